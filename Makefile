@@ -1,0 +1,34 @@
+# Three verbs and a demo; CI runs exactly these.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo check test bench clean
+
+demo: .venv/installed
+	$(BIN)/streamvis demo
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest
+
+bench: .venv/installed-dev
+	$(BIN)/streamvis bench --json
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/installed

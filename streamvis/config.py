@@ -1,0 +1,268 @@
+"""Pipelines (*what*) and placements (*where*) as types. The tagged union is the registry.
+
+    pipeline = load_pipeline(Path("pipelines/people.yaml"), {"detect.min_score": "0.6"})
+    placement = load_placement(Path("configs/one-gpu.yaml"), pipeline)
+
+Loading is quick and imports no model: a mis-wired graph is told within a tenth of a second.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from streamvis.errors import ConfigError, UsageError
+
+T = TypeVar("T")
+Share = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]
+
+
+class MaskRcnn(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mask_rcnn"
+):
+    """Find people with Mask R-CNN."""
+
+    weights: str = "person-lite"  # a shipped name, or a path to .safetensors or .pth
+    min_score: Share = 0.5
+    short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
+    masks: bool = True
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[str] = "detections"
+    stateful: ClassVar[bool] = False
+    torch: ClassVar[bool] = True  # worth a worker of its own
+
+
+class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="jipda"):
+    """Follow people by joint integrated probabilistic data association."""
+
+    space: Literal["auto", "image", "ground"] = "auto"  # auto: ground where a homography is known
+
+    reads: ClassVar[frozenset[str]] = frozenset({"detections"})
+    writes: ClassVar[str] = "tracks"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = False
+
+
+class Publish(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="publish"
+):
+    """Write the event log, then publish the feed."""
+
+    bind: str | None = "tcp://127.0.0.1:5560"  # None: log only
+    update_every_s: Annotated[float, Meta(ge=0)] = (
+        0.0  # at most one track.update per track in this time
+    )
+
+    reads: ClassVar[frozenset[str]] = frozenset({"tracks"})
+    writes: ClassVar[str] = "receipt"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = False
+
+
+class Record(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="record"
+):
+    """Write an annotated video."""
+
+    trail_s: Annotated[float, Meta(ge=0)] = 3.0
+    masks: bool = True
+    crf: Annotated[int, Meta(ge=0, le=51)] = 23
+
+    reads: ClassVar[frozenset[str]] = frozenset({"detections", "tracks"})
+    writes: ClassVar[str] = "receipt"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = False
+
+
+Run = MaskRcnn | Jipda | Publish | Record
+
+
+class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One stage of a pipeline: its name, what feeds it, what it runs."""
+
+    name: Name
+    run: Run
+    after: list[str] = []
+    every_s: Annotated[float, Meta(ge=0)] = 0.0  # media seconds between runs; 0: every frame
+
+
+class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Stages in an order in which every stage comes after those that feed it."""
+
+    stages: Annotated[list[StageSpec], Meta(min_length=1)]
+
+    def stage(self, name: str) -> StageSpec:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def hash(self) -> str:
+        """A short name for exactly this configuration."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:12]
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One kind of worker: which stages it hosts, on what, how many times."""
+
+    stages: Annotated[list[str], Meta(min_length=1)]
+    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    cores: list[Annotated[int, Meta(ge=0)]] = []  # CPU cores to stay on; empty: any
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
+    batch: Annotated[int, Meta(ge=1, le=256)] = 1  # most packets in one call
+    wait_ms: Annotated[float, Meta(ge=0)] = 0.0  # how long an incomplete batch waits
+    fallback: Literal["cpu"] | None = None  # where to run when the device is not there
+    threads: Annotated[int, Meta(ge=1)] | None = None  # of the numeric libraries; None: all cores
+
+
+class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a pipeline runs on this machine."""
+
+    workers: Annotated[list[WorkerSpec], Meta(min_length=1)]
+    slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames in flight for each source
+
+
+def load_pipeline(path: Path, settings: Mapping[str, str] | None = None) -> Pipeline:
+    """Read a pipeline; `settings` are `stage.key=value` overrides. ConfigError in one line."""
+    raw = _read(path)
+    for key, value in (settings or {}).items():
+        _override(raw, key, value, path)
+    pipeline = _convert(raw, Pipeline, path)
+    return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, path))
+
+
+def load_placement(path: Path, pipeline: Pipeline) -> Placement:
+    """Read a placement and hold it against the pipeline and the devices of this machine."""
+    placement = _convert(_read(path), Placement, path)
+    placed = [name for worker in placement.workers for name in worker.stages]
+    names = [stage.name for stage in pipeline.stages]
+    for name in placed:
+        if name not in names:
+            raise ConfigError(
+                f"{path}: places stage '{name}', but the pipeline has only {_list(names)}"
+            )
+        if placed.count(name) > 1:
+            raise ConfigError(
+                f"{path}: stage '{name}' is placed {placed.count(name)} times; place it once"
+            )
+    for name in names:
+        if name not in placed:
+            raise ConfigError(
+                f"{path}: stage '{name}' has no worker; add it to one of the `stages` lists"
+            )
+    cores = os.sched_getaffinity(0)
+    for worker in placement.workers:
+        _check_worker(worker, pipeline, cores, path)
+    return placement
+
+
+def default_placement(pipeline: Pipeline) -> Placement:
+    """Stages that run a network get a worker each; the others share one."""
+    heavy = [[stage.name] for stage in pipeline.stages if stage.run.torch]
+    light = [stage.name for stage in pipeline.stages if not stage.run.torch]
+    return Placement(workers=[WorkerSpec(stages=names) for names in [*heavy, light] if names])
+
+
+def _check_worker(worker: WorkerSpec, pipeline: Pipeline, cores: set[int], path: Path) -> None:
+    where = f"{path}: worker {_list(worker.stages)}"
+    absent = [core for core in worker.cores if core not in cores]
+    if absent:
+        raise ConfigError(f"{where} wants cores {absent}; this process may use {sorted(cores)}")
+    for name in worker.stages:
+        if worker.replicas > 1 and isinstance(pipeline.stage(name).run, Publish | Record):
+            raise ConfigError(
+                f"{where}: stage '{name}' writes files and cannot have {worker.replicas} replicas"
+            )
+
+
+def _read(path: Path) -> Any:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(raw).__name__}")
+    return raw
+
+
+def _convert(raw: Any, kind: type[T], path: Path) -> T:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _override(raw: Any, key: str, value: str, path: Path) -> None:
+    name, _, field = key.partition(".")
+    stages = raw.get("stages") if isinstance(raw.get("stages"), list) else []
+    for stage in stages:
+        if isinstance(stage, dict) and stage.get("name") == name and field:
+            target = stage if field == "every_s" else stage.setdefault("run", {})
+            target[field] = yaml.safe_load(value)
+            return
+    known = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
+    raise UsageError(
+        f"--set {key}={value}: expected stage.key=value; {path} has stages {_list(known)}"
+    )
+
+
+def _wired(stages: list[StageSpec], path: Path) -> list[StageSpec]:
+    """The stages in topological order, or a ConfigError that names the one that hangs."""
+    names = [stage.name for stage in stages]
+    for stage in stages:
+        if names.count(stage.name) > 1:
+            raise ConfigError(f"{path}: two stages are called '{stage.name}'")
+        for parent in stage.after:
+            if parent not in names:
+                raise ConfigError(
+                    f"{path}: stage '{stage.name}' comes after '{parent}', "
+                    f"but there is only {_list(names)}"
+                )
+    ordered = _sorted(stages, path)
+    writers: dict[str, set[str]] = {}  # stage -> the parts at hand once it has run
+    for stage in ordered:
+        at_hand = (
+            set().union(*(writers[parent] for parent in stage.after)) if stage.after else set()
+        )
+        for part in sorted(stage.run.reads - at_hand):
+            raise ConfigError(
+                f"{path}: stage '{stage.name}' reads {part.capitalize()}, "
+                "but nothing above it writes them"
+            )
+        if stage.run.writes != "receipt" and stage.run.writes in at_hand:
+            raise ConfigError(
+                f"{path}: stage '{stage.name}' writes {stage.run.writes.capitalize()}, "
+                "but a stage above it has written them already"
+            )
+        writers[stage.name] = at_hand | {stage.run.writes}
+    return ordered
+
+
+def _sorted(stages: list[StageSpec], path: Path) -> list[StageSpec]:
+    ordered: list[StageSpec] = []
+    left = list(stages)
+    while left:
+        done = {stage.name for stage in ordered}
+        ready = [stage for stage in left if done.issuperset(stage.after)]
+        if not ready:
+            raise ConfigError(
+                f"{path}: stages {_list(s.name for s in left)} wait for each other in a circle"
+            )
+        ordered += ready
+        left = [stage for stage in left if stage not in ready]
+    return ordered
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"

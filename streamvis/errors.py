@@ -1,0 +1,57 @@
+"""Everything streamvis raises on purpose.
+
+StreamvisError                exit code 1
+├── UsageError                2    a command line that cannot be meant
+├── ConfigError               2    a pipeline, placement or training file that does not add up
+├── SourceError               3    a source that cannot be opened or read
+│   └── NoMoreFrames               the source ended where a frame was expected
+├── ModelError                4    a model, its weights or its device
+│   ├── WeightsError               a weights file that is not one, or does not fit
+│   └── DeviceError                a device that is not there
+├── RunError                  1    the run itself failed: workers dying, shared memory, ports
+└── DataError                 2    annotations, detections or logs that cannot be read
+
+Each message says where, what was found, what was expected, and what to do.
+"""
+
+
+class StreamvisError(Exception):
+    """The root; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(StreamvisError):
+    exit_code = 2
+
+
+class ConfigError(StreamvisError):
+    exit_code = 2
+
+
+class DataError(StreamvisError):
+    exit_code = 2
+
+
+class SourceError(StreamvisError):
+    exit_code = 3
+
+
+class NoMoreFrames(SourceError):  # noqa: N818 - an end, not a fault
+    pass
+
+
+class ModelError(StreamvisError):
+    exit_code = 4
+
+
+class WeightsError(ModelError):
+    pass
+
+
+class DeviceError(ModelError):
+    pass
+
+
+class RunError(StreamvisError):
+    pass

@@ -1,0 +1,191 @@
+"""What stages say to each other: frames, the parts stages add, and their bytes.
+
+A packet is a frame's header plus the parts gathered so far. Parts are msgspec structs that hold
+NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever pickled.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamvis.errors import DataError
+
+Array = NDArray[Any]
+Clock = Literal["file", "arrival", "rtcp_sr"]
+
+
+class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a source once it is open; every stage that keeps state is told it first."""
+
+    id: str  # [a-z0-9_-]{1,64}
+    label: str  # where it came from, with credentials removed: fit for logs and events
+    width: int  # pixels as shown, after rotation
+    height: int
+    fps: float  # nominal frames per second, 0 when unknown
+    live: bool  # a live source drops frames rather than wait
+    epoch: int = 1  # the stream epoch: one more after each reconnect
+    frames: int | None = None  # how many frames the container promises
+    ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One admitted picture: where its pixels lie and when it was taken."""
+
+    source: str
+    seq: int  # consecutive over admitted frames, from 0
+    n: int  # number of the picture in the source, from 0; dropped ones count
+    media_us: int  # strictly monotone within a stream epoch
+    width: int
+    height: int
+    slot: str = ""  # "segment:byte offset" of its RGB pixels (H, W, 3) uint8
+    epoch: int = 1
+    capture_us: int = 0  # wall clock, microseconds since 1970
+    clock: Clock = "file"
+
+
+class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
+    """People found in one frame, best first."""
+
+    boxes: np.ndarray  # (N, 4) float32, xyxy pixels of the source frame
+    scores: np.ndarray  # (N,) float32 in [0, 1]
+    labels: np.ndarray  # (N,) int32, COCO category ids: 1 is person
+    masks: (
+        np.ndarray
+    )  # (N, 28, 28) uint8, 255·probability on a grid over the box; (0, 0, 0) if none
+
+
+class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
+    """Confirmed tracks in one frame, by ascending id."""
+
+    ids: np.ndarray  # (N,) int64, unique in the source's stream epoch, from 1
+    boxes: np.ndarray  # (N, 4) float32, xyxy pixels of the source frame
+    scores: np.ndarray  # (N,) float32, of its most probable detection, 0 when there is none
+    existence: np.ndarray  # (N,) float32, probability that the target is there
+    velocity: np.ndarray  # (N, 2) float32, pixels per second of the foot point
+    covariance: np.ndarray  # (N, 4) float32, diagonal for x, y, vx, vy in the space's units
+    ground: np.ndarray  # (N, 2) float32, metres on the ground plane, NaN without one
+    entropy: np.ndarray  # (N,) float32, nats, of its association weights
+    gated: np.ndarray  # (N,) int32, how many detections its gate held
+    detection: np.ndarray  # (N,) int32, index into Detections, -1 when the box is predicted
+    first_seen_us: np.ndarray  # (N,) int64, media time of its first detection
+    ended: np.ndarray  # (K,) int64, ids reported before that end with this frame
+    space: Literal["image", "ground"] = "image"
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
+    """A sink's answer: how much it wrote for this frame."""
+
+    written: int = 0
+
+
+Part = Detections | Tracks | Receipt
+P = TypeVar("P", Detections, Tracks, Receipt)
+
+
+class Packet(msgspec.Struct, kw_only=True):
+    """A frame and the parts that stages have added to it."""
+
+    frame: Frame
+    parts: list[Part] = []
+
+    def part(self, kind: type[P]) -> P | None:
+        """The part of this kind, or None when its stage was skipped for this frame."""
+        for part in self.parts:
+            if isinstance(part, kind):
+                return part
+        return None
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a source between two of its packets."""
+
+    source: str
+    kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch"]
+    media_us: int  # of the last frame admitted before it, 0 when there was none
+    first_n: int = -1  # for gaps: the pictures of the source that are missing, first and last
+    last_n: int = -1
+    reason: str = ""  # poison, overload, decode, …
+
+
+Ending = Literal["eof", "drained", "failed"]
+
+
+class Pixels(Protocol):
+    """Gives a frame's picture: (H, W, 3) uint8 RGB, a read-only view on the shared slot."""
+
+    def __call__(self, frame: Frame) -> Array: ...
+
+
+class Stage(Protocol):
+    """A callable: packets in, one part out for each, in the same order."""
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterable[Part]: ...
+
+    def close(self) -> None:
+        """Give back what the stage holds; called once, when its worker ends in good order."""
+
+
+class StatefulStage(Stage, Protocol):
+    """A stage that remembers each source; it sees a source's packets in `seq` order."""
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        """Start a source, or resume it from the `state` its predecessor last answered with."""
+
+    def state(self, source: str) -> bytes:
+        """What a successor needs to go on exactly after the last packet of this source."""
+
+    def notice(self, notice: Notice) -> None:
+        """Told in its place in the order of the source's packets."""
+
+    def finish(self, source: str, ending: Ending) -> None:
+        """The source has ended and all of its packets were answered."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a stage is built: what the worker that hosts it can give it."""
+
+    device: str  # cpu, cuda:0, …
+    pixels: Pixels
+    out: Path | None = None  # where sinks write; None: nothing is to be written
+    epoch: str = ""  # uuid7 of this run: the publisher's boot
+    pipeline: str = ""  # hash of the pipeline's configuration
+
+
+def _encode_array(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, np.ascontiguousarray(value).data.cast("B"))
+    raise TypeError(f"{type(value).__name__} has no wire form; parts hold arrays and plain values")
+
+
+def _decode_array(kind: type, value: Any) -> Any:
+    if kind is not np.ndarray:
+        raise TypeError(f"{kind} has no wire form")
+    try:
+        dtype, shape, data = value
+        kinds = np.dtype(dtype)
+        if kinds.hasobject:
+            raise ValueError("arrays of objects are refused")
+        return np.frombuffer(data, kinds).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not an array [dtype, shape, bytes]: {error}") from None
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
+_decoder = msgspec.msgpack.Decoder(Part, dec_hook=_decode_array)
+
+
+def encode_part(part: Part) -> bytes:
+    """The part as msgpack bytes."""
+    return _encoder.encode(part)
+
+
+def decode_part(data: bytes | memoryview) -> Part:
+    """The part that `encode_part` wrote; DataError on anything else."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise DataError(f"not a part of streamvis ({len(data)} bytes): {error}") from None
