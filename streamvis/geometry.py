@@ -53,6 +53,46 @@ def to_ground(H: Array, points: Array) -> tuple[Array, Array]:
     return z, J
 
 
+def paste_mask(mask: Array, box: Array, height: int, width: int) -> tuple[slice, slice, Array]:
+    """Lay a mask of 255·probability (28, 28) over its box: rows, columns and (h, w) bool there.
+
+    The rule of Mask R-CNN: a border of one cell, the box grown to match, whole pixels, bilinear.
+    """
+    cells = mask.shape[0] + 2  # with its border of zeros
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * cells / mask.shape[0]
+    corners = np.concatenate([centre - half, centre + half]).astype(np.float64)
+    if not np.abs(corners).max(initial=0) < 2**31:  # NaN and infinity too
+        return slice(0, 0), slice(0, 0), np.empty((0, 0), bool)
+    x1, y1, x2, y2 = corners.astype(np.int64)  # towards zero
+    rows, down = _interpolation(y1, y2, height, cells)
+    columns, along = _interpolation(x1, x2, width, cells)
+    probability = down @ np.pad(mask, 1) @ along.T / 255  # (h, w)
+    return rows, columns, probability > 0.5
+
+
+def _interpolation(low: int, high: int, limit: int, cells: int) -> tuple[slice, Array]:
+    """The pixels of low..high below `limit`, and the bilinear weights (pixels, cells) of each."""
+    size = max(high - low + 1, 1)
+    pixels = np.arange(max(low, 0), max(min(low + size, limit), 0))  # (n,)
+    at = np.maximum((pixels - low + 0.5) * cells / size - 0.5, 0)  # (n,) in cells
+    first = np.minimum(at.astype(np.int64), cells - 1)
+    second = np.minimum(first + 1, cells - 1)
+    weights = np.zeros((len(pixels), cells))
+    weights[np.arange(len(pixels)), first] = 1 - (at - first)
+    weights[np.arange(len(pixels)), second] += at - first
+    start = int(pixels[0]) if len(pixels) else 0
+    return slice(start, start + len(pixels)), weights
+
+
+def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
+    """Masks (N, 28, 28) of 255·probability over their boxes (N, 4), as (N, height, width) bool."""
+    pasted = np.zeros((len(boxes), height, width), bool)
+    for whole, mask, box in zip(pasted, masks, boxes, strict=True):
+        rows, columns, patch = paste_mask(mask, box, height, width)
+        whole[rows, columns] = patch
+    return pasted
+
+
 def read_ground_plane(path: Path) -> Homography:
     """Read `{"image_foot_to_world_m": 3×3}`; ConfigError says what is wrong with the file."""
     try:

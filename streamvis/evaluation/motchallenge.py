@@ -1,0 +1,315 @@
+"""MOTChallenge folders: what they say of a sequence, its ground truth, detections and results.
+
+    sequence = read_sequence(Path("mot/pets09-s2l1"))
+    results = read_results(Path("out/tracks.txt"), sequence.length)
+
+A row is `frame,id,left,top,width,height,score[,x,y,z]`. Ground truth comes in two layouts, told
+apart by their number of columns: MOT15 has ten (7 the flag, 8-10 world metres, -1,-1,-1 where
+unknown), MOT16 and later eight or nine (7 the flag, 8 the class, 9 the visibility). Numbers are
+taken as they stand: the files' pixel origin is not shifted.
+"""
+
+import configparser
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.messages import Array
+
+Layout = Literal["MOT15", "MOT16"]
+
+PEDESTRIAN = 1
+DISTRACTORS = (2, 7, 8, 12)  # person on a vehicle, static person, distractor, reflection
+CLASSES = range(1, 14)
+MOST_FRAMES = 10_000_000  # four days at 30 fps; more is a slip of the keyboard
+LARGEST = 2**53  # integers beyond it are not exact as floating point
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Boxes with frame numbers: ground truth, detections or results, in the file's order."""
+
+    frames: Array  # (N,) int64, from 1
+    ids: Array  # (N,) int64, -1 in detections
+    boxes: Array  # (N, 4) float64, xyxy pixels
+    scores: Array  # (N,) float64; in ground truth the flag: 0 is not to be scored
+    classes: Array  # (N,) int64 of MOT16; PEDESTRIAN where the layout has none
+    visibility: Array  # (N,) float64; 1 where the layout has none
+    world: Array  # (N, 2) float64, metres on the ground, NaN where unknown
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def of(self, frame: int) -> "Rows":
+        """The rows of one frame."""
+        return self.where(self.frames == frame)
+
+    def where(self, keep: Array) -> "Rows":
+        """The rows that `keep` (N,) bool or index selects."""
+        return Rows(**{name: values[keep] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One MOTChallenge sequence; `truth` and `detections` are None where the folder has none."""
+
+    name: str
+    folder: Path
+    fps: float
+    width: int
+    height: int
+    length: int  # frames
+    video: Path | None  # a video file, or a directory of images
+    ground_plane: Path | None
+    layout: Layout
+    truth: Rows | None
+    detections: Rows | None
+
+
+def rows(
+    frames: Array,
+    ids: Array,
+    boxes: Array,
+    scores: Array | None = None,
+    world: Array | None = None,
+) -> Rows:
+    """Rows from arrays at hand; scores default to 1, world to unknown."""
+    n = len(frames)
+    return Rows(
+        frames=np.asarray(frames, np.int64),
+        ids=np.asarray(ids, np.int64),
+        boxes=np.asarray(boxes, np.float64).reshape(n, 4),
+        scores=np.ones(n) if scores is None else np.asarray(scores, np.float64),
+        classes=np.full(n, PEDESTRIAN),
+        visibility=np.ones(n),
+        world=np.full((n, 2), np.nan) if world is None else np.asarray(world, np.float64),
+    )
+
+
+def read_sequence(folder: Path) -> Sequence:
+    """Read a sequence's folder; DataError names the file, and the line where there is one."""
+    info = _read_info(folder / "seqinfo.ini")
+    length = info.whole("seqLength", most=MOST_FRAMES)
+    truth, layout = None, "MOT15"
+    if (folder / "gt/gt.txt").exists():
+        truth, layout = read_truth(folder / "gt/gt.txt", length)
+    det = folder / "det/det.txt"
+    ground_plane = folder / "ground_plane.json"
+    return Sequence(
+        name=info.text("name", folder.name),
+        folder=folder,
+        fps=info.positive("frameRate"),
+        width=info.whole("imWidth", most=100_000),
+        height=info.whole("imHeight", most=100_000),
+        length=length,
+        video=_video(folder, info),
+        ground_plane=ground_plane if ground_plane.exists() else None,
+        layout=layout,
+        truth=truth,
+        detections=read_detections(det, length) if det.exists() else None,
+    )
+
+
+def read_sequences(folder: Path) -> list[Sequence]:
+    """The sequence in this folder, or those one level below it, by name."""
+    if (folder / "seqinfo.ini").exists():
+        return [read_sequence(folder)]
+    found = sorted(path.parent for path in folder.glob("*/seqinfo.ini"))
+    if not found:
+        raise DataError(
+            f"{folder}: no seqinfo.ini here or one level below; expected a MOTChallenge "
+            "sequence (seqinfo.ini, gt/gt.txt, a video or img1/) or a folder of them"
+        )
+    return [read_sequence(path) for path in found]
+
+
+def read_truth(path: Path, length: int) -> tuple[Rows, Layout]:
+    """Ground truth of a sequence of `length` frames, and its layout."""
+    lines, table = _read_table(path, length)
+    _check_identities(path, lines, table)
+    if table.shape[1] in (8, 9):
+        _check_classes(path, lines, table[:, 7])
+        return _rows(table, classes=True), "MOT16"
+    return _rows(table), "MOT15"
+
+
+def read_results(path: Path, length: int) -> Rows:
+    """A tracker's rows: every id at most once in a frame."""
+    lines, table = _read_table(path, length)
+    _check_identities(path, lines, table)
+    return _rows(table)
+
+
+def read_detections(path: Path, length: int) -> Rows:
+    """Detections; their ids mean nothing."""
+    _, table = _read_table(path, length)
+    table[:, 1] = -1
+    return _rows(table)
+
+
+def write_results(path: Path, results: Rows) -> None:
+    """Write rows that `read_results` reads back, to 0.01 px and 0.1 mm."""
+    with path.open("w", encoding="ascii") as file:
+        for frame, id_, box, score, world in zip(
+            results.frames, results.ids, results.boxes, results.scores, results.world, strict=True
+        ):
+            x1, y1, x2, y2 = box
+            at = f"{world[0]:.4f},{world[1]:.4f},0" if np.isfinite(world).all() else "-1,-1,-1"
+            size = f"{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
+            file.write(f"{frame},{id_},{size},{score:.4f},{at}\n")
+
+
+def _rows(table: Array, classes: bool = False) -> Rows:
+    n, columns = table.shape
+    left_top, size = table[:, 2:4], table[:, 4:6]
+    known = columns == 10 and ~(table[:, 7:10] == -1).all(axis=1)  # (N,) or False
+    return Rows(
+        frames=table[:, 0].astype(np.int64),
+        ids=table[:, 1].astype(np.int64),
+        boxes=np.concatenate([left_top, left_top + size], axis=1),
+        scores=table[:, 6],
+        classes=table[:, 7].astype(np.int64) if classes else np.full(n, PEDESTRIAN),
+        visibility=table[:, 8] if classes and columns == 9 else np.ones(n),
+        world=np.where(np.reshape(known, (-1, 1)), table[:, 7:9], np.nan)
+        if columns == 10
+        else np.full((n, 2), np.nan),
+    )
+
+
+def _read_table(path: Path, length: int) -> tuple[list[int], Array]:
+    """Line numbers and finite numbers (N, 7..10), every row as wide as the first."""
+    lines: list[int] = []
+    table: list[list[float]] = []
+    for number, text in _lines(path):
+        row = _numbers(text, f"{path}:{number}")
+        if table and len(row) != len(table[0]):
+            raise DataError(
+                f"{path}:{number}: {len(row)} columns, but line {lines[0]} has {len(table[0])}"
+            )
+        _check_row(row, length, f"{path}:{number}")
+        lines.append(number)
+        table.append(row)
+    return lines, np.array(table) if table else np.empty((0, 10))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.strip()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text: {error.reason} at byte {error.start}") from None
+
+
+def _numbers(text: str, where: str) -> list[float]:
+    cells = text.rstrip(",").split(",") if "," in text else text.split()
+    if not 7 <= len(cells) <= 10:
+        raise DataError(
+            f"{where}: {len(cells)} columns; expected 7 to 10: "
+            "frame,id,left,top,width,height,score[,x,y,z]"
+        )
+    try:
+        row = [float(cell) for cell in cells]
+    except ValueError:
+        wrong = next(cell for cell in cells if not _is_number(cell))
+        raise DataError(f"{where}: '{wrong.strip()[:40]}' is not a number") from None
+    for column, value in enumerate(row, 1):
+        if not abs(value) < LARGEST:
+            raise DataError(f"{where}: column {column} is {value}; expected a finite number")
+    return row
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_row(row: list[float], length: int, where: str) -> None:
+    frame, id_, width, height = row[0], row[1], row[4], row[5]
+    if frame != int(frame) or not 1 <= frame <= length:
+        raise DataError(f"{where}: frame {frame:.10g}; the sequence has frames 1 to {length}")
+    if id_ != int(id_):
+        raise DataError(f"{where}: id {id_:.10g} is not a whole number")
+    if width < 0 or height < 0:
+        raise DataError(f"{where}: a box of {width:g}×{height:g} px; sizes cannot be negative")
+
+
+def _check_identities(path: Path, lines: list[int], table: Array) -> None:
+    seen: dict[tuple[float, float], int] = {}
+    for number, (frame, id_) in zip(lines, table[:, :2].tolist(), strict=True):
+        if id_ < 0:
+            raise DataError(
+                f"{path}:{number}: id {id_:.0f}; tracks have ids from 0 (is this a file of "
+                "detections?)"
+            )
+        first = seen.setdefault((frame, id_), number)
+        if first != number:
+            raise DataError(
+                f"{path}:{number}: id {id_:.0f} is in frame {frame:.0f} already, at line {first}"
+            )
+
+
+def _check_classes(path: Path, lines: list[int], classes: Array) -> None:
+    for number, value in zip(lines, classes.tolist(), strict=True):
+        if value not in CLASSES:
+            raise DataError(
+                f"{path}:{number}: class {value:.10g} in column 8; expected 1 to {CLASSES[-1]}, "
+                "as MOT16 has them (MOT15 has ten columns)"
+            )
+
+
+@dataclass(frozen=True)
+class _Info:
+    path: Path
+    values: dict[str, str]  # by lower-case key
+
+    def text(self, key: str, default: str) -> str:
+        return self.values.get(key.lower(), default)
+
+    def positive(self, key: str) -> float:
+        found = self.values.get(key.lower())
+        if found is None:
+            raise DataError(f"{self.path}: [Sequence] has no {key}")
+        value = float(found) if _is_number(found) else math.nan
+        if not 0 < value < LARGEST:
+            raise DataError(f"{self.path}: {key}={found[:40]}; expected a number above 0")
+        return value
+
+    def whole(self, key: str, most: int) -> int:
+        value = self.positive(key)
+        if value != int(value) or value > most:
+            raise DataError(f"{self.path}: {key}={value:.10g}; expected 1 to {most}")
+        return int(value)
+
+
+def _read_info(path: Path) -> _Info:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+        return _Info(path, dict(parser["Sequence"]))
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror}; a sequence says its rate and size there"
+        ) from None
+    except KeyError:
+        raise DataError(f"{path}: no section [Sequence]") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _video(folder: Path, info: _Info) -> Path | None:
+    """The video file that seqinfo.ini names, else the directory of images, else None."""
+    named = info.text("video", "")
+    path = folder / named if named else folder / info.text("imDir", "img1")
+    return path if path.exists() else None
