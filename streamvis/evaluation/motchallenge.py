@@ -13,6 +13,7 @@ import configparser
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -45,13 +46,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def of(self, frame: int) -> "Rows":
-        """The rows of one frame."""
-        return self.where(self.frames == frame)
-
     def where(self, keep: Array) -> "Rows":
         """The rows that `keep` (N,) bool or index selects."""
         return Rows(**{name: values[keep] for name, values in vars(self).items()})
+
+    def by_frame(self, length: int) -> "list[Rows]":
+        """The rows of frames 1 to `length`, each in the file's order."""
+        order = np.argsort(self.frames, kind="stable")
+        ends = np.searchsorted(self.frames[order], np.arange(1, length + 2))
+        return [self.where(order[low:high]) for low, high in pairwise(ends)]
 
 
 @dataclass(frozen=True)

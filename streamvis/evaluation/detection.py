@@ -1,0 +1,298 @@
+"""How well people were found: COCO average precision, height bands, F1 and miss rate.
+
+    scores = evaluate(truth_of(sequence), detections)  # one of each for every picture
+    scores = evaluate(read_coco(Path("annotations.json")), detections)
+
+Only people are scored, and what the truth says to ignore costs nothing, found or missed.
+pycocotools does the matching.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamvis.errors import DataError, UsageError
+from streamvis.evaluation import motchallenge
+from streamvis.evaluation.coco import Truth
+from streamvis.geometry import paste_mask
+from streamvis.messages import Array, Detections
+
+PERSON = 1
+CROWD = 13  # MOT16's class for a region of people
+MOST_PER_PICTURE = 300  # crowded frames hold more than COCO's 100
+TALLEST = 1e9
+HEIGHT_BANDS = {"<50": (0, 50), "50-100": (50, 100), "100-200": (100, 200), ">=200": (200, TALLEST)}
+FPPI = np.logspace(-2, 0, 9)  # false positives per picture at which misses are read off
+
+
+@dataclass(frozen=True)
+class DetectionScores:
+    """Shares in [0, 1]; None where there was nothing to measure."""
+
+    pictures: int
+    people: int  # that count
+    detections: int
+    ap: float | None  # COCO: mean over IoU .50:.05:.95
+    ap50: float | None
+    ap75: float | None
+    ap_by_height: dict[str, float | None]  # pixels of the picture -> ap
+    f1: float | None  # at IoU .5, the best over all thresholds
+    threshold: float | None  # the score at which it is reached
+    precision: float | None  # and what is had there
+    recall: float | None
+    miss_rate: float | None  # Caltech: log average over 0.01 to 1 false positives per picture
+    curve: list[float]  # precision at recall 0, .01, … 1 and IoU .5
+    mask_ap: float | None  # None without masks on both sides
+    mask_ap50: float | None
+
+
+def truth_of(sequence: motchallenge.Sequence) -> list[Truth]:
+    """The truth of every frame: MOT16's distractors and rows with flag 0 are ignored."""
+    rows = sequence.truth
+    if rows is None:
+        raise DataError(f"{sequence.folder} has no gt/gt.txt; it cannot be scored")
+    like_people = [motchallenge.PEDESTRIAN, *motchallenge.DISTRACTORS, CROWD]
+    rows = rows.where(np.isin(rows.classes, like_people))
+    return [
+        Truth(
+            name=f"{sequence.name}:{number}",
+            width=sequence.width,
+            height=sequence.height,
+            boxes=at.boxes,
+            ignore=(at.scores == 0) | (at.classes != motchallenge.PEDESTRIAN),
+            crowd=at.classes == CROWD,
+            masks=(None,) * len(at),
+        )
+        for number, at in enumerate(rows.by_frame(sequence.length), 1)
+    ]
+
+
+def detections_of(rows: motchallenge.Rows, length: int) -> list[Detections]:
+    """A MOTChallenge file's detections, one part for each of `length` frames."""
+    return [
+        Detections(
+            boxes=at.boxes.astype(np.float32),
+            scores=at.scores.astype(np.float32),
+            labels=np.full(len(at), PERSON, np.int32),
+            masks=np.zeros((0, 0, 0), np.uint8),
+        )
+        for at in rows.where(np.argsort(-rows.scores, kind="stable")).by_frame(length)
+    ]
+
+
+def evaluate(truth: Sequence[Truth], detections: Sequence[Detections]) -> DetectionScores:
+    """Score the detections of each picture against its truth."""
+    if len(truth) != len(detections):
+        raise DataError(
+            f"{len(detections)} parts of detections for {len(truth)} pictures; expected one for "
+            "each, empty where nothing was found"
+        )
+    detections = [_people(found) for found in detections]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports on every step
+        boxes = _match(truth, detections, masks=False)
+        masked = [i for i, one in enumerate(truth) if _has_masks(one)]
+        some = any(_with_masks(detections[i]) for i in masked)
+        masks = (
+            _match([truth[i] for i in masked], [detections[i] for i in masked], masks=True)
+            if some
+            else None
+        )
+    ranked = _Ranking.of(boxes, len(truth))
+    at = ranked.best()
+    return DetectionScores(
+        pictures=len(truth),
+        people=ranked.people,
+        detections=sum(len(found.boxes) for found in detections),
+        ap=_ap(boxes),
+        ap50=_ap(boxes, iou=0),
+        ap75=_ap(boxes, iou=5),
+        ap_by_height={name: _ap(boxes, band=i) for i, name in enumerate(HEIGHT_BANDS, 1)},
+        f1=None if at is None else float(ranked.f1()[at]),
+        threshold=None if at is None else float(ranked.scores[at]),
+        precision=None if at is None else float(ranked.precision[at]),
+        recall=None if at is None else float(ranked.recall[at]),
+        miss_rate=ranked.miss_rate(),
+        curve=np.maximum(boxes.eval["precision"][0, :, 0, 0, 0], 0).tolist(),
+        mask_ap=None if masks is None else _ap(masks),
+        mask_ap50=None if masks is None else _ap(masks, iou=0),
+    )
+
+
+def _people(found: Detections) -> Detections:
+    """People with a score, at most as many as are looked at, best first."""
+    boxes = np.asarray(found.boxes, np.float64).reshape(-1, 4)
+    if not (np.isfinite(boxes).all() and np.isfinite(found.scores).all()):
+        raise DataError("a detection's box or score is not a finite number")
+    order = np.argsort(-np.asarray(found.scores, np.float64), kind="stable")
+    keep = order[found.labels[order] == PERSON][:MOST_PER_PICTURE]
+    return Detections(
+        boxes=boxes[keep],
+        scores=found.scores[keep],
+        labels=found.labels[keep],
+        masks=found.masks[keep] if len(found.masks) else found.masks,
+    )
+
+
+def _has_masks(truth: Truth) -> bool:
+    """A picture without people tests masks as well as one whose people have them."""
+    counted = ~(truth.ignore | truth.crowd)
+    return not counted.any() or any(truth.masks[i] is not None for i in np.flatnonzero(counted))
+
+
+def _with_masks(found: Detections) -> bool:
+    return len(found.masks) > 0
+
+
+def _match(truth: Sequence[Truth], detections: Sequence[Detections], masks: bool) -> Any:
+    """pycocotools' evaluation, matched and accumulated.
+
+    It compares `area` with a range, so `area` carries heights, and −1 (in no range) is how a
+    single object is ignored without becoming a crowd.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise UsageError(
+            f"detections are scored by pycocotools, which is not installed ({error}). "
+            "Install it with: pip install 'streamvis[eval]'"
+        ) from None
+    images = [{"id": i, "height": t.height, "width": t.width} for i, t in enumerate(truth)]
+    sides = []
+    for annotations in (_truths(truth, masks), _found(truth, detections, masks)):
+        side = COCO()
+        side.dataset = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": PERSON}],
+        }
+        side.createIndex()
+        sides.append(side)
+    evaluation = COCOeval(*sides, "segm" if masks else "bbox")
+    bands = [(low, np.nextafter(high, 0)) for low, high in HEIGHT_BANDS.values()]
+    evaluation.params.areaRng = [(0, TALLEST), *([] if masks else bands)]
+    evaluation.params.maxDets = [MOST_PER_PICTURE]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation
+
+
+def _truths(truth: Sequence[Truth], masks: bool) -> list[dict[str, Any]]:
+    annotations = []
+    for i, one in enumerate(truth):
+        for box, ignore, crowd, mask in zip(
+            one.boxes, one.ignore, one.crowd, one.masks, strict=True
+        ):
+            unknown = masks and mask is None  # its box stands in, and is ignored
+            annotations.append(
+                _annotation(i, box)
+                | {
+                    "id": len(annotations) + 1,  # 0 says "unmatched"
+                    "iscrowd": int(crowd),
+                    "area": -1.0 if ignore or unknown else box[3] - box[1],
+                    "segmentation": mask if mask is not None else _outline(box),
+                }
+            )
+    return annotations
+
+
+def _found(
+    truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
+) -> list[dict[str, Any]]:
+    annotations = []
+    for i, (one, found) in enumerate(zip(truth, detections, strict=True)):
+        for j, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True)):
+            annotations.append(
+                _annotation(i, box)
+                | {
+                    "id": len(annotations) + 1,
+                    "score": float(score),
+                    "area": box[3] - box[1],
+                    "segmentation": _run_lengths(found, j, one) if masks else None,
+                }
+            )
+    return annotations
+
+
+def _annotation(picture: int, box: Array) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.tolist()
+    return {"image_id": picture, "category_id": PERSON, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+
+
+def _outline(box: Array) -> list[list[float]]:
+    x1, y1, x2, y2 = box.tolist()
+    return [[x1, y1, x2, y1, x2, y2, x1, y2]]
+
+
+def _run_lengths(found: Detections, index: int, truth: Truth) -> Any:
+    from pycocotools import mask as coco_mask
+
+    pixels = np.zeros((truth.height, truth.width), np.uint8, order="F")
+    if len(found.masks):
+        rows, columns, patch = paste_mask(
+            found.masks[index], found.boxes[index], truth.height, truth.width
+        )
+        pixels[rows, columns] = patch
+    return coco_mask.encode(pixels)
+
+
+def _ap(evaluation: Any, iou: int | None = None, band: int = 0) -> float | None:
+    """Mean precision over recalls, and over IoU .50:.05:.95 unless one of them is picked."""
+    precision = evaluation.eval["precision"][:, :, 0, band, 0]  # (10, 101), -1: nobody to find
+    picked = precision if iou is None else precision[iou]
+    return None if (picked < 0).any() else float(picked.mean())
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Precision and recall at IoU .5 as the threshold comes down through every distinct score."""
+
+    people: int
+    pictures: int
+    scores: Array  # (K,) descending
+    tp: Array  # (K,) people found at this threshold
+    fp: Array  # (K,)
+
+    @classmethod
+    def of(cls, evaluation: Any, pictures: int) -> "_Ranking":
+        seen = [one for one in evaluation.evalImgs[:pictures] if one is not None]  # band 0: all
+        scores = np.array([score for one in seen for score in one["dtScores"]])
+        hit = np.concatenate([np.empty(0), *(one["dtMatches"][0] for one in seen)]) > 0
+        counts = ~np.concatenate([np.empty(0, bool), *(one["dtIgnore"][0] for one in seen)])
+        order = np.argsort(-scores, kind="stable")
+        order = order[counts[order]]
+        last = np.append(np.diff(scores[order]) != 0, True)[: len(order)]  # of each equal score
+        return cls(
+            people=sum(int(np.sum(one["gtIgnore"] == 0)) for one in seen),
+            pictures=pictures,
+            scores=scores[order][last],
+            tp=np.cumsum(hit[order])[last],
+            fp=np.cumsum(~hit[order])[last],
+        )
+
+    @property
+    def precision(self) -> Array:
+        return self.tp / (self.tp + self.fp)
+
+    @property
+    def recall(self) -> Array:
+        return self.tp / max(self.people, 1)
+
+    def f1(self) -> Array:
+        return 2 * self.tp / (self.tp + self.fp + self.people)
+
+    def best(self) -> int | None:
+        return int(self.f1().argmax()) if self.people and len(self.scores) else None
+
+    def miss_rate(self) -> float | None:
+        """Geometric mean of the misses at nine rates of false positives, evenly spaced in log."""
+        if not self.people:
+            return None
+        missed = np.append(1.0, 1 - self.recall)  # above the first threshold all are missed
+        fppi = np.append(0.0, self.fp / self.pictures)
+        at = np.searchsorted(fppi, FPPI, side="right") - 1
+        return float(np.exp(np.log(np.maximum(missed[at], 1e-10)).mean()))
