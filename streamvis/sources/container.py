@@ -1,0 +1,153 @@
+"""Opening a container through PyAV, and saying why it could not be opened."""
+
+import time
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from streamvis.errors import SourceError
+from streamvis.sources.spec import SourceSpec
+
+MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
+NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
+ADVICE: dict[type[Exception], str] = {
+    ConnectionRefusedError: "refused the connection: is the server running, is the port right?",
+    av.error.HTTPUnauthorizedError: "wants a user and password that were not given or are wrong",
+    av.error.HTTPForbiddenError: "forbids this address (403)",
+    av.error.HTTPNotFoundError: "does not know this path (404)",
+    av.error.HTTPServerError: "answered with an error of its own (5xx)",
+    av.error.HTTPError: "refused the request",
+    av.error.InvalidDataError: "answers, but not with video",
+    av.error.ProtocolNotFoundError: "speaks a protocol this FFmpeg was built without",
+}
+
+
+def open_container(spec: SourceSpec) -> InputContainer:
+    """Open a file, camera or URL; SourceError in one line, without credentials."""
+    if spec.kind == "file":
+        _check_file(Path(spec.uri), spec.label)
+    began = time.monotonic()
+    try:
+        if spec.kind == "camera":
+            return av.open(
+                spec.uri, format="v4l2", options=_camera_options(spec), timeout=spec.open_s
+            )
+        if spec.kind == "url":
+            options = {"rtsp_transport": "tcp"} | spec.options if _is_rtsp(spec) else spec.options
+            patience = (spec.open_s, spec.read_s)
+            return av.open(spec.uri, options=options, timeout=patience, metadata_errors="replace")
+        # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
+        address = f"file:{Path(spec.uri).absolute()}"
+        return av.open(address, options=spec.options, metadata_errors="replace")
+    except FFmpegError as error:
+        # `from None`: the original names the URL with its credentials
+        raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
+
+
+def video_stream(container: InputContainer, label: str) -> VideoStream:
+    """The video stream of a container; SourceError says what it holds instead."""
+    if container.format.name in NOT_VIDEO:
+        raise SourceError(f"source '{label}' is not a video: it looks like text")
+    covers = Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & covers]
+    if not streams:
+        kinds = sorted({f"{s.type} ({s.name or 'unknown'})" for s in container.streams})
+        raise SourceError(
+            f"source '{label}' has no video, only {', '.join(kinds) or 'nothing at all'}"
+        )
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise SourceError(
+            f"source '{label}': no decoder for its video codec '{_printable(stream.codec_tag)}'"
+        )
+    if stream.width * stream.height > MAX_PIXELS:
+        raise SourceError(
+            f"source '{label}' declares pictures of {stream.width}×{stream.height} pixels; "
+            f"at most {MAX_PIXELS} pixels are decoded, so its header is probably damaged"
+        )
+    return stream
+
+
+def is_live(spec: SourceSpec, container: InputContainer) -> bool:
+    """Whether pictures come at their own pace: cameras, RTSP and HTTP without an end."""
+    if spec.kind == "url" and not _is_rtsp(spec):
+        return container.duration is None
+    return spec.kind in {"camera", "url"}
+
+
+def rate_of(stream: VideoStream) -> float:
+    """Nominal pictures per second, 0 when unknown."""
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return float(rate) if rate else 0.0
+
+
+def _is_rtsp(spec: SourceSpec) -> bool:
+    return spec.uri.lower().startswith(("rtsp:", "rtsps:"))
+
+
+def _camera_options(spec: SourceSpec) -> dict[str, str]:
+    rate = {"framerate": f"{spec.fps:g}"} if spec.fps else {}
+    return rate | spec.options
+
+
+def _check_file(path: Path, label: str) -> None:
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0 and path.is_file():
+                raise SourceError(f"source '{label}' is empty (0 bytes)")
+            if _lacks_index(file.read(12), path):
+                raise SourceError(
+                    f"source '{label}' is truncated: an MP4 without its index (moov), as a "
+                    "recording or download leaves it that did not finish"
+                )
+    except OSError as error:
+        raise SourceError(f"source '{label}' cannot be read: {error.strerror}") from None
+
+
+def _lacks_index(head: bytes, path: Path) -> bool:
+    """Whether this is an ISO file (MP4, MOV) whose boxes end before a `moov`."""
+    if head[4:8] != b"ftyp":
+        return False
+    end = path.stat().st_size
+    at = 0
+    with path.open("rb") as file:
+        while at + 8 <= end:
+            file.seek(at)
+            box = file.read(16)
+            if box[4:8] == b"moov":
+                return at + int.from_bytes(box[:4], "big") > end
+            size = int.from_bytes(box[:4], "big")
+            if size == 1:
+                size = int.from_bytes(box[8:16], "big")
+            if size < 8:  # 0: to the end of the file; less: damaged
+                return size == 0
+            at += size
+    return True
+
+
+def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
+    """One line: the state and the time spent tell more than the class of the exception."""
+    source = f"source '{spec.label}'"
+    if spec.kind == "url":
+        waited = isinstance(error, TimeoutError | av.error.ExitError)
+        if waited or elapsed_s >= 0.9 * spec.open_s:
+            return f"{source} did not answer within {elapsed_s:.0f} s"
+        for kind, advice in ADVICE.items():
+            if isinstance(error, kind):
+                return f"{source} {advice}"
+        return f"{source} cannot be reached: {error.strerror}; check the host name and the network"
+    if spec.kind == "camera":
+        present = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+        return f"{source} cannot be opened: {error.strerror}. Cameras there are: {present}"
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+        return f"{source} is not a video, or its beginning is damaged"
+    return f"{source} cannot be opened: {error.strerror}"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
