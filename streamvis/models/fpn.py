@@ -1,0 +1,31 @@
+"""Feature pyramid network (Lin et al. 2017)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeaturePyramid(nn.Module):
+    """Lateral 1×1, top-down nearest upsampling, 3×3 smoothing; one coarser map by subsampling."""
+
+    def __init__(self, inputs: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.inner_blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(i, channels, 1)) for i in inputs)
+        self.layer_blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in inputs
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        # maps fine to coarse; returns one more than it is given, all with `channels` channels
+        inner = [block(x) for block, x in zip(self.inner_blocks, maps, strict=True)]
+        for fine in range(len(inner) - 2, -1, -1):
+            size = inner[fine].shape[-2:]
+            inner[fine] = inner[fine] + F.interpolate(inner[fine + 1], size, mode="nearest")
+        smooth = [block(x) for block, x in zip(self.layer_blocks, inner, strict=True)]
+        return [*smooth, F.max_pool2d(smooth[-1], 1, 2)]

@@ -1,0 +1,66 @@
+"""ResNet-50 v1.5: the stride stands on the 3×3 convolution (He et al. 2016; torchvision names)."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.models.layers import FrozenBatchNorm2d, conv_norm
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 around a shortcut."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = FrozenBatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = FrozenBatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = FrozenBatchNorm2d(outputs)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, FrozenBatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(conv_norm(x, self.conv1, self.bn1))
+        y = F.relu(conv_norm(y, self.conv2, self.bn2))
+        y = conv_norm(y, self.conv3, self.bn3)
+        if self.downsample is not None:
+            shortcut, norm = self.downsample
+            assert isinstance(shortcut, nn.Conv2d)
+            x = conv_norm(x, shortcut, norm)
+        return F.relu(x + y)
+
+
+class ResNet50(nn.Module):
+    """The trunk, giving C2..C5 at strides 4, 8, 16, 32 with 256, 512, 1024, 2048 channels."""
+
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+    strides = (4, 8, 16, 32)
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = FrozenBatchNorm2d(64)
+        inputs = 64
+        for index, (blocks, width) in enumerate(
+            zip((3, 4, 6, 3), (64, 128, 256, 512), strict=True)
+        ):
+            layer = nn.Sequential()
+            for block in range(blocks):
+                layer.append(Bottleneck(inputs, width, 2 if index and not block else 1))
+                inputs = 4 * width
+            self.add_module(f"layer{index + 1}", layer)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        # x (B, 3, H, W)
+        x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
+        maps = []
+        for index in range(4):
+            x = self.get_submodule(f"layer{index + 1}")(x)
+            maps.append(x)
+        return maps

