@@ -26,7 +26,7 @@ class Truth:
 
 
 def read_coco(path: Path) -> list[Truth]:
-    """Every picture of the file with its people, in the file's order; DataError where it is wrong."""
+    """Every picture of the file with its people, in the file's order."""
     dataset = _load(path)
     people = _person(dataset, path)
     pictures = {

@@ -182,7 +182,7 @@ def _match(truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
 
 
 def _truths(truth: Sequence[Truth], masks: bool) -> list[dict[str, Any]]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for i, one in enumerate(truth):
         for box, ignore, crowd, mask in zip(
             one.boxes, one.ignore, one.crowd, one.masks, strict=True
@@ -203,7 +203,7 @@ def _truths(truth: Sequence[Truth], masks: bool) -> list[dict[str, Any]]:
 def _found(
     truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
 ) -> list[dict[str, Any]]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for i, (one, found) in enumerate(zip(truth, detections, strict=True)):
         for j, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True)):
             annotations.append(

@@ -98,7 +98,8 @@ def read_sequence(folder: Path) -> Sequence:
     """Read a sequence's folder; DataError names the file, and the line where there is one."""
     info = _read_info(folder / "seqinfo.ini")
     length = info.whole("seqLength", most=MOST_FRAMES)
-    truth, layout = None, "MOT15"
+    truth: Rows | None = None
+    layout: Layout = "MOT15"
     if (folder / "gt/gt.txt").exists():
         truth, layout = read_truth(folder / "gt/gt.txt", length)
     det = folder / "det/det.txt"

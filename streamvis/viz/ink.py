@@ -1,0 +1,153 @@
+"""Colours, text and lines that scale with the picture: what the drawings share.
+
+Everything draws in place on RGB arrays (H, W, 3) uint8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from streamvis.messages import Array
+
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's colours, then Tol's, in an order that keeps neighbours apart for all eyes.
+PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky
+    (240, 228, 66),  # yellow
+    (204, 121, 167),  # purple
+    (0, 158, 115),  # green
+    (213, 94, 0),  # vermilion
+    (153, 221, 255),  # light cyan
+    (187, 204, 51),  # pear
+    (0, 114, 178),  # blue
+    (255, 170, 187),  # pink
+    (68, 187, 153),  # mint
+    (238, 136, 102),  # salmon
+)
+DARK: Colour = (18, 20, 24)
+PALE: Colour = (236, 238, 240)
+GREY: Colour = (150, 156, 164)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FARTHEST = 30_000  # px; OpenCV's fixed-point coordinates overflow beyond 32767
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Sizes that suit one picture size."""
+
+    line: int  # px, of boxes and trails
+    text: int  # px, height of a capital
+    font_scale: float
+    font_weight: int
+
+    @classmethod
+    def for_size(cls, height: int, width: int) -> "Ink":
+        unit = min(height / 480, width / 640)  # 1 at 640×480, 2.25 at 1080p
+        text = max(7, round(9 * max(unit, 0.1) ** 0.8))
+        weight = max(1, text // 11)
+        scale = cv2.getFontScaleFromHeight(FONT, text, weight)
+        return cls(max(1, round(1.6 * unit)), text, scale, weight)
+
+    def width(self, text: str) -> int:
+        """Pixels that the text takes."""
+        return int(cv2.getTextSize(_plain(text), FONT, self.font_scale, self.font_weight)[0][0])
+
+    def write(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
+        """Write with the baseline's left end at (x, y)."""
+        cv2.putText(
+            image,
+            _plain(text),
+            (x, y),
+            FONT,
+            self.font_scale,
+            colour,
+            self.font_weight,
+            cv2.LINE_AA,
+        )
+
+    def plate(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
+        """Text on a filled plate whose lower left corner is (x, y), moved to lie inside."""
+        height, width = image.shape[:2]
+        pad = max(2, self.text // 3)
+        w, h = self.width(text) + 2 * pad, self.text + 2 * pad
+        x = max(0, min(x, width - w))
+        y = max(h, min(y, height))
+        cv2.rectangle(image, (x, y - h), (x + w - 1, y - 1), colour, cv2.FILLED)
+        self.write(image, text, x + pad, y - pad, on(colour))
+
+
+def colour_of(track: int) -> Colour:
+    """The colour of a track id, the same in every frame and on every machine."""
+    return PALETTE[(track - 1) % len(PALETTE)]
+
+
+def on(colour: Colour) -> Colour:
+    """Dark or pale: what reads well on this colour."""
+    red, green, blue = colour
+    return DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else PALE
+
+
+def at(point: Array) -> tuple[int, int]:
+    """A point as OpenCV takes it, kept where its arithmetic still holds."""
+    x, y = np.clip(point, -FARTHEST, FARTHEST).round().astype(int).tolist()
+    return x, y
+
+
+def rectangle(image: Array, box: Array, colour: Colour, line: int, dashed: bool = False) -> None:
+    """Outline an xyxy box; dashed says that it was predicted, not seen."""
+    (x1, y1), (x2, y2) = at(box[:2]), at(box[2:])
+    if not dashed:
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour, line)
+        return
+    height, width = image.shape[:2]
+    dash = max(4, 4 * line)
+    for y in (y1, y2):
+        for x in range(max(x1, -dash), min(x2, width), 2 * dash):
+            cv2.line(image, (x, y), (min(x + dash, x2), y), colour, line)
+    for x in (x1, x2):
+        for y in range(max(y1, -dash), min(y2, height), 2 * dash):
+            cv2.line(image, (x, y), (x, min(y + dash, y2)), colour, line)
+
+
+def shade(region: Array, colour: Colour, opacity: float) -> None:
+    """Lay a veil of one colour over a region."""
+    if region.size:
+        cv2.addWeighted(region, 1 - opacity, np.full_like(region, colour), opacity, 0, region)
+
+
+def fading_line(image: Array, points: Array, strength: Array, colour: Colour, line: int) -> None:
+    """A line through points (P, 2) as strong at each as `strength` (P,) in [0, 1] says."""
+    sound = np.isfinite(points).all(axis=1)
+    points, strength = points[sound].clip(-FARTHEST, FARTHEST), strength[sound]
+    if len(points) < 2:
+        return
+    height, width = image.shape[:2]
+    low = np.maximum(points.min(axis=0) - 2 * line, 0).astype(int)
+    high = np.minimum(points.max(axis=0) + 2 * line + 1, (width, height)).astype(int)
+    if (low >= high).any():
+        return
+    region = image[low[1] : high[1], low[0] : high[0]]
+    ink = np.zeros(region.shape[:2], np.uint8)
+    ends = (points - low).round().astype(int).tolist()
+    for start, end, share in zip(ends, ends[1:], strength[1:], strict=False):
+        cv2.line(ink, start, end, int(255 * share), line, cv2.LINE_AA)
+    share = ink.astype(np.float32) / 255
+    region[:] = cv2.blendLinear(region, np.full_like(region, colour), 1 - share, share)
+
+
+def nice_step(span: float, most: int) -> float:
+    """The smallest of 1, 2, 5, 10, … (and .1, .2, …) that cuts `span` into at most `most`."""
+    if not span > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(span / most))
+    steps: Sequence[float] = (1, 2, 5, 10)
+    return float(next(s * power for s in steps if s * power * most >= span * (1 - 1e-9)))
+
+
+def _plain(text: str) -> str:
+    """OpenCV's fonts know ASCII only."""
+    return text.encode("ascii", "replace").decode()
