@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 import av
+import msgspec
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
@@ -14,6 +16,8 @@ from streamvis.sources.spec import SourceSpec
 
 MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
+COLOURS = {0: "RGB", 1: "BT.709", 2: "untagged", 5: "BT.601", 6: "BT.601", 9: "BT.2020"}
+RANGES = ("untagged", "limited range", "full range")
 ADVICE: dict[type[Exception], str] = {
     ConnectionRefusedError: "refused the connection: is the server running, is the port right?",
     av.error.HTTPUnauthorizedError: "wants a user and password that were not given or are wrong",
@@ -24,6 +28,42 @@ ADVICE: dict[type[Exception], str] = {
     av.error.InvalidDataError: "answers, but not with video",
     av.error.ProtocolNotFoundError: "speaks a protocol this FFmpeg was built without",
 }
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container and its first picture say of themselves; None where they do not."""
+
+    container: str
+    codec: str
+    pixel_format: str
+    colours: str  # matrix and range as tagged, by FFmpeg's numbers
+    coded_size: str  # before rotation
+    rotation: int  # degrees counter-clockwise that the container asks for
+    pixel_aspect: str | None  # told, not applied: pixels are used as they are stored
+    container_fps: float | None
+    duration_s: float | None
+    first_pts_s: float | None
+    other_streams: list[str]
+
+
+def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Facts:
+    """The facts about an open stream whose first picture is `frame`."""
+    aspect = stream.sample_aspect_ratio
+    pts = None if frame.pts is None or stream.time_base is None else frame.pts * stream.time_base
+    others = [s for s in container.streams if s.index != stream.index]
+    return Facts(
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        pixel_format=frame.format.name,
+        colours=f"{COLOURS.get(frame.colorspace, frame.colorspace)}, {RANGES[frame.color_range]}",
+        coded_size=f"{frame.width}x{frame.height}",
+        rotation=frame.rotation,
+        pixel_aspect=f"{aspect.numerator}:{aspect.denominator}" if aspect else None,
+        container_fps=rate_of(stream) or None,
+        duration_s=None if container.duration is None else container.duration / av.time_base,
+        first_pts_s=None if pts is None else float(pts),
+        other_streams=[f"{s.type} ({s.name or 'unknown'})" for s in others],
+    )
 
 
 def open_container(spec: SourceSpec) -> InputContainer:

@@ -10,10 +10,11 @@ import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import Meta
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
@@ -28,6 +29,7 @@ _IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
 VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
 URLS = frozenset({"rtsp", "rtsps", "http", "https"})
+Side = Annotated[int, Meta(ge=32, le=4096)]
 ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -50,6 +52,33 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:  # a spec may end up in a log
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"
+
+
+class SceneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set on a scene: `synthetic:walkers?seed=3&people=6&size=640x480`."""
+
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    people: Annotated[int, Meta(ge=0, le=100)] = 6  # about at any time
+    seconds: Annotated[float, Meta(gt=0, le=86400)] = 10.0
+    size: tuple[Side, Side] = (640, 480)  # width, height in pixels
+    fps: Annotated[float, Meta(gt=0, le=240)] = 10.0
+    live: bool = False  # shown at its own pace, pictures dropped rather than kept
+
+
+def scene_options(uri: str) -> SceneOptions:
+    """The options of a `synthetic:` source; UsageError names the one that is wrong."""
+    scene, _, query = uri.removeprefix("synthetic:").partition("?")
+    if scene not in {"", "walkers"}:
+        raise UsageError(f"source '{uri}': no scene '{scene}'; there is only 'walkers'")
+    given: dict[str, object] = dict(parse_qsl(query, keep_blank_values=True))
+    if "size" in given:
+        given["size"] = str(given["size"]).lower().split("x")
+    try:
+        return msgspec.convert(given, SceneOptions, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"source '{uri}': {error}. Options are: {', '.join(SceneOptions.__struct_fields__)}"
+        ) from None
 
 
 def resolve(specs: Sequence[str]) -> list[SourceSpec]:
@@ -137,6 +166,7 @@ def _found(text: str) -> list[SourceSpec]:
         device = f"/dev/video{text}" if text.isdigit() else text
         return [_spec(f"camera-{re.sub(r'[^0-9]', '', text)}", device, "camera")]
     if text.startswith("synthetic:"):
+        scene_options(text)
         scene = text.removeprefix("synthetic:").partition("?")[0]
         return [_spec(f"synthetic-{scene}" if scene else "synthetic", text, "synthetic")]
     path = Path(text).expanduser()

@@ -21,7 +21,15 @@ from av.video.stream import VideoStream
 from streamvis.errors import SourceError
 from streamvis.messages import Array, SourceInfo
 from streamvis.sources.clock import MediaClock
-from streamvis.sources.container import MAX_PIXELS, is_live, open_container, rate_of, video_stream
+from streamvis.sources.container import (
+    MAX_PIXELS,
+    Facts,
+    describe,
+    is_live,
+    open_container,
+    rate_of,
+    video_stream,
+)
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
 
@@ -36,6 +44,7 @@ class VideoSource:
         self.errors = 0
         self.ended: Ended | None = None
         self._spec = spec
+        self.facts: Facts | None = None
         self._n = 0  # number of the next picture
         self._clock = MediaClock()
         self._reformatter = VideoReformatter()
@@ -82,6 +91,8 @@ class VideoSource:
         for packet in self._packets(stream):
             for frame in self._frames(stream, packet):
                 pixels = self._pixels(frame)
+                if self.facts is None:
+                    self.facts = describe(self._container, stream, frame)
                 if pixels is not None:
                     yield self._picture(frame, pixels, stream)
             if self._live and self._n == 0 and time.monotonic() - opened > self._spec.open_s:
