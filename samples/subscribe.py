@@ -1,0 +1,33 @@
+"""Follow the people that a run sees, until Ctrl-C.
+
+python samples/subscribe.py tcp://127.0.0.1:5560
+"""
+
+import asyncio
+import sys
+
+import streamvis
+from streamvis.events.schema import Lost, TrackBegin, TrackEnd
+
+
+async def main(endpoint: str) -> None:
+    async for event in streamvis.subscribe(endpoint):
+        match event.what:
+            case TrackBegin(track):
+                say(f"{track.id} came at {event.time.media_us / 1e6:.2f} s")
+            case TrackEnd(track):
+                say(f"{track.id} left after {track.age_s:.1f} s ({track.reason})")
+            case Lost(topic, first, last):
+                say(f"{last - first + 1} messages of {topic} were lost")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(*sys.argv[1:] or ["tcp://127.0.0.1:5560"]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,180 @@
+"""Subscribe to the feed of a run.
+
+    async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", family="track"):
+        match event.what:
+            case TrackBegin(track): ...
+            case Lost(topic, first, last): ...
+
+Messages that never came are told as a `Lost` event in the place where they are missing.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import zmq
+import zmq.asyncio
+
+from streamvis.errors import DataError, UsageError
+from streamvis.events import schema
+from streamvis.events.feed import SYSTEM, SYSTEM_TOPIC, WELCOME
+from streamvis.events.ids import new_epoch
+from streamvis.events.schema import Event, Heartbeat, Lost, Time
+
+LONGEST = 1 << 20  # bytes of a payload
+QUEUE = 10_000  # messages that wait for a slow reader
+
+
+class Inbox:
+    """What a subscriber knows of the feed: judges each message, finds what is missing. Pure."""
+
+    def __init__(self, source: str | None = None, family: str | None = None) -> None:
+        self.source = source
+        self.family = family
+        self.lost = 0  # messages that never came
+        self.repeated = 0  # messages that came again, after the publisher was restarted
+        self.refused = 0  # messages that are not of the feed
+        self.ready = False  # from now on, nothing is missed unnoticed
+        self._last: dict[str, int] = {}  # topic -> tseq
+        self._epochs: dict[str, str] = {}  # source -> boot of its publisher
+
+    def take(self, parts: Sequence[bytes]) -> list[Event]:
+        """The events that this message gives: none, one, or a `Lost` and one."""
+        if len(parts) == 1 and parts[0].startswith(WELCOME):
+            return []
+        try:
+            topic, tseq, event = _opened(parts)
+        except DataError:
+            self.refused += 1
+            return []
+        if self._epochs.get(event.source) != event.epoch:
+            self._epochs[event.source] = event.epoch
+            for known in [t for t in self._last if t.startswith(f"sv1/{event.source}/")]:
+                del self._last[known]
+        if isinstance(event.what, Heartbeat):
+            self.ready = True
+            wanted = [event] if self.family == "hb" and topic != SYSTEM_TOPIC else []
+            return self._behind(event, event.what) + wanted
+        if self.source not in (None, event.source) or self.family not in (None, event.family):
+            return []
+        return self._counted(topic, tseq, event)
+
+    def _counted(self, topic: str, tseq: int, event: Event) -> list[Event]:
+        last = self._last.get(topic, tseq - 1)
+        if tseq <= last:
+            self.repeated += 1
+            return []
+        self._last[topic] = tseq
+        return [*self._missing(event, topic, last + 1, tseq - 1), event]
+
+    def _behind(self, event: Event, beat: Heartbeat) -> list[Event]:
+        """A heartbeat comes after all that was sent before it, so what it counts has been lost."""
+        found: list[Event] = []
+        for family, tseq in beat.hb.last.items():
+            topic = schema.topic(event.source, family)
+            if self.source in (None, event.source) and self.family in (None, family):
+                last = self._last.get(topic, tseq)
+                self._last[topic] = max(tseq, last)
+                found += self._missing(event, topic, last + 1, tseq)
+        return found
+
+    def _missing(self, event: Event, topic: str, first: int, last: int) -> list[Event]:
+        if last < first:
+            return []
+        self.lost += last - first + 1
+        time = Time(media_us=event.time.media_us, emit_us=event.time.emit_us)
+        return [
+            Event(
+                id=new_epoch(),
+                source=event.source,
+                epoch=event.epoch,
+                tseq=0,
+                offset=-1,
+                time=time,
+                what=Lost(topic=topic, first=first, last=last),
+            )
+        ]
+
+
+def _opened(parts: Sequence[bytes]) -> tuple[str, int, Event]:
+    if len(parts) < 3 or len(parts[1]) != 8 or len(parts[2]) > LONGEST:
+        raise DataError(f"not a message of the feed: {len(parts)} parts")
+    event = schema.decode(parts[2])
+    tseq = int.from_bytes(parts[1])
+    system = event.source == SYSTEM
+    topic = SYSTEM_TOPIC if system else schema.topic(event.source, event.family)
+    if parts[0] != topic.encode() or tseq != event.tseq:
+        raise DataError("the topic or the number of a message is not that of its event")
+    return topic, tseq, event
+
+
+class Subscription:
+    """Events as they come, with `for` or with `async for`; `inbox` has the counts.
+
+    `timeout_s` ends it when nothing, not even a heartbeat, has come for so long; None: never.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        source: str | None = None,
+        family: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.inbox = Inbox(source, family)
+        self._timeout_ms = None if timeout_s is None else int(timeout_s * 1000)
+
+    def __iter__(self) -> Iterator[Event]:
+        context = zmq.Context()
+        try:
+            subscriber = context.socket(zmq.SUB)
+            self._connect(subscriber)
+            while subscriber.poll(self._timeout_ms):
+                yield from self.inbox.take(subscriber.recv_multipart())
+        finally:
+            context.destroy(linger=0)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        context = zmq.asyncio.Context()
+        try:
+            subscriber = context.socket(zmq.SUB)
+            self._connect(subscriber)
+            while await subscriber.poll(self._timeout_ms):
+                for event in self.inbox.take(await subscriber.recv_multipart()):
+                    yield event
+        finally:
+            context.destroy(linger=0)
+
+    def _connect(self, subscriber: "zmq.Socket[bytes] | zmq.asyncio.Socket") -> None:
+        source, family = self.inbox.source, self.inbox.family
+        subscriber.setsockopt(zmq.RCVHWM, QUEUE)
+        subscriber.setsockopt(zmq.MAXMSGSIZE, LONGEST)
+        subscriber.setsockopt(zmq.IPV6, int("[" in self.endpoint))
+        topics = [f"sv1/{source}/" if source else "sv1/"]
+        if source and family:
+            topics = [schema.topic(source, family)]
+        topics += [schema.topic(source, "hb"), SYSTEM_TOPIC] if source else []
+        for topic in topics:  # heartbeats last: when one comes, all before it are in force
+            subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        subscriber.setsockopt(zmq.SUBSCRIBE, WELCOME)
+        try:
+            subscriber.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            raise UsageError(
+                f"{self.endpoint}: {error.strerror}. Expected an address like tcp://127.0.0.1:5560"
+            ) from None
+
+
+def subscribe(endpoint: str, source: str | None = None, family: str | None = None) -> Subscription:
+    """Events of one source or all, of one family (`track`, `source`, `hb`, …) or all."""
+    return Subscription(endpoint, source, family)
+
+
+def listen(
+    endpoint: str,
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    timeout_s: float | None = None,
+) -> Iterator[Event]:
+    """The same for plain `for`; ends when nothing has come for `timeout_s`."""
+    return iter(Subscription(endpoint, source, family, timeout_s))

@@ -1,0 +1,219 @@
+"""From what the stages say of a source to events: pure, and the same for the same frames.
+
+`State` is all that is remembered of a source. Each function changes it and returns what happened,
+in order, as drafts: events that have no number, no id and no wall clock yet.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.events.schema import (
+    Association,
+    Box,
+    Change,
+    EndedTrack,
+    EndReason,
+    Finish,
+    FrameRef,
+    Gap,
+    Restart,
+    SourceConnecting,
+    SourceEof,
+    SourceEpoch,
+    SourceGap,
+    SourceOffline,
+    SourceOnline,
+    SourceStalled,
+    Stream,
+    Time,
+    Track,
+    TrackBegin,
+    TrackEnd,
+    TrackUpdate,
+    What,
+)
+from streamvis.messages import Array, Ending, Frame, Notice, SourceInfo, Tracks
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What happened, when in the video, and on which picture if on one."""
+
+    what: What
+    time: Time
+    frame: FrameRef | None = None
+
+
+class OpenTrack(msgspec.Struct):
+    """The last that was seen of a track, and when it was last published."""
+
+    box: Box
+    first_seen_us: int
+    last_seen_us: int
+    published_us: int
+
+
+class State(msgspec.Struct):
+    """One source, so far."""
+
+    info: SourceInfo
+    epoch: int = 1  # stream epoch
+    status: str = "online"
+    restart: str = ""  # why the next stream epoch begins
+    frames: int = 0
+    media_us: int = 0  # of the last frame
+    tracks: dict[int, OpenTrack] = {}
+
+
+def start(info: SourceInfo) -> tuple[State, list[Draft]]:
+    """A source that has just been opened."""
+    state = State(info=info, epoch=info.epoch)
+    return state, [Draft(SourceOnline(_stream(state)), Time(media_us=0))]
+
+
+def frame_seen(
+    state: State, frame: Frame, tracks: Tracks | None, update_every_us: int = 0
+) -> list[Draft]:
+    """A frame and its tracks; None when the tracker was skipped.
+
+    A track is published when it begins and ends, and between at most once in `update_every_us`.
+    """
+    drafts = [] if frame.epoch == state.epoch else _next_epoch(state, frame.epoch)
+    state.frames += 1
+    state.media_us = frame.media_us
+    if tracks is None:
+        return drafts
+    about = FrameRef(
+        n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
+    )
+    time = Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock)
+    whats: list[What] = [_end(state, number, "lost") for number in _ended(state, tracks)]
+    whats += _present(state, frame, tracks, update_every_us)
+    return drafts + [Draft(what, time, about) for what in whats]
+
+
+def noticed(state: State, notice: Notice) -> list[Draft]:
+    """Something between two frames. A status that the source has already is no news."""
+    if notice.kind == "epoch":
+        state.restart = notice.reason  # told with the epoch's first frame, which has its number
+        return []
+    time = Time(media_us=notice.media_us)
+    if notice.kind == "gap":
+        gap = Gap(first=notice.first_n, last=notice.last_n, reason=notice.reason)
+        return [Draft(SourceGap(gap), time)]
+    if notice.kind == state.status:
+        return []
+    state.status = notice.kind
+    what: What
+    match notice.kind:
+        case "online":
+            what = SourceOnline(_stream(state))
+        case "connecting":
+            what = SourceConnecting(Change(notice.reason))
+        case "stalled":
+            what = SourceStalled(Change(notice.reason))
+        case "offline":
+            what = SourceOffline(Change(notice.reason))
+    return [Draft(what, time)]
+
+
+def finished(state: State, ending: Ending) -> list[Draft]:
+    """The end: open tracks end with it."""
+    time = Time(media_us=state.media_us)
+    drafts = [Draft(_end(state, number, ending), time) for number in sorted(state.tracks)]
+    if ending == "eof":
+        drafts.append(Draft(SourceEof(Finish(state.frames)), time))
+    return drafts
+
+
+def _next_epoch(state: State, epoch: int) -> list[Draft]:
+    """Track numbers begin again at 1, so those that are open end first."""
+    time = Time(media_us=state.media_us)
+    drafts = [Draft(_end(state, number, "epoch"), time) for number in sorted(state.tracks)]
+    restart = Restart(epoch, state.restart)
+    state.epoch, state.restart = epoch, ""
+    return [*drafts, Draft(SourceEpoch(restart), time)]
+
+
+def _ended(state: State, tracks: Tracks) -> list[int]:
+    """Open tracks that the tracker ended with this frame; it may name some we never heard of."""
+    return [number for number in sorted(tracks.ended.tolist()) if number in state.tracks]
+
+
+def _end(state: State, number: int, reason: EndReason) -> TrackEnd:
+    track = state.tracks.pop(number)
+    return TrackEnd(
+        EndedTrack(
+            id=_name(state, number),
+            reason=reason,
+            box_px=track.box,
+            first_seen_us=track.first_seen_us,
+            last_seen_us=track.last_seen_us,
+            age_s=(track.last_seen_us - track.first_seen_us) / 1e6,
+        )
+    )
+
+
+def _present(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
+    whats: list[What] = []
+    for row, track in zip(tracks.ids.tolist(), _rows(state, frame, tracks), strict=True):
+        known = state.tracks.get(row)
+        due = known is None or frame.media_us - known.published_us >= every_us
+        published_us = frame.media_us if known is None or due else known.published_us
+        state.tracks[row] = OpenTrack(
+            track.box_px, track.first_seen_us, frame.media_us, published_us
+        )
+        if known is None:
+            whats.append(TrackBegin(track))
+        elif due:
+            whats.append(TrackUpdate(track))
+    return whats
+
+
+def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
+    if not np.isfinite(tracks.boxes).all():
+        raise DataError(
+            f"{frame.source}: the tracks of frame {frame.n} have boxes that are not finite; "
+            "the tracker must give pixels"
+        )
+    ids, first_us, gated = (
+        values.tolist() for values in (tracks.ids, tracks.first_seen_us, tracks.gated)
+    )
+    boxes, velocity = _rounded(tracks.boxes, 2), _rounded(tracks.velocity, 2)
+    scores, existence = _rounded(tracks.scores, 4), _rounded(tracks.existence, 4)
+    covariance, entropy = _rounded(tracks.covariance, 6), _rounded(tracks.entropy, 4)
+    ground, grounded = _rounded(tracks.ground, 3), np.isfinite(tracks.ground).all(axis=1)
+    seen = tracks.detection >= 0
+    return [
+        Track(
+            id=_name(state, number),
+            box_px=tuple(boxes[i]),
+            box_from="update" if seen[i] else "predict",
+            score=scores[i],
+            vel_px_s=tuple(velocity[i]),
+            cov_diag=tuple(covariance[i]),
+            p_exist=existence[i],
+            assoc=Association(entropy=entropy[i], gated=gated[i]),
+            first_seen_us=first_us[i],
+            age_s=(frame.media_us - first_us[i]) / 1e6,
+            ground_m=tuple(ground[i]) if grounded[i] else None,
+            space=tracks.space,
+        )
+        for i, number in enumerate(ids)
+    ]
+
+
+def _rounded(values: Array, digits: int) -> list[Any]:
+    """Python numbers, short in JSON and always finite: JSON has no infinity."""
+    return np.nan_to_num(values.astype(np.float64)).round(digits).tolist()
+
+
+def _name(state: State, number: int) -> str:
+    return f"{state.info.id}:{state.epoch}:{number}"
+
+
+def _stream(state: State) -> Stream:
+    info = state.info
+    return Stream(label=info.label, w=info.width, h=info.height, fps=info.fps, live=info.live)

@@ -1,0 +1,104 @@
+"""From an event log to files that other tools read: JSON lines, CSV, MOTChallenge text."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from streamvis.errors import RunError
+from streamvis.events import schema
+from streamvis.events.log import LogReader, Row
+from streamvis.events.schema import Event, Track, TrackBegin, TrackUpdate
+
+EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
+COLUMNS = (
+    *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
+    *("left", "top", "right", "bottom", "box_from", "score", "p_exist"),
+    *("ground_x_m", "ground_y_m", "reason"),
+)
+
+
+def jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
+    """One JSON object a line, as it was published."""
+    for row in rows:
+        yield row.payload + b"\n"
+
+
+def write_jsonl(rows: Iterable[Row], path: Path) -> None:
+    with _replacing(path) as file:
+        file.writelines(line.decode() for line in jsonl(rows))
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """One line an event under `COLUMNS`; what an event does not have is empty."""
+    with _replacing(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(csv_row(schema.decode(row.payload)) for row in rows)
+
+
+def csv_row(event: Event) -> list[object]:
+    track = getattr(event.what, "track", None)
+    stream = getattr(event.what, "stream", None)
+    box = track.box_px if track else ("",) * 4
+    ground = getattr(track, "ground_m", None) or ("", "")
+    return [
+        *(event.source, event.offset, event.type, event.time.media_us, event.time.capture_us),
+        event.frame.n if event.frame else "",
+        *(track.id if track else "", getattr(track, "label", ""), *box),
+        *(getattr(track, name, "") for name in ("box_from", "score", "p_exist")),
+        *(*ground, getattr(track or stream, "reason", "")),
+    ]
+
+
+def write_tracks(log_path: Path, out_dir: Path) -> list[Path]:
+    """MOTChallenge text of the latest run of each source; returns the files written.
+
+    One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
+    only the frames that were published are there.
+    """
+    with LogReader(log_path) as log:
+        cursors = log.cursors()
+        written = []
+        for source, cursor in cursors.items():
+            path = out_dir / ("tracks.txt" if len(cursors) == 1 else f"tracks-{source}.txt")
+            rows = log.events(source, types=["track"], first=cursor.first)
+            with _replacing(path) as file:
+                file.writelines(mot_lines(rows))
+            written.append(path)
+    return written
+
+
+def mot_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """`frame,id,left,top,width,height,p_exist,x,y,z`: frames from 1, metres or -1."""
+    for row in rows:
+        event = schema.decode(row.payload)
+        if isinstance(event.what, TrackBegin | TrackUpdate) and event.frame:
+            yield _mot_line(event.frame.n + 1, event.what.track)
+
+
+def _mot_line(frame: int, track: Track) -> str:
+    _, epoch, number = track.id.split(":")
+    left, top, right, bottom = track.box_px
+    name = int(number) + EPOCH_STRIDE * (int(epoch) - 1)
+    where = f"{track.ground_m[0]:.3f},{track.ground_m[1]:.3f},0" if track.ground_m else "-1,-1,-1"
+    return (
+        f"{frame},{name},{left:.2f},{top:.2f},{right - left:.2f},{bottom - top:.2f},"
+        f"{track.p_exist:.4f},{where}\n"
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """A file that appears under its name whole, or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        draft.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)

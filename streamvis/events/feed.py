@@ -1,0 +1,316 @@
+"""The feed: events on a ZeroMQ XPUB socket that a thread of its own owns.
+
+Nothing here makes the publisher wait. Every queue is bounded, and what does not fit is counted.
+
+How one slow subscriber is kept from harming the others: with `XPUB_NODROP` a send fails as soon
+as the queue of *any* subscriber of the topic is full, and then nobody gets the message. So a
+send that fails is counted and repeated with `XPUB_NODROP` off, which delivers to all who have
+room. libzmq then leaves the slow subscriber out, without a word, until it has read half of its
+queue. `dropped` thus counts how often a queue was found full, that is the gaps that subscribers
+see, not the messages in them: each subscriber has these exactly from `tseq`.
+"""
+
+import ipaddress
+import json
+import math
+import os
+import socket
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import msgspec
+import zmq
+
+from streamvis.errors import ConfigError, RunError
+from streamvis.events import schema
+from streamvis.events.ids import new_epoch
+from streamvis.events.schema import Beat, Event, Heartbeat, Provenance, Time
+
+BEAT_S = 1.0
+SOON_S = 0.05  # a new subscriber's first heartbeat, and the least time between two
+QUEUE = 10_000  # messages for each subscriber, and on their way to the thread
+LINGER_MS = 1000  # how long a close may wait for what is queued
+LONGEST_REQUEST = 1024  # bytes of a subscription
+WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
+SYSTEM = "_sys"
+SYSTEM_TOPIC = f"sv1/{SYSTEM}/"
+ANNOUNCEMENT = "feed.json"
+
+
+class Message(NamedTuple):
+    """What goes on the wire: `[topic][u64 big-endian tseq][payload]`."""
+
+    source: str
+    family: str
+    tseq: int
+    payload: bytes
+
+
+class Feed:
+    """Publishes on `bind`, with a heartbeat each second for every open source.
+
+    `endpoint` is where it really listens. ConfigError for an address that anyone else could
+    reach, RunError when the address is taken.
+    """
+
+    def __init__(self, bind: str, *, epoch: str, pipeline: str = "", queue: int = QUEUE) -> None:
+        self._context = zmq.Context()
+        try:
+            publisher = _publisher(self._context, bind, epoch, queue)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+        self.endpoint = publisher.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._inlet = self._context.socket(zmq.PAIR)
+        outlet = self._context.socket(zmq.PAIR)
+        self._inlet.sndhwm = outlet.rcvhwm = queue
+        self._inlet.sndtimeo = LINGER_MS
+        self._inlet.linger = 0
+        name = f"inproc://{uuid4()}"
+        outlet.bind(name)
+        self._inlet.connect(name)
+        self._refused: Counter[str] = Counter()  # the way to the thread was full
+        loop = _Loop(publisher, outlet, epoch, pipeline, self._refused)
+        self._dropped = loop.dropped
+        self._thread = threading.Thread(target=loop.run, name="event-feed", daemon=True)
+        self._thread.start()
+
+    def open(self, source: str, last: dict[str, int] | None = None) -> None:
+        """Heartbeats for this source from now on; `last` is what was sent before, by family."""
+        self._inlet.send_multipart([b"open", source.encode(), msgspec.msgpack.encode(last or {})])
+
+    def shut(self, source: str) -> None:
+        """One last heartbeat, then no more."""
+        self._inlet.send_multipart([b"shut", source.encode(), b""])
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Hand over; never waits."""
+        for source, family, tseq, payload in messages:
+            topic = schema.topic(source, family)
+            try:
+                self._inlet.send_multipart([topic.encode(), tseq.to_bytes(8), payload], zmq.NOBLOCK)
+            except zmq.Again:
+                self._refused[topic] += 1
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """By topic: how often a message found a full queue."""
+        return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
+
+    def close(self) -> None:
+        """Send what is queued, for at most LINGER_MS, and end the thread."""
+        if self._context.closed:
+            return
+        with suppress(zmq.Again):  # the thread has died
+            self._inlet.send_multipart([b"stop"])
+        self._thread.join()
+        self._inlet.close()
+        self._context.term()
+
+
+class _Loop:
+    """What the thread does. It alone touches the publisher's socket."""
+
+    def __init__(
+        self,
+        publisher: "zmq.Socket[bytes]",
+        outlet: "zmq.Socket[bytes]",
+        epoch: str,
+        pipeline: str,
+        refused: Counter[str],
+    ) -> None:
+        self.publisher = publisher
+        self.outlet = outlet
+        self.epoch = epoch
+        self.prov = Provenance(pipeline=pipeline)
+        self.refused = refused
+        self.dropped: Counter[str] = Counter()
+        self.last: dict[str, dict[str, int]] = {}  # open source -> family -> tseq
+        self.beaten = 0.0
+        self.due = 0.0
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self.outlet, zmq.POLLIN)
+        poller.register(self.publisher, zmq.POLLIN)
+        try:
+            while True:
+                wait_ms = math.ceil(1000 * (self.due - time.monotonic()))
+                ready = dict(poller.poll(max(0, wait_ms)))
+                if self.publisher in ready:
+                    self._subscriptions()
+                if self.outlet in ready and not self._forward():
+                    return
+                if time.monotonic() >= self.due:
+                    self._beat()
+        finally:
+            self.outlet.close(linger=0)
+            self.publisher.close(linger=LINGER_MS)
+
+    def _subscriptions(self) -> None:
+        """A new subscriber learns at once where each topic stands."""
+        for _ in range(QUEUE):
+            try:
+                parts = self.publisher.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if parts[0][:1] == b"\x01":
+                self.due = min(self.due, self.beaten + SOON_S)
+
+    def _forward(self) -> bool:
+        """Pass on what is there, a bounded lot of it; False at the end."""
+        for _ in range(1000):
+            try:
+                parts = self.outlet.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return True
+            match parts:
+                case [topic, tseq, _] if topic.startswith(b"sv1/"):
+                    _, source, family, _ = topic.decode().split("/")
+                    self.last.get(source, {})[family] = int.from_bytes(tseq)
+                    self._send(parts)
+                case [b"open", source, last]:
+                    self.last[source.decode()] = msgspec.msgpack.decode(last)
+                    self.due = 0.0
+                case [b"shut", source, _]:
+                    self._beat()
+                    self.last.pop(source.decode(), None)
+                case _:
+                    self._beat()
+                    return False
+        return True
+
+    def _send(self, parts: list[bytes]) -> None:
+        try:
+            self.publisher.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            self.dropped[parts[0].decode()] += 1
+            self.publisher.setsockopt(zmq.XPUB_NODROP, 0)
+            self.publisher.send_multipart(parts, zmq.NOBLOCK)
+            self.publisher.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def _beat(self) -> None:
+        for source, last in self.last.items():
+            beat = Beat(last=last, dropped=self._dropped_of(source))
+            self._heartbeat(schema.topic(source, "hb"), source, beat)
+        self._heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last)))
+        self.beaten = time.monotonic()
+        self.due = self.beaten + BEAT_S
+
+    def _heartbeat(self, topic: str, source: str, beat: Beat) -> None:
+        event = Event(
+            id=new_epoch(),
+            source=source,
+            epoch=self.epoch,
+            tseq=0,  # a heartbeat that is lost is no loss: not counted
+            offset=-1,
+            time=Time(media_us=0, emit_us=time.time_ns() // 1000),
+            prov=self.prov,
+            what=Heartbeat(beat),
+        )
+        self._send([topic.encode(), bytes(8), schema.encode(event)])
+
+    def _dropped_of(self, source: str) -> dict[str, int]:
+        """By family."""
+        prefix = f"sv1/{source}/"
+        total = Counter(dict(self.dropped)) + Counter(dict(self.refused))
+        return {
+            topic.split("/")[2]: count for topic, count in total.items() if topic.startswith(prefix)
+        }
+
+
+def _publisher(
+    context: "zmq.Context[zmq.Socket[bytes]]", bind: str, epoch: str, queue: int
+) -> "zmq.Socket[bytes]":
+    address = _checked(bind)
+    publisher = context.socket(zmq.XPUB)
+    publisher.setsockopt(zmq.XPUB_NODROP, 1)
+    publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # hear of every subscriber, not only the first
+    publisher.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME + epoch.encode())
+    publisher.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
+    publisher.setsockopt(zmq.IPV6, int("[" in address))
+    publisher.sndhwm = queue
+    try:
+        publisher.bind(address)
+    except zmq.ZMQError as error:
+        publisher.close(linger=0)
+        if error.errno == zmq.EADDRINUSE:
+            raise _taken(bind) from None
+        raise ConfigError(f"publish.bind={bind}: {error.strerror}. {_EXPECTED}") from None
+    return publisher
+
+
+_EXPECTED = "Expected tcp://127.0.0.1:PORT (* for any port), ipc://PATH, or none"
+
+
+def _checked(bind: str) -> str:
+    """The address, if only this machine can reach it."""
+    scheme, _, rest = bind.partition("://")
+    if scheme == "ipc" and rest:
+        _check_path(bind, rest)
+        return bind
+    host, _, port = rest.rpartition(":")
+    if scheme != "tcp" or not host or not (port == "*" or port.isdecimal()):
+        raise ConfigError(f"publish.bind={bind} is not an address. {_EXPECTED}")
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        loopback = False  # `*`, an interface or a name
+    if not loopback:
+        raise ConfigError(
+            f"publish.bind={bind}: others could reach this address, and the feed has no keys yet "
+            "to tell who may read it. Bind to 127.0.0.1 and forward the port, for example over SSH"
+        )
+    return f"tcp://{host}:{port}"
+
+
+def _check_path(bind: str, path: str) -> None:
+    """libzmq removes whatever lies at an ipc path; let that be nothing but a dead socket."""
+    if path.startswith("@") or not os.path.exists(path):
+        return
+    if not stat.S_ISSOCK(os.stat(path).st_mode):
+        raise ConfigError(f"publish.bind={bind}: {path} is a file, and not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise _taken(bind)
+
+
+def _taken(bind: str) -> RunError:
+    return RunError(
+        f"{bind} is in use: another run publishes there. Choose another address with "
+        "--set publish.bind=tcp://127.0.0.1:PORT, or none: --set publish.bind=none"
+    )
+
+
+def announce(out: Path, endpoint: str, epoch: str) -> None:
+    """Leave a note in the output directory of where the feed listens."""
+    draft = out / f".{ANNOUNCEMENT}.tmp"
+    draft.write_text(json.dumps({"endpoint": endpoint, "epoch": epoch}) + "\n")
+    draft.replace(out / ANNOUNCEMENT)
+
+
+def announced(out: Path) -> tuple[str, str] | None:
+    """Endpoint and epoch of the run that writes to this directory; None when there is none."""
+    try:
+        note = json.loads((out / ANNOUNCEMENT).read_text())
+        return str(note["endpoint"]), str(note["epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def withdraw(out: Path, epoch: str) -> None:
+    """Take the note away, if it is still this run's."""
+    note = announced(out)
+    if note and note[1] == epoch:
+        (out / ANNOUNCEMENT).unlink(missing_ok=True)

@@ -1,0 +1,270 @@
+"""The event log: SQLite, written before anything is published, read by anyone at any time.
+
+A transaction holds the events of a batch and, for each source, the state to go on from: after a
+kill -9 both are there or neither. WAL with `synchronous=NORMAL` survives the death of the process
+at any instruction; a power cut may take the last transactions, never the file's integrity.
+`FULL` waits for the disk: 4.0 ms for each commit against 0.06 ms, measured on ext4.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote
+
+from streamvis.errors import DataError, RunError
+
+FILE_NAME = "events.db"
+APPLICATION_ID = 0x53764576  # "SvEv"
+VERSION = 1
+BUSY_S = 5.0
+CHUNK = 1000  # rows read at a time: a slow reader holds no transaction open
+MAX_OFFSET = 2**63 - 1
+
+TABLES = f"""
+BEGIN;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,  -- order of commit, over all sources
+    source TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    tseq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    media_us INTEGER NOT NULL,
+    payload BLOB NOT NULL  -- JSON, as published
+);
+CREATE UNIQUE INDEX events_by_source ON events (source, offset);
+CREATE TABLE cursors (
+    source TEXT PRIMARY KEY,
+    epoch TEXT NOT NULL,  -- the latest run of this source
+    first INTEGER NOT NULL,  -- offset at which that run begins
+    next INTEGER NOT NULL,  -- offset of the next event
+    ending TEXT NOT NULL,  -- eof, drained, failed; empty while the source is open
+    state BLOB NOT NULL
+);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+class Row(NamedTuple):
+    """One event as the log holds it."""
+
+    source: str
+    offset: int
+    tseq: int
+    type: str
+    media_us: int
+    payload: bytes  # JSON; `schema.decode` reads it
+
+
+class Cursor(NamedTuple):
+    """How far the latest run of a source has come."""
+
+    source: str
+    epoch: str
+    first: int
+    next: int
+    ending: str
+    state: bytes
+
+
+class LogWriter:
+    """The one writer of a log; makes the file when it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise RunError(f"{path}: cannot make the event log: {error}") from None
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        with _read_errors(self.path):
+            empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if not empty:
+                _check(self._db, self.path)
+        with self._write_errors():
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            if empty:
+                self._db.executescript(TABLES)
+
+    def commit(self, rows: Iterable[Row], cursors: Iterable[Cursor]) -> None:
+        """All of it or nothing; when this returns, a successor finds it."""
+        with self._write_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    "INSERT INTO events (source, offset, tseq, type, media_us, payload)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    rows,
+                )
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?)", cursors
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def cursor(self, source: str) -> Cursor | None:
+        with _read_errors(self.path):
+            return _cursors(self._db, source).get(source)
+
+    def events(self, source: str, first: int = 0) -> Iterator[Row]:
+        """The events of a source from offset `first` on."""
+        return _by_source(self._db, self.path, source, first, MAX_OFFSET, ())
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # busy: a reader is there, and the file stays in WAL mode
+            self._db.execute("PRAGMA journal_mode = DELETE")  # one file, readable on any medium
+        self._db.close()
+
+    @contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise RunError(
+                f"{self.path}: another run has written to this log ({error}); "
+                "give each run an --out of its own"
+            ) from None
+        except sqlite3.Error as error:
+            raise RunError(
+                f"{self.path}: the event log cannot be written: {error}. "
+                "Free space or choose another --out"
+            ) from None
+
+
+class LogReader:
+    """Reads a log, also while a run writes it. DataError in one line when it is not a log."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no event log there; `streamvis run … --out {path.parent}` writes one"
+            )
+        self.path = path
+        with _read_errors(path):
+            self._db = sqlite3.connect(
+                f"file:{quote(str(path.absolute()))}?mode=ro",
+                uri=True,
+                timeout=BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        try:
+            with _read_errors(path):
+                _check(self._db, path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def cursors(self) -> dict[str, Cursor]:
+        """By source, in order of name."""
+        with _read_errors(self.path):
+            return _cursors(self._db)
+
+    def events(
+        self,
+        source: str | None = None,
+        *,
+        types: Iterable[str] = (),  # "track.end", or "track" for all of the family
+        first: int = 0,
+        last: int = MAX_OFFSET,
+    ) -> Iterator[Row]:
+        """Events of one source by offset, or of all in order of commit; `last` is included."""
+        if source is not None:
+            yield from _by_source(self._db, self.path, source, first, last, tuple(types))
+            return
+        known, types = -1, tuple(types)
+        while rows := self._chunk_after(known, first, last, types):
+            known = rows[-1][0]
+            yield from (Row(*row[1:]) for row in rows)
+
+    def _chunk_after(
+        self, known: int, first: int, last: int, types: tuple[str, ...]
+    ) -> list[tuple[Any, ...]]:
+        where, values = _of_types(types)
+        return _rows(
+            self._db,
+            self.path,
+            "SELECT id, source, offset, tseq, type, media_us, payload FROM events "
+            f"WHERE id > ? AND offset BETWEEN ? AND ?{where} ORDER BY id LIMIT {CHUNK}",
+            (known, first, last, *values),
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _by_source(
+    db: sqlite3.Connection, path: Path, source: str, first: int, last: int, types: tuple[str, ...]
+) -> Iterator[Row]:
+    where, values = _of_types(types)
+    query = (
+        "SELECT source, offset, tseq, type, media_us, payload FROM events "
+        f"WHERE source = ? AND offset BETWEEN ? AND ?{where} ORDER BY offset LIMIT {CHUNK}"
+    )
+    while rows := _rows(db, path, query, (source, first, last, *values)):
+        yield from (Row(*row) for row in rows)
+        first = rows[-1][1] + 1
+
+
+def _of_types(types: tuple[str, ...]) -> tuple[str, list[str]]:
+    if not types:
+        return "", []
+    one = "type = ? OR substr(type, 1, length(?) + 1) = ? || '.'"
+    return f" AND ({' OR '.join([one] * len(types))})", [name for name in types for _ in range(3)]
+
+
+def _rows(
+    db: sqlite3.Connection, path: Path, query: str, values: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    with _read_errors(path):
+        return db.execute(query, values).fetchall()
+
+
+def _cursors(db: sqlite3.Connection, source: str | None = None) -> dict[str, Cursor]:
+    query = "SELECT source, epoch, first, next, ending, state FROM cursors"
+    where = "" if source is None else " WHERE source = ?"
+    found = db.execute(f"{query}{where} ORDER BY source", () if source is None else (source,))
+    return {row[0]: Cursor(*row) for row in found}
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise DataError(f"{path} is not an event log of streamvis; it was left as it is")
+    if version > VERSION:
+        raise DataError(
+            f"{path} is an event log of version {version}, this streamvis reads up to {VERSION}; "
+            "use the version that wrote it, or a newer one"
+        )
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DataError(
+            f"{path} cannot be read as an event log: {error}. Expected the {FILE_NAME} of a run"
+        ) from None

@@ -1,0 +1,301 @@
+"""The events of the feed, `streamvis.event/1`, as types and as JSON.
+
+In Python an event is an `Event` whose `what` is one of the types below; in JSON the members of
+`what` stand beside the envelope's, named by `type`:
+
+    {"schema": "streamvis.event/1.0", "type": "track.update", "id": …, "track": {…}, …}
+
+Changes within major 1 only add. A reader ignores members it does not know and gets `Other` for
+types it does not know.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streamvis.errors import DataError
+
+SCHEMA = "streamvis.event/1.0"
+MAJOR = "streamvis.event/1."
+
+Box = tuple[float, float, float, float]
+Pair = tuple[float, float]
+Count = Annotated[int, Meta(ge=0)]
+EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one picture
+EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
+
+
+class Time(msgspec.Struct, frozen=True, kw_only=True):
+    """Three clocks, in microseconds."""
+
+    media_us: int  # strictly monotone within a stream epoch
+    capture_us: int = 0  # since 1970, by `clock`; 0 when unknown
+    clock: EventClock = "none"
+    emit_us: int = 0  # since 1970, when the publisher wrote it
+
+
+class FrameRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The picture an event is about."""
+
+    n: int  # number of the picture in the source, from 0; dropped ones count
+    seq: int  # consecutive over admitted pictures, from 0
+    w: int  # pixels
+    h: int
+    stream_epoch: int
+
+
+class Association(msgspec.Struct, frozen=True, kw_only=True):
+    """How sure the tracker was of what it saw."""
+
+    method: str = "jipda"
+    entropy: float = 0.0  # nats
+    gated: Count = 0
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """A confirmed track in one picture."""
+
+    id: str  # source:stream_epoch:number
+    box_px: Box  # xyxy, pixels of the source frame
+    box_from: Literal["update", "predict"]  # whether a detection supports the box
+    score: float  # of its most probable detection, 0 when there is none
+    vel_px_s: Pair  # of the foot point
+    cov_diag: tuple[float, float, float, float]  # x, y, vx, vy in the units of `space`
+    p_exist: float
+    assoc: Association
+    first_seen_us: int
+    age_s: float
+    ground_m: Pair | None = None  # where its foot is on the ground plane, when there is one
+    space: Literal["image", "ground"] = "image"
+    label: str = "person"
+    state: Literal["confirmed"] = "confirmed"
+
+
+class EndedTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """A track that is over."""
+
+    id: str
+    reason: EndReason
+    box_px: Box  # where it was last, on the picture that `last_seen_us` names
+    first_seen_us: int
+    last_seen_us: int
+    age_s: float
+    state: Literal["ended"] = "ended"
+
+
+class TrackBegin(msgspec.Struct, frozen=True, tag_field="type", tag="track.begin"):
+    track: Track
+
+
+class TrackUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="track.update"):
+    track: Track
+
+
+class TrackEnd(msgspec.Struct, frozen=True, tag_field="type", tag="track.end"):
+    track: EndedTrack
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a source that is online."""
+
+    label: str  # where it came from, without credentials
+    w: int
+    h: int
+    fps: float = 0.0  # nominal, 0 when unknown
+    live: bool = False
+
+
+class Change(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
+    """Pictures of the source that are missing, by number, both included; -1 when unknown."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """Media time starts anew, and so do the numbers of tracks."""
+
+    stream_epoch: int
+    reason: str = ""
+
+
+class Finish(msgspec.Struct, frozen=True):
+    frames: Count  # that were admitted
+
+
+class SourceConnecting(msgspec.Struct, frozen=True, tag_field="type", tag="source.connecting"):
+    stream: Change
+
+
+class SourceOnline(msgspec.Struct, frozen=True, tag_field="type", tag="source.online"):
+    stream: Stream
+
+
+class SourceStalled(msgspec.Struct, frozen=True, tag_field="type", tag="source.stalled"):
+    stream: Change
+
+
+class SourceOffline(msgspec.Struct, frozen=True, tag_field="type", tag="source.offline"):
+    stream: Change
+
+
+class SourceEof(msgspec.Struct, frozen=True, tag_field="type", tag="source.eof"):
+    stream: Finish
+
+
+class SourceGap(msgspec.Struct, frozen=True, tag_field="type", tag="source.gap"):
+    stream: Gap
+
+
+class SourceEpoch(msgspec.Struct, frozen=True, tag_field="type", tag="source.epoch"):
+    stream: Restart
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """What the publisher sent last for a source, by family."""
+
+    last: dict[str, int] = {}  # tseq
+    dropped: dict[str, int] = {}  # how often a subscriber's queue was full: each is a gap to it
+    sources: list[str] = []  # that are open; told on sv1/_sys/ only
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):
+    hb: Beat
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sys.lost"):
+    """Told by the client itself: messages of `topic` that never came, both ends included."""
+
+    topic: str
+    first: int  # tseq
+    last: int
+
+
+class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
+    """An event of a type that this version does not know."""
+
+    kind: str = ""
+    members: dict[str, Any] = {}
+
+
+TrackWhat = TrackBegin | TrackUpdate | TrackEnd
+SourceWhat = (
+    SourceConnecting
+    | SourceOnline
+    | SourceStalled
+    | SourceOffline
+    | SourceEof
+    | SourceGap
+    | SourceEpoch
+)
+What = TrackWhat | SourceWhat | Heartbeat | Lost | Other
+KINDS: tuple[type[What], ...] = (
+    *(TrackBegin, TrackUpdate, TrackEnd),
+    *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
+    *(SourceEof, SourceGap, SourceEpoch, Heartbeat),
+)  # what a publisher sends
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    pipeline: str = ""  # hash of the pipeline's configuration
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope. `what` comes last: `encode` relies on it."""
+
+    schema: Annotated[str, Meta(pattern=r"^streamvis\.event/1\.")] = SCHEMA
+    id: str
+    source: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]
+    epoch: str  # uuid7 of the publisher's boot
+    tseq: Count  # from 1, one more for each message of the topic; 0: not counted
+    offset: int  # from 0, the place in the source's log; -1: not in the log
+    time: Time
+    frame: FrameRef | None = None
+    prov: Provenance = Provenance()
+    what: What = Other()
+
+    @property
+    def type(self) -> str:
+        return type_of(self.what)
+
+    @property
+    def family(self) -> str:
+        return family_of(self.what)
+
+
+def type_of(what: What) -> str:
+    """`track.begin`, `source.eof`, `hb`, …"""
+    return what.kind if isinstance(what, Other) else str(type(what).__struct_config__.tag)
+
+
+def family_of(what: What) -> str:
+    return type_of(what).partition(".")[0]
+
+
+def topic(source: str, family: str) -> str:
+    """The trailing slash is part of it, or the prefix `cam1` would also match `cam10`."""
+    return f"sv1/{source}/{family}/"
+
+
+class _Type(msgspec.Struct):
+    type: str
+
+
+_encoder = msgspec.json.Encoder()
+_envelopes = msgspec.json.Decoder(Event)
+_types = msgspec.json.Decoder(_Type)
+_whats = msgspec.json.Decoder(What)
+_members = msgspec.json.Decoder(dict[str, Any])
+_KNOWN = {str(kind.__struct_config__.tag) for kind in KINDS}
+_ENVELOPE = {*Event.__struct_fields__, "type"} - {"what"}
+
+
+def encode(event: Event) -> bytes:
+    """The event as one JSON object."""
+    head, _, what = _encoder.encode(event).partition(b',"what":{')  # cannot occur in a string
+    return head + b"," + what[:-1]
+
+
+def decode(data: bytes | memoryview) -> Event:
+    """The event that `encode` wrote, also by a later version of major 1; DataError otherwise."""
+    try:
+        event = _envelopes.decode(data)
+        kind = _types.decode(data).type
+        what = _whats.decode(data) if kind in _KNOWN else _other(kind, data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"not an event of {MAJOR}x ({len(data)} bytes): {error}") from None
+    return msgspec.structs.replace(event, what=what)
+
+
+def _other(kind: str, data: bytes | memoryview) -> Other:
+    members = _members.decode(data)
+    return Other(kind, {key: value for key, value in members.items() if key not in _ENVELOPE})
+
+
+def content(event: Event) -> Event:
+    """The event without what differs between two runs of one file: names and wall clocks."""
+    time = msgspec.structs.replace(event.time, capture_us=0, emit_us=0)
+    return msgspec.structs.replace(event, id="", epoch="", time=time)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of what is on the wire, all types of this version."""
+    (envelope, *whats), parts = msgspec.json.schema_components(
+        (Event, *KINDS), ref_template="#/$defs/{name}"
+    )
+    head = parts["Event"]
+    head["properties"].pop("what")
+    for unsent in (Lost, Other):
+        parts.pop(unsent.__name__, None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA,
+        "allOf": [envelope, {"anyOf": whats}],
+        "$defs": parts,
+    }
