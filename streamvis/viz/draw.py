@@ -89,10 +89,9 @@ def _masks(image: Array, detections: Detections, owners: dict[int, int]) -> None
         region = np.ascontiguousarray(image[rows, columns])
         veiled = region.copy()
         shade(veiled, colour, VEIL)
-        region[patch] = veiled[patch]
-        outline, _ = cv2.findContours(
-            patch.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
+        inside = patch.view(np.uint8)
+        cv2.copyTo(veiled, inside, region)
+        outline, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(region, outline, -1, colour, 1, cv2.LINE_AA)
         image[rows, columns] = region
 

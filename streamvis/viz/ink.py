@@ -47,7 +47,7 @@ class Ink:
     @classmethod
     def for_size(cls, height: int, width: int) -> "Ink":
         unit = min(height / 480, width / 640)  # 1 at 640×480, 2.25 at 1080p
-        text = max(7, round(9 * max(unit, 0.1) ** 0.8))
+        text = max(7, round(10 * max(unit, 0.1) ** 0.8))
         weight = max(1, text // 11)
         scale = cv2.getFontScaleFromHeight(FONT, text, weight)
         return cls(max(1, round(1.6 * unit)), text, scale, weight)
@@ -116,7 +116,8 @@ def rectangle(image: Array, box: Array, colour: Colour, line: int, dashed: bool 
 def shade(region: Array, colour: Colour, opacity: float) -> None:
     """Lay a veil of one colour over a region."""
     if region.size:
-        cv2.addWeighted(region, 1 - opacity, np.full_like(region, colour), opacity, 0, region)
+        levels = np.arange(256)[:, None, None] * (1 - opacity) + np.array(colour) * opacity
+        region[:] = cv2.LUT(region, levels.round().astype(np.uint8))  # (256, 1, 3)
 
 
 def fading_line(image: Array, points: Array, strength: Array, colour: Colour, line: int) -> None:

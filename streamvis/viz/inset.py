@@ -49,13 +49,13 @@ def draw_map(
     height, width = image.shape[:2]
     ink = Ink.for_size(height, width)
     span = np.array([view[2] - view[0], view[3] - view[1]])
-    scale = float(min(0.30 * width / span[0], 0.36 * height / span[1]))  # px per metre
+    scale = float(min(0.28 * width / span[0], 0.34 * height / span[1]))  # px per metre
     w, h = (span * scale).astype(int).tolist()
     margin = max(4, ink.text)
     if w < 8 or h < 8 or h + margin > height or w + margin > width:
         return
     panel = image[margin : margin + h, width - margin - w : width - margin]
-    shade(panel, DARK, 0.78)
+    shade(panel, DARK, 0.75)
 
     def place(ground: Array) -> Array:
         """Metres (N, 2) -> pixels of the panel."""
@@ -73,7 +73,7 @@ def draw_map(
 
 def _grid(panel: Array, view: View, step: float, scale: float) -> None:
     h, w = panel.shape[:2]
-    faint: Colour = (62, 68, 76)
+    faint: Colour = (78, 84, 92)
     for x in np.arange(np.ceil(view[0] / step) * step, view[2], step):
         column = round((x - view[0]) * scale)
         cv2.line(panel, (column, 0), (column, h), faint, 1)

@@ -1,0 +1,93 @@
+"""Charts as PNG files: training curves, precision against recall. Needs matplotlib."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamvis.errors import UsageError
+from streamvis.viz.ink import PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Of the drawing colours, those that also show on white.
+LINES = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in (PALETTE[i] for i in (8, 5, 4, 3, 0, 1, 10, 11))]
+STYLE: Any = {  # matplotlib types its keys one by one
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.labelcolor": "#333333",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "lines.linewidth": 1.8,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+}
+
+Curve = tuple[Sequence[float], Sequence[float]]  # x, y
+
+
+def training_curves(
+    path: Path,
+    series: Mapping[str, Curve],
+    *,
+    title: str = "",
+    x: str = "step",
+    y: str = "loss",
+    log: bool = False,
+) -> None:
+    """Draw named series over one x axis; where they are not finite (or positive, in log), gaps."""
+    figure, axes = _figure(title, x, y)
+    for i, (name, (steps, values)) in enumerate(series.items()):
+        shown = np.asarray(values, np.float64).copy()
+        shown[~np.isfinite(shown) | (log & (shown <= 0))] = np.nan
+        marker = "o" if len(shown) == 1 else None
+        axes.plot(steps, shown, label=name, color=LINES[i % len(LINES)], marker=marker)
+    if log:
+        from matplotlib.ticker import LogFormatter
+
+        axes.set_yscale("log")
+        plain = LogFormatter()  # 0.02, not 2 × 10⁻²; none between decades when there are many
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain)
+    if series:
+        axes.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def precision_recall(path: Path, curves: Mapping[str, Curve], *, title: str = "") -> None:
+    """Draw named curves of (recall, precision), both in [0, 1]."""
+    figure, axes = _figure(title, "recall", "precision", width=4.4)
+    for i, (name, (recall, precision)) in enumerate(curves.items()):
+        axes.step(recall, precision, where="post", label=name, color=LINES[i % len(LINES)])
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    if curves:
+        axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
+def _figure(title: str, x: str, y: str, width: float = 6.4) -> "tuple[Figure, Axes]":
+    """A figure of its own: nothing is registered with pyplot, so nothing stays open."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            f"charts are drawn by matplotlib, which is not installed ({error}). "
+            "Install it with: pip install 'streamvis[eval]'"
+        ) from None
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, 4.2), dpi=130, layout="constrained")
+        axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
