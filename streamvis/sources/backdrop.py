@@ -13,21 +13,27 @@ SKY = np.array([196, 212, 226], np.float32)
 def backdrop(camera: Camera, seed: int) -> Array:
     """The picture (H, W, 3) uint8 RGB of the place with nobody in it."""
     rng = np.random.default_rng([seed, 2])
-    width, height = camera.width * SCALE, camera.height_px * SCALE
-    u, v = np.meshgrid(
-        (np.arange(width, dtype=np.float32) + 0.5) / SCALE,
-        (np.arange(height, dtype=np.float32) + 0.5) / SCALE,
-    )
-    H = np.array(camera.homography, np.float32).reshape(3, 3)
-    w = H[2, 0] * u + H[2, 1] * v + H[2, 2]
-    below = w * np.sign(H[2] @ [camera.width / 2, camera.height_px, 1]) > 1e-6
-    w = np.where(below, w, 1)
-    x = (H[0, 0] * u + H[0, 1] * v + H[0, 2]) / w
-    y = (H[1, 0] * u + H[1, 1] * v + H[1, 2]) / w
-    on_ground = below & (y > 0) & (y < WALL_Y)
-    picture = np.where(on_ground[..., None], _ground(x, y, rng), _front(camera, u, v, rng))
-    small = cv2.resize(picture, (camera.width, camera.height_px), interpolation=cv2.INTER_AREA)
+    u = (np.arange(camera.width * SCALE, dtype=np.float32) + 0.5) / SCALE
+    v = (np.arange(camera.height_px * SCALE, dtype=np.float32) + 0.5) / SCALE
+    foot_of_wall, _ = camera.project(np.array([[0.0, WALL_Y, 0.0]]))
+    wall, ground = v[v < foot_of_wall[0, 1]], v[v >= foot_of_wall[0, 1]]  # the camera stands level
+    rows = []
+    if len(wall):
+        P = camera.matrix
+        front = np.linalg.inv(np.column_stack([P[:, 0], P[:, 2], P[:, 3] + P[:, 1] * WALL_Y]))
+        rows.append(_front(*_plane(front, u, wall), rng))
+    if len(ground):
+        floor = np.array(camera.homography).reshape(3, 3)
+        rows.append(_ground(*_plane(floor, u, ground), rng))
+    size = (camera.width, camera.height_px)
+    small = cv2.resize(np.concatenate(rows), size, interpolation=cv2.INTER_AREA)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)
+
+
+def _plane(H: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """Where the rays of pixels u (w,), v (h,) meet a plane: its coordinates (h, w) each."""
+    x, y, w = (row[0] * u + row[1] * v[:, None] + row[2] for row in H.astype(np.float32))
+    return x / w, y / w
 
 
 def _ground(x: Array, y: Array, rng: np.random.Generator) -> Array:
@@ -55,24 +61,19 @@ def _ground(x: Array, y: Array, rng: np.random.Generator) -> Array:
     lawn = y > 20.2 + 0.15 * _noise(x, y, 0.5, rng)
     colours = np.where(lawn[..., None], grass, colours)
     stains = 9 * _noise(x, y, 2.3, rng) + 5 * _noise(x, y, 0.6, rng)
-    grain = rng.normal(0, 6, x.shape).astype(np.float32)
+    grain = 6 * rng.standard_normal(x.shape, dtype=np.float32)
     return (colours + stains[..., None] + grain[..., None]) * np.clip(1.06 - 0.006 * y, 0, 1.1)[
         ..., None
     ]
 
 
-def _front(camera: Camera, u: Array, v: Array, rng: np.random.Generator) -> Array:
-    """Colours (h, w, 3) float32 of the house front at WALL_Y, and of the sky above it."""
-    P = camera.matrix
-    G = np.linalg.inv(np.column_stack([P[:, 0], P[:, 2], P[:, 3] + P[:, 1] * WALL_Y]))
-    w = G[2, 0] * u + G[2, 1] * v + G[2, 2]
-    x = ((G[0, 0] * u + G[0, 1] * v + G[0, 2]) / w).astype(np.float32)
-    z = ((G[1, 0] * u + G[1, 1] * v + G[1, 2]) / w).astype(np.float32)
+def _front(x: Array, z: Array, rng: np.random.Generator) -> Array:
+    """Colours (h, w, 3) float32 of the house front x, z metres away, and of the sky above it."""
     colours = np.array([188, 166, 144], np.float32) + 7 * _noise(x, z, 1.1, rng)[..., None]
     colours = np.where((z % 0.35 < 0.03)[..., None], colours - 10, colours)
     colours = np.where((z < 0.55)[..., None], np.array([122, 116, 112], np.float32), colours)
 
-    across, storey = (x + 40.7) % 3.2 - 1.6, z % 3.1
+    across, storey = (x + 64.0) % 3.2 - 1.6, z % 3.1
     for half, low, high, colour in (
         (0.78, 0.95, 2.55, (226, 220, 210)),  # frame
         (0.68, 1.03, 2.47, (66, 80, 98)),  # glass
@@ -83,7 +84,7 @@ def _front(camera: Camera, u: Array, v: Array, rng: np.random.Generator) -> Arra
     colours = colours + (glass * 30 * (storey - 1.6) / 0.8)[..., None]
     bar = glass & ((np.abs(across) < 0.035) | (np.abs(storey - 1.9) < 0.03))
     colours = np.where(bar[..., None], np.array([214, 208, 198], np.float32), colours)
-    door = (np.abs(x - 2.2) < 0.75) & (z < 2.35)
+    door = (np.abs(x) < 0.7) & (z < 2.35)
     colours = np.where(door[..., None], np.array([86, 58, 44], np.float32), colours)
     return np.where((z > 9.3)[..., None], SKY, colours)
 

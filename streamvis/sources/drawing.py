@@ -1,9 +1,8 @@
 """Drawing a walker: an anti-aliased sprite, premultiplied RGBA, and the shadow on the ground."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ SCALE = 2  # sprites are drawn this much larger, then averaged
 SHIFT = 4  # binary places of OpenCV's sub-pixel coordinates
 SUN = np.array([0.55, 0.35, -1.0])  # the way light travels
 LIGHT = np.array([-0.30, -0.12])  # where it comes from in the picture, in radii
-SHADES = ((1.0, 0.0, 0.64), (0.74, 0.6, 0.86), (0.42, 1.0, 1.04))  # width, towards light, tone
+WIDTHS, TOWARDS, TONES = (1.0, 0.74, 0.42), (0.0, 0.6, 1.0), (0.64, 0.86, 1.04)  # of the shading
 ARC = np.linspace(-1, 1, 7)
 
 
@@ -34,8 +33,13 @@ class Sprite:
         return self.pixels[..., 3] >= 128
 
 
+class Shape(NamedTuple):
+    polygon: Array  # (P, 2) on the canvas, convex
+    colour: Array  # (3,)
+
+
 class Brush:
-    """Draws shaded shapes on a canvas that is `SCALE` times a part of the picture."""
+    """Makes and fills shapes on a canvas that is `SCALE` times a part of the picture."""
 
     def __init__(self, camera: Camera, low: Array, high: Array) -> None:
         self.camera = camera
@@ -48,19 +52,32 @@ class Brush:
         at, depth = self.camera.project(world)
         return (at - self.low) * SCALE, SCALE * self.camera.focal / depth
 
-    def capsule(self, limb: Limb, colour: Array) -> None:
-        """A limb, as three capsules of growing light."""
-        (a, b), (scale_a, scale_b) = self.points(np.stack([limb.a, limb.b]))
-        radius_a, radius_b = limb.radius_a * scale_a, limb.radius_b * scale_b
-        for width, towards, tone in SHADES:
-            shift = LIGHT * towards * min(radius_a, radius_b)
-            self.fill(outline(a, b, radius_a * width, radius_b * width) + shift, colour * tone)
+    def capsules(self, limbs: Sequence[Limb], colours: Sequence[Array]) -> list[list[Shape]]:
+        """Each limb as three capsules of growing light."""
+        at, scale = self.points(np.array([end for limb in limbs for end in (limb.a, limb.b)]))
+        radius = np.array([r for limb in limbs for r in (limb.radius_a, limb.radius_b)]) * scale
+        centres, spokes = outlines(at[::2], at[1::2], radius[::2], radius[1::2])
+        light = LIGHT * np.minimum(radius[::2], radius[1::2])[:, None]  # (L, 2)
+        return [
+            [
+                Shape(centres[i] + width * spokes[i] + towards * light[i], colour * tone)
+                for width, towards, tone in zip(WIDTHS, TOWARDS, TONES, strict=True)
+            ]
+            for i, colour in enumerate(colours)
+        ]
 
-    def fill(self, polygon: Array, colour: Array) -> None:
-        # OpenCV puts the middle of pixel i at i, we at i + 1/2
-        fixed = np.rint((polygon - 0.5) * (1 << SHIFT)).astype(np.int32)
-        red, green, blue = np.clip(colour, 0, 255).tolist()
-        cv2.fillConvexPoly(self.canvas, fixed, (red, green, blue, 255), cv2.LINE_AA, SHIFT)
+    def hulls(self, ends: Array, radii: Array, colour: Array) -> list[Shape]:
+        """The convex hull of circles at ends (N, 2), as three of growing light."""
+        light = LIGHT * radii.min()
+        centres, spokes = outlines(ends, ends, radii, radii)
+        return [
+            Shape(_hull(centres + width * spokes) + towards * light, colour * tone)
+            for width, towards, tone in zip(WIDTHS, TOWARDS, TONES, strict=True)
+        ]
+
+    def fill(self, shape: Shape) -> None:
+        red, green, blue = (min(255, int(value)) for value in shape.colour)
+        fill(self.canvas, shape.polygon, (red, green, blue, 255))
 
     def sprite(self) -> Sprite:
         height, width = self.canvas.shape[:2]
@@ -69,162 +86,164 @@ class Brush:
         return Sprite(int(self.low[0]), int(self.low[1]), pixels)
 
 
-def outline(a: Array, b: Array, radius_a: float, radius_b: float) -> Array:
-    """The convex hull (14, 2) of two circles."""
-    along = b - a
-    distance = math.hypot(along[0], along[1])
-    if distance <= abs(radius_a - radius_b):  # one lies in the other
-        if radius_a > radius_b:
-            a, b, radius_b = a, a, radius_a
-        else:
-            a, b, radius_a = b, b, radius_b
-    turn = math.atan2(along[1], along[0])
-    # the common tangents touch both circles at this angle from the axis
-    open_ = math.acos(max(-1.0, min(1.0, (radius_a - radius_b) / max(distance, 1e-9))))
-    front = turn + open_ * ARC
-    back = turn + math.pi + (math.pi - open_) * ARC
-    return np.concatenate(
-        [
-            b + radius_b * np.column_stack([np.cos(front), np.sin(front)]),
-            a + radius_a * np.column_stack([np.cos(back), np.sin(back)]),
-        ]
+def fill(canvas: Array, polygon: Array, colour: tuple[float, ...]) -> None:
+    """Fill a convex polygon (P, 2), anti-aliased; pixel i of the canvas covers [i, i + 1)."""
+    # OpenCV puts the middle of pixel i at i, we at i + 1/2
+    fixed = np.rint((polygon - 0.5) * (1 << SHIFT)).astype(np.int32)
+    cv2.fillConvexPoly(canvas, fixed, colour, cv2.LINE_AA, SHIFT)
+
+
+def outlines(a: Array, b: Array, radius_a: Array, radius_b: Array) -> tuple[Array, Array]:
+    """The hulls of pairs of circles, a (L, 2) with b (L, 2): centres and spokes, (L, 14, 2) each.
+
+    A hull's corners are centres + spokes; scaled spokes give a slimmer hull.
+    """
+    gap = np.hypot(*(b - a).T) - np.abs(radius_a - radius_b)
+    a_only, b_only = (gap <= 0) & (radius_a >= radius_b), (gap <= 0) & (radius_a < radius_b)
+    a, b = np.where(b_only[:, None], b, a), np.where(a_only[:, None], a, b)
+    radius_a, radius_b = (
+        np.where(b_only, radius_b, radius_a),
+        np.where(a_only, radius_a, radius_b),
     )
+    x, y = (b - a).T
+    # the common tangents touch both circles at this angle from the axis
+    tangent = np.arccos(np.clip((radius_a - radius_b) / np.maximum(np.hypot(x, y), 1e-9), -1, 1))
+    axis = np.arctan2(y, x)[:, None]
+    front = axis + tangent[:, None] * ARC
+    back = axis + np.pi + (np.pi - tangent)[:, None] * ARC
+    angle = np.concatenate([front, back], axis=1)  # (L, 14)
+    radius = np.repeat(np.stack([radius_b, radius_a], axis=1), len(ARC), axis=1)
+    spokes = radius[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    return np.repeat(np.stack([b, a], axis=1), len(ARC), axis=1), spokes
+
+
+def _hull(points: Array) -> Array:
+    return cv2.convexHull(points.reshape(-1, 2).astype(np.float32))[:, 0]
 
 
 def draw(camera: Camera, person: Person, body: Body) -> Sprite:
     """The person as the camera sees them, with nobody in front."""
-    h, g = person.height, person.girth
     brush = Brush(camera, *_extent(camera, person, body))
-    cloth = {
-        "skin": person.skin,
-        "shirt": person.shirt,
-        "trousers": person.trousers,
-        "shoes": person.shoes,
-    }
-    parts: list[tuple[Array, Callable[[], None]]] = [
-        ((limb.a + limb.b) / 2, partial(brush.capsule, limb, cloth[limb.cloth]))
-        for limb in body.limbs
-    ]
+    skull = _head(person, body, faces_camera=_faces(camera, body))
+    limbs = [*body.limbs, *_extras(person, body), *skull]
+    shapes = brush.capsules(limbs, [_colour(person, limb.cloth) for limb in limbs])
+    own = len(limbs) - len(skull)
+    parts = [((limb.a + limb.b) / 2, drawn) for limb, drawn in zip(limbs, shapes, strict=True)]
+    parts[own:] = [(body.head, [shape for drawn in shapes[own:] for shape in drawn])]
+    neck = len(body.limbs)  # goes under the collar
     middle = (body.hips.sum(axis=0) + body.shoulders.sum(axis=0)) / 4
-    parts.append((middle, lambda: _trunk(brush, person, body)))
-    parts.append((body.head, lambda: _head(brush, person, body)))
-    if person.bag:
-        back = middle - 0.085 * h * g * body.forward
-        up = np.array([0.0, 0.0, h])
-        bag = Limb(back - 0.05 * up, back + 0.11 * up, 0.075 * h, 0.065 * h, "trim")
-        parts.append((back, lambda: brush.capsule(bag, person.trim)))
+    parts[neck] = (middle, [*shapes[neck], *_trunk(brush, person, body)])
     if person.legs == "skirt":
-        parts.append((body.hips.mean(axis=0), lambda: _skirt(brush, person, body)))
-    _, depths = camera.project(np.stack([at for at, _ in parts]))
+        parts.append((body.hips.mean(axis=0), _skirt(brush, person, body)))
+    _, depths = camera.project(np.array([at for at, _ in parts]))
     for number in np.argsort(-depths, kind="stable"):
-        parts[number][1]()
+        for shape in parts[number][1]:
+            brush.fill(shape)
     return brush.sprite()
 
 
+def _colour(person: Person, cloth: str) -> Array:
+    colours: dict[str, Array] = {
+        "skin": person.skin,
+        "hair": person.hair,
+        "shirt": person.shirt,
+        "trim": person.trim,
+        "trousers": person.trousers,
+        "shoes": person.shoes,
+    }
+    return colours[cloth]
+
+
 def _extent(camera: Camera, person: Person, body: Body) -> tuple[Array, Array]:
-    world = np.stack([body.head, *(end for limb in body.limbs for end in (limb.a, limb.b))])
+    world = np.array([body.head, *(end for limb in body.limbs for end in (limb.a, limb.b))])
     at, depth = camera.project(world)
     margin = 0.17 * person.height * camera.focal / depth.min() + 2
     return np.floor(at.min(axis=0) - margin), np.ceil(at.max(axis=0) + margin)
 
 
-def _trunk(brush: Brush, person: Person, body: Body) -> None:
+def _extras(person: Person, body: Body) -> list[Limb]:
+    """Neck and bag."""
+    h = person.height
+    up = np.array([0.0, 0.0, h])
+    neck = Limb(body.neck - 0.06 * up, body.neck, 0.03 * h, 0.028 * h, "skin")
+    if not person.bag:
+        return [neck]
+    middle = (body.hips.sum(axis=0) + body.shoulders.sum(axis=0)) / 4
+    back = middle - 0.085 * h * person.girth * body.forward
+    return [neck, Limb(back - 0.05 * up, back + 0.11 * up, 0.075 * h, 0.065 * h, "trim")]
+
+
+def _trunk(brush: Brush, person: Person, body: Body) -> list[Shape]:
     """Chest and belly, with the pattern of the shirt."""
     h, g = person.height, person.girth
-    (hip_l, hip_r), scale = brush.points(body.hips)
-    (top_l, top_r), _ = brush.points(body.shoulders)
-    at_hip, at_top = 0.064 * h * g * scale[0], 0.042 * h * g * scale[0]
-    neck = Limb(body.neck - [0, 0, 0.06 * h], body.neck, 0.03 * h, 0.028 * h, "skin")
-    brush.capsule(neck, person.skin * 0.9)
-    for width, towards, tone in SHADES:
-        shift = LIGHT * towards * at_top
-        low = outline(hip_l, hip_r, at_hip * width, at_hip * width)
-        high = outline(top_l, top_r, at_top * width, at_top * width)
-        hull = cv2.convexHull(np.concatenate([low, high]).astype(np.float32))[:, 0]
-        brush.fill(hull + shift, person.shirt * tone)
-
-    def band(low: float, high: float, tone: float = 0.9, inset: float = 0.95) -> None:
-        """The trunk between two heights, as parts of the way from hip to shoulder."""
-        edge = []
-        for t in (low, high):
-            left, right = hip_l + t * (top_l - hip_l), hip_r + t * (top_r - hip_r)
-            radius = (at_hip + t * (at_top - at_hip)) * inset
-            first, last = sorted((left, right), key=lambda p: float(p[0]))
-            wider = np.array([radius, 0])
-            edge.append((first - wider, last + wider))
-        brush.fill(np.stack([*edge[0], *edge[1][::-1]]), person.trim * tone)
-
-    if person.pattern == "stripes":
-        for stripe in (0.12, 0.36, 0.60, 0.84):
-            band(stripe, stripe + 0.11)
-    elif person.pattern == "halves":
-        band(-0.1, 0.42)
-    elif person.pattern == "jacket" and _faces(brush.camera, body):
+    ends, scale = brush.points(np.concatenate([body.hips, body.shoulders]))
+    radii = np.array([0.064, 0.064, 0.042, 0.042]) * h * g * scale
+    shapes = brush.hulls(ends, radii, person.shirt)
+    bands = {"stripes": [(s, s + 0.11) for s in (0.12, 0.36, 0.60, 0.84)], "halves": [(-0.1, 0.42)]}
+    for low, high in bands.get(person.pattern, []):
+        shapes.append(Shape(_band(ends, radii * 0.95, low, high), person.trim * 0.9))
+    if person.pattern == "jacket" and _faces(brush.camera, body):
         front = body.forward * 0.03 * h
-        (low_mid, high_mid), _ = brush.points(
-            np.stack([body.hips.mean(axis=0) + front, body.shoulders.mean(axis=0) + front])
-        )
-        brush.fill(outline(low_mid, high_mid, 0.26 * at_hip, 0.5 * at_top), person.trim)
+        middle = np.array([body.hips.mean(axis=0) + front, body.shoulders.mean(axis=0) + front])
+        (low_, high_), _ = brush.points(middle)
+        centres, spokes = outlines(low_[None], high_[None], 0.26 * radii[:1], 0.5 * radii[2:3])
+        shapes.append(Shape((centres + spokes)[0], person.trim))
+    return shapes
+
+
+def _band(ends: Array, radii: Array, low: float, high: float) -> Array:
+    """The trunk (4, 2) between two heights, as parts of the way from hip to shoulder."""
+    corners = []
+    for t in (low, high):
+        across = ends[:2] + t * (ends[2:] - ends[:2])  # left and right of the body
+        first, last = across[np.argsort(across[:, 0], kind="stable")]
+        reach = np.array([radii[0] + t * (radii[2] - radii[0]), 0])
+        corners.append((first - reach, last + reach))
+    return np.array([*corners[0], *corners[1][::-1]])
 
 
 def _faces(camera: Camera, body: Body) -> bool:
     return bool(body.forward @ (body.neck - [0, 0, camera.height]) < 0)
 
 
-def _skirt(brush: Brush, person: Person, body: Body) -> None:
-    h, g = person.height, person.girth
+def _skirt(brush: Brush, person: Person, body: Body) -> list[Shape]:
     knees = [limb.b for limb in body.limbs if limb.cloth == "trousers"]
-    ends, scale = brush.points(np.stack([*body.hips, *knees]))
-    radius = np.array([0.062, 0.062, 0.058, 0.058]) * h * g * scale
-    for width, towards, tone in SHADES:
-        low = outline(ends[2], ends[3], radius[2] * width, radius[3] * width)
-        high = outline(ends[0], ends[1], radius[0] * width, radius[1] * width)
-        hull = cv2.convexHull(np.concatenate([low, high]).astype(np.float32))[:, 0]
-        brush.fill(hull + LIGHT * towards * radius[0], person.trousers * tone)
+    ends, scale = brush.points(np.array([*body.hips, *knees]))
+    radii = np.array([0.062, 0.062, 0.058, 0.058]) * person.height * person.girth * scale
+    return brush.hulls(ends, radii, person.trousers)
 
 
-def _head(brush: Brush, person: Person, body: Body) -> None:
-    """Face and hair: whichever is nearer covers the other, so one sees which way they look."""
+def _head(person: Person, body: Body, *, faces_camera: bool) -> list[Limb]:
+    """Face and hair, in the order that shows which way they look."""
     r = HEAD * person.height
-    up = np.array([0.0, 0.0, 1.0])
-    chin = body.head + 0.25 * r * body.forward - 0.45 * r * up
-    brow = body.head + 0.12 * r * body.forward + 0.25 * r * up
+    front, up = r * body.forward, np.array([0.0, 0.0, r])
+    chin, brow = body.head + 0.25 * front - 0.45 * up, body.head + 0.12 * front + 0.25 * up
     face = Limb(chin, brow, 0.66 * r, 0.86 * r, "skin")
-    crown = body.head - 0.12 * r * body.forward + 0.32 * r * up
-    nape = body.head - 0.45 * r * body.forward - 0.1 * r * up
-    hair = [Limb(nape, crown, 0.80 * r, 0.94 * r, "hair")]
-    colour = person.trim if person.hair_style == "cap" else person.hair
+    crown, nape = body.head - 0.12 * front + 0.32 * up, body.head - 0.45 * front - 0.1 * up
+    cloth = {"bald": "skin", "cap": "trim"}.get(person.hair_style, "hair")
+    hair = [Limb(nape, crown, 0.80 * r, 0.94 * r, cloth)]
     if person.hair_style == "long":
-        ends = body.head - 0.55 * r * body.forward - 1.7 * r * up
-        hair.insert(0, Limb(ends, crown, 0.72 * r, 0.9 * r, "hair"))
-    if person.hair_style == "bald":
-        hair, colour = [Limb(nape, crown, 0.78 * r, 0.9 * r, "skin")], person.skin * 0.97
-    if person.hair_style == "cap":
-        visor = crown + 0.9 * r * body.forward - 0.1 * r * up
-        hair.append(Limb(crown, visor, 0.5 * r, 0.35 * r, "hair"))
-    if _faces(brush.camera, body):
-        for limb in hair[:1]:
-            brush.capsule(limb, colour)
-        brush.capsule(face, person.skin)
-        for limb in hair[1:]:
-            brush.capsule(limb, colour)
-        return
-    brush.capsule(face, person.skin)
-    for limb in hair:
-        brush.capsule(limb, colour)
+        hair = [Limb(body.head - 0.55 * front - 1.7 * up, crown, 0.72 * r, 0.92 * r, cloth)]
+    visor = [Limb(crown, crown + 0.9 * front - 0.1 * up, 0.5 * r, 0.35 * r, cloth)]
+    if person.hair_style != "cap":
+        visor = []
+    return [*hair, face, *visor] if faces_camera else [face, *visor, *hair]
 
 
 def shade(camera: Camera, body: Body, shadow: Array, scale: float) -> None:
     """Add the person's shadow to a map (h, w) uint8 that is `scale` times the picture."""
-    for limb in [*body.limbs, Limb(body.hips[0], body.neck, 0.2, 0.2, ""), _skull(body)]:
-        ends = np.stack([limb.a, limb.b])
-        ends = ends - SUN * (ends[:, 2:] / SUN[2])  # along the light, down to the ground
-        (a, b), depth = camera.project(ends)
-        radius = 0.9 * max(limb.radius_a, limb.radius_b) * camera.focal / depth.mean() * scale
-        polygon = outline(a * scale, b * scale, radius, radius) - 0.5
-        fixed = np.rint(polygon * (1 << SHIFT)).astype(np.int32)
-        cv2.fillConvexPoly(shadow, fixed, 255.0, cv2.LINE_AA, SHIFT)
-
-
-def _skull(body: Body) -> Limb:
-    return Limb(body.neck, body.head, 0.08, 0.11, "")
+    limbs = [
+        *body.limbs,
+        Limb(body.hips.mean(axis=0), body.neck, 0.2, 0.2, ""),
+        Limb(body.neck, body.head, 0.08, 0.11, ""),
+    ]
+    ends = np.array([end for limb in limbs for end in (limb.a, limb.b)])
+    ends = ends - SUN * (ends[:, 2:] / SUN[2])  # along the light, down to the ground
+    at, depth = camera.project(ends)
+    size = np.array([r for limb in limbs for r in (limb.radius_a, limb.radius_b)])
+    radius = 0.9 * size * camera.focal / depth * scale
+    at = at * scale
+    for centres, spokes in zip(
+        *outlines(at[::2], at[1::2], radius[::2], radius[1::2]), strict=True
+    ):
+        fill(shadow, centres + spokes, (255.0,))

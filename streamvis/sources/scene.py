@@ -6,6 +6,7 @@ a function of the seed and the time, so any picture can be drawn without the one
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Camera:
     def focal(self) -> float:
         return 0.94 * self.width
 
-    @property
+    @cached_property
     def matrix(self) -> Array:
         """The projection (3, 4), world to homogeneous pixels; pixel i covers [i, i + 1)."""
         c, s = math.cos(self.pitch), math.sin(self.pitch)
