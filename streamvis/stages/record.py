@@ -1,0 +1,240 @@
+"""Write what the pipeline saw as a video for people: `annotated.mp4` in the run's directory.
+
+A source's film is `annotated-<source>.mp4` while the run lasts; a run that ends in good order
+with one source calls it `annotated.mp4`. A successor never touches what was written before it:
+it goes on in `annotated-<source>.1.mp4`, and so on.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import structlog
+
+from streamvis.config import Record
+from streamvis.errors import ConfigError
+from streamvis.geometry import foot
+from streamvis.messages import (
+    Array,
+    Detections,
+    Ending,
+    Frame,
+    Notice,
+    Packet,
+    Receipt,
+    Site,
+    SourceInfo,
+    Tracks,
+)
+from streamvis.viz.draw import annotate
+from streamvis.viz.film import Film
+from streamvis.viz.inset import Trail, View, widen
+
+TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
+
+Spot = tuple[int, float, float, float, float]  # media µs, foot x, y in px, ground x, y in m
+
+log = structlog.get_logger()
+
+
+class _State(msgspec.Struct, array_like=True):
+    """What a successor needs to go on with a source."""
+
+    part: int  # of the film being written
+    alone: bool  # no other source has been recorded in this run
+    epoch: int
+    ahead_us: int  # film time − media time: stays monotone over epochs
+    last_us: int  # film time of the last picture
+    view: View | None
+    trails: dict[int, list[Spot]]
+
+
+class RecordStage:
+    """Draw each frame with its detections and tracks, and append it to its source's film."""
+
+    def __init__(self, config: Record, site: Site) -> None:
+        if site.out is None:
+            raise ConfigError(
+                "stage 'record' has nowhere to write its video; run with --out DIR, or take the "
+                "stage out of the pipeline"
+            )
+        self.config = config
+        self.out = site.out
+        self.pixels = site.pixels
+        self.recordings: dict[str, _Recording] = {}
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        if source.id in self.recordings:
+            self.recordings[source.id].close()
+            state = self.state(source.id) if state is None else state  # the next part of it
+        resumed = None if state is None else msgspec.msgpack.decode(state, type=_State)
+        self.recordings[source.id] = _Recording(source, resumed, self.config, self.out)
+        if len(self.recordings) > 1:
+            for recording in self.recordings.values():
+                recording.state.alone = False
+
+    def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
+        return [self._record(packet) for packet in packets]
+
+    def _record(self, packet: Packet) -> Receipt:
+        frame = packet.frame
+        written = self.recordings[frame.source].add(
+            frame, self.pixels(frame), packet.part(Detections), packet.part(Tracks)
+        )
+        return Receipt(written=int(written))
+
+    def state(self, source: str) -> bytes:
+        return msgspec.msgpack.encode(self.recordings[source].state)
+
+    def notice(self, notice: Notice) -> None:
+        """Gaps and outages show in the film's clock; nothing is to be done about them."""
+
+    def finish(self, source: str, ending: Ending) -> None:
+        self.recordings[source].close()
+
+    def close(self) -> None:
+        for recording in self.recordings.values():
+            recording.close()
+        for recording in self.recordings.values():
+            if recording.state.alone:
+                recording.drop_source_from_name()
+
+
+class _Recording:
+    """One source's film, its trails, and its place in time."""
+
+    def __init__(
+        self, source: SourceInfo, resumed: _State | None, config: Record, out: Path
+    ) -> None:
+        self.source = source
+        self.config = config
+        self.out = out
+        self.film: Film | None = None
+        self.broken = False
+        self.state = resumed or _State(
+            part=-1, alone=True, epoch=source.epoch, ahead_us=0, last_us=-1, view=None, trails={}
+        )
+        self.state.part += 1
+        H = source.ground_plane
+        self.ground_plane = None if H is None else np.reshape(np.array(H), (3, 3))
+
+    def add(
+        self, frame: Frame, pixels: Array, detections: Detections | None, tracks: Tracks | None
+    ) -> bool:
+        """Draw and append the frame; False when the film can no longer be written."""
+        self._advance(frame)
+        if tracks is not None:
+            self._extend_trails(frame.media_us, tracks)
+        if self.broken:
+            return False
+        picture = annotate(
+            pixels,
+            detections,
+            tracks,
+            self._trails(frame.media_us, tracks),
+            caption=self.source.label,
+            clock=_clock(frame.media_us),
+            masks=self.config.masks,
+            view=self.state.view,
+            ground_plane=self.ground_plane,
+        )
+        try:
+            if self.film is None:
+                self.film = self._open(picture)
+            self.film.write(picture, self.state.last_us)
+        except OSError as error:
+            self._give_up(error)
+        return not self.broken
+
+    def close(self) -> None:
+        film, self.film = self.film, None
+        if film is not None:
+            try:
+                film.close()
+            except OSError as error:
+                self._give_up(error)
+
+    def drop_source_from_name(self) -> None:
+        """annotated-cam1.mp4 -> annotated.mp4, and so for every part."""
+        for part in range(self.state.part + 1):
+            path = self._path(part)
+            if path.exists():
+                path.replace(self.out / path.name.replace(f"-{self.source.id}", "", 1))
+
+    def _open(self, picture: Array) -> Film:
+        height, width = picture.shape[:2]
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self._path(self.state.part)
+        return Film(path, width, height, self.source.fps, self.config.crf)
+
+    def _path(self, part: int) -> Path:
+        suffix = f".{part}.mp4" if part else ".mp4"
+        return self.out / f"annotated-{self.source.id}{suffix}"
+
+    def _give_up(self, error: OSError) -> None:
+        """A full disk ends the film, not the watching."""
+        if self.broken:
+            return
+        self.broken = True
+        log.warning(
+            "recording stopped",
+            source=self.source.id,
+            path=str(self._path(self.state.part)),
+            error=error.strerror or str(error),
+        )
+        self.close()
+
+    def _advance(self, frame: Frame) -> None:
+        """Film time goes on where media time starts anew after a reconnect."""
+        state = self.state
+        if frame.epoch != state.epoch:
+            interval_us = round(1e6 / self.source.fps) if self.source.fps > 0 else 40_000
+            state.epoch = frame.epoch
+            state.ahead_us = state.last_us + interval_us - frame.media_us
+            state.trails.clear()  # ids start anew as well
+        state.last_us = frame.media_us + state.ahead_us
+
+    def _extend_trails(self, media_us: int, tracks: Tracks) -> None:
+        state, span_us = self.state, self.config.trail_s * 1e6
+        state.view = widen(state.view, tracks.ground)
+        feet = foot(tracks.boxes).tolist()
+        for id_, (x, y), (gx, gy) in zip(
+            tracks.ids.tolist(), feet, tracks.ground.tolist(), strict=True
+        ):
+            spots = state.trails.setdefault(id_, [])
+            if not spots or media_us - spots[-1][0] >= span_us / TRAIL_POINTS:
+                spots.append((media_us, x, y, gx, gy))
+        for id_, spots in list(state.trails.items()):
+            kept = [spot for spot in spots if media_us - spot[0] <= span_us]
+            if kept:
+                state.trails[id_] = kept
+            else:
+                del state.trails[id_]
+
+    def _trails(self, media_us: int, tracks: Tracks | None) -> Mapping[int, Trail]:
+        """The trails as they fade, each reaching to where its track is now."""
+        span_us = self.config.trail_s * 1e6
+        if span_us == 0:
+            return {}
+        spots = {id_: list(spots) for id_, spots in self.state.trails.items()}
+        if tracks is not None:
+            now = np.column_stack([foot(tracks.boxes), tracks.ground]).tolist()
+            for id_, place in zip(tracks.ids.tolist(), now, strict=True):
+                spots[id_].append((media_us, *place))
+        table = {id_: np.array(places, np.float64) for id_, places in spots.items()}
+        return {
+            id_: Trail(
+                points=places[:, 1:3],
+                ground=places[:, 3:5],
+                strength=np.clip(1 - (media_us - places[:, 0]) / span_us, 0, 1),
+            )
+            for id_, places in table.items()
+        }
+
+
+def _clock(media_us: int) -> str:
+    milliseconds = media_us // 1000
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}.{milliseconds % 1000:03d}"
