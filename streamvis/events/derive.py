@@ -37,6 +37,8 @@ from streamvis.events.schema import (
 )
 from streamvis.messages import Array, Ending, Frame, Notice, SourceInfo, Tracks
 
+LARGEST = 1e12  # of the numbers told of a track
+
 
 class Draft(msgspec.Struct, frozen=True):
     """What happened, when in the video, and on which picture if on one."""
@@ -207,7 +209,8 @@ def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
 
 def _rounded(values: Array, digits: int) -> list[Any]:
     """Python numbers, short in JSON and always finite: JSON has no infinity."""
-    return np.nan_to_num(values.astype(np.float64)).round(digits).tolist()
+    finite = np.nan_to_num(values.astype(np.float64)).clip(-LARGEST, LARGEST)
+    return finite.round(digits).tolist()
 
 
 def _name(state: State, number: int) -> str:

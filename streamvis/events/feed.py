@@ -113,6 +113,9 @@ class Feed:
         self._thread.join()
         self._inlet.close()
         self._context.term()
+        scheme, _, path = self.endpoint.partition("://")
+        if scheme == "ipc" and not path.startswith("@"):  # libzmq leaves its socket file
+            Path(path).unlink(missing_ok=True)
 
 
 class _Loop:
@@ -257,7 +260,7 @@ def _checked(bind: str) -> str:
         _check_path(bind, rest)
         return bind
     host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or not host or not (port == "*" or port.isdecimal()):
+    if scheme != "tcp" or not host or not (port == "*" or _is_port(port)):
         raise ConfigError(f"publish.bind={bind} is not an address. {_EXPECTED}")
     host = "127.0.0.1" if host == "localhost" else host
     try:
@@ -270,6 +273,10 @@ def _checked(bind: str) -> str:
             "to tell who may read it. Bind to 127.0.0.1 and forward the port, for example over SSH"
         )
     return f"tcp://{host}:{port}"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text[:6]) <= 65535  # libzmq would wrap
 
 
 def _check_path(bind: str, path: str) -> None:

@@ -1,0 +1,219 @@
+import asyncio
+import itertools
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import closing, contextmanager
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import streamvis
+from streamvis.errors import UsageError
+from streamvis.events import schema
+from streamvis.events.client import Inbox, Subscription, listen, subscribe
+from streamvis.events.feed import Feed, Message
+from streamvis.events.schema import Beat, Event, Gap, Heartbeat, Lost, SourceGap, Time
+
+EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
+
+
+def event_of(tseq, source="cam1", epoch=EPOCH):
+    """Events of the family `source` stand in for all."""
+    return Event(
+        id=f"{source}-{tseq}",
+        source=source,
+        epoch=epoch,
+        tseq=tseq,
+        offset=tseq - 1,
+        time=Time(media_us=tseq),
+        what=SourceGap(Gap(first=0, last=0, reason="")),
+    )
+
+
+def beat_of(last, source="cam1", epoch=EPOCH):
+    event = event_of(0, source, epoch)
+    return msgspec.structs.replace(event, what=Heartbeat(Beat(last={"source": last})))
+
+
+def wire(event, topic=None):
+    topic = topic or schema.topic(event.source, event.family)
+    return [topic.encode(), struct.pack(">Q", event.tseq), schema.encode(event)]
+
+
+def took(inbox, events):
+    """What comes out, briefly: a tseq, or (first, last) of what is lost."""
+    out = [one for event in events for one in inbox.take(wire(event))]
+    return [
+        (one.what.first, one.what.last) if isinstance(one.what, Lost) else one.tseq for one in out
+    ]
+
+
+def test_a_late_joiner_starts_where_it_joins():
+    inbox = Inbox()
+    assert took(inbox, [event_of(7), event_of(8)]) == [7, 8]
+    assert (inbox.lost, inbox.repeated, inbox.refused) == (0, 0, 0)
+
+
+def test_what_is_missing_is_told_in_its_place():
+    inbox = Inbox()
+    assert took(inbox, [event_of(1), event_of(4), event_of(5)]) == [1, (2, 3), 4, 5]
+    assert inbox.lost == 2
+
+
+def test_what_comes_again_is_left_out():
+    inbox = Inbox()
+    assert took(inbox, [event_of(n) for n in (1, 2, 1, 2, 3)]) == [1, 2, 3]
+    assert (inbox.lost, inbox.repeated) == (0, 2)
+
+
+def test_a_heartbeat_tells_of_the_last_message_that_never_came():
+    inbox = Inbox()
+    assert took(inbox, [event_of(1), beat_of(1), beat_of(3), event_of(4)]) == [1, (2, 3), 4]
+    assert inbox.ready
+
+
+def test_after_the_first_heartbeat_nothing_is_missed_unnoticed():
+    assert took(Inbox(), [beat_of(5), event_of(7)]) == [(6, 6), 7]
+
+
+def test_sources_are_counted_apart():
+    events = [event_of(1), event_of(9, "cam10"), event_of(2), event_of(10, "cam10")]
+    assert took(Inbox(), events) == [1, 9, 2, 10]
+
+
+def test_a_new_boot_counts_anew():
+    inbox = Inbox()
+    assert took(inbox, [event_of(8), event_of(1, epoch="next"), event_of(2, epoch="next")]) == [
+        *(8, 1, 2)
+    ]
+    assert inbox.repeated == 0
+
+
+def test_only_what_was_asked_for():
+    assert took(Inbox(source="cam1"), [event_of(1, "cam10"), event_of(1)]) == [1]
+    assert took(Inbox(family="track"), [event_of(1), beat_of(1), beat_of(5)]) == []
+    beats = Inbox(family="hb")
+    assert took(beats, [event_of(1), beat_of(1), beat_of(5)]) == [0, 0]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_every_loss_is_counted(arrives):
+    events = [event_of(n) for n, here in enumerate(arrives, start=1) if here]
+    inbox = Inbox()
+    inbox.take(wire(beat_of(0)))
+    out = took(inbox, [*events, beat_of(len(arrives))])
+    assert [n for n in out if isinstance(n, int)] == [event.tseq for event in events]
+    assert inbox.lost == arrives.count(False)
+    assert sum(last - first + 1 for first, last in (n for n in out if isinstance(n, tuple))) == (
+        inbox.lost
+    )
+
+
+good = wire(event_of(1))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b""],
+        good[:2],
+        [good[0], b"\0\0\1", good[2]],
+        [good[0], struct.pack(">Q", 2), good[2]],
+        [b"sv1/cam2/source/", *good[1:]],
+        [b"sv1/cam1/track/", *good[1:]],
+        [b"\xff\xfe", *good[1:]],
+        [*good[:2], good[2][:-5]],
+        [*good[:2], b" " * (2 << 20)],
+        [*good[:2], b"\xff"],
+    ],
+    ids=range(11),
+)
+def test_malformed_messages_are_counted_and_left_out(parts):
+    inbox = Inbox()
+    assert inbox.take(parts) == []
+    assert inbox.refused == 1
+    assert took(inbox, [event_of(1)]) == [1]
+
+
+@given(st.lists(st.binary(max_size=30), max_size=5))
+def test_noise_never_raises(parts):
+    assert Inbox().take(parts) == []
+
+
+def test_attachments_and_the_welcome_are_no_trouble():
+    inbox = Inbox()
+    assert [event.tseq for event in inbox.take([*good, b"mask"])] == [1]
+    assert inbox.take([b"sv1-welcome/" + EPOCH.encode()]) == []
+    assert inbox.refused == 0
+
+
+@contextmanager
+def publishing(*sources):
+    """A feed that says something of each source again and again."""
+    stop = threading.Event()
+    with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
+        for source in sources:
+            feed.open(source)
+
+        def publish():
+            for tseq in itertools.count(1):
+                for source in sources:
+                    payload = schema.encode(event_of(tseq, source))
+                    feed.publish([Message(source, "source", tseq, payload)])
+                if stop.wait(0.002):
+                    return
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield feed.endpoint
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_events_with_async_for():
+    async def first(endpoint, count):
+        got = []
+        async for event in streamvis.subscribe(endpoint, source="cam1", family="source"):
+            got.append(event)
+            if len(got) == count:
+                break
+        return got
+
+    with publishing("cam1", "cam10") as endpoint:
+        got = asyncio.run(asyncio.wait_for(first(endpoint, 50), 20))
+    assert {event.source for event in got} == {"cam1"}
+    tseqs = [event.tseq for event in got]
+    assert tseqs == list(range(tseqs[0], tseqs[0] + 50))
+
+
+def test_events_with_for_of_all_sources():
+    with publishing("cam1", "cam10") as endpoint:
+        subscription = Subscription(endpoint, timeout_s=20)
+        got = list(itertools.islice(subscription, 50))
+    assert {event.source for event in got} == {"cam1", "cam10"}
+    assert subscription.inbox.lost == 0
+
+
+def test_silence_ends_it_when_asked_to():
+    with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
+        endpoint = feed.endpoint
+    assert list(listen(endpoint, timeout_s=0.05)) == []
+
+
+def test_an_address_that_is_none():
+    with pytest.raises(UsageError, match=r"cam1: .*Expected an address like tcp://"):
+        next(iter(subscribe("cam1")))
+
+
+def test_importing_streamvis_is_cheap_and_subscribe_is_there():
+    code = "import sys, streamvis; assert 'zmq' not in sys.modules; streamvis.subscribe"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    with pytest.raises(AttributeError, match="no attribute 'unsubscribe'"):
+        _ = streamvis.unsubscribe

@@ -1,0 +1,239 @@
+import msgspec
+import numpy as np
+import pytest
+
+from streamvis.errors import DataError
+from streamvis.events import derive
+from streamvis.events.schema import (
+    Association,
+    Change,
+    EndedTrack,
+    Finish,
+    FrameRef,
+    Gap,
+    Restart,
+    SourceConnecting,
+    SourceEof,
+    SourceEpoch,
+    SourceGap,
+    SourceOffline,
+    SourceOnline,
+    Stream,
+    Time,
+    Track,
+    TrackBegin,
+    TrackEnd,
+    type_of,
+)
+from streamvis.messages import Frame, Notice, SourceInfo, Tracks
+
+INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
+
+
+def frame_at(seq, epoch=1):
+    return Frame(
+        source="cam1",
+        seq=seq,
+        n=2 * seq,
+        media_us=seq * 100_000,
+        width=640,
+        height=480,
+        epoch=epoch,
+    )
+
+
+def tracks_with(ids, ended=(), **changes):
+    n = len(ids)
+    found = Tracks(
+        ids=np.array(ids, np.int64),
+        boxes=np.array([[10.123, 20, 30.5, 80] for _ in ids], np.float32).reshape(n, 4),
+        scores=np.full(n, 0.9, np.float32),
+        existence=np.full(n, 0.97, np.float32),
+        velocity=np.full((n, 2), 1.5, np.float32),
+        covariance=np.full((n, 4), 0.25, np.float32),
+        ground=np.full((n, 2), np.nan, np.float32),
+        entropy=np.full(n, 0.1, np.float32),
+        gated=np.full(n, 2, np.int32),
+        detection=np.zeros(n, np.int32),
+        first_seen_us=np.zeros(n, np.int64),
+        ended=np.array(ended, np.int64),
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def told(drafts):
+    """(type, track or none) of each draft."""
+    return [
+        (type_of(d.what), d.what.track.id if hasattr(d.what, "track") else None) for d in drafts
+    ]
+
+
+def started():
+    return derive.start(INFO)[0]
+
+
+def test_a_source_starts_online():
+    state, drafts = derive.start(INFO)
+    online = SourceOnline(Stream(label="walk.mp4", w=640, h=480, fps=10.0, live=False))
+    assert drafts == [derive.Draft(online, Time(media_us=0))]
+    assert state.epoch == 1
+
+
+def test_a_track_begins_is_updated_and_ends():
+    state = started()
+    assert told(derive.frame_seen(state, frame_at(3), tracks_with([7]))) == [
+        ("track.begin", "cam1:1:7")
+    ]
+    assert told(derive.frame_seen(state, frame_at(4), tracks_with([7, 9]))) == [
+        ("track.update", "cam1:1:7"),
+        ("track.begin", "cam1:1:9"),
+    ]
+    assert derive.frame_seen(state, frame_at(5), tracks_with([9], ended=[7]))[0] == derive.Draft(
+        TrackEnd(
+            EndedTrack(
+                id="cam1:1:7",
+                reason="lost",
+                box_px=(10.12, 20.0, 30.5, 80.0),
+                first_seen_us=0,
+                last_seen_us=400_000,
+                age_s=0.4,
+            )
+        ),
+        Time(media_us=500_000, clock="file"),
+        FrameRef(n=10, seq=5, w=640, h=480, stream_epoch=1),
+    )
+
+
+def test_what_is_told_of_a_track():
+    frame = msgspec.structs.replace(frame_at(3), capture_us=17, clock="arrival")
+    ground = np.array([[3.2004, 7.9]], np.float32)
+    tracks = tracks_with([7], ground=ground, space="ground", detection=np.array([-1], np.int32))
+    [draft] = derive.frame_seen(started(), frame, tracks)
+    assert draft.time == Time(media_us=300_000, capture_us=17, clock="arrival")
+    assert draft.what == TrackBegin(
+        Track(
+            id="cam1:1:7",
+            box_px=(10.12, 20.0, 30.5, 80.0),
+            box_from="predict",
+            score=0.9,
+            vel_px_s=(1.5, 1.5),
+            cov_diag=(0.25, 0.25, 0.25, 0.25),
+            p_exist=0.97,
+            assoc=Association(entropy=0.1, gated=2),
+            first_seen_us=0,
+            age_s=0.3,
+            ground_m=(3.2, 7.9),
+            space="ground",
+        )
+    )
+
+
+def test_without_a_ground_plane_and_with_a_detection():
+    [draft] = derive.frame_seen(started(), frame_at(0), tracks_with([7]))
+    assert (draft.what.track.ground_m, draft.what.track.box_from) == (None, "update")
+
+
+def test_a_frame_that_the_tracker_skipped_says_nothing_and_ends_nothing():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7]))
+    assert derive.frame_seen(state, frame_at(1), None) == []
+    assert told(derive.frame_seen(state, frame_at(2), tracks_with([7]))) == [
+        ("track.update", "cam1:1:7")
+    ]
+    assert derive.finished(state, "eof")[-1].what == SourceEof(Finish(3))
+
+
+def test_an_end_of_a_track_that_was_never_reported_is_not_told():
+    assert derive.frame_seen(started(), frame_at(0), tracks_with([], ended=[5])) == []
+
+
+def test_updates_are_sampled_on_media_time_begin_and_end_never():
+    state = started()
+    types = [
+        told(derive.frame_seen(state, frame_at(seq), tracks_with([7]), 250_000))
+        for seq in range(8)  # 100 ms apart
+    ]
+    update = [("track.update", "cam1:1:7")]
+    begin = [("track.begin", "cam1:1:7")]
+    assert types == [begin, [], [], update, [], [], update, []]
+    ended = derive.frame_seen(state, frame_at(8), tracks_with([], ended=[7]), 250_000)
+    assert ended[0].what.track.last_seen_us == 700_000
+
+
+def test_notices_in_order_and_no_status_twice():
+    state = started()
+    kinds = ["online", "stalled", "stalled", "offline", "connecting", "online", "online"]
+    drafts = [
+        draft
+        for kind in kinds
+        for draft in derive.noticed(state, Notice(source="cam1", kind=kind, media_us=5))
+    ]
+    assert [type_of(draft.what) for draft in drafts] == [
+        "source.stalled",
+        "source.offline",
+        "source.connecting",
+        "source.online",
+    ]
+    assert {draft.time for draft in drafts} == {Time(media_us=5)}
+
+
+def test_reasons_are_passed_on():
+    state = started()
+    for kind, what in [
+        ("offline", SourceOffline(Change("why"))),
+        ("connecting", SourceConnecting(Change("why"))),
+        ("gap", SourceGap(Gap(first=3, last=4, reason="why"))),
+    ]:
+        notice = Notice(source="cam1", kind=kind, media_us=5, reason="why", first_n=3, last_n=4)
+        assert derive.noticed(state, notice) == [derive.Draft(what, Time(media_us=5))]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_new_stream_epoch_ends_the_tracks_of_the_old_one(noticed):
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([2, 1]))
+    if noticed:
+        notice = Notice(source="cam1", kind="epoch", media_us=0, reason="reconnected")
+        assert derive.noticed(state, notice) == []
+    drafts = derive.frame_seen(state, frame_at(1, epoch=2), tracks_with([1]))
+    assert told(drafts) == [
+        ("track.end", "cam1:1:1"),
+        ("track.end", "cam1:1:2"),
+        ("source.epoch", None),
+        ("track.begin", "cam1:2:1"),
+    ]
+    assert {draft.what.track.reason for draft in drafts[:2]} == {"epoch"}
+    assert drafts[2].what == SourceEpoch(Restart(2, "reconnected" if noticed else ""))
+
+
+@pytest.mark.parametrize(
+    ("ending", "last"), [("eof", "source.eof"), ("drained", "track.end"), ("failed", "track.end")]
+)
+def test_open_tracks_end_with_the_source(ending, last):
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([2, 1]))
+    drafts = derive.finished(state, ending)
+    assert [d.what.track.id for d in drafts[:2]] == ["cam1:1:1", "cam1:1:2"]
+    assert {draft.what.track.reason for draft in drafts[:2]} == {ending}
+    assert type_of(drafts[-1].what) == last
+
+
+def test_boxes_that_are_not_finite_are_named_and_other_numbers_stay_in_json():
+    boxes = np.array([[0, 0, np.nan, 1]], np.float32)
+    with pytest.raises(DataError, match="cam1: the tracks of frame 4 have boxes"):
+        derive.frame_seen(started(), frame_at(2), tracks_with([1], boxes=boxes))
+    wide = tracks_with([1], covariance=np.full((1, 4), np.inf, np.float32))
+    [draft] = derive.frame_seen(started(), frame_at(2), wide)
+    assert np.isfinite(draft.what.track.cov_diag).all()
+
+
+def test_state_survives_its_bytes():
+    a = started()
+    derive.frame_seen(a, frame_at(0), tracks_with([1, 2]))
+    b = msgspec.msgpack.decode(msgspec.msgpack.encode(a), type=derive.State)
+    assert a == b
+    for state in (a, b):
+        derive.noticed(state, Notice(source="cam1", kind="epoch", media_us=0, reason="r"))
+    steps = [(frame_at(1, 2), tracks_with([1])), (frame_at(2, 2), tracks_with([4], ended=[1]))]
+    for step in steps:
+        assert derive.frame_seen(a, *step, 150_000) == derive.frame_seen(b, *step, 150_000)

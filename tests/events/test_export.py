@@ -1,0 +1,161 @@
+import csv
+import json
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from streamvis.errors import DataError, RunError
+from streamvis.events import schema
+from streamvis.events.export import COLUMNS, jsonl, write_csv, write_jsonl, write_tracks
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.events.schema import (
+    Association,
+    EndedTrack,
+    Event,
+    Finish,
+    FrameRef,
+    SourceEof,
+    Time,
+    Track,
+    TrackBegin,
+    TrackEnd,
+    TrackUpdate,
+)
+
+
+def track_of(number, box, epoch=1, ground=None):
+    return Track(
+        id=f"cam1:{epoch}:{number}",
+        box_px=box,
+        box_from="update",
+        score=0.8,
+        vel_px_s=(0.0, 0.0),
+        cov_diag=(1.0, 1.0, 1.0, 1.0),
+        p_exist=0.75,
+        assoc=Association(),
+        first_seen_us=0,
+        age_s=0.0,
+        ground_m=ground,
+    )
+
+
+def logged(path, source, whats, first=0, epoch="e1"):
+    """A log with these (frame number, what), as a run would write it."""
+    rows = []
+    for offset, (n, what) in enumerate(whats, start=first):
+        event = Event(
+            id="x",
+            source=source,
+            epoch=epoch,
+            tseq=offset + 1,
+            offset=offset,
+            time=Time(media_us=40_000 * n),
+            frame=FrameRef(n=n, seq=n, w=640, h=480, stream_epoch=1),
+            what=what,
+        )
+        payload = schema.encode(event)
+        rows.append(Row(source, offset, offset + 1, event.type, event.time.media_us, payload))
+    with closing(LogWriter(path)) as log:
+        log.commit(rows, [Cursor(source, epoch, first, first + len(rows), "eof", b"")])
+    return rows
+
+
+END = TrackEnd(
+    EndedTrack(
+        id="cam1:1:3",
+        reason="lost",
+        box_px=(0.0, 0.0, 1.0, 1.0),
+        first_seen_us=0,
+        last_seen_us=1,
+        age_s=0.0,
+    )
+)
+WALK = [
+    (0, TrackBegin(track_of(3, (10.0, 20.0, 30.5, 80.25)))),
+    (2, TrackUpdate(track_of(3, (11.0, 20.0, 31.5, 80.25), ground=(1.5, -2.0)))),
+    (2, TrackBegin(track_of(1, (0.0, 0.0, 5.0, 9.0), epoch=2))),
+    (3, END),
+    (4, SourceEof(Finish(5))),
+]
+
+
+def test_tracks_as_motchallenge_text(tmp_path):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    [path] = write_tracks(tmp_path / "events.db", tmp_path)
+    assert path == tmp_path / "tracks.txt"
+    assert path.read_text() == (
+        "1,3,10.00,20.00,20.50,60.25,0.7500,-1,-1,-1\n"
+        "3,3,11.00,20.00,20.50,60.25,0.7500,1.500,-2.000,0\n"
+        "3,1000001,0.00,0.00,5.00,9.00,0.7500,-1,-1,-1\n"
+    )
+
+
+def test_boxes_come_back_from_the_text(tmp_path):
+    rng = np.random.default_rng(5)
+    corner, size = rng.uniform(0, 1900, (50, 2)), rng.uniform(1, 300, (50, 2))
+    boxes = np.hstack([corner, corner + size]).round(2)
+    whats = [(n, TrackBegin(track_of(n + 1, tuple(box)))) for n, box in enumerate(boxes.tolist())]
+    logged(tmp_path / "events.db", "cam1", whats)
+    table = np.loadtxt(write_tracks(tmp_path / "events.db", tmp_path)[0], delimiter=",")
+    assert table.shape == (50, 10)
+    np.testing.assert_array_equal(table[:, 0], table[:, 1])
+    np.testing.assert_allclose(
+        np.hstack([table[:, 2:4], table[:, 2:4] + table[:, 4:6]]), boxes, atol=0.011
+    )
+
+
+def test_several_sources_and_one_that_saw_nobody(tmp_path):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    logged(tmp_path / "events.db", "cam2", [(4, SourceEof(Finish(5)))])
+    paths = write_tracks(tmp_path / "events.db", tmp_path)
+    assert [path.name for path in paths] == ["tracks-cam1.txt", "tracks-cam2.txt"]
+    assert [len(path.read_text().splitlines()) for path in paths] == [3, 0]
+
+
+def test_only_the_latest_run_counts(tmp_path):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    logged(tmp_path / "events.db", "cam1", WALK[:1], first=len(WALK), epoch="e2")
+    [path] = write_tracks(tmp_path / "events.db", tmp_path)
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_json_lines(tmp_path):
+    rows = logged(tmp_path / "events.db", "cam1", WALK)
+    with LogReader(tmp_path / "events.db") as log:
+        write_jsonl(log.events(), tmp_path / "events.jsonl")
+        assert b"".join(jsonl(log.events())) == (tmp_path / "events.jsonl").read_bytes()
+    lines = (tmp_path / "events.jsonl").read_bytes().splitlines()
+    assert lines == [row.payload for row in rows]
+    assert [json.loads(line)["offset"] for line in lines] == [0, 1, 2, 3, 4]
+
+
+def test_csv(tmp_path):
+    rows = logged(tmp_path / "events.db", "cam1", WALK)
+    write_csv(rows, tmp_path / "events.csv")
+    with (tmp_path / "events.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == COLUMNS
+    assert [line["type"] for line in table] == [row.type for row in rows]
+    assert (table[1]["track"], table[1]["right"], table[1]["ground_y_m"]) == (
+        *("cam1:1:3", "31.5", "-2.0"),
+    )
+    assert (table[0]["ground_x_m"], table[3]["reason"], table[4]["track"]) == ("", "lost", "")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    (tmp_path / "events.jsonl").write_text("before")
+
+    def torn():
+        yield Row("cam1", 0, 1, "x", 0, b"{}")
+        raise DataError("torn")
+
+    with pytest.raises(DataError, match="torn"):
+        write_jsonl(torn(), tmp_path / "events.jsonl")
+    assert (tmp_path / "events.jsonl").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def test_a_place_that_is_not_there(tmp_path):
+    with pytest.raises(RunError, match=r"gone/events\.csv cannot be written: No such file"):
+        write_csv([], tmp_path / "gone" / "events.csv")

@@ -1,0 +1,210 @@
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.errors import DataError
+from streamvis.events import schema
+
+GOLDEN = Path(__file__).parent / "golden"
+FIXTURES = sorted(path for path in GOLDEN.glob("*.json") if path.stem != "schema")
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+text = st.text(max_size=20)
+count = st.integers(0, 2**53)
+tracks = st.builds(
+    schema.Track,
+    id=text,
+    box_px=st.tuples(finite, finite, finite, finite),
+    box_from=st.sampled_from(["update", "predict"]),
+    score=finite,
+    vel_px_s=st.tuples(finite, finite),
+    cov_diag=st.tuples(finite, finite, finite, finite),
+    p_exist=finite,
+    assoc=st.builds(schema.Association, entropy=finite, gated=count),
+    first_seen_us=count,
+    age_s=finite,
+    ground_m=st.none() | st.tuples(finite, finite),
+)
+whats = st.one_of(
+    st.builds(schema.TrackBegin, tracks),
+    st.builds(schema.TrackUpdate, tracks),
+    st.builds(schema.SourceOffline, st.builds(schema.Change, text)),
+    st.builds(schema.SourceGap, st.builds(schema.Gap, first=count, last=count, reason=text)),
+    st.builds(
+        schema.Heartbeat,
+        st.builds(schema.Beat, last=st.dictionaries(text, count), sources=st.lists(text)),
+    ),
+)
+events = st.builds(
+    schema.Event,
+    id=text,
+    source=st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True),
+    epoch=text,
+    tseq=count,
+    offset=st.integers(-1, 2**53),
+    time=st.builds(schema.Time, media_us=count, capture_us=count, emit_us=count),
+    frame=st.none()
+    | st.builds(schema.FrameRef, n=count, seq=count, w=count, h=count, stream_epoch=count),
+    prov=st.builds(schema.Provenance, pipeline=text | st.just(',"what":{')),
+    what=whats,
+)
+
+
+@given(events)
+def test_decoding_undoes_encoding_and_the_schema_holds(event):
+    data = schema.encode(event)
+    assert schema.decode(data) == event
+    value = json.loads(data)
+    assert value["type"] == event.type
+    assert "what" not in value
+    assert faults(value, SCHEMA) == []
+
+
+def test_every_type_has_a_fixture():
+    assert {path.stem for path in FIXTURES} == {kind.__struct_config__.tag for kind in schema.KINDS}
+    assert sum(path.stat().st_size for path in GOLDEN.iterdir()) < 50_000
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_fixture(path):
+    value = json.loads(path.read_bytes())
+    assert faults(value, SCHEMA) == []
+    event = schema.decode(path.read_bytes())
+    assert event.type == path.stem
+    assert type(event.what) in schema.KINDS
+    assert json.loads(schema.encode(event)) == value
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_members_from_the_future_are_ignored(path):
+    value = json.loads(path.read_bytes())
+    event = schema.decode(path.read_bytes())
+    value["schema"] = "streamvis.event/1.7"
+    grown = {**value, "weather": {"rain": True}}
+    for member in ("time", "track", "stream", "hb"):
+        if member in grown:
+            grown[member] = {**grown[member], "novel": [1]}
+    assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(
+        event, schema="streamvis.event/1.7"
+    )
+
+
+def test_a_type_from_the_future_is_handed_over_as_it_is():
+    value = json.loads((GOLDEN / "source.eof.json").read_bytes())
+    del value["stream"]
+    event = schema.decode(json.dumps({**value, "type": "zone.enter", "zone": {"id": "a"}}).encode())
+    assert event.what == schema.Other("zone.enter", {"zone": {"id": "a"}})
+    assert (event.type, event.family) == ("zone.enter", "zone")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "streamvis.event/2.0"},
+        {"source": "Cam 1"},
+        {"tseq": -1},
+        {"time": {}},
+        {"type": 5},
+        {"track": {}},
+        {"track": None},
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(change):
+    value = {**json.loads((GOLDEN / "track.begin.json").read_bytes()), **change}
+    assert faults(value, SCHEMA) != []
+    with pytest.raises(DataError, match="not an event of streamvis"):
+        schema.decode(json.dumps(value).encode())
+
+
+@given(st.binary(max_size=60) | st.sampled_from([b"[" * 100_000, b'{"type":"hb"}', b"{}", b"1"]))
+def test_noise_is_a_data_error(data):
+    with pytest.raises(DataError):
+        schema.decode(data)
+
+
+def test_the_schema_is_the_published_one():
+    """Additions are welcome within major 1: write `json_schema()` to the file, and look at it."""
+    assert json.loads((GOLDEN / "schema.json").read_bytes()) == json.loads(json.dumps(SCHEMA))
+
+
+def test_content_leaves_what_two_runs_share():
+    event = schema.decode((GOLDEN / "track.begin.json").read_bytes())
+    other = msgspec.structs.replace(
+        event,
+        id="x",
+        epoch="y",
+        time=msgspec.structs.replace(event.time, capture_us=1, emit_us=2),
+    )
+    assert schema.content(event) == schema.content(other)
+    later = msgspec.structs.replace(event, time=msgspec.structs.replace(event.time, media_us=1))
+    assert schema.content(event) != schema.content(later)
+
+
+SCHEMA = schema.json_schema()
+KINDS = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+
+
+def faults(value, rule):
+    """What breaks the rule: the part of JSON Schema that msgspec writes, and nothing else."""
+    if rule is False:
+        return ["not allowed"]
+    known = {"title", "description", "default", "$schema", "$id", "$defs", "discriminator"}
+    found = []
+    for word, want in rule.items():
+        if word in known:
+            continue
+        found += RULES[word](value, want)
+    return found
+
+
+def _properties(value, want):
+    if not isinstance(value, dict):
+        return []
+    return [f"{k}: {f}" for k, rule in want.items() if k in value for f in faults(value[k], rule)]
+
+
+def _listed(value, want):
+    if not isinstance(value, list):
+        return []
+    return [fault for one, rule in zip(value, want, strict=False) for fault in faults(one, rule)]
+
+
+def _typed(value, want):
+    fits = isinstance(value, KINDS[want]) and not (isinstance(value, bool) and want != "boolean")
+    return [] if fits else [f"{value!r} is not {want}"]
+
+
+def _when(fits, fault):
+    return [] if fits else [fault]
+
+
+RULES = {
+    "$ref": lambda v, w: faults(v, SCHEMA["$defs"][w.rpartition("/")[2]]),
+    "allOf": lambda v, w: [fault for rule in w for fault in faults(v, rule)],
+    "anyOf": lambda v, w: _when(any(not faults(v, rule) for rule in w), "fits none"),
+    "type": _typed,
+    "enum": lambda v, w: _when(v in w, f"{v!r} is not one of {w}"),
+    "required": lambda v, w: [f"{k} is absent" for k in w if isinstance(v, dict) and k not in v],
+    "properties": _properties,
+    "additionalProperties": lambda v, w: [f for one in v.values() for f in faults(one, w)],
+    "items": lambda v, w: [] if w is False else _listed(v, [w] * len(v)),  # beside minItems
+    "prefixItems": _listed,
+    "minItems": lambda v, w: _when(not isinstance(v, list) or len(v) >= w, "too short"),
+    "maxItems": lambda v, w: _when(not isinstance(v, list) or len(v) <= w, "too long"),
+    "minimum": lambda v, w: _when(not isinstance(v, int | float) or v >= w, f"{v} < {w}"),
+    "pattern": lambda v, w: _when(not isinstance(v, str) or re.search(w, v), f"{v!r}: not {w}"),
+}

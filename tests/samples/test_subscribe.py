@@ -1,0 +1,100 @@
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from streamvis.events import schema
+from streamvis.events.feed import Feed, Message
+from streamvis.events.schema import (
+    Association,
+    EndedTrack,
+    Event,
+    Time,
+    Track,
+    TrackBegin,
+    TrackEnd,
+)
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+TRACK = Track(
+    id="cam1:1:7",
+    box_px=(0.0, 0.0, 1.0, 1.0),
+    box_from="update",
+    score=0.9,
+    vel_px_s=(0.0, 0.0),
+    cov_diag=(1.0, 1.0, 1.0, 1.0),
+    p_exist=0.9,
+    assoc=Association(),
+    first_seen_us=0,
+    age_s=0.0,
+)
+ENDED = EndedTrack(
+    id="cam1:1:7",
+    reason="lost",
+    box_px=TRACK.box_px,
+    first_seen_us=0,
+    last_seen_us=2_000_000,
+    age_s=2.0,
+)
+
+
+@contextmanager
+def people_coming_and_going():
+    stop = threading.Event()
+    with closing(Feed("tcp://127.0.0.1:*", epoch="e")) as feed:
+        feed.open("cam1")
+
+        def publish():
+            for tseq in itertools.count(1):
+                event = Event(
+                    id="x",
+                    source="cam1",
+                    epoch="e",
+                    tseq=tseq,
+                    offset=tseq - 1,
+                    time=Time(media_us=1_500_000),
+                    what=TrackBegin(TRACK) if tseq % 2 else TrackEnd(ENDED),
+                )
+                feed.publish([Message("cam1", "track", tseq, schema.encode(event))])
+                if stop.wait(0.02):
+                    return
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield feed.endpoint
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("subscribe_plain.py", {"sv1/cam1/track/ N track.begin", "sv1/cam1/track/ N track.end"}),
+        ("subscribe.py", {"cam1:1:7 came at 1.50 s", "cam1:1:7 left after 2.0 s (lost)"}),
+    ],
+)
+def test_sample(sample, expected):
+    with (
+        people_coming_and_going() as endpoint,
+        subprocess.Popen(
+            [sys.executable, str(SAMPLES / sample), endpoint],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as run,
+    ):
+        seen = set()
+        while not expected <= seen:
+            line = run.stdout.readline()
+            assert line, run.stderr.read()
+            words = line.split()
+            seen.add(" ".join("N" if word.isdecimal() else word for word in words))
+        run.send_signal(signal.SIGINT)
+        run.wait(20)

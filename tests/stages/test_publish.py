@@ -1,0 +1,323 @@
+import itertools
+import os
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+import zmq
+
+from streamvis.config import Publish
+from streamvis.errors import DataError, RunError
+from streamvis.events import schema
+from streamvis.events.feed import announced
+from streamvis.events.log import LogReader
+from streamvis.messages import Frame, Notice, Packet, Site, SourceInfo, Tracks
+from streamvis.stages.publish import PublishStage
+
+EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
+NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"
+SOURCES = ("cam1", "cam10")
+
+
+def site_at(out, epoch=EPOCH):
+    return Site(device="cpu", pixels=lambda frame: None, out=out, epoch=epoch, pipeline="abc")
+
+
+def info_of(source):
+    return SourceInfo(id=source, label=f"{source}.mp4", width=640, height=480, fps=10.0, live=False)
+
+
+def tracks_of(ids, ended=()):
+    n = len(ids)
+    return Tracks(
+        ids=np.array(ids, np.int64),
+        boxes=np.array([[10.0 + i, 20, 30 + i, 80] for i in ids], np.float32).reshape(n, 4),
+        scores=np.full(n, 0.9, np.float32),
+        existence=np.full(n, 0.97, np.float32),
+        velocity=np.zeros((n, 2), np.float32),
+        covariance=np.ones((n, 4), np.float32),
+        ground=np.full((n, 2), np.nan, np.float32),
+        entropy=np.zeros(n, np.float32),
+        gated=np.ones(n, np.int32),
+        detection=np.zeros(n, np.int32),
+        first_seen_us=np.zeros(n, np.int64),
+        ended=np.array(ended, np.int64),
+    )
+
+
+def packet_of(source, seq, epoch=1, ids=(1,), ended=()):
+    frame = Frame(
+        source=source, seq=seq, n=seq, media_us=seq * 100_000, width=640, height=480, epoch=epoch
+    )
+    return Packet(frame=frame, parts=[] if ids is None else [tracks_of(ids, ended)])
+
+
+def notice_of(source, kind, reason=""):
+    return Notice(source=source, kind=kind, media_us=300_000, reason=reason)
+
+
+# What a hub sends, in order; each work is answered as a whole. Lists are packets of one call.
+WORKS = [
+    [[packet_of("cam1", 0, ids=[]), packet_of("cam10", 0, ids=[4])]],
+    [[packet_of("cam1", 1), packet_of("cam1", 2, ids=[1, 2])]],
+    [notice_of("cam1", "stalled"), [packet_of("cam10", 1, ids=None)]],
+    [notice_of("cam1", "offline", "gone"), notice_of("cam1", "connecting")],
+    [notice_of("cam1", "online"), notice_of("cam1", "epoch", "reconnected")],
+    [[packet_of("cam1", 3, epoch=2), packet_of("cam10", 2, ids=[5], ended=[4])]],
+    [notice_of("cam1", "gap", "poison"), [packet_of("cam1", 4, epoch=2)]],
+    [notice_of("cam1", "stalled"), notice_of("cam1", "online"), notice_of("cam1", "stalled")],
+    [notice_of("cam1", "online"), [packet_of("cam1", 5, epoch=2, ids=[3], ended=[1])]],
+    [("cam10", "eof")],
+    [[packet_of("cam1", 6, epoch=2, ids=[3])], ("cam1", "drained")],
+]
+STEPS = sum(len(work) for work in WORKS)
+
+
+def do(stage, step):
+    if isinstance(step, Notice):
+        stage.notice(step)
+    elif isinstance(step, tuple):
+        stage.finish(*step)
+    else:
+        stage(step)
+
+
+class Killed(Exception):  # noqa: N818 - what the test does, not a fault
+    pass
+
+
+def begun(out, states, bind=None):
+    stage = PublishStage(Publish(bind=bind), site_at(out))
+    for source in SOURCES:
+        stage.begin(info_of(source), states.get(source))
+    return stage
+
+
+def run_through(out, cuts=()):
+    """Do all works; die after each of the steps in `cuts`, before its work is answered."""
+    states = {}
+    taken, deaths = 0, set(cuts)
+    stage = begun(out, states)
+    for work in WORKS:
+        while True:
+            try:
+                for step in work:
+                    do(stage, step)
+                    taken += 1
+                    if taken in deaths:
+                        raise Killed
+            except Killed:
+                stage.close()
+                stage = begun(out, states)
+                continue
+            states = {source: stage.state(source) for source in SOURCES}
+            break
+    stage.close()
+
+
+def logged(out):
+    with LogReader(out / "events.db") as log:
+        return {
+            source: [schema.decode(row.payload) for row in log.events(source)]
+            for source in log.cursors()
+        }
+
+
+def contents(out):
+    return {source: [schema.content(e) for e in events] for source, events in logged(out).items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_through(out)
+    return out
+
+
+def test_the_story_of_a_source(undisturbed):
+    events = logged(undisturbed)
+    assert [event.type for event in events["cam1"]] == [
+        *("source.online", "track.begin", "track.update", "track.begin"),
+        *("source.stalled", "source.offline", "source.connecting", "source.online"),
+        *("track.end", "track.end", "source.epoch", "track.begin", "source.gap", "track.update"),
+        *("source.stalled", "source.online", "source.stalled", "source.online"),
+        *("track.end", "track.begin", "track.update", "track.end"),
+    ]
+    assert [event.type for event in events["cam10"]] == [
+        *("source.online", "track.begin", "track.end", "track.begin", "track.end", "source.eof"),
+    ]
+    ids = [e.what.track.id for e in events["cam1"] if e.family == "track"]
+    assert ids[-1] == "cam1:2:3"
+
+
+def test_offsets_count_per_source_and_tseq_per_topic(undisturbed):
+    for events in logged(undisturbed).values():
+        assert [event.offset for event in events] == list(range(len(events)))
+        for family in ("track", "source"):
+            tseqs = [event.tseq for event in events if event.family == family]
+            assert tseqs == list(range(1, len(tseqs) + 1))
+
+
+def test_every_event_names_its_run_its_pipeline_and_the_time(undisturbed):
+    events = [event for events in logged(undisturbed).values() for event in events]
+    assert {(event.epoch, event.prov.pipeline) for event in events} == {(EPOCH, "abc")}
+    assert all(event.time.emit_us > 1_700_000_000_000_000 for event in events)
+    assert len({event.id for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("cut", range(1, STEPS + 1))
+def test_a_death_after_any_step_leaves_no_trace_in_the_log(cut, tmp_path, undisturbed):
+    run_through(tmp_path, [cut])
+    assert contents(tmp_path) == contents(undisturbed)
+    assert [e.id for e in logged(tmp_path)["cam1"]] == [e.id for e in logged(undisturbed)["cam1"]]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_many_deaths_leave_no_trace_either(every, tmp_path, undisturbed):
+    run_through(tmp_path, range(1, 3 * STEPS, every + 1))
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+def test_without_a_log_the_state_that_rode_along_is_enough():
+    a, states = begun(None, {}), {}
+    for work in WORKS[:6]:
+        for step in work:
+            do(a, step)
+        states = {source: a.state(source) for source in SOURCES}
+    b = begun(None, states)
+    for work in WORKS[6:]:
+        for stage, step in itertools.product((a, b), work):
+            do(stage, step)
+    assert [a.state(source) for source in SOURCES] == [b.state(source) for source in SOURCES]
+
+
+def test_receipts_say_how_much_was_written(tmp_path):
+    with closing(begun(tmp_path, {})) as stage:
+        packets = [packet_of("cam1", 0, ids=[1, 2]), packet_of("cam1", 1, ids=None)]
+        assert [receipt.written for receipt in stage(packets)] == [2, 0]
+        assert [receipt.written for receipt in stage(packets)] == [0, 0]
+
+
+def test_updates_are_sampled_as_configured(tmp_path):
+    with closing(PublishStage(Publish(bind=None, update_every_s=0.25), site_at(tmp_path))) as stage:
+        stage.begin(info_of("cam1"), None)
+        for seq in range(8):  # 100 ms apart
+            stage([packet_of("cam1", seq)])
+    frames = [event.frame.n for event in logged(tmp_path)["cam1"] if event.family == "track"]
+    assert frames == [0, 3, 6]
+
+
+def test_the_next_run_goes_on_in_the_same_log(tmp_path):
+    for epoch in (EPOCH, NEXT_EPOCH):
+        with closing(PublishStage(Publish(bind=None), site_at(tmp_path, epoch))) as stage:
+            stage.begin(info_of("cam1"), None)
+            stage([packet_of("cam1", 0)])
+            stage.finish("cam1", "eof")
+    events = logged(tmp_path)["cam1"]
+    assert [event.offset for event in events] == list(range(8))
+    assert [event.epoch for event in events] == [EPOCH] * 4 + [NEXT_EPOCH] * 4
+    first, second = ([schema.content(e) for e in part] for part in (events[:4], events[4:]))
+    assert [(e.what, e.tseq, e.time) for e in first] == [(e.what, e.tseq, e.time) for e in second]
+    with LogReader(tmp_path / "events.db") as log:
+        cursor = log.cursors()["cam1"]
+    assert (cursor.epoch, cursor.first, cursor.next, cursor.ending) == (NEXT_EPOCH, 4, 8, "eof")
+
+
+def test_a_state_of_something_else(tmp_path):
+    with (
+        closing(PublishStage(Publish(bind=None), site_at(tmp_path))) as stage,
+        pytest.raises(RunError, match="cam1: the publisher cannot go on from the state"),
+    ):
+        stage.begin(info_of("cam1"), b"noise")
+
+
+def test_what_cannot_be_opened_leaves_nothing_open(tmp_path):
+    (tmp_path / "events.db").write_bytes(b"letter" * 1000)
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DataError):
+        PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(tmp_path))
+    with pytest.raises(RunError, match="cannot make the output directory"):
+        PublishStage(Publish(bind=None), site_at(tmp_path / "events.db"))
+    with closing(begun(None, {}, "tcp://127.0.0.1:*")) as stage, pytest.raises(RunError):
+        PublishStage(Publish(bind=stage.endpoint), site_at(tmp_path / "new"))
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+@pytest.mark.parametrize("bind", [None, "none"])
+def test_no_feed(bind):
+    with closing(PublishStage(Publish(bind=bind), site_at(None))) as stage:
+        assert stage.endpoint is None
+
+
+def hear(endpoint, enough):
+    """Topics and payloads, without heartbeats, until `enough` says so."""
+    context = zmq.Context()
+    sub = context.socket(zmq.SUB)
+    sub.subscribe("sv1/")
+    sub.connect(endpoint)
+    heard = []
+    try:
+        while not enough(heard):
+            assert sub.poll(20_000), "nothing came"
+            topic, tseq, payload = sub.recv_multipart()
+            if not topic.endswith((b"/hb/", b"/_sys/")):
+                heard.append((topic, int.from_bytes(tseq), payload))
+            else:
+                yield None
+        yield heard
+    finally:
+        context.destroy(linger=0)
+
+
+def test_what_is_logged_is_published_as_it_is(tmp_path):
+    with closing(begun(tmp_path, {}, "tcp://127.0.0.1:*")) as stage:
+        assert announced(tmp_path) == (stage.endpoint, EPOCH)
+        hearing = hear(stage.endpoint, lambda heard: len(heard) == 3)
+        next(hearing)  # a heartbeat: it listens
+        stage([packet_of("cam1", 0, ids=[1, 2])])
+        stage.notice(notice_of("cam10", "stalled"))
+        heard = next(found for found in hearing if found)
+        with LogReader(tmp_path / "events.db") as log:
+            rows = [row for row in log.events() if row.offset > 0]
+        assert heard == [
+            (schema.topic(row.source, row.type.partition(".")[0]).encode(), row.tseq, row.payload)
+            for row in rows
+        ]
+    assert announced(tmp_path) is None
+
+
+def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_answered(tmp_path):
+    first = begun(tmp_path, {}, "tcp://127.0.0.1:*")
+    endpoint = first.endpoint
+    first([packet_of("cam1", 0)])
+    states = {source: first.state(source) for source in SOURCES}
+    unanswered = [packet_of("cam1", 1), packet_of("cam1", 2)]
+    first(unanswered)
+    first._feed.close()  # it dies: the note of where it listened stays
+    first._log.close()
+
+    context = zmq.Context()
+    sub = context.socket(zmq.SUB)
+    sub.subscribe("sv1/cam1/track/")
+    sub.connect(endpoint)
+    second = PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(tmp_path))
+    try:
+        assert second.endpoint == endpoint
+        heard = []
+        while not heard:  # until the subscription is in force
+            second.begin(info_of("cam1"), states["cam1"])
+            heard = [sub.recv_multipart()] if sub.poll(50) else []
+        second(unanswered)
+        second([packet_of("cam1", 3)])
+        while heard[-1][1] != bytes(7) + b"\4":
+            assert sub.poll(20_000)
+            heard.append(sub.recv_multipart())
+    finally:
+        second.close()
+        context.destroy(linger=0)
+    assert {int.from_bytes(tseq) for _, tseq, _ in heard} == {2, 3, 4}
+    with LogReader(tmp_path / "events.db") as log:
+        payloads = [row.payload for row in log.events("cam1", types=["track"])]
+    assert {payload for *_, payload in heard} == set(payloads[1:])
