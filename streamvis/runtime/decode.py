@@ -1,0 +1,179 @@
+"""A decode process: one source, written picture by picture into the slots the hub grants.
+
+    python -m streamvis.runtime.decode <endpoint> <identity> <pid of the hub>
+
+A file waits for a slot and loses nothing. A live source is read by a thread of its own that keeps
+just the newest picture while there is no slot, and counts what that replaced.
+"""
+
+import os
+from collections import deque
+from contextlib import closing, suppress
+
+import zmq
+
+from streamvis.errors import SourceError, StreamvisError
+from streamvis.messages import Ending
+from streamvis.runtime import wire
+from streamvis.runtime.newest import Gaps, Newest
+from streamvis.runtime.outcome import how_it_ended
+from streamvis.runtime.processes import load, serve
+from streamvis.sources.picture import Picture, Source
+from streamvis.transport.slots import SlotWriter
+from streamvis.transport.sockets import Client
+
+
+def work(client: Client) -> None:
+    """One life: hello, open, pictures, the end."""
+    client.send([wire.encode(wire.Hello())])
+    order = _receive(client)
+    if not isinstance(order, wire.Open):  # Stop: the run ended before this source began
+        return
+    try:
+        source: Source = load(order.opener)(order.spec, order.epoch)
+    except StreamvisError as error:
+        client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
+        return
+    with closing(SlotWriter()) as write:
+        decode = Decode(client, source, write)
+        if not source.info.live:
+            with closing(source):
+                decode.file(order.after_n)
+            return
+        newest = Newest(source)
+        decode.live(newest)
+        if not newest.close():  # the thread is stuck in the source, which must not be closed then
+            client.close()
+            os._exit(0)
+        source.close()
+
+
+class Stopped(Exception):  # noqa: N818 - an order, not a fault
+    """The hub wants no more pictures."""
+
+
+class Decode:
+    """Brings pictures and slots together, and tells the hub."""
+
+    def __init__(self, client: Client, source: Source, write: SlotWriter) -> None:
+        self._client = client
+        self._source = source
+        self._write = write
+        self._size = source.info.width * source.info.height * 3  # bytes of a slot
+        self._slots: deque[str] = deque()
+        self._missed: list[wire.Missed] = []  # to be told with the next picture, or the end
+        self._send(wire.Opened(source.info))
+
+    def file(self, after_n: int) -> None:
+        """Every picture after number `after_n`."""
+        gaps = Gaps(after_n + 1)
+        try:
+            for picture in self._source:
+                if picture.n > after_n:
+                    gaps.saw(picture)
+                    self._missed += gaps.take()
+                    self._shoot(picture)
+                self._listen(0)
+        except Stopped:
+            self._end("drained")
+        except SourceError as error:
+            self._end("failed", str(error))
+        else:
+            self._end(*how_it_ended(self._source))
+
+    def live(self, newest: Newest) -> None:
+        """The newest picture each time that there is a slot."""
+        try:
+            while True:
+                while not self._slots:
+                    self._listen(None)
+                ended = newest.ended  # asked first: the last picture comes before the end
+                picture, missed = newest.take()
+                self._missed += missed
+                if picture is not None:
+                    self._shoot(picture)
+                elif ended:
+                    break
+                else:
+                    self._wait(newest.fd)
+        except Stopped:
+            picture, missed = newest.take()
+            self._missed += missed
+            if picture is not None:
+                self._missed.append(wire.Missed("drained", 1, picture.n, picture.n))
+            self._end("drained")
+        except SourceError as error:
+            self._end("failed", str(error))
+        else:
+            self._end(*how_it_ended(self._source))
+
+    def _shoot(self, picture: Picture) -> None:
+        height, width = picture.pixels.shape[:2]
+        try:
+            slot = self._slot(width, height)
+        except Stopped:
+            self._missed.append(wire.Missed("drained", 1, picture.n, picture.n))
+            raise
+        self._write(slot, picture.pixels)
+        shot = wire.Shot(
+            slot=slot,
+            n=picture.n,
+            media_us=picture.media_us,
+            capture_us=picture.capture_us,
+            clock=picture.clock,
+            width=width,
+            height=height,
+            errors=self._source.errors,
+            missed=self._missed,
+        )
+        self._send(shot)
+        self._missed = []
+
+    def _slot(self, width: int, height: int) -> str:
+        """A granted slot that is large enough."""
+        if width * height * 3 > self._size:
+            self._size = width * height * 3
+            self._slots.clear()
+            self._send(wire.Sized(width, height))
+        self._listen(0)
+        while not self._slots:
+            self._listen(None)
+        return self._slots.popleft()
+
+    def _end(self, ending: Ending, message: str = "") -> None:
+        self._send(wire.Ended(ending, self._source.errors, self._missed, message))
+        if ending != "drained":
+            with suppress(Stopped):
+                while True:
+                    self._listen(None)
+
+    def _wait(self, fd: int) -> None:
+        """Until there is a picture, or the hub says something."""
+        poller = zmq.Poller()
+        poller.register(self._client.socket, zmq.POLLIN)
+        poller.register(fd, zmq.POLLIN)
+        poller.poll()
+        self._listen(0)
+
+    def _listen(self, timeout_s: float | None) -> None:
+        """Take in what the hub has said; waits for the first message only."""
+        while (frames := self._client.receive(timeout_s)) is not None:
+            match wire.decode_to_process(frames[0]):
+                case wire.Stop():
+                    raise Stopped
+                case wire.Credit(slots, size) if size >= self._size:
+                    self._slots.extend(slots)
+            timeout_s = 0
+
+    def _send(self, message: wire.FromProcess) -> None:
+        self._client.send([wire.encode(message)])
+
+
+def _receive(client: Client) -> wire.ToProcess:
+    frames = client.receive()
+    assert frames is not None  # without a timeout
+    return wire.decode_to_process(frames[0])
+
+
+if __name__ == "__main__":
+    serve(work)

@@ -1,0 +1,148 @@
+"""What can happen to a run, and what can be done about it: the language of `routing`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from streamvis.messages import Ending, Frame, SourceInfo
+from streamvis.runtime.seats import Halt, Kill, Start
+from streamvis.runtime.wire import Answer, Item, Missed, Shot
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """A process is ready for work: stages built, or decode up."""
+
+    seat: str
+    at: float
+
+
+class Opened(msgspec.Struct, frozen=True):
+    source: str
+    info: SourceInfo
+    at: float
+
+
+class Slotted(msgspec.Struct, frozen=True):
+    """The source has these slots from now on; those of before come back one by one."""
+
+    source: str
+    slots: Sequence[str]
+    at: float
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    source: str
+    shot: Shot
+    at: float
+
+
+class Answered(msgspec.Struct, frozen=True):
+    seat: str
+    answer: Answer
+    blobs: Sequence[Any]  # parts, encoded or not: they are only passed on
+    at: float
+
+
+class SourceEnded(msgspec.Struct, frozen=True, kw_only=True):
+    source: str
+    ending: Ending
+    at: float
+    errors: int = 0
+    missed: Sequence[Missed] = ()
+    error: str = "SourceError"  # the class in errors.py, when it failed
+    message: str = ""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The stages of the seat cannot be built."""
+
+    seat: str
+    error: str
+    message: str
+    at: float
+
+
+class Died(msgspec.Struct, frozen=True):
+    """The process of the seat is gone for certain; nothing of it can arrive any more."""
+
+    seat: str
+    reason: str
+    at: float
+
+
+class Beat(msgspec.Struct, frozen=True):
+    seat: str
+    at: float
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Admit nothing more; finish what is in flight, then end."""
+
+    at: float
+
+
+class Tick(msgspec.Struct, frozen=True):
+    at: float
+
+
+Fact = (
+    Joined
+    | Opened
+    | Slotted
+    | Admitted
+    | Answered
+    | SourceEnded
+    | Refused
+    | Died
+    | Beat
+    | Drain
+    | Tick
+)
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Have the decode process open its source and go on after picture `after_n`."""
+
+    source: str
+    epoch: int
+    after_n: int
+
+
+class Grant(msgspec.Struct, frozen=True):
+    source: str
+    slots: list[str]
+
+
+class Free(msgspec.Struct, frozen=True):
+    """A slot from before the source was given others is not needed any more."""
+
+    source: str
+    slot: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    seat: str
+    id: int
+    items: list[Item]
+    blobs: list[Any]
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """Every leaf has answered for this frame, or it was given up as poison."""
+
+    frame: Frame
+    parts: dict[str, Any]  # by the stage that wrote it
+    skipped: tuple[str, ...]
+    poison: bool
+    seconds: float  # since its admission
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """The run cannot go on."""
+
+    error: str  # the class in errors.py
+    message: str
+
+
+Order = Start | Halt | Kill | Launch | Grant | Free | Send | Completed | Fail

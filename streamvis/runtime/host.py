@@ -1,0 +1,128 @@
+"""Runs the stages of one group on what the hub sends: the same in a worker and inline."""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import cast
+
+import msgspec
+
+from streamvis.config import Pipeline
+from streamvis.errors import RunError
+from streamvis.messages import Packet, Part, Stage, StatefulStage
+from streamvis.runtime.plan import inputs_of
+from streamvis.runtime.wire import Begin, End, Item, Spent, State, Task, Tell
+
+
+class Ran(msgspec.Struct):
+    """What came out of one batch; `parts` lie in the order of `wrote`."""
+
+    wrote: list[list[str]]  # for each task
+    parts: list[Part]
+    states: list[State]
+    spent: list[Spent]
+
+
+class Hand(msgspec.Struct, eq=False):
+    """A task and the parts at hand for it, by the stage that wrote them."""
+
+    task: Task
+    parts: dict[str, Part]
+
+
+class Host:
+    """Built stages, in topological order."""
+
+    def __init__(self, pipeline: Pipeline, stages: dict[str, Stage]) -> None:
+        self._stages = stages
+        self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
+        self._inputs = {name: inputs_of(pipeline, name) for name in stages}
+
+    def __call__(self, items: Sequence[Item], parts: Iterable[Part]) -> Ran:
+        """Run every stage on its packets; `parts` are those of the tasks, one after the other."""
+        left = iter(parts)
+        hands = [
+            Hand(item, {name: next(left) for name in item.parts})
+            for item in items
+            if isinstance(item, Task)
+        ]
+        ran = Ran([], [], [], [])
+        for name in self._stages:
+            if name in self._stateful:
+                self._in_order(name, items, hands, ran)
+            else:
+                self._call(name, hands, ran)
+        for hand in hands:
+            wrote = [name for name in self._stages if name not in hand.task.skip]
+            ran.wrote.append(wrote)
+            ran.parts += [hand.parts[name] for name in wrote]
+        return ran
+
+    def close(self) -> None:
+        """Close all stages, the last of the group first, whatever one of them raises."""
+        with ExitStack() as stack:
+            for stage in self._stages.values():
+                stack.callback(stage.close)
+
+    def _in_order(self, name: str, items: Sequence[Item], hands: Sequence[Hand], ran: Ran) -> None:
+        """What is told between two packets reaches the stage between them."""
+        stage = cast(StatefulStage, self._stages[name])
+        left = iter(hands)
+        run: list[Hand] = []
+        open_: dict[str, None] = {}  # sources that go on, in order of appearance
+        for item in items:
+            if isinstance(item, Task):
+                run.append(next(left))
+                open_[item.frame.source] = None
+                continue
+            self._call(name, run, ran)
+            run = []
+            try:
+                source, goes_on = _tell(name, stage, item)
+            except Exception as error:
+                error.add_note(f"in stage '{name}', told {item}")
+                raise
+            open_.pop(source, None)
+            if goes_on:
+                open_[source] = None
+        self._call(name, run, ran)
+        ran.states += [State(name, source, stage.state(source)) for source in open_]
+
+    def _call(self, name: str, hands: Sequence[Hand], ran: Ran) -> None:
+        hands = [hand for hand in hands if name not in hand.task.skip]
+        if not hands:
+            return
+        inputs = self._inputs[name]
+        packets = [
+            Packet(frame=h.task.frame, parts=[h.parts[i] for i in inputs if i in h.parts])
+            for h in hands
+        ]
+        start = time.perf_counter()
+        try:
+            parts = list(self._stages[name](packets))
+        except Exception as error:
+            where = ", ".join(f"{p.frame.source}/{p.frame.n}" for p in packets)
+            error.add_note(f"in stage '{name}', frames {where}")
+            raise
+        ran.spent.append(Spent(name, len(packets), time.perf_counter() - start))
+        if len(parts) != len(packets):
+            raise RunError(
+                f"stage '{name}' gave {len(parts)} parts for {len(packets)} packets; expected one "
+                "for each"
+            )
+        for hand, part in zip(hands, parts, strict=True):
+            hand.parts[name] = part
+
+
+def _tell(name: str, stage: StatefulStage, item: Begin | Tell | End) -> tuple[str, bool]:
+    """Pass it on; whose it was, and whether that source goes on."""
+    match item:
+        case Begin(info, states):
+            stage.begin(info, states.get(name))
+            return info.id, True
+        case Tell(notice):
+            stage.notice(notice)
+            return notice.source, True
+        case End(source, ending):
+            stage.finish(source, ending)
+            return source, False

@@ -1,0 +1,294 @@
+"""The hub's shell: sockets, processes, shared memory and clocks around the pure core.
+
+One thread does it all. It turns what it hears into facts, gives them to the core, and carries
+the orders out. No decision is made here.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+import msgspec
+import zmq
+
+from streamvis.config import Pipeline
+from streamvis.runtime import facts as f
+from streamvis.runtime import seats, wire
+from streamvis.runtime.metrics import Meter, Status
+from streamvis.runtime.plan import Group
+from streamvis.runtime.processes import BEAT_SUFFIX, Child
+from streamvis.runtime.routing import Core
+from streamvis.runtime.shelf import Shelf
+from streamvis.sources.spec import SourceSpec
+from streamvis.transport.sockets import Server
+
+LOOK_S = 0.5  # between two looks at the clock when nothing happens
+STATUS_S = 1.0
+AT_ONCE = 256  # messages between two looks at processes and signals
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What the processes of a run are told."""
+
+    pipeline: Pipeline
+    sources: Mapping[str, SourceSpec]
+    build: str  # "module:function"
+    opener: str
+    out: str | None
+    epoch: str
+    threads: Mapping[str, int]  # of the numeric libraries, by group
+
+
+class Hub:
+    """Runs a core to its end."""
+
+    def __init__(
+        self,
+        core: Core,
+        program: Program,
+        meter: Meter,
+        endpoint: str,
+        on_status: Callable[[Status], None] | None = None,
+    ) -> None:
+        self.interrupts = 0
+        self._core = core
+        self._program = program
+        self._meter = meter
+        self._endpoint = endpoint
+        self._on_status = on_status
+        self._status_due = 0.0
+        self._streams = {stream.seat.name: stream for stream in core.streams.values()}
+        self._groups = {s.seat.name: crew.group for crew in core.crews for s in crew.stations}
+        self._facts: deque[f.Fact] = deque()
+        self._children: dict[str, Child] = {}  # by seat
+        self._peers: dict[bytes, str] = {}  # identity of a living process -> its seat
+        self._lives = 0
+        self._gone: set[bytes] = set()  # identities of dead ones, whose last words may come late
+        self._fds: dict[int, Child] = {}
+        self._shelf = Shelf(core.window)
+        self._server = Server(endpoint)
+        self._poller = zmq.Poller()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._poller.register(self._server.socket, zmq.POLLIN)
+
+    @property
+    def refused(self) -> int:
+        """Messages that were not ours."""
+        return self._server.refused
+
+    def interrupt(self) -> None:
+        """The first time: drain. The second time: stop at once. Safe in a signal handler."""
+        self.interrupts += 1
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Until the core is finished, or until the second interrupt."""
+        drained = False
+        while not self._core.finished and self.interrupts < 2:
+            self._feed(f.Tick(time.monotonic()))
+            if self.interrupts and not drained:
+                drained = True
+                self._feed(f.Drain(time.monotonic()))
+            self._report()
+            if not self._core.finished:
+                self._wait()
+
+    def close(self) -> None:
+        """End every process, unlink every segment, close every socket."""
+        for child in list(self._children.values()):
+            self._bury(child)
+        self._shelf.close()
+        self._server.close()
+        os.close(self._wake)
+
+    def _wait(self) -> None:
+        due = min(self._core.due() - time.monotonic(), LOOK_S)
+        ready = dict(self._poller.poll(max(0, round(due * 1000 + 0.5))))
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        self._hear()
+        for fd in ready.keys() & self._fds.keys():
+            if (child := self._fds.get(fd)) is None:  # buried meanwhile
+                continue
+            if fd == child.exit:
+                self._exited(child)
+            elif (text := child.read()) is not None:
+                _echo(text)
+            else:
+                self._forget(fd)
+
+    def _report(self) -> None:
+        at = time.monotonic()
+        if at < self._status_due:
+            return
+        self._status_due = at + STATUS_S
+        for stream in self._core.streams.values():
+            self._shelf.tidy(stream)
+        if self._on_status is not None:
+            self._on_status(self._meter.status(self._core, at))
+
+    # what comes in
+
+    def _hear(self) -> None:
+        for peer, frames in islice(self._server.receive(), AT_ONCE):
+            seat = self._peers.get(peer.removesuffix(BEAT_SUFFIX))
+            if seat is None:
+                self._server.refused += peer.removesuffix(BEAT_SUFFIX) not in self._gone
+            elif peer.endswith(BEAT_SUFFIX):
+                self._feed(f.Beat(seat, time.monotonic()))
+            else:
+                self._understand(seat, frames)
+
+    def _understand(self, seat: str, frames: list[bytes]) -> None:
+        try:
+            message = wire.decode_from_process(frames[0])
+        except msgspec.DecodeError:
+            self._server.refused += 1
+            return
+        if stream := self._streams.get(seat):
+            self._from_decode(stream.name, message)
+        else:
+            self._from_worker(seat, message, frames[1:])
+
+    def _from_worker(self, seat: str, message: wire.FromProcess, blobs: list[bytes]) -> None:
+        at = time.monotonic()
+        match message:
+            case wire.Answer():
+                self._meter.spent(message.spent)
+                self._feed(f.Answered(seat, message, blobs, at))
+            case wire.Hello():
+                self._tell(seat, self._setup(self._groups[seat]))
+            case wire.Ready():
+                self._feed(f.Joined(seat, at))
+            case wire.Refused(error, text):
+                self._feed(f.Refused(seat, error, text, at))
+            case _:
+                self._server.refused += 1
+
+    def _from_decode(self, source: str, message: wire.FromProcess) -> None:
+        at = time.monotonic()
+        match message:
+            case wire.Shot():
+                self._feed(f.Admitted(source, message, at))
+            case wire.Hello():
+                self._feed(f.Joined(self._core.streams[source].seat.name, at))
+            case wire.Opened(info) if info.id == source:
+                self._feed(f.Opened(source, info, at))
+                self._fit(source, info.width, info.height)
+            case wire.Sized(width, height):
+                self._fit(source, width, height)
+            case wire.Ended(ending, errors, missed, text):
+                self._feed(
+                    f.SourceEnded(
+                        source=source,
+                        ending=ending,
+                        at=at,
+                        errors=errors,
+                        missed=missed,
+                        message=text,
+                    )
+                )
+            case wire.Refused(error, text):
+                self._feed(
+                    f.SourceEnded(source=source, ending="failed", at=at, error=error, message=text)
+                )
+            case _:
+                self._server.refused += 1
+
+    def _fit(self, source: str, width: int, height: int) -> None:
+        slots = self._shelf.fit(self._core.streams[source], width, height)
+        if slots is not None:
+            self._feed(f.Slotted(source, slots, time.monotonic()))
+
+    def _exited(self, child: Child) -> None:
+        self._hear()  # what it said before it went still counts
+        if child.seat in self._children and self._children[child.seat] is child:
+            self._bury(child)
+            self._feed(f.Died(child.seat, child.reason(), time.monotonic()))
+
+    # what goes out
+
+    def _feed(self, fact: f.Fact) -> None:
+        """Tell the core, and do what it says, which may be the next fact."""
+        self._facts.append(fact)
+        while self._facts:
+            for order in self._core.step(self._facts.popleft()):
+                self._carry_out(order)
+
+    def _carry_out(self, order: f.Order) -> None:
+        match order:
+            case f.Send(seat, batch, items, blobs):
+                self._tell(seat, wire.Work(batch, items), blobs)
+            case f.Completed():
+                self._meter.completed(order)
+            case f.Grant(source, slots):
+                credit = wire.Credit(slots, self._shelf.size(source))
+                self._tell(self._core.streams[source].seat.name, credit)
+            case f.Free(source, _):
+                self._shelf.tidy(self._core.streams[source])
+            case seats.Start(seat):
+                self._start(seat)
+            case f.Launch(source, epoch, after_n):
+                spec = self._program.sources[source]
+                seat = self._core.streams[source].seat.name
+                self._tell(seat, wire.Open(spec, self._program.opener, epoch, after_n))
+            case seats.Halt(seat):
+                self._tell(seat, wire.Stop())
+            case seats.Kill(seat, reason):
+                self._bury(self._children[seat])
+                self._facts.append(f.Died(seat, reason, time.monotonic()))
+
+    def _tell(self, seat: str, message: wire.ToProcess, blobs: list[bytes] | None = None) -> None:
+        # a process that is not there any more will be noticed by its exit
+        self._server.send(self._children[seat].identity, [wire.encode(message), *(blobs or ())])
+
+    def _setup(self, group: Group) -> wire.Setup:
+        return wire.Setup(
+            pipeline=self._program.pipeline,
+            stages=list(group.names),
+            build=self._program.build,
+            device=group.worker.device,
+            fallback=group.worker.fallback,
+            out=self._program.out,
+            epoch=self._program.epoch,
+        )
+
+    # processes
+
+    def _start(self, seat: str) -> None:
+        self._lives += 1
+        if group := self._groups.get(seat):
+            module, threads, cores = "worker", self._program.threads[group.name], group.worker.cores
+        else:
+            module, threads, cores = "decode", 1, []
+        child = Child(
+            seat, self._lives, f"streamvis.runtime.{module}", self._endpoint, threads, cores
+        )
+        self._children[seat] = child
+        self._peers[child.identity] = seat
+        for fd in (child.exit, child.output):
+            self._fds[fd] = child
+            self._poller.register(fd, zmq.POLLIN)
+
+    def _bury(self, child: Child) -> None:
+        """End it if it runs; it is gone for certain then."""
+        for fd in (child.exit, child.output):
+            self._forget(fd)
+        del self._children[child.seat], self._peers[child.identity]
+        self._gone.add(child.identity)
+        _echo(child.end())
+
+    def _forget(self, fd: int) -> None:
+        if self._fds.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+
+def _echo(text: str) -> None:
+    """What processes print is for people: it goes where our own log goes."""
+    if text:
+        sys.stderr.write(text)
+        sys.stderr.flush()

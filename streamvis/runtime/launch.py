@@ -1,0 +1,133 @@
+"""The local engine: one process for each decode and each replica of the placement's workers."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from streamvis.config import Pipeline, Placement
+from streamvis.errors import RunError, UsageError
+from streamvis.runtime.hub import Hub, Program
+from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
+from streamvis.runtime.outcome import failure, new_epoch
+from streamvis.runtime.plan import Group, fold
+from streamvis.runtime.routing import Core
+from streamvis.runtime.seats import Limits
+from streamvis.sources.spec import SourceSpec
+from streamvis.transport.slots import sweep_leftovers
+from streamvis.transport.sockets import private_directory
+
+
+def run(
+    pipeline: Pipeline,
+    placement: Placement,
+    sources: Sequence[SourceSpec],
+    *,
+    build: str = "streamvis.build:build_stage",
+    open_source: str = "streamvis.sources:open_source",
+    out: Path | None = None,
+    on_status: Callable[[Status], None] | None = None,
+    limits: Limits | None = None,
+) -> Summary:
+    """Run to the end of all sources, or until SIGINT or SIGTERM.
+
+    The first signal drains: nothing more is admitted, what is in flight is finished. The second
+    one ends everything at once. `out/summary.json` is written whatever happens.
+
+    Raises what a stage's builder raised, RunError when workers keep dying, and SourceError when
+    every source failed.
+    """
+    groups = fold(pipeline, placement)
+    specs = _by_id(sources)
+    core = Core(groups, list(specs), placement.slots, limits)
+    program = Program(
+        pipeline=pipeline,
+        sources=specs,
+        build=build,
+        opener=open_source,
+        out=str(out) if out is not None else None,
+        epoch=new_epoch(),
+        threads=_threads(groups),
+    )
+    _make(out)
+    sweep_leftovers()
+    meter = Meter(time.monotonic())
+    with (
+        private_directory() as home,
+        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status)) as hub,
+    ):
+        try:
+            with _signals(hub):
+                hub.run()
+        finally:
+            summary = _summary(core, program, meter, hub)
+            if out is not None:
+                write_summary(summary, out)
+    if (error := failure(core)) is not None:
+        raise error
+    return summary
+
+
+def _summary(core: Core, program: Program, meter: Meter, hub: Hub) -> Summary:
+    error = failure(core)
+    return msgspec.structs.replace(
+        meter.summary(core, time.monotonic()),
+        interrupted=hub.interrupts > 0,
+        error=str(error) if error is not None else "",
+        refused_messages=hub.refused,
+        pipeline=program.pipeline.hash,
+        epoch=program.epoch,
+    )
+
+
+def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
+    specs = {spec.id: spec for spec in sources}
+    if not specs:
+        raise UsageError("there is no source to run on; name at least one")
+    if len(specs) < len(sources):
+        ids = [spec.id for spec in sources]
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise UsageError(f"two sources are called '{twice}'; give each its own id")
+    return specs
+
+
+def _make(out: Path | None) -> None:
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{out} cannot be written to: {error.strerror}") from None
+
+
+def _threads(groups: Sequence[Group]) -> dict[str, int]:
+    """Threads of the numeric libraries, where the placement leaves them open.
+
+    Workers with networks share the cores; the arrays of the others are too small for threads.
+    """
+    heavy = [group for group in groups if any(stage.run.torch for stage in group.stages)]
+    share = len(os.sched_getaffinity(0)) // max(1, sum(g.worker.replicas for g in heavy))
+    return {
+        group.name: group.worker.threads
+        or (len(group.worker.cores) or max(1, share) if group in heavy else 1)
+        for group in groups
+    }
+
+
+@contextmanager
+def _signals(hub: Hub) -> Iterator[None]:
+    """SIGINT and SIGTERM go to the hub while it runs; only a main thread may take them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: hub.interrupt()) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,193 @@
+"""What a run counts and times, in memory that does not grow with it."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from streamvis.runtime.facts import Completed
+from streamvis.runtime.ledger import Stream
+from streamvis.runtime.routing import Core
+from streamvis.runtime.wire import Spent
+
+RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %
+SHORTEST_S = 1e-6
+
+
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a latency, in milliseconds; zeros when nothing was timed."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    most: float = 0.0
+
+
+class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """decoded = admitted + the sum of dropped."""
+
+    id: str
+    label: str
+    decoded: int
+    admitted: int
+    dropped: dict[str, int]  # by reason
+    poisoned: int  # admitted, then given up: they killed two workers
+    decode_errors: int
+    restarts: int  # of its decode process
+    ending: str | None  # eof, drained, failed; None: it has not ended
+    error: str  # why it failed
+    fps: float
+    latency_ms: Quantiles  # from admission until every leaf has answered
+
+
+class StageReport(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    count: int  # packets it answered
+    skipped: int  # packets it was spared by every_s
+    restarts: int  # of the processes that host it
+    queue: int  # frames that wait for it or are with it
+    fps: float
+    service_ms: Quantiles  # one packet's share of the call
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The run as it is now; rates are those since the last one."""
+
+    wall_s: float
+    sources: list[SourceReport]
+    stages: list[StageReport]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The run as it was."""
+
+    wall_s: float
+    sources: list[SourceReport]
+    stages: list[StageReport]
+    interrupted: bool = False
+    error: str = ""  # what the run failed of
+    refused_messages: int = 0
+    pipeline: str = ""  # hash of its configuration
+    epoch: str = ""  # uuid7 of the run
+
+
+class Latencies:
+    """A histogram with buckets of equal ratio."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self._most = 0.0
+
+    def add(self, seconds: float, times: int = 1) -> None:
+        bucket = int(math.log(max(seconds, SHORTEST_S) / SHORTEST_S) / math.log(RATIO))
+        self._buckets[bucket] += times
+        self._most = max(self._most, seconds)
+
+    def quantiles(self) -> Quantiles:
+        p50, p95, p99 = (self._quantile(q) for q in (0.5, 0.95, 0.99))
+        return Quantiles(p50=p50, p95=p95, p99=p99, most=round(self._most * 1e3, 4))
+
+    def _quantile(self, share: float) -> float:
+        left = share * self._buckets.total()
+        for bucket in sorted(self._buckets):
+            left -= self._buckets[bucket]
+            if left <= 0:
+                middle = SHORTEST_S * RATIO ** (bucket + 0.5)
+                return round(min(middle, self._most) * 1e3, 4)
+        return 0.0
+
+
+class Meter:
+    """Times of stages and frames, and rates from one look to the next."""
+
+    def __init__(self, at: float) -> None:
+        self.start = at
+        self._service: dict[str, Latencies] = {}
+        self._counts: Counter[str] = Counter()  # packets by stage
+        self._latency: dict[str, Latencies] = {}  # by source
+        self._seen_at = at
+        self._seen: Counter[tuple[str, str]] = Counter()
+
+    def spent(self, calls: Sequence[Spent]) -> None:
+        for call in calls:
+            if call.stage not in self._service:
+                self._service[call.stage] = Latencies()
+            self._service[call.stage].add(call.seconds / call.packets, call.packets)
+            self._counts[call.stage] += call.packets
+
+    def completed(self, frame: Completed) -> None:
+        if frame.frame.source not in self._latency:
+            self._latency[frame.frame.source] = Latencies()
+        self._latency[frame.frame.source].add(frame.seconds)
+
+    def status(self, core: Core, at: float) -> Status:
+        seconds = max(at - self._seen_at, 1e-9)
+        seen = self._rates(core)
+        rates = Counter(seen)
+        rates.subtract(self._seen)
+        self._seen_at, self._seen = at, seen
+        sources, stages = self._reports(core, {key: n / seconds for key, n in rates.items()})
+        return Status(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
+
+    def summary(self, core: Core, at: float) -> Summary:
+        seconds = max(at - self.start, 1e-9)
+        sources, stages = self._reports(
+            core, {key: n / seconds for key, n in self._rates(core).items()}
+        )
+        return Summary(wall_s=round(seconds, 3), sources=sources, stages=stages)
+
+    def _rates(self, core: Core) -> "Counter[tuple[str, str]]":
+        counts = Counter({("stage", name): n for name, n in self._counts.items()})
+        for name, stream in core.streams.items():
+            counts["source", name] = stream.admitted - len(stream.flights)
+        return counts
+
+    def _reports(
+        self, core: Core, fps: dict[tuple[str, str], float]
+    ) -> tuple[list[SourceReport], list[StageReport]]:
+        sources = [
+            _source(stream, fps.get(("source", name), 0.0), self._latency.get(name, Latencies()))
+            for name, stream in core.streams.items()
+        ]
+        stages = [
+            StageReport(
+                name=name,
+                count=self._counts[name],
+                skipped=core.skipped[name],
+                restarts=sum(s.seat.restarts for s in core.crews[group.index].stations),
+                queue=core.queued(group.index),
+                fps=round(fps.get(("stage", name), 0.0), 2),
+                service_ms=self._service.get(name, Latencies()).quantiles(),
+            )
+            for group in core.groups
+            for name in group.names
+        ]
+        return sources, stages
+
+
+def write_summary(summary: Summary, out: Path) -> None:
+    """Write `out/summary.json`, whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    draft = out / f".summary.json.{os.getpid()}"
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    draft.replace(out / "summary.json")
+
+
+def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:
+    return SourceReport(
+        id=stream.name,
+        label=stream.info.label if stream.info else "",
+        decoded=stream.admitted + sum(stream.dropped.values()),
+        admitted=stream.admitted,
+        dropped=dict(stream.dropped),
+        poisoned=stream.poisoned,
+        decode_errors=stream.past_errors + stream.errors,
+        restarts=stream.seat.restarts,
+        ending=stream.ending,
+        error=stream.message,
+        fps=round(fps, 2),
+        latency_ms=latency.quantiles(),
+    )

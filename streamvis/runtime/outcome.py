@@ -1,0 +1,44 @@
+"""How a run is named, and what it comes to."""
+
+import os
+import time
+import uuid
+
+from streamvis import errors
+from streamvis.messages import Ending
+from streamvis.runtime.routing import Core
+from streamvis.sources.picture import Source
+
+
+def new_epoch() -> str:
+    """A uuid7: the name of one run, in the order in which runs begin."""
+    stamp = time.time_ns() // 1_000_000  # 48 bits
+    random = int.from_bytes(os.urandom(10), "big")
+    number = (stamp << 80) | random
+    number = number & ~(0xF << 76) | 7 << 76  # version
+    number = number & ~(0x3 << 62) | 2 << 62  # variant
+    return str(uuid.UUID(int=number))
+
+
+def how_it_ended(source: Source) -> tuple[Ending, str]:
+    """Whether the pictures that stopped mean the end, and otherwise why not."""
+    why = {"lost": "was lost", "timeout": "fell silent"}.get(source.ended or "eof")
+    return ("failed", f"source '{source.info.label}' {why}") if why else ("eof", "")
+
+
+def failure(core: Core) -> errors.StreamvisError | None:
+    """What the run failed of: itself, or all of its sources."""
+    if core.failed is not None:
+        return error_of(core.failed.error, core.failed.message)
+    streams = list(core.streams.values())
+    if all(stream.ending == "failed" for stream in streams):
+        return error_of(streams[0].error, streams[0].message)
+    return None
+
+
+def error_of(name: str, message: str) -> errors.StreamvisError:
+    """The error of that class in errors.py; RunError for a name that is not there."""
+    kind = getattr(errors, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, errors.StreamvisError)):
+        kind = errors.RunError
+    return kind(message)

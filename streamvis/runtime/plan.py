@@ -1,0 +1,107 @@
+"""The pipeline folded along its placement: one group of stages per worker spec, in a DAG."""
+
+import msgspec
+
+from streamvis.config import Pipeline, Placement, StageSpec, WorkerSpec
+from streamvis.errors import ConfigError
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Stages that run together in one process, and the groups around them."""
+
+    index: int  # place in the topological order of groups
+    stages: tuple[StageSpec, ...]  # in topological order
+    names: tuple[str, ...]
+    stateful: tuple[str, ...]  # its stages that remember their sources
+    inputs: tuple[str, ...]  # stages of other groups whose parts are read here, in pipeline order
+    parents: tuple[int, ...]
+    children: tuple[int, ...]
+    worker: WorkerSpec
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.names)
+
+
+def inputs_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """The stages above this one whose parts it reads, in pipeline order.
+
+    Exactly these parts reach the stage, wherever it runs: results do not depend on the placement.
+    """
+    above = _above(pipeline, name)
+    reads = pipeline.stage(name).run.reads
+    return tuple(s.name for s in pipeline.stages if s.name in above and s.run.writes in reads)
+
+
+def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
+    """Groups in topological order; ConfigError when two of them would wait for each other."""
+    home = {name: i for i, worker in enumerate(placement.workers) for name in worker.stages}
+    parents: dict[int, set[int]] = {i: set() for i in range(len(placement.workers))}
+    for stage in pipeline.stages:
+        parents[home[stage.name]] |= {home[parent] for parent in stage.after} - {home[stage.name]}
+    order = _sorted(parents, placement)
+    place = {spec: index for index, spec in enumerate(order)}
+    return tuple(
+        _group(
+            pipeline,
+            placement.workers[spec],
+            index,
+            tuple(sorted(place[p] for p in parents[spec])),
+            tuple(sorted(place[c] for c in parents if spec in parents[c])),
+        )
+        for index, spec in enumerate(order)
+    )
+
+
+def apart(pipeline: Pipeline) -> Placement:
+    """Every stage in a group of its own, in the order of the pipeline."""
+    return Placement(workers=[WorkerSpec(stages=[stage.name]) for stage in pipeline.stages])
+
+
+def _group(
+    pipeline: Pipeline,
+    worker: WorkerSpec,
+    index: int,
+    parents: tuple[int, ...],
+    children: tuple[int, ...],
+) -> Group:
+    stages = tuple(stage for stage in pipeline.stages if stage.name in worker.stages)
+    names = tuple(stage.name for stage in stages)
+    needed = {source for name in names for source in inputs_of(pipeline, name)} - set(names)
+    return Group(
+        index=index,
+        stages=stages,
+        names=names,
+        stateful=tuple(stage.name for stage in stages if stage.run.stateful),
+        inputs=tuple(stage.name for stage in pipeline.stages if stage.name in needed),
+        parents=parents,
+        children=children,
+        worker=worker,
+    )
+
+
+def _above(pipeline: Pipeline, name: str) -> set[str]:
+    above: set[str] = set()
+    open_ = list(pipeline.stage(name).after)
+    while open_:
+        parent = open_.pop()
+        if parent not in above:
+            above.add(parent)
+            open_ += pipeline.stage(parent).after
+    return above
+
+
+def _sorted(parents: dict[int, set[int]], placement: Placement) -> list[int]:
+    order: list[int] = []
+    while len(order) < len(parents):
+        ready = [i for i in parents if i not in order and parents[i] <= set(order)]
+        if not ready:
+            stuck = [i for i in parents if i not in order]
+            raise ConfigError(
+                "the placement makes workers wait for each other in a circle: "
+                + ", ".join(f"[{', '.join(placement.workers[i].stages)}]" for i in stuck)
+                + ". A worker runs its stages in one go; put the stages between them in it too, "
+                "or give them workers of their own"
+            )
+        order += ready
+    return order

@@ -1,0 +1,172 @@
+"""Processes from both sides: the hub starts, hears and ends them; they die with the hub."""
+
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from streamvis.errors import ConfigError
+from streamvis.transport.sockets import Client
+
+BEAT_S = 1.0
+BEAT_SUFFIX = b"~"  # the identity of a process's second socket, which only beats
+PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """One process of the run, as the hub holds it."""
+
+    def __init__(
+        self,
+        seat: str,
+        life: int,
+        module: str,
+        endpoint: str,
+        threads: int | None = None,
+        cores: Sequence[int] = (),
+    ) -> None:
+        self.seat = seat
+        self.identity = f"{seat}#{life}".encode()  # a successor has another one
+        self.tail: deque[str] = deque(maxlen=20)
+        self._partial = b""
+        self.output, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.output, False)
+        arguments = [endpoint, self.identity.decode(), str(os.getpid())]
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=write,  # ours is for data
+                stderr=write,
+                env=_environment(threads),
+                process_group=0,  # Ctrl-C reaches the hub alone, which decides
+            )
+        except BaseException:
+            os.close(self.output)
+            raise
+        finally:
+            os.close(write)
+        self.exit = os.pidfd_open(self.process.pid)
+        if cores:
+            with contextlib.suppress(ProcessLookupError):  # it is dead already
+                os.sched_setaffinity(self.process.pid, cores)
+
+    def read(self) -> str | None:
+        """What it has printed since, in whole lines; None when no more can come."""
+        data = _read(self.output)
+        return self._lines(data) if data else None
+
+    def end(self) -> str:
+        """Kill it if it runs, and wait until it is gone; the rest of what it printed."""
+        self.process.kill()
+        self.process.wait()
+        rest = []
+        while data := _read(self.output):
+            rest.append(data)
+        os.close(self.output)
+        os.close(self.exit)
+        return self._lines(b"".join(rest) + (b"\n" if rest or self._partial else b""))
+
+    def _lines(self, data: bytes) -> str:
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        text = [line.decode(errors="replace") for line in lines]
+        self.tail.extend(line for line in text if line.strip())
+        return "".join(f"{line}\n" for line in text)
+
+    def reason(self) -> str:
+        """How it ended, for people; empty when all was well."""
+        code = self.process.returncode
+        if code == 0:
+            return ""
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        words = " | ".join(list(self.tail)[-3:])
+        return f"{how}; its last words: {words}" if words else how
+
+
+class Beats:
+    """Tells the hub from a thread that this process lives; ends it when the hub does not."""
+
+    def __init__(self, client: Client, endpoint: str, identity: bytes, hub: int) -> None:
+        self._client = Client(endpoint, identity + BEAT_SUFFIX, first=client)
+        self._hub = hub
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_S):
+            if os.getppid() != self._hub:
+                os._exit(1)
+            self._client.send([b""])
+
+
+def serve(work: Callable[[Client], None]) -> None:
+    """The main function of a process: `<endpoint> <identity> <pid of the hub>`."""
+    endpoint, name, hub = sys.argv[1:]
+    _die_with(int(hub))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = _last_words
+    client = Client(endpoint, name.encode())
+    beats = Beats(client, endpoint, name.encode(), int(hub))
+    try:
+        work(client)
+    finally:
+        beats.close()
+        client.close()
+
+
+def _last_words(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    """Print the traceback and go, whatever threads a stage may have left running."""
+    traceback.print_exception(kind, error, where)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def load(reference: str) -> Any:
+    """What "module:function" names."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{reference!r} is not a module:function here: {error}") from error
+
+
+def _die_with(hub: int) -> None:
+    """Have the kernel end this process when the hub ends, however that happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != hub:  # it ended before the line above
+        os._exit(1)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 2**16)
+    except BlockingIOError:  # a process that it left behind still holds the pipe
+        return b""
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    if threads is not None:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = str(threads)
+    return environment

@@ -1,0 +1,99 @@
+"""A worker process: builds its stages, then answers the hub's batches until told to stop.
+
+python -m streamvis.runtime.worker <endpoint> <identity> <pid of the hub>
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+
+from streamvis.config import StageSpec
+from streamvis.errors import DeviceError, StreamvisError
+from streamvis.messages import Site, Stage, decode_part, encode_part
+from streamvis.runtime import wire
+from streamvis.runtime.host import Host
+from streamvis.runtime.processes import load, serve
+from streamvis.transport.slots import SlotReader
+from streamvis.transport.sockets import Client
+
+Build = Callable[[StageSpec, Site], Stage]
+
+
+def work(client: Client) -> None:
+    """One life: hello, build, ready, answers, close."""
+    client.send([wire.encode(wire.Hello())])
+    setup, _ = _receive(client)
+    if not isinstance(setup, wire.Setup):  # Stop: the run ended before this worker began
+        return
+    with closing(SlotReader()) as pixels:
+        try:
+            host = Host(setup.pipeline, _built(setup, pixels))
+        except StreamvisError as error:
+            client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
+            return
+        except Exception as error:
+            message = f"stages {', '.join(setup.stages)} cannot be built: {error!r}"
+            client.send([wire.encode(wire.Refused("RunError", message))])
+            raise
+        client.send([wire.encode(wire.Ready())])
+        with closing(host):
+            _answer(client, host)
+
+
+def _answer(client: Client, host: Host) -> None:
+    while True:
+        order, blobs = _receive(client)
+        if not isinstance(order, wire.Work):
+            return
+        ran = host(order.items, map(decode_part, blobs))
+        answer = wire.Answer(order.id, ran.wrote, ran.states, ran.spent)
+        client.send([wire.encode(answer), *map(encode_part, ran.parts)])
+
+
+def _receive(client: Client) -> tuple[wire.ToProcess, list[bytes]]:
+    frames = client.receive()
+    assert frames is not None  # without a timeout
+    return wire.decode_to_process(frames[0]), frames[1:]
+
+
+def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
+    build = load(setup.build)
+    specs = [setup.pipeline.stage(name) for name in setup.stages]
+    site = Site(
+        device=setup.device,
+        pixels=pixels,
+        out=Path(setup.out) if setup.out is not None else None,
+        epoch=setup.epoch,
+        pipeline=setup.pipeline.hash,
+    )
+    try:
+        return _all(build, specs, site)
+    except DeviceError as error:
+        if setup.fallback is None:
+            raise
+        import structlog  # a quarter of a second to import, and hardly ever needed here
+
+        structlog.get_logger().warning(
+            "device is not there, falling back",
+            stages=setup.stages,
+            device=setup.fallback,
+            reason=str(error),
+        )
+    return _all(build, specs, msgspec.structs.replace(site, device=setup.fallback))
+
+
+def _all(build: Build, specs: Sequence[StageSpec], site: Site) -> dict[str, Stage]:
+    """Every stage or none: what was built before a failure is closed."""
+    stages: dict[str, Stage] = {}
+    with ExitStack() as stack:
+        for spec in specs:
+            stages[spec.name] = stage = build(spec, site)
+            stack.callback(stage.close)
+        stack.pop_all()
+    return stages
+
+
+if __name__ == "__main__":
+    serve(work)

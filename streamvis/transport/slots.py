@@ -1,0 +1,150 @@
+"""Pictures in shared memory: written once by decode, read in place by every stage.
+
+A segment is a plain file in /dev/shm with a number of equal slots; a slot is named
+"segment:byte offset". The hub creates segments and unlinks them; workers only map them.
+`multiprocessing.shared_memory` is not used: before Python 3.13 its resource tracker unlinks
+segments that others still use.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from streamvis.errors import DataError, RunError
+from streamvis.messages import Array, Frame
+from streamvis.transport.owner import is_abandoned, owned_name
+
+DIRECTORY = Path("/dev/shm")
+PAGE = 4096
+
+
+class Segment:
+    """`count` slots of `size` bytes, backed by memory that is really there."""
+
+    def __init__(
+        self, index: int, count: int, size: int, what: str, directory: Path = DIRECTORY
+    ) -> None:
+        self.name = owned_name(index)
+        self.size = size
+        self.stride = -(-size // PAGE) * PAGE
+        self.slots = [f"{self.name}:{i * self.stride}" for i in range(count)]
+        self._path = directory / self.name
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # held as long as this process lives: what is not locked may be swept
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            os.posix_fallocate(self._fd, 0, count * self.stride)  # without it: SIGBUS when full
+        except OSError as error:
+            self.close()
+            raise RunError(_too_small(directory, what, count, self.stride, error)) from None
+
+    def close(self) -> None:
+        """Unlink it; the memory goes when the last process that maps it lets go."""
+        if self._fd >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class SlotReader:
+    """A frame's picture as a read-only view on its slot; keeps the maps of live segments."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._directory = directory
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def __call__(self, frame: Frame) -> Array:
+        """(H, W, 3) uint8 RGB. Valid until the frame is answered."""
+        name, offset = _parsed(frame.slot)
+        if name not in self._maps:
+            self.sweep()
+            self._maps[name] = _mapped(self._directory, name, mmap.ACCESS_READ)
+        return _view(self._maps[name], frame.slot, offset, (frame.height, frame.width, 3))
+
+    def sweep(self) -> None:
+        """Let go of segments that the hub has unlinked."""
+        for name in [n for n in self._maps if not (self._directory / n).exists()]:
+            _let_go(self._maps.pop(name))
+
+    def close(self) -> None:
+        while self._maps:
+            _let_go(self._maps.popitem()[1])
+
+
+class SlotWriter:
+    """Writes pictures into slots of the newest segment."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._directory = directory
+        self._name = ""
+        self._map: mmap.mmap | None = None
+
+    def __call__(self, slot: str, pixels: Array) -> None:
+        """Copy the picture (H, W, 3) uint8; the one copy of its life."""
+        name, offset = _parsed(slot)
+        if self._map is None or name != self._name:
+            self.close()
+            self._name, self._map = name, _mapped(self._directory, name, mmap.ACCESS_WRITE)
+        _view(self._map, slot, offset, pixels.shape)[...] = pixels
+
+    def close(self) -> None:
+        if self._map is not None:
+            _let_go(self._map)
+            self._map = None
+
+
+def sweep_leftovers(directory: Path = DIRECTORY) -> list[str]:
+    """Unlink the segments of runs that were killed; their names."""
+    swept = []
+    for path in directory.glob("streamvis-*"):
+        if is_abandoned(path):
+            path.unlink(missing_ok=True)
+            swept.append(path.name)
+    return swept
+
+
+def _parsed(slot: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(streamvis-[0-9-]+):([0-9]{1,15})", slot)
+    if match is None:
+        raise DataError(f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<n>:<offset>")
+    return match[1], int(match[2])
+
+
+def _mapped(directory: Path, name: str, access: int) -> mmap.mmap:
+    flags = os.O_RDONLY if access == mmap.ACCESS_READ else os.O_RDWR
+    try:
+        fd = os.open(directory / name, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunError(f"shared memory {directory / name}: {error.strerror}") from None
+    try:
+        return mmap.mmap(fd, 0, access=access)
+    finally:
+        os.close(fd)
+
+
+def _view(memory: mmap.mmap, slot: str, offset: int, shape: tuple[int, ...]) -> Array:
+    count = int(np.prod(shape))
+    if min(shape) < 1 or offset + count > len(memory):
+        raise DataError(f"a picture of {shape} does not fit slot {slot} ({len(memory)} bytes)")
+    return np.frombuffer(memory, np.uint8, count, offset).reshape(shape)
+
+
+def _let_go(memory: mmap.mmap) -> None:
+    with contextlib.suppress(BufferError):  # a view is still around: unmapped when that goes
+        memory.close()
+
+
+def _too_small(directory: Path, what: str, count: int, stride: int, error: OSError) -> str:
+    stat = os.statvfs(directory)
+    free = stat.f_bavail * stat.f_frsize
+    return (
+        f"{directory}: {what} needs {count} slots of {stride / 1e6:.1f} MB = "
+        f"{count * stride / 1e6:.1f} MB of shared memory, {free / 1e6:.1f} MB are free "
+        f"({error.strerror}). Make it larger (docker run --shm-size=…, mount -o remount,size=… "
+        f"{directory}) or lower `slots` in the placement"
+    )

@@ -1,0 +1,118 @@
+"""ZeroMQ between the hub (ROUTER) and its processes (DEALER), on a socket file of our own.
+
+The directory is private, so only this user's processes can connect. Queues have no limit of
+their own: slots bound what is in flight. What is not a message of ours is counted and dropped.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import zmq
+
+from streamvis.errors import RunError
+from streamvis.transport.owner import is_abandoned, owned_name
+
+MAX_FRAMES = 4096  # parts of one message
+MAX_BYTES = 2**28  # of one part: pixels do not travel, so this is far away
+LONGEST_PATH = 100  # sockaddr_un holds 107 characters
+
+
+class Server:
+    """The hub's end: answers many processes, each known by its identity."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.refused = 0  # messages that were not ours
+        self._context = zmq.Context()
+        self.socket = _socket(self._context, zmq.ROUTER)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.bind(endpoint)
+
+    def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
+        """Whether the peer was there; a process that has just died is not."""
+        try:
+            self.socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        return True
+
+    def receive(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        """What has arrived: (identity, frames), without waiting."""
+        while True:
+            try:
+                peer, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if not 1 <= len(frames) <= MAX_FRAMES:
+                self.refused += 1
+                continue
+            yield peer, frames
+
+    def close(self) -> None:
+        self.socket.close(linger=0)
+        self._context.term()
+
+
+class Client:
+    """A process's end; a second one for another thread shares the first one's context."""
+
+    def __init__(self, endpoint: str, identity: bytes, first: "Client | None" = None) -> None:
+        self._shares = first is not None
+        self._context: zmq.Context[zmq.Socket[bytes]] = (
+            zmq.Context() if first is None else first._context
+        )
+        self.socket = _socket(self._context, zmq.DEALER)
+        self.socket.setsockopt(zmq.IDENTITY, identity)
+        self.socket.connect(endpoint)
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        self.socket.send_multipart(frames)
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes] | None:
+        """The next message, or None when none came in time."""
+        if timeout_s is not None and not self.socket.poll(round(timeout_s * 1000)):
+            return None
+        return self.socket.recv_multipart()
+
+    def close(self) -> None:
+        self.socket.close(linger=2000)  # its last words may still be on their way
+        if not self._shares:
+            self._context.term()
+
+
+@contextlib.contextmanager
+def private_directory() -> Iterator[Path]:
+    """A directory for sockets that only this user can enter; removed at the end."""
+    home = Path(tempfile.gettempdir())
+    if len(str(home)) > LONGEST_PATH - 50:
+        home = Path("/tmp")
+    path = home / owned_name(os.urandom(4).hex())
+    try:
+        path.mkdir(mode=0o700)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunError(f"{path}: no directory for sockets: {error.strerror}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        for left in home.glob("streamvis-*"):
+            if is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(fd)
+
+
+def _socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
+    return socket
