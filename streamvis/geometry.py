@@ -58,12 +58,11 @@ def paste_mask(mask: Array, box: Array, height: int, width: int) -> tuple[slice,
 
     The rule of Mask R-CNN: a border of one cell, the box grown to match, whole pixels, bilinear.
     """
-    cells = mask.shape[0] + 2  # with its border of zeros
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * cells / mask.shape[0]
-    corners = np.concatenate([centre - half, centre + half]).astype(np.float64)
-    if not np.abs(corners).max(initial=0) < 2**31:  # NaN and infinity too
+    if not np.abs(box).max() < 2**30:  # NaN and infinity too
         return slice(0, 0), slice(0, 0), np.empty((0, 0), bool)
-    x1, y1, x2, y2 = corners.astype(np.int64)  # towards zero
+    cells = mask.shape[0] + 2  # with its border of zeros
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * (cells / mask.shape[0])
+    x1, y1, x2, y2 = np.concatenate([centre - half, centre + half]).astype(np.int64)  # towards 0
     rows, down = _interpolation(y1, y2, height, cells)
     columns, along = _interpolation(x1, x2, width, cells)
     probability = down @ np.pad(mask, 1) @ along.T / 255  # (h, w)
