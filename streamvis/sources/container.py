@@ -16,6 +16,8 @@ from streamvis.sources.spec import SourceSpec
 
 MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
+# TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
+RTSP_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
 COLOURS = {0: "RGB", 1: "BT.709", 2: "untagged", 5: "BT.601", 6: "BT.601", 9: "BT.2020"}
 RANGES = ("untagged", "limited range", "full range")
 ADVICE: dict[type[Exception], str] = {
@@ -77,7 +79,7 @@ def open_container(spec: SourceSpec) -> InputContainer:
                 spec.uri, format="v4l2", options=_camera_options(spec), timeout=spec.open_s
             )
         if spec.kind == "url":
-            options = {"rtsp_transport": "tcp"} | spec.options if _is_rtsp(spec) else spec.options
+            options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
             patience = (spec.open_s, spec.read_s)
             return av.open(spec.uri, options=options, timeout=patience, metadata_errors="replace")
         # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
@@ -102,9 +104,7 @@ def video_stream(container: InputContainer, label: str) -> VideoStream:
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
-        raise SourceError(
-            f"source '{label}': no decoder for its video codec '{_printable(stream.codec_tag)}'"
-        )
+        raise SourceError(f"source '{label}' is coded in a way that FFmpeg has no decoder for")
     if stream.width * stream.height > MAX_PIXELS:
         raise SourceError(
             f"source '{label}' declares pictures of {stream.width}×{stream.height} pixels; "
@@ -187,7 +187,3 @@ def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return f"{source} is not a video, or its beginning is damaged"
     return f"{source} cannot be opened: {error.strerror}"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)

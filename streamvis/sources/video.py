@@ -7,19 +7,18 @@ loss: PyAV reports a lost RTSP server as a normal end of file.
 """
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Generator, Iterator
+from typing import cast
 
 import av
-import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
-from streamvis.messages import Array, SourceInfo
+from streamvis.messages import SourceInfo
 from streamvis.sources.clock import MediaClock
 from streamvis.sources.container import (
     MAX_PIXELS,
@@ -30,11 +29,14 @@ from streamvis.sources.container import (
     rate_of,
     video_stream,
 )
+from streamvis.sources.ledger import Ledger
 from streamvis.sources.picture import Ended, Picture
+from streamvis.sources.pixels import Converter
 from streamvis.sources.spec import SourceSpec
 
 MAX_FAULTS = 100  # read errors in a row before a damaged file is given up
 DEFAULT_FPS = 25.0
+ONE_TO_ONE = frozenset({"h264", "hevc", "mjpeg", "png"})  # each packet is one picture
 
 
 class VideoSource:
@@ -43,18 +45,16 @@ class VideoSource:
     def __init__(self, spec: SourceSpec, epoch: int = 1) -> None:
         self.errors = 0
         self.ended: Ended | None = None
+        self.facts: Facts | None = None  # once there was a picture
         self._spec = spec
-        self.facts: Facts | None = None
         self._n = 0  # number of the next picture
         self._clock = MediaClock()
-        self._reformatter = VideoReformatter()
+        self._convert = Converter()
         self._container = open_container(spec)
         try:
             stream = video_stream(self._container, spec.label)
             self._live = is_live(spec, self._container)
             self._fps = spec.fps or rate_of(stream)
-            # frame threads delay each picture by some others: worth it for files alone
-            stream.thread_type = "SLICE" if self._live else "AUTO"
             self._pictures = self._decode(stream)
             self._first = next(self._pictures, None)
             if self._first is None:
@@ -87,20 +87,28 @@ class VideoSource:
         self._container.close()
 
     def _decode(self, stream: VideoStream) -> Generator[Picture]:
+        # frame threads delay each picture by some others: worth it for files alone
+        stream.thread_type = "SLICE" if self._live else "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        ticks = float(1 / stream.time_base) if stream.time_base else 1.0
+        known = stream.codec_context.name in ONE_TO_ONE
+        ledger = Ledger(trusted=known, ticks_per_s=ticks)
         opened = time.monotonic()
         for packet in self._packets(stream):
-            for frame in self._frames(stream, packet):
-                pixels = self._pixels(frame)
+            for frame in self._frames(stream, packet, ledger):
                 if self.facts is None:
                     self.facts = describe(self._container, stream, frame)
-                if pixels is not None:
-                    yield self._picture(frame, pixels, stream)
+                picture = self._picture(stream, frame)
+                if picture is not None:
+                    yield picture
             if self._live and self._n == 0 and time.monotonic() - opened > self._spec.open_s:
                 self.ended = "timeout"  # packets, but no picture: a stream without key frames
                 return
+        if self.ended == "eof":
+            self._lose(ledger.ended())
 
-    def _packets(self, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
-        """The packets of one stream; the last are empty and flush the decoder."""
+    def _packets(self, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
+        """The packets of one stream; the last is empty and flushes the decoder."""
         # all streams are read, so that sound alone does not pass for a living picture
         demuxed = self._container.demux()
         faults = 0
@@ -109,78 +117,71 @@ class VideoSource:
             try:
                 packet = next(demuxed, None)
             except FFmpegError as error:
-                self.ended = self._failure(error, time.monotonic() - asked)
                 faults += 1
-                if self.ended is None and faults <= MAX_FAULTS:
-                    self._fault()
-                    demuxed = self._container.demux()  # a generator that raised is spent
-                    continue
-                self.ended = self.ended or "lost"
-                yield None
-                return
+                self.ended = self._failure(error, time.monotonic() - asked, faults)
+                if self.ended is not None:
+                    yield None
+                    return
+                self.errors += 1
+                demuxed = self._container.demux()  # a generator that raised is spent
+                continue
             if packet is None:
                 self.ended = "lost" if self._live else "eof"
                 return
             if packet.stream_index == stream.index:
                 faults = 0
-                yield cast("Packet[VideoStream]", packet)
+                yield packet
                 asked = time.monotonic()
             elif self._live and time.monotonic() - asked > self._spec.read_s:
                 self.ended = "timeout"
                 return
 
-    def _failure(self, error: FFmpegError, waited_s: float) -> Ended | None:
+    def _failure(self, error: FFmpegError, waited_s: float, faults: int) -> Ended | None:
         """Why reading failed, from the state and the time it took; None: read on."""
         if self._spec.kind == "file":
-            return "lost" if isinstance(error, OSError) else None
+            return "lost" if isinstance(error, OSError) or faults > MAX_FAULTS else None
         timed_out = isinstance(error, TimeoutError | av.error.ExitError)
         return "timeout" if timed_out or waited_s >= 0.9 * self._spec.read_s else "lost"
 
     def _frames(
-        self, stream: VideoStream, packet: "Packet[VideoStream] | None"
-    ) -> Sequence[VideoFrame]:
+        self, stream: VideoStream, packet: "Packet[Stream] | None", ledger: Ledger
+    ) -> Iterator[VideoFrame]:
+        """What the decoder gives for a packet, in order; what it could not decode is counted."""
+        if packet is not None and packet.size and not packet.is_discard:
+            ledger.sent(packet.pts)
         try:
-            frames = stream.decode(packet)
+            frames = stream.decode(cast("Packet[VideoStream]", packet))
         except av.error.EOFError:  # flushed already
-            return []
+            return
         except FFmpegError:
-            self._fault()
-            return []
-        self.errors += sum(frame.is_corrupt for frame in frames)
-        return frames
+            if not ledger.trusted:  # which will miss the picture when the next one comes
+                self._lose(1)
+            return
+        for frame in frames:
+            if frame.interlaced_frame:  # two packets may be the fields of one picture
+                ledger.trusted = False
+            self._lose(ledger.came(frame.pts))
+            self.errors += frame.is_corrupt
+            yield frame
 
-    def _fault(self) -> None:
-        """Count a picture that could not be decoded.
+    def _lose(self, count: int) -> None:
+        """Count pictures that could not be decoded.
 
         A live stream is joined between two key frames: what comes before its first picture is
         no fault.
         """
         if not self._live or self._n > 0:
-            self.errors += 1
-            self._n += 1
+            self.errors += count
+            self._n += count
 
-    def _pixels(self, frame: VideoFrame) -> Array | None:
-        """The frame (H, W, 3) uint8 RGB, upright: a view on memory that the array keeps alive."""
-        try:
-            if frame.width * frame.height > MAX_PIXELS:
-                raise av.error.InvalidDataError(0, "too large")
-            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        except FFmpegError:
-            self._fault()
-            return None
-        plane = rgb.planes[0]
-        shape, strides = (rgb.height, rgb.width, 3), (plane.line_size, 3, 1)
-        pixels = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
-        return upright(pixels, display_matrix(frame))
-
-    def _picture(self, frame: VideoFrame, pixels: Array, stream: VideoStream) -> Picture:
-        nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
-        if self._spec.fps and not self._live:
-            media_us = round(self._n * 1_000_000 / self._spec.fps)
-        else:
-            stamp = frame.pts if frame.pts is not None else frame.dts
-            media_us = self._clock.tell(_us(stamp, stream), nominal_us)
+    def _picture(self, stream: VideoStream, frame: VideoFrame) -> Picture | None:
+        media_us = self._media_us(stream, frame)
         self._n += 1
+        try:
+            pixels = self._convert(frame)
+        except FFmpegError:  # a size or format that swscale does not know
+            self.errors += 1
+            return None
         return Picture(
             pixels=pixels,
             n=self._n - 1,
@@ -189,6 +190,13 @@ class VideoSource:
             clock="arrival" if self._live else "file",
         )
 
+    def _media_us(self, stream: VideoStream, frame: VideoFrame) -> int:
+        if self._spec.fps and not self._live:
+            return round(self._n * 1_000_000 / self._spec.fps)
+        nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
+        stamp = frame.dts if frame.pts is None else frame.pts
+        return self._clock.tell(_us(stamp, stream), nominal_us)
+
     def _nothing_decoded(self) -> str:
         source = f"source '{self._spec.label}'"
         if self.ended == "timeout":
@@ -196,28 +204,6 @@ class VideoSource:
         if self._live:
             return f"{source} closed the connection before its first picture"
         return f"{source} holds no picture that can be decoded ({self.errors} errors)"
-
-
-def display_matrix(frame: VideoFrame) -> Array | None:
-    """The turning and mirroring part (2, 2) of the frame's display matrix, None without one."""
-    try:
-        data = cast(Mapping[str, Any], frame.side_data)["DISPLAYMATRIX"]
-    except KeyError:
-        return None
-    return np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
-
-
-def upright(pixels: Array, matrix: Array | None) -> Array:
-    """Apply a display matrix (2, 2), as rows [x y] @ matrix, if it keeps pixels on the grid.
-
-    Quarter turns and mirrors are applied; a slanted matrix is left alone.
-    """
-    if matrix is None or not np.isin(np.abs(matrix), (0, 1)).all():
-        return pixels
-    flip_x, flip_y = matrix.sum(axis=0) < 0  # whether x' and y' run backwards
-    if matrix[0, 0] == 0:
-        pixels = pixels.transpose(1, 0, 2)
-    return pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
 def _us(stamp: int | None, stream: VideoStream) -> int | None:

@@ -1,0 +1,325 @@
+import os
+import wave
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from streamvis.errors import SourceError
+from streamvis.messages import Array
+from streamvis.sources import Picture, SourceSpec, open_source, resolve
+from streamvis.sources.pixels import upright
+from streamvis.sources.video import VideoSource
+
+
+def opened(path: Path, **changes) -> VideoSource:
+    return VideoSource(SourceSpec(id="a", uri=str(path), kind="file", **changes))
+
+
+def watched(path: Path, **changes) -> tuple[list[Picture], VideoSource]:
+    source = opened(path, **changes)
+    try:
+        return list(source), source
+    finally:
+        source.close()
+
+
+def level(picture: Picture) -> int:
+    """The number that `grey` wrote into a picture."""
+    return round((float(np.median(picture.pixels[-4:, -4:])) - 30) / 8)
+
+
+KINDS = [
+    ("a.mp4", {}),
+    ("a.mp4", {"options": {"bf": "3"}, "frames": 23}),  # pictures come out of order
+    ("a.avi", {"codec": "mpeg4"}),
+    ("a.mkv", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+    ("odd.mp4", {"size": (63, 47), "pix_fmt": "yuv444p"}),
+    ("odd.mkv", {"size": (33, 35), "codec": "mjpeg", "pix_fmt": "yuvj444p"}),
+    ("deep.mp4", {"pix_fmt": "yuv420p10le"}),
+    ("a.webm", {"codec": "libvpx-vp9"}),
+    ("lossless.mkv", {"codec": "ffv1", "pix_fmt": "bgr0"}),
+    ("one.mp4", {"frames": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), KINDS, ids=lambda value: str(value))
+def test_every_picture_comes_out_once_in_order(encode, name, how):
+    pictures, source = watched(encode(name, **how))
+    count = how.get("frames", 10)
+    assert [p.n for p in pictures] == list(range(count))
+    assert [level(p) for p in pictures] == list(range(count))
+    assert [p.media_us for p in pictures] == pytest.approx(
+        [n * 40_000 for n in range(count)], abs=999
+    )
+    assert (source.ended, source.errors) == ("eof", 0)
+    assert (source.info.width, source.info.height) == how.get("size", (64, 48))
+    assert source.info.fps == pytest.approx(25)
+    assert {(p.clock, p.capture_us) for p in pictures} == {("file", 0)}
+
+
+@pytest.mark.parametrize(("name", "how"), KINDS, ids=lambda value: str(value))
+def test_pixels_are_those_of_swscale(encode, name, how):
+    path = encode(name, **how)
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    pictures, _ = watched(path)
+    np.testing.assert_array_equal([p.pixels for p in pictures], expected)
+
+
+@pytest.mark.parametrize("matrix", [1, 6], ids=["BT.709", "BT.601"])
+@pytest.mark.parametrize("extent", [1, 2], ids=["limited", "full"])
+def test_colours_survive_as_they_are_tagged(encode, matrix, extent):
+    patch = np.zeros((48, 64, 3), np.uint8)
+    patch[:24, :32], patch[:24, 32:] = (200, 40, 60), (30, 180, 70)
+    patch[24:, :32], patch[24:, 32:] = (40, 60, 210), (250, 250, 250)
+    options = {"crf": "4"}
+    path = encode("a.mp4", pictures=[patch] * 3, colour=(matrix, extent), options=options)
+    picture = watched(path)[0][-1]
+    for y, x in ((12, 16), (12, 48), (36, 16), (36, 48)):
+        np.testing.assert_allclose(picture.pixels[y, x], patch[y, x], atol=6)
+
+
+def test_pixels_outlive_the_source(encode):
+    source = opened(encode("a.mp4", frames=30))
+    first = next(iter(source)).pixels
+    before = first.copy()
+    list(source)
+    source.close()
+    np.testing.assert_array_equal(first, before)
+
+
+TURNS = [(90, 0, 0), (-90, 0, 0), (180, 0, 0), (0, 1, 0), (0, 0, 1), (90, 1, 0), (90, 0, 1)]
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_rotation_and_mirroring_are_applied(encode, turn):
+    degrees, hflip, vflip = turn
+    path = encode("a.mp4", turn=(degrees, bool(hflip), bool(vflip)), options={"crf": "4"})
+    plain = encode("b.mp4", options={"crf": "4"})
+    expected = np.rot90(watched(plain)[0][0].pixels, degrees // 90)
+    expected = expected[:, ::-1] if hflip else expected
+    expected = expected[::-1] if vflip else expected
+    pictures, source = watched(path)
+    np.testing.assert_array_equal(pictures[0].pixels, expected)
+    assert (source.info.height, source.info.width) == expected.shape[:2]
+
+
+def test_a_slanted_display_matrix_is_left_alone(encode):
+    pictures, _ = watched(encode("a.mp4", turn=(30, False, False)))
+    assert pictures[0].pixels.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_upright_agrees_with_the_matrix_on_every_pixel(turns, mirror):
+    picture = np.arange(15, dtype=np.uint8).reshape(3, 5, 1).repeat(3, axis=2)
+    quarter = np.array([[0, 1], [-1, 0]])  # rows [x y] @ quarter
+    matrix = np.linalg.matrix_power(quarter, turns) @ np.diag([-1 if mirror else 1, 1])
+    rows, columns = np.mgrid[:3, :5]
+    moved = np.stack([columns, rows], axis=2).reshape(-1, 2) @ matrix
+    moved -= moved.min(axis=0)
+    expected = np.zeros_like(upright(picture, matrix))
+    expected[moved[:, 1], moved[:, 0]] = picture.reshape(-1, 3)
+    np.testing.assert_array_equal(upright(picture, matrix), expected)
+
+
+def test_a_variable_rate_keeps_its_times(encode):
+    stamps = [0, 10, 50, 60, 200, 201, 900]
+    pictures, _ = watched(encode("a.mkv", frames=7, pts=stamps, options={"bf": "0"}))
+    assert [p.media_us for p in pictures] == [1000 * ms for ms in stamps]
+
+
+def test_negative_stamps_start_at_zero(encode):
+    stamps = [-480 + 40 * n for n in range(8)]
+    keep = {"avoid_negative_ts": "disabled"}
+    path = encode("a.ts", frames=8, codec="mpeg4", pts=stamps, container_options=keep)
+    pictures, source = watched(path)
+    assert source.facts.first_pts_s < 0
+    assert [p.media_us for p in pictures] == [40_000 * n for n in range(8)]
+
+
+def test_a_stream_without_stamps_counts_pictures(encode):
+    pictures, source = watched(encode("a.h264", format="h264", frames=12))
+    assert [p.media_us for p in pictures] == [40_000 * n for n in range(12)]
+    assert source.info.frames is None
+
+
+def test_a_given_rate_goes_before_the_container(encode):
+    pictures, source = watched(encode("a.mp4"), fps=7.0)
+    assert [p.media_us for p in pictures] == [round(n * 1e6 / 7) for n in range(10)]
+    assert source.info.fps == 7.0
+
+
+def test_the_size_may_change_mid_stream(encode, tmp_path):
+    parts = [encode(f"{w}.h264", format="h264", size=(w, 48), frames=5) for w in (64, 96)]
+    both = tmp_path / "both.h264"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    pictures, source = watched(both)
+    assert [p.pixels.shape[1] for p in pictures] == [64] * 5 + [96] * 5
+    assert source.info.width == 64
+    assert all(a.media_us < b.media_us for a, b in pairwise(pictures))
+
+
+def test_the_index_at_the_end_of_a_truncated_mp4_is_missed(encode):
+    path = encode("a.mp4", frames=60)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(SourceError, match=r"a\.mp4' is truncated: an MP4 without its index"):
+        opened(path)
+
+
+def noise(count: int) -> Array:
+    return np.random.default_rng(count).integers(0, 256, (count, 48, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.ts"])
+def test_what_is_left_of_a_truncated_video_is_shown(encode, name):
+    path = encode(name, pictures=noise(60), codec="mpeg4", options={"g": "5"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    pictures, source = watched(path)
+    assert 10 <= len(pictures) < 60
+    assert source.ended == "eof"
+
+
+def test_a_faststart_mp4_that_was_truncated_is_shown_as_far_as_it_goes(encode):
+    path = encode("a.mp4", pictures=noise(60), container_options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    pictures, source = watched(path)
+    assert 10 <= len(pictures) < 60
+    assert source.info.frames == 60
+    assert source.ended == "eof"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bits_are_survived_and_nothing_is_printed(encode, capfd, name, seed):
+    rng = np.random.default_rng(seed)
+    path = encode(name, pictures=noise(40), codec="mpeg4", options={"g": "8"})
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    middle = slice(len(data) // 4, 3 * len(data) // 4)
+    hits = rng.random(len(data[middle])) < 0.002
+    data[middle] ^= np.where(hits, rng.integers(1, 256, hits.shape), 0).astype(np.uint8)
+    path.write_bytes(data.tobytes())
+    pictures, source = watched(path)
+    assert len(pictures) >= 10
+    assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
+    assert source.ended is not None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_packets_that_cannot_be_decoded_are_counted_and_skipped(encode):
+    path = encode("a.avi", codec="mjpeg", pix_fmt="yuvj420p", frames=20)
+    data = bytearray(path.read_bytes())
+    at = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
+    for picture in (5, 6, 11):
+        data[at[picture] : at[picture] + 60] = bytes(60)
+    path.write_bytes(bytes(data))
+    pictures, source = watched(path)
+    assert [p.n for p in pictures] == [n for n in range(20) if n not in {5, 6, 11}]
+    assert [level(p) for p in pictures] == [p.n for p in pictures]
+    assert source.errors == 3
+
+
+def test_sound_alone_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 8000, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    with pytest.raises(SourceError, match=r"a\.wav' has no video, only audio \(pcm_s16le\)"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mp4", b"", "is empty"),
+        ("a.mp4", b"these are words, not pictures\n" * 50, "is not a video"),
+        ("a.txt", b"these are words, not pictures\n" * 50, "is not a video"),
+        ("a.avi", bytes(range(256)) * 40, "is not a video"),
+        ("a.mp4", b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "is truncated"),
+    ],
+)
+def test_what_is_not_a_video_is_refused(tmp_path, capfd, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=f"source '.*{name}' {message}"):
+        opened(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="cannot be read: No such file"):
+        opened(tmp_path / "a.mp4")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read_is_refused(encode):
+    path = encode("a.mp4")
+    path.chmod(0)
+    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
+        opened(path)
+
+
+@pytest.mark.parametrize("side", [0, 10**9, 40_000])
+def test_sizes_that_cannot_be_are_refused(encode, side):
+    path = encode("a.avi", codec="rawvideo", pix_fmt="bgr24")
+    data = bytearray(path.read_bytes())
+    strf = data.index(b"strf") + 8  # BITMAPINFOHEADER: size, width, height
+    data[strf + 4 : strf + 12] = side.to_bytes(4, "little") * 2
+    path.write_bytes(bytes(data))
+    with pytest.raises(SourceError, match=r"a\.avi'"):
+        opened(path)
+
+
+def test_a_codec_nobody_knows_is_named(encode):
+    path = encode("a.avi", codec="mpeg4")
+    data = path.read_bytes().replace(b"FMP4", b"ZZZZ")
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="is coded in a way that FFmpeg has no decoder for"):
+        opened(path)
+
+
+def test_names_that_look_like_protocols_are_files(encode, tmp_path):
+    (tmp_path / "concat:a%03d.mp4").write_bytes(encode("a.mp4").read_bytes())
+    (spec,) = resolve([str(tmp_path / "concat:a%03d.mp4")])
+    source = open_source(spec)
+    assert len(list(source)) == 10
+    source.close()
+
+
+def test_opening_and_leaving_midway_leaks_nothing(encode):
+    path = encode("a.mp4", frames=30)
+
+    def leave_midway() -> None:
+        source = opened(path)
+        pictures = iter(source)
+        next(pictures)
+        next(pictures)
+        source.close()
+        source.close()
+
+    leave_midway()
+    before = len(os.listdir("/proc/self/task"))
+    for _ in range(10):
+        leave_midway()
+    assert len(os.listdir("/proc/self/task")) <= before
+
+
+def test_a_closed_source_gives_no_more(encode):
+    source = opened(encode("a.mp4"))
+    pictures = iter(source)
+    next(pictures)
+    source.close()
+    assert list(pictures) == []
+
+
+def test_the_pets_sequence_is_read_to_its_last_picture(real_data):
+    (spec,) = resolve([str(real_data / "mot" / "pets09-s2l1")])
+    source = open_source(spec)
+    times = [picture.media_us for picture in source]
+    source.close()
+    assert (len(times), source.info.frames, source.errors, source.ended) == (795, 795, 0, "eof")
+    assert (source.info.id, source.info.fps, times[-1]) == ("pets09-s2l1", 7.0, round(794e6 / 7))
+    assert source.info.ground_plane is not None
