@@ -19,7 +19,7 @@ from streamvis.transport.owner import is_abandoned, owned_name
 
 MAX_FRAMES = 4096  # parts of one message
 MAX_BYTES = 2**28  # of one part: pixels do not travel, so this is far away
-LONGEST_PATH = 100  # sockaddr_un holds 107 characters
+LONGEST_HOME = 60  # sockaddr_un holds 107 characters, and our own names need 45
 
 
 class Server:
@@ -90,7 +90,7 @@ class Client:
 def private_directory() -> Iterator[Path]:
     """A directory for sockets that only this user can enter; removed at the end."""
     home = Path(tempfile.gettempdir())
-    if len(str(home)) > LONGEST_PATH - 50:
+    if len(str(home)) > LONGEST_HOME:
         home = Path("/tmp")
     path = home / owned_name(os.urandom(4).hex())
     try:

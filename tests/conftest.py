@@ -1,0 +1,75 @@
+"""What every test has: the data when it is there, and a check that nothing is left behind."""
+
+import gc
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from streamvis.transport.owner import is_abandoned
+
+PATIENCE_S = 5.0  # a killed process is not gone at once
+NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The root of the data: STREAMVIS_DATA, or shared/data beside the project."""
+    root = Path(os.environ.get("STREAMVIS_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"no data at {root}; set STREAMVIS_DATA")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fail the test that leaves a process, thread, descriptor, socket or shared memory behind."""
+    before = _resources()
+    yield
+    deadline = time.monotonic() + PATIENCE_S
+    while left := _resources() - before:
+        gc.collect()
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: {sorted(left)}")
+        time.sleep(0.02)
+
+
+def _resources() -> set[str]:
+    return {
+        *(f"process {pid}: {name}" for pid, name in _children()),
+        *(f"thread {t.name} {t.ident}" for t in threading.enumerate()),
+        *(f"descriptor {fd}: {target}" for fd, target in _descriptors()),
+        *(f"file {path}" for path in _files()),
+    }
+
+
+def _children():
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = path.read_text().partition(" (")
+        except OSError:  # gone meanwhile
+            continue
+        name, _, fields = rest.rpartition(") ")
+        if int(fields.split()[1]) == os.getpid():
+            yield int(pid), name
+
+
+def _descriptors():
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:  # the one that listed them
+            continue
+        if not target.startswith(NOT_OURS):
+            yield fd, target
+
+
+def _files():
+    """Segments and socket directories of this process, and of dead ones."""
+    for home in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        for path in home.glob("streamvis-*"):
+            if path.name.startswith(f"streamvis-{os.getpid()}-") or is_abandoned(path):
+                yield path

@@ -1,0 +1,233 @@
+"""Cheap stages and sources for tests; worker processes import this module by its name.
+
+A toy's behaviour hangs on the stage's name, so that nothing but the pipeline is needed:
+`crash-<n>` raises at picture n, `kill-<n>` dies at it, `slow` sleeps, …
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from streamvis.errors import DeviceError, SourceError, WeightsError
+from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
+from streamvis.sources.picture import Picture
+
+WIDTH, HEIGHT = 32, 16
+
+
+class ToySource:
+    """`toy:<frames>`: picture n is filled with n; options say what goes wrong."""
+
+    def __init__(self, spec, epoch=1):
+        self.options = spec.options
+        if "refuse" in self.options:
+            raise SourceError(f"{spec.uri}: nobody there")
+        self.frames = int(spec.uri.removeprefix("toy:"))
+        self.errors = 0
+        self.ended = None
+        self.info = SourceInfo(
+            id=spec.id,
+            label=spec.label,
+            width=WIDTH,
+            height=HEIGHT,
+            fps=25.0,
+            live="live" in self.options,
+            epoch=epoch,
+            frames=self.frames,
+        )
+
+    def __iter__(self):
+        for n in range(self.frames):
+            if n == int(self.options.get("jump", -1)):
+                self.errors += 1
+                continue
+            if n == int(self.options.get("fail", -1)):
+                raise SourceError(f"toy: torn at {n}")
+            grown = n >= int(self.options.get("grow", 1 << 30))
+            time.sleep(float(self.options.get("pause", 0)))
+            shape = (HEIGHT * (1 + grown), WIDTH * (1 + grown), 3)
+            yield Picture(pixels=np.full(shape, n % 251, np.uint8), n=n, media_us=n * 40_000)
+        self.ended = "eof"
+
+    def close(self):
+        pass
+
+
+def open_toy(spec, epoch=1):
+    return ToySource(spec, epoch)
+
+
+class ToyDetect:
+    """One box whose coordinates tell the picture's value and number."""
+
+    def __init__(self, spec, site):
+        self.site = site
+        self.name = spec.name
+
+    def __call__(self, packets):
+        for packet in packets:
+            trouble(self.name, packet.frame.n, self.site.out)
+            pixels = self.site.pixels(packet.frame)
+            assert not pixels.flags.writeable
+            assert (pixels == packet.frame.n % 251).all()
+            box = [packet.frame.n, pixels[0, 0, 0], packet.frame.width, packet.frame.height]
+            yield Detections(
+                boxes=np.array([box], np.float32),
+                scores=np.ones(1, np.float32),
+                labels=np.ones(1, np.int32),
+                masks=np.zeros((0, 0, 0), np.uint8),
+            )
+
+    def close(self):
+        pass
+
+
+class Memory:
+    """The state of the stateful toys: for each source a count and a sum over what they saw."""
+
+    def __init__(self):
+        self.sources = {}
+
+    def begin(self, source, state):
+        self.sources[source.id] = msgspec.msgpack.decode(state) if state else [0, 0, -1]
+
+    def see(self, frame, value):
+        count, total, last = self.sources[frame.source]
+        assert frame.seq > last, f"{frame.source}/{frame.seq} after {last}"
+        self.sources[frame.source] = [count + 1, (total * 31 + value) % 1_000_003, frame.seq]
+        return self.sources[frame.source]
+
+    def bump(self, source, value):
+        count, total, last = self.sources[source]
+        self.sources[source] = [count, (total * 37 + value) % 1_000_003, last]
+
+    def state(self, source):
+        return msgspec.msgpack.encode(self.sources[source])
+
+
+class ToyTrack(Memory):
+    """Ids that depend on every packet and notice before, so that any loss or swap shows."""
+
+    def __init__(self, spec, site):
+        super().__init__()
+        self.site = site
+        self.name = spec.name
+
+    def __call__(self, packets):
+        for packet in packets:
+            trouble(self.name, packet.frame.n, self.site.out)
+            found = packet.part(Detections)
+            value = int(found.boxes[0, 0]) + 1 if found else 0
+            seen = self.see(packet.frame, value)
+            yield tracks(np.array(seen, np.int64))
+
+    def notice(self, notice):
+        self.bump(notice.source, notice.first_n + 2)
+
+    def finish(self, source, ending):
+        trouble(self.name, ending, self.site.out)
+        del self.sources[source]
+
+    def close(self):
+        pass
+
+
+class ToyPublish(Memory):
+    """One line for each packet, notice and end; a successor cuts off what was not answered."""
+
+    def __init__(self, spec, site):
+        super().__init__()
+        self.site = site
+        self.name = spec.name
+        self.lines = {}
+        site.out.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, source, state):
+        super().begin(source, state)
+        self.lines[source.id] = self.read(source.id)[: self.sources[source.id][0]]
+
+    def __call__(self, packets):
+        for packet in packets:
+            trouble(self.name, packet.frame.n, self.site.out)
+            found, followed = packet.part(Detections), packet.part(Tracks)
+            self.see(packet.frame, 1)
+            self.write(
+                packet.frame.source,
+                f"{packet.frame.seq} {packet.frame.n} {packet.frame.media_us} {packet.frame.epoch} "
+                f"{found.boxes.tolist() if found else None} "
+                f"{followed.ids.tolist() if followed else None}",
+            )
+            yield Receipt(written=1)
+
+    def notice(self, notice):
+        self.sources[notice.source][0] += 1
+        self.write(notice.source, f"{notice.kind} {notice.reason} {notice.first_n}-{notice.last_n}")
+
+    def finish(self, source, ending):
+        trouble(self.name, ending, self.site.out)
+        if self.lines[source][-1:] != [f"end {ending}"]:
+            self.write(source, f"end {ending}")
+
+    def close(self):
+        if "badclose" in self.name:
+            raise ValueError("toy cannot close")
+
+    def path(self, source):
+        return self.site.out / f"{self.name}-{source}.log"
+
+    def read(self, source):
+        path = self.path(source)
+        return path.read_text().splitlines() if path.exists() else []
+
+    def write(self, source, line):
+        self.lines[source].append(line)
+        self.path(source).write_text("".join(f"{line}\n" for line in self.lines[source]))
+
+
+def tracks(ids):
+    nothing = np.zeros(0, np.float32)
+    return Tracks(
+        ids=ids,
+        boxes=nothing,
+        scores=nothing,
+        existence=nothing,
+        velocity=nothing,
+        covariance=nothing,
+        ground=nothing,
+        entropy=nothing,
+        gated=nothing,
+        detection=nothing,
+        first_seen_us=nothing,
+        ended=nothing,
+    )
+
+
+def trouble(name, moment, out):
+    """`crash-7`: raise at picture 7; `die-7`: SIGKILL; `once-7`: SIGKILL the first time only."""
+    if "slow" in name:
+        time.sleep(0.01)
+    for kind in ("crash", "die", "once"):
+        if f"{kind}-{moment}_" in f"{name}_":
+            if kind == "crash":
+                raise ValueError(f"toy cannot do {moment}")
+            marker = Path(out) / f"{name}.died"
+            if kind == "die" or not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+TOYS = {"MaskRcnn": ToyDetect, "Jipda": ToyTrack, "Publish": ToyPublish, "Record": ToyPublish}
+
+
+def build(spec, site):
+    if "unweighted" in spec.name:
+        raise WeightsError("toy.safetensors does not fit")
+    if "nodevice" in spec.name and site.device != "cpu":
+        raise DeviceError(f"no {site.device} here")
+    if "unbuildable" in spec.name:
+        raise ValueError("toy cannot be built")
+    return TOYS[type(spec.run).__name__](spec, site)

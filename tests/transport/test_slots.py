@@ -1,0 +1,155 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.errors import DataError, RunError
+from streamvis.messages import Frame
+from streamvis.transport.slots import Segment, SlotReader, SlotWriter, sweep_leftovers
+
+
+def frame(slot, width=4, height=3):
+    return Frame(source="a", seq=0, n=0, media_us=0, width=width, height=height, slot=slot)
+
+
+@pytest.fixture
+def segment(tmp_path):
+    segment = Segment(0, 3, 4 * 3 * 3, "a test", tmp_path)
+    yield segment
+    segment.close()
+
+
+@pytest.fixture
+def read(tmp_path):
+    reader = SlotReader(tmp_path)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def write(tmp_path):
+    writer = SlotWriter(tmp_path)
+    yield writer
+    writer.close()
+
+
+def test_each_slot_gives_back_what_was_written(segment, read, write):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3, 4, 3), np.uint8) for _ in segment.slots]
+    for slot, picture in zip(segment.slots, pictures, strict=True):
+        write(slot, picture)
+    for slot, picture in zip(segment.slots, pictures, strict=True):
+        np.testing.assert_array_equal(read(frame(slot)), picture)
+
+
+def test_a_strided_picture_is_copied_right(segment, read, write):
+    wide = np.arange(3 * 9 * 3, dtype=np.uint8).reshape(3, 9, 3)
+    write(segment.slots[1], wide[:, ::-2][:, :4])
+    np.testing.assert_array_equal(read(frame(segment.slots[1])), wide[:, ::-2][:, :4])
+
+
+def test_a_stage_cannot_write_into_a_picture(segment, read):
+    with pytest.raises(ValueError, match="read-only"):
+        read(frame(segment.slots[0]))[0, 0, 0] = 1
+
+
+def test_a_segment_is_private_and_goes_with_close(segment, tmp_path):
+    path = tmp_path / segment.name
+    assert path.stat().st_mode & 0o777 == 0o600
+    segment.close()
+    assert not path.exists()
+
+
+def test_a_view_outlives_the_segment_and_the_reader(segment, read, write):
+    write(segment.slots[0], np.full((3, 4, 3), 7, np.uint8))
+    view = read(frame(segment.slots[0]))
+    segment.close()
+    read.close()
+    assert (view == 7).all()
+
+
+def test_a_reader_lets_go_of_segments_that_are_gone(segment, read, tmp_path):
+    read(frame(segment.slots[0]))
+    other = Segment(1, 1, 36, "a test", tmp_path)
+    segment.close()
+    read(frame(other.slots[0]))
+    other.close()
+    assert segment.name not in Path("/proc/self/maps").read_text()
+
+
+@given(st.text(max_size=40))
+def test_what_is_not_a_slot_is_refused(text):
+    with pytest.raises((DataError, RunError)):
+        SlotReader()(frame(text))
+
+
+@pytest.mark.parametrize("slot", ["../x:0", "streamvis-1-1-1/../x:0", "streamvis-1-2-3:-1"])
+def test_a_slot_cannot_lead_out_of_the_directory(read, slot):
+    with pytest.raises(DataError, match="is not a slot"):
+        read(frame(slot))
+
+
+@pytest.mark.parametrize("size", [(4, 10**6), (10**6, 10**6), (0, 3), (-4, 3)])
+def test_a_picture_that_does_not_fit_is_refused(segment, read, size):
+    with pytest.raises(DataError, match="does not fit slot"):
+        read(frame(segment.slots[2], *size))
+
+
+def test_small_shared_memory_says_what_is_needed_and_what_is_free(tmp_path, monkeypatch):
+    def full(fd, offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError) as caught:
+        Segment(0, 8, 1920 * 1080 * 3, "source 'cam1' (1920×1080)", tmp_path)
+    message = str(caught.value)
+    assert "source 'cam1' (1920×1080) needs 8 slots of 6.2 MB = 49.8 MB" in message
+    assert "MB are free" in message
+    assert "--shm-size" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
+    """The real call, held by a limit on file sizes."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from streamvis.transport.slots import Segment\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))\n"
+        "Segment(0, 8, 10**6, 'source', Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "source needs 8 slots of 1.0 MB = 8.0 MB" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from streamvis.transport.slots import Segment\n"
+        "Segment(0, 1, 10, 'source', Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    dead = [path.name for path in tmp_path.iterdir()]
+    assert len(dead) == 1
+    own = Segment(0, 1, 10, "source", tmp_path)
+    (tmp_path / "streamvis-notes").touch()
+    assert sweep_leftovers(tmp_path) == dead
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own.name, "streamvis-notes"])
+    own.close()
+
+
+def test_a_name_of_another_pid_namespace_is_kept_while_locked(tmp_path):
+    """Its process id means nothing here, but its lock does."""
+    own = Segment(0, 1, 10, "source", tmp_path)
+    foreign = tmp_path / "streamvis-4194303-1-0"
+    (tmp_path / own.name).rename(foreign)
+    assert sweep_leftovers(tmp_path) == []
+    own.close()
+    assert sweep_leftovers(tmp_path) == [foreign.name]
