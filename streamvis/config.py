@@ -29,7 +29,7 @@ class MaskRcnn(
     """Find people with Mask R-CNN."""
 
     weights: str = "person-lite"  # a shipped name, or a path to .safetensors or .pth
-    min_score: Share = 0.5
+    min_score: Share = 0.3  # low ones keep tracks alive; the tracker weighs them
     short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
     masks: bool = True
 
@@ -43,6 +43,10 @@ class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     """Follow people by joint integrated probabilistic data association."""
 
     space: Literal["auto", "image", "ground"] = "auto"  # auto: ground where a homography is known
+    birth_score: Share = 0.5  # weaker detections may sustain a track but not start one
+    p_detect: Annotated[float, Meta(gt=0, lt=1)] = 0.9  # that a person in plain view is detected
+    memory_s: Annotated[float, Meta(gt=0, le=60)] = 2.0  # how long an unseen person is looked for
+    clutter: Annotated[float, Meta(gt=0)] | None = None  # false detections per px²; None: estimate
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections"})
     writes: ClassVar[str] = "tracks"
@@ -127,13 +131,46 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames in flight for each source
 
 
-def load_pipeline(path: Path, settings: Mapping[str, str] | None = None) -> Pipeline:
-    """Read a pipeline; `settings` are `stage.key=value` overrides. ConfigError in one line."""
-    raw = _read(path)
+def default_pipeline() -> Pipeline:
+    """People found, followed and published: `pipelines/people.yaml`, wherever we are installed."""
+    return Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn()),
+            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("publish", Publish(), after=["track"]),
+        ]
+    )
+
+
+def with_record(pipeline: Pipeline, record: Record) -> Pipeline:
+    """The pipeline with a stage that writes an annotated video, if it has none."""
+    if any(isinstance(stage.run, Record) for stage in pipeline.stages):
+        return pipeline
+    needs = [stage.name for stage in pipeline.stages if stage.run.writes in record.reads]
+    return Pipeline(_wired([*pipeline.stages, StageSpec("record", record, after=needs)], "record"))
+
+
+def without_feed(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with event logs only: runs side by side cannot share an address."""
+    replace = msgspec.structs.replace
+    quiet = [
+        replace(s, run=replace(s.run, bind=None)) if isinstance(s.run, Publish) else s
+        for s in pipeline.stages
+    ]
+    return replace(pipeline, stages=quiet)
+
+
+def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) -> Pipeline:
+    """Read a pipeline (None: the default one) under `stage.key=value` settings.
+
+    ConfigError says in one line what is wrong: YAML, fields, values, wiring.
+    """
+    raw = _read(path) if path else msgspec.to_builtins(default_pipeline())
+    where = path or "the default pipeline"
     for key, value in (settings or {}).items():
-        _override(raw, key, value, path)
-    pipeline = _convert(raw, Pipeline, path)
-    return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, path))
+        _override(raw, key, value, where)
+    pipeline = _convert(raw, Pipeline, where)
+    return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:
@@ -161,11 +198,15 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
     return placement
 
 
-def default_placement(pipeline: Pipeline) -> Placement:
-    """Stages that run a network get a worker each; the others share one."""
-    heavy = [[stage.name] for stage in pipeline.stages if stage.run.torch]
+def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
+    """Stages that run a network get a worker each; the others share one.
+
+    With several runs side by side, the networks of each take their share of the cores.
+    """
+    threads = None if runs == 1 else max(1, len(os.sched_getaffinity(0)) // runs)
+    heavy = [WorkerSpec([s.name], threads=threads) for s in pipeline.stages if s.run.torch]
     light = [stage.name for stage in pipeline.stages if not stage.run.torch]
-    return Placement(workers=[WorkerSpec(stages=names) for names in [*heavy, light] if names])
+    return Placement(workers=[*heavy, *([WorkerSpec(light)] if light else [])])
 
 
 def _check_worker(worker: WorkerSpec, pipeline: Pipeline, cores: set[int], path: Path) -> None:
@@ -196,20 +237,23 @@ def _read(path: Path) -> Any:
     return raw
 
 
-def _convert(raw: Any, kind: type[T], path: Path) -> T:
+def _convert(raw: Any, kind: type[T], path: Path | str) -> T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _override(raw: Any, key: str, value: str, path: Path) -> None:
+def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
     name, _, field = key.partition(".")
     stages = raw.get("stages") if isinstance(raw.get("stages"), list) else []
     for stage in stages:
         if isinstance(stage, dict) and stage.get("name") == name and field:
             target = stage if field == "every_s" else stage.setdefault("run", {})
-            target[field] = yaml.safe_load(value)
+            try:
+                target[field] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise UsageError(f"--set {key}={value}: the value is not YAML") from None
             return
     known = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
     raise UsageError(
@@ -217,7 +261,7 @@ def _override(raw: Any, key: str, value: str, path: Path) -> None:
     )
 
 
-def _wired(stages: list[StageSpec], path: Path) -> list[StageSpec]:
+def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
     """The stages in topological order, or a ConfigError that names the one that hangs."""
     names = [stage.name for stage in stages]
     for stage in stages:
@@ -249,7 +293,7 @@ def _wired(stages: list[StageSpec], path: Path) -> list[StageSpec]:
     return ordered
 
 
-def _sorted(stages: list[StageSpec], path: Path) -> list[StageSpec]:
+def _sorted(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
     ordered: list[StageSpec] = []
     left = list(stages)
     while left:
@@ -266,3 +310,28 @@ def _sorted(stages: list[StageSpec], path: Path) -> list[StageSpec]:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def to_text(pipeline: Pipeline) -> str:
+    """One line for each stage: what feeds it, what it reads and writes."""
+    width = max(len(stage.name) for stage in pipeline.stages)
+    lines = []
+    for stage in pipeline.stages:
+        fed = ", ".join(stage.after) or "frames"
+        reads = ", ".join(sorted(stage.run.reads)) or "pixels"
+        every = f", every {stage.every_s:g} s" if stage.every_s else ""
+        lines.append(f"{stage.name:<{width}}  <- {fed}: {reads} -> {stage.run.writes}{every}")
+    return "\n".join(lines)
+
+
+def to_dot(pipeline: Pipeline) -> str:
+    """The pipeline as Graphviz: `streamvis graph --dot | dot -Tsvg`."""
+    lines = ["digraph streamvis {", "  rankdir=LR; node [shape=box, fontname=sans-serif];"]
+    lines.append('  "frames" [shape=ellipse];')
+    for stage in pipeline.stages:
+        kind = type(stage.run).__name__
+        lines.append(f'  "{stage.name}" [label="{stage.name}\\n{kind}"];')
+        for parent in stage.after or ["frames"]:
+            written = pipeline.stage(parent).run.writes if stage.after else "pixels"
+            lines.append(f'  "{parent}" -> "{stage.name}" [label="{written}"];')
+    return "\n".join([*lines, "}"])

@@ -157,7 +157,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 def _encode_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, np.ascontiguousarray(value).data.cast("B"))
+        return (value.dtype.str, value.shape, value.tobytes())
     raise TypeError(f"{type(value).__name__} has no wire form; parts hold arrays and plain values")
 
 
@@ -167,8 +167,8 @@ def _decode_array(kind: type, value: Any) -> Any:
     try:
         dtype, shape, data = value
         kinds = np.dtype(dtype)
-        if kinds.hasobject:
-            raise ValueError("arrays of objects are refused")
+        if kinds.hasobject or any(side < 0 for side in shape):
+            raise ValueError(f"an array of {dtype} with shape {shape} is refused")
         return np.frombuffer(data, kinds).reshape(shape)
     except (TypeError, ValueError) as error:
         raise ValueError(f"not an array [dtype, shape, bytes]: {error}") from None

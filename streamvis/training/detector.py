@@ -2,22 +2,26 @@
 
 import importlib.util
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
 import msgspec
+import numpy as np
 import torch
+import yaml
 from msgspec import Meta
 from torch import Tensor
 
 from streamvis.errors import ConfigError, ModelError
 from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
-from streamvis.models.weights import load_into
+from streamvis.models.weights import load_into, save
 from streamvis.training.data import Augment, Picture, Targets, batches, read_coco
-from streamvis.training.loop import Groups, Schedule, fit
+from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses import Sampling, detector_losses
+from streamvis.viz import plots
 
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +52,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a training file; ConfigError in one line."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def split(pictures: list[Picture], hold_out: HoldOut | None) -> tuple[list[Picture], list[Picture]]:
@@ -130,3 +144,28 @@ def train(recipe: Recipe, data: Path, out: Path) -> MaskRcnn:
     state = fit(model, groups, data_from, losses, recipe.schedule, out)
     model.load_state_dict(state)
     return model.eval()
+
+
+def run(recipe: Recipe, data: Path, out: Path) -> Path:
+    """Train, draw the curves and write the weights; their path comes back."""
+    model = train(recipe, data, out)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture}.safetensors"
+    minutes = sum(row["seconds"] for row in log.values()) / 60
+    about = {"steps": str(recipe.schedule.steps), "minutes": f"{minutes:.0f}", "data": data.name}
+    save(model, path, about | {"streamvis": metadata.version("streamvis")})
+    return path
+
+
+def curves(log: dict[int, dict[str, float]], path: Path) -> None:
+    """Each term of the loss over steps, smoothed, as PNG."""
+    terms = [name for name in next(iter(log.values())) if name not in ("step", "seconds")]
+    window = max(len(log) // 50, 1)
+    kernel = np.ones(window) / window
+    steps = np.array(list(log))[window - 1 :]
+    series = {}
+    for name in terms:
+        values = np.array([row[name] for row in log.values()])
+        series[name] = (steps.tolist(), np.convolve(values, kernel, "valid").tolist())
+    plots.training_curves(path, series, title=f"loss, mean of {window} steps")

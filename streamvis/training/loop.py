@@ -141,6 +141,12 @@ def _resume(
     return int(state["step"])
 
 
+def read_log(path: Path) -> dict[int, dict[str, float]]:
+    """Rows of `log.jsonl` by step; a step that was done again after a stop counts once."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["step"]: row for row in sorted(rows, key=lambda row: row["step"])}
+
+
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),

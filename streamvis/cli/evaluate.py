@@ -1,0 +1,277 @@
+"""`streamvis eval`: accuracy on real ground truth."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamvis.cli.report import put_json, put_table, reported_errors, say
+
+if TYPE_CHECKING:
+    from streamvis.evaluation.coco import Truth
+    from streamvis.evaluation.detection import DetectionScores
+    from streamvis.evaluation.motchallenge import Rows, Sequence
+    from streamvis.messages import Array, Detections
+
+app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
+]
+Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
+ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
+LOWEST_SCORE = 0.01  # detections below it are not ranked
+
+
+class Detected(StrEnum):
+    own = "own"
+    public = "public"
+
+
+class Space(StrEnum):
+    image = "image"
+    ground = "ground"
+
+
+@app.command()
+def detect(
+    data: Data,
+    weights: Weights = "person-lite",
+    short_side: ShortSide = None,
+    device: Device = "cpu",
+    plot: Annotated[Path | None, typer.Option(help="Write precision-recall curves here.")] = None,
+    hold_out: Annotated[
+        Path | None, typer.Option(help="A training file: score only what it held out (COCO data).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score the detector: AP, height bands, best F1, miss rate, mask AP."""
+    with reported_errors():
+        from streamvis.config import MaskRcnn
+        from streamvis.evaluation.detection import evaluate
+        from streamvis.messages import Site
+        from streamvis.stages.detect import DetectStage
+
+        shown: dict[str, Array] = {}
+        site = Site(device=device, pixels=lambda frame: shown[frame.slot])
+        config = MaskRcnn(weights=weights, min_score=LOWEST_SCORE, short_side=short_side)
+        stage = DetectStage(config, site)
+        scores = {}
+        for name, truth, pictures in _datasets(data, hold_out):
+            found = [_found(stage, shown, picture) for picture in _progress(name, truth, pictures)]
+            scores[name] = evaluate(truth, found)
+        if plot:
+            _plot(plot, scores)
+        if json:
+            put_json(scores)
+        else:
+            _put_detection(scores)
+
+
+@app.command()
+def mot(
+    data: Data,
+    detections: Annotated[Detected, typer.Option(help="Our detector, or det/det.txt.")] = (
+        Detected.own
+    ),
+    space: Annotated[Space, typer.Option(help="Match boxes, or metres on the ground.")] = (
+        Space.image
+    ),
+    weights: Weights = "person-lite",
+    out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
+    json: Json = False,
+) -> None:
+    """Score the tracker: HOTA, MOTA, IDF1 and their parts, by TrackEval."""
+    with reported_errors():
+        from streamvis.evaluation import mot as scoring
+        from streamvis.evaluation import motchallenge
+
+        pairs = []
+        for sequence in [s for path in data for s in motchallenge.read_sequences(path)]:
+            say(f"{sequence.name}: {sequence.length} frames")
+            public = detections is Detected.public
+            rows = _track_public(sequence) if public else _track_pixels(sequence, weights)
+            if out:
+                motchallenge.write_results(out / f"{sequence.name}.txt", rows)
+            pairs.append((sequence, rows))
+        results = scoring.evaluate_all(pairs, space.value)
+        if json:
+            put_json(results)
+        else:
+            names = ("name", "hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag")
+            names += ("mt", "ml", "fp", "fn")
+            put_table("", names, [[getattr(r, name) for name in names] for r in results])
+
+
+def _track_pixels(sequence: "Sequence", weights: str) -> "Rows":
+    from streamvis import config
+    from streamvis.build import build_stage
+    from streamvis.messages import Packet, Tracks
+    from streamvis.runtime import inline
+    from streamvis.sources import resolve
+
+    stages = config.default_pipeline().stages[:2]
+    detect = config.MaskRcnn(weights=weights, masks=False)
+    pipeline = config.Pipeline([config.StageSpec("detect", detect), stages[1]])
+    found: list[tuple[int, Tracks]] = []
+
+    def keep(packet: Packet) -> None:
+        if (tracks := packet.part(Tracks)) is not None:
+            found.append((packet.frame.n + 1, tracks))
+
+    inline.run(pipeline, resolve([str(sequence.folder)]), build=build_stage, on_packet=keep)
+    return _rows(found)
+
+
+def _track_public(sequence: "Sequence") -> "Rows":
+    from streamvis.config import Jipda
+    from streamvis.errors import DataError
+    from streamvis.evaluation.detection import detections_of
+    from streamvis.geometry import read_ground_plane
+    from streamvis.messages import Frame, Packet, SourceInfo
+    from streamvis.stages.track import TrackStage
+
+    if sequence.detections is None:
+        raise DataError(f"{sequence.folder} has no det/det.txt")
+    plane = read_ground_plane(sequence.ground_plane) if sequence.ground_plane else None
+    size = {"width": sequence.width, "height": sequence.height}
+    stage = TrackStage(Jipda())
+    info = SourceInfo(
+        id="public", label="", fps=sequence.fps, live=False, ground_plane=plane, **size
+    )
+    stage.begin(info, None)
+    found = []
+    for n, part in enumerate(
+        detections_of(_as_probabilities(sequence.detections), sequence.length)
+    ):
+        media_us = round(n * 1e6 / sequence.fps)
+        frame = Frame(source="public", seq=n, n=n, media_us=media_us, **size)
+        (tracks,) = stage([Packet(frame=frame, parts=[part])])
+        found.append((n + 1, tracks))
+    return _rows(found)
+
+
+def _as_probabilities(rows: "Rows") -> "Rows":
+    """Public scores are on any scale: their ranks in the sequence, best 1, stand in for them."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    if len(rows) == 0 or (rows.scores.min() >= 0 and rows.scores.max() <= 1):
+        return rows
+    order = np.argsort(np.argsort(rows.scores, kind="stable"), kind="stable")
+    return replace(rows, scores=0.5 + 0.5 * (order + 1) / len(rows))
+
+
+def _rows(found: "list[tuple[int, Any]]") -> "Rows":
+    import numpy as np
+
+    from streamvis.evaluation import motchallenge
+
+    counts = [len(tracks.ids) for _, tracks in found]
+    empty = [np.zeros((0, 4))]
+    return motchallenge.rows(
+        frames=np.repeat([n for n, _ in found], counts),
+        ids=np.concatenate([np.zeros(0), *(t.ids for _, t in found)]),
+        boxes=np.concatenate(empty + [t.boxes for _, t in found]),
+        scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
+        world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
+    )
+
+
+def _datasets(
+    paths: list[Path], hold_out: Path | None
+) -> "Iterator[tuple[str, list[Truth], Iterator[Array]]]":
+    from streamvis.evaluation import motchallenge
+    from streamvis.evaluation.coco import read_coco
+    from streamvis.evaluation.detection import truth_of
+
+    for path in paths:
+        if (path / "annotations.json").is_file():
+            truth = read_coco(path / "annotations.json")
+            kept = _held_out(path, hold_out)
+            truth = truth if kept is None else [t for t in truth if t.name in kept]
+            yield path.name, truth, _images(path / "images", truth)
+            continue
+        for sequence in motchallenge.read_sequences(path):
+            yield sequence.name, truth_of(sequence), _frames(sequence)
+
+
+def _held_out(path: Path, recipe: Path | None) -> set[str] | None:
+    if recipe is None:
+        return None
+    from streamvis.training.data import read_coco
+    from streamvis.training.detector import load_recipe, split
+
+    pictures = read_coco(path / "annotations.json", path / "images")
+    _, held = split(pictures, load_recipe(recipe).hold_out)
+    return {picture.path.name for picture in held}
+
+
+def _images(folder: Path, truth: "list[Truth]") -> "Iterator[Array]":
+    import cv2
+
+    from streamvis.errors import DataError
+
+    for one in truth:
+        image = cv2.imread(str(folder / one.name), cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise DataError(f"{folder / one.name} is not an image that can be read")
+        yield image
+
+
+def _frames(sequence: "Sequence") -> "Iterator[Array]":
+    from streamvis.sources import open_source, resolve
+
+    (spec,) = resolve([str(sequence.folder)])
+    source = open_source(spec)
+    try:
+        for picture in source:
+            yield picture.pixels
+    finally:
+        source.close()
+
+
+def _found(stage: Any, shown: "dict[str, Array]", pixels: "Array") -> "Detections":
+    from streamvis.messages import Frame, Packet
+
+    shown["now"] = pixels
+    height, width = pixels.shape[:2]
+    frame = Frame(source="eval", seq=0, n=0, media_us=0, width=width, height=height, slot="now")
+    (part,) = stage([Packet(frame=frame)])
+    return part
+
+
+def _progress(name: str, truth: "list[Truth]", pictures: "Iterator[Array]") -> "Iterator[Array]":
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(pictures, name, len(truth), console=console, disable=not console.is_terminal)
+
+
+def _plot(path: Path, scores: "dict[str, DetectionScores]") -> None:
+    from streamvis.viz.plots import precision_recall
+
+    recall = [i / 100 for i in range(101)]
+    precision_recall(path, {name: (recall, s.curve) for name, s in scores.items()})
+    say(f"wrote {path}")
+
+
+def _put_detection(scores: "dict[str, DetectionScores]") -> None:
+    names = ("people", "ap", "ap50", "ap75", "f1", "threshold", "miss_rate", "mask_ap", "mask_ap50")
+    rows = [
+        [name, *("-" if getattr(s, n) is None else getattr(s, n) for n in names)]
+        for name, s in scores.items()
+    ]
+    put_table("", ("data", *names), rows)
+    bands = next(iter(scores.values())).ap_by_height
+    rows = [
+        [name, *("-" if v is None else v for v in s.ap_by_height.values())]
+        for name, s in scores.items()
+    ]
+    put_table("AP by height in pixels", ("data", *bands), rows)

@@ -1,0 +1,97 @@
+"""`streamvis events`: follow the feed, or take a log to other tools."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamvis.cli.report import put, reported_errors, say
+
+if TYPE_CHECKING:
+    from streamvis.events.schema import Event
+
+app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
+Source = Annotated[str | None, typer.Option(help="Only events of this source.")]
+
+
+class Format(StrEnum):
+    jsonl = "jsonl"
+    csv = "csv"
+    mot = "mot"
+
+
+@app.command()
+def tail(
+    connect: Annotated[str, typer.Option(help="The feed's address.")] = "tcp://127.0.0.1:5560",
+    source: Source = None,
+    family: Annotated[str | None, typer.Option(help="Only this family: track, source, hb.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    timeout_s: Annotated[
+        float | None, typer.Option(help="Stop when not even a heartbeat came for so long.")
+    ] = None,
+) -> None:
+    """Print events as they are published, until Ctrl-C."""
+    with reported_errors():
+        from streamvis.events import schema
+        from streamvis.events.client import Subscription
+
+        subscription = Subscription(connect, source, family, timeout_s)
+        say(f"listening to {connect}; Ctrl-C ends it")
+        for event in subscription:
+            put(schema.encode(event).decode() if json else line(event))
+            sys.stdout.flush()
+        say(f"nothing came for {timeout_s:g} s" if timeout_s else "the feed has ended")
+
+
+@app.command()
+def export(
+    log: Annotated[Path, typer.Argument(help="events.db, or the directory that holds it.")],
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.jsonl,
+    out: Annotated[
+        Path | None, typer.Option(help="File (mot: directory) to write; default: stdout.")
+    ] = None,
+    source: Source = None,
+    type: Annotated[
+        list[str] | None, typer.Option(help="Only this type or family, like track.end or track.")
+    ] = None,
+) -> None:
+    """Write a log as JSON lines, CSV or MOTChallenge text."""
+    with reported_errors():
+        from streamvis.events import export as exports
+        from streamvis.events.log import LogReader
+
+        path = log / "events.db" if log.is_dir() else log
+        if format is Format.mot and out is not None:
+            for written in exports.write_tracks(path, out):
+                say(f"wrote {written}")
+            return
+        with LogReader(path) as reader:
+            rows = reader.events(
+                source, types=type or ["track"] if format is Format.mot else type or []
+            )
+            target = out or Path("/dev/stdout")
+            if format is Format.csv:
+                exports.write_csv(rows, target)
+            elif format is Format.mot:
+                sys.stdout.writelines(exports.mot_lines(rows))
+            elif out is None:
+                sys.stdout.writelines(text.decode() for text in exports.jsonl(rows))
+            else:
+                exports.write_jsonl(rows, target)
+
+
+def line(event: "Event") -> str:
+    """An event for people."""
+    seconds = event.time.media_us / 1e6
+    track = getattr(event.what, "track", None)
+    if track is None:
+        stream = getattr(event.what, "stream", None)
+        detail = getattr(stream, "reason", "") or ""
+        return f"{seconds:10.3f}  {event.source}  {event.type}  {detail}".rstrip()
+    x1, y1, x2, y2 = track.box_px
+    return (
+        f"{seconds:10.3f}  {event.source}  {event.type:<12}  {track.id:<16} "
+        f"{x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}  p={track.p_exist:.2f}"
+    )

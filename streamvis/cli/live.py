@@ -1,0 +1,90 @@
+"""What a run shows while it runs: a table on a terminal, or nothing."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from streamvis.runtime.metrics import Status, Summary
+
+
+class Show(StrEnum):
+    auto = "auto"  # a table when stderr is a terminal
+    table = "table"
+    none = "none"
+
+
+@contextmanager
+def shown(how: Show) -> "Iterator[Callable[[Status], None] | None]":
+    """A function that shows each status on stderr, or None when nothing is to be shown."""
+    if how is Show.none or (how is Show.auto and not sys.stderr.isatty()):
+        yield None
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+            yield lambda status: live.update(table(status), refresh=True)
+
+
+def table(status: "Status") -> "RenderableType":
+    """Sources above, stages below."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    sources = Table(box=box.SIMPLE_HEAD, title=f"{status.wall_s:.0f} s", title_justify="left")
+    for name in ("source", "decoded", "admitted", "dropped", "errors", "fps", "p50 ms", "p95 ms"):
+        sources.add_column(name, justify="left" if name == "source" else "right")
+    for s in status.sources:
+        dropped = str(sum(s.dropped.values()))
+        latency = (f"{s.latency_ms.p50:.0f}", f"{s.latency_ms.p95:.0f}")
+        counts = (str(s.decoded), str(s.admitted), dropped, str(s.decode_errors))
+        sources.add_row(
+            s.id if not s.ending else f"{s.id} ({s.ending})", *counts, f"{s.fps:.1f}", *latency
+        )
+    stages = Table(box=box.SIMPLE_HEAD)
+    for name in ("stage", "done", "queue", "restarts", "fps", "p50 ms", "p95 ms"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    for g in status.stages:
+        times = (f"{g.service_ms.p50:.1f}", f"{g.service_ms.p95:.1f}")
+        stages.add_row(g.name, str(g.count), str(g.queue), str(g.restarts), f"{g.fps:.1f}", *times)
+    return Group(sources, stages)
+
+
+def put_summary(summary: "Summary") -> None:
+    """The end of a run for people, on stdout."""
+    from streamvis.cli.report import put_table
+
+    put_table(
+        "",
+        ("source", "decoded", "admitted", "dropped", "errors", "ending", "fps", "p50 ms", "p99 ms"),
+        [
+            (
+                *(s.id, s.decoded, s.admitted, sum(s.dropped.values()), s.decode_errors),
+                *(
+                    s.ending or "-",
+                    round(s.fps, 1),
+                    round(s.latency_ms.p50),
+                    round(s.latency_ms.p99),
+                ),
+            )
+            for s in summary.sources
+        ],
+    )
+    put_table(
+        "",
+        ("stage", "done", "skipped", "restarts", "fps", "p50 ms", "p95 ms", "p99 ms"),
+        [
+            (
+                *(g.name, g.count, g.skipped, g.restarts, round(g.fps, 1)),
+                *(g.service_ms.p50, g.service_ms.p95, g.service_ms.p99),
+            )
+            for g in summary.stages
+        ],
+    )

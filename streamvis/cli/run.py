@@ -1,0 +1,139 @@
+"""`streamvis run` and `streamvis batch`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamvis.cli.live import Show
+from streamvis.cli.report import INTERRUPTED, put_json, reported_errors, say, settings
+
+if TYPE_CHECKING:
+    from streamvis.config import Pipeline
+    from streamvis.runtime.metrics import Summary
+
+Sources = Annotated[
+    list[str],
+    typer.Option(
+        "--source", "-s", help="Path, glob, directory, camera index, URL or synthetic:; repeatable."
+    ),
+]
+PipelinePath = Annotated[
+    Path | None, typer.Argument(help="A pipeline file; without one, people are followed.")
+]
+On = Annotated[Path | None, typer.Option("--on", help="Placement: which worker runs what, where.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="stage.key=value, over the file's; repeatable.")
+]
+Annotate = Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")]
+Status = Annotated[Show, typer.Option("--status", help="What stderr shows while it runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Engine(StrEnum):
+    local = "local"  # worker processes
+    inline = "inline"  # all in this process, for debugging
+
+
+def run(
+    source: Sources,
+    pipeline: PipelinePath = None,
+    on: On = None,
+    out: Annotated[Path | None, typer.Option(help="Where events.db and the rest go.")] = None,
+    set_: Settings = None,
+    annotate: Annotate = False,
+    engine: Annotated[Engine, typer.Option(help="Worker processes, or all in one.")] = Engine.local,
+    status: Status = Show.auto,
+    json: Json = False,
+) -> None:
+    """Run PIPELINE on the sources until they end, or until Ctrl-C."""
+    with reported_errors():
+        summary = start(load(pipeline, set_ or [], annotate), on, source, out, engine, status)
+        if json:
+            put_json(summary)
+        else:
+            from streamvis.cli.live import put_summary
+
+            put_summary(summary)
+        if out:
+            files = sorted(path.name for path in out.iterdir() if path.is_file())
+            say(f"{out} holds {', '.join(files)}")
+        if summary.interrupted:
+            raise typer.Exit(INTERRUPTED)
+
+
+def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
+    """The pipeline of a command line."""
+    from streamvis import config
+
+    loaded = config.load_pipeline(path, settings(pairs))
+    return config.with_record(loaded, config.Record()) if annotate else loaded
+
+
+def start(
+    pipeline: "Pipeline",
+    on: Path | None,
+    sources: list[str],
+    out: Path | None,
+    engine: Engine = Engine.local,
+    status: Show = Show.auto,
+) -> "Summary":
+    """Run it to its end and leave its files in `out`."""
+    from streamvis import config
+    from streamvis.cli.live import shown
+    from streamvis.sources import resolve
+
+    placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
+    specs = resolve(sources)
+    with shown(status) as on_status:
+        if engine is Engine.inline:
+            from streamvis.build import build_stage
+            from streamvis.runtime import inline
+
+            summary = inline.run(pipeline, specs, build=build_stage, out=out)
+        else:
+            from streamvis.runtime import launch
+
+            summary = launch.run(pipeline, placement, specs, out=out, on_status=on_status)
+    if out:
+        finish(out)
+    return summary
+
+
+def finish(out: Path) -> None:
+    """Write what is made from the log once a run has ended."""
+    from streamvis.events.export import write_tracks
+
+    if (out / "events.db").exists():
+        write_tracks(out / "events.db", out)
+
+
+def batch(
+    paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
+    out: Annotated[Path, typer.Option(help="A directory for each file is made in here.")],
+    pipeline: Annotated[Path | None, typer.Option(help="A pipeline file.")] = None,
+    on: On = None,
+    set_: Settings = None,
+    annotate: Annotate = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
+    json: Json = False,
+) -> None:
+    """Process video files one after another, or --jobs at a time; exit 5 if some failed."""
+    with reported_errors():
+        from streamvis import config
+        from streamvis.cli import batch as batches
+        from streamvis.sources import resolve
+
+        loaded = config.without_feed(load(pipeline, set_ or [], annotate))
+        default = config.default_placement(loaded, jobs)
+        placement = config.load_placement(on, loaded) if on else default
+        work = [batches.Job(spec, loaded, placement, str(out / spec.id)) for spec in resolve(paths)]
+        results = batches.process(work, jobs, resume)
+        if json:
+            put_json(results)
+        else:
+            batches.put_results(results)
+        if code := batches.exit_code(results):
+            raise typer.Exit(code)

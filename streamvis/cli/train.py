@@ -1,0 +1,29 @@
+"""`streamvis train`: our own recipes on data in COCO layout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamvis.cli.report import put, reported_errors, say
+
+app = typer.Typer(help="Train the networks.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train the networks."""
+
+
+@app.command()
+def detector(
+    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*.yaml.")],
+    data: Annotated[Path, typer.Option(help="Folder with annotations.json and images/.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoints, curves and weights go.")],
+) -> None:
+    """Train a person detector; run the same command again to go on where it stopped."""
+    with reported_errors():
+        from streamvis.training.detector import load_recipe, run
+
+        say(f"training into {out}; stop it at any time, the same command goes on from there")
+        put(str(run(load_recipe(recipe), data, out)))

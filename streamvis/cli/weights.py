@@ -1,0 +1,82 @@
+"""`streamvis weights`: what is there, what it is, and other people's checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamvis.cli.report import put, put_json, put_table, reported_errors
+
+app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="A shipped name, or a path.")]
+
+
+@app.command("list")
+def list_weights(json: Json = False) -> None:
+    """List the weights that come with the package."""
+    with reported_errors():
+        from streamvis.models import weights
+
+        infos = {name: weights.describe(name) for name in weights.shipped()}
+        if json:
+            put_json(infos)
+            return
+        rows = [
+            (name, i.architecture, i.parameters, f"{i.bytes / 1e6:.1f} MB", i.sha256[:12])
+            for name, i in infos.items()
+        ]
+        put_table("", ("name", "architecture", "parameters", "size", "sha256"), rows)
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show a file's metadata and, for shipped weights, its model card."""
+    with reported_errors():
+        from streamvis.models import weights
+
+        info = weights.describe(name)
+        if json:
+            put_json(info)
+            return
+        put(_text(info.path, info.architecture, info.parameters, info.sha256))
+        for key, value in info.metadata.items():
+            put(f"{key}: {value}")
+        card = Path(info.path).with_suffix(".md")
+        if card.is_file():
+            put("\n" + card.read_text(encoding="utf-8"))
+
+
+@app.command()
+def verify(name: Name, json: Json = False) -> None:
+    """Load the file into its model: names, shapes and finite values must hold."""
+    with reported_errors():
+        from streamvis.models import weights
+
+        info = weights.verify(name)
+        if json:
+            put_json(info)
+            return
+        put(_text(info.path, info.architecture, info.parameters, info.sha256))
+        put("it fits, and all its numbers are finite")
+
+
+@app.command("import")
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="A torchvision Mask R-CNN .pth.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: beside it.")] = None,
+    json: Json = False,
+) -> None:
+    """Convert a published checkpoint to safetensors and verify it."""
+    with reported_errors():
+        from streamvis.models import weights
+
+        info = weights.import_checkpoint(checkpoint, out or checkpoint.with_suffix(".safetensors"))
+        if json:
+            put_json(info)
+        else:
+            put(_text(info.path, info.architecture, info.parameters, info.sha256))
+
+
+def _text(path: str, architecture: str, parameters: int, sha256: str) -> str:
+    return f"{path}\n{architecture}, {parameters} parameters, sha256 {sha256}"

@@ -1,0 +1,142 @@
+"""Files that hold together load; each of the others gets one line that names the fault."""
+
+from pathlib import Path
+
+import pytest
+
+from streamvis import config
+from streamvis.errors import ConfigError, UsageError
+
+ROOT = Path(__file__).parents[1]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "p.yaml"
+    path.write_text(text)
+    return path
+
+
+DETECT = "{name: detect, run: {kind: mask_rcnn}}"
+TRACK = "{name: track, after: [detect], run: {kind: jipda}}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_pipeline_loads(path):
+    assert config.load_pipeline(path).stages
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_placement_fits_the_default_pipeline_or_says_why(path):
+    try:
+        placement = config.load_placement(path, config.default_pipeline())
+    except ConfigError as error:
+        assert "wants cores" in str(error)  # noqa: PT017 - a machine may have fewer cores
+    else:
+        assert placement.workers
+
+
+def test_the_default_pipeline_is_the_one_in_pipelines_people():
+    assert config.load_pipeline(ROOT / "pipelines/people.yaml") == config.default_pipeline()
+    assert config.load_pipeline(None) == config.default_pipeline()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping at the top, found NoneType"),
+        ("stages: []", "length >= 1"),
+        ("stages: [", "is not YAML"),
+        ("stages: [{name: UPPER, run: {kind: jipda}}]", "matching regex"),
+        ("stages: [{name: a, run: {kind: nonsense}}]", "Invalid value 'nonsense'"),
+        ("stages: [{name: a, run: {kind: mask_rcnn, min_scroe: 1}}]", "unknown field `min_scroe`"),
+        ("stages: [{name: a, run: {kind: mask_rcnn, min_score: 7}}]", "<= 1"),
+        (f"stages: [{DETECT}, {DETECT}]", "two stages are called 'detect'"),
+        (f"stages: [{TRACK}]", "comes after 'detect', but there is only 'track'"),
+        (
+            "stages: [{name: track, run: {kind: jipda}}]",
+            "stage 'track' reads Detections, but nothing above it writes them",
+        ),
+        (
+            "stages: [{name: a, after: [b], run: {kind: mask_rcnn}},"
+            " {name: b, after: [a], run: {kind: jipda}}]",
+            "wait for each other in a circle",
+        ),
+        (
+            f"stages: [{DETECT}, {{name: again, after: [detect], run: {{kind: mask_rcnn}}}}]",
+            "has written them already",
+        ),
+    ],
+)
+def test_a_faulty_pipeline_gets_one_line(text, message, tmp_path):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        config.load_pipeline(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_binary_file_gets_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load_pipeline(tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        config.load_pipeline(tmp_path / "b.yaml")
+
+
+def test_stages_may_be_written_in_any_order(tmp_path):
+    loaded = config.load_pipeline(write(tmp_path, f"stages: [{TRACK}, {DETECT}]"))
+    assert [stage.name for stage in loaded.stages] == ["detect", "track"]
+
+
+def test_settings_override_and_change_the_hash(tmp_path):
+    plain = config.load_pipeline(None)
+    changed = config.load_pipeline(None, {"detect.min_score": "0.7", "track.every_s": "0.5"})
+    assert changed.stage("detect").run.min_score == 0.7
+    assert changed.stage("track").every_s == 0.5
+    assert changed.hash != plain.hash == config.load_pipeline(None).hash
+
+
+@pytest.mark.parametrize("key", ["nobody.min_score", "detect", "min_score"])
+def test_a_setting_for_nobody_lists_the_stages(key):
+    with pytest.raises(UsageError, match="has stages 'detect', 'track', 'publish'"):
+        config.load_pipeline(None, {key: "1"})
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ("[{stages: [detect]}]", "stage 'track' has no worker"),
+        ("[{stages: [detect, track, publish, spare]}]", "places stage 'spare'"),
+        ("[{stages: [detect, track, publish, track]}]", "stage 'track' is placed 2 times"),
+        ("[{stages: [detect, track, publish], device: gpu}]", "matching regex"),
+        ("[{stages: [detect, track, publish], cores: [4096]}]", "wants cores [4096]"),
+        ("[{stages: [detect, track]}, {stages: [publish], replicas: 2}]", "cannot have 2 replicas"),
+        ("[{stages: [detect, track, publish], replcias: 2}]", "unknown field `replcias`"),
+    ],
+)
+def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
+    path = write(tmp_path, f"workers: {workers}")
+    with pytest.raises(ConfigError) as caught:
+        config.load_placement(path, config.default_pipeline())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_by_default_a_network_has_its_own_worker():
+    placement = config.default_placement(config.default_pipeline())
+    assert [worker.stages for worker in placement.workers] == [["detect"], ["track", "publish"]]
+
+
+def test_recording_joins_detections_and_tracks():
+    recorded = config.with_record(config.default_pipeline(), config.Record())
+    assert recorded.stage("record").after == ["detect", "track"]
+    assert config.with_record(recorded, config.Record()) == recorded
+
+
+def test_the_drawings_name_every_stage_and_part():
+    pipeline = config.default_pipeline()
+    assert "track    <- detect: detections -> tracks" in config.to_text(pipeline)
+    dot = config.to_dot(pipeline)
+    assert '"detect" -> "track" [label="detections"]' in dot
+    assert '"frames" -> "detect" [label="pixels"]' in dot

@@ -1,0 +1,76 @@
+"""Box arithmetic and the ground plane against what can be worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis import geometry
+from streamvis.errors import ConfigError
+
+A = np.array([[0.0, 0, 10, 10], [5, 5, 5, 9]])
+B = np.array([[5.0, 0, 15, 10], [20, 20, 30, 30], [0, 0, 10, 10]])
+coordinate = st.floats(-100, 100).map(lambda v: round(v, 3))
+
+
+def test_iou_and_cover_by_hand():
+    np.testing.assert_allclose(geometry.iou(A, B), [[1 / 3, 0, 1], [0, 0, 0]])
+    np.testing.assert_allclose(geometry.covered(A, B), [[0.5, 0, 1], [0, 0, 0]])
+
+
+@given(st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), max_size=5))
+def test_iou_is_symmetric_and_within_one(rows):
+    boxes = np.array(rows).reshape(-1, 4)
+    overlap = geometry.iou(boxes, boxes)
+    np.testing.assert_allclose(overlap, overlap.T)
+    assert ((overlap >= 0) & (overlap <= 1 + 1e-12)).all()
+
+
+def test_the_foot_is_the_middle_of_the_lower_edge():
+    assert geometry.foot(B).tolist() == [[10, 10], [25, 30], [5, 10]]
+
+
+def test_the_jacobian_is_the_slope_of_the_projection():
+    H = np.array([[0.05, -0.6, 88.0], [-0.14, -0.4, 120.0], [0.0009, 0.0196, 1.0]])
+    points = np.array([[300.0, 250.0], [700.0, 500.0]])
+    z, J = geometry.to_ground(H, points)
+    for axis in range(2):
+        step = np.zeros(2)
+        step[axis] = 1e-4
+        ahead, _ = geometry.to_ground(H, points + step)
+        behind, _ = geometry.to_ground(H, points - step)
+        np.testing.assert_allclose(J[:, :, axis], (ahead - behind) / 2e-4, rtol=1e-5)
+    np.testing.assert_allclose(z[0], (H @ [300, 250, 1])[:2] / (H @ [300, 250, 1])[2])
+
+
+def test_the_horizon_is_infinitely_far_and_no_exception():
+    H = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, -100]])
+    z, _ = geometry.to_ground(H, np.array([[10.0, 100.0]]))
+    assert not np.isfinite(z).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"image_foot_to_world_m": [[1, 2], [3, 4]]}',
+        '{"image_foot_to_world_m": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]}',
+        '{"image_foot_to_world_m": [[1, 0, 0], [0, NaN, 0], [0, 0, 1]]}',
+        '{"image_foot_to_world_m": "text"}',
+    ],
+)
+def test_a_faulty_ground_plane_names_its_file(text, tmp_path):
+    path = tmp_path / "ground_plane.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"ground_plane\.json"):
+        geometry.read_ground_plane(path)
+
+
+def test_a_ground_plane_is_read_row_by_row(tmp_path):
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps({"image_foot_to_world_m": [[2, 0, 1], [0, 2, 3], [0, 0, 1]]}))
+    assert geometry.read_ground_plane(path) == (2, 0, 1, 0, 2, 3, 0, 0, 1)

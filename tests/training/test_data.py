@@ -1,0 +1,106 @@
+"""Boxes and masks follow their people through every augmentation."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from streamvis.errors import DataError
+from streamvis.training.data import Augment, batches, compose, read_coco
+
+PLAIN = Augment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Two images: a red diamond on grey, with a crowd region and a box without mask."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    image = np.full((200, 300, 3), 60, np.uint8)
+    diamond = np.array([[100, 40], [140, 100], [100, 160], [60, 100]])
+    cv2.fillPoly(image, [diamond], (0, 0, 255))
+    rows = [
+        {"bbox": [60, 40, 80, 120], "iscrowd": 0, "segmentation": [diamond.ravel().tolist()]},
+        {"bbox": [200, 50, 40, 90], "iscrowd": 1, "segmentation": []},
+        {"bbox": [250, 20, 30, 60], "iscrowd": 0, "segmentation": []},
+    ]
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), image)
+    ids = {1: "a.png", 2: "b.png"}
+    document = {
+        "images": [{"id": i, "file_name": n, "source": n[0]} for i, n in ids.items()],
+        "annotations": [{"id": 9, "image_id": i, "category_id": 1, **r} for i in ids for r in rows],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def load(people):
+    return read_coco(people / "annotations.json", people / "images")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_mask_stays_on_the_red_pixels(people, seed):
+    picture = load(people)[0]
+    rng = np.random.default_rng(seed)
+    image, targets = compose(picture, (256, 320), PLAIN, rng)
+    red = (image[..., 0] > 150) & (image[..., 1] < 60)
+    if not red.any():
+        return
+    index = int(targets.has_mask.nonzero()[0]) if targets.has_mask.any() else None
+    if index is None:
+        pytest.skip("the crop left too little of the person to learn from")
+    x1, y1, x2, y2 = targets.extents[index].numpy()
+    ys, xs = np.mgrid[0:256, 0:320] + 0.5
+    cells_x = np.clip((xs - x1) / (x2 - x1) * 64, 0, 63).astype(int)
+    cells_y = np.clip((ys - y1) / (y2 - y1) * 64, 0, 63).astype(int)
+    inside = (xs > x1) & (xs < x2) & (ys > y1) & (ys < y2)
+    drawn = targets.masks[index].numpy()[cells_y, cells_x].astype(bool) & inside
+    assert (drawn & red).sum() / (drawn | red).sum() > 0.88
+    visible = targets.boxes[index].numpy()
+    np.testing.assert_allclose(visible, np.clip([x1, y1, x2, y2], 0, [320, 256] * 2), atol=1e-4)
+
+
+def test_crowds_are_regions_to_ignore_and_boxes_may_lack_masks(people):
+    first, crowd, bare = load(people)[0].instances
+    assert first.mask is not None
+    assert first.mask.mean() == pytest.approx(0.5, abs=0.03)  # a diamond fills half its box
+    assert crowd.ignore
+    assert bare.mask is None
+
+
+def test_batches_repeat_from_any_step(people):
+    pictures = load(people)
+    straight = batches(pictures, Augment(), 2, 7, 0)
+    for _ in range(3):
+        images, targets = next(straight)
+    again, targets_again = next(batches(pictures, Augment(), 2, 7, 2))
+    assert images.equal(again)
+    assert all(a.boxes.equal(b.boxes) for a, b in zip(targets, targets_again, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"images": []}',
+        '{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1]}]}',
+        '{"images": [{"id": 1, "file_name": "a"}],'
+        ' "annotations": [{"image_id": 1, "bbox": [0, 0, -1, 1]}]}',
+        '{"images": [{"id": 1, "file_name": "a"}],'
+        ' "annotations": [{"image_id": 1, "bbox": ["x", 0, 1, 1]}]}',
+    ],
+)
+def test_annotations_that_are_none_name_the_file(text, tmp_path):
+    path = tmp_path / "annotations.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"annotations\.json is not in COCO layout"):
+        read_coco(path, tmp_path)
+
+
+def test_a_missing_image_is_named(people):
+    (people / "images" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"a\.png"):
+        compose(load(people)[0], (64, 64), PLAIN, np.random.default_rng(0))
