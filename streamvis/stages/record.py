@@ -29,7 +29,7 @@ from streamvis.messages import (
 )
 from streamvis.viz.draw import annotate
 from streamvis.viz.film import Film
-from streamvis.viz.inset import Trail, View, widen
+from streamvis.viz.inset import CORNERS, Trail, View, in_corners, widen
 
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 
@@ -47,6 +47,8 @@ class _State(msgspec.Struct, array_like=True):
     ahead_us: int  # film time − media time: stays monotone over epochs
     last_us: int  # film time of the last picture
     view: View | None
+    corner: int  # of the map
+    traffic: list[int]  # boxes seen so far in each corner
     trails: dict[int, list[Spot]]
 
 
@@ -113,7 +115,15 @@ class _Recording:
         self.film: Film | None = None
         self.broken = False
         self.state = resumed or _State(
-            part=-1, alone=True, epoch=source.epoch, ahead_us=0, last_us=-1, view=None, trails={}
+            part=-1,
+            alone=True,
+            epoch=source.epoch,
+            ahead_us=0,
+            last_us=-1,
+            view=None,
+            corner=0,
+            traffic=[0] * len(CORNERS),
+            trails={},
         )
         self.state.part += 1
         H = source.ground_plane
@@ -126,6 +136,7 @@ class _Recording:
         self._advance(frame)
         if tracks is not None:
             self._extend_trails(frame.media_us, tracks)
+            self._place_map(frame, tracks)
         if self.broken:
             return False
         picture = annotate(
@@ -137,6 +148,7 @@ class _Recording:
             clock=_clock(frame.media_us),
             masks=self.config.masks,
             view=self.state.view,
+            corner=self.state.corner,
             ground_plane=self.ground_plane,
         )
         try:
@@ -197,7 +209,6 @@ class _Recording:
 
     def _extend_trails(self, media_us: int, tracks: Tracks) -> None:
         state, span_us = self.state, self.config.trail_s * 1e6
-        state.view = widen(state.view, tracks.ground)
         feet = foot(tracks.boxes).tolist()
         for id_, (x, y), (gx, gy) in zip(
             tracks.ids.tolist(), feet, tracks.ground.tolist(), strict=True
@@ -211,6 +222,15 @@ class _Recording:
                 state.trails[id_] = kept
             else:
                 del state.trails[id_]
+
+    def _place_map(self, frame: Frame, tracks: Tracks) -> None:
+        """Whenever the map has to grow, it moves to where fewest people have been."""
+        state = self.state
+        seen = in_corners(tracks.boxes, frame.width, frame.height) + state.traffic
+        state.traffic = seen.tolist()
+        view = widen(state.view, tracks.ground)
+        if view != state.view:
+            state.view, state.corner = view, int(seen.argmin())
 
     def _trails(self, media_us: int, tracks: Tracks | None) -> Mapping[int, Trail]:
         """The trails as they fade, each reaching to where its track is now."""

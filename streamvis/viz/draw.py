@@ -44,13 +44,14 @@ def annotate(
     clock: str = "",
     masks: bool = True,
     view: View | None = None,
+    corner: int = 0,
     ground_plane: Array | None = None,
 ) -> Array:
     """A new picture with masks, trails, boxes and ids, and a map of the ground where it is known.
 
     A solid box was seen in this frame, a dashed one is predicted; thin grey boxes are detections
-    that no track took. `view` keeps the map's extent still from frame to frame; `ground_plane`
-    (3, 3) turns velocities and covariances into metres.
+    that no track took. `view` keeps the map's extent still from frame to frame, `corner` (of
+    inset.CORNERS) its place; `ground_plane` (3, 3) turns velocities and covariances into metres.
     """
     image = np.array(pixels, dtype=np.uint8, order="C")
     ink = Ink.for_size(*image.shape[:2])
@@ -65,7 +66,7 @@ def annotate(
         _tracks(image, tracks, ink)
         view = view or widen(None, tracks.ground)
         if view is not None and np.isfinite(tracks.ground).any():
-            draw_map(image, tracks, trails or {}, view, ground_plane)
+            draw_map(image, tracks, trails or {}, view, ground_plane, corner)
     if caption or clock:
         _bar(image, caption, clock, ink)
     return image
@@ -123,9 +124,8 @@ def _tracks(image: Array, tracks: Tracks, ink: Ink) -> None:
 
 def _bar(image: Array, caption: str, clock: str, ink: Ink) -> None:
     height, width = image.shape[:2]
-    pad = max(3, ink.text // 2)
-    top = max(0, height - ink.text - 2 * pad)
-    shade(image[top:], DARK, 0.62)
+    pad = (ink.bar - ink.text) // 2
+    shade(image[max(0, height - ink.bar) :], DARK, 0.62)
     room = width - 3 * pad - ink.width(clock)
     ink.write(image, _fitting(caption, room, ink), pad, height - pad, PALE)
     ink.write(image, clock, width - pad - ink.width(clock), height - pad, PALE)

@@ -52,6 +52,11 @@ class Ink:
         scale = cv2.getFontScaleFromHeight(FONT, text, weight)
         return cls(max(1, round(1.6 * unit)), text, scale, weight)
 
+    @property
+    def bar(self) -> int:
+        """Pixels, height of the caption bar."""
+        return self.text + 2 * max(3, self.text // 2)
+
     def width(self, text: str) -> int:
         """Pixels that the text takes."""
         return int(cv2.getTextSize(_plain(text), FONT, self.font_scale, self.font_weight)[0][0])

@@ -11,6 +11,8 @@ from streamvis.messages import Array, Tracks
 from streamvis.viz.ink import DARK, GREY, Colour, Ink, at, colour_of, fading_line, nice_step, shade
 
 View = tuple[float, float, float, float]  # metres: x from, y from, x to, y to
+CORNERS = ((1, 0), (0, 0), (0, 1), (1, 1))  # right, lower: in the order they are preferred
+SHARE = (0.28, 0.34)  # of the picture's width and height that the map may take
 SIGMAS = 2.0  # an ellipse holds 86 % of the probability
 AHEAD_S = 1.0  # an arrow ends where its person will be
 
@@ -42,19 +44,35 @@ def widen(view: View | None, ground: Array) -> View | None:
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
+def in_corners(boxes: Array, width: int, height: int) -> Array:
+    """How many boxes (N, 4) reach into each of the corners a map could cover: (4,)."""
+    w, h = width * SHARE[0], height * SHARE[1]
+    x1, y1, x2, y2 = boxes.T
+    reach = ((x1 < w, x2 > width - w), (y1 < h, y2 > height - h))  # (left, right), (upper, lower)
+    return np.array([np.sum(reach[0][right] & reach[1][lower]) for right, lower in CORNERS])
+
+
 def draw_map(
-    image: Array, tracks: Tracks, trails: Trails, view: View, ground_plane: Array | None
+    image: Array,
+    tracks: Tracks,
+    trails: Trails,
+    view: View,
+    ground_plane: Array | None,
+    corner: int = 0,
 ) -> None:
-    """Draw the map into the upper right corner of the image; x to the right, y up."""
+    """Draw the map into one of the CORNERS of the image; x to the right, y up."""
     height, width = image.shape[:2]
     ink = Ink.for_size(height, width)
     span = np.array([view[2] - view[0], view[3] - view[1]])
-    scale = float(min(0.28 * width / span[0], 0.34 * height / span[1]))  # px per metre
+    scale = float(min(SHARE[0] * width / span[0], SHARE[1] * height / span[1]))  # px per metre
     w, h = (span * scale).astype(int).tolist()
     margin = max(4, ink.text)
     if w < 8 or h < 8 or h + margin > height or w + margin > width:
         return
-    panel = image[margin : margin + h, width - margin - w : width - margin]
+    right, lower = CORNERS[corner]
+    left = width - margin - w if right else margin
+    top = height - margin - ink.bar - h if lower else margin
+    panel = image[max(top, 0) : top + h, left : left + w]
     shade(panel, DARK, 0.75)
 
     def place(ground: Array) -> Array:
