@@ -8,6 +8,7 @@ after `id=` and before `#fps=7&read_s=2`.
 import configparser
 import glob
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -298,7 +299,8 @@ def _spec(
     ground_plane: Homography | None = None,
     fps: float | None = None,
 ) -> SourceSpec:
-    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:64] or kind
+    ascii_ = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9_-]+", "-", ascii_).strip("-")[:64] or kind
     return SourceSpec(id=plain, uri=uri, kind=kind, ground_plane=ground_plane, fps=fps)
 
 

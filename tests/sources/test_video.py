@@ -214,7 +214,8 @@ def test_packets_that_cannot_be_decoded_are_counted_and_skipped(encode):
     data = bytearray(path.read_bytes())
     at = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
     for picture in (5, 6, 11):
-        data[at[picture] : at[picture] + 60] = bytes(60)
+        size = int.from_bytes(data[at[picture] - 4 : at[picture]], "little")
+        data[at[picture] : at[picture] + size] = bytes(size)
     path.write_bytes(bytes(data))
     pictures, source = watched(path)
     assert [p.n for p in pictures] == [n for n in range(20) if n not in {5, 6, 11}]

@@ -1,0 +1,276 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.errors import ConfigError, SourceError, UsageError
+from streamvis.sources.spec import (
+    ID,
+    SourceSpec,
+    images_of,
+    resolve,
+    scene_options,
+    without_credentials,
+)
+
+PLANE = [[0.1, 0, -3], [0, 0.2, -4], [0, 0.001, 1]]
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def plane_at(path: Path) -> None:
+    path.write_text(json.dumps({"image_foot_to_world_m": PLANE}))
+
+
+def sequence(folder: Path, *lines: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "seqinfo.ini").write_text("\n".join(["[Sequence]", *lines]))
+    return folder
+
+
+def only(*texts: str) -> SourceSpec:
+    (spec,) = resolve(texts)
+    return spec
+
+
+def brief(*texts: object) -> list[tuple[str, str, str]]:
+    return [(spec.id, spec.kind, Path(spec.uri).name) for spec in resolve([str(t) for t in texts])]
+
+
+def test_paths_globs_and_directories(tmp_path):
+    touch(tmp_path, "b10.mp4", "b2.mp4", "notes.txt", "frames/2.png", "frames/10.png")
+    files = [("b2", "file", "b2.mp4"), ("b10", "file", "b10.mp4")]
+    assert brief(tmp_path / "b2.mp4") == files[:1]
+    assert brief(tmp_path / "*.mp4") == files
+    assert brief(tmp_path) == files
+    assert brief(tmp_path / "b*") == files
+    assert brief(tmp_path / "frames") == [("frames", "images", "frames")]
+    assert brief(tmp_path / "frames" / "*.png") == [("frames", "images", "*.png")]
+    assert brief(tmp_path / "frames" / "2.png") == [("2", "images", "2.png")]
+
+
+def test_images_are_in_natural_order(tmp_path):
+    names = ["1.jpg", "2.JPG", "10.png", "a1.jpg", "a02.jpg", "a10.jpg"]
+    touch(tmp_path, *names, "readme.md")
+    assert [path.name for path in images_of(str(tmp_path))] == names
+
+
+def test_ids_come_from_names_and_are_unique(tmp_path):
+    touch(tmp_path, "x/Café No. 1.mp4", "y/Café No. 1.mp4", "z/---.mp4")
+    names = [spec.id for spec in resolve([f"{tmp_path}/{d}/*.mp4" for d in "xyz"])]
+    assert names == ["cafe-no-1", "cafe-no-1-2", "file"]
+
+
+def test_a_given_id_goes_to_the_first_of_its_sources(tmp_path):
+    touch(tmp_path, "gate.mp4", "b.mp4")
+    assert [spec.id for spec in resolve([f"{tmp_path}/gate.mp4", f"gate={tmp_path}"])] == [
+        "gate-2",
+        "gate",
+        "gate-3",
+    ]
+
+
+def test_an_id_given_twice_is_refused(tmp_path):
+    touch(tmp_path, "a.mp4")
+    with pytest.raises(UsageError, match="two sources are called 'gate'"):
+        resolve([f"gate={tmp_path}/a.mp4", "gate=0"])
+
+
+def test_an_id_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="source id 'Gate 1' in 'Gate 1=0' is not made of a-z"):
+        resolve(["Gate 1=0"])
+
+
+@given(st.lists(st.text(max_size=80), max_size=6))
+def test_any_names_give_valid_unique_ids(names):
+    specs = resolve([f"rtsp://host/{name.replace('#', '')}" for name in names])
+    assert len({spec.id for spec in specs}) == len(names)
+    assert all(ID.fullmatch(spec.id) for spec in specs)
+
+
+def test_cameras():
+    assert (only("0").uri, only("0").id, only("0").kind) == ("/dev/video0", "camera-0", "camera")
+    assert only("door=/dev/video12") == SourceSpec(id="door", uri="/dev/video12", kind="camera")
+
+
+def test_urls():
+    spec = only("rtsp://Camera-3:554/main/1")
+    assert (spec.id, spec.kind) == ("camera-3-554-main-1", "url")
+    assert [s.id for s in resolve(["http://h/a.mp4", "http://h/a.mp4"])] == ["h-a-mp4", "h-a-mp4-2"]
+
+
+def test_settings_after_a_hash(tmp_path):
+    spec = only("gate=rtsp://u:p#1@host/main#rtsp_transport=udp&read_s=2&open_s=3.5")
+    assert (spec.id, spec.uri) == ("gate", "rtsp://u:p#1@host/main")
+    assert spec.options == {"rtsp_transport": "udp"}
+    assert (spec.read_s, spec.open_s, spec.fps) == (2.0, 3.5, None)
+    touch(tmp_path, "a.mp4", "b#fps=3.mp4")
+    assert only(f"{tmp_path}/a.mp4#fps=7").fps == 7.0
+    assert only(f"{tmp_path}/b#fps=3.mp4").fps is None
+    with pytest.raises(UsageError, match="fps=-1 is not a positive number"):
+        resolve([f"{tmp_path}/a.mp4#fps=-1"])
+
+
+@pytest.mark.parametrize(
+    ("url", "label"),
+    [
+        ("rtsp://host/main", "rtsp://host/main"),
+        ("rtsp://user:pw@host:554/main", "rtsp://host:554/main"),
+        ("rtsp://user:p@ss@host/main", "rtsp://host/main"),
+        ("rtsp://user:p/a?s#s@host/main", "rtsp://host/main"),
+        ("rtsp://user:1234/5@host/main", "rtsp://host/main"),
+        ("rtsp://user@host/main", "rtsp://host/main"),
+        ("http://host/video?user=a&pwd=b", "http://host/video?…"),
+        ("rtsp://host/user=admin_password=tl_channel=1.sdp", "rtsp://host/…"),
+        ("rtsp://[::1]:8554/a", "rtsp://[::1]:8554/a"),
+    ],
+)
+def test_labels_hold_no_credentials(url, label):
+    assert without_credentials(url) == label
+    assert only(url).label == label
+
+
+SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FFF), min_size=1, max_size=12)
+
+
+@given(SECRET, SECRET)
+def test_no_password_however_odd_is_ever_shown(user, password):
+    """Wrapped in marks that occur nowhere else."""
+    url = f"rtsp://ΨA{user}ΨB:ΨC{password}ΨD@host/main"
+    spec = only(f"gate={url}")
+    assert spec.uri == url
+    for text in (spec.label, repr(spec), str(spec), f"{spec}", spec.id):
+        assert not set("ΨABCD") & set(text)
+    with pytest.raises(UsageError) as refused:
+        resolve([url.replace("rtsp:", "gopher:")])
+    assert "Ψ" not in str(refused.value)
+
+
+def test_synthetic_scenes():
+    spec = only("synthetic:walkers?seed=3&people=6&seconds=2.5&size=320x240&fps=12&live=1")
+    assert (spec.id, spec.kind) == ("synthetic-walkers", "synthetic")
+    options = scene_options(spec.uri)
+    assert (options.seed, options.people, options.seconds) == (3, 6, 2.5)
+    assert (options.size, options.fps, options.live) == ((320, 240), 12.0, True)
+    assert scene_options(only("synthetic:").uri).size == (640, 480)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("synthetic:cars", "no scene 'cars'; there is only 'walkers'"),
+        ("synthetic:walkers?peple=3", "unknown field `peple`.*Options are: seed, people"),
+        ("synthetic:walkers?people=many", r"\$.people"),
+        ("synthetic:walkers?size=640", r"\$.size"),
+        ("synthetic:walkers?size=9x9", r"\$.size"),
+        ("synthetic:walkers?seconds=0", r"\$.seconds"),
+        ("", "a source is empty"),
+        ("gate=", "a source is empty"),
+        ("ftp://host/a.mp4", "'ftp:' is none of http://, https://, rtsp://, rtsps://, synthetic:"),
+        ("rtsp:/host/a", "'rtsp:' is none of"),
+        ("rtsp:///main", "names no host"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(text, message):
+    with pytest.raises(UsageError, match=message):
+        resolve([text])
+
+
+def test_what_is_not_there_is_a_source_error(tmp_path):
+    touch(tmp_path, "docs/a.txt")
+    for text, message in [
+        ("no.mp4", "no such file or directory"),
+        ("*.mp4", "matches nothing"),
+        ("docs/*", "matches 1 files, none of them video or image"),
+        ("docs", "without videos, images or a MOTChallenge seqinfo.ini"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            resolve([f"{tmp_path}/{text}"])
+
+
+def test_videos_among_images_are_not_guessed_at(tmp_path):
+    touch(tmp_path, "a.mp4", "poster.jpg")
+    for text in (tmp_path, tmp_path / "*"):
+        with pytest.raises(UsageError, match="1 videos and 1 images"):
+            resolve([str(text)])
+
+
+def test_a_sequence_folder_knows_its_rate(tmp_path):
+    touch(sequence(tmp_path / "s", "name=S-01", "frameRate=7", "video=v.avi"), "v.avi")
+    plane_at(tmp_path / "s" / "ground_plane.json")
+    spec = only(str(tmp_path / "s"))
+    assert (spec.id, spec.kind, spec.fps, Path(spec.uri).name) == ("s-01", "file", 7.0, "v.avi")
+    assert spec.ground_plane == tuple(number for row in PLANE for number in row)
+    assert only(str(tmp_path / "s" / "v.avi")) == spec
+    assert only(str(tmp_path)) == spec
+    assert only(f"{tmp_path}/*") == spec
+
+
+def test_a_sequence_of_images(tmp_path):
+    touch(sequence(tmp_path / "s", "frameRate=30", "imDir=img1"), "img1/000001.jpg")
+    plane_at(tmp_path / "s" / "ground_plane.json")
+    spec = only(str(tmp_path / "s"))
+    assert (spec.id, spec.kind, spec.fps) == ("s", "images", 30.0)
+    assert spec.ground_plane is not None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["frameRate=7", "video=gone.avi"], "says video=gone.avi, but .* is not there"),
+        (["frameRate=7"], "has no video= and .*img1 holds no images"),
+        (["frameRate=seven"], "is not a MOTChallenge seqinfo.ini"),
+        (["[Sequence]"], "is not a MOTChallenge seqinfo.ini"),
+    ],
+)
+def test_a_sequence_that_does_not_add_up(tmp_path, lines, message):
+    with pytest.raises(SourceError, match=message):
+        resolve([str(sequence(tmp_path / "s", *lines))])
+
+
+def test_a_ground_plane_named_after_the_video_applies(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "frames/1.png")
+    plane_at(tmp_path / "a.ground_plane.json")
+    plane_at(tmp_path / "frames.ground_plane.json")
+    a, b = resolve([str(tmp_path)])
+    assert a.ground_plane is not None
+    assert b.ground_plane is None
+    assert only(str(tmp_path / "frames")).ground_plane is not None
+
+
+def test_a_nameless_ground_plane_applies_to_a_video_that_is_alone(tmp_path):
+    touch(tmp_path, "a.mp4")
+    plane_at(tmp_path / "ground_plane.json")
+    assert only(str(tmp_path / "a.mp4")).ground_plane is not None
+    touch(tmp_path, "b.avi")
+    assert only(str(tmp_path / "a.mp4")).ground_plane is None
+
+
+def test_a_ground_plane_that_is_none_is_told(tmp_path):
+    touch(tmp_path, "a.mp4").joinpath("ground_plane.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"ground_plane\.json is not a ground plane"):
+        resolve([str(tmp_path / "a.mp4")])
+
+
+def test_specs_travel(tmp_path):
+    touch(tmp_path, "a.mp4")
+    plane_at(tmp_path / "ground_plane.json")
+    for spec in resolve([str(tmp_path), "rtsp://u:p@h/x#read_s=2&a=b", "0", "synthetic:"]):
+        data = msgspec.msgpack.encode(spec)
+        assert msgspec.msgpack.decode(data, type=SourceSpec) == spec
+
+
+def test_resolving_needs_neither_pyav_nor_opencv():
+    code = "import sys, streamvis.sources.spec; print({'av', 'cv2', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
