@@ -37,7 +37,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     poisoned: int  # admitted, then given up: they killed two workers
     decode_errors: int
     restarts: int  # of its decode process
-    ending: str | None  # eof, drained, failed; None: it has not ended
+    ending: str | None  # eof, drained, failed; None: it was not brought to an end
     error: str  # why it failed
     fps: float
     latency_ms: Quantiles  # from admission until every leaf has answered
@@ -186,7 +186,7 @@ def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:
         poisoned=stream.poisoned,
         decode_errors=stream.past_errors + stream.errors,
         restarts=stream.seat.restarts,
-        ending=stream.ending,
+        ending=stream.ending if stream.done else None,
         error=stream.message,
         fps=round(fps, 2),
         latency_ms=latency.quantiles(),

@@ -1,12 +1,14 @@
 """Makes `toys` importable here and in the processes that tests start."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+HERE = str(Path(__file__).parent)
+sys.path.append(HERE)
+
 
 @pytest.fixture(autouse=True)
 def toys_importable(monkeypatch):
-    here = str(Path(__file__).parent)
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.setenv("PYTHONPATH", here)
+    monkeypatch.setenv("PYTHONPATH", HERE)

@@ -210,6 +210,8 @@ def trouble(name, moment, out):
     """`crash-7`: raise at picture 7; `die-7`: SIGKILL; `once-7`: SIGKILL the first time only."""
     if "slow" in name:
         time.sleep(0.01)
+    if f"hang-{moment}_" in f"{name}_":
+        time.sleep(3600)
     for kind in ("crash", "die", "once"):
         if f"{kind}-{moment}_" in f"{name}_":
             if kind == "crash":

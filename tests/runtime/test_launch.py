@@ -1,0 +1,342 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import toys
+
+from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.errors import DeviceError, RunError, SourceError, UsageError, WeightsError
+from streamvis.runtime import inline, launch
+from streamvis.runtime.seats import Limits
+from streamvis.sources.spec import SourceSpec
+
+HASTY = Limits(backoff_s=(0.0,))
+
+
+def source(name="a", frames=20, **options):
+    options = {key: str(value) for key, value in options.items()}
+    return SourceSpec(id=name, uri=f"toy:{frames}", kind="file", options=options)
+
+
+def chain(detect="detect", track="track", publish="publish", every_s=0.0):
+    return Pipeline(
+        stages=[
+            StageSpec(detect, MaskRcnn(), every_s=every_s),
+            StageSpec(track, Jipda(), after=[detect]),
+            StageSpec(publish, Publish(), after=[track]),
+        ]
+    )
+
+
+def workers(*groups, slots=4, **settings):
+    return Placement(
+        workers=[WorkerSpec(stages=list(group), **settings) for group in groups], slots=slots
+    )
+
+
+def run(pipeline, placement, sources, out, **settings):
+    return launch.run(
+        pipeline,
+        placement,
+        sources,
+        build="toys:build",
+        open_source="toys:open_toy",
+        out=out,
+        **settings,
+    )
+
+
+def undisturbed(pipeline, sources, out):
+    inline.run(pipeline, sources, build=toys.build, open_source=toys.open_toy, out=out)
+    return logs(out)
+
+
+def logs(out):
+    return {path.name: path.read_text() for path in out.glob("*.log")}
+
+
+def processes(what):
+    """Pids of our children whose command line holds `what`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode()
+            stat = (path.parent / "stat").read_text()
+        except OSError:
+            continue
+        if what in command and int(stat.rpartition(")")[2].split()[1]) == os.getpid():
+            yield int(path.parent.name)
+
+
+def balanced(summary):
+    for report in summary.sources:
+        assert report.decoded == report.admitted + sum(report.dropped.values())
+    return {report.id: report for report in summary.sources}
+
+
+def test_many_processes_give_what_one_gives(tmp_path):
+    """A diamond with a rest, replicas, batches, a gap, a failure, and pictures that grow."""
+    pipeline = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn(), every_s=0.1),
+            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("other", Jipda(), after=["detect"], every_s=0.3),
+            StageSpec("publish", Publish(), after=["track", "other"]),
+        ]
+    )
+    placement = Placement(
+        workers=[
+            WorkerSpec(["detect"], replicas=2, batch=3, wait_ms=2),
+            WorkerSpec(["track", "publish", "other"], batch=2),
+        ],
+        slots=4,
+    )
+    sources = [
+        source("a", 60, jump=7),
+        source("b", 40, fail=30, password="geheim"),
+        source("c", 50, grow=20),
+    ]
+    seen = []
+
+    def look(status):
+        seen.append(status)
+        assert not list(processes("geheim"))
+
+    summary = run(pipeline, placement, sources, tmp_path / "many", on_status=look)
+    assert logs(tmp_path / "many") == undisturbed(pipeline, sources, tmp_path / "one")
+    reports = balanced(summary)
+    assert [reports[name].admitted for name in "abc"] == [59, 30, 50]
+    assert [reports[name].ending for name in "abc"] == ["eof", "failed", "eof"]
+    assert reports["b"].error == "toy: torn at 30"
+    assert reports["a"].decode_errors == 1
+    stages = {stage.name: stage for stage in summary.stages}
+    assert stages["detect"].count + stages["detect"].skipped == 139
+    assert stages["publish"].count == 139
+    assert summary.refused_messages == 0
+    assert json.loads((tmp_path / "many/summary.json").read_bytes()) == msgspec.to_builtins(summary)
+    assert seen
+
+
+def test_kill_9_of_every_kind_of_worker_changes_nothing(tmp_path):
+    rng = random.Random(os.environ.get("STREAMVIS_SEED", "5"))
+    pipeline = chain(every_s=0.1)
+    placement = workers(["detect"], ["track"], ["publish"], batch=2)
+    sources = [source("a", 220, pause=0.004)]
+    victims = ["decode-a#", "detect.0#", "track.0#", "publish.0#"]
+    rng.shuffle(victims)
+    moments = sorted(rng.sample(range(5, 190), len(victims)))
+    killed = []
+
+    def kill():
+        log = tmp_path / "many/publish-a.log"
+        for victim, moment in zip(victims, moments, strict=True):
+            while not log.exists() or len(log.read_text().splitlines()) < moment:
+                if over.wait(0.001):
+                    return
+            for pid in processes(victim):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(victim)
+
+    over = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        summary = run(pipeline, placement, sources, tmp_path / "many")
+    finally:
+        over.set()
+        killer.join()
+    assert killed == victims
+    assert logs(tmp_path / "many") == undisturbed(pipeline, sources, tmp_path / "one")
+    assert balanced(summary)["a"].admitted == 220
+    restarts = {stage.name: stage.restarts for stage in summary.stages}
+    assert restarts == {"detect": 1, "track": 1, "publish": 1}
+    assert summary.sources[0].restarts == 1
+
+
+def test_a_frame_that_kills_two_workers_is_skipped_and_told(tmp_path):
+    pipeline = chain(detect="detect-die-7")
+    placement = workers(["detect-die-7"], ["track", "publish"], batch=3)
+    summary = run(pipeline, placement, [source(frames=12)], tmp_path, limits=HASTY)
+    lines = (tmp_path / "publish-a.log").read_text().splitlines()
+    assert lines[7] == "gap poison 7-7"
+    assert [line.split()[1] for line in lines if line[0].isdigit()] == [
+        str(n) for n in range(12) if n != 7
+    ]
+    assert lines[-1] == "end eof"
+    assert summary.sources[0].poisoned == 1
+    assert summary.sources[0].admitted == 12
+
+
+def test_a_worker_that_keeps_dying_fails_the_run_and_says_why(tmp_path):
+    pipeline = chain(track="track-crash-eof")
+    with pytest.raises(RunError) as caught:
+        run(
+            pipeline,
+            workers([s.name for s in pipeline.stages]),
+            [source(frames=3)],
+            tmp_path,
+            limits=HASTY,
+        )
+    message = str(caught.value)
+    assert "'track-crash-eof'" in message
+    assert "died more than 5 times in 60 s" in message
+    assert "ValueError: toy cannot do eof" in message
+    assert json.loads((tmp_path / "summary.json").read_bytes())["error"] == message
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "error", "message"),
+    [
+        ("unweighted", "cpu", WeightsError, "toy.safetensors does not fit"),
+        ("nodevice", "cuda:1", DeviceError, "no cuda:1 here"),
+        ("unbuildable", "cpu", RunError, "unbuildable cannot be built: ValueError"),
+    ],
+)
+def test_a_stage_that_cannot_be_built_is_told_once(tmp_path, name, device, error, message):
+    pipeline = Pipeline(stages=[StageSpec(name, MaskRcnn())])
+    with pytest.raises(error, match=message):
+        run(pipeline, workers([name], device=device), [source()], tmp_path)
+    (stage,) = json.loads((tmp_path / "summary.json").read_bytes())["stages"]
+    assert stage["restarts"] == 0
+
+
+def test_the_fallback_is_taken_and_told(tmp_path, capfd):
+    pipeline = Pipeline(stages=[StageSpec("nodevice", MaskRcnn())])
+    placement = workers(["nodevice"], device="cuda:1", fallback="cpu")
+    summary = run(pipeline, placement, [source(frames=3)], tmp_path)
+    assert summary.stages[0].count == 3
+    assert "no cuda:1 here" in capfd.readouterr().err
+
+
+def test_one_source_that_cannot_be_opened_is_the_error(tmp_path):
+    with pytest.raises(SourceError, match="toy:20: nobody there"):
+        run(chain(), workers(["detect", "track", "publish"]), [source(refuse=1)], tmp_path)
+
+
+def test_a_source_that_cannot_be_opened_does_not_hold_back_the_others(tmp_path):
+    sources = [source("bad", refuse=1), source("good", 5)]
+    summary = run(chain(), workers(["detect", "track", "publish"]), sources, tmp_path)
+    reports = balanced(summary)
+    assert reports["bad"].ending == "failed"
+    assert "nobody there" in reports["bad"].error
+    assert reports["good"].admitted == 5
+
+
+def test_a_live_source_drops_what_it_cannot_wait_for_and_counts_it(tmp_path):
+    pipeline = chain(detect="detect-slow")
+    placement = workers(["detect-slow", "track", "publish"], slots=2)
+    summary = run(pipeline, placement, [source(frames=200, live=1, pause=0.001)], tmp_path)
+    report = balanced(summary)["a"]
+    assert report.decoded == 200
+    assert report.dropped["overload"] > 0
+    lines = (tmp_path / "publish-a.log").read_text().splitlines()
+    told = [line.split()[2].split("-") for line in lines if line.startswith("gap overload")]
+    assert sum(int(last) - int(first) + 1 for first, last in told) == report.dropped["overload"]
+    assert lines[-2].split()[1] == "199"  # the newest is never dropped for nothing
+
+
+def test_small_shared_memory_is_a_clear_error(tmp_path, monkeypatch):
+    def full(fd, offset, length):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"source 'a' \(32×16\) needs 4 slots .* MB are free"):
+        run(chain(), workers(["detect", "track", "publish"]), [source()], tmp_path)
+
+
+def test_a_stage_that_fails_to_close_fails_the_run(tmp_path):
+    pipeline = chain(publish="badclose")
+    with pytest.raises(RunError, match="while it was closing.*toy cannot close"):
+        run(pipeline, workers(["detect", "track", "badclose"]), [source(frames=2)], tmp_path)
+
+
+def test_sources_need_names_of_their_own(tmp_path):
+    with pytest.raises(UsageError, match="two sources are called 'a'"):
+        run(chain(), workers(["detect", "track", "publish"]), [source(), source()], tmp_path)
+    with pytest.raises(UsageError, match="no source"):
+        run(chain(), workers(["detect", "track", "publish"]), [], tmp_path)
+
+
+HUB = """
+import sys
+from pathlib import Path
+sys.path.append({tests!r})
+from test_launch import chain, run, source, workers
+placement = workers(["{detect}"], ["track", "publish"])
+summary = run(chain(detect="{detect}"), placement, [source(frames=10**6, pause=0.002)],
+              Path({out!r}))
+print(summary.interrupted, summary.sources[0].ending)
+"""
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A run in a process of its own, in the midst of its source."""
+    started = []
+
+    def start(detect="detect", lines=10):
+        code = HUB.format(tests=str(Path(__file__).parent), detect=detect, out=str(tmp_path))
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        log = tmp_path / "publish-a.log"
+        while not log.exists() or len(log.read_text().splitlines()) < lines:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_sigterm_drains_and_leaves_nothing(hub, tmp_path):
+    process = hub()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "True drained\n"), err
+    lines = (tmp_path / "publish-a.log").read_text().splitlines()
+    assert lines[-1] == "end drained"
+    report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
+    assert len(lines) - 1 == report["admitted"]
+    assert report["decoded"] == report["admitted"] + sum(report["dropped"].values())
+    assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
+    process = hub(detect="detect-hang-3", lines=3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None  # it waits for frame 3
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "True None\n"), err
+    assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tmp_path):
+    process = hub()
+    children = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
+    ]
+    assert len(children) == 3
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+    run(chain(), workers(["detect", "track", "publish"]), [source(frames=1)], tmp_path / "next")
+    assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
