@@ -24,6 +24,7 @@ Data = Annotated[
 Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
+MOT = ("name", "hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
 LOWEST_SCORE = 0.01  # detections below it are not ranked
 
 
@@ -102,9 +103,7 @@ def mot(
         if json:
             put_json(results)
         else:
-            names = ("name", "hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag")
-            names += ("mt", "ml", "fp", "fn")
-            put_table("", names, [[getattr(r, name) for name in names] for r in results])
+            put_table("", MOT, [[getattr(r, name) for name in MOT] for r in results])
 
 
 def _track_pixels(sequence: "Sequence", weights: str) -> "Rows":
@@ -138,10 +137,16 @@ def _track_public(sequence: "Sequence") -> "Rows":
     if sequence.detections is None:
         raise DataError(f"{sequence.folder} has no det/det.txt")
     plane = read_ground_plane(sequence.ground_plane) if sequence.ground_plane else None
-    size = {"width": sequence.width, "height": sequence.height}
+    width, height = sequence.width, sequence.height
     stage = TrackStage(Jipda())
     info = SourceInfo(
-        id="public", label="", fps=sequence.fps, live=False, ground_plane=plane, **size
+        id="public",
+        label=sequence.name,
+        width=width,
+        height=height,
+        fps=sequence.fps,
+        live=False,
+        ground_plane=plane,
     )
     stage.begin(info, None)
     found = []
@@ -149,7 +154,7 @@ def _track_public(sequence: "Sequence") -> "Rows":
         detections_of(_as_probabilities(sequence.detections), sequence.length)
     ):
         media_us = round(n * 1e6 / sequence.fps)
-        frame = Frame(source="public", seq=n, n=n, media_us=media_us, **size)
+        frame = Frame(source="public", seq=n, n=n, media_us=media_us, width=width, height=height)
         (tracks,) = stage([Packet(frame=frame, parts=[part])])
         found.append((n + 1, tracks))
     return _rows(found)

@@ -1,0 +1,33 @@
+"""The command line. Data goes to stdout, logs and progress to stderr.
+
+Exit codes: 0 ok, 2 usage or configuration, 3 source, 4 model or device, 5 partial batch,
+130 interrupted. Commands import what they need when they are called, so that --help is quick.
+"""
+
+import typer
+
+from streamvis.cli import bench, demo, evaluate, events, inspect, run, train, weights
+
+app = typer.Typer(
+    help="streamvis finds, follows and reports the people in video.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(run.run)
+app.command()(run.batch)
+app.command()(demo.demo)
+app.add_typer(events.app, name="events")
+app.command()(inspect.check)
+app.command()(inspect.graph)
+app.command()(inspect.probe)
+app.command()(inspect.doctor)
+app.add_typer(weights.app, name="weights")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(train.app, name="train")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """The `streamvis` program."""
+    app()
