@@ -36,6 +36,7 @@ class Film:
         self.last = -1  # ticks
         self.container = av.open(str(path), "w", format="mp4", options=OPTIONS)
         self.stream = self._stream(rate, crf)
+        self.container.start_encoding()  # opens the file
 
     def _stream(self, rate: Fraction, crf: int) -> VideoStream:
         stream = self.container.add_stream(self.codec, rate=rate)

@@ -115,10 +115,10 @@ def _people(
         colour = colour_of(int(tracks.ids[i]))
         _ellipse(panel, points[i], spread[i] * np.outer(flip, flip), colour)
         tip = points[i] + velocity[i] * AHEAD_S * flip
-        if np.isfinite(tip).all() and np.linalg.norm(tip - points[i]) > radius:
-            cv2.arrowedLine(
-                panel, at(points[i]), at(tip), colour, max(1, ink.line - 1), cv2.LINE_AA, 0, 0.3
-            )
+        length = float(np.linalg.norm(tip - points[i]))  # px
+        if radius < length < np.inf:
+            line, head = max(1, ink.line - 1), min(0.4, 3 * radius / length)
+            cv2.arrowedLine(panel, at(points[i]), at(tip), colour, line, cv2.LINE_AA, 0, head)
         cv2.circle(panel, at(points[i]), radius, colour, cv2.FILLED, cv2.LINE_AA)
 
 

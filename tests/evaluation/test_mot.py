@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -220,17 +219,9 @@ def by_trackeval(benchmark, pairs, folder):
     }
 
 
-def sequences():
-    default = Path(__file__).parents[2].parent / "shared/data"
-    folder = Path(os.environ.get("STREAMVIS_DATA", default)) / "mot"
-    if not folder.is_dir():
-        pytest.skip("needs the development data: set STREAMVIS_DATA to its folder")
-    return read_sequences(folder)
-
-
 @pytest.mark.parametrize("layout", ["MOT15", "MOT16"])
-def test_agrees_with_trackevals_own_pipeline(layout, tmp_path):
-    chosen = [one for one in sequences() if one.layout == layout]
+def test_agrees_with_trackevals_own_pipeline(layout, data, tmp_path):
+    chosen = [one for one in read_sequences(data / "mot") if one.layout == layout]
     pairs = [(one, disturbed(one.truth, seed)) for seed, one in enumerate(chosen)]
     expected = by_trackeval(layout, pairs, tmp_path)
     *each, combined = evaluate_all(pairs)
@@ -252,8 +243,8 @@ def test_agrees_with_trackevals_own_pipeline(layout, tmp_path):
         assert scores.idsw > 0
 
 
-def test_the_ground_truth_of_every_sequence_tracks_itself():
-    for one in sequences():
+def test_the_ground_truth_of_every_sequence_tracks_itself(data):
+    for one in read_sequences(data / "mot"):
         considered = one.truth.where(one.truth.scores != 0)
         spaces = ["image", "ground"] if np.isfinite(one.truth.world).all() else ["image"]
         for space in spaces:

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from streamvis.errors import UsageError
+from streamvis.viz.plots import LINES, precision_recall, training_curves
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fonts_at_hand(tmp_path_factory):
+    """matplotlib keeps the fonts it has used open: that is no leak of ours."""
+    training_curves(tmp_path_factory.mktemp("fonts") / "a.png", {"a": ([1, 2], [1, 2])}, log=True)
+
+
+def shows(path, colour):
+    """How many pixels have the colour of a line."""
+    image = cv2.imread(str(path))[:, :, ::-1].astype(int)
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(image - wanted).max(axis=2) < 12).sum())
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_every_series_is_drawn(tmp_path, log):
+    path = tmp_path / "new/loss.png"
+    series = {"training": (range(50), np.linspace(3, 0.1, 50)), "validation": ([0, 25], [3, 2])}
+    training_curves(path, series, title="loss", log=log)
+    assert shows(path, LINES[0]) > 500
+    assert shows(path, LINES[1]) > 100
+
+
+def test_gaps_and_lone_points_are_no_trouble(tmp_path):
+    path = tmp_path / "loss.png"
+    values = [1, np.nan, np.inf, -1, 0, 2]
+    training_curves(path, {"a": (range(6), values), "b": ([3], [0.5])}, log=True)
+    assert shows(path, LINES[1]) > 10
+    training_curves(path, {})
+    assert shows(path, LINES[0]) == 0
+
+
+def test_precision_is_drawn_over_recall(tmp_path):
+    path = tmp_path / "pr.png"
+    precision_recall(path, {"ours": (np.linspace(0, 1, 101), np.linspace(1, 0.2, 101))})
+    assert shows(path, LINES[0]) > 500
+
+
+def test_missing_matplotlib_is_told_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'streamvis\[eval\]'"):
+        training_curves(tmp_path / "loss.png", {})
+
+
+def test_matplotlib_is_imported_only_to_draw():
+    code = "import sys, streamvis.viz.plots; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
