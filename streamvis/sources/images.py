@@ -1,6 +1,5 @@
 """A directory or glob of images as a source, in natural order."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,13 +51,19 @@ class ImageSource:
             pixels = _read(path)
             if pixels is None:
                 self.errors += 1
-                warnings.warn(f"{path} is not an image that can be read; skipped", stacklevel=2)
+                _warn(path, self.info.id)
                 continue
             yield Picture(pixels=pixels, n=n, media_us=round(n * 1_000_000 / self.info.fps))
         self.ended = "eof"
 
     def close(self) -> None:
         self.paths = []
+
+
+def _warn(path: Path, source: str) -> None:
+    import structlog  # a quarter of a second to import, and hardly ever needed
+
+    structlog.get_logger().warning("image skipped: it cannot be decoded", source=source, path=path)
 
 
 def _read(path: Path) -> Array | None:

@@ -36,6 +36,9 @@ def display_matrix(frame: VideoFrame) -> Array | None:
         data = cast(Mapping[str, Any], frame.side_data)["DISPLAYMATRIX"]
     except KeyError:
         return None
+    except ValueError:  # PyAV 18 lists no frame that has side data newer than it knows (EXIF)
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise; a mirror goes unnoticed
+        return np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), turns)
     return np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
 
 
