@@ -34,9 +34,10 @@ class Film:
         rate = Fraction(fps if fps > 0 else 25).limit_denominator(1001)
         self.interval = max(1, round(1 / rate / self.tick))
         self.last = -1  # ticks
-        self.container = av.open(str(path), "w", format="mp4", options=OPTIONS)
+        # A file of our own: PyAV leaves its descriptor open when the disk is full.
+        self.file = path.open("wb", buffering=0)
+        self.container = av.open(self.file, "w", format="mp4", options=OPTIONS)
         self.stream = self._stream(rate, crf)
-        self.container.start_encoding()  # opens the file
 
     def _stream(self, rate: Fraction, crf: int) -> VideoStream:
         stream = self.container.add_stream(self.codec, rate=rate)
@@ -69,7 +70,8 @@ class Film:
         try:
             self._mux(None)
         finally:
-            self.container.close()
+            with self.file:
+                self.container.close()
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         for packet in self.stream.encode(frame):

@@ -130,8 +130,10 @@ def _on_ground(tracks: Tracks, ground_plane: Array | None) -> tuple[Array, Array
     if ground_plane is None:
         unknown = np.full((n, 2, 2), np.nan)
         return spread if tracks.space == "ground" else unknown, np.full((n, 2), np.nan)
-    J = to_ground(ground_plane, foot(tracks.boxes.astype(np.float64)))[1]  # (N, 2, 2) m per px
-    with np.errstate(invalid="ignore"):  # on the horizon J is infinite
+    J = np.full((n, 2, 2), np.nan)  # m per px
+    sound = np.isfinite(tracks.boxes).all(axis=1)
+    J[sound] = to_ground(ground_plane, foot(tracks.boxes[sound].astype(np.float64)))[1]
+    with np.errstate(invalid="ignore", over="ignore"):  # on the horizon J is infinite
         if tracks.space == "image":
             spread = J @ spread @ J.transpose(0, 2, 1)
         return spread, np.einsum("nij,nj->ni", J, tracks.velocity.astype(np.float64))

@@ -1,0 +1,290 @@
+"""The recorder: which files it leaves, what is in them, and what a successor does with them."""
+
+import os
+
+import av
+import msgspec
+import numpy as np
+import pytest
+
+from streamvis.config import Record
+from streamvis.errors import ConfigError
+from streamvis.messages import Detections, Frame, Packet, Receipt, Site, SourceInfo, Tracks
+from streamvis.stages.record import RecordStage
+from streamvis.viz.ink import colour_of
+
+WIDTH, HEIGHT = 128, 96
+
+
+def grey(frame):
+    pixels = np.full((frame.height, frame.width, 3), 90, np.uint8)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def recorder(out, **config):
+    return RecordStage(Record(**config), Site(device="cpu", pixels=grey, out=out))
+
+
+def source(id_="cam1", epoch=1, **fields):
+    return SourceInfo(
+        id=id_, label=id_, width=WIDTH, height=HEIGHT, fps=10, live=False, epoch=epoch, **fields
+    )
+
+
+def packet(seq, id_="cam1", epoch=1, media_us=None, x=None, size=(WIDTH, HEIGHT), track=1):
+    """A frame with one person whose box starts at x; None: stages above were skipped."""
+    frame = Frame(
+        source=id_,
+        seq=seq,
+        n=seq,
+        media_us=100_000 * seq if media_us is None else media_us,
+        width=size[0],
+        height=size[1],
+        epoch=epoch,
+    )
+    return Packet(frame=frame, parts=[] if x is None else [found(x), followed(x, track)])
+
+
+def found(x):
+    return Detections(
+        boxes=np.array([[x, 20, x + 20, 70]], np.float32),
+        scores=np.ones(1, np.float32),
+        labels=np.ones(1, np.int32),
+        masks=np.full((1, 28, 28), 255, np.uint8),
+    )
+
+
+def followed(x, track):
+    one = np.ones(1, np.float32)
+    return Tracks(
+        ids=np.array([track]),
+        boxes=np.array([[x, 20, x + 20, 70]], np.float32),
+        scores=one,
+        existence=one,
+        velocity=np.zeros((1, 2), np.float32),
+        covariance=np.ones((1, 4), np.float32),
+        ground=np.full((1, 2), np.nan, np.float32),
+        entropy=np.zeros(1, np.float32),
+        gated=np.ones(1, np.int32),
+        detection=np.zeros(1, np.int32),
+        first_seen_us=np.zeros(1, np.int64),
+        ended=np.zeros(0, np.int64),
+    )
+
+
+def film(path):
+    """Times in ms and RGB pictures."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        times = [round(float(1000 * frame.pts * stream.time_base)) for frame in frames]
+        return times, [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
+def names(out):
+    return sorted(path.name for path in out.iterdir())
+
+
+def test_a_run_of_one_source_leaves_annotated_mp4(tmp_path):
+    stage = recorder(tmp_path / "out")
+    stage.begin(source(), None)
+    assert stage([packet(i, x=5 * i) for i in range(6)]) == [Receipt(written=1)] * 6
+    stage.finish("cam1", "eof")
+    stage.close()
+    assert names(tmp_path / "out") == ["annotated.mp4"]
+    times, images = film(tmp_path / "out/annotated.mp4")
+    assert times == [0, 100, 200, 300, 400, 500]
+    assert np.abs(images[4][70, 25:35].astype(int) - colour_of(1)).mean() < 40  # the box's edge
+
+
+def test_several_sources_leave_a_film_each(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source("cam1"), None)
+    stage([packet(0)])
+    stage.begin(source("cam2"), None)
+    stage([packet(0, "cam2"), packet(1), packet(1, "cam2"), packet(2)])
+    stage.finish("cam2", "eof")
+    stage.close()
+    assert names(tmp_path) == ["annotated-cam1.mp4", "annotated-cam2.mp4"]
+    assert len(film(tmp_path / "annotated-cam1.mp4")[0]) == 3
+    assert len(film(tmp_path / "annotated-cam2.mp4")[0]) == 2
+
+
+def test_sources_one_after_another_leave_a_film_each(tmp_path):
+    stage = recorder(tmp_path)
+    for id_ in ("cam1", "cam2"):
+        stage.begin(source(id_), None)
+        stage([packet(0, id_)])
+        stage.finish(id_, "eof")
+    stage.close()
+    assert names(tmp_path) == ["annotated-cam1.mp4", "annotated-cam2.mp4"]
+
+
+def test_media_times_are_kept(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(i, media_us=us) for i, us in enumerate([0, 33_000, 500_000, 510_000])])
+    stage.close()
+    assert film(tmp_path / "annotated.mp4")[0] == [0, 33, 500, 510]
+
+
+def test_a_successor_goes_on_in_the_next_part_with_the_trails(tmp_path):
+    first = recorder(tmp_path)
+    first.begin(source(), None)
+    first([packet(i, x=4 * i) for i in range(15)])
+    state = first.state("cam1")  # and then: kill -9
+    before = (tmp_path / "annotated-cam1.mp4").read_bytes()
+
+    second = recorder(tmp_path)
+    second.begin(source(), state)
+    second([packet(15, x=60)])
+    assert (tmp_path / "annotated-cam1.mp4").read_bytes() == before
+    second.finish("cam1", "eof")
+    second.close()
+    assert names(tmp_path) == ["annotated.1.mp4", "annotated.mp4"]
+    assert len(film(tmp_path / "annotated.mp4")[0]) >= 10
+    (picture,) = film(tmp_path / "annotated.1.mp4")[1]
+    trail = np.abs(picture[70, 40:56].astype(int) - 90).max(axis=1)  # left of the box
+    assert (trail > 25).mean() > 0.8
+    first.close()
+
+
+def test_a_successor_answers_as_its_predecessor_would_have(tmp_path):
+    one, other = recorder(tmp_path / "a"), recorder(tmp_path / "b")
+    for stage in (one, other):
+        stage.begin(source(), None)
+        stage([packet(i, x=4 * i) for i in range(5)])
+    resumed = recorder(tmp_path / "b")
+    resumed.begin(source(), other.state("cam1"))
+    one([packet(5, x=30)])
+    resumed([packet(5, x=30)])
+    undisturbed, after = (msgspec.msgpack.decode(s.state("cam1")) for s in (one, resumed))
+    for stage in (one, other, resumed):
+        stage.close()
+    assert after[0] == undisturbed[0] + 1  # the part
+    np.testing.assert_equal(after[1:], undisturbed[1:])  # NaN equals NaN here
+
+
+def test_each_crash_starts_its_own_part(tmp_path):
+    state, stages = None, []
+    for crash in range(3):
+        stage = recorder(tmp_path)
+        stage.begin(source(), state)
+        stage([packet(crash)])
+        state = stage.state("cam1")
+        stages.append(stage)
+    assert names(tmp_path) == [
+        "annotated-cam1.1.mp4",
+        "annotated-cam1.2.mp4",
+        "annotated-cam1.mp4",
+    ]
+    for stage in stages[:2]:  # what the kernel does to the dead
+        for recording in stage.recordings.values():
+            recording.close()
+    stages[2].close()
+    assert names(tmp_path) == ["annotated.1.mp4", "annotated.2.mp4", "annotated.mp4"]
+
+
+def test_a_successor_knows_that_the_run_had_other_sources(tmp_path):
+    first = recorder(tmp_path)
+    first.begin(source("cam1"), None)
+    first.begin(source("cam2"), None)
+    first([packet(0, "cam1"), packet(0, "cam2")])
+    second = recorder(tmp_path)
+    second.begin(source("cam2"), first.state("cam2"))
+    second([packet(1, "cam2")])
+    second.close()
+    assert "annotated-cam2.1.mp4" in names(tmp_path)
+    for recording in first.recordings.values():
+        recording.close()
+
+
+def test_a_reconnect_goes_on_in_the_same_film(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(i, x=4 * i) for i in range(3)])
+    stage([packet(3 + i, epoch=2, media_us=50_000 * i, x=90) for i in range(3)])
+    stage.close()
+    times, pictures = film(tmp_path / "annotated.mp4")
+    assert times == [0, 100, 200, 300, 350, 400]
+    old_trail = pictures[3][69:72, 10:60].astype(int)
+    assert np.abs(old_trail - 90).max() < 30  # ids start anew, so the old trails are gone
+
+
+def test_trails_last_as_long_in_media_time_as_asked(tmp_path):
+    pictures = {}
+    for trail_s in (0.0, 0.5, 3.0):
+        stage = recorder(tmp_path / str(trail_s), trail_s=trail_s, masks=False)
+        stage.begin(source(), None)
+        stage([packet(i, x=8 * i) for i in range(11)])
+        stage.close()
+        pictures[trail_s] = film(tmp_path / str(trail_s) / "annotated.mp4")[1][-1].astype(int)
+    width = {
+        trail_s: int((np.abs(picture[69:72, :78] - 90).max(axis=(0, 2)) > 25).sum())
+        for trail_s, picture in pictures.items()
+    }
+    assert width[0.0] == 0
+    assert 0 < width[0.5] < 45 < width[3.0]
+
+
+def test_frames_whose_stages_were_skipped_are_recorded_bare(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(0, x=10), packet(1), packet(2, x=20)])
+    stage.close()
+    assert len(film(tmp_path / "annotated.mp4")[0]) == 3
+
+
+def test_a_change_of_size_is_letterboxed(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(0), packet(1, size=(61, 201)), packet(2, size=(WIDTH, HEIGHT))])
+    stage.close()
+    assert [image.shape for image in film(tmp_path / "annotated.mp4")[1]] == [(96, 128, 3)] * 3
+
+
+def test_the_map_appears_with_the_ground(tmp_path):
+    H = (0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 1.0)
+    stage = recorder(tmp_path)
+    stage.begin(source(ground_plane=H), None)
+    tracks = msgspec.structs.replace(followed(10, 1), ground=np.array([[2.0, 3.0]]), space="ground")
+    bare = packet(0, x=10, size=(640, 480))
+    mapped = Packet(frame=packet(1, size=(640, 480)).frame, parts=[found(10), tracks])
+    stage([bare, mapped])
+    stage.close()
+    before, after = (image.astype(int) for image in film(tmp_path / "annotated.mp4")[1])
+    assert np.abs(after - before)[20:150, 500:620].mean() > 20
+
+
+def test_a_full_disk_ends_the_film_and_not_the_watching(tmp_path, capsys):
+    (tmp_path / "annotated-cam1.mp4").symlink_to("/dev/full")
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    receipts = stage([packet(i, x=i) for i in range(30)])
+    assert receipts[-1] == Receipt(written=0)
+    assert capsys.readouterr().out.count("recording stopped") == 1
+    stage.finish("cam1", "eof")
+    (tmp_path / "annotated-cam1.mp4").unlink()
+    stage.close()
+
+
+def test_state_stays_small(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(i, media_us=10_000 * i, x=i % 90) for i in range(300)])
+    assert len(stage.state("cam1")) < 2000
+    stage.close()
+
+
+def test_a_source_without_frames_leaves_no_file(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage.finish("cam1", "failed")
+    stage.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_a_place_to_write_it_cannot_be_built():
+    with pytest.raises(ConfigError, match="--out DIR"):
+        RecordStage(Record(), Site(device="cpu", pixels=grey))
