@@ -151,8 +151,8 @@ def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str
         truth_at, results_at = truth.boxes, results.boxes
 
     frames = []  # (truth rows, result rows, similarity between them)
-    for frame in np.union1d(truth.frames, results.frames):
-        t, r = np.flatnonzero(truth.frames == frame), np.flatnonzero(results.frames == frame)
+    present = np.union1d(truth.frames, results.frames)
+    for t, r in zip(_grouped(truth, present), _grouped(results, present), strict=True):
         alike = similarity(truth_at[t], results_at[r])  # (T, R)
         if sequence.layout == "MOT16":
             keep = ~_on_distractor(truth.classes[t], alike)
@@ -173,6 +173,13 @@ def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str
         "num_tracker_dets": sum(map(len, tracker_ids)),
         "similarity_scores": [alike for _, _, alike in frames],
     }
+
+
+def _grouped(rows: Rows, frames: Array) -> list[Array]:
+    """The indexes of the rows of each of these frames."""
+    order = np.argsort(rows.frames, kind="stable")
+    ends = np.searchsorted(rows.frames[order], frames, side="right")
+    return np.split(order, ends[:-1]) if len(frames) else []
 
 
 def _on_distractor(classes: Array, alike: Array) -> Array:

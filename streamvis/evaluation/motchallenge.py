@@ -158,6 +158,7 @@ def read_detections(path: Path, length: int) -> Rows:
 
 def write_results(path: Path, results: Rows) -> None:
     """Write rows that `read_results` reads back, to 0.01 px and 0.1 mm."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="ascii") as file:
         for frame, id_, box, score, world in zip(
             results.frames, results.ids, results.boxes, results.scores, results.world, strict=True
