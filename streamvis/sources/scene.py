@@ -155,7 +155,7 @@ class _Crowd:
         start = self._edge(side) if entering else self._inside()
         person = dress(self.rng, self.next_id)
         self.next_id += 1
-        pauses = [float(rng.uniform(1, 4)) if rng.random() < 0.4 else 0.0 for _ in goals]
+        pauses = [float(rng.uniform(2, 6)) if rng.random() < 0.5 else 0.0 for _ in goals]
         return _Place(Walk(person, step), *start, goals=goals, pauses=[*pauses[:-1], 0.0])
 
     def _inside(self) -> tuple[float, float]:
