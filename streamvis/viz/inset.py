@@ -14,7 +14,7 @@ View = tuple[float, float, float, float]  # metres: x from, y from, x to, y to
 CORNERS = ((1, 0), (0, 0), (0, 1), (1, 1))  # right, lower: in the order they are preferred
 SHARE = (0.28, 0.34)  # of the picture's width and height that the map may take
 SIGMAS = 2.0  # an ellipse holds 86 % of the probability
-AHEAD_S = 1.0  # an arrow ends where its person will be
+AHEAD_S = 2.0  # an arrow ends where its person will be then
 
 
 @dataclass(frozen=True)

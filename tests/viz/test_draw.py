@@ -156,14 +156,14 @@ def test_without_ground_positions_there_is_no_map():
 def test_arrows_on_the_map_go_through_the_ground_plane():
     H = np.diag([0.1, 0.1, 1])  # 10 px are a metre
     still = tracks([(140, 100, 150, 130)], ground=[(5.0, 5.0)], space="ground")
-    walking = tracks([(140, 100, 150, 130)], ground=[(5, 5)], velocity=[(40.0, 0)], space="ground")
+    walking = tracks([(140, 100, 150, 130)], ground=[(5, 5)], velocity=[(20.0, 0)], space="ground")
     pictures = [
         annotate(plain(480, 640), None, who, view=(0, 0, 10, 10), ground_plane=H)
         for who in (still, walking)
     ]
     rows, columns = np.nonzero(changed(*pictures))
     scale = 0.34 * 480 / 10  # px per metre of the map
-    assert np.ptp(columns) == pytest.approx(4 * scale, abs=8)  # 4 m/s for a second, to the right
+    assert np.ptp(columns) == pytest.approx(4 * scale, abs=8)  # 2 m/s for two seconds, to the right
     assert np.ptp(rows) < 1.5 * scale
 
 
