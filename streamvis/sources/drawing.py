@@ -125,12 +125,13 @@ def draw(camera: Camera, person: Person, body: Body) -> Sprite:
     """The person as the camera sees them, with nobody in front."""
     brush = Brush(camera, *_extent(camera, person, body))
     skull = _head(person, body, faces_camera=_faces(camera, body))
-    limbs = [*body.limbs, *_extras(person, body), *skull]
+    bare = [limb for limb in body.limbs if (limb.cloth, person.legs) != ("trousers", "skirt")]
+    limbs = [*bare, *_extras(person, body), *skull]
     shapes = brush.capsules(limbs, [_colour(person, limb.cloth) for limb in limbs])
     own = len(limbs) - len(skull)
     parts = [((limb.a + limb.b) / 2, drawn) for limb, drawn in zip(limbs, shapes, strict=True)]
     parts[own:] = [(body.head, [shape for drawn in shapes[own:] for shape in drawn])]
-    neck = len(body.limbs)  # goes under the collar
+    neck = len(bare)  # goes under the collar
     middle = (body.hips.sum(axis=0) + body.shoulders.sum(axis=0)) / 4
     parts[neck] = (middle, [*shapes[neck], *_trunk(brush, person, body)])
     if person.legs == "skirt":

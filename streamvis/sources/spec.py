@@ -11,14 +11,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import parse_qsl
 
 import msgspec
-from msgspec import Meta
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
+from streamvis.sources.credentials import told, without_credentials
+from streamvis.sources.options import scene_options
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
 
@@ -30,7 +31,6 @@ _IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
 VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
 URLS = frozenset({"rtsp", "rtsps", "http", "https"})
-Side = Annotated[int, Meta(ge=32, le=4096)]
 ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -55,33 +55,6 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"
 
 
-class SceneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set on a scene: `synthetic:walkers?seed=3&people=6&size=640x480`."""
-
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
-    people: Annotated[int, Meta(ge=0, le=100)] = 6  # about at any time
-    seconds: Annotated[float, Meta(gt=0, le=86400)] = 10.0
-    size: tuple[Side, Side] = (640, 480)  # width, height in pixels
-    fps: Annotated[float, Meta(gt=0, le=240)] = 10.0
-    live: bool = False  # shown at its own pace, pictures dropped rather than kept
-
-
-def scene_options(uri: str) -> SceneOptions:
-    """The options of a `synthetic:` source; UsageError names the one that is wrong."""
-    scene, _, query = uri.removeprefix("synthetic:").partition("?")
-    if scene not in {"", "walkers"}:
-        raise UsageError(f"source '{uri}': no scene '{scene}'; there is only 'walkers'")
-    given: dict[str, object] = dict(parse_qsl(query, keep_blank_values=True))
-    if "size" in given:
-        given["size"] = str(given["size"]).lower().split("x")
-    try:
-        return msgspec.convert(given, SceneOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"source '{uri}': {error}. Options are: {', '.join(SceneOptions.__struct_fields__)}"
-        ) from None
-
-
 def resolve(specs: Sequence[str]) -> list[SourceSpec]:
     """The sources that the texts mean, with unique ids. UsageError or SourceError in one line."""
     split = [_split_id(text) for text in specs]
@@ -99,24 +72,6 @@ def resolve(specs: Sequence[str]) -> list[SourceSpec]:
     return out
 
 
-def without_credentials(url: str) -> str:
-    """The URL without user, password and query.
-
-    Passwords may hold any character, '@' and '/' among them, so everything up to the last '@'
-    goes; some cameras take the password in the path, which then ends there.
-    """
-    scheme, _, rest = url.partition("://")
-    rest = rest.rpartition("@")[2]
-    rest, query, _ = rest.partition("?")
-    rest, secret, _ = _cut_secret(rest)
-    return f"{scheme}://{rest}{'…' if secret else ''}{'?…' if query and not secret else ''}"
-
-
-def _cut_secret(path: str) -> tuple[str, str, str]:
-    match = re.search(r"(?i)(user|login|pass|pwd|psw|token|secret|auth|key)\w*[=:]", path)
-    return (path[: match.start()], match.group(), "") if match else (path, "", "")
-
-
 def images_of(uri: str) -> list[Path]:
     """The image files of a directory, glob or single path, in natural order: 2 before 10."""
     path = Path(uri)
@@ -129,14 +84,14 @@ def images_of(uri: str) -> list[Path]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     pieces = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in pieces] + [(-1, str(path.parent))]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in pieces] + [(-1, str(path.parent))]
 
 
 def _configured(text: str) -> Iterator[SourceSpec]:
     """The sources of one text without its id; settings after '#' go into each of them."""
     body, _, tail = text.rpartition("#")
     pairs = parse_qsl(tail, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
-    if not body or not pairs or Path(text).exists():
+    if not body or not pairs or _exists(text):
         yield from _found(text)
         return
     seconds = {key: _positive(text, key, value) for key, value in pairs if key in _SECONDS}
@@ -154,43 +109,54 @@ def _positive(text: str, key: str, value: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < 1e6:
-        raise UsageError(f"source '{_safe(text)}': {key}={value} is not a positive number")
+        raise UsageError(f"source '{told(text)}': {key}={value} is not a positive number")
     return number
 
 
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # a name too long for the file system is none of its files
+        return False
+
+
 def _found(text: str) -> list[SourceSpec]:
+    try:
+        return _meant(text)
+    except OSError as error:
+        raise SourceError(f"source '{told(text)}' cannot be read: {error.strerror}") from None
+
+
+def _meant(text: str) -> list[SourceSpec]:
     if not text:
         raise UsageError(
             "a source is empty; expected a path, glob, camera index, URL or synthetic:"
         )
-    if text.isdigit() or re.fullmatch(r"/dev/video\d+", text):
-        device = f"/dev/video{text}" if text.isdigit() else text
-        return [_spec(f"camera-{re.sub(r'[^0-9]', '', text)}", device, "camera")]
+    if camera := re.fullmatch(r"(?:/dev/video)?([0-9]+)", text):
+        number = camera.group(1)
+        return [_spec(f"camera-{number}", f"/dev/video{number}", "camera")]
     if text.startswith("synthetic:"):
         scene_options(text)
         scene = text.removeprefix("synthetic:").partition("?")[0]
         return [_spec(f"synthetic-{scene}" if scene else "synthetic", text, "synthetic")]
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return _directory(path)
-    if path.exists():
-        return [_file(path)]
+    path = Path(text)
+    if _exists(text):
+        return _directory(path) if path.is_dir() else [_file(path)]
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text):
         return [_url(text, scheme.group(1))]
     return _glob(str(path))
 
 
 def _url(text: str, scheme: str) -> SourceSpec:
-    safe = _safe(text)
+    safe = told(text)
     if scheme.lower() not in URLS or not text.startswith(f"{scheme}://"):
         known = ", ".join(f"{name}://" for name in sorted(URLS))
         raise UsageError(
             f"source '{safe}': no such file, and '{scheme}:' is none of {known}, synthetic:"
         )
-    host_and_path = without_credentials(text).partition("://")[2].rstrip("…?/")
-    if not host_and_path.split("/")[0]:
+    if re.match(r"[^:]*://[/?]|[^:]*://$", text):
         raise UsageError(f"source '{safe}' names no host; expected {scheme}://host/path")
-    return _spec(host_and_path, text, "url")
+    return _spec(safe.partition("://")[2], text, "url")
 
 
 def _directory(path: Path) -> list[SourceSpec]:
@@ -209,8 +175,10 @@ def _directory(path: Path) -> list[SourceSpec]:
             f"say which with a glob, such as '{path}/*{videos[0].suffix}'"
         )
     if images:
-        plane = _plane(path / "ground_plane.json", path.with_name(f"{path.name}.ground_plane.json"))
-        return [_spec(path.resolve().name, str(path), "images", plane)]
+        name = path.resolve().name
+        beside = path.resolve().parent / f"{name}.ground_plane.json"
+        plane = _plane(beside, path / "ground_plane.json")
+        return [_spec(name, str(path), "images", plane)]
     if not videos:
         raise SourceError(
             f"source '{path}' is a directory without videos, images or a MOTChallenge seqinfo.ini"
@@ -234,7 +202,7 @@ def _sequence(folder: Path) -> SourceSpec:
         raise SourceError(f"{where} is not a MOTChallenge seqinfo.ini: {detail}") from None
     name = info.get("name", folder.resolve().name)
     plane = _plane(folder / "ground_plane.json")
-    rate = fps if fps > 0 else None
+    rate = fps if 0 < fps < 1e6 else None
     if video := info.get("video"):
         path = folder / video
         if not path.is_file():
@@ -264,7 +232,7 @@ def _file(path: Path) -> SourceSpec:
 def _glob(pattern: str) -> list[SourceSpec]:
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}': no such file or directory")
-    matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=lambda p: _natural(p))
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=_natural)
     videos = [path for path in matches if _is_video(path) or (path / "seqinfo.ini").is_file()]
     images = images_of(pattern)
     if videos and images:
@@ -275,12 +243,8 @@ def _glob(pattern: str) -> list[SourceSpec]:
     if images:
         return [_spec(images[0].resolve().parent.name, pattern, "images")]
     if not videos:
-        found = (
-            f"matches {len(matches)} files, none of them video or image"
-            if matches
-            else ("matches nothing")
-        )
-        raise SourceError(f"source '{pattern}' {found}")
+        files = f"{len(matches)} files, none of them video or image" if matches else "nothing"
+        raise SourceError(f"source '{pattern}' matches {files}")
     return [_sequence(path) if path.is_dir() else _file(path) for path in videos]
 
 
@@ -306,11 +270,11 @@ def _spec(
 
 def _split_id(text: str) -> tuple[str | None, str]:
     name, equals, rest = text.partition("=")
-    if not equals or Path(text).exists() or re.search(r"[/\\:?*#\[.]", name):
+    if not equals or _exists(text) or re.search(r"[/\\:?*#\[.]", name):
         return None, text
     if not ID.fullmatch(name):
         raise UsageError(
-            f"source id '{name}' in '{_safe(text)}' is not made of a-z, 0-9, '_' and '-' "
+            f"source id '{name}' in '{told(text)}' is not made of a-z, 0-9, '_' and '-' "
             "(1 to 64 of them)"
         )
     return name, rest
@@ -323,14 +287,3 @@ def _unique(name: str, taken: set[str]) -> str:
     while (numbered := f"{name[: 63 - len(str(number))]}-{number}") in taken:
         number += 1
     return numbered
-
-
-def _safe(text: str) -> str:
-    """The text as given, without credentials if it is a URL."""
-    name, url = _split_id_loosely(text)
-    return f"{name}{without_credentials(url)}" if "://" in url else text
-
-
-def _split_id_loosely(text: str) -> tuple[str, str]:
-    match = re.match(r"([^=:/]*=)(.*)", text, re.DOTALL)
-    return (match.group(1), match.group(2)) if match else ("", text)

@@ -11,9 +11,10 @@ from streamvis.messages import Array, SourceInfo
 from streamvis.sources.backdrop import backdrop
 from streamvis.sources.body import Body, pose
 from streamvis.sources.drawing import Sprite, draw, shade
+from streamvis.sources.options import scene_options
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.scene import Camera, Person, simulate
-from streamvis.sources.spec import SceneOptions, SourceSpec, scene_options
+from streamvis.sources.spec import SourceSpec
 
 SHADOW_SCALE = 0.5
 SHADOW_DEPTH = 0.46  # how much darker the middle of a shadow is
@@ -169,7 +170,7 @@ class SyntheticSource:
     """A scene as a source; `live=1` shows it at its own pace, as a camera would."""
 
     def __init__(self, spec: SourceSpec, epoch: int = 1) -> None:
-        options: SceneOptions = scene_options(spec.uri)
+        options = scene_options(spec.uri)
         self.errors = 0
         self.ended: Ended | None = None
         self.scene = Scene(

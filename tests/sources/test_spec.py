@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -8,15 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.errors import ConfigError, SourceError, UsageError
-from streamvis.sources.spec import (
-    ID,
-    SourceSpec,
-    images_of,
-    resolve,
-    scene_options,
-    without_credentials,
-)
+from streamvis.errors import ConfigError, SourceError, StreamvisError, UsageError
+from streamvis.sources.credentials import without_credentials
+from streamvis.sources.options import scene_options
+from streamvis.sources.spec import ID, SourceSpec, images_of, resolve
 
 PLANE = [[0.1, 0, -3], [0, 0.2, -4], [0, 0.001, 1]]
 
@@ -274,3 +270,15 @@ def test_resolving_needs_neither_pyav_nor_opencv():
     code = "import sys, streamvis.sources.spec; print({'av', 'cv2', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_source_or_a_clear_error(text):
+    with suppress(StreamvisError):
+        assert resolve([text])
+
+
+def test_the_current_directory_may_be_a_source(tmp_path, monkeypatch):
+    touch(tmp_path / "frames", "1.png", "²")
+    monkeypatch.chdir(tmp_path / "frames")
+    assert [(spec.id, spec.kind) for spec in resolve(["."])] == [("frames", "images")]
