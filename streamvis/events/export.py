@@ -1,9 +1,11 @@
 """From an event log to files that other tools read: JSON lines, CSV, MOTChallenge text."""
 
 import csv
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -32,14 +34,22 @@ def write_jsonl(rows: Iterable[Row], path: Path) -> None:
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """One line an event under `COLUMNS`; what an event does not have is empty."""
     with _replacing(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(csv_row(schema.decode(row.payload)) for row in rows)
+        file.writelines(csv_lines(rows))
 
 
-def csv_row(event: Event) -> list[object]:
+def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """A line of `COLUMNS`, then one an event; what an event does not have is empty."""
+    line = io.StringIO()
+    table = csv.writer(line, lineterminator="\n")
+    for values in chain([COLUMNS], (_csv_row(schema.decode(row.payload)) for row in rows)):
+        table.writerow(values)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _csv_row(event: Event) -> Sequence[object]:
     track = getattr(event.what, "track", None)
     stream = getattr(event.what, "stream", None)
     box = track.box_px if track else ("",) * 4
@@ -93,6 +103,11 @@ def _mot_line(frame: int, track: Track) -> str:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
     """A file that appears under its name whole, or not at all."""
+    special = path.is_symlink() or (path.exists() and not path.is_file())
+    if special:  # /dev/stdout, a named pipe: not ours to replace
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:

@@ -168,6 +168,7 @@ class PublishStage:
         if not book.ending:
             book.ending = ending
             self._commit([book], self._numbered(book, derive.finished(book.derived, ending)))
+        del self._books[source], self._places[source]
         if self._feed:
             self._feed.shut(source)
 

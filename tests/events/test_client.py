@@ -201,6 +201,14 @@ def test_events_with_for_of_all_sources():
     assert subscription.inbox.lost == 0
 
 
+def test_thirty_late_joins_under_load_leave_no_gap():
+    with publishing("cam1", "cam10") as endpoint:
+        for _ in range(30):
+            subscription = Subscription(endpoint, source="cam1", timeout_s=20)
+            list(itertools.islice((e for e in subscription if subscription.inbox.ready), 10))
+            assert (subscription.inbox.lost, subscription.inbox.refused) == (0, 0)
+
+
 def test_silence_ends_it_when_asked_to():
     with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
         endpoint = feed.endpoint

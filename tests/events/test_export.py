@@ -159,3 +159,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_a_place_that_is_not_there(tmp_path):
     with pytest.raises(RunError, match=r"gone/events\.csv cannot be written: No such file"):
         write_csv([], tmp_path / "gone" / "events.csv")
+
+
+def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
+    rows = logged(tmp_path / "events.db", "cam1", WALK)
+    (tmp_path / "target").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_csv(rows, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len((tmp_path / "target").read_text().splitlines()) == 1 + len(rows)
