@@ -1,0 +1,47 @@
+"""Association probabilities: for every track, how likely each detection is its own.
+
+Weights are logarithms. `log_miss` (N,) is the weight of a track going undetected and `log_hit`
+(N, M) that of a detection being its own, −inf outside the gate. A joint event gives each track at
+most one detection and each detection to at most one track; its weight is the product of its
+tracks' weights. The marginals β (N, M + 1) sum over all joint events; column 0 is the miss.
+With weights that carry the existence probability r this is JIPDA; with r = 1 it is JPDA; one
+track at a time it is IPDA and PDA.
+"""
+
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.tracking.association.exact import exact_marginals
+from streamvis.tracking.association.lbp import lbp_marginals
+from streamvis.tracking.gating import clusters
+
+__all__ = ["exact_marginals", "lbp_marginals", "marginals", "pda_marginals"]
+
+MAX_STATES = 4000  # of the exact method, for one cluster; beyond it, belief propagation
+
+
+def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
+    """β (N, M + 1) of every track on its own, as if there were no other."""
+    log_w = np.column_stack([log_miss, log_hit])
+    beta = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    return beta / beta.sum(axis=1, keepdims=True)
+
+
+def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
+    """β (N, M + 1), cluster by cluster: exact where that is affordable, else approximate."""
+    beta = pda_marginals(log_miss, log_hit)
+    gated = log_hit > -np.inf
+    shared = gated & (gated.sum(axis=0) > 1)  # detections that more than one track could claim
+    if not shared.any():
+        return beta
+    label = clusters(gated)
+    for group in np.unique(label[shared.any(axis=1)]):
+        rows = np.flatnonzero(label == group)
+        columns = np.flatnonzero(gated[rows].any(axis=0))
+        miss, hit = log_miss[rows], log_hit[np.ix_(rows, columns)]
+        part = exact_marginals(miss, hit, max_states)
+        if part is None:
+            part = lbp_marginals(miss, hit)
+        beta[rows, 0] = part[:, 0]
+        beta[np.ix_(rows, columns + 1)] = part[:, 1:]
+    return beta

@@ -1,0 +1,395 @@
+"""Joint integrated probabilistic data association for the people of one source.
+
+Musicki and Evans, "Joint integrated probabilistic data association", IEEE T-AES 2004. Each frame:
+predict, gate, associate, update the existence of each track and its state given that it exists,
+start tracks from what is left.
+"""
+
+import math
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from scipy.special import xlogy
+
+from streamvis.config import Jipda
+from streamvis.errors import ConfigError, DataError
+from streamvis.geometry import covered, iou
+from streamvis.messages import Array, Detections, SourceInfo, Tracks
+from streamvis.tracking import bank, existence, gating, kalman
+from streamvis.tracking.association import marginals
+from streamvis.tracking.bank import Bank
+from streamvis.tracking.model import Model
+from streamvis.tracking.spaces import (
+    H_STATE,
+    MEASURED,
+    GroundSpace,
+    ImageSpace,
+    Measurements,
+    Space,
+)
+
+MODEL = Model()
+GATE = gating.threshold(MODEL.p_gate, len(MEASURED))
+REPORT_INSIDE = 0.3  # of the box must lie in the picture
+MAX_DETECTIONS = 1000  # the best of one frame; no detector for people means more
+
+
+class Found(NamedTuple):
+    """The detections of one frame that can be used, best first."""
+
+    row: Array  # (M,) index into Detections
+    boxes: Array  # (M, 4) float64
+    scores: Array  # (M,)
+    at: Measurements
+
+
+class View(NamedTuple):
+    """How the predicted tracks stand in the picture."""
+
+    boxes: Array  # (N, 4)
+    inside: Array  # (N,) share of the box within the picture
+    twin: Array  # (N,) how surely an older track follows the same person
+
+
+class Link(NamedTuple):
+    """What the detections of this frame are to each track."""
+
+    score: Array  # (N,) of the most probable detection, 0 when it is more probably missed
+    detection: Array  # (N,) its row, −1 when missed
+    gated: Array  # (N,) detections in the gate
+    entropy: Array  # (N,) nats, of the association weights
+
+
+class State(msgspec.Struct, frozen=True):
+    """All that a tracker remembers."""
+
+    tracks: dict[str, bytes]
+    next_id: int
+    now_us: int | None
+    looked_us: int | None
+    clutter: float
+    refused: int
+    size: tuple[int, int]
+
+
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+class Tracker:
+    """Follows the people of one source; deterministic, and exact when resumed from `state`."""
+
+    def __init__(self, source: SourceInfo, config: Jipda) -> None:
+        self.config = config
+        self.size = (source.width, source.height)
+        self.space = _space(source, config)
+        self.tracks = bank.empty()
+        self.next_id = 1
+        self.now_us: int | None = None
+        self.looked_us: int | None = None  # when detections were last looked at
+        self.clutter = 1.0  # expected false detections in a frame, estimated
+        self.refused = 0  # detections that were no boxes, or that the space had no place for
+
+    def update(self, detections: Detections, media_us: int) -> Tracks:
+        """The confirmed tracks at this time, given the detections of its frame."""
+        view, ended = self._advance(media_us)
+        since_s = math.inf if self.looked_us is None else max(0, media_us - self.looked_us) / 1e6
+        self.looked_us = media_us
+        found = self._admit(detections)
+        link, unclaimed = self._associate(view, found, media_us, since_s)
+        alive = self.tracks.r > MODEL.r_min
+        ended += _reported(self.tracks.id[~alive])
+        born = self._births(found, unclaimed)
+        self._learn_clutter(found, unclaimed, since_s)
+        self.tracks = self.tracks.take(alive).join(_newborn(self.space, found, born, media_us))
+        link = _joined(link, alive, found, born)
+        self._confirm()
+        return self._report(link, ended)
+
+    def coast(self, media_us: int) -> Tracks:
+        """The confirmed tracks at this time, when nobody looked for people."""
+        _, ended = self._advance(media_us)
+        return self._report(_unseen(len(self.tracks)), ended)
+
+    def restart(self) -> None:
+        """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
+        self.tracks = bank.empty()
+        self.next_id = 1
+        self.now_us = self.looked_us = None
+
+    def resize(self, width: int, height: int) -> None:
+        """Go on when the source changes its resolution and still shows the same view."""
+        sx, sy = width / self.size[0], height / self.size[1]
+        self.size = (width, height)
+        self.space, self.tracks.x, self.tracks.P = self.space.scaled(
+            self.tracks.x, self.tracks.P, sx, sy
+        )
+
+    def state(self) -> bytes:
+        """All that `resume` needs to go on exactly."""
+        return msgspec.msgpack.encode(
+            State(
+                self.tracks.pack(),
+                self.next_id,
+                self.now_us,
+                self.looked_us,
+                self.clutter,
+                self.refused,
+                self.size,
+            )
+        )
+
+    @classmethod
+    def resume(cls, source: SourceInfo, config: Jipda, state: bytes) -> "Tracker":
+        """The tracker that `state` was taken from; DataError when it is no such thing."""
+        try:
+            was = _decoder.decode(state)
+        except msgspec.DecodeError as error:
+            raise DataError(f"not the state of a tracker ({len(state)} bytes): {error}") from None
+        tracker = cls(source, config)
+        if was.size != tracker.size:
+            tracker.resize(*was.size)
+        tracker.tracks = bank.unpack(was.tracks)
+        tracker.next_id = was.next_id
+        tracker.now_us, tracker.looked_us = was.now_us, was.looked_us
+        tracker.clutter, tracker.refused = was.clutter, was.refused
+        return tracker
+
+    def _advance(self, media_us: int) -> tuple[View, list[int]]:
+        """Forget who was not seen for long, move the others on; also the ids that ended."""
+        dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
+        self.now_us = media_us
+        fresh = media_us - self.tracks.seen_us <= self.config.memory_s * 1e6
+        boxes = self.space.boxes(self.tracks.x)
+        fresh &= np.isfinite(boxes).all(axis=1)
+        ended = _reported(self.tracks.id[~fresh])
+        tracks = self.tracks = self.tracks.take(fresh)
+        tracks.x, tracks.P = _moved(self.space, tracks.x, tracks.P, dt)
+        view = self._view()
+        leaving = (
+            1 / MODEL.lifetime_s + (1 - view.inside) / MODEL.leave_s + view.twin / MODEL.twin_s
+        )
+        tracks.r = tracks.r * np.exp(-dt * leaving)
+        return view, ended
+
+    def _view(self) -> View:
+        boxes = self.space.boxes(self.tracks.x)
+        low, high = MODEL.twin_iou
+        overlap = np.tril(iou(boxes, boxes), -1)  # with older tracks, which come first
+        twin = np.clip((overlap - low) / (high - low), 0, 1) @ self.tracks.r
+        return View(boxes, self._inside(boxes), np.minimum(twin, 1))
+
+    def _inside(self, boxes: Array) -> Array:
+        """Share (N,) of each box that lies within the picture."""
+        return covered(boxes, np.array([[0.0, 0.0, *self.size]]))[:, 0]
+
+    def _admit(self, detections: Detections) -> Found:
+        """Refuse rows that are no boxes, order the rest so that theirs does not matter."""
+        boxes = np.asarray(detections.boxes, dtype=np.float64).reshape(-1, 4)
+        scores = np.asarray(detections.scores, dtype=np.float64)
+        row = _sound(boxes, scores, 4.0 * max(self.size))
+        row = row[np.lexsort((*boxes[row].T, -scores[row]))][:MAX_DETECTIONS]
+        hidden = 1 - existence.visibility(boxes[row], scores[row])
+        at = self.space.measure(boxes[row], hidden)
+        row = row[at.usable]
+        self.refused += len(boxes) - len(row)
+        at = Measurements(*(field[at.usable] for field in at))
+        return Found(row, boxes[row], scores[row], at)
+
+    def _associate(
+        self, view: View, found: Found, media_us: int, since_s: float
+    ) -> tuple[Link, Array]:
+        """Update all tracks; also the probability (M,) that a detection is no track's."""
+        tracks, at = self.tracks, found.at
+        p_detect = self.config.p_detect * self._observable(view)
+        seen = p_detect * MODEL.p_gate
+        log_odds = self._log_odds(found.scores)
+        log_clutter = self._log_clutter_px() - 2 * math.log(MODEL.size_range) - at.log_area
+        track, detection, posterior = _gated(tracks, at)
+
+        log_hit = np.full((len(tracks), len(found.row)), -np.inf)
+        log_hit[track, detection] = (
+            np.log(p_detect * tracks.r)[track]
+            + posterior.log_density
+            + (log_odds - log_clutter)[detection]
+        )
+        log_miss = np.log(np.maximum(1 - seen * tracks.r, 1e-12))
+        beta = marginals(log_miss, log_hit)
+
+        after, given = existence.posterior(tracks.r, seen, beta)
+        tracks.x, tracks.P = kalman.merge(
+            tracks.x, tracks.P, given[:, 0], track, posterior, given[track, detection + 1]
+        )
+        tracks.r = self._existence(view, after, beta, log_odds, since_s)
+        link = _link(found, beta, log_hit)
+        tracks.seen_us[link.detection >= 0] = media_us
+        return link, np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
+
+    def _observable(self, view: View) -> Array:
+        """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
+        low, high = MODEL.open_share
+        confirmed = self.tracks.r * (self.tracks.id > 0)
+        visible = existence.visibility(view.boxes, confirmed)
+        return np.clip((visible - low) / (high - low), 0.02, 1) * np.clip(2 * view.inside, 0.1, 1)
+
+    def _log_odds(self, scores: Array) -> Array:
+        """log P(score | person) / P(score | clutter), nil at the score that may start a track.
+
+        A logistic calibration whose slope is fixed; scores far out are not believed further.
+        """
+        nil = existence.logit(np.array(self.config.birth_score))
+        odds = MODEL.score_slope * (existence.logit(scores) - nil)
+        return np.clip(odds, -MODEL.score_limit, MODEL.score_limit)
+
+    def _log_clutter_px(self) -> float:
+        """log of the expected false detections per px²."""
+        if self.config.clutter is not None:
+            return math.log(self.config.clutter)
+        return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
+
+    def _existence(
+        self, view: View, after: Array, beta: Array, log_odds: Array, since_s: float
+    ) -> Array:
+        """r (N,), from what JIPDA makes of one look (`after`).
+
+        JIPDA takes clutter to be new in every frame, but what looks like a person once does so
+        again at the same place. So a hit counts for what its score says and little more: nothing
+        more once the track is confirmed.
+        """
+        tracks = self.tracks
+        hit = (1 - beta[:, 0]) * MODEL.novelty * (tracks.id == 0) + beta[:, 1:] @ log_odds
+        odds = existence.logit(tracks.r)
+        change = np.minimum(existence.logit(after) - odds, hit)
+        r = existence.sigmoid(odds + min(1.0, since_s / MODEL.evidence_s) * change)
+        floor = MODEL.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
+        return np.clip(r, floor, MODEL.r_max)
+
+    def _births(self, found: Found, unclaimed: Array) -> Array:
+        """r (M,) of the tracks that detections start, 0 where they start none."""
+        boxes = self.space.boxes(self.tracks.x)
+        twin = iou(found.boxes, boxes) > MODEL.twin_birth_iou
+        twin |= covered(found.boxes, boxes) > MODEL.twin_birth_inside
+        known = (twin * self.tracks.r).max(axis=1, initial=0)
+        r = unclaimed * (1 - known) * MODEL.birth * found.scores
+        return np.where((found.scores >= self.config.birth_score) & (r > 5 * MODEL.r_min), r, 0)
+
+    def _learn_clutter(self, found: Found, unclaimed: Array, since_s: float) -> None:
+        share = 1 - math.exp(-min(since_s, 1.0) / MODEL.clutter_s)
+        self.clutter += share * (float(unclaimed @ (1 - found.scores)) - self.clutter)
+
+    def _confirm(self) -> None:
+        """Number those that have become certain, the oldest first."""
+        tracks = self.tracks
+        inside = self._inside(self.space.boxes(tracks.x)) >= REPORT_INSIDE
+        new = np.flatnonzero((tracks.id == 0) & (tracks.r >= MODEL.confirm) & inside)
+        tracks.id[new] = self.next_id + np.arange(len(new))
+        self.next_id += len(new)
+
+    def _report(self, link: Link, ended: list[int]) -> Tracks:
+        tracks, space = self.tracks, self.space
+        boxes = space.boxes(tracks.x)
+        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (self._inside(boxes) >= REPORT_INSIDE)
+        rows = np.flatnonzero(shown)
+        rows = rows[np.argsort(tracks.id[rows])]
+        x = tracks.x[rows]
+        clipped = np.clip(boxes[rows], 0, np.tile(self.size, 2))
+        return Tracks(
+            ids=tracks.id[rows],
+            boxes=clipped.astype(np.float32),
+            scores=link.score[rows].astype(np.float32),
+            existence=tracks.r[rows].astype(np.float32),
+            velocity=space.foot_velocity(x).astype(np.float32),
+            covariance=np.diagonal(tracks.P[rows], axis1=1, axis2=2)[:, :4].astype(np.float32),
+            ground=space.ground(x).astype(np.float32),
+            entropy=link.entropy[rows].astype(np.float32),
+            gated=link.gated[rows].astype(np.int32),
+            detection=link.detection[rows].astype(np.int32),
+            first_seen_us=tracks.first_us[rows],
+            ended=np.array(sorted(ended), dtype=np.int64),
+            space=space.name,
+        )
+
+
+def _space(source: SourceInfo, config: Jipda) -> Space:
+    if config.space == "ground" and source.ground_plane is None:
+        raise ConfigError(
+            f"source {source.id}: the tracker is to work on the ground, but no ground plane is "
+            "known. Give the source its homography, or set space to auto or image."
+        )
+    if config.space == "image" or source.ground_plane is None:
+        return ImageSpace()
+    return GroundSpace(np.array(source.ground_plane), source.width, source.height)
+
+
+def _reported(ids: Array) -> list[int]:
+    return [int(i) for i in ids if i > 0]
+
+
+def _sound(boxes: Array, scores: Array, limit: float) -> Array:
+    """Rows of finite boxes of at least a pixel, within the limit, whose scores are in [0, 1]."""
+    with np.errstate(invalid="ignore"):
+        sound = (np.abs(boxes) <= limit).all(axis=1) & (scores >= 0) & (scores <= 1)
+        sound &= (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
+    return np.flatnonzero(sound)
+
+
+def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
+    F = np.eye(6)
+    F[:4, :4], unit = kalman.constant_velocity(dt)
+    Q = np.zeros((len(x), 6, 6))
+    Q[:, :4, :4] = (MODEL.acceleration * space.body(x))[:, None, None] ** 2 * unit
+    Q[:, [4, 5], [4, 5]] = MODEL.size_drift**2 * dt
+    return kalman.predict(x, P, F, Q)
+
+
+def _gated(tracks: Bank, at: Measurements) -> tuple[Array, Array, kalman.Posterior]:
+    """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""
+    variance = tracks.P[:, MEASURED, MEASURED]
+    noise = np.diagonal(at.R, axis1=1, axis2=2)
+    track, detection = gating.candidates(tracks.x[:, MEASURED], variance, at.z, noise, GATE)
+    posterior = kalman.update(
+        tracks.x[track], tracks.P[track], at.z[detection], at.R[detection], H_STATE
+    )
+    near = posterior.distance2 <= GATE
+    return track[near], detection[near], kalman.Posterior(*(field[near] for field in posterior))
+
+
+def _link(found: Found, beta: Array, log_hit: Array) -> Link:
+    n, m = log_hit.shape
+    if m == 0:
+        return _unseen(n)
+    best = beta[:, 1:].argmax(axis=1)
+    hit = beta[:, 0] < 0.5
+    return Link(
+        np.where(hit, found.scores[best], 0.0),
+        np.where(hit, found.row[best], -1),
+        (log_hit > -np.inf).sum(axis=1),
+        -xlogy(beta, beta).sum(axis=1),
+    )
+
+
+def _unseen(n: int) -> Link:
+    return Link(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
+
+
+def _joined(link: Link, alive: Array, found: Found, born: Array) -> Link:
+    """The links of the tracks that live on, then those of the newborn."""
+    own = np.flatnonzero(born)
+    ones = np.ones(len(own), dtype=np.int64)
+    new = Link(found.scores[own], found.row[own], ones, np.zeros(len(own)))
+    pairs = zip(link, new, strict=True)
+    return Link(*(np.concatenate([old[alive], fresh]) for old, fresh in pairs))
+
+
+def _newborn(space: Space, found: Found, born: Array, media_us: int) -> Bank:
+    own = np.flatnonzero(born)
+    at = found.at
+    x = np.zeros((len(own), 6))
+    x[:, MEASURED] = at.z[own]
+    P = np.zeros((len(own), 6, 6))
+    P[:, :2, :2] = at.R[own, :2, :2]
+    P[:, 4:, 4:] = at.R[own, 2:, 2:]
+    P[:, [2, 3], [2, 3]] = (MODEL.speed * space.body(x))[:, None] ** 2
+    when = np.full(len(own), media_us, dtype=np.int64)
+    ids = np.zeros(len(own), dtype=np.int64)
+    return Bank(id=ids, x=x, P=P, r=born[own], first_us=when, seen_us=when.copy())
