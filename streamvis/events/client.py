@@ -125,24 +125,30 @@ class Subscription:
 
     def __iter__(self) -> Iterator[Event]:
         context = zmq.Context()
+        subscriber = context.socket(zmq.SUB)
         try:
-            subscriber = context.socket(zmq.SUB)
             self._connect(subscriber)
             while subscriber.poll(self._timeout_ms):
                 yield from self.inbox.take(subscriber.recv_multipart())
         finally:
-            context.destroy(linger=0)
+            subscriber.close(
+                linger=0
+            )  # by hand: under a garbage collection, destroy() would miss it
+            context.term()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         context = zmq.asyncio.Context()
+        subscriber = context.socket(zmq.SUB)
         try:
-            subscriber = context.socket(zmq.SUB)
             self._connect(subscriber)
             while await subscriber.poll(self._timeout_ms):
                 for event in self.inbox.take(await subscriber.recv_multipart()):
                     yield event
         finally:
-            context.destroy(linger=0)
+            subscriber.close(
+                linger=0
+            )  # by hand: under a garbage collection, destroy() would miss it
+            context.term()
 
     def _connect(self, subscriber: "zmq.Socket[bytes] | zmq.asyncio.Socket") -> None:
         source, family = self.inbox.source, self.inbox.family

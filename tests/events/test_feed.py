@@ -27,7 +27,8 @@ def subscriber(endpoint, *topics, rcvhwm=0):
     try:
         yield sub
     finally:
-        context.destroy(linger=0)
+        sub.close(linger=0)
+        context.term()
 
 
 def received(sub):
@@ -183,7 +184,8 @@ def test_noise_on_the_port_harms_nobody(feed):
             feed.publish([message("cam1", 1)])
             assert numbers(awaited(sub, b"sv1/cam1/track/")) == [1]
     finally:
-        context.destroy(linger=0)
+        rude.close(linger=0)
+        context.term()
 
 
 @pytest.mark.parametrize(
