@@ -1,0 +1,430 @@
+"""Lists of facts in, lists of orders out."""
+
+import msgspec
+import pytest
+
+from streamvis.config import (
+    Jipda,
+    MaskRcnn,
+    Pipeline,
+    Placement,
+    Publish,
+    Record,
+    StageSpec,
+    WorkerSpec,
+)
+from streamvis.messages import Notice, SourceInfo
+from streamvis.runtime import facts as f
+from streamvis.runtime import seats
+from streamvis.runtime.plan import apart, fold
+from streamvis.runtime.routing import Core
+from streamvis.runtime.seats import Halt, Kill, Limits, Start
+from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
+
+INFO = SourceInfo(id="a", label="a", width=4, height=2, fps=25, live=False)
+CHAIN = Pipeline(
+    stages=[
+        StageSpec("detect", MaskRcnn()),
+        StageSpec("track", Jipda(), after=["detect"]),
+        StageSpec("publish", Publish(), after=["track"]),
+    ]
+)
+DETECT = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
+
+
+def started(pipeline, placement=None, window=4, sources=("a",), limits=None, info=INFO):
+    """A core whose processes are up and whose sources are open, with slots granted."""
+    core = Core(fold(pipeline, placement or apart(pipeline)), sources, window, limits)
+    orders = core.step(f.Tick(0.0))
+    assert orders == [Start(seat.name) for seat in core.seats]
+    for order in orders:
+        core.step(f.Joined(order.seat, 0.0))
+    for name in sources:
+        assert core.step(f.Opened(name, msgspec.structs.replace(info, id=name), 0.0)) == []
+        slots = [f"{name}{i}" for i in range(window)]
+        assert core.step(f.Slotted(name, slots, 0.0)) == [f.Grant(name, slots)]
+    return core
+
+
+def shot(slot, n, ms=None, missed=()):
+    return Shot(slot, n, (40 * n if ms is None else ms) * 1000, 0, "file", 4, 2, 0, list(missed))
+
+
+def admit(core, n, at=0.0, source="a", **settings):
+    return core.step(f.Admitted(source, shot(f"{source}{n}", n, **settings), at))
+
+
+def answer(core, send, at=0.0, states=()):
+    """The seat answers: each stage of its group wrote a part named after itself and the frame."""
+    tasks = [item for item in send.items if isinstance(item, Task)]
+    names = send.seat.rpartition(".")[0].split("+")
+    wrote = [[name for name in names if name not in task.skip] for task in tasks]
+    blobs = [
+        f"{name}/{task.frame.source}/{task.frame.seq}"
+        for task, ran in zip(tasks, wrote, strict=True)
+        for name in ran
+    ]
+    return core.step(f.Answered(send.seat, Answer(send.id, wrote, list(states), []), blobs, at))
+
+
+def only(orders, kind):
+    return [order for order in orders if isinstance(order, kind)]
+
+
+def frames(send):
+    return [(i.frame.source, i.frame.seq) for i in send.items if isinstance(i, Task)]
+
+
+def test_a_frame_goes_down_a_chain_and_gives_its_slot_back():
+    core = started(CHAIN)
+    (to_detect,) = admit(core, 0, at=1.0)
+    frame = core.streams["a"].flights[0].frame
+    assert (frame.seq, frame.n, frame.slot) == (0, 0, "a0")
+    assert to_detect == f.Send("detect.0", 1, [Task(frame)], [])
+    (to_track,) = answer(core, to_detect)
+    expected = [Begin(INFO, {}), Task(frame, parts=["detect"])]
+    assert to_track == f.Send("track.0", 2, expected, ["detect/a/0"])
+    (to_publish,) = answer(core, to_track)
+    expected = [Begin(INFO, {}), Task(frame, parts=["track"])]
+    assert to_publish == f.Send("publish.0", 3, expected, ["track/a/0"])
+    parts = {name: f"{name}/a/0" for name in ("detect", "track", "publish")}
+    assert answer(core, to_publish, at=1.5) == [
+        f.Completed(frame, parts, (), False, 0.5),
+        f.Grant("a", ["a0"]),
+    ]
+
+
+def test_a_stage_with_two_parents_waits_for_both():
+    diamond = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn()),
+            StageSpec("left", Jipda(), after=["detect"]),
+            StageSpec("right", Publish(), after=["detect", "left"]),
+            StageSpec("record", Record(), after=["left", "right"]),
+        ]
+    )
+    core = started(diamond)
+    (detect,) = admit(core, 0)
+    (left,) = answer(core, detect)
+    (right,) = answer(core, left)
+    (record,) = answer(core, right)
+    assert record.seat == "record.0"
+    assert record.items[1].parts == ["detect", "left"]  # what it reads, not all there is
+
+
+def test_work_goes_to_the_least_loaded_replica_with_credit():
+    placement = Placement(workers=[WorkerSpec(["detect"], replicas=2)])
+    core = started(DETECT, placement, window=8)
+    sends = [order for n in range(6) for order in admit(core, n)]
+    assert [s.seat for s in sends] == ["detect.0", "detect.1", "detect.0", "detect.1"]
+    (more, *_) = only(answer(core, sends[1]), f.Send)
+    assert (more.seat, frames(more)) == ("detect.1", [("a", 4)])
+
+
+def test_a_stateful_stage_sees_seq_order_whatever_replicas_do():
+    placement = Placement(
+        workers=[
+            WorkerSpec(["detect"], replicas=2),
+            WorkerSpec(["track"], batch=4),
+            WorkerSpec(["publish"]),
+        ]
+    )
+    core = started(CHAIN, placement)
+    first, second = (admit(core, n)[0] for n in range(2))
+    assert (first.seat, second.seat) == ("detect.0", "detect.1")
+    assert answer(core, second) == []
+    (send,) = answer(core, first)
+    assert frames(send) == [("a", 0), ("a", 1)]
+
+
+def test_sources_are_spread_over_stateful_replicas_and_stay():
+    placement = Placement(
+        workers=[WorkerSpec(["detect"]), WorkerSpec(["track"], replicas=2), WorkerSpec(["publish"])]
+    )
+    core = started(CHAIN, placement, sources=("a", "b"))
+    for n in range(2):
+        for source, seat in (("a", "track.0"), ("b", "track.1")):
+            (detect,) = admit(core, n, source=source)
+            (track,) = answer(core, detect)
+            assert track.seat == seat
+            (publish,) = answer(core, track)
+            answer(core, publish)
+
+
+def test_an_incomplete_batch_waits_its_time_and_no_longer():
+    placement = Placement(workers=[WorkerSpec(["detect"], batch=3, wait_ms=5)])
+    core = started(DETECT, placement, window=8)
+    assert admit(core, 0, at=1.0) == []
+    assert core.due() == 1.005
+    assert core.step(f.Tick(1.004)) == []
+    (send,) = core.step(f.Tick(1.005))
+    assert frames(send) == [("a", 0)]
+    assert admit(core, 1, at=2.0) == admit(core, 2, at=2.0) == []  # it is busy: they gather
+    (send,) = admit(core, 3, at=2.0)
+    assert frames(send) == [("a", 1), ("a", 2), ("a", 3)]
+
+
+def test_batches_gather_across_sources():
+    placement = Placement(workers=[WorkerSpec(["detect"], batch=2, wait_ms=5)])
+    core = started(DETECT, placement, sources=("a", "b"))
+    assert admit(core, 0, source="b") == []
+    (send,) = admit(core, 0, source="a")
+    assert frames(send) == [("b", 0), ("a", 0)]
+
+
+def test_every_s_goes_by_media_time_and_children_still_run():
+    pipeline = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn(), every_s=0.1),
+            StageSpec("track", Jipda(), after=["detect"]),
+        ]
+    )
+    core = started(pipeline, window=8)
+    ran = []
+    for n, ms in enumerate([0, 40, 80, 120, 300, 310, 400]):
+        (send,) = admit(core, n, ms=ms)
+        if ran_here := send.seat == "detect.0":
+            (send,) = answer(core, send)
+        ran.append(ran_here)
+        assert send.items[-1].parts == (["detect"] if ran_here else [])
+        (done, _) = answer(core, send)
+        assert done.skipped == (() if ran_here else ("detect",))
+    assert ran == [True, False, False, True, True, False, True]
+    assert core.skipped == {"detect": 3}
+
+
+def test_a_stage_that_rests_keeps_the_order_of_its_children():
+    """Frame 1 skips the detector, but the tracker still sees frame 0 first."""
+    pipeline = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn(), every_s=1.0),
+            StageSpec("track", Jipda(), after=["detect"]),
+        ]
+    )
+    core = started(pipeline)
+    (detect,) = admit(core, 0)
+    assert admit(core, 1) == []
+    track, again = answer(core, detect)
+    assert frames(track) + frames(again) == [("a", 0), ("a", 1)]
+
+
+def test_a_dead_workers_packets_go_out_again_with_the_state_last_answered():
+    core = started(CHAIN)
+    tracks = [answer(core, admit(core, n)[0])[0] for n in range(2)]
+    answer(core, tracks[0], states=[State("track", "a", b"after 0")])
+    assert core.step(f.Died("track.0", "killed by SIGKILL", 1.0)) == [Start("track.0")]
+    (again,) = core.step(f.Joined("track.0", 1.1))
+    assert again.items[0] == Begin(INFO, {"track": b"after 0"})
+    assert frames(again) == [("a", 1)]
+
+
+def test_after_a_death_the_suspects_go_one_by_one_and_the_killer_is_skipped():
+    placement = Placement(
+        workers=[WorkerSpec(["detect"], batch=2, wait_ms=1), WorkerSpec(["track", "publish"])]
+    )
+    core = started(CHAIN, placement)
+    admit(core, 0)
+    (pair,) = admit(core, 1)
+    assert frames(pair) == [("a", 0), ("a", 1)]
+    core.step(f.Died("detect.0", "boom", 0.0))
+    first, second = core.step(f.Joined("detect.0", 0.0))
+    assert frames(first) + frames(second) == [("a", 0), ("a", 1)]
+    answer(core, first)
+    done = core.step(f.Died("detect.0", "boom", 0.1))
+    assert only(done, f.Completed)[0].poison
+    assert f.Grant("a", ["a1"]) in done
+    assert core.streams["a"].poisoned == 1
+    gap = Notice(source="a", kind="gap", media_us=0, first_n=1, last_n=1, reason="poison")
+    assert [send.items for send in only(done, f.Send)] == [[Tell(gap)]]
+
+
+def test_one_death_is_not_held_against_a_frame():
+    core = started(DETECT)
+    admit(core, 0)
+    core.step(f.Died("detect.0", "boom", 0.0))
+    (again,) = core.step(f.Joined("detect.0", 0.0))
+    assert only(answer(core, again), f.Completed)[0].poison is False
+
+
+def test_restarts_back_off_and_too_many_fail_the_run():
+    core = started(DETECT, limits=Limits(deaths=2, backoff_s=(0.0, 0.5)))
+    assert core.step(f.Died("detect.0", "first", 1.0)) == [Start("detect.0")]
+    assert core.step(f.Died("detect.0", "second", 2.0)) == []
+    assert core.step(f.Tick(2.4)) == []
+    assert core.step(f.Tick(2.5)) == [Start("detect.0")]
+    (fail,) = core.step(f.Died("detect.0", "third", 3.0))
+    assert fail.error == "RunError"
+    assert "stage 'detect'" in fail.message
+    assert "third" in fail.message
+    assert core.finished
+
+
+def test_old_deaths_are_forgiven():
+    core = started(DETECT, limits=Limits(deaths=1, within_s=10))
+    for at in (0.0, 20.0, 40.0):
+        assert core.step(f.Died("detect.0", "boom", at)) == [Start("detect.0")]
+        core.step(f.Joined("detect.0", at))
+
+
+def test_a_silent_process_is_killed_and_a_beating_one_is_not():
+    core = started(DETECT, limits=Limits(silence_s=10))
+    core.step(f.Beat("decode-a", 9.0))
+    assert core.step(f.Tick(10.0)) == [Kill("detect.0", "no sign of life for 10 s")]
+    assert core.step(f.Died("detect.0", "", 10.1)) == [Start("detect.0")]
+
+
+def test_a_worker_that_is_at_one_call_for_ever_is_killed():
+    core = started(DETECT, limits=Limits(call_s=5, silence_s=100))
+    admit(core, 0, at=1.0)
+    assert core.step(f.Tick(5.9)) == []
+    assert core.step(f.Tick(6.0)) == [Kill("detect.0", "at one call for 5 s")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Answer(7, [["detect"]], [], []),
+        Answer(1, [], [], []),
+        Answer(1, [["detect", "detect"]], [], []),
+        Answer(1, [["track"]], [], []),
+    ],
+)
+def test_an_answer_that_does_not_fit_ends_its_worker(wrong):
+    core = started(DETECT)
+    admit(core, 0)
+    (kill,) = core.step(f.Answered("detect.0", wrong, ["x"], 0.0))
+    assert kill == Kill("detect.0", "its answer does not fit what it was asked")
+
+
+def test_a_slot_that_was_not_granted_ends_the_decode_process():
+    core = started(DETECT)
+    admit(core, 0)
+    (kill,) = core.step(f.Admitted("a", shot("a0", 1), 0.0))
+    assert (kill.seat, "a0" in kill.reason) == ("decode-a", True)
+
+
+def test_no_more_frames_in_flight_than_slots_when_pictures_grow():
+    core = started(DETECT, window=2)
+    admit(core, 0)
+    assert core.step(f.Slotted("a", ["big0", "big1"], 0.0)) == [f.Grant("a", ["big0"])]
+    (send,) = core.step(f.Admitted("a", shot("big0", 1), 0.0))
+    assert frames(send) == [("a", 1)]
+    orders = answer(core, f.Send("detect.0", 1, [Task(core.streams["a"].flights[0].frame)], []))
+    assert orders[0] == f.Free("a", "a0")
+    assert orders[2] == f.Grant("a", ["big1"])
+
+
+def test_a_file_goes_on_after_the_last_admitted_picture():
+    core = started(DETECT)
+    admit(core, 0)
+    assert core.step(f.Died("decode-a", "boom", 1.0)) == [Start("decode-a")]
+    assert core.step(f.Joined("decode-a", 1.1)) == [f.Launch("a", 1, 0)]
+    assert core.step(f.Opened("a", INFO, 1.2)) == [f.Grant("a", ["a1", "a2", "a3"])]
+
+
+def test_a_live_source_goes_on_in_the_next_epoch():
+    core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
+    admit(core, 0)
+    core.step(f.Died("decode-a", "boom", 1.0))
+    assert core.step(f.Joined("decode-a", 1.1)) == [f.Launch("a", 2, -1)]
+    info = msgspec.structs.replace(INFO, live=True, epoch=2)
+    core.step(f.Opened("a", info, 1.2))
+    core.step(f.Admitted("a", shot("a1", 0), 1.3))
+    assert core.streams["a"].flights[1].frame.epoch == 2
+    lane = core.streams["a"].lanes[1]
+    assert [job.item and job.item.notice.kind for job in lane.jobs] == [None, "epoch", None]
+
+
+def test_what_a_live_source_dropped_is_counted_and_told_in_its_place():
+    core = started(CHAIN)
+    (detect,) = admit(core, 0)
+    core.step(f.Admitted("a", shot("a1", 5, missed=[Missed("overload", 4, 1, 4)]), 0.0))
+    assert core.streams["a"].dropped == {"overload": 4}
+    (track,) = answer(core, detect)
+    notice = Notice(source="a", kind="gap", media_us=0, first_n=1, last_n=4, reason="overload")
+    assert frames(track) == [("a", 0)]
+    assert track.items[-1] == Tell(notice)
+
+
+def test_the_end_is_told_down_the_graph_after_the_last_answer():
+    core = started(CHAIN)
+    (detect,) = admit(core, 0)
+    assert core.step(f.SourceEnded(source="a", ending="eof", at=0.0)) == [Halt("decode-a")]
+    assert core.step(f.Died("decode-a", "", 0.0)) == []
+    (track,) = answer(core, detect)
+    (publish,) = answer(core, track)
+    *_, end = answer(core, publish)
+    assert end.seat == "track.0"
+    assert end.items == [End("a", "eof")]
+    (end,) = answer(core, end)
+    assert (end.seat, end.items) == ("publish.0", [End("a", "eof")])
+    assert answer(core, end) == [Halt("detect.0"), Halt("track.0"), Halt("publish.0")]
+    for name in ("detect.0", "track.0", "publish.0"):
+        assert not core.finished
+        core.step(f.Died(name, "", 0.0))
+    assert core.finished
+    assert core.failed is None
+
+
+def test_a_source_without_frames_ends_too():
+    core = started(CHAIN)
+    core.step(f.SourceEnded(source="a", ending="failed", at=0.0, message="torn"))
+    (track,) = core._stations["track.0"][1].sent
+    assert track.jobs[0].item == End("a", "failed")
+    assert core.streams["a"].message == "torn"
+
+
+def test_a_drain_admits_nothing_more_and_finishes_what_is_in_flight():
+    core = started(DETECT)
+    (send,) = admit(core, 0)
+    assert core.step(f.Drain(1.0)) == [Halt("decode-a")]
+    orders = answer(core, send)
+    assert only(orders, f.Grant) == []
+    ended = core.step(
+        f.SourceEnded(source="a", ending="drained", at=1.1, missed=[Missed("drained", 1, 1, 1)])
+    )
+    assert ended == [Halt("detect.0")]
+    assert core.streams["a"].dropped == {"drained": 1}
+
+
+def test_a_decode_process_that_does_not_hear_the_drain_is_killed():
+    core = started(DETECT, limits=Limits(drain_s=3))
+    core.step(f.Drain(1.0))
+    assert core.due() == 4.0
+    assert core.step(f.Tick(4.0)) == [Kill("decode-a", "it did not end when asked to")]
+    assert core.step(f.Died("decode-a", "", 4.1)) == [Halt("detect.0")]
+    assert core.streams["a"].ending == "drained"
+
+
+def test_a_drain_before_anything_started_ends_the_run():
+    core = Core(fold(DETECT, apart(DETECT)), ["a"], 4)
+    assert core.step(f.Drain(0.0)) == []
+    assert core.finished
+
+
+def test_a_drain_while_processes_start_kills_them():
+    core = Core(fold(DETECT, apart(DETECT)), ["a"], 4)
+    core.step(f.Tick(0.0))
+    assert core.step(f.Drain(0.1)) == [Kill("decode-a", "")]
+    assert core.step(f.Died("decode-a", "", 0.2)) == [Kill("detect.0", "")]
+    core.step(f.Died("detect.0", "", 0.3))
+    assert core.finished
+    assert core.failed is None
+
+
+def test_a_worker_that_dies_while_it_closes_fails_the_run():
+    core = started(DETECT)
+    core.step(f.SourceEnded(source="a", ending="eof", at=0.0))
+    (fail,) = core.step(f.Died("detect.0", "exit code 1", 0.1))
+    assert "closing" in fail.message
+
+
+def test_seats_are_where_processes_are():
+    assert [seat.name for seat in started(CHAIN, sources=("a", "b")).seats] == [
+        "decode-a",
+        "decode-b",
+        "detect.0",
+        "track.0",
+        "publish.0",
+    ]
+    assert seats.Limits().deaths == 5

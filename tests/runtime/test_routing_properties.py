@@ -1,0 +1,333 @@
+"""Whatever happens, in whatever order: nothing is lost, doubled or swapped.
+
+A make-believe shell carries the core's orders out. Hypothesis chooses what happens next: who
+answers, who dies, which picture comes, how time passes.
+"""
+
+from collections import Counter, deque
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamvis.config import (
+    Jipda,
+    MaskRcnn,
+    Pipeline,
+    Placement,
+    Publish,
+    Record,
+    StageSpec,
+    WorkerSpec,
+)
+from streamvis.messages import SourceInfo
+from streamvis.runtime import facts as f
+from streamvis.runtime import seats
+from streamvis.runtime.plan import fold
+from streamvis.runtime.routing import PREFETCH, Core
+from streamvis.runtime.seats import Limits
+from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
+
+PIPELINE = Pipeline(
+    stages=[
+        StageSpec("detect", MaskRcnn(), every_s=0.08),
+        StageSpec("second", MaskRcnn()),
+        StageSpec("track", Jipda(), after=["detect"]),
+        StageSpec("publish", Publish(), after=["track", "second"]),
+        StageSpec("record", Record(), after=["track"], every_s=0.12),
+    ]
+)
+READS = {
+    "detect": [],
+    "second": [],
+    "track": ["detect"],
+    "publish": ["track"],
+    "record": ["detect", "track"],
+}
+LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9)
+
+
+class World:
+    """Processes, sources and time, all made up."""
+
+    def __init__(self, placement, sources):
+        self.core = Core(fold(PIPELINE, placement), list(sources), placement.slots, LONG)
+        self.window = placement.slots
+        self.batch = {crew.group.name: crew.group.worker.batch for crew in self.core.crews}
+        self.now = 0.0
+        self.starting = set()
+        self.alive = set()
+        self.inbox = {}  # seat -> what it has not answered
+        self.memory = {}  # (seat, stage, source) -> what it saw
+        self.ended = {}  # (stage, source) -> all that it saw
+        self.sources = sources  # name -> (pictures, live)
+        self.decode = {}  # name -> [next n, granted slots, size]
+        self.opening = {}
+        self.sizes = Counter()
+        self.admitted = Counter()
+        self.dropped = Counter()
+        self.done = Counter()
+        self.poison = set()
+        self.skipped = {}
+        self.feed(f.Tick(0.0))
+
+    def feed(self, fact):
+        facts = deque([fact])
+        while facts:
+            for order in self.core.step(facts.popleft()):
+                facts += self.carry_out(order) or ()
+        self.check()
+
+    def carry_out(self, order):
+        match order:
+            case seats.Start(seat):
+                self.starting.add(seat)
+            case seats.Kill(seat, _) | seats.Halt(seat):
+                self.forget(seat)
+                return [f.Died(seat, "", self.now)]
+            case f.Launch(source, epoch, after_n):
+                self.opening[source] = (epoch, after_n + 1)
+            case f.Grant(source, slots):
+                self.decode[source][1] += slots
+            case f.Send(seat):
+                self.inbox[seat].append(order)
+                packets = [item for item in order.items if isinstance(item, Task)]
+                assert len(packets) <= self.batch[seat.rpartition(".")[0]]
+                assert len(self.inbox[seat]) <= PREFETCH
+            case f.Completed(frame, parts, skipped, poison):
+                key = (frame.source, frame.seq)
+                self.done[key] += 1
+                self.skipped[key] = skipped
+                if poison:
+                    self.poison.add(key)
+                else:
+                    assert set(parts) == set(READS) - set(skipped)
+            case f.Fail():
+                raise AssertionError(order.message)
+        return None
+
+    def forget(self, seat):
+        self.starting.discard(seat)
+        self.alive.discard(seat)
+        self.inbox.pop(seat, None)
+        self.memory = {key: saw for key, saw in self.memory.items() if key[0] != seat}
+        source = seat.removeprefix("decode-")
+        self.decode.pop(source, None)
+        self.opening.pop(source, None)
+
+    def check(self):
+        for stream in self.core.streams.values():
+            held = [flight.frame.slot for flight in stream.flights.values()]
+            assert len(set(held)) == len(held)
+            assert len(held) + len(stream.granted) <= self.window
+            assert not set(held) & (stream.granted | set(stream.free))
+            assert stream.admitted == self.admitted[stream.name]
+            assert sum(stream.dropped.values()) == self.dropped[stream.name]
+
+    def options(self):
+        """What could happen next, as (name, argument)."""
+        yield from (("join", seat) for seat in sorted(self.starting))
+        yield from (("open", source) for source in sorted(self.opening))
+        yield from (("answer", seat) for seat in sorted(self.inbox) if self.inbox[seat])
+        for name, (n, granted, _) in sorted(self.decode.items()):
+            if self.core.streams[name].ending is None:
+                if n >= self.sources[name][0]:
+                    yield "end", name
+                elif granted:
+                    yield "shoot", name
+        yield "wait", None
+
+    def deaths(self):
+        yield from (("die", seat) for seat in sorted(self.alive))
+        yield from (("grow", source) for source in sorted(self.decode))
+
+    def happen(self, what, who):
+        getattr(self, what)(who)
+
+    def wait(self, _):
+        self.now = max(self.now + 0.001, min(self.core.due(), self.now + 1.0))
+        self.feed(f.Tick(self.now))
+
+    def join(self, seat):
+        self.starting.discard(seat)
+        self.alive.add(seat)
+        if not seat.startswith("decode-"):
+            self.inbox[seat] = deque()
+        self.feed(f.Joined(seat, self.now))
+
+    def open(self, source):
+        epoch, n = self.opening.pop(source)
+        self.decode[source] = [n, [], self.sizes[source]]
+        live = self.sources[source][1]
+        info = SourceInfo(
+            id=source, label=source, width=1, height=1, fps=25, live=live, epoch=epoch
+        )
+        self.feed(f.Opened(source, info, self.now))
+        if not self.core.streams[source].slots:
+            self.slots(source)
+
+    def slots(self, source):
+        self.decode[source][1].clear()
+        names = [f"{source}-{self.sizes[source]}:{i}" for i in range(self.window)]
+        self.feed(f.Slotted(source, names, self.now))
+
+    def grow(self, source):
+        if self.core.streams[source].ending is None:
+            self.sizes[source] += 1
+            self.slots(source)
+
+    def die(self, seat):
+        self.forget(seat)
+        self.feed(f.Died(seat, "boom", self.now))
+
+    def shoot(self, source):
+        n, granted, _ = self.decode[source]
+        missed = []
+        if self.sources[source][1] and n % 3 == 2:
+            missed = [Missed("overload", 1, n, n)]
+            self.dropped[source] += 1
+            n += 1
+        self.decode[source][0] = n + 1
+        self.admitted[source] += 1
+        shot = Shot(granted.pop(0), n, n * 40_000, 0, "file", 1, 1, 0, missed)
+        self.feed(f.Admitted(source, shot, self.now))
+
+    def end(self, source):
+        self.feed(f.SourceEnded(source=source, ending="eof", at=self.now))
+
+    def answer(self, seat):
+        send = self.inbox[seat].popleft()
+        names = seat.rpartition(".")[0].split("+")
+        blobs = iter(send.blobs)
+        wrote, parts, states = [], [], {}
+        for item in send.items:
+            if isinstance(item, Task):
+                key = f"{item.frame.source}/{item.frame.seq}"
+                given = {name: next(blobs) for name in item.parts}
+                assert given == {name: f"{name}:{key}" for name in given}
+                wrote.append([name for name in names if name not in item.skip])
+                parts += [f"{name}:{key}" for name in wrote[-1]]
+                for name in wrote[-1]:
+                    outside = {r for r in READS[name] if r not in names}
+                    rests = set(self.core.streams[item.frame.source].flights[item.frame.seq].skip)
+                    assert set(given) >= outside - rests
+            for name in names:
+                if PIPELINE.stage(name).run.stateful:
+                    self.see(seat, name, item, states)
+        answer = Answer(send.id, wrote, list(states.values()), [])
+        self.feed(f.Answered(seat, answer, parts, self.now))
+
+    def see(self, seat, stage, item, states):
+        match item:
+            case Begin(info, begun):
+                source = info.id
+                assert (seat, stage, source) not in self.memory
+                saw = msgspec.msgpack.decode(begun[stage]) if stage in begun else []
+                self.memory[seat, stage, source] = saw
+            case Task(frame, skip):
+                source = frame.source
+                if stage not in skip:
+                    self.memory[seat, stage, source].append(["frame", frame.seq])
+            case Tell(notice):
+                source = notice.source
+                self.memory[seat, stage, source].append(
+                    [notice.reason or notice.kind, notice.first_n]
+                )
+            case End(source, ending):
+                assert (stage, source) not in self.ended
+                self.ended[stage, source] = self.memory.pop((seat, stage, source))
+                states.pop((stage, source), None)
+                return
+        saw = self.memory[seat, stage, source]
+        states[stage, source] = State(stage, source, msgspec.msgpack.encode(saw))
+
+
+def verdict(world):
+    """What must hold once all is over."""
+    everything = {
+        (source, seq) for source in world.sources for seq in range(world.admitted[source])
+    }
+    assert world.done == dict.fromkeys(everything, 1)
+    for source in world.sources:
+        for stage in ("track", "publish", "record"):
+            if (stage, source) not in world.ended:
+                assert world.admitted[source] == 0
+                continue
+            saw = world.ended[stage, source]
+            seqs = [value for kind, value in saw if kind == "frame"]
+            assert seqs == sorted(set(seqs))
+            due = [
+                seq
+                for seq in range(world.admitted[source])
+                if stage not in world.skipped[source, seq]
+            ]
+            missing = set(due) - set(seqs)
+            assert not set(seqs) - set(due)
+            assert {(source, seq) for seq in missing} <= world.poison
+            assert sum(kind == "poison" for kind, _ in saw) >= len(missing)
+
+
+groupings = st.sampled_from(
+    [
+        [["detect"], ["second"], ["track"], ["publish"], ["record"]],
+        [["detect", "track"], ["second"], ["publish", "record"]],
+        [["detect", "second"], ["track", "publish", "record"]],
+        [["second", "detect", "track", "publish", "record"]],
+    ]
+)
+
+
+@st.composite
+def placements(draw):
+    return Placement(
+        workers=[
+            WorkerSpec(
+                stages,
+                replicas=draw(st.integers(1, 3)),
+                batch=draw(st.integers(1, 3)),
+                wait_ms=draw(st.sampled_from([0, 2])),
+            )
+            for stages in draw(groupings)
+        ],
+        slots=draw(st.integers(1, 4)),
+    )
+
+
+sources = st.dictionaries(
+    st.sampled_from(["a", "b"]), st.tuples(st.integers(0, 8), st.booleans()), min_size=1
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(placements(), sources, st.data())
+def test_nothing_is_lost_doubled_or_swapped(placement, sources, data):
+    world = World(placement, sources)
+    for _ in range(data.draw(st.integers(0, 60))):
+        if world.core.finished:
+            break
+        choices = list(world.options())
+        if data.draw(st.integers(0, 7)) == 0:
+            choices = list(world.deaths()) or choices
+        world.happen(*data.draw(st.sampled_from(choices)))
+    if data.draw(st.booleans()):
+        world.feed(f.Drain(world.now))
+    for _ in range(2000):
+        if world.core.finished:
+            break
+        world.happen(*next(iter(world.options())))
+    assert world.core.finished, [seat for seat in world.core.seats if seat.state != "gone"]
+    verdict(world)
+
+
+@given(placements(), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=50)
+def test_without_deaths_every_order_gives_the_same_histories(placement, random):
+    histories = []
+    for _ in range(2):
+        world = World(placement, {"a": (6, False), "b": (5, False)})
+        while not world.core.finished:
+            world.happen(*random.choice(list(world.options())))
+        verdict(world)
+        histories.append(world.ended)
+    assert histories[0] == histories[1]
+    assert not world.poison
