@@ -215,6 +215,23 @@ def test_silence_ends_it_when_asked_to():
     assert list(listen(endpoint, timeout_s=0.05)) == []
 
 
+COLLECTED = """
+import gc, sys
+from streamvis.events.client import subscribe
+events = iter(subscribe(sys.argv[1]))
+next(events)
+circle = [events]
+circle.append(circle)
+del circle, events
+gc.collect()
+"""
+
+
+def test_a_subscription_that_is_garbage_is_closed_without_a_hang():
+    with publishing("cam1") as endpoint:
+        subprocess.run([sys.executable, "-c", COLLECTED, endpoint], check=True, timeout=30)
+
+
 def test_an_address_that_is_none():
     with pytest.raises(UsageError, match=r"cam1: .*Expected an address like tcp://"):
         next(iter(subscribe("cam1")))
