@@ -31,9 +31,9 @@ def covered(a: Array, b: Array) -> Array:
 
 
 def _intersection(a: Array, b: Array) -> Array:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    return np.prod(np.clip(high - low, 0, None), axis=2).astype(np.float64)
+    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
+    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
+    return (np.clip(width, 0, None) * np.clip(height, 0, None)).astype(np.float64)
 
 
 def foot(boxes: Array) -> Array:
