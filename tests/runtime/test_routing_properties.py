@@ -50,7 +50,8 @@ LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9)
 class World:
     """Processes, sources and time, all made up."""
 
-    def __init__(self, placement, sources):
+    def __init__(self, placement, sources, cursed=frozenset()):
+        self.cursed = cursed  # (stage, source, seq): who works on it dies
         self.core = Core(fold(PIPELINE, placement), list(sources), placement.slots, LONG)
         self.window = placement.slots
         self.batch = {crew.group.name: crew.group.worker.batch for crew in self.core.crews}
@@ -196,8 +197,18 @@ class World:
         self.feed(f.SourceEnded(source=source, ending="eof", at=self.now))
 
     def answer(self, seat):
-        send = self.inbox[seat].popleft()
+        send = self.inbox[seat][0]
         names = seat.rpartition(".")[0].split("+")
+        at_work = {
+            (name, item.frame.source, item.frame.seq)
+            for item in send.items
+            if isinstance(item, Task)
+            for name in names
+        }
+        if at_work & self.cursed:
+            self.die(seat)
+            return
+        self.inbox[seat].popleft()
         blobs = iter(send.blobs)
         wrote, parts, states = [], [], {}
         for item in send.items:
@@ -233,7 +244,7 @@ class World:
                 self.memory[seat, stage, source].append(
                     [notice.reason or notice.kind, notice.first_n]
                 )
-            case End(source, ending):
+            case End(source):
                 assert (stage, source) not in self.ended
                 self.ended[stage, source] = self.memory.pop((seat, stage, source))
                 states.pop((stage, source), None)
@@ -298,10 +309,16 @@ sources = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=150)
-@given(placements(), sources, st.data())
-def test_nothing_is_lost_doubled_or_swapped(placement, sources, data):
-    world = World(placement, sources)
+cursed = st.frozensets(
+    st.tuples(st.sampled_from(sorted(READS)), st.sampled_from(["a", "b"]), st.integers(0, 7)),
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(placements(), sources, cursed, st.data())
+def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
+    world = World(placement, sources, cursed)
     for _ in range(data.draw(st.integers(0, 60))):
         if world.core.finished:
             break
@@ -320,7 +337,7 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, data):
 
 
 @given(placements(), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_without_deaths_every_order_gives_the_same_histories(placement, random):
     histories = []
     for _ in range(2):
