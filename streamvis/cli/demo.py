@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +74,9 @@ def _is_clip(path: Path) -> bool:
 
 
 def _from_opencv(path: Path) -> bool:
+    import urllib.error
+    import urllib.request
+
     draft = path.with_suffix(".part")
     try:
         with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply, draft.open("wb") as file:

@@ -24,7 +24,21 @@ Data = Annotated[
 Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
-MOT = ("name", "hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
+MOT = (
+    "name",
+    "hota",
+    "mota",
+    "idf1",
+    "deta",
+    "assa",
+    "motp",
+    "idsw",
+    "frag",
+    "mt",
+    "ml",
+    "fp",
+    "fn",
+)
 LOWEST_SCORE = 0.01  # detections below it are not ranked
 
 

@@ -67,19 +67,19 @@ def export(
             for written in exports.write_tracks(path, out):
                 say(f"wrote {written}")
             return
+        types = type or (["track"] if format is Format.mot else [])
         with LogReader(path) as reader:
-            rows = reader.events(
-                source, types=type or ["track"] if format is Format.mot else type or []
-            )
-            target = out or Path("/dev/stdout")
-            if format is Format.csv:
-                exports.write_csv(rows, target)
-            elif format is Format.mot:
+            rows = reader.events(source, types=types)
+            if format is Format.mot:
                 sys.stdout.writelines(exports.mot_lines(rows))
+            elif format is Format.csv and out is None:
+                sys.stdout.writelines(exports.csv_lines(rows))
+            elif format is Format.csv and out is not None:
+                exports.write_csv(rows, out)
             elif out is None:
-                sys.stdout.writelines(text.decode() for text in exports.jsonl(rows))
+                sys.stdout.writelines(row.decode() for row in exports.jsonl(rows))
             else:
-                exports.write_jsonl(rows, target)
+                exports.write_jsonl(rows, out)
 
 
 def line(event: "Event") -> str:

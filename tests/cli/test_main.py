@@ -1,0 +1,229 @@
+"""The command line as its users meet it: quick help, one line a fault, documented codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from streamvis.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def one_line(result: Result) -> str:
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, streamvis.cli.main; "
+        "print([m for m in ('torch', 'numpy', 'cv2', 'av', 'zmq') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "batch", "demo", "check", "graph", "probe", "doctor", "events", "weights", "eval"],
+)
+def test_every_command_explains_itself(command):
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+# Each makes a file and returns it, with the exit code and words of the answer to it.
+
+
+def not_a_video(folder: Path) -> Path:
+    path = folder / "notes.mp4"
+    path.write_text("these are my notes\n" * 100)
+    return path
+
+
+def empty(folder: Path) -> Path:
+    path = folder / "empty.mp4"
+    path.touch()
+    return path
+
+
+def video(folder: Path) -> Path:
+    path = folder / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for value in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), value * 9, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def truncated(folder: Path) -> Path:
+    path = video(folder)
+    path.write_bytes(path.read_bytes()[:300])  # without its index, which stands at the end
+    return path
+
+
+def audio_only(folder: Path) -> Path:
+    path = folder / "sound.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def absent(folder: Path) -> Path:
+    return folder / "nowhere.mp4"
+
+
+def empty_directory(folder: Path) -> Path:
+    (folder / "nothing").mkdir()
+    return folder / "nothing"
+
+
+@pytest.mark.parametrize(
+    "make", [not_a_video, empty, truncated, audio_only, absent, empty_directory]
+)
+def test_a_source_that_is_none_is_named_with_code_3(make, tmp_path):
+    path = make(tmp_path)
+    result = call("probe", path)
+    assert result.exit_code == 3
+    assert path.name in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("rtsp://127.0.0.1:9/none", 3),
+        ("http://127.0.0.1:9/none.mp4", 3),
+        ("gopher://host/path", 2),
+        ("synthetic:walkers?people=many", 2),
+        ("", 2),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_told_without_its_password(source, code):
+    result = call("probe", source.replace("127", "user:s3cret@127"))
+    assert result.exit_code == code
+    assert "s3cret" not in one_line(result)
+
+
+def test_probe_tells_a_good_file_as_json(tmp_path):
+    result = call("probe", video(tmp_path), "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["width"], found["height"], found["frames"]) == (64, 48, 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stages: [{name: a, run: {kind: mask_rcnn, min_scroe: 1}}]", "unknown field `min_scroe`"),
+        ("stages: [{name: t, run: {kind: jipda}}]", "nothing above it writes them"),
+        ("not: [yaml", "is not YAML"),
+    ],
+)
+def test_a_faulty_pipeline_is_told_with_code_2(text, words, tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    for command in (("check", path), ("graph", path), ("run", path, "--source", "synthetic:")):
+        result = call(*command)
+        assert result.exit_code == 2
+        assert words in one_line(result)
+
+
+def test_check_and_graph_tell_a_good_pipeline():
+    checked = call("check", ROOT / "pipelines/people.yaml", "--json")
+    assert checked.exit_code == 0
+    assert [s["name"] for s in json.loads(checked.stdout)["pipeline"]["stages"]] == [
+        "detect",
+        "track",
+        "publish",
+    ]
+    assert "track    <- detect" in call("graph").stdout
+    assert call("graph", "--dot").stdout.startswith("digraph")
+
+
+@pytest.mark.parametrize("command", [("show",), ("verify",), ("import",)])
+def test_weights_that_are_none_are_told_with_code_4(command, tmp_path):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(b"no weights")
+    result = call("weights", *command, path)
+    assert result.exit_code == 4
+    assert "bad.pth" in one_line(result)
+
+
+def test_shipped_weights_are_listed_shown_and_verified():
+    listed = json.loads(call("weights", "list", "--json").stdout)
+    assert "person-lite" in listed
+    shown = call("weights", "show", "person-lite")
+    assert "# person-lite" in shown.stdout
+    assert "it fits" in call("weights", "verify", "person-lite").stdout
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,1,nan,0,10,10,1,-1,-1,-1",
+        "1,1,0,0",
+        "1,1,0,0,-5,10,1,-1,-1,-1",
+        "frame,id,x,y,w,h,s,x,y,z",
+    ],
+)
+def test_a_detection_file_that_is_none_is_told_by_line(row, tmp_path):
+    (tmp_path / "seqinfo.ini").write_text(
+        "[Sequence]\nname=a\nframeRate=10\nseqLength=5\nimWidth=64\nimHeight=48\n"
+    )
+    for name in ("gt/gt.txt", "det/det.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1,1,0,0,10,10,1,-1,-1,-1\n")
+    (tmp_path / "det/det.txt").write_text(row + "\n")
+    result = call("eval", "mot", tmp_path, "--detections", "public")
+    assert result.exit_code == 2
+    assert "det.txt:1" in one_line(result)
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0 and then nothing"])
+def test_a_log_that_is_none_is_told(content, tmp_path):
+    (tmp_path / "events.db").write_bytes(content)
+    result = call("events", "export", tmp_path)
+    assert result.exit_code == 2
+    assert "events.db" in one_line(result)
+
+
+def test_an_absent_device_names_those_there_are(tmp_path):
+    path = tmp_path / "on.yaml"
+    path.write_text("workers: [{stages: [detect], device: 'cuda:63'}, {stages: [track, publish]}]")
+    result = call("run", "--on", path, "--source", "synthetic:", "--set", "publish.bind=null")
+    assert result.exit_code == 4
+    assert "device 'cuda:63' is not there; this machine has cpu" in one_line(result)
+
+
+def test_a_source_that_cannot_be_opened_ends_a_run_with_code_3(tmp_path):
+    path = not_a_video(tmp_path)
+    result = call("run", "--source", path, "--set", "publish.bind=null")
+    assert result.exit_code == 3
+    assert "notes.mp4" in one_line(result)
+
+
+def test_weights_that_do_not_fit_end_a_run_with_code_4(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    settings = ("--set", f"detect.weights={path}", "--set", "publish.bind=null")
+    result = call("run", "--source", "synthetic:", *settings)
+    assert result.exit_code == 4
+    assert "w.safetensors" in one_line(result)
