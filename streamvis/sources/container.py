@@ -7,7 +7,7 @@ import av
 import msgspec
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -64,7 +64,7 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame) 
         container_fps=rate_of(stream) or None,
         duration_s=None if container.duration is None else container.duration / av.time_base,
         first_pts_s=None if pts is None else float(pts),
-        other_streams=[f"{s.type} ({s.name or 'unknown'})" for s in others],
+        other_streams=[_named(s) for s in others],
     )
 
 
@@ -97,7 +97,7 @@ def video_stream(container: InputContainer, label: str) -> VideoStream:
     covers = Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & covers]
     if not streams:
-        kinds = sorted({f"{s.type} ({s.name or 'unknown'})" for s in container.streams})
+        kinds = sorted({_named(s) for s in container.streams})
         raise SourceError(
             f"source '{label}' has no video, only {', '.join(kinds) or 'nothing at all'}"
         )
@@ -187,3 +187,8 @@ def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return f"{source} is not a video, or its beginning is damaged"
     return f"{source} cannot be opened: {error.strerror}"
+
+
+def _named(stream: Stream) -> str:
+    codec = getattr(stream, "name", None)  # streams of an unknown type have none
+    return f"{stream.type} ({codec or 'unknown'})"

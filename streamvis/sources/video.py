@@ -116,6 +116,9 @@ class VideoSource:
         while True:
             try:
                 packet = next(demuxed, None)
+            except IndexError:  # at the end PyAV trips over streams that turned up on the way
+                yield None
+                packet = None
             except FFmpegError as error:
                 faults += 1
                 self.ended = self._failure(error, time.monotonic() - asked, faults)

@@ -324,3 +324,39 @@ def test_the_pets_sequence_is_read_to_its_last_picture(real_data):
     assert (len(times), source.info.frames, source.errors, source.ended) == (795, 795, 0, "eof")
     assert (source.info.id, source.info.fps, times[-1]) == ("pets09-s2l1", 7.0, round(794e6 / 7))
     assert source.info.ground_plane is not None
+
+
+CONTAINERS = {
+    "a.mp4": {},
+    "a.mkv": {},
+    "a.avi": {"codec": "mpeg4"},
+    "a.ts": {"codec": "mpeg4"},
+    "a.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "a.flv": {},
+    "a.h264": {"format": "h264"},
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_damaged_file_is_shown_or_refused(encode, name):
+    """Headers scrambled, pieces cut out, bytes flipped: nothing but SourceError comes of it."""
+    path = encode(name, pictures=noise(12), **CONTAINERS[name])
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    rng = np.random.default_rng(7)
+    for attempt in range(24):
+        data = whole.copy()
+        if attempt % 3 == 0:
+            data[rng.integers(0, 600, 4)] = rng.integers(0, 256, 4)
+        elif attempt % 3 == 1:
+            start, stop = sorted(rng.integers(0, len(data), 2))
+            data = np.delete(data, slice(start, stop))
+        else:
+            hits = rng.random(len(data)) < 0.01
+            data[hits] = rng.integers(0, 256, hits.sum())
+        path.write_bytes(data.tobytes())
+        try:
+            pictures, source = watched(path)
+        except SourceError:
+            continue
+        assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
+        assert source.ended is not None
