@@ -63,18 +63,18 @@ class Child:
     def read(self) -> str | None:
         """What it has printed since, in whole lines; None when no more can come."""
         data = _read(self.output)
-        return self._lines(data) if data else None
+        return None if data == b"" else self._lines(data or b"")
 
     def end(self) -> str:
         """Kill it if it runs, and wait until it is gone; the rest of what it printed."""
         self.process.kill()
         self.process.wait()
-        rest = []
+        text = ""
         while data := _read(self.output):
-            rest.append(data)
+            text += self._lines(data)
         os.close(self.output)
         os.close(self.exit)
-        return self._lines(b"".join(rest) + (b"\n" if rest or self._partial else b""))
+        return text + self._lines(b"\n" if self._partial else b"")
 
     def _lines(self, data: bytes) -> str:
         *lines, self._partial = (self._partial + data).split(b"\n")
@@ -157,11 +157,12 @@ def _die_with(hub: int) -> None:
         os._exit(1)
 
 
-def _read(fd: int) -> bytes:
+def _read(fd: int) -> bytes | None:
+    """What there is; None when there is nothing yet, empty at the end."""
     try:
         return os.read(fd, 2**16)
-    except BlockingIOError:  # a process that it left behind still holds the pipe
-        return b""
+    except BlockingIOError:
+        return None
 
 
 def _environment(threads: int | None) -> dict[str, str]:

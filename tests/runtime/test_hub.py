@@ -1,0 +1,47 @@
+import os
+import tempfile
+from pathlib import Path
+
+import zmq
+from test_launch import balanced, chain, run, source, workers
+
+from streamvis.runtime import wire
+from streamvis.runtime.wire import Answer, Ready
+
+
+def test_hostile_messages_are_refused_and_counted(tmp_path):
+    """Somebody of the same user talks to the hub; the run goes on as if nobody had."""
+    junk = [
+        [b""],
+        [b"\xff" * 1000],
+        [b"x"] * 5000,
+        [wire.encode(Ready())],
+        [wire.encode(Answer(1, [], [], [])), b"blob"],
+        [os.urandom(2**20)],
+    ]
+    context = zmq.Context()
+    strangers = []
+
+    def intrude(status):
+        if strangers:
+            return
+        (home,) = Path(tempfile.gettempdir()).glob(f"streamvis-{os.getpid()}-*")
+        for name in (b"stranger", b"detect.0#99", b"~"):
+            stranger = context.socket(zmq.DEALER)
+            strangers.append(stranger)
+            stranger.setsockopt(zmq.LINGER, 0)
+            stranger.setsockopt(zmq.IDENTITY, name)
+            stranger.connect(f"ipc://{home}/hub")
+            for message in junk:
+                stranger.send_multipart(message)
+
+    try:
+        placement = workers(["detect"], ["track", "publish"])
+        summary = run(chain(), placement, [source(frames=30)], tmp_path, on_status=intrude)
+    finally:
+        for stranger in strangers:
+            stranger.close()
+        context.term()
+    assert summary.refused_messages == 3 * len(junk)
+    assert balanced(summary)["a"].admitted == 30
+    assert [stage.restarts for stage in summary.stages] == [0, 0, 0]

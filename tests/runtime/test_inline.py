@@ -1,0 +1,79 @@
+import pytest
+import toys
+
+from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
+from streamvis.errors import SourceError
+from streamvis.messages import Detections, Receipt, Tracks
+from streamvis.runtime import inline
+from streamvis.sources.spec import SourceSpec
+
+PIPELINE = Pipeline(
+    stages=[
+        StageSpec("detect", MaskRcnn(), every_s=0.08),
+        StageSpec("track", Jipda(), after=["detect"]),
+        StageSpec("publish", Publish(), after=["track"]),
+    ]
+)
+
+
+def source(name, frames, **options):
+    return SourceSpec(id=name, uri=f"toy:{frames}", kind="file", options=options)
+
+
+def run(sources, out, pipeline=PIPELINE, build=toys.build, **settings):
+    return inline.run(
+        pipeline, sources, build=build, open_source=toys.open_toy, out=out, **settings
+    )
+
+
+def test_every_packet_comes_with_its_parts_in_order(tmp_path):
+    packets = []
+    run([source("a", 6), source("b", 3)], tmp_path, on_packet=packets.append)
+    for name, count in (("a", 6), ("b", 3)):
+        own = [packet for packet in packets if packet.frame.source == name]
+        assert [packet.frame.seq for packet in own] == list(range(count))
+        for packet in own:
+            detected = [Detections] if packet.frame.seq % 2 == 0 else []
+            assert [type(part) for part in packet.parts] == [*detected, Tracks, Receipt]
+
+
+def test_two_runs_are_identical(tmp_path):
+    sources = [source("a", 12, jump="3"), source("b", 9)]
+    for name in ("one", "two"):
+        run(sources, tmp_path / name)
+    for log in ("publish-a.log", "publish-b.log"):
+        assert (tmp_path / "one" / log).read_text() == (tmp_path / "two" / log).read_text()
+
+
+def test_what_a_stage_raises_comes_out_and_everything_is_closed(tmp_path):
+    closed = []
+
+    class Watched(toys.ToyDetect):
+        def close(self):
+            closed.append(self.name)
+
+    def build(spec, site):
+        return Watched(spec, site) if spec.name.startswith("detect") else toys.build(spec, site)
+
+    pipeline = Pipeline(stages=[StageSpec("detect-crash-2", MaskRcnn())])
+    with pytest.raises(ValueError, match="toy cannot do 2") as caught:
+        run([source("a", 5)], tmp_path, pipeline, build)
+    assert "in stage 'detect-crash-2', frames a/2" in caught.value.__notes__
+    assert closed == ["detect-crash-2"]
+
+
+def test_a_source_that_fails_alone_is_the_error_and_its_end_was_told(tmp_path):
+    with pytest.raises(SourceError, match="torn at 2"):
+        run([source("a", 5, fail="2")], tmp_path)
+    assert (tmp_path / "publish-a.log").read_text().splitlines()[-1] == "end failed"
+
+
+def test_a_source_that_fails_among_others_is_in_the_summary(tmp_path):
+    summary = run([source("a", 5, refuse="1"), source("b", 2)], tmp_path)
+    assert [report.ending for report in summary.sources] == ["failed", "eof"]
+
+
+def test_a_run_without_out_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run([source("a", 2)], None, Pipeline(stages=[StageSpec("detect", MaskRcnn())]))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+import os
+import select
+import signal
+import sys
+import time
+
+import pytest
+
+from streamvis.errors import ConfigError
+from streamvis.runtime.processes import Child, load
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Starts a process that runs the code given."""
+    children = []
+
+    def start(code, **settings):
+        (tmp_path / "fate.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        children.append(Child("detect.0", 1, "fate", "ipc://nowhere", **settings))
+        return children[-1]
+
+    yield start
+    for child in children:
+        if child.process.returncode is None:
+            child.end()
+
+
+def exited(child):
+    readable, _, _ = select.select([child.exit], [], [], 20)
+    return bool(readable)
+
+
+def test_a_good_end_has_no_reason(child):
+    one = child("print('hello')")
+    assert exited(one)
+    assert one.end() == "hello\n"
+    assert one.reason() == ""
+
+
+def test_an_exception_is_the_reason(child):
+    one = child("raise ValueError('too blue')")
+    assert exited(one)
+    one.end()
+    assert one.reason().startswith("exit code 1")
+    assert "ValueError: too blue" in one.reason()
+
+
+def test_a_signal_is_the_reason(child):
+    one = child("import os; os.kill(os.getpid(), 11)")
+    assert exited(one)
+    one.end()
+    assert one.reason() == "killed by SIGSEGV"
+
+
+def test_ending_it_is_certain_even_if_it_will_not(child):
+    one = child(
+        "import signal, time\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\nwhile True: time.sleep(1)"
+    )
+    select.select([one.output], [], [], 20)
+    one.end()
+    assert one.process.returncode == -signal.SIGKILL
+
+
+def test_only_its_last_lines_are_kept_however_much_it_prints(child):
+    one = child("for i in range(10_000): print('line', i)")
+    text = ""
+    while (more := one.read()) is not None and not exited_now(one):
+        text += more
+        time.sleep(0.001)
+    text += (more or "") + one.end()
+    assert text.count("\n") == 10_000
+    assert len(one.tail) == 20
+
+
+def exited_now(child):
+    return bool(select.select([child.exit], [], [], 0)[0])
+
+
+def test_threads_and_cores_are_set_before_it_runs(child):
+    core = min(os.sched_getaffinity(0))
+    one = child(
+        "import os; print(os.environ['OMP_NUM_THREADS'], os.sched_getaffinity(0))",
+        threads=3,
+        cores=[core],
+    )
+    assert exited(one)
+    assert one.end() == f"3 {{{core}}}\n"
+
+
+def test_its_command_line_holds_no_more_than_where_to_connect(child):
+    one = child("import sys; print(sys.argv[1:])")
+    assert exited(one)
+    assert one.end() == f"{['ipc://nowhere', 'detect.0#1', str(os.getpid())]}\n"
+
+
+def test_a_function_is_loaded_by_its_name():
+    assert load("os.path:join") is os.path.join
+    assert load("sys:version") is sys.version
+
+
+@pytest.mark.parametrize("reference", ["no_such_module:f", "os:no_such_thing", "os"])
+def test_a_name_that_leads_nowhere_is_told(reference):
+    with pytest.raises(ConfigError, match="is not a module:function"):
+        load(reference)
