@@ -64,6 +64,7 @@ def export(
 
         path = log / "events.db" if log.is_dir() else log
         if format is Format.mot and out is not None:
+            out.mkdir(parents=True, exist_ok=True)
             for written in exports.write_tracks(path, out):
                 say(f"wrote {written}")
             return
