@@ -1,5 +1,6 @@
 """Opening a container through PyAV, and saying why it could not be opened."""
 
+import errno
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     container: str
     codec: str
     pixel_format: str
-    colours: str  # matrix and range as tagged, by FFmpeg's numbers
+    colours: str  # matrix and range, as tagged
     coded_size: str  # before rotation
     rotation: int  # degrees counter-clockwise that the container asks for
     pixel_aspect: str | None  # told, not applied: pixels are used as they are stored
@@ -136,9 +137,11 @@ def _camera_options(spec: SourceSpec) -> dict[str, str]:
 
 
 def _check_file(path: Path, label: str) -> None:
+    if path.exists() and not path.is_file():  # a pipe: what is read here would be missing there
+        return
     try:
         with path.open("rb") as file:
-            if path.stat().st_size == 0 and path.is_file():
+            if path.stat().st_size == 0:
                 raise SourceError(f"source '{label}' is empty (0 bytes)")
             if _lacks_index(file.read(12), path):
                 raise SourceError(
@@ -180,7 +183,8 @@ def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
         for kind, advice in ADVICE.items():
             if isinstance(error, kind):
                 return f"{source} {advice}"
-        return f"{source} cannot be reached: {error.strerror}; check the host name and the network"
+        reason = "" if error.errno == errno.EIO else f" ({error.strerror})"  # EIO: says nothing
+        return f"{source} cannot be reached{reason}: check the host name and the network"
     if spec.kind == "camera":
         present = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         return f"{source} cannot be opened: {error.strerror}. Cameras there are: {present}"

@@ -142,6 +142,13 @@ def test_a_closed_port_refuses(scheme):
     assert "sesame" not in str(refused.value)
 
 
+def test_a_host_nobody_knows_is_told():
+    with pytest.raises(
+        SourceError, match=r"nohost\.invalid/main' cannot be reached: check the host"
+    ):
+        watched_url("rtsp://joe:sesame@nohost.invalid/main")
+
+
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 def test_a_server_that_never_answers_is_given_up(scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:

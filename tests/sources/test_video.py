@@ -1,4 +1,5 @@
 import os
+import subprocess
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -288,6 +289,15 @@ def test_names_that_look_like_protocols_are_files(encode, tmp_path):
     source = open_source(spec)
     assert len(list(source)) == 10
     source.close()
+
+
+def test_a_pipe_is_read_from_its_first_byte(encode, tmp_path):
+    path = encode("a.ts", codec="mpeg4", frames=12)
+    pipe = tmp_path / "pipe.ts"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["dd", f"if={path}", f"of={pipe}", "status=none"]):
+        pictures, _ = watched(pipe)
+    assert len(pictures) == 12
 
 
 def test_opening_and_leaving_midway_leaks_nothing(encode):
