@@ -17,7 +17,7 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import covered, iou
 from streamvis.messages import Array, Detections, SourceInfo, Tracks
 from streamvis.tracking import bank, existence, gating, kalman
-from streamvis.tracking.association import marginals
+from streamvis.tracking.association import log_weights, marginals
 from streamvis.tracking.bank import Bank
 from streamvis.tracking.model import Model
 from streamvis.tracking.spaces import (
@@ -207,13 +207,11 @@ class Tracker:
         log_clutter = self._log_clutter_px() - 2 * math.log(MODEL.size_range) - at.log_area
         track, detection, posterior = _gated(tracks, at)
 
-        log_hit = np.full((len(tracks), len(found.row)), -np.inf)
-        log_hit[track, detection] = (
-            np.log(p_detect * tracks.r)[track]
-            + posterior.log_density
-            + (log_odds - log_clutter)[detection]
+        log_density = np.full((len(tracks), len(found.row)), -np.inf)
+        log_density[track, detection] = posterior.log_density
+        log_miss, log_hit = log_weights(
+            tracks.r, p_detect, MODEL.p_gate, log_density, log_clutter - log_odds
         )
-        log_miss = np.log(np.maximum(1 - seen * tracks.r, 1e-12))
         beta = marginals(log_miss, log_hit)
 
         after, given = existence.posterior(tracks.r, seen, beta)

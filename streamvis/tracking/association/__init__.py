@@ -15,9 +15,21 @@ from streamvis.tracking.association.exact import exact_marginals
 from streamvis.tracking.association.lbp import lbp_marginals
 from streamvis.tracking.gating import clusters
 
-__all__ = ["exact_marginals", "lbp_marginals", "marginals", "pda_marginals"]
+__all__ = ["exact_marginals", "lbp_marginals", "log_weights", "marginals", "pda_marginals"]
 
 MAX_STATES = 4000  # of the exact method, for one cluster; beyond it, belief propagation
+
+
+def log_weights(
+    r: Array,  # (N,) probability that the target exists; ones for JPDA
+    p_detect: Array,  # (N,)
+    p_gate: float,
+    log_density: Array,  # (N, M) of each detection under each track's prediction, −inf: not gated
+    log_clutter: Array,  # (M,) of false detections at each detection, per unit of measurement
+) -> tuple[Array, Array]:
+    """log_miss (N,) = log(1 − P_D P_G r) and log_hit (N, M) = log(P_D r N/λ)."""
+    log_miss = np.log(np.maximum(1 - p_detect * p_gate * r, 1e-12))
+    return log_miss, np.log(p_detect * r)[:, None] + log_density - log_clutter
 
 
 def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
