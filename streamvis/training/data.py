@@ -137,6 +137,7 @@ def compose(
     if scale < 0.7:  # warping down aliases: shrink first
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=flags)
         M[0, 0] = M[1, 1] = 1
+    M[:, 2] += (M[0, 0] - 1) / 2  # OpenCV counts from pixel centres, boxes from corners
     out = cv2.warpAffine(image, M, (width, height), borderValue=(124, 116, 104))
     flipped = rng.random() < augment.flip
     if flipped:
