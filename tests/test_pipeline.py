@@ -1,0 +1,107 @@
+"""The real stages together: the same events however they are run, and whoever dies."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamvis import config
+from streamvis.build import build_stage
+from streamvis.events import schema
+from streamvis.events.export import write_tracks
+from streamvis.events.log import LogReader
+from streamvis.events.schema import Event
+from streamvis.runtime import inline, launch
+from streamvis.runtime.metrics import Summary
+from streamvis.sources import resolve
+
+SCENE = "a=synthetic:walkers?people=4&seconds=4&fps=10&size=320x240&seed=5"
+FRAMES = 40
+
+
+def pipeline() -> config.Pipeline:
+    small = {"detect.short_side": "240", "publish.bind": "none"}
+    return config.load_pipeline(None, small)
+
+
+def events(out: Path) -> list[Event]:
+    with LogReader(out / "events.db") as log:
+        return [schema.content(schema.decode(row.payload)) for row in log.events()]
+
+
+def run(out: Path) -> Summary:
+    people = pipeline()
+    return launch.run(people, config.default_placement(people), resolve([SCENE]), out=out)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> list[Event]:
+    out = tmp_path_factory.mktemp("inline")
+    inline.run(pipeline(), resolve([SCENE]), build=build_stage, out=out)
+    return events(out)
+
+
+def workers(stage: str) -> Iterator[int]:
+    """Pids of our worker processes that host a stage."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().split(b"\0")
+            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # gone meanwhile
+            continue
+        if parent == os.getpid() and any(stage.encode() in word for word in command):
+            yield int(path.parent.name)
+
+
+def frames_logged(out: Path) -> int:
+    try:
+        return max((e.frame.n for e in events(out) if e.frame), default=-1) + 1
+    except Exception:  # noqa: BLE001 - the log may not be there yet
+        return 0
+
+
+def test_people_are_found_and_followed_in_a_made_up_scene(expected):
+    kinds = [event.type for event in expected]
+    assert kinds[0] == "source.online"
+    assert kinds[-1] == "source.eof"
+    assert 2 <= kinds.count("track.begin") <= 8
+    assert kinds.count("track.begin") == kinds.count("track.end")
+    assert kinds.count("track.update") > 40
+
+
+def test_processes_give_the_same_events_as_one_process(expected, tmp_path):
+    summary = run(tmp_path)
+    (source,) = summary.sources
+    assert (source.decoded, source.admitted, source.dropped) == (FRAMES, FRAMES, {})
+    assert events(tmp_path) == expected
+    (tracks,) = write_tracks(tmp_path / "events.db", tmp_path)
+    rows = tracks.read_text().splitlines()
+    assert len(rows) == sum(e.type in ("track.begin", "track.update") for e in expected)
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_killing_detector_and_tracker_leaves_no_trace(expected, tmp_path):
+    killed: list[str] = []
+
+    def kill() -> None:
+        for stage, after in (("detect", 8), ("track", 16)):
+            deadline = time.monotonic() + 60
+            while frames_logged(tmp_path) < after and time.monotonic() < deadline:
+                time.sleep(0.01)
+            for pid in workers(stage):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(stage)
+
+    assassin = threading.Thread(target=kill)
+    assassin.start()
+    try:
+        summary = run(tmp_path)
+    finally:
+        assassin.join()
+    assert killed == ["detect", "track"]
+    assert [s.restarts for s in summary.stages] == [1, 1, 1]  # track and publish share a worker
+    assert events(tmp_path) == expected

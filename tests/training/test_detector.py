@@ -1,0 +1,110 @@
+"""The recipe from annotations to weights that load."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from streamvis.cli.main import app
+from streamvis.errors import ConfigError
+from streamvis.models import weights
+from streamvis.sources.synthetic import Scene
+from streamvis.training.data import read_coco
+from streamvis.training.detector import HoldOut, load_recipe, parameter_groups, split
+from streamvis.training.detector import build as build_model
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+architecture: person-lite
+batch: 2
+precision: fp32
+schedule: {steps: 3, warmup: 1, save_every: 2}
+augment: {canvases: [[128, 160]]}
+sampling: [64, 32, 4]
+"""
+
+
+@pytest.fixture
+def people(tmp_path) -> Path:
+    scene = Scene(seed=1, people=3, size=(160, 120), fps=5, seconds=2)
+    (tmp_path / "images").mkdir()
+    images, rows = [], []
+    for n in range(4):
+        name = f"{n}.png"
+        cv2.imwrite(str(tmp_path / "images" / name), scene.picture(n)[..., ::-1])
+        images.append({"id": n, "file_name": name, "source": "even" if n % 2 == 0 else "odd"})
+        for x1, y1, x2, y2 in scene.truth(n).visible_boxes.tolist():
+            if x2 > x1 and y2 > y1:
+                rows.append({"image_id": n, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    document = {"images": images, "annotations": rows}
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def test_every_shipped_recipe_loads():
+    for path in (ROOT / "configs/training").glob("*.yaml"):
+        assert load_recipe(path).schedule.steps > 0
+
+
+def test_a_recipe_ends_in_curves_and_weights_that_load(people, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    out = tmp_path / "out"
+    arguments = ["train", "detector", str(recipe), "--data", str(people), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    path = Path(result.stdout.strip())
+    info = weights.verify(str(path))
+    assert (info.architecture, info.metadata["steps"]) == ("person-lite", "3")
+    assert cv2.imread(str(out / "curves.png")) is not None
+    again = CliRunner().invoke(app, arguments)  # nothing is left to do, and nothing breaks
+    assert again.exit_code == 0, again.stderr
+
+
+def test_held_out_pictures_are_not_trained_on(people):
+    pictures = read_coco(people / "annotations.json", people / "images")
+    train, held = split(pictures, HoldOut("even", 2))
+    assert [p.path.name for p in held] == ["0.png"]
+    assert len(train) == 3
+    with pytest.raises(ConfigError, match="the data has only: even, odd"):
+        split(pictures, HoldOut("elsewhere", 2))
+
+
+def test_the_first_blocks_keep_their_imagenet_weights(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    loaded = load_recipe(recipe)
+    model = build_model(loaded)
+    groups = parameter_groups(model, loaded)
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert all(n.startswith(("backbone.body.stem", "backbone.body.blocks.")) for n in frozen)
+    assert {n.split(".")[3] for n in frozen if "blocks" in n} == {"0", "1", "2"}
+    learnt = sum(len(parameters) for parameters, _ in groups)
+    assert learnt + len(frozen) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("architecture: person-lite", "missing required field `schedule`"),
+        (RECIPE + "rates: {body: fast}", "Expected `float`"),
+        (RECIPE + "stpes: 3", "unknown field `stpes`"),
+        ("[", "recipe.yaml"),
+    ],
+)
+def test_a_faulty_recipe_gets_one_line(text, words, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_architecture_lists_the_known(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("person-lite", "person-huge"))
+    with pytest.raises(ConfigError, match="person-lite"):
+        build_model(load_recipe(path))
