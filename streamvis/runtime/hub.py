@@ -224,7 +224,7 @@ class Hub:
             case f.Send(seat, batch, items, blobs):
                 self._tell(seat, wire.Work(batch, items), blobs)
             case f.Completed():
-                self._meter.completed(order)
+                self._meter.completed(order, time.monotonic())
             case f.Grant(source, slots):
                 credit = wire.Credit(slots, self._shelf.size(source))
                 self._tell(self._core.streams[source].seat.name, credit)

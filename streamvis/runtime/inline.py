@@ -109,7 +109,7 @@ class Loop:
                 yield f.Answered(seat, answer, ran.parts, time.monotonic())
             case f.Completed():
                 self._reader.release(order.frame.slot)
-                self._meter.completed(order)
+                self._meter.completed(order, at)
                 self._deliver(order)
 
 

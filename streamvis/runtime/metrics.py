@@ -62,7 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The run as it was."""
+    """The run as it was; rates are those of the time in which frames were in flight."""
 
     wall_s: float
     sources: list[SourceReport]
@@ -108,6 +108,7 @@ class Meter:
         self._service: dict[str, Latencies] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, Latencies] = {}  # by source
+        self._first, self._last = float("inf"), at  # when frames were in flight
         self._seen_at = at
         self._seen: Counter[tuple[str, str]] = Counter()
 
@@ -118,7 +119,9 @@ class Meter:
             self._service[call.stage].add(call.seconds / call.packets, call.packets)
             self._counts[call.stage] += call.packets
 
-    def completed(self, frame: Completed) -> None:
+    def completed(self, frame: Completed, at: float) -> None:
+        self._first = min(self._first, at - frame.seconds)
+        self._last = at
         if frame.frame.source not in self._latency:
             self._latency[frame.frame.source] = Latencies()
         self._latency[frame.frame.source].add(frame.seconds)
@@ -133,11 +136,11 @@ class Meter:
         return Status(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
 
     def summary(self, core: Core, at: float) -> Summary:
-        seconds = max(at - self.start, 1e-9)
+        seconds = max(self._last - self._first, 1e-9)
         sources, stages = self._reports(
             core, {key: n / seconds for key, n in self._rates(core).items()}
         )
-        return Summary(wall_s=round(seconds, 3), sources=sources, stages=stages)
+        return Summary(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
 
     def _rates(self, core: Core) -> "Counter[tuple[str, str]]":
         counts = Counter({("stage", name): n for name, n in self._counts.items()})

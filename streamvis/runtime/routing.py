@@ -545,5 +545,5 @@ def _who(crew: Crew) -> str:
 def _too_many(fact: f.Died, limits: Limits) -> str:
     return (
         f"its process died more than {limits.deaths} times in {limits.within_s:g} s, "
-        f"the last time: {fact.reason}"
+        f"the last time: {fact.reason or 'it ended by itself'}"
     )

@@ -10,7 +10,6 @@ class Shelf:
     def __init__(self, window: int) -> None:
         self._window = window
         self._segments: dict[str, list[Segment]] = {}  # by source, the newest last
-        self._made = 0
 
     def fit(self, stream: Stream, width: int, height: int) -> list[str] | None:
         """New slots for pictures of this size, or None when those at hand will do."""
@@ -19,8 +18,7 @@ class Shelf:
         if segments and segments[-1].size >= size:
             return None
         what = f"source '{stream.name}' ({width}×{height})"
-        segment = Segment(self._made, self._window, size, what)
-        self._made += 1
+        segment = Segment(self._window, size, what)
         segments.append(segment)
         self.tidy(stream)
         return segment.slots

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 
 
-def owned_name(index: int | str) -> str:
-    """A name of this process: streamvis-<pid>-<start>-<index>."""
+def owned_name() -> str:
+    """A new name of this process: streamvis-<pid>-<start>-<random>."""
     pid = os.getpid()
-    return f"streamvis-{pid}-{_started(pid)}-{index}"
+    return f"streamvis-{pid}-{_started(pid)}-{os.urandom(4).hex()}"
 
 
 def is_abandoned(path: Path) -> bool:

@@ -7,6 +7,7 @@ segments that others still use.
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -26,16 +27,16 @@ PAGE = 4096
 class Segment:
     """`count` slots of `size` bytes, backed by memory that is really there."""
 
-    def __init__(
-        self, index: int, count: int, size: int, what: str, directory: Path = DIRECTORY
-    ) -> None:
-        self.name = owned_name(index)
+    def __init__(self, count: int, size: int, what: str, directory: Path = DIRECTORY) -> None:
+        self.name = owned_name()
         self.size = size
         self.stride = -(-size // PAGE) * PAGE
         self.slots = [f"{self.name}:{i * self.stride}" for i in range(count)]
         self._path = directory / self.name
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._fd = -1
         try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._fd = os.open(self._path, flags, 0o600)
             # held as long as this process lives: what is not locked may be swept
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             os.posix_fallocate(self._fd, 0, count * self.stride)  # without it: SIGBUS when full
@@ -109,9 +110,11 @@ def sweep_leftovers(directory: Path = DIRECTORY) -> list[str]:
 
 
 def _parsed(slot: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(streamvis-[0-9-]+):([0-9]{1,15})", slot)
+    match = re.fullmatch(r"(streamvis-\d+-\d+-[0-9a-f]+):([0-9]{1,15})", slot)
     if match is None:
-        raise DataError(f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<n>:<offset>")
+        raise DataError(
+            f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<random>:<offset>"
+        )
     return match[1], int(match[2])
 
 
@@ -140,6 +143,8 @@ def _let_go(memory: mmap.mmap) -> None:
 
 
 def _too_small(directory: Path, what: str, count: int, stride: int, error: OSError) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
+        return f"{directory}: {what} gets no shared memory: {error.strerror}"
     stat = os.statvfs(directory)
     free = stat.f_bavail * stat.f_frsize
     return (

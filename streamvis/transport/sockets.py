@@ -92,7 +92,7 @@ def private_directory() -> Iterator[Path]:
     home = Path(tempfile.gettempdir())
     if len(str(home)) > LONGEST_HOME:
         home = Path("/tmp")
-    path = home / owned_name(os.urandom(4).hex())
+    path = home / owned_name()
     try:
         path.mkdir(mode=0o700)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

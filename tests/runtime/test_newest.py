@@ -57,6 +57,11 @@ def newest(script):
     assert newest.close(5.0)
 
 
+def wait_for_the_end(newest):
+    while not newest.ended:
+        pass
+
+
 def taken(newest):
     found, missed = newest.take()
     return found and found.n, [(m.reason, m.count, m.first_n, m.last_n) for m in missed]
@@ -78,16 +83,14 @@ def test_numbers_that_were_jumped_over_could_not_be_decoded(script, newest):
 def test_the_last_picture_can_be_taken_after_the_end(script, newest):
     script.give(0)
     script.end()
-    while not newest.ended:
-        pass
+    wait_for_the_end(newest)
     assert taken(newest)[0] == 0
 
 
 def test_what_the_source_raises_comes_out(script, newest):
     script.end(SourceError("gone"))
     with pytest.raises(SourceError, match="gone"):
-        while not newest.ended:
-            pass
+        wait_for_the_end(newest)
 
 
 def test_a_source_that_does_not_let_go_is_told_apart(script, newest):

@@ -185,7 +185,9 @@ class ToyPublish(Memory):
 
     def write(self, source, line):
         self.lines[source].append(line)
-        self.path(source).write_text("".join(f"{line}\n" for line in self.lines[source]))
+        draft = self.path(source).with_suffix(".draft")
+        draft.write_text("".join(f"{line}\n" for line in self.lines[source]))
+        draft.replace(self.path(source))  # it may be killed at any moment
 
 
 def tracks(ids):

@@ -20,7 +20,7 @@ def frame(slot, width=4, height=3):
 
 @pytest.fixture
 def segment(tmp_path):
-    segment = Segment(0, 3, 4 * 3 * 3, "a test", tmp_path)
+    segment = Segment(3, 4 * 3 * 3, "a test", tmp_path)
     yield segment
     segment.close()
 
@@ -76,7 +76,7 @@ def test_a_view_outlives_the_segment_and_the_reader(segment, read, write):
 
 def test_a_reader_lets_go_of_segments_that_are_gone(segment, read, tmp_path):
     read(frame(segment.slots[0]))
-    other = Segment(1, 1, 36, "a test", tmp_path)
+    other = Segment(1, 36, "a test", tmp_path)
     segment.close()
     read(frame(other.slots[0]))
     other.close()
@@ -89,7 +89,9 @@ def test_what_is_not_a_slot_is_refused(text):
         SlotReader()(frame(text))
 
 
-@pytest.mark.parametrize("slot", ["../x:0", "streamvis-1-1-1/../x:0", "streamvis-1-2-3:-1"])
+@pytest.mark.parametrize(
+    "slot", ["../x:0", "streamvis-1-1-1/../x:0", "streamvis-1-2-3:-1", "streamvis-1-2-..:0"]
+)
 def test_a_slot_cannot_lead_out_of_the_directory(read, slot):
     with pytest.raises(DataError, match="is not a slot"):
         read(frame(slot))
@@ -107,12 +109,17 @@ def test_small_shared_memory_says_what_is_needed_and_what_is_free(tmp_path, monk
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(RunError) as caught:
-        Segment(0, 8, 1920 * 1080 * 3, "source 'cam1' (1920×1080)", tmp_path)
+        Segment(8, 1920 * 1080 * 3, "source 'cam1' (1920×1080)", tmp_path)
     message = str(caught.value)
     assert "source 'cam1' (1920×1080) needs 8 slots of 6.2 MB = 49.8 MB" in message
     assert "MB are free" in message
     assert "--shm-size" in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_directory_for_shared_memory_is_a_clear_error(tmp_path):
+    with pytest.raises(RunError, match="source gets no shared memory: No such file"):
+        Segment(1, 10, "source", tmp_path / "absent")
 
 
 def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
@@ -121,7 +128,7 @@ def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
         "import resource, sys; from pathlib import Path\n"
         "from streamvis.transport.slots import Segment\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))\n"
-        "Segment(0, 8, 10**6, 'source', Path(sys.argv[1]))"
+        "Segment(8, 10**6, 'source', Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert done.returncode == 1
@@ -133,12 +140,12 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from streamvis.transport.slots import Segment\n"
-        "Segment(0, 1, 10, 'source', Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+        "Segment(1, 10, 'source', Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
     dead = [path.name for path in tmp_path.iterdir()]
     assert len(dead) == 1
-    own = Segment(0, 1, 10, "source", tmp_path)
+    own = Segment(1, 10, "source", tmp_path)
     (tmp_path / "streamvis-notes").touch()
     assert sweep_leftovers(tmp_path) == dead
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own.name, "streamvis-notes"])
@@ -147,7 +154,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
 
 def test_a_name_of_another_pid_namespace_is_kept_while_locked(tmp_path):
     """Its process id means nothing here, but its lock does."""
-    own = Segment(0, 1, 10, "source", tmp_path)
+    own = Segment(1, 10, "source", tmp_path)
     foreign = tmp_path / "streamvis-4194303-1-0"
     (tmp_path / own.name).rename(foreign)
     assert sweep_leftovers(tmp_path) == []
