@@ -5,7 +5,7 @@ image move numbers and never masks.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ from torch import Tensor
 from streamvis.errors import DataError
 from streamvis.messages import Array
 
+TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
 GRID = 64  # cells a side of an instance's mask, over its whole box
 
 
 class Instance(NamedTuple):
     """One annotated person."""
 
-    box: tuple[float, float, float, float]  # xyxy pixels
+    box: tuple[float, ...]  # xyxy pixels
     ignore: bool  # a region that teaches nothing, such as a crowd
     mask: Array | None  # (GRID, GRID) uint8 in {0, 1} over the box, or None when not known
 
@@ -59,6 +60,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grey: float = 0.1
     blur: float = 0.1
     compress: float = 0.2
+    paste: float = 0.0  # chance of a person from another picture in front
     min_side: float = 6.0  # px; people that became smaller than this are ignored
 
 
@@ -106,6 +108,7 @@ def batches(
     Each step draws from its own generator, so a resumed training sees what it would have seen.
     """
     per_epoch = max(len(pictures) // batch, 1)
+    donors = [picture for picture in pictures if any(map(can_be_pasted, picture.instances))]
     step = start
     while True:
         epoch, place = divmod(step, per_epoch)
@@ -113,73 +116,155 @@ def batches(
         chosen = [pictures[order[(place * batch + i) % len(order)]] for i in range(batch)]
         rng = np.random.default_rng((seed, epoch, step))
         canvas = augment.canvases[rng.integers(len(augment.canvases))]
-        pairs = [compose(picture, canvas, augment, rng) for picture in chosen]
+        pairs = [compose(picture, canvas, augment, rng, donors) for picture in chosen]
         images = np.stack([image for image, _ in pairs])
         yield torch.from_numpy(images).permute(0, 3, 1, 2), [target for _, target in pairs]
         step += 1
 
 
 def compose(
-    picture: Picture, canvas: tuple[int, int], augment: Augment, rng: np.random.Generator
+    picture: Picture,
+    canvas: tuple[int, int],
+    augment: Augment,
+    rng: np.random.Generator,
+    donors: Sequence[Picture] = (),
 ) -> tuple[Array, Targets]:
-    """Place one picture on a canvas (H, W, 3) at random scale and offset."""
-    image = cv2.imread(str(picture.path), cv2.IMREAD_COLOR_RGB)
+    """One picture on a canvas (H, W, 3), perhaps with a person of another picture in front."""
+    image, people = place(picture, canvas, augment, rng)
+    if donors and rng.random() < augment.paste:
+        donor = donors[rng.integers(len(donors))]
+        able = [person for person in donor.instances if can_be_pasted(person)]
+        chosen = able[rng.integers(len(able))]
+        image, people = paste(image, people, read_image(donor.path), chosen, rng)
+    return distort(image, augment, rng), _targets(people, canvas, augment)
+
+
+def read_image(path: Path) -> Array:
+    """(H, W, 3) uint8 RGB; DataError when it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise DataError(f"{picture.path} is not an image that can be read")
+        raise DataError(f"{path} is not an image that can be read")
+    return np.asarray(image)
+
+
+def place(
+    picture: Picture, canvas: tuple[int, int], augment: Augment, rng: np.random.Generator
+) -> tuple[Array, list[Instance]]:
+    """Scale, shift and perhaps mirror a picture onto a canvas, and its people with it."""
+    image = read_image(picture.path)
     height, width = canvas
     fill = min(height / image.shape[0], width / image.shape[1])
     scale = fill * np.exp(rng.uniform(*np.log(augment.zoom)))
-    low = np.minimum((width, height) - scale * np.array(image.shape[1::-1]), 0)
-    high = np.maximum((width, height) - scale * np.array(image.shape[1::-1]), 0)
-    offset = rng.uniform(low, high)  # (2,) of the image's corner on the canvas
+    slack = (width, height) - scale * np.array(image.shape[1::-1])
+    offset = rng.uniform(np.minimum(slack, 0), np.maximum(slack, 0))  # (2,) of its corner
     M = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-    flags = cv2.INTER_AREA if scale < 0.7 else cv2.INTER_LINEAR
     if scale < 0.7:  # warping down aliases: shrink first
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=flags)
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         M[0, 0] = M[1, 1] = 1
     M[:, 2] += (M[0, 0] - 1) / 2  # OpenCV counts from pixel centres, boxes from corners
     out = cv2.warpAffine(image, M, (width, height), borderValue=(124, 116, 104))
-    flipped = rng.random() < augment.flip
-    if flipped:
-        out = np.ascontiguousarray(out[:, ::-1])
-    boxes = [_place(i.box, scale, offset, width if flipped else None) for i in picture.instances]
-    return distort(out, augment, rng), _targets(picture, boxes, canvas, flipped, augment)
+    people = [
+        instance._replace(box=tuple((np.array(instance.box) * scale + np.tile(offset, 2)).tolist()))
+        for instance in picture.instances
+    ]
+    if rng.random() < augment.flip:
+        return np.ascontiguousarray(out[:, ::-1]), [_mirrored(one, width) for one in people]
+    return out, people
 
 
-def _place(
-    box: tuple[float, ...], scale: float, offset: Array, mirror: int | None
-) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = np.array(box) * scale + np.tile(offset, 2)
-    return (x1, y1, x2, y2) if mirror is None else (mirror - x2, y1, mirror - x1, y2)
+def _mirrored(person: Instance, width: float) -> Instance:
+    x1, y1, x2, y2 = person.box
+    mask = None if person.mask is None else person.mask[:, ::-1]
+    return Instance((width - x2, y1, width - x1, y2), person.ignore, mask)
 
 
-def _targets(
-    picture: Picture,
-    extents: list[tuple[float, float, float, float]],
-    canvas: tuple[int, int],
-    flipped: bool,
-    augment: Augment,
-) -> Targets:
+def can_be_pasted(person: Instance) -> bool:
+    """Whether this one has a mask and is large enough to be put into other pictures."""
+    return person.mask is not None and person.box[3] - person.box[1] >= TALL_ENOUGH
+
+
+def paste(
+    image: Array, people: list[Instance], source: Array, person: Instance, rng: np.random.Generator
+) -> tuple[Array, list[Instance]]:
+    """Put a person of another picture beside or in front of somebody, at about the same size.
+
+    Who is behind keeps the whole box and loses the hidden part of the mask; who is hidden
+    almost wholly becomes a region to ignore.
+    """
+    beside = [
+        one for one in people if not one.ignore and one.box[3] - one.box[1] >= TALL_ENOUGH / 2
+    ]
+    if not beside or person.mask is None:
+        return image, people
+    x1, y1, x2, y2 = beside[rng.integers(len(beside))].box
+    left, top, right, bottom = (round(v) for v in person.box)
+    height = (y2 - y1) * rng.uniform(0.8, 1.3)
+    width = height * (right - left) / max(bottom - top, 1)
+    if height > 2 * (bottom - top):  # a blown-up person teaches blur
+        return image, people
+    x = (x1 + x2) / 2 + rng.uniform(-0.9, 0.9) * max(width, x2 - x1) - width / 2
+    y = y2 + rng.uniform(-0.02, 0.15) * height - height
+    cut = source[max(top, 0) : bottom, max(left, 0) : right]
+    own = Instance((x, y, x + width, y + height), False, person.mask)
+    if rng.random() < 0.5:
+        own = own._replace(mask=person.mask[:, ::-1])
+        cut = cut[:, ::-1]
+    painted = _painted(image, cut, own)
+    return painted, [*(_behind(one, own) for one in people), own]
+
+
+def _painted(image: Array, cut: Array, person: Instance) -> Array:
+    """The image with the cut-out drawn over the person's box through the person's mask."""
+    assert person.mask is not None
+    x1, y1, x2, y2 = person.box
+    size = image.shape[1::-1]
+    across, down = (x2 - x1) / cut.shape[1], (y2 - y1) / cut.shape[0]
+    M = np.array([[across, 0, x1 + (across - 1) / 2], [0, down, y1 + (down - 1) / 2]])
+    colours = cv2.warpAffine(np.ascontiguousarray(cut), M, size, borderMode=cv2.BORDER_REPLICATE)
+    across, down = (x2 - x1) / GRID, (y2 - y1) / GRID
+    M = np.array([[across, 0, x1 + (across - 1) / 2], [0, down, y1 + (down - 1) / 2]])
+    alpha = cv2.warpAffine(person.mask.astype(np.float32), M, size)[..., None]
+    return np.asarray(alpha * colours + (1 - alpha) * image).astype(np.uint8)
+
+
+def _behind(person: Instance, front: Instance) -> Instance:
+    """What is left of a person behind another one."""
+    assert front.mask is not None
+    steps = (np.arange(GRID) + 0.5) / GRID
+    (x1, y1, x2, y2), (fx1, fy1, fx2, fy2) = person.box, front.box
+    u = np.floor((x1 + steps * (x2 - x1) - fx1) / (fx2 - fx1) * GRID).astype(int)
+    v = np.floor((y1 + steps * (y2 - y1) - fy1) / (fy2 - fy1) * GRID).astype(int)
+    over = ((v >= 0) & (v < GRID))[:, None] & ((u >= 0) & (u < GRID))[None]
+    hidden = over & (front.mask[np.ix_(v.clip(0, GRID - 1), u.clip(0, GRID - 1))] > 0)
+    if person.mask is None:
+        return person._replace(ignore=person.ignore or hidden.mean() > 0.6)
+    left = np.where(hidden, 0, person.mask)
+    gone = left.sum() < 0.2 * max(person.mask.sum(), 1)
+    return Instance(person.box, person.ignore or gone, left)
+
+
+def _targets(people: list[Instance], canvas: tuple[int, int], augment: Augment) -> Targets:
     limit = np.array([canvas[1], canvas[0]] * 2)
     kept: list[tuple[Array, Array, Array | None]] = []
     ignored: list[Array] = []
-    for extent, instance in zip(np.array(extents).reshape(-1, 4), picture.instances, strict=True):
+    for person in people:
+        extent = np.array(person.box)
         box = np.clip(extent, 0, limit)
         side = min(box[2] - box[0], box[3] - box[1])
         if side <= 0:
             continue
         share = np.prod(box[2:] - box[:2]) / np.prod(extent[2:] - extent[:2])
-        if instance.ignore or share < 0.25 or side < augment.min_side:
+        if person.ignore or share < 0.25 or side < augment.min_side:
             ignored.append(box)
         else:
-            kept.append((box, extent, instance.mask))
+            kept.append((box, extent, person.mask))
     empty = np.zeros((GRID, GRID), np.uint8)
-    masks = [empty if m is None else m[:, ::-1] if flipped else m for _, _, m in kept]
+    masks = [empty if mask is None else mask for _, _, mask in kept]
     return Targets(
         boxes=_rows([box for box, _, _ in kept]),
         extents=_rows([extent for _, extent, _ in kept]),
         masks=torch.from_numpy(np.array(masks, np.float32).reshape(-1, GRID, GRID)),
-        has_mask=torch.tensor([m is not None for _, _, m in kept], dtype=torch.bool),
+        has_mask=torch.tensor([mask is not None for _, _, mask in kept], dtype=torch.bool),
         ignored=_rows(ignored),
     )
 

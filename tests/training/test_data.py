@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamvis.errors import DataError
-from streamvis.training.data import Augment, batches, compose, read_coco
+from streamvis.training.data import Augment, Instance, batches, compose, paste, read_coco
 
 PLAIN = Augment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0)
 
@@ -104,3 +104,35 @@ def test_a_missing_image_is_named(people):
     (people / "images" / "a.png").unlink()
     with pytest.raises(DataError, match=r"a\.png"):
         compose(load(people)[0], (64, 64), PLAIN, np.random.default_rng(0))
+
+
+def canvas_with(box: tuple[float, ...], mask: np.ndarray | None = None) -> Instance:
+    return Instance(box, False, np.ones((64, 64), np.uint8) if mask is None else mask)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_is_pasted_in_front_hides_exactly_what_it_covers(seed):
+    image = np.full((256, 320, 3), 60, np.uint8)
+    source = np.zeros((200, 100, 3), np.uint8)
+    source[..., 0] = 255
+    behind, donor = canvas_with((120, 60, 200, 200)), canvas_with((20, 30, 80, 180))
+    rng = np.random.default_rng(seed)
+    painted, (seen, front) = paste(image, [behind], source, donor, rng)
+    red = (painted[..., 0] > 200) & (painted[..., 1] < 40)
+    x1, y1, x2, y2 = np.clip(front.box, 0, [320, 256] * 2)
+    assert red.sum() == pytest.approx((x2 - x1) * (y2 - y1), rel=0.06)
+    assert seen.box == behind.box  # whoever is hidden is still a whole person
+    assert seen.mask is not None
+    expected = 1 - red[60:200, 120:200].mean()
+    assert seen.ignore == (expected < 0.2) or abs(expected - 0.2) < 0.03
+    assert seen.mask.mean() == pytest.approx(expected, abs=0.03)
+
+
+def test_nobody_is_pasted_where_nobody_is_or_blown_up():
+    image = np.full((256, 320, 3), 60, np.uint8)
+    donor = canvas_with((0, 0, 30, 60))
+    rng = np.random.default_rng(0)
+    for people in ([], [canvas_with((0, 0, 100, 250))], [canvas_with((0, 0, 9, 20))]):
+        painted, left = paste(image, people, image, donor, rng)
+        assert painted is image
+        assert left is people
