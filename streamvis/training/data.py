@@ -132,9 +132,9 @@ def compose(
     """One picture on a canvas (H, W, 3), perhaps with a person of another picture in front."""
     image, people = place(picture, canvas, augment, rng)
     if donors and rng.random() < augment.paste:
-        donor = donors[rng.integers(len(donors))]
+        donor = donors[int(rng.integers(len(donors)))]
         able = [person for person in donor.instances if can_be_pasted(person)]
-        chosen = able[rng.integers(len(able))]
+        chosen = able[int(rng.integers(len(able)))]
         image, people = paste(image, people, read_image(donor.path), chosen, rng)
     return distort(image, augment, rng), _targets(people, canvas, augment)
 
@@ -196,7 +196,7 @@ def paste(
     ]
     if not beside or person.mask is None:
         return image, people
-    x1, y1, x2, y2 = beside[rng.integers(len(beside))].box
+    x1, y1, x2, y2 = beside[int(rng.integers(len(beside)))].box
     left, top, right, bottom = (round(v) for v in person.box)
     height = (y2 - y1) * rng.uniform(0.8, 1.3)
     width = height * (right - left) / max(bottom - top, 1)
