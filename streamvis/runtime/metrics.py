@@ -14,6 +14,7 @@ from streamvis.runtime.routing import Core
 from streamvis.runtime.wire import Spent
 
 RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %
+LOG_RATIO = math.log(RATIO)
 SHORTEST_S = 1e-6
 
 
@@ -82,7 +83,7 @@ class Latencies:
         self._most = 0.0
 
     def add(self, seconds: float, times: int = 1) -> None:
-        bucket = int(math.log(max(seconds, SHORTEST_S) / SHORTEST_S) / math.log(RATIO))
+        bucket = int(math.log(max(seconds, SHORTEST_S) / SHORTEST_S) / LOG_RATIO)
         self._buckets[bucket] += times
         self._most = max(self._most, seconds)
 

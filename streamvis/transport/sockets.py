@@ -17,6 +17,8 @@ import zmq
 from streamvis.errors import RunError
 from streamvis.transport.owner import is_abandoned, owned_name
 
+AT_ONCE = int(zmq.NOBLOCK)  # plain integers: the hub sends so often that pyzmq's enums show
+MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 MAX_FRAMES = 4096  # parts of one message
 MAX_BYTES = 2**28  # of one part: pixels do not travel, so this is far away
 LONGEST_HOME = 60  # sockaddr_un holds 107 characters, and our own names need 45
@@ -35,7 +37,10 @@ class Server:
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
         """Whether the peer was there; a process that has just died is not."""
         try:
-            self.socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+            self.socket.send(peer, MORE)
+            for frame in frames[:-1]:
+                self.socket.send(frame, MORE)
+            self.socket.send(frames[-1], AT_ONCE)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -46,9 +51,13 @@ class Server:
         """What has arrived: (identity, frames), without waiting."""
         while True:
             try:
-                peer, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                frame = self.socket.recv(AT_ONCE, copy=False)
             except zmq.Again:
                 return
+            peer, frames = frame.bytes, []
+            while frame.more:
+                frame = self.socket.recv(AT_ONCE, copy=False)
+                frames.append(frame.bytes)
             if not 1 <= len(frames) <= MAX_FRAMES:
                 self.refused += 1
                 continue

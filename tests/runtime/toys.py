@@ -28,6 +28,7 @@ class ToySource:
             raise SourceError(f"{spec.uri}: nobody there")
         self.frames = int(spec.uri.removeprefix("toy:"))
         self.errors = 0
+        self.given = 0
         self.ended = None
         self.info = SourceInfo(
             id=spec.id,
@@ -50,6 +51,7 @@ class ToySource:
             grown = n >= int(self.options.get("grow", 1 << 30))
             time.sleep(float(self.options.get("pause", 0)))
             shape = (HEIGHT * (1 + grown), WIDTH * (1 + grown), 3)
+            self.given += 1
             yield Picture(pixels=np.full(shape, n % 251, np.uint8), n=n, media_us=n * 40_000)
         self.ended = "eof"
 
