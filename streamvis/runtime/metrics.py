@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from streamvis.errors import RunError
 from streamvis.runtime.facts import Completed
 from streamvis.runtime.ledger import Stream
 from streamvis.runtime.routing import Core
@@ -174,10 +175,13 @@ class Meter:
 
 def write_summary(summary: Summary, out: Path) -> None:
     """Write `out/summary.json`, whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     draft = out / f".summary.json.{os.getpid()}"
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-    draft.replace(out / "summary.json")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        draft.replace(out / "summary.json")
+    except OSError as error:
+        raise RunError(f"{out / 'summary.json'} cannot be written: {error.strerror}") from None
 
 
 def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:

@@ -43,7 +43,7 @@ class Child:
         arguments = [endpoint, self.identity.decode(), str(os.getpid())]
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-P", "-m", module, *arguments],  # -P: not from the cwd
                 stdin=subprocess.DEVNULL,
                 stdout=write,  # ours is for data
                 stderr=write,

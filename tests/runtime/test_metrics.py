@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvis.errors import RunError
 from streamvis.runtime.metrics import Latencies, Quantiles, Summary, write_summary
 
 
@@ -45,3 +46,9 @@ def test_a_summary_is_replaced_whole(tmp_path):
         write_summary(Summary(wall_s=wall_s, sources=[], stages=[]), tmp_path / "new")
     assert json.loads((tmp_path / "new/summary.json").read_text())["wall_s"] == 2.0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["summary.json"]
+
+
+def test_a_summary_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"summary.json cannot be written"):
+        write_summary(Summary(wall_s=1.0, sources=[], stages=[]), tmp_path / "file")

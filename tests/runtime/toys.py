@@ -215,6 +215,7 @@ def trouble(name, moment, out):
     if "slow" in name:
         time.sleep(0.01)
     if f"hang-{moment}_" in f"{name}_":
+        (Path(out) / f"{name}.hung").touch()
         time.sleep(3600)
     for kind in ("crash", "die", "once"):
         if f"{kind}-{moment}_" in f"{name}_":
