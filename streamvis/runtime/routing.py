@@ -9,9 +9,9 @@ bounds memory, queues and latency at once, and frames are dropped before admissi
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from streamvis.messages import Frame, Notice
+from streamvis.messages import Ending, Frame, Notice
 from streamvis.runtime import facts as f
 from streamvis.runtime.ledger import Batch, Crew, Flight, Job, Lane, Station, Stream
 from streamvis.runtime.plan import Group
@@ -39,7 +39,7 @@ class Core:
         self.skipped: Counter[str] = Counter()  # by stage
         self.failed: f.Fail | None = None
         self._stations = {s.seat.name: (c, s) for c in self.crews for s in c.stations}
-        self._deciders = {stream.seat.name: stream for stream in self.streams.values()}
+        self._decoders = {stream.seat.name: stream for stream in self.streams.values()}
         self._waits = [len(group.parents) for group in groups]
         self._timed = [s for group in groups for s in group.stages if s.every_s > 0]
         self._states: dict[tuple[str, str], bytes] = {}  # (stage, source) -> as last answered
@@ -108,7 +108,7 @@ class Core:
     # processes
 
     def _seat(self, name: str) -> Seat:
-        stream = self._deciders.get(name)
+        stream = self._decoders.get(name)
         return stream.seat if stream else self._stations[name][1].seat
 
     def _joined(self, name: str, at: float) -> None:
@@ -116,7 +116,7 @@ class Core:
         if seat.state != "starting":
             return
         seat.state, seat.beat = "ready", at
-        if stream := self._deciders.get(name):
+        if stream := self._decoders.get(name):
             self._orders.append(f.Launch(stream.name, stream.epoch, stream.last_n))
         else:
             self._dirty[self._stations[name][0].group.index] = None
@@ -141,7 +141,7 @@ class Core:
         self._orders.append(self.failed)
 
     def _died(self, fact: f.Died) -> None:
-        if stream := self._deciders.get(fact.seat):
+        if stream := self._decoders.get(fact.seat):
             self._decode_died(stream, fact)
         else:
             self._worker_died(*self._stations[fact.seat], fact)
@@ -289,7 +289,13 @@ class Core:
             if gap.reason != "drained":
                 self._notice(stream, "gap", at, gap)
 
-    def _notice(self, stream: Stream, kind: Any, at: float, gap: Missed | None = None) -> None:
+    def _notice(
+        self,
+        stream: Stream,
+        kind: Literal["gap", "epoch"],
+        at: float,
+        gap: Missed | None = None,
+    ) -> None:
         notice = Notice(
             source=stream.name,
             kind=kind,
@@ -313,7 +319,7 @@ class Core:
         self._order(stop(stream.seat, fact.at, self.limits.drain_s))
         self._close_source(stream, fact.ending, fact.at)
 
-    def _close_source(self, stream: Stream, ending: Any, at: float) -> None:
+    def _close_source(self, stream: Stream, ending: Ending, at: float) -> None:
         if stream.ending is None:
             stream.ending = ending
         self._finish(stream, at)

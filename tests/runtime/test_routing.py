@@ -15,7 +15,6 @@ from streamvis.config import (
 )
 from streamvis.messages import Notice, SourceInfo
 from streamvis.runtime import facts as f
-from streamvis.runtime import seats
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Halt, Kill, Limits, Start
@@ -427,4 +426,3 @@ def test_seats_are_where_processes_are():
         "track.0",
         "publish.0",
     ]
-    assert seats.Limits().deaths == 5
