@@ -1,8 +1,6 @@
 """Which detections could be which tracks' own, and which tracks thereby depend on each other."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtri
 
 from streamvis.messages import Array
@@ -26,9 +24,24 @@ def candidates(z_hat: Array, variance: Array, z: Array, noise: Array, gate: floa
     return np.stack(np.nonzero(near))
 
 
-def clusters(gated: Array) -> Array:
-    """Number the connected groups of a gate matrix (N, M): one label for each track (N,)."""
-    n, m = gated.shape
-    track, detection = np.nonzero(gated)
-    graph = coo_array((np.ones(len(track)), (track, n + detection)), shape=(n + m, n + m))
-    return connected_components(graph, directed=False)[1][:n]
+def clusters(gated: Array) -> list[Array]:
+    """The connected groups of a gate matrix (N, M): rows of tracks that depend on each other.
+
+    Union-find over the detections that several tracks share.
+    """
+    root = list(range(len(gated)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    detection, track = np.nonzero(gated.T)  # detection by detection
+    same = detection[1:] == detection[:-1]
+    for i, j in zip(track[:-1][same].tolist(), track[1:][same].tolist(), strict=True):
+        root[find(i)] = find(j)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(root)):
+        groups.setdefault(find(i), []).append(i)
+    return [np.array(group) for group in groups.values()]

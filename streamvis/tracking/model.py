@@ -8,8 +8,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     # motion; a body is the height of the box, or 1.7 m on the ground
     speed: float = 0.8  # bodies/s, one sigma of a new track's velocity
-    acceleration: float = 0.3  # bodies/s^1.5, root of its spectral density
-    size_drift: float = 0.2  # nats/√s, random walk of log width and log height
+    acceleration: float = 0.25  # bodies/s^1.5, root of its spectral density
+    size_drift: float = 0.3  # nats/√s, random walk of log width and log height
 
     # detection
     p_gate: float = 0.999
@@ -22,7 +22,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     lifetime_s: float = 20.0  # mean stay of a person in view
     leave_s: float = 0.2  # mean stay outside of the picture
     evidence_s: float = 0.15  # detector errors persist about so long: faster frames say no more
-    novelty: float = 2.0  # nats: the most that a repeated place says for a tentative track
+    novelty: float = 2.5  # nats: the most that a repeated place says for a tentative track
     birth: float = 0.5  # r of a new track, for a score of 1
     confirm: float = 0.9  # r at which a track becomes confirmed
     show: float = 0.5  # r below which a confirmed track is not reported

@@ -15,7 +15,7 @@ from streamvis.messages import Array
 MEASURED = [0, 1, 4, 5]  # what of the state is measured
 H_STATE = np.eye(6)[MEASURED]  # (4, 6)
 
-SIGMA_ANCHOR = 0.05  # of the box height: where the detector puts an edge
+SIGMA_ANCHOR = 0.035  # of the box height: where the detector puts an edge
 SIGMA_SIZE = 0.12  # of log w and log h
 SIGMA_COVERED = 0.5  # what is added to either when the person is wholly covered
 FLOOR_M = 0.1  # m: unevenness of the ground, error of the homography
@@ -51,8 +51,8 @@ class Space(Protocol):
     def ground(self, x: Array) -> Array:
         """Metres (N, 2), NaN without a ground plane."""
 
-    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple["Space", Array, Array]:
-        """Itself, states and covariances for a picture that is sx, sy times as large."""
+    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
+        """States and covariances in a picture that has become sx, sy times as large."""
 
 
 class ImageSpace:
@@ -81,9 +81,9 @@ class ImageSpace:
     def ground(self, x: Array) -> Array:
         return np.full((len(x), 2), np.nan)
 
-    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple["Space", Array, Array]:
+    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         by = np.array([sx, sy, sx, sy, 1, 1])
-        return self, x * by + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P * by[:, None] * by
+        return x * by + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P * by[:, None] * by
 
 
 class GroundSpace:
@@ -115,6 +115,7 @@ class GroundSpace:
 
     def boxes(self, x: Array) -> Array:
         feet, _ = to_ground(self.inverse, x[:, :2])
+        feet[x[:, :2] @ self.inverse[2, :2] + self.inverse[2, 2] <= 0] = np.nan  # past the horizon
         half, height = np.exp(x[:, 4]) / 2, np.exp(x[:, 5])
         u, v = feet[:, 0], feet[:, 1]
         return np.stack([u - half, v - height, u + half, v], axis=1)
@@ -129,11 +130,8 @@ class GroundSpace:
     def ground(self, x: Array) -> Array:
         return x[:, :2]
 
-    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple["Space", Array, Array]:
-        space = GroundSpace(self.H, 1, 1)
-        space.H = self.H @ np.diag([1 / sx, 1 / sy, 1])
-        space.inverse = np.linalg.inv(space.H)
-        return space, x + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P
+    def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
+        return x + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P
 
 
 def _size_variance(hidden: Array) -> Array:

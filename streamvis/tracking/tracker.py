@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from scipy.special import xlogy
 
 from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
@@ -19,6 +18,8 @@ from streamvis.messages import Array, Detections, SourceInfo, Tracks
 from streamvis.tracking import bank, existence, gating, kalman
 from streamvis.tracking.association import log_weights, marginals
 from streamvis.tracking.bank import Bank
+from streamvis.tracking.found import Found, admit
+from streamvis.tracking.link import Link, joined, link, unseen
 from streamvis.tracking.model import Model
 from streamvis.tracking.spaces import (
     H_STATE,
@@ -32,16 +33,6 @@ from streamvis.tracking.spaces import (
 MODEL = Model()
 GATE = gating.threshold(MODEL.p_gate, len(MEASURED))
 REPORT_INSIDE = 0.3  # of the box must lie in the picture
-MAX_DETECTIONS = 1000  # the best of one frame; no detector for people means more
-
-
-class Found(NamedTuple):
-    """The detections of one frame that can be used, best first."""
-
-    row: Array  # (M,) index into Detections
-    boxes: Array  # (M, 4) float64
-    scores: Array  # (M,)
-    at: Measurements
 
 
 class View(NamedTuple):
@@ -50,15 +41,6 @@ class View(NamedTuple):
     boxes: Array  # (N, 4)
     inside: Array  # (N,) share of the box within the picture
     twin: Array  # (N,) how surely an older track follows the same person
-
-
-class Link(NamedTuple):
-    """What the detections of this frame are to each track."""
-
-    score: Array  # (N,) of the most probable detection, 0 when it is more probably missed
-    detection: Array  # (N,) its row, −1 when missed
-    gated: Array  # (N,) detections in the gate
-    entropy: Array  # (N,) nats, of the association weights
 
 
 class State(msgspec.Struct, frozen=True):
@@ -80,9 +62,9 @@ class Tracker:
     """Follows the people of one source; deterministic, and exact when resumed from `state`."""
 
     def __init__(self, source: SourceInfo, config: Jipda) -> None:
-        self.config = config
+        self.source, self.config = source, config
         self.size = (source.width, source.height)
-        self.space = _space(source, config)
+        self.space = _space(source, config, self.size)
         self.tracks = bank.empty()
         self.next_id = 1
         self.now_us: int | None = None
@@ -95,21 +77,22 @@ class Tracker:
         view, ended = self._advance(media_us)
         since_s = math.inf if self.looked_us is None else max(0, media_us - self.looked_us) / 1e6
         self.looked_us = media_us
-        found = self._admit(detections)
-        link, unclaimed = self._associate(view, found, media_us, since_s)
-        alive = self.tracks.r > MODEL.r_min
+        found = admit(detections, self.space, self.size)
+        self.refused += len(detections.boxes) - len(found.row)
+        links, unclaimed = self._associate(view, found, media_us, since_s)
+        alive = (self.tracks.r > MODEL.r_min) & self._pictured()
         ended += _reported(self.tracks.id[~alive])
+        self.tracks = self.tracks.take(alive)
         born = self._births(found, unclaimed)
         self._learn_clutter(found, unclaimed, since_s)
-        self.tracks = self.tracks.take(alive).join(_newborn(self.space, found, born, media_us))
-        link = _joined(link, alive, found, born)
+        self.tracks = self.tracks.join(_newborn(self.space, found, born, media_us))
         self._confirm()
-        return self._report(link, ended)
+        return self._report(joined(links, alive, found, born), ended)
 
     def coast(self, media_us: int) -> Tracks:
         """The confirmed tracks at this time, when nobody looked for people."""
         _, ended = self._advance(media_us)
-        return self._report(_unseen(len(self.tracks)), ended)
+        return self._report(unseen(len(self.tracks)), ended)
 
     def restart(self) -> None:
         """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
@@ -121,9 +104,8 @@ class Tracker:
         """Go on when the source changes its resolution and still shows the same view."""
         sx, sy = width / self.size[0], height / self.size[1]
         self.size = (width, height)
-        self.space, self.tracks.x, self.tracks.P = self.space.scaled(
-            self.tracks.x, self.tracks.P, sx, sy
-        )
+        self.space = _space(self.source, self.config, self.size)
+        self.tracks.x, self.tracks.P = self.space.scaled(self.tracks.x, self.tracks.P, sx, sy)
 
     def state(self) -> bytes:
         """All that `resume` needs to go on exactly."""
@@ -159,12 +141,11 @@ class Tracker:
         """Forget who was not seen for long, move the others on; also the ids that ended."""
         dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
         self.now_us = media_us
-        fresh = media_us - self.tracks.seen_us <= self.config.memory_s * 1e6
-        boxes = self.space.boxes(self.tracks.x)
-        fresh &= np.isfinite(boxes).all(axis=1)
-        ended = _reported(self.tracks.id[~fresh])
-        tracks = self.tracks = self.tracks.take(fresh)
+        tracks = self.tracks
         tracks.x, tracks.P = _moved(self.space, tracks.x, tracks.P, dt)
+        fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & self._pictured()
+        ended = _reported(tracks.id[~fresh])
+        tracks = self.tracks = tracks.take(fresh)
         view = self._view()
         leaving = (
             1 / MODEL.lifetime_s + (1 - view.inside) / MODEL.leave_s + view.twin / MODEL.twin_s
@@ -179,22 +160,14 @@ class Tracker:
         twin = np.clip((overlap - low) / (high - low), 0, 1) @ self.tracks.r
         return View(boxes, self._inside(boxes), np.minimum(twin, 1))
 
+    def _pictured(self) -> Array:
+        """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
+        finite: Array = np.isfinite(self.space.boxes(self.tracks.x))
+        return finite.all(axis=1)
+
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
         return covered(boxes, np.array([[0.0, 0.0, *self.size]]))[:, 0]
-
-    def _admit(self, detections: Detections) -> Found:
-        """Refuse rows that are no boxes, order the rest so that theirs does not matter."""
-        boxes = np.asarray(detections.boxes, dtype=np.float64).reshape(-1, 4)
-        scores = np.asarray(detections.scores, dtype=np.float64)
-        row = _sound(boxes, scores, 4.0 * max(self.size))
-        row = row[np.lexsort((*boxes[row].T, -scores[row]))][:MAX_DETECTIONS]
-        hidden = 1 - existence.visibility(boxes[row], scores[row])
-        at = self.space.measure(boxes[row], hidden)
-        row = row[at.usable]
-        self.refused += len(boxes) - len(row)
-        at = Measurements(*(field[at.usable] for field in at))
-        return Found(row, boxes[row], scores[row], at)
 
     def _associate(
         self, view: View, found: Found, media_us: int, since_s: float
@@ -218,10 +191,10 @@ class Tracker:
         tracks.x, tracks.P = kalman.merge(
             tracks.x, tracks.P, given[:, 0], track, posterior, given[track, detection + 1]
         )
-        tracks.r = self._existence(view, after, beta, log_odds, since_s)
-        link = _link(found, beta, log_hit)
-        tracks.seen_us[link.detection >= 0] = media_us
-        return link, np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
+        tracks.r = self._existence(view, after, beta, found.scores, since_s)
+        links = link(found, beta, log_hit)
+        tracks.seen_us[links.detection >= 0] = media_us
+        return links, np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
 
     def _observable(self, view: View) -> Array:
         """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
@@ -246,16 +219,19 @@ class Tracker:
         return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
 
     def _existence(
-        self, view: View, after: Array, beta: Array, log_odds: Array, since_s: float
+        self, view: View, after: Array, beta: Array, scores: Array, since_s: float
     ) -> Array:
         """r (N,), from what JIPDA makes of one look (`after`).
 
         JIPDA takes clutter to be new in every frame, but what looks like a person once does so
-        again at the same place. So a hit counts for what its score says and little more: nothing
-        more once the track is confirmed.
+        again at the same place. So a hit counts for what its score says, and for a little more
+        only while the track is tentative, or when it is strong and the track was lost from view.
         """
-        tracks = self.tracks
-        hit = (1 - beta[:, 0]) * MODEL.novelty * (tracks.id == 0) + beta[:, 1:] @ log_odds
+        tracks, log_odds = self.tracks, self._log_odds(scores)
+        tentative = (tracks.id == 0)[:, None]
+        again = (tracks.r < MODEL.show)[:, None] & (scores >= self.config.birth_score)
+        said = log_odds + MODEL.novelty * (tentative | again)  # (N, M)
+        hit = (beta[:, 1:] * said).sum(axis=1)
         odds = existence.logit(tracks.r)
         change = np.minimum(existence.logit(after) - odds, hit)
         r = existence.sigmoid(odds + min(1.0, since_s / MODEL.evidence_s) * change)
@@ -267,7 +243,8 @@ class Tracker:
         boxes = self.space.boxes(self.tracks.x)
         twin = iou(found.boxes, boxes) > MODEL.twin_birth_iou
         twin |= covered(found.boxes, boxes) > MODEL.twin_birth_inside
-        known = (twin * self.tracks.r).max(axis=1, initial=0)
+        r = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
+        known = (twin * r).max(axis=1, initial=0)
         r = unclaimed * (1 - known) * MODEL.birth * found.scores
         return np.where((found.scores >= self.config.birth_score) & (r > 5 * MODEL.r_min), r, 0)
 
@@ -283,7 +260,7 @@ class Tracker:
         tracks.id[new] = self.next_id + np.arange(len(new))
         self.next_id += len(new)
 
-    def _report(self, link: Link, ended: list[int]) -> Tracks:
+    def _report(self, links: Link, ended: list[int]) -> Tracks:
         tracks, space = self.tracks, self.space
         boxes = space.boxes(tracks.x)
         shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (self._inside(boxes) >= REPORT_INSIDE)
@@ -294,21 +271,22 @@ class Tracker:
         return Tracks(
             ids=tracks.id[rows],
             boxes=clipped.astype(np.float32),
-            scores=link.score[rows].astype(np.float32),
+            scores=links.score[rows].astype(np.float32),
             existence=tracks.r[rows].astype(np.float32),
             velocity=space.foot_velocity(x).astype(np.float32),
             covariance=np.diagonal(tracks.P[rows], axis1=1, axis2=2)[:, :4].astype(np.float32),
             ground=space.ground(x).astype(np.float32),
-            entropy=link.entropy[rows].astype(np.float32),
-            gated=link.gated[rows].astype(np.int32),
-            detection=link.detection[rows].astype(np.int32),
+            entropy=links.entropy[rows].astype(np.float32),
+            gated=links.gated[rows].astype(np.int32),
+            detection=links.detection[rows].astype(np.int32),
             first_seen_us=tracks.first_us[rows],
             ended=np.array(sorted(ended), dtype=np.int64),
             space=space.name,
         )
 
 
-def _space(source: SourceInfo, config: Jipda) -> Space:
+def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> Space:
+    """The space of a source that now has this size."""
     if config.space == "ground" and source.ground_plane is None:
         raise ConfigError(
             f"source {source.id}: the tracker is to work on the ground, but no ground plane is "
@@ -316,19 +294,12 @@ def _space(source: SourceInfo, config: Jipda) -> Space:
         )
     if config.space == "image" or source.ground_plane is None:
         return ImageSpace()
-    return GroundSpace(np.array(source.ground_plane), source.width, source.height)
+    back = np.diag([source.width / size[0], source.height / size[1], 1])
+    return GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
 
 
 def _reported(ids: Array) -> list[int]:
     return [int(i) for i in ids if i > 0]
-
-
-def _sound(boxes: Array, scores: Array, limit: float) -> Array:
-    """Rows of finite boxes of at least a pixel, within the limit, whose scores are in [0, 1]."""
-    with np.errstate(invalid="ignore"):
-        sound = (np.abs(boxes) <= limit).all(axis=1) & (scores >= 0) & (scores <= 1)
-        sound &= (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
-    return np.flatnonzero(sound)
 
 
 def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
@@ -350,33 +321,6 @@ def _gated(tracks: Bank, at: Measurements) -> tuple[Array, Array, kalman.Posteri
     )
     near = posterior.distance2 <= GATE
     return track[near], detection[near], kalman.Posterior(*(field[near] for field in posterior))
-
-
-def _link(found: Found, beta: Array, log_hit: Array) -> Link:
-    n, m = log_hit.shape
-    if m == 0:
-        return _unseen(n)
-    best = beta[:, 1:].argmax(axis=1)
-    hit = beta[:, 0] < 0.5
-    return Link(
-        np.where(hit, found.scores[best], 0.0),
-        np.where(hit, found.row[best], -1),
-        (log_hit > -np.inf).sum(axis=1),
-        -xlogy(beta, beta).sum(axis=1),
-    )
-
-
-def _unseen(n: int) -> Link:
-    return Link(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
-
-
-def _joined(link: Link, alive: Array, found: Found, born: Array) -> Link:
-    """The links of the tracks that live on, then those of the newborn."""
-    own = np.flatnonzero(born)
-    ones = np.ones(len(own), dtype=np.int64)
-    new = Link(found.scores[own], found.row[own], ones, np.zeros(len(own)))
-    pairs = zip(link, new, strict=True)
-    return Link(*(np.concatenate([old[alive], fresh]) for old, fresh in pairs))
 
 
 def _newborn(space: Space, found: Found, born: Array, media_us: int) -> Bank:

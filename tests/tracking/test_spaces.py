@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.geometry import foot, to_ground
-from streamvis.tracking.spaces import MEASURED, GroundSpace, ImageSpace
+from streamvis.tracking.spaces import FLOOR_M, MEASURED, SIGMA_ANCHOR, GroundSpace, ImageSpace
 
 WIDTH, HEIGHT = 640, 480
 HORIZON_Y = 100.0
@@ -54,10 +54,10 @@ def test_noise_in_the_image_is_in_proportion_to_the_height():
 def test_noise_on_the_ground_is_that_of_projected_samples():
     one = np.array([[300, 200, 340, 320.0]])
     rng = np.random.default_rng(0)
-    jitter = rng.normal(0, 0.05 * 120, (20_000, 2))
+    jitter = rng.normal(0, SIGMA_ANCHOR * 120, (20_000, 2))
     samples, _ = to_ground(HOMOGRAPHY, foot(one) + jitter)
     R = GROUND.measure(one, np.zeros(1)).R[0, :2, :2]
-    np.testing.assert_allclose(np.cov(samples.T), R - 0.01 * np.eye(2), rtol=0.1, atol=0.005)
+    np.testing.assert_allclose(np.cov(samples.T), R - FLOOR_M**2 * np.eye(2), rtol=0.1, atol=0.005)
 
 
 def test_area_of_a_pixel_on_the_ground():
@@ -94,9 +94,19 @@ def test_foot_velocity_is_how_the_foot_moves(space):
 def test_a_change_of_resolution_scales_the_boxes(space, some_boxes, sx, sy):
     x = states(space, some_boxes)
     P = np.broadcast_to(np.eye(6), (len(x), 6, 6))
-    scaled, x, P = space.scaled(x, P, sx, sy)
+    x, P = space.scaled(x, P, sx, sy)
+    scaled = space
+    if space is GROUND:
+        back = np.diag([1 / sx, 1 / sy, 1])
+        scaled = GroundSpace(HOMOGRAPHY @ back, sx * WIDTH, sy * HEIGHT)
     expected = some_boxes * [sx, sy, sx, sy]
     np.testing.assert_allclose(scaled.boxes(x), expected, rtol=1e-6, atol=1e-6)
     again = scaled.measure(expected, np.zeros(len(x)))
     np.testing.assert_allclose(again.z, x[:, MEASURED], rtol=1e-6, atol=1e-6)
     assert (np.linalg.eigvalsh(P) > 0).all()
+
+
+def test_past_the_horizon_there_is_no_box():
+    x = np.zeros((2, 6))
+    x[:, 1] = [10.0, -10.0]  # m before and behind the camera
+    assert np.isfinite(GROUND.boxes(x)).all(axis=1).tolist() == [True, False]

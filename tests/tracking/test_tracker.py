@@ -107,10 +107,10 @@ def test_an_occluded_walker_is_reported_while_hidden_and_keeps_the_id(space):
         return (300, 400)
 
     def far(t):
-        x = 180 + 60 * t
-        return None if 285 < x < 315 else (x, 380)
+        x = 240 + 30 * t
+        return None if 291 < x < 309 else (x, 390)  # at least 60 % covered
 
-    out = walk(tracker(space), [near, far], 5)
+    out = walk(tracker(space), [near, far], 4)
     first = owner(out[5][1], person(*far(out[5][0])))
     hidden = [tracks for t, tracks in out if far(t) is None]
     assert hidden
@@ -334,6 +334,18 @@ def test_beyond_the_horizon_nobody_is_followed_on_the_ground():
         tracks = follow.update(detections([person(300, 101, 60), person(300, 300)]), k * 100_000)
     assert len(tracks.ids) == 1
     assert follow.refused == 10
+
+
+def test_who_walks_past_the_horizon_ends():
+    """Towards the camera and under it: the prediction leaves the half-plane that can be seen."""
+    follow = tracker("ground")
+    for k in range(6):
+        follow.update(detections([person(300, 400 + 12 * k)]), k * 100_000)
+    assert follow.tracks.id.tolist() == [1]
+    follow.tracks.x[:, 3] = -1000.0  # m/s
+    tracks = follow.coast(600_000)
+    assert tracks.ids.tolist() == []
+    assert tracks.ended.tolist() == [1]
 
 
 def test_time_that_stands_still_or_runs_back_is_survived():

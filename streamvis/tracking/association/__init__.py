@@ -43,17 +43,14 @@ def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> 
     """β (N, M + 1), cluster by cluster: exact where that is affordable, else approximate."""
     beta = pda_marginals(log_miss, log_hit)
     gated = log_hit > -np.inf
-    shared = gated & (gated.sum(axis=0) > 1)  # detections that more than one track could claim
-    if not shared.any():
-        return beta
-    label = clusters(gated)
-    for group in np.unique(label[shared.any(axis=1)]):
-        rows = np.flatnonzero(label == group)
+    for rows in clusters(gated):
+        if len(rows) == 1:
+            continue
         columns = np.flatnonzero(gated[rows].any(axis=0))
-        miss, hit = log_miss[rows], log_hit[np.ix_(rows, columns)]
+        miss, hit = log_miss[rows], log_hit[rows][:, columns]
         part = exact_marginals(miss, hit, max_states)
         if part is None:
             part = lbp_marginals(miss, hit)
         beta[rows, 0] = part[:, 0]
-        beta[np.ix_(rows, columns + 1)] = part[:, 1:]
+        beta[rows[:, None], columns + 1] = part[:, 1:]
     return beta

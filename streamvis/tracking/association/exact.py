@@ -8,8 +8,6 @@ Maskell, Briers and Wright 2004). A set is a bit mask, every weight a logarithm.
 from math import exp, inf, log1p
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from streamvis.messages import Array
 
@@ -19,8 +17,10 @@ States = dict[int, float]  # set of used detections -> log of the summed weight
 
 def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array | None:
     """β (N, M + 1), or None when more than `max_states` states would be needed."""
-    order = _order(log_hit)
-    options = [_options(log_miss[i], log_hit[i]) for i in order]
+    gates = [[j for j, w in enumerate(row) if w > -inf] for row in log_hit.tolist()]
+    order = _order([sum(1 << j for j in gate) for gate in gates])
+    misses, hits = log_miss.tolist(), log_hit.tolist()
+    options = [[(0, 0, misses[i]), *((j + 1, 1 << j, hits[i][j]) for j in gates[i])] for i in order]
     ahead = _ahead(options)
     forward = _forward(options, ahead, max_states)
     if forward is None:
@@ -34,17 +34,20 @@ def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array |
     return beta / beta.sum(axis=1, keepdims=True)
 
 
-def _order(log_hit: Array) -> list[int]:
-    """Tracks such that those that share detections come close together: fewer states."""
-    if len(log_hit) < 4:
-        return list(range(len(log_hit)))
-    gated = (log_hit > -inf).astype(np.int32)
-    return [int(i) for i in reverse_cuthill_mckee(csr_array(gated @ gated.T), True)]
+def _order(gates: list[int]) -> list[int]:
+    """Tracks such that those that share detections come close together: fewer states.
 
-
-def _options(log_miss: float, log_hit: Array) -> list[Option]:
-    hits = np.flatnonzero(log_hit > -inf).tolist()
-    return [(0, 0, float(log_miss)), *((j + 1, 1 << j, float(log_hit[j])) for j in hits)]
+    Each next one is that which brings the fewest new detections.
+    """
+    left = list(range(len(gates)))
+    order: list[int] = []
+    known = 0
+    while left:
+        i = min(left, key=lambda k: (gates[k] & ~known).bit_count())
+        left.remove(i)
+        order.append(i)
+        known |= gates[i]
+    return order
 
 
 def _ahead(options: list[list[Option]]) -> list[int]:
@@ -65,7 +68,8 @@ def _forward(options: list[list[Option]], ahead: list[int], max_states: int) -> 
             for _, bit, w in own:
                 if not used & bit:
                     state = (used | bit) & keep
-                    after[state] = _add(after.get(state, -inf), weight + w)
+                    known = after.get(state)
+                    after[state] = weight + w if known is None else _add(known, weight + w)
         count += len(after)
         if count > max_states:
             return None
@@ -83,13 +87,12 @@ def _backward(before: States, own: list[Option], keep: int, below: States) -> tu
             if not used & bit:
                 rest = w + below[(used | bit) & keep]
                 total = _add(total, rest)
-                mass[column] = _add(mass.get(column, -inf), weight + rest)
+                known = mass.get(column)
+                mass[column] = weight + rest if known is None else _add(known, weight + rest)
         here[used] = total
     return here, mass
 
 
 def _add(a: float, b: float) -> float:
     """log(exp a + exp b)"""
-    if a < b:
-        a, b = b, a
-    return a if b == -inf else a + log1p(exp(b - a))
+    return a + log1p(exp(b - a)) if a > b else b + log1p(exp(a - b))
