@@ -163,7 +163,7 @@ class Tracker:
     def _pictured(self) -> Array:
         """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
         finite: Array = np.isfinite(self.space.boxes(self.tracks.x))
-        return finite.all(axis=1)
+        return np.asarray(finite.all(axis=1))
 
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
@@ -240,13 +240,13 @@ class Tracker:
 
     def _births(self, found: Found, unclaimed: Array) -> Array:
         """r (M,) of the tracks that detections start, 0 where they start none."""
-        boxes = self.space.boxes(self.tracks.x)
-        twin = iou(found.boxes, boxes) > MODEL.twin_birth_iou
-        twin |= covered(found.boxes, boxes) > MODEL.twin_birth_inside
-        r = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
-        known = (twin * r).max(axis=1, initial=0)
-        r = unclaimed * (1 - known) * MODEL.birth * found.scores
-        return np.where((found.scores >= self.config.birth_score) & (r > 5 * MODEL.r_min), r, 0)
+        sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
+        known = _twins(found.boxes, self.space.boxes(self.tracks.x)) * sure
+        able = unclaimed * (found.scores >= self.config.birth_score)
+        better = np.tril(_twins(found.boxes, found.boxes), -1) * able  # rows are best first
+        rival = np.concatenate([known, better], axis=1).max(axis=1, initial=0)
+        r = MODEL.birth * found.scores * able * (1 - rival)
+        return np.where(r > 5 * MODEL.r_min, r, 0)
 
     def _learn_clutter(self, found: Found, unclaimed: Array, since_s: float) -> None:
         share = 1 - math.exp(-min(since_s, 1.0) / MODEL.clutter_s)
@@ -296,6 +296,12 @@ def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> Space:
         return ImageSpace()
     back = np.diag([source.width / size[0], source.height / size[1], 1])
     return GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
+
+
+def _twins(boxes: Array, others: Array) -> Array:
+    """Whether each box (M, 4) may show the same person as each of the others (N, 4): (M, N)."""
+    close = iou(boxes, others) > MODEL.twin_birth_iou
+    return close | (covered(boxes, others) > MODEL.twin_birth_inside)
 
 
 def _reported(ids: Array) -> list[int]:

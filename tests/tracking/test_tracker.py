@@ -119,6 +119,28 @@ def test_an_occluded_walker_is_reported_while_hidden_and_keeps_the_id(space):
     assert owner(out[-1][1], person(*far(out[-1][0]))) == first
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_two_boxes_on_one_person_make_one_track(space):
+    follow = tracker(space)
+    for k in range(30):
+        x0, y0, x1, y1 = person(200 + 4 * k, 300)
+        upper = [x0, y0, x1, y1 - 40]  # half of the person, as detectors will
+        tracks = follow.update(detections([[x0, y0, x1, y1], upper], [0.9, 0.7]), k * 100_000)
+        assert len(tracks.ids) <= 1
+    assert tracks.ids.tolist() == [1]
+
+
+def test_who_comes_back_into_view_is_reported_as_soon_as_someone_new():
+    follow = tracker()
+
+    def path(t):
+        return None if 1 <= t < 2.5 else (300, 300)
+
+    out = walk(follow, [path], 4)
+    assert not any(len(tracks.ids) for t, tracks in out if 2 < t < 2.5)
+    assert all(tracks.ids.tolist() == [1] for t, tracks in out if t > 2.75)
+
+
 def test_who_vanishes_in_plain_view_goes_quickly_and_ends_once():
     follow = tracker()
     walk(follow, [lambda t: (300, 300)], 3)
