@@ -35,6 +35,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     canonical: float  # RoI side in px from which the second level pools
     short_side: int
     long_side: int
+    vote: float = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
 
 
 ARCHITECTURES = {
@@ -63,8 +64,9 @@ ARCHITECTURES = {
         box_width=512,
         mask_convolutions=2,
         canonical=112,
-        short_side=512,
-        long_side=896,
+        short_side=576,
+        long_side=1024,
+        vote=0.65,
     ),
 }
 BODIES: dict[str, type[ResNet50] | type[EfficientNetLite0]] = {
@@ -110,6 +112,7 @@ class MaskRcnn(nn.Module):
             width=architecture.box_width,
             convolutions=architecture.mask_convolutions,
             canonical=architecture.canonical,
+            vote=architecture.vote,
         )
         body = self.backbone.body
         self.register_buffer("mean", torch.tensor(body.mean)[:, None, None], persistent=False)

@@ -76,6 +76,17 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None =
     return order[keep]
 
 
+def vote(kept: Tensor, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Kept boxes (K, 4) as means of the candidates (N, 4) that overlap them at least so much.
+
+    Box voting (Gidaris & Komodakis 2015, §4.2): NMS keeps the best-scored box, but its
+    neighbours saw the same person, and their mean, weighted by score and overlap, lies closer.
+    """
+    overlap = iou(kept, boxes)  # (K, N)
+    weight = torch.where(overlap >= threshold, overlap * scores, 0)
+    return weight @ boxes / weight.sum(1, keepdim=True).clamp(min=1e-9)
+
+
 def roi_align(features: Tensor, rois: Tensor, image: Tensor, scale: float, bins: int) -> Tensor:
     """Average features (B, C, H, W) in bins over each RoI: (R, C, bins, bins).
 

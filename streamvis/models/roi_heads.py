@@ -82,6 +82,7 @@ class RoiHeads(nn.Module):
         width: int,
         convolutions: int,
         canonical: float,
+        vote: float,
     ) -> None:
         super().__init__()
         self.strides = strides
@@ -89,6 +90,7 @@ class RoiHeads(nn.Module):
         self.min_score = 0.05
         self.overlap = 0.5
         self.most = 100
+        self.vote = vote  # overlap from which neighbours have a say in a box; 1: none has
         self.box_head = BoxHead(channels, width)
         self.box_predictor = BoxPredictor(width, classes)
         self.mask_head = mask_head(channels, convolutions)
@@ -134,7 +136,11 @@ class RoiHeads(nn.Module):
         region, label = keep.nonzero(as_tuple=True)
         boxes, scores = boxes[region, label], scores[region, label + 1]
         best = ops.nms(boxes, scores, self.overlap, groups=label)[: self.most]
-        return Found(boxes[best], scores[best], label[best] + 1, boxes.new_zeros(len(best), 0, 0))
+        kept = boxes[best]
+        if self.vote < 1:
+            far = (label * 2.0 * max(size))[:, None]  # classes apart, so that each votes alone
+            kept = ops.vote(kept + far[best], boxes + far, scores, self.vote) - far[best]
+        return Found(kept, scores[best], label[best] + 1, boxes.new_zeros(len(best), 0, 0))
 
     def _with_masks(self, maps: list[Tensor], found: list[Found]) -> list[Found]:
         counts = [len(f.boxes) for f in found]

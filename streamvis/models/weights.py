@@ -170,6 +170,7 @@ def save(model: MaskRcnn, path: Path, metadata: Mapping[str, str]) -> None:
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path.with_suffix(".tmp"), about)
+    path.with_suffix(".tmp").chmod(0o644)  # safetensors makes files that only we could read
     os.replace(path.with_suffix(".tmp"), path)
 
 

@@ -63,6 +63,18 @@ def test_decode_holds_growth_at_62_5_times():
     assert boxes[0, 2] - boxes[0, 0] == pytest.approx(2 * 1000 / 16, rel=1e-6)
 
 
+def test_voting_moves_a_box_to_the_mean_of_its_neighbours():
+    boxes = torch.tensor([[0.0, 0, 10, 20], [1, 0, 11, 20], [60, 60, 70, 80]])
+    scores = torch.tensor([0.9, 0.6, 0.8])
+    kept = ops.nms(boxes, scores, 0.5)
+    voted = ops.vote(boxes[kept], boxes, scores, 0.65)
+    overlap = 9 / 11
+    shift = 0.6 * overlap / (0.9 + 0.6 * overlap)
+    assert torch.allclose(voted[0], boxes[0] + torch.tensor([shift, 0, shift, 0]), atol=1e-5)
+    assert torch.allclose(voted[1], boxes[2])
+    assert torch.allclose(ops.vote(boxes[kept], boxes, scores, 1.0), boxes[kept])
+
+
 def bilinear(plane: Tensor, y: float, x: float) -> float:
     """One sample as torchvision's kernel takes it."""
     height, width = plane.shape
