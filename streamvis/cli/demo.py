@@ -41,7 +41,7 @@ def demo(
             contact_sheet(video, sheet)
             put(f"annotated video  {video}\ncontact sheet    {sheet}")
         put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
-        if summary.interrupted:
+        if summary.interrupted == "SIGINT":
             raise typer.Exit(INTERRUPTED)
 
 

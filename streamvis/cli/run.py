@@ -59,7 +59,7 @@ def run(
         if out:
             files = sorted(path.name for path in out.iterdir() if path.is_file())
             say(f"{out} holds {', '.join(files)}")
-        if summary.interrupted:
+        if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
             raise typer.Exit(INTERRUPTED)
 
 

@@ -53,7 +53,7 @@ class Hub:
         endpoint: str,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
-        self.interrupts = 0
+        self.signals: list[int] = []  # by which the run was told to end
         self._core = core
         self._program = program
         self._meter = meter
@@ -80,17 +80,17 @@ class Hub:
         """Messages that were not ours."""
         return self._server.refused
 
-    def interrupt(self) -> None:
+    def interrupt(self, signal: int) -> None:
         """The first time: drain. The second time: stop at once. Safe in a signal handler."""
-        self.interrupts += 1
+        self.signals.append(signal)
         os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
         """Until the core is finished, or until the second interrupt."""
         drained = False
-        while not self._core.finished and self.interrupts < 2:
+        while not self._core.finished and len(self.signals) < 2:
             self._feed(f.Tick(time.monotonic()))
-            if self.interrupts and not drained:
+            if self.signals and not drained:
                 drained = True
                 self._feed(f.Drain(time.monotonic()))
             self._report()

@@ -77,7 +77,7 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub) -> Summary:
     error = failure(core)
     return msgspec.structs.replace(
         meter.summary(core, time.monotonic()),
-        interrupted=hub.interrupts > 0,
+        interrupted=signal.Signals(hub.signals[0]).name if hub.signals else "",
         error=str(error) if error is not None else "",
         refused_messages=hub.refused,
         pipeline=program.pipeline.hash,
@@ -125,7 +125,7 @@ def _signals(hub: Hub) -> Iterator[None]:
         yield
         return
     taken = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: hub.interrupt()) for number in taken}
+    before = {number: signal.signal(number, lambda n, _: hub.interrupt(n)) for number in taken}
     try:
         yield
     finally:

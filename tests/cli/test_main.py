@@ -1,8 +1,10 @@
 """The command line as its users meet it: quick help, one line a fault, documented codes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -227,3 +229,29 @@ def test_weights_that_do_not_fit_end_a_run_with_code_4(tmp_path):
     result = call("run", "--source", "synthetic:", *settings)
     assert result.exit_code == 4
     assert "w.safetensors" in one_line(result)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_drains_a_run_and_leaves_its_files_whole(number, code, tmp_path):
+    scene = "a=synthetic:walkers?people=3&seconds=600&fps=10&size=320x240"
+    settings = ("--set", "detect.short_side=192", "--set", "publish.bind=null")
+    command = ["run", "--source", scene, "--out", str(tmp_path), "--annotate", *settings]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamvis", *command], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process:
+        log, deadline = tmp_path / "events.db", time.monotonic() + 90
+        while not (log.exists() and call("events", "export", log).stdout.count("\n") > 5):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(30) == code
+    events = call("events", "export", tmp_path).stdout.splitlines()
+    kinds = [json.loads(line)["type"] for line in events]
+    assert kinds.count("track.begin") == kinds.count("track.end")
+    with av.open(str(tmp_path / "annotated.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) > 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["interrupted"] == signal.Signals(number).name
+    assert (tmp_path / "tracks.txt").exists()

@@ -303,7 +303,7 @@ def test_sigterm_drains_and_leaves_nothing(hub, tmp_path):
     process = hub()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (0, "True drained\n"), err
+    assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
     assert lines[-1] == "end drained"
     report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
@@ -319,7 +319,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     assert process.poll() is None  # it waits for frame 3
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (0, "True None\n"), err
+    assert (process.returncode, out) == (0, "SIGTERM None\n"), err
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
 
 

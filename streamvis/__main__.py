@@ -1,0 +1,5 @@
+"""`python -m streamvis`."""
+
+from streamvis.cli.main import main
+
+main()
