@@ -32,6 +32,7 @@ class MaskRcnn(
     min_score: Share = 0.3  # low ones keep tracks alive; the tracker weighs them
     short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
     masks: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
 
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "detections"

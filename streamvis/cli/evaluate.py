@@ -42,6 +42,12 @@ MOT = (
 LOWEST_SCORE = 0.01  # detections below it are not ranked
 
 
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class Detected(StrEnum):
     own = "own"
     public = "public"
@@ -58,6 +64,7 @@ def detect(
     weights: Weights = "person-lite",
     short_side: ShortSide = None,
     device: Device = "cpu",
+    precision: Annotated[Precision, typer.Option(help="Of the dense parts.")] = Precision.auto,
     plot: Annotated[Path | None, typer.Option(help="Write precision-recall curves here.")] = None,
     hold_out: Annotated[
         Path | None, typer.Option(help="A training file: score only what it held out (COCO data).")
@@ -73,7 +80,12 @@ def detect(
 
         shown: dict[str, Array] = {}
         site = Site(device=device, pixels=lambda frame: shown[frame.slot])
-        config = MaskRcnn(weights=weights, min_score=LOWEST_SCORE, short_side=short_side)
+        config = MaskRcnn(
+            weights=weights,
+            min_score=LOWEST_SCORE,
+            short_side=short_side,
+            precision=precision.value,
+        )
         stage = DetectStage(config, site)
         scores = {}
         for name, truth, pictures in _datasets(data, hold_out):

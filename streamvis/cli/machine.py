@@ -53,7 +53,11 @@ def _torch(report: Report) -> None:
         report.broken = True
         return
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    report.facts["torch"] = f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    from streamvis.models.accelerate import cpu_has_bf16
+
+    bf16 = "bf16" if cpu_has_bf16() else "no bf16"
+    capability = torch.backends.cpu.get_cpu_capability()
+    report.facts["torch"] = f"{torch.__version__}, {capability}, {bf16}"
     report.facts["devices"] = ", ".join(["cpu", *(f"cuda:{i} {g}" for i, g in enumerate(gpus))])
 
 

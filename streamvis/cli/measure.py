@@ -66,11 +66,10 @@ def detector(weights: str, image: Path | None) -> dict[str, Any]:
     import cv2
     import torch
 
-    from streamvis.models.layers import fuse
+    from streamvis.models.accelerate import accelerate
     from streamvis.models.weights import load_detector
 
-    model = load_detector(weights)
-    fuse(model)
+    model = accelerate(load_detector(weights), "cpu")
     picture = cv2.imread(str(image)) if image else None
     if image and picture is None:
         raise DataError(f"{image} is not an image that can be read")
@@ -79,6 +78,7 @@ def detector(weights: str, image: Path | None) -> dict[str, Any]:
     model.roi_heads.min_score = 0.3
     with torch.inference_mode():
         batch, sizes = model.prepare([x])
+        batch = batch.to(model.backbone.dtype)
         body = model.backbone.body(batch)
         maps = model.backbone.fpn(body)
         size = (batch.shape[2], batch.shape[3])
@@ -102,6 +102,7 @@ def detector(weights: str, image: Path | None) -> dict[str, Any]:
         found = len(model([x])[0].boxes)
     return {
         "weights": weights,
+        "precision": str(model.backbone.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "size": f"{x.shape[2]}x{x.shape[1]}",
         "found": found,

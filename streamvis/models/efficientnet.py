@@ -48,9 +48,9 @@ class Block(nn.Module):
         # x (B, inputs, H, W)
         y = x
         if self.expand is not None and self.expand_norm is not None:
-            y = F.relu6(conv_norm(y, self.expand, self.expand_norm))
+            y = F.relu6(conv_norm(y, self.expand, self.expand_norm), inplace=True)
         y = same_pad(y, self.kernel, self.stride)
-        y = F.relu6(conv_norm(y, self.depthwise, self.depthwise_norm))
+        y = F.relu6(conv_norm(y, self.depthwise, self.depthwise_norm), inplace=True)
         y = conv_norm(y, self.project, self.project_norm)
         return x + y if self.residual else y  # (B, outputs, H/stride, W/stride)
 
@@ -79,7 +79,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         # x (B, 3, H, W), H and W multiples of 32
-        x = F.relu6(conv_norm(same_pad(x, 3, 2), self.stem, self.stem_norm))
+        x = F.relu6(conv_norm(same_pad(x, 3, 2), self.stem, self.stem_norm), inplace=True)
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)

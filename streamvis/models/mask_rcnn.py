@@ -83,6 +83,11 @@ class Backbone(nn.Module):
         self.body: ResNet50 | EfficientNetLite0 = BODIES[architecture.body]()
         self.fpn = FeaturePyramid(self.body.channels, architecture.channels)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which it computes."""
+        return next(self.parameters()).dtype
+
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.fpn(self.body(x))
 
@@ -142,7 +147,7 @@ class MaskRcnn(nn.Module):
     def forward(self, images: Sequence[Tensor], masks: bool = True) -> list[Found]:
         """Find objects in images (3, H, W); boxes come back in each image's own pixels."""
         batch, sizes = self.prepare(images)
-        maps = self.backbone(batch)
+        maps = self.backbone(batch.to(self.backbone.dtype))
         proposals = self.rpn(maps, (batch.shape[2], batch.shape[3]), sizes)
         found = self.roi_heads(maps, proposals, sizes, masks)
         return [

@@ -102,11 +102,15 @@ class RoiHeads(nn.Module):
 
     def classify(self, maps: list[Tensor], rois: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K) and deltas (R, K, 4)."""
-        return self.box_predictor(self.box_head(self.pool(maps, rois, image, 7)))
+        pooled = self.pool(maps, rois, image, 7).to(self.box_head.fc6.weight.dtype)
+        return self.box_predictor(
+            self.box_head(pooled).to(self.box_predictor.cls_score.weight.dtype)
+        )
 
     def draw(self, maps: list[Tensor], rois: Tensor, image: Tensor, labels: Tensor) -> Tensor:
         """Mask logits (R, 28, 28) of each region's own class."""
-        logits = self.mask_predictor(self.mask_head(self.pool(maps, rois, image, 14)))
+        pooled = self.pool(maps, rois, image, 14).to(self.mask_predictor.conv5_mask.weight.dtype)
+        logits = self.mask_predictor(self.mask_head(pooled))
         return logits[torch.arange(len(rois), device=rois.device), labels]
 
     def forward(

@@ -7,7 +7,7 @@ import torch
 
 from streamvis.config import MaskRcnn
 from streamvis.messages import Array, Detections, Packet, Site
-from streamvis.models.layers import fuse
+from streamvis.models.accelerate import accelerate
 from streamvis.models.roi_heads import Found
 from streamvis.models.weights import load_detector
 
@@ -26,7 +26,7 @@ class DetectStage:
                 self.model.long_side * config.short_side / self.model.short_side
             )
             self.model.short_side = config.short_side
-        fuse(self.model)
+        accelerate(self.model, site.device, config.precision)
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
