@@ -55,7 +55,7 @@ class SourceEnded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The stages of the seat cannot be built."""
+    """The stages of the seat cannot be built, or cannot go on."""
 
     seat: str
     error: str

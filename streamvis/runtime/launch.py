@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.config import Pipeline, Placement
-from streamvis.errors import RunError, UsageError
+from streamvis.errors import RunError, StreamvisError, UsageError
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure, new_epoch
@@ -54,35 +54,53 @@ def run(
         epoch=new_epoch(),
         threads=_threads(groups),
     )
-    _make(out)
+    if out is not None:
+        make_directory(out)
     sweep_leftovers()
     meter = Meter(time.monotonic())
     with (
         private_directory() as home,
         closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status)) as hub,
     ):
+        fault = ""
         try:
             with _signals(hub):
                 hub.run()
+        except StreamvisError as error:  # no shared memory
+            fault = str(error)
+            raise
         finally:
-            summary = _summary(core, program, meter, hub)
+            summary = _summary(core, program, meter, hub, fault)
             if out is not None:
-                write_summary(summary, out)
+                _leave(summary, out)
     if (error := failure(core)) is not None:
         raise error
     return summary
 
 
-def _summary(core: Core, program: Program, meter: Meter, hub: Hub) -> Summary:
+def _summary(core: Core, program: Program, meter: Meter, hub: Hub, fault: str) -> Summary:
     error = failure(core)
+    summary = meter.summary(core, time.monotonic())
     return msgspec.structs.replace(
-        meter.summary(core, time.monotonic()),
+        summary,
+        sources=[  # one that never opened has not told its label
+            msgspec.structs.replace(s, label=program.sources[s.id].label) for s in summary.sources
+        ],
         interrupted=signal.Signals(hub.signals[0]).name if hub.signals else "",
-        error=str(error) if error is not None else "",
+        error=fault or (str(error) if error is not None else ""),
         refused_messages=hub.refused,
         pipeline=program.pipeline.hash,
         epoch=program.epoch,
     )
+
+
+def _leave(summary: Summary, out: Path) -> None:
+    """Write the summary; what the run failed of says more than that the disk is full here too."""
+    try:
+        write_summary(summary, out)
+    except RunError:
+        if not summary.error:
+            raise
 
 
 def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
@@ -96,12 +114,20 @@ def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
     return specs
 
 
-def _make(out: Path | None) -> None:
-    if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{out} cannot be written to: {error.strerror}") from None
+def make_directory(out: Path) -> None:
+    """The output directory; RunError in one line when nothing can be written there."""
+    try:
+        str(out).encode()
+        out.mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError:
+        shown = os.fsencode(out).decode(errors="backslashreplace")
+        raise RunError(
+            f"{shown}: the name holds bytes that are not UTF-8; choose another"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{out} cannot be written to: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise RunError(f"{out} cannot be written to: read-only, or not yours; choose another --out")
 
 
 def _threads(groups: Sequence[Group]) -> dict[str, int]:

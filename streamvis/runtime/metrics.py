@@ -4,6 +4,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -181,6 +182,8 @@ def write_summary(summary: Summary, out: Path) -> None:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
         draft.replace(out / "summary.json")
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise RunError(f"{out / 'summary.json'} cannot be written: {error.strerror}") from None
 
 

@@ -86,7 +86,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """What was asked for cannot be built or opened, and trying again would not help."""
+    """What was asked for cannot be built, opened or done, and trying again would not help."""
 
     error: str  # the class in errors.py
     message: str

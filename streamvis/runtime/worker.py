@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.config import StageSpec
-from streamvis.errors import DeviceError, StreamvisError
+from streamvis.errors import DeviceError, RunError, StreamvisError
 from streamvis.messages import Site, Stage, decode_part, encode_part
 from streamvis.runtime import wire
 from streamvis.runtime.host import Host
@@ -39,7 +39,10 @@ def work(client: Client) -> None:
             raise
         client.send([wire.encode(wire.Ready())])
         with closing(host):
-            _answer(client, host)
+            try:
+                _answer(client, host)
+            except RunError as error:  # a full disk: no other frame and no other life would help
+                client.send([wire.encode(wire.Refused("RunError", str(error)))])
 
 
 def _answer(client: Client, host: Host) -> None:

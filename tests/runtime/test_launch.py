@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -189,6 +190,57 @@ def test_a_worker_that_keeps_dying_fails_the_run_and_says_why(tmp_path):
     assert "died more than 2 times in 60 s" in message
     assert "ValueError: toy cannot do eof" in message
     assert json.loads((tmp_path / "summary.json").read_bytes())["error"] == message
+
+
+def test_a_full_disk_ends_the_run_at_once_and_blames_no_frame(tmp_path):
+    pipeline = chain(publish="publish-full-3")
+    with pytest.raises(RunError, match="^toy: no space left$"):
+        run(pipeline, workers([s.name for s in pipeline.stages]), [source()], tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_bytes())
+    assert summary["error"] == "toy: no space left"
+    assert summary["sources"][0]["poisoned"] == 0
+    assert [stage["restarts"] for stage in summary["stages"]] == [0, 0, 0]
+
+
+def test_what_a_run_failed_of_goes_before_a_summary_that_cannot_be_written(tmp_path):
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(RunError, match="no space left"):
+        run(
+            chain(detect="detect-full-0"),
+            workers(["detect-full-0", "track", "publish"]),
+            [source()],
+            tmp_path,
+        )
+    assert [path.name for path in tmp_path.iterdir() if "summary" in path.name] == ["summary.json"]
+
+
+def test_too_little_shared_memory_is_in_the_summary(tmp_path, monkeypatch):
+    def nothing_free(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", nothing_free)
+    with pytest.raises(RunError, match="source 'a' .* needs 4 slots"):
+        run(chain(), workers(["detect", "track", "publish"]), [source()], tmp_path)
+    assert "needs 4 slots" in json.loads((tmp_path / "summary.json").read_bytes())["error"]
+
+
+def test_a_source_that_never_opened_has_a_label_without_credentials(tmp_path):
+    lost = SourceSpec(id="b", uri="rtsp://me:geheim@toy/absent", kind="url", options={"refuse": ""})
+    summary = run(chain(), workers(["detect", "track", "publish"]), [source(), lost], tmp_path)
+    assert {s.id: s.label for s in summary.sources}["b"] == "rtsp://toy/absent"
+    assert b"geheim" not in (tmp_path / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", b"\xff"])
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_starts(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written to|not UTF-8"):
+        run(
+            chain(),
+            workers(["detect", "track", "publish"]),
+            [source()],
+            tmp_path / os.fsdecode(name),
+        )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from streamvis.errors import DeviceError, SourceError, WeightsError
+from streamvis.errors import DeviceError, RunError, SourceError, WeightsError
 from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
 from streamvis.sources.picture import Picture
 
@@ -25,7 +25,7 @@ class ToySource:
     def __init__(self, spec, epoch=1):
         self.options = spec.options
         if "refuse" in self.options:
-            raise SourceError(f"{spec.uri}: nobody there")
+            raise SourceError(f"{spec.label}: nobody there")
         self.frames = int(spec.uri.removeprefix("toy:"))
         self.errors = 0
         self.given = 0
@@ -211,14 +211,18 @@ def tracks(ids):
 
 
 def trouble(name, moment, out):
-    """`crash-7`: raise at picture 7; `die-7`: SIGKILL; `once-7`: SIGKILL the first time only."""
+    """`crash-7`: raise at picture 7; `full-7`: as on a full disk; `die-7`: SIGKILL;
+    `once-7`: SIGKILL the first time only.
+    """
     if "slow" in name:
         time.sleep(0.01)
     if f"hang-{moment}_" in f"{name}_":
         (Path(out) / f"{name}.hung").touch()
         time.sleep(3600)
-    for kind in ("crash", "die", "once"):
+    for kind in ("crash", "full", "die", "once"):
         if f"{kind}-{moment}_" in f"{name}_":
+            if kind == "full":
+                raise RunError("toy: no space left")
             if kind == "crash":
                 raise ValueError(f"toy cannot do {moment}")
             marker = Path(out) / f"{name}.died"
