@@ -94,8 +94,8 @@ def exit_code(results: Sequence[Result]) -> int:
 
 
 def put_results(results: Sequence[Result]) -> None:
-    rows = [(r.id, r.state, r.frames, round(r.seconds, 1), r.out or r.error) for r in results]
-    put_table("", ("file", "state", "frames", "seconds", "out"), rows)
+    rows = [(r.id, r.state, r.frames, round(r.seconds, 1), r.error or r.out) for r in results]
+    put_table("", ("file", "state", "frames", "seconds", "out, or what went wrong"), rows)
 
 
 class _Crew:
@@ -134,7 +134,7 @@ class _Crew:
         assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(msgspec.json.encode(job).decode())
-        said = Said(error=f"{spec.label}: its process ended without a word")
+        said = Said()
         for line in child.stdout:
             said = msgspec.json.decode(line, type=Said)
             if said.status:
@@ -142,7 +142,8 @@ class _Crew:
                 fps = f"{source['fps']:.1f} fps"
                 bar.update(task, completed=source["admitted"], fps=fps)
         if said.summary is None:
-            return Result(spec.id, spec.label, "failed", job.out, error=said.error)
+            error = said.error or f"{spec.label}: its process {_how_it_went(child.wait())}"
+            return Result(spec.id, spec.label, "failed", job.out, error=error)
         (source,) = said.summary["sources"]
         state: State = "interrupted" if said.summary["interrupted"] else "done"
         seconds = said.summary["wall_s"]
@@ -165,6 +166,12 @@ class _Crew:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _how_it_went(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}; --resume takes the file up again"
+    return f"ended with exit code {code} and without a result; what it printed stands above"
 
 
 def _bar() -> Any:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamvis.cli.report import put, reported_errors, say
+from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvis.events.schema import Event
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
 Source = Annotated[str | None, typer.Option(help="Only events of this source.")]
+LONGEST_S = 86400.0
 
 
 class Format(StrEnum):
@@ -29,7 +31,7 @@ def tail(
     family: Annotated[str | None, typer.Option(help="Only this family: track, source, hb.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     timeout_s: Annotated[
-        float | None, typer.Option(help="Stop when not even a heartbeat came for so long.")
+        float | None, typer.Option(min=0, help="Stop when not even a heartbeat came for so long.")
     ] = None,
 ) -> None:
     """Print events as they are published, until Ctrl-C."""
@@ -37,12 +39,14 @@ def tail(
         from streamvis.events import schema
         from streamvis.events.client import Subscription
 
+        if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
+            raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
         subscription = Subscription(connect, source, family, timeout_s)
         say(f"listening to {connect}; Ctrl-C ends it")
         for event in subscription:
             put(schema.encode(event).decode() if json else line(event))
             sys.stdout.flush()
-        say(f"nothing came for {timeout_s:g} s" if timeout_s else "the feed has ended")
+        say(f"nothing came for {timeout_s:g} s")
 
 
 @app.command()
@@ -88,11 +92,21 @@ def line(event: "Event") -> str:
     seconds = event.time.media_us / 1e6
     track = getattr(event.what, "track", None)
     if track is None:
-        stream = getattr(event.what, "stream", None)
-        detail = getattr(stream, "reason", "") or ""
-        return f"{seconds:10.3f}  {event.source}  {event.type}  {detail}".rstrip()
+        return f"{seconds:10.3f}  {event.source}  {event.type:<12}  {_detail(event)}".rstrip()
     x1, y1, x2, y2 = track.box_px
     return (
         f"{seconds:10.3f}  {event.source}  {event.type:<12}  {track.id:<16} "
         f"{x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}  p={track.p_exist:.2f}"
     )
+
+
+def _detail(event: "Event") -> str:
+    from streamvis.events.schema import Lost, SourceGap
+
+    match event.what:
+        case Lost(topic, first, last):
+            return f"{topic} {first}..{last} never came; the log has them"
+        case SourceGap(stream=gap):
+            return f"{gap.reason}, pictures {gap.first}..{gap.last}"
+        case _:
+            return getattr(getattr(event.what, "stream", None), "reason", "")

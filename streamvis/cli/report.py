@@ -64,7 +64,9 @@ def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"  # shares, and all else
 
 
 def settings(pairs: Sequence[str]) -> Mapping[str, str]:

@@ -50,6 +50,9 @@ def run(
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     with reported_errors():
         summary = start(load(pipeline, set_ or [], annotate), on, source, out, engine, status)
+        for report in summary.sources:  # the others went on without it
+            if report.error:
+                say(f"streamvis: {report.error}")
         if json:
             put_json(summary)
         else:
@@ -124,12 +127,14 @@ def batch(
     with reported_errors():
         from streamvis import config
         from streamvis.cli import batch as batches
+        from streamvis.runtime.launch import make_directory
         from streamvis.sources import resolve
 
         loaded = config.without_feed(load(pipeline, set_ or [], annotate))
         default = config.default_placement(loaded, jobs)
         placement = config.load_placement(on, loaded) if on else default
         work = [batches.Job(spec, loaded, placement, str(out / spec.id)) for spec in resolve(paths)]
+        make_directory(out)
         results = batches.process(work, jobs, resume)
         if json:
             put_json(results)
