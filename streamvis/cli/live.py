@@ -68,7 +68,7 @@ def put_summary(summary: "Summary") -> None:
                 *(s.id, s.decoded, s.admitted, sum(s.dropped.values()), s.decode_errors),
                 *(
                     s.ending or "-",
-                    round(s.fps, 1),
+                    s.fps,
                     round(s.latency_ms.p50),
                     round(s.latency_ms.p99),
                 ),
@@ -81,7 +81,7 @@ def put_summary(summary: "Summary") -> None:
         ("stage", "done", "skipped", "restarts", "fps", "p50 ms", "p95 ms", "p99 ms"),
         [
             (
-                *(g.name, g.count, g.skipped, g.restarts, round(g.fps, 1)),
+                *(g.name, g.count, g.skipped, g.restarts, g.fps),
                 *(g.service_ms.p50, g.service_ms.p95, g.service_ms.p99),
             )
             for g in summary.stages
