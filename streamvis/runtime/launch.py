@@ -66,8 +66,8 @@ def run(
         try:
             with _signals(hub):
                 hub.run()
-        except StreamvisError as error:  # no shared memory
-            fault = str(error)
+        except StreamvisError as raised:  # no shared memory
+            fault = str(raised)
             raise
         finally:
             summary = _summary(core, program, meter, hub, fault)

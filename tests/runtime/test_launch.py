@@ -194,7 +194,7 @@ def test_a_worker_that_keeps_dying_fails_the_run_and_says_why(tmp_path):
 
 def test_a_full_disk_ends_the_run_at_once_and_blames_no_frame(tmp_path):
     pipeline = chain(publish="publish-full-3")
-    with pytest.raises(RunError, match="^toy: no space left$"):
+    with pytest.raises(RunError, match=r"^toy: no space left$"):
         run(pipeline, workers([s.name for s in pipeline.stages]), [source()], tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert summary["error"] == "toy: no space left"
@@ -219,7 +219,7 @@ def test_too_little_shared_memory_is_in_the_summary(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", nothing_free)
-    with pytest.raises(RunError, match="source 'a' .* needs 4 slots"):
+    with pytest.raises(RunError, match=r"source .a. .* needs 4 slots"):
         run(chain(), workers(["detect", "track", "publish"]), [source()], tmp_path)
     assert "needs 4 slots" in json.loads((tmp_path / "summary.json").read_bytes())["error"]
 
@@ -234,7 +234,7 @@ def test_a_source_that_never_opened_has_a_label_without_credentials(tmp_path):
 @pytest.mark.parametrize("name", ["file", "file/below", b"\xff"])
 def test_a_place_that_cannot_be_written_to_is_told_before_anything_starts(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot be written to|not UTF-8"):
+    with pytest.raises(RunError, match=r"cannot be written to|not UTF-8"):
         run(
             chain(),
             workers(["detect", "track", "publish"]),
