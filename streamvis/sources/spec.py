@@ -68,8 +68,20 @@ def resolve(specs: Sequence[str]) -> list[SourceSpec]:
         for number, spec in enumerate(_configured(text)):
             name = given if given and number == 0 else _unique(given or spec.id, taken)
             taken.add(name)
+            _check_text(spec.uri)
             out.append(msgspec.structs.replace(spec, id=name))
     return out
+
+
+def _check_text(uri: str) -> None:
+    """Names go into events and summaries, and these are UTF-8."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        shown = uri.encode(errors="backslashreplace").decode()
+        raise SourceError(
+            f"source '{shown}': the name holds bytes that are not UTF-8; rename it"
+        ) from None
 
 
 def images_of(uri: str) -> list[Path]:

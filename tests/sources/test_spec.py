@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -282,3 +283,11 @@ def test_the_current_directory_may_be_a_source(tmp_path, monkeypatch):
     touch(tmp_path / "frames", "1.png", "²")
     monkeypatch.chdir(tmp_path / "frames")
     assert [(spec.id, spec.kind) for spec in resolve(["."])] == [("frames", "images")]
+
+
+def test_a_name_that_is_not_text_is_told(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.touch()
+    for text in (str(path), str(tmp_path), str(tmp_path / "*.mp4")):
+        with pytest.raises(SourceError, match=r"caf\\udce9\.mp4': the name holds bytes"):
+            resolve([text])
