@@ -119,6 +119,8 @@ class _Crew:
                 process_group=0,  # Ctrl-C reaches us alone
             )
             self._running.add(child)
+            if self.stopping:  # a signal came while it was started, and `stop` has not seen it
+                child.terminate()
         task = bar.add_task(spec.id, total=None, fps="")
         try:
             with child:
@@ -142,7 +144,10 @@ class _Crew:
                 fps = f"{source['fps']:.1f} fps"
                 bar.update(task, completed=source["admitted"], fps=fps)
         if said.summary is None:
-            error = said.error or f"{spec.label}: its process {_how_it_went(child.wait())}"
+            code = child.wait()
+            if self.stopping and code == -signal.SIGTERM:  # told to end before it had begun
+                return Result(spec.id, spec.label, "interrupted", job.out)
+            error = said.error or f"{spec.label}: its process {_how_it_went(code)}"
             return Result(spec.id, spec.label, "failed", job.out, error=error)
         (source,) = said.summary["sources"]
         state: State = "interrupted" if said.summary["interrupted"] else "done"

@@ -255,3 +255,25 @@ def test_a_signal_drains_a_run_and_leaves_its_files_whole(number, code, tmp_path
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["interrupted"] == signal.Signals(number).name
     assert (tmp_path / "tracks.txt").exists()
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "inf"])
+def test_a_time_to_wait_for_events_is_a_number_of_seconds(seconds):
+    result = call("events", "tail", "--timeout-s", seconds)
+    assert result.exit_code == 2
+    assert "timeout-s" in result.stderr
+
+
+def test_a_feed_that_is_not_there_is_waited_for_as_long_as_asked():
+    result = call("events", "tail", "--connect", "tcp://127.0.0.1:9", "--timeout-s", "0.1")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "nothing came for 0.1 s" in result.stderr
+
+
+def test_a_source_that_fails_while_others_go_on_is_told(tmp_path):
+    sources = ("--source", video(tmp_path), "--source", not_a_video(tmp_path))
+    settings = ("--set", "publish.bind=null", "--set", "detect.every_s=1000")
+    result = call("run", *sources, *settings, "--set", "detect.short_side=64")
+    assert result.exit_code == 0
+    assert "notes.mp4' is not a video" in one_line(result)
