@@ -169,7 +169,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):
     hb: Beat
 
 
-class Lost(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sys.lost"):
+class Lost(msgspec.Struct, frozen=True, tag_field="type", tag="sys.lost"):
     """Told by the client itself: messages of `topic` that never came, both ends included."""
 
     topic: str

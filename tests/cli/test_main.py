@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from streamvis.cli import events
 from streamvis.cli.main import app
+from streamvis.events import schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -247,8 +249,8 @@ def test_a_signal_drains_a_run_and_leaves_its_files_whole(number, code, tmp_path
             time.sleep(0.1)
         process.send_signal(number)
         assert process.wait(30) == code
-    events = call("events", "export", tmp_path).stdout.splitlines()
-    kinds = [json.loads(line)["type"] for line in events]
+    exported = call("events", "export", tmp_path).stdout.splitlines()
+    kinds = [json.loads(line)["type"] for line in exported]
     assert kinds.count("track.begin") == kinds.count("track.end")
     with av.open(str(tmp_path / "annotated.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) > 0
@@ -277,3 +279,22 @@ def test_a_source_that_fails_while_others_go_on_is_told(tmp_path):
     result = call("run", *sources, *settings, "--set", "detect.short_side=64")
     assert result.exit_code == 0
     assert "notes.mp4' is not a video" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (schema.SourceGap(schema.Gap(first=8, last=76, reason="overload")), "pictures 8..76"),
+        (schema.Lost("sv1/a/source/", 3, 4), "sv1/a/source/ 3..4 never came"),
+        (schema.SourceOffline(schema.Change("refused")), "source.offline  refused"),
+        (schema.Heartbeat(schema.Beat(sources=["a"])), "hb"),
+    ],
+)
+def test_an_event_for_people_says_what_is_missing(what, words):
+    time = schema.Time(media_us=1_500_000, emit_us=0)
+    told = events.line(
+        schema.Event(id="", source="a", epoch="", tseq=1, offset=0, time=time, what=what)
+    )
+    assert told.startswith("     1.500  a")
+    assert words in told
+    assert "\n" not in told

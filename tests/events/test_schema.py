@@ -208,3 +208,9 @@ RULES = {
     "minimum": lambda v, w: _when(not isinstance(v, int | float) or v >= w, f"{v} < {w}"),
     "pattern": lambda v, w: _when(not isinstance(v, str) or re.search(w, v), f"{v!r}: not {w}"),
 }
+
+
+def test_what_was_lost_is_told_apart_as_the_samples_do():
+    match schema.Lost(topic="sv1/a/track/", first=3, last=5):
+        case schema.Lost(topic, first, last):
+            assert (topic, first, last) == ("sv1/a/track/", 3, 5)
