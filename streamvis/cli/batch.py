@@ -201,18 +201,18 @@ def _work() -> None:
         sys.stdout.write(msgspec.json.encode(Said(**said)).decode() + "\n")
         sys.stdout.flush()
 
-    from streamvis.cli.run import finish
+    from streamvis.cli.run import finished
     from streamvis.runtime import launch
 
     try:
-        summary = launch.run(
-            job.pipeline,
-            job.placement,
-            [job.spec],
-            out=Path(job.out),
-            on_status=lambda status: tell(status=status),
-        )
-        finish(Path(job.out))
+        with finished(Path(job.out)):
+            summary = launch.run(
+                job.pipeline,
+                job.placement,
+                [job.spec],
+                out=Path(job.out),
+                on_status=lambda status: tell(status=status),
+            )
         tell(summary=summary)
     except StreamvisError as error:
         tell(error=str(error))

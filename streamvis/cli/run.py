@@ -1,5 +1,7 @@
 """`streamvis run` and `streamvis batch`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +10,7 @@ import typer
 
 from streamvis.cli.live import Show
 from streamvis.cli.report import INTERRUPTED, put_json, reported_errors, say, settings
+from streamvis.errors import StreamvisError
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline
@@ -89,19 +92,29 @@ def start(
 
     placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
     specs = resolve(sources)
-    with shown(status) as on_status:
+    with finished(out), shown(status) as on_status:
         if engine is Engine.inline:
             from streamvis.build import build_stage
             from streamvis.runtime import inline
 
-            summary = inline.run(pipeline, specs, build=build_stage, out=out)
-        else:
-            from streamvis.runtime import launch
+            return inline.run(pipeline, specs, build=build_stage, out=out)
+        from streamvis.runtime import launch
 
-            summary = launch.run(pipeline, placement, specs, out=out, on_status=on_status)
+        return launch.run(pipeline, placement, specs, out=out, on_status=on_status)
+
+
+@contextmanager
+def finished(out: Path | None) -> Iterator[None]:
+    """Leave what is made from the log; a run that fails leaves what it has seen until then."""
+    try:
+        yield
+    except StreamvisError:
+        if out:
+            with suppress(StreamvisError):
+                finish(out)
+        raise
     if out:
         finish(out)
-    return summary
 
 
 def finish(out: Path) -> None:
