@@ -29,7 +29,7 @@ class MaskRcnn(
     """Find people with Mask R-CNN."""
 
     weights: str = "person-lite"  # a shipped name, or a path to .safetensors or .pth
-    min_score: Share = 0.3  # low ones keep tracks alive; the tracker weighs them
+    min_score: Share = 0.1  # weak ones sustain tracks; the tracker weighs them by score
     short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
     masks: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
@@ -44,7 +44,7 @@ class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     """Follow people by joint integrated probabilistic data association."""
 
     space: Literal["auto", "image", "ground"] = "auto"  # auto: ground where a homography is known
-    birth_score: Share = 0.5  # weaker detections may sustain a track but not start one
+    birth_score: Share = 0.7  # weaker detections may sustain a track but not start one
     p_detect: Annotated[float, Meta(gt=0, lt=1)] = 0.9  # that a person in plain view is detected
     memory_s: Annotated[float, Meta(gt=0, le=60)] = 2.0  # how long an unseen person is looked for
     clutter: Annotated[float, Meta(gt=0)] | None = None  # false detections per px²; None: estimate

@@ -35,6 +35,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     canonical: float  # RoI side in px from which the second level pools
     short_side: int
     long_side: int
+    overlap: float = 0.5  # above which a detection suppresses another of its class
     vote: float = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
 
 
@@ -60,13 +61,14 @@ ARCHITECTURES = {
         classes=2,
         anchor_sizes=tuple((2.0 * s, 2.83 * s, 4.0 * s) for s in (8, 16, 32, 64)),
         anchor_ratios=(1.2, 2.5),
-        proposals=(300, 100),
+        proposals=(300, 150),
         box_width=512,
         mask_convolutions=2,
         canonical=112,
-        short_side=576,
-        long_side=1024,
-        vote=0.65,
+        short_side=640,
+        long_side=1152,
+        overlap=0.6,  # people walk side by side
+        vote=0.7,
     ),
 }
 BODIES: dict[str, type[ResNet50] | type[EfficientNetLite0]] = {
@@ -117,6 +119,7 @@ class MaskRcnn(nn.Module):
             width=architecture.box_width,
             convolutions=architecture.mask_convolutions,
             canonical=architecture.canonical,
+            overlap=architecture.overlap,
             vote=architecture.vote,
         )
         body = self.backbone.body

@@ -82,13 +82,14 @@ class RoiHeads(nn.Module):
         width: int,
         convolutions: int,
         canonical: float,
+        overlap: float,
         vote: float,
     ) -> None:
         super().__init__()
         self.strides = strides
         self.canonical = canonical
         self.min_score = 0.05
-        self.overlap = 0.5
+        self.overlap = overlap
         self.most = 100
         self.vote = vote  # overlap from which neighbours have a say in a box; 1: none has
         self.box_head = BoxHead(channels, width)

@@ -32,6 +32,7 @@ from streamvis.viz.inset import Trails as Trails
 from streamvis.viz.inset import View, draw_map, widen
 
 VEIL = 0.42  # opacity of masks
+SURE = 0.5  # score from which a detection without a track is drawn
 
 
 def annotate(
@@ -98,9 +99,9 @@ def _masks(image: Array, detections: Detections, owners: dict[int, int]) -> None
 
 
 def _loose(image: Array, detections: Detections, owners: dict[int, int], ink: Ink) -> None:
-    """Detections that no track took."""
+    """Detections that no track took, but for weak ones, which are there for the tracker."""
     for i, (box, score) in enumerate(zip(detections.boxes, detections.scores, strict=True)):
-        if i in owners or not np.isfinite(box).all():
+        if i in owners or score < SURE or not np.isfinite(box).all():
             continue
         rectangle(image, box, GREY, max(1, ink.line // 2))
         x, y = at(box[:2])

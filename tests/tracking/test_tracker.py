@@ -181,7 +181,7 @@ def test_weak_detections_sustain_a_track_but_start_none():
         return len(tracks.ids)
 
     assert run(0.3, 0.3, seconds=10) == 0
-    assert run(0.9, 0.45) == 1
+    assert run(0.9, 0.6) == 1
     assert run(0.9, 0.02) == 0
 
 
