@@ -173,7 +173,7 @@ def test_a_person_seen_again_soon_keeps_the_id_and_a_later_one_gets_a_new():
 
 def test_weak_detections_sustain_a_track_but_start_none():
     def run(first_score, then_score, seconds=1.0):
-        follow = tracker()
+        follow = tracker(birth_score=0.5)
         for k in range(10):
             follow.update(detections([person(300, 300)], first_score), k * 100_000)
         for k in range(10, 10 + round(seconds * 10)):
@@ -181,7 +181,7 @@ def test_weak_detections_sustain_a_track_but_start_none():
         return len(tracks.ids)
 
     assert run(0.3, 0.3, seconds=10) == 0
-    assert run(0.9, 0.6) == 1
+    assert run(0.9, 0.45) == 1
     assert run(0.9, 0.02) == 0
 
 
