@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from streamvis.cli.files import finished
 from streamvis.cli.report import INTERRUPTED, put_table, say
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import StreamvisError
@@ -201,7 +202,6 @@ def _work() -> None:
         sys.stdout.write(msgspec.json.encode(Said(**said)).decode() + "\n")
         sys.stdout.flush()
 
-    from streamvis.cli.run import finished
     from streamvis.runtime import launch
 
     try:

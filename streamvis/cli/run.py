@@ -1,16 +1,14 @@
 """`streamvis run` and `streamvis batch`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvis.cli.files import finished
 from streamvis.cli.live import Show
 from streamvis.cli.report import INTERRUPTED, put_json, reported_errors, say, settings
-from streamvis.errors import StreamvisError
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline
@@ -101,28 +99,6 @@ def start(
         from streamvis.runtime import launch
 
         return launch.run(pipeline, placement, specs, out=out, on_status=on_status)
-
-
-@contextmanager
-def finished(out: Path | None) -> Iterator[None]:
-    """Leave what is made from the log; a run that fails leaves what it has seen until then."""
-    try:
-        yield
-    except StreamvisError:
-        if out:
-            with suppress(StreamvisError):
-                finish(out)
-        raise
-    if out:
-        finish(out)
-
-
-def finish(out: Path) -> None:
-    """Write what is made from the log once a run has ended."""
-    from streamvis.events.export import write_tracks
-
-    if (out / "events.db").exists():
-        write_tracks(out / "events.db", out)
 
 
 def batch(
