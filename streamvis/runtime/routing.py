@@ -120,6 +120,8 @@ class Core:
             self._orders.append(f.Launch(stream.name, stream.epoch, stream.last_n))
         else:
             self._dirty[self._stations[name][0].group.index] = None
+            for stream in self.streams.values():
+                self._grant(stream)
 
     def _tick(self, at: float) -> None:
         for seat in self.seats:
@@ -233,9 +235,16 @@ class Core:
         room = self.window - len(stream.granted) - len(stream.flights)
         if room <= 0 or not stream.free or not stream.open or stream.ending is not None:
             return
+        if stream.info is not None and stream.info.live and not self._staffed():
+            return  # what a live source shows now would be old before anyone could look at it
         slots, stream.free = stream.free[:room], stream.free[room:]
         stream.granted.update(slots)
         self._orders.append(f.Grant(stream.name, slots))
+
+    def _staffed(self) -> bool:
+        """Whether every root group has a worker that is up."""
+        roots = [crew for crew in self.crews if not crew.group.parents]
+        return all(any(s.seat.state == "ready" for s in crew.stations) for crew in roots)
 
     def _admitted(self, stream: Stream, shot: Shot, at: float) -> None:
         if shot.slot not in stream.granted or stream.ending is not None:

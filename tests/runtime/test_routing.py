@@ -426,3 +426,16 @@ def test_seats_are_where_processes_are():
         "track.0",
         "publish.0",
     ]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_live_source_is_granted_slots_once_someone_can_look_at_it(live):
+    core = Core(fold(DETECT, apart(DETECT)), ["a"], 2)
+    core.step(f.Tick(0.0))
+    decode, worker = (seat.name for seat in core.seats)
+    core.step(f.Joined(decode, 0.0))
+    core.step(f.Opened("a", msgspec.structs.replace(INFO, live=live), 0.0))
+    grant = f.Grant("a", ["a0", "a1"])
+    assert core.step(f.Slotted("a", ["a0", "a1"], 0.0)) == ([] if live else [grant])
+    orders = core.step(f.Joined(worker, 9.0))
+    assert (grant in orders) == live
