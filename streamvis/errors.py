@@ -4,7 +4,6 @@ StreamvisError                exit code 1
 ├── UsageError                2    a command line that cannot be meant
 ├── ConfigError               2    a pipeline, placement or training file that does not add up
 ├── SourceError               3    a source that cannot be opened or read
-│   └── NoMoreFrames               the source ended where a frame was expected
 ├── ModelError                4    a model, its weights or its device
 │   ├── WeightsError               a weights file that is not one, or does not fit
 │   └── DeviceError                a device that is not there
@@ -35,10 +34,6 @@ class DataError(StreamvisError):
 
 class SourceError(StreamvisError):
     exit_code = 3
-
-
-class NoMoreFrames(SourceError):  # noqa: N818 - an end, not a fault
-    pass
 
 
 class ModelError(StreamvisError):

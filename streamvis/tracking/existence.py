@@ -35,16 +35,6 @@ def posterior(r: Array, seen: Array, beta: Array) -> tuple[Array, Array]:
     return after, alive / after[:, None]
 
 
-def temper(before: Array, after: Array, share: float) -> Array:
-    """Take only a share of the evidence that moved r from before to after, in log odds.
-
-    Errors of a detector persist over neighbouring frames: what counts is how long something was
-    seen, not in how many frames. The share is min(1, dt/τ) for errors that last τ.
-    """
-    odds = logit(before)
-    return sigmoid(odds + share * (logit(after) - odds))
-
-
 def visibility(boxes: Array, weight: Array) -> Array:
     """Share (N,) of each box (N, 4) that nearer ones leave open; nearer is whose foot is lower.
 
