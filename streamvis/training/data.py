@@ -69,8 +69,12 @@ def read_coco(annotations: Path, images: Path) -> list[Picture]:
     try:
         raw = json.loads(annotations.read_text())
         by_image: dict[int, list[Instance]] = {image["id"]: [] for image in raw["images"]}
+        people = {c["id"] for c in raw["categories"] if c["name"] in ("person", "pedestrian")}
+        if not people:
+            raise ValueError("no category is called person")
         for row in raw["annotations"]:
-            by_image[row["image_id"]].append(_instance(row))
+            if row["category_id"] in people:
+                by_image[row["image_id"]].append(_instance(row))
         return [
             Picture(images / i["file_name"], str(i.get("source", "")), by_image[i["id"]])
             for i in raw["images"]
@@ -80,7 +84,7 @@ def read_coco(annotations: Path, images: Path) -> list[Picture]:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{annotations} is not in COCO layout: {error!r}. Expected images[id, file_name] and "
-            "annotations[image_id, bbox, iscrowd, segmentation]."
+            "annotations[image_id, category_id, bbox, iscrowd, segmentation] and a category person."
         ) from None
 
 

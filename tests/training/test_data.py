@@ -30,7 +30,9 @@ def people(tmp_path):
     ids = {1: "a.png", 2: "b.png"}
     document = {
         "images": [{"id": i, "file_name": n, "source": n[0]} for i, n in ids.items()],
-        "annotations": [{"id": 9, "image_id": i, "category_id": 1, **r} for i in ids for r in rows],
+        "annotations": [{"id": 9, "image_id": i, "category_id": 1, **r} for i in ids for r in rows]
+        + [{"id": 8, "image_id": 1, "category_id": 3, "bbox": [5, 5, 50, 30]}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}],
     }
     (tmp_path / "annotations.json").write_text(json.dumps(document))
     return tmp_path
@@ -63,7 +65,7 @@ def test_the_mask_stays_on_the_red_pixels(people, seed):
 
 
 def test_crowds_are_regions_to_ignore_and_boxes_may_lack_masks(people):
-    first, crowd, bare = load(people)[0].instances
+    first, crowd, bare = load(people)[0].instances  # and no car
     assert first.mask is not None
     assert first.mask.mean() == pytest.approx(0.5, abs=0.03)  # a diamond fills half its box
     assert crowd.ignore
@@ -86,11 +88,13 @@ def test_batches_repeat_from_any_step(people):
         "",
         "[]",
         '{"images": []}',
-        '{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1]}]}',
-        '{"images": [{"id": 1, "file_name": "a"}],'
-        ' "annotations": [{"image_id": 1, "bbox": [0, 0, -1, 1]}]}',
-        '{"images": [{"id": 1, "file_name": "a"}],'
-        ' "annotations": [{"image_id": 1, "bbox": ["x", 0, 1, 1]}]}',
+        '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}',
+        '{"categories": [{"id": 1, "name": "person"}], "images": [],'
+        ' "annotations": [{"image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1]}]}',
+        '{"categories": [{"id": 1, "name": "person"}], "images": [{"id": 1, "file_name": "a"}],'
+        ' "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, -1, 1]}]}',
+        '{"categories": [{"id": 1, "name": "person"}], "images": [{"id": 1, "file_name": "a"}],'
+        ' "annotations": [{"image_id": 1, "category_id": 1, "bbox": ["x", 0, 1, 1]}]}',
     ],
 )
 def test_annotations_that_are_none_name_the_file(text, tmp_path):

@@ -16,6 +16,7 @@ from streamvis.training.detector import HoldOut, load_recipe, parameter_groups, 
 from streamvis.training.detector import build as build_model
 
 ROOT = Path(__file__).parents[2]
+CATEGORIES = [{"id": 1, "name": "person"}]
 RECIPE = """
 architecture: person-lite
 batch: 2
@@ -37,8 +38,8 @@ def people(tmp_path) -> Path:
         images.append({"id": n, "file_name": name, "source": "even" if n % 2 == 0 else "odd"})
         for x1, y1, x2, y2 in scene.truth(n).visible_boxes.tolist():
             if x2 > x1 and y2 > y1:
-                rows.append({"image_id": n, "bbox": [x1, y1, x2 - x1, y2 - y1]})
-    document = {"images": images, "annotations": rows}
+                rows.append({"image_id": n, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    document = {"images": images, "annotations": rows, "categories": CATEGORIES}
     (tmp_path / "annotations.json").write_text(json.dumps(document))
     return tmp_path
 
