@@ -76,8 +76,10 @@ def detect(
         from streamvis.config import MaskRcnn
         from streamvis.evaluation.detection import evaluate
         from streamvis.messages import Site
+        from streamvis.runtime.processes import keep_memory
         from streamvis.stages.detect import DetectStage
 
+        keep_memory()
         shown: dict[str, Array] = {}
         site = Site(device=device, pixels=lambda frame: shown[frame.slot])
         config = MaskRcnn(
@@ -116,7 +118,9 @@ def mot(
     with reported_errors():
         from streamvis.evaluation import mot as scoring
         from streamvis.evaluation import motchallenge
+        from streamvis.runtime.processes import keep_memory
 
+        keep_memory()
         pairs = []
         for sequence in [s for path in data for s in motchallenge.read_sequences(path)]:
             say(f"{sequence.name}: {sequence.length} frames")

@@ -1,6 +1,5 @@
 """What `streamvis bench` measures of whole pipelines and of the detector."""
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -10,11 +9,11 @@ from typing import Any
 
 from streamvis import config
 from streamvis.errors import DataError
+from streamvis.runtime.processes import keep_memory
 
 SCENE = "synthetic:walkers?people=6&seconds=15&fps=10&size=768x576&seed=3"
 ALONE = 60  # pictures on which the detector is timed alone
 ROUNDS = 15
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def pipeline(source: str | None) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def _alone(spec: Any, whole: config.Pipeline) -> float:
     from streamvis.sources import open_source
     from streamvis.stages.detect import DetectStage
 
-    _keep_memory()
+    keep_memory()
     shown: dict[str, Any] = {}
     run = whole.stage("detect").run
     assert isinstance(run, config.MaskRcnn)
@@ -64,13 +63,6 @@ def _alone(spec: Any, whole: config.Pipeline) -> float:
     return len(pictures) / (time.perf_counter() - began)
 
 
-def _keep_memory() -> None:
-    """What the hub's processes are given in their environment, so that like meets like."""
-    libc = ctypes.CDLL(None)
-    for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-        libc.mallopt(setting, 1 << 30)
-
-
 def detector(weights: str, image: Path | None) -> dict[str, Any]:
     """Milliseconds of each part and of the whole, medians over rounds taken in turn."""
     import cv2
@@ -79,7 +71,7 @@ def detector(weights: str, image: Path | None) -> dict[str, Any]:
     from streamvis.models.accelerate import accelerate
     from streamvis.models.weights import load_detector
 
-    _keep_memory()
+    keep_memory()
     model = accelerate(load_detector(weights), "cpu")
     picture = cv2.imread(str(image)) if image else None
     if image and picture is None:

@@ -13,13 +13,14 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import SourceError, StreamvisError
+from streamvis.events.ids import new_epoch
 from streamvis.messages import Array, Frame, Packet, Site, Stage
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats
 from streamvis.runtime.host import Host
 from streamvis.runtime.metrics import Meter, Summary, write_summary
 from streamvis.runtime.newest import Gaps
-from streamvis.runtime.outcome import failure, how_it_ended, new_epoch
+from streamvis.runtime.outcome import failure, how_it_ended
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.routing import Core
 from streamvis.runtime.wire import Answer, Shot

@@ -12,9 +12,10 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import RunError, StreamvisError, UsageError
+from streamvis.events.ids import new_epoch
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
-from streamvis.runtime.outcome import failure, new_epoch
+from streamvis.runtime.outcome import failure
 from streamvis.runtime.plan import Group, fold
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Limits

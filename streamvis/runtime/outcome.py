@@ -1,23 +1,9 @@
-"""How a run is named, and what it comes to."""
-
-import os
-import time
-import uuid
+"""What a run comes to."""
 
 from streamvis import errors
 from streamvis.messages import Ending
 from streamvis.runtime.routing import Core
 from streamvis.sources.picture import Source
-
-
-def new_epoch() -> str:
-    """A uuid7: the name of one run, in the order in which runs begin."""
-    stamp = time.time_ns() // 1_000_000  # 48 bits
-    random = int.from_bytes(os.urandom(10), "big")
-    number = (stamp << 80) | random
-    number = number & ~(0xF << 76) | 7 << 76  # version
-    number = number & ~(0x3 << 62) | 2 << 62  # variant
-    return str(uuid.UUID(int=number))
 
 
 def how_it_ended(source: Source) -> tuple[Ending, str]:

@@ -9,12 +9,6 @@ from streamvis.errors import UsageError
 from streamvis.viz.plots import LINES, precision_recall, training_curves
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fonts_at_hand(tmp_path_factory):
-    """matplotlib keeps the fonts it has used open: that is no leak of ours."""
-    training_curves(tmp_path_factory.mktemp("fonts") / "a.png", {"a": ([1, 2], [1, 2])}, log=True)
-
-
 def shows(path, colour):
     """How many pixels have the colour of a line."""
     image = cv2.imread(str(path))[:, :, ::-1].astype(int)
