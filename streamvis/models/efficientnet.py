@@ -56,13 +56,13 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The trunk, giving maps at strides 8, 16 and 32 with 40, 112 and 320 channels."""
+    """The trunk, giving maps at strides 4 to 32 with 24, 40, 112 and 320 channels."""
 
     mean = (127 / 255,) * 3
     std = (128 / 255,) * 3
-    strides = (8, 16, 32)
-    channels = (40, 112, 320)
-    taps = (4, 10, 15)  # blocks after which the maps are taken
+    strides = (4, 8, 16, 32)
+    channels = (24, 40, 112, 320)
+    taps = (2, 4, 10, 15)  # blocks after which the maps are taken
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,16 +5,26 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from streamvis.models.layers import Separable
+
 
 class FeaturePyramid(nn.Module):
-    """Lateral 1×1, top-down nearest upsampling, 3×3 smoothing; one coarser map by subsampling."""
+    """Lateral 1×1, top-down nearest upsampling, 3×3 smoothing; one coarser map by subsampling.
 
-    def __init__(self, inputs: Sequence[int], channels: int) -> None:
+    A light one smooths each channel alone before it mixes them, and leaves the finest map as it
+    is: that one is only pooled, which smooths it too.
+    """
+
+    def __init__(self, inputs: Sequence[int], channels: int, light: bool = False) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(i, channels, 1)) for i in inputs)
-        self.layer_blocks = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in inputs
-        )
+        if light:
+            coarse = [Separable(channels) for _ in inputs[1:]]
+            self.layer_blocks = nn.ModuleList([nn.Identity(), *coarse])
+        else:
+            self.layer_blocks = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in inputs
+            )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)

@@ -40,12 +40,29 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(x))
     scale, shift = norm.affine()
-    kernel = conv.weight * scale[:, None, None, None]
+    return convolve(x, conv, conv.weight * scale[:, None, None, None], shift)
+
+
+def convolve(x: Tensor, conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply `conv` with another kernel and bias."""
     if conv.groups > 1 and x.requires_grad and x.device.type == "cpu":
         # oneDNN's backward of bf16 depthwise convolutions is 4 to 5 times slower than fp32's
         with torch.autocast("cpu", enabled=False):
-            return F.conv2d(x.float(), kernel, shift, conv.stride, conv.padding, 1, conv.groups)
-    return F.conv2d(x, kernel, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+            return F.conv2d(x.float(), kernel, bias, conv.stride, conv.padding, 1, conv.groups)
+    return F.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class Separable(nn.Module):
+    """A 5×5 filter for each channel, then a 1×1 mix: an eighth of the work of a dense 3×3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (B, C, H, W)
+        return self.mix(convolve(x, self.depthwise, self.depthwise.weight, self.depthwise.bias))
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     short_side: int
     long_side: int
     overlap: float = 0.5  # above which a detection suppresses another of its class
+    light: bool = False  # separable convolutions; proposals skip the finest map
     vote: float = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
 
 
@@ -67,6 +68,7 @@ ARCHITECTURES = {
         canonical=112,
         short_side=640,
         long_side=1152,
+        light=True,
         overlap=0.6,  # people walk side by side
         vote=0.7,
     ),
@@ -83,7 +85,7 @@ class Backbone(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.body: ResNet50 | EfficientNetLite0 = BODIES[architecture.body]()
-        self.fpn = FeaturePyramid(self.body.channels, architecture.channels)
+        self.fpn = FeaturePyramid(self.body.channels, architecture.channels, architecture.light)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -111,6 +113,7 @@ class MaskRcnn(nn.Module):
             architecture.anchor_sizes,
             architecture.anchor_ratios,
             *architecture.proposals,
+            light=architecture.light,
         )
         self.roi_heads = RoiHeads(
             architecture.channels,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.models import ops
+from streamvis.models.layers import Separable
 
 BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 SMALLEST_SIDE = 1e-3  # pixels; proposals with a shorter side are dropped
@@ -37,14 +38,14 @@ def grid_anchors(
 class RpnHead(nn.Module):
     """3×3 convolution, then objectness and deltas for each anchor; shared by all levels."""
 
-    def __init__(self, channels: int, anchors: int) -> None:
+    def __init__(self, channels: int, anchors: int, light: bool) -> None:
         super().__init__()
-        conv = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
-        self.conv = nn.Sequential(conv)
+        look = Separable(channels) if light else nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Sequential(nn.Sequential(look, nn.ReLU(inplace=True)))
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, 4 * anchors, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.groups == 1:
                 nn.init.normal_(module.weight, std=0.01)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
@@ -69,11 +70,12 @@ class RegionProposals(nn.Module):
         ratios: Sequence[float],
         keep_before: int,
         keep_after: int,
+        light: bool = False,
         overlap: float = 0.7,
     ) -> None:
         super().__init__()
         self.base = [base_anchors(level, ratios) for level in sizes]
-        self.head = RpnHead(channels, len(self.base[0]))
+        self.head = RpnHead(channels, len(self.base[0]), light)
         self.keep_before = keep_before
         self.keep_after = keep_after
         self.overlap = overlap
@@ -125,6 +127,7 @@ class RegionProposals(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], image: tuple[int, int], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
+        maps = maps[-len(self.base) :]
         logits, deltas = self.head(maps)
         return self.propose(logits, deltas, self.anchors(maps, image), sizes)
 

@@ -19,6 +19,7 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 
 TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
+MOST_PASTED = 4  # people put into one picture
 GRID = 64  # cells a side of an instance's mask, over its whole box
 
 
@@ -60,7 +61,10 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grey: float = 0.1
     blur: float = 0.1
     compress: float = 0.2
-    paste: float = 0.0  # chance of a person from another picture in front
+    dark: float = 0.1  # chance of a noisy night
+    paste: float = 0.0  # chance of a person from another picture in front, and of one more
+    cover: float = 0.0  # chance of a piece of another picture in front of somebody
+    mosaic: float = 0.0  # chance of four pictures on one canvas
     min_side: float = 6.0  # px; people that became smaller than this are ignored
 
 
@@ -120,7 +124,13 @@ def batches(
         chosen = [pictures[order[(place * batch + i) % len(order)]] for i in range(batch)]
         rng = np.random.default_rng((seed, epoch, step))
         canvas = augment.canvases[rng.integers(len(augment.canvases))]
-        pairs = [compose(picture, canvas, augment, rng, donors) for picture in chosen]
+        pairs = []
+        for picture in chosen:
+            if rng.random() < augment.mosaic:
+                others = [pictures[i] for i in rng.integers(len(pictures), size=3)]
+                pairs.append(mosaic([picture, *others], canvas, augment, rng, donors))
+            else:
+                pairs.append(compose(picture, canvas, augment, rng, donors))
         images = np.stack([image for image, _ in pairs])
         yield torch.from_numpy(images).permute(0, 3, 1, 2), [target for _, target in pairs]
         step += 1
@@ -133,14 +143,46 @@ def compose(
     rng: np.random.Generator,
     donors: Sequence[Picture] = (),
 ) -> tuple[Array, Targets]:
-    """One picture on a canvas (H, W, 3), perhaps with a person of another picture in front."""
+    """One picture on a canvas (H, W, 3), perhaps with people and things of others in front."""
     image, people = place(picture, canvas, augment, rng)
-    if donors and rng.random() < augment.paste:
+    for _ in range(MOST_PASTED):
+        if not donors or rng.random() >= augment.paste:
+            break
         donor = donors[int(rng.integers(len(donors)))]
         able = [person for person in donor.instances if can_be_pasted(person)]
         chosen = able[int(rng.integers(len(able)))]
         image, people = paste(image, people, read_image(donor.path), chosen, rng)
+    if donors and rng.random() < augment.cover:
+        donor = donors[int(rng.integers(len(donors)))]
+        image, people = cover(image, people, read_image(donor.path), donor.instances, rng)
     return distort(image, augment, rng), _targets(people, canvas, augment)
+
+
+def mosaic(
+    pictures: Sequence[Picture],  # four
+    canvas: tuple[int, int],
+    augment: Augment,
+    rng: np.random.Generator,
+    donors: Sequence[Picture] = (),
+) -> tuple[Array, Targets]:
+    """Four pictures about a point near the middle (Bochkovskiy et al. 2020, §3.3)."""
+    y, x = (round(side * rng.uniform(0.35, 0.65)) for side in canvas)
+    image = np.empty((*canvas, 3), np.uint8)
+    parts = []
+    for index, picture in enumerate(pictures):
+        rows = slice(0, y) if index < 2 else slice(y, canvas[0])
+        columns = slice(0, x) if index % 2 == 0 else slice(x, canvas[1])
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        image[rows, columns], part = compose(picture, size, augment, rng, donors)
+        shift = torch.tensor([columns.start, rows.start] * 2)
+        parts.append(
+            part._replace(
+                boxes=part.boxes + shift,
+                extents=part.extents + shift,
+                ignored=part.ignored + shift,
+            )
+        )
+    return image, Targets(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
 
 def read_image(path: Path) -> Array:
@@ -217,6 +259,34 @@ def paste(
     return painted, [*(_behind(one, own) for one in people), own]
 
 
+def cover(
+    image: Array,
+    people: list[Instance],
+    source: Array,
+    others: list[Instance],
+    rng: np.random.Generator,
+) -> tuple[Array, list[Instance]]:
+    """Put a piece of another picture, such as a post or a sign, in front of somebody.
+
+    A piece with people in it stays out: they would be there without a label.
+    """
+    seen = [one for one in people if not one.ignore]
+    if not seen:
+        return image, people
+    x1, y1, x2, y2 = seen[int(rng.integers(len(seen)))].box
+    width, height = (x2 - x1) * rng.uniform(0.2, 0.7), (y2 - y1) * rng.uniform(0.2, 1.2)
+    x, y = rng.uniform(x1, x2) - width / 2, rng.uniform(y1, y2) - height / 2
+    front = Instance((x, y, x + width, y + height), True, np.ones((GRID, GRID), np.uint8))
+    cut = np.array([rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.5)]) * source.shape[1::-1]
+    left, top = (rng.uniform(0, source.shape[1::-1] - cut)).astype(int)
+    right, bottom = left + int(cut[0]) + 1, top + int(cut[1]) + 1
+    for one in others:
+        if one.box[0] < right and one.box[2] > left and one.box[1] < bottom and one.box[3] > top:
+            return image, people
+    painted = _painted(image, source[top:bottom, left:right], front)
+    return painted, [_behind(one, front) for one in people]
+
+
 def _painted(image: Array, cut: Array, person: Instance) -> Array:
     """The image with the cut-out drawn over the person's box through the person's mask."""
     assert person.mask is not None
@@ -288,6 +358,8 @@ def distort(image: Array, augment: Augment, rng: np.random.Generator) -> Array:
     x = (x - x.mean()) * contrast + x.mean() * rng.uniform(
         1 - augment.brightness, 1 + augment.brightness
     )
+    if rng.random() < augment.dark:
+        x = x * rng.uniform(0.3, 0.6) + rng.normal(0, rng.uniform(2, 10), x.shape)
     out = np.clip(x, 0, 255).astype(np.uint8)
     if rng.random() < augment.blur:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.5))
