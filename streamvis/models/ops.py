@@ -87,62 +87,61 @@ def vote(kept: Tensor, boxes: Tensor, scores: Tensor, threshold: float) -> Tenso
     return weight @ boxes / weight.sum(1, keepdim=True).clamp(min=1e-9)
 
 
-def roi_align(features: Tensor, rois: Tensor, image: Tensor, scale: float, bins: int) -> Tensor:
-    """Average features (B, C, H, W) in bins over each RoI: (R, C, bins, bins).
-
-    rois (R, 4) in image pixels, image (R,) the index of each RoI's image, scale the map's size
-    over the image's. Two samples a bin and axis, not aligned to pixel centres (He et al. 2017,
-    §3, as torchvision with sampling_ratio=2, aligned=False): samples more than one cell outside
-    the map are 0, those on its rim take the nearest cell.
-    """
-    height, width = features.shape[-2:]
-    start = rois[:, :2] * scale
-    size = (rois[:, 2:] * scale - start).clamp(min=1.0)
-    steps = (torch.arange(2 * bins, device=rois.device, dtype=rois.dtype) + 0.5) / (2 * bins)
-    x = start[:, :1] + steps * size[:, :1]  # (R, 2·bins)
-    y = start[:, 1:] + steps * size[:, 1:]
-    inside = ((y >= -1) & (y <= height))[:, :, None] & ((x >= -1) & (x <= width))[:, None]
-    grid = torch.stack(
-        [
-            (2 * x / max(width - 1, 1) - 1)[:, None, :].expand(inside.shape),
-            (2 * y / max(height - 1, 1) - 1)[:, :, None].expand(inside.shape),
-        ],
-        dim=-1,
-    )  # (R, 2·bins, 2·bins, 2) in [-1, 1], corners on cell centres
-    features = features.float()
-    pooled = features.new_zeros(len(rois), features.shape[1], bins, bins)
-    for index in range(len(features)):
-        chosen = (image == index).nonzero()[:, 0]
-        if len(chosen) == 0:
-            continue
-        points = grid[chosen].flatten(0, 1)[None]  # (1, r·2·bins, 2·bins, 2)
-        sampled = F.grid_sample(
-            features[index : index + 1], points, padding_mode="border", align_corners=True
-        )  # (1, C, r·2·bins, 2·bins)
-        sampled = sampled * inside[chosen].flatten(0, 1).to(sampled.dtype)
-        means = F.avg_pool2d(sampled, 2)  # (1, C, r·bins, bins)
-        pooled[chosen] = means[0].unflatten(1, (len(chosen), bins)).transpose(0, 1)
-    return pooled
-
-
-def roi_align_levels(
+def roi_align(
     maps: Sequence[Tensor],  # (B, C, H_l, W_l), fine to coarse
     strides: Sequence[int],
-    rois: Tensor,  # (R, 4)
-    image: Tensor,  # (R,)
+    rois: Tensor,  # (R, 4) xyxy image pixels
+    image: Tensor,  # (R,) index of each RoI's image
     bins: int,
-    canonical: float,
+    canonical: float = 112.0,  # side in px from which the second map is used
 ) -> Tensor:
-    """RoIAlign on the level that suits each RoI: (R, C, bins, bins).
+    """Average features in bins over each RoI, on the map that suits its size: (R, C, bins, bins).
 
-    Level l takes sides sqrt(area) in [canonical·2^(l-1), canonical·2^l): equation 1 of Lin et
-    al. 2017 (FPN), with `canonical` the side at which the second level takes over.
+    RoIAlign (He et al. 2017, §3) as torchvision with sampling_ratio=2, aligned=False: two samples
+    a bin and axis, not aligned to pixel centres; those more than a cell outside the map are 0,
+    those on its rim take the nearest cell. Map l takes sides sqrt(area) in
+    [canonical·2^(l-1), canonical·2^l): equation 1 of Lin et al. 2017.
+
+    A bin is a weighted sum of 16 cells, so all bins of all RoIs are rows of one sparse product.
     """
     level = torch.floor(1 + torch.log2(area(rois).sqrt() / canonical + 1e-6))
-    level = level.clamp(0, len(maps) - 1)
-    pooled = rois.new_zeros(len(rois), maps[0].shape[1], bins, bins)
-    for index, (features, stride) in enumerate(zip(maps, strides, strict=True)):
-        chosen = (level == index).nonzero()[:, 0]
-        if len(chosen):
-            pooled[chosen] = roi_align(features, rois[chosen], image[chosen], 1 / stride, bins)
-    return pooled
+    level = level.clamp(0, len(maps) - 1).long()  # (R,)
+    heights, widths, starts, total = [], [], [], 0
+    for x in maps:
+        heights.append(x.shape[2])
+        widths.append(x.shape[3])
+        starts.append(total)
+        total += x.shape[0] * x.shape[2] * x.shape[3]
+    table = torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps])  # (cells, C)
+    table = table.float() if table.requires_grad else table
+    height, width, start = level.new_tensor([heights, widths, starts])[:, level]  # (R,) each
+    scaled = rois / rois.new_tensor(strides)[level][:, None]
+    rows, down = _taps(scaled[:, 1], scaled[:, 3], height, bins)  # (R, bins, 4)
+    columns, across = _taps(scaled[:, 0], scaled[:, 2], width, bins)
+    cells = rows[:, :, None, :, None] * width.view(-1, 1, 1, 1, 1) + columns[:, None, :, None]
+    cells = cells + (start + image * height * width).view(-1, 1, 1, 1, 1)
+    weights = down[:, :, None, :, None] * across[:, None, :, None]  # (R, bins, bins, 4, 4)
+    pooled = F.embedding_bag(
+        cells.view(-1, 16),
+        table,
+        mode="sum",
+        per_sample_weights=weights.view(-1, 16).to(table.dtype),
+    )
+    return pooled.view(len(rois), bins, bins, -1).permute(0, 3, 1, 2)
+
+
+def _taps(low: Tensor, high: Tensor, cells: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Cells (R, bins, 4) that each bin between low and high reads on one axis, and their weights.
+
+    low, high and cells (R,) are in cells of the map; the two samples of a bin read two each.
+    """
+    steps = (torch.arange(2 * bins, device=low.device, dtype=low.dtype) + 0.5) / (2 * bins)
+    at = low[:, None] + steps * (high - low).clamp(min=1.0)[:, None]  # (R, 2·bins)
+    last = cells[:, None] - 1
+    inside = ((at >= -1) & (at <= cells[:, None])).to(at.dtype)
+    at = at.clamp(min=0)
+    first = torch.minimum(at.long(), last)
+    share = torch.where(first == last, 0, at - first) * inside  # on the rim: the rim
+    taps = torch.stack([first, torch.minimum(first + 1, last)], -1)
+    weights = torch.stack([inside - share, share], -1) / 2
+    return taps.unflatten(1, (bins, 2)).flatten(2), weights.unflatten(1, (bins, 2)).flatten(2)

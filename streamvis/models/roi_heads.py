@@ -99,7 +99,7 @@ class RoiHeads(nn.Module):
 
     def pool(self, maps: list[Tensor], rois: Tensor, image: Tensor, bins: int) -> Tensor:
         levels = maps[: len(self.strides)]
-        return ops.roi_align_levels(levels, self.strides, rois, image, bins, self.canonical)
+        return ops.roi_align(levels, self.strides, rois, image, bins, self.canonical)
 
     def classify(self, maps: list[Tensor], rois: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K) and deltas (R, K, 4)."""

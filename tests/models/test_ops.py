@@ -118,7 +118,7 @@ def test_roi_align_is_the_loop_inside_across_and_outside_the_map():
         ]
     )
     image = torch.tensor([0, 1, 1, 0, 0])
-    pooled = ops.roi_align(maps, rois, image, 1 / 8, 7)
+    pooled = ops.roi_align([maps], [8], rois, image, 7)
     for r, (roi, i) in enumerate(zip(rois, image.tolist(), strict=True)):
         for c in range(3):
             expected = naive_roi_align(maps[i, c], roi, 1 / 8, 7)
@@ -128,7 +128,7 @@ def test_roi_align_is_the_loop_inside_across_and_outside_the_map():
 def test_roi_align_of_a_linear_map_is_the_value_at_the_bin_centres():
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
     roi = torch.tensor([[4.0, 6.0, 32.0, 34.0]])
-    pooled = ops.roi_align((2 * x + 3 * y)[None, None], roi, torch.zeros(1).long(), 1.0, 7)
+    pooled = ops.roi_align([(2 * x + 3 * y)[None, None]], [1], roi, torch.zeros(1).long(), 7)
     centre = torch.arange(7) * 4 + 2.0
     expected = 2 * (4 + centre)[None, :] + 3 * (6 + centre)[:, None]
     assert torch.allclose(pooled[0, 0], expected, atol=1e-3)
@@ -138,8 +138,21 @@ def test_roi_align_of_a_linear_map_is_the_value_at_the_bin_centres():
 def test_regions_pool_from_the_level_of_their_size(side, level):
     maps = [torch.full((1, 1, 64 >> i, 64 >> i), float(i)) for i in range(3)]
     rois = torch.tensor([[0.0, 0.0, side, side]])
-    pooled = ops.roi_align_levels(maps, (4, 8, 16), rois, torch.zeros(1).long(), 7, 112.0)
+    pooled = ops.roi_align(maps, (4, 8, 16), rois, torch.zeros(1).long(), 7, 112.0)
     assert pooled[0, 0, 2, 2] == level
+
+
+def test_what_is_pooled_has_a_gradient_for_every_cell_it_read():
+    plane = torch.randn(1, 1, 6, 7, dtype=torch.double, requires_grad=True)
+    roi = torch.tensor([[1.0, 0.5, 5.0, 4.5]])
+    ops.roi_align([plane], [1], roi, torch.zeros(1).long(), 2).sum().backward()
+    weights = torch.zeros(6, 7)
+    for y, x in np.ndindex(6, 7):
+        one = torch.zeros(6, 7)
+        one[y, x] = 1
+        weights[y, x] = naive_roi_align(one, roi[0], 1.0, 2).sum()
+    assert plane.grad is not None
+    assert torch.allclose(plane.grad[0, 0].float(), weights, atol=1e-6)
 
 
 def test_log_ratio_limit_is_the_published_one():
