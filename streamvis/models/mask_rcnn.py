@@ -1,13 +1,15 @@
-"""Mask R-CNN (He et al. 2017) in two sizes: ResNet-50-FPN as published, and a light one for people.
+"""Mask R-CNN (He et al. 2017): ResNet-50-FPN as published, twice, and a light one for people.
 
 model = MaskRcnn(ARCHITECTURES["person-lite"])
 found = model([image])  # image (3, H, W) RGB, uint8 or float in [0, 1]
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,42 +20,69 @@ from streamvis.models.roi_heads import Found, RoiHeads
 from streamvis.models.rpn import RegionProposals
 
 PAD = 32  # batches are padded to whole multiples of this, the coarsest pooled stride
+Side = Annotated[int, Meta(ge=32, le=8192)]  # of an image, in px
+Overlap = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0, le=1e5)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that tells one member of the family from another."""
+    """All that tells one member of the family from another.
+
+    Weights files carry it, so whatever a file says is held to bounds before a model is built.
+    """
 
     name: str
-    body: str
-    channels: int
-    classes: int  # with the background, class 0
-    anchor_sizes: tuple[tuple[float, ...], ...]  # side of the square of equal area, per level
-    anchor_ratios: tuple[float, ...]  # height / width
-    proposals: tuple[int, int]  # kept per level before NMS, in all after it
-    box_width: int
-    mask_convolutions: int
-    canonical: float  # RoI side in px from which the second level pools
-    short_side: int
-    long_side: int
-    overlap: float = 0.5  # above which a detection suppresses another of its class
+    body: Literal["resnet50", "efficientnet_lite0"]
+    channels: Annotated[int, Meta(ge=1, le=1024)]
+    classes: Annotated[int, Meta(ge=2, le=10_000)]  # with the background, class 0
+    anchor_sizes: Annotated[  # side of the square of equal area, per level
+        tuple[Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=16)], ...],
+        Meta(min_length=1, max_length=5),
+    ]
+    anchor_ratios: Annotated[  # height / width
+        tuple[Positive, ...], Meta(min_length=1, max_length=16)
+    ]
+    proposals: tuple[  # kept per level before NMS, in all after it
+        Annotated[int, Meta(ge=1, le=10_000)], Annotated[int, Meta(ge=1, le=10_000)]
+    ]
+    box_width: Annotated[int, Meta(ge=1, le=8192)]
+    mask_convolutions: Annotated[int, Meta(ge=0, le=16)]
+    canonical: Positive  # RoI side in px from which the second level pools
+    short_side: Side
+    long_side: Side
+    overlap: Overlap = 0.5  # above which a detection suppresses another of its class
     light: bool = False  # separable convolutions; proposals skip the finest map
-    vote: float = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
+    vote: Overlap = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
+    v2: bool = False  # torchvision's second: norms in neck and heads, a deeper RPN and box head
+
+    def __post_init__(self) -> None:
+        if len({len(sizes) for sizes in self.anchor_sizes}) > 1:
+            raise ValueError("anchor_sizes must be as many on every level")
+
+    @property
+    def eps(self) -> float:
+        """Of the batch norms of ResNet-50: the published first weights were made without."""
+        return 1e-5 if self.v2 else 0.0
 
 
+PUBLISHED = Architecture(
+    name="maskrcnn_resnet50_fpn",
+    body="resnet50",
+    channels=256,
+    classes=91,
+    anchor_sizes=((32,), (64,), (128,), (256,), (512,)),
+    anchor_ratios=(0.5, 1.0, 2.0),
+    proposals=(1000, 1000),
+    box_width=1024,
+    mask_convolutions=4,
+    canonical=112,
+    short_side=800,
+    long_side=1333,
+)
 ARCHITECTURES = {
-    "maskrcnn_resnet50_fpn": Architecture(
-        name="maskrcnn_resnet50_fpn",
-        body="resnet50",
-        channels=256,
-        classes=91,
-        anchor_sizes=((32,), (64,), (128,), (256,), (512,)),
-        anchor_ratios=(0.5, 1.0, 2.0),
-        proposals=(1000, 1000),
-        box_width=1024,
-        mask_convolutions=4,
-        canonical=112,
-        short_side=800,
-        long_side=1333,
+    "maskrcnn_resnet50_fpn": PUBLISHED,
+    "maskrcnn_resnet50_fpn_v2": msgspec.structs.replace(
+        PUBLISHED, name="maskrcnn_resnet50_fpn_v2", v2=True
     ),
     "person-lite": Architecture(
         name="person-lite",
@@ -73,10 +102,6 @@ ARCHITECTURES = {
         vote=0.7,
     ),
 }
-BODIES: dict[str, type[ResNet50] | type[EfficientNetLite0]] = {
-    "resnet50": ResNet50,
-    "efficientnet_lite0": EfficientNetLite0,
-}
 
 
 class Backbone(nn.Module):
@@ -84,8 +109,17 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.body: ResNet50 | EfficientNetLite0 = BODIES[architecture.body]()
-        self.fpn = FeaturePyramid(self.body.channels, architecture.channels, architecture.light)
+        self.body: ResNet50 | EfficientNetLite0
+        if architecture.body == "resnet50":
+            self.body = ResNet50(architecture.eps)
+        else:
+            self.body = EfficientNetLite0()
+        self.fpn = FeaturePyramid(
+            self.body.channels,
+            architecture.channels,
+            light=architecture.light,
+            norm_eps=architecture.eps if architecture.v2 else None,
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -114,6 +148,7 @@ class MaskRcnn(nn.Module):
             architecture.anchor_ratios,
             *architecture.proposals,
             light=architecture.light,
+            convolutions=2 if architecture.v2 else 1,
         )
         self.roi_heads = RoiHeads(
             architecture.channels,
@@ -124,6 +159,7 @@ class MaskRcnn(nn.Module):
             canonical=architecture.canonical,
             overlap=architecture.overlap,
             vote=architecture.vote,
+            norm_eps=architecture.eps if architecture.v2 else None,
         )
         body = self.backbone.body
         self.register_buffer("mean", torch.tensor(body.mean)[:, None, None], persistent=False)

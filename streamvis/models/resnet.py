@@ -9,19 +9,19 @@ from streamvis.models.layers import FrozenBatchNorm2d, conv_norm
 class Bottleneck(nn.Module):
     """1×1, 3×3, 1×1 around a shortcut."""
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, eps: float) -> None:
         super().__init__()
         outputs = 4 * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = FrozenBatchNorm2d(width)
+        self.bn1 = FrozenBatchNorm2d(width, eps)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = FrozenBatchNorm2d(width)
+        self.bn2 = FrozenBatchNorm2d(width, eps)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = FrozenBatchNorm2d(outputs)
+        self.bn3 = FrozenBatchNorm2d(outputs, eps)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != outputs:
             shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, FrozenBatchNorm2d(outputs))
+            self.downsample = nn.Sequential(shortcut, FrozenBatchNorm2d(outputs, eps))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(conv_norm(x, self.conv1, self.bn1))
@@ -42,17 +42,17 @@ class ResNet50(nn.Module):
     strides = (4, 8, 16, 32)
     channels = (256, 512, 1024, 2048)
 
-    def __init__(self) -> None:
+    def __init__(self, eps: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = FrozenBatchNorm2d(64)
+        self.bn1 = FrozenBatchNorm2d(64, eps)
         inputs = 64
         for index, (blocks, width) in enumerate(
             zip((3, 4, 6, 3), (64, 128, 256, 512), strict=True)
         ):
             layer = nn.Sequential()
             for block in range(blocks):
-                layer.append(Bottleneck(inputs, width, 2 if index and not block else 1))
+                layer.append(Bottleneck(inputs, width, 2 if index and not block else 1, eps))
                 inputs = 4 * width
             self.add_module(f"layer{index + 1}", layer)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.models import ops
+from streamvis.models.layers import FrozenBatchNorm2d
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SMALLEST_SIDE = 1e-2  # pixels; detections with a shorter side are dropped
@@ -46,14 +47,21 @@ class BoxPredictor(nn.Module):
         return self.cls_score(x), self.bbox_pred(x).unflatten(1, (-1, 4))  # (R, K), (R, K, 4)
 
 
-def mask_head(channels: int, convolutions: int) -> nn.Sequential:
-    """3×3 convolutions on the pooled region (R, C, 14, 14)."""
-    layers = nn.Sequential()
-    for _ in range(convolutions):
-        conv = nn.Conv2d(channels, channels, 3, padding=1)
+def conv_blocks(channels: int, count: int, norm_eps: float | None) -> nn.Sequential:
+    """3×3 convolutions on the pooled region (R, C, h, w), each with its norm unless eps is None."""
+    blocks = nn.Sequential()
+    for _ in range(count):
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=norm_eps is None)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        layers.append(nn.Sequential(conv, nn.ReLU(inplace=True)))
-    return layers
+        norm = [] if norm_eps is None else [FrozenBatchNorm2d(channels, norm_eps)]
+        blocks.append(nn.Sequential(conv, *norm, nn.ReLU(inplace=True)))
+    return blocks
+
+
+def convolutional_box_head(channels: int, width: int, norm_eps: float) -> nn.Sequential:
+    """Four convolutions, then one fully connected layer: (R, C, 7, 7) -> (R, width)."""
+    blocks = conv_blocks(channels, 4, norm_eps)
+    return blocks.extend((nn.Flatten(), nn.Linear(channels * 7 * 7, width), nn.ReLU(inplace=True)))
 
 
 class MaskPredictor(nn.Module):
@@ -84,6 +92,7 @@ class RoiHeads(nn.Module):
         canonical: float,
         overlap: float,
         vote: float,
+        norm_eps: float | None,  # None: two fully connected layers on the box, and no norms
     ) -> None:
         super().__init__()
         self.strides = strides
@@ -92,9 +101,13 @@ class RoiHeads(nn.Module):
         self.overlap = overlap
         self.most = 100
         self.vote = vote  # overlap from which neighbours have a say in a box; 1: none has
-        self.box_head = BoxHead(channels, width)
+        self.box_head: BoxHead | nn.Sequential
+        if norm_eps is None:
+            self.box_head = BoxHead(channels, width)
+        else:
+            self.box_head = convolutional_box_head(channels, width, norm_eps)
         self.box_predictor = BoxPredictor(width, classes)
-        self.mask_head = mask_head(channels, convolutions)
+        self.mask_head = conv_blocks(channels, convolutions, norm_eps)
         self.mask_predictor = MaskPredictor(channels, classes)
 
     def pool(self, maps: list[Tensor], rois: Tensor, image: Tensor, bins: int) -> Tensor:
@@ -103,7 +116,7 @@ class RoiHeads(nn.Module):
 
     def classify(self, maps: list[Tensor], rois: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K) and deltas (R, K, 4)."""
-        pooled = self.pool(maps, rois, image, 7).to(self.box_head.fc6.weight.dtype)
+        pooled = self.pool(maps, rois, image, 7).to(next(self.box_head.parameters()).dtype)
         return self.box_predictor(
             self.box_head(pooled).to(self.box_predictor.cls_score.weight.dtype)
         )

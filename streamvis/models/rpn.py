@@ -36,12 +36,14 @@ def grid_anchors(
 
 
 class RpnHead(nn.Module):
-    """3×3 convolution, then objectness and deltas for each anchor; shared by all levels."""
+    """3×3 convolutions, then objectness and deltas for each anchor; shared by all levels."""
 
-    def __init__(self, channels: int, anchors: int, light: bool) -> None:
+    def __init__(self, channels: int, anchors: int, light: bool, convolutions: int = 1) -> None:
         super().__init__()
-        look = Separable(channels) if light else nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv = nn.Sequential(nn.Sequential(look, nn.ReLU(inplace=True)))
+        self.conv = nn.Sequential()
+        for _ in range(convolutions):
+            look = Separable(channels) if light else nn.Conv2d(channels, channels, 3, padding=1)
+            self.conv.append(nn.Sequential(look, nn.ReLU(inplace=True)))
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, 4 * anchors, 1)
         for module in self.modules():
@@ -72,10 +74,11 @@ class RegionProposals(nn.Module):
         keep_after: int,
         light: bool = False,
         overlap: float = 0.7,
+        convolutions: int = 1,
     ) -> None:
         super().__init__()
         self.base = [base_anchors(level, ratios) for level in sizes]
-        self.head = RpnHead(channels, len(self.base[0]), light)
+        self.head = RpnHead(channels, len(self.base[0]), light, convolutions)
         self.keep_before = keep_before
         self.keep_after = keep_after
         self.overlap = overlap
