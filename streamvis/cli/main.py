@@ -6,7 +6,7 @@ Exit codes: 0 ok, 2 usage or configuration, 3 source, 4 model or device, 5 parti
 
 import typer
 
-from streamvis.cli import bench, demo, evaluate, events, inspect, run, train, weights
+from streamvis.cli import bench, demo, evaluate, events, inspect, label, run, train, weights
 
 app = typer.Typer(
     help="streamvis finds, follows and reports the people in video.",
@@ -24,6 +24,7 @@ app.command()(inspect.probe)
 app.command()(inspect.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(evaluate.app, name="eval")
+app.command()(label.label)
 app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 
