@@ -18,7 +18,13 @@ def train() -> None:
 @app.command()
 def detector(
     recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*.yaml.")],
-    data: Annotated[Path, typer.Option(help="Folder with annotations.json and images/.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder with annotations.json and images/; repeatable: all weigh alike, "
+            "however many pictures they hold."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Where checkpoints, curves and weights go.")],
 ) -> None:
     """Train a person detector; run the same command again to go on where it stopped."""

