@@ -9,6 +9,7 @@ from streamvis.errors import ConfigError
 from streamvis.messages import Array
 
 Homography = tuple[float, ...]  # nine numbers, row-major: foot point in pixels -> metres
+EDGE = 1e-6  # distance at which a point is on a polygon's edge, in the units of both
 
 
 def area(boxes: Array) -> Array:
@@ -39,6 +40,19 @@ def _intersection(a: Array, b: Array) -> Array:
 def foot(boxes: Array) -> Array:
     """Foot points (N, 2): the middle of the lower edge."""
     return np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]], axis=1)
+
+
+def inside(points: Array, polygon: Array) -> Array:
+    """Whether points (N, 2) lie in a polygon (K, 2) or on its edge, by the even-odd rule: (N,)."""
+    edge = np.roll(polygon, -1, axis=0) - polygon  # (K, 2)
+    to = points[:, None] - polygon  # (N, K, 2) from each edge's start
+    side = edge[:, 0] * to[:, :, 1] - edge[:, 1] * to[:, :, 0]  # (N, K) > 0: left of the edge
+    spans = (to[:, :, 1] < 0) != (to[:, :, 1] < edge[:, 1])  # the point's height
+    crossings = spans & ((side > 0) == (edge[:, 1] > 0))  # of the ray towards +x
+    length = np.maximum((edge**2).sum(1), EDGE**2)  # (K,) squared; a corner may be told twice
+    along = np.clip((to * edge).sum(2) / length, 0, 1)  # (N, K) share of it at the nearest point
+    on_edge = ((to - along[:, :, None] * edge) ** 2).sum(2) <= EDGE**2
+    return (crossings.sum(1) % 2 == 1) | on_edge.any(1)
 
 
 def to_ground(H: Array, points: Array) -> tuple[Array, Array]:

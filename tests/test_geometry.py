@@ -2,9 +2,10 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis import geometry
@@ -30,6 +31,26 @@ def test_iou_is_symmetric_and_within_one(rows):
 
 def test_the_foot_is_the_middle_of_the_lower_edge():
     assert geometry.foot(B).tolist() == [[10, 10], [25, 30], [5, 10]]
+
+
+corner = st.tuples(st.integers(0, 12), st.integers(0, 12))
+
+
+@settings(deadline=None)
+@given(st.lists(corner, min_size=3, max_size=7))
+def test_inside_is_what_opencv_finds_point_by_point(corners):
+    polygon = np.array(corners)
+    points = np.stack(np.meshgrid(np.arange(-1, 14), np.arange(-1, 14)), 2).reshape(-1, 2) / 1
+    contour = polygon[:, None].astype(np.float32)
+    expected = [cv2.pointPolygonTest(contour, point, measureDist=False) >= 0 for point in points]
+    assert geometry.inside(points, polygon).tolist() == expected
+
+
+def test_the_edge_of_a_region_belongs_to_it_and_a_notch_does_not():
+    u = np.array([(0, 0), (1, 0), (1, 1), (0.7, 1), (0.7, 0.5), (0.3, 0.5), (0.3, 1), (0, 1)])
+    points = np.array([(0.1, 1), (1, 1), (1, 0.3), (0.3, 0.7), (0.5, 0.7), (0.5, 0.4), (1.01, 0.5)])
+    assert geometry.inside(points, u).tolist() == [True, True, True, True, False, True, False]
+    assert geometry.inside(points[:0], u).shape == (0,)
 
 
 def test_the_jacobian_is_the_slope_of_the_projection():
