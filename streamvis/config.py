@@ -21,23 +21,37 @@ from streamvis.errors import ConfigError, UsageError
 T = TypeVar("T")
 Share = Annotated[float, Meta(ge=0, le=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]
+Polygon = Annotated[list[tuple[Share, Share]], Meta(min_length=3)]  # its corners in order
 
 
 class MaskRcnn(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mask_rcnn"
 ):
-    """Find people with Mask R-CNN."""
+    """Find people with Mask R-CNN: in the whole frame, in finer tiles of it, or in a region."""
 
     weights: str = "person-lite"  # a shipped name, or a path to .safetensors or .pth
     min_score: Share = 0.1  # weak ones sustain tracks; the tracker weighs them by score
     short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
     masks: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
+    tiles: Literal["auto"] | Annotated[int, Meta(ge=1, le=4)] = 1
+    # n > 1: look at n × n finer tiles too, for 1 + n² times the work; auto: 2 from 1080p up
+    region: list[Polygon] = []  # only people with their feet in one of these; [x, y] are shares
+    # of the frame's width and height, from the upper left; empty: everywhere
+    min_height: Annotated[float, Meta(ge=0)] = 0.0  # px of the source frame
 
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "detections"
     stateful: ClassVar[bool] = False
     torch: ClassVar[bool] = True  # worth a worker of its own
+
+    def __post_init__(self) -> None:
+        for polygon in self.region:
+            if abs(_twice_area(polygon)) < 1e-9:
+                raise ValueError(
+                    f"the polygon {[list(corner) for corner in polygon]} in `region` encloses no "
+                    "area; list its corners in order, as you would walk around it"
+                )
 
 
 class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="jipda"):
@@ -130,6 +144,12 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     workers: Annotated[list[WorkerSpec], Meta(min_length=1)]
     slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames in flight for each source
+
+
+def _twice_area(polygon: list[tuple[float, float]]) -> float:
+    """Twice the signed area, by the shoelace formula."""
+    following = [*polygon[1:], polygon[0]]
+    return sum(x * v - u * y for (x, y), (u, v) in zip(polygon, following, strict=True))
 
 
 def default_pipeline() -> Pipeline:

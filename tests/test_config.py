@@ -76,6 +76,44 @@ def test_a_faulty_pipeline_gets_one_line(text, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("tiles: off", "Expected `int | str`, got `bool` - at `$.stages[0].run.tiles`"),
+        ("tiles: 9", "<= 4 - at `$.stages[0].run.tiles`"),
+        ("min_height: -1", ">= 0.0 - at `$.stages[0].run.min_height`"),
+        ("region: [[0, 0], [0, 1], [1, 1]]", "length >= 3 - at `$.stages[0].run.region[0]`"),
+        ("region: [[[0, 0], [1, 1]]]", "length >= 3 - at `$.stages[0].run.region[0]`"),
+        ("region: [[[0, 0], [1, 1], [0, 540]]]", "<= 1.0 - at `$.stages[0].run.region[0][2][1]`"),
+        ("region: [[[0, 0], [1, 1], [.nan, 1]]]", "- at `$.stages[0].run.region[0][2][0]`"),
+        ("region: [[[0, 0], [1, 1], [1]]]", "length 2, got 1 - at `$.stages[0].run.region[0][2]`"),
+        ("region: [[[0, 0], [0.1, 0.1], [0.7, 0.7]]]", "encloses no area; list its corners"),
+        ("region: [[[0, 0], [1, 1], [1, 0], [0, 1]]]", "encloses no area; list its corners"),
+    ],
+)
+def test_a_faulty_place_to_look_at_is_told_with_its_path(settings, message, tmp_path):
+    path = write(tmp_path, f"stages: [{{name: detect, run: {{kind: mask_rcnn, {settings}}}}}]")
+    with pytest.raises(ConfigError) as caught:
+        config.load_pipeline(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_to_look_can_be_set_from_the_command_line():
+    pipeline = config.load_pipeline(
+        None,
+        {
+            "detect.tiles": "auto",
+            "detect.region": "[[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]",
+            "detect.min_height": "30",
+        },
+    )
+    run = pipeline.stage("detect").run
+    assert (run.tiles, run.min_height) == ("auto", 30)
+    assert run.region == [[(0, 0.5), (1, 0.5), (1, 1), (0, 1)]]
+    assert "detections" in config.to_text(pipeline)
+
+
 def test_a_missing_or_binary_file_gets_one_line(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         config.load_pipeline(tmp_path / "none.yaml")

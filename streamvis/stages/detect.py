@@ -6,19 +6,31 @@ import numpy as np
 import torch
 
 from streamvis.config import MaskRcnn
+from streamvis.geometry import foot, inside
 from streamvis.messages import Array, Detections, Packet, Site
 from streamvis.models.accelerate import accelerate
 from streamvis.models.roi_heads import Found
+from streamvis.models.tiles import Layout, look, plan
 from streamvis.models.weights import load_detector
+
+LARGE = 1920  # px of the longer side from which `auto` looks at tiles
+AUTO_TILES = 2
 
 
 class DetectStage:
-    """Run the model on whole batches; keep what scores at least `min_score`."""
+    """Run the model on whole batches; keep what scores at least `min_score`, where it matters.
+
+    With `tiles` a frame is looked at whole and in finer tiles (`models/tiles.py`). `region` and
+    `min_height` apply to what comes out of that: a person is in a region with their foot point.
+    """
 
     def __init__(self, config: MaskRcnn, site: Site) -> None:
         self.pixels = site.pixels
         self.device = site.device
         self.masks = config.masks
+        self.tiles = config.tiles
+        self.min_height = config.min_height
+        self.region = [np.array(polygon) for polygon in config.region]
         self.model = load_detector(config.weights, site.device)
         self.model.roi_heads.min_score = config.min_score
         if config.short_side is not None:
@@ -26,16 +38,43 @@ class DetectStage:
                 self.model.long_side * config.short_side / self.model.short_side
             )
             self.model.short_side = config.short_side
-        accelerate(self.model, site.device, config.precision)
+        self.detector = accelerate(self.model, site.device, config.precision)
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
         images = [self._fetch(self.pixels(packet.frame)) for packet in packets]
-        return (_part(found) for found in self.model(images, self.masks))
+        layouts = [self._layout(image.shape[1], image.shape[2]) for image in images]
+        found = look(self.detector, images, layouts, self.model.roi_heads.overlap, self.masks)
+        return (self._wanted(_part(f), p) for f, p in zip(found, packets, strict=True))
 
     def _fetch(self, pixels: Array) -> torch.Tensor:
         # a private copy: the slot is read-only, which torch cannot express
         return torch.from_numpy(pixels.copy()).to(self.device).permute(2, 0, 1)  # (3, H, W) uint8
+
+    def _layout(self, height: int, width: int) -> Layout:
+        short, long = sorted((height, width))
+        tiles = self.tiles
+        if tiles == "auto":
+            tiles = AUTO_TILES if long >= LARGE else 1
+        scale = min(self.model.short_side / short, self.model.long_side / long)
+        bounds = [(*polygon.min(0), *polygon.max(0)) for polygon in self.region]
+        regions = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in bounds]
+        return plan(height, width, tiles, scale, regions)
+
+    def _wanted(self, part: Detections, packet: Packet) -> Detections:
+        """The people tall enough, with their feet in the region."""
+        keep = part.boxes[:, 3] - part.boxes[:, 1] >= self.min_height
+        if self.region:
+            feet = foot(part.boxes) / [packet.frame.width, packet.frame.height]
+            keep &= np.any([inside(feet, polygon) for polygon in self.region], axis=0)
+        if keep.all():
+            return part
+        return Detections(
+            boxes=part.boxes[keep],
+            scores=part.scores[keep],
+            labels=part.labels[keep],
+            masks=part.masks[keep],
+        )
 
     def close(self) -> None:
         """Nothing is held but memory."""

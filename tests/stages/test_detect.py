@@ -1,12 +1,17 @@
 """The detector as a stage: well-formed parts for pictures of any size, alone or in batches."""
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from streamvis.config import MaskRcnn
 from streamvis.evaluation.coco import Truth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Frame, Packet, Site
+from streamvis.models.roi_heads import Found
 from streamvis.sources.synthetic import Scene
 from streamvis.stages.detect import DetectStage
 
@@ -66,3 +71,70 @@ def test_a_batch_of_different_sizes_is_the_pictures_one_by_one():
         sure = alone.scores > 0.5
         np.testing.assert_allclose(part.scores[: sure.sum()], alone.scores[sure], atol=0.05)
         assert part.masks.size == 0
+
+
+def everything(part: Detections) -> list[np.ndarray]:
+    return [part.boxes, part.scores, part.labels, part.masks]
+
+
+def test_auto_looks_at_frames_below_1080p_only_once():
+    picture = Scene(seed=1, people=3, size=(320, 240), fps=5, seconds=3).picture(4)
+    (plain,) = stage()([packet("scene", picture)])
+    (auto,) = stage(tiles="auto")([packet("scene", picture)])
+    for a, b in zip(everything(plain), everything(auto), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def bright(images: Sequence[torch.Tensor], masks: bool) -> list[Found]:
+    """Stands for the detector: bright rectangles on black, the larger the better."""
+    return [_bright(image[0].numpy(), 28 if masks else 0) for image in images]
+
+
+def _bright(image: Array, side: int) -> Found:
+    _, _, rows, _ = cv2.connectedComponentsWithStats(image.copy())
+    x, y, w, h = torch.from_numpy(rows[1:, :4]).float().T
+    boxes, scores = torch.stack([x, y, x + w, y + h], 1), w * h / image.size
+    best = scores.argsort(descending=True)
+    labels = torch.ones(len(best), dtype=torch.int64)
+    return Found(boxes[best], scores[best], labels, torch.ones(len(best), side, side))
+
+
+def look(boxes: list[list[int]], size: tuple[int, int], **settings) -> Detections:
+    """What comes out of a picture of this size (height, width) with bright boxes on it."""
+    picture = np.zeros((*size, 3), np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        picture[y1:y2, x1:x2] = 255
+    detect = stage(**settings)
+    detect.detector = bright
+    (part,) = detect([packet("boxes", picture)])
+    assert len(part.boxes) == len(part.scores) == len(part.labels) == len(part.masks)
+    return part
+
+
+LARGE = [[100, 90, 500, 980], [940, 500, 985, 590], [1700, 30, 1730, 100], [1890, 990, 1920, 1080]]
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 3, "auto"])
+def test_everyone_comes_out_once_and_in_pixels_of_the_frame(tiles):
+    found = look(LARGE, (1080, 1920), tiles=tiles, short_side=640)
+    assert sorted(found.boxes.tolist()) == LARGE
+    assert found.masks.shape == (4, 28, 28)
+    assert (found.masks == 255).all()
+
+
+REGION = [[(0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)], [(0, 0.9), (0.1, 0.9), (0.1, 1)]]
+
+
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_only_people_with_their_feet_in_a_region_are_told(tiles):
+    found = look(LARGE, (1080, 1920), tiles=tiles, short_side=640, region=REGION)
+    expected = [box for box in LARGE if box[0] + box[2] >= 1920]  # the lower border belongs to it
+    assert sorted(found.boxes.tolist()) == expected
+    placed = look([[10, 10, 20, 30], [10, 60, 20, 92]], (100, 200), region=REGION)
+    assert placed.boxes.tolist() == [[10, 60, 20, 92]]  # the same region of a smaller frame
+
+
+def test_shorter_people_are_dropped_and_nobody_is_fine():
+    assert look(LARGE, (1080, 1920), min_height=90).boxes.tolist() == [LARGE[0], LARGE[1], LARGE[3]]
+    assert len(look(LARGE, (1080, 1920), min_height=900).boxes) == 0
+    assert len(look([], (100, 200), tiles=2, region=REGION, min_height=5).boxes) == 0

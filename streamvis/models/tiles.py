@@ -1,0 +1,106 @@
+"""Large frames looked at twice: whole for large people, in finer tiles for small ones.
+
+    layout = plan(1080, 1920, tiles=2, scale=0.59)  # network pixels for each of the frame
+    found = look(model, images, [layout] * len(images))
+
+No person is lost between the tiles, wherever they stand. Tiles overlap by as many pixels of the
+frame as become `SIGHT` pixels of the network's input when the whole frame is looked at. Whoever
+is smaller than the overlap is whole in some tile; whoever is larger than it is seen well in the
+whole view. So nobody needs a box that an inner border of a tile has cut, and all are dropped.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from streamvis.models import ops
+from streamvis.models.mask_rcnn import MaskRcnn
+from streamvis.models.roi_heads import Found
+
+SIGHT = 80  # network px: height from which people are found well
+MARGIN = 4  # network px of the whole view: a box that ends so near to a border is cut by it
+MOST = {"cpu": 2, "cuda": 8}  # views in one call, which bounds memory; a CPU is no quicker by more
+
+Box = tuple[float, float, float, float]  # xyxy
+
+
+class Layout(NamedTuple):
+    """How one frame is looked at."""
+
+    views: list[tuple[int, int, int, int]]  # xyxy pixels of the frame: the whole, then tiles
+    margin: float  # pixels of the frame within which an inner border cuts
+
+
+def plan(height: int, width: int, tiles: int, scale: float, regions: Sequence[Box] = ()) -> Layout:
+    """The whole frame, and tiles × tiles of its shape that overlap so that nobody is lost.
+
+    scale: network pixels for each of the frame's when it is looked at whole. regions: bounds in
+    pixels of where feet are of interest; a tile apart from all of them is left out, for whoever
+    is whole in a tile has their feet in it.
+    """
+    overlap = math.ceil((SIGHT + 2 * MARGIN) / scale)
+    across, w = _spread(width, tiles, overlap)
+    down, h = _spread(height, tiles, overlap)
+    grid = [(x, y, x + w, y + h) for y in down for x in across]
+    of_interest = [
+        (x1, y1, x2, y2)
+        for x1, y1, x2, y2 in grid
+        if not regions
+        or any(
+            x1 <= right and left <= x2 and y1 <= low and top <= y2
+            for left, top, right, low in regions
+        )
+    ]
+    return Layout(list(dict.fromkeys([(0, 0, width, height), *of_interest])), MARGIN / scale)
+
+
+def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
+    """Where equal tiles that cover `length` start, and their common length."""
+    side = min(-(-(length + (tiles - 1) * overlap) // tiles), length)
+    return [i * (length - side) // max(tiles - 1, 1) for i in range(tiles)], side
+
+
+def look(
+    detector: MaskRcnn,
+    images: Sequence[Tensor],
+    layouts: Sequence[Layout],
+    overlap: float,  # of two boxes of one person
+    masks: bool = True,
+) -> list[Found]:
+    """Run the detector on every view of images (3, H, W); boxes come in each image's pixels."""
+    crops = [
+        image[:, y1:y2, x1:x2]
+        for image, layout in zip(images, layouts, strict=True)
+        for x1, y1, x2, y2 in layout.views
+    ]
+    device = next((image.device.type for image in images), "cpu")
+    step = max(len(images), MOST[device])  # a batch without tiles is never split
+    groups = [crops[i : i + step] for i in range(0, len(crops), step)]
+    found = iter([one for group in groups for one in detector(group, masks)])
+    return [merge([next(found) for _ in layout.views], layout, overlap) for layout in layouts]
+
+
+def merge(found: Sequence[Found], layout: Layout, overlap: float) -> Found:
+    """One list of people from those found in each view, in the view's pixels.
+
+    Boxes cut by an inner border go; of those left that overlap by more than `overlap`, the best
+    stays, with the mask that was drawn in its view.
+    """
+    if len(found) == 1:
+        return found[0]
+    counts = torch.tensor([len(f.boxes) for f in found], device=found[0].boxes.device)
+    views = found[0].boxes.new_tensor(layout.views).repeat_interleave(counts, 0)  # (N, 4)
+    together = Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    boxes = together.boxes + views[:, :2].repeat(1, 2)
+    whole = (~_cut(boxes, views, layout)).nonzero()[:, 0]
+    best = whole[ops.nms(boxes[whole], together.scores[whole], overlap, together.labels[whole])]
+    return Found(boxes[best], *(part[best] for part in together[1:]))
+
+
+def _cut(boxes: Tensor, views: Tensor, layout: Layout) -> Tensor:
+    """Which boxes (N, 4) end at a border of their views (N, 4) that is not the frame's."""
+    near = (boxes - views).abs() <= layout.margin
+    return (near & (views != views.new_tensor(layout.views[0]))).any(1)
