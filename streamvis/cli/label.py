@@ -62,9 +62,9 @@ def label(
         specs = resolve(videos)
         origin = _origin(videos, specs, weights, plan)
         make_directory(out)
-        folder = open_folder(out, origin, overwrite=overwrite)
         keep_memory()
         detect = open_detector(MaskRcnn(weights=weights, min_score=unsure, masks=masks), device)
+        folder = open_folder(out, origin, overwrite=overwrite)  # last: it may empty what is there
         try:
             failed = _label_all(specs, folder, detect, plan)
         finally:

@@ -82,7 +82,10 @@ class Folder:
         self.labels = labels
         self._names = {image.file_name for image in labels.images}
         self._unsaved = 0
-        self.images.mkdir(exist_ok=True)
+        try:
+            self.images.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.images} cannot be made: {error.strerror}") from None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -119,6 +122,7 @@ class Folder:
         self._unsaved = 0
 
     def counts(self) -> list[Count]:
+        """What there is of each source, in the order of their first pictures."""
         counts: dict[str, Count] = {}
         by_image = {}
         for image in self.labels.images:

@@ -109,7 +109,7 @@ def annotate(found: Detections, image: Image, first_id: int, plan: Plan) -> list
     rows = []
     for id_, i in enumerate(np.flatnonzero(kept), first_id):
         certain = bool(found.scores[i] >= plan.sure)
-        parts = outline(found.masks[i], found.boxes[i]) if certain and len(found.masks) else []
+        parts = outline(found.masks[i], found.boxes[i]) if certain and found.masks.size else []
         (left, top), (width, height) = boxes[i, :2].tolist(), sides[i].tolist()
         rows.append(
             Annotation(

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from streamvis.cli import detectors
 from streamvis.cli.main import app
+from streamvis.errors import WeightsError
 from streamvis.evaluation.coco import read_coco
 from streamvis.messages import Detections
 from streamvis.sources.sequence import write_sequence
@@ -99,8 +100,16 @@ def test_corrected_labels_are_not_touched(labeller, tmp_path):
     before = path.read_bytes()
     assert "was edited" in label(tmp_path, SCENE, code=2)
     assert path.read_bytes() == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "open_detector", refuse)
+        label(tmp_path, SCENE, "--overwrite", code=4)
+    assert path.read_bytes() == before  # not before there is something to put in its place
     label(tmp_path, SCENE, "--overwrite")
     assert path.read_bytes() != before
+
+
+def refuse(config, device):
+    raise WeightsError("damaged")
 
 
 def test_sources_share_what_is_wanted_at_most(labeller, tmp_path):
@@ -150,3 +159,5 @@ def test_what_cannot_be_meant_is_told_in_one_line(labeller, tmp_path, arguments,
 def test_an_output_that_cannot_be_made_is_told(labeller, tmp_path):
     (tmp_path / "file").touch()
     assert "cannot be written to" in label(tmp_path / "file", SCENE, code=1)
+    (tmp_path / "images").touch()
+    assert "images cannot be made: File exists" in label(tmp_path, SCENE, code=1)

@@ -76,6 +76,35 @@ def test_both_readers_and_pycocotools_find_the_same_people(labelled, capsys):
     assert len({row["id"] for row in tools.anns.values()}) == 6
 
 
+def test_an_export_of_a_tool_that_corrects_labels_takes_its_place(labelled):
+    """As CVAT lays out *COCO 1.0*: no source, attributes, run lengths for what is a crowd."""
+    path = labelled / "annotations.json"
+    document = json.loads(path.read_text())
+    image = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+    about = {"attributes": {"occluded": False, "is_crowd": False}}
+    keys = ("id", "image_id", "category_id", "iscrowd", "bbox", "area", "segmentation")
+    export = {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "year": ""},
+        "categories": [{"id": 1, "name": "person", "supercategory": ""}],
+        "images": [
+            image | {k: one[k] for k in ("id", "width", "height", "file_name")}
+            for one in document["images"]
+        ],
+        "annotations": [{k: row[k] for k in keys} | about for row in document["annotations"]],
+    }
+    counts = {"counts": [160 * 120 - 30, 30], "size": [120, 160]}
+    export["annotations"][2] |= {"segmentation": counts, "area": 30.0}
+    path.write_text(json.dumps(export))
+    first, _ = coco.read_coco(path)
+    one, _ = read_coco(path, labelled / "images")
+    np.testing.assert_allclose(first.boxes, [person.box for person in one.instances])
+    assert [person.ignore for person in one.instances] == first.crowd.tolist()
+    assert first.crowd.tolist() == [False, False, True]
+    with pytest.raises(DataError, match="was not written by streamvis label"):
+        open_folder(labelled, ORIGIN)
+
+
 def test_what_was_saved_last_is_found_after_a_kill(tmp_path):
     folder = open_folder(tmp_path, ORIGIN)
     assert coco.read_coco(tmp_path / "annotations.json") == []  # whole from the first moment

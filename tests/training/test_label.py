@@ -146,6 +146,13 @@ def test_masks_go_to_who_is_certain_and_lie_in_the_box():
     assert (empty.iscrowd, empty.segmentation, empty.mask_label) == (0, [], "none")
 
 
+@pytest.mark.parametrize("shape", [(0, 0, 0), (1, 0, 0)])
+def test_labellers_without_masks_give_boxes(shape):
+    boxes = detections([20, 30, 80, 200], [0.9], masks=np.zeros(shape, np.uint8))
+    (row,) = annotate(boxes, IMAGE, 1, PLAN)
+    assert (row.iscrowd, row.segmentation, row.mask_label) == (0, [], "none")
+
+
 def test_thresholds_the_wrong_way_round_are_refused():
     with pytest.raises(UsageError, match=r"--unsure 0\.8 is above --sure 0\.7"):
         Plan(every=1, sure=0.7, unsure=0.8)

@@ -1,0 +1,145 @@
+"""The walk-through of docs/fine-tuning.md, every command of it as written, on made-up footage."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from streamvis.cli.main import app
+from streamvis.evaluation.coco import read_coco
+from streamvis.geometry import iou
+from streamvis.messages import Detections
+from streamvis.models import accelerate, weights
+from streamvis.sources.sequence import write_sequence
+from streamvis.sources.synthetic import Scene
+from streamvis.training.folder import Origin, open_folder
+from streamvis.training.label import Image, Plan, annotate
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs/fine-tuning.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("streamvis")]
+RECIPE = Path("configs/training/fine-tune.yaml")
+PLAN = Plan(every=1, sure=0.5, unsure=0.1)
+SIZE = (320, 240)
+DAYS = {"monday": 1, "tuesday": 2, "friday": 3}  # and the seeds of their scenes
+
+
+def scene(seed: int, seconds: float = 2) -> Scene:
+    return Scene(seed=seed, people=3, size=SIZE, fps=4, seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A user's directory: recordings, other labelled people, and a recipe of a size for tests."""
+    home = tmp_path_factory.mktemp("home")
+    for day, seed in DAYS.items():
+        folder = write_sequence(home / f"{day}-made", scene(seed))
+        shutil.move(folder / "video.mp4", home / f"{day}.mp4")
+    write_truth(home / "people", scene(9))
+    recipe = yaml.safe_load((ROOT / RECIPE).read_text())
+    recipe["batch"] = 2
+    recipe["schedule"] |= {"steps": 2, "warmup": 1}
+    recipe["augment"]["canvases"] = [[96, 128]]
+    recipe["sampling"] = [64, 32, 4]
+    (home / RECIPE).parent.mkdir(parents=True)
+    (home / RECIPE).write_text(yaml.safe_dump(recipe))
+    return home
+
+
+def write_truth(folder: Path, scene: Scene) -> None:
+    """What the scene knows of its people, as if somebody had labelled it by hand."""
+    folder.mkdir()
+    origin = Origin(command="", sources={}, weights_sha256="", streamvis="")
+    labels = open_folder(folder, origin)
+    for n in range(0, scene.frames, 4):
+        boxes = scene.truth(n).visible_boxes
+        count = len(boxes)
+        found = Detections(
+            boxes=boxes,
+            scores=np.ones(count, np.float32),
+            labels=np.ones(count, np.int32),
+            masks=np.zeros((0, 0, 0), np.uint8),
+        )
+        width, height = SIZE
+        image = Image(
+            id=n + 1, file_name=f"{n}.jpg", width=width, height=height, source="", media_us=n
+        )
+        labels.add(scene.picture(n), image, annotate(found, image, labels.next_annotation, PLAN))
+    labels.save()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_to_start():
+    """Without compiling: it pays for hours of video, not for a handful of pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accelerate, "openvino_version", lambda: None, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def outputs(home) -> dict[str, str]:
+    """What each command of the document prints."""
+    said = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for line in COMMANDS:
+            result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+            assert result.exit_code == 0, (line, result.stderr)
+            said[line] = result.stdout
+    return said
+
+
+def test_the_document_has_the_commands_that_this_test_relies_on():
+    verbs = [" ".join(shlex.split(line)[1:3]) for line in COMMANDS]
+    assert [verb for verb in verbs if not verb.startswith("label")] == [
+        "eval detect",
+        "train detector",
+        "eval detect",
+    ]
+    assert sum(verb.startswith("label") for verb in verbs) == 2
+
+
+def test_labels_are_near_the_truth(home, outputs):
+    hits = people = 0
+    for seed, day in ((1, "monday"), (2, "tuesday")):
+        for n, truth in enumerate(
+            t for t in read_coco(home / "footage/annotations.json") if t.name.startswith(day)
+        ):
+            known = scene(seed).truth(4 * n).boxes
+            overlaps = iou(known, truth.boxes[~truth.crowd])
+            hits += int((overlaps > 0.5).any(axis=0).sum())
+            people += int((~truth.crowd).sum())
+    assert people >= 4
+    assert hits >= 0.7 * people
+
+
+def test_the_recipe_ends_in_weights_that_load_and_score(home, outputs):
+    (trained,) = [said for line, said in outputs.items() if " train " in line]
+    assert Path(trained.strip()) == Path("runs/mine/person-lite.safetensors")
+    info = weights.verify(str(home / trained.strip()))
+    assert info.metadata["start"] == "person-lite"
+    assert info.metadata["data"] == "footage, people"
+    before, after = [said for line, said in outputs.items() if " eval " in line]
+    assert "check" in before
+    assert "check" in after
+
+
+def test_one_source_of_a_folder_is_held_out_by_its_name(home, monkeypatch):
+    monkeypatch.chdir(home)
+    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe["hold_out"] = {"source": "door", "every": 1}
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    call = CliRunner().invoke
+    line = "label hall=monday.mp4 door=tuesday.mp4 --out both --no-masks"
+    assert call(app, line.split()).exit_code == 0
+    scored = call(app, ["eval", "detect", "both", "--hold-out", "recipe.yaml", "--json"])
+    assert scored.exit_code == 0, scored.stderr
+    (scores,) = json.loads(scored.stdout).values()
+    assert scores["pictures"] == 2
