@@ -1,6 +1,6 @@
 """`streamvis bench`: ratios of things measured side by side in one run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,12 +38,21 @@ def pipeline(
 
 @app.command()
 def detector(
-    weights: Annotated[str, typer.Option(help="A shipped name, or a path.")] = "person-lite",
-    image: Annotated[Path | None, typer.Option(help="A picture; without one, noise.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="A shipped name, a path, or an architecture with random weights.")
+    ] = "person-lite",
+    source: Annotated[
+        str | None, typer.Option(help="A video or pictures; without one, a synthetic scene.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A YOLOX .onnx to race against, on the same pictures.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Pictures for each contender.")] = 15,
+    masks: Annotated[bool, typer.Option(help="Draw masks too.")] = True,
     json: Json = False,
 ) -> None:
-    """The detector and its parts, at 768×576."""
-    _report({"detector": lambda: _detector(weights, image)}, json)
+    """One detector on each engine, side by side with others, and the time of its parts."""
+    _report({"detector": lambda: _detector(weights, source, against, rounds, masks)}, json)
 
 
 def _report(parts: dict[str, Callable[[], Any]], json: bool) -> None:
@@ -59,8 +68,16 @@ def _report(parts: dict[str, Callable[[], Any]], json: bool) -> None:
             return
         for name, values in results.items():
             put(name)
-            for key, value in values.items():
-                put(f"  {key:<28} {value}")
+            for key, value in _flat(values):
+                put(f"  {key:<44} {value}")
+
+
+def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}: ")
+        else:
+            yield above + key, value
 
 
 def _hub() -> Any:
@@ -75,7 +92,13 @@ def _pipeline(source: str | None = None) -> Any:
     return measure(source)
 
 
-def _detector(weights: str = "person-lite", image: Path | None = None) -> Any:
-    from streamvis.cli.measure import detector as measure
+def _detector(
+    weights: str = "person-lite",
+    source: str | None = None,
+    against: Path | None = None,
+    rounds: int = 15,
+    masks: bool = True,
+) -> Any:
+    from streamvis.cli.race import detector as race
 
-    return measure(weights, image)
+    return race(weights, source, against, rounds, masks)

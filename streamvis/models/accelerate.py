@@ -1,5 +1,6 @@
 """Make a detector quick where it runs, without changing what it finds."""
 
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -7,9 +8,10 @@ import torch
 
 from streamvis.errors import ModelError
 from streamvis.models.layers import fuse
-from streamvis.models.mask_rcnn import MaskRcnn
+from streamvis.models.mask_rcnn import Detector, MaskRcnn
 
 Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["auto", "torch", "openvino"]
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without these, bf16 is emulated and slow
 
 
@@ -23,21 +25,50 @@ def cpu_has_bf16() -> bool:
     return not BF16_FLAGS.isdisjoint(flags.split())
 
 
-def accelerate(model: MaskRcnn, device: str, precision: Precision = "auto") -> MaskRcnn:
-    """Fold norms, and run the dense parts in bf16 where the hardware has it; the model is changed.
+def openvino_version() -> str | None:
+    """The version of OpenVINO that can be imported, without importing it."""
+    try:
+        return metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        return None
 
-    Scores and box deltas are computed in fp32 from bf16 features: rounding them would move boxes
-    by a part in 256 of their size.
-    """
-    fuse(model)
-    able = cpu_has_bf16() if device == "cpu" else torch.cuda.is_bf16_supported()
+
+def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, torch.dtype]:
+    """What `auto` comes to on this machine; ModelError for what it cannot do."""
+    cpu = device == "cpu"
+    able = cpu_has_bf16() if cpu else torch.cuda.is_bf16_supported()
     if precision == "bf16" and not able:
         raise ModelError(
             f"precision bf16: the device '{device}' has no bf16 arithmetic; use auto or fp32"
         )
-    if able and precision != "fp32":
-        heads = model.roi_heads
-        dense = (model.backbone, model.rpn.head, heads.box_head, heads.mask_head)
-        for module in (*dense, heads.mask_predictor):
-            module.to(torch.bfloat16)
+    dtype = torch.bfloat16 if able and precision != "fp32" else torch.float32
+    if engine == "openvino" and not cpu:
+        raise ModelError(f"engine openvino runs on the cpu, not on '{device}'; use auto or torch")
+    if engine == "openvino" and openvino_version() is None:
+        raise ModelError(
+            "engine openvino: it is not installed; run: pip install 'streamvis[openvino]'"
+        )
+    if engine == "auto":
+        engine = "openvino" if cpu and openvino_version() else "torch"
+    return engine, dtype
+
+
+def accelerate(
+    model: MaskRcnn, device: str, precision: Precision = "auto", engine: Engine = "auto"
+) -> Detector:
+    """Fold norms, run the dense parts in bf16 where the hardware has it, compiled if possible.
+
+    The model is taken over. Scores and box deltas are computed in fp32 from bf16 features:
+    rounding them would move boxes by a part in 256 of their size.
+    """
+    engine, dtype = choose(device, precision, engine)
+    fuse(model)
+    if engine == "openvino":
+        from streamvis.models.compiled import Compiled
+
+        return Compiled(model, dtype)
+    heads = model.roi_heads
+    dense = (model.backbone, model.rpn.head, heads.box_head, heads.mask_head)
+    for module in (*dense, heads.mask_predictor):
+        module.to(dtype)
     return model

@@ -4,8 +4,8 @@ model = MaskRcnn(ARCHITECTURES["person-lite"])
 found = model([image])  # image (3, H, W) RGB, uint8 or float in [0, 1]
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import torch
@@ -19,6 +19,7 @@ from streamvis.models.resnet import ResNet50
 from streamvis.models.roi_heads import Found, RoiHeads
 from streamvis.models.rpn import RegionProposals
 
+Detector = Callable[[Sequence[Tensor], bool], list[Found]]  # images (3, H, W), with masks or not
 PAD = 32  # batches are padded to whole multiples of this, the coarsest pooled stride
 Side = Annotated[int, Meta(ge=32, le=8192)]  # of an image, in px
 Overlap = Annotated[float, Meta(ge=0, le=1)]
@@ -104,6 +105,14 @@ ARCHITECTURES = {
 }
 
 
+class Dense(NamedTuple):
+    """What is known of whole pictures before any region is looked at."""
+
+    maps: list[Tensor]  # (B, C, H_l, W_l), fine to coarse
+    logits: list[Tensor]  # objectness (B, H·W·A) of each searched level
+    deltas: list[Tensor]  # (B, H·W·A, 4)
+
+
 class Backbone(nn.Module):
     """A trunk and the pyramid on it."""
 
@@ -167,37 +176,61 @@ class MaskRcnn(nn.Module):
 
     def prepare(self, images: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalise, resize and pad into one batch; sizes are (height, width) before padding."""
-        resized = [self._resize(image) for image in images]
-        sizes = [(image.shape[1], image.shape[2]) for image in resized]
-        height = -(-max(h for h, _ in sizes) // PAD) * PAD
-        width = -(-max(w for _, w in sizes) // PAD) * PAD
+        sizes = [self.size_of(image.shape[1], image.shape[2]) for image in images]
+        height, width = padded_size(sizes)
+        resized = [self.resize(image, size) for image, size in zip(images, sizes, strict=True)]
         padded = [F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in resized]
         batch = torch.stack(padded)  # (B, 3, H, W)
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
-    def _resize(self, image: Tensor) -> Tensor:
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which an image of this size is looked at."""
+        scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
+        return int(height * scale), int(width * scale)
+
+    def resize(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Normalised and of another size; uint8 or [0, 1] in (3, H, W)."""
         if image.dtype == torch.uint8:
             image = image.to(self.mean.dtype) / 255
         image = (image - self.mean) / self.std
-        short, long = sorted(image.shape[1:])
-        scale = min(self.short_side / short, self.long_side / long)
-        if scale == 1:
+        if image.shape[1:] == size:
             return image
-        size = (int(image.shape[1] * scale), int(image.shape[2] * scale))
         return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+
+    def dense(self, batch: Tensor) -> Dense:
+        """All that is computed of whole pictures: prepared (B, 3, H, W) in, maps and scores out."""
+        maps = self.backbone(batch.to(self.backbone.dtype))
+        return Dense(maps, *self.rpn(maps))
+
+    def sparse(
+        self,
+        dense: Dense,
+        padded: tuple[int, int],  # (height, width) of the batch
+        sizes: list[tuple[int, int]],  # of each image before padding
+        masks: bool,
+    ) -> list[Found]:
+        """All that is computed of regions; boxes in pixels of the prepared pictures."""
+        anchors = self.rpn.anchors(dense.maps, padded)
+        proposals = self.rpn.propose(dense.logits, dense.deltas, anchors, sizes)
+        return self.roi_heads(dense.maps, proposals, sizes, masks)
 
     def forward(self, images: Sequence[Tensor], masks: bool = True) -> list[Found]:
         """Find objects in images (3, H, W); boxes come back in each image's own pixels."""
         batch, sizes = self.prepare(images)
-        maps = self.backbone(batch.to(self.backbone.dtype))
-        proposals = self.rpn(maps, (batch.shape[2], batch.shape[3]), sizes)
-        found = self.roi_heads(maps, proposals, sizes, masks)
+        found = self.sparse(self.dense(batch), (batch.shape[2], batch.shape[3]), sizes, masks)
         return [
-            f._replace(boxes=_rescale(f.boxes, size, (image.shape[1], image.shape[2])))
+            rescale(f, size, (image.shape[1], image.shape[2]))
             for f, size, image in zip(found, sizes, images, strict=True)
         ]
 
 
-def _rescale(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
+def padded_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """(height, width) of a batch that holds images of these sizes."""
+    height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+    return -(-height // PAD) * PAD, -(-width // PAD) * PAD
+
+
+def rescale(found: Found, size: tuple[int, int], original: tuple[int, int]) -> Found:
+    """From pixels of a prepared picture (height, width) to those of the original."""
     y, x = original[0] / size[0], original[1] / size[1]
-    return boxes * boxes.new_tensor([x, y, x, y])
+    return found._replace(boxes=found.boxes * found.boxes.new_tensor([x, y, x, y]))

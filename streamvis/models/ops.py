@@ -44,9 +44,11 @@ def area(boxes: Tensor) -> Tensor:
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
     """Shared areas (N, M) of boxes (N, 4) and (M, 4)."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    return (high - low).clamp(min=0).prod(2)
+    x1, y1, x2, y2 = a.t().contiguous()[..., None]  # (N, 1) each; rows of memory, not strides
+    u1, v1, u2, v2 = b.t().contiguous()  # (M,) each
+    width = torch.minimum(x2, u2) - torch.maximum(x1, u1)
+    height = torch.minimum(y2, v2) - torch.maximum(y1, v1)
+    return width.clamp(min=0) * height.clamp(min=0)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
@@ -64,16 +66,17 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None =
     """
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order]
-    over = (iou(boxes, boxes) > threshold).triu(1)  # (N, N): row i would suppress column j
+    over = iou(boxes, boxes) > threshold  # (N, N): row i would suppress column j
     if groups is not None:
-        over &= groups[order][:, None] == groups[order][None]
-    keep = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+        over &= groups[order][:, None] == groups[order]
+    over = over.float().triu(1)
+    keep = over.new_ones(len(boxes))
     for _ in range(len(boxes)):
-        settled = ~(over & keep[:, None]).any(0)
+        settled = (keep @ over == 0).float()  # counts of kept suppressors
         if torch.equal(settled, keep):
             break
         keep = settled
-    return order[keep]
+    return order[keep.bool()]
 
 
 def vote(kept: Tensor, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

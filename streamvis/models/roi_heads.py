@@ -116,15 +116,11 @@ class RoiHeads(nn.Module):
 
     def classify(self, maps: list[Tensor], rois: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K) and deltas (R, K, 4)."""
-        pooled = self.pool(maps, rois, image, 7).to(next(self.box_head.parameters()).dtype)
-        return self.box_predictor(
-            self.box_head(pooled).to(self.box_predictor.cls_score.weight.dtype)
-        )
+        return self.box_predictor(self.box_head(self.pool(maps, rois, image, 7)).float())
 
     def draw(self, maps: list[Tensor], rois: Tensor, image: Tensor, labels: Tensor) -> Tensor:
         """Mask logits (R, 28, 28) of each region's own class."""
-        pooled = self.pool(maps, rois, image, 14).to(self.mask_predictor.conv5_mask.weight.dtype)
-        logits = self.mask_predictor(self.mask_head(pooled))
+        logits = self.mask_predictor(self.mask_head(self.pool(maps, rois, image, 14)))
         return logits[torch.arange(len(rois), device=rois.device), labels]
 
     def forward(

@@ -84,14 +84,22 @@ class RegionProposals(nn.Module):
         self.overlap = overlap
 
     def anchors(self, maps: Sequence[Tensor], image: tuple[int, int]) -> list[Tensor]:
-        """Anchors of each level (H·W·A, 4) for a padded image of (height, width)."""
+        """Anchors (H·W·A, 4) of each level that has some, for a padded image (height, width)."""
         grids = []
-        for base, x in zip(self.base, maps, strict=True):
+        for base, x in zip(self.base, self.seen(maps), strict=True):
             rows, columns = x.shape[-2:]
             stride = (image[0] // rows, image[1] // columns)
             key = tuple(tuple(row) for row in base.tolist())
             grids.append(grid_anchors(key, rows, columns, stride).to(x.device))
         return grids
+
+    def seen(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Those of the maps, fine to coarse, that are searched: the coarsest, one for each size."""
+        return maps[-len(self.base) :]
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness (B, H·W·A) and deltas (B, H·W·A, 4) of each level."""
+        return self.head(self.seen(maps))
 
     def propose(
         self,
@@ -126,13 +134,6 @@ class RegionProposals(nn.Module):
         score = torch.cat(kept_scores)
         order = score.argsort(descending=True, stable=True)[: self.keep_after]
         return torch.cat(kept_boxes)[order]
-
-    def forward(
-        self, maps: Sequence[Tensor], image: tuple[int, int], sizes: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
-        maps = maps[-len(self.base) :]
-        logits, deltas = self.head(maps)
-        return self.propose(logits, deltas, self.anchors(maps, image), sizes)
 
 
 def rpn_losses(

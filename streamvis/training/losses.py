@@ -64,9 +64,8 @@ def detector_losses(
     """The five terms for normalised canvases (B, 3, H, W)."""
     maps = model.backbone(batch)
     size = (batch.shape[2], batch.shape[3])
-    coarse = maps[-len(model.rpn.base) :]
-    logits, deltas = model.rpn.head(coarse)
-    anchors = model.rpn.anchors(coarse, size)
+    logits, deltas = model.rpn(maps)
+    anchors = model.rpn.anchors(maps, size)
     with torch.no_grad():
         proposals = model.rpn.propose(logits, deltas, anchors, [size] * len(batch))
     flat = (torch.cat(logits, 1).float(), torch.cat(deltas, 1).float(), torch.cat(anchors))

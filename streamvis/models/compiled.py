@@ -1,0 +1,182 @@
+"""The convolutions and matrix products of a detector compiled by OpenVINO; the rest stays in torch.
+
+    detector = Compiled(model, "bf16")
+    found = detector([image])  # as model([image])
+
+OpenVINO reads the torch code itself, so there is one description of the network.
+"""
+
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.models.mask_rcnn import Dense, MaskRcnn, padded_size, rescale
+from streamvis.models.roi_heads import Found
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nothing calls home
+
+import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+from openvino.preprocess import PrePostProcessor  # noqa: E402
+
+READER = FrontEndManager().load_by_framework("pytorch")
+MOST_SIZES = 4  # sizes of pictures for which a compiled network is kept
+ELEMENTS = {
+    torch.uint8: openvino.Type.u8,
+    torch.float32: openvino.Type.f32,
+    torch.bfloat16: openvino.Type.bf16,
+}
+
+
+class Compiled:
+    """Called like the model, which it takes over; pictures go through one at a time.
+
+    dtype is what OpenVINO computes in, float32 or bfloat16, and that of the maps.
+    """
+
+    def __init__(self, model: MaskRcnn, dtype: torch.dtype) -> None:
+        self.model = model.requires_grad_(False)
+        self.dtype = dtype
+        self.core = openvino.Core()
+        self.core.set_property(
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": ELEMENTS[dtype],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,  # where we run is the placement's to say
+            },
+        )
+        self.plans: OrderedDict[tuple[int, ...], _Plan] = OrderedDict()
+        heads, channels = model.roi_heads, model.architecture.channels
+        masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
+        heads.add_module("box_head", _Head(self, heads.box_head, (channels, 7, 7)))
+        heads.add_module("mask_head", _Head(self, masks, (channels, 14, 14)))
+        heads.add_module("mask_predictor", nn.Identity())
+
+    def __call__(self, images: Sequence[Tensor], masks: bool = True) -> list[Found]:
+        with one_thread():
+            return [self._one(image, masks) for image in images]
+
+    def _one(self, image: Tensor, masks: bool) -> Found:
+        dense, padded, size = self.dense(image)
+        (found,) = self.model.sparse(dense, padded, [size], masks)
+        return rescale(found, size, (image.shape[1], image.shape[2]))
+
+    def dense(self, image: Tensor) -> tuple[Dense, tuple[int, int], tuple[int, int]]:
+        """What is computed of a whole image (3, H, W) uint8, its padded size and its size.
+
+        The next call writes over what this one returned.
+        """
+        pixels = image.permute(1, 2, 0)[None].contiguous()  # (1, H, W, 3)
+        plan = self._plan(tuple(pixels.shape))
+        return plan(pixels), plan.padded, plan.size
+
+    def _plan(self, shape: tuple[int, ...]) -> "_Plan":
+        if shape not in self.plans:
+            self.plans[shape] = _Plan(self, shape)
+            if len(self.plans) > MOST_SIZES:
+                self.plans.popitem(last=False)
+        self.plans.move_to_end(shape)
+        return self.plans[shape]
+
+    def compile(
+        self, part: nn.Module, example: Tensor, types: Sequence[torch.dtype], free: bool = False
+    ) -> Any:
+        """A request for the part; types are of its input and outputs, `free` opens axis 0."""
+        shape = [-1 if free else len(example), *example.shape[1:]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, but torch.export takes ten times as long
+            traced = torch.jit.trace(part, example, check_trace=False)
+            decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
+            network = READER.convert(READER.load(decoder))
+        network.reshape(openvino.PartialShape(shape))
+        steps = PrePostProcessor(network)
+        steps.input().tensor().set_element_type(ELEMENTS[types[0]])
+        for index, dtype in enumerate(types[1:]):
+            steps.output(index).tensor().set_element_type(ELEMENTS[dtype])
+        return self.core.compile_model(steps.build(), "CPU").create_infer_request()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What torch has left to do is small, and its waiting threads would take OpenVINO's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _shared(x: Tensor) -> openvino.Tensor:
+    """The same memory for OpenVINO; NumPy, which lies between, has no bfloat16."""
+    raw = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+    return openvino.Tensor(raw.numpy(), openvino.Shape(x.shape), ELEMENTS[x.dtype])
+
+
+class _Whole(nn.Module):
+    """From pixels as they lie in a frame to flat outputs, maps channels-last."""
+
+    def __init__(self, model: MaskRcnn, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        # pixels (1, H, W, 3); sizes are numbers here, not traced: they would be rounded otherwise
+        (height, width), padded = self.size, padded_size([self.size])
+        image = self.model.resize(pixels[0].permute(2, 0, 1), self.size)
+        batch = F.pad(image, (0, padded[1] - width, 0, padded[0] - height))[None]
+        dense = self.model.dense(batch)
+        maps = (x.permute(0, 2, 3, 1) for x in dense.maps)
+        return (*maps, *dense.logits, *dense.deltas)
+
+
+class _Plan:
+    """One size of pictures: the compiled network and the memory that it writes into."""
+
+    def __init__(self, owner: Compiled, shape: tuple[int, ...]) -> None:
+        model, pixels = owner.model, torch.zeros(shape, dtype=torch.uint8)
+        self.size = model.size_of(shape[1], shape[2])
+        self.padded = padded_size([self.size])
+        self.levels = len(model.rpn.base)
+        maps = len(model.backbone.body.strides) + 1
+        types = [owner.dtype] * maps + [torch.float32] * 2 * self.levels
+        whole = _Whole(model, self.size)
+        self.request = owner.compile(whole, pixels, [torch.uint8, *types])
+        self.outputs = []
+        for index, dtype in enumerate(types):
+            shape = tuple(self.request.get_output_tensor(index).shape)
+            self.outputs.append(torch.empty(shape, dtype=dtype))
+            self.request.set_output_tensor(index, _shared(self.outputs[-1]))
+
+    def __call__(self, pixels: Tensor) -> Dense:
+        self.request.infer({0: _shared(pixels)})
+        rest = len(self.outputs) - 2 * self.levels
+        return Dense(
+            [x.permute(0, 3, 1, 2) for x in self.outputs[:rest]],
+            self.outputs[rest : rest + self.levels],
+            self.outputs[rest + self.levels :],
+        )
+
+
+class _Head(nn.Module):
+    """A part that works on any number of regions."""
+
+    def __init__(self, owner: Compiled, part: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        example = torch.zeros(2, *shape)
+        self.request = owner.compile(part, example, [owner.dtype, torch.float32], free=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (R, C, h, w)
+        (found,) = self.request.infer({0: _shared(x.contiguous())}).values()
+        return torch.from_numpy(found.copy())
