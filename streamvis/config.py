@@ -34,6 +34,7 @@ class MaskRcnn(
     short_side: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
     masks: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
+    engine: Literal["auto", "torch", "openvino"] = "auto"  # auto: openvino on a CPU if installed
     tiles: Literal["auto"] | Annotated[int, Meta(ge=1, le=4)] = 1
     # n > 1: look at n × n finer tiles too, for 1 + n² times the work; auto: 2 from 1080p up
     region: list[Polygon] = []  # only people with their feet in one of these; [x, y] are shares

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from streamvis.models import ops
-from streamvis.models.mask_rcnn import MaskRcnn
+from streamvis.models.mask_rcnn import Detector
 from streamvis.models.roi_heads import Found
 
 SIGHT = 80  # network px: height from which people are found well
@@ -64,7 +64,7 @@ def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
 
 
 def look(
-    detector: MaskRcnn,
+    detector: Detector,
     images: Sequence[Tensor],
     layouts: Sequence[Layout],
     overlap: float,  # of two boxes of one person

@@ -38,7 +38,7 @@ class DetectStage:
                 self.model.long_side * config.short_side / self.model.short_side
             )
             self.model.short_side = config.short_side
-        self.detector = accelerate(self.model, site.device, config.precision)
+        self.detector = accelerate(self.model, site.device, config.precision, config.engine)
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
