@@ -1,6 +1,5 @@
 """`streamvis eval`: accuracy on real ground truth."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +9,7 @@ import typer
 from streamvis.cli.report import put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
-    from streamvis.evaluation.coco import Truth
-    from streamvis.evaluation.detection import DetectionScores
     from streamvis.evaluation.motchallenge import Rows, Sequence
-    from streamvis.messages import Array
 
 app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -62,10 +58,18 @@ class Space(StrEnum):
 def detect(
     data: Data,
     weights: Weights = "person-lite",
+    compare: Annotated[
+        str | None, typer.Option(help="Weights, or a YOLOX .onnx, to score on the same pictures.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value of our detector: short_side=576; repeatable."),
+    ] = None,
     short_side: ShortSide = None,
     device: Device = "cpu",
     precision: Annotated[Precision, typer.Option(help="Of the dense parts.")] = Precision.auto,
     plot: Annotated[Path | None, typer.Option(help="Write precision-recall curves here.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write the worst mistakes here, PNG.")] = None,
     hold_out: Annotated[
         Path | None, typer.Option(help="A training file: score only what it held out (COCO data).")
     ] = None,
@@ -73,29 +77,30 @@ def detect(
 ) -> None:
     """Score the detector: AP, height bands, best F1, miss rate, mask AP."""
     with reported_errors():
-        from streamvis.cli.detectors import open_detector
-        from streamvis.config import MaskRcnn
-        from streamvis.evaluation.detection import evaluate
+        from streamvis.cli import detection
+        from streamvis.cli.detectors import configure, name_of, open_detector
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()
-        config = MaskRcnn(
-            weights=weights,
-            min_score=LOWEST_SCORE,
-            short_side=short_side,
-            precision=precision.value,
-        )
-        find = open_detector(config, device)
-        scores = {}
-        for name, truth, pictures in _datasets(data, hold_out):
-            found = [find(picture) for picture in _progress(name, truth, pictures)]
-            scores[name] = evaluate(truth, found)
+        given = {"weights": weights, "min_score": LOWEST_SCORE, "precision": precision.value}
+        ours = configure({**given, "short_side": short_side}, set_ or [])
+        detectors = {name_of(weights, set_ or []): open_detector(ours, device)}
+        if compare:
+            other = configure({"weights": compare, "min_score": LOWEST_SCORE}, [])
+            name = name_of(compare, [])
+            name = f"{name} (other)" if name in detectors else name
+            detectors[name] = open_detector(other, device)
+        for path in filter(None, (plot, sheet)):
+            detection.check_writable(path)
+        outcomes = [detection.score(one, detectors) for one in detection.datasets(data, hold_out)]
         if plot:
-            _plot(plot, scores)
+            detection.plot(plot, outcomes)
+        if sheet:
+            detection.write_sheet(sheet, outcomes)
         if json:
-            put_json(scores)
+            put_json({outcome.data.name: outcome.report() for outcome in outcomes})
         else:
-            _put_detection(scores)
+            detection.put(outcomes)
 
 
 @app.command()
@@ -213,87 +218,3 @@ def _rows(found: "list[tuple[int, Any]]") -> "Rows":
         scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
         world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
     )
-
-
-def _datasets(
-    paths: list[Path], hold_out: Path | None
-) -> "Iterator[tuple[str, list[Truth], Iterator[Array]]]":
-    from streamvis.evaluation import motchallenge
-    from streamvis.evaluation.coco import read_coco
-    from streamvis.evaluation.detection import truth_of
-
-    for path in paths:
-        if (path / "annotations.json").is_file():
-            truth = read_coco(path / "annotations.json")
-            kept = _held_out(path, hold_out)
-            truth = truth if kept is None else [t for t in truth if t.name in kept]
-            yield path.name, truth, _images(path / "images", truth)
-            continue
-        for sequence in motchallenge.read_sequences(path):
-            yield sequence.name, truth_of(sequence), _frames(sequence)
-
-
-def _held_out(path: Path, recipe: Path | None) -> set[str] | None:
-    if recipe is None:
-        return None
-    from streamvis.training.data import read_coco
-    from streamvis.training.detector import load_recipe, split
-
-    pictures = read_coco(path / "annotations.json", path / "images")
-    _, held = split(pictures, load_recipe(recipe).hold_out)
-    return {picture.path.name for picture in held}
-
-
-def _images(folder: Path, truth: "list[Truth]") -> "Iterator[Array]":
-    import cv2
-
-    from streamvis.errors import DataError
-
-    for one in truth:
-        image = cv2.imread(str(folder / one.name), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise DataError(f"{folder / one.name} is not an image that can be read")
-        yield image
-
-
-def _frames(sequence: "Sequence") -> "Iterator[Array]":
-    from streamvis.sources import open_source, resolve
-
-    (spec,) = resolve([str(sequence.folder)])
-    source = open_source(spec)
-    try:
-        for picture in source:
-            yield picture.pixels
-    finally:
-        source.close()
-
-
-def _progress(name: str, truth: "list[Truth]", pictures: "Iterator[Array]") -> "Iterator[Array]":
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(pictures, name, len(truth), console=console, disable=not console.is_terminal)
-
-
-def _plot(path: Path, scores: "dict[str, DetectionScores]") -> None:
-    from streamvis.viz.plots import precision_recall
-
-    recall = [i / 100 for i in range(101)]
-    precision_recall(path, {name: (recall, s.curve) for name, s in scores.items()})
-    say(f"wrote {path}")
-
-
-def _put_detection(scores: "dict[str, DetectionScores]") -> None:
-    names = ("people", "ap", "ap50", "ap75", "f1", "threshold", "miss_rate", "mask_ap", "mask_ap50")
-    rows = [
-        [name, *("-" if getattr(s, n) is None else getattr(s, n) for n in names)]
-        for name, s in scores.items()
-    ]
-    put_table("", ("data", *names), rows)
-    bands = next(iter(scores.values())).ap_by_height
-    rows = [
-        [name, *("-" if v is None else v for v in s.ap_by_height.values())]
-        for name, s in scores.items()
-    ]
-    put_table("AP by height in pixels", ("data", *bands), rows)

@@ -18,6 +18,7 @@ import numpy as np
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation import motchallenge
 from streamvis.evaluation.coco import Truth
+from streamvis.evaluation.mistakes import Matches, read_matches
 from streamvis.geometry import paste_mask
 from streamvis.messages import Array, Detections
 
@@ -86,6 +87,13 @@ def detections_of(rows: motchallenge.Rows, length: int) -> list[Detections]:
 
 def evaluate(truth: Sequence[Truth], detections: Sequence[Detections]) -> DetectionScores:
     """Score the detections of each picture against its truth."""
+    return examine(truth, detections)[0]
+
+
+def examine(
+    truth: Sequence[Truth], detections: Sequence[Detections]
+) -> tuple[DetectionScores, list[Matches]]:
+    """`evaluate`, and who was matched with whom in each picture."""
     if len(truth) != len(detections):
         raise DataError(
             f"{len(detections)} parts of detections for {len(truth)} pictures; expected one for "
@@ -103,7 +111,7 @@ def evaluate(truth: Sequence[Truth], detections: Sequence[Detections]) -> Detect
         )
     ranked = _Ranking.of(boxes, len(truth))
     at = ranked.best()
-    return DetectionScores(
+    scores = DetectionScores(
         pictures=len(truth),
         people=ranked.people,
         detections=sum(len(found.boxes) for found in detections),
@@ -120,6 +128,7 @@ def evaluate(truth: Sequence[Truth], detections: Sequence[Detections]) -> Detect
         mask_ap=None if masks is None else _ap(masks),
         mask_ap50=None if masks is None else _ap(masks, iou=0),
     )
+    return scores, read_matches(boxes, detections, truth)
 
 
 def _people(found: Detections) -> Detections:
@@ -289,7 +298,11 @@ class _Ranking:
         return int(self.f1().argmax()) if self.people and len(self.scores) else None
 
     def miss_rate(self) -> float | None:
-        """Geometric mean of the misses at nine rates of false positives, evenly spaced in log."""
+        """Geometric mean of the misses at nine rates of false positives, evenly spaced in log.
+
+        As Dollár et al. 2012 (§3.1) and their toolbox: at a rate that the curve does not reach
+        its last point counts, and before its first point nobody is found.
+        """
         if not self.people:
             return None
         missed = np.append(1.0, 1 - self.recall)  # above the first threshold all are missed

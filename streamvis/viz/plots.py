@@ -1,5 +1,6 @@
 """Charts as PNG files: training curves, precision against recall. Needs matplotlib."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,16 @@ STYLE: Any = {  # matplotlib types its keys one by one
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
+DASHES = ("-", (0, (4, 1.6)), (0, (1, 1.2)))  # of the first, second, third detector
+EQUAL_F1 = (0.5, 0.6, 0.7, 0.8, 0.9)
+NEXT_TO: Any = {
+    "textcoords": "offset points",
+    "va": "center",
+    "fontsize": 7,
+    "color": "#999999",
+    "annotation_clip": False,
+}
+LEGEND: Any = {"alignment": "left", "title_fontsize": 8, "edgecolor": "#dddddd", "framealpha": 0.9}
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x, y
 
@@ -61,18 +72,37 @@ def training_curves(
     _save(figure, path)
 
 
-def precision_recall(path: Path, curves: Mapping[str, Curve], *, title: str = "") -> None:
-    """Draw named curves of (recall, precision), both in [0, 1]."""
-    figure, axes = _figure(title, "recall", "precision", width=4.4)
-    for i, (name, (recall, precision)) in enumerate(curves.items()):
-        axes.step(recall, precision, where="post", label=name, color=LINES[i % len(LINES)])
+def precision_recall(
+    path: Path, curves: Mapping[str, Mapping[str, Curve]], *, title: str = ""
+) -> None:
+    """Draw curves of (recall, precision) in [0, 1] by data set and detector.
+
+    A data set has a colour, a detector a dash; the legend gives the area under each, and thin
+    lines join the points of equal F1.
+    """
+    figure, axes = _figure(title, "recall", "precision", width=5.6, height=5.6)
+    for f1 in EQUAL_F1:
+        x = np.linspace(f1 / (2 - f1), 1, 50)  # from precision 1 to recall 1
+        y = f1 * x / (2 * x - f1)
+        axes.plot(x, y, color="#c8c8c8", linewidth=0.8, zorder=1)
+        axes.annotate(f"F1 {f1:g}", (1, y[-1]), xytext=(3, 0), **NEXT_TO)
+    for i, (data, detectors) in enumerate(curves.items()):
+        for (detector, (recall, precision)), dash in zip(
+            detectors.items(), itertools.cycle(DASHES), strict=False
+        ):
+            name = f"{data}, {detector}" if len(detectors) > 1 else data
+            label = f"{np.mean(precision):.3f}  {name}"
+            colour = LINES[i % len(LINES)]
+            axes.step(recall, precision, linestyle=dash, where="post", label=label, color=colour)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     if curves:
-        axes.legend(frameon=False, fontsize=9, loc="lower left")
+        axes.legend(title="AP50", fontsize=8, loc="lower left", **LEGEND)
     _save(figure, path)
 
 
-def _figure(title: str, x: str, y: str, width: float = 6.4) -> "tuple[Figure, Axes]":
+def _figure(
+    title: str, x: str, y: str, width: float = 6.4, height: float = 4.2
+) -> "tuple[Figure, Axes]":
     """A figure of its own: nothing is registered with pyplot, so nothing stays open."""
     try:
         from matplotlib import rc_context
@@ -83,7 +113,7 @@ def _figure(title: str, x: str, y: str, width: float = 6.4) -> "tuple[Figure, Ax
             "Install it with: pip install 'streamvis[eval]'"
         ) from None
     with rc_context(STYLE):
-        figure = Figure(figsize=(width, 4.2), dpi=130, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
         axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
     return figure, axes
 

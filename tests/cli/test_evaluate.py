@@ -32,6 +32,28 @@ def test_eval_detect_scores_and_plots(sequence, tmp_path):
     assert plot.stat().st_size > 1000
 
 
+def test_eval_detect_compares_on_the_same_pictures(tmp_path):
+    sequence = tmp_path / "moment"
+    write_sequence(sequence, Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=1))
+    sheet, plot = tmp_path / "sheet.png", tmp_path / "pr.png"
+    settings = ("--set", "short_side=240", "--set", "min_score=0.3")
+    files = ("--sheet", sheet, "--plot", plot)
+    (found,) = scores(
+        "eval", "detect", sequence, "--compare", "person-lite", *settings, *files
+    ).values()
+    assert found["other"]["name"] == "person-lite"
+    assert found["detections"] < found["other"]["detections"]  # ours was set to report fewer
+    assert found["difference"]["ap"] == pytest.approx(found["ap"] - found["other"]["ap"])
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert plot.stat().st_size > 1000
+
+
+def test_eval_detect_tells_a_setting_that_it_does_not_know(sequence):
+    result = CliRunner().invoke(app, ["eval", "detect", str(sequence), "--set", "size=3"])
+    assert result.exit_code == 2
+    assert "short_side" in result.stderr
+
+
 @pytest.mark.parametrize("space", ["image", "ground"])
 def test_eval_mot_scores_our_own_detections(sequence, space, tmp_path):
     out = tmp_path / "results"

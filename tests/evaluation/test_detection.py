@@ -79,6 +79,42 @@ def test_a_hand_computed_ranking():
     assert scores.curve == pytest.approx([1] * 34 + [2 / 3] * 33 + [0] * 34)
 
 
+def caltech(hits, people, pictures):
+    """The miss rate as the toolbox of Dollár et al. has it: hits (N,) in order of score."""
+    hits = np.array(hits)
+    fppi = np.append(-np.inf, np.cumsum(~hits) / pictures)
+    recall = np.append(0, np.cumsum(hits) / people)
+    at = [np.flatnonzero(fppi <= rate)[-1] for rate in 10 ** np.arange(-2, 0.01, 0.25)]
+    return np.exp(np.mean(np.log(np.maximum(1 - recall[at], 1e-10))))
+
+
+@pytest.mark.parametrize("pictures", [1, 4, 50, 300])
+@pytest.mark.parametrize(
+    "order",
+    ["H", "F", "FH", "HF", "FFH", "HFHFH", "FHHF", "HFFFFFFFFH"],  # hits and false alarms by score
+)
+def test_the_miss_rate_is_caltechs(order, pictures):
+    """Curves that start beyond 0.01 false positives per picture, and that end before 1."""
+    people = [(30 * i, 0, 30 * i + 10, 60) for i in range(4)]
+    nobody = [(30 * i, 100, 30 * i + 10, 160) for i in range(len(order))]
+    hits = [kind == "H" for kind in order]
+    boxes = [people.pop() if hit else nobody.pop() for hit in hits]
+    scored = zip(boxes, np.linspace(0.9, 0.1, len(order)), strict=True)
+    there = truth(*((30 * i, 0, 30 * i + 10, 60) for i in range(4)))
+    scores = evaluate(
+        [there, *[truth()] * (pictures - 1)], [found(*scored), *[found()] * (pictures - 1)]
+    )
+    assert scores.miss_rate == pytest.approx(caltech(hits, 4, pictures))
+
+
+def test_the_miss_rate_by_hand():
+    """A false alarm first, in ten pictures: below 0.1 nobody is found, from there on half are."""
+    pictures = [truth(A, B), *[truth()] * 9]
+    scores = evaluate(pictures, [found((C, 0.9), (A, 0.8)), *[found()] * 9])
+    # 10^-2, 10^-1.75, 10^-1.5, 10^-1.25 lie below 1/10, five rates from 10^-1 on do not
+    assert scores.miss_rate == pytest.approx(0.5 ** (5 / 9))
+
+
 def test_equal_scores_stand_or_fall_together():
     wrong = (300, 100, 310, 160)
     one = evaluate([truth(A)], [found((A, 0.5), (wrong, 0.5))])

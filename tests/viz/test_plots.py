@@ -36,7 +36,8 @@ def test_gaps_and_lone_points_are_no_trouble(tmp_path):
 
 def test_precision_is_drawn_over_recall(tmp_path):
     path = tmp_path / "pr.png"
-    precision_recall(path, {"ours": (np.linspace(0, 1, 101), np.linspace(1, 0.2, 101))})
+    curve = np.linspace(0, 1, 101), np.linspace(1, 0.2, 101)
+    precision_recall(path, {"street": {"ours": curve}})
     assert shows(path, LINES[0]) > 500
 
 

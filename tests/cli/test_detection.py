@@ -1,0 +1,159 @@
+"""Detectors side by side on the same pictures, with detectors whose scores are known."""
+
+import json
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+
+from streamvis.cli import detection
+from streamvis.cli.detectors import configure, name_of
+from streamvis.errors import DataError, UsageError
+from streamvis.messages import Detections
+from streamvis.sources.sequence import write_sequence
+from streamvis.sources.synthetic import Scene
+
+SIZE = (320, 240)
+SCENE = Scene(seed=3, people=3, size=SIZE, fps=8, seconds=2)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequences") / "street"
+    write_sequence(folder, SCENE)
+    (street,) = detection.datasets([folder], None)
+    return street
+
+
+def finds(boxes, score=0.9):
+    n = len(boxes)
+    return Detections(
+        boxes=np.array(boxes, np.float32).reshape(n, 4),
+        scores=np.full(n, score, np.float32),
+        labels=np.ones(n, np.int32),
+        masks=np.zeros((0, 0, 0), np.uint8),
+    )
+
+
+def oracle(data):
+    """A detector that knows the truth, picture after picture."""
+    pictures = iter(data.truth)
+    return lambda pixels: finds(next(pictures).boxes)
+
+
+def blind(pixels):
+    height, width = pixels.shape[:2]
+    return finds([(0, 0, width, height)], score=0.8)
+
+
+def test_both_see_every_picture_once_and_are_told_apart(street):
+    outcome = detection.score(street, {"knows": oracle(street), "blind": blind})
+    report = outcome.report()
+    assert report["ap50"] == pytest.approx(1)
+    assert report["other"]["name"] == "blind"
+    assert report["other"]["ap50"] == 0
+    assert report["difference"]["ap50"] == pytest.approx(1)
+    assert report["difference"]["miss_rate"] == pytest.approx(-1, abs=1e-6)
+    assert report["difference"]["mask_ap"] is None
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_one_alone_is_reported_as_it_is(street):
+    report = detection.score(street, {"knows": oracle(street)}).report()
+    assert "other" not in report
+    for key in ("ap", "ap50", "ap_by_height", "f1", "threshold", "miss_rate", "mask_ap"):
+        assert key in report
+
+
+def test_tables_hold_both_and_the_difference(street, capsys):
+    detection.put([detection.score(street, {"knows": oracle(street), "blind": blind})])
+    lines = capsys.readouterr().out.splitlines()
+    ours = next(line.split() for line in lines if "knows" in line)
+    other = next(line.split() for line in lines if "blind" in line)
+    apart = next(line.split() for line in lines if "difference" in line)
+    assert ours[:3] == ["street", "knows", "1.000"]
+    assert other[:3] == ["street", "blind", "0.000"]
+    assert apart[:2] == ["difference", "+1.000"]
+
+
+def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
+    there = iter(street.truth)
+
+    def late(pixels):
+        return finds(np.concatenate([next(there).boxes[1:], [[5, 5, 25, 45]]]))
+
+    path = tmp_path / "sheet.png"
+    outcome = detection.score(street, {"late": late})
+    detection.write_sheet(path, [outcome])
+    assert cv2.imread(str(path)).shape[1] > 1400
+    (_, wrong), (_, missed) = detection._section(outcome).rows
+    assert len(wrong) == 1  # in the same place all the time
+    assert wrong[0].lines[1:] == (
+        "score 0.90, IoU 0.00",
+        f"nobody labelled there, {len(street.truth)} frames",
+    )
+    for tile in (*wrong, *missed):
+        number = int(tile.lines[0].rpartition(":")[2])
+        with closing(street.read()) as pictures:
+            shown = next(p for n, p in enumerate(pictures, 1) if n == number)
+            np.testing.assert_array_equal(tile.pixels, shown)
+
+
+def test_nobody_found_is_no_sheet_of_mistakes(street, tmp_path):
+    outcome = detection.score(street, {"asleep": lambda pixels: finds([])})
+    detection.write_sheet(tmp_path / "sheet.png", [outcome])
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] < 240
+
+
+def test_coco_folders_are_no_films(tmp_path):
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((60, 80, 3), np.uint8))
+    sizes = {"width": 80, "height": 60}
+    annotations = {
+        "images": [{"id": 1, "file_name": "a.png", **sizes}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 40]}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(annotations))
+    (data,) = detection.datasets([tmp_path], None)
+    assert not data.film
+    scores = detection.score(data, {"knows": oracle(data)}).ours
+    assert (scores.pictures, scores.people, scores.ap50) == (1, 1, pytest.approx(1))
+    (tmp_path / "images/a.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"a\.png is not an image"):
+        detection.score(data, {"knows": oracle(data)})
+
+
+def test_paths_that_cannot_be_written_are_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    detection.check_writable(tmp_path / "new/folder/plot.png")
+    for path in (tmp_path, tmp_path / "file/plot.png"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            detection.check_writable(path)
+
+
+def test_settings_lie_over_the_fields():
+    config = configure({"weights": "a", "min_score": 0.01}, ["short_side=576", "masks=false"])
+    assert (config.weights, config.min_score, config.short_side, config.masks) == (
+        "a",
+        0.01,
+        576,
+        False,
+    )
+    assert name_of("runs/best.safetensors", ["short_side=576"]) == "best short_side=576"
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        ("short_side", "expected key=value"),
+        ("shortside=5", "weights, min_score, short_side"),
+        ("short_side=5", "short_side"),
+        ("min_score=[", "not YAML"),
+        ("precision=fp8", "fp8"),
+    ],
+)
+def test_settings_that_do_not_add_up_are_told(pair, told):
+    with pytest.raises(UsageError, match=told):
+        configure({}, [pair])
