@@ -105,9 +105,10 @@ def _missed(match: Matches, threshold: float) -> Array:
 
 
 def _in_view(truth: Truth, index: int) -> float:
-    """Pixels of a box that no person whose feet are nearer covers."""
-    box = truth.boxes[index : index + 1]
-    nearer = truth.boxes[(truth.boxes[:, 3] > box[0, 3]) & ~truth.crowd]
+    """Pixels of a box inside the picture that no person whose feet are nearer covers."""
+    boxes = np.clip(truth.boxes, 0, [truth.width, truth.height] * 2)
+    box = boxes[index : index + 1]
+    nearer = boxes[(truth.boxes[:, 3] > truth.boxes[index, 3]) & ~truth.crowd]
     return float(area(box)[0] * (1 - covered(box, nearer).max(initial=0)))
 
 

@@ -106,7 +106,7 @@ def test_how_close_and_how_sure_a_mistake_was():
 
 
 def test_a_person_behind_others_weighs_what_is_in_view():
-    behind, before = (0, 0, 40, 100), (20, 10, 60, 120)
+    behind, before = (-30, 0, 40, 100), (20, 10, 60, 120)  # the one partly outside the picture
     there = truth(behind, before)
     _, matches = examine([there], [found((C, 0.9))])
     _, missed = mistakes([there], matches, 0.5, film=False)
