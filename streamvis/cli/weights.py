@@ -7,7 +7,8 @@ import typer
 
 from streamvis.cli.report import put, put_json, put_table, reported_errors
 
-app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
+app = typer.Typer(help="List, show, verify, compare and import weights.", no_args_is_help=True)
+MOST = 20  # tensors whose numbers differ that are told to people
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="A shipped name, or a path.")]
 
@@ -59,6 +60,38 @@ def verify(name: Name, json: Json = False) -> None:
             return
         put(_text(info.path, info.architecture, info.parameters, info.sha256))
         put("it fits, and all its numbers are finite")
+
+
+@app.command()
+def diff(
+    name: Name,
+    other: Annotated[
+        str | None, typer.Argument(help="Another; default: the model NAME is for.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell which tensors are missing, unexpected, of another shape, or hold other numbers."""
+    with reported_errors():
+        from streamvis.models import weights
+        from streamvis.models.tensors import shown
+
+        found = weights.difference(name, other)
+        if json:
+            put_json(found)
+            return
+        lines = [
+            *(f"missing     {shown(key)}" for key in found.missing),
+            *(f"unexpected  {shown(key)}" for key in found.unexpected),
+            *(
+                f"shape       {shown(key)} {a}, not {b}"
+                for key, (a, b) in found.shapes.items()
+            ),
+        ]
+        apart = sorted(found.numbers.items(), key=lambda item: (item[1] == item[1], -item[1]))
+        lines += [f"{value:<11.4g} {shown(key)}" for key, value in apart[:MOST]]
+        if len(apart) > MOST:
+            lines.append(f"and {len(apart) - MOST} more tensors with smaller differences")
+        put("\n".join(lines or [f"{found.file} and {found.other} are alike"]))
 
 
 @app.command("import")

@@ -6,27 +6,23 @@ made, so a path is all that is needed to load it.
 
 import hashlib
 import os
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from streamvis.errors import DeviceError, WeightsError
+from streamvis.errors import DeviceError, UsageError, WeightsError
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
+from streamvis.models.tensors import read, shown
 
-RENAMES = (  # torchvision's names before 0.14 -> after, which are ours
-    (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$"), r"\1.0.\2"),
-    (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
-)
-MASK_FCN = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$")
+SIDES = range(32, 8193)  # px to which a file may have images resized
+
+Shape = tuple[int, ...]
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -41,6 +37,17 @@ class Info(msgspec.Struct, frozen=True):
     metadata: dict[str, str]
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """How a weights file differs from another, or from the model it is for, tensor by tensor."""
+
+    file: str
+    other: str
+    missing: list[str]  # which only the other has
+    unexpected: list[str]  # which only the file has
+    shapes: dict[str, tuple[Shape, Shape]]  # where they differ: the file's, the other's
+    numbers: dict[str, float]  # largest absolute difference of tensors alike in shape, if any
+
+
 def shipped() -> dict[str, Path]:
     """Names and paths of the weights that come with the package."""
     folder = Path(str(resources.files("streamvis"))) / "weights"
@@ -52,8 +59,8 @@ def find(name: str) -> Path:
     known = shipped()
     if name in known:
         return known[name]
-    path = Path(name).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(name))
+    if not os.path.isfile(path):  # unlike pathlib's, False for whatever cannot be a path
         raise WeightsError(
             f"no weights '{name}': it is neither a file nor one of the shipped "
             f"{', '.join(known) or '(none)'}. List them with: streamvis weights list"
@@ -66,12 +73,24 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     check_device(device)
     path = find(name)
     state, metadata = read(path)
-    model = MaskRcnn(architecture_of(path, state, metadata))
-    _fit(model, state, path)
-    model.short_side = int(metadata.get("short_side", model.short_side))
-    model.long_side = int(metadata.get("long_side", model.long_side))
+    architecture = architecture_of(path, state, metadata)
+    check(architecture, state, path)  # before a model is made that the file only claims to hold
+    model = MaskRcnn(architecture)
+    model.load_state_dict(state)
+    model.short_side = _side(path, metadata, "short_side", architecture.short_side)
+    model.long_side = _side(path, metadata, "long_side", architecture.long_side)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
+
+
+def _side(path: Path, metadata: Mapping[str, str], key: str, default: int) -> int:
+    text = metadata.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) in SIDES):
+        raise WeightsError(
+            f"{path}: its metadata `{key}` is {shown(text)}, expected "
+            f"{SIDES.start}..{SIDES.stop - 1} pixels"
+        )
+    return int(text)
 
 
 def check_device(device: str) -> None:
@@ -87,43 +106,9 @@ def check_device(device: str) -> None:
 
 def load_into(model: MaskRcnn, path: Path) -> None:
     """Fill a model from a file that fits it."""
-    _fit(model, read(path)[0], path)
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by our names, and metadata. Nothing is unpickled but tensors."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return state, dict(file.metadata() or {})
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"{path} is not a weights file that can be read ({_first_line(error)}); expected "
-            ".safetensors, or a torch .pth that holds tensors only"
-        ) from None
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is damaged: {_first_line(error)}") from None
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # a training checkpoint
-    if not (isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())):
-        raise WeightsError(f"{path} holds {type(state).__name__}, expected a dict of tensors")
-    return rename(state), {}
-
-
-def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's old names as new ones; counters of batch norms are left out."""
-    renamed = {}
-    for key, value in state.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        for pattern, replacement in RENAMES:
-            key = pattern.sub(replacement, key)
-        if match := MASK_FCN.match(key):
-            key = f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
-        renamed[key] = value
-    return renamed
+    state = read(path)[0]
+    check(model.architecture, state, path)
+    model.load_state_dict(state)
 
 
 def architecture_of(
@@ -134,44 +119,62 @@ def architecture_of(
         try:
             return msgspec.json.decode(text, type=Architecture)
         except msgspec.DecodeError as error:
-            raise WeightsError(f"{path}: its metadata `architecture` is not one: {error}") from None
-    logits = state.get("roi_heads.box_predictor.cls_score.weight")
-    if logits is not None and "backbone.body.layer4.2.conv3.weight" in state:
-        published = ARCHITECTURES["maskrcnn_resnet50_fpn"]
-        return msgspec.structs.replace(published, classes=len(logits))
+            raise WeightsError(
+                f"{path}: its metadata `architecture` is not one: {shown(str(error))}"
+            ) from None
+    if "backbone.body.layer4.2.conv3.weight" in state:
+        v2 = "backbone.fpn.inner_blocks.0.1.weight" in state  # a norm of the neck
+        published = ARCHITECTURES["maskrcnn_resnet50_fpn_v2" if v2 else "maskrcnn_resnet50_fpn"]
+        logits = state.get("roi_heads.box_predictor.cls_score.bias")
+        classes = published.classes if logits is None else logits.numel()
+        return msgspec.structs.replace(published, classes=classes)
     raise WeightsError(
         f"{path} is for no architecture of {', '.join(ARCHITECTURES)}; its first tensor is "
-        f"{next(iter(state), 'absent')}"
+        f"{shown(next(iter(state), 'absent'))}"
     )
 
 
-def _fit(model: MaskRcnn, state: Mapping[str, Tensor], path: Path) -> None:
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+def shapes_of(architecture: Architecture) -> dict[str, Shape]:
+    """Names and shapes of a model's tensors, without making it."""
+    with torch.device("meta"):
+        model = MaskRcnn(architecture)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def check(architecture: Architecture, state: Mapping[str, Tensor], path: Path) -> None:
+    """WeightsError, naming the first fault, unless all names and shapes fit and are finite."""
+    expected = shapes_of(architecture)
     found = {name: tuple(value.shape) for name, value in state.items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
             raise WeightsError(
-                f"{path} does not fit {model.architecture.name}: {name} is "
+                f"{path} does not fit {shown(architecture.name)}: {shown(name)} is "
                 f"{found.get(name, 'absent')} in the file, "
-                f"{expected.get(name, 'absent')} in the model"
+                f"{expected.get(name, 'absent')} in the model. "
+                f"List the rest with: streamvis weights diff {path}"
             )
     for name, value in state.items():
-        if not torch.isfinite(value).all():
+        if not torch.isfinite(value.float()).all():
             raise WeightsError(f"{path} is damaged: {name} holds NaN or infinite numbers")
-    model.load_state_dict({name: value.float() for name, value in state.items()})
 
 
 def save(model: MaskRcnn, path: Path, metadata: Mapping[str, str]) -> None:
     """Write kernels as fp16 and everything one-dimensional as fp32, with the architecture."""
-    state = {
-        name: (value.half() if value.dim() > 1 else value.float()).contiguous().cpu()
-        for name, value in model.state_dict().items()
-    }
+    state = {name: _packed(value).contiguous().cpu() for name, value in model.state_dict().items()}
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path.with_suffix(".tmp"), about)
-    path.with_suffix(".tmp").chmod(0o644)  # safetensors makes files that only we could read
-    os.replace(path.with_suffix(".tmp"), path)
+    part = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, part, about)
+        part.chmod(0o644)  # safetensors makes files that only we could read
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be written: {error}") from None
+
+
+def _packed(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if value.dim() > 1 and torch.isfinite(half).all() else value.float()
 
 
 def describe(name: str) -> Info:
@@ -198,14 +201,51 @@ def verify(name: str) -> Info:
 
 def import_checkpoint(path: Path, out: Path) -> Info:
     """Convert a torchvision checkpoint to safetensors, without unpickling anything but tensors."""
+    if out.suffix != ".safetensors" or out.resolve() == path.resolve():
+        raise UsageError(f"--out {out}: expected another .safetensors file than is imported")
     model = load_detector(str(path))
     save(model, out, {"imported_from": path.name})
     return verify(str(out))
 
 
+def difference(name: str, other: str | None = None) -> Difference:
+    """How a file differs from another; without one, from the architecture that it is for."""
+    path = find(name)
+    state, metadata = read(path)
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    if other is None:
+        architecture = architecture_of(path, state, metadata)
+        return _difference(str(path), found, architecture.name, shapes_of(architecture), {})
+    second = find(other)
+    against, _ = read(second)
+    expected = {key: tuple(value.shape) for key, value in against.items()}
+    alike = [key for key, shape in found.items() if expected.get(key) == shape]
+    apart = {key: _largest(state[key], against[key]) for key in alike}
+    numbers = {key: value for key, value in apart.items() if value != 0}
+    return _difference(str(path), found, str(second), expected, numbers)
+
+
+def _difference(
+    file: str,
+    found: Mapping[str, Shape],
+    other: str,
+    expected: Mapping[str, Shape],
+    numbers: dict[str, float],
+) -> Difference:
+    both = [(key, shape, expected[key]) for key, shape in found.items() if key in expected]
+    return Difference(
+        file=file,
+        other=other,
+        missing=[key for key in expected if key not in found],
+        unexpected=[key for key in found if key not in expected],
+        shapes={key: (ours, theirs) for key, ours, theirs in both if ours != theirs},
+        numbers=numbers,
+    )
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    return float((a.float() - b.float()).abs().max()) if a.numel() else 0.0
+
+
 def _is_statistic(key: str) -> bool:
     return key.endswith(("running_mean", "running_var"))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
