@@ -3,10 +3,11 @@
     layout = plan(1080, 1920, tiles=2, scale=0.59)  # network pixels for each of the frame
     found = look(model, images, [layout] * len(images))
 
-No person is lost between the tiles, wherever they stand. Tiles overlap by as many pixels of the
-frame as become `SIGHT` pixels of the network's input when the whole frame is looked at. Whoever
-is smaller than the overlap is whole in some tile; whoever is larger than it is seen well in the
-whole view. So nobody needs a box that an inner border of a tile has cut, and all are dropped.
+Each view answers for the people that suit it. A tile tells of those no larger than the overlap
+of tiles, which is as many pixels of the frame as become `SIGHT` of the network's input when the
+whole frame is looked at: they are whole in some tile, wherever they stand. Anyone larger is seen
+well in the whole view, and what tiles show of them, often only a part, is passed over. A box that
+an inner border of a tile has cut is needed by nobody and passed over too.
 """
 
 import math
@@ -22,6 +23,7 @@ from streamvis.models.roi_heads import Found
 
 SIGHT = 80  # network px: height from which people are found well
 MARGIN = 4  # network px of the whole view: a box that ends so near to a border is cut by it
+SAME = 0.5  # overlap (IoU) above which two boxes are of one person; two views differ more than one
 MOST = {"cpu": 2, "cuda": 8}  # views in one call, which bounds memory; a CPU is no quicker by more
 
 Box = tuple[float, float, float, float]  # xyxy
@@ -31,6 +33,7 @@ class Layout(NamedTuple):
     """How one frame is looked at."""
 
     views: list[tuple[int, int, int, int]]  # xyxy pixels of the frame: the whole, then tiles
+    overlap: float  # pixels of the frame: the largest people that tiles tell of
     margin: float  # pixels of the frame within which an inner border cuts
 
 
@@ -54,7 +57,8 @@ def plan(height: int, width: int, tiles: int, scale: float, regions: Sequence[Bo
             for left, top, right, low in regions
         )
     ]
-    return Layout(list(dict.fromkeys([(0, 0, width, height), *of_interest])), MARGIN / scale)
+    views = dict.fromkeys([(0, 0, width, height), *of_interest])  # a tile may be all there is
+    return Layout(list(views), overlap, MARGIN / scale)
 
 
 def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
@@ -64,11 +68,7 @@ def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
 
 
 def look(
-    detector: Detector,
-    images: Sequence[Tensor],
-    layouts: Sequence[Layout],
-    overlap: float,  # of two boxes of one person
-    masks: bool = True,
+    detector: Detector, images: Sequence[Tensor], layouts: Sequence[Layout], masks: bool = True
 ) -> list[Found]:
     """Run the detector on every view of images (3, H, W); boxes come in each image's pixels."""
     crops = [
@@ -80,14 +80,13 @@ def look(
     step = max(len(images), MOST[device])  # a batch without tiles is never split
     groups = [crops[i : i + step] for i in range(0, len(crops), step)]
     found = iter([one for group in groups for one in detector(group, masks)])
-    return [merge([next(found) for _ in layout.views], layout, overlap) for layout in layouts]
+    return [merge([next(found) for _ in layout.views], layout) for layout in layouts]
 
 
-def merge(found: Sequence[Found], layout: Layout, overlap: float) -> Found:
-    """One list of people from those found in each view, in the view's pixels.
+def merge(found: Sequence[Found], layout: Layout) -> Found:
+    """One list of a frame's people from those found in each view, in the view's pixels.
 
-    Boxes cut by an inner border go; of those left that overlap by more than `overlap`, the best
-    stays, with the mask that was drawn in its view.
+    Of boxes that overlap the best stays, with the mask that was drawn in its view.
     """
     if len(found) == 1:
         return found[0]
@@ -95,12 +94,14 @@ def merge(found: Sequence[Found], layout: Layout, overlap: float) -> Found:
     views = found[0].boxes.new_tensor(layout.views).repeat_interleave(counts, 0)  # (N, 4)
     together = Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     boxes = together.boxes + views[:, :2].repeat(1, 2)
-    whole = (~_cut(boxes, views, layout)).nonzero()[:, 0]
-    best = whole[ops.nms(boxes[whole], together.scores[whole], overlap, together.labels[whole])]
+    heard = _heard(boxes, views, layout).nonzero()[:, 0]
+    best = heard[ops.nms(boxes[heard], together.scores[heard], SAME, together.labels[heard])]
     return Found(boxes[best], *(part[best] for part in together[1:]))
 
 
-def _cut(boxes: Tensor, views: Tensor, layout: Layout) -> Tensor:
-    """Which boxes (N, 4) end at a border of their views (N, 4) that is not the frame's."""
-    near = (boxes - views).abs() <= layout.margin
-    return (near & (views != views.new_tensor(layout.views[0]))).any(1)
+def _heard(boxes: Tensor, views: Tensor, layout: Layout) -> Tensor:
+    """Which boxes (N, 4) suit the views (N, 4) that tell of them: (N,)."""
+    inner = views != views.new_tensor(layout.views[0])  # borders that are not the frame's
+    cut = (inner & ((boxes - views).abs() <= layout.margin)).any(1)
+    large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > layout.overlap
+    return ~cut & ~(large & inner.any(1))

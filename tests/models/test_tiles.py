@@ -13,7 +13,6 @@ from streamvis.models import tiles
 from streamvis.models.roi_heads import Found
 
 SHORT, LONG = 640, 1152  # the network's input
-OVERLAP = 0.6
 
 share = st.floats(0, 1)
 sizes = st.tuples(st.integers(300, 2200), st.integers(300, 3900))  # height, width
@@ -44,7 +43,7 @@ def apart(boxes: np.ndarray) -> np.ndarray:
     """The boxes that no other before them overlaps so much that NMS would take them for one."""
     kept = boxes[:1]
     for box in boxes[1:]:
-        if (iou(box[None], kept) <= OVERLAP - 1e-6).all():
+        if (iou(box[None], kept) <= tiles.SAME - 1e-6).all():
             kept = np.concatenate([kept, box[None]])
     return kept
 
@@ -78,7 +77,7 @@ def numbers(found: Found) -> list[int]:
 def test_everyone_who_can_be_seen_comes_out_once_and_whole(size, people, count):
     boxes = apart(placed(people, *size))
     layout = planned(size, count)
-    merged = tiles.merge([seen(boxes, view) for view in layout.views], layout, OVERLAP)
+    merged = tiles.merge([seen(boxes, view) for view in layout.views], layout)
     fine = max(scale_of(y2 - y1, x2 - x1) for x1, y1, x2, y2 in layout.views)
     large = (boxes[:, 2:] - boxes[:, :2]).max(1) * fine >= tiles.SIGHT
     assert numbers(merged) == np.flatnonzero(large).tolist()
@@ -133,25 +132,23 @@ def test_the_order_in_which_views_tell_their_detections_does_not_matter(seed, co
     for f in found:
         order = torch.from_numpy(random.permutation(count))
         shuffled.append(Found(*(part[order] for part in f)))
-    for a, b in zip(
-        tiles.merge(found, layout, OVERLAP), tiles.merge(shuffled, layout, OVERLAP), strict=True
-    ):
+    for a, b in zip(tiles.merge(found, layout), tiles.merge(shuffled, layout), strict=True):
         torch.testing.assert_close(a, b)
 
 
 @patient
 @given(st.integers(0, 2**32), st.integers(1, 40))
-def test_no_box_at_an_inner_border_comes_out_of_a_tile(seed, count):
+def test_a_tile_tells_of_nobody_cut_by_its_inner_borders_and_nobody_large(seed, count):
     random = np.random.default_rng(seed)
     layout = planned((540, 960), 2)
     nothing = candidates(0, (540, 960), random)
     x1, y1, x2, y2 = layout.views[1]  # the upper left tile
     found = candidates(count, (y2 - y1, x2 - x1), random)
-    merged = tiles.merge([nothing, found, *[nothing] * 3], layout, 1.0)
-    ends = merged.boxes[:, 2:]
-    assert (torch.tensor([x2, y2]) - ends > layout.margin).all()
-    inner = ((torch.tensor([x2, y2]) - found.boxes[:, 2:]) > layout.margin).all(1)
-    assert len(ends) == int(inner.sum())  # and the frame's own border cuts nobody
+    found = found._replace(labels=torch.arange(count))  # NMS leaves all of them
+    merged = tiles.merge([nothing, found, *[nothing] * 3], layout)
+    clear = (torch.tensor([x2, y2]) - found.boxes[:, 2:] > layout.margin).all(1)
+    small = (found.boxes[:, 2:] - found.boxes[:, :2] <= layout.overlap).all(1)
+    assert sorted(merged.labels.tolist()) == (clear & small).nonzero()[:, 0].tolist()
 
 
 def test_a_region_leaves_out_only_tiles_in_which_nobody_of_it_is_whole():
@@ -176,7 +173,7 @@ def test_people_with_their_feet_in_a_region_do_not_miss_its_other_tiles(people, 
     among = ((feet >= region[:2]) & (feet <= region[2:])).all(1)
     assume(among.any())
     all_of_them, fewer = (
-        tiles.merge([seen(boxes, view) for view in layout.views], layout, OVERLAP)
+        tiles.merge([seen(boxes, view) for view in layout.views], layout)
         for layout in (planned(size, count), planned(size, count, [region]))
     )
     expected = [n for n in numbers(all_of_them) if among[n]]
@@ -215,7 +212,7 @@ def test_frames_are_cut_into_views_and_put_together_again_a_few_at_a_time():
         images.append(image)
     layouts = [planned((image.shape[1], image.shape[2]), 3) for image in images]
     model = Blobs()
-    found = tiles.look(model, images, layouts, OVERLAP, masks=False)
+    found = tiles.look(model, images, layouts, masks=False)
     assert sum(model.calls) == sum(len(layout.views) for layout in layouts) == 30
     assert max(model.calls) == max(len(images), tiles.MOST["cpu"])
     for one, whole in zip(found, Blobs()(images, masks=False), strict=True):
@@ -226,6 +223,6 @@ def test_frames_are_cut_into_views_and_put_together_again_a_few_at_a_time():
 def test_without_tiles_a_batch_is_one_call_with_the_very_images():
     images = [torch.zeros(3, 90, 160, dtype=torch.uint8)] * 20
     model = Blobs()
-    found = tiles.look(model, images, [planned((90, 160), 1)] * 20, OVERLAP)
+    found = tiles.look(model, images, [planned((90, 160), 1)] * 20)
     assert model.calls == [20]
     assert [len(one.boxes) for one in found] == [0] * 20
