@@ -67,6 +67,10 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mosaic: float = 0.0  # chance of four pictures on one canvas
     min_side: float = 6.0  # px; people that became smaller than this are ignored
 
+    def calm(self) -> "Augment":
+        """The same with less that no camera sees (Ge et al. 2021, YOLOX, §2.1)."""
+        return msgspec.structs.replace(self, mosaic=0.0, cover=0.0, paste=self.paste / 2)
+
 
 def read_coco(annotations: Path, images: Path) -> list[Picture]:
     """Read a COCO-layout file; crowds and `iscrowd` become regions to ignore. Errors: DataError."""

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +50,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1)] = 4
     rates: Rates = Rates()
     augment: Augment = Augment()
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on pictures nearer to real ones
     sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
@@ -147,7 +149,12 @@ def train(recipe: Recipe, data: Sequence[Path], out: Path) -> MaskRcnn:
     sampling = Sampling(*recipe.sampling)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
-        return batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
+        change = recipe.schedule.steps - recipe.settle
+        if step < change:
+            wild = batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
+            yield from islice(wild, change - step)
+        calm = recipe.augment.calm()
+        yield from batches(pictures, calm, recipe.batch, recipe.seed, max(step, change))
 
     def losses(batch: tuple[Tensor, list[Targets]]) -> dict[str, Tensor]:
         images, targets = batch

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 
 from streamvis.errors import DataError
-from streamvis.training.data import Augment, Instance, batches, compose, paste, read_coco
+from streamvis.training.data import (
+    Augment,
+    Instance,
+    batches,
+    compose,
+    cover,
+    mosaic,
+    paste,
+    read_coco,
+)
 
-PLAIN = Augment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0)
+PLAIN = Augment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0, dark=0)
 
 
 @pytest.fixture
@@ -140,3 +149,50 @@ def test_nobody_is_pasted_where_nobody_is_or_blown_up():
         painted, left = paste(image, people, image, donor, rng)
         assert painted is image
         assert left is people
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mosaic_keeps_people_in_their_quarter(people, seed):
+    pictures = load(people)
+    image, targets = mosaic([pictures[0]] * 4, (256, 320), PLAIN, np.random.default_rng(seed))
+    red = (image[..., 0] > 150) & (image[..., 1] < 60)
+    boxed = np.zeros_like(red)
+    for box in (*targets.boxes.numpy(), *targets.ignored.numpy()):
+        x1, y1, x2, y2 = np.round(box).astype(int)
+        boxed[y1:y2, x1:x2] = True
+    assert (red & ~boxed).sum() <= 0.03 * red.sum()  # half covered pixels at borders
+    assert len(targets.boxes) == len(targets.masks) == len(targets.has_mask)
+    rng = np.random.default_rng(seed)  # the corner point is the first that is drawn
+    y, x = (round(side * rng.uniform(0.35, 0.65)) for side in (256, 320))
+    for x1, y1, x2, y2 in targets.boxes.tolist():
+        assert x2 <= x or x1 >= x
+        assert y2 <= y or y1 >= y
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_covers_somebody_leaves_the_box_and_takes_the_mask(seed):
+    image = np.full((256, 320, 3), 60, np.uint8)
+    source = np.full((200, 300, 3), 200, np.uint8)
+    person = canvas_with((120, 60, 200, 200))
+    painted, (left,) = cover(image, [person], source, [], np.random.default_rng(seed))
+    hidden = (painted[60:200, 120:200] > 150).all(2).mean()
+    assert hidden > 0
+    assert left.box == person.box
+    assert left.mask is not None
+    assert left.mask.mean() == pytest.approx(1 - hidden, abs=0.03)
+
+
+def test_nothing_with_people_in_it_covers_anybody():
+    image = np.full((256, 320, 3), 60, np.uint8)
+    person = canvas_with((120, 60, 200, 200))
+    everywhere = canvas_with((0, 0, 320, 256))
+    painted, left = cover(image, [person], image, [everywhere], np.random.default_rng(0))
+    assert painted is image
+    assert left == [person]
+
+
+def test_calm_is_nearer_to_what_a_camera_sees():
+    wild = Augment(mosaic=0.25, cover=0.3, paste=0.6, zoom=(0.85, 2.4))
+    calm = wild.calm()
+    assert (calm.mosaic, calm.cover, calm.paste) == (0, 0, 0.3)
+    assert calm.zoom == wild.zoom

@@ -25,7 +25,8 @@ architecture: person-lite
 batch: 2
 precision: fp32
 schedule: {steps: 3, warmup: 1, save_every: 2}
-augment: {canvases: [[128, 160]]}
+augment: {canvases: [[128, 160]], mosaic: 0.5, cover: 0.5, paste: 0.5}
+settle: 1
 sampling: [64, 32, 4]
 """
 
