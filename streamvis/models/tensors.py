@@ -114,6 +114,8 @@ def shown(name: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, LookupError | AttributeError | TypeError | UnicodeError | struct.error):
+        return "it is damaged"  # what went wrong inside says nothing to anybody
     # torch puts the fault last, after advice to allow the code that the file holds
     text = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
     return shown(text.splitlines()[0].partition(" was not an allowed")[0])
