@@ -29,6 +29,17 @@ def test_resnet50_has_the_published_sizes():
     assert tuple(state["backbone.body.layer3.0.downsample.0.weight"].shape) == (1024, 512, 1, 1)
 
 
+def test_the_second_resnet50_has_the_published_sizes():
+    with torch.device("meta"):
+        state = MaskRcnn(ARCHITECTURES["maskrcnn_resnet50_fpn_v2"]).state_dict()
+    norms = [name for name in state if name.endswith("running_var")]  # each counts batches too
+    assert len(state) + len(norms) == 432
+    learnt = [v for name, v in state.items() if "running_" not in name]
+    assert sum(v.numel() for v in learnt) == 46_359_409
+    assert tuple(state["roi_heads.box_head.5.weight"].shape) == (1024, 12544)
+    assert tuple(state["rpn.head.conv.1.0.weight"].shape) == (256, 256, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
