@@ -76,7 +76,7 @@ class DetectStage:
             boxes=part.boxes[keep],
             scores=part.scores[keep],
             labels=part.labels[keep],
-            masks=part.masks[keep],
+            masks=part.masks[keep] if len(part.masks) else part.masks,
         )
 
     def close(self) -> None:
@@ -91,4 +91,5 @@ def _parts(found: Sequence[Found]) -> Iterator[Detections]:
     numbers = np.split(rows.float().cpu().numpy(), ends)
     for row, mask in zip(numbers, np.split(masks, ends), strict=True):
         boxes, scores, labels = row[:, :4], row[:, 4], row[:, 5].astype(np.int32)
-        yield Detections(boxes=boxes, scores=scores, labels=labels, masks=mask)
+        drawn = mask if mask.shape[1] else np.zeros((0, 0, 0), np.uint8)
+        yield Detections(boxes=boxes, scores=scores, labels=labels, masks=drawn)
