@@ -107,7 +107,7 @@ def roi_align(
 
     A bin is a weighted sum of 16 cells, so all bins of all RoIs are rows of one sparse product.
     """
-    level = torch.floor(1 + torch.log2(area(rois).sqrt() / canonical + 1e-6))
+    level = torch.floor(1 + torch.log2(area(rois).sqrt() / canonical) + 1e-6)
     level = level.clamp(0, len(maps) - 1).long()  # (R,)
     heights, widths, starts, total = [], [], [], 0
     for x in maps:
