@@ -74,6 +74,8 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     first_seen_us: np.ndarray  # (N,) int64, media time of its first detection
     ended: np.ndarray  # (K,) int64, ids reported before that end with this frame
     space: Literal["image", "ground"] = "image"
+    ground_velocity: np.ndarray | None = None  # (N, 2) float32, m/s; None in the image space
+    ground_covariance: np.ndarray | None = None  # (N, 2, 2) float32, m², of `ground`; or None
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):

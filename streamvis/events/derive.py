@@ -186,7 +186,7 @@ def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
     boxes, velocity = _rounded(tracks.boxes, 2), _rounded(tracks.velocity, 2)
     scores, existence = _rounded(tracks.scores, 4), _rounded(tracks.existence, 4)
     covariance, entropy = _rounded(tracks.covariance, 6), _rounded(tracks.entropy, 4)
-    ground, grounded = _rounded(tracks.ground, 3), np.isfinite(tracks.ground).all(axis=1)
+    metric = _metric(tracks)
     seen = tracks.detection >= 0
     return [
         Track(
@@ -200,11 +200,33 @@ def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
             assoc=Association(entropy=entropy[i], gated=gated[i]),
             first_seen_us=first_us[i],
             age_s=(frame.media_us - first_us[i]) / 1e6,
-            ground_m=tuple(ground[i]) if grounded[i] else None,
             space=tracks.space,
+            **metric[i],
         )
         for i, number in enumerate(ids)
     ]
+
+
+def _metric(tracks: Tracks) -> list[dict[str, Any]]:
+    """What is known of each track on the ground: nothing for one that has no place there."""
+    known: dict[str, list[Any]] = {"ground_m": _tuples(_rounded(tracks.ground, 3))}
+    if tracks.ground_velocity is not None:
+        speed = np.linalg.norm(tracks.ground_velocity.astype(np.float64), axis=1)
+        known["vel_m_s"] = _tuples(_rounded(tracks.ground_velocity, 3))
+        known["speed_m_s"] = _rounded(speed, 3)
+    if tracks.ground_covariance is not None:
+        known["ground_cov_m2"] = [
+            (tuple(upper), tuple(lower)) for upper, lower in _rounded(tracks.ground_covariance, 6)
+        ]
+    placed = np.isfinite(tracks.ground).all(axis=1)
+    return [
+        {name: values[i] for name, values in known.items()} if place else {}
+        for i, place in enumerate(placed)
+    ]
+
+
+def _tuples(rows: list[Any]) -> list[Any]:
+    return [tuple(row) for row in rows]
 
 
 def _rounded(values: Array, digits: int) -> list[Any]:

@@ -21,6 +21,7 @@ MAJOR = "streamvis.event/1."
 
 Box = tuple[float, float, float, float]
 Pair = tuple[float, float]
+Covariance = tuple[Pair, Pair]
 Count = Annotated[int, Meta(ge=0)]
 EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one picture
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
@@ -67,6 +68,9 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_us: int
     age_s: float
     ground_m: Pair | None = None  # where its foot is on the ground plane, when there is one
+    ground_cov_m2: Covariance | None = None  # of ground_m; null wherever the space is the image
+    vel_m_s: Pair | None = None  # on the ground plane
+    speed_m_s: float | None = None  # length of vel_m_s
     space: Literal["image", "ground"] = "image"
     label: str = "person"
     state: Literal["confirmed"] = "confirmed"

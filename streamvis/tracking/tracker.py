@@ -266,7 +266,7 @@ class Tracker:
         shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (self._inside(boxes) >= REPORT_INSIDE)
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
-        x = tracks.x[rows]
+        x, metric = tracks.x[rows], space.name == "ground"
         clipped = np.clip(boxes[rows], 0, np.tile(self.size, 2))
         return Tracks(
             ids=tracks.id[rows],
@@ -282,6 +282,8 @@ class Tracker:
             first_seen_us=tracks.first_us[rows],
             ended=np.array(sorted(ended), dtype=np.int64),
             space=space.name,
+            ground_velocity=x[:, 2:4].astype(np.float32) if metric else None,
+            ground_covariance=tracks.P[rows, :2, :2].astype(np.float32) if metric else None,
         )
 
 

@@ -2,6 +2,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from streamvis import calibration
+from streamvis.config import Jipda
 from streamvis.errors import DataError
 from streamvis.events import derive
 from streamvis.events.schema import (
@@ -25,7 +27,9 @@ from streamvis.events.schema import (
     TrackEnd,
     type_of,
 )
-from streamvis.messages import Frame, Notice, SourceInfo, Tracks
+from streamvis.geometry import to_ground
+from streamvis.messages import Detections, Frame, Notice, SourceInfo, Tracks
+from streamvis.tracking.tracker import Tracker
 
 INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
 
@@ -107,7 +111,14 @@ def test_a_track_begins_is_updated_and_ends():
 def test_what_is_told_of_a_track():
     frame = msgspec.structs.replace(frame_at(3), capture_us=17, clock="arrival")
     ground = np.array([[3.2004, 7.9]], np.float32)
-    tracks = tracks_with([7], ground=ground, space="ground", detection=np.array([-1], np.int32))
+    tracks = tracks_with(
+        [7],
+        ground=ground,
+        space="ground",
+        detection=np.array([-1], np.int32),
+        ground_velocity=np.array([[0.3, -0.4]], np.float32),
+        ground_covariance=np.array([[[0.04, 0.01], [0.01, 0.09]]], np.float32),
+    )
     [draft] = derive.frame_seen(started(), frame, tracks)
     assert draft.time == Time(media_us=300_000, capture_us=17, clock="arrival")
     assert draft.what == TrackBegin(
@@ -123,6 +134,9 @@ def test_what_is_told_of_a_track():
             first_seen_us=0,
             age_s=0.3,
             ground_m=(3.2, 7.9),
+            ground_cov_m2=((0.04, 0.01), (0.01, 0.09)),
+            vel_m_s=(0.3, -0.4),
+            speed_m_s=0.5,
             space="ground",
         )
     )
@@ -131,6 +145,59 @@ def test_what_is_told_of_a_track():
 def test_without_a_ground_plane_and_with_a_detection():
     [draft] = derive.frame_seen(started(), frame_at(0), tracks_with([7]))
     assert (draft.what.track.ground_m, draft.what.track.box_from) == (None, "update")
+
+
+def test_in_the_image_nothing_is_told_in_metres_not_even_zero():
+    track = told_of(tracks_with([7]))
+    metric = (track.ground_m, track.ground_cov_m2, track.vel_m_s, track.speed_m_s)
+    assert metric == (None,) * 4
+    assert track.space == "image"
+
+
+def test_a_track_without_a_place_on_the_ground_has_no_speed_there():
+    unplaced = {
+        "ground": np.full((1, 2), np.nan, np.float32),
+        "ground_velocity": np.ones((1, 2), np.float32),
+        "ground_covariance": np.ones((1, 2, 2), np.float32),
+    }
+    track = told_of(tracks_with([7], space="ground", **unplaced))
+    assert (track.ground_m, track.ground_cov_m2, track.vel_m_s, track.speed_m_s) == (None,) * 4
+
+
+def test_what_is_told_in_metres_is_the_filters_state(ground_tracker):
+    tracker, tracks = ground_tracker
+    track = told_of(tracks)
+    x, P = tracker.tracks.x[0], tracker.tracks.P[0]
+    np.testing.assert_allclose(track.ground_m, x[:2], atol=1e-3)
+    np.testing.assert_allclose(track.vel_m_s, x[2:4], atol=1e-3)
+    assert track.speed_m_s == pytest.approx(np.hypot(*x[2:4]), abs=1e-3)
+    np.testing.assert_allclose(track.ground_cov_m2, P[:2, :2], atol=1e-5)
+    assert abs(track.ground_cov_m2[0][1]) > 1e-4  # seen from aside: the ellipse is not upright
+    assert track.speed_m_s == pytest.approx(1.25, abs=0.15)  # as the person really walks
+
+
+@pytest.fixture
+def ground_tracker():
+    """One person who walks 1.25 m/s across a square seen from aside, 20 frames of it."""
+    H = calibration.from_view(4, 20, 600, (640, 480))
+    tracker = Tracker(msgspec.structs.replace(INFO, ground_plane=tuple(H.ravel())), Jipda())
+    for i in range(20):
+        place = np.array([[-5 + 0.1 * i, 8 + 0.075 * i]])
+        ((u, v),), _ = to_ground(np.linalg.inv(H), place)
+        box = np.array([[u - 15, v - 90, u + 15, v]], np.float32)
+        found = Detections(
+            boxes=box,
+            scores=np.ones(1, np.float32),
+            labels=np.ones(1, np.int32),
+            masks=np.zeros((0, 0, 0), np.uint8),
+        )
+        tracks = tracker.update(found, i * 100_000)
+    return tracker, tracks
+
+
+def told_of(tracks):
+    [draft] = derive.frame_seen(started(), frame_at(3), tracks)
+    return draft.what.track
 
 
 def test_a_frame_that_the_tracker_skipped_says_nothing_and_ends_nothing():

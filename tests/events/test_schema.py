@@ -29,6 +29,9 @@ tracks = st.builds(
     first_seen_us=count,
     age_s=finite,
     ground_m=st.none() | st.tuples(finite, finite),
+    ground_cov_m2=st.none() | st.tuples(*[st.tuples(finite, finite)] * 2),
+    vel_m_s=st.none() | st.tuples(finite, finite),
+    speed_m_s=st.none() | finite,
 )
 whats = st.one_of(
     st.builds(schema.TrackBegin, tracks),
@@ -92,6 +95,15 @@ def test_members_from_the_future_are_ignored(path):
     assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(
         event, schema="streamvis.event/1.7"
     )
+
+
+def test_a_track_told_before_there_was_a_speed_is_read_without_one():
+    value = json.loads((GOLDEN / "track.update.json").read_bytes())
+    for member in ("ground_cov_m2", "vel_m_s", "speed_m_s"):
+        del value["track"][member]
+    track = schema.decode(json.dumps(value).encode()).what.track
+    assert track.ground_m == (3.2, 7.9)
+    assert (track.ground_cov_m2, track.vel_m_s, track.speed_m_s) == (None, None, None)
 
 
 def test_a_type_from_the_future_is_handed_over_as_it_is():
