@@ -19,22 +19,34 @@ def area(boxes: Array) -> Array:
 
 def iou(a: Array, b: Array) -> Array:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 where both are empty."""
-    both = _intersection(a, b)
-    either = area(a)[:, None] + area(b)[None] - both
-    return np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+    i, j, both = _overlaps(a, b)
+    return _share(a, b, i, j, both, area(a)[i] + area(b)[j] - both)
 
 
 def covered(a: Array, b: Array) -> Array:
     """Share (N, M) of each box of `a` (N, 4) that lies inside each box of `b` (M, 4)."""
-    both = _intersection(a, b)
-    own = np.broadcast_to(area(a)[:, None], both.shape)
-    return np.divide(both, own, out=np.zeros_like(both), where=own > 0)
+    i, j, both = _overlaps(a, b)
+    return _share(a, b, i, j, both, area(a)[i])
 
 
-def _intersection(a: Array, b: Array) -> Array:
-    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
-    return (np.clip(width, 0, None) * np.clip(height, 0, None)).astype(np.float64)
+def _overlaps(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """Pairs (K,), (K,) of boxes that overlap and the area (K,) they share: most pairs do not."""
+    left, top, right, bottom = np.ascontiguousarray(a.T)[:, :, None]
+    near = left < b[:, 2]  # (N, M)
+    near &= right > b[:, 0]
+    near &= top < b[:, 3]
+    near &= bottom > b[:, 1]
+    i, j = np.divmod(np.flatnonzero(near), len(b))
+    size = np.minimum(a[i, 2:], b[j, 2:]) - np.maximum(a[i, :2], b[j, :2])  # (K, 2)
+    size = np.maximum(size, 0)  # inverted boxes are empty
+    return i, j, (size[:, 0] * size[:, 1]).astype(np.float64)
+
+
+def _share(a: Array, b: Array, i: Array, j: Array, both: Array, whole: Array) -> Array:
+    """Matrix (N, M) of both / whole at the pairs, 0 elsewhere and where the whole is empty."""
+    share = np.zeros((len(a), len(b)))
+    share[i, j] = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+    return share
 
 
 def foot(boxes: Array) -> Array:

@@ -17,11 +17,14 @@ def candidates(z_hat: Array, variance: Array, z: Array, noise: Array, gate: floa
     z_hat, variance (N, Z) and z, noise (M, Z) hold means and diagonals. In every dimension
     d² ≥ ν²/S, so whatever fails in one fails in all; what is left is for the exact test.
     """
-    near = np.ones((len(z_hat), len(z)), dtype=bool)
-    for k in range(z.shape[1]):
-        nu = z_hat[:, k, None] - z[None, :, k]
-        near &= nu * nu <= gate * (variance[:, k, None] + noise[None, :, k])
-    return np.stack(np.nonzero(near))
+    nu = z_hat[:, :1] - z[:, 0]  # (N, M)
+    near = nu * nu <= gate * (variance[:, :1] + noise[:, 0])
+    track, detection = np.divmod(np.flatnonzero(near), len(z))
+    for k in range(1, z.shape[1]):
+        nu = z_hat[track, k] - z[detection, k]  # of those that are left
+        near = nu * nu <= gate * (variance[track, k] + noise[detection, k])
+        track, detection = track[near], detection[near]
+    return np.stack([track, detection])
 
 
 def clusters(gated: Array) -> list[Array]:
@@ -37,7 +40,7 @@ def clusters(gated: Array) -> list[Array]:
             i = root[i]
         return i
 
-    detection, track = np.nonzero(gated.T)  # detection by detection
+    detection, track = np.divmod(np.flatnonzero(gated.T), len(gated))  # detection by detection
     same = detection[1:] == detection[:-1]
     for i, j in zip(track[:-1][same].tolist(), track[1:][same].tolist(), strict=True):
         root[find(i)] = find(j)

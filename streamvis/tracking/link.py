@@ -18,9 +18,9 @@ class Link(NamedTuple):
     entropy: Array  # (N,) nats, of the association weights
 
 
-def link(found: Found, beta: Array, log_hit: Array) -> Link:
-    """From the association weights β (N, M + 1) and the gate: where log_hit (N, M) is finite."""
-    n, m = log_hit.shape
+def link(found: Found, beta: Array, gated: Array) -> Link:
+    """From the association weights β (N, M + 1) and the gate (N, M) bool."""
+    n, m = gated.shape
     if m == 0:
         return unseen(n)
     best = beta[:, 1:].argmax(axis=1)
@@ -28,7 +28,7 @@ def link(found: Found, beta: Array, log_hit: Array) -> Link:
     return Link(
         np.where(hit, found.scores[best], 0.0),
         np.where(hit, found.row[best], -1),
-        (log_hit > -np.inf).sum(axis=1),
+        gated.sum(axis=1),
         -xlogy(beta, beta).sum(axis=1),
     )
 

@@ -15,8 +15,7 @@ from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import covered, iou
 from streamvis.messages import Array, Detections, SourceInfo, Tracks
-from streamvis.tracking import bank, existence, gating, kalman
-from streamvis.tracking.association import log_weights, marginals
+from streamvis.tracking import bank, existence, filters, kalman
 from streamvis.tracking.bank import Bank
 from streamvis.tracking.found import Found, admit
 from streamvis.tracking.link import Link, joined, link, unseen
@@ -26,12 +25,10 @@ from streamvis.tracking.spaces import (
     MEASURED,
     GroundSpace,
     ImageSpace,
-    Measurements,
     Space,
 )
 
 MODEL = Model()
-GATE = gating.threshold(MODEL.p_gate, len(MEASURED))
 REPORT_INSIDE = 0.3  # of the box must lie in the picture
 
 
@@ -175,24 +172,23 @@ class Tracker:
         """Update all tracks; also the probability (M,) that a detection is no track's."""
         tracks, at = self.tracks, found.at
         p_detect = self.config.p_detect * self._observable(view)
-        seen = p_detect * MODEL.p_gate
         log_odds = self._log_odds(found.scores)
         log_clutter = self._log_clutter_px() - 2 * math.log(MODEL.size_range) - at.log_area
-        track, detection, posterior = _gated(tracks, at)
-
-        log_density = np.full((len(tracks), len(found.row)), -np.inf)
-        log_density[track, detection] = posterior.log_density
-        log_miss, log_hit = log_weights(
-            tracks.r, p_detect, MODEL.p_gate, log_density, log_clutter - log_odds
+        after = filters.associate(
+            tracks.x,
+            tracks.P,
+            tracks.r,
+            at.z,
+            at.R,
+            H_STATE,
+            p_detect=p_detect,
+            p_gate=MODEL.p_gate,
+            log_clutter=log_clutter - log_odds,
         )
-        beta = marginals(log_miss, log_hit)
-
-        after, given = existence.posterior(tracks.r, seen, beta)
-        tracks.x, tracks.P = kalman.merge(
-            tracks.x, tracks.P, given[:, 0], track, posterior, given[track, detection + 1]
-        )
-        tracks.r = self._existence(view, after, beta, found.scores, since_s)
-        links = link(found, beta, log_hit)
+        beta = after.beta
+        tracks.x, tracks.P = after.x, after.P
+        tracks.r = self._existence(view, after.r, beta, found.scores, since_s)
+        links = link(found, beta, after.gated)
         tracks.seen_us[links.detection >= 0] = media_us
         return links, np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
 
@@ -240,12 +236,14 @@ class Tracker:
 
     def _births(self, found: Found, unclaimed: Array) -> Array:
         """r (M,) of the tracks that detections start, 0 where they start none."""
-        sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
-        known = _twins(found.boxes, self.space.boxes(self.tracks.x)) * sure
         able = unclaimed * (found.scores >= self.config.birth_score)
-        better = np.tril(_twins(found.boxes, found.boxes), -1) * able  # rows are best first
-        rival = np.concatenate([known, better], axis=1).max(axis=1, initial=0)
-        r = MODEL.birth * found.scores * able * (1 - rival)
+        r = MODEL.birth * found.scores * able  # (M,) were there no rival
+        own = np.flatnonzero(r > 5 * MODEL.r_min)  # the others start none in any case
+        sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
+        known = _twins(found.boxes[own], self.space.boxes(self.tracks.x)) * sure
+        better = np.arange(len(able)) < own[:, None]  # rows are best first
+        rival = _twins(found.boxes[own], found.boxes) * better * able
+        r[own] *= 1 - np.concatenate([known, rival], axis=1).max(axis=1, initial=0)
         return np.where(r > 5 * MODEL.r_min, r, 0)
 
     def _learn_clutter(self, found: Found, unclaimed: Array, since_s: float) -> None:
@@ -317,18 +315,6 @@ def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
     Q[:, :4, :4] = (MODEL.acceleration * space.body(x))[:, None, None] ** 2 * unit
     Q[:, [4, 5], [4, 5]] = MODEL.size_drift**2 * dt
     return kalman.predict(x, P, F, Q)
-
-
-def _gated(tracks: Bank, at: Measurements) -> tuple[Array, Array, kalman.Posterior]:
-    """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""
-    variance = tracks.P[:, MEASURED, MEASURED]
-    noise = np.diagonal(at.R, axis1=1, axis2=2)
-    track, detection = gating.candidates(tracks.x[:, MEASURED], variance, at.z, noise, GATE)
-    posterior = kalman.update(
-        tracks.x[track], tracks.P[track], at.z[detection], at.R[detection], H_STATE
-    )
-    near = posterior.distance2 <= GATE
-    return track[near], detection[near], kalman.Posterior(*(field[near] for field in posterior))
 
 
 def _newborn(space: Space, found: Found, born: Array, media_us: int) -> Bank:

@@ -12,10 +12,22 @@ import numpy as np
 
 from streamvis.messages import Array
 from streamvis.tracking.association.exact import exact_marginals
+from streamvis.tracking.association.gnn import gnn_assignment, gnn_marginals
 from streamvis.tracking.association.lbp import lbp_marginals
+from streamvis.tracking.association.murty import k_best, kbest_marginals
 from streamvis.tracking.gating import clusters
 
-__all__ = ["exact_marginals", "lbp_marginals", "log_weights", "marginals", "pda_marginals"]
+__all__ = [
+    "exact_marginals",
+    "gnn_assignment",
+    "gnn_marginals",
+    "k_best",
+    "kbest_marginals",
+    "lbp_marginals",
+    "log_weights",
+    "marginals",
+    "pda_marginals",
+]
 
 MAX_STATES = 4000  # of the exact method, for one cluster; beyond it, belief propagation
 
@@ -35,7 +47,10 @@ def log_weights(
 def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
     """β (N, M + 1) of every track on its own, as if there were no other."""
     log_w = np.column_stack([log_miss, log_hit])
-    beta = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    log_w -= log_w.max(axis=1, keepdims=True)
+    possible = log_w > -np.inf  # few are; exp is slow on the others
+    beta = np.zeros_like(log_w)
+    beta[possible] = np.exp(log_w[possible])
     return beta / beta.sum(axis=1, keepdims=True)
 
 

@@ -1,0 +1,27 @@
+"""Global nearest neighbour: the one joint event of the greatest weight, taken for certain."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from streamvis.messages import Array
+
+
+def gnn_assignment(log_miss: Array, log_hit: Array) -> Array:
+    """The detection (N,) of each track in the most probable joint event, −1 when missed.
+
+    A hit gains log_hit − log_miss over a miss and misses are free to all, so it is the matching of
+    the greatest gain in which whatever gains nothing is left out.
+    """
+    gain = np.maximum(log_hit - log_miss[:, None], 0)  # (N, M)
+    tracks, detections = linear_sum_assignment(gain, maximize=True)
+    taken = np.where(gain[tracks, detections] > 0, detections, -1)
+    assignment = np.full(len(gain), -1)
+    assignment[tracks] = taken
+    return assignment
+
+
+def gnn_marginals(log_miss: Array, log_hit: Array) -> Array:
+    """β (N, M + 1) of zeros and ones, for whatever takes the marginals of the soft methods."""
+    beta = np.zeros((len(log_miss), log_hit.shape[1] + 1))
+    beta[np.arange(len(beta)), gnn_assignment(log_miss, log_hit) + 1] = 1
+    return beta

@@ -1,0 +1,164 @@
+"""The filters of probabilistic data association as functions on arrays: no state, no classes.
+
+N predicted targets, M detections, D the dimension of states, Z that of measurements. All take
+
+    x (N, D), P (N, D, D)   predicted means and covariances
+    z (M, Z), R             measurements and their noise, (Z, Z) for all or (M, Z, Z) for each
+    H (Z, D)                z = Hx + noise
+    p_detect                P_D, that a target is detected: a number or (N,)
+    p_gate                  P_G, that its detection falls into its gate; 1: no gate
+    clutter                 λ, expected false detections per unit of measurement volume:
+                            a number or (M,)
+
+and IPDA and JIPDA also r (N,), the predicted probability that each target exists. All work on
+every target at once, in logarithms where weights are concerned. Prediction is `kalman.predict`,
+and r⁻ = p_survival · r. Of a joint event θ, where target i takes detection θ(i) or none (0), no
+detection taken twice, the weight is Π w_i,θ(i) with
+
+    w_i0 = 1 − P_D P_G r_i      w_ij = P_D r_i N(z_j; Hx_i, HP_iHᵀ + R_j) / λ_j
+
+P_G does not divide N: what the gate cuts off the density it also takes from the hits.
+
+    import numpy as np
+    from streamvis.tracking.filters import jpda
+
+    x, P, H = np.array([[0.0, 0], [1, 1]]), np.stack([np.eye(2)] * 2), np.eye(2)
+    z = np.array([[0.0, 0], [1, 0], [-1, 2]])
+    after = jpda(x, P, z, np.eye(2), H, p_detect=0.9, p_gate=0.99, clutter=0.012)
+    after.beta[0]  # 0.014 missed, then 0.487, 0.319, 0.181
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.tracking import existence, gating, kalman
+from streamvis.tracking.association import gnn_marginals, log_weights, marginals, pda_marginals
+
+Method = Callable[[Array, Array], Array]  # log_miss (N,), log_hit (N, M) -> β (N, M + 1)
+Number = float | Array
+
+LEAST = 1e-300  # stands for a clutter of nil
+
+
+class Associated(NamedTuple):
+    """The targets after their detections."""
+
+    x: Array  # (N, D)
+    P: Array  # (N, D, D)
+    r: Array  # (N,) probability of existence; ones where the filter takes it for granted
+    beta: Array  # (N, M + 1) marginals; column 0: missed, or not there
+    gated: Array  # (N, M) bool, whether each detection is in the target's gate
+
+
+def pda(
+    x: Array, P: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, clutter: Number,
+) -> Associated:  # fmt: skip
+    """Probabilistic data association: every target by itself (Bar-Shalom and Tse 1975).
+
+    β_ij = w_ij / Σ_j' w_ij' with r = 1; x and P are the moments of the mixture of the prediction
+    (weight β_i0) and the Kalman updates (β_ij).
+    """
+    return associate(
+        x, P, np.ones(len(x)), z, R, H,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=pda_marginals,
+    )  # fmt: skip
+
+
+def ipda(
+    x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, clutter: Number,
+) -> Associated:  # fmt: skip
+    """Integrated PDA: also whether the target exists (Musicki, Evans and Stankovic 1994).
+
+    r⁺ = (1 − δ) r / (1 − δ r), δ = P_D P_G − Σ_j P_D N_j / λ_j; the state is that of PDA, for it
+    is conditioned on existence.
+    """
+    return associate(
+        x, P, r, z, R, H,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=pda_marginals,
+    )  # fmt: skip
+
+
+def jpda(
+    x: Array, P: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, clutter: Number, method: Method = marginals,
+) -> Associated:  # fmt: skip
+    """Joint PDA: targets compete for detections (Fortmann, Bar-Shalom and Scheffe 1983).
+
+    β_ij is the share of the joint events with θ(i) = j. How it is summed is up to `method`, any of
+    `streamvis.tracking.association`; the default is exact for all but very large clusters.
+    """
+    return associate(
+        x, P, np.ones(len(x)), z, R, H,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=method,
+    )  # fmt: skip
+
+
+def jipda(
+    x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, clutter: Number, method: Method = marginals,
+) -> Associated:  # fmt: skip
+    """Joint integrated PDA: JPDA of targets that may not exist (Musicki and Evans 2004).
+
+    With m_i = (1 − P_D P_G) r_i / (1 − P_D P_G r_i): r⁺_i = β_i0 m_i + Σ_j β_ij. The state is
+    updated with β given existence: β_i0 m_i / r⁺_i and β_ij / r⁺_i. With r = 1 this is JPDA.
+    """
+    return associate(
+        x, P, r, z, R, H,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=method,
+    )  # fmt: skip
+
+
+def gnn(
+    x: Array, P: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, clutter: Number,
+) -> Associated:  # fmt: skip
+    """Global nearest neighbour: the joint event of the greatest weight, taken for certain.
+
+    β holds zeros and ones; who is missed keeps the prediction.
+    """
+    return associate(
+        x, P, np.ones(len(x)), z, R, H,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=gnn_marginals,
+    )  # fmt: skip
+
+
+def associate(
+    x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, log_clutter: Array, method: Method = marginals,
+) -> Associated:  # fmt: skip
+    """What the filters above share: gate, weigh, take marginals, update existence and state."""
+    n, m = len(x), len(z)
+    r = np.clip(r, 1e-9, 1.0)
+    p_detect = np.broadcast_to(np.asarray(p_detect, dtype=np.float64), n)
+    R = np.broadcast_to(R, (m, *R.shape[-2:]))
+    track, detection, posterior = _pairs(x, P, z, R, H, p_gate)
+    log_density = np.full((n, m), -np.inf)
+    log_density[track, detection] = posterior.log_density
+    weights = log_weights(r, p_detect, p_gate, log_density, np.broadcast_to(log_clutter, m))
+    beta = method(*weights)
+    seen = np.minimum(p_detect * p_gate, 1 - 1e-12)
+    after, given = existence.posterior(r, seen, beta)  # given: that the target exists
+    x, P = kalman.merge(x, P, given[:, 0], track, posterior, given[track, detection + 1])
+    return Associated(x, P, after, beta, log_density > -np.inf)
+
+
+def _pairs(
+    x: Array, P: Array, z: Array, R: Array, H: Array, p_gate: float
+) -> tuple[Array, Array, kalman.Posterior]:
+    """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""
+    gate = gating.threshold(p_gate, len(H))
+    variance = np.einsum("zd,nde,ze->nz", H, P, H, optimize=True)
+    noise = np.diagonal(R, axis1=1, axis2=2)
+    track, detection = gating.candidates(x @ H.T, variance, z, noise, gate)
+    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
+    near = posterior.distance2 <= gate
+    return track[near], detection[near], kalman.Posterior(*(field[near] for field in posterior))
+
+
+def _log(clutter: Number) -> Array:
+    return np.log(np.maximum(clutter, LEAST))
