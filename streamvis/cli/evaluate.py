@@ -2,14 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from streamvis.cli.report import put_json, put_table, reported_errors, say
-
-if TYPE_CHECKING:
-    from streamvis.evaluation.motchallenge import Rows, Sequence
+from streamvis.cli.report import put_json, reported_errors, say
+from streamvis.cli.track import Scores, ScoresAre, Settings, configure
 
 app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -20,21 +18,6 @@ Data = Annotated[
 Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
-MOT = (
-    "name",
-    "hota",
-    "mota",
-    "idf1",
-    "deta",
-    "assa",
-    "motp",
-    "idsw",
-    "frag",
-    "mt",
-    "ml",
-    "fp",
-    "fn",
-)
 LOWEST_SCORE = 0.01  # detections below it are not ranked
 
 
@@ -109,112 +92,48 @@ def mot(
     detections: Annotated[Detected, typer.Option(help="Our detector, or det/det.txt.")] = (
         Detected.own
     ),
-    space: Annotated[Space, typer.Option(help="Match boxes, or metres on the ground.")] = (
-        Space.image
-    ),
+    space: Annotated[
+        Space, typer.Option(help="ground: matched within 1 m on the ground as well.")
+    ] = Space.image,
     weights: Weights = "person-lite",
+    scores: ScoresAre = Scores.calibrate,
+    set_: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Write who is who over time, PNG.")] = None,
+    switches: Annotated[Path | None, typer.Option(help="Write the id switches, PNG.")] = None,
     json: Json = False,
 ) -> None:
-    """Score the tracker: HOTA, MOTA, IDF1 and their parts, by TrackEval."""
+    """Score the tracker by TrackEval: HOTA, MOTA, IDF1 and their parts; Hz of the tracker alone."""
     with reported_errors():
-        from streamvis.evaluation import mot as scoring
+        from streamvis.cli import mot as trial
+        from streamvis.cli.detection import check_writable
         from streamvis.evaluation import motchallenge
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()
-        pairs = []
-        for sequence in [s for path in data for s in motchallenge.read_sequences(path)]:
+        for path in filter(None, (timeline, switches)):
+            check_writable(path)
+        config = configure("auto", set_ or [])
+        sequences = [one for path in data for one in motchallenge.read_sequences(path)]
+        trial.check(sequences, detections is Detected.public)
+        outcomes = []
+        for sequence in sequences:
             say(f"{sequence.name}: {sequence.length} frames")
-            public = detections is Detected.public
-            rows = _track_public(sequence) if public else _track_pixels(sequence, weights)
+            if detections is Detected.public:
+                outcome = trial.follow_public(sequence, config, scores)
+            else:
+                outcome = trial.follow_own(sequence, config, weights)
             if out:
-                motchallenge.write_results(out / f"{sequence.name}.txt", rows)
-            pairs.append((sequence, rows))
-        results = scoring.evaluate_all(pairs, space.value)
+                motchallenge.write_results(out / f"{sequence.name}.txt", outcome.followed.rows)
+            outcomes.append(outcome)
+        rows = trial.report(outcomes, space.value)
+        if timeline or switches:
+            traces = [outcome.trace(space.value) for outcome in outcomes]
+        if timeline:
+            trial.write_timeline(timeline, outcomes, traces)
+        if switches:
+            trial.write_switches(switches, outcomes, traces)
         if json:
-            put_json(results)
+            put_json(rows)
         else:
-            put_table("", MOT, [[getattr(r, name) for name in MOT] for r in results])
-
-
-def _track_pixels(sequence: "Sequence", weights: str) -> "Rows":
-    from streamvis import config
-    from streamvis.build import build_stage
-    from streamvis.messages import Packet, Tracks
-    from streamvis.runtime import inline
-    from streamvis.sources import resolve
-
-    stages = config.default_pipeline().stages[:2]
-    detect = config.MaskRcnn(weights=weights, masks=False)
-    pipeline = config.Pipeline([config.StageSpec("detect", detect), stages[1]])
-    found: list[tuple[int, Tracks]] = []
-
-    def keep(packet: Packet) -> None:
-        if (tracks := packet.part(Tracks)) is not None:
-            found.append((packet.frame.n + 1, tracks))
-
-    inline.run(pipeline, resolve([str(sequence.folder)]), build=build_stage, on_packet=keep)
-    return _rows(found)
-
-
-def _track_public(sequence: "Sequence") -> "Rows":
-    from streamvis.config import Jipda
-    from streamvis.errors import DataError
-    from streamvis.evaluation.detection import detections_of
-    from streamvis.geometry import read_ground_plane
-    from streamvis.messages import Frame, Packet, SourceInfo
-    from streamvis.stages.track import TrackStage
-
-    if sequence.detections is None:
-        raise DataError(f"{sequence.folder} has no det/det.txt")
-    plane = read_ground_plane(sequence.ground_plane) if sequence.ground_plane else None
-    width, height = sequence.width, sequence.height
-    stage = TrackStage(Jipda())
-    info = SourceInfo(
-        id="public",
-        label=sequence.name,
-        width=width,
-        height=height,
-        fps=sequence.fps,
-        live=False,
-        ground_plane=plane,
-    )
-    stage.begin(info, None)
-    found = []
-    for n, part in enumerate(
-        detections_of(_as_probabilities(sequence.detections), sequence.length)
-    ):
-        media_us = round(n * 1e6 / sequence.fps)
-        frame = Frame(source="public", seq=n, n=n, media_us=media_us, width=width, height=height)
-        (tracks,) = stage([Packet(frame=frame, parts=[part])])
-        found.append((n + 1, tracks))
-    return _rows(found)
-
-
-def _as_probabilities(rows: "Rows") -> "Rows":
-    """Public scores are on any scale: their ranks in the sequence, best 1, stand in for them."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    if len(rows) == 0 or (rows.scores.min() >= 0 and rows.scores.max() <= 1):
-        return rows
-    order = np.argsort(np.argsort(rows.scores, kind="stable"), kind="stable")
-    return replace(rows, scores=0.5 + 0.5 * (order + 1) / len(rows))
-
-
-def _rows(found: "list[tuple[int, Any]]") -> "Rows":
-    import numpy as np
-
-    from streamvis.evaluation import motchallenge
-
-    counts = [len(tracks.ids) for _, tracks in found]
-    empty = [np.zeros((0, 4))]
-    return motchallenge.rows(
-        frames=np.repeat([n for n, _ in found], counts),
-        ids=np.concatenate([np.zeros(0), *(t.ids for _, t in found)]),
-        boxes=np.concatenate(empty + [t.boxes for _, t in found]),
-        scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
-        world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
-    )
+            trial.put(rows)

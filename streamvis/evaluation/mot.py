@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -34,6 +34,14 @@ Space = Literal["image", "ground"]
 COMBINED = "COMBINED"
 ZERO_AT_M = 2.0  # similarity falls from 1 to 0 over this distance, so 0.5 is 1 m
 EPS = float(np.finfo(float).eps)
+
+
+class Alike(NamedTuple):
+    """One frame: people who count, results that count, how alike they are."""
+
+    truth: Array  # (T,) rows of the truth
+    results: Array  # (R,) rows of the results
+    alike: Array  # (T, R) IoU, or on the ground 1 at 0 m, 0.5 at 1 m
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,27 @@ def _scores(name: str, counted: list[Any], space: Space) -> MotScores:
 
 
 def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str, Any]:
-    """What TrackEval's metrics read: dense ids and similarities, frame by frame.
+    """What TrackEval's metrics read: dense ids and similarities, frame by frame."""
+    truth, results, frames = similarities(sequence, results, space)
+    gt_ids, gt_count = _dense(truth.ids, [frame.truth for frame in frames])
+    tracker_ids, tracker_count = _dense(results.ids, [frame.results for frame in frames])
+    return {
+        "seq": sequence.name,
+        "num_timesteps": sequence.length,
+        "gt_ids": gt_ids,
+        "num_gt_ids": gt_count,
+        "num_gt_dets": sum(map(len, gt_ids)),
+        "tracker_ids": tracker_ids,
+        "num_tracker_ids": tracker_count,
+        "num_tracker_dets": sum(map(len, tracker_ids)),
+        "similarity_scores": [frame.alike for frame in frames],
+    }
+
+
+def similarities(
+    sequence: Sequence, results: Rows | Path, space: Space = "image"
+) -> tuple[Rows, Rows, list[Alike]]:
+    """The truth, the results, and how alike those that count are in each frame.
 
     Frames with neither truth nor results change no score and are left out.
     """
@@ -150,7 +178,7 @@ def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str
         similarity = iou
         truth_at, results_at = truth.boxes, results.boxes
 
-    frames = []  # (truth rows, result rows, similarity between them)
+    frames = []
     present = np.union1d(truth.frames, results.frames)
     for t, r in zip(_grouped(truth, present), _grouped(results, present), strict=True):
         alike = similarity(truth_at[t], results_at[r])  # (T, R)
@@ -158,21 +186,8 @@ def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str
             keep = ~_on_distractor(truth.classes[t], alike)
             r, alike = r[keep], alike[:, keep]
         scored = (truth.scores[t] != 0) & (truth.classes[t] == PEDESTRIAN)
-        frames.append((t[scored], r, alike[scored]))
-
-    gt_ids, gt_count = _dense(truth.ids, [t for t, _, _ in frames])
-    tracker_ids, tracker_count = _dense(results.ids, [r for _, r, _ in frames])
-    return {
-        "seq": sequence.name,
-        "num_timesteps": sequence.length,
-        "gt_ids": gt_ids,
-        "num_gt_ids": gt_count,
-        "num_gt_dets": sum(map(len, gt_ids)),
-        "tracker_ids": tracker_ids,
-        "num_tracker_ids": tracker_count,
-        "num_tracker_dets": sum(map(len, tracker_ids)),
-        "similarity_scores": [alike for _, _, alike in frames],
-    }
+        frames.append(Alike(t[scored], r, alike[scored]))
+    return truth, results, frames
 
 
 def _grouped(rows: Rows, frames: Array) -> list[Array]:

@@ -94,10 +94,27 @@ def rows(
     )
 
 
+@dataclass(frozen=True)
+class SequenceInfo:
+    """What seqinfo.ini says."""
+
+    name: str
+    fps: float
+    width: int
+    height: int
+    length: int  # frames
+
+
+def read_info(path: Path) -> SequenceInfo:
+    """Read a seqinfo.ini."""
+    return _described(path, _read_ini(path))
+
+
 def read_sequence(folder: Path) -> Sequence:
     """Read a sequence's folder; DataError names the file, and the line where there is one."""
-    info = _read_info(folder / "seqinfo.ini")
-    length = info.whole("seqLength", most=MOST_FRAMES)
+    ini = _read_ini(folder / "seqinfo.ini")
+    info = _described(folder / "seqinfo.ini", ini)
+    length = info.length
     truth: Rows | None = None
     layout: Layout = "MOT15"
     if (folder / "gt/gt.txt").exists():
@@ -105,13 +122,13 @@ def read_sequence(folder: Path) -> Sequence:
     det = folder / "det/det.txt"
     ground_plane = folder / "ground_plane.json"
     return Sequence(
-        name=info.text("name", folder.name),
+        name=info.name,
         folder=folder,
-        fps=info.positive("frameRate"),
-        width=info.whole("imWidth", most=100_000),
-        height=info.whole("imHeight", most=100_000),
+        fps=info.fps,
+        width=info.width,
+        height=info.height,
         length=length,
-        video=_video(folder, info),
+        video=_video(folder, ini),
         ground_plane=ground_plane if ground_plane.exists() else None,
         layout=layout,
         truth=truth,
@@ -149,7 +166,7 @@ def read_results(path: Path, length: int) -> Rows:
     return _rows(table)
 
 
-def read_detections(path: Path, length: int) -> Rows:
+def read_detections(path: Path, length: int = MOST_FRAMES) -> Rows:
     """Detections; their ids mean nothing."""
     _, table = _read_table(path, length)
     table[:, 1] = -1
@@ -274,8 +291,18 @@ def _check_classes(path: Path, lines: list[int], classes: Array) -> None:
             )
 
 
+def _described(path: Path, ini: "_Ini") -> SequenceInfo:
+    return SequenceInfo(
+        name=ini.text("name", path.absolute().parent.name),
+        fps=ini.positive("frameRate"),
+        width=ini.whole("imWidth", most=100_000),
+        height=ini.whole("imHeight", most=100_000),
+        length=ini.whole("seqLength", most=MOST_FRAMES),
+    )
+
+
 @dataclass(frozen=True)
-class _Info:
+class _Ini:
     path: Path
     values: dict[str, str]  # by lower-case key
 
@@ -298,11 +325,11 @@ class _Info:
         return int(value)
 
 
-def _read_info(path: Path) -> _Info:
+def _read_ini(path: Path) -> _Ini:
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
-        return _Info(path, dict(parser["Sequence"]))
+        return _Ini(path, dict(parser["Sequence"]))
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror}; a sequence says its rate and size there"
@@ -313,8 +340,8 @@ def _read_info(path: Path) -> _Info:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _video(folder: Path, info: _Info) -> Path | None:
+def _video(folder: Path, ini: _Ini) -> Path | None:
     """The video file that seqinfo.ini names, else the directory of images, else None."""
-    named = info.text("video", "")
-    path = folder / named if named else folder / info.text("imDir", "img1")
+    named = ini.text("video", "")
+    path = folder / named if named else folder / ini.text("imDir", "img1")
     return path if path.exists() else None

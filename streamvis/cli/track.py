@@ -1,0 +1,241 @@
+"""`streamvis track`: the tracker alone, on a MOTChallenge file of detections. Imports no torch."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from streamvis.cli.report import put_json, reported_errors, say
+
+if TYPE_CHECKING:
+    from streamvis.config import Jipda
+    from streamvis.evaluation.motchallenge import Rows, SequenceInfo
+    from streamvis.messages import Detections, SourceInfo
+
+
+class Space(StrEnum):
+    auto = "auto"
+    image = "image"
+    ground = "ground"
+
+
+class Scores(StrEnum):
+    calibrate = "calibrate"
+    probability = "probability"
+
+
+ScoresAre = Annotated[
+    Scores, typer.Option(help="What scores are: on any scale, or probabilities already.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value of the tracker: memory_s=1; repeatable."),
+]
+
+
+class Followed(NamedTuple):
+    """A tracker's results, and how long it took for them."""
+
+    rows: "Rows"
+    frames: int
+    seconds: float  # in the tracker alone
+
+    @property
+    def hz(self) -> float:
+        return self.frames / max(self.seconds, 1e-9)
+
+
+def track(
+    detections: Annotated[Path, typer.Argument(metavar="DET.txt", help="frame,-1,x,y,w,h,score…")],
+    out: Annotated[Path, typer.Option(help="Write the tracks here, as MOTChallenge has them.")],
+    seqinfo: Annotated[
+        Path | None,
+        typer.Option(help="Rate, size and length; default: seqinfo.ini beside DET.txt or above."),
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="W×H", help="Pixels: 1920x1080.")] = None,
+    ground_plane: Annotated[
+        Path | None, typer.Option(help="Homography; default: ground_plane.json beside seqinfo.ini.")
+    ] = None,
+    space: Annotated[Space, typer.Option(help="auto: ground where a plane is known.")] = Space.auto,
+    scores: ScoresAre = Scores.calibrate,
+    set_: Settings = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Follow the people of a file of detections: the tracker alone."""
+    with reported_errors():
+        from streamvis.cli.detection import check_writable
+        from streamvis.evaluation import motchallenge
+
+        config = configure(space.value, set_ or [])
+        check_writable(out)
+        ini = seqinfo or _beside(detections, "seqinfo.ini")
+        info = motchallenge.read_info(ini) if ini else None
+        rows = motchallenge.read_detections(
+            detections, info.length if info else motchallenge.MOST_FRAMES
+        )
+        info = _described(detections, rows, info, fps, size)
+        plane = ground_plane or (_beside(detections, "ground_plane.json") if ini else None)
+        parts = public(rows, info.length, scores)
+        followed = follow(source_of(info, plane), config, timed(parts, info.fps))
+        motchallenge.write_results(out, followed.rows)
+        people = len(set(followed.rows.ids.tolist()))
+        if json:
+            put_json(
+                {
+                    "frames": followed.frames,
+                    "people": people,
+                    "rows": len(followed.rows),
+                    "hz": followed.hz,
+                }
+            )
+        say(
+            f"{out}: {people} people in {followed.frames} frames; the tracker alone did "
+            f"{followed.hz:.0f} frames/s"
+        )
+
+
+def configure(space: str, pairs: Sequence[str]) -> "Jipda":
+    """The tracker in this space, with `key=value` texts over it."""
+    import msgspec
+    import yaml
+
+    from streamvis.config import Jipda
+    from streamvis.errors import UsageError
+
+    given: dict[str, Any] = {"kind": "jipda", "space": space}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or key not in Jipda.__struct_fields__:
+            known = ", ".join(Jipda.__struct_fields__)
+            raise UsageError(f"--set {pair}: expected key=value, and for key {known}")
+        try:
+            given[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {pair}: the value is not YAML") from None
+    try:
+        return msgspec.convert(given, Jipda)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the tracker's settings do not add up: {error}") from None
+
+
+def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
+    """The detections of each frame, their scores as probabilities."""
+    from streamvis.errors import DataError
+    from streamvis.evaluation.detection import detections_of
+
+    if scores is Scores.calibrate:
+        rows = _calibrated(rows, length)
+    wrong = rows.where((rows.scores < 0) | (rows.scores > 1))
+    if len(wrong):
+        raise DataError(
+            f"{len(wrong)} scores are no probabilities, {wrong.scores[0]:g} in frame "
+            f"{wrong.frames[0]} among them; let them be calibrated: --scores calibrate"
+        )
+    return detections_of(rows, length)
+
+
+def _calibrated(rows: "Rows", length: int) -> "Rows":
+    """The rows by frame, each frame's scores seen in the light of those up to then."""
+    import numpy as np
+
+    from streamvis.tracking.calibration import Calibration
+
+    calibration = Calibration()
+    scores = [calibration(at.scores) for at in rows.by_frame(length)]
+    in_order = rows.where(np.argsort(rows.frames, kind="stable"))
+    return replace(in_order, scores=np.concatenate([np.zeros(0), *scores]))
+
+
+def timed(parts: "Iterable[Detections]", fps: float) -> "Iterator[tuple[int, int, Detections]]":
+    """Frame numbers from 1, media times in microseconds, detections."""
+    for n, part in enumerate(parts):
+        yield n + 1, round(n * 1e6 / fps), part
+
+
+def follow(
+    source: "SourceInfo", config: "Jipda", frames: "Iterable[tuple[int, int, Detections]]"
+) -> Followed:
+    """Show the frames to a tracker, and take its time."""
+    from streamvis.tracking.tracker import Tracker
+
+    tracker = Tracker(source, config)
+    found = []
+    seconds = 0.0
+    for number, media_us, part in frames:
+        start = time.perf_counter()
+        tracks = tracker.update(part, media_us)
+        seconds += time.perf_counter() - start
+        found.append((number, tracks))
+    return Followed(_rows(found), len(found), seconds)
+
+
+def _rows(found: "list[tuple[int, Any]]") -> "Rows":
+    import numpy as np
+
+    from streamvis.evaluation import motchallenge
+
+    counts = [len(tracks.ids) for _, tracks in found]
+    empty = [np.zeros((0, 4))]
+    return motchallenge.rows(
+        frames=np.repeat([n for n, _ in found], counts),
+        ids=np.concatenate([np.zeros(0), *(t.ids for _, t in found)]),
+        boxes=np.concatenate(empty + [t.boxes for _, t in found]),
+        scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
+        world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
+    )
+
+
+def source_of(info: "SequenceInfo", plane: Path | None) -> "SourceInfo":
+    """What a tracker is told of a sequence."""
+    from streamvis.geometry import read_ground_plane
+    from streamvis.messages import SourceInfo
+
+    return SourceInfo(
+        id="detections",
+        label=info.name,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        live=False,
+        ground_plane=read_ground_plane(plane) if plane else None,
+    )
+
+
+def _beside(detections: Path, name: str) -> Path | None:
+    """A file in the folder of the detections, or above it: they lie in det/ of a sequence."""
+    folder = detections.absolute().parent
+    above = (folder.parent,) if folder.name == "det" else ()
+    return next((path / name for path in (folder, *above) if (path / name).exists()), None)
+
+
+def _described(
+    detections: Path, rows: "Rows", info: "SequenceInfo | None", fps: float | None, size: str | None
+) -> "SequenceInfo":
+    """What the command line says of the sequence, else its seqinfo.ini."""
+    from streamvis.errors import UsageError
+    from streamvis.evaluation.motchallenge import SequenceInfo
+
+    if info is None:
+        if fps is None or size is None:
+            raise UsageError(
+                f"there is no seqinfo.ini with {detections} that says its rate and size; "
+                "name one with --seqinfo, or say --fps 25 --size 1920x1080"
+            )
+        length = int(rows.frames.max(initial=1))
+        info = SequenceInfo(detections.stem, fps, *_pixels(size), length)
+    width, height = _pixels(size) if size else (info.width, info.height)
+    return replace(info, fps=fps or info.fps, width=width, height=height)
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    from streamvis.errors import UsageError
+
+    width, _, height = size.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise UsageError(f"--size {size}: expected width and height in pixels, like 1920x1080")
+    return int(width), int(height)

@@ -1,0 +1,121 @@
+"""Who followed whom, frame by frame: what CLEAR-MOT's counts are made of.
+
+    trace = follow(sequence, results)
+    for switch in trace.switches(): …
+
+The matching is that of TrackEval's CLEAR: pairs of the frame before stay together while they
+match, the rest is assigned for the greatest total similarity.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from streamvis.evaluation.mot import EPS, Space, similarities
+from streamvis.evaluation.motchallenge import Rows, Sequence
+from streamvis.messages import Array
+
+STAY = 1000.0  # what staying together is worth, in similarities
+MISSED = -1
+
+
+class Span(NamedTuple):
+    """Frames in a row in which a person was with one track, or with none."""
+
+    first: int
+    last: int
+    track: int  # id, MISSED
+
+
+class Switch(NamedTuple):
+    """A person whose track is not the one it had when it was last followed."""
+
+    person: int  # id
+    before: int  # row of the truth where the old track followed last
+    after: int  # row of the truth where the new one follows first
+    old: int  # row of the results with the old track
+    new: int  # row of the results with the new track
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Rows of truth and results that count, and which of them belong together."""
+
+    truth: Rows
+    results: Rows
+    people: Array  # (N,) rows of the truth, by frame
+    finder: Array  # (N,) row of the results that is on this person, MISSED: none
+    false: Array  # (F,) rows of the results that are on nobody, by frame
+
+    def switches(self) -> list[Switch]:
+        """The identity switches in the order of time."""
+        last: dict[int, tuple[int, int]] = {}  # person -> row of the truth and of the results
+        found = []
+        for row, finder in zip(self.people.tolist(), self.finder.tolist(), strict=True):
+            if finder == MISSED:
+                continue
+            person = int(self.truth.ids[row])
+            before, old = last.get(person, (row, finder))
+            if self.results.ids[old] != self.results.ids[finder]:
+                found.append(Switch(person, before, row, old, finder))
+            last[person] = (row, finder)
+        return found
+
+    def lives(self) -> dict[int, list[Span]]:
+        """Each person's spans, who came first first; frames without truth are in none."""
+        lives: dict[int, list[Span]] = {}
+        ids = np.where(self.finder == MISSED, MISSED, self.results.ids[self.finder])
+        for row, track in zip(self.people.tolist(), ids.tolist(), strict=True):
+            spans = lives.setdefault(int(self.truth.ids[row]), [])
+            _extend(spans, int(self.truth.frames[row]), track)
+        return lives
+
+    def strays(self) -> list[Span]:
+        """Spans in which a track was on nobody, by time."""
+        tracks: dict[int, list[Span]] = {}
+        for row in self.false.tolist():
+            track = int(self.results.ids[row])
+            _extend(tracks.setdefault(track, []), int(self.results.frames[row]), track)
+        return sorted(span for spans in tracks.values() for span in spans)
+
+
+def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> Trace:
+    """Match results with the truth frame by frame."""
+    truth, results, frames = similarities(sequence, results, space)
+    together: dict[int, int] = {}  # person -> track, of the last frame that had both
+    people, finder, false = [], [], []
+    for frame in frames:
+        mine = truth.ids[frame.truth]
+        theirs = results.ids[frame.results]
+        partner = np.full(len(mine), MISSED)  # index into frame.results
+        if len(mine) and len(theirs):
+            was = np.array([together.get(person, MISSED - 1) for person in mine.tolist()])
+            worth = STAY * (was[:, None] == theirs) + frame.alike  # (T, R)
+            worth[frame.alike < 0.5 - EPS] = 0
+            t, r = linear_sum_assignment(worth, maximize=True)
+            sound = worth[t, r] > EPS
+            partner[t[sound]] = r[sound]
+            together = dict(zip(mine[t[sound]].tolist(), theirs[r[sound]].tolist(), strict=True))
+        alone = np.ones(len(theirs), bool)
+        alone[partner[partner != MISSED]] = False
+        people.append(frame.truth)
+        finder.append(np.where(partner == MISSED, MISSED, np.append(frame.results, 0)[partner]))
+        false.append(frame.results[alone])
+    none = [np.empty(0, np.int64)]
+    return Trace(
+        truth,
+        results,
+        np.concatenate(none + people),
+        np.concatenate(none + finder),
+        np.concatenate(none + false),
+    )
+
+
+def _extend(spans: list[Span], frame: int, track: int) -> None:
+    if spans and spans[-1].track == track and spans[-1].last == frame - 1:
+        spans[-1] = spans[-1]._replace(last=frame)
+    else:
+        spans.append(Span(frame, frame, track))
