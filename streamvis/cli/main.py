@@ -6,7 +6,7 @@ Exit codes: 0 ok, 2 usage or configuration, 3 source, 4 model or device, 5 parti
 
 import typer
 
-from streamvis.cli import bench, demo, evaluate, events, inspect, label, run, train, weights
+from streamvis.cli import bench, demo, evaluate, events, inspect, label, run, track, train, weights
 
 app = typer.Typer(
     help="streamvis finds, follows and reports the people in video.",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(run.batch)
 app.command()(demo.demo)
+app.command()(track.track)
 app.add_typer(events.app, name="events")
 app.command()(inspect.check)
 app.command()(inspect.graph)
