@@ -206,19 +206,20 @@ def pinhole(H: Array, size: Size) -> Pinhole | None:
 
 
 def visible(H: Array, size: Size, person_px: float) -> Array:
-    """The ground (K, 2) that the picture shows where people are at least so tall, as a polygon."""
+    """The ground (K, 2) that the picture shows where people are at least so tall, as a polygon.
+
+    Where they are smaller than twice that even at the lower edge, half of what they are there.
+    """
     width, height = size
     rows = np.arange(height, -1, -1.0)
-    far = np.zeros(len(rows), dtype=bool)
-    edges = []
-    for u in (0, width):
-        column = np.column_stack([np.full(len(rows), u), rows])
-        metres, J = to_ground(H, column)
-        across = np.linalg.norm(J[:, :, 0], axis=1)  # metres per pixel sideways
-        far |= (column @ H[2, :2] + H[2, 2] <= 0) | ~(across * person_px < PERSON_M)
-        edges.append(metres)
+    sides = [np.column_stack([np.full(len(rows), u), rows]) for u in (0, width)]
+    seen = [to_ground(H, side) for side in sides]
+    across = np.array([np.linalg.norm(J[:, :, 0], axis=1) for _, J in seen])  # (2, rows) m per px
+    least = min(person_px, 0.5 * PERSON_M / float(across[:, 0].max()))
+    depth = np.array([side @ H[2, :2] + H[2, 2] for side in sides])
+    far = ((depth <= 0) | ~(across * least <= PERSON_M)).any(axis=0)
     last = max(int(np.argmax(far)), 2) if far.any() else len(rows)
-    return np.concatenate([edges[0][:last], edges[1][:last][::-1]])
+    return np.concatenate([seen[0][0][:last], seen[1][0][:last][::-1]])
 
 
 def _norm(J: Array) -> Array:

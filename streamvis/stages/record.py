@@ -29,7 +29,7 @@ from streamvis.messages import (
 )
 from streamvis.viz.draw import annotate
 from streamvis.viz.film import Film
-from streamvis.viz.inset import CORNERS, Trail, View, in_corners, widen
+from streamvis.viz.inset import GroundMap, Trail, View, follow, widen
 
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 
@@ -46,9 +46,8 @@ class _State(msgspec.Struct, array_like=True):
     epoch: int
     ahead_us: int  # film time − media time: stays monotone over epochs
     last_us: int  # film time of the last picture
-    view: View | None
-    corner: int  # of the map
-    traffic: list[int]  # boxes seen so far in each corner
+    view: View | None  # of the map as it is shown
+    goal: View | None  # of the map once it has settled
     trails: dict[int, list[Spot]]
 
 
@@ -121,36 +120,38 @@ class _Recording:
             ahead_us=0,
             last_us=-1,
             view=None,
-            corner=0,
-            traffic=[0] * len(CORNERS),
+            goal=None,
             trails={},
         )
         self.state.part += 1
-        H = source.ground_plane
-        self.ground_plane = None if H is None else np.reshape(np.array(H), (3, 3))
+        self.maps: dict[tuple[int, int], GroundMap] = {}  # by the size of the picture
 
     def add(
         self, frame: Frame, pixels: Array, detections: Detections | None, tracks: Tracks | None
     ) -> bool:
         """Draw and append the frame; False when the film can no longer be written."""
-        self._advance(frame)
+        seconds = self._advance(frame)
+        ground = self._map(frame)
+        if tracks is not None and ground is not None:
+            tracks = msgspec.structs.replace(tracks, ground=ground.places(tracks))
         if tracks is not None:
             self._extend_trails(frame.media_us, tracks)
-            self._place_map(frame, tracks)
+        self._move_map(ground, tracks, seconds)
         if self.broken:
             return False
+        trails = self._trails(frame.media_us, tracks)
         picture = annotate(
             pixels,
             detections,
             tracks,
-            self._trails(frame.media_us, tracks),
+            trails,
             caption=self.source.label,
             clock=_clock(frame.media_us),
             masks=self.config.masks,
-            view=self.state.view,
-            corner=self.state.corner,
-            ground_plane=self.ground_plane,
         )
+        if ground is not None and self.state.view is not None:
+            beside = ground.draw(self.state.view, tracks, trails)
+            picture = np.concatenate([picture, beside], axis=1)
         try:
             if self.film is None:
                 self.film = self._open(picture)
@@ -197,15 +198,32 @@ class _Recording:
         )
         self.close()
 
-    def _advance(self, frame: Frame) -> None:
-        """Film time goes on where media time starts anew after a reconnect."""
-        state = self.state
+    def _advance(self, frame: Frame) -> float:
+        """Film time goes on where media time starts anew after a reconnect; by how many seconds."""
+        state, before_us = self.state, self.state.last_us
         if frame.epoch != state.epoch:
             interval_us = round(1e6 / self.source.fps) if self.source.fps > 0 else 40_000
             state.epoch = frame.epoch
             state.ahead_us = state.last_us + interval_us - frame.media_us
             state.trails.clear()  # ids start anew as well
         state.last_us = frame.media_us + state.ahead_us
+        return (state.last_us - before_us) / 1e6
+
+    def _map(self, frame: Frame) -> GroundMap | None:
+        """The map beside this frame; none where the source has no ground plane."""
+        size = (frame.width, frame.height)
+        if size not in self.maps and self.source.ground_plane is not None:
+            back = np.diag([self.source.width / size[0], self.source.height / size[1], 1])
+            self.maps[size] = GroundMap(np.reshape(self.source.ground_plane, (3, 3)) @ back, *size)
+        return self.maps.get(size)
+
+    def _move_map(self, ground: GroundMap | None, tracks: Tracks | None, seconds: float) -> None:
+        if ground is None:
+            return
+        state = self.state
+        goal = state.goal or ground.view
+        state.goal = goal if tracks is None else widen(goal, ground.turned(tracks.ground))
+        state.view = follow(state.view or ground.view, state.goal, seconds)
 
     def _extend_trails(self, media_us: int, tracks: Tracks) -> None:
         state, span_us = self.state, self.config.trail_s * 1e6
@@ -222,15 +240,6 @@ class _Recording:
                 state.trails[id_] = kept
             else:
                 del state.trails[id_]
-
-    def _place_map(self, frame: Frame, tracks: Tracks) -> None:
-        """Whenever the map has to grow, it moves to where fewest people have been."""
-        state = self.state
-        seen = in_corners(tracks.boxes, frame.width, frame.height) + state.traffic
-        state.traffic = seen.tolist()
-        view = widen(state.view, tracks.ground)
-        if view != state.view:
-            state.view, state.corner = view, int(seen.argmin())
 
     def _trails(self, media_us: int, tracks: Tracks | None) -> Mapping[int, Trail]:
         """The trails as they fade, each reaching to where its track is now."""

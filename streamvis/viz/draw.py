@@ -29,7 +29,6 @@ from streamvis.viz.ink import (
 )
 from streamvis.viz.inset import Trail as Trail
 from streamvis.viz.inset import Trails as Trails
-from streamvis.viz.inset import View, draw_map, widen
 
 VEIL = 0.42  # opacity of masks
 SURE = 0.5  # score from which a detection without a track is drawn
@@ -44,15 +43,11 @@ def annotate(
     caption: str = "",
     clock: str = "",
     masks: bool = True,
-    view: View | None = None,
-    corner: int = 0,
-    ground_plane: Array | None = None,
 ) -> Array:
-    """A new picture with masks, trails, boxes and ids, and a map of the ground where it is known.
+    """A new picture with masks, trails, boxes and ids.
 
     A solid box was seen in this frame, a dashed one is predicted; thin grey boxes are detections
-    that no track took. `view` keeps the map's extent still from frame to frame, `corner` (of
-    inset.CORNERS) its place; `ground_plane` (3, 3) turns velocities and covariances into metres.
+    that no track took.
     """
     image = np.array(pixels, dtype=np.uint8, order="C")
     ink = Ink.for_size(*image.shape[:2])
@@ -65,9 +60,6 @@ def annotate(
         fading_line(image, trail.points, 0.9 * trail.strength, colour_of(track), ink.line)
     if tracks is not None:
         _tracks(image, tracks, ink)
-        view = view or widen(None, tracks.ground)
-        if view is not None and np.isfinite(tracks.ground).any():
-            draw_map(image, tracks, trails or {}, view, ground_plane, corner)
     if caption or clock:
         _bar(image, caption, clock, ink)
     return image

@@ -1,20 +1,48 @@
-"""A map of the ground plane in a corner of the picture: who stands where, and walks whither."""
+"""A map of the ground plane beside the picture: who stands where, and walks whither.
 
-from collections.abc import Mapping
+    ground = GroundMap(H, width, height)
+    view = ground.view
+    view = follow(view, widen(view, ground.turned(ground.places(tracks))), seconds)
+    picture = np.concatenate([picture, ground.draw(view, tracks, trails)], axis=1)
+
+The map is turned until the camera looks up, so that who is left in the picture is left on the map;
+its grid is the world's. What the camera sees is lighter than the rest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from streamvis.calibration import pinhole, visible
 from streamvis.geometry import foot, to_ground
 from streamvis.messages import Array, Tracks
-from streamvis.viz.ink import DARK, GREY, Colour, Ink, at, colour_of, fading_line, nice_step, shade
+from streamvis.viz.ink import (
+    DARK,
+    GREY,
+    PALE,
+    Colour,
+    Ink,
+    at,
+    colour_of,
+    fading_line,
+    nice_step,
+    shade,
+)
 
-View = tuple[float, float, float, float]  # metres: x from, y from, x to, y to
-CORNERS = ((1, 0), (0, 0), (0, 1), (1, 1))  # right, lower: in the order they are preferred
-SHARE = (0.28, 0.34)  # of the picture's width and height that the map may take
+View = tuple[float, float, float, float]  # turned metres: x from, y from, x to, y to
+Place = Callable[[Array], Array]  # metres (N, 2) -> pixels of the map
+WIDTHS = (0.3, 0.55)  # of the picture's width, between which the map's lies
+PEOPLE = 1 / 9  # of the picture's height: the map begins with the ground where people are so tall
+MARGIN_M = 1.0
+STEP_M = 5.0  # the map grows by
+SETTLE_S = 0.6  # in which it has grown by two thirds
+FARTHEST_M = 300.0  # from where people are seen best: beyond is a homography gone wild
 SIGMAS = 2.0  # an ellipse holds 86 % of the probability
-AHEAD_S = 2.0  # an arrow ends where its person will be then
+AHEAD_S = 1.5  # an arrow ends where its person will be then
+SEEN: Colour = (44, 50, 56)
+LINES: Colour = (66, 74, 82)
 
 
 @dataclass(frozen=True)
@@ -29,114 +57,163 @@ class Trail:
 Trails = Mapping[int, Trail]
 
 
-def widen(view: View | None, ground: Array) -> View | None:
-    """The view, grown in whole steps of 5 m until it holds these positions (N, 2) as well.
-
-    Positions beyond 1 km are a homography gone wild near the horizon; they do not count.
-    """
-    sound = ground[np.isfinite(ground).all(axis=1) & (np.abs(ground) < 1000).all(axis=1)]
-    if not len(sound):
+def widen(view: View, ground: Array) -> View:
+    """The view, grown in whole steps until it holds these positions (N, 2) as well."""
+    middle = (np.array(view[:2]) + view[2:]) / 2
+    near = (np.abs(ground - middle) < FARTHEST_M).all(axis=1)  # NaN is not
+    if not near.any():
         return view
-    low = np.floor((sound.min(axis=0) - 1) / 5) * 5
-    high = np.ceil((sound.max(axis=0) + 1) / 5) * 5
-    if view is not None:
-        low, high = np.minimum(low, view[:2]), np.maximum(high, view[2:])
+    short = np.maximum(view[:2] - (ground[near].min(axis=0) - MARGIN_M), 0)
+    over = np.maximum(ground[near].max(axis=0) + MARGIN_M - view[2:], 0)
+    low = view[:2] - np.ceil(short / STEP_M) * STEP_M
+    high = view[2:] + np.ceil(over / STEP_M) * STEP_M
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
-def in_corners(boxes: Array, width: int, height: int) -> Array:
-    """How many boxes (N, 4) reach into each of the corners a map could cover: (4,)."""
-    w, h = width * SHARE[0], height * SHARE[1]
-    x1, y1, x2, y2 = boxes.T
-    reach = ((x1 < w, x2 > width - w), (y1 < h, y2 > height - h))  # (left, right), (upper, lower)
-    return np.array([np.sum(reach[0][right] & reach[1][lower]) for right, lower in CORNERS])
+def follow(view: View, goal: View, seconds: float) -> View:
+    """The view after it has moved towards its goal for so long: a map that jumps is not read."""
+    share = 1 - np.exp(-max(seconds, 0) / SETTLE_S)
+    x1, y1, x2, y2 = (a + (b - a) * float(share) for a, b in zip(view, goal, strict=True))
+    return (x1, y1, x2, y2)
 
 
-def draw_map(
-    image: Array,
-    tracks: Tracks,
-    trails: Trails,
-    view: View,
-    ground_plane: Array | None,
-    corner: int = 0,
-) -> None:
-    """Draw the map into one of the CORNERS of the image; x to the right, y up."""
-    height, width = image.shape[:2]
-    ink = Ink.for_size(height, width)
-    span = np.array([view[2] - view[0], view[3] - view[1]])
-    scale = float(min(SHARE[0] * width / span[0], SHARE[1] * height / span[1]))  # px per metre
-    w, h = (span * scale).astype(int).tolist()
-    margin = max(4, ink.text)
-    if w < 8 or h < 8 or h + margin > height or w + margin > width:
-        return
-    right, lower = CORNERS[corner]
-    left = width - margin - w if right else margin
-    top = height - margin - ink.bar - h if lower else margin
-    panel = image[max(top, 0) : top + h, left : left + w]
-    shade(panel, DARK, 0.75)
+class GroundMap:
+    """The map beside pictures of one size; as high as they are, of one width for ever."""
 
-    def place(ground: Array) -> Array:
-        """Metres (N, 2) -> pixels of the panel."""
-        return (ground - (view[0], view[3])) * (scale, -scale)
+    def __init__(self, H: Array, width: int, height: int) -> None:
+        self.H = H * np.sign(H[2] @ [width / 2, height, 1])
+        self.height = height
+        self.ink = Ink.for_size(height, width)
+        self.turn = _turn(self.H, width, height)
+        self.seen = visible(self.H, (width, height), height / 36)
+        self.camera = pinhole(self.H, (width, height))
+        self.view = _around(self.turned(visible(self.H, (width, height), height * PEOPLE)))
+        span = np.subtract(self.view[2:], self.view[:2])
+        least, most = (round(share * width) for share in WIDTHS)
+        wanted = round(height * span[0] / span[1])
+        self.width = max(16, min(max(wanted, least), most) // 2 * 2)  # codecs like even sides
 
-    step = nice_step(float(span.max()), 6)
-    _grid(panel, view, step, scale)
-    for track, trail in trails.items():
-        points = place(trail.ground)
-        fading_line(panel, points, 0.8 * trail.strength, colour_of(track), ink.line)
-    _people(panel, tracks, place(tracks.ground), scale, ground_plane, ink)
-    cv2.rectangle(panel, (0, 0), (w - 1, h - 1), GREY, 1)
-    ink.write(panel, f"{step:g} m grid", ink.text // 2, h - ink.text // 2, GREY)
+    def places(self, tracks: Tracks) -> Array:
+        """Where each track is (N, 2), metres; by its foot point when it was followed in pixels."""
+        by_foot, _ = to_ground(self.H, foot(tracks.boxes.astype(np.float64)))
+        beyond = foot(tracks.boxes) @ self.H[2, :2] + self.H[2, 2] <= 0
+        by_foot[beyond] = np.nan
+        return np.where(np.isfinite(tracks.ground), tracks.ground, by_foot)
+
+    def turned(self, ground: Array) -> Array:
+        """Metres (N, 2) in the world as metres on the map."""
+        return ground @ self.turn.T
+
+    def draw(self, view: View, tracks: Tracks | None, trails: Trails) -> Array:
+        """The map (height, width, 3) of this view."""
+        panel = np.full((self.height, self.width, 3), DARK, np.uint8)
+        span = np.subtract(view[2:], view[:2])
+        scale = float(min(self.width / span[0], self.height / span[1]))  # px per metre
+        middle = np.add(view[:2], view[2:]) / 2
+
+        def place(ground: Array) -> Array:
+            """Metres (N, 2) -> pixels of the panel."""
+            half = np.array([self.width, self.height]) / 2
+            return (self.turned(ground) - middle) * (scale, -scale) + half
+
+        cv2.fillPoly(panel, [np.array([at(p) for p in place(self.seen)])], SEEN, cv2.LINE_AA)
+        step = nice_step(max(self.width, self.height) / scale, 10)
+        self._grid(panel, place, middle @ self.turn, scale, step)
+        self._camera(panel, place)
+        for track, trail in trails.items():
+            strength = 0.35 + 0.65 * trail.strength
+            fading_line(panel, place(trail.ground), strength, colour_of(track), self.ink.line)
+        if tracks is not None:
+            self._people(panel, tracks, place(self.places(tracks)), scale)
+        self._scale_bar(panel, step, scale)
+        cv2.line(panel, (0, 0), (0, self.height), LINES, 2)
+        return panel
+
+    def _grid(self, panel: Array, place: Place, middle: Array, scale: float, step: float) -> None:
+        """Lines of the world's x and y around `middle`, each named where it enters the map."""
+        reach = np.hypot(self.width, self.height) / 2 / scale  # metres
+        for axis, name in enumerate("xy"):
+            first = np.ceil((middle[axis] - reach) / step) * step
+            for value in np.arange(first, middle[axis] + reach, step):
+                ends = np.array([middle, middle])
+                ends[:, axis] = value
+                ends[:, 1 - axis] += (-reach, reach)
+                frame = (0, 0, self.width, self.height)
+                shown, start, end = cv2.clipLine(frame, *(at(point) for point in place(ends)))
+                if shown:
+                    cv2.line(panel, start, end, LINES, 1, cv2.LINE_AA)
+                    self._name(panel, f"{name} {value:g}", start, end)
+
+    def _name(self, panel: Array, text: str, start: Sequence[int], end: Sequence[int]) -> None:
+        """Level lines have their name at the left edge, steep ones at the upper edge."""
+        level = abs(end[0] - start[0]) > abs(end[1] - start[1])
+        edge = min(start, end, key=lambda point: point[0] if level else point[1])
+        if edge[0 if level else 1] > 0:  # it comes in by another edge
+            return
+        x, y = edge[0] + 4, edge[1] + (-3 if level else self.ink.text + 4)
+        inside = x + self.ink.width(text) < self.width and 3 * self.ink.text < y
+        if (inside or not level) and y < self.height - 4 * self.ink.text:
+            self.ink.write(panel, text, x, y, GREY)
+
+    def _camera(self, panel: Array, place: Place) -> None:
+        """Where the camera stands and looks, if that is on the map."""
+        if self.camera is None:
+            return
+        ahead = self.camera.R[2, :2] / max(float(np.linalg.norm(self.camera.R[2, :2])), 1e-9)
+        stand, tip = place(np.array([self.camera.centre[:2], self.camera.centre[:2] + ahead]))
+        way = (tip - stand) / max(float(np.linalg.norm(tip - stand)), 1e-9)
+        size, aside = 1.4 * self.ink.text, np.array([-way[1], way[0]])
+        corners = [stand - way * size / 2, stand + (way + aside) * size / 2]
+        corners.append(stand + (way - aside) * size / 2)
+        cv2.fillPoly(panel, [np.array([at(corner) for corner in corners])], GREY, cv2.LINE_AA)
+
+    def _people(self, panel: Array, tracks: Tracks, points: Array, scale: float) -> None:
+        radius = max(2, round(1.5 * self.ink.line + 1))
+        flip = np.diag([scale, -scale]) @ self.turn  # px per metre
+        sound = np.flatnonzero(np.isfinite(points).all(axis=1))
+        for i in sound:
+            colour = colour_of(int(tracks.ids[i]))
+            if tracks.ground_covariance is not None:
+                spread = flip @ tracks.ground_covariance[i] @ flip.T
+                _ellipse(panel, points[i], spread, colour)
+            if tracks.ground_velocity is not None:
+                tip = points[i] + AHEAD_S * flip @ tracks.ground_velocity[i]
+                _arrow(panel, points[i], tip, colour, radius)
+        for i in sound:  # over all else, so that every id can be read
+            x, y = at(points[i])
+            if 0 <= x < self.width and 0 <= y < self.height:
+                cv2.circle(panel, (x, y), radius, colour_of(int(tracks.ids[i])), -1, cv2.LINE_AA)
+                self.ink.write(panel, str(tracks.ids[i]), x + radius + 2, y - radius, PALE)
+
+    def _scale_bar(self, panel: Array, step: float, scale: float) -> None:
+        text, pad = f"{step:g} m", self.ink.text // 2
+        w, x, y = round(step * scale), 2 * pad, self.height - 2 * pad
+        shade(panel[y - self.ink.text - 2 * pad :, : w + self.ink.width(text) + 5 * pad], DARK, 0.6)
+        cv2.line(panel, (x, y), (x + w, y), PALE, max(2, self.ink.line))
+        for end in (x, x + w):
+            cv2.line(panel, (end, y - pad), (end, y + 1), PALE, max(1, self.ink.line))
+        self.ink.write(panel, text, x + w + pad, y, PALE)
 
 
-def _grid(panel: Array, view: View, step: float, scale: float) -> None:
-    h, w = panel.shape[:2]
-    faint: Colour = (78, 84, 92)
-    for x in np.arange(np.ceil(view[0] / step) * step, view[2], step):
-        column = round((x - view[0]) * scale)
-        cv2.line(panel, (column, 0), (column, h), faint, 1)
-    for y in np.arange(np.ceil(view[1] / step) * step, view[3], step):
-        row = round((view[3] - y) * scale)
-        cv2.line(panel, (0, row), (w, row), faint, 1)
+def _turn(H: Array, width: int, height: int) -> Array:
+    """The rotation (2, 2) that takes the way up the picture, from its lower edge, to (0, 1)."""
+    _, J = to_ground(H, np.array([[width / 2, height]]))
+    up = -J[0, :, 1] / np.linalg.norm(J[0, :, 1])
+    return np.array([[up[1], -up[0]], up])
 
 
-def _people(
-    panel: Array,
-    tracks: Tracks,
-    points: Array,  # (N, 2) pixels of the panel
-    scale: float,
-    ground_plane: Array | None,
-    ink: Ink,
-) -> None:
-    spread, velocity = _on_ground(tracks, ground_plane)
-    radius = max(2, round(1.3 * ink.line + 1))
-    flip = np.array([scale, -scale])
-    for i in np.flatnonzero(np.isfinite(points).all(axis=1)):
-        colour = colour_of(int(tracks.ids[i]))
-        _ellipse(panel, points[i], spread[i] * np.outer(flip, flip), colour)
-        tip = points[i] + velocity[i] * AHEAD_S * flip
-        length = float(np.linalg.norm(tip - points[i]))  # px
-        if radius < length < np.inf:
-            line, head = max(1, ink.line - 1), min(0.4, 3 * radius / length)
-            cv2.arrowedLine(panel, at(points[i]), at(tip), colour, line, cv2.LINE_AA, 0, head)
-        cv2.circle(panel, at(points[i]), radius, colour, cv2.FILLED, cv2.LINE_AA)
+def _around(ground: Array) -> View:
+    """A view that holds these places (K, 2), in whole metres."""
+    low = np.floor(ground.min(axis=0) - MARGIN_M)
+    high = np.ceil(ground.max(axis=0) + MARGIN_M)
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
-def _on_ground(tracks: Tracks, ground_plane: Array | None) -> tuple[Array, Array]:
-    """Covariances (N, 2, 2) in m² and velocities (N, 2) in m/s, NaN where they cannot be known."""
-    n = len(tracks.ids)
-    variances = tracks.covariance[:, :2].astype(np.float64)
-    spread = np.einsum("ni,ij->nij", variances, np.eye(2))
-    if ground_plane is None:
-        unknown = np.full((n, 2, 2), np.nan)
-        return spread if tracks.space == "ground" else unknown, np.full((n, 2), np.nan)
-    J = np.full((n, 2, 2), np.nan)  # m per px
-    sound = np.isfinite(tracks.boxes).all(axis=1)
-    J[sound] = to_ground(ground_plane, foot(tracks.boxes[sound].astype(np.float64)))[1]
-    with np.errstate(invalid="ignore", over="ignore"):  # on the horizon J is infinite
-        if tracks.space == "image":
-            spread = J @ spread @ J.transpose(0, 2, 1)
-        return spread, np.einsum("nij,nj->ni", J, tracks.velocity.astype(np.float64))
+def _arrow(panel: Array, start: Array, tip: Array, colour: Colour, radius: int) -> None:
+    length = float(np.linalg.norm(tip - start))  # px
+    if radius < length < np.inf:
+        head = min(0.4, 3 * radius / length)
+        cv2.arrowedLine(panel, at(start), at(tip), colour, 1, cv2.LINE_AA, 0, head)
 
 
 def _ellipse(panel: Array, centre: Array, spread: Array, colour: Colour) -> None:

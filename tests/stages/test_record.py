@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from streamvis.calibration import from_view
 from streamvis.config import Record
 from streamvis.errors import ConfigError
+from streamvis.geometry import to_ground
 from streamvis.messages import Detections, Frame, Packet, Receipt, Site, SourceInfo, Tracks
 from streamvis.stages.record import RecordStage
 from streamvis.viz.ink import colour_of
@@ -244,17 +246,63 @@ def test_a_change_of_size_is_letterboxed(tmp_path):
     assert [image.shape for image in film(tmp_path / "annotated.mp4")[1]] == [(96, 128, 3)] * 3
 
 
-def test_the_map_appears_with_the_ground(tmp_path):
-    H = (0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 1.0)
+H = from_view(4, 25, 120, (WIDTH, HEIGHT))
+PLANE = tuple(H.ravel())
+
+
+def on_the_ground(x):
+    """What the tracker says of the same person when it works in metres."""
+    place, _ = to_ground(H, np.array([[x + 10.0, 70.0]]))
+    return msgspec.structs.replace(
+        followed(x, 1),
+        ground=place.astype(np.float32),
+        space="ground",
+        ground_velocity=np.zeros((1, 2), np.float32),
+        ground_covariance=np.full((1, 2, 2), 0.1, np.float32) * np.eye(2, dtype=np.float32),
+    )
+
+
+def grounded(seq, x):
+    return Packet(frame=packet(seq).frame, parts=[found(x), on_the_ground(x)])
+
+
+def test_the_map_lies_beside_the_picture_and_covers_none_of_it(tmp_path):
+    films = {}
+    for name, plane in (("bare", None), ("mapped", PLANE)):
+        stage = recorder(tmp_path / name)
+        stage.begin(source(ground_plane=plane), None)
+        stage([grounded(i, 10 + 5 * i) for i in range(4)])
+        stage.close()
+        films[name] = film(tmp_path / name / "annotated.mp4")[1]
+    bare, mapped = (films[name][3].astype(int) for name in ("bare", "mapped"))
+    assert bare.shape == (HEIGHT, WIDTH, 3)
+    assert mapped.shape[0] == HEIGHT
+    assert 1.25 * WIDTH < mapped.shape[1] < 1.65 * WIDTH
+    assert np.abs(mapped[:, :WIDTH] - bare).mean() < 4
+    dots = np.abs(mapped[:, WIDTH:] - colour_of(1)).max(axis=2) < 70
+    assert dots.any()
+
+
+def test_the_map_is_there_before_and_without_people_and_goes_on_after_a_change_of_size(tmp_path):
     stage = recorder(tmp_path)
-    stage.begin(source(ground_plane=H), None)
-    tracks = msgspec.structs.replace(followed(10, 1), ground=np.array([[2.0, 3.0]]), space="ground")
-    bare = packet(0, x=10, size=(640, 480))
-    mapped = Packet(frame=packet(1, size=(640, 480)).frame, parts=[found(10), tracks])
-    stage([bare, mapped])
+    stage.begin(source(ground_plane=PLANE), None)
+    stage([packet(0), packet(1, x=20), grounded(2, 20), packet(3, x=30, size=(2 * WIDTH, HEIGHT))])
     stage.close()
-    before, after = (image.astype(int) for image in film(tmp_path / "annotated.mp4")[1])
-    assert np.abs(after - before)[20:150, 500:620].mean() > 20
+    sizes = {image.shape for image in film(tmp_path / "annotated.mp4")[1]}
+    assert len(sizes) == 1
+
+
+def test_a_successor_shows_the_same_map(tmp_path):
+    stage = recorder(tmp_path / "a")
+    stage.begin(source(ground_plane=PLANE), None)
+    stage([grounded(i, 20) for i in range(3)])
+    view, goal = (stage.recordings["cam1"].state.view, stage.recordings["cam1"].state.goal)
+    other = recorder(tmp_path / "b")
+    other.begin(source(ground_plane=PLANE), stage.state("cam1"))
+    state = other.recordings["cam1"].state
+    assert (tuple(state.view), tuple(state.goal)) == (view, goal)
+    for one in (stage, other):
+        one.close()
 
 
 def test_a_full_disk_ends_the_film_and_not_the_watching(tmp_path, capsys):

@@ -9,7 +9,7 @@ from streamvis.errors import UsageError
 from streamvis.messages import Detections, Tracks
 from streamvis.viz.draw import annotate, contact_sheet, paste_masks
 from streamvis.viz.ink import PALETTE, Ink, colour_of, nice_step
-from streamvis.viz.inset import CORNERS, Trail, in_corners, widen
+from streamvis.viz.inset import Trail
 
 BACKGROUND = 90
 NAN2 = np.full((1, 2), np.nan)
@@ -129,57 +129,6 @@ def test_a_long_caption_leaves_room_for_the_clock():
     np.testing.assert_array_equal(drawn[:, -w:], wanted[:, -w:])
 
 
-@pytest.mark.parametrize("corner", range(len(CORNERS)))
-def test_the_map_lies_in_its_corner_and_shows_people_where_they_stand(corner):
-    people = tracks(
-        [(140, 100, 150, 130)], ground=[(2.0, 8.0)], velocity=[(3.0, 0.0)], space="ground"
-    )
-    drawn = annotate(plain(480, 640), None, people, view=(0, 0, 10, 10), corner=corner)
-    bare = annotate(plain(480, 640), None, tracks([(140, 100, 150, 130)]))
-    rows, columns = np.nonzero(changed(bare, drawn))
-    right, lower = CORNERS[corner]
-    assert (columns.min() >= 320) == bool(right)
-    assert (rows.min() >= 240) == bool(lower)
-    panel = drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    h, w = panel.shape[:2]
-    dot = panel[round(0.2 * h), round(0.2 * w)]  # x 2 of 10 from the left, y 8 of 10: near the top
-    assert np.abs(dot.astype(int) - colour_of(1)).max() < 30
-
-
-def test_without_ground_positions_there_is_no_map():
-    people = tracks([(140, 100, 150, 130)])
-    np.testing.assert_array_equal(
-        annotate(plain(), None, people), annotate(plain(), None, people, view=(0, 0, 10, 10))
-    )
-
-
-def test_arrows_on_the_map_go_through_the_ground_plane():
-    H = np.diag([0.1, 0.1, 1])  # 10 px are a metre
-    still = tracks([(140, 100, 150, 130)], ground=[(5.0, 5.0)], space="ground")
-    walking = tracks([(140, 100, 150, 130)], ground=[(5, 5)], velocity=[(20.0, 0)], space="ground")
-    pictures = [
-        annotate(plain(480, 640), None, who, view=(0, 0, 10, 10), ground_plane=H)
-        for who in (still, walking)
-    ]
-    rows, columns = np.nonzero(changed(*pictures))
-    scale = 0.34 * 480 / 10  # px per metre of the map
-    assert np.ptp(columns) == pytest.approx(4 * scale, abs=8)  # 2 m/s for two seconds, to the right
-    assert np.ptp(rows) < 1.5 * scale
-
-
-def test_the_view_grows_in_steps_and_never_shrinks():
-    assert widen(None, np.array([[np.nan, 1.0]])) is None
-    view = widen(None, np.array([[1.5, 1.5]]))
-    assert view == (0, 0, 5, 5)
-    assert widen(view, np.array([[-7.0, 3.0], [1e7, 0]])) == (-10, 0, 5, 5)
-    assert widen(view, np.empty((0, 2))) == view
-
-
-def test_corners_count_the_boxes_that_reach_them():
-    boxes = np.array([[630.0, 0, 640, 20], [0, 0, 5, 5], [300, 200, 310, 210], [0, 0, 640, 480]])
-    np.testing.assert_array_equal(in_corners(boxes, 640, 480), [2, 2, 1, 1])
-
-
 anywhere = st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf"), -1e30])
 
 
@@ -195,9 +144,7 @@ def test_no_place_is_too_wild_to_draw(boxes, ground, size):
     with np.errstate(over="ignore"):
         who = tracks(boxes, ground=[ground] * n, detection=[-1, 0, 1, 2][:n], space="ground")
         found = detections(boxes, masks=True)
-    drawn = annotate(
-        plain(*size), found, who, {1: trail}, caption="a", clock="b", ground_plane=np.eye(3)
-    )
+    drawn = annotate(plain(*size), found, who, {1: trail}, caption="a", clock="b")
     assert drawn.shape == (*size, 3)
 
 
