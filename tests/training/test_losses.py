@@ -1,18 +1,23 @@
 """Who learns from what."""
 
+import pytest
 import torch
 from torch import Tensor
 
+from streamvis.models import ops, roi_heads
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 from streamvis.training.data import GRID, Targets
 from streamvis.training.losses import (
+    FAIR,
     IGNORED,
     NEGATIVE,
+    POOR,
     Sampling,
     detector_losses,
     mask_target,
     match,
     sample,
+    worth,
 )
 
 
@@ -98,3 +103,16 @@ def test_a_picture_without_people_gives_finite_losses():
     assert set(terms) == {"objectness", "rpn_box", "classes", "box", "mask"}
     assert all(torch.isfinite(term) for term in terms.values())
     assert terms["mask"] == terms["box"] == terms["rpn_box"] == 0
+
+
+def test_a_box_around_two_people_is_worth_less_than_one_around_each():
+    person = torch.tensor([[10.0, 10.0, 30.0, 60.0]])
+    pair = torch.tensor([[10.0, 10.0, 50.0, 60.0]])  # overlaps each of two by a half
+    goal = ops.encode(person, pair, roi_heads.BOX_WEIGHTS)
+    found = torch.tensor([[0.5], [1.0], [0.0]])  # half of the way, all of it, none
+    worths = [worth(share * goal, goal, pair).item() for share in found]
+    assert worths[1] == 1
+    assert worths[2] == pytest.approx((0.5 - POOR) / (FAIR - POOR), abs=1e-5)
+    assert worths[2] < worths[0] < 1
+    away = torch.full((1, 4), 20.0)
+    assert worth(away, goal, pair).item() == 0
