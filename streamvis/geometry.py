@@ -119,13 +119,16 @@ def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
 
 
 def read_ground_plane(path: Path) -> Homography:
-    """Read `{"image_foot_to_world_m": 3×3}`; ConfigError says what is wrong with the file."""
+    """Read `{"image_foot_to_world_m": 3×3, …}`; ConfigError says what is wrong with the file.
+
+    Other members say where the plane comes from; `streamvis calibrate` writes and reads them.
+    """
     try:
         rows = json.loads(path.read_text())["image_foot_to_world_m"]
         H = np.array(rows, dtype=np.float64)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f'{path} is not a ground plane: {error!r}. Expected JSON with "image_foot_to_world_m", '
             "a 3×3 homography from foot points in pixels to metres."

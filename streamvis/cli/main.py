@@ -6,7 +6,19 @@ Exit codes: 0 ok, 2 usage or configuration, 3 source, 4 model or device, 5 parti
 
 import typer
 
-from streamvis.cli import bench, demo, evaluate, events, inspect, label, run, track, train, weights
+from streamvis.cli import (
+    bench,
+    calibrate,
+    demo,
+    evaluate,
+    events,
+    inspect,
+    label,
+    run,
+    track,
+    train,
+    weights,
+)
 
 app = typer.Typer(
     help="streamvis finds, follows and reports the people in video.",
@@ -22,6 +34,7 @@ app.add_typer(events.app, name="events")
 app.command()(inspect.check)
 app.command()(inspect.graph)
 app.command()(inspect.probe)
+app.command()(calibrate.calibrate)
 app.command()(inspect.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(evaluate.app, name="eval")
