@@ -27,10 +27,12 @@ AT_MEAN, PER_SIGMA = 1.8, 2.5  # log odds at the mean score, and what a standard
 SHRINK = 20.0  # scores; with so many seen, half of that slope is believed
 TRUST = 0.3  # weight of the mixture against the standard score
 LIMIT = 8.0  # nats
+REFIT = 0.02  # share of new scores from which the fits are made again
 KNOTS = 201  # quantiles that stand in for many scores
 STEPS = 30  # of expectation maximisation; the prior makes it converge fast
 
-# What the mixture expects, in standard deviations above the floor, worth so many scores.
+# What the mixture expects, in standard deviations above the floor. Worth so many scores, or knots:
+# however many scores there are, their shape is not believed without reserve.
 PRIOR = 60.0
 PEOPLE = 0.75  # share
 CENTRE, VARIANCE = 1.8, 0.55  # of people's scores
@@ -63,20 +65,29 @@ class Calibration:
 
     def __init__(self) -> None:
         self.seen = np.empty(0)  # (K,) the latest scores
+        self.fresh = 0  # how many of them the fits do not know
+        self.mean = 0.0
+        self.mixture: Mixture | None = None  # None: the scores are all alike
 
     def __call__(self, scores: Array) -> Array:
         """Learn from a frame's finite scores (M,); their probabilities (M,), in the same order."""
         scores = np.asarray(scores, np.float64)
         self.seen = np.concatenate([self.seen, np.sort(scores)])[-MEMORY:]
-        if not len(scores):
-            return scores
-        mean, unit = float(self.seen.mean()), float(self.seen.std())
-        if unit <= 1e-9 * max(abs(mean), float(np.abs(self.seen).max())):
-            return np.full(len(scores), sigmoid(np.array(AT_MEAN)))  # all alike: no news
+        self.fresh += len(scores)
+        if self.fresh > REFIT * len(self.seen):
+            self._refit()
+        if self.mixture is None:
+            return np.full(len(scores), sigmoid(np.array(AT_MEAN)))
         sure = len(self.seen) / (len(self.seen) + SHRINK)
-        standard = AT_MEAN + PER_SIGMA * sure * (scores - mean) / unit
-        log_odds = TRUST * fit(self.seen).log_odds(scores) + (1 - TRUST) * standard
+        standard = AT_MEAN + PER_SIGMA * sure * (scores - self.mean) / self.mixture.unit
+        log_odds = TRUST * self.mixture.log_odds(scores) + (1 - TRUST) * standard
         return sigmoid(np.clip(log_odds, -LIMIT, LIMIT))
+
+    def _refit(self) -> None:
+        alike = self.seen.std() <= 1e-9 * np.abs(self.seen).max()
+        self.mixture = None if alike else fit(self.seen)
+        self.mean = float(self.seen.mean())
+        self.fresh = 0
 
 
 def fit(scores: Array) -> Mixture:
