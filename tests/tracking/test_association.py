@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamvis.tracking import existence
 from streamvis.tracking.association import (
+    exact,
     exact_marginals,
     lbp_marginals,
     log_weights,
@@ -31,6 +32,20 @@ def brute_force(log_miss, log_hit):
             for i, j in enumerate(event):
                 beta[i, j] += weight
     return beta / beta.sum(axis=1, keepdims=True)
+
+
+def crowd(seed, tracks, density, r=1.0):
+    """Weights of tracks anywhere in a square, so many per unit of area where S = 2I."""
+    rng = np.random.default_rng(seed)
+    side = np.sqrt(tracks / density)
+    truth = rng.uniform(0, side, (tracks, 2))
+    seen = truth[rng.random(tracks) < P_DETECT]
+    false = rng.uniform(0, side, (rng.poisson(CLUTTER * side**2), 2))
+    detections = np.concatenate([seen + rng.normal(size=seen.shape), false])
+    log_miss, log_hit = gaussian_weights(truth + rng.normal(size=truth.shape), detections, r)
+    log_density = log_hit - np.log(P_DETECT / CLUTTER)  # r = 1
+    log_hit[log_density < -0.5 * 9.21 - np.log(4 * np.pi)] = -np.inf  # P_G = 0.99
+    return log_miss, log_hit
 
 
 def gaussian_weights(tracks, detections, r=1.0):
@@ -119,6 +134,39 @@ def test_dynamic_programming_equals_brute_force(scene):
     np.testing.assert_allclose(beta, brute_force(*scene), atol=1e-9)
 
 
+@given(scenes())
+def test_dynamic_programming_on_arrays_equals_brute_force(scene):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "FEW_STATES", 0)  # whatever the size
+        beta = exact_marginals(*scene, max_states=10_000)
+    np.testing.assert_allclose(beta, brute_force(*scene), atol=1e-9)
+
+
+def test_dictionaries_and_arrays_agree_on_a_large_cluster(monkeypatch):
+    scene = crowd(seed=1, tracks=16, density=0.1)
+    on_arrays = exact_marginals(*scene, max_states=10**5)
+    monkeypatch.setattr(exact, "FEW_STATES", 10**5)
+    np.testing.assert_allclose(exact_marginals(*scene, max_states=10**5), on_arrays, atol=1e-9)
+
+
+def test_a_chain_of_more_detections_than_a_mask_has_bits():
+    """Bits are given back along the way, so it takes few states however long it is."""
+    log_hit = np.full((100, 101), -np.inf)
+    for i in range(100):
+        log_hit[i, [i, i + 1]] = 0.0
+    small = np.exp(exact_marginals(np.zeros(100), log_hit, max_states=250))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "FEW_STATES", 0)
+        np.testing.assert_allclose(
+            np.exp(exact_marginals(np.zeros(100), log_hit, max_states=250)), small, atol=1e-12
+        )
+
+
+def test_more_detections_at_once_than_a_mask_has_bits_is_too_much():
+    assert exact_marginals(np.zeros(2), np.zeros((2, 70)), max_states=100) is not None
+    assert exact_marginals(np.zeros(3), np.zeros((3, 70)), max_states=10**9) is None
+
+
 @given(scenes(most=5))
 def test_clusters_change_nothing(scene):
     whole = exact_marginals(*scene, max_states=10_000)
@@ -174,6 +222,7 @@ def test_nothing_to_associate(n, m):
     beta = marginals(np.full(n, -1.0), np.zeros((n, m)))
     assert beta.shape == (n, m + 1)
     assert (beta[:, 0] == 1).all() or m
+    np.testing.assert_allclose(lbp_marginals(np.full(n, -1.0), np.full((n, m), -np.inf))[:, 0], 1)
 
 
 def test_weights_that_exponentials_cannot_hold():

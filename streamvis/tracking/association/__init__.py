@@ -29,7 +29,7 @@ __all__ = [
     "pda_marginals",
 ]
 
-MAX_STATES = 4000  # of the exact method, for one cluster; beyond it, belief propagation
+MAX_STATES = 10_000  # of the exact method, for one cluster; see docs/decisions/008
 
 
 def log_weights(

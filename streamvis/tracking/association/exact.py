@@ -5,12 +5,15 @@ could also claim, so most joint events fall together in few states (the state me
 Maskell, Briers and Wright 2004). A set is a bit mask, every weight a logarithm.
 """
 
+from collections.abc import Sequence
 from math import exp, inf, log1p
 
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.tracking.association.layers import layered
 
+FEW_STATES = 300  # beyond, arrays are faster than dictionaries
 Option = tuple[int, int, float]  # column of β, bit of the detection (0: none), log weight
 States = dict[int, float]  # set of used detections -> log of the summed weight
 
@@ -22,16 +25,32 @@ def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array |
     misses, hits = log_miss.tolist(), log_hit.tolist()
     options = [[(0, 0, misses[i]), *((j + 1, 1 << j, hits[i][j]) for j in gates[i])] for i in order]
     ahead = _ahead(options)
+    masses: Sequence[list[float] | Array] | None
+    masses = _masses(options, ahead, min(max_states, FEW_STATES))
+    if masses is None and max_states > FEW_STATES:
+        masses = layered(options, ahead, max_states)
+    if masses is None:
+        return None
+    log_beta = np.full((len(log_miss), log_hit.shape[1] + 1), -inf)
+    for i, own, mass in zip(order, options, masses, strict=True):
+        log_beta[i, [column for column, _, _ in own]] = mass
+    beta = np.exp(log_beta - log_beta.max(axis=1, keepdims=True))
+    return beta / beta.sum(axis=1, keepdims=True)
+
+
+def _masses(
+    options: list[list[Option]], ahead: list[int], max_states: int
+) -> list[list[float]] | None:
+    """Log of the summed weight of the joint events with each of each track's options."""
     forward = _forward(options, ahead, max_states)
     if forward is None:
         return None
-    log_beta = np.full((len(log_miss), log_hit.shape[1] + 1), -inf)
+    masses: list[list[float]] = []
     below: States = {0: 0.0}
-    for k in range(len(order) - 1, -1, -1):
-        below, mass = _backward(forward[k], options[k], ahead[k], below)
-        log_beta[order[k], list(mass)] = list(mass.values())
-    beta = np.exp(log_beta - log_beta.max(axis=1, keepdims=True))
-    return beta / beta.sum(axis=1, keepdims=True)
+    for before, own, keep in zip(forward[::-1], options[::-1], ahead[::-1], strict=True):
+        below, mass = _backward(before, own, keep, below)
+        masses.append([mass.get(column, -inf) for column, _, _ in own])
+    return masses[::-1]
 
 
 def _order(gates: list[int]) -> list[int]:
