@@ -54,21 +54,83 @@ def test_eval_detect_tells_a_setting_that_it_does_not_know(sequence):
     assert "short_side" in result.stderr
 
 
-@pytest.mark.parametrize("space", ["image", "ground"])
-def test_eval_mot_scores_our_own_detections(sequence, space, tmp_path):
-    out = tmp_path / "results"
-    one, both = scores("eval", "mot", sequence, "--space", space, "--out", out)
+def write_public(sequence: Path, folder: Path, scale: float = 50.0) -> Path:
+    """The sequence with its truth as public detections, scored on some scale; without its video."""
+    folder.mkdir()
+    for name in ("gt", "seqinfo.ini", "ground_plane.json"):
+        (folder / name).symlink_to(sequence / name)
+    (folder / "det").mkdir()
+    lines = (sequence / "gt/gt.txt").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    rows = [
+        ",".join([row[0], "-1", *row[2:6], str(scale + i % 7), "-1", "-1", "-1"])
+        for i, row in enumerate(cells)
+    ]
+    (folder / "det/det.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_eval_mot_scores_our_own_detections_and_draws(sequence, tmp_path):
+    out, timeline, switches = tmp_path / "results", tmp_path / "t.png", tmp_path / "s.png"
+    files = ("--out", out, "--timeline", timeline, "--switches", switches)
+    one, both = scores("eval", "mot", sequence, "--space", "ground", *files)
     assert both["name"] == "COMBINED"
     assert one["mota"] > 0.5
+    assert one["ground"]["mota"] > 0.5
+    assert one["ground"]["motp"] > 0.7  # 1 − metres
     (written,) = out.iterdir()
     assert len(written.read_text().splitlines()) > 30
+    assert timeline.read_bytes().startswith(b"\x89PNG")
+    assert switches.read_bytes().startswith(b"\x89PNG")
 
 
-def test_eval_mot_scores_public_detections(sequence):
-    truth = [row.split(",") for row in (sequence / "gt/gt.txt").read_text().splitlines()]
-    (sequence / "det").mkdir(exist_ok=True)
-    rows = [",".join([row[0], "-1", *row[2:6], "0.9", "-1", "-1", "-1"]) for row in truth]
-    (sequence / "det/det.txt").write_text("\n".join(rows) + "\n")
-    one, _ = scores("eval", "mot", sequence, "--detections", "public")
-    assert one["mota"] > 0.7
-    assert one["idf1"] > 0.7
+def test_eval_mot_scores_a_folder_of_public_detections(sequence, tmp_path):
+    write_public(sequence, tmp_path / "a")
+    write_public(sequence, tmp_path / "b", scale=-3.0)
+    (tmp_path / "b/seqinfo.ini").unlink()
+    info = (sequence / "seqinfo.ini").read_text().replace("name=made-up", "name=other")
+    (tmp_path / "b/seqinfo.ini").write_text(info)
+    first, second, both = scores("eval", "mot", tmp_path, "--detections", "public")
+    assert first["mota"] == second["mota"] > 0.7  # the scale of the scores does not matter
+    assert first["idf1"] > 0.7
+    assert "ground" not in first
+    for count in ("tp", "fp", "fn", "idsw", "frag", "mt", "ml", "people"):
+        assert both[count] == first[count] + second[count]
+    assert 0 < min(first["hz"], second["hz"]) <= both["hz"] <= max(first["hz"], second["hz"])
+
+
+def test_eval_mot_takes_settings_of_the_tracker(sequence, tmp_path):
+    folder = write_public(sequence, tmp_path / "a")
+    arguments = ("eval", "mot", folder, "--detections", "public")
+    assert scores(*arguments, "--set", "birth_score=1")[0]["tp"] == 0
+
+
+def test_eval_mot_tells_what_is_missing(sequence, tmp_path):
+    folder = write_public(sequence, tmp_path / "a")
+
+    def told(*arguments) -> str:
+        result = CliRunner().invoke(app, ["eval", "mot", *map(str, arguments)])
+        assert result.exit_code == 2
+        return result.stderr
+
+    assert "has neither the video" in told(folder)
+    assert "two sequences are called" in told(folder, folder, "--detections", "public")
+    public = ("--detections", "public")
+    assert "no probabilities" in told(folder, *public, "--scores", "probability")
+    assert "birth_score" in told(folder, *public, "--set", "speed=3")
+    assert "no seqinfo.ini here" in told(tmp_path / "nowhere", *public)
+    (folder / "det/det.txt").unlink()
+    assert "no det/det.txt" in told(folder, *public)
+
+
+def test_eval_mot_on_the_ground_needs_a_truth_that_lies_there(sequence, tmp_path):
+    folder = write_public(sequence, tmp_path / "a")
+    rows = [line.split(",") for line in (sequence / "gt/gt.txt").read_text().splitlines()]
+    (folder / "gt").unlink()
+    (folder / "gt").mkdir()
+    (folder / "gt/gt.txt").write_text("".join(",".join(r[:7]) + ",-1,-1,-1\n" for r in rows))
+    arguments = ["eval", "mot", str(folder), "--detections", "public", "--space", "ground"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "no world coordinates" in result.stderr
+    assert "--space image" in result.stderr
