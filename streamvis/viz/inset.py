@@ -9,8 +9,9 @@ The map is turned until the camera looks up, so that who is left in the picture 
 its grid is the world's. What the camera sees is lighter than the rest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,12 +33,12 @@ from streamvis.viz.ink import (
 )
 
 View = tuple[float, float, float, float]  # turned metres: x from, y from, x to, y to
-Place = Callable[[Array], Array]  # metres (N, 2) -> pixels of the map
 WIDTHS = (0.3, 0.55)  # of the picture's width, between which the map's lies
 PEOPLE = 1 / 9  # of the picture's height: the map begins with the ground where people are so tall
 MARGIN_M = 1.0
 STEP_M = 5.0  # the map grows by
 SETTLE_S = 0.6  # in which it has grown by two thirds
+NEAR_M = 0.02  # from where it is there
 FARTHEST_M = 300.0  # from where people are seen best: beyond is a homography gone wild
 SIGMAS = 2.0  # an ellipse holds 86 % of the probability
 AHEAD_S = 1.5  # an arrow ends where its person will be then
@@ -72,9 +73,24 @@ def widen(view: View, ground: Array) -> View:
 
 def follow(view: View, goal: View, seconds: float) -> View:
     """The view after it has moved towards its goal for so long: a map that jumps is not read."""
-    share = 1 - np.exp(-max(seconds, 0) / SETTLE_S)
-    x1, y1, x2, y2 = (a + (b - a) * float(share) for a, b in zip(view, goal, strict=True))
+    if np.abs(np.subtract(goal, view)).max() < NEAR_M:
+        return goal
+    share = 1 - float(np.exp(-max(seconds, 0) / SETTLE_S))
+    x1, y1, x2, y2 = (a + (b - a) * share for a, b in zip(view, goal, strict=True))
     return (x1, y1, x2, y2)
+
+
+class Lie(NamedTuple):
+    """How the world lies on the map."""
+
+    turn: Array  # (2, 2)
+    middle: Array  # (2,) turned metres
+    scale: float  # px per metre
+    half: Array  # (2,) px, the map's own middle
+
+    def place(self, ground: Array) -> Array:
+        """Metres (N, 2) -> pixels of the map."""
+        return (ground @ self.turn.T - self.middle) * (self.scale, -self.scale) + self.half
 
 
 class GroundMap:
@@ -87,6 +103,7 @@ class GroundMap:
         self.turn = _turn(self.H, width, height)
         self.seen = visible(self.H, (width, height), height / 36)
         self.camera = pinhole(self.H, (width, height))
+        self.paper: tuple[View, Array] | None = None  # what was drawn last below people and trails
         self.view = _around(self.turned(visible(self.H, (width, height), height * PEOPLE)))
         span = np.subtract(self.view[2:], self.view[:2])
         least, most = (round(share * width) for share in WIDTHS)
@@ -106,32 +123,40 @@ class GroundMap:
 
     def draw(self, view: View, tracks: Tracks | None, trails: Trails) -> Array:
         """The map (height, width, 3) of this view."""
-        panel = np.full((self.height, self.width, 3), DARK, np.uint8)
-        span = np.subtract(view[2:], view[:2])
-        scale = float(min(self.width / span[0], self.height / span[1]))  # px per metre
-        middle = np.add(view[:2], view[2:]) / 2
-
-        def place(ground: Array) -> Array:
-            """Metres (N, 2) -> pixels of the panel."""
-            half = np.array([self.width, self.height]) / 2
-            return (self.turned(ground) - middle) * (scale, -scale) + half
-
-        cv2.fillPoly(panel, [np.array([at(p) for p in place(self.seen)])], SEEN, cv2.LINE_AA)
-        step = nice_step(max(self.width, self.height) / scale, 10)
-        self._grid(panel, place, middle @ self.turn, scale, step)
-        self._camera(panel, place)
+        if self.paper is None or self.paper[0] != view:
+            self.paper = (view, self._paper(view))
+        panel, lie = self.paper[1].copy(), self._lie(view)
         for track, trail in trails.items():
-            strength = 0.35 + 0.65 * trail.strength
-            fading_line(panel, place(trail.ground), strength, colour_of(track), self.ink.line)
+            points, strength = lie.place(trail.ground), 0.35 + 0.65 * trail.strength
+            fading_line(panel, points, strength, colour_of(track), self.ink.line)
         if tracks is not None:
-            self._people(panel, tracks, place(self.places(tracks)), scale)
-        self._scale_bar(panel, step, scale)
+            self._people(panel, tracks, lie)
+        return panel
+
+    def _lie(self, view: View) -> Lie:
+        width, height = view[2] - view[0], view[3] - view[1]
+        return Lie(
+            turn=self.turn,
+            middle=np.add(view[:2], view[2:]) / 2,
+            scale=min(self.width / width, self.height / height),
+            half=np.array([self.width, self.height]) / 2,
+        )
+
+    def _paper(self, view: View) -> Array:
+        """All that stays while the view does."""
+        panel, lie = np.full((self.height, self.width, 3), DARK, np.uint8), self._lie(view)
+        cv2.fillPoly(panel, [np.array([at(p) for p in lie.place(self.seen)])], SEEN, cv2.LINE_AA)
+        step = nice_step(max(self.width, self.height) / lie.scale, 10)
+        self._grid(panel, lie, step)
+        self._camera(panel, lie)
+        self._scale_bar(panel, step, lie.scale)
         cv2.line(panel, (0, 0), (0, self.height), LINES, 2)
         return panel
 
-    def _grid(self, panel: Array, place: Place, middle: Array, scale: float, step: float) -> None:
-        """Lines of the world's x and y around `middle`, each named where it enters the map."""
-        reach = np.hypot(self.width, self.height) / 2 / scale  # metres
+    def _grid(self, panel: Array, lie: Lie, step: float) -> None:
+        """Lines of the world's x and y, each named where it enters the map."""
+        middle = lie.middle @ self.turn  # in the world
+        reach = np.hypot(self.width, self.height) / 2 / lie.scale  # metres
         for axis, name in enumerate("xy"):
             first = np.ceil((middle[axis] - reach) / step) * step
             for value in np.arange(first, middle[axis] + reach, step):
@@ -139,7 +164,7 @@ class GroundMap:
                 ends[:, axis] = value
                 ends[:, 1 - axis] += (-reach, reach)
                 frame = (0, 0, self.width, self.height)
-                shown, start, end = cv2.clipLine(frame, *(at(point) for point in place(ends)))
+                shown, start, end = cv2.clipLine(frame, *(at(point) for point in lie.place(ends)))
                 if shown:
                     cv2.line(panel, start, end, LINES, 1, cv2.LINE_AA)
                     self._name(panel, f"{name} {value:g}", start, end)
@@ -155,21 +180,23 @@ class GroundMap:
         if (inside or not level) and y < self.height - 4 * self.ink.text:
             self.ink.write(panel, text, x, y, GREY)
 
-    def _camera(self, panel: Array, place: Place) -> None:
-        """Where the camera stands and looks, if that is on the map."""
-        if self.camera is None:
+    def _camera(self, panel: Array, lie: Lie) -> None:
+        """Where the camera stands, and how wide it looks, if that is on the map."""
+        if self.camera is None or abs(self.camera.R[2, 2]) > 0.99:
             return
-        ahead = self.camera.R[2, :2] / max(float(np.linalg.norm(self.camera.R[2, :2])), 1e-9)
-        stand, tip = place(np.array([self.camera.centre[:2], self.camera.centre[:2] + ahead]))
-        way = (tip - stand) / max(float(np.linalg.norm(tip - stand)), 1e-9)
-        size, aside = 1.4 * self.ink.text, np.array([-way[1], way[0]])
-        corners = [stand - way * size / 2, stand + (way + aside) * size / 2]
-        corners.append(stand + (way - aside) * size / 2)
-        cv2.fillPoly(panel, [np.array([at(corner) for corner in corners])], GREY, cv2.LINE_AA)
+        stand = self.camera.centre[:2]
+        ((x, y),) = lie.place(stand[None])
+        slope = self.camera.K[0, 2] / self.camera.K[0, 0]  # of the view's edges, seen from above
+        arm = 2 * self.ink.text / np.hypot(1, slope)
+        for side in (-slope, slope):
+            tip = np.array([x + arm * side, y - arm])  # the map is turned until it looks up
+            cv2.line(panel, at(np.array([x, y])), at(tip), PALE, self.ink.line, cv2.LINE_AA)
+        cv2.circle(panel, at(np.array([x, y])), 2 * self.ink.line, PALE, cv2.FILLED, cv2.LINE_AA)
 
-    def _people(self, panel: Array, tracks: Tracks, points: Array, scale: float) -> None:
+    def _people(self, panel: Array, tracks: Tracks, lie: Lie) -> None:
+        points = lie.place(self.places(tracks))
         radius = max(2, round(1.5 * self.ink.line + 1))
-        flip = np.diag([scale, -scale]) @ self.turn  # px per metre
+        flip = np.diag([lie.scale, -lie.scale]) @ self.turn  # px per metre
         sound = np.flatnonzero(np.isfinite(points).all(axis=1))
         for i in sound:
             colour = colour_of(int(tracks.ids[i]))
