@@ -1,5 +1,6 @@
 """`streamvis track`: the tracker alone, on a MOTChallenge file of detections. Imports no torch."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ class Scores(StrEnum):
     probability = "probability"
 
 
+USUAL_FPS = 25.0  # of a file that nobody tells anything about
 ScoresAre = Annotated[
     Scores, typer.Option(help="What scores are: on any scale, or probabilities already.")
 ]
@@ -56,8 +58,13 @@ def track(
         Path | None,
         typer.Option(help="Rate, size and length; default: seqinfo.ini beside DET.txt or above."),
     ] = None,
-    fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="W×H", help="Pixels: 1920x1080.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.01, help="Frames per second; unknown: 25.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="W×H", help="Pixels, 1920x1080; unknown: as far as boxes reach."),
+    ] = None,
     ground_plane: Annotated[
         Path | None, typer.Option(help="Homography; default: ground_plane.json beside seqinfo.ini.")
     ] = None,
@@ -216,20 +223,24 @@ def _beside(detections: Path, name: str) -> Path | None:
 def _described(
     detections: Path, rows: "Rows", info: "SequenceInfo | None", fps: float | None, size: str | None
 ) -> "SequenceInfo":
-    """What the command line says of the sequence, else its seqinfo.ini."""
-    from streamvis.errors import UsageError
+    """What the command line says of the sequence, else its seqinfo.ini, else a guess, told."""
     from streamvis.evaluation.motchallenge import SequenceInfo
 
-    if info is None:
-        if fps is None or size is None:
-            raise UsageError(
-                f"there is no seqinfo.ini with {detections} that says its rate and size; "
-                "name one with --seqinfo, or say --fps 25 --size 1920x1080"
-            )
-        length = int(rows.frames.max(initial=1))
-        info = SequenceInfo(detections.stem, fps, *_pixels(size), length)
-    width, height = _pixels(size) if size else (info.width, info.height)
-    return replace(info, fps=fps or info.fps, width=width, height=height)
+    width, height = _pixels(size) if size else (info.width, info.height) if info else _reach(rows)
+    rate = fps or (info.fps if info else USUAL_FPS)
+    if info is None and (fps is None or size is None):
+        say(
+            f"there is no seqinfo.ini with {detections}: taken for {rate:g} frames/s of "
+            f"{width}x{height}, as far as its boxes reach; else say --fps and --size"
+        )
+    length = info.length if info else int(rows.frames.max(initial=1))
+    return SequenceInfo(info.name if info else detections.stem, rate, width, height, length)
+
+
+def _reach(rows: "Rows") -> tuple[int, int]:
+    """Width and height of the least picture that holds all boxes."""
+    width, height = (math.ceil(rows.boxes[:, side].max(initial=1)) for side in (2, 3))
+    return max(width, 1), max(height, 1)
 
 
 def _pixels(size: str) -> tuple[int, int]:

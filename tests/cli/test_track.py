@@ -89,6 +89,17 @@ def test_what_the_command_line_says_comes_first(tmp_path):
     assert wide[:, 2].max() > 260 > 250 >= narrow[:, 2].max()
 
 
+def test_a_bare_file_is_taken_for_the_usual_and_that_is_told(tmp_path):
+    det = walkers(tmp_path / "det.txt")
+    result = track(det, "--out", tmp_path / "a.txt")
+    assert result.exit_code == 0
+    rows = [[float(cell) for cell in line.split(",")] for line in det.read_text().splitlines()]
+    size = f"{max(r[2] + r[4] for r in rows):.0f}x{max(r[3] + r[5] for r in rows):.0f}"
+    assert f"25 frames/s of {size}" in result.stderr
+    track(det, "--out", tmp_path / "b.txt", "--fps", 25, "--size", size)
+    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
+
+
 def test_probabilities_are_taken_as_they_stand(tmp_path):
     det = walkers(tmp_path / "det.txt", scores=(0.3, 0.9))
     arguments = ("--fps", 10, "--size", "640x480", "--out", tmp_path / "res.txt")
@@ -110,7 +121,6 @@ def test_an_empty_file_gives_an_empty_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "--fps 25 --size 1920x1080"),
         (("--fps", 10, "--size", "big"), "--size big: expected width and height"),
         (("--fps", 10, "--size", "64x48", "--space", "ground"), "no ground plane"),
         (("--fps", 10, "--size", "64x48", "--set", "speed=1"), "birth_score"),
