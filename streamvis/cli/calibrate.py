@@ -145,7 +145,7 @@ def _found(told: Told, size: "Size") -> Found | None:
     from streamvis import calibration
     from streamvis.cli import landmarks
 
-    view = (told.height, told.tilt, told.fov or told.focal)
+    view = (told.height, told.tilt, told.fov, told.focal)
     ways = {
         "--point": bool(told.point),
         "--points": told.points is not None,
@@ -181,7 +181,7 @@ def _from_view(told: Told, size: "Size") -> "Array":
     height, tilt, fov, focal = told.height, told.tilt, told.fov, told.focal
     if height is None or tilt is None or (fov is None) == (focal is None):
         raise UsageError("a camera's view needs --height, --tilt and one of --fov and --focal")
-    return from_view(height, tilt, focal or focal_px(fov or 0, size), size)
+    return from_view(height, tilt, focal_px(fov, size) if fov is not None else focal or 0.0, size)
 
 
 def _there(spec: "SourceSpec", path: Path) -> Found:

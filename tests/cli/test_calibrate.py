@@ -162,6 +162,8 @@ def test_a_distorting_lens_is_told(square):
     [
         (["--height", "4"], 2, "needs --height, --tilt and one of --fov and --focal"),
         ([*VIEW, "--fov", "60"], 2, "one of --fov and --focal"),
+        (["--height", "4", "--tilt", "20", "--fov", "0"], 2, "a field of view of 0 degrees"),
+        (["--height", "4", "--tilt", "20", "--focal", "0"], 2, "focal length 0 px; expected"),
         ([*VIEW, *points()], 2, "--point; --height.* are 2 ways to one plane; take one"),
         (["--corner", "1,2"], 2, "--rectangle"),
         (points([(-1, 6), (1, 6), (2, 12)]), 2, "3 points; a ground plane needs at least 4"),
