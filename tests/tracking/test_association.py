@@ -14,6 +14,7 @@ from streamvis.tracking.association import (
     lbp_marginals,
     log_weights,
     marginals,
+    paired_marginals,
     pda_marginals,
 )
 
@@ -210,11 +211,50 @@ def test_belief_propagation_is_close_where_tracks_keep_apart(apart, worst, mean)
     assert np.mean(errors) < mean
 
 
+def dense_errors(method):
+    """How far all β are off in crowds where targets compete for some five detections each."""
+    errors = []
+    for seed in range(40):
+        log_miss, log_hit = crowd(seed, tracks=16, density=0.1)
+        exact = marginals(log_miss, log_hit, max_states=10**6)
+        apart = np.abs(method(log_miss, log_hit) - exact)
+        errors += [apart[:, 1:][log_hit > -np.inf], apart[:, 0]]
+    return np.concatenate(errors)
+
+
+def test_belief_propagation_in_dense_crowds():
+    """95 % within 0.05, but not where two targets on one place share two detections."""
+    error = dense_errors(lbp_marginals)
+    assert np.mean(error) < 0.015
+    assert np.quantile(error, 0.95) < 0.05
+    assert np.max(error) < 0.25
+
+
+def test_corrected_for_pairs_it_is_twice_as_good():
+    error = dense_errors(paired_marginals)
+    assert np.mean(error) < 0.008
+    assert np.quantile(error, 0.99) < 0.05
+    assert np.max(error) < 0.12
+
+
+@given(scenes(most=2))
+def test_corrected_for_pairs_it_is_exact_for_two_tracks(scene):
+    exact = exact_marginals(*scene, max_states=10_000)
+    np.testing.assert_allclose(paired_marginals(*scene), exact, atol=1e-5)
+
+
+@given(scenes(most=8))
+def test_corrected_for_pairs_marginals_sum_to_one(scene):
+    beta = paired_marginals(*scene)
+    np.testing.assert_allclose(beta.sum(axis=1), 1, atol=1e-9)
+    assert (beta[:, 1:][scene[1] == -np.inf] == 0).all()
+
+
 def test_a_cluster_too_large_falls_back_to_belief_propagation():
     rng = np.random.default_rng(0)
     scene = np.log(rng.uniform(0.1, 1, 30)), rng.normal(0, 1, (30, 30))
     assert exact_marginals(*scene, max_states=500) is None
-    np.testing.assert_allclose(marginals(*scene, 500), lbp_marginals(*scene), atol=1e-12)
+    np.testing.assert_allclose(marginals(*scene, 500), paired_marginals(*scene), atol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
@@ -222,11 +262,14 @@ def test_nothing_to_associate(n, m):
     beta = marginals(np.full(n, -1.0), np.zeros((n, m)))
     assert beta.shape == (n, m + 1)
     assert (beta[:, 0] == 1).all() or m
-    np.testing.assert_allclose(lbp_marginals(np.full(n, -1.0), np.full((n, m), -np.inf))[:, 0], 1)
+    for method in (lbp_marginals, paired_marginals):
+        assert (method(np.full(n, -1.0), np.full((n, m), -np.inf))[:, 0] == 1).all()
 
 
 def test_weights_that_exponentials_cannot_hold():
     log_miss = np.array([-800.0, -900.0, 0.0])
     log_hit = np.array([[0.0, 700.0], [700.0, -np.inf], [-900.0, -900.0]])
-    for method in (lbp_marginals(log_miss, log_hit), marginals(log_miss, log_hit)):
-        np.testing.assert_allclose(method, [[0, 0, 1], [0, 1, 0], [1, 0, 0]], atol=1e-9)
+    for method in (lbp_marginals, paired_marginals, marginals):
+        np.testing.assert_allclose(
+            method(log_miss, log_hit), [[0, 0, 1], [0, 1, 0], [1, 0, 0]], atol=1e-9
+        )

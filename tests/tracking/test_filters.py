@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.tracking import filters, kalman
@@ -104,6 +104,7 @@ def test_golden_c():
     )
 
 
+@settings(max_examples=40)
 @given(seeds, st.integers(0, 4), st.integers(0, 5))
 def test_marginals_sum_to_one_and_covariances_stay_positive(seed, n, m):
     scene = crowd(seed, n, m)
@@ -116,6 +117,7 @@ def test_marginals_sum_to_one_and_covariances_stay_positive(seed, n, m):
         assert ((after.r >= 0) & (after.r <= 1 + 1e-12)).all()
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_order_does_not_matter(seed):
     x, P, z, R, H, r = crowd(seed)
@@ -130,6 +132,7 @@ def test_order_does_not_matter(seed):
         np.testing.assert_allclose(shuffled.beta, after.beta[i][:, [0, *(j + 1)]], atol=1e-9)
 
 
+@settings(max_examples=40)
 @given(seeds, st.floats(-1e3, 1e3))
 def test_where_the_origin_is_does_not_matter(seed, by):
     x, P, z, R, H, r = crowd(seed)
@@ -163,6 +166,7 @@ def test_with_certain_existence_the_integrated_filters_are_the_others(seed):
             np.testing.assert_allclose(one, other, atol=1e-9)
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_targets_far_apart_do_not_compete(seed):
     x, P, z, R, H, r = crowd(seed)
@@ -250,6 +254,7 @@ def test_a_doubtful_target_takes_less_from_a_sure_one_than_an_equal():
     assert equal < 0.5 < 0.8 < doubtful
 
 
+@settings(max_examples=40)
 @given(seeds)
 def test_the_way_of_summing_is_a_choice(seed):
     scene = crowd(seed)

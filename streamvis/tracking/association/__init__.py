@@ -15,6 +15,7 @@ from streamvis.tracking.association.exact import exact_marginals
 from streamvis.tracking.association.gnn import gnn_assignment, gnn_marginals
 from streamvis.tracking.association.lbp import lbp_marginals
 from streamvis.tracking.association.murty import k_best, kbest_marginals
+from streamvis.tracking.association.pairs import paired_marginals
 from streamvis.tracking.gating import clusters
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "lbp_marginals",
     "log_weights",
     "marginals",
+    "paired_marginals",
     "pda_marginals",
 ]
 
@@ -65,7 +67,7 @@ def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> 
         miss, hit = log_miss[rows], log_hit[rows][:, columns]
         part = exact_marginals(miss, hit, max_states)
         if part is None:
-            part = lbp_marginals(miss, hit)
+            part = paired_marginals(miss, hit)
         beta[rows, 0] = part[:, 0]
         beta[rows[:, None], columns + 1] = part[:, 1:]
     return beta
