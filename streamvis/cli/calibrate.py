@@ -204,7 +204,9 @@ def _there(spec: "SourceSpec", path: Path) -> Found:
 
 def _beside(spec: "SourceSpec") -> Path:
     """The file in which a run of this source will look for its plane."""
-    if spec.kind not in {"file", "images"}:
+    if spec.kind in {"camera", "url"}:
+        return Path(f"{spec.id}{SUFFIX}")
+    if spec.kind == "synthetic":
         raise UsageError(f"{spec.label} lies in no directory; say where to write: --out FILE.json")
     path = Path(spec.uri)
     if (path.parent / "seqinfo.ini").is_file():

@@ -30,6 +30,7 @@ _VIDEO = (
 _IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
 VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
+CHECKS = "ground_plane.png"  # `streamvis calibrate` leaves these beside videos: not pictures of it
 URLS = frozenset({"rtsp", "rtsps", "http", "https"})
 ID = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -69,8 +70,16 @@ def resolve(specs: Sequence[str]) -> list[SourceSpec]:
             name = given if given and number == 0 else _unique(given or spec.id, taken)
             taken.add(name)
             _check_text(spec.uri)
-            out.append(msgspec.structs.replace(spec, id=name))
+            out.append(_named(spec, name))
     return out
+
+
+def _named(spec: SourceSpec, name: str) -> SourceSpec:
+    """The spec under its name; what lies in no directory has its plane where we are, by name."""
+    plane = spec.ground_plane
+    if spec.kind in {"camera", "url"}:
+        plane = _plane(Path(f"{name}.ground_plane.json"))
+    return msgspec.structs.replace(spec, id=name, ground_plane=plane)
 
 
 def _check_text(uri: str) -> None:
@@ -87,11 +96,11 @@ def _check_text(uri: str) -> None:
 def images_of(uri: str) -> list[Path]:
     """The image files of a directory, glob or single path, in natural order: 2 before 10."""
     path = Path(uri)
-    if path.is_dir():
-        found: Iterable[Path] = path.iterdir()
-    else:
-        found = [path] if path.exists() else map(Path, glob.glob(uri))
-    return sorted((p for p in found if p.suffix.lower() in IMAGES), key=_natural)
+    if path.is_file():
+        return [path] if path.suffix.lower() in IMAGES else []
+    found: Iterable[Path] = path.iterdir() if path.is_dir() else map(Path, glob.glob(uri))
+    images = (p for p in found if p.suffix.lower() in IMAGES and not p.name.endswith(CHECKS))
+    return sorted(images, key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

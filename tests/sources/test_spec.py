@@ -253,6 +253,24 @@ def test_a_nameless_ground_plane_applies_to_a_video_that_is_alone(tmp_path):
     assert only(str(tmp_path / "a.mp4")).ground_plane is None
 
 
+def test_a_camera_has_its_ground_plane_where_we_are_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plane_at(tmp_path / "gate.ground_plane.json")
+    plane_at(tmp_path / "camera-1.ground_plane.json")
+    planes = [
+        spec.ground_plane is not None
+        for spec in resolve(["gate=rtsp://host/1", "rtsp://host/2", "0", "1"])
+    ]
+    assert planes == [True, False, False, True]
+
+
+def test_the_picture_to_check_a_plane_by_is_no_picture_of_the_source(tmp_path):
+    touch(tmp_path, "a.mp4", "a.ground_plane.png", "frames/1.png", "frames/ground_plane.png")
+    assert [spec.kind for spec in resolve([str(tmp_path)])] == ["file"]
+    assert [path.name for path in images_of(str(tmp_path / "frames"))] == ["1.png"]
+    assert only(str(tmp_path / "a.ground_plane.png")).kind == "images"
+
+
 def test_a_ground_plane_that_is_none_is_told(tmp_path):
     touch(tmp_path, "a.mp4").joinpath("ground_plane.json").write_text("[]")
     with pytest.raises(ConfigError, match=r"ground_plane\.json is not a ground plane"):
