@@ -82,10 +82,7 @@ def diff(
         lines = [
             *(f"missing     {shown(key)}" for key in found.missing),
             *(f"unexpected  {shown(key)}" for key in found.unexpected),
-            *(
-                f"shape       {shown(key)} {a}, not {b}"
-                for key, (a, b) in found.shapes.items()
-            ),
+            *(f"shape       {shown(key)} {a}, not {b}" for key, (a, b) in found.shapes.items()),
         ]
         apart = sorted(found.numbers.items(), key=lambda item: (item[1] == item[1], -item[1]))
         lines += [f"{value:<11.4g} {shown(key)}" for key, value in apart[:MOST]]
