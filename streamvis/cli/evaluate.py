@@ -115,7 +115,7 @@ def mot(
             check_writable(path)
         config = configure("auto", set_ or [])
         sequences = [one for path in data for one in motchallenge.read_sequences(path)]
-        trial.check(sequences, detections is Detected.public)
+        trial.check(sequences, detections is Detected.public, pictures=switches is not None)
         outcomes = []
         for sequence in sequences:
             say(f"{sequence.name}: {sequence.length} frames")

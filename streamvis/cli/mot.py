@@ -38,15 +38,17 @@ class Outcome:
         return identities.follow(self.sequence, self.followed.rows, on)
 
 
-def check(sequences: Sequence[motchallenge.Sequence], public: bool) -> None:
-    """Learn before an hour's work that it cannot be scored."""
+def check(sequences: Sequence[motchallenge.Sequence], public: bool, pictures: bool) -> None:
+    """Learn before an hour's work that a sequence cannot be scored, or drawn from its pictures."""
     for one in sequences:
         if one.truth is None:
             raise DataError(f"{one.folder} has no gt/gt.txt; it cannot be scored")
-        if not public and one.video is None:
+        if one.video is None and (pictures or not public):
+            way_out = (
+                "leave out --switches" if public else "follow its det/det.txt: --detections public"
+            )
             raise DataError(
-                f"{one.folder} has neither the video that seqinfo.ini names nor img1/; "
-                "follow its det/det.txt, if it has one: --detections public"
+                f"{one.folder} has neither the video that seqinfo.ini names nor img1/; {way_out}"
             )
     names = [one.name for one in sequences]
     for name in names:

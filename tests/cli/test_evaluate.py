@@ -114,6 +114,9 @@ def test_eval_mot_tells_what_is_missing(sequence, tmp_path):
         return result.stderr
 
     assert "has neither the video" in told(folder)
+    assert "leave out --switches" in told(
+        folder, "--detections", "public", "--switches", tmp_path / "s.png"
+    )
     assert "two sequences are called" in told(folder, folder, "--detections", "public")
     public = ("--detections", "public")
     assert "no probabilities" in told(folder, *public, "--scores", "probability")
