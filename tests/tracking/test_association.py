@@ -1,6 +1,8 @@
 """Marginals against brute force, the golden numbers of the literature, and their invariants."""
 
 import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from streamvis.tracking.association import (
     pda_marginals,
 )
 
+sys.path.append(str(Path(__file__).parents[1] / "oracles"))
+from association_policy import crowd
+
 P_DETECT, P_GATE, CLUTTER = 0.9, 0.99, 0.012
 
 
@@ -33,20 +38,6 @@ def brute_force(log_miss, log_hit):
             for i, j in enumerate(event):
                 beta[i, j] += weight
     return beta / beta.sum(axis=1, keepdims=True)
-
-
-def crowd(seed, tracks, density, r=1.0):
-    """Weights of tracks anywhere in a square, so many per unit of area where S = 2I."""
-    rng = np.random.default_rng(seed)
-    side = np.sqrt(tracks / density)
-    truth = rng.uniform(0, side, (tracks, 2))
-    seen = truth[rng.random(tracks) < P_DETECT]
-    false = rng.uniform(0, side, (rng.poisson(CLUTTER * side**2), 2))
-    detections = np.concatenate([seen + rng.normal(size=seen.shape), false])
-    log_miss, log_hit = gaussian_weights(truth + rng.normal(size=truth.shape), detections, r)
-    log_density = log_hit - np.log(P_DETECT / CLUTTER)  # r = 1
-    log_hit[log_density < -0.5 * 9.21 - np.log(4 * np.pi)] = -np.inf  # P_G = 0.99
-    return log_miss, log_hit
 
 
 def gaussian_weights(tracks, detections, r=1.0):
