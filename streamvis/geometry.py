@@ -37,7 +37,8 @@ def _overlaps(a: Array, b: Array) -> tuple[Array, Array, Array]:
     near &= top < b[:, 3]
     near &= bottom > b[:, 1]
     i, j = np.divmod(np.flatnonzero(near), len(b))
-    size = np.minimum(a[i, 2:], b[j, 2:]) - np.maximum(a[i, :2], b[j, :2])  # (K, 2)
+    a, b = a[i], b[j]  # (K, 4)
+    size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     size = np.maximum(size, 0)  # inverted boxes are empty
     return i, j, (size[:, 0] * size[:, 1]).astype(np.float64)
 

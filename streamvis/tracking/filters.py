@@ -150,7 +150,7 @@ def _pairs(
 ) -> tuple[Array, Array, kalman.Posterior]:
     """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""
     gate = gating.threshold(p_gate, len(H))
-    variance = np.einsum("zd,nde,ze->nz", H, P, H, optimize=True)
+    variance = (H @ P * H).sum(axis=2)  # (N, Z), the diagonal of HPHᵀ
     noise = np.diagonal(R, axis1=1, axis2=2)
     track, detection = gating.candidates(x @ H.T, variance, z, noise, gate)
     posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)

@@ -77,19 +77,22 @@ class Tracker:
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
         links, unclaimed = self._associate(view, found, media_us, since_s)
-        alive = (self.tracks.r > MODEL.r_min) & self._pictured()
+        boxes = self.space.boxes(self.tracks.x)
+        alive = (self.tracks.r > MODEL.r_min) & _pictured(boxes)
         ended += _reported(self.tracks.id[~alive])
         self.tracks = self.tracks.take(alive)
-        born = self._births(found, unclaimed)
+        born = self._births(found, unclaimed, boxes[alive])
         self._learn_clutter(found, unclaimed, since_s)
         self.tracks = self.tracks.join(_newborn(self.space, found, born, media_us))
-        self._confirm()
-        return self._report(joined(links, alive, found, born), ended)
+        boxes = self.space.boxes(self.tracks.x)
+        inside = self._inside(boxes)
+        self._confirm(inside)
+        return self._report(boxes, inside, joined(links, alive, found, born), ended)
 
     def coast(self, media_us: int) -> Tracks:
         """The confirmed tracks at this time, when nobody looked for people."""
-        _, ended = self._advance(media_us)
-        return self._report(unseen(len(self.tracks)), ended)
+        view, ended = self._advance(media_us)
+        return self._report(view.boxes, view.inside, unseen(len(self.tracks)), ended)
 
     def restart(self) -> None:
         """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
@@ -140,27 +143,22 @@ class Tracker:
         self.now_us = media_us
         tracks = self.tracks
         tracks.x, tracks.P = _moved(self.space, tracks.x, tracks.P, dt)
-        fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & self._pictured()
+        boxes = self.space.boxes(tracks.x)
+        fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _pictured(boxes)
         ended = _reported(tracks.id[~fresh])
         tracks = self.tracks = tracks.take(fresh)
-        view = self._view()
+        view = self._view(boxes[fresh])
         leaving = (
             1 / MODEL.lifetime_s + (1 - view.inside) / MODEL.leave_s + view.twin / MODEL.twin_s
         )
         tracks.r = tracks.r * np.exp(-dt * leaving)
         return view, ended
 
-    def _view(self) -> View:
-        boxes = self.space.boxes(self.tracks.x)
+    def _view(self, boxes: Array) -> View:
         low, high = MODEL.twin_iou
         overlap = np.tril(iou(boxes, boxes), -1)  # with older tracks, which come first
         twin = np.clip((overlap - low) / (high - low), 0, 1) @ self.tracks.r
         return View(boxes, self._inside(boxes), np.minimum(twin, 1))
-
-    def _pictured(self) -> Array:
-        """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
-        finite: Array = np.isfinite(self.space.boxes(self.tracks.x))
-        return np.asarray(finite.all(axis=1))
 
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
@@ -234,13 +232,16 @@ class Tracker:
         floor = MODEL.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
         return np.clip(r, floor, MODEL.r_max)
 
-    def _births(self, found: Found, unclaimed: Array) -> Array:
-        """r (M,) of the tracks that detections start, 0 where they start none."""
+    def _births(self, found: Found, unclaimed: Array, boxes: Array) -> Array:
+        """r (M,) of the tracks that detections start, 0 where they start none.
+
+        `unclaimed` (M,) says how probably each is no track's; `boxes` (N, 4) are the tracks'.
+        """
         able = unclaimed * (found.scores >= self.config.birth_score)
         r = MODEL.birth * found.scores * able  # (M,) were there no rival
         own = np.flatnonzero(r > 5 * MODEL.r_min)  # the others start none in any case
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
-        known = _twins(found.boxes[own], self.space.boxes(self.tracks.x)) * sure
+        known = _twins(found.boxes[own], boxes) * sure
         better = np.arange(len(able)) < own[:, None]  # rows are best first
         rival = _twins(found.boxes[own], found.boxes) * better * able
         r[own] *= 1 - np.concatenate([known, rival], axis=1).max(axis=1, initial=0)
@@ -250,18 +251,17 @@ class Tracker:
         share = 1 - math.exp(-min(since_s, 1.0) / MODEL.clutter_s)
         self.clutter += share * (float(unclaimed @ (1 - found.scores)) - self.clutter)
 
-    def _confirm(self) -> None:
+    def _confirm(self, inside: Array) -> None:
         """Number those that have become certain, the oldest first."""
         tracks = self.tracks
-        inside = self._inside(self.space.boxes(tracks.x)) >= REPORT_INSIDE
-        new = np.flatnonzero((tracks.id == 0) & (tracks.r >= MODEL.confirm) & inside)
+        sure = (tracks.r >= MODEL.confirm) & (inside >= REPORT_INSIDE)
+        new = np.flatnonzero((tracks.id == 0) & sure)
         tracks.id[new] = self.next_id + np.arange(len(new))
         self.next_id += len(new)
 
-    def _report(self, links: Link, ended: list[int]) -> Tracks:
+    def _report(self, boxes: Array, inside: Array, links: Link, ended: list[int]) -> Tracks:
         tracks, space = self.tracks, self.space
-        boxes = space.boxes(tracks.x)
-        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (self._inside(boxes) >= REPORT_INSIDE)
+        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (inside >= REPORT_INSIDE)
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
         x, metric = tracks.x[rows], space.name == "ground"
@@ -296,6 +296,11 @@ def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> Space:
         return ImageSpace()
     back = np.diag([source.width / size[0], source.height / size[1], 1])
     return GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
+
+
+def _pictured(boxes: Array) -> Array:
+    """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
+    return np.asarray(np.isfinite(boxes).all(axis=1))
 
 
 def _twins(boxes: Array, others: Array) -> Array:
