@@ -96,7 +96,7 @@ def mot(
         Space, typer.Option(help="ground: matched within 1 m on the ground as well.")
     ] = Space.image,
     weights: Weights = "person-lite",
-    scores: ScoresAre = Scores.calibrate,
+    scores: ScoresAre = Scores.auto,
     set_: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="Write who is who over time, PNG.")] = None,

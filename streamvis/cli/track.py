@@ -25,13 +25,13 @@ class Space(StrEnum):
 
 
 class Scores(StrEnum):
+    auto = "auto"
     calibrate = "calibrate"
-    probability = "probability"
 
 
 USUAL_FPS = 25.0  # of a file that nobody tells anything about
 ScoresAre = Annotated[
-    Scores, typer.Option(help="What scores are: on any scale, or probabilities already.")
+    Scores, typer.Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -69,7 +69,7 @@ def track(
         Path | None, typer.Option(help="Homography; default: ground_plane.json beside seqinfo.ini.")
     ] = None,
     space: Annotated[Space, typer.Option(help="auto: ground where a plane is known.")] = Space.auto,
-    scores: ScoresAre = Scores.calibrate,
+    scores: ScoresAre = Scores.auto,
     set_: Settings = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -131,31 +131,17 @@ def configure(space: str, pairs: Sequence[str]) -> "Jipda":
 
 
 def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
-    """The detections of each frame, their scores as probabilities."""
-    from streamvis.errors import DataError
-    from streamvis.evaluation.detection import detections_of
-
-    if scores is Scores.calibrate:
-        rows = _calibrated(rows, length)
-    wrong = rows.where((rows.scores < 0) | (rows.scores > 1))
-    if len(wrong):
-        raise DataError(
-            f"{len(wrong)} scores are no probabilities, {wrong.scores[0]:g} in frame "
-            f"{wrong.frames[0]} among them; let them be calibrated: --scores calibrate"
-        )
-    return detections_of(rows, length)
-
-
-def _calibrated(rows: "Rows", length: int) -> "Rows":
-    """The rows by frame, each frame's scores seen in the light of those up to then."""
+    """The detections of each frame, its scores as what those up to then make of them."""
     import numpy as np
 
+    from streamvis.evaluation.detection import detections_of
     from streamvis.tracking.calibration import Calibration
 
-    calibration = Calibration()
-    scores = [calibration(at.scores) for at in rows.by_frame(length)]
+    calibration = Calibration(believe_shares=scores is Scores.auto)
+    found = [calibration(at.scores) for at in rows.by_frame(length)]
     in_order = rows.where(np.argsort(rows.frames, kind="stable"))
-    return replace(in_order, scores=np.concatenate([np.zeros(0), *scores]))
+    calibrated = replace(in_order, scores=np.concatenate([np.zeros(0), *found]))
+    return detections_of(calibrated, length)
 
 
 def timed(parts: "Iterable[Detections]", fps: float) -> "Iterator[tuple[int, int, Detections]]":

@@ -3,10 +3,13 @@
     calibration = Calibration()
     probabilities = calibration(scores)  # of this frame; those of later frames change nothing
 
-Public detections come with scores on any scale: margins of a classifier, sums of trees, shares in
-[0, 1] that are seldom the share of hits. Nobody says which are right, so two guesses are averaged
-as log odds. Both only look at the shape of the distribution, so a scale with another unit or
-another zero gives the same probabilities.
+Public detections come with scores on any scale. While all of them lie in [0, 1] they stand as they
+are: a detector that was trained to say how likely it is right is seldom right about that, but what
+it says does not depend on where its file was cut off, and the guesses below do.
+
+Margins of a classifier and sums of trees have no zero and no unit. Two guesses at what they say are
+averaged as log odds; both only look at the shape of the distribution, so a scale with another unit
+or another zero gives the same probabilities.
 
 *How a file is made*: detectors are cut off where about two thirds of what is left are people, so
 log odds go up with the standard score from a known value at the mean. It cannot be far wrong, and
@@ -63,9 +66,10 @@ class Mixture(NamedTuple):
 class Calibration:
     """Scores to probabilities; what it has seen of a sequence is all that it knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, believe_shares: bool = True) -> None:
+        self.shares = believe_shares  # no score has been outside of [0, 1]
         self.seen = np.empty(0)  # (K,) the latest scores
-        self.fresh = 0  # how many of them the fits do not know
+        self.fresh = 0  # how many scores the fits do not know
         self.mean = 0.0
         self.mixture: Mixture | None = None  # None: the scores are all alike
 
@@ -74,6 +78,9 @@ class Calibration:
         scores = np.asarray(scores, np.float64)
         self.seen = np.concatenate([self.seen, np.sort(scores)])[-MEMORY:]
         self.fresh += len(scores)
+        self.shares &= bool(((scores >= 0) & (scores <= 1)).all())
+        if self.shares and self.seen.any():
+            return scores
         if self.fresh > REFIT * len(self.seen):
             self._refit()
         if self.mixture is None:

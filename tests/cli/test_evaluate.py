@@ -119,7 +119,6 @@ def test_eval_mot_tells_what_is_missing(sequence, tmp_path):
     )
     assert "two sequences are called" in told(folder, folder, "--detections", "public")
     public = ("--detections", "public")
-    assert "no probabilities" in told(folder, *public, "--scores", "probability")
     assert "birth_score" in told(folder, *public, "--set", "speed=3")
     assert "no seqinfo.ini here" in told(tmp_path / "nowhere", *public)
     (folder / "det/det.txt").unlink()

@@ -100,13 +100,18 @@ def test_a_bare_file_is_taken_for_the_usual_and_that_is_told(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
 
 
-def test_probabilities_are_taken_as_they_stand(tmp_path):
+def test_shares_stand_as_they_are_unless_they_are_to_be_calibrated(tmp_path):
     det = walkers(tmp_path / "det.txt", scores=(0.3, 0.9))
     arguments = ("--fps", 10, "--size", "640x480", "--out", tmp_path / "res.txt")
-    track(det, *arguments, "--scores", "probability")
-    assert set(read_results(tmp_path / "res.txt", FRAMES).ids.tolist()) == {1}  # 0.3 starts none
-    track(det, *arguments, "--scores", "probability", "--set", "birth_score=0.2")
-    assert set(read_results(tmp_path / "res.txt", FRAMES).ids.tolist()) == {1, 2}
+
+    def people(*more) -> int:
+        assert track(det, *arguments, *more).exit_code == 0
+        return len(set(read_results(tmp_path / "res.txt", FRAMES).ids.tolist()))
+
+    assert people() == 1  # 0.3 starts no track
+    assert people("--set", "birth_score=0.2") == 2
+    walkers(det, scores=(0.6, 0.9))
+    assert (people(), people("--scores", "calibrate")) == (1, 2)
 
 
 def test_an_empty_file_gives_an_empty_file(tmp_path):
@@ -125,7 +130,6 @@ def test_an_empty_file_gives_an_empty_file(tmp_path):
         (("--fps", 10, "--size", "64x48", "--space", "ground"), "no ground plane"),
         (("--fps", 10, "--size", "64x48", "--set", "speed=1"), "birth_score"),
         (("--fps", 10, "--size", "64x48", "--set", "birth_score=7"), "do not add up"),
-        (("--fps", 10, "--size", "64x48", "--scores", "probability"), "--scores calibrate"),
         (("--seqinfo", "nowhere.ini"), "nowhere.ini"),
         (("--fps", 10, "--size", "64x48", "--ground-plane", "nowhere.json"), "nowhere.json"),
     ],

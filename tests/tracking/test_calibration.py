@@ -38,9 +38,9 @@ def test_frames_that_follow_change_nothing(scores):
 
 @given(frames)
 @settings(max_examples=40, deadline=None)
-def test_probabilities_rise_with_the_score_and_never_are_sure(scores):
+def test_probabilities_rise_with_the_score(scores):
     for raw, found in zip(scores, calibrated(scores), strict=True):
-        assert ((found > 0) & (found < 1)).all()
+        assert ((found >= 0) & (found <= 1)).all()
         assert (np.diff(found[np.argsort(raw, kind="stable")]) >= -1e-12).all()
 
 
@@ -52,7 +52,7 @@ def test_the_order_within_a_frame_does_not_matter(order):
     np.testing.assert_allclose(calibrated([[1, 5, 6], frame[order]])[1], found[order], atol=1e-12)
 
 
-@pytest.mark.parametrize(("unit", "zero"), [(50, 0), (0.01, 0), (1, -400), (30, 7)])
+@pytest.mark.parametrize(("unit", "zero"), [(50, 0), (0.01, 5), (1, -400), (30, 7)])
 def test_another_scale_gives_the_same_probabilities(unit, zero):
     scores = made_up(60, 40)[0].reshape(-1, 5)
     np.testing.assert_allclose(
@@ -60,10 +60,26 @@ def test_another_scale_gives_the_same_probabilities(unit, zero):
     )
 
 
-def test_scores_that_are_all_alike_say_nothing():
+@pytest.mark.parametrize("alike", [0.0, -1.0, 50.0, 1e12])
+def test_scores_that_are_all_alike_say_nothing(alike):
     usual = 1 / (1 + np.exp(-AT_MEAN))
-    np.testing.assert_allclose(np.concatenate(calibrated([[0.9], [0.9, 0.9]])), usual)
+    np.testing.assert_allclose(np.concatenate(calibrated([[alike], [alike, alike]])), usual)
+
+
+def test_no_scores():
     assert len(Calibration()(np.empty(0))) == 0
+
+
+def test_shares_stand_as_they_are_until_one_is_none():
+    many = np.linspace(0, 1, 200)
+    first, second, third = calibrated([many, [1.0, 0.0], [0.4, 1.2]])
+    np.testing.assert_array_equal([*first, *second], [*many, 1, 0])
+    expected = Calibration(believe_shares=False)
+    for frame in (many, [1.0, 0.0]):
+        expected(np.array(frame))
+    np.testing.assert_allclose(third, expected(np.array([0.4, 1.2])), atol=0.01)
+    assert third[0] < third[1]
+    assert Calibration(believe_shares=False)(np.array([0.2, 0.2]))[0] > 0.5
 
 
 def test_few_scores_say_little():
