@@ -153,7 +153,11 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
         "rpn": lambda: model.rpn(dense.maps),
     }
     regions = _regions(model, dense, (batch.shape[2], batch.shape[3]), size)
-    results = {"torch": _timed(whole | regions, rounds)}
+    ends: Parts = {
+        "whole, no masks": lambda: model([image], False),
+        "whole": lambda: model([image], True),
+    }
+    results = {"torch": _timed(whole | regions | ends, rounds)}
     if openvino_version():
         from streamvis.models.compiled import Compiled, one_thread
 
@@ -162,6 +166,11 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
         regions = _regions(compiled.model, *compiled.dense(image))
         with one_thread():
             results["openvino"] = _timed({"dense": lambda: compiled.dense(image)} | regions, rounds)
+        ends = {
+            "whole, no masks": lambda: compiled([image], False),
+            "whole": lambda: compiled([image], True),
+        }
+        results["openvino"] |= _timed(ends, rounds)
     return results
 
 

@@ -54,6 +54,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlap: Overlap = 0.5  # above which a detection suppresses another of its class
     light: bool = False  # separable convolutions; proposals skip the finest map
     vote: Overlap = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
+    soften: Positive | None = None  # sigma of the penalty of boxes beside better ones; None: none
     v2: bool = False  # torchvision's second: norms in neck and heads, a deeper RPN and box head
 
     def __post_init__(self) -> None:
@@ -92,15 +93,16 @@ ARCHITECTURES = {
         classes=2,
         anchor_sizes=tuple((2.0 * s, 2.83 * s, 4.0 * s) for s in (8, 16, 32, 64)),
         anchor_ratios=(1.2, 2.5),
-        proposals=(300, 150),
+        proposals=(300, 200),
         box_width=512,
         mask_convolutions=2,
         canonical=112,
-        short_side=640,
-        long_side=1152,
+        short_side=576,
+        long_side=1024,
         light=True,
-        overlap=0.6,  # people walk side by side
+        overlap=0.65,  # people walk side by side
         vote=0.7,
+        soften=1.5,
     ),
 }
 
@@ -168,6 +170,7 @@ class MaskRcnn(nn.Module):
             canonical=architecture.canonical,
             overlap=architecture.overlap,
             vote=architecture.vote,
+            soften=architecture.soften,
             norm_eps=architecture.eps if architecture.v2 else None,
         )
         body = self.backbone.body

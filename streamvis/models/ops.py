@@ -90,6 +90,16 @@ def vote(kept: Tensor, boxes: Tensor, scores: Tensor, threshold: float) -> Tenso
     return weight @ boxes / weight.sum(1, keepdim=True).clamp(min=1e-9)
 
 
+def soften(boxes: Tensor, scores: Tensor, sigma: float) -> Tensor:
+    """Scores (N,) less what each box (N, 4) shares with better ones; both sorted, best first.
+
+    The Gaussian penalty of Soft-NMS (Bodla et al. 2017, §3), of all better boxes at once: a box
+    that NMS let stand beside another is more likely its double than one that stands alone.
+    """
+    shared = iou(boxes, boxes).triu(1)  # (N, N): row i is better than column j
+    return scores * torch.exp(-(shared**2).sum(0) / sigma)
+
+
 def roi_align(
     maps: Sequence[Tensor],  # (B, C, H_l, W_l), fine to coarse
     strides: Sequence[int],

@@ -92,6 +92,7 @@ class RoiHeads(nn.Module):
         canonical: float,
         overlap: float,
         vote: float,
+        soften: float | None,  # sigma of the penalty of boxes beside better ones
         norm_eps: float | None,  # None: two fully connected layers on the box, and no norms
     ) -> None:
         super().__init__()
@@ -100,6 +101,7 @@ class RoiHeads(nn.Module):
         self.min_score = 0.05
         self.overlap = overlap
         self.most = 100
+        self.soften = soften
         self.vote = vote  # overlap from which neighbours have a say in a box; 1: none has
         self.box_head: BoxHead | nn.Sequential
         if norm_eps is None:
@@ -150,11 +152,16 @@ class RoiHeads(nn.Module):
         region, label = keep.nonzero(as_tuple=True)
         boxes, scores = boxes[region, label], scores[region, label + 1]
         best = ops.nms(boxes, scores, self.overlap, groups=label)[: self.most]
-        kept = boxes[best]
+        kept, score = boxes[best], scores[best]
+        far = (label * 2.0 * max(size))[:, None]  # classes apart, so that each is on its own
         if self.vote < 1:
-            far = (label * 2.0 * max(size))[:, None]  # classes apart, so that each votes alone
             kept = ops.vote(kept + far[best], boxes + far, scores, self.vote) - far[best]
-        return Found(kept, scores[best], label[best] + 1, boxes.new_zeros(len(best), 0, 0))
+        if self.soften is not None:
+            score = ops.soften((boxes + far)[best], score, self.soften)
+            order = score.argsort(descending=True, stable=True)
+            order = order[score[order] > self.min_score]
+            kept, score, best = kept[order], score[order], best[order]
+        return Found(kept, score, label[best] + 1, boxes.new_zeros(len(best), 0, 0))
 
     def _with_masks(self, maps: list[Tensor], found: list[Found]) -> list[Found]:
         counts = [len(f.boxes) for f in found]

@@ -75,6 +75,18 @@ def test_voting_moves_a_box_to_the_mean_of_its_neighbours():
     assert torch.allclose(ops.vote(boxes[kept], boxes, scores, 1.0), boxes[kept])
 
 
+def test_softening_is_the_product_of_penalties_of_better_boxes():
+    boxes = random_boxes(12, seed=4, size=30)
+    scores = torch.linspace(0.95, 0.2, 12)
+    softened = ops.soften(boxes, scores, sigma=0.8)
+    for i in range(12):
+        expected = float(scores[i])
+        for j in range(i):
+            expected *= math.exp(-(float(ops.iou(boxes[i : i + 1], boxes[j : j + 1])) ** 2) / 0.8)
+        assert float(softened[i]) == pytest.approx(expected, rel=1e-5)
+    assert softened[0] == scores[0]
+
+
 def bilinear(plane: Tensor, y: float, x: float) -> float:
     """One sample as torchvision's kernel takes it."""
     height, width = plane.shape
