@@ -1,35 +1,12 @@
 """A detector as a plain function, whatever file it comes from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import msgspec
-import yaml
 
 from streamvis.config import MaskRcnn
-from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections, Frame, Packet, Site
 
 Detector = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
-KEYS = MaskRcnn.__struct_fields__
-
-
-def configure(fields: Mapping[str, Any], pairs: Sequence[str]) -> MaskRcnn:
-    """The detector of these fields, with `key=value` texts over them."""
-    given = dict(fields)
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or key not in KEYS:
-            raise UsageError(f"--set {pair}: expected key=value, and for key {', '.join(KEYS)}")
-        try:
-            given[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {pair}: the value is not YAML") from None
-    try:
-        return msgspec.convert({"kind": "mask_rcnn", **given}, MaskRcnn)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"the detector's settings do not add up: {error}") from None
 
 
 def name_of(weights: str, pairs: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamvis.cli.report import put_json, reported_errors, say
-from streamvis.cli.track import Scores, ScoresAre, Settings, configure
+from streamvis.cli.track import Scores, ScoresAre, Settings
 
 app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,15 +61,17 @@ def detect(
     """Score the detector: AP, height bands, best F1, miss rate, mask AP."""
     with reported_errors():
         from streamvis.cli import detection
-        from streamvis.cli.detectors import configure, name_of, open_detector
+        from streamvis.cli.detectors import name_of, open_detector
+        from streamvis.cli.settings import configure
+        from streamvis.config import MaskRcnn
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()
         given = {"weights": weights, "min_score": LOWEST_SCORE, "precision": precision.value}
-        ours = configure({**given, "short_side": short_side}, set_ or [])
+        ours = configure(MaskRcnn, {**given, "short_side": short_side}, set_ or [])
         detectors = {name_of(weights, set_ or []): open_detector(ours, device)}
         if compare:
-            other = configure({"weights": compare, "min_score": LOWEST_SCORE}, [])
+            other = configure(MaskRcnn, {"weights": compare, "min_score": LOWEST_SCORE}, [])
             name = name_of(compare, [])
             name = f"{name} (other)" if name in detectors else name
             detectors[name] = open_detector(other, device)
@@ -107,13 +109,15 @@ def mot(
     with reported_errors():
         from streamvis.cli import mot as trial
         from streamvis.cli.detection import check_writable
+        from streamvis.cli.settings import configure
+        from streamvis.config import Jipda
         from streamvis.evaluation import motchallenge
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()
         for path in filter(None, (timeline, switches)):
             check_writable(path)
-        config = configure("auto", set_ or [])
+        config = configure(Jipda, {"space": "auto"}, set_ or [])
         sequences = [one for path in data for one in motchallenge.read_sequences(path)]
         trial.check(sequences, detections is Detected.public, pictures=switches is not None)
         outcomes = []

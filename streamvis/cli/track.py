@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -76,9 +76,11 @@ def track(
     """Follow the people of a file of detections: the tracker alone."""
     with reported_errors():
         from streamvis.cli.detection import check_writable
+        from streamvis.cli.settings import configure
+        from streamvis.config import Jipda
         from streamvis.evaluation import motchallenge
 
-        config = configure(space.value, set_ or [])
+        config = configure(Jipda, {"space": space.value}, set_ or [])
         check_writable(out)
         ini = seqinfo or _beside(detections, "seqinfo.ini")
         info = motchallenge.read_info(ini) if ini else None
@@ -104,30 +106,6 @@ def track(
             f"{out}: {people} people in {followed.frames} frames; the tracker alone did "
             f"{followed.hz:.0f} frames/s"
         )
-
-
-def configure(space: str, pairs: Sequence[str]) -> "Jipda":
-    """The tracker in this space, with `key=value` texts over it."""
-    import msgspec
-    import yaml
-
-    from streamvis.config import Jipda
-    from streamvis.errors import UsageError
-
-    given: dict[str, Any] = {"kind": "jipda", "space": space}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or key not in Jipda.__struct_fields__:
-            known = ", ".join(Jipda.__struct_fields__)
-            raise UsageError(f"--set {pair}: expected key=value, and for key {known}")
-        try:
-            given[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {pair}: the value is not YAML") from None
-    try:
-        return msgspec.convert(given, Jipda)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"the tracker's settings do not add up: {error}") from None
 
 
 def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":

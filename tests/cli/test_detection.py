@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from streamvis.cli import detection
-from streamvis.cli.detectors import configure, name_of
+from streamvis.cli.detectors import name_of
+from streamvis.cli.settings import configure
+from streamvis.config import MaskRcnn
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
 from streamvis.sources.sequence import write_sequence
@@ -134,7 +136,9 @@ def test_paths_that_cannot_be_written_are_told_before_the_work(tmp_path):
 
 
 def test_settings_lie_over_the_fields():
-    config = configure({"weights": "a", "min_score": 0.01}, ["short_side=576", "masks=false"])
+    config = configure(
+        MaskRcnn, {"weights": "a", "min_score": 0.01}, ["short_side=576", "masks=false"]
+    )
     assert (config.weights, config.min_score, config.short_side, config.masks) == (
         "a",
         0.01,
@@ -156,4 +160,4 @@ def test_settings_lie_over_the_fields():
 )
 def test_settings_that_do_not_add_up_are_told(pair, told):
     with pytest.raises(UsageError, match=told):
-        configure({}, [pair])
+        configure(MaskRcnn, {}, [pair])

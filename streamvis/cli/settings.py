@@ -1,0 +1,31 @@
+"""A stage's settings from `--set key=value`, for commands that run one stage alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from streamvis.config import Jipda, MaskRcnn
+from streamvis.errors import UsageError
+
+S = TypeVar("S", Jipda, MaskRcnn)
+
+
+def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -> S:
+    """The stage of these fields, with `key=value` texts over them."""
+    given = dict(fields)
+    keys = stage.__struct_fields__
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or key not in keys:
+            raise UsageError(f"--set {pair}: expected key=value, and for key {', '.join(keys)}")
+        try:
+            given[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {pair}: the value is not YAML") from None
+    kind = stage.__struct_config__.tag
+    try:
+        return msgspec.convert({"kind": kind, **given}, stage)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the settings of {kind} do not add up: {error}") from None
