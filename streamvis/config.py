@@ -55,6 +55,34 @@ class MaskRcnn(
                 )
 
 
+class Appearance(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="appearance"
+):
+    """Say what detected people look like, as vectors that are close for the same person."""
+
+    weights: str = "person-r18"  # a shipped name, or a path to .safetensors or .pth
+    min_score: Share = 0.3  # weaker detections are not looked at
+    masks: bool = False  # blank what the detector's masks say is not the person
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+
+    reads: ClassVar[frozenset[str]] = frozenset({"detections"})
+    writes: ClassVar[str] = "embeddings"
+    stateful: ClassVar[bool] = False
+    torch: ClassVar[bool] = True
+
+
+class CameraMotion(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="camera_motion"
+):
+    """Measure how the camera moves, from sparse features of the background."""
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[str] = "motion"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = False
+
+
 class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="jipda"):
     """Follow people by joint integrated probabilistic data association."""
 
@@ -101,7 +129,7 @@ class Record(
     torch: ClassVar[bool] = False
 
 
-Run = MaskRcnn | Jipda | Publish | Record
+Run = MaskRcnn | Appearance | CameraMotion | Jipda | Publish | Record
 
 
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

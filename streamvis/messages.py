@@ -58,6 +58,19 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
     )  # (N, 28, 28) uint8, 255·probability on a grid over the box; (0, 0, 0) if none
 
 
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag="embeddings"):
+    """What the people of one frame look like, row for row with its Detections."""
+
+    vectors: np.ndarray  # (N, D) float32 of unit length; zeros for those who were not looked at
+
+
+class Motion(msgspec.Struct, frozen=True, kw_only=True, tag="motion"):
+    """How the background has moved in the picture since the frame before."""
+
+    warp: np.ndarray  # (2, 3) float64: a point's homogeneous pixels then -> its pixels now
+    support: float  # share of the points followed that move so; 0: unknown, the warp is identity
+
+
 class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     """Confirmed tracks in one frame, by ascending id."""
 
@@ -84,8 +97,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     written: int = 0
 
 
-Part = Detections | Tracks | Receipt
-P = TypeVar("P", Detections, Tracks, Receipt)
+Part = Detections | Embeddings | Motion | Tracks | Receipt
+P = TypeVar("P", Detections, Embeddings, Motion, Tracks, Receipt)
 
 
 class Packet(msgspec.Struct, kw_only=True):
