@@ -1,0 +1,77 @@
+"""People cut from a picture, all of one size, for a network that looks at them one by one.
+
+    crops = crop(pixels, detections.boxes, (128, 64))  # (N, 128, 64, 3) uint8
+
+The box is met to a fraction of a pixel. What is larger than the crop is averaged, not skipped, so
+that a shirt's pattern does not turn into another one far from the camera.
+"""
+
+import cv2
+import numpy as np
+
+from streamvis.messages import Array
+
+MEAN = (124, 116, 104)  # RGB of ImageNet's average picture: nothing, to a network that knows it
+LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+EDGE = cv2.BORDER_REPLICATE
+FARTHEST = 1e6  # px; a box from beyond comes from a network gone wrong
+
+
+def crop(pixels: Array, boxes: Array, size: tuple[int, int], masks: Array | None = None) -> Array:
+    """Crops (N, h, w, 3) uint8 of a picture (H, W, 3) uint8 at boxes (N, 4) xyxy, size (h, w).
+
+    Outside the picture its edge goes on. With masks (N, 28, 28) of 255·probability over the
+    boxes, what they say is not the person is MEAN; a mask of nobody, or none, changes nothing.
+    A box that is none (inverted, not finite) gives MEAN all over.
+    """
+    crops = np.empty((len(boxes), *size, 3), np.uint8)
+    for i, (out, box) in enumerate(zip(crops, np.asarray(boxes, np.float64), strict=True)):
+        # NaN fails every comparison
+        if not (np.abs(box).max() < FARTHEST and box[0] < box[2] and box[1] < box[3]):
+            out[:] = MEAN
+            continue
+        _cut(pixels, box, out)
+        if masks is not None and len(masks):
+            _blank(out, masks[i])
+    return crops
+
+
+def _cut(pixels: Array, box: Array, out: Array) -> None:
+    """Fill `out` (h, w, 3): average whole pixels first, then meet the box by interpolation."""
+    height, width = out.shape[:2]
+    x, step_x, columns, skip_x = _span(box[0], box[2], width, pixels.shape[1])
+    y, step_y, rows, skip_y = _span(box[1], box[3], height, pixels.shape[0])
+    part = pixels[rows, columns]
+    if skip_x > 1 or skip_y > 1:
+        less = part.shape[1] // skip_x, part.shape[0] // skip_y
+        part = cv2.resize(part, less, interpolation=cv2.INTER_AREA)
+    if step_x > 1 or step_y > 1:
+        part = cv2.sepFilter2D(part, -1, _soft(step_x), _soft(step_y), None, (-1, -1), 0, EDGE)
+    # from pixels of the crop to those of the part, both by their centres
+    place = np.array([[step_x, 0, x + step_x / 2 - 0.5], [0, step_y, y + step_y / 2 - 0.5]])
+    cv2.warpAffine(part, place, (width, height), out, LINEAR, EDGE)
+
+
+def _span(low: float, high: float, side: int, limit: int) -> tuple[float, float, slice, int]:
+    """One axis: where the box begins, a pixel's step for each of `side`, what of 0..limit to read.
+
+    The first two are in units of `skip` pixels of the picture, which are averaged.
+    """
+    scale = (high - low) / side
+    skip = int(min(max(scale + 2 / 3, 1), limit))  # leaves a step of less than 4/3
+    first = int(np.clip(np.floor(low) - 2 * skip, 0, limit - skip))
+    last = int(np.clip(np.ceil(high) + 2 * skip, first + skip, limit))
+    last -= (last - first) % skip
+    return (low - first) / skip, scale / skip, slice(first, last), skip
+
+
+def _soft(step: float) -> Array:
+    """The kernel (3, 1) that takes out what steps of 1 to 4/3 pixels cannot show."""
+    aside = min(max(0.75 * (step - 1), 0.0), 0.25)  # at 1/4 it stops the finest stripes
+    return np.array([[aside], [1 - 2 * aside], [aside]])
+
+
+def _blank(out: Array, mask: Array) -> None:
+    inside = cv2.resize(mask, out.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 127
+    if inside.any():
+        out[~inside] = MEAN
