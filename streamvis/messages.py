@@ -89,6 +89,9 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     space: Literal["image", "ground"] = "image"
     ground_velocity: np.ndarray | None = None  # (N, 2) float32, m/s; None in the image space
     ground_covariance: np.ndarray | None = None  # (N, 2, 2) float32, m², of `ground`; or None
+    merged: np.ndarray | None = None  # (K, 2) int64, gone and kept: both ids were one person
+    split: np.ndarray | None = None  # (K, 3) int64, id, other, since_us: what was reported as `id`
+    # from then until now was another person, who is `other` from this frame on
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
