@@ -1,4 +1,4 @@
-"""The convolutions and matrix products of a detector compiled by OpenVINO; the rest stays in torch.
+"""Convolutions and matrix products compiled by OpenVINO; what else a detector does stays in torch.
 
     detector = Compiled(model, "bf16")
     found = detector([image])  # as model([image])
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from streamvis.messages import Array
 from streamvis.models.mask_rcnn import Dense, MaskRcnn, padded_size, rescale
 from streamvis.models.roi_heads import Found
 
@@ -45,16 +46,7 @@ class Compiled:
     def __init__(self, model: MaskRcnn, dtype: torch.dtype) -> None:
         self.model = model.requires_grad_(False)
         self.dtype = dtype
-        self.core = openvino.Core()
-        self.core.set_property(
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": ELEMENTS[dtype],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,  # where we run is the placement's to say
-            },
-        )
+        self.core = _core(dtype)
         self.plans: OrderedDict[tuple[int, ...], _Plan] = OrderedDict()
         heads, channels = model.roi_heads, model.architecture.channels
         masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
@@ -88,22 +80,55 @@ class Compiled:
         self.plans.move_to_end(shape)
         return self.plans[shape]
 
-    def compile(
-        self, part: nn.Module, example: Tensor, types: Sequence[torch.dtype], free: bool = False
-    ) -> Any:
-        """A request for the part; types are of its input and outputs, `free` opens axis 0."""
-        shape = [-1 if free else len(example), *example.shape[1:]]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated, but torch.export takes ten times as long
-            traced = torch.jit.trace(part, example, check_trace=False)
-            decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
-            network = READER.convert(READER.load(decoder))
-        network.reshape(openvino.PartialShape(shape))
-        steps = PrePostProcessor(network)
-        steps.input().tensor().set_element_type(ELEMENTS[types[0]])
-        for index, dtype in enumerate(types[1:]):
-            steps.output(index).tensor().set_element_type(ELEMENTS[dtype])
-        return self.core.compile_model(steps.build(), "CPU").create_infer_request()
+
+class CompiledEmbedder:
+    """Crops (B, h, w, 3) uint8 in, what `part` makes of them (B, D) out, computed in `dtype`.
+
+    B may be any number: crops that only fill up a fixed one cost as much as real ones.
+    """
+
+    def __init__(self, part: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> None:
+        example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+        types = [torch.uint8, torch.float32]
+        part.requires_grad_(False)
+        self.request = _compile(_core(dtype), part, example, types, free=True)
+
+    def __call__(self, crops: Array) -> Array:
+        (found,) = self.request.infer({0: crops}, share_inputs=True).values()
+        return found.copy()
+
+
+def _core(dtype: torch.dtype) -> Any:
+    """OpenVINO on as many threads as torch has."""
+    core = openvino.Core()
+    core.set_property(
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": ELEMENTS[dtype],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # where we run is the placement's to say
+        },
+    )
+    return core
+
+
+def _compile(
+    core: Any, part: nn.Module, example: Tensor, types: Sequence[torch.dtype], free: bool = False
+) -> Any:
+    """A request for the part; types are of its input and outputs, `free` opens axis 0."""
+    shape = [-1 if free else len(example), *example.shape[1:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, but torch.export takes ten times as long
+        traced = torch.jit.trace(part, example, check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
+        network = READER.convert(READER.load(decoder))
+    network.reshape(openvino.PartialShape(shape))
+    steps = PrePostProcessor(network)
+    steps.input().tensor().set_element_type(ELEMENTS[types[0]])
+    for index, dtype in enumerate(types[1:]):
+        steps.output(index).tensor().set_element_type(ELEMENTS[dtype])
+    return core.compile_model(steps.build(), "CPU").create_infer_request()
 
 
 @contextmanager
@@ -151,7 +176,7 @@ class _Plan:
         maps = len(model.backbone.body.strides) + 1
         types = [owner.dtype] * maps + [torch.float32] * 2 * self.levels
         whole = _Whole(model, self.size)
-        self.request = owner.compile(whole, pixels, [torch.uint8, *types])
+        self.request = _compile(owner.core, whole, pixels, [torch.uint8, *types])
         self.outputs = []
         for index, dtype in enumerate(types):
             shape = tuple(self.request.get_output_tensor(index).shape)
@@ -174,7 +199,8 @@ class _Head(nn.Module):
     def __init__(self, owner: Compiled, part: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
         example = torch.zeros(2, *shape)
-        self.request = owner.compile(part, example, [owner.dtype, torch.float32], free=True)
+        types = [owner.dtype, torch.float32]
+        self.request = _compile(owner.core, part, example, types, free=True)
 
     def forward(self, x: Tensor) -> Tensor:
         # x (R, C, h, w)

@@ -1,0 +1,160 @@
+"""How well looks tell people apart: retrieval after a while, and same or different by time lag.
+
+    scores = evaluate(Looks(vectors, ids, frames, fps=30.0))
+
+Retrieval asks: of all looks at least `apart_s` away in time, is the one most alike the same
+person? All looks of a sequence ask and answer; what is nearer in time, of the same person or of
+another, is not in the gallery, and a look without a right answer there does not ask.
+
+Same or different asks: of a pair of looks of one person and a pair of two people, both as far
+apart in time, which is more alike? 0.5 is guessing. That is what a tracker needs to know.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.evaluation.motchallenge import PEDESTRIAN, Rows
+from streamvis.messages import Array
+
+APART_S = 2.0
+ANSWERS = 5  # best ones that are kept of each query
+LAGS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # a pair belongs to the first that it does not exceed
+LAGS = ("1 frame", *(f"{lag:g} s" for lag in LAGS_S), "more")
+BLOCK = 256  # queries at a time
+CELLS = 1 << 14  # of cosines from -1 to 1, when pairs are counted
+TIE = 1e-6  # cosines closer than this are equal
+SLACK = 1e-6  # frames; 3 frames at 30 fps are 0.1 s
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the people of one sequence look like, at some moments."""
+
+    vectors: Array  # (N, D) float, of unit length
+    ids: Array  # (N,) int, who it is
+    frames: Array  # (N,) int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the looks that have a right answer were answered with."""
+
+    queries: Array  # (Q,) rows of the looks
+    best: Array  # (Q, ANSWERS) rows most alike, best first; -1 where there are no more
+    first: Array  # (Q,) rank of the first right one, from 1
+    precision: Array  # (Q,) average precision
+
+
+@dataclass(frozen=True)
+class ReidScores:
+    """Shares in [0, 1]; None where there was nothing to measure."""
+
+    looks: int
+    people: int
+    queries: int  # looks with a right answer
+    rank1: float | None  # share of them whose best answer is right
+    rank5: float | None  # who have a right one among five
+    map: float | None  # mean average precision
+    auc: dict[str, float | None]  # time lag -> same pairs more alike than different ones
+
+
+def people_of(truth: Rows, every: int = 1, min_visibility: float = 0.0) -> Rows:
+    """The pedestrians that count of frames 1, 1 + every, … who can be seen well enough."""
+    counts = (truth.classes == PEDESTRIAN) & (truth.scores != 0)
+    return truth.where(
+        counts & ((truth.frames - 1) % every == 0) & (truth.visibility >= min_visibility)
+    )
+
+
+def evaluate(looks: Looks, apart_s: float = APART_S) -> tuple[ReidScores, Answers]:
+    """Score the looks of one sequence."""
+    answers = ask(looks, apart_s)
+    asked = len(answers.queries) > 0
+    scores = ReidScores(
+        looks=len(looks.ids),
+        people=len(np.unique(looks.ids)),
+        queries=len(answers.queries),
+        rank1=float((answers.first <= 1).mean()) if asked else None,
+        rank5=float((answers.first <= 5).mean()) if asked else None,
+        map=float(answers.precision.mean()) if asked else None,
+        auc=same_or_different(looks),
+    )
+    return scores, answers
+
+
+def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
+    """Rank all looks that are far enough in time from each, the most alike first.
+
+    Among equals those of other people come first: a network that says the same of all is wrong.
+    """
+    parts = [_ask(looks, rows, apart_s) for rows in _blocks(len(looks.ids))]
+    return Answers(
+        queries=np.concatenate([np.empty(0, np.int64), *(p.queries for p in parts)]),
+        best=np.concatenate([np.empty((0, ANSWERS), np.int64), *(p.best for p in parts)]),
+        first=np.concatenate([np.empty(0, np.int64), *(p.first for p in parts)]),
+        precision=np.concatenate([np.empty(0), *(p.precision for p in parts)]),
+    )
+
+
+def _ask(looks: Looks, rows: Array, apart_s: float) -> Answers:
+    alike = _cosines(looks, rows)  # (B, N)
+    lag = np.abs(looks.frames[rows, None] - looks.frames)  # (B, N) frames
+    far = lag >= apart_s * looks.fps - SLACK
+    far[np.arange(len(rows)), rows] = False
+    right = far & (looks.ids[rows, None] == looks.ids)
+    asks = right.any(1)
+    rows, far, right, alike = rows[asks], far[asks], right[asks], alike[asks]
+    order = np.argsort(np.where(far, TIE * right - alike, np.inf), axis=1, kind="stable")
+    hit = np.take_along_axis(right, order, 1)
+    precision = np.cumsum(hit, 1) / np.arange(1, len(looks.ids) + 1)  # (B, N) at each rank
+    best = np.full((len(rows), ANSWERS), -1)
+    shown = np.where(np.take_along_axis(far, order, 1), order, -1)[:, :ANSWERS]
+    best[:, : shown.shape[1]] = shown
+    return Answers(rows, best, hit.argmax(1) + 1, (precision * hit).sum(1) / hit.sum(1))
+
+
+def same_or_different(looks: Looks) -> dict[str, float | None]:
+    """The area under the ROC curve of pairs, by the time between them.
+
+    Cosines are counted in CELLS cells; within one, pairs are equal, which is worth one half.
+    """
+    counts = np.zeros((len(LAGS), 2, CELLS), np.int64)
+    for rows in _blocks(len(looks.ids)):
+        alike = _cosines(looks, rows)
+        lag = looks.frames - looks.frames[rows, None]
+        later = lag > 0  # each pair once, none within a frame
+        lag, alike = lag[later], alike[later]
+        same = (looks.ids[rows, None] == looks.ids)[later]
+        cell = np.clip((alike + 1) / 2 * CELLS, 0, CELLS - 1).astype(np.int64)
+        code = (_lag(lag, looks.fps) * 2 + same) * CELLS + cell
+        counts += np.bincount(code, minlength=counts.size).reshape(counts.shape)
+    return {name: _auc(*pair) for name, pair in zip(LAGS, counts, strict=True)}
+
+
+def _lag(frames: Array, fps: float) -> Array:
+    """Index into LAGS."""
+    later = 1 + np.searchsorted(np.array(LAGS_S) * fps + SLACK, frames)
+    return np.where(frames == 1, 0, later)
+
+
+def _auc(different: Array, same: Array) -> float | None:
+    """Of counts (CELLS,) each, by rising cosine."""
+    pairs = float(different.sum()) * float(same.sum())
+    below = np.cumsum(different) - different / 2
+    return float(same @ below / pairs) if pairs else None
+
+
+def _cosines(looks: Looks, rows: Array) -> Array:
+    alike = looks.vectors[rows] @ looks.vectors.T
+    if not np.isfinite(alike).all():
+        raise DataError("a look's vector is not finite; its network's weights may be damaged")
+    return alike
+
+
+def _blocks(n: int) -> Iterator[Array]:
+    for start in range(0, n, BLOCK):
+        yield np.arange(start, min(start + BLOCK, n))

@@ -1,0 +1,56 @@
+"""The stage that says what people look like."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from streamvis.config import Appearance
+from streamvis.messages import Array, Detections, Embeddings, Packet, Site
+from streamvis.models.accelerate import accelerate_embedder
+from streamvis.models.crops import crop
+from streamvis.models.weights import load_embedder
+
+SMALLEST = 4.0  # px of either side; less shows a colour and no person
+
+
+class EmbedStage:
+    """Look at all people of a call at once: those of `min_score` and of more than a few pixels."""
+
+    def __init__(self, config: Appearance, site: Site) -> None:
+        self.pixels = site.pixels
+        self.min_score = config.min_score
+        self.masks = config.masks
+        model = load_embedder(config.weights, site.device)
+        self.size, self.width = model.size, model.outputs
+        self.embed = accelerate_embedder(model, site.device, config.precision, config.engine)
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Embeddings]:
+        looked = [self._worth(packet.part(Detections)) for packet in packets]
+        crops = [self._crop(p, rows) for p, rows in zip(packets, looked, strict=True)]
+        vectors = self.embed(np.concatenate(crops)) if crops else np.empty((0, self.width))
+        ends = np.cumsum([rows.sum() for rows in looked])[:-1]
+        parts = np.split(vectors, ends)
+        return (self._part(rows, part) for rows, part in zip(looked, parts, strict=True))
+
+    def _worth(self, found: Detections | None) -> Array:
+        """Which rows (N,) bool are looked at."""
+        if found is None:
+            return np.zeros(0, bool)
+        sides = found.boxes[:, 2:] - found.boxes[:, :2]
+        return (found.scores >= self.min_score) & (sides >= SMALLEST).all(1)
+
+    def _crop(self, packet: Packet, rows: Array) -> Array:
+        found = packet.part(Detections)
+        if found is None or not rows.any():
+            return np.empty((0, *self.size, 3), np.uint8)
+        masks = found.masks[rows] if self.masks and len(found.masks) else None
+        return crop(self.pixels(packet.frame), found.boxes[rows], self.size, masks)
+
+    def _part(self, rows: Array, vectors: Array) -> Embeddings:
+        """Row for row with the detections."""
+        every = np.zeros((len(rows), self.width), np.float32)
+        every[rows] = vectors
+        return Embeddings(vectors=every)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
