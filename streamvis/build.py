@@ -4,7 +4,7 @@ Imports stand inside the branches, so that a worker loads only what it runs; tor
 1.5 s and 500 MB a process.
 """
 
-from streamvis.config import Appearance, Jipda, MaskRcnn, Publish, Record, StageSpec
+from streamvis.config import Appearance, CameraMotion, Jipda, MaskRcnn, Publish, Record, StageSpec
 from streamvis.messages import Site, Stage
 
 
@@ -19,6 +19,10 @@ def build_stage(spec: StageSpec, site: Site) -> Stage:
             from streamvis.stages.embed import EmbedStage
 
             return EmbedStage(spec.run, site)
+        case CameraMotion():
+            from streamvis.stages.camera import CameraStage
+
+            return CameraStage(site)
         case Jipda():
             from streamvis.stages.track import TrackStage
 

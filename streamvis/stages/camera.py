@@ -1,0 +1,82 @@
+"""The stage that measures how the camera moves, for trackers on cameras that do."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.messages import Ending, Frame, Motion, Notice, Packet, Site, SourceInfo
+from streamvis.tracking.camera import View, between, small_view, unknown
+
+
+class _State(msgspec.Struct, array_like=True):
+    """What a successor needs to go on with a source: the last picture, small and gray."""
+
+    epoch: int
+    size: tuple[int, int]  # of the source; (0, 0): nothing has been seen yet
+    shape: tuple[int, int]
+    gray: bytes
+
+
+class CameraStage:
+    """Compare each picture of a source with the one before it; the first has none."""
+
+    def __init__(self, site: Site) -> None:
+        self.pixels = site.pixels
+        self.last: dict[str, View | None] = {}
+        self.epochs: dict[str, int] = {}  # the stream epoch of each source's last picture
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        """Start a source, or resume it."""
+        if state is None:
+            self.epochs[source.id], self.last[source.id] = source.epoch, None
+        else:
+            self.epochs[source.id], self.last[source.id] = _unpacked(source.id, state)
+
+    def state(self, source: str) -> bytes:
+        """The last small picture as it is: some 60 kB, and its epoch."""
+        epoch, view = self.epochs[source], self.last[source]
+        if view is None:
+            return msgspec.msgpack.encode(_State(epoch, (0, 0), (0, 0), b""))
+        height, width = view.gray.shape
+        return msgspec.msgpack.encode(
+            _State(epoch, view.size, (height, width), view.gray.tobytes())
+        )
+
+    def notice(self, notice: Notice) -> None:
+        """Frames carry their epoch; after a gap, the picture before it is still the one before."""
+
+    def finish(self, source: str, ending: Ending) -> None:
+        """Forget a source that has ended."""
+        self.last.pop(source, None)
+        self.epochs.pop(source, None)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Motion]:
+        for packet in packets:
+            frame = packet.frame
+            before, now = self._before(frame), small_view(self.pixels(frame))
+            self.last[frame.source] = now
+            yield unknown() if before is None else between(before, now)
+
+    def _before(self, frame: Frame) -> View | None:
+        """The picture before this one in the same stream epoch."""
+        if frame.epoch != self.epochs[frame.source]:
+            self.epochs[frame.source] = frame.epoch
+            return None
+        return self.last[frame.source]
+
+
+def _unpacked(source: str, state: bytes) -> tuple[int, View | None]:
+    """The epoch and the picture that `state` holds; DataError when it is no such thing."""
+    try:
+        was = msgspec.msgpack.decode(state, type=_State)
+        gray = np.frombuffer(was.gray, np.uint8).reshape(was.shape)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise DataError(
+            f"source {source}: not the state of a camera stage ({len(state)} bytes): {error}"
+        ) from None
+    return was.epoch, View(gray, was.size) if gray.size else None
