@@ -1,6 +1,8 @@
 """`streamvis bench`: ratios of things measured side by side in one run."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +12,15 @@ from streamvis.cli.report import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Measure speed on this machine.", invoke_without_command=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @app.callback()
 def bench(context: typer.Context, json: Json = False) -> None:
     """Measure speed on this machine: all of it, or one part."""
     if context.invoked_subcommand is None:
-        _report({"hub": _hub, "pipeline": _pipeline, "detector": _detector}, json)
+        parts = {"hub": _hub, "pipeline": _pipeline, "detector": _detector, "tracker": _tracker}
+        _report(parts, json)
 
 
 @app.command()
@@ -53,6 +57,45 @@ def detector(
 ) -> None:
     """One detector on each engine, side by side with others, and the time of its parts."""
     _report({"detector": lambda: _detector(weights, source, against, rounds, masks)}, json)
+
+
+@app.command()
+def tracker(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]…", help="MOTChallenge sequences, to score all on."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Our tracker beside Stone-Soup, Norfair, SORT and ByteTrack: time, and scores on DIRs."""
+    with reported_errors(), _one_thread():
+        from streamvis.cli import contest, trackers
+
+        sequences = contest.read(data or [])
+        say("measuring tracker …")
+        found = trackers.measure()
+        scores = contest.measure(sequences) if sequences else None
+        if json:
+            put_json({"tracker": {**found, "scores": scores, "note": contest.NOTE}})
+            return
+        trackers.put_speed(found)
+        if scores:
+            contest.put_scores(scores)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Linear algebra on one thread, where NumPy is yet to be imported: it asks then."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _report(parts: dict[str, Callable[[], Any]], json: bool) -> None:
@@ -102,3 +145,9 @@ def _detector(
     from streamvis.cli.race import detector as race
 
     return race(weights, source, against, rounds, masks)
+
+
+def _tracker() -> Any:
+    from streamvis.cli.trackers import measure
+
+    return measure()
