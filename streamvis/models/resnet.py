@@ -1,9 +1,14 @@
-"""ResNet-50 v1.5: the stride stands on the 3×3 convolution (He et al. 2016; torchvision names)."""
+"""ResNet-50 v1.5, whose stride stands on the 3×3 convolution, and the first half of ResNet-18.
+
+He et al. 2016; names are torchvision's.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.models.layers import FrozenBatchNorm2d, conv_norm
+
+EPS = 1e-5  # of the batch norms of ResNet-18
 
 
 class Bottleneck(nn.Module):
@@ -64,3 +69,50 @@ class ResNet50(nn.Module):
             x = self.get_submodule(f"layer{index + 1}")(x)
             maps.append(x)
         return maps
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = norm(outputs, EPS)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = norm(outputs, EPS)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, norm(outputs, EPS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(conv_norm(x, self.conv1, self.bn1))
+        y = conv_norm(y, self.conv2, self.bn2)
+        if self.downsample is not None:
+            shortcut, norm = self.downsample
+            assert isinstance(shortcut, nn.Conv2d)
+            x = conv_norm(x, shortcut, norm)
+        return F.relu(x + y)
+
+
+class ResNet18(nn.Module):
+    """The trunk up to `layer2`: 128 channels at stride 8. Norms are frozen unless trained."""
+
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+    stride = 8
+    channels = 128
+    beyond = ("layer3.", "layer4.", "fc.")  # what published files have and this trunk has not
+
+    def __init__(self, train_norms: bool = False) -> None:
+        super().__init__()
+        norm: type[nn.Module] = nn.BatchNorm2d if train_norms else FrozenBatchNorm2d
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = norm(64, EPS)
+        self.layer1 = nn.Sequential(BasicBlock(64, 64, 1, norm), BasicBlock(64, 64, 1, norm))
+        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2, norm), BasicBlock(128, 128, 1, norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (B, 3, H, W)
+        x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
+        return self.layer2(self.layer1(x))  # (B, 128, H/8, W/8)

@@ -1,7 +1,8 @@
-"""Weights on disk: shipped by name, ours as safetensors, torchvision's COCO checkpoints by path.
+"""Weights on disk: shipped by name, ours as safetensors, torchvision's checkpoints by path.
 
 A safetensors file of ours says in its metadata which architecture it is for and how it was
-made, so a path is all that is needed to load it.
+made, so a path is all that is needed to load it. There are two kinds of networks: detectors
+(Mask R-CNN) and embedders (`models/embedding.py`).
 """
 
 import hashlib
@@ -17,12 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, UsageError, WeightsError
+from streamvis.models import embedding
+from streamvis.models.embedding import Embedder
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
 from streamvis.models.tensors import read, shown
 
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
 Shape = tuple[int, ...]
+AnyArchitecture = Architecture | embedding.Architecture
+NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES)
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -74,6 +79,11 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     path = find(name)
     state, metadata = read(path)
     architecture = architecture_of(path, state, metadata)
+    if not isinstance(architecture, Architecture):
+        raise WeightsError(
+            f"{path} is for {shown(architecture.name)}, which tells people apart and finds none; "
+            f"expected a detector: {', '.join(ARCHITECTURES)}"
+        )
     check(architecture, state, path)  # before a model is made that the file only claims to hold
     model = MaskRcnn(architecture)
     model.load_state_dict(state)
@@ -81,6 +91,34 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     model.long_side = _side(path, metadata, "long_side", architecture.long_side)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
+
+
+def load_embedder(name: str, device: str = "cpu") -> Embedder:
+    """The embedder whose weights these are, or on a published ResNet-18, ready to infer."""
+    check_device(device)
+    path = find(name)
+    state, metadata = read(path)
+    architecture = architecture_of(path, state, metadata)
+    if not isinstance(architecture, embedding.Architecture):
+        raise WeightsError(
+            f"{path} is for {shown(architecture.name)}, which finds people and does not know them "
+            f"again; expected an embedder: {', '.join(embedding.ARCHITECTURES)}"
+        )
+    state = embedder_state(state)
+    check(architecture, state, path)
+    model = Embedder(architecture)
+    model.load_state_dict(state)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
+def embedder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A ResNet-18's tensors without the half that an embedder has not, and without counters."""
+    return {
+        key: value
+        for key, value in state.items()
+        if not key.startswith(Embedder.beyond) and not key.endswith("num_batches_tracked")
+    }
 
 
 def _side(path: Path, metadata: Mapping[str, str], key: str, default: int) -> int:
@@ -104,20 +142,27 @@ def check_device(device: str) -> None:
         )
 
 
-def load_into(model: MaskRcnn, path: Path) -> None:
+def load_into(model: MaskRcnn | Embedder, path: Path) -> None:
     """Fill a model from a file that fits it."""
     state = read(path)[0]
+    if isinstance(model, Embedder):
+        state = embedder_state(state)
     check(model.architecture, state, path)
     model.load_state_dict(state)
 
 
 def architecture_of(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> Architecture:
+) -> AnyArchitecture:
     """The architecture a file names, or that its tensors show."""
     if text := metadata.get("architecture"):
         try:
-            return msgspec.json.decode(text, type=Architecture)
+            raw = msgspec.json.decode(text)
+            body = raw.get("body") if isinstance(raw, dict) else None
+            kind: type[AnyArchitecture] = (
+                embedding.Architecture if body == "resnet18" else Architecture
+            )
+            return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
                 f"{path}: its metadata `architecture` is not one: {shown(str(error))}"
@@ -128,20 +173,26 @@ def architecture_of(
         logits = state.get("roi_heads.box_predictor.cls_score.bias")
         classes = published.classes if logits is None else logits.numel()
         return msgspec.structs.replace(published, classes=classes)
+    if "layer2.1.bn2.weight" in state and "layer2.1.bn3.weight" not in state:
+        return embedding.ARCHITECTURES["person-r18"]
     raise WeightsError(
-        f"{path} is for no architecture of {', '.join(ARCHITECTURES)}; its first tensor is "
+        f"{path} is for no architecture of {', '.join(NAMES)}; its first tensor is "
         f"{shown(next(iter(state), 'absent'))}"
     )
 
 
-def shapes_of(architecture: Architecture) -> dict[str, Shape]:
+def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
     """Names and shapes of a model's tensors, without making it."""
     with torch.device("meta"):
-        model = MaskRcnn(architecture)
+        model = (
+            MaskRcnn(architecture)
+            if isinstance(architecture, Architecture)
+            else Embedder(architecture)
+        )
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def check(architecture: Architecture, state: Mapping[str, Tensor], path: Path) -> None:
+def check(architecture: AnyArchitecture, state: Mapping[str, Tensor], path: Path) -> None:
     """WeightsError, naming the first fault, unless all names and shapes fit and are finite."""
     expected = shapes_of(architecture)
     found = {name: tuple(value.shape) for name, value in state.items()}
@@ -158,7 +209,7 @@ def check(architecture: Architecture, state: Mapping[str, Tensor], path: Path) -
             raise WeightsError(f"{path} is damaged: {name} holds NaN or infinite numbers")
 
 
-def save(model: MaskRcnn, path: Path, metadata: Mapping[str, str]) -> None:
+def save(model: MaskRcnn | Embedder, path: Path, metadata: Mapping[str, str]) -> None:
     """Write kernels as fp16 and everything one-dimensional as fp32, with the architecture."""
     state = {name: _packed(value).contiguous().cpu() for name, value in model.state_dict().items()}
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
@@ -195,7 +246,9 @@ def describe(name: str) -> Info:
 
 def verify(name: str) -> Info:
     """`describe`, after loading the file into its model: names, shapes and finite values hold."""
-    load_detector(name)
+    path = find(name)
+    detects = isinstance(architecture_of(path, *read(path)), Architecture)
+    (load_detector if detects else load_embedder)(name)
     return describe(name)
 
 

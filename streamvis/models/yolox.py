@@ -6,7 +6,6 @@
 Any file of that output layout will do: people are class 0, whatever the other classes are.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from streamvis.errors import WeightsError
 from streamvis.messages import Array, Detections
 from streamvis.models import ops
+from streamvis.models.onnx import open_session
 
 STRIDES = (8, 16, 32)
 GREY = 114  # what the letterbox is filled with
@@ -41,7 +41,7 @@ class Yolox:
         self.path = path
         self.min_score = min_score
         self.overlap = overlap
-        self._session = _open(path, threads)
+        self._session = open_session(path, threads)
         self._input, self.height, self.width = _input_of(self._session, path)
         self._grid = grid(self.height, self.width)
         self._rows(np.full((self.height, self.width, 3), GREY, np.uint8))  # its layout, seen once
@@ -110,36 +110,6 @@ def decode(rows: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     centre = (rows[:, :2] + cells[:, :2]) * stride
     half = torch.exp(rows[:, 2:4].clamp(max=LARGEST_LOG_SIDE)) * stride / 2
     return torch.cat([centre - half, centre + half], 1), rows[:, 4] * rows[:, 5]
-
-
-def _open(path: Path, threads: int | None) -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it gathers reports from its import
-    try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as refusals
-    except ImportError as error:
-        raise WeightsError(
-            f"{path} is read by ONNX Runtime, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[onnx]'"
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0  # 0: all cores
-    options.log_severity_level = 3  # errors
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (
-        refusals.Fail,
-        refusals.InvalidArgument,
-        refusals.InvalidGraph,
-        refusals.InvalidProtobuf,
-        refusals.NoSuchFile,
-        refusals.NotImplemented,
-        refusals.RuntimeException,
-    ) as error:
-        why = str(error).strip().rpartition(":")[2].strip()
-        raise WeightsError(
-            f"{path} is not an ONNX file that can be read ({why or type(error).__name__})"
-        ) from None
 
 
 def _input_of(session: Any, path: Path) -> tuple[str, int, int]:

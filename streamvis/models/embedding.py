@@ -1,0 +1,63 @@
+"""What a person looks like as a vector: half a ResNet-18, pooled (Bićanić et al. 2019).
+
+    model = Embedder(ARCHITECTURES["person-r18"])
+    vectors = model(model.normalise(crop(pixels, boxes, model.size)))  # (N, D) of unit length
+
+Two crops show the same person the more likely, the larger the product of their vectors is.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor
+from torch.nn import functional as F
+
+from streamvis.messages import Array
+from streamvis.models.resnet import ResNet18
+
+Side = Annotated[int, Meta(ge=32, le=512)]
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that tells one embedder from another; weights files carry it."""
+
+    name: str
+    body: Literal["resnet18"]
+    size: tuple[Side, Side]  # of a crop: height, width in px
+    stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # from head to foot, pooled apart
+
+
+ARCHITECTURES = {
+    "person-r18": Architecture(name="person-r18", body="resnet18", size=(128, 48)),
+}
+
+
+class Embedder(ResNet18):
+    """Crops of people in, unit vectors of 128 numbers for each stripe out.
+
+    It is its trunk, with nothing to learn beside it, so published ResNet-18 files fit by name.
+    """
+
+    def __init__(self, architecture: Architecture, train_norms: bool = False) -> None:
+        super().__init__(train_norms)
+        self.architecture = architecture
+        self.size = architecture.size
+        self.outputs = architecture.stripes * self.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (B, 3, H, W) as `normalise` gives them
+        x = super().forward(x)  # (B, 128, H/8, W/8)
+        x = F.adaptive_avg_pool2d(x.float(), (self.architecture.stripes, 1))  # (B, 128, S, 1)
+        return F.normalize(x.flatten(1), dim=1)  # (B, 128·S)
+
+    def normalise(self, crops: Array | Tensor) -> Tensor:
+        """Crops (B, H, W, 3) uint8 RGB as the network takes them: (B, 3, H, W) float32."""
+        pixels = torch.as_tensor(
+            np.ascontiguousarray(crops) if isinstance(crops, np.ndarray) else crops
+        )
+        x = pixels.permute(0, 3, 1, 2).float() / 255
+        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (x - mean) / std
