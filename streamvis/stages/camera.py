@@ -7,15 +7,14 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.messages import Ending, Frame, Motion, Notice, Packet, Site, SourceInfo
-from streamvis.tracking.camera import View, between, small_view, unknown
+from streamvis.tracking.camera import View, between, small_shape, small_view, unknown
 
 
 class _State(msgspec.Struct, array_like=True):
     """What a successor needs to go on with a source: the last picture, small and gray."""
 
     epoch: int
-    size: tuple[int, int]  # of the source; (0, 0): nothing has been seen yet
-    shape: tuple[int, int]
+    size: tuple[int, int] | None  # of the source; None: nothing has been seen yet
     gray: bytes
 
 
@@ -35,14 +34,10 @@ class CameraStage:
             self.epochs[source.id], self.last[source.id] = _unpacked(source.id, state)
 
     def state(self, source: str) -> bytes:
-        """The last small picture as it is: some 60 kB, and its epoch."""
+        """The epoch and the last small picture as it is: some 60 kB."""
         epoch, view = self.epochs[source], self.last[source]
-        if view is None:
-            return msgspec.msgpack.encode(_State(epoch, (0, 0), (0, 0), b""))
-        height, width = view.gray.shape
-        return msgspec.msgpack.encode(
-            _State(epoch, view.size, (height, width), view.gray.tobytes())
-        )
+        state = _State(epoch, view and view.size, view.gray.tobytes() if view else b"")
+        return msgspec.msgpack.encode(state)
 
     def notice(self, notice: Notice) -> None:
         """Frames carry their epoch; after a gap, the picture before it is still the one before."""
@@ -74,9 +69,11 @@ def _unpacked(source: str, state: bytes) -> tuple[int, View | None]:
     """The epoch and the picture that `state` holds; DataError when it is no such thing."""
     try:
         was = msgspec.msgpack.decode(state, type=_State)
-        gray = np.frombuffer(was.gray, np.uint8).reshape(was.shape)
+        if was.size is None:
+            return was.epoch, None
+        gray = np.frombuffer(was.gray, np.uint8).reshape(small_shape(*was.size))
     except (msgspec.DecodeError, ValueError) as error:
         raise DataError(
             f"source {source}: not the state of a camera stage ({len(state)} bytes): {error}"
         ) from None
-    return was.epoch, View(gray, was.size) if gray.size else None
+    return was.epoch, View(gray, was.size)

@@ -53,11 +53,17 @@ def small_view(pixels: Array) -> View:
     """Shrink RGB pixels (H, W, 3) uint8 by a whole factor; a few at the far edges are left out."""
     height, width = pixels.shape[:2]
     k = _scale(width, height)
-    inner = pixels[: height // k * k, : width // k * k]
-    gray = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
+    h, w = small_shape(width, height)
+    gray = cv2.cvtColor(pixels[: h * k, : w * k], cv2.COLOR_RGB2GRAY)
     if k > 1:
-        gray = cv2.resize(gray, (width // k, height // k), interpolation=cv2.INTER_AREA)
+        gray = cv2.resize(gray, (w, h), interpolation=cv2.INTER_AREA)
     return View(gray, (width, height))
+
+
+def small_shape(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the small picture of a source."""
+    k = _scale(width, height)
+    return height // k, width // k
 
 
 def between(before: View, after: View) -> Motion:
