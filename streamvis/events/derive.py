@@ -2,6 +2,10 @@
 
 `State` is all that is remembered of a source. Each function changes it and returns what happened,
 in order, as drafts: events that have no number, no id and no wall clock yet.
+
+A frame is told in this order: what it corrects (`track.split`, then `track.merge`), who ends, who
+is there. So a correction speaks of what was told before it and of nothing else, and whoever takes
+no notice of corrections still sees each id begin, end, and perhaps begin again.
 """
 
 from typing import Any
@@ -19,6 +23,7 @@ from streamvis.events.schema import (
     Finish,
     FrameRef,
     Gap,
+    Merge,
     Restart,
     SourceConnecting,
     SourceEof,
@@ -27,11 +32,14 @@ from streamvis.events.schema import (
     SourceOffline,
     SourceOnline,
     SourceStalled,
+    Split,
     Stream,
     Time,
     Track,
     TrackBegin,
     TrackEnd,
+    TrackMerge,
+    TrackSplit,
     TrackUpdate,
     What,
 )
@@ -67,6 +75,7 @@ class State(msgspec.Struct):
     frames: int = 0
     media_us: int = 0  # of the last frame
     tracks: dict[int, OpenTrack] = {}
+    newest: int = 0  # highest number of a track told of in this stream epoch
 
 
 def start(info: SourceInfo) -> tuple[State, list[Draft]]:
@@ -80,7 +89,8 @@ def frame_seen(
 ) -> list[Draft]:
     """A frame and its tracks; None when the tracker was skipped.
 
-    A track is published when it begins and ends, and between at most once in `update_every_us`.
+    A track is published when it begins and ends, and between at most once in `update_every_us`;
+    corrections are published always.
     """
     drafts = [] if frame.epoch == state.epoch else _next_epoch(state, frame.epoch)
     state.frames += 1
@@ -91,7 +101,10 @@ def frame_seen(
         n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
     )
     time = Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock)
-    whats: list[What] = [_end(state, number, "lost") for number in _ended(state, tracks)]
+    whats, into = _corrections(state, frame, tracks)
+    whats += [
+        _end(state, number, "lost", into.get(number)) for number in _ended(state, tracks, into)
+    ]
     whats += _present(state, frame, tracks, update_every_us)
     return drafts + [Draft(what, time, about) for what in whats]
 
@@ -135,16 +148,47 @@ def _next_epoch(state: State, epoch: int) -> list[Draft]:
     time = Time(media_us=state.media_us)
     drafts = [Draft(_end(state, number, "epoch"), time) for number in sorted(state.tracks)]
     restart = Restart(epoch, state.restart)
-    state.epoch, state.restart = epoch, ""
+    state.epoch, state.restart, state.newest = epoch, "", 0
     return [*drafts, Draft(SourceEpoch(restart), time)]
 
 
-def _ended(state: State, tracks: Tracks) -> list[int]:
-    """Open tracks that the tracker ended with this frame; it may name some we never heard of."""
-    return [number for number in sorted(tracks.ended.tolist()) if number in state.tracks]
+def _corrections(state: State, frame: Frame, tracks: Tracks) -> tuple[list[What], dict[int, int]]:
+    """What was told wrongly before this frame; also who goes on as whom, by number.
+
+    The tracker may name tracks that were never told of, and say things twice.
+    """
+    told = state.newest
+    state.newest = max(told, int(tracks.ids.max(initial=0)))
+    splits: dict[int, Split] = {}
+    for number, other, since_us in _listed(tracks.split):
+        heard = number <= told and other <= state.newest
+        if heard and number != other and since_us < frame.media_us:
+            split = Split(id=_name(state, number), other=_name(state, other), since_us=since_us)
+            splits.setdefault(number, split)
+    into: dict[int, int] = {}
+    for gone, kept in _listed(tracks.merged):
+        while kept in into:
+            kept = into[kept]
+        if gone <= told and kept <= state.newest and gone != kept:
+            into.setdefault(gone, kept)
+    whats: list[What] = [TrackSplit(tuple(splits.values()))] if splits else []
+    whats += [
+        TrackMerge(Merge(gone=_name(state, gone), kept=_name(state, kept)))
+        for gone, kept in into.items()
+    ]
+    return whats, into
 
 
-def _end(state: State, number: int, reason: EndReason) -> TrackEnd:
+def _listed(rows: Array | None) -> list[list[int]]:
+    return [] if rows is None else rows.tolist()
+
+
+def _ended(state: State, tracks: Tracks, into: dict[int, int]) -> list[int]:
+    """Open tracks that end with this frame; the tracker may name some we never heard of."""
+    return sorted({*tracks.ended.tolist(), *into} & state.tracks.keys())
+
+
+def _end(state: State, number: int, reason: EndReason, into: int | None = None) -> TrackEnd:
     track = state.tracks.pop(number)
     return TrackEnd(
         EndedTrack(
@@ -154,6 +198,7 @@ def _end(state: State, number: int, reason: EndReason) -> TrackEnd:
             first_seen_us=track.first_seen_us,
             last_seen_us=track.last_seen_us,
             age_s=(track.last_seen_us - track.first_seen_us) / 1e6,
+            into=None if into is None else _name(state, into),
         )
     )
 

@@ -85,6 +85,7 @@ class EndedTrack(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_us: int
     last_seen_us: int
     age_s: float
+    into: str | None = None  # who this was, and goes on as: a merge was told, nobody has left
     state: Literal["ended"] = "ended"
 
 
@@ -98,6 +99,39 @@ class TrackUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="track.upda
 
 class TrackEnd(msgspec.Struct, frozen=True, tag_field="type", tag="track.end"):
     track: EndedTrack
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """Two ids were one person: all that was told of `gone` before was of `kept`."""
+
+    gone: str
+    kept: str
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """One id was two people: what was told of `id` from `since_us` until now was of `other`."""
+
+    id: str
+    other: str
+    since_us: int  # media time
+
+
+class TrackMerge(msgspec.Struct, frozen=True, tag_field="type", tag="track.merge"):
+    """A correction of what was told before its frame; the frame's other events follow it.
+
+    If `gone` was open, its `track.end` follows, with `into`; `kept` begins again or goes on.
+    """
+
+    merge: Merge
+
+
+class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split"):
+    """All splits of one frame, true at once and before its merges: two make a swap.
+
+    They end nobody: who is still there is told of by the events that follow.
+    """
+
+    splits: tuple[Split, ...]
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +222,7 @@ class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
     members: dict[str, Any] = {}
 
 
-TrackWhat = TrackBegin | TrackUpdate | TrackEnd
+TrackWhat = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
 SourceWhat = (
     SourceConnecting
     | SourceOnline
@@ -200,7 +234,7 @@ SourceWhat = (
 )
 What = TrackWhat | SourceWhat | Heartbeat | Lost | Other
 KINDS: tuple[type[What], ...] = (
-    *(TrackBegin, TrackUpdate, TrackEnd),
+    *(TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit),
     *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
     *(SourceEof, SourceGap, SourceEpoch, Heartbeat),
 )  # what a publisher sends

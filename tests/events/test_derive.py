@@ -13,6 +13,7 @@ from streamvis.events.schema import (
     Finish,
     FrameRef,
     Gap,
+    Merge,
     Restart,
     SourceConnecting,
     SourceEof,
@@ -20,11 +21,14 @@ from streamvis.events.schema import (
     SourceGap,
     SourceOffline,
     SourceOnline,
+    Split,
     Stream,
     Time,
     Track,
     TrackBegin,
     TrackEnd,
+    TrackMerge,
+    TrackSplit,
     type_of,
 )
 from streamvis.geometry import to_ground
@@ -294,13 +298,141 @@ def test_boxes_that_are_not_finite_are_named_and_other_numbers_stay_in_json():
     assert np.isfinite(draft.what.track.cov_diag).all()
 
 
+def correcting(ids, ended=(), merged=(), split=()):
+    """Tracks that correct what was told before."""
+    return tracks_with(
+        ids,
+        ended,
+        merged=np.array(merged, np.int64).reshape(-1, 2),
+        split=np.array(split, np.int64).reshape(-1, 3),
+    )
+
+
+def name(number):
+    return f"cam1:1:{number}"
+
+
+def merge(gone, kept):
+    return TrackMerge(Merge(gone=name(gone), kept=name(kept)))
+
+
+def split(*rows):
+    return TrackSplit(
+        tuple(Split(id=name(i), other=name(other), since_us=us) for i, other, us in rows)
+    )
+
+
+def corrections(drafts):
+    return [d.what for d in drafts if isinstance(d.what, TrackMerge | TrackSplit)]
+
+
+def test_who_was_known_again_begins_again_and_the_other_id_ends_into_it():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7]))
+    derive.frame_seen(state, frame_at(1), tracks_with([], ended=[7]))
+    derive.frame_seen(state, frame_at(2), tracks_with([9]))
+    drafts = derive.frame_seen(state, frame_at(3), correcting([7], ended=[9], merged=[(9, 7)]))
+    assert [type_of(d.what) for d in drafts] == ["track.merge", "track.end", "track.begin"]
+    assert drafts[0].what == merge(9, 7)
+    assert (drafts[1].what.track.id, drafts[1].what.track.into) == (name(9), name(7))
+    assert {(d.time.media_us, d.frame.n) for d in drafts} == {(300_000, 6)}
+
+
+def test_who_was_open_all_the_time_goes_on():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7, 9]))
+    drafts = derive.frame_seen(state, frame_at(1), correcting([7], ended=[9], merged=[(9, 7)]))
+    assert [type_of(d.what) for d in drafts] == ["track.merge", "track.end", "track.update"]
+
+
+def test_a_merge_ends_who_is_gone_whatever_else_is_said():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7, 9]))
+    drafts = derive.frame_seen(state, frame_at(1), correcting([7, 9], merged=[(9, 7)]))
+    assert told(drafts[1:]) == [
+        ("track.end", name(9)),
+        ("track.update", name(7)),
+        ("track.begin", name(9)),
+    ]
+
+
+def test_a_swap_is_one_event_and_ends_nobody():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7, 9]))
+    swap = [(7, 9, 0), (9, 7, 0)]
+    drafts = derive.frame_seen(state, frame_at(1), correcting([7, 9], split=swap))
+    assert drafts[0].what == split(*swap)
+    assert told(drafts[1:]) == [("track.update", name(7)), ("track.update", name(9))]
+
+
+def test_a_split_may_begin_somebody():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7]))
+    drafts = derive.frame_seen(state, frame_at(1), correcting([8], split=[(7, 8, 0)]))
+    assert [type_of(d.what) for d in drafts] == ["track.split", "track.begin"]
+    assert list(state.tracks) == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [
+        ({"merged": [(9, 7), (9, 7), (9, 8)]}, [merge(9, 7)]),
+        ({"merged": [(9, 9)]}, []),
+        ({"merged": [(9, 7), (7, 9)]}, [merge(9, 7)]),
+        ({"merged": [(9, 8), (8, 7)]}, [merge(9, 8), merge(8, 7)]),
+        ({"merged": [(8, 7), (9, 8)]}, [merge(8, 7), merge(9, 7)]),
+        ({"merged": [(20, 7)]}, []),
+        ({"merged": [(9, 20)]}, []),
+        ({"merged": [(10, 7)]}, []),  # who comes with this frame was never told of as anybody
+        ({"merged": [(9, 10)]}, [merge(9, 10)]),
+        ({"merged": [(6, 7)]}, [merge(6, 7)]),  # ended before
+        ({"split": [(9, 7, 5), (9, 7, 5), (9, 8, 3)]}, [split((9, 7, 5))]),
+        ({"split": [(9, 9, 5)]}, []),
+        ({"split": [(20, 7, 5), (10, 7, 5), (9, 20, 5)]}, []),
+        ({"split": [(9, 7, 300_000)]}, []),  # from now on
+        ({"merged": [(9, 7)], "split": [(7, 10, 5)]}, [split((7, 10, 5)), merge(9, 7)]),
+    ],
+    ids=str,
+)
+def test_corrections_that_say_things_twice_or_of_nobody(said, passed_on):
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([6]))
+    derive.frame_seen(state, frame_at(1), tracks_with([7, 8, 9], ended=[6]))
+    drafts = derive.frame_seen(state, frame_at(3), correcting([7, 10], **said))
+    assert corrections(drafts) == passed_on
+
+
+def test_corrections_are_not_sampled_and_an_old_epoch_is_not_corrected():
+    state = started()
+    derive.frame_seen(state, frame_at(0), tracks_with([7, 9]), 10_000_000)
+    swap = correcting([7, 9], split=[(7, 9, 0), (9, 7, 0)])
+    drafts = derive.frame_seen(state, frame_at(1), swap, 10_000_000)
+    assert told(drafts) == [("track.split", None)]
+    drafts = derive.frame_seen(state, frame_at(2, epoch=2), swap)
+    assert corrections(drafts) == []
+
+
+def test_who_comes_back_begins_again_with_what_was_known():
+    state = started()
+    derive.frame_seen(state, frame_at(3), tracks_with([7], first_seen_us=np.array([250_000])))
+    derive.frame_seen(state, frame_at(4), tracks_with([], ended=[7]))
+    back = tracks_with([7], first_seen_us=np.array([250_000]))
+    [draft] = derive.frame_seen(state, frame_at(90), back)
+    assert (type_of(draft.what), draft.what.track.first_seen_us) == ("track.begin", 250_000)
+    assert draft.what.track.age_s == 8.75
+    [end, _] = derive.finished(state, "eof")
+    assert (end.what.track.first_seen_us, end.what.track.age_s) == (250_000, 8.75)
+
+
 def test_state_survives_its_bytes():
     a = started()
     derive.frame_seen(a, frame_at(0), tracks_with([1, 2]))
+    derive.frame_seen(a, frame_at(0), correcting([2], merged=[(1, 2)]))
     b = msgspec.msgpack.decode(msgspec.msgpack.encode(a), type=derive.State)
     assert a == b
     for state in (a, b):
         derive.noticed(state, Notice(source="cam1", kind="epoch", media_us=0, reason="r"))
     steps = [(frame_at(1, 2), tracks_with([1])), (frame_at(2, 2), tracks_with([4], ended=[1]))]
+    steps.append((frame_at(3, 2), correcting([1], ended=[4], merged=[(4, 1)])))
     for step in steps:
         assert derive.frame_seen(a, *step, 150_000) == derive.frame_seen(b, *step, 150_000)

@@ -33,7 +33,10 @@ tracks = st.builds(
     vel_m_s=st.none() | st.tuples(finite, finite),
     speed_m_s=st.none() | finite,
 )
+splits = st.builds(schema.Split, id=text, other=text, since_us=st.integers(-(2**53), 2**53))
 whats = st.one_of(
+    st.builds(schema.TrackMerge, st.builds(schema.Merge, gone=text, kept=text)),
+    st.builds(schema.TrackSplit, st.lists(splits, max_size=3).map(tuple)),
     st.builds(schema.TrackBegin, tracks),
     st.builds(schema.TrackUpdate, tracks),
     st.builds(schema.SourceOffline, st.builds(schema.Change, text)),
@@ -89,12 +92,35 @@ def test_members_from_the_future_are_ignored(path):
     event = schema.decode(path.read_bytes())
     value["schema"] = "streamvis.event/1.7"
     grown = {**value, "weather": {"rain": True}}
-    for member in ("time", "track", "stream", "hb"):
+    for member in ("time", "track", "stream", "hb", "merge"):
         if member in grown:
             grown[member] = {**grown[member], "novel": [1]}
     assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(
         event, schema="streamvis.event/1.7"
     )
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_the_oldest_client_takes_it(path):
+    """It holds what it knows against the first schema, and what it does not know it lets pass."""
+    value = json.loads(path.read_bytes())
+    if value["type"] in FIRST_TYPES:
+        assert faults(value, FIRST) == []
+    else:
+        assert faults(value, FIRST["allOf"][0]) == []
+
+
+def test_the_oldest_client_takes_an_end_by_merging():
+    value = json.loads((GOLDEN / "track.end.json").read_bytes())
+    value["track"]["into"] = "cam1:3:12"
+    assert faults(value, FIRST) == []
+    assert schema.decode(json.dumps(value).encode()).what.track.into == "cam1:3:12"
+
+
+def test_an_end_told_before_there_were_merges_went_into_nobody():
+    value = json.loads((GOLDEN / "track.end.json").read_bytes())
+    del value["track"]["into"]
+    assert schema.decode(json.dumps(value).encode()).what.track.into is None
 
 
 def test_a_track_told_before_there_was_a_speed_is_read_without_one():
@@ -158,7 +184,23 @@ def test_content_leaves_what_two_runs_share():
     assert schema.content(event) != schema.content(later)
 
 
+def inlined(rule, parts):
+    """The rule with what it refers to in its place."""
+    if isinstance(rule, list):
+        return [inlined(one, parts) for one in rule]
+    if not isinstance(rule, dict):
+        return rule
+    if "$ref" in rule:
+        return inlined(parts[rule["$ref"].rpartition("/")[2]], parts)
+    return {word: inlined(one, parts) for word, one in rule.items() if word != "$defs"}
+
+
 SCHEMA = schema.json_schema()
+FIRST_TEXT = json.loads((Path(__file__).parent / "first_schema.json").read_bytes())
+FIRST = inlined(FIRST_TEXT, FIRST_TEXT["$defs"])
+FIRST_TYPES = {
+    one for what in FIRST["allOf"][1]["anyOf"] for one in what["properties"]["type"]["enum"]
+}
 KINDS = {
     "object": dict,
     "array": list,

@@ -28,7 +28,7 @@ def info_of(source):
     return SourceInfo(id=source, label=f"{source}.mp4", width=640, height=480, fps=10.0, live=False)
 
 
-def tracks_of(ids, ended=()):
+def tracks_of(ids, ended=(), **corrections):
     n = len(ids)
     return Tracks(
         ids=np.array(ids, np.int64),
@@ -43,14 +43,15 @@ def tracks_of(ids, ended=()):
         detection=np.zeros(n, np.int32),
         first_seen_us=np.zeros(n, np.int64),
         ended=np.array(ended, np.int64),
+        **{name: np.array(rows, np.int64) for name, rows in corrections.items()},
     )
 
 
-def packet_of(source, seq, epoch=1, ids=(1,), ended=()):
+def packet_of(source, seq, epoch=1, ids=(1,), ended=(), **corrections):
     frame = Frame(
         source=source, seq=seq, n=seq, media_us=seq * 100_000, width=640, height=480, epoch=epoch
     )
-    return Packet(frame=frame, parts=[] if ids is None else [tracks_of(ids, ended)])
+    return Packet(frame=frame, parts=[] if ids is None else [tracks_of(ids, ended, **corrections)])
 
 
 def notice_of(source, kind, reason=""):
@@ -67,7 +68,12 @@ WORKS = [
     [[packet_of("cam1", 3, epoch=2), packet_of("cam10", 2, ids=[5], ended=[4])]],
     [notice_of("cam1", "gap", "poison"), [packet_of("cam1", 4, epoch=2)]],
     [notice_of("cam1", "stalled"), notice_of("cam1", "online"), notice_of("cam1", "stalled")],
-    [notice_of("cam1", "online"), [packet_of("cam1", 5, epoch=2, ids=[3], ended=[1])]],
+    [
+        notice_of("cam1", "online"),
+        [packet_of("cam1", 5, epoch=2, ids=[3], ended=[1])],
+        [packet_of("cam10", 3, ids=[4], ended=[5], merged=[[5, 4]])],
+        [packet_of("cam10", 4, ids=[4, 6], split=[[4, 6, 200_000]])],
+    ],
     [("cam10", "eof")],
     [[packet_of("cam1", 6, epoch=2, ids=[3])], ("cam1", "drained")],
 ]
@@ -147,7 +153,9 @@ def test_the_story_of_a_source(undisturbed):
         *("track.end", "track.begin", "track.update", "track.end"),
     ]
     assert [event.type for event in events["cam10"]] == [
-        *("source.online", "track.begin", "track.end", "track.begin", "track.end", "source.eof"),
+        *("source.online", "track.begin", "track.end", "track.begin"),
+        *("track.merge", "track.end", "track.begin", "track.split", "track.update", "track.begin"),
+        *("track.end", "track.end", "source.eof"),
     ]
     ids = [e.what.track.id for e in events["cam1"] if e.family == "track"]
     assert ids[-1] == "cam1:2:3"
