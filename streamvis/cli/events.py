@@ -60,23 +60,29 @@ def export(
     type: Annotated[
         list[str] | None, typer.Option(help="Only this type or family, like track.end or track.")
     ] = None,
+    as_told: Annotated[
+        bool,
+        typer.Option("--as-told", help="mot: tracks as told at the time, corrections left out."),
+    ] = False,
 ) -> None:
     """Write a log as JSON lines, CSV or MOTChallenge text."""
     with reported_errors():
         from streamvis.events import export as exports
+        from streamvis.events.corrections import Corrections
         from streamvis.events.log import LogReader
 
         path = log / "events.db" if log.is_dir() else log
         if format is Format.mot and out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            for written in exports.write_tracks(path, out):
+            for written in exports.write_tracks(path, out, as_told=as_told):
                 say(f"wrote {written}")
             return
         types = type or (["track"] if format is Format.mot else [])
         with LogReader(path) as reader:
             rows = reader.events(source, types=types)
             if format is Format.mot:
-                sys.stdout.writelines(exports.mot_lines(rows))
+                known = Corrections() if as_told else exports.corrections_of(reader, source)
+                sys.stdout.writelines(exports.mot_lines(rows, known))
             elif format is Format.csv and out is None:
                 sys.stdout.writelines(exports.csv_lines(rows))
             elif format is Format.csv and out is not None:
@@ -101,11 +107,18 @@ def line(event: "Event") -> str:
 
 
 def _detail(event: "Event") -> str:
-    from streamvis.events.schema import Lost, SourceGap
+    from streamvis.events.schema import Lost, SourceGap, TrackMerge, TrackSplit
 
     match event.what:
         case Lost(topic, first, last):
             return f"{topic} {first}..{last} never came; the log has them"
+        case TrackMerge(merge):
+            return f"{merge.gone} is {merge.kept}"
+        case TrackSplit(splits):
+            return ", ".join(
+                f"{split.id} was {split.other} from {split.since_us / 1e6:.3f} s on"
+                for split in splits
+            )
         case SourceGap(stream=gap):
             return f"{gap.reason}, pictures {gap.first}..{gap.last}"
         case _:

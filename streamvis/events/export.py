@@ -11,14 +11,15 @@ from typing import IO
 
 from streamvis.errors import RunError
 from streamvis.events import schema
+from streamvis.events.corrections import Corrections, settled
 from streamvis.events.log import LogReader, Row
-from streamvis.events.schema import Event, Track, TrackBegin, TrackUpdate
+from streamvis.events.schema import Event, Track, TrackMerge, TrackSplit
 
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
     *("left", "top", "right", "bottom", "box_from", "score", "p_exist"),
-    *("ground_x_m", "ground_y_m", "reason"),
+    *("ground_x_m", "ground_y_m", "reason", "other", "since_us"),
 )
 
 
@@ -39,35 +40,50 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """A line of `COLUMNS`, then one an event; what an event does not have is empty."""
+    """A line of `COLUMNS`, then one an event, a split one for each of its ids.
+
+    What an event does not have is empty. `other` is who a `track` was: the `kept` of a merge and of
+    the end that follows it, the `other` of a split.
+    """
     line = io.StringIO()
     table = csv.writer(line, lineterminator="\n")
-    for values in chain([COLUMNS], (_csv_row(schema.decode(row.payload)) for row in rows)):
+    lines = (values for row in rows for values in _csv_rows(schema.decode(row.payload)))
+    for values in chain([COLUMNS], lines):
         table.writerow(values)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
 
 
-def _csv_row(event: Event) -> Sequence[object]:
+def _csv_rows(event: Event) -> list[Sequence[object]]:
+    head = [
+        *(event.source, event.offset, event.type, event.time.media_us, event.time.capture_us),
+        event.frame.n if event.frame else "",
+    ]
+    nothing = [""] * (len(COLUMNS) - len(head) - 3)
+    match event.what:
+        case TrackSplit(splits):
+            return [[*head, s.id, *nothing, s.other, s.since_us] for s in splits]
+        case TrackMerge(merge):
+            return [[*head, merge.gone, *nothing, merge.kept, ""]]
     track = getattr(event.what, "track", None)
     stream = getattr(event.what, "stream", None)
     box = track.box_px if track else ("",) * 4
     ground = getattr(track, "ground_m", None) or ("", "")
-    return [
-        *(event.source, event.offset, event.type, event.time.media_us, event.time.capture_us),
-        event.frame.n if event.frame else "",
+    tail = [
         *(track.id if track else "", getattr(track, "label", ""), *box),
         *(getattr(track, name, "") for name in ("box_from", "score", "p_exist")),
-        *(*ground, getattr(track or stream, "reason", "")),
+        *(*ground, getattr(track or stream, "reason", ""), getattr(track, "into", None) or "", ""),
     ]
+    return [[*head, *tail]]
 
 
-def write_tracks(log_path: Path, out_dir: Path) -> list[Path]:
+def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> list[Path]:
     """MOTChallenge text of the latest run of each source; returns the files written.
 
     One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
-    only the frames that were published are there.
+    only the frames that were published are there. Corrections that the log has are made, unless
+    the tracks are wanted `as_told` at the time, say to score them as those of an online tracker.
     """
     with LogReader(log_path) as log:
         cursors = log.cursors()
@@ -75,18 +91,25 @@ def write_tracks(log_path: Path, out_dir: Path) -> list[Path]:
         for source, cursor in cursors.items():
             path = out_dir / ("tracks.txt" if len(cursors) == 1 else f"tracks-{source}.txt")
             rows = log.events(source, types=["track"], first=cursor.first)
+            corrections = Corrections() if as_told else corrections_of(log, source)
             with _replacing(path) as file:
-                file.writelines(mot_lines(rows))
+                file.writelines(mot_lines(rows, corrections))
             written.append(path)
     return written
 
 
-def mot_lines(rows: Iterable[Row]) -> Iterator[str]:
+def corrections_of(log: LogReader, source: str | None = None) -> Corrections:
+    """All that a log corrects."""
+    rows = log.events(source, types=["track.split", "track.merge"])
+    return Corrections(schema.decode(row.payload) for row in rows)
+
+
+def mot_lines(rows: Iterable[Row], corrections: Corrections) -> Iterator[str]:
     """`frame,id,left,top,width,height,p_exist,x,y,z`: frames from 1, metres or -1."""
-    for row in rows:
-        event = schema.decode(row.payload)
-        if isinstance(event.what, TrackBegin | TrackUpdate) and event.frame:
-            yield _mot_line(event.frame.n + 1, event.what.track)
+    events = (schema.decode(row.payload) for row in rows)
+    for event, track in settled(events, corrections):
+        if event.frame:
+            yield _mot_line(event.frame.n + 1, track)
 
 
 def _mot_line(frame: int, track: Track) -> str:

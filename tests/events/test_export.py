@@ -15,11 +15,15 @@ from streamvis.events.schema import (
     Event,
     Finish,
     FrameRef,
+    Merge,
     SourceEof,
+    Split,
     Time,
     Track,
     TrackBegin,
     TrackEnd,
+    TrackMerge,
+    TrackSplit,
     TrackUpdate,
 )
 
@@ -141,6 +145,54 @@ def test_csv(tmp_path):
         *("cam1:1:3", "31.5", "-2.0"),
     )
     assert (table[0]["ground_x_m"], table[3]["reason"], table[4]["track"]) == ("", "lost", "")
+
+
+LEFT, RIGHT = (0.0, 0.0, 10.0, 20.0), (50.0, 0.0, 60.0, 20.0)
+SWAP = tuple(
+    Split(id=f"cam1:1:{a}", other=f"cam1:1:{b}", since_us=40_000) for a, b in [(3, 4), (4, 3)]
+)
+CORRECTED = [
+    *((0, TrackBegin(track_of(3, LEFT))), (0, TrackBegin(track_of(4, RIGHT)))),
+    *((1, TrackUpdate(track_of(3, RIGHT))), (1, TrackUpdate(track_of(4, LEFT)))),
+    (2, TrackSplit(SWAP)),
+    *((2, TrackUpdate(track_of(3, LEFT))), (2, TrackBegin(track_of(5, RIGHT)))),
+    (3, TrackMerge(Merge(gone="cam1:1:5", kept="cam1:1:4"))),
+    (3, TrackUpdate(track_of(4, RIGHT))),
+]
+
+
+@pytest.mark.parametrize(
+    ("as_told", "rights"), [(False, ["1,4", "2,4", "3,4", "4,4"]), (True, ["1,4", "2,3", "3,5"])]
+)
+def test_tracks_are_put_right_unless_wanted_as_told(tmp_path, as_told, rights):
+    logged(tmp_path / "events.db", "cam1", CORRECTED)
+    [path] = write_tracks(tmp_path / "events.db", tmp_path, as_told=as_told)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    assert len(lines) == 7
+    found = [f"{line[0]},{line[1]}" for line in lines if line[2] == "50.00"]
+    assert found[: len(rights)] == rights
+
+
+def test_an_earlier_run_in_the_log_corrects_nothing_of_a_later_one(tmp_path):
+    logged(tmp_path / "events.db", "cam1", CORRECTED)
+    logged(tmp_path / "events.db", "cam1", CORRECTED[:4], first=len(CORRECTED), epoch="e2")
+    files = [
+        write_tracks(tmp_path / "events.db", tmp_path, as_told=as_told)[0].read_text()
+        for as_told in (False, True)
+    ]
+    assert files[0] == files[1]
+
+
+def test_csv_has_a_line_for_each_id_that_is_corrected(tmp_path):
+    write_csv(logged(tmp_path / "events.db", "cam1", CORRECTED), tmp_path / "events.csv")
+    with (tmp_path / "events.csv").open(newline="") as file:
+        table = [line for line in csv.DictReader(file) if line["other"]]
+    assert [(line["type"], line["track"], line["other"], line["since_us"]) for line in table] == [
+        ("track.split", "cam1:1:3", "cam1:1:4", "40000"),
+        ("track.split", "cam1:1:4", "cam1:1:3", "40000"),
+        ("track.merge", "cam1:1:5", "cam1:1:4", ""),
+    ]
+    assert [line["left"] for line in table] == ["", "", ""]
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

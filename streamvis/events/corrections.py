@@ -1,0 +1,107 @@
+"""Who was who, as far as is known by now: what `track.split` and `track.merge` say of the past.
+
+    corrections = Corrections()
+    for event in feed:
+        corrections.take(event)
+        if isinstance(event.what, TrackBegin | TrackUpdate):
+            seen.append(event)
+    people = Counter(corrections.who(event) for event in seen)
+
+What was told is kept as it was told, and read through the corrections that came after it. Whoever
+would rather rewrite does so when a correction comes, before the events that follow it:
+
+- `track.split`: all splits of the event at once. What the history has of `id` from `since_us` on
+  becomes that of `other`.
+- `track.merge`: all that the history has of `gone` becomes that of `kept`.
+
+Where this puts one track at two places in one frame, the place that a detection supports is right,
+and of two such places the one that was moved there.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import msgspec
+
+from streamvis.errors import UsageError
+from streamvis.events.schema import (
+    Event,
+    FrameRef,
+    Track,
+    TrackBegin,
+    TrackEnd,
+    TrackMerge,
+    TrackSplit,
+    TrackUpdate,
+)
+
+EVER = -(2**63)  # media µs
+Sight = TrackBegin | TrackUpdate
+
+
+class Move(NamedTuple):
+    """Told at `offset`: what was told of a track from `since_us` until then was of `other`."""
+
+    offset: int
+    since_us: int
+    other: str
+
+
+class Corrections:
+    """All corrections so far. One track has few of them, so what is asked is answered at once."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._moves: dict[tuple[str, str], list[Move]] = {}  # run, track -> in order of offset
+        for event in events:
+            self.take(event)
+
+    def take(self, event: Event) -> None:
+        """Learn what this event corrects: nothing, unless it is a split or a merge."""
+        match event.what:
+            case TrackSplit(splits):
+                for split in splits:
+                    self._add(event, split.id, split.since_us, split.other)
+            case TrackMerge(merge):
+                self._add(event, merge.gone, EVER, merge.kept)
+
+    def _add(self, event: Event, track: str, since_us: int, other: str) -> None:
+        moves = self._moves.setdefault((event.epoch, track), [])
+        if not moves or moves[-1].offset < event.offset:  # or it has come before
+            moves.append(Move(event.offset, since_us, other))
+
+    def who(self, event: Event) -> str:
+        """The track that a begin, an update or an end was really about."""
+        what, offset = event.what, event.offset
+        if not isinstance(what, TrackBegin | TrackUpdate | TrackEnd):
+            raise UsageError(f"{event.type} is about no one track; expected a begin, update or end")
+        track = what.track.id
+        while move := self._next(event, track, offset):
+            track, offset = move.other, move.offset
+        return track
+
+    def _next(self, event: Event, track: str, offset: int) -> Move | None:
+        moves = self._moves.get((event.epoch, track), ())
+        return next(
+            (m for m in moves if m.offset > offset and m.since_us <= event.time.media_us), None
+        )
+
+
+def settled(events: Iterable[Event], corrections: Corrections) -> Iterator[tuple[Event, Track]]:
+    """The begins and updates among these, and who was there by what is known now.
+
+    They come in the order of `events`; a track is told of once in a frame at most.
+    """
+    told = ((event, what) for event in events if isinstance(what := event.what, Sight))
+    for _, frame in groupby(told, key=lambda pair: _frame(pair[0])):
+        best: dict[str, tuple[tuple[bool, bool], Event, Track]] = {}
+        for event, what in frame:
+            track, who = what.track, corrections.who(event)
+            worth = (track.box_from == "update", who != track.id)
+            if who not in best or worth > best[who][0]:
+                best[who] = (worth, event, msgspec.structs.replace(track, id=who))
+        yield from ((event, track) for _, event, track in best.values())
+
+
+def _frame(event: Event) -> tuple[str, str, FrameRef | None]:
+    return event.source, event.epoch, event.frame
