@@ -135,6 +135,7 @@ class _Recording:
         if tracks is not None and ground is not None:
             tracks = msgspec.structs.replace(tracks, ground=ground.places(tracks))
         if tracks is not None:
+            put_right(self.state.trails, tracks)
             self._extend_trails(frame.media_us, tracks)
         self._move_map(ground, tracks, seconds)
         if self.broken:
@@ -260,6 +261,28 @@ class _Recording:
             )
             for id_, places in table.items()
         }
+
+
+def put_right(trails: dict[int, list[Spot]], tracks: Tracks) -> None:
+    """Give each trail, or its end, to whom it is of by what this frame corrects: splits first."""
+    tails: list[tuple[int, list[Spot]]] = []
+    for id_, other, since_us in [] if tracks.split is None else tracks.split.tolist():
+        spots = trails.get(id_, [])
+        tails.append((other, [spot for spot in spots if spot[0] >= since_us]))
+        trails[id_] = [spot for spot in spots if spot[0] < since_us]
+    for other, tail in tails:
+        _append(trails, other, tail)
+    for gone, kept in [] if tracks.merged is None else tracks.merged.tolist():
+        if gone != kept:
+            _append(trails, kept, trails.pop(gone, []))
+
+
+def _append(trails: dict[int, list[Spot]], id_: int, tail: list[Spot]) -> None:
+    """Make this part of the trail; while both tell where it was, this is right."""
+    if tail:
+        first, last = tail[0][0], tail[-1][0]
+        others = [spot for spot in trails.get(id_, []) if not first <= spot[0] <= last]
+        trails[id_] = sorted(others + tail, key=lambda spot: spot[0])
 
 
 def _clock(media_us: int) -> str:

@@ -12,7 +12,7 @@ from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import to_ground
 from streamvis.messages import Detections, Frame, Packet, Receipt, Site, SourceInfo, Tracks
-from streamvis.stages.record import RecordStage
+from streamvis.stages.record import RecordStage, put_right
 from streamvis.viz.ink import colour_of
 
 WIDTH, HEIGHT = 128, 96
@@ -228,6 +228,79 @@ def test_trails_last_as_long_in_media_time_as_asked(tmp_path):
     }
     assert width[0.0] == 0
     assert 0 < width[0.5] < 45 < width[3.0]
+
+
+def correcting(merged=None, split=None):
+    rows = {"merged": merged, "split": split}
+    return msgspec.structs.replace(
+        followed(0, 1), **{k: None if v is None else np.array(v) for k, v in rows.items()}
+    )
+
+
+def trails_of(**places):
+    """Trails by id: `_1={0: 10, 5: 15}` is at 10 at 0 µs and at 15 at 5 µs."""
+    return {int(k[1:]): [(t, x, 0, 0, 0) for t, x in v.items()] for k, v in places.items()}
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        ({"merged": [[2, 1]]}, {"_1": {0: 10, 2: 13, 4: 14, 6: 15}}),
+        ({"merged": [[2, 7]]}, {"_1": {0: 10, 2: 13}, "_7": {4: 14, 6: 15}}),
+        ({"merged": [[9, 1], [2, 2]]}, {"_1": {0: 10, 2: 13}, "_2": {4: 14, 6: 15}}),
+        ({"merged": [[1, 2]]}, {"_2": {0: 10, 2: 13, 4: 14, 6: 15}}),
+        ({"merged": [[1, 4]]}, {"_2": {4: 14, 6: 15}, "_4": {0: 10, 2: 13, 3: 21}}),
+        (
+            {"split": [[1, 4, 1], [2, 4, 5]]},
+            {"_1": {0: 10}, "_2": {4: 14}, "_4": {1: 20, 2: 13, 3: 21, 6: 15}},
+        ),
+        ({"split": [[2, 3, 5]]}, {"_1": {0: 10, 2: 13}, "_2": {4: 14}, "_3": {6: 15}}),
+        ({"split": [[1, 2, 1], [2, 1, 1]]}, {"_1": {0: 10, 4: 14, 6: 15}, "_2": {2: 13}}),
+        ({"split": [[1, 5, 1]], "merged": [[2, 1]]}, {"_1": {0: 10, 4: 14, 6: 15}, "_5": {2: 13}}),
+        ({}, {"_1": {0: 10, 2: 13}, "_2": {4: 14, 6: 15}}),
+    ],
+)
+def test_trails_are_put_right(told, right):
+    trails = trails_of(_1={0: 10, 2: 13}, _2={4: 14, 6: 15}, _4={1: 20, 3: 21})
+    put_right(trails, correcting(**told))
+    expected = trails_of(**{"_4": {1: 20, 3: 21}, **right})
+    assert {id_: spots for id_, spots in trails.items() if spots} == expected
+
+
+def two(seq, left, right, split=None):
+    """A frame with two people, at x 10 and 90, by these ids."""
+    tracks = msgspec.structs.replace(
+        joined(followed(10, left), followed(90, right)),
+        split=None if split is None else np.array(split),
+    )
+    return Packet(frame=packet(seq).frame, parts=[tracks])
+
+
+def joined(one, other):
+    by_id = sorted((one, other), key=lambda tracks: tracks.ids[0])
+    return msgspec.structs.replace(
+        one,
+        **{
+            name: np.concatenate([getattr(tracks, name) for tracks in by_id])
+            for name in one.__struct_fields__
+            if isinstance(getattr(one, name), np.ndarray)
+        },
+    )
+
+
+def test_a_swap_that_was_found_out_draws_no_line_across(tmp_path):
+    inked = {}
+    for name, split in (("mixed up", None), ("found out", [[1, 2, 500_000], [2, 1, 500_000]])):
+        stage = recorder(tmp_path / name)
+        stage.begin(source(), None)
+        stage([two(seq, 1, 2) for seq in range(5)])
+        stage([two(seq, 2, 1) for seq in range(5, 10)])
+        stage([two(10, 1, 2, split)])
+        stage.close()
+        last = film(tmp_path / name / "annotated.mp4")[1][-1].astype(int)
+        inked[name] = (np.abs(last[69:72, 40:80] - 90).max(axis=2) > 25).mean()
+    assert inked["mixed up"] > 0.3
+    assert inked["found out"] == 0
 
 
 def test_frames_whose_stages_were_skipped_are_recorded_bare(tmp_path):
