@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 import streamvis
-from streamvis.events.schema import Lost, TrackBegin, TrackEnd
+from streamvis.events.schema import Lost, TrackBegin, TrackEnd, TrackMerge, TrackSplit
 
 
 async def main(endpoint: str) -> None:
@@ -15,7 +15,12 @@ async def main(endpoint: str) -> None:
         match event.what:
             case TrackBegin(track):
                 say(f"{track.id} came at {event.time.media_us / 1e6:.2f} s")
-            case TrackEnd(track):
+            case TrackMerge(merge):
+                say(f"{merge.gone} was {merge.kept}")
+            case TrackSplit(splits):
+                for split in splits:
+                    say(f"{split.id} was {split.other} from {split.since_us / 1e6:.2f} s on")
+            case TrackEnd(track) if track.into is None:
                 say(f"{track.id} left after {track.age_s:.1f} s ({track.reason})")
             case Lost(topic, first, last):
                 say(f"{last - first + 1} messages of {topic} were lost")

@@ -14,10 +14,14 @@ from streamvis.events.schema import (
     Association,
     EndedTrack,
     Event,
+    Merge,
+    Split,
     Time,
     Track,
     TrackBegin,
     TrackEnd,
+    TrackMerge,
+    TrackSplit,
 )
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -42,6 +46,13 @@ ENDED = EndedTrack(
     age_s=2.0,
 )
 
+STORY = [
+    TrackBegin(TRACK),
+    TrackEnd(ENDED),
+    TrackMerge(Merge(gone="cam1:1:7", kept="cam1:1:2")),
+    TrackSplit((Split(id="cam1:1:2", other="cam1:1:4", since_us=500_000),)),
+]
+
 
 @contextmanager
 def people_coming_and_going():
@@ -58,7 +69,7 @@ def people_coming_and_going():
                     tseq=tseq,
                     offset=tseq - 1,
                     time=Time(media_us=1_500_000),
-                    what=TrackBegin(TRACK) if tseq % 2 else TrackEnd(ENDED),
+                    what=STORY[tseq % len(STORY)],
                 )
                 feed.publish([Message("cam1", "track", tseq, schema.encode(event))])
                 if stop.wait(0.02):
@@ -76,8 +87,19 @@ def people_coming_and_going():
 @pytest.mark.parametrize(
     ("sample", "expected"),
     [
-        ("subscribe_plain.py", {"sv1/cam1/track/ N track.begin", "sv1/cam1/track/ N track.end"}),
-        ("subscribe.py", {"cam1:1:7 came at 1.50 s", "cam1:1:7 left after 2.0 s (lost)"}),
+        (
+            "subscribe_plain.py",
+            {f"sv1/cam1/track/ N track.{what}" for what in ("begin", "end", "merge", "split")},
+        ),
+        (
+            "subscribe.py",
+            {
+                "cam1:1:7 came at 1.50 s",
+                "cam1:1:7 left after 2.0 s (lost)",
+                "cam1:1:7 was cam1:1:2",
+                "cam1:1:2 was cam1:1:4 from 0.50 s on",
+            },
+        ),
     ],
 )
 def test_sample(sample, expected):
