@@ -1,17 +1,25 @@
-"""Make a detector quick where it runs, without changing what it finds."""
+"""Make networks quick where they run, without changing what they find."""
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from streamvis.errors import ModelError
+from streamvis.messages import Array
+from streamvis.models.embedding import Embedder
 from streamvis.models.layers import fuse
 from streamvis.models.mask_rcnn import Detector, MaskRcnn
 
 Precision = Literal["auto", "fp32", "bf16"]
 Engine = Literal["auto", "torch", "openvino"]
+Embed = Callable[[Array], Array]  # crops (B, h, w, 3) uint8 RGB -> unit vectors (B, D) float32
+TINY = 1e-12
+MOST_CROPS = 32  # in one batch
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without these, bf16 is emulated and slow
 
 
@@ -72,3 +80,44 @@ def accelerate(
     for module in (*dense, heads.mask_predictor):
         module.to(dtype)
     return model
+
+
+def accelerate_embedder(
+    model: Embedder, device: str, precision: Precision = "auto", engine: Engine = "auto"
+) -> Embed:
+    """The embedder as a plain function of crops of its size, any number of them.
+
+    The model is taken over. Vectors are of unit length in fp32, whatever it computes in.
+    """
+    engine, dtype = choose(device, precision, engine)
+    fuse(model)
+    width = model.outputs
+    embed: Embed
+    if engine == "openvino":
+        from streamvis.models.compiled import CompiledEmbedder
+
+        embed = CompiledEmbedder(_Whole(model, torch.float32), model.size, dtype)
+    else:
+        whole = _Whole(model.to(dtype), dtype).requires_grad_(False)
+
+        def embed(crops: Array) -> Array:
+            with torch.inference_mode():
+                return whole(torch.from_numpy(crops).to(device)).cpu().numpy()
+
+    def unit(crops: Array) -> Array:
+        parts = [embed(crops[i : i + MOST_CROPS]) for i in range(0, len(crops), MOST_CROPS)]
+        vectors = np.concatenate([np.zeros((0, width), np.float32), *parts])
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+
+    return unit
+
+
+class _Whole(nn.Module):
+    """From pixels (B, h, w, 3) uint8 to vectors (B, D) float32."""
+
+    def __init__(self, model: Embedder, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.model(self.model.normalise(crops).to(self.dtype)).float()
