@@ -2,9 +2,11 @@
 
     scores = evaluate(Looks(vectors, ids, frames, fps=30.0))
 
-Retrieval asks: of all looks at least `apart_s` away in time, is the one most alike the same
-person? All looks of a sequence ask and answer; what is nearer in time, of the same person or of
-another, is not in the gallery, and a look without a right answer there does not ask.
+Retrieval asks: of all other looks, is the one most alike the same person? All looks of a sequence
+ask and answer. Those of the same person less than `apart_s` away in time are too easy: they are
+not in the gallery, while other people's are at all times, and who has no right answer in it does
+not ask. Looks at every tenth frame, people at least half visible, are what published numbers of
+`eval reid` are of.
 
 Same or different asks: of a pair of looks of one person and a pair of two people, both as far
 apart in time, which is more alike? 0.5 is guessing. That is what a tracker needs to know.
@@ -20,6 +22,8 @@ from streamvis.evaluation.motchallenge import PEDESTRIAN, Rows
 from streamvis.messages import Array
 
 APART_S = 2.0
+EVERY = 10  # frames
+MIN_VISIBILITY = 0.5
 ANSWERS = 5  # best ones that are kept of each query
 LAGS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # a pair belongs to the first that it does not exceed
 LAGS = ("1 frame", *(f"{lag:g} s" for lag in LAGS_S), "more")
@@ -62,7 +66,7 @@ class ReidScores:
     auc: dict[str, float | None]  # time lag -> same pairs more alike than different ones
 
 
-def people_of(truth: Rows, every: int = 1, min_visibility: float = 0.0) -> Rows:
+def people_of(truth: Rows, every: int = EVERY, min_visibility: float = MIN_VISIBILITY) -> Rows:
     """The pedestrians that count of frames 1, 1 + every, … who can be seen well enough."""
     counts = (truth.classes == PEDESTRIAN) & (truth.scores != 0)
     return truth.where(
@@ -87,7 +91,7 @@ def evaluate(looks: Looks, apart_s: float = APART_S) -> tuple[ReidScores, Answer
 
 
 def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
-    """Rank all looks that are far enough in time from each, the most alike first.
+    """Rank the looks in the gallery of each, the most alike first.
 
     Among equals those of other people come first: a network that says the same of all is wrong.
     """
@@ -103,16 +107,16 @@ def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
 def _ask(looks: Looks, rows: Array, apart_s: float) -> Answers:
     alike = _cosines(looks, rows)  # (B, N)
     lag = np.abs(looks.frames[rows, None] - looks.frames)  # (B, N) frames
-    far = lag >= apart_s * looks.fps - SLACK
-    far[np.arange(len(rows)), rows] = False
-    right = far & (looks.ids[rows, None] == looks.ids)
+    same = looks.ids[rows, None] == looks.ids
+    far = lag >= max(apart_s * looks.fps, 1) - SLACK  # never itself
+    right = same & far
     asks = right.any(1)
-    rows, far, right, alike = rows[asks], far[asks], right[asks], alike[asks]
-    order = np.argsort(np.where(far, TIE * right - alike, np.inf), axis=1, kind="stable")
+    rows, right, alike, gallery = rows[asks], right[asks], alike[asks], (far | ~same)[asks]
+    order = np.argsort(np.where(gallery, TIE * right - alike, np.inf), axis=1, kind="stable")
     hit = np.take_along_axis(right, order, 1)
     precision = np.cumsum(hit, 1) / np.arange(1, len(looks.ids) + 1)  # (B, N) at each rank
     best = np.full((len(rows), ANSWERS), -1)
-    shown = np.where(np.take_along_axis(far, order, 1), order, -1)[:, :ANSWERS]
+    shown = np.where(np.take_along_axis(gallery, order, 1), order, -1)[:, :ANSWERS]
     best[:, : shown.shape[1]] = shown
     return Answers(rows, best, hit.argmax(1) + 1, (precision * hit).sum(1) / hit.sum(1))
 
