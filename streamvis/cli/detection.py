@@ -70,7 +70,7 @@ def datasets(paths: Iterable[Path], recipe: Path | None) -> Iterator[Dataset]:
             yield Dataset(path.name, truth, False, _reader(path / "images", truth))
             continue
         for sequence in read_sequences(path):
-            yield Dataset(sequence.name, truth_of(sequence), True, _film(sequence))
+            yield Dataset(sequence.name, truth_of(sequence), True, film(sequence))
 
 
 def score(data: Dataset, detectors: Mapping[str, Detector]) -> Outcome:
@@ -107,7 +107,9 @@ def _reader(folder: Path, truth: list[Truth]) -> Callable[[], Generator[Array, N
     return read
 
 
-def _film(sequence: Sequence) -> Callable[[], Generator[Array, None, None]]:
+def film(sequence: Sequence) -> Callable[[], Generator[Array, None, None]]:
+    """How to read a sequence's pictures, in their order."""
+
     def read() -> Generator[Array, None, None]:
         from streamvis.sources import open_source, resolve
 

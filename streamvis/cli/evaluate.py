@@ -9,11 +9,16 @@ import typer
 from streamvis.cli.report import put_json, reported_errors, say
 from streamvis.cli.track import Scores, ScoresAre, Settings
 
-app = typer.Typer(help="Score detectors and trackers on ground truth.", no_args_is_help=True)
+app = typer.Typer(
+    help="Score detectors, embedders and trackers on ground truth.", no_args_is_help=True
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[
     list[Path],
     typer.Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
+]
+Sequences = Annotated[
+    list[Path], typer.Argument(help="MOTChallenge sequences with gt/gt.txt, or folders of them.")
 ]
 Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
@@ -141,3 +146,52 @@ def mot(
             put_json(rows)
         else:
             trial.put(rows)
+
+
+@app.command()
+def reid(
+    data: Sequences,
+    weights: Annotated[
+        str, typer.Option(help="A shipped name, a path, or a re-identification .onnx.")
+    ] = "person-r18",
+    apart: Annotated[
+        float, typer.Option(min=0, help="Seconds from a look to those that should match it.")
+    ] = 2.0,
+    every: Annotated[int, typer.Option(min=1, help="Look at every so manieth frame.")] = 10,
+    min_visibility: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out who is hidden more; of MOT16 truth.")
+    ] = 0.5,
+    device: Device = "cpu",
+    precision: Annotated[Precision, typer.Option(help="Of the network.")] = Precision.auto,
+    plot: Annotated[Path | None, typer.Option(help="Write AUC by time lag here, PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write the worst mistakes here, PNG.")] = None,
+    json: Json = False,
+) -> None:
+    """Score how well people are known again by their looks: rank-1, mAP, AUC by time lag."""
+    with reported_errors():
+        from streamvis.cli import reid as trial
+        from streamvis.cli.detection import check_writable
+        from streamvis.cli.detectors import name_of
+        from streamvis.runtime.processes import keep_memory
+
+        keep_memory()
+        for path in filter(None, (plot, sheet)):
+            check_writable(path)
+        found = trial.sequences(data)
+        embedder = trial.open_embedder(weights, device, precision.value)
+        outcomes = []
+        for one in found:
+            say(f"{one.name}: {one.length} frames")
+            outcomes.append(
+                trial.score(
+                    one, embedder, every=every, apart_s=apart, min_visibility=min_visibility
+                )
+            )
+        if plot:
+            trial.plot(plot, outcomes, name_of(weights, []))
+        if sheet:
+            trial.write_sheet(sheet, outcomes, name_of(weights, []))
+        if json:
+            put_json(trial.report(outcomes))
+        else:
+            trial.put(outcomes, apart)

@@ -95,30 +95,36 @@ def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
 
     Among equals those of other people come first: a network that says the same of all is wrong.
     """
-    parts = [_ask(looks, rows, apart_s) for rows in _blocks(len(looks.ids))]
+    found = []
+    for rows in _blocks(len(looks.ids)):
+        same = looks.ids[rows, None] == looks.ids  # (B, N)
+        lag = np.abs(looks.frames[rows, None] - looks.frames)  # frames
+        right = same & (lag >= max(apart_s * looks.fps, 1) - SLACK)  # never itself
+        alike = _cosines(looks, rows)
+        asks = np.flatnonzero(right.any(1))
+        found += [(rows[i], *_rank(alike[i], right[i], ~same[i])) for i in asks]
+    queries, best, first, precision = zip(*found, strict=True) if found else ((), (), (), ())
     return Answers(
-        queries=np.concatenate([np.empty(0, np.int64), *(p.queries for p in parts)]),
-        best=np.concatenate([np.empty((0, ANSWERS), np.int64), *(p.best for p in parts)]),
-        first=np.concatenate([np.empty(0, np.int64), *(p.first for p in parts)]),
-        precision=np.concatenate([np.empty(0), *(p.precision for p in parts)]),
+        np.array(queries, np.int64),
+        np.array(best, np.int64).reshape(-1, ANSWERS),
+        np.array(first, np.int64),
+        np.array(precision, np.float64),
     )
 
 
-def _ask(looks: Looks, rows: Array, apart_s: float) -> Answers:
-    alike = _cosines(looks, rows)  # (B, N)
-    lag = np.abs(looks.frames[rows, None] - looks.frames)  # (B, N) frames
-    same = looks.ids[rows, None] == looks.ids
-    far = lag >= max(apart_s * looks.fps, 1) - SLACK  # never itself
-    right = same & far
-    asks = right.any(1)
-    rows, right, alike, gallery = rows[asks], right[asks], alike[asks], (far | ~same)[asks]
-    order = np.argsort(np.where(gallery, TIE * right - alike, np.inf), axis=1, kind="stable")
-    hit = np.take_along_axis(right, order, 1)
-    precision = np.cumsum(hit, 1) / np.arange(1, len(looks.ids) + 1)  # (B, N) at each rank
-    best = np.full((len(rows), ANSWERS), -1)
-    shown = np.where(np.take_along_axis(gallery, order, 1), order, -1)[:, :ANSWERS]
-    best[:, : shown.shape[1]] = shown
-    return Answers(rows, best, hit.argmax(1) + 1, (precision * hit).sum(1) / hit.sum(1))
+def _rank(alike: Array, right: Array, wrong: Array) -> tuple[Array, int, float]:
+    """The best rows, the rank of the first right one, average precision; all are (N,)."""
+    hits = np.sort(alike[right])[::-1]
+    misses = np.sort(alike[wrong])
+    ahead = len(misses) - np.searchsorted(misses, hits - TIE)  # of each hit
+    rank = np.arange(1, len(hits) + 1)  # among the hits
+    value = np.where(right, alike - TIE, np.where(wrong, alike, -np.inf))
+    most = min(ANSWERS, len(value))
+    best = np.full(ANSWERS, -1)
+    best[:most] = np.argpartition(-value, most - 1)[:most]
+    best[:most] = best[np.argsort(-value[best[:most]], kind="stable")]
+    best[:most][np.isinf(value[best[:most]])] = -1
+    return best, int(ahead[0]) + 1, float((rank / (rank + ahead)).mean())
 
 
 def same_or_different(looks: Looks) -> dict[str, float | None]:

@@ -100,6 +100,28 @@ def precision_recall(
     _save(figure, path)
 
 
+def over_categories(
+    path: Path,
+    categories: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str = "",
+    x: str = "",
+    y: str = "",
+) -> None:
+    """Draw named series over categories, a share in [0.5, 1] for each; NaN is a gap."""
+    figure, axes = _figure(title, x, y)
+    for (name, values), colour in zip(series.items(), itertools.cycle(LINES), strict=False):
+        known = np.flatnonzero(np.isfinite(values))
+        at = np.asarray(values, np.float64)[known]
+        axes.plot(known, at, label=name, color=colour, marker="o", markersize=4)
+    axes.set_xticks(range(len(categories)), categories)
+    axes.set_ylim(min([0.5, *(v for row in series.values() for v in row if v < 0.5)]), 1.005)
+    if series:
+        axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
 def _figure(
     title: str, x: str, y: str, width: float = 6.4, height: float = 4.2
 ) -> "tuple[Figure, Axes]":
