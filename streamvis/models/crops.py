@@ -41,7 +41,7 @@ def _cut(pixels: Array, box: Array, out: Array) -> None:
     height, width = out.shape[:2]
     x, step_x, columns, skip_x = _span(box[0], box[2], width, pixels.shape[1])
     y, step_y, rows, skip_y = _span(box[1], box[3], height, pixels.shape[0])
-    part = pixels[rows, columns]
+    part = _part(pixels, rows, columns)
     if skip_x > 1 or skip_y > 1:
         less = part.shape[1] // skip_x, part.shape[0] // skip_y
         part = cv2.resize(part, less, interpolation=cv2.INTER_AREA)
@@ -52,17 +52,29 @@ def _cut(pixels: Array, box: Array, out: Array) -> None:
     cv2.warpAffine(part, place, (width, height), out, LINEAR, EDGE)
 
 
-def _span(low: float, high: float, side: int, limit: int) -> tuple[float, float, slice, int]:
-    """One axis: where the box begins, a pixel's step for each of `side`, what of 0..limit to read.
+def _span(low: float, high: float, side: int, limit: int) -> tuple[float, float, range, int]:
+    """One axis: where the box begins, a pixel's step for each of `side`, which pixels to read.
 
-    The first two are in units of `skip` pixels of the picture, which are averaged.
+    The first two are in units of `skip` pixels of the picture, which are averaged. Of what lies
+    outside of the picture's 0..limit one such unit is read; from there on it is all the same.
     """
     scale = (high - low) / side
     skip = int(min(max(scale + 2 / 3, 1), limit))  # leaves a step of less than 4/3
-    first = int(np.clip(np.floor(low) - 2 * skip, 0, limit - skip))
-    last = int(np.clip(np.ceil(high) + 2 * skip, first + skip, limit))
+    first = int(np.clip(np.floor(low) - 2 * skip, -skip, limit - skip))
+    last = int(np.clip(np.ceil(high) + 2 * skip, max(first, 0) + skip, limit + skip))
     last -= (last - first) % skip
-    return (low - first) / skip, scale / skip, slice(first, last), skip
+    return (low - first) / skip, scale / skip, range(first, last), skip
+
+
+def _part(pixels: Array, rows: range, columns: range) -> Array:
+    """Some of the picture, its edge repeated where they are outside."""
+    height, width = pixels.shape[:2]
+    inside = pixels[max(rows[0], 0) : rows[-1] + 1, max(columns[0], 0) : columns[-1] + 1]
+    above, below = max(-rows[0], 0), max(rows[-1] + 1 - height, 0)
+    left, right = max(-columns[0], 0), max(columns[-1] + 1 - width, 0)
+    if above or below or left or right:
+        return cv2.copyMakeBorder(inside, above, below, left, right, EDGE)
+    return inside
 
 
 def _soft(step: float) -> Array:
