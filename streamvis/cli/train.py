@@ -1,4 +1,4 @@
-"""`streamvis train`: our own recipes on data in COCO layout."""
+"""`streamvis train`: our own recipes, on data in COCO layout or on people who were followed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,27 @@ def detector(
 
         say(f"training into {out}; stop it at any time, the same command goes on from there")
         put(str(run(load_recipe(recipe), data, out)))
+
+
+@app.command()
+def embedder(
+    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*-r18.yaml.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="MOTChallenge sequences, what `streamvis batch` wrote, or a folder with "
+            "annotations.json and images/; repeatable."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where crops, checkpoints, curves and weights go.")],
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="A re-identification network (.onnx) to learn from too; repeatable."),
+    ] = None,
+) -> None:
+    """Train a network that knows people again; run the same command again to go on."""
+    with reported_errors():
+        from streamvis.training.embedder import load_recipe, run
+
+        say(f"training into {out}; stop it at any time, the same command goes on from there")
+        put(str(run(load_recipe(recipe), data, teacher or [], out)))

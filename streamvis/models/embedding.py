@@ -51,7 +51,8 @@ class Embedder(ResNet18):
         # x (B, 3, H, W) as `normalise` gives them
         x = super().forward(x)  # (B, 128, H/8, W/8)
         x = F.adaptive_avg_pool2d(x.float(), (self.architecture.stripes, 1))  # (B, 128, S, 1)
-        return F.normalize(x.flatten(1), dim=1)  # (B, 128·S)
+        x = x.squeeze(3).transpose(1, 2)  # (B, S, 128)
+        return F.normalize(x.flatten(1), dim=1)  # (B, S·128), stripe after stripe
 
     def normalise(self, crops: Array | Tensor) -> Tensor:
         """Crops (B, H, W, 3) uint8 RGB as the network takes them: (B, 3, H, W) float32."""

@@ -48,8 +48,9 @@ def people(tmp_path) -> Path:
     return tmp_path
 
 
-def test_every_shipped_recipe_loads():
-    for path in (ROOT / "configs/training").glob("*.yaml"):
+def test_every_shipped_recipe_of_a_detector_loads():
+    paths = {*(ROOT / "configs/training").glob("*.yaml")}
+    for path in paths - {ROOT / "configs/training/person-r18.yaml"}:  # of an embedder
         assert load_recipe(path).schedule.steps > 0
 
 

@@ -1,0 +1,76 @@
+"""What an embedding learns from: angles of triplets, and what other networks say of the same crops.
+
+The angular loss is Wang et al. 2017. Bićanić et al. 2019 extend it "by a margin", which can be read
+in two ways; both are here. Vectors are of unit length throughout, so all is said by their products.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+import torch
+from msgspec import Meta
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Angular(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which reading, how wide an angle, how large a margin."""
+
+    reading: Literal["hinge", "smooth"] = "hinge"
+    alpha: Annotated[float, Meta(gt=0, lt=90)] = 45.0  # degrees
+    margin: Annotated[float, Meta(ge=0)] = 0.2
+    weight: Annotated[float, Meta(ge=0)] = 1.0
+
+
+def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: Angular) -> Tensor:
+    """The loss over all triplets of a batch of unit vectors (B, D).
+
+    same and other (B, B) bool, symmetric: who is the same person, who is surely another. A pair
+    in neither takes no part, nor does anybody as a pair of himself.
+    """
+    products = vectors @ vectors.T  # (B, B)
+    a, p = torch.triu(same, diagonal=1).nonzero(as_tuple=True)  # (P,) each
+    ap = products[a, p][:, None]  # (P, 1)
+    sums = products[a] + products[p]  # (P, B) of (a + p)·n
+    negative = other[a] & other[p]
+    tan2 = math.tan(math.radians(how.alpha)) ** 2
+    if how.reading == "hinge":
+        return _hinge(ap, sums, negative, tan2, how.margin)
+    return _smooth(ap, sums, negative, tan2, how.margin)
+
+
+def _hinge(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: float) -> Tensor:
+    """Mean of [‖a−p‖² − 4·tan²α·‖n−c‖² + m]₊ over the triplets that still violate it."""
+    apart = 2 - 2 * ap  # ‖a−p‖²
+    aside = 1 + (1 + ap) / 2 - sums  # ‖n−c‖² about the centre c = (a+p)/2
+    excess = F.relu(apart - 4 * tan2 * aside + margin) * negative
+    return excess.sum() / (excess.detach() > 0).sum().clamp(min=1)
+
+
+def _smooth(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: float) -> Tensor:
+    """Mean of log(1 + Σₙ exp(f + m)), f = 4·tan²α·(a+p)·n − 2(1+tan²α)·a·p, over pairs."""
+    f = 4 * tan2 * sums - 2 * (1 + tan2) * ap + margin
+    f = f.masked_fill(~negative, -torch.inf)
+    least = torch.logsumexp(F.pad(f, (0, 1)), 1)  # the appended 0 is the 1
+    return least.sum() / max(len(least), 1)
+
+
+def relation_loss(vectors: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far the likenesses within a batch are from those that a teacher sees (B, B).
+
+    Each crop's likenesses to the others are read as a distribution, as in Kullback-Leibler
+    distillation, so a teacher for whom all people are alike by .5 teaches as well as others.
+    """
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    ours = (vectors @ vectors.T / temperature).masked_fill(itself, -torch.inf)
+    theirs = (teacher / temperature).masked_fill(itself, -torch.inf)
+    target = theirs.softmax(1)
+    cross = -(target * ours.log_softmax(1).masked_fill(itself, 0)).sum(1)
+    entropy = -(target * theirs.log_softmax(1).masked_fill(itself, 0)).sum(1)
+    return (cross - entropy).mean()
+
+
+def likeness(vectors: list[Tensor]) -> Tensor:
+    """Products of the same crops' unit vectors (B, D) of several teachers, averaged: (B, B)."""
+    return torch.stack([v @ v.T for v in vectors]).mean(0)
