@@ -27,13 +27,12 @@ from streamvis.evaluation.mot import COMBINED, MotScores, evaluate, evaluate_all
 from streamvis.evaluation.motchallenge import Rows
 from streamvis.messages import Detections
 
-THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # shares of the detections that are weaker
 ON_GROUND = f"{OURS}, on the ground"
 SHOWN = ("mota", "idf1", "hota", "idsw")
 NOTE = (
-    "All are scored in the image. The peers' threshold is the one of the best MOTA among "
-    f"{len(THRESHOLDS)}, picked with the truth for each sequence, which favours them; ours has one "
-    "configuration for all."
+    "All are scored in the image. A peer's threshold, the share of the detections that are weaker, "
+    "is that of the best MOTA, picked with the truth for each sequence, which favours them; ours "
+    "has one configuration for all. Stone-Soup's parts were put together here (cli/soup.py)."
 )
 
 
@@ -108,8 +107,8 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
         entries.append(Entry(ON_GROUND, None, ours(there, Jipda()), parts))
     ranks = np.searchsorted(np.sort(rows.scores), rows.scores) / max(len(rows), 1)
     parts = detections_of(replace(rows, scores=ranks), sequence.length)
-    for name, start in peers.installed()[0].items():
-        entries += [Entry(name, at, start(sequence.fps, at), parts) for at in THRESHOLDS]
+    for name, peer in peers.installed()[0].items():
+        entries += [Entry(name, at, peer.start(sequence.fps, at), parts) for at in peer.thresholds]
     return entries
 
 

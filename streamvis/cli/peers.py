@@ -1,7 +1,7 @@
 """Other people's trackers, for `streamvis bench tracker`. None of them is a dependency.
 
-    start = installed()[0]["SORT"]
-    follow = start(25.0, 0.5)  # frames/s; what a detection must score to start a track
+    here, missing = installed()
+    follow = here["SORT"].start(25.0, 0.5)  # frames/s; what a detection must score to start a track
     ids, boxes = follow(detections)  # of the next frame
 
 Each has its authors' settings but for what is said here, and is given the detections as they
@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamvis.messages import Array, Detections
+
+THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+FEW = (0.2, 0.4)  # where a film takes minutes
 
 
 class Reported(NamedTuple):
@@ -34,6 +37,7 @@ class Peer(NamedTuple):
     start: Start
     module: str
     install: str
+    thresholds: tuple[float, ...] = THRESHOLDS  # to choose the best of
 
 
 def norfair(fps: float, threshold: float) -> Follow:
@@ -79,21 +83,29 @@ def bytetrack(fps: float, threshold: float) -> Follow:
     return _supervised(tracker, 0)
 
 
+def stone_soup(fps: float, threshold: float) -> Follow:
+    """Put together from its parts: it is no tracker in itself."""
+    from streamvis.cli import soup
+
+    return soup.stone_soup(fps, threshold)
+
+
 PEERS: Mapping[str, Peer] = {
     "Norfair": Peer(norfair, "norfair", "pip install --no-deps norfair"),
     "SORT": Peer(sort, "trackers", "pip install supervision && pip install --no-deps trackers"),
     "ByteTrack": Peer(
         bytetrack, "trackers", "pip install supervision && pip install --no-deps trackers"
     ),
+    "Stone-Soup": Peer(stone_soup, "stonesoup", "pip install stonesoup", FEW),
 }
 
 
-def installed() -> tuple[dict[str, Start], dict[str, str]]:
+def installed() -> tuple[dict[str, Peer], dict[str, str]]:
     """The trackers that are here, and how to install those that are not."""
     here, missing = {}, {}
     for name, peer in PEERS.items():
         if imports(peer.module):
-            here[name] = peer.start
+            here[name] = peer
         else:
             missing[name] = peer.install
     return here, missing

@@ -14,7 +14,6 @@ from streamvis.tracking import filters, kalman
 DEVIATION = 15.0, 60.0  # px, px/s: how well the targets are known beforehand, along either axis
 ACCELERATION = 100.0  # px²/s³, spectral density
 P_GATE = 0.99
-INSTALL = "pip install stonesoup"
 NOW = datetime.datetime(2020, 1, 1)
 ORDER = [0, 2, 1, 3]  # of Stone-Soup's state: x, vx, y, vy
 
@@ -77,16 +76,16 @@ def ours(step: Step) -> Callable[[], Array]:
     return run
 
 
-def associators() -> tuple[dict[str, Associate], dict[str, str]]:
-    """Stone-Soup's faster ways to the marginals, and how to install it where it is not here."""
+def associators() -> dict[str, Associate]:
+    """Stone-Soup's faster ways to the marginals, where it is installed."""
     if not imports("stonesoup.dataassociator.probability"):
-        return {}, {"Stone-Soup": INSTALL}
+        return {}
     from stonesoup.dataassociator.probability import JPDAwithEHM2, JPDAwithLBP
 
     return {
         "Stone-Soup LBP": lambda step: _stone_soup(step, JPDAwithLBP),
         "Stone-Soup EHM2": lambda step: _stone_soup(step, JPDAwithEHM2),
-    }, {}
+    }
 
 
 def _stone_soup(step: Step, associator: Any) -> Callable[[], Array]:

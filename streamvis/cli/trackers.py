@@ -51,14 +51,14 @@ Taken = Mapping[str, Turns]
 
 def measure(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Milliseconds a frame by the number of people, and how they grow with it."""
-    starts, missing = peers.installed()
-    associators, without = step.associators()
+    others, missing = peers.installed()
+    associators = step.associators()
     trackers: dict[int, Taken] = {}
     steps: dict[int, Taken] = {}
     for people in sizes:
         seen = scene(people, WARM_UP + ROUNDS)
         follows = {OURS: ours(_source(seen), Jipda())}
-        follows |= {name: start(FPS, START_SCORE) for name, start in starts.items()}
+        follows |= {name: peer.start(FPS, START_SCORE) for name, peer in others.items()}
         contenders = {name: _whole(follow, seen) for name, follow in follows.items()}
         frames = range(WARM_UP + ROUNDS)
         trackers[people] = turns(_able(contenders, trackers), frames, WARM_UP)
@@ -69,7 +69,7 @@ def measure(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     return {
         "tracker": _summary(trackers, lambda taken: {"reported": _counts(taken)}),
         "jpda_step": _summary(steps, _compared),
-        "not_installed": missing | without,
+        "not_installed": missing,
     }
 
 
