@@ -86,10 +86,16 @@ class CameraMotion(
 class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="jipda"):
     """Follow people by joint integrated probabilistic data association."""
 
+    mode: Literal["auto", "jipda", "jipda_embed", "gnn_embed"] = "auto"
+    # what tells whose detection is whose: kinematics, with looks, or looks alone; auto: with looks
+    # where a stage above says what people look like
+    camera: Literal["auto", "fixed", "moving"] = "auto"  # auto: as a stage above has measured
     space: Literal["auto", "image", "ground"] = "auto"  # auto: ground where a homography is known
     birth_score: Share = 0.7  # weaker detections may sustain a track but not start one
     p_detect: Annotated[float, Meta(gt=0, lt=1)] = 0.9  # that a person in plain view is detected
     memory_s: Annotated[float, Meta(gt=0, le=60)] = 2.0  # how long an unseen person is looked for
+    remember_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0  # and is known again by looks
+    reentry: bool = False  # also who has left the picture; False: gets a new id
     clutter: Annotated[float, Meta(gt=0)] | None = None  # false detections per px²; None: estimate
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections"})

@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from streamvis.config import Jipda
 from streamvis.errors import DataError
-from streamvis.messages import Detections, Ending, Frame, Notice, Packet, SourceInfo, Tracks
+from streamvis.messages import (
+    Detections,
+    Embeddings,
+    Ending,
+    Frame,
+    Motion,
+    Notice,
+    Packet,
+    SourceInfo,
+    Tracks,
+)
 from streamvis.tracking.tracker import Tracker
 
 EPOCH_BYTES = 8
@@ -47,11 +57,12 @@ class TrackStage:
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Tracks]:
         for packet in packets:
             tracker = self._tracker(packet.frame)
-            detections = packet.part(Detections)
+            detections, media_us = packet.part(Detections), packet.frame.media_us
+            motion = packet.part(Motion)
             if detections is None:
-                yield tracker.coast(packet.frame.media_us)
+                yield tracker.coast(media_us, motion)
             else:
-                yield tracker.update(detections, packet.frame.media_us)
+                yield tracker.update(detections, media_us, packet.part(Embeddings), motion)
 
     def _tracker(self, frame: Frame) -> Tracker:
         """The frame's tracker, told first when the stream has restarted or changed its size."""

@@ -8,6 +8,7 @@ import numpy as np
 from streamvis.errors import DataError
 from streamvis.messages import Array
 
+LOOK = -1  # stands for the length of an embedding, 0 while there are none
 LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "id": (np.int64, ()),
     "x": (np.float64, (6,)),
@@ -15,6 +16,13 @@ LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "r": (np.float64, ()),
     "first_us": (np.int64, ()),
     "seen_us": (np.int64, ()),
+    "known": (np.float64, (LOOK,)),
+    "known_s": (np.float64, ()),
+    "fresh": (np.float64, (LOOK,)),
+    "fresh_s": (np.float64, ()),
+    "look_us": (np.int64, ()),
+    "group": (np.int64, ()),
+    "doubt_us": (np.int64, ()),
 }
 
 
@@ -27,9 +35,21 @@ class Bank(msgspec.Struct, kw_only=True):
     r: Array  # (N,) probability of existence
     first_us: Array  # (N,) media time of the first detection
     seen_us: Array  # (N,) and of the last one that was probably the track's
+    known: Array  # (N, D) what the person with this id looks like, unit length; or zeros
+    known_s: Array  # (N,) for how many seconds that was seen
+    fresh: Array  # (N, D) what whom the track follows looks like since its id came in doubt
+    fresh_s: Array  # (N,)
+    look_us: Array  # (N,) when it was last looked at
+    group: Array  # (N,) tracks with the same number may have exchanged persons; 0: not in doubt
+    doubt_us: Array  # (N,) since when
 
     def __len__(self) -> int:
         return len(self.id)
+
+    @property
+    def width(self) -> int:
+        """Length D of the embeddings."""
+        return int(self.known.shape[1])
 
     def take(self, rows: Array) -> "Bank":
         return Bank(**{name: getattr(self, name)[rows] for name in LAYOUT})
@@ -38,23 +58,32 @@ class Bank(msgspec.Struct, kw_only=True):
         both = {name: (getattr(self, name), getattr(other, name)) for name in LAYOUT}
         return Bank(**{name: np.concatenate(pair) for name, pair in both.items()})
 
+    def widen(self, width: int) -> None:
+        """Forget all looks: those to come have this length."""
+        self.known, self.fresh = np.zeros((2, len(self), width))
+        self.known_s, self.fresh_s = np.zeros((2, len(self)))
+
     def pack(self) -> dict[str, bytes]:
         return {name: getattr(self, name).tobytes() for name in LAYOUT}
 
 
-def empty() -> Bank:
-    return Bank(**{name: np.zeros((0, *shape), kind) for name, (kind, shape) in LAYOUT.items()})
+def blank(n: int, width: int) -> Bank:
+    """N tracks of which nothing is known."""
+    return Bank(**{name: np.zeros((n, *_shape(name, width)), LAYOUT[name][0]) for name in LAYOUT})
 
 
-def unpack(packed: dict[str, bytes]) -> Bank:
+def unpack(packed: dict[str, bytes], width: int) -> Bank:
     """The bank that `pack` wrote, bit for bit; DataError on anything else."""
     try:
+        n = len(packed["id"]) // 8
         arrays: dict[str, Any] = {
-            name: np.frombuffer(packed[name], kind).reshape(-1, *shape).copy()
-            for name, (kind, shape) in LAYOUT.items()
+            name: np.frombuffer(packed[name], kind).reshape(n, *_shape(name, width)).copy()
+            for name, (kind, _) in LAYOUT.items()
         }
     except (KeyError, ValueError) as error:
         raise DataError(f"not the state of a tracker: {error!r}") from None
-    if len({len(array) for array in arrays.values()}) != 1:
-        raise DataError("not the state of a tracker: its arrays differ in length")
     return Bank(**arrays)
+
+
+def _shape(name: str, width: int) -> tuple[int, ...]:
+    return tuple(width if side == LOOK else side for side in LAYOUT[name][1])

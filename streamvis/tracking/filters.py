@@ -128,8 +128,14 @@ def gnn(
 def associate(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
     p_detect: Number, p_gate: float, log_clutter: Array, method: Method = marginals,
+    log_ratio: Array | None = None,
 ) -> Associated:  # fmt: skip
-    """What the filters above share: gate, weigh, take marginals, update existence and state."""
+    """What the filters above share: gate, weigh, take marginals, update existence and state.
+
+    `log_ratio` (N, M) is what else speaks for a detection being a track's, such as its looks. It
+    never speaks for clutter: a detection that fits none of the tracks in whose gate it lies counts
+    as if it fitted the likeliest, for a spoilt crop says nothing.
+    """
     n, m = len(x), len(z)
     r = np.clip(r, 1e-9, 1.0)
     p_detect = np.broadcast_to(np.asarray(p_detect, dtype=np.float64), n)
@@ -137,12 +143,39 @@ def associate(
     track, detection, posterior = _pairs(x, P, z, R, H, p_gate)
     log_density = np.full((n, m), -np.inf)
     log_density[track, detection] = posterior.log_density
+    if log_ratio is not None:
+        log_density[track, detection] += _relative(log_ratio[track, detection], detection, m)
     weights = log_weights(r, p_detect, p_gate, log_density, np.broadcast_to(log_clutter, m))
     beta = method(*weights)
     seen = np.minimum(p_detect * p_gate, 1 - 1e-12)
     after, given = existence.posterior(r, seen, beta)  # given: that the target exists
     x, P = kalman.merge(x, P, given[:, 0], track, posterior, given[track, detection + 1])
     return Associated(x, P, after, beta, log_density > -np.inf)
+
+
+def assign(
+    x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
+    p_detect: Number, p_gate: float, gain: Array,
+) -> Associated:  # fmt: skip
+    """Global nearest neighbour under any gain (N, M) of a hit over a miss, −inf: impossible.
+
+    The states follow their detections however far these are: no kinematics in the association
+    (Bićanić et al., FUSION 2019, for cameras that move in unknown ways).
+    """
+    beta = gnn_marginals(np.zeros(len(x)), gain)
+    track, detection = np.nonzero(beta[:, 1:])
+    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
+    seen = np.minimum(np.broadcast_to(p_detect, len(x)) * p_gate, 1 - 1e-12)
+    after, given = existence.posterior(np.clip(r, 1e-9, 1.0), seen, beta)
+    x, P = kalman.merge(x, P, given[:, 0], track, posterior, given[track, detection + 1])
+    return Associated(x, P, after, beta, gain > -np.inf)
+
+
+def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
+    """Ratios (K,) of pairs, raised for each of the m detections until its best is not negative."""
+    best = np.full(m, -np.inf)
+    np.maximum.at(best, detection, log_ratio)
+    return log_ratio - np.minimum(best, 0)[detection]
 
 
 def _pairs(

@@ -24,16 +24,24 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     evidence_s: float = 0.15  # detector errors persist about so long: faster frames say no more
     novelty: float = 2.5  # nats: the most that a repeated place says for a tentative track
     birth: float = 0.5  # r of a new track, for a score of 1
-    confirm: float = 0.9  # r at which a track becomes confirmed
+    confirm: float = 0.8  # r at which a track becomes confirmed
     show: float = 0.5  # r below which a confirmed track is not reported
+    show_sigma: float = 0.13  # bodies: nor one without a detection whose place is less sure, for
+    # a box that is off by a third of its width is no better than none
     r_max: float = 0.98
     r_min: float = 0.01  # r below which a track is dropped
     r_hidden: float = 0.1  # a confirmed track in view keeps at least this, for `memory_s`
 
     # two tracks on one person
-    twin_birth_iou: float = 0.35  # no birth where a track overlaps more than this
+    twin_birth_iou: float = 0.25  # no birth where a track overlaps more than this
     twin_birth_inside: float = 0.6  # nor where so much of the box lies inside a track's
     twin_iou: tuple[float, float] = (0.5, 0.8)  # overlap at which the younger begins, is sure to go
     twin_s: float = 0.3  # mean stay of a sure twin
 
     clutter_s: float = 20.0  # memory of the clutter estimate
+
+    # looks
+    look_power: float = 1.0  # of the ratio of densities: looks in successive frames are alike
+    look_limit: float = 3.0  # nats that the looks of one detection say
+    embed_limit: float = 0.35  # distance of looks that are still the same, without kinematics
+    embed_gap_s: float = 0.1  # for so long a track's box and its detection must overlap

@@ -54,6 +54,9 @@ class Space(Protocol):
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         """States and covariances in a picture that has become sx, sy times as large."""
 
+    def shifted(self, x: Array, P: Array, warp: Array) -> tuple[Array, Array]:
+        """States and covariances in a picture whose background has moved by a warp (2, 3)."""
+
 
 class ImageSpace:
     """The anchor is the middle of the upper edge: heads are covered less often than feet."""
@@ -84,6 +87,13 @@ class ImageSpace:
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         by = np.array([sx, sy, sx, sy, 1, 1])
         return x * by + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P * by[:, None] * by
+
+    def shifted(self, x: Array, P: Array, warp: Array) -> tuple[Array, Array]:
+        A = warp[:, :2]
+        W = np.eye(6)
+        W[:2, :2] = W[2:4, 2:4] = A
+        zoom = np.log(abs(np.linalg.det(A))) / 2
+        return x @ W.T + np.array([*warp[:, 2], 0, 0, zoom, zoom]), W @ P @ W.T
 
 
 class GroundSpace:
@@ -132,6 +142,9 @@ class GroundSpace:
 
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         return x + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P
+
+    def shifted(self, x: Array, P: Array, warp: Array) -> tuple[Array, Array]:
+        return x, P  # a ground plane is that of a fixed camera
 
 
 def _size_variance(hidden: Array) -> Array:

@@ -14,9 +14,11 @@ import numpy as np
 from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import covered, iou
-from streamvis.messages import Array, Detections, SourceInfo, Tracks
-from streamvis.tracking import bank, existence, filters, kalman
+from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
+from streamvis.tracking import bank, existence, filters, identity, kalman
+from streamvis.tracking.appearance import Likeness, distances
 from streamvis.tracking.bank import Bank
+from streamvis.tracking.camera_state import CameraState
 from streamvis.tracking.found import Found, admit
 from streamvis.tracking.link import Link, joined, link, unseen
 from streamvis.tracking.model import Model
@@ -30,6 +32,7 @@ from streamvis.tracking.spaces import (
 
 MODEL = Model()
 REPORT_INSIDE = 0.3  # of the box must lie in the picture
+REPORT_WHOLE = 0.95  # so much: the person has not left it
 
 
 class View(NamedTuple):
@@ -44,6 +47,10 @@ class State(msgspec.Struct, frozen=True):
     """All that a tracker remembers."""
 
     tracks: dict[str, bytes]
+    lost: dict[str, bytes]
+    width: int  # of embeddings
+    likeness: Likeness
+    camera: CameraState
     next_id: int
     now_us: int | None
     looked_us: int | None
@@ -62,41 +69,62 @@ class Tracker:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
         self.space = _space(source, config, self.size)
-        self.tracks = bank.empty()
+        self.tracks = bank.blank(0, 0)
+        self.lost = bank.blank(0, 0)  # who may be known again by their looks
+        self.likeness = Likeness()
+        self.camera = CameraState(width=source.width, height=source.height)
         self.next_id = 1
         self.now_us: int | None = None
         self.looked_us: int | None = None  # when detections were last looked at
         self.clutter = 1.0  # expected false detections in a frame, estimated
         self.refused = 0  # detections that were no boxes, or that the space had no place for
 
-    def update(self, detections: Detections, media_us: int) -> Tracks:
-        """The confirmed tracks at this time, given the detections of its frame."""
-        view, ended = self._advance(media_us)
+    def update(
+        self,
+        detections: Detections,
+        media_us: int,
+        embeddings: Embeddings | None = None,
+        motion: Motion | None = None,
+    ) -> Tracks:
+        """The confirmed tracks at this time, given what was detected in its frame.
+
+        `embeddings` say what the detected people look like, `motion` how the camera has moved
+        since the frame before.
+        """
+        view, ended = self._advance(media_us, motion)
         since_s = math.inf if self.looked_us is None else max(0, media_us - self.looked_us) / 1e6
         self.looked_us = media_us
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
-        links, unclaimed = self._associate(view, found, media_us, since_s)
+        vectors = self._looks(embeddings, found)
+        links, beta = self._associate(view, found, vectors, media_us, since_s)
+        unclaimed = np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
         boxes = self.space.boxes(self.tracks.x)
+        if vectors is not None:
+            self._look(found, vectors, boxes, beta, media_us)
         alive = (self.tracks.r > MODEL.r_min) & _pictured(boxes)
-        ended += _reported(self.tracks.id[~alive])
-        self.tracks = self.tracks.take(alive)
+        ended += self._lose(alive)
         born = self._births(found, unclaimed, boxes[alive])
         self._learn_clutter(found, unclaimed, since_s)
-        self.tracks = self.tracks.join(_newborn(self.space, found, born, media_us))
+        newborn = _newborn(self.space, found, born, media_us, self.tracks.width)
+        if vectors is not None:
+            newborn.fresh, newborn.fresh_s = vectors[born > 0], np.full(len(newborn), 0.1)
+        self.tracks = self.tracks.join(newborn)
         boxes = self.space.boxes(self.tracks.x)
         inside = self._inside(boxes)
-        self._confirm(inside)
-        return self._report(boxes, inside, joined(links, alive, found, born), ended)
+        changes = self._confirm(inside)
+        ended += changes.ended
+        return self._report(boxes, inside, joined(links, alive, found, born), ended, changes)
 
-    def coast(self, media_us: int) -> Tracks:
+    def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
         """The confirmed tracks at this time, when nobody looked for people."""
-        view, ended = self._advance(media_us)
+        view, ended = self._advance(media_us, motion)
         return self._report(view.boxes, view.inside, unseen(len(self.tracks)), ended)
 
     def restart(self) -> None:
         """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
-        self.tracks = bank.empty()
+        self.tracks = bank.blank(0, self.tracks.width)
+        self.lost = bank.blank(0, self.tracks.width)
         self.next_id = 1
         self.now_us = self.looked_us = None
 
@@ -105,13 +133,19 @@ class Tracker:
         sx, sy = width / self.size[0], height / self.size[1]
         self.size = (width, height)
         self.space = _space(self.source, self.config, self.size)
-        self.tracks.x, self.tracks.P = self.space.scaled(self.tracks.x, self.tracks.P, sx, sy)
+        self.camera = self.camera.resize(width, height)
+        for one in (self.tracks, self.lost):
+            one.x, one.P = self.space.scaled(one.x, one.P, sx, sy)
 
     def state(self) -> bytes:
         """All that `resume` needs to go on exactly."""
         return msgspec.msgpack.encode(
             State(
                 self.tracks.pack(),
+                self.lost.pack(),
+                self.tracks.width,
+                self.likeness,
+                self.camera,
                 self.next_id,
                 self.now_us,
                 self.looked_us,
@@ -131,28 +165,80 @@ class Tracker:
         tracker = cls(source, config)
         if was.size != tracker.size:
             tracker.resize(*was.size)
-        tracker.tracks = bank.unpack(was.tracks)
+        tracker.tracks = bank.unpack(was.tracks, was.width)
+        tracker.lost = bank.unpack(was.lost, was.width)
+        tracker.likeness, tracker.camera = was.likeness, was.camera
         tracker.next_id = was.next_id
         tracker.now_us, tracker.looked_us = was.now_us, was.looked_us
         tracker.clutter, tracker.refused = was.clutter, was.refused
         return tracker
 
-    def _advance(self, media_us: int) -> tuple[View, list[int]]:
+    def _advance(self, media_us: int, motion: Motion | None) -> tuple[View, list[int]]:
         """Forget who was not seen for long, move the others on; also the ids that ended."""
         dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
         self.now_us = media_us
         tracks = self.tracks
+        if motion is not None:
+            self.camera = self.camera.update(motion, dt)
+            moving = self.config.camera == "moving" or self.camera.moving
+            if moving and self.config.camera != "fixed":
+                for one in (self.tracks, self.lost):
+                    one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
         tracks.x, tracks.P = _moved(self.space, tracks.x, tracks.P, dt)
         boxes = self.space.boxes(tracks.x)
         fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _pictured(boxes)
-        ended = _reported(tracks.id[~fresh])
-        tracks = self.tracks = tracks.take(fresh)
+        ended = self._lose(fresh)
+        tracks = self.tracks
+        lost = self.lost
+        lost.x, lost.P = _moved(self.space, lost.x, lost.P, dt)
+        recent = media_us - lost.seen_us <= self.config.remember_s * 1e6
+        self.lost = lost.take(recent & _pictured(self.space.boxes(lost.x)))
         view = self._view(boxes[fresh])
         leaving = (
             1 / MODEL.lifetime_s + (1 - view.inside) / MODEL.leave_s + view.twin / MODEL.twin_s
         )
         tracks.r = tracks.r * np.exp(-dt * leaving)
         return view, ended
+
+    def _lose(self, alive: Array) -> list[int]:
+        """Drop the tracks that are not alive, and remember what they looked like; their ids."""
+        gone = self.tracks.take(~alive)
+        self.tracks = self.tracks.take(alive)
+        unknown = gone.known_s == 0
+        gone.known[unknown], gone.known_s[unknown] = gone.fresh[unknown], gone.fresh_s[unknown]
+        gone = gone.take(gone.id > 0)
+        stayed = self.config.reentry | (self._inside(self.space.boxes(gone.x)) > REPORT_WHOLE)
+        self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
+        return [int(i) for i in gone.id]
+
+    def _looks(self, embeddings: Embeddings | None, found: Found) -> Array | None:
+        """The embeddings (M, D) of the detections found, None when there are none."""
+        if embeddings is None:
+            return None
+        vectors = np.asarray(embeddings.vectors, dtype=np.float64)[found.row]
+        if vectors.shape[1] != self.tracks.width:
+            self.tracks.widen(vectors.shape[1])
+            self.lost.widen(vectors.shape[1])
+        return vectors
+
+    def _look(self, found: Found, vectors: Array, boxes: Array, beta: Array, media_us: int) -> None:
+        """Learn what the tracks look like, and who may have been exchanged for whom."""
+        identity.contacts(self.tracks, boxes, beta, media_us)
+        rows, seen = identity.clear_looks(found.boxes, boxes, beta, np.any(vectors, axis=1))
+        self.likeness = identity.look(self.tracks, rows, vectors[seen], media_us, self.likeness)
+
+    def _places(self) -> Array:
+        """What the place (N, L) says for each track being each of the lost."""
+        n, m = len(self.tracks), len(self.lost)
+        track, lost = (at.ravel() for at in np.indices((n, m)))
+        S = (self.tracks.P[track] + self.lost.P[lost])[:, :2, :2]
+        apart = (self.tracks.x[track] - self.lost.x[lost])[:, :2]
+        distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
+        body = self.space.body(self.tracks.x)[track]
+        ratio = identity.place_ratio(
+            distance2, np.linalg.slogdet(S)[1] - 4 * np.log(body), np.ones_like(body)
+        )
+        return ratio.reshape(n, m)
 
     def _view(self, boxes: Array) -> View:
         low, high = MODEL.twin_iou
@@ -165,30 +251,63 @@ class Tracker:
         return covered(boxes, np.array([[0.0, 0.0, *self.size]]))[:, 0]
 
     def _associate(
-        self, view: View, found: Found, media_us: int, since_s: float
+        self, view: View, found: Found, vectors: Array | None, media_us: int, since_s: float
     ) -> tuple[Link, Array]:
-        """Update all tracks; also the probability (M,) that a detection is no track's."""
+        """Update all tracks; also the association weights β (N, M + 1)."""
         tracks, at = self.tracks, found.at
         p_detect = self.config.p_detect * self._observable(view)
         log_odds = self._log_odds(found.scores)
         log_clutter = self._log_clutter_px() - 2 * math.log(MODEL.size_range) - at.log_area
-        after = filters.associate(
-            tracks.x,
-            tracks.P,
-            tracks.r,
-            at.z,
-            at.R,
-            H_STATE,
-            p_detect=p_detect,
-            p_gate=MODEL.p_gate,
-            log_clutter=log_clutter - log_odds,
-        )
+        if self.config.mode == "gnn_embed" and vectors is not None:
+            after = filters.assign(
+                tracks.x,
+                tracks.P,
+                tracks.r,
+                at.z,
+                at.R,
+                H_STATE,
+                p_detect=p_detect,
+                p_gate=MODEL.p_gate,
+                gain=self._gain(view, found, vectors, media_us),
+            )
+        else:
+            after = filters.associate(
+                tracks.x,
+                tracks.P,
+                tracks.r,
+                at.z,
+                at.R,
+                H_STATE,
+                p_detect=p_detect,
+                p_gate=MODEL.p_gate,
+                log_clutter=log_clutter - log_odds,
+                log_ratio=self._likeness(vectors),
+            )
         beta = after.beta
         tracks.x, tracks.P = after.x, after.P
         tracks.r = self._existence(view, after.r, beta, found.scores, since_s)
         links = link(found, beta, after.gated)
         tracks.seen_us[links.detection >= 0] = media_us
-        return links, np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
+        return links, beta
+
+    def _gain(self, view: View, found: Found, vectors: Array, media_us: int) -> Array:
+        """How near looks are (N, M) to those that still count as the same."""
+        tracks = self.tracks
+        gap = media_us - tracks.seen_us
+        apart = (iou(view.boxes, found.boxes) == 0) & (gap < MODEL.embed_gap_s * 1e6)[:, None]
+        d = distances(self._look_of(), vectors)
+        return np.where((d < MODEL.embed_limit) & ~apart, MODEL.embed_limit - d, -np.inf)
+
+    def _look_of(self) -> Array:
+        tracks = self.tracks
+        return np.where((tracks.known_s > 0)[:, None], tracks.known, tracks.fresh)
+
+    def _likeness(self, vectors: Array | None) -> Array | None:
+        """What looks (N, M) say for each detection being each track's, in nats, if they may."""
+        if vectors is None or self.config.mode == "jipda":
+            return None
+        ratio = self.likeness.log_ratio(distances(self._look_of(), vectors), MODEL.look_limit)
+        return MODEL.look_power * ratio
 
     def _observable(self, view: View) -> Array:
         """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
@@ -251,17 +370,33 @@ class Tracker:
         share = 1 - math.exp(-min(since_s, 1.0) / MODEL.clutter_s)
         self.clutter += share * (float(unclaimed @ (1 - found.scores)) - self.clutter)
 
-    def _confirm(self, inside: Array) -> None:
-        """Number those that have become certain, the oldest first."""
+    def _confirm(self, inside: Array) -> identity.Changes:
+        """Number those that have become certain, the oldest first, unless they are known."""
         tracks = self.tracks
         sure = (tracks.r >= MODEL.confirm) & (inside >= REPORT_INSIDE)
         new = np.flatnonzero((tracks.id == 0) & sure)
+        tracks.id[new] = -1 - np.arange(len(new))  # until it is clear that they are not known
+        self.lost, self.next_id, changes = identity.settle(
+            tracks, self.lost, self._places(), self.likeness, self.next_id
+        )
+        new = np.flatnonzero(tracks.id < 0)
         tracks.id[new] = self.next_id + np.arange(len(new))
         self.next_id += len(new)
+        return changes
 
-    def _report(self, boxes: Array, inside: Array, links: Link, ended: list[int]) -> Tracks:
+    def _report(
+        self,
+        boxes: Array,
+        inside: Array,
+        links: Link,
+        ended: list[int],
+        changes: identity.Changes | None = None,
+    ) -> Tracks:
         tracks, space = self.tracks, self.space
-        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (inside >= REPORT_INSIDE)
+        variance = np.trace(tracks.P[:, :2, :2], axis1=1, axis2=2) / 2
+        placed = np.sqrt(variance) < MODEL.show_sigma * space.body(tracks.x)
+        placed |= links.detection >= 0
+        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (inside >= REPORT_INSIDE) & placed
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
         x, metric = tracks.x[rows], space.name == "ground"
@@ -282,6 +417,8 @@ class Tracker:
             space=space.name,
             ground_velocity=x[:, 2:4].astype(np.float32) if metric else None,
             ground_covariance=tracks.P[rows, :2, :2].astype(np.float32) if metric else None,
+            merged=np.array(changes.merged, np.int64) if changes and changes.merged else None,
+            split=np.array(changes.split, np.int64) if changes and changes.split else None,
         )
 
 
@@ -309,10 +446,6 @@ def _twins(boxes: Array, others: Array) -> Array:
     return close | (covered(boxes, others) > MODEL.twin_birth_inside)
 
 
-def _reported(ids: Array) -> list[int]:
-    return [int(i) for i in ids if i > 0]
-
-
 def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
@@ -322,15 +455,14 @@ def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
     return kalman.predict(x, P, F, Q)
 
 
-def _newborn(space: Space, found: Found, born: Array, media_us: int) -> Bank:
+def _newborn(space: Space, found: Found, born: Array, media_us: int, width: int) -> Bank:
     own = np.flatnonzero(born)
     at = found.at
-    x = np.zeros((len(own), 6))
-    x[:, MEASURED] = at.z[own]
-    P = np.zeros((len(own), 6, 6))
-    P[:, :2, :2] = at.R[own, :2, :2]
-    P[:, 4:, 4:] = at.R[own, 2:, 2:]
-    P[:, [2, 3], [2, 3]] = (MODEL.speed * space.body(x))[:, None] ** 2
-    when = np.full(len(own), media_us, dtype=np.int64)
-    ids = np.zeros(len(own), dtype=np.int64)
-    return Bank(id=ids, x=x, P=P, r=born[own], first_us=when, seen_us=when.copy())
+    new = bank.blank(len(own), width)
+    new.x[:, MEASURED] = at.z[own]
+    new.P[:, :2, :2] = at.R[own, :2, :2]
+    new.P[:, 4:, 4:] = at.R[own, 2:, 2:]
+    new.P[:, [2, 3], [2, 3]] = (MODEL.speed * space.body(new.x))[:, None] ** 2
+    new.r = born[own]
+    new.first_us[:] = new.seen_us[:] = new.look_us[:] = media_us
+    return new

@@ -1,0 +1,204 @@
+"""Who is who: an id is a claim about a person, held against looks when there is reason to doubt it.
+
+A new track has no person yet, and tracks that came too close may have exchanged theirs. Such a
+track is *in doubt* until it was seen clearly for a while. Then what it looks like since then is
+compared with what is known of everybody it may be: the person whose id it has, those it was too
+close to, those who were lost, or somebody new. The answers go to persons one to one, all at once.
+"""
+
+import msgspec
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from streamvis.geometry import covered, iou
+from streamvis.messages import Array
+from streamvis.tracking.appearance import Likeness, blend, distances
+from streamvis.tracking.bank import Bank
+
+IMPOSSIBLE = 1e6  # nats
+
+
+class Doubts(msgspec.Struct, frozen=True, kw_only=True):
+    """The constants, in seconds and nats."""
+
+    close_iou: float = 0.4  # tracks that overlap more may exchange their persons
+    close_inside: float = 0.6  # as may those of which one covers so much of the other
+    shared: float = 0.1  # and those that contend for a detection with this probability
+    clear: float = 0.6  # share of a box that nobody may stand before or behind in a clear look
+    sure: float = 0.8  # probability that a detection is the track's, in a clear look
+    need_s: float = 0.4  # of clear looks settle a doubt
+    step_s: float = 0.2  # the most that one look counts
+    memory_s: float = 8.0  # of looks
+    learn: float = 400.0  # samples that the densities are learnt from
+    limit: float = 4.0  # nats that looks can say
+    own: float = 3.0  # log odds that a person keeps the id, before looking
+    new: float = -1.5  # that somebody new was taken for the person
+    lost: float = -1.0  # that a new track is a given lost person
+    alike: float = 1.0  # looks must say as much for somebody to be known again
+    near: tuple[float, float] = (-6.0, 3.0)  # limits of what the place says
+
+
+DOUBTS = Doubts()
+
+
+class Changes(msgspec.Struct):
+    """What came of the doubts in one frame, for those who read the tracks."""
+
+    ended: list[int] = []
+    merged: list[tuple[int, int]] = []  # gone, kept
+    split: list[tuple[int, int, int]] = []  # id, other, since_us
+
+
+def contacts(tracks: Bank, boxes: Array, beta: Array, media_us: int) -> None:
+    """Put tracks that are too close to tell whose detection is whose in doubt, as one group."""
+    mine = beta[:, 1:]
+    inside = covered(boxes, boxes)
+    near = (iou(boxes, boxes) > DOUBTS.close_iou) | (mine @ mine.T > DOUBTS.shared)
+    near |= np.maximum(inside, inside.T) > DOUBTS.close_inside
+    numbered = tracks.id > 0
+    near &= numbered[:, None] & numbered & ~np.eye(len(tracks), dtype=bool)
+    for i, j in np.argwhere(np.triu(near)).tolist():
+        _join(tracks.group, i, j, tracks.id)
+    close = near.any(axis=1)
+    tracks.doubt_us[close & (tracks.doubt_us == 0)] = media_us
+    tracks.fresh[close], tracks.fresh_s[close] = 0.0, 0.0
+
+
+def _join(group: Array, i: int, j: int, ids: Array) -> None:
+    """Make one group of those of i and j; a group bears the id of one that was in it."""
+    name = int(group[i] or ids[i])
+    if group[j]:
+        group[group == group[j]] = name
+    group[[i, j]] = name
+
+
+def clear_looks(boxes: Array, others: Array, beta: Array, known: Array) -> tuple[Array, Array]:
+    """Rows of tracks (K,) that are seen clearly, and their detections (K,).
+
+    `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks, `known` (M,) bool: which
+    detections have an embedding.
+    """
+    if beta.shape[1] < 2:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    best = beta[:, 1:].argmax(axis=1)
+    sure = beta[np.arange(len(beta)), best + 1] >= DOUBTS.sure
+    hidden = np.maximum(covered(boxes[best], others), covered(others, boxes[best]).T)
+    hidden *= covered(boxes[best], others) > 0
+    np.fill_diagonal(hidden, 0)
+    rows = np.flatnonzero(sure & known[best] & (hidden.max(axis=1, initial=0) <= 1 - DOUBTS.clear))
+    return rows, best[rows]
+
+
+def look(tracks: Bank, rows: Array, vectors: Array, media_us: int, likeness: Likeness) -> Likeness:
+    """Take in what the tracks at `rows` (K,) look like now, vectors (K, D)."""
+    settled = (tracks.known_s[rows] > 0) & (tracks.group[rows] == 0)
+    old = rows[settled]
+    d = distances(vectors, tracks.known[old])  # (K, settled)
+    mine = rows[:, None] == old
+    likeness = likeness.learn(d[mine], d[~mine], DOUBTS.learn)
+    dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, DOUBTS.step_s)
+    tracks.look_us[rows] = media_us
+    new, at = rows[~settled], ~settled
+    for who, mean, seconds in (
+        (old, tracks.known, tracks.known_s),
+        (new, tracks.fresh, tracks.fresh_s),
+    ):
+        pick = settled if who is old else at
+        mean[who] = blend(mean[who], seconds[who], vectors[pick], dt[pick], DOUBTS.memory_s)
+        seconds[who] += dt[pick]
+    return likeness
+
+
+def place_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
+    """log of how much better a lost person explains a place than somebody new does.
+
+    From the Mahalanobis distance of the places and log det of its covariance (2, 2): somebody new
+    may be anywhere in about ten by ten bodies.
+    """
+    density = -0.5 * (distance2 + log_det) - np.log(2 * np.pi)
+    return np.clip(density + 2 * np.log(10 * body), *DOUBTS.near)
+
+
+def settle(
+    tracks: Bank, lost: Bank, place: Array, likeness: Likeness, next_id: int
+) -> tuple[Bank, int, Changes]:
+    """Decide for those that were seen long enough; the lost that are left, and the next id.
+
+    `place` (N, L) is what the places say for each track being a lost person, −inf: impossible.
+    """
+    changes = Changes()
+    open_ = np.flatnonzero((tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0)))
+    ready = tracks.fresh_s[open_] >= DOUBTS.need_s
+    if not ready.any():
+        return lost, next_id, changes
+    who = _assigned(tracks, lost, place, likeness, open_, ready)
+    n = len(open_)
+    was = tracks.take(open_)
+    for k, (row, answer) in enumerate(zip(open_.tolist(), who.tolist(), strict=True)):
+        if answer == k:
+            continue
+        since = int(was.doubt_us[k])
+        if answer < n:
+            source, at = was, answer
+        elif answer < n + len(lost):
+            source, at = lost, answer - n
+        else:
+            source, at = None, 0
+        id_ = next_id if source is None else int(source.id[at])
+        if source is None:
+            next_id += 1
+            tracks.known[row], tracks.known_s[row] = 0.0, 0.0
+            tracks.first_us[row] = since
+        else:
+            tracks.known[row], tracks.known_s[row] = source.known[at], source.known_s[at]
+            tracks.first_us[row] = source.first_us[at]
+        tracks.id[row] = id_
+        mine = int(was.id[k])
+        if mine > 0:
+            if was.group[k] == 0:
+                changes.merged.append((mine, id_))
+            else:
+                changes.split.append((mine, id_, since))
+    free = np.setdiff1d(np.arange(n), who)  # whose ids nobody has now
+    taken = who[(who >= n) & (who < n + len(lost))] - n
+    lost = lost.take(np.setdiff1d(np.arange(len(lost)), taken))
+    gone = was.take(free)
+    changes.ended = [int(i) for i in gone.id if i > 0]
+    lost = lost.join(gone.take((gone.known_s > 0) & (gone.id > 0)))
+    done = open_[ready]
+    _absorb(tracks, done)
+    return lost, next_id, changes
+
+
+def _absorb(tracks: Bank, rows: Array) -> None:
+    """The doubts of these are over: what they look like is what is known of the person."""
+    tracks.known[rows] = blend(
+        tracks.known[rows],
+        tracks.known_s[rows],
+        tracks.fresh[rows],
+        tracks.fresh_s[rows],
+        DOUBTS.memory_s,
+    )
+    tracks.known_s[rows] += tracks.fresh_s[rows]
+    tracks.fresh[rows], tracks.fresh_s[rows] = 0.0, 0.0
+    tracks.group[rows], tracks.doubt_us[rows] = 0, 0
+
+
+def _assigned(
+    tracks: Bank, lost: Bank, place: Array, likeness: Likeness, rows: Array, ready: Array
+) -> Array:
+    """Who each of the rows (K,) is: one of themselves, K + one of the lost, or K + L + own row."""
+    k = len(rows)
+    mine = tracks.take(rows)
+    fresh = np.where(ready[:, None], mine.fresh, 0.0)
+    looks = likeness.log_ratio(distances(fresh, mine.known), DOUBTS.limit)  # (K, K)
+    met = (mine.group[:, None] == mine.group) & (mine.group > 0)
+    own = np.eye(k, dtype=bool)
+    doubted = mine.group > 0
+    exchange = np.where(met | own, looks + own * np.where(doubted, DOUBTS.own, 0.0), -np.inf)
+    back = likeness.log_ratio(distances(fresh, lost.known), DOUBTS.limit)  # (K, L)
+    found = np.where(back >= DOUBTS.alike, back + place[rows] + DOUBTS.lost, -np.inf)
+    new = np.where(own, np.where(doubted, DOUBTS.new, -np.inf), -np.inf)
+    weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
+    _, answer = linear_sum_assignment(weight, maximize=True)
+    return np.asarray(answer)
