@@ -27,10 +27,12 @@ class EmbedStage:
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Embeddings]:
         looked = [self._worth(packet.part(Detections)) for packet in packets]
         crops = [self._crop(p, rows) for p, rows in zip(packets, looked, strict=True)]
-        vectors = self.embed(np.concatenate(crops)) if crops else np.empty((0, self.width))
-        ends = np.cumsum([rows.sum() for rows in looked])[:-1]
-        parts = np.split(vectors, ends)
-        return (self._part(rows, part) for rows, part in zip(looked, parts, strict=True))
+        vectors = self.embed(np.concatenate([np.empty((0, *self.size, 3), np.uint8), *crops]))
+        ends = np.cumsum([len(some) for some in crops])
+        for rows, some, end in zip(looked, crops, ends, strict=True):
+            every = np.zeros((len(rows), self.width), np.float32)  # row for row with them
+            every[rows] = vectors[end - len(some) : end]
+            yield Embeddings(vectors=every)
 
     def _worth(self, found: Detections | None) -> Array:
         """Which rows (N,) bool are looked at."""
@@ -45,12 +47,6 @@ class EmbedStage:
             return np.empty((0, *self.size, 3), np.uint8)
         masks = found.masks[rows] if self.masks and len(found.masks) else None
         return crop(self.pixels(packet.frame), found.boxes[rows], self.size, masks)
-
-    def _part(self, rows: Array, vectors: Array) -> Embeddings:
-        """Row for row with the detections."""
-        every = np.zeros((len(rows), self.width), np.float32)
-        every[rows] = vectors
-        return Embeddings(vectors=every)
 
     def close(self) -> None:
         """Nothing is held but memory."""

@@ -2,12 +2,14 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from streamvis.errors import ModelError
 from streamvis.models import accelerate as module
-from streamvis.models.accelerate import accelerate, cpu_has_bf16
+from streamvis.models.accelerate import accelerate, accelerate_embedder, cpu_has_bf16
+from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.mask_rcnn import MaskRcnn
 from streamvis.models.weights import load_detector
 from streamvis.sources.synthetic import Scene
@@ -91,3 +93,29 @@ def test_openvino_cannot_report_its_use():
     found("fp32", "openvino", masks=False)
     assert sys.modules["openvino_telemetry"] is None
     assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
+
+
+def embedder() -> Embedder:
+    torch.manual_seed(0)
+    return Embedder(ARCHITECTURES["person-r18"]).eval()
+
+
+@pytest.mark.parametrize(("precision", "engine"), [("fp32", "torch"), *QUICK])
+def test_people_look_the_same(precision, engine):
+    if precision == "bf16" and not cpu_has_bf16():
+        pytest.skip("this CPU has no bf16 arithmetic")
+    colours = np.random.default_rng(0).integers(0, 256, (70, 4, 2, 3), dtype=np.uint8)
+    crops = np.repeat(np.repeat(colours, 32, 1), 24, 2)  # (70, 128, 48, 3)
+    plain = embedder()
+    with torch.inference_mode():
+        expected = plain(plain.normalise(crops)).numpy()
+    embed = accelerate_embedder(embedder(), "cpu", precision, engine)
+    for count in (1, 3, 70, 2):  # any number, more than one batch, fewer again
+        vectors = embed(crops[:count])
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+        apart = 1 - (vectors * expected[:count]).sum(1)
+        assert apart.max() < (2e-3 if precision == "bf16" else 1e-5)
+    assert embed(crops[:0]).shape == (0, 128)
+    different = expected @ expected.T
+    assert different[~np.eye(70, dtype=bool)].max() < 1 - 2e-3  # which is not how alike all are
