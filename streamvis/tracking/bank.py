@@ -21,6 +21,7 @@ LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "fresh": (np.float64, (LOOK,)),
     "fresh_s": (np.float64, ()),
     "look_us": (np.int64, ()),
+    "came_in": (np.bool_, ()),
     "group": (np.int64, ()),
     "doubt_us": (np.int64, ()),
 }
@@ -40,6 +41,7 @@ class Bank(msgspec.Struct, kw_only=True):
     fresh: Array  # (N, D) what whom the track follows looks like since its id came in doubt
     fresh_s: Array  # (N,)
     look_us: Array  # (N,) when it was last looked at
+    came_in: Array  # (N,) whether it began at the edge of the picture
     group: Array  # (N,) tracks with the same number may have exchanged persons; 0: not in doubt
     doubt_us: Array  # (N,) since when
 

@@ -131,7 +131,7 @@ def settle(
     ready = tracks.fresh_s[open_] >= DOUBTS.need_s
     if not ready.any():
         return lost, next_id, changes
-    who = _assigned(tracks, lost, place, likeness, open_, ready)
+    who = _assigned(tracks, lost, place[open_], likeness, open_, ready)
     n = len(open_)
     was = tracks.take(open_)
     for k, (row, answer) in enumerate(zip(open_.tolist(), who.tolist(), strict=True)):
@@ -197,7 +197,7 @@ def _assigned(
     doubted = mine.group > 0
     exchange = np.where(met | own, looks + own * np.where(doubted, DOUBTS.own, 0.0), -np.inf)
     back = likeness.log_ratio(distances(fresh, lost.known), DOUBTS.limit)  # (K, L)
-    found = np.where(back >= DOUBTS.alike, back + place[rows] + DOUBTS.lost, -np.inf)
+    found = np.where(back >= DOUBTS.alike, back + place + DOUBTS.lost, -np.inf)
     new = np.where(own, np.where(doubted, DOUBTS.new, -np.inf), -np.inf)
     weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
     _, answer = linear_sum_assignment(weight, maximize=True)

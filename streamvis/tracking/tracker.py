@@ -31,6 +31,7 @@ from streamvis.tracking.spaces import (
 )
 
 MODEL = Model()
+EDGE = 0.1  # of a box's height: so near to the edge of the picture people come in or go
 REPORT_INSIDE = 0.3  # of the box must lie in the picture
 REPORT_WHOLE = 0.95  # so much: the person has not left it
 
@@ -107,6 +108,7 @@ class Tracker:
         born = self._births(found, unclaimed, boxes[alive])
         self._learn_clutter(found, unclaimed, since_s)
         newborn = _newborn(self.space, found, born, media_us, self.tracks.width)
+        newborn.came_in = self._at_edge(found.boxes[born > 0])
         if vectors is not None:
             newborn.fresh, newborn.fresh_s = vectors[born > 0], np.full(len(newborn), 0.1)
         self.tracks = self.tracks.join(newborn)
@@ -238,7 +240,10 @@ class Tracker:
         ratio = identity.place_ratio(
             distance2, np.linalg.slogdet(S)[1] - 4 * np.log(body), np.ones_like(body)
         )
-        return ratio.reshape(n, m)
+        place = ratio.reshape(n, m)
+        if not self.config.reentry:  # who comes in is somebody new
+            place[self.tracks.came_in & (self.tracks.group == 0)] = -np.inf
+        return place
 
     def _view(self, boxes: Array) -> View:
         low, high = MODEL.twin_iou
@@ -249,6 +254,13 @@ class Tracker:
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
         return covered(boxes, np.array([[0.0, 0.0, *self.size]]))[:, 0]
+
+    def _at_edge(self, boxes: Array) -> Array:
+        """Which boxes (N, 4) reach to the edge of the picture, but for the upper one."""
+        margin = EDGE * (boxes[:, 3] - boxes[:, 1])
+        width, height = self.size
+        x1, _, x2, y2 = boxes.T
+        return (x1 < margin) | (x2 > width - margin) | (y2 > height - margin)
 
     def _associate(
         self, view: View, found: Found, vectors: Array | None, media_us: int, since_s: float
