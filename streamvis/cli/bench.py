@@ -19,7 +19,13 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def bench(context: typer.Context, json: Json = False) -> None:
     """Measure speed on this machine: all of it, or one part."""
     if context.invoked_subcommand is None:
-        parts = {"hub": _hub, "pipeline": _pipeline, "detector": _detector, "tracker": _tracker}
+        parts = {
+            "hub": _hub,
+            "pipeline": _pipeline,
+            "detector": _detector,
+            "embedder": _embedder,
+            "tracker": _tracker,
+        }
         _report(parts, json)
 
 
@@ -57,6 +63,19 @@ def detector(
 ) -> None:
     """One detector on each engine, side by side with others, and the time of its parts."""
     _report({"detector": lambda: _detector(weights, source, against, rounds, masks)}, json)
+
+
+@app.command()
+def embedder(
+    weights: Annotated[
+        str, typer.Option(help="A shipped name, a path, or an architecture with random weights.")
+    ] = "person-r18",
+    people: Annotated[int, typer.Option(min=1, help="Crops of one frame.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Frames.")] = 25,
+    json: Json = False,
+) -> None:
+    """What it takes to look at the people of one frame: cutting, and the network on each engine."""
+    _report({"embedder": lambda: _embedder(weights, people, rounds)}, json)
 
 
 @app.command()
@@ -151,3 +170,9 @@ def _tracker() -> Any:
     from streamvis.cli.trackers import measure
 
     return measure()
+
+
+def _embedder(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> Any:
+    from streamvis.cli.looks import embedder as measure
+
+    return measure(weights, people, rounds)

@@ -157,7 +157,7 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
         "whole, no masks": lambda: model([image], False),
         "whole": lambda: model([image], True),
     }
-    results = {"torch": _timed(whole | regions | ends, rounds)}
+    results = {"torch": timed(whole | regions | ends, rounds)}
     if openvino_version():
         from streamvis.models.compiled import Compiled, one_thread
 
@@ -165,12 +165,12 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
         assert isinstance(compiled, Compiled)
         regions = _regions(compiled.model, *compiled.dense(image))
         with one_thread():
-            results["openvino"] = _timed({"dense": lambda: compiled.dense(image)} | regions, rounds)
+            results["openvino"] = timed({"dense": lambda: compiled.dense(image)} | regions, rounds)
         ends = {
             "whole, no masks": lambda: compiled([image], False),
             "whole": lambda: compiled([image], True),
         }
-        results["openvino"] |= _timed(ends, rounds)
+        results["openvino"] |= timed(ends, rounds)
     return results
 
 
@@ -186,7 +186,8 @@ def _regions(
     }
 
 
-def _timed(parts: Parts, rounds: int) -> dict[str, float]:
+def timed(parts: Parts, rounds: int) -> dict[str, float]:
+    """Median milliseconds of parts taking turns."""
     times: dict[str, list[float]] = {name: [] for name in parts}
     for round_ in range(WARM_UP + rounds):
         for name, part in parts.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamvis.errors import UsageError
-from streamvis.viz.plots import LINES, precision_recall, training_curves
+from streamvis.viz.plots import LINES, over_categories, precision_recall, training_curves
 
 
 def shows(path, colour):
@@ -50,3 +50,13 @@ def test_missing_matplotlib_is_told_with_its_remedy(tmp_path, monkeypatch):
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, streamvis.viz.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_shares_are_drawn_over_categories(tmp_path):
+    path = tmp_path / "auc.png"
+    series = {"street": [1.0, np.nan, 0.9, 0.8], "mall": [np.nan, 0.4, np.nan, np.nan]}
+    over_categories(path, ["a", "b", "c", "d"], series, title="same or different?")
+    assert shows(path, LINES[0]) > 300
+    assert 20 < shows(path, LINES[1]) < shows(path, LINES[0])  # a lone point
+    over_categories(path, [], {})
+    assert shows(path, LINES[0]) == 0

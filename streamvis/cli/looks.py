@@ -1,0 +1,66 @@
+"""What `streamvis bench embedder` measures: crops cut and looked at, on each engine in turn."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamvis.cli.race import Parts, timed
+from streamvis.messages import Array
+from streamvis.models.accelerate import accelerate_embedder, choose, openvino_version
+from streamvis.models.crops import crop
+from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.weights import load_embedder, shipped
+from streamvis.runtime.processes import keep_memory
+
+SCENE = (1080, 1920)  # height, width in px
+HEIGHTS = (40, 300)  # px of people, evenly spread in their logarithm
+
+
+def embedder(weights: str, people: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds for so many people of one frame: cutting them out, and each engine's network."""
+    keep_memory()
+    pixels, boxes = _scene(people)
+    size = _model(weights).size
+    crops = crop(pixels, boxes, size)
+    parts: Parts = {"cutting": lambda: crop(pixels, boxes, size)}
+    for engine in ("torch", "openvino"):
+        if engine == "torch" or openvino_version():
+            for precision in ("fp32", "bf16"):
+                if precision == "fp32" or choose("cpu", "auto", "auto")[1] == torch.bfloat16:
+                    parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
+    times = timed(parts, rounds)
+    cutting = times.pop("cutting")
+    return {
+        "weights": weights if weights not in ARCHITECTURES or weights in shipped() else "random",
+        "crops": f"{people} of {size[1]}x{size[0]}",
+        "threads": torch.get_num_threads(),
+        "cutting_ms": cutting,
+        "network_ms": times,
+        "together_ms": {name: round(cutting + ms, 2) for name, ms in times.items()},
+    }
+
+
+def _scene(people: int) -> tuple[Array, Array]:
+    """A picture of noise (H, W, 3) uint8 and boxes (N, 4) of people anywhere in it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (*SCENE, 3), dtype=np.uint8)
+    low, high = np.log(HEIGHTS)
+    height = np.exp(rng.uniform(low, high, (people, 1)))
+    size = height * [0.4, 1]
+    corner = rng.uniform(0, 1, (people, 2)) * (np.array(SCENE[::-1]) - size)
+    return pixels, np.concatenate([corner, corner + size], axis=1)
+
+
+def _model(weights: str) -> Embedder:
+    """The embedder of these weights, or of an architecture's name with random ones."""
+    if weights in ARCHITECTURES and weights not in shipped():
+        torch.manual_seed(0)
+        return Embedder(ARCHITECTURES[weights]).eval()
+    return load_embedder(weights)
+
+
+def _network(weights: str, engine: Any, precision: Any, crops: Array) -> Callable[[], Array]:
+    embed = accelerate_embedder(_model(weights), "cpu", precision, engine)
+    return lambda: embed(crops)
