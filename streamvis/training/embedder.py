@@ -142,13 +142,13 @@ def sightings(recipe: Recipe, data: Sequence[Path]) -> list[Sightings]:
 
 def steadied(people: People, share: float) -> People:
     """Each vector of a teacher mixed with the mean of its person's: one look may mislead it."""
-    taught = people.taught
+    taught = people.taught  # (N, V, T, D)
     sums = np.zeros((int(people.first[-1]), *taught.shape[1:]), np.float32)
     np.add.at(sums, people.person, taught)
     counts = np.bincount(people.person, minlength=len(sums))[people.person]
-    means = sums[people.person] / counts[:, None, None]
+    means = sums[people.person] / counts[:, None, None, None]
     mixed = (1 - share) * taught + share * means
-    return people._replace(taught=mixed / np.linalg.norm(mixed, axis=2, keepdims=True))
+    return people._replace(taught=mixed / np.linalg.norm(mixed, axis=-1, keepdims=True))
 
 
 def losses(student: Student, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
@@ -180,9 +180,10 @@ def train(recipe: Recipe, data: Sequence[Path], teachers: Sequence[Path], out: P
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe)
     asked = [Teacher(path) for path in teachers]
-    people = gather(sightings(recipe, data), model.size, asked, out / "people.npz")
+    seen, wardrobes = sightings(recipe, data), recipe.batch.wardrobes
+    people = gather(seen, model.size, asked, wardrobes, out / "people.npz")
     people = steadied(people, recipe.lesson.steady)
-    student = Student(model, *people.taught.shape[1:]).to(device).train()
+    student = Student(model, *people.taught.shape[2:]).to(device).train()
 
     def data_from(step: int) -> Iterator[Batch]:
         return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)

@@ -32,7 +32,7 @@ class People(NamedTuple):
     crops: Array  # (N, H, W, 3) uint8 RGB, with the border
     person: Array  # (N,) int64, over all sources
     source: Array  # (N,) int64
-    taught: Array  # (N, T, D) float32: the unit vectors of T teachers
+    taught: Array  # (N, V, T, D) float32: the unit vectors of T teachers, in V wardrobes
     apart: list[Array]  # of each source (P, P) bool: which of its people are surely not the same
     first: Array  # (sources + 1,) number of each source's first person
 
@@ -69,21 +69,28 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: Annotated[int, Meta(ge=2)] = 4
     neighbours: Annotated[int, Meta(ge=1)] = 4  # people taken from one source at a time
     others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for the teachers to speak of
+    wardrobes: Annotated[int, Meta(ge=1)] = 5  # colours in which each person is seen; 1: his own
 
 
 def gather(
-    sightings: Sequence[Sightings], size: tuple[int, int], teachers: Sequence[Teacher], cache: Path
+    sightings: Sequence[Sightings],
+    size: tuple[int, int],
+    teachers: Sequence[Teacher],
+    wardrobes: int,
+    cache: Path,
 ) -> People:
     """Cut all people and ask the teachers, or read what an earlier call left in `cache`."""
-    key = _key(sightings, size, teachers)
-    kept = _read(cache, key)
-    if kept is None:
-        kept = _cut(sightings, size, teachers)
-        _write(cache, key, kept)
     counts = [int(one.ids.max()) + 1 for one in sightings]
     first = np.concatenate([[0], np.cumsum(counts)])
     source = np.repeat(np.arange(len(sightings)), [len(one) for one in sightings])
     person = np.concatenate([one.ids for one in sightings]) + first[source]
+    key = _key(sightings, size, teachers, wardrobes)
+    kept = _read(cache, key)
+    if kept is None:
+        crops, taught = _cut(sightings, size, teachers)
+        more = [_ask_again(teachers, crops, person, w) for w in range(1, wardrobes)]
+        kept = crops, np.stack([taught, *more], 1)
+        _write(cache, key, kept)
     return People(kept[0], person, source, kept[1], [one.apart() for one in sightings], first)
 
 
@@ -134,9 +141,51 @@ def _ask(teachers: Sequence[Teacher], pixels: Array, boxes: Array) -> Array:
     )
 
 
-def _key(sightings: Sequence[Sightings], size: tuple[int, int], teachers: Sequence[Teacher]) -> str:
+def _ask_again(teachers: Sequence[Teacher], crops: Array, person: Array, wardrobe: int) -> Array:
+    """(N, T, D) of the crops (N, H, W, 3) with their border, in other colours."""
+    (h, w), whole = crops.shape[1:3], 1 + 2 * BORDER
+    own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
+    told = []
+    for pixels, who in zip(crops, person, strict=True):
+        told.append(_ask(teachers, dressed(pixels, int(who), wardrobe), own))
+    return np.concatenate(told)
+
+
+def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
+    """A crop in other colours, above and below the waist apart; wardrobe 0 is what was seen.
+
+    All crops of a person change alike, so this makes people whom no camera saw, and what the
+    teachers say of them is worth as much.
+    """
+    if wardrobe == 0:
+        return pixels
+    rng = np.random.default_rng((person, wardrobe))
+    above, below = _tint(rng), _tint(rng)
+    y = (np.arange(len(pixels)) + 0.5) / len(pixels)
+    share = 1 / (1 + np.exp((0.5 - y) / 0.04))  # of what is below, (H,)
+    mixed = (1 - share)[:, None, None] * above + share[:, None, None] * below  # (H, 3, 3)
+    out = pixels.astype(np.float32) @ mixed.astype(np.float32).transpose(0, 2, 1)
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def _tint(rng: np.random.Generator) -> Array:
+    """A matrix (3, 3) that turns hues, and changes how vivid and how bright colours are."""
+    hue, vivid, bright = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.5)
+    grey = np.full((3, 3), 1 / 3)
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turn = np.cos(hue) * (np.eye(3) - grey) + np.sin(hue) * across  # about the axis of greys
+    return np.asarray(bright * (grey + vivid * turn))
+
+
+def _key(
+    sightings: Sequence[Sightings],
+    size: tuple[int, int],
+    teachers: Sequence[Teacher],
+    wardrobes: int,
+) -> str:
     """A fingerprint of all that decides what the cache holds."""
-    digest = hashlib.sha256(json.dumps([size, BORDER, [t.path.name for t in teachers]]).encode())
+    about = [size, BORDER, [t.path.name for t in teachers], wardrobes if teachers else 1]
+    digest = hashlib.sha256(json.dumps(about).encode())
     for one in sightings:
         digest.update(one.name.encode())
         for values in (one.frames, one.ids, one.boxes):
@@ -171,15 +220,22 @@ def batches(
     while True:
         rng = np.random.default_rng((seed, step))
         chosen = np.array(_draw(people, rows, mixture, rng))
-        crops = np.stack([changed(people.crops[i], size, change, rng) for i in chosen])
+        worn = rng.integers(mixture.wardrobes, size=len(chosen))
+        compared = mixture.people * mixture.views
+        worn[:compared] = np.repeat(worn[: mixture.people], mixture.views)
+        crops = np.empty((len(chosen), *size, 3), np.uint8)
+        for out, row, wardrobe in zip(crops, chosen, worn, strict=True):
+            seen = dressed(people.crops[row], int(people.person[row]), int(wardrobe))
+            out[:] = changed(seen, size, change, rng)
         same, other = relations(people, chosen)
-        known = np.arange(len(chosen)) < mixture.people * mixture.views
+        same &= worn[:, None] == worn[None]
+        known = np.arange(len(chosen)) < compared
         known = known[:, None] & known[None]
         yield Batch(
             torch.from_numpy(crops),
             torch.from_numpy(same & known),
             torch.from_numpy(other & known),
-            torch.from_numpy(people.taught[chosen]),
+            torch.from_numpy(people.taught[chosen, worn]),
         )
         step += 1
 

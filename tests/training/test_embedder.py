@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
@@ -27,7 +29,16 @@ from streamvis.training.embedder import (
 )
 from streamvis.training.loop import Schedule
 from streamvis.training.metric import Angular
-from streamvis.training.people import Change, Mixture, People, batches, changed, gather, relations
+from streamvis.training.people import (
+    Change,
+    Mixture,
+    People,
+    batches,
+    changed,
+    dressed,
+    gather,
+    relations,
+)
 from streamvis.training.sightings import read
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +95,7 @@ def coloured(count: int, views: int, *, seed: int = 0) -> People:
         crops.astype(np.uint8),
         person,
         person,
-        np.zeros((len(person), 0, 0)),
+        np.zeros((len(person), 1, 0, 0)),
         apart,
         np.arange(count + 1),
     )
@@ -107,7 +118,7 @@ def quick(**changes) -> Recipe:
         **{
             "architecture": "person-r18",
             "schedule": Schedule(steps=30, warmup=5, average=0.8),
-            "batch": Mixture(people=6, views=3, neighbours=1, others=0),
+            "batch": Mixture(people=6, views=3, neighbours=1, others=0, wardrobes=1),
             "precision": "fp32",
         }
         | changes
@@ -203,7 +214,7 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     recipe = quick(hold_out=("held",))
     found = sightings(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
-    assert len(gather(found, (32, 16), [], tmp_path / "people.npz").crops) == 4 * 5
+    assert len(gather(found, (32, 16), [], 1, tmp_path / "people.npz").crops) == 4 * 5
     with pytest.raises(DataError, match="all that the data holds is held out: held"):
         sightings(recipe, [held])
 
@@ -235,13 +246,13 @@ def test_tracks_of_a_batch_are_people_and_sure_to_differ_only_side_by_side(tmp_p
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
     found = [*read(sequence(tmp_path / "a", "walk"), 0.2, ())]
     cache = tmp_path / "people.npz"
-    first = gather(found, (32, 16), [], cache)
+    first = gather(found, (32, 16), [], 2, cache)
     for picture in (tmp_path / "a/img1").iterdir():
         picture.unlink()
-    again = gather(found, (32, 16), [], cache)
+    again = gather(found, (32, 16), [], 2, cache)
     np.testing.assert_array_equal(again.crops, first.crops)
     with pytest.raises(StreamvisError):
-        gather(found, (64, 32), [], cache)
+        gather(found, (64, 32), [], 2, cache)
 
 
 def test_an_unchanged_crop_is_the_box_without_its_border():
@@ -253,7 +264,7 @@ def test_an_unchanged_crop_is_the_box_without_its_border():
 
 def test_who_is_compared_is_known_and_batches_repeat():
     people = coloured(8, 3)
-    mixture = Mixture(people=4, views=2, neighbours=1, others=3)
+    mixture = Mixture(people=4, views=2, neighbours=1, others=3, wardrobes=1)
     one, two = (next(batches(people, (32, 16), mixture, Change(), 0, 5)) for _ in range(2))
     torch.testing.assert_close(one.crops, two.crops)
     assert one.crops.shape == (11, 32, 16, 3)
@@ -263,13 +274,52 @@ def test_who_is_compared_is_known_and_batches_repeat():
     assert not (one.same & one.other).any()
 
 
+class Brightness:
+    """A teacher who tells mean colours."""
+
+    path = Path("brightness.onnx")
+    size = (20, 10)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        means = crops.astype(np.float32).mean((1, 2)) + 1
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
+    (one,) = read(sequence(tmp_path / "a", "walk"), 0.2, ())
+    teacher = Brightness()
+    people = gather([one], (32, 16), [teacher], 3, tmp_path / "people.npz")
+    assert people.taught.shape == (len(one), 3, 1, 3)
+    for row in range(4):
+        for wardrobe in range(3):
+            seen = dressed(people.crops[row], int(people.person[row]), wardrobe)
+            expected = teacher(seen[None, 4:36, 2:18])[0]
+            assert people.taught[row, wardrobe, 0] @ expected > 0.999
+    mixture = Mixture(people=3, views=2, neighbours=3, others=2, wardrobes=3)
+    batch = next(batches(people, (32, 16), mixture, Change(**NOTHING), 0, 0))
+    told = torch.from_numpy(teacher(batch.crops.numpy()))
+    assert float((told * batch.taught[:, 0]).sum(1).min()) > 0.999
+
+
+@given(person=st.integers(0, 99), wardrobe=st.integers(1, 9))
+def test_a_wardrobe_changes_all_crops_of_a_person_alike_and_greys_stay_grey(person, wardrobe):
+    rng = np.random.default_rng(person)
+    grey = np.full((20, 10, 3), 90, np.uint8)
+    coloured = rng.integers(256, size=(20, 10, 3), dtype=np.uint8)
+    assert np.ptp(dressed(grey, person, wardrobe).astype(int), axis=2).max() <= 1
+    once, again = (dressed(coloured, person, wardrobe) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert (once != dressed(coloured, person, wardrobe + 1)).any()
+    np.testing.assert_array_equal(dressed(coloured, person, 0), coloured)
+
+
 def test_relations_within_a_source_are_what_is_sure():
     apart = [np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool), np.zeros((1, 1), bool)]
     people = People(
         np.zeros((5, 8, 4, 3), np.uint8),
         np.array([0, 1, 2, 3, 0]),
         np.array([0, 0, 0, 1, 0]),
-        np.zeros((5, 0, 0)),
+        np.zeros((5, 1, 0, 0)),
         apart,
         np.array([0, 3, 4]),
     )
@@ -282,12 +332,12 @@ def test_relations_within_a_source_are_what_is_sure():
 
 def test_a_steadied_vector_lies_between_the_look_and_the_person():
     people = coloured(2, 3)._replace(
-        taught=np.eye(6, dtype=np.float32)[:, None]  # (6 crops, 1 teacher, 6)
+        taught=np.eye(6, dtype=np.float32)[:, None, None]  # (6 crops, 1, 1 teacher, 6)
     )
     mixed = steadied(people, 0.5).taught
-    np.testing.assert_allclose(np.linalg.norm(mixed, axis=2), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(mixed, axis=-1), 1, rtol=1e-6)
     expected = np.array([0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3, 0, 0, 0])
-    np.testing.assert_allclose(mixed[0, 0], expected / np.linalg.norm(expected), rtol=1e-5)
+    np.testing.assert_allclose(mixed[0, 0, 0], expected / np.linalg.norm(expected), rtol=1e-5)
     np.testing.assert_array_equal(steadied(people, 0.0).taught, people.taught)
 
 
