@@ -157,7 +157,9 @@ def reid(
     apart: Annotated[
         float, typer.Option(min=0, help="Seconds from a look to those that should match it.")
     ] = 2.0,
-    every: Annotated[int, typer.Option(min=1, help="Look at every so manieth frame.")] = 10,
+    every: Annotated[
+        int, typer.Option(min=1, help="Look at every so manieth frame; 1 for the shortest lags.")
+    ] = 10,
     min_visibility: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out who is hidden more; of MOT16 truth.")
     ] = 0.5,
