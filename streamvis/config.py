@@ -8,7 +8,7 @@ Loading is quick and imports no model: a mis-wired graph is told within a tenth 
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -41,7 +41,8 @@ class MaskRcnn(
     # of the frame's width and height, from the upper left; empty: everywhere
     min_height: Annotated[float, Meta(ge=0)] = 0.0  # px of the source frame
 
-    reads: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[frozenset[str]] = frozenset()  # nothing runs without these
+    may_read: ClassVar[frozenset[str]] = frozenset()  # taken too where a stage above writes them
     writes: ClassVar[str] = "detections"
     stateful: ClassVar[bool] = False
     torch: ClassVar[bool] = True  # worth a worker of its own
@@ -67,6 +68,7 @@ class Appearance(
     engine: Literal["auto", "torch", "openvino"] = "auto"
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections"})
+    may_read: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "embeddings"
     stateful: ClassVar[bool] = False
     torch: ClassVar[bool] = True
@@ -78,6 +80,7 @@ class CameraMotion(
     """Measure how the camera moves, from sparse features of the background."""
 
     reads: ClassVar[frozenset[str]] = frozenset()
+    may_read: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "motion"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -99,6 +102,7 @@ class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     clutter: Annotated[float, Meta(gt=0)] | None = None  # false detections per px²; None: estimate
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections"})
+    may_read: ClassVar[frozenset[str]] = frozenset({"embeddings", "motion"})
     writes: ClassVar[str] = "tracks"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -115,6 +119,7 @@ class Publish(
     )
 
     reads: ClassVar[frozenset[str]] = frozenset({"tracks"})
+    may_read: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -130,6 +135,7 @@ class Record(
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections", "tracks"})
+    may_read: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -196,6 +202,28 @@ def default_pipeline() -> Pipeline:
             StageSpec("publish", Publish(), after=["track"]),
         ]
     )
+
+
+def inputs_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """The stages above this one whose parts it reads, in pipeline order.
+
+    Exactly these parts reach the stage, wherever it runs: results do not depend on the placement.
+    """
+    above = _above(pipeline, name)
+    run = pipeline.stage(name).run
+    reads = run.reads | run.may_read
+    return tuple(s.name for s in pipeline.stages if s.name in above and s.run.writes in reads)
+
+
+def _above(pipeline: Pipeline, name: str) -> set[str]:
+    above: set[str] = set()
+    open_ = list(pipeline.stage(name).after)
+    while open_:
+        parent = open_.pop()
+        if parent not in above:
+            above.add(parent)
+            open_ += pipeline.stage(parent).after
+    return above
 
 
 def with_record(pipeline: Pipeline, record: Record) -> Pipeline:
@@ -330,11 +358,9 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
                     f"but there is only {_list(names)}"
                 )
     ordered = _sorted(stages, path)
-    writers: dict[str, set[str]] = {}  # stage -> the parts at hand once it has run
+    written: dict[str, set[str]] = {}  # stage -> the parts at hand once it has run
     for stage in ordered:
-        at_hand = (
-            set().union(*(writers[parent] for parent in stage.after)) if stage.after else set()
-        )
+        at_hand = set().union(*(written[parent] for parent in stage.after))
         for part in sorted(stage.run.reads - at_hand):
             raise ConfigError(
                 f"{path}: stage '{stage.name}' reads {part.capitalize()}, "
@@ -345,8 +371,28 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
                 f"{path}: stage '{stage.name}' writes {stage.run.writes.capitalize()}, "
                 "but a stage above it has written them already"
             )
-        writers[stage.name] = at_hand | {stage.run.writes}
+        if isinstance(stage.run, Jipda) and (lack := lacking(stage.run, at_hand)):
+            raise ConfigError(f"{path}: stage '{stage.name}' {lack}")
+        written[stage.name] = at_hand | {stage.run.writes}
     return ordered
+
+
+def lacking(tracker: Jipda, at_hand: Set[str]) -> str | None:
+    """What a tracker's settings ask for and no part at hand gives, and what to do; None: nothing.
+
+    A tracker that may choose takes what there is.
+    """
+    if tracker.mode in ("jipda_embed", "gnn_embed") and "embeddings" not in at_hand:
+        return (
+            f"has mode {tracker.mode}, but nothing above it says what people look like; add "
+            "{name: embed, after: [detect], run: {kind: appearance}} and name embed in its `after`"
+        )
+    if tracker.camera == "moving" and "motion" not in at_hand:
+        return (
+            "has camera moving, but nothing above it measures how it moves; add "
+            "{name: camera, run: {kind: camera_motion}} and name camera in its `after`"
+        )
+    return None
 
 
 def _sorted(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
@@ -374,7 +420,8 @@ def to_text(pipeline: Pipeline) -> str:
     lines = []
     for stage in pipeline.stages:
         fed = ", ".join(stage.after) or "frames"
-        reads = ", ".join(sorted(stage.run.reads)) or "pixels"
+        inputs = inputs_of(pipeline, stage.name)
+        reads = ", ".join(sorted({pipeline.stage(one).run.writes for one in inputs})) or "pixels"
         every = f", every {stage.every_s:g} s" if stage.every_s else ""
         lines.append(f"{stage.name:<{width}}  <- {fed}: {reads} -> {stage.run.writes}{every}")
     return "\n".join(lines)

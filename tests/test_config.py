@@ -114,6 +114,43 @@ def test_where_to_look_can_be_set_from_the_command_line():
     assert "detections" in config.to_text(pipeline)
 
 
+EMBED = "{name: embed, after: [detect], run: {kind: appearance}}"
+CAMERA = "{name: camera, run: {kind: camera_motion}}"
+
+
+@pytest.mark.parametrize("mode", ["jipda_embed", "gnn_embed"])
+def test_who_follows_by_looks_needs_a_stage_that_looks(mode, tmp_path):
+    def loaded(stages: str, after: str):
+        track = f"{{name: track, after: [{after}], run: {{kind: jipda, mode: {mode}}}}}"
+        return config.load_pipeline(write(tmp_path, f"stages: [{stages}, {track}]"))
+
+    assert loaded(f"{DETECT}, {EMBED}", "embed").stage("track").run.mode == mode
+    for stages, after in ((DETECT, "detect"), (f"{DETECT}, {EMBED}", "detect")):
+        with pytest.raises(ConfigError) as caught:
+            loaded(stages, after)
+        assert f"'track' has mode {mode}" in str(caught.value)
+        assert EMBED in str(caught.value)
+
+
+def test_a_camera_said_to_move_must_be_measured(tmp_path):
+    track = "{name: track, after: [detect], run: {kind: jipda, camera: moving}}"
+    with pytest.raises(ConfigError) as caught:
+        config.load_pipeline(write(tmp_path, f"stages: [{DETECT}, {track}]"))
+    assert CAMERA in str(caught.value)
+    track = track.replace("after: [detect]", "after: [detect, camera]")
+    assert config.load_pipeline(write(tmp_path, f"stages: [{DETECT}, {CAMERA}, {track}]"))
+
+
+def test_looks_and_camera_motion_can_be_left_out(tmp_path):
+    loaded = config.load_pipeline(write(tmp_path, f"stages: [{DETECT}, {TRACK}]"))
+    assert config.to_text(loaded).endswith("detections -> tracks")
+    track = "{name: track, after: [embed, camera], run: {kind: jipda}}"
+    loaded = config.load_pipeline(
+        write(tmp_path, f"stages: [{DETECT}, {EMBED}, {CAMERA}, {track}]")
+    )
+    assert config.to_text(loaded).endswith("detections, embeddings, motion -> tracks")
+
+
 def test_a_missing_or_binary_file_gets_one_line(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         config.load_pipeline(tmp_path / "none.yaml")

@@ -7,10 +7,9 @@ from typing import cast
 
 import msgspec
 
-from streamvis.config import Pipeline
+from streamvis.config import Pipeline, inputs_of
 from streamvis.errors import RunError
 from streamvis.messages import Packet, Part, Stage, StatefulStage
-from streamvis.runtime.plan import inputs_of
 from streamvis.runtime.wire import Begin, End, Item, Spent, State, Task, Tell
 
 

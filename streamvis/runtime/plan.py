@@ -2,7 +2,7 @@
 
 import msgspec
 
-from streamvis.config import Pipeline, Placement, StageSpec, WorkerSpec
+from streamvis.config import Pipeline, Placement, StageSpec, WorkerSpec, inputs_of
 from streamvis.errors import ConfigError
 
 
@@ -21,16 +21,6 @@ class Group(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return "+".join(self.names)
-
-
-def inputs_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
-    """The stages above this one whose parts it reads, in pipeline order.
-
-    Exactly these parts reach the stage, wherever it runs: results do not depend on the placement.
-    """
-    above = _above(pipeline, name)
-    reads = pipeline.stage(name).run.reads
-    return tuple(s.name for s in pipeline.stages if s.name in above and s.run.writes in reads)
 
 
 def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
@@ -78,17 +68,6 @@ def _group(
         children=children,
         worker=worker,
     )
-
-
-def _above(pipeline: Pipeline, name: str) -> set[str]:
-    above: set[str] = set()
-    open_ = list(pipeline.stage(name).after)
-    while open_:
-        parent = open_.pop()
-        if parent not in above:
-            above.add(parent)
-            open_ += pipeline.stage(parent).after
-    return above
 
 
 def _sorted(parents: dict[int, set[int]], placement: Placement) -> list[int]:

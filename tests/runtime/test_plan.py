@@ -1,6 +1,8 @@
 import pytest
 
 from streamvis.config import (
+    Appearance,
+    CameraMotion,
     Jipda,
     MaskRcnn,
     Pipeline,
@@ -9,9 +11,10 @@ from streamvis.config import (
     Record,
     StageSpec,
     WorkerSpec,
+    inputs_of,
 )
 from streamvis.errors import ConfigError
-from streamvis.runtime.plan import apart, fold, inputs_of
+from streamvis.runtime.plan import apart, fold
 
 PIPELINE = Pipeline(
     stages=[
@@ -39,6 +42,24 @@ def grouped(*groups):
 )
 def test_a_stage_gets_what_it_reads_from_the_stages_above_it(stage, inputs):
     assert inputs_of(PIPELINE, stage) == inputs
+
+
+def test_a_stage_gets_what_it_may_read_too_where_that_is_above_it():
+    stages = [
+        StageSpec("detect", MaskRcnn()),
+        StageSpec("camera", CameraMotion()),
+        StageSpec("embed", Appearance(), after=["detect"]),
+        StageSpec("aside", Jipda(), after=["detect"]),
+        StageSpec("track", Jipda(), after=["embed", "camera"]),
+    ]
+    pipeline = Pipeline(stages)
+    assert inputs_of(pipeline, "aside") == ("detect",)
+    assert inputs_of(pipeline, "track") == ("detect", "camera", "embed")
+    groups = fold(
+        pipeline,
+        Placement([WorkerSpec(["detect", "embed"]), WorkerSpec(["aside", "camera", "track"])]),
+    )
+    assert groups[1].inputs == ("detect", "embed")
 
 
 def test_groups_are_joined_where_their_stages_are():
