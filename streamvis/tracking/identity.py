@@ -33,8 +33,8 @@ class Doubts(msgspec.Struct, frozen=True, kw_only=True):
     limit: float = 4.0  # nats that looks can say
     own: float = 3.0  # log odds that a person keeps the id, before looking
     new: float = -1.5  # that somebody new was taken for the person
-    lost: float = -1.0  # that a new track is a given lost person
-    alike: float = 1.0  # looks must say as much for somebody to be known again
+    lost: float = -2.0  # that a new track is a given lost person
+    alike: float = 2.0  # looks must say as much for somebody to be known again
     near: tuple[float, float] = (-6.0, 3.0)  # limits of what the place says
 
 
