@@ -1,5 +1,6 @@
 """Media time: a stream's time stamps as strictly increasing microseconds from its first picture."""
 
+STILL = 2  # repetitions of a stamp in a row that show it is never set
 JITTER_US = 1_000_000  # stamps this far back are out of order; further back, they were reset
 LEAP_US = 3_600_000_000  # stamps this far ahead are a fault of the stream, not a pause in it
 
@@ -8,14 +9,17 @@ class MediaClock:
     """Gives each picture its media time, whatever its stamp is.
 
     A stamp counts from the first one. Where there is none, time goes on by the picture's nominal
-    duration. A stamp out of order by less than a second comes one microsecond after the last
-    picture. One that goes back further, or an hour ahead, shows that stamps were reset: time
-    goes on by the nominal duration, and the stamps that follow count from there.
+    duration; so it does where stamps stand still. A stamp out of order by less than a second comes
+    one microsecond after the last picture. One that goes back further, or an hour ahead, shows
+    that stamps were reset: time goes on by the nominal duration, and the stamps that follow count
+    from there.
     """
 
     def __init__(self) -> None:
         self.last_us: int | None = None
         self._zero_us: int | None = None  # the stamp of media time 0
+        self._stamp_us: int | None = None  # the last one
+        self._repeated = 0  # how often in a row it has come again
 
     def tell(self, stamp_us: int | None, nominal_us: int) -> int:
         """The media time of the next picture, from its stamp and its nominal duration."""
@@ -26,7 +30,9 @@ class MediaClock:
     def _placed(self, stamp_us: int | None, expected: int) -> int:
         if stamp_us is None:
             return expected
-        if self._zero_us is None or self.last_us is None:
+        self._repeated = self._repeated + 1 if stamp_us == self._stamp_us else 0
+        self._stamp_us = stamp_us
+        if self._zero_us is None or self.last_us is None or self._repeated >= STILL:
             self._zero_us = stamp_us - expected
             return expected
         ahead = stamp_us - self._zero_us - self.last_us

@@ -2,6 +2,7 @@
 
 import errno
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from streamvis.errors import SourceError
 from streamvis.sources.spec import SourceSpec
 
 MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
+MOST_FPS = 300.0  # no camera that is watched for people is faster
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
 # TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
@@ -122,9 +124,17 @@ def is_live(spec: SourceSpec, container: InputContainer) -> bool:
 
 
 def rate_of(stream: VideoStream) -> float:
-    """Nominal pictures per second, 0 when unknown."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return float(rate) if rate else 0.0
+    """Nominal pictures per second, 0 when unknown.
+
+    The average is that of the time stamps; where these are broken it is absurd, and the rate that
+    the coding tells is better.
+    """
+    rates = [float(rate or 0) for rate in _rates(stream)]
+    return next((rate for rate in rates if 0 < rate <= MOST_FPS), rates[0])
+
+
+def _rates(stream: VideoStream) -> tuple[Fraction | None, ...]:
+    return stream.average_rate, stream.guessed_rate, stream.base_rate
 
 
 def _is_rtsp(spec: SourceSpec) -> bool:

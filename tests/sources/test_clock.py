@@ -26,6 +26,17 @@ def test_good_stamps_are_kept_to_the_microsecond(first, steps):
         assert clock.tell(stamp, 40_000) == expected
 
 
+def test_stamps_that_stand_still_are_as_good_as_none():
+    clock = MediaClock()
+    times = [clock.tell(stamp, 50_000) for stamp in [0] * 5 + [50_000]]
+    assert times == [0, 1, 50_001, 100_001, 150_001, 200_001]
+
+
+def test_one_stamp_told_twice_does_not_stop_the_clock():
+    clock = MediaClock()
+    assert [clock.tell(s, 40) for s in (0, 40, 40, 80, 120)] == [0, 40, 41, 80, 120]
+
+
 def test_a_missing_stamp_goes_on_by_the_nominal_duration():
     clock = MediaClock()
     assert [clock.tell(s, 40) for s in (0, None, 100, None, None, 300)] == [
