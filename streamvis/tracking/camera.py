@@ -3,10 +3,10 @@
     before, after = small_view(pixels_then), small_view(pixels_now)
     motion = between(before, after)  # motion.warp @ [x, y, 1]: where the background is now
 
-Corners spread over a small gray picture are followed there and back by Lucas and Kanade's method.
-A similarity (shift, turn, zoom) is fitted to as many of them as will move together: people move
-each in their own way, the background as one. Everything is decided by the two pictures alone, so
-the same two give the same motion bit for bit, whatever was seen before.
+Corners spread over a small gray picture are followed by Lucas and Kanade's method. A similarity
+(shift, turn, zoom) is fitted to as many of them as will move together: people move each in their
+own way, the background as one. Everything is decided by the two pictures alone, so the same two
+give the same motion bit for bit, whatever was seen before.
 """
 
 import math
@@ -23,12 +23,12 @@ BLOCK = 5  # px over which a corner is measured
 TEXTURE = 1e-4  # least eigenvalue of the gradients' moments that makes a corner
 WINDOW, LEVELS = (11, 11), 3  # px, and how often the picture is halved
 STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
-RETURN = 0.5  # px by which a corner followed there and back may miss its start
 
-PAIRS = 300  # of corners that propose a motion
+PAIRS = 200  # of corners that propose a motion
 APART = 1 / 8  # of the picture's width: nearer pairs say little about turn and zoom
 TOLERANCE = 0.6  # px, within which a corner moves with the others
-STILL = 0.8  # standing still is believed if it explains this much of what the best motion does
+STRIPS = 8  # upright ones, of the picture: a person fills one or two, the background all
+STILL = 0.9  # standing still is believed if it gets this much of the votes of the best motion
 REFINEMENTS = 6
 
 LEAST = 15  # corners that must move together
@@ -80,7 +80,7 @@ def between(before: View, after: View) -> Motion:
     p, q = _follow(before.gray, after.gray, starts)
     if len(p) < LEAST:
         return unknown()
-    a, b = _similarity(p, q, before.gray.shape[1] * APART)
+    a, b = _similarity(p, q, before.gray.shape[1])
     with_it = np.abs(a * p + b - q) < TOLERANCE
     if with_it.sum() < max(LEAST, LEAST_SHARE * len(starts)):
         return unknown()
@@ -114,39 +114,37 @@ def _corners(gray: Array) -> Array:
 def _follow(before: Array, after: Array, starts: Array) -> tuple[Array, Array]:
     """Where corners were and where they are, (N,) complex px, of those that can be followed."""
 
-    def followed(here: Array, there: Array, points: Array) -> tuple[Array, Array]:
-        unset = np.empty_like(points)
-        ends, found, _ = cv2.calcOpticalFlowPyrLK(
-            here, there, points, unset, winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
-        )
-        return np.asarray(ends), np.asarray(found)[:, 0] == 1
-
-    ends, found = followed(before, after, starts)
-    back, again = followed(after, before, ends)
+    ends, found, _ = cv2.calcOpticalFlowPyrLK(
+        before,
+        after,
+        starts,
+        np.empty_like(starts),
+        winSize=WINDOW,
+        maxLevel=LEVELS,
+        criteria=STEPS,
+    )
     height, width = before.shape
-    good = found & again
-    good &= ((ends >= 0) & (ends <= [width - 1, height - 1])).all(axis=1)
-    good &= np.hypot(*(back - starts).T) < RETURN
-    return _complex(starts[good]), _complex(ends[good])
+    inside = (np.asarray(ends) >= 0) & (ends <= np.array([width - 1, height - 1]))
+    good = inside.all(axis=1) & (np.asarray(found)[:, 0] == 1)
+    return _complex(starts[good]), _complex(np.asarray(ends)[good])
 
 
 def _complex(points: Array) -> Array:
     return points[:, 0].astype(np.float64) + 1j * points[:, 1]
 
 
-def _similarity(p: Array, q: Array, apart: float) -> tuple[complex, complex]:
-    """The a, b with which a·p + b ≈ q holds for the most points: |a| is zoom, arg a is turn.
+def _similarity(p: Array, q: Array, width: int) -> tuple[complex, complex]:
+    """The a, b with which a·p + b ≈ q holds for most of the picture: |a| is zoom, arg a is turn.
 
-    Pairs of points propose, all points vote by 1 − (error / tolerance)², least squares under
-    Tukey's weights refines.
+    Pairs of points propose, all points vote, least squares under Tukey's weights refines.
     """
     random = np.random.default_rng(0)
     i, j = random.integers(len(p), size=(2, PAIRS))
-    far = np.abs(p[i] - p[j]) > apart
+    far = np.abs(p[i] - p[j]) > APART * width
     i, j = i[far], j[far]
     slopes = np.append(1, (q[i] - q[j]) / (p[i] - p[j]))  # the first stands still
     shifts = np.append(0, q[i] - slopes[1:] * p[i])
-    votes = _closeness(slopes[:, None] * p + shifts[:, None] - q).sum(axis=1)
+    votes = _votes(_closeness(slopes[:, None] * p + shifts[:, None] - q), p.real / width)
     best = 0 if votes[0] >= STILL * votes.max() else int(votes.argmax())
     a, b = complex(slopes[best]), complex(shifts[best])
     for _ in range(REFINEMENTS):
@@ -161,7 +159,20 @@ def _similarity(p: Array, q: Array, apart: float) -> tuple[complex, complex]:
     return a, b
 
 
+def _votes(closeness: Array, across: Array) -> Array:
+    """What speaks for each motion (K,), by how well it explains the points (K, N).
+
+    Each upright strip has the root of its points' votes to give; `across` (N,) in [0, 1) says which
+    strip a point is in. So a large person with many corners does not outvote a bare wall.
+    """
+    strip = (across * STRIPS).astype(np.int64)
+    order = np.argsort(strip, kind="stable")
+    _, starts = np.unique(strip[order], return_index=True)
+    return np.sqrt(np.add.reduceat(closeness[:, order], starts, axis=1)).sum(axis=1)
+
+
 def _closeness(error: Array) -> Array:
+    """1 − (error / tolerance)², from 1 where a motion is right to 0 where it is out."""
     return np.maximum(0, 1 - (error.real**2 + error.imag**2) / TOLERANCE**2)
 
 

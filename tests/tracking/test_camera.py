@@ -139,6 +139,19 @@ def test_one_person_before_a_bare_wall_says_nothing_of_the_camera():
     assert is_unknown(motion(before, after))
 
 
+def test_one_large_person_does_not_outvote_a_wall_with_little_to_see():
+    """Most corners are the person's; those of the wall are few but from side to side."""
+    warp = similarity(640, 360, shift=(8.0, 2.0))
+    wall = np.full_like(WORLD, 150)
+    for y in range(200, 760, 60):
+        for x in range(200, 1080, 60):
+            cv2.rectangle(wall, (x, y), (x + 14, y + 9), (90, 60, 20), -1)
+    before, after = shot(STILL, world=wall), shot(warp, world=wall)
+    before[20:350, 240:430] = OTHER[20:350, 240:430]
+    after[17:347, 232:422] = OTHER[20:350, 240:430]
+    assert corner_error(motion(before, after).warp, warp) < 1
+
+
 def blank(seed):
     return np.full((360, 640, 3), 77, dtype=np.uint8)
 
