@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from streamvis.messages import Array
 from streamvis.models.resnet import ResNet18
 
+LEAST = 1e-4  # of a feature; the root of 0 has no slope
 Side = Annotated[int, Meta(ge=32, le=512)]
 
 
@@ -28,6 +29,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: Literal["resnet18"]
     size: tuple[Side, Side]  # of a crop: height, width in px
     stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # from head to foot, pooled apart
+    power: Annotated[float, Meta(ge=1, le=16)] = 1.0  # of the mean that pools; 1: the average
 
 
 ARCHITECTURES = {
@@ -50,9 +52,16 @@ class Embedder(ResNet18):
     def forward(self, x: Tensor) -> Tensor:
         # x (B, 3, H, W) as `normalise` gives them
         x = super().forward(x)  # (B, 128, H/8, W/8)
-        x = F.adaptive_avg_pool2d(x.float(), (self.architecture.stripes, 1))  # (B, 128, S, 1)
+        x = self.pool(x.float())  # (B, 128, S, 1)
         x = x.squeeze(3).transpose(1, 2)  # (B, S, 128)
         return F.normalize(x.flatten(1), dim=1)  # (B, S·128), stripe after stripe
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Generalised mean of each stripe: (mean xᵖ)^(1/p) (Radenović et al. 2018, §3.2)."""
+        stripes, power = (self.architecture.stripes, 1), self.architecture.power
+        if power == 1:
+            return F.adaptive_avg_pool2d(x, stripes)
+        return F.adaptive_avg_pool2d(x.clamp(min=LEAST).pow(power), stripes).pow(1 / power)
 
     def normalise(self, crops: Array | Tensor) -> Tensor:
         """Crops (B, H, W, 3) uint8 RGB as the network takes them: (B, 3, H, W) float32."""

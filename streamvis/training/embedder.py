@@ -53,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Schedule
     start: str = "eyes"  # or weights: a shipped name, or a path, torchvision's resnet18 too
     stripes: Annotated[int, Meta(ge=1, le=16)] | None = None  # None: the architecture's
+    power: Annotated[float, Meta(ge=1, le=16)] | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
     every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
     batch: Mixture = Mixture()
@@ -93,8 +94,9 @@ def build(recipe: Recipe) -> Embedder:
             f"there are {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[recipe.architecture]
-    if recipe.stripes is not None:
-        architecture = msgspec.structs.replace(architecture, stripes=recipe.stripes)
+    asked = {"stripes": recipe.stripes, "power": recipe.power}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    architecture = msgspec.structs.replace(architecture, **asked)
     torch.manual_seed(recipe.seed)
     model = Embedder(architecture, train_norms=True)
     if recipe.start == "eyes":

@@ -60,6 +60,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blur: Share = 0.15
     compress: Share = 0.2
     erase: Share = 0.3
+    surround: Share = 0.3  # chance, on either side, of standing beside what another stands beside
 
 
 class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,6 +228,7 @@ def batches(
         for out, row, wardrobe in zip(crops, chosen, worn, strict=True):
             seen = dressed(people.crops[row], int(people.person[row]), int(wardrobe))
             out[:] = changed(seen, size, change, rng)
+        surrounded(crops, change.surround, rng)
         same, other = relations(people, chosen)
         same &= worn[:, None] == worn[None]
         known = np.arange(len(chosen)) < compared
@@ -302,6 +304,16 @@ def changed(large: Array, size: tuple[int, int], change: Change, rng: np.random.
         y, x = int(rng.integers(h - eh + 1)), int(rng.integers(w - ew + 1))
         out[y : y + eh, x : x + ew] = rng.integers(256, size=3)
     return out
+
+
+def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
+    """Give some of the crops (B, h, w, 3) the margins of others, up to a quarter wide, in place."""
+    given = crops.copy()
+    for step in (1, -1):  # from the left, from the right
+        for row in np.flatnonzero(rng.random(len(crops)) < share):
+            wide = int(crops.shape[2] * rng.uniform(0.05, 0.25))
+            giver = given[rng.integers(len(crops))]
+            crops[row, :, ::step][:, :wide] = giver[:, ::step][:, :wide]
 
 
 def _seen_otherwise(out: Array, change: Change, rng: np.random.Generator) -> Array:

@@ -80,6 +80,21 @@ def test_stripes_are_from_head_to_foot():
     torch.testing.assert_close(vectors, pooled / pooled.norm())
 
 
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_pooling_is_the_generalised_mean(power):
+    model = Embedder(msgspec.structs.replace(SMALL, stripes=2, power=power))
+    x = torch.rand(3, 128, 8, 4, dtype=torch.float64)
+    expected = torch.stack([x[:, :, :4], x[:, :, 4:]], 2).flatten(3).pow(power).mean(3)
+    torch.testing.assert_close(model.pool(x)[..., 0], expected.pow(1 / power))
+
+
+def test_pooling_nothing_has_a_slope():
+    model = Embedder(msgspec.structs.replace(SMALL, power=3.0))
+    x = torch.zeros(1, 128, 8, 4, requires_grad=True)
+    model.pool(x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
 def test_normalise_is_imagenets():
     model = made()
     pixel = np.full((1, 64, 32, 3), (255, 0, 128), np.uint8)
@@ -143,6 +158,7 @@ def test_a_detector_is_no_embedder_nor_the_reverse(tmp_path):
     [
         ({"size": [8, 48]}, "Expected `int` >= 32"),
         ({"stripes": 0}, "Expected `int` >= 1"),
+        ({"power": 0.5}, "Expected `float` >= 1"),
         ({"depth": 3}, "unknown field `depth`"),
     ],
 )

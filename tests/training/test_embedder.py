@@ -38,6 +38,7 @@ from streamvis.training.people import (
     dressed,
     gather,
     relations,
+    surrounded,
 )
 from streamvis.training.sightings import read
 
@@ -53,7 +54,7 @@ batch: {people: 4, views: 2, neighbours: 4, others: 2}
 """
 NOTHING = {
     "jitter": 0, "flip": 0, "brightness": 0, "contrast": 0, "saturation": 0, "tint": 0,
-    "coarse": 0, "blur": 0, "compress": 0, "erase": 0,
+    "coarse": 0, "blur": 0, "compress": 0, "erase": 0, "surround": 0,
 }  # fmt: skip
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40)], np.uint8)
 
@@ -260,6 +261,18 @@ def test_an_unchanged_crop_is_the_box_without_its_border():
     large[4:36, 2:18] = np.random.default_rng(0).integers(256, size=(32, 16, 3))
     out = changed(large, (32, 16), Change(**NOTHING), np.random.default_rng(0))
     assert np.abs(out.astype(int) - large[4:36, 2:18]).max() <= 1
+
+
+def test_a_surrounding_changes_margins_only():
+    crops = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 40, 3), np.uint8)
+    before = crops.copy()
+    surrounded(crops, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(crops[:, :, 10:30], before[:, :, 10:30])
+    changed_rows = (crops != before).any((1, 3))  # (10, 40)
+    assert changed_rows[:, :10].any()
+    assert changed_rows[:, 30:].any()
+    surrounded(before, 0.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(before[:, 0, 0, 0], np.arange(10))
 
 
 def test_who_is_compared_is_known_and_batches_repeat():
