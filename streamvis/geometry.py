@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from streamvis.messages import Array
 
 Homography = tuple[float, ...]  # nine numbers, row-major: foot point in pixels -> metres
 EDGE = 1e-6  # distance at which a point is on a polygon's edge, in the units of both
+FEW = 5000  # pairs of intervals: to look at all of them is faster than to sort
 
 
 def area(boxes: Array) -> Array:
@@ -17,37 +19,68 @@ def area(boxes: Array) -> Array:
     return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
 
 
+class Overlaps(NamedTuple):
+    """K pairs of boxes that overlap, ordered by the first, then by the second."""
+
+    i: Array  # (K,) row of the first
+    j: Array  # (K,) and of the second
+    iou: Array  # (K,) intersection over union
+    first: Array  # (K,) share of the first that lies in the second
+    second: Array  # (K,) share of the second that lies in the first
+
+
+def overlaps(a: Array, b: Array) -> Overlaps:
+    """All pairs of boxes (N, 4) and (M, 4) that share some area: there are few of them."""
+    i, j = meeting(a[:, 0], a[:, 2], b[:, 0], b[:, 2])
+    size = np.minimum(a[i, 2:], b[j, 2:]) - np.maximum(a[i, :2], b[j, :2])  # (K, 2)
+    shared = np.flatnonzero((size > 0).all(axis=1))
+    shared = shared[np.argsort(i[shared] * len(b) + j[shared])]
+    i, j = i[shared], j[shared]
+    both = np.prod(size[shared], axis=1, dtype=np.float64)
+    of_a, of_b = area(a)[i], area(b)[j]  # neither is empty
+    return Overlaps(i, j, both / (of_a + of_b - both), both / of_a, both / of_b)
+
+
+def meeting(low: Array, high: Array, other_low: Array, other_high: Array) -> tuple[Array, Array]:
+    """All pairs (K,), (K,) of N intervals and M others that have a point in common, in no order.
+
+    Of two that meet one begins within the other, so sorted beginnings tell them: the time goes
+    with N + M, but for logarithms, and with the pairs found.
+    """
+    if len(low) * len(other_low) <= FEW:
+        return np.nonzero((low[:, None] <= other_high) & (other_low <= high[:, None]))
+    order, other = np.argsort(low), np.argsort(other_low)
+    ours, theirs = low[order], other_low[other]
+    i, at = runs(np.searchsorted(theirs, low, "left"), np.searchsorted(theirs, high, "right"))
+    j, own = runs(
+        np.searchsorted(ours, other_low, "right"), np.searchsorted(ours, other_high, "right")
+    )
+    return np.concatenate([i, order[own]]), np.concatenate([other[at], j])
+
+
+def runs(start: Array, stop: Array) -> tuple[Array, Array]:
+    """The numbers of N ranges one after the other (K,), and of which range each is (K,) first."""
+    count = np.maximum(stop - start, 0)
+    row = np.repeat(np.arange(len(count)), count)
+    return row, np.arange(len(row)) + (start - np.cumsum(count) + count)[row]
+
+
 def iou(a: Array, b: Array) -> Array:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 where both are empty."""
-    i, j, both = _overlaps(a, b)
-    return _share(a, b, i, j, both, area(a)[i] + area(b)[j] - both)
+    near = overlaps(a, b)
+    return _matrix(near, near.iou, (len(a), len(b)))
 
 
 def covered(a: Array, b: Array) -> Array:
     """Share (N, M) of each box of `a` (N, 4) that lies inside each box of `b` (M, 4)."""
-    i, j, both = _overlaps(a, b)
-    return _share(a, b, i, j, both, area(a)[i])
+    near = overlaps(a, b)
+    return _matrix(near, near.first, (len(a), len(b)))
 
 
-def _overlaps(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Pairs (K,), (K,) of boxes that overlap and the area (K,) they share: most pairs do not."""
-    left, top, right, bottom = np.ascontiguousarray(a.T)[:, :, None]
-    near = left < b[:, 2]  # (N, M)
-    near &= right > b[:, 0]
-    near &= top < b[:, 3]
-    near &= bottom > b[:, 1]
-    i, j = np.divmod(np.flatnonzero(near), len(b))
-    a, b = a[i], b[j]  # (K, 4)
-    size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    size = np.maximum(size, 0)  # inverted boxes are empty
-    return i, j, (size[:, 0] * size[:, 1]).astype(np.float64)
-
-
-def _share(a: Array, b: Array, i: Array, j: Array, both: Array, whole: Array) -> Array:
-    """Matrix (N, M) of both / whole at the pairs, 0 elsewhere and where the whole is empty."""
-    share = np.zeros((len(a), len(b)))
-    share[i, j] = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
-    return share
+def _matrix(near: Overlaps, share: Array, shape: tuple[int, int]) -> Array:
+    matrix = np.zeros(shape)
+    matrix[near.i, near.j] = share
+    return matrix
 
 
 def foot(boxes: Array) -> Array:

@@ -61,6 +61,13 @@ def distances(a: Array, b: Array) -> Array:
     return d
 
 
+def pair_distances(a: Array, b: Array, i: Array, j: Array) -> Array:
+    """d (K,) between rows i (K,) of a (N, D) and j (K,) of b (M, D), as `distances`."""
+    d = 1 - np.einsum("kd,kd->k", a[i], b[j])
+    d[~np.any(a, axis=1)[i] | ~np.any(b, axis=1)[j]] = np.nan
+    return d
+
+
 def blend(mean: Array, seconds: Array, vectors: Array, dt: Array, memory_s: float) -> Array:
     """Mean looks (N, D) of `seconds` (N,) with vectors (N, D) of dt (N,) more, unit length again.
 

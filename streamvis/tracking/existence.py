@@ -6,7 +6,7 @@ into the gate if it does.
 
 import numpy as np
 
-from streamvis.geometry import covered
+from streamvis.geometry import Overlaps
 from streamvis.messages import Array
 
 LOGIT_LIMIT = 20.0
@@ -27,18 +27,23 @@ def missed(r: Array, seen: Array) -> Array:
     return (1 - seen) * r / (1 - seen * r)
 
 
-def posterior(r: Array, seen: Array, beta: Array) -> tuple[Array, Array]:
-    """r (N,) after the association β (N, M + 1), and β given that the target exists."""
-    alive = beta.copy()
-    alive[:, 0] *= missed(r, seen)
-    after = alive.sum(axis=1)
-    return after, alive / after[:, None]
+def posterior(r: Array, seen: Array, miss: Array, hits: Array) -> tuple[Array, Array]:
+    """r⁺ (N,) after the association, and β_i0 given that the target exists.
+
+    From β_i0 (N,) and Σ_j β_ij (N,); given that the target exists β_ij is β_ij / r⁺.
+    """
+    alive = miss * missed(r, seen)
+    after = alive + hits
+    return after, alive / after
 
 
-def visibility(boxes: Array, weight: Array) -> Array:
+def visibility(boxes: Array, near: Overlaps, weight: Array) -> Array:
     """Share (N,) of each box (N, 4) that nearer ones leave open; nearer is whose foot is lower.
 
-    `weight` (N,) says how surely each box is there to cover another.
+    `near` are the overlaps of the boxes with each other; `weight` (N,) says how surely each box
+    is there to cover another.
     """
-    nearer = boxes[None, :, 3] > boxes[:, None, 3]  # [i, j]: j stands before i
-    return np.prod(1 - covered(boxes, boxes) * nearer * weight[None], axis=1)
+    before = boxes[near.j, 3] > boxes[near.i, 3]  # j stands before i
+    left = np.ones(len(boxes))
+    np.multiply.at(left, near.i[before], 1 - near.first[before] * weight[near.j[before]])
+    return left

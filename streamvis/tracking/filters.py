@@ -33,9 +33,18 @@ import numpy as np
 
 from streamvis.messages import Array
 from streamvis.tracking import existence, gating, kalman
-from streamvis.tracking.association import gnn_marginals, log_weights, marginals, pda_marginals
+from streamvis.tracking.association import (
+    Method,
+    Pairs,
+    alone,
+    cluster_marginals,
+    gnn_assignment,
+    gnn_marginals,
+    hit_weight,
+    miss_weight,
+    together,
+)
 
-Method = Callable[[Array, Array], Array]  # log_miss (N,), log_hit (N, M) -> β (N, M + 1)
 Number = float | Array
 
 LEAST = 1e-300  # stands for a clutter of nil
@@ -47,8 +56,19 @@ class Associated(NamedTuple):
     x: Array  # (N, D)
     P: Array  # (N, D, D)
     r: Array  # (N,) probability of existence; ones where the filter takes it for granted
-    beta: Array  # (N, M + 1) marginals; column 0: missed, or not there
-    gated: Array  # (N, M) bool, whether each detection is in the target's gate
+    pairs: Pairs  # β where it is not nil: of misses and of the detections in each target's gate
+
+    @property
+    def beta(self) -> Array:
+        """Marginals (N, M + 1); column 0: missed, or not there."""
+        return self.pairs.dense()
+
+    @property
+    def gated(self) -> Array:
+        """Whether (N, M) each detection is in the target's gate."""
+        gated = np.zeros((len(self.x), self.pairs.detections), dtype=bool)
+        gated[self.pairs.track, self.pairs.detection] = True
+        return gated
 
 
 def pda(
@@ -62,7 +82,7 @@ def pda(
     """
     return associate(
         x, P, np.ones(len(x)), z, R, H,
-        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=pda_marginals,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=None,
     )  # fmt: skip
 
 
@@ -77,18 +97,19 @@ def ipda(
     """
     return associate(
         x, P, r, z, R, H,
-        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=pda_marginals,
+        p_detect=p_detect, p_gate=p_gate, log_clutter=_log(clutter), method=None,
     )  # fmt: skip
 
 
 def jpda(
     x: Array, P: Array, z: Array, R: Array, H: Array, *,
-    p_detect: Number, p_gate: float, clutter: Number, method: Method = marginals,
+    p_detect: Number, p_gate: float, clutter: Number, method: Method = cluster_marginals,
 ) -> Associated:  # fmt: skip
     """Joint PDA: targets compete for detections (Fortmann, Bar-Shalom and Scheffe 1983).
 
     β_ij is the share of the joint events with θ(i) = j. How it is summed is up to `method`, any of
-    `streamvis.tracking.association`; the default is exact for all but very large clusters.
+    `streamvis.tracking.association`, which is given one cluster of targets that compete at a time;
+    the default is exact for all but very large clusters.
     """
     return associate(
         x, P, np.ones(len(x)), z, R, H,
@@ -98,7 +119,7 @@ def jpda(
 
 def jipda(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
-    p_detect: Number, p_gate: float, clutter: Number, method: Method = marginals,
+    p_detect: Number, p_gate: float, clutter: Number, method: Method = cluster_marginals,
 ) -> Associated:  # fmt: skip
     """Joint integrated PDA: JPDA of targets that may not exist (Musicki and Evans 2004).
 
@@ -127,30 +148,29 @@ def gnn(
 
 def associate(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
-    p_detect: Number, p_gate: float, log_clutter: Array, method: Method = marginals,
-    log_ratio: Array | None = None,
+    p_detect: Number, p_gate: float, log_clutter: Array, method: Method | None = cluster_marginals,
+    log_ratio: Callable[[Array, Array], Array] | None = None,
 ) -> Associated:  # fmt: skip
     """What the filters above share: gate, weigh, take marginals, update existence and state.
 
-    `log_ratio` (N, M) is what else speaks for a detection being a track's, such as its looks. It
-    never speaks for clutter: a detection that fits none of the tracks in whose gate it lies counts
-    as if it fitted the likeliest, for a spoilt crop says nothing.
+    Without a `method` every target is by itself. `log_ratio`, of rows of tracks (K,) and of
+    detections (K,), is what else speaks for each pair, such as looks. It never speaks for clutter:
+    a detection that fits none of the tracks in whose gate it lies counts as if it fitted the
+    likeliest, for a spoilt crop says nothing.
     """
     n, m = len(x), len(z)
     r = np.clip(r, 1e-9, 1.0)
     p_detect = np.broadcast_to(np.asarray(p_detect, dtype=np.float64), n)
     R = np.broadcast_to(R, (m, *R.shape[-2:]))
-    track, detection, posterior = _pairs(x, P, z, R, H, p_gate)
-    log_density = np.full((n, m), -np.inf)
-    log_density[track, detection] = posterior.log_density
+    track, detection, posterior = _gated(x, P, z, R, H, p_gate)
+    log_density = posterior.log_density
     if log_ratio is not None:
-        log_density[track, detection] += _relative(log_ratio[track, detection], detection, m)
-    weights = log_weights(r, p_detect, p_gate, log_density, np.broadcast_to(log_clutter, m))
-    beta = method(*weights)
-    seen = np.minimum(p_detect * p_gate, 1 - 1e-12)
-    after, given = existence.posterior(r, seen, beta)  # given: that the target exists
-    x, P = kalman.merge(x, P, given[:, 0], track, posterior, given[track, detection + 1])
-    return Associated(x, P, after, beta, log_density > -np.inf)
+        log_density = log_density + _relative(log_ratio(track, detection), detection, m)
+    log_clutter = np.broadcast_to(log_clutter, m)[detection]
+    hit = hit_weight(r[track], p_detect[track], log_density, log_clutter)
+    weights = miss_weight(r, p_detect, p_gate), track, detection, hit, m
+    pairs = alone(*weights) if method is None else together(*weights, method)
+    return _updated(x, P, r, p_detect * p_gate, pairs, posterior)
 
 
 def assign(
@@ -162,13 +182,28 @@ def assign(
     The states follow their detections however far these are: no kinematics in the association
     (Bićanić et al., FUSION 2019, for cameras that move in unknown ways).
     """
-    beta = gnn_marginals(np.zeros(len(x)), gain)
-    track, detection = np.nonzero(beta[:, 1:])
+    own = gnn_assignment(np.zeros(len(x)), gain)
+    track = np.flatnonzero(own >= 0)
+    detection = own[track]
     posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
-    seen = np.minimum(np.broadcast_to(p_detect, len(x)) * p_gate, 1 - 1e-12)
-    after, given = existence.posterior(np.clip(r, 1e-9, 1.0), seen, beta)
-    x, P = kalman.merge(x, P, given[:, 0], track, posterior, given[track, detection + 1])
-    return Associated(x, P, after, beta, gain > -np.inf)
+    missed = np.asarray(own < 0, dtype=np.float64)
+    pairs = Pairs(track, detection, np.ones(len(track)), missed, len(z))
+    seen = np.broadcast_to(p_detect, len(x)) * p_gate
+    after = _updated(x, P, np.clip(r, 1e-9, 1.0), seen, pairs, posterior)
+    track, detection = np.nonzero(gain > -np.inf)
+    hit = np.asarray(own[track] == detection, dtype=np.float64)
+    return after._replace(pairs=Pairs(track, detection, hit, missed, len(z)))
+
+
+def _updated(
+    x: Array, P: Array, r: Array, seen: Array, pairs: Pairs, posterior: kalman.Posterior
+) -> Associated:
+    """Existence and states after their detections; `seen` (N,) is P_D P_G."""
+    hits = pairs.of_tracks(pairs.hit)
+    after, missed = existence.posterior(r, np.minimum(seen, 1 - 1e-12), pairs.miss, hits)
+    weight = pairs.hit / after[pairs.track]  # β given that the target exists
+    x, P = kalman.merge(x, P, missed, pairs.track, posterior, weight)
+    return Associated(x, P, after, pairs)
 
 
 def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
@@ -178,7 +213,7 @@ def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
     return log_ratio - np.minimum(best, 0)[detection]
 
 
-def _pairs(
+def _gated(
     x: Array, P: Array, z: Array, R: Array, H: Array, p_gate: float
 ) -> tuple[Array, Array, kalman.Posterior]:
     """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamvis.geometry import overlaps
 from streamvis.messages import Array, Detections
 from streamvis.tracking import existence
 from streamvis.tracking.spaces import Measurements, Space
@@ -27,10 +28,12 @@ def admit(detections: Detections, space: Space, size: tuple[int, int]) -> Found:
     scores = np.asarray(detections.scores, dtype=np.float64)
     row = _sound(boxes, scores, FAR_OUT * max(size))
     row = row[np.lexsort((*boxes[row].T, -scores[row]))][:MAX_DETECTIONS]
-    hidden = 1 - existence.visibility(boxes[row], scores[row])
-    at = space.measure(boxes[row], hidden)
-    row = row[at.usable]
-    return Found(row, boxes[row], scores[row], Measurements(*(field[at.usable] for field in at)))
+    boxes, scores = boxes[row], scores[row]
+    hidden = 1 - existence.visibility(boxes, overlaps(boxes, boxes), scores)
+    at = space.measure(boxes, hidden)
+    usable = at.usable
+    at = Measurements(*(field[usable] for field in at))
+    return Found(row[usable], boxes[usable], scores[usable], at)
 
 
 def _sound(boxes: Array, scores: Array, limit: float) -> Array:

@@ -6,16 +6,21 @@ compared with what is known of everybody it may be: the person whose id it has, 
 close to, those who were lost, or somebody new. The answers go to persons one to one, all at once.
 """
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from streamvis.geometry import covered, iou
+from streamvis.geometry import overlaps
 from streamvis.messages import Array
-from streamvis.tracking.appearance import Likeness, blend, distances
+from streamvis.tracking.appearance import Likeness, blend, distances, pair_distances
+from streamvis.tracking.association import Pairs
 from streamvis.tracking.bank import Bank
 
 IMPOSSIBLE = 1e6  # nats
+
+Place = Callable[[Array, Array], Array]  # rows of tracks (K,), of the lost (K,) -> nats (K,)
 
 
 class Doubts(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +35,7 @@ class Doubts(msgspec.Struct, frozen=True, kw_only=True):
     step_s: float = 0.2  # the most that one look counts
     memory_s: float = 8.0  # of looks
     learn: float = 400.0  # samples that the densities are learnt from
+    others: int = 64  # of those in the picture are enough to learn from how two people differ
     limit: float = 4.0  # nats that looks can say
     own: float = 3.0  # log odds that a person keeps the id, before looking
     new: float = -1.5  # that somebody new was taken for the person
@@ -49,19 +55,22 @@ class Changes(msgspec.Struct):
     split: list[tuple[int, int, int]] = []  # id, other, since_us
 
 
-def contacts(tracks: Bank, boxes: Array, beta: Array, media_us: int) -> None:
+def contacts(tracks: Bank, boxes: Array, pairs: Pairs, media_us: int) -> None:
     """Put tracks that are too close to tell whose detection is whose in doubt, as one group."""
-    mine = beta[:, 1:]
-    inside = covered(boxes, boxes)
-    near = (iou(boxes, boxes) > DOUBTS.close_iou) | (mine @ mine.T > DOUBTS.shared)
-    near |= np.maximum(inside, inside.T) > DOUBTS.close_inside
-    numbered = tracks.id > 0
-    near &= numbered[:, None] & numbered & ~np.eye(len(tracks), dtype=bool)
-    for i, j in np.argwhere(np.triu(near)).tolist():
-        _join(tracks.group, i, j, tracks.id)
-    close = near.any(axis=1)
-    tracks.doubt_us[close & (tracks.doubt_us == 0)] = media_us
-    tracks.fresh[close], tracks.fresh_s[close] = 0.0, 0.0
+    near = overlaps(boxes, boxes)
+    close = np.maximum(near.first, near.second) > DOUBTS.close_inside
+    close = (close | (near.iou > DOUBTS.close_iou)) & (near.i < near.j)
+    one, other, shared = pairs.shared()
+    rivals = shared > DOUBTS.shared
+    i = np.concatenate([near.i[close], one[rivals]])
+    j = np.concatenate([near.j[close], other[rivals]])
+    numbered = (tracks.id[i] > 0) & (tracks.id[j] > 0)
+    i, j = np.divmod(np.unique((i * len(boxes) + j)[numbered]), max(len(boxes), 1))
+    for a, b in zip(i.tolist(), j.tolist(), strict=True):
+        _join(tracks.group, a, b, tracks.id)
+    rows = np.union1d(i, j)
+    tracks.doubt_us[rows[tracks.doubt_us[rows] == 0]] = media_us
+    tracks.fresh[rows], tracks.fresh_s[rows] = 0.0, 0.0
 
 
 def _join(group: Array, i: int, j: int, ids: Array) -> None:
@@ -72,30 +81,30 @@ def _join(group: Array, i: int, j: int, ids: Array) -> None:
     group[[i, j]] = name
 
 
-def clear_looks(boxes: Array, others: Array, beta: Array, known: Array) -> tuple[Array, Array]:
+def clear_looks(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tuple[Array, Array]:
     """Rows of tracks (K,) that are seen clearly, and their detections (K,).
 
     `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks, `known` (M,) bool: which
     detections have an embedding.
     """
-    if beta.shape[1] < 2:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    best = beta[:, 1:].argmax(axis=1)
-    sure = beta[np.arange(len(beta)), best + 1] >= DOUBTS.sure
-    hidden = np.maximum(covered(boxes[best], others), covered(others, boxes[best]).T)
-    hidden *= covered(boxes[best], others) > 0
-    np.fill_diagonal(hidden, 0)
-    rows = np.flatnonzero(sure & known[best] & (hidden.max(axis=1, initial=0) <= 1 - DOUBTS.clear))
-    return rows, best[rows]
+    sure = (pairs.hit >= DOUBTS.sure) & known[pairs.detection]
+    rows, seen = pairs.track[sure], pairs.detection[sure]
+    near = overlaps(boxes[seen], others)
+    hidden = np.maximum(near.first, near.second) * (rows[near.i] != near.j)
+    most = np.zeros(len(rows))
+    np.maximum.at(most, near.i, hidden)
+    clear = most <= 1 - DOUBTS.clear
+    return rows[clear], seen[clear]
 
 
 def look(tracks: Bank, rows: Array, vectors: Array, media_us: int, likeness: Likeness) -> Likeness:
     """Take in what the tracks at `rows` (K,) look like now, vectors (K, D)."""
     settled = (tracks.known_s[rows] > 0) & (tracks.group[rows] == 0)
     old = rows[settled]
-    d = distances(vectors, tracks.known[old])  # (K, settled)
-    mine = rows[:, None] == old
-    likeness = likeness.learn(d[mine], d[~mine], DOUBTS.learn)
+    same = pair_distances(vectors, tracks.known, np.flatnonzero(settled), old)
+    some = old[:: len(old) // DOUBTS.others + 1]
+    other = distances(vectors, tracks.known[some])[rows[:, None] != some]
+    likeness = likeness.learn(same, other, DOUBTS.learn)
     dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, DOUBTS.step_s)
     tracks.look_us[rows] = media_us
     new, at = rows[~settled], ~settled
@@ -120,18 +129,19 @@ def place_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
 
 
 def settle(
-    tracks: Bank, lost: Bank, place: Array, likeness: Likeness, next_id: int
+    tracks: Bank, lost: Bank, place: Place, likeness: Likeness, next_id: int
 ) -> tuple[Bank, int, Changes]:
     """Decide for those that were seen long enough; the lost that are left, and the next id.
 
-    `place` (N, L) is what the places say for each track being a lost person, −inf: impossible.
+    `place` answers, for rows of tracks (K,) and of lost persons (K,), what the places say for
+    each pair being the same.
     """
     changes = Changes()
     open_ = np.flatnonzero((tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0)))
     ready = tracks.fresh_s[open_] >= DOUBTS.need_s
     if not ready.any():
         return lost, next_id, changes
-    who = _assigned(tracks, lost, place[open_], likeness, open_, ready)
+    who = _assigned(tracks, lost, place, likeness, open_, ready)
     n = len(open_)
     was = tracks.take(open_)
     for k, (row, answer) in enumerate(zip(open_.tolist(), who.tolist(), strict=True)):
@@ -185,7 +195,7 @@ def _absorb(tracks: Bank, rows: Array) -> None:
 
 
 def _assigned(
-    tracks: Bank, lost: Bank, place: Array, likeness: Likeness, rows: Array, ready: Array
+    tracks: Bank, lost: Bank, place: Place, likeness: Likeness, rows: Array, ready: Array
 ) -> Array:
     """Who each of the rows (K,) is: one of themselves, K + one of the lost, or K + L + own row."""
     k = len(rows)
@@ -197,7 +207,9 @@ def _assigned(
     doubted = mine.group > 0
     exchange = np.where(met | own, looks + own * np.where(doubted, DOUBTS.own, 0.0), -np.inf)
     back = likeness.log_ratio(distances(fresh, lost.known), DOUBTS.limit)  # (K, L)
-    found = np.where(back >= DOUBTS.alike, back + place + DOUBTS.lost, -np.inf)
+    i, j = np.nonzero(back >= DOUBTS.alike)
+    found = np.full(back.shape, -np.inf)
+    found[i, j] = back[i, j] + place(rows[i], j) + DOUBTS.lost
     new = np.where(own, np.where(doubted, DOUBTS.new, -np.inf), -np.inf)
     weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
     _, answer = linear_sum_assignment(weight, maximize=True)

@@ -68,7 +68,8 @@ def merge(
     """
     if len(track) == 0:
         return x, P
-    held, start = np.unique(track, return_index=True)
+    start = np.flatnonzero(np.diff(track, prepend=-1))
+    held = track[start]
     mean = x * missed[:, None]
     mean[held] += np.add.reduceat(weight[:, None] * posterior.x, start)
     apart = x - mean

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from streamvis.messages import Array
+from streamvis.tracking.association import Pairs
 from streamvis.tracking.found import Found
 
 
@@ -18,18 +19,18 @@ class Link(NamedTuple):
     entropy: Array  # (N,) nats, of the association weights
 
 
-def link(found: Found, beta: Array, gated: Array) -> Link:
-    """From the association weights β (N, M + 1) and the gate (N, M) bool."""
-    n, m = gated.shape
-    if m == 0:
+def link(found: Found, pairs: Pairs) -> Link:
+    """From the association weights."""
+    n = len(pairs.miss)
+    if len(pairs.track) == 0:
         return unseen(n)
-    best = beta[:, 1:].argmax(axis=1)
-    hit = beta[:, 0] < 0.5
+    best = pairs.detection[pairs.best()]  # of any track that has one
+    hit = pairs.miss < 0.5
     return Link(
         np.where(hit, found.scores[best], 0.0),
         np.where(hit, found.row[best], -1),
-        gated.sum(axis=1),
-        -xlogy(beta, beta).sum(axis=1),
+        np.bincount(pairs.track, minlength=n),
+        -xlogy(pairs.miss, pairs.miss) - pairs.of_tracks(xlogy(pairs.hit, pairs.hit)),
     )
 
 

@@ -6,6 +6,7 @@ start tracks from what is left.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -13,10 +14,11 @@ import numpy as np
 
 from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
-from streamvis.geometry import covered, iou
+from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.tracking import bank, existence, filters, identity, kalman
-from streamvis.tracking.appearance import Likeness, distances
+from streamvis.tracking.appearance import Likeness, distances, pair_distances
+from streamvis.tracking.association import Pairs
 from streamvis.tracking.bank import Bank
 from streamvis.tracking.camera_state import CameraState
 from streamvis.tracking.found import Found, admit
@@ -40,6 +42,7 @@ class View(NamedTuple):
     """How the predicted tracks stand in the picture."""
 
     boxes: Array  # (N, 4)
+    near: Overlaps  # of these boxes with each other
     inside: Array  # (N,) share of the box within the picture
     twin: Array  # (N,) how surely an older track follows the same person
 
@@ -98,11 +101,11 @@ class Tracker:
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
         vectors = self._looks(embeddings, found)
-        links, beta = self._associate(view, found, vectors, media_us, since_s)
-        unclaimed = np.clip(1 - beta[:, 1:].sum(axis=0), 0, 1)
+        links, pairs = self._associate(view, found, vectors, media_us, since_s)
+        unclaimed = np.clip(1 - pairs.of_detections(pairs.hit), 0, 1)
         boxes = self.space.boxes(self.tracks.x)
         if vectors is not None:
-            self._look(found, vectors, boxes, beta, media_us)
+            self._look(found, vectors, boxes, pairs, media_us)
         alive = (self.tracks.r > MODEL.r_min) & _pictured(boxes)
         ended += self._lose(alive)
         born = self._births(found, unclaimed, boxes[alive])
@@ -204,6 +207,8 @@ class Tracker:
 
     def _lose(self, alive: Array) -> list[int]:
         """Drop the tracks that are not alive, and remember what they looked like; their ids."""
+        if alive.all():
+            return []
         gone = self.tracks.take(~alive)
         self.tracks = self.tracks.take(alive)
         unknown = gone.known_s == 0
@@ -223,37 +228,41 @@ class Tracker:
             self.lost.widen(vectors.shape[1])
         return vectors
 
-    def _look(self, found: Found, vectors: Array, boxes: Array, beta: Array, media_us: int) -> None:
+    def _look(
+        self, found: Found, vectors: Array, boxes: Array, pairs: Pairs, media_us: int
+    ) -> None:
         """Learn what the tracks look like, and who may have been exchanged for whom."""
-        identity.contacts(self.tracks, boxes, beta, media_us)
-        rows, seen = identity.clear_looks(found.boxes, boxes, beta, np.any(vectors, axis=1))
+        identity.contacts(self.tracks, boxes, pairs, media_us)
+        rows, seen = identity.clear_looks(found.boxes, boxes, pairs, np.any(vectors, axis=1))
         self.likeness = identity.look(self.tracks, rows, vectors[seen], media_us, self.likeness)
 
-    def _places(self) -> Array:
-        """What the place (N, L) says for each track being each of the lost."""
-        n, m = len(self.tracks), len(self.lost)
-        track, lost = (at.ravel() for at in np.indices((n, m)))
-        S = (self.tracks.P[track] + self.lost.P[lost])[:, :2, :2]
-        apart = (self.tracks.x[track] - self.lost.x[lost])[:, :2]
+    def _places(self, track: Array, lost: Array) -> Array:
+        """What the places (K,) say for each of these tracks (K,) being each of those lost (K,)."""
+        S = self.tracks.P[track, :2, :2] + self.lost.P[lost, :2, :2]
+        apart = self.tracks.x[track, :2] - self.lost.x[lost, :2]
         distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
         body = self.space.body(self.tracks.x)[track]
         ratio = identity.place_ratio(
             distance2, np.linalg.slogdet(S)[1] - 4 * np.log(body), np.ones_like(body)
         )
-        place = ratio.reshape(n, m)
         if not self.config.reentry:  # who comes in is somebody new
-            place[self.tracks.came_in & (self.tracks.group == 0)] = -np.inf
-        return place
+            ratio[(self.tracks.came_in & (self.tracks.group == 0))[track]] = -np.inf
+        return ratio
 
     def _view(self, boxes: Array) -> View:
         low, high = MODEL.twin_iou
-        overlap = np.tril(iou(boxes, boxes), -1)  # with older tracks, which come first
-        twin = np.clip((overlap - low) / (high - low), 0, 1) @ self.tracks.r
-        return View(boxes, self._inside(boxes), np.minimum(twin, 1))
+        near = overlaps(boxes, boxes)
+        older = near.j < near.i
+        i, j = near.i[older], near.j[older]
+        alike = np.clip((near.iou[older] - low) / (high - low), 0, 1)
+        twin = np.bincount(i, alike * self.tracks.r[j], len(boxes))
+        return View(boxes, near, self._inside(boxes), np.minimum(twin, 1))
 
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
-        return covered(boxes, np.array([[0.0, 0.0, *self.size]]))[:, 0]
+        whole = area(boxes)
+        seen = area(np.clip(boxes, 0, (*self.size, *self.size)))
+        return np.divide(seen, whole, out=np.zeros(len(boxes)), where=whole > 0)
 
     def _at_edge(self, boxes: Array) -> Array:
         """Which boxes (N, 4) reach to the edge of the picture, but for the upper one."""
@@ -264,8 +273,8 @@ class Tracker:
 
     def _associate(
         self, view: View, found: Found, vectors: Array | None, media_us: int, since_s: float
-    ) -> tuple[Link, Array]:
-        """Update all tracks; also the association weights β (N, M + 1)."""
+    ) -> tuple[Link, Pairs]:
+        """Update all tracks; also the association weights."""
         tracks, at = self.tracks, found.at
         p_detect = self.config.p_detect * self._observable(view)
         log_odds = self._log_odds(found.scores)
@@ -295,12 +304,11 @@ class Tracker:
                 log_clutter=log_clutter - log_odds,
                 log_ratio=self._likeness(vectors),
             )
-        beta = after.beta
         tracks.x, tracks.P = after.x, after.P
-        tracks.r = self._existence(view, after.r, beta, found.scores, since_s)
-        links = link(found, beta, after.gated)
+        tracks.r = self._existence(view, after.r, after.pairs, found.scores, since_s)
+        links = link(found, after.pairs)
         tracks.seen_us[links.detection >= 0] = media_us
-        return links, beta
+        return links, after.pairs
 
     def _gain(self, view: View, found: Found, vectors: Array, media_us: int) -> Array:
         """How near looks are (N, M) to those that still count as the same."""
@@ -314,18 +322,22 @@ class Tracker:
         tracks = self.tracks
         return np.where((tracks.known_s > 0)[:, None], tracks.known, tracks.fresh)
 
-    def _likeness(self, vectors: Array | None) -> Array | None:
-        """What looks (N, M) say for each detection being each track's, in nats, if they may."""
+    def _likeness(self, vectors: Array | None) -> Callable[[Array, Array], Array] | None:
+        """What looks (K,) say for pairs of track and detection, in nats, if they may."""
         if vectors is None or self.config.mode == "jipda":
             return None
-        ratio = self.likeness.log_ratio(distances(self._look_of(), vectors), MODEL.look_limit)
-        return MODEL.look_power * ratio
+
+        def log_ratio(track: Array, detection: Array) -> Array:
+            apart = pair_distances(self._look_of(), vectors, track, detection)
+            return MODEL.look_power * self.likeness.log_ratio(apart, MODEL.look_limit)
+
+        return log_ratio
 
     def _observable(self, view: View) -> Array:
         """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
         low, high = MODEL.open_share
         confirmed = self.tracks.r * (self.tracks.id > 0)
-        visible = existence.visibility(view.boxes, confirmed)
+        visible = existence.visibility(view.boxes, view.near, confirmed)
         return np.clip((visible - low) / (high - low), 0.02, 1) * np.clip(2 * view.inside, 0.1, 1)
 
     def _log_odds(self, scores: Array) -> Array:
@@ -344,7 +356,7 @@ class Tracker:
         return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
 
     def _existence(
-        self, view: View, after: Array, beta: Array, scores: Array, since_s: float
+        self, view: View, after: Array, pairs: Pairs, scores: Array, since_s: float
     ) -> Array:
         """r (N,), from what JIPDA makes of one look (`after`).
 
@@ -353,10 +365,11 @@ class Tracker:
         only while the track is tentative, or when it is strong and the track was lost from view.
         """
         tracks, log_odds = self.tracks, self._log_odds(scores)
-        tentative = (tracks.id == 0)[:, None]
-        again = (tracks.r < MODEL.show)[:, None] & (scores >= self.config.birth_score)
-        said = log_odds + MODEL.novelty * (tentative | again)  # (N, M)
-        hit = (beta[:, 1:] * said).sum(axis=1)
+        again = (tracks.r < MODEL.show)[pairs.track]
+        again &= (scores >= self.config.birth_score)[pairs.detection]
+        again |= (tracks.id == 0)[pairs.track]
+        said = log_odds[pairs.detection] + MODEL.novelty * again
+        hit = pairs.of_tracks(pairs.hit * said)
         odds = existence.logit(tracks.r)
         change = np.minimum(existence.logit(after) - odds, hit)
         r = existence.sigmoid(odds + min(1.0, since_s / MODEL.evidence_s) * change)
@@ -372,10 +385,13 @@ class Tracker:
         r = MODEL.birth * found.scores * able  # (M,) were there no rival
         own = np.flatnonzero(r > 5 * MODEL.r_min)  # the others start none in any case
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
-        known = _twins(found.boxes[own], boxes) * sure
-        better = np.arange(len(able)) < own[:, None]  # rows are best first
-        rival = _twins(found.boxes[own], found.boxes) * better * able
-        r[own] *= 1 - np.concatenate([known, rival], axis=1).max(axis=1, initial=0)
+        taken = np.zeros(len(own))
+        i, track = _twins(found.boxes[own], boxes)
+        np.maximum.at(taken, i, sure[track])
+        i, rival = _twins(found.boxes[own], found.boxes)
+        better = rival < own[i]  # rows are best first
+        np.maximum.at(taken, i[better], able[rival[better]])
+        r[own] *= 1 - taken
         return np.where(r > 5 * MODEL.r_min, r, 0)
 
     def _learn_clutter(self, found: Found, unclaimed: Array, since_s: float) -> None:
@@ -389,7 +405,7 @@ class Tracker:
         new = np.flatnonzero((tracks.id == 0) & sure)
         tracks.id[new] = -1 - np.arange(len(new))  # until it is clear that they are not known
         self.lost, self.next_id, changes = identity.settle(
-            tracks, self.lost, self._places(), self.likeness, self.next_id
+            tracks, self.lost, self._places, self.likeness, self.next_id
         )
         new = np.flatnonzero(tracks.id < 0)
         tracks.id[new] = self.next_id + np.arange(len(new))
@@ -452,10 +468,11 @@ def _pictured(boxes: Array) -> Array:
     return np.asarray(np.isfinite(boxes).all(axis=1))
 
 
-def _twins(boxes: Array, others: Array) -> Array:
-    """Whether each box (M, 4) may show the same person as each of the others (N, 4): (M, N)."""
-    close = iou(boxes, others) > MODEL.twin_birth_iou
-    return close | (covered(boxes, others) > MODEL.twin_birth_inside)
+def _twins(boxes: Array, others: Array) -> tuple[Array, Array]:
+    """Pairs (K,), (K,) of a box and another that may show the same person."""
+    near = overlaps(boxes, others)
+    close = (near.iou > MODEL.twin_birth_iou) | (near.first > MODEL.twin_birth_inside)
+    return near.i[close], near.j[close]
 
 
 def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:

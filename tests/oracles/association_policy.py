@@ -45,7 +45,8 @@ def crowded_clusters(scenes: int) -> Iterator[tuple[Array, Array]]:
     for seed in range(scenes):
         log_miss, log_hit = crowd(seed, rng.integers(4, 40), rng.choice([0.02, 0.05, 0.08, 0.11]))
         gated = log_hit > -np.inf
-        for rows in clusters(gated):
+        name = clusters(*np.nonzero(gated), len(gated))
+        for rows in (np.flatnonzero(name == one) for one in np.unique(name)):
             if len(rows) > 1:
                 yield log_miss[rows], log_hit[rows][:, gated[rows].any(axis=0)]
 

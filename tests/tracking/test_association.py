@@ -108,10 +108,11 @@ def test_golden_b_with_existence():
         ],
         atol=1e-9,
     )
-    after, given_exists = existence.posterior(r, np.full(2, P_DETECT * P_GATE), beta)
+    seen, hit = np.full(2, P_DETECT * P_GATE), beta[:, 1:]
+    after, missed = existence.posterior(r, seen, beta[:, 0], hit.sum(axis=1))
     np.testing.assert_allclose(after, [0.9870272665, 0.8103663968], atol=1e-9)
     np.testing.assert_allclose(
-        given_exists,
+        np.column_stack([missed, hit / after[:, None]]),
         [
             [0.0128935157, 0.4854256386, 0.3292620281, 0.1724188176],
             [0.0170047054, 0.2960945673, 0.4564944248, 0.2304063025],

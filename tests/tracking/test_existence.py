@@ -4,12 +4,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvis.geometry import overlaps
 from streamvis.tracking import existence
 from streamvis.tracking.association import log_weights, marginals
 
 SEEN = np.array([0.9 * 0.99])
 LOG_CLUTTER = np.log(0.012)
 probabilities = st.floats(1e-6, 1 - 1e-6)
+
+
+def after_and_given(r, beta):
+    after, miss = existence.posterior(r, SEEN, beta[:, 0], beta[:, 1:].sum(axis=1))
+    return after, np.column_stack([miss, beta[:, 1:] / after[:, None]])
 
 
 def one_track(r, log_density, log_clutter=LOG_CLUTTER):
@@ -21,7 +27,7 @@ def one_track(r, log_density, log_clutter=LOG_CLUTTER):
         log_density,
         np.full(log_density.shape[1], log_clutter),
     )
-    return existence.posterior(np.array([r]), SEEN, marginals(*weights))
+    return after_and_given(np.array([r]), marginals(*weights))
 
 
 def test_golden_single_track():
@@ -50,7 +56,7 @@ def test_with_certain_existence_jipda_is_jpda(log_density):
         np.ones(1), np.array([0.9]), 0.99, log_density, np.full(log_density.shape[1], -4.0)
     )
     beta = marginals(*weights)
-    after, given_exists = existence.posterior(np.ones(1), SEEN, beta)
+    after, given_exists = after_and_given(np.ones(1), beta)
     np.testing.assert_allclose(after, 1)
     np.testing.assert_allclose(given_exists, beta)
 
@@ -66,5 +72,7 @@ def test_logit_is_finite_at_the_ends():
 
 def test_the_nearer_hides_the_farther_but_not_itself():
     boxes = np.array([[0, 0, 10, 20], [0, 5, 10, 25.0]])  # the second stands nearer
-    np.testing.assert_allclose(existence.visibility(boxes, np.ones(2)), [0.25, 1])
-    np.testing.assert_allclose(existence.visibility(boxes, np.array([1, 0.5])), [0.625, 1])
+    near = overlaps(boxes, boxes)
+    np.testing.assert_allclose(existence.visibility(boxes, near, np.ones(2)), [0.25, 1])
+    weight = np.array([1, 0.5])
+    np.testing.assert_allclose(existence.visibility(boxes, near, weight), [0.625, 1])

@@ -36,6 +36,10 @@ def run(estimate, x, P, z, R, H, r, **changes):
     return estimate(*own, **{**SENSOR, **changes})
 
 
+def arrays(after):
+    return after.x, after.P, after.r, after.beta, after.gated
+
+
 def every(method):
     return pytest.mark.parametrize("method", method, ids=lambda m: m.__name__)
 
@@ -162,7 +166,7 @@ def test_with_certain_existence_the_integrated_filters_are_the_others(seed):
     for plain, integrated in ((filters.pda, filters.ipda), (filters.jpda, filters.jipda)):
         expected = run(plain, x, P, z, R, H, None)
         after = run(integrated, x, P, z, R, H, np.ones(len(x)))
-        for one, other in zip(after, expected, strict=True):
+        for one, other in zip(arrays(after), arrays(expected), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-9)
 
 
@@ -173,9 +177,8 @@ def test_targets_far_apart_do_not_compete(seed):
     x[:, :2] += 1000 * np.arange(len(x))[:, None]
     z[: len(x)] += 1000 * np.arange(len(x))[:, None]
     for alone, joint in ((filters.pda, filters.jpda), (filters.ipda, filters.jipda)):
-        for one, other in zip(
-            run(alone, x, P, z, R, H, r), run(joint, x, P, z, R, H, r), strict=True
-        ):
+        each, all_ = (arrays(run(method, x, P, z, R, H, r)) for method in (alone, joint))
+        for one, other in zip(each, all_, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-9)
 
 
@@ -205,14 +208,14 @@ def test_without_detections_the_prediction_stands(method):
 def test_without_targets_there_is_nothing_to_do(method):
     x, P, z, R, H, r = crowd(0, n=0)
     after = run(method, x, P, z, R, H, r)
-    assert [a.shape for a in after] == [(0, 4), (0, 4, 4), (0,), (0, 6), (0, 5)]
+    assert [a.shape for a in arrays(after)] == [(0, 4), (0, 4, 4), (0,), (0, 6), (0, 5)]
 
 
 @every(WITHOUT_R + WITH_R)
 def test_sure_detection_and_impossible_existence_divide_by_nothing(method):
     x, P, z, R, H, r = crowd(0)
     after = run(method, x, P, z, R, H, 0 * r, p_detect=1.0, p_gate=1)
-    assert all(np.isfinite(field).all() for field in after)
+    assert all(np.isfinite(field).all() for field in arrays(after))
 
 
 def test_one_noise_for_all_is_the_noise_of_each():

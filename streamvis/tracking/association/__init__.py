@@ -8,27 +8,36 @@ With weights that carry the existence probability r this is JIPDA; with r = 1 it
 track at a time it is IPDA and PDA.
 """
 
+from functools import partial
+
 import numpy as np
 
 from streamvis.messages import Array
 from streamvis.tracking.association.exact import exact_marginals
+from streamvis.tracking.association.gated import Method, Pairs, alone, together
 from streamvis.tracking.association.gnn import gnn_assignment, gnn_marginals
 from streamvis.tracking.association.lbp import lbp_marginals
 from streamvis.tracking.association.murty import k_best, kbest_marginals
 from streamvis.tracking.association.pairs import paired_marginals
-from streamvis.tracking.gating import clusters
 
 __all__ = [
+    "Method",
+    "Pairs",
+    "alone",
+    "cluster_marginals",
     "exact_marginals",
     "gnn_assignment",
     "gnn_marginals",
+    "hit_weight",
     "k_best",
     "kbest_marginals",
     "lbp_marginals",
     "log_weights",
     "marginals",
+    "miss_weight",
     "paired_marginals",
     "pda_marginals",
+    "together",
 ]
 
 MAX_STATES = 10_000  # of the exact method, for one cluster; see docs/decisions/008
@@ -41,9 +50,19 @@ def log_weights(
     log_density: Array,  # (N, M) of each detection under each track's prediction, −inf: not gated
     log_clutter: Array,  # (M,) of false detections at each detection, per unit of measurement
 ) -> tuple[Array, Array]:
-    """log_miss (N,) = log(1 − P_D P_G r) and log_hit (N, M) = log(P_D r N/λ)."""
-    log_miss = np.log(np.maximum(1 - p_detect * p_gate * r, 1e-12))
-    return log_miss, np.log(p_detect * r)[:, None] + log_density - log_clutter
+    """log_miss (N,) and log_hit (N, M)."""
+    hit = hit_weight(r[:, None], p_detect[:, None], log_density, log_clutter)
+    return miss_weight(r, p_detect, p_gate), hit
+
+
+def miss_weight(r: Array, p_detect: Array, p_gate: float) -> Array:
+    """log(1 − P_D P_G r)"""
+    return np.log(np.maximum(1 - p_detect * p_gate * r, 1e-12))
+
+
+def hit_weight(r: Array, p_detect: Array, log_density: Array, log_clutter: Array) -> Array:
+    """log(P_D r N/λ)"""
+    return np.log(p_detect * r) + log_density - log_clutter
 
 
 def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
@@ -58,16 +77,13 @@ def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
 
 def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
     """β (N, M + 1), cluster by cluster: exact where that is affordable, else approximate."""
-    beta = pda_marginals(log_miss, log_hit)
-    gated = log_hit > -np.inf
-    for rows in clusters(gated):
-        if len(rows) == 1:
-            continue
-        columns = np.flatnonzero(gated[rows].any(axis=0))
-        miss, hit = log_miss[rows], log_hit[rows][:, columns]
-        part = exact_marginals(miss, hit, max_states)
-        if part is None:
-            part = paired_marginals(miss, hit)
-        beta[rows, 0] = part[:, 0]
-        beta[rows[:, None], columns + 1] = part[:, 1:]
-    return beta
+    track, detection = np.nonzero(log_hit > -np.inf)
+    method = partial(cluster_marginals, max_states=max_states)
+    hit = log_hit[track, detection]
+    return together(log_miss, track, detection, hit, log_hit.shape[1], method).dense()
+
+
+def cluster_marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
+    """β (N, M + 1) of one cluster."""
+    beta = exact_marginals(log_miss, log_hit, max_states)
+    return paired_marginals(log_miss, log_hit) if beta is None else beta

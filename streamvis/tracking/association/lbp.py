@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.tracking.gating import grouped
 
 
 class Side(NamedTuple):
@@ -69,11 +70,8 @@ def propagate(
 
 
 def _side(group: Array, groups: int) -> Side:
-    count = np.bincount(group, minlength=groups)  # (G,)
-    order = np.argsort(group, kind="stable")
-    row = np.empty_like(group)
-    row[order] = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
-    return Side(row, group, (count.max(initial=0), groups))
+    _, start, row = grouped(group, groups)
+    return Side(row, group, (np.diff(start).max(initial=0), groups))
 
 
 def _one_plus_others(log_a: Array, side: Side) -> Array:

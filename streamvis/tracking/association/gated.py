@@ -1,0 +1,92 @@
+"""Association by gated pairs alone: most tracks and detections have nothing to do with each other.
+
+K pairs of a track and a detection, ordered by track, then by detection.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from streamvis.geometry import runs
+from streamvis.messages import Array
+from streamvis.tracking.gating import clusters, grouped
+
+Method = Callable[[Array, Array], Array]  # log_miss (N,), log_hit (N, M) -> β (N, M + 1)
+
+
+class Pairs(NamedTuple):
+    """β of N tracks and M detections where it is not nil."""
+
+    track: Array  # (K,)
+    detection: Array  # (K,)
+    hit: Array  # (K,) β_ij
+    miss: Array  # (N,) β_i0
+    detections: int  # M
+
+    def of_tracks(self, values: Array) -> Array:
+        """Sums (N,) of values (K,) over the pairs of each track."""
+        return np.bincount(self.track, values, len(self.miss))
+
+    def of_detections(self, values: Array) -> Array:
+        """Sums (M,) of values (K,) over the pairs of each detection."""
+        return np.bincount(self.detection, values, self.detections)
+
+    def best(self) -> Array:
+        """The pair (N,) of each track's most probable detection, the first of equals, or −1."""
+        top = np.zeros(len(self.miss))
+        np.maximum.at(top, self.track, self.hit)
+        pair = np.flatnonzero(self.hit >= top[self.track])[::-1]
+        best = np.full(len(self.miss), -1)
+        best[self.track[pair]] = pair
+        return best
+
+    def shared(self) -> tuple[Array, Array, Array]:
+        """Q pairs of tracks i < j that have detections in common, and Σ_k β_ik β_jk."""
+        order = np.argsort(self.detection, kind="stable")
+        detection, track, hit = self.detection[order], self.track[order], self.hit[order]
+        one, other = runs(
+            np.arange(1, len(order) + 1), np.searchsorted(detection, detection, "right")
+        )
+        n = max(len(self.miss), 1)
+        key, which = np.unique(track[one] * n + track[other], return_inverse=True)
+        return *np.divmod(key, n), np.bincount(which, hit[one] * hit[other], len(key))
+
+    def dense(self) -> Array:
+        """β (N, M + 1); column 0 is the miss."""
+        beta = np.zeros((len(self.miss), self.detections + 1))
+        beta[:, 0] = self.miss
+        beta[self.track, self.detection + 1] = self.hit
+        return beta
+
+
+def alone(log_miss: Array, track: Array, detection: Array, log_hit: Array, m: int) -> Pairs:
+    """β of every track on its own, from log_miss (N,) and log_hit (K,) of its gated pairs."""
+    top = log_miss.copy()
+    np.maximum.at(top, track, log_hit)
+    miss, hit = np.exp(log_miss - top), np.exp(log_hit - top[track])
+    total = miss + np.bincount(track, hit, len(miss))
+    return Pairs(track, detection, hit / total[track], miss / total, m)
+
+
+def together(
+    log_miss: Array, track: Array, detection: Array, log_hit: Array, m: int, method: Method
+) -> Pairs:
+    """β of tracks that compete for detections: `method` is asked for one cluster at a time."""
+    pairs = alone(log_miss, track, detection, log_hit, m)
+    n = len(log_miss)
+    cluster = clusters(track, detection, n)
+    of_detection = np.full(m, n)  # of none
+    of_detection[detection] = cluster[track]
+    tracks, first, row = grouped(cluster, n)
+    _, begin, column = grouped(of_detection, n + 1)
+    ours, start, _ = grouped(cluster[track], n)
+    rows, columns = np.diff(first), np.diff(begin)
+    for c in np.flatnonzero(rows > 1).tolist():
+        members, own = tracks[first[c] : first[c + 1]], ours[start[c] : start[c + 1]]
+        i, j = row[track[own]], column[detection[own]]
+        part = np.full((rows[c], columns[c]), -np.inf)
+        part[i, j] = log_hit[own]
+        beta = method(log_miss[members], part)
+        pairs.miss[members], pairs.hit[own] = beta[:, 0], beta[i, j + 1]
+    return pairs
