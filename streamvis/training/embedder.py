@@ -23,7 +23,7 @@ from streamvis.models.weights import embedder_state, find, save
 from streamvis.training.detector import curves
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.metric import Angular, angular_loss, likeness, relation_loss
-from streamvis.training.people import Batch, Change, Mixture, People, batches, gather
+from streamvis.training.people import Batch, Change, Invented, Mixture, People, batches, gather
 from streamvis.training.sightings import Sightings, read
 
 EYES = "omniart_eye_classifier"  # a ResNet-18 fine-tuned from ImageNet, on PyPI
@@ -56,6 +56,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     power: Annotated[float, Meta(ge=1, le=16)] | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
     every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
+    invented: Invented = Invented()
     batch: Mixture = Mixture()
     change: Change = Change()
     angular: Angular = Angular()
@@ -182,8 +183,8 @@ def train(recipe: Recipe, data: Sequence[Path], teachers: Sequence[Path], out: P
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe)
     asked = [Teacher(path) for path in teachers]
-    seen, wardrobes = sightings(recipe, data), recipe.batch.wardrobes
-    people = gather(seen, model.size, asked, wardrobes, out / "people.npz")
+    seen = sightings(recipe, data)
+    people = gather(seen, model.size, asked, recipe.invented, out / "people.npz")
     people = steadied(people, recipe.lesson.steady)
     student = Student(model, *people.taught.shape[2:]).to(device).train()
 

@@ -70,14 +70,20 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: Annotated[int, Meta(ge=2)] = 4
     neighbours: Annotated[int, Meta(ge=1)] = 4  # people taken from one source at a time
     others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for the teachers to speak of
+
+
+class Invented(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """People whom no camera saw, for the teachers to speak of."""
+
     wardrobes: Annotated[int, Meta(ge=1)] = 5  # colours in which each person is seen; 1: his own
+    strangers: Annotated[int, Meta(ge=0)] = 0  # whose upper half is one's and lower half another's
 
 
 def gather(
     sightings: Sequence[Sightings],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
-    wardrobes: int,
+    invented: Invented,
     cache: Path,
 ) -> People:
     """Cut all people and ask the teachers, or read what an earlier call left in `cache`."""
@@ -85,14 +91,25 @@ def gather(
     first = np.concatenate([[0], np.cumsum(counts)])
     source = np.repeat(np.arange(len(sightings)), [len(one) for one in sightings])
     person = np.concatenate([one.ids for one in sightings]) + first[source]
-    key = _key(sightings, size, teachers, wardrobes)
+    strangers = invented.strangers
+    person = np.concatenate([person, first[-1] + np.arange(strangers)])
+    source = np.concatenate([source, np.full(strangers, len(sightings))])
+    first = np.append(first, first[-1] + strangers)
+    key = _key(sightings, size, teachers, invented)
     kept = _read(cache, key)
     if kept is None:
         crops, taught = _cut(sightings, size, teachers)
-        more = [_ask_again(teachers, crops, person, w) for w in range(1, wardrobes)]
-        kept = crops, np.stack([taught, *more], 1)
+        more = composed(crops, strangers)
+        taught = np.concatenate([taught, _ask_again(teachers, more, person[len(crops) :], 0)])
+        crops = np.concatenate([crops, more])
+        dressed_up = range(1, invented.wardrobes)
+        kept = (
+            crops,
+            np.stack([taught, *(_ask_again(teachers, crops, person, w) for w in dressed_up)], 1),
+        )
         _write(cache, key, kept)
-    return People(kept[0], person, source, kept[1], [one.apart() for one in sightings], first)
+    apart = [*(one.apart() for one in sightings), np.zeros((strangers, strangers), bool)]
+    return People(kept[0], person, source, kept[1], apart, first)
 
 
 def _cut(
@@ -146,10 +163,27 @@ def _ask_again(teachers: Sequence[Teacher], crops: Array, person: Array, wardrob
     """(N, T, D) of the crops (N, H, W, 3) with their border, in other colours."""
     (h, w), whole = crops.shape[1:3], 1 + 2 * BORDER
     own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
-    told = []
+    told = [np.zeros((0, len(teachers), 0), np.float32)] if not len(crops) else []
     for pixels, who in zip(crops, person, strict=True):
         told.append(_ask(teachers, dressed(pixels, int(who), wardrobe), own))
     return np.concatenate(told)
+
+
+def composed(crops: Array, count: int) -> Array:
+    """Strangers (count, H, W, 3): above the waist one of the people (N, H, W, 3), below another."""
+    rng = np.random.default_rng(0)
+    out = np.empty((count, *crops.shape[1:]), np.uint8)
+    for stranger in out:
+        above, below = crops[rng.integers(len(crops), size=2)]
+        share = _below(len(above), rng.uniform(0.4, 0.6))[:, None, None]
+        stranger[:] = (1 - share) * above + share * below
+    return out
+
+
+def _below(height: int, waist: float) -> Array:
+    """Of each line (H,) how much of it lies below the waist, a share of the height."""
+    y = (np.arange(height) + 0.5) / height
+    return 1 / (1 + np.exp((waist - y) / 0.04))
 
 
 def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
@@ -162,9 +196,8 @@ def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
         return pixels
     rng = np.random.default_rng((person, wardrobe))
     above, below = _tint(rng), _tint(rng)
-    y = (np.arange(len(pixels)) + 0.5) / len(pixels)
-    share = 1 / (1 + np.exp((0.5 - y) / 0.04))  # of what is below, (H,)
-    mixed = (1 - share)[:, None, None] * above + share[:, None, None] * below  # (H, 3, 3)
+    share = _below(len(pixels), 0.5)[:, None, None]
+    mixed = (1 - share) * above + share * below  # (H, 3, 3)
     out = pixels.astype(np.float32) @ mixed.astype(np.float32).transpose(0, 2, 1)
     return np.clip(out, 0, 255).astype(np.uint8)
 
@@ -182,10 +215,10 @@ def _key(
     sightings: Sequence[Sightings],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
-    wardrobes: int,
+    invented: Invented,
 ) -> str:
     """A fingerprint of all that decides what the cache holds."""
-    about = [size, BORDER, [t.path.name for t in teachers], wardrobes if teachers else 1]
+    about = [size, BORDER, [t.path.name for t in teachers], msgspec.to_builtins(invented)]
     digest = hashlib.sha256(json.dumps(about).encode())
     for one in sightings:
         digest.update(one.name.encode())
@@ -221,7 +254,7 @@ def batches(
     while True:
         rng = np.random.default_rng((seed, step))
         chosen = np.array(_draw(people, rows, mixture, rng))
-        worn = rng.integers(mixture.wardrobes, size=len(chosen))
+        worn = rng.integers(people.taught.shape[1], size=len(chosen))
         compared = mixture.people * mixture.views
         worn[:compared] = np.repeat(worn[: mixture.people], mixture.views)
         crops = np.empty((len(chosen), *size, 3), np.uint8)

@@ -31,10 +31,12 @@ from streamvis.training.loop import Schedule
 from streamvis.training.metric import Angular
 from streamvis.training.people import (
     Change,
+    Invented,
     Mixture,
     People,
     batches,
     changed,
+    composed,
     dressed,
     gather,
     relations,
@@ -119,7 +121,7 @@ def quick(**changes) -> Recipe:
         **{
             "architecture": "person-r18",
             "schedule": Schedule(steps=30, warmup=5, average=0.8),
-            "batch": Mixture(people=6, views=3, neighbours=1, others=0, wardrobes=1),
+            "batch": Mixture(people=6, views=3, neighbours=1, others=0),
             "precision": "fp32",
         }
         | changes
@@ -215,7 +217,7 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     recipe = quick(hold_out=("held",))
     found = sightings(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
-    assert len(gather(found, (32, 16), [], 1, tmp_path / "people.npz").crops) == 4 * 5
+    assert len(gather(found, (32, 16), [], Invented(1), tmp_path / "people.npz").crops) == 4 * 5
     with pytest.raises(DataError, match="all that the data holds is held out: held"):
         sightings(recipe, [held])
 
@@ -247,13 +249,13 @@ def test_tracks_of_a_batch_are_people_and_sure_to_differ_only_side_by_side(tmp_p
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
     found = [*read(sequence(tmp_path / "a", "walk"), 0.2, ())]
     cache = tmp_path / "people.npz"
-    first = gather(found, (32, 16), [], 2, cache)
+    first = gather(found, (32, 16), [], Invented(2, 3), cache)
     for picture in (tmp_path / "a/img1").iterdir():
         picture.unlink()
-    again = gather(found, (32, 16), [], 2, cache)
+    again = gather(found, (32, 16), [], Invented(2, 3), cache)
     np.testing.assert_array_equal(again.crops, first.crops)
     with pytest.raises(StreamvisError):
-        gather(found, (64, 32), [], 2, cache)
+        gather(found, (64, 32), [], Invented(2, 3), cache)
 
 
 def test_an_unchanged_crop_is_the_box_without_its_border():
@@ -277,7 +279,7 @@ def test_a_surrounding_changes_margins_only():
 
 def test_who_is_compared_is_known_and_batches_repeat():
     people = coloured(8, 3)
-    mixture = Mixture(people=4, views=2, neighbours=1, others=3, wardrobes=1)
+    mixture = Mixture(people=4, views=2, neighbours=1, others=3)
     one, two = (next(batches(people, (32, 16), mixture, Change(), 0, 5)) for _ in range(2))
     torch.testing.assert_close(one.crops, two.crops)
     assert one.crops.shape == (11, 32, 16, 3)
@@ -301,14 +303,14 @@ class Brightness:
 def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
     (one,) = read(sequence(tmp_path / "a", "walk"), 0.2, ())
     teacher = Brightness()
-    people = gather([one], (32, 16), [teacher], 3, tmp_path / "people.npz")
-    assert people.taught.shape == (len(one), 3, 1, 3)
-    for row in range(4):
+    people = gather([one], (32, 16), [teacher], Invented(3, 5), tmp_path / "people.npz")
+    assert people.taught.shape == (len(one) + 5, 3, 1, 3)
+    for row in (0, 1, 2, 3, len(one), len(one) + 4):
         for wardrobe in range(3):
             seen = dressed(people.crops[row], int(people.person[row]), wardrobe)
             expected = teacher(seen[None, 4:36, 2:18])[0]
             assert people.taught[row, wardrobe, 0] @ expected > 0.999
-    mixture = Mixture(people=3, views=2, neighbours=3, others=2, wardrobes=3)
+    mixture = Mixture(people=3, views=2, neighbours=3, others=2)
     batch = next(batches(people, (32, 16), mixture, Change(**NOTHING), 0, 0))
     told = torch.from_numpy(teacher(batch.crops.numpy()))
     assert float((told * batch.taught[:, 0]).sum(1).min()) > 0.999
@@ -324,6 +326,15 @@ def test_a_wardrobe_changes_all_crops_of_a_person_alike_and_greys_stay_grey(pers
     np.testing.assert_array_equal(once, again)
     assert (once != dressed(coloured, person, wardrobe + 1)).any()
     np.testing.assert_array_equal(dressed(coloured, person, 0), coloured)
+
+
+def test_a_stranger_is_one_above_and_another_below():
+    crops = np.stack([np.full((40, 20, 3), shade, np.uint8) for shade in (10, 100, 200)])
+    made = composed(crops, 30)
+    assert set(np.unique(made[:, :3])) <= {9, 10, 99, 100, 199, 200}
+    assert set(np.unique(made[:, 37:])) <= {9, 10, 99, 100, 199, 200}
+    assert (made[:, 5, 5, 0] != made[:, 35, 5, 0]).any()
+    np.testing.assert_array_equal(made, composed(crops, 30))
 
 
 def test_relations_within_a_source_are_what_is_sure():
