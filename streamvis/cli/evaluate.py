@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamvis.cli.report import put_json, reported_errors, say
-from streamvis.cli.track import Scores, ScoresAre, Settings
+from streamvis.cli.track import BLIND, LOOKS, Camera, Looks, Scores, ScoresAre, Settings, wanted
 
 app = typer.Typer(
     help="Score detectors, embedders and trackers on ground truth.", no_args_is_help=True
@@ -20,7 +20,7 @@ Data = Annotated[
 Sequences = Annotated[
     list[Path], typer.Argument(help="MOTChallenge sequences with gt/gt.txt, or folders of them.")
 ]
-Weights = Annotated[str, typer.Option(help="A shipped name, or a path.")]
+Weights = Annotated[str, typer.Option(help="Of the detector: a shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
 LOWEST_SCORE = 0.01  # detections below it are not ranked
@@ -103,6 +103,8 @@ def mot(
         Space, typer.Option(help="ground: matched within 1 m on the ground as well.")
     ] = Space.image,
     weights: Weights = "person-lite",
+    looks: Looks = LOOKS,
+    camera: Camera = True,
     scores: ScoresAre = Scores.auto,
     set_: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
@@ -110,7 +112,10 @@ def mot(
     switches: Annotated[Path | None, typer.Option(help="Write the id switches, PNG.")] = None,
     json: Json = False,
 ) -> None:
-    """Score the tracker by TrackEval: HOTA, MOTA, IDF1 and their parts; Hz of the tracker alone."""
+    """Score the tracker by TrackEval: HOTA, MOTA, IDF1 and their parts; Hz of the tracker alone.
+
+    It is given what the pictures say of looks and of the camera's motion, where there are any.
+    """
     with reported_errors():
         from streamvis.cli import mot as trial
         from streamvis.cli.detection import check_writable
@@ -125,13 +130,14 @@ def mot(
         config = configure(Jipda, {"space": "auto"}, set_ or [])
         sequences = [one for path in data for one in motchallenge.read_sequences(path)]
         trial.check(sequences, detections is Detected.public, pictures=switches is not None)
+        aids = [wanted(looks, camera, sequence.video, config) for sequence in sequences]
         outcomes = []
-        for sequence in sequences:
-            say(f"{sequence.name}: {sequence.length} frames")
+        for sequence, has in zip(sequences, aids, strict=True):
+            say(f"{sequence.name}: {sequence.length} frames{'' if sequence.video else BLIND}")
             if detections is Detected.public:
-                outcome = trial.follow_public(sequence, config, scores)
+                outcome = trial.follow_public(sequence, config, scores, has)
             else:
-                outcome = trial.follow_own(sequence, config, weights)
+                outcome = trial.follow_own(sequence, config, weights, has)
             if out:
                 motchallenge.write_results(out / f"{sequence.name}.txt", outcome.followed.rows)
             outcomes.append(outcome)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamvis.cli.report import put_table, say
-from streamvis.cli.track import Followed, Scores, follow, public, source_of, timed
+from streamvis.cli.track import Followed, Scores, follow, public, source_of
 from streamvis.errors import DataError
 from streamvis.evaluation import identities, motchallenge
 from streamvis.evaluation.identities import Switch, Trace
@@ -17,8 +17,8 @@ from streamvis.evaluation.mot import Space, evaluate_all
 from streamvis.messages import Array
 
 if TYPE_CHECKING:
+    from streamvis.cli.pictures import Aids
     from streamvis.config import Jipda
-    from streamvis.messages import SourceInfo
     from streamvis.viz.switches import Moment, Pair
 
 SHOWN = ("hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
@@ -31,6 +31,7 @@ class Outcome:
 
     sequence: motchallenge.Sequence
     followed: Followed
+    aids: "Aids"
 
     def trace(self, space: Space) -> Trace:
         """Who followed whom; in the image where the truth has no place on the ground."""
@@ -56,38 +57,43 @@ def check(sequences: Sequence[motchallenge.Sequence], public: bool, pictures: bo
             raise DataError(f"two sequences are called {name}; give each one once")
 
 
-def follow_public(sequence: motchallenge.Sequence, config: "Jipda", scores: Scores) -> Outcome:
-    """Follow the people of det/det.txt."""
+def follow_public(
+    sequence: motchallenge.Sequence, config: "Jipda", scores: Scores, aids: "Aids"
+) -> Outcome:
+    """Follow the people of det/det.txt, and look at them in the pictures."""
+    from streamvis.cli import pictures
+
     if sequence.detections is None:
         raise DataError(f"{sequence.folder} has no det/det.txt, the public detections")
+    info = info_of(sequence)
     parts = public(sequence.detections, sequence.length, scores)
-    return Outcome(sequence, follow(_source(sequence), config, timed(parts, sequence.fps)))
+    frames = pictures.given(info, sequence.video, parts, aids)
+    return Outcome(sequence, follow(source_of(info, sequence.ground_plane), config, frames), aids)
 
 
-def follow_own(sequence: motchallenge.Sequence, config: "Jipda", weights: str) -> Outcome:
-    """Follow the people whom our detector finds in the pixels."""
-    from streamvis.build import build_stage
-    from streamvis.config import MaskRcnn, Pipeline, StageSpec
-    from streamvis.messages import Detections, Packet
-    from streamvis.runtime import inline
-    from streamvis.sources import resolve
+def follow_own(
+    sequence: motchallenge.Sequence, config: "Jipda", weights: str, aids: "Aids"
+) -> Outcome:
+    """Follow the people whom our detector finds in the pictures."""
+    from streamvis.cli import pictures
+    from streamvis.config import MaskRcnn
 
-    found: list[tuple[int, int, Detections]] = []
-
-    def keep(packet: Packet) -> None:
-        if (part := packet.part(Detections)) is not None:
-            found.append((packet.frame.n + 1, packet.frame.media_us, part))
-
-    detect = Pipeline([StageSpec("detect", MaskRcnn(weights=weights, masks=False))])
-    inline.run(detect, resolve([str(sequence.folder)]), build=build_stage, on_packet=keep)
-    return Outcome(sequence, follow(_source(sequence), config, found))
+    info = info_of(sequence)
+    detect = MaskRcnn(weights=weights, masks=False)
+    frames = pictures.found(info, sequence.folder, detect, aids)
+    return Outcome(sequence, follow(source_of(info, sequence.ground_plane), config, frames), aids)
 
 
-def _source(sequence: motchallenge.Sequence) -> "SourceInfo":
-    info = motchallenge.SequenceInfo(
-        sequence.name, sequence.fps, sequence.width, sequence.height, sequence.length
+def info_of(sequence: motchallenge.Sequence) -> motchallenge.SequenceInfo:
+    """What its seqinfo.ini says."""
+    return motchallenge.SequenceInfo(
+        sequence.name,
+        sequence.fps,
+        sequence.width,
+        sequence.height,
+        sequence.length,
+        sequence.video,
     )
-    return source_of(info, sequence.ground_plane)
 
 
 def _placed(sequence: motchallenge.Sequence) -> bool:
@@ -98,13 +104,20 @@ def _placed(sequence: motchallenge.Sequence) -> bool:
 def report(outcomes: Sequence[Outcome], space: Space) -> list[dict[str, Any]]:
     """Scores of each sequence and of all together: in the image, and on the ground if asked for.
 
-    `hz` is frames per second of the tracker's update alone: no decoding, no detector.
+    `hz` is frames per second of the tracker's update alone: no decoding, no detector, no looking.
     """
+    from streamvis.cli.pictures import Aids
+
     scores = evaluate_all([(one.sequence, one.followed.rows) for one in outcomes])
     seconds = [one.followed.seconds for one in outcomes]
     frames = [one.followed.frames for one in outcomes]
     rates = np.divide([*frames, sum(frames)], np.maximum([*seconds, sum(seconds)], 1e-9))
-    rows = [{**asdict(one), "hz": float(hz)} for one, hz in zip(scores, rates, strict=True)]
+    aids = [one.aids for one in outcomes]
+    used = [*aids, aids[0] if len(set(aids)) == 1 else Aids()]  # of all together, what all had
+    rows = [
+        {**asdict(one), "hz": float(hz), **of._asdict()}
+        for one, hz, of in zip(scores, rates, used, strict=True)
+    ]
     if space == "ground":
         ground = _on_ground(outcomes)
         rows = [{**row, "ground": ground.get(row["name"])} for row in rows]

@@ -1,8 +1,11 @@
-"""`streamvis track`: the tracker alone, on a MOTChallenge file of detections. Imports no torch."""
+"""`streamvis track`: the tracker alone, on a MOTChallenge file of detections.
+
+Torch is imported only to look at people, where there are pictures.
+"""
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +16,7 @@ import typer
 from streamvis.cli.report import put_json, reported_errors, say
 
 if TYPE_CHECKING:
+    from streamvis.cli.pictures import Aids, Shown
     from streamvis.config import Jipda
     from streamvis.evaluation.motchallenge import Rows, SequenceInfo
     from streamvis.messages import Detections, SourceInfo
@@ -37,6 +41,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value of the tracker: memory_s=1; repeatable."),
 ]
+LOOKS = "person-r18"
+BLIND = ", without pictures, which looks and camera motion need"
+Looks = Annotated[str, typer.Option(help="Weights that know people again by their looks, or none.")]
+Camera = Annotated[bool, typer.Option(help="Measure how the camera moves.")]
 
 
 class Followed(NamedTuple):
@@ -70,11 +78,18 @@ def track(
     ] = None,
     space: Annotated[Space, typer.Option(help="auto: ground where a plane is known.")] = Space.auto,
     scores: ScoresAre = Scores.auto,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Video or images of the detections; default: what seqinfo.ini names."),
+    ] = None,
+    looks: Looks = LOOKS,
+    camera: Camera = True,
     set_: Settings = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Follow the people of a file of detections: the tracker alone."""
+    """Follow the people of a file of detections; by their looks too, where there are pictures."""
     with reported_errors():
+        from streamvis.cli import pictures
         from streamvis.cli.detection import check_writable
         from streamvis.cli.settings import configure
         from streamvis.config import Jipda
@@ -87,10 +102,13 @@ def track(
         rows = motchallenge.read_detections(
             detections, info.length if info else motchallenge.MOST_FRAMES
         )
-        info = _described(detections, rows, info, fps, size)
+        film = video or (info.video if info else None)
+        aids = wanted(looks, camera, film, config)
+        info = _described(detections, rows, info, fps, size, film if aids.any else None)
         plane = ground_plane or (_beside(detections, "ground_plane.json") if ini else None)
         parts = public(rows, info.length, scores)
-        followed = follow(source_of(info, plane), config, timed(parts, info.fps))
+        frames = pictures.given(info, film, parts, aids)
+        followed = follow(source_of(info, plane), config, frames)
         motchallenge.write_results(out, followed.rows)
         people = len(set(followed.rows.ids.tolist()))
         if json:
@@ -100,12 +118,22 @@ def track(
                     "people": people,
                     "rows": len(followed.rows),
                     "hz": followed.hz,
+                    **aids._asdict(),
                 }
             )
         say(
-            f"{out}: {people} people in {followed.frames} frames; the tracker alone did "
-            f"{followed.hz:.0f} frames/s"
+            f"{out}: {people} people in {followed.frames} frames{'' if film else BLIND}; the "
+            f"tracker alone did {followed.hz:.0f} frames/s"
         )
+
+
+def wanted(looks: str, camera: bool, film: Path | None, config: "Jipda") -> "Aids":
+    """What pictures are to tell this tracker; nothing without them."""
+    from streamvis.cli.pictures import Aids
+
+    aids = Aids(None if looks == "none" else looks, camera) if film else Aids()
+    aids.check(config)
+    return aids
 
 
 def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
@@ -122,26 +150,18 @@ def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
     return detections_of(calibrated, length)
 
 
-def timed(parts: "Iterable[Detections]", fps: float) -> "Iterator[tuple[int, int, Detections]]":
-    """Frame numbers from 1, media times in microseconds, detections."""
-    for n, part in enumerate(parts):
-        yield n + 1, round(n * 1e6 / fps), part
-
-
-def follow(
-    source: "SourceInfo", config: "Jipda", frames: "Iterable[tuple[int, int, Detections]]"
-) -> Followed:
+def follow(source: "SourceInfo", config: "Jipda", frames: "Iterable[Shown]") -> Followed:
     """Show the frames to a tracker, and take its time."""
     from streamvis.tracking.tracker import Tracker
 
     tracker = Tracker(source, config)
     found = []
     seconds = 0.0
-    for number, media_us, part in frames:
+    for one in frames:
         start = time.perf_counter()
-        tracks = tracker.update(part, media_us)
+        tracks = tracker.update(one.detections, one.media_us, one.embeddings, one.motion)
         seconds += time.perf_counter() - start
-        found.append((number, tracks))
+        found.append((one.number, tracks))
     return Followed(_rows(found), len(found), seconds)
 
 
@@ -185,14 +205,22 @@ def _beside(detections: Path, name: str) -> Path | None:
 
 
 def _described(
-    detections: Path, rows: "Rows", info: "SequenceInfo | None", fps: float | None, size: str | None
+    detections: Path,
+    rows: "Rows",
+    info: "SequenceInfo | None",
+    fps: float | None,
+    size: str | None,
+    film: Path | None,
 ) -> "SequenceInfo":
-    """What the command line says of the sequence, else its seqinfo.ini, else a guess, told."""
+    """What the command line says of the sequence, else seqinfo.ini, else the film, else a guess."""
+    from streamvis.cli import pictures
     from streamvis.evaluation.motchallenge import SequenceInfo
 
-    width, height = _pixels(size) if size else (info.width, info.height) if info else _reach(rows)
-    rate = fps or (info.fps if info else USUAL_FPS)
-    if info is None and (fps is None or size is None):
+    shot = pictures.info(film) if film and info is None else None
+    known = (info.width, info.height) if info else (shot.width, shot.height) if shot else None
+    width, height = _pixels(size) if size else known or _reach(rows)
+    rate = fps or (info.fps if info else shot.fps if shot else 0) or USUAL_FPS
+    if info is None and shot is None and (fps is None or size is None):
         say(
             f"there is no seqinfo.ini with {detections}: taken for {rate:g} frames/s of "
             f"{width}x{height}, as far as its boxes reach; else say --fps and --size"

@@ -103,6 +103,7 @@ class SequenceInfo:
     width: int
     height: int
     length: int  # frames
+    video: Path | None = None  # a video file, or a directory of images, if it is there
 
 
 def read_info(path: Path) -> SequenceInfo:
@@ -128,7 +129,7 @@ def read_sequence(folder: Path) -> Sequence:
         width=info.width,
         height=info.height,
         length=length,
-        video=_video(folder, ini),
+        video=info.video,
         ground_plane=ground_plane if ground_plane.exists() else None,
         layout=layout,
         truth=truth,
@@ -298,6 +299,7 @@ def _described(path: Path, ini: "_Ini") -> SequenceInfo:
         width=ini.whole("imWidth", most=100_000),
         height=ini.whole("imHeight", most=100_000),
         length=ini.whole("seqLength", most=MOST_FRAMES),
+        video=_video(path.parent, ini),
     )
 
 

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
+from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.weights import save
 from streamvis.sources.sequence import write_sequence
 from streamvis.sources.synthetic import Scene
 
@@ -16,6 +20,15 @@ def sequence(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sequences") / "made-up"
     write_sequence(folder, Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=4))
     return folder
+
+
+@pytest.fixture(scope="module")
+def looks(tmp_path_factory) -> Path:
+    """An untrained embedder: it tells colours apart, which is enough here."""
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    torch.manual_seed(0)
+    save(Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))), path, {})
+    return path
 
 
 def scores(*arguments: object):
@@ -70,11 +83,13 @@ def write_public(sequence: Path, folder: Path, scale: float = 50.0) -> Path:
     return folder
 
 
-def test_eval_mot_scores_our_own_detections_and_draws(sequence, tmp_path):
+def test_eval_mot_scores_our_own_detections_and_draws(sequence, looks, tmp_path):
     out, timeline, switches = tmp_path / "results", tmp_path / "t.png", tmp_path / "s.png"
     files = ("--out", out, "--timeline", timeline, "--switches", switches)
-    one, both = scores("eval", "mot", sequence, "--space", "ground", *files)
+    one, both = scores("eval", "mot", sequence, "--space", "ground", *files, "--looks", looks)
     assert both["name"] == "COMBINED"
+    assert one["looks"] == both["looks"] == str(looks)
+    assert one["camera"] is both["camera"] is True
     assert one["mota"] > 0.5
     assert one["ground"]["mota"] > 0.5
     assert one["ground"]["motp"] > 0.7  # 1 − metres
@@ -97,6 +112,35 @@ def test_eval_mot_scores_a_folder_of_public_detections(sequence, tmp_path):
     for count in ("tp", "fp", "fn", "idsw", "frag", "mt", "ml", "people"):
         assert both[count] == first[count] + second[count]
     assert 0 < min(first["hz"], second["hz"]) <= both["hz"] <= max(first["hz"], second["hz"])
+
+
+def test_eval_mot_looks_at_people_where_there_are_pictures(sequence, looks, tmp_path):
+    blind = write_public(sequence, tmp_path / "a")
+    seen = write_public(sequence, tmp_path / "b")
+    (seen / "video.mp4").symlink_to(sequence / "video.mp4")
+    public = ("--detections", "public", "--looks", looks)
+    (one, both) = scores("eval", "mot", seen, *public, "--out", tmp_path / "seen")
+    assert (one["looks"], one["camera"]) == (both["looks"], both["camera"]) == (str(looks), True)
+    assert one["mota"] > 0.7
+    neither = ("--detections", "public", "--looks", "none", "--no-camera")
+    (one, _) = scores("eval", "mot", seen, *neither, "--out", tmp_path / "not")
+    assert (one["looks"], one["camera"]) == (None, False)
+    result = CliRunner().invoke(
+        app, ["eval", "mot", str(blind), *map(str, public), "--out", str(tmp_path / "blind")]
+    )
+    assert "without pictures, which looks and camera motion need" in result.stderr
+    tracks = [(tmp_path / name / "made-up.txt").read_bytes() for name in ("seen", "not", "blind")]
+    assert tracks[1] == tracks[2]
+    assert len(tracks[0]) > 1000
+
+
+def test_eval_mot_tells_of_a_mode_that_needs_looks(sequence, tmp_path):
+    folder = write_public(sequence, tmp_path / "a")
+    arguments = ["eval", "mot", str(folder), "--detections", "public", "--set", "mode=gnn_embed"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "mode=gnn_embed" in result.stderr
+    assert "--looks" in result.stderr
 
 
 def test_eval_mot_takes_settings_of_the_tracker(sequence, tmp_path):

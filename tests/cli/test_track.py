@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from streamvis.cli.main import app
 from streamvis.evaluation.motchallenge import read_results
+from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.weights import save
 from streamvis.sources.sequence import write_sequence
 from streamvis.sources.synthetic import Scene
 
@@ -71,11 +73,33 @@ def test_a_sequences_folder_says_rate_size_and_ground(tmp_path):
     (folder / "det/det.txt").write_text(text)
     (folder / "gt/gt.txt").unlink()  # it is not needed
     for space, placed in (("auto", True), ("ground", True), ("image", False)):
-        result = track(folder / "det/det.txt", "--out", tmp_path / "res.txt", "--space", space)
+        arguments = ("--out", tmp_path / "res.txt", "--space", space, "--looks", "none")
+        result = track(folder / "det/det.txt", *arguments, "--json")
+        assert json.loads(result.stdout)["camera"] is True  # its video is there
         assert result.exit_code == 0, result.stderr
         found = read_results(tmp_path / "res.txt", 24)
         assert len(found) > 20
         assert (found.world[:, 0] == found.world[:, 0]).all() == placed  # no NaN
+
+
+def test_a_video_says_rate_and_size_and_what_people_look_like(tmp_path):
+    folder = write_sequence(
+        tmp_path / "made-up", Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=1)
+    )
+    weights = tmp_path / "untrained.safetensors"
+    save(Embedder(ARCHITECTURES["person-r18"]), weights, {})
+    det = walkers(tmp_path / "det.txt", 10)
+    video = folder / "video.mp4"
+    arguments = ("--out", tmp_path / "a.txt", "--video", video, "--looks", weights, "--json")
+    result = track(det, *arguments)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["looks"], told["camera"], told["frames"]) == (str(weights), True, 10)
+    assert "2 of 10 frames have no picture" in result.stderr
+    assert "taken for" not in result.stderr
+    result = track(det, *arguments, "--size", "640x480")
+    assert result.exit_code == 2
+    assert "320x240" in result.stderr
 
 
 def test_what_the_command_line_says_comes_first(tmp_path):

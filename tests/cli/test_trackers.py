@@ -2,10 +2,13 @@
 
 import json
 import math
+import shutil
 import sys
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
+import cv2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +20,8 @@ from streamvis.cli.main import app
 from streamvis.cli.peers import Peer, Reported
 from streamvis.geometry import iou
 from streamvis.messages import Detections
+from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.weights import save
 
 FPS = 10.0
 
@@ -256,6 +261,32 @@ def test_the_command_scores_peers_at_their_best_threshold(sequence):
     assert rows["toy", "Toy"]["threshold"] == 0.3
     assert rows["toy", "streamvis"]["threshold"] is None
     assert all(row["hz"] > 0 for row in rows.values())
+
+
+@pytest.mark.usefixtures("one_toy")
+def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_path, monkeypatch):
+    pytest.importorskip("trackeval")
+    weights = tmp_path / "untrained.safetensors"
+    save(Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))), weights, {})
+    monkeypatch.setattr(contest, "LOOKS", str(weights))
+    seen = tmp_path / "seen"
+    shutil.copytree(sequence, seen)
+    text = (sequence / "seqinfo.ini").read_text()
+    (seen / "seqinfo.ini").write_text(text.replace("toy", "seen"))
+    (seen / "img1").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    for n in range(1, 11):
+        cv2.imwrite(str(seen / f"img1/{n:06}.png"), noise)
+    result = CliRunner().invoke(app, ["bench", "tracker", str(sequence), str(seen), "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["tracker"]["scores"]
+    ours = {(row["sequence"], row["tracker"]): row for row in rows if row["tracker"] != "Toy"}
+    seeing = f"streamvis, {contest.SEEING}"
+    everywhere = {("toy", "streamvis"), ("seen", "streamvis"), ("COMBINED", "streamvis")}
+    assert set(ours) == everywhere | {("seen", seeing), ("COMBINED", seeing)}
+    assert ours["seen", seeing]["mota"] > 0.5
+    together = ours["COMBINED", seeing]["idsw"]  # without pictures, what ours made of boxes alone
+    assert together == ours["toy", "streamvis"]["idsw"] + ours["seen", seeing]["idsw"]
 
 
 @pytest.mark.usefixtures("one_toy")
