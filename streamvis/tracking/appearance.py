@@ -53,6 +53,14 @@ class Likeness(msgspec.Struct, frozen=True):
         return Likeness(self.same.learn(same, most), self.other.learn(other, most))
 
 
+def unit(vectors: Array) -> Array:
+    """Vectors (N, D) of unit length; zeros for what is no direction."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    vectors = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0.0)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), 0.0)
+
+
 def distances(a: Array, b: Array) -> Array:
     """d (N, M) between unit vectors (N, D) and (M, D); NaN where one is all zeros."""
     d = 1 - a @ b.T

@@ -67,15 +67,15 @@ def contacts(tracks: Bank, boxes: Array, pairs: Pairs, media_us: int) -> None:
     numbered = (tracks.id[i] > 0) & (tracks.id[j] > 0)
     i, j = np.divmod(np.unique((i * len(boxes) + j)[numbered]), max(len(boxes), 1))
     for a, b in zip(i.tolist(), j.tolist(), strict=True):
-        _join(tracks.group, a, b, tracks.id)
+        _join(tracks.group, a, b)
     rows = np.union1d(i, j)
     tracks.doubt_us[rows[tracks.doubt_us[rows] == 0]] = media_us
     tracks.fresh[rows], tracks.fresh_s[rows] = 0.0, 0.0
 
 
-def _join(group: Array, i: int, j: int, ids: Array) -> None:
-    """Make one group of those of i and j; a group bears the id of one that was in it."""
-    name = int(group[i] or ids[i])
+def _join(group: Array, i: int, j: int) -> None:
+    """Make one group of those of i and j."""
+    name = int(group[i] or group.max() + 1)
     if group[j]:
         group[group == group[j]] = name
     group[[i, j]] = name
@@ -150,6 +150,7 @@ def settle(
         since = int(was.doubt_us[k])
         if answer < n:
             source, at = was, answer
+            since = max(since, int(was.doubt_us[answer]))  # before, the other was in no doubt
         elif answer < n + len(lost):
             source, at = lost, answer - n
         else:

@@ -17,7 +17,7 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.tracking import bank, existence, filters, identity, kalman
-from streamvis.tracking.appearance import Likeness, distances, pair_distances
+from streamvis.tracking.appearance import Likeness, distances, pair_distances, unit
 from streamvis.tracking.association import Pairs
 from streamvis.tracking.bank import Bank
 from streamvis.tracking.camera_state import CameraState
@@ -100,11 +100,11 @@ class Tracker:
         self.looked_us = media_us
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
-        vectors = self._looks(embeddings, found)
+        vectors = self._looks(embeddings, found, len(detections.boxes))
         links, pairs = self._associate(view, found, vectors, media_us, since_s)
         unclaimed = np.clip(1 - pairs.of_detections(pairs.hit), 0, 1)
         boxes = self.space.boxes(self.tracks.x)
-        if vectors is not None:
+        if self.tracks.width:
             self._look(found, vectors, boxes, pairs, media_us)
         alive = (self.tracks.r > MODEL.r_min) & _pictured(boxes)
         ended += self._lose(alive)
@@ -113,12 +113,13 @@ class Tracker:
         newborn = _newborn(self.space, found, born, media_us, self.tracks.width)
         newborn.came_in = self._at_edge(found.boxes[born > 0])
         if vectors is not None:
-            newborn.fresh, newborn.fresh_s = vectors[born > 0], np.full(len(newborn), 0.1)
+            newborn.fresh = vectors[born > 0]
+            newborn.fresh_s = 0.1 * np.any(newborn.fresh, axis=1)
         self.tracks = self.tracks.join(newborn)
         boxes = self.space.boxes(self.tracks.x)
         inside = self._inside(boxes)
         changes = self._confirm(inside)
-        ended += changes.ended
+        ended = np.setdiff1d([*ended, *changes.ended], self.tracks.id).tolist()
         return self._report(boxes, inside, joined(links, alive, found, born), ended, changes)
 
     def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
@@ -218,21 +219,31 @@ class Tracker:
         self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
         return [int(i) for i in gone.id]
 
-    def _looks(self, embeddings: Embeddings | None, found: Found) -> Array | None:
+    def _looks(self, embeddings: Embeddings | None, found: Found, detected: int) -> Array | None:
         """The embeddings (M, D) of the detections found, None when there are none."""
         if embeddings is None:
             return None
-        vectors = np.asarray(embeddings.vectors, dtype=np.float64)[found.row]
+        vectors = embeddings.vectors
+        if vectors.ndim != 2 or len(vectors) != detected:
+            raise DataError(
+                f"source {self.source.id}: embeddings have shape {vectors.shape}, but "
+                f"{detected} people were detected; the stage that embeds must write a row for each"
+            )
+        if detected == 0:
+            return np.zeros((0, self.tracks.width))
+        vectors = unit(vectors)[found.row]
         if vectors.shape[1] != self.tracks.width:
             self.tracks.widen(vectors.shape[1])
             self.lost.widen(vectors.shape[1])
         return vectors
 
     def _look(
-        self, found: Found, vectors: Array, boxes: Array, pairs: Pairs, media_us: int
+        self, found: Found, vectors: Array | None, boxes: Array, pairs: Pairs, media_us: int
     ) -> None:
         """Learn what the tracks look like, and who may have been exchanged for whom."""
         identity.contacts(self.tracks, boxes, pairs, media_us)
+        if vectors is None:
+            return
         rows, seen = identity.clear_looks(found.boxes, boxes, pairs, np.any(vectors, axis=1))
         self.likeness = identity.look(self.tracks, rows, vectors[seen], media_us, self.likeness)
 

@@ -1,0 +1,576 @@
+"""Who is who: doubts and how they are settled, by brute force and in whole scenes."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamvis.config import Jipda
+from streamvis.events import derive
+from streamvis.events.schema import TrackBegin, TrackEnd, TrackMerge, TrackSplit, TrackUpdate
+from streamvis.geometry import iou
+from streamvis.messages import Detections, Embeddings, Frame, SourceInfo
+from streamvis.tracking import bank, identity
+from streamvis.tracking.appearance import Likeness, distances
+from streamvis.tracking.association import Pairs
+from streamvis.tracking.identity import DOUBTS
+from streamvis.tracking.tracker import Tracker
+
+WIDTH = 6  # of the embeddings
+PERSON = np.eye(WIDTH)  # people who are nothing like each other
+INFO = SourceInfo(id="s", label="s", width=640, height=480, fps=10.0, live=False)
+
+
+def weighed(beta):
+    """What the association says, from β (N, M + 1)."""
+    beta = np.asarray(beta, dtype=np.float64)
+    track, detection = np.nonzero(beta[:, 1:])
+    return Pairs(track, detection, beta[track, detection + 1], beta[:, 0], beta.shape[1] - 1)
+
+
+def placed(ratio):
+    """What places say, from a matrix (N, L)."""
+    return lambda track, lost: ratio[track, lost]
+
+
+def tracks_of(ids, **columns):
+    tracks = bank.blank(len(ids), WIDTH)
+    tracks.id[:] = ids
+    for name, values in columns.items():
+        getattr(tracks, name)[:] = values
+    return tracks
+
+
+def apart(n):
+    """Boxes (N, 4) that do not touch."""
+    return np.array([[100 * i, 0, 100 * i + 30, 90] for i in range(n)], float).reshape(-1, 4)
+
+
+def missed(n, m=0):
+    return weighed(np.eye(m + 1)[np.zeros(n, int)])
+
+
+def components(n, edges):
+    """For each of n nodes, the set of all that it is connected with."""
+    sets = [{i} for i in range(n)]
+    for i, j in edges:
+        both = sets[i] | sets[j]
+        for k in both:
+            sets[k] = both
+    return sets
+
+
+@st.composite
+def crowds(draw):
+    """Boxes, β and ids of a few tracks in a small place."""
+    n, m = draw(st.integers(0, 6)), draw(st.integers(0, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    low = rng.uniform(0, 150, (n, 2))
+    beta = rng.dirichlet(np.full(m + 1, 0.3), n)
+    beta[:, 1:] /= np.maximum(beta[:, 1:].sum(axis=0), 1)
+    beta[:, 0] = 1 - beta[:, 1:].sum(axis=1)
+    numbered = rng.random(n) < 0.8
+    boxes = np.hstack([low, low + rng.uniform(30, 90, (n, 2))])
+    return boxes, beta, np.where(numbered, 1 + np.arange(n), 0)
+
+
+@given(st.lists(crowds(), min_size=1, max_size=4))
+def test_groups_are_who_is_connected_by_contacts_since_they_were_settled(frames):
+    n = min(len(ids) for _, _, ids in frames)
+    tracks, edges = tracks_of(frames[0][2][:n]), []
+    for k, (boxes, beta, _) in enumerate(frames):
+        boxes, beta = boxes[:n], beta[:n]
+        identity.contacts(tracks, boxes, weighed(beta), k + 1)
+        overlap = iou(boxes, boxes)
+        size = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        for i, j in product(range(n), repeat=2):
+            both = overlap[i, j] * (size[i] + size[j]) / (1 + overlap[i, j])
+            close = overlap[i, j] > DOUBTS.close_iou
+            close |= both / min(size[i], size[j]) > DOUBTS.close_inside
+            close |= beta[i, 1:] @ beta[j, 1:] > DOUBTS.shared
+            if i < j and close and tracks.id[i] and tracks.id[j]:
+                edges.append((i, j))
+        sets = components(n, edges)
+        for i, j in product(range(n), repeat=2):
+            same = tracks.group[i] > 0 and tracks.group[i] == tracks.group[j]
+            assert same == (j in sets[i] and len(sets[i]) > 1)
+
+
+def test_a_doubt_begins_with_the_first_contact_and_looks_from_before_do_not_count():
+    tracks = tracks_of([1, 2, 3], fresh=PERSON[:3], fresh_s=0.3)
+    close = apart(3)
+    close[1] = close[0] + 2
+    identity.contacts(tracks, close, missed(3), 500)
+    identity.contacts(tracks, close, missed(3), 700)
+    assert tracks.doubt_us.tolist() == [500, 500, 0]
+    assert tracks.fresh_s.tolist() == [0, 0, 0.3]
+    assert not tracks.fresh[:2].any()
+    identity.contacts(tracks, apart(3), missed(3), 900)
+    assert tracks.doubt_us.tolist() == [500, 500, 0]
+
+
+def test_who_was_settled_and_meets_somebody_else_is_not_in_the_group_that_was_left():
+    tracks = tracks_of([1, 2, 3], fresh_s=1.0, known=PERSON[:3], known_s=1.0)
+    together = weighed([[0.5, 0.5], [0.5, 0.5], [1, 0]])
+    identity.contacts(tracks, apart(3), together, 1)
+    tracks.fresh[0], tracks.fresh_s[:] = PERSON[0], [1, 0, 1]
+    identity.settle(tracks, bank.blank(0, WIDTH), placed(np.zeros((3, 0))), Likeness(), 4)
+    assert tracks.group[0] == 0 < tracks.group[1]
+    identity.contacts(tracks, apart(3), weighed([[0.5, 0.5], [1, 0], [0.5, 0.5]]), 2)
+    assert tracks.group[0] == tracks.group[2] != tracks.group[1] > 0
+
+
+def test_a_look_is_clear_when_nobody_is_near_and_the_detection_is_surely_the_tracks():
+    boxes = apart(4)
+    beta = [[0, 1, 0, 0, 0], [0.1, 0, 0.9, 0, 0], [0.3, 0, 0, 0.7, 0], [0, 0, 0, 0, 1]]
+    for known, expected in [(np.ones(4, bool), [0, 1, 3]), (np.arange(4) > 0, [1, 3])]:
+        rows, seen = identity.clear_looks(boxes, boxes, weighed(beta), known)
+        assert rows.tolist() == seen.tolist() == expected
+
+
+@pytest.mark.parametrize(("shift", "clear"), [(8, False), (20, True), (40, True)])
+def test_a_look_at_somebody_behind_another_is_not_clear(shift, clear):
+    """Boxes are 30 px wide: 40 % of one may be behind the other."""
+    boxes = apart(3)
+    boxes[1] = boxes[0] + [shift, 0, shift, 0]
+    rows, _ = identity.clear_looks(boxes, boxes, weighed(np.eye(4)[1:]), np.ones(3, bool))
+    assert rows.tolist() == ([0, 1, 2] if clear else [2])
+
+
+def test_where_nobody_is_nobody_is_seen():
+    none = np.zeros(0, bool)
+    for n, m in [(0, 0), (2, 0), (0, 2)]:
+        known = np.ones(m, bool) if m else none
+        rows, seen = identity.clear_looks(apart(m), apart(n), missed(n, m), known)
+        assert len(rows) == len(seen) == 0
+
+
+def test_a_look_counts_for_the_time_since_the_last_but_not_for_long():
+    tracks = tracks_of([1, 2, 3, 0], known=PERSON[:4], known_s=[2, 2, 0, 0], group=[0, 5, 0, 0])
+    tracks.look_us[:] = [900_000, 900_000, 100_000, 1_000_000]
+    new = PERSON[[1, 1, 2, 3]]
+    identity.look(tracks, np.arange(4), new, 1_000_000, Likeness())
+    np.testing.assert_allclose(tracks.known_s, [2.1, 2, 0, 0])  # settled; in doubt; not known yet
+    np.testing.assert_allclose(tracks.fresh_s, [0, 0.1, DOUBTS.step_s, 0])
+    np.testing.assert_allclose(tracks.fresh[1:3], new[1:3])
+    share = 0.1 / 2.1
+    np.testing.assert_allclose(tracks.known[0, 1] / tracks.known[0, 0], share / (1 - share))
+    assert (tracks.look_us == 1_000_000).all()
+
+
+def test_the_scene_is_learnt_from_those_who_are_settled_only():
+    tracks = tracks_of([1, 2, 3], known=PERSON[:3], known_s=[1, 1, 1], group=[0, 0, 7])
+    before = Likeness()
+    after = identity.look(tracks, np.arange(3), PERSON[:3], 100_000, before)
+    assert after.same.weight == before.same.weight + 2
+    assert after.other.weight == before.other.weight + 4  # three looks, held against two people
+    assert after.same.mean < before.same.mean
+    assert after.other.mean > before.other.mean
+
+
+def settled(tracks, lost, place=None, next_id=100):
+    place = np.zeros((len(tracks), len(lost))) if place is None else place
+    return identity.settle(tracks, lost, placed(place), Likeness(), next_id)
+
+
+@st.composite
+def doubts(draw):
+    """Tracks in doubt, some of them seen; some lost persons; what the places say."""
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    n, m = draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    looks = rng.normal(size=(2 * n + m, WIDTH)) + 2 * PERSON[rng.integers(0, 3, 2 * n + m)]
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    kind = rng.choice(["doubt", "doubt", "new", "unnumbered", "settled"], n)
+    doubted = kind == "doubt"
+    tracks = tracks_of(
+        np.where(kind == "unnumbered", -1 - np.arange(n), 1 + np.arange(n)),
+        known=looks[:n],
+        known_s=rng.uniform(1, 5, n),
+        fresh=looks[n : 2 * n],
+        fresh_s=rng.choice([0.2, 0.5, 1.0], n),
+        group=doubted * rng.integers(1, 3, n),
+        doubt_us=doubted * rng.integers(1, 9, n) * 1000,
+        first_us=np.arange(n),
+    )
+    nameless = np.isin(kind, ["new", "unnumbered"])
+    tracks.known[nameless], tracks.known_s[nameless] = 0, 0
+    lost = tracks_of(50 + np.arange(m), known=looks[2 * n :], known_s=1.0, first_us=70)
+    place = np.where(rng.random((n, m)) < 0.2, -np.inf, rng.uniform(-6, 3, (n, m)))
+    return tracks, lost, place
+
+
+def likeliest(tracks, lost, place):
+    """Who each row is, ("row", i), ("lost", i) or ("new", i): the best of all combinations."""
+
+    def said(a, b):
+        return Likeness().log_ratio(distances(a[None], b[None]), DOUBTS.limit)[0, 0]
+
+    def answers(i):
+        doubted, open_ = tracks.group[i] > 0, tracks.known_s[i] == 0 or tracks.group[i] > 0
+        fresh = tracks.fresh[i] * (tracks.fresh_s[i] >= DOUBTS.need_s)
+        own = said(fresh, tracks.known[i]) + DOUBTS.own * doubted
+        yield ("row", i), own
+        if not open_:
+            return
+        if doubted:
+            yield ("new", i), DOUBTS.new
+        for j in np.flatnonzero((tracks.group == tracks.group[i]) & doubted):
+            if i != j:
+                yield ("row", int(j)), said(fresh, tracks.known[j])
+        for j in range(len(lost)):
+            back = said(fresh, lost.known[j])
+            if back >= DOUBTS.alike and place[i, j] > -np.inf:
+                yield ("lost", j), back + place[i, j] + DOUBTS.lost
+
+    every = product(*(list(answers(i)) for i in range(len(tracks))))
+    able = (one for one in every if len({who for who, _ in one}) == len(one))
+    best = max(able, key=lambda one: sum(score for _, score in one))
+    return [who for who, _ in best]
+
+
+@settings(max_examples=150)
+@given(doubts())
+def test_everybody_is_who_they_most_probably_are_one_to_one(case):
+    tracks, lost, place = case
+    was, gone = tracks.take(np.arange(len(tracks))), lost.take(np.arange(len(lost)))
+    open_ = (was.group > 0) | (was.known_s == 0)
+    ready = open_ & (was.fresh_s >= DOUBTS.need_s)
+    left, next_id, changes = settled(tracks, lost, place)
+    if not ready.any():
+        assert (tracks.id == was.id).all()
+        return
+    who, number = likeliest(was, gone, place), 100
+    for i, (kind, j) in enumerate(who):
+        if kind == "new":
+            expected, first_us, number = number, was.doubt_us[i], number + 1
+        else:
+            bank_ = was if kind == "row" else gone
+            expected, first_us = bank_.id[j], bank_.first_us[j]
+        assert (tracks.id[i], tracks.first_us[i]) == (expected, first_us)
+    assert next_id == number
+    told_before = {*was.id[was.id > 0].tolist(), *gone.id.tolist()}
+    assert len({*tracks.id.tolist(), *left.id.tolist()}) == len(tracks) + len(left)
+    assert set(left.id.tolist()) <= told_before
+    assert set(changes.ended) == set(was.id[was.id > 0].tolist()) - set(tracks.id.tolist())
+    moved = [(int(a), int(b)) for a, b in zip(was.id, tracks.id, strict=True) if 0 < a != b]
+    told = [*changes.merged, *((a, b) for a, b, _ in changes.split)]
+    assert sorted(told) == sorted(moved)
+    assert (tracks.group[ready] == 0).all()
+    assert (tracks.fresh_s[ready] == 0).all()
+
+
+def test_an_exchange_is_undone_with_all_that_is_known_of_both():
+    tracks = tracks_of(
+        [1, 2],
+        known=PERSON[:2],
+        known_s=[3, 4],
+        fresh=PERSON[[1, 0]],
+        fresh_s=0.5,
+        group=1,
+        doubt_us=[7_000, 9_000],
+        first_us=[10, 20],
+    )
+    lost, next_id, changes = settled(tracks, bank.blank(0, WIDTH))
+    assert tracks.id.tolist() == [2, 1]
+    assert tracks.first_us.tolist() == [20, 10]
+    np.testing.assert_allclose(tracks.known, PERSON[[1, 0]], atol=1e-12)
+    np.testing.assert_allclose(tracks.known_s, [4.5, 3.5])
+    assert sorted(changes.split) == [(1, 2, 9_000), (2, 1, 9_000)]  # before, 2 was in no doubt
+    assert (changes.merged, changes.ended, next_id, len(lost)) == ([], [], 100, 0)
+
+
+def test_who_is_not_seen_yet_gives_way_when_another_surely_has_the_id():
+    tracks = tracks_of(
+        [1, 2], known=PERSON[:2], known_s=3, fresh=PERSON[[1, 1]], fresh_s=[0.5, 0], group=1
+    )
+    tracks.fresh[1] = 0
+    _, _, changes = settled(tracks, bank.blank(0, WIDTH))
+    assert tracks.id.tolist() == [2, 1]
+    assert len(changes.split) == 2
+    assert (tracks.group[0], tracks.group[1] > 0) == (0, True)  # the other is still in doubt
+
+
+def test_whose_person_another_has_and_who_looks_like_nobody_is_new():
+    """2 took the person of 1, and 1 has a stranger; nobody has the person of 2 any more."""
+    tracks = tracks_of(
+        [1, 2], known=PERSON[:2], known_s=3, fresh=PERSON[[4, 0]], fresh_s=0.5, group=1
+    )
+    tracks.doubt_us[:] = 5_000
+    lost, next_id, changes = settled(tracks, bank.blank(0, WIDTH))
+    assert tracks.id.tolist() == [100, 1]
+    assert next_id == 101
+    assert changes.ended == [2] == lost.id.tolist()
+    assert sorted(changes.split) == [(1, 100, 5_000), (2, 1, 5_000)]
+    assert tracks.first_us.tolist() == [5_000, 0]
+    np.testing.assert_allclose(lost.known, PERSON[[1]])
+    np.testing.assert_allclose(tracks.known[0], PERSON[4])
+
+
+@pytest.mark.parametrize("number", [9, -1])
+def test_who_was_lost_is_known_again_silently_unless_another_id_was_told(number):
+    tracks = tracks_of([number], fresh=PERSON[:1], fresh_s=0.5, first_us=50)
+    lost = tracks_of([3, 4], known=PERSON[:2], known_s=2.0, first_us=[5, 6])
+    left, _, changes = settled(tracks, lost, np.full((1, 2), 2.0))
+    assert (tracks.id.tolist(), tracks.first_us.tolist(), left.id.tolist()) == ([3], [5], [4])
+    assert changes.merged == ([(9, 3)] if number > 0 else [])
+    assert changes.ended == ([9] if number > 0 else [])
+    assert changes.split == []
+
+
+@pytest.mark.parametrize("place", [-6.0, -np.inf])
+def test_who_is_in_the_wrong_place_is_not_known_again(place):
+    tracks = tracks_of([9], fresh=PERSON[:1], fresh_s=0.5)
+    lost = tracks_of([3], known=PERSON[:1], known_s=2.0)
+    left, _, changes = settled(tracks, lost, np.full((1, 1), place))
+    assert (tracks.id.tolist(), left.id.tolist()) == ([9], [3])
+    assert (changes.merged, changes.split, changes.ended) == ([], [], [])
+
+
+def person(x, y, height=90.0):
+    """The box of someone whose foot is at (x, y)."""
+    return [x - height / 6, y - height, x + height / 6, y]
+
+
+def detected(boxes, scores=0.9):
+    boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    return Detections(
+        boxes=boxes,
+        scores=np.broadcast_to(np.float32(scores), len(boxes)).copy(),
+        labels=np.ones(len(boxes), dtype=np.int32),
+        masks=np.zeros((0, 0, 0), dtype=np.uint8),
+    )
+
+
+def embedded(vectors, noise=0.0, rng=None):
+    vectors = np.array(vectors, dtype=np.float64).reshape(-1, WIDTH)
+    if noise:
+        vectors = vectors + rng.normal(0, noise, vectors.shape)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Embeddings(vectors=(vectors / np.maximum(length, 1e-9)).astype(np.float32))
+
+
+def watch(follow, people, seconds, fps=10.0, noise=0.1, score=lambda t: 0.9):
+    """Frames of people, each a path(t) -> foot or None and a look: (t, Tracks, feet by person)."""
+    rng, out = np.random.default_rng(0), []
+    for k in range(round(seconds * fps)):
+        t = k / fps
+        feet = {i: foot for i, (path, _) in enumerate(people) if (foot := path(t)) is not None}
+        boxes = np.array([person(*foot) for foot in feet.values()]).reshape(-1, 4)
+        found = detected(boxes + rng.normal(0, 1, boxes.shape), score(t))
+        looks = embedded([people[i][1] for i in feet], noise, rng)
+        out.append((t, follow.update(found, round(t * 1e6), looks), feet))
+    return out
+
+
+def tracker(**changes):
+    return Tracker(INFO, Jipda(space="image", **changes))
+
+
+def owner(tracks, foot):
+    """The id of the track that overlaps a person best, None when none does."""
+    overlap = iou(tracks.boxes, np.array([person(*foot)]))[:, 0]
+    return int(tracks.ids[overlap.argmax()]) if overlap.max(initial=0) > 0.5 else None
+
+
+def owners(out, who):
+    """The ids that followed a person, each once, in order."""
+    ids = (owner(tracks, feet[who]) for _, tracks, feet in out if who in feet)
+    return list(dict.fromkeys(i for i in ids if i is not None))
+
+
+def told(out, kind):
+    """All rows of `merged` or `split`."""
+    rows = (getattr(tracks, kind) for _, tracks, _ in out)
+    return [tuple(row) for some in rows if some is not None for row in some.tolist()]
+
+
+def ended(out):
+    return [i for _, tracks, _ in out for i in tracks.ended.tolist()]
+
+
+def meeting(t):
+    """How far two who meet have come, 1: there; None while nobody sees them. They turn back."""
+    if 3 <= t < 4.5:
+        return None
+    return min(t, 7.5 - t) / 3
+
+
+def meet(left=(100, 300), right=(500, 300)):
+    """Two people who walk up to each other, stand, and part the way they came."""
+
+    def path(start, end):
+        def at(t):
+            share = meeting(t)
+            return None if share is None else tuple(np.add(start, np.subtract(end, start) * share))
+
+        return at
+
+    return [(path(left, (285, 300)), PERSON[0]), (path(right, (315, 300)), PERSON[1])]
+
+
+def test_an_exchange_is_found_out_and_told():
+    """The association knows no looks here, and expects both to walk on."""
+    out = watch(tracker(mode="jipda"), meet(), 7.4)
+    splits = told(out, "split")
+    assert sorted((a, b) for a, b, _ in splits) == [(1, 2), (2, 1)]
+    assert all(2.0e6 < since_us < 4.6e6 for *_, since_us in splits)
+    since = {tracks.split is not None: t for t, tracks, _ in out}[True]
+    assert since < 6.5
+    _, last, feet = out[-1]
+    assert [owner(last, feet[who]) for who in (0, 1)] == [owners(out, who)[0] for who in (0, 1)]
+    assert last.first_seen_us.tolist() == [0, 0]
+    assert told(out, "merged") == ended(out) == []
+
+
+def away(path, start, end):
+    return lambda t: None if start <= t < end else path(t)
+
+
+def test_a_lost_person_is_known_again_and_the_other_id_merged():
+    path = away(lambda t: (250 + 8 * t, 300), 3, 7)
+    out = watch(tracker(), [(path, PERSON[0]), (lambda t: (500, 300), PERSON[1])], 9)
+    first = owners(out, 0)[0]
+    assert owner(out[-1][1], out[-1][2][0]) == first
+    [(gone, kept)] = told(out, "merged")
+    assert (kept, gone) == (first, 3)
+    assert ended(out) == [first, gone]
+    back = out[-1][1].ids.tolist().index(first)
+    assert out[-1][1].first_seen_us[back] == 0
+    assert told(out, "split") == []
+
+
+def test_who_is_known_before_an_id_was_told_is_known_silently():
+    """Weak detections make a track certain more slowly than they show what it looks like."""
+    path = away(lambda t: (250 + 8 * t, 300), 4, 8)
+    out = watch(tracker(), [(path, PERSON[0])], 12, score=lambda t: 0.4 if 8.05 < t < 8.45 else 0.9)
+    assert any(len(tracks.ids) == 0 < len(feet) for t, tracks, feet in out if t > 8.1)
+    assert owners(out, 0) == [1]
+    assert ended(out) == [1]
+    assert told(out, "merged") == told(out, "split") == []
+
+
+def test_somebody_else_in_the_place_of_who_was_lost_is_new():
+    one = away(lambda t: (300, 300), 3, 99)
+    other = away(lambda t: (300, 300), 0, 7)
+    out = watch(tracker(), [(one, PERSON[0]), (other, PERSON[1])], 9)
+    assert (owners(out, 0), owners(out, 1)) == ([1], [2])
+    assert told(out, "merged") == told(out, "split") == []
+
+
+@pytest.mark.parametrize("reentry", [False, True])
+def test_who_left_over_the_edge_is_new_unless_reentry_is_asked_for(reentry):
+    def path(t):
+        x = 520 + 60 * t if t < 3 else 700 - 60 * (t - 6)
+        return (x, 300) if x < 640 else None
+
+    out = watch(tracker(reentry=reentry), [(path, PERSON[0])], 10)
+    if reentry:
+        assert owner(out[-1][1], out[-1][2][0]) == 1
+    else:
+        assert owners(out, 0) == [1, 2]
+        assert told(out, "merged") == []
+
+
+def test_who_took_anothers_place_gets_an_id_of_their_own():
+    """Two meet out of sight. One goes on alone, and a stranger goes where the other would have."""
+    (left, _), (right, _) = meet()
+    gone = away(right, 3, 99)
+    stranger = away(right, 0, 4)
+    out = watch(
+        tracker(mode="jipda"),
+        [(left, PERSON[0]), (gone, PERSON[1]), (stranger, PERSON[2])],
+        7.4,
+    )
+    final = out[-1][1]
+    assert owner(final, out[-1][2][0]) == owners(out, 0)[0]
+    assert owner(final, out[-1][2][2]) == 3
+    assert {b for _, b, _ in told(out, "split")} >= {3}
+
+
+def events_of(out):
+    """All that is told of the run, in order."""
+    state, drafts = derive.start(INFO)
+    for n, (t, tracks, _) in enumerate(out):
+        frame = Frame(source="s", seq=n, n=n, media_us=round(t * 1e6), width=640, height=480)
+        drafts += derive.frame_seen(state, frame, tracks)
+    return drafts + derive.finished(state, "eof")
+
+
+def assert_sound(out):
+    """What docs/events.md promises, and what nobody may ever see."""
+    highest, reported = 0, set()
+    for t, tracks, _ in out:
+        ids = tracks.ids.tolist()
+        assert ids == sorted(set(ids))
+        assert all(i > 0 for i in ids)
+        over = tracks.ended.tolist()
+        assert len(over) == len(set(over))
+        assert not set(over) & set(ids)
+        assert (tracks.first_seen_us <= round(t * 1e6)).all()
+        new = sorted(set(ids) - set(range(1, highest + 1)))
+        highest = max([highest, *new])
+        for gone, kept in [] if tracks.merged is None else tracks.merged.tolist():
+            assert gone in over
+            assert gone not in ids
+            assert gone != kept
+        for id_, other, since_us in [] if tracks.split is None else tracks.split.tolist():
+            assert id_ != other
+            assert 0 <= since_us <= round(t * 1e6)
+        reported |= set(ids)
+    events, open_ = events_of(out), {}
+    order = {TrackSplit: 0, TrackMerge: 1, TrackEnd: 2, TrackBegin: 3, TrackUpdate: 3}
+    ranks = [(e.frame.n, order[type(e.what)]) for e in events if e.frame and type(e.what) in order]
+    assert ranks == sorted(ranks)
+    for event in events:
+        match event.what:
+            case TrackBegin(track):
+                assert track.id not in open_
+                open_[track.id] = event
+            case TrackUpdate(track):
+                assert track.id in open_
+            case TrackEnd(track):
+                del open_[track.id]
+    assert not open_
+
+
+@st.composite
+def scenes(draw):
+    """People on straight lines through the picture, who vanish and come back, and their looks."""
+    rng = np.random.default_rng(draw(st.integers(0, 99_999)))
+    people = []
+    for look in PERSON[: draw(st.integers(1, 5))]:
+        start, end = rng.uniform([60, 250], [580, 400], (2, 2))
+        unseen = rng.uniform(0, 5, 3)
+        spans = np.column_stack([unseen, unseen + rng.choice([0.3, 1.5, 2.5])])
+
+        def path(t, start=start, end=end, spans=spans):
+            hidden = ((spans[:, 0] <= t) & (t < spans[:, 1])).any()
+            return None if hidden else tuple(start + (end - start) * t / 6)
+
+        people.append((path, look))
+    return people
+
+
+@settings(max_examples=12)
+@given(
+    scenes(),
+    st.sampled_from([0.0, 0.2, 1.0]),
+    st.sampled_from(["jipda", "jipda_embed", "gnn_embed"]),
+    st.booleans(),
+)
+def test_whatever_people_do_ids_are_sound(people, noise, mode, reentry):
+    out = watch(tracker(mode=mode, reentry=reentry), people, 6, fps=8, noise=noise)
+    assert_sound(out)
+
+
+@pytest.mark.parametrize("mode", ["jipda", "jipda_embed", "gnn_embed"])
+def test_runs_with_corrections_are_sound(mode):
+    follow = tracker(mode=mode)
+    lost = away(lambda t: (150 + 10 * t, 460), 2, 5)
+    out = watch(follow, [*meet(), (lost, PERSON[2])], 7.4)
+    assert_sound(out)
+    kinds = [type(event.what) for event in events_of(out)]
+    if mode == "jipda":
+        assert kinds.count(TrackSplit) == kinds.count(TrackMerge) == 1
