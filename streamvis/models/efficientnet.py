@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from streamvis.models.layers import FrozenBatchNorm2d, conv_norm
 
 EPS = 1e-3
+HEAD = 1280  # channels of its last map
 STAGES = (  # repeats, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -62,20 +63,35 @@ class EfficientNetLite0(nn.Module):
     std = (128 / 255,) * 3
     strides = (4, 8, 16, 32)
     channels = (24, 40, 112, 320)
-    taps = (2, 4, 10, 15)  # blocks after which the maps are taken
+    bgr = False
+    skip = 0
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        taps: tuple[int, ...] = (2, 4, 10, 15),  # blocks after which the maps are taken
+        inputs: int = 3,
+        head: bool = False,  # give its map of 1280 channels too, which the classifier pools
+    ) -> None:
         super().__init__()
-        self.stem = conv(3, 32, 3, stride=2)
+        self.taps = taps
+        self.stem = conv(inputs, 32, 3, stride=2)
         self.stem_norm = FrozenBatchNorm2d(32, EPS)
         blocks: list[Block] = []
-        inputs = 32
+        levels: dict[int, list[int]] = {}  # stride -> channels of the taps there
+        inputs, reached = 32, 2
         for repeats, kernel, stride, expansion, outputs in STAGES:
             for index in range(repeats):
                 step = stride if index == 0 else 1
+                reached *= step
+                if len(blocks) in taps:
+                    levels.setdefault(reached, []).append(outputs)
                 blocks.append(Block(inputs, outputs, kernel, step, expansion))
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
+        self.levels = tuple(map(tuple, levels.values()))
+        self.outputs = HEAD if head else inputs
+        self.head = conv(inputs, HEAD, 1) if head else None
+        self.head_norm = FrozenBatchNorm2d(HEAD, EPS) if head else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
         # x (B, 3, H, W), H and W multiples of 32
@@ -85,10 +101,12 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
             if index in self.taps:
                 maps.append(x)
+        if self.head is not None and self.head_norm is not None:
+            maps.append(F.relu6(conv_norm(x, self.head, self.head_norm), inplace=True))
         return maps
 
 
-def from_lukemelas(state: dict[str, Tensor]) -> "OrderedDict[str, Tensor]":
+def from_lukemelas(state: dict[str, Tensor], head: bool = False) -> "OrderedDict[str, Tensor]":
     """Rename the published ImageNet file's keys to this module's, without the classifier."""
     parts = {
         "_expand_conv": "expand",
@@ -102,7 +120,12 @@ def from_lukemelas(state: dict[str, Tensor]) -> "OrderedDict[str, Tensor]":
     renamed: OrderedDict[str, Tensor] = OrderedDict()
     for key, value in state.items():
         words = key.split(".")
-        if words[0] in ("_conv_head", "_fc", "_bn1") or words[-1] == "num_batches_tracked":
+        if words[-1] == "num_batches_tracked":
+            continue
+        if words[0] in ("_conv_head", "_fc", "_bn1"):
+            if head and words[0] != "_fc":
+                name = "head" if words[0] == "_conv_head" else "head_norm"
+                renamed[f"{name}.{words[1]}"] = value
             continue
         if words[0] == "_bn0":
             renamed[f"stem_norm.{words[1]}"] = value

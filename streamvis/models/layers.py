@@ -39,8 +39,14 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(x))
-    scale, shift = norm.affine()
+    scale, shift = folded(conv, norm)
     return convolve(x, conv, conv.weight * scale[:, None, None, None], shift)
+
+
+def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What the norm does to the kernel, and the bias of both: (C,) each."""
+    scale, shift = norm.affine()
+    return scale, shift if conv.bias is None else shift + conv.bias * scale
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -68,7 +74,7 @@ class Separable(nn.Module):
 @torch.no_grad()
 def fold(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> nn.Conv2d:
     """The convolution that does both."""
-    scale, shift = norm.affine()
+    scale, shift = folded(conv, norm)
     conv.weight.mul_(scale[:, None, None, None])
     conv.bias = nn.Parameter(shift.clone())
     return conv
@@ -83,13 +89,15 @@ PAIRS = (
     ("expand", "expand_norm"),
     ("depthwise", "depthwise_norm"),
     ("project", "project_norm"),
+    ("head", "head_norm"),
 )
 
 
 def fuse(model: nn.Module) -> nn.Module:
     """Fold every frozen norm into its convolution, for inference; the model is changed."""
     for module in model.modules():
-        for conv_name, norm_name in PAIRS:
+        called_alike = [(name, f"{name}_bn") for name, _ in module.named_children()]
+        for conv_name, norm_name in (*PAIRS, *called_alike):
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
             if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
                 fold(conv, norm)

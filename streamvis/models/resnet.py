@@ -1,4 +1,4 @@
-"""ResNet-50 v1.5, whose stride stands on the 3×3 convolution, and the first half of ResNet-18.
+"""ResNet-50 v1.5, whose stride stands on the 3×3 convolution; ResNet-18, whole or its first half.
 
 He et al. 2016; names are torchvision's.
 """
@@ -46,10 +46,14 @@ class ResNet50(nn.Module):
     std = (0.229, 0.224, 0.225)
     strides = (4, 8, 16, 32)
     channels = (256, 512, 1024, 2048)
+    levels = ((512,), (1024,), (2048,))  # of the maps after the first `skip`
+    skip = 1
+    outputs = 2048
+    bgr = False
 
-    def __init__(self, eps: float = 0.0) -> None:
+    def __init__(self, eps: float = 0.0, inputs: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(inputs, 64, 7, 2, 3, bias=False)
         self.bn1 = FrozenBatchNorm2d(64, eps)
         inputs = 64
         for index, (blocks, width) in enumerate(
@@ -116,3 +120,34 @@ class ResNet18(nn.Module):
         # x (B, 3, H, W)
         x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
         return self.layer2(self.layer1(x))  # (B, 128, H/8, W/8)
+
+
+class ResNet18Whole(nn.Module):
+    """The whole trunk, giving C2..C5 at strides 4, 8, 16, 32 with 64, 128, 256, 512 channels."""
+
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+    levels = ((128,), (256,), (512,))  # of the maps after the first `skip`
+    skip = 1
+    outputs = 512
+    bgr = False
+
+    def __init__(self, inputs: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, 64, 7, 2, 3, bias=False)
+        self.bn1 = FrozenBatchNorm2d(64, EPS)
+        before = 64
+        for index, width in enumerate((64, 128, 256, 512)):
+            first = BasicBlock(before, width, 2 if index else 1, FrozenBatchNorm2d)
+            second = BasicBlock(width, width, 1, FrozenBatchNorm2d)
+            self.add_module(f"layer{index + 1}", nn.Sequential(first, second))
+            before = width
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        # x (B, inputs, H, W)
+        x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
+        maps = []
+        for index in range(4):
+            x = self.get_submodule(f"layer{index + 1}")(x)
+            maps.append(x)
+        return maps

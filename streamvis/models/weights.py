@@ -1,11 +1,12 @@
 """Weights on disk: shipped by name, ours as safetensors, torchvision's checkpoints by path.
 
 A safetensors file of ours says in its metadata which architecture it is for and how it was
-made, so a path is all that is needed to load it. There are two kinds of networks: detectors
-(Mask R-CNN) and embedders (`models/embedding.py`).
+made, so a path is all that is needed to load it. There are three kinds of networks: detectors
+(Mask R-CNN), embedders (`models/embedding.py`) and those that tell actions (`models/off.py`).
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from importlib import resources
@@ -18,16 +19,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, UsageError, WeightsError
-from streamvis.models import embedding
+from streamvis.models import embedding, off
 from streamvis.models.embedding import Embedder
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
+from streamvis.models.off import Calibration, Off
 from streamvis.models.tensors import read, shown
 
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
 Shape = tuple[int, ...]
-AnyArchitecture = Architecture | embedding.Architecture
-NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES)
+AnyArchitecture = Architecture | embedding.Architecture | off.Architecture
+Network = MaskRcnn | Embedder | Off
+NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions")
+DOES = {
+    Architecture: "finds people",
+    embedding.Architecture: "tells people apart",
+    off.Architecture: "tells actions",
+}
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -80,10 +88,7 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     state, metadata = read(path)
     architecture = architecture_of(path, state, metadata)
     if not isinstance(architecture, Architecture):
-        raise WeightsError(
-            f"{path} is for {shown(architecture.name)}, which tells people apart and finds none; "
-            f"expected a detector: {', '.join(ARCHITECTURES)}"
-        )
+        raise _other(path, architecture, f"a detector: {', '.join(ARCHITECTURES)}")
     check(architecture, state, path)  # before a model is made that the file only claims to hold
     model = MaskRcnn(architecture)
     model.load_state_dict(state)
@@ -100,16 +105,50 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
     state, metadata = read(path)
     architecture = architecture_of(path, state, metadata)
     if not isinstance(architecture, embedding.Architecture):
-        raise WeightsError(
-            f"{path} is for {shown(architecture.name)}, which finds people and does not know them "
-            f"again; expected an embedder: {', '.join(embedding.ARCHITECTURES)}"
-        )
+        raise _other(path, architecture, f"an embedder: {', '.join(embedding.ARCHITECTURES)}")
     state = embedder_state(state)
     check(architecture, state, path)
     model = Embedder(architecture)
     model.load_state_dict(state)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
+
+
+def load_actions(name: str, device: str = "cpu") -> Off:
+    """The network that tells actions whose weights these are, calibrated, ready to infer."""
+    check_device(device)
+    path = find(name)
+    state, metadata = read(path)
+    architecture = architecture_of(path, state, metadata)
+    if not isinstance(architecture, off.Architecture):
+        raise _other(path, architecture, "a network of actions, which `train actions` makes")
+    check(architecture, state, path)
+    model = Off(architecture)
+    model.load_state_dict(state)
+    model.calibration = _calibration(path, metadata, len(architecture.actions))
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
+def _other(path: Path, found: AnyArchitecture, expected: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
+    )
+
+
+def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calibration:
+    try:
+        found = msgspec.json.decode(metadata.get("calibration", "{}"), type=Calibration)
+    except msgspec.DecodeError as error:
+        raise WeightsError(
+            f"{path}: its metadata `calibration` is not one: {shown(str(error))}"
+        ) from None
+    if len(found.shift) not in (0, actions) or not all(map(math.isfinite, found.shift)):
+        raise WeightsError(
+            f"{path}: its metadata `calibration` shifts {len(found.shift)} actions, "
+            f"expected {actions} finite numbers"
+        )
+    return found
 
 
 def embedder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -142,7 +181,7 @@ def check_device(device: str) -> None:
         )
 
 
-def load_into(model: MaskRcnn | Embedder, path: Path) -> None:
+def load_into(model: Network, path: Path) -> None:
     """Fill a model from a file that fits it."""
     state = read(path)[0]
     if isinstance(model, Embedder):
@@ -162,6 +201,8 @@ def architecture_of(
             kind: type[AnyArchitecture] = (
                 embedding.Architecture if body == "resnet18" else Architecture
             )
+            if isinstance(raw, dict) and "actions" in raw:
+                kind = off.Architecture
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -184,11 +225,14 @@ def architecture_of(
 def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
     """Names and shapes of a model's tensors, without making it."""
     with torch.device("meta"):
-        model = (
-            MaskRcnn(architecture)
-            if isinstance(architecture, Architecture)
-            else Embedder(architecture)
-        )
+        model: Network
+        match architecture:
+            case Architecture():
+                model = MaskRcnn(architecture)
+            case embedding.Architecture():
+                model = Embedder(architecture)
+            case off.Architecture():
+                model = Off(architecture)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
@@ -209,10 +253,12 @@ def check(architecture: AnyArchitecture, state: Mapping[str, Tensor], path: Path
             raise WeightsError(f"{path} is damaged: {name} holds NaN or infinite numbers")
 
 
-def save(model: MaskRcnn | Embedder, path: Path, metadata: Mapping[str, str]) -> None:
+def save(model: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Write kernels as fp16 and everything one-dimensional as fp32, with the architecture."""
     state = {name: _packed(value).contiguous().cpu() for name, value in model.state_dict().items()}
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
+    if isinstance(model, Off):
+        about["calibration"] = msgspec.json.encode(model.calibration).decode()
     part = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +293,13 @@ def describe(name: str) -> Info:
 def verify(name: str) -> Info:
     """`describe`, after loading the file into its model: names, shapes and finite values hold."""
     path = find(name)
-    detects = isinstance(architecture_of(path, *read(path)), Architecture)
-    (load_detector if detects else load_embedder)(name)
+    match architecture_of(path, *read(path)):
+        case Architecture():
+            load_detector(name)
+        case embedding.Architecture():
+            load_embedder(name)
+        case off.Architecture():
+            load_actions(name)
     return describe(name)
 
 

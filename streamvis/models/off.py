@@ -1,0 +1,310 @@
+"""Actions from optical-flow-guided features (Sun et al. 2018).
+
+Where brightness, or any feature f of it, is constant along motion v, f_x·v_x + f_y·v_y + f_t = 0:
+the gradients of a feature map say what optical flow would say, and cost next to nothing.
+
+    model = load_actions("fight-off")
+    scores = model(model.normalise(clip))          # (B, T, H, W, 3) -> stream -> (B, T or T−1, K)
+    p = model.calibration.probabilities(consensus(scores))
+
+or, one sampled picture at a time, with the same result:
+
+    now = model.project(model.normalise(picture[None]))
+    levels = model.pair(before, now)               # before: what `project` gave for the last one
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.messages import Array
+from streamvis.models.bn_inception import BnInception
+from streamvis.models.efficientnet import EfficientNetLite0
+from streamvis.models.resnet import ResNet18Whole, ResNet50
+
+Modality = Literal["rgb", "diff", "flow"]
+Gradients = Literal["diag", "sobel_xy"]
+Body = Literal["bn_inception", "efficientnet_lite0", "resnet18", "resnet50"]
+Width = Annotated[int, Meta(ge=1, le=1024)]
+Side = Annotated[int, Meta(ge=64, le=1024, multiple_of=32)]
+
+LEVELS = ("fine", "middle", "coarse")  # strides 8, 16, 32
+PICTURES = {"rgb": 1, "diff": 6, "flow": 1}  # of a moment, stacked along channels
+CHANNELS = {"rgb": 3, "diff": 15, "flow": 10}  # that the trunk is given
+PAPERS = {"frame": 1.0, "coarse": 2.0, "middle": 1.0}  # weights of streams
+FLOW_STD = 16.0 / 255  # of flow written as bytes, 128 for none
+KERNELS = {  # correlations, x to the right and y down
+    "diag": [[[0.0, 1, 0], [-1, 0, 1], [0, -1, 0]]],  # right − left + up − down
+    "sobel_xy": [  # per pixel
+        [[-1 / 8, 0, 1 / 8], [-2 / 8, 0, 2 / 8], [-1 / 8, 0, 1 / 8]],
+        [[-1 / 8, -2 / 8, -1 / 8], [0, 0, 0], [1 / 8, 2 / 8, 1 / 8]],
+    ],
+}
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that tells one network of actions from another; weights files carry it."""
+
+    name: str
+    actions: Annotated[tuple[str, ...], Meta(min_length=2, max_length=1000)]
+    body: Body = "efficientnet_lite0"
+    modality: Modality = "rgb"
+    guided: bool = True  # False: the classifier of frames alone
+    gradients: Gradients = "diag"
+    spatial: Width = 32  # channels of a tap whose gradients are taken, rgb only
+    temporal: Width = 128  # channels of a tap whose differences are taken
+    widths: tuple[Width, Width, Width] = (64, 128, 256)  # of the trunks; they give four times this
+    size: tuple[Side, Side] = (224, 224)  # of a picture: height, width in px
+    every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # from one sampled picture to the next
+    window: Annotated[int, Meta(ge=1, le=1000)] = 24  # pairs whose mean is the score of a stream
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How scores of streams become probabilities: softmax(scale · weighted mean + shift)."""
+
+    weights: dict[str, float] = msgspec.field(default_factory=PAPERS.copy)
+    scale: float = 1.0
+    shift: tuple[float, ...] = ()  # of each action; empty: none
+
+    def logits(self, streams: Mapping[str, Tensor]) -> Tensor:
+        """(…, K) of streams (…, K) that `consensus` gave."""
+        used = {name: w for name, w in self.weights.items() if name in streams}
+        total = torch.stack([w * streams[name].float() for name, w in used.items()]).sum(0)
+        fused = self.scale * total / max(sum(used.values()), 1e-9)
+        return fused + fused.new_tensor(self.shift) if self.shift else fused
+
+    def probabilities(self, streams: Mapping[str, Tensor]) -> Tensor:
+        """(…, K), summing to one."""
+        return self.logits(streams).softmax(-1)
+
+
+class Projected(NamedTuple):
+    """What is kept of a moment until the next. Every tensor has the batch in front."""
+
+    frame: Tensor  # (B, K) logits of the picture alone
+    features: tuple[Tensor, ...]  # of each level: the taps' T channels one after another
+    gradients: tuple[Tensor, ...]  # of each level, the same of their spatial gradients
+
+
+class Gradient(nn.Module):
+    """Spatial gradients of each channel by fixed filters: (B, C, h, w) -> (B, C·maps, h, w)."""
+
+    kernel: Tensor
+
+    def __init__(self, kind: Gradients, channels: int) -> None:
+        super().__init__()
+        kernel = torch.tensor(KERNELS[kind])[:, None]  # (maps, 1, 3, 3)
+        self.channels, self.outputs = channels, channels * len(kernel)
+        self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.shape[1]
+        kernel = self.kernel.to(x.dtype).repeat(groups // self.channels, 1, 1, 1)
+        return F.conv2d(x, kernel, padding=1, groups=groups)
+
+
+class Residual(nn.Module):
+    """1×1, 3×3 and a last convolution beside a shortcut; no norms anywhere in OFF."""
+
+    def __init__(
+        self, inputs: int, width: int, *, project: bool = False, last: int = 1, relu: bool = True
+    ) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv3 = nn.Conv2d(width, outputs, last, padding=last // 2)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if project else nn.Identity()
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (B, inputs, h, w)
+        y = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x))))) + self.shortcut(x)
+        return F.relu(y) if self.relu else y  # (B, 4·width, h, w)
+
+
+class Guided(nn.Module):
+    """The OFF part: units on every tap, a stack for each of three resolutions, its classifier."""
+
+    def __init__(self, levels: Sequence[Sequence[int]], architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        self.temporal = a.temporal
+        self.spatial = a.spatial if a.modality == "rgb" else 0
+        self.counts = [len(level) for level in levels]
+        taps = [channels for level in levels for channels in level]
+        self.reduce = nn.ModuleList(nn.Conv2d(c, self.temporal + self.spatial, 1) for c in taps)
+        self.gradient = Gradient(a.gradients, self.spatial) if self.spatial else None
+        unit = self.temporal + (self.gradient.outputs if self.gradient else 0)
+        fine, middle, coarse = (unit * count for count in self.counts)
+        w1, w2, w3 = a.widths
+        self.fine = nn.Sequential(
+            nn.Conv2d(fine, w1, 7, 2, 3),
+            nn.ReLU(),
+            Residual(w1, w1, project=True),
+            Residual(4 * w1, w1),
+            Residual(4 * w1, w1),
+        )
+        self.middle = nn.Sequential(
+            nn.Conv2d(middle + 4 * w1, w2, 5, 2, 2),
+            nn.ReLU(),
+            Residual(w2, w2, project=True),
+            Residual(4 * w2, w2, last=3),
+        )
+        self.coarse = nn.Sequential(
+            nn.Conv2d(coarse + 4 * w2, w3, 3, 1, 1),
+            nn.ReLU(),
+            Residual(w3, w3, project=True, relu=False),
+        )
+        self.classify = nn.ModuleList(nn.Linear(4 * w, len(a.actions)) for w in a.widths)
+        self.drop = nn.Dropout(0.8)
+        _initialise(self, xavier=a.modality == "diff")
+
+    def project(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Features and gradients of each level, of the taps' maps (B, C, h, w)."""
+        features, gradients = [], []
+        first = 0
+        for count in self.counts:
+            units = range(first, first + count)
+            both = [self.reduce[i](maps[i]) for i in units]
+            features.append(F.relu(torch.cat([x[:, : self.temporal] for x in both], 1)))
+            if self.gradient is not None:
+                raw = torch.cat([x[:, self.temporal :] for x in both], 1)
+                gradients.append(self.gradient(raw))
+            first += count
+        return tuple(features), tuple(gradients)
+
+    def pair(self, before: Projected, now: Projected) -> tuple[Tensor, ...]:
+        """Logits (B, K) of each level: later minus earlier, beside the earlier's gradients."""
+        x: Tensor | None = None
+        logits = []
+        for i, stack in enumerate((self.fine, self.middle, self.coarse)):
+            parts = [now.features[i] - before.features[i]]
+            if self.gradient is not None:
+                parts.insert(0, self.drop(before.gradients[i]))
+            x = stack(torch.cat(parts if x is None else [*parts, x], 1))
+            pooled = F.max_pool2d(x, 3, 2, ceil_mode=True) if i == 0 else x
+            logits.append(self.classify[i](self.drop(pooled.mean((2, 3)))))
+        return tuple(logits)
+
+
+def _initialise(part: nn.Module, xavier: bool) -> None:
+    """As the reference does: rectifiers all start a little open."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            if xavier:
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, 0.2)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.001)
+            nn.init.zeros_(module.bias)
+
+
+class Off(nn.Module):
+    """A trunk shared over pictures, its classifier of frames, and the OFF part beside it."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.size = architecture.size
+        self.calibration = Calibration()
+        self.body = _body(architecture)
+        self.drop = nn.Dropout(0.8)
+        self.head = nn.Linear(self.body.outputs, len(architecture.actions))
+        nn.init.normal_(self.head.weight, std=0.001)
+        nn.init.zeros_(self.head.bias)
+        self.guided = Guided(self.body.levels, architecture) if architecture.guided else None
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        """Logits of every moment and pair: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
+        # clip (B, T, C, H, W) as `normalise` gives it
+        b, t = clip.shape[:2]
+        return self.scores(self.body(clip.flatten(0, 1)), b, t)
+
+    def scores(self, maps: Sequence[Tensor], b: int, t: int) -> dict[str, Tensor]:
+        """The same of the trunk's maps (B·T, C, h, w)."""
+        kept = self.keep(maps)
+        streams = {"frame": kept.frame.unflatten(0, (b, t))}
+        if self.guided is None or t < 2:
+            return streams
+        clips = [x.unflatten(0, (b, t)) for x in (*kept.features, *kept.gradients)]
+        before, now = (
+            Projected(kept.frame, tuple(x[:3]), tuple(x[3:]))
+            for x in (
+                [x[:, :-1].flatten(0, 1) for x in clips],
+                [x[:, 1:].flatten(0, 1) for x in clips],
+            )
+        )
+        levels = self.guided.pair(before, now)
+        pairs = (x.unflatten(0, (b, t - 1)) for x in levels)
+        return streams | dict(zip(LEVELS, pairs, strict=True))
+
+    def project(self, pictures: Tensor) -> Projected:
+        """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
+        return self.keep(self.body(pictures))
+
+    def keep(self, maps: Sequence[Tensor]) -> Projected:
+        frame = self.head(self.drop(maps[-1].mean((2, 3))))
+        if self.guided is None:
+            return Projected(frame, (), ())
+        return Projected(frame, *self.guided.project(maps[self.body.skip :]))
+
+    def pair(self, before: Projected, now: Projected) -> dict[str, Tensor]:
+        """Logits (B, K) of LEVELS of two moments `every_s` apart."""
+        if self.guided is None:
+            return {}
+        return dict(zip(LEVELS, self.guided.pair(before, now), strict=True))
+
+    def normalise(self, pixels: Array | Tensor) -> Tensor:
+        """uint8 (…, H, W, C) as the trunk takes it: (…, channels, H, W) float32.
+
+        rgb: C = 3. diff: six pictures, C = 18. flow: C = 10, x and y by turns, 128 for none.
+        """
+        if isinstance(pixels, np.ndarray):
+            pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+        x = pixels.movedim(-1, -3).float() / 255
+        if self.architecture.modality == "flow":
+            return (x - 128 / 255) / FLOW_STD
+        if self.body.bgr:
+            x = x.unflatten(-3, (-1, 3)).flip(-3).flatten(-4, -3)
+        std = x.new_tensor(self.body.std)[:, None, None]
+        if self.architecture.modality == "diff":
+            steps = x[..., 3:, :, :] - x[..., :-3, :, :]  # (…, 15, H, W)
+            return steps / std.repeat(5, 1, 1)
+        return (x - x.new_tensor(self.body.mean)[:, None, None]) / std
+
+
+def _body(architecture: Architecture) -> Any:
+    """The trunk: maps from fine to coarse, of which OFF taps those after the first `skip`.
+
+    `levels` are the taps' channels by stride; the last map has `outputs`, and is classified.
+    """
+    inputs = CHANNELS[architecture.modality]
+    match architecture.body:
+        case "bn_inception":
+            return BnInception(inputs)
+        case "efficientnet_lite0":
+            return EfficientNetLite0(taps=(4, 7, 10, 14, 15), inputs=inputs, head=True)
+        case "resnet18":
+            return ResNet18Whole(inputs)
+        case "resnet50":
+            return ResNet50(1e-5, inputs)
+
+
+def consensus(scores: Mapping[str, Tensor], window: int | None = None) -> dict[str, Tensor]:
+    """Means of streams (B, T, K) over moments, or over the last `window` of them: (B, K) each."""
+    return {name: x[:, -window:].mean(1) if window else x.mean(1) for name, x in scores.items()}
+
+
+def widen(kernel: Tensor, inputs: int) -> Tensor:
+    """A first kernel (O, 3, k, k) for other inputs: its mean over colours, again and again."""
+    return kernel.mean(1, keepdim=True).repeat(1, inputs, 1, 1)
