@@ -1,6 +1,7 @@
 """Box arithmetic and the ground plane against what can be worked out by hand."""
 
 import json
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -27,6 +28,49 @@ def test_iou_is_symmetric_and_within_one(rows):
     overlap = geometry.iou(boxes, boxes)
     np.testing.assert_allclose(overlap, overlap.T)
     assert ((overlap >= 0) & (overlap <= 1 + 1e-12)).all()
+
+
+few_values = st.sampled_from([0.0, 1, 2, 3, 5, 8, 2.5, -1, np.nan, np.inf, -np.inf])
+finite_values = few_values.filter(np.isfinite)
+few_pairs = st.sampled_from([0, geometry.FEW])  # beyond which beginnings are sorted
+
+
+def rows_of(values, width):
+    rows = st.lists(st.tuples(*[values] * width), max_size=8)
+    return rows.map(lambda rows: np.array(rows, dtype=np.float64).reshape(-1, width))
+
+
+@given(rows_of(finite_values, 4), rows_of(finite_values, 4), few_pairs)
+def test_overlaps_are_what_box_by_box_comparison_finds(a, b, few):
+    """Boxes that touch, are empty, inverted or the same among them."""
+    expected = []
+    for i, one in enumerate(a):
+        for j, other in enumerate(b):
+            size = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+            if (size > 0).all():
+                both, whole = size.prod(), [(box[2:] - box[:2]).prod() for box in (one, other)]
+                expected.append((i, j, both / (sum(whole) - both), *(both / w for w in whole)))
+    with mock.patch.object(geometry, "FEW", few):
+        found = geometry.overlaps(a, b)
+    np.testing.assert_allclose(np.column_stack(found), np.reshape(expected, (-1, 5)))
+
+
+@given(rows_of(few_values, 2), rows_of(few_values, 2), few_pairs)
+def test_intervals_meet_where_they_have_a_point_in_common(a, b, few):
+    """What has no beginning or no end must not spoil the sorting for the others."""
+    with mock.patch.object(geometry, "FEW", few):
+        i, j = geometry.meeting(*a.T, *b.T)
+    common = np.maximum(a[:, None, 0], b[:, 0]) <= np.minimum(a[:, None, 1], b[:, 1])
+    sound = (a[:, 0] <= a[:, 1])[:, None] & (b[:, 0] <= b[:, 1])
+    found = sorted(zip(i.tolist(), j.tolist(), strict=True))
+    assert len(found) == len(set(found))
+    assert [list(pair) for pair in found if sound[pair]] == np.argwhere(common & sound).tolist()
+
+
+def test_runs_count_on_and_none_runs_backwards():
+    row, number = geometry.runs(np.array([3, 5, 9, 0]), np.array([5, 4, 9, 3]))
+    assert row.tolist() == [0, 0, 3, 3, 3]
+    assert number.tolist() == [3, 4, 0, 1, 2]
 
 
 def test_the_foot_is_the_middle_of_the_lower_edge():

@@ -44,6 +44,7 @@ class Pairs(NamedTuple):
     def shared(self) -> tuple[Array, Array, Array]:
         """Q pairs of tracks i < j that have detections in common, and Σ_k β_ik β_jk."""
         order = np.argsort(self.detection, kind="stable")
+        order = order[self.hit[order] > 0]  # what is taken for certain leaves most at nil
         detection, track, hit = self.detection[order], self.track[order], self.hit[order]
         one, other = runs(
             np.arange(1, len(order) + 1), np.searchsorted(detection, detection, "right")
