@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
-from streamvis.geometry import iou
-from streamvis.messages import Detections, SourceInfo, encode_part
+from streamvis.geometry import covered, iou
+from streamvis.messages import Detections, Embeddings, Motion, SourceInfo, encode_part
 from streamvis.tracking.tracker import Tracker
 
 HOMOGRAPHY = (4.0, 0.0, -1280.0, 0.0, 0.0, 1600.0, 0.0, 1.0, -100.0)  # horizon at y = 100
@@ -422,3 +422,137 @@ def test_the_ground_needs_a_ground_plane():
         Tracker(source(ground_plane=None), Jipda(space="ground"))
     assert Tracker(source(ground_plane=None), Jipda()).space.name == "image"
     assert Tracker(source(), Jipda()).space.name == "ground"
+
+
+def panned(step_px, seed=0, frames=40):
+    """Where a camera that is carried about looks: z·p + b of points p, (z, b) for each frame."""
+    rng = np.random.default_rng(seed)
+    b = np.cumsum(rng.choice([-1, 1], (frames, 2)) * [step_px, step_px / 4], axis=0)
+    zoom = 1 + 0.1 * np.sin(0.2 * np.arange(frames))
+    return list(zip(zoom, np.clip(b, -90, 90), strict=True))
+
+
+def motion_of(view, before):
+    """The warp from one view to the next."""
+    (z, b), (z0, b0) = view, before
+    return Motion(warp=np.column_stack([z / z0 * np.eye(2), b - z / z0 * b0]), support=0.8)
+
+
+def carried(follow, views, told=True, seed=1):
+    """Three walkers seen by a camera: Tracks of each frame, their boxes as a fixed one has them."""
+    rng = np.random.default_rng(seed)
+    for k, (z, b) in enumerate(views):
+        feet = [(180 + 3 * k, 300), (300 - 2 * k, 330), (420, 290 + k)]
+        boxes = np.array([person(*foot, 70.0) for foot in feet])
+        boxes = z * (boxes + rng.normal(0, 1, boxes.shape)) + np.tile(b, 2)
+        motion = motion_of(views[k], views[max(k - 1, 0)]) if told else None
+        found = detections(
+            boxes, np.array([0.95, 0.9, 0.85])
+        )  # the best is the first to be numbered
+        tracks = follow.update(found, k * 100_000, motion=motion)
+        yield tracks, (tracks.boxes - np.tile(b, 2)) / z
+
+
+def test_a_camera_that_moves_sees_the_same_people_when_it_says_how():
+    views = panned(30)
+    fixed = [tracks for tracks, _ in carried(tracker(), [(1.0, np.zeros(2))] * len(views))]
+    for camera in ("moving", "auto"):
+        moving = list(carried(tracker(camera=camera), views))
+        assert [tracks.ids.tolist() for tracks, _ in moving[10:]] == [[1, 2, 3]] * 30
+        for a, (_, boxes) in zip(fixed[20:], moving[20:], strict=True):
+            np.testing.assert_allclose(boxes, a.boxes, atol=1.0)
+
+
+def test_a_shift_of_the_picture_changes_nothing_but_the_place():
+    """Exactly: without zoom all noise stays as large as it was."""
+    views = [(1.0, b) for _, b in panned(30)]
+    fixed = carried(tracker(), [(1.0, np.zeros(2))] * len(views))
+    for (a, _), (b, boxes) in zip(fixed, carried(tracker(camera="moving"), views), strict=True):
+        assert a.ids.tolist() == b.ids.tolist()
+        np.testing.assert_allclose(boxes, a.boxes, atol=1e-3)
+        np.testing.assert_allclose(b.covariance, a.covariance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("camera", ["fixed", "auto"])
+def test_a_jerky_camera_loses_people_when_its_motion_is_not_told_or_not_believed(camera):
+    out = list(carried(tracker(camera=camera), panned(30), told=camera == "fixed"))
+    followed = [tracks.ids.tolist() == [1, 2, 3] for tracks, _ in out[10:]]
+    assert not all(followed)
+    assert max(max(tracks.ids, default=0) for tracks, _ in out) > 3
+
+
+def test_on_the_ground_the_motion_of_the_picture_is_ignored():
+    a, b = tracker("ground", camera="moving"), tracker("ground", camera="moving")
+    rng = np.random.default_rng(0)
+    for k in range(20):
+        found = detections([person(200 + 4 * k, 300), person(400, 350)])
+        warp = np.column_stack([np.eye(2), rng.normal(0, 50, 2)])
+        one = a.update(found, k * 100_000)
+        other = b.update(found, k * 100_000, motion=Motion(warp=warp, support=0.9))
+        assert encode_part(one) == encode_part(other)
+    assert encode_part(a.coast(2_000_000)) == encode_part(
+        b.coast(2_000_000, Motion(warp=warp, support=0.9))
+    )
+
+
+RATES = (2.5, 5.0, 7.0, 12.5, 25.0, 30.0, 60.0)
+WALKS = [  # m and m/s on the ground: two meet head on, some pass behind others, one stands
+    ((-4.0, 8.0), (1.2, 0.0)),
+    ((4.0, 7.0), (-1.2, 0.0)),
+    ((-3.0, 11.0), (0.9, -0.3)),
+    ((2.0, 10.0), (0.0, 0.0)),
+    ((3.0, 12.0), (-0.8, -0.2)),
+]
+
+
+def street(t):
+    """The boxes (5, 4) of those who walk there, and which are open to view."""
+    places = np.array([np.add(start, np.multiply(v, t)) for start, v in WALKS])
+    feet = 100 + 1600 / places[:, 1]  # as HOMOGRAPHY has it
+    x = 320 + places[:, 0] / 4 * (feet - 100)
+    boxes = np.array([person(*foot, 0.425 * (foot[1] - 100)) for foot in zip(x, feet, strict=True)])
+    hidden = covered(boxes, boxes) * (feet > feet[:, None])
+    return boxes, hidden.max(axis=1) < 0.5
+
+
+def scored(space, looks, fps, seconds=4.6):
+    """(ids, share missed, share of boxes on nobody, changes of id) of one run."""
+    follow, (rng, look_rng) = tracker(space), map(np.random.default_rng, (0, 1))
+    ids, missed, astray, reported, owners = set(), [], 0, 0, [[] for _ in WALKS]
+    for k in range(round(seconds * fps)):
+        truth, open_ = street(k / fps)
+        seen = np.flatnonzero(open_ & (rng.random(len(truth)) < 0.93))
+        height = truth[seen, 3:] - truth[seen, 1:2]
+        boxes = truth[seen] + rng.normal(0, 0.02, (len(seen), 4)) * height
+        embeddings = None
+        if looks:
+            e = np.eye(8)[seen] + look_rng.normal(0, 0.15, (len(seen), 8))
+            e /= np.linalg.norm(e, axis=1, keepdims=True)
+            embeddings = Embeddings(vectors=e.astype(np.float32))
+        tracks = follow.update(detections(boxes), round(k / fps * 1e6), embeddings)
+        ids |= set(tracks.ids.tolist())
+        overlap = iou(tracks.boxes, truth)
+        astray += int((overlap.max(axis=1, initial=0) < 0.3).sum())
+        reported += len(tracks.ids)
+        if k / fps >= 1:
+            for i in np.flatnonzero(open_):
+                own = owner(tracks, truth[i])
+                missed.append(own is None)
+                if own is not None and own not in owners[i][-1:]:
+                    owners[i].append(own)
+    changes = sum(len(one) - 1 for one in owners)
+    return len(ids), np.mean(missed), astray / reported, changes
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("looks", [False, True])
+def test_people_are_followed_alike_at_2_5_to_60_frames_a_second(space, looks):
+    scores = np.array([scored(space, looks, fps) for fps in RATES])
+    ids, missed, astray, changes = scores.T
+    assert (ids >= len(WALKS)).all()
+    assert (ids <= len(WALKS) + 1).all()
+    assert (changes <= 2).all()  # two who are exchanged once
+    assert changes.sum() <= 4
+    assert missed[0] < 0.15  # there are eleven frames, and two of them make a track
+    assert missed[1:].max() < 0.04
+    assert astray.max() < 0.05
