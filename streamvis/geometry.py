@@ -48,7 +48,8 @@ def meeting(low: Array, high: Array, other_low: Array, other_high: Array) -> tup
     with N + M, but for logarithms, and with the pairs found.
     """
     if len(low) * len(other_low) <= FEW:
-        return np.nonzero((low[:, None] <= other_high) & (other_low <= high[:, None]))
+        i, j = np.nonzero((low[:, None] <= other_high) & (other_low <= high[:, None]))
+        return i, j
     order, other = np.argsort(low), np.argsort(other_low)
     ours, theirs = low[order], other_low[other]
     i, at = runs(np.searchsorted(theirs, low, "left"), np.searchsorted(theirs, high, "right"))
