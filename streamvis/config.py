@@ -283,12 +283,20 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
 
 
 def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
-    """Stages that run a network get a worker each; the others share one.
+    """A network has a worker, and others that wait for it alone are in it; the rest shares one.
 
-    With several runs side by side, the networks of each take their share of the cores.
+    One worker with all cores wastes less of them than two with half each. With several runs side
+    by side, the networks of each take their share of the cores.
     """
     threads = None if runs == 1 else max(1, len(os.sched_getaffinity(0)) // runs)
-    heavy = [WorkerSpec([s.name], threads=threads) for s in pipeline.stages if s.run.torch]
+    chains: list[list[str]] = []
+    for stage in pipeline.stages:
+        before = next((chain for chain in chains if stage.after == chain[-1:]), None)
+        if stage.run.torch and before:
+            before.append(stage.name)
+        elif stage.run.torch:
+            chains.append([stage.name])
+    heavy = [WorkerSpec(chain, threads=threads) for chain in chains]
     light = [stage.name for stage in pipeline.stages if not stage.run.torch]
     return Placement(workers=[*heavy, *([WorkerSpec(light)] if light else [])])
 

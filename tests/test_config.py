@@ -6,6 +6,7 @@ import pytest
 
 from streamvis import config
 from streamvis.errors import ConfigError, UsageError
+from streamvis.runtime.plan import fold
 
 ROOT = Path(__file__).parents[1]
 
@@ -201,6 +202,20 @@ def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
 def test_by_default_a_network_has_its_own_worker():
     placement = config.default_placement(config.default_pipeline())
     assert [worker.stages for worker in placement.workers] == [["detect"], ["track", "publish"]]
+
+
+def test_networks_that_wait_for_others_too_have_workers_of_their_own():
+    stages = [
+        config.StageSpec("detect", config.MaskRcnn()),
+        config.StageSpec("near", config.Appearance(), after=["detect"]),
+        config.StageSpec("far", config.Appearance(), after=["detect"]),
+        config.StageSpec("both", config.Appearance(), after=["near", "far"]),
+        config.StageSpec("last", config.Appearance(), after=["both"]),
+    ]
+    placement = config.default_placement(config.Pipeline(stages), runs=2)
+    groups = [["detect", "near"], ["far"], ["both", "last"]]
+    assert [worker.stages for worker in placement.workers] == groups
+    assert len(fold(config.Pipeline(stages), placement)) == 3  # nobody waits in a circle
 
 
 def test_recording_joins_detections_and_tracks():

@@ -12,6 +12,7 @@ import pytest
 from streamvis import config
 from streamvis.build import build_stage
 from streamvis.events import schema
+from streamvis.events.corrections import Corrections
 from streamvis.events.export import write_tracks
 from streamvis.events.log import LogReader
 from streamvis.events.schema import Event
@@ -33,9 +34,22 @@ def events(out: Path) -> list[Event]:
         return [schema.content(schema.decode(row.payload)) for row in log.events()]
 
 
-def run(out: Path) -> Summary:
-    people = pipeline()
-    return launch.run(people, config.default_placement(people), resolve([SCENE]), out=out)
+def together() -> config.Placement:
+    return config.default_placement(pipeline())
+
+
+def seen(out: Path) -> list[tuple[int, int]]:
+    """Frames from 1 and who was in them, by what the log knows in the end."""
+    with LogReader(out / "events.db") as log:
+        told = [schema.decode(row.payload) for row in log.events()]
+    corrections = Corrections(told)
+    sights = [e for e in told if e.frame and e.type in ("track.begin", "track.update")]
+    who = {(e.frame.n + 1, corrections.who(e)): None for e in sights}
+    return [(frame, int(track.rpartition(":")[2])) for frame, track in who]
+
+
+def run(out: Path, placement: config.Placement) -> Summary:
+    return launch.run(pipeline(), placement, resolve([SCENE]), out=out)
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +88,27 @@ def test_people_are_found_and_followed_in_a_made_up_scene(expected):
 
 
 def test_processes_give_the_same_events_as_one_process(expected, tmp_path):
-    summary = run(tmp_path)
+    summary = run(tmp_path, together())
     (source,) = summary.sources
     assert (source.decoded, source.admitted, source.dropped) == (FRAMES, FRAMES, {})
     assert events(tmp_path) == expected
     (tracks,) = write_tracks(tmp_path / "events.db", tmp_path)
-    rows = tracks.read_text().splitlines()
-    assert len(rows) == sum(e.type in ("track.begin", "track.update") for e in expected)
+    rows = [line.split(",")[:2] for line in tracks.read_text().splitlines()]
+    assert [(int(frame), int(number)) for frame, number in rows] == seen(tmp_path)
     assert (tmp_path / "summary.json").exists()
 
 
-def test_killing_detector_and_tracker_leaves_no_trace(expected, tmp_path):
+@pytest.mark.parametrize(
+    ("placement", "victims"),
+    [(together, ["detect", "track"])],
+)
+def test_killing_workers_leaves_no_trace(placement, victims, expected, tmp_path):
     killed: list[str] = []
 
     def kill() -> None:
-        for stage, after in (("detect", 8), ("track", 16)):
-            deadline = time.monotonic() + 60
-            while frames_logged(tmp_path) < after and time.monotonic() < deadline:
+        for number, stage in enumerate(victims, 1):
+            deadline = time.monotonic() + 300
+            while frames_logged(tmp_path) < 7 * number and time.monotonic() < deadline:
                 time.sleep(0.01)
             for pid in workers(stage):
                 os.kill(pid, signal.SIGKILL)
@@ -99,9 +117,13 @@ def test_killing_detector_and_tracker_leaves_no_trace(expected, tmp_path):
     assassin = threading.Thread(target=kill)
     assassin.start()
     try:
-        summary = run(tmp_path)
+        summary = run(tmp_path, placement())
     finally:
         assassin.join()
-    assert killed == ["detect", "track"]
-    assert [s.restarts for s in summary.stages] == [1, 1, 1]  # track and publish share a worker
+    assert killed == victims
+    homes = placement().workers
+    died = {name for home in homes for name in home.stages if {*home.stages} & {*victims}}
+    assert {s.name: s.restarts for s in summary.stages} == {
+        stage.name: int(stage.name in died) for stage in pipeline().stages
+    }
     assert events(tmp_path) == expected

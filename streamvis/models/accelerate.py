@@ -102,7 +102,10 @@ def accelerate_embedder(
 
         def embed(crops: Array) -> Array:
             with torch.inference_mode():
-                return whole(torch.from_numpy(crops).to(device)).cpu().numpy()
+                # torch rounds a crop alone otherwise than one in company
+                pair = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
+                vectors = whole(torch.from_numpy(pair).to(device)).cpu().numpy()
+            return vectors[: len(crops)]
 
     def unit(crops: Array) -> Array:
         parts = [embed(crops[i : i + MOST_CROPS]) for i in range(0, len(crops), MOST_CROPS)]
