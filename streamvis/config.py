@@ -285,7 +285,7 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
 def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
     """A network has a worker, and others that wait for it alone are in it; the rest shares one.
 
-    One worker with all cores wastes less of them than two with half each. With several runs side
+    So torch is in memory once, and each network has all cores in its turn. With several runs side
     by side, the networks of each take their share of the cores.
     """
     threads = None if runs == 1 else max(1, len(os.sched_getaffinity(0)) // runs)
