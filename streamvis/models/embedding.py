@@ -33,7 +33,9 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ARCHITECTURES = {
-    "person-r18": Architecture(name="person-r18", body="resnet18", size=(128, 48)),
+    "person-r18": Architecture(
+        name="person-r18", body="resnet18", size=(128, 48), stripes=8, power=3.0
+    ),
 }
 
 

@@ -107,7 +107,7 @@ def coloured(count: int, views: int, *, seed: int = 0) -> People:
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Crops of a quarter of the pixels."""
-    one = msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))
+    one = msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32), stripes=1, power=1.0)
     monkeypatch.setitem(ARCHITECTURES, "person-r18", one)
 
 
