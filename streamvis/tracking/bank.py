@@ -16,9 +16,10 @@ LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "r": (np.float64, ()),
     "first_us": (np.int64, ()),
     "seen_us": (np.int64, ()),
-    "known": (np.float64, (LOOK,)),
+    "apart_s": (np.float64, ()),
+    "known": (np.float32, (LOOK,)),
     "known_s": (np.float64, ()),
-    "fresh": (np.float64, (LOOK,)),
+    "fresh": (np.float32, (LOOK,)),
     "fresh_s": (np.float64, ()),
     "look_us": (np.int64, ()),
     "came_in": (np.bool_, ()),
@@ -36,6 +37,7 @@ class Bank(msgspec.Struct, kw_only=True):
     r: Array  # (N,) probability of existence
     first_us: Array  # (N,) media time of the first detection
     seen_us: Array  # (N,) and of the last one that was probably the track's
+    apart_s: Array  # (N,) for how long it was seen apart from older tracks
     known: Array  # (N, D) what the person with this id looks like, unit length; or zeros
     known_s: Array  # (N,) for how many seconds that was seen
     fresh: Array  # (N, D) what whom the track follows looks like since its id came in doubt
@@ -62,7 +64,7 @@ class Bank(msgspec.Struct, kw_only=True):
 
     def widen(self, width: int) -> None:
         """Forget all looks: those to come have this length."""
-        self.known, self.fresh = np.zeros((2, len(self), width))
+        self.known, self.fresh = np.zeros((2, len(self), width), LAYOUT["known"][0])
         self.known_s, self.fresh_s = np.zeros((2, len(self)))
 
     def pack(self) -> dict[str, bytes]:

@@ -21,13 +21,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     # existence
     lifetime_s: float = 20.0  # mean stay of a person in view
     leave_s: float = 0.2  # mean stay outside of the picture
-    evidence_s: float = 0.15  # detector errors persist about so long: faster frames say no more
+    evidence_s: float = 0.15  # detector errors persist about so long: faster frames say less
     novelty: float = 2.5  # nats: the most that a repeated place says for a tentative track
     birth: float = 0.5  # r of a new track, for a score of 1
     confirm: float = 0.8  # r at which a track becomes confirmed
     show: float = 0.5  # r below which a confirmed track is not reported
-    show_sigma: float = 0.13  # bodies: nor one without a detection whose place is less sure, for
-    # a box that is off by a third of its width is no better than none
     r_max: float = 0.98
     r_min: float = 0.01  # r below which a track is dropped
     r_hidden: float = 0.1  # a confirmed track in view keeps at least this, for `memory_s`
@@ -37,6 +35,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     twin_birth_inside: float = 0.6  # nor where so much of the box lies inside a track's
     twin_iou: tuple[float, float] = (0.5, 0.8)  # overlap at which the younger begins, is sure to go
     twin_s: float = 0.3  # mean stay of a sure twin
+    apart_s: float = 0.5  # who was seen for so long apart from the older ones is no twin
 
     clutter_s: float = 20.0  # memory of the clutter estimate
 

@@ -36,6 +36,10 @@ class Space(Protocol):
     @property
     def name(self) -> Literal["image", "ground"]: ...
 
+    @property
+    def vague(self) -> float:
+        """Bodies, one sigma: who is not seen and whose place is less sure is not reported."""
+
     def measure(self, boxes: Array, hidden: Array) -> Measurements:
         """Boxes (M, 4) of which nearer ones hide a share (M,)."""
 
@@ -62,6 +66,7 @@ class ImageSpace:
     """The anchor is the middle of the upper edge: heads are covered less often than feet."""
 
     name: Literal["image"] = "image"
+    vague = 0.13  # a box that is off by a third of its width is no better than none
 
     def measure(self, boxes: Array, hidden: Array) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
@@ -100,6 +105,7 @@ class GroundSpace:
     """The anchor is the foot point on the ground, in metres."""
 
     name: Literal["ground"] = "ground"
+    vague = 0.3  # half a metre: so near to each other people stand
 
     def __init__(self, homography: Array, width: int, height: int) -> None:
         H = np.asarray(homography, dtype=np.float64).reshape(3, 3)

@@ -113,8 +113,8 @@ class Tracker:
         newborn = _newborn(self.space, found, born, media_us, self.tracks.width)
         newborn.came_in = self._at_edge(found.boxes[born > 0])
         if vectors is not None:
-            newborn.fresh = vectors[born > 0]
-            newborn.fresh_s = 0.1 * np.any(newborn.fresh, axis=1)
+            newborn.fresh[:] = vectors[born > 0]
+            newborn.fresh_s[:] = 0.1 * np.any(newborn.fresh, axis=1)
         self.tracks = self.tracks.join(newborn)
         boxes = self.space.boxes(self.tracks.x)
         inside = self._inside(boxes)
@@ -266,8 +266,9 @@ class Tracker:
         older = near.j < near.i
         i, j = near.i[older], near.j[older]
         alike = np.clip((near.iou[older] - low) / (high - low), 0, 1)
-        twin = np.bincount(i, alike * self.tracks.r[j], len(boxes))
-        return View(boxes, near, self._inside(boxes), np.minimum(twin, 1))
+        twin = np.minimum(np.bincount(i, alike * self.tracks.r[j], len(boxes)), 1)
+        together = 1 - np.minimum(self.tracks.apart_s / MODEL.apart_s, 1)
+        return View(boxes, near, self._inside(boxes), twin * together)
 
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
@@ -318,7 +319,9 @@ class Tracker:
         tracks.x, tracks.P = after.x, after.P
         tracks.r = self._existence(view, after.r, after.pairs, found.scores, since_s)
         links = link(found, after.pairs)
-        tracks.seen_us[links.detection >= 0] = media_us
+        hit = links.detection >= 0
+        tracks.seen_us[hit] = media_us
+        tracks.apart_s[hit & (view.twin == 0)] += min(since_s, MODEL.apart_s / 2)
         return links, after.pairs
 
     def _gain(self, view: View, found: Found, vectors: Array, media_us: int) -> Array:
@@ -383,7 +386,8 @@ class Tracker:
         hit = pairs.of_tracks(pairs.hit * said)
         odds = existence.logit(tracks.r)
         change = np.minimum(existence.logit(after) - odds, hit)
-        r = existence.sigmoid(odds + min(1.0, since_s / MODEL.evidence_s) * change)
+        news = 1 - math.exp(-since_s / MODEL.evidence_s)
+        r = existence.sigmoid(odds + news * change)
         floor = MODEL.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
         return np.clip(r, floor, MODEL.r_max)
 
@@ -433,7 +437,7 @@ class Tracker:
     ) -> Tracks:
         tracks, space = self.tracks, self.space
         variance = np.trace(tracks.P[:, :2, :2], axis1=1, axis2=2) / 2
-        placed = np.sqrt(variance) < MODEL.show_sigma * space.body(tracks.x)
+        placed = np.sqrt(variance) < space.vague * space.body(tracks.x)
         placed |= links.detection >= 0
         shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (inside >= REPORT_INSIDE) & placed
         rows = np.flatnonzero(shown)
