@@ -185,6 +185,11 @@ def assign(
     own = gnn_assignment(np.zeros(len(x)), gain)
     track = np.flatnonzero(own >= 0)
     detection = own[track]
+    leap = z[detection] - x[track] @ H.T
+    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
+    leap[posterior.distance2 <= gating.threshold(p_gate, len(H))] = 0
+    P = P.copy()
+    P[track] += (H.T * leap[:, None] ** 2) @ H  # who is out of the gate may have gone so far
     posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
     missed = np.asarray(own < 0, dtype=np.float64)
     pairs = Pairs(track, detection, np.ones(len(track)), missed, len(z))

@@ -325,12 +325,13 @@ class Tracker:
         return links, after.pairs
 
     def _gain(self, view: View, found: Found, vectors: Array, media_us: int) -> Array:
-        """How near looks are (N, M) to those that still count as the same."""
+        """How near looks are (N, M) to those that still count as the same, if they are there."""
         tracks = self.tracks
         gap = media_us - tracks.seen_us
         apart = (iou(view.boxes, found.boxes) == 0) & (gap < MODEL.embed_gap_s * 1e6)[:, None]
         d = distances(self._look_of(), vectors)
-        return np.where((d < MODEL.embed_limit) & ~apart, MODEL.embed_limit - d, -np.inf)
+        gain = tracks.r[:, None] * (MODEL.embed_limit - d)
+        return np.where((d < MODEL.embed_limit) & ~apart, gain, -np.inf)
 
     def _look_of(self) -> Array:
         tracks = self.tracks

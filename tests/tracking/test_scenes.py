@@ -293,7 +293,7 @@ def jumping(path, jumps, by):
     return at
 
 
-@pytest.mark.parametrize("fps", [5.0, 8.0])
+@pytest.mark.parametrize("fps", [5.0, 12.5, 25.0])
 def test_looks_alone_follow_through_leaps_of_the_camera_that_nobody_tells(fps):
     paths = [lambda t: (100 + 20 * t, 300), lambda t: (350 - 10 * t, 310)]
     people = [(jumping(path, (2, 4), 150), PERSON[i]) for i, path in enumerate(paths)]
