@@ -147,9 +147,9 @@ def test_what_is_saved_loads_with_its_size_and_stripes(tmp_path):
 def test_a_detector_is_no_embedder_nor_the_reverse(tmp_path):
     path = tmp_path / "mine.safetensors"
     weights.save(made(), path, {})
-    with pytest.raises(WeightsError, match="which tells people apart.*expected a detector"):
+    with pytest.raises(WeightsError, match=r"which tells people apart.*expected a detector"):
         weights.load_detector(str(path))
-    with pytest.raises(WeightsError, match="which finds people.*expected an embedder"):
+    with pytest.raises(WeightsError, match=r"which finds people.*expected an embedder"):
         weights.load_embedder("person-lite")
 
 
@@ -184,3 +184,28 @@ def test_a_file_that_does_not_fit_is_refused_by_name(tmp_path, fault):
     save_file(state, path, {"architecture": msgspec.json.encode(SMALL).decode()})
     with pytest.raises(WeightsError, match=r"layer2\.0\.conv1\.weight (is|holds)"):
         weights.load_embedder(str(path))
+
+
+def test_the_shipped_embedder_is_the_one_of_the_table_and_has_a_card():
+    assert weights.verify("person-r18").architecture == "person-r18"
+    model = weights.load_embedder("person-r18")
+    assert model.architecture == ARCHITECTURES["person-r18"]
+    card = weights.shipped()["person-r18"].with_suffix(".md").read_text(encoding="utf-8")
+    assert card.startswith("# person-r18")
+    assert f"{model.outputs} numbers" in card
+
+
+def test_the_shipped_embedder_knows_shirts_again():
+    model = weights.load_embedder("person-r18")
+    shirts = np.array([(200, 40, 40), (40, 60, 180), (230, 230, 230)])
+    trousers = np.array([(40, 40, 40), (90, 80, 60), (30, 30, 60)])
+    looks = []
+    for light in (1.0, 0.8):
+        for shirt, legs in zip(shirts, trousers, strict=True):
+            crop = np.full((128, 48, 3), 120, np.uint8)
+            crop[25:70, 8:40] = (shirt * light).astype(np.uint8)
+            crop[70:120, 12:36] = (legs * light).astype(np.uint8)
+            looks.append(crop)
+    with torch.inference_mode():
+        vectors = model(model.normalise(np.stack(looks)))
+    assert (vectors[:3] @ vectors[3:].T).argmax(1).tolist() == [0, 1, 2]
