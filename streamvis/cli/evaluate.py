@@ -32,6 +32,11 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class Flow(StrEnum):
+    dis = "dis"
+    farneback = "farneback"
+
+
 class Detected(StrEnum):
     own = "own"
     public = "public"
@@ -203,3 +208,56 @@ def reid(
             put_json(trial.report(outcomes))
         else:
             trial.put(outcomes, apart)
+
+
+@app.command()
+def actions(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV (path,label,source[,start,end]), a folder with clips.csv or a folder for "
+            "each action."
+        ),
+    ],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A shipped name, or a path; repeat it for a network of flow to compare with. "
+            "Default: fight-off."
+        ),
+    ] = None,
+    folds: Annotated[
+        Path | None,
+        typer.Option(help="What `train actions` wrote: each fold is scored on what it held out."),
+    ] = None,
+    flow: Annotated[
+        Flow, typer.Option(help="Optical flow, for networks that look at it.")
+    ] = Flow.dis,
+    device: Device = "cpu",
+    precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.auto,
+    plot: Annotated[Path | None, typer.Option(help="Write the confusion matrix here, PNG.")] = None,
+    json: Json = False,
+) -> None:
+    """Score networks of actions: top-1, mean class accuracy, AUC and AP of two classes, speed."""
+    with reported_errors():
+        from streamvis.cli import actions as trial
+        from streamvis.cli.detection import check_writable
+        from streamvis.errors import UsageError
+        from streamvis.runtime.processes import keep_memory
+
+        keep_memory()
+        if plot:
+            check_writable(plot)
+        if weights and folds:
+            raise UsageError("--weights and --folds: the folds have weights of their own")
+        if folds:
+            outcome = trial.evaluate_folds(data, folds, device, precision.value, flow.value)
+        else:
+            given = weights or ["fight-off"]
+            outcome = trial.evaluate(data, given, device, precision.value, flow.value)
+        if plot:
+            trial.plot(plot, outcome)
+        if json:
+            put_json(trial.report(outcome))
+        else:
+            trial.put_outcome(outcome)

@@ -1,11 +1,11 @@
-"""`streamvis train`: our own recipes, on data in COCO layout or on people who were followed."""
+"""`streamvis train`: our own recipes, on pictures of people, people who were followed, clips."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streamvis.cli.report import put, reported_errors, say
+from streamvis.cli.report import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 
@@ -57,3 +57,41 @@ def embedder(
 
         say(f"training into {out}; stop it at any time, the same command goes on from there")
         put(str(run(load_recipe(recipe), data, teacher or [], out)))
+
+
+@app.command()
+def actions(
+    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*-off.yaml.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A CSV (path,label,source[,start,end]), a folder with clips.csv or a folder for "
+            "each action; UCF-101 and HMDB-51 as published."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where clips, checkpoints, curves and weights go.")],
+    streams: Annotated[
+        str, typer.Option(help="What is trained, and compared: rgb,off,flow,diff.")
+    ] = "rgb,off",
+    fold: Annotated[
+        int | None, typer.Option(help="Only this fold of the recipe's, from 1; no weights to use.")
+    ] = None,
+    split: Annotated[
+        int | None, typer.Option(help="Only this published split of UCF-101 or HMDB-51.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a network that tells actions: folds over sources first, then on all clips."""
+    with reported_errors():
+        from streamvis.cli.actions import put_trials
+        from streamvis.training.actions import load_recipe
+        from streamvis.training.trials import report, run
+
+        say(f"training into {out}; stop it at any time, the same command goes on from there")
+        found = run(
+            load_recipe(recipe), data, out, streams=streams.split(","), fold=fold, split=split
+        )
+        if json:
+            put_json(report(found))
+        else:
+            put_trials(found)

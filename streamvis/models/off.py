@@ -218,6 +218,7 @@ class Off(nn.Module):
         self.size = architecture.size
         self.calibration = Calibration()
         self.body = _body(architecture)
+        self.taps = sum(map(len, self.body.levels))
         self.drop = nn.Dropout(0.8)
         self.head = nn.Linear(self.body.outputs, len(architecture.actions))
         nn.init.normal_(self.head.weight, std=0.001)
@@ -228,10 +229,10 @@ class Off(nn.Module):
         """Logits of every moment and pair: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
         # clip (B, T, C, H, W) as `normalise` gives it
         b, t = clip.shape[:2]
-        return self.scores(self.body(clip.flatten(0, 1)), b, t)
+        return self.scores(self.look(clip.flatten(0, 1)), b, t)
 
     def scores(self, maps: Sequence[Tensor], b: int, t: int) -> dict[str, Tensor]:
-        """The same of the trunk's maps (B·T, C, h, w)."""
+        """The same of what `look` gave of B·T pictures."""
         kept = self.keep(maps)
         streams = {"frame": kept.frame.unflatten(0, (b, t))}
         if self.guided is None or t < 2:
@@ -250,13 +251,20 @@ class Off(nn.Module):
 
     def project(self, pictures: Tensor) -> Projected:
         """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
-        return self.keep(self.body(pictures))
+        return self.keep(self.look(pictures))
+
+    def look(self, pictures: Tensor) -> list[Tensor]:
+        """The taps' maps (B, C, h, w) of pictures, and the mean of the last map (B, outputs)."""
+        maps = self.body(pictures)
+        first = self.body.skip
+        return [*maps[first : first + self.taps], maps[-1].mean((2, 3))]
 
     def keep(self, maps: Sequence[Tensor]) -> Projected:
-        frame = self.head(self.drop(maps[-1].mean((2, 3))))
+        """Of what `look` gave: the rest of what `project` does."""
+        frame = self.head(self.drop(maps[-1]))
         if self.guided is None:
             return Projected(frame, (), ())
-        return Projected(frame, *self.guided.project(maps[self.body.skip :]))
+        return Projected(frame, *self.guided.project(maps[:-1]))
 
     def pair(self, before: Projected, now: Projected) -> dict[str, Tensor]:
         """Logits (B, K) of LEVELS of two moments `every_s` apart."""

@@ -32,8 +32,8 @@ AnyArchitecture = Architecture | embedding.Architecture | off.Architecture
 Network = MaskRcnn | Embedder | Off
 NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions")
 DOES = {
-    Architecture: "finds people",
-    embedding.Architecture: "tells people apart",
+    Architecture: "finds people and does not know them again",
+    embedding.Architecture: "tells people apart and finds none",
     off.Architecture: "tells actions",
 }
 

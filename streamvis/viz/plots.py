@@ -31,6 +31,7 @@ STYLE: Any = {  # matplotlib types its keys one by one
     "ytick.color": "#555555",
 }
 DASHES = ("-", (0, (4, 1.6)), (0, (1, 1.2)))  # of the first, second, third detector
+MOST_NUMBERS = 20  # classes whose counts are written into a confusion matrix
 EQUAL_F1 = (0.5, 0.6, 0.7, 0.8, 0.9)
 NEXT_TO: Any = {
     "textcoords": "offset points",
@@ -119,6 +120,27 @@ def over_categories(
     axes.set_ylim(min([0.5, *(v for row in series.values() for v in row if v < 0.5)]), 1.005)
     if series:
         axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
+def confusion(
+    path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str = ""
+) -> None:
+    """Draw which class (row) is taken for which (column), as shares of rows, with the counts."""
+    side = min(max(2.4 + 0.45 * len(names), 3.6), 14.0)
+    figure, axes = _figure(title, "said", "is", width=side, height=side)
+    table = np.asarray(counts, np.float64)
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    rotation = 90 if len(names) > 6 else 0
+    axes.set_xticks(range(len(names)), names, rotation=rotation)
+    axes.set_yticks(range(len(names)), names)
+    if len(names) <= MOST_NUMBERS:
+        for (i, j), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 else "#333333"
+            text = f"{counts[i][j]}\n{share:.0%}"
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
     _save(figure, path)
 
 

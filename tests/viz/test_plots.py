@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from streamvis.errors import UsageError
-from streamvis.viz.plots import LINES, over_categories, precision_recall, training_curves
+from streamvis.viz.plots import (
+    LINES,
+    confusion,
+    over_categories,
+    precision_recall,
+    training_curves,
+)
 
 
 def shows(path, colour):
@@ -60,3 +66,15 @@ def test_shares_are_drawn_over_categories(tmp_path):
     assert 20 < shows(path, LINES[1]) < shows(path, LINES[0])  # a lone point
     over_categories(path, [], {})
     assert shows(path, LINES[0]) == 0
+
+
+@pytest.mark.parametrize("names", [["fight", "normal"], [f"action {i}" for i in range(51)]])
+def test_who_is_taken_for_whom_is_darkest_where_it_happens(tmp_path, names):
+    path = tmp_path / "confusion.png"
+    right = np.eye(len(names), dtype=int) * 7
+    confusion(path, right.tolist(), names, title="all right")
+    image = cv2.imread(str(path)).astype(int)
+    dark = (image[..., 0] - image[..., 2] > 60) & (image.sum(2) < 250)  # matplotlib's deepest blue
+    rows, columns = np.nonzero(dark)
+    assert len(rows) > 500
+    assert np.corrcoef(rows, columns)[0, 1] > 0.5  # along the diagonal

@@ -1,0 +1,277 @@
+"""What `streamvis eval actions` does: clips told apart, by which streams, and how quickly."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from streamvis.cli.report import put, put_table
+from streamvis.errors import DataError, UsageError
+from streamvis.evaluation.classification import ClassificationScores
+from streamvis.models.accelerate import Precision, choose
+from streamvis.models.off import Off
+from streamvis.models.tensors import read as read_tensors
+from streamvis.models.weights import find, load_actions
+from streamvis.sources import open_source, resolve
+from streamvis.training.actions import Corpus, corpus_of
+from streamvis.training.clips import Clip, read_clips
+from streamvis.training.moments import Method, flow_by, moments_of
+from streamvis.training.trials import (
+    Trial,
+    quick,
+    sampling_for,
+    score_clips,
+    scores_of,
+    spread,
+    together,
+)
+
+MEASURED = ("top1", "mean_class", "auc", "ap", "ece")
+ROUNDS = 5  # of timing, of which the median counts
+TIMED = 24  # moments of a round
+
+Networks = dict[str, Off]  # modality -> network
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Scores by stream, of each set of networks, of all of them together; and speeds."""
+
+    folds: list[dict[str, ClassificationScores]]
+    all: dict[str, ClassificationScores]
+    per_s: dict[str, float]  # stream -> sampled pictures a second
+    actions: tuple[str, ...]
+    trial: Trial
+    clips: Sequence[Clip]
+
+
+def networks(names: Sequence[str], device: str, precision: Precision) -> Networks:
+    """The networks of these weights, by what they look at."""
+    _, dtype = choose(device, precision, "torch")
+    found: Networks = {}
+    for name in names:
+        model = load_actions(name, device)
+        modality = model.architecture.modality
+        if modality in found:
+            raise UsageError(f"--weights {name}: another network that looks at {modality} is given")
+        found[modality] = quick(model, "bf16" if dtype == torch.bfloat16 else "fp32")
+    if "rgb" not in found:
+        raise UsageError("--weights: expected a network of pictures among them")
+    return found
+
+
+def evaluate(
+    data: Path, weights: Sequence[str], device: str, precision: Precision, method: Method
+) -> Outcome:
+    """Score weights on all clips."""
+    clips = read_clips(data)
+    models = networks(weights, device, precision)
+    corpus = _corpus(clips, models["rgb"], data)
+    trial = _trial(models, corpus, range(len(clips)), method)
+    scores = _scores(trial, corpus, models)
+    per_s = speeds(models, clips, method)
+    return Outcome([], scores, per_s, corpus.actions, trial, clips)
+
+
+def evaluate_folds(
+    data: Path, run: Path, device: str, precision: Precision, method: Method
+) -> Outcome:
+    """Score each fold's networks, which `train actions` left in `run`, on what it held out."""
+    folders = sorted(run.glob("fold-*"))
+    if not folders:
+        raise DataError(f"{run} has no fold-1/, fold-2/, …, which `train actions` makes of folds")
+    clips = read_clips(data)
+    trials, folds, models = [], [], {}
+    for folder in folders:
+        files = sorted(folder.glob("*.safetensors"))
+        models = networks([str(path) for path in files], device, precision)
+        corpus = _corpus(clips, models["rgb"], data)
+        held = _held_out(files[0])
+        rows = [i for i, clip in enumerate(clips) if clip.source in held]
+        trials.append(_trial(models, corpus, rows, method))
+        folds.append(_scores(trials[-1], corpus, models))
+    whole = together(trials)
+    per_s = speeds(models, clips, method)
+    return Outcome(folds, _scores(whole, corpus, models), per_s, corpus.actions, whole, clips)
+
+
+def _held_out(path: Path) -> list[str]:
+    text = read_tensors(find(str(path)))[1].get("held_out", "")
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        raise DataError(f"{path} does not say which sources it held out") from None
+
+
+def _corpus(clips: Sequence[Clip], model: Off, data: Path) -> Corpus:
+    """The clips with labels in the network's order."""
+    actions = model.architecture.actions
+    for clip in clips:
+        if clip.label not in actions:
+            raise DataError(
+                f"{data}: {clip.path.name} shows '{clip.label}', but the network knows only "
+                f"{', '.join(actions)}"
+            )
+    labels = np.array([actions.index(clip.label) for clip in clips])
+    return msgspec.structs.replace(corpus_of(clips, data), actions=actions, labels=labels)
+
+
+def _trial(models: Networks, corpus: Corpus, rows: Sequence[int], method: Method) -> Trial:
+    clips = [corpus.clips[i] for i in rows]
+    streams = {m: score_clips(model, clips, method) for m, model in models.items()}
+    return Trial(np.array(rows), streams)
+
+
+def _scores(trial: Trial, corpus: Corpus, models: Networks) -> dict[str, ClassificationScores]:
+    return scores_of(trial, corpus, models["rgb"].calibration)
+
+
+@torch.inference_mode()
+def speeds(models: Networks, clips: Sequence[Clip], method: Method) -> dict[str, float]:
+    """Sampled pictures a second, one after another as a stream gives them, without decoding.
+
+    A network of flow needs the flow between all pictures, not of sampled ones alone.
+    """
+    clip = max(clips[:: max(len(clips) // 20, 1)], key=lambda c: c.path.stat().st_size)
+    steps: dict[str, Callable[[], None]] = {}
+    for modality, model in models.items():
+        steps[modality] = _look(model, clip, method)
+        if model.guided is not None:
+            steps["rgb+off"] = _follow(model, clip, method)
+    for one in [*steps.values()]:
+        one()  # the first time is slower
+    took: dict[str, list[float]] = {name: [] for name in steps}
+    for _, (name, step) in itertools.product(range(ROUNDS), steps.items()):
+        began = time.perf_counter()
+        step()
+        took[name].append(time.perf_counter() - began)
+    seconds = {name: float(np.median(row)) / TIMED for name, row in took.items()}
+    if "flow" in seconds:
+        seconds["flow"] += _flow_seconds(models["flow"], clip, method)
+    for other in ("flow", "diff"):
+        if other in seconds:
+            seconds[f"rgb+{other}"] = seconds["rgb"] + seconds[other]
+    return {name: 1 / s for name, s in seconds.items()}
+
+
+def _inputs(model: Off, clip: Clip, method: Method) -> list[torch.Tensor]:
+    pixels = moments_of(clip, sampling_for(model, method))
+    first = next(model.parameters())
+    pictures = itertools.islice(itertools.cycle(pixels), TIMED)
+    return [torch.from_numpy(p[None]).to(first.device) for p in pictures]
+
+
+def _ready(model: Off, picture: torch.Tensor) -> torch.Tensor:
+    x = model.normalise(picture).to(next(model.parameters()).dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _look(model: Off, clip: Clip, method: Method) -> Callable[[], None]:
+    """The classifier of frames alone."""
+    pictures = _inputs(model, clip, method)
+
+    def step() -> None:
+        for picture in pictures:
+            model.head(model.look(_ready(model, picture))[-1]).cpu()
+
+    return step
+
+
+def _follow(model: Off, clip: Clip, method: Method) -> Callable[[], None]:
+    """Frames and the OFF part, as a stream has it."""
+    pictures = _inputs(model, clip, method)
+
+    def step() -> None:
+        before = None
+        for picture in pictures:
+            now = model.project(_ready(model, picture))
+            model.pair(before or now, now)["coarse"].cpu()
+            before = now
+
+    return step
+
+
+def _flow_seconds(model: Off, clip: Clip, method: Method) -> float:
+    """Of optical flow, for each sampled picture."""
+    rgb = msgspec.structs.replace(
+        sampling_for(model, method), modality="rgb", every_s=1 / clip_fps(clip)
+    )
+    pictures = moments_of(clip, rgb)
+    grey = [p.mean(-1).astype(np.uint8) for p in pictures]
+    flow = flow_by(method)
+    began = time.perf_counter()
+    for before, now in itertools.pairwise(grey):
+        flow(before, now)
+    each = (time.perf_counter() - began) / max(len(grey) - 1, 1)
+    return each * model.architecture.every_s * clip_fps(clip)
+
+
+def clip_fps(clip: Clip) -> float:
+    """Pictures a second of a clip's video."""
+    with closing(open_source(resolve([str(clip.path)])[0])) as source:
+        return source.info.fps or 25.0
+
+
+def report(outcome: Outcome) -> dict[str, Any]:
+    """As JSON has it."""
+    found = {
+        name: {**asdict(scores), "per_s": outcome.per_s.get(name)}
+        for name, scores in outcome.all.items()
+    }
+    if outcome.folds:
+        for name, scores in found.items():
+            each = {key: [getattr(f[name], key) for f in outcome.folds] for key in MEASURED}
+            scores["folds"] = {
+                key: dict(zip(("mean", "spread"), known, strict=True)) | {"each": values}
+                for key, values in each.items()
+                if (known := spread(values))
+            }
+    return found
+
+
+def put_outcome(outcome: Outcome) -> None:
+    """As people read it."""
+    rows = []
+    for name, scores in outcome.all.items():
+        speed = outcome.per_s.get(name)
+        rows.append(
+            [name, *(_shown(outcome, name, key, scores) for key in MEASURED[:4]),
+             f"{speed:.1f}" if speed else "–"]
+        )  # fmt: skip
+    title = f"{outcome.all['rgb'].clips} clips" + (
+        f", mean ± spread over {len(outcome.folds)} folds" if outcome.folds else ""
+    )
+    put_table(title, ("streams", "top-1", "mean class", "AUC", "AP", "pictures/s"), rows)
+    ratios = {name: outcome.per_s["rgb"] / s for name, s in outcome.per_s.items() if name != "rgb"}
+    put("time beside rgb alone: " + ", ".join(f"{n} {r:.2f}×" for n, r in ratios.items()))
+
+
+def _shown(outcome: Outcome, name: str, key: str, scores: ClassificationScores) -> str:
+    if outcome.folds and (known := spread([getattr(f[name], key) for f in outcome.folds])):
+        return f"{known[0]:.3f} ± {known[1]:.3f}"
+    value = getattr(scores, key)
+    return "–" if value is None else f"{value:.3f}"
+
+
+def put_trials(found: Mapping[str, Sequence[Mapping[str, ClassificationScores]]]) -> None:
+    """What `train actions` measured, for people."""
+    folds = found["folds"]
+    for name in folds[0] if folds else ():
+        each = {key: spread([getattr(fold[name], key) for fold in folds]) for key in MEASURED[:4]}
+        told = [f"{key} {known[0]:.3f} ± {known[1]:.3f}" for key, known in each.items() if known]
+        put(f"{name}: {', '.join(told)}")
+
+
+def plot(path: Path, outcome: Outcome) -> None:
+    """Draw who is taken for whom, by the best streams there are."""
+    from streamvis.viz.plots import confusion
+
+    name = "rgb+off" if "rgb+off" in outcome.all else "rgb"
+    confusion(path, outcome.all[name].confusion, outcome.actions, title=name)

@@ -1,0 +1,191 @@
+"""Clips of actions: a CSV, folders by class, UCF-101 and HMDB-51 as published; and their splits.
+
+A source is the video that clips were cut from. Clips of one source look alike, so a split never
+has a source on both sides: what it measured would be memory.
+"""
+
+import csv
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.sources.spec import VIDEOS
+
+UCF_LISTS = "ucfTrainTestlist"
+HMDB_LISTS = "testTrainMulti_7030_splits"
+UCF_NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+")
+HMDB_TAIL = re.compile(r"_[a-z]+_[a-z]+_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+$")  # what annotators said
+TRAIN, TEST = 1, 2  # in HMDB-51's lists
+NEEDED = ("path", "label", "source")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An action, where it is seen, and what video it was cut from."""
+
+    path: Path
+    label: str
+    source: str
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+
+Split = tuple[list[int], list[int]]  # indexes of clips to train on, to test on
+
+
+def read_clips(data: Path) -> list[Clip]:
+    """The clips of a CSV, of a folder with `clips.csv`, or of a folder of classes."""
+    if data.is_file():
+        clips = _from_csv(data)
+    elif (data / "clips.csv").is_file():
+        clips = _from_csv(data / "clips.csv")
+    elif data.is_dir():
+        clips = _from_folders(_classes(data))
+    else:
+        raise DataError(f"{data} is neither a CSV of clips nor a folder of classes of them")
+    if len({clip.label for clip in clips}) < 2:
+        found = sorted({clip.label for clip in clips})
+        raise DataError(
+            f"{data}: expected clips of two actions at least, found {len(clips)} clips of "
+            f"{', '.join(found) or 'none'}; a folder has a folder for each action"
+        )
+    return clips
+
+
+def _from_csv(path: Path) -> list[Clip]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from None
+    clips = []
+    for line, row in enumerate(rows, 2):
+        if lacking := [name for name in NEEDED if not row.get(name)]:
+            raise DataError(
+                f"{path}, line {line}: {', '.join(lacking)} is empty or not there; expected the "
+                "columns path,label,source and perhaps start,end in seconds"
+            )
+        start, end = _seconds(path, line, row, "start", 0.0), _seconds(path, line, row, "end")
+        if not start < end:
+            raise DataError(f"{path}, line {line}: it starts at {start:g} s and ends at {end:g} s")
+        clips.append(Clip(path.parent / row["path"], row["label"], row["source"], start, end))
+    return clips
+
+
+def _seconds(
+    path: Path, line: int, row: dict[str, str], key: str, default: float = math.inf
+) -> float:
+    text = row.get(key)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise DataError(f"{path}, line {line}: {key} is '{text}', expected seconds")
+    return value
+
+
+def _classes(data: Path) -> Path:
+    """The folder of classes: in UCF-101's and HMDB-51's archives it stands beside the lists."""
+    inside = [data / name for name in ("UCF-101", "hmdb51_org", "videos") if (data / name).is_dir()]
+    return inside[0] if inside else data
+
+
+def _from_folders(data: Path) -> list[Clip]:
+    folders = sorted(path for path in data.iterdir() if path.is_dir())
+    return [
+        Clip(path, folder.name, source_of(path))
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in VIDEOS
+    ]
+
+
+def source_of(path: Path) -> str:
+    """What video a file was cut from: by the names of UCF-101 and HMDB-51; else it is its own."""
+    if match := UCF_NAME.fullmatch(path.stem):
+        return f"{match['label']} g{match['group']}"
+    return HMDB_TAIL.sub("", path.stem)
+
+
+def published_split(data: Path, clips: Sequence[Clip], number: int) -> Split:
+    """Split `number` (1 to 3) as UCF-101's or HMDB-51's lists have it."""
+    if (data / UCF_LISTS).is_dir():
+        sides = [_ucf_list(data / UCF_LISTS / f"{s}list{number:02}.txt") for s in ("train", "test")]
+        names = [f"{clip.path.parent.name}/{clip.path.name}" for clip in clips]
+    elif (data / HMDB_LISTS).is_dir():
+        sides = _hmdb_lists(data / HMDB_LISTS, number)
+        names = [f"{clip.label}/{clip.path.name}" for clip in clips]
+    else:
+        raise DataError(f"{data} has neither {UCF_LISTS}/ nor {HMDB_LISTS}/, so no published split")
+    where = {name: i for i, name in enumerate(names)}
+    for name in [name for side in sides for name in side if name not in where][:1]:
+        raise DataError(f"{data}: split {number} lists {name}, which is not there")
+    train, test = ([where[name] for name in sorted(side)] for side in sides)
+    return train, test
+
+
+def _lines(path: Path) -> list[list[str]]:
+    try:
+        return [words for line in path.read_text().splitlines() if (words := line.split())]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; published splits are 1, 2 and 3") from None
+
+
+def _ucf_list(path: Path) -> set[str]:
+    return {words[0] for words in _lines(path)}
+
+
+def _hmdb_lists(folder: Path, number: int) -> list[set[str]]:
+    ending = f"_test_split{number}.txt"
+    sides: list[set[str]] = [set(), set()]
+    lists = sorted(folder.glob(f"*{ending}"))
+    if not lists:
+        raise DataError(f"{folder} has no *{ending}; published splits are 1, 2 and 3")
+    for path in lists:
+        for words in _lines(path):
+            if len(words) == 2 and words[1] in (str(TRAIN), str(TEST)):
+                sides[int(words[1]) - 1].add(f"{path.name.removesuffix(ending)}/{words[0]}")
+    return sides
+
+
+def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split]:
+    """`count` splits in which each clip is tested once, and no source stands on both sides.
+
+    Sources go, large ones first, where their labels are rarest, so folds are alike.
+    """
+    by_source: defaultdict[str, list[int]] = defaultdict(list)
+    for i, clip in enumerate(clips):
+        by_source[clip.source].append(i)
+    if not 2 <= count <= len(by_source):
+        raise DataError(
+            f"{count} folds of {len(by_source)} sources: expected 2 to as many as there are sources"
+        )
+    order = list(np.random.default_rng(seed).permutation(sorted(by_source)))
+    order.sort(key=lambda source: -len(by_source[source]))
+    folds: list[list[int]] = [[] for _ in range(count)]
+    tallies: list[Counter[str]] = [Counter() for _ in range(count)]
+    for source in order:
+        labels = Counter(clips[i].label for i in by_source[source])
+
+        def crowd(k: int, labels: Counter[str] = labels) -> tuple[int, int]:
+            return sum(n * tallies[k][label] for label, n in labels.items()), len(folds[k])
+
+        chosen = min(range(count), key=crowd)
+        folds[chosen] += by_source[source]
+        tallies[chosen] += labels
+    every = range(len(clips))
+    return [([i for i in every if i not in set(fold)], sorted(fold)) for fold in folds]
+
+
+def actions_of(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """The labels, in the order of logits."""
+    return tuple(sorted({clip.label for clip in clips}))
