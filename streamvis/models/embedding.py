@@ -29,7 +29,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: Literal["resnet18"]
     size: tuple[Side, Side]  # of a crop: height, width in px
     stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # from head to foot, pooled apart
-    power: Annotated[float, Meta(ge=1, le=16)] = 1.0  # of the mean that pools; 1: the average
+    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] = 1.0  # of the mean that pools
 
 
 ARCHITECTURES = {
@@ -63,7 +63,11 @@ class Embedder(ResNet18):
         stripes, power = (self.architecture.stripes, 1), self.architecture.power
         if power == 1:
             return F.adaptive_avg_pool2d(x, stripes)
-        return F.adaptive_avg_pool2d(x.clamp(min=LEAST).pow(power), stripes).pow(1 / power)
+        x = x.clamp(min=LEAST)
+        raised = x
+        for _ in range(1, int(power)):  # x.pow(p) takes as long as the network
+            raised = raised * x
+        return F.adaptive_avg_pool2d(raised, stripes).pow(1 / power)
 
     def normalise(self, crops: Array | Tensor) -> Tensor:
         """Crops (B, H, W, 3) uint8 RGB as the network takes them: (B, 3, H, W) float32."""

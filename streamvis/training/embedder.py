@@ -53,7 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Schedule
     start: str = "eyes"  # or weights: a shipped name, or a path, torchvision's resnet18 too
     stripes: Annotated[int, Meta(ge=1, le=16)] | None = None  # None: the architecture's
-    power: Annotated[float, Meta(ge=1, le=16)] | None = None
+    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
     every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
     invented: Invented = Invented()
