@@ -108,6 +108,39 @@ class Jipda(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     torch: ClassVar[bool] = False
 
 
+class OffActions(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="off"
+):
+    """Name what people do, or what goes on in the whole frame, from how features move.
+
+    How far apart in time it looks is the weights' to say. Frames between cost nothing.
+    """
+
+    weights: str = "fight-off"  # a shipped name, or a path to .safetensors
+    scope: Literal["frame", "people", "both"] = "people"
+    begin: Share = 0.7  # an action is told once its probability has been this or more …
+    end: Share = 0.5  # and is over once it has been less than this …
+    min_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # … for so long
+    ignore: list[str] = ["normal"]  # actions that are no news
+    people: Annotated[int, Meta(ge=1, le=256)] = 16  # looked at in one frame: the tallest
+    min_height: Annotated[float, Meta(ge=8)] = 48.0  # px of the source frame
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    may_read: ClassVar[frozenset[str]] = frozenset({"tracks"})
+    writes: ClassVar[str] = "actions"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.end > self.begin:
+            raise ValueError(
+                f"`end` is {self.end:g}, above `begin`, {self.begin:g}: an action would be over "
+                "before it began; make `end` the smaller"
+            )
+
+
 class Publish(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="publish"
 ):
@@ -118,8 +151,8 @@ class Publish(
         0.0  # at most one track.update per track in this time
     )
 
-    reads: ClassVar[frozenset[str]] = frozenset({"tracks"})
-    may_read: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
+    may_read: ClassVar[frozenset[str]] = frozenset({"tracks", "actions"})
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -135,13 +168,13 @@ class Record(
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
 
     reads: ClassVar[frozenset[str]] = frozenset({"detections", "tracks"})
-    may_read: ClassVar[frozenset[str]] = frozenset()
+    may_read: ClassVar[frozenset[str]] = frozenset({"actions"})
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
 
 
-Run = MaskRcnn | Appearance | CameraMotion | Jipda | Publish | Record
+Run = MaskRcnn | Appearance | CameraMotion | Jipda | OffActions | Publish | Record
 
 
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -230,7 +263,8 @@ def with_record(pipeline: Pipeline, record: Record) -> Pipeline:
     """The pipeline with a stage that writes an annotated video, if it has none."""
     if any(isinstance(stage.run, Record) for stage in pipeline.stages):
         return pipeline
-    needs = [stage.name for stage in pipeline.stages if stage.run.writes in record.reads]
+    drawn = record.reads | record.may_read
+    needs = [stage.name for stage in pipeline.stages if stage.run.writes in drawn]
     return Pipeline(_wired([*pipeline.stages, StageSpec("record", record, after=needs)], "record"))
 
 
@@ -379,17 +413,33 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
                 f"{path}: stage '{stage.name}' writes {stage.run.writes.capitalize()}, "
                 "but a stage above it has written them already"
             )
-        if isinstance(stage.run, Jipda) and (lack := lacking(stage.run, at_hand)):
+        if lack := lacking(stage.run, at_hand):
             raise ConfigError(f"{path}: stage '{stage.name}' {lack}")
         written[stage.name] = at_hand | {stage.run.writes}
     return ordered
 
 
-def lacking(tracker: Jipda, at_hand: Set[str]) -> str | None:
-    """What a tracker's settings ask for and no part at hand gives, and what to do; None: nothing.
+def lacking(run: Run, at_hand: Set[str]) -> str | None:
+    """What a stage's settings ask for and no part at hand gives, and what to do; None: nothing.
 
-    A tracker that may choose takes what there is.
+    A stage that may choose takes what there is.
     """
+    match run:
+        case Jipda():
+            return _tracker_lacks(run, at_hand)
+        case OffActions() if run.scope != "frame" and "tracks" not in at_hand:
+            return (
+                f"has scope {run.scope}, but nothing above it follows people; add "
+                "{name: detect, run: {kind: mask_rcnn}} and "
+                "{name: track, after: [detect], run: {kind: jipda}}, and name track in its "
+                "`after`; or set its scope to frame"
+            )
+        case Publish() if at_hand.isdisjoint(run.may_read):
+            return "reads Tracks, but nothing above it writes them; Actions would do too"
+    return None
+
+
+def _tracker_lacks(tracker: Jipda, at_hand: Set[str]) -> str | None:
     if tracker.mode in ("jipda_embed", "gnn_embed") and "embeddings" not in at_hand:
         return (
             f"has mode {tracker.mode}, but nothing above it says what people look like; add "

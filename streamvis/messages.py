@@ -94,14 +94,35 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     # from then until now was another person, who is `other` from this frame on
 
 
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """When an action counts as begun and as over, by its probability."""
+
+    begin: float  # at this or above …
+    end: float  # below this …
+    min_us: int  # … for so long in media time
+    ignore: tuple[str, ...] = ()  # actions that are no news
+
+
+class Actions(msgspec.Struct, frozen=True, kw_only=True, tag="actions"):
+    """What people do, and what goes on in the whole frame, as far as it was looked at."""
+
+    labels: tuple[str, ...]  # of the K actions
+    ids: np.ndarray  # (N,) int64, ascending ids of tracks; 0: the whole frame
+    probabilities: np.ndarray  # (N, K) float32, summing to one
+    warm: np.ndarray  # (N,) bool; False: of few moments yet, or of some before a restart
+    window_us: np.ndarray  # (N,) int64, media time from the first moment looked at to the last
+    sampled: np.ndarray  # (N,) bool; False: as it was, nobody has looked at this frame
+    judgement: Judgement
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     """A sink's answer: how much it wrote for this frame."""
 
     written: int = 0
 
 
-Part = Detections | Embeddings | Motion | Tracks | Receipt
-P = TypeVar("P", Detections, Embeddings, Motion, Tracks, Receipt)
+Part = Detections | Embeddings | Motion | Tracks | Actions | Receipt
+P = TypeVar("P", Detections, Embeddings, Motion, Tracks, Actions, Receipt)
 
 
 class Packet(msgspec.Struct, kw_only=True):
