@@ -63,7 +63,7 @@ def unit(vectors: Array) -> Array:
 
 def distances(a: Array, b: Array) -> Array:
     """d (N, M) between unit vectors (N, D) and (M, D); NaN where one is all zeros."""
-    d = 1 - a @ b.T
+    d = 1 - np.asarray(a, np.float32) @ np.asarray(b, np.float32).T
     d[~np.any(a, axis=1)] = np.nan
     d[:, ~np.any(b, axis=1)] = np.nan
     return d
@@ -71,7 +71,7 @@ def distances(a: Array, b: Array) -> Array:
 
 def pair_distances(a: Array, b: Array, i: Array, j: Array) -> Array:
     """d (K,) between rows i (K,) of a (N, D) and j (K,) of b (M, D), as `distances`."""
-    d = 1 - np.einsum("kd,kd->k", a[i], b[j])
+    d = 1 - np.einsum("kd,kd->k", np.asarray(a, np.float32)[i], np.asarray(b, np.float32)[j])
     d[~np.any(a, axis=1)[i] | ~np.any(b, axis=1)[j]] = np.nan
     return d
 
@@ -81,6 +81,7 @@ def blend(mean: Array, seconds: Array, vectors: Array, dt: Array, memory_s: floa
 
     A plain mean at first, an exponential one once it is as old as `memory_s`.
     """
+    mean = np.asarray(mean, np.float64)
     share = dt / np.maximum(np.minimum(seconds, memory_s) + dt, 1e-9)
     mixed = mean + share[:, None] * (vectors - mean)
     length = np.linalg.norm(mixed, axis=1, keepdims=True)

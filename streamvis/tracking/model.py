@@ -44,3 +44,5 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     look_limit: float = 3.0  # nats that the looks of one detection say
     embed_limit: float = 0.35  # distance of looks that are still the same, without kinematics
     embed_gap_s: float = 0.1  # for so long a track's box and its detection must overlap
+    sought_s: float = 0.3  # who was not seen for so long may be whoever appears elsewhere
+    wander: float = 0.5  # bodies/s: how far people get from their course while nobody sees them

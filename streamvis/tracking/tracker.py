@@ -7,6 +7,7 @@ start tracks from what is left.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -184,7 +185,7 @@ class Tracker:
         dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
         self.now_us = media_us
         tracks = self.tracks
-        if motion is not None:
+        if motion is not None and np.isfinite(motion.warp).all():
             self.camera = self.camera.update(motion, dt)
             moving = self.config.camera == "moving" or self.camera.moving
             if moving and self.config.camera != "fixed":
@@ -247,12 +248,14 @@ class Tracker:
         rows, seen = identity.clear_looks(found.boxes, boxes, pairs, np.any(vectors, axis=1))
         self.likeness = identity.look(self.tracks, rows, vectors[seen], media_us, self.likeness)
 
-    def _places(self, track: Array, lost: Array) -> Array:
-        """What the places (K,) say for each of these tracks (K,) being each of those lost (K,)."""
-        S = self.tracks.P[track, :2, :2] + self.lost.P[lost, :2, :2]
-        apart = self.tracks.x[track, :2] - self.lost.x[lost, :2]
-        distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
+    def _places(self, missing: Bank, track: Array, lost: Array) -> Array:
+        """What places (K,) say for these tracks (K,) being those of the missing people (K,)."""
         body = self.space.body(self.tracks.x)[track]
+        gap_s = (self.tracks.seen_us[track] - missing.seen_us[lost]) / 1e6
+        S = self.tracks.P[track, :2, :2] + missing.P[lost, :2, :2]
+        S = S + (MODEL.wander * gap_s * body)[:, None, None] ** 2 * np.eye(2)
+        apart = self.tracks.x[track, :2] - missing.x[lost, :2]
+        distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
         ratio = identity.place_ratio(
             distance2, np.linalg.slogdet(S)[1] - 4 * np.log(body), np.ones_like(body)
         )
@@ -420,12 +423,28 @@ class Tracker:
         sure = (tracks.r >= MODEL.confirm) & (inside >= REPORT_INSIDE)
         new = np.flatnonzero((tracks.id == 0) & sure)
         tracks.id[new] = -1 - np.arange(len(new))  # until it is clear that they are not known
-        self.lost, self.next_id, changes = identity.settle(
-            tracks, self.lost, self._places, self.likeness, self.next_id
-        )
+        changes = self._settle()
         new = np.flatnonzero(tracks.id < 0)
         tracks.id[new] = self.next_id + np.arange(len(new))
         self.next_id += len(new)
+        return changes
+
+    def _settle(self) -> identity.Changes:
+        """Decide who is who: whom a track looks for in vain may be one of those in doubt, too."""
+        tracks, now_us = self.tracks, self.now_us or 0
+        settled = (tracks.id > 0) & (tracks.group == 0) & (tracks.known_s > 0)
+        sought = np.flatnonzero(settled & (now_us - tracks.seen_us > MODEL.sought_s * 1e6))
+        missing = self.lost.join(tracks.take(sought))
+        before = missing.id
+        missing, self.next_id, changes = identity.settle(
+            tracks, missing, partial(self._places, missing), self.likeness, self.next_id
+        )
+        robbed = ~np.isin(missing.id, before)  # whoever took the id knows little of the place
+        body2 = self.space.body(missing.x[robbed]) ** 2
+        missing.P[robbed, :2, :2] += body2[:, None, None] * np.eye(2)
+        found = sought[~np.isin(tracks.id[sought], missing.id)]
+        self.lost = missing.take(~np.isin(missing.id, tracks.id[sought]))
+        tracks.id[found], tracks.r[found], tracks.known_s[found] = 0, 0.0, 0.0
         return changes
 
     def _report(
