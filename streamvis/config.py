@@ -121,9 +121,11 @@ class OffActions(
     begin: Share = 0.7  # an action is told once its probability has been this or more …
     end: Share = 0.5  # and is over once it has been less than this …
     min_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # … for so long
-    ignore: list[str] = ["normal"]  # actions that are no news
+    ignore: tuple[str, ...] = ("normal",)  # actions that are no news
     people: Annotated[int, Meta(ge=1, le=256)] = 16  # looked at in one frame: the tallest
     min_height: Annotated[float, Meta(ge=8)] = 48.0  # px of the source frame
+    context: Annotated[float, Meta(ge=1, le=10)] = 2.0  # side of what is seen of a person, in
+    # heights: it takes two to fight
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
 
@@ -227,11 +229,13 @@ def _twice_area(polygon: list[tuple[float, float]]) -> float:
 
 
 def default_pipeline() -> Pipeline:
-    """People found, followed and published: `pipelines/people.yaml`, wherever we are installed."""
+    """People found, told apart, followed, published: `pipelines/people.yaml`, wherever we are."""
     return Pipeline(
         stages=[
             StageSpec("detect", MaskRcnn()),
-            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("camera", CameraMotion()),
+            StageSpec("embed", Appearance(), after=["detect"]),
+            StageSpec("track", Jipda(), after=["embed", "camera"]),
             StageSpec("publish", Publish(), after=["track"]),
         ]
     )

@@ -175,20 +175,33 @@ def test_settings_override_and_change_the_hash(tmp_path):
 
 @pytest.mark.parametrize("key", ["nobody.min_score", "detect", "min_score"])
 def test_a_setting_for_nobody_lists_the_stages(key):
-    with pytest.raises(UsageError, match="has stages 'detect', 'track', 'publish'"):
+    stages = "'detect', 'camera', 'embed', 'track', 'publish'"
+    with pytest.raises(UsageError, match=f"has stages {stages}"):
         config.load_pipeline(None, {key: "1"})
 
 
 @pytest.mark.parametrize(
     ("workers", "message"),
     [
-        ("[{stages: [detect]}]", "stage 'track' has no worker"),
-        ("[{stages: [detect, track, publish, spare]}]", "places stage 'spare'"),
-        ("[{stages: [detect, track, publish, track]}]", "stage 'track' is placed 2 times"),
-        ("[{stages: [detect, track, publish], device: gpu}]", "matching regex"),
-        ("[{stages: [detect, track, publish], cores: [4096]}]", "wants cores [4096]"),
-        ("[{stages: [detect, track]}, {stages: [publish], replicas: 2}]", "cannot have 2 replicas"),
-        ("[{stages: [detect, track, publish], replcias: 2}]", "unknown field `replcias`"),
+        ("[{stages: [detect]}]", "stage 'camera' has no worker"),
+        ("[{stages: [detect, camera, embed, track, publish, spare]}]", "places stage 'spare'"),
+        (
+            "[{stages: [detect, camera, embed, track, publish, track]}]",
+            "stage 'track' is placed 2 times",
+        ),
+        ("[{stages: [detect, camera, embed, track, publish], device: gpu}]", "matching regex"),
+        (
+            "[{stages: [detect, camera, embed, track, publish], cores: [4096]}]",
+            "wants cores [4096]",
+        ),
+        (
+            "[{stages: [detect, camera, embed, track]}, {stages: [publish], replicas: 2}]",
+            "cannot have 2 replicas",
+        ),
+        (
+            "[{stages: [detect, camera, embed, track, publish], replcias: 2}]",
+            "unknown field `replcias`",
+        ),
     ],
 )
 def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
@@ -199,9 +212,12 @@ def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_by_default_a_network_has_its_own_worker():
+def test_by_default_networks_that_wait_for_each_other_share_a_worker():
     placement = config.default_placement(config.default_pipeline())
-    assert [worker.stages for worker in placement.workers] == [["detect"], ["track", "publish"]]
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["camera", "track", "publish"],
+    ]
 
 
 def test_networks_that_wait_for_others_too_have_workers_of_their_own():
@@ -226,7 +242,9 @@ def test_recording_joins_detections_and_tracks():
 
 def test_the_drawings_name_every_stage_and_part():
     pipeline = config.default_pipeline()
-    assert "track    <- detect: detections -> tracks" in config.to_text(pipeline)
+    track = "track    <- embed, camera: detections, embeddings, motion -> tracks"
+    assert track in config.to_text(pipeline)
     dot = config.to_dot(pipeline)
-    assert '"detect" -> "track" [label="detections"]' in dot
+    assert '"detect" -> "embed" [label="detections"]' in dot
+    assert '"camera" -> "track" [label="motion"]' in dot
     assert '"frames" -> "detect" [label="pixels"]' in dot

@@ -38,6 +38,13 @@ def together() -> config.Placement:
     return config.default_placement(pipeline())
 
 
+def alone() -> config.Placement:
+    """A worker for each stage, with as many threads as all of them have in one process."""
+    cores = len(os.sched_getaffinity(0))
+    names = [stage.name for stage in pipeline().stages]
+    return config.Placement([config.WorkerSpec([name], threads=cores) for name in names])
+
+
 def seen(out: Path) -> list[tuple[int, int]]:
     """Frames from 1 and who was in them, by what the log knows in the end."""
     with LogReader(out / "events.db") as log:
@@ -100,7 +107,7 @@ def test_processes_give_the_same_events_as_one_process(expected, tmp_path):
 
 @pytest.mark.parametrize(
     ("placement", "victims"),
-    [(together, ["detect", "track"])],
+    [(together, ["detect", "track"]), (alone, ["camera", "embed"])],
 )
 def test_killing_workers_leaves_no_trace(placement, victims, expected, tmp_path):
     killed: list[str] = []

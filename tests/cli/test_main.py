@@ -155,10 +155,12 @@ def test_check_and_graph_tell_a_good_pipeline():
     assert checked.exit_code == 0
     assert [s["name"] for s in json.loads(checked.stdout)["pipeline"]["stages"]] == [
         "detect",
+        "camera",
+        "embed",
         "track",
         "publish",
     ]
-    assert "track    <- detect" in call("graph").stdout
+    assert "track    <- embed, camera" in call("graph").stdout
     assert call("graph", "--dot").stdout.startswith("digraph")
 
 
@@ -211,7 +213,8 @@ def test_a_log_that_is_none_is_told(content, tmp_path):
 
 def test_an_absent_device_names_those_there_are(tmp_path):
     path = tmp_path / "on.yaml"
-    path.write_text("workers: [{stages: [detect], device: 'cuda:63'}, {stages: [track, publish]}]")
+    rest = "{stages: [camera, track, publish]}"
+    path.write_text(f"workers: [{{stages: [detect, embed], device: 'cuda:63'}}, {rest}]")
     result = call("run", "--on", path, "--source", "synthetic:", "--set", "publish.bind=null")
     assert result.exit_code == 4
     assert "device 'cuda:63' is not there; this machine has cpu" in one_line(result)
