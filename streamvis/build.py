@@ -4,7 +4,16 @@ Imports stand inside the branches, so that a worker loads only what it runs; tor
 1.5 s and 500 MB a process.
 """
 
-from streamvis.config import Appearance, CameraMotion, Jipda, MaskRcnn, Publish, Record, StageSpec
+from streamvis.config import (
+    Appearance,
+    CameraMotion,
+    Jipda,
+    MaskRcnn,
+    OffActions,
+    Publish,
+    Record,
+    StageSpec,
+)
 from streamvis.messages import Site, Stage
 
 
@@ -27,6 +36,10 @@ def build_stage(spec: StageSpec, site: Site) -> Stage:
             from streamvis.stages.track import TrackStage
 
             return TrackStage(spec.run)
+        case OffActions():
+            from streamvis.stages.act import ActStage
+
+            return ActStage(spec.run, site)
         case Publish():
             from streamvis.stages.publish import PublishStage
 

@@ -3,9 +3,10 @@
 `State` is all that is remembered of a source. Each function changes it and returns what happened,
 in order, as drafts: events that have no number, no id and no wall clock yet.
 
-A frame is told in this order: what it corrects (`track.split`, then `track.merge`), who ends, who
-is there. So a correction speaks of what was told before it and of nothing else, and whoever takes
-no notice of corrections still sees each id begin, end, and perhaps begin again.
+A frame is told in this order: what it corrects (`track.split`, then `track.merge`), who ends and
+before that what they did, who is there, what they do. So a correction speaks of what was told
+before it and of nothing else, and whoever takes no notice of corrections still sees each id begin,
+end, and perhaps begin again.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
+from streamvis.events.actions import WHOLE, Doing, Name, judge, lose_all
 from streamvis.events.schema import (
     Association,
     Box,
@@ -43,7 +45,7 @@ from streamvis.events.schema import (
     TrackUpdate,
     What,
 )
-from streamvis.messages import Array, Ending, Frame, Notice, SourceInfo, Tracks
+from streamvis.messages import Actions, Array, Ending, Frame, Notice, SourceInfo, Tracks
 
 LARGEST = 1e12  # of the numbers told of a track
 
@@ -76,6 +78,7 @@ class State(msgspec.Struct):
     media_us: int = 0  # of the last frame
     tracks: dict[int, OpenTrack] = {}
     newest: int = 0  # highest number of a track told of in this stream epoch
+    doing: Doing = {}  # what they do
 
 
 def start(info: SourceInfo) -> tuple[State, list[Draft]]:
@@ -85,28 +88,37 @@ def start(info: SourceInfo) -> tuple[State, list[Draft]]:
 
 
 def frame_seen(
-    state: State, frame: Frame, tracks: Tracks | None, update_every_us: int = 0
+    state: State,
+    frame: Frame,
+    tracks: Tracks | None,
+    update_every_us: int = 0,
+    actions: Actions | None = None,
 ) -> list[Draft]:
-    """A frame and its tracks; None when the tracker was skipped.
+    """A frame, its tracks and its actions; None of those whose stage was skipped.
 
-    A track is published when it begins and ends, and between at most once in `update_every_us`;
-    corrections are published always.
+    Tracks and actions are published when they begin and end, and between at most once in
+    `update_every_us`; corrections are published always.
     """
     drafts = [] if frame.epoch == state.epoch else _next_epoch(state, frame.epoch)
     state.frames += 1
     state.media_us = frame.media_us
-    if tracks is None:
-        return drafts
     about = FrameRef(
         n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
     )
     time = Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock)
-    whats, into = _corrections(state, frame, tracks)
-    whats += [
-        _end(state, number, "lost", into.get(number)) for number in _ended(state, tracks, into)
-    ]
-    whats += _present(state, frame, tracks, update_every_us)
+    whats = [] if tracks is None else _followed(state, frame, tracks, update_every_us)
+    if actions is not None:
+        whats += judge(state.doing, _namer(state), actions, frame.media_us, update_every_us)
     return drafts + [Draft(what, time, about) for what in whats]
+
+
+def _followed(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
+    whats, into = _corrections(state, frame, tracks)
+    mixed = [number for row in _listed(tracks.split) for number in row[:2]]
+    ended = _ended(state, tracks, into)
+    whats += lose_all(state.doing, [*mixed, *ended], _namer(state), "lost")
+    whats += [_end(state, number, "lost", into.get(number)) for number in ended]
+    return whats + _present(state, frame, tracks, every_us)
 
 
 def noticed(state: State, notice: Notice) -> list[Draft]:
@@ -135,9 +147,9 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
 
 
 def finished(state: State, ending: Ending) -> list[Draft]:
-    """The end: open tracks end with it."""
+    """The end: open actions and tracks end with it."""
     time = Time(media_us=state.media_us)
-    drafts = [Draft(_end(state, number, ending), time) for number in sorted(state.tracks)]
+    drafts = _all_end(state, ending, time)
     if ending == "eof":
         drafts.append(Draft(SourceEof(Finish(state.frames)), time))
     return drafts
@@ -146,10 +158,16 @@ def finished(state: State, ending: Ending) -> list[Draft]:
 def _next_epoch(state: State, epoch: int) -> list[Draft]:
     """Track numbers begin again at 1, so those that are open end first."""
     time = Time(media_us=state.media_us)
-    drafts = [Draft(_end(state, number, "epoch"), time) for number in sorted(state.tracks)]
+    drafts = _all_end(state, "epoch", time)
     restart = Restart(epoch, state.restart)
     state.epoch, state.restart, state.newest = epoch, "", 0
     return [*drafts, Draft(SourceEpoch(restart), time)]
+
+
+def _all_end(state: State, reason: EndReason, time: Time) -> list[Draft]:
+    whats: list[What] = [*lose_all(state.doing, sorted(state.doing), _namer(state), reason)]
+    whats += [_end(state, number, reason) for number in sorted(state.tracks)]
+    return [Draft(what, time) for what in whats]
 
 
 def _corrections(state: State, frame: Frame, tracks: Tracks) -> tuple[list[What], dict[int, int]]:
@@ -278,6 +296,11 @@ def _rounded(values: Array, digits: int) -> list[Any]:
     """Python numbers, short in JSON and always finite: JSON has no infinity."""
     finite = np.nan_to_num(values.astype(np.float64)).clip(-LARGEST, LARGEST)
     return finite.round(digits).tolist()
+
+
+def _namer(state: State) -> Name:
+    """Ids of tracks by their numbers, None for the whole frame."""
+    return lambda number: _name(state, number) if number != WHOLE else None
 
 
 def _name(state: State, number: int) -> str:

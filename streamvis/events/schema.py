@@ -25,6 +25,7 @@ Covariance = tuple[Pair, Pair]
 Count = Annotated[int, Meta(ge=0)]
 EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one picture
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
+ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 
 
 class Time(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +135,42 @@ class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split
     splits: tuple[Split, ...]
 
 
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody does, or what goes on in the whole frame."""
+
+    label: str
+    p: float  # calibrated probability, of the window that ends with this picture
+    window_us: Count  # media time from the first picture of the window to this one
+    since_us: int  # media time, when it was likely enough first
+    track: str | None = None  # whose it is; null: of the whole frame
+
+
+class EndedAction(msgspec.Struct, frozen=True, kw_only=True):
+    """An action that is over, or of which nothing is known any more."""
+
+    label: str
+    p: float  # the last that is known
+    p_max: float  # since it began
+    window_us: Count
+    since_us: int
+    reason: ActionReason  # over: it became unlikely; lost: nobody is looked at any more
+    track: str | None = None
+
+
+class ActionBegin(msgspec.Struct, frozen=True, tag_field="type", tag="action.begin"):
+    action: Action
+
+
+class ActionUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="action.update"):
+    action: Action
+
+
+class ActionEnd(msgspec.Struct, frozen=True, tag_field="type", tag="action.end"):
+    """Told before the `track.end` of the same frame."""
+
+    action: EndedAction
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a source that is online."""
 
@@ -223,6 +260,7 @@ class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
 
 
 TrackWhat = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
+ActionWhat = ActionBegin | ActionUpdate | ActionEnd
 SourceWhat = (
     SourceConnecting
     | SourceOnline
@@ -232,9 +270,10 @@ SourceWhat = (
     | SourceGap
     | SourceEpoch
 )
-What = TrackWhat | SourceWhat | Heartbeat | Lost | Other
+What = TrackWhat | ActionWhat | SourceWhat | Heartbeat | Lost | Other
 KINDS: tuple[type[What], ...] = (
     *(TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit),
+    *(ActionBegin, ActionUpdate, ActionEnd),
     *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
     *(SourceEof, SourceGap, SourceEpoch, Heartbeat),
 )  # what a publisher sends

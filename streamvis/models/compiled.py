@@ -98,6 +98,23 @@ class CompiledEmbedder:
         return found.copy()
 
 
+class CompiledParts:
+    """A part of any number of inputs and outputs, all of them (B, …) for any B."""
+
+    def __init__(self, part: nn.Module, examples: Sequence[Tensor], dtype: torch.dtype) -> None:
+        part.requires_grad_(False)
+        with torch.inference_mode():
+            outputs = len(part(*examples))
+        types = [*(x.dtype for x in examples), *[torch.float32] * outputs]
+        self.request = _compile(_core(dtype), part, tuple(examples), types, free=True)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """The next call may write over what this one returned."""
+        shared = {i: _shared(x.contiguous()) for i, x in enumerate(inputs)}
+        found = self.request.infer(shared, share_outputs=True)
+        return [torch.from_numpy(x) for x in found.values()]
+
+
 def _core(dtype: torch.dtype) -> Any:
     """OpenVINO on as many threads as torch has."""
     core = openvino.Core()
@@ -114,19 +131,25 @@ def _core(dtype: torch.dtype) -> Any:
 
 
 def _compile(
-    core: Any, part: nn.Module, example: Tensor, types: Sequence[torch.dtype], free: bool = False
+    core: Any,
+    part: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    types: Sequence[torch.dtype],
+    free: bool = False,
 ) -> Any:
-    """A request for the part; types are of its input and outputs, `free` opens axis 0."""
-    shape = [-1 if free else len(example), *example.shape[1:]]
+    """A request for the part; types are of its inputs and outputs, `free` opens axis 0."""
+    examples = example if isinstance(example, tuple) else (example,)
+    shapes = [[-1 if free else len(x), *x.shape[1:]] for x in examples]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but torch.export takes ten times as long
-        traced = torch.jit.trace(part, example, check_trace=False)
+        traced = torch.jit.trace(part, examples, check_trace=False)
         decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
         network = READER.convert(READER.load(decoder))
-    network.reshape(openvino.PartialShape(shape))
+    network.reshape({i: openvino.PartialShape(shape) for i, shape in enumerate(shapes)})
     steps = PrePostProcessor(network)
-    steps.input().tensor().set_element_type(ELEMENTS[types[0]])
-    for index, dtype in enumerate(types[1:]):
+    for index, dtype in enumerate(types[: len(examples)]):
+        steps.input(index).tensor().set_element_type(ELEMENTS[dtype])
+    for index, dtype in enumerate(types[len(examples) :]):
         steps.output(index).tensor().set_element_type(ELEMENTS[dtype])
     return core.compile_model(steps.build(), "CPU").create_infer_request()
 

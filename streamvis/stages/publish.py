@@ -21,7 +21,7 @@ from streamvis.events.derive import Draft, State
 from streamvis.events.feed import Feed, Message, announce, announced, withdraw
 from streamvis.events.ids import epoch_us, event_id, new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
-from streamvis.messages import Ending, Notice, Packet, Receipt, Site, SourceInfo, Tracks
+from streamvis.messages import Actions, Ending, Notice, Packet, Receipt, Site, SourceInfo, Tracks
 
 REMEMBERED = 256  # notices since the last packet, at most
 
@@ -59,7 +59,7 @@ _answers = msgspec.msgpack.Decoder(Answered)
 
 
 class PublishStage:
-    """Turn tracks and notices into events; log them, then publish them."""
+    """Turn tracks, actions and notices into events; log them, then publish them."""
 
     def __init__(self, config: Publish, site: Site) -> None:
         self._every_us = round(config.update_every_s * 1e6)
@@ -127,7 +127,8 @@ class PublishStage:
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
         """Log the batch in one transaction, publish it, and say how many events each packet gave.
 
-        A packet without `Tracks` was skipped by the tracker and gives none.
+        A packet without `Tracks` was skipped by the tracker and gives none of tracks; nor of
+        actions without `Actions`.
         """
         rows: list[Row] = []
         receipts: list[Receipt] = []
@@ -140,7 +141,8 @@ class PublishStage:
             if at <= book.at:  # it comes again after a restart
                 receipts.append(Receipt())
                 continue
-            drafts = derive.frame_seen(book.derived, frame, packet.part(Tracks), self._every_us)
+            tracks, actions = packet.part(Tracks), packet.part(Actions)
+            drafts = derive.frame_seen(book.derived, frame, tracks, self._every_us, actions)
             book.at, book.told = at, []
             new = self._numbered(book, drafts)
             rows += new

@@ -34,7 +34,20 @@ tracks = st.builds(
     speed_m_s=st.none() | finite,
 )
 splits = st.builds(schema.Split, id=text, other=text, since_us=st.integers(-(2**53), 2**53))
+known = {"label": text, "p": finite, "window_us": count, "since_us": count}
+whose = st.none() | text
+actions = st.builds(schema.Action, **known, track=whose)
+ends = st.builds(
+    schema.EndedAction,
+    **known,
+    p_max=finite,
+    track=whose,
+    reason=st.sampled_from(["over", "lost", "epoch", "eof", "drained", "failed"]),
+)
 whats = st.one_of(
+    st.builds(schema.ActionBegin, actions),
+    st.builds(schema.ActionUpdate, actions),
+    st.builds(schema.ActionEnd, ends),
     st.builds(schema.TrackMerge, st.builds(schema.Merge, gone=text, kept=text)),
     st.builds(schema.TrackSplit, st.lists(splits, max_size=3).map(tuple)),
     st.builds(schema.TrackBegin, tracks),
@@ -92,7 +105,7 @@ def test_members_from_the_future_are_ignored(path):
     event = schema.decode(path.read_bytes())
     value["schema"] = "streamvis.event/1.7"
     grown = {**value, "weather": {"rain": True}}
-    for member in ("time", "track", "stream", "hb", "merge"):
+    for member in ("time", "track", "stream", "hb", "merge", "action"):
         if member in grown:
             grown[member] = {**grown[member], "novel": [1]}
     assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(

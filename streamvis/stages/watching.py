@@ -1,0 +1,286 @@
+"""What is remembered of a source whose actions are told: its clock, its people, their moments.
+
+A subject is a tracked person, or the whole frame under WHOLE. To look at one makes a `Moment`; the
+networks fill it in later, those of all sources of a call at once. A subject's last moment says all
+that is known of it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from streamvis.config import OffActions
+from streamvis.errors import DataError
+from streamvis.messages import Array, Frame, Tracks
+from streamvis.tracking.tubelets import Tubelet, watched
+
+WHOLE = 0  # tracks count from 1
+WARM = 7  # pairs, or the window if that is less
+EARLY = 0.05  # of the time between samples: containers round time stamps
+APART = 3.0  # times the time between samples: two moments further apart are no pair
+
+
+class Plan(NamedTuple):
+    """What is looked at, when and how large: of the weights and of the configuration."""
+
+    every_us: int
+    window: int  # pairs
+    size: tuple[int, int]  # of what the networks take, height and width
+    whole: bool
+    people: int  # at most, 0: none
+    min_height: float  # px
+    context: float
+
+    @classmethod
+    def of(cls, config: OffActions, every_s: float, window: int, size: tuple[int, int]) -> "Plan":
+        return cls(
+            every_us=round(every_s * 1e6),
+            window=window,
+            size=size,
+            whole=config.scope != "people",
+            people=0 if config.scope == "frame" else config.people,
+            min_height=config.min_height,
+            context=config.context,
+        )
+
+
+class Moment:
+    """One look at a subject; the networks' word on it comes later."""
+
+    def __init__(self, media_us: int, box: Array, before: "Moment | None") -> None:
+        self.media_us = media_us
+        self.box = box  # (4,) xyxy px of what was looked at
+        self.before = before  # the one it makes a pair with, until that is done
+        self.paired = before is not None
+        self.first_us = media_us  # of the window that ends with it
+        self.warm = False
+        self.window: tuple[Moment, ...] = ()  # until the probabilities are known
+        self.kept: Any = None  # what the networks keep of it until it has made its pair
+        self.frame: Array | None = None  # (K,) logits
+        self.levels: Array | None = None  # (L, K) logits of the pair; None: no pair
+        self.probabilities: Array | None = None  # (K,)
+
+
+class Row(NamedTuple):
+    """What is known of a subject with a frame."""
+
+    id: int
+    moment: Moment
+    sampled: bool  # in this frame
+
+
+class Subject:
+    """Somebody's moments in a sliding window."""
+
+    def __init__(self, window: int, tubelet: Tubelet | None = None) -> None:
+        self.tubelet = tubelet  # None: the whole frame
+        self.moments: deque[Moment] = deque(maxlen=window + 1)  # these make so many pairs
+        self.broken = True  # the next moment makes no pair
+
+    def look(self, media_us: int, box: Array, every_us: int) -> Moment:
+        """A new moment, a pair with the one before unless that is too long ago."""
+        most = self.moments.maxlen or 1
+        if self.moments and media_us - self.moments[-1].media_us > APART * every_us:
+            self.leave()
+            if media_us - self.moments[-1].media_us > most * every_us:
+                self.moments.clear()
+        moment = Moment(media_us, box, None if self.broken else self.moments[-1])
+        self.moments.append(moment)
+        self.broken = False
+        moment.first_us = self.moments[0].media_us
+        moment.window = tuple(self.moments)
+        pairs = sum(one.paired for one in self.moments)
+        moment.warm = moment.paired and pairs >= min(WARM, most - 1)
+        return moment
+
+    def leave(self) -> None:
+        """Nobody looks for a while: what was kept for a pair is given back."""
+        self.broken = True
+        if self.moments:
+            self.moments[-1].kept = None
+
+
+class Watch:
+    """One source. `see` is told every frame in order, and says what is to be looked at."""
+
+    def __init__(self, plan: Plan, epoch: int) -> None:
+        self.plan = plan
+        self.epoch = epoch
+        self.size: tuple[int, int] | None = None
+        self.next_us: int | None = None  # when the next sample is due; None: at once
+        self.subjects: dict[int, Subject] = {}
+
+    def see(self, frame: Frame, tracks: Tracks | None) -> list[Row]:
+        """What is known of all subjects, with new moments where they are looked at now."""
+        size = (frame.width, frame.height)
+        if frame.epoch != self.epoch or self.size not in (None, size):
+            self.subjects, self.next_us = {}, None
+        self.epoch, self.size = frame.epoch, size
+        if self.plan.people and tracks is not None:
+            self._correct(tracks)
+            self._follow(frame.media_us, tracks)
+        at_hand = tracks is not None or not self.plan.people
+        looked = self._look(frame) if at_hand and self._due(frame.media_us) else set()
+        return [
+            Row(id_, subject.moments[-1], id_ in looked)
+            for id_, subject in sorted(self.subjects.items())
+            if subject.moments
+        ]
+
+    def _due(self, media_us: int) -> bool:
+        """At the first frame at or after each time due; times are not moved by frames that lag."""
+        every = self.plan.every_us
+        if self.next_us is None:
+            self.next_us = media_us
+        if media_us < self.next_us - EARLY * every:
+            return False
+        late = media_us - self.next_us
+        self.next_us = media_us + every if late >= every else self.next_us + every
+        return True
+
+    def _correct(self, tracks: Tracks) -> None:
+        """Splits, then merges: who was two people is known no more, who was one is one."""
+        for id_, other, _ in [] if tracks.split is None else tracks.split.tolist():
+            for one in (id_, other):
+                self.subjects.pop(one, None)
+        for gone, kept in [] if tracks.merged is None else tracks.merged.tolist():
+            if gone != kept and (subject := self.subjects.pop(gone, None)) is not None:
+                self.subjects.setdefault(kept, subject)
+
+    def _follow(self, media_us: int, tracks: Tracks) -> None:
+        """Everybody's window glides on; who is not there is forgotten."""
+        before, self.subjects = self.subjects, {}
+        if WHOLE in before:
+            self.subjects[WHOLE] = before[WHOLE]
+        for id_, box in zip(tracks.ids.tolist(), tracks.boxes, strict=True):
+            if not (np.isfinite(box).all() and (box[:2] < box[2:]).all()):
+                continue
+            subject = before.get(id_)
+            if subject is None or subject.tubelet is None:
+                subject = Subject(self.plan.window, Tubelet(box, media_us))
+            else:
+                subject.tubelet.follow(box, media_us)
+            self.subjects[id_] = subject
+
+    def _look(self, frame: Frame) -> set[int]:
+        if self.plan.whole:
+            self.subjects.setdefault(WHOLE, Subject(self.plan.window))
+        tubelets = {id_: s.tubelet for id_, s in self.subjects.items() if s.tubelet is not None}
+        heights = {id_: tubelet.height for id_, tubelet in tubelets.items()}
+        already = {id_ for id_ in tubelets if not self.subjects[id_].broken}
+        chosen = watched(heights, already, self.plan.people, self.plan.min_height)
+        for id_, subject in self.subjects.items():
+            if subject.tubelet is None:
+                box = np.array([0, 0, frame.width, frame.height], np.float64)
+            elif id_ in chosen:
+                box = subject.tubelet.window(self.plan.context, self.plan.size)
+            else:
+                subject.leave()
+                subject.moments.clear()
+                continue
+            subject.look(frame.media_us, box, self.plan.every_us)
+        return {WHOLE} & self.subjects.keys() | chosen
+
+    def state(self) -> bytes:
+        """Small: of each window its means, and no maps; so a successor is not warm at once."""
+        told = [
+            _Summary.of(id_, subject)
+            for id_, subject in self.subjects.items()
+            if subject.moments or subject.tubelet
+        ]
+        return _encoder.encode(_State(self.epoch, self.size, self.next_us, told))
+
+    @classmethod
+    def resume(cls, plan: Plan, source: str, state: bytes, labels: int) -> "Watch":
+        """What `state` gave; DataError when it is something else."""
+        try:
+            was = _decoder.decode(state)
+            made = cls(plan, was.epoch)
+            made.size, made.next_us = was.size, was.next_us
+            made.subjects = {one.id: one.subject(plan, labels) for one in was.subjects}
+        except (msgspec.DecodeError, ValueError) as error:
+            raise DataError(
+                f"source {source}: not the state of an action stage ({len(state)} bytes): {error}"
+            ) from None
+        return made
+
+
+class _Summary(msgspec.Struct, array_like=True):
+    """A subject, small."""
+
+    id: int
+    tubelet: tuple[int, list[float]] | None  # media µs and its state
+    times: tuple[int, int]  # media µs of the first and the last moment
+    moments: int = 0
+    pairs: int = 0
+    frame: list[float] = []  # mean logits of moments
+    levels: list[list[float]] = []  # of pairs
+    probabilities: list[float] = []
+
+    @classmethod
+    def of(cls, id_: int, subject: Subject) -> "_Summary":
+        glides = subject.tubelet
+        tubelet = None if glides is None else (glides.at_us, glides.state())
+        moments = [one for one in subject.moments if one.frame is not None]
+        if not moments:
+            return cls(id_, tubelet, (0, 0))
+        last = moments[-1]
+        frames = [one.frame for one in moments if one.frame is not None]
+        levels = [one.levels for one in moments if one.levels is not None]
+        return cls(
+            id_,
+            tubelet,
+            (moments[0].media_us, last.media_us),
+            len(moments),
+            sum(one.paired for one in moments),
+            _mean(frames).tolist(),
+            _mean(levels).tolist() if levels else [],
+            [] if last.probabilities is None else last.probabilities.tolist(),
+        )
+
+    def subject(self, plan: Plan, labels: int) -> Subject:
+        """Moments all alike, whose means are what they were. The last is not warm."""
+        tubelet = self.tubelet and Tubelet.resume(self.tubelet[1], self.tubelet[0])
+        made = Subject(plan.window, tubelet)
+        frame = np.array(self.frame, np.float32)
+        levels = np.array(self.levels, np.float32)
+        known = np.array(self.probabilities, np.float32)
+        if not self.moments:
+            return made
+        sound = frame.shape == known.shape == (labels,) and len(levels.T) in (0, labels)
+        if not (sound and 0 <= self.pairs <= self.moments <= plan.window + 1):
+            raise ValueError(f"subject {self.id} of {self.moments} moments does not fit {labels}")
+        for at_us in np.linspace(*self.times, self.moments).round().astype(int).tolist():
+            moment = Moment(at_us, np.zeros(4), None)
+            moment.frame, moment.probabilities = frame, known
+            moment.paired = len(made.moments) >= self.moments - self.pairs
+            moment.levels = levels if moment.paired and len(levels) else None
+            moment.first_us = self.times[0]
+            made.moments.append(moment)
+        return made
+
+
+class _State(msgspec.Struct, array_like=True):
+    epoch: int
+    size: tuple[int, int] | None
+    next_us: int | None
+    subjects: list[_Summary]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_State)
+
+
+def means(window: Iterable[Moment]) -> tuple[Array, Array | None]:
+    """Mean logits of a window's moments (K,) and of the levels of its pairs (L, K)."""
+    window = list(window)
+    frames = [one.frame for one in window if one.frame is not None]
+    levels = [one.levels for one in window if one.levels is not None]
+    return _mean(frames), _mean(levels) if levels else None
+
+
+def _mean(logits: list[Array]) -> Array:
+    return np.asarray(np.mean(logits, 0, np.float64).astype(np.float32))
