@@ -60,6 +60,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     spatial: Width = 32  # channels of a tap whose gradients are taken, rgb only
     temporal: Width = 128  # channels of a tap whose differences are taken
     widths: tuple[Width, Width, Width] = (64, 128, 256)  # of the trunks; they give four times this
+    classifier: Literal["paper", "direct"] = "paper"
     size: tuple[Side, Side] = (224, 224)  # of a picture: height, width in px
     every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # from one sampled picture to the next
     window: Annotated[int, Meta(ge=1, le=1000)] = 24  # pairs whose mean is the score of a stream
@@ -129,6 +130,28 @@ class Residual(nn.Module):
         return F.relu(y) if self.relu else y  # (B, 4·width, h, w)
 
 
+class Standard(nn.Module):
+    """Bring numbers (N, D) to mean 0 and deviation 1, as they were on the average in training."""
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, numbers: int, momentum: float = 0.05) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("var", torch.ones(numbers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.mean, self.var
+        if self.training:
+            var, mean = torch.var_mean(x.float(), 0, correction=0)
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.var.lerp_(var, self.momentum)
+        return (x - mean.to(x.dtype)) * torch.rsqrt(var + 1e-5).to(x.dtype)
+
+
 class Guided(nn.Module):
     """The OFF part: units on every tap, a stack for each of three resolutions, its classifier."""
 
@@ -162,7 +185,15 @@ class Guided(nn.Module):
             nn.ReLU(),
             Residual(w3, w3, project=True, relu=False),
         )
-        self.classify = nn.ModuleList(nn.Linear(4 * w, len(a.actions)) for w in a.widths)
+        self.direct = a.classifier == "direct"
+        seen = [4 * w for w in a.widths]
+        if self.direct:
+            seen = [
+                n + 2 * self.temporal * count for n, count in zip(seen, self.counts, strict=True)
+            ]
+        self.standard = nn.ModuleList(Standard(n) if self.direct else nn.Identity() for n in seen)
+        self.classify = nn.ModuleList(nn.Linear(n, len(a.actions)) for n in seen)
+        self.fade = nn.Dropout(0.8)  # of gradients
         self.drop = nn.Dropout(0.8)
         _initialise(self, xavier=a.modality == "diff")
 
@@ -185,13 +216,33 @@ class Guided(nn.Module):
         x: Tensor | None = None
         logits = []
         for i, stack in enumerate((self.fine, self.middle, self.coarse)):
-            parts = [now.features[i] - before.features[i]]
+            change = now.features[i] - before.features[i]
+            parts = [change]
             if self.gradient is not None:
-                parts.insert(0, self.drop(before.gradients[i]))
+                parts.insert(0, self.fade(before.gradients[i]))
             x = stack(torch.cat(parts if x is None else [*parts, x], 1))
-            pooled = F.max_pool2d(x, 3, 2, ceil_mode=True) if i == 0 else x
-            logits.append(self.classify[i](self.drop(pooled.mean((2, 3)))))
+            seen = self._direct(x, change) if self.direct else _pooled(x, finest=i == 0)
+            logits.append(self.classify[i](self.drop(self.standard[i](seen))))
         return tuple(logits)
+
+    def _direct(self, x: Tensor, change: Tensor) -> Tensor:
+        """Not in the paper: how much the features themselves have changed, beside the stack's say.
+
+        Few clips teach the stacks little; of changes at their largest and in the mean a linear
+        classifier learns a lot.
+        """
+        size = change.abs()
+        return torch.cat([x.amax((2, 3)), size.amax((2, 3)), size.mean((2, 3))], 1)
+
+    @torch.no_grad()
+    def fit_to(self, spreads: Sequence[float]) -> None:
+        """Start where the taps' standard deviations are these: none drowns the others."""
+        for conv, spread in zip(self.reduce, spreads, strict=True):
+            conv.weight.div_(max(spread, 1e-6))  # type: ignore[operator]
+
+
+def _pooled(x: Tensor, finest: bool) -> Tensor:
+    return (F.max_pool2d(x, 3, 2, ceil_mode=True) if finest else x).mean((2, 3))
 
 
 def _initialise(part: nn.Module, xavier: bool) -> None:

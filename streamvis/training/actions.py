@@ -42,6 +42,7 @@ from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.moments import LARGER, Method, Moments, Sampling, gather
 from streamvis.training.views import Augment, Batch, Maps, map_batches, pixel_batches, trunk_maps
 
+SPARSE = 7  # every so manieth moment is looked at for the spread of maps
 FIRST = {  # kernels that look at the input, by trunk
     "bn_inception": "conv1_7x7_s2.weight",
     "efficientnet_lite0": "stem.weight",
@@ -58,6 +59,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spatial: int = 32
     temporal: int = 128
     widths: tuple[int, int, int] = (64, 128, 256)
+    classifier: Literal["paper", "direct"] = "paper"
     size: tuple[int, int] = (224, 224)
     every_s: float = 0.1
     window: int = 24
@@ -88,6 +90,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     method: Method = "dis"  # of optical flow
     augment: Augment = Augment()
     smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # of labels
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.8  # before classifiers
+    fit_to_taps: bool = False  # the OFF part starts scaled to the trunk's maps
     fusion: dict[str, float] = {}  # weights of streams; empty: the paper's
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
@@ -135,6 +139,9 @@ def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") ->
     model = Off(architecture_of(recipe, actions, modality))
     if recipe.fusion:
         model.calibration = Calibration(weights=dict(recipe.fusion))
+    model.drop.p = recipe.dropout
+    if model.guided is not None:
+        model.guided.drop.p = recipe.dropout
     state = _trunk(recipe, model.body)
     if modality != "rgb":
         first = FIRST[recipe.network.body]
@@ -209,6 +216,13 @@ def train(
         maps = None
         if name == "guided" or stage.body == 0:
             maps = _maps(recipe, model, pictures, shared / f"maps-{modality}")
+        if maps is not None and name == "frames":  # which looks at the last only
+            maps = maps._replace(levels=maps.levels[-1:])
+        if maps is not None and name == "guided" and recipe.fit_to_taps:
+            assert model.guided is not None
+            model.guided.fit_to(
+                [float(m[0, ::SPARSE].std(dtype=np.float32)) for m in maps.levels[:-1]]
+            )
         _stage(recipe, stage, model, heads, _Data(pictures, maps, clips, corpus.labels), out / name)
     return model.eval()
 
@@ -230,7 +244,15 @@ def _maps(recipe: Recipe, model: Off, pictures: Moments, folder: Path) -> Maps:
     if recipe.precision == "bf16":
         plain.to(torch.bfloat16)
     plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return trunk_maps(plain, pictures, recipe.augment, recipe.views, recipe.seed, folder)
+    return trunk_maps(
+        plain,
+        pictures,
+        recipe.augment,
+        recipe.views,
+        folder,
+        taps=model.guided is not None,
+        seed=recipe.seed,
+    )
 
 
 def _stage(
@@ -294,7 +316,9 @@ def _losses(
 ) -> dict[str, Tensor]:
     """Cross-entropy of the mean logits of each stream that is learnt."""
     device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+    # bf16 is slower than fp32 on CPUs for convolutions as thin as OFF's, backward above all
+    rounded = recipe.precision == "bf16" and (batch.pixels is not None or device.type != "cpu")
+    with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
         if batch.pixels is None:
             maps = [m.to(device).float() for m in batch.maps]
         else:

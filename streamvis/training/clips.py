@@ -20,7 +20,7 @@ from streamvis.sources.spec import VIDEOS
 UCF_LISTS = "ucfTrainTestlist"
 HMDB_LISTS = "testTrainMulti_7030_splits"
 UCF_NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+")
-HMDB_TAIL = re.compile(r"_[a-z]+_[a-z]+_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+$")  # what annotators said
+HMDB_TAIL = re.compile(r"_[a-z]_(nm|cm)_np\d+_[a-z]{2}_[a-z]{3}_\d+$")  # what annotators said
 TRAIN, TEST = 1, 2  # in HMDB-51's lists
 NEEDED = ("path", "label", "source")
 
@@ -102,18 +102,20 @@ def _classes(data: Path) -> Path:
 def _from_folders(data: Path) -> list[Clip]:
     folders = sorted(path for path in data.iterdir() if path.is_dir())
     return [
-        Clip(path, folder.name, source_of(path))
+        Clip(path, folder.name, source_of(path, folder.name))
         for folder in folders
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in VIDEOS
     ]
 
 
-def source_of(path: Path) -> str:
+def source_of(path: Path, label: str) -> str:
     """What video a file was cut from: by the names of UCF-101 and HMDB-51; else it is its own."""
     if match := UCF_NAME.fullmatch(path.stem):
         return f"{match['label']} g{match['group']}"
-    return HMDB_TAIL.sub("", path.stem)
+    if HMDB_TAIL.search(path.stem):
+        return HMDB_TAIL.sub("", path.stem).removesuffix(f"_{label}")
+    return path.stem
 
 
 def published_split(data: Path, clips: Sequence[Clip], number: int) -> Split:

@@ -86,10 +86,13 @@ def _resized(pixels: Array, size: tuple[int, int]) -> Array:
     height, width = size
     shrinks = pixels.shape[1] > height
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    pictures = [
-        cv2.resize(np.ascontiguousarray(p), (width, height), interpolation=how) for p in pixels
-    ]
-    return np.stack(pictures).reshape(len(pixels), height, width, -1)
+    out = np.empty((len(pixels), height, width, pixels.shape[-1]), np.uint8)
+    for i, picture in enumerate(pixels):
+        for c in range(0, pixels.shape[-1], 2):  # OpenCV takes four channels at most
+            part = np.ascontiguousarray(picture[..., c : c + 2])
+            resized = cv2.resize(part, (width, height), interpolation=how)
+            out[i, ..., c : c + 2] = resized.reshape(height, width, -1)
+    return out
 
 
 def _lit(pixels: Array, light: float, random: np.random.Generator) -> Array:
@@ -173,9 +176,19 @@ def map_batches(
 
 @torch.inference_mode()
 def trunk_maps(
-    model: Off, data: Moments, how: Augment, views: int, seed: int, folder: Path
+    model: Off,
+    data: Moments,
+    how: Augment,
+    views: int,
+    folder: Path,
+    *,
+    taps: bool = True,
+    seed: int = 0,
 ) -> Maps:
-    """Maps of the first view, which is the whole picture, and of others; kept in `folder`."""
+    """Maps of the first view, which is the whole picture, and of others; kept in `folder`.
+
+    Without `taps` only what the classifier of frames looks at is kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     size, modality = model.size, model.architecture.modality
     done = folder / "done"
@@ -196,6 +209,7 @@ def trunk_maps(
             x = model.normalise(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
             x = x.to(next(model.body.parameters()).dtype)
             maps = model.look(x.contiguous(memory_format=torch.channels_last))
+            maps = maps if taps else maps[-1:]
             if not levels:
                 levels = [
                     np.lib.format.open_memmap(

@@ -21,6 +21,7 @@ from streamvis.models.off import (
     Gradient,
     Off,
     Projected,
+    Standard,
     consensus,
     widen,
 )
@@ -244,8 +245,9 @@ def as_stream(model: Off, pictures: np.ndarray) -> dict[str, torch.Tensor]:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("body", BODIES)
-def test_a_stream_gives_what_its_clip_gives(body):
-    model = made(msgspec.structs.replace(SMALL, body=body))
+@pytest.mark.parametrize("classifier", ["paper", "direct"])
+def test_a_stream_gives_what_its_clip_gives(body, classifier):
+    model = made(msgspec.structs.replace(SMALL, body=body, classifier=classifier))
     pictures = clip(5)
     together = model(model.normalise(pictures))
     alone = as_stream(model, pictures[0])
@@ -291,6 +293,31 @@ def test_what_stands_still_has_no_differences():
         model.pair(still, now).values(), model.pair(blank, other).values(), strict=True
     ):
         torch.testing.assert_close(a, b)
+
+
+@given(st.integers(1, 5), st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_numbers_are_standardised_as_they_were_on_the_average(count, seed):
+    torch.manual_seed(seed)
+    standard = Standard(count, momentum=0.2)
+    for _ in range(60):
+        seen = standard(3 * torch.randn(512, count) + 5)
+        assert seen.mean(0).abs().max() < 1e-4
+        assert (seen.std(0) - 1).abs().max() < 0.01
+    fresh = standard.eval()(3 * torch.randn(4096, count) + 5)
+    assert fresh.mean(0).abs().max() < 0.15
+    assert (fresh.std(0) - 1).abs().max() < 0.15
+
+
+def test_taps_are_scaled_to_their_spread():
+    model = made()
+    before = [conv.weight.detach().clone() for conv in model.guided.reduce]
+    model.guided.fit_to([1.0, 2.0, 4.0, 8.0, 0.5])
+    ratios = [
+        float((b / c.weight.detach()).mean())
+        for b, c in zip(before, model.guided.reduce, strict=True)
+    ]
+    np.testing.assert_allclose(ratios, [1, 2, 4, 8, 0.5], rtol=1e-5)
 
 
 def test_one_picture_has_a_score_but_no_motion():
@@ -374,7 +401,7 @@ def test_files_bring_back_the_network_and_its_calibration(tmp_path):
 
 
 def test_a_wrong_file_says_what_it_is(tmp_path):
-    with pytest.raises(WeightsError, match="finds people .*; expected a network of actions"):
+    with pytest.raises(WeightsError, match=r"finds people .*; expected a network of actions"):
         weights.load_actions("person-lite")
     path = tmp_path / "small.safetensors"
     weights.save(made(), path, {})
