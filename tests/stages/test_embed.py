@@ -15,7 +15,7 @@ from streamvis.models.weights import save
 from streamvis.stages.embed import EmbedStage
 
 PICTURES: dict[str, np.ndarray] = {}
-WIDTH = 128
+WIDTH = ARCHITECTURES["person-r18"].stripes * 128
 
 
 @pytest.fixture(scope="module")
