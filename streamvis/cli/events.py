@@ -107,9 +107,14 @@ def line(event: "Event") -> str:
 
 
 def _detail(event: "Event") -> str:
+    from streamvis.events import schema
     from streamvis.events.schema import Lost, SourceGap, TrackMerge, TrackSplit
 
     match event.what:
+        case schema.ActionBegin(action) | schema.ActionUpdate(action):
+            return f"{action.track or 'frame':<16} {action.label} p={action.p:.2f}"
+        case schema.ActionEnd(action):
+            return f"{action.track or 'frame':<16} {action.label} ({action.reason})"
         case Lost(topic, first, last):
             return f"{topic} {first}..{last} never came; the log has them"
         case TrackMerge(merge):

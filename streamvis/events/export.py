@@ -13,13 +13,21 @@ from streamvis.errors import RunError
 from streamvis.events import schema
 from streamvis.events.corrections import Corrections, settled
 from streamvis.events.log import LogReader, Row
-from streamvis.events.schema import Event, Track, TrackMerge, TrackSplit
+from streamvis.events.schema import (
+    ActionBegin,
+    ActionEnd,
+    ActionUpdate,
+    Event,
+    Track,
+    TrackMerge,
+    TrackSplit,
+)
 
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
     *("left", "top", "right", "bottom", "box_from", "score", "p_exist"),
-    *("ground_x_m", "ground_y_m", "reason", "other", "since_us"),
+    *("ground_x_m", "ground_y_m", "reason", "other", "since_us", "p", "window_us"),
 )
 
 
@@ -43,7 +51,8 @@ def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
     """A line of `COLUMNS`, then one an event, a split one for each of its ids.
 
     What an event does not have is empty. `other` is who a `track` was: the `kept` of a merge and of
-    the end that follows it, the `other` of a split.
+    the end that follows it, the `other` of a split. An action has its `label`, its probability `p`
+    and no `track` when it is the whole frame's.
     """
     line = io.StringIO()
     table = csv.writer(line, lineterminator="\n")
@@ -60,12 +69,17 @@ def _csv_rows(event: Event) -> list[Sequence[object]]:
         *(event.source, event.offset, event.type, event.time.media_us, event.time.capture_us),
         event.frame.n if event.frame else "",
     ]
-    nothing = [""] * (len(COLUMNS) - len(head) - 3)
+    nothing = [""] * (len(COLUMNS) - len(head) - 5)
+    no_action = ["", ""]  # its probability, its window
     match event.what:
         case TrackSplit(splits):
-            return [[*head, s.id, *nothing, s.other, s.since_us] for s in splits]
+            return [[*head, s.id, *nothing, s.other, s.since_us, *no_action] for s in splits]
         case TrackMerge(merge):
-            return [[*head, merge.gone, *nothing, merge.kept, ""]]
+            return [[*head, merge.gone, *nothing, merge.kept, "", *no_action]]
+        case ActionBegin(action) | ActionUpdate(action) | ActionEnd(action):
+            row = [*head, action.track or "", action.label, *nothing[1:]]
+            row[COLUMNS.index("reason")] = getattr(action, "reason", "")
+            return [[*row, "", action.since_us, action.p, action.window_us]]
     track = getattr(event.what, "track", None)
     stream = getattr(event.what, "stream", None)
     box = track.box_px if track else ("",) * 4
@@ -74,6 +88,7 @@ def _csv_rows(event: Event) -> list[Sequence[object]]:
         *(track.id if track else "", getattr(track, "label", ""), *box),
         *(getattr(track, name, "") for name in ("box_from", "score", "p_exist")),
         *(*ground, getattr(track or stream, "reason", ""), getattr(track, "into", None) or "", ""),
+        *no_action,
     ]
     return [[*head, *tail]]
 

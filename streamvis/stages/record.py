@@ -16,6 +16,7 @@ from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import foot
 from streamvis.messages import (
+    Actions,
     Array,
     Detections,
     Ending,
@@ -52,7 +53,7 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class RecordStage:
-    """Draw each frame with its detections and tracks, and append it to its source's film."""
+    """Draw each frame with what is known of it, and append it to its source's film."""
 
     def __init__(self, config: Record, site: Site) -> None:
         if site.out is None:
@@ -81,7 +82,11 @@ class RecordStage:
     def _record(self, packet: Packet) -> Receipt:
         frame = packet.frame
         written = self.recordings[frame.source].add(
-            frame, self.pixels(frame), packet.part(Detections), packet.part(Tracks)
+            frame,
+            self.pixels(frame),
+            packet.part(Detections),
+            packet.part(Tracks),
+            packet.part(Actions),
         )
         return Receipt(written=int(written))
 
@@ -127,7 +132,12 @@ class _Recording:
         self.maps: dict[tuple[int, int], GroundMap] = {}  # by the size of the picture
 
     def add(
-        self, frame: Frame, pixels: Array, detections: Detections | None, tracks: Tracks | None
+        self,
+        frame: Frame,
+        pixels: Array,
+        detections: Detections | None,
+        tracks: Tracks | None,
+        actions: Actions | None = None,
     ) -> bool:
         """Draw and append the frame; False when the film can no longer be written."""
         seconds = self._advance(frame)
@@ -146,6 +156,7 @@ class _Recording:
             detections,
             tracks,
             trails,
+            actions=actions,
             caption=self.source.label,
             clock=_clock(frame.media_us),
             masks=self.config.masks,

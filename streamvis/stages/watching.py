@@ -6,7 +6,7 @@ that is known of it.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -92,7 +92,7 @@ class Subject:
         self.broken = False
         moment.first_us = self.moments[0].media_us
         moment.window = tuple(self.moments)
-        pairs = sum(one.paired for one in self.moments)
+        pairs = sum(one.paired for one in moment.window[1:])
         moment.warm = moment.paired and pairs >= min(WARM, most - 1)
         return moment
 
@@ -229,13 +229,13 @@ class _Summary(msgspec.Struct, array_like=True):
             return cls(id_, tubelet, (0, 0))
         last = moments[-1]
         frames = [one.frame for one in moments if one.frame is not None]
-        levels = [one.levels for one in moments if one.levels is not None]
+        levels = [one.levels for one in moments[1:] if one.levels is not None]
         return cls(
             id_,
             tubelet,
             (moments[0].media_us, last.media_us),
             len(moments),
-            sum(one.paired for one in moments),
+            sum(one.paired for one in moments[1:]),
             _mean(frames).tolist(),
             _mean(levels).tolist() if levels else [],
             [] if last.probabilities is None else last.probabilities.tolist(),
@@ -274,11 +274,13 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
-def means(window: Iterable[Moment]) -> tuple[Array, Array | None]:
-    """Mean logits of a window's moments (K,) and of the levels of its pairs (L, K)."""
-    window = list(window)
+def means(window: Sequence[Moment]) -> tuple[Array, Array | None]:
+    """Mean logits of a window's moments (K,) and of the levels of its pairs (L, K).
+
+    The first has its pair outside.
+    """
     frames = [one.frame for one in window if one.frame is not None]
-    levels = [one.levels for one in window if one.levels is not None]
+    levels = [one.levels for one in window[1:] if one.levels is not None]
     return _mean(frames), _mean(levels) if levels else None
 
 

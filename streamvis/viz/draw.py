@@ -14,7 +14,8 @@ import numpy as np
 from streamvis.errors import UsageError
 from streamvis.geometry import paste_mask
 from streamvis.geometry import paste_masks as paste_masks
-from streamvis.messages import Array, Detections, Tracks
+from streamvis.messages import Actions, Array, Detections, Tracks
+from streamvis.viz.deeds import draw_actions
 from streamvis.viz.ink import (
     DARK,
     GREY,
@@ -40,6 +41,7 @@ def annotate(
     tracks: Tracks | None = None,
     trails: Trails | None = None,
     *,
+    actions: Actions | None = None,
     caption: str = "",
     clock: str = "",
     masks: bool = True,
@@ -47,7 +49,7 @@ def annotate(
     """A new picture with masks, trails, boxes and ids.
 
     A solid box was seen in this frame, a dashed one is predicted; thin grey boxes are detections
-    that no track took.
+    that no track took. Actions stand on the people, those of the whole frame above it all.
     """
     image = np.array(pixels, dtype=np.uint8, order="C")
     ink = Ink.for_size(*image.shape[:2])
@@ -60,6 +62,8 @@ def annotate(
         fading_line(image, trail.points, 0.9 * trail.strength, colour_of(track), ink.line)
     if tracks is not None:
         _tracks(image, tracks, ink)
+    if actions is not None:
+        draw_actions(image, actions, tracks, ink)
     if caption or clock:
         _bar(image, caption, clock, ink)
     return image
