@@ -291,6 +291,7 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
     where = path or "the default pipeline"
     for key, value in (settings or {}).items():
         _override(raw, key, value, where)
+    _unyes(raw)
     pipeline = _convert(raw, Pipeline, where)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
@@ -389,6 +390,15 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
     raise UsageError(
         f"--set {key}={value}: expected stage.key=value; {path} has stages {_list(known)}"
     )
+
+
+def _unyes(raw: Any) -> None:
+    """YAML 1.1 reads a plain `off` as false; here it is the name of a kind."""
+    stages = raw.get("stages")
+    for stage in stages if isinstance(stages, list) else []:
+        run = stage.get("run") if isinstance(stage, dict) else None
+        if isinstance(run, dict) and run.get("kind") is False:
+            run["kind"] = "off"
 
 
 def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:

@@ -27,9 +27,12 @@ def test_every_shipped_pipeline_loads(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_shipped_placement_fits_the_default_pipeline_or_says_why(path):
+def test_every_shipped_placement_fits_its_pipeline_or_says_why(path):
+    """The pipeline of the same name, or else the default one."""
+    own = ROOT / "pipelines" / path.name
+    pipeline = config.load_pipeline(own if own.exists() else None)
     try:
-        placement = config.load_placement(path, config.default_pipeline())
+        placement = config.load_placement(path, pipeline)
     except ConfigError as error:
         assert "wants cores" in str(error)  # noqa: PT017 - a machine may have fewer cores
     else:
@@ -248,3 +251,37 @@ def test_the_drawings_name_every_stage_and_part():
     assert '"detect" -> "embed" [label="detections"]' in dot
     assert '"camera" -> "track" [label="motion"]' in dot
     assert '"frames" -> "detect" [label="pixels"]' in dot
+
+
+ACT = "{name: act, run: {kind: off, scope: frame}}"
+
+
+def test_actions_of_frames_need_pixels_alone_and_are_published_alone(tmp_path):
+    publish = "{name: publish, after: [act], run: {kind: publish}}"
+    pipeline = config.load_pipeline(write(tmp_path, f"stages: [{ACT}, {publish}]"))
+    assert config.to_text(pipeline).splitlines()[0] == "act      <- frames: pixels -> actions"
+    assert isinstance(pipeline.stage("act").run, config.OffActions)  # though YAML says: false
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            "{kind: off}",
+            r"has scope people, but nothing above it follows people; add .*jipda.*frame",
+        ),
+        ("{kind: off, scope: both}", "has scope both, but nothing above it follows people"),
+        ("{kind: off, begin: 0.4, end: 0.6}", "`end` is 0.6, above `begin`, 0.4"),
+        ("{kind: off, people: 0}", ">= 1"),
+    ],
+)
+def test_actions_that_cannot_be_told_say_what_to_add(act, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        config.load_pipeline(write(tmp_path, f"stages: [{{name: act, run: {act}}}]"))
+
+
+def test_recording_draws_actions_where_there_are_any():
+    pipeline = config.load_pipeline(ROOT / "pipelines/actions.yaml")
+    whole = config.with_record(pipeline, config.Record())
+    assert "act" in whole.stage("record").after
+    assert "act" in config.inputs_of(whole, "record")

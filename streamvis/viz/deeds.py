@@ -53,7 +53,8 @@ def _on_person(
     (label, p), (x1, _), (x2, y2) = what, at(box[:2]), at(box[2:])
     height, width = image.shape[:2]
     thick = max(4, ink.text // 2)
-    top = min(max(y2 + ink.line, 0), height - thick - 1)
+    below = thick + _plate_height(ink) + ink.bar  # clear of the caption bar
+    top = max(min(y2 + ink.line, height - below), 0)
     left, right = max(x1, 0), min(x2, width - 1)
     if right - left < 4:
         return

@@ -11,7 +11,11 @@ import pytest
 from streamvis.events import schema
 from streamvis.events.feed import Feed, Message
 from streamvis.events.schema import (
+    Action,
+    ActionBegin,
+    ActionEnd,
     Association,
+    EndedAction,
     EndedTrack,
     Event,
     Merge,
@@ -46,11 +50,14 @@ ENDED = EndedTrack(
     age_s=2.0,
 )
 
+FIGHT = {"label": "fight", "window_us": 900_000, "since_us": 1_000_000, "track": "cam1:1:7"}
 STORY = [
     TrackBegin(TRACK),
     TrackEnd(ENDED),
     TrackMerge(Merge(gone="cam1:1:7", kept="cam1:1:2")),
     TrackSplit((Split(id="cam1:1:2", other="cam1:1:4", since_us=500_000),)),
+    ActionBegin(Action(**FIGHT, p=0.91)),
+    ActionEnd(EndedAction(**FIGHT, p=0.3, p_max=0.95, reason="over")),
 ]
 
 
@@ -62,6 +69,7 @@ def people_coming_and_going():
 
         def publish():
             for tseq in itertools.count(1):
+                what = STORY[tseq % len(STORY)]
                 event = Event(
                     id="x",
                     source="cam1",
@@ -69,9 +77,10 @@ def people_coming_and_going():
                     tseq=tseq,
                     offset=tseq - 1,
                     time=Time(media_us=1_500_000),
-                    what=STORY[tseq % len(STORY)],
+                    what=what,
                 )
-                feed.publish([Message("cam1", "track", tseq, schema.encode(event))])
+                message = Message("cam1", schema.family_of(what), tseq, schema.encode(event))
+                feed.publish([message])
                 if stop.wait(0.02):
                     return
 
@@ -89,7 +98,17 @@ def people_coming_and_going():
     [
         (
             "subscribe_plain.py",
-            {f"sv1/cam1/track/ N track.{what}" for what in ("begin", "end", "merge", "split")},
+            {
+                *(f"sv1/cam1/track/ N track.{what}" for what in ("begin", "end", "merge", "split")),
+                *(f"sv1/cam1/action/ N action.{what}" for what in ("begin", "end")),
+            },
+        ),
+        (
+            "actions.py",
+            {
+                "cam1: fight by cam1:1:7, 91% sure",
+                "cam1: fight was over after 0.5 s",
+            },
         ),
         (
             "subscribe.py",
