@@ -291,7 +291,7 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
     where = path or "the default pipeline"
     for key, value in (settings or {}).items():
         _override(raw, key, value, where)
-    _unyes(raw)
+    _name_off(raw)
     pipeline = _convert(raw, Pipeline, where)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
@@ -392,7 +392,7 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
     )
 
 
-def _unyes(raw: Any) -> None:
+def _name_off(raw: Any) -> None:
     """YAML 1.1 reads a plain `off` as false; here it is the name of a kind."""
     stages = raw.get("stages")
     for stage in stages if isinstance(stages, list) else []:

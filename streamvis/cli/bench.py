@@ -24,6 +24,7 @@ def bench(context: typer.Context, json: Json = False) -> None:
             "pipeline": _pipeline,
             "detector": _detector,
             "embedder": _embedder,
+            "actions": _actions,
             "tracker": _tracker,
         }
         _report(parts, json)
@@ -76,6 +77,21 @@ def embedder(
 ) -> None:
     """What it takes to look at the people of one frame: cutting, and the network on each engine."""
     _report({"embedder": lambda: _embedder(weights, people, rounds)}, json)
+
+
+@app.command()
+def actions(
+    weights: Annotated[
+        str, typer.Option(help="A shipped name or a path; random weights when it is neither.")
+    ] = "fight-off",
+    people: Annotated[int, typer.Option(min=1, help="Tracked people in the picture.")] = 10,
+    per_second: Annotated[float, typer.Option(min=0.1, help="Looks at each of them.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the scene.")] = 10.0,
+    engine: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Whether people are watched in real time: the stage that names actions, alone."""
+    _report({"actions": lambda: _actions(weights, people, per_second, seconds, engine)}, json)
 
 
 @app.command()
@@ -176,3 +192,15 @@ def _embedder(weights: str = "person-r18", people: int = 32, rounds: int = 25) -
     from streamvis.cli.looks import embedder as measure
 
     return measure(weights, people, rounds)
+
+
+def _actions(
+    weights: str = "fight-off",
+    people: int = 10,
+    per_second: float = 5.0,
+    seconds: float = 10.0,
+    engine: str = "auto",
+) -> Any:
+    from streamvis.cli.watching import actions as measure
+
+    return measure(weights, people, per_second, seconds, engine)
