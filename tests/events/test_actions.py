@@ -1,0 +1,240 @@
+"""Actions begin, go on and are over by probability and media time, and end with who does them."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.events import derive, export, schema
+from streamvis.events.log import Row
+from streamvis.messages import Actions, Frame, Judgement, SourceInfo, Tracks
+
+INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
+RULE = Judgement(begin=0.7, end=0.5, min_us=200_000, ignore=("normal",))
+
+
+def frame_at(k, epoch=1):
+    return Frame(
+        source="cam1", seq=k, n=k, media_us=k * 100_000, width=640, height=480, epoch=epoch
+    )
+
+
+def doing(rows, *, warm=True, sampled=True) -> Actions:
+    """By id, how probable a fight is."""
+    ids = sorted(rows)
+    return Actions(
+        labels=("fight", "normal"),
+        ids=np.array(ids, np.int64),
+        probabilities=np.array([[rows[i], 1 - rows[i]] for i in ids], np.float32).reshape(-1, 2),
+        warm=np.full(len(ids), warm),
+        window_us=np.full(len(ids), 900_000),
+        sampled=np.full(len(ids), sampled),
+        judgement=RULE,
+    )
+
+
+def tracks_with(ids, **changes) -> Tracks:
+    n = len(ids)
+    found = Tracks(
+        ids=np.array(ids, np.int64),
+        boxes=np.array([[10, 20, 30, 80]] * n, np.float32).reshape(n, 4),
+        scores=np.ones(n, np.float32),
+        existence=np.ones(n, np.float32),
+        velocity=np.zeros((n, 2), np.float32),
+        covariance=np.ones((n, 4), np.float32),
+        ground=np.full((n, 2), np.nan, np.float32),
+        entropy=np.zeros(n, np.float32),
+        gated=np.zeros(n, np.int32),
+        detection=np.zeros(n, np.int32),
+        first_seen_us=np.zeros(n, np.int64),
+        ended=np.zeros(0, np.int64),
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def told(drafts):
+    return [
+        (schema.type_of(d.what), getattr(d.what.action, "reason", d.what.action.p))
+        for d in drafts
+        if schema.family_of(d.what) == "action"
+    ]
+
+
+def curve(probabilities, every_us=10**9, **changes):
+    """What is told, by frame, as one person's probability goes so."""
+    state, _ = derive.start(INFO)
+    found = {}
+    for k, p in enumerate(probabilities):
+        actions = None if p is None else doing({7: p}, **changes)
+        drafts = derive.frame_seen(state, frame_at(k), tracks_with([7]), every_us, actions)
+        if some := told(drafts):
+            found[k] = some
+    return found
+
+
+def fighting(ids=(7,), whole=False):
+    """A state in which these fight since frame 2."""
+    state, _ = derive.start(INFO)
+    rows = dict.fromkeys((*([0] if whole else []), *ids), 0.9)
+    for k in range(3):
+        derive.frame_seen(state, frame_at(k), tracks_with(ids), 0, doing(rows))
+    assert state.doing.keys() == rows.keys()
+    return state
+
+
+def test_an_action_begins_once_it_has_lasted_and_is_over_once_it_has_not():
+    p = [0.1, 0.8, 0.8, 0.9, 0.6, 0.4, 0.6, 0.4, 0.4, 0.4, 0.1]
+    assert curve(p) == {3: [("action.begin", 0.9)], 9: [("action.end", "over")]}
+
+
+def test_a_flicker_is_no_action():
+    assert curve([0.9, 0.9, 0.6, 0.9, 0.9, 0.6] * 3) == {}
+
+
+def test_what_is_not_warm_or_not_new_decides_nothing():
+    assert curve([0.9] * 9, warm=False) == {}
+    assert curve([0.9] * 9, sampled=False) == {}
+    assert curve([0.9] * 4 + [None] * 9) == {2: [("action.begin", 0.9)]}
+
+
+def test_updates_are_sampled():
+    every = curve([0.9] * 7, every_us=0)
+    assert every == {
+        2: [("action.begin", 0.9)],
+        **{k: [("action.update", 0.9)] for k in range(3, 7)},
+    }
+    some = curve([0.9] * 7, every_us=300_000)
+    assert some == {2: [("action.begin", 0.9)], 5: [("action.update", 0.9)]}
+
+
+def test_what_is_told_of_an_action():
+    state, _ = derive.start(INFO)
+    for k, p in enumerate((0.75, 0.9512345, 0.8)):
+        drafts = derive.frame_seen(state, frame_at(k), tracks_with([7]), 0, doing({0: p, 7: p}))
+    whats = [d.what.action for d in drafts if schema.family_of(d.what) == "action"]
+    known = {"label": "fight", "p": 0.8, "window_us": 900_000, "since_us": 0}
+    assert whats == [schema.Action(**known), schema.Action(**known, track="cam1:1:7")]
+    assert (drafts[-1].time.media_us, drafts[-1].frame.n) == (200_000, 2)
+    for draft in derive.finished(state, "eof")[:2]:
+        assert draft.what.action.p_max == 0.9512
+        assert draft.what.action.reason == "eof"
+
+
+def test_an_action_ends_before_the_track_does():
+    drafts = derive.frame_seen(
+        fighting([7, 9]), frame_at(3), tracks_with([9], ended=np.array([7])), 0, doing({9: 0.9})
+    )
+    assert [schema.type_of(d.what) for d in drafts] == [
+        "action.end",
+        "track.end",
+        "track.update",
+        "action.update",
+    ]
+    assert drafts[0].what.action.track == "cam1:1:7"
+    assert drafts[0].what.action.reason == "lost"
+
+
+@pytest.mark.parametrize(
+    "change", [{"merged": np.array([[9, 7]])}, {"split": np.array([[9, 12, 100_000]])}]
+)
+def test_who_was_mixed_up_does_nothing_that_is_known(change):
+    state = fighting([7, 9])
+    drafts = derive.frame_seen(state, frame_at(3), tracks_with([7, 12], **change), 0, None)
+    assert told(drafts) == [("action.end", "lost")]
+    assert state.doing.keys() == {7}
+
+
+def test_who_is_looked_at_no_more_does_nothing_that_is_known():
+    drafts = derive.frame_seen(
+        fighting([7, 9]), frame_at(3), tracks_with([7, 9]), 0, doing({7: 0.9})
+    )
+    assert told(drafts) == [("action.end", "lost"), ("action.update", 0.9)]
+
+
+@pytest.mark.parametrize("ending", ["eof", "drained", "failed"])
+def test_all_ends_with_the_source(ending):
+    assert (
+        told(derive.finished(fighting([7, 9], whole=True), ending)) == [("action.end", ending)] * 3
+    )
+
+
+def test_all_ends_with_the_stream_epoch():
+    state = fighting([7], whole=True)
+    drafts = derive.frame_seen(state, frame_at(0, epoch=2), tracks_with([7]), 0, doing({7: 0.9}))
+    assert told(drafts) == [("action.end", "epoch")] * 2
+    assert drafts[0].what.action.track is None
+    assert drafts[1].what.action.track == "cam1:1:7"
+
+
+def test_frames_alone_are_told_of_without_a_tracker():
+    state, _ = derive.start(INFO)
+    found = [
+        told(derive.frame_seen(state, frame_at(k), None, 10**9, doing({0: 0.9}))) for k in range(4)
+    ]
+    assert found == [[], [], [("action.begin", 0.9)], []]
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from([0, 7, 9]), st.floats(0, 1, width=32), max_size=3)
+        | st.none(),
+        max_size=40,
+    ),
+    st.lists(st.sets(st.sampled_from([7, 9])), min_size=40, max_size=40),
+)
+def test_begins_and_ends_alternate_and_a_successor_goes_on_exactly(rows, present):
+    state, _ = derive.start(INFO)
+    packed = msgspec.msgpack.encode(state)
+    open_, before = set(), set()
+    for k, row in enumerate(rows):
+        ids = sorted(present[k])
+        ended = np.array(sorted(before - present[k]), np.int64)
+        before = present[k]
+        seen = {i: p for i, p in (row or {}).items() if i == 0 or i in ids}
+        actions = None if row is None else doing(seen)
+        tracks = tracks_with(ids, ended=ended)
+        drafts = derive.frame_seen(state, frame_at(k), tracks, 0, actions)
+        heir = msgspec.msgpack.decode(packed, type=derive.State)
+        assert derive.frame_seen(heir, frame_at(k), tracks, 0, actions) == drafts
+        packed = msgspec.msgpack.encode(state)
+        for draft in drafts:
+            if schema.family_of(draft.what) != "action":
+                continue
+            key = (draft.what.action.track, draft.what.action.label)
+            kind = schema.type_of(draft.what)
+            assert (key in open_) == (kind != "action.begin")
+            assert key[1] == "fight"
+            open_ = open_ - {key} if kind == "action.end" else open_ | {key}
+    assert len(told(derive.finished(state, "eof"))) == len(open_)
+
+
+def test_an_action_in_a_table():
+    action = schema.Action(label="fight", p=0.9, window_us=900_000, since_us=100_000)
+    ended = schema.EndedAction(
+        label="fight", p=0.3, p_max=0.9, window_us=1, since_us=5, reason="over", track="cam1:1:7"
+    )
+    rows = []
+    for k, what in enumerate((schema.ActionBegin(action), schema.ActionEnd(ended))):
+        event = schema.Event(
+            id="x",
+            source="cam1",
+            epoch="e",
+            tseq=1,
+            offset=k,
+            time=schema.Time(media_us=7),
+            what=what,
+        )
+        rows.append(Row("cam1", k, 1, event.type, 7, schema.encode(event)))
+    head, *lines = (line.strip().split(",") for line in export.csv_lines(rows))
+    begin, end = (dict(zip(head, line, strict=True)) for line in lines)
+    assert {k: v for k, v in begin.items() if v and k not in ("source", "type")} == {
+        "offset": "0",
+        "media_us": "7",
+        "capture_us": "0",
+        "label": "fight",
+        "since_us": "100000",
+        "p": "0.9",
+        "window_us": "900000",
+    }
+    assert (end["track"], end["reason"], end["p"]) == ("cam1:1:7", "over", "0.3")
