@@ -32,6 +32,7 @@ from streamvis.models.off import (
     Gradients,
     Modality,
     Off,
+    Standard,
     consensus,
     widen,
 )
@@ -283,6 +284,31 @@ def _stage(
         return _losses(model, batch, shape, weights, recipe, frames_only)
 
     model.load_state_dict(fit(model, groups, data_from, losses, stage.schedule, out))
+    if model.guided is not None and data.maps is not None and not frames_only:
+        _settle(model, data.maps, data.clips)
+
+
+@torch.inference_mode()
+def _settle(model: Off, maps: Maps, clips: Array) -> None:
+    """Means and deviations before the classifiers as they are without dropout.
+
+    Those of training are of maps with holes: scores would lean to one side.
+    """
+    assert model.guided is not None
+    standards = [m for m in model.eval().modules() if isinstance(m, Standard)]
+    for standard in standards:
+        standard.seen = []
+    device = next(model.parameters()).device
+    for clip in clips:
+        low, high = maps.first[clip], maps.first[clip + 1]
+        for view in range(len(maps.levels[0]) if high - low > 1 else 0):
+            levels = [
+                torch.from_numpy(np.array(m[view, low:high])).to(device).float()
+                for m in maps.levels
+            ]
+            model.scores(levels, 1, len(levels[0]))
+    for standard in standards:
+        standard.settle()
 
 
 def _trained(body: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
