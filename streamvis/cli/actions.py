@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import torch
@@ -15,14 +16,16 @@ import torch
 from streamvis.cli.report import put, put_table
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.classification import ClassificationScores
+from streamvis.messages import Array
 from streamvis.models.accelerate import Precision, choose
+from streamvis.models.action_engines import ActionNetwork, accelerate_actions
 from streamvis.models.off import Off
 from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import find, load_actions
 from streamvis.sources import open_source, resolve
-from streamvis.training.actions import Corpus, corpus_of
+from streamvis.training.actions import Corpus, corpus_of, plain
 from streamvis.training.clips import Clip, read_clips
-from streamvis.training.moments import Method, flow_by, moments_of
+from streamvis.training.moments import Method, Sampling, flow_by, moments_of
 from streamvis.training.trials import (
     Trial,
     quick,
@@ -76,7 +79,8 @@ def evaluate(
     corpus = _corpus(clips, models["rgb"], data)
     trial = _trial(models, corpus, range(len(clips)), method)
     scores = _scores(trial, corpus, models)
-    per_s = speeds(models, clips, method)
+    (name,) = (n for n in weights if load_actions(n).architecture.modality == "rgb")
+    per_s = speeds(name, _longest(clips), "flow" in models, device, precision, method)
     return Outcome([], scores, per_s, corpus.actions, trial, clips)
 
 
@@ -89,6 +93,7 @@ def evaluate_folds(
         raise DataError(f"{run} has no fold-1/, fold-2/, …, which `train actions` makes of folds")
     clips = read_clips(data)
     trials, folds, models = [], [], {}
+    files: list[Path] = []
     for folder in folders:
         files = sorted(folder.glob("*.safetensors"))
         models = networks([str(path) for path in files], device, precision)
@@ -98,8 +103,15 @@ def evaluate_folds(
         trials.append(_trial(models, corpus, rows, method))
         folds.append(_scores(trials[-1], corpus, models))
     whole = together(trials)
-    per_s = speeds(models, clips, method)
+    name = next(str(f) for f in files if load_actions(str(f)).architecture.modality == "rgb")
+    per_s = speeds(name, _longest(clips), "flow" in models, device, precision, method)
     return Outcome(folds, _scores(whole, corpus, models), per_s, corpus.actions, whole, clips)
+
+
+def _longest(clips: Sequence[Clip]) -> Clip:
+    """One of some clips, with many pictures: it is what speed is measured on."""
+    some = clips[:: max(len(clips) // 20, 1)]
+    return max(some, key=lambda clip: clip.path.stat().st_size)
 
 
 def _held_out(path: Path) -> list[str]:
@@ -133,84 +145,67 @@ def _scores(trial: Trial, corpus: Corpus, models: Networks) -> dict[str, Classif
     return scores_of(trial, corpus, models["rgb"].calibration)
 
 
-@torch.inference_mode()
-def speeds(models: Networks, clips: Sequence[Clip], method: Method) -> dict[str, float]:
-    """Sampled pictures a second, one after another as a stream gives them, without decoding.
+def speeds(
+    weights: str, clip: Clip, flows: bool, device: str, precision: Precision, method: Method
+) -> dict[str, float]:
+    """Sampled pictures a second, one after another as a stage sees a stream, without decoding.
 
-    A network of flow needs the flow between all pictures, not of sampled ones alone.
+    A network of flow has the same trunk as that of pictures, and needs the flow between all
+    pictures, not of sampled ones alone.
     """
-    clip = max(clips[:: max(len(clips) // 20, 1)], key=lambda c: c.path.stat().st_size)
-    steps: dict[str, Callable[[], None]] = {}
-    for modality, model in models.items():
-        steps[modality] = _look(model, clip, method)
-        if model.guided is not None:
-            steps["rgb+off"] = _follow(model, clip, method)
-    for one in [*steps.values()]:
-        one()  # the first time is slower
+    model = load_actions(weights, device)
+    pixels = moments_of(clip, sampling_for(model, method))
+    pictures = [p[None] for p in itertools.islice(itertools.cycle(pixels), TIMED)]
+    every_s, size = model.architecture.every_s, model.size
+    steps = {"rgb": _look(accelerate_actions(plain(model), device, precision), pictures)}
+    if model.guided is not None:
+        steps["rgb+off"] = _follow(accelerate_actions(model, device, precision), pictures)
     took: dict[str, list[float]] = {name: [] for name in steps}
-    for _, (name, step) in itertools.product(range(ROUNDS), steps.items()):
+    for number, (name, step) in itertools.product(range(ROUNDS + 1), steps.items()):
         began = time.perf_counter()
         step()
-        took[name].append(time.perf_counter() - began)
+        if number:  # the first time is slower
+            took[name].append(time.perf_counter() - began)
     seconds = {name: float(np.median(row)) / TIMED for name, row in took.items()}
-    if "flow" in seconds:
-        seconds["flow"] += _flow_seconds(models["flow"], clip, method)
-    for other in ("flow", "diff"):
-        if other in seconds:
-            seconds[f"rgb+{other}"] = seconds["rgb"] + seconds[other]
+    if flows:
+        seconds["flow"] = seconds["rgb"] + _flow_seconds(clip, size, every_s, method)
+        seconds["rgb+flow"] = seconds["rgb"] + seconds["flow"]
     return {name: 1 / s for name, s in seconds.items()}
 
 
-def _inputs(model: Off, clip: Clip, method: Method) -> list[torch.Tensor]:
-    pixels = moments_of(clip, sampling_for(model, method))
-    first = next(model.parameters())
-    pictures = itertools.islice(itertools.cycle(pixels), TIMED)
-    return [torch.from_numpy(p[None]).to(first.device) for p in pictures]
-
-
-def _ready(model: Off, picture: torch.Tensor) -> torch.Tensor:
-    x = model.normalise(picture).to(next(model.parameters()).dtype)
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _look(model: Off, clip: Clip, method: Method) -> Callable[[], None]:
+def _look(network: ActionNetwork, pictures: Sequence[Array]) -> Callable[[], None]:
     """The classifier of frames alone."""
-    pictures = _inputs(model, clip, method)
 
     def step() -> None:
         for picture in pictures:
-            model.head(model.look(_ready(model, picture))[-1]).cpu()
+            network.project(picture)
 
     return step
 
 
-def _follow(model: Off, clip: Clip, method: Method) -> Callable[[], None]:
+def _follow(network: ActionNetwork, pictures: Sequence[Array]) -> Callable[[], None]:
     """Frames and the OFF part, as a stream has it."""
-    pictures = _inputs(model, clip, method)
 
     def step() -> None:
         before = None
         for picture in pictures:
-            now = model.project(_ready(model, picture))
-            model.pair(before or now, now)["coarse"].cpu()
+            now = network.project(picture)
+            network.pair(before or now, now)
             before = now
 
     return step
 
 
-def _flow_seconds(model: Off, clip: Clip, method: Method) -> float:
+def _flow_seconds(clip: Clip, size: tuple[int, int], every_s: float, method: Method) -> float:
     """Of optical flow, for each sampled picture."""
-    rgb = msgspec.structs.replace(
-        sampling_for(model, method), modality="rgb", every_s=1 / clip_fps(clip)
-    )
-    pictures = moments_of(clip, rgb)
-    grey = [p.mean(-1).astype(np.uint8) for p in pictures]
+    fps = clip_fps(clip)
+    pictures = moments_of(clip, Sampling(size=size, every_s=1 / fps))
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
     flow = flow_by(method)
     began = time.perf_counter()
     for before, now in itertools.pairwise(grey):
         flow(before, now)
-    each = (time.perf_counter() - began) / max(len(grey) - 1, 1)
-    return each * model.architecture.every_s * clip_fps(clip)
+    return (time.perf_counter() - began) / max(len(grey) - 1, 1) * every_s * fps
 
 
 def clip_fps(clip: Clip) -> float:

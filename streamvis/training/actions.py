@@ -237,16 +237,13 @@ class _Data(msgspec.Struct):
 
 def _maps(recipe: Recipe, model: Off, pictures: Moments, folder: Path) -> Maps:
     """What the trunk gives of a few views; it is folded, and rounded, as for inference."""
-    plain = Off(msgspec.structs.replace(model.architecture, guided=False))
-    plain.load_state_dict(
-        {k: v for k, v in model.state_dict().items() if not k.startswith("guided.")}
-    )
-    fuse(plain).eval().to(next(model.parameters()).device)
+    alone = plain(model)
+    fuse(alone).to(next(model.parameters()).device)
     if recipe.precision == "bf16":
-        plain.to(torch.bfloat16)
-    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        alone.to(torch.bfloat16)
+    alone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trunk_maps(
-        plain,
+        alone,
         pictures,
         recipe.augment,
         recipe.views,
@@ -254,6 +251,14 @@ def _maps(recipe: Recipe, model: Off, pictures: Moments, folder: Path) -> Maps:
         taps=model.guided is not None,
         seed=recipe.seed,
     )
+
+
+def plain(model: Off) -> Off:
+    """The same network without its OFF part."""
+    alone = Off(msgspec.structs.replace(model.architecture, guided=False))
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("guided.")}
+    alone.load_state_dict(state)
+    return alone.eval()
 
 
 def _stage(
