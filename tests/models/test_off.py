@@ -421,3 +421,13 @@ def test_a_damaged_calibration_is_told(tmp_path, text):
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, about)
     with pytest.raises(WeightsError, match="calibration"):
         weights.load_actions(str(path))
+
+
+@torch.inference_mode()
+def test_what_ships_tells_fights_and_is_calibrated():
+    model = weights.load_actions("fight-off")
+    assert model.architecture.actions == ("fight", "normal")
+    assert model.calibration.scale != 1.0
+    x = model.normalise(np.full((1, 3, *model.size, 3), 90, np.uint8))
+    p = model.calibration.probabilities(consensus(model(x)))
+    assert p[0, 1] > 0.5  # grey walls do not fight
