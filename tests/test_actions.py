@@ -140,7 +140,7 @@ def test_people_are_told_of_along_their_tracks(pipeline, tmp_path):
     parts = []
     inline.run(
         config.with_record(config.Pipeline(stages), config.Record()),
-        resolve(["a=synthetic:walkers?people=3&seconds=1.2&fps=10&size=320x240&seed=5"]),
+        resolve(["a=synthetic:walkers?people=3&seconds=2&fps=10&size=320x240&seed=5"]),
         build=build_stage,
         out=tmp_path,
         on_packet=lambda packet: parts.append(packet.part(Actions)),
