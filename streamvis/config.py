@@ -124,8 +124,8 @@ class OffActions(
     ignore: tuple[str, ...] = ("normal",)  # actions that are no news
     people: Annotated[int, Meta(ge=1, le=256)] = 16  # looked at in one frame: the tallest
     min_height: Annotated[float, Meta(ge=8)] = 48.0  # px of the source frame
-    context: Annotated[float, Meta(ge=1, le=10)] = 2.0  # side of what is seen of a person, in
-    # heights: it takes two to fight
+    context: Annotated[float, Meta(ge=1, le=10)] = 4.0  # side of what is seen of a person, in
+    # heights: it takes two to fight, and the shipped weights have learnt from whole pictures
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
 

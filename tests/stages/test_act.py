@@ -50,7 +50,7 @@ def weights(tmp_path_factory) -> str:
 def stage(weights):
     def make(*sources: str, **settings) -> ActStage:
         given = {"weights": weights, "engine": "torch", "precision": "fp32", **settings}
-        given.setdefault("min_height", 20)
+        given = {"min_height": 20, "context": 2.0, **given}
         spec = StageSpec("act", OffActions(**given))
         made = build_stage(spec, Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot]))
         assert isinstance(made, ActStage)
