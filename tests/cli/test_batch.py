@@ -140,7 +140,7 @@ def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, 
     script = f"kill -INT {os.getpid()}; exec sleep 60"
     monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
     (result,) = batch.process(jobs(tmp_path, video(tmp_path / "a.mp4")), 1, resume=False)
-    assert result.state == "interrupted"
+    assert result.state == "interrupted", result.error
 
 
 @pytest.mark.parametrize(
