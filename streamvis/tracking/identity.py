@@ -107,12 +107,11 @@ def look(tracks: Bank, rows: Array, vectors: Array, media_us: int, likeness: Lik
     likeness = likeness.learn(same, other, DOUBTS.learn)
     dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, DOUBTS.step_s)
     tracks.look_us[rows] = media_us
-    new, at = rows[~settled], ~settled
-    for who, mean, seconds in (
-        (old, tracks.known, tracks.known_s),
-        (new, tracks.fresh, tracks.fresh_s),
+    for pick, mean, seconds in (
+        (settled, tracks.known, tracks.known_s),
+        (~settled, tracks.fresh, tracks.fresh_s),
     ):
-        pick = settled if who is old else at
+        who = rows[pick]
         mean[who] = blend(mean[who], seconds[who], vectors[pick], dt[pick], DOUBTS.memory_s)
         seconds[who] += dt[pick]
     return likeness
@@ -121,8 +120,8 @@ def look(tracks: Bank, rows: Array, vectors: Array, media_us: int, likeness: Lik
 def place_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
     """log of how much better a lost person explains a place than somebody new does.
 
-    From the Mahalanobis distance of the places and log det of its covariance (2, 2): somebody new
-    may be anywhere in about ten by ten bodies.
+    From the squared Mahalanobis distance of the places, log det of its covariance (2, 2) and how
+    tall people are there: somebody new may be anywhere in about ten by ten bodies.
     """
     density = -0.5 * (distance2 + log_det) - np.log(2 * np.pi)
     return np.clip(density + 2 * np.log(10 * body), *DOUBTS.near)
@@ -176,8 +175,7 @@ def settle(
     gone = was.take(free)
     changes.ended = [int(i) for i in gone.id if i > 0]
     lost = lost.join(gone.take((gone.known_s > 0) & (gone.id > 0)))
-    done = open_[ready]
-    _absorb(tracks, done)
+    _absorb(tracks, open_[ready])
     return lost, next_id, changes
 
 
@@ -211,7 +209,7 @@ def _assigned(
     i, j = np.nonzero(back >= DOUBTS.alike)
     found = np.full(back.shape, -np.inf)
     found[i, j] = back[i, j] + place(rows[i], j) + DOUBTS.lost
-    new = np.where(own, np.where(doubted, DOUBTS.new, -np.inf), -np.inf)
+    new = np.where(own & doubted, DOUBTS.new, -np.inf)
     weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
     _, answer = linear_sum_assignment(weight, maximize=True)
     return np.asarray(answer)

@@ -256,9 +256,7 @@ class Tracker:
         S = S + (MODEL.wander * gap_s * body)[:, None, None] ** 2 * np.eye(2)
         apart = self.tracks.x[track, :2] - missing.x[lost, :2]
         distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
-        ratio = identity.place_ratio(
-            distance2, np.linalg.slogdet(S)[1] - 4 * np.log(body), np.ones_like(body)
-        )
+        ratio = identity.place_ratio(distance2, np.linalg.slogdet(S)[1], body)
         if not self.config.reentry:  # who comes in is somebody new
             ratio[(self.tracks.came_in & (self.tracks.group == 0))[track]] = -np.inf
         return ratio
