@@ -322,7 +322,8 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
 
 
 def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
-    """A network has a worker, and others that wait for it alone are in it; the rest shares one.
+    """A network has a worker, and others that wait for it alone are in it; the rest shares one,
+    but for stages that wait for a network that waits for some of the rest: they share the next.
 
     So torch is in memory once, and each network has all cores in its turn. With several runs side
     by side, the networks of each take their share of the cores.
@@ -336,8 +337,17 @@ def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
         elif stage.run.torch:
             chains.append([stage.name])
     heavy = [WorkerSpec(chain, threads=threads) for chain in chains]
-    light = [stage.name for stage in pipeline.stages if not stage.run.torch]
-    return Placement(workers=[*heavy, *([WorkerSpec(light)] if light else [])])
+    light: dict[int, list[str]] = {}  # turn -> stages
+    turns: dict[str, int] = {}  # the turn that a stage has to wait for, or has
+    for stage in pipeline.stages:
+        waits = [turns[parent] for parent in stage.after]
+        if stage.run.torch:
+            fed = [not pipeline.stage(parent).run.torch for parent in stage.after]
+            turns[stage.name] = max((w + f for w, f in zip(waits, fed, strict=True)), default=0)
+        else:
+            turns[stage.name] = max(waits, default=0)
+            light.setdefault(turns[stage.name], []).append(stage.name)
+    return Placement(workers=[*heavy, *(WorkerSpec(names) for names in light.values())])
 
 
 def _check_worker(worker: WorkerSpec, pipeline: Pipeline, cores: set[int], path: Path) -> None:

@@ -285,3 +285,15 @@ def test_recording_draws_actions_where_there_are_any():
     whole = config.with_record(pipeline, config.Record())
     assert "act" in whole.stage("record").after
     assert "act" in config.inputs_of(whole, "record")
+
+
+def test_stages_that_a_network_lies_between_are_placed_apart():
+    """Or the workers of `pipelines/actions.yaml` would wait for each other in a circle."""
+    pipeline = config.load_pipeline(ROOT / "pipelines/actions.yaml")
+    placement = config.default_placement(pipeline)
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["act"],
+        ["camera", "track"],
+        ["publish"],
+    ]
