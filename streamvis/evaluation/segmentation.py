@@ -3,12 +3,12 @@
     confusion = Confusion(("road", "car"), ignore=255)
     for labels, truth in pairs:
         confusion.add(labels, truth)
-    scores = confusion.scores(movable=("car",))
+    scores = confusion.scores(movable=(1,))
 
 Everything is accumulated over a whole set before it is divided, never averaged over pictures.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +81,13 @@ class Confusion:
         right = np.diag(self.counts)
         return _share(right, self.counts.sum(0) + self.counts.sum(1) - right)
 
-    def miou(self, names: Collection[str] | None = None) -> float | None:
-        """Mean IoU, of some of the classes if they are named; empty unions are skipped."""
-        wanted = [names is None or name in names for name in self.names]
-        return _mean(self.iou()[wanted])
+    def miou(self, classes: Sequence[int] | None = None) -> float | None:
+        """Mean IoU of all classes, or of these; empty unions are skipped."""
+        iou = self.iou()
+        return _mean(iou if classes is None else iou[list(classes)])
 
-    def scores(self, movable: Collection[str] = ()) -> SegmentationScores:
-        """All that is measured; `movable` names the classes of things that move."""
+    def scores(self, movable: Sequence[int] = ()) -> SegmentationScores:
+        """All that is measured; `movable` are the classes of things that move."""
         right, iou = np.diag(self.counts), self.iou()
         pixels = int(self.counts.sum())
         shares = [None if np.isnan(share) else float(share) for share in iou]
