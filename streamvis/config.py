@@ -143,6 +143,52 @@ class OffActions(
             )
 
 
+class Segment(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="segment"
+):
+    """Say what every pixel of the scene is and, where the weights can, what is none of it."""
+
+    weights: str = "street-seg"  # a shipped name, or a path to .safetensors
+    lines: Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; None: as trained
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    may_read: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[str] = "segmentation"
+    stateful: ClassVar[bool] = False
+    torch: ClassVar[bool] = True
+
+
+class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place of the picture, and what it may come to hold."""
+
+    name: Name
+    polygon: Polygon
+    holds: Annotated[tuple[str, ...], Meta(min_length=1)] = ("pedestrian", "bicyclist")
+    min_area: Annotated[float, Meta(gt=0, le=1)] = 0.0005  # share of the picture, to count
+
+
+class Forecaster(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="forecast"
+):
+    """Say what the scene will be, from the features of the segmenter in the same worker."""
+
+    weights: Annotated[tuple[str, ...], Meta(min_length=1)] = (
+        "street-forecast-0.2",
+        "street-forecast-0.6",
+    )
+    zones: tuple[Zone, ...] = ()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+
+    reads: ClassVar[frozenset[str]] = frozenset({"segmentation"})
+    may_read: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[str] = "forecast"
+    stateful: ClassVar[bool] = True
+    torch: ClassVar[bool] = True
+
+
 class Publish(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="publish"
 ):
@@ -154,7 +200,9 @@ class Publish(
     )
 
     reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
-    may_read: ClassVar[frozenset[str]] = frozenset({"tracks", "actions"})
+    may_read: ClassVar[frozenset[str]] = frozenset(
+        {"tracks", "actions", "segmentation", "forecast"}
+    )
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
@@ -169,14 +217,26 @@ class Record(
     masks: bool = True
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
 
-    reads: ClassVar[frozenset[str]] = frozenset({"detections", "tracks"})
-    may_read: ClassVar[frozenset[str]] = frozenset({"actions"})
+    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
+    may_read: ClassVar[frozenset[str]] = frozenset(
+        {"detections", "tracks", "actions", "segmentation", "forecast"}
+    )
     writes: ClassVar[str] = "receipt"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = False
 
 
-Run = MaskRcnn | Appearance | CameraMotion | Jipda | OffActions | Publish | Record
+Run = (
+    MaskRcnn
+    | Appearance
+    | CameraMotion
+    | Jipda
+    | OffActions
+    | Segment
+    | Forecaster
+    | Publish
+    | Record
+)
 
 
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -459,7 +519,12 @@ def lacking(run: Run, at_hand: Set[str]) -> str | None:
                 "`after`; or set its scope to frame"
             )
         case Publish() if at_hand.isdisjoint(run.may_read):
-            return "reads Tracks, but nothing above it writes them; Actions would do too"
+            return (
+                "reads Tracks, but nothing above it writes them; Actions, Segmentation or "
+                "Forecast would do too"
+            )
+        case Record() if at_hand.isdisjoint(run.may_read):
+            return "has nothing to draw: no stage above it writes Tracks, Segmentation, …"
     return None
 
 

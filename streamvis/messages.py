@@ -115,14 +115,65 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True, tag="actions"):
     judgement: Judgement
 
 
+class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"):
+    """What every pixel of a frame is, at the size that the network looks at."""
+
+    labels: tuple[str, ...]  # names of the K classes
+    classes: np.ndarray  # (h, w) uint8, the likeliest; the picture covers the whole frame
+    unknown: np.ndarray  # (h/4, w/4) uint8, 255·probability of belonging to none; or (0, 0)
+
+
+class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
+    """How probably a zone will hold something."""
+
+    zone: str
+    p: float
+
+
+class Future(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scene is forecast to be, some time after the frame that carries this."""
+
+    horizon_us: int
+    classes: np.ndarray  # (h, w) uint8, the likeliest, over the whole frame
+    zones: tuple[Occupancy, ...] = ()
+
+
+class Came(msgspec.Struct, frozen=True, kw_only=True):
+    """How well what had been forecast for this frame fits what it is now."""
+
+    made_us: int  # media time of the frame that the forecast was made from
+    horizon_us: int
+    miou: float  # over the classes in either picture
+    accuracy: float  # share of pixels
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):
+    """Scenes to come, as forecast from this frame and some before it, if it was one to look at."""
+
+    labels: tuple[str, ...]  # names of the K classes
+    futures: tuple[Future, ...] = ()  # by ascending horizon; none between two samples
+    came: tuple[Came, ...] = ()
+    warm: bool = True  # False: of fewer moments than the network has learnt from
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     """A sink's answer: how much it wrote for this frame."""
 
     written: int = 0
 
 
-Part = Detections | Embeddings | Motion | Tracks | Actions | Receipt
-P = TypeVar("P", Detections, Embeddings, Motion, Tracks, Actions, Receipt)
+Part = Detections | Embeddings | Motion | Tracks | Actions | Segmentation | Forecast | Receipt
+P = TypeVar(
+    "P",
+    Detections,
+    Embeddings,
+    Motion,
+    Tracks,
+    Actions,
+    Segmentation,
+    Forecast,
+    Receipt,
+)
 
 
 class Packet(msgspec.Struct, kw_only=True):
@@ -192,6 +243,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     out: Path | None = None  # where sinks write; None: nothing is to be written
     epoch: str = ""  # uuid7 of this run: the publisher's boot
     pipeline: str = ""  # hash of the pipeline's configuration
+    beside: dict[str, Any] = {}  # what stages of one worker lend each other, by the lender's name
 
 
 def _encode_array(value: Any) -> Any:

@@ -95,3 +95,22 @@ def actions(
             put_json(report(found))
         else:
             put_trials(found)
+
+
+@app.command()
+def segmenter(
+    recipe: Annotated[
+        Path, typer.Argument(help="A training file, configs/training/street-*.yaml.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Labelled pictures in CamVid's or Cityscapes' layout; repeatable."),
+    ],
+    out: Annotated[Path, typer.Option(help="Where checkpoints, curves and weights go.")],
+) -> None:
+    """Train a network that segments scenes; run the same command again to go on."""
+    with reported_errors():
+        from streamvis.training.segmenter import load_recipe, run
+
+        say(f"training into {out}; stop it at any time, the same command goes on from there")
+        put(str(run(load_recipe(recipe), data, out)))

