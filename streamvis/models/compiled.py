@@ -115,6 +115,30 @@ class CompiledParts:
         return [torch.from_numpy(x) for x in found.values()]
 
 
+class CompiledPlan:
+    """A part for inputs of one shape; what it says lies in memory that is written over."""
+
+    def __init__(
+        self,
+        part: nn.Module,
+        examples: Sequence[Tensor],
+        dtype: torch.dtype,  # that it computes in
+        types: Sequence[torch.dtype],  # of its inputs, then of its outputs
+    ) -> None:
+        part.requires_grad_(False)
+        self.request = _compile(_core(dtype), part, tuple(examples), types)
+        self.outputs = []
+        for index, kind in enumerate(types[len(examples) :]):
+            shape = tuple(self.request.get_output_tensor(index).shape)
+            self.outputs.append(torch.empty(shape, dtype=kind))
+            self.request.set_output_tensor(index, _shared(self.outputs[-1]))
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """The next call writes over what this one returned."""
+        self.request.infer({i: _shared(x.contiguous()) for i, x in enumerate(inputs)})
+        return self.outputs
+
+
 def _core(dtype: torch.dtype) -> Any:
     """OpenVINO on as many threads as torch has."""
     core = openvino.Core()
