@@ -189,6 +189,14 @@ class Forecaster(
     torch: ClassVar[bool] = True
 
 
+class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When something in the picture that belongs to no class is news."""
+
+    p: Annotated[float, Meta(gt=0, le=1)] = 0.5  # pixels that are so probably unknown …
+    area: Annotated[float, Meta(gt=0, le=1)] = 0.002  # … are connected over this share of it …
+    min_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # … for so long; over once less than half is
+
+
 class Publish(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="publish"
 ):
@@ -196,8 +204,10 @@ class Publish(
 
     bind: str | None = "tcp://127.0.0.1:5560"  # None: log only
     update_every_s: Annotated[float, Meta(ge=0)] = (
-        0.0  # at most one track.update per track in this time
+        0.0  # at most one update of a track, an action, a scene or a forecast in this time
     )
+    unknown: Alarm = Alarm()  # where the segmenter's weights can tell
+    attach: tuple[Literal["masks"], ...] = ()  # beside the events, on the feed only
 
     reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
     may_read: ClassVar[frozenset[str]] = frozenset(

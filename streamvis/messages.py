@@ -128,6 +128,7 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
 
     zone: str
     p: float
+    polygon: tuple[tuple[float, float], ...] = ()  # its corners, shares of width and height
 
 
 class Future(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,21 +5,23 @@
             case TrackBegin(track): ...
             case Lost(topic, first, last): ...
 
-Messages that never came are told as a `Lost` event in the place where they are missing.
+Messages that never came are told as a `Lost` event in the place where they are missing. What a
+publisher attaches to an event is in `event.attachments`; `masks.mask_of(event)` reads it.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+import msgspec
 import zmq
 import zmq.asyncio
 
 from streamvis.errors import DataError, UsageError
 from streamvis.events import schema
-from streamvis.events.feed import SYSTEM, SYSTEM_TOPIC, WELCOME
+from streamvis.events.feed import LONGEST, SYSTEM, SYSTEM_TOPIC, WELCOME
 from streamvis.events.ids import new_epoch
 from streamvis.events.schema import Event, Heartbeat, Lost, Time
 
-LONGEST = 1 << 20  # bytes of a payload
+MOST_PARTS = 16  # of a message
 QUEUE = 10_000  # messages that wait for a slow reader
 
 
@@ -95,7 +97,8 @@ class Inbox:
 
 
 def _opened(parts: Sequence[bytes]) -> tuple[str, int, Event]:
-    if len(parts) < 3 or len(parts[1]) != 8 or len(parts[2]) > LONGEST:
+    longest = max(map(len, parts), default=0)
+    if not 3 <= len(parts) <= MOST_PARTS or len(parts[1]) != 8 or longest > LONGEST:
         raise DataError(f"not a message of the feed: {len(parts)} parts")
     event = schema.decode(parts[2])
     tseq = int.from_bytes(parts[1])
@@ -103,6 +106,8 @@ def _opened(parts: Sequence[bytes]) -> tuple[str, int, Event]:
     topic = SYSTEM_TOPIC if system else schema.topic(event.source, event.family)
     if parts[0] != topic.encode() or tseq != event.tseq:
         raise DataError("the topic or the number of a message is not that of its event")
+    if len(parts) > 3:
+        event = msgspec.structs.replace(event, attachments=tuple(parts[3:]))
     return topic, tseq, event
 
 

@@ -6,16 +6,17 @@ in order, as drafts: events that have no number, no id and no wall clock yet.
 A frame is told in this order: what it corrects (`track.split`, then `track.merge`), who ends and
 before that what they did, who is there, what they do. So a correction speaks of what was told
 before it and of nothing else, and whoever takes no notice of corrections still sees each id begin,
-end, and perhaps begin again.
+end, and perhaps begin again. What the scene is, and will be, comes last.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.events.actions import WHOLE, Doing, Name, judge, lose_all
+from streamvis.events.scenes import SceneState, Telling, foresee, lose_sight, see
 from streamvis.events.schema import (
     Association,
     Box,
@@ -45,7 +46,17 @@ from streamvis.events.schema import (
     TrackUpdate,
     What,
 )
-from streamvis.messages import Actions, Array, Ending, Frame, Notice, SourceInfo, Tracks
+from streamvis.messages import (
+    Actions,
+    Array,
+    Ending,
+    Forecast,
+    Frame,
+    Notice,
+    Segmentation,
+    SourceInfo,
+    Tracks,
+)
 
 LARGEST = 1e12  # of the numbers told of a track
 
@@ -56,6 +67,7 @@ class Draft(msgspec.Struct, frozen=True):
     what: What
     time: Time
     frame: FrameRef | None = None
+    attachments: tuple[bytes, ...] = ()
 
 
 class OpenTrack(msgspec.Struct):
@@ -79,6 +91,7 @@ class State(msgspec.Struct):
     tracks: dict[int, OpenTrack] = {}
     newest: int = 0  # highest number of a track told of in this stream epoch
     doing: Doing = {}  # what they do
+    scene: SceneState = msgspec.field(default_factory=SceneState)
 
 
 def start(info: SourceInfo) -> tuple[State, list[Draft]]:
@@ -102,14 +115,36 @@ def frame_seen(
     drafts = [] if frame.epoch == state.epoch else _next_epoch(state, frame.epoch)
     state.frames += 1
     state.media_us = frame.media_us
-    about = FrameRef(
-        n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
-    )
-    time = Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock)
+    time, about = _when(frame)
     whats = [] if tracks is None else _followed(state, frame, tracks, update_every_us)
     if actions is not None:
         whats += judge(state.doing, _namer(state), actions, frame.media_us, update_every_us)
     return drafts + [Draft(what, time, about) for what in whats]
+
+
+def scene_seen(
+    state: State,
+    frame: Frame,
+    seen: Segmentation | None,
+    forecast: Forecast | None,
+    telling: Telling,
+) -> list[Draft]:
+    """What the frame of the last `frame_seen` shows, and what will be; None: a stage was skipped.
+
+    Shares and forecasts are published at most once in `telling.every_us`, and whatever begins or
+    ends always.
+    """
+    time, about = _when(frame)
+    told = [] if seen is None else see(state.scene, frame, seen, telling)
+    told += [] if forecast is None else foresee(state.scene, frame, forecast, telling)
+    return [Draft(what, time, about, attachments) for what, attachments in told]
+
+
+def _when(frame: Frame) -> tuple[Time, FrameRef]:
+    about = FrameRef(
+        n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
+    )
+    return Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock), about
 
 
 def _followed(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
@@ -147,7 +182,7 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
 
 
 def finished(state: State, ending: Ending) -> list[Draft]:
-    """The end: open actions and tracks end with it."""
+    """The end: open actions, tracks and sightings end with it."""
     time = Time(media_us=state.media_us)
     drafts = _all_end(state, ending, time)
     if ending == "eof":
@@ -161,12 +196,14 @@ def _next_epoch(state: State, epoch: int) -> list[Draft]:
     drafts = _all_end(state, "epoch", time)
     restart = Restart(epoch, state.restart)
     state.epoch, state.restart, state.newest = epoch, "", 0
+    state.scene = SceneState()  # media time starts anew
     return [*drafts, Draft(SourceEpoch(restart), time)]
 
 
-def _all_end(state: State, reason: EndReason, time: Time) -> list[Draft]:
+def _all_end(state: State, reason: Ending | Literal["epoch"], time: Time) -> list[Draft]:
     whats: list[What] = [*lose_all(state.doing, sorted(state.doing), _namer(state), reason)]
     whats += [_end(state, number, reason) for number in sorted(state.tracks)]
+    whats += lose_sight(state.scene, reason)
     return [Draft(what, time) for what in whats]
 
 

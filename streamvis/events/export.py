@@ -21,6 +21,8 @@ from streamvis.events.schema import (
     Track,
     TrackMerge,
     TrackSplit,
+    UnknownBegin,
+    UnknownEnd,
 )
 
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
@@ -52,7 +54,8 @@ def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
 
     What an event does not have is empty. `other` is who a `track` was: the `kept` of a merge and of
     the end that follows it, the `other` of a split. An action has its `label`, its probability `p`
-    and no `track` when it is the whole frame's.
+    and no `track` when it is the whole frame's; something unknown has its box and its `p`. Shares
+    of classes, and forecasts, are in JSON lines only.
     """
     line = io.StringIO()
     table = csv.writer(line, lineterminator="\n")
@@ -80,6 +83,11 @@ def _csv_rows(event: Event) -> list[Sequence[object]]:
             row = [*head, action.track or "", action.label, *nothing[1:]]
             row[COLUMNS.index("reason")] = getattr(action, "reason", "")
             return [[*row, "", action.since_us, action.p, action.window_us]]
+        case UnknownBegin(unknown) | UnknownEnd(unknown):
+            box = dict(zip(("left", "top", "right", "bottom"), unknown.box_px, strict=True))
+            cells = {"label": "unknown", **box, "since_us": unknown.since_us, "p": unknown.p}
+            cells["reason"] = getattr(unknown, "reason", "")
+            return [[*head, *(cells.get(column, "") for column in COLUMNS[len(head) :])]]
     track = getattr(event.what, "track", None)
     stream = getattr(event.what, "stream", None)
     box = track.box_px if track else ("",) * 4

@@ -38,6 +38,7 @@ SOON_S = 0.05  # a new subscriber's first heartbeat, and the least time between 
 QUEUE = 10_000  # messages for each subscriber, and on their way to the thread
 LINGER_MS = 1000  # how long a close may wait for what is queued
 LONGEST_REQUEST = 1024  # bytes of a subscription
+LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no more
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 SYSTEM = "_sys"
 SYSTEM_TOPIC = f"sv1/{SYSTEM}/"
@@ -45,12 +46,13 @@ ANNOUNCEMENT = "feed.json"
 
 
 class Message(NamedTuple):
-    """What goes on the wire: `[topic][u64 big-endian tseq][payload]`."""
+    """What goes on the wire: `[topic][u64 big-endian tseq][payload][attachments…]`."""
 
     source: str
     family: str
     tseq: int
     payload: bytes
+    attachments: tuple[bytes, ...] = ()
 
 
 class Feed:
@@ -92,10 +94,11 @@ class Feed:
 
     def publish(self, messages: Iterable[Message]) -> None:
         """Hand over; never waits."""
-        for source, family, tseq, payload in messages:
+        for source, family, tseq, payload, attachments in messages:
             topic = schema.topic(source, family)
+            parts = [topic.encode(), tseq.to_bytes(8), payload, *attachments]
             try:
-                self._inlet.send_multipart([topic.encode(), tseq.to_bytes(8), payload], zmq.NOBLOCK)
+                self._inlet.send_multipart(parts, zmq.NOBLOCK)
             except zmq.Again:
                 self._refused[topic] += 1
 
@@ -175,7 +178,7 @@ class _Loop:
             except zmq.Again:
                 return True
             match parts:
-                case [topic, tseq, _] if topic.startswith(b"sv1/"):
+                case [topic, tseq, _, *_] if topic.startswith(b"sv1/"):
                     _, source, family, _ = topic.decode().split("/")
                     self.last.get(source, {})[family] = int.from_bytes(tseq)
                     self._send(parts)

@@ -26,6 +26,7 @@ Count = Annotated[int, Meta(ge=0)]
 EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one picture
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
 ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
+SightingReason = Literal["over", "epoch", "eof", "drained", "failed"]
 
 
 class Time(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,108 @@ class ActionEnd(msgspec.Struct, frozen=True, tag_field="type", tag="action.end")
     action: EndedAction
 
 
+class Mask(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture of classes that came with the event, on the live feed and nowhere else."""
+
+    attachment: Count  # which of the messages' frames after the payload, from 0
+    w: int  # pixels of the mask; it covers the whole frame
+    h: int
+    labels: tuple[str, ...]  # of its values: 0 is the first
+    format: Literal["png"] = "png"  # grey, 8 bits
+
+
+class Region(msgspec.Struct, frozen=True, kw_only=True):
+    """A connected piece of a picture that belongs to no class."""
+
+    share: float  # of the picture
+    box_px: Box  # around it, xyxy, pixels of the source frame
+    p: float  # mean probability that its pixels belong to none
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a picture belongs to no class."""
+
+    share: float  # of the picture, in all regions together
+    largest: Region | None = None
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """What one picture shows."""
+
+    classes: dict[str, float]  # share of the picture, by class, in the order of the weights
+    unknown: Unknown | None = None  # null: these weights cannot tell
+    mask: Mask | None = None
+
+
+class SceneUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="scene.update"):
+    scene: Scene
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """Something is in the picture that belongs to no class: the largest such region."""
+
+    share: float  # of the picture
+    box_px: Box
+    p: float
+    since_us: int  # media time, when it was large enough first
+
+
+class EndedSighting(msgspec.Struct, frozen=True, kw_only=True):
+    """There is no such thing any more, or nothing is known of it."""
+
+    share: float  # the last that is known
+    box_px: Box
+    p: float
+    since_us: int
+    share_max: float  # since it was first seen
+    reason: SightingReason  # over: it is gone, or has become small
+
+
+class UnknownBegin(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.begin"):
+    """How it goes on is told by `scene.update`."""
+
+    unknown: Sighting
+
+
+class UnknownEnd(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.end"):
+    unknown: EndedSighting
+
+
+class ZoneForecast(msgspec.Struct, frozen=True, kw_only=True):
+    zone: str
+    p: float  # that it will hold something of what it is there for
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scene is forecast to be."""
+
+    horizon_us: Count  # how far ahead
+    target_us: int  # media time that is spoken of
+    classes: dict[str, float]  # share of the picture then
+    zones: tuple[ZoneForecast, ...] = ()
+    warm: bool = True  # false: from fewer moments than the network has learnt from
+    mask: Mask | None = None
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a forecast that was told fits what this picture was found to show."""
+
+    made_us: int  # media time of the picture that it was made from
+    horizon_us: Count
+    miou: float  # over the classes in either
+    accuracy: float  # share of pixels
+
+
+class ForecastSegmentation(
+    msgspec.Struct, frozen=True, tag_field="type", tag="forecast.segmentation"
+):
+    forecast: Outlook
+
+
+class ForecastScored(msgspec.Struct, frozen=True, tag_field="type", tag="forecast.scored"):
+    forecast: Score
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a source that is online."""
 
@@ -261,6 +364,7 @@ class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
 
 TrackWhat = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
 ActionWhat = ActionBegin | ActionUpdate | ActionEnd
+SceneWhat = SceneUpdate | UnknownBegin | UnknownEnd | ForecastSegmentation | ForecastScored
 SourceWhat = (
     SourceConnecting
     | SourceOnline
@@ -270,10 +374,11 @@ SourceWhat = (
     | SourceGap
     | SourceEpoch
 )
-What = TrackWhat | ActionWhat | SourceWhat | Heartbeat | Lost | Other
+What = TrackWhat | ActionWhat | SceneWhat | SourceWhat | Heartbeat | Lost | Other
 KINDS: tuple[type[What], ...] = (
     *(TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit),
     *(ActionBegin, ActionUpdate, ActionEnd),
+    *(SceneUpdate, UnknownBegin, UnknownEnd, ForecastSegmentation, ForecastScored),
     *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
     *(SourceEof, SourceGap, SourceEpoch, Heartbeat),
 )  # what a publisher sends
@@ -284,7 +389,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope. `what` comes last: `encode` relies on it."""
+    """The envelope. `attachments` and `what` come last: `encode` relies on it."""
 
     schema: Annotated[str, Meta(pattern=r"^streamvis\.event/1\.")] = SCHEMA
     id: str
@@ -295,6 +400,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     time: Time
     frame: FrameRef | None = None
     prov: Provenance = Provenance()
+    attachments: tuple[bytes, ...] = ()  # came beside the JSON, which has none of them
     what: What = Other()
 
     @property
@@ -324,18 +430,21 @@ class _Type(msgspec.Struct):
     type: str
 
 
+_SEAM = b',"attachments":[],"what":{'  # cannot occur in a string
 _encoder = msgspec.json.Encoder()
 _envelopes = msgspec.json.Decoder(Event)
 _types = msgspec.json.Decoder(_Type)
 _whats = msgspec.json.Decoder(What)
 _members = msgspec.json.Decoder(dict[str, Any])
 _KNOWN = {str(kind.__struct_config__.tag) for kind in KINDS}
-_ENVELOPE = {*Event.__struct_fields__, "type"} - {"what"}
+_ASIDE = ("attachments", "what")  # of an Event, not members of its JSON
+_ENVELOPE = {*Event.__struct_fields__, "type"} - {*_ASIDE}
 
 
 def encode(event: Event) -> bytes:
-    """The event as one JSON object."""
-    head, _, what = _encoder.encode(event).partition(b',"what":{')  # cannot occur in a string
+    """The event as one JSON object, without its attachments."""
+    bare = msgspec.structs.replace(event, attachments=()) if event.attachments else event
+    head, _, what = _encoder.encode(bare).partition(_SEAM)
     return head + b"," + what[:-1]
 
 
@@ -347,7 +456,7 @@ def decode(data: bytes | memoryview) -> Event:
         what = _whats.decode(data) if kind in _KNOWN else _other(kind, data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"not an event of {MAJOR}x ({len(data)} bytes): {error}") from None
-    return msgspec.structs.replace(event, what=what)
+    return msgspec.structs.replace(event, attachments=(), what=what)
 
 
 def _other(kind: str, data: bytes | memoryview) -> Other:
@@ -358,7 +467,7 @@ def _other(kind: str, data: bytes | memoryview) -> Other:
 def content(event: Event) -> Event:
     """The event without what differs between two runs of one file: names and wall clocks."""
     time = msgspec.structs.replace(event.time, capture_us=0, emit_us=0)
-    return msgspec.structs.replace(event, id="", epoch="", time=time)
+    return msgspec.structs.replace(event, id="", epoch="", time=time, attachments=())
 
 
 def json_schema() -> dict[str, Any]:
@@ -367,7 +476,8 @@ def json_schema() -> dict[str, Any]:
         (Event, *KINDS), ref_template="#/$defs/{name}"
     )
     head = parts["Event"]
-    head["properties"].pop("what")
+    for aside in _ASIDE:
+        head["properties"].pop(aside)
     for unsent in (Lost, Other):
         parts.pop(unsent.__name__, None)
     return {

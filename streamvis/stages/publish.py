@@ -3,7 +3,8 @@
 What makes a kill -9 leave no trace in the log: a batch's events and the `Book` of each source are
 one transaction, written before anything is published or answered. A successor takes up the book
 of the log. Packets and notices that come again add nothing; what the predecessor may not have
-published, all from the offset of its last answer on, is published again with the same numbers.
+published, all from the offset of its last answer on, is published again with the same numbers,
+but without attachments, which the log does not have.
 """
 
 import time
@@ -21,7 +22,19 @@ from streamvis.events.derive import Draft, State
 from streamvis.events.feed import Feed, Message, announce, announced, withdraw
 from streamvis.events.ids import epoch_us, event_id, new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
-from streamvis.messages import Actions, Ending, Notice, Packet, Receipt, Site, SourceInfo, Tracks
+from streamvis.events.scenes import Telling
+from streamvis.messages import (
+    Actions,
+    Ending,
+    Forecast,
+    Notice,
+    Packet,
+    Receipt,
+    Segmentation,
+    Site,
+    SourceInfo,
+    Tracks,
+)
 
 REMEMBERED = 256  # notices since the last packet, at most
 
@@ -46,6 +59,13 @@ class Place(msgspec.Struct):
     told: int = 0
 
 
+class Letter(NamedTuple):
+    """An event as it is logged, and what only the feed has of it."""
+
+    row: Row
+    attachments: tuple[bytes, ...] = ()
+
+
 class Answered(NamedTuple):
     """What rides back with an answer."""
 
@@ -59,10 +79,14 @@ _answers = msgspec.msgpack.Decoder(Answered)
 
 
 class PublishStage:
-    """Turn tracks, actions and notices into events; log them, then publish them."""
+    """Turn tracks, actions, scenes and notices into events; log them, then publish them."""
 
     def __init__(self, config: Publish, site: Site) -> None:
-        self._every_us = round(config.update_every_s * 1e6)
+        self._telling = Telling(
+            every_us=round(config.update_every_s * 1e6),
+            alarm=config.unknown,
+            masks="masks" in config.attach and config.bind not in (None, "none"),
+        )
         self._epoch = site.epoch or new_epoch()
         self._prov = schema.Provenance(pipeline=site.pipeline)
         self._out = site.out
@@ -113,7 +137,7 @@ class PublishStage:
             self._feed.open(source.id, book.tseq)
         if self._log:
             first = answered.book.next if answered else book.first
-            self._publish(self._log.events(source.id, first))
+            self._publish(Letter(row) for row in self._log.events(source.id, first))
 
     def _start(self, source: SourceInfo, first: int) -> None:
         derived, drafts = derive.start(source)
@@ -127,10 +151,9 @@ class PublishStage:
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
         """Log the batch in one transaction, publish it, and say how many events each packet gave.
 
-        A packet without `Tracks` was skipped by the tracker and gives none of tracks; nor of
-        actions without `Actions`.
+        A packet without `Tracks` was skipped by the tracker and gives none of tracks, and so on.
         """
-        rows: list[Row] = []
+        letters: list[Letter] = []
         receipts: list[Receipt] = []
         changed: dict[str, Book] = {}
         for packet in packets:
@@ -141,15 +164,20 @@ class PublishStage:
             if at <= book.at:  # it comes again after a restart
                 receipts.append(Receipt())
                 continue
-            tracks, actions = packet.part(Tracks), packet.part(Actions)
-            drafts = derive.frame_seen(book.derived, frame, tracks, self._every_us, actions)
             book.at, book.told = at, []
-            new = self._numbered(book, drafts)
-            rows += new
+            new = self._numbered(book, self._drafts(book.derived, packet))
+            letters += new
             receipts.append(Receipt(written=len(new)))
             changed[frame.source] = book
-        self._commit(changed.values(), rows)
+        self._commit(changed.values(), letters)
         return receipts
+
+    def _drafts(self, state: State, packet: Packet) -> list[Draft]:
+        frame, telling = packet.frame, self._telling
+        tracks, actions = packet.part(Tracks), packet.part(Actions)
+        seen, forecast = packet.part(Segmentation), packet.part(Forecast)
+        drafts = derive.frame_seen(state, frame, tracks, telling.every_us, actions)
+        return drafts + derive.scene_seen(state, frame, seen, forecast, telling)
 
     def notice(self, notice: Notice) -> None:
         """Told in its place between packets; one that comes again in the same place is no news."""
@@ -185,9 +213,9 @@ class PublishStage:
         if self._log:
             self._log.close()
 
-    def _numbered(self, book: Book, drafts: Iterable[Draft]) -> list[Row]:
+    def _numbered(self, book: Book, drafts: Iterable[Draft]) -> list[Letter]:
         source, emit_us = book.derived.info.id, time.time_ns() // 1000
-        rows = []
+        letters = []
         for draft in drafts:
             family = schema.family_of(draft.what)
             book.tseq[family] = book.tseq.get(family, 0) + 1
@@ -204,19 +232,18 @@ class PublishStage:
                 what=draft.what,
             )
             book.next += 1
-            rows.append(
-                Row(
-                    source,
-                    event.offset,
-                    event.tseq,
-                    event.type,
-                    event.time.media_us,
-                    schema.encode(event),
-                )
+            row = Row(
+                source,
+                event.offset,
+                event.tseq,
+                event.type,
+                event.time.media_us,
+                schema.encode(event),
             )
-        return rows
+            letters.append(Letter(row, draft.attachments))
+        return letters
 
-    def _commit(self, books: Iterable[Book], rows: list[Row]) -> None:
+    def _commit(self, books: Iterable[Book], letters: list[Letter]) -> None:
         """To the log first: what has been published must never be missing from it."""
         if self._log:
             cursors = [
@@ -231,14 +258,14 @@ class PublishStage:
                 for book in books
             ]
             if cursors:
-                self._log.commit(rows, cursors)
-        self._publish(rows)
+                self._log.commit([letter.row for letter in letters], cursors)
+        self._publish(letters)
 
-    def _publish(self, rows: Iterable[Row]) -> None:
+    def _publish(self, letters: Iterable[Letter]) -> None:
         if self._feed:
             self._feed.publish(
-                Message(row.source, row.type.partition(".")[0], row.tseq, row.payload)
-                for row in rows
+                Message(row.source, row.type.partition(".")[0], row.tseq, row.payload, attachments)
+                for row, attachments in letters
             )
 
 

@@ -130,8 +130,10 @@ good = wire(event_of(1))
         [*good[:2], good[2][:-5]],
         [*good[:2], b" " * (2 << 20)],
         [*good[:2], b"\xff"],
+        [*good, b" " * (2 << 20)],
+        [*good, *[b"mask"] * 20],
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_malformed_messages_are_counted_and_left_out(parts):
     inbox = Inbox()
@@ -145,9 +147,11 @@ def test_noise_never_raises(parts):
     assert Inbox().take(parts) == []
 
 
-def test_attachments_and_the_welcome_are_no_trouble():
+def test_what_is_attached_comes_with_its_event_and_the_welcome_is_no_trouble():
     inbox = Inbox()
-    assert [event.tseq for event in inbox.take([*good, b"mask"])] == [1]
+    (event,) = inbox.take([*good, b"mask", b"more"])
+    assert (event.tseq, event.attachments) == (1, (b"mask", b"more"))
+    assert [event.attachments for event in inbox.take(wire(event_of(2)))] == [()]
     assert inbox.take([b"sv1-welcome/" + EPOCH.encode()]) == []
     assert inbox.refused == 0
 

@@ -61,6 +61,19 @@ def test_the_wire(feed):
     assert parts == [b"sv1/cam1/track/", b"\0\0\0\0\0\0\1\2", b'{"a":1}']
 
 
+def test_attachments_follow_the_payload_and_are_counted_as_one_message(feed):
+    feed.open("cam1")
+    with subscriber(feed.endpoint, "sv1/cam1/forecast/", "sv1/cam1/hb/") as sub:
+        until_listening(sub)
+        feed.publish([Message("cam1", "forecast", 1, b"{}", (b"\x89PNG", b""))])
+        while (parts := received(sub))[0] != b"sv1/cam1/forecast/":
+            pass
+        assert parts[1:] == [b"\0\0\0\0\0\0\0\1", b"{}", b"\x89PNG", b""]
+        while not (last := json.loads(received(sub)[2])["hb"]["last"]):
+            pass
+    assert last == {"forecast": 1}
+
+
 def test_cam1_is_not_cam10(feed):
     with subscriber(feed.endpoint, "sv1/cam1/track/", "sv1/_sys/") as sub:
         until_listening(sub)

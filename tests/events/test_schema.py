@@ -44,7 +44,41 @@ ends = st.builds(
     track=whose,
     reason=st.sampled_from(["over", "lost", "epoch", "eof", "drained", "failed"]),
 )
+shares = st.dictionaries(text, finite, max_size=3)
+boxes = st.tuples(finite, finite, finite, finite)
+masks = st.builds(
+    schema.Mask, attachment=count, w=count, h=count, labels=st.lists(text, max_size=3).map(tuple)
+)
+regions = st.builds(schema.Region, share=finite, box_px=boxes, p=finite)
+seen = {"share": finite, "box_px": boxes, "p": finite, "since_us": count}
+scenes = st.builds(
+    schema.Scene,
+    classes=shares,
+    unknown=st.none() | st.builds(schema.Unknown, share=finite, largest=st.none() | regions),
+    mask=st.none() | masks,
+)
+outlooks = st.builds(
+    schema.Outlook,
+    horizon_us=count,
+    target_us=count,
+    classes=shares,
+    zones=st.lists(st.builds(schema.ZoneForecast, zone=text, p=finite), max_size=3).map(tuple),
+    warm=st.booleans(),
+    mask=st.none() | masks,
+)
+scores = st.builds(schema.Score, made_us=count, horizon_us=count, miou=finite, accuracy=finite)
+gone = st.builds(
+    schema.EndedSighting,
+    **seen,
+    share_max=finite,
+    reason=st.sampled_from(["over", "epoch", "eof", "drained", "failed"]),
+)
 whats = st.one_of(
+    st.builds(schema.SceneUpdate, scenes),
+    st.builds(schema.UnknownBegin, st.builds(schema.Sighting, **seen)),
+    st.builds(schema.UnknownEnd, gone),
+    st.builds(schema.ForecastSegmentation, outlooks),
+    st.builds(schema.ForecastScored, scores),
     st.builds(schema.ActionBegin, actions),
     st.builds(schema.ActionUpdate, actions),
     st.builds(schema.ActionEnd, ends),
@@ -72,6 +106,19 @@ events = st.builds(
     prov=st.builds(schema.Provenance, pipeline=text | st.just(',"what":{')),
     what=whats,
 )
+
+
+@given(events, st.lists(st.binary(max_size=5)).map(tuple))
+def test_what_is_attached_is_not_in_the_json(event, attachments):
+    with_some = msgspec.structs.replace(event, attachments=attachments)
+    assert schema.encode(with_some) == schema.encode(event)
+    assert schema.content(with_some) == schema.content(event)
+
+
+def test_nothing_in_the_json_passes_for_an_attachment():
+    value = json.loads((GOLDEN / "scene.update.json").read_bytes())
+    event = schema.decode(json.dumps({**value, "attachments": ["aGk="]}).encode())
+    assert event.attachments == ()
 
 
 @given(events)
@@ -105,7 +152,9 @@ def test_members_from_the_future_are_ignored(path):
     event = schema.decode(path.read_bytes())
     value["schema"] = "streamvis.event/1.7"
     grown = {**value, "weather": {"rain": True}}
-    for member in ("time", "track", "stream", "hb", "merge", "action"):
+    for member in (
+        *("time", "track", "stream", "hb", "merge", "action", "scene", "unknown", "forecast"),
+    ):
         if member in grown:
             grown[member] = {**grown[member], "novel": [1]}
     assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(

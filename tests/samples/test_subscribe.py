@@ -18,7 +18,10 @@ from streamvis.events.schema import (
     EndedAction,
     EndedTrack,
     Event,
+    ForecastSegmentation,
+    Mask,
     Merge,
+    Outlook,
     Split,
     Time,
     Track,
@@ -58,6 +61,14 @@ STORY = [
     TrackSplit((Split(id="cam1:1:2", other="cam1:1:4", since_us=500_000),)),
     ActionBegin(Action(**FIGHT, p=0.91)),
     ActionEnd(EndedAction(**FIGHT, p=0.3, p_max=0.95, reason="over")),
+    ForecastSegmentation(
+        Outlook(
+            horizon_us=600_000,
+            target_us=2_100_000,
+            classes={"road": 1.0},
+            mask=Mask(attachment=0, w=1, h=1, labels=("road",)),
+        )
+    ),
 ]
 
 
@@ -79,8 +90,9 @@ def people_coming_and_going():
                     time=Time(media_us=1_500_000),
                     what=what,
                 )
-                message = Message("cam1", schema.family_of(what), tseq, schema.encode(event))
-                feed.publish([message])
+                family, payload = schema.family_of(what), schema.encode(event)
+                attachments = (b"\x89PNG",) if family == "forecast" else ()
+                feed.publish([Message("cam1", family, tseq, payload, attachments)])
                 if stop.wait(0.02):
                     return
 
@@ -101,6 +113,7 @@ def people_coming_and_going():
             {
                 *(f"sv1/cam1/track/ N track.{what}" for what in ("begin", "end", "merge", "split")),
                 *(f"sv1/cam1/action/ N action.{what}" for what in ("begin", "end")),
+                "sv1/cam1/forecast/ N forecast.segmentation",
             },
         ),
         (

@@ -3,21 +3,37 @@ import os
 import threading
 from contextlib import closing, contextmanager
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
 
-from streamvis.config import Publish
+from streamvis.config import Alarm, Publish
 from streamvis.errors import DataError, RunError
 from streamvis.events import schema
+from streamvis.events.client import Subscription
 from streamvis.events.feed import announced
 from streamvis.events.log import LogReader
-from streamvis.messages import Frame, Notice, Packet, Site, SourceInfo, Tracks
+from streamvis.events.masks import mask_of
+from streamvis.messages import (
+    Came,
+    Forecast,
+    Frame,
+    Future,
+    Notice,
+    Occupancy,
+    Packet,
+    Segmentation,
+    Site,
+    SourceInfo,
+    Tracks,
+)
 from streamvis.stages.publish import PublishStage
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"
-SOURCES = ("cam1", "cam10")
+SOURCES = ("cam1", "cam10", "street")
+CLASSES = np.array([[0, 0, 0], [1, 1, 0]], np.uint8)
 
 
 def site_at(out, epoch=EPOCH):
@@ -54,6 +70,26 @@ def packet_of(source, seq, epoch=1, ids=(1,), ended=(), **corrections):
     return Packet(frame=frame, parts=[] if ids is None else [tracks_of(ids, ended, **corrections)])
 
 
+def scene_of(seq, epoch=1, unknown=0.9, came=()):
+    """A street in which something unknown stands, and its next 0.3 s."""
+    packet = packet_of("street", seq, epoch, ids=None)
+    future = Future(
+        horizon_us=300_000, classes=CLASSES[::-1], zones=(Occupancy(zone="crossing", p=0.8),)
+    )
+    judged = [
+        Came(made_us=made * 100_000, horizon_us=300_000, miou=0.5, accuracy=0.75) for made in came
+    ]
+    packet.parts = [
+        Segmentation(
+            labels=("sky", "road"),
+            classes=CLASSES,
+            unknown=np.full((1, 1), round(255 * unknown), np.uint8),
+        ),
+        Forecast(labels=("sky", "road"), futures=(future,), came=tuple(judged), warm=seq > 0),
+    ]
+    return packet
+
+
 def notice_of(source, kind, reason=""):
     return Notice(source=source, kind=kind, media_us=300_000, reason=reason)
 
@@ -61,12 +97,12 @@ def notice_of(source, kind, reason=""):
 # What a hub sends, in order; each work is answered as a whole. Lists are packets of one call.
 WORKS = [
     [[packet_of("cam1", 0, ids=[]), packet_of("cam10", 0, ids=[4])]],
-    [[packet_of("cam1", 1), packet_of("cam1", 2, ids=[1, 2])]],
-    [notice_of("cam1", "stalled"), [packet_of("cam10", 1, ids=None)]],
+    [[packet_of("cam1", 1), packet_of("cam1", 2, ids=[1, 2]), scene_of(0), scene_of(3, came=[0])]],
+    [notice_of("cam1", "stalled"), [packet_of("cam10", 1, ids=None), scene_of(6, came=[3])]],
     [notice_of("cam1", "offline", "gone"), notice_of("cam1", "connecting")],
     [notice_of("cam1", "online"), notice_of("cam1", "epoch", "reconnected")],
     [[packet_of("cam1", 3, epoch=2), packet_of("cam10", 2, ids=[5], ended=[4])]],
-    [notice_of("cam1", "gap", "poison"), [packet_of("cam1", 4, epoch=2)]],
+    [notice_of("cam1", "gap", "poison"), [packet_of("cam1", 4, epoch=2), scene_of(7, epoch=2)]],
     [notice_of("cam1", "stalled"), notice_of("cam1", "online"), notice_of("cam1", "stalled")],
     [
         notice_of("cam1", "online"),
@@ -76,6 +112,8 @@ WORKS = [
     ],
     [("cam10", "eof")],
     [[packet_of("cam1", 6, epoch=2, ids=[3])], ("cam1", "drained")],
+    [[scene_of(10, epoch=2, came=[7]), scene_of(13, epoch=2), scene_of(16, 2, unknown=0)]],
+    [[scene_of(19, epoch=2, unknown=0), scene_of(22, 2, unknown=0)], ("street", "eof")],
 ]
 STEPS = sum(len(work) for work in WORKS)
 
@@ -157,6 +195,17 @@ def test_the_story_of_a_source(undisturbed):
         *("track.merge", "track.end", "track.begin", "track.split", "track.update", "track.begin"),
         *("track.end", "track.end", "source.eof"),
     ]
+    assert [event.type for event in events["street"]] == [
+        *("source.online", "scene.update", "forecast.segmentation"),
+        *("scene.update", "forecast.scored", "forecast.segmentation"),
+        *("unknown.begin", "scene.update", "forecast.scored", "forecast.segmentation"),
+        *("unknown.end", "source.epoch", "scene.update", "forecast.segmentation"),
+        *("scene.update", "forecast.scored", "forecast.segmentation"),
+        *("unknown.begin", "scene.update", "forecast.segmentation"),
+        *("scene.update", "forecast.segmentation"),
+        *("scene.update", "forecast.segmentation"),
+        *("unknown.end", "scene.update", "forecast.segmentation", "source.eof"),
+    ]
     ids = [e.what.track.id for e in events["cam1"] if e.family == "track"]
     assert ids[-1] == "cam1:2:3"
 
@@ -164,7 +213,7 @@ def test_the_story_of_a_source(undisturbed):
 def test_offsets_count_per_source_and_tseq_per_topic(undisturbed):
     for events in logged(undisturbed).values():
         assert [event.offset for event in events] == list(range(len(events)))
-        for family in ("track", "source"):
+        for family in ("track", "source", "scene", "unknown", "forecast"):
             tseqs = [event.tseq for event in events if event.family == family]
             assert tseqs == list(range(1, len(tseqs) + 1))
 
@@ -216,6 +265,26 @@ def test_updates_are_sampled_as_configured(tmp_path):
             stage([packet_of("cam1", seq)])
     frames = [event.frame.n for event in logged(tmp_path)["cam1"] if event.family == "track"]
     assert frames == [0, 3, 6]
+
+
+def test_shares_and_forecasts_are_sampled_too_and_alarms_are_not(tmp_path):
+    with closing(PublishStage(Publish(bind=None, update_every_s=9), site_at(tmp_path))) as stage:
+        stage.begin(info_of("street"), None)
+        stage([scene_of(seq, unknown=0.9 if seq < 8 else 0) for seq in range(15)])
+    told = [(e.type, e.frame.n) for e in logged(tmp_path)["street"][1:]]
+    assert told == [
+        *(("scene.update", 0), ("forecast.segmentation", 0)),
+        *(("unknown.begin", 5), ("unknown.end", 13)),
+    ]
+
+
+def test_what_is_unknown_enough_is_configured(tmp_path):
+    alarm = Alarm(p=0.95, min_s=0)
+    with closing(PublishStage(Publish(bind=None, unknown=alarm), site_at(tmp_path))) as stage:
+        stage.begin(info_of("street"), None)
+        stage([scene_of(0, unknown=0.9), scene_of(1, unknown=1.0)])
+    told = [e.frame.n for e in logged(tmp_path)["street"] if e.family == "unknown"]
+    assert told == [1]
 
 
 def test_the_next_run_goes_on_in_the_same_log(tmp_path):
@@ -277,7 +346,7 @@ def hearing(endpoint, *topics):
 
 def heard(sub):
     assert sub.poll(20_000), "nothing came"
-    topic, tseq, payload = sub.recv_multipart()
+    topic, tseq, payload, *_ = sub.recv_multipart()
     return topic.decode(), int.from_bytes(tseq), payload
 
 
@@ -332,3 +401,36 @@ def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_
     with LogReader(tmp_path / "events.db") as log:
         expected = published(log.events("cam1", types=["track"]))
     assert [one for one in got if one[0] == "sv1/cam1/track/"] == expected[1:]
+
+
+def test_masks_are_on_the_live_feed_and_nowhere_else(tmp_path):
+    config = Publish(bind="tcp://127.0.0.1:*", attach=("masks",))
+    heard_of: list[schema.Event] = []
+    with closing(PublishStage(config, site_at(tmp_path))) as stage:
+        stage.begin(info_of("street"), None)
+        events = iter(Subscription(stage.endpoint, "street", timeout_s=20))
+        with closing(events), hearing(stage.endpoint, "sv1/street/", "sv1/_sys/") as hear:
+            inbox = threading.Thread(target=lambda: heard_of.extend(itertools.islice(events, 2)))
+            while hear()[0] != "sv1/_sys/":  # it listens, and takes no notice of what is attached
+                pass
+            inbox.start()
+            seq = itertools.count()
+            while inbox.is_alive():
+                stage([scene_of(next(seq), unknown=0)])
+                inbox.join(0.05)
+            topics = {hear()[0] for _ in range(4)}
+        first = logged(tmp_path)["street"]
+    assert topics >= {"sv1/street/scene/", "sv1/street/forecast/"}
+    by_type = {event.type: event for event in heard_of if event.family in ("scene", "forecast")}
+    np.testing.assert_array_equal(mask_of(by_type["scene.update"]), CLASSES)
+    np.testing.assert_array_equal(mask_of(by_type["forecast.segmentation"]), CLASSES[::-1])
+    told = {event.id: event for event in first}
+    for event in by_type.values():
+        assert told[event.id] == msgspec.structs.replace(event, attachments=())
+
+
+def test_without_a_feed_no_masks_are_made(tmp_path):
+    with closing(PublishStage(Publish(bind=None, attach=("masks",)), site_at(tmp_path))) as stage:
+        stage.begin(info_of("street"), None)
+        stage([scene_of(0)])
+    assert logged(tmp_path)["street"][1].what.scene.mask is None

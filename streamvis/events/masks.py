@@ -1,0 +1,58 @@
+"""Pictures of classes beside events: grey PNGs whose values are places in the event's labels.
+
+for event in streamvis.subscribe("tcp://127.0.0.1:5560", family="forecast"):
+    classes = mask_of(event)  # (h, w) uint8, or None
+"""
+
+import struct
+
+import cv2
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.events.feed import LONGEST
+from streamvis.events.schema import Event, ForecastSegmentation, Mask, SceneUpdate
+from streamvis.messages import Array
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # then width and height, u32 big-endian
+
+
+def png(classes: Array) -> bytes | None:
+    """Classes (h, w) uint8 as a PNG; None when it is larger than subscribers take."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(classes))
+    return data.tobytes() if done and data.size <= LONGEST else None
+
+
+def mask_of(event: Event) -> Array | None:
+    """The classes (h, w) uint8 that came with an event; None when none did.
+
+    DataError for what is not the picture that the event tells of.
+    """
+    match event.what:
+        case SceneUpdate(scene):
+            mask = scene.mask
+        case ForecastSegmentation(forecast):
+            mask = forecast.mask
+        case _:
+            mask = None
+    if mask is None or mask.attachment >= len(event.attachments):
+        return None
+    return _read(event.attachments[mask.attachment], mask)
+
+
+def _read(data: bytes, mask: Mask) -> Array:
+    """A small file may hold a huge picture, so its size is looked at first."""
+    start = SIGNATURE + struct.pack(">II", mask.w, mask.h) if _drawable(mask) else None
+    classes = None
+    if start and data.startswith(start):
+        classes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if classes is None or classes.shape != (mask.h, mask.w) or classes.dtype != np.uint8:
+        raise DataError(
+            f"the attachment of {len(data)} bytes is not a grey PNG of {mask.w}×{mask.h} pixels, "
+            "as its event says"
+        )
+    return classes
+
+
+def _drawable(mask: Mask) -> bool:
+    return 0 < mask.w <= 8192 and 0 < mask.h <= 8192

@@ -1,0 +1,232 @@
+"""What is told of scenes: what is there, what does not belong, what will be. Pure.
+
+Shares of classes and forecasts are sampled. A forecast that was told is scored when its future
+has come; one that was not told is not. That something unknown is there is told once, by
+hysteresis in the size of its largest region and in media time.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+
+from streamvis.config import Alarm
+from streamvis.events.masks import png
+from streamvis.events.schema import (
+    EndedSighting,
+    ForecastScored,
+    ForecastSegmentation,
+    Mask,
+    Outlook,
+    Region,
+    Scene,
+    SceneUpdate,
+    SceneWhat,
+    Score,
+    Sighting,
+    SightingReason,
+    Unknown,
+    UnknownBegin,
+    UnknownEnd,
+    ZoneForecast,
+)
+from streamvis.messages import Array, Came, Forecast, Frame, Future, Segmentation
+
+STAYS = 0.5  # of the area at which something unknown is news, at which it is there still
+LATE_US = 1_000_000  # after twice its horizon and this, nobody waits for a forecast's score
+
+
+class Telling(NamedTuple):
+    """How much is told."""
+
+    every_us: int = 0
+    alarm: Alarm = Alarm()
+    masks: bool = False
+
+
+class Told(NamedTuple):
+    """What is told, and what goes beside it."""
+
+    what: SceneWhat
+    attachments: tuple[bytes, ...] = ()
+
+
+class OpenSighting(msgspec.Struct):
+    """Something unknown that may be news, is there, or may be gone."""
+
+    region: Region  # the last that was large enough
+    since_us: int
+    share_max: float
+    told: bool = False
+    below_us: int | None = None  # since when it is too small
+
+
+class Horizon(msgspec.Struct):
+    """What was told of the future so far ahead."""
+
+    told_us: int
+    awaited: list[int] = []  # media times of the frames that they were made from
+
+
+class SceneState(msgspec.Struct):
+    """What is remembered of one source's scenes, in one stream epoch."""
+
+    told_us: int | None = None  # when shares were last told
+    sighting: OpenSighting | None = None
+    horizons: dict[int, Horizon] = {}  # by how far ahead, µs
+
+
+def see(state: SceneState, frame: Frame, seen: Segmentation, telling: Telling) -> list[Told]:
+    """What a frame shows; changes `state`."""
+    unknown = _unknown(frame, seen, telling.alarm.p)
+    told: list[Told] = []
+    if unknown is not None:
+        told += _judged(state, unknown.largest, frame.media_us, telling.alarm)
+    if state.told_us is None or frame.media_us - state.told_us >= telling.every_us:
+        state.told_us = frame.media_us
+        mask, attachments = _mask(seen.labels, seen.classes, telling)
+        scene = Scene(classes=_shares(seen.labels, seen.classes), unknown=unknown, mask=mask)
+        told.append(Told(SceneUpdate(scene), attachments))
+    return told
+
+
+def foresee(state: SceneState, frame: Frame, forecast: Forecast, telling: Telling) -> list[Told]:
+    """What has come as forecast, then what is forecast; changes `state`."""
+    told = [Told(what) for came in forecast.came for what in _scored(state, came)]
+    for future in forecast.futures:
+        horizon = state.horizons.get(future.horizon_us)
+        if horizon and frame.media_us - horizon.told_us < telling.every_us:
+            continue
+        latest_us = frame.media_us - 2 * future.horizon_us - LATE_US
+        awaited = [made_us for made_us in horizon.awaited if made_us > latest_us] if horizon else []
+        state.horizons[future.horizon_us] = Horizon(frame.media_us, [*awaited, frame.media_us])
+        mask, attachments = _mask(forecast.labels, future.classes, telling)
+        outlook = _outlook(frame, forecast, future, mask)
+        told.append(Told(ForecastSegmentation(outlook), attachments))
+    return told
+
+
+def lose_sight(state: SceneState, reason: SightingReason) -> list[SceneWhat]:
+    """Nothing is known from now on; what was told to be there ends."""
+    sighting, state.sighting = state.sighting, None
+    return [_ended(sighting, reason)] if sighting and sighting.told else []
+
+
+def _unknown(frame: Frame, seen: Segmentation, p: float) -> Unknown | None:
+    """Where pixels are unknown at least so probably; None when the weights cannot tell."""
+    if not seen.unknown.size:
+        return None
+    height, width = seen.unknown.shape
+    likely = (seen.unknown >= 255 * p).astype(np.uint8)
+    share = _short(likely.mean(), 5)
+    count, places, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
+    if count == 1:  # the rest of the picture, which is not a region
+        return Unknown(share=share)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h, area = stats[largest].tolist()
+    sx, sy = frame.width / width, frame.height / height
+    region = Region(
+        share=_short(area / likely.size, 5),
+        box_px=(
+            *(round(x * sx, 2), round(y * sy, 2)),
+            *(round((x + w) * sx, 2), round((y + h) * sy, 2)),
+        ),
+        p=_short(seen.unknown[places == largest].mean() / 255, 4),
+    )
+    return Unknown(share=share, largest=region)
+
+
+def _judged(state: SceneState, region: Region | None, media_us: int, rule: Alarm) -> list[Told]:
+    share, min_us = region.share if region else 0.0, round(rule.min_s * 1e6)
+    sighting = state.sighting
+    if region and share >= rule.area and sighting is None:
+        sighting = state.sighting = OpenSighting(region, media_us, share)
+    if sighting is None:
+        return []
+    if region and share >= STAYS * rule.area:
+        sighting.region, sighting.share_max = region, max(share, sighting.share_max)
+    if not sighting.told:
+        if share < rule.area:
+            state.sighting = None
+        elif media_us - sighting.since_us >= min_us:
+            sighting.told = True
+            return [Told(UnknownBegin(_sighting(sighting)))]
+        return []
+    if share >= STAYS * rule.area:
+        sighting.below_us = None
+    elif sighting.below_us is None:
+        sighting.below_us = media_us
+    if sighting.below_us is not None and media_us - sighting.below_us >= min_us:
+        return [Told(what) for what in lose_sight(state, "over")]
+    return []
+
+
+def _sighting(sighting: OpenSighting) -> Sighting:
+    region = sighting.region
+    return Sighting(
+        share=region.share, box_px=region.box_px, p=region.p, since_us=sighting.since_us
+    )
+
+
+def _ended(sighting: OpenSighting, reason: SightingReason) -> UnknownEnd:
+    region = sighting.region
+    return UnknownEnd(
+        EndedSighting(
+            share=region.share,
+            box_px=region.box_px,
+            p=region.p,
+            since_us=sighting.since_us,
+            share_max=sighting.share_max,
+            reason=reason,
+        )
+    )
+
+
+def _scored(state: SceneState, came: Came) -> list[SceneWhat]:
+    horizon = state.horizons.get(came.horizon_us)
+    if horizon is None or came.made_us not in horizon.awaited:
+        return []
+    horizon.awaited = [made_us for made_us in horizon.awaited if made_us > came.made_us]
+    return [
+        ForecastScored(
+            Score(
+                made_us=came.made_us,
+                horizon_us=came.horizon_us,
+                miou=_short(came.miou, 4),
+                accuracy=_short(came.accuracy, 4),
+            )
+        )
+    ]
+
+
+def _outlook(frame: Frame, forecast: Forecast, future: Future, mask: Mask | None) -> Outlook:
+    return Outlook(
+        horizon_us=future.horizon_us,
+        target_us=frame.media_us + future.horizon_us,
+        classes=_shares(forecast.labels, future.classes),
+        zones=tuple(ZoneForecast(zone=one.zone, p=_short(one.p, 4)) for one in future.zones),
+        warm=forecast.warm,
+        mask=mask,
+    )
+
+
+def _shares(labels: tuple[str, ...], classes: Array) -> dict[str, float]:
+    counts = np.bincount(classes.ravel(), minlength=len(labels))[: len(labels)]
+    shares = (counts / max(classes.size, 1)).round(5).tolist()
+    return dict(zip(labels, shares, strict=True))
+
+
+def _mask(
+    labels: tuple[str, ...], classes: Array, telling: Telling
+) -> tuple[Mask | None, tuple[bytes, ...]]:
+    data = png(classes) if telling.masks else None
+    if data is None:
+        return None, ()
+    height, width = classes.shape
+    return Mask(attachment=0, w=width, h=height, labels=labels), (data,)
+
+
+def _short(value: float, digits: int) -> float:
+    """Short in JSON, and always finite."""
+    return round(float(np.nan_to_num(value)), digits)
