@@ -7,11 +7,13 @@ Imports stand inside the branches, so that a worker loads only what it runs; tor
 from streamvis.config import (
     Appearance,
     CameraMotion,
+    Forecaster,
     Jipda,
     MaskRcnn,
     OffActions,
     Publish,
     Record,
+    Segment,
     StageSpec,
 )
 from streamvis.messages import Site, Stage
@@ -40,6 +42,14 @@ def build_stage(spec: StageSpec, site: Site) -> Stage:
             from streamvis.stages.act import ActStage
 
             return ActStage(spec.run, site)
+        case Segment():
+            from streamvis.stages.segment import SegmentStage
+
+            return SegmentStage(spec.run, site, spec.name)
+        case Forecaster():
+            from streamvis.stages.forecast import ForecastStage
+
+            return ForecastStage(spec.run, site, spec.after)
         case Publish():
             from streamvis.stages.publish import PublishStage
 

@@ -168,6 +168,15 @@ class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holds: Annotated[tuple[str, ...], Meta(min_length=1)] = ("pedestrian", "bicyclist")
     min_area: Annotated[float, Meta(gt=0, le=1)] = 0.0005  # share of the picture, to count
 
+    def __post_init__(self) -> None:
+        area = abs(_twice_area(self.polygon)) / 2
+        if area < self.min_area:
+            raise ValueError(
+                f"zone '{self.name}' encloses {area:.2g} of the picture, less than its `min_area`, "
+                f"{self.min_area:g}; make that smaller, or list the corners of `polygon` in order, "
+                "as you would walk around it"
+            )
+
 
 class Forecaster(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="forecast"
@@ -187,6 +196,12 @@ class Forecaster(
     writes: ClassVar[str] = "forecast"
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        names = [zone.name for zone in self.zones]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two zones are called '{name}'")
 
 
 class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -388,7 +403,16 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
     cores = os.sched_getaffinity(0)
     for worker in placement.workers:
         _check_worker(worker, pipeline, cores, path)
+    _check_lenders(placement, pipeline, path)
     return placement
+
+
+def lender_of(pipeline: Pipeline, name: str) -> str | None:
+    """The stage whose worker this one has to share, for it is lent more than parts; or None."""
+    stage = pipeline.stage(name)
+    if not isinstance(stage.run, Forecaster):
+        return None
+    return next(p for p in stage.after if isinstance(pipeline.stage(p).run, Segment))
 
 
 def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
@@ -401,7 +425,8 @@ def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
     threads = None if runs == 1 else max(1, len(os.sched_getaffinity(0)) // runs)
     chains: list[list[str]] = []
     for stage in pipeline.stages:
-        before = next((chain for chain in chains if stage.after == chain[-1:]), None)
+        lender = lender_of(pipeline, stage.name)
+        before = next((c for c in chains if stage.after == c[-1:] or lender in c), None)
         if stage.run.torch and before:
             before.append(stage.name)
         elif stage.run.torch:
@@ -418,6 +443,18 @@ def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
             turns[stage.name] = max(waits, default=0)
             light.setdefault(turns[stage.name], []).append(stage.name)
     return Placement(workers=[*heavy, *(WorkerSpec(names) for names in light.values())])
+
+
+def _check_lenders(placement: Placement, pipeline: Pipeline, path: Path) -> None:
+    home = {name: worker.stages for worker in placement.workers for name in worker.stages}
+    for stage in pipeline.stages:
+        lender = lender_of(pipeline, stage.name)
+        if lender is not None and stage.name not in home[lender]:
+            raise ConfigError(
+                f"{path}: stage '{stage.name}' works on the features of '{lender}', which never "
+                f"leave its worker, but is placed in {_list(home[stage.name])}; write "
+                f"`stages: [{', '.join([*home[lender], stage.name])}]`"
+            )
 
 
 def _check_worker(worker: WorkerSpec, pipeline: Pipeline, cores: set[int], path: Path) -> None:
@@ -506,6 +543,13 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
             raise ConfigError(
                 f"{path}: stage '{stage.name}' writes {stage.run.writes.capitalize()}, "
                 "but a stage above it has written them already"
+            )
+        if isinstance(stage.run, Forecaster) and not any(
+            isinstance(s.run, Segment) for s in ordered if s.name in stage.after
+        ):
+            raise ConfigError(
+                f"{path}: stage '{stage.name}' works on the features of a stage of kind segment; "
+                "name that one in its `after`"
             )
         if lack := lacking(stage.run, at_hand):
             raise ConfigError(f"{path}: stage '{stage.name}' {lack}")

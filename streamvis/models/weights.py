@@ -1,8 +1,9 @@
 """Weights on disk: shipped by name, ours as safetensors, torchvision's checkpoints by path.
 
 A safetensors file of ours says in its metadata which architecture it is for and how it was
-made, so a path is all that is needed to load it. There are three kinds of networks: detectors
-(Mask R-CNN), embedders (`models/embedding.py`) and those that tell actions (`models/off.py`).
+made, so a path is all that is needed to load it. There are five kinds of networks: detectors
+(Mask R-CNN), embedders (`models/embedding.py`), those that tell actions (`models/off.py`),
+segmenters (`models/swiftnet.py`) and forecasters of their features (`models/forecasting.py`).
 """
 
 import hashlib
@@ -19,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, UsageError, WeightsError
-from streamvis.models import embedding, off, swiftnet
+from streamvis.models import embedding, forecasting, off, swiftnet
 from streamvis.models.embedding import Embedder
+from streamvis.models.forecasting import Forecaster
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
@@ -29,14 +31,21 @@ from streamvis.models.tensors import read, shown
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
 Shape = tuple[int, ...]
-AnyArchitecture = Architecture | embedding.Architecture | off.Architecture | swiftnet.Architecture
-Network = MaskRcnn | Embedder | Off | SwiftNet
-NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters")
+AnyArchitecture = (
+    Architecture
+    | embedding.Architecture
+    | off.Architecture
+    | swiftnet.Architecture
+    | forecasting.Architecture
+)
+Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster
+NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
 DOES = {
     Architecture: "finds people and does not know them again",
     embedding.Architecture: "tells people apart and finds none",
     off.Architecture: "tells actions",
     swiftnet.Architecture: "tells what every pixel is",
+    forecasting.Architecture: "tells what comes of the features of a segmenter",
 }
 
 
@@ -147,6 +156,21 @@ def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     return model.eval()
 
 
+def load_forecaster(name: str, device: str = "cpu") -> Forecaster:
+    """The network that forecasts a segmenter's features whose weights these are."""
+    check_device(device)
+    path = find(name)
+    state, metadata = read(path)
+    architecture = architecture_of(path, state, metadata)
+    if not isinstance(architecture, forecasting.Architecture):
+        raise _other(path, architecture, "a forecaster, which `train forecaster` makes")
+    check(architecture, state, path)
+    model = Forecaster(architecture)
+    model.load_state_dict(state, strict=False)  # counters of norms are not kept
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
 def _other(path: Path, found: AnyArchitecture, expected: str) -> WeightsError:
     return WeightsError(
         f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
@@ -222,6 +246,8 @@ def architecture_of(
                 kind = off.Architecture
             if isinstance(raw, dict) and "segments" in raw:
                 kind = swiftnet.Architecture
+            if isinstance(raw, dict) and "horizon_s" in raw:
+                kind = forecasting.Architecture
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -254,6 +280,8 @@ def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
                 model = Off(architecture)
             case swiftnet.Architecture():
                 model = SwiftNet(architecture)
+            case forecasting.Architecture():
+                model = Forecaster(architecture)
     return {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
@@ -331,6 +359,8 @@ def verify(name: str) -> Info:
             load_actions(name)
         case swiftnet.Architecture():
             load_segmenter(name)
+        case forecasting.Architecture():
+            load_forecaster(name)
     return describe(name)
 
 

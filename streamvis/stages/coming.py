@@ -1,0 +1,178 @@
+"""What is remembered of a source whose scenes are forecast: its clock, its past, what was told.
+
+Moments are apart in media time as in training, whatever the frame rate. What was told of a time
+to come waits, small, until a frame of that time is there.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streamvis.errors import DataError
+from streamvis.evaluation.segmentation import Confusion
+from streamvis.messages import Array, Came, Frame
+
+STEP = 2  # px from one pixel that is compared to the next
+NONE = 255  # no class
+APART = 2.0  # times the time between moments: after longer, the past is no past of what comes
+
+
+class Told(msgspec.Struct, array_like=True):
+    """A forecast whose time has not come."""
+
+    made_us: int
+    horizon_us: int
+    shape: tuple[int, int]
+    packed: bytes  # every STEP-th pixel's class
+
+    @classmethod
+    def of(cls, made_us: int, horizon_us: int, classes: Array) -> "Told":
+        some = np.ascontiguousarray(classes[::STEP, ::STEP])
+        return cls(made_us, horizon_us, some.shape, zlib.compress(some.tobytes(), 1))
+
+    @property
+    def due_us(self) -> int:
+        return self.made_us + self.horizon_us
+
+    def classes(self) -> Array:
+        """(h, w) uint8; ValueError when they are damaged."""
+        most = self.shape[0] * self.shape[1]
+        unpacking = zlib.decompressobj()
+        try:
+            data = unpacking.decompress(self.packed, most + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        return np.frombuffer(data, np.uint8).reshape(self.shape)
+
+
+class Clock:
+    """Which frames are looked at: of each time that is due, the one nearest to it."""
+
+    def __init__(self, every_us: int) -> None:
+        self.every_us = every_us
+        self.next_us: int | None = None  # None: at once
+        self.last_us: int | None = None  # the frame before
+
+    def early(self, media_us: int) -> int:
+        """Half the time since the frame before: by as much a frame may stand for what is due."""
+        between = 0 if self.last_us is None else media_us - self.last_us
+        return min(between, self.every_us) // 2
+
+    def strikes(self, media_us: int) -> bool:
+        """Whether this frame is one; times are not moved by frames that lag."""
+        early, self.last_us = self.early(media_us), media_us
+        if self.next_us is None:
+            self.next_us = media_us
+        if media_us < self.next_us - early:
+            return False
+        behind = media_us - self.next_us >= self.every_us
+        self.next_us = (media_us if behind else self.next_us) + self.every_us
+        return True
+
+
+class Past:
+    """One source: the moments of each forecaster, and what was told and has not come."""
+
+    def __init__(self, every_us: int, lengths: Sequence[int], epoch: int) -> None:
+        self.every_us = every_us
+        self.lengths = tuple(lengths)
+        self.start(epoch, None)
+
+    def start(self, epoch: int, size: tuple[int, int] | None) -> None:
+        """Nothing is known yet."""
+        self.epoch, self.size = epoch, size
+        self.clock = Clock(self.every_us)
+        self.told: list[Told] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """What was told may still come, but what will be told has nothing to go by."""
+        self.rings: list[deque[Any]] = [deque(maxlen=most) for most in self.lengths]
+        self.newest_us: int | None = None  # the last moment
+
+    @property
+    def warm(self) -> bool:
+        return all(len(ring) == ring.maxlen for ring in self.rings)
+
+    def see(self, frame: Frame) -> None:
+        """Another stream or another size is another scene."""
+        size = (frame.width, frame.height)
+        if frame.epoch != self.epoch or self.size not in (None, size):
+            self.start(frame.epoch, size)
+        self.size = size
+
+    def came(self, media_us: int, classes: Array, labels: Sequence[str]) -> Iterator[Came]:
+        """What had been told of now, held against what is now; what came too late is dropped."""
+        early = self.clock.early(media_us)
+        due = sorted((t for t in self.told if media_us >= t.due_us - early), key=_order)
+        self.told = [t for t in self.told if media_us < t.due_us - early]
+        for told in due:
+            if media_us - told.due_us <= self.every_us // 2:
+                yield _held_against(told, classes, labels)
+
+    def before(self, media_us: int) -> list[Any]:
+        """The last moment of each forecaster, None where that is none or too long ago."""
+        if self.newest_us is not None and media_us - self.newest_us > APART * self.every_us:
+            self.forget()
+        self.newest_us = media_us
+        return [ring[-1] if ring else None for ring in self.rings]
+
+    def remember(self, kept: Sequence[Any]) -> list[list[Any]]:
+        """Take the next moment of each in: what each has to go by, oldest first.
+
+        Until there are enough, the oldest stands for those before it.
+        """
+        for ring, moment in zip(self.rings, kept, strict=True):
+            ring.append(moment)
+        rings = zip(self.rings, self.lengths, strict=True)
+        return [[ring[0]] * (most - len(ring)) + [*ring] for ring, most in rings]
+
+    def state(self) -> bytes:
+        """Small: no maps; so a successor has to see some moments before it is warm."""
+        at = (self.clock.next_us, self.clock.last_us)
+        return _encoder.encode(_State(self.epoch, self.size, at, self.told))
+
+    def resume(self, source: str, state: bytes) -> None:
+        """Go on from what `state` gave; DataError when it is something else."""
+        try:
+            was = _decoder.decode(state)
+            for told in was.told:
+                told.classes()
+        except (msgspec.DecodeError, ValueError) as error:
+            raise DataError(
+                f"source {source}: not the state of a forecast stage ({len(state)} bytes): {error}"
+            ) from None
+        self.start(was.epoch, was.size)
+        self.clock.next_us, self.clock.last_us = was.at
+        self.told = was.told
+
+
+def _order(told: Told) -> tuple[int, int]:
+    return told.horizon_us, told.made_us
+
+
+def _held_against(told: Told, classes: Array, labels: Sequence[str]) -> Came:
+    confusion = Confusion(labels, ignore=NONE)
+    confusion.add(told.classes(), classes[::STEP, ::STEP])
+    scores = confusion.scores()
+    return Came(
+        made_us=told.made_us,
+        horizon_us=told.horizon_us,
+        miou=scores.miou or 0.0,
+        accuracy=scores.accuracy or 0.0,
+    )
+
+
+class _State(msgspec.Struct, array_like=True):
+    epoch: int
+    size: tuple[int, int] | None
+    at: tuple[int | None, int | None]  # when the next moment is due, and the last frame, media µs
+    told: list[Told]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_State)

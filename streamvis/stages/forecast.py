@@ -1,0 +1,205 @@
+"""The stage that says what the scene will be.
+
+It goes by the features of the segmenter that runs before it in the same worker. Frames between
+two moments cost nothing but the score of what had been told of them; a moment costs a pass of
+each forecaster.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from streamvis.config import Forecaster as Config
+from streamvis.config import Zone
+from streamvis.errors import ConfigError, ModelError, RunError
+from streamvis.geometry import inside
+from streamvis.messages import (
+    Array,
+    Ending,
+    Forecast,
+    Frame,
+    Future,
+    Notice,
+    Occupancy,
+    Packet,
+    Segmentation,
+    Site,
+    SourceInfo,
+)
+from streamvis.models.forecast_engines import ForecastNetwork, accelerate_forecaster
+from streamvis.models.forecasting import Architecture
+from streamvis.models.scene_engines import Told as Read
+from streamvis.models.swiftnet import STRIDE
+from streamvis.models.weights import describe, load_forecaster
+from streamvis.stages.coming import Past, Told
+from streamvis.stages.segment import Lent, key_of
+
+
+class Horizon(NamedTuple):
+    """A network, and how far it looks ahead."""
+
+    us: int
+    network: ForecastNetwork
+    about: Architecture
+
+
+class ForecastStage:
+    """Forecast every source on its own clock; score each forecast when its time has come."""
+
+    def __init__(self, config: Config, site: Site, after: Sequence[str]) -> None:
+        self.lent = lent = _borrowed(site.beside, after)
+        self.labels = lent.model.architecture.segments
+        self.zones = [Place(zone, self.labels) for zone in config.zones]
+        self.horizons = sorted(
+            (_horizon(weights, lent, site, config) for weights in config.weights),
+            key=lambda one: one.us,
+        )
+        self.every_us = _every_us(self.horizons)
+        self.pasts: dict[str, Past] = {}
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        """Start a source, or resume it: not warm, since maps are too large to be handed on."""
+        lengths = [one.about.past for one in self.horizons]
+        self.pasts[source.id] = past = Past(self.every_us, lengths, source.epoch)
+        if state is not None:
+            past.resume(source.id, state)
+
+    def state(self, source: str) -> bytes:
+        """What was told and has not come yet, and when to look next: a few kB."""
+        return self.pasts[source].state()
+
+    def notice(self, notice: Notice) -> None:
+        """Frames carry all that matters here: their time and their stream epoch."""
+
+    def finish(self, source: str, ending: Ending) -> None:
+        """Forget a source that has ended."""
+        self.pasts.pop(source, None)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Forecast]:
+        for packet in packets:
+            now = packet.part(Segmentation)
+            if now is None:  # the segmenter rests with this frame
+                yield Forecast(labels=self.labels)
+            else:
+                yield self._told(packet.frame, now.classes)
+
+    def _told(self, frame: Frame, classes: Array) -> Forecast:
+        past, at_us = self.pasts[frame.source], frame.media_us
+        past.see(frame)
+        came = tuple(past.came(at_us, classes, self.labels))
+        futures: list[Future] = []
+        if past.clock.strikes(at_us):
+            features = self._features(frame)
+            size = (classes.shape[0], classes.shape[1])
+            before = zip(self.horizons, past.before(at_us), strict=True)
+            kept = [horizon.network.remember(features, one) for horizon, one in before]
+            for horizon, known in zip(self.horizons, past.remember(kept), strict=True):
+                read = horizon.network.forecast(known, size)
+                futures.append(self._future(horizon.us, read))
+                past.told.append(Told.of(at_us, horizon.us, read.classes))
+        return Forecast(labels=self.labels, futures=tuple(futures), came=came, warm=past.warm)
+
+    def _features(self, frame: Frame) -> torch.Tensor:
+        found = self.lent.features.get(key_of(frame))
+        if found is None:
+            raise RunError(
+                f"no features of {frame.source}/{frame.n} are at hand for a forecast; its "
+                "segmenter has to run in the same worker, just before it"
+            )
+        return found
+
+    def _future(self, horizon_us: int, read: Read) -> Future:
+        size = (read.classes.shape[0], read.classes.shape[1])
+        zones = tuple(place.occupied(read.shares, size) for place in self.zones)
+        return Future(horizon_us=horizon_us, classes=read.classes, zones=zones)
+
+
+class Place:
+    """A zone, on the grid of cells that probabilities are told of."""
+
+    def __init__(self, zone: Zone, labels: Sequence[str]) -> None:
+        unknown = [name for name in zone.holds if name not in labels]
+        if unknown:
+            raise ConfigError(
+                f"zone '{zone.name}' is to hold '{unknown[0]}', but the segmenter tells only "
+                f"{', '.join(labels)}"
+            )
+        self.zone = zone
+        self.classes = [labels.index(name) for name in dict.fromkeys(zone.holds)]
+        self.cells: dict[tuple[int, int], Array] = {}  # size of pictures -> flat places of cells
+
+    def occupied(self, shares: Array, size: tuple[int, int]) -> Occupancy:
+        """The probability that at least k cells of the zone are of its classes, by `shares`.
+
+        shares (K, h, w) are probabilities of classes, cell by cell; k is the least area in cells.
+        How cells go together they do not say. With q the probability of any of the classes, the
+        k-th largest q in the zone is exact if cells are comonotone: if where it is less probable
+        there is something only where it is more probable too. Of a pedestrian who will come or
+        not, with blurred outlines, that is nearly so.
+        """
+        if size not in self.cells:
+            self.cells[size] = self._cells(shares.shape[1:], size)
+        cells = self.cells[size]
+        q = shares[self.classes].reshape(len(self.classes), -1)[:, cells].sum(0)  # (cells,)
+        least = self.zone.min_area * size[0] * size[1] / STRIDE**2
+        k = min(max(1, math.ceil(least)), len(q))
+        p = float(min(1.0, np.partition(q, len(q) - k)[len(q) - k]))
+        return Occupancy(zone=self.zone.name, p=p, polygon=tuple(self.zone.polygon))
+
+    def _cells(self, grid: Sequence[int], size: tuple[int, int]) -> Array:
+        """Cells with their centre in the zone, or, of a sliver, the one nearest to its corners."""
+        y, x = (np.indices(grid).reshape(2, -1) + 0.5) * STRIDE
+        centres = np.column_stack([x / size[1], y / size[0]])  # (h·w, 2) shares of the frame
+        polygon = np.array(self.zone.polygon)
+        within = np.flatnonzero(inside(centres, polygon))
+        if len(within):
+            return within
+        return np.array([np.argmin(((centres - polygon.mean(0)) ** 2).sum(1))])
+
+
+def _borrowed(beside: Mapping[str, Any], after: Sequence[str]) -> Lent:
+    for name in after:
+        if isinstance(lent := beside.get(name), Lent):
+            return lent
+    raise ConfigError(
+        f"a forecast works on the features of its segmenter, '{after[0]}', which never leave its "
+        "worker; place both in one: `stages: [segment, forecast]`"
+    )
+
+
+def _horizon(weights: str, lent: Lent, site: Site, config: Config) -> Horizon:
+    """ModelError unless the forecaster has learnt from this segmenter."""
+    model = load_forecaster(weights, site.device)
+    learnt, found = describe(weights).metadata.get("segmenter"), describe(lent.weights).sha256
+    if learnt != found:
+        raise ModelError(
+            f"weights '{weights}' forecast the features of the segmenter with sha256 "
+            f"{learnt or '(it says of none)'}, but '{lent.weights}' has {found}; use the segmenter "
+            "that they were trained with, or `streamvis train forecaster` for this one"
+        )
+    about = model.architecture
+    network = accelerate_forecaster(model, lent.model, site.device, config.precision, config.engine)
+    return Horizon(round(about.horizon_s * 1e6), network, about)
+
+
+def _every_us(horizons: Sequence[Horizon]) -> int:
+    """ModelError unless all look at the same moments, and no two as far ahead."""
+    for one, other in itertools.pairwise(horizons):
+        if one.us == other.us:
+            raise ModelError(
+                f"'{one.about.name}' and '{other.about.name}' both look {one.about.horizon_s:g} s "
+                "ahead; leave one of them away"
+            )
+        if one.about.every_s != other.about.every_s:
+            raise ModelError(
+                f"'{one.about.name}' goes by moments {one.about.every_s:g} s apart, "
+                f"'{other.about.name}' by {other.about.every_s:g} s; give each a stage of its own"
+            )
+    return round(horizons[0].about.every_s * 1e6)

@@ -1,0 +1,53 @@
+"""The stage that says what every pixel of a scene is.
+
+What it has made of a call's frames, a stage of the same worker may borrow: forecasts are made of
+the maps that classes are read from, and those are too large to be sent anywhere.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from streamvis.config import Segment
+from streamvis.messages import Frame, Packet, Segmentation, Site
+from streamvis.models.scene_engines import accelerate_segmenter
+from streamvis.models.swiftnet import SwiftNet
+from streamvis.models.weights import load_segmenter
+
+Key = tuple[str, int, int]  # source, stream epoch, seq
+
+
+class Lent(NamedTuple):
+    """What a stage below in the same worker may use."""
+
+    weights: str  # of the segmenter
+    model: SwiftNet  # its head reads forecasts too
+    features: dict[Key, Tensor]  # (1, C, h, w), of the frames of the last call
+
+
+def key_of(frame: Frame) -> Key:
+    return frame.source, frame.epoch, frame.seq
+
+
+class SegmentStage:
+    """Look at every frame at the height that the weights have learnt from, or at another."""
+
+    def __init__(self, config: Segment, site: Site, name: str) -> None:
+        self.pixels = site.pixels
+        model = load_segmenter(config.weights, site.device)
+        self.network = accelerate_segmenter(
+            model, site.device, config.precision, config.engine, config.lines
+        )
+        self.labels = model.architecture.segments
+        self.lent = site.beside[name] = Lent(config.weights, model, {})
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Segmentation]:
+        self.lent.features.clear()
+        for packet in packets:
+            seen = self.network.look(self.pixels(packet.frame))
+            self.lent.features[key_of(packet.frame)] = seen.features
+            yield Segmentation(labels=self.labels, classes=seen.classes, unknown=seen.unknown)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
