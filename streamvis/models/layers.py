@@ -31,6 +31,35 @@ class FrozenBatchNorm2d(nn.Module):
         return x * scale[:, None, None] + shift[:, None, None]
 
 
+class LevelNorms(nn.Module):
+    """A norm for each level of a pyramid whose convolutions are shared; `set_level` chooses."""
+
+    def __init__(self, channels: int, eps: float, levels: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels, eps) for _ in range(levels))
+        self.level = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norms[self.level](x)
+
+
+def set_level(model: nn.Module, level: int) -> None:
+    """Have every norm of the model be that of this level."""
+    for module in model.modules():
+        if isinstance(module, LevelNorms):
+            module.level = level
+
+
+def per_level(model: nn.Module, levels: int, shared: str) -> None:
+    """Give the model a norm for each level in place of one, but inside modules named `shared`."""
+    for name, module in model.named_children():
+        if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
+            channels = len(module.running_mean)  # type: ignore[arg-type]
+            setattr(model, name, LevelNorms(channels, module.eps, levels))
+        elif name != shared:
+            per_level(module, levels, shared)
+
+
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """Convolve and normalise in one pass: a frozen norm is folded into the kernel, not the map.
 

@@ -90,13 +90,17 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(shortcut, norm(outputs, EPS))
 
     def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.sums(x))
+
+    def sums(self, x: Tensor) -> Tensor:
+        """What its last ReLU is given."""
         y = F.relu(conv_norm(x, self.conv1, self.bn1))
         y = conv_norm(y, self.conv2, self.bn2)
         if self.downsample is not None:
             shortcut, norm = self.downsample
             assert isinstance(shortcut, nn.Conv2d)
             x = conv_norm(x, shortcut, norm)
-        return F.relu(x + y)
+        return x + y
 
 
 class ResNet18(nn.Module):
@@ -127,27 +131,43 @@ class ResNet18Whole(nn.Module):
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
+    channels = (64, 128, 256, 512)
     levels = ((128,), (256,), (512,))  # of the maps after the first `skip`
     skip = 1
     outputs = 512
     bgr = False
 
-    def __init__(self, inputs: int = 3) -> None:
+    def __init__(
+        self,
+        inputs: int = 3,
+        train_norms: bool = False,
+        sums: bool = False,  # give what the last ReLU of each layer is given
+    ) -> None:
         super().__init__()
+        self.sums = sums
+        norm: type[nn.Module] = nn.BatchNorm2d if train_norms else FrozenBatchNorm2d
         self.conv1 = nn.Conv2d(inputs, 64, 7, 2, 3, bias=False)
-        self.bn1 = FrozenBatchNorm2d(64, EPS)
+        self.bn1 = norm(64, EPS)
         before = 64
-        for index, width in enumerate((64, 128, 256, 512)):
-            first = BasicBlock(before, width, 2 if index else 1, FrozenBatchNorm2d)
-            second = BasicBlock(width, width, 1, FrozenBatchNorm2d)
+        for index, width in enumerate(self.channels):
+            first = BasicBlock(before, width, 2 if index else 1, norm)
+            second = BasicBlock(width, width, 1, norm)
             self.add_module(f"layer{index + 1}", nn.Sequential(first, second))
             before = width
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def forward(self, x: Tensor) -> list[Tensor]:
         # x (B, inputs, H, W)
         x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
         maps = []
-        for index in range(4):
-            x = self.get_submodule(f"layer{index + 1}")(x)
-            maps.append(x)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            first, second = layer
+            assert isinstance(second, BasicBlock)
+            sums = second.sums(first(x))
+            x = F.relu(sums)
+            maps.append(sums if self.sums else x)
         return maps

@@ -6,9 +6,13 @@
 
 A trunk goes down to stride 32, pooling over grids gives it the whole picture (SPP), and three
 light modules come back up, each adding the trunk's map of its stride.
+
+The pyramidal one (Oršić & Šegvić, Pattern Recognition 2020) looks at the picture, its half and
+its quarter with one trunk whose norms alone are of a level, sums maps of equal strides, and comes
+up from stride 128.
 """
 
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -19,10 +23,14 @@ from torch.nn import functional as F
 
 from streamvis.messages import Array
 from streamvis.models.efficientnet import EfficientNetLite0
+from streamvis.models.layers import per_level, set_level
+from streamvis.models.resnet import ResNet18Whole
 
 SLOW = 0.005  # momentum of the norms in the pyramid, which see few cells
 GRIDS = (8, 4, 2)
-STRIDE = 4  # of the map that logits are read from
+STRIDE = 4  # of logits
+LAST = 32  # stride of a trunk's last map
+MEAN, STD = (73.15, 82.90, 72.30), (47.67, 48.49, 47.73)  # of Cityscapes' RGB, for ResNet-18
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=2)]
 
 
@@ -30,21 +38,19 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that tells one segmenter from another; weights files carry it."""
 
     name: str
-    body: Literal["efficientnet_lite0"]
+    body: Literal["efficientnet_lite0", "resnet18"]
     segments: Annotated[tuple[str, ...], Meta(min_length=2, max_length=250)]  # class names
     widths: tuple[Width, Width, Width] = (128, 128, 128)  # of the modules at strides 16, 8, 4
     lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of the pictures learnt from
     outliers: bool = False  # a second head says what belongs to no class
+    levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of a pyramid, each half the one before
+    skips: bool = True  # False: the features, those that forecasters get, are SPP's at stride 32
 
-
-class Trunk(Protocol):
-    """What a segmenter needs of its encoder."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: tuple[int, ...]  # of the maps at strides 4, 8, 16, 32
-
-    def __call__(self, x: Tensor) -> list[Tensor]: ...
+    def __post_init__(self) -> None:
+        if self.levels > 1 and len(set(self.widths)) > 1:
+            raise ValueError("a pyramid sums maps of all strides: its `widths` have to be equal")
+        if not self.skips and (self.levels > 1 or self.outliers):
+            raise ValueError("`skips: false` goes with one level and without `outliers`")
 
 
 def bn_relu_conv(inputs: int, outputs: int, kernel: int, momentum: float = 0.1) -> nn.Sequential:
@@ -94,25 +100,53 @@ def head(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1))
 
 
+class Grow(nn.Module):
+    """Bring a coarse map up to twice its size, without a skip connection."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.blend = bn_relu_conv(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x (B, inputs, h, w) -> (B, outputs, 2h, 2w)
+        size = (2 * x.shape[-2], 2 * x.shape[-1])
+        return self.blend(F.interpolate(x, size, mode="bilinear", align_corners=False))
+
+
 class SwiftNet(nn.Module):
     """Pictures in; a map at stride 4 out, from which logits of classes and outliers are read."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.body = EfficientNetLite0()
-        channels = self.body.channels
-        widths = (architecture.widths[0], *architecture.widths)
-        self.spp = SpatialPyramid(channels[3], widths[0])
-        self.up = nn.ModuleList(
-            Upsample(widths[i], channels[2 - i], widths[i + 1]) for i in range(3)
-        )
-        self.channels = widths[3]
-        self.classes = head(self.channels, len(architecture.segments))
-        self.unknown = head(self.channels, 2) if architecture.outliers else None
-        trunk = cast(Trunk, self.body)
-        self.register_buffer("mean", torch.tensor(trunk.mean)[:, None, None] * 255, False)
-        self.register_buffer("std", torch.tensor(trunk.std)[:, None, None] * 255, False)
+        self.architecture = a = architecture
+        self.body = trunk(a)
+        self.cell = LAST << a.levels - 1  # px; sides of pictures are padded to multiples of it
+        self.stride = STRIDE if a.skips else LAST  # of the features
+        strides = self.body.channels
+        widths = (a.widths[0], *a.widths)
+        if a.levels == 1:
+            self.spp = SpatialPyramid(strides[3], widths[0])
+        if a.levels == 1 and a.skips:
+            self.up = nn.ModuleList(
+                Upsample(widths[i], strides[2 - i], widths[i + 1]) for i in range(3)
+            )
+        if a.levels > 1:
+            blends = len(strides) + a.levels - 2
+            self.taps = nn.ModuleList(nn.Conv2d(c, widths[0], 1, bias=False) for c in strides)
+            self.blends = nn.ModuleList(
+                bn_relu_conv(widths[0], widths[0], 3) for _ in range(blends)
+            )
+        self.classes = head(widths[3], len(a.segments))
+        if not a.skips:
+            ladder = [Grow(widths[i], widths[i + 1]) for i in range(3)]
+            self.classes = nn.Sequential(*ladder, *self.classes)
+        self.channels = widths[3] if a.skips else widths[0]  # of the features
+        self.unknown = head(self.channels, 2) if a.outliers else None
+        mean, std = torch.tensor(self.body.mean) * 255, torch.tensor(self.body.std) * 255
+        if a.body == "resnet18":
+            mean, std = torch.tensor(MEAN), torch.tensor(STD)
+        self.register_buffer("mean", mean[:, None, None], False)
+        self.register_buffer("std", std[:, None, None], False)
 
     mean: Tensor
     std: Tensor
@@ -124,16 +158,35 @@ class SwiftNet(nn.Module):
         x = pixels.to(self.mean.device).permute(0, 3, 1, 2).float()
         x = (x - self.mean) / self.std
         height, width = int(x.shape[2]), int(x.shape[3])
-        return F.pad(x, (0, -width % 32, 0, -height % 32))  # (B, 3, H', W')
+        return F.pad(x, (0, -width % self.cell, 0, -height % self.cell))  # (B, 3, H', W')
 
     def features(self, x: Tensor) -> Tensor:
         """The map that everything is read from, and that forecasters forecast."""
-        # x (B, 3, H, W), H and W multiples of 32
+        # x (B, 3, H, W), H and W multiples of `cell`
+        if self.architecture.levels > 1:
+            return self._fused(x)
         maps = self.body(x)
         y = self.spp(maps[3])
-        for module, skip in zip(self.up, reversed(maps[:3]), strict=True):
-            y = module(y, skip)
-        return y  # (B, C, H/4, W/4)
+        if self.architecture.skips:
+            for module, skip in zip(self.up, reversed(maps[:3]), strict=True):
+                y = module(y, skip)
+        return y  # (B, C, H/stride, W/stride)
+
+    def _fused(self, x: Tensor) -> Tensor:
+        """Features (B, C, H/4, W/4) of a pyramid of the picture."""
+        sums: dict[int, Tensor] = {}  # by stride
+        for level in range(self.architecture.levels):
+            size = (int(x.shape[2]) >> level, int(x.shape[3]) >> level)
+            smaller = F.interpolate(x, size, mode="bicubic", align_corners=False) if level else x
+            set_level(self.body, level)
+            for index, (tap, y) in enumerate(zip(self.taps, self.body(smaller), strict=True)):
+                stride = STRIDE << index + level
+                sums[stride] = tap(y) + sums[stride] if stride in sums else tap(y)
+        coarse, *finer = (sums[stride] for stride in sorted(sums, reverse=True))
+        for blend, skip in zip(self.blends, finer, strict=True):
+            up = F.interpolate(coarse, skip.shape[-2:], mode="bilinear", align_corners=False)
+            coarse = blend(up + skip)
+        return coarse
 
     def logits(self, features: Tensor) -> Tensor:
         """Of each class, (B, K, H/4, W/4)."""
@@ -147,6 +200,18 @@ class SwiftNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(self.features(x))
+
+
+def trunk(architecture: Architecture) -> EfficientNetLite0 | ResNet18Whole:
+    """The encoder; of a pyramid, its norms learn for each level, those of shortcuts for all."""
+    body: EfficientNetLite0 | ResNet18Whole
+    if architecture.body == "resnet18":
+        body = ResNet18Whole(train_norms=True, sums=True)
+    else:
+        body = EfficientNetLite0()
+    if architecture.levels > 1:
+        per_level(body, architecture.levels, shared="downsample")
+    return body
 
 
 def full_size(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -54,6 +54,8 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     shares = logits.softmax(1).permute(0, 2, 3, 1).reshape(-1, classes)[known]  # (N, K)
     truth = F.one_hot(labels.flatten()[known], classes).to(shares.dtype)  # (N, K)
     present = truth.sum(0) > 0
+    if not present.any():
+        return 0 * logits.sum()
     shares, truth = shares[:, present], truth[:, present]
     errors, order = (truth - shares).abs().sort(0, descending=True)
     return (errors * _jaccard_slope(truth.gather(0, order))).sum(0).mean()

