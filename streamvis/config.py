@@ -240,6 +240,8 @@ class Record(
 
     trail_s: Annotated[float, Meta(ge=0)] = 3.0
     masks: bool = True
+    horizon_s: Annotated[float, Meta(ge=0)] | None = None  # of the forecast that is shown: the
+    # nearest to this that there is; None: the farthest
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
 
     reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`

@@ -20,16 +20,19 @@ from streamvis.messages import (
     Array,
     Detections,
     Ending,
+    Forecast,
     Frame,
     Notice,
     Packet,
     Receipt,
+    Segmentation,
     Site,
     SourceInfo,
     Tracks,
 )
 from streamvis.viz.draw import annotate
 from streamvis.viz.film import Film
+from streamvis.viz.future import Panels, Shown, glowing
 from streamvis.viz.inset import GroundMap, Trail, View, follow, widen
 
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
@@ -50,6 +53,7 @@ class _State(msgspec.Struct, array_like=True):
     view: View | None  # of the map as it is shown
     goal: View | None  # of the map once it has settled
     trails: dict[int, list[Spot]]
+    shown: Shown | None = None  # which panels of the scene there are
 
 
 class RecordStage:
@@ -80,14 +84,7 @@ class RecordStage:
         return [self._record(packet) for packet in packets]
 
     def _record(self, packet: Packet) -> Receipt:
-        frame = packet.frame
-        written = self.recordings[frame.source].add(
-            frame,
-            self.pixels(frame),
-            packet.part(Detections),
-            packet.part(Tracks),
-            packet.part(Actions),
-        )
+        written = self.recordings[packet.frame.source].add(packet, self.pixels(packet.frame))
         return Receipt(written=int(written))
 
     def state(self, source: str) -> bytes:
@@ -108,7 +105,7 @@ class RecordStage:
 
 
 class _Recording:
-    """One source's film, its trails, and its place in time."""
+    """One source's film, its trails, its scene, and its place in time."""
 
     def __init__(
         self, source: SourceInfo, resumed: _State | None, config: Record, out: Path
@@ -130,16 +127,12 @@ class _Recording:
         )
         self.state.part += 1
         self.maps: dict[tuple[int, int], GroundMap] = {}  # by the size of the picture
+        horizon_us = None if config.horizon_s is None else round(config.horizon_s * 1e6)
+        self.panels = Panels(self.state.shown, horizon_us)
 
-    def add(
-        self,
-        frame: Frame,
-        pixels: Array,
-        detections: Detections | None,
-        tracks: Tracks | None,
-        actions: Actions | None = None,
-    ) -> bool:
+    def add(self, packet: Packet, pixels: Array) -> bool:
         """Draw and append the frame; False when the film can no longer be written."""
+        frame, tracks = packet.frame, packet.part(Tracks)
         seconds = self._advance(frame)
         ground = self._map(frame)
         if tracks is not None and ground is not None:
@@ -150,13 +143,14 @@ class _Recording:
         self._move_map(ground, tracks, seconds)
         if self.broken:
             return False
+        self._look(packet, pixels)
         trails = self._trails(frame.media_us, tracks)
         picture = annotate(
-            pixels,
-            detections,
+            glowing(pixels, self.panels.unknown),
+            packet.part(Detections),
             tracks,
             trails,
-            actions=actions,
+            actions=packet.part(Actions),
             caption=self.source.label,
             clock=_clock(frame.media_us),
             masks=self.config.masks,
@@ -164,6 +158,7 @@ class _Recording:
         if ground is not None and self.state.view is not None:
             beside = ground.draw(self.state.view, tracks, trails)
             picture = np.concatenate([picture, beside], axis=1)
+        picture = self.panels.around(picture, pixels)
         try:
             if self.film is None:
                 self.film = self._open(picture)
@@ -171,6 +166,12 @@ class _Recording:
         except OSError as error:
             self._give_up(error)
         return not self.broken
+
+    def _look(self, packet: Packet, pixels: Array) -> None:
+        """Take in what the scene is and will be."""
+        segmentation, forecast = packet.part(Segmentation), packet.part(Forecast)
+        self.panels.see(pixels, packet.frame.media_us, segmentation, forecast)
+        self.state.shown = self.panels.shown
 
     def close(self) -> None:
         film, self.film = self.film, None
@@ -218,6 +219,7 @@ class _Recording:
             state.epoch = frame.epoch
             state.ahead_us = state.last_us + interval_us - frame.media_us
             state.trails.clear()  # ids start anew as well
+            self.panels.forget()
         state.last_us = frame.media_us + state.ahead_us
         return (state.last_us - before_us) / 1e6
 

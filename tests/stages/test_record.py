@@ -11,9 +11,22 @@ from streamvis.calibration import from_view
 from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import to_ground
-from streamvis.messages import Detections, Frame, Packet, Receipt, Site, SourceInfo, Tracks
+from streamvis.messages import (
+    Came,
+    Detections,
+    Forecast,
+    Frame,
+    Future,
+    Packet,
+    Receipt,
+    Segmentation,
+    Site,
+    SourceInfo,
+    Tracks,
+)
 from streamvis.stages.record import RecordStage, put_right
 from streamvis.viz.ink import colour_of
+from streamvis.viz.scene import palette_of
 
 WIDTH, HEIGHT = 128, 96
 
@@ -376,6 +389,86 @@ def test_a_successor_shows_the_same_map(tmp_path):
     assert (tuple(state.view), tuple(state.goal)) == (view, goal)
     for one in (stage, other):
         one.close()
+
+
+LABELS = ("road", "car")
+HORIZONS_US = (200_000, 600_000)
+
+
+def street(seq, x=None, epoch=1, sampled=True):
+    """A frame of a street of which a car is forecast everywhere, or of one between two samples."""
+    frame = packet(seq, x=x, epoch=epoch)
+    came = [
+        Came(made_us=made, horizon_us=horizon, miou=0.5, accuracy=0.5)
+        for horizon in HORIZONS_US
+        if (made := 100_000 * seq - horizon) >= 0
+    ]
+    classes = np.zeros((24, 32), np.uint8)
+    futures = tuple(Future(horizon_us=horizon, classes=classes + 1) for horizon in HORIZONS_US)
+    if sampled:
+        unknown = np.full((6, 8), 250, np.uint8)
+        frame.parts.append(Segmentation(labels=LABELS, classes=classes, unknown=unknown))
+        frame.parts.append(Forecast(labels=LABELS, futures=futures, came=tuple(came)))
+    return frame
+
+
+def test_the_scene_and_its_future_are_drawn_around_the_picture(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([street(i, x=5 * i, sampled=i % 2 == 0) for i in range(12)])
+    stage.close()
+    times, pictures = film(tmp_path / "annotated.mp4")
+    assert len(times) == 12
+    (size,) = {picture.shape for picture in pictures}
+    assert size[1] == 2 * WIDTH
+    assert size[0] > 2 * HEIGHT
+    road, car = (0.4 * 90 + 0.6 * np.array(colour) for colour in palette_of(LABELS))
+    inside = np.s_[30 : HEIGHT - 8, 8 : WIDTH - 8]
+    for picture in pictures[:6]:
+        assert np.abs(picture[HEIGHT : 2 * HEIGHT, :WIDTH][inside] - road).mean() < 12
+        assert picture[HEIGHT : 2 * HEIGHT, WIDTH:][inside].mean() < 30  # it has not come yet
+    for picture in pictures[6:]:
+        assert np.abs(picture[HEIGHT : 2 * HEIGHT, WIDTH:][inside] - car).mean() < 12
+    glow = pictures[4][:HEIGHT, :WIDTH][inside].astype(int)
+    assert (glow[..., 1] - glow[..., 0]).mean() > 60  # cyan
+
+
+def test_the_horizon_that_is_wanted_comes_sooner(tmp_path):
+    stage = recorder(tmp_path, horizon_s=0.2)
+    stage.begin(source(), None)
+    stage([street(i) for i in range(3)])
+    assert set(stage.recordings["cam1"].panels.drawn) == {"now", "ahead", "came"}
+    stage.close()
+
+
+def test_a_successor_has_the_same_panels_and_sees_the_rest_anew(tmp_path):
+    stage = recorder(tmp_path / "a")
+    stage.begin(source(), None)
+    stage([street(i) for i in range(30)])
+    state = stage.state("cam1")
+    assert len(state) < 500  # pictures of forecasts are not in it
+    stage.close()
+    heir = recorder(tmp_path / "b")
+    heir.begin(source(), state)
+    heir([street(30, sampled=False), street(31)])
+    heir.close()
+    (_, last), (first, second) = (
+        film(tmp_path / part)[1][-2:] for part in ("a/annotated.mp4", "b/annotated.1.mp4")
+    )
+    assert first.shape == second.shape == last.shape
+    assert first[:HEIGHT, WIDTH:][30:].mean() < 30
+    assert np.abs(second[:HEIGHT, WIDTH:].astype(int) - last[:HEIGHT, WIDTH:]).mean() < 6
+
+
+def test_a_reconnect_forgets_what_was_to_come(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([street(i) for i in range(8)])
+    stage([street(8, epoch=2, sampled=False)])
+    assert stage.recordings["cam1"].panels.drawn == {}
+    assert not stage.recordings["cam1"].panels.made
+    stage.close()
+    assert len({picture.shape for picture in film(tmp_path / "annotated.mp4")[1]}) == 1
 
 
 def test_a_full_disk_ends_the_film_and_not_the_watching(tmp_path, capsys):
