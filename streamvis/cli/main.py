@@ -15,6 +15,7 @@ from streamvis.cli import (
     inspect,
     label,
     run,
+    scenes,
     track,
     train,
     weights,
@@ -37,6 +38,9 @@ app.command()(inspect.probe)
 app.command()(calibrate.calibrate)
 app.command()(inspect.doctor)
 app.add_typer(weights.app, name="weights")
+evaluate.app.command()(scenes.segment)
+evaluate.app.command()(scenes.outliers)
+evaluate.app.command()(scenes.forecast)
 app.add_typer(evaluate.app, name="eval")
 app.command()(label.label)
 app.add_typer(train.app, name="train")

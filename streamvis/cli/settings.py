@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from streamvis.config import Jipda, MaskRcnn
+from streamvis.config import Jipda, MaskRcnn, Segment
 from streamvis.errors import UsageError
 
-S = TypeVar("S", Jipda, MaskRcnn)
+S = TypeVar("S", Jipda, MaskRcnn, Segment)
 
 
 def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -> S:

@@ -1,0 +1,176 @@
+"""Things pasted into made-up streets, and networks that see them, guess, or take them for cars."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from streamvis.cli import outliers
+from streamvis.cli.main import app
+from streamvis.cli.scene_networks import Look
+from streamvis.cli.segmentation import Streets
+from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.weights import save
+from streamvis.scenes import CAMVID, VOID
+from streamvis.training.negatives import read_objects
+from streamvis.training.streets import read_scenes
+
+SIZE = (72, 96)
+ROAD, CAR = 3, 8
+PICTURES = 4
+THING = (10, 250, 10)
+
+
+class Sees:
+    """Classes by the red of each pixel; what is as green as the thing is strange, if it looks."""
+
+    names = CAMVID.names
+
+    def __init__(self, known=0.1, unknown=0.9, instead_of_road=ROAD, tells=False):
+        self.known, self.unknown = known, unknown
+        self.instead, self.tells = instead_of_road, tells
+
+    def look(self, pixels):
+        red = pixels[..., 0]
+        classes = np.where(np.isin(red, (ROAD, CAR)), red, ROAD).astype(np.uint8)
+        classes[classes == ROAD] = self.instead
+        strange = pixels[..., 1] > 128
+        told = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
+        return Look(strange, classes, told.astype(np.uint8), SIZE)
+
+    def strangeness(self, look):
+        return np.where(look.features, self.unknown, self.known).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "street"
+    for n in range(PICTURES):
+        truth = np.full(SIZE, ROAD, np.uint8)
+        truth[30:60, 10:40], truth[:, -10:] = CAR, 11
+        for name, pixels in (
+            ("images", np.dstack([np.zeros_like(truth)] * 2 + [truth])),
+            ("labels", truth),
+        ):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("things")
+    cut_out = np.zeros((40, 40, 4), np.uint8)
+    cut_out[4:36, 4:36] = (*THING[::-1], 255)
+    cv2.imwrite(str(folder / "thing.png"), cut_out)
+    return folder
+
+
+@pytest.fixture
+def data(street) -> Streets:
+    classes, scenes = read_scenes(street)
+    return Streets("street", classes, scenes)
+
+
+def test_who_sees_them_ranks_them_first(data, things):
+    networks = {"sees": Sees(), "guesses": Sees(0.5, 0.5), "fooled": Sees(0.9, 0.1)}
+    found = outliers.score(data, read_objects(things), networks, seed=0)
+    sees, guesses, fooled = (one.labelled.scores() for one in found.values())
+    assert sees.ap > 0.97  # but for the rim, where it is half of each
+    assert sees.fpr95 < 0.01
+    assert (guesses.ap, guesses.fpr95) == (pytest.approx(guesses.unknown), 1)
+    assert sees.auroc > 0.99
+    assert guesses.auroc == 0.5
+    assert fooled.auroc < 0.01
+    assert sees.pictures == PICTURES
+    assert 0.007 < sees.unknown < 0.15
+
+
+def test_what_has_no_class_counts_on_one_side_only(data, things):
+    found = outliers.score(data, read_objects(things), {"sees": Sees()}, seed=0)["sees"]
+    everywhere, labelled = found.everywhere.scores(), found.labelled.scores()
+    assert everywhere.pixels == PICTURES * SIZE[0] * SIZE[1]
+    unknown = round(everywhere.unknown * everywhere.pixels)
+    assert round(labelled.unknown * labelled.pixels) == unknown
+    void = sum(
+        int(((one.labels == VOID) & ~one.unknown).sum())
+        for *_, one in outliers.shown(data, read_objects(things), 0)
+    )
+    assert everywhere.pixels - labelled.pixels == void > 0
+
+
+def test_scenes_are_read_as_they_are(data, things):
+    networks = {"sees": Sees(), "blind": Sees(instead_of_road=5)}
+    found = outliers.score(data, read_objects(things), networks, seed=0)
+    assert found["sees"].plain.miou() == 1
+    assert found["blind"].plain.miou() == pytest.approx(1 / 3)  # the car; no road; trees
+    assert outliers.difference(found) == pytest.approx(2 / 3)
+    assert outliers.difference({"sees": found["sees"]}) is None
+
+
+def test_what_others_are_told_is_scored_too(data, things):
+    found = outliers.score(data, read_objects(things), {"tells": Sees(tells=True)}, seed=0)
+    told = outliers.report(found, read_objects(things), 0)["weights"]["tells"]
+    assert 0.5 < told["as_told"]["ap"] <= 1  # coarser than `ap`
+    assert told["as_told"]["pixels"] == told["pixels"]
+    silent = outliers.score(data, read_objects(things), {"sees": Sees()}, seed=0)
+    assert silent["sees"].report()["as_told"] is None
+
+
+def test_chance_has_a_seed(data, things):
+    scores = [
+        outliers.score(data, read_objects(things), {"sees": Sees()}, seed)["sees"].report()
+        for seed in (0, 0, 1)
+    ]
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> list[Path]:
+    paths = []
+    for name, outliers_ in (("untrained", True), ("plain", False)):
+        torch.manual_seed(0)
+        about = Architecture(
+            name, "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64, outliers=outliers_
+        )
+        paths.append(tmp_path_factory.mktemp("weights") / f"{name}.safetensors")
+        save(SwiftNet(about), paths[-1], {})
+    return paths
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, ["eval", "outliers", *map(str, arguments)])
+
+
+def test_the_command_compares_with_a_plain_segmenter(street, things, weights, tmp_path):
+    ours, plain = weights
+    sheet = tmp_path / "worst.png"
+    given = (street, "--objects", things, "--weights", ours, "--set", "engine=torch")
+    result = invoke(*given, "--against", plain, "--sheet", sheet, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert list(found["weights"]) == ["untrained", "plain"]
+    for name, scores in found["weights"].items():
+        assert 0 <= scores["ap"] <= 1
+        assert (scores["as_told"] is None) == (name == "plain")
+    mious = [one["without_outliers"]["miou"] for one in found["weights"].values()]
+    assert found["miou_difference"] == pytest.approx(mious[0] - mious[1])
+    assert cv2.imread(str(sheet)).shape[0] > PICTURES * 200
+
+
+def test_people_read_a_table_of_one_alone(street, things, weights):
+    given = (street, "--objects", things, "--weights", weights[0], "--set", "engine=torch")
+    result = invoke(*given, "--against", "")
+    assert result.exit_code == 0, result.stderr
+    assert {"untrained", "AP", "FPR95", "AUROC"} <= set(result.stdout.split())
+    assert "less that of" not in result.stdout
+
+
+def test_no_objects_are_told(street, weights, tmp_path):
+    result = invoke(street, "--objects", tmp_path, "--weights", weights[0], "--against", "")
+    assert result.exit_code == 2
+    assert "holds no pictures" in result.stderr

@@ -1,0 +1,183 @@
+"""Segmenters side by side on made-up streets, with segmenters whose scores are known."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from streamvis.cli import segmentation
+from streamvis.cli.main import app
+from streamvis.cli.scene_networks import Look
+from streamvis.cli.segmentation import WARM_UP, Clock
+from streamvis.errors import DataError
+from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.weights import save
+from streamvis.scenes import CAMVID, CITYSCAPES
+
+SIZE = (64, 96)
+ROAD, TREE, CAR, VOID = 3, 5, 8, 11
+
+
+class Knows:
+    """Reads a class from the red of each pixel, but takes some classes for others."""
+
+    def __init__(self, mistakes=(), names=CAMVID.names):
+        self.names, self.mistakes = names, dict(mistakes)
+
+    def look(self, pixels):
+        labels = pixels[..., 0].copy()
+        for found, said in self.mistakes.items():
+            labels[pixels[..., 0] == found] = said
+        return Look(None, labels, np.zeros((0, 0), np.uint8), labels.shape)
+
+    def strangeness(self, look):
+        return np.zeros(look.size, np.float32)
+
+
+def write(folder: Path, numbers, images="images", labels="labels"):
+    """Pictures that show their classes in red: a road, a car in the n-th, and void on the right."""
+    for n in numbers:
+        truth = np.full(SIZE, ROAD, np.uint8)
+        truth[:20], truth[:, 80:] = TREE, VOID
+        truth[30:50, 10 : 10 + 5 * n] = CAR
+        for name, pixels in ((images, np.dstack([truth] * 3)), (labels, truth)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "street", range(1, 5))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    about = Architecture("untrained", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    save(SwiftNet(about), path, {})
+    return path
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, ["eval", "segment", *map(str, arguments)])
+
+
+def test_every_picture_is_shown_to_all_and_counted_together(street):
+    data = segmentation.streets(street)
+    found = segmentation.score(data, {"knows": Knows(), "no cars": Knows([(CAR, ROAD)])})
+    right, blind = (found[name].scores for name in ("knows", "no cars"))
+    assert (right.pictures, right.pixels) == (4, 4 * 64 * 80)
+    assert (right.miou, right.accuracy, right.movable_miou) == (1, 1, 1)
+    assert right.skipped == [n for i, n in enumerate(CAMVID.names) if i not in (ROAD, TREE, CAR)]
+    cars = 20 * 5 * (1 + 2 + 3 + 4)
+    roads = 4 * 44 * 80 - cars
+    assert blind.per_class["road"] == pytest.approx(roads / (roads + cars))
+    assert (blind.per_class["tree"], blind.per_class["car"]) == (1, 0)
+    assert blind.miou == pytest.approx((1 + roads / (roads + cars)) / 3)
+    assert blind.accuracy == pytest.approx(1 - cars / (4 * 64 * 80))
+
+
+def test_the_worst_pictures_are_those_of_the_lowest_score(street):
+    data = segmentation.streets(street)
+    found = segmentation.score(data, {"no cars": Knows([(CAR, ROAD)])})["no cars"]
+    assert found.worst(9) == [3, 2, 1, 0]  # the more car, the less of the road is right
+    assert found.worst(2) == [3, 2]
+    assert found.alone == sorted(found.alone, reverse=True)
+
+
+def test_published_layouts_are_read(tmp_path):
+    write(tmp_path, range(1, 3), "test", "testannot")
+    data = segmentation.streets(tmp_path / "test")
+    assert segmentation.score(data, {"ours": Knows()})["ours"].scores.miou == 1
+    (tmp_path / "leftImg8bit/val/bonn").mkdir(parents=True)
+    (tmp_path / "gtFine/val/bonn").mkdir(parents=True)
+    truth = np.full((8, 8), 26, np.uint8)  # a car
+    truth[:4] = 7  # road
+    truth[0] = 3  # out of the region of interest
+    shown = np.select([truth == 26, truth == 7], [13, 0], 5).astype(np.uint8)
+    stem = "bonn_000000_000019"
+    cv2.imwrite(
+        str(tmp_path / f"leftImg8bit/val/bonn/{stem}_leftImg8bit.png"), np.dstack([shown] * 3)
+    )
+    cv2.imwrite(str(tmp_path / f"gtFine/val/bonn/{stem}_gtFine_labelIds.png"), truth)
+    data = segmentation.streets(tmp_path / "leftImg8bit/val")
+    scores = segmentation.score(data, {"ours": Knows(names=CITYSCAPES.names)})["ours"].scores
+    assert (scores.pixels, scores.miou) == (56, 1)
+    assert len(scores.skipped) == 17
+
+
+def test_networks_of_other_classes_are_refused(street):
+    with pytest.raises(
+        DataError, match=r"labelled with camvid-11 .* but ours tells road, sidewalk"
+    ):
+        segmentation.score(segmentation.streets(street), {"ours": Knows(names=CITYSCAPES.names)})
+
+
+def test_labels_of_another_size_are_refused(tmp_path):
+    write(tmp_path, [1])
+    cv2.imwrite(str(tmp_path / "labels/001.png"), np.zeros((32, 48), np.uint8))
+    with pytest.raises(DataError, match=r"001\.png is 48×32, its picture 96×64"):
+        segmentation.score(segmentation.streets(tmp_path), {"ours": Knows()})
+
+
+def test_time_is_the_median_of_warm_pictures():
+    assert Clock().ms is None
+    assert Clock([0.5]).ms == pytest.approx(500)
+    assert Clock([9.0] * WARM_UP + [0.1, 0.2, 0.9]).ms == pytest.approx(200)
+    clock = Clock()
+    with clock.running():
+        pass
+    assert clock.ms >= 0
+
+
+def test_the_command_writes_json_and_a_sheet(street, weights, tmp_path):
+    sheet = tmp_path / "new/worst.png"
+    result = invoke(street, "--weights", weights, "--sheet", sheet, "--json")
+    assert result.exit_code == 0, result.stderr
+    (scores,) = json.loads(result.stdout).values()
+    assert scores["pictures"] == 4
+    assert 0 <= scores["miou"] < 0.6
+    assert set(scores["per_class"]) == set(CAMVID.names)
+    assert scores["per_s"] == pytest.approx(1000 / scores["ms"])
+    assert np.sum(scores["confusion"]) == scores["pixels"]
+    assert cv2.imread(str(sheet)).shape[0] > 4 * 200
+
+
+def test_people_read_tables_of_all_weights(street, weights, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(weights.read_bytes())
+    result = invoke(street, "--weights", weights, "--weights", other, "--set", "engine=torch")
+    assert result.exit_code == 0, result.stderr
+    words = result.stdout.split()
+    assert {"untrained", "other", "mIoU", "pictures/s", "bicyclist", "street:"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--set", "colour=red"), 2, "--set colour=red: expected key=value"),
+        (("--weights", "person-r18"), 4, "expected a segmenter"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(street, arguments, code, message):
+    result = invoke(street, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_weights_given_twice_are_told(street, weights):
+    result = invoke(street, "--weights", weights, "--weights", weights)
+    assert result.exit_code == 2
+    assert "given twice" in result.stderr
+
+
+def test_no_labelled_pictures_are_told(tmp_path, weights):
+    result = invoke(tmp_path, "--weights", weights)
+    assert result.exit_code == 2
+    assert "holds no labelled pictures" in result.stderr
