@@ -115,6 +115,18 @@ def _detail(event: "Event") -> str:
             return f"{action.track or 'frame':<16} {action.label} p={action.p:.2f}"
         case schema.ActionEnd(action):
             return f"{action.track or 'frame':<16} {action.label} ({action.reason})"
+        case schema.SceneUpdate(scene):
+            unknown = f"; unknown {scene.unknown.share:.1%}" if scene.unknown else ""
+            return _largest(scene.classes) + unknown
+        case schema.UnknownBegin(unknown) | schema.UnknownEnd(unknown):
+            x1, y1, x2, y2 = unknown.box_px
+            reason = f" ({unknown.reason})" if isinstance(unknown, schema.EndedSighting) else ""
+            return f"{x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}  p={unknown.p:.2f}{reason}"
+        case schema.ForecastSegmentation(forecast):
+            zones = "".join(f"; {zone.zone} p={zone.p:.2f}" for zone in forecast.zones)
+            return f"in {forecast.horizon_us / 1e6:g} s: {_largest(forecast.classes)}{zones}"
+        case schema.ForecastScored(score):
+            return f"made {score.horizon_us / 1e6:g} s ago: mIoU {score.miou:.2f}"
         case Lost(topic, first, last):
             return f"{topic} {first}..{last} never came; the log has them"
         case TrackMerge(merge):
@@ -128,3 +140,9 @@ def _detail(event: "Event") -> str:
             return f"{gap.reason}, pictures {gap.first}..{gap.last}"
         case _:
             return getattr(getattr(event.what, "stream", None), "reason", "")
+
+
+def _largest(classes: dict[str, float]) -> str:
+    """The three classes with most of the picture."""
+    first = sorted(classes.items(), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{label} {share:.0%}" for label, share in first)

@@ -25,6 +25,7 @@ TALL = 720  # lines, from which there is room for panels beside the picture
 REMEMBERED = 64  # forecasts that wait for their time
 ROUGH = 5  # px at 360 lines: what is narrower than this is not shown as wrong
 FAINT = 0.3  # probability of being unknown from which a pixel glows
+BRIGHT = 0.75  # how much of the picture a glow takes away at most
 SURE = 0.5  # … and is outlined
 AHEAD = 0.8  # opacity of classes of which there is no picture yet
 GLOW: Colour = (0, 255, 255)  # cyan: neither streets nor classes have it
@@ -144,10 +145,14 @@ def glowing(pixels: Array, unknown: Array | None) -> Array:
     if unknown is None or not (unknown > 255 * FAINT).any():
         return pixels
     height, width = pixels.shape[:2]
-    p = cv2.resize(unknown, (width, height), interpolation=cv2.INTER_LINEAR) / np.float32(255)
-    share = np.clip((p - FAINT) / (1 - FAINT), 0, 1) * np.float32(0.75)
-    lit = cv2.blendLinear(pixels, np.full_like(pixels, GLOW), 1 - share, share)
-    _outline(lit, (p >= SURE).astype(np.uint8), GLOW, Ink.for_size(height, width).line)
+    code = cv2.resize(unknown, (width, height), interpolation=cv2.INTER_LINEAR)
+    x, y, w, h = cv2.boundingRect((code > 255 * FAINT).astype(np.uint8))
+    lit = np.array(pixels, order="C")
+    region = lit[y : y + h, x : x + w]
+    p = code[y : y + h, x : x + w] / np.float32(255)
+    share = np.clip((p - FAINT) / (1 - FAINT), 0, 1) * np.float32(BRIGHT)
+    region[:] = cv2.blendLinear(region, np.full_like(region, GLOW), 1 - share, share)
+    _outline(lit, (code >= 255 * SURE).astype(np.uint8), GLOW, Ink.for_size(height, width).line)
     return lit
 
 

@@ -1,4 +1,4 @@
-"""What `streamvis events` says of corrections."""
+"""What `streamvis events` says of corrections and scenes."""
 
 import pytest
 from typer.testing import CliRunner
@@ -31,6 +31,46 @@ def test_a_correction_for_people(what, words):
     told = events.line(event_of(what))
     assert words in told
     assert "\n" not in told
+
+
+BOX = {"share": 0.1, "box_px": (0.0, 1.0, 64.0, 480.0), "p": 0.9, "since_us": 5}
+SHARES = {"sky": 0.25, "road": 0.4, "car": 0.05, "tree": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (
+            schema.SceneUpdate(schema.Scene(classes=SHARES, unknown=schema.Unknown(share=0.0125))),
+            "scene.update  road 40%, tree 30%, sky 25%; unknown 1.2%",
+        ),
+        (schema.SceneUpdate(schema.Scene(classes={"sky": 1.0})), "scene.update  sky 100%"),
+        (schema.UnknownBegin(schema.Sighting(**BOX)), "0.0     1.0    64.0   480.0  p=0.90"),
+        (
+            schema.UnknownEnd(schema.EndedSighting(**BOX, share_max=0.2, reason="over")),
+            "480.0  p=0.90 (over)",
+        ),
+        (
+            schema.ForecastSegmentation(
+                schema.Outlook(
+                    horizon_us=600_000,
+                    target_us=700_000,
+                    classes=SHARES,
+                    zones=(schema.ZoneForecast(zone="crossing", p=0.8),),
+                )
+            ),
+            "in 0.6 s: road 40%, tree 30%, sky 25%; crossing p=0.80",
+        ),
+        (
+            schema.ForecastScored(
+                schema.Score(made_us=1, horizon_us=200_000, miou=0.617, accuracy=0.9)
+            ),
+            "made 0.2 s ago: mIoU 0.62",
+        ),
+    ],
+)
+def test_a_scene_for_people(what, words):
+    assert events.line(event_of(what)).endswith(words)
 
 
 def event_of(what, offset=0):
