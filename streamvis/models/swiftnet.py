@@ -12,6 +12,7 @@ its quarter with one trunk whose norms alone are of a level, sums maps of equal 
 up from stride 128.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -142,7 +143,8 @@ class SwiftNet(nn.Module):
             self.classes = nn.Sequential(*ladder, *self.classes)
         self.channels = widths[3] if a.skips else widths[0]  # of the features
         self.unknown = head(self.channels, 2) if a.outliers else None
-        mean, std = torch.tensor(self.body.mean) * 255, torch.tensor(self.body.std) * 255
+        # scaled as numbers: arithmetic on the meta device, where shapes are read, takes seconds
+        mean, std = (torch.tensor([255 * x for x in v]) for v in (self.body.mean, self.body.std))
         if a.body == "resnet18":
             mean, std = torch.tensor(MEAN), torch.tensor(STD)
         self.register_buffer("mean", mean[:, None, None], False)
