@@ -9,7 +9,7 @@ The segmenter's own head reads what is forecast, in the same graph.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from streamvis.models.swiftnet import SwiftNet
 if TYPE_CHECKING:
     from streamvis.models.compiled import CompiledPlan
 
-T = TypeVar("T")
 NOTHING = torch.zeros(1, 0, 1, 1)
 
 
@@ -76,56 +75,69 @@ class _Torch:
 
 
 class _Compiled:
-    """On OpenVINO: one graph for a moment, one for all after that; each for the last few sizes."""
+    """On OpenVINO, in three steps.
+
+    bf16 has no place between two cells that are far from the first: what flows lead to is fp32.
+    """
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
-        from streamvis.models import compiled
+        self.about, self.dtype = model.architecture, dtype
+        self.moves = model.embed is not None
+        self.newest = self.about.warped if self.moves else 1  # maps that are looked at
 
-        self.model, self.segmenter, self.dtype, self.compiled = model, segmenter, dtype, compiled
-        self.keeps: OrderedDict[Size, CompiledPlan] = OrderedDict()
-        self.tells: OrderedDict[Size, CompiledPlan] = OrderedDict()
+        def tell(size: Size) -> nn.Module:
+            return _Tell(model, self.newest, SceneHead(segmenter, size))
+
+        kept, thought = (4, 3) if self.moves else (2, 1)
+        self.keep = _Step(lambda _: _Keep(model), dtype, [dtype] * kept)
+        self.think = _Step(lambda _: _Think(model), dtype, [torch.float32] * thought)
+        self.tell = _Step(tell, torch.float32, [torch.uint8, torch.float32])
 
     def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
-        if self.model.embed is not None and before is None:
-            before = self._keep(features, self._nowhere(features))
-        return self._keep(features, before)
-
-    def _keep(self, features: Tensor, before: Remembered | None) -> Remembered:
-        inputs = [features] if before is None else [features, before.embedding]
-        with self.compiled.one_thread():
-            plan = _newest(
-                self.keeps,
-                features.shape[-2:],
-                lambda: self._plan(_Keep(self.model), inputs, [self.dtype] * 2 * len(inputs)),
-            )
-            kept = [x.clone() for x in plan(*(x.to(self.dtype) for x in inputs))]
-        return Remembered(*kept) if before else Remembered(kept[0], kept[1], NOTHING, NOTHING)
-
-    def _nowhere(self, features: Tensor) -> Remembered:
-        about = self.model.architecture
-        height, width = (side // about.fold for side in features.shape[-2:])
-        return Remembered(NOTHING, NOTHING, torch.zeros(1, about.width, height, width), NOTHING)
+        cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
+        x = features.to(self.dtype)
+        if not self.moves:
+            kept, folded = self.keep(cells, x)
+            return Remembered(kept, folded, NOTHING, NOTHING)
+        if before is None:
+            nowhere = torch.zeros(1, self.about.width, *cells, dtype=self.dtype)
+            before = Remembered(*self.keep(cells, x, nowhere))
+        return Remembered(*self.keep(cells, x, before.embedding))
 
     def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
-        inputs = used(past, self.model)
-        with self.compiled.one_thread():
-            plan = _newest(
-                self.tells,
-                size,
-                lambda: self._plan(
-                    _Tell(self.model, SceneHead(self.segmenter, size)),
-                    inputs,
-                    [torch.uint8, torch.float32],
-                ),
-            )
-            classes, shares = plan(*inputs)
-            return Told(classes[0].clone().numpy(), shares[0].clone().numpy())
+        motion = [one.motion for one in past[1:]] if self.moves else []
+        cells = (past[0].cells.shape[2], past[0].cells.shape[3])
+        thought = self.think(cells, *(one.cells for one in past), *motion)
+        maps = [one.map for one in past[-self.newest :]]
+        classes, shares = self.tell(size, *maps, *thought)
+        return Told(classes[0].numpy(), shares[0].numpy())
 
-    def _plan(
-        self, part: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[torch.dtype]
-    ) -> "CompiledPlan":
-        types = [*[self.dtype] * len(inputs), *outputs]
-        return self.compiled.CompiledPlan(part, [x.float() for x in inputs], self.dtype, types)
+
+class _Step:
+    """A part of the network compiled for the last few sizes; what comes out has its own memory."""
+
+    def __init__(
+        self,
+        part: Callable[[Size], nn.Module],
+        dtype: torch.dtype,  # that it computes in
+        outputs: Sequence[torch.dtype],
+    ) -> None:
+        from streamvis.models import compiled
+
+        self.part, self.dtype, self.outputs, self.compiled = part, dtype, outputs, compiled
+        self.plans: OrderedDict[Size, CompiledPlan] = OrderedDict()
+
+    def __call__(self, size: Size, *inputs: Tensor) -> list[Tensor]:
+        with self.compiled.one_thread():
+            if size not in self.plans:
+                types = [*(x.dtype for x in inputs), *self.outputs]
+                examples = [x.float() for x in inputs]
+                plan = self.compiled.CompiledPlan(self.part(size), examples, self.dtype, types)
+                self.plans[size] = plan
+                if len(self.plans) > MOST_SIZES:
+                    self.plans.popitem(last=False)
+            self.plans.move_to_end(size)
+            return [x.clone() for x in self.plans[size](*inputs)]
 
 
 class _Keep(nn.Module):
@@ -142,42 +154,26 @@ class _Keep(nn.Module):
         return *kept[:3], self.model.motion(kept.embedding, before[0])
 
 
-class _Tell(nn.Module):
-    """From what a forecast goes by, flat, to what a head says of it."""
+class _Think(nn.Module):
+    """From cells and motions, oldest first, to what the model thinks of them."""
 
-    def __init__(self, model: Forecaster, head: SceneHead) -> None:
+    def __init__(self, model: Forecaster) -> None:
         super().__init__()
-        self.model, self.head = model, head
+        self.model = model
+
+    def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        past = self.model.architecture.past
+        motion = [NOTHING, *flat[past:]] if flat[past:] else [NOTHING] * past
+        kept = zip(flat[:past], motion, strict=True)
+        return self.model.think([Remembered(NOTHING, c, NOTHING, m) for c, m in kept])
+
+
+class _Tell(nn.Module):
+    """From the newest maps and what is thought of them to what a head says of the future."""
+
+    def __init__(self, model: Forecaster, newest: int, head: SceneHead) -> None:
+        super().__init__()
+        self.model, self.newest, self.head = model, newest, head
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.model.forecast(moments(flat, self.model)))
-
-
-def used(past: Sequence[Remembered], model: Forecaster) -> list[Tensor]:
-    """What a forecast goes by, flat: OpenVINO drops inputs that nobody reads."""
-    newest = model.architecture.warped if model.embed is not None else 1
-    motion = [one.motion for one in past[1:]] if model.embed is not None else []
-    return [*(one.map for one in past[-newest:]), *(one.cells for one in past), *motion]
-
-
-def moments(flat: Sequence[Tensor], model: Forecaster) -> list[Remembered]:
-    """The moments that `used` flattened, with nothing where nobody looks."""
-    past = model.architecture.past
-    moves = model.embed is not None
-    newest = model.architecture.warped if moves else 1
-    maps = [NOTHING] * (past - newest) + [*flat[:newest]]
-    motion = [NOTHING, *flat[newest + past :]] if moves else [NOTHING] * past
-    cells = flat[newest : newest + past]
-    kept = zip(maps, cells, [NOTHING] * past, motion, strict=True)
-    return [Remembered(*one) for one in kept]
-
-
-def _newest(plans: OrderedDict[Size, T], size: Sequence[int], make: Callable[[], T]) -> T:
-    """The plan of a size, made if there is none; the one used longest ago goes."""
-    key = (size[0], size[1])
-    if key not in plans:
-        plans[key] = make()
-        if len(plans) > MOST_SIZES:
-            plans.popitem(last=False)
-    plans.move_to_end(key)
-    return plans[key]
+        return self.head(self.model.carry_out(flat[: self.newest], flat[self.newest :]))

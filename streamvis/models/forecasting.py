@@ -187,7 +187,8 @@ class Forecaster(nn.Module):
             now._replace(motion=self.motion(now.embedding, before.embedding))
             for before, now in pairwise(moments)
         ]
-        told, logits = self._told([moments[0], *later])
+        thought = self.think([moments[0], *later])
+        told, logits = self._told([moment.map for moment in moments], thought)
         if logits is None:
             return Outputs(told[0], told[0], None)
         return Outputs(_blend(told, logits), told[0], _blend(told[1:], logits[:, 1:]))
@@ -218,7 +219,28 @@ class Forecaster(nn.Module):
 
     def forecast(self, past: Sequence[Remembered]) -> Tensor:
         """The future map (B, C, H, W) of what was kept of `past` moments, oldest first."""
-        told, logits = self._told(past)
+        return self.carry_out([one.map for one in past], self.think(past))
+
+    def think(self, past: Sequence[Remembered]) -> tuple[Tensor, ...]:
+        """What F2F regresses, (B, C, H, W); of F2MF, flows and weights too, (B, ·, h, w) of cells.
+
+        This is most of the work and bears rounding; where flows lead, `carry_out` does not.
+        """
+        a = self.architecture
+        if len(past) != a.past:
+            raise ModelError(f"{a.name} looks at {a.past} past maps, found {len(past)}")
+        cells = torch.cat([one.cells for one in past], 1)
+        if not isinstance(self.net, Motion):
+            return (self._unfolded(self.net(cells)),)
+        regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]])
+        return self._unfolded(regressed), flows, weights
+
+    def carry_out(self, maps: Sequence[Tensor], thought: Sequence[Tensor]) -> Tensor:
+        """The future map (B, C, H, W): past ones, oldest first, changed as was thought.
+
+        Of the normalised maps, only the newest `warped` are needed; of an F2F, the newest.
+        """
+        told, logits = self._told(maps, thought)
         return self.denormalise(told[0] if logits is None else _blend(told, logits))
 
     def roll(self, past: Sequence[Remembered], times: int) -> list[Tensor]:
@@ -235,27 +257,24 @@ class Forecaster(nn.Module):
             window = [*window[1:], self.remember(told[-1], window[-1])]
         return told
 
-    def _told(self, past: Sequence[Remembered]) -> tuple[list[Tensor], Tensor | None]:
+    def _told(
+        self, maps: Sequence[Tensor], thought: Sequence[Tensor]
+    ) -> tuple[list[Tensor], Tensor | None]:
         """What F2F regresses and every warped map, and the logits (B, N, H, W) to blend them by."""
-        a = self.architecture
-        if len(past) != a.past:
-            raise ModelError(f"{a.name} looks at {a.past} past maps, found {len(past)}")
-        newest = past[-1].map
-        cells = torch.cat([one.cells for one in past], 1)
-        if not isinstance(self.net, Motion):
-            return [self._regressed(self.net(cells), newest)], None
-        regressed, flows, logits = self.net(cells, [one.motion for one in past[1:]])
-        flows = self._fine(flows, newest).split(2, 1)
-        maps = [one.map for one in past[-a.warped :]]
+        a, newest = self.architecture, maps[-1]
+        regressed = newest + thought[0] if a.residual else thought[0]
+        if self.embed is None:
+            return [regressed], None
+        flows = self._fine(thought[1], newest).split(2, 1)
         # flows are in cells, and a cell has `fold` places
-        warped = [warp(m, f * a.fold) for m, f in zip(maps, flows, strict=True)]
-        return [self._regressed(regressed, newest), *warped], self._fine(logits, newest)
+        warped = [warp(m, f * a.fold) for m, f in zip(maps[-a.warped :], flows, strict=True)]
+        return [regressed, *warped], self._fine(thought[2], newest)
 
-    def _regressed(self, x: Tensor, newest: Tensor) -> Tensor:
+    def _unfolded(self, x: Tensor) -> Tensor:
         """Of cells (B, N, h, w) the map (B, C, H, W)."""
-        if self.unfold is not None:
-            x = F.pixel_shuffle(self.unfold(x), self.architecture.fold)
-        return newest + x if self.architecture.residual else x
+        if self.unfold is None:
+            return x
+        return F.pixel_shuffle(self.unfold(x), self.architecture.fold)
 
     def _fine(self, x: Tensor, like: Tensor) -> Tensor:
         """Numbers of cells (B, N·detail², h, w) for every place of the map: (B, N, H, W)."""
@@ -356,16 +375,16 @@ def checked(a: Architecture) -> Architecture:
 _PAPERS = Architecture(
     name="", kind="f2mf", channels=128, stride=32, residual=False, every_s=0.18, horizon_s=0.54
 )
-_STREET = Architecture(
+_STREET = Architecture(  # a third of the time of the segmenter that it is for
     name="",
     channels=64,
     stride=4,
     fold=4,
-    width=128,
-    trunk=128,
+    width=64,
+    trunk=96,
     depth=3,
     deformable=False,
-    warped=2,
+    warped=1,
     detail=2,
     radius=3,
     step=1,
