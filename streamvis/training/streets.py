@@ -138,7 +138,8 @@ class Streets:
         self.pixels = np.array(counts)  # (N, K)
         share = self.pixels.sum(0) / max(self.pixels.sum(), 1)  # (K,)
         self.share = share
-        self.rare = np.flatnonzero((share > 0) & (share < np.median(share)))
+        there = share > 0
+        self.rare = np.flatnonzero(there & (share < np.median(share[there] if there.any() else 0)))
 
     def __len__(self) -> int:
         return len(self.pictures)
