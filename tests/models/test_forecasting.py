@@ -255,6 +255,17 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_thought_is_carried_out_on_the_newest_maps_alone(form):
+    a = like(**form)
+    model, x = stirred(a), maps(a)
+    past = [model.remember(x[:, 0])]
+    for t in range(1, a.past):
+        past.append(model.remember(x[:, t], past[-1]))
+    newest = [one.map for one in past[-a.warped if a.kind == "f2mf" else -1 :]]
+    assert torch.equal(model.carry_out(newest, model.think(past)), model.forecast(past))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_callers_maps_stay_as_they_are(form):
     a = like(**form)
     model, x = stirred(a), maps(a)
