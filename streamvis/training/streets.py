@@ -136,10 +136,10 @@ class Streets:
             self.labels.append(labels)
         counts = [np.bincount(x.ravel(), minlength=256)[: len(classes.names)] for x in self.labels]
         self.pixels = np.array(counts)  # (N, K)
-        share = self.pixels.sum(0) / max(self.pixels.sum(), 1)  # (K,)
-        self.share = share
-        there = share > 0
-        self.rare = np.flatnonzero(there & (share < np.median(share[there] if there.any() else 0)))
+        if not self.pixels.any():
+            raise DataError(f"no pixel of {len(self)} pictures has a class of {classes.name}")
+        self.share = share = self.pixels.sum(0) / self.pixels.sum()  # (K,)
+        self.rare = np.flatnonzero((share > 0) & (share < np.median(share[share > 0])))
 
     def __len__(self) -> int:
         return len(self.pictures)

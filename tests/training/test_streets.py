@@ -141,6 +141,14 @@ def test_labels_of_another_size_are_told(tmp_path):
         Streets(scenes, classes, 96)
 
 
+def test_labels_that_say_nothing_are_told(tmp_path):
+    classes, scenes = read_scenes(camvid(tmp_path))
+    for scene in scenes:
+        cv2.imwrite(str(scene.label), np.full((96, 128), 11, np.uint8))
+    with pytest.raises(DataError, match="no pixel of 3 pictures has a class of camvid-11"):
+        Streets(scenes, classes, 96)
+
+
 def test_pictures_are_brought_to_the_height_that_is_learnt_from(tmp_path):
     streets = load(camvid(tmp_path), 48)
     assert all(p.shape == (48, 64, 3) for p in streets.pictures)
