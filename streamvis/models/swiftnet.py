@@ -13,6 +13,7 @@ up from stride 128.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -44,6 +45,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     widths: tuple[Width, Width, Width] = (128, 128, 128)  # of the modules at strides 16, 8, 4
     lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of the pictures learnt from
     outliers: bool = False  # a second head says what belongs to no class
+    outlier_widths: tuple[Width, ...] = ()  # of 3×3 convolutions that it begins with
     levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of a pyramid, each half the one before
     skips: bool = True  # False: the features, those that forecasters get, are SPP's at stride 32
 
@@ -97,8 +99,10 @@ class Upsample(nn.Module):
         return self.blend(x + skip)  # (B, outputs, 2h, 2w)
 
 
-def head(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1))
+def head(inputs: int, outputs: int, widths: Sequence[int] = ()) -> nn.Sequential:
+    around = [bn_relu_conv(i, o, 3) for i, o in pairwise((inputs, *widths))]
+    last = (inputs, *widths)[-1]
+    return nn.Sequential(*around, nn.BatchNorm2d(last), nn.ReLU(), nn.Conv2d(last, outputs, 1))
 
 
 class Grow(nn.Module):
@@ -142,7 +146,7 @@ class SwiftNet(nn.Module):
             ladder = [Grow(widths[i], widths[i + 1]) for i in range(3)]
             self.classes = nn.Sequential(*ladder, *self.classes)
         self.channels = widths[3] if a.skips else widths[0]  # of the features
-        self.unknown = head(self.channels, 2) if a.outliers else None
+        self.unknown = head(self.channels, 2, a.outlier_widths) if a.outliers else None
         # scaled as numbers: arithmetic on the meta device, where shapes are read, takes seconds
         mean, std = (torch.tensor([255 * x for x in v]) for v in (self.body.mean, self.body.std))
         if a.body == "resnet18":
