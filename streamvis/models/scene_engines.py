@@ -146,9 +146,11 @@ class _Torch:
 
     def __init__(self, model: SwiftNet, device: str, dtype: torch.dtype, lines: int) -> None:
         self.architecture, self.dtype, self.lines = model.architecture, dtype, lines
-        heads = {id(part) for head in (model.classes, model.unknown) if head for part in head}
+        exact = {
+            id(part) for head in (model.classes, model.unknown) if head for part in head.modules()
+        }
         for part in model.modules():
-            if isinstance(part, nn.Conv2d) and id(part) not in heads:
+            if isinstance(part, nn.Conv2d) and id(part) not in exact:
                 part.to(dtype)
         self.model, self.device = model.to(device), device
 

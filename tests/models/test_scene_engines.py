@@ -138,13 +138,19 @@ def test_only_the_last_few_compiled_sizes_are_kept(plain, monkeypatch):
     assert len(quick.looks) == MOST_SIZES
 
 
-def test_a_pyramid_compiles_to_the_same():
-    model = network(levels=2)
-    pixels = picture()
-    ours, theirs = (engine_of(model, e, "fp32").look(pixels) for e in ("torch", "openvino"))
-    largest = ours.features.abs().max()
-    assert (ours.features - theirs.features).abs().max() < 1e-3 * largest
-    assert (ours.classes == theirs.classes).mean() > 0.9995
+@pytest.mark.parametrize(
+    ("about", "precision"),
+    [({"levels": 2}, "fp32"), ({"skips": False}, "fp32"), ({"skips": False}, "bf16")],
+    ids=str,
+)
+def test_engines_agree_on_other_architectures(about, precision):
+    model, pixels = network(**about), picture()
+    ours, theirs = (engine_of(model, e, precision).look(pixels) for e in ("torch", "openvino"))
+    assert ours.features.shape == theirs.features.shape
+    exact = precision == "fp32"
+    apart = (ours.features.float() - theirs.features.float()).abs().max()
+    assert apart < (1e-3 if exact else 0.2) * ours.features.abs().max()
+    assert (ours.classes == theirs.classes).mean() > (0.9995 if exact else 0.8)
 
 
 def test_frames_of_any_size_are_looked_at_as_trained(plain):
