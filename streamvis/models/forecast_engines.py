@@ -88,9 +88,9 @@ class _Compiled:
         def tell(size: Size) -> nn.Module:
             return _Tell(model, self.newest, SceneHead(segmenter, size))
 
-        kept, thought = (4, 3) if self.moves else (2, 1)
-        self.keep = _Step(lambda _: _Keep(model), dtype, [dtype] * kept)
-        self.think = _Step(lambda _: _Think(model), dtype, [torch.float32] * thought)
+        self.keep = _Step(lambda _: _Keep(model), dtype, [dtype] * (4 if self.moves else 2))
+        thoughts = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
+        self.think = _Step(lambda _: _Think(model), dtype, thoughts)
         self.tell = _Step(tell, torch.float32, [torch.uint8, torch.float32])
 
     def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:

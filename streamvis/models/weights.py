@@ -347,6 +347,20 @@ def describe(name: str) -> Info:
     )
 
 
+def sight(name: str) -> str:
+    """A digest of what a segmenter's features and classes come from.
+
+    One that has learnt nothing but what is unknown has the same, and the same forecasters.
+    """
+    state, _ = read(find(name))
+    digest = hashlib.sha256()
+    for key in sorted(key for key in state if not key.startswith("unknown.")):
+        value = state[key].contiguous()
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def verify(name: str) -> Info:
     """`describe`, after loading the file into its model: names, shapes and finite values hold."""
     path = find(name)

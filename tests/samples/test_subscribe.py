@@ -18,10 +18,12 @@ from streamvis.events.schema import (
     EndedAction,
     EndedTrack,
     Event,
+    ForecastScored,
     ForecastSegmentation,
     Mask,
     Merge,
     Outlook,
+    Score,
     Split,
     Time,
     Track,
@@ -29,6 +31,7 @@ from streamvis.events.schema import (
     TrackEnd,
     TrackMerge,
     TrackSplit,
+    ZoneForecast,
 )
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -67,8 +70,10 @@ STORY = [
             target_us=2_100_000,
             classes={"road": 1.0},
             mask=Mask(attachment=0, w=1, h=1, labels=("road",)),
+            zones=(ZoneForecast(zone="crossing", p=0.8),),
         )
     ),
+    ForecastScored(Score(made_us=900_000, horizon_us=600_000, miou=0.5, accuracy=0.9)),
 ]
 
 
@@ -91,7 +96,7 @@ def people_coming_and_going():
                     what=what,
                 )
                 family, payload = schema.family_of(what), schema.encode(event)
-                attachments = (b"\x89PNG",) if family == "forecast" else ()
+                attachments = (b"\x89PNG",) if isinstance(what, ForecastSegmentation) else ()
                 feed.publish([Message("cam1", family, tseq, payload, attachments)])
                 if stop.wait(0.02):
                     return
@@ -113,7 +118,7 @@ def people_coming_and_going():
             {
                 *(f"sv1/cam1/track/ N track.{what}" for what in ("begin", "end", "merge", "split")),
                 *(f"sv1/cam1/action/ N action.{what}" for what in ("begin", "end")),
-                "sv1/cam1/forecast/ N forecast.segmentation",
+                *(f"sv1/cam1/forecast/ N forecast.{what}" for what in ("segmentation", "scored")),
             },
         ),
         (
@@ -121,6 +126,13 @@ def people_coming_and_going():
             {
                 "cam1: fight by cam1:1:7, 91% sure",
                 "cam1: fight was over after 0.5 s",
+            },
+        ),
+        (
+            "forecast.py",
+            {
+                "cam1: crossing will hold something in 0.6 s, p = 0.80",
+                "cam1: as was said 0.6 s ago, to 90% of the picture",
             },
         ),
         (

@@ -1,0 +1,36 @@
+"""Say what zones will hold before they do, and how good such forecasts were.
+
+python samples/forecast.py tcp://127.0.0.1:5560
+"""
+
+import asyncio
+import sys
+
+import streamvis
+from streamvis.events.schema import ForecastScored, ForecastSegmentation
+
+
+async def main(endpoint: str) -> None:
+    async for event in streamvis.subscribe(endpoint, family="forecast"):
+        match event.what:
+            case ForecastSegmentation(forecast):
+                for zone in forecast.zones:
+                    ahead = f"in {forecast.horizon_us / 1e6:.1f} s"
+                    say(
+                        f"{event.source}: {zone.zone} will hold something {ahead}, p = {zone.p:.2f}"
+                    )
+            case ForecastScored(score):
+                said = f"{score.horizon_us / 1e6:.1f} s ago"
+                say(f"{event.source}: as was said {said}, to {score.accuracy:.0%} of the picture")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(*sys.argv[1:] or ["tcp://127.0.0.1:5560"]))
+    except KeyboardInterrupt:
+        sys.exit(130)
