@@ -50,6 +50,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     past: Annotated[int, Meta(ge=2, le=16)] = 4  # maps that are looked at
     warped: Annotated[int, Meta(ge=1, le=16)] = 4  # of them, the newest: an F2MF warps these
     detail: Annotated[int, Meta(ge=1, le=16)] = 1  # flows and weights to a cell, each way
+    steady: bool = False  # an F2MF begins with what was seen to move going on as it did
     residual: bool = True  # regress what is to be added to the newest map, not the map itself
     every_s: Seconds = 0.2  # from one past map to the next
     horizon_s: Seconds  # from the newest to the one that is told
@@ -119,8 +120,10 @@ class Motion(nn.Module):
     def __init__(self, a: Architecture, cells: int) -> None:
         super().__init__()
         pairs = (a.past - 1) * (2 * a.radius + 1) ** 2
-        widths = [a.width + pairs] + [a.trunk] * a.depth
         places = a.detail * a.detail
+        self.going_on = GoingOn(a) if a.steady else None
+        signs = 4 * (a.past - 1) if a.steady else 0
+        widths = [a.width + pairs + signs] + [a.trunk] * a.depth
         self.fuse = Unit(a.past * cells, a.width, 1, a.deformable)
         self.trunk = nn.Sequential(*(Unit(i, o, 3, a.deformable) for i, o in pairwise(widths)))
         self.regress = Unit(a.trunk, cells, 3, a.deformable)
@@ -134,8 +137,42 @@ class Motion(nn.Module):
 
     def forward(self, cells: Tensor, motion: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Of cells (B, past·N, h, w): what F2F says, flows and weights, of every cell."""
-        x = self.trunk(torch.cat([self.fuse(cells), *motion], 1))
-        return self.regress(x), self.flow(x), self.weigh(x)
+        seen = [self.fuse(cells), *motion]
+        if self.going_on is None:
+            x = self.trunk(torch.cat(seen, 1))
+            return self.regress(x), self.flow(x), self.weigh(x)
+        found = [self.going_on.displacement(one) for one in motion]
+        both = [sign * one for one in found for sign in (1, -1)]  # a ReLU comes first
+        x = self.trunk(torch.cat([*seen, *both], 1))
+        return self.regress(x), self.flow(x) + self.going_on(found[-1]), self.weigh(x)
+
+
+class GoingOn(nn.Module):
+    """The flows of what moves on as it moved between the newest two maps."""
+
+    grid: Tensor  # (n·n, 2) displacements in cells, x and y, in the order of `correlate`
+    lags: Tensor  # (warped,) from each warped map to the future one, in distances of maps
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        reach = torch.arange(-a.radius, a.radius + 1.0) * a.step
+        y, x = torch.meshgrid(reach, reach, indexing="ij")
+        self.register_buffer("grid", torch.stack([x, y], -1).flatten(0, 1), False)
+        older = torch.arange(a.warped - 1.0, -1, -1)
+        self.register_buffer("lags", a.horizon_s / a.every_s + older, False)
+        self.places = a.detail * a.detail
+        self.sharpness = nn.Parameter(torch.tensor([30.0]))  # of likenesses, −1 to 1
+
+    def displacement(self, motion: Tensor) -> Tensor:
+        """Where cells were in the map before, (B, 2, h, w): the mean x and y of (B, n·n, h, w)."""
+        likely = (self.sharpness * motion).float().softmax(1)
+        found = (likely[:, :, None] * self.grid.float()[:, :, None, None]).sum(1)
+        return found.to(motion.dtype)
+
+    def forward(self, found: Tensor) -> Tensor:
+        """Flows (B, 2·warped·places, h, w) of a displacement (B, 2, h, w)."""
+        flows = (found[:, None] * self.lags[:, None, None, None]).flatten(1, 2)
+        return flows.repeat_interleave(self.places, 1)
 
 
 class Forecaster(nn.Module):
