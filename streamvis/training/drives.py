@@ -30,9 +30,9 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(NamedTuple):
-    """Moments of one view between two cuts."""
+    """Moments between two cuts."""
 
-    first: int  # moment, among those of the view
+    first: int  # moment, among those of the video
     length: int
 
 
@@ -89,15 +89,22 @@ def at_moments(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]
         before = picture
 
 
-def moments_of(path: Path, sampling: Sampling) -> Iterator[list[Array]]:
-    """The views of each moment of a video, in order of time."""
+class Moment(NamedTuple):
+    """What a video shows at a time."""
+
+    small: Array  # `thumbnail`, by which cuts are found: of a view, one would see too many
+    views: list[Array]  # (H, W, 3) uint8 RGB
+
+
+def moments_of(path: Path, sampling: Sampling) -> Iterator[Moment]:
+    """The moments of a video, in order of time."""
     try:
         (spec,) = resolve([str(path)])
     except ValueError:
         raise DataError(f"{path} is several videos; expected one") from None
     with closing(open_source(spec)) as source:
         for picture in at_moments(source, sampling.every_s):
-            yield views(picture.pixels, sampling.size)
+            yield Moment(thumbnail(picture.pixels), views(picture.pixels, sampling.size))
 
 
 def thumbnail(pixels: Array) -> Array:

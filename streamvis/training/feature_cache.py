@@ -23,7 +23,7 @@ from streamvis.messages import Array
 from streamvis.models.accelerate import choose
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import find, load_segmenter
-from streamvis.training.drives import Run, Sampling, moments_of, read_drives, runs, thumbnail
+from streamvis.training.drives import Run, Sampling, moments_of, read_drives, runs
 from streamvis.training.moments import progress
 
 Look = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16
@@ -33,7 +33,7 @@ class Entry(msgspec.Struct, frozen=True):
     """What is known of the maps of one video."""
 
     name: str
-    views: list[list[Run]]  # of each view, what lies between cuts
+    runs: list[Run]  # what lies between cuts
     shape: tuple[int, int, int, int, int]  # of what is on disk: moments, views, C, h, w
     total: list[float]  # the sum of each channel's numbers
     square: list[float]  # that of their squares
@@ -60,8 +60,8 @@ class FeatureCache:
         self.stretches = [
             Stretch(e.name, view, *run)
             for e in entries
-            for view, found in enumerate(e.views)
-            for run in found
+            for view in range(e.shape[1])
+            for run in e.runs
         ]
         count = sum(math.prod(e.shape) // e.shape[2] for e in entries)
         mean = np.sum([e.total for e in entries], 0) / count
@@ -133,13 +133,13 @@ def _look(model: SwiftNet) -> Look:
 def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
     """The maps of one video, and what is known of them."""
     part = folder / f"{path.stem}.part"
-    small: list[list[Array]] = []
+    small: list[Array] = []
     sums: list[tuple[Array, Array]] = []  # of each map: (C,) of its numbers, of their squares
     shape = (0, 0, 0)
     with part.open("wb") as file:
-        for views in moments_of(path, sampling):
-            small.append([thumbnail(pixels) for pixels in views])
-            for pixels in views:
+        for moment in moments_of(path, sampling):
+            small.append(moment.small)
+            for pixels in moment.views:
                 seen = look(pixels)
                 if not np.isfinite(seen).all():
                     raise DataError(f"{path}: the segmenter's map is beyond what fp16 holds")
@@ -147,11 +147,10 @@ def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
                 sums.append((wide.sum((1, 2)), (wide**2).sum((1, 2))))
                 file.write(seen.tobytes())
     os.replace(part, folder / f"{path.stem}.maps")
-    count = len(small[0])
     entry = Entry(
         name=path.stem,
-        views=[runs([moment[view] for moment in small], sampling.cut) for view in range(count)],
-        shape=(len(small), count, *shape),
+        runs=runs(small, sampling.cut),
+        shape=(len(small), len(sums) // len(small), *shape),
         total=np.sum([total for total, _ in sums], 0).tolist(),
         square=np.sum([square for _, square in sums], 0).tolist(),
     )

@@ -87,7 +87,9 @@ def test_what_has_no_texture_is_cut_nowhere_but_from_what_has():
 def test_a_video_as_views_at_moments(tmp_path, filmed):
     filmed(tmp_path / "a.mp4", [grey(n * 10) for n in range(20)], fps=20)
     (spec,) = read_drives([tmp_path])
-    found = [view[0].mean() for view in moments_of(spec, Sampling(size=(48, 64), every_s=0.1))]
+    found = [
+        moment.views[0].mean() for moment in moments_of(spec, Sampling(size=(48, 64), every_s=0.1))
+    ]
     np.testing.assert_allclose(found, np.arange(10) * 20, atol=4)
 
 

@@ -55,7 +55,7 @@ def test_maps_are_those_of_the_segmenter(drives, segmenter, tmp_path, monkeypatc
     every = []
     for name in ("cut", "wide"):
         for n, seen in enumerate(moments_of(drives / f"{name}.mp4", SAMPLING)):
-            for view, pixels in enumerate(seen):
+            for view, pixels in enumerate(seen.views):
                 with torch.inference_mode():
                     expected = model.features(model.normalise(pixels[None]))[0]
                 stretch = next(
