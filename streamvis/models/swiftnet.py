@@ -45,7 +45,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     widths: tuple[Width, Width, Width] = (128, 128, 128)  # of the modules at strides 16, 8, 4
     lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of the pictures learnt from
     outliers: bool = False  # a second head says what belongs to no class
-    outlier_widths: tuple[Width, ...] = ()  # of 3×3 convolutions that it begins with
+    outlier_widths: tuple[Width, ...] = ()  # of convolutions by which it sees surroundings
     levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of a pyramid, each half the one before
     skips: bool = True  # False: the features, those that forecasters get, are SPP's at stride 32
 
@@ -56,9 +56,12 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`skips: false` goes with one level and without `outliers`")
 
 
-def bn_relu_conv(inputs: int, outputs: int, kernel: int, momentum: float = 0.1) -> nn.Sequential:
+def bn_relu_conv(
+    inputs: int, outputs: int, kernel: int, momentum: float = 0.1, dilation: int = 1
+) -> nn.Sequential:
     norm = nn.BatchNorm2d(inputs, momentum=momentum)
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    around = kernel // 2 * dilation
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=around, dilation=dilation, bias=False)
     return nn.Sequential(norm, nn.ReLU(), conv)
 
 
@@ -99,10 +102,20 @@ class Upsample(nn.Module):
         return self.blend(x + skip)  # (B, outputs, 2h, 2w)
 
 
-def head(inputs: int, outputs: int, widths: Sequence[int] = ()) -> nn.Sequential:
-    around = [bn_relu_conv(i, o, 3) for i, o in pairwise((inputs, *widths))]
-    last = (inputs, *widths)[-1]
-    return nn.Sequential(*around, nn.BatchNorm2d(last), nn.ReLU(), nn.Conv2d(last, outputs, 1))
+def head(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 1))
+
+
+def outlier_head(inputs: int, widths: Sequence[int]) -> nn.Sequential:
+    """Logits of a class and of none; with widths, of a place amid surroundings twice as coarse."""
+    if not widths:
+        return head(inputs, 2)
+    wider = [
+        bn_relu_conv(before, width, 3, dilation=1 << index)
+        for index, (before, width) in enumerate(pairwise((inputs, *widths)))
+    ]
+    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    return nn.Sequential(nn.AvgPool2d(2), *wider, head(widths[-1], 2), up)
 
 
 class Grow(nn.Module):
@@ -146,7 +159,7 @@ class SwiftNet(nn.Module):
             ladder = [Grow(widths[i], widths[i + 1]) for i in range(3)]
             self.classes = nn.Sequential(*ladder, *self.classes)
         self.channels = widths[3] if a.skips else widths[0]  # of the features
-        self.unknown = head(self.channels, 2, a.outlier_widths) if a.outliers else None
+        self.unknown = outlier_head(self.channels, a.outlier_widths) if a.outliers else None
         # scaled as numbers: arithmetic on the meta device, where shapes are read, takes seconds
         mean, std = (torch.tensor([255 * x for x in v]) for v in (self.body.mean, self.body.std))
         if a.body == "resnet18":
