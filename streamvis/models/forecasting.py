@@ -161,11 +161,11 @@ class GoingOn(nn.Module):
         older = torch.arange(a.warped - 1.0, -1, -1)
         self.register_buffer("lags", a.horizon_s / a.every_s + older, False)
         self.places = a.detail * a.detail
-        self.sharpness = nn.Parameter(torch.tensor([30.0]))  # of likenesses, −1 to 1
+        self.sharpness = nn.Parameter(torch.tensor([4.0]))  # logarithm; of likenesses, −1 to 1
 
     def displacement(self, motion: Tensor) -> Tensor:
         """Where cells were in the map before, (B, 2, h, w): the mean x and y of (B, n·n, h, w)."""
-        likely = (self.sharpness * motion).float().softmax(1)
+        likely = (self.sharpness.exp() * motion).float().softmax(1)
         found = (likely[:, :, None] * self.grid.float()[:, :, None, None]).sum(1)
         return found.to(motion.dtype)
 

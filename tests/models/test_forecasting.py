@@ -211,7 +211,7 @@ def test_what_is_steady_moves_on_untaught(velocity, horizon):
     times = round(horizon / 0.2)
     x = travelling(velocity, 4 + times, 3)
     with torch.no_grad():
-        model.net.going_on.sharpness.fill_(1e4)
+        model.net.going_on.sharpness.fill_(9.0)
         model.net.weigh.conv.bias[:1] = -50  # nothing is regressed
     inside = (..., slice(13, -13), slice(13, -13))  # the oldest map has come from outside
     told = model(x[:, :4])[inside]
@@ -266,7 +266,7 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
         past: list[Remembered] = []
         for features in (maps(a, seed=9)[0, 0], *x[row]):  # an older one, forgotten again
             past = [*past, model.remember(features[None], past[-1] if past else None)][-a.past :]
-        # likenesses are multiplied by 30, so their last digits are seen
+        # likenesses are multiplied by e⁴, so their last digits are seen
         torch.testing.assert_close(model.forecast(past)[0], found[row], atol=1e-3, rtol=1e-3)
 
 
