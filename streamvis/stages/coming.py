@@ -63,13 +63,13 @@ class Clock:
         return min(between, self.every_us) // 2
 
     def strikes(self, media_us: int) -> bool:
-        """Whether this frame is one; times are not moved by frames that lag."""
+        """Whether this frame is one; times are not moved by frames that lag but a little."""
         early, self.last_us = self.early(media_us), media_us
         if self.next_us is None:
             self.next_us = media_us
         if media_us < self.next_us - early:
             return False
-        behind = media_us - self.next_us >= self.every_us
+        behind = media_us - self.next_us > self.every_us // 2
         self.next_us = (media_us if behind else self.next_us) + self.every_us
         return True
 
