@@ -297,3 +297,76 @@ def test_stages_that_a_network_lies_between_are_placed_apart():
         ["camera", "track"],
         ["publish"],
     ]
+
+
+SEGMENT = "{name: segment, run: {kind: segment}}"
+FORECAST = "{name: forecast, after: [segment], run: {kind: forecast}}"
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("{name: forecast, run: {kind: forecast}}", "reads Segmentation, but nothing above it"),
+        (
+            f"{SEGMENT}, {{name: camera, after: [segment], run: {{kind: camera_motion}}}}, "
+            "{name: forecast, after: [camera], run: {kind: forecast}}",
+            "stage 'forecast' works on the features of a stage of kind segment; name that one",
+        ),
+        (
+            f"{SEGMENT}, {{name: f, after: [segment], run: {{kind: forecast, weights: []}}}}",
+            "length >= 1",
+        ),
+    ],
+)
+def test_a_forecast_names_its_segmenter(stages, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        config.load_pipeline(write(tmp_path, f"stages: [{stages}]"))
+
+
+@pytest.mark.parametrize(
+    ("zones", "message"),
+    [
+        ("[{name: a, polygon: [[0, 0], [1, 0], [1, 1]], min_area: 0.6}]", "zone 'a' encloses 0.5 "),
+        ("[{name: a, polygon: [[0, 0], [1, 1], [0.5, 0.5]]}]", "encloses 0 of the picture"),
+        ("[{name: a, polygon: [[0, 0], [1, 1]]}]", "length >= 3"),
+        ("[{name: a, polygon: [[0, 0], [2, 0], [1, 1]]}]", "<= 1"),
+        ("[{name: a, polygon: [[0, 0], [1, 0], [1, 1]], holds: []}]", "length >= 1"),
+        (
+            "[{name: a, polygon: [[0, 0], [1, 0], [1, 1]]},"
+            " {name: a, polygon: [[0, 0], [0, 1], [1, 1]]}]",
+            "two zones are called 'a'",
+        ),
+    ],
+)
+def test_a_zone_that_can_hold_nothing_is_told(zones, message, tmp_path):
+    forecast = f"{{name: f, after: [segment], run: {{kind: forecast, zones: {zones}}}}}"
+    with pytest.raises(ConfigError, match=message):
+        config.load_pipeline(write(tmp_path, f"stages: [{SEGMENT}, {forecast}]"))
+
+
+def test_a_forecast_shares_the_worker_of_its_segmenter(tmp_path):
+    beside = "{name: other, after: [segment], run: {kind: forecast, weights: [x]}}"
+    path = write(tmp_path, f"stages: [{SEGMENT}, {FORECAST}, {beside}]")
+    pipeline = config.load_pipeline(path)
+    (worker,) = config.default_placement(pipeline).workers
+    assert worker.stages == ["segment", "forecast", "other"]
+    text = "workers: [{stages: [segment, other]}, {stages: [forecast], replicas: 2}]"
+    apart = tmp_path / "apart.yaml"
+    apart.write_text(text)
+    message = r"'forecast' works on the features of 'segment'.*stages: \[segment, other, forecast\]"
+    with pytest.raises(ConfigError, match=message):
+        config.load_placement(apart, pipeline)
+    apart.write_text("workers: [{stages: [segment, other, forecast], replicas: 2, batch: 4}]")
+    assert config.load_placement(apart, pipeline).workers[0].replicas == 2
+
+
+def test_everything_has_its_workers_and_none_waits_in_a_circle():
+    pipeline = config.load_pipeline(ROOT / "pipelines/full.yaml")
+    placement = config.default_placement(config.with_record(pipeline, config.Record()))
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["segment", "forecast"],
+        ["act"],
+        ["camera", "track"],
+        ["publish", "record"],
+    ]
