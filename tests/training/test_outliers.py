@@ -176,6 +176,13 @@ def test_a_head_that_learns_alone_leaves_classes_and_features_as_they_are(
     assert weights.verify(str(path)).metadata["negatives"] == "things"
 
 
+def test_what_ships_sees_classes_as_the_plain_segmenter_does():
+    shipped = weights.shipped()
+    if not {"street-seg", "street-outlier"} <= set(shipped):
+        pytest.skip("street-seg and street-outlier do not both ship")
+    assert weights.sight("street-outlier") == weights.sight("street-seg")
+
+
 @pytest.mark.parametrize("widths", [(), (8,), (8, 12)])
 @pytest.mark.parametrize("size", [(64, 96), (90, 122)])
 def test_heads_of_any_depth_answer_for_every_cell_of_the_features(widths, size):
