@@ -2,7 +2,7 @@
 
 network = accelerate_actions(load_actions("fight-off"), "cpu")
 now = network.project(crops)  # (B, h, w, 3) uint8 RGB
-levels = network.pair(before, now)  # (B, L, K)
+levels = network.pair(before, now, earlier)  # (B, L, K)
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from streamvis.messages import Array
 from streamvis.models.accelerate import Engine, Precision, choose
 from streamvis.models.layers import fuse
-from streamvis.models.off import LEVELS, Guided, Off, Projected
+from streamvis.models.off import LEVELS, Guided, Motion, Off, Projected, rounded
 
 
 class ActionNetwork(Protocol):
@@ -24,8 +24,16 @@ class ActionNetwork(Protocol):
     def project(self, crops: Array) -> list[Projected]:
         """What is to be kept of each picture (B, h, w, 3) uint8 RGB, in memory of its own."""
 
-    def pair(self, before: Sequence[Projected], now: Sequence[Projected]) -> Tensor:
-        """Logits (B, L, K) of LEVELS; L is 0 when the network looks at single pictures only."""
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
+        """Logits (B, L, K) of LEVELS; L is 0 when the network looks at single pictures only.
+
+        `earlier` came before `before`; where nothing did, it is `before` itself.
+        """
 
 
 def accelerate_actions(
@@ -40,7 +48,7 @@ def accelerate_actions(
     model.eval().requires_grad_(False)
     if engine == "openvino":
         return _Compiled(model, dtype)
-    return _Torch(model.to(dtype), device, dtype)
+    return _Torch(rounded(model, dtype), device, dtype)
 
 
 def rows(kept: Projected) -> list[Projected]:
@@ -57,6 +65,8 @@ def rows(kept: Projected) -> list[Projected]:
 
 def together(kept: Sequence[Projected]) -> Projected:
     """One batch of them."""
+    if len(kept) == 1:
+        return kept[0]
     return Projected(
         torch.cat([one.frame for one in kept]),
         tuple(map(torch.cat, zip(*(one.features for one in kept), strict=True))),
@@ -78,9 +88,15 @@ class _Torch:
         return rows(kept)[: len(crops)]
 
     @torch.inference_mode()
-    def pair(self, before: Sequence[Projected], now: Sequence[Projected]) -> Tensor:
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
         times = 2 if len(now) == 1 else 1
-        found = self.model.pair(together([*before] * times), together([*now] * times))
+        steps = (together([*x] * times) for x in (before, now, earlier or before))
+        found = self.model.pair(*steps)
         return _stacked([found[name] for name in LEVELS if found])[: len(now)]
 
 
@@ -101,7 +117,12 @@ class _Compiled:
         if self.guided is not None:
             with torch.inference_mode():
                 some = self._packed(kept(example))
-            self.stacks = CompiledParts(_Stacks(self.guided), changes(some, some), dtype)
+            part: nn.Module
+            if isinstance(self.guided, Motion):  # see `rounded`
+                part, self.steps, dtype = _Motion(self.guided), turns, torch.float32
+            else:
+                part, self.steps = _Stacks(self.guided), changes
+            self.pairs = CompiledParts(part, self.steps(some, some, some), dtype)
 
     def project(self, crops: Array) -> list[Projected]:
         with self.alone():
@@ -109,22 +130,35 @@ class _Compiled:
 
     def _packed(self, outputs: Sequence[Tensor]) -> Projected:
         frame, *maps = outputs
-        count = len(self.guided.counts) if self.guided is not None else 0
+        count = len(LEVELS) if self.guided is not None else 0
         return Projected(frame, tuple(maps[:count]), tuple(maps[count:]))
 
-    def pair(self, before: Sequence[Projected], now: Sequence[Projected]) -> Tensor:
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
         if self.guided is None:
             return _stacked([])
+        steps = self.steps(*map(together, (before, now, earlier or before)))
         with self.alone():
-            return _stacked(self.stacks(*changes(together(before), together(now))))
+            return _stacked(self.pairs(*steps))
 
 
-def changes(before: Projected, now: Projected) -> list[Tensor]:
+def changes(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
     """What the stack of each level is given: gradients, then differences, (B, C, h, w)."""
     steps = [b - a for a, b in zip(before.features, now.features, strict=True)]
     if not before.gradients:
         return steps
     return [torch.cat(both, 1) for both in zip(before.gradients, steps, strict=True)]
+
+
+def turns(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
+    """What `Motion` is given of each level: the earlier maps, the change after and that before."""
+    each = (tuple(x.float() for x in kept.features) for kept in (earlier, before, now))
+    maps = zip(*each, strict=True)
+    return [x for a, b, c in maps for x in (b, c - b, b - a)]
 
 
 class _Kept(nn.Module):
@@ -154,3 +188,15 @@ class _Stacks(nn.Module):
         gradients, steps = zip(*split, strict=True)
         before = Projected(nothing, (nothing,) * len(levels), gradients)
         return self.guided.pair(before, Projected(nothing, steps, ()))
+
+
+class _Motion(nn.Module):
+    """From `turns` of each level to their logits (B, K)."""
+
+    def __init__(self, motion: Motion) -> None:
+        super().__init__()
+        self.motion = motion
+
+    def forward(self, *levels: Tensor) -> tuple[Tensor, ...]:
+        steps = zip(levels[::3], levels[1::3], levels[2::3], strict=True)
+        return self.motion.tell([self.motion.level(i, *step) for i, step in enumerate(steps)])

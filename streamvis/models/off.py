@@ -34,6 +34,11 @@ Body = Literal["bn_inception", "efficientnet_lite0", "resnet18", "resnet50"]
 Width = Annotated[int, Meta(ge=1, le=1024)]
 Side = Annotated[int, Meta(ge=64, le=1024, multiple_of=32)]
 
+CHANGES, MOTIONS = 4, 7  # numbers that `Motion` gives of a channel, and of a tap
+MOVING = 2  # levels whose motion is solved for: in places of 32 px there is next to none
+LEAST = 1e-3  # added before logarithms
+FLAT = 0.1  # of the mean variance of channels: one that says less than this counts for less
+DOUBT = 0.05  # of the mean squared slope: where slopes are less, no motion is believed
 LEVELS = ("fine", "middle", "coarse")  # strides 8, 16, 32
 PICTURES = {"rgb": 1, "diff": 6, "flow": 1}  # of a moment, stacked along channels
 CHANNELS = {"rgb": 3, "diff": 15, "flow": 10}  # that the trunk is given
@@ -60,7 +65,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     spatial: Width = 32  # channels of a tap whose gradients are taken, rgb only
     temporal: Width = 128  # channels of a tap whose differences are taken
     widths: tuple[Width, Width, Width] = (64, 128, 256)  # of the trunks; they give four times this
-    classifier: Literal["paper", "direct"] = "paper"
+    classifier: Literal["paper", "motion"] = "paper"
     size: tuple[Side, Side] = (224, 224)  # of a picture: height, width in px
     every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # from one sampled picture to the next
     window: Annotated[int, Meta(ge=1, le=1000)] = 24  # pairs whose mean is the score of a stream
@@ -131,36 +136,18 @@ class Residual(nn.Module):
 
 
 class Standard(nn.Module):
-    """Bring numbers (N, D) to mean 0 and deviation 1, as they were on the average in training."""
+    """Bring numbers (N, D) to mean 0 and deviation 1, as they were in training."""
 
     mean: Tensor
-    var: Tensor
+    deviation: Tensor
 
-    def __init__(self, numbers: int, momentum: float = 0.05) -> None:
+    def __init__(self, numbers: int) -> None:
         super().__init__()
-        self.momentum = momentum
-        self.seen: list[Tensor] | None = None  # while it gathers: (2, N) means of x and x²
         self.register_buffer("mean", torch.zeros(numbers))
-        self.register_buffer("var", torch.ones(numbers))
+        self.register_buffer("deviation", torch.ones(numbers))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, var = self.mean, self.var
-        if self.seen is not None:
-            self.seen.append(torch.stack([x.double().mean(0), x.double().square().mean(0)]))
-        if self.training:
-            var, mean = torch.var_mean(x.float(), 0, correction=0)
-            with torch.no_grad():
-                self.mean.lerp_(mean, self.momentum)
-                self.var.lerp_(var, self.momentum)
-        return (x - mean.to(x.dtype)) * torch.rsqrt(var + 1e-5).to(x.dtype)
-
-    def settle(self) -> None:
-        """Take over what was seen since `seen` was made a list, all calls weighing alike."""
-        if self.seen:
-            mean, square = torch.stack(self.seen).mean(0)
-            self.mean.copy_(mean)
-            self.var.copy_(square - mean.square())
-        self.seen = None
+        return (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype)
 
 
 class Guided(nn.Module):
@@ -196,14 +183,7 @@ class Guided(nn.Module):
             nn.ReLU(),
             Residual(w3, w3, project=True, relu=False),
         )
-        self.direct = a.classifier == "direct"
-        seen = [4 * w for w in a.widths]
-        if self.direct:
-            seen = [
-                n + 2 * self.temporal * count for n, count in zip(seen, self.counts, strict=True)
-            ]
-        self.standard = nn.ModuleList(Standard(n) if self.direct else nn.Identity() for n in seen)
-        self.classify = nn.ModuleList(nn.Linear(n, len(a.actions)) for n in seen)
+        self.classify = nn.ModuleList(nn.Linear(4 * w, len(a.actions)) for w in a.widths)
         self.fade = nn.Dropout(0.8)  # of gradients
         self.drop = nn.Dropout(0.8)
         _initialise(self, xavier=a.modality == "diff")
@@ -222,7 +202,9 @@ class Guided(nn.Module):
             first += count
         return tuple(features), tuple(gradients)
 
-    def pair(self, before: Projected, now: Projected) -> tuple[Tensor, ...]:
+    def pair(
+        self, before: Projected, now: Projected, earlier: Projected | None = None
+    ) -> tuple[Tensor, ...]:
         """Logits (B, K) of each level: later minus earlier, beside the earlier's gradients."""
         x: Tensor | None = None
         logits = []
@@ -232,18 +214,8 @@ class Guided(nn.Module):
             if self.gradient is not None:
                 parts.insert(0, self.fade(before.gradients[i]))
             x = stack(torch.cat(parts if x is None else [*parts, x], 1))
-            seen = self._direct(x, change) if self.direct else _pooled(x, finest=i == 0)
-            logits.append(self.classify[i](self.drop(self.standard[i](seen))))
+            logits.append(self.classify[i](self.drop(_pooled(x, finest=i == 0))))
         return tuple(logits)
-
-    def _direct(self, x: Tensor, change: Tensor) -> Tensor:
-        """Not in the paper: how much the features themselves have changed, beside the stack's say.
-
-        Few clips teach the stacks little; of changes at their largest and in the mean a linear
-        classifier learns a lot.
-        """
-        size = change.abs()
-        return torch.cat([x.amax((2, 3)), size.amax((2, 3)), size.mean((2, 3))], 1)
 
     @torch.no_grad()
     def fit_to(self, spreads: Sequence[float]) -> None:
@@ -254,6 +226,124 @@ class Guided(nn.Module):
 
 def _pooled(x: Tensor, finest: bool) -> Tensor:
     return (F.max_pool2d(x, 3, 2, ceil_mode=True) if finest else x).mean((2, 3))
+
+
+class Motion(nn.Module):
+    """OFF without stacks: how features change, in numbers that a linear classifier reads.
+
+    Few clips teach the stacks little. Of every channel of the taps: first and second differences
+    in time, in the mean and at their largest. Of every tap but the coarse: the motion v by which
+    f_x·v_x + f_y·v_y + f_t = 0 holds best over all channels and 3×3 places (Lucas & Kanade 1981
+    on features), how fast it is, and how far it is not one motion. All as logarithms.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, levels: Sequence[Sequence[int]], architecture: Architecture) -> None:
+        super().__init__()
+        self.levels = [list(level) for level in levels]
+        self.register_buffer("kernel", torch.tensor(KERNELS["sobel_xy"])[:, None], persistent=False)
+        moving = [len(level) for level in levels[:MOVING]]
+        self.motions = [MOTIONS * taps for taps in (*moving, *[0] * (len(levels) - MOVING))]
+        seen = [
+            CHANGES * sum(level) + motions
+            for level, motions in zip(levels, self.motions, strict=True)
+        ]
+        self.standard = nn.ModuleList(Standard(n) for n in seen)
+        self.classify = nn.ModuleList(nn.Linear(n, len(architecture.actions)) for n in seen)
+        for linear in self.classify:
+            nn.init.normal_(linear.weight, std=0.001)  # type: ignore[arg-type]
+            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
+
+    def project(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The taps' maps (B, C, h, w) as they are, those of a level together."""
+        taps = iter(maps)
+        return tuple(torch.cat([next(taps) for _ in level], 1) for level in self.levels), ()
+
+    def pair(
+        self, before: Projected, now: Projected, earlier: Projected | None = None
+    ) -> tuple[Tensor, ...]:
+        """Logits (B, K) of each level; without `earlier` all stood still until `before`."""
+        return self.tell(self.see(before, now, earlier))
+
+    def tell(self, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Logits (B, K) of what `see` gave."""
+        layers = zip(self.classify, self.standard, numbers, strict=True)
+        return tuple(classify(standard(x)) for classify, standard, x in layers)
+
+    def see(
+        self, before: Projected, now: Projected, earlier: Projected | None = None
+    ) -> list[Tensor]:
+        """What the classifier of each level reads: (B, numbers)."""
+        maps = zip((earlier or before).features, before.features, now.features, strict=True)
+        return [self.level(i, b, c - b, b - a) for i, (a, b, c) in enumerate(maps)]
+
+    def level(self, index: int, f: Tensor, change: Tensor, last: Tensor) -> Tensor:
+        """Of one level: its maps before (B, C, h, w), the changes after them and up to them."""
+        f, change, last = f.float(), change.float(), last.float()
+        sizes = (change.abs(), (change - last).abs())
+        numbers = [pool(x) for x in sizes for pool in (_mean, _largest)]
+        if self.motions[index]:
+            channels = self.levels[index]
+            taps = zip(f.split(channels, 1), change.split(channels, 1), strict=True)
+            numbers.append(_motions(torch.stack([self._products(*tap) for tap in taps], 1)))
+        return (torch.cat(numbers, 1) + LEAST).log()
+
+    def _products(self, f: Tensor, ft: Tensor) -> Tensor:
+        """Of one tap (B, C, h, w), summed over channels: f_x², f_x·f_y, f_y², …, f_t² (B, 6, h, w).
+
+        Channels that vary much do not drown the others.
+        """
+        around = F.pad(f, (1, 1, 1, 1), "replicate")
+        fx, fy = (
+            F.conv2d(around, kernel.expand(f.shape[1], 1, 3, 3), groups=f.shape[1])
+            for kernel in self.kernel.split(1)
+        )
+        places, mean = f.shape[2] * f.shape[3], f.mean((2, 3))
+        spread = ((f * f).mean((2, 3)) - mean * mean) * (places / (places - 1))  # var: a pass less
+        even = 1 / (spread + FLAT * spread.mean(1, keepdim=True) + 1e-12)
+        gx, gy, gt = (even[..., None, None] * x for x in (fx, fy, ft))
+        pairs = ((fx, gx), (fx, gy), (fy, gy), (fx, gt), (fy, gt), (ft, gt))
+        return torch.cat([(x * y).sum(1, keepdim=True) for x, y in pairs], 1)
+
+    def prior(self) -> list[Tensor]:
+        """Of each level, how large weights are before anything is learnt: their variance.
+
+        What channels say, and what motions say, counts alike in all; so does every tap.
+        """
+        taps, motions = sum(map(len, self.levels)), sum(self.motions)
+        return [
+            torch.tensor(
+                [1 / (taps * CHANGES * c) for _ in range(CHANGES) for c in level for _ in range(c)]
+                + [1 / motions] * count
+            )
+            for level, count in zip(self.levels, self.motions, strict=True)
+        ]
+
+
+def _motions(products: Tensor) -> Tensor:
+    """(B, taps·MOTIONS) of what `_products` gave of a level's taps (B, taps, 6, h, w).
+
+    Least squares over channels and neighbours give the motion, in places a step.
+    """
+    near = F.avg_pool2d(products.flatten(1, 2), 3, 1, 1, count_include_pad=False)
+    xx, xy, yy, xt, yt, tt = near.unflatten(1, (-1, 6)).unbind(2)
+    doubt = DOUBT * (xx + yy).mean((2, 3), keepdim=True) + 1e-9
+    xx, yy = xx + doubt, yy + doubt
+    det = xx * yy - xy * xy
+    vx, vy = (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det
+    both = torch.stack([(vx * vx + vy * vy).sqrt(), tt / (xx + yy)], 2)  # speed, normal flow²
+    spreads = torch.stack([both[:, :, 0], vx, vy], 2).flatten(3).std(3)
+    sizes = torch.stack([both.mean((3, 4)), both.amax((3, 4))], 3).flatten(2)
+    return torch.cat([sizes, spreads], 2).flatten(1)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean((2, 3))
+
+
+def _largest(x: Tensor) -> Tensor:
+    return x.amax((2, 3))
 
 
 def _initialise(part: nn.Module, xavier: bool) -> None:
@@ -285,7 +375,8 @@ class Off(nn.Module):
         self.head = nn.Linear(self.body.outputs, len(architecture.actions))
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.bias)
-        self.guided = Guided(self.body.levels, architecture) if architecture.guided else None
+        part = Motion if architecture.classifier == "motion" else Guided
+        self.guided = part(self.body.levels, architecture) if architecture.guided else None
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
         """Logits of every moment and pair: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
@@ -299,17 +390,15 @@ class Off(nn.Module):
         streams = {"frame": kept.frame.unflatten(0, (b, t))}
         if self.guided is None or t < 2:
             return streams
-        clips = [x.unflatten(0, (b, t)) for x in (*kept.features, *kept.gradients)]
-        before, now = (
-            Projected(kept.frame, tuple(x[:3]), tuple(x[3:]))
-            for x in (
-                [x[:, :-1].flatten(0, 1) for x in clips],
-                [x[:, 1:].flatten(0, 1) for x in clips],
-            )
-        )
-        levels = self.guided.pair(before, now)
+        levels = self.guided.pair(*_triples(kept, b, t))
         pairs = (x.unflatten(0, (b, t - 1)) for x in levels)
         return streams | dict(zip(LEVELS, pairs, strict=True))
+
+    def triples(
+        self, maps: Sequence[Tensor], b: int, t: int
+    ) -> tuple[Projected, Projected, Projected]:
+        """What `pair` of the OFF part is given for each pair of B clips of T pictures."""
+        return _triples(self.keep(maps), b, t)
 
     def project(self, pictures: Tensor) -> Projected:
         """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
@@ -328,11 +417,13 @@ class Off(nn.Module):
             return Projected(frame, (), ())
         return Projected(frame, *self.guided.project(maps[:-1]))
 
-    def pair(self, before: Projected, now: Projected) -> dict[str, Tensor]:
-        """Logits (B, K) of LEVELS of two moments `every_s` apart."""
+    def pair(
+        self, before: Projected, now: Projected, earlier: Projected | None = None
+    ) -> dict[str, Tensor]:
+        """Logits (B, K) of LEVELS of two moments `every_s` apart, and of one before if known."""
         if self.guided is None:
             return {}
-        return dict(zip(LEVELS, self.guided.pair(before, now), strict=True))
+        return dict(zip(LEVELS, self.guided.pair(before, now, earlier), strict=True))
 
     def normalise(self, pixels: Array | Tensor) -> Tensor:
         """uint8 (…, H, W, C) as the trunk takes it: (…, channels, H, W) float32.
@@ -353,6 +444,20 @@ class Off(nn.Module):
         return (x - x.new_tensor(self.body.mean)[:, None, None]) / std
 
 
+def _triples(kept: Projected, b: int, t: int) -> tuple[Projected, Projected, Projected]:
+    """Of B·T moments of clips: the one before, the next, and the one earlier, for each pair."""
+    times = torch.arange(t, device=kept.frame.device)
+
+    def at(moments: Tensor) -> Projected:
+        some = [
+            tuple(x.unflatten(0, (b, t))[:, moments].flatten(0, 1) for x in part)
+            for part in ((kept.frame,), kept.features, kept.gradients)
+        ]
+        return Projected(some[0][0], some[1], some[2])
+
+    return at(times[:-1]), at(times[1:]), at((times[:-1] - 1).clamp(min=0))
+
+
 def _body(architecture: Architecture) -> Any:
     """The trunk: maps from fine to coarse, of which OFF taps those after the first `skip`.
 
@@ -368,6 +473,14 @@ def _body(architecture: Architecture) -> Any:
             return ResNet18Whole(inputs)
         case "resnet50":
             return ResNet50(1e-5, inputs)
+
+
+def rounded(model: Off, dtype: torch.dtype) -> Off:
+    """In `dtype`, but for the sums of motions, where small differences of products count."""
+    model.to(dtype)
+    if isinstance(model.guided, Motion):
+        model.guided.float()
+    return model
 
 
 def consensus(scores: Mapping[str, Tensor], window: int | None = None) -> dict[str, Tensor]:

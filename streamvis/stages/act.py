@@ -125,12 +125,13 @@ class ActStage:
     def _pair(self, moments: Sequence[Moment]) -> None:
         """Fill in the levels of these and give back what only they needed."""
         before = [moment.before.kept for moment in moments if moment.before]
-        levels = self.network.pair(before, [moment.kept for moment in moments]).numpy()
+        earlier = [moment.earlier.kept for moment in moments if moment.earlier]
+        levels = self.network.pair(before, [moment.kept for moment in moments], earlier).numpy()
         for moment, found in zip(moments, levels, strict=False):  # there may be none
             moment.levels = found.copy()
         for moment in moments:
-            if before_it := moment.before:
-                before_it.kept = moment.before = None
+            if moment.before:
+                moment.before.let_go()
 
     def _judge(self, moment: Moment) -> None:
         """The calibrated probabilities of the window that ends with this moment."""

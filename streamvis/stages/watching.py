@@ -53,15 +53,26 @@ class Moment:
     def __init__(self, media_us: int, box: Array, before: "Moment | None") -> None:
         self.media_us = media_us
         self.box = box  # (4,) xyxy px of what was looked at
-        self.before = before  # the one it makes a pair with, until that is done
+        self.before = before  # the one it makes a pair with, until the next pair is done
         self.paired = before is not None
         self.first_us = media_us  # of the window that ends with it
         self.warm = False
         self.window: tuple[Moment, ...] = ()  # until the probabilities are known
-        self.kept: Any = None  # what the networks keep of it until it has made its pair
+        self.kept: Any = None  # what the networks keep of it until two pairs have been made with it
         self.frame: Array | None = None  # (K,) logits
         self.levels: Array | None = None  # (L, K) logits of the pair; None: no pair
         self.probabilities: Array | None = None  # (K,)
+
+    @property
+    def earlier(self) -> "Moment | None":
+        """The one before that before it; that itself when there is none."""
+        return self.before and (self.before.before or self.before)
+
+    def let_go(self) -> None:
+        """Give back what was kept of the one before it."""
+        if self.before:
+            self.before.kept = self.before.before = None
+            self.before = None
 
 
 class Row(NamedTuple):
@@ -97,10 +108,11 @@ class Subject:
         return moment
 
     def leave(self) -> None:
-        """Nobody looks for a while: what was kept for a pair is given back."""
+        """Nobody looks for a while: what was kept for pairs is given back."""
         self.broken = True
         if self.moments:
             self.moments[-1].kept = None
+            self.moments[-1].let_go()
 
 
 class Watch:

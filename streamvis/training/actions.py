@@ -1,6 +1,7 @@
 """The recipe of networks of actions: `streamvis train actions CONFIG --data … --out DIR`.
 
-Two stages. First the classifier of frames is learnt, and with it as much of the trunk as the
+With `ridge` the trunk stays as it is and all classifiers are fitted in closed form. Else there are
+two stages. First the classifier of frames is learnt, and with it as much of the trunk as the
 recipe says; then, the trunk being frozen, the OFF part. Networks of flow or of differences of
 pictures, which others are compared with, have a first stage only.
 """
@@ -30,15 +31,16 @@ from streamvis.models.off import (
     Body,
     Calibration,
     Gradients,
+    Guided,
     Modality,
     Off,
-    Standard,
     consensus,
     widen,
 )
 from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import find
 from streamvis.training.clips import Clip
+from streamvis.training.closed import Readings, Ridge, learn, load_readings, read
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.moments import LARGER, Method, Moments, Sampling, gather
 from streamvis.training.views import Augment, Batch, Maps, map_batches, pixel_batches, trunk_maps
@@ -60,7 +62,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spatial: int = 32
     temporal: int = 128
     widths: tuple[int, int, int] = (64, 128, 256)
-    classifier: Literal["paper", "direct"] = "paper"
+    classifier: Literal["paper", "motion"] = "paper"
     size: tuple[int, int] = (224, 224)
     every_s: float = 0.1
     window: int = 24
@@ -82,8 +84,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: str
     network: Network
-    frames: Stage
-    guided: Stage
+    ridge: Ridge | None = None  # for the classifier `motion`; else the stages below
+    frames: Stage | None = None
+    guided: Stage | None = None
     flow: Stage | None = None  # of the networks that look at flow, or at differences
     start: str = "imagenet"  # or weights whose trunk it is: a shipped name, or a path
     folds: Annotated[int, Meta(ge=0)] = 0  # splits over sources that are scored first
@@ -110,11 +113,18 @@ class Corpus(msgspec.Struct):
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
+        recipe = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    if (recipe.network.classifier == "motion") != (recipe.ridge is not None):
+        raise ConfigError(
+            f"{path}: `classifier: motion` and `ridge` go together; give both or none"
+        )
+    if recipe.ridge is None and (recipe.frames is None or recipe.guided is None):
+        raise ConfigError(f"{path}: without `ridge`, `frames` and `guided` are needed")
+    return recipe
 
 
 def corpus_of(clips: Sequence[Clip], folder: Path) -> Corpus:
@@ -141,7 +151,7 @@ def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") ->
     if recipe.fusion:
         model.calibration = Calibration(weights=dict(recipe.fusion))
     model.drop.p = recipe.dropout
-    if model.guided is not None:
+    if isinstance(model.guided, Guided):
         model.guided.drop.p = recipe.dropout
     state = _trunk(recipe, model.body)
     if modality != "rgb":
@@ -206,8 +216,20 @@ def train(
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe, corpus.actions, modality).to(device)
-    pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
     clips = np.array(sorted(rows))
+    if recipe.ridge is not None:
+        learn(
+            model,
+            readings_of(recipe, model, corpus),
+            corpus.clips,
+            corpus.labels,
+            clips,
+            recipe.ridge,
+        )
+        return model.eval()
+    assert recipe.frames is not None
+    assert recipe.guided is not None
+    pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
     first = recipe.frames if modality == "rgb" else (recipe.flow or recipe.frames)
     shared = corpus.folder if first.body == 0 else out  # a trunk that is not trained is everyone's
     stages: list[tuple[Stage, str, list[nn.Module]]] = [(first, "frames", [model.head])]
@@ -219,13 +241,23 @@ def train(
             maps = _maps(recipe, model, pictures, shared / f"maps-{modality}")
         if maps is not None and name == "frames":  # which looks at the last only
             maps = maps._replace(levels=maps.levels[-1:])
-        if maps is not None and name == "guided" and recipe.fit_to_taps:
-            assert model.guided is not None
+        if maps is not None and recipe.fit_to_taps and name == "guided":
+            assert isinstance(model.guided, Guided)
             model.guided.fit_to(
                 [float(m[0, ::SPARSE].std(dtype=np.float32)) for m in maps.levels[:-1]]
             )
         _stage(recipe, stage, model, heads, _Data(pictures, maps, clips, corpus.labels), out / name)
     return model.eval()
+
+
+def readings_of(recipe: Recipe, model: Off, corpus: Corpus) -> Readings:
+    """What classifiers read of all clips: of a trunk that is not trained, so it is everyone's."""
+    modality = model.architecture.modality
+    path = corpus.folder / f"readings-{modality}.npz"
+    if not path.exists():
+        pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
+        read(model, _maps(recipe, model, pictures, corpus.folder / f"maps-{modality}"), path)
+    return load_readings(path)
 
 
 class _Data(msgspec.Struct):
@@ -289,31 +321,6 @@ def _stage(
         return _losses(model, batch, shape, weights, recipe, frames_only)
 
     model.load_state_dict(fit(model, groups, data_from, losses, stage.schedule, out))
-    if model.guided is not None and data.maps is not None and not frames_only:
-        _settle(model, data.maps, data.clips)
-
-
-@torch.inference_mode()
-def _settle(model: Off, maps: Maps, clips: Array) -> None:
-    """Means and deviations before the classifiers as they are without dropout.
-
-    Those of training are of maps with holes: scores would lean to one side.
-    """
-    assert model.guided is not None
-    standards = [m for m in model.eval().modules() if isinstance(m, Standard)]
-    for standard in standards:
-        standard.seen = []
-    device = next(model.parameters()).device
-    for clip in clips:
-        low, high = maps.first[clip], maps.first[clip + 1]
-        for view in range(len(maps.levels[0]) if high - low > 1 else 0):
-            levels = [
-                torch.from_numpy(np.array(m[view, low:high])).to(device).float()
-                for m in maps.levels
-            ]
-            model.scores(levels, 1, len(levels[0]))
-    for standard in standards:
-        standard.settle()
 
 
 def _trained(body: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:

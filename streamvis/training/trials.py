@@ -13,10 +13,11 @@ from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.classification import ClassificationScores, evaluate, platt
 from streamvis.messages import Array
 from streamvis.models.layers import fuse
-from streamvis.models.off import Calibration, Modality, Off, consensus
+from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
 from streamvis.models.weights import save
-from streamvis.training.actions import Corpus, Recipe, corpus_of, train, version
+from streamvis.training.actions import Corpus, Recipe, corpus_of, readings_of, train, version
 from streamvis.training.clips import Clip, Split, published_split, read_clips, source_folds
+from streamvis.training.closed import score
 from streamvis.training.detector import curves
 from streamvis.training.loop import read_log
 from streamvis.training.moments import Method, Sampling, moments_of, progress
@@ -50,7 +51,7 @@ def quick(model: Off, precision: str) -> Off:
     """Folded, and rounded where the hardware has bf16; the model is taken over."""
     fuse(model).eval()
     if precision == "bf16":
-        model.to(torch.bfloat16)
+        rounded(model, torch.bfloat16)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -194,8 +195,12 @@ def _trial(
             model = train(recipe, corpus, rows, out / modality, modality)
             about = {"held_out": msgspec.json.encode(sources).decode()}
             save(model, out / f"{model.architecture.name}.safetensors", about)
-            scored = score_clips(
-                quick(model, recipe.precision), [corpus.clips[i] for i in held], recipe.method
+            scored = (
+                score(model.cpu(), readings_of(recipe, model, corpus), held)
+                if recipe.ridge
+                else score_clips(
+                    quick(model, recipe.precision), [corpus.clips[i] for i in held], recipe.method
+                )
             )
             np.savez(kept, rows=np.array(held), **scored)  # type: ignore[arg-type]
         with closing(np.load(kept)) as file:

@@ -19,9 +19,10 @@ from streamvis.models.off import (
     Architecture,
     Calibration,
     Gradient,
+    Motion,
     Off,
     Projected,
-    Standard,
+    _motions,
     consensus,
     widen,
 )
@@ -231,21 +232,21 @@ def test_biases_of_convolutions_survive_frozen_norms():
 
 
 def as_stream(model: Off, pictures: np.ndarray) -> dict[str, torch.Tensor]:
-    """Scores of pictures (T, H, W, C), one at a time, keeping one moment only."""
-    rows, before = {"frame": [], **{level: [] for level in LEVELS}}, None
+    """Scores of pictures (T, H, W, C), one at a time, keeping two moments only."""
+    rows, before, earlier = {"frame": [], **{level: [] for level in LEVELS}}, None, None
     for picture in pictures:
         now = model.project(model.normalise(picture[None]))
         rows["frame"].append(now.frame)
         if before is not None:
-            for level, logits in model.pair(before, now).items():
+            for level, logits in model.pair(before, now, earlier).items():
                 rows[level].append(logits)
-        before = now
+        before, earlier = now, before
     return {name: torch.stack(row, 1) for name, row in rows.items() if row}
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("classifier", ["paper", "direct"])
+@pytest.mark.parametrize("classifier", ["paper", "motion"])
 def test_a_stream_gives_what_its_clip_gives(body, classifier):
     model = made(msgspec.structs.replace(SMALL, body=body, classifier=classifier))
     pictures = clip(5)
@@ -295,18 +296,70 @@ def test_what_stands_still_has_no_differences():
         torch.testing.assert_close(a, b)
 
 
-@given(st.integers(1, 5), st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
-def test_numbers_are_standardised_as_they_were_on_the_average(count, seed):
-    torch.manual_seed(seed)
-    standard = Standard(count, momentum=0.2)
-    for _ in range(60):
-        seen = standard(3 * torch.randn(512, count) + 5)
-        assert seen.mean(0).abs().max() < 1e-4
-        assert (seen.std(0) - 1).abs().max() < 0.01
-    fresh = standard.eval()(3 * torch.randn(4096, count) + 5)
-    assert fresh.mean(0).abs().max() < 0.15
-    assert (fresh.std(0) - 1).abs().max() < 0.15
+# Motion, solved for
+
+
+def waves(x: np.ndarray, y: np.ndarray, channels: int = 3) -> torch.Tensor:
+    """Features (1, C, h, w) that are coarse against places."""
+    random = np.random.default_rng(0)
+    k, phases = random.normal(scale=0.3, size=(channels, 6, 2)), random.uniform(0, 6, (channels, 6))
+    phase = k[..., 0, None, None] * x + k[..., 1, None, None] * y + phases[..., None, None]
+    return torch.from_numpy(np.cos(phase).sum(1)[None])
+
+
+def motion() -> Motion:
+    return Motion([(3,), (3,), (3,)], SMALL)
+
+
+def motion_of(f: torch.Tensor, ft: torch.Tensor) -> torch.Tensor:
+    """Numbers of one tap: of speed and of normal flow mean and largest, deviations."""
+    return _motions(motion().double()._products(f, ft)[:, None])[0]
+
+
+@given(st.floats(0.05, 0.7), st.floats(0, 2 * np.pi), st.floats(0.1, 100))
+@settings(max_examples=20, deadline=None)
+def test_a_translation_is_found_whatever_the_contrast(speed, angle, contrast):
+    y, x = np.mgrid[:16, :20].astype(float)
+    vx, vy = speed * np.cos(angle), speed * np.sin(angle)
+    before, now = contrast * waves(x, y), contrast * waves(x - vx, y - vy)
+    found = motion_of(before, now - before)
+    mean, _, _, _, spread, *_ = found.tolist()
+    assert mean == pytest.approx(speed, rel=0.35)
+    assert spread < 0.5 * speed
+
+
+def test_what_goes_two_ways_is_not_one_motion():
+    y, x = np.mgrid[:16, :20].astype(float)
+    way = np.where(x < 10, 0.4, -0.4)
+    before = waves(x, y)
+    one, two = (motion_of(before, waves(x - v, y) - before) for v in (np.full_like(x, 0.4), way))
+    assert two[5] > 2 * one[5]  # deviation of v_x over places
+
+
+def test_numbers_of_a_level_are_those_of_numpy():
+    random = np.random.default_rng(0)
+    a, b, c = random.normal(size=(3, 2, 3, 5, 6))
+    found = motion().level(0, *map(torch.from_numpy, (b, c - b, b - a))).exp().numpy()
+    sizes = np.abs(c - b), np.abs(c - 2 * b + a)
+    expected = [pool(size, (2, 3)) for size in sizes for pool in (np.mean, np.max)]
+    np.testing.assert_allclose(found[:, :12], np.concatenate(expected, 1) + 1e-3, rtol=1e-4)
+
+
+def test_what_stands_still_has_no_motion():
+    f = torch.rand(1, 3, 5, 6)
+    still = torch.zeros_like(f)
+    found = motion().level(0, f, still, still)
+    torch.testing.assert_close(found.exp(), torch.full_like(found, 1e-3))
+
+
+def test_what_counts_before_anything_is_learnt():
+    """Channels and motions half each; and of each half, every tap as much."""
+    levels = [(40,), (80, 112), (192, 320)]
+    prior = Motion(levels, SMALL).prior()
+    assert [len(x) for x in prior] == [4 * 40 + 7, 4 * 192 + 14, 4 * 512]
+    assert float(torch.cat(prior).sum()) == pytest.approx(2, abs=1e-5)
+    assert float(prior[1][-14:].sum()) == pytest.approx(2 / 3, abs=1e-5)
+    assert float(prior[1][:80].sum()) == pytest.approx(1 / 20, abs=1e-6)
 
 
 def test_taps_are_scaled_to_their_spread():

@@ -297,7 +297,7 @@ def test_the_tallest_are_looked_at_and_stay_so(stage):
     huge = [100, 10, 200, 230]
     assert run(act, [at(k, [huge, tall]) for k in range(9, 30)])[-1].ids.tolist() == [7]
     kept = [m.kept for s in act.watches["a"].subjects.values() for m in s.moments]
-    assert sum(one is not None for one in kept) == 1  # one set of maps for one person
+    assert sum(one is not None for one in kept) == 2  # two moments' maps for one person
 
 
 def test_the_small_are_not_looked_at(stage):

@@ -20,26 +20,31 @@ from streamvis.models.off import Calibration, Off
 from streamvis.training import actions, trials
 from streamvis.training.actions import Network, Recipe, Stage, build, corpus_of, load_recipe
 from streamvis.training.clips import Clip, read_clips
+from streamvis.training.closed import Ridge
 from streamvis.training.loop import Schedule
 from streamvis.training.moments import Sampling, gather, moments_in, moments_of
 from streamvis.training.views import Augment, changed_view, rows_of, turn
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 64)
-QUICK = Schedule(steps=40, warmup=4, average=0.8, save_every=20)
 RECIPE = Recipe(
     name="tiny",
     start="none",
-    network=Network(
-        spatial=2, temporal=8, widths=(4, 4, 8), size=SIZE, every_s=0.1, classifier="direct"
-    ),
-    frames=Stage(schedule=msgspec.structs.replace(QUICK, steps=4), clips=4, moments=3),
-    guided=Stage(schedule=QUICK, clips=8, moments=4, heads=4e-3),
+    network=Network(size=SIZE, every_s=0.1, classifier="motion"),
+    ridge=Ridge(strengths=(0.1, 1.0)),
     views=2,
-    dropout=0.2,
-    fit_to_taps=True,
     augment=Augment(scales=(1.0, 0.875)),
     precision="fp32",
+)
+STAGE = Stage(schedule=Schedule(steps=2, warmup=1), clips=2, moments=2, body=1e-3, frozen_blocks=3)
+STAGED = msgspec.structs.replace(
+    RECIPE,
+    network=Network(spatial=2, temporal=8, widths=(4, 4, 8), size=SIZE, every_s=0.1),
+    ridge=None,
+    frames=STAGE,
+    guided=msgspec.structs.replace(STAGE, body=0.0),
+    flow=STAGE,
+    fit_to_taps=True,
 )
 
 
@@ -258,10 +263,9 @@ def test_the_weights_are_calibrated_and_score_by_themselves(trained, folder, tmp
     assert "rgb+off" in result.stdout
     assert "time beside rgb alone" in result.stdout
     assert cv2.imread(str(plot)) is not None
-    assert (trained / "curves-rgb-guided.png").exists()
 
 
-def test_the_trunk_is_frozen_in_the_second_stage(trained):
+def test_the_trunk_is_frozen(trained):
     state = weights.load_actions(str(trained / "tiny.safetensors")).body.state_dict()
     before = _drawn(Off(actions.architecture_of(RECIPE, ("moving", "still"), "rgb")).body)
     for name, value in state.items():
@@ -269,19 +273,14 @@ def test_the_trunk_is_frozen_in_the_second_stage(trained):
 
 
 def test_what_is_done_is_not_done_again(trained, folder, monkeypatch):
-    monkeypatch.setattr(actions, "fit", None)  # training would call it
+    monkeypatch.setattr(actions, "learn", None)  # training would call it
     found = trials.run(msgspec.structs.replace(RECIPE, folds=2), folder, trained, final=False)
     assert len(found["folds"]) == 2
     assert found["together"][0]["off"].clips == 20
 
 
 def test_networks_of_flow_take_part(folder, tmp_path):
-    stage = Stage(
-        schedule=Schedule(steps=2, warmup=1), clips=2, moments=2, body=1e-3, frozen_blocks=3
-    )
-    recipe = msgspec.structs.replace(
-        RECIPE, folds=5, flow=stage, guided=msgspec.structs.replace(stage, body=0.0)
-    )
+    recipe = msgspec.structs.replace(STAGED, folds=5)
     found = trials.run(recipe, folder, tmp_path, streams=("rgb", "off", "flow", "diff"), fold=2)
     (scores,) = found["folds"]
     assert set(scores) == {"rgb", "off", "rgb+off", "flow", "rgb+flow", "diff", "rgb+diff"}
@@ -291,8 +290,19 @@ def test_networks_of_flow_take_part(folder, tmp_path):
     assert model.body.stem.weight.shape[1] == 10
 
 
+def test_stages_leave_weights_and_curves(folder, tmp_path):
+    frames = msgspec.structs.replace(STAGE, body=0.0)
+    trials.run(msgspec.structs.replace(STAGED, frames=frames), folder, tmp_path)
+    for name in ("tiny.safetensors", "curves-rgb-frames.png", "curves-rgb-guided.png"):
+        assert (tmp_path / name).exists()
+    model = weights.load_actions(str(tmp_path / "tiny.safetensors"))
+    before = _drawn(Off(model.architecture).body)
+    for name, value in model.body.state_dict().items():
+        torch.testing.assert_close(value, before[name].half().float(), atol=1e-3, rtol=1e-2)
+
+
 def test_first_blocks_stay_as_they_were():
-    model = build(RECIPE, ("a", "b"))
+    model = build(STAGED, ("a", "b"))
     trained = actions._trained(model.body, 3)
     names = {name for name, p in model.body.named_parameters() if any(p is q for q in trained)}
     assert not [n for n in names if n.startswith(("stem.", "blocks.0.", "blocks.2."))]
@@ -331,7 +341,15 @@ def test_the_recipe_of_the_shipped_weights_loads():
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": {"size": [100, 100]}}, {"networks": {}}, {"views": 0}]
+    "change",
+    [
+        {"network": {"size": [100, 100], "classifier": "motion"}},
+        {"networks": {}},
+        {"views": 0},
+        {"ridge": None},
+        {"network": {}},
+        {"ridge": {"strengths": []}},
+    ],
 )
 def test_a_wrong_recipe_is_told(tmp_path, change):
     path = tmp_path / "recipe.yaml"
