@@ -158,6 +158,8 @@ def test_a_head_that_learns_alone_leaves_classes_and_features_as_they_are(
     plain = SwiftNet(
         Architecture("plain", "efficientnet_lite0", CAMVID.names, (16, 16, 16), lines=64)
     )
+    with torch.no_grad():
+        plain.body.stem.weight[0] = -0.0
     start = tmp_path / "plain.safetensors"
     weights.save(plain, start, {})
     recipe = recipe_of(tmp_path, HEAD + f"start: {start}\n")
@@ -171,6 +173,7 @@ def test_a_head_that_learns_alone_leaves_classes_and_features_as_they_are(
         assert torch.equal(after.pop(name), value), name
     assert after
     assert all(name.startswith("unknown.") for name in after)
+    assert weights.sight(str(path)) == weights.sight(str(start))
     untrained = build(recipe).state_dict()
     assert not torch.equal(after["unknown.1.2.weight"], untrained["unknown.1.2.weight"].half())
     assert weights.verify(str(path)).metadata["negatives"] == "things"
