@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from streamvis.models.accelerate import Engine, Precision, choose
 from streamvis.models.forecasting import Forecaster, Remembered
-from streamvis.models.scene_engines import MOST_SIZES, SceneHead, Size, Told
+from streamvis.models.reading import likeliest_of
+from streamvis.models.scene_engines import MOST_SIZES, SceneHead, SceneLogits, Size, Told
 from streamvis.models.swiftnet import SwiftNet
 
 if TYPE_CHECKING:
@@ -86,35 +87,38 @@ class _Compiled:
         self.newest = self.about.warped if self.moves else 1  # maps that are looked at
 
         def tell(size: Size) -> nn.Module:
-            return _Tell(model, self.newest, SceneHead(segmenter, size))
+            return _Tell(model, self.newest, SceneLogits(segmenter, size))
 
         self.keep = _Step(lambda _: _Keep(model), dtype, [dtype] * (4 if self.moves else 2))
         thoughts = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
         self.think = _Step(lambda _: _Think(model), dtype, thoughts)
-        self.tell = _Step(tell, torch.float32, [torch.uint8, torch.float32])
+        self.tell = _Step(tell, torch.float32, [torch.float32, torch.float32])
 
     def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
         x = features.to(self.dtype)
         if not self.moves:
             kept, folded = self.keep(cells, x)
-            return Remembered(kept, folded, NOTHING, NOTHING)
+            return Remembered(kept.clone(), folded.clone(), NOTHING, NOTHING)
         if before is None:
-            nowhere = torch.zeros(1, self.about.width, *cells, dtype=self.dtype)
-            before = Remembered(*self.keep(cells, x, nowhere))
-        return Remembered(*self.keep(cells, x, before.embedding))
+            a = self.about
+            fine = a.fold // a.steady if a.steady else 1  # cells of an embedding to one, each way
+            sides = (cells[0] * fine, cells[1] * fine)
+            nowhere = torch.zeros(1, a.width, *sides, dtype=self.dtype)
+            before = Remembered(*(one.clone() for one in self.keep(cells, x, nowhere)))
+        return Remembered(*(one.clone() for one in self.keep(cells, x, before.embedding)))
 
     def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
         thought = self.think(cells, *(one.cells for one in past), *motion)
         maps = [one.map for one in past[-self.newest :]]
-        classes, shares = self.tell(size, *maps, *thought)
-        return Told(classes[0].numpy(), shares[0].numpy())
+        logits, shares = self.tell(size, *maps, *thought)
+        return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
 
 
 class _Step:
-    """A part of the network compiled for the last few sizes; what comes out has its own memory."""
+    """A part of the network compiled for the last few sizes; a call writes over the last one's."""
 
     def __init__(
         self,
@@ -137,7 +141,7 @@ class _Step:
                 if len(self.plans) > MOST_SIZES:
                     self.plans.popitem(last=False)
             self.plans.move_to_end(size)
-            return [x.clone() for x in self.plans[size](*inputs)]
+            return self.plans[size](*inputs)
 
 
 class _Keep(nn.Module):
@@ -171,7 +175,7 @@ class _Think(nn.Module):
 class _Tell(nn.Module):
     """From the newest maps and what is thought of them to what a head says of the future."""
 
-    def __init__(self, model: Forecaster, newest: int, head: SceneHead) -> None:
+    def __init__(self, model: Forecaster, newest: int, head: SceneLogits) -> None:
         super().__init__()
         self.model, self.newest, self.head = model, newest, head
 

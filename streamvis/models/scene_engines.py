@@ -10,6 +10,7 @@ boundaries, may get another class.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import cv2
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from streamvis.messages import Array
 from streamvis.models.accelerate import Engine, Precision, choose
 from streamvis.models.layers import fuse
+from streamvis.models.reading import likeliest_of
 from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def accelerate_segmenter(
 
 
 class SceneHead(nn.Module):
-    """Features (B, C, h, w) of pictures of one size in, what they say out; for other graphs too.
+    """Features (B, C, h, w) of pictures of one size in, what they say out.
 
     Classes (B, H, W) uint8 and their probabilities (B, K, ⌈H/4⌉, ⌈W/4⌉).
     """
@@ -94,11 +96,21 @@ class SceneHead(nn.Module):
         return likeliest(logits, self.size), logits[:, :, :height, :width].softmax(1)
 
 
-def likeliest(logits: Tensor, size: Size) -> Tensor:
-    """Classes (B, H, W) uint8 of logits (B, K, h, w) at stride 4, the first of equals.
+class SceneLogits(nn.Module):
+    """The same for graphs on a CPU: in the place of classes, the logits for `likeliest_of`."""
 
-    Two by two, for OpenVINO's search over all takes ten milliseconds more.
-    """
+    def __init__(self, model: SwiftNet, size: Size) -> None:
+        super().__init__()
+        self.classes, self.size = model.classes, size
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.classes(features)
+        height, width = cells(self.size)
+        return logits, logits[:, :, :height, :width].softmax(1)
+
+
+def likeliest(logits: Tensor, size: Size) -> Tensor:
+    """Classes (B, H, W) uint8 of logits (B, K, h, w) at stride 4, the first of equals."""
     whole = full_size(logits, size)
     best, classes = whole[:, 0], torch.zeros_like(whole[:, 0])
     for index in range(1, whole.shape[1]):
@@ -123,7 +135,7 @@ def fitted(pixels: Array, lines: int) -> Array:
 
 
 class _Look(nn.Module):
-    """From a picture (1, H, W, 3) uint8 to its features, classes and, if told, strangeness."""
+    """From a picture (1, H, W, 3) uint8 to its features, logits and, if told, strangeness."""
 
     def __init__(self, model: SwiftNet, size: Size, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -133,12 +145,12 @@ class _Look(nn.Module):
         x = self.model.normalise(pixels).to(self.dtype)
         features = self.model.features(x.contiguous(memory_format=torch.channels_last))
         read = features.float()
-        classes = likeliest(self.model.logits(read), self.size)
+        logits = self.model.logits(read)
         if self.model.unknown is None:
-            return features, classes
+            return features, logits
         height, width = cells(self.size)
         strange = self.model.strangeness(read)[:, :, :height, :width].softmax(1)[:, 1]
-        return features, classes, (strange * 255).round().to(torch.uint8)
+        return features, logits, (strange * 255).round().to(torch.uint8)
 
 
 class _Torch:
@@ -157,8 +169,10 @@ class _Torch:
     @torch.inference_mode()
     def look(self, pixels: Array) -> Seen:
         picture = fitted(pixels, self.lines)
-        whole = _Look(self.model, (picture.shape[0], picture.shape[1]), self.dtype)
-        return _seen(whole(torch.from_numpy(picture)[None].to(self.device)))
+        size = (picture.shape[0], picture.shape[1])
+        look = _Look(self.model, size, self.dtype)
+        features, logits, *rest = look(torch.from_numpy(picture)[None].to(self.device))
+        return _seen(features, likeliest(logits, size)[0].cpu().numpy(), rest)
 
     @torch.inference_mode()
     def read(self, features: Tensor, size: Size) -> Told:
@@ -166,14 +180,13 @@ class _Torch:
         return Told(classes[0].cpu().numpy(), shares[0].cpu().numpy())
 
 
-def _seen(outputs: "tuple[Tensor, ...] | list[Tensor]") -> Seen:
-    features, classes, *rest = outputs
+def _seen(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> Seen:
     unknown = rest[0][0].cpu().numpy() if rest else np.zeros((0, 0), np.uint8)
-    return Seen(features, classes[0].cpu().numpy(), unknown)
+    return Seen(features, classes, unknown)
 
 
 class _Compiled:
-    """On OpenVINO, from pixels to classes in one graph; one for each of the last few sizes."""
+    """On OpenVINO, from pixels to logits in one graph; one for each of the last few sizes."""
 
     def __init__(self, model: SwiftNet, dtype: torch.dtype, lines: int) -> None:
         from streamvis.models.compiled import CompiledPlan, one_thread
@@ -187,20 +200,22 @@ class _Compiled:
         picture = torch.from_numpy(fitted(pixels, self.lines))[None]  # (1, H, W, 3)
         size = (picture.shape[1], picture.shape[2])
         if size not in self.looks:
-            maps = [torch.uint8] * (1 if self.model.unknown is None else 2)
+            maps = [torch.float32] if self.model.unknown is None else [torch.float32, torch.uint8]
             types = [torch.uint8, self.dtype, *maps]
             self.looks[size] = self.compile(_Look(self.model, size), [picture], self.dtype, types)
         with self.alone():
-            return _seen([x.clone() for x in _newest(self.looks, size)(picture)])
+            features, logits, *rest = _newest(self.looks, size)(picture)
+            classes = likeliest_of(logits[0].numpy(), size)
+            return _seen(features.clone(), classes, [x.clone() for x in rest])
 
     def read(self, features: Tensor, size: Size) -> Told:
         if size not in self.reads:
-            types = [self.dtype, torch.uint8, torch.float32]
-            part = SceneHead(self.model, size)
+            types = [self.dtype, torch.float32, torch.float32]
+            part = SceneLogits(self.model, size)
             self.reads[size] = self.compile(part, [features.float()], self.dtype, types)
         with self.alone():
-            classes, shares = _newest(self.reads, size)(features.to(self.dtype))
-            return Told(classes[0].clone().numpy(), shares[0].clone().numpy())
+            logits, shares = _newest(self.reads, size)(features.to(self.dtype))
+            return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
 
 
 def _newest(plans: "OrderedDict[Size, CompiledPlan]", size: Size) -> "CompiledPlan":
