@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from streamvis.cli.settings import configure
 from streamvis.config import Segment
-from streamvis.errors import ModelError, UsageError
+from streamvis.errors import UsageError
 from streamvis.messages import Array
 from streamvis.models.forecast_engines import accelerate_forecaster
 from streamvis.models.forecasting import Remembered
 from streamvis.models.scene_engines import Size, accelerate_segmenter
 from streamvis.models.swiftnet import full_size
-from streamvis.models.weights import describe, load_forecaster, load_segmenter
+from streamvis.models.weights import check_origin, load_forecaster, load_segmenter
 
 
 class Look(NamedTuple):
@@ -106,7 +106,7 @@ class Forecasting:
     def __init__(self, weights: str, segmenter: Segmenter) -> None:
         self.weights, self.segmenter = weights, segmenter
         model = load_forecaster(weights, segmenter.device)
-        _check_origin(weights, segmenter.config.weights)
+        check_origin(weights, segmenter.config.weights)
         about, config = model.architecture, segmenter.config
         self.past = about.past
         self.every_us, self.horizon_us = round(about.every_s * 1e6), round(about.horizon_s * 1e6)
@@ -127,17 +127,6 @@ class Forecasting:
             kept = [self.plain.remember(one.look.features.float()) for one in past]
             told = self.plain.roll(kept, times)[-1]
         return self.segmenter.engine.read(told.to(look.features.dtype), size).classes
-
-
-def _check_origin(weights: str, segmenter: str) -> None:
-    """ModelError unless the forecaster has learnt from this segmenter."""
-    learnt, found = describe(weights).metadata.get("segmenter"), describe(segmenter).sha256
-    if learnt != found:
-        raise ModelError(
-            f"weights '{weights}' forecast the features of the segmenter with sha256 "
-            f"{learnt or '(it says of none)'}, but '{segmenter}' has {found}; name the one that "
-            "they were trained with: --segmenter"
-        )
 
 
 def open_segmenters(weights: Sequence[str], pairs: Sequence[str], device: str) -> list[Segmenter]:

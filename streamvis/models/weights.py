@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from streamvis.errors import DeviceError, UsageError, WeightsError
+from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
 from streamvis.models import embedding, forecasting, off, swiftnet
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
@@ -359,6 +359,18 @@ def sight(name: str) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def check_origin(name: str, segmenter: str) -> None:
+    """ModelError unless a forecaster has learnt from this segmenter, or from one of its sight."""
+    learnt = describe(name).metadata.get("segmenter", "")
+    if learnt not in (describe(segmenter).sha256, sight(segmenter)):
+        whose = f" ({shown(learnt[:12])}…)" if learnt else ", which they do not name"
+        raise ModelError(
+            f"weights '{name}' were trained on the features of another segmenter than "
+            f"'{segmenter}'{whose}; use that one, or train them for this one: "
+            "streamvis train forecaster --help"
+        )
 
 
 def verify(name: str) -> Info:

@@ -34,7 +34,7 @@ from streamvis.models.forecast_engines import ForecastNetwork, accelerate_foreca
 from streamvis.models.forecasting import Architecture
 from streamvis.models.scene_engines import Told as Read
 from streamvis.models.swiftnet import STRIDE
-from streamvis.models.weights import describe, load_forecaster, sight
+from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.stages.coming import Past, Told
 from streamvis.stages.segment import Lent, key_of
 
@@ -175,16 +175,9 @@ def _borrowed(beside: Mapping[str, Any], after: Sequence[str]) -> Lent:
 
 
 def _horizon(weights: str, lent: Lent, site: Site, config: Config) -> Horizon:
-    """ModelError unless the forecaster has learnt from this segmenter, or from one of its sight."""
+    """ModelError unless the forecaster has learnt from this segmenter."""
     model = load_forecaster(weights, site.device)
-    learnt = describe(weights).metadata.get("segmenter", "")
-    if learnt not in (describe(lent.weights).sha256, sight(lent.weights)):
-        whose = f" with sha256 {learnt[:12]}…" if learnt else ", which they do not name"
-        raise ModelError(
-            f"weights '{weights}' were trained on the features of another segmenter than "
-            f"'{lent.weights}'{whose}; use that one, or train them for this one: "
-            "streamvis train forecaster --help"
-        )
+    check_origin(weights, lent.weights)
     about = model.architecture
     network = accelerate_forecaster(model, lent.model, site.device, config.precision, config.engine)
     return Horizon(round(about.horizon_s * 1e6), network, about)

@@ -24,11 +24,11 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.evaluation.segmentation import Confusion, gap_closed
 from streamvis.models.forecasting import Architecture, Forecaster
 from streamvis.models.swiftnet import STRIDE, SwiftNet
-from streamvis.models.weights import find, load_into, load_segmenter, save
+from streamvis.models.weights import find, load_into, load_segmenter, save, sight
 from streamvis.scenes import VOID
 from streamvis.training.detector import curves
 from streamvis.training.drives import Sampling
-from streamvis.training.feature_cache import FeatureCache, Stretch, gather, sha256_of
+from streamvis.training.feature_cache import FeatureCache, Stretch, gather
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.scene_losses import lovasz_softmax
 
@@ -248,7 +248,7 @@ def run(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture.name}.safetensors"
     about = {
-        "segmenter": sha256_of(find(weights)),
+        "segmenter": sight(weights),
         "steps": str(recipe.schedule.steps),
         "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
         "data": ", ".join(folder.resolve().name for folder in data),

@@ -301,7 +301,7 @@ def test_an_untrained_forecaster_copies(labelled, weights, tmp_path):
 @pytest.mark.parametrize(
     ("forecaster", "fps", "code", "message"),
     [
-        (2, ("--fps", FPS), 4, "features of the segmenter with sha256 of another, but"),
+        (2, ("--fps", FPS), 4, "trained on the features of another segmenter than"),
         (0, ("--fps", FPS), 4, "expected a forecaster"),
         (1, (), 2, "give their rate: --fps"),
     ],
