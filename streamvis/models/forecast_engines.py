@@ -104,14 +104,16 @@ class _Compiled:
             a = self.about
             fine = a.fold // a.steady if a.steady else 1  # cells of an embedding to one, each way
             sides = (cells[0] * fine, cells[1] * fine)
-            nowhere = torch.zeros(1, a.width, *sides, dtype=self.dtype)
+            width = a.width // 2 if a.steady else a.width
+            nowhere = torch.zeros(1, width, *sides, dtype=self.dtype)
             before = Remembered(*(one.clone() for one in self.keep(cells, x, nowhere)))
         return Remembered(*(one.clone() for one in self.keep(cells, x, before.embedding)))
 
     def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
-        thought = self.think(cells, *(one.cells for one in past), *motion)
+        ends = [past[0].embedding, past[-1].embedding] if self.about.steady and self.moves else []
+        thought = self.think(cells, *(one.cells for one in past), *motion, *ends)
         maps = [one.map for one in past[-self.newest :]]
         logits, shares = self.tell(size, *maps, *thought)
         return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
@@ -167,9 +169,15 @@ class _Think(nn.Module):
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
         past = self.model.architecture.past
-        motion = [NOTHING, *flat[past:]] if flat[past:] else [NOTHING] * past
-        kept = zip(flat[:past], motion, strict=True)
-        return self.model.think([Remembered(NOTHING, c, NOTHING, m) for c, m in kept])
+        cells, motion, ends = flat[:past], flat[past : 2 * past - 1], flat[2 * past - 1 :]
+        oldest, newest = ends or (NOTHING, NOTHING)
+        kept = [
+            Remembered(NOTHING, c, NOTHING, m)
+            for c, m in zip(cells[1:], motion or cells[1:], strict=True)
+        ]
+        kept = [Remembered(NOTHING, cells[0], oldest, NOTHING), *kept]
+        kept[-1] = kept[-1]._replace(embedding=newest)
+        return self.model.think(kept)
 
 
 class _Tell(nn.Module):
