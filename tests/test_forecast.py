@@ -117,7 +117,7 @@ def test_what_is_forecast_is_told_and_scored_when_it_is_there(expected):
 
 
 def test_processes_give_the_same_events_as_one_process(pipeline, expected, tmp_path):
-    launch.run(pipeline, config.default_placement(pipeline), resolve([SCENE]), out=tmp_path)
+    launch.run(pipeline, config.default_placement(pipeline, runs=2), resolve([SCENE]), out=tmp_path)
     assert events(tmp_path) == expected
 
 
@@ -153,7 +153,7 @@ def test_a_killed_worker_is_cold_for_a_while_and_forgets_no_forecast(pipeline, e
     assassin.start()
     try:
         summary = launch.run(
-            pipeline, config.default_placement(pipeline), resolve([SCENE]), out=tmp_path
+            pipeline, config.default_placement(pipeline, runs=2), resolve([SCENE]), out=tmp_path
         )
     finally:
         assassin.join()
