@@ -33,8 +33,8 @@ class Forecaster(Protocol):
     every_us: int  # from one past picture to the next
     past: int  # how many
 
-    def remember(self, look: Look) -> Any:
-        """What is needed of a past picture."""
+    def remember(self, look: Look, before: Any | None = None) -> Any:
+        """What is needed of a past picture; `before` is that of the one `every_us` earlier."""
 
     def forecast(self, past: Sequence[Any], times: int) -> Array:
         """Classes (h, w), `times` the horizon ahead of these, oldest first.
@@ -76,6 +76,8 @@ class Window:
 
     def at(self, media_us: int) -> Seen | None:
         """The picture nearest to a moment, if there is one near."""
+        if not self.seen:
+            return None
         best = min(self.seen, key=lambda seen: abs(seen.shot.media_us - media_us))
         off = abs(best.shot.media_us - media_us)
         return best if off <= self.near_us else None
@@ -177,8 +179,10 @@ def evaluate(
             look = network.look(shot.pixels)
         kept = {}
         for name, forecaster in forecasters.items():
+            earlier = window.at(shot.media_us - forecaster.every_us)
+            before = None if earlier is None else earlier.kept[name]
             with outcome.remembering[name].running():
-                kept[name] = forecaster.remember(look)
+                kept[name] = forecaster.remember(look, before)
         now = Seen(shot, look.labels, kept)
         window.add(now)
         for horizon in horizons:

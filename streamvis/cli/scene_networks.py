@@ -115,8 +115,8 @@ class Forecasting:
         )
         self.plain = load_forecaster(weights, segmenter.device)
 
-    def remember(self, look: Look) -> Moment:
-        return Moment(self.engine.remember(look.features), look)
+    def remember(self, look: Look, before: Moment | None = None) -> Moment:
+        return Moment(self.engine.remember(look.features, before and before.kept), look)
 
     def forecast(self, past: Sequence[Moment], times: int) -> Array:
         look = past[-1].look
@@ -124,7 +124,10 @@ class Forecasting:
         if times == 1:
             return self.engine.forecast([one.kept for one in past], size).classes
         with torch.inference_mode():
-            kept = [self.plain.remember(one.look.features.float()) for one in past]
+            kept: list[Remembered] = []
+            for one in past:
+                before = kept[-1] if kept else None
+                kept.append(self.plain.remember(one.look.features.float(), before))
             told = self.plain.roll(kept, times)[-1]
         return self.segmenter.engine.read(told.to(look.features.dtype), size).classes
 

@@ -71,7 +71,7 @@ class Moves:
         self.horizon_us, self.every_us = round(horizon_s * 1e6), round(every_s * 1e6)
         self.asked: list[tuple[int, ...]] = []
 
-    def remember(self, look):
+    def remember(self, look, before=None):
         return look.classes
 
     def forecast(self, past, times):
