@@ -134,15 +134,16 @@ class _Step:
         self.plans: OrderedDict[Size, CompiledPlan] = OrderedDict()
 
     def __call__(self, size: Size, *inputs: Tensor) -> list[Tensor]:
+        if size not in self.plans:  # on as many threads as torch has
+            types = [*(x.dtype for x in inputs), *self.outputs]
+            examples = [x.float() for x in inputs]
+            self.plans[size] = self.compiled.CompiledPlan(
+                self.part(size), examples, self.dtype, types
+            )
+            if len(self.plans) > MOST_SIZES:
+                self.plans.popitem(last=False)
+        self.plans.move_to_end(size)
         with self.compiled.one_thread():
-            if size not in self.plans:
-                types = [*(x.dtype for x in inputs), *self.outputs]
-                examples = [x.float() for x in inputs]
-                plan = self.compiled.CompiledPlan(self.part(size), examples, self.dtype, types)
-                self.plans[size] = plan
-                if len(self.plans) > MOST_SIZES:
-                    self.plans.popitem(last=False)
-            self.plans.move_to_end(size)
             return self.plans[size](*inputs)
 
 
