@@ -84,9 +84,13 @@ def _csv_rows(event: Event) -> list[Sequence[object]]:
             row[COLUMNS.index("reason")] = getattr(action, "reason", "")
             return [[*row, "", action.since_us, action.p, action.window_us]]
         case UnknownBegin(unknown) | UnknownEnd(unknown):
-            box = dict(zip(("left", "top", "right", "bottom"), unknown.box_px, strict=True))
-            cells = {"label": "unknown", **box, "since_us": unknown.since_us, "p": unknown.p}
-            cells["reason"] = getattr(unknown, "reason", "")
+            cells = {
+                "label": "unknown",
+                **dict(zip(("left", "top", "right", "bottom"), unknown.box_px, strict=True)),
+                "since_us": unknown.since_us,
+                "p": unknown.p,
+                "reason": getattr(unknown, "reason", ""),
+            }
             return [[*head, *(cells.get(column, "") for column in COLUMNS[len(head) :])]]
     track = getattr(event.what, "track", None)
     stream = getattr(event.what, "stream", None)
