@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -178,11 +178,16 @@ def _compile(
     return core.compile_model(steps.build(), "CPU").create_infer_request()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """What torch has left to do is small, and its waiting threads would take OpenVINO's cores."""
+    return threads(1)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """As many for torch, and for what is compiled meanwhile."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -82,7 +82,9 @@ class _Compiled:
     """
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
-        self.about, self.dtype = model.architecture, dtype
+        from streamvis.models.compiled import one_thread
+
+        self.about, self.dtype, self.alone = model.architecture, dtype, one_thread
         self.moves = model.embed is not None
         self.newest = self.about.warped if self.moves else 1  # maps that are looked at
 
@@ -95,6 +97,10 @@ class _Compiled:
         self.tell = _Step(tell, torch.float32, [torch.float32, torch.float32])
 
     def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
+        with self.alone():
+            return self._kept(features, before)
+
+    def _kept(self, features: Tensor, before: Remembered | None) -> Remembered:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
         x = features.to(self.dtype)
         if not self.moves:
@@ -110,6 +116,10 @@ class _Compiled:
         return Remembered(*(one.clone() for one in self.keep(cells, x, before.embedding)))
 
     def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
+        with self.alone():
+            return self._told(past, size)
+
+    def _told(self, past: Sequence[Remembered], size: Size) -> Told:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
         ends = [past[0].embedding, past[-1].embedding] if self.about.steady and self.moves else []
@@ -131,20 +141,20 @@ class _Step:
         from streamvis.models import compiled
 
         self.part, self.dtype, self.outputs, self.compiled = part, dtype, outputs, compiled
+        self.threads = torch.get_num_threads()
         self.plans: OrderedDict[Size, CompiledPlan] = OrderedDict()
 
     def __call__(self, size: Size, *inputs: Tensor) -> list[Tensor]:
-        if size not in self.plans:  # on as many threads as torch has
+        if size not in self.plans:
             types = [*(x.dtype for x in inputs), *self.outputs]
             examples = [x.float() for x in inputs]
-            self.plans[size] = self.compiled.CompiledPlan(
-                self.part(size), examples, self.dtype, types
-            )
+            with self.compiled.threads(self.threads):
+                plan = self.compiled.CompiledPlan(self.part(size), examples, self.dtype, types)
+            self.plans[size] = plan
             if len(self.plans) > MOST_SIZES:
                 self.plans.popitem(last=False)
         self.plans.move_to_end(size)
-        with self.compiled.one_thread():
-            return self.plans[size](*inputs)
+        return self.plans[size](*inputs)
 
 
 class _Keep(nn.Module):
