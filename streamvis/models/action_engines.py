@@ -141,8 +141,8 @@ class _Compiled:
     ) -> Tensor:
         if self.guided is None:
             return _stacked([])
-        steps = self.steps(*map(together, (before, now, earlier or before)))
         with self.alone():
+            steps = self.steps(*map(together, (before, now, earlier or before)))
             return _stacked(self.pairs(*steps))
 
 
