@@ -16,7 +16,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-import yaml
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,6 +42,7 @@ from streamvis.training.clips import Clip
 from streamvis.training.closed import Readings, Ridge, learn, load_readings, read
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.moments import LARGER, Method, Moments, Sampling, gather
+from streamvis.training.recipes import read_recipe
 from streamvis.training.views import Augment, Batch, Maps, map_batches, pixel_batches, trunk_maps
 
 SPARSE = 7  # every so manieth moment is looked at for the spread of maps
@@ -112,12 +112,7 @@ class Corpus(msgspec.Struct):
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
-    try:
-        recipe = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    recipe = read_recipe(path, Recipe)
     if (recipe.network.classifier == "motion") != (recipe.ridge is not None):
         raise ConfigError(
             f"{path}: `classifier: motion` and `ridge` go together; give both or none"

@@ -11,7 +11,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-import yaml
 from msgspec import Meta
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from streamvis.models.weights import find, load_into, save
 from streamvis.training.data import Augment, Picture, Targets, batches, read_coco
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses import Sampling, detector_losses
+from streamvis.training.recipes import read_recipe
 from streamvis.viz import plots
 
 
@@ -58,12 +58,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    return read_recipe(path, Recipe)
 
 
 def split(pictures: list[Picture], hold_out: HoldOut | None) -> tuple[list[Picture], list[Picture]]:

@@ -10,7 +10,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-import yaml
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +23,7 @@ from streamvis.training.detector import curves
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.metric import Angular, angular_loss, likeness, relation_loss
 from streamvis.training.people import Batch, Change, Invented, Mixture, People, batches, gather
+from streamvis.training.recipes import read_recipe
 from streamvis.training.sightings import Sightings, read
 
 EYES = "omniart_eye_classifier"  # a ResNet-18 fine-tuned from ImageNet, on PyPI
@@ -79,12 +79,7 @@ class Student(nn.Module):
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    return read_recipe(path, Recipe)
 
 
 def build(recipe: Recipe) -> Embedder:

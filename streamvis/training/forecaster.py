@@ -15,7 +15,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-import yaml
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +29,7 @@ from streamvis.training.detector import curves
 from streamvis.training.drives import Sampling
 from streamvis.training.feature_cache import FeatureCache, Stretch, gather
 from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.recipes import read_recipe
 from streamvis.training.scene_losses import lovasz_softmax
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -85,12 +85,7 @@ class Told:
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    return read_recipe(path, Recipe)
 
 
 def steps_of(recipe: Recipe, times: float = 1.0) -> list[int]:

@@ -11,7 +11,6 @@ import cv2
 import msgspec
 import numpy as np
 import torch
-import yaml
 from msgspec import Meta
 from torch import Tensor
 
@@ -33,6 +32,7 @@ from streamvis.training.outliers import (
     start_without_head,
     with_objects,
 )
+from streamvis.training.recipes import read_recipe
 from streamvis.training.scene_losses import boundary_loss, boundary_weights, lovasz_softmax
 from streamvis.training.streets import Augment, Scene, Streets, View, read_scenes, views
 
@@ -75,12 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Recipe)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    return read_recipe(path, Recipe)
 
 
 def build(recipe: Recipe) -> SwiftNet:
