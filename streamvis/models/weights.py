@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import torch
@@ -39,6 +40,7 @@ AnyArchitecture = (
     | forecasting.Architecture
 )
 Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster
+A = TypeVar("A", bound=AnyArchitecture)
 NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
 DOES = {
     Architecture: "finds people and does not know them again",
@@ -94,12 +96,8 @@ def find(name: str) -> Path:
 
 def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     """The detector whose weights these are, ready to infer on the device."""
-    check_device(device)
-    path = find(name)
-    state, metadata = read(path)
-    architecture = architecture_of(path, state, metadata)
-    if not isinstance(architecture, Architecture):
-        raise _other(path, architecture, f"a detector: {', '.join(ARCHITECTURES)}")
+    expected = f"a detector: {', '.join(ARCHITECTURES)}"
+    path, state, metadata, architecture = _opened(name, device, Architecture, expected)
     check(architecture, state, path)  # before a model is made that the file only claims to hold
     model = MaskRcnn(architecture)
     model.load_state_dict(state)
@@ -111,12 +109,8 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """The embedder whose weights these are, or on a published ResNet-18, ready to infer."""
-    check_device(device)
-    path = find(name)
-    state, metadata = read(path)
-    architecture = architecture_of(path, state, metadata)
-    if not isinstance(architecture, embedding.Architecture):
-        raise _other(path, architecture, f"an embedder: {', '.join(embedding.ARCHITECTURES)}")
+    expected = f"an embedder: {', '.join(embedding.ARCHITECTURES)}"
+    path, state, _, architecture = _opened(name, device, embedding.Architecture, expected)
     state = embedder_state(state)
     check(architecture, state, path)
     model = Embedder(architecture)
@@ -127,12 +121,8 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
 
 def load_actions(name: str, device: str = "cpu") -> Off:
     """The network that tells actions whose weights these are, calibrated, ready to infer."""
-    check_device(device)
-    path = find(name)
-    state, metadata = read(path)
-    architecture = architecture_of(path, state, metadata)
-    if not isinstance(architecture, off.Architecture):
-        raise _other(path, architecture, "a network of actions, which `train actions` makes")
+    expected = "a network of actions, which `train actions` makes"
+    path, state, metadata, architecture = _opened(name, device, off.Architecture, expected)
     check(architecture, state, path)
     model = Off(architecture)
     model.load_state_dict(state)
@@ -143,12 +133,8 @@ def load_actions(name: str, device: str = "cpu") -> Off:
 
 def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     """The network that segments scenes whose weights these are, ready to infer."""
-    check_device(device)
-    path = find(name)
-    state, metadata = read(path)
-    architecture = architecture_of(path, state, metadata)
-    if not isinstance(architecture, swiftnet.Architecture):
-        raise _other(path, architecture, "a segmenter, which `train segmenter` makes")
+    expected = "a segmenter, which `train segmenter` makes"
+    path, state, _, architecture = _opened(name, device, swiftnet.Architecture, expected)
     check(architecture, state, path)
     model = SwiftNet(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not kept
@@ -158,12 +144,8 @@ def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
 
 def load_forecaster(name: str, device: str = "cpu") -> Forecaster:
     """The network that forecasts a segmenter's features whose weights these are."""
-    check_device(device)
-    path = find(name)
-    state, metadata = read(path)
-    architecture = architecture_of(path, state, metadata)
-    if not isinstance(architecture, forecasting.Architecture):
-        raise _other(path, architecture, "a forecaster, which `train forecaster` makes")
+    expected = "a forecaster, which `train forecaster` makes"
+    path, state, _, architecture = _opened(name, device, forecasting.Architecture, expected)
     check(architecture, state, path)
     model = Forecaster(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not kept
@@ -171,10 +153,19 @@ def load_forecaster(name: str, device: str = "cpu") -> Forecaster:
     return model.eval()
 
 
-def _other(path: Path, found: AnyArchitecture, expected: str) -> WeightsError:
-    return WeightsError(
-        f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
-    )
+def _opened(
+    name: str, device: str, kind: type[A], expected: str
+) -> tuple[Path, dict[str, Tensor], dict[str, str], A]:
+    """Where weights are, their tensors, metadata and architecture; WeightsError if of another."""
+    check_device(device)
+    path = find(name)
+    state, metadata = read(path)
+    found = architecture_of(path, state, metadata)
+    if not isinstance(found, kind):
+        raise WeightsError(
+            f"{path} is for {shown(found.name)}, which {DOES[type(found)]}; expected {expected}"
+        )
+    return path, state, metadata, found
 
 
 def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calibration:
