@@ -1,0 +1,295 @@
+"""Where all that is seen will be, if it goes on moving as it does: optical flow and geometry.
+
+    before = glimpse(earlier, None, size)
+    seen = glimpse(pixels, before, size)                   # (H, W, 3) uint8 RGB, of any size
+    source = foresee(seen.flow, classes, things, 3.0)      # (H, W, 2): 3 such steps later
+    carried(classes, source)                               # (H, W)
+
+A point that nears the camera's plane by the share e of its distance in a step is seen at c + r,
+r from the focus of expansion, and was seen a step before at r / (1 + e); k steps later it is at
+r / (1 − k·e): so 1/e is the time to contact in steps (Lee 1976, "A theory of visual control of
+braking based on information about time-to-collision"). What stands is seen to move along lines
+through one focus, but for the turning of the camera, which moves everything alike (to first
+order: Longuet-Higgins and Prazdny 1980, "The interpretation of a moving retinal image"). What
+moves by itself has a focus of its own: a thing is moved and scaled as a whole. Flow is DIS
+(Kroeger et al. 2016), each begun where the last one ended: things go on as they did.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from streamvis.messages import Array
+
+FINE = 2  # px of a working picture to one of the picture that flow is seen in
+THING_CELL = 4  # px; things are small
+CELL = 8  # px; what stands is large
+NOISE = 0.7  # px, of a cell's flow
+INDEPENDENT = 100.0  # cells: the errors of neighbours are alike
+FOCUS = 60.0  # px, the deviation of the focus from the middle of a picture, before it was seen
+TURN = 4.0  # px a step, that of the turning
+GROWTH = 0.15  # that of a thing's e, a step
+NEAREST = 0.9  # k·e, at most: what would have passed the camera has left the picture
+LEAST = 2  # cells of a thing; fewer stand or fall with what is around
+CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothing
+WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
+# is taken for what stands
+ROUNDS = 4  # of fits, each weighed by how well the last one explained a cell
+STEPS = 6  # towards the place where something comes from
+
+
+class Glimpse(NamedTuple):
+    """What is kept of a picture to see what moves before the next one."""
+
+    grey: Array  # (⌈H/2⌉, ⌈W/2⌉) uint8
+    flow: (
+        Array | None
+    )  # (⌈H/2⌉, ⌈W/2⌉, 2) float32: px of it to where things were; None: a first one
+
+
+class Ego(NamedTuple):
+    """How what stands is seen to move: back by `turn` − q·(x − focus) in a step."""
+
+    focus: Array  # (2,) px from the middle of the picture
+    turn: Array  # (2,) px
+
+
+class Things(NamedTuple):
+    """N things as they move and grow: back by `shift` − q·(x − centre) in a step."""
+
+    number: Array  # (H, W) uint16, from 1; 0: no thing
+    boxes: Array  # (N, 4) px: left, top, right and bottom, the last two beyond it
+    centre: Array  # (N, 2) px
+    shift: Array  # (N, 2) px
+    growth: Array  # (N,) e
+
+
+def glimpse(pixels: Array, before: Glimpse | None, size: tuple[int, int]) -> Glimpse:
+    """Look at a picture (…, …, 3) uint8 RGB that is worked on in `size`, height and width."""
+    half = (-(-size[1] // FINE), -(-size[0] // FINE))
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
+    if before is None or before.grey.shape != grey.shape:
+        return Glimpse(grey, None)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    dis.setFinestScale(0)
+    dis.setPatchStride(5)  # of 8 px patches; 4 sees little more and takes half as long again
+    start = np.zeros((*grey.shape, 2), np.float32) if before.flow is None else before.flow.copy()
+    return Glimpse(grey, dis.calc(grey, before.grey, start))
+
+
+def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
+    """Where that comes from which is seen `ahead` steps later: (H, W, 2) float32, x and y in px.
+
+    Of classes (H, W) uint8, `things` (K,) bool tells those that move by themselves. What comes
+    into the picture is taken for what is at its edge, what a thing uncovers for what is beside it.
+    """
+    height, width = classes.shape
+    if flow is None:
+        return _centres((height, width), 1).copy()
+    found = _things(flow, classes, things)
+    free = found.number == 0
+    source = _stand(flow, classes, free, ahead)
+    _uncover(source, free)
+    _move(source, found, ahead)
+    return source
+
+
+def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Array:
+    """What comes from where `source` (h, w, 2) says of a picture (H, W, …), its edges going on."""
+    nothing = np.empty(0, np.float32)  # x and y are in one
+    return cv2.remap(picture, source, nothing, how, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _stand(flow: Array, classes: Array, free: Array, ahead: float) -> Array:
+    """Where that comes from which stands, things left away."""
+    height, width = classes.shape
+    of = _sampled(classes, CELL)
+    at = _centres(of.shape, CELL) - np.array([width / 2, height / 2], np.float32)
+    moved = _cells(flow, of.shape, CELL)
+    ego = _ego(moved, at, _sampled(free, CELL).astype(np.float32))
+    r = at - ego.focus
+    q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
+    q = np.clip(_smooth(q, of), -0.5, NEAREST)
+    e = q / (1 - q)
+    # flow that no line explains goes on as it is
+    odd = cv2.blur(_astray(moved, at, ego), (3, 3)) / (1 + 0.3 * np.linalg.norm(moved, axis=-1))
+    sure = (1 / (1 + odd * odd))[..., None]
+    grown = sure * (ahead * e / (1 - np.minimum(ahead * e, NEAREST)))[..., None]
+    rest = -ahead * (sure * ego.turn + (1 - sure) * moved)
+    # what is at r now is later at r·(1 + grown) + rest: of what is later at a cell, r is sought
+    field = np.concatenate([grown, rest], -1).astype(np.float32)
+    place, found = _centres(of.shape, 1), r
+    for _ in range(STEPS):
+        x = (place + (found - r) / CELL).astype(np.float32)
+        there = carried(field, x, cv2.INTER_LINEAR)
+        # half-way, for beyond a growth of 1 whole steps swing
+        found = (found + (r - there[..., 1:]) / (1 + there[..., :1])) / 2
+    # cells around the picture go as its outermost do, so that all of it lies between cells
+    back = cv2.copyMakeBorder((found - r).astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    rows, columns = back.shape[:2]
+    whole = back + _centres((rows, columns), CELL) - np.float32(CELL)
+    whole = cv2.resize(whole, (columns * CELL, rows * CELL), interpolation=cv2.INTER_LINEAR)
+    return whole[CELL : CELL + height, CELL : CELL + width]
+
+
+def _ego(moved: Array, at: Array, weight: Array) -> Ego:
+    """The focus and the turning by which most of the flow (h, w, 2) is explained.
+
+    (moved − turn) × (at − focus) = 0 is linear in the focus, the turning and their product.
+    Every other cell is asked: neighbours say the same.
+    """
+    ego = Ego(np.zeros(2, np.float32), np.zeros(2, np.float32))
+    flow, place, known = moved[::2, ::2], at[::2, ::2], weight[::2, ::2]
+    cross = flow[..., 0] * place[..., 1] - flow[..., 1] * place[..., 0]
+    terms = [-flow[..., 1], flow[..., 0], place[..., 1], -place[..., 0], -np.ones_like(cross)]
+    matrix = np.stack(terms, -1).reshape(-1, 5)
+    # what a standing camera sees says nothing: then these decide
+    prior = np.diag([FOCUS**-2, FOCUS**-2, TURN**-2, TURN**-2, 1e-6])
+    trust = known
+    for _ in range(ROUNDS):
+        far = np.linalg.norm(place - ego.focus, axis=-1) + CLOSE
+        each = trust / (trust.sum() + 1e-6) * INDEPENDENT / (NOISE * far) ** 2
+        rows = matrix * each.reshape(-1, 1)
+        found = np.linalg.solve(rows.T @ matrix + prior, rows.T @ cross.ravel())
+        ego = Ego(found[:2].astype(np.float32), found[2:4].astype(np.float32))
+        trust = known / (1 + (_astray(flow, place, ego) / NOISE) ** 2)
+    return ego
+
+
+def _astray(moved: Array, at: Array, ego: Ego) -> Array:
+    """px of flow (h, w, 2) across the lines along which what stands is seen to move, (h, w)."""
+    r, turned = at - ego.focus, moved - ego.turn
+    across = np.abs(turned[..., 0] * r[..., 1] - turned[..., 1] * r[..., 0])
+    return across / (np.linalg.norm(r, axis=-1) + CLOSE)
+
+
+def _smooth(x: Array, of: Array) -> Array:
+    """Means of x (h, w) around each cell, over the cells of its own class."""
+    smooth = x
+    for index in np.unique(of):
+        own = (of == index).astype(np.float32)
+        mean = cv2.blur(own * x, (3, 3)) / (cv2.blur(own, (3, 3)) + 1e-6)
+        smooth = np.where(own > 0, mean, smooth)
+    return smooth
+
+
+def _things(flow: Array, classes: Array, things: Array) -> Things:
+    """Things, told apart by their classes and by lying apart, each moved and scaled as a whole."""
+    number, boxes = _apart(classes, things)
+    inside = np.flatnonzero(number)
+    which = number.ravel()[inside].astype(np.int64) - 1
+    at = _centres(number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
+    moved = _cells(flow, number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
+
+    def total(x: Array) -> Array:
+        return np.bincount(which, x, len(boxes))
+
+    trust = np.ones(len(inside))
+    cells = np.maximum(total(trust) / 9, 1)  # independent ones
+    centre, shift, q = np.zeros((len(boxes), 2)), np.zeros((len(boxes), 2)), np.zeros(len(boxes))
+    for _ in range(ROUNDS):
+        sure = total(trust)
+        centre = np.stack([total(trust * x) for x in at.T], -1) / sure[:, None]
+        shift = np.stack([total(trust * x) for x in moved.T], -1) / sure[:, None]
+        r, turned = at - centre[which], moved - shift[which]
+        spread = total(trust * (r * r).sum(-1)) / sure
+        along = total(trust * (r * turned).sum(-1)) / sure
+        q = -along / (spread + (NOISE / GROWTH) ** 2 / cells)
+        away = np.linalg.norm(turned + q[which, None] * r, axis=-1)
+        usual = np.maximum(total(trust * away) / sure, 1.0)
+        trust = 1 / (1 + (away / usual[which]) ** 2)
+    q = np.clip(q, -0.5, 0.75)
+    whole = usual <= np.maximum(WHOLE * total(trust * np.linalg.norm(moved, axis=-1)) / sure, 1.0)
+    number *= np.append(False, whole)[number]
+    size = (number.shape[1] * THING_CELL, number.shape[0] * THING_CELL)
+    wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
+    wide = wide[: classes.shape[0], : classes.shape[1]] * cv2.LUT(classes, _table(things))
+    return Things(wide, boxes, centre, shift, q / (1 - q))
+
+
+def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
+    """Numbers of things (h, w) uint16, from 1, of cells, and their boxes (N, 4) px."""
+    of = _sampled(classes, THING_CELL)
+    number, boxes = np.zeros(of.shape, np.uint16), []
+    for index in np.flatnonzero(things):
+        found, apart, boxed, _ = cv2.connectedComponentsWithStats((of == index).astype(np.uint8))
+        for i in range(1, found):
+            left, top, width, height, area = boxed[i]
+            if area >= LEAST:
+                boxes.append((left, top, left + width, top + height))
+                own = np.s_[top : top + height, left : left + width]
+                number[own][apart[own] == i] = len(boxes)
+    return number, np.array(boxes, np.float64).reshape(-1, 4) * THING_CELL
+
+
+def _uncover(source: Array, free: Array) -> None:
+    """Where a thing would come from, let the nearest come that is none: in place."""
+    thing = 1 - free.astype(np.uint8)
+    taken = carried(thing, source) > 0
+    cells = _sampled(thing, THING_CELL)
+    if not taken.any() or cells.all():
+        return
+    _, nearest = cv2.distanceTransformWithLabels(
+        cells, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    free_cells = np.flatnonzero(cells == 0)
+    there = np.zeros(int(nearest.max()) + 1, np.int64)
+    there[nearest.ravel()[free_cells]] = free_cells
+    rows, columns = np.divmod(np.flatnonzero(taken), taken.shape[1])
+    x, y = (source[rows, columns] * np.float32(1 / THING_CELL)).astype(np.int32).T
+    height, width = cells.shape
+    cell = there[nearest.ravel()[y.clip(0, height - 1) * width + x.clip(0, width - 1)]]
+    y, x = np.divmod(cell, width)
+    source[rows, columns] = np.stack([x, y], -1) * THING_CELL + THING_CELL // 2
+
+
+def _move(source: Array, things: Things, ahead: float) -> None:
+    """Things to where they will be, those in front that come up quickest: in place."""
+    height, width = things.number.shape
+    left = 1 - np.minimum(ahead * things.growth, NEAREST)  # of their distance
+    centre = things.centre - things.shift * (ahead * (1 + things.growth) / left)[:, None]
+    for i in np.argsort(things.growth):
+        corners = (things.boxes[i].reshape(2, 2) - things.centre[i]) / left[i] + centre[i]
+        (x0, y0), (x1, y1) = np.rint(corners).astype(int).clip(0, (width, height))
+        if x0 == x1 or y0 == y1:
+            continue
+        x = (np.arange(x0, x1) - centre[i, 0]) * left[i] + things.centre[i, 0]
+        y = (np.arange(y0, y1) - centre[i, 1]) * left[i] + things.centre[i, 1]
+        columns = np.rint(x).astype(int).clip(0, width - 1)
+        rows = np.rint(y).astype(int).clip(0, height - 1)
+        own = np.flatnonzero(things.number[np.ix_(rows, columns)] == i + 1)
+        row, column = np.divmod(own, x1 - x0)
+        source[y0 + row, x0 + column] = np.stack([x[column], y[row]], -1)
+
+
+@lru_cache(maxsize=32)
+def _centres(shape: tuple[int, int], cell: int) -> Array:
+    """x and y in px of the middles of cells, (h, w, 2) float32, not to be written to."""
+    y, x = np.indices(shape, np.float32)
+    centres = np.stack([x, y], -1) * cell + np.float32((cell - 1) / 2)
+    centres.flags.writeable = False
+    return centres
+
+
+def _table(things: Array) -> Array:
+    table = np.zeros(256, np.uint8)
+    table[: len(things)] = things
+    return table
+
+
+def _sampled(x: Array, cell: int) -> Array:
+    """x (H, W) in the middles of cells, (h, w)."""
+    rows, columns = (np.minimum(np.arange(0, n, cell) + cell // 2, n - 1) for n in x.shape)
+    return x[np.ix_(rows, columns)]
+
+
+def _cells(flow: Array, shape: tuple[int, int], cell: int) -> Array:
+    """Means of flow over cells, (h, w, 2) px."""
+    each = cell // FINE
+    spare = [max(n * each - m, 0) for n, m in zip(shape, flow.shape[:2], strict=True)]
+    whole = cv2.copyMakeBorder(flow, 0, spare[0], 0, spare[1], cv2.BORDER_REPLICATE)
+    whole = whole[: shape[0] * each, : shape[1] * each]
+    return cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA) * np.float32(FINE)
