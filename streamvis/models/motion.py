@@ -99,8 +99,8 @@ def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> 
 
 def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Array:
     """What comes from where `source` (h, w, 2) says of a picture (H, W, …), its edges going on."""
-    nothing = np.empty(0, np.float32)  # x and y are in one
-    return cv2.remap(picture, source, nothing, how, borderMode=cv2.BORDER_REPLICATE)
+    at = (source, None)  # x and y are in one
+    return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def _stand(flow: Array, classes: Array, free: Array, ahead: float) -> Array:
