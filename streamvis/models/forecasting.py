@@ -3,7 +3,7 @@
 F2F regresses them. F2MF also says by which flow each past map becomes the future one, and
 blends the warped maps and the regressed one, cell by cell.
 
-    model = Forecaster(ARCHITECTURES["street-forecast-0.2"])
+    model = Forecaster(ARCHITECTURES["f2mf"])
     future = model(maps)                           # (B, 4, C, H, W), oldest first -> (B, C, H, W)
 
 or, one map at a time, with the same result:
@@ -28,16 +28,17 @@ from torch.nn import functional as F
 from streamvis.errors import ModelError
 from streamvis.models.deform import DeformConv2d, warp
 
-Kind = Literal["f2mf", "deform_f2f", "conv_f2f", "dilated_f2f"]
+Kind = Literal["f2mf", "deform_f2f", "conv_f2f", "dilated_f2f", "moved"]
 Width = Annotated[int, Meta(ge=1, le=1024)]
 Seconds = Annotated[float, Meta(gt=0, le=60)]
 
-NEAR = 2  # fine cells around where steps lead to in which the end of a way is sought
-LATE = -2.0  # of the blend's logits at first: all maps but the newest begin with e⁻² of its weight
-
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that tells one forecaster from another; weights files carry it."""
+    """All that tells one forecaster from another; weights files carry it.
+
+    A "moved" one is the network of `models/moved.py`: of what follows it has `channels`, which are
+    classes, `stride`, `width`, `depth`, `past`, `every_s` and `horizon_s`.
+    """
 
     name: str
     kind: Kind = "f2mf"
@@ -51,9 +52,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     past: Annotated[int, Meta(ge=2, le=16)] = 4  # maps that are looked at
     warped: Annotated[int, Meta(ge=1, le=16)] = 4  # of them, the newest: an F2MF warps these
     detail: Annotated[int, Meta(ge=1, le=16)] = 1  # flows and weights to a cell, each way
-    steady: Annotated[int, Meta(ge=0, le=16)] = 0  # an F2MF begins with what was seen to move
-    # going on as it did, seen in cells of so many places each way; 0: it begins with standstill
-    residual: bool = True  # regress what is to be added to the newest map (steady: moved on)
+    residual: bool = True  # regress what is to be added to the newest map
     every_s: Seconds = 0.2  # from one past map to the next
     horizon_s: Seconds  # from the newest to the one that is told
     radius: Annotated[int, Meta(ge=0, le=16)] = 4  # of the grid of displacements, in its steps
@@ -66,9 +65,7 @@ class Remembered(NamedTuple):
     map: Tensor  # (B, C, H, W) normalised
     cells: Tensor  # (B, width, h, w); unfolded, the map
     embedding: Tensor  # (B, width, h, w) of unit length along channels; F2F: (B, 0, h, w)
-    # Steady: of fine cells, (B, width/2, h', w')
-    motion: Tensor  # (B, n·n, h, w) correlation with the map before it; of a first one, zeros.
-    # Steady: what `Displacement` finds of it
+    motion: Tensor  # (B, n·n, h, w) correlation with the map before it; of a first one, zeros
 
 
 class Outputs(NamedTuple):
@@ -118,75 +115,14 @@ class Embedding(nn.Module):
         return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-6)
 
 
-class Displacement(nn.Module):
-    """Where fine cells were in the map before, by the likeness of what surrounds them."""
-
-    around = 5  # cells whose likenesses are averaged, each way
-
-    def __init__(self, a: Architecture) -> None:
-        super().__init__()
-        self.places, self.detail = a.steady, a.detail
-        self.radius = a.radius * a.step * a.fold // a.steady  # in cells
-        self.conv = nn.Conv2d(a.channels, a.width // 2, 1, bias=False)
-        self.sharpness = nn.Parameter(torch.tensor([5.0]))  # logarithm; of likenesses, −1 to 1
-        reach = torch.arange(-self.radius, self.radius + 1.0)
-        y, x = torch.meshgrid(reach, reach, indexing="ij")
-        grid = torch.stack([x, y]) / a.detail  # (2, n, n), in the order of `correlate`
-        self.register_buffer("grid", grid.flatten(1), False)
-        low, high = max(self.radius - NEAR, 0), self.radius + NEAR + 1
-        self.register_buffer("near", grid[:, low:high, low:high].flatten(1), False)
-
-    grid: Tensor  # (2, n·n) displacements in cells of the network
-    near: Tensor  # those that are `NEAR`
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of a map (B, C, H, W), cells of unit length (B, width/2, h', w')."""
-        x = self.conv(F.avg_pool2d(x, self.places))
-        return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-6)
-
-    def between(self, now: Tensor, before: Tensor) -> Tensor:
-        """x and y to where cells were, in cells of the network, and how sure: (B, 3, h', w')."""
-        return self._likely(now, before, self.radius, self.grid)
-
-    def along(self, past: Sequence["Remembered"]) -> Tensor:
-        """From one map to the next in the mean of all (B, 2, h', w').
-
-        Steps are followed back to the oldest map, and corrected by the likeness of both ends:
-        of a way three times as long, a third of the error comes into a step.
-        """
-        way = past[-1].motion[:, :2]
-        for one in reversed(past[1:-1]):
-            way = way + warp(one.motion[:, :2], way * self.detail)
-        there = warp(past[0].embedding, way * self.detail)
-        there = there * torch.rsqrt(there.square().sum(1, keepdim=True) + 1e-6)
-        radius = min(NEAR, self.radius)
-        missed = self._likely(past[-1].embedding, there, radius, self.near)[:, :2]
-        return (way + missed) / (len(past) - 1)
-
-    def _likely(self, now: Tensor, before: Tensor, radius: int, grid: Tensor) -> Tensor:
-        alike = correlate(now, before, radius, 1)  # (B, n·n, h', w')
-        alike = F.avg_pool2d(alike, self.around, 1, self.around // 2, count_include_pad=False)
-        likely = (self.sharpness.exp() * alike).float().softmax(1)
-        found = (grid.float() @ likely.flatten(2)).unflatten(2, likely.shape[2:])
-        return torch.cat([found, likely.square().sum(1, keepdim=True)], 1).to(now.dtype)
-
-
 class Motion(nn.Module):
     """F2M and what it shares with F2F: fusion, trunk and the three heads."""
-
-    lags: Tensor  # from each warped map to the future one, in distances of maps, oldest first
 
     def __init__(self, a: Architecture, cells: int) -> None:
         super().__init__()
         places = a.detail * a.detail
         pairs = (a.past - 1) * (2 * a.radius + 1) ** 2
-        if a.steady:
-            pairs = (5 * (a.past - 1) + 4) * places
         widths = [a.width + pairs] + [a.trunk] * a.depth
-        self.detail = a.detail
-        self.register_buffer(
-            "lags", a.horizon_s / a.every_s + torch.arange(a.warped - 1.0, -1, -1), False
-        )
         self.fuse = Unit(a.past * cells, a.width, 1, a.deformable)
         self.trunk = nn.Sequential(*(Unit(i, o, 3, a.deformable) for i, o in pairwise(widths)))
         self.regress = Unit(a.trunk, cells, 3, a.deformable)
@@ -194,40 +130,11 @@ class Motion(nn.Module):
         self.weigh = Unit(a.trunk, (1 + a.warped) * places, 3, a.deformable)
         _silence(self.flow.conv)
         _silence(self.weigh.conv)
-        first = LATE if a.steady else 0.0  # what is regressed is less than what goes on
-        bias = torch.tensor([first] + [LATE] * (a.warped - 1) + [0.0])
-        with torch.no_grad():
-            self.weigh.conv.bias.copy_(bias.repeat_interleave(places))  # type: ignore[union-attr]
 
-    def forward(
-        self, cells: Tensor, motion: Sequence[Tensor], along: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, cells: Tensor, motion: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Of cells (B, past·N, h, w): what F2F says, flows and weights, of every cell."""
-        seen = self.fuse(cells)
-        if along is None:
-            x = self.trunk(torch.cat([seen, *motion], 1))
-            return self.regress(x), self.flow(x), self.weigh(x)
-        signed = [x for m in motion for x in (m, -m[:, :2])]  # a ReLU comes first
-        both = torch.cat([*signed, along, -along], 1)
-        x = self.trunk(torch.cat([seen, F.pixel_unshuffle(both, self.detail)], 1))
-        return (
-            self.regress(x),
-            self.flow(x) + self.going_on((motion[-1][:, :2] + along) / 2),
-            self.weigh(x),
-        )
-
-    def going_on(self, found: Tensor) -> Tensor:
-        """Flows (B, 2·warped·detail², h, w) of what moves on as it did (B, 2, h', w').
-
-        A flow is of what will be at a place, so motion is read where that comes from, about.
-        """
-        flows = []
-        for lag in self.lags.unbind():
-            flow = lag * found
-            for _ in range(2):
-                flow = lag * warp(found, flow * self.detail)
-            flows.append(flow)
-        return F.pixel_unshuffle(torch.cat(flows, 1), self.detail)
+        x = self.trunk(torch.cat([self.fuse(cells), *motion], 1))
+        return self.regress(x), self.flow(x), self.weigh(x)
 
 
 class Forecaster(nn.Module):
@@ -243,7 +150,7 @@ class Forecaster(nn.Module):
         self.register_buffer("std", torch.ones(a.channels))
         self.fold: nn.Conv2d | None = None
         self.unfold: nn.Conv2d | None = None
-        self.embed: Embedding | Displacement | None = None
+        self.embed: Embedding | None = None
         self.net: nn.Sequential | Motion
         cells = a.channels  # channels of a cell
         if a.fold > 1:
@@ -251,7 +158,7 @@ class Forecaster(nn.Module):
             self.fold = nn.Conv2d(a.channels, cells, a.fold, a.fold)
             self.unfold = nn.Conv2d(cells, a.channels * a.fold**2, 1)
         if a.kind == "f2mf":
-            self.embed = Displacement(a) if a.steady else Embedding(cells, a.width)
+            self.embed = Embedding(cells, a.width)
             self.net = Motion(a, cells)
             last = self.net.regress
         else:
@@ -259,10 +166,6 @@ class Forecaster(nn.Module):
             self.net, last = nn.Sequential(*layers), layers[-1]
         if a.residual:
             _silence(self.unfold or last.conv)
-
-    @property
-    def _steady(self) -> bool:
-        return isinstance(self.embed, Displacement)
 
     def forward(self, maps: Tensor) -> Tensor:
         """The future map (B, C, H, W) of past ones (B, past, C, H, W), oldest first."""
@@ -279,12 +182,10 @@ class Forecaster(nn.Module):
             Remembered(*one)
             for one in zip(*(x.unflatten(0, (b, past)).unbind(1) for x in kept), strict=True)
         ]
-        later: list[Remembered] = []
-        for before, now in pairwise(moments):
-            newest = len(later) == past - 2
-            with torch.set_grad_enabled(torch.is_grad_enabled() and (newest or not self._steady)):
-                motion = self.motion(now.embedding, before.embedding)
-            later.append(now._replace(motion=motion))
+        later = [
+            now._replace(motion=self.motion(now.embedding, before.embedding))
+            for before, now in pairwise(moments)
+        ]
         thought = self.think([moments[0], *later])
         told, logits = self._told([moment.map for moment in moments], thought)
         if logits is None:
@@ -302,20 +203,19 @@ class Forecaster(nn.Module):
         cells = x if self.fold is None else self.fold(x)
         if self.embed is None:
             return Remembered(x, cells, cells[:, :0], cells[:, :0])
-        embedding = self.embed(x if self._steady else cells)
+        embedding = self.embed(cells)
         if before is None:
-            n = 3 if self._steady else (2 * self.architecture.radius + 1) ** 2
-            return Remembered(
-                x, cells, embedding, embedding.new_zeros(1).expand(len(x), n, *embedding.shape[-2:])
-            )
-        return Remembered(x, cells, embedding, self.motion(embedding, before.embedding))
+            nothing = embedding.new_zeros(1)
+            pairs = (2 * self.architecture.radius + 1) ** 2
+            motion = nothing.expand(len(x), pairs, *embedding.shape[-2:])
+        else:
+            motion = self.motion(embedding, before.embedding)
+        return Remembered(x, cells, embedding, motion)
 
     def motion(self, now: Tensor, before: Tensor) -> Tensor:
-        """Correlation (B, n·n, h, w) of two embeddings (B, width, h, w), or what comes of it."""
+        """Correlation (B, n·n, h, w) of two embeddings (B, width, h, w); of an F2F, none."""
         a = self.architecture
-        if isinstance(self.embed, Displacement):
-            return self.embed.between(now, before)
-        return correlate(now, before, a.radius, a.step) if self.embed is not None else now[:, :0]
+        return now[:, :0] if self.embed is None else correlate(now, before, a.radius, a.step)
 
     def forecast(self, past: Sequence[Remembered]) -> Tensor:
         """The future map (B, C, H, W) of what was kept of `past` moments, oldest first."""
@@ -332,8 +232,7 @@ class Forecaster(nn.Module):
         cells = torch.cat([one.cells for one in past], 1)
         if not isinstance(self.net, Motion):
             return (self._unfolded(self.net(cells)),)
-        along = self.embed.along(past) if isinstance(self.embed, Displacement) else None
-        regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]], along)
+        regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]])
         return self._unfolded(regressed), flows, weights
 
     def carry_out(self, maps: Sequence[Tensor], thought: Sequence[Tensor]) -> Tensor:
@@ -363,13 +262,12 @@ class Forecaster(nn.Module):
     ) -> tuple[list[Tensor], Tensor | None]:
         """What F2F regresses and every warped map, and the logits (B, N, H, W) to blend them by."""
         a, newest = self.architecture, maps[-1]
+        regressed = newest + thought[0] if a.residual else thought[0]
         if self.embed is None:
-            return [newest + thought[0] if a.residual else thought[0]], None
+            return [regressed], None
         flows = self._fine(thought[1], newest).split(2, 1)
         # flows are in cells, and a cell has `fold` places
         warped = [warp(m, f * a.fold) for m, f in zip(maps[-a.warped :], flows, strict=True)]
-        start = warped[-1] if self._steady else newest
-        regressed = start + thought[0] if a.residual else thought[0]
         return [regressed, *warped], self._fine(thought[2], newest)
 
     def _unfolded(self, x: Tensor) -> Tensor:
@@ -418,19 +316,15 @@ def correlate(now: Tensor, before: Tensor, radius: int, step: int) -> Tensor:
     """
     height, width = now.shape[-2:]
     count, reach = 2 * radius + 1, radius * step
-    block = min(max(2 * reach, 4), width)  # columns at once: of their products, few are too far
-    blocks = -(-width // block)
-    spare = blocks * block - width
-    a = F.pad(now, (0, spare)).permute(0, 2, 3, 1).unflatten(2, (blocks, block))
-    padded = F.pad(before, (reach, reach + spare, reach, reach)).permute(0, 2, 1, 3)
-    near = [padded[..., k * block : (k + 1) * block + 2 * reach] for k in range(blocks)]
-    b = torch.stack(near, 2)  # (B, h + 2·reach, blocks, C, block + 2·reach)
+    padded = F.pad(before, (reach, reach, reach, reach))  # (B, C, h + 2·reach, w + 2·reach)
+    a = now.permute(0, 2, 3, 1)  # (B, h, w, C)
+    b = padded.permute(0, 2, 1, 3)  # (B, h + 2·reach, C, w + 2·reach)
+    # all with all of a row, though few are near: one product for each displacement takes longer
     rows = [
         _band(a @ b[:, first : first + height], 2 * reach + 1)[..., ::step]
         for first in range(0, count * step, step)
-    ]  # (B, h, blocks, block, n)
-    found = torch.stack(rows, 1).flatten(3, 4)[:, :, :, :width]
-    return found.permute(0, 1, 4, 2, 3).reshape(-1, count * count, height, width)
+    ]  # (B, h, w, n)
+    return torch.stack(rows, 1).permute(0, 1, 4, 2, 3).reshape(-1, count * count, height, width)
 
 
 def _band(products: Tensor, count: int) -> Tensor:
@@ -474,12 +368,7 @@ def checked(a: Architecture) -> Architecture:
         raise ModelError(
             f"{a.name}: `detail` is {a.detail}, expected a divisor of {a.fold}, `fold`"
         )
-    if a.steady and a.detail * a.steady != a.fold:
-        raise ModelError(
-            f"{a.name}: `steady` is {a.steady} and `detail` {a.detail}, expected their product to "
-            f"be `fold`, {a.fold}"
-        )
-    if a.kind != "f2mf" and a.depth < 2:
+    if a.kind not in ("f2mf", "moved") and a.depth < 2:
         raise ModelError(f"{a.name}: `depth` is {a.depth}, expected at least 2 of a {a.kind}")
     return a
 
@@ -487,21 +376,8 @@ def checked(a: Architecture) -> Architecture:
 _PAPERS = Architecture(
     name="", kind="f2mf", channels=128, stride=32, residual=False, every_s=0.18, horizon_s=0.54
 )
-_STREET = Architecture(  # what ships; 0.7 of the time of the segmenter that it is for
-    name="",
-    channels=64,
-    stride=4,
-    fold=4,
-    width=64,
-    trunk=64,
-    depth=2,
-    deformable=False,
-    warped=1,
-    detail=2,
-    steady=2,
-    radius=3,
-    step=1,
-    horizon_s=0.2,
+_STREET = Architecture(  # what ships
+    name="", kind="moved", channels=11, stride=4, width=32, depth=3, past=2, horizon_s=0.2
 )
 
 

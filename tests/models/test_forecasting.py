@@ -16,6 +16,7 @@ from streamvis.models.forecasting import (
     Forecaster,
     Motion,
     Remembered,
+    checked,
     correlate,
 )
 
@@ -31,6 +32,8 @@ SMALL = Architecture(
     step=1,
     horizon_s=0.2,
 )
+# "moved" is another network, of `models/moved.py`: no `Forecaster` is built of it
+NAMES = [name for name, a in ARCHITECTURES.items() if a.kind != "moved"]
 KINDS = ("f2mf", "deform_f2f", "conv_f2f", "dilated_f2f")
 FORMS = [
     pytest.param({"kind": kind, "fold": fold}, id=f"{kind}-{fold}")
@@ -39,7 +42,6 @@ FORMS = [
 ] + [
     pytest.param({"deformable": False, "warped": 2, "detail": 2}, id="plain"),
     pytest.param({"detail": 4, "past": 3, "warped": 1}, id="detailed"),
-    pytest.param({"steady": 2, "warped": 2, "detail": 2, "fold": 4}, id="steady"),
 ]
 
 
@@ -151,7 +153,20 @@ def test_architectures_go_by_their_names_and_can_be_told_from_others(name):
     raw = msgspec.json.decode(msgspec.json.encode(a))
     assert "horizon_s" in raw
     assert msgspec.convert(raw, Architecture) == a
-    on_meta(a)
+    assert checked(a) is a
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_architectures_can_be_built(name):
+    assert on_meta(ARCHITECTURES[name]).architecture.name == name
+
+
+def test_what_ships_moves_what_it_sees_over_two_horizons():
+    near, far = (ARCHITECTURES[f"street-forecast-{s}"] for s in (0.2, 0.6))
+    assert near.kind == "moved"
+    assert (near.channels, near.stride, near.past) == (11, 4, 2)
+    assert (near.horizon_s, far.horizon_s) == (0.2, 0.6)
+    assert like(near, name=far.name, horizon_s=0.6) == far
 
 
 # What is told before anything is learnt
@@ -172,8 +187,7 @@ def test_the_parts_of_an_untrained_f2mf_copy_what_they_look_at(fold, deformable)
     model, x = untrained(a), maps(a)
     found = model.outputs(x)
     torch.testing.assert_close(found.regressed, x[:, -1])
-    late = torch.tensor([-2.0, -2, -2, 0]).softmax(0)
-    torch.testing.assert_close(found.moved, torch.einsum("t,btchw->bchw", late, x))
+    torch.testing.assert_close(found.moved, x.mean(1))
     still = x[:, -1:].expand_as(x)
     torch.testing.assert_close(model(still), x[:, -1])
 
@@ -202,20 +216,6 @@ def test_with_the_true_flow_a_travelling_map_is_told_exactly(velocity, fold, det
     expected = x[:, 4][inside]
     torch.testing.assert_close(model(x[:, :4])[inside], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(model.outputs(x[:, :4]).moved[inside], expected, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("horizon", [0.2, 0.4])
-@pytest.mark.parametrize("velocity", [(2, 0), (0, -1), (-1, 1)])
-def test_what_is_steady_moves_on_untaught(velocity, horizon):
-    model = untrained(like(fold=1, steady=1, warped=1, width=16, horizon_s=horizon))
-    times = round(horizon / 0.2)
-    x = travelling(velocity, 4 + times, 3)
-    with torch.no_grad():
-        model.embed.sharpness.fill_(9.0)
-        model.net.weigh.conv.bias[:1] = -50  # nothing is regressed
-    inside = (..., slice(13, -13), slice(13, -13))  # the oldest map has come from outside
-    told = model(x[:, :4])[inside]
-    torch.testing.assert_close(told, x[:, -1][inside], atol=1e-3, rtol=0)
 
 
 def test_correlation_is_a_product_for_each_displacement():
@@ -266,8 +266,7 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
         past: list[Remembered] = []
         for features in (maps(a, seed=9)[0, 0], *x[row]):  # an older one, forgotten again
             past = [*past, model.remember(features[None], past[-1] if past else None)][-a.past :]
-        # likenesses are multiplied by e⁵, so their last digits are seen
-        torch.testing.assert_close(model.forecast(past)[0], found[row], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(model.forecast(past)[0], found[row], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -373,7 +372,7 @@ def test_it_learns_a_motion_that_it_sees(kind):
 
 @pytest.mark.parametrize(
     "form",
-    [{"deformable": False, "warped": 2, "detail": 2, "steady": 2}, {"kind": "deform_f2f"}],
+    [{"deformable": False, "warped": 2, "detail": 2}, {"kind": "deform_f2f"}],
 )
 def test_openvino_computes_the_same(form):
     if openvino_version() is None:
