@@ -1,5 +1,6 @@
 """The classes that pictures of streets are labelled with, and how published files number them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -71,3 +72,9 @@ CITYSCAPES = Classes(
 )
 
 LISTS = {classes.name: classes for classes in (CAMVID, CITYSCAPES)}
+
+
+def movable(names: Sequence[str]) -> list[bool]:
+    """Of each class whether things of it move of themselves, as any known list says."""
+    known = {one.names[index] for one in LISTS.values() for index in one.movable}
+    return [name in known for name in names]

@@ -33,7 +33,7 @@ class Forecaster(Protocol):
     every_us: int  # from one past picture to the next
     past: int  # how many
 
-    def remember(self, look: Look, before: Any | None = None) -> Any:
+    def remember(self, media_us: int, pixels: Array, look: Look, before: Any | None = None) -> Any:
         """What is needed of a past picture; `before` is that of the one `every_us` earlier."""
 
     def forecast(self, past: Sequence[Any], times: int) -> Array:
@@ -182,7 +182,7 @@ def evaluate(
             earlier = window.at(shot.media_us - forecaster.every_us)
             before = None if earlier is None else earlier.kept[name]
             with outcome.remembering[name].running():
-                kept[name] = forecaster.remember(look, before)
+                kept[name] = forecaster.remember(shot.media_us, shot.pixels, look, before)
         now = Seen(shot, look.labels, kept)
         window.add(now)
         for horizon in horizons:

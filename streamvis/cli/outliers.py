@@ -75,7 +75,7 @@ def score(
             for outliers in (alone, outcome.labelled):
                 outliers.add(strange, one.unknown, counted)
             outcome.everywhere.add(strange, one.unknown)
-            if look.unknown.size:
+            if look.seen.unknown.size:
                 outcome.told.add(eight_bits(look), one.unknown, counted)
             outcome.alone.append(alone.scores().ap)
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -14,9 +14,8 @@ from streamvis.cli.settings import configure
 from streamvis.config import Segment
 from streamvis.errors import UsageError
 from streamvis.messages import Array
-from streamvis.models.forecast_engines import accelerate_forecaster
-from streamvis.models.forecasting import Remembered
-from streamvis.models.scene_engines import Size, accelerate_segmenter
+from streamvis.models.forecast_engines import Moment, accelerate_forecaster
+from streamvis.models.scene_engines import Seen, Size, accelerate_segmenter
 from streamvis.models.swiftnet import full_size
 from streamvis.models.weights import check_origin, load_forecaster, load_segmenter
 
@@ -24,17 +23,13 @@ from streamvis.models.weights import check_origin, load_forecaster, load_segment
 class Look(NamedTuple):
     """What a segmenter makes of a picture."""
 
-    features: Any  # what forecasters go on from
-    classes: Array  # (h, w) uint8, the likeliest, at the size that the network looks at
-    unknown: (
-        Array  # uint8, 255·probability of no class, at every fourth pixel; (0, 0) of a plain one
-    )
+    seen: Seen
     size: Size  # (H, W) of the picture
 
     @property
     def labels(self) -> Array:
         """The classes at the picture's size, (H, W) uint8."""
-        return sized(self.classes, self.size)
+        return sized(self.seen.classes, self.size)
 
 
 class Network(Protocol):
@@ -61,14 +56,12 @@ class Segmenter:
         )
 
     def look(self, pixels: Array) -> Look:
-        seen = self.engine.look(pixels)
-        height, width = pixels.shape[:2]
-        return Look(seen.features, seen.classes, seen.unknown, (height, width))
+        return Look(self.engine.look(pixels), (pixels.shape[0], pixels.shape[1]))
 
     @torch.inference_mode()
     def strangeness(self, look: Look) -> Array:
         """By the second head; without one, how far the likeliest class is from certain."""
-        features = look.features.float()
+        features = look.seen.features.float()
         if self.model.unknown is None:
             known = _at_size(self.model.logits(features), look).softmax(1).amax(1)
         else:
@@ -78,7 +71,7 @@ class Segmenter:
 
 def _at_size(maps: Tensor, look: Look) -> Tensor:
     """Maps (1, K, h, w) at the picture's own size, (1, K, H, W)."""
-    height, width = look.classes.shape
+    height, width = look.seen.classes.shape
     maps = full_size(maps, (height, width))
     return F.interpolate(maps, look.size, mode="bilinear", align_corners=False)
 
@@ -90,21 +83,11 @@ def sized(classes: Array, size: Size) -> Array:
     return cv2.resize(classes, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-class Moment(NamedTuple):
-    """What a forecaster keeps of a look, and the look."""
-
-    kept: Remembered
-    look: Look
-
-
 class Forecasting:
-    """A forecaster on its engine, and what it tells is read by its segmenter's head.
-
-    Where it goes on from what it told itself, torch computes it.
-    """
+    """A forecaster on its engine, and what it tells is read by its segmenter's head."""
 
     def __init__(self, weights: str, segmenter: Segmenter) -> None:
-        self.weights, self.segmenter = weights, segmenter
+        self.weights = weights
         model = load_forecaster(weights, segmenter.device)
         check_origin(weights, segmenter.config.weights)
         about, config = model.architecture, segmenter.config
@@ -113,23 +96,14 @@ class Forecasting:
         self.engine = accelerate_forecaster(
             model, segmenter.model, segmenter.device, config.precision, config.engine
         )
-        self.plain = load_forecaster(weights, segmenter.device)
 
-    def remember(self, look: Look, before: Moment | None = None) -> Moment:
-        return Moment(self.engine.remember(look.features, before and before.kept), look)
+    def remember(
+        self, media_us: int, pixels: Array, look: Look, before: Moment | None = None
+    ) -> Moment:
+        return self.engine.remember(media_us, pixels, look.seen, before)
 
     def forecast(self, past: Sequence[Moment], times: int) -> Array:
-        look = past[-1].look
-        size = (look.classes.shape[0], look.classes.shape[1])
-        if times == 1:
-            return self.engine.forecast([one.kept for one in past], size).classes
-        with torch.inference_mode():
-            kept: list[Remembered] = []
-            for one in past:
-                before = kept[-1] if kept else None
-                kept.append(self.plain.remember(one.look.features.float(), before))
-            told = self.plain.roll(kept, times)[-1]
-        return self.segmenter.engine.read(told.to(look.features.dtype), size).classes
+        return self.engine.forecast(past, times, shares=False).classes
 
 
 def open_segmenters(weights: Sequence[str], pairs: Sequence[str], device: str) -> list[Segmenter]:
@@ -155,5 +129,5 @@ def named(weights: Sequence[str]) -> list[str]:
 def eight_bits(look: Look) -> Array:
     """`unknown` as it is told to other stages, at the picture's size, in [0, 1]."""
     height, width = look.size
-    told = cv2.resize(look.unknown, (width, height), interpolation=cv2.INTER_LINEAR)
+    told = cv2.resize(look.seen.unknown, (width, height), interpolation=cv2.INTER_LINEAR)
     return told.astype(np.float32) / 255

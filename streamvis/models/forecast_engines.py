@@ -1,46 +1,78 @@
-"""A forecaster made quick where it runs: one map at a time, without changing its word.
+"""A forecaster made quick where it runs: one picture at a time, without changing its word.
 
     network = accelerate_forecaster(load_forecaster("street-forecast-0.2"), segmenter, "cpu")
-    past.append(network.remember(seen.features, past[-1]))  # a deque of the last four
-    told = network.forecast(past, seen.classes.shape)
+    past.append(network.remember(media_us, pixels, seen, past[-1]))  # a deque of the last few
+    told = network.forecast(past)
 
-The segmenter's own head reads what is forecast, in the same graph.
+What an F2F or F2MF forecasts is read by the segmenter's own head, in the same graph.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from streamvis.messages import Array
 from streamvis.models.accelerate import Engine, Precision, choose
 from streamvis.models.forecasting import Forecaster, Remembered
+from streamvis.models.motion import Glimpse, carried, foresee, glimpse
+from streamvis.models.moved import Moved, arrive
 from streamvis.models.reading import likeliest_of
-from streamvis.models.scene_engines import MOST_SIZES, SceneHead, SceneLogits, Size, Told
+from streamvis.models.scene_engines import (
+    MOST_SIZES,
+    SceneHead,
+    SceneLogits,
+    Seen,
+    Size,
+    Told,
+)
 from streamvis.models.swiftnet import SwiftNet
+from streamvis.scenes import movable
 
 if TYPE_CHECKING:
     from streamvis.models.compiled import CompiledPlan
 
 NOTHING = torch.zeros(1, 0, 1, 1)
+UNASKED = np.zeros((0, 0, 0), np.float32)
+
+
+class Moment(NamedTuple):
+    """What is kept of one picture."""
+
+    at_us: int  # media time
+    seen: Seen
+    kept: Remembered | Glimpse
+
+    @property
+    def size(self) -> Size:
+        return self.seen.classes.shape[0], self.seen.classes.shape[1]
 
 
 class ForecastNetwork(Protocol):
     """What a stage needs of a forecaster, whatever computes it."""
 
-    def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
-        """What is to be kept of a map (1, C, h, w), in memory of its own.
+    @property
+    def memory(self) -> object:
+        """Networks with the same one keep the same of a picture: one may keep it for all."""
 
-        `before` is what was kept of the moment before; without one, nothing has moved.
+    def remember(
+        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
+    ) -> Moment:
+        """What is to be kept of a picture (H, W, 3) uint8 RGB, in memory of its own.
+
+        `seen` is what the segmenter made of it, `before` what was kept of the moment before;
+        without one, nothing has moved.
         """
 
-    def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
-        """What comes after moments, oldest first, of pictures that were looked at in `size`."""
+    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+        """What comes `times` the horizon after moments, oldest first; shares where asked for."""
 
 
 def accelerate_forecaster(
-    model: Forecaster,
+    model: Forecaster | Moved,
     segmenter: SwiftNet,
     device: str,
     precision: Precision = "auto",
@@ -52,9 +84,42 @@ def accelerate_forecaster(
     """
     engine, dtype = choose(device, precision, engine)
     model.eval().requires_grad_(False)
+    if isinstance(model, Moved):
+        return _Moving(model.to(device), segmenter)
     if engine == "openvino":
         return _Compiled(model, segmenter, dtype)
     return _Torch(model.to(device, dtype), segmenter, dtype)
+
+
+class _Moving:
+    """Where all goes, on the CPU; how sure that is, on the device."""
+
+    memory = Glimpse
+
+    def __init__(self, model: Moved, segmenter: SwiftNet) -> None:
+        self.model, self.segmenter = model, segmenter
+        self.horizon_us = model.architecture.horizon_s * 1e6
+        self.things = np.array(movable(segmenter.architecture.segments))
+
+    def remember(
+        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
+    ) -> Moment:
+        earlier = before.kept if before is not None and isinstance(before.kept, Glimpse) else None
+        size = (seen.classes.shape[0], seen.classes.shape[1])
+        return Moment(at_us, seen, glimpse(pixels, earlier, size))
+
+    @torch.inference_mode()
+    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+        now, step_us = past[-1], past[-1].at_us - past[-2].at_us
+        flow = now.kept.flow if isinstance(now.kept, Glimpse) and step_us > 0 else None
+        ahead = times * self.horizon_us / max(step_us, 1)
+        source = foresee(flow, now.seen.classes, self.things, ahead)
+        classes = carried(now.seen.classes, source)
+        if not shares:
+            return Told(classes, UNASKED)
+        logits = self.segmenter.logits(now.seen.features.float())
+        told = self.model(*arrive(logits, source)).softmax(1)
+        return Told(classes, told[0].cpu().numpy())
 
 
 class _Torch:
@@ -62,28 +127,41 @@ class _Torch:
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
         self.model, self.segmenter, self.dtype = model, segmenter, dtype
+        self.memory = model
 
     @torch.inference_mode()
-    def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
-        features = features.to(self.dtype)
-        return self.model.remember(features, before or self.model.remember(features))
+    def remember(
+        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
+    ) -> Moment:
+        features = seen.features.to(self.dtype)
+        earlier = self.model.remember(features) if before is None else _remembered(before)
+        return Moment(at_us, seen, self.model.remember(features, earlier))
 
     @torch.inference_mode()
-    def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
-        future = self.model.forecast(past).float()
-        classes, shares = SceneHead(self.segmenter, size)(future)
-        return Told(classes[0].cpu().numpy(), shares[0].cpu().numpy())
+    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+        kept = [_remembered(one) for one in past]
+        future = self.model.forecast(kept) if times == 1 else self.model.roll(kept, times)[-1]
+        classes, told = SceneHead(self.segmenter, past[-1].size)(future.float())
+        return Told(classes[0].cpu().numpy(), told[0].cpu().numpy())
+
+
+def _remembered(moment: Moment) -> Remembered:
+    if not isinstance(moment.kept, Remembered):
+        raise TypeError("a moment of another kind of forecaster")
+    return moment.kept
 
 
 class _Compiled:
     """On OpenVINO, in three steps.
 
     bf16 has no place between two cells that are far from the first: what flows lead to is fp32.
+    Where it goes on from what it told itself, torch computes it.
     """
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
         from streamvis.models.compiled import one_thread
 
+        self.model, self.segmenter, self.memory = model, segmenter, model
         self.about, self.dtype, self.alone = model.architecture, dtype, one_thread
         self.moves = model.embed is not None
         self.newest = self.about.warped if self.moves else 1  # maps that are looked at
@@ -96,9 +174,12 @@ class _Compiled:
         self.think = _Step(lambda _: _Think(model), dtype, thoughts)
         self.tell = _Step(tell, torch.float32, [torch.float32, torch.float32])
 
-    def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
+    def remember(
+        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
+    ) -> Moment:
+        earlier = None if before is None else _remembered(before)
         with self.alone():
-            return self._kept(features, before)
+            return Moment(at_us, seen, self._kept(seen.features, earlier))
 
     def _kept(self, features: Tensor, before: Remembered | None) -> Remembered:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
@@ -107,26 +188,33 @@ class _Compiled:
             kept, folded = self.keep(cells, x)
             return Remembered(kept.clone(), folded.clone(), NOTHING, NOTHING)
         if before is None:
-            a = self.about
-            fine = a.fold // a.steady if a.steady else 1  # cells of an embedding to one, each way
-            sides = (cells[0] * fine, cells[1] * fine)
-            width = a.width // 2 if a.steady else a.width
-            nowhere = torch.zeros(1, width, *sides, dtype=self.dtype)
+            nowhere = torch.zeros(1, self.about.width, *cells, dtype=self.dtype)
             before = Remembered(*(one.clone() for one in self.keep(cells, x, nowhere)))
         return Remembered(*(one.clone() for one in self.keep(cells, x, before.embedding)))
 
-    def forecast(self, past: Sequence[Remembered], size: Size) -> Told:
+    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+        if times > 1:
+            return self._rolled(past, times)
         with self.alone():
-            return self._told(past, size)
+            return self._told([_remembered(one) for one in past], past[-1].size)
 
     def _told(self, past: Sequence[Remembered], size: Size) -> Told:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
-        ends = [past[0].embedding, past[-1].embedding] if self.about.steady and self.moves else []
-        thought = self.think(cells, *(one.cells for one in past), *motion, *ends)
+        thought = self.think(cells, *(one.cells for one in past), *motion)
         maps = [one.map for one in past[-self.newest :]]
         logits, shares = self.tell(size, *maps, *thought)
         return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
+
+    @torch.inference_mode()
+    def _rolled(self, past: Sequence[Moment], times: int) -> Told:
+        kept: list[Remembered] = []
+        for one in past:
+            before = kept[-1] if kept else None
+            kept.append(self.model.remember(one.seen.features.float(), before))
+        future = self.model.roll(kept, times)[-1]
+        classes, shares = SceneHead(self.segmenter, past[-1].size)(future)
+        return Told(classes[0].numpy(), shares[0].numpy())
 
 
 class _Step:
@@ -180,15 +268,12 @@ class _Think(nn.Module):
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
         past = self.model.architecture.past
-        cells, motion, ends = flat[:past], flat[past : 2 * past - 1], flat[2 * past - 1 :]
-        oldest, newest = ends or (NOTHING, NOTHING)
+        cells, motion = flat[:past], flat[past:]
         kept = [
             Remembered(NOTHING, c, NOTHING, m)
             for c, m in zip(cells[1:], motion or cells[1:], strict=True)
         ]
-        kept = [Remembered(NOTHING, cells[0], oldest, NOTHING), *kept]
-        kept[-1] = kept[-1]._replace(embedding=newest)
-        return self.model.think(kept)
+        return self.model.think([Remembered(NOTHING, cells[0], NOTHING, NOTHING), *kept])
 
 
 class _Tell(nn.Module):

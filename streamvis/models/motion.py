@@ -2,7 +2,7 @@
 
     before = glimpse(earlier, None, size)
     seen = glimpse(pixels, before, size)                   # (H, W, 3) uint8 RGB, of any size
-    source = foresee(seen.flow, classes, things, 3.0)      # (H, W, 2): 3 such steps later
+    source = foresee(seen.flow, classes, things, 3.0)      # (H, W, 2) px: 3 such steps later
     carried(classes, source)                               # (H, W)
 
 A point that nears the camera's plane by the share e of its distance in a step is seen at c + r,
@@ -33,11 +33,13 @@ TURN = 4.0  # px a step, that of the turning
 GROWTH = 0.15  # that of a thing's e, a step
 NEAREST = 0.9  # k·e, at most: what would have passed the camera has left the picture
 LEAST = 2  # cells of a thing; fewer stand or fall with what is around
+MOST = 255  # things
+FARTHEST = 8000  # px from a picture's corner that is told apart
 CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothing
 WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
 # is taken for what stands
-ROUNDS = 4  # of fits, each weighed by how well the last one explained a cell
-STEPS = 6  # towards the place where something comes from
+ROUNDS = 3  # of fits, each weighed by how well the last one explained a cell
+STEPS = 5  # towards the place where something comes from
 
 
 class Glimpse(NamedTuple):
@@ -59,7 +61,7 @@ class Ego(NamedTuple):
 class Things(NamedTuple):
     """N things as they move and grow: back by `shift` − q·(x − centre) in a step."""
 
-    number: Array  # (H, W) uint16, from 1; 0: no thing
+    number: Array  # (H, W) uint8, from 1; 0: no thing
     boxes: Array  # (N, 4) px: left, top, right and bottom, the last two beyond it
     centre: Array  # (N, 2) px
     shift: Array  # (N, 2) px
@@ -75,24 +77,29 @@ def glimpse(pixels: Array, before: Glimpse | None, size: tuple[int, int]) -> Gli
         return Glimpse(grey, None)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     dis.setFinestScale(0)
-    dis.setPatchStride(5)  # of 8 px patches; 4 sees little more and takes half as long again
-    start = np.zeros((*grey.shape, 2), np.float32) if before.flow is None else before.flow.copy()
-    return Glimpse(grey, dis.calc(grey, before.grey, start))
+    if before.flow is not None:
+        dis.setPatchStride(6)  # of 8 px patches; 4 sees little more and takes twice as long
+        return Glimpse(grey, dis.calc(grey, before.grey, before.flow.copy()))
+    # nothing to begin with: it is sought closely, and again from there
+    dis.setPatchStride(3)
+    dis.setGradientDescentIterations(30)
+    found = dis.calc(grey, before.grey, None)  # type: ignore[call-overload]
+    return Glimpse(grey, dis.calc(grey, before.grey, found))
 
 
 def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
-    """Where that comes from which is seen `ahead` steps later: (H, W, 2) float32, x and y in px.
+    """Where that comes from which is seen `ahead` steps later: x and y in px, (H, W, 2) int16.
 
     Of classes (H, W) uint8, `things` (K,) bool tells those that move by themselves. What comes
     into the picture is taken for what is at its edge, what a thing uncovers for what is beside it.
     """
     height, width = classes.shape
     if flow is None:
-        return _centres((height, width), 1).copy()
+        return _centres((height, width), 1).astype(np.int16)
     found = _things(flow, classes, things)
-    free = found.number == 0
-    source = _stand(flow, classes, free, ahead)
-    _uncover(source, free)
+    thing = (found.number > 0).view(np.uint8)
+    source = _stand(flow, classes, thing, ahead)
+    _uncover(source, thing)
     _move(source, found, ahead)
     return source
 
@@ -103,25 +110,25 @@ def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Arra
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _stand(flow: Array, classes: Array, free: Array, ahead: float) -> Array:
+def _stand(flow: Array, classes: Array, thing: Array, ahead: float) -> Array:
     """Where that comes from which stands, things left away."""
     height, width = classes.shape
     of = _sampled(classes, CELL)
     at = _centres(of.shape, CELL) - np.array([width / 2, height / 2], np.float32)
     moved = _cells(flow, of.shape, CELL)
-    ego = _ego(moved, at, _sampled(free, CELL).astype(np.float32))
+    ego = _ego(moved, at, 1 - _sampled(thing, CELL).astype(np.float32))
     r = at - ego.focus
     q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
     q = np.clip(_smooth(q, of), -0.5, NEAREST)
     e = q / (1 - q)
     # flow that no line explains goes on as it is
-    odd = cv2.blur(_astray(moved, at, ego), (3, 3)) / (1 + 0.3 * np.linalg.norm(moved, axis=-1))
+    odd = cv2.blur(_astray(moved, at, ego), (3, 3)) / (1 + 0.3 * _length(moved))
     sure = (1 / (1 + odd * odd))[..., None]
     grown = sure * (ahead * e / (1 - np.minimum(ahead * e, NEAREST)))[..., None]
     rest = -ahead * (sure * ego.turn + (1 - sure) * moved)
     # what is at r now is later at r·(1 + grown) + rest: of what is later at a cell, r is sought
     field = np.concatenate([grown, rest], -1).astype(np.float32)
-    place, found = _centres(of.shape, 1), r
+    place, found = _centres(of.shape, 1), (r - rest) / (1 + grown)
     for _ in range(STEPS):
         x = (place + (found - r) / CELL).astype(np.float32)
         there = carried(field, x, cv2.INTER_LINEAR)
@@ -130,9 +137,13 @@ def _stand(flow: Array, classes: Array, free: Array, ahead: float) -> Array:
     # cells around the picture go as its outermost do, so that all of it lies between cells
     back = cv2.copyMakeBorder((found - r).astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     rows, columns = back.shape[:2]
-    whole = back + _centres((rows, columns), CELL) - np.float32(CELL)
-    whole = cv2.resize(whole, (columns * CELL, rows * CELL), interpolation=cv2.INTER_LINEAR)
-    return whole[CELL : CELL + height, CELL : CELL + width]
+    place = (back + _centres((rows, columns), CELL) - CELL).clip(-FARTHEST, FARTHEST)
+    size = (columns * CELL, rows * CELL)
+    # in quarters of px, for whole ones would shift what lies between
+    quarters = np.rint(place * 4 + 2).astype(np.int16)
+    whole = cv2.resize(quarters, size, interpolation=cv2.INTER_LINEAR)
+    whole >>= 2
+    return np.ascontiguousarray(whole[CELL : CELL + height, CELL : CELL + width])
 
 
 def _ego(moved: Array, at: Array, weight: Array) -> Ego:
@@ -150,7 +161,7 @@ def _ego(moved: Array, at: Array, weight: Array) -> Ego:
     prior = np.diag([FOCUS**-2, FOCUS**-2, TURN**-2, TURN**-2, 1e-6])
     trust = known
     for _ in range(ROUNDS):
-        far = np.linalg.norm(place - ego.focus, axis=-1) + CLOSE
+        far = _length(place - ego.focus) + CLOSE
         each = trust / (trust.sum() + 1e-6) * INDEPENDENT / (NOISE * far) ** 2
         rows = matrix * each.reshape(-1, 1)
         found = np.linalg.solve(rows.T @ matrix + prior, rows.T @ cross.ravel())
@@ -163,17 +174,15 @@ def _astray(moved: Array, at: Array, ego: Ego) -> Array:
     """px of flow (h, w, 2) across the lines along which what stands is seen to move, (h, w)."""
     r, turned = at - ego.focus, moved - ego.turn
     across = np.abs(turned[..., 0] * r[..., 1] - turned[..., 1] * r[..., 0])
-    return across / (np.linalg.norm(r, axis=-1) + CLOSE)
+    return across / (_length(r) + CLOSE)
 
 
 def _smooth(x: Array, of: Array) -> Array:
     """Means of x (h, w) around each cell, over the cells of its own class."""
-    smooth = x
-    for index in np.unique(of):
-        own = (of == index).astype(np.float32)
-        mean = cv2.blur(own * x, (3, 3)) / (cv2.blur(own, (3, 3)) + 1e-6)
-        smooth = np.where(own > 0, mean, smooth)
-    return smooth
+    own = (of[..., None] == np.unique(of)).astype(np.float32)  # (h, w, classes)
+    around = cv2.blur(own * x[..., None], (3, 3)), cv2.blur(own, (3, 3))
+    total, count = ((own * y.reshape(own.shape)).sum(-1) for y in around)
+    return total / count
 
 
 def _things(flow: Array, classes: Array, things: Array) -> Things:
@@ -187,63 +196,69 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
     def total(x: Array) -> Array:
         return np.bincount(which, x, len(boxes))
 
+    sums = [*at.T, *moved.T, (at * at).sum(-1), (at * moved).sum(-1), _length(moved)]
     trust = np.ones(len(inside))
     cells = np.maximum(total(trust) / 9, 1)  # independent ones
-    centre, shift, q = np.zeros((len(boxes), 2)), np.zeros((len(boxes), 2)), np.zeros(len(boxes))
     for _ in range(ROUNDS):
         sure = total(trust)
-        centre = np.stack([total(trust * x) for x in at.T], -1) / sure[:, None]
-        shift = np.stack([total(trust * x) for x in moved.T], -1) / sure[:, None]
-        r, turned = at - centre[which], moved - shift[which]
-        spread = total(trust * (r * r).sum(-1)) / sure
-        along = total(trust * (r * turned).sum(-1)) / sure
+        *means, spread, along, length = (total(trust * x) / sure for x in sums)
+        centre, shift = np.stack(means[:2], -1), np.stack(means[2:], -1)
+        spread, along = spread - (centre * centre).sum(-1), along - (centre * shift).sum(-1)
         q = -along / (spread + (NOISE / GROWTH) ** 2 / cells)
-        away = np.linalg.norm(turned + q[which, None] * r, axis=-1)
+        away = _length(moved - shift[which] + q[which, None] * (at - centre[which]))
         usual = np.maximum(total(trust * away) / sure, 1.0)
         trust = 1 / (1 + (away / usual[which]) ** 2)
     q = np.clip(q, -0.5, 0.75)
-    whole = usual <= np.maximum(WHOLE * total(trust * np.linalg.norm(moved, axis=-1)) / sure, 1.0)
+    whole = usual <= np.maximum(WHOLE * length, 1.0)
+    # px of a thing go with it from cells, too, whose middles are beside it
+    number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
     number *= np.append(False, whole)[number]
     size = (number.shape[1] * THING_CELL, number.shape[0] * THING_CELL)
     wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
-    wide = wide[: classes.shape[0], : classes.shape[1]] * cv2.LUT(classes, _table(things))
+    wide = wide[: classes.shape[0], : classes.shape[1]]
+    wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
     return Things(wide, boxes, centre, shift, q / (1 - q))
 
 
 def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
-    """Numbers of things (h, w) uint16, from 1, of cells, and their boxes (N, 4) px."""
+    """Numbers of things (h, w) uint8, from 1, of cells, and their boxes (N, 4) px."""
     of = _sampled(classes, THING_CELL)
-    number, boxes = np.zeros(of.shape, np.uint16), []
+    number = np.zeros(of.shape, np.uint8)
+    boxes: list[tuple[int, int, int, int]] = []
     for index in np.flatnonzero(things):
         found, apart, boxed, _ = cv2.connectedComponentsWithStats((of == index).astype(np.uint8))
         for i in range(1, found):
             left, top, width, height, area = boxed[i]
-            if area >= LEAST:
+            if area >= LEAST and len(boxes) < MOST:
                 boxes.append((left, top, left + width, top + height))
                 own = np.s_[top : top + height, left : left + width]
                 number[own][apart[own] == i] = len(boxes)
-    return number, np.array(boxes, np.float64).reshape(-1, 4) * THING_CELL
+    around = np.array([-1, -1, 1, 1])  # a cell
+    return number, (np.array(boxes).reshape(-1, 4) + around) * float(THING_CELL)
 
 
-def _uncover(source: Array, free: Array) -> None:
+def _uncover(source: Array, thing: Array) -> None:
     """Where a thing would come from, let the nearest come that is none: in place."""
-    thing = 1 - free.astype(np.uint8)
-    taken = carried(thing, source) > 0
+    taken = carried(thing, source)
     cells = _sampled(thing, THING_CELL)
     if not taken.any() or cells.all():
         return
     _, nearest = cv2.distanceTransformWithLabels(
         cells, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
-    free_cells = np.flatnonzero(cells == 0)
-    there = np.zeros(int(nearest.max()) + 1, np.int64)
-    there[nearest.ravel()[free_cells]] = free_cells
-    rows, columns = np.divmod(np.flatnonzero(taken), taken.shape[1])
-    x, y = (source[rows, columns] * np.float32(1 / THING_CELL)).astype(np.int32).T
+    free = np.flatnonzero(cells == 0)
+    there = np.zeros(int(nearest.max()) + 1, np.int32)
+    there[nearest.ravel()[free]] = _pairs(_centres(cells.shape, THING_CELL) + 0.5)[free]
+    flat, places = _pairs(source), np.flatnonzero(taken)
+    x, y = flat[places].view(np.int16).reshape(-1, 2).T.astype(np.int64) // THING_CELL
     height, width = cells.shape
-    cell = there[nearest.ravel()[y.clip(0, height - 1) * width + x.clip(0, width - 1)]]
-    y, x = np.divmod(cell, width)
-    source[rows, columns] = np.stack([x, y], -1) * THING_CELL + THING_CELL // 2
+    cell = y.clip(0, height - 1) * width + x.clip(0, width - 1)
+    flat[places] = there[nearest.ravel()[cell]]
+
+
+def _pairs(xy: Array) -> Array:
+    """x and y (h, w, 2), of int16 in place, as one number for each place, (h·w,) int32."""
+    return np.ascontiguousarray(xy, np.int16).view(np.int32).reshape(-1)
 
 
 def _move(source: Array, things: Things, ahead: float) -> None:
@@ -260,9 +275,9 @@ def _move(source: Array, things: Things, ahead: float) -> None:
         y = (np.arange(y0, y1) - centre[i, 1]) * left[i] + things.centre[i, 1]
         columns = np.rint(x).astype(int).clip(0, width - 1)
         rows = np.rint(y).astype(int).clip(0, height - 1)
-        own = np.flatnonzero(things.number[np.ix_(rows, columns)] == i + 1)
-        row, column = np.divmod(own, x1 - x0)
-        source[y0 + row, x0 + column] = np.stack([x[column], y[row]], -1)
+        own = things.number[rows].take(columns, 1) == i + 1
+        np.copyto(source[y0:y1, x0:x1, 0], columns, "unsafe", own)
+        np.copyto(source[y0:y1, x0:x1, 1], rows[:, None], "unsafe", own)
 
 
 @lru_cache(maxsize=32)
@@ -274,9 +289,15 @@ def _centres(shape: tuple[int, int], cell: int) -> Array:
     return centres
 
 
+def _length(x: Array) -> Array:
+    """Of vectors (…, 2)."""
+    return np.hypot(x[..., 0], x[..., 1])
+
+
 def _table(things: Array) -> Array:
+    """All bits of a thing's class, none of another's."""
     table = np.zeros(256, np.uint8)
-    table[: len(things)] = things
+    table[: len(things)] = things * np.uint8(255)
     return table
 
 

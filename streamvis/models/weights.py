@@ -3,7 +3,7 @@
 A safetensors file of ours says in its metadata which architecture it is for and how it was
 made, so a path is all that is needed to load it. There are five kinds of networks: detectors
 (Mask R-CNN), embedders (`models/embedding.py`), those that tell actions (`models/off.py`),
-segmenters (`models/swiftnet.py`) and forecasters of their features (`models/forecasting.py`).
+segmenters (`models/swiftnet.py`) and forecasters of what they see (`models/forecasting.py`).
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from streamvis.models import embedding, forecasting, off, swiftnet
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
+from streamvis.models.moved import Moved, forecaster
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.tensors import read, shown
@@ -39,7 +40,7 @@ AnyArchitecture = (
     | swiftnet.Architecture
     | forecasting.Architecture
 )
-Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster
+Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | Moved
 A = TypeVar("A", bound=AnyArchitecture)
 NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
 DOES = {
@@ -47,7 +48,7 @@ DOES = {
     embedding.Architecture: "tells people apart and finds none",
     off.Architecture: "tells actions",
     swiftnet.Architecture: "tells what every pixel is",
-    forecasting.Architecture: "tells what comes of the features of a segmenter",
+    forecasting.Architecture: "tells what comes of what a segmenter sees",
 }
 
 
@@ -142,15 +143,14 @@ def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     return model.eval()
 
 
-def load_forecaster(name: str, device: str = "cpu") -> Forecaster:
-    """The network that forecasts a segmenter's features whose weights these are."""
+def load_forecaster(name: str, device: str = "cpu") -> Forecaster | Moved:
+    """The network that forecasts what a segmenter sees whose weights these are."""
     expected = "a forecaster, which `train forecaster` makes"
     path, state, _, architecture = _opened(name, device, forecasting.Architecture, expected)
     check(architecture, state, path)
-    model = Forecaster(architecture)
+    model = forecaster(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not kept
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval()
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _opened(
@@ -272,7 +272,7 @@ def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
             case swiftnet.Architecture():
                 model = SwiftNet(architecture)
             case forecasting.Architecture():
-                model = Forecaster(architecture)
+                model = forecaster(architecture)
     return {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from streamvis.config import Forecaster as Config
 from streamvis.config import Zone
@@ -30,8 +29,9 @@ from streamvis.messages import (
     Site,
     SourceInfo,
 )
-from streamvis.models.forecast_engines import ForecastNetwork, accelerate_forecaster
+from streamvis.models.forecast_engines import ForecastNetwork, Moment, accelerate_forecaster
 from streamvis.models.forecasting import Architecture
+from streamvis.models.scene_engines import Seen
 from streamvis.models.scene_engines import Told as Read
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
@@ -52,6 +52,7 @@ class ForecastStage:
 
     def __init__(self, config: Config, site: Site, after: Sequence[str]) -> None:
         self.lent = lent = _borrowed(site.beside, after)
+        self.pixels = site.pixels
         self.labels = lent.model.architecture.segments
         self.zones = [Place(zone, self.labels) for zone in config.zones]
         self.horizons = sorted(
@@ -96,21 +97,23 @@ class ForecastStage:
         came = tuple(past.came(at_us, classes, self.labels))
         futures: list[Future] = []
         if past.clock.strikes(at_us):
-            features = self._features(frame)
-            size = (classes.shape[0], classes.shape[1])
-            before = zip(self.horizons, past.before(at_us), strict=True)
-            kept = [horizon.network.remember(features, one) for horizon, one in before]
-            for horizon, known in zip(self.horizons, past.remember(kept), strict=True):
-                read = horizon.network.forecast(known, size)
+            seen, pixels = self._seen(frame), self.pixels(frame)
+            kept: dict[object, Moment] = {}
+            for (_, network, _), was in zip(self.horizons, past.before(at_us), strict=True):
+                if network.memory not in kept:
+                    kept[network.memory] = network.remember(at_us, pixels, seen, was)
+            moments = [kept[one.network.memory] for one in self.horizons]
+            for horizon, known in zip(self.horizons, past.remember(moments), strict=True):
+                read = horizon.network.forecast(known, shares=bool(self.zones))
                 futures.append(self._future(horizon.us, read))
                 past.told.append(Told.of(at_us, horizon.us, read.classes))
         return Forecast(labels=self.labels, futures=tuple(futures), came=came, warm=past.warm)
 
-    def _features(self, frame: Frame) -> torch.Tensor:
-        found = self.lent.features.get(key_of(frame))
+    def _seen(self, frame: Frame) -> Seen:
+        found = self.lent.seen.get(key_of(frame))
         if found is None:
             raise RunError(
-                f"no features of {frame.source}/{frame.n} are at hand for a forecast; its "
+                f"nothing seen of {frame.source}/{frame.n} is at hand for a forecast; its "
                 "segmenter has to run in the same worker, just before it"
             )
         return found

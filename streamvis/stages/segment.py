@@ -7,11 +7,9 @@ the maps that classes are read from, and those are too large to be sent anywhere
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from torch import Tensor
-
 from streamvis.config import Segment
 from streamvis.messages import Frame, Packet, Segmentation, Site
-from streamvis.models.scene_engines import accelerate_segmenter
+from streamvis.models.scene_engines import Seen, accelerate_segmenter
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import load_segmenter
 
@@ -23,7 +21,7 @@ class Lent(NamedTuple):
 
     weights: str  # of the segmenter
     model: SwiftNet  # its head reads forecasts too
-    features: dict[Key, Tensor]  # (1, C, h, w), of the frames of the last call
+    seen: dict[Key, Seen]  # of the frames of the last call
 
 
 def key_of(frame: Frame) -> Key:
@@ -43,10 +41,10 @@ class SegmentStage:
         self.lent = site.beside[name] = Lent(config.weights, model, {})
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Segmentation]:
-        self.lent.features.clear()
+        self.lent.seen.clear()
         for packet in packets:
             seen = self.network.look(self.pixels(packet.frame))
-            self.lent.features[key_of(packet.frame)] = seen.features
+            self.lent.seen[key_of(packet.frame)] = seen
             yield Segmentation(labels=self.labels, classes=seen.classes, unknown=seen.unknown)
 
     def close(self) -> None:
