@@ -146,8 +146,5 @@ def forecaster(
         say(f"training into {out}; stop it at any time, the same command goes on from there")
         path, told = run(load_recipe(recipe), data, weights, out)
         if told.pictures:
-            say(
-                f"held-out video, {told.pictures} forecasts: mIoU {told.forecast:.3f} against "
-                f"what was then seen; copying the last labels has {told.copied:.3f}"
-            )
+            say(str(told))
         put(str(path))

@@ -70,9 +70,18 @@ class Things(NamedTuple):
 
 def glimpse(pixels: Array, before: Glimpse | None, size: tuple[int, int]) -> Glimpse:
     """Look at a picture (…, …, 3) uint8 RGB that is worked on in `size`, height and width."""
+    return follow(reduced(pixels, size), before)
+
+
+def reduced(pixels: Array, size: tuple[int, int]) -> Array:
+    """What flow is seen in: the picture (⌈H/2⌉, ⌈W/2⌉) uint8 in grey."""
     half = (-(-size[1] // FINE), -(-size[0] // FINE))
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
+    return cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
+
+
+def follow(grey: Array, before: Glimpse | None) -> Glimpse:
+    """What moved since the picture before, if there is one of that size."""
     if before is None or before.grey.shape != grey.shape:
         return Glimpse(grey, None)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.accelerate import choose
+from streamvis.models.motion import reduced
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import find, load_segmenter
 from streamvis.training.drives import Run, Sampling, moments_of, read_drives, runs
 from streamvis.training.moments import progress
 
+FORMAT = 2  # of what lies on disk
 Look = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16
 
 
@@ -35,6 +37,7 @@ class Entry(msgspec.Struct, frozen=True):
     name: str
     runs: list[Run]  # what lies between cuts
     shape: tuple[int, int, int, int, int]  # of what is on disk: moments, views, C, h, w
+    grey: tuple[int, int, int, int]  # moments, views, h, w of the small pictures
     total: list[float]  # the sum of each channel's numbers
     square: list[float]  # that of their squares
 
@@ -49,12 +52,19 @@ class Stretch(NamedTuple):
 
 
 class FeatureCache:
-    """The maps of all videos, mapped from disk, and the mean and deviation of each channel."""
+    """The maps of all videos, mapped from disk, and the mean and deviation of each channel.
+
+    Beside them, what flow is seen in: the pictures, small and grey.
+    """
 
     def __init__(self, folder: Path, entries: Sequence[Entry], every_s: float) -> None:
         self.every_s = every_s
         self.maps = {
             e.name: np.memmap(folder / f"{e.name}.maps", np.float16, "r", shape=e.shape)
+            for e in entries
+        }
+        self.greys = {
+            e.name: np.memmap(folder / f"{e.name}.grey", np.uint8, "r", shape=e.grey)
             for e in entries
         }
         self.stretches = [
@@ -74,11 +84,17 @@ class FeatureCache:
         at = stretch.first + np.asarray(moments)
         return torch.from_numpy(np.asarray(self.maps[stretch.name][at, stretch.view]))
 
+    def look(self, stretch: Stretch, moments: Sequence[int] | Array) -> Array:
+        """Small pictures (n, h, w) uint8 of the same, as of `reduced`."""
+        return np.asarray(
+            self.greys[stretch.name][stretch.first + np.asarray(moments), stretch.view]
+        )
+
 
 def gather(data: Sequence[Path], weights: str, sampling: Sampling, folder: Path) -> FeatureCache:
     """Look at all videos of the folders, unless what is seen in them lies in `folder` already."""
     paths = read_drives(data)
-    key = msgspec.json.encode([sampling, sha256_of(find(weights))])
+    key = msgspec.json.encode([FORMAT, sampling, sha256_of(find(weights))])
     folder = folder / hashlib.sha256(key).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     absent = [path for path in paths if not (folder / f"{path.stem}.json").exists()]
@@ -132,11 +148,11 @@ def _look(model: SwiftNet) -> Look:
 
 def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
     """The maps of one video, and what is known of them."""
-    part = folder / f"{path.stem}.part"
+    part, greys = folder / f"{path.stem}.part", folder / f"{path.stem}.grey"
     small: list[Array] = []
     sums: list[tuple[Array, Array]] = []  # of each map: (C,) of its numbers, of their squares
-    shape = (0, 0, 0)
-    with part.open("wb") as file:
+    shape, size = (0, 0, 0), (0, 0)
+    with part.open("wb") as file, greys.open("wb") as pictures:
         for moment in moments_of(path, sampling):
             small.append(moment.small)
             for pixels in moment.views:
@@ -146,11 +162,15 @@ def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
                 wide, shape = seen.astype(np.float64), seen.shape
                 sums.append((wide.sum((1, 2)), (wide**2).sum((1, 2))))
                 file.write(seen.tobytes())
+                grey = reduced(pixels, sampling.size)
+                size = (grey.shape[0], grey.shape[1])
+                pictures.write(grey.tobytes())
     os.replace(part, folder / f"{path.stem}.maps")
     entry = Entry(
         name=path.stem,
         runs=runs(small, sampling.cut),
         shape=(len(small), len(sums) // len(small), *shape),
+        grey=(len(small), len(sums) // len(small), *size),
         total=np.sum([total for total, _ in sums], 0).tolist(),
         square=np.sum([square for _, square in sums], 0).tolist(),
     )

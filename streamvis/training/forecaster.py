@@ -1,7 +1,8 @@
 """The recipe of forecasters: `streamvis train forecaster CONFIG --data DIR… --weights SEGMENTER`.
 
 What the segmenter sees in driving video is kept on disk; nothing is labelled. A sample is four
-maps and the one that came after them, and the frozen head says which classes it was read as.
+maps and the one that came after them, and the frozen head says which classes it was read as. A
+forecaster that goes by motion learns only how sure to be (`training/moved.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,19 +17,23 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.errors import ConfigError, DataError
 from streamvis.evaluation.segmentation import Confusion, gap_closed
 from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.moved import Moved, forecaster
 from streamvis.models.swiftnet import STRIDE, SwiftNet
 from streamvis.models.weights import find, load_into, load_segmenter, save, sight
 from streamvis.scenes import VOID
+from streamvis.training import moved
 from streamvis.training.detector import curves
 from streamvis.training.drives import Sampling
 from streamvis.training.feature_cache import FeatureCache, Stretch, gather
 from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.moved import Draw, Sure
 from streamvis.training.recipes import read_recipe
 from streamvis.training.scene_losses import lovasz_softmax
 
@@ -82,6 +87,12 @@ class Told:
     def gap(self) -> float | None:
         return gap_closed(self.copied, self.forecast, 1.0)
 
+    def __str__(self) -> str:
+        return (
+            f"held-out video, {self.pictures} forecasts: mIoU {self.forecast:.3f} against what was "
+            f"then seen; copying the last labels has {self.copied:.3f}"
+        )
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read a training file; ConfigError in one line."""
@@ -119,6 +130,21 @@ def batches(
     cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe, step: int
 ) -> Iterator[Tensor]:
     """Samples (B, past + 1, C, h, w) fp16 from a step on, the same after a stop."""
+    draw = drawing(cache, stretches, recipe)
+
+    def batch(step: int) -> Tensor:
+        rng = np.random.default_rng([recipe.seed, step])
+        samples = []
+        for stretch, first, steps in (draw(rng) for _ in range(recipe.batch)):
+            maps = cache.read(stretch, first + np.array(steps))
+            samples.append(maps.flip(-1) if rng.random() < recipe.mirror else maps)
+        return torch.stack(samples)
+
+    return map(batch, count(step))
+
+
+def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -> Draw:
+    """Of where samples begin, and at which steps they see, one after the other."""
     steps = [steps_of(recipe, pace.times) for pace in recipe.paces]
     places = [starts(stretches, found) for found in steps]
     shares = np.array(
@@ -130,32 +156,33 @@ def batches(
             f"a sample spans {steps[0][-1] * cache.every_s:g} s, and the longest stretch without "
             f"a cut has {longest:g} s"
         )
+    shares = shares / shares.sum()
 
-    def batch(step: int) -> Tensor:
-        rng = np.random.default_rng([recipe.seed, step])
-        samples = []
-        for pace in rng.choice(len(places), recipe.batch, p=shares / shares.sum()):
-            stretch, first = places[pace][rng.integers(len(places[pace]))]
-            maps = cache.read(stretch, first + np.array(steps[pace]))
-            samples.append(maps.flip(-1) if rng.random() < recipe.mirror else maps)
-        return torch.stack(samples)
+    def draw(rng: np.random.Generator) -> tuple[Stretch, int, list[int]]:
+        pace = int(rng.choice(len(places), p=shares))
+        return *places[pace][rng.integers(len(places[pace]))], steps[pace]
 
-    return map(batch, count(step))
+    return draw
 
 
-def build(recipe: Recipe, cache: FeatureCache) -> Forecaster:
+def build(recipe: Recipe, cache: FeatureCache, segmenter: SwiftNet) -> Forecaster | Moved:
     """The forecaster before training, normalising as the cache's maps need it."""
-    a = recipe.architecture
-    if (a.channels, a.stride) != (len(cache.mean), STRIDE):
+    a, classes = recipe.architecture, len(segmenter.architecture.segments)
+    if a.kind == "moved" and a.channels != classes:
+        raise ConfigError(
+            f"architecture: it is for {a.channels} classes; the segmenter tells {classes}"
+        )
+    if a.kind != "moved" and (a.channels, a.stride) != (len(cache.mean), STRIDE):
         raise ConfigError(
             f"architecture: it is for maps of {a.channels} channels at stride {a.stride}; the "
             f"segmenter's have {len(cache.mean)} at stride {STRIDE}"
         )
     torch.manual_seed(recipe.seed)
-    model = Forecaster(a)
+    model = forecaster(a)
     if recipe.start is not None:
         load_into(model, find(recipe.start))
-    model.fit_to(cache.mean, cache.std)
+    if isinstance(model, Forecaster):
+        model.fit_to(cache.mean, cache.std)
     return model
 
 
@@ -194,15 +221,26 @@ class Losses:
         return terms
 
 
-def train(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[Forecaster, Told]:
+def train(
+    recipe: Recipe, data: Sequence[Path], weights: str, out: Path
+) -> tuple[Forecaster | Moved, Told | Sure]:
     """Train on what is seen in the videos of folders; the averaged weights, and their score."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     steps_of(recipe)  # what cannot be is said before anything is looked at
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
     cache = gather(data, weights, recipe.sampling, out / "maps")
+    model = build(recipe, cache, segmenter).to(device).train()
+    if isinstance(model, Moved):
+        return model, _sure(model, segmenter, cache, recipe, out)
+    return model, _told(model, segmenter, cache, recipe, out)
+
+
+def _told(
+    model: Forecaster, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
+) -> Told:
+    """Teach what maps will be."""
     learnt, held = split(cache, recipe.hold_out)
-    model = build(recipe, cache).to(device).train()
     losses = Losses(model, segmenter.classes, recipe)
 
     def data_from(step: int) -> Iterator[tuple[int, Tensor]]:
@@ -211,7 +249,28 @@ def train(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tupl
     groups: Groups = [(list(model.parameters()), recipe.rate)]
     state = fit(model, groups, data_from, lambda b: losses(b[1], b[0]), recipe.schedule, out)
     model.load_state_dict(state)
-    return model.eval(), check(model, segmenter, cache, held, recipe)
+    return check(model.eval(), segmenter, cache, held, recipe)
+
+
+def _sure(
+    model: Moved, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
+) -> Sure:
+    """Teach how sure to be of what moves there."""
+    learnt, held = split(cache, recipe.hold_out)
+    looks = replace(recipe, architecture=replace(recipe.architecture, past=moved.LOOKS))
+    draw, sample = (
+        drawing(cache, learnt, looks),
+        moved.Sample(segmenter, cache, recipe.sampling.size),
+    )
+
+    def data_from(step: int) -> Iterator[tuple[Tensor, ...]]:
+        return moved.batches(sample, draw, recipe.batch, recipe.mirror, recipe.seed, step)
+
+    groups: Groups = [(list(model.parameters()), recipe.rate)]
+    state = fit(model, groups, data_from, lambda b: moved.loss(model, b), recipe.schedule, out)
+    model.load_state_dict(state)
+    steps = steps_of(looks)
+    return moved.check(model.eval(), sample, starts(held, steps), steps)
 
 
 @torch.inference_mode()
@@ -236,7 +295,7 @@ def check(
     return Told(forecast.pictures, forecast.miou(), copied.miou())
 
 
-def run(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[Path, Told]:
+def run(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[Path, Told | Sure]:
     """Train, draw the curves and write the weights; their path, and the score of held-out video."""
     model, told = train(recipe, data, weights, out)
     log = read_log(out / "log.jsonl")
@@ -251,6 +310,6 @@ def run(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[
     }
     if told.pictures:
         about["held_out"] = ", ".join(recipe.hold_out)
-        about["held_out_miou"] = f"{told.forecast:.3f}, copied {told.copied:.3f}"
+        about["score"] = str(told)
     save(model, path, about)
     return path, told
