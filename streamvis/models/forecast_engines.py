@@ -9,6 +9,7 @@ What an F2F or F2MF forecasts is read by the segmenter's own head, in the same g
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -85,7 +86,7 @@ def accelerate_forecaster(
     engine, dtype = choose(device, precision, engine)
     model.eval().requires_grad_(False)
     if isinstance(model, Moved):
-        return _Moving(model.to(device), segmenter)
+        return _Moving(model.to(device), segmenter, engine, dtype)
     if engine == "openvino":
         return _Compiled(model, segmenter, dtype)
     return _Torch(model.to(device, dtype), segmenter, dtype)
@@ -96,10 +97,20 @@ class _Moving:
 
     memory = Glimpse
 
-    def __init__(self, model: Moved, segmenter: SwiftNet) -> None:
-        self.model, self.segmenter = model, segmenter
+    def __init__(
+        self, model: Moved, segmenter: SwiftNet, engine: Engine, dtype: torch.dtype
+    ) -> None:
         self.horizon_us = model.architecture.horizon_s * 1e6
         self.things = np.array(movable(segmenter.architecture.segments))
+        self.read: Callable[[Size, Tensor], Sequence[Tensor]] = _Eager(_Read(segmenter))
+        self.sure: Callable[[Size, Tensor, Tensor], Sequence[Tensor]] = _Eager(_Sure(model))
+        self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
+        if engine == "openvino":
+            from streamvis.models.compiled import one_thread
+
+            self.read = _Step(lambda _: _Read(segmenter), dtype, [torch.float32])
+            self.sure = _Step(lambda _: _Sure(model), torch.float32, [torch.float32])
+            self.alone = one_thread
 
     def remember(
         self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
@@ -117,9 +128,10 @@ class _Moving:
         classes = carried(now.seen.classes, source)
         if not shares:
             return Told(classes, UNASKED)
-        logits = self.segmenter.logits(now.seen.features.float())
-        told = self.model(*arrive(logits, source)).softmax(1)
-        return Told(classes, told[0].cpu().numpy())
+        with self.alone():
+            (logits,) = self.read(now.size, now.seen.features)
+            (told,) = self.sure(now.size, *arrive(logits, source))
+            return Told(classes, told[0].cpu().clone().numpy())
 
 
 class _Torch:
@@ -243,6 +255,38 @@ class _Step:
                 self.plans.popitem(last=False)
         self.plans.move_to_end(size)
         return self.plans[size](*inputs)
+
+
+class _Eager:
+    """A part as it is, called like one that is compiled."""
+
+    def __init__(self, part: nn.Module) -> None:
+        self.part = part
+
+    def __call__(self, size: Size, *inputs: Tensor) -> Sequence[Tensor]:
+        return self.part(*inputs)
+
+
+class _Read(nn.Module):
+    """From features to the logits of classes, in fp32."""
+
+    def __init__(self, segmenter: SwiftNet) -> None:
+        super().__init__()
+        self.classes = segmenter.classes
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (self.classes(features.float()),)
+
+
+class _Sure(nn.Module):
+    """From what arrives, and its cues, to probabilities."""
+
+    def __init__(self, model: Moved) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, shares: Tensor, cues: Tensor) -> tuple[Tensor]:
+        return (self.model(shares, cues).softmax(1),)
 
 
 class _Keep(nn.Module):
