@@ -18,7 +18,7 @@ from streamvis.cli.forecasts import COPY, COPY_TRUTH, LABELS, ORACLE, OWN, Sampl
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.errors import DataError, UsageError
-from streamvis.models import forecasting, swiftnet
+from streamvis.models import forecasting, scene_engines, swiftnet
 from streamvis.models.weights import describe, save
 from streamvis.scenes import CAMVID
 
@@ -57,7 +57,8 @@ class Reads:
 
     def look(self, pixels):
         labels = np.where(pixels[..., 0] == ROAD, self.instead, pixels[..., 0])
-        return Look(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8), SIZE)
+        seen = scene_engines.Seen(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8))
+        return Look(seen, SIZE)
 
     def strangeness(self, look):
         return np.zeros(look.size, np.float32)
@@ -71,8 +72,8 @@ class Moves:
         self.horizon_us, self.every_us = round(horizon_s * 1e6), round(every_s * 1e6)
         self.asked: list[tuple[int, ...]] = []
 
-    def remember(self, look, before=None):
-        return look.classes
+    def remember(self, media_us, pixels, look, before=None):
+        return look.seen.classes
 
     def forecast(self, past, times):
         (*_, newest) = past

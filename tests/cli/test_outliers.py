@@ -13,6 +13,7 @@ from streamvis.cli import outliers
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import Streets
+from streamvis.models.scene_engines import Seen
 from streamvis.models.swiftnet import Architecture, SwiftNet
 from streamvis.models.weights import save
 from streamvis.scenes import CAMVID, VOID
@@ -40,10 +41,10 @@ class Sees:
         classes[classes == ROAD] = self.instead
         strange = pixels[..., 1] > 128
         told = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
-        return Look(strange, classes, told.astype(np.uint8), SIZE)
+        return Look(Seen(strange, classes, told.astype(np.uint8)), SIZE)
 
     def strangeness(self, look):
-        return np.where(look.features, self.unknown, self.known).astype(np.float32)
+        return np.where(look.seen.features, self.unknown, self.known).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

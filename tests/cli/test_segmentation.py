@@ -14,6 +14,7 @@ from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import WARM_UP, Clock
 from streamvis.errors import DataError
+from streamvis.models.scene_engines import Seen
 from streamvis.models.swiftnet import Architecture, SwiftNet
 from streamvis.models.weights import save
 from streamvis.scenes import CAMVID, CITYSCAPES
@@ -32,7 +33,7 @@ class Knows:
         labels = pixels[..., 0].copy()
         for found, said in self.mistakes.items():
             labels[pixels[..., 0] == found] = said
-        return Look(None, labels, np.zeros((0, 0), np.uint8), labels.shape)
+        return Look(Seen(None, labels, np.zeros((0, 0), np.uint8)), labels.shape)
 
     def strangeness(self, look):
         return np.zeros(look.size, np.float32)
