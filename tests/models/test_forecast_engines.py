@@ -2,17 +2,24 @@
 
 import copy
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from streamvis.errors import ModelError
 from streamvis.models import forecast_engines, swiftnet
 from streamvis.models.accelerate import cpu_has_bf16, openvino_version
 from streamvis.models.forecast_engines import accelerate_forecaster
 from streamvis.models.forecasting import Architecture, Forecaster
-from streamvis.models.scene_engines import SceneHead
+from streamvis.models.motion import foresee
+from streamvis.models.moved import Moved, arrive
+from streamvis.models.scene_engines import SceneHead, Seen
 from streamvis.models.swiftnet import SwiftNet
 
+LABELS = ("road", "tree", "car", "pole")
+CAR = LABELS.index("car")
+NONE = np.zeros((0, 0), np.uint8)
 ENGINES = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")]
 SIZE = (90, 120)  # of pictures, padded to 96 × 128
 KINDS = {
@@ -26,7 +33,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def segmenter() -> SwiftNet:
     torch.manual_seed(0)
-    about = swiftnet.Architecture("untrained", "efficientnet_lite0", tuple("abcd"), (8, 8, 8))
+    about = swiftnet.Architecture("untrained", "efficientnet_lite0", LABELS, (8, 8, 8))
     model = SwiftNet(about).eval()
     torch.nn.init.normal_(model.classes[-1].weight)
     return model
@@ -49,11 +56,16 @@ def maps(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> torch.T
     return torch.nn.functional.interpolate(rough, size, mode="bicubic")
 
 
-def told(quick, features, size=SIZE):
-    past = []
-    for x in features.split(1):
-        past.append(quick.remember(x, past[-1] if past else None))
-    return quick.forecast(past[-4:], size)
+def seen(features: torch.Tensor, size=SIZE) -> Seen:
+    return Seen(features, np.zeros(size, np.uint8), NONE)
+
+
+def told(quick, features, size=SIZE, times=1):
+    pixels, past = np.zeros((*size, 3), np.uint8), []
+    for k, x in enumerate(features.split(1)):
+        before = past[-1] if past else None
+        past.append(quick.remember(200_000 * k, pixels, seen(x, size), before))
+    return quick.forecast(past[-4:], times)
 
 
 def able(engine: str, precision: str) -> None:
@@ -81,6 +93,32 @@ def test_an_engine_says_what_the_network_says(engine, precision, kind, segmenter
     np.testing.assert_allclose(found.shares, shares[0].numpy(), atol=1e-4 if exact else 0.06)
 
 
+@pytest.mark.parametrize("kind", ["f2mf", "conv_f2f"])
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_what_was_told_is_taken_for_seen_to_look_farther(engine, kind, segmenter):
+    able(engine, "fp32")
+    model, features = network(**KINDS[kind]), maps(4)
+    quick = accelerate_forecaster(copy.deepcopy(model), segmenter, "cpu", "fp32", engine)
+    found = told(quick, features, times=3)
+    with torch.inference_mode():
+        for _ in range(3):
+            features = torch.cat([features[1:], model(features[None])])
+        classes, shares = SceneHead(segmenter, SIZE)(features[-1:])
+        near, _ = SceneHead(segmenter, SIZE)(features[1:2])
+    assert (classes != near).any()
+    assert (found.classes == classes[0].numpy()).mean() > 0.9999
+    np.testing.assert_allclose(found.shares, shares[0].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_one_that_cannot_go_on_from_what_it_told_says_so(engine, segmenter):
+    able(engine, "fp32")
+    model = network(**KINDS["conv_f2f"], horizon_s=0.6)
+    quick = accelerate_forecaster(model, segmenter, "cpu", "fp32", engine)
+    with pytest.raises(ModelError, match=r"tells what comes 0\.6 s after maps 0\.2 s apart"):
+        told(quick, maps(4), times=2)
+
+
 @pytest.mark.parametrize(("engine", "precision"), ENGINES)
 def test_moments_glide_past_one_by_one(engine, precision, segmenter):
     able(engine, precision)
@@ -96,9 +134,10 @@ def test_moments_glide_past_one_by_one(engine, precision, segmenter):
 def test_before_the_first_moment_nothing_has_moved(engine, kind, segmenter):
     able(engine, "fp32")
     quick = accelerate_forecaster(network(**KINDS[kind]), segmenter, "cpu", "fp32", engine)
-    first = quick.remember(maps(1))
-    again = quick.remember(maps(1), first)
-    for one, other in zip(first, again, strict=True):
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    first = quick.remember(0, pixels, seen(maps(1)))
+    again = quick.remember(200_000, pixels, seen(maps(1)), first)
+    for one, other in zip(first.kept, again.kept, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -146,3 +185,175 @@ def test_a_size_that_shares_its_cells_with_another_is_told_in_full(segmenter):
     wide, narrow = told(quick, features, (96, 128)), told(quick, features, SIZE)
     np.testing.assert_array_equal(wide.classes[:90, :120], narrow.classes)
     np.testing.assert_allclose(wide.shares[:, :23, :30], narrow.shares, atol=1e-6)
+
+
+# ---- those that go by motion
+
+WIDE = (120, 190)  # of pictures, padded to 128 × 192
+SPEED = 50  # px a second, to the left
+BEFORE = [(0, 0.2, 0.4), (0, 0.18, 0.4), (0, 0.22, 0.4), (0.1, 0.4)]  # moments, s
+
+
+def texture(cell: int, seed: int, count: int = 256) -> np.ndarray:
+    """Of squares, wider than a picture."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, count, (16, 40), np.uint8).repeat(cell, 0).repeat(cell, 1)
+
+
+GROUND = cv2.GaussianBlur(np.stack([texture(9, seed) for seed in range(3)], -1), (0, 0), 3)
+PLACES = np.where(texture(12, 3, 2) > 0, np.uint8(3), np.uint8(0))  # roads and poles
+BODY = cv2.GaussianBlur(np.stack([texture(5, seed) for seed in range(4, 7)], -1), (0, 0), 1.5)
+
+
+def moving(horizon_s: float = 0.2) -> Moved:
+    torch.manual_seed(0)
+    about = {"kind": "moved", "channels": 4, "stride": 4, "width": 8, "depth": 2, "past": 2}
+    return Moved(Architecture(name="untrained", horizon_s=horizon_s, **about))
+
+
+def quickened(segmenter, engine="torch", precision="fp32", horizon_s=0.2):
+    able(engine, precision)
+    return accelerate_forecaster(moving(horizon_s), segmenter, "cpu", precision, engine)
+
+
+def view(seconds: float, size=WIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and classes of a scene that glides by."""
+    left = round(SPEED * seconds)
+    own = np.s_[: size[0], left : left + size[1]]
+    return GROUND[own].copy(), PLACES[own].copy()
+
+
+def street(seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """A car that goes to the right, before what stands."""
+    pixels, classes = view(0)
+    own = np.s_[40:72, (left := 20 + round(SPEED * seconds)) : left + 48]
+    pixels[own], classes[own] = BODY[:32, :48], CAR
+    return pixels, classes
+
+
+def moments(quick, seconds, scene=view, size=WIDE):
+    past = []
+    for at in seconds:
+        pixels, classes = scene(at) if scene is not view else view(at, size)
+        features = maps(1, (-(-size[0] // 32) * 8, -(-size[1] // 32) * 8), seed=round(100 * at))
+        now = Seen(features, classes, NONE)
+        past.append(quick.remember(round(1e6 * at), pixels, now, past[-1] if past else None))
+    return past
+
+
+def agreement(found: np.ndarray, now: np.ndarray, shift: int) -> float:
+    """With what is now, so many px to the left."""
+    return float((found[:, : now.shape[1] - shift] == now[:, shift:]).mean())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("seconds", BEFORE)
+def test_what_glides_by_goes_on_as_far_as_the_time_is_long(seconds, times, segmenter):
+    quick = quickened(segmenter)
+    past = moments(quick, seconds)
+    found, now = quick.forecast(past, times).classes, past[-1].seen.classes
+    by = [agreement(found, now, shift) for shift in range(50)]
+    assert np.argmax(by) == times * SPEED * 0.2
+    assert max(by) > 0.98
+
+
+def test_a_longer_horizon_is_as_many_times_a_shorter_one(segmenter):
+    near, far = quickened(segmenter), quickened(segmenter, horizon_s=0.6)
+    assert near.memory == far.memory
+    past = moments(near, BEFORE[1])
+    one, other = near.forecast(past, 3), far.forecast(past)
+    np.testing.assert_array_equal(one.classes, other.classes)
+    np.testing.assert_array_equal(one.shares, other.shares)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_moves_by_itself_goes_before_what_stands(times, segmenter):
+    quick = quickened(segmenter)
+    found = quick.forecast(moments(quick, BEFORE[1], street), times).classes
+    _, truth = street(0.4 + 0.2 * times)
+    car = found == CAR
+    assert (car & (truth == CAR)).sum() > 0.9 * (car | (truth == CAR)).sum()
+    stands = (truth != CAR) & (street(0.4)[1] != CAR)
+    assert (found == truth)[stands].mean() > 0.98
+
+
+def test_without_an_earlier_moment_all_stays_where_it_is(segmenter):
+    quick = quickened(segmenter)
+    first, second = moments(quick, (0, 0.2))
+    alone = quick.remember(200_000, view(0.2)[0], second.seen)
+    same = quick.remember(0, view(0.2)[0], second.seen, first)
+    for past in ([first, first], [first, alone], [first, same], [second, second]):
+        found = quick.forecast(past, 3).classes
+        np.testing.assert_array_equal(found, past[-1].seen.classes)
+    moved = quick.forecast([first, second], 3).classes
+    assert (moved != second.seen.classes).any()
+
+
+@pytest.mark.parametrize(("engine", "precision"), ENGINES)
+def test_what_arrives_is_as_probable_as_the_network_says(engine, precision, segmenter):
+    quick, model = quickened(segmenter, engine, precision), moving()
+    past = moments(quick, BEFORE[2])
+    found, now = quick.forecast(past), past[-1]
+    with torch.inference_mode():
+        source = foresee(now.kept.flow, now.seen.classes, np.array(LABELS) == "car", 0.2 / 0.18)
+        expected = model(*arrive(segmenter.logits(now.seen.features), source)).softmax(1)[0]
+        still = segmenter.logits(now.seen.features)[0, :, :30, :48].softmax(0).numpy()
+    assert (found.shares.shape, found.shares.dtype) == ((4, 30, 48), np.float32)
+    np.testing.assert_allclose(found.shares.sum(0), 1, atol=1e-5)
+    exact = precision == "fp32"
+    np.testing.assert_allclose(found.shares, expected.numpy(), atol=1e-4 if exact else 0.05)
+    # 10 px are two cells and a half
+    ways = [np.abs(found.shares[:, :, :-8] - still[:, :, k : k - 8 or None]) for k in range(6)]
+    assert np.argmin([way.mean() for way in ways]) in (2, 3)
+
+
+def test_shares_are_told_where_they_are_asked_for(segmenter, monkeypatch):
+    quick = quickened(segmenter)
+    past = moments(quick, BEFORE[0])
+    both = quick.forecast(past)
+    monkeypatch.setattr(forecast_engines, "arrive", None)  # nor computed
+    alone = quick.forecast(past, shares=False)
+    np.testing.assert_array_equal(alone.classes, both.classes)
+    assert (both.shares.size, alone.shares.size) == (4 * 30 * 48, 0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_what_is_kept_and_told_is_in_memory_of_its_own(engine, segmenter):
+    quick = quickened(segmenter, engine)
+    expected = quick.forecast(moments(quick, BEFORE[1]))
+    kept = expected.classes.copy(), expected.shares.copy()
+    slot, past = np.empty((*WIDE, 3), np.uint8), []  # one for all pictures
+    for at, moment in zip(BEFORE[1], moments(quick, BEFORE[1]), strict=True):
+        slot[:] = view(at)[0]
+        past.append(quick.remember(moment.at_us, slot, moment.seen, past[-1] if past else None))
+        slot[:] = 255
+    found = quick.forecast(past)
+    quick.forecast(moments(quick, BEFORE[2]), 2)
+    for one, other, before in zip(found, expected, kept, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(other, before)
+        one[:] = 0  # it is the caller's
+    np.testing.assert_array_equal(quick.forecast(past).shares, expected.shares)
+    np.testing.assert_array_equal(past[-1].seen.classes, view(0.4)[1])
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_what_moves_in_pictures_of_many_sizes_takes_turns(engine, segmenter, monkeypatch):
+    monkeypatch.setattr(forecast_engines, "MOST_SIZES", 2)
+    quick = quickened(segmenter, engine)
+    pasts = [moments(quick, BEFORE[0], size=size) for size in [(90, 120), (96, 128), (61, 33)]]
+    first = [quick.forecast(past) for past in pasts]
+    for past, one in zip(pasts, first, strict=True):
+        again, (height, width) = quick.forecast(past), past[-1].size
+        assert one.classes.shape == (height, width)
+        assert one.shares.shape == (4, -(-height // 4), -(-width // 4))
+        np.testing.assert_array_equal(one.classes, again.classes)
+        np.testing.assert_array_equal(one.shares, again.shares)
+
+
+def test_a_picture_of_another_size_has_nothing_before_it(segmenter):
+    quick = quickened(segmenter)
+    (small,) = moments(quick, [0], size=(61, 33))
+    large = quick.remember(200_000, view(0.2)[0], moments(quick, [0.2])[0].seen, small)
+    found = quick.forecast([small, large])
+    np.testing.assert_array_equal(found.classes, large.seen.classes)

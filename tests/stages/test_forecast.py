@@ -16,8 +16,11 @@ from streamvis.config import Segment, StageSpec, Zone
 from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
 from streamvis.messages import Forecast, Frame, Packet, Site, SourceInfo, decode_part, encode_part
-from streamvis.models import swiftnet
+from streamvis.models import forecast_engines, swiftnet
 from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.motion import carried, foresee, glimpse
+from streamvis.models.moved import Moved
+from streamvis.models.moved import forecaster as untrained
 from streamvis.models.scene_engines import SceneHead, Seen
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import load_forecaster, save, sight
@@ -28,7 +31,7 @@ from streamvis.stages.segment import Lent, key_of
 LABELS = ("road", "tree", "car")
 SIZE = (64, 96)
 PICTURES: dict[str, np.ndarray] = {}
-SEEN: dict[tuple[str, int], Seen] = {}  # what the segmenter makes of each of them
+SEEN: dict[tuple[str, bytes], Seen] = {}  # what a segmenter makes of each of them
 GROUND = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (5, 60, 3), np.uint8),
     (960, SIZE[0]),
@@ -53,16 +56,21 @@ def segmenter(**about) -> SwiftNet:
     return model
 
 
-def forecaster(horizon_s: float, **about) -> Forecaster:
-    """One that copies the present, unless `moves`: then it thinks much of the past."""
+def forecaster(horizon_s: float, **about) -> Forecaster | Moved:
+    """One that copies the present, unless `moves`: then it thinks much of the past.
+
+    One of kind "moved" goes by what it sees to move.
+    """
     torch.manual_seed(1)
     moves = about.pop("moves", False)
     small = {"kind": "conv_f2f", "fold": 2, "width": 8, "depth": 2}
     if moves:
         small = {"fold": 2, "width": 8, "trunk": 8, "depth": 2, "radius": 1, "deformable": False}
+    if about.get("kind") == "moved":
+        small = {"channels": len(LABELS), "width": 8, "depth": 2, "past": 2}
     name = f"untrained-{horizon_s}"
     given = {"channels": 8, "stride": 4, "horizon_s": horizon_s} | small | about
-    model = Forecaster(Architecture(name=name, **given))
+    model = untrained(Architecture(name=name, **given))
     if moves:
         for value in model.parameters():
             if value.dim() > 1:
@@ -114,6 +122,8 @@ def weights(tmp_path_factory) -> dict[str, str]:
         "moves-0.2": forecaster(0.2, moves=True),
         "moves-0.6": forecaster(0.6, moves=True, past=3, warped=2),
         "slow": forecaster(0.4, every_s=0.4),
+        "moved-0.2": forecaster(0.2, kind="moved"),
+        "moved-0.6": forecaster(0.6, kind="moved"),
     }.items():
         save(model, folder / f"{name}.safetensors", about)
     save(forecaster(0.2), folder / "of-another.safetensors", {"segmenter": "abc"})
@@ -128,7 +138,8 @@ class Pair:
     """A segmenter and a forecast in one worker."""
 
     def __init__(self, weights: dict[str, str], given: list[str], segment: str, **settings) -> None:
-        site = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot])
+        fetch = settings.pop("fetch", lambda frame: PICTURES[frame.slot])
+        site = Site(device="cpu", pixels=fetch)
         how = {"engine": "torch", "precision": "fp32"}
         look = Segment(weights=weights[segment], **how)
         tell = Config(weights=tuple(weights[name] for name in given), **{**how, **settings})
@@ -136,7 +147,7 @@ class Pair:
         looked = self.segment.network.look
 
         def look_once(pixels: np.ndarray) -> Seen:
-            key = (segment, id(pixels))
+            key = (segment, pixels.tobytes())
             if key not in SEEN:
                 SEEN[key] = looked(pixels)
             return SEEN[key]
@@ -146,13 +157,13 @@ class Pair:
         assert isinstance(forecast, ForecastStage)
         self.forecast = forecast
         self.lent: Lent = site.beside["segment"]
-        self.features: dict[int, torch.Tensor] = {}  # by seq
+        self.seen: dict[int, Seen] = {}  # by seq
         self.classes: dict[int, np.ndarray] = {}
 
     def __call__(self, packets: list[Packet]) -> list[Forecast]:
         parts = [*self.segment(packets)]
         for one, part in zip(packets, parts, strict=True):
-            self.features[one.frame.seq] = self.lent.features[key_of(one.frame)]
+            self.seen[one.frame.seq] = self.lent.seen[key_of(one.frame)]
             self.classes[one.frame.seq] = part.classes
         with_parts = [
             Packet(frame=one.frame, parts=[part]) for one, part in zip(packets, parts, strict=True)
@@ -185,7 +196,7 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
     model = load_forecaster(weights[name])
     moments = [18 - 6 * i for i in range(model.architecture.past)][::-1]
     with torch.inference_mode():
-        future = model(torch.stack([pair.features[k] for k in moments], 1))
+        future = model(torch.stack([pair.seen[k].features for k in moments], 1))
         classes, _ = SceneHead(pair.lent.model, SIZE)(future)
     (found,) = told[18].futures
     assert found.horizon_us == (600_000 if name == "moves-0.6" else 200_000)
@@ -194,6 +205,71 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
     assert told[18].labels == LABELS
     assert told[18].warm
     assert isinstance(decode_part(encode_part(told[18])), Forecast)
+
+
+@pytest.mark.parametrize("fps", [10, 24, 30])
+def test_what_moves_goes_on_as_it_is_seen_to_move_from_moment_to_moment(made, fps):
+    pair, packets = made("moved-0.2", "moved-0.6"), [packet(k, fps) for k in range(int(0.9 * fps))]
+    told = pair.run(packets)
+    looked = [one.frame for one, part in zip(packets, told, strict=True) if part.futures]
+    last, at_us = None, [frame.media_us for frame in looked]
+    for frame in looked:
+        last = glimpse(PICTURES[frame.slot], last, SIZE)
+    now = pair.classes[looked[-1].seq]
+    for future in told[looked[-1].seq].futures:
+        ahead = future.horizon_us / (at_us[-1] - at_us[-2])
+        source = foresee(last.flow, now, np.array(LABELS) == "car", ahead)
+        np.testing.assert_array_equal(future.classes, carried(now, source))
+        assert (future.classes != now).any()
+
+
+def looks(monkeypatch) -> list[int]:
+    """Grows by one with each look at what moves."""
+    taken: list[int] = []
+
+    def look(*given):
+        taken.append(1)
+        return glimpse(*given)
+
+    monkeypatch.setattr(forecast_engines, "glimpse", look)
+    return taken
+
+
+def test_one_look_serves_all_horizons(made, monkeypatch):
+    taken = looks(monkeypatch)
+    both = made("moved-0.6", "moved-0.2").run([packet(k) for k in range(9)])
+    assert len(taken) == 5  # at 0, 0.2, … 0.8 s
+    for index, name in enumerate(("moved-0.2", "moved-0.6")):
+        alone = made(name).run([packet(k) for k in range(9)])
+        for one, other in zip(both, alone, strict=True):
+            assert len(one.futures) == 2 * len(other.futures)
+            for future in other.futures:
+                assert one.futures[index].horizon_us == future.horizon_us
+                np.testing.assert_array_equal(one.futures[index].classes, future.classes)
+
+
+def test_those_that_keep_something_else_look_for_themselves(made, monkeypatch):
+    taken = looks(monkeypatch)
+    mixed = made("moved-0.2", "moves-0.6").run([packet(k, 5) for k in range(5)])
+    assert len(taken) == 5
+    for index, name in enumerate(("moved-0.2", "moves-0.6")):
+        alone = made(name).run([packet(k, 5) for k in range(5)])
+        for one, other in zip(mixed, alone, strict=True):
+            np.testing.assert_array_equal(one.futures[index].classes, other.futures[0].classes)
+
+
+def test_pixels_are_gone_after_a_call_and_nothing_of_them_is_needed(made):
+    slot = np.empty((*SIZE, 3), np.uint8)
+    read_only = slot.view()
+    read_only.flags.writeable = False
+    pair, told = made("moved-0.2", "moved-0.6", fetch=lambda frame: read_only), []
+    for k in range(9):
+        slot[:] = picture(k / 10, SIZE)
+        told += pair([packet(k)])
+        slot[:] = 255
+    expected = made("moved-0.2", "moved-0.6").run([packet(k) for k in range(9)])
+    for one, other in zip(told, expected, strict=True):
+        same(one, other)
 
 
 @pytest.mark.parametrize("fps", [5, 10, 12, 12.5, 15, 24, 25, 29.97, 30, 59.94])
@@ -227,7 +303,9 @@ def test_between_moments_nothing_is_computed(made):
     asked = []
     for horizon in pair.forecast.horizons:
         inner = horizon.network.forecast
-        horizon.network.forecast = lambda *a, inner=inner: (asked.append(1), inner(*a))[1]
+        horizon.network.forecast = lambda *a, inner=inner, **how: (
+            asked.append(1) or inner(*a, **how)
+        )
     told = pair.run([packet(k, 30) for k in range(13)])
     assert [k for k, part in enumerate(told) if part.futures] == [0, 6, 12]
     assert len(asked) == 6
@@ -239,6 +317,14 @@ def test_a_forecast_is_warm_from_the_fourth_moment_on(made):
     assert [part.warm for part in told] == [False] * 3 + [True] * 3
     mixed = made("moves-0.2", "moves-0.6").run([packet(k, 5) for k in range(6)])  # three will do
     assert [part.warm for part in mixed] == [False] * 3 + [True] * 3
+
+
+def test_what_moves_is_known_from_the_second_moment_on(made):
+    pair = made("moved-0.2")
+    told = pair.run([packet(k, 5) for k in range(4)])
+    assert [part.warm for part in told] == [False] + [True] * 3
+    still = [(part.futures[0].classes == pair.classes[k]).all() for k, part in enumerate(told)]
+    assert still == [True] + [False] * 3
 
 
 def test_the_oldest_moment_stands_for_those_before_it(made):
@@ -279,11 +365,12 @@ def test_each_forecast_is_scored_once_by_the_frame_of_its_time(made, fps):
     assert len(scored) > 8
 
 
-def test_a_scene_that_stands_still_is_forecast_without_fault(made):
-    told = made().run([packet(k, still=True) for k in range(12)])
+@pytest.mark.parametrize("given", [("0.2", "0.6"), ("moved-0.2", "moved-0.6")])
+def test_a_scene_that_stands_still_is_forecast_without_fault(made, given):
+    told = made(*given).run([packet(k, still=True) for k in range(12)])
     came = [one for part in told for one in part.came]
     assert {(one.miou, one.accuracy) for one in came} == {(1.0, 1.0)}
-    moving = [one for part in made().run([packet(k) for k in range(12)]) for one in part.came]
+    moving = [one for part in made(*given).run([packet(k) for k in range(12)]) for one in part.came]
     near, far = ([c.accuracy for c in moving if c.horizon_us == h] for h in (200_000, 600_000))
     assert np.mean(far) < np.mean(near) < 1
 
@@ -295,30 +382,50 @@ def test_a_forecast_whose_time_nobody_saw_is_not_scored(made):
     assert pair.forecast.pasts["a"].told[0].made_us == 1_100_000  # what can come no more is gone
 
 
-def test_after_a_gap_the_past_begins_anew(made):
-    pair = made("moves-0.2")
+@pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
+def test_after_a_gap_the_past_begins_anew(made, name, cold):
+    pair = made(name)
     before = pair.run([packet(k, 5) for k in range(5)])
-    after = pair.run([packet(k, 5) for k in (5, 6, 9, 10)])
+    after = pair.run([packet(k, 5) for k in (5, 6, 9, 10, 11, 12)])
     assert before[-1].warm
-    assert [part.warm for part in after] == [True, True, False, False]
+    assert [part.warm for part in after] == [True] * 2 + [False] * cold + [True] * (4 - cold)
+    fresh = made(name).run([packet(k, 5) for k in (9, 10, 11, 12)])
+    for one, other in zip(after[2:], fresh, strict=True):
+        np.testing.assert_array_equal(one.futures[0].classes, other.futures[0].classes)
 
 
+@pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
 @pytest.mark.parametrize("change", [{"epoch": 2}, {"size": (96, 96)}])
-def test_another_stream_or_size_is_another_scene(made, change):
-    pair = made("moves-0.2")
+def test_another_stream_or_size_is_another_scene(made, change, name, cold):
+    pair = made(name)
     pair.run([packet(k, 5) for k in range(5)])
-    told = pair.run([packet(k, 5, **change) for k in range(5, 8)])
-    assert [part.warm for part in told] == [False] * 3
-    assert [len(part.came) for part in told] == [0, 1, 1]
-    fresh = made("moves-0.2").run([packet(k, 5, **change) for k in range(5, 8)])
+    told = pair.run([packet(k, 5, **change) for k in range(5, 9)])
+    assert [part.warm for part in told] == [False] * cold + [True] * (4 - cold)
+    assert [len(part.came) for part in told] == [0, 1, 1, 1]
+    fresh = made(name).run([packet(k, 5, **change) for k in range(5, 9)])
     for one, other in zip(told, fresh, strict=True):
         same(one, other)
 
 
-def test_frames_of_a_call_are_the_frames_one_by_one(made):
-    packets = [packet(k, 30, name) for k in range(20) for name in "ab"]
-    alone = made("moves-0.2", sources="ab").run(packets)
-    for one, other in zip(alone, made("moves-0.2", sources="ab")(packets), strict=True):
+@pytest.mark.parametrize("name", ["moves-0.2", "moved-0.2"])
+def test_frames_of_a_call_are_the_frames_one_by_one(made, name):
+    packets = [packet(k, 30, source) for k in range(20) for source in "ab"]
+    alone = made(name, sources="ab").run(packets)
+    for one, other in zip(alone, made(name, sources="ab")(packets), strict=True):
+        same(one, other)
+
+
+def test_sources_do_not_see_each_other_move(made):
+    packets = (
+        [packet(k, 5, "a") for k in range(5)],
+        [packet(k, 5, "b", still=True) for k in range(5)],
+    )
+    pair = made("moved-0.2", sources="ab")
+    mixed = [pair([one])[0] for both in zip(*packets, strict=True) for one in both]
+    alone = [made("moved-0.2", sources="ab").run(own) for own in packets]
+    for one, other in zip(
+        mixed, [part for both in zip(*alone, strict=True) for part in both], strict=True
+    ):
         same(one, other)
 
 
@@ -421,6 +528,37 @@ def test_zones_are_told_of_each_future(made):
         assert 0 <= future.zones[0].p <= 1
 
 
+def test_what_moved_is_told_of_zones_with_probabilities(made):
+    zones = (zone(name="trees", holds=("tree",), min_area=0.01), zone(name="all", holds=LABELS))
+    pair = made("moved-0.2", "moved-0.6", zones=zones)
+    asked = []
+    for horizon in pair.forecast.horizons:
+        inner = horizon.network.forecast
+        horizon.network.forecast = lambda *a, inner=inner, **how: (
+            asked.append(told := inner(*a, **how)) or told
+        )
+    futures = [one for part in pair.run([packet(k, 5) for k in range(3)]) for one in part.futures]
+    assert len(futures) == len(asked) == 6
+    for future, told in zip(futures, asked, strict=True):
+        expected = Place(zones[0], LABELS).occupied(told.shares, SIZE)
+        assert future.zones[0] == expected
+        assert 0 < future.zones[0].p < 1
+        assert future.zones[1].p == pytest.approx(1)
+    plain = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
+    classes = [one.classes for part in plain for one in part.futures]
+    for future, without in zip(futures, classes, strict=True):
+        np.testing.assert_array_equal(future.classes, without)
+
+
+def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monkeypatch):
+    monkeypatch.setattr(forecast_engines, "arrive", None)
+    told = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
+    assert [len(part.futures) for part in told] == [2] * 3
+    assert not any(future.zones for part in told for future in part.futures)
+    with pytest.raises(TypeError, match="not callable"):
+        made("moved-0.2", zones=(zone(),)).run([packet(0)])
+
+
 def test_what_a_zone_cannot_hold_is_named(made):
     with pytest.raises(ConfigError, match=r"'crossing' is to hold 'boat', but .* road, tree, car"):
         made(zones=(zone(holds=("car", "boat")),))
@@ -456,7 +594,7 @@ def test_without_its_segmenter_a_forecast_is_not_built(weights):
 def test_features_of_another_call_are_not_taken_for_these(made):
     pair = made()
     (part,) = pair.segment([packet(0)])
-    with pytest.raises(RunError, match="no features of a/1 are at hand"):
+    with pytest.raises(RunError, match="nothing seen of a/1 is at hand"):
         [*pair.forecast([Packet(frame=packet(1).frame, parts=[part])])]
 
 

@@ -111,19 +111,21 @@ def test_what_is_unknown_is_told_where_the_weights_can(made):
     assert np.ptp(part.unknown) > 0
 
 
-def test_the_features_of_the_last_call_are_lent_to_its_neighbours(made, weights):
+def test_what_was_seen_in_the_last_call_is_lent_to_its_neighbours(made, weights):
     stage, site = made()
     packets = [packet(0), packet(1), packet(1, name="b")]
-    [*stage(packets)]
+    parts = [*stage(packets)]
     lent = site.beside["look"]
     assert isinstance(lent, Lent)
     assert lent.weights == weights[False]
-    assert [*lent.features] == [key_of(one.frame) for one in packets]
-    first = lent.features[key_of(packets[0].frame)]
+    assert [*lent.seen] == [key_of(one.frame) for one in packets]
+    for one, part in zip(packets, parts, strict=True):
+        np.testing.assert_array_equal(lent.seen[key_of(one.frame)].classes, part.classes)
+    first = lent.seen[key_of(packets[0].frame)].features
     assert first.shape == (1, 8, 16, 24)
     kept = first.clone()
     [*stage(packets[1:2])]
-    assert [*lent.features] == [key_of(packets[1].frame)]
+    assert [*lent.seen] == [key_of(packets[1].frame)]
     assert torch.equal(first, kept)
     stage.close()
 
