@@ -25,7 +25,7 @@ from streamvis.messages import Array
 
 FINE = 2  # px of a working picture to one of the picture that flow is seen in
 THING_CELL = 4  # px; things are small
-CELL = 8  # px; what stands is large
+CELL = 12  # px; what stands is large
 NOISE = 0.7  # px, of a cell's flow
 INDEPENDENT = 100.0  # cells: the errors of neighbours are alike
 FOCUS = 60.0  # px, the deviation of the focus from the middle of a picture, before it was seen
@@ -104,7 +104,7 @@ def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> 
     """
     height, width = classes.shape
     if flow is None:
-        return _centres((height, width), 1).astype(np.int16)
+        return _places(height, width).copy()
     found = _things(flow, classes, things)
     thing = (found.number > 0).view(np.uint8)
     source = _stand(flow, classes, thing, ahead)
@@ -143,39 +143,33 @@ def _stand(flow: Array, classes: Array, thing: Array, ahead: float) -> Array:
         there = carried(field, x, cv2.INTER_LINEAR)
         # half-way, for beyond a growth of 1 whole steps swing
         found = (found + (r - there[..., 1:]) / (1 + there[..., :1])) / 2
-    # cells around the picture go as its outermost do, so that all of it lies between cells
-    back = cv2.copyMakeBorder((found - r).astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    rows, columns = back.shape[:2]
-    place = (back + _centres((rows, columns), CELL) - CELL).clip(-FARTHEST, FARTHEST)
-    size = (columns * CELL, rows * CELL)
-    # in quarters of px, for whole ones would shift what lies between
-    quarters = np.rint(place * 4 + 2).astype(np.int16)
-    whole = cv2.resize(quarters, size, interpolation=cv2.INTER_LINEAR)
+    # in quarters of px, and two for rounding
+    back = np.rint((found - r).clip(-FARTHEST, FARTHEST) * 4 + 2).astype(np.int16)
+    size = (of.shape[1] * CELL, of.shape[0] * CELL)
+    whole = cv2.resize(back, size, interpolation=cv2.INTER_LINEAR)
     whole >>= 2
-    return np.ascontiguousarray(whole[CELL : CELL + height, CELL : CELL + width])
+    return cv2.add(whole[:height, :width], _places(height, width))
 
 
 def _ego(moved: Array, at: Array, weight: Array) -> Ego:
     """The focus and the turning by which most of the flow (h, w, 2) is explained.
 
     (moved − turn) × (at − focus) = 0 is linear in the focus, the turning and their product.
-    Every other cell is asked: neighbours say the same.
     """
     ego = Ego(np.zeros(2, np.float32), np.zeros(2, np.float32))
-    flow, place, known = moved[::2, ::2], at[::2, ::2], weight[::2, ::2]
-    cross = flow[..., 0] * place[..., 1] - flow[..., 1] * place[..., 0]
-    terms = [-flow[..., 1], flow[..., 0], place[..., 1], -place[..., 0], -np.ones_like(cross)]
+    cross = moved[..., 0] * at[..., 1] - moved[..., 1] * at[..., 0]
+    terms = [-moved[..., 1], moved[..., 0], at[..., 1], -at[..., 0], -np.ones_like(cross)]
     matrix = np.stack(terms, -1).reshape(-1, 5)
     # what a standing camera sees says nothing: then these decide
     prior = np.diag([FOCUS**-2, FOCUS**-2, TURN**-2, TURN**-2, 1e-6])
-    trust = known
+    trust = weight
     for _ in range(ROUNDS):
-        far = _length(place - ego.focus) + CLOSE
+        far = _length(at - ego.focus) + CLOSE
         each = trust / (trust.sum() + 1e-6) * INDEPENDENT / (NOISE * far) ** 2
         rows = matrix * each.reshape(-1, 1)
         found = np.linalg.solve(rows.T @ matrix + prior, rows.T @ cross.ravel())
         ego = Ego(found[:2].astype(np.float32), found[2:4].astype(np.float32))
-        trust = known / (1 + (_astray(flow, place, ego) / NOISE) ** 2)
+        trust = weight / (1 + (_astray(moved, at, ego) / NOISE) ** 2)
     return ego
 
 
@@ -232,18 +226,22 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
 def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
     """Numbers of things (h, w) uint8, from 1, of cells, and their boxes (N, 4) px."""
     of = _sampled(classes, THING_CELL)
-    number = np.zeros(of.shape, np.uint8)
-    boxes: list[tuple[int, int, int, int]] = []
-    for index in np.flatnonzero(things):
-        found, apart, boxed, _ = cv2.connectedComponentsWithStats((of == index).astype(np.uint8))
-        for i in range(1, found):
-            left, top, width, height, area = boxed[i]
-            if area >= LEAST and len(boxes) < MOST:
-                boxes.append((left, top, left + width, top + height))
-                own = np.s_[top : top + height, left : left + width]
-                number[own][apart[own] == i] = len(boxes)
-    around = np.array([-1, -1, 1, 1])  # a cell
-    return number, (np.array(boxes).reshape(-1, 4) + around) * float(THING_CELL)
+    height, width = of.shape
+    indices = np.flatnonzero(things)
+    # one under the other, with a row between them, so that classes are looked at together
+    layers = np.zeros((len(indices), height + 1, width), np.uint8)
+    np.equal(of, indices[:, None, None], out=layers[:, :height], casting="unsafe")
+    _, apart, boxed, _ = cv2.connectedComponentsWithStats(layers.reshape(-1, width))
+    boxed = boxed[1:]
+    kept = np.flatnonzero(boxed[:, 4] >= LEAST)[:MOST]
+    named = np.zeros(len(boxed) + 1, np.uint8)
+    named[kept + 1] = np.arange(1, len(kept) + 1)
+    number = named[apart].reshape(layers.shape)[:, :height].max(0, initial=0)
+    left, top, wide, high, _ = boxed[kept].T
+    top = top % (height + 1)
+    # a cell around, for px of a thing whose cell's middle is beside it
+    edges = np.stack([left - 1, top - 1, left + wide + 1, top + high + 1], -1)
+    return number, edges * float(THING_CELL)
 
 
 def _uncover(source: Array, thing: Array) -> None:
@@ -298,6 +296,14 @@ def _centres(shape: tuple[int, int], cell: int) -> Array:
     return centres
 
 
+@lru_cache(maxsize=4)
+def _places(height: int, width: int) -> Array:
+    """x and y of pixels, (H, W, 2) int16, not to be written to."""
+    places = _centres((height, width), 1).astype(np.int16)
+    places.flags.writeable = False
+    return places
+
+
 def _length(x: Array) -> Array:
     """Of vectors (…, 2)."""
     return np.hypot(x[..., 0], x[..., 1])
@@ -312,6 +318,9 @@ def _table(things: Array) -> Array:
 
 def _sampled(x: Array, cell: int) -> Array:
     """x (H, W) in the middles of cells, (h, w)."""
+    inside = x[cell // 2 :: cell, cell // 2 :: cell]
+    if inside.shape == (-(-x.shape[0] // cell), -(-x.shape[1] // cell)):
+        return inside
     rows, columns = (np.minimum(np.arange(0, n, cell) + cell // 2, n - 1) for n in x.shape)
     return x[np.ix_(rows, columns)]
 
@@ -320,6 +329,7 @@ def _cells(flow: Array, shape: tuple[int, int], cell: int) -> Array:
     """Means of flow over cells, (h, w, 2) px."""
     each = cell // FINE
     spare = [max(n * each - m, 0) for n, m in zip(shape, flow.shape[:2], strict=True)]
-    whole = cv2.copyMakeBorder(flow, 0, spare[0], 0, spare[1], cv2.BORDER_REPLICATE)
-    whole = whole[: shape[0] * each, : shape[1] * each]
+    if any(spare):
+        flow = cv2.copyMakeBorder(flow, 0, spare[0], 0, spare[1], cv2.BORDER_REPLICATE)
+    whole = flow[: shape[0] * each, : shape[1] * each]
     return cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_AREA) * np.float32(FINE)

@@ -102,10 +102,10 @@ def test_a_drive_goes_on_though_it_is_seen_badly():
 
 def test_what_no_drive_explains_goes_on_as_it_is():
     flow, classes, truth = drive(MIDDLE, (0, 0), 2)
-    flow[40:60, 96:120] = (0, -3)  # down, across what is seen to move to the right there
+    flow[36:64, 92:124] = (0, -3)  # down, across what is seen to move to the right there
     source = foresee(flow, classes, THINGS, 2)
-    assert_near(errors(source, truth, ~inside((176, 48, 256, 152))))
-    assert_near(errors(source, places() - (0, 12), inside((200, 92, 232, 110))), 3.5, 4.5)
+    assert_near(errors(source, truth, ~inside((168, 40, 256, 160))), 0.7, 1.5)
+    assert_near(errors(source, places() - (0, 12), inside((198, 92, 234, 114))), 3.5, 4.5)
 
 
 @pytest.mark.parametrize(("shift", "ahead"), [((5, -3), 3), ((-9, 2), 1), ((0, 4), 3)])
@@ -127,7 +127,7 @@ def test_a_large_thing_is_not_what_stands():
     classes[32:176, 16:144] = CAR
     flow[16:88, 8:72] = (-3, 1)
     source = foresee(flow, classes, THINGS, 2)
-    assert_near(errors(source, truth, ~inside((0, 0, 180, 192))))
+    assert_near(errors(source, truth, ~inside((0, 0, 180, 192))), 0.7, 1.5)
 
 
 # ---- what moves by itself: things of three dimensions before a ground that stands
