@@ -229,14 +229,14 @@ def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
     height, width = of.shape
     indices = np.flatnonzero(things)
     # one under the other, with a row between them, so that classes are looked at together
-    layers = np.zeros((len(indices), height + 1, width), np.uint8)
-    np.equal(of, indices[:, None, None], out=layers[:, :height], casting="unsafe")
+    layers = np.zeros((max(len(indices), 1), height + 1, width), np.uint8)  # cv2 needs some
+    np.equal(of, indices[:, None, None], out=layers[: len(indices), :height], casting="unsafe")
     _, apart, boxed, _ = cv2.connectedComponentsWithStats(layers.reshape(-1, width))
     boxed = boxed[1:]
     kept = np.flatnonzero(boxed[:, 4] >= LEAST)[:MOST]
     named = np.zeros(len(boxed) + 1, np.uint8)
     named[kept + 1] = np.arange(1, len(kept) + 1)
-    number = named[apart].reshape(layers.shape)[:, :height].max(0, initial=0)
+    number = named[apart].reshape(layers.shape)[:, :height].max(0)
     left, top, wide, high, _ = boxed[kept].T
     top = top % (height + 1)
     # a cell around, for px of a thing whose cell's middle is beside it
