@@ -179,9 +179,10 @@ def test_a_thing_goes_its_own_way(segmenter, filmed, tmp_path):
     shares, cues, came = sample(cache.stretches[0], 0, [0, 1, 2, 3])
     there = came[0] == NAMES.index("car")
     assert there.sum() == 8 * 10  # places
-    assert (shares[0].argmax(0) == came[0]).float().mean() > 0.99
-    assert cues[0, 0][there].median() == pytest.approx(STEP / FAR)
-    assert cues[0, :, :, 28:].abs().max() == 0  # far from it all stands
+    told = shares[0].argmax(0) == NAMES.index("car")
+    assert (told & there).sum() > 0.95 * (told | there).sum()  # 0.87, if it went as the road does
+    assert (cues[0, 0][there] * FAR - STEP).abs().max() < 1.5  # as a whole
+    assert (cues[0, :2, :, 28:] * FAR).abs().max() < 1.5  # far from it all stands
 
 
 def test_what_is_mirrored_moves_the_other_way(drives, segmenter, tmp_path):
