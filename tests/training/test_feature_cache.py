@@ -1,4 +1,4 @@
-"""Maps of driving video on disk: those of the segmenter, made once, with cuts and statistics."""
+"""Maps of driving video on disk: the segmenter's, made once, with cuts, statistics and greys."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from streamvis.errors import DataError
 from streamvis.models import weights
+from streamvis.models.motion import reduced
 from streamvis.models.swiftnet import Architecture, SwiftNet
 from streamvis.training import feature_cache
 from streamvis.training.drives import Sampling, moments_of
@@ -96,9 +97,74 @@ def test_what_is_there_is_not_made_again(drives, segmenter, tmp_path, monkeypatc
     assert cache.read(cache.stretches[0], [0, 2])[:, 0, 0, 0].tolist() == [1, 3]
     assert cache.read(cache.stretches[1], [0, 2])[:, 0, 0, 0].tolist() == [5, 7]
     assert not list((tmp_path / "maps").rglob("*.part"))
+    assert_greys_are_of_views(cache, drives, SAMPLING)
 
 
 ONE = np.ones((8, 16, 16), np.float16)
+
+
+def assert_greys_are_of_views(cache, drives, sampling):
+    """Every one of every stretch, and there are no more of them."""
+    looked = 0
+    for name in ("cut", "wide"):
+        moments = list(moments_of(drives / f"{name}.mp4", sampling))
+        for stretch in (s for s in cache.stretches if s.name == name):
+            views = [moments[stretch.first + n].views[stretch.view] for n in range(stretch.length)]
+            expected = np.stack([reduced(pixels, sampling.size) for pixels in views])
+            found = cache.look(stretch, range(stretch.length))
+            assert found.dtype == np.uint8
+            np.testing.assert_array_equal(found, expected)
+            backwards = cache.look(stretch, np.arange(stretch.length)[::-1])
+            np.testing.assert_array_equal(backwards, expected[::-1])
+            assert (np.diff(expected.astype(int), axis=0) != 0).any((1, 2)).all()  # order shows
+            looked += stretch.length
+    assert looked == sum(grey.shape[0] * grey.shape[1] for grey in cache.greys.values())
+
+
+@pytest.mark.parametrize("size", [(48, 64), (49, 63)], ids=str)
+def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    sampling = Sampling(size=size)
+    cache = gather([drives], segmenter, sampling, tmp_path / "maps")
+    half = tuple(-(-n // 2) for n in size)
+    assert cache.greys["cut"].shape == (7, 1, *half)
+    assert cache.greys["wide"].shape == (5, 2, *half)
+    assert_greys_are_of_views(cache, drives, sampling)
+
+
+def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+
+    def stops(source, target):
+        if target.suffix == ".json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    replace = feature_cache.os.replace
+    monkeypatch.setattr(feature_cache.os, "replace", stops)
+    with pytest.raises(KeyboardInterrupt):
+        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    monkeypatch.setattr(feature_cache.os, "replace", replace)
+    (grey,) = (tmp_path / "maps").rglob("*.grey")
+    grey.write_bytes(b"half of it")
+    looked: list[int] = []
+    monkeypatch.setattr(
+        feature_cache, "_look", lambda model: lambda pixels: looked.append(1) or 2 * ONE
+    )
+    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    assert len(looked) == 7 + 2 * 5  # both from their start
+    assert all(cache.read(s, range(s.length)).eq(2).all() for s in cache.stretches)
+    assert_greys_are_of_views(cache, drives, SAMPLING)
+
+
+def test_what_was_kept_in_an_older_format_is_made_again(drives, segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(feature_cache, "FORMAT", feature_cache.FORMAT - 1)
+        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: 2 * ONE)
+    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    assert cache.read(cache.stretches[0], [0]).eq(2).all()
 
 
 def test_another_segmenter_has_maps_of_its_own(drives, segmenter, tmp_path, monkeypatch):
