@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from streamvis.cli import forecast_report, forecasts
+from streamvis.cli import forecast_report, forecasts, scene_networks
 from streamvis.cli.films import Shot, film
 from streamvis.cli.forecasts import COPY, COPY_TRUTH, LABELS, ORACLE, OWN, Sampled, Seen, Window
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.errors import DataError, UsageError
 from streamvis.models import forecasting, scene_engines, swiftnet
+from streamvis.models.moved import Moved
 from streamvis.models.weights import describe, save
 from streamvis.scenes import CAMVID
 
@@ -58,7 +59,7 @@ class Reads:
     def look(self, pixels):
         labels = np.where(pixels[..., 0] == ROAD, self.instead, pixels[..., 0])
         seen = scene_engines.Seen(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8))
-        return Look(seen, SIZE)
+        return Look(seen, labels.shape)
 
     def strangeness(self, look):
         return np.zeros(look.size, np.float32)
@@ -125,6 +126,32 @@ def test_forecasts_go_on_from_the_moments_that_they_want(labelled):
     assert len(one.asked) == FRAMES - 9 - 9
     for n, starts in enumerate(one.asked):
         assert starts == tuple(5 + SPEED * (n + lag) for lag in (0, 3, 6, 9))  # oldest first
+
+
+class Keeps(Moves):
+    """Tells what it was given of each picture."""
+
+    def __init__(self):
+        super().__init__(0)
+        self.given: list[tuple[int, int, int | None]] = []
+
+    def remember(self, media_us, pixels, look, before=None):
+        shown = int((pixels[..., 0] == CAR).any(0).argmax())
+        self.given.append((media_us, shown, None if before is None else self.starts(before)))
+        return super().remember(media_us, pixels, look)
+
+    def starts(self, classes):
+        return int((classes == CAR).any(0).argmax())
+
+
+def test_a_picture_is_remembered_beside_the_one_that_a_step_came_before(labelled):
+    one = Keeps()
+    evaluate(labelled, {"one": one})
+    for n, (media_us, shown, before) in enumerate(one.given):
+        assert media_us == round(n * 1e6 / FPS)
+        assert shown == 5 + SPEED * n
+        assert before == (5 + SPEED * (n - 3) if n >= 3 else None)
+    assert len(one.given) == FRAMES
 
 
 def test_a_short_horizon_is_told_again_to_reach_a_long_one(labelled):
@@ -312,3 +339,76 @@ def test_what_does_not_go_together_is_told(labelled, weights, forecaster, fps, c
     result = invoke(labelled, *given, *fps)
     assert result.exit_code == code
     assert message in result.stderr
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory) -> Path:
+    """A textured car on a textured road, on its way by 3 px in each picture."""
+    folder = tmp_path_factory.mktemp("films") / "moving"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    road, car = (
+        np.kron(rng.integers(0, 256, n, np.uint8), np.ones((8, 8), np.uint8))
+        for n in ((12, 24), (6, 8))
+    )
+    for n in range(FRAMES):
+        shown, truth = road.copy(), np.full_like(road, ROAD)
+        there = np.s_[24:72, 20 + 3 * n : 84 + 3 * n]
+        shown[there], truth[there] = car, CAR
+        cv2.imwrite(str(folder / f"images/{n:03}.png"), np.dstack([shown, shown, truth]))
+        cv2.imwrite(str(folder / f"labels/{n:03}.png"), truth)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_motion(weights) -> list[Path]:
+    """Untrained forecasters that go by motion, of the untrained segmenter."""
+    folder, sha = weights[0].parent, describe(str(weights[0])).sha256
+    paths = [folder / f"moved-{seconds}.safetensors" for seconds in (0.2, 0.6)]
+    for path, seconds in zip(paths, (0.2, 0.6), strict=True):
+        about = forecasting.Architecture(
+            name=path.stem, kind="moved", channels=len(CAMVID.names), stride=4, width=8, depth=2,
+            past=2, horizon_s=seconds,
+        )  # fmt: skip
+        save(Moved(about), path, {"segmenter": sha})
+    return paths
+
+
+def test_what_goes_by_motion_sees_it_in_the_pictures(moving, weights, by_motion):
+    exact = ("engine=torch", "precision=fp32")
+    (segmenter,) = scene_networks.open_segmenters([str(weights[0])], exact, "cpu")
+    given = scene_networks.open_forecasters([str(path) for path in by_motion], segmenter)
+    outcome = evaluate(moving, given)  # whose classes are read, so that motion alone counts
+    near, far = outcome.horizons
+    names = [path.stem for path in by_motion]
+    assert [way.label for way in near.ways] == names[:1]
+    assert [way.label for way in far.ways] == [f"{names[0]}, 3 times", names[1]]
+    assert near.tallies[LABELS][COPY].pictures == FRAMES - 6
+    assert far.tallies[LABELS][COPY].pictures == FRAMES - 12
+    for horizon in (near, far):
+        scores = {name: one.miou(CAMVID.movable) for name, one in horizon.tallies[LABELS].items()}
+        assert all(scores[way.label] > 0.9 for way in horizon.ways)
+        assert scores[COPY] < 0.8
+    twice = [far.tallies[LABELS][way.label].counts for way in far.ways]
+    np.testing.assert_array_equal(*twice)  # it goes on as it does, however often one looks
+
+
+def test_shipped_forecasters_are_compared_by_name(moving, tmp_path):
+    names = ("street-forecast-0.2", "street-forecast-0.6")
+    given = ("--segmenter", "street-seg", "--weights", names[0], "--weights", names[1])
+    small = ("--set", "lines=96", "--set", "engine=torch", "--set", "precision=fp32")
+    sheet = ("--sheet", tmp_path / "strips.png")
+    result = invoke(moving, "--fps", FPS, *given, *small, *sheet, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    near, far = (one["against"]["labels"] for one in found["horizons"])
+    assert [one["seconds"] for one in found["horizons"]] == [0.2, 0.6]
+    assert list(near["methods"]) == [ORACLE, names[0], COPY, COPY_TRUTH]
+    again = f"{names[0]}, 3 times"
+    assert list(far["methods"]) == [ORACLE, again, names[1], COPY, COPY_TRUTH]
+    assert (near["targets"], far["targets"]) == (FRAMES - 6, FRAMES - 12)
+    assert far["methods"][again] == far["methods"][names[1]]
+    assert all(found["forecast_ms"][name] > 0 for name in names)
+    assert found["segmenter"] == "street-seg"
+    assert cv2.imread(str(tmp_path / "strips.png")).shape[1] > 1000
