@@ -52,7 +52,14 @@ def _report_horizon(horizon: Horizon, classes: Classes) -> dict[str, Any]:
             gap, moving = gaps(tally, method, classes)
             methods[method] = {**scores, "gap_closed": gap, "movable_gap_closed": moving}
         against[kind] = {"targets": tally[COPY].pictures, "methods": methods}
-    return {"seconds": horizon.us / 1e6, "off_ms": horizon.off_us / 1e3, "against": against}
+    return {
+        "seconds": horizon.us / 1e6,
+        "off_ms": horizon.off_us / 1e3,
+        "against": against,
+        "movable_reliability": {
+            name: [step._asdict() for step in one.steps()] for name, one in horizon.sure.items()
+        },
+    }
 
 
 def gaps(tally: Tally, method: str, classes: Classes) -> tuple[float | None, float | None]:
@@ -83,6 +90,12 @@ def put_outcome(outcome: Outcome, segmenter: str) -> None:
                 rows.append([method, *map(or_dash, shown)])
             title = f"{horizon.us / 1e6:g} s ahead: {tally[COPY].pictures} pictures, against {true}"
             put_table(title, columns, rows)
+        for name, one in horizon.sure.items():
+            if unsure := one.unsure():
+                put(
+                    f"{name}: where it told what moves with a probability of 0.1 to 0.9, "
+                    f"{unsure.told:.2f} in the mean, it was in {unsure.came:.2f} of places"
+                )
     found = report(outcome, segmenter)
     put(f"{segmenter}: {or_dash(found['segmentation_ms'])} ms to read a picture")
     for name, ms in found["forecast_ms"].items():

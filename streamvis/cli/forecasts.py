@@ -15,7 +15,7 @@ from streamvis.cli.films import Film, Shot
 from streamvis.cli.scene_networks import Look, Network, sized
 from streamvis.cli.segmentation import Clock
 from streamvis.errors import UsageError
-from streamvis.evaluation.segmentation import Confusion
+from streamvis.evaluation.segmentation import Confusion, Reliability
 from streamvis.messages import Array
 from streamvis.scenes import VOID, Classes
 
@@ -41,6 +41,9 @@ class Forecaster(Protocol):
 
         What it tells of a nearer future it takes for seen.
         """
+
+    def shares(self, past: Sequence[Any]) -> Array:
+        """Probabilities of the classes (K, h, w) at every fourth pixel, the horizon ahead."""
 
 
 class Way(NamedTuple):
@@ -114,6 +117,7 @@ class Horizon:
     us: int
     ways: list[Way]
     tallies: dict[str, dict[str, Confusion]] = field(default_factory=dict)  # by truth, by method
+    sure: dict[str, Reliability] = field(default_factory=dict)  # of what moves, by method
     strips: Sampled[Told] = field(default_factory=lambda: Sampled(STRIPS))
     off_us: int = 0  # the farthest that a picture was from the moment asked for
 
@@ -211,9 +215,21 @@ def _look_back(
         with clock.running():
             classes = forecasters[way.forecaster].forecast(moments, way.times)
         told[way.label] = sized(classes, now.labels.shape)
+        if way.times == 1:
+            shares = forecasters[way.forecaster].shares(moments)
+            _weigh(horizon.sure.setdefault(way.label, Reliability()), shares, now, outcome.film)
     horizon.off_us = max(horizon.off_us, abs(now.shot.media_us - last.shot.media_us - horizon.us))
     _count(horizon, now, last, told, outcome.film.classes)
     horizon.strips.offer(Told(last.shot, now.shot, told))
+
+
+def _weigh(sure: Reliability, shares: Array, now: Seen, film: Film) -> None:
+    """Count how often something that moves was where it had been told to be."""
+    truth = now.labels if now.shot.truth is None else now.shot.truth
+    height, width = shares.shape[1:]
+    there = sized(truth, (height, width))
+    counted, movable = there != VOID, list(film.classes.movable)
+    sure.add(shares[movable].sum(0)[counted], np.isin(there, movable)[counted])
 
 
 def _past(last: Seen, forecaster: Forecaster, window: Window) -> list[Seen | None]:

@@ -105,6 +105,9 @@ class Forecasting:
     def forecast(self, past: Sequence[Moment], times: int) -> Array:
         return self.engine.forecast(past, times, shares=False).classes
 
+    def shares(self, past: Sequence[Moment]) -> Array:
+        return self.engine.forecast(past).shares
+
 
 def open_segmenters(weights: Sequence[str], pairs: Sequence[str], device: str) -> list[Segmenter]:
     """Segmenters, all of them set alike by `key=value` texts."""

@@ -10,6 +10,7 @@ Everything is accumulated over a whole set before it is divided, never averaged 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 
 CELLS = 1 << 16  # of outlier scores from 0 to 1
+TENTHS = 10
 FOUND_SHARE = 0.95  # of unknown pixels, at which false positives are read off
 
 
@@ -113,6 +115,36 @@ def gap_closed(copied: float | None, forecast: float | None, oracle: float | Non
     if copied is None or forecast is None or oracle is None or oracle <= copied:
         return None
     return (forecast - copied) / (oracle - copied)
+
+
+class Step(NamedTuple):
+    """What was told with probabilities of a tenth of their range."""
+
+    told: float  # mean probability
+    came: float  # share that came true
+    places: int
+
+
+class Reliability:
+    """How often what was told with some probability came true."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros((3, TENTHS))  # of probabilities, of what came true, of all
+
+    def add(self, told: Array, came: Array) -> None:
+        """Probabilities, and whether it came true, of one shape."""
+        tenth = (told * TENTHS).astype(np.int64).clip(0, TENTHS - 1).ravel()
+        for row, what in zip(self.sums, (told, came, np.ones(told.shape)), strict=True):
+            row += np.bincount(tenth, what.ravel().astype(np.float64), TENTHS)
+
+    def steps(self) -> list[Step]:
+        """Those that are there, by rising probability."""
+        return [Step(p / n, hits / n, int(n)) for p, hits, n in self.sums.T.tolist() if n]
+
+    def unsure(self) -> Step | None:
+        """All that was neither nearly excluded nor nearly certain, in one."""
+        told, came, places = self.sums[:, 1:-1].sum(1).tolist()
+        return Step(told / places, came / places, int(places)) if places else None
 
 
 @dataclass(frozen=True)

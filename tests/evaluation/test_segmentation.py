@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamvis.errors import DataError
 from streamvis.evaluation import classification
-from streamvis.evaluation.segmentation import CELLS, Confusion, Outliers, gap_closed
+from streamvis.evaluation.segmentation import CELLS, Confusion, Outliers, Reliability, gap_closed
 
 NAMES = ("road", "tree", "car", "person")
 VOID = 255
@@ -219,3 +219,32 @@ def test_pixels_that_do_not_count_are_not_looked_at():
 def test_scores_that_are_none_are_refused(scores, message):
     with pytest.raises(DataError, match=message):
         Outliers().add(np.array(scores), np.array([True, False]))
+
+
+def test_what_is_told_with_a_probability_comes_true_as_often():
+    random = np.random.default_rng(2)
+    told = random.random((400, 500))
+    reliability = Reliability()
+    reliability.add(told[:100], random.random((100, 500)) < told[:100])
+    reliability.add(told[100:], random.random((300, 500)) < told[100:])
+    steps = reliability.steps()
+    assert [step.told for step in steps] == pytest.approx(np.arange(0.05, 1, 0.1), abs=0.002)
+    assert [step.came for step in steps] == pytest.approx([step.told for step in steps], abs=0.02)
+    assert sum(step.places for step in steps) == told.size
+    unsure = ((told >= 0.1) & (told < 0.9)).sum()
+    assert reliability.unsure() == (
+        pytest.approx(0.5, abs=0.01),
+        pytest.approx(0.5, abs=0.01),
+        unsure,
+    )
+
+
+def test_who_is_certain_is_asked_apart():
+    reliability = Reliability()
+    reliability.add(np.array([0.0, 0.05, 1.0, 0.95]), np.array([False, True, True, True]))
+    assert reliability.unsure() is None
+    reliability.add(np.array([0.8]), np.array([False]))
+    assert reliability.unsure() == (pytest.approx(0.8), 0, 1)
+    assert reliability.steps() == [
+        (pytest.approx(0.025), 0.5, 2), (pytest.approx(0.8), 0, 1), (pytest.approx(0.975), 1, 2)
+    ]  # fmt: skip
