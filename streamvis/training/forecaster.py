@@ -165,20 +165,24 @@ def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -
     return draw
 
 
-def build(recipe: Recipe, cache: FeatureCache, segmenter: SwiftNet) -> Forecaster | Moved:
-    """The forecaster before training, normalising as the cache's maps need it."""
+def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
+    """ConfigError unless the forecaster is for what this segmenter sees."""
     a, classes = recipe.architecture, len(segmenter.architecture.segments)
     if a.kind == "moved" and a.channels != classes:
         raise ConfigError(
             f"architecture: it is for {a.channels} classes; the segmenter tells {classes}"
         )
-    if a.kind != "moved" and (a.channels, a.stride) != (len(cache.mean), STRIDE):
+    if a.kind != "moved" and (a.channels, a.stride) != (segmenter.channels, segmenter.stride):
         raise ConfigError(
             f"architecture: it is for maps of {a.channels} channels at stride {a.stride}; the "
-            f"segmenter's have {len(cache.mean)} at stride {STRIDE}"
+            f"segmenter's have {segmenter.channels} at stride {segmenter.stride}"
         )
+
+
+def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | Moved:
+    """The forecaster before training, normalising as the cache's maps need it."""
     torch.manual_seed(recipe.seed)
-    model = forecaster(a)
+    model = forecaster(recipe.architecture)
     if recipe.start is not None:
         load_into(model, find(recipe.start))
     if isinstance(model, Forecaster):
@@ -229,8 +233,9 @@ def train(
     steps_of(recipe)  # what cannot be is said before anything is looked at
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
+    check_fit(recipe, segmenter)
     cache = gather(data, weights, recipe.sampling, out / "maps")
-    model = build(recipe, cache, segmenter).to(device).train()
+    model = build(recipe, cache).to(device).train()
     if isinstance(model, Moved):
         return model, _sure(model, segmenter, cache, recipe, out)
     return model, _told(model, segmenter, cache, recipe, out)

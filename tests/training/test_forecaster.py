@@ -178,7 +178,7 @@ def test_what_is_read_counts_from_its_step_on_and_not_below_the_picture(
     cache = gathered(drives, segmenter, tmp_path)
     recipe = msgspec.structs.replace(RECIPE, loss=Loss(reading=1.0, overlap=1.0, read_from=0.5))
     head = weights.load_segmenter(segmenter).requires_grad_(False).classes
-    model = build(recipe, cache, weights.load_segmenter(segmenter))
+    model = build(recipe, cache)
     losses = Losses(model, head, recipe)
     batch = next(batches(cache, cache.stretches, recipe, 0))
     assert list(losses(batch, 34)) == ["features"]
@@ -203,18 +203,18 @@ def test_another_horizon_may_start_from_one(drives, segmenter, tmp_path):
     recipe = msgspec.structs.replace(
         RECIPE, architecture=far, start=str(tmp_path / "near.safetensors")
     )
-    model = build(recipe, cache, weights.load_segmenter(segmenter))
+    model = build(recipe, cache)
     assert model.net.flow.conv.bias.eq(3).all()
     torch.testing.assert_close(model.mean, cache.mean)
     assert model.architecture.horizon_s == 0.3
 
 
 def test_a_segmenter_of_another_kind_of_map_is_refused(drives, segmenter, tmp_path):
-    cache = gathered(drives, segmenter, tmp_path)
     other = msgspec.structs.replace(ARCHITECTURE, channels=16)
-    seen = weights.load_segmenter(segmenter)
+    recipe = msgspec.structs.replace(RECIPE, architecture=other)
     with pytest.raises(ConfigError, match=r"maps of 16 channels at stride 4; .* have 8 at"):
-        build(msgspec.structs.replace(RECIPE, architecture=other), cache, seen)
+        run(recipe, [drives], segmenter, tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # before anything is looked at
 
 
 def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):

@@ -283,6 +283,7 @@ def test_a_segmenter_of_other_classes_is_refused(drives, segmenter, tmp_path):
     recipe = msgspec.structs.replace(RECIPE, architecture=eleven)
     with pytest.raises(ConfigError, match=r"it is for 11 classes; the segmenter tells 4"):
         run(recipe, [drives], segmenter, tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # before anything is looked at
 
 
 def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):
@@ -301,7 +302,7 @@ def test_another_horizon_may_start_from_one(drives, segmenter, tmp_path):
         RECIPE, architecture=far, start=str(tmp_path / "near.safetensors")
     )
     cache = gathered(drives, segmenter, tmp_path)
-    model = forecaster.build(recipe, cache, weights.load_segmenter(segmenter))
+    model = forecaster.build(recipe, cache)
     assert model.doubt.item() == -2.5
     assert model.architecture.horizon_s == 0.3
 
