@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from streamvis.errors import StreamvisError
 from streamvis.sources.spec import SourceSpec
 
 PARTIAL = 5
+HEED_S = 0.5
 
 State = Literal["done", "skipped", "failed", "interrupted"]
 
@@ -85,7 +86,10 @@ def process(jobs: Sequence[Job], at_once: int, resume: bool) -> list[Result]:
             return result
 
         with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(one, jobs))
+            futures = [pool.submit(one, job) for job in jobs]
+            while wait(futures, HEED_S).not_done:
+                pass  # a signal that comes just as a wait begins is heeded only when that ends
+            return [future.result() for future in futures]
 
 
 def exit_code(results: Sequence[Result]) -> int:

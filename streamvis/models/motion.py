@@ -6,13 +6,13 @@
     carried(classes, source)                               # (H, W)
 
 A point that nears the camera's plane by the share e of its distance in a step is seen at r from
-the focus of expansion, was seen at r / (1 + e) a step before, and is at r / (1 − k·e) k steps later:
-1/e is the time to contact in steps (Lee 1976, "A theory of visual control of braking based on
-information about time-to-collision"). What stands is seen to move along lines through one focus,
-but for the turning of the camera, which moves everything alike (to first order: Longuet-Higgins
-and Prazdny 1980, "The interpretation of a moving retinal image"). What moves by itself has a focus
-of its own: a thing is moved and scaled as a whole. Flow is DIS (Kroeger et al. 2016), each begun
-where the last one ended: things go on as they did.
+the focus of expansion, was seen at r / (1 + e) a step before, and is at r / (1 − k·e) k steps
+later: 1/e is the time to contact in steps (Lee 1976, "A theory of visual control of braking based
+on information about time-to-collision"). What stands is seen to move along lines through one
+focus, but for the turning of the camera, which moves everything alike (to first order:
+Longuet-Higgins and Prazdny 1980, "The interpretation of a moving retinal image"). What moves by
+itself has a focus of its own: a thing is moved and scaled as a whole. Flow is DIS (Kroeger et al.
+2016), each begun where the last one ended: things go on as they did.
 """
 
 from functools import lru_cache
