@@ -12,7 +12,6 @@ from streamvis.cli.report import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Measure speed on this machine.", invoke_without_command=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @app.callback()
@@ -121,6 +120,8 @@ def tracker(
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Linear algebra on one thread, where NumPy is yet to be imported: it asks then."""
+    from streamvis.runtime.processes import THREADS
+
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:

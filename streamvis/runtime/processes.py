@@ -17,6 +17,13 @@ from typing import Any
 from streamvis.errors import ConfigError
 from streamvis.transport.sockets import Client
 
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
+
 BEAT_S = 1.0
 BEAT_SUFFIX = b"~"  # the identity of a process's second socket, which only beats
 PR_SET_PDEATHSIG = 1
@@ -170,8 +177,7 @@ def _read(fd: int) -> bytes | None:
 def _environment(threads: int | None) -> dict[str, str]:
     environment = dict(os.environ)
     if threads is not None:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[name] = str(threads)
+        environment |= dict.fromkeys(THREADS, str(threads))
     return environment
 
 

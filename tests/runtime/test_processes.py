@@ -83,12 +83,13 @@ def exited_now(child):
 def test_threads_and_cores_are_set_before_it_runs(child):
     core = min(os.sched_getaffinity(0))
     one = child(
-        "import os; print(os.environ['OMP_NUM_THREADS'], os.sched_getaffinity(0))",
+        "import cv2, os\n"
+        "print(os.environ['OMP_NUM_THREADS'], cv2.getNumThreads(), os.sched_getaffinity(0))",
         threads=3,
         cores=[core],
     )
     assert exited(one)
-    assert one.end() == f"3 {{{core}}}\n"
+    assert one.end() == f"3 3 {{{core}}}\n"
 
 
 def test_its_command_line_holds_no_more_than_where_to_connect(child):
