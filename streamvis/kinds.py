@@ -170,7 +170,7 @@ class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Forecaster(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="forecast"
 ):
-    """Say what the scene will be, from the features of the segmenter in the same worker."""
+    """Say what the scene will be, from what the segmenter in the same worker sees of it."""
 
     weights: Annotated[tuple[str, ...], Meta(min_length=1)] = (
         "street-forecast-0.2",
