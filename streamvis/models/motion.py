@@ -37,7 +37,8 @@ MOST = 255  # things
 FARTHEST = 8000  # px from a picture's corner that is told apart
 CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothing
 WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
-# is taken for what stands
+# is taken for what stands,
+STRANGER = 10  # unless it moves so many times as far as what stands does in the mean
 ROUNDS = 3  # of fits, each weighed by how well the last one explained a cell
 STEPS = 5  # towards the place where something comes from
 
@@ -192,7 +193,8 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
     inside = np.flatnonzero(number)
     which = number.ravel()[inside].astype(np.int64) - 1
     at = _centres(number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
-    moved = _cells(flow, number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
+    motion = _cells(flow, number.shape, THING_CELL)
+    moved = motion.reshape(-1, 2)[inside].astype(np.float64)
 
     def total(x: Array) -> Array:
         return np.bincount(which, x, len(boxes))
@@ -211,6 +213,9 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
         trust = 1 / (1 + (away / usual[which]) ** 2)
     q = np.clip(q, -0.5, 0.75)
     whole = usual <= np.maximum(WHOLE * length, 1.0)
+    still = number[::4, ::4] == 0
+    far = (_length(motion[::4, ::4]) * still).sum() / max(still.sum(), 1)
+    whole |= length > STRANGER * far
     # px of a thing go with it from cells, too, whose middles are beside it
     number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
     number *= np.append(False, whole)[number]

@@ -122,6 +122,17 @@ def test_parked_cars_in_a_row_go_as_the_street_does():
     assert_near(errors(foresee(flow, classes, THINGS, 2), truth, classes == CAR))
 
 
+def test_who_walks_before_a_standing_camera_goes_with_both_legs():
+    classes = np.full(SIZE, GROUND, np.uint8)
+    classes[60:140, 40:80] = PERSON
+    back = np.zeros((*SIZE, 2), np.float32)
+    back[60:140, 40:80] = (-12, 0)
+    back[92:140, 40:60], back[92:140, 60:80] = (-1, 0), (-23, 0)  # one stands, one swings
+    source = foresee(seen(back), classes, THINGS, 3)
+    assert overlap(carried(classes, source) == PERSON, inside((76, 60, 116, 140))) > 0.85
+    assert (carried(classes, source)[~inside((20, 40, 150, 160))] == GROUND).all()
+
+
 def test_a_large_thing_is_not_what_stands():
     flow, classes, truth = drive(MIDDLE, (0, 0), 2)
     classes[32:176, 16:144] = CAR
