@@ -39,6 +39,9 @@ CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothi
 WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
 # is taken for what stands,
 STRANGER = 10  # unless it moves so many times as far as what stands does in the mean
+FOOT = 5  # cells of things from a foot to where the flow is the ground's
+ALIKE = 0.4  # of the ground's motion may be unlike that of what is parked on it
+DRIVEN = 2.0  # px a step, at least, of the ground's motion for telling
 ROUNDS = 3  # of fits, each weighed by how well the last one explained a cell
 STEPS = 5  # towards the place where something comes from
 
@@ -104,9 +107,13 @@ def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> 
     height, width = classes.shape
     if flow is None:
         return _places(height, width).copy()
-    found = _things(flow, classes, things)
+    of = _sampled(classes, CELL)
+    moved = _cells(flow, of.shape, CELL)
+    at = _from_middle(of.shape, CELL, classes.shape)
+    ego = _ego(moved, at, (_table(things)[of] == 0).astype(np.float32))
+    found = _things(flow, classes, things, ego)
     thing = (found.number > 0).view(np.uint8)
-    source = _stand(flow, classes, thing, ahead)
+    source = _stand(moved, of, ego, classes, ahead)
     _uncover(source, thing)
     _move(source, found, ahead)
     return source
@@ -118,13 +125,10 @@ def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Arra
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _stand(flow: Array, classes: Array, thing: Array, ahead: float) -> Array:
-    """Where that comes from which stands, things left away."""
+def _stand(moved: Array, of: Array, ego: Ego, classes: Array, ahead: float) -> Array:
+    """Where that comes from which stands, by flow (h, w, 2) of cells and their classes (h, w)."""
     height, width = classes.shape
-    of = _sampled(classes, CELL)
-    at = _centres(of.shape, CELL) - np.array([width / 2, height / 2], np.float32)
-    moved = _cells(flow, of.shape, CELL)
-    ego = _ego(moved, at, 1 - _sampled(thing, CELL).astype(np.float32))
+    at = _from_middle(of.shape, CELL, classes.shape)
     r = at - ego.focus
     q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
     q = np.clip(_smooth(q, of), -0.5, NEAREST)
@@ -187,7 +191,7 @@ def _smooth(x: Array, of: Array) -> Array:
     return total / count
 
 
-def _things(flow: Array, classes: Array, things: Array) -> Things:
+def _things(flow: Array, classes: Array, things: Array, ego: Ego) -> Things:
     """Things, told apart by their classes and by lying apart, each moved and scaled as a whole."""
     number, boxes = _apart(classes, things)
     inside = np.flatnonzero(number)
@@ -216,6 +220,7 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
     still = number[::4, ::4] == 0
     far = (_length(motion[::4, ::4]) * still).sum() / max(still.sum(), 1)
     whole |= length > STRANGER * far
+    whole &= ~_parked(number, motion, ego, _from_middle(number.shape, THING_CELL, classes.shape))
     # px of a thing go with it from cells, too, whose middles are beside it
     number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
     number *= np.append(False, whole)[number]
@@ -224,6 +229,27 @@ def _things(flow: Array, classes: Array, things: Array) -> Things:
     wide = wide[: classes.shape[0], : classes.shape[1]]
     wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
     return Things(wide, boxes, centre, shift, q / (1 - q))
+
+
+def _parked(number: Array, motion: Array, ego: Ego, at: Array) -> Array:
+    """Which things, from the first to the last number, move as the ground that they stand on.
+
+    The ground below a thing, where no flow of the thing is seen, tells that of the ground at its
+    foot: 1/distance rises with the way down from the horizon, which goes through the focus.
+    """
+    count = int(number.max())
+    feet = (number[:-FOOT] > 0) & (number[1 : 1 - FOOT] == 0) & (number[FOOT:] == 0)
+    rows, columns = np.nonzero(feet)
+    which = number[rows, columns].astype(np.int64) - 1
+    foot, below = at[rows, columns] - ego.focus, at[rows + FOOT, columns] - ego.focus
+    q = ((ego.turn - motion[rows + FOOT, columns]) * below).sum(-1)
+    q /= (below * below).sum(-1) + CLOSE**2
+    q *= (foot[:, 1] / np.maximum(below[:, 1], CLOSE)).clip(0, 1)
+    ground = -q[:, None] * foot
+    driven = np.bincount(which, _length(ground), count)
+    unlike = np.bincount(which, _length(motion[rows, columns] - ego.turn - ground), count)
+    seen = np.bincount(which, minlength=count)
+    return (driven > DRIVEN * seen) & (unlike < ALIKE * driven)
 
 
 def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
@@ -295,6 +321,15 @@ def _centres(shape: tuple[int, int], cell: int) -> Array:
     """x and y in px of the middles of cells, (h, w, 2) float32, not to be written to."""
     y, x = np.indices(shape, np.float32)
     centres = np.stack([x, y], -1) * cell + np.float32((cell - 1) / 2)
+    centres.flags.writeable = False
+    return centres
+
+
+@lru_cache(maxsize=16)
+def _from_middle(shape: tuple[int, int], cell: int, picture: tuple[int, int]) -> Array:
+    """The same from the middle of a picture of that height and width, not to be written to."""
+    middle = np.array([picture[1] / 2, picture[0] / 2], np.float32)
+    centres: Array = _centres(shape, cell) - middle
     centres.flags.writeable = False
     return centres
 
