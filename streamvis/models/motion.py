@@ -113,7 +113,7 @@ def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> 
     ego = _ego(moved, at, (_table(things)[of] == 0).astype(np.float32))
     found = _things(flow, classes, things, ego)
     thing = (found.number > 0).view(np.uint8)
-    source = _stand(moved, of, ego, classes, ahead)
+    source = _stand(moved, of, ego, (height, width), ahead)
     _uncover(source, thing)
     _move(source, found, ahead)
     return source
@@ -125,10 +125,9 @@ def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Arra
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _stand(moved: Array, of: Array, ego: Ego, classes: Array, ahead: float) -> Array:
+def _stand(moved: Array, of: Array, ego: Ego, size: tuple[int, int], ahead: float) -> Array:
     """Where that comes from which stands, by flow (h, w, 2) of cells and their classes (h, w)."""
-    height, width = classes.shape
-    at = _from_middle(of.shape, CELL, classes.shape)
+    at = _from_middle(of.shape, CELL, size)
     r = at - ego.focus
     q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
     q = np.clip(_smooth(q, of), -0.5, NEAREST)
@@ -148,10 +147,10 @@ def _stand(moved: Array, of: Array, ego: Ego, classes: Array, ahead: float) -> A
         found = (found + (r - there[..., 1:]) / (1 + there[..., :1])) / 2
     # in quarters of px, and two for rounding
     back = np.rint((found - r).clip(-FARTHEST, FARTHEST) * 4 + 2).astype(np.int16)
-    size = (of.shape[1] * CELL, of.shape[0] * CELL)
-    whole = cv2.resize(back, size, interpolation=cv2.INTER_LINEAR)
+    cells = (of.shape[1] * CELL, of.shape[0] * CELL)
+    whole = cv2.resize(back, cells, interpolation=cv2.INTER_LINEAR)
     whole >>= 2
-    return cv2.add(whole[:height, :width], _places(height, width))
+    return cv2.add(whole[: size[0], : size[1]], _places(*size))
 
 
 def _ego(moved: Array, at: Array, weight: Array) -> Ego:
@@ -194,14 +193,41 @@ def _smooth(x: Array, of: Array) -> Array:
 def _things(flow: Array, classes: Array, things: Array, ego: Ego) -> Things:
     """Things, told apart by their classes and by lying apart, each moved and scaled as a whole."""
     number, boxes = _apart(classes, things)
+    moved = _cells(flow, number.shape, THING_CELL)
+    fit = _fitted(number, moved, len(boxes))
+    few = number[::4, ::4]
+    still = (_length(moved[::4, ::4]) * (few == 0)).sum() / max((few == 0).sum(), 1)
+    own = (fit.away <= np.maximum(WHOLE * fit.length, 1.0)) | (fit.length > STRANGER * still)
+    own &= ~_parked(number, moved, ego, _from_middle(number.shape, THING_CELL, classes.shape))
+    # px of a thing go with it from cells, too, whose middles are beside it
+    number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
+    number *= np.append(False, own)[number]
+    size = (number.shape[1] * THING_CELL, number.shape[0] * THING_CELL)
+    wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
+    wide = wide[: classes.shape[0], : classes.shape[1]]
+    wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
+    return Things(wide, boxes, fit.centre, fit.shift, fit.q / (1 - fit.q))
+
+
+class Fit(NamedTuple):
+    """N things as wholes, and how much of their flow that explains."""
+
+    centre: Array  # (N, 2) px
+    shift: Array  # (N, 2) px
+    q: Array  # (N,)
+    length: Array  # (N,) px of the flow, in the mean
+    away: Array  # (N,) px of the flow from that of a whole, in the mean, at least one
+
+
+def _fitted(number: Array, motion: Array, count: int) -> Fit:
+    """The shift and the growth of `count` numbered things by the flow (h, w, 2) of their cells."""
     inside = np.flatnonzero(number)
     which = number.ravel()[inside].astype(np.int64) - 1
     at = _centres(number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
-    motion = _cells(flow, number.shape, THING_CELL)
     moved = motion.reshape(-1, 2)[inside].astype(np.float64)
 
     def total(x: Array) -> Array:
-        return np.bincount(which, x, len(boxes))
+        return np.bincount(which, x, count)
 
     sums = [*at.T, *moved.T, (at * at).sum(-1), (at * moved).sum(-1), _length(moved)]
     trust = np.ones(len(inside))
@@ -212,23 +238,10 @@ def _things(flow: Array, classes: Array, things: Array, ego: Ego) -> Things:
         centre, shift = np.stack(means[:2], -1), np.stack(means[2:], -1)
         spread, along = spread - (centre * centre).sum(-1), along - (centre * shift).sum(-1)
         q = -along / (spread + (NOISE / GROWTH) ** 2 / cells)
-        away = _length(moved - shift[which] + q[which, None] * (at - centre[which]))
-        usual = np.maximum(total(trust * away) / sure, 1.0)
-        trust = 1 / (1 + (away / usual[which]) ** 2)
-    q = np.clip(q, -0.5, 0.75)
-    whole = usual <= np.maximum(WHOLE * length, 1.0)
-    still = number[::4, ::4] == 0
-    far = (_length(motion[::4, ::4]) * still).sum() / max(still.sum(), 1)
-    whole |= length > STRANGER * far
-    whole &= ~_parked(number, motion, ego, _from_middle(number.shape, THING_CELL, classes.shape))
-    # px of a thing go with it from cells, too, whose middles are beside it
-    number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
-    number *= np.append(False, whole)[number]
-    size = (number.shape[1] * THING_CELL, number.shape[0] * THING_CELL)
-    wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
-    wide = wide[: classes.shape[0], : classes.shape[1]]
-    wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
-    return Things(wide, boxes, centre, shift, q / (1 - q))
+        off = _length(moved - shift[which] + q[which, None] * (at - centre[which]))
+        away = np.maximum(total(trust * off) / sure, 1.0)
+        trust = 1 / (1 + (off / away[which]) ** 2)
+    return Fit(centre, shift, np.clip(q, -0.5, 0.75), length, away)
 
 
 def _parked(number: Array, motion: Array, ego: Ego, at: Array) -> Array:

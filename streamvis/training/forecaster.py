@@ -5,12 +5,12 @@ maps and the one that came after them, and the frozen head says which classes it
 forecaster that goes by motion learns only how sure to be (`training/moved.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import cv2
 import msgspec
@@ -39,6 +39,7 @@ from streamvis.training.scene_losses import lovasz_softmax
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0)]
+B = TypeVar("B")
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 
@@ -168,6 +169,10 @@ def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -
 def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
     """ConfigError unless the forecaster is for what this segmenter sees."""
     a, classes = recipe.architecture, len(segmenter.architecture.segments)
+    if a.kind == "moved" and recipe.loss != Loss():
+        raise ConfigError(
+            "loss: a forecaster of kind `moved` learns by cross-entropy alone; leave `loss` away"
+        )
     if a.kind == "moved" and a.channels != classes:
         raise ConfigError(
             f"architecture: it is for {a.channels} classes; the segmenter tells {classes}"
@@ -251,10 +256,8 @@ def _told(
     def data_from(step: int) -> Iterator[tuple[int, Tensor]]:
         return enumerate(batches(cache, learnt, recipe, step), step)
 
-    groups: Groups = [(list(model.parameters()), recipe.rate)]
-    state = fit(model, groups, data_from, lambda b: losses(b[1], b[0]), recipe.schedule, out)
-    model.load_state_dict(state)
-    return check(model.eval(), segmenter, cache, held, recipe)
+    _learn(model, data_from, lambda b: losses(b[1], b[0]), recipe, out)
+    return check(model, segmenter, cache, held, recipe)
 
 
 def _sure(
@@ -263,19 +266,28 @@ def _sure(
     """Teach how sure to be of what moves there."""
     learnt, held = split(cache, recipe.hold_out)
     looks = replace(recipe, architecture=replace(recipe.architecture, past=moved.LOOKS))
-    draw, sample = (
-        drawing(cache, learnt, looks),
-        moved.Sample(segmenter, cache, recipe.sampling.size),
-    )
+    draw = drawing(cache, learnt, looks)
+    sample = moved.Sample(segmenter, cache, recipe.sampling.size)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, ...]]:
         return moved.batches(sample, draw, recipe.batch, recipe.mirror, recipe.seed, step)
 
-    groups: Groups = [(list(model.parameters()), recipe.rate)]
-    state = fit(model, groups, data_from, lambda b: moved.loss(model, b), recipe.schedule, out)
-    model.load_state_dict(state)
+    _learn(model, data_from, lambda b: moved.loss(model, b), recipe, out)
     steps = steps_of(looks)
-    return moved.check(model.eval(), sample, starts(held, steps), steps)
+    return moved.check(model, sample, starts(held, steps), steps)
+
+
+def _learn(
+    model: nn.Module,
+    data_from: Callable[[int], Iterator[B]],
+    losses: Callable[[B], dict[str, Tensor]],
+    recipe: Recipe,
+    out: Path,
+) -> None:
+    """Train the model in place; it is left as it infers."""
+    groups: Groups = [(list(model.parameters()), recipe.rate)]
+    model.load_state_dict(fit(model, groups, data_from, losses, recipe.schedule, out))
+    model.eval()
 
 
 @torch.inference_mode()

@@ -22,9 +22,7 @@ from streamvis.training.feature_cache import FeatureCache, Stretch
 
 Draw = Callable[[np.random.Generator], tuple[Stretch, int, list[int]]]  # where, at which steps
 LOOKS = 3  # pictures, of which the flow of the last has settled
-SURE = (
-    0.995  # what moves alone is taken for this sure, where its loss is told: else one is infinite
-)
+SURE = 0.995  # of what moves there alone, where its loss is told: of certainty it may be infinite
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 

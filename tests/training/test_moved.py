@@ -286,6 +286,12 @@ def test_a_segmenter_of_other_classes_is_refused(drives, segmenter, tmp_path):
     assert not (tmp_path / "out").exists()  # before anything is looked at
 
 
+def test_losses_that_it_has_not_are_refused(drives, segmenter, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, loss=forecaster.Loss(reading=1.0))
+    with pytest.raises(ConfigError, match="learns by cross-entropy alone"):
+        run(recipe, [drives], segmenter, tmp_path / "out")
+
+
 def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):
     far = msgspec.structs.replace(RECIPE.architecture, horizon_s=1.2)  # after looks for 0.2 s
     recipe = msgspec.structs.replace(RECIPE, architecture=far)
