@@ -24,6 +24,17 @@ def data() -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """For torch: with more, a busy machine waits for the slowest of them at every layer."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """Fail the test that leaves a process, thread, descriptor, socket or shared memory behind."""

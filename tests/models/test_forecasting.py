@@ -20,6 +20,8 @@ from streamvis.models.forecasting import (
     correlate,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = Architecture(
     name="small",
     channels=3,
@@ -43,14 +45,6 @@ FORMS = [
     pytest.param({"deformable": False, "warped": 2, "detail": 2}, id="plain"),
     pytest.param({"detail": 4, "past": 3, "warped": 1}, id="detailed"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def like(architecture: Architecture = SMALL, **changes: object) -> Architecture:

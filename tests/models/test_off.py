@@ -27,6 +27,8 @@ from streamvis.models.off import (
     widen,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = Architecture(
     name="small",
     actions=("fight", "normal"),
@@ -37,14 +39,6 @@ SMALL = Architecture(
 )
 PUBLISHED = Architecture(name="published", actions=tuple(map(str, range(101))), body="bn_inception")
 BODIES = ("bn_inception", "efficientnet_lite0", "resnet18", "resnet50")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def made(architecture: Architecture = SMALL, seed: int = 0) -> Off:

@@ -17,16 +17,9 @@ from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 sys.path.append(str(Path(__file__).parents[1] / "oracles"))
 from deterministic import CASES, CELLS, Case, fill, picture
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GOLDENS = Path(__file__).parent / "goldens"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """With more, a busy machine waits for the slowest of them at every layer."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -25,6 +25,8 @@ from streamvis.training.loop import Schedule
 from streamvis.training.moments import Sampling, gather, moments_in, moments_of
 from streamvis.training.views import Augment, changed_view, rows_of, turn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 64)
 RECIPE = Recipe(
@@ -46,14 +48,6 @@ STAGED = msgspec.structs.replace(
     flow=STAGE,
     fit_to_taps=True,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _drawn(body) -> dict[str, torch.Tensor]:

@@ -12,15 +12,9 @@ from streamvis.training import feature_cache
 from streamvis.training.drives import Sampling, moments_of
 from streamvis.training.feature_cache import Stretch, gather
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SAMPLING = Sampling(size=(48, 64))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def texture(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:

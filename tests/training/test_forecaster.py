@@ -31,6 +31,8 @@ from streamvis.training.forecaster import (
 )
 from streamvis.training.loop import Schedule, read_log
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = Architecture(
     name="tiny", channels=8, stride=4, width=8, trunk=16, depth=1, past=2, warped=1, radius=2,
@@ -45,14 +47,6 @@ RECIPE = Recipe(
     loss=Loss(reading=0.5, overlap=0.1),
     precision="fp32",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def smooth(pixels: np.ndarray) -> np.ndarray:

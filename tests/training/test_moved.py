@@ -20,6 +20,8 @@ from streamvis.training.drives import Sampling
 from streamvis.training.forecaster import Recipe, load_recipe, run
 from streamvis.training.loop import Schedule, read_log
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ("sky", "road", "tree", "car")  # of the darkest quarter of greys, … of the brightest
 STAND, CAR = np.array([32, 96, 160]), np.array([224])  # greys of what stands, and of what does not
 ROAD = STAND[1:2]
@@ -36,14 +38,6 @@ RECIPE = Recipe(
     batch=4,
     rate=3e-2,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def shown(pixels: np.ndarray) -> np.ndarray:
