@@ -13,7 +13,7 @@ from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
 from streamvis.scenes import LISTS, Classes
 from streamvis.sources import SourceSpec, open_source, resolve
-from streamvis.sources.spec import images_of
+from streamvis.sources.listing import images_of
 from streamvis.training.streets import read_labels
 
 

@@ -25,7 +25,7 @@ from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.motchallenge import SequenceInfo
 from streamvis.messages import Detections, Embeddings, Motion, Packet, Site, SourceInfo, Stage
 from streamvis.sources import SourceSpec, open_source, resolve
-from streamvis.sources.spec import images_of
+from streamvis.sources.listing import images_of
 
 Numbers = Callable[[int], int]  # place of a picture in its source, from 0 -> number of its frame
 NOBODY = Detections(

@@ -8,8 +8,9 @@ import numpy as np
 
 from streamvis.errors import SourceError
 from streamvis.messages import Array, SourceInfo
+from streamvis.sources.listing import images_of
 from streamvis.sources.picture import Ended, Picture
-from streamvis.sources.spec import SourceSpec, images_of
+from streamvis.sources.spec import SourceSpec
 
 DEFAULT_FPS = 25.0
 

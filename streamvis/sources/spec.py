@@ -7,6 +7,7 @@ after `id=` and before `#fps=7&read_s=2`.
 
 import configparser
 import glob
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,18 +20,22 @@ import msgspec
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
 from streamvis.sources.credentials import told, without_credentials
+from streamvis.sources.listing import (
+    IMAGES,
+    distinct,
+    entries,
+    folders,
+    images_in,
+    images_of,
+    matches,
+    videos_below,
+    videos_in,
+)
 from streamvis.sources.options import scene_options
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
 
-_VIDEO = (
-    "mp4 m4v mov avi mkv webm ts mts m2ts mpg mpeg mjpeg mjpg wmv flv 3gp ogv "
-    "h264 264 h265 265 hevc y4m mxf asf vob gif"
-)
-_IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
-VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
-IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
-CHECKS = "ground_plane.png"  # `streamvis calibrate` leaves these beside videos: not pictures of it
+LAST_CAMERA = 255  # Linux has no more
 URLS = frozenset({"rtsp", "rtsps", "http", "https"})
 ID = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -56,22 +61,48 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"
 
 
-def resolve(specs: Sequence[str]) -> list[SourceSpec]:
-    """The sources that the texts mean, with unique ids. UsageError or SourceError in one line."""
+def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec]:
+    """The sources that the texts mean, with unique ids. UsageError or SourceError in one line.
+
+    A directory means the videos or sequences in it; with `recursive`, those in all directories
+    below it too. Without, a warning in the log says how many lie below. A glob or directory gives
+    each real file once, whatever links lead to it, and not again what another text without an id
+    gives.
+    """
     split = [_split_id(text) for text in specs]
     given_ids = [given for given, _ in split if given is not None]
     for name in given_ids:
         if given_ids.count(name) > 1:
             raise UsageError(f"two sources are called '{name}'; give each its own id")
     taken = set(given_ids)
+    seen = {os.path.realpath(text) for given, text in split if given is None and _is_file(text)}
     out = []
     for given, text in split:
-        for number, spec in enumerate(_configured(text)):
+        found = _configured(text, recursive)
+        if given is None and not _is_file(text):
+            found = _unseen(found, seen)
+        for number, spec in enumerate(found):
             name = given if given and number == 0 else _unique(given or spec.id, taken)
             taken.add(name)
             _check_text(spec.uri)
             out.append(_named(spec, name))
     return out
+
+
+def _unseen(found: Iterable[SourceSpec], seen: set[str]) -> Iterator[SourceSpec]:
+    """Sources but for files that are `seen`, which those given are from now on."""
+    for spec in found:
+        path = os.path.realpath(spec.uri) if spec.kind == "file" else None
+        if path is None or path not in seen:
+            yield spec
+        if path is not None:
+            seen.add(path)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text names one file, rather than a place where files are."""
+    body, _ = _without_settings(text)
+    return _exists(body) and not Path(body).is_dir()
 
 
 def _named(spec: SourceSpec, name: str) -> SourceSpec:
@@ -93,32 +124,19 @@ def _check_text(uri: str) -> None:
         ) from None
 
 
-def images_of(uri: str) -> list[Path]:
-    """The image files of a directory, glob or single path, in natural order: 2 before 10."""
-    path = Path(uri)
-    if path.is_file():
-        return [path] if path.suffix.lower() in IMAGES else []
-    found: Iterable[Path] = path.iterdir() if path.is_dir() else map(Path, glob.glob(uri))
-    images = (p for p in found if p.suffix.lower() in IMAGES and not p.name.endswith(CHECKS))
-    return sorted(images, key=_natural)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    pieces = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in pieces] + [(-1, str(path.parent))]
-
-
-def _configured(text: str) -> Iterator[SourceSpec]:
+def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
     """The sources of one text without its id; settings after '#' go into each of them."""
-    body, _, tail = text.rpartition("#")
-    pairs = parse_qsl(tail, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
-    if not body or not pairs or _exists(text):
-        yield from _found(text)
-        return
+    body, pairs = _without_settings(text)
     seconds = {key: _positive(text, key, value) for key, value in pairs if key in _SECONDS}
     options = {key: value for key, value in pairs if key not in _SECONDS}
-    for spec in _found(body):
+    for spec in _found(body, recursive):
         yield msgspec.structs.replace(spec, options=options, **seconds)
+
+
+def _without_settings(text: str) -> tuple[str, list[tuple[str, str]]]:
+    body, _, tail = text.rpartition("#")
+    pairs = parse_qsl(tail, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
+    return (body, pairs) if body and pairs and not _exists(text) else (text, [])
 
 
 _SECONDS = {"fps", "open_s", "read_s"}
@@ -141,31 +159,41 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _found(text: str) -> list[SourceSpec]:
+def _found(text: str, recursive: bool) -> list[SourceSpec]:
     try:
-        return _meant(text)
+        return _meant(text, recursive)
     except OSError as error:
         raise SourceError(f"source '{told(text)}' cannot be read: {error.strerror}") from None
 
 
-def _meant(text: str) -> list[SourceSpec]:
+def _meant(text: str, recursive: bool) -> list[SourceSpec]:
     if not text:
         raise UsageError(
             "a source is empty; expected a path, glob, camera index, URL or synthetic:"
         )
-    if camera := re.fullmatch(r"(?:/dev/video)?([0-9]+)", text):
-        number = camera.group(1)
-        return [_spec(f"camera-{number}", f"/dev/video{number}", "camera")]
+    if camera := re.fullmatch(r"/dev/video([0-9]+)", text):
+        return [_spec(f"camera-{camera.group(1)}", text, "camera")]
+    path = Path(text)
+    if _exists(text):
+        return _directory(path, recursive) if path.is_dir() else [_file(path)]
+    if re.fullmatch(r"[0-9]+", text):
+        return [_camera(text)]
     if text.startswith("synthetic:"):
         scene_options(text)
         scene = text.removeprefix("synthetic:").partition("?")[0]
         return [_spec(f"synthetic-{scene}" if scene else "synthetic", text, "synthetic")]
-    path = Path(text)
-    if _exists(text):
-        return _directory(path) if path.is_dir() else [_file(path)]
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text):
         return [_url(text, scheme.group(1))]
     return _glob(str(path))
+
+
+def _camera(number: str) -> SourceSpec:
+    if len(number) > 3 or int(number) > LAST_CAMERA:
+        raise SourceError(
+            f"source '{number}': no such file or directory, and cameras have the numbers "
+            f"0 to {LAST_CAMERA}"
+        )
+    return _spec(f"camera-{number}", f"/dev/video{number}", "camera")
 
 
 def _url(text: str, scheme: str) -> SourceSpec:
@@ -180,31 +208,68 @@ def _url(text: str, scheme: str) -> SourceSpec:
     return _spec(safe.partition("://")[2], text, "url")
 
 
-def _directory(path: Path) -> list[SourceSpec]:
-    """A sequence, sequences, videos or images; anything else is told, not guessed."""
-    if (path / "seqinfo.ini").is_file():
-        return [_sequence(path)]
-    entries = sorted(path.iterdir(), key=_natural)
-    sequences = [entry for entry in entries if (entry / "seqinfo.ini").is_file()]
-    if sequences:
-        return [_sequence(entry) for entry in sequences]
-    videos = [entry for entry in entries if _is_video(entry)]
-    images = images_of(str(path))
-    if videos and images:
+def _directory(path: Path, recursive: bool) -> list[SourceSpec]:
+    """Sequences and videos, or images; what is both is an error, not a guess."""
+    inside = entries(path)
+    looked_in = list(folders(path)) if recursive else [path, *filter(_is_sequence, inside)]
+    videos = [video for folder in looked_in for video in _videos_or_sequence(folder)]
+    images = images_in(inside)
+    if videos and images and not recursive and not _is_sequence(path):
         raise UsageError(
             f"source '{path}' holds {len(videos)} videos and {len(images)} images; "
-            f"say which with a glob, such as '{path}/*{videos[0].suffix}'"
+            f"say which with a glob, such as '{path}/*{videos[0].suffix or '/'}'"
         )
-    if images:
-        name = path.resolve().name
-        beside = path.resolve().parent / f"{name}.ground_plane.json"
-        plane = _plane(beside, path / "ground_plane.json")
-        return [_spec(name, str(path), "images", plane)]
-    if not videos:
+    if videos:
+        if not recursive and not _is_sequence(path):
+            _warn_of_videos_below(path)
+        return [_video_or_sequence(video) for video in distinct(videos)]
+    if recursive:
+        pictured = [folder for folder in looked_in if images_in(entries(folder))]
+    else:
+        pictured = [path] if images else []
+    if not pictured:
         raise SourceError(
-            f"source '{path}' is a directory without videos, images or a MOTChallenge seqinfo.ini"
+            f"source '{path}' is a directory without videos, images or a MOTChallenge "
+            f"seqinfo.ini{_told_below(path)}"
         )
-    return [_file(video) for video in videos]
+    return [_pictures(folder) for folder in pictured]
+
+
+def _videos_or_sequence(folder: Path) -> list[Path]:
+    return [folder] if _is_sequence(folder) else videos_in(entries(folder))
+
+
+def _video_or_sequence(path: Path) -> SourceSpec:
+    return _sequence(path) if path.is_dir() else _file(path)
+
+
+def _pictures(folder: Path) -> SourceSpec:
+    name = folder.resolve().name
+    beside = folder.resolve().parent / f"{name}.ground_plane.json"
+    return _spec(name, str(folder), "images", _plane(beside, folder / "ground_plane.json"))
+
+
+def _told_below(folder: Path) -> str:
+    """What lies below a directory whose own files alone are taken; empty when nothing does."""
+    below, all_seen = videos_below(folder)
+    if not below:
+        return ""
+    count = f"{'' if all_seen else 'at least '}{len(below)}"
+    return (
+        f"; videos in directories below it: {count}. Take them with a glob such as "
+        f"'{folder}/**/*{below[0].suffix}', or all of them with `batch --recursive`"
+    )
+
+
+def _warn_of_videos_below(folder: Path) -> None:
+    if told_below := _told_below(folder):
+        import structlog  # a quarter of a second to import, and hardly ever needed
+
+        structlog.get_logger().warning(f"source '{folder}': only its own videos{told_below}")
+
+
+def _is_sequence(folder: Path) -> bool:
+    return (folder / "seqinfo.ini").is_file()
 
 
 def _sequence(folder: Path) -> SourceSpec:
@@ -239,23 +304,23 @@ def _file(path: Path) -> SourceSpec:
     own = path.with_name(f"{path.stem}.ground_plane.json")
     if path.suffix.lower() in IMAGES:
         return _spec(path.stem, str(path), "images", _plane(own))
-    if (path.parent / "seqinfo.ini").is_file():
+    if _is_sequence(path.parent):
         sequence = _sequence(path.parent)
         if Path(sequence.uri) == path:
             return sequence
+    shared = path.parent / "ground_plane.json"
     # a plane that is not named after the file may be another camera's: take it only when
     # there is no other video that it could belong to
-    alone = sum(map(_is_video, path.parent.iterdir())) == 1 and _is_video(path)
-    shared = [path.parent / "ground_plane.json"] if alone else []
-    return _spec(path.stem, str(path), "file", _plane(own, *shared))
+    alone = shared.is_file() and videos_in(entries(path.parent)) == [path]
+    return _spec(path.stem, str(path), "file", _plane(own, *([shared] if alone else [])))
 
 
 def _glob(pattern: str) -> list[SourceSpec]:
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}': no such file or directory")
-    matches = sorted(map(Path, glob.glob(pattern, recursive=True)), key=_natural)
-    videos = [path for path in matches if _is_video(path) or (path / "seqinfo.ini").is_file()]
-    images = images_of(pattern)
+    found = matches(pattern)
+    videos = distinct(p for p in found if _is_sequence(p) or videos_in([p]))
+    images = images_in(found)
     if videos and images:
         raise UsageError(
             f"source '{pattern}' matches {len(videos)} videos and {len(images)} images; "
@@ -264,13 +329,9 @@ def _glob(pattern: str) -> list[SourceSpec]:
     if images:
         return [_spec(images[0].resolve().parent.name, pattern, "images")]
     if not videos:
-        files = f"{len(matches)} files, none of them video or image" if matches else "nothing"
+        files = f"{len(found)} files, none of them video or image" if found else "nothing"
         raise SourceError(f"source '{pattern}' matches {files}")
-    return [_sequence(path) if path.is_dir() else _file(path) for path in videos]
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS and path.is_file()
+    return [_video_or_sequence(path) for path in videos]
 
 
 def _plane(*paths: Path) -> Homography | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.sources.spec import VIDEOS
+from streamvis.sources.listing import entries, videos_in
 
 UCF_LISTS = "ucfTrainTestlist"
 HMDB_LISTS = "testTrainMulti_7030_splits"
@@ -100,12 +100,11 @@ def _classes(data: Path) -> Path:
 
 
 def _from_folders(data: Path) -> list[Clip]:
-    folders = sorted(path for path in data.iterdir() if path.is_dir())
+    folders = sorted(path for path in entries(data) if path.is_dir())
     return [
         Clip(path, folder.name, source_of(path, folder.name))
         for folder in folders
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in VIDEOS
+        for path in sorted(videos_in(entries(folder)))
     ]
 
 
@@ -149,7 +148,7 @@ def _ucf_list(path: Path) -> set[str]:
 def _hmdb_lists(folder: Path, number: int) -> list[set[str]]:
     ending = f"_test_split{number}.txt"
     sides: list[set[str]] = [set(), set()]
-    lists = sorted(folder.glob(f"*{ending}"))
+    lists = sorted(path for path in entries(folder) if path.name.endswith(ending))
     if not lists:
         raise DataError(f"{folder} has no *{ending}; published splits are 1, 2 and 3")
     for path in lists:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.sources import Picture, open_source, resolve
-from streamvis.sources.spec import VIDEOS
+from streamvis.sources.listing import VIDEOS, entries, videos_in
 
 SLACK_US = 1000  # times are rounded
 THUMBNAIL = (36, 48)  # rows, columns: small enough that what moves in a step stays in its cell
@@ -42,7 +42,7 @@ def read_drives(data: Sequence[Path]) -> list[Path]:
     for folder in data:
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder of driving videos")
-        paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEOS]
+        paths = sorted(videos_in(entries(folder)))
         if not paths:
             raise DataError(
                 f"{folder} holds no videos; expected {', '.join(sorted(VIDEOS)[:4])}, …"

@@ -20,6 +20,7 @@ from msgspec import Meta
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.scenes import VOID
+from streamvis.sources.listing import entries
 
 UNKNOWN = 254  # in labels that are learnt from: a thing of no class; VOID says nothing at all
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -65,7 +66,8 @@ def read_objects(folder: Path) -> list[Object]:
 
     The foreground is what GrabCut makes of a centred rectangle; an ellipse, where that fails.
     """
-    paths = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in PICTURES]
+    inside = sorted(entries(folder)) if folder.is_dir() else []
+    paths = [path for path in inside if path.suffix.lower() in PICTURES]
     if not paths:
         raise DataError(f"{folder} holds no pictures ({', '.join(PICTURES)}) of objects to paste")
     return [_read(path) for path in paths]

@@ -15,6 +15,7 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.scene_engines import fitted
 from streamvis.scenes import CAMVID, CITYSCAPES, VOID, Classes
+from streamvis.sources.listing import entries, is_hidden
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -55,7 +56,7 @@ def read_scenes(folder: Path) -> tuple[Classes, list[Scene]]:
     for images, labels in ((folder / "images", folder / "labels"), (folder, _beside(folder))):
         if not (images.is_dir() and labels.is_dir()):
             continue
-        paths = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
+        paths = sorted(p for p in entries(images) if p.suffix.lower() in PICTURES)
         scenes = [Scene(p.stem, p, labels / f"{p.stem}.png") for p in paths]
         lacking = [scene.name for scene in scenes if not scene.label.is_file()]
         if lacking:
@@ -83,6 +84,8 @@ def _cityscapes(folder: Path) -> list[Scene]:
     within = folder if folder != root else root / "leftImg8bit"
     scenes = []
     for path in sorted(within.rglob("*_leftImg8bit.png")):
+        if is_hidden(path):
+            continue
         name = path.name.removesuffix("_leftImg8bit.png")
         city = path.parent.relative_to(root / "leftImg8bit")
         label = root / "gtFine" / city / f"{name}_gtFine_labelIds.png"

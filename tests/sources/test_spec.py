@@ -1,3 +1,4 @@
+import glob
 import json
 import os
 import subprocess
@@ -9,11 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from streamvis.errors import ConfigError, SourceError, StreamvisError, UsageError
 from streamvis.sources.credentials import without_credentials
+from streamvis.sources.listing import images_of, matches
 from streamvis.sources.options import scene_options
-from streamvis.sources.spec import ID, SourceSpec, images_of, resolve
+from streamvis.sources.spec import ID, SourceSpec, resolve
 
 PLANE = [[0.1, 0, -3], [0, 0.2, -4], [0, 0.001, 1]]
 
@@ -309,3 +312,110 @@ def test_a_name_that_is_not_text_is_told(tmp_path):
     for text in (str(path), str(tmp_path), str(tmp_path / "*.mp4")):
         with pytest.raises(SourceError, match=r"caf\\udce9\.mp4': the name holds bytes"):
             resolve([text])
+
+
+def test_what_exists_is_no_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "13/a.mp4", "20240115/b.mp4", "7"))
+    assert brief("13", "20240115", "7", "8") == [
+        ("a", "file", "a.mp4"),
+        ("b", "file", "b.mp4"),
+        ("7", "file", "7"),
+        ("camera-8", "camera", "video8"),
+    ]
+    with pytest.raises(SourceError, match="'20240116': no such file or directory, and cameras"):
+        resolve(["20240116"])
+
+
+def test_names_that_begin_with_a_dot_are_not_listed(tmp_path):
+    names = [f"{n}.jpg" for n in range(3)]
+    touch(tmp_path, *(f"frames/{mark}{name}" for name in names for mark in ("", "._")))
+    touch(tmp_path, "a.mp4", "._a.mp4", ".trash/b.mp4", "ground_plane.json")
+    plane_at(tmp_path / "ground_plane.json")
+    for text in ("frames", "frames/*", "frames/._*", "fram*/*.jpg"):
+        found = [path.name for path in images_of(f"{tmp_path}/{text}")]
+        assert found == ([] if "._" in text else names)
+    for text in ("", "*.mp4", ".*.mp4", "**/*.mp4", ".*/*.mp4"):
+        try:
+            found = brief(f"{tmp_path}/{text}")
+        except SourceError:
+            found = []
+        assert found == {".*.mp4": [], ".*/*.mp4": [("b", "file", "b.mp4")]}.get(
+            text, [("a", "file", "a.mp4")]
+        )
+    assert only(str(tmp_path / "a.mp4")).ground_plane is not None  # ._a.mp4 is no second video
+    assert brief(tmp_path / "._a.mp4") == [("_a", "file", "._a.mp4")]  # named, not listed
+
+
+@pytest.fixture
+def nest(tmp_path):
+    """Three videos at different depths, links in circles and a second name for one of them."""
+    touch(tmp_path, "top.mp4", "x/one.mp4", "x/deep/two.avi", "x/.cache/no.mp4", "img/1.png")
+    (tmp_path / "x" / "loop").symlink_to(tmp_path)
+    (tmp_path / "x" / "deep" / "up").symlink_to(tmp_path / "x")
+    (tmp_path / "again.mp4").symlink_to(tmp_path / "x" / "one.mp4")
+    return tmp_path
+
+
+def test_each_file_is_found_once_however_many_links_lead_to_it(nest):
+    three = ["one.mp4", "top.mp4", "two.avi"]
+    for text in ("**/*.[ma]*", "**/**/*.[ma]*", "*/../**/*.[ma]*"):
+        assert sorted(name for _, _, name in brief(f"{nest}/{text}")) == three
+    found = resolve([str(nest)], recursive=True)
+    assert sorted(Path(spec.uri).name for spec in found) == three
+    assert [Path(s.uri).name for s in resolve([f"{nest}/**/*.mp4", str(nest)], recursive=True)] == [
+        "one.mp4",
+        "top.mp4",
+        "two.avi",
+    ]
+
+
+def test_a_file_that_is_named_twice_is_two_sources(nest):
+    one = f"{nest}/x/one.mp4"
+    assert len(resolve([one, one])) == 2
+    assert len(resolve([f"{nest}/x", one])) == 1  # found, and named
+    assert len(resolve([f"a={nest}/x", one])) == 2
+
+
+def test_globs_match_what_glob_matches(tmp_path):
+    """Where there are no links, `**` is that of glob.glob."""
+    touch(tmp_path, "a.mp4", "x/b.mp4", "x/y/c.mp4", "x/y/z/d.mp4", "w/y/e.mp4", ".h/f.mp4")
+    for text in (
+        "**",
+        "**/*.mp4",
+        "x/**",
+        "*/**/*.mp4",
+        "**/y/*.mp4",
+        "**/y/**/*.mp4",
+        "[x]/**/c*",
+    ):
+        pattern = f"{tmp_path}/{text}"
+        assert set(matches(pattern)) == {Path(p) for p in glob.glob(pattern, recursive=True)}
+
+
+def test_videos_below_are_counted_or_taken(nest):
+    (nest / "img" / "1.png").unlink()
+    with capture_logs() as logs:
+        assert brief(nest) == [("again", "file", "again.mp4"), ("top", "file", "top.mp4")]
+    assert "videos in directories below it: 2. Take them with" in logs[0]["event"]
+    assert "batch --recursive" in logs[0]["event"]
+    with capture_logs() as logs:
+        brief(nest, nest / "x" / "deep" / "*.avi")
+        resolve([str(nest)], recursive=True)
+    assert len(logs) == 1
+    (nest / "top.mp4").unlink()
+    (nest / "again.mp4").unlink()
+    with pytest.raises(SourceError, match=r"without videos.*videos in directories below it: 2"):
+        resolve([str(nest)])
+
+
+def test_recursion_takes_sequences_whole_and_pictures_only_without_videos(tmp_path):
+    touch(sequence(tmp_path / "d" / "s", "frameRate=7", "video=v.avi"), "v.avi", "more.avi")
+    touch(tmp_path, "d/poster.jpg", "d/x/thumbs/1.jpg", "d/x/a.mp4")
+    found = resolve([str(tmp_path)], recursive=True)
+    assert [(spec.id, spec.kind, spec.fps) for spec in found] == [
+        ("s", "file", 7.0),
+        ("a", "file", None),
+    ]
+    touch(tmp_path, "pictures/b/1.jpg", "pictures/a/1.jpg")
+    found = resolve([str(tmp_path / "pictures")], recursive=True)
+    assert [(spec.id, spec.kind) for spec in found] == [("a", "images"), ("b", "images")]
