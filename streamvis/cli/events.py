@@ -1,6 +1,8 @@
 """`streamvis events`: follow the feed, or take a log to other tools."""
 
 import sys
+import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamvis.cli.report import put, reported_errors, say
-from streamvis.errors import UsageError
+from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
+    from streamvis.events.client import Subscription
     from streamvis.events.schema import Event
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
 Source = Annotated[str | None, typer.Option(help="Only events of this source.")]
 LONGEST_S = 86400.0
+LOOK_S = 0.25  # between two looks at the clock while nothing comes
+SILENCE_S = 3.0  # without a message, heartbeats among them: the publisher is gone
 
 
 class Format(StrEnum):
@@ -28,25 +33,73 @@ class Format(StrEnum):
 def tail(
     connect: Annotated[str, typer.Option(help="The feed's address.")] = "tcp://127.0.0.1:5560",
     source: Source = None,
-    family: Annotated[str | None, typer.Option(help="Only this family: track, source, hb.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Only this family: track, action, scene, source, hb, …")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Go on when a run ends or its publisher dies.")
+    ] = False,
     timeout_s: Annotated[
-        float | None, typer.Option(min=0, help="Stop when not even a heartbeat came for so long.")
+        float | None, typer.Option(min=0, help="Exit 3 when nothing came for so long.")
     ] = None,
 ) -> None:
-    """Print events as they are published, until Ctrl-C."""
+    """Print events as they are published, until the run ends.
+
+    Exit 0 when the run has ended, 3 when its publisher was not heard for 3 s without having said
+    so. Where nobody publishes yet, tail waits; --timeout-s says for how long.
+    """
     with reported_errors():
         from streamvis.events import schema
         from streamvis.events.client import Subscription
+        from streamvis.events.lines import line
 
         if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
             raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
-        subscription = Subscription(connect, source, family, timeout_s)
+        subscription = Subscription(connect, source, family)
         say(f"listening to {connect}; Ctrl-C ends it")
-        for event in subscription:
+        for event in _until_ended(subscription, timeout_s, wait):
             put(schema.encode(event).decode() if json else line(event))
             sys.stdout.flush()
-        say(f"nothing came for {timeout_s:g} s")
+        say("the run has ended")
+
+
+def _until_ended(
+    subscription: "Subscription", timeout_s: float | None, wait: bool
+) -> "Iterator[Event]":
+    """Events until the run has ended; SourceError when nobody is heard any more.
+
+    A publisher sends heartbeats each second, so SILENCE_S without a message shows that it is gone.
+    """
+    where, inbox = subscription.endpoint, subscription.inbox
+    heard = time.monotonic()
+    warned = False  # that nobody is there
+    look_s = min(LOOK_S, SILENCE_S if timeout_s is None else timeout_s)
+    for events in subscription.messages(round(look_s * 1000)):
+        if events is not None:
+            if warned:
+                say(f"there is a publisher at {where} now")
+            heard, warned = time.monotonic(), False
+            yield from events
+            if inbox.ended and not wait:
+                return
+            continue
+        silent_s = time.monotonic() - heard
+        if timeout_s is not None and silent_s >= timeout_s:
+            raise SourceError(f"nothing came from {where} for {timeout_s:g} s")
+        if warned or silent_s < SILENCE_S:
+            continue
+        if inbox.ready and not inbox.ended and not wait:
+            raise SourceError(
+                f"{where}: no heartbeat for {SILENCE_S:g} s, expected one each second; the "
+                "publisher died or cannot be reached. With --wait, tail goes on when it is back"
+            )
+        warned = True
+        say(
+            f"nothing at {where} yet; waiting for a run"
+            if not inbox.ready
+            else (f"no publisher at {where} any more; waiting for the next")
+        )
 
 
 @app.command()
@@ -91,58 +144,3 @@ def export(
                 sys.stdout.writelines(row.decode() for row in exports.jsonl(rows))
             else:
                 exports.write_jsonl(rows, out)
-
-
-def line(event: "Event") -> str:
-    """An event for people."""
-    seconds = event.time.media_us / 1e6
-    track = getattr(event.what, "track", None)
-    if track is None:
-        return f"{seconds:10.3f}  {event.source}  {event.type:<12}  {_detail(event)}".rstrip()
-    x1, y1, x2, y2 = track.box_px
-    return (
-        f"{seconds:10.3f}  {event.source}  {event.type:<12}  {track.id:<16} "
-        f"{x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}  p={track.p_exist:.2f}"
-    )
-
-
-def _detail(event: "Event") -> str:
-    from streamvis.events import schema
-    from streamvis.events.schema import Lost, SourceGap, TrackMerge, TrackSplit
-
-    match event.what:
-        case schema.ActionBegin(action) | schema.ActionUpdate(action):
-            return f"{action.track or 'frame':<16} {action.label} p={action.p:.2f}"
-        case schema.ActionEnd(action):
-            return f"{action.track or 'frame':<16} {action.label} ({action.reason})"
-        case schema.SceneUpdate(scene):
-            unknown = f"; unknown {scene.unknown.share:.1%}" if scene.unknown else ""
-            return _largest(scene.classes) + unknown
-        case schema.UnknownBegin(unknown) | schema.UnknownEnd(unknown):
-            x1, y1, x2, y2 = unknown.box_px
-            reason = f" ({unknown.reason})" if isinstance(unknown, schema.EndedSighting) else ""
-            return f"{x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}  p={unknown.p:.2f}{reason}"
-        case schema.ForecastSegmentation(forecast):
-            zones = "".join(f"; {zone.zone} p={zone.p:.2f}" for zone in forecast.zones)
-            return f"in {forecast.horizon_us / 1e6:g} s: {_largest(forecast.classes)}{zones}"
-        case schema.ForecastScored(score):
-            return f"made {score.horizon_us / 1e6:g} s ago: mIoU {score.miou:.2f}"
-        case Lost(topic, first, last):
-            return f"{topic} {first}..{last} never came; the log has them"
-        case TrackMerge(merge):
-            return f"{merge.gone} is {merge.kept}"
-        case TrackSplit(splits):
-            return ", ".join(
-                f"{split.id} was {split.other} from {split.since_us / 1e6:.3f} s on"
-                for split in splits
-            )
-        case SourceGap(stream=gap):
-            return f"{gap.reason}, pictures {gap.first}..{gap.last}"
-        case _:
-            return getattr(getattr(event.what, "stream", None), "reason", "")
-
-
-def _largest(classes: dict[str, float]) -> str:
-    """The three classes with most of the picture."""
-    first = sorted(classes.items(), key=lambda pair: -pair[1])[:3]
-    return ", ".join(f"{label} {share:.0%}" for label, share in first)

@@ -7,6 +7,9 @@
 
 Messages that never came are told as a `Lost` event in the place where they are missing. What a
 publisher attaches to an event is in `event.attachments`; `masks.mask_of(event)` reads it.
+
+A subscription goes on when a run has ended or its publisher has died: whoever publishes at the
+address next is heard again. `until_ended=True` ends it when the run says that it has ended.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -35,6 +38,7 @@ class Inbox:
         self.repeated = 0  # messages that came again, after the publisher was restarted
         self.refused = 0  # messages that are not of the feed
         self.ready = False  # from now on, nothing is missed unnoticed
+        self.ended = False  # the publisher said that its run is over
         self._last: dict[str, int] = {}  # topic -> tseq
         self._epochs: dict[str, str] = {}  # source -> boot of its publisher
 
@@ -52,7 +56,7 @@ class Inbox:
             for known in [t for t in self._last if t.startswith(f"sv1/{event.source}/")]:
                 del self._last[known]
         if isinstance(event.what, Heartbeat):
-            self.ready = True
+            self.ready, self.ended = True, event.what.hb.ended
             wanted = [event] if self.family == "hb" and topic != SYSTEM_TOPIC else []
             return self._behind(event, event.what) + wanted
         if self.source not in (None, event.source) or self.family not in (None, event.family):
@@ -115,6 +119,7 @@ class Subscription:
     """Events as they come, with `for` or with `async for`; `inbox` has the counts.
 
     `timeout_s` ends it when nothing, not even a heartbeat, has come for so long; None: never.
+    `until_ended` ends it when the publisher says that its run has ended.
     """
 
     def __init__(
@@ -123,18 +128,31 @@ class Subscription:
         source: str | None = None,
         family: str | None = None,
         timeout_s: float | None = None,
+        *,
+        until_ended: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.inbox = Inbox(source, family)
         self._timeout_ms = None if timeout_s is None else int(timeout_s * 1000)
+        self._until_ended = until_ended
 
     def __iter__(self) -> Iterator[Event]:
+        for events in self.messages(self._timeout_ms):
+            if events is None:
+                return
+            yield from events
+            if self._until_ended and self.inbox.ended:
+                return
+
+    def messages(self, wait_ms: int | None) -> Iterator[list[Event] | None]:
+        """The events of each message, often none; None when no message came for `wait_ms`."""
         context = zmq.Context()
         subscriber = context.socket(zmq.SUB)
         try:
             self._connect(subscriber)
-            while subscriber.poll(self._timeout_ms):
-                yield from self.inbox.take(subscriber.recv_multipart())
+            while True:
+                came = subscriber.poll(wait_ms)
+                yield self.inbox.take(subscriber.recv_multipart()) if came else None
         finally:
             subscriber.close(
                 linger=0
@@ -149,6 +167,8 @@ class Subscription:
             while await subscriber.poll(self._timeout_ms):
                 for event in self.inbox.take(await subscriber.recv_multipart()):
                     yield event
+                if self._until_ended and self.inbox.ended:
+                    return
         finally:
             subscriber.close(
                 linger=0
@@ -175,9 +195,18 @@ class Subscription:
             ) from None
 
 
-def subscribe(endpoint: str, source: str | None = None, family: str | None = None) -> Subscription:
-    """Events of one source or all, of one family (`track`, `source`, `hb`, …) or all."""
-    return Subscription(endpoint, source, family)
+def subscribe(
+    endpoint: str,
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    until_ended: bool = False,
+) -> Subscription:
+    """Events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
+
+    Goes on for ever, from run to run; with `until_ended`, to the end of the run.
+    """
+    return Subscription(endpoint, source, family, until_ended=until_ended)
 
 
 def listen(
@@ -186,6 +215,7 @@ def listen(
     family: str | None = None,
     *,
     timeout_s: float | None = None,
+    until_ended: bool = False,
 ) -> Iterator[Event]:
     """The same for plain `for`; ends when nothing has come for `timeout_s`."""
-    return iter(Subscription(endpoint, source, family, timeout_s))
+    return iter(Subscription(endpoint, source, family, timeout_s, until_ended=until_ended))

@@ -107,12 +107,16 @@ class Feed:
         """By topic: how often a message found a full queue."""
         return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
 
-    def close(self) -> None:
-        """Send what is queued, for at most LINGER_MS, and end the thread."""
+    def close(self, *, ended: bool = False) -> None:
+        """Send what is queued, for at most LINGER_MS, and end the thread.
+
+        `ended`: the run is over, and the last heartbeat tells subscribers so. Without it they see
+        a publisher that stopped, and that a restart may bring back.
+        """
         if self._context.closed:
             return
         with suppress(zmq.Again):  # the thread has died
-            self._inlet.send_multipart([b"stop"])
+            self._inlet.send_multipart([b"stop", b"ended" if ended else b""])
         self._thread.join()
         self._inlet.close()
         self._context.term()
@@ -188,8 +192,8 @@ class _Loop:
                 case [b"shut", source, _]:
                     self._beat()
                     self.last.pop(source.decode(), None)
-                case _:
-                    self._beat()
+                case [_, ended, *_]:
+                    self._beat(ended=bool(ended))
                     return False
         return True
 
@@ -202,11 +206,11 @@ class _Loop:
             self.publisher.send_multipart(parts, zmq.NOBLOCK)
             self.publisher.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def _beat(self) -> None:
+    def _beat(self, *, ended: bool = False) -> None:
         for source, last in self.last.items():
             beat = Beat(last=last, dropped=self._dropped_of(source))
             self._heartbeat(schema.topic(source, "hb"), source, beat)
-        self._heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last)))
+        self._heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last), ended=ended))
         self.beaten = time.monotonic()
         self.due = self.beaten + BEAT_S
 

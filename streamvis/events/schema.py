@@ -341,6 +341,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     last: dict[str, int] = {}  # tseq
     dropped: dict[str, int] = {}  # how often a subscriber's queue was full: each is a gap to it
     sources: list[str] = []  # that are open; told on sv1/_sys/ only
+    ended: bool = False  # all sources have ended and nothing follows; told on sv1/_sys/ only
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):

@@ -207,7 +207,7 @@ class PublishStage:
 
     def close(self) -> None:
         if self._feed:
-            self._feed.close()
+            self._feed.close(ended=not self._books)  # open ones: this worker has failed
             if self._out:
                 withdraw(self._out, self._epoch)
         if self._log:

@@ -1,4 +1,8 @@
-"""What `streamvis events` says of corrections and scenes."""
+"""`streamvis events`: how `tail` ends, and what `export` writes."""
+
+import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -6,71 +10,9 @@ from typer.testing import CliRunner
 from streamvis.cli import events
 from streamvis.cli.main import app
 from streamvis.events import schema
+from streamvis.events.client import Subscription
+from streamvis.events.feed import Feed
 from streamvis.events.log import Cursor, LogWriter, Row
-
-
-@pytest.mark.parametrize(
-    ("what", "words"),
-    [
-        (
-            schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2")),
-            "track.merge   a:1:5 is a:1:2",
-        ),
-        (
-            schema.TrackSplit(
-                (
-                    schema.Split(id="a:1:5", other="a:1:2", since_us=1_250_000),
-                    schema.Split(id="a:1:2", other="a:1:5", since_us=1_300_000),
-                )
-            ),
-            "a:1:5 was a:1:2 from 1.250 s on, a:1:2 was a:1:5 from 1.300 s on",
-        ),
-    ],
-)
-def test_a_correction_for_people(what, words):
-    told = events.line(event_of(what))
-    assert words in told
-    assert "\n" not in told
-
-
-BOX = {"share": 0.1, "box_px": (0.0, 1.0, 64.0, 480.0), "p": 0.9, "since_us": 5}
-SHARES = {"sky": 0.25, "road": 0.4, "car": 0.05, "tree": 0.3}
-
-
-@pytest.mark.parametrize(
-    ("what", "words"),
-    [
-        (
-            schema.SceneUpdate(schema.Scene(classes=SHARES, unknown=schema.Unknown(share=0.0125))),
-            "scene.update  road 40%, tree 30%, sky 25%; unknown 1.2%",
-        ),
-        (schema.SceneUpdate(schema.Scene(classes={"sky": 1.0})), "scene.update  sky 100%"),
-        (schema.UnknownBegin(schema.Sighting(**BOX)), "0.0     1.0    64.0   480.0  p=0.90"),
-        (
-            schema.UnknownEnd(schema.EndedSighting(**BOX, share_max=0.2, reason="over")),
-            "480.0  p=0.90 (over)",
-        ),
-        (
-            schema.ForecastSegmentation(
-                schema.Outlook(
-                    horizon_us=600_000,
-                    target_us=700_000,
-                    classes=SHARES,
-                    zones=(schema.ZoneForecast(zone="crossing", p=0.8),),
-                )
-            ),
-            "in 0.6 s: road 40%, tree 30%, sky 25%; crossing p=0.80",
-        ),
-        (
-            schema.ForecastScored(
-                schema.Score(made_us=1, horizon_us=200_000, miou=0.617, accuracy=0.9)
-            ),
-            "made 0.2 s ago: mIoU 0.62",
-        ),
-    ],
-)
-def test_a_scene_for_people(what, words):
-    assert events.line(event_of(what)).endswith(words)
 
 
 def event_of(what, offset=0):
@@ -122,3 +64,77 @@ def test_tracks_are_exported_put_right_or_as_told(tmp_path, options, ids, to_fil
     assert result.exit_code == 0, result.output
     text = (tmp_path / "tracks.txt").read_text() if to_file else result.stdout
     assert "".join(line.split(",")[1] for line in text.splitlines()) == ids
+
+
+DYING = """
+import sys, time
+from streamvis.events.feed import Feed
+feed = Feed(sys.argv[1], epoch="e")
+feed.open("a")
+time.sleep(60)
+"""
+
+
+def tail(*options):
+    return CliRunner().invoke(app, ["events", "tail", "--family", "hb", *options])
+
+
+def test_tail_says_that_the_publisher_is_gone_when_it_was_killed(tmp_path, monkeypatch):
+    address = f"ipc://{tmp_path}/feed"
+    with subprocess.Popen([sys.executable, "-c", DYING, address]) as publisher:
+        monkeypatch.setattr(events, "put", lambda _: publisher.kill())  # at the first heartbeat
+        result = tail("--connect", address, "--timeout-s", "60")
+    assert result.exit_code == 3
+    assert f"{address}: no heartbeat for 3 s, expected one each second" in result.stderr
+
+
+def test_tail_goes_on_with_the_next_publisher_when_asked_to_wait(tmp_path, monkeypatch):
+    address = f"ipc://{tmp_path}/feed"
+    feeds, said = [Feed(address, epoch="one")], []
+    monkeypatch.setattr(events, "SILENCE_S", 0.5)
+    seen = []
+
+    def put(text):
+        seen.append(json.loads(text)["epoch"])
+        if seen[-1] == "one" and len(feeds) == 1:
+            feeds.pop().close()
+        elif seen[-1] == "two":
+            raise KeyboardInterrupt
+
+    def say(text):
+        said.append(text)
+        if "any more" in text and not feeds:
+            feeds.append(Feed(address, epoch="two"))
+            feeds[0].open("a")
+
+    monkeypatch.setattr(events, "put", put)
+    monkeypatch.setattr(events, "say", say)
+    feeds[0].open("a")
+    result = tail("--connect", address, "--timeout-s", "60", "--wait", "--json")
+    feeds[0].close()
+    assert result.exit_code == 130
+    assert set(seen) == {"one", "two"}
+    assert f"no publisher at {address} any more; waiting for the next" in said
+    assert said[-1] == f"there is a publisher at {address} now"
+
+
+def test_tail_says_that_nobody_is_there_yet(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "SILENCE_S", 0.1)
+    address = f"ipc://{tmp_path}/feed"
+    result = tail("--connect", address, "--timeout-s", "0.5")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[1:] == [
+        f"nothing at {address} yet; waiting for a run",
+        f"streamvis: nothing came from {address} for 0.5 s",
+    ]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
+    """A publisher that closes without a word may come back."""
+    feed = Feed(f"ipc://{tmp_path}/feed", epoch="e")
+    feed.open("a")
+    subscription = Subscription(feed.endpoint, family="hb", timeout_s=2, until_ended=True)
+    for _ in subscription:
+        feed.close(ended=ended)
+    assert subscription.inbox.ended == ended

@@ -1,5 +1,6 @@
 """Makes `toys` importable here and in the processes that tests start."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,4 +12,4 @@ sys.path.append(HERE)
 
 @pytest.fixture(autouse=True)
 def toys_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)

@@ -1,0 +1,139 @@
+"""Each event as a line for people: every type of the schema has one."""
+
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from streamvis.events import schema
+from streamvis.events.lines import line
+
+GOLDEN = Path(__file__).parent / "golden"
+UNSENT = {  # what the client itself tells
+    schema.Lost: schema.Lost("sv1/a/source/", 3, 4),
+    schema.Other: schema.Other("zone.enter", {"zone": {"id": "door"}}),
+}
+
+
+def example(kind):
+    """An event of this type with all that it can say."""
+    if kind in UNSENT:
+        return event_of(UNSENT[kind])
+    return schema.decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
+
+
+@pytest.mark.parametrize("kind", get_args(schema.What), ids=lambda kind: kind.__name__)
+def test_every_type_of_the_schema_has_a_line_of_its_own(kind):
+    event = example(kind)
+    told = line(event)
+    assert "\n" not in told
+    place, said = told.split(f"  {event.type}", 1)
+    assert place == f"{event.time.media_us / 1e6:10.3f}  {event.source}"
+    assert said.strip(), f"{event.type} says nothing but its type"
+
+
+def test_who_leaves():
+    ended = schema.EndedTrack(
+        id="a:1:7",
+        reason="lost",
+        box_px=(1.0, 2.0, 30.0, 40.0),
+        first_seen_us=0,
+        last_seen_us=12_340_000,
+        age_s=12.34,
+    )
+    assert line(event_of(schema.TrackEnd(ended))).endswith("after 12.3 s (lost)")
+    into = schema.TrackEnd(msgspec.structs.replace(ended, into="a:1:3"))
+    assert line(event_of(into)).endswith("after 12.3 s (lost, goes on as a:1:3)")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (
+            schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2")),
+            "track.merge   a:1:5 is a:1:2",
+        ),
+        (
+            schema.TrackSplit(
+                (
+                    schema.Split(id="a:1:5", other="a:1:2", since_us=1_250_000),
+                    schema.Split(id="a:1:2", other="a:1:5", since_us=1_300_000),
+                )
+            ),
+            "a:1:5 was a:1:2 from 1.250 s on, a:1:2 was a:1:5 from 1.300 s on",
+        ),
+    ],
+)
+def test_a_correction_for_people(what, words):
+    told = line(event_of(what))
+    assert words in told
+    assert "\n" not in told
+
+
+BOX = {"share": 0.1, "box_px": (0.0, 1.0, 64.0, 480.0), "p": 0.9, "since_us": 5}
+SHARES = {"sky": 0.25, "road": 0.4, "car": 0.05, "tree": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (
+            schema.SceneUpdate(schema.Scene(classes=SHARES, unknown=schema.Unknown(share=0.0125))),
+            "scene.update  road 40%, tree 30%, sky 25%; unknown 1.2%",
+        ),
+        (schema.SceneUpdate(schema.Scene(classes={"sky": 1.0})), "scene.update  sky 100%"),
+        (schema.UnknownBegin(schema.Sighting(**BOX)), "0.0     1.0    64.0   480.0  p=0.90"),
+        (
+            schema.UnknownEnd(schema.EndedSighting(**BOX, share_max=0.2, reason="over")),
+            "480.0  p=0.90 (over)",
+        ),
+        (
+            schema.ForecastSegmentation(
+                schema.Outlook(
+                    horizon_us=600_000,
+                    target_us=700_000,
+                    classes=SHARES,
+                    zones=(schema.ZoneForecast(zone="crossing", p=0.8),),
+                )
+            ),
+            "in 0.6 s: road 40%, tree 30%, sky 25%; crossing p=0.80",
+        ),
+        (
+            schema.ForecastScored(
+                schema.Score(made_us=1, horizon_us=200_000, miou=0.617, accuracy=0.9)
+            ),
+            "made 0.2 s ago: mIoU 0.62",
+        ),
+    ],
+)
+def test_a_scene_for_people(what, words):
+    assert line(event_of(what)).endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (schema.SourceGap(schema.Gap(first=8, last=76, reason="overload")), "pictures 8..76"),
+        (schema.Lost("sv1/a/source/", 3, 4), "sv1/a/source/ 3..4 never came"),
+        (schema.SourceOffline(schema.Change("refused")), "source.offline  refused"),
+        (schema.Heartbeat(schema.Beat(sources=["a"])), "open: a"),
+    ],
+)
+def test_what_is_missing_for_people(what, words):
+    told = line(event_of(what))
+    assert words in told
+    assert "\n" not in told
+
+
+def event_of(what):
+    return schema.Event(
+        id="",
+        source="a",
+        epoch="e",
+        tseq=1,
+        offset=0,
+        time=schema.Time(media_us=0),
+        frame=schema.FrameRef(n=0, seq=0, w=640, h=480, stream_epoch=1),
+        what=what,
+    )
