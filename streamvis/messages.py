@@ -28,7 +28,8 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     fps: float  # nominal frames per second, 0 when unknown
     live: bool  # a live source drops frames rather than wait
     epoch: int = 1  # the stream epoch: one more after each reconnect
-    frames: int | None = None  # how many frames the container promises
+    frames: int | None = None  # how many frames the container names; some only estimate them
+    promised: int | None = None  # how many its index lists: with fewer, the source is cut short
     ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
 
 

@@ -35,6 +35,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     label: str
     decoded: int
+    frames_promised: int | None  # by the index of a file; None: it has none, or only estimates
     admitted: int
     dropped: dict[str, int]  # by reason
     poisoned: int  # admitted, then given up: they killed two workers
@@ -192,6 +193,7 @@ def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:
         id=stream.name,
         label=stream.info.label if stream.info else "",
         decoded=stream.admitted + sum(stream.dropped.values()),
+        frames_promised=stream.info.promised if stream.info else None,
         admitted=stream.admitted,
         dropped=dict(stream.dropped),
         poisoned=stream.poisoned,

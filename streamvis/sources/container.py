@@ -116,6 +116,18 @@ def video_stream(container: InputContainer, label: str) -> VideoStream:
     return stream
 
 
+def promised(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> int | None:
+    """How many pictures the index lists, None where entries need not be shown pictures.
+
+    MP4 and MOV list their samples before the first is read, without those that an edit list
+    hides; fragmented ones list nothing. Samples may be the fields of interlaced pictures.
+    """
+    if "mov" not in container.format.name or not stream.frames or frame.interlaced_frame:
+        return None
+    entries = getattr(stream, "index_entries", ())  # PyAV 16 and later
+    return sum(not entry.is_discard for entry in entries) or None
+
+
 def is_live(spec: SourceSpec, container: InputContainer) -> bool:
     """Whether pictures come at their own pace: cameras, RTSP and HTTP without an end."""
     if spec.kind == "url" and not _is_rtsp(spec):

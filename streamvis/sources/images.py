@@ -33,6 +33,7 @@ class ImageSource:
             live=False,
             epoch=epoch,
             frames=len(self.paths),
+            promised=len(self.paths),
             ground_plane=spec.ground_plane,
         )
 

@@ -186,6 +186,7 @@ class SyntheticSource:
             live=self._live,
             epoch=epoch,
             frames=self.scene.frames,
+            promised=self.scene.frames,
             ground_plane=spec.ground_plane or self.scene.homography,
         )
 

@@ -26,6 +26,7 @@ from streamvis.sources.container import (
     describe,
     is_live,
     open_container,
+    promised,
     rate_of,
     video_stream,
 )
@@ -48,6 +49,7 @@ class VideoSource:
         self.facts: Facts | None = None  # once there was a picture
         self._spec = spec
         self._n = 0  # number of the next picture
+        self._promised: int | None = None  # pictures by the container's index
         self._clock = MediaClock()
         self._convert = Converter()
         self._container = open_container(spec)
@@ -72,6 +74,7 @@ class VideoSource:
             live=self._live,
             epoch=epoch,
             frames=stream.frames or None,
+            promised=None if self._live else self._promised,
             ground_plane=spec.ground_plane,
         )
 
@@ -98,6 +101,7 @@ class VideoSource:
             for frame in self._frames(stream, packet, ledger):
                 if self.facts is None:
                     self.facts = describe(self._container, stream, frame)
+                    self._promised = promised(self._container, stream, frame)
                 picture = self._picture(stream, frame)
                 if picture is not None:
                     yield picture
@@ -106,6 +110,8 @@ class VideoSource:
                 return
         if self.ended == "eof":
             self._lose(ledger.ended())
+            if self._promised and self._n < self._promised:
+                self._warn_of_early_end()
 
     def _packets(self, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of one stream; the last is empty and flushes the decoder."""
@@ -199,6 +205,16 @@ class VideoSource:
         nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
         stamp = frame.dts if frame.pts is None else frame.pts
         return self._clock.tell(_us(stamp, stream), nominal_us)
+
+    def _warn_of_early_end(self) -> None:
+        import structlog  # a quarter of a second to import, and hardly ever needed
+
+        structlog.get_logger().warning(
+            "source has fewer frames than its file promises: it is cut short or damaged",
+            source=self._spec.label,
+            frames=self._n,
+            promised=self._promised,
+        )
 
     def _nothing_decoded(self) -> str:
         source = f"source '{self._spec.label}'"

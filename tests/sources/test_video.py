@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from streamvis.errors import SourceError
 from streamvis.messages import Array
@@ -184,13 +185,29 @@ def test_what_is_left_of_a_truncated_video_is_shown(encode, name):
     assert source.ended == "eof"
 
 
-def test_a_faststart_mp4_that_was_truncated_is_shown_as_far_as_it_goes(encode):
+def test_a_faststart_mp4_that_was_truncated_is_shown_as_far_as_it_goes(encode, capfd):
     path = encode("a.mp4", pictures=noise(60), container_options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     pictures, source = watched(path)
     assert 10 <= len(pictures) < 60
-    assert source.info.frames == 60
-    assert source.ended == "eof"
+    assert (source.info.frames, source.info.promised, source.ended) == (60, 60, "eof")
+    assert "fewer frames than its file promises" in capfd.readouterr().out
+
+
+def test_what_an_edit_list_hides_is_not_promised(encode, capfd):
+    stamps = [40 * n for n in range(-4, 8)]
+    keep = {"avoid_negative_ts": "disabled"}
+    path = encode("a.mp4", frames=12, codec="mpeg4", pts=stamps, container_options=keep)
+    pictures, source = watched(path)
+    assert [level(p) for p in pictures] == list(range(4, 12))
+    assert (source.info.promised, source.errors) == (8, 0)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.ts", "a.flv"])
+def test_a_container_that_estimates_promises_nothing(encode, name):
+    codec = "libx264" if name == "a.flv" else "mpeg4"
+    assert watched(encode(name, codec=codec))[1].info.promised is None
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
@@ -203,7 +220,8 @@ def test_flipped_bits_are_survived_and_nothing_is_printed(encode, capfd, name, s
     hits = rng.random(len(data[middle])) < 0.002
     data[middle] ^= np.where(hits, rng.integers(1, 256, hits.shape), 0).astype(np.uint8)
     path.write_bytes(data.tobytes())
-    pictures, source = watched(path)
+    with capture_logs():  # by us, of pictures that are missing
+        pictures, source = watched(path)
     assert len(pictures) >= 10
     assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
     assert source.ended is not None
