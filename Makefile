@@ -31,4 +31,5 @@ clean:
 
 .venv/installed-dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps trackeval  # it asks for opencv-python
 	touch $@ .venv/installed

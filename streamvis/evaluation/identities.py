@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from streamvis.evaluation.mot import EPS, Space, similarities
+from streamvis.evaluation.metrics import EPS
+from streamvis.evaluation.mot import Space, similarities
 from streamvis.evaluation.motchallenge import Rows, Sequence
 from streamvis.messages import Array
 

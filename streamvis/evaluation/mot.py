@@ -1,4 +1,4 @@
-"""How well people were followed: TrackEval's HOTA, CLEAR-MOT and identity scores, in memory.
+"""How well people were followed: HOTA, CLEAR-MOT and identity scores of MOTChallenge sequences.
 
     scores = evaluate(sequence, Path("out/tracks.txt"))
     every = evaluate_all([(sequence, results), …])  # the last one is COMBINED
@@ -8,17 +8,16 @@ that best matches a distractor is removed before scoring, as is ground truth wit
 Image space matches at IoU >= 0.5; ground space at a distance of at most 1 m.
 """
 
-import contextlib
-import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from streamvis.errors import DataError, UsageError
+from streamvis.errors import DataError
+from streamvis.evaluation.metrics import EPS, Counts, Sightings, count
 from streamvis.evaluation.motchallenge import (
     DISTRACTORS,
     PEDESTRIAN,
@@ -33,7 +32,6 @@ Space = Literal["image", "ground"]
 
 COMBINED = "COMBINED"
 ZERO_AT_M = 2.0  # similarity falls from 1 to 0 over this distance, so 0.5 is 1 m
-EPS = float(np.finfo(float).eps)
 
 
 class Alike(NamedTuple):
@@ -77,86 +75,32 @@ def evaluate_all(
     pairs: Iterable[tuple[Sequence, Rows | Path]], space: Space = "image"
 ) -> list[MotScores]:
     """Score results on each sequence, and on all of them together as COMBINED at the end."""
-    metrics = _metrics()
-    tallies: list[dict[str, Any]] = [{} for _ in metrics]  # of each metric, by sequence
+    counts: dict[str, Counts] = {}
     for sequence, results in pairs:
-        if sequence.name in tallies[0]:
+        if sequence.name in counts:
             raise DataError(f"two sequences are called {sequence.name}; give each one once")
-        data = _matches(sequence, results, space)
-        for metric, tally in zip(metrics, tallies, strict=True):
-            tally[sequence.name] = _quietly(metric.eval_sequence, data)
-    if not tallies[0]:
+        counts[sequence.name] = count(_sightings(sequence, results, space))
+    if not counts:
         raise DataError("no sequence to evaluate")
-    scores = [_scores(name, [tally[name] for tally in tallies], space) for name in tallies[0]]
-    together = [
-        _quietly(metric.combine_sequences, tally)
-        for metric, tally in zip(metrics, tallies, strict=True)
-    ]
-    return [*scores, _scores(COMBINED, together, space)]
+    first, *others = counts.values()
+    counts[COMBINED] = sum(others, start=first)
+    return [_scores(name, counted, space) for name, counted in counts.items()]
 
 
-def _metrics() -> list[Any]:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            from trackeval.metrics import CLEAR, HOTA, Identity
-    except ImportError as error:
-        raise UsageError(
-            f"tracking is scored by TrackEval, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[eval]'"
-        ) from None
-    half = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
-    return [HOTA(), CLEAR(dict(half)), Identity(dict(half))]
-
-
-def _quietly(score: Callable[[Any], Any], data: Any) -> Any:
-    """TrackEval prints its timing once anyone in the process has asked it to."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return score(data)
-
-
-def _scores(name: str, counted: list[Any], space: Space) -> MotScores:
-    hota, clear, identity = counted
-    motp = float(clear["MOTP"])
-    if space == "ground" and clear["CLR_TP"]:
+def _scores(name: str, counts: Counts, space: Space) -> MotScores:
+    motp = counts.motp
+    if space == "ground" and counts.tp:
         motp = 1 - (1 - motp) * ZERO_AT_M  # similarity -> 1 − distance / 1 m
-    return MotScores(
-        name=name,
-        hota=float(np.mean(hota["HOTA"])),
-        deta=float(np.mean(hota["DetA"])),
-        assa=float(np.mean(hota["AssA"])),
-        mota=float(clear["MOTA"]),
-        motp=motp,
-        idf1=float(identity["IDF1"]),
-        idp=float(identity["IDP"]),
-        idr=float(identity["IDR"]),
-        idsw=int(clear["IDSW"]),
-        mt=int(clear["MT"]),
-        pt=int(clear["PT"]),
-        ml=int(clear["ML"]),
-        frag=int(clear["Frag"]),
-        tp=int(clear["CLR_TP"]),
-        fp=int(clear["CLR_FP"]),
-        fn=int(clear["CLR_FN"]),
-        people=int(clear["MT"] + clear["PT"] + clear["ML"]),
-    )
+    same = {field.name: getattr(counts, field.name) for field in fields(MotScores)[1:]}
+    return MotScores(name, **{**same, "motp": motp})
 
 
-def _matches(sequence: Sequence, results: Rows | Path, space: Space) -> dict[str, Any]:
-    """What TrackEval's metrics read: dense ids and similarities, frame by frame."""
+def _sightings(sequence: Sequence, results: Rows | Path, space: Space) -> Sightings:
+    """What the metrics read: dense ids and similarities, frame by frame."""
     truth, results, frames = similarities(sequence, results, space)
-    gt_ids, gt_count = _dense(truth.ids, [frame.truth for frame in frames])
-    tracker_ids, tracker_count = _dense(results.ids, [frame.results for frame in frames])
-    return {
-        "seq": sequence.name,
-        "num_timesteps": sequence.length,
-        "gt_ids": gt_ids,
-        "num_gt_ids": gt_count,
-        "num_gt_dets": sum(map(len, gt_ids)),
-        "tracker_ids": tracker_ids,
-        "num_tracker_ids": tracker_count,
-        "num_tracker_dets": sum(map(len, tracker_ids)),
-        "similarity_scores": [frame.alike for frame in frames],
-    }
+    people, number = _dense(truth.ids, [frame.truth for frame in frames])
+    tracks, length = _dense(results.ids, [frame.results for frame in frames])
+    return Sightings(people, tracks, [frame.alike for frame in frames], number, length)
 
 
 def similarities(

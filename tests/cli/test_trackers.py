@@ -246,7 +246,6 @@ def one_toy(monkeypatch):
 
 @pytest.mark.usefixtures("one_toy")
 def test_the_command_scores_peers_at_their_best_threshold(sequence):
-    pytest.importorskip("trackeval")
     result = CliRunner().invoke(app, ["bench", "tracker", str(sequence), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)["tracker"]
@@ -265,7 +264,6 @@ def test_the_command_scores_peers_at_their_best_threshold(sequence):
 
 @pytest.mark.usefixtures("one_toy")
 def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_path, monkeypatch):
-    pytest.importorskip("trackeval")
     weights = tmp_path / "untrained.safetensors"
     save(Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))), weights, {})
     monkeypatch.setattr(contest, "LOOKS", str(weights))
@@ -291,7 +289,6 @@ def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_pa
 
 @pytest.mark.usefixtures("one_toy")
 def test_the_command_prints_tables(sequence):
-    pytest.importorskip("trackeval")
     result = CliRunner().invoke(app, ["bench", "tracker", str(sequence)])
     assert result.exit_code == 0, result.output
     assert f"5 × {crowd.detections_of(5)}" in result.stdout

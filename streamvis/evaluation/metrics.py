@@ -1,0 +1,182 @@
+"""CLEAR-MOT, identity and HOTA of one sequence, as counts that add up over sequences.
+
+    total = count(first) + count(second)
+    total.mota, total.idf1, total.hota
+
+CLEAR-MOT is Bernardin and Stiefelhagen, 2008; identity Ristani et al., 2016; HOTA Luiten et al.,
+2021. Thresholds, ties and empty frames are TrackEval's: the tests hold every number against it.
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Self
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from streamvis.messages import Array
+
+EPS = float(np.finfo(float).eps)
+THRESHOLD = 0.5  # of similarity, for CLEAR-MOT and identity
+ALPHAS = np.arange(0.05, 0.99, 0.05)  # (19,) thresholds of HOTA
+STAY = 1000.0  # a match that goes on outweighs any similarity
+NOBODY = -1
+
+
+class Sightings(NamedTuple):
+    """A sequence frame by frame; ids run from 0 without gaps."""
+
+    truth: list[Array]  # (T,) ids of people in each frame
+    results: list[Array]  # (R,) ids of tracks
+    alike: list[Array]  # (T, R) similarity in [0, 1]
+    people: int
+    tracks: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted in a sequence; a sum of counts is that of several sequences."""
+
+    tp: int
+    fp: int
+    fn: int
+    overlap: float  # similarity summed over the matches
+    idsw: int
+    frag: int
+    mt: int  # people tracked for more than 80 % of their life
+    pt: int
+    ml: int  # for less than 20 %
+    idtp: int
+    hota_tp: Array  # (19,) matches at each of ALPHAS
+    hota_association: Array  # (19,) sum over the matches of their association's Jaccard index
+
+    def __add__(self, other: Self) -> "Counts":
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def people(self) -> int:
+        return self.mt + self.pt + self.ml
+
+    @property
+    def mota(self) -> float:
+        """0 where there is no truth."""
+        truth = self.tp + self.fn
+        return (self.tp - self.fp - self.idsw) / truth if truth else 0.0
+
+    @property
+    def motp(self) -> float:
+        return self.overlap / max(1, self.tp)
+
+    @property
+    def idr(self) -> float:
+        return self.idtp / max(1, self.tp + self.fn)
+
+    @property
+    def idp(self) -> float:
+        return self.idtp / max(1, self.tp + self.fp)
+
+    @property
+    def idf1(self) -> float:
+        return 2 * self.idtp / max(1, 2 * self.tp + self.fn + self.fp)
+
+    @property
+    def hota(self) -> float:
+        return float(np.mean(np.sqrt(self._deta * self._assa)))
+
+    @property
+    def deta(self) -> float:
+        return float(np.mean(self._deta))
+
+    @property
+    def assa(self) -> float:
+        return float(np.mean(self._assa))
+
+    @property
+    def _deta(self) -> Array:
+        either = 2 * self.tp + self.fn + self.fp - self.hota_tp  # (19,) truth or result, or both
+        return self.hota_tp / np.maximum(1, either)
+
+    @property
+    def _assa(self) -> Array:
+        return self.hota_association / np.maximum(1, self.hota_tp)
+
+
+def count(seen: Sightings) -> Counts:
+    """Count one sequence."""
+    truth, results = sum(map(len, seen.truth)), sum(map(len, seen.results))
+    tp, overlap, idsw, frag, shares = _clear(seen)
+    mt = int(np.sum(shares > 0.8))
+    pt = int(np.sum(shares >= 0.2)) - mt
+    hota_tp, association = _hota(seen)
+    return Counts(
+        tp=tp,
+        fp=results - tp,
+        fn=truth - tp,
+        overlap=overlap,
+        idsw=idsw,
+        frag=frag,
+        mt=mt,
+        pt=pt,
+        ml=seen.people - mt - pt,
+        idtp=_identity(seen),
+        hota_tp=hota_tp,
+        hota_association=association,
+    )
+
+
+def _clear(seen: Sightings) -> tuple[int, float, int, int, Array]:
+    """Matches, their similarity, id switches, fragments, the share (people,) of life tracked."""
+    tp, overlap, idsw = 0, 0.0, 0
+    life, tracked, starts = (np.zeros(seen.people, int) for _ in range(3))
+    latest = np.full(seen.people, NOBODY)  # the track that had a person at any time before
+    current = latest.copy()  # in the last frame with people and tracks
+    for people, tracks, alike in zip(*seen[:3], strict=True):
+        life[people] += 1
+        if not alike.size:
+            continue
+        worth = STAY * (current[people][:, None] == tracks) + alike  # (T, R)
+        worth[alike < THRESHOLD - EPS] = 0
+        t, r = linear_sum_assignment(-worth)
+        found = worth[t, r] > EPS
+        t, r = t[found], r[found]
+        who, by = people[t], tracks[r]
+
+        idsw += int(np.sum((latest[who] != NOBODY) & (latest[who] != by)))
+        starts[who] += current[who] == NOBODY
+        tracked[who] += 1
+        latest[who] = by
+        current[:] = NOBODY
+        current[who] = by
+        tp += len(who)
+        overlap += float(alike[t, r].sum())
+    frag = int(np.sum(np.maximum(starts - 1, 0)))
+    return tp, overlap, idsw, frag, tracked / np.maximum(1, life)
+
+
+def _identity(seen: Sightings) -> int:
+    """Most matches that one track for each person, and one person for each track, can have."""
+    matches = np.zeros((seen.people, seen.tracks))
+    for people, tracks, alike in zip(*seen[:3], strict=True):
+        t, r = np.nonzero(alike >= THRESHOLD)
+        matches[people[t], tracks[r]] += 1
+    t, r = linear_sum_assignment(matches, maximize=True)
+    return int(matches[t, r].sum())
+
+
+def _hota(seen: Sightings) -> tuple[Array, Array]:
+    """At each of ALPHAS (19,): the matches, and the sum of their association's Jaccard index."""
+    life, length = np.zeros((seen.people, 1)), np.zeros((1, seen.tracks))
+    together = np.zeros((seen.people, seen.tracks))
+    for people, tracks, alike in zip(*seen[:3], strict=True):
+        life[people] += 1
+        length[0, tracks] += 1
+        rivals = alike.sum(0)[None] + alike.sum(1)[:, None] - alike
+        share = np.divide(alike, rivals, out=np.zeros_like(alike), where=rivals > EPS)
+        together[np.ix_(people, tracks)] += share
+    alignment = together / (life + length - together)
+
+    matches = np.zeros((len(ALPHAS), seen.people, seen.tracks))
+    for people, tracks, alike in zip(*seen[:3], strict=True):
+        t, r = linear_sum_assignment(-alignment[np.ix_(people, tracks)] * alike)
+        matches[:, people[t], tracks[r]] += alike[t, r] >= ALPHAS[:, None] - EPS
+    jaccard = matches / np.maximum(1, life + length - matches)
+    return matches.sum((1, 2)), (matches * jaccard).sum((1, 2))
