@@ -32,6 +32,7 @@ from streamvis.kinds import (
     Segment,
     Zone,
 )
+from streamvis.shipped import find
 
 __all__ = [  # what kinds there are is part of it
     "Alarm",
@@ -167,9 +168,10 @@ def without_feed(pipeline: Pipeline) -> Pipeline:
 def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) -> Pipeline:
     """Read a pipeline (None: the default one) under `stage.key=value` settings.
 
-    ConfigError says in one line what is wrong: YAML, fields, values, wiring.
+    The path may be the name of one that comes with streamvis. ConfigError says in one line what
+    is wrong: YAML, fields, values, wiring.
     """
-    raw = _read(path) if path else msgspec.to_builtins(default_pipeline())
+    raw = _read(find(path, "pipeline")) if path else msgspec.to_builtins(default_pipeline())
     where = path or "the default pipeline"
     for key, value in (settings or {}).items():
         _override(raw, key, value, where)
@@ -179,8 +181,8 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:
-    """Read a placement and hold it against the pipeline and the devices of this machine."""
-    placement = _convert(_read(path), Placement, path)
+    """Read a placement, a file or a shipped one by name, and hold it against the pipeline."""
+    placement = _convert(_read(find(path, "placement")), Placement, path)
     placed = [name for worker in placement.workers for name in worker.stages]
     names = [stage.name for stage in pipeline.stages]
     for name in placed:

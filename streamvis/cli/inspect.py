@@ -9,9 +9,13 @@ from streamvis.cli.report import put, put_json, put_table, reported_errors
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PipelinePath = Annotated[
-    Path | None, typer.Argument(help="A pipeline file; without one, people are followed.")
+    Path | None,
+    typer.Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
 ]
-On = Annotated[Path | None, typer.Option("--on", help="Placement: which worker runs what, where.")]
+On = Annotated[
+    Path | None,
+    typer.Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
+]
 
 
 def check(pipeline: PipelinePath = None, on: On = None, json: Json = False) -> None:

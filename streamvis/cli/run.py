@@ -21,9 +21,13 @@ Sources = Annotated[
     ),
 ]
 PipelinePath = Annotated[
-    Path | None, typer.Argument(help="A pipeline file; without one, people are followed.")
+    Path | None,
+    typer.Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
 ]
-On = Annotated[Path | None, typer.Option("--on", help="Placement: which worker runs what, where.")]
+On = Annotated[
+    Path | None,
+    typer.Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="stage.key=value, over the file's; repeatable.")
 ]
@@ -104,7 +108,9 @@ def start(
 def batch(
     paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
     out: Annotated[Path, typer.Option(help="A directory for each file is made in here.")],
-    pipeline: Annotated[Path | None, typer.Option(help="A pipeline file.")] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
+    ] = None,
     on: On = None,
     set_: Settings = None,
     annotate: Annotate = False,
