@@ -21,6 +21,7 @@ from streamvis.cli.files import finished
 from streamvis.cli.report import INTERRUPTED, put_table, say
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import StreamvisError
+from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.sources.spec import SourceSpec
 
 PARTIAL = 5
@@ -108,6 +109,7 @@ class _Crew:
 
     def __init__(self) -> None:
         self.stopping = False
+        self._terminals = open_terminals()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
 
@@ -159,23 +161,26 @@ class _Crew:
         seconds = said.summary["wall_s"]
         return Result(spec.id, spec.label, state, job.out, source["admitted"], seconds)
 
-    def stop(self, *_: object) -> None:
+    def stop(self, number: int, *_: object) -> None:
         """Tell every process to drain; a second time, to end at once."""
+        if number == signal.SIGHUP:
+            discard_closed(self._terminals)
         self.stopping = True
         for child in list(self._running):
             child.terminate()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.stop) for number in _SIGNALS}
+        """Signals end the batch; SIGHUP stays ignored where it was (nohup)."""
+        taken = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            taken.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self.stop) for number in taken}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _how_it_went(code: int) -> str:

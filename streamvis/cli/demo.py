@@ -94,7 +94,9 @@ def _from_debian(path: Path) -> bool:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         say("  this is no Debian")
         return False
-    with tempfile.TemporaryDirectory() as folder:
+    from streamvis.transport.sockets import temporary_root
+
+    with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
         for command in (["apt-get", "download", "opencv-doc"], ["sh", "-c", "dpkg-deb -x *.deb ."]):
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:

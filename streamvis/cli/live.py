@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,12 @@ def shown(how: Show) -> "Iterator[Callable[[Status], None] | None]":
         from rich.live import Live
 
         with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
-            yield lambda status: live.update(table(status), refresh=True)
+
+            def show(status: "Status") -> None:
+                with suppress(OSError):  # the terminal was closed: SIGHUP is on its way
+                    live.update(table(status), refresh=True)
+
+            yield show
 
 
 def table(status: "Status") -> "RenderableType":

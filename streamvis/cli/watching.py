@@ -16,6 +16,7 @@ from streamvis.models.weights import save, shipped
 from streamvis.runtime.processes import keep_memory
 from streamvis.sources.synthetic import Scene
 from streamvis.stages.act import ActStage
+from streamvis.transport.sockets import temporary_root
 
 SIZE = (1280, 720)  # width, height in px
 FPS = 25
@@ -26,7 +27,7 @@ def actions(
 ) -> dict[str, Any]:
     """A scene of so many tracked people, each looked at so often: time it takes over its length."""
     keep_memory()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
         name = _file(weights, per_second, Path(folder))
         pictures: dict[str, Array] = {}
         config = msgspec.convert(

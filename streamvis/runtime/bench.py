@@ -31,6 +31,7 @@ from streamvis.runtime import launch
 from streamvis.runtime.plan import apart
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
+from streamvis.transport.sockets import temporary_root
 
 SPEND_S = {"slow": 0.01, "light": 0.002}  # what stages of these names sleep for each packet
 NONE = np.zeros(0, np.float32)
@@ -187,7 +188,7 @@ def _run(
     """Run it over blank pictures; what its second stage noted."""
     options = {"frames": str(frames), "pause_s": str(pause_s)}
     spec = SourceSpec(id="blanks", uri="blanks", kind="synthetic", options=options)
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory(dir=temporary_root()) as out:
         launch.run(
             pipeline,
             placement,

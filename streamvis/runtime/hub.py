@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
@@ -290,5 +291,6 @@ class Hub:
 def _echo(text: str) -> None:
     """What processes print is for people: it goes where our own log goes."""
     if text:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with suppress(OSError):  # the terminal may have been closed
+            sys.stderr.write(text)
+            sys.stderr.flush()

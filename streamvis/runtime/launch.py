@@ -17,6 +17,7 @@ from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure
 from streamvis.runtime.plan import Group, fold
+from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Limits
 from streamvis.sources.spec import SourceSpec
@@ -35,7 +36,7 @@ def run(
     on_status: Callable[[Status], None] | None = None,
     limits: Limits | None = None,
 ) -> Summary:
-    """Run to the end of all sources, or until SIGINT or SIGTERM.
+    """Run to the end of all sources, or until SIGINT, SIGTERM or SIGHUP.
 
     The first signal drains: nothing more is admitted, what is in flight is finished. The second
     one ends everything at once. `out/summary.json` is written whatever happens.
@@ -147,12 +148,25 @@ def _threads(groups: Sequence[Group]) -> dict[str, int]:
 
 @contextmanager
 def _signals(hub: Hub) -> Iterator[None]:
-    """SIGINT and SIGTERM go to the hub while it runs; only a main thread may take them."""
+    """Signals that end a run go to the hub; only a main thread may take them.
+
+    SIGHUP stays ignored where it was (nohup). When it says that the terminal was closed, what is
+    still printed goes nowhere: writing to the terminal would fail.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    taken = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda n, _: hub.interrupt(n)) for number in taken}
+    terminals = open_terminals()
+
+    def interrupt(number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            discard_closed(terminals)
+        hub.interrupt(number)
+
+    taken = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        taken.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in taken}
     try:
         yield
     finally:

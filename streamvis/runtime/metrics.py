@@ -71,7 +71,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     sources: list[SourceReport]
     stages: list[StageReport]
-    interrupted: str = ""  # SIGINT or SIGTERM, when one of them ended it
+    interrupted: str = ""  # SIGINT, SIGTERM or SIGHUP, when one of them ended it
     error: str = ""  # what the run failed of
     refused_messages: int = 0
     pipeline: str = ""  # hash of its configuration

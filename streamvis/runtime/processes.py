@@ -127,8 +127,8 @@ def serve(work: Callable[[Client], None]) -> None:
     endpoint, name, hub = sys.argv[1:]
     _die_with(int(hub))
     keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the hub decides
+        signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _last_words
     client = Client(endpoint, name.encode())
     beats = Beats(client, endpoint, name.encode(), int(hub))
@@ -179,6 +179,20 @@ def _environment(threads: int | None) -> dict[str, str]:
     if threads is not None:
         environment |= dict.fromkeys(THREADS, str(threads))
     return environment
+
+
+def open_terminals() -> list[int]:
+    """Which of standard output and standard error are terminals."""
+    return [fd for fd in (1, 2) if os.isatty(fd)]
+
+
+def discard_closed(terminals: Sequence[int]) -> None:
+    """Discard what is written from now on to those terminals that have been closed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for fd in terminals:
+        if not os.isatty(fd):
+            os.dup2(nowhere, fd)
+    os.close(nowhere)
 
 
 def keep_memory() -> None:

@@ -95,10 +95,23 @@ class Client:
             self._context.term()
 
 
+def temporary_root() -> Path:
+    """The directory for temporary files; RunError when none can be written to."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise RunError(
+            "there is no directory for temporary files: TMPDIR is "
+            f"{os.environ.get('TMPDIR', 'not set')}, and neither /tmp nor /var/tmp nor the working "
+            "directory can be written to. Set TMPDIR to a directory that can, such as "
+            "TMPDIR=/dev/shm"
+        ) from None
+
+
 @contextlib.contextmanager
 def private_directory() -> Iterator[Path]:
     """A directory for sockets that only this user can enter; removed at the end."""
-    home = Path(tempfile.gettempdir())
+    home = temporary_root()
     if len(str(home)) > LONGEST_HOME:
         home = Path("/tmp")
     path = home / owned_name()
@@ -106,7 +119,10 @@ def private_directory() -> Iterator[Path]:
         path.mkdir(mode=0o700)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise RunError(f"{path}: no directory for sockets: {error.strerror}") from None
+        raise RunError(
+            f"{path}: no directory for sockets: {error.strerror}. Set TMPDIR to a directory that "
+            f"can be written to, its name at most {LONGEST_HOME} characters long"
+        ) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         for left in home.glob("streamvis-*"):

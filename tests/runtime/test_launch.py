@@ -333,15 +333,14 @@ def hub(tmp_path):
     """A run in a process of its own, in the midst of its source."""
     started = []
 
-    def start(detect="detect"):
+    def start(detect="detect", before="", **settings):
         code = HUB.format(tests=str(Path(__file__).parent), detect=detect, out=str(tmp_path))
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | settings
+        process = subprocess.Popen([sys.executable, "-c", before + code], text=True, **pipes)
         started.append(process)
         log, hung = tmp_path / "publish-a.log", tmp_path / f"{detect}.hung"
         while not hung.exists() and (not log.exists() or len(log.read_text()) < 500):
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
         return process
 
@@ -362,6 +361,29 @@ def test_sigterm_drains_and_leaves_nothing(hub, tmp_path):
     assert len(lines) - 1 == report["admitted"]
     assert report["decoded"] == report["admitted"] + sum(report["dropped"].values())
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_a_closed_terminal_drains_like_sigterm(hub, tmp_path):
+    ours, its = os.openpty()
+    take_it = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    std = dict.fromkeys(("stdin", "stdout", "stderr"), its)
+    process = hub(before=take_it, start_new_session=True, **std)
+    os.close(its)
+    os.close(ours)
+    assert process.wait(timeout=20) == 0  # though it prints
+    assert (tmp_path / "publish-a.log").read_text().splitlines()[-1] == "end drained"
+    assert json.loads((tmp_path / "summary.json").read_bytes())["interrupted"] == "SIGHUP"
+    assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_nohup_stays_in_force(hub):
+    process = hub(before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert out == "SIGTERM drained\n", err
 
 
 def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from streamvis.errors import RunError
 from streamvis.transport.sockets import MAX_FRAMES, Client, Server, private_directory
 
 
@@ -79,6 +80,24 @@ def test_a_directory_of_a_dead_run_is_removed_and_a_living_one_kept(monkeypatch)
         (dead / "hub").touch()
         with private_directory() as first, private_directory() as second:
             assert sorted(Path(short).iterdir()) == sorted([first, second])
+
+
+def test_a_system_without_a_temporary_directory_names_tmpdir(monkeypatch):
+    def none_usable():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", none_usable)
+    monkeypatch.setenv("TMPDIR", "/gone")
+    message = r"TMPDIR is /gone.*Set TMPDIR to"
+    with pytest.raises(RunError, match=message), private_directory():
+        pass
+
+
+def test_a_temporary_directory_that_is_read_only_names_tmpdir(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc")
+    message = r"no directory for sockets: .*Set TMPDIR to"
+    with pytest.raises(RunError, match=message), private_directory():
+        pass
 
 
 def test_a_long_temporary_directory_does_not_break_the_socket(tmp_path, monkeypatch):
