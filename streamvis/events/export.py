@@ -3,34 +3,31 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, assert_never
+
+import msgspec
 
 from streamvis.errors import RunError
 from streamvis.events import schema
 from streamvis.events.corrections import Corrections, settled
 from streamvis.events.log import LogReader, Row
-from streamvis.events.schema import (
-    ActionBegin,
-    ActionEnd,
-    ActionUpdate,
-    Event,
-    Track,
-    TrackMerge,
-    TrackSplit,
-    UnknownBegin,
-    UnknownEnd,
-)
+from streamvis.events.schema import Box, Event, Track, What
 
+UNKNOWN = "unknown"  # label of what belongs to no class
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
     *("left", "top", "right", "bottom", "box_from", "score", "p_exist"),
     *("ground_x_m", "ground_y_m", "reason", "other", "since_us", "p", "window_us"),
+    *("speed_m_s", "vel_x_m_s", "vel_y_m_s", "vel_x_px_s", "vel_y_px_s", "first_seen_us"),
+    *("last_seen_us", "age_s", "p_max", "share", "share_max", "zone", "horizon_us", "made_us"),
+    *("miou", "accuracy", "first_n", "last_n", "frames", "width", "height", "fps", "live"),
 )
+Cells = dict[str, object]  # by column
 
 
 def jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
@@ -50,59 +47,143 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """A line of `COLUMNS`, then one an event, a split one for each of its ids.
+    """A line of `COLUMNS`, then the rows of each event: `docs/events.md` says which and how many.
 
-    What an event does not have is empty. `other` is who a `track` was: the `kept` of a merge and of
-    the end that follows it, the `other` of a split. An action has its `label`, its probability `p`
-    and no `track` when it is the whole frame's; something unknown has its box and its `p`. Shares
-    of classes, and forecasts, are in JSON lines only.
+    What an event does not have is empty.
     """
     line = io.StringIO()
     table = csv.writer(line, lineterminator="\n")
-    lines = (values for row in rows for values in _csv_rows(schema.decode(row.payload)))
-    for values in chain([COLUMNS], lines):
+    events = (schema.decode(row.payload) for row in rows)
+    lines = (cells for event in events for cells in csv_rows(event))
+    for values in chain([COLUMNS], ([cells.get(c, "") for c in COLUMNS] for cells in lines)):
         table.writerow(values)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
 
 
-def _csv_rows(event: Event) -> list[Sequence[object]]:
-    head = [
-        *(event.source, event.offset, event.type, event.time.media_us, event.time.capture_us),
-        event.frame.n if event.frame else "",
-    ]
-    nothing = [""] * (len(COLUMNS) - len(head) - 5)
-    no_action = ["", ""]  # its probability, its window
-    match event.what:
-        case TrackSplit(splits):
-            return [[*head, s.id, *nothing, s.other, s.since_us, *no_action] for s in splits]
-        case TrackMerge(merge):
-            return [[*head, merge.gone, *nothing, merge.kept, "", *no_action]]
-        case ActionBegin(action) | ActionUpdate(action) | ActionEnd(action):
-            row = [*head, action.track or "", action.label, *nothing[1:]]
-            row[COLUMNS.index("reason")] = getattr(action, "reason", "")
-            return [[*row, "", action.since_us, action.p, action.window_us]]
-        case UnknownBegin(unknown) | UnknownEnd(unknown):
-            cells = {
-                "label": "unknown",
-                **dict(zip(("left", "top", "right", "bottom"), unknown.box_px, strict=True)),
-                "since_us": unknown.since_us,
-                "p": unknown.p,
-                "reason": getattr(unknown, "reason", ""),
-            }
-            return [[*head, *(cells.get(column, "") for column in COLUMNS[len(head) :])]]
-    track = getattr(event.what, "track", None)
-    stream = getattr(event.what, "stream", None)
-    box = track.box_px if track else ("",) * 4
-    ground = getattr(track, "ground_m", None) or ("", "")
-    tail = [
-        *(track.id if track else "", getattr(track, "label", ""), *box),
-        *(getattr(track, name, "") for name in ("box_from", "score", "p_exist")),
-        *(*ground, getattr(track or stream, "reason", ""), getattr(track, "into", None) or "", ""),
-        *no_action,
-    ]
-    return [[*head, *tail]]
+def csv_rows(event: Event) -> list[Cells]:
+    """The rows of an event: one, or one for each id, class or zone that it speaks of."""
+    head: Cells = {
+        "source": event.source,
+        "offset": event.offset,
+        "type": event.type,
+        "media_us": event.time.media_us,
+        "capture_us": event.time.capture_us,
+        "n": event.frame.n if event.frame else "",
+    }
+    return [{**head, **_without_none(cells)} for cells in _cells(event.what)]
+
+
+def _without_none(cells: Cells) -> Cells:
+    return {column: value for column, value in cells.items() if value is not None}
+
+
+def _cells(what: What) -> list[Cells]:
+    match what:
+        case schema.TrackBegin(track) | schema.TrackUpdate(track):
+            return [_track(track)]
+        case schema.TrackEnd(ended):
+            known = _members(ended, "reason", "first_seen_us", "last_seen_us", "age_s")
+            return [{"track": ended.id, **_box(ended.box_px), **known, "other": ended.into}]
+        case schema.TrackSplit(splits):
+            return [{"track": s.id, "other": s.other, "since_us": s.since_us} for s in splits]
+        case schema.TrackMerge(merge):
+            return [{"track": merge.gone, "other": merge.kept}]
+        case schema.ActionBegin(action) | schema.ActionUpdate(action):
+            return [_members(action, "track", "label", "since_us", "p", "window_us")]
+        case schema.ActionEnd(over):
+            columns = ("track", "label", "since_us", "p", "window_us", "p_max", "reason")
+            return [_members(over, *columns)]
+        case (
+            schema.SceneUpdate()
+            | schema.UnknownBegin()
+            | schema.UnknownEnd()
+            | schema.ForecastSegmentation()
+            | schema.ForecastScored()
+        ):
+            return _scene(what)
+        case schema.Heartbeat() | schema.Lost():  # of the feed: in no log
+            return []
+        case schema.Other():
+            return [{}]
+        case _:
+            return [_source(what)]
+
+
+def _track(track: Track) -> Cells:
+    ground_x_m, ground_y_m = track.ground_m or (None, None)
+    vel_x_m_s, vel_y_m_s = track.vel_m_s or (None, None)
+    return {
+        "track": track.id,
+        **_box(track.box_px),
+        **_members(track, "label", "box_from", "score", "p_exist"),
+        **_members(track, "speed_m_s", "first_seen_us", "age_s"),
+        "ground_x_m": ground_x_m,
+        "ground_y_m": ground_y_m,
+        "vel_x_m_s": vel_x_m_s,
+        "vel_y_m_s": vel_y_m_s,
+        "vel_x_px_s": track.vel_px_s[0],
+        "vel_y_px_s": track.vel_px_s[1],
+    }
+
+
+def _scene(what: schema.SceneWhat) -> list[Cells]:
+    match what:
+        case schema.SceneUpdate(scene):
+            rows = _shares(scene.classes)
+            if scene.unknown is None:
+                return rows
+            largest = scene.unknown.largest
+            where = {**_box(largest.box_px), "p": largest.p} if largest else {}
+            return [*rows, {"label": UNKNOWN, "share": scene.unknown.share, **where}]
+        case schema.UnknownBegin(seen):
+            known = _members(seen, "share", "p", "since_us")
+            return [{"label": UNKNOWN, **_box(seen.box_px), **known}]
+        case schema.UnknownEnd(over):
+            known = _members(over, "share", "p", "since_us", "share_max", "reason")
+            return [{"label": UNKNOWN, **_box(over.box_px), **known}]
+        case schema.ForecastSegmentation(outlook):
+            zones: list[Cells] = [{"zone": zone.zone, "p": zone.p} for zone in outlook.zones]
+            ahead: Cells = {"horizon_us": outlook.horizon_us}
+            return [{**ahead, **row} for row in [*_shares(outlook.classes), *zones]]
+        case schema.ForecastScored(score):
+            return [_members(score, "horizon_us", "made_us", "miou", "accuracy")]
+        case _:
+            assert_never(what)
+
+
+def _source(what: schema.SourceWhat) -> Cells:
+    match what:
+        case schema.SourceOnline(stream):
+            known = _members(stream, "label", "fps", "live")
+            return {**known, "width": stream.w, "height": stream.h}
+        case schema.SourceGap(gap):
+            return {"reason": gap.reason, "first_n": gap.first, "last_n": gap.last}
+        case schema.SourceEof(finish):
+            return {"frames": finish.frames}
+        case (
+            schema.SourceConnecting()
+            | schema.SourceStalled()
+            | schema.SourceOffline()
+            | schema.SourceEpoch()
+        ):
+            return {"reason": what.stream.reason}
+        case _:
+            assert_never(what)
+
+
+def _members(value: msgspec.Struct, *names: str) -> Cells:
+    """Members whose columns have their names."""
+    return {name: getattr(value, name) for name in names}
+
+
+def _box(box: Box) -> Cells:
+    return dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+
+
+def _shares(classes: dict[str, float]) -> list[Cells]:
+    return [{"label": label, "share": share} for label, share in classes.items()]
 
 
 def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> list[Path]:

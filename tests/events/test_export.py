@@ -1,13 +1,14 @@
 import csv
 import json
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamvis.errors import DataError, RunError
 from streamvis.events import schema
-from streamvis.events.export import COLUMNS, jsonl, write_csv, write_jsonl, write_tracks
+from streamvis.events.export import COLUMNS, csv_lines, jsonl, write_csv, write_jsonl, write_tracks
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.schema import (
     Association,
@@ -220,3 +221,71 @@ def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
     write_csv(rows, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert len((tmp_path / "target").read_text().splitlines()) == 1 + len(rows)
+
+
+GOLDEN = Path(__file__).parent / "golden"
+OF_EVERY_EVENT = ("source", "offset", "type", "media_us", "capture_us", "n")
+FIRST_COLUMNS = (
+    *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
+    *("left", "top", "right", "bottom", "box_from", "score", "p_exist"),
+    *("ground_x_m", "ground_y_m", "reason", "other", "since_us", "p", "window_us"),
+)
+
+
+def golden(kind):
+    return schema.decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
+
+
+def table_of(event):
+    row = Row(event.source, event.offset, event.tseq, event.type, 0, schema.encode(event))
+    return list(csv.DictReader(csv_lines([row])))
+
+
+@pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
+def test_no_row_of_any_event_says_only_that_it_was(kind):
+    table = table_of(golden(kind))
+    assert bool(table) == (kind is not schema.Heartbeat)  # which is in no log
+    for line in table:
+        assert line["type"] == kind.__struct_config__.tag
+        assert any(value for name, value in line.items() if name not in OF_EVERY_EVENT), line
+
+
+def test_every_column_is_filled_by_some_event_and_the_first_ones_stay_in_their_places():
+    filled = {
+        name
+        for kind in schema.KINDS
+        for line in table_of(golden(kind))
+        for name, value in line.items()
+        if value
+    }
+    assert filled == set(COLUMNS)
+    assert COLUMNS[: len(FIRST_COLUMNS)] == FIRST_COLUMNS
+
+
+def test_speed_is_in_the_table():
+    event = golden(TrackUpdate)
+    [line] = table_of(event)
+    track = event.what.track
+    assert float(line["speed_m_s"]) == track.speed_m_s
+    assert (float(line["vel_x_m_s"]), float(line["vel_y_m_s"])) == track.vel_m_s
+    assert (float(line["vel_x_px_s"]), float(line["vel_y_px_s"])) == track.vel_px_s
+
+
+def test_a_scene_has_a_row_for_each_class_and_one_for_what_is_unknown():
+    event = golden(schema.SceneUpdate)
+    *classes, unknown = table_of(event)
+    scene = event.what.scene
+    assert {line["label"]: float(line["share"]) for line in classes} == scene.classes
+    assert (unknown["label"], float(unknown["share"])) == ("unknown", scene.unknown.share)
+    assert float(unknown["left"]) == scene.unknown.largest.box_px[0]
+
+
+def test_a_forecast_has_a_row_for_each_class_and_each_zone():
+    event = golden(schema.ForecastSegmentation)
+    table = table_of(event)
+    shares = {line["label"]: float(line["share"]) for line in table if line["label"]}
+    zones = {line["zone"]: float(line["p"]) for line in table if line["zone"]}
+    assert shares == event.what.forecast.classes
+    assert zones == {zone.zone: zone.p for zone in event.what.forecast.zones}
+    assert len(table) == len(shares) + len(zones)
+    assert {line["horizon_us"] for line in table} == {"600000"}
