@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamvis.cli.files import finished
 from streamvis.cli.report import INTERRUPTED, put_table, say
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import StreamvisError
@@ -214,14 +213,14 @@ def _work() -> None:
     from streamvis.runtime import launch
 
     try:
-        with finished(Path(job.out)):
-            summary = launch.run(
-                job.pipeline,
-                job.placement,
-                [job.spec],
-                out=Path(job.out),
-                on_status=lambda status: tell(status=status),
-            )
+        summary = launch.run(
+            job.pipeline,
+            job.placement,
+            [job.spec],
+            out=Path(job.out),
+            on_used="overwrite",
+            on_status=lambda status: tell(status=status),
+        )
         tell(summary=summary)
     except StreamvisError as error:
         tell(error=str(error))

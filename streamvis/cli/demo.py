@@ -14,16 +14,21 @@ from streamvis.cli.report import INTERRUPTED, put, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.messages import Array
+    from streamvis.runtime.output import OnUsed
 
 SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"  # of vtest.avi
 URL = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data/vtest.avi"
 SYNTHETIC = "synthetic:walkers?people=6&seconds=20&fps=10&size=768x576&seed=7"
 TIMEOUT_S = 20
+OUT = Path("demo-out")
 SHEET = 8  # pictures on the contact sheet
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = OUT,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out; demo-out always is.")
+    ] = False,
 ) -> None:
     """Find, follow and report the people in a real clip: video, events and a contact sheet."""
     with reported_errors():
@@ -33,7 +38,8 @@ def demo(
 
         pipeline = config.without_feed(config.default_pipeline())
         pipeline = config.with_record(pipeline, config.Record())
-        summary = start(pipeline, None, [clip()], out)
+        on_used: OnUsed = "overwrite" if overwrite or out == OUT else "refuse"
+        summary = start(pipeline, None, [clip()], out, on_used=on_used)
         put_summary(summary)
         video = out / "annotated.mp4"
         if video.exists():

@@ -52,7 +52,7 @@ def label(
         from streamvis.cli.detectors import open_detector
         from streamvis.config import MaskRcnn
         from streamvis.errors import SourceError
-        from streamvis.runtime.launch import make_directory
+        from streamvis.runtime.output import make_directory
         from streamvis.runtime.processes import keep_memory
         from streamvis.sources import resolve
         from streamvis.training.folder import open_folder

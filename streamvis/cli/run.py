@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.files import finished
 from streamvis.cli.live import Show
 from streamvis.cli.report import INTERRUPTED, put_json, reported_errors, say, settings
+from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline
     from streamvis.runtime.metrics import Summary
+    from streamvis.runtime.output import OnUsed
 
 Sources = Annotated[
     list[str],
@@ -49,12 +50,20 @@ def run(
     set_: Settings = None,
     annotate: Annotate = False,
     engine: Annotated[Engine, typer.Option(help="Worker processes, or all in one.")] = Engine.local,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out.")
+    ] = False,
     status: Status = Show.auto,
     json: Json = False,
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     with reported_errors():
-        summary = start(load(pipeline, set_ or [], annotate), on, source, out, engine, status)
+        on_used = _on_used(out, resume, overwrite)
+        loaded = load(pipeline, set_ or [], annotate)
+        summary = start(loaded, on, source, out, engine, status, on_used)
         for report in summary.sources:  # the others went on without it
             if report.error:
                 say(f"streamvis: {report.error}")
@@ -65,10 +74,19 @@ def run(
 
             put_summary(summary)
         if out:
-            files = sorted(path.name for path in out.iterdir() if path.is_file())
+            files = sorted(path.name for path in out.glob("[!.]*") if path.is_file())
             say(f"{out} holds {', '.join(files)}")
         if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
             raise typer.Exit(INTERRUPTED)
+
+
+def _on_used(out: Path | None, resume: bool, overwrite: bool) -> "OnUsed":
+    if (resume or overwrite) and out is None:
+        option = "--resume" if resume else "--overwrite"
+        raise UsageError(f"{option} needs --out: the directory of the run that is meant")
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a run and --overwrite replaces it: choose one")
+    return "resume" if resume else "overwrite" if overwrite else "refuse"
 
 
 def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
@@ -86,6 +104,7 @@ def start(
     out: Path | None,
     engine: Engine = Engine.local,
     status: Show = Show.auto,
+    on_used: "OnUsed" = "refuse",
 ) -> "Summary":
     """Run it to its end and leave its files in `out`."""
     from streamvis import config
@@ -94,15 +113,15 @@ def start(
 
     placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
     specs = resolve(sources)
-    with finished(out), shown(status) as on_status:
+    with shown(status) as on_status:
         if engine is Engine.inline:
             from streamvis.build import build_stage
             from streamvis.runtime import inline
 
-            return inline.run(pipeline, specs, build=build_stage, out=out)
+            return inline.run(pipeline, specs, build=build_stage, out=out, on_used=on_used)
         from streamvis.runtime import launch
 
-        return launch.run(pipeline, placement, specs, out=out, on_status=on_status)
+        return launch.run(pipeline, placement, specs, out=out, on_used=on_used, on_status=on_status)
 
 
 def batch(
@@ -122,7 +141,7 @@ def batch(
     with reported_errors():
         from streamvis import config
         from streamvis.cli import batch as batches
-        from streamvis.runtime.launch import make_directory
+        from streamvis.runtime.output import make_directory
         from streamvis.sources import resolve
 
         loaded = config.without_feed(load(pipeline, set_ or [], annotate))

@@ -13,7 +13,6 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import SourceError, StreamvisError
-from streamvis.events.ids import new_epoch
 from streamvis.messages import Array, Frame, Packet, Site, Stage
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats
@@ -21,7 +20,9 @@ from streamvis.runtime.host import Host
 from streamvis.runtime.metrics import Meter, Summary, write_summary
 from streamvis.runtime.newest import Gaps
 from streamvis.runtime.outcome import failure, how_it_ended
+from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import apart, fold
+from streamvis.runtime.resume import Start, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.wire import Answer, Shot
 from streamvis.sources import open_source as open_any
@@ -40,18 +41,42 @@ def run(
     build: Build,
     open_source: Opener = open_any,
     out: Path | None = None,
+    on_used: OnUsed = "refuse",
     on_packet: OnPacket | None = None,
 ) -> Summary:
     """Run to the end of all sources; `on_packet` gets each frame with all parts, in seq order.
 
-    What a stage raises comes out as it is. SourceError when every source failed.
+    `on_used` as in `launch.run`. What a stage raises comes out as it is. SourceError when every
+    source failed.
     """
+    with claimed(out, on_used) as start:
+        if start.finished is not None:
+            return start.finished
+        core, meter = _run(pipeline, sources, build, open_source, out, start, on_packet)
+        summary = meter.summary(core, time.monotonic())
+        summary = msgspec.structs.replace(summary, pipeline=pipeline.hash, epoch=start.epoch)
+        if out is not None:
+            write_summary(summary, out)
+        if (error := failure(core)) is not None:
+            raise error
+        return summary
+
+
+def _run(
+    pipeline: Pipeline,
+    sources: Sequence[SourceSpec],
+    build: Build,
+    open_source: Opener,
+    out: Path | None,
+    start: Start,
+    on_packet: OnPacket | None,
+) -> tuple[Core, Meter]:
     pictures: dict[str, Array] = {}
 
     def pixels(frame: Frame) -> Array:
         return pictures[frame.slot]
 
-    site = Site(device="cpu", pixels=pixels, out=out, epoch=new_epoch(), pipeline=pipeline.hash)
+    site = Site(device="cpu", pixels=pixels, out=out, epoch=start.epoch, pipeline=pipeline.hash)
     with ExitStack() as stack:
         hosts = {}
         for stage in pipeline.stages:
@@ -61,15 +86,8 @@ def run(
         stack.callback(reader.close)
         core = Core(fold(pipeline, apart(pipeline)), [s.id for s in sources], window=1)
         meter = Meter(time.monotonic())
-        loop = Loop(core, hosts, reader, meter, InOrder(pipeline, on_packet))
-        loop.run()
-    summary = meter.summary(core, time.monotonic())
-    summary = msgspec.structs.replace(summary, pipeline=pipeline.hash, epoch=site.epoch)
-    if out is not None:
-        write_summary(summary, out)
-    if (error := failure(core)) is not None:
-        raise error
-    return summary
+        Loop(core, hosts, reader, meter, InOrder(pipeline, on_packet)).run()
+    return core, meter
 
 
 class Loop:

@@ -12,12 +12,13 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import RunError, StreamvisError, UsageError
-from streamvis.events.ids import new_epoch
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure
+from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import Group, fold
 from streamvis.runtime.processes import discard_closed, open_terminals
+from streamvis.runtime.resume import claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Limits
 from streamvis.sources.spec import SourceSpec
@@ -33,6 +34,7 @@ def run(
     build: str = "streamvis.build:build_stage",
     open_source: str = "streamvis.sources:open_source",
     out: Path | None = None,
+    on_used: OnUsed = "refuse",
     on_status: Callable[[Status], None] | None = None,
     limits: Limits | None = None,
 ) -> Summary:
@@ -41,23 +43,33 @@ def run(
     The first signal drains: nothing more is admitted, what is in flight is finished. The second
     one ends everything at once. `out/summary.json` is written whatever happens.
 
-    Raises what a stage's builder raised, RunError when workers keep dying, and SourceError when
-    every source failed.
+    `on_used` says what to do where `out` holds a run already: `refuse`, `overwrite` it, or
+    `resume` it, which starts anew where there is none and changes nothing when it is finished.
+
+    Raises what a stage's builder raised, UsageError when `out` is used, RunError when another run
+    writes there or workers keep dying, and SourceError when every source failed.
     """
     groups = fold(pipeline, placement)
     specs = _by_id(sources)
-    core = Core(groups, list(specs), placement.slots, limits)
-    program = Program(
-        pipeline=pipeline,
-        sources=specs,
-        build=build,
-        opener=open_source,
-        out=str(out) if out is not None else None,
-        epoch=new_epoch(),
-        threads=_threads(groups),
-    )
-    if out is not None:
-        make_directory(out)
+    with claimed(out, on_used) as start:
+        if start.finished is not None:
+            return start.finished
+        core = Core(groups, list(specs), placement.slots, limits)
+        program = Program(
+            pipeline=pipeline,
+            sources=specs,
+            build=build,
+            opener=open_source,
+            out=str(out) if out is not None else None,
+            epoch=start.epoch,
+            threads=_threads(groups),
+        )
+        return _run(core, program, out, on_status)
+
+
+def _run(
+    core: Core, program: Program, out: Path | None, on_status: Callable[[Status], None] | None
+) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
     with (
@@ -114,22 +126,6 @@ def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
         twice = next(name for name in ids if ids.count(name) > 1)
         raise UsageError(f"two sources are called '{twice}'; give each its own id")
     return specs
-
-
-def make_directory(out: Path) -> None:
-    """The output directory; RunError in one line when nothing can be written there."""
-    try:
-        str(out).encode()
-        out.mkdir(parents=True, exist_ok=True)
-    except UnicodeEncodeError:
-        shown = os.fsencode(out).decode(errors="backslashreplace")
-        raise RunError(
-            f"{shown}: the name holds bytes that are not UTF-8; choose another"
-        ) from None
-    except OSError as error:
-        raise RunError(f"{out} cannot be written to: {error.strerror}") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise RunError(f"{out} cannot be written to: read-only, or not yours; choose another --out")
 
 
 def _threads(groups: Sequence[Group]) -> dict[str, int]:

@@ -1,0 +1,192 @@
+"""The output directory of a run: one run at a time, and none over another unless that is wanted.
+
+A run holds a lock on the directory from before its first write to after its last. The kernel
+releases it when the process ends, however that happens. Files are readable by the owner and the
+group at most.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from streamvis.errors import DataError, RunError, StreamvisError, UsageError
+from streamvis.events.export import write_tracks
+from streamvis.events.log import FILE_NAME, LogReader
+
+OnUsed = Literal["refuse", "overwrite", "resume"]  # what a run does in a directory that holds one
+
+LOCK = ".lock"
+MANIFEST = "run.json"
+CHECKPOINT = "checkpoint.msgpack"
+UMASK = 0o027  # nothing for others, no writing for the group
+
+_DRAFT = r"(\.\d+)?(\.tmp)?"
+_OF_A_RUN = re.compile(
+    rf"events\.db(-wal|-shm|-journal)?|\.?(summary|feed|run)\.json{_DRAFT}"
+    rf"|\.?checkpoint\.msgpack{_DRAFT}|annotated(\.\d+)?\.mp4|\.?tracks\.txt{_DRAFT}"
+)
+_OF_A_SOURCE = re.compile(
+    rf"annotated-(?P<film>[a-z0-9_-]+)(\.\d+)?\.mp4|\.?tracks-(?P<tracks>[a-z0-9_-]+)\.txt{_DRAFT}"
+)
+
+
+def warn(text: str) -> None:
+    """A line for people: it goes where the log goes."""
+    sys.stderr.write(f"streamvis: {text}\n")
+
+
+def make_directory(out: Path) -> None:
+    """The output directory; RunError in one line when nothing can be written there."""
+    try:
+        str(out).encode()
+        out.mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError:
+        shown = os.fsencode(out).decode(errors="backslashreplace")
+        raise RunError(
+            f"{shown}: the name holds bytes that are not UTF-8; choose another"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{out} cannot be written to: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise RunError(f"{out} cannot be written to: read-only, or not yours; choose another --out")
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the directory and hold its lock; RunError names the holder when another run has it.
+
+    Meanwhile this process and its children make files that others cannot read.
+    """
+    before = os.umask(0o077)
+    os.umask(before | UMASK)
+    try:
+        make_directory(out)
+        fd = _lock(out)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (out / LOCK).unlink()  # while it is held: who waits for it looks again
+            os.close(fd)
+    finally:
+        os.umask(before)
+
+
+def _lock(out: Path) -> int:
+    path = out / LOCK
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            raise RunError(f"{path} cannot be opened: {error.strerror}") from None
+        try:
+            _hold(fd, out)
+            if _is(path, fd):
+                os.ftruncate(fd, 0)
+                os.write(fd, json.dumps(_ourselves()).encode())
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its holder has ended and removed it: once more
+
+
+def _hold(fd: int, out: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(
+            f"{out}: another run writes here, {_holder(fd)}. Wait for its end, stop it, or choose "
+            "another --out"
+        ) from None
+    except OSError as error:  # a file system without locks
+        warn(f"{out} cannot be locked ({error.strerror}): nothing keeps a second run from it")
+
+
+def _ourselves() -> dict[str, Any]:
+    since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _holder(fd: int) -> str:
+    try:
+        held = json.loads(os.pread(fd, 4096, 0))
+        return f"process {held['pid']} on {held['host']} since {held['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that has just begun"
+
+
+def _is(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def run_files(out: Path) -> list[Path]:
+    """What runs have left in the directory; files of other names, or of no source of theirs, are
+    somebody else's."""
+    sources = _sources(out)
+    return sorted(path for path in out.iterdir() if path.is_file() and _is_left(path.name, sources))
+
+
+def _is_left(name: str, sources: set[str]) -> bool:
+    if _OF_A_RUN.fullmatch(name):
+        return True
+    match = _OF_A_SOURCE.fullmatch(name)
+    return match is not None and (match["film"] or match["tracks"]) in sources
+
+
+def _sources(out: Path) -> set[str]:
+    """Ids of the sources of the runs that left what is here, as far as it can be read."""
+    found: set[str] = set()
+    for name in (MANIFEST, "summary.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found |= {source["id"] for source in json.loads((out / name).read_bytes())["sources"]}
+    with contextlib.suppress(DataError), LogReader(out / FILE_NAME) as reader:
+        found |= set(reader.cursors())
+    return found
+
+
+def refuse_used(out: Path) -> None:
+    """UsageError when runs have left something here."""
+    if found := run_files(out):
+        names = ", ".join(path.name for path in found[:4]) + (", …" if len(found) > 4 else "")
+        raise UsageError(
+            f"{out} holds a run already ({names}). --resume goes on with an unfinished one, "
+            "--overwrite replaces it; or choose another --out"
+        )
+
+
+def remove_run(out: Path) -> None:
+    """Remove what runs have left here, and nothing else."""
+    for path in run_files(out):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{path} cannot be removed: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def exported(out: Path) -> Iterator[None]:
+    """Leave the tracks once a run has ended; one that fails leaves what it has seen until then."""
+    try:
+        yield
+    except StreamvisError:
+        with contextlib.suppress(StreamvisError):
+            _export(out)
+        raise
+    _export(out)
+
+
+def _export(out: Path) -> None:
+    if (out / FILE_NAME).exists():
+        write_tracks(out / FILE_NAME, out)
