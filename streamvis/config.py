@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -32,6 +32,7 @@ from streamvis.kinds import (
     Segment,
     Zone,
 )
+from streamvis.parsing import alternatives, convert, read_yaml
 from streamvis.shipped import find
 
 __all__ = [  # what kinds there are is part of it
@@ -64,8 +65,6 @@ __all__ = [  # what kinds there are is part of it
     "with_record",
     "without_feed",
 ]
-
-T = TypeVar("T")
 
 
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,19 +175,20 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
     for key, value in (settings or {}).items():
         _override(raw, key, value, where)
     _name_off(raw)
-    pipeline = _convert(raw, Pipeline, where)
+    pipeline = convert(raw, Pipeline, where, ConfigError)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:
     """Read a placement, a file or a shipped one by name, and hold it against the pipeline."""
-    placement = _convert(_read(find(path, "placement")), Placement, path)
+    placement = convert(_read(find(path, "placement")), Placement, path, ConfigError)
     placed = [name for worker in placement.workers for name in worker.stages]
     names = [stage.name for stage in pipeline.stages]
     for name in placed:
         if name not in names:
             raise ConfigError(
-                f"{path}: places stage '{name}', but the pipeline has only {_list(names)}"
+                f"{path}: places stage '{name}', which the pipeline does not have"
+                f"{alternatives(name, names)}"
             )
         if placed.count(name) > 1:
             raise ConfigError(
@@ -269,26 +269,10 @@ def _check_worker(worker: WorkerSpec, pipeline: Pipeline, cores: set[int], path:
 
 
 def _read(path: Path) -> Any:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml(path, ConfigError)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(raw).__name__}")
     return raw
-
-
-def _convert(raw: Any, kind: type[T], path: Path | str) -> T:
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
@@ -303,8 +287,12 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
                 raise UsageError(f"--set {key}={value}: the value is not YAML") from None
             return
     known = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
+    if not field:
+        raise UsageError(
+            f"--set {key}={value}: expected stage.key=value; {path} has stages {_list(known)}"
+        )
     raise UsageError(
-        f"--set {key}={value}: expected stage.key=value; {path} has stages {_list(known)}"
+        f"--set {key}={value}: {path} has no stage '{name}'{alternatives(name, known)}"
     )
 
 
@@ -326,8 +314,8 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
         for parent in stage.after:
             if parent not in names:
                 raise ConfigError(
-                    f"{path}: stage '{stage.name}' comes after '{parent}', "
-                    f"but there is only {_list(names)}"
+                    f"{path}: stage '{stage.name}' comes after '{parent}', but there is no such "
+                    f"stage{alternatives(parent, [name for name in names if name != stage.name])}"
                 )
     ordered = _sorted(stages, path)
     written: dict[str, set[str]] = {}  # stage -> the parts at hand once it has run

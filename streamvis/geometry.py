@@ -8,6 +8,7 @@ import numpy as np
 
 from streamvis.errors import ConfigError
 from streamvis.messages import Array
+from streamvis.parsing import read_text
 
 Homography = tuple[float, ...]  # nine numbers, row-major: foot point in pixels -> metres
 EDGE = 1e-6  # distance at which a point is on a polygon's edge, in the units of both
@@ -159,10 +160,8 @@ def read_ground_plane(path: Path) -> Homography:
     Other members say where the plane comes from; `streamvis calibrate` writes and reads them.
     """
     try:
-        rows = json.loads(path.read_text())["image_foot_to_world_m"]
+        rows = json.loads(read_text(path, ConfigError))["image_foot_to_world_m"]
         H = np.array(rows, dtype=np.float64)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f'{path} is not a ground plane: {error!r}. Expected JSON with "image_foot_to_world_m", '

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from streamvis.errors import ConfigError
+from streamvis.parsing import alternatives
 
 Kind = Literal["pipeline", "placement", "training file"]
 
@@ -35,6 +36,6 @@ def find(path: Path, kind: Kind) -> Path:
         return FOLDERS[kind] / f"{path}.yaml"
     what = f"is a directory, not a {kind}" if path.is_dir() else "No such file"
     raise ConfigError(
-        f"{path}: {what}, and no {kind} of that name comes with streamvis; "
-        f"there are {', '.join(names(kind))}"
+        f"{path}: {what}, and no {kind} of that name comes with "
+        f"streamvis{alternatives(path, names(kind))}"
     )

@@ -55,7 +55,7 @@ def test_the_default_pipeline_is_the_one_in_pipelines_people():
         ("stages: [{name: a, run: {kind: mask_rcnn, min_scroe: 1}}]", "unknown field `min_scroe`"),
         ("stages: [{name: a, run: {kind: mask_rcnn, min_score: 7}}]", "<= 1"),
         (f"stages: [{DETECT}, {DETECT}]", "two stages are called 'detect'"),
-        (f"stages: [{TRACK}]", "comes after 'detect', but there is only 'track'"),
+        (f"stages: [{TRACK}]", "comes after 'detect', but there is no such stage. Allowed: none"),
         (
             "stages: [{name: track, run: {kind: jipda}}]",
             "stage 'track' reads Detections, but nothing above it writes them",
@@ -158,7 +158,7 @@ def test_looks_and_camera_motion_can_be_left_out(tmp_path):
 def test_a_missing_or_binary_file_gets_one_line(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         config.load_pipeline(tmp_path / "none.yaml")
-    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         config.load_pipeline(tmp_path / "b.yaml")
 
@@ -178,9 +178,10 @@ def test_settings_override_and_change_the_hash(tmp_path):
 
 @pytest.mark.parametrize("key", ["nobody.min_score", "detect", "min_score"])
 def test_a_setting_for_nobody_lists_the_stages(key):
-    stages = "'detect', 'camera', 'embed', 'track', 'publish'"
-    with pytest.raises(UsageError, match=f"has stages {stages}"):
+    stages = "detect, camera, embed, track, publish"
+    with pytest.raises(UsageError) as refused:
         config.load_pipeline(None, {key: "1"})
+    assert stages in str(refused.value).replace("'", "")
 
 
 @pytest.mark.parametrize(

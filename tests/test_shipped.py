@@ -53,7 +53,7 @@ def test_a_file_goes_before_a_name_and_a_directory_does_not(tmp_path, monkeypatc
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.yaml", "../people", "."])
 def test_what_is_neither_is_told_with_what_there_is(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"there are actions, forecast, full, people$"):
+    with pytest.raises(ConfigError, match=r"Allowed: actions, forecast, full, people$"):
         config.load_pipeline(Path(name))
     with pytest.raises(ConfigError, match=r"no placement of that name .* two-cores$"):
         config.load_placement(Path(name), config.default_pipeline())

@@ -13,6 +13,7 @@ import yaml
 from streamvis.calibration import Pinhole, rectangle
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
+from streamvis.parsing import convert, read_text
 
 Row = tuple[float, float, float, float]
 Triple = tuple[float, float, float]
@@ -78,33 +79,33 @@ def told_rectangle(sides: str, corners: Sequence[str]) -> Points:
 
 def read_points(path: Path) -> Points:
     """Points from CSV, YAML or JSON; a ground plane that was made from points is such a file."""
-    text = _text(path)
+    text = read_text(path, DataError)
     if path.suffix.lower() == ".csv":
         return _points(_csv_rows(path, text))
     raw = _tree(path, text)
+    raw = {"points": raw} if isinstance(raw, list) else raw
     try:
-        listed = msgspec.convert({"points": raw} if isinstance(raw, list) else raw, Listed)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{path}: {error}; {EXPECTED} under `points`") from None
+        listed = convert(raw, Listed, path, DataError)
+    except DataError as error:
+        raise DataError(f"{error}; {EXPECTED} under `points`") from None
     return _points(listed.points)
 
 
 def provenance(path: Path) -> Provenance:
     """What a ground plane tells of itself; nothing where somebody else made it."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Provenance)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_text(path, DataError), type=Provenance)
+    except (DataError, msgspec.DecodeError):
         return Provenance()
 
 
 def read_camera(path: Path) -> tuple[Pinhole, Array]:
     """A camera from YAML or JSON, and its distortion (K,), empty when it has none."""
     try:
-        camera = msgspec.convert(_tree(path, _text(path)), CameraFile)
-    except msgspec.ValidationError as error:
+        camera = convert(_tree(path, read_text(path, DataError)), CameraFile, path, DataError)
+    except DataError as error:
         raise DataError(
-            f"{path}: {error}; expected K (3×3, pixels), R (3×3), t (3, metres) and perhaps "
-            "distortion"
+            f"{error}; expected K (3×3, pixels), R (3×3), t (3, metres) and perhaps distortion"
         ) from None
     K, R, t = (np.array(value, dtype=np.float64) for value in (camera.K, camera.R, camera.t))
     if len(camera.distortion) not in {0, 4, 5, 8}:
@@ -152,15 +153,6 @@ def _csv_rows(path: Path, text: str) -> list[list[float]]:
             raise DataError(f"{path}, line {number}: '{','.join(words)}'; {EXPECTED}")
         rows.append(values)
     return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not text") from None
 
 
 def _tree(path: Path, text: str) -> Any:

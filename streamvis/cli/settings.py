@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
 import yaml
 
 from streamvis.config import Jipda, MaskRcnn, Segment
 from streamvis.errors import UsageError
+from streamvis.parsing import alternatives, convert
 
 S = TypeVar("S", Jipda, MaskRcnn, Segment)
 
@@ -15,17 +15,15 @@ S = TypeVar("S", Jipda, MaskRcnn, Segment)
 def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -> S:
     """The stage of these fields, with `key=value` texts over them."""
     given = dict(fields)
-    keys = stage.__struct_fields__
+    keys, kind = stage.__struct_fields__, stage.__struct_config__.tag
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals or key not in keys:
+        if not equals:
             raise UsageError(f"--set {pair}: expected key=value, and for key {', '.join(keys)}")
+        if key not in keys:
+            raise UsageError(f"--set {pair}: {kind} has no '{key}'{alternatives(key, keys)}")
         try:
             given[key] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UsageError(f"--set {pair}: the value is not YAML") from None
-    kind = stage.__struct_config__.tag
-    try:
-        return msgspec.convert({"kind": kind, **given}, stage)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"the settings of {kind} do not add up: {error}") from None
+    return convert({"kind": kind, **given}, stage, f"the settings of {kind}", UsageError)

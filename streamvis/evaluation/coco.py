@@ -10,6 +10,7 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.messages import Array
+from streamvis.parsing import read_text
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def read_coco(path: Path) -> list[Truth]:
 
 def _load(path: Path) -> dict[str, list[Any]]:
     try:
-        dataset = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        dataset = json.loads(read_text(path, DataError))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     for key in ("images", "annotations", "categories"):

@@ -21,6 +21,7 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.messages import Array
+from streamvis.parsing import read_text
 
 Layout = Literal["MOT15", "MOT16"]
 
@@ -141,7 +142,7 @@ def read_sequences(folder: Path) -> list[Sequence]:
     """The sequence in this folder, or those one level below it, by name."""
     if (folder / "seqinfo.ini").exists():
         return [read_sequence(folder)]
-    found = sorted(path.parent for path in folder.glob("*/seqinfo.ini"))
+    found = sorted(path.parent for path in folder.glob("[!.]*/seqinfo.ini"))
     if not found:
         raise DataError(
             f"{folder}: no seqinfo.ini here or one level below; expected a MOTChallenge "
@@ -221,15 +222,9 @@ def _read_table(path: Path, length: int) -> tuple[list[int], Array]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line.strip()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text: {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(read_text(path, DataError).split("\n"), 1):
+        if line.strip():
+            yield number, line.strip()
 
 
 def _numbers(text: str, where: str) -> list[float]:
@@ -329,16 +324,13 @@ class _Ini:
 
 def _read_ini(path: Path) -> _Ini:
     parser = configparser.RawConfigParser()
+    text = read_text(path, DataError)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(text)
         return _Ini(path, dict(parser["Sequence"]))
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror}; a sequence says its rate and size there"
-        ) from None
     except KeyError:
         raise DataError(f"{path}: no section [Sequence]") from None
-    except (configparser.Error, UnicodeDecodeError) as error:
+    except configparser.Error as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from None
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from streamvis.errors import UsageError
+from streamvis.parsing import convert
 
 Side = Annotated[int, Meta(ge=32, le=4096)]
 
@@ -30,9 +31,4 @@ def scene_options(uri: str) -> SceneOptions:
     given: dict[str, object] = dict(parse_qsl(query, keep_blank_values=True))
     if "size" in given:
         given["size"] = str(given["size"]).lower().split("x")
-    try:
-        return msgspec.convert(given, SceneOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"source '{uri}': {error}. Options are: {', '.join(SceneOptions.__struct_fields__)}"
-        ) from None
+    return convert(given, SceneOptions, f"source '{uri}'", UsageError, strict=False)

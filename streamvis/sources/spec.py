@@ -19,6 +19,7 @@ import msgspec
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
+from streamvis.parsing import read_text
 from streamvis.sources.credentials import told, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
@@ -280,10 +281,10 @@ def _sequence(folder: Path) -> SourceSpec:
     where = folder / "seqinfo.ini"
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(where.read_text(encoding="utf-8"))
+        parser.read_string(read_text(where, SourceError))
         info = parser["Sequence"]
         fps = info.getfloat("frameRate", fallback=0.0)
-    except (OSError, ValueError, KeyError, configparser.Error) as error:
+    except (ValueError, KeyError, configparser.Error) as error:
         detail = " ".join(str(error).split())
         raise SourceError(f"{where} is not a MOTChallenge seqinfo.ini: {detail}") from None
     name = info.get("name", folder.resolve().name)

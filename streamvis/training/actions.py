@@ -38,6 +38,7 @@ from streamvis.models.off import (
 )
 from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import find
+from streamvis.parsing import convert
 from streamvis.training.clips import Clip
 from streamvis.training.closed import Readings, Ridge, learn, load_readings, read
 from streamvis.training.loop import Groups, Schedule, fit
@@ -133,10 +134,8 @@ def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) 
     fields = msgspec.structs.asdict(recipe.network)
     name = recipe.name if modality == "rgb" else f"{recipe.name}-{modality}"
     given: dict[str, Any] = {"name": name, "actions": tuple(actions), "modality": modality}
-    try:
-        return msgspec.convert({**fields, **given, "guided": modality == "rgb"}, Architecture)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"network: {error}") from None
+    given["guided"] = modality == "rgb"
+    return convert({**fields, **given}, Architecture, "network", ConfigError)
 
 
 def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:

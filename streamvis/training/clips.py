@@ -5,6 +5,7 @@ has a source on both sides: what it measured would be memory.
 """
 
 import csv
+import io
 import math
 import re
 from collections import Counter, defaultdict
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from streamvis.errors import DataError
+from streamvis.parsing import read_text
 from streamvis.sources.listing import entries, videos_in
 
 UCF_LISTS = "ucfTrainTestlist"
@@ -59,10 +61,10 @@ def read_clips(data: Path) -> list[Clip]:
 
 
 def _from_csv(path: Path) -> list[Clip]:
+    text = read_text(path, DataError)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read as CSV: {error}") from None
     clips = []
     for line, row in enumerate(rows, 2):
@@ -135,10 +137,9 @@ def published_split(data: Path, clips: Sequence[Clip], number: int) -> Split:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    try:
-        return [words for line in path.read_text().splitlines() if (words := line.split())]
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; published splits are 1, 2 and 3") from None
+    if not path.is_file():
+        raise DataError(f"{path} is not there; published splits are 1, 2 and 3")
+    return [words for line in read_text(path, DataError).split("\n") if (words := line.split())]
 
 
 def _ucf_list(path: Path) -> set[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from streamvis.errors import DataError
 from streamvis.messages import Array
+from streamvis.parsing import read_text
 
 TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
 MOST_PASTED = 4  # people put into one picture
@@ -75,7 +76,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_coco(annotations: Path, images: Path) -> list[Picture]:
     """Read a COCO-layout file; crowds and `iscrowd` become regions to ignore. Errors: DataError."""
     try:
-        raw = json.loads(annotations.read_text())
+        raw = json.loads(read_text(annotations, DataError))
         by_image: dict[int, list[Instance]] = {image["id"]: [] for image in raw["images"]}
         people = {c["id"] for c in raw["categories"] if c["name"] in ("person", "pedestrian")}
         if not people:
@@ -87,8 +88,6 @@ def read_coco(annotations: Path, images: Path) -> list[Picture]:
             Picture(images / i["file_name"], str(i.get("source", "")), by_image[i["id"]])
             for i in raw["images"]
         ]
-    except OSError as error:
-        raise DataError(f"{annotations}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{annotations} is not in COCO layout: {error!r}. Expected images[id, file_name] and "

@@ -14,6 +14,7 @@ import msgspec
 
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Array
+from streamvis.parsing import read_text
 from streamvis.training.label import PERSON, Annotation, Image
 
 WAYS = "Choose another --out (training takes --data repeatedly), or lose them with --overwrite"
@@ -153,11 +154,9 @@ def open_folder(root: Path, origin: Origin, *, overwrite: bool = False) -> Folde
 
 def _read(path: Path) -> Labels:
     try:
-        raw = msgspec.json.decode(path.read_bytes())
+        raw = msgspec.json.decode(read_text(path, DataError))
         labels = msgspec.convert(raw, Labels)
         digest = _digest([raw["images"], raw["annotations"]])
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
     except (msgspec.DecodeError, KeyError):
         raise DataError(f"{path} was not written by streamvis label. {WAYS}") from None
     if labels.info.labels_sha256 != digest:

@@ -153,7 +153,10 @@ def test_an_empty_file_gives_an_empty_file(tmp_path):
         (("--fps", 10, "--size", "big"), "--size big: expected width and height"),
         (("--fps", 10, "--size", "64x48", "--space", "ground"), "no ground plane"),
         (("--fps", 10, "--size", "64x48", "--set", "speed=1"), "birth_score"),
-        (("--fps", 10, "--size", "64x48", "--set", "birth_score=7"), "do not add up"),
+        (
+            ("--fps", 10, "--size", "64x48", "--set", "birth_score=7"),
+            "settings of jipda: Expected",
+        ),
         (("--seqinfo", "nowhere.ini"), "nowhere.ini"),
         (("--fps", 10, "--size", "64x48", "--ground-plane", "nowhere.json"), "nowhere.json"),
     ],

@@ -169,7 +169,7 @@ def test_synthetic_scenes():
     ("text", "message"),
     [
         ("synthetic:cars", "no scene 'cars'; there is only 'walkers'"),
-        ("synthetic:walkers?peple=3", "unknown field `peple`.*Options are: seed, people"),
+        ("synthetic:walkers?peple=3", "unknown field `peple`.*Allowed: seed, people"),
         ("synthetic:walkers?people=many", r"\$.people"),
         ("synthetic:walkers?size=640", r"\$.size"),
         ("synthetic:walkers?size=9x9", r"\$.size"),

@@ -1,0 +1,173 @@
+"""Reading what people write: text files, YAML, and values that have to fit a type.
+
+Errors are one line, name what is allowed, and guess what was meant where a name is misspelt.
+"""
+
+import codecs
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import inspect
+
+from streamvis.errors import StreamvisError
+
+T = TypeVar("T")
+
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins with the first
+_STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
+
+
+def read_text(path: Path, error: type[StreamvisError]) -> str:
+    r"""The text of a UTF-8 file without its byte order mark, lines ended by \n; else `error`."""
+    try:
+        data = path.read_bytes()
+    except OSError as failure:
+        raise error(f"{path}: {failure.strerror}") from None
+    if data.startswith(_WIDE):
+        raise error(f"{path} is UTF-16 text, expected UTF-8; save it again in that encoding")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        raise error(f"{path} is not UTF-8 text: {failure.reason} at byte {failure.start}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_yaml(path: Path, error: type[StreamvisError]) -> Any:
+    """What a YAML file holds."""
+    text = read_text(path, error)
+    try:
+        return yaml.safe_load(text)
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as failure:  # dates are checked
+        raise error(f"{path} is not YAML: {' '.join(str(failure).split())}") from None
+
+
+def convert(
+    raw: Any, kind: type[T], where: Path | str, error: type[StreamvisError], *, strict: bool = True
+) -> T:
+    """`raw` as a `kind`; `error` names the place in it, the nearest names and all allowed ones."""
+    try:
+        return msgspec.convert(raw, kind, strict=strict)
+    except msgspec.ValidationError as failure:
+        message = " ".join(str(failure).split())
+        raise error(f"{where}: {message}{_help(message, raw, kind)}") from None
+
+
+def alternatives(name: object, known: Iterable[object]) -> str:
+    """The end of a sentence about a name that is not `known`: what may be meant, what there is."""
+    names = [str(one) for one in known]
+    near = difflib.get_close_matches(str(name), names, cutoff=0.6)
+    guess = f"; did you mean {' or '.join(near)}?" if near else "."
+    return f"{guess} Allowed: {', '.join(names) or 'none'}"
+
+
+def _help(message: str, raw: Any, kind: type) -> str:
+    """What to add to a message of msgspec's about `raw`."""
+    text, _, path = message.partition(" - at `$")
+    steps = [name or index for name, index in _STEP.findall(path)]
+    if match := re.fullmatch("Object contains unknown field `(.*)`", text):
+        return _named(raw, steps) + alternatives(match[1], _fields(kind, raw, steps))
+    if match := re.fullmatch("Invalid (?:enum )?value '?(.*?)'?", text):
+        return _named(raw, steps) + alternatives(match[1], _values(kind, raw, steps))
+    if match := re.fullmatch("Object missing required field `(.*)`", text):
+        steps.append(match[1])
+    values = list(_values(kind, raw, steps))
+    return _named(raw, steps) + (f". Allowed: {', '.join(map(str, values))}" if values else "")
+
+
+def _named(raw: Any, steps: list[str]) -> str:
+    """The name of the innermost part that has one: people do not count their stages."""
+    found = ""
+    for step in steps:
+        raw = _inside(raw, step)
+        if isinstance(raw, dict) and isinstance(raw.get("name"), str):
+            found = f" (of '{raw['name']}')"
+    return found
+
+
+def _inside(raw: Any, step: str) -> Any:
+    if isinstance(raw, dict):
+        return raw.get(step)
+    if isinstance(raw, list | tuple) and step.isdecimal():
+        return raw[int(step)]
+    return None
+
+
+def _fields(kind: type, raw: Any, steps: list[str]) -> Iterator[str]:
+    for info in _at(kind, raw, steps):
+        if isinstance(info, inspect.StructType):
+            yield from ([info.tag_field] if info.tag_field else [])
+            yield from (field.encode_name for field in info.fields)
+
+
+def _values(kind: type, raw: Any, steps: list[str]) -> Iterator[object]:
+    """What can stand at a place where there is a choice; nothing where there is none."""
+    infos = _at(kind, raw, steps)
+    if any(isinstance(info, inspect.LiteralType | inspect.EnumType) for info in infos):
+        for info in infos:
+            yield from _told(info)
+    for info in _at(kind, raw, steps[:-1]) if steps else []:
+        if isinstance(info, inspect.StructType) and info.tag_field == steps[-1]:
+            yield info.tag
+
+
+def _told(info: inspect.Type) -> Iterable[object]:
+    match info:
+        case inspect.LiteralType():
+            return info.values
+        case inspect.EnumType():
+            return [member.value for member in info.cls]
+        case inspect.NoneType():
+            return ["null"]
+        case inspect.IntType(ge=int(least), le=int(most)):
+            return [f"{least} to {most}"]
+    return [type(info).__name__.removesuffix("Type").lower()]
+
+
+def _at(kind: type, raw: Any, steps: list[str]) -> list[inspect.Type]:
+    """The types that a place in `raw` can have."""
+    found = _choices(inspect.type_info(kind), raw)
+    for step in steps:
+        raw = _inside(raw, step)
+        inner = [one for info in found for one in _inner(info, step)]
+        found = [choice for one in inner for choice in _choices(one, raw)]
+    return found
+
+
+def _choices(info: inspect.Type, raw: Any) -> list[inspect.Type]:
+    """A type, or those of a union; of tagged ones that which the tag in `raw` names."""
+    if isinstance(info, inspect.Metadata):
+        return _choices(info.type, raw)
+    if not isinstance(info, inspect.UnionType):
+        return [info]
+    parts = [choice for part in info.types for choice in _choices(part, raw)]
+    tagged: list[inspect.Type] = [
+        part
+        for part in parts
+        if isinstance(part, inspect.StructType)
+        and isinstance(raw, dict)
+        and raw.get(str(part.tag_field)) == part.tag
+    ]
+    return tagged or parts
+
+
+def _inner(info: inspect.Type, step: str) -> list[inspect.Type]:
+    """The type of a field or item."""
+    match info:
+        case inspect.StructType():
+            return [field.type for field in info.fields if field.encode_name == step]
+        case inspect.TupleType() if step.isdecimal():
+            return [info.item_types[int(step)]]
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType():
+            return [info.item_type]
+        case inspect.DictType():
+            return [info.value_type]
+    return []

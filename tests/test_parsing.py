@@ -1,0 +1,201 @@
+"""Text files in the encodings that people's editors leave, and names that they misspell."""
+
+import codecs
+import json
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.cli.landmarks import provenance, read_points
+from streamvis.cli.settings import configure
+from streamvis.config import (
+    Jipda,
+    Pipeline,
+    default_pipeline,
+    default_placement,
+    load_pipeline,
+    load_placement,
+)
+from streamvis.errors import ConfigError, DataError, StreamvisError, UsageError
+from streamvis.evaluation import coco, motchallenge
+from streamvis.geometry import read_ground_plane
+from streamvis.parsing import alternatives, convert, read_text, read_yaml
+from streamvis.sources import resolve
+from streamvis.training import data
+from streamvis.training.clips import read_clips
+from streamvis.training.recipes import read_recipe
+
+PLANE = {"image_foot_to_world_m": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "points": [[1, 2, 3, 4]]}
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}],
+    "annotations": [],
+    "categories": [{"id": 1, "name": "person"}],
+}
+
+
+class Recipe(msgspec.Struct, forbid_unknown_fields=True):
+    rate: float = 0.1
+
+
+def sequence(folder: Path, text: str) -> Path:
+    (folder / "img1").mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / "img1" / "1.png"), np.zeros((9, 9, 3), np.uint8))
+    return folder
+
+
+def clips(path: Path) -> list[tuple[str, str]]:
+    return [(clip.path.name, clip.label) for clip in read_clips(path)]
+
+
+PIPELINE = yaml.safe_dump(msgspec.to_builtins(default_pipeline()))
+PLACEMENT = yaml.safe_dump(msgspec.to_builtins(default_placement(default_pipeline())))
+INI = "[Sequence]\nname=s\nframeRate=7\nimWidth=9\nimHeight=9\nseqLength=2\nimDir=img1\n"
+READERS = {  # name of a file -> what is in it, what reads it
+    "det.txt": (
+        "1,-1,2,3,4,5,0.5\n2,-1,2,3,4,5,0.6\n",
+        lambda path: motchallenge.read_detections(path).scores.tolist(),
+    ),
+    "gt.txt": (
+        "1,1,2,3,4,5,1\n2,1,2,3,4,5,1\n",
+        lambda path: motchallenge.read_truth(path, 2)[0].frames.tolist(),
+    ),
+    "seqinfo.ini": (INI, lambda path: motchallenge.read_info(path).fps),
+    "seqinfo.ini ": (INI, lambda path: resolve([str(path.parent)])[0].fps),
+    "p.yaml": (PIPELINE, load_pipeline),
+    "w.yaml": (PLACEMENT, lambda path: load_placement(path, default_pipeline())),
+    "r.yaml": ("rate: 0.5\n", lambda path: read_recipe(path, Recipe).rate),
+    "points.csv": ("u,v,x,y\n1,2,3,4\n", lambda path: read_points(path).pixels.tolist()),
+    "points.yaml": ("- [1, 2, 3, 4]\n", lambda path: read_points(path).pixels.tolist()),
+    "ground_plane.json": (json.dumps(PLANE, indent=1), read_ground_plane),
+    "made.json": (json.dumps(PLANE, indent=1), lambda path: provenance(path).points),
+    "coco.json": (json.dumps(COCO, indent=1), lambda path: len(coco.read_coco(path))),
+    "train.json": (json.dumps(COCO, indent=1), lambda path: len(data.read_coco(path, path))),
+    "clips.csv": ("path,label,source\na.mp4,x,s\nb.mp4,y,t\n", clips),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_and_other_ends_of_lines_change_nothing(tmp_path, name, ends):
+    text, read = READERS[name]
+    path = sequence(tmp_path, name) / name.strip()
+    path.write_text(text)
+    expected = read(path)
+    path.write_bytes(codecs.BOM_UTF8 + text.replace("\n", ends).encode())
+    assert read(path) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name != "made.json"])
+def test_other_encodings_are_one_line(tmp_path, name):
+    text, read = READERS[name]
+    path = sequence(tmp_path, name) / name.strip()
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(StreamvisError, match=r"is UTF-16 text, expected UTF-8") as refused:
+        read(path)
+    assert "\n" not in str(refused.value)
+    path.write_bytes(text.encode() + b"# caf\xe9\n")
+    with pytest.raises(StreamvisError, match=r"is not UTF-8 text: .* at byte") as refused:
+        read(path)
+    path.unlink()
+    with pytest.raises(StreamvisError):
+        read(path)
+
+
+@given(st.text().filter(lambda text: not text.startswith("\ufeff")))
+def test_what_was_written_is_read(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "text"
+    path.write_text(text, encoding="utf-8-sig", newline="")
+    assert read_text(path, DataError) == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: 2024-02-30", "[" * 5000])
+def test_yaml_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="is not YAML"):
+        read_yaml(tmp_path / "a.yaml", ConfigError)
+
+
+def refused(raw: object, kind: type) -> str:
+    with pytest.raises(ConfigError) as error:
+        convert(raw, kind, "p.yaml", ConfigError)
+    return str(error.value)
+
+
+def stage(**run: object) -> dict[str, object]:
+    return {"stages": [{"name": "look", "run": run}]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            stage(kind="jipda", birth_scor=1),
+            "unknown field `birth_scor` - at `$.stages[0].run` (of 'look'); "
+            "did you mean birth_score? Allowed: kind, mode, camera, space, birth_score,",
+        ),
+        (
+            stage(kind="mask_rcn"),
+            "'mask_rcn' - at `$.stages[0].run.kind` (of 'look'); did you mean mask_rcnn? "
+            "Allowed: mask_rcnn, appearance,",
+        ),
+        (stage(kind="off", scope="frames"), "did you mean frame? Allowed: both, frame, people"),
+        (stage(kind="off", scope=True), "got `bool` - at `$.stages[0].run.scope` (of 'look'). "),
+        (stage(kind="mask_rcnn", tiles="atuo"), "did you mean auto? Allowed: auto, 1 to 4"),
+        (stage(kind="publish", attach=["x"]), "run.attach[0]` (of 'look'). Allowed: masks"),
+        (stage(mode="auto"), "missing required field `kind` - at `$.stages[0].run` (of 'look'). A"),
+        (
+            stage(kind="forecast", zones=[{"name": "gate", "poligon": []}]),
+            "(of 'gate'); did you mean polygon? Allowed: name, polygon,",
+        ),
+        (stage(kind="jipda", birth_score=2), "`float` <= 1.0 - at"),
+        ({"stage": []}, "unknown field `stage`; did you mean stages? Allowed: stages"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_those_that_are_allowed(raw, message):
+    assert message in refused(raw, Pipeline)
+
+
+def test_values_inside_mappings_and_tuples_are_found():
+    class Inner(msgspec.Struct, forbid_unknown_fields=True):
+        mode: Literal["near", "far"] | None = None
+
+    class Outer(msgspec.Struct):
+        named: dict[str, Inner] = {}
+        pair: tuple[int, Inner] | None = None
+
+    assert "Allowed: far, near, null" in refused({"named": {"x": {"mode": "fat"}}}, Outer)
+    assert "did you mean mode?" in refused({"pair": [1, {"moed": "far"}]}, Outer)
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["stages", "name", "run", "kind", "zones", "x"]), inner),
+))  # fmt: skip
+def test_any_mistake_is_a_line(raw):
+    with pytest.raises(ConfigError):
+        convert({"stages": [raw]}, Pipeline, "p.yaml", ConfigError)
+
+
+def test_settings_of_a_command_line_have_alternatives_too():
+    with pytest.raises(UsageError, match=r"has no stage 'detct'; did you mean detect\? Allowed"):
+        load_pipeline(None, {"detct.weights": "x"})
+    with pytest.raises(ConfigError, match=r"`wieghts` .*\(of 'detect'\); did you mean weights\?"):
+        load_pipeline(None, {"detect.wieghts": "x"})
+    with pytest.raises(UsageError, match=r"jipda has no 'camra'; did you mean camera\?"):
+        configure(Jipda, {}, ["camra=fixed"])
+    with pytest.raises(UsageError, match="Allowed: auto, fixed, moving"):
+        configure(Jipda, {}, ["camera=fix"])
+    with pytest.raises(UsageError, match=r"`peple`; did you mean people\? Allowed: seed, people"):
+        resolve(["synthetic:walkers?peple=3"])
+
+
+def test_alternatives_of_nothing():
+    assert alternatives("x", []) == ". Allowed: none"
