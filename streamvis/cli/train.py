@@ -8,6 +8,18 @@ import typer
 from streamvis.cli.report import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Train the networks.", no_args_is_help=True)
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Start anew, over another training that --out holds.")
+]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Do not learn from this source, sequence or video; repeatable. In place of the "
+        "recipe's hold_out; none: learn from everything.",
+    ),
+]
+GOING_ON = "training into {}; stop it at any time, the same command goes on from there"
 
 
 @app.callback()
@@ -26,13 +38,15 @@ def detector(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Where checkpoints, curves and weights go.")],
+    hold_out: HoldOut = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a person detector; run the same command again to go on where it stopped."""
     with reported_errors():
         from streamvis.training.detector import load_recipe, run
 
-        say(f"training into {out}; stop it at any time, the same command goes on from there")
-        put(str(run(load_recipe(recipe), data, out)))
+        say(GOING_ON.format(out))
+        put(str(run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)))
 
 
 @app.command()
@@ -50,13 +64,16 @@ def embedder(
         list[Path] | None,
         typer.Option(help="A re-identification network (.onnx) to learn from too; repeatable."),
     ] = None,
+    hold_out: HoldOut = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a network that knows people again; run the same command again to go on."""
     with reported_errors():
         from streamvis.training.embedder import load_recipe, run
 
-        say(f"training into {out}; stop it at any time, the same command goes on from there")
-        put(str(run(load_recipe(recipe), data, teacher or [], out)))
+        say(GOING_ON.format(out))
+        loaded = load_recipe(recipe, hold_out)
+        put(str(run(loaded, data, teacher or [], out, overwrite=overwrite)))
 
 
 @app.command()
@@ -79,6 +96,7 @@ def actions(
     split: Annotated[
         int | None, typer.Option(help="Only this published split of UCF-101 or HMDB-51.")
     ] = None,
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a network that tells actions: folds over sources first, then on all clips."""
@@ -87,9 +105,15 @@ def actions(
         from streamvis.training.actions import load_recipe
         from streamvis.training.trials import report, run
 
-        say(f"training into {out}; stop it at any time, the same command goes on from there")
+        say(GOING_ON.format(out))
         found = run(
-            load_recipe(recipe), data, out, streams=streams.split(","), fold=fold, split=split
+            load_recipe(recipe),
+            data,
+            out,
+            streams=streams.split(","),
+            fold=fold,
+            split=split,
+            overwrite=overwrite,
         )
         if json:
             put_json(report(found))
@@ -114,13 +138,14 @@ def segmenter(
             "repeatable. For recipes with `outliers`."
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a network that segments scenes; run the same command again to go on."""
     with reported_errors():
         from streamvis.training.segmenter import load_recipe, run
 
-        say(f"training into {out}; stop it at any time, the same command goes on from there")
-        put(str(run(load_recipe(recipe), data, out, negatives or [])))
+        say(GOING_ON.format(out))
+        put(str(run(load_recipe(recipe), data, out, negatives or [], overwrite=overwrite)))
 
 
 @app.command()
@@ -135,6 +160,8 @@ def forecaster(
         str, typer.Option(help="The segmenter that sees for it: a shipped name, or a path.")
     ],
     out: Annotated[Path, typer.Option(help="Where maps, checkpoints, curves and weights go.")],
+    hold_out: HoldOut = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a network that tells what a segmenter will see; run the same command again to go on.
 
@@ -143,8 +170,9 @@ def forecaster(
     with reported_errors():
         from streamvis.training.forecaster import load_recipe, run
 
-        say(f"training into {out}; stop it at any time, the same command goes on from there")
-        path, told = run(load_recipe(recipe), data, weights, out)
+        say(GOING_ON.format(out))
+        loaded = load_recipe(recipe, hold_out)
+        path, told = run(loaded, data, weights, out, overwrite=overwrite)
         if told.pictures:
             say(str(told))
         put(str(path))

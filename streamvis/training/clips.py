@@ -60,6 +60,15 @@ def read_clips(data: Path) -> list[Clip]:
     return clips
 
 
+def check_there(data: Path, clips: Sequence[Clip]) -> None:
+    """Learn before an hour's work that a clip is missing; DataError."""
+    if absent := [clip.path for clip in clips if not clip.path.is_file()]:
+        raise DataError(
+            f"{data} lists {len(clips)} clips, and {len(absent)} of them are not there; the first "
+            f"is {absent[0]}"
+        )
+
+
 def _from_csv(path: Path) -> list[Clip]:
     text = read_text(path, DataError)
     try:

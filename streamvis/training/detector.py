@@ -19,8 +19,10 @@ from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 from streamvis.models.weights import find, load_into, save
 from streamvis.training.data import Augment, Picture, Targets, batches, read_coco
+from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses import Sampling, detector_losses
+from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.viz import plots
 
@@ -45,7 +47,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: str
     schedule: Schedule
     start: str = "imagenet"  # or detector weights: a shipped name, or a path
-    hold_out: HoldOut | None = None
+    hold_out: HoldOut | tuple[HoldOut, ...] | None = None
     frozen_blocks: Annotated[int, Meta(ge=0)] = 3
     batch: Annotated[int, Meta(ge=1)] = 4
     rates: Rates = Rates()
@@ -56,23 +58,32 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a training file; ConfigError in one line."""
-    return read_recipe(path, Recipe)
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of whole sources, in place of the recipe's.
+    """
+    recipe = read_recipe(path, Recipe)
+    names = wanted(hold_out)
+    if names is None:
+        return recipe
+    return msgspec.structs.replace(recipe, hold_out=tuple(HoldOut(name, 1) for name in names))
 
 
-def split(pictures: list[Picture], hold_out: HoldOut | None) -> tuple[list[Picture], list[Picture]]:
-    """Training and validation pictures; ConfigError when the hold-out matches nothing."""
-    if hold_out is None:
-        return pictures, []
-    named = [p for p in pictures if p.source == hold_out.source]
-    held = named[:: hold_out.every]
-    if not held:
-        sources = ", ".join(sorted({p.source for p in pictures})) or "none"
-        raise ConfigError(
-            f"hold_out.source is '{hold_out.source}', but the data has only: {sources}"
-        )
-    return [p for p in pictures if p not in held], held
+def split(
+    pictures: Sequence[Picture], hold_out: HoldOut | Sequence[HoldOut] | None
+) -> tuple[list[Picture], list[Picture]]:
+    """Training and validation pictures; sources that are not there are passed over with a word."""
+    asked = [hold_out] if isinstance(hold_out, HoldOut) else list(hold_out or ())
+    names = present([one.source for one in asked], (p.source for p in pictures), "sources")
+    held = {
+        picture.path
+        for one in asked
+        if one.source in names
+        for picture in [p for p in pictures if p.source == one.source][:: one.every]
+    }
+    learnt = [p for p in pictures if p.path not in held]
+    return learnt, [p for p in pictures if p.path in held]
 
 
 def build(recipe: Recipe) -> MaskRcnn:
@@ -119,29 +130,46 @@ def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
     return [(trunk, recipe.rates.body), (heads, recipe.rates.heads)]
 
 
-def read_folders(folders: Sequence[Path], hold_out: HoldOut | None) -> list[Picture]:
+def read_folders(
+    folders: Sequence[Path], hold_out: HoldOut | Sequence[HoldOut] | None
+) -> list[Picture]:
     """What is trained on: the pictures of smaller folders are repeated, so that all weigh alike.
 
     Otherwise a few pictures of one's own would drown in those that keep the rest from being
     forgotten.
     """
     parts = [read_coco(folder / "annotations.json", folder / "images") for folder in folders]
-    _, held = split([picture for part in parts for picture in part], hold_out)
-    apart = {picture.path for picture in held}
-    parts = [[picture for picture in part if picture.path not in apart] for part in parts]
     for folder, part in zip(folders, parts, strict=True):
         if not part:
             raise DataError(f"{folder / 'annotations.json'} holds no pictures to train on")
+        absent = [picture.path for picture in part if not picture.path.is_file()]
+        if absent:
+            raise DataError(
+                f"{folder / 'annotations.json'} lists {len(part)} pictures, and {len(absent)} of "
+                f"them are not there; the first is {absent[0]}"
+            )
+    learnt, held = split([picture for part in parts for picture in part], hold_out)
+    if not learnt:
+        raise nothing_left(picture.source for picture in held)
+    if all(one.ignore for picture in learnt for one in picture.instances):
+        raise DataError(
+            f"{', '.join(map(str, folders))}: nobody is labelled in the {len(learnt)} pictures to "
+            "train on, but for regions to ignore"
+        )
+    apart = {picture.path for picture in held}
+    parts = [[picture for picture in part if picture.path not in apart] for part in parts]
     largest = max(map(len, parts))
-    return [picture for part in parts for picture in part * round(largest / len(part))]
+    return [p for part in parts if part for p in part * round(largest / len(part))]
 
 
-def train(recipe: Recipe, data: Sequence[Path], out: Path) -> MaskRcnn:
+def train(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> MaskRcnn:
     """Train on folders of `annotations.json` and `images`; the averaged weights come back."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     pictures = read_folders(data, recipe.hold_out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe).to(device).train()
+    weights = {"start": [recipe.start]}
+    begin(out, "detector", recipe, data={"--data": data}, weights=weights, overwrite=overwrite)
     sampling = Sampling(*recipe.sampling)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
@@ -166,9 +194,9 @@ def train(recipe: Recipe, data: Sequence[Path], out: Path) -> MaskRcnn:
     return model.eval()
 
 
-def run(recipe: Recipe, data: Sequence[Path], out: Path) -> Path:
+def run(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
-    model = train(recipe, data, out)
+    model = train(recipe, data, out, overwrite=overwrite)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture}.safetensors"

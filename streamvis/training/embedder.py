@@ -20,9 +20,11 @@ from streamvis.models.teachers import Teacher
 from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import embedder_state, find, save
 from streamvis.training.detector import curves
+from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.metric import Angular, angular_loss, likeness, relation_loss
 from streamvis.training.people import Batch, Change, Invented, Mixture, People, batches, gather
+from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.sightings import Sightings, read
 
@@ -77,9 +79,13 @@ class Student(nn.Module):
         )
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a training file; ConfigError in one line."""
-    return read_recipe(path, Recipe)
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of sequences and videos, in place of the recipe's.
+    """
+    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    return recipe if names is None else msgspec.structs.replace(recipe, hold_out=names)
 
 
 def build(recipe: Recipe) -> Embedder:
@@ -132,10 +138,18 @@ def _eyes() -> Path:
 
 def sightings(recipe: Recipe, data: Sequence[Path]) -> list[Sightings]:
     """What is trained on: everything in the folders but what the recipe holds out."""
-    found = [one for folder in data for one in read(folder, recipe.every_s, recipe.hold_out)]
-    if not found:
-        raise DataError(f"all that the data holds is held out: {', '.join(recipe.hold_out)}")
-    return found
+    found = [one for folder in data for one in read(folder, recipe.every_s)]
+    for i, one in enumerate(found):
+        if any(one.shows_the_same_as(other) for other in found[:i]):
+            raise DataError(
+                f"two of the --data show the same people of {one.name}, who would be taught to "
+                "differ from themselves; give each once"
+            )
+    held = present(recipe.hold_out, (one.name for one in found), "sequences and videos")
+    learnt = [one for one in found if one.name not in held]
+    if not learnt:
+        raise nothing_left(held)
+    return learnt
 
 
 def steadied(people: People, share: float) -> People:
@@ -172,13 +186,28 @@ def losses(student: Student, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
     return terms
 
 
-def train(recipe: Recipe, data: Sequence[Path], teachers: Sequence[Path], out: Path) -> Embedder:
+def train(
+    recipe: Recipe,
+    data: Sequence[Path],
+    teachers: Sequence[Path],
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> Embedder:
     """Train on folders of people; the averaged weights come back, ready to infer."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe)
     asked = [Teacher(path) for path in teachers]
     seen = sightings(recipe, data)
+    begin(
+        out,
+        "embedder",
+        recipe,
+        data={"--data": data, "--teacher": teachers},
+        weights={"start": [recipe.start]},
+        overwrite=overwrite,
+    )
     people = gather(seen, model.size, asked, recipe.invented, out / "people.npz")
     people = steadied(people, recipe.lesson.steady)
     student = Student(model, *people.taught.shape[2:]).to(device).train()
@@ -200,9 +229,16 @@ def train(recipe: Recipe, data: Sequence[Path], teachers: Sequence[Path], out: P
     return trained.eval()
 
 
-def run(recipe: Recipe, data: Sequence[Path], teachers: Sequence[Path], out: Path) -> Path:
+def run(
+    recipe: Recipe,
+    data: Sequence[Path],
+    teachers: Sequence[Path],
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
-    model = train(recipe, data, teachers, out)
+    model = train(recipe, data, teachers, out, overwrite=overwrite)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture}.safetensors"

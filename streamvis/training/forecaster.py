@@ -30,10 +30,12 @@ from streamvis.models.weights import find, load_into, load_segmenter, save, sigh
 from streamvis.scenes import VOID
 from streamvis.training import moved
 from streamvis.training.detector import curves
-from streamvis.training.drives import Sampling
+from streamvis.training.drives import Sampling, read_drives
 from streamvis.training.feature_cache import FeatureCache, Stretch, gather
+from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.moved import Draw, Sure
+from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.scene_losses import lovasz_softmax
 
@@ -95,9 +97,13 @@ class Told:
         )
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a training file; ConfigError in one line."""
-    return read_recipe(path, Recipe)
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of videos, in place of the recipe's.
+    """
+    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    return recipe if names is None else replace(recipe, hold_out=names)
 
 
 def steps_of(recipe: Recipe, times: float = 1.0) -> list[int]:
@@ -121,8 +127,6 @@ def starts(stretches: Sequence[Stretch], steps: Sequence[int]) -> list[tuple[Str
 
 def split(cache: FeatureCache, hold_out: Sequence[str]) -> tuple[list[Stretch], list[Stretch]]:
     """Stretches to learn from, and those of the videos held out."""
-    if absent := [name for name in hold_out if name not in cache.maps]:
-        raise ConfigError(f"hold_out: no video is called {absent[0]}; {', '.join(cache.maps)} are")
     learnt = [s for s in cache.stretches if s.name not in hold_out]
     return learnt, [s for s in cache.stretches if s.name in hold_out]
 
@@ -231,7 +235,7 @@ class Losses:
 
 
 def train(
-    recipe: Recipe, data: Sequence[Path], weights: str, out: Path
+    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
 ) -> tuple[Forecaster | Moved, Told | Sure]:
     """Train on what is seen in the videos of folders; the averaged weights, and their score."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
@@ -239,6 +243,19 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
     check_fit(recipe, segmenter)
+    names = [path.stem for path in read_drives(data)]
+    held = present(recipe.hold_out, names, "videos")
+    if set(held) == set(names):
+        raise nothing_left(held)
+    begin(
+        out,
+        "forecaster",
+        recipe,
+        data={"--data": data},
+        weights={"--weights": [weights], "start": [recipe.start] if recipe.start else []},
+        overwrite=overwrite,
+    )
+    recipe = replace(recipe, hold_out=held)
     cache = gather(data, weights, recipe.sampling, out / "maps")
     model = build(recipe, cache).to(device).train()
     if isinstance(model, Moved):
@@ -312,9 +329,11 @@ def check(
     return Told(forecast.pictures, forecast.miou(), copied.miou())
 
 
-def run(recipe: Recipe, data: Sequence[Path], weights: str, out: Path) -> tuple[Path, Told | Sure]:
+def run(
+    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
+) -> tuple[Path, Told | Sure]:
     """Train, draw the curves and write the weights; their path, and the score of held-out video."""
-    model, told = train(recipe, data, weights, out)
+    model, told = train(recipe, data, weights, out, overwrite=overwrite)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture.name}.safetensors"

@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -23,7 +25,7 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from streamvis.errors import ModelError
+from streamvis.errors import DataError, ModelError
 
 B = TypeVar("B")
 Groups = list[tuple[list[nn.Parameter], float]]  # parameters and their peak learning rate
@@ -133,17 +135,29 @@ def _resume(
 ) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, value in state["average"].items():
-        average[name].copy_(value)
-    return int(state["step"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        for name, value in state["average"].items():
+            average[name].copy_(value)
+        return int(state["step"])
+    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, UnpicklingError) as e:
+        raise DataError(
+            f"{path} is no checkpoint of this training: {str(e).strip().splitlines()[0][:120]}. "
+            "Start anew with --overwrite"
+        ) from None
 
 
 def read_log(path: Path) -> dict[int, dict[str, float]]:
-    """Rows of `log.jsonl` by step; a step that was done again after a stop counts once."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    """Rows of `log.jsonl` by step; a step that was done again after a stop counts once.
+
+    A line that a kill -9 cut short does not count: its step was done again.
+    """
+    rows = []
+    for line in path.read_text().splitlines():
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
     return {row["step"]: row for row in sorted(rows, key=lambda row: row["step"])}
 
 

@@ -32,6 +32,7 @@ from streamvis.training.outliers import (
     start_without_head,
     with_objects,
 )
+from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.scene_losses import boundary_loss, boundary_weights, lovasz_softmax
 from streamvis.training.streets import Augment, Scene, Streets, View, read_scenes, views
@@ -181,7 +182,12 @@ def batches(
 
 
 def train(
-    recipe: Recipe, data: Sequence[Path], out: Path, negatives: Sequence[Path] = ()
+    recipe: Recipe,
+    data: Sequence[Path],
+    out: Path,
+    negatives: Sequence[Path] = (),
+    *,
+    overwrite: bool = False,
 ) -> SwiftNet:
     """Train on folders of labelled pictures; the averaged weights come back.
 
@@ -193,6 +199,14 @@ def train(
     things = gather_objects(negatives) if recipe.outliers is not None else []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe).to(device).train()
+    begin(
+        out,
+        "segmenter",
+        recipe,
+        data={"--data": data, "--negatives": negatives if things else []},
+        weights={"start": [recipe.start]},
+        overwrite=overwrite,
+    )
     alone = recipe.outliers is not None and recipe.outliers.learns == "head"
     if alone:
         freeze(model)
@@ -217,9 +231,16 @@ def train(
     return model.eval()
 
 
-def run(recipe: Recipe, data: Sequence[Path], out: Path, negatives: Sequence[Path] = ()) -> Path:
+def run(
+    recipe: Recipe,
+    data: Sequence[Path],
+    out: Path,
+    negatives: Sequence[Path] = (),
+    *,
+    overwrite: bool = False,
+) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
-    model = train(recipe, data, out, negatives)
+    model = train(recipe, data, out, negatives, overwrite=overwrite)
     log = read_log(out / "log.jsonl")
     curves(log, out / "curves.png")
     path = out / f"{recipe.architecture.name}.safetensors"

@@ -6,7 +6,7 @@ people          COCO layout: every box a person of its own, for a teacher to spe
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +43,17 @@ class Sightings:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def shows_the_same_as(self, other: "Sightings") -> bool:
+        """Whether both are of one video, given twice."""
+        return self.name == other.name and all(
+            np.array_equal(a, b)
+            for a, b in (
+                (self.frames, other.frames),
+                (self.ids, other.ids),
+                (self.boxes, other.boxes),
+            )
+        )
+
     def apart(self) -> Array:
         """(P, P) bool: which of the people are surely not the same."""
         people = int(self.ids.max(initial=-1)) + 1
@@ -53,11 +64,8 @@ class Sightings:
         return np.asarray((there @ there.T > 0) & ~np.eye(people, dtype=bool))
 
 
-def read(folder: Path, every_s: float, hold_out: Sequence[str]) -> list[Sightings]:
-    """All that a folder shows, a look at a person each `every_s`; DataError when it shows nobody.
-
-    Sequences and videos called as `hold_out` says are left out.
-    """
+def read(folder: Path, every_s: float) -> list[Sightings]:
+    """All that a folder shows, a look at a person each `every_s`; DataError without anybody."""
     if (folder / "annotations.json").exists():
         found = [_coco(folder)]
     elif summaries := sorted({*folder.glob("summary.json"), *folder.glob("*/summary.json")}):
@@ -70,7 +78,7 @@ def read(folder: Path, every_s: float, hold_out: Sequence[str]) -> list[Sighting
             f"{folder} shows nobody to learn from; expected MOTChallenge sequences with gt/gt.txt, "
             "what `streamvis batch` wrote, or annotations.json and images/"
         )
-    return [one for one in shown if one.name not in hold_out]
+    return shown
 
 
 def _labelled(sequence: motchallenge.Sequence, every_s: float) -> Sightings:

@@ -16,11 +16,19 @@ from streamvis.models.layers import fuse
 from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
 from streamvis.models.weights import save
 from streamvis.training.actions import Corpus, Recipe, corpus_of, readings_of, train, version
-from streamvis.training.clips import Clip, Split, published_split, read_clips, source_folds
+from streamvis.training.clips import (
+    Clip,
+    Split,
+    check_there,
+    published_split,
+    read_clips,
+    source_folds,
+)
 from streamvis.training.closed import score
 from streamvis.training.detector import curves
 from streamvis.training.loop import read_log
 from streamvis.training.moments import Method, Sampling, moments_of, progress
+from streamvis.training.provenance import begin
 
 MODALITIES: dict[str, Modality] = {"rgb": "rgb", "off": "rgb", "flow": "flow", "diff": "diff"}
 Streams = dict[str, Array]  # name -> (clips, K) logits
@@ -153,16 +161,28 @@ def run(
     fold: int | None = None,
     split: int | None = None,
     final: bool = True,
+    overwrite: bool = False,
 ) -> dict[str, list[dict[str, ClassificationScores]]]:
     """Train and score the folds, then the network that is meant to be used; all lies in `out`.
 
     Scores come back by fold. `fold` picks one of them, from 1.
     """
     clips = read_clips(data)
+    check_there(data, clips)
     corpus = corpus_of(clips, out / "clips")
     splits = folds_of(recipe, data, clips, split)
     if fold is not None and not 1 <= fold <= len(splits):
         raise UsageError(f"--fold {fold}: the recipe has folds 1 to {len(splits)}")
+    modalities(streams)
+    begin(
+        out,
+        "actions",
+        recipe,
+        data={"--data": [data, *outside(data, clips)]},
+        weights={"start": [recipe.start]},
+        options={} if split is None else {"--split": split},
+        overwrite=overwrite,
+    )
     wanted = [fold] if fold is not None else list(range(1, len(splits) + 1))
     trials = [_trial(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
     base = Calibration(weights=dict(recipe.fusion)) if recipe.fusion else Calibration()
@@ -172,6 +192,12 @@ def run(
     return {"folds": [scores_of(trial, corpus, base) for trial in trials]} | (
         {"together": [scores_of(together(trials), corpus, base)]} if trials else {}
     )
+
+
+def outside(data: Path, clips: Sequence[Clip]) -> list[Path]:
+    """The clips that a CSV names elsewhere than below `data`."""
+    root = data.resolve()
+    return sorted({c.path for c in clips if not c.path.resolve().is_relative_to(root)})
 
 
 def modalities(streams: Sequence[str]) -> list[Modality]:

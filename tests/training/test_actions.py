@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.errors import ConfigError, StreamvisError
+from streamvis.errors import ConfigError, DataError, StreamvisError
 from streamvis.models import weights
 from streamvis.models.off import Calibration, Off
 from streamvis.training import actions, trials
@@ -271,6 +271,15 @@ def test_what_is_done_is_not_done_again(trained, folder, monkeypatch):
     found = trials.run(msgspec.structs.replace(RECIPE, folds=2), folder, trained, final=False)
     assert len(found["folds"]) == 2
     assert found["together"][0]["off"].clips == 20
+
+
+def test_another_recipe_is_refused_where_folds_are_kept(trained, folder):
+    network = msgspec.structs.replace(RECIPE.network, window=3)
+    recipe = msgspec.structs.replace(RECIPE, folds=2, network=network)
+    with pytest.raises(
+        DataError, match=r"another training: network\.window was \d+, and is 3\. Ch"
+    ):
+        trials.run(recipe, folder, trained)
 
 
 def test_networks_of_flow_take_part(folder, tmp_path):

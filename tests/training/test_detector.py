@@ -69,9 +69,16 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(people, tmp_path):
     assert cv2.imread(str(out / "curves.png")) is not None
     again = CliRunner().invoke(app, arguments)  # nothing is left to do, and nothing breaks
     assert again.exit_code == 0, again.stderr
+    recipe.write_text(RECIPE.replace("steps: 3", "steps: 4"))
+    other = CliRunner().invoke(app, arguments)
+    assert other.exit_code == 2
+    assert "schedule.steps was 3, and is 4. Choose another --out" in other.stderr
+    held = CliRunner().invoke(app, [*arguments, "--hold-out", "even", "--overwrite"])
+    assert held.exit_code == 0, held.stderr
+    assert len((out / "log.jsonl").read_text().splitlines()) == 4
 
 
-def test_held_out_pictures_are_not_trained_on(people):
+def test_held_out_pictures_are_not_trained_on(people, capsys):
     pictures = read_coco(people / "annotations.json", people / "images")
     train, held = split(pictures, HoldOut("even", 2))
     assert [p.path.name for p in held] == ["0.png"]
@@ -79,8 +86,9 @@ def test_held_out_pictures_are_not_trained_on(people):
     train, held = split(pictures, HoldOut("odd", 1))  # a whole source
     assert [p.path.name for p in train] == ["0.png", "2.png"]
     assert [p.path.name for p in held] == ["1.png", "3.png"]
-    with pytest.raises(ConfigError, match="the data has only: even, odd"):
-        split(pictures, HoldOut("elsewhere", 2))
+    train, held = split(pictures, [HoldOut("elsewhere", 2), HoldOut("even", 1)])
+    assert [p.path.name for p in held] == ["0.png", "2.png"]
+    assert "passed over: elsewhere; its sources: even, odd" in capsys.readouterr().err
 
 
 def copy(people: Path, to: Path, keep: int) -> Path:
@@ -103,8 +111,21 @@ def test_folders_weigh_alike_and_the_held_out_source_may_be_in_any(people, tmp_p
     assert Counter(p.source for p in pictures) == {"even": 2, "mine": 2}
     pictures = read_folders([people, mine], HoldOut("mine", 2))
     assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
-    with pytest.raises(DataError, match=r"mine/annotations\.json holds no pictures to train on"):
-        read_folders([people, mine], HoldOut("mine", 1))
+    pictures = read_folders([people, mine], HoldOut("mine", 1))  # all of one folder
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2}
+    with pytest.raises(DataError, match=r"all that the data holds is held out: even, odd\."):
+        read_folders([people], [HoldOut("even", 1), HoldOut("odd", 1)])
+    (mine / "images/1.png").unlink()
+    with pytest.raises(DataError, match=r"lists 2 pictures, and 1 of them are not there.*/1\.png"):
+        read_folders([mine], None)
+
+
+def test_pictures_without_anybody_are_refused(people):
+    document = json.loads((people / "annotations.json").read_text())
+    rows = [row | {"iscrowd": 1} for row in document["annotations"]]
+    (people / "annotations.json").write_text(json.dumps(document | {"annotations": rows}))
+    with pytest.raises(DataError, match="nobody is labelled in the 4 pictures"):
+        read_folders([people], None)
 
 
 def test_training_starts_from_shipped_weights_by_name(tmp_path):

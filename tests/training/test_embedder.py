@@ -147,6 +147,13 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(tmp_path):
     assert cv2.imread(str(out / "curves.png")) is not None
     again = CliRunner().invoke(app, arguments)  # nothing is left to do, and nothing breaks
     assert again.exit_code == 0, again.stderr
+    other = CliRunner().invoke(app, [*arguments, "--hold-out", "held", "--hold-out", "gone"])
+    assert other.exit_code == 2
+    assert 'hold_out was ["held"], and is ["held","gone"]. Choose another' in other.stderr
+    assert "passed over: gone; its sequences and videos: held, seen" in other.stderr
+    both = CliRunner().invoke(app, [*arguments, "--data", str(data[1])])
+    assert both.exit_code == 2
+    assert "show the same people of held" in both.stderr
 
 
 def published(folder: Path) -> Path:
@@ -223,7 +230,7 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
 
 
 def test_a_look_every_fifth_of_a_second_is_taken_of_each_person(tmp_path):
-    (one,) = read(sequence(tmp_path / "a", "walk", people=2, frames=9), 0.2, ())
+    (one,) = read(sequence(tmp_path / "a", "walk", people=2, frames=9), 0.2)
     assert one.frames[one.ids == 0].tolist() == [1, 2, 4, 6, 8]
     assert one.apart().tolist() == [[False, True], [True, False]]
 
@@ -236,18 +243,18 @@ def test_tracks_of_a_batch_are_people_and_sure_to_differ_only_side_by_side(tmp_p
     at = [(1, 1, 0), (1, 2, 40), (6, 2, 40), (6, 3, 80), (8, 4, 80), (8, 5, 85)]  # frame, id, x
     boxes = np.array([(x, 20, x + 24, 80) for _, _, x in at])
     write_results(run / "tracks.txt", rows([f for f, _, _ in at], [i for _, i, _ in at], boxes))
-    (one,) = read(tmp_path / "runs", 0.1, ())
+    (one,) = read(tmp_path / "runs", 0.1)
     assert one.ids.tolist() == [0, 1, 1, 2]  # 4 and 5 stand before each other
     expected = np.zeros((3, 3), bool)
     expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = True
     np.testing.assert_array_equal(one.apart(), expected)
     (run / "tracks.txt").write_text("")
     with pytest.raises(DataError, match="shows nobody to learn from"):
-        read(tmp_path / "runs", 0.1, ())
+        read(tmp_path / "runs", 0.1)
 
 
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
-    found = [*read(sequence(tmp_path / "a", "walk"), 0.2, ())]
+    found = [*read(sequence(tmp_path / "a", "walk"), 0.2)]
     cache = tmp_path / "people.npz"
     first = gather(found, (32, 16), [], Invented(2, 3), cache)
     for picture in (tmp_path / "a/img1").iterdir():
@@ -301,7 +308,7 @@ class Brightness:
 
 
 def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
-    (one,) = read(sequence(tmp_path / "a", "walk"), 0.2, ())
+    (one,) = read(sequence(tmp_path / "a", "walk"), 0.2)
     teacher = Brightness()
     people = gather([one], (32, 16), [teacher], Invented(3, 5), tmp_path / "people.npz")
     assert people.taught.shape == (len(one) + 5, 3, 1, 3)

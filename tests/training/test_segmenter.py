@@ -95,6 +95,9 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(streets, tmp_path):
     with torch.inference_mode():
         logits = model(model.normalise(np.zeros((1, 64, 96, 3), np.uint8)))
     assert logits.shape == (1, 11, 16, 24)
+    twice = CliRunner().invoke(app, [*arguments, "--data", str(streets), "--out", str(out)])
+    assert twice.exit_code == 2
+    assert f"another training: --data was {streets} (" in twice.stderr
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(streets, tmp_path, monkeypatch):
