@@ -7,6 +7,7 @@ StreamvisError                exit code 1
 ├── ModelError                4    a model, its weights or its device
 │   ├── WeightsError               a weights file that is not one, or does not fit
 │   └── DeviceError                a device that is not there
+├── InstallationError         1    a package that cannot be imported
 ├── RunError                  1    the run itself failed: workers dying, shared memory, ports
 └── DataError                 2    annotations, detections or logs that cannot be read
 
@@ -45,6 +46,10 @@ class WeightsError(ModelError):
 
 
 class DeviceError(ModelError):
+    pass
+
+
+class InstallationError(StreamvisError):
     pass
 
 

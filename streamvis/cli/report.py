@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from streamvis.errors import StreamvisError
+from streamvis.installation import imports_of_packages
 
 INTERRUPTED = 130
 
@@ -16,7 +17,8 @@ INTERRUPTED = 130
 def reported_errors() -> Iterator[None]:
     """A StreamvisError becomes one line on stderr and its exit code; Ctrl-C becomes 130."""
     try:
-        yield
+        with imports_of_packages():
+            yield
     except StreamvisError as error:
         print(f"streamvis: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(error.exit_code) from None

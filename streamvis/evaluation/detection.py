@@ -168,7 +168,7 @@ def _match(truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
     except ImportError as error:
         raise UsageError(
             f"detections are scored by pycocotools, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[eval]'"
+            "Install it with: pip install pycocotools"
         ) from None
     images = [{"id": i, "height": t.height, "width": t.width} for i, t in enumerate(truth)]
     sides = []

@@ -1,7 +1,7 @@
 """Make networks quick where they run, without changing what they find."""
 
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal
 
@@ -34,11 +34,22 @@ def cpu_has_bf16() -> bool:
 
 
 def openvino_version() -> str | None:
-    """The version of OpenVINO that can be imported, without importing it."""
+    """The version of OpenVINO that is installed, without importing it."""
     try:
         return metadata.version("openvino")
     except metadata.PackageNotFoundError:
         return None
+
+
+def openvino_fault() -> str | None:
+    """Why OpenVINO cannot compute here; None when it can."""
+    if openvino_version() is None:
+        return "it is not installed; run: pip install openvino"
+    try:
+        import_module("streamvis.models.compiled")
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"it cannot be imported: {error}; run: pip install --force-reinstall openvino"
+    return None
 
 
 def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, torch.dtype]:
@@ -52,12 +63,10 @@ def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, t
     dtype = torch.bfloat16 if able and precision != "fp32" else torch.float32
     if engine == "openvino" and not cpu:
         raise ModelError(f"engine openvino runs on the cpu, not on '{device}'; use auto or torch")
-    if engine == "openvino" and openvino_version() is None:
-        raise ModelError(
-            "engine openvino: it is not installed; run: pip install 'streamvis[openvino]'"
-        )
+    if engine == "openvino" and (fault := openvino_fault()):
+        raise ModelError(f"engine openvino: {fault}")
     if engine == "auto":
-        engine = "openvino" if cpu and openvino_version() else "torch"
+        engine = "torch" if not cpu or openvino_fault() else "openvino"
     return engine, dtype
 
 

@@ -16,7 +16,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     except ImportError as error:
         raise WeightsError(
             f"{path} is read by ONNX Runtime, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[onnx]'"
+            "Install it with: pip install onnxruntime"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0  # 0: all cores

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 import zmq
 
 from streamvis.errors import SourceError, StreamvisError
+from streamvis.installation import imports_of_packages
 from streamvis.messages import Ending
 from streamvis.runtime import wire
 from streamvis.runtime.newest import Gaps, Newest
@@ -30,7 +31,8 @@ def work(client: Client) -> None:
     if not isinstance(order, wire.Open):  # Stop: the run ended before this source began
         return
     try:
-        source: Source = load(order.opener)(order.spec, order.epoch)
+        with imports_of_packages():
+            source: Source = load(order.opener)(order.spec, order.epoch)
     except StreamvisError as error:
         client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
         return

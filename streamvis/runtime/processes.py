@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from streamvis.errors import ConfigError
+from streamvis.installation import imports_of_packages
 from streamvis.transport.sockets import Client
 
 THREADS = (
@@ -152,7 +153,8 @@ def load(reference: str) -> Any:
     """What "module:function" names."""
     module, _, name = reference.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        with imports_of_packages(module.partition(".")[0]):
+            return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{reference!r} is not a module:function here: {error}") from error
 

@@ -11,6 +11,7 @@ import msgspec
 
 from streamvis.config import StageSpec
 from streamvis.errors import DeviceError, RunError, StreamvisError
+from streamvis.installation import imports_of_packages
 from streamvis.messages import Site, Stage, decode_part, encode_part
 from streamvis.runtime import wire
 from streamvis.runtime.host import Host
@@ -90,7 +91,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
 def _all(build: Build, specs: Sequence[StageSpec], site: Site) -> dict[str, Stage]:
     """Every stage or none: what was built before a failure is closed."""
     stages: dict[str, Stage] = {}
-    with ExitStack() as stack:
+    with imports_of_packages(), ExitStack() as stack:
         for spec in specs:
             stages[spec.name] = stage = build(spec, site)
             stack.callback(stage.close)

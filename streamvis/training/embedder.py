@@ -131,7 +131,7 @@ def _eyes() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
             f"start: eyes comes from the package {EYES}, which is not installed; "
-            "run: pip install 'streamvis[train]'"
+            "run: pip install omniart-eye-classifier"
         )
     return Path(spec.submodule_search_locations[0]) / "classifier_model_state.pth"
 

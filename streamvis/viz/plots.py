@@ -154,7 +154,7 @@ def _figure(
     except ImportError as error:
         raise UsageError(
             f"charts are drawn by matplotlib, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[eval]'"
+            "Install it with: pip install matplotlib"
         ) from None
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), dpi=130, layout="constrained")

@@ -52,7 +52,7 @@ def timeline(path: Path, panels: Sequence[Panel]) -> None:
     except ImportError as error:
         raise UsageError(
             f"charts are drawn by matplotlib, which is not installed ({error}). "
-            "Install it with: pip install 'streamvis[eval]'"
+            "Install it with: pip install matplotlib"
         ) from None
     lanes = [pack(panel.strays, room=panel.frames / 400) for panel in panels]
     rows = [

@@ -204,7 +204,7 @@ def test_another_layout_is_refused_with_what_was_found(tmp_path):
 def test_missing_onnxruntime_is_told_with_its_remedy(tmp_path, monkeypatch):
     path = onnx_file(tmp_path / "a.onnx", empty_rows())
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'streamvis[onnx]'" in refusal(path)
+    assert "pip install onnxruntime" in refusal(path)
 
 
 def test_the_real_file_scores_as_it_should(data):

@@ -49,7 +49,7 @@ def test_precision_is_drawn_over_recall(tmp_path):
 
 def test_missing_matplotlib_is_told_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'streamvis\[eval\]'"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib"):
         training_curves(tmp_path / "loss.png", {})
 
 
