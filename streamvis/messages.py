@@ -206,6 +206,43 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 Ending = Literal["eof", "drained", "failed"]
 
 
+class Stay(msgspec.Struct, frozen=True, kw_only=True):
+    """How long somebody was followed, from the first frame to the last, corrections made."""
+
+    track: str
+    seconds: float
+    from_us: int  # media time
+
+
+class Busiest(msgspec.Struct, frozen=True, kw_only=True):
+    """When most people were followed at once: the first such frame, as told at the time."""
+
+    people: int
+    media_us: int
+    capture_us: int = 0  # wall clock, 0 when unknown
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """How good the forecasts of one horizon were, of those that were published and came due."""
+
+    count: int
+    miou: float  # mean
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run found in a source; None where no stage of the pipeline says anything of it."""
+
+    people: int | None = None  # distinct ones, corrections made; anew after each reconnect
+    tracks: int | None = None  # ids that began
+    merges: int | None = None  # ids that turned out to be another's
+    splits: int | None = None  # ids that turned out to be two people's
+    longest: Stay | None = None
+    busiest: Busiest | None = None
+    actions: dict[str, int] | None = None  # by label: how often one began
+    unknown: int | None = None  # how often something that belongs to no class was there
+    forecasts: dict[int, Scored] | None = None  # by horizon, µs
+
+
 class Pixels(Protocol):
     """Gives a frame's picture: (H, W, 3) uint8 RGB, a read-only view on the shared slot."""
 
@@ -233,8 +270,11 @@ class StatefulStage(Stage, Protocol):
     def notice(self, notice: Notice) -> None:
         """Told in its place in the order of the source's packets."""
 
-    def finish(self, source: str, ending: Ending) -> None:
-        """The source has ended and all of its packets were answered."""
+    def finish(self, source: str, ending: Ending) -> Findings | None:
+        """The source has ended and all of its packets were answered; what was found in it.
+
+        At most one stage of a pipeline says what was found: the publisher.
+        """
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from streamvis.transport.owner import is_abandoned
 
+sys.path.append(str(Path(__file__).parent / "oracles"))
 PATIENCE_S = 5.0  # a killed process is not gone at once
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from streamvis.messages import Findings
     from streamvis.runtime.metrics import Status, Summary
 
 
@@ -92,3 +94,69 @@ def put_summary(summary: "Summary") -> None:
             for g in summary.stages
         ],
     )
+    put_findings(summary)
+
+
+def put_findings(summary: "Summary") -> None:
+    """What each source was found to show, as far as the pipeline says anything of it."""
+    from streamvis.cli.report import put_table
+
+    found = {s.id: s.found for s in summary.sources if s.found is not None}
+    columns = {name: [cell(one) for one in found.values()] for name, cell in _COLUMNS}
+    said = {name: cells for name, cells in columns.items() if cells != [None] * len(found)}
+    rows = zip(found, *said.values(), strict=True)
+    if said:
+        put_table(
+            "",
+            ("source", *said),
+            [["-" if cell is None else cell for cell in row] for row in rows],
+        )
+
+
+def _longest(found: "Findings") -> str | None:
+    if found.longest is None:
+        return None
+    return f"{found.longest.track}, {found.longest.seconds:.1f} s"
+
+
+def _busiest(found: "Findings") -> str | None:
+    if found.busiest is None:
+        return None
+    return f"{found.busiest.people} at {moment(found.busiest.media_us, found.busiest.capture_us)}"
+
+
+def _actions(found: "Findings") -> str | None:
+    if found.actions is None:
+        return None
+    return ", ".join(f"{label} {count}" for label, count in found.actions.items()) or "none"
+
+
+def _forecasts(found: "Findings") -> str | None:
+    if found.forecasts is None:
+        return None
+    scores = found.forecasts.items()
+    return "; ".join(f"{us / 1e6:g} s: {s.miou:.3f} of {s.count}" for us, s in scores) or "none"
+
+
+_COLUMNS: "tuple[tuple[str, Callable[[Findings], int | str | None]], ...]" = (
+    ("people", lambda found: found.people),
+    ("tracks", lambda found: found.tracks),
+    ("merges", lambda found: found.merges),
+    ("splits", lambda found: found.splits),
+    ("longest stay", _longest),
+    ("busiest moment", _busiest),
+    ("actions", _actions),
+    ("unknown objects", lambda found: found.unknown),
+    ("mIoU of forecasts", _forecasts),
+)
+
+
+def moment(media_us: int, capture_us: int) -> str:
+    """The wall clock, in the local time zone, where it is known; else the time in the video."""
+    if capture_us:
+        local = datetime.fromtimestamp(capture_us // 1_000_000, UTC).astimezone()
+        return local.isoformat(" ")
+    seconds, tenths = divmod(round(media_us / 100_000), 10)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}.{tenths}"

@@ -46,10 +46,12 @@ from streamvis.events.schema import (
     TrackUpdate,
     What,
 )
+from streamvis.events.tally import Tally, findings, happened, next_epoch, people_seen
 from streamvis.messages import (
     Actions,
     Array,
     Ending,
+    Findings,
     Forecast,
     Frame,
     Notice,
@@ -92,6 +94,7 @@ class State(msgspec.Struct):
     newest: int = 0  # highest number of a track told of in this stream epoch
     doing: Doing = {}  # what they do
     scene: SceneState = msgspec.field(default_factory=SceneState)
+    tally: Tally = msgspec.field(default_factory=Tally)
 
 
 def start(info: SourceInfo) -> tuple[State, list[Draft]]:
@@ -117,8 +120,11 @@ def frame_seen(
     state.media_us = frame.media_us
     time, about = _when(frame)
     whats = [] if tracks is None else _followed(state, frame, tracks, update_every_us)
+    if tracks is not None:
+        people_seen(state.tally, _prefix(state), frame, tracks, whats)
     if actions is not None:
         whats += judge(state.doing, _namer(state), actions, frame.media_us, update_every_us)
+    happened(state.tally, whats, actions)
     return drafts + [Draft(what, time, about) for what in whats]
 
 
@@ -137,6 +143,7 @@ def scene_seen(
     time, about = _when(frame)
     told = [] if seen is None else see(state.scene, frame, seen, telling)
     told += [] if forecast is None else foresee(state.scene, frame, forecast, telling)
+    happened(state.tally, [what for what, _ in told], None, seen, forecast)
     return [Draft(what, time, about, attachments) for what, attachments in told]
 
 
@@ -190,10 +197,16 @@ def finished(state: State, ending: Ending) -> list[Draft]:
     return drafts
 
 
+def found(state: State) -> Findings:
+    """What was found in the source so far."""
+    return findings(state.tally, _prefix(state))
+
+
 def _next_epoch(state: State, epoch: int) -> list[Draft]:
     """Track numbers begin again at 1, so those that are open end first."""
     time = Time(media_us=state.media_us)
     drafts = _all_end(state, "epoch", time)
+    next_epoch(state.tally, _prefix(state))
     restart = Restart(epoch, state.restart)
     state.epoch, state.restart, state.newest = epoch, "", 0
     state.scene = SceneState()  # media time starts anew
@@ -341,7 +354,12 @@ def _namer(state: State) -> Name:
 
 
 def _name(state: State, number: int) -> str:
-    return f"{state.info.id}:{state.epoch}:{number}"
+    return f"{_prefix(state)}:{number}"
+
+
+def _prefix(state: State) -> str:
+    """What the ids of tracks begin with."""
+    return f"{state.info.id}:{state.epoch}"
 
 
 def _stream(state: State) -> Stream:

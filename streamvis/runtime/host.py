@@ -9,7 +9,7 @@ import msgspec
 
 from streamvis.config import Pipeline, inputs_of
 from streamvis.errors import RunError
-from streamvis.messages import Packet, Part, Stage, StatefulStage
+from streamvis.messages import Findings, Packet, Part, Stage, StatefulStage
 from streamvis.runtime.wire import Begin, End, Item, Spent, State, Task, Tell
 
 
@@ -20,6 +20,7 @@ class Ran(msgspec.Struct):
     parts: list[Part]
     states: list[State]
     spent: list[Spent]
+    found: dict[str, Findings] = {}  # by source that has ended
 
 
 class Hand(msgspec.Struct, eq=False):
@@ -77,13 +78,15 @@ class Host:
             self._call(name, run, ran)
             run = []
             try:
-                source, goes_on = _tell(name, stage, item)
+                source, goes_on, found = _tell(name, stage, item)
             except Exception as error:
                 error.add_note(f"in stage '{name}', told {item}")
                 raise
             open_.pop(source, None)
             if goes_on:
                 open_[source] = None
+            if found is not None:
+                ran.found[source] = found
         self._call(name, run, ran)
         ran.states += [State(name, source, stage.state(source)) for source in open_]
 
@@ -113,15 +116,16 @@ class Host:
             hand.parts[name] = part
 
 
-def _tell(name: str, stage: StatefulStage, item: Begin | Tell | End) -> tuple[str, bool]:
-    """Pass it on; whose it was, and whether that source goes on."""
+def _tell(
+    name: str, stage: StatefulStage, item: Begin | Tell | End
+) -> tuple[str, bool, Findings | None]:
+    """Pass it on; whose it was, whether that source goes on, and what was found in it if not."""
     match item:
         case Begin(info, states):
             stage.begin(info, states.get(name))
-            return info.id, True
+            return info.id, True, None
         case Tell(notice):
             stage.notice(notice)
-            return notice.source, True
+            return notice.source, True, None
         case End(source, ending):
-            stage.finish(source, ending)
-            return source, False
+            return source, False, stage.finish(source, ending)

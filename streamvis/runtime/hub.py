@@ -160,6 +160,7 @@ class Hub:
         match message:
             case wire.Answer():
                 self._meter.spent(message.spent)
+                self._meter.found.update(message.found)
                 self._feed(f.Answered(seat, message, blobs, at))
             case wire.Hello():
                 self._tell(seat, self._setup(self._groups[seat]))

@@ -124,6 +124,7 @@ class Loop:
             case f.Send(seat, batch, items, blobs):
                 ran = self._hosts[seat](items, blobs)
                 self._meter.spent(ran.spent)
+                self._meter.found.update(ran.found)
                 answer = Answer(batch, ran.wrote, ran.states, ran.spent)
                 yield f.Answered(seat, answer, ran.parts, time.monotonic())
             case f.Completed():

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.errors import RunError
+from streamvis.messages import Findings
 from streamvis.runtime.facts import Completed
 from streamvis.runtime.ledger import Stream
 from streamvis.runtime.routing import Core
@@ -45,6 +46,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str  # why it failed
     fps: float
     latency_ms: Quantiles  # from admission until every leaf has answered
+    found: Findings | None = None  # once it has ended; None: nothing publishes
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ class Meter:
 
     def __init__(self, at: float) -> None:
         self.start = at
+        self.found: dict[str, Findings] = {}  # by source that has ended
         self._service: dict[str, Latencies] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, Latencies] = {}  # by source
@@ -156,7 +159,12 @@ class Meter:
         self, core: Core, fps: dict[tuple[str, str], float]
     ) -> tuple[list[SourceReport], list[StageReport]]:
         sources = [
-            _source(stream, fps.get(("source", name), 0.0), self._latency.get(name, Latencies()))
+            _source(
+                stream,
+                fps.get(("source", name), 0.0),
+                self._latency.get(name, Latencies()),
+                self.found.get(name),
+            )
             for name, stream in core.streams.items()
         ]
         stages = [
@@ -188,7 +196,7 @@ def write_summary(summary: Summary, out: Path) -> None:
         raise RunError(f"{out / 'summary.json'} cannot be written: {error.strerror}") from None
 
 
-def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:
+def _source(stream: Stream, fps: float, latency: Latencies, found: Findings | None) -> SourceReport:
     return SourceReport(
         id=stream.name,
         label=stream.info.label if stream.info else "",
@@ -203,4 +211,5 @@ def _source(stream: Stream, fps: float, latency: Latencies) -> SourceReport:
         error=stream.message,
         fps=round(fps, 2),
         latency_ms=latency.quantiles(),
+        found=found,
     )

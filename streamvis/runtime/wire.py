@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Frame, Notice, SourceInfo
+from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo
 from streamvis.sources.spec import SourceSpec
 
 
@@ -111,6 +111,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     wrote: list[list[str]]  # for each task the stages that ran; their parts follow as blobs
     states: list[State]
     spent: list[Spent]
+    found: dict[str, Findings] = {}  # by source that has ended
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):

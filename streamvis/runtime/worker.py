@@ -52,7 +52,7 @@ def _answer(client: Client, host: Host) -> None:
         if not isinstance(order, wire.Work):
             return
         ran = host(order.items, map(decode_part, blobs))
-        answer = wire.Answer(order.id, ran.wrote, ran.states, ran.spent)
+        answer = wire.Answer(order.id, ran.wrote, ran.states, ran.spent, ran.found)
         client.send([wire.encode(answer), *map(encode_part, ran.parts)])
 
 

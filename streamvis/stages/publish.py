@@ -26,6 +26,7 @@ from streamvis.events.scenes import Telling
 from streamvis.messages import (
     Actions,
     Ending,
+    Findings,
     Forecast,
     Notice,
     Packet,
@@ -192,8 +193,8 @@ class PublishStage:
         place.told = len(book.told)
         self._commit([book], self._numbered(book, derive.noticed(book.derived, notice)))
 
-    def finish(self, source: str, ending: Ending) -> None:
-        """Open tracks end, then the source; the log keeps that it did."""
+    def finish(self, source: str, ending: Ending) -> Findings:
+        """Open tracks end, then the source; the log keeps that it did. Say what was found."""
         book = self._books[source]
         if not book.ending:
             book.ending = ending
@@ -201,6 +202,7 @@ class PublishStage:
         del self._books[source], self._places[source]
         if self._feed:
             self._feed.shut(source)
+        return derive.found(book.derived)
 
     def state(self, source: str) -> bytes:
         return _encoder.encode(Answered(self._books[source], self._places[source]))

@@ -238,3 +238,21 @@ def test_an_action_in_a_table():
         "window_us": "900000",
     }
     assert (end["track"], end["reason"], end["p"]) == ("cam1:1:7", "over", "0.3")
+
+
+def test_what_was_found_counts_how_often_each_action_began():
+    state, _ = derive.start(INFO)
+    assert derive.found(state).actions is None
+    ps = [0.1, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9]
+    begun = 0
+    for k, p in enumerate(ps):
+        drafts = derive.frame_seen(state, frame_at(k), tracks_with([4]), 0, doing({4: p}))
+        begun += sum(isinstance(draft.what, schema.ActionBegin) for draft in drafts)
+    assert begun == 2
+    assert derive.found(state).actions == {"fight": 2}
+
+
+def test_an_action_stage_that_saw_nothing_happen_found_none():
+    state, _ = derive.start(INFO)
+    derive.frame_seen(state, frame_at(0), tracks_with([4]), 0, doing({4: 0.1}))
+    assert derive.found(state).actions == {}

@@ -11,7 +11,16 @@ from streamvis.events import derive, export, schema
 from streamvis.events.log import Row
 from streamvis.events.masks import mask_of
 from streamvis.events.scenes import Telling
-from streamvis.messages import Came, Forecast, Frame, Future, Occupancy, Segmentation, SourceInfo
+from streamvis.messages import (
+    Came,
+    Forecast,
+    Frame,
+    Future,
+    Occupancy,
+    Scored,
+    Segmentation,
+    SourceInfo,
+)
 
 INFO = SourceInfo(id="cam1", label="drive.mp4", width=640, height=480, fps=10, live=False)
 LABELS = ("sky", "road", "car")
@@ -295,7 +304,7 @@ def test_something_unknown_in_a_table():
     head, *lines = (line.strip().split(",") for line in export.csv_lines(rows))
     begin, end, scene = (dict(zip(head, line, strict=True)) for line in lines)
     box = {"left": "0.0", "top": "1.0", "right": "64.0", "bottom": "480.0"}
-    known = {"label": "unknown", **box, "p": "0.9", "since_us": "5"}
+    known = {"label": "unknown", **box, "p": "0.9", "since_us": "5", "share": "0.1"}
     assert {k: v for k, v in begin.items() if v} == {
         "source": "cam1",
         "offset": "0",
@@ -304,8 +313,9 @@ def test_something_unknown_in_a_table():
         "capture_us": "0",
         **known,
     }
-    assert end == {**begin, "offset": "1", "type": "unknown.end", "reason": "over"}
-    assert (scene["type"], scene["label"], scene["p"]) == ("scene.update", "", "")
+    over = {"offset": "1", "type": "unknown.end", "reason": "over", "share_max": "0.4"}
+    assert end == {**begin, **over}
+    assert (scene["type"], scene["label"], scene["share"]) == ("scene.update", "sky", "1.0")
 
 
 looks = st.none() | st.sampled_from([0.0, 0.1, 0.3, 0.9]).map(lambda share: seen(blob(share)))
@@ -330,3 +340,27 @@ def test_a_successor_goes_on_exactly_and_begins_and_ends_alternate(works, every_
             assert kind != ("unknown.begin" if there else "unknown.end")
             there = kind == "unknown.begin" or (there and kind != "unknown.end")
     assert types(derive.finished(state, "failed")) == ["unknown.end"] * there
+
+
+def test_what_was_found_counts_the_unknown_and_scores_each_horizon():
+    state = fresh()
+    assert (derive.found(state).unknown, derive.found(state).forecasts) == (None, None)
+    shares = [0, 0.3, 0.3, 0.3, 0.3, 0, 0, 0, 0, 0.3, 0.3, 0.3, 0.3]
+    drafts = []
+    for k, share in enumerate(shares):
+        scored = [came(k - 3, miou=k / 20)] if k >= 3 else []
+        drafts += step(state, k, seen(blob(share)), ahead(HORIZON_US, 600_000, came=scored))
+    found = derive.found(state)
+    assert found.unknown == types(drafts).count("unknown.begin") == 2
+    assert (found.people, found.actions) == (None, None)
+    mious = [d.what.forecast.miou for d in drafts if schema.type_of(d.what) == "forecast.scored"]
+    assert len(mious) == 10
+    assert found.forecasts == {
+        HORIZON_US: Scored(count=10, miou=pytest.approx(np.mean(mious), abs=1e-4))
+    }
+
+
+def test_weights_that_cannot_tell_the_unknown_find_none_of_it():
+    state = fresh()
+    step(state, 0, seen())
+    assert derive.found(state).unknown is None

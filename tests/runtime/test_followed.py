@@ -1,22 +1,42 @@
-"""A real run as `streamvis events tail` shows it, from before its beginning to its end."""
+"""A real run of the tracker and the publisher: as it is followed, and what it says it found."""
 
+import json
 import subprocess
 import sys
 
+import msgspec
+import pytest
+from counted_findings import counted
+
 from streamvis import config
+from streamvis.events import schema
+from streamvis.events.log import LogReader
+from streamvis.messages import Findings
 from streamvis.runtime import launch
 from streamvis.sources.spec import SourceSpec
 
 
-def street(publish: config.Publish) -> config.Pipeline:
+def street(publish: config.Publish, detect: str = "detect") -> config.Pipeline:
     """The pipeline that `toys.build_street` builds."""
     tracker = config.Jipda(memory_s=0.2, remember_s=0)
     return config.Pipeline(
         [
-            config.StageSpec("detect", run=config.MaskRcnn()),
-            config.StageSpec("track", run=tracker, after=["detect"]),
+            config.StageSpec(detect, run=config.MaskRcnn()),
+            config.StageSpec("track", run=tracker, after=[detect]),
             config.StageSpec("publish", run=publish, after=["track"]),
         ]
+    )
+
+
+def run(pipeline, out=None, pause="0"):
+    placement = config.Placement([config.WorkerSpec([stage.name for stage in pipeline.stages])])
+    return launch.run(
+        pipeline,
+        placement,
+        [SourceSpec(id="a", uri="toy:90", kind="file", options={"pause": pause})],
+        build="toys:build_street",
+        open_source="toys:open_toy",
+        out=out,
     )
 
 
@@ -28,14 +48,7 @@ def test_every_event_of_a_run_has_its_line_and_the_end_is_told(tmp_path):
     ) as follower:
         assert "listening to" in follower.stderr.readline()
         pipeline = street(config.Publish(bind=address))
-        launch.run(
-            pipeline,
-            config.default_placement(pipeline),
-            [SourceSpec(id="a", uri="toy:90", kind="file", options={"pause": "0.03"})],
-            build="toys:build_street",
-            open_source="toys:open_toy",
-            out=tmp_path / "out",
-        )
+        run(pipeline, tmp_path / "out", pause="0.03")
         told, said = follower.communicate(timeout=60)
     assert follower.returncode == 0, said
     assert said.splitlines()[-1] == "the run has ended"
@@ -46,3 +59,29 @@ def test_every_event_of_a_run_has_its_line_and_the_end_is_told(tmp_path):
     ends = [text for text in told.splitlines() if "track.end" in text]
     assert "a:1:1" in ends[0]
     assert ends[0].endswith("s (lost)")
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_run_says_what_it_found(tmp_path, logged):
+    silent = street(config.Publish(bind=None))
+    found = run(silent, tmp_path if logged else None).sources[0].found
+    assert (found.people, found.tracks, found.merges, found.splits) == (2, 2, 0, 0)
+    assert found.longest.track == "a:1:1"
+    assert 0.5 < found.longest.seconds < 1.1
+    assert found.busiest.people == 1
+    assert (found.actions, found.unknown, found.forecasts) == (None, None, None)
+    if logged:
+        summary = json.loads((tmp_path / "summary.json").read_bytes())
+        assert msgspec.convert(summary["sources"][0]["found"], Findings) == found
+        with LogReader(tmp_path / "events.db") as log:
+            expected = counted([schema.decode(row.payload) for row in log.events()])
+        assert (found.people, found.tracks) == (expected["people"], expected["tracks"])
+        assert found.longest.seconds == expected["longest"]
+        assert found.busiest.media_us == expected["when"]
+
+
+def test_a_worker_that_is_killed_leaves_no_trace_in_what_was_found(tmp_path):
+    whole = run(street(config.Publish(bind=None)), tmp_path / "whole")
+    torn = run(street(config.Publish(bind=None), detect="once-30"), tmp_path / "torn")
+    assert sum(stage.restarts for stage in torn.stages) == 3  # the one worker of all three
+    assert torn.sources[0].found == whole.sources[0].found
