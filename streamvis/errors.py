@@ -9,6 +9,7 @@ StreamvisError                exit code 1
 │   └── DeviceError                a device that is not there
 ├── InstallationError         1    a package that cannot be imported
 ├── RunError                  1    the run itself failed: workers dying, shared memory, ports
+│   └── InUseError                 another run writes into the directory
 └── DataError                 2    annotations, detections or logs that cannot be read
 
 Each message says where, what was found, what was expected, and what to do.
@@ -54,4 +55,8 @@ class InstallationError(StreamvisError):
 
 
 class RunError(StreamvisError):
+    pass
+
+
+class InUseError(RunError):
     pass

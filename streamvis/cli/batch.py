@@ -5,7 +5,7 @@ answers with lines of JSON: its status once a second, then its summary or its er
 """
 
 import contextlib
-import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,41 +13,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from streamvis.cli.report import INTERRUPTED, put_table, say
-from streamvis.config import Pipeline, Placement
-from streamvis.errors import StreamvisError
+from streamvis.cli.jobs import Job, Plan
+from streamvis.cli.report import say
+from streamvis.cli.results import NOT_BEGUN, Result, frames_of, told
+from streamvis.errors import InUseError, SourceError, StreamvisError, UsageError
 from streamvis.runtime.processes import discard_closed, open_terminals
+from streamvis.sources.identity import content_of
 from streamvis.sources.spec import SourceSpec
 
-PARTIAL = 5
 HEED_S = 0.5
-
-State = Literal["done", "skipped", "failed", "interrupted"]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One file to process."""
-
-    spec: SourceSpec
-    pipeline: Pipeline
-    placement: Placement
-    out: str
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of it."""
-
-    id: str
-    label: str
-    state: State
-    out: str
-    frames: int = 0
-    seconds: float = 0.0
-    error: str = ""
 
 
 class Said(msgspec.Struct):
@@ -56,51 +35,67 @@ class Said(msgspec.Struct):
     status: Any = None
     summary: Any = None
     error: str = ""
+    refused: bool = False  # another run has the directory
 
 
-def is_done(job: Job) -> bool:
-    """Whether an earlier batch has processed this file with this very pipeline to its end."""
-    try:
-        summary = json.loads((Path(job.out) / "summary.json").read_text())
-        (source,) = summary["sources"]
-        same = summary["pipeline"] == job.pipeline.hash and source["label"] == job.spec.label
-        return bool(same and source["ending"] == "eof" and not summary["error"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def process(specs: Sequence[SourceSpec], plan: Plan, at_once: int) -> list[Result]:
+    """Process the sources in order, `at_once` of them at a time.
 
-
-def process(jobs: Sequence[Job], at_once: int, resume: bool) -> list[Result]:
-    """Run the jobs; Ctrl-C or SIGTERM lets those that run finish what is in flight, then ends."""
+    Ctrl-C or SIGTERM lets those that run finish what is in flight, then ends.
+    """
     crew = _Crew()
+    results: dict[int, Result] = {}
+    numbers = iter(range(len(specs)))
+    turn = threading.Lock()  # of copies, the first is processed: they are looked at in order
     with _bar() as bar, crew.listening():
-        total = bar.add_task("files", total=len(jobs), fps="")
+        total = bar.add_task("files", total=len(specs), fps="")
 
-        def one(job: Job) -> Result:
-            if resume and is_done(job):
-                result = Result(job.spec.id, job.spec.label, "skipped", job.out)
-            else:
-                result = crew.run(job, bar)
-            bar.advance(total)
-            if result.error:
-                say(f"streamvis: {result.error}")
-            return result
+        def work() -> None:
+            while True:
+                with turn:
+                    number = next(numbers, None)
+                    if number is None:
+                        return
+                    result, job = _taken(specs[number], plan, crew)
+                if job is not None:
+                    result = _unchanged(crew.run(job, result, bar), job.spec)
+                with turn:
+                    results[number] = result
+                    plan.index.add(result)
+                bar.advance(total)
+                if result.state != "skipped":
+                    say(f"[{len(results)}/{len(specs)}] {told(result)}")
 
+        at_once = max(1, min(at_once, len(specs)))
         with ThreadPoolExecutor(at_once) as pool:
-            futures = [pool.submit(one, job) for job in jobs]
+            futures = [pool.submit(work) for _ in range(at_once)]
             while wait(futures, HEED_S).not_done:
                 pass  # a signal that comes just as a wait begins is heeded only when that ends
-            return [future.result() for future in futures]
+            for future in futures:
+                future.result()
+    try:
+        plan.index.write()
+    except StreamvisError as error:  # the results are there, and are listed on stdout
+        say(f"streamvis: {error}")
+    return [results[number] for number in range(len(specs))]
 
 
-def exit_code(results: Sequence[Result]) -> int:
-    """0 when all is done, 130 when interrupted, 5 when some failed."""
-    states = {result.state for result in results}
-    return INTERRUPTED if "interrupted" in states else PARTIAL if "failed" in states else 0
+def _taken(spec: SourceSpec, plan: Plan, crew: "_Crew") -> tuple[Result, Job | None]:
+    if crew.stopping:
+        return Result(file=spec.label, state="interrupted", why=NOT_BEGUN), None
+    return plan.take(spec)
 
 
-def put_results(results: Sequence[Result]) -> None:
-    rows = [(r.id, r.state, r.frames, round(r.seconds, 1), r.error or r.out) for r in results]
-    put_table("", ("file", "state", "frames", "seconds", "out, or what went wrong"), rows)
+def _unchanged(result: Result, spec: SourceSpec) -> Result:
+    """The result; it is not that of a whole recording when the file has changed meanwhile."""
+    if result.state not in {"done", "incomplete"}:
+        return result
+    try:
+        same = content_of(spec).digest == result.digest
+    except SourceError:  # it was moved away: what was open was read to its end
+        same = True
+    why = "it was written to while it was processed; --resume processes what it is then"
+    return result if same else replace(result, state="incomplete", why=why)
 
 
 class _Crew:
@@ -112,53 +107,52 @@ class _Crew:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
 
-    def run(self, job: Job, bar: Any) -> Result:
-        spec = job.spec
+    def run(self, job: Job, result: Result, bar: Any) -> Result:
+        """What becomes of the job; `result` says what is known of it before."""
         with self._lock:
             if self.stopping:
-                return Result(spec.id, spec.label, "interrupted", job.out)
-            child = subprocess.Popen(
-                [sys.executable, "-m", "streamvis.cli.batch"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                process_group=0,  # Ctrl-C reaches us alone
-            )
+                return replace(result, state="interrupted", why=NOT_BEGUN)
+            try:
+                child = _start()
+            except OSError as error:
+                why = f"{result.file}: no process can be started: {error.strerror}"
+                return replace(result, state="failed", why=why)
             self._running.add(child)
             if self.stopping:  # a signal came while it was started, and `stop` has not seen it
                 child.terminate()
-        task = bar.add_task(spec.id, total=None, fps="")
+        task = bar.add_task(result.directory, total=None, fps="")
         try:
             with child:
-                return self._followed(child, job, bar, task)
+                return self._followed(child, job, result, bar, task)
         finally:
             with self._lock:
                 self._running.discard(child)
             bar.remove_task(task)
 
-    def _followed(self, child: "subprocess.Popen[str]", job: Job, bar: Any, task: Any) -> Result:
-        spec = job.spec
+    def _followed(
+        self, child: "subprocess.Popen[str]", job: Job, result: Result, bar: Any, task: Any
+    ) -> Result:
         assert child.stdin is not None
         assert child.stdout is not None
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(msgspec.json.encode(job).decode())
         said = Said()
         for line in child.stdout:
-            said = msgspec.json.decode(line, type=Said)
+            try:
+                said = msgspec.json.decode(line, type=Said)
+            except msgspec.DecodeError:  # a library has printed something
+                continue
             if said.status:
                 (source,) = said.status["sources"]
                 fps = f"{source['fps']:.1f} fps"
                 bar.update(task, completed=source["admitted"], fps=fps)
-        if said.summary is None:
-            code = child.wait()
-            if self.stopping and code == -signal.SIGTERM:  # told to end before it had begun
-                return Result(spec.id, spec.label, "interrupted", job.out)
-            error = said.error or f"{spec.label}: its process {_how_it_went(code)}"
-            return Result(spec.id, spec.label, "failed", job.out, error=error)
-        (source,) = said.summary["sources"]
-        state: State = "interrupted" if said.summary["interrupted"] else "done"
-        seconds = said.summary["wall_s"]
-        return Result(spec.id, spec.label, state, job.out, source["admitted"], seconds)
+        if said.summary is not None:
+            return _finished(result, said.summary)
+        code = child.wait()
+        if self.stopping and code == -signal.SIGTERM:  # told to end before it had begun
+            return replace(result, state="interrupted", why=NOT_BEGUN)
+        why = said.error or f"{result.file}: its process {_how_it_went(code)}"
+        return replace(result, state="refused" if said.refused else "failed", why=why)
 
     def stop(self, number: int, *_: object) -> None:
         """Tell every process to drain; a second time, to end at once."""
@@ -182,6 +176,32 @@ class _Crew:
                 signal.signal(number, handler)
 
 
+def _start() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamvis.cli.batch"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        process_group=0,  # Ctrl-C reaches us alone
+    )
+
+
+def _finished(result: Result, summary: Any) -> Result:
+    (source,) = summary["sources"]
+    frames, promised = frames_of(source)
+    result = replace(
+        result, frames=frames, frames_promised=promised, seconds=round(summary["wall_s"], 3)
+    )
+    if summary["interrupted"]:
+        return replace(result, state="interrupted", why="--resume goes on with it")
+    if promised is None:
+        return replace(result, state="done")
+    return replace(
+        result, state="incomplete", why=f"{source['decoded']} of {promised} promised frames decode"
+    )
+
+
 def _how_it_went(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}; --resume takes the file up again"
@@ -189,16 +209,19 @@ def _how_it_went(code: int) -> str:
 
 
 def _bar() -> Any:
+    """Progress on stderr; without a terminal there are only the lines that files end with."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[fps]}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 
@@ -207,8 +230,12 @@ def _work() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
 
     def tell(**said: Any) -> None:
-        sys.stdout.write(msgspec.json.encode(Said(**said)).decode() + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.buffer.write(msgspec.json.encode(Said(**said)) + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # the batch was killed: end in good order
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
+            signal.raise_signal(signal.SIGTERM)
 
     from streamvis.runtime import launch
 
@@ -218,10 +245,12 @@ def _work() -> None:
             job.placement,
             [job.spec],
             out=Path(job.out),
-            on_used="overwrite",
+            on_used=job.on_used,
             on_status=lambda status: tell(status=status),
         )
         tell(summary=summary)
+    except (InUseError, UsageError) as error:  # the directory is another run's
+        tell(error=str(error), refused=True)
     except StreamvisError as error:
         tell(error=str(error))
 

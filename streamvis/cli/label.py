@@ -48,8 +48,8 @@ def label(
 ) -> None:
     """Label footage in COCO layout; run the same command again to go on where it stopped."""
     with reported_errors():
-        from streamvis.cli.batch import PARTIAL
         from streamvis.cli.detectors import open_detector
+        from streamvis.cli.results import PARTIAL
         from streamvis.config import MaskRcnn
         from streamvis.errors import SourceError
         from streamvis.runtime.output import make_directory

@@ -59,9 +59,9 @@ def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of files may look like either
     if not console.is_terminal:  # piped into a file: as wide as it needs to be
-        console = Console(width=200)
+        console = Console(markup=False, emoji=False, width=200)
     console.print(table)
 
 

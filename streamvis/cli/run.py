@@ -126,33 +126,60 @@ def start(
 
 def batch(
     paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
-    out: Annotated[Path, typer.Option(help="A directory for each file is made in here.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Each file has a directory in here, NAME-KEY: its name, what it holds."),
+    ],
     pipeline: Annotated[
         Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
     ] = None,
     on: On = None,
     set_: Settings = None,
     annotate: Annotate = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what is done already.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Process video files one after another, or --jobs at a time; exit 5 if some failed."""
+    """Process video files one after another, or --jobs at a time.
+
+    Results go to OUT/NAME-KEY. KEY, 12 hex digits, identifies the content of the file (size, first
+    and last MiB), the settings of its source, and the pipeline: another recording of the same name
+    and another pipeline have directories of their own; a file that was moved or renamed is known
+    again. Nothing is overwritten without --overwrite: a directory that is used already is refused
+    without --resume. OUT/batch.json lists, over all batches into OUT, what became of each file.
+
+    Exit code 0: all done; 5: some failed or were refused; 130: interrupted.
+    """
     with reported_errors():
         from streamvis import config
         from streamvis.cli import batch as batches
+        from streamvis.cli.jobs import Plan
+        from streamvis.cli.results import exit_code, put_results, totals
+        from streamvis.errors import UsageError
         from streamvis.runtime.output import make_directory
         from streamvis.sources import resolve
 
+        if resume and overwrite:
+            raise UsageError("--resume keeps what is done and --overwrite replaces it: choose one")
         loaded = config.without_feed(load(pipeline, set_ or [], annotate))
         default = config.default_placement(loaded, jobs)
         placement = config.load_placement(on, loaded) if on else default
-        work = [batches.Job(spec, loaded, placement, str(out / spec.id)) for spec in resolve(paths)]
+        specs = resolve(paths, recursive=recursive)
         make_directory(out)
-        results = batches.process(work, jobs, resume)
+        on_used: OnUsed = "resume" if resume else "overwrite" if overwrite else "refuse"
+        results = batches.process(specs, Plan(loaded, placement, out, on_used), jobs)
         if json:
-            put_json(results)
+            put_json({"out": str(out), "totals": totals(results), "files": results})
         else:
-            batches.put_results(results)
-        if code := batches.exit_code(results):
+            put_results(results, out)
+        if code := exit_code(results):
             raise typer.Exit(code)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from streamvis.errors import DataError, RunError, StreamvisError, UsageError
+from streamvis.errors import DataError, InUseError, RunError, StreamvisError, UsageError
 from streamvis.events.export import write_tracks
 from streamvis.events.log import FILE_NAME, LogReader
 
@@ -61,7 +61,7 @@ def make_directory(out: Path) -> None:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Make the directory and hold its lock; RunError names the holder when another run has it.
+    """Make the directory and hold its lock; InUseError names the holder when another run has it.
 
     Meanwhile this process and its children make files that others cannot read.
     """
@@ -103,7 +103,7 @@ def _hold(fd: int, out: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise RunError(
+        raise InUseError(
             f"{out}: another run writes here, {_holder(fd)}. Wait for its end, stop it, or choose "
             "another --out"
         ) from None

@@ -1,12 +1,14 @@
 """Listing directories and globs: which of their files are videos or pictures, and in what order.
 
 Names that begin with a dot are never listed: file managers leave `._frame_000001.jpg` and the
-like beside real files. A directory is visited once, however many links lead to it.
+like beside real files. Nor are the annotated videos of runs. A directory is visited once, however
+many links lead to it.
 """
 
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,7 +21,13 @@ _IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
 VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
 CHECKS = "ground_plane.png"  # `streamvis calibrate` leaves these beside videos: not pictures of it
+OF_A_RUN = ("summary.json", "run.json", "events.db")  # one of them is in each run's directory
 MOST_FOLDERS = 1000  # that are looked through to count what is not taken
+
+
+def warn(text: str) -> None:
+    """A line for people; data is on stdout."""
+    sys.stderr.write(f"streamvis: {text}\n")
 
 
 def entries(folder: Path) -> list[Path]:
@@ -39,7 +47,15 @@ def matches(pattern: str) -> list[Path]:
 
 
 def videos_in(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.suffix.lower() in VIDEOS and path.is_file()]
+    """The videos among them, but for annotated ones in the directories of runs."""
+    files = (path for path in paths if path.suffix.lower() in VIDEOS and path.is_file())
+    return [path for path in files if not _is_annotated(path)]
+
+
+def _is_annotated(path: Path) -> bool:
+    """Whether a run has written this video: --out may lie among the recordings."""
+    named = re.fullmatch(r"annotated([-.].*)?\.mp4", path.name)
+    return bool(named) and any((path.parent / file).is_file() for file in OF_A_RUN)
 
 
 def images_in(paths: Iterable[Path]) -> list[Path]:
@@ -55,7 +71,7 @@ def images_of(uri: str) -> list[Path]:
 
 
 def folders(top: Path) -> Iterator[Path]:
-    """A directory and those below it; none twice, and none that cannot be listed."""
+    """A directory and those below it, none twice; one that cannot be listed is warned of."""
     seen: set[tuple[int, int]] = set()
     waiting = [top]
     while waiting:
@@ -63,7 +79,8 @@ def folders(top: Path) -> Iterator[Path]:
         try:
             status = folder.stat()
             below = [path for path in entries(folder) if path.is_dir()]
-        except OSError:
+        except OSError as error:
+            warn(f"directory '{folder}' cannot be read: {error.strerror}")
             continue
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))

@@ -31,6 +31,7 @@ from streamvis.sources.listing import (
     matches,
     videos_below,
     videos_in,
+    warn,
 )
 from streamvis.sources.options import scene_options
 
@@ -66,7 +67,7 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
     """The sources that the texts mean, with unique ids. UsageError or SourceError in one line.
 
     A directory means the videos or sequences in it; with `recursive`, those in all directories
-    below it too. Without, a warning in the log says how many lie below. A glob or directory gives
+    below it too. Without, a warning says how many lie below. A glob or directory gives
     each real file once, whatever links lead to it, and not again what another text without an id
     gives.
     """
@@ -264,9 +265,7 @@ def _told_below(folder: Path) -> str:
 
 def _warn_of_videos_below(folder: Path) -> None:
     if told_below := _told_below(folder):
-        import structlog  # a quarter of a second to import, and hardly ever needed
-
-        structlog.get_logger().warning(f"source '{folder}': only its own videos{told_below}")
+        warn(f"source '{folder}': only its own videos{told_below}")
 
 
 def _is_sequence(folder: Path) -> bool:
@@ -346,9 +345,14 @@ def _spec(
     ground_plane: Homography | None = None,
     fps: float | None = None,
 ) -> SourceSpec:
+    id_ = plain_id(name) or kind
+    return SourceSpec(id=id_, uri=uri, kind=kind, ground_plane=ground_plane, fps=fps)
+
+
+def plain_id(name: str) -> str:
+    """The name as an id; empty when nothing of it is left, as of names in other scripts."""
     ascii_ = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    plain = re.sub(r"[^a-z0-9_-]+", "-", ascii_).strip("-")[:64] or kind
-    return SourceSpec(id=plain, uri=uri, kind=kind, ground_plane=ground_plane, fps=fps)
+    return re.sub(r"[^a-z0-9_-]+", "-", ascii_).strip("-")[:64]
 
 
 def _split_id(text: str) -> tuple[str | None, str]:

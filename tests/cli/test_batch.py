@@ -10,27 +10,29 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from streamvis.cli import batch
-from streamvis.cli.batch import Job, is_done
+from streamvis.cli.jobs import Plan
 from streamvis.cli.main import app
-from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
+from streamvis.cli.results import Result, exit_code
+from streamvis.config import CameraMotion, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.runtime.output import OnUsed, locked
 from streamvis.sources import resolve
 
-# the network looks at the first picture only, and at that as small as it may be
+# no network: what a run starts with is quick
 QUICK = Pipeline(
     stages=[
-        StageSpec("detect", MaskRcnn(short_side=64, masks=False), every_s=1000.0),
-        StageSpec("track", Jipda(), after=["detect"]),
+        StageSpec("camera", CameraMotion()),
+        StageSpec("publish", Publish(bind=None), after=["camera"]),
     ]
 )
-TOGETHER = Placement(workers=[WorkerSpec(["detect", "track"])])
+TOGETHER = Placement(workers=[WorkerSpec(["camera", "publish"])])
 
 
-def video(path: Path, frames: int = 4) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
+def video(path: Path, frames: int = 4, **options: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for value in range(frames):
@@ -45,44 +47,111 @@ def notes(path: Path) -> Path:
     return path
 
 
-def jobs(out: Path, *sources: object, pipeline: Pipeline = QUICK) -> list[Job]:
+def process(
+    out: Path, *sources: object, at_once: int = 1, on_used: OnUsed = "refuse"
+) -> list[Result]:
+    out.mkdir(exist_ok=True)
     specs = resolve([str(source) for source in sources])
-    return [Job(spec, pipeline, TOGETHER, str(out / spec.id)) for spec in specs]
+    return batch.process(specs, Plan(QUICK, TOGETHER, out, on_used), at_once)
 
 
-def call(*arguments: object) -> Result:
+def call(*arguments: object):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def summary(job: Job, **changes: object) -> None:
-    """What a run that came to its end leaves, but for the changes."""
-    source = {"label": job.spec.label, "ending": "eof"}
-    whole = {"sources": [source], "pipeline": job.pipeline.hash, "error": ""}
-    source.update({key: str(changes.pop(key)) for key in ("label", "ending") if key in changes})
-    Path(job.out).mkdir(parents=True)
-    (Path(job.out) / "summary.json").write_text(json.dumps(whole | changes))
+def told_of(out: Path) -> dict[str, str]:
+    """States of files by `batch.json`."""
+    return {e["path"]: e["state"] for e in json.loads((out / "batch.json").read_bytes())["files"]}
 
 
 def test_good_and_bad_files_side_by_side_and_what_is_done_is_not_done_again(tmp_path):
     """Files of the same name in two folders get a place each, and a bad one harms nobody."""
-    good, bad = video(tmp_path / "clips/a.mp4"), tmp_path / "more/a.mp4"
+    out = tmp_path / "out"
+    files = good, bad = video(tmp_path / "clips/a.mp4"), tmp_path / "more/a.mp4"
     bad.parent.mkdir()
-    bad.write_text("these are my notes\n" * 100)
-    work = jobs(tmp_path / "out", good, bad)
-    results = batch.process(work, 2, resume=False)
-    assert [(r.id, r.state, r.frames) for r in results] == [("a", "done", 4), ("a-2", "failed", 0)]
-    assert "more/a.mp4' is not a video" in results[1].error
-    assert batch.exit_code(results) == 5
+    notes(bad)
+    done, failed = process(out, *files, at_once=2)
+    assert [(r.state, r.frames) for r in (done, failed)] == [("done", 4), ("failed", 0)]
+    assert done.directory != failed.directory
+    assert "more/a.mp4' is not a video" in failed.why
+    assert exit_code([done, failed]) == 5
+    assert told_of(out) == {str(good): "done", str(bad): "failed"}
+    before = left(out / done.directory)
 
-    again = batch.process(work, 2, resume=True)
+    refused = process(out, *files)
+    assert [r.state for r in refused] == ["refused", "refused"]
+    assert exit_code(refused) == 5
+    assert told_of(out) == {str(good): "done", str(bad): "failed"}
+
+    again = process(out, *files, on_used="resume")
     assert [r.state for r in again] == ["skipped", "failed"]
-    told = json.loads((tmp_path / "out/a-2/summary.json").read_text())
-    assert told["error"] == again[1].error
+    assert left(out / done.directory) == before
+    summary = json.loads((out / failed.directory / "summary.json").read_bytes())
+    assert summary["error"] == again[1].why
+
+    (anew,) = process(out, good, on_used="overwrite")
+    assert (anew.state, anew.directory) == ("done", done.directory)
+    assert left(out / done.directory) != before
+
+
+def left(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_truncated_file_is_marked_and_all_that_decodes_is_processed(tmp_path):
+    whole = video(tmp_path / "whole.mp4", 60, movflags="faststart")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    one, two = process(tmp_path / "out", whole, cut)
+    assert (one.state, one.frames, one.frames_promised) == ("done", 60, None)
+    assert (two.state, two.frames_promised) == ("incomplete", 60)
+    assert 0 < two.frames < 60
+    assert two.why == f"{two.frames} of 60 promised frames decode"
+    assert exit_code([one, two]) == 0
+    again = process(tmp_path / "out", whole, cut, on_used="resume")
+    assert [(r.state, r.frames, r.frames_promised) for r in again] == [
+        ("skipped", 60, None),
+        ("skipped", two.frames, 60),
+    ]
+    assert told_of(tmp_path / "out") == {str(whole): "done", str(cut): "incomplete"}
+
+
+def test_a_directory_that_another_batch_writes_to_is_left_alone(tmp_path):
+    out, file = tmp_path / "out", video(tmp_path / "a.mp4")
+    (spec,) = resolve([str(file)])
+    out.mkdir()
+    place = out / Plan(QUICK, TOGETHER, out).take(spec)[0].directory
+    with locked(place):
+        (result,) = process(out, file, on_used="resume")
+        assert [path.name for path in place.iterdir()] == [".lock"]
+    assert result.state == "refused"
+    assert f"another run writes here, process {os.getpid()} on" in result.why
+    assert told_of(out) == {}
+    (result,) = process(out, file)
+    assert result.state == "done"
+
+
+def test_a_recording_that_grows_meanwhile_is_not_done(tmp_path, monkeypatch):
+    """A stand-in for a camera that writes to the file while it is processed."""
+    file = video(tmp_path / "a.mp4")
+    script = f"""echo more >> {file}; echo '{json.dumps({"summary": SUMMARY})}'"""
+    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    (result,) = process(tmp_path / "out", file)
+    assert (result.state, result.frames) == ("incomplete", 4)
+    assert "written to while it was processed" in result.why
+    (again,) = process(tmp_path / "out", file, on_used="resume")
+    assert again.directory != result.directory
+
+
+SUMMARY = {
+    "sources": [{"admitted": 4, "decoded": 4, "frames_promised": None}],
+    "wall_s": 1.0,
+    "interrupted": "",
+}
 
 
 def test_ctrl_c_ends_the_file_at_hand_in_good_order_and_begins_no_other(tmp_path):
-    long = video(tmp_path / "long.mp4", 20_000)
-    work = jobs(tmp_path / "out", long, video(tmp_path / "next.mp4"))
+    out, long = tmp_path / "out", video(tmp_path / "long.mp4", 20_000)
 
     def interrupt() -> None:
         while not workers_of_jobs():
@@ -92,14 +161,17 @@ def test_ctrl_c_ends_the_file_at_hand_in_good_order_and_begins_no_other(tmp_path
     before = signal.getsignal(signal.SIGINT)
     impatient = threading.Thread(target=interrupt)
     impatient.start()
-    results = batch.process(work, 1, resume=False)
+    results = process(out, long, video(tmp_path / "next.mp4"))
     impatient.join()
-    assert [r.state for r in results] == ["interrupted", "interrupted"]
-    assert batch.exit_code(results) == 130
-    told = json.loads((tmp_path / "out/long/summary.json").read_text())
+    assert [(r.state, r.why) for r in results] == [
+        ("interrupted", "--resume goes on with it"),
+        ("interrupted", "not begun"),
+    ]
+    assert exit_code(results) == 130
+    assert told_of(out) == {str(long): "interrupted"}
+    (place,) = [path for path in out.iterdir() if path.is_dir()]
+    told = json.loads((place / "summary.json").read_text())
     assert (told["interrupted"], told["sources"][0]["ending"]) == ("SIGTERM", "drained")
-    assert not is_done(work[0])
-    assert not (tmp_path / "out/next").exists()
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -126,67 +198,56 @@ def stand_in(tmp_path: Path, script: str) -> str:
     ("script", "words"),
     [
         ("exit 7", "ended with exit code 7 and without a result"),
+        ("echo what a library prints; exit 7", "ended with exit code 7 and without a result"),
         ("kill -9 $$", "was killed by SIGKILL"),
     ],
 )
 def test_a_process_without_a_result_fails_its_file_alone(script, words, tmp_path, monkeypatch):
     monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
-    (result,) = batch.process(jobs(tmp_path, video(tmp_path / "a.mp4")), 1, resume=False)
+    (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.state == "failed"
-    assert f"a.mp4: its process {words}" in result.error
+    assert f"a.mp4: its process {words}" in result.why
+
+
+def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch.sys, "executable", str(tmp_path / "not there"))
+    (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
+    assert result.why.endswith("a.mp4: no process can be started: No such file or directory")
 
 
 def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, monkeypatch):
     script = f"kill -INT {os.getpid()}; exec sleep 60"
     monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
-    (result,) = batch.process(jobs(tmp_path, video(tmp_path / "a.mp4")), 1, resume=False)
-    assert result.state == "interrupted", result.error
+    (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
+    assert result.state == "interrupted", result.why
 
 
-@pytest.mark.parametrize(
-    ("states", "code"),
-    [
-        ([], 0),
-        (["done", "skipped"], 0),
-        (["done", "failed"], 5),
-        (["failed", "interrupted", "done"], 130),
-    ],
-)
-def test_the_exit_code_tells_the_worst(states, code):
-    assert batch.exit_code([batch.Result("a", "a.mp4", state, "out") for state in states]) == code
+def test_the_command_lists_what_it_did(tmp_path, monkeypatch):
+    """Without a terminal: a line on stderr for each file that ends, the table on stdout."""
+    script = f"""echo '{json.dumps({"summary": SUMMARY})}'"""
+    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    video(tmp_path / "in/[b]площадь 1.mp4")
+    video(tmp_path / "in/below/2.mp4", 5)
+    notes(tmp_path / "in/.hidden.mp4")
+    arguments = ("batch", tmp_path / "in", "--recursive", "--out", tmp_path / "out")
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"[1/2] {tmp_path}/in/")
+    assert "[b]площадь 1.mp4" in result.stdout
+    assert result.stdout.rstrip().endswith("2 files: 2 done")
+
+    told = json.loads(call(*arguments, "--json", "--overwrite").stdout)
+    assert told["totals"] == {"done": 2}
+    assert sorted(Path(f["path"]).name for f in told["files"]) == ["2.mp4", "[b]площадь 1.mp4"]
+    assert {f["directory"].rpartition("-")[0] for f in told["files"]} == {"2", "b-площадь-1"}
 
 
-def test_done_means_this_file_with_this_pipeline_to_its_end(tmp_path):
-    (job,) = jobs(tmp_path, video(tmp_path / "a.mp4"))
-    assert not is_done(job)
-    summary(job)
-    assert is_done(job)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"label": "other.mp4"},
-        {"ending": "drained"},
-        {"ending": "failed"},
-        {"pipeline": "0123456789ab"},
-        {"error": "the disk was full"},
-        {"sources": []},
-        {"sources": "none"},
-    ],
-)
-def test_anything_else_is_done_again(changes, tmp_path):
-    (job,) = jobs(tmp_path, video(tmp_path / "a.mp4"))
-    summary(job, **changes)
-    assert not is_done(job)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sources": [{}]}', "\udcff"])
-def test_a_summary_that_is_none_is_done_again(text, tmp_path):
-    (job,) = jobs(tmp_path, video(tmp_path / "a.mp4"))
-    Path(job.out).mkdir()
-    (Path(job.out) / "summary.json").write_bytes(os.fsencode(text))
-    assert not is_done(job)
+def test_to_resume_and_to_overwrite_is_not_possible_at_once(tmp_path):
+    result = call("batch", tmp_path, "--out", tmp_path / "out", "--resume", "--overwrite")
+    assert result.exit_code == 2
+    assert "choose one" in result.stderr
 
 
 def test_a_place_that_cannot_be_written_to_is_told_once_for_all_files(tmp_path):
@@ -203,15 +264,3 @@ def test_nothing_to_do_is_code_3(tmp_path):
     assert result.exit_code == 3
     assert "matches nothing" in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_what_went_wrong_stands_in_the_table(capsys):
-    batch.put_results(
-        [
-            batch.Result("a", "a.mp4", "done", "out/a", 4, 0.5),
-            batch.Result("b", "b.mp4", "failed", "out/b", error="source 'b.mp4' is empty"),
-        ]
-    )
-    shown = capsys.readouterr().out
-    assert "out/a" in shown
-    assert "source 'b.mp4' is empty" in shown

@@ -1,0 +1,157 @@
+"""The jobs of a batch: which recording is which, where its results go, what is there already.
+
+A recording is processed into `<name>-<key>`. The key, 12 hex digits, hashes its content, the
+settings of the source (ground plane, rate, options), the pipeline and the weights that this names
+by path. So another recording of the same name, or another pipeline, has a directory of its own; a
+file that was moved or renamed finds its own again; and none depends on what else is in the batch.
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from streamvis.cli.results import Index, Result, left_in
+from streamvis.config import Pipeline, Placement
+from streamvis.errors import ModelError, SourceError
+from streamvis.runtime.output import OnUsed
+from streamvis.sources.identity import Content, content_of, digest_of_file
+from streamvis.sources.spec import SourceSpec, plain_id
+
+KEY_DIGITS = 12
+NAME_BYTES = 100  # of a directory's name, before the key
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One recording to process, as it goes to the process that does."""
+
+    spec: SourceSpec
+    pipeline: Pipeline
+    placement: Placement
+    out: str
+    on_used: OnUsed = "refuse"
+
+
+class Plan:
+    """What to do with each recording, one after another; tells copies by their content."""
+
+    def __init__(
+        self, pipeline: Pipeline, placement: Placement, out: Path, on_used: OnUsed = "refuse"
+    ) -> None:
+        self.pipeline = pipeline
+        self.placement = placement
+        self.out = out
+        self.on_used = on_used
+        self.index = Index(out)
+        self._weights = weights_of(pipeline)
+        self._taken: dict[str, str] = {}  # key -> file
+
+    def take(self, spec: SourceSpec) -> tuple[Result, Job | None]:
+        """The job of the source, with what its result begins with; no job: that is its result."""
+        result = Result(file=spec.label, state="failed", path=_path(spec))
+        try:
+            content = content_of(spec)
+        except SourceError as error:
+            return replace(result, why=str(error)), None
+        key = key_of(content, spec, self.pipeline, self._weights)
+        directory = self.index.directory(key) or directory_name(spec, key)
+        result = replace(
+            result,
+            directory=directory,
+            source=source_id(directory, spec.kind),
+            size=content.size,
+            mtime_ns=content.mtime_ns,
+            digest=content.digest,
+            pipeline=self.pipeline.hash,
+        )
+        if key in self._taken:
+            why = f"its content is that of {self._taken[key]}"
+            return replace(result, state="skipped", why=why), None
+        self._taken[key] = spec.label
+        return self._decided(result, spec)
+
+    def _decided(self, result: Result, spec: SourceSpec) -> tuple[Result, Job | None]:
+        place = self.out / result.directory
+        left = left_in(place, self.pipeline.hash)
+        if left.state != "nothing" and self.on_used == "refuse":
+            why = f"{place} holds a run of it ({left.state}); {_WAYS[left.state]}"
+            return replace(result, state="refused", why=why), None
+        if left.state == "done" and self.on_used == "resume":
+            counts = {"frames": left.frames, "frames_promised": left.frames_promised}
+            why = self.index.why_done(result)
+            return replace(result, state="skipped", why=why, **counts), None
+        named = replace(spec, id=result.source)
+        nothing_to_go_on_with = left.state == "failed" and not left.frames
+        on_used = "overwrite" if nothing_to_go_on_with else self.on_used
+        job = Job(named, self.pipeline, self.placement, str(place), on_used)
+        return replace(result, why=self.index.others(result)), job
+
+
+_WAYS = {
+    "done": "--resume skips it, --overwrite processes it again",
+    "unfinished": "--resume goes on with it, --overwrite begins anew",
+    "failed": "--resume tries it again, --overwrite begins anew",
+}
+
+
+def key_of(
+    content: Content, spec: SourceSpec, pipeline: Pipeline, weights: Mapping[str, str]
+) -> str:
+    """What results depend on, as hex digits: the content, its settings, the pipeline, weights."""
+    plain = SourceSpec(id=spec.id, uri=spec.uri, kind=spec.kind)
+    settings = {
+        name: getattr(spec, name)
+        for name in spec.__struct_fields__
+        if name not in {"open_s", "read_s"} and getattr(spec, name) != getattr(plain, name)
+    }
+    about = (content.digest, settings, pipeline.hash, weights)
+    encoded = msgspec.json.encode(about, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=KEY_DIGITS // 2).hexdigest()
+
+
+def weights_of(pipeline: Pipeline) -> dict[str, str]:
+    """The hashes of the weights that are named by path: other ones may lie there another day."""
+    named: set[str] = set()
+    for stage in pipeline.stages:
+        weights: str | Sequence[str] = getattr(stage.run, "weights", ())
+        named.update([weights] if isinstance(weights, str) else weights)
+    paths = {name: Path(os.path.expanduser(name)) for name in named}
+    try:
+        return {name: digest_of_file(path) for name, path in paths.items() if path.is_file()}
+    except OSError as error:
+        raise ModelError(f"weights '{error.filename}' cannot be read: {error.strerror}") from None
+
+
+def directory_name(spec: SourceSpec, key: str) -> str:
+    """`<name>-<key>`: letters and digits of any script stay, '.' and '_' too, all else is '-'."""
+    text = unicodedata.normalize("NFC", _name(spec))
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "._" else "-" for c in text)
+    kept = re.sub("-{2,}", "-", kept).strip("-.")
+    while len(kept.encode()) > NAME_BYTES:
+        kept = kept[:-1]
+    return f"{kept.rstrip('-.') or spec.kind}-{key}"
+
+
+def source_id(directory: str, kind: str) -> str:
+    """The id in events: the directory's name in [a-z0-9_-], at most 64 of them."""
+    name, _, key = directory.rpartition("-")
+    return f"{plain_id(name)[: 63 - len(key)].rstrip('-') or kind}-{key}"
+
+
+def _name(spec: SourceSpec) -> str:
+    """The file's own name, unless another was given: `id=path`, or in a seqinfo.ini."""
+    if spec.kind not in {"file", "images"}:
+        return spec.id
+    own = Path(spec.uri).stem if spec.kind == "file" else Path(os.path.abspath(spec.uri)).name
+    plain = plain_id(own) or spec.kind
+    numbered = rf"{re.escape(plain[:60])}.*" if len(plain) > 60 else rf"{re.escape(plain)}(-\d+)?"
+    return own if re.fullmatch(numbered, spec.id) else spec.id
+
+
+def _path(spec: SourceSpec) -> str:
+    return os.path.abspath(spec.uri) if spec.kind in {"file", "images"} else spec.label

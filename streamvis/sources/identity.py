@@ -1,0 +1,79 @@
+"""What a source contains, whatever it is called and wherever it lies.
+
+Two files are taken for the same when their sizes and the hashes of their first and last MiB agree.
+That is not the whole content: a change in the middle that keeps the size, of a file of more than
+2 MiB, goes unnoticed. It costs 2 MiB of reading a file, however long the recording is.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from streamvis.errors import SourceError
+from streamvis.sources.listing import images_of
+from streamvis.sources.spec import SourceSpec
+
+EDGE = 1 << 20  # bytes hashed at the head and at the tail
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What identifies a recording; the time says only whether it was written to meanwhile."""
+
+    size: int  # bytes; 0 for what is not made of files
+    mtime_ns: int  # latest modification
+    digest: str  # 32 hex digits, of size, head and tail; equal when the content is
+
+
+def content_of(spec: SourceSpec) -> Content:
+    """Read what identifies the source; SourceError when it cannot be read.
+
+    Pictures are the list of their names and contents. Live and synthetic sources have no content:
+    they are what they are called.
+    """
+    try:
+        files = _files(spec)
+        parts = [(path.name, *_file(path)) for path in files]
+    except OSError as error:
+        raise SourceError(f"source '{spec.label}' cannot be read: {error.strerror}") from None
+    if not parts:
+        return Content(0, 0, _digest([re.sub("://.*@", "://", spec.uri)]))  # without credentials
+    size, mtime_ns = sum(part[1] for part in parts), max(part[2] for part in parts)
+    if spec.kind == "file":
+        return Content(size, mtime_ns, parts[0][3])
+    return Content(size, mtime_ns, _digest([f"{name}/{digest}" for name, *_, digest in parts]))
+
+
+def digest_of_file(path: Path) -> str:
+    """The hash of all of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _files(spec: SourceSpec) -> Sequence[Path]:
+    if spec.kind == "images":
+        return images_of(spec.uri)
+    # a pipe would be read by looking at it
+    if spec.kind == "file" and stat.S_ISREG(os.stat(spec.uri).st_mode):
+        return [Path(spec.uri)]
+    return []
+
+
+def _file(path: Path) -> tuple[int, int, str]:
+    """Size, modification time and digest."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        hashed = hashlib.blake2b(str(status.st_size).encode(), digest_size=16)
+        hashed.update(file.read(EDGE))
+        if status.st_size > EDGE:
+            file.seek(max(EDGE, status.st_size - EDGE))
+            hashed.update(file.read(EDGE))
+    return status.st_size, status.st_mtime_ns, hashed.hexdigest()
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
