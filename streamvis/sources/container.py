@@ -21,6 +21,10 @@ MOST_FPS = 300.0  # no camera that is watched for people is faster
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
 # TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
+PICTURES = {  # by the major brand of their file, which is laid out like an MP4
+    **dict.fromkeys((b"avif", b"avis"), "avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1"), "heic"),
+}
 COLOURS = {0: "RGB", 1: "BT.709", 2: "untagged", 5: "BT.601", 6: "BT.601", 9: "BT.2020"}
 RANGES = ("untagged", "limited range", "full range")
 ADVICE: dict[type[Exception], str] = {
@@ -165,7 +169,12 @@ def _check_file(path: Path, label: str) -> None:
         with path.open("rb") as file:
             if path.stat().st_size == 0:
                 raise SourceError(f"source '{label}' is empty (0 bytes)")
-            if _lacks_index(file.read(12), path):
+            head = file.read(12)
+            if name := PICTURES.get(head[8:] if head[4:8] == b"ftyp" else b""):
+                raise SourceError(
+                    f"source '{label}' is not a video but a picture: give it the ending .{name}"
+                )
+            if _lacks_index(head, path):
                 raise SourceError(
                     f"source '{label}' is truncated: an MP4 without its index (moov), as a "
                     "recording or download leaves it that did not finish"

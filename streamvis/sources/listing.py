@@ -17,7 +17,7 @@ _VIDEO = (
     "mp4 m4v mov avi mkv webm ts mts m2ts mpg mpeg mjpeg mjpg wmv flv 3gp ogv "
     "h264 264 h265 265 hevc y4m mxf asf vob gif"
 )
-_IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2"
+_IMAGE = "jpg jpeg png bmp tif tiff webp ppm pgm pnm jp2 apng avif heic heif"
 VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
 CHECKS = "ground_plane.png"  # `streamvis calibrate` leaves these beside videos: not pictures of it
