@@ -31,6 +31,11 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     frames: int | None = None  # how many frames the container names; some only estimate them
     promised: int | None = None  # how many its index lists: with fewer, the source is cut short
     ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
+    start_us: int | None = None  # of a file: wall clock of media time 0, µs since 1970
+
+    def wall_us(self, media_us: int) -> int:
+        """The wall clock at this media time, µs since 1970; 0 when unknown, and of live sources."""
+        return 0 if self.start_us is None else self.start_us + media_us
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,14 @@ Settings = Annotated[
 ]
 Annotate = Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")]
 Status = Annotated[Show, typer.Option("--status", help="What stderr shows while it runs.")]
+StartTime = Annotated[
+    str | None,
+    typer.Option(
+        help="When the first picture of a file was taken, as in 2026-11-29T08:00:00+01:00 "
+        "(without an offset: local time), or `container`: as the file says. For one source: "
+        "FILE#start_time=TIME."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -56,6 +64,7 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --out.")
     ] = False,
+    start_time: StartTime = None,
     status: Status = Show.auto,
     json: Json = False,
 ) -> None:
@@ -63,7 +72,7 @@ def run(
     with reported_errors():
         on_used = _on_used(out, resume, overwrite)
         loaded = load(pipeline, set_ or [], annotate)
-        summary = start(loaded, on, source, out, engine, status, on_used)
+        summary = start(loaded, on, source, out, engine, status, on_used, start_time)
         for report in summary.sources:  # the others went on without it
             if report.error:
                 say(f"streamvis: {report.error}")
@@ -105,14 +114,17 @@ def start(
     engine: Engine = Engine.local,
     status: Show = Show.auto,
     on_used: "OnUsed" = "refuse",
+    start_time: str | None = None,
 ) -> "Summary":
     """Run it to its end and leave its files in `out`."""
     from streamvis import config
     from streamvis.cli.live import shown
-    from streamvis.sources import resolve
+    from streamvis.sources import resolve, starting
 
     placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
     specs = resolve(sources)
+    if start_time is not None:
+        specs = starting(specs, start_time)
     with shown(status) as on_status:
         if engine is Engine.inline:
             from streamvis.build import build_stage

@@ -100,7 +100,7 @@ class State(msgspec.Struct):
 def start(info: SourceInfo) -> tuple[State, list[Draft]]:
     """A source that has just been opened."""
     state = State(info=info, epoch=info.epoch)
-    return state, [Draft(SourceOnline(_stream(state)), Time(media_us=0))]
+    return state, [Draft(SourceOnline(_stream(state)), _time(state, 0))]
 
 
 def frame_seen(
@@ -154,6 +154,12 @@ def _when(frame: Frame) -> tuple[Time, FrameRef]:
     return Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock), about
 
 
+def _time(state: State, media_us: int) -> Time:
+    """Of what is about no one picture: the wall clock is known of files with a start time alone."""
+    wall_us = state.info.wall_us(media_us)
+    return Time(media_us=media_us, capture_us=wall_us, clock="file" if wall_us else "none")
+
+
 def _followed(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
     whats, into = _corrections(state, frame, tracks)
     mixed = [number for row in _listed(tracks.split) for number in row[:2]]
@@ -168,7 +174,7 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
     if notice.kind == "epoch":
         state.restart = notice.reason  # told with the epoch's first frame, which has its number
         return []
-    time = Time(media_us=notice.media_us)
+    time = _time(state, notice.media_us)
     if notice.kind == "gap":
         gap = Gap(first=notice.first_n, last=notice.last_n, reason=notice.reason)
         return [Draft(SourceGap(gap), time)]
@@ -190,7 +196,7 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
 
 def finished(state: State, ending: Ending) -> list[Draft]:
     """The end: open actions, tracks and sightings end with it."""
-    time = Time(media_us=state.media_us)
+    time = _time(state, state.media_us)
     drafts = _all_end(state, ending, time)
     if ending == "eof":
         drafts.append(Draft(SourceEof(Finish(state.frames)), time))
@@ -204,7 +210,7 @@ def found(state: State) -> Findings:
 
 def _next_epoch(state: State, epoch: int) -> list[Draft]:
     """Track numbers begin again at 1, so those that are open end first."""
-    time = Time(media_us=state.media_us)
+    time = _time(state, state.media_us)
     drafts = _all_end(state, "epoch", time)
     next_epoch(state.tally, _prefix(state))
     restart = Restart(epoch, state.restart)

@@ -251,6 +251,7 @@ class Core:
             self._order(kill(stream.seat, f"it wrote to slot {shot.slot!r}, which it did not have"))
             return
         self._missed(stream, shot.missed, at)
+        wall_us = stream.info.wall_us(shot.media_us) if stream.info else 0
         frame = Frame(
             source=stream.name,
             seq=stream.admitted,
@@ -260,7 +261,7 @@ class Core:
             height=shot.height,
             slot=shot.slot,
             epoch=stream.epoch,
-            capture_us=shot.capture_us,
+            capture_us=shot.capture_us or wall_us,
             clock=shot.clock,
         )
         stream.granted.remove(shot.slot)

@@ -1,9 +1,9 @@
 """Where pictures come from: files, images, cameras, URLs and made-up scenes."""
 
 from streamvis.sources.picture import Ended, Picture, Source
-from streamvis.sources.spec import SourceSpec, resolve
+from streamvis.sources.spec import SourceSpec, resolve, starting
 
-__all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve"]
+__all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve", "starting"]
 
 
 def open_source(spec: SourceSpec, epoch: int = 1) -> Source:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
 from streamvis.sources.spec import SourceSpec
+from streamvis.sources.start import CONTAINER, container_us
 
 MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
 MOST_FPS = 300.0  # no camera that is watched for people is faster
@@ -137,6 +138,28 @@ def is_live(spec: SourceSpec, container: InputContainer) -> bool:
     if spec.kind == "url" and not _is_rtsp(spec):
         return container.duration is None
     return spec.kind in {"camera", "url"}
+
+
+def start_us(
+    spec: SourceSpec, container: InputContainer, stream: VideoStream, live: bool
+) -> int | None:
+    """Wall clock of the first picture, µs since 1970; SourceError when it cannot be known."""
+    if spec.start is None:
+        return None
+    if live:
+        raise SourceError(
+            f"source '{spec.label}' is live, and its pictures have the time of their arrival: "
+            "start_time is for recordings"
+        )
+    if spec.start != CONTAINER:
+        return spec.start
+    told_us = container_us({**stream.metadata, **container.metadata})
+    if told_us is None:
+        raise SourceError(
+            f"source '{spec.label}': start_time=container, but its container has no creation_time; "
+            "give the time, such as start_time=2026-11-29T08:00:00+01:00"
+        )
+    return told_us
 
 
 def rate_of(stream: VideoStream) -> float:

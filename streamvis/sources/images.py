@@ -46,6 +46,7 @@ class ImageSource:
             epoch=epoch,
             frames=cv2.imcount(str(self.paths[0])) if self._animated else len(self.paths),
             ground_plane=spec.ground_plane,
+            start_us=spec.start if isinstance(spec.start, int) else None,
         )
 
     def _first(self, spec: SourceSpec) -> Array:

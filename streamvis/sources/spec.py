@@ -34,6 +34,7 @@ from streamvis.sources.listing import (
     warn,
 )
 from streamvis.sources.options import scene_options
+from streamvis.sources.start import CONTAINER, Start, parse_start
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
 
@@ -53,6 +54,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     open_s: float = 10.0  # how long a URL may take to open, seconds
     read_s: float = 5.0  # how long a URL may stay silent, seconds
     options: dict[str, str] = {}  # for the demuxer, as FFmpeg names them
+    start: Start | None = None  # of a file: when its first picture was taken
 
     @property
     def label(self) -> str:
@@ -89,6 +91,37 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
             _check_text(spec.uri)
             out.append(_named(spec, name))
     return out
+
+
+def starting(specs: Sequence[SourceSpec], text: str) -> list[SourceSpec]:
+    """The sources with this start time, but for those that have one of their own."""
+    start = parse_start(text, "--start-time")
+    return [
+        spec if spec.start is not None else _started(spec, start, "--start-time") for spec in specs
+    ]
+
+
+def _started(spec: SourceSpec, start: Start, setting: str) -> SourceSpec:
+    """The spec with its start; UsageError when it is live, or has no container that could say."""
+    if _is_live(spec):
+        raise UsageError(
+            f"source '{spec.label}': {setting} is for recordings, and this source is live: its "
+            "pictures have the time of their arrival; give the recordings their own with "
+            "FILE#start_time=TIME"
+        )
+    if start == CONTAINER and spec.kind in {"images", "synthetic"}:
+        raise UsageError(
+            f"source '{spec.label}': {setting}={CONTAINER}, but only video files say when they "
+            "were recorded; give a time, such as 2026-11-29T08:00:00+01:00"
+        )
+    return msgspec.structs.replace(spec, start=start)
+
+
+def _is_live(spec: SourceSpec) -> bool:
+    """Whether a source is live for certain: of HTTP, that shows when it is opened."""
+    if spec.kind == "synthetic":
+        return scene_options(spec.uri).live
+    return spec.kind == "camera" or spec.uri.lower().startswith(("rtsp:", "rtsps:"))
 
 
 def _unseen(found: Iterable[SourceSpec], seen: set[str]) -> Iterator[SourceSpec]:
@@ -130,18 +163,22 @@ def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
     """The sources of one text without its id; settings after '#' go into each of them."""
     body, pairs = _without_settings(text)
     seconds = {key: _positive(text, key, value) for key, value in pairs if key in _SECONDS}
-    options = {key: value for key, value in pairs if key not in _SECONDS}
+    times = [value for key, value in pairs if key == _START]
+    options = {key: value for key, value in pairs if key not in {*_SECONDS, _START}}
     for spec in _found(body, recursive):
-        yield msgspec.structs.replace(spec, options=options, **seconds)
+        spec = msgspec.structs.replace(spec, options=options, **seconds)
+        yield _started(spec, parse_start(times[-1], _START), _START) if times else spec
 
 
 def _without_settings(text: str) -> tuple[str, list[tuple[str, str]]]:
     body, _, tail = text.rpartition("#")
-    pairs = parse_qsl(tail, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
+    plain = tail.replace("+", "%2B")  # a plus is a plus: of a time zone, say
+    pairs = parse_qsl(plain, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
     return (body, pairs) if body and pairs and not _exists(text) else (text, [])
 
 
 _SECONDS = {"fps", "open_s", "read_s"}
+_START = "start_time"
 
 
 def _positive(text: str, key: str, value: str) -> float:

@@ -188,6 +188,7 @@ class SyntheticSource:
             frames=self.scene.frames,
             promised=self.scene.frames,
             ground_plane=spec.ground_plane or self.scene.homography,
+            start_us=spec.start if isinstance(spec.start, int) else None,
         )
 
     def __iter__(self) -> Iterator[Picture]:

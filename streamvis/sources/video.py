@@ -28,6 +28,7 @@ from streamvis.sources.container import (
     open_container,
     promised,
     rate_of,
+    start_us,
     video_stream,
 )
 from streamvis.sources.ledger import Ledger
@@ -56,6 +57,7 @@ class VideoSource:
         try:
             stream = video_stream(self._container, spec.label)
             self._live = is_live(spec, self._container)
+            self._start_us = start_us(spec, self._container, stream, self._live)
             self._fps = spec.fps or rate_of(stream)
             self._pictures = self._decode(stream)
             self._first = next(self._pictures, None)
@@ -76,6 +78,7 @@ class VideoSource:
             frames=stream.frames or None,
             promised=None if self._live else self._promised,
             ground_plane=spec.ground_plane,
+            start_us=self._start_us,
         )
 
     def __iter__(self) -> Iterator[Picture]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import uuid
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from streamvis.events.log import LogReader
 from streamvis.messages import Findings
 from streamvis.runtime import launch
 from streamvis.sources.spec import SourceSpec
+from streamvis.sources.start import parse_start
 
 
 def street(publish: config.Publish, detect: str = "detect") -> config.Pipeline:
@@ -28,12 +30,12 @@ def street(publish: config.Publish, detect: str = "detect") -> config.Pipeline:
     )
 
 
-def run(pipeline, out=None, pause="0"):
+def run(pipeline, out=None, pause="0", start=None):
     placement = config.Placement([config.WorkerSpec([stage.name for stage in pipeline.stages])])
     return launch.run(
         pipeline,
         placement,
-        [SourceSpec(id="a", uri="toy:90", kind="file", options={"pause": pause})],
+        [SourceSpec(id="a", uri="toy:90", kind="file", options={"pause": pause}, start=start)],
         build="toys:build_street",
         open_source="toys:open_toy",
         out=out,
@@ -85,3 +87,24 @@ def test_a_worker_that_is_killed_leaves_no_trace_in_what_was_found(tmp_path):
     torn = run(street(config.Publish(bind=None), detect="once-30"), tmp_path / "torn")
     assert sum(stage.restarts for stage in torn.stages) == 3  # the one worker of all three
     assert torn.sources[0].found == whole.sources[0].found
+
+
+def test_a_file_with_a_start_time_has_a_wall_clock_in_all_of_its_events(tmp_path):
+    start_us = parse_start("2026-11-29T08:00:00+01:00", "start_time")
+    summary = run(street(config.Publish(bind=None)), tmp_path, start=start_us)
+    with LogReader(tmp_path / "events.db") as log:
+        events = [schema.decode(row.payload) for row in log.events()]
+    assert {"source.online", "track.begin", "track.end", "source.eof"} < {e.type for e in events}
+    for event in events:
+        assert event.time.capture_us == start_us + event.time.media_us
+        assert event.time.clock == "file"
+        assert uuid.UUID(event.id).int >> 80 == event.time.capture_us // 1000
+    busiest = summary.sources[0].found.busiest
+    assert busiest.capture_us == start_us + busiest.media_us
+
+
+def test_a_file_without_one_has_none(tmp_path):
+    run(street(config.Publish(bind=None)), tmp_path)
+    with LogReader(tmp_path / "events.db") as log:
+        events = [schema.decode(row.payload) for row in log.events()]
+    assert {event.time.capture_us for event in events} == {0}

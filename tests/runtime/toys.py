@@ -39,6 +39,7 @@ class ToySource:
             live="live" in self.options,
             epoch=epoch,
             frames=self.frames,
+            start_us=spec.start,
         )
 
     def __iter__(self):
