@@ -12,7 +12,9 @@ class MediaClock:
     duration; so it does where stamps stand still. A stamp out of order by less than a second comes
     one microsecond after the last picture. One that goes back further, or an hour ahead, shows
     that stamps were reset: time goes on by the nominal duration, and the stamps that follow count
-    from there.
+    from there; so it is where the stamps are known to have `restarted`. Where only some pictures
+    have a stamp (`partial`), it may be that of a neighbour: time goes on by the nominal duration,
+    until it is off by more than that.
     """
 
     def __init__(self) -> None:
@@ -21,9 +23,22 @@ class MediaClock:
         self._stamp_us: int | None = None  # the last one
         self._repeated = 0  # how often in a row it has come again
 
-    def tell(self, stamp_us: int | None, nominal_us: int) -> int:
+    def tell(
+        self,
+        stamp_us: int | None,
+        nominal_us: int,
+        *,
+        restarted: bool = False,
+        partial: bool = False,
+    ) -> int:
         """The media time of the next picture, from its stamp and its nominal duration."""
         expected = 0 if self.last_us is None else self.last_us + max(nominal_us, 1)
+        if stamp_us is not None and self._zero_us is not None:
+            off = stamp_us - self._zero_us - expected
+            if restarted and off + nominal_us <= 0:
+                self._zero_us = stamp_us - expected
+            elif partial and abs(off) < 1.5 * nominal_us:
+                stamp_us = None
         self.last_us = self._placed(stamp_us, expected)
         return self.last_us
 

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from streamvis.errors import SourceError
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
+from streamvis.sources.transport import Part
 
 MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
 MOST_FPS = 300.0  # no camera that is watched for people is faster
@@ -76,8 +77,8 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame) 
     )
 
 
-def open_container(spec: SourceSpec) -> InputContainer:
-    """Open a file, camera or URL; SourceError in one line, without credentials."""
+def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer:
+    """Open a file or a part of it, camera or URL; SourceError in one line, without credentials."""
     if spec.kind == "file":
         _check_file(Path(spec.uri), spec.label)
     began = time.monotonic()
@@ -90,6 +91,8 @@ def open_container(spec: SourceSpec) -> InputContainer:
             options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
             patience = (spec.open_s, spec.read_s)
             return av.open(spec.uri, options=options, timeout=patience, metadata_errors="replace")
+        if part is not None:
+            return av.open(part, "r", options=spec.options, metadata_errors="replace")
         # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
         address = f"file:{Path(spec.uri).absolute()}"
         return av.open(address, options=spec.options, metadata_errors="replace")
@@ -98,8 +101,11 @@ def open_container(spec: SourceSpec) -> InputContainer:
         raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
 
 
-def video_stream(container: InputContainer, label: str) -> VideoStream:
-    """The video stream of a container; SourceError says what it holds instead."""
+def video_stream(container: InputContainer, label: str, same_id: int | None = None) -> VideoStream:
+    """The video stream of a container, that with `same_id` if there is one.
+
+    SourceError says what it holds instead.
+    """
     if container.format.name in NOT_VIDEO:
         raise SourceError(f"source '{label}' is not a video: it looks like text")
     covers = Disposition.attached_pic
@@ -111,6 +117,7 @@ def video_stream(container: InputContainer, label: str) -> VideoStream:
         )
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
+    stream = next((s for s in streams if s.id == same_id), stream)
     if stream.codec_context is None:
         raise SourceError(f"source '{label}' is coded in a way that FFmpeg has no decoder for")
     if stream.width * stream.height > MAX_PIXELS:

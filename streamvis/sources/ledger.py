@@ -1,58 +1,128 @@
-"""Counting the pictures that went into a decoder and never came out."""
+"""Which packet a picture came from: its time stamp, and what was lost before it."""
 
-import heapq
+from bisect import insort
+from typing import Literal, NamedTuple
 
-RESET_S = 1.0  # stamps that fall back further than any reordering start anew
+MOST_REORDERED = 16  # pictures that H.264 and HEVC may hold back to put them in order
+MOST_DUE = 1000  # packets; a decoder that owes more gives nothing at all
+
+
+class Came(NamedTuple):
+    """What is known of a picture that a decoder gave."""
+
+    stamp: int | None  # ticks
+    lost: int  # pictures that were sent before it and never came
+    restarted: bool  # stamps began anew since the picture before
+
+
+class _Packet(NamedTuple):
+    """A packet in the decoder, sorted as pictures come out of it."""
+
+    generation: int  # how often stamps began anew before it
+    stamp: int
+    number: int  # in the order of sending
 
 
 class Ledger:
-    """Notes the stamps of packets; a stamp that the decoder has passed over is a lost picture.
+    """Notes the stamps of packets, and finds them again for the pictures.
 
-    Decoders drop damaged packets without always saying so, but they give pictures in the order
-    of their stamps. Where a packet need not be one picture, or has no stamp, the ledger is not
-    `trusted` and counts nothing.
+    Decoders drop damaged packets without always saying so, but give pictures in the order of
+    presentation: a stamp that was passed over is a lost picture. Where a packet need not be one
+    picture, or has no stamp, the ledger is not `trusted` and counts none.
+
+    AVI and ASF have no stamps of presentation (`decoding`), and files made from bare streams
+    often have those of decoding in their place. A decoder puts pictures, not stamps in order, so
+    each picture takes the lowest stamp that is due. Where a decoder reorders, but stamps have only
+    grown, that is assumed too, until the order of the pictures shows which it is.
     """
 
-    def __init__(self, *, trusted: bool, ticks_per_s: float) -> None:
+    def __init__(self, *, trusted: bool, decoding: bool = False) -> None:
         self.trusted = trusted
-        self._due: list[tuple[int, int]] = []  # a heap of (generation, stamp)
-        self._sent = _Generation(RESET_S * ticks_per_s)
-        self._come = _Generation(RESET_S * ticks_per_s)
+        self.partial = False  # some packets have no stamp
+        self._by_dts = decoding
+        self._order: Literal["presentation", "decoding", "unknown"] = "unknown"
+        self._doubts = 0  # pictures whose stamp was not the lowest, while the order is unknown
+        self._due: list[_Packet] = []
+        self._number = 0
+        self._generation = 0
+        self._highest: int | None = None  # stamp sent in this generation
+        self._dts: int | None = None  # last one sent
+        self._came: _Packet | None = None  # the last
+        self._pts: int | None = None  # of the last picture
+        self._overdue = 0
 
-    def sent(self, stamp: int | None) -> None:
-        """A packet went into the decoder."""
+    def sent(self, pts: int | None, dts: int | None, *, key: bool = False) -> None:
+        """A packet went into the decoder; `key`: it can be decoded without others."""
+        if self._number == 0 and pts is None and dts is not None:
+            self._by_dts = True
+        stamp = dts if self._by_dts else pts
         if stamp is None:
-            self.trusted = False
-        elif self.trusted:
-            heapq.heappush(self._due, self._sent.key(stamp))
+            self.partial, self.trusted = True, False
+            return
+        if self._restarts(stamp, dts, key):
+            self._generation += 1
+            self._highest = None
+        elif self._highest is not None and stamp < self._highest and self._order == "unknown":
+            self._order = "presentation"
+        self._highest = stamp if self._highest is None else max(stamp, self._highest)
+        self._dts = dts
+        insort(self._due, _Packet(self._generation, stamp, self._number))
+        self._number += 1
+        if len(self._due) > MOST_DUE:
+            del self._due[0]
+            self._overdue += 1
 
-    def came(self, stamp: int | None) -> int:
-        """A picture came out; how many before it were lost."""
-        if not self.trusted or stamp is None:
-            return 0
-        key = self._come.key(stamp)
-        lost = 0
-        while self._due and self._due[0] <= key:
-            lost += heapq.heappop(self._due) != key
-        return lost
+    def came(self, pts: int | None, dts: int | None, delay: int) -> Came:
+        """A picture came out of a decoder that holds up to `delay` of them back.
+
+        `pts` is that of its packet; `dts` that of the packet upon which it was given, if any.
+        """
+        if self._by_dts:
+            held = sum(packet.stamp <= dts for packet in self._due) if dts is not None else 0
+            return self._take(max(0, held - delay - 1))
+        place = next((i for i, packet in enumerate(self._due) if packet.stamp == pts), None)
+        if self._order == "unknown" and delay:
+            self._judge(pts, place)
+        self._pts = pts
+        if self._order == "decoding" or (self._order == "unknown" and self._doubts):
+            return self._take(0)
+        if place is None:
+            return Came(pts, 0, restarted=False)
+        return self._take(place)
 
     def ended(self) -> int:
         """The decoder was flushed; how many pictures it still owed."""
-        return len(self._due) if self.trusted else 0
+        return len(self._due) + self._overdue if self.trusted else 0
 
+    def _restarts(self, stamp: int, dts: int | None, key: bool) -> bool:
+        """Whether stamps begin anew: pictures later than this one have come, or were sent."""
+        came = self._came
+        if came and came.generation == self._generation and stamp < came.stamp:
+            return True
+        return key and dts is not None and self._dts is not None and dts < self._dts
 
-class _Generation:
-    """Numbers the stretches of a stream between two resets of its stamps."""
+    def _judge(self, pts: int | None, place: int | None) -> None:
+        """Find out from the stamp of a picture which order the stamps have."""
+        if pts is None or (place and self._due[place].generation > self._due[0].generation):
+            return
+        if self._doubts and self._pts is not None and pts < self._pts:
+            self._order = "decoding"
+        elif self._doubts > MOST_REORDERED:  # what was passed over is lost
+            self._order = "presentation"
+        elif place or (self._doubts and place is None):
+            self._doubts += 1
 
-    def __init__(self, reset: float) -> None:
-        self._reset = reset  # ticks
-        self._number = 0
-        self._latest: int | None = None
-
-    def key(self, stamp: int) -> tuple[int, int]:
-        """What a stamp is sorted by: (generation, stamp)."""
-        if self._latest is not None and stamp < self._latest - self._reset:
-            self._number += 1
-            self._latest = stamp
-        self._latest = stamp if self._latest is None else max(self._latest, stamp)
-        return self._number, stamp
+    def _take(self, place: int) -> Came:
+        """Give the stamp of a packet that is due to a picture; those before it are lost."""
+        if place >= len(self._due):
+            return Came(None, 0, restarted=False)
+        taken, passed = self._due[place], self._due[:place]
+        del self._due[: place + 1]
+        if self._came is None and not self._by_dts:
+            # of what is decoded after the first picture and shown before it, the references
+            # lie before the stream: it was cut there, and nothing is damaged
+            passed = [packet for packet in passed if packet.number < taken.number]
+        lost = len(passed) + self._overdue if self.trusted else 0
+        restarted = self._came is not None and taken.generation > self._came.generation
+        self._came, self._overdue = taken, 0
+        return Came(taken.stamp, lost, restarted)

@@ -8,6 +8,7 @@ loss: PyAV reports a lost RTSP server as a normal end of file.
 
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import cast
 
 import av
@@ -31,13 +32,16 @@ from streamvis.sources.container import (
     start_us,
     video_stream,
 )
-from streamvis.sources.ledger import Ledger
+from streamvis.sources.ledger import MOST_REORDERED, Came, Ledger
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.pixels import Converter
 from streamvis.sources.spec import SourceSpec
+from streamvis.sources.transport import first_part
 
 MAX_FAULTS = 100  # read errors in a row before a damaged file is given up
 DEFAULT_FPS = 25.0
+NO_PRESENTATION = frozenset({"avi", "asf"})  # containers whose stamps are those of decoding
+MOST_DELAYED = {"h264": MOST_REORDERED, "hevc": MOST_REORDERED}  # pictures; other codecs: 1
 ONE_TO_ONE = frozenset({"h264", "hevc", "mjpeg", "png"})  # each packet is one picture
 
 
@@ -51,20 +55,28 @@ class VideoSource:
         self._spec = spec
         self._n = 0  # number of the next picture
         self._promised: int | None = None  # pictures by the container's index
+        self._new_part = False  # whether stamps may begin anew with the next picture
         self._clock = MediaClock()
         self._convert = Converter()
-        self._container = open_container(spec)
+        self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
+        try:
+            self._container = open_container(spec, self._part)
+        except BaseException:
+            self._close_part()
+            raise
         try:
             stream = video_stream(self._container, spec.label)
             self._live = is_live(spec, self._container)
             self._start_us = start_us(spec, self._container, stream, self._live)
-            self._fps = spec.fps or rate_of(stream)
-            self._pictures = self._decode(stream)
+            fps = self._fps = spec.fps or rate_of(stream)
+            frames = stream.frames or None
+            self._pictures = self._decode_parts(stream)
             self._first = next(self._pictures, None)
             if self._first is None:
                 raise SourceError(self._nothing_decoded())
         except BaseException:
             self._container.close()
+            self._close_part()
             raise
         height, width = self._first.pixels.shape[:2]
         self.info = SourceInfo(
@@ -72,10 +84,10 @@ class VideoSource:
             label=spec.label,
             width=width,
             height=height,
-            fps=self._fps,
+            fps=fps,
             live=self._live,
             epoch=epoch,
-            frames=stream.frames or None,
+            frames=frames,
             promised=None if self._live else self._promised,
             ground_plane=spec.ground_plane,
             start_us=self._start_us,
@@ -91,21 +103,52 @@ class VideoSource:
         """Give back the file or connection and, with the generator, the decoder's threads."""
         self._pictures.close()
         self._container.close()
+        self._close_part()
+
+    def _close_part(self) -> None:
+        if self._part is not None:
+            self._part.close()
+
+    def _decode_parts(self, stream: VideoStream) -> Generator[Picture]:
+        """The pictures of a stream, and of those that come in its place."""
+        following: VideoStream | None = stream
+        while following is not None:
+            yield from self._decode(following)
+            following = self._next_part(following.id) if self.ended == "eof" else None
+
+    def _next_part(self, stream_id: int) -> VideoStream | None:
+        """Open what follows where a transport stream changed; None at its end."""
+        while self._part is not None and (part := self._part.following()) is not None:
+            self._container.close()
+            self._part.close()
+            self._part = part
+            try:
+                self._container = open_container(self._spec, part)
+                stream = video_stream(self._container, self._spec.label, stream_id)
+            except SourceError:
+                self.errors += 1
+                continue
+            self._fps = self._spec.fps or rate_of(stream) or self._fps
+            self._new_part = True
+            return stream
+        return None
 
     def _decode(self, stream: VideoStream) -> Generator[Picture]:
         # frame threads delay each picture by some others: worth it for files alone
         stream.thread_type = "SLICE" if self._live else "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        ticks = float(1 / stream.time_base) if stream.time_base else 1.0
-        known = stream.codec_context.name in ONE_TO_ONE
-        ledger = Ledger(trusted=known, ticks_per_s=ticks)
+        ledger = Ledger(
+            trusted=stream.codec_context.name in ONE_TO_ONE,
+            decoding=self._container.format.name in NO_PRESENTATION,
+        )
         opened = time.monotonic()
         for packet in self._packets(stream):
-            for frame in self._frames(stream, packet, ledger):
+            for frame, came in self._frames(stream, packet, ledger):
                 if self.facts is None:
                     self.facts = describe(self._container, stream, frame)
                     self._promised = promised(self._container, stream, frame)
-                picture = self._picture(stream, frame)
+                media_us = self._media_us(stream, frame, came, ledger.partial)
+                picture = self._picture(frame, media_us)
                 if picture is not None:
                     yield picture
             if self._live and self._n == 0 and time.monotonic() - opened > self._spec.open_s:
@@ -140,7 +183,8 @@ class VideoSource:
             if packet is None:
                 self.ended = "lost" if self._live else "eof"
                 return
-            if packet.stream_index == stream.index:
+            # not its `stream_index`: PyAV's last packets, which flush the decoders, all have 0
+            if packet.stream.index == stream.index:
                 faults = 0
                 yield packet
                 asked = time.monotonic()
@@ -157,10 +201,10 @@ class VideoSource:
 
     def _frames(
         self, stream: VideoStream, packet: "Packet[Stream] | None", ledger: Ledger
-    ) -> Iterator[VideoFrame]:
+    ) -> Iterator[tuple[VideoFrame, Came]]:
         """What the decoder gives for a packet, in order; what it could not decode is counted."""
         if packet is not None and packet.size and not packet.is_discard:
-            ledger.sent(packet.pts)
+            ledger.sent(packet.pts, packet.dts, key=packet.is_keyframe)
         try:
             frames = stream.decode(cast("Packet[VideoStream]", packet))
         except av.error.EOFError:  # flushed already
@@ -169,12 +213,15 @@ class VideoSource:
             if not ledger.trusted:  # which will miss the picture when the next one comes
                 self._lose(1)
             return
+        codec = stream.codec_context
+        delay = MOST_DELAYED.get(codec.name, 1) if codec.has_b_frames else 0
         for frame in frames:
             if frame.interlaced_frame:  # two packets may be the fields of one picture
                 ledger.trusted = False
-            self._lose(ledger.came(frame.pts))
+            came = ledger.came(frame.pts, frame.dts, delay)
+            self._lose(came.lost)
             self.errors += frame.is_corrupt
-            yield frame
+            yield frame, came
 
     def _lose(self, count: int) -> None:
         """Count pictures that could not be decoded.
@@ -186,8 +233,7 @@ class VideoSource:
             self.errors += count
             self._n += count
 
-    def _picture(self, stream: VideoStream, frame: VideoFrame) -> Picture | None:
-        media_us = self._media_us(stream, frame)
+    def _picture(self, frame: VideoFrame, media_us: int) -> Picture | None:
         self._n += 1
         try:
             pixels = self._convert(frame)
@@ -202,12 +248,13 @@ class VideoSource:
             clock="arrival" if self._live else "file",
         )
 
-    def _media_us(self, stream: VideoStream, frame: VideoFrame) -> int:
+    def _media_us(self, stream: VideoStream, frame: VideoFrame, came: Came, partial: bool) -> int:
         if self._spec.fps and not self._live:
             return round(self._n * 1_000_000 / self._spec.fps)
         nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
-        stamp = frame.dts if frame.pts is None else frame.pts
-        return self._clock.tell(_us(stamp, stream), nominal_us)
+        restarted, self._new_part = came.restarted or self._new_part, False
+        stamp_us = _us(came.stamp, stream)
+        return self._clock.tell(stamp_us, nominal_us, restarted=restarted, partial=partial)
 
     def _warn_of_early_end(self) -> None:
         import structlog  # a quarter of a second to import, and hardly ever needed

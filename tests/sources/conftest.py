@@ -1,6 +1,10 @@
-"""Videos for the tests of sources, encoded by the tests; and a watch over what they leave open."""
+"""Videos for the tests of sources, encoded by the tests; and a watch over what they leave open.
+
+Makes `films` and `looking` importable here and in the processes that tests start.
+"""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -13,6 +17,13 @@ import pytest
 from streamvis.messages import Array
 
 Encode = Callable[..., Path]
+HERE = str(Path(__file__).parent)
+sys.path.append(HERE)
+
+
+@pytest.fixture(autouse=True)
+def _helpers_importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
 
 
 def grey(n: int, size: tuple[int, int]) -> Array:

@@ -1,0 +1,113 @@
+"""Transport streams whose video changes on the way: codec, size, PIDs, programs."""
+
+from itertools import pairwise
+
+import av
+import pytest
+from films import Film, number, write
+
+from streamvis.sources import SourceSpec
+from streamvis.sources.transport import SIZES, Part, Tables, checksum, first_part
+from streamvis.sources.video import VideoSource
+
+OTHER_PIDS = {"mpegts_start_pid": "0x200", "mpegts_pmt_start_pid": "0x1100"}
+OTHER_STREAM = {"mpegts_start_pid": "0x200"}
+OTHER_PROGRAM = OTHER_PIDS | {"mpegts_service_id": "7"}
+BLU_RAY = {"mpegts_m2ts_mode": "1"}
+
+JOINED = {
+    "H.264, HEVC": [Film("ts", "h264"), Film("ts", "hevc")],
+    "reordered": [Film("ts", "hevc", reorder=True, before=1), Film("ts", "h264", reorder=True)],
+    "MPEG-2, H.264, MPEG-4": [Film("ts", c, before=1) for c in ("mpeg2", "h264", "mpeg4")],
+    "and back": [Film("ts", c, reorder=True) for c in ("h264", "hevc", "h264")],
+    "other PIDs": [Film("ts", "h264"), Film("ts", "hevc", options=OTHER_PIDS)],
+    "other stream": [Film("ts", "h264", before=1), Film("ts", "h264", options=OTHER_STREAM)],
+    "other program": [Film("ts", "h264"), Film("ts", "hevc", options=OTHER_PROGRAM)],
+    "other size": [Film("ts", "h264"), Film("ts", "h264", turn=(90, False, False))],
+    "same codec": [Film("ts", "mpeg4"), Film("ts", "mpeg4", before=1)],
+    "Blu-ray": [Film("ts", c, before=1, options=BLU_RAY) for c in ("h264", "hevc")],
+    "time goes on": [Film("ts", "h264", reorder=True), Film("ts", "hevc", start_ms=5000)],
+}
+
+
+def watched(path):
+    source = VideoSource(SourceSpec(id="a", uri=str(path), kind="file"))
+    try:
+        return list(source), source
+    finally:
+        source.close()
+
+
+def joined(tmp_path, films):
+    path = tmp_path / "joined.ts"
+    with path.open("wb") as file:
+        for film in films:
+            write(film, tmp_path / "part.ts")
+            file.write((tmp_path / "part.ts").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_transport_stream_is_decoded_on_where_it_changes(tmp_path, name):
+    films = JOINED[name]
+    pictures, source = watched(joined(tmp_path, films))
+    assert [p.n for p in pictures] == list(range(24 * len(films)))
+    assert (source.errors, source.ended) == (0, "eof")
+    steps = {b.media_us - a.media_us for a, b in pairwise(pictures)}
+    if name == "time goes on":
+        assert sorted(steps)[:-1] == [40_000]
+        assert max(steps) > 3_000_000
+    else:
+        assert steps == {40_000}
+    if name != "other size":  # where the second half is stored lying, and TS cannot say so
+        assert [number(p.pixels) for p in pictures] == [*range(24)] * len(films)
+
+
+def test_a_part_reads_as_the_file_does(tmp_path):
+    path = tmp_path / "a.ts"
+    write(Film("ts", "h264", before=1), path)
+    part = first_part(path)
+    with av.open(str(path)) as whole, av.open(part) as read:
+        assert read.duration == whole.duration
+        assert [bytes(p) for p in read.demux(video=0)] == [bytes(p) for p in whole.demux(video=0)]
+    assert part.following() is None
+    part.seek(0)
+    assert b"".join(iter(lambda: part.read(1000), b"")) == path.read_bytes()
+    part.close()
+
+
+def test_parts_add_up_to_the_file(tmp_path):
+    path = joined(tmp_path, JOINED["MPEG-2, H.264, MPEG-4"])
+    part: Part | None = first_part(path)
+    found = b""
+    while part is not None:
+        data = b"".join(iter(lambda part=part: part.read(700), b""))
+        found += data if not found else data[188:]  # the program table is put before it
+        following = part.following()
+        part.close()
+        part = following
+    assert found == path.read_bytes()
+
+
+def test_a_damaged_table_changes_nothing(tmp_path):
+    path = tmp_path / "a.ts"
+    write(Film("ts", "h264", fps="7"), path)
+    data = bytearray(path.read_bytes())
+    starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x50\x00"]
+    data[starts[-1] + 17] = 0x24  # HEVC, says the last program map, whose checksum is wrong now
+    tables = Tables(188)
+    assert len(starts) > 1
+    assert tables.changed(bytes(data), 0, follows=True) is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_files_that_are_no_transport_streams_are_left_alone(tmp_path, size):
+    path = tmp_path / "a.ts"
+    for data in (b"", b"\x47", b"\x47" + bytes(size - 1) * 2, bytes(4096)):
+        path.write_bytes(data)
+        assert first_part(path) is None
+    assert first_part(tmp_path) is None
+
+
+def test_the_checksum_is_that_of_the_standard():
+    assert checksum(b"123456789") == 0x0376E6E7
