@@ -5,6 +5,7 @@ stated once, in `CLOCKS` and `expected`; there are no other exceptions.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -140,13 +141,14 @@ def test_the_matrix_has_this_many_combinations():
 def test_what_a_stage_receives_is_what_was_drawn(container, tmp_path, monkeypatch):
     monkeypatch.setenv("SVT_LOG", "1")  # errors only
     found = []
-    for film in FILMS:
-        if film.container == container:
-            decoding = write(film, tmp_path / film.name)
-            source = SourceSpec(id="a", uri=str(tmp_path / film.name), kind="file")
-            report = inline.run(LOOK, [source], build=looking.build, out=tmp_path).sources[0]
-            found += differences(film, decoding, looking.seen(tmp_path, "a"), report)
-            (tmp_path / "a.seen").unlink()
+    for film in (film for film in FILMS if film.container == container):
+        path, out = tmp_path / film.name, tmp_path / f"{film.name}.out"
+        decoding = write(film, path)
+        source = SourceSpec(id="a", uri=str(path), kind="file")
+        report = inline.run(LOOK, [source], build=looking.build, out=out).sources[0]
+        found += differences(film, decoding, looking.seen(out, "a"), report)
+        path.unlink()
+        shutil.rmtree(out)
     assert not found, "\n".join(found)
 
 
