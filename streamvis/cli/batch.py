@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from streamvis.cli.jobs import Job, Plan
 from streamvis.cli.report import say
-from streamvis.cli.results import NOT_BEGUN, Result, frames_of, told
+from streamvis.cli.results import NOT_BEGUN, Result, frames_of, printable, told
 from streamvis.errors import InUseError, SourceError, StreamvisError, UsageError
 from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.sources.identity import content_of
@@ -120,7 +120,7 @@ class _Crew:
             self._running.add(child)
             if self.stopping:  # a signal came while it was started, and `stop` has not seen it
                 child.terminate()
-        task = bar.add_task(result.directory, total=None, fps="")
+        task = bar.add_task(printable(result.file), total=None, fps="")
         try:
             with child:
                 return self._followed(child, job, result, bar, task)

@@ -49,7 +49,7 @@ class Plan:
         self.on_used = on_used
         self.index = Index(out)
         self._weights = weights_of(pipeline)
-        self._taken: dict[str, str] = {}  # key -> file
+        self._taken: dict[str, Result] = {}  # by key
 
     def take(self, spec: SourceSpec) -> tuple[Result, Job | None]:
         """The job of the source, with what its result begins with; no job: that is its result."""
@@ -59,7 +59,9 @@ class Plan:
         except SourceError as error:
             return replace(result, why=str(error)), None
         key = key_of(content, spec, self.pipeline, self._weights)
-        directory = self.index.directory(key) or directory_name(spec, key)
+        first = self._taken.get(key)
+        there = first.directory if first else self.index.directory(key)
+        directory = there or directory_name(spec, key)
         result = replace(
             result,
             directory=directory,
@@ -69,10 +71,11 @@ class Plan:
             digest=content.digest,
             pipeline=self.pipeline.hash,
         )
-        if key in self._taken:
-            why = f"its content is that of {self._taken[key]}"
-            return replace(result, state="skipped", why=why), None
-        self._taken[key] = spec.label
+        if first is not None:
+            return replace(
+                result, state="skipped", why=f"its content is that of {first.file}"
+            ), None
+        self._taken[key] = result
         return self._decided(result, spec)
 
     def _decided(self, result: Result, spec: SourceSpec) -> tuple[Result, Job | None]:

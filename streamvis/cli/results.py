@@ -111,19 +111,16 @@ class Index:
             if entry.directory != result.directory:
                 settings = entry.pipeline == result.pipeline
                 what = "source settings or weights" if settings else f"pipeline {entry.pipeline}"
-                return f"with other {what}: {entry.directory}"
+                return f"with other {what} it is in {entry.directory}"
         for entry in self._by_path.get(result.path, []):
             if entry.digest != result.digest:
-                return f"another recording of this name: {entry.directory}"
+                return f"another recording of this name is in {entry.directory}"
         return ""
 
     def add(self, result: Result) -> None:
         """Note what became of a file; what was refused or not begun leaves what is noted."""
         if result.state == "refused" or result.why == NOT_BEGUN:
             return
-        if result.state == "skipped" and result.frames:  # it is what it was
-            state: State = "incomplete" if result.frames_promised else "done"
-            result = msgspec.structs.replace(result, state=state)
         self._new[result.path, result.directory] = result
         if time.monotonic() - self._written_at > WRITE_S:
             with contextlib.suppress(StreamvisError):  # said at the end
@@ -132,12 +129,24 @@ class Index:
     def write(self) -> None:
         """Write `batch.json`, with what other batches have noted meanwhile; whole or not at all."""
         with _exclusive(self.path.parent):
-            entries = _read(self.path) | self._new
+            entries = _read(self.path)
+            for key, entry in self._new.items():
+                entries[key] = _noted(entry, entries.get(key))
             placed = {path for path, directory in entries if directory}
             kept = [e for _, e in sorted(entries.items()) if e.directory or e.path not in placed]
             _write(self.path, kept)
         self._new.clear()  # what others note from now on is later
         self._written_at = time.monotonic()
+
+
+def _noted(result: Result, earlier: Result | None) -> Result:
+    """The entry of a file: one that was skipped is what it was."""
+    if result.state != "skipped" or not result.frames:
+        return result
+    if earlier is not None and earlier.state in {"done", "incomplete"}:
+        return earlier
+    state: State = "incomplete" if result.frames_promised else "done"
+    return msgspec.structs.replace(result, state=state)
 
 
 class _File(msgspec.Struct):
@@ -224,8 +233,8 @@ def put_results(results: Sequence[Result], out: Path) -> None:
         (
             printable(r.file),
             r.state,
-            f"{r.frames} of {r.frames_promised}" if r.frames_promised else r.frames,
-            round(r.seconds, 1),
+            f"{r.frames} of {r.frames_promised}" if r.frames_promised else str(r.frames),
+            f"{r.seconds:.1f}" if r.seconds else "-",
             r.directory or "-",
             printable(r.why),
         )
@@ -239,8 +248,9 @@ def put_results(results: Sequence[Result], out: Path) -> None:
 def told(result: Result) -> str:
     """A result as a line for the person at the terminal."""
     frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
-    more = result.why or result.directory
-    return printable(f"{result.file}: {result.state}{frames}{more and ': '}{more}")
+    where = f", in {result.directory}" if result.frames else ""
+    why = f": {result.why}" if result.why else ""
+    return printable(f"{result.file}: {result.state}{frames}{where}{why}")
 
 
 def printable(text: str) -> str:

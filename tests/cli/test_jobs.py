@@ -183,10 +183,10 @@ def test_another_recording_under_the_same_name_is_processed(tmp_path):
     ((new, job),) = taken(out, file)
     assert job is not None
     assert new.directory != result.directory
-    assert new.why == f"another recording of this name: {result.directory}"
+    assert new.why == f"another recording of this name is in {result.directory}"
     ((other, job),) = taken(out, clip(tmp_path / "copy.mp4", "monday"), pipeline=TRACKED)
     assert job is not None
-    assert other.why == f"with other pipeline {PEOPLE.hash}: {result.directory}"
+    assert other.why == f"with other pipeline {PEOPLE.hash} it is in {result.directory}"
     ((copy, _),) = taken(out, tmp_path / "copy.mp4")
     assert copy.why == f"done before as {file}: content and pipeline are the same"
 
@@ -197,11 +197,12 @@ def _made(path: Path) -> Path:
 
 
 def test_copies_in_one_batch_are_processed_once(tmp_path):
-    first, second = clip(tmp_path / "a/x.mp4", "same"), clip(tmp_path / "b/x.mp4", "same")
+    first, second = clip(tmp_path / "a/x.mp4", "same"), clip(tmp_path / "b/y.mp4", "same")
     (one, job), (two, none) = taken(tmp_path / "out", first, second, on_used="refuse")
     assert job is not None
     assert none is None
     assert (two.state, two.directory) == ("skipped", one.directory)
+    assert one.directory.startswith("x-")
     assert two.why == f"its content is that of {first}"
 
 

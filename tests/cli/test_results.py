@@ -69,6 +69,10 @@ def test_what_was_skipped_is_what_it_was(tmp_path):
     note(tmp_path, result("a", "skipped", frames=4))
     note(tmp_path, result("b", "skipped", frames=4, frames_promised=6))
     assert entries(tmp_path) == {"a": "done", "b": "incomplete"}
+    note(tmp_path, result("a", seconds=7.0, frames=4), result("b", "interrupted"))
+    note(tmp_path, result("a", "skipped", frames=4), result("b", "skipped", frames=4))
+    assert entries(tmp_path) == {"a": "done", "b": "done"}
+    assert json.loads((tmp_path / FILE_NAME).read_bytes())["files"][0]["seconds"] == 7.0
 
 
 def test_batches_at_the_same_time_lose_nothing(tmp_path):
