@@ -20,6 +20,7 @@ from streamvis.cli.results import Index, Result, left_in
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import ModelError, SourceError
 from streamvis.runtime.output import OnUsed
+from streamvis.shipped import HOME
 from streamvis.sources.identity import Content, content_of, digest_of_file
 from streamvis.sources.spec import SourceSpec, plain_id
 
@@ -118,16 +119,28 @@ def key_of(
 
 
 def weights_of(pipeline: Pipeline) -> dict[str, str]:
-    """The hashes of the weights that are named by path: other ones may lie there another day."""
+    """The hashes of the weights that are named by path: other ones may lie there another day.
+
+    ModelError for weights that are not there: once, rather than for each file.
+    """
     named: set[str] = set()
     for stage in pipeline.stages:
         weights: str | Sequence[str] = getattr(stage.run, "weights", ())
         named.update([weights] if isinstance(weights, str) else weights)
-    paths = {name: Path(os.path.expanduser(name)) for name in named}
+    own = [name for name in named if not (HOME / f"weights/{name}.safetensors").is_file()]
+    return {name: _digest_of_weights(name) for name in own}
+
+
+def _digest_of_weights(name: str) -> str:
+    path = Path(os.path.expanduser(name))
+    if not os.path.isfile(path):
+        from streamvis.models.weights import find  # imports torch
+
+        path = find(name)  # says what there is
     try:
-        return {name: digest_of_file(path) for name, path in paths.items() if path.is_file()}
+        return digest_of_file(path)
     except OSError as error:
-        raise ModelError(f"weights '{error.filename}' cannot be read: {error.strerror}") from None
+        raise ModelError(f"weights '{name}' cannot be read: {error.strerror}") from None
 
 
 def directory_name(spec: SourceSpec, key: str) -> str:

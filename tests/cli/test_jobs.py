@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from streamvis.cli.jobs import KEY_DIGITS, Job, Plan, directory_name, key_of, source_id, weights_of
 from streamvis.cli.results import Result
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
+from streamvis.errors import WeightsError
 from streamvis.runtime.output import OnUsed
 from streamvis.sources import SourceSpec, resolve
 from streamvis.sources.identity import Content
@@ -154,6 +155,9 @@ def test_weights_of_ones_own_are_told_by_what_they_hold(tmp_path):
     path.write_text("two")
     assert weights_of(own) != one
     assert weights_of(PEOPLE) == {}
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"no weights '.*mine.safetensors'"):
+        weights_of(own)
 
 
 def test_resume_skips_what_is_done_wherever_it_lies_now(tmp_path):
