@@ -55,6 +55,7 @@ def _report_horizon(horizon: Horizon, classes: Classes) -> dict[str, Any]:
     return {
         "seconds": horizon.us / 1e6,
         "off_ms": horizon.off_us / 1e3,
+        "same_by_construction": horizon.alike,
         "against": against,
         "movable_reliability": {
             name: [step._asdict() for step in one.steps()] for name, one in horizon.sure.items()
@@ -90,6 +91,8 @@ def put_outcome(outcome: Outcome, segmenter: str) -> None:
                 rows.append([method, *map(or_dash, shown)])
             title = f"{horizon.us / 1e6:g} s ahead: {tally[COPY].pictures} pictures, against {true}"
             put_table(title, columns, rows)
+        for label, direct in horizon.alike.items():
+            put(f"{label}: the classes of {direct}, by construction (the same motion, as long)")
         for name, one in horizon.sure.items():
             if unsure := one.unsure():
                 put(

@@ -33,6 +33,10 @@ class Forecaster(Protocol):
     every_us: int  # from one past picture to the next
     past: int  # how many
 
+    @property
+    def memory(self) -> object:
+        """Those with the same one keep the same of a picture and tell classes by its motion."""
+
     def remember(self, media_us: int, pixels: Array, look: Look, before: Any | None = None) -> Any:
         """What is needed of a past picture; `before` is that of the one `every_us` earlier."""
 
@@ -116,6 +120,7 @@ class Horizon:
 
     us: int
     ways: list[Way]
+    alike: dict[str, str] = field(default_factory=dict)  # left out: label -> that of an equal way
     tallies: dict[str, dict[str, Confusion]] = field(default_factory=dict)  # by truth, by method
     sure: dict[str, Reliability] = field(default_factory=dict)  # of what moves, by method
     strips: Sampled[Told] = field(default_factory=lambda: Sampled(STRIPS))
@@ -150,8 +155,29 @@ def plan(forecasters: Mapping[str, Forecaster], horizons_s: Sequence[float]) -> 
                 f"--horizon {us / 1e6:g}: none of the forecasters reaches it; they tell {there} s "
                 "ahead, and multiples if their pictures are as far apart"
             )
-        plans.append(Horizon(us, ways))
+        plans.append(_without_doubles(Horizon(us, ways), forecasters))
     return plans
+
+
+def _without_doubles(horizon: Horizon, forecasters: Mapping[str, Forecaster]) -> Horizon:
+    """Leave out what gives the classes of a direct way by construction.
+
+    Two forecasters of one memory move the same classes along the same flow: how far is a matter
+    of the time alone, and they differ in what they say of probabilities.
+    """
+    alike = {}
+    for way in horizon.ways:
+        one = forecasters[way.forecaster]
+        for direct in horizon.ways:
+            other = forecasters[direct.forecaster]
+            if way.times > 1 == direct.times and _same_motion(one, other):
+                alike[way.label] = direct.label
+    ways = [way for way in horizon.ways if way.label not in alike]
+    return Horizon(horizon.us, ways, alike)
+
+
+def _same_motion(one: Forecaster, other: Forecaster) -> bool:
+    return one.memory is other.memory and one.every_us == other.every_us
 
 
 def _way(name: str, forecaster: Forecaster, us: int) -> Way | None:

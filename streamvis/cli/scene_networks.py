@@ -97,6 +97,11 @@ class Forecasting:
             model, segmenter.model, segmenter.device, config.precision, config.engine
         )
 
+    @property
+    def memory(self) -> object:
+        """Forecasters with the same one keep the same of a picture."""
+        return self.engine.memory
+
     def remember(
         self, media_us: int, pixels: Array, look: Look, before: Moment | None = None
     ) -> Moment:
