@@ -4,6 +4,7 @@ import errno
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import msgspec
@@ -90,15 +91,23 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
         if spec.kind == "url":
             options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
             patience = (spec.open_s, spec.read_s)
-            return av.open(spec.uri, options=options, timeout=patience, metadata_errors="replace")
+            return _open(spec.uri, options=options, timeout=patience)
         if part is not None:
-            return av.open(part, "r", options=spec.options, metadata_errors="replace")
+            return _open(part, options=spec.options)
         # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
         address = f"file:{Path(spec.uri).absolute()}"
-        return av.open(address, options=spec.options, metadata_errors="replace")
+        return _open(address, options=spec.options)
     except FFmpegError as error:
         # `from None`: the original names the URL with its credentials
         raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
+
+
+def _open(file: Any, **how: Any) -> InputContainer:
+    """Open with metadata that need not be UTF-8: PyAV before 19 has to be told, later ones not."""
+    try:
+        return av.open(file, "r", metadata_errors="replace", **how)
+    except TypeError:
+        return av.open(file, "r", **how)
 
 
 def video_stream(container: InputContainer, label: str, same_id: int | None = None) -> VideoStream:

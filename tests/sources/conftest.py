@@ -53,9 +53,11 @@ def encode(tmp_path: Path) -> Encode:
         colour: tuple[int, int] | None = None,  # FFmpeg's numbers of matrix and range
         options: dict[str, str] | None = None,
         container_options: dict[str, str] | None = None,
+        metadata: dict[str, str] | None = None,
     ) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w", format=format, options=container_options or {}) as container:
+            container.metadata.update(metadata or {})
             stream = container.add_stream(codec, rate=fps, options=options or {})
             stream.width, stream.height = size
             stream.pix_fmt = pix_fmt

@@ -3,6 +3,7 @@ import subprocess
 import wave
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from streamvis.errors import SourceError
 from streamvis.messages import Array
 from streamvis.sources import Picture, SourceSpec, open_source, resolve
+from streamvis.sources.container import rate_of
 from streamvis.sources.pixels import upright
 from streamvis.sources.video import VideoSource
 
@@ -388,3 +390,32 @@ def test_a_damaged_file_is_shown_or_refused(encode, name):
             continue
         assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
         assert source.ended is not None
+
+
+def test_pyav_19_takes_no_word_about_metadata(encode, monkeypatch):
+    before = av.open
+
+    def later(address, mode="r", **how):
+        if "metadata_errors" in how:
+            raise TypeError("open() got an unexpected keyword argument 'metadata_errors'")
+        return before(address, mode, **how)
+
+    monkeypatch.setattr(av, "open", later)
+    assert len(watched(encode("a.mp4"))[0]) == 10
+
+
+def test_metadata_need_not_be_text(encode):
+    path = encode("a.mkv", codec="mpeg4", metadata={"title": "caf_"})
+    path.write_bytes(path.read_bytes().replace(b"caf_", b"caf\xe9"))
+    assert len(watched(path)[0]) == 10
+
+
+def test_a_rate_that_nobody_knows_is_0_with_any_pyav():
+    class Rational:  # of PyAV 19: 0/0 rather than None
+        def __bool__(self):
+            return False
+
+        def __float__(self):
+            raise ZeroDivisionError
+
+    assert rate_of(SimpleNamespace(average_rate=Rational(), guessed_rate=None, base_rate=None)) == 0
