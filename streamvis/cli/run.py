@@ -159,6 +159,7 @@ def batch(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
     ] = False,
+    start_time: StartTime = None,
     json: Json = False,
 ) -> None:
     """Process video files one after another, or --jobs at a time.
@@ -178,7 +179,7 @@ def batch(
         from streamvis.cli.results import exit_code, put_results, totals
         from streamvis.errors import UsageError
         from streamvis.runtime.output import make_directory
-        from streamvis.sources import resolve
+        from streamvis.sources import resolve, starting
 
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite replaces it: choose one")
@@ -186,6 +187,8 @@ def batch(
         default = config.default_placement(loaded, jobs)
         placement = config.load_placement(on, loaded) if on else default
         specs = resolve(paths, recursive=recursive)
+        if start_time is not None:
+            specs = starting(specs, start_time, at_once=False)
         make_directory(out)
         on_used: OnUsed = "resume" if resume else "overwrite" if overwrite else "refuse"
         results = batches.process(specs, Plan(loaded, placement, out, on_used), jobs)

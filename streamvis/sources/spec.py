@@ -93,9 +93,18 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
     return out
 
 
-def starting(specs: Sequence[SourceSpec], text: str) -> list[SourceSpec]:
-    """The sources with this start time, but for those that have one of their own."""
+def starting(specs: Sequence[SourceSpec], text: str, *, at_once: bool = True) -> list[SourceSpec]:
+    """The sources with this start time, but for those that have one of their own.
+
+    `at_once`: they may have been recorded at the same time, by several cameras.
+    """
     start = parse_start(text, "--start-time")
+    count = sum(spec.start is None for spec in specs)
+    if count > 1 and start != CONTAINER and not at_once:
+        raise UsageError(
+            f"--start-time {text}: {count} files would begin at the same time; give each its own "
+            f"with FILE#start_time=TIME, or --start-time {CONTAINER}: as the files say"
+        )
     return [
         spec if spec.start is not None else _started(spec, start, "--start-time") for spec in specs
     ]

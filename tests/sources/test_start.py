@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from streamvis.cli.main import app
 from streamvis.errors import SourceError, UsageError
 from streamvis.sources import open_source, resolve, starting
 from streamvis.sources.start import parse_start
@@ -121,3 +123,22 @@ def test_pictures_have_a_time_and_no_container(tmp_path):
     assert spec.start == EIGHT_US
     with pytest.raises(UsageError, match="only video files say when"):
         resolve([f"{tmp_path}/a.png#start_time=container"])
+
+
+def test_files_that_are_processed_one_by_one_do_not_begin_at_the_same_time(tmp_path):
+    paths = [str(video(tmp_path / name)) for name in ("a.mp4", "b.mp4")]
+    with pytest.raises(UsageError, match="2 files would begin at the same time; give each its own"):
+        starting(resolve(paths), "2026-11-29T08:00", at_once=False)
+    own = resolve([f"{paths[0]}#start_time=2026-11-29T08:00:00Z", paths[1]])
+    assert all(spec.start for spec in starting(own, "2026-11-29T09:00:00Z", at_once=False))
+    told = starting(resolve(paths), "container", at_once=False)
+    assert [spec.start for spec in told] == ["container", "container"]
+
+
+@pytest.mark.parametrize("command", ["run", "batch"])
+def test_the_command_line_says_what_it_expects(tmp_path, command):
+    path = str(video(tmp_path / "a.mp4"))
+    which = ["--source", path] if command == "run" else [path, "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [command, *which, "--start-time", "noon"])
+    assert result.exit_code == 2
+    assert "--start-time=noon: expected a time since 1970 in ISO 8601" in result.stderr
