@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/streamvis demo
+	@echo 'Next: . $(BIN)/activate && streamvis run --source VIDEO --out out'
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -26,6 +27,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml
+	@echo 'installing into .venv: a few minutes; README.md says how many megabytes'
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 

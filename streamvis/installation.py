@@ -18,15 +18,11 @@ def imports_of_packages(*ours: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package in ("", "streamvis", *ours):
             raise
+        repair = opencv_repair() if package == "cv2" else "pip install . (in streamvis's folder)"
         raise InstallationError(
-            f"{package} cannot be imported: {error}. Repair it with: {repair(package)}; "
+            f"{package} cannot be imported: {error}. Repair it with: {repair}; "
             "`streamvis doctor` examines the rest of the installation"
         ) from error
-
-
-def repair(package: str) -> str:
-    """The command that installs what `import package` finds."""
-    return opencv_repair() if package == "cv2" else f"pip install --force-reinstall {package}"
 
 
 def opencv_rivals() -> list[str]:
