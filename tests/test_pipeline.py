@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from counted_findings import counted
 
 from streamvis import config
 from streamvis.build import build_stage
@@ -103,6 +104,16 @@ def test_processes_give_the_same_events_as_one_process(expected, tmp_path):
     rows = [line.split(",")[:2] for line in tracks.read_text().splitlines()]
     assert [(int(frame), int(number)) for frame, number in rows] == seen(tmp_path)
     assert (tmp_path / "summary.json").exists()
+    agrees(summary, tmp_path)
+
+
+def agrees(summary: Summary, out: Path) -> None:
+    """What the run says that it found is what its log holds."""
+    found, expected = summary.sources[0].found, counted(events(out))
+    for name in ("people", "tracks", "merges", "splits"):
+        assert getattr(found, name) == expected[name]
+    assert found.longest.seconds == pytest.approx(expected["longest"], abs=0.11)
+    assert (found.busiest.people, found.busiest.media_us) == (expected["busiest"], expected["when"])
 
 
 @pytest.mark.parametrize(
@@ -134,3 +145,4 @@ def test_killing_workers_leaves_no_trace(placement, victims, expected, tmp_path)
         stage.name: int(stage.name in died) for stage in pipeline().stages
     }
     assert events(tmp_path) == expected
+    agrees(summary, tmp_path)
