@@ -43,6 +43,7 @@ class Ledger:
         self._order: Literal["presentation", "decoding", "unknown"] = "unknown"
         self._doubts = 0  # pictures whose stamp was not the lowest, while the order is unknown
         self._due: list[_Packet] = []
+        self._keys: dict[int, int] = {}  # pts of packets that need no others -> number
         self._number = 0
         self._generation = 0
         self._highest: int | None = None  # stamp sent in this generation
@@ -67,6 +68,10 @@ class Ledger:
         self._highest = stamp if self._highest is None else max(stamp, self._highest)
         self._dts = dts
         insort(self._due, _Packet(self._generation, stamp, self._number))
+        if key and pts is not None:
+            self._keys[pts] = self._number
+            if len(self._keys) > MOST_DUE:
+                del self._keys[next(iter(self._keys))]
         self._number += 1
         if len(self._due) > MOST_DUE:
             del self._due[0]
@@ -77,15 +82,16 @@ class Ledger:
 
         `pts` is that of its packet; `dts` that of the packet upon which it was given, if any.
         """
+        before_key = self._before_key(pts)
         if self._by_dts:
             held = sum(packet.stamp <= dts for packet in self._due) if dts is not None else 0
-            return self._take(max(0, held - delay - 1))
+            return self._take(max(held - delay - 1, before_key))
         place = next((i for i, packet in enumerate(self._due) if packet.stamp == pts), None)
         if self._order == "unknown" and delay:
             self._judge(pts, place)
         self._pts = pts
         if self._order == "decoding" or (self._order == "unknown" and self._doubts):
-            return self._take(0)
+            return self._take(before_key)
         if place is None:
             return Came(pts, 0, restarted=False)
         return self._take(place)
@@ -111,6 +117,11 @@ class Ledger:
             self._order = "presentation"
         elif place or (self._doubts and place is None):
             self._doubts += 1
+
+    def _before_key(self, pts: int | None) -> int:
+        """How many packets are due that were sent before the key frame with this stamp, if any."""
+        number = 0 if pts is None else self._keys.pop(pts, 0)
+        return sum(packet.number < number for packet in self._due)
 
     def _take(self, place: int) -> Came:
         """Give the stamp of a packet that is due to a picture; those before it are lost."""

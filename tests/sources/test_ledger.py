@@ -84,6 +84,19 @@ def test_with_stamps_of_decoding_a_lost_picture_is_missed_when_its_delay_is_over
     assert [came.lost for came in found] == [0, 0, 0, 0, 2, 0, 0, 0]
 
 
+def test_with_stamps_of_decoding_reordered_pictures_that_are_lost_are_missed_at_the_key_frame():
+    ledger = Ledger(trusted=True, decoding=True)
+    inside, found = [], []
+    for n, (shown, _) in enumerate(reordered(4)):
+        ledger.sent(n, n, key=shown in {0, 8})
+        inside += [] if shown in {2, 5} else [(shown, n)]
+        if len(inside) > 2:
+            found.append(ledger.came(inside.pop(inside.index(min(inside)))[1], n, 16))
+    found += [ledger.came(stamp, None, 16) for _, stamp in sorted(inside)]
+    assert [came.lost for came in found] == [0] * 6 + [2] + [0] * 7
+    assert [came.stamp for came in found[6:]] == list(range(8, 16))
+
+
 def test_stamps_that_only_grow_are_believed_when_pictures_do_not_contradict_them():
     ledger = Ledger(trusted=True)
     found = through(ledger, [(n, n) for n in range(60)], held=2, delay=16, lost=[20])
