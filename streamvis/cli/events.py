@@ -56,6 +56,11 @@ def tail(
 
         if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
             raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
+        if family is not None and family not in schema.FAMILIES:
+            known = ", ".join(schema.FAMILIES)
+            raise UsageError(
+                f"--family {family}: no such family of events; expected one of {known}"
+            )
         subscription = Subscription(connect, source, family)
         say(f"listening to {connect}; Ctrl-C ends it")
         for event in _until_ended(subscription, timeout_s, wait):
@@ -74,6 +79,7 @@ def _until_ended(
     where, inbox = subscription.endpoint, subscription.inbox
     heard = time.monotonic()
     warned = False  # that nobody is there
+    missing = inbox.source is not None  # perhaps; that is said once
     look_s = min(LOOK_S, SILENCE_S if timeout_s is None else timeout_s)
     for events in subscription.messages(round(look_s * 1000)):
         if events is not None:
@@ -81,6 +87,11 @@ def _until_ended(
                 say(f"there is a publisher at {where} now")
             heard, warned = time.monotonic(), False
             yield from events
+            if missing and inbox.sources:
+                missing = False
+                if inbox.source not in inbox.sources:
+                    there = ", ".join(inbox.sources)
+                    say(f"no source '{inbox.source}' at {where} yet; open there: {there}")
             if inbox.ended and not wait:
                 return
             continue
@@ -95,11 +106,10 @@ def _until_ended(
                 "publisher died or cannot be reached. With --wait, tail goes on when it is back"
             )
         warned = True
-        say(
-            f"nothing at {where} yet; waiting for a run"
-            if not inbox.ready
-            else (f"no publisher at {where} any more; waiting for the next")
-        )
+        if inbox.ready:
+            say(f"no publisher at {where} any more; waiting for the next")
+        else:
+            say(f"nothing at {where} yet; waiting for a run")
 
 
 @app.command()

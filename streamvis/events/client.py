@@ -39,6 +39,7 @@ class Inbox:
         self.refused = 0  # messages that are not of the feed
         self.ready = False  # from now on, nothing is missed unnoticed
         self.ended = False  # the publisher said that its run is over
+        self.sources: list[str] = []  # that are open at the publisher, by its last heartbeat
         self._last: dict[str, int] = {}  # topic -> tseq
         self._epochs: dict[str, str] = {}  # source -> boot of its publisher
 
@@ -57,6 +58,8 @@ class Inbox:
                 del self._last[known]
         if isinstance(event.what, Heartbeat):
             self.ready, self.ended = True, event.what.hb.ended
+            if topic == SYSTEM_TOPIC:
+                self.sources = event.what.hb.sources
             wanted = [event] if self.family == "hb" and topic != SYSTEM_TOPIC else []
             return self._behind(event, event.what) + wanted
         if self.source not in (None, event.source) or self.family not in (None, event.family):

@@ -438,6 +438,7 @@ _types = msgspec.json.Decoder(_Type)
 _whats = msgspec.json.Decoder(What)
 _members = msgspec.json.Decoder(dict[str, Any])
 _KNOWN = {str(kind.__struct_config__.tag) for kind in KINDS}
+FAMILIES = tuple(sorted({name.partition(".")[0] for name in _KNOWN}))
 _ASIDE = ("attachments", "what")  # of an Event, not members of its JSON
 _ENVELOPE = {*Event.__struct_fields__, "type"} - {*_ASIDE}
 

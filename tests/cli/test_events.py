@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -138,3 +139,24 @@ def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
     for _ in subscription:
         feed.close(ended=ended)
     assert subscription.inbox.ended == ended
+
+
+def test_tail_names_the_sources_there_are_when_the_one_asked_for_is_not(tmp_path):
+    feed = Feed(f"ipc://{tmp_path}/feed", epoch="e")
+    feed.open("gate")
+    feed.open("yard")
+    closing = threading.Timer(1, feed.close, kwargs={"ended": True})
+    closing.start()
+    result = tail("--connect", feed.endpoint, "--source", "gaet", "--timeout-s", "30")
+    closing.join()
+    assert result.exit_code == 0, result.stderr
+    missing = f"no source 'gaet' at {feed.endpoint} yet; open there: gate, yard"
+    assert result.stderr.splitlines()[1:] == [missing, "the run has ended"]
+
+
+def test_a_family_that_is_none_is_refused():
+    result = CliRunner().invoke(app, ["events", "tail", "--family", "trak"])
+    assert result.exit_code == 2
+    assert "--family trak: no such family of events; expected one of action, forecast" in (
+        result.stderr
+    )

@@ -434,3 +434,17 @@ def test_without_a_feed_no_masks_are_made(tmp_path):
         stage.begin(info_of("street"), None)
         stage([scene_of(0)])
     assert logged(tmp_path)["street"][1].what.scene.mask is None
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_subscribers_are_told_of_the_end_of_a_run_and_not_of_a_worker_that_failed(finished):
+    stage = PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(None))
+    stage.begin(info_of("cam1"), None)
+    subscription = Subscription(stage.endpoint, family="hb", timeout_s=2, until_ended=True)
+    events = iter(subscription)
+    next(events)  # it listens
+    if finished:
+        stage.finish("cam1", "eof")
+    stage.close()
+    assert all(event.type == "hb" for event in events)
+    assert subscription.inbox.ended == finished
