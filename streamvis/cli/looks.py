@@ -8,7 +8,7 @@ import torch
 
 from streamvis.cli.race import Parts, timed
 from streamvis.messages import Array
-from streamvis.models.accelerate import accelerate_embedder, choose, openvino_version
+from streamvis.models.accelerate import accelerate_embedder, choose, openvino_fault
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import load_embedder, shipped
@@ -26,7 +26,7 @@ def embedder(weights: str, people: int, rounds: int) -> dict[str, Any]:
     crops = crop(pixels, boxes, size)
     parts: Parts = {"cutting": lambda: crop(pixels, boxes, size)}
     for engine in ("torch", "openvino"):
-        if engine == "torch" or openvino_version():
+        if engine == "torch" or not openvino_fault():
             for precision in ("fp32", "bf16"):
                 if precision == "fp32" or choose("cpu", "auto", "auto")[1] == torch.bfloat16:
                     parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamvis.models.accelerate import accelerate, choose, openvino_version
+from streamvis.models.accelerate import accelerate, choose, openvino_fault
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
 from streamvis.models.weights import load_detector, shipped
 from streamvis.runtime.processes import keep_memory
@@ -37,7 +37,7 @@ def detector(
     images = pictures(source or SCENE)
     contenders: dict[str, Find] = {"torch fp32, plain": _plain(weights, masks)}
     for engine in ("torch", "openvino"):
-        if engine == "torch" or openvino_version():
+        if engine == "torch" or not openvino_fault():
             _, dtype = choose("cpu", "auto", "auto")
             name = f"{engine} {str(dtype).removeprefix('torch.')}"
             contenders[name] = _ours(weights, engine, masks)
@@ -158,7 +158,7 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
         "whole": lambda: model([image], True),
     }
     results = {"torch": timed(whole | regions | ends, rounds)}
-    if openvino_version():
+    if not openvino_fault():
         from streamvis.models.compiled import Compiled, one_thread
 
         compiled = accelerate(_model(weights), "cpu", engine="openvino")

@@ -61,9 +61,10 @@ def follow(line: str, activate: str, clone: Path, environment: dict[str, str]) -
         ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True
     )
     seconds = time.monotonic() - began
-    print(f"{'ok' if not done.returncode else done.returncode:>4} {seconds:6.1f} s  {line}")  # noqa: T201
-    if done.returncode:
-        print(done.stdout[-2000:] + done.stderr[-2000:])  # noqa: T201
+    state = "ok" if not done.returncode else str(done.returncode)
+    said = (done.stdout + done.stderr)[-4000:] if done.returncode else ""
+    sys.stdout.write(f"{state:>4} {seconds:6.1f} s  {line}\n{said}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
