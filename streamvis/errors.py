@@ -9,7 +9,8 @@ StreamvisError                exit code 1
 │   └── DeviceError                a device that is not there
 ├── InstallationError         1    a package that cannot be imported
 ├── RunError                  1    the run itself failed: workers dying, shared memory, ports
-│   └── InUseError                 another run writes into the directory
+│   ├── InUseError                 another run writes into the directory
+│   └── EndedEarlyError     130, 143   ended at once, by a second SIGINT or SIGTERM
 └── DataError                 2    annotations, detections or logs that cannot be read
 
 Each message says where, what was found, what was expected, and what to do.
@@ -60,3 +61,11 @@ class RunError(StreamvisError):
 
 class InUseError(RunError):
     pass
+
+
+class EndedEarlyError(RunError):
+    """Ended by a signal before it was finished; its exit code is 128 and the signal's number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal

@@ -206,6 +206,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     first_n: int = -1  # for gaps: the pictures of the source that are missing, first and last
     last_n: int = -1
     reason: str = ""  # poison, overload, decode, …
+    count: int = 0  # how many of first_n..last_n are missing; the others came
 
 
 Ending = Literal["eof", "drained", "failed"]

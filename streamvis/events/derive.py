@@ -176,7 +176,8 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
         return []
     time = _time(state, notice.media_us)
     if notice.kind == "gap":
-        gap = Gap(first=notice.first_n, last=notice.last_n, reason=notice.reason)
+        first, last, count = notice.first_n, notice.last_n, notice.count
+        gap = Gap(first=first, last=last, reason=notice.reason, count=count)
         return [Draft(SourceGap(gap), time)]
     if notice.kind == state.status:
         return []

@@ -26,6 +26,7 @@ COLUMNS = (
     *("speed_m_s", "vel_x_m_s", "vel_y_m_s", "vel_x_px_s", "vel_y_px_s", "first_seen_us"),
     *("last_seen_us", "age_s", "p_max", "share", "share_max", "zone", "horizon_us", "made_us"),
     *("miou", "accuracy", "first_n", "last_n", "frames", "width", "height", "fps", "live"),
+    "count",
 )
 Cells = dict[str, object]  # by column
 
@@ -159,7 +160,8 @@ def _source(what: schema.SourceWhat) -> Cells:
             known = _members(stream, "label", "fps", "live")
             return {**known, "width": stream.w, "height": stream.h}
         case schema.SourceGap(gap):
-            return {"reason": gap.reason, "first_n": gap.first, "last_n": gap.last}
+            numbers = {"first_n": gap.first, "last_n": gap.last, "count": gap.count}
+            return {"reason": gap.reason, **numbers}
         case schema.SourceEof(finish):
             return {"frames": finish.frames}
         case (

@@ -95,7 +95,8 @@ def _source(what: schema.SourceWhat) -> str:
         case schema.SourceEof(finish):
             return f"{finish.frames} frames"
         case schema.SourceGap(gap):
-            return f"{gap.reason}, pictures {gap.first}..{gap.last}"
+            some = f"{gap.count} of " if 0 < gap.count <= gap.last - gap.first else ""
+            return f"{gap.reason}, {some}pictures {gap.first}..{gap.last}"
         case schema.SourceEpoch(restart):
             return f"stream epoch {restart.stream_epoch}" + (
                 f" ({restart.reason})" if restart.reason else ""

@@ -146,6 +146,13 @@ class LogWriter:
             ) from None
 
 
+def fold(path: Path) -> None:
+    """Bring what a killed writer has left in the write-ahead log into the file itself."""
+    if path.with_name(f"{path.name}-wal").exists():
+        with suppress(RunError, DataError):  # a full disk: the file is whole together with its WAL
+            LogWriter(path).close()
+
+
 class LogReader:
     """Reads a log, also while a run writes it. DataError in one line when it is not a log."""
 

@@ -289,11 +289,15 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
-    """Pictures of the source that are missing, by number, both included; -1 when unknown."""
+    """Pictures of the source that are missing, by number, both included; -1 when unknown.
+
+    Not all between the first and the last need be missing: `count` of them are, 0 when unknown.
+    """
 
     first: int
     last: int
     reason: str
+    count: int = 0
 
 
 class Restart(msgspec.Struct, frozen=True):

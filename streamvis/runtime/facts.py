@@ -77,7 +77,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """Admit nothing more; finish what is in flight, then end."""
+    """Admit nothing more; finish what workers have begun, then end."""
 
     at: float
 
@@ -129,13 +129,14 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """Every leaf has answered for this frame, or it was given up as poison."""
+    """Every leaf has answered for this frame, or it was given up."""
 
     frame: Frame
     parts: dict[str, Any]  # by the stage that wrote it
     skipped: tuple[str, ...]
-    poison: bool
+    poison: bool  # given up: workers died of it
     seconds: float  # since its admission
+    dropped: bool = False  # given up: the run is drained
 
 
 class Fail(msgspec.Struct, frozen=True):

@@ -11,11 +11,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
+from signal import SIGHUP
 
 import msgspec
 import zmq
 
 from streamvis.config import Pipeline
+from streamvis.errors import RunError
+from streamvis.events.log import FILE_NAME, fold
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats, wire
 from streamvis.runtime.metrics import Meter, Status
@@ -28,6 +32,7 @@ from streamvis.transport.sockets import Server
 
 LOOK_S = 0.5  # between two looks at the clock when nothing happens
 STATUS_S = 1.0
+DELIVERY_MS = 50  # from the end of a process until its last message is here, at most
 AT_ONCE = 256  # messages between two looks at processes and signals
 
 
@@ -82,14 +87,24 @@ class Hub:
         return self._server.refused
 
     def interrupt(self, signal: int) -> None:
-        """The first time: drain. The second time: stop at once. Safe in a signal handler."""
+        """The first time: drain. The second time: stop at once. Safe in a signal handler.
+
+        SIGHUP is never the second time: a terminal that is closed may send several, and with
+        systemd one may follow a SIGTERM.
+        """
         self.signals.append(signal)
         os.eventfd_write(self._wake, 1)
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether a second signal has ended the run before it was finished."""
+        asked = sum(number != SIGHUP for number in self.signals)
+        return asked > 1 and not self._core.finished
 
     def run(self) -> None:
         """Until the core is finished, or until the second interrupt."""
         drained = False
-        while not self._core.finished and len(self.signals) < 2:
+        while not self._core.finished and not self.ended_early:
             self._feed(f.Tick(time.monotonic()))
             if self.signals and not drained:
                 drained = True
@@ -102,12 +117,15 @@ class Hub:
         """End every process, unlink every segment, close every socket."""
         for child in list(self._children.values()):
             self._bury(child)
+        if self._program.out is not None:
+            fold(Path(self._program.out) / FILE_NAME)  # what a killed publisher left
         self._shelf.close()
         self._server.close()
         os.close(self._wake)
 
     def _wait(self) -> None:
-        due = min(self._core.due() - time.monotonic(), LOOK_S)
+        now = time.monotonic()
+        due = min(self._core.due(now) - now, LOOK_S)
         ready = dict(self._poller.poll(max(0, round(due * 1000 + 0.5))))
         if self._wake in ready:
             os.eventfd_read(self._wake)
@@ -202,12 +220,19 @@ class Hub:
                 self._server.refused += 1
 
     def _fit(self, source: str, width: int, height: int) -> None:
-        slots = self._shelf.fit(self._core.streams[source], width, height)
+        stream = self._core.streams[source]
+        try:
+            slots = self._shelf.fit(stream, width, height)
+        except RunError as error:
+            self._feed(f.Refused(stream.seat.name, "RunError", str(error), time.monotonic()))
+            return
         if slots is not None:
             self._feed(f.Slotted(source, slots, time.monotonic()))
 
     def _exited(self, child: Child) -> None:
-        self._hear()  # what it said before it went still counts
+        # what it sent before it went still counts, and may just be on its way through ZeroMQ
+        self._server.socket.poll(DELIVERY_MS)
+        self._hear()
         if child.seat in self._children and self._children[child.seat] is child:
             self._bury(child)
             self._feed(f.Died(child.seat, child.reason(), time.monotonic()))

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.config import Pipeline, Placement
-from streamvis.errors import RunError, StreamvisError, UsageError
+from streamvis.errors import EndedEarlyError, RunError, UsageError
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure
@@ -40,14 +40,16 @@ def run(
 ) -> Summary:
     """Run to the end of all sources, or until SIGINT, SIGTERM or SIGHUP.
 
-    The first signal drains: nothing more is admitted, what is in flight is finished. The second
-    one ends everything at once. `out/summary.json` is written whatever happens.
+    The first signal drains, within ten seconds: what workers have begun is finished, what they
+    have not is dropped and counted. The second one (but for SIGHUP) ends everything at once.
+    `out/summary.json` is written whatever happens.
 
     `on_used` says what to do where `out` holds a run already: `refuse`, `overwrite` it, or
     `resume` it, which starts anew where there is none and changes nothing when it is finished.
 
     Raises what a stage's builder raised, UsageError when `out` is used, RunError when another run
-    writes there or workers keep dying, and SourceError when every source failed.
+    writes there or workers keep dying, EndedEarlyError after a second signal, and SourceError when
+    every source failed.
     """
     groups = fold(pipeline, placement)
     specs = _by_id(sources)
@@ -76,24 +78,29 @@ def _run(
         private_directory() as home,
         closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status)) as hub,
     ):
-        fault = ""
         try:
             with _signals(hub):
                 hub.run()
-        except StreamvisError as raised:  # no shared memory
-            fault = str(raised)
-            raise
         finally:
-            summary = _summary(core, program, meter, hub, fault)
+            error = failure(core) or (_ended_early(hub.signals) if hub.ended_early else None)
+            summary = _summary(core, program, meter, hub, str(error or ""))
             if out is not None:
                 _leave(summary, out)
-    if (error := failure(core)) is not None:
+    if error is not None:
         raise error
     return summary
 
 
-def _summary(core: Core, program: Program, meter: Meter, hub: Hub, fault: str) -> Summary:
-    error = failure(core)
+def _ended_early(signals: Sequence[int]) -> EndedEarlyError:
+    name = signal.Signals(signals[-1]).name
+    return EndedEarlyError(
+        f"ended at once by a second signal ({name}), before it was finished: open tracks have no "
+        "end in the log, and frames in flight are lost",
+        signals[-1],
+    )
+
+
+def _summary(core: Core, program: Program, meter: Meter, hub: Hub, error: str) -> Summary:
     summary = meter.summary(core, time.monotonic())
     return msgspec.structs.replace(
         summary,
@@ -101,7 +108,7 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub, fault: str) -
             msgspec.structs.replace(s, label=program.sources[s.id].label) for s in summary.sources
         ],
         interrupted=signal.Signals(hub.signals[0]).name if hub.signals else "",
-        error=fault or (str(error) if error is not None else ""),
+        error=error,
         refused_messages=hub.refused,
         pipeline=program.pipeline.hash,
         epoch=program.epoch,

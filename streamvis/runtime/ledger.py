@@ -7,8 +7,10 @@ import msgspec
 
 from streamvis.messages import Ending, Frame, SourceInfo
 from streamvis.runtime.plan import Group
-from streamvis.runtime.seats import Seat
-from streamvis.runtime.wire import End, Tell
+from streamvis.runtime.seats import Limits, Seat
+from streamvis.runtime.wire import End, Missed, Tell
+
+GAP_S = 1.0  # between two notices of missing pictures for one reason
 
 
 class Flight(msgspec.Struct, eq=False):
@@ -21,7 +23,8 @@ class Flight(msgspec.Struct, eq=False):
     waits: list[int]  # for each group: how many parents have not answered
     left: int  # groups that have not answered
     out: int = 0  # groups that are at it right now
-    poison: bool = False
+    begun: bool = False  # some worker has had it
+    given_up: bool = False  # no group gets it any more
     parts: dict[str, Any] = {}
     jobs: dict[int, "Job"] = {}  # by group, until answered
 
@@ -74,6 +77,40 @@ class Lane(msgspec.Struct, eq=False):
     jobs: deque[Job]
 
 
+class Gaps(msgspec.Struct, eq=False):
+    """Missing pictures that the stages have not been told of: one notice a second and reason."""
+
+    untold: dict[str, Missed] = {}  # by reason
+    told_s: dict[str, float] = {}  # when the last notice of that reason was
+
+    def add(self, gap: Missed) -> None:
+        if before := self.untold.get(gap.reason):
+            gap = Missed(
+                gap.reason,
+                before.count + gap.count,
+                min(before.first_n, gap.first_n),
+                max(before.last_n, gap.last_n),
+            )
+        self.untold[gap.reason] = gap
+
+    def due_s(self) -> float:
+        """When `take` will have something to give."""
+        return min((self._due_s(reason) for reason in self.untold), default=float("inf"))
+
+    def take(self, now_s: float) -> list[Missed]:
+        """What is due by now."""
+        due = [reason for reason in self.untold if now_s >= self._due_s(reason)]
+        self.told_s |= dict.fromkeys(due, now_s)
+        return [self.untold.pop(reason) for reason in due]
+
+    def take_all(self) -> list[Missed]:
+        gaps, self.untold = list(self.untold.values()), {}
+        return gaps
+
+    def _due_s(self, reason: str) -> float:
+        return self.told_s.get(reason, float("-inf")) + GAP_S
+
+
 class Stream(msgspec.Struct, eq=False):
     """A source, its slots and its frames in flight."""
 
@@ -90,7 +127,7 @@ class Stream(msgspec.Struct, eq=False):
     lanes: dict[int, Lane] = {}  # by stateful group
     told: int = 0  # notices that are not answered yet
     turns: dict[str, int] = {}  # stages with every_s: in which interval they last ran
-    finishing: int = -1  # the stateful group that is being told of the end
+    finishing: bool = False  # the stateful groups are being told of the end
     open: bool = False  # and may be granted slots
     done: bool = False
     ending: Ending | None = None
@@ -99,5 +136,32 @@ class Stream(msgspec.Struct, eq=False):
     admitted: int = 0
     poisoned: int = 0
     dropped: dict[str, int] = {}
+    gaps: Gaps = msgspec.field(default_factory=Gaps)
     errors: int = 0  # of this epoch
     past_errors: int = 0  # of the epochs before
+
+    @property
+    def live(self) -> bool:
+        return self.info is not None and self.info.live
+
+
+def crew_of(group: Group) -> Crew:
+    seats = [Seat(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
+    return Crew(group, [Station(seat, deque(), deque()) for seat in seats], deque())
+
+
+def rests(group: Group, flight: Flight) -> bool:
+    """Whether all stages of the group skip the frame."""
+    return bool(flight.skip) and set(group.names) <= set(flight.skip)
+
+
+def named(crew: Crew) -> str:
+    names = crew.group.names
+    return f"stage '{names[0]}'" if len(names) == 1 else f"stages {', '.join(map(repr, names))}"
+
+
+def too_many_deaths(reason: str, limits: Limits) -> str:
+    return (
+        f"its process died more than {limits.deaths} times in {limits.within_s:g} s, "
+        f"the last time: {reason or 'it ended by itself'}"
+    )

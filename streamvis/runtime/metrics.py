@@ -127,6 +127,8 @@ class Meter:
             self._counts[call.stage] += call.packets
 
     def completed(self, frame: Completed, at: float) -> None:
+        if frame.dropped:
+            return
         self._first = min(self._first, at - frame.seconds)
         self._last = at
         if frame.frame.source not in self._latency:

@@ -4,21 +4,32 @@
     orders = core.step(Admitted("cam1", shot, at=12.5))
 
 A slot is the credit: a frame holds its slot until every group has answered for it, so the window
-bounds memory, queues and latency at once, and frames are dropped before admission only.
+bounds memory, queues and latency at once. Frames are dropped before admission, or by a drain.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from streamvis.messages import Ending, Frame, Notice
 from streamvis.runtime import facts as f
-from streamvis.runtime.ledger import Batch, Crew, Flight, Job, Lane, Station, Stream
+from streamvis.runtime.dispatch import Dispatch, fits, waiting
+from streamvis.runtime.drain import Hurry, is_sink, lost, needs, patience, withdraw
+from streamvis.runtime.ledger import (
+    Crew,
+    Flight,
+    Job,
+    Lane,
+    Station,
+    Stream,
+    crew_of,
+    named,
+    rests,
+    too_many_deaths,
+)
 from streamvis.runtime.plan import Group
 from streamvis.runtime.seats import Limits, Seat, advance, bury, kill, next_due, stop
-from streamvis.runtime.wire import Answer, Begin, End, Item, Missed, Shot, Task, Tell
-
-PREFETCH = 2  # batches with a worker: one at work, one at hand, so that it never starves
+from streamvis.runtime.wire import Answer, End, Missed, Shot, Tell
 
 
 class Core:
@@ -35,17 +46,18 @@ class Core:
         self.window = window
         self.limits = limits or Limits()
         self.streams = {name: Stream(name, Seat(f"decode-{name}")) for name in sources}
-        self.crews = [_crew(group) for group in groups]
+        self.crews = [crew_of(group) for group in groups]
         self.skipped: Counter[str] = Counter()  # by stage
         self.failed: f.Fail | None = None
+        self._hurry: Hurry | None = None  # once the run is drained
         self._stations = {s.seat.name: (c, s) for c in self.crews for s in c.stations}
         self._decoders = {stream.seat.name: stream for stream in self.streams.values()}
         self._waits = [len(group.parents) for group in groups]
         self._timed = [s for group in groups for s in group.stages if s.every_s > 0]
-        self._states: dict[tuple[str, str], bytes] = {}  # (stage, source) -> as last answered
+        self._dispatch = Dispatch(self.streams)
+        self._states = self._dispatch.states
         self._orders: list[f.Order] = []
         self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
-        self._batches = 0
 
     @property
     def seats(self) -> list[Seat]:
@@ -54,14 +66,17 @@ class Core:
 
     @property
     def finished(self) -> bool:
-        return self.failed is not None or all(seat.state == "gone" for seat in self.seats)
+        return all(seat.state == "gone" for seat in self.seats)
 
-    def due(self) -> float:
+    def due(self, now: float = float("-inf")) -> float:
         """When the next `Tick` has something to decide."""
-        times = [next_due(seat, self.limits) for seat in self.seats]
+        times = [next_due(seat, patience(seat, self.limits, self._hurry)) for seat in self.seats]
+        times += [stream.gaps.due_s() for stream in self.streams.values() if stream.live]
+        if self._hurry is not None:
+            times.append(self._hurry.due(now))
         for crew in self.crews:
             if crew.wait_s:
-                times += [job.since + crew.wait_s for job in _waiting(crew)]
+                times += [job.since + crew.wait_s for job in waiting(crew)]
         return min(times)
 
     def queued(self, group: int) -> int:
@@ -72,12 +87,13 @@ class Core:
     def step(self, fact: f.Fact) -> list[f.Order]:
         """Take one fact in; the orders are to be carried out in their order."""
         self._orders, self._dirty = [], {}
-        if self.failed is None:
-            self._take(fact)
-        while self._dirty and self.failed is None:
+        self._take(fact)
+        if self._hurry is not None:
+            self._hurry_on(self._hurry, fact.at)
+        while self._dirty:
             index = next(iter(self._dirty))
             del self._dirty[index]
-            self._dispatch(self.crews[index], fact.at)
+            self._orders += self._dispatch(self.crews[index], fact.at)
         return self._orders
 
     def _take(self, fact: f.Fact) -> None:
@@ -99,7 +115,7 @@ class Core:
             case f.SourceEnded():
                 self._ended(self.streams[fact.source], fact)
             case f.Refused():
-                self._fail(fact.error, fact.message)
+                self._refused(fact)
             case f.Died():
                 self._died(fact)
             case f.Drain():
@@ -125,22 +141,35 @@ class Core:
 
     def _tick(self, at: float) -> None:
         for seat in self.seats:
-            self._order(advance(seat, at, self.limits))
+            self._order(advance(seat, at, patience(seat, self.limits, self._hurry)))
+        late = self._hurry is not None and self._hurry.late(at)
+        call_s = self.limits.hurry_silence_s if late else self.limits.call_s
         for crew in self.crews:
             for station in crew.stations:
-                late = station.sent and at >= station.sent[0].at + self.limits.call_s
-                if late and station.seat.alive:
-                    self._order(kill(station.seat, f"at one call for {self.limits.call_s:g} s"))
+                if station.sent and at >= station.sent[0].at + call_s and station.seat.alive:
+                    self._order(kill(station.seat, f"at one call for {call_s:g} s"))
             if crew.wait_s:
                 self._dirty[crew.group.index] = None
+        for stream in self.streams.values():
+            if stream.live:
+                self._tell(stream, stream.gaps.take(at), at)
 
     def _order(self, order: f.Order | None) -> None:
         if order is not None:
             self._orders.append(order)
 
-    def _fail(self, error: str, message: str) -> None:
-        self.failed = f.Fail(error, message)
-        self._orders.append(self.failed)
+    def _fail(self, error: str, message: str, at: float) -> None:
+        """Keep the first failure and bring the run to its end as a drain does."""
+        if self.failed is None:
+            self.failed = f.Fail(error, message)
+            self._orders.append(self.failed)
+        self._drain(at)
+
+    def _refused(self, fact: f.Refused) -> None:
+        if fact.seat in self._stations:
+            seat = self._stations[fact.seat][1].seat
+            seat.leaving, seat.state, seat.due = True, "stopping", fact.at + self.limits.close_s
+        self._fail(fact.error, fact.message, fact.at)
 
     def _died(self, fact: f.Died) -> None:
         if stream := self._decoders.get(fact.seat):
@@ -156,9 +185,10 @@ class Core:
             stream.seat.state = "gone"
             self._close_source(stream, "drained", fact.at)
         elif not bury(stream.seat, fact.at, self.limits):
-            stream.error, stream.message = "RunError", _too_many(fact, self.limits)
+            stream.error = "RunError"
+            stream.message = too_many_deaths(fact.reason, self.limits)
             self._close_source(stream, "failed", fact.at)
-        elif stream.info is not None and stream.info.live:
+        elif stream.info is not None and stream.live:
             stream.epoch, stream.last_n = stream.info.epoch + 1, -1
             stream.past_errors, stream.errors = stream.past_errors + stream.errors, 0
         self._order(advance(stream.seat, fact.at, self.limits))
@@ -167,15 +197,44 @@ class Core:
         seat = station.seat
         if seat.leaving:
             seat.state = "gone"
-            if fact.reason:
-                self._fail("RunError", f"{_who(crew)} failed while it was closing: {fact.reason}")
+            if fact.reason and not (self._hurry is not None and crew.group.children):
+                reason = f"{named(crew)} failed while it was closing: {fact.reason}"
+                self._fail("RunError", reason, fact.at)
+            self._abandon(crew, station, fact.at)
             return
         self._take_back(crew, station, fact.at)
-        if not bury(seat, fact.at, self.limits):
-            self._fail("RunError", f"{_who(crew)}: {_too_many(fact, self.limits)}")
-            return
-        self._order(advance(seat, fact.at, self.limits))
-        self._dirty[crew.group.index] = None
+        if self._hurry is not None and not self._worth_a_restart(crew, fact.at):
+            seat.state = "gone"
+            self._abandon(crew, station, fact.at)
+        elif not bury(seat, fact.at, self.limits):
+            reason = f"{named(crew)}: {too_many_deaths(fact.reason, self.limits)}"
+            self._fail("RunError", reason, fact.at)
+            self._abandon(crew, station, fact.at)
+        else:
+            self._order(advance(seat, fact.at, self.limits))
+            self._dirty[crew.group.index] = None
+
+    def _worth_a_restart(self, crew: Crew, at: float) -> bool:
+        """In a drain: sinks always; others that keep state, while there is time for work."""
+        assert self._hurry is not None
+        group = crew.group
+        return is_sink(group) or (bool(group.stateful) and not self._hurry.late(at))
+
+    def _abandon(self, crew: Crew, station: Station, at: float) -> None:
+        """The process is gone for good: sources of a stateful group go on without it."""
+        self._take_back(crew, station, at)
+        index = crew.group.index
+        self._dirty[index] = None  # another replica may go on with what it had
+        for stream in self.streams.values():
+            lane = stream.lanes.get(index)
+            if lane is None or lane.station is not station:
+                continue
+            jobs = [*lane.jobs, *(job for job in station.queue if job.source == stream.name)]
+            stream.told -= sum(job.flight is None for job in jobs)
+            del stream.lanes[index]
+            self._finish(stream, at)
+        if crew.group.stateful:
+            station.queue.clear()
 
     def _take_back(self, crew: Crew, station: Station, at: float) -> None:
         """Queue the outstanding jobs again, in order, after finding out whom to suspect."""
@@ -195,16 +254,76 @@ class Core:
         queue.extendleft(reversed(jobs))
         for job in jobs:
             guilty = suspects == [job] and job.deaths >= 2
-            if (flight := job.flight) is not None and (guilty or flight.poison):
+            if (flight := job.flight) is not None and (guilty or flight.given_up):
                 self._poison(flight, at)
 
     def _drain(self, at: float) -> None:
+        if self._hurry is not None:
+            return
+        self._hurry = Hurry(at, self.limits)
+        for seat in self.seats:
+            seat.beat = max(seat.beat, at)  # silence counts from now on
         for stream in self.streams.values():
             if stream.ending is None:
                 stream.open = False
                 self._order(stop(stream.seat, at, self.limits.drain_s))
                 if stream.seat.state == "gone":
                     self._close_source(stream, "drained", at)
+
+    def _hurry_on(self, hurry: Hurry, at: float) -> None:
+        """Drop what will not be done in time, and end what is too late."""
+        late = hurry.late(at)
+        if hurry.over(at):
+            self._end_all(at)
+        elif late:
+            for crew in self.crews:
+                if not is_sink(crew.group):
+                    self._end_late(crew, at)
+        for stream in self.streams.values():
+            for flight in list(stream.flights.values()):
+                if flight.out == 0 and (late or not flight.begun or self._stuck(stream, flight)):
+                    self._drop(stream, flight, at)
+
+    def _stuck(self, stream: Stream, flight: Flight) -> bool:
+        return any(lost(crew, stream) and needs(flight, crew.group) for crew in self.crews)
+
+    def _end_late(self, crew: Crew, at: float) -> None:
+        """Kill what still works, and what the end of a source would have to wait for."""
+        for station in crew.stations:
+            absent = station.seat.state in ("waiting", "starting") and crew.group.stateful
+            if station.sent or absent:
+                self._end(station.seat, at)
+
+    def _end_all(self, at: float) -> None:
+        sinks = [crew for crew in self.crews if is_sink(crew.group)]
+        left = [c for c in sinks if any(s.seat.state != "gone" for s in c.stations)]
+        if left and self.failed is None:
+            reason = f"{named(left[0])} did not end within {self.limits.hurry_end_s:g} s when asked"
+            self._fail("RunError", f"{reason}; what it had still to write is missing", at)
+        for seat in self.seats:
+            self._end(seat, at)
+
+    def _end(self, seat: Seat, at: float) -> None:
+        """End a process for good, without asking it."""
+        seat.leaving = True
+        if seat.alive:
+            self._order(kill(seat, ""))
+        elif seat.state == "waiting":
+            seat.state = "gone"
+            if seat.name in self._stations:
+                self._abandon(*self._stations[seat.name], at)
+
+    def _drop(self, stream: Stream, flight: Flight, at: float) -> None:
+        """Give a frame up that no worker has: it counts as dropped, not as admitted."""
+        frame = flight.frame
+        flight.given_up = True
+        stream.admitted -= 1
+        if stream.ending == "eof":
+            stream.ending = "drained"
+        self._count(stream, Missed("drained", 1, frame.n, frame.n))
+        for index in withdraw(flight, stream, self.crews):
+            self._pump(stream, index, at)
+        self._retire_if_over(flight, at, dropped=True)
 
     # sources
 
@@ -216,6 +335,7 @@ class Core:
         stream.info, stream.open = fact.info, stream.seat.state == "ready"
         if stream.epoch > 1:
             stream.turns.clear()
+            self._tell(stream, stream.gaps.take_all(), fact.at)
             self._notice(stream, "epoch", fact.at)
         self._grant(stream)
 
@@ -235,7 +355,7 @@ class Core:
         room = self.window - len(stream.granted) - len(stream.flights)
         if room <= 0 or not stream.free or not stream.open or stream.ending is not None:
             return
-        if stream.info is not None and stream.info.live and not self._staffed():
+        if stream.live and not self._staffed():
             return  # what a live source shows now would be old before anyone could look at it
         slots, stream.free = stream.free[:room], stream.free[room:]
         stream.granted.update(slots)
@@ -250,7 +370,16 @@ class Core:
         if shot.slot not in stream.granted or stream.ending is not None:
             self._order(kill(stream.seat, f"it wrote to slot {shot.slot!r}, which it did not have"))
             return
-        self._missed(stream, shot.missed, at)
+        for gap in shot.missed:
+            self._count(stream, gap)
+        if self._hurry is not None:  # it was written before the decode process heard of the end
+            stream.granted.remove(shot.slot)
+            stream.errors = shot.errors
+            self._count(stream, Missed("drained", 1, shot.n, shot.n))
+            return
+        # by arrival if it is live, by media time in files: there two runs must not differ
+        now_s = at if stream.live else shot.media_us / 1e6
+        self._tell(stream, stream.gaps.take(now_s), at)
         wall_us = stream.info.wall_us(shot.media_us) if stream.info else 0
         frame = Frame(
             source=stream.name,
@@ -271,7 +400,7 @@ class Core:
         stream.admitted += 1
         stream.last_n, stream.last_us, stream.errors = shot.n, shot.media_us, shot.errors
         for index, lane in stream.lanes.items():
-            if not self._rests(index, flight):
+            if not rests(self.groups[index], flight):
                 flight.jobs[index] = job = Job(stream.name, flight)
                 lane.jobs.append(job)
         for group in self.groups:
@@ -289,15 +418,14 @@ class Core:
         self.skipped.update(skip)
         return tuple(skip)
 
-    def _rests(self, index: int, flight: Flight) -> bool:
-        return bool(flight.skip) and set(self.groups[index].names) <= set(flight.skip)
+    def _count(self, stream: Stream, gap: Missed) -> None:
+        if gap.reason != "decode":
+            stream.dropped[gap.reason] = stream.dropped.get(gap.reason, 0) + gap.count
+        stream.gaps.add(gap)
 
-    def _missed(self, stream: Stream, missed: Iterable[Missed], at: float) -> None:
-        for gap in missed:
-            if gap.reason != "decode":
-                stream.dropped[gap.reason] = stream.dropped.get(gap.reason, 0) + gap.count
-            if gap.reason != "drained":
-                self._notice(stream, "gap", at, gap)
+    def _tell(self, stream: Stream, gaps: Sequence[Missed], at: float) -> None:
+        for gap in gaps:
+            self._notice(stream, "gap", at, gap)
 
     def _notice(
         self,
@@ -313,6 +441,7 @@ class Core:
             first_n=gap.first_n if gap else -1,
             last_n=gap.last_n if gap else -1,
             reason=gap.reason if gap else "",
+            count=gap.count if gap else 0,
         )
         for index in stream.lanes:
             stream.lanes[index].jobs.append(Job(stream.name, item=Tell(notice), ready=True))
@@ -322,7 +451,8 @@ class Core:
     def _ended(self, stream: Stream, fact: f.SourceEnded) -> None:
         if stream.ending is not None:
             return
-        self._missed(stream, fact.missed, fact.at)
+        for gap in fact.missed:
+            self._count(stream, gap)
         stream.errors = max(stream.errors, fact.errors)
         if fact.ending == "failed":
             stream.error, stream.message = fact.error, fact.message
@@ -331,23 +461,26 @@ class Core:
 
     def _close_source(self, stream: Stream, ending: Ending, at: float) -> None:
         if stream.ending is None:
-            stream.ending = ending
+            cut = ending == "eof" and stream.dropped.get("drained", 0) > 0
+            stream.ending = "drained" if cut else ending
         self._finish(stream, at)
 
     def _finish(self, stream: Stream, at: float) -> None:
-        """Tell the stateful groups of the end, one after the other, once all is answered."""
-        if stream.done or stream.ending is None or stream.flights or stream.told:
+        """Tell the stateful groups of the end once all is answered: none waits for another."""
+        if stream.done or stream.ending is None or stream.flights:
             return
-        left = [index for index in stream.lanes if index > stream.finishing]
-        if left:
-            stream.finishing = left[0]
-            stream.told += 1
-            job = Job(stream.name, item=End(stream.name, stream.ending), ready=True)
-            stream.lanes[left[0]].jobs.append(job)
-            self._pump(stream, left[0], at)
+        if not stream.finishing:
+            stream.finishing = True
+            self._tell(stream, stream.gaps.take_all(), at)
+            for index, lane in stream.lanes.items():
+                lane.jobs.append(Job(stream.name, item=End(stream.name, stream.ending), ready=True))
+                stream.told += 1
+                self._pump(stream, index, at)
+        if stream.told:
             return
         stream.done = True
-        self._states = {k: data for k, data in self._states.items() if k[1] != stream.name}
+        for key in [key for key in self._states if key[1] == stream.name]:
+            del self._states[key]
         if all(other.done for other in self.streams.values()):
             for crew in self.crews:
                 for station in crew.stations:
@@ -357,15 +490,16 @@ class Core:
 
     def _arrive(self, flight: Flight, index: int, at: float) -> None:
         """All parents of the group have answered for the frame."""
-        if flight.poison:
+        if flight.given_up:
             return
-        if self._rests(index, flight):
+        if rests(self.groups[index], flight):
             self._resolve(flight, index, at)
             return
         stream = self.streams[flight.frame.source]
-        if index in stream.lanes:
+        if self.groups[index].stateful:
             flight.jobs[index].ready = True
-            self._pump(stream, index, at)
+            if index in stream.lanes:
+                self._pump(stream, index, at)
             return
         flight.jobs[index] = job = Job(flight.frame.source, flight, ready=True, since=at)
         self.crews[index].queue.append(job)
@@ -379,66 +513,11 @@ class Core:
             lane.station.queue.append(job)
         self._dirty[index] = None
 
-    def _dispatch(self, crew: Crew, at: float) -> None:
-        if crew.group.stateful:
-            for station in crew.stations:
-                while self._send(crew, station, station.queue, at):
-                    pass
-            return
-        while crew.queue:
-            ready = [s for s in crew.stations if s.seat.state == "ready" and len(s.sent) < PREFETCH]
-            if not ready:
-                return
-            station = min(ready, key=lambda s: s.load)
-            if not self._send(crew, station, crew.queue, at):
-                return
-
-    def _send(self, crew: Crew, station: Station, queue: deque[Job], at: float) -> bool:
-        """Send the next batch, if the worker has room and the batch is worth sending."""
-        if not queue or station.seat.state != "ready" or len(station.sent) >= PREFETCH:
-            return False
-        jobs, packets, full = _next_batch(queue, crew.group.worker.batch)
-        if not full and (station.sent or at < jobs[0].since + crew.wait_s):
-            return False
-        for _ in jobs:
-            queue.popleft()
-        items: list[Item] = []
-        blobs: list[Any] = []
-        for job in jobs:
-            self._pack(crew.group, station, job, items, blobs)
-        self._batches += 1
-        station.sent.append(Batch(self._batches, jobs, packets, at))
-        station.load += packets
-        self._orders.append(f.Send(station.seat.name, self._batches, items, blobs))
-        return True
-
-    def _pack(
-        self, group: Group, station: Station, job: Job, items: list[Item], blobs: list[Any]
-    ) -> None:
-        job.out = True
-        if group.stateful and job.source not in station.begun:
-            station.begun.add(job.source)
-            items.append(self._begin(group, job.source))
-        if job.item is not None:
-            items.append(job.item)
-        if (flight := job.flight) is not None:
-            flight.out += 1
-            parts = [name for name in group.inputs if name in flight.parts]
-            blobs += [flight.parts[name] for name in parts]
-            skip = [name for name in flight.skip if name in group.names]
-            items.append(Task(flight.frame, skip, parts))
-
-    def _begin(self, group: Group, source: str) -> Begin:
-        info = self.streams[source].info
-        assert info is not None
-        keys = [(stage, source) for stage in group.stateful if (stage, source) in self._states]
-        return Begin(info, {key[0]: self._states[key] for key in keys})
-
     def _answered(
         self, crew: Crew, station: Station, answer: Answer, blobs: Sequence[Any], at: float
     ) -> None:
         group = crew.group
-        if not station.sent or not _fits(answer, station.sent[0], group, len(blobs)):
+        if not station.sent or not fits(answer, station.sent[0], group, len(blobs)):
             self._order(kill(station.seat, "its answer does not fit what it was asked"))
             return
         batch = station.sent.popleft()
@@ -470,9 +549,9 @@ class Core:
                 self._arrive(flight, child, at)
         self._retire_if_over(flight, at)
 
-    def _retire_if_over(self, flight: Flight, at: float) -> None:
+    def _retire_if_over(self, flight: Flight, at: float, dropped: bool = False) -> None:
         stream = self.streams[flight.frame.source]
-        over = flight.out == 0 if flight.poison else flight.left == 0
+        over = flight.out == 0 if flight.given_up else flight.left == 0
         if not over or stream.flights.pop(flight.frame.seq, None) is None:
             return
         slot = flight.frame.slot
@@ -480,8 +559,10 @@ class Core:
             stream.free.append(slot)
         else:
             self._orders.append(f.Free(stream.name, slot))
+        poison = flight.given_up and not dropped
+        seconds = at - flight.at
         self._orders.append(
-            f.Completed(flight.frame, flight.parts, flight.skip, flight.poison, at - flight.at)
+            f.Completed(flight.frame, flight.parts, flight.skip, poison, seconds, dropped)
         )
         self._grant(stream)
         self._finish(stream, at)
@@ -490,8 +571,8 @@ class Core:
         """Give the frame up: whoever has not seen it yet is told of the gap in its place."""
         frame = flight.frame
         stream = self.streams[frame.source]
-        stream.poisoned += not flight.poison
-        flight.poison = True
+        stream.poisoned += not flight.given_up
+        flight.given_up = True
         notice = Notice(
             source=frame.source,
             kind="gap",
@@ -499,6 +580,7 @@ class Core:
             first_n=frame.n,
             last_n=frame.n,
             reason="poison",
+            count=1,
         )
         for index, job in list(flight.jobs.items()):
             if job.out:
@@ -511,55 +593,3 @@ class Core:
             else:
                 self.crews[index].queue.remove(job)
         self._retire_if_over(flight, at)
-
-
-def _crew(group: Group) -> Crew:
-    seats = [Seat(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
-    return Crew(group, [Station(seat, deque(), deque()) for seat in seats], deque())
-
-
-def _waiting(crew: Crew) -> Iterable[Job]:
-    """The heads of queues whose next worker has nothing to do but wait for a fuller batch."""
-    for station in crew.stations:
-        queue = station.queue if crew.group.stateful else crew.queue
-        if queue and not station.sent and station.seat.state == "ready":
-            yield queue[0]
-
-
-def _next_batch(queue: deque[Job], most: int) -> tuple[list[Job], int, bool]:
-    """The jobs for one call, how many packets, and whether waiting would add nothing.
-
-    A job that a worker died at goes alone, so that the one to blame is found. Anything but a
-    packet is not worth waiting for.
-    """
-    jobs: list[Job] = []
-    packets = 0
-    for job in queue:
-        if (jobs and job.deaths) or (job.flight is not None and packets == most):
-            break
-        jobs.append(job)
-        packets += job.flight is not None
-        if job.deaths:
-            return jobs, packets, True
-    return jobs, packets, packets == most or packets < len(jobs)
-
-
-def _fits(answer: Answer, batch: Batch, group: Group, blobs: int) -> bool:
-    return (
-        answer.id == batch.id
-        and len(answer.wrote) == batch.packets
-        and sum(map(len, answer.wrote)) == blobs
-        and all(name in group.names for names in answer.wrote for name in names)
-    )
-
-
-def _who(crew: Crew) -> str:
-    names = crew.group.names
-    return f"stage '{names[0]}'" if len(names) == 1 else f"stages {', '.join(map(repr, names))}"
-
-
-def _too_many(fact: f.Died, limits: Limits) -> str:
-    return (
-        f"its process died more than {limits.deaths} times in {limits.within_s:g} s, "
-        f"the last time: {fact.reason or 'it ended by itself'}"
-    )

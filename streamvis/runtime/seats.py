@@ -21,6 +21,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     call_s: float = 900.0  # for one batch: a network may compile for minutes at its first
     drain_s: float = 3.0  # for a decode process to end politely
     close_s: float = 10.0  # for a worker to close its stages
+    hurry_silence_s: float = 2.0  # as `silence_s`, while the run is drained
+    hurry_work_s: float = 6.0  # from the drain on; then frames in flight are dropped
+    hurry_end_s: float = 9.0  # from the drain on; then whatever still runs is killed
 
 
 class Start(msgspec.Struct, frozen=True):

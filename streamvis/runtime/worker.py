@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.config import StageSpec
-from streamvis.errors import DeviceError, RunError, StreamvisError
+from streamvis.errors import DeviceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Site, Stage, decode_part, encode_part
 from streamvis.runtime import wire
@@ -42,8 +42,8 @@ def work(client: Client) -> None:
         with closing(host):
             try:
                 _answer(client, host)
-            except RunError as error:  # a full disk: no other frame and no other life would help
-                client.send([wire.encode(wire.Refused("RunError", str(error)))])
+            except StreamvisError as error:  # no other frame and no other life would help
+                client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
 
 
 def _answer(client: Client, host: Host) -> None:

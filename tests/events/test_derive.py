@@ -253,9 +253,11 @@ def test_reasons_are_passed_on():
     for kind, what in [
         ("offline", SourceOffline(Change("why"))),
         ("connecting", SourceConnecting(Change("why"))),
-        ("gap", SourceGap(Gap(first=3, last=4, reason="why"))),
+        ("gap", SourceGap(Gap(first=3, last=4, reason="why", count=2))),
     ]:
-        notice = Notice(source="cam1", kind=kind, media_us=5, reason="why", first_n=3, last_n=4)
+        notice = Notice(
+            source="cam1", kind=kind, media_us=5, reason="why", first_n=3, last_n=4, count=2
+        )
         assert derive.noticed(state, notice) == [derive.Draft(what, Time(media_us=5))]
 
 

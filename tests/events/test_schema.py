@@ -87,7 +87,9 @@ whats = st.one_of(
     st.builds(schema.TrackBegin, tracks),
     st.builds(schema.TrackUpdate, tracks),
     st.builds(schema.SourceOffline, st.builds(schema.Change, text)),
-    st.builds(schema.SourceGap, st.builds(schema.Gap, first=count, last=count, reason=text)),
+    st.builds(
+        schema.SourceGap, st.builds(schema.Gap, first=count, last=count, reason=text, count=count)
+    ),
     st.builds(
         schema.Heartbeat,
         st.builds(schema.Beat, last=st.dictionaries(text, count), sources=st.lists(text)),

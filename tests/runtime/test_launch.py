@@ -14,7 +14,7 @@ import pytest
 import toys
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
-from streamvis.errors import DeviceError, RunError, SourceError, UsageError, WeightsError
+from streamvis.errors import DataError, DeviceError, RunError, SourceError, UsageError, WeightsError
 from streamvis.runtime import inline, launch
 from streamvis.runtime.seats import Limits
 from streamvis.sources.spec import SourceSpec
@@ -74,6 +74,14 @@ def processes(what):
             continue
         if what in command and int(stat.rpartition(")")[2].split()[1]) == os.getpid():
             yield int(path.parent.name)
+
+
+def runs(pid):
+    """Whether the process is there, and not only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def balanced(summary):
@@ -166,7 +174,7 @@ def test_a_frame_that_kills_two_workers_is_skipped_and_told(tmp_path):
     placement = workers(["detect-die-7"], ["track", "publish"], batch=3)
     summary = run(pipeline, placement, [source(frames=12)], tmp_path, limits=HASTY)
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
-    assert lines[7] == "gap poison 7-7"
+    assert lines[7] == "gap poison 7-7 1"
     assert [line.split()[1] for line in lines if line[0].isdigit()] == [
         str(n) for n in range(12) if n != 7
     ]
@@ -190,6 +198,32 @@ def test_a_worker_that_keeps_dying_fails_the_run_and_says_why(tmp_path):
     assert "died more than 2 times in 60 s" in message
     assert "ValueError: toy cannot do eof" in message
     assert json.loads((tmp_path / "summary.json").read_bytes())["error"] == message
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error", "message"),
+    [
+        ("data-7", DataError, "toy: 7 is not a number"),
+        ("full-7", RunError, "toy: no space left"),
+        ("crash-7_die-7", RunError, "died more than 0 times"),
+    ],
+)
+def test_a_fatal_error_ends_in_good_order_where_the_publisher_lives(
+    tmp_path, trouble, error, message
+):
+    """Its frame and those that wait are dropped and told; what was seen ends."""
+    name = f"detect-{trouble}"
+    placement = workers([name], ["track", "publish"])
+    with pytest.raises(error, match=message):
+        run(chain(detect=name), placement, [source()], tmp_path, limits=Limits(deaths=0))
+    lines = (tmp_path / "publish-a.log").read_text().splitlines()
+    assert lines[-1] == "end drained"
+    assert lines[-2].startswith("gap drained 7-")
+    summary = json.loads((tmp_path / "summary.json").read_bytes())
+    assert message in summary["error"]
+    (report,) = summary["sources"]
+    assert (report["ending"], report["admitted"]) == ("drained", len(lines) - 2)
+    assert report["decoded"] == report["admitted"] + report["dropped"]["drained"]
 
 
 def test_a_full_disk_ends_the_run_at_once_and_blames_no_frame(tmp_path):
@@ -289,9 +323,11 @@ def test_a_live_source_drops_what_it_cannot_wait_for_and_counts_it(tmp_path):
     assert report.decoded == 200
     assert report.dropped["overload"] > 0
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
-    told = [line.split()[2].split("-") for line in lines if line.startswith("gap overload")]
-    assert sum(int(last) - int(first) + 1 for first, last in told) == report.dropped["overload"]
-    assert lines[-2].split()[1] == "199"  # the newest is never dropped for nothing
+    told = [int(line.split()[3]) for line in lines if line.startswith("gap overload")]
+    assert sum(told) == report.dropped["overload"]
+    assert len(told) <= 2 + summary.wall_s
+    *_, last = (line for line in lines if line[0].isdigit())
+    assert last.split()[1] == "199"  # the newest is never dropped for nothing
 
 
 def test_small_shared_memory_is_a_clear_error(tmp_path, monkeypatch):
@@ -320,10 +356,15 @@ HUB = """
 import sys
 from pathlib import Path
 sys.path.append({tests!r})
-from test_launch import chain, run, source, workers
+from streamvis.errors import StreamvisError
+from test_launch import Limits, chain, run, source, workers
 placement = workers(["{detect}"], ["track", "publish"])
-summary = run(chain(detect="{detect}"), placement, [source(frames=10**6, pause=0.002)],
-              Path({out!r}))
+sources = [source(frames=10**6, pause=0.002)]
+try:
+    summary = run(chain(detect="{detect}"), placement, sources, Path({out!r}), limits={limits!r})
+except StreamvisError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
 print(summary.interrupted, summary.sources[0].ending)
 """
 
@@ -333,8 +374,10 @@ def hub(tmp_path):
     """A run in a process of its own, in the midst of its source."""
     started = []
 
-    def start(detect="detect", before="", **settings):
-        code = HUB.format(tests=str(Path(__file__).parent), detect=detect, out=str(tmp_path))
+    def start(detect="detect", before="", limits=None, **settings):
+        code = HUB.format(
+            tests=str(Path(__file__).parent), detect=detect, out=str(tmp_path), limits=limits
+        )
         pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | settings
         process = subprocess.Popen([sys.executable, "-c", before + code], text=True, **pipes)
         started.append(process)
@@ -358,7 +401,7 @@ def test_sigterm_drains_and_leaves_nothing(hub, tmp_path):
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
     assert lines[-1] == "end drained"
     report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
-    assert len(lines) - 1 == report["admitted"]
+    assert sum(line[0].isdigit() for line in lines) == report["admitted"]
     assert report["decoded"] == report["admitted"] + sum(report["dropped"].values())
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
 
@@ -389,12 +432,50 @@ def test_nohup_stays_in_force(hub):
 def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     process = hub(detect="detect-hang-3")
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGHUP)  # as systemd sends it too: this one does not count
     time.sleep(0.3)
     assert process.poll() is None  # it waits for frame 3
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (0, "SIGTERM None\n"), err
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1].startswith("ended at once by a second signal (SIGTERM)")
+    summary = json.loads((tmp_path / "summary.json").read_bytes())
+    assert (summary["interrupted"], summary["sources"][0]["ending"]) == ("SIGTERM", None)
+    assert "second signal" in summary["error"]
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_sigterm_does_not_wait_for_a_stage_that_works_for_ever(hub, tmp_path):
+    process = hub(detect="detect-hang-3", limits=Limits(hurry_work_s=0.5))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
+    gap, end = (tmp_path / "publish-a.log").read_text().splitlines()[-2:]
+    assert (gap[:14], end) == ("gap drained 3-", "end drained")
+    report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
+    assert report["admitted"] == 3
+    assert report["decoded"] == report["admitted"] + report["dropped"]["drained"]
+
+
+@pytest.mark.parametrize("who", ["detect", "track+publish"])
+def test_sigterm_does_not_wait_for_a_worker_that_is_stopped(hub, tmp_path, who):
+    process = hub()
+    (victim,) = (
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if f"\0{who}.0#".encode() in (line := path.read_bytes())
+        and f"\0{process.pid}\0".encode() in line
+    )
+    os.kill(victim, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
+    lines = (tmp_path / "publish-a.log").read_text().splitlines()
+    assert lines[-1] == "end drained"
+    report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
+    assert sum(line[0].isdigit() for line in lines) == report["admitted"]
+    assert report["decoded"] == report["admitted"] + sum(report["dropped"].values())
 
 
 def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tmp_path):
@@ -408,7 +489,7 @@ def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tm
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in children):
+    while any(map(runs, children)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))

@@ -70,6 +70,18 @@ def only(orders, kind):
     return [order for order in orders if isinstance(order, kind)]
 
 
+def missing(reason, first_n, last_n, count=None, media_us=0):
+    return Notice(
+        source="a",
+        kind="gap",
+        media_us=media_us,
+        first_n=first_n,
+        last_n=last_n,
+        reason=reason,
+        count=last_n - first_n + 1 if count is None else count,
+    )
+
+
 def frames(send):
     return [(i.frame.source, i.frame.seq) for i in send.items if isinstance(i, Task)]
 
@@ -226,14 +238,15 @@ def test_after_a_death_the_suspects_go_one_by_one_and_the_killer_is_skipped():
     (pair,) = admit(core, 1)
     assert frames(pair) == [("a", 0), ("a", 1)]
     core.step(f.Died("detect.0", "boom", 0.0))
-    first, second = core.step(f.Joined("detect.0", 0.0))
-    assert frames(first) + frames(second) == [("a", 0), ("a", 1)]
-    answer(core, first)
+    (first,) = core.step(f.Joined("detect.0", 0.0))
+    assert frames(first) == [("a", 0)]
+    second, _ = answer(core, first)
+    assert frames(second) == [("a", 1)]
     done = core.step(f.Died("detect.0", "boom", 0.1))
     assert only(done, f.Completed)[0].poison
     assert f.Grant("a", ["a1"]) in done
     assert core.streams["a"].poisoned == 1
-    gap = Notice(source="a", kind="gap", media_us=0, first_n=1, last_n=1, reason="poison")
+    gap = missing("poison", 1, 1)
     assert [send.items for send in only(done, f.Send)] == [[Tell(gap)]]
 
 
@@ -251,10 +264,11 @@ def test_restarts_back_off_and_too_many_fail_the_run():
     assert core.step(f.Died("detect.0", "second", 2.0)) == []
     assert core.step(f.Tick(2.4)) == []
     assert core.step(f.Tick(2.5)) == [Start("detect.0")]
-    (fail,) = core.step(f.Died("detect.0", "third", 3.0))
+    fail, *_ = core.step(f.Died("detect.0", "third", 3.0))
     assert fail.error == "RunError"
     assert "stage 'detect'" in fail.message
     assert "third" in fail.message
+    core.step(f.Died("decode-a", "", 3.1))
     assert core.finished
 
 
@@ -340,24 +354,24 @@ def test_what_a_live_source_dropped_is_counted_and_told_in_its_place():
     core.step(f.Admitted("a", shot("a1", 5, missed=[Missed("overload", 4, 1, 4)]), 0.0))
     assert core.streams["a"].dropped == {"overload": 4}
     (track,) = answer(core, detect)
-    notice = Notice(source="a", kind="gap", media_us=0, first_n=1, last_n=4, reason="overload")
     assert frames(track) == [("a", 0)]
-    assert track.items[-1] == Tell(notice)
+    assert track.items[-1] == Tell(missing("overload", 1, 4))
 
 
-def test_the_end_is_told_down_the_graph_after_the_last_answer():
+def test_the_end_is_told_to_all_after_the_last_answer():
     core = started(CHAIN)
     (detect,) = admit(core, 0)
     assert core.step(f.SourceEnded(source="a", ending="eof", at=0.0)) == [Halt("decode-a")]
     assert core.step(f.Died("decode-a", "", 0.0)) == []
     (track,) = answer(core, detect)
     (publish,) = answer(core, track)
-    *_, end = answer(core, publish)
-    assert end.seat == "track.0"
-    assert end.items == [End("a", "eof")]
-    (end,) = answer(core, end)
-    assert (end.seat, end.items) == ("publish.0", [End("a", "eof")])
-    assert answer(core, end) == [Halt("detect.0"), Halt("track.0"), Halt("publish.0")]
+    *_, first, second = answer(core, publish)
+    assert {end.seat: end.items for end in (first, second)} == {
+        "track.0": [End("a", "eof")],
+        "publish.0": [End("a", "eof")],
+    }
+    assert answer(core, first) == []
+    assert answer(core, second) == [Halt("detect.0"), Halt("track.0"), Halt("publish.0")]
     for name in ("detect.0", "track.0", "publish.0"):
         assert not core.finished
         core.step(f.Died(name, "", 0.0))
@@ -387,7 +401,7 @@ def test_a_drain_admits_nothing_more_and_finishes_what_is_in_flight():
 
 
 def test_a_decode_process_that_does_not_hear_the_drain_is_killed():
-    core = started(DETECT, limits=Limits(drain_s=3))
+    core = started(DETECT, limits=Limits(drain_s=3, hurry_silence_s=10))
     core.step(f.Drain(1.0))
     assert core.due() == 4.0
     assert core.step(f.Tick(4.0)) == [Kill("decode-a", "it did not end when asked to")]

@@ -23,8 +23,9 @@ from streamvis.config import (
 from streamvis.messages import SourceInfo
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats
+from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.plan import fold
-from streamvis.runtime.routing import PREFETCH, Core
+from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Limits
 from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
 
@@ -50,8 +51,10 @@ LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9)
 class World:
     """Processes, sources and time, all made up."""
 
-    def __init__(self, placement, sources, cursed=frozenset()):
+    def __init__(self, placement, sources, cursed=frozenset(), hung=frozenset()):
         self.cursed = cursed  # (stage, source, seq): who works on it dies
+        self.hung = hung  # stages that never answer once the run is drained
+        self.silent = False  # and have no heartbeat then
         self.core = Core(fold(PIPELINE, placement), list(sources), placement.slots, LONG)
         self.window = placement.slots
         self.batch = {crew.group.name: crew.group.worker.batch for crew in self.core.crews}
@@ -67,6 +70,7 @@ class World:
         self.sizes = Counter()
         self.admitted = Counter()
         self.dropped = Counter()
+        self.drained = set()  # admitted at first, then dropped
         self.done = Counter()
         self.poison = set()
         self.skipped = {}
@@ -95,16 +99,19 @@ class World:
                 packets = [item for item in order.items if isinstance(item, Task)]
                 assert len(packets) <= self.batch[seat.rpartition(".")[0]]
                 assert len(self.inbox[seat]) <= PREFETCH
-            case f.Completed(frame, parts, skipped, poison):
+            case f.Completed(frame, parts, skipped, poison, _, dropped):
                 key = (frame.source, frame.seq)
                 self.done[key] += 1
+                if dropped:
+                    self.drained.add(key)
+                    return None
                 self.skipped[key] = skipped
                 if poison:
                     self.poison.add(key)
                 else:
                     assert set(parts) == set(READS) - set(skipped)
             case f.Fail():
-                raise AssertionError(order.message)
+                assert self.hung, order.message
         return None
 
     def forget(self, seat):
@@ -122,8 +129,9 @@ class World:
             assert len(set(held)) == len(held)
             assert len(held) + len(stream.granted) <= self.window
             assert not set(held) & (stream.granted | set(stream.free))
-            assert stream.admitted == self.admitted[stream.name]
-            assert sum(stream.dropped.values()) == self.dropped[stream.name]
+            drained = sum(source == stream.name for source, _ in self.drained)
+            assert stream.admitted == self.admitted[stream.name] - drained
+            assert sum(stream.dropped.values()) == self.dropped[stream.name] + drained
 
     def options(self):
         """What could happen next, as (name, argument)."""
@@ -142,11 +150,19 @@ class World:
         yield from (("die", seat) for seat in sorted(self.alive))
         yield from (("grow", source) for source in sorted(self.decode))
 
+    def hangs(self, choice):
+        """Whether this is the answer of a worker that gives none."""
+        what, who = choice
+        return what == "answer" and bool(set(who.rpartition(".")[0].split("+")) & self.hung)
+
     def happen(self, what, who):
         getattr(self, what)(who)
 
     def wait(self, _):
-        self.now = max(self.now + 0.001, min(self.core.due(), self.now + 1.0))
+        self.now = max(self.now + 0.001, min(self.core.due(self.now), self.now + 1.0))
+        for seat in sorted(self.alive):
+            if not (self.silent and self.hangs(("answer", seat))):
+                self.feed(f.Beat(seat, self.now))
         self.feed(f.Tick(self.now))
 
     def join(self, seat):
@@ -242,7 +258,7 @@ class World:
             case Tell(notice):
                 source = notice.source
                 self.memory[seat, stage, source].append(
-                    [notice.reason or notice.kind, notice.first_n]
+                    [notice.reason or notice.kind, notice.first_n, notice.count]
                 )
             case End(source):
                 assert (stage, source) not in self.ended
@@ -259,23 +275,30 @@ def verdict(world):
         (source, seq) for source in world.sources for seq in range(world.admitted[source])
     }
     assert world.done == dict.fromkeys(everything, 1)
+    for source, stream in world.core.streams.items():
+        assert stream.dropped.get("drained", 0) == sum(s == source for s, _ in world.drained)
     for source in world.sources:
         for stage in ("track", "publish", "record"):
             if (stage, source) not in world.ended:
                 assert world.admitted[source] == 0
                 continue
             saw = world.ended[stage, source]
-            seqs = [value for kind, value in saw if kind == "frame"]
+            seqs = [what[1] for what in saw if what[0] == "frame"]
             assert seqs == sorted(set(seqs))
             due = [
                 seq
                 for seq in range(world.admitted[source])
-                if stage not in world.skipped[source, seq]
+                if (source, seq) not in world.drained and stage not in world.skipped[source, seq]
             ]
             missing = set(due) - set(seqs)
-            assert not set(seqs) - set(due)
+            assert {(source, seq) for seq in set(seqs) - set(due)} <= world.drained
             assert {(source, seq) for seq in missing} <= world.poison
-            assert sum(kind == "poison" for kind, _ in saw) >= len(missing)
+            assert sum(what[0] == "poison" for what in saw) >= len(missing)
+            told = Counter()
+            for kind, _, *count in saw:
+                told[kind] += sum(count)
+            for reason in ("overload", "drained"):
+                assert told[reason] == world.core.streams[source].dropped.get(reason, 0)
 
 
 groupings = st.sampled_from(
@@ -334,6 +357,41 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
         world.happen(*next(iter(world.options())))
     assert world.core.finished, [seat for seat in world.core.seats if seat.state != "gone"]
     verdict(world)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    placements(), sources, st.frozensets(st.sampled_from(sorted(READS))), st.booleans(), st.data()
+)
+def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(placement, sources, hung, silent, data):
+    """What is not hung is told of the end, and all ends within the deadline."""
+    world = World(placement, sources, hung=hung)
+    for _ in range(data.draw(st.integers(0, 40))):
+        world.happen(*data.draw(st.sampled_from(list(world.options()))))
+    began = world.now
+    world.silent = silent
+    world.feed(f.Drain(began))
+    for _ in range(2000):
+        if world.core.finished:
+            break
+        choices = list(world.options())
+        world.happen(*next(choice for choice in choices if not world.hangs(choice)))
+    assert world.core.finished
+    assert world.now <= began + LONG.hurry_end_s + 1
+    for stream in world.core.streams.values():
+        assert stream.admitted + sum(stream.dropped.values()) == (
+            world.admitted[stream.name] + world.dropped[stream.name]
+        )
+    sinks = [spec.stages for spec in placement.workers if set(spec.stages) & {"publish", "record"}]
+    for names in sinks:
+        if not set(names) & hung:
+            for source in sources:
+                if world.core.streams[source].info is not None:
+                    assert all(
+                        (name, source) in world.ended
+                        for name in names
+                        if PIPELINE.stage(name).run.stateful
+                    )
 
 
 @given(placements(), st.randoms(use_true_random=False))

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from streamvis.errors import DeviceError, RunError, SourceError, WeightsError
+from streamvis.errors import DataError, DeviceError, RunError, SourceError, WeightsError
 from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
 from streamvis.sources.picture import Picture
 
@@ -168,7 +168,8 @@ class ToyPublish(Memory):
 
     def notice(self, notice):
         self.sources[notice.source][0] += 1
-        self.write(notice.source, f"{notice.kind} {notice.reason} {notice.first_n}-{notice.last_n}")
+        which = f"{notice.first_n}-{notice.last_n} {notice.count}"
+        self.write(notice.source, f"{notice.kind} {notice.reason} {which}")
 
     def finish(self, source, ending):
         trouble(self.name, ending, self.site.out)
@@ -212,18 +213,20 @@ def tracks(ids):
 
 
 def trouble(name, moment, out):
-    """`crash-7`: raise at picture 7; `full-7`: as on a full disk; `die-7`: SIGKILL;
-    `once-7`: SIGKILL the first time only.
+    """`crash-7`: raise at picture 7; `full-7`: as on a full disk; `data-7`: as for bad data;
+    `die-7`: SIGKILL; `once-7`: SIGKILL the first time only.
     """
     if "slow" in name:
         time.sleep(0.01)
     if f"hang-{moment}_" in f"{name}_":
         (Path(out) / f"{name}.hung").touch()
         time.sleep(3600)
-    for kind in ("crash", "full", "die", "once"):
+    for kind in ("crash", "full", "data", "die", "once"):
         if f"{kind}-{moment}_" in f"{name}_":
             if kind == "full":
                 raise RunError("toy: no space left")
+            if kind == "data":
+                raise DataError(f"toy: {moment} is not a number")
             if kind == "crash":
                 raise ValueError(f"toy cannot do {moment}")
             marker = Path(out) / f"{name}.died"

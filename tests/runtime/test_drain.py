@@ -1,0 +1,323 @@
+"""How a run is drained: lists of facts in, lists of orders out, up to fixed deadlines."""
+
+from itertools import pairwise
+
+import msgspec
+import pytest
+from test_routing import CHAIN, DETECT, INFO, admit, answer, frames, missing, only, shot, started
+
+from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.runtime import facts as f
+from streamvis.runtime.ledger import Gaps
+from streamvis.runtime.seats import Halt, Kill, Limits, Start
+from streamvis.runtime.wire import Begin, End, Missed, State, Tell
+
+LIMITS = Limits(hurry_silence_s=2.0, hurry_work_s=6.0, hurry_end_s=9.0, backoff_s=(0.0,))
+
+
+def drained(core, at):
+    """The drain begins; the decode process ends at once."""
+    orders = core.step(f.Drain(at))
+    assert Halt("decode-a") in orders
+    orders += core.step(f.SourceEnded(source="a", ending="drained", at=at))
+    return orders + core.step(f.Died("decode-a", "", at))
+
+
+def tick(core, at, *but):
+    """Time passes, and all have a heartbeat but these."""
+    orders = []
+    for seat in core.seats:
+        if seat.alive and seat.name not in but:
+            orders += core.step(f.Beat(seat.name, at))
+    return orders + core.step(f.Tick(at))
+
+
+def balance(core):
+    stream = core.streams["a"]
+    return stream.admitted, stream.dropped.get("drained", 0)
+
+
+def follow(core, orders, at, seats=("detect.0", "track.0", "publish.0")):
+    """Answer all that these workers are sent, and let them end; what each was sent."""
+    log = []
+    while sends := [o for o in orders if isinstance(o, f.Send | Halt) and o.seat in seats]:
+        orders = []
+        for order in sends:
+            if isinstance(order, Halt):
+                orders += core.step(f.Died(order.seat, "", at))
+            else:
+                log.append((order.seat, order.items))
+                orders += answer(core, order, at=at)
+    return log
+
+
+def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
+    core = started(CHAIN)
+    sends = [order for n in range(4) for order in admit(core, n)]
+    assert len(sends) == 2  # the worker has room for two batches
+    orders = drained(core, 1.0)
+    assert [o.frame.n for o in only(orders, f.Completed) if o.dropped] == [2, 3]
+    assert only(orders, f.Grant) == []
+    assert balance(core) == (2, 2)
+    log = follow(core, sends, 1.5)
+    told = [items for seat, items in log if seat == "publish.0"]
+    assert [frames(f.Send("", 0, items, [])) for items in told] == [[("a", 0)], [("a", 1)], []]
+    gap = missing("drained", 2, 3, media_us=120_000)
+    assert told[2] == [Tell(gap), End("a", "drained")]
+    assert core.finished
+    assert core.failed is None
+
+
+def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
+    core = started(CHAIN)
+    core.step(f.Drain(1.0))
+    late = shot("a0", 1, missed=[Missed("overload", 1, 0, 0)])
+    assert core.step(f.Admitted("a", late, 1.1)) == []
+    assert core.streams["a"].dropped == {"overload": 1, "drained": 1}
+    assert balance(core) == (0, 1)
+
+
+def test_a_file_of_which_something_was_dropped_has_not_come_to_its_end():
+    core = started(CHAIN)
+    sends = [order for n in range(4) for order in admit(core, n)]
+    core.step(f.SourceEnded(source="a", ending="eof", at=0.9))
+    core.step(f.Died("decode-a", "", 0.9))
+    core.step(f.Drain(1.0))
+    follow(core, sends, 1.1)
+    assert core.finished
+    assert core.streams["a"].ending == "drained"
+    whole = started(CHAIN)
+    (send,) = admit(whole, 0)
+    whole.step(f.SourceEnded(source="a", ending="eof", at=0.9))
+    whole.step(f.Died("decode-a", "", 0.9))
+    whole.step(f.Drain(1.0))
+    follow(whole, [send], 1.1)
+    assert whole.streams["a"].ending == "eof"
+
+
+def test_a_silent_worker_without_state_is_killed_and_what_it_had_is_dropped():
+    core = started(CHAIN, limits=LIMITS)
+    for n in range(3):
+        admit(core, n)
+    drained(core, 1.0)
+    assert tick(core, 2.9, "detect.0") == []
+    (kill,) = tick(core, 3.0, "detect.0")
+    assert kill == Kill("detect.0", "no sign of life for 2 s")
+    orders = core.step(f.Died("detect.0", "", 3.0))
+    assert only(orders, Start) == []
+    assert balance(core) == (0, 3)
+    log = follow(core, orders, 3.1)
+    ended = {seat for seat, items in log if items[-1] == End("a", "drained")}
+    assert ended == {"track.0", "publish.0"}
+    assert core.finished
+    assert core.failed is None
+
+
+def test_another_replica_takes_over_what_a_silent_one_had():
+    placement = Placement(
+        workers=[WorkerSpec(["detect"], replicas=2), WorkerSpec(["track", "publish"])]
+    )
+    core = started(CHAIN, placement, limits=LIMITS)
+    _, second = (admit(core, n)[0] for n in range(2))
+    drained(core, 1.0)
+    tick(core, 3.0, "detect.0")
+    assert core.step(f.Died("detect.0", "", 3.0)) == []
+    (again,) = answer(core, second)
+    assert (again.seat, frames(again)) == ("detect.1", [("a", 0)])
+    follow(core, [again], 3.1, ("detect.1", "track+publish.0"))
+    assert core.finished
+    assert balance(core) == (2, 0)
+
+
+def test_a_silent_worker_with_state_goes_on_in_a_successor():
+    core = started(CHAIN, limits=LIMITS)
+    (detect,) = admit(core, 0)
+    answer(core, detect)
+    drained(core, 1.0)
+    tick(core, 3.0, "track.0")
+    assert core.step(f.Died("track.0", "", 3.0)) == [Start("track.0")]
+    follow(core, core.step(f.Joined("track.0", 4.0)), 4.0)
+    assert core.finished
+    assert balance(core) == (1, 0)
+
+
+def test_one_that_works_on_for_ever_is_killed_when_the_time_for_work_is_over():
+    core = started(CHAIN, limits=LIMITS)
+    admit(core, 0)
+    drained(core, 1.0)
+    assert core.due(1.0) <= 7.0
+    assert tick(core, 6.9) == []
+    (kill,) = tick(core, 7.0)
+    assert kill == Kill("detect.0", "")
+    log = follow(core, core.step(f.Died("detect.0", "", 7.0)), 7.1)
+    assert log[-1][0] == "publish.0"
+    assert log[-1][1][-1] == End("a", "drained")
+    assert core.finished
+    assert core.failed is None
+    assert balance(core) == (0, 1)
+
+
+def test_a_late_sink_is_restarted_and_told_of_the_gap_and_the_end():
+    placement = Placement(workers=[WorkerSpec(["detect"]), WorkerSpec(["track", "publish"])])
+    core = started(CHAIN, placement, limits=LIMITS)
+    sink = "track+publish.0"
+    first, _ = (answer(core, admit(core, n)[0])[0] for n in range(2))
+    states = [State("track", "a", b"t"), State("publish", "a", b"p")]
+    answer(core, first, states=states)
+    drained(core, 1.0)
+    assert tick(core, 7.0) == [Kill(sink, "at one call for 2 s")]
+    orders = core.step(f.Died(sink, "", 7.0))
+    assert Start(sink) in orders
+    assert balance(core) == (1, 1)
+    log = follow(core, core.step(f.Joined(sink, 8.0)), 8.0, (sink, "detect.0"))
+    begin = Begin(INFO, {"track": b"t", "publish": b"p"})
+    gap = Tell(missing("drained", 1, 1, media_us=40_000))
+    assert log == [(sink, [begin, gap, End("a", "drained")])]
+    assert core.finished
+    assert core.failed is None
+
+
+def test_nobody_waits_for_a_stage_that_hangs_at_the_end():
+    core = started(CHAIN, limits=LIMITS)
+    (detect,) = admit(core, 0)
+    (track,) = answer(core, detect)
+    (publish,) = answer(core, track)
+    answer(core, publish)
+    _, end = only(drained(core, 1.0), f.Send)
+    assert (end.seat, end.items) == ("publish.0", [End("a", "drained")])
+    answer(core, end, at=1.1)
+    assert tick(core, 7.0) == [Kill("track.0", "")]
+    assert core.step(f.Died("track.0", "", 7.0)) == [Halt("detect.0"), Halt("publish.0")]
+    core.step(f.Died("publish.0", "", 7.2))
+    assert tick(core, 10.0) == [Kill("detect.0", "")]  # it does not close
+    core.step(f.Died("detect.0", "", 10.0))
+    assert core.finished
+    assert core.failed is None
+
+
+def test_a_sink_that_never_ends_fails_the_run():
+    core = started(CHAIN, limits=LIMITS)
+    (detect,) = admit(core, 0)
+    (track,) = answer(core, detect)
+    answer(core, track)
+    drained(core, 1.0)
+    tick(core, 7.0)
+    core.step(f.Died("publish.0", "", 7.0))
+    orders = tick(core, 10.0)
+    (fail,) = only(orders, f.Fail)
+    assert "stage 'publish' did not end within 9 s" in fail.message
+    for kill in only(orders, Kill):
+        core.step(f.Died(kill.seat, "", 10.0))
+    assert core.finished
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_fatal_error_is_kept_and_the_run_ends_in_good_order(live):
+    info = msgspec.structs.replace(INFO, live=live)
+    core = started(CHAIN, limits=Limits(deaths=0), info=info)
+    sends = [order for n in range(4) for order in admit(core, n)]
+    _, track = answer(core, sends[0])
+    fail, *orders = core.step(f.Died("detect.0", "boom", 1.0))
+    assert isinstance(fail, f.Fail)
+    assert Halt("decode-a") in orders
+    assert not core.finished
+    orders += core.step(f.SourceEnded(source="a", ending="drained", at=1.0))
+    orders += core.step(f.Died("decode-a", "", 1.0))
+    log = follow(core, [track, *orders], 1.1)
+    ended = {seat for seat, items in log if items[-1] == End("a", "drained")}
+    assert ended == {"track.0", "publish.0"}
+    assert balance(core) == (1, 3)
+    assert core.finished
+    assert core.failed is fail
+
+
+def test_a_refusal_of_the_publisher_ends_the_others():
+    core = started(CHAIN)
+    (detect,) = admit(core, 0)
+    (track,) = answer(core, detect)
+    answer(core, track)
+    fail, *_ = core.step(f.Refused("publish.0", "RunError", "no space left", 1.0))
+    assert fail == f.Fail("RunError", "no space left")
+    core.step(f.Died("decode-a", "", 1.0))
+    orders = core.step(f.Died("publish.0", "", 1.0))
+    follow(core, orders, 1.1)
+    assert core.finished
+    assert core.failed is fail
+    assert balance(core) == (0, 1)
+
+
+def test_a_refusal_before_anything_is_up_ends_the_run():
+    core = started(DETECT)
+    core.step(f.Refused("detect.0", "WeightsError", "does not fit", 1.0))
+    core.step(f.Died("detect.0", "exit code 1", 1.1))
+    core.step(f.Died("decode-a", "", 1.1))
+    assert core.finished
+    assert core.failed == f.Fail("WeightsError", "does not fit")
+
+
+def test_a_frame_that_rests_between_others_is_dropped_with_the_gap_told():
+    """Frame 1 skips the detector and waits for frame 0 in front of the tracker."""
+    pipeline = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn(), every_s=0.05),
+            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("publish", Publish(), after=["track"]),
+        ]
+    )
+    core = started(pipeline)
+    sends = [order for n in range(3) for order in admit(core, n)]
+    assert [frames(send) for send in sends] == [[("a", 0)], [("a", 2)]]
+    drained(core, 1.0)
+    log = follow(core, sends, 1.1)
+    told = [item for seat, items in log if seat == "publish.0" for item in items]
+    assert Tell(missing("drained", 1, 1, media_us=80_000)) in told
+    assert balance(core) == (2, 1)
+    assert core.finished
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_overload_is_told_once_a_second_with_exact_counts(live):
+    """By arrival for live sources, by media time for files: here they differ tenfold."""
+    core = started(CHAIN, window=1, info=msgspec.structs.replace(INFO, live=live))
+    notices = []
+    for n in range(0, 500, 5):
+        at = n * 0.004
+        missed = [Missed("overload", 4, n + 1, n + 4), Missed("decode", 1, n, n)]
+        orders = core.step(f.Admitted("a", shot("a0", n + 5, missed=missed), at))
+        for seat, items in follow(core, orders, at):
+            notices += [item.notice for item in items if isinstance(item, Tell)]
+            assert seat
+    orders = core.step(f.SourceEnded(source="a", ending="eof", at=2.0))
+    for seat, items in follow(core, orders, 2.0, ("track.0", "publish.0")):
+        notices += [item.notice for item in items if isinstance(item, Tell)]
+        assert seat
+    each = [notice for notice in notices if notice.reason == "overload"]
+    assert sum(notice.count for notice in each) == 2 * 400  # two stages are told
+    assert core.streams["a"].dropped == {"overload": 400}
+    assert len(each) == 2 * (3 if live else 21)
+    ranges = [(notice.first_n, notice.last_n) for notice in each[::2]]
+    assert ranges[0][0] == 1
+    assert ranges[-1][1] == 499
+    assert all(last < first for (_, last), (first, _) in pairwise(ranges))
+
+
+def test_the_gaps_of_a_camera_that_stands_still_are_told_after_a_second():
+    core = started(CHAIN, window=4, info=msgspec.structs.replace(INFO, live=True))
+    for n, at in ((1, 0.1), (3, 0.2)):
+        missed = [Missed("overload", 1, n - 1, n - 1)]
+        core.step(f.Admitted("a", shot(f"a{n}", n, missed=missed), at))
+    assert core.due() <= 1.1
+    core.step(f.Tick(1.05))
+    assert core.streams["a"].gaps.untold == {"overload": Missed("overload", 1, 2, 2)}
+    core.step(f.Tick(1.1))
+    assert core.streams["a"].gaps.untold == {}
+
+
+def test_gaps_that_were_not_told_are_all_there_at_the_end():
+    gaps = Gaps()
+    for n in range(10):
+        gaps.add(Missed("overload", 1, 2 * n, 2 * n))
+        gaps.take(n / 10)
+    gaps.add(Missed("decode", 3, 30, 40))
+    assert gaps.take_all() == [Missed("overload", 9, 2, 18), Missed("decode", 3, 30, 40)]
+    assert gaps.take_all() == []
