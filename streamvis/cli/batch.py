@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from streamvis.cli.jobs import Job, Plan
 from streamvis.cli.report import say
 from streamvis.cli.results import NOT_BEGUN, Result, frames_of, printable, told
-from streamvis.errors import InUseError, SourceError, StreamvisError, UsageError
+from streamvis.errors import EndedEarlyError, InUseError, SourceError, StreamvisError, UsageError
 from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.sources.identity import content_of
 from streamvis.sources.spec import SourceSpec
@@ -151,6 +151,8 @@ class _Crew:
         code = child.wait()
         if self.stopping and code == -signal.SIGTERM:  # told to end before it had begun
             return replace(result, state="interrupted", why=NOT_BEGUN)
+        if self.stopping and code == 128 + signal.SIGTERM:  # told so a second time
+            return replace(result, state="interrupted", why=said.error)
         why = said.error or f"{result.file}: its process {_how_it_went(code)}"
         return replace(result, state="refused" if said.refused else "failed", why=why)
 
@@ -158,6 +160,8 @@ class _Crew:
         """Tell every process to drain; a second time, to end at once."""
         if number == signal.SIGHUP:
             discard_closed(self._terminals)
+            if self.stopping:  # a closed terminal may say so several times
+                return
         self.stopping = True
         for child in list(self._running):
             child.terminate()
@@ -251,6 +255,9 @@ def _work() -> None:
         tell(summary=summary)
     except (InUseError, UsageError) as error:  # the directory is another run's
         tell(error=str(error), refused=True)
+    except EndedEarlyError as error:
+        tell(error=str(error))
+        sys.exit(error.exit_code)
     except StreamvisError as error:
         tell(error=str(error))
 

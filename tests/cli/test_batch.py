@@ -215,6 +215,14 @@ def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeyp
     assert result.why.endswith("a.mp4: no process can be started: No such file or directory")
 
 
+def test_a_file_that_a_second_ctrl_c_ends_is_interrupted(tmp_path, monkeypatch):
+    said = json.dumps({"error": "ended at once"})
+    script = f"trap '' TERM; kill -INT {os.getpid()}; sleep 0.5; echo '{said}'; exit 143"
+    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
+    assert (result.state, result.why) == ("interrupted", "ended at once")
+
+
 def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, monkeypatch):
     script = f"kill -INT {os.getpid()}; exec sleep 60"
     monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
