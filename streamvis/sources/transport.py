@@ -4,6 +4,7 @@ FFmpeg keeps the decoder that it chose at the beginning, and PyAV passes streams
 later. Each part is opened on its own, as a file that ends where the next program map begins.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ class Part:
         self._tables = Tables(size)
         self._tables.changed(start.table, 0, follows=True)
         self._scanned = start.at  # up to here nothing changes
+        self._step = start.at  # from here on packets lie in step
         self._at = 0  # position of the next byte, from the start of the part
         self._block = b""
         self._block_at = 0
@@ -77,10 +79,16 @@ class Part:
         table = self._start.table
         if at < len(table):
             return table, 0
-        begin = self._start.at + (at - len(table)) // self._size * self._size
+        position = self._start.at + at - len(table)
+        step = self._step if position >= self._step else self._start.at
+        begin = step + (position - step) // self._size * self._size
         end = BLOCK * self._size if self.next is None else max(0, self.next.at - begin)
         self._file.seek(begin)
         block = self._file.read(min(end, BLOCK * self._size)) or b""
+        out_of_step = self._tables.out_of_step(block)
+        if out_of_step:  # bytes were lost on the way
+            self._step = begin + out_of_step
+            block = block[:out_of_step]
         follows = begin <= self._scanned < begin + len(block)
         changed = self._tables.changed(block, begin, follows=follows)
         if changed is not None:
@@ -117,6 +125,18 @@ class Tables:
                 if section[0] == PMT and self._other_video(section):
                     return Change(at, self._table)
         return None
+
+    def out_of_step(self, block: bytes) -> int:
+        """Where in a block packets begin that do not follow on those before; 0 if all do."""
+        syncs = np.frombuffer(block, np.uint8)[self._head :: self._size] == SYNC
+        if syncs.all():
+            return 0
+        lost = int(syncs.argmin()) * self._size
+        row = bytes([SYNC]) + b"." * (self._size - 1)
+        found = re.compile(row * (IN_A_ROW - 1) + row[:1], re.DOTALL).search(
+            block, lost + self._head + 1
+        )
+        return found.start() - self._head if found else 0
 
     def _of_tables(self, block: bytes) -> Iterator[int]:
         """Offsets of the packets that carry tables, as far as these are known by then."""

@@ -63,6 +63,16 @@ def test_a_transport_stream_is_decoded_on_where_it_changes(tmp_path, name):
         assert [number(p.pixels) for p in pictures] == [*range(24)] * len(films)
 
 
+@pytest.mark.parametrize("lost", [1, 100, 187, 500])
+def test_a_change_is_found_after_bytes_were_lost(tmp_path, lost):
+    path = joined(tmp_path, [Film("ts", "mpeg2", before=1), Film("ts", "h264", before=1)])
+    data = path.read_bytes()
+    path.write_bytes(data[:9000] + data[9000 + lost :])
+    pictures, _ = watched(path)
+    assert [number(p.pixels) for p in pictures][-24:] == list(range(24))
+    assert 40 < len(pictures) <= 48
+
+
 def test_a_part_reads_as_the_file_does(tmp_path):
     path = tmp_path / "a.ts"
     write(Film("ts", "h264", before=1), path)
