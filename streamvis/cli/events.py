@@ -13,7 +13,7 @@ from streamvis.cli.report import put, reported_errors, say
 from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from streamvis.events.client import Subscription
+    from streamvis.events.client import Inbox, Subscription
     from streamvis.events.schema import Event
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
@@ -100,16 +100,21 @@ def _until_ended(
             raise SourceError(f"nothing came from {where} for {timeout_s:g} s")
         if warned or silent_s < SILENCE_S:
             continue
-        if inbox.ready and not inbox.ended and not wait:
-            raise SourceError(
-                f"{where}: no heartbeat for {SILENCE_S:g} s, expected one each second; the "
-                "publisher died or cannot be reached. With --wait, tail goes on when it is back"
-            )
         warned = True
-        if inbox.ready:
-            say(f"no publisher at {where} any more; waiting for the next")
-        else:
-            say(f"nothing at {where} yet; waiting for a run")
+        _say_silent(where, inbox, wait)
+
+
+def _say_silent(where: str, inbox: "Inbox", wait: bool) -> None:
+    """Nothing came for SILENCE_S: SourceError when a publisher was there and died."""
+    if inbox.ready and not inbox.ended and not wait:
+        raise SourceError(
+            f"{where}: no heartbeat for {SILENCE_S:g} s, expected one each second; the "
+            "publisher died or cannot be reached. With --wait, tail goes on when it is back"
+        )
+    if inbox.ready:
+        say(f"no publisher at {where} any more; waiting for the next")
+    else:
+        say(f"nothing at {where} yet; waiting for a run")
 
 
 @app.command()
