@@ -3,6 +3,7 @@
 import errno
 import time
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
+from streamvis.sources.credentials import ENCODE, is_cut
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
 from streamvis.sources.transport import Part
@@ -30,6 +32,10 @@ PICTURES = {  # by the major brand of their file, which is laid out like an MP4
 }
 COLOURS = {0: "RGB", 1: "BT.709", 2: "untagged", 5: "BT.601", 6: "BT.601", 9: "BT.2020"}
 RANGES = ("untagged", "limited range", "full range")
+INDEX_LAST = (
+    "is an MP4 whose index (moov) lies behind its pictures; that takes a server which supports "
+    "range requests. Download it first, or rewrite it: ffmpeg -i IN -c copy -movflags faststart OUT"
+)
 ADVICE: dict[type[Exception], str] = {
     ConnectionRefusedError: "refused the connection: is the server running, is the port right?",
     av.error.HTTPUnauthorizedError: "wants a user and password that were not given or are wrong",
@@ -246,21 +252,50 @@ def _lacks_index(head: bytes, path: Path) -> bool:
 def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
     """One line: the state and the time spent tell more than the class of the exception."""
     source = f"source '{spec.label}'"
+    if error.errno in {errno.EINVAL, errno.ERANGE} and spec.options:
+        return f"{source}: FFmpeg refuses a value of its settings {', '.join(spec.options)}"
     if spec.kind == "url":
-        waited = isinstance(error, TimeoutError | av.error.ExitError)
-        if waited or elapsed_s >= 0.9 * spec.open_s:
-            return f"{source} did not answer within {elapsed_s:.0f} s"
-        for kind, advice in ADVICE.items():
-            if isinstance(error, kind):
-                return f"{source} {advice}"
-        reason = "" if error.errno == errno.EIO else f" ({error.strerror})"  # EIO: says nothing
-        return f"{source} cannot be reached{reason}: check the host name and the network"
+        return f"{source} {_unreached(spec, error, elapsed_s)}"
     if spec.kind == "camera":
         present = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         return f"{source} cannot be opened: {error.strerror}. Cameras there are: {present}"
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return f"{source} is not a video, or its beginning is damaged"
     return f"{source} cannot be opened: {error.strerror}"
+
+
+def index_last(spec: SourceSpec) -> bool:
+    """Whether an HTTP address gives an MP4 whose index lies behind its pictures."""
+    if spec.kind != "url" or _is_rtsp(spec):
+        return False
+    patience = (spec.open_s, spec.read_s)
+    try:
+        with _open(spec.uri, format="data", options=spec.options, timeout=patience) as raw:
+            head = b"".join(bytes(packet) for packet in islice(raw.demux(), 4))
+    except (FFmpegError, IndexError):
+        return False
+    at = 0
+    while head[4:8] == b"ftyp" and at + 16 <= len(head):
+        size, name = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+        if name in {b"moov", b"mdat"}:
+            return name == b"mdat"
+        at += max(size, 8)
+    return False
+
+
+def _unreached(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
+    if is_cut(spec.uri) != "no":  # then the host may not be the one that was meant
+        return f"cannot be reached: {ENCODE}; or check the address"
+    if isinstance(error, TimeoutError | av.error.ExitError) or elapsed_s >= 0.9 * spec.open_s:
+        return f"did not answer within {elapsed_s:.0f} s"
+    damaged = isinstance(error, av.error.InvalidDataError) or error.errno == errno.EIO
+    if damaged and index_last(spec):
+        return INDEX_LAST
+    for kind, advice in ADVICE.items():
+        if isinstance(error, kind):
+            return advice
+    reason = "" if error.errno == errno.EIO else f" ({error.strerror})"  # EIO: says nothing
+    return f"cannot be reached{reason}: check the host name and the network"
 
 
 def _named(stream: Stream) -> str:

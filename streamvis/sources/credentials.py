@@ -1,6 +1,27 @@
-"""Keeping passwords out of logs, events and error messages."""
+"""Keeping passwords out of logs, events and error messages; and those that break a URL."""
 
 import re
+from typing import Literal
+
+ENCODE = "in a user name or password write %23 for #, %2F for /, %3F for ?, %40 for @, %25 for %"
+
+
+def is_cut(url: str) -> Literal["no", "perhaps", "yes"]:
+    """Whether a user or password holds one of # / ?, which end the part of a URL before its host.
+
+    `rtsp://joe:a/b@host` has the host `joe`; but `http://host:80/@joe` is as it should be.
+    """
+    rest = url.partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    behind = rest[len(authority) :].rpartition("@")
+    if not behind[1]:
+        return "no"
+    if "#" in behind[0]:  # no host takes part in what follows it
+        return "yes"
+    host, colon, port = authority.rpartition("@")[2].rpartition(":")
+    if not colon or host.startswith("["):
+        return "perhaps" if colon or "@" in authority else "no"
+    return "perhaps" if port.isdecimal() and int(port) < 2**16 else "yes"
 
 
 def without_credentials(url: str) -> str:

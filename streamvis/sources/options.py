@@ -1,15 +1,142 @@
-"""What can be set on a synthetic scene."""
+"""What can be set on a source: after `#`, and after the `?` of a synthetic scene."""
 
-from typing import Annotated
+import re
+from collections.abc import Iterable
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
 
 from streamvis.errors import UsageError
-from streamvis.parsing import convert
+from streamvis.parsing import alternatives, convert
 
+Transport = Literal["file", "images", "camera", "rtsp", "http", "synthetic"]
 Side = Annotated[int, Meta(ge=32, le=4096)]
+
+TEXT, NUMBER, SWITCH = "any text", "a number", "0 1 true false auto"  # else: words, joined by +
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?([kKMG]i?B?)?")
+
+OURS: dict[str, str] = {"fps": NUMBER, "start_time": TEXT}
+PATIENCE = {"open_s": NUMBER, "read_s": NUMBER}
+# The rest is FFmpeg's, which passes over what it does not know: so it has to be known here.
+DEMUXING = {
+    "analyzeduration": NUMBER,
+    "avioflags": "direct",
+    "correct_ts_overflow": SWITCH,
+    "err_detect": "crccheck bitstream buffer explode ignore_err careful compliant aggressive",
+    "fflags": "discardcorrupt fastseek genpts igndts ignidx nobuffer nofillin noparse sortdts",
+    "formatprobesize": NUMBER,
+    "fpsprobesize": NUMBER,
+    "max_delay": NUMBER,
+    "max_ts_probe": NUMBER,
+    "probesize": NUMBER,
+    "protocol_whitelist": TEXT,
+    "rtbufsize": NUMBER,
+    "skip_initial_bytes": NUMBER,
+    "use_wallclock_as_timestamps": SWITCH,
+}
+FORMATS = {  # of raw video, MP4, transport streams and HLS
+    "advanced_editlist": SWITCH,
+    "allowed_extensions": TEXT,
+    "decryption_key": TEXT,
+    "extension_picky": SWITCH,
+    "framerate": TEXT,
+    "ignore_editlist": SWITCH,
+    "live_start_index": NUMBER,
+    "pixel_format": TEXT,
+    "resync_size": NUMBER,
+    "scan_all_pmts": SWITCH,
+    "video_size": TEXT,
+}
+TLS = {
+    "ca_file": TEXT,
+    "cert_file": TEXT,
+    "key_file": TEXT,
+    "tls_verify": SWITCH,
+    "verifyhost": TEXT,
+}
+HTTP = {
+    "auth_type": "none basic",
+    "cookies": TEXT,
+    "headers": TEXT,
+    "http_persistent": SWITCH,
+    "http_proxy": TEXT,
+    "http_seekable": SWITCH,
+    "max_redirects": NUMBER,
+    "max_reload": NUMBER,
+    "multiple_requests": SWITCH,
+    "reconnect": SWITCH,
+    "reconnect_at_eof": SWITCH,
+    "reconnect_delay_max": NUMBER,
+    "reconnect_on_http_error": TEXT,
+    "reconnect_on_network_error": SWITCH,
+    "reconnect_streamed": SWITCH,
+    "referer": TEXT,
+    "seekable": SWITCH,
+    "strict_mime_boundary": SWITCH,
+    "tcp_nodelay": SWITCH,
+    "timeout": NUMBER,
+    "user_agent": TEXT,
+}
+RTSP = {
+    "allowed_media_types": "video audio data subtitle",
+    "buffer_size": NUMBER,
+    "initial_pause": SWITCH,
+    "listen_timeout": NUMBER,
+    "localaddr": TEXT,
+    "max_port": NUMBER,
+    "min_port": NUMBER,
+    "pkt_size": NUMBER,
+    "reorder_queue_size": NUMBER,
+    "rtsp_flags": "filter_src listen prefer_tcp satip_raw",
+    "rtsp_transport": "tcp udp udp_multicast http https",
+    "timeout": NUMBER,
+    "user_agent": TEXT,
+}
+V4L2 = {
+    "channel": NUMBER,
+    "framerate": TEXT,
+    "input_format": TEXT,
+    "pixel_format": TEXT,
+    "standard": TEXT,
+    "timestamps": "default abs mono2abs",
+    "use_libv4l2": SWITCH,
+    "video_size": TEXT,
+}
+SETTINGS: dict[Transport, dict[str, str]] = {
+    "file": OURS | DEMUXING | FORMATS,
+    "images": OURS,
+    "camera": OURS | PATIENCE | V4L2 | DEMUXING,
+    "rtsp": OURS | PATIENCE | RTSP | TLS | DEMUXING,
+    "http": OURS | PATIENCE | HTTP | TLS | DEMUXING | FORMATS,
+    "synthetic": OURS,
+}
+
+
+def check_settings(kind: Transport, pairs: Iterable[tuple[str, str]], where: str) -> None:
+    """Refuse settings that a source of this kind does not have, and values they cannot have.
+
+    UsageError shows no value that may be anything: it may be a secret.
+    """
+    known = SETTINGS[kind]
+    for key, value in pairs:
+        if key not in known:
+            raise UsageError(f"{where} has no setting '{key}'{alternatives(key, known)}")
+        _check(known[key], value, f"{where}: {key}={value}")
+
+
+def _check(allowed: str, value: str, where: str) -> None:
+    if allowed == TEXT:
+        return
+    if allowed == NUMBER:
+        if not _NUMBER.fullmatch(value):
+            raise UsageError(f"{where} is not a number")
+        return
+    words = allowed.split()
+    for word in re.split("[+-]", value.removeprefix("+").removeprefix("-")):
+        if word not in words:
+            raise UsageError(f"{where}: '{word}' is none of its values{alternatives(word, words)}")
 
 
 class SceneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

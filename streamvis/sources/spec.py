@@ -20,7 +20,7 @@ import msgspec
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
 from streamvis.parsing import read_text
-from streamvis.sources.credentials import told, without_credentials
+from streamvis.sources.credentials import ENCODE, is_cut, told, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
     distinct,
@@ -33,7 +33,7 @@ from streamvis.sources.listing import (
     videos_in,
     warn,
 )
-from streamvis.sources.options import scene_options
+from streamvis.sources.options import Transport, check_settings, scene_options
 from streamvis.sources.start import CONTAINER, Start, parse_start
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
@@ -171,18 +171,27 @@ def _check_text(uri: str) -> None:
 def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
     """The sources of one text without its id; settings after '#' go into each of them."""
     body, pairs = _without_settings(text)
-    seconds = {key: _positive(text, key, value) for key, value in pairs if key in _SECONDS}
+    seconds = {key: _positive(body, key, value) for key, value in pairs if key in _SECONDS}
     times = [value for key, value in pairs if key == _START]
     options = {key: value for key, value in pairs if key not in {*_SECONDS, _START}}
     for spec in _found(body, recursive):
+        check_settings(_transport(spec), pairs, f"source '{told(body)}'")
         spec = msgspec.structs.replace(spec, options=options, **seconds)
         yield _started(spec, parse_start(times[-1], _START), _START) if times else spec
+
+
+def _transport(spec: SourceSpec) -> Transport:
+    """The kind of a source, of URLs that of their scheme."""
+    if spec.kind != "url":
+        return spec.kind
+    return "rtsp" if spec.uri.lower().startswith("rtsp") else "http"
 
 
 def _without_settings(text: str) -> tuple[str, list[tuple[str, str]]]:
     body, _, tail = text.rpartition("#")
     plain = tail.replace("+", "%2B")  # a plus is a plus: of a time zone, say
-    pairs = parse_qsl(plain, keep_blank_values=True) if re.fullmatch(r"\w+=[^@/]*", tail) else []
+    settings = r"\w+=[^@]*" if "://" in body else r"\w+=[^@/]*"  # a path may go on after a '#'
+    pairs = parse_qsl(plain, keep_blank_values=True) if re.fullmatch(settings, tail) else []
     return (body, pairs) if body and pairs and not _exists(text) else (text, [])
 
 
@@ -235,6 +244,14 @@ def _meant(text: str, recursive: bool) -> list[SourceSpec]:
     return _glob(str(path))
 
 
+def _hint(path: str) -> str:
+    """What to say of a path that is not there, but is up to its '#'."""
+    body = path.rpartition("#")[0]
+    if not (body and _exists(body)):
+        return ""
+    return f". Settings of {body} are written #name=value&name=value, with %2F for / and %40 for @"
+
+
 def _camera(number: str) -> SourceSpec:
     if len(number) > 3 or int(number) > LAST_CAMERA:
         raise SourceError(
@@ -253,6 +270,15 @@ def _url(text: str, scheme: str) -> SourceSpec:
         )
     if re.match(r"[^:]*://[/?]|[^:]*://$", text):
         raise UsageError(f"source '{safe}' names no host; expected {scheme}://host/path")
+    if is_cut(text) == "yes":
+        raise UsageError(
+            f"source '{safe}': its password holds a character that ends the host; {ENCODE}"
+        )
+    if "#" in text:
+        raise UsageError(
+            f"source '{safe}': what follows '#' is not made of settings, name=value&name=value; "
+            "there and in the address write %23 for #, in a setting %40 for @ and %26 for &"
+        )
     return _spec(safe.partition("://")[2], text, "url")
 
 
@@ -363,7 +389,7 @@ def _file(path: Path) -> SourceSpec:
 
 def _glob(pattern: str) -> list[SourceSpec]:
     if not glob.has_magic(pattern):
-        raise SourceError(f"source '{pattern}': no such file or directory")
+        raise SourceError(f"source '{pattern}': no such file or directory{_hint(pattern)}")
     found = matches(pattern)
     videos = distinct(p for p in found if _is_sequence(p) or videos_in([p]))
     images = images_in(found)

@@ -22,9 +22,11 @@ from streamvis.errors import SourceError
 from streamvis.messages import SourceInfo
 from streamvis.sources.clock import MediaClock
 from streamvis.sources.container import (
+    INDEX_LAST,
     MAX_PIXELS,
     Facts,
     describe,
+    index_last,
     is_live,
     open_container,
     promised,
@@ -272,6 +274,8 @@ class VideoSource:
             return f"{source} is connected, but gave no picture within {self._spec.read_s:g} s"
         if self._live:
             return f"{source} closed the connection before its first picture"
+        if index_last(self._spec):
+            return f"{source} {INDEX_LAST}"
         return f"{source} holds no picture that can be decoded ({self.errors} errors)"
 
 

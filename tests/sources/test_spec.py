@@ -5,10 +5,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.errors import ConfigError, SourceError, StreamvisError, UsageError
@@ -109,8 +110,8 @@ def test_urls():
 
 
 def test_settings_after_a_hash(tmp_path):
-    spec = only("gate=rtsp://u:p#1@host/main#rtsp_transport=udp&read_s=2&open_s=3.5")
-    assert (spec.id, spec.uri) == ("gate", "rtsp://u:p#1@host/main")
+    spec = only("gate=rtsp://u:p%231@host/main#rtsp_transport=udp&read_s=2&open_s=3.5")
+    assert (spec.id, spec.uri) == ("gate", "rtsp://u:p%231@host/main")
     assert spec.options == {"rtsp_transport": "udp"}
     assert (spec.read_s, spec.open_s, spec.fps) == (2.0, 3.5, None)
     touch(tmp_path, "a.mp4", "b#fps=3.mp4")
@@ -136,7 +137,7 @@ def test_settings_after_a_hash(tmp_path):
 )
 def test_labels_hold_no_credentials(url, label):
     assert without_credentials(url) == label
-    assert only(url).label == label
+    assert SourceSpec(id="a", uri=url, kind="url").label == label
 
 
 SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FFF), min_size=1, max_size=12)
@@ -146,10 +147,15 @@ SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FFF), min_size
 def test_no_password_however_odd_is_ever_shown(user, password):
     """Wrapped in marks that occur nowhere else."""
     url = f"rtsp://ΨA{user}ΨB:ΨC{password}ΨD@host/main"
-    spec = only(f"gate={url}")
-    assert spec.uri == url
-    for text in (spec.label, repr(spec), str(spec), f"{spec}", spec.id):
-        assert not set("ΨABCD") & set(text)
+    try:
+        spec = only(f"gate={url}")
+        assert spec.uri == url
+        texts = [spec.label, repr(spec), str(spec), f"{spec}", spec.id]
+    except UsageError as error:
+        assert set("#/?") & set(user + password)
+        texts = [str(error)]
+    for text in texts:
+        assert "Ψ" not in text
     with pytest.raises(UsageError) as refused:
         resolve([url.replace("rtsp:", "gopher:")])
     assert "Ψ" not in str(refused.value)
@@ -282,7 +288,9 @@ def test_a_ground_plane_that_is_none_is_told(tmp_path):
 def test_specs_travel(tmp_path):
     touch(tmp_path, "a.mp4")
     plane_at(tmp_path / "ground_plane.json")
-    for spec in resolve([str(tmp_path), "rtsp://u:p@h/x#read_s=2&a=b", "0", "synthetic:"]):
+    for spec in resolve(
+        [str(tmp_path), "rtsp://u:p@h/x#read_s=2&rtsp_flags=listen", "0", "synthetic:"]
+    ):
         data = msgspec.msgpack.encode(spec)
         assert msgspec.msgpack.decode(data, type=SourceSpec) == spec
 
@@ -293,6 +301,7 @@ def test_resolving_needs_neither_pyav_nor_opencv():
     assert done.stdout == "set()\n"
 
 
+@settings(deadline=None)  # '/' is a large directory
 @given(st.text(max_size=300))
 def test_any_text_is_a_source_or_a_clear_error(text):
     with suppress(StreamvisError):
@@ -418,3 +427,81 @@ def test_recursion_takes_sequences_whole_and_pictures_only_without_videos(tmp_pa
     touch(tmp_path, "pictures/b/1.jpg", "pictures/a/1.jpg")
     found = resolve([str(tmp_path / "pictures")], recursive=True)
     assert [(spec.id, spec.kind) for spec in found] == [("a", "images"), ("b", "images")]
+
+
+@pytest.mark.parametrize("password", ["p#ss", "p/ss", "p?ss", "1#2", "99999/2", "#"])
+def test_a_password_that_cuts_the_address_is_told_how_to_be_written(password):
+    url = f"rtsp://joe:{password}@camera/main"
+    with pytest.raises(UsageError, match=r"holds a character .* write %23 for #, %2F for /") as no:
+        resolve([f"gate={url}"])
+    assert password not in str(no.value).replace("%23 for #", "")
+    written = quote(password, safe="")
+    assert only(f"gate={url.replace(password, written)}").label == "rtsp://camera/main"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/@joe/live",
+        "http://h:8080/@joe",
+        "rtsp://h/a?user=joe@b",
+        "rtsp://[::1]:8554/a@b",
+        "rtsp://joe:p@ss@h/a",
+        "rtsp://joe@h:554/x@2",
+    ],
+)
+def test_an_at_sign_behind_the_host_is_none_of_a_password(url):
+    assert only(url).uri == url
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rtsp://u:pw@h/a#rtsp_transport=upd", "'upd' is none of its values; did you mean udp?"),
+        ("rtsp://u:pw@h/a#rtsp_transprot=udp", "'rtsp_transprot'; did you mean rtsp_transport?"),
+        ("rtsp://u:pw@h/a#rtsp_transport=", "'' is none of its values"),
+        ("rtsp://u:pw@h/a#rtsp_flags=listen+prefer_udp", "did you mean prefer_tcp?"),
+        ("http://u:pw@h/a#rtsp_transport=tcp", "no setting 'rtsp_transport'"),
+        ("http://u:pw@h/a#reconnect=maybe", "Allowed: 0, 1, true, false, auto"),
+        ("http://u:pw@h/a#timeout=soon", "timeout=soon is not a number"),
+        ("http://u:pw@h/a#page", "what follows '#' is not made of settings"),
+        ("http://u:pw@h/a#user_agent=x#read_s=2", "what follows '#' is not made of settings"),
+        ("a.mp4#fsp=7", "'fsp'; did you mean fps? Allowed: fps, start_time, analyzeduration"),
+        ("a.mp4#fps=seven", "fps=seven is not a"),
+        ("a.mp4#fps=0", "fps=0 is not a positive number"),
+        ("a.mp4#open_s=3", "no setting 'open_s'"),
+        ("7#input_fromat=mjpeg", "did you mean input_format?"),
+        ("frames#framerate=7", "no setting 'framerate'. Allowed: fps, start_time"),
+        ("synthetic:walkers#seed=3", "no setting 'seed'"),
+    ],
+)
+def test_settings_that_there_are_not_are_refused_by_name(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(touch(tmp_path, "a.mp4", "frames/1.png"))
+    with pytest.raises(UsageError) as refused:
+        resolve([f"gate={text}"])
+    assert message in str(refused.value)
+    assert "pw" not in str(refused.value)
+
+
+def test_settings_of_ffmpeg_come_through(tmp_path):
+    touch(tmp_path, "a.h264")
+    for text, options in [
+        (
+            "http://h/a#user_agent=Mozilla/5.0 (X11)&reconnect=1",
+            {"user_agent": "Mozilla/5.0 (X11)"},
+        ),
+        ("http://h/a#headers=From: a%40b", {"headers": "From: a@b"}),
+        ("rtsp://h/a#fflags=+genpts-nobuffer&max_delay=5e5", {"fflags": "+genpts-nobuffer"}),
+        ("rtsp://h/a#probesize=5M&rtsp_transport=udp+tcp", {"rtsp_transport": "udp+tcp"}),
+        ("7#input_format=mjpeg&video_size=1280x720", {"video_size": "1280x720"}),
+        (f"{tmp_path}/a.h264#framerate=30000%2F1001", {"framerate": "30000/1001"}),
+    ]:
+        found = only(text).options
+        assert {key: found[key] for key in options} == options
+
+
+def test_a_file_whose_settings_are_not_written_as_such_is_told(tmp_path):
+    touch(tmp_path, "a.mp4")
+    for tail in ("fps", "fps:7", "framerate=30000/1001"):
+        with pytest.raises(SourceError, match=r"no such file .*\. Settings of .* #name=value&name"):
+            resolve([f"{tmp_path}/a.mp4#{tail}"])

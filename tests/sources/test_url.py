@@ -1,5 +1,6 @@
 """URLs: what servers do to their readers, tried on the loopback."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamvis.errors import SourceError
@@ -28,19 +30,32 @@ def watched_url(url: str) -> tuple[list[Picture], Source]:
 
 
 @contextmanager
-def serving(data: bytes, *, stop_at: int | None = None, then: str = "close", length: bool = True):
+def serving(
+    data: bytes,
+    *,
+    stop_at: int | None = None,
+    then: str = "close",
+    length: bool = True,
+    ranges: bool = False,
+):
     """An HTTP server; /a.mp4 gives `data`, perhaps only up to `stop_at`, then closes or hangs."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status = {"/a.mp4": 200, "/a.ts": 200, "/secret": 401}.get(self.path, 404)
-            self.send_response(status)
+            wanted = re.match(r"bytes=(\d+)-$", self.headers.get("Range", "")) if ranges else None
+            first = int(wanted[1]) if wanted and status == 200 else 0
+            self.send_response(206 if wanted and status == 200 else status)
+            if wanted:
+                self.send_header("Accept-Ranges", "bytes")
+                whole = len(data)
+                self.send_header("Content-Range", f"bytes {first}-{whole - 1}/{whole}")
             if length:
-                self.send_header("Content-Length", str(len(data) if status == 200 else 0))
+                self.send_header("Content-Length", str(len(data) - first if status == 200 else 0))
             self.end_headers()
             if status == 200:
-                self.wfile.write(data[:stop_at])
+                self.wfile.write(data[first:stop_at])
                 self.wfile.flush()
                 if then == "hang":
                     ended.wait(10)
@@ -102,14 +117,30 @@ def test_a_server_that_falls_silent_is_a_timeout(encode, big):
     assert source.ended == "timeout"
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_index_behind_the_pictures_takes_range_requests(encode, ranges):
+    data = noise(encode, 12)
+    assert len(data) > 2**16  # what is read at once needs no going back
+    with serving(data, ranges=ranges) as server:
+        if ranges:
+            pictures, source = watched_url(f"{server}/a.mp4{WAITS}")
+            assert (len(pictures), source.ended, source.info.live) == (12, "eof", False)
+            assert (source.errors, source.info.frames) == (0, 12)
+        else:
+            with pytest.raises(SourceError, match=r"index \(moov\) lies behind .* range requests"):
+                watched_url(f"{server}/a.mp4{WAITS}")
+
+
 @pytest.fixture
 def big(encode) -> bytes:
     """100 pictures in about 1 MB, its index first."""
-    import numpy as np
+    return noise(encode, 100, container_options={"movflags": "faststart"})
 
-    noise = np.random.default_rng(0).integers(0, 256, (100, 96, 128, 3), dtype=np.uint8)
-    how = {"options": {"crf": "12"}, "container_options": {"movflags": "faststart"}}
-    return encode("big.mp4", pictures=noise, size=(128, 96), **how).read_bytes()
+
+def noise(encode, frames: int, **how) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (frames, 96, 128, 3), dtype=np.uint8)
+    path = encode("big.mp4", pictures=pixels, size=(128, 96), options={"crf": "12"}, **how)
+    return path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -140,6 +171,21 @@ def test_a_closed_port_refuses(scheme):
     with pytest.raises(SourceError, match="refused the connection") as refused:
         watched_url(url)
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize("password", ["5/a", "554?a", "5/a?c"])
+def test_a_password_that_may_have_cut_the_address_is_suspected(password):
+    """`joe:5` could be a host and its port, so it is tried; the host is not to blame then."""
+    with pytest.raises(SourceError, match=r"cannot be reached: in a user name .* %23 for #") as no:
+        watched_url(f"rtsp://joe:{password}@127.0.0.1:{free_port()}/main{WAITS}")
+    assert password not in str(no.value)
+    assert "host name" not in str(no.value)
+
+
+def test_a_value_that_ffmpeg_does_not_take_is_told(encode):
+    path = encode("a.mp4")
+    with pytest.raises(SourceError, match=r"FFmpeg refuses a value of its settings probesize"):
+        watched_url(f"{path}#probesize=1")
 
 
 def test_a_host_nobody_knows_is_told():
