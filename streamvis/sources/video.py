@@ -264,7 +264,8 @@ class VideoSource:
         structlog.get_logger().warning(
             "source has fewer frames than its file promises: it is cut short or damaged",
             source=self._spec.label,
-            frames=self._n,
+            seen=self._n,
+            errors=self.errors,
             promised=self._promised,
         )
 
