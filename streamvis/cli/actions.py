@@ -24,7 +24,7 @@ from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import find, load_actions
 from streamvis.sources import open_source, resolve
 from streamvis.training.actions import Corpus, corpus_of, plain
-from streamvis.training.clips import Clip, read_clips
+from streamvis.training.clips import Clip, check_there, read_clips
 from streamvis.training.moments import Method, Sampling, flow_by, moments_of
 from streamvis.training.trials import (
     Trial,
@@ -75,6 +75,7 @@ def evaluate(
 ) -> Outcome:
     """Score weights on all clips."""
     clips = read_clips(data)
+    check_there(data, clips)
     models = networks(weights, device, precision)
     corpus = _corpus(clips, models["rgb"], data)
     trial = _trial(models, corpus, range(len(clips)), method)
@@ -92,14 +93,23 @@ def evaluate_folds(
     if not folders:
         raise DataError(f"{run} has no fold-1/, fold-2/, …, which `train actions` makes of folds")
     clips = read_clips(data)
+    check_there(data, clips)
     trials, folds, models = [], [], {}
     files: list[Path] = []
     for folder in folders:
         files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise DataError(f"{folder} holds no weights: train its fold to the end first")
         models = networks([str(path) for path in files], device, precision)
         corpus = _corpus(clips, models["rgb"], data)
         held = _held_out(files[0])
         rows = [i for i, clip in enumerate(clips) if clip.source in held]
+        if not rows:
+            raise DataError(
+                f"{data} has none of the {len(held)} sources that {folder} held out, such as "
+                f"{held[0] if held else 'none'}: it is not the data that {run} was trained on, and "
+                "there is nothing to score on"
+            )
         trials.append(_trial(models, corpus, rows, method))
         folds.append(_scores(trials[-1], corpus, models))
     whole = together(trials)

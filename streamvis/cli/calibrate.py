@@ -126,11 +126,16 @@ def _settle(
     if found.made_for not in {None, size}:
         w, h = found.made_for or size
         lines.insert(0, f"made on pictures of {w}x{h}, but these are {size[0]}x{size[1]}: wrong")
-    if fresh:
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} is there; --overwrite replaces it, --out writes elsewhere")
-        _write(path, _document(found, spec, size))
     picture = path.with_suffix(".png")
+    if picture.exists() and Path(spec.uri).exists() and picture.samefile(spec.uri):
+        raise UsageError(f"--out {path}: the picture to check it by would replace {spec.uri}")
+    if fresh:
+        for there in (path, picture):
+            if there.exists() and not overwrite:
+                raise UsageError(
+                    f"{there} is there; --overwrite replaces it, --out writes elsewhere"
+                )
+        _write(path, _document(found, spec, size))
     _write(picture, _drawn(found, pixels, [f"{spec.label}: {path.name}", *lines]))
     if json:
         put_json({"ground_plane": str(path), "picture": str(picture), "report": result})

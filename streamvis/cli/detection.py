@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,22 @@ class Dataset:
     film: bool  # each picture follows the one before
     read: Callable[[], Generator[Array, None, None]]
 
+    @property
+    def predicted(self) -> int:
+        """Of the people to be found, how many a network labelled and nobody checked."""
+        return sum(one.predicted for one in self.truth)
+
+    @property
+    def note(self) -> str | None:
+        """What scores are worth where labels are a network's."""
+        people = sum(one.people for one in self.truth)
+        if not self.predicted:
+            return None
+        return (
+            f"{self.predicted} of {people} people were labelled by a network and not checked by "
+            "anyone: scores against them are agreement with that network, not accuracy"
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -53,24 +69,66 @@ class Outcome:
 
     def report(self) -> dict[str, Any]:
         """As JSON has it: our scores, and those of the other with the difference."""
+        told = {"predicted_labels": self.data.predicted, "note": self.data.note}
         if self.other is None:
-            return asdict(self.ours)
+            return {**asdict(self.ours), **told}
         name, scores = self.other
         apart = {key: _apart(self.ours, scores, key) for key in COMPARED}
-        return {**asdict(self.ours), "other": {"name": name, **asdict(scores)}, "difference": apart}
+        other = {"name": name, **asdict(scores)}
+        return {**asdict(self.ours), **told, "other": other, "difference": apart}
 
 
-def datasets(paths: Iterable[Path], recipe: Path | None) -> Iterator[Dataset]:
-    """MOTChallenge sequences and COCO folders; of these, with a recipe, what it held out."""
+def datasets(paths: Iterable[Path], hold_out: Path | None) -> list[Dataset]:
+    """MOTChallenge sequences and COCO folders; of these, if told, what a training held out.
+
+    hold_out: a training file, or the directory of a training. Errors: DataError, before an hour's
+    work, where there is nobody to score on or a picture is not there.
+    """
+    found: list[tuple[Path, Dataset]] = []
     for path in paths:
         if (path / "annotations.json").is_file():
-            truth = read_coco(path / "annotations.json")
-            kept = _held_out(path, recipe)
-            truth = truth if kept is None else [t for t in truth if t.name in kept]
-            yield Dataset(path.name, truth, False, _reader(path / "images", truth))
+            found.append((path, _folder(path, hold_out)))
             continue
-        for sequence in read_sequences(path):
-            yield Dataset(sequence.name, truth_of(sequence), True, film(sequence))
+        for one in read_sequences(path):
+            if hold_out:
+                raise UsageError(
+                    f"--hold-out is for folders with annotations.json; {one.folder} is a "
+                    "MOTChallenge sequence, which is scored whole"
+                )
+            found.append((one.folder, Dataset(one.name, truth_of(one), True, film(one))))
+    for path, data in found:
+        if not any(one.people for one in data.truth):
+            raise DataError(
+                f"{path}: nobody to be found is labelled in its {len(data.truth)} pictures, so "
+                "there is nothing to score on"
+            )
+    return _named(found)
+
+
+def _named(found: list[tuple[Path, Dataset]]) -> list[Dataset]:
+    """The data sets by their names, or by their paths where two have the same."""
+    names = [data.name for _, data in found]
+    paths = [path.resolve() for path, _ in found]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"{path} is given twice; give each data set once")
+    return [
+        data if names.count(data.name) == 1 else replace(data, name=str(path))
+        for path, data in found
+    ]
+
+
+def _folder(path: Path, hold_out: Path | None) -> Dataset:
+    truth = read_coco(path / "annotations.json")
+    kept = _held_out(path, hold_out)
+    truth = truth if kept is None else [t for t in truth if Path(t.name).as_posix() in kept]
+    absent = [t.name for t in truth if not (path / "images" / t.name).is_file()]
+    if absent:
+        raise DataError(
+            f"{path / 'annotations.json'} lists {len(truth)} pictures, and {len(absent)} of them "
+            f"are not there; the first is {path / 'images' / absent[0]}"
+        )
+    return Dataset(path.resolve().name, truth, False, _reader(path / "images", truth))
 
 
 def score(data: Dataset, detectors: Mapping[str, Detector]) -> Outcome:
@@ -83,15 +141,23 @@ def score(data: Dataset, detectors: Mapping[str, Detector]) -> Outcome:
     return Outcome(data, scores, results[0][1])
 
 
-def _held_out(path: Path, recipe: Path | None) -> set[str] | None:
-    if recipe is None:
+def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:
+    """Names of the pictures that were held out; DataError without any."""
+    if hold_out is None:
         return None
     from streamvis.training import data
-    from streamvis.training.detector import load_recipe, split
+    from streamvis.training.detector import recipe_of, split
 
+    recipe = recipe_of(hold_out)
     pictures = data.read_coco(path / "annotations.json", path / "images")
-    _, held = split(pictures, load_recipe(recipe).hold_out)
-    return {picture.path.name for picture in held}
+    _, held = split(pictures, recipe.hold_out)
+    if not held:
+        why = "" if recipe.hold_out else ": it has no hold_out"
+        raise DataError(
+            f"{hold_out} holds nothing out of {path}{why}, so there is nothing to score on; leave "
+            "out --hold-out to score on all of it"
+        )
+    return {picture.path.relative_to(path / "images").as_posix() for picture in held}
 
 
 def _reader(folder: Path, truth: list[Truth]) -> Callable[[], Generator[Array, None, None]]:

@@ -64,7 +64,11 @@ def detect(
     plot: Annotated[Path | None, typer.Option(help="Write precision-recall curves here.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write the worst mistakes here, PNG.")] = None,
     hold_out: Annotated[
-        Path | None, typer.Option(help="A training file: score only what it held out (COCO data).")
+        Path | None,
+        typer.Option(
+            help="A training file, or what `train detector` wrote: score only what it held out "
+            "(COCO data)."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -77,6 +81,10 @@ def detect(
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()
+        sets = detection.datasets(data, hold_out)
+        for one in sets:
+            if one.note:
+                say(f"streamvis: warning: {one.name}: {one.note}")
         given = {"weights": weights, "min_score": LOWEST_SCORE, "precision": precision.value}
         ours = configure(MaskRcnn, {**given, "short_side": short_side}, set_ or [])
         detectors = {name_of(weights, set_ or []): open_detector(ours, device)}
@@ -87,7 +95,7 @@ def detect(
             detectors[name] = open_detector(other, device)
         for path in filter(None, (plot, sheet)):
             detection.check_writable(path)
-        outcomes = [detection.score(one, detectors) for one in detection.datasets(data, hold_out)]
+        outcomes = [detection.score(one, detectors) for one in sets]
         if plot:
             detection.plot(plot, outcomes)
         if sheet:
@@ -115,6 +123,9 @@ def mot(
     out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="Write who is who over time, PNG.")] = None,
     switches: Annotated[Path | None, typer.Option(help="Write the id switches, PNG.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace tracks that --out holds already.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Score the tracker by TrackEval: HOTA, MOTA, IDF1 and their parts; Hz of the tracker alone.
@@ -135,6 +146,7 @@ def mot(
         config = configure(Jipda, {"space": "auto"}, set_ or [])
         sequences = [one for path in data for one in motchallenge.read_sequences(path)]
         trial.check(sequences, detections is Detected.public, pictures=switches is not None)
+        written = trial.results(out, sequences, overwrite=overwrite) if out else {}
         aids = [wanted(looks, camera, sequence.video, config) for sequence in sequences]
         outcomes = []
         for sequence, has in zip(sequences, aids, strict=True):
@@ -144,7 +156,7 @@ def mot(
             else:
                 outcome = trial.follow_own(sequence, config, weights, has)
             if out:
-                motchallenge.write_results(out / f"{sequence.name}.txt", outcome.followed.rows)
+                motchallenge.write_results(written[sequence.name], outcome.followed.rows)
             outcomes.append(outcome)
         rows = trial.report(outcomes, space.value)
         if timeline or switches:

@@ -1,55 +1,126 @@
 """What `streamvis bench` measures of whole pipelines and of the detector."""
 
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 
 from streamvis import config
+from streamvis.errors import DataError, UsageError
+from streamvis.messages import Ending, Notice, Packet, Part, Site, SourceInfo, Stage, StatefulStage
 from streamvis.runtime.processes import keep_memory
 
 SCENE = "synthetic:walkers?people=6&seconds=15&fps=10&size=768x576&seed=3"
 ALONE = 60  # pictures on which the detector is timed alone
-ROUNDS = 15
+WARM_UP = 20  # frames in which queues fill and the engines see each batch for the first time
+LEAST = 40  # frames after them, on which the pipeline is timed
+TIMES = "times.npy"
 
 
 def pipeline(source: str | None) -> dict[str, Any]:
-    """Frames per second of the whole, over those of its detector alone in this process."""
+    """Frames per second of the whole, over those of its detector alone in this process.
+
+    Both are of the steady part: processes that start, networks that are compiled and the first
+    frames do not count. UsageError when the source is live, or is several; DataError when it has
+    too few frames.
+    """
     from streamvis.runtime import launch
     from streamvis.sources import resolve
 
     whole = config.without_feed(config.default_pipeline())
     specs = resolve([source or SCENE])
+    if len(specs) > 1:
+        raise UsageError(f"{source} is {len(specs)} sources; give one of them")
     alone = _alone(specs[0], whole)
     placement = config.default_placement(whole)
-    summary = launch.run(whole, placement, specs)
-    frames = sum(s.admitted for s in summary.sources)
-    wall = frames / summary.wall_s
+    with tempfile.TemporaryDirectory() as out:
+        summary = launch.run(
+            whole, placement, specs, build="streamvis.cli.measure:build", out=Path(out)
+        )
+        times = np.load(Path(out) / TIMES)[WARM_UP:]
+    fps = (len(times) - 1) / float(times[-1] - times[0])
     ms = {stage.name: stage.service_ms.p50 for stage in summary.stages}
     busiest = max(sum(ms[name] for name in worker.stages) for worker in placement.workers)
     return {
-        "frames": frames,
-        "pipeline_fps": round(wall, 2),
+        "frames": len(times),
+        "frames_not_counted": WARM_UP,
+        "pipeline_fps": round(fps, 2),
         "steady_fps": round(1000 / max(busiest, 1e-9), 2),
         "detector_alone_fps": round(alone, 2),
-        "ratio": round(wall / alone, 3),
+        "ratio": round(fps / alone, 3),
         "stages_p50_ms": ms,
         "latency_p50_ms": max(s.latency_ms.p50 for s in summary.sources),
     }
+
+
+def build(spec: config.StageSpec, site: Site) -> Stage:
+    """Any stage of a pipeline; the last one notes when it is done with each frame."""
+    from streamvis.build import build_stage
+
+    stage = build_stage(spec, site)
+    if not isinstance(spec.run, config.Publish) or site.out is None:
+        return stage
+    return Noted(cast(StatefulStage, stage), site.out)
+
+
+class Noted:
+    """A stage, and the second at which it was done with each packet, in `times.npy` at the end."""
+
+    def __init__(self, stage: StatefulStage, out: Path) -> None:
+        self._stage, self._out = stage, out
+        self._times: list[float] = []
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Part]:
+        for part in self._stage(packets):
+            self._times.append(time.monotonic())
+            yield part
+
+    def close(self) -> None:
+        self._stage.close()
+        np.save(self._out / TIMES, np.array(self._times))
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        self._stage.begin(source, state)
+
+    def state(self, source: str) -> bytes:
+        return self._stage.state(source)
+
+    def notice(self, notice: Notice) -> None:
+        self._stage.notice(notice)
+
+    def finish(self, source: str, ending: Ending) -> None:
+        self._stage.finish(source, ending)
 
 
 def _alone(spec: Any, whole: config.Pipeline) -> float:
     from streamvis.cli.detectors import open_detector
     from streamvis.sources import open_source
 
+    source = open_source(spec)
+    try:
+        if source.info.live:
+            raise UsageError(
+                f"source '{spec.label}' is live, and is no faster than its camera: measure on a "
+                "recording"
+            )
+        pictures = [
+            picture.pixels.copy() for picture in islice(source, max(ALONE, LEAST + WARM_UP))
+        ]
+    finally:
+        source.close()
+    if len(pictures) < WARM_UP + LEAST:
+        raise DataError(
+            f"source '{spec.label}' has {len(pictures)} frames; expected {WARM_UP + LEAST} or "
+            f"more: {WARM_UP} until all is running, and {LEAST} to measure"
+        )
     keep_memory()
     run = whole.stage("detect").run
     assert isinstance(run, config.MaskRcnn)
     detect = open_detector(run)
-    source = open_source(spec)
-    try:
-        pictures = [picture.pixels.copy() for picture in islice(source, ALONE)]
-    finally:
-        source.close()
     for warm_up in (True, False):
         began = time.perf_counter()
         for pixels in pictures[: 5 if warm_up else None]:

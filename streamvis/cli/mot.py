@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamvis.cli.detection import check_writable
 from streamvis.cli.report import put_table, say
 from streamvis.cli.track import Followed, Scores, follow, public, source_of
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
 from streamvis.evaluation import identities, motchallenge
 from streamvis.evaluation.identities import Switch, Trace
 from streamvis.evaluation.mot import Space, evaluate_all
@@ -44,6 +45,11 @@ def check(sequences: Sequence[motchallenge.Sequence], public: bool, pictures: bo
     for one in sequences:
         if one.truth is None:
             raise DataError(f"{one.folder} has no gt/gt.txt; it cannot be scored")
+        if not one.truth.counting:
+            raise DataError(
+                f"{one.folder / 'gt/gt.txt'} has nobody to follow: of its {len(one.truth)} boxes "
+                "none is of a pedestrian who is to be scored"
+            )
         if one.video is None and (pictures or not public):
             way_out = (
                 "leave out --switches" if public else "follow its det/det.txt: --detections public"
@@ -55,6 +61,23 @@ def check(sequences: Sequence[motchallenge.Sequence], public: bool, pictures: bo
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"two sequences are called {name}; give each one once")
+
+
+def results(
+    out: Path, sequences: Sequence[motchallenge.Sequence], *, overwrite: bool
+) -> dict[str, Path]:
+    """Where each sequence's tracks are to be written, by name; UsageError where they cannot be."""
+    paths = {one.name: out / f"{one.name}.txt" for one in sequences}
+    for name, path in paths.items():
+        if path.parent != out:
+            raise UsageError(f"--out: the sequence is called {name}, which is no name of a file")
+        check_writable(path)
+        if path.exists() and not overwrite:
+            raise UsageError(
+                f"{path} is there, of another run; choose another --out, or replace it with "
+                "--overwrite"
+            )
+    return paths
 
 
 def follow_public(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from streamvis.cli.report import put, put_table
 from streamvis.cli.scene_networks import Network, eight_bits
-from streamvis.cli.segmentation import Streets, check_classes, or_dash, write_png
+from streamvis.cli.segmentation import (
+    Streets,
+    check_classes,
+    nothing_labelled,
+    or_dash,
+    write_png,
+)
 from streamvis.evaluation.segmentation import Confusion, Outliers
 from streamvis.messages import Array
 from streamvis.scenes import VOID
@@ -78,6 +84,8 @@ def score(
             if look.seen.unknown.size:
                 outcome.told.add(eight_bits(look), one.unknown, counted)
             outcome.alone.append(alone.scores().ap)
+    if all(outcome.plain.miou() is None for outcome in found.values()):
+        raise nothing_labelled(data)
     return found
 
 

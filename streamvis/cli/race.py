@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamvis.errors import DataError
 from streamvis.models.accelerate import accelerate, choose, openvino_fault
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
 from streamvis.models.weights import load_detector, shipped
@@ -22,7 +23,7 @@ from streamvis.sources import open_source, resolve
 
 SCENE = "synthetic:walkers?people=6&seconds=2&fps=10&size=768x576&seed=3"
 PICTURES = 3  # looked at in turn
-WARM_UP = 2  # rounds that do not count
+WARM_UP = PICTURES  # rounds that do not count: engines compile for each size they see
 MIN_SCORE = 0.1  # as the stage has it
 
 Parts = dict[str, Callable[[], object]]
@@ -74,6 +75,8 @@ def pictures(source: str) -> list[Tensor]:
         shown = [picture.pixels.copy() for picture, _ in zip(opened, range(20), strict=False)]
     finally:
         opened.close()
+    if not shown:
+        raise DataError(f"source '{source}' has no pictures to look at")
     step = max(len(shown) // PICTURES, 1)
     return [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in shown[::step][:PICTURES]]
 

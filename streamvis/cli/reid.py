@@ -110,7 +110,14 @@ def score(
     ordered = wanted.where(np.argsort(wanted.frames, kind="stable"))
     stacked = np.concatenate(vectors[1:]) if seen else vectors[0]
     looks = Looks(stacked, ordered.ids, ordered.frames, sequence.fps)
-    return Outcome(sequence, ordered, looks, *evaluate(looks, apart_s))
+    scores, answers = evaluate(looks, apart_s)
+    if not scores.queries and all(auc is None for auc in scores.auc.values()):
+        raise DataError(
+            f"{sequence.folder}: nobody can be told apart: {seen} looks at {scores.people} people "
+            f"in one frame of {every}, {apart_s:g} s apart; expected two people seen twice. Look "
+            "more often or closer together: --every, --apart, --min-visibility"
+        )
+    return Outcome(sequence, ordered, looks, scores, answers)
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -101,6 +101,14 @@ def check_classes(data: Streets, names: Sequence[str], weights: str) -> None:
         )
 
 
+def nothing_labelled(data: Streets) -> DataError:
+    """The error when there is nothing to score on."""
+    return DataError(
+        f"{data.name}: no pixel of the labels of its {len(data.scenes)} pictures has a class of "
+        f"{data.classes.name}, so there is nothing to score on"
+    )
+
+
 def score(data: Streets, networks: Mapping[str, Network]) -> dict[str, Outcome]:
     """Show every picture to every network, once."""
     for name, network in networks.items():
@@ -117,6 +125,8 @@ def score(data: Streets, networks: Mapping[str, Network]) -> dict[str, Outcome]:
             for confusion in (one, totals[name]):
                 confusion.add(labels, truth)
             alone[name].append(one.miou())
+    if all(miou is None for row in alone.values() for miou in row):
+        raise nothing_labelled(data)
     return {
         name: Outcome(totals[name].scores(classes.movable), alone[name], clocks[name].ms)
         for name in networks

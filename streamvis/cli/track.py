@@ -93,10 +93,13 @@ def track(
         from streamvis.cli.detection import check_writable
         from streamvis.cli.settings import configure
         from streamvis.config import Jipda
+        from streamvis.errors import UsageError
         from streamvis.evaluation import motchallenge
 
         config = configure(Jipda, {"space": space.value}, set_ or [])
         check_writable(out)
+        if out.exists() and detections.exists() and out.samefile(detections):
+            raise UsageError(f"--out {out}: the tracks would replace the detections")
         ini = seqinfo or _beside(detections, "seqinfo.ini")
         info = motchallenge.read_info(ini) if ini else None
         rows = motchallenge.read_detections(

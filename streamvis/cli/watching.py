@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from streamvis.config import OffActions
+from streamvis.errors import UsageError
 from streamvis.messages import Array, Frame, Packet, Site, SourceInfo, Tracks
 from streamvis.models.off import Architecture, Off
 from streamvis.models.weights import save, shipped
@@ -44,9 +46,10 @@ def actions(
     spent, samples, looked = 0.0, 0, 0
     cpu = 0.0
     count = round(seconds * FPS)
-    for n in range(-FPS, count):  # the first second warms up
+    warm_up = max(FPS, ceil(2 * FPS / per_second))  # a second, and two looks at least
+    for n in range(-warm_up, count):
         pictures["a"] = scene.picture(n % count)
-        packet = _packet(n + FPS, boxes + speed * (n / FPS))
+        packet = _packet(n + warm_up, boxes + speed * (n / FPS))
         start, used = time.perf_counter(), time.process_time()
         (told,) = act([packet])
         if n >= 0:
@@ -54,6 +57,11 @@ def actions(
             cpu += time.process_time() - used
             samples += int(told.sampled.any())
             looked += int(told.sampled.sum())
+    if not looked:
+        raise UsageError(
+            f"--seconds {seconds:g}: nobody is looked at, at --per-second {per_second:g}; expected "
+            f"{2 / per_second:g} seconds or more"
+        )
     return {
         "weights": weights if weights in shipped() or Path(weights).exists() else "random",
         "engine": type(act.network).__name__.strip("_").lower(),

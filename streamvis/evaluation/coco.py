@@ -12,6 +12,9 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
 
+UNCHECKED = "not checked by anyone"  # what `streamvis label` writes about its file
+PREDICTED = "predicted"  # and in `box_label` of each row
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -24,6 +27,12 @@ class Truth:
     ignore: Array  # (G,) bool, finding or missing this one costs nothing
     crowd: Array  # (G,) bool, a region in which any number of detections costs nothing
     masks: tuple[Any, ...]  # (G,) COCO segmentations: polygons or run lengths, None without one
+    predicted: int = 0  # of those who count, how many a network labelled and nobody checked
+
+    @property
+    def people(self) -> int:
+        """Who is to be found; the rest costs nothing."""
+        return int((~self.ignore & ~self.crowd).sum())
 
 
 def read_coco(path: Path) -> list[Truth]:
@@ -44,12 +53,14 @@ def read_coco(path: Path) -> list[Truth]:
             raise DataError(f"{where}: image_id {annotation['image_id']!r} is none of the images")
         _check(annotation, picture, where)
         found[annotation["image_id"]].append(annotation)
+    unchecked = UNCHECKED in str(dataset["info"])
     return [
-        _truth(picture, found[key], f"{path}: image {key}") for key, picture in pictures.items()
+        _truth(picture, found[key], f"{path}: image {key}", unchecked)
+        for key, picture in pictures.items()
     ]
 
 
-def _load(path: Path) -> dict[str, list[Any]]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         dataset = json.loads(read_text(path, DataError))
     except (ValueError, RecursionError) as error:
@@ -60,10 +71,10 @@ def _load(path: Path) -> dict[str, list[Any]]:
                 f"{path} is not in COCO's layout: no list of {key}; expected an object with "
                 "images, annotations and categories"
             )
-    return dataset
+    return {"info": {}, **dataset}
 
 
-def _person(dataset: Mapping[str, list[Any]], path: Path) -> Any:
+def _person(dataset: Mapping[str, Any], path: Path) -> Any:
     names = {
         _key(category, "id", f"{path}: categories[{i}]"): category.get("name")
         for i, category in enumerate(dataset["categories"])
@@ -153,7 +164,10 @@ def _decoded_length(text: str) -> int | None:
     return sum(counts) if shift == 0 else None
 
 
-def _truth(picture: Mapping[str, Any], annotations: list[Mapping[str, Any]], where: str) -> Truth:
+def _truth(
+    picture: Mapping[str, Any], annotations: list[Mapping[str, Any]], where: str, unchecked: bool
+) -> Truth:
+    label = PREDICTED if unchecked else None  # where a row does not say who made it
     height, width = _size(picture, where)
     xywh = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
     return Truth(
@@ -164,4 +178,8 @@ def _truth(picture: Mapping[str, Any], annotations: list[Mapping[str, Any]], whe
         ignore=np.array([bool(a.get("ignore")) for a in annotations], bool),
         crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
         masks=tuple(a.get("segmentation") or None for a in annotations),
+        predicted=sum(
+            a.get("box_label", label) == PREDICTED and not (a.get("ignore") or a.get("iscrowd"))
+            for a in annotations
+        ),
     )

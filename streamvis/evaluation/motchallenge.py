@@ -51,6 +51,11 @@ class Rows:
         """The rows that `keep` (N,) bool or index selects."""
         return Rows(**{name: values[keep] for name, values in vars(self).items()})
 
+    @property
+    def counting(self) -> int:
+        """How many of a truth's boxes are pedestrians that are scored."""
+        return int(((self.classes == PEDESTRIAN) & (self.scores > 0)).sum())
+
     def by_frame(self, length: int) -> "list[Rows]":
         """The rows of frames 1 to `length`, each in the file's order."""
         order = np.argsort(self.frames, kind="stable")

@@ -35,6 +35,7 @@ from streamvis.transport.sockets import temporary_root
 
 SPEND_S = {"slow": 0.01, "light": 0.002}  # what stages of these names sleep for each packet
 NONE = np.zeros(0, np.float32)
+WARM_UP = 100  # frames until processes are at their pace, which do not count
 
 
 class HubReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,17 +61,22 @@ def hop(frames: int = 1500, pause_s: float = 0.002) -> Array:
     pipeline = Pipeline(
         stages=[StageSpec("stamp", MaskRcnn()), StageSpec("look", Jipda(), after=["stamp"])]
     )
-    return _run(pipeline, apart(pipeline), frames, pause_s)["hops"] / 1e3
+    hops = _run(pipeline, apart(pipeline), WARM_UP + frames, pause_s)["hops"]
+    return hops[WARM_UP:] / 1e3
 
 
 def capacity(frames: int = 8000) -> float:
     """Packets that the hub takes in and sends on, per second of its CPU time, under full load."""
     pipeline = _chain("stamp", "look", "end")
     placement = msgspec.structs.replace(apart(pipeline), slots=32)
-    before = time.process_time()
-    _run(pipeline, placement, frames)
+
+    def spent(frames: int) -> float:
+        before = time.process_time()
+        _run(pipeline, placement, frames)
+        return time.process_time() - before
+
     hops = frames * (len(pipeline.stages) + 1)  # in from decode or a worker, out to the next one
-    return hops / (time.process_time() - before)
+    return hops / (spent(WARM_UP + frames) - spent(WARM_UP))  # less what it takes to start and end
 
 
 def throughput(frames: int = 300) -> float:
@@ -82,7 +88,7 @@ def throughput(frames: int = 300) -> float:
         list(stage([packet]))
     alone = frames / (time.perf_counter() - start)
     pipeline = _chain("slow", "light", "end")
-    arrivals = _run(pipeline, apart(pipeline), frames)["arrivals"]
+    arrivals = _run(pipeline, apart(pipeline), WARM_UP + frames)["arrivals"][WARM_UP:]
     return (frames - 1) * 1e9 / float(arrivals[-1] - arrivals[0]) / alone
 
 

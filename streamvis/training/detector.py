@@ -22,7 +22,7 @@ from streamvis.training.data import Augment, Picture, Targets, batches, read_coc
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses import Sampling, detector_losses
-from streamvis.training.provenance import begin
+from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
 from streamvis.viz import plots
 
@@ -68,6 +68,11 @@ def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
     if names is None:
         return recipe
     return msgspec.structs.replace(recipe, hold_out=tuple(HoldOut(name, 1) for name in names))
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe of a training file, or that of the training in a directory, with its hold-outs."""
+    return begun_with(path, Recipe) if path.is_dir() else load_recipe(path)
 
 
 def split(

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -34,6 +34,7 @@ REST = (  # what is made beside them by the recipe, whose names do not tell whic
 CACHES = (  # of data and other networks, whatever the recipe
     *("people.npz", "clips/*.npy", "maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
 )
+R = TypeVar("R", bound=msgspec.Struct)
 MOST = 6  # differences that a message names
 
 
@@ -125,6 +126,17 @@ def _make_room(out: Path, before: Training | None, now: Training, overwrite: boo
         for pattern in (*worth, *REST, *(() if same else CACHES)):
             for path in filter(Path.is_file, list(out.glob(pattern))):
                 path.unlink()
+
+
+def begun_with(out: Path, recipe: type[R]) -> R:
+    """The recipe of the training in a directory; DataError when it is not that of one."""
+    found = _read(out, recipe, overwrite=False)
+    if found is None:
+        raise DataError(f"{out} is no training's directory: it has no {NAME}")
+    try:
+        return msgspec.convert(found.recipe, recipe)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{out / NAME} is of another kind of training: {error}") from None
 
 
 def differences(before: Training, now: Training) -> list[str]:

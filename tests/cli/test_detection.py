@@ -15,6 +15,10 @@ from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
 from streamvis.sources.sequence import write_sequence
 from streamvis.sources.synthetic import Scene
+from streamvis.training.detector import HoldOut, Recipe
+from streamvis.training.folder import Origin
+from streamvis.training.loop import Schedule
+from streamvis.training.provenance import begin
 
 SIZE = (320, 240)
 SCENE = Scene(seed=3, people=3, size=SIZE, fps=8, seconds=2)
@@ -161,3 +165,81 @@ def test_settings_lie_over_the_fields():
 def test_settings_that_do_not_add_up_are_told(pair, told):
     with pytest.raises(UsageError, match=told):
         configure(MaskRcnn, {}, [pair])
+
+
+def people(folder, rows, info=None):
+    """A COCO folder of one picture."""
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images/a.png"), np.zeros((60, 80, 3), np.uint8))
+    whole = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 40]}
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "source": "hall", "width": 80, "height": 60}],
+        "annotations": [whole | row | {"id": i} for i, row in enumerate(rows)],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    if info:
+        document["info"] = {"description": info}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "info", "predicted"),
+    [
+        ([{}], None, 0),
+        ([{"box_label": "predicted"}, {"box_label": "gt"}], None, 1),
+        ([{"box_label": "predicted", "iscrowd": 1}, {}], None, 0),
+        ([{}, {}], Origin.__struct_defaults__[0], 2),  # a tool left out what it did not know
+    ],
+)
+def test_labels_of_a_network_are_no_truth_and_it_is_said(rows, info, predicted, tmp_path):
+    (data,) = detection.datasets([people(tmp_path / "hall", rows, info)], None)
+    assert data.predicted == predicted
+    report = detection.score(data, {"knows": oracle(data)}).report()
+    assert report["predicted_labels"] == predicted
+    assert (report["note"] is None) == (predicted == 0)
+    if predicted:
+        assert "agreement with that network, not accuracy" in report["note"]
+
+
+def test_nothing_to_score_on_is_an_error_and_no_table_of_dashes(tmp_path, street):
+    some = people(tmp_path / "some", [{}])
+    nobody = people(tmp_path / "nobody", [{"iscrowd": 1}])
+    with pytest.raises(DataError, match="nobody to be found is labelled in its 1 pictures"):
+        detection.datasets([some, nobody], None)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("architecture: person-lite\nschedule: {steps: 1}\n")
+    with pytest.raises(
+        DataError, match=r"recipe\.yaml holds nothing out of .*: it has no hold_out"
+    ):
+        detection.datasets([some], recipe)
+    recipe.write_text(recipe.read_text() + "hold_out: {source: door, every: 1}\n")
+    with pytest.raises(DataError, match=r"holds nothing out of .*some, so there is nothing"):
+        detection.datasets([some], recipe)
+    with pytest.raises(UsageError, match="MOTChallenge sequence, which is scored whole"):
+        detection.datasets([write(tmp_path / "street")], recipe)
+    (some / "images/a.png").unlink()
+    with pytest.raises(DataError, match=r"lists 1 pictures, and 1 of them are not there"):
+        detection.datasets([some], None)
+
+
+def write(folder):
+    write_sequence(folder, SCENE)
+    return folder
+
+
+def test_what_a_training_held_out_is_read_from_its_directory(tmp_path):
+    data, out = people(tmp_path / "data", [{}]), tmp_path / "out"
+    recipe = Recipe("person-lite", Schedule(1), hold_out=(HoldOut("hall", 1),))
+    begin(out, "detector", recipe, data={"--data": [data]}, weights={})
+    (held,) = detection.datasets([data], out)
+    assert [one.name for one in held.truth] == ["a.png"]
+    with pytest.raises(DataError, match="is no training's directory"):
+        detection.datasets([data], tmp_path)
+
+
+def test_data_sets_of_one_name_are_told_apart_by_their_paths(tmp_path):
+    a, b = (people(tmp_path / place / "check", [{}]) for place in "ab")
+    assert [one.name for one in detection.datasets([a, b], None)] == [str(a), str(b)]
+    with pytest.raises(UsageError, match="is given twice"):
+        detection.datasets([a, b, a], None)

@@ -162,7 +162,7 @@ def test_people_read_tables_of_all_weights(street, weights, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--set", "colour=red"), 2, "--set colour=red: expected key=value"),
+        (("--set", "colour=red"), 2, "--set colour=red: segment has no 'colour'"),
         (("--weights", "person-r18"), 4, "expected a segmenter"),
     ],
 )
