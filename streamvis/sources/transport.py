@@ -70,6 +70,10 @@ class Part:
         """Close the file."""
         self._file.close()
 
+    def follow(self, pid: int) -> None:
+        """End where this stream ends, whatever becomes of others."""
+        self._tables.followed = pid
+
     def following(self) -> "Part | None":
         """The part after this one, which was read to its end; None after the last."""
         return Part(Path(self.name), self._size, self.next) if self.next else None
@@ -110,6 +114,7 @@ class Tables:
         self._video: dict[int, frozenset[tuple[int, int]]] = {}  # program -> (PID, stream type)
         self._sections: dict[int, tuple[int, bytes]] = {}  # PID -> where it began, so far
         self._table = b""  # the packet of the last association table
+        self.followed: int | None = None  # PID of the stream that is decoded, once it is chosen
 
     def changed(self, block: bytes, begin: int, *, follows: bool) -> Change | None:
         """The first change in a block of packets that begins at byte `begin` of the file."""
@@ -171,7 +176,8 @@ class Tables:
 
     def _other_programs(self, section: bytes) -> bool:
         """Take note of an association table; whether all programs are others than before."""
-        entries = struct.iter_unpack(">HH", section[8:-4])
+        body = section[8:-4]
+        entries = struct.iter_unpack(">HH", body[: len(body) // 4 * 4])
         maps = {program: pid & 0x1FFF for program, pid in entries if program}
         gone = bool(maps and self._maps) and not maps.items() & self._maps.items()
         if not gone:
@@ -179,7 +185,10 @@ class Tables:
         return gone
 
     def _other_video(self, section: bytes) -> bool:
-        """Take note of a program map; whether its video streams are others than before."""
+        """Take note of a program map; whether the stream that is decoded is in it no more.
+
+        As long as none is chosen: whether all of its video streams are others than before.
+        """
         program = int.from_bytes(section[3:5], "big")
         at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
         video = set()
@@ -190,7 +199,11 @@ class Tables:
             at += 5 + (length & 0xFFF)
         if not video:  # a pause
             return False
-        return self._video.setdefault(program, frozenset(video)) != video
+        before = self._video.get(program, frozenset(video))
+        ours = {stream for stream in before if self.followed in (None, stream[0])}
+        gone = bool(ours) and not ours & video
+        self._video[program] = before if gone else frozenset(video)
+        return gone
 
 
 def first_part(path: Path) -> Part | None:

@@ -115,6 +115,8 @@ class VideoSource:
         """The pictures of a stream, and of those that come in its place."""
         following: VideoStream | None = stream
         while following is not None:
+            if self._part is not None:
+                self._part.follow(following.id)
             yield from self._decode(following)
             following = self._next_part(following.id) if self.ended == "eof" else None
 

@@ -5,6 +5,8 @@ from itertools import pairwise
 import av
 import pytest
 from films import Film, number, write
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamvis.sources import SourceSpec
 from streamvis.sources.transport import SIZES, Part, Tables, checksum, first_part
@@ -97,6 +99,42 @@ def test_parts_add_up_to_the_file(tmp_path):
         part.close()
         part = following
     assert found == path.read_bytes()
+
+
+def patched(data: bytes, kind: int, other: int) -> bytes:
+    """The stream with another stream type in place of one, in all program maps but the first."""
+    found = bytearray(data)
+    starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x50\x00"]
+    assert len(starts) > 1
+    for at in starts[1:]:
+        section = at + 5
+        end = section + 3 + (int.from_bytes(data[section + 1 : section + 3], "big") & 0xFFF)
+        entry = section + 12
+        while data[entry] != kind:
+            entry += 5 + (int.from_bytes(data[entry + 3 : entry + 5], "big") & 0xFFF)
+        found[entry] = other
+        found[end - 4 : end] = checksum(bytes(found[section : end - 4])).to_bytes(4, "big")
+    return bytes(found)
+
+
+def test_other_streams_may_come_and_go_without_a_cut(tmp_path):
+    """Sound that becomes video, says the map: what is decoded is still there."""
+    path = tmp_path / "a.ts"
+    write(Film("ts", "h264", fps="7", reorder=True, after=1), path)
+    path.write_bytes(patched(path.read_bytes(), 0x03, 0x02))
+    pictures, source = watched(path)
+    assert [number(p.pixels) for p in pictures] == list(range(24))
+    assert (source.errors, source._part.next) == (0, None)
+
+
+@given(st.binary(min_size=12, max_size=200), st.sampled_from([0, 2]))
+def test_any_table_is_read_or_passed_over(body, kind):
+    section = bytes([kind, 0xB0, len(body) + 6]) + body[:2] + b"\xc1" + body[2:]
+    section = section[: 3 + section[2] - 4]
+    section += checksum(section).to_bytes(4, "big")
+    packet = b"\x47\x40\x00\x10\x00" + section[:183].ljust(183, b"\xff")
+    tables = Tables(188)
+    tables.changed(packet * 3, 0, follows=True)
 
 
 def test_a_damaged_table_changes_nothing(tmp_path):
