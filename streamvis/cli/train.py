@@ -29,7 +29,7 @@ def train() -> None:
 
 @app.command()
 def detector(
-    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A training file, or the name of a shipped one.")],
     data: Annotated[
         list[Path],
         typer.Option(
@@ -51,7 +51,7 @@ def detector(
 
 @app.command()
 def embedder(
-    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*-r18.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A training file, or the name of a shipped one.")],
     data: Annotated[
         list[Path],
         typer.Option(
@@ -78,7 +78,7 @@ def embedder(
 
 @app.command()
 def actions(
-    recipe: Annotated[Path, typer.Argument(help="A training file, configs/training/*-off.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A training file, or the name of a shipped one.")],
     data: Annotated[
         Path,
         typer.Option(
@@ -123,9 +123,7 @@ def actions(
 
 @app.command()
 def segmenter(
-    recipe: Annotated[
-        Path, typer.Argument(help="A training file, configs/training/street-*.yaml.")
-    ],
+    recipe: Annotated[Path, typer.Argument(help="A training file, or the name of a shipped one.")],
     data: Annotated[
         list[Path],
         typer.Option(help="Labelled pictures in CamVid's or Cityscapes' layout; repeatable."),
@@ -150,9 +148,7 @@ def segmenter(
 
 @app.command()
 def forecaster(
-    recipe: Annotated[
-        Path, typer.Argument(help="A training file, configs/training/street-forecast-*.yaml.")
-    ],
+    recipe: Annotated[Path, typer.Argument(help="A training file, or the name of a shipped one.")],
     data: Annotated[
         list[Path], typer.Option(help="Folder of driving videos, without labels; repeatable.")
     ],

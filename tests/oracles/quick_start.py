@@ -55,7 +55,7 @@ def follow(line: str, activate: str, clone: Path, environment: dict[str, str]) -
     """Run one line; `events tail` beside a run, since it is for another terminal."""
     script = f"set -e\n{activate}\n{line}"
     if line.startswith("streamvis events tail"):
-        script = f"set -e\n{activate}\n({line}) &\nstreamvis run --source video.mp4\nwait $!"
+        script = f"set -e\n{activate}\n{{ {line}\n}} &\nstreamvis run --source video.mp4\nwait $!"
     began = time.monotonic()
     done = subprocess.run(
         ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True
