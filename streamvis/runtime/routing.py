@@ -297,7 +297,8 @@ class Core:
     def _end_all(self, at: float) -> None:
         sinks = [crew for crew in self.crews if is_sink(crew.group)]
         left = [c for c in sinks if any(s.seat.state != "gone" for s in c.stations)]
-        if left and self.failed is None:
+        untold = not all(stream.done for stream in self.streams.values())
+        if left and untold and self.failed is None:
             reason = f"{named(left[0])} did not end within {self.limits.hurry_end_s:g} s when asked"
             self._fail("RunError", f"{reason}; what it had still to write is missing", at)
         for seat in self.seats:

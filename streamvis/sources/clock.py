@@ -57,3 +57,102 @@ class MediaClock:
             return self.last_us + ahead
         self._zero_us = stamp_us - expected
         return expected
+
+
+OFF_US = 5_000_000  # stamps of a live source this far from its arrival are not believed
+AGREED = 3  # unless so many in a row agree with each other
+AGREE_US = 500_000  # to so much: pictures do not arrive evenly
+LATE_US = 1_000_000  # for so long, pictures may be late that come in a burst after a pause
+DRIFT = 0.0005  # of two clocks against each other, at most
+
+
+class LiveClock:
+    """Gives each picture of a live source its media time: by its stamp, and never far from arrival.
+
+    Cameras and recorders send stamps that leap, or stand still. A stamp counts from the first one
+    as long as it is within five seconds of what the arrival of pictures makes expect. One that is
+    not is replaced by the arrival; three in a row that agree with each other begin a new timeline
+    there. Pictures that were held up, and come in a burst with stamps that go on, keep them. What
+    is expected follows the clock of the camera, which may be a little fast or slow.
+    """
+
+    def __init__(self) -> None:
+        self.last_us: int | None = None
+        self._zero_us = 0  # the stamp of media time 0; 0 until there is one
+        self._origin_us = 0.0  # the arrival of media time 0
+        self._began_us = 0  # the first arrival
+        self._arrived_us = 0  # the last one
+        self._stamp_us: int | None = None  # the last one
+        self._repeated = 0  # how often in a row it has come again
+        self._other_zero_us = 0  # of a timeline that may be a new one
+        self._agreed = 0  # how many stamps in a row speak for it
+        self._late_since_us: int | None = None
+
+    def tell(self, stamp_us: int | None, arrival_us: int, nominal_us: int = 0) -> int:
+        """The media time of the next picture, from its stamp and from when it arrived.
+
+        The nominal duration counts only before the first stamp, when a camera begins without one.
+        """
+        if self.last_us is None:
+            self._began_us = self._arrived_us = arrival_us
+            self._origin_us = float(arrival_us)
+            self._zero_us, self._stamp_us = stamp_us or 0, stamp_us
+            self.last_us = 0
+            return 0
+        pause_us = max(arrival_us - self._arrived_us, 0)
+        self._arrived_us = max(arrival_us, self._arrived_us)
+        expected = round(self._arrived_us - self._origin_us)
+        if self._stamp_us is None and stamp_us is not None:  # the first one
+            self._zero_us = stamp_us - max(expected, self.last_us + max(nominal_us, 1))
+        placed = self._placed(stamp_us, expected, pause_us)
+        self.last_us = max(placed, self.last_us + 1)
+        return self.last_us
+
+    def _placed(self, stamp_us: int | None, expected: int, pause_us: int) -> int:
+        assert self.last_us is not None
+        if stamp_us is None:
+            return expected
+        before, self._stamp_us = self._stamp_us, stamp_us
+        self._repeated = self._repeated + 1 if stamp_us == before else 0
+        if self._repeated >= STILL:
+            self._zero_us = stamp_us - max(expected, self.last_us + 1)
+            return expected
+        media_us = stamp_us - self._zero_us
+        step_us = 0 if before is None else stamp_us - before
+        if self._believed(media_us, expected, step_us, pause_us):
+            self._agreed = 0
+            return media_us
+        return self._off(stamp_us, max(expected, self.last_us + 1))
+
+    def _believed(self, media_us: int, expected: int, step_us: int, pause_us: int) -> bool:
+        assert self.last_us is not None
+        if media_us <= self.last_us - JITTER_US:
+            return False
+        joining = self._arrived_us - self._began_us < LATE_US
+        if (
+            joining and 0 < media_us - self.last_us < JITTER_US
+        ):  # what a camera has kept comes at once
+            self._origin_us = float(self._arrived_us - media_us)
+            return True
+        lead_us = media_us - expected
+        if abs(lead_us) <= OFF_US:
+            most = DRIFT * pause_us
+            self._origin_us -= min(max(lead_us, -most), most)
+            self._late_since_us = None
+            return True
+        if lead_us > 0 or not 0 < step_us <= pause_us + JITTER_US:
+            return False
+        if self._late_since_us is None:
+            self._late_since_us = self._arrived_us
+        return self._arrived_us - self._late_since_us < LATE_US
+
+    def _off(self, stamp_us: int, media_us: int) -> int:
+        """The media time is the expected one; perhaps the stamps count from elsewhere now."""
+        zero_us = stamp_us - media_us
+        same = self._agreed > 0 and abs(zero_us - self._other_zero_us) <= AGREE_US
+        self._agreed = self._agreed + 1 if same else 1
+        if not same:
+            self._other_zero_us = zero_us
+        if self._agreed == AGREED:
+            self._zero_us, self._agreed, self._late_since_us = zero_us, 0, None
+        return media_us

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
 from streamvis.messages import SourceInfo
-from streamvis.sources.clock import MediaClock
+from streamvis.sources.clock import LiveClock, MediaClock
 from streamvis.sources.container import (
     INDEX_LAST,
     MAX_PIXELS,
@@ -59,6 +59,7 @@ class VideoSource:
         self._promised: int | None = None  # pictures by the container's index
         self._new_part = False  # whether stamps may begin anew with the next picture
         self._clock = MediaClock()
+        self._live_clock = LiveClock()
         self._convert = Converter()
         self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
         try:
@@ -258,6 +259,8 @@ class VideoSource:
         nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
         restarted, self._new_part = came.restarted or self._new_part, False
         stamp_us = _us(came.stamp, stream)
+        if self._live:
+            return self._live_clock.tell(stamp_us, time.monotonic_ns() // 1000, nominal_us)
         return self._clock.tell(stamp_us, nominal_us, restarted=restarted, partial=partial)
 
     def _warn_of_early_end(self) -> None:

@@ -195,6 +195,18 @@ def test_nobody_waits_for_a_stage_that_hangs_at_the_end():
     assert core.failed is None
 
 
+def test_a_sink_that_has_ended_all_and_does_not_close_is_killed():
+    core = started(CHAIN, limits=LIMITS)
+    for end in only(drained(core, 1.0), f.Send):
+        answer(core, end, at=1.1)
+    kills = tick(core, 10.0)
+    assert [kill.seat for kill in kills] == ["detect.0", "track.0", "publish.0"]
+    for kill in kills:
+        core.step(f.Died(kill.seat, "", 10.0))
+    assert core.finished
+    assert core.failed is None
+
+
 def test_a_sink_that_never_ends_fails_the_run():
     core = started(CHAIN, limits=LIMITS)
     (detect,) = admit(core, 0)

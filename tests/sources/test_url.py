@@ -103,6 +103,19 @@ def test_http_without_an_end_is_live(encode):
     assert pictures[0].clock == "arrival"
 
 
+def test_stamps_of_a_camera_that_leap_do_not_make_time_leap(encode):
+    """All pictures arrive at once; from the thirtieth on, stamps are half a minute ahead."""
+    stamps = [40 * n + 30_000 * (n >= 30) for n in range(60)]
+    path = encode("a.ts", frames=60, codec="mpeg4", pts=stamps)
+    with serving(path.read_bytes(), length=False) as server:
+        pictures, source = watched_url(f"{server}/a.ts{WAITS}")
+    times = [picture.media_us for picture in pictures]
+    assert (source.info.live, len(times)) == (True, 60)
+    assert all(a < b for a, b in pairwise(times))
+    assert times[:30] == [40_000 * n for n in range(30)]
+    assert times[-1] < 60 * 40_000 + 5_000_000
+
+
 def test_a_server_that_hangs_up_midway_is_a_loss(encode, big):
     with serving(big, stop_at=len(big) // 2) as server:
         pictures, source = watched_url(f"{server}/a.mp4{WAITS}")
