@@ -4,6 +4,7 @@ find(Path("actions"), "pipeline")  # …/streamvis/pipelines/actions.yaml
 find(Path("my/own.yaml"), "pipeline")  # itself: a file goes before a name
 """
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +36,8 @@ def find(path: Path, kind: Kind) -> Path:
     if str(path) in names(kind):
         return FOLDERS[kind] / f"{path}.yaml"
     what = f"is a directory, not a {kind}" if path.is_dir() else "No such file"
+    shown = re.sub(r"(?<=:/).*@", "", str(path))  # a URL in the wrong place may hold a password
     raise ConfigError(
-        f"{path}: {what}, and no {kind} of that name comes with "
-        f"streamvis{alternatives(path, names(kind))}"
+        f"{shown}: {what}, and no {kind} of that name comes with "
+        f"streamvis{alternatives(path.stem, names(kind))}"
     )

@@ -1,5 +1,6 @@
 """`streamvis run` and `streamvis batch`."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from streamvis.runtime.output import OnUsed
 
 Sources = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--source", "-s", help="Path, glob, directory, camera index, URL or synthetic:; repeatable."
     ),
@@ -51,7 +52,7 @@ class Engine(StrEnum):
 
 
 def run(
-    source: Sources,
+    source: Sources = None,
     pipeline: PipelinePath = None,
     on: On = None,
     out: Annotated[Path | None, typer.Option(help="Where events.db and the rest go.")] = None,
@@ -70,9 +71,10 @@ def run(
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     with reported_errors():
+        sources = _sources(source, pipeline)
         on_used = _on_used(out, resume, overwrite)
         loaded = load(pipeline, set_ or [], annotate)
-        summary = start(loaded, on, source, out, engine, status, on_used, start_time)
+        summary = start(loaded, on, sources, out, engine, status, on_used, start_time)
         for report in summary.sources:  # the others went on without it
             if report.error:
                 say(f"streamvis: {report.error}")
@@ -87,6 +89,27 @@ def run(
             say(f"{out} holds {', '.join(files)}")
         if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
             raise typer.Exit(INTERRUPTED)
+
+
+def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
+    """What --source said; UsageError where a source stands in the place of the pipeline."""
+    from streamvis.shipped import names
+    from streamvis.sources.credentials import told
+    from streamvis.sources.spec import is_source
+
+    named = re.sub(r":/+", "://", str(pipeline), count=1) if pipeline else ""  # a path has one
+    if named and named not in names("pipeline") and is_source(named):
+        raise UsageError(
+            f"{told(named)} is a source, not a pipeline; did you mean: --source {told(named)}"
+        )
+    if not given:
+        # a pipeline that is not there is the first mistake
+        load(pipeline, [], annotate=False)
+        raise UsageError(
+            "a run needs --source: a path, glob, directory, camera index, URL or synthetic:, "
+            "such as --source video.mp4"
+        )
+    return given
 
 
 def _on_used(out: Path | None, resume: bool, overwrite: bool) -> "OnUsed":

@@ -23,6 +23,7 @@ from streamvis.parsing import read_text
 from streamvis.sources.credentials import ENCODE, is_cut, told, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
+    VIDEOS,
     distinct,
     entries,
     folders,
@@ -147,6 +148,18 @@ def _is_file(text: str) -> bool:
     """Whether a text names one file, rather than a place where files are."""
     body, _ = _without_settings(text)
     return _exists(body) and not Path(body).is_dir()
+
+
+def is_source(text: str) -> bool:
+    """Whether a text means a source and no other file: for commands that take both."""
+    body, _ = _without_settings(_split_id(text)[1])
+    return bool(
+        Path(body).suffix.lower() in VIDEOS | IMAGES
+        or (_exists(body) and Path(body).is_dir())
+        or re.fullmatch(r"[0-9]+|/dev/video[0-9]+", body)
+        or re.match(r"synthetic:|[A-Za-z][A-Za-z0-9+.-]*://", body)
+        or (glob.has_magic(body) and not _exists(body))
+    )
 
 
 def _named(spec: SourceSpec, name: str) -> SourceSpec:

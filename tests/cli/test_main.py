@@ -280,3 +280,42 @@ def test_a_source_that_fails_while_others_go_on_is_told(tmp_path):
     result = call("run", *sources, *settings, "--set", "detect.short_side=64")
     assert result.exit_code == 0
     assert "notes.mp4' is not a video" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "video.mp4",
+        "pictures",
+        "rtsp://cam/main",
+        "0",
+        "synthetic:walkers",
+        "a=*.avi",
+        "a.mp4#fps=7",
+    ],
+)
+def test_a_source_in_the_place_of_the_pipeline_is_told_where_it_belongs(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for more in ((), ("--source", "synthetic:")):
+        result = call("run", source.replace("cam", "joe:s3cret@cam"), *more)
+        assert result.exit_code == 2
+        told = f"streamvis: {source} is a source, not a pipeline; did you mean: --source {source}\n"
+        assert result.stderr == told
+
+
+def test_a_run_without_sources_says_what_they_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "actions").mkdir()  # does not hide the pipeline that is called so
+    (tmp_path / "a[1].yaml").write_text("stages: [{name: d, run: {kind: mask_rcnn}}]")
+    for pipeline in ((), ("actions",), ("a[1].yaml",)):
+        result = call("run", *pipeline)
+        assert result.exit_code == 2
+        assert "a run needs --source: a path, glob, directory, camera" in result.stderr
+    result = call("run", "nosuch.yaml")
+    assert (result.exit_code, "nosuch.yaml: No such file" in result.stderr) == (2, True)
+    result = call("check", "rtsp://joe:s3cret@cam/main")
+    assert result.exit_code == 2
+    assert "s3cret" not in result.stderr
