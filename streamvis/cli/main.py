@@ -1,7 +1,8 @@
 """The command line. Data goes to stdout, logs and progress to stderr.
 
 Exit codes: 0 ok, 1 the run or the installation failed, 2 usage, configuration or data files,
-3 source, 4 model or device, 5 some of several files failed, 130 interrupted.
+3 source, 4 model or device, 5 some of several files failed, 130 interrupted, 143 ended at once by
+a second SIGTERM.
 Commands import what they need when they are called, so that --help is quick.
 """
 
