@@ -108,7 +108,7 @@ class Gaps(msgspec.Struct, eq=False):
         return gaps
 
     def _due_s(self, reason: str) -> float:
-        return self.told_s.get(reason, float("-inf")) + GAP_S
+        return self.told_s.get(reason, -GAP_S) + GAP_S
 
 
 class Stream(msgspec.Struct, eq=False):

@@ -69,10 +69,11 @@ def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
 
 
 def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
-    core = started(CHAIN)
+    core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
     core.step(f.Drain(1.0))
     late = shot("a0", 1, missed=[Missed("overload", 1, 0, 0)])
     assert core.step(f.Admitted("a", late, 1.1)) == []
+    assert core.due(1.1) == 0.0  # gaps are to be told
     assert core.streams["a"].dropped == {"overload": 1, "drained": 1}
     assert balance(core) == (0, 1)
 
