@@ -4,7 +4,7 @@ A packet is a frame's header plus the parts gathered so far. Parts are msgspec s
 NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever pickled.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -283,6 +283,14 @@ class StatefulStage(Stage, Protocol):
         """
 
 
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """How far the event log of a source had come when its run was resumed."""
+
+    offset: int  # of the next event
+    epoch: int  # stream epoch and seq of the last frame
+    seq: int
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where a stage is built: what the worker that hosts it can give it."""
 
@@ -290,6 +298,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pixels: Pixels
     out: Path | None = None  # where sinks write; None: nothing is to be written
     epoch: str = ""  # uuid7 of this run: the publisher's boot
+    logged: Mapping[str, Logged] = {}  # by source, in a run that was resumed
     pipeline: str = ""  # hash of the pipeline's configuration
     beside: dict[str, Any] = {}  # what stages of one worker lend each other, by the lender's name
 

@@ -195,6 +195,17 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
     return [Draft(what, time)]
 
 
+def resumed(state: State, info: SourceInfo) -> list[Draft]:
+    """A source goes on in its next stream epoch after its run was stopped: what is open ends."""
+    state.restart = "resumed"
+    drafts = _next_epoch(state, info.epoch)
+    state.info = info
+    if state.status != "online":
+        state.status = "online"
+        drafts.append(Draft(SourceOnline(_stream(state)), Time(media_us=state.media_us)))
+    return drafts
+
+
 def finished(state: State, ending: Ending) -> list[Draft]:
     """The end: open actions, tracks and sightings end with it."""
     time = _time(state, state.media_us)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from streamvis.messages import Ending, Frame, SourceInfo
+from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.seats import Halt, Kill, Start
 from streamvis.runtime.wire import Answer, Item, Missed, Shot
 
@@ -139,6 +140,13 @@ class Completed(msgspec.Struct, frozen=True):
     dropped: bool = False  # given up: the run is drained
 
 
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Keep where the source stands: a run that is killed goes on from there."""
+
+    source: str
+    saved: Saved
+
+
 class Fail(msgspec.Struct, frozen=True):
     """The run cannot go on."""
 
@@ -146,4 +154,4 @@ class Fail(msgspec.Struct, frozen=True):
     message: str
 
 
-Order = Start | Halt | Kill | Launch | Grant | Free | Send | Completed | Fail
+Order = Start | Halt | Kill | Launch | Grant | Free | Send | Completed | Checkpoint | Fail

@@ -20,8 +20,10 @@ import zmq
 from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
+from streamvis.messages import Logged
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats, wire
+from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.metrics import Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
@@ -45,6 +47,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     opener: str
     out: str | None
     epoch: str
+    logged: Mapping[str, Logged]  # by source: how far the log of a resumed run has come
     threads: Mapping[str, int]  # of the numeric libraries, by group
 
 
@@ -58,6 +61,7 @@ class Hub:
         meter: Meter,
         endpoint: str,
         on_status: Callable[[Status], None] | None = None,
+        save: Callable[[str, Saved], None] | None = None,
     ) -> None:
         self.signals: list[int] = []  # by which the run was told to end
         self._core = core
@@ -65,6 +69,7 @@ class Hub:
         self._meter = meter
         self._endpoint = endpoint
         self._on_status = on_status
+        self._save = save
         self._status_due = 0.0
         self._streams = {stream.seat.name: stream for stream in core.streams.values()}
         self._groups = {s.seat.name: crew.group for crew in core.crews for s in crew.stations}
@@ -252,6 +257,9 @@ class Hub:
                 self._tell(seat, wire.Work(batch, items), blobs)
             case f.Completed():
                 self._meter.completed(order, time.monotonic())
+            case f.Checkpoint(source, saved):
+                if self._save is not None:
+                    self._save(source, saved)
             case f.Grant(source, slots):
                 credit = wire.Credit(slots, self._shelf.size(source))
                 self._tell(self._core.streams[source].seat.name, credit)
@@ -282,6 +290,7 @@ class Hub:
             fallback=group.worker.fallback,
             out=self._program.out,
             epoch=self._program.epoch,
+            logged=dict(self._program.logged),
         )
 
     # processes

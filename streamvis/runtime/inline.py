@@ -16,6 +16,7 @@ from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Frame, Packet, Site, Stage
 from streamvis.runtime import facts as f
 from streamvis.runtime import seats
+from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.host import Host
 from streamvis.runtime.metrics import Meter, Summary, write_summary
 from streamvis.runtime.newest import Gaps
@@ -49,7 +50,7 @@ def run(
     `on_used` as in `launch.run`. What a stage raises comes out as it is. SourceError when every
     source failed.
     """
-    with claimed(out, on_used) as start:
+    with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
         core, meter = _run(pipeline, sources, build, open_source, out, start, on_packet)
@@ -76,7 +77,14 @@ def _run(
     def pixels(frame: Frame) -> Array:
         return pictures[frame.slot]
 
-    site = Site(device="cpu", pixels=pixels, out=out, epoch=start.epoch, pipeline=pipeline.hash)
+    site = Site(
+        device="cpu",
+        pixels=pixels,
+        out=out,
+        epoch=start.epoch,
+        logged=start.logged,
+        pipeline=pipeline.hash,
+    )
     with ExitStack() as stack:
         hosts = {}
         for stage in pipeline.stages:
@@ -84,9 +92,11 @@ def _run(
             stack.callback(host.close)
         reader = Reader(sources, open_source, pictures)
         stack.callback(reader.close)
-        core = Core(fold(pipeline, apart(pipeline)), [s.id for s in sources], window=1)
+        groups = fold(pipeline, apart(pipeline))
+        core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
         meter = Meter(time.monotonic())
-        Loop(core, hosts, reader, meter, InOrder(pipeline, on_packet)).run()
+        deliver = InOrder(pipeline, on_packet, core)
+        Loop(core, hosts, reader, meter, deliver, start.save).run()
     return core, meter
 
 
@@ -94,13 +104,20 @@ class Loop:
     """Carries the core's orders out on the spot and tells it what came of them."""
 
     def __init__(
-        self, core: Core, hosts: dict[str, Host], reader: "Reader", meter: Meter, deliver: "InOrder"
+        self,
+        core: Core,
+        hosts: dict[str, Host],
+        reader: "Reader",
+        meter: Meter,
+        deliver: "InOrder",
+        save: Callable[[str, Saved], None] | None,
     ) -> None:
         self._core = core
         self._hosts = hosts
         self._reader = reader
         self._meter = meter
         self._deliver = deliver
+        self._save = save
         self._facts: deque[f.Fact] = deque()
 
     def run(self) -> None:
@@ -117,8 +134,11 @@ class Loop:
                 yield f.Joined(seat, at)
             case seats.Halt(seat) | seats.Kill(seat, _):
                 yield f.Died(seat, "", at)
-            case f.Launch(source, epoch, _):
-                yield from self._reader.open(source, epoch)
+            case f.Launch(source, epoch, after_n):
+                yield from self._reader.open(source, epoch, after_n)
+            case f.Checkpoint(source, saved):
+                if self._save is not None:
+                    self._save(source, saved)
             case f.Grant(source, slots):
                 self._reader.slots[source] += slots
             case f.Send(seat, batch, items, blobs):
@@ -145,13 +165,13 @@ class Reader:
         self._pictures = pictures
         self._open: dict[str, tuple[Source, Iterator[Picture], Gaps]] = {}
 
-    def open(self, name: str, epoch: int) -> Iterator[f.Fact]:
+    def open(self, name: str, epoch: int, after_n: int) -> Iterator[f.Fact]:
         try:
             source = self._opener(self._specs[name], epoch)
         except StreamvisError as error:
             yield _failed(name, 0, error)
             return
-        self._open[name] = (source, iter(source), Gaps())
+        self._open[name] = (source, _after(source, after_n), Gaps(after_n + 1))
         yield f.Opened(name, source.info, time.monotonic())
         yield f.Slotted(name, [f"{name}:0"], time.monotonic())
 
@@ -209,10 +229,10 @@ class Reader:
 class InOrder:
     """Hands packets on by seq, though a frame that skips stages may be done before the last."""
 
-    def __init__(self, pipeline: Pipeline, on_packet: OnPacket | None) -> None:
+    def __init__(self, pipeline: Pipeline, on_packet: OnPacket | None, core: Core) -> None:
         self._names = [stage.name for stage in pipeline.stages]
         self._on_packet = on_packet
-        self._next: Counter[str] = Counter()
+        self._next = Counter({name: stream.admitted for name, stream in core.streams.items()})
         self._held: dict[tuple[str, int], Packet] = {}
 
     def __call__(self, done: f.Completed) -> None:
@@ -224,6 +244,10 @@ class InOrder:
         while packet := self._held.pop((source, self._next[source]), None):
             self._next[source] += 1
             self._on_packet(packet)
+
+
+def _after(source: Source, n: int) -> Iterator[Picture]:
+    return (picture for picture in source if picture.n > n)
 
 
 def _failed(name: str, errors: int, error: StreamvisError) -> f.SourceEnded:

@@ -12,6 +12,7 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import EndedEarlyError, RunError, UsageError
+from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure
@@ -53,10 +54,10 @@ def run(
     """
     groups = fold(pipeline, placement)
     specs = _by_id(sources)
-    with claimed(out, on_used) as start:
+    with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
-        core = Core(groups, list(specs), placement.slots, limits)
+        core = Core(groups, list(specs), placement.slots, limits, start.sources)
         program = Program(
             pipeline=pipeline,
             sources=specs,
@@ -64,19 +65,24 @@ def run(
             opener=open_source,
             out=str(out) if out is not None else None,
             epoch=start.epoch,
+            logged=start.logged,
             threads=_threads(groups),
         )
-        return _run(core, program, out, on_status)
+        return _run(core, program, out, on_status, start.save)
 
 
 def _run(
-    core: Core, program: Program, out: Path | None, on_status: Callable[[Status], None] | None
+    core: Core,
+    program: Program,
+    out: Path | None,
+    on_status: Callable[[Status], None] | None,
+    save: Callable[[str, Saved], None] | None,
 ) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
     with (
         private_directory() as home,
-        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status)) as hub,
+        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status, save)) as hub,
     ):
         try:
             with _signals(hub):

@@ -1,10 +1,12 @@
 """What `routing` remembers: streams, the frames in flight, and who works on what."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from streamvis.config import StageSpec
 from streamvis.messages import Ending, Frame, SourceInfo
 from streamvis.runtime.plan import Group
 from streamvis.runtime.seats import Limits, Seat
@@ -118,6 +120,7 @@ class Stream(msgspec.Struct, eq=False):
     seat: Seat  # of its decode process
     info: SourceInfo | None = None
     epoch: int = 1
+    known_epoch: int = 1  # the stream epoch that the stages know of
     last_n: int = -1
     last_us: int = 0
     free: list[str] = []
@@ -139,6 +142,8 @@ class Stream(msgspec.Struct, eq=False):
     gaps: Gaps = msgspec.field(default_factory=Gaps)
     errors: int = 0  # of this epoch
     past_errors: int = 0  # of the epochs before
+    save_due: float | None = None  # when the next checkpoint is; None: with no frame since
+    saving: bool = False  # no slots are granted, so that a checkpoint can be taken
 
     @property
     def live(self) -> bool:
@@ -153,6 +158,17 @@ def crew_of(group: Group) -> Crew:
 def rests(group: Group, flight: Flight) -> bool:
     """Whether all stages of the group skip the frame."""
     return bool(flight.skip) and set(group.names) <= set(flight.skip)
+
+
+def skipped(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[str, ...]:
+    """The stages that do not run for a frame: they ran already in this interval of media time."""
+    skip = []
+    for stage in timed:
+        turn = int(media_us // (stage.every_s * 1e6))
+        if stream.turns.get(stage.name) == turn:
+            skip.append(stage.name)
+        stream.turns[stage.name] = turn
+    return tuple(skip)
 
 
 def named(crew: Crew) -> str:

@@ -8,11 +8,12 @@ bounds memory, queues and latency at once. Frames are dropped before admission, 
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from streamvis.messages import Ending, Frame, Notice
 from streamvis.runtime import facts as f
+from streamvis.runtime.checkpoint import Saved, plan, restore, saved, take
 from streamvis.runtime.dispatch import Dispatch, fits, waiting
 from streamvis.runtime.drain import Hurry, is_sink, lost, needs, patience, withdraw
 from streamvis.runtime.ledger import (
@@ -25,6 +26,7 @@ from streamvis.runtime.ledger import (
     crew_of,
     named,
     rests,
+    skipped,
     too_many_deaths,
 )
 from streamvis.runtime.plan import Group
@@ -41,6 +43,7 @@ class Core:
         sources: Sequence[str],
         window: int,
         limits: Limits | None = None,
+        resumed: Mapping[str, Saved] | None = None,
     ) -> None:
         self.groups = tuple(groups)
         self.window = window
@@ -58,11 +61,13 @@ class Core:
         self._states = self._dispatch.states
         self._orders: list[f.Order] = []
         self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
+        for name, at in (resumed or {}).items():
+            self._states.update(restore(self.streams[name], at))
 
     @property
     def seats(self) -> list[Seat]:
         decode = [stream.seat for stream in self.streams.values()]
-        return decode + [station.seat for crew in self.crews for station in crew.stations]
+        return decode + [station.seat for _, station in self._stations.values()]
 
     @property
     def finished(self) -> bool:
@@ -329,12 +334,13 @@ class Core:
     # sources
 
     def _opened(self, stream: Stream, fact: f.Opened) -> None:
-        if stream.info is None:
+        if not stream.lanes:
             for crew in self.crews:
                 if crew.group.stateful:
                     stream.lanes[crew.group.index] = Lane(self._least_sources(crew), deque())
         stream.info, stream.open = fact.info, stream.seat.state == "ready"
-        if stream.epoch > 1:
+        if stream.epoch != stream.known_epoch:
+            stream.known_epoch = stream.epoch
             stream.turns.clear()
             self._tell(stream, stream.gaps.take_all(), fact.at)
             self._notice(stream, "epoch", fact.at)
@@ -353,6 +359,10 @@ class Core:
         self._grant(stream)
 
     def _grant(self, stream: Stream) -> None:
+        if stream.saving:
+            if (kept := take(stream, self._states)) is None:
+                return
+            self._orders.append(f.Checkpoint(stream.name, kept))
         room = self.window - len(stream.granted) - len(stream.flights)
         if room <= 0 or not stream.free or not stream.open or stream.ending is not None:
             return
@@ -364,8 +374,8 @@ class Core:
 
     def _staffed(self) -> bool:
         """Whether every root group has a worker that is up."""
-        roots = [crew for crew in self.crews if not crew.group.parents]
-        return all(any(s.seat.state == "ready" for s in crew.stations) for crew in roots)
+        roots = (crew.stations for crew in self.crews if not crew.group.parents)
+        return all(any(s.seat.state == "ready" for s in stations) for stations in roots)
 
     def _admitted(self, stream: Stream, shot: Shot, at: float) -> None:
         if shot.slot not in stream.granted or stream.ending is not None:
@@ -395,11 +405,12 @@ class Core:
             clock=shot.clock,
         )
         stream.granted.remove(shot.slot)
-        skip = self._skips(stream, shot.media_us) if self._timed else ()
+        self.skipped.update(skip := skipped(stream, self._timed, shot.media_us))
         flight = Flight(frame, at, stream.last_us, skip, self._waits.copy(), len(self.groups))
         stream.flights[frame.seq] = flight
         stream.admitted += 1
         stream.last_n, stream.last_us, stream.errors = shot.n, shot.media_us, shot.errors
+        plan(stream, at, self.limits)
         for index, lane in stream.lanes.items():
             if not rests(self.groups[index], flight):
                 flight.jobs[index] = job = Job(stream.name, flight)
@@ -407,17 +418,6 @@ class Core:
         for group in self.groups:
             if not group.parents:
                 self._arrive(flight, group.index, at)
-
-    def _skips(self, stream: Stream, media_us: int) -> tuple[str, ...]:
-        """The stages that do not run: they ran already in this interval of media time."""
-        skip = []
-        for stage in self._timed:
-            turn = int(media_us // (stage.every_s * 1e6))
-            if stream.turns.get(stage.name) == turn:
-                skip.append(stage.name)
-            stream.turns[stage.name] = turn
-        self.skipped.update(skip)
-        return tuple(skip)
 
     def _count(self, stream: Stream, gap: Missed) -> None:
         if gap.reason != "decode":
@@ -468,10 +468,15 @@ class Core:
 
     def _finish(self, stream: Stream, at: float) -> None:
         """Tell the stateful groups of the end once all is answered: none waits for another."""
-        if stream.done or stream.ending is None or stream.flights:
+        if stream.done or stream.flights:
+            return
+        if stream.ending is None:
+            self._grant(stream)
             return
         if not stream.finishing:
             stream.finishing = True
+            if stream.ending == "eof" and not stream.told:
+                self._orders.append(f.Checkpoint(stream.name, saved(stream, self._states)))
             self._tell(stream, stream.gaps.take_all(), at)
             for index, lane in stream.lanes.items():
                 lane.jobs.append(Job(stream.name, item=End(stream.name, stream.ending), ready=True))

@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     silence_s: float = 60.0  # without a heartbeat: a thread beats even while a stage computes
     call_s: float = 900.0  # for one batch: a network may compile for minutes at its first
     drain_s: float = 3.0  # for a decode process to end politely
+    checkpoint_s: float = 30.0  # from the first frame after one checkpoint of a file to the next
     close_s: float = 10.0  # for a worker to close its stages
     hurry_silence_s: float = 2.0  # as `silence_s`, while the run is drained
     hurry_work_s: float = 6.0  # from the drain on; then frames in flight are dropped

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo
+from streamvis.messages import Clock, Ending, Findings, Frame, Logged, Notice, SourceInfo
 from streamvis.sources.spec import SourceSpec
 
 
@@ -49,6 +49,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag="setup"):
     fallback: Literal["cpu"] | None
     out: str | None
     epoch: str
+    logged: dict[str, Logged] = {}
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):

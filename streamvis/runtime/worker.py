@@ -71,6 +71,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
         out=Path(setup.out) if setup.out is not None else None,
         epoch=setup.epoch,
         pipeline=setup.pipeline.hash,
+        logged=setup.logged,
     )
     try:
         return _all(build, specs, site)

@@ -4,7 +4,8 @@ What makes a kill -9 leave no trace in the log: a batch's events and the `Book` 
 one transaction, written before anything is published or answered. A successor takes up the book
 of the log. Packets and notices that come again add nothing; what the predecessor may not have
 published, all from the offset of its last answer on, is published again with the same numbers,
-but without attachments, which the log does not have.
+but without attachments, which the log does not have. A run that is resumed publishes nothing of
+what was logged before: subscribers see from the numbers what they have missed.
 """
 
 import time
@@ -28,6 +29,7 @@ from streamvis.messages import (
     Ending,
     Findings,
     Forecast,
+    Logged,
     Notice,
     Packet,
     Receipt,
@@ -49,6 +51,7 @@ class Book(msgspec.Struct):
     next: int = 0  # offset of the next event
     tseq: dict[str, int] = {}  # family -> last
     at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet
+    n: int = -1  # its number in the source
     told: list[Notice] = []  # since that packet
     ending: str = ""
 
@@ -91,6 +94,7 @@ class PublishStage:
         self._epoch = site.epoch or new_epoch()
         self._prov = schema.Provenance(pipeline=site.pipeline)
         self._out = site.out
+        self._logged = site.logged
         self._books: dict[str, Book] = {}
         self._places: dict[str, Place] = {}
         self._log: LogWriter | None = None
@@ -137,8 +141,21 @@ class PublishStage:
         if self._feed:
             self._feed.open(source.id, book.tseq)
         if self._log:
+            before = self._logged.get(source.id)
             first = answered.book.next if answered else book.first
+            first = max(first, before.offset) if before else first
             self._publish(Letter(row) for row in self._log.events(source.id, first))
+            if before and not answered:
+                self._resume(source, book, before)
+
+    def _resume(self, source: SourceInfo, book: Book, before: Logged) -> None:
+        """Go on after an earlier life of the run, if in another stream epoch: what is open ends."""
+        if (before.epoch, before.seq) != book.at or source.epoch <= before.epoch:
+            return
+        if book.next == before.offset and source.epoch > book.derived.epoch:
+            book.told, book.ending = [], ""
+            self._commit([book], self._numbered(book, derive.resumed(book.derived, source)))
+        self._places[source.id] = Place(book.at)
 
     def _start(self, source: SourceInfo, first: int) -> None:
         derived, drafts = derive.start(source)
@@ -165,7 +182,7 @@ class PublishStage:
             if at <= book.at:  # it comes again after a restart
                 receipts.append(Receipt())
                 continue
-            book.at, book.told = at, []
+            book.at, book.n, book.told = at, frame.n, []
             new = self._numbered(book, self._drafts(book.derived, packet))
             letters += new
             receipts.append(Receipt(written=len(new)))

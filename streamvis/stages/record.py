@@ -1,8 +1,10 @@
 """Write what the pipeline saw as a video for people: `annotated.mp4` in the run's directory.
 
 A source's film is `annotated-<source>.mp4` while the run lasts; a run that ends in good order
-with one source calls it `annotated.mp4`. A successor never touches what was written before it:
-it goes on in `annotated-<source>.1.mp4`, and so on.
+with one source calls it `annotated.mp4`. A successor, or a run that was resumed, never touches
+what was written before it: it goes on in `annotated-<source>.1.mp4`, and so on. After a resume,
+the new part begins with the frame from which the run went on, which the part before it may show
+too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,6 +69,7 @@ class RecordStage:
             )
         self.config = config
         self.out = site.out
+        self.several = len(site.logged) > 1
         self.pixels = site.pixels
         self.recordings: dict[str, _Recording] = {}
 
@@ -76,7 +79,7 @@ class RecordStage:
             state = self.state(source.id) if state is None else state  # the next part of it
         resumed = None if state is None else msgspec.msgpack.decode(state, type=_State)
         self.recordings[source.id] = _Recording(source, resumed, self.config, self.out)
-        if len(self.recordings) > 1:
+        if self.several or len(self.recordings) > 1:
             for recording in self.recordings.values():
                 recording.state.alone = False
 
@@ -126,6 +129,8 @@ class _Recording:
             trails={},
         )
         self.state.part += 1
+        while self._path(self.state.part).is_file() or self._alone(self.state.part).is_file():
+            self.state.part += 1
         self.maps: dict[tuple[int, int], GroundMap] = {}  # by the size of the picture
         horizon_us = None if config.horizon_s is None else round(config.horizon_s * 1e6)
         self.panels = Panels(self.state.shown, horizon_us)
@@ -186,7 +191,7 @@ class _Recording:
         for part in range(self.state.part + 1):
             path = self._path(part)
             if path.exists():
-                path.replace(self.out / path.name.replace(f"-{self.source.id}", "", 1))
+                path.replace(self._alone(part))
 
     def _open(self, picture: Array) -> Film:
         height, width = picture.shape[:2]
@@ -195,8 +200,10 @@ class _Recording:
         return Film(path, width, height, self.source.fps, self.config.crf)
 
     def _path(self, part: int) -> Path:
-        suffix = f".{part}.mp4" if part else ".mp4"
-        return self.out / f"annotated-{self.source.id}{suffix}"
+        return self.out / f"annotated-{self.source.id}{_suffix(part)}"
+
+    def _alone(self, part: int) -> Path:
+        return self.out / f"annotated{_suffix(part)}"
 
     def _give_up(self, error: OSError) -> None:
         """A full disk ends the film, not the watching."""
@@ -296,6 +303,10 @@ def _append(trails: dict[int, list[Spot]], id_: int, tail: list[Spot]) -> None:
         first, last = tail[0][0], tail[-1][0]
         others = [spot for spot in trails.get(id_, []) if not first <= spot[0] <= last]
         trails[id_] = sorted(others + tail, key=lambda spot: spot[0])
+
+
+def _suffix(part: int) -> str:
+    return f".{part}.mp4" if part else ".mp4"
 
 
 def _clock(media_us: int) -> str:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from streamvis.config import MaskRcnn, Pipeline, StageSpec
 from streamvis.errors import DataError, RunError, SourceError, UsageError
 from streamvis.events.log import Cursor, LogWriter
 from streamvis.runtime.output import exported, locked, run_files
 from streamvis.runtime.resume import claimed
+
+PIPELINE = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
 
 
 def log_in(folder, source="a"):
@@ -41,7 +44,7 @@ def test_what_a_run_failed_of_goes_before_a_log_that_cannot_be_read(tmp_path):
 
 def test_a_run_without_a_place_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with claimed(None, "refuse"):
+    with claimed(None, PIPELINE, [], "refuse"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -69,15 +72,15 @@ def test_a_second_run_is_refused_by_the_name_of_the_first_until_that_is_gone(tmp
         for on_used in ("refuse", "overwrite", "resume"):
             with (
                 pytest.raises(RunError, match=rf"process {first.pid} on \S+ since 2") as error,
-                claimed(tmp_path, on_used),
+                claimed(tmp_path, PIPELINE, [], on_used),
             ):
                 pass
             assert "\n" not in str(error.value)
         assert everything(tmp_path) == before
         first.kill()
-    with claimed(tmp_path, "overwrite"):
-        assert os.listdir(tmp_path) == [".lock"]
-    assert os.listdir(tmp_path) == []
+    with claimed(tmp_path, PIPELINE, [], "overwrite"):
+        assert sorted(os.listdir(tmp_path)) == [".lock", "run.json"]
+    assert os.listdir(tmp_path) == ["run.json"]
 
 
 def test_a_lock_whose_file_was_removed_by_its_holder_is_taken_anew(tmp_path, monkeypatch):
@@ -103,7 +106,7 @@ def test_a_used_directory_is_refused_in_one_line_that_says_what_to_do(tmp_path):
         pytest.raises(
             UsageError, match=r"holds a run .*events\.db.*--resume.*--overwrite"
         ) as error,
-        claimed(tmp_path, "refuse"),
+        claimed(tmp_path, PIPELINE, [], "refuse"),
     ):
         pass
     assert "\n" not in str(error.value)
@@ -139,24 +142,30 @@ def test_overwriting_removes_what_runs_leave_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "events.db-wal").unlink()  # of another log, SQLite would say
-    with claimed(tmp_path, "overwrite"):
-        assert sorted(os.listdir(tmp_path)) == sorted([".lock", "folder", *THEIRS])
-    assert run_files(tmp_path) == []
+    with claimed(tmp_path, PIPELINE, [], "overwrite"):
+        assert sorted(os.listdir(tmp_path)) == sorted([".lock", "folder", "run.json", *THEIRS])
+    assert [path.name for path in run_files(tmp_path)] == ["run.json"]
 
 
 def test_files_of_a_run_are_not_for_others(tmp_path):
     out = tmp_path / "new"
     before = os.umask(0o022)
     try:
-        with claimed(out, "refuse"):
+        with claimed(out, PIPELINE, [], "refuse"):
             log_in(out)
             child = subprocess.run(["touch", out / "film.mp4"], check=True)
             assert child.returncode == 0
         assert os.umask(0o077) == 0o022
-        with claimed(out, "overwrite"):
+        with claimed(out, PIPELINE, [], "overwrite"):
             log_in(out)
             assert (out / "events.db").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (out, *Path(out).iterdir())}
-    assert modes == {"new": 0o750, "events.db": 0o600, "tracks.txt": 0o600, "film.mp4": 0o640}
+    assert modes == {
+        "new": 0o750,
+        "events.db": 0o600,
+        "tracks.txt": 0o600,
+        "run.json": 0o600,
+        "film.mp4": 0o640,
+    }

@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from streamvis.build import build_stage
+from streamvis.config import Jipda, MaskRcnn
 from streamvis.errors import DataError, DeviceError, RunError, SourceError, WeightsError
 from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
 from streamvis.sources.picture import Picture
@@ -212,6 +214,35 @@ def tracks(ids):
     )
 
 
+class ToyWalk(ToyTrack):
+    """Walkers who come, go and are where every packet and notice before says."""
+
+    def __call__(self, packets):
+        for seen in super().__call__(packets):
+            count, total, _ = (int(value) for value in seen.ids)
+            first = 1 + count // 7  # a walker leaves every 7 frames, another has come
+            ids = np.arange(first, first + 3)
+            yield walkers(ids, [first - 1] if count % 7 == 0 else [], total)
+
+
+def walkers(ids, ended, where):
+    n = len(ids)
+    return Tracks(
+        ids=ids.astype(np.int64),
+        boxes=np.array([[where % 97 + i, i, where % 97 + i + 5, 9] for i in ids], np.float32),
+        scores=np.full(n, 0.9, np.float32),
+        existence=np.full(n, 0.97, np.float32),
+        velocity=np.zeros((n, 2), np.float32),
+        covariance=np.ones((n, 4), np.float32),
+        ground=np.full((n, 2), np.nan, np.float32),
+        entropy=np.zeros(n, np.float32),
+        gated=np.ones(n, np.int32),
+        detection=np.zeros(n, np.int32),
+        first_seen_us=np.zeros(n, np.int64),
+        ended=np.array(ended, np.int64),
+    )
+
+
 def trouble(name, moment, out):
     """`crash-7`: raise at picture 7; `full-7`: as on a full disk; `data-7`: as for bad data;
     `die-7`: SIGKILL; `once-7`: SIGKILL the first time only.
@@ -258,6 +289,13 @@ def build_street(spec, site):
 
 
 TOYS = {"MaskRcnn": ToyDetect, "Jipda": ToyTrack, "Publish": ToyPublish, "Record": ToyPublish}
+
+
+def build_logged(spec, site):
+    """Toys above the real publisher."""
+    if type(spec.run) is Jipda:
+        return ToyWalk(spec, site)
+    return build(spec, site) if type(spec.run) is MaskRcnn else build_stage(spec, site)
 
 
 def build(spec, site):

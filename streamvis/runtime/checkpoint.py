@@ -1,0 +1,180 @@
+"""Where a source stands between two of its frames, and the file that keeps it.
+
+A run that is killed goes on from there, as a worker goes on from the state of the one before it.
+The file is replaced as a whole and carries its own digest: it is right, or it is not used.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from streamvis.events.log import FILE_NAME
+from streamvis.messages import Ending, SourceInfo
+from streamvis.runtime.ledger import Gaps, Stream
+from streamvis.runtime.output import CHECKPOINT, warn
+from streamvis.runtime.seats import Limits
+
+DIGEST = 32  # bytes
+
+States = Mapping[tuple[str, str], bytes]  # (stage, source) -> state
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """One source, all frames admitted so far answered and none in flight."""
+
+    info: SourceInfo | None
+    epoch: int  # stream epoch
+    known_epoch: int  # the stream epoch that the stages know of
+    admitted: int
+    last_n: int
+    last_us: int
+    turns: dict[str, int] = {}  # stages with every_s: in which interval they last ran
+    states: dict[str, bytes] = {}  # by stage
+    poisoned: int = 0
+    dropped: dict[str, int] = {}
+    gaps: Gaps = msgspec.field(default_factory=Gaps)
+    errors: int = 0
+    past_errors: int = 0
+    ending: Ending | None = None
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Stream epoch and seq of the last frame."""
+        return self.epoch, self.admitted - 1
+
+
+def take(stream: Stream, states: States) -> Saved | None:
+    """The checkpoint that is due, once all is answered and nothing can come."""
+    if stream.flights or stream.told or stream.granted:
+        return None
+    stream.saving, stream.save_due = False, None
+    return saved(stream, states)
+
+
+def saved(stream: Stream, states: States) -> Saved:
+    """What a later run needs to go on after the last frame, all of which are answered."""
+    return Saved(
+        info=stream.info,
+        epoch=stream.epoch,
+        known_epoch=stream.known_epoch,
+        admitted=stream.admitted,
+        last_n=stream.last_n,
+        last_us=stream.last_us,
+        turns=dict(stream.turns),
+        states={stage: data for (stage, name), data in states.items() if name == stream.name},
+        poisoned=stream.poisoned,
+        dropped=dict(stream.dropped),
+        gaps=Gaps(dict(stream.gaps.untold), dict(stream.gaps.told_s)),
+        errors=stream.errors,
+        past_errors=stream.past_errors,
+        ending=stream.ending,
+    )
+
+
+def plan(stream: Stream, at_s: float, limits: Limits) -> None:
+    """With each frame of a file: from when a checkpoint is due, no slots are granted.
+
+    What is in flight is then answered soon, and the checkpoint can be taken.
+    """
+    if not stream.live:
+        if stream.save_due is None:
+            stream.save_due = at_s + limits.checkpoint_s
+        stream.saving = at_s >= stream.save_due
+
+
+def restore(stream: Stream, at: Saved) -> States:
+    """Have a stream that has not begun go on from there; one that had come to its end is done."""
+    stream.info = at.info
+    stream.epoch, stream.known_epoch = at.epoch, at.known_epoch
+    stream.admitted, stream.last_n, stream.last_us = at.admitted, at.last_n, at.last_us
+    stream.turns, stream.dropped = dict(at.turns), dict(at.dropped)
+    stream.gaps = Gaps(dict(at.gaps.untold), dict(at.gaps.told_s))
+    stream.poisoned = at.poisoned
+    stream.errors, stream.past_errors = at.errors, at.past_errors
+    if at.ending is not None:
+        stream.ending, stream.done = at.ending, True
+        stream.seat.state = "gone"
+    return {(stage, stream.name): data for stage, data in at.states.items()}
+
+
+class _Checkpoint(msgspec.Struct, frozen=True):
+    epoch: str  # of the run
+    sources: dict[str, Saved]
+
+
+class Keeper:
+    """Writes the checkpoint of a run, all its sources in one file."""
+
+    def __init__(self, out: Path, epoch: str, sources: Mapping[str, Saved]) -> None:
+        self._out = out
+        self._epoch = epoch
+        self._sources = dict(sources)
+        self._failed = False
+
+    def save(self, source: str, at: Saved) -> None:
+        """Replace what is kept of the source. A full disk ends the checkpoints, not the run."""
+        self._sources[source] = at
+        data = msgspec.msgpack.encode(_Checkpoint(self._epoch, self._sources))
+        try:
+            sync(self._out / f"{FILE_NAME}-wal")  # a checkpoint must not be ahead of the log
+            replace(self._out / CHECKPOINT, _digest(data) + data)
+        except OSError as error:
+            if not self._failed:
+                warn(f"{self._out / CHECKPOINT} cannot be written: {error.strerror}; going on")
+            self._failed = True
+
+    def remove(self) -> None:
+        """The run has ended in good order: there is nothing to go on with."""
+        (self._out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def load(out: Path, epoch: str) -> dict[str, Saved]:
+    """What the run of that name has kept; nothing when the file is missing, damaged or another's.
+
+    A damaged one is warned of.
+    """
+    path = out / CHECKPOINT
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        warn(f"{path} cannot be read: {error.strerror}; starting from the first frame")
+        return {}
+    digest, data = whole[:DIGEST], whole[DIGEST:]
+    if _digest(data) == digest:
+        with suppress(msgspec.DecodeError):
+            kept = msgspec.msgpack.decode(data, type=_Checkpoint)
+            return kept.sources if kept.epoch == epoch else {}
+    warn(f"{path} is damaged; starting from the first frame, which takes longer")
+    return {}
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST).digest()
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to the file, if there is one."""
+    with suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all, a power cut included."""
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        draft.write_bytes(data)
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""What a run in a directory is of: `run.json`, written before its first frame."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import streamvis
+from streamvis.config import Pipeline
+from streamvis.errors import DataError, RunError
+from streamvis.runtime.checkpoint import replace
+from streamvis.runtime.output import MANIFEST
+from streamvis.sources.spec import SourceSpec
+
+SHORTEST = 12  # characters of a digest, for people
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of the run."""
+
+    id: str
+    label: str  # without credentials
+    content: str  # a digest of what it holds; empty for what is live or made up
+    settings: dict[str, str]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A run: two with equal manifests, but for the epoch, give the same events."""
+
+    streamvis: str  # its version
+    epoch: str  # uuid7 of the run
+    pipeline: str  # hash
+    stages: dict[str, Any]  # the pipeline's, by name
+    sources: list[Listed]
+
+
+def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -> Manifest:
+    return Manifest(
+        streamvis=streamvis.__version__,
+        epoch=epoch,
+        pipeline=pipeline.hash,
+        stages={stage.name: msgspec.to_builtins(stage) for stage in pipeline.stages},
+        sources=[_listed(spec) for spec in sources],
+    )
+
+
+def _listed(spec: SourceSpec) -> Listed:
+    settings = {} if spec.fps is None else {"fps": f"{spec.fps:g}"}
+    if spec.kind != "url":  # where options may hold credentials
+        settings |= spec.options
+    return Listed(id=spec.id, label=spec.label, content="", settings=settings)
+
+
+def write(manifest: Manifest, out: Path) -> None:
+    try:
+        replace(out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    except OSError as error:
+        raise RunError(f"{out / MANIFEST} cannot be written: {error.strerror}") from None
+
+
+def read(out: Path) -> Manifest | None:
+    """None where no run has begun; DataError when it cannot be read."""
+    path = out / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise DataError(
+            f"{path} does not say what the run is of: {error}. --overwrite starts anew"
+        ) from None
+
+
+def difference(there: Manifest, wanted: Manifest) -> str:
+    """The first thing in which the run that is there is another than the one wanted; or empty."""
+    if there.streamvis != wanted.streamvis:
+        return f"streamvis was {there.streamvis}, is {wanted.streamvis}"
+    theirs, ours = ({s.id: s for s in one.sources} for one in (there, wanted))
+    if theirs.keys() != ours.keys():
+        return f"its sources are {_names(theirs)}, not {_names(ours)}"
+    for name, source in theirs.items():
+        if text := _other(source, ours[name]):
+            return f"source '{name}' {text}"
+    if there.pipeline != wanted.pipeline:
+        return _other_stage(there.stages, wanted.stages)
+    return ""
+
+
+def _other(there: Listed, wanted: Listed) -> str:
+    if there.content != wanted.content:
+        return (
+            f"was {there.label} with content {there.content[:SHORTEST] or 'unknown'}, is "
+            f"{wanted.label} with {wanted.content[:SHORTEST] or 'unknown'}"
+        )
+    if not there.content and there.label != wanted.label:
+        return f"was {there.label}, is {wanted.label}"
+    if there.settings != wanted.settings:
+        return f"had settings {there.settings or 'none'}, has {wanted.settings or 'none'}"
+    return ""
+
+
+def _other_stage(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    if there.keys() != wanted.keys():
+        return f"its stages are {_names(there)}, not {_names(wanted)}"
+    for name, stage in there.items():
+        for path, value in _leaves(stage, name).items():
+            other = _leaves(wanted[name], name).get(path)
+            if value != other:
+                return f"{path} was {value!r}, is {other!r}"
+    return "its pipeline is another"
+
+
+def _leaves(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    leaves: dict[str, Any] = {}
+    for key, below in value.items():
+        leaves |= _leaves(below, path if key == "run" else f"{path}.{key}")
+    return leaves
+
+
+def _names(table: Mapping[str, object]) -> str:
+    return ", ".join(table)
