@@ -8,6 +8,7 @@ loss: PyAV reports a lost RTSP server as a normal end of file.
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -62,12 +63,10 @@ class VideoSource:
         self._live_clock = LiveClock()
         self._convert = Converter()
         self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._close_part)
             self._container = open_container(spec, self._part)
-        except BaseException:
-            self._close_part()
-            raise
-        try:
+            undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)
             self._live = is_live(spec, self._container)
             self._start_us = start_us(spec, self._container, stream, self._live)
@@ -77,10 +76,7 @@ class VideoSource:
             self._first = next(self._pictures, None)
             if self._first is None:
                 raise SourceError(self._nothing_decoded())
-        except BaseException:
-            self._container.close()
-            self._close_part()
-            raise
+            undo.pop_all()
         height, width = self._first.pixels.shape[:2]
         self.info = SourceInfo(
             id=spec.id,
@@ -123,16 +119,19 @@ class VideoSource:
 
     def _next_part(self, stream_id: int) -> VideoStream | None:
         """Open what follows where a transport stream changed; None at its end."""
-        while self._part is not None and (part := self._part.following()) is not None:
+        while self._part is not None and self._part.next is not None:
             self._container.close()
             self._part.close()
-            self._part = part
             try:
+                self._part = part = self._part.following()
                 self._container = open_container(self._spec, part)
                 stream = video_stream(self._container, self._spec.label, stream_id)
             except SourceError:
                 self.errors += 1
                 continue
+            except OSError:  # the file was taken away
+                self.ended = "lost"
+                return None
             self._fps = self._spec.fps or rate_of(stream) or self._fps
             self._new_part = True
             return stream

@@ -65,6 +65,17 @@ def test_a_transport_stream_is_decoded_on_where_it_changes(tmp_path, name):
         assert [number(p.pixels) for p in pictures] == [*range(24)] * len(films)
 
 
+def test_a_file_that_is_taken_away_before_its_next_part_is_lost(tmp_path):
+    path = joined(tmp_path, JOINED["H.264, HEVC"])
+    source = VideoSource(SourceSpec(id="a", uri=str(path), kind="file"))
+    pictures = iter(source)
+    next(pictures)
+    path.unlink()
+    assert len(list(pictures)) == 23
+    assert source.ended == "lost"
+    source.close()
+
+
 @pytest.mark.parametrize("lost", [1, 100, 187, 500])
 def test_a_change_is_found_after_bytes_were_lost(tmp_path, lost):
     path = joined(tmp_path, [Film("ts", "mpeg2", before=1), Film("ts", "h264", before=1)])
