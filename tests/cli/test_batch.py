@@ -1,13 +1,19 @@
 """Batches: each file a process of its own, so what harms one leaves the others alone."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +23,8 @@ from streamvis.cli.jobs import Plan
 from streamvis.cli.main import app
 from streamvis.cli.results import Result, exit_code
 from streamvis.config import CameraMotion, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.errors import DataError, InUseError
+from streamvis.events.log import LogReader
 from streamvis.runtime.output import OnUsed, locked
 from streamvis.sources import resolve
 
@@ -173,6 +181,81 @@ def test_ctrl_c_ends_the_file_at_hand_in_good_order_and_begins_no_other(tmp_path
     told = json.loads((place / "summary.json").read_text())
     assert (told["interrupted"], told["sources"][0]["ending"]) == ("SIGTERM", "drained")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import msgspec
+from streamvis.cli import batch
+from streamvis.cli.jobs import Plan
+from streamvis.config import Pipeline, Placement
+from streamvis.sources import resolve
+pipeline = msgspec.json.decode(sys.argv[1], type=Pipeline)
+placement = msgspec.json.decode(sys.argv[2], type=Placement)
+batch.process(resolve([sys.argv[3]]), Plan(pipeline, placement, Path(sys.argv[4])), 1)
+"""
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_after_kill_9_resume_goes_on_from_the_log(all_of_it, tmp_path):
+    """Of the batch alone, the process of the file ends in good order; or of all processes."""
+    out, file = tmp_path / "out", video(tmp_path / "long.mp4", 3000)
+    out.mkdir()
+    arguments = [msgspec.json.encode(QUICK), msgspec.json.encode(TOGETHER), file, out]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stderr=subprocess.DEVNULL
+    ) as killed:
+        while not (logs := list(out.glob("*/events.db"))) or not events(logs[0]):
+            assert killed.poll() is None
+            time.sleep(0.02)
+        family = descendants(killed.pid) if all_of_it else []
+        for pid in [str(killed.pid), *family]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    place = logs[0].parent
+    if not all_of_it:
+        patiently(lambda: (place / "summary.json").exists())
+    if all_of_it:
+        shutil.move(file, tmp_path / "moved meanwhile.mp4")
+        file = tmp_path / "moved meanwhile.mp4"
+    patiently(lambda: not held(place))
+    (result,) = process(out, file, on_used="resume")
+    assert (result.state, result.frames) == ("done", 3000), result.why
+    assert result.directory == place.name
+    offsets = [offset for _, offset in events(place / "events.db")]
+    assert offsets == list(range(len(offsets)))
+    assert told_of(out)[str(file)] == "done"
+
+
+def events(log: Path) -> list[tuple[str, int]]:
+    """Sources and offsets, in the order of the log."""
+    try:
+        with LogReader(log) as reader:
+            return [(row.source, row.offset) for row in reader.events()]
+    except DataError:  # only just made
+        return []
+
+
+def patiently(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def held(place: Path) -> bool:
+    """Whether a process that was killed, or had to end, has not let go of the directory yet."""
+    try:
+        with locked(place):
+            return False
+    except InUseError:
+        return True
+
+
+def descendants(pid: int) -> list[str]:
+    below = children(pid)
+    return [*below, *(lower for child in below for lower in descendants(int(child)))]
 
 
 def workers_of_jobs() -> list[str]:
