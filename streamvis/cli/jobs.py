@@ -21,7 +21,7 @@ from streamvis.config import Pipeline, Placement
 from streamvis.errors import ModelError, SourceError
 from streamvis.runtime.output import OnUsed
 from streamvis.shipped import HOME
-from streamvis.sources.identity import Content, content_of, digest_of_file
+from streamvis.sources.identity import Content, content_of, digest_of_file, settings_of
 from streamvis.sources.spec import SourceSpec, plain_id
 
 KEY_DIGITS = 12
@@ -107,13 +107,7 @@ def key_of(
     content: Content, spec: SourceSpec, pipeline: Pipeline, weights: Mapping[str, str]
 ) -> str:
     """What results depend on, as hex digits: the content, its settings, the pipeline, weights."""
-    plain = SourceSpec(id=spec.id, uri=spec.uri, kind=spec.kind)
-    settings = {
-        name: getattr(spec, name)
-        for name in spec.__struct_fields__
-        if name not in {"open_s", "read_s"} and getattr(spec, name) != getattr(plain, name)
-    }
-    about = (content.digest, settings, pipeline.hash, weights)
+    about = (content.digest, settings_of(spec), pipeline.hash, weights)
     encoded = msgspec.json.encode(about, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=KEY_DIGITS // 2).hexdigest()
 

@@ -8,9 +8,10 @@ import msgspec
 
 import streamvis
 from streamvis.config import Pipeline
-from streamvis.errors import DataError, RunError
+from streamvis.errors import DataError, RunError, SourceError
 from streamvis.runtime.checkpoint import replace
 from streamvis.runtime.output import MANIFEST
+from streamvis.sources.identity import content_of, settings_of
 from streamvis.sources.spec import SourceSpec
 
 SHORTEST = 12  # characters of a digest, for people
@@ -46,10 +47,19 @@ def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -
 
 
 def _listed(spec: SourceSpec) -> Listed:
-    settings = {} if spec.fps is None else {"fps": f"{spec.fps:g}"}
-    if spec.kind != "url":  # where options may hold credentials
-        settings |= spec.options
-    return Listed(id=spec.id, label=spec.label, content="", settings=settings)
+    settings = settings_of(spec)
+    if spec.kind == "url":  # where options may hold credentials
+        settings.pop("options", None)
+    return Listed(id=spec.id, label=spec.label, content=_content(spec), settings=settings)
+
+
+def _content(spec: SourceSpec) -> str:
+    if spec.kind not in {"file", "images"}:
+        return ""
+    try:
+        return content_of(spec).digest
+    except SourceError:  # said when it is opened; the other sources go on
+        return ""
 
 
 def write(manifest: Manifest, out: Path) -> None:

@@ -48,6 +48,17 @@ def content_of(spec: SourceSpec) -> Content:
     return Content(size, mtime_ns, _digest([f"{name}/{digest}" for name, *_, digest in parts]))
 
 
+def settings_of(spec: SourceSpec) -> dict[str, str]:
+    """What else of a source results depend on, where it is not as usual: names and JSON."""
+    usual = SourceSpec(id=spec.id, uri=spec.uri, kind=spec.kind)
+    return {
+        name: msgspec.json.encode(value, order="deterministic").decode()
+        for name in spec.__struct_fields__
+        if name not in {"open_s", "read_s"}
+        and (value := getattr(spec, name)) != getattr(usual, name)
+    }
+
+
 def digest_of_file(path: Path) -> str:
     """The hash of all of a file."""
     with path.open("rb") as file:
