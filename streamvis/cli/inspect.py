@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.report import put, put_json, put_table, reported_errors
+from streamvis.cli.report import put, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline, Placement, WorkerSpec
@@ -94,20 +94,31 @@ def probe(
     source: Annotated[str, typer.Argument(help="Path, glob, camera index, URL or synthetic:")],
     json: Json = False,
 ) -> None:
-    """Open a source and say what it is."""
+    """Open a source and say what it is; of several, say so of each that can be opened."""
     with reported_errors():
         import msgspec
 
+        from streamvis.errors import SourceError
         from streamvis.sources import resolve
         from streamvis.sources.probe import probe as look
 
-        found = [look(spec) for spec in resolve([source])]
+        specs, found, failed = resolve([source]), [], None
+        for spec in specs:
+            try:
+                found.append(look(spec))
+            except SourceError as error:
+                if len(specs) == 1:
+                    raise
+                say(f"streamvis: {error}")
+                failed = error
         if json:
-            put_json(found if len(found) > 1 else found[0])
-            return
-        for result in found:
-            for key, value in msgspec.to_builtins(result).items():
-                put(f"{key:>14}  {'-' if value is None else value}")
+            put_json(found if len(specs) > 1 else found[0])
+        else:
+            tables = [msgspec.to_builtins(result).items() for result in found]
+            rows = [[f"{k:>14}  {'-' if v is None else v}" for k, v in table] for table in tables]
+            put("\n\n".join("\n".join(lines) for lines in rows))
+        if failed is not None:
+            raise typer.Exit(failed.exit_code)
 
 
 def doctor(json: Json = False) -> None:

@@ -319,3 +319,13 @@ def test_a_run_without_sources_says_what_they_can_be(tmp_path, monkeypatch):
     result = call("check", "rtsp://joe:s3cret@cam/main")
     assert result.exit_code == 2
     assert "s3cret" not in result.stderr
+
+
+def test_probe_goes_on_after_a_file_that_cannot_be_opened(tmp_path):
+    video(tmp_path)
+    not_a_video(tmp_path)
+    result = call("probe", tmp_path, "--json")
+    assert result.exit_code == 3
+    assert len(json.loads(result.stdout)) == 1
+    assert result.stderr.count("streamvis: source") == 1
+    assert call("probe", tmp_path).stdout.count("width") == 1
