@@ -15,6 +15,7 @@ from streamvis.errors import UsageError
 from streamvis.messages import Array, Frame, Packet, Site, SourceInfo, Tracks
 from streamvis.models.off import Architecture, Off
 from streamvis.models.weights import save, shipped
+from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
 from streamvis.sources.synthetic import Scene
 from streamvis.stages.act import ActStage
@@ -32,10 +33,8 @@ def actions(
     with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
         name = _file(weights, per_second, Path(folder))
         pictures: dict[str, Array] = {}
-        config = msgspec.convert(
-            {"kind": "off", "weights": name, "people": people, "min_height": 8, "engine": engine},
-            OffActions,
-        )
+        fields = {"kind": "off", "weights": name, "people": people, "min_height": 8}
+        config = convert({**fields, "engine": engine}, OffActions, "bench actions", UsageError)
         act = ActStage(config, Site(device="cpu", pixels=lambda frame: pictures[frame.slot]))
     scene = Scene(seed=1, people=people, size=SIZE, fps=FPS, seconds=seconds)
     act.begin(

@@ -29,6 +29,7 @@ from streamvis.models.moved import Moved, forecaster
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.tensors import read, shown
+from streamvis.parsing import alternatives
 
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
@@ -89,8 +90,8 @@ def find(name: str) -> Path:
     path = Path(os.path.expanduser(name))
     if not os.path.isfile(path):  # unlike pathlib's, False for whatever cannot be a path
         raise WeightsError(
-            f"no weights '{name}': it is neither a file nor one of the shipped "
-            f"{', '.join(known) or '(none)'}. List them with: streamvis weights list"
+            f"no weights '{name}': neither a file nor the name of any that are shipped"
+            f"{alternatives(name, known)}. List them with: streamvis weights list"
         )
     return path
 

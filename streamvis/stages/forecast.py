@@ -35,6 +35,7 @@ from streamvis.models.scene_engines import Seen
 from streamvis.models.scene_engines import Told as Read
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
+from streamvis.parsing import alternatives
 from streamvis.stages.coming import Past, Told
 from streamvis.stages.segment import Lent, key_of
 
@@ -131,8 +132,8 @@ class Place:
         unknown = [name for name in zone.holds if name not in labels]
         if unknown:
             raise ConfigError(
-                f"zone '{zone.name}' is to hold '{unknown[0]}', but the segmenter tells only "
-                f"{', '.join(labels)}"
+                f"zone '{zone.name}' is to hold '{unknown[0]}', which is no class of the "
+                f"segmenter{alternatives(unknown[0], labels)}"
             )
         self.zone = zone
         self.classes = [labels.index(name) for name in dict.fromkeys(zone.holds)]

@@ -1,6 +1,7 @@
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from streamvis.errors import ConfigError, SourceError, StreamvisError, UsageError
 from streamvis.sources.credentials import without_credentials
 from streamvis.sources.listing import images_of, matches
-from streamvis.sources.options import scene_options
+from streamvis.sources.options import SETTINGS, scene_options
 from streamvis.sources.spec import ID, SourceSpec, resolve
 
 PLANE = [[0.1, 0, -3], [0, 0.2, -4], [0, 0.001, 1]]
@@ -505,3 +506,10 @@ def test_a_file_whose_settings_are_not_written_as_such_is_told(tmp_path):
     for tail in ("fps", "fps:7", "framerate=30000/1001"):
         with pytest.raises(SourceError, match=r"no such file .*\. Settings of .* #name=value&name"):
             resolve([f"{tmp_path}/a.mp4#{tail}"])
+
+
+def test_every_setting_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+    assert {name for known in SETTINGS.values() for name in known} <= set(
+        re.findall(r"`(\w+)`", text)
+    )

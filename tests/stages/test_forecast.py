@@ -520,7 +520,9 @@ def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monke
 
 
 def test_what_a_zone_cannot_hold_is_named(made):
-    with pytest.raises(ConfigError, match=r"'crossing' is to hold 'boat', but .* road, tree, car"):
+    with pytest.raises(
+        ConfigError, match=r"'crossing' is to hold 'boat', which .* road, tree, car"
+    ):
         made(zones=(zone(holds=("car", "boat")),))
 
 
