@@ -147,7 +147,9 @@ def export(
             return
         types = type or (["track"] if format is Format.mot else [])
         with LogReader(path) as reader:
-            rows = reader.events(source, types=types)
+            rows = reader.latest(source, types=types)
+            if reader.has_older_runs():
+                say(f"{path} holds several runs; the latest of them is exported")
             if format is Format.mot:
                 known = Corrections() if as_told else exports.corrections_of(reader, source)
                 sys.stdout.writelines(exports.mot_lines(rows, known))

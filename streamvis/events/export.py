@@ -27,6 +27,7 @@ COLUMNS = (
     *("last_seen_us", "age_s", "p_max", "share", "share_max", "zone", "horizon_us", "made_us"),
     *("miou", "accuracy", "first_n", "last_n", "frames", "width", "height", "fps", "live"),
     "count",
+    "stream_epoch",
 )
 Cells = dict[str, object]  # by column
 
@@ -73,7 +74,20 @@ def csv_rows(event: Event) -> list[Cells]:
         "capture_us": event.time.capture_us,
         "n": event.frame.n if event.frame else "",
     }
-    return [{**head, **_without_none(cells)} for cells in _cells(event.what)]
+    return [
+        {**head, "stream_epoch": _stream_epoch(event, cells), **_without_none(cells)}
+        for cells in _cells(event.what)
+    ]
+
+
+def _stream_epoch(event: Event, cells: Cells) -> object:
+    """Of its frame, or else of the track that it speaks of; empty where neither is known."""
+    if event.frame is not None:
+        return event.frame.stream_epoch
+    if isinstance(event.what, schema.SourceEpoch):
+        return event.what.stream.stream_epoch
+    _, _, name = str(cells.get("track") or "").partition(":")
+    return name.partition(":")[0]
 
 
 def _without_none(cells: Cells) -> Cells:
@@ -189,18 +203,18 @@ def _shares(classes: dict[str, float]) -> list[Cells]:
 
 
 def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> list[Path]:
-    """MOTChallenge text of the latest run of each source; returns the files written.
+    """MOTChallenge text of the latest run in the log; returns the files written.
 
     One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
     only the frames that were published are there. Corrections that the log has are made, unless
     the tracks are wanted `as_told` at the time, say to score them as those of an online tracker.
     """
     with LogReader(log_path) as log:
-        cursors = log.cursors()
+        sources = log.sources()
         written = []
-        for source, cursor in cursors.items():
-            path = out_dir / ("tracks.txt" if len(cursors) == 1 else f"tracks-{source}.txt")
-            rows = log.events(source, types=["track"], first=cursor.first)
+        for source in sources:
+            path = out_dir / ("tracks.txt" if len(sources) == 1 else f"tracks-{source}.txt")
+            rows = log.latest(source, types=["track"])
             corrections = Corrections() if as_told else corrections_of(log, source)
             with _replacing(path) as file:
                 file.writelines(mot_lines(rows, corrections))
@@ -209,8 +223,8 @@ def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> lis
 
 
 def corrections_of(log: LogReader, source: str | None = None) -> Corrections:
-    """All that a log corrects."""
-    rows = log.events(source, types=["track.split", "track.merge"])
+    """All that the latest run in a log corrects."""
+    rows = log.latest(source, types=["track.split", "track.merge"])
     return Corrections(schema.decode(row.payload) for row in rows)
 
 

@@ -95,6 +95,7 @@ def _run(
         groups = fold(pipeline, apart(pipeline))
         core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
         meter = Meter(time.monotonic())
+        meter.found.update(start.found)
         deliver = InOrder(pipeline, on_packet, core)
         Loop(core, hosts, reader, meter, deliver, start.save).run()
     return core, meter

@@ -12,14 +12,13 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import EndedEarlyError, RunError, UsageError
-from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.outcome import failure
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import Group, fold
 from streamvis.runtime.processes import discard_closed, open_terminals
-from streamvis.runtime.resume import claimed
+from streamvis.runtime.resume import Start, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Limits
 from streamvis.sources.spec import SourceSpec
@@ -68,7 +67,7 @@ def run(
             logged=start.logged,
             threads=_threads(groups),
         )
-        return _run(core, program, out, on_status, start.save)
+        return _run(core, program, out, on_status, start)
 
 
 def _run(
@@ -76,13 +75,14 @@ def _run(
     program: Program,
     out: Path | None,
     on_status: Callable[[Status], None] | None,
-    save: Callable[[str, Saved], None] | None,
+    start: Start,
 ) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
+    meter.found.update(start.found)
     with (
         private_directory() as home,
-        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status, save)) as hub,
+        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status, start.save)) as hub,
     ):
         try:
             with _signals(hub):

@@ -108,8 +108,12 @@ def _other(there: Listed, wanted: Listed) -> str:
     if not there.content and there.label != wanted.label:
         return f"was {there.label}, is {wanted.label}"
     if there.settings != wanted.settings:
-        return f"had settings {there.settings or 'none'}, has {wanted.settings or 'none'}"
+        return f"had {_shown(there.settings)}, has {_shown(wanted.settings)}"
     return ""
+
+
+def _shown(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "no settings"
 
 
 def _other_stage(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -8,9 +8,10 @@ import msgspec
 
 from streamvis.config import Pipeline, Publish
 from streamvis.errors import UsageError
+from streamvis.events.derive import State, found
 from streamvis.events.ids import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogReader
-from streamvis.messages import Logged, SourceInfo
+from streamvis.messages import Findings, Logged
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import Keeper, Saved
 from streamvis.runtime.manifest import Manifest
@@ -33,6 +34,7 @@ class Start(msgspec.Struct, kw_only=True):
     epoch: str  # uuid7 of the run
     sources: dict[str, Saved] = {}  # where to go on; the others start with their first frame
     logged: dict[str, Logged] = {}  # how far the log has come
+    found: dict[str, Findings] = {}  # in the sources that have ended
     save: Callable[[str, Saved], None] | None = None  # keeps a checkpoint
     finished: Summary | None = None  # of the run that is here, when nothing is left to do
 
@@ -113,6 +115,8 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
             book = _book(cursor)
             start.logged[listed.id] = Logged(cursor.next, *book.at)
             at = where_to_go_on(at, cursor, book)
+            if cursor.ending == "eof":
+                start.found[listed.id] = found(book.derived)
         elif logs:
             at = None  # nothing is logged: from the beginning
         if at is not None:
@@ -124,16 +128,10 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
     return start
 
 
-class _Derived(msgspec.Struct):
-    info: SourceInfo
-    epoch: int
-    media_us: int
-
-
 class Book(msgspec.Struct):
     """What the publisher's state in a cursor tells of how far the source came."""
 
-    derived: _Derived
+    derived: State
     at: tuple[int, int]  # stream epoch and seq of the last frame
     n: int  # its number in the source
 

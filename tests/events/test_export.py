@@ -289,3 +289,40 @@ def test_a_forecast_has_a_row_for_each_class_and_each_zone():
     assert zones == {zone.zone: zone.p for zone in event.what.forecast.zones}
     assert len(table) == len(shares) + len(zones)
     assert {line["horizon_us"] for line in table} == {"600000"}
+
+
+def test_exports_are_of_the_latest_run_of_an_old_log_with_several(tmp_path):
+    path = tmp_path / "events.db"
+    box = (0.0, 0.0, 10.0, 10.0)
+    logged(path, "cam1", [(0, TrackBegin(track_of(1, box)))], epoch="e1")
+    logged(path, "cam2", [(0, TrackBegin(track_of(1, box)))], epoch="e1")
+    wrong = TrackMerge(Merge(gone="cam1:1:2", kept="cam1:1:1"))
+    logged(path, "cam1", [(1, wrong)], first=1, epoch="e1")
+    logged(path, "cam1", [(0, TrackBegin(track_of(2, box)))], first=2, epoch="e2")
+    with LogReader(path) as log:
+        assert log.has_older_runs()
+        assert log.sources() == ["cam1"]
+        assert [(row.source, row.offset) for row in log.latest()] == [("cam1", 2)]
+        assert [(row.source, row.offset) for row in log.latest("cam2")] == [("cam2", 0)]
+        assert list(log.latest(types=["source"])) == []
+    (written,) = write_tracks(path, tmp_path)
+    assert written.name == "tracks.txt"
+    assert [line.split(",")[:2] for line in written.read_text().splitlines()] == [["1", "2"]]
+
+
+def test_csv_says_the_stream_epoch_of_the_frame_or_of_the_track(tmp_path):
+    whats = [
+        (3, TrackBegin(track_of(1, (0.0, 0.0, 1.0, 1.0)))),
+        (4, schema.SourceEpoch(schema.Restart(stream_epoch=2, reason="resumed"))),
+        (4, TrackMerge(Merge(gone="cam1:2:2", kept="cam1:2:1"))),
+        (4, SourceEof(Finish(5))),
+    ]
+    rows = logged(tmp_path / "events.db", "cam1", whats)
+    bare = [rows[0]]
+    for row in rows[1:]:
+        event = json.loads(row.payload)
+        event["frame"] = None
+        bare.append(row._replace(payload=json.dumps(event).encode()))
+    table = list(csv.DictReader(csv_lines(bare)))
+    assert [line["stream_epoch"] for line in table] == ["1", "2", "2", ""]
+    assert COLUMNS[-1] == "stream_epoch"

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +182,22 @@ def test_a_full_disk_is_said_and_the_log_stays_whole(writer, path):
     with LogReader(path) as log:
         assert [row.offset for row in log.events()] == [0]
         assert log.cursors()["a"].next == 1
+
+
+def test_what_a_killed_run_left_is_read_from_a_medium_that_cannot_be_written(
+    path, monkeypatch, tmp_path
+):
+    """There SQLite cannot make the index of the write-ahead log: a copy is read."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    ) as run:
+        run.stdout.readline()
+        run.send_signal(signal.SIGKILL)
+    before = {p.name: p.read_bytes() for p in path.parent.glob("events.db*")}
+    monkeypatch.setattr("streamvis.events.log._needs_a_copy", lambda db, path: True)
+    with LogReader(path) as log:
+        assert [row.offset for row in log.events()] == list(range(log.cursors()["a"].next))
+        folder = Path(log._copy.name)
+        assert (folder / "events.db").exists()
+    assert not folder.exists()
+    assert {p.name: p.read_bytes() for p in path.parent.glob("events.db*")} == before

@@ -22,13 +22,16 @@ from streamvis.config import (
     StageSpec,
     WorkerSpec,
 )
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
 from streamvis.events import schema
 from streamvis.events.ids import epoch_us, event_id
 from streamvis.events.log import LogReader
 from streamvis.runtime import inline, launch
+from streamvis.runtime.manifest import difference, manifest_of
 from streamvis.runtime.seats import Limits
 from streamvis.sources.spec import SourceSpec
+from streamvis.transport.slots import sweep_leftovers
+from streamvis.transport.sockets import private_directory
 
 PIPELINE = Pipeline(
     stages=[
@@ -117,6 +120,9 @@ def killed_at(moment, sources, out, checkpoint_s=0.1):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
+    sweep_leftovers()  # as the next run does
+    with private_directory():
+        pass
 
 
 @pytest.mark.parametrize("checkpoint_s", [0.1, 1e9])
@@ -133,7 +139,7 @@ def test_a_run_that_is_killed_again_and_again_leaves_the_log_of_an_undisturbed_o
     expected = rows(tmp_path / "one")
     total = sum(map(len, expected.values()))
     out = tmp_path / "many"
-    for moment in sorted(rng.sample(range(10, total - 100), 3)):
+    for moment in sorted(rng.sample(range(10, total - 100), 2)):
         killed_at(moment, sources, out, checkpoint_s)
     assert (out / "checkpoint.msgpack").exists()
     summary = run(specs, out)
@@ -147,3 +153,159 @@ def test_a_run_that_is_killed_again_and_again_leaves_the_log_of_an_undisturbed_o
     assert json.loads((out / "summary.json").read_bytes()) == msgspec.to_builtins(summary)
     names = {path.name for path in out.iterdir()}
     assert names == {"events.db", "run.json", "summary.json", "tracks-long.txt", "tracks-short.txt"}
+
+
+def spoil(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [spoil, Path.unlink], ids=["damaged", "missing"])
+def test_without_its_checkpoint_a_run_starts_over_and_adds_nothing_twice(tmp_path, harm, capfd):
+    sources = [{"name": "a", "frames": 120, "pause": 0.003}]
+    specs = [source(**options) for options in sources]
+    inline_run(specs, tmp_path / "one")
+    killed_at(200, sources, tmp_path / "many", checkpoint_s=0.05)
+    harm(tmp_path / "many/checkpoint.msgpack")
+    summary = run(specs, tmp_path / "many")
+    assert rows(tmp_path / "many") == rows(tmp_path / "one")
+    assert summary.sources[0].admitted == 120
+    assert ("is damaged; starting from the first frame" in capfd.readouterr().err) == (
+        harm is spoil
+    )
+
+
+def test_a_checkpoint_that_is_ahead_of_the_log_is_not_used(tmp_path):
+    """As after a power cut that took the last transactions of the log, but not the checkpoint."""
+    sources = [{"name": "a", "frames": 120, "pause": 0.003}]
+    specs = [source(**options) for options in sources]
+    inline_run(specs, tmp_path / "one")
+    out = tmp_path / "many"
+    killed_at(100, sources, out, checkpoint_s=0.05)
+    early = {path.name: path.read_bytes() for path in out.glob("events.db*")}
+    killed_at(250, sources, out, checkpoint_s=0.05)
+    for path in out.glob("events.db*"):
+        path.unlink()
+    for name, data in early.items():
+        if not name.endswith("-shm"):
+            (out / name).write_bytes(data)
+    run(specs, out)
+    assert rows(out) == rows(tmp_path / "one")
+
+
+def test_a_finished_run_is_left_as_it_is_and_an_empty_directory_begins_one(tmp_path, capfd):
+    specs = [source("a", 12)]
+    first = inline_run(specs, tmp_path / "new", on_used="resume")
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "new").iterdir()}
+    again = run(specs, tmp_path / "new", on_used="resume")
+    assert again == first
+    assert "its run is finished" in capfd.readouterr().err
+    after = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "new").iterdir()}
+    assert after == before
+
+
+def changed(stage, **settings):
+    stages = [
+        StageSpec(
+            one.name,
+            msgspec.structs.replace(one.run, **settings) if one.name == stage else one.run,
+            after=one.after,
+            every_s=one.every_s,
+        )
+        for one in PIPELINE.stages
+    ]
+    return Pipeline(stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("specs", "pipeline", "words"),
+    [
+        ([source("a", 13)], PIPELINE, "source 'a' was toy:12, is toy:13"),
+        ([source("b", 12)], PIPELINE, "its sources are a, not b"),
+        (
+            [source("a", 12, jump=3)],
+            PIPELINE,
+            'source \'a\' had no settings, has options={"jump":"3"}',
+        ),
+        ([source("a", 12)], changed("detect", min_score=0.75), "detect.min_score was 0.1, is 0.75"),
+        (
+            [source("a", 12)],
+            Pipeline(stages=PIPELINE.stages[:2]),
+            "its stages are detect, track, publish, not detect, track",
+        ),
+    ],
+)
+def test_another_run_is_refused_by_what_differs(tmp_path, specs, pipeline, words):
+    inline_run([source("a", 12)], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError) as error:
+        run(specs, tmp_path, pipeline=pipeline)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_file_with_other_content_is_another_source(tmp_path):
+    film = tmp_path / "a.mp4"
+    film.write_bytes(b"one film")
+    spec = SourceSpec(id="a", uri=str(film), kind="file")
+    old = manifest_of(PIPELINE, [spec], "")
+    film.write_bytes(b"another film")
+    assert f"source 'a' was {film} with content" in difference(
+        old, manifest_of(PIPELINE, [spec], "")
+    )
+    moved = film.rename(tmp_path / "b.mp4")
+    moved.write_bytes(b"one film")
+    spec = SourceSpec(id="a", uri=str(moved), kind="file")
+    assert difference(old, manifest_of(PIPELINE, [spec], "")) == ""
+
+
+DRAINED = RUN.replace("run(sources", "print(run(sources").replace("[3]))", "[3])).interrupted)")
+
+
+def test_a_run_that_was_interrupted_goes_on_in_its_next_stream_epoch(tmp_path):
+    options = {"name": "a", "frames": 150, "pause": 0.005}
+    command = [sys.executable, "-c", DRAINED, str(tmp_path), json.dumps([options]), "0.05"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while count(tmp_path) < 100:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "SIGTERM\n"
+    summary = run([source(**options)], tmp_path)
+    assert (summary.sources[0].admitted, summary.sources[0].ending) == (150, "eof")
+    with LogReader(tmp_path / "events.db") as log:
+        events = [schema.decode(row.payload) for row in log.events()]
+    told = list(dict.fromkeys(event.frame.n for event in events if event.frame))
+    assert told == list(range(150))
+    assert [event.what.stream.reason for event in events if event.type == "source.epoch"] == [
+        "resumed"
+    ]
+    opened = [event.what.track.id for event in events if event.type == "track.begin"]
+    closed = [event.what.track.id for event in events if event.type == "track.end"]
+    assert len(set(opened)) == len(opened)
+    assert sorted(opened) == sorted(closed)
+    assert {name.split(":")[1] for name in opened} == {"1", "2"}
+
+
+def test_a_live_source_goes_on_in_its_next_stream_epoch_and_ends_its_tracks_first(tmp_path):
+    options = {"name": "cam", "frames": 100_000, "pause": 0.005, "live": ""}
+    killed_at(150, [options], tmp_path)
+    killed_at(count(tmp_path) + 150, [options], tmp_path)
+    with LogReader(tmp_path / "events.db") as log:
+        events = [schema.decode(row.payload) for row in log.events()]
+    assert [event.offset for event in events] == list(range(len(events)))
+    (again,) = (i for i, event in enumerate(events) if event.type == "source.epoch")
+    assert events[again].what.stream.reason == "resumed"
+    ids = {"begin": [], "end": []}
+    for event in events:
+        if event.type in ("track.begin", "track.end"):
+            ids[event.type.partition(".")[2]].append(event.what.track.id)
+    opened = [name for name in ids["begin"] if name.startswith("cam:1:")]
+    assert sorted(opened) == sorted(name for name in ids["end"] if name.startswith("cam:1:"))
+    assert len(set(ids["begin"])) == len(ids["begin"])
+    after = [event for event in events[again:] if event.frame]
+    assert {event.frame.stream_epoch for event in after} == {2}
+    seqs = [event.frame.seq for event in events if event.frame]
+    assert seqs == sorted(seqs)
