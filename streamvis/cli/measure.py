@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from streamvis import config
-from streamvis.errors import DataError, UsageError
+from streamvis.errors import DataError, RunError, UsageError
 from streamvis.messages import Ending, Notice, Packet, Part, Site, SourceInfo, Stage, StatefulStage
 from streamvis.runtime.processes import keep_memory
 
@@ -42,6 +42,8 @@ def pipeline(source: str | None) -> dict[str, Any]:
             whole, placement, specs, build="streamvis.cli.measure:build", out=Path(out)
         )
         times = np.load(Path(out) / TIMES)[WARM_UP:]
+    if len(times) < LEAST:  # a worker that died has taken what it noted with it
+        raise RunError("workers died under way, so no steady part was measured; measure again")
     fps = (len(times) - 1) / float(times[-1] - times[0])
     ms = {stage.name: stage.service_ms.p50 for stage in summary.stages}
     busiest = max(sum(ms[name] for name in worker.stages) for worker in placement.workers)
