@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamvis.config import Pipeline
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
+    from streamvis.sources import SourceSpec
 
 Sources = Annotated[
     list[str] | None,
@@ -159,29 +160,32 @@ def start(
         return launch.run(pipeline, placement, specs, out=out, on_used=on_used, on_status=on_status)
 
 
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Files at a time.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
+]
+
+
 def batch(
     paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
-    out: Annotated[
-        Path,
-        typer.Option(help="Each file has a directory in here, NAME-KEY: its name, what it holds."),
-    ],
+    out: Annotated[Path, typer.Option(help="Each file has a directory NAME-KEY in here.")],
     pipeline: Annotated[
         Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
     ] = None,
     on: On = None,
     set_: Settings = None,
     annotate: Annotate = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
-    ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 1,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
-    ] = False,
+    recursive: Recursive = False,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     start_time: StartTime = None,
     json: Json = False,
 ) -> None:
@@ -200,20 +204,14 @@ def batch(
         from streamvis.cli import batch as batches
         from streamvis.cli.jobs import Plan
         from streamvis.cli.results import exit_code, put_results, totals
-        from streamvis.errors import UsageError
         from streamvis.runtime.output import make_directory
-        from streamvis.sources import resolve, starting
 
-        if resume and overwrite:
-            raise UsageError("--resume keeps what is done and --overwrite replaces it: choose one")
+        on_used = _on_used(out, resume, overwrite)
         loaded = config.without_feed(load(pipeline, set_ or [], annotate))
         default = config.default_placement(loaded, jobs)
         placement = config.load_placement(on, loaded) if on else default
-        specs = resolve(paths, recursive=recursive)
-        if start_time is not None:
-            specs = starting(specs, start_time, at_once=False)
+        specs = _recordings(paths, recursive, start_time)
         make_directory(out)
-        on_used: OnUsed = "resume" if resume else "overwrite" if overwrite else "refuse"
         results = batches.process(specs, Plan(loaded, placement, out, on_used), jobs)
         if json:
             put_json({"out": str(out), "totals": totals(results), "files": results})
@@ -221,3 +219,10 @@ def batch(
             put_results(results, out)
         if code := exit_code(results):
             raise typer.Exit(code)
+
+
+def _recordings(paths: list[str], recursive: bool, start_time: str | None) -> "list[SourceSpec]":
+    from streamvis.sources import resolve, starting
+
+    specs = resolve(paths, recursive=recursive)
+    return specs if start_time is None else starting(specs, start_time, at_once=False)
