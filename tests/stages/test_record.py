@@ -17,6 +17,7 @@ from streamvis.messages import (
     Forecast,
     Frame,
     Future,
+    Logged,
     Packet,
     Receipt,
     Segmentation,
@@ -502,3 +503,36 @@ def test_a_source_without_frames_leaves_no_file(tmp_path):
 def test_without_a_place_to_write_it_cannot_be_built():
     with pytest.raises(ConfigError, match="--out DIR"):
         RecordStage(Record(), Site(device="cpu", pixels=grey))
+
+
+def test_a_resumed_run_goes_on_in_the_next_part_and_overwrites_none(tmp_path):
+    """The run was killed, resumed and ended, and is resumed again: each time without a state."""
+    killed = recorder(tmp_path)
+    killed.begin(source(), None)
+    killed([packet(0), packet(1)])
+    killed.recordings["cam1"].film.close()  # as much of it as the disk has
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(1), packet(2)])
+    stage.finish("cam1", "drained")
+    stage.close()
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    assert sorted(before) == ["annotated.1.mp4", "annotated.mp4"]
+    stage = recorder(tmp_path)
+    stage.begin(source(epoch=2), None)
+    stage([packet(3, epoch=2)])
+    stage.finish("cam1", "eof")
+    stage.close()
+    assert set(names(tmp_path)) == {*before, "annotated.2.mp4"}
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_resumed_run_of_several_sources_names_the_film_of_the_last_one_after_it(tmp_path):
+    logged = {"cam1": Logged(5, 1, 3), "cam2": Logged(7, 1, 4)}
+    site = Site(device="cpu", pixels=grey, out=tmp_path, logged=logged)
+    stage = RecordStage(Record(), site)
+    stage.begin(source(), None)
+    stage([packet(0)])
+    stage.finish("cam1", "eof")
+    stage.close()
+    assert names(tmp_path) == ["annotated-cam1.mp4"]

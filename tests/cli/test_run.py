@@ -1,0 +1,69 @@
+"""What `streamvis run` says and does where --out holds a run already."""
+
+import pytest
+from typer.testing import CliRunner
+
+from streamvis.cli.main import app
+from streamvis.events.log import Cursor, LogWriter
+from streamvis.runtime.output import locked
+
+SCENE = "synthetic:walkers?people=1&seconds=1&fps=5&size=64x48"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["run", "--source", SCENE, *map(str, arguments)])
+
+
+def refused(result, code, *words):
+    assert result.exit_code == code
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("streamvis: ")
+    assert all(word in line for word in words), line
+
+
+def used(folder):
+    log = LogWriter(folder / "events.db")
+    log.commit([], [Cursor("a", "", 0, 0, "eof", b"")])
+    log.close()
+    (folder / "notes.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+def test_without_a_directory_there_is_no_run_to_go_on_with_or_to_replace(option):
+    refused(call(option), 2, option, "needs --out")
+
+
+def test_a_run_is_resumed_or_replaced_not_both(tmp_path):
+    refused(call("--out", tmp_path, "--resume", "--overwrite"), 2, "choose one")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_holds_a_run_is_refused(tmp_path):
+    used(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refused(call("--out", tmp_path), 2, str(tmp_path), "events.db", "--resume", "--overwrite")
+    refused(call("--out", tmp_path, "--resume"), 2, "without run.json", "--overwrite")
+    with locked(tmp_path):
+        held = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        for options in ([], ["--resume"], ["--overwrite"]):
+            refused(call("--out", tmp_path, *options), 1, "another run writes here", "process")
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == held
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_in_one_process_is_replaced_and_then_finished(tmp_path):
+    used(tmp_path)
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    options = [pipeline, "--out", tmp_path, "--engine", "inline"]
+    done = call(*options, "--overwrite")
+    assert done.exit_code == 0, done.stderr
+    assert f"{tmp_path} holds notes.txt, pipeline.yaml, run.json, summary.json" in done.stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "summary.json").stat().st_mode & 0o027 == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = call(*options, "--resume")
+    assert again.exit_code == 0
+    assert "its run is finished" in again.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
