@@ -35,6 +35,7 @@ def demo(
         from streamvis import config
         from streamvis.cli.live import put_summary
         from streamvis.cli.run import start
+        from streamvis.runtime.output import locked
 
         pipeline = config.without_feed(config.default_pipeline())
         pipeline = config.with_record(pipeline, config.Record())
@@ -44,7 +45,8 @@ def demo(
         video = out / "annotated.mp4"
         if video.exists():
             sheet = out / "contact-sheet.png"
-            contact_sheet(video, sheet)
+            with locked(out):
+                contact_sheet(video, sheet)
             put(f"annotated video  {video}\ncontact sheet    {sheet}")
         put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
         if summary.interrupted == "SIGINT":

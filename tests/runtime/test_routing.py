@@ -15,6 +15,7 @@ from streamvis.config import (
 )
 from streamvis.messages import Notice, SourceInfo
 from streamvis.runtime import facts as f
+from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.routing import Core
 from streamvis.runtime.seats import Halt, Kill, Limits, Start
@@ -453,3 +454,55 @@ def test_a_live_source_is_granted_slots_once_someone_can_look_at_it(live):
     assert core.step(f.Slotted("a", ["a0", "a1"], 0.0)) == ([] if live else [grant])
     orders = core.step(f.Joined(worker, 9.0))
     assert (grant in orders) == live
+
+
+def test_a_checkpoint_is_taken_once_all_is_answered_and_slots_are_granted_again():
+    core = started(DETECT, window=2, limits=Limits(checkpoint_s=10))
+    (send,) = only(admit(core, 0, at=1.0), f.Send)
+    assert answer(core, send, at=11.5)[-1] == f.Grant("a", ["a0"])  # none was due at its admission
+    (send,) = only(admit(core, 1, at=12.0), f.Send)
+    assert only(answer(core, send, at=12.5), f.Checkpoint | f.Grant) == []  # a0 is still to come
+    (send,) = only(core.step(f.Admitted("a", shot("a0", 2), 13.0)), f.Send)
+    kept, grant = only(answer(core, send, at=13.5), f.Checkpoint | f.Grant)
+    assert (kept.source, kept.saved.admitted, kept.saved.last_n) == ("a", 3, 2)
+    assert sorted(grant.slots) == ["a0", "a1"]
+    (send,) = only(core.step(f.Admitted("a", shot("a0", 3), 14.0)), f.Send)
+    assert only(answer(core, send, at=14.5), f.Checkpoint) == []  # the time runs from here
+
+
+def test_a_checkpoint_waits_for_no_decode_process_that_has_died():
+    core = started(DETECT, window=2, limits=Limits(checkpoint_s=1))
+    (first,) = only(admit(core, 0, at=1.0), f.Send)
+    answer(core, first, at=1.0)
+    (second,) = only(admit(core, 1, at=3.0), f.Send)
+    answer(core, second, at=3.0)
+    core.step(f.Died("decode-a", "", 4.0))
+    core.step(f.Tick(5.0))
+    core.step(f.Joined("decode-a", 5.0))
+    kept, grant = core.step(f.Opened("a", INFO, 5.0))
+    assert (kept.saved.at, grant.source) == ((1, 1), "a")
+
+
+def test_a_source_goes_on_from_where_it_was_kept():
+    saved = Saved(
+        info=INFO,
+        epoch=1,
+        known_epoch=1,
+        admitted=7,
+        last_n=8,
+        last_us=320_000,
+        states={"track": b"seven"},
+    )
+    done = msgspec.structs.replace(saved, ending="eof")
+    groups = fold(CHAIN, apart(CHAIN))
+    core = Core(groups, ("a", "b"), 2, resumed={"a": saved, "b": done})
+    starts = core.step(f.Tick(0.0))
+    assert Start("decode-b") not in starts
+    joined = [order for s in starts for order in core.step(f.Joined(s.seat, 0.0))]
+    assert joined == [f.Launch("a", 1, 8)]
+    core.step(f.Opened("a", INFO, 0.0))
+    core.step(f.Slotted("a", ["a0", "a1"], 0.0))
+    (send,) = only(core.step(f.Admitted("a", shot("a0", 9), 1.0)), f.Send)
+    assert send.items[0].frame.seq == 7
+    (send,) = only(answer(core, send), f.Send)
+    assert send.items[0] == Begin(INFO, {"track": b"seven"})

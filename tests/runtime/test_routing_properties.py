@@ -45,7 +45,7 @@ READS = {
     "publish": ["track"],
     "record": ["detect", "track"],
 }
-LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9)
+LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9, checkpoint_s=0.002)
 
 
 class World:
@@ -110,6 +110,11 @@ class World:
                     self.poison.add(key)
                 else:
                     assert set(parts) == set(READS) - set(skipped)
+            case f.Checkpoint(source, saved):
+                assert saved.ending or not self.sources[source][1]  # live ones begin anew
+                assert not self.core.streams[source].flights
+                assert saved.admitted == self.core.streams[source].admitted
+                assert sum(name == source for name, _ in self.done) == self.admitted[source]
             case f.Fail():
                 assert self.hung, order.message
         return None
