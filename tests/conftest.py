@@ -9,10 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from streamvis.transport.owner import is_abandoned
 
 sys.path.append(str(Path(__file__).parent / "oracles"))
+settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
+settings.load_profile("no clock")
+
 PATIENCE_S = 5.0  # a killed process is not gone at once
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 

@@ -41,7 +41,7 @@ views = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(views, st.integers(4, 9), st.integers(0, 99))
 def test_exact_points_give_back_the_plane_they_were_made_with(plane, count, seed):
     horizon = -(plane[2, 0] * SIZE[0] / 2 + plane[2, 2]) / plane[2, 1]
@@ -158,7 +158,7 @@ def test_a_camera_that_looks_into_the_sky_is_told():
         calibration.from_pinhole(looks, SIZE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1, 30), st.floats(8, 75), st.floats(300, 3000), st.floats(0, 6.28))
 def test_the_camera_can_be_told_from_its_plane(height, tilt, focal, angle):
     plane = moved(calibration.from_view(height, tilt, focal, SIZE), angle, (30, -7))
@@ -235,7 +235,7 @@ def test_a_survey_where_the_upper_half_is_sky_has_no_middle():
     assert found.middle is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(views, st.floats(5, 200))
 def test_the_visible_ground_is_in_the_picture(plane, person_px):
     ground = calibration.visible(plane, SIZE, person_px)

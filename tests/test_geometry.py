@@ -6,7 +6,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis import geometry
@@ -80,7 +80,6 @@ def test_the_foot_is_the_middle_of_the_lower_edge():
 corner = st.tuples(st.integers(0, 12), st.integers(0, 12))
 
 
-@settings(deadline=None)
 @given(st.lists(corner, min_size=3, max_size=7))
 def test_inside_is_what_opencv_finds_point_by_point(corners):
     polygon = np.array(corners)

@@ -32,7 +32,7 @@ def reference(mask, box, height, width):
     return whole.numpy()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(coordinates, coordinates, sizes, sizes, st.integers(0, 2**32 - 1))
 def test_paste_is_mask_rcnns_rule(x, y, w, h, seed):
     mask = np.random.default_rng(seed).integers(0, 256, (28, 28), np.uint8)

@@ -12,6 +12,7 @@ import msgspec
 from streamvis.config import StageSpec
 from streamvis.errors import DeviceError, StreamvisError
 from streamvis.installation import imports_of_packages
+from streamvis.logs import warn
 from streamvis.messages import Site, Stage, decode_part, encode_part
 from streamvis.runtime import wire
 from streamvis.runtime.host import Host
@@ -78,9 +79,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
     except DeviceError as error:
         if setup.fallback is None:
             raise
-        import structlog  # a quarter of a second to import, and hardly ever needed here
-
-        structlog.get_logger().warning(
+        warn(
             "device is not there, falling back",
             stages=setup.stages,
             device=setup.fallback,

@@ -55,7 +55,7 @@ def pose(person: Person, state: Array) -> Body:
         for s in (1, -1)
     ]
     # the lower sole stands on the ground, which also makes the body bob
-    lift = -min(limb.b[2] - limb.radius_b for leg in legs for limb in leg) * up
+    lift = -min(_lowest(limb) for leg in legs for limb in leg) * up
     pelvis = pelvis + lift
     limbs = [_moved(limb, lift) for leg in legs for limb in leg]
 
@@ -112,6 +112,11 @@ def _arm(person: Person, shoulder: Array, forward: Array, up: Array, angle: floa
         Limb(elbow, wrist, 0.024 * h * g, 0.018 * h * g, sleeve),
         Limb(shoulder, elbow, 0.031 * h * g, 0.025 * h * g, "shirt"),
     ]
+
+
+def _lowest(limb: Limb) -> float:
+    """The height of its lowest point, metres: a heel can be lower than its toe."""
+    return float(min(limb.a[2] - limb.radius_a, limb.b[2] - limb.radius_b))
 
 
 def _moved(limb: Limb, by: Array) -> Limb:

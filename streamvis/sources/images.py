@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from streamvis.errors import SourceError
+from streamvis.logs import warn
 from streamvis.messages import Array, SourceInfo
 from streamvis.sources.listing import images_of
 from streamvis.sources.picture import Ended, Picture
@@ -68,7 +69,7 @@ class ImageSource:
         for n, (path, pixels, shown_s) in enumerate(self._shown()):
             if pixels is None:
                 self.errors += 1
-                _warn("image skipped: it cannot be decoded", source=self.info.id, path=path)
+                warn("image skipped: it cannot be decoded", source=self.info.id, path=path)
                 continue
             seconds = at_s if self._timed else n / self.info.fps
             yield Picture(pixels=pixels, n=n, media_us=round(seconds * 1_000_000))
@@ -85,17 +86,11 @@ class ImageSource:
             if _holds_several(data) and not self._warned:
                 self._warned = True
                 what = "first picture taken of each file: some hold several, name those alone"
-                _warn(what, path=path)
+                warn(what, path=path)
             yield path, _decoded(data), 0.0
 
     def close(self) -> None:
         self.paths = []
-
-
-def _warn(what: str, **about: object) -> None:
-    import structlog  # a quarter of a second to import, and hardly ever needed
-
-    structlog.get_logger().warning(what, **about)
 
 
 def _data(path: Path) -> Array:

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
+from streamvis.logs import warn
 from streamvis.messages import SourceInfo
 from streamvis.sources.clock import LiveClock, MediaClock
 from streamvis.sources.container import (
@@ -263,9 +264,7 @@ class VideoSource:
         return self._clock.tell(stamp_us, nominal_us, restarted=restarted, partial=partial)
 
     def _warn_of_early_end(self) -> None:
-        import structlog  # a quarter of a second to import, and hardly ever needed
-
-        structlog.get_logger().warning(
+        warn(
             "source has fewer frames than its file promises: it is cut short or damaged",
             source=self._spec.label,
             seen=self._n,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import structlog
 
 from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import foot
+from streamvis.logs import warn
 from streamvis.messages import (
     Actions,
     Array,
@@ -40,8 +40,6 @@ from streamvis.viz.inset import GroundMap, Trail, View, follow, widen
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 
 Spot = tuple[int, float, float, float, float]  # media µs, foot x, y in px, ground x, y in m
-
-log = structlog.get_logger()
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -210,7 +208,7 @@ class _Recording:
         if self.broken:
             return
         self.broken = True
-        log.warning(
+        warn(
             "recording stopped",
             source=self.source.id,
             path=str(self._path(self.state.part)),

@@ -35,7 +35,7 @@ def detections(boxes, scores):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(people=st.integers(2, 80), frames=st.integers(1, 4), seed=st.integers(0, 99))
 def test_scenes_have_the_same_counts_in_each_frame_and_room_for_all(people, frames, seed):
     scene = crowd.scene(people, frames, seed)
@@ -50,7 +50,7 @@ def test_scenes_have_the_same_counts_in_each_frame_and_room_for_all(people, fram
         assert detected.sum() >= round(crowd.DETECTED * people)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(people=st.integers(2, 40), seed=st.integers(0, 99))
 def test_a_scene_is_the_same_for_the_same_seed_only(people, seed):
     boxes = [crowd.scene(people, 2, s).frames[1].boxes for s in (seed, seed, seed + 1)]

@@ -74,7 +74,7 @@ def test_what_is_wrong_is_named(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_compressed_run_lengths_of_pycocotools_are_accepted(tmp_path_factory, seed, share):
     pixels = np.random.default_rng(seed).random((10, 20)) < share
@@ -84,7 +84,7 @@ def test_compressed_run_lengths_of_pycocotools_are_accepted(tmp_path_factory, se
     assert truth.masks == (mask,)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=30))
 def test_no_run_lengths_reach_pycocotools_that_do_not_fill_the_picture(tmp_path_factory, counts):
     mask = {"size": [10, 20], "counts": counts}

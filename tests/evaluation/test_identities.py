@@ -114,7 +114,7 @@ def worth(truth, found, pairs, together):
 
 
 @given(crowd, crowd)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_on_the_ground_scores_are_those_of_brute_force(people, tracks):
     truth = standing(*((id_, x, [frame]) for frame, id_, x in people))
     found = standing(*((id_, x, [frame]) for frame, id_, x in tracks))

@@ -88,7 +88,7 @@ def test_unreadable_files_are_named(tmp_path, content):
         read_results(path, 9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="0123456789.,-+einfa \n", max_size=80))
 def test_any_text_is_rows_or_a_data_error(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "fuzz.txt"
@@ -109,7 +109,7 @@ finite = st.floats(-5000, 5000)
 row = st.tuples(finite, finite, st.floats(0, 500), st.floats(0, 500), st.floats(0, 1))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(row, max_size=8), st.booleans())
 def test_results_read_back_as_they_were_written(tmp_path_factory, boxes, on_ground):
     table = np.array(boxes).reshape(-1, 5)

@@ -59,7 +59,7 @@ def asked_one_by_one(found, apart_s):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0, 0.1, 1, 2.0, 5]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_answers_are_those_of_the_definition(seed, n, apart_s):
     found = random_looks(seed, n)
     answers = ask(found, apart_s)
@@ -126,7 +126,7 @@ def pairs_one_by_one(found, low, high):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_areas_are_those_of_all_pairs(seed, n):
     found = random_looks(seed, n, frames=120)
     areas = same_or_different(found)

@@ -120,7 +120,7 @@ def any_frames(draw):
     return frames
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(any_frames())
 def test_who_ignores_corrections_sees_each_track_begin_and_end_in_turn(frames):
     events, open_ = logged(frames), set()
@@ -136,7 +136,7 @@ def test_who_ignores_corrections_sees_each_track_begin_and_end_in_turn(frames):
     assert not open_
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(any_frames())
 def test_corrections_come_first_in_their_frame_and_an_end_by_merging_names_the_kept(frames):
     events = logged(frames)
@@ -156,7 +156,7 @@ def test_corrections_come_first_in_their_frame_and_an_end_by_merging_names_the_k
             assert event.what.track.into == merges.get((event.frame.n, event.what.track.id))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(any_frames())
 def test_nobody_is_at_two_places_in_one_frame(frames):
     events = logged(frames)
@@ -167,7 +167,7 @@ def test_nobody_is_at_two_places_in_one_frame(frames):
     assert all(kept[n] <= raw[n] for n in raw)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(any_frames())
 def test_reading_through_corrections_is_rewriting_when_they_come(frames):
     events = logged(frames)
@@ -235,7 +235,7 @@ def mistaken(draw):
     return frames, truth
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mistaken())
 def test_a_tracker_that_finds_out_its_mistakes_leaves_the_truth(case):
     frames, truth = case

@@ -168,7 +168,7 @@ def test_people_before_and_after_a_reconnect_are_not_known_to_be_the_same():
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_findings_are_those_of_the_event_log(data):
     """Random comings and goings, returns, merges, splits and swaps."""
     scene, newest = Scene(), 0

@@ -33,7 +33,7 @@ def ideal(picture, box, size, fine=16):
     st.tuples(st.floats(-60, 300), st.floats(-60, 200)),
     st.tuples(st.floats(2, 90), st.floats(4, 190)),  # to a sixth in size
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_crop_is_the_mean_of_what_it_covers(corner, size):
     box = np.array([*corner, corner[0] + size[0], corner[1] + size[1]])
     picture = smooth()

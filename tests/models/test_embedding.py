@@ -57,7 +57,7 @@ def torchvision_resnet18() -> dict[str, torch.Tensor]:
     return state | {"fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(count=st.integers(0, 5), stripes=st.sampled_from([1, 2, 4, 8]), seed=st.integers(0, 99))
 def test_vectors_are_of_unit_length_and_each_of_its_crop_alone(count, stripes, seed):
     model = made(stripes).eval()

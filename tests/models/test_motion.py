@@ -284,7 +284,7 @@ def scenes(draw):
     return (flow * draw(st.sampled_from([0.1, 10, 300, 1e6]))).astype(np.float32), classes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenes(), st.sampled_from([0.5, 1, 3, 20]))
 def test_whatever_moves_comes_from_somewhere(scene, ahead):
     flow, classes = (x.copy() for x in scene)

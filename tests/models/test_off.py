@@ -85,7 +85,7 @@ def test_sobel_gives_slopes_per_pixel():
     torch.testing.assert_close(found, torch.tensor([3.0, -2.0])[:, None, None].expand_as(found))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(0, 1000))
 def test_a_moving_texture_obeys_the_constraint_of_optical_flow(vx, vy, seed):
     """f(x, y, t) = g(x − vx·t, y − vy·t): f_x·vx + f_y·vy + f_t = 0, to the second order of v.
@@ -254,7 +254,7 @@ def test_a_stream_gives_what_its_clip_gives(body, classifier):
 
 
 @torch.inference_mode()
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(2, 5), st.integers(1, 3), st.integers(0, 99))
 def test_clips_of_a_batch_do_not_mix(t, b, seed):
     model = made()
@@ -311,7 +311,7 @@ def motion_of(f: torch.Tensor, ft: torch.Tensor) -> torch.Tensor:
 
 
 @given(st.floats(0.05, 0.7), st.floats(0, 2 * np.pi), st.floats(0.1, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_translation_is_found_whatever_the_contrast(speed, angle, contrast):
     y, x = np.mgrid[:16, :20].astype(float)
     vx, vy = speed * np.cos(angle), speed * np.sin(angle)

@@ -31,7 +31,7 @@ def greedy_nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor) 
     return kept
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 40), st.integers(0, 10_000), st.sampled_from([0.1, 0.3, 0.5, 0.7]))
 def test_nms_is_greedy_nms(count, seed, threshold):
     boxes = random_boxes(count, seed)

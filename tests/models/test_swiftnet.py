@@ -185,7 +185,7 @@ def test_folding_changes_nothing(about):
 MODELS = {str(about): network(**about) for about in VARIANTS[1:4]}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.sampled_from(sorted(MODELS)), st.integers(1, 140), st.integers(1, 140))
 def test_pictures_of_any_size_are_read_at_their_size(name, height, width):
     model = MODELS[name]

@@ -140,9 +140,7 @@ def good_files() -> dict[str, bytes]:
     return {"new.pth": new.getvalue(), "old.pth": old.getvalue(), "a.safetensors": plain}
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["new.pth", "old.pth", "a.safetensors"]),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),

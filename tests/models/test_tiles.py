@@ -5,7 +5,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.geometry import iou
@@ -16,7 +16,6 @@ SHORT, LONG = 640, 1152  # the network's input
 
 share = st.floats(0, 1)
 sizes = st.tuples(st.integers(300, 2200), st.integers(300, 3900))  # height, width
-patient = settings(deadline=None)
 people = st.lists(st.tuples(share, share, share, st.floats(0.2, 1)), min_size=1, max_size=8)
 
 
@@ -72,7 +71,6 @@ def numbers(found: Found) -> list[int]:
     return sorted(found.masks[:, 0, 0].tolist())
 
 
-@patient
 @given(sizes, people, st.integers(1, 4))
 def test_everyone_who_can_be_seen_comes_out_once_and_whole(size, people, count):
     boxes = apart(placed(people, *size))
@@ -84,7 +82,6 @@ def test_everyone_who_can_be_seen_comes_out_once_and_whole(size, people, count):
     np.testing.assert_allclose(merged.boxes, boxes[merged.masks[:, 0, 0].numpy()], atol=1e-9)
 
 
-@patient
 @given(sizes, st.integers(2, 4))
 def test_tiles_cover_the_frame_overlap_enough_and_are_of_one_size(size, count):
     height, width = size
@@ -101,7 +98,6 @@ def test_tiles_cover_the_frame_overlap_enough_and_are_of_one_size(size, count):
             assert end - start >= enough
 
 
-@patient
 @given(sizes, st.integers(2, 4))
 def test_tiles_are_seen_finer_than_the_whole(size, count):
     _, *grid = planned(size, count).views
@@ -122,7 +118,6 @@ def candidates(count: int, size: tuple[int, int], random: np.random.Generator) -
     )
 
 
-@patient
 @given(st.integers(0, 2**32), st.integers(0, 40))
 def test_the_order_in_which_views_tell_their_detections_does_not_matter(seed, count):
     random = np.random.default_rng(seed)
@@ -136,7 +131,6 @@ def test_the_order_in_which_views_tell_their_detections_does_not_matter(seed, co
         torch.testing.assert_close(a, b)
 
 
-@patient
 @given(st.integers(0, 2**32), st.integers(1, 40))
 def test_a_tile_tells_of_nobody_cut_by_its_inner_borders_and_nobody_large(seed, count):
     random = np.random.default_rng(seed)
@@ -161,7 +155,6 @@ def test_a_region_leaves_out_only_tiles_in_which_nobody_of_it_is_whole():
     assert all(y2 < 700 or x1 > 600 for x1, _, _, y2 in left_out)
 
 
-@patient
 @given(share, share, st.integers(80, 140), st.tuples(share, share), st.integers(2, 4))
 def test_small_people_with_their_feet_in_a_region_are_whole_in_a_tile_that_is_left(
     across, down, height, size, count

@@ -136,7 +136,7 @@ def test_the_network_sees_blue_green_red_from_0_to_255_and_grey_beside(tmp_path)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_letterboxed_picture_lies_top_left_and_touches_a_side(height, width):
     boxed, ratio = letterbox(picture(height, width, (255, 255, 255)), HEIGHT, WIDTH)
     assert boxed.shape == (HEIGHT, WIDTH, 3)

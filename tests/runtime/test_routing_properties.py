@@ -343,7 +343,7 @@ cursed = st.frozensets(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(placements(), sources, cursed, st.data())
 def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
     world = World(placement, sources, cursed)
@@ -364,7 +364,7 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
     verdict(world)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     placements(), sources, st.frozensets(st.sampled_from(sorted(READS))), st.booleans(), st.data()
 )
@@ -400,7 +400,7 @@ def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(placement, sources, 
 
 
 @given(placements(), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_without_deaths_every_order_gives_the_same_histories(placement, random):
     histories = []
     for _ in range(2):

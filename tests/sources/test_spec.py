@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import ConfigError, SourceError, StreamvisError, UsageError
@@ -302,7 +302,6 @@ def test_resolving_needs_neither_pyav_nor_opencv():
     assert done.stdout == "set()\n"
 
 
-@settings(deadline=None)  # '/' is a large directory
 @given(st.text(max_size=300))
 def test_any_text_is_a_source_or_a_clear_error(text):
     with suppress(StreamvisError):

@@ -147,7 +147,7 @@ def test_a_sole_is_on_the_ground_and_none_below(seed, heading, phase, speed, x):
         for limb in body.limbs
         if limb.cloth == "shoes"
     )
-    assert lowest == pytest.approx(0, abs=0.03)
+    assert lowest == pytest.approx(0, abs=1e-9)
     assert body.head[2] == pytest.approx(0.92 * person.height, rel=0.06)
 
 

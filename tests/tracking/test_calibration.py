@@ -28,7 +28,7 @@ def made_up(people, clutter, seed=0, floor=-1.0):
 
 
 @given(frames)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_frames_that_follow_change_nothing(scores):
     whole = calibrated(scores)
     for n in range(1, len(scores)):
@@ -37,7 +37,7 @@ def test_frames_that_follow_change_nothing(scores):
 
 
 @given(frames)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_probabilities_rise_with_the_score(scores):
     for raw, found in zip(scores, calibrated(scores), strict=True):
         assert ((found >= 0) & (found <= 1)).all()
@@ -45,7 +45,7 @@ def test_probabilities_rise_with_the_score(scores):
 
 
 @given(st.permutations(range(8)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_order_within_a_frame_does_not_matter(order):
     frame = np.array([3.0, -1, 7, 2, 2, 9, 0, 4])
     found = calibrated([[1, 5, 6], frame])[1]

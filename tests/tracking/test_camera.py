@@ -81,7 +81,7 @@ def test_a_known_warp_is_found(size, moved):
     assert corner_error(found.warp, warp, *size) < 0.1 * max(size) / 320
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shift=st.tuples(st.floats(-12, 12), st.floats(-12, 12)),
     turn_deg=st.floats(-2, 2),

@@ -21,7 +21,7 @@ def clips_of(count: int, sources: int = 10) -> list[Clip]:
 
 
 @given(st.integers(3, 30), st.integers(1, 40), st.integers(2, 3), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_ridge_solves_its_equations(count, numbers, actions, seed):
     """Few clips of many numbers, or the other way round: the gradient is nothing."""
     random = np.random.default_rng(seed)

@@ -101,7 +101,7 @@ places = st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(20, 100), st.fl
 
 
 @given(st.integers(0, 1000), places)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_outlines_drawn_again_are_the_mask(seed, place):
     mask, box = person(seed), np.array(place, np.float32) + np.array([0, 0, *place[:2]], np.float32)
     drawn = filled(outline(mask, box), 240, 320)

@@ -45,7 +45,7 @@ def test_a_disc_stays_a_whole_disc():
         assert one.unknown.sum() == pytest.approx(np.pi / 4 * height * width, rel=0.15)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(64, 200), st.integers(64, 200), st.integers(2, 90))
 def test_things_cover_more_than_the_least_share_and_at_most_a_tenth(seed, height, width, side):
     (one,) = pasted([street(height, width)], [disc(side)], seed)

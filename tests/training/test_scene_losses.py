@@ -35,7 +35,7 @@ def distances(labels: np.ndarray) -> np.ndarray:
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 45), st.integers(1, 70))
 def test_weights_fall_with_the_distance_to_another_class(seed, height, width):
     labels = blocks(seed, (height, width))

@@ -132,7 +132,7 @@ def test_a_long_caption_leaves_room_for_the_clock():
 anywhere = st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf"), -1e30])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(*[anywhere] * 4), max_size=4),
     st.tuples(anywhere, anywhere),

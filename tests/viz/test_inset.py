@@ -148,7 +148,7 @@ def test_the_view_moves_smoothly_and_arrives():
 anywhere = st.floats(-1e6, 1e6) | st.sampled_from([NAN, float("inf"), -1e30])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(anywhere, anywhere), max_size=3),
     st.sampled_from([(8, 8), (64, 48), (320, 240), (1920, 400)]),

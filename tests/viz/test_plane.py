@@ -77,7 +77,7 @@ def test_small_pictures_are_enlarged_and_large_ones_are_not(width):
     assert drawn.shape[1] == max(1280, width)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.floats(0.5, 200), st.floats(1, 90), st.floats(50, 5000))
 def test_no_view_is_too_wild_to_draw(height, tilt, focal):
     size = (160, 120)

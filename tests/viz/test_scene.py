@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.scenes import CAMVID, CITYSCAPES, VOID
@@ -60,7 +60,6 @@ def test_streets_have_the_usual_colours():
 
 
 @given(st.lists(st.integers(-2, 300), min_size=12, max_size=12), st.sampled_from("hiB"))
-@settings(deadline=None)
 def test_labels_become_their_colours_and_nothing_else(values, kind):
     labels = np.array(values).reshape(3, 4).clip(0 if kind == "B" else -2, 255).astype(kind)
     palette = palette_of(CAMVID.names)

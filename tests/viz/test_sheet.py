@@ -57,7 +57,7 @@ sides = st.floats(-400, 700)
 
 
 @given(st.tuples(sides, sides, st.floats(0, 900), st.floats(0, 900)), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_box_gives_a_tile(corner, is_found):
     x, y, w, h = corner
     image = draw_tile(tile((x, y, x + w, y + h), is_found, people=(0, 0, 900, 900)))

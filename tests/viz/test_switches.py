@@ -55,7 +55,7 @@ boxes = st.tuples(coordinate, coordinate, st.floats(0, 500), st.floats(0, 500)).
 
 
 @given(boxes, boxes, st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_box_breaks_a_crop(person, box, height, width):
     one = moment(person, box, others=[box], ids=[7])
     image = draw(frame(height, width), one, side_of([one], height, width))

@@ -24,7 +24,7 @@ def pixels_of(path, colour):
 
 
 @given(bars, st.floats(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lanes_hold_every_bar_and_none_that_meet(given_bars, room):
     spans = [(first, first + length, track) for first, length, track in given_bars]
     lanes = pack(spans, room)
