@@ -220,6 +220,7 @@ def test_after_kill_9_resume_goes_on_from_the_log(all_of_it, tmp_path):
         shutil.move(file, tmp_path / "moved meanwhile.mp4")
         file = tmp_path / "moved meanwhile.mp4"
     patiently(lambda: not held(place))
+    patiently(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))  # nor a zombie
     (result,) = process(out, file, on_used="resume")
     assert (result.state, result.frames) == ("done", 3000), result.why
     assert result.directory == place.name

@@ -41,7 +41,7 @@ def test_settings_count_and_options_of_urls_are_kept_out(tmp_path):
     before = manifest_of(PIPELINE, [spec], "epoch")
     for changes in ({"fps": 7.0}, {"ground_plane": (1.0,) * 9}, {"start": "container"}):
         after = manifest_of(PIPELINE, [replace(spec, **changes)], "epoch")
-        assert "had settings none, has" in difference(before, after)
+        assert "settings" in difference(before, after)
     assert not difference(before, manifest_of(PIPELINE, [replace(spec, read_s=1.0)], "epoch"))
     (url,) = resolve(["rtsp://host/main"])
     secret = manifest_of(PIPELINE, [replace(url, options={"user": "secret"})], "epoch")
