@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+import zmq
+
 from streamvis.errors import ConfigError
 from streamvis.installation import imports_of_packages
 from streamvis.transport.sockets import Client
@@ -120,7 +122,11 @@ class Beats:
         while not self._over.wait(BEAT_S):
             if os.getppid() != self._hub:
                 os._exit(1)
-            self._client.send([b""])
+            try:
+                self._client.send([b""])
+            except zmq.ContextTerminated:  # the process ends while a thread is stuck in it
+                self._client.close()
+                return
 
 
 def serve(work: Callable[[Client], None]) -> None:
