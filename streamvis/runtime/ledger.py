@@ -12,6 +12,7 @@ from streamvis.runtime.plan import Group
 from streamvis.runtime.seats import Limits, Seat
 from streamvis.runtime.wire import End, Missed, Tell
 
+SMOOTH = 0.1  # weight of the last batch in the mean of its group
 GAP_S = 1.0  # between two notices of missing pictures for one reason
 
 
@@ -66,6 +67,12 @@ class Crew(msgspec.Struct, eq=False):
     group: Group
     stations: list[Station]
     queue: deque[Job]  # of a stateless group: what is ready
+    packet_s: float = 0.0  # what a worker takes for a packet, smoothed
+
+    def worked(self, packets: int, seconds: float) -> None:
+        if packets:
+            before = self.packet_s or seconds / packets
+            self.packet_s = before + SMOOTH * (seconds / packets - before)
 
     @property
     def wait_s(self) -> float:
@@ -125,6 +132,8 @@ class Stream(msgspec.Struct, eq=False):
     last_us: int = 0
     free: list[str] = []
     granted: set[str] = set()
+    granted_at: float = float("-inf")  # the last time
+    turn: int = 0  # of its last grant among those to live sources
     slots: frozenset[str] = frozenset()  # free, granted or in flight; older ones are in flight
     flights: dict[int, Flight] = {}
     lanes: dict[int, Lane] = {}  # by stateful group
@@ -153,6 +162,11 @@ class Stream(msgspec.Struct, eq=False):
 def crew_of(group: Group) -> Crew:
     seats = [Seat(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
     return Crew(group, [Station(seat, deque(), deque()) for seat in seats], deque())
+
+
+def queued(crew: Crew) -> int:
+    """Frames that the group has not answered though their parents have."""
+    return len(crew.queue) + sum(len(s.queue) + s.load for s in crew.stations)
 
 
 def rests(group: Group, flight: Flight) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from streamvis.messages import Ending, Frame, Notice
 from streamvis.runtime import facts as f
+from streamvis.runtime.admission import Admission
 from streamvis.runtime.checkpoint import Saved, plan, restore, saved, take
 from streamvis.runtime.dispatch import Dispatch, fits, waiting
 from streamvis.runtime.drain import Hurry, is_sink, lost, needs, patience, withdraw
@@ -25,6 +26,7 @@ from streamvis.runtime.ledger import (
     Stream,
     crew_of,
     named,
+    queued,
     rests,
     skipped,
     too_many_deaths,
@@ -58,6 +60,7 @@ class Core:
         self._waits = [len(group.parents) for group in groups]
         self._timed = [s for group in groups for s in group.stages if s.every_s > 0]
         self._dispatch = Dispatch(self.streams)
+        self._admission = Admission(self.crews, self.streams, window)
         self._states = self._dispatch.states
         self._orders: list[f.Order] = []
         self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
@@ -86,8 +89,7 @@ class Core:
 
     def queued(self, group: int) -> int:
         """Frames that the group has not answered though their parents have."""
-        crew = self.crews[group]
-        return len(crew.queue) + sum(len(s.queue) + s.load for s in crew.stations)
+        return queued(self.crews[group])
 
     def step(self, fact: f.Fact) -> list[f.Order]:
         """Take one fact in; the orders are to be carried out in their order."""
@@ -95,11 +97,20 @@ class Core:
         self._take(fact)
         if self._hurry is not None:
             self._hurry_on(self._hurry, fact.at)
+        else:
+            self._save()
+        self._orders += self._admission(fact.at)
         while self._dirty:
             index = next(iter(self._dirty))
             del self._dirty[index]
             self._orders += self._dispatch(self.crews[index], fact.at)
         return self._orders
+
+    def _save(self) -> None:
+        """The checkpoints that are due; in a drain there is none, since frames are dropped."""
+        for stream in self.streams.values():
+            if stream.saving and stream.ending is None and (kept := take(stream, self._states)):
+                self._orders.append(f.Checkpoint(stream.name, kept))
 
     def _take(self, fact: f.Fact) -> None:
         match fact:
@@ -141,8 +152,6 @@ class Core:
             self._orders.append(f.Launch(stream.name, stream.epoch, stream.last_n))
         else:
             self._dirty[self._stations[name][0].group.index] = None
-            for stream in self.streams.values():
-                self._grant(stream)
 
     def _tick(self, at: float) -> None:
         for seat in self.seats:
@@ -344,7 +353,6 @@ class Core:
             stream.turns.clear()
             self._tell(stream, stream.gaps.take_all(), fact.at)
             self._notice(stream, "epoch", fact.at)
-        self._grant(stream)
 
     def _least_sources(self, crew: Crew) -> Station:
         index = crew.group.index
@@ -356,26 +364,6 @@ class Core:
         stream.slots = frozenset(slots)
         stream.free = list(slots)
         stream.granted.clear()
-        self._grant(stream)
-
-    def _grant(self, stream: Stream) -> None:
-        if stream.saving:
-            if (kept := take(stream, self._states)) is None:
-                return
-            self._orders.append(f.Checkpoint(stream.name, kept))
-        room = self.window - len(stream.granted) - len(stream.flights)
-        if room <= 0 or not stream.free or not stream.open or stream.ending is not None:
-            return
-        if stream.live and not self._staffed():
-            return  # what a live source shows now would be old before anyone could look at it
-        slots, stream.free = stream.free[:room], stream.free[room:]
-        stream.granted.update(slots)
-        self._orders.append(f.Grant(stream.name, slots))
-
-    def _staffed(self) -> bool:
-        """Whether every root group has a worker that is up."""
-        roots = (crew.stations for crew in self.crews if not crew.group.parents)
-        return all(any(s.seat.state == "ready" for s in stations) for stations in roots)
 
     def _admitted(self, stream: Stream, shot: Shot, at: float) -> None:
         if shot.slot not in stream.granted or stream.ending is not None:
@@ -471,7 +459,6 @@ class Core:
         if stream.done or stream.flights:
             return
         if stream.ending is None:
-            self._grant(stream)
             return
         if not stream.finishing:
             stream.finishing = True
@@ -528,6 +515,7 @@ class Core:
             return
         batch = station.sent.popleft()
         station.load -= batch.packets
+        crew.worked(batch.packets, at - batch.at)
         if station.sent:
             station.sent[0].at = at
         for state in answer.states:
@@ -570,7 +558,6 @@ class Core:
         self._orders.append(
             f.Completed(flight.frame, flight.parts, flight.skip, poison, seconds, dropped)
         )
-        self._grant(stream)
         self._finish(stream, at)
 
     def _poison(self, flight: Flight, at: float) -> None:

@@ -1,0 +1,75 @@
+"""When a source may send its next pictures: a file as soon as there are slots, a camera when soon
+somebody can look.
+
+What a camera shows is old by the time that it has waited in a queue, and in the decode process a
+newer picture takes its place. So live sources are granted, in turn, no more than the first stages
+can start on soon: what their workers prefetch, or what they get done in `AGE_S` if that is more.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from streamvis.runtime.dispatch import PREFETCH
+from streamvis.runtime.facts import Grant
+from streamvis.runtime.ledger import Crew, Stream, queued
+
+AGE_S = 0.2  # for which a frame may wait, so that a hiccup of the machine drops none
+IDLE_S = 0.2  # a camera that has sent nothing for so long does not hold back the others
+
+
+class Admission:
+    """Which slots to grant now."""
+
+    def __init__(self, crews: Sequence[Crew], streams: Mapping[str, Stream], window: int) -> None:
+        self._roots = [crew for crew in crews if not crew.group.parents]
+        self._streams = streams.values()
+        self._window = window
+        self._turn = 0  # grants to live sources so far
+
+    def __call__(self, at: float) -> Iterator[Grant]:
+        live: list[Stream] = []
+        for stream in self._streams:
+            ready = stream.open and not stream.saving and stream.ending is None
+            if not ready or not stream.free or self._room(stream) <= 0:
+                continue
+            if not stream.live:
+                yield _grant(stream, self._room(stream), at)
+            elif not stream.granted or at < stream.granted_at + IDLE_S:
+                live.append(stream)
+        yield from self._shared(live, at)
+
+    def _room(self, stream: Stream) -> int:
+        return self._window - len(stream.granted) - len(stream.flights)
+
+    def _shared(self, live: list[Stream], at: float) -> Iterator[Grant]:
+        """One place after another, to who has the fewest and has waited longest."""
+        places = self._places(at) if live else 0
+        while live and places > 0:
+            stream = min(live, key=lambda stream: (len(stream.granted), stream.turn))
+            self._turn += 1
+            stream.turn = self._turn
+            yield _grant(stream, 1, at)
+            places -= 1
+            if not stream.free or self._room(stream) <= 0:
+                live.remove(stream)
+
+    def _places(self, at: float) -> int:
+        """How many more frames every root group can take without letting them wait."""
+        expected = sum(
+            len(stream.granted)
+            for stream in self._streams
+            if stream.live and at < stream.granted_at + IDLE_S
+        )
+        return min(_room(crew) for crew in self._roots) - expected
+
+
+def _room(crew: Crew) -> int:
+    ready = sum(station.seat.state == "ready" for station in crew.stations)
+    soon = int(AGE_S / crew.packet_s) if crew.packet_s > 0 else 0
+    return max(PREFETCH * crew.group.worker.batch, soon) * ready - queued(crew)
+
+
+def _grant(stream: Stream, count: int, at: float) -> Grant:
+    slots, stream.free = stream.free[:count], stream.free[count:]
+    stream.granted.update(slots)
+    stream.granted_at = at
+    return Grant(stream.name, slots)
