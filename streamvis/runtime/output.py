@@ -90,8 +90,9 @@ def _lock(out: Path) -> int:
         try:
             _hold(fd, out)
             if _is(path, fd):
-                os.ftruncate(fd, 0)
-                os.write(fd, json.dumps(_ourselves()).encode())
+                with contextlib.suppress(OSError):  # a full disk: held, though by nobody's name
+                    os.ftruncate(fd, 0)
+                    os.write(fd, json.dumps(_ourselves()).encode())
                 return fd
         except BaseException:
             os.close(fd)
@@ -121,7 +122,7 @@ def _holder(fd: int) -> str:
         held = json.loads(os.pread(fd, 4096, 0))
         return f"process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has just begun"
+        return "a process whose name cannot be read"
 
 
 def _is(path: Path, fd: int) -> bool:
