@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamvis.errors import DataError, RunError
-from streamvis.events.log import VERSION, Cursor, LogReader, LogWriter, Row
+from streamvis.events.log import VERSION, Cursor, LogReader, LogWriter, Row, fold
 
 
 def rows_of(source, offsets, kind="track.update"):
@@ -201,3 +201,19 @@ def test_what_a_killed_run_left_is_read_from_a_medium_that_cannot_be_written(
         assert (folder / "events.db").exists()
     assert not folder.exists()
     assert {p.name: p.read_bytes() for p in path.parent.glob("events.db*")} == before
+
+
+def test_the_write_ahead_log_of_a_killed_run_is_folded_into_the_file(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    ) as run:
+        told = int(run.stdout.readline())
+        run.send_signal(signal.SIGKILL)
+    assert path.with_name("events.db-wal").exists()
+    fold(path)
+    assert [p.name for p in path.parent.glob("events.db*")] == ["events.db"]
+    with LogReader(path) as log:
+        assert len(list(log.events())) == log.cursors()["a"].next >= told
+    fold(path)
+    fold(path.with_name("none.db"))
+    assert not path.with_name("none.db").exists()
