@@ -129,7 +129,8 @@ class Keeper:
 
     def remove(self) -> None:
         """The run has ended in good order: there is nothing to go on with."""
-        (self._out / CHECKPOINT).unlink(missing_ok=True)
+        with suppress(OSError):
+            (self._out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load(out: Path, epoch: str) -> dict[str, Saved]:

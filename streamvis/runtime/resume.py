@@ -1,7 +1,7 @@
 """Where a run begins: anew, or where an earlier run in the same directory came to."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ from streamvis.config import Pipeline, Publish
 from streamvis.errors import UsageError
 from streamvis.events.derive import State, found
 from streamvis.events.ids import new_epoch
-from streamvis.events.log import FILE_NAME, Cursor, LogReader
+from streamvis.events.log import FILE_NAME, Cursor, LogWriter
 from streamvis.messages import Findings, Logged
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import Keeper, Saved
@@ -101,10 +101,7 @@ def _finished(out: Path) -> Summary | None:
 
 def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
     kept = checkpoint.load(out, there.epoch)
-    cursors: Mapping[str, Cursor] = {}
-    if (out / FILE_NAME).exists():
-        with LogReader(out / FILE_NAME) as log:
-            cursors = log.cursors()
+    cursors = _cursors(out / FILE_NAME, there)
     start = Start(epoch=there.epoch)
     logs = any(isinstance(stage.run, Publish) for stage in pipeline.stages)
     for listed in there.sources:
@@ -126,6 +123,15 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
         name, at = start.sources.popitem()
         start.sources[name] = msgspec.structs.replace(at, ending=None)
     return start
+
+
+def _cursors(path: Path, there: Manifest) -> dict[str, Cursor]:
+    """Those of the log, which may have no tables yet; what is in its WAL comes into the file."""
+    if not path.exists():
+        return {}
+    with closing(LogWriter(path)) as log:
+        found = [log.cursor(listed.id) for listed in there.sources]
+    return {cursor.source: cursor for cursor in found if cursor is not None}
 
 
 class Book(msgspec.Struct):

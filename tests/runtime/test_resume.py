@@ -4,9 +4,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -309,3 +311,42 @@ def test_a_live_source_goes_on_in_its_next_stream_epoch_and_ends_its_tracks_firs
     assert {event.frame.stream_epoch for event in after} == {2}
     seqs = [event.frame.seq for event in events if event.frame]
     assert seqs == sorted(seqs)
+
+
+def begun(out):
+    """Killed before anything was logged."""
+    (out / "events.db").unlink()
+
+
+def opened(out):
+    """Killed while the log was made."""
+    (out / "events.db").write_bytes(b"")
+
+
+def half_made(out):
+    (out / "events.db").unlink()
+    with closing(sqlite3.connect(out / "events.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+
+
+def ended(out):
+    """Killed after the last event, before the summary."""
+
+
+@pytest.mark.parametrize("moment", [begun, opened, half_made, ended])
+def test_a_run_that_was_killed_as_it_began_or_ended_goes_on(tmp_path, moment):
+    specs = [source("a", 12, jump=5), source("b", 9)]
+    out = tmp_path / "killed"
+    inline_run(specs, tmp_path / "one")
+    expected = inline_run(specs, out)
+    for name in ("summary.json", "tracks-a.txt", "tracks-b.txt"):
+        (out / name).unlink()
+    moment(out)
+    summary = inline_run(specs, out, on_used="resume")
+    assert rows(out) == rows(tmp_path / "one")
+    for report, other in zip(summary.sources, expected.sources, strict=True):
+        assert (report.admitted, report.ending) == (other.admitted, other.ending)
+        assert report.found == other.found is not None
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
