@@ -583,6 +583,6 @@ class Core:
                 job.flight, job.item, job.ready, job.deaths = None, Tell(notice), True, 0
                 stream.told += 1
                 self._pump(stream, index, at)
-            else:
+            elif not self.groups[index].stateful:  # else its worker is gone for good
                 self.crews[index].queue.remove(job)
         self._retire_if_over(flight, at)

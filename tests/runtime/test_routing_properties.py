@@ -366,13 +366,23 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
 
 @settings(max_examples=100)
 @given(
-    placements(), sources, st.frozensets(st.sampled_from(sorted(READS))), st.booleans(), st.data()
+    placements(),
+    sources,
+    cursed,
+    st.frozensets(st.sampled_from(sorted(READS))),
+    st.booleans(),
+    st.data(),
 )
-def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(placement, sources, hung, silent, data):
+def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(
+    placement, sources, cursed, hung, silent, data
+):
     """What is not hung is told of the end, and all ends within the deadline."""
-    world = World(placement, sources, hung=hung)
+    world = World(placement, sources, cursed, hung)
     for _ in range(data.draw(st.integers(0, 40))):
-        world.happen(*data.draw(st.sampled_from(list(world.options()))))
+        choices = list(world.options())
+        if data.draw(st.integers(0, 7)) == 0:
+            choices = list(world.deaths()) or choices
+        world.happen(*data.draw(st.sampled_from(choices)))
     began = world.now
     world.silent = silent
     world.feed(f.Drain(began))
