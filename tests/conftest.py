@@ -42,6 +42,14 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
+def structlog_as_it_comes():
+    """Undo what a test has configured: `capture_logs` leaves it configured, too."""
+    yield
+    if (structlog := sys.modules.get("structlog")) is not None:
+        structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
 def nothing_left_behind():
     """Fail the test that leaves a process, thread, descriptor, socket or shared memory behind."""
     before = _resources()

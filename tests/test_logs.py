@@ -1,30 +1,18 @@
 """Warnings go to stderr: standard output is data's."""
 
-import pytest
 import structlog
 
 from streamvis.logs import warn
 
 
-@pytest.fixture
-def plain():
-    """structlog as it is when nobody has configured it."""
-    before = structlog.get_config() if structlog.is_configured() else None
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
-    if before is not None:
-        structlog.configure(**before)
-
-
-def test_a_warning_leaves_standard_output_alone(plain, capsys):
+def test_a_warning_leaves_standard_output_alone(capsys):
     warn("image skipped", source="gate", number=7)
     out, err = capsys.readouterr()
     assert out == ""
     assert all(piece in err for piece in ("image skipped", "gate", "7", "warning"))
 
 
-def test_who_has_configured_structlog_gets_the_warnings(plain):
+def test_who_has_configured_structlog_gets_the_warnings():
     entries = []
 
     def keep(_, name, entry):

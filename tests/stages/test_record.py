@@ -478,7 +478,7 @@ def test_a_full_disk_ends_the_film_and_not_the_watching(tmp_path, capsys):
     stage.begin(source(), None)
     receipts = stage([packet(i, x=i) for i in range(30)])
     assert receipts[-1] == Receipt(written=0)
-    assert "".join(capsys.readouterr()).count("recording stopped") == 1
+    assert capsys.readouterr().err.count("recording stopped") == 1
     stage.finish("cam1", "eof")
     (tmp_path / "annotated-cam1.mp4").unlink()
     stage.close()
