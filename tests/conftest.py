@@ -6,8 +6,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -17,6 +20,7 @@ sys.path.append(str(Path(__file__).parent / "oracles"))
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
 
+Write = Callable[[Path, Sequence[np.ndarray], int], None]
 PATIENCE_S = 5.0  # a killed process is not gone at once
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 
@@ -98,3 +102,20 @@ def _files():
         for path in home.glob("streamvis-*"):
             if path.name.startswith(f"streamvis-{os.getpid()}-") or is_abandoned(path):
                 yield path
+
+
+@pytest.fixture(scope="session")
+def filmed() -> Write:
+    """Write pictures (H, W, 3) uint8 RGB as a video of so many a second."""
+
+    def write(path: Path, pictures: Sequence[np.ndarray], fps: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+            stream.height, stream.width = pictures[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
+            for pixels in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+
+    return write

@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 from streamvis import calibration
 from streamvis.errors import UsageError
 from streamvis.geometry import to_ground
-from streamvis.sources.scene import Camera
+from streamvis.synthetic.scene import Camera
 
 SIZE = (640, 480)
 SQUARE = np.array([(-2, 8), (2, 8), (3, 14), (-3, 14)], np.float64)

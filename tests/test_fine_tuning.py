@@ -12,14 +12,15 @@ import yaml
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.evaluation.coco import read_coco
+from streamvis.datasets.coco import read_coco
 from streamvis.geometry import iou
 from streamvis.messages import Detections
-from streamvis.models import accelerate, weights
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
-from streamvis.training.folder import Origin, open_folder
-from streamvis.training.label import Image, Plan, annotate
+from streamvis.models import weights
+from streamvis.models.inference import select
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
+from streamvis.training.detector.annotation import Image, Plan, annotate
+from streamvis.training.detector.coco_folder import Origin, open_folder
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/fine-tuning.md").read_text(encoding="utf-8")
@@ -78,7 +79,7 @@ def write_truth(folder: Path, scene: Scene) -> None:
 def quick_to_start():
     """Without compiling: it pays for hours of video, not for a handful of pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accelerate, "openvino_version", lambda: None, raising=False)
+        patch.setattr(select, "openvino_version", lambda: None, raising=False)
         yield
 
 

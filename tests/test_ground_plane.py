@@ -14,8 +14,8 @@ from streamvis.cli.main import app
 from streamvis.events.schema import Track
 from streamvis.geometry import read_ground_plane, to_ground
 from streamvis.sources import resolve
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
 
 TEXT = (Path(__file__).parents[1] / "docs/ground-plane.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)

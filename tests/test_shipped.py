@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from streamvis import config, shipped
 from streamvis.cli.main import app
 from streamvis.errors import ConfigError
-from streamvis.training import recipes, segmenter
+from streamvis.training import recipes
+from streamvis.training.scenes import segmenter
 
 ROOT = Path(__file__).parents[1]
 

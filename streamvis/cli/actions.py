@@ -14,19 +14,18 @@ import numpy as np
 import torch
 
 from streamvis.cli.report import put, put_table
+from streamvis.datasets.clips import Clip, check_there, read_clips
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.classification import ClassificationScores
 from streamvis.messages import Array
-from streamvis.models.accelerate import Precision, choose
-from streamvis.models.action_engines import ActionNetwork, accelerate_actions
+from streamvis.models.checkpoint_io import read as read_tensors
+from streamvis.models.inference.actions import ActionNetwork, accelerate_actions
+from streamvis.models.inference.select import Precision, choose
 from streamvis.models.off import Off
-from streamvis.models.tensors import read as read_tensors
 from streamvis.models.weights import find, load_actions
 from streamvis.sources import open_source, resolve
-from streamvis.training.actions import Corpus, corpus_of, plain
-from streamvis.training.clips import Clip, check_there, read_clips
-from streamvis.training.moments import Method, Sampling, flow_by, moments_of
-from streamvis.training.trials import (
+from streamvis.training.actions.clip_sampling import Method, Sampling, flow_by, moments_of
+from streamvis.training.actions.cross_validation import (
     Trial,
     quick,
     sampling_for,
@@ -35,6 +34,7 @@ from streamvis.training.trials import (
     spread,
     together,
 )
+from streamvis.training.actions.recipe import Corpus, corpus_of, plain
 
 MEASURED = ("top1", "mean_class", "auc", "ap", "ece")
 ROUNDS = 5  # of timing, of which the median counts

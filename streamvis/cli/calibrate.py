@@ -241,7 +241,7 @@ def _picture(spec: "SourceSpec", at_s: float) -> "Array":
 
 def _page(pixels: "Array", source: str, at_s: float, out: Path | None) -> str:
     from streamvis.sources.credentials import told
-    from streamvis.viz.clicks import click_page
+    from streamvis.viz.click_page import click_page
 
     words = ["streamvis", "calibrate", told(source)]
     words += ["--at", f"{at_s:g}"] if at_s else []
@@ -274,7 +274,7 @@ def _document(found: Found, spec: "SourceSpec", size: "Size") -> bytes:
 def _drawn(found: Found, pixels: "Array", lines: list[str]) -> bytes:
     import cv2
 
-    from streamvis.viz.plane import NONE, check
+    from streamvis.viz.ground_plane import NONE, check
 
     points, metres = found.known if found.known is not None else (NONE, NONE)
     picture = check(pixels, found.H, points, metres, lines)

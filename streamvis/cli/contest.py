@@ -21,11 +21,11 @@ from streamvis.cli.report import put, put_table, say
 from streamvis.cli.track import LOOKS, Scores, public, source_of
 from streamvis.cli.trackers import OURS, ours
 from streamvis.config import Jipda
+from streamvis.datasets import motchallenge
+from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
-from streamvis.evaluation import motchallenge
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.mot import COMBINED, MotScores, evaluate, evaluate_all
-from streamvis.evaluation.motchallenge import Rows
 from streamvis.messages import Detections, SourceInfo
 from streamvis.tracking.tracker import Tracker
 

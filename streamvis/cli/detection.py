@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from streamvis.cli.detectors import Detector
 from streamvis.cli.report import put_table, say
+from streamvis.datasets.coco import Truth, read_coco
+from streamvis.datasets.motchallenge import Sequence, read_sequences
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation.coco import Truth, read_coco
 from streamvis.evaluation.detection import DetectionScores, examine, truth_of
 from streamvis.evaluation.mistakes import Matches, Mistake, mistakes
-from streamvis.evaluation.motchallenge import Sequence, read_sequences
 from streamvis.messages import Array
 
 if TYPE_CHECKING:
-    from streamvis.viz.sheet import Section, Tile
+    from streamvis.viz.sheets.errors import Section, Tile
 
 SHOWN = ("people", "ap50", "ap", "ap75", "f1", "threshold", "miss_rate", "mask_ap", "mask_ap50")
 COMPARED = ("ap50", "ap", "f1", "miss_rate", "mask_ap")
@@ -145,8 +145,8 @@ def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:
     """Names of the pictures that were held out; DataError without any."""
     if hold_out is None:
         return None
-    from streamvis.training import data
-    from streamvis.training.detector import recipe_of, split
+    from streamvis.training.detector import crowd_dataset as data
+    from streamvis.training.detector.recipe import recipe_of, split
 
     recipe = recipe_of(hold_out)
     pictures = data.read_coco(path / "annotations.json", path / "images")
@@ -251,7 +251,7 @@ def write_sheet(path: Path, outcomes: list[Outcome]) -> None:
     """Write our detector's worst mistakes on each data set as a PNG."""
     import cv2
 
-    from streamvis.viz.sheet import mistake_sheet
+    from streamvis.viz.sheets.errors import mistake_sheet
 
     name = next(iter(outcomes[0].scores))
     sheet = mistake_sheet(f"Worst mistakes of {name}, in bold", [_section(one) for one in outcomes])
@@ -271,7 +271,7 @@ def check_writable(path: Path) -> None:
 
 
 def _section(outcome: Outcome) -> "Section":
-    from streamvis.viz.sheet import Section
+    from streamvis.viz.sheets.errors import Section
 
     threshold = outcome.ours.threshold
     if threshold is None:
@@ -311,7 +311,7 @@ def _pictures(data: Dataset, wanted: set[int]) -> dict[int, Array]:
 def _tile(
     outcome: Outcome, one: Mistake, pixels: Array, threshold: float, is_found: bool
 ) -> "Tile":
-    from streamvis.viz.sheet import Tile
+    from streamvis.viz.sheets.errors import Tile
 
     truth, match = outcome.data.truth[one.picture], outcome.matches[one.picture]
     score = f"score {one.score:.2f}" if one.score else "no score"

@@ -137,7 +137,7 @@ def mot(
         from streamvis.cli.detection import check_writable
         from streamvis.cli.settings import configure
         from streamvis.config import Jipda
-        from streamvis.evaluation import motchallenge
+        from streamvis.datasets import motchallenge
         from streamvis.runtime.processes import keep_memory
 
         keep_memory()

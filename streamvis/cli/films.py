@@ -9,12 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from streamvis.cli.segmentation import progress
+from streamvis.datasets.classes import LISTS, Classes
+from streamvis.datasets.street import read_labels
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
-from streamvis.scenes import LISTS, Classes
 from streamvis.sources import SourceSpec, open_source, resolve
 from streamvis.sources.listing import images_of
-from streamvis.training.streets import read_labels
 
 
 class Shot(NamedTuple):

@@ -15,8 +15,8 @@ from streamvis.cli.forecasts import (
 )
 from streamvis.cli.report import put, put_table
 from streamvis.cli.segmentation import or_dash, write_png
+from streamvis.datasets.classes import VOID, Classes
 from streamvis.evaluation.segmentation import Confusion, gap_closed
-from streamvis.scenes import VOID, Classes
 
 if TYPE_CHECKING:
     from streamvis.viz.scene import Row

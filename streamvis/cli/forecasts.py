@@ -14,10 +14,10 @@ import numpy as np
 from streamvis.cli.films import Film, Shot
 from streamvis.cli.scene_networks import Look, Network, sized
 from streamvis.cli.segmentation import Clock
+from streamvis.datasets.classes import VOID, Classes
 from streamvis.errors import UsageError
 from streamvis.evaluation.segmentation import Confusion, Reliability
 from streamvis.messages import Array
-from streamvis.scenes import VOID, Classes
 
 T = TypeVar("T")
 ORACLE, COPY, COPY_TRUTH = "oracle", "copy-last", "copy-last of the labels"

@@ -10,9 +10,9 @@ from streamvis.cli.report import put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.sources import SourceSpec
-    from streamvis.training.folder import Count, Folder, Origin
-    from streamvis.training.footage import Detect
-    from streamvis.training.label import Plan
+    from streamvis.training.detector.annotation import Plan
+    from streamvis.training.detector.auto_label import Detect
+    from streamvis.training.detector.coco_folder import Count, Folder, Origin
 
 # what person-lite's scores mean on PETS09-S2L1, TUD-Campus and Penn-Fudan
 SURE = 0.85  # nine detections in ten above it are right
@@ -55,8 +55,8 @@ def label(
         from streamvis.runtime.output import make_directory
         from streamvis.runtime.processes import keep_memory
         from streamvis.sources import resolve
-        from streamvis.training.folder import open_folder
-        from streamvis.training.label import Plan
+        from streamvis.training.detector.annotation import Plan
+        from streamvis.training.detector.coco_folder import open_folder
 
         plan = Plan(every=every, most=most, sure=sure, unsure=unsure, masks=masks)
         specs = resolve(videos)
@@ -84,7 +84,7 @@ def _origin(videos: list[str], specs: "list[SourceSpec]", weights: str, plan: "P
     import streamvis
     from streamvis.models.weights import find
     from streamvis.sources.credentials import told
-    from streamvis.training.folder import Origin
+    from streamvis.training.detector.coco_folder import Origin
 
     words = ["streamvis", "label", *map(told, videos), "--weights", weights, *plan.options]
     return Origin(
@@ -99,7 +99,7 @@ def _origin(videos: list[str], specs: "list[SourceSpec]", weights: str, plan: "P
 def _label_all(specs: "list[SourceSpec]", folder: "Folder", detect: "Detect", plan: "Plan") -> int:
     """Label source after source; how many could not be read comes back."""
     from streamvis.errors import SourceError
-    from streamvis.training.footage import label_source
+    from streamvis.training.detector.auto_label import label_source
 
     limit = -(-plan.most // len(specs)) if plan.most else None
     failed = 0

@@ -8,9 +8,9 @@ import torch
 
 from streamvis.cli.race import Parts, timed
 from streamvis.messages import Array
-from streamvis.models.accelerate import accelerate_embedder, choose, openvino_fault
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.inference.select import accelerate_embedder, choose, openvino_fault
 from streamvis.models.weights import load_embedder, shipped
 from streamvis.runtime.processes import keep_memory
 

@@ -61,7 +61,12 @@ def _torch(report: Report) -> bool:
     except (ImportError, OSError) as error:
         _broken(report, "torch", error, "install a torch for this machine: pip install torch")
         return False
-    from streamvis.models.accelerate import choose, cpu_has_bf16, openvino_fault, openvino_version
+    from streamvis.models.inference.select import (
+        choose,
+        cpu_has_bf16,
+        openvino_fault,
+        openvino_version,
+    )
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     bf16 = "bf16" if cpu_has_bf16() else "no bf16"

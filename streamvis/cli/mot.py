@@ -11,8 +11,9 @@ import numpy as np
 from streamvis.cli.detection import check_writable
 from streamvis.cli.report import put_table, say
 from streamvis.cli.track import Followed, Scores, follow, public, source_of
+from streamvis.datasets import motchallenge
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation import identities, motchallenge
+from streamvis.evaluation import identities
 from streamvis.evaluation.identities import Switch, Trace
 from streamvis.evaluation.mot import Space, evaluate_all
 from streamvis.messages import Array
@@ -20,7 +21,7 @@ from streamvis.messages import Array
 if TYPE_CHECKING:
     from streamvis.cli.pictures import Aids
     from streamvis.config import Jipda
-    from streamvis.viz.switches import Moment, Pair
+    from streamvis.viz.sheets.switches import Moment, Pair
 
 SHOWN = ("hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
 MOST_SWITCHES = 60  # on one page
@@ -176,7 +177,7 @@ def put(rows: Sequence[dict[str, Any]]) -> None:
 
 def write_timeline(path: Path, outcomes: Sequence[Outcome], traces: Sequence[Trace]) -> None:
     """Write who followed whom over time as a PNG, a panel for each sequence."""
-    from streamvis.viz.timeline import Panel, timeline
+    from streamvis.viz.sheets.timeline import Panel, timeline
 
     panels = [
         Panel(
@@ -206,7 +207,7 @@ def write_switches(path: Path, outcomes: Sequence[Outcome], traces: Sequence[Tra
     """Write the id switches as a PNG: the last frame with the old id, the first with the new."""
     import cv2
 
-    from streamvis.viz.switches import Pair, switch_page
+    from streamvis.viz.sheets.switches import Pair, switch_page
 
     pairs: list[Pair] = []
     total = 0
@@ -226,7 +227,7 @@ def _pairs(
     sequence: motchallenge.Sequence, trace: Trace, switches: Sequence[Switch]
 ) -> "list[Pair]":
     """What the switches look like; the film is read once, and only crops are kept."""
-    from streamvis.viz.switches import Pair, draw, side_of
+    from streamvis.viz.sheets.switches import Pair, draw, side_of
 
     moments = [
         (_moment(trace, one.before, one.old), _moment(trace, one.after, one.new))
@@ -250,7 +251,7 @@ def _pairs(
 
 
 def _moment(trace: Trace, truth: int, found: int) -> "Moment":
-    from streamvis.viz.switches import Moment
+    from streamvis.viz.sheets.switches import Moment
 
     frame = int(trace.truth.frames[truth])
     others = np.flatnonzero(trace.results.frames == frame)

@@ -15,10 +15,10 @@ from streamvis.cli.segmentation import (
     or_dash,
     write_png,
 )
+from streamvis.datasets.classes import VOID
 from streamvis.evaluation.segmentation import Confusion, Outliers
 from streamvis.messages import Array
-from streamvis.scenes import VOID
-from streamvis.training.negatives import Object, Pasted, pasted
+from streamvis.training.scenes.outlier_synthesis import Object, Pasted, pasted
 
 if TYPE_CHECKING:
     from streamvis.viz.scene import Row

@@ -21,8 +21,8 @@ from streamvis.config import (
     StageSpec,
     lacking,
 )
+from streamvis.datasets.motchallenge import SequenceInfo
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation.motchallenge import SequenceInfo
 from streamvis.messages import Detections, Embeddings, Motion, Packet, Site, SourceInfo, Stage
 from streamvis.sources import SourceSpec, open_source, resolve
 from streamvis.sources.listing import images_of

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from streamvis.errors import DataError
-from streamvis.models.accelerate import accelerate, choose, openvino_fault
+from streamvis.models.inference.select import accelerate, choose, openvino_fault
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
 from streamvis.models.weights import load_detector, shipped
 from streamvis.runtime.processes import keep_memory
@@ -162,7 +162,7 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
     }
     results = {"torch": timed(whole | regions | ends, rounds)}
     if not openvino_fault():
-        from streamvis.models.compiled import Compiled, one_thread
+        from streamvis.models.inference.openvino import Compiled, one_thread
 
         compiled = accelerate(_model(weights), "cpu", engine="openvino")
         assert isinstance(compiled, Compiled)

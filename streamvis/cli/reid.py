@@ -10,15 +10,15 @@ import numpy as np
 
 from streamvis.cli.detection import film
 from streamvis.cli.report import put_table, say
+from streamvis.datasets import motchallenge
+from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
-from streamvis.evaluation import motchallenge
-from streamvis.evaluation.motchallenge import Rows
 from streamvis.evaluation.reid import LAGS, Answers, Looks, ReidScores, evaluate, people_of
 from streamvis.messages import Array
 
 if TYPE_CHECKING:
-    from streamvis.models.accelerate import Precision
-    from streamvis.viz.lineup import Face, Section
+    from streamvis.models.inference.select import Precision
+    from streamvis.viz.sheets.reid import Face, Section
 
 WORST = 12  # lineups of each sequence, of as many people
 WIDE = 1.15  # of a person's box, so that a picture of it shows the person whole
@@ -47,7 +47,7 @@ class _Own:
     """An embedder of ours."""
 
     def __init__(self, weights: str, device: str, precision: "Precision") -> None:
-        from streamvis.models.accelerate import accelerate_embedder
+        from streamvis.models.inference.select import accelerate_embedder
         from streamvis.models.weights import load_embedder
 
         model = load_embedder(weights, device)
@@ -61,7 +61,7 @@ class _Own:
 def open_embedder(weights: str, device: str, precision: "Precision") -> Embedder:
     """The embedder of these weights; .onnx are other people's, and run on the CPU."""
     if weights.endswith(".onnx"):
-        from streamvis.models.teachers import Teacher
+        from streamvis.models.onnx_reid import Teacher
 
         return Teacher(Path(weights).expanduser())
     return _Own(weights, device, precision)
@@ -159,7 +159,7 @@ def write_sheet(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
     """Write the people who were mistaken most, each beside those thought most alike, as a PNG."""
     import cv2
 
-    from streamvis.viz.lineup import lineup_sheet
+    from streamvis.viz.sheets.reid import lineup_sheet
 
     sheet = lineup_sheet(f"{name}: who was mistaken most", [_section(one) for one in outcomes])
     _, data = cv2.imencode(".png", sheet[..., ::-1])
@@ -168,7 +168,7 @@ def write_sheet(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
 
 
 def _section(outcome: Outcome) -> "Section":
-    from streamvis.viz.lineup import Lineup, Section
+    from streamvis.viz.sheets.reid import Lineup, Section
 
     answers, people = outcome.answers, outcome.people
     worst = _worst(outcome)
@@ -201,7 +201,7 @@ def _worst(outcome: Outcome) -> Array:
 def _pictures(outcome: Outcome, rows: set[int]) -> dict[int, Array]:
     """Pictures of some people, undistorted, from the film read once more."""
     from streamvis.models.crops import crop
-    from streamvis.viz.lineup import TILE
+    from streamvis.viz.sheets.reid import TILE
 
     people = outcome.people
     pictures: dict[int, Array] = {}
@@ -223,7 +223,7 @@ def _fitted(boxes: Array, height: int, width: int) -> Array:
 
 
 def _face(outcome: Outcome, pixels: Array, query: int, row: int) -> "Face":
-    from streamvis.viz.lineup import Face
+    from streamvis.viz.sheets.reid import Face
 
     people, vectors = outcome.people, outcome.looks.vectors
     who = f"person {people.ids[row]}"

@@ -14,8 +14,8 @@ from streamvis.cli.settings import configure
 from streamvis.config import Segment
 from streamvis.errors import UsageError
 from streamvis.messages import Array
-from streamvis.models.forecast_engines import Moment, accelerate_forecaster
-from streamvis.models.scene_engines import Seen, Size, accelerate_segmenter
+from streamvis.models.inference.forecasts import Moment, accelerate_forecaster
+from streamvis.models.inference.segmentation import Seen, Size, accelerate_segmenter
 from streamvis.models.swiftnet import full_size
 from streamvis.models.weights import check_origin, load_forecaster, load_segmenter
 

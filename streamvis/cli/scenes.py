@@ -93,7 +93,7 @@ def outliers(
         from streamvis.cli.scene_networks import named, open_segmenters
         from streamvis.cli.segmentation import streets
         from streamvis.runtime.processes import keep_memory
-        from streamvis.training.negatives import read_objects
+        from streamvis.training.scenes.outlier_synthesis import read_objects
 
         keep_memory()
         if sheet:

@@ -11,11 +11,11 @@ import numpy as np
 
 from streamvis.cli.report import put, put_table, say
 from streamvis.cli.scene_networks import Network
+from streamvis.datasets.classes import VOID, Classes
+from streamvis.datasets.street import Scene, read_image, read_labels, read_scenes
 from streamvis.errors import DataError
 from streamvis.evaluation.segmentation import Confusion, SegmentationScores
 from streamvis.messages import Array
-from streamvis.scenes import VOID, Classes
-from streamvis.training.streets import Scene, read_image, read_labels, read_scenes
 
 if TYPE_CHECKING:
     from streamvis.viz.scene import Row

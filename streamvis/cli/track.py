@@ -18,7 +18,7 @@ from streamvis.cli.report import put_json, reported_errors, say
 if TYPE_CHECKING:
     from streamvis.cli.pictures import Aids, Shown
     from streamvis.config import Jipda
-    from streamvis.evaluation.motchallenge import Rows, SequenceInfo
+    from streamvis.datasets.motchallenge import Rows, SequenceInfo
     from streamvis.messages import Detections, SourceInfo
 
 
@@ -93,8 +93,8 @@ def track(
         from streamvis.cli.detection import check_writable
         from streamvis.cli.settings import configure
         from streamvis.config import Jipda
+        from streamvis.datasets import motchallenge
         from streamvis.errors import UsageError
-        from streamvis.evaluation import motchallenge
 
         config = configure(Jipda, {"space": space.value}, set_ or [])
         check_writable(out)
@@ -144,7 +144,7 @@ def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
     import numpy as np
 
     from streamvis.evaluation.detection import detections_of
-    from streamvis.tracking.calibration import Calibration
+    from streamvis.tracking.score_calibration import Calibration
 
     calibration = Calibration(believe_shares=scores is Scores.auto)
     found = [calibration(at.scores) for at in rows.by_frame(length)]
@@ -171,7 +171,7 @@ def follow(source: "SourceInfo", config: "Jipda", frames: "Iterable[Shown]") -> 
 def _rows(found: "list[tuple[int, Any]]") -> "Rows":
     import numpy as np
 
-    from streamvis.evaluation import motchallenge
+    from streamvis.datasets import motchallenge
 
     counts = [len(tracks.ids) for _, tracks in found]
     empty = [np.zeros((0, 4))]
@@ -217,7 +217,7 @@ def _described(
 ) -> "SequenceInfo":
     """What the command line says of the sequence, else seqinfo.ini, else the film, else a guess."""
     from streamvis.cli import pictures
-    from streamvis.evaluation.motchallenge import SequenceInfo
+    from streamvis.datasets.motchallenge import SequenceInfo
 
     shot = pictures.info(film) if film and info is None else None
     known = (info.width, info.height) if info else (shot.width, shot.height) if shot else None

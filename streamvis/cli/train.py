@@ -43,7 +43,7 @@ def detector(
 ) -> None:
     """Train a person detector; run the same command again to go on where it stopped."""
     with reported_errors():
-        from streamvis.training.detector import load_recipe, run
+        from streamvis.training.detector.recipe import load_recipe, run
 
         say(GOING_ON.format(out))
         put(str(run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)))
@@ -69,7 +69,7 @@ def embedder(
 ) -> None:
     """Train a network that knows people again; run the same command again to go on."""
     with reported_errors():
-        from streamvis.training.embedder import load_recipe, run
+        from streamvis.training.reid.recipe import load_recipe, run
 
         say(GOING_ON.format(out))
         loaded = load_recipe(recipe, hold_out)
@@ -102,8 +102,8 @@ def actions(
     """Train a network that tells actions: folds over sources first, then on all clips."""
     with reported_errors():
         from streamvis.cli.actions import put_trials
-        from streamvis.training.actions import load_recipe
-        from streamvis.training.trials import report, run
+        from streamvis.training.actions.cross_validation import report, run
+        from streamvis.training.actions.recipe import load_recipe
 
         say(GOING_ON.format(out))
         found = run(
@@ -140,7 +140,7 @@ def segmenter(
 ) -> None:
     """Train a network that segments scenes; run the same command again to go on."""
     with reported_errors():
-        from streamvis.training.segmenter import load_recipe, run
+        from streamvis.training.scenes.segmenter import load_recipe, run
 
         say(GOING_ON.format(out))
         put(str(run(load_recipe(recipe), data, out, negatives or [], overwrite=overwrite)))
@@ -164,7 +164,7 @@ def forecaster(
     Kept maps take about 1.5 MB for a view of 480×360: 15 MB a second, thrice that of wide video.
     """
     with reported_errors():
-        from streamvis.training.forecaster import load_recipe, run
+        from streamvis.training.scenes.forecaster import load_recipe, run
 
         say(GOING_ON.format(out))
         loaded = load_recipe(recipe, hold_out)

@@ -17,8 +17,8 @@ from streamvis.models.off import Architecture, Off
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
-from streamvis.sources.synthetic import Scene
 from streamvis.stages.act import ActStage
+from streamvis.synthetic.render import Scene
 from streamvis.transport.sockets import temporary_root
 
 SIZE = (1280, 720)  # width, height in px

@@ -73,7 +73,7 @@ def diff(
     """Tell which tensors are missing, unexpected, of another shape, or hold other numbers."""
     with reported_errors():
         from streamvis.models import weights
-        from streamvis.models.tensors import shown
+        from streamvis.models.checkpoint_io import shown
 
         found = weights.difference(name, other)
         if json:

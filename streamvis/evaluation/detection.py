@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from streamvis.datasets import motchallenge
+from streamvis.datasets.coco import Truth
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation import motchallenge
-from streamvis.evaluation.coco import Truth
 from streamvis.evaluation.mistakes import Matches, read_matches
 from streamvis.geometry import paste_mask
 from streamvis.messages import Array, Detections

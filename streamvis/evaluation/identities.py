@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from streamvis.datasets.motchallenge import Rows, Sequence
 from streamvis.evaluation.metrics import EPS
 from streamvis.evaluation.mot import Space, similarities
-from streamvis.evaluation.motchallenge import Rows, Sequence
 from streamvis.messages import Array
 
 STAY = 1000.0  # what staying together is worth, in similarities

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from streamvis.evaluation.coco import Truth
+from streamvis.datasets.coco import Truth
 from streamvis.geometry import area, covered, iou
 from streamvis.messages import Array, Detections
 

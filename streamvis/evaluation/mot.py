@@ -16,15 +16,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from streamvis.errors import DataError
-from streamvis.evaluation.metrics import EPS, Counts, Sightings, count
-from streamvis.evaluation.motchallenge import (
+from streamvis.datasets.motchallenge import (
     DISTRACTORS,
     PEDESTRIAN,
     Rows,
     Sequence,
     read_results,
 )
+from streamvis.errors import DataError
+from streamvis.evaluation.metrics import EPS, Counts, Sightings, count
 from streamvis.geometry import foot, iou, read_ground_plane, to_ground
 from streamvis.messages import Array
 

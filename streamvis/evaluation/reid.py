@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
 from streamvis.errors import DataError
-from streamvis.evaluation.motchallenge import PEDESTRIAN, Rows
 from streamvis.messages import Array
 
 APART_S = 2.0

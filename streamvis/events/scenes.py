@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from streamvis.config import Alarm
-from streamvis.events.masks import png
+from streamvis.events.mask_attachments import png
 from streamvis.events.schema import (
     EndedSighting,
     ForecastScored,

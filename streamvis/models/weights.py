@@ -22,13 +22,13 @@ from torch import Tensor
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
 from streamvis.models import embedding, forecasting, off, swiftnet
+from streamvis.models.checkpoint_io import read, shown
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
 from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
-from streamvis.models.moved import Moved, forecaster
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
-from streamvis.models.tensors import read, shown
+from streamvis.models.warp_calibrator import Moved, forecaster
 from streamvis.parsing import alternatives
 
 SIDES = range(32, 8193)  # px to which a file may have images resized

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.facts import Grant
-from streamvis.runtime.ledger import Crew, Stream, queued
+from streamvis.runtime.state import Crew, Stream, queued
 
 AGE_S = 0.2  # for which a frame may wait, so that a hiccup of the machine drops none
 IDLE_S = 0.2  # a camera that has sent nothing for so long does not hold back the others

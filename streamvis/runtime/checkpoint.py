@@ -14,9 +14,9 @@ import msgspec
 
 from streamvis.events.log import FILE_NAME
 from streamvis.messages import Ending, SourceInfo
-from streamvis.runtime.ledger import Gaps, Stream
 from streamvis.runtime.output import CHECKPOINT, warn
-from streamvis.runtime.seats import Limits
+from streamvis.runtime.state import Gaps, Stream
+from streamvis.runtime.supervision import Limits
 
 DIGEST = 32  # bytes
 

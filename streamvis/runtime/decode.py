@@ -16,8 +16,8 @@ from streamvis.errors import SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Ending
 from streamvis.runtime import wire
-from streamvis.runtime.newest import Gaps, Newest
-from streamvis.runtime.outcome import how_it_ended
+from streamvis.runtime.errors import how_it_ended
+from streamvis.runtime.latest_frame import Gaps, Newest
 from streamvis.runtime.processes import load, serve
 from streamvis.sources.picture import Picture, Source
 from streamvis.transport.slots import SlotWriter

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from streamvis.runtime import facts as f
-from streamvis.runtime.ledger import Batch, Crew, Job, Station, Stream
 from streamvis.runtime.plan import Group
+from streamvis.runtime.state import Batch, Crew, Job, Station, Stream
 from streamvis.runtime.wire import Answer, Begin, Item, Task
 
 PREFETCH = 2  # batches with a worker: one at work, one at hand, so that it never starves

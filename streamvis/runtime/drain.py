@@ -12,9 +12,9 @@ lose: once they die in a drain, or are late, the frames that need them are dropp
 
 import msgspec
 
-from streamvis.runtime.ledger import Crew, Flight, Stream, rests
 from streamvis.runtime.plan import Group
-from streamvis.runtime.seats import Limits, Seat
+from streamvis.runtime.state import Crew, Flight, Stream, rests
+from streamvis.runtime.supervision import Limits, Seat
 
 
 class Hurry(msgspec.Struct):

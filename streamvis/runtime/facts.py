@@ -7,7 +7,7 @@ import msgspec
 
 from streamvis.messages import Ending, Frame, SourceInfo
 from streamvis.runtime.checkpoint import Saved
-from streamvis.runtime.seats import Halt, Kill, Start
+from streamvis.runtime.supervision import Halt, Kill, Start
 from streamvis.runtime.wire import Answer, Item, Missed, Shot
 
 

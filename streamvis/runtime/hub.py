@@ -22,13 +22,13 @@ from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
 from streamvis.messages import Logged
 from streamvis.runtime import facts as f
-from streamvis.runtime import seats, wire
+from streamvis.runtime import supervision, wire
 from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.metrics import Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
 from streamvis.runtime.routing import Core
-from streamvis.runtime.shelf import Shelf
+from streamvis.runtime.segments import Shelf
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
@@ -265,15 +265,15 @@ class Hub:
                 self._tell(self._core.streams[source].seat.name, credit)
             case f.Free(source, _):
                 self._shelf.tidy(self._core.streams[source])
-            case seats.Start(seat):
+            case supervision.Start(seat):
                 self._start(seat)
             case f.Launch(source, epoch, after_n):
                 spec = self._program.sources[source]
                 seat = self._core.streams[source].seat.name
                 self._tell(seat, wire.Open(spec, self._program.opener, epoch, after_n))
-            case seats.Halt(seat):
+            case supervision.Halt(seat):
                 self._tell(seat, wire.Stop())
-            case seats.Kill(seat, reason):
+            case supervision.Kill(seat, reason):
                 self._bury(self._children[seat])
                 self._facts.append(f.Died(seat, reason, time.monotonic()))
 

@@ -15,12 +15,12 @@ from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Frame, Packet, Site, Stage
 from streamvis.runtime import facts as f
-from streamvis.runtime import seats
+from streamvis.runtime import supervision
 from streamvis.runtime.checkpoint import Saved
+from streamvis.runtime.errors import failure, how_it_ended
 from streamvis.runtime.host import Host
+from streamvis.runtime.latest_frame import Gaps
 from streamvis.runtime.metrics import Meter, Summary, write_summary
-from streamvis.runtime.newest import Gaps
-from streamvis.runtime.outcome import failure, how_it_ended
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.resume import Start, claimed
@@ -131,9 +131,9 @@ class Loop:
     def _carry_out(self, order: f.Order) -> Iterator[f.Fact]:
         at = time.monotonic()
         match order:
-            case seats.Start(seat):
+            case supervision.Start(seat):
                 yield f.Joined(seat, at)
-            case seats.Halt(seat) | seats.Kill(seat, _):
+            case supervision.Halt(seat) | supervision.Kill(seat, _):
                 yield f.Died(seat, "", at)
             case f.Launch(source, epoch, after_n):
                 yield from self._reader.open(source, epoch, after_n)

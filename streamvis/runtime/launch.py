@@ -12,15 +12,15 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import EndedEarlyError, RunError, UsageError
+from streamvis.runtime.errors import failure
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
-from streamvis.runtime.outcome import failure
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import Group, fold
 from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.runtime.resume import Start, claimed
 from streamvis.runtime.routing import Core
-from streamvis.runtime.seats import Limits
+from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory

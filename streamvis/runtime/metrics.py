@@ -12,8 +12,8 @@ import msgspec
 from streamvis.errors import RunError
 from streamvis.messages import Findings
 from streamvis.runtime.facts import Completed
-from streamvis.runtime.ledger import Stream
 from streamvis.runtime.routing import Core
+from streamvis.runtime.state import Stream
 from streamvis.runtime.wire import Spent
 
 RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %

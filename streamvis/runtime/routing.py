@@ -17,7 +17,8 @@ from streamvis.runtime.admission import Admission
 from streamvis.runtime.checkpoint import Saved, plan, restore, saved, take
 from streamvis.runtime.dispatch import Dispatch, fits, waiting
 from streamvis.runtime.drain import Hurry, is_sink, lost, needs, patience, withdraw
-from streamvis.runtime.ledger import (
+from streamvis.runtime.plan import Group
+from streamvis.runtime.state import (
     Crew,
     Flight,
     Job,
@@ -31,8 +32,7 @@ from streamvis.runtime.ledger import (
     skipped,
     too_many_deaths,
 )
-from streamvis.runtime.plan import Group
-from streamvis.runtime.seats import Limits, Seat, advance, bury, kill, next_due, stop
+from streamvis.runtime.supervision import Limits, Seat, advance, bury, kill, next_due, stop
 from streamvis.runtime.wire import Answer, End, Missed, Shot, Tell
 
 

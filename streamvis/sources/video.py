@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from streamvis.errors import SourceError
 from streamvis.logs import warn
 from streamvis.messages import SourceInfo
-from streamvis.sources.clock import LiveClock, MediaClock
+from streamvis.sources.color import Converter
 from streamvis.sources.container import (
     INDEX_LAST,
     MAX_PIXELS,
@@ -36,10 +36,10 @@ from streamvis.sources.container import (
     start_us,
     video_stream,
 )
-from streamvis.sources.ledger import MOST_REORDERED, Came, Ledger
+from streamvis.sources.loss_counter import MOST_REORDERED, Came, Ledger
 from streamvis.sources.picture import Ended, Picture
-from streamvis.sources.pixels import Converter
 from streamvis.sources.spec import SourceSpec
+from streamvis.sources.timestamps import LiveClock, MediaClock
 from streamvis.sources.transport import first_part
 
 MAX_FAULTS = 100  # read errors in a row before a damaged file is given up

@@ -24,11 +24,11 @@ from streamvis.messages import (
     SourceInfo,
     Tracks,
 )
-from streamvis.models.action_engines import accelerate_actions
 from streamvis.models.crops import crop
+from streamvis.models.inference.actions import accelerate_actions
 from streamvis.models.off import LEVELS
 from streamvis.models.weights import load_actions
-from streamvis.stages.watching import WHOLE, Moment, Plan, Row, Watch, means
+from streamvis.stages.action_state import WHOLE, Moment, Plan, Row, Watch, means
 
 MOST = 32  # subjects in one batch
 

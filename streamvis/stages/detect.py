@@ -8,7 +8,7 @@ import torch
 from streamvis.config import MaskRcnn
 from streamvis.geometry import foot, inside
 from streamvis.messages import Array, Detections, Packet, Site
-from streamvis.models.accelerate import accelerate
+from streamvis.models.inference.select import accelerate
 from streamvis.models.roi_heads import Found
 from streamvis.models.tiles import Layout, look, plan
 from streamvis.models.weights import load_detector

@@ -6,8 +6,8 @@ import numpy as np
 
 from streamvis.config import Appearance
 from streamvis.messages import Array, Detections, Embeddings, Packet, Site
-from streamvis.models.accelerate import accelerate_embedder
 from streamvis.models.crops import crop
+from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder
 
 SMALLEST = 4.0  # px of either side; less shows a colour and no person

@@ -29,14 +29,14 @@ from streamvis.messages import (
     Site,
     SourceInfo,
 )
-from streamvis.models.forecast_engines import ForecastNetwork, Moment, accelerate_forecaster
 from streamvis.models.forecasting import Architecture
-from streamvis.models.scene_engines import Seen
-from streamvis.models.scene_engines import Told as Read
+from streamvis.models.inference.forecasts import ForecastNetwork, Moment, accelerate_forecaster
+from streamvis.models.inference.segmentation import Seen
+from streamvis.models.inference.segmentation import Told as Read
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
-from streamvis.stages.coming import Past, Told
+from streamvis.stages.forecast_state import Past, Told
 from streamvis.stages.segment import Lent, key_of
 
 

@@ -32,10 +32,10 @@ from streamvis.messages import (
     SourceInfo,
     Tracks,
 )
-from streamvis.viz.draw import annotate
+from streamvis.viz.annotate import annotate
 from streamvis.viz.film import Film
-from streamvis.viz.future import Panels, Shown, glowing
-from streamvis.viz.inset import GroundMap, Trail, View, follow, widen
+from streamvis.viz.forecast_panels import Panels, Shown, glowing
+from streamvis.viz.ground_map import GroundMap, Trail, View, follow, widen
 
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from streamvis.config import Segment
 from streamvis.messages import Frame, Packet, Segmentation, Site
-from streamvis.models.scene_engines import Seen, accelerate_segmenter
+from streamvis.models.inference.segmentation import Seen, accelerate_segmenter
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import load_segmenter
 

@@ -16,7 +16,7 @@ from streamvis.geometry import overlaps
 from streamvis.messages import Array
 from streamvis.tracking.appearance import Likeness, blend, distances, pair_distances
 from streamvis.tracking.association import Pairs
-from streamvis.tracking.bank import Bank
+from streamvis.tracking.track_array import Bank
 
 IMPOSSIBLE = 1e6  # nats
 

@@ -17,21 +17,21 @@ from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
-from streamvis.tracking import bank, existence, filters, identity, kalman
+from streamvis.tracking import existence, filters, identity, kalman, track_array
+from streamvis.tracking.admission import Found, admit
 from streamvis.tracking.appearance import Likeness, distances, pair_distances, unit
 from streamvis.tracking.association import Pairs
-from streamvis.tracking.bank import Bank
+from streamvis.tracking.association_summary import Link, joined, link, unseen
 from streamvis.tracking.camera_state import CameraState
-from streamvis.tracking.found import Found, admit
-from streamvis.tracking.link import Link, joined, link, unseen
-from streamvis.tracking.model import Model
-from streamvis.tracking.spaces import (
+from streamvis.tracking.parameters import Model
+from streamvis.tracking.state_space import (
     H_STATE,
     MEASURED,
     GroundSpace,
     ImageSpace,
     Space,
 )
+from streamvis.tracking.track_array import Bank
 
 MODEL = Model()
 EDGE = 0.1  # of a box's height: so near to the edge of the picture people come in or go
@@ -74,8 +74,8 @@ class Tracker:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
         self.space = _space(source, config, self.size)
-        self.tracks = bank.blank(0, 0)
-        self.lost = bank.blank(0, 0)  # who may be known again by their looks
+        self.tracks = track_array.blank(0, 0)
+        self.lost = track_array.blank(0, 0)  # who may be known again by their looks
         self.likeness = Likeness()
         self.camera = CameraState(width=source.width, height=source.height)
         self.next_id = 1
@@ -130,8 +130,8 @@ class Tracker:
 
     def restart(self) -> None:
         """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
-        self.tracks = bank.blank(0, self.tracks.width)
-        self.lost = bank.blank(0, self.tracks.width)
+        self.tracks = track_array.blank(0, self.tracks.width)
+        self.lost = track_array.blank(0, self.tracks.width)
         self.next_id = 1
         self.now_us = self.looked_us = None
 
@@ -172,8 +172,8 @@ class Tracker:
         tracker = cls(source, config)
         if was.size != tracker.size:
             tracker.resize(*was.size)
-        tracker.tracks = bank.unpack(was.tracks, was.width)
-        tracker.lost = bank.unpack(was.lost, was.width)
+        tracker.tracks = track_array.unpack(was.tracks, was.width)
+        tracker.lost = track_array.unpack(was.lost, was.width)
         tracker.likeness, tracker.camera = was.likeness, was.camera
         tracker.next_id = was.next_id
         tracker.now_us, tracker.looked_us = was.now_us, was.looked_us
@@ -520,7 +520,7 @@ def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
 def _newborn(space: Space, found: Found, born: Array, media_us: int, width: int) -> Bank:
     own = np.flatnonzero(born)
     at = found.at
-    new = bank.blank(len(own), width)
+    new = track_array.blank(len(own), width)
     new.x[:, MEASURED] = at.z[own]
     new.P[:, :2, :2] = at.R[own, :2, :2]
     new.P[:, 4:, 4:] = at.R[own, 2:, 2:]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamvis.errors import UsageError
-from streamvis.viz.ink import PALETTE
+from streamvis.viz.style import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

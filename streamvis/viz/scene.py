@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.ink import DARK, Colour, Ink
+from streamvis.viz.style import DARK, Colour, Ink
 
 # Cityscapes' own colours; what other lists call otherwise has the colour of what it is there.
 COLOURS: dict[str, Colour] = {

@@ -13,10 +13,10 @@ from streamvis.cli.settings import configure
 from streamvis.config import MaskRcnn
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
-from streamvis.training.detector import HoldOut, Recipe
-from streamvis.training.folder import Origin
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
+from streamvis.training.detector.coco_folder import Origin
+from streamvis.training.detector.recipe import HoldOut, Recipe
 from streamvis.training.loop import Schedule
 from streamvis.training.provenance import begin
 

@@ -7,8 +7,8 @@ from streamvis.cli.detectors import open_detector
 from streamvis.config import MaskRcnn
 from streamvis.errors import DeviceError, WeightsError
 from streamvis.messages import Frame, Packet, Site
-from streamvis.sources.synthetic import Scene
 from streamvis.stages.detect import DetectStage
+from streamvis.synthetic.render import Scene
 
 SCENE = Scene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
 

@@ -17,11 +17,12 @@ from streamvis.cli.films import Shot, film
 from streamvis.cli.forecasts import COPY, COPY_TRUTH, LABELS, ORACLE, OWN, Sampled, Seen, Window
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
+from streamvis.datasets.classes import CAMVID
 from streamvis.errors import DataError, UsageError
-from streamvis.models import forecasting, scene_engines, swiftnet
-from streamvis.models.moved import Moved
+from streamvis.models import forecasting, swiftnet
+from streamvis.models.inference import segmentation
+from streamvis.models.warp_calibrator import Moved
 from streamvis.models.weights import describe, save
-from streamvis.scenes import CAMVID
 
 SIZE = (48, 200)
 ROAD, CAR, VOID = 3, 8, 11
@@ -58,7 +59,7 @@ class Reads:
 
     def look(self, pixels):
         labels = np.where(pixels[..., 0] == ROAD, self.instead, pixels[..., 0])
-        seen = scene_engines.Seen(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8))
+        seen = segmentation.Seen(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8))
         return Look(seen, labels.shape)
 
     def strangeness(self, look):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from streamvis import installation
 from streamvis.cli import machine
 from streamvis.cli.main import app
-from streamvis.models import accelerate
+from streamvis.models.inference import select
 
 NO_LIBGL = "libGL.so.1: cannot open shared object file: No such file or directory"
 
@@ -129,12 +129,12 @@ def test_doctor_tells_of_an_opencv_over_the_headless_one(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_without_torch_or_openvino_doctor_says_so_and_goes_on(monkeypatch):
-    monkeypatch.setitem(sys.modules, "streamvis.models.compiled", None)
+    monkeypatch.setitem(sys.modules, "streamvis.models.inference.openvino", None)
     report = machine.examine()
     assert report.facts["networks on cpu"].startswith("torch, ")
     assert "cannot be imported" in report.facts["openvino"]
     assert not report.broken
-    assert accelerate.choose("cpu", "auto", "auto")[0] == "torch"
+    assert select.choose("cpu", "auto", "auto")[0] == "torch"
     monkeypatch.setitem(sys.modules, "torch", None)
     report = machine.examine()
     assert report.broken

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from streamvis.cli import detectors
 from streamvis.cli.main import app
+from streamvis.datasets.coco import read_coco
 from streamvis.errors import WeightsError
-from streamvis.evaluation.coco import read_coco
 from streamvis.messages import Detections
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
 
 SCENE = "synthetic:walkers?people=6&size=160x120&fps=4&seconds=3&seed=5"
 

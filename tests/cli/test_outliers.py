@@ -13,12 +13,12 @@ from streamvis.cli import outliers
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import Streets
-from streamvis.models.scene_engines import Seen
+from streamvis.datasets.classes import CAMVID, VOID
+from streamvis.datasets.street import read_scenes
+from streamvis.models.inference.segmentation import Seen
 from streamvis.models.swiftnet import Architecture, SwiftNet
 from streamvis.models.weights import save
-from streamvis.scenes import CAMVID, VOID
-from streamvis.training.negatives import read_objects
-from streamvis.training.streets import read_scenes
+from streamvis.training.scenes.outlier_synthesis import read_objects
 
 SIZE = (72, 96)
 ROAD, CAR = 3, 8

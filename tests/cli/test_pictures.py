@@ -12,15 +12,15 @@ import torch
 from streamvis.cli import pictures
 from streamvis.cli.pictures import Aids
 from streamvis.config import Jipda, MaskRcnn
+from streamvis.datasets.motchallenge import SequenceInfo, read_info
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation.motchallenge import SequenceInfo, read_info
 from streamvis.messages import Detections
-from streamvis.models.accelerate import accelerate_embedder
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder, save
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
 
 FRAMES, SIZE = 8, (64, 32)
 

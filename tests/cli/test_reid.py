@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from streamvis.cli.main import app
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
 
 SCENE = {"people": 4, "size": (320, 240), "fps": 8}
 

@@ -13,11 +13,11 @@ from streamvis.cli import segmentation
 from streamvis.cli.main import app
 from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import WARM_UP, Clock
+from streamvis.datasets.classes import CAMVID, CITYSCAPES
 from streamvis.errors import DataError
-from streamvis.models.scene_engines import Seen
+from streamvis.models.inference.segmentation import Seen
 from streamvis.models.swiftnet import Architecture, SwiftNet
 from streamvis.models.weights import save
-from streamvis.scenes import CAMVID, CITYSCAPES
 
 SIZE = (64, 96)
 ROAD, TREE, CAR, VOID = 3, 5, 8, 11

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.evaluation.motchallenge import read_results
+from streamvis.datasets.motchallenge import read_results
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.sources.sequence import write_sequence
-from streamvis.sources.synthetic import Scene
+from streamvis.synthetic.render import Scene
+from streamvis.synthetic.sequence import write_sequence
 
 FRAMES = 40
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from streamvis.datasets.motchallenge import Sequence, read_sequences, rows
 from streamvis.evaluation.identities import MISSED, Span, follow
 from streamvis.evaluation.mot import evaluate
-from streamvis.evaluation.motchallenge import Sequence, read_sequences, rows
 
 
 def made(truth, **others):

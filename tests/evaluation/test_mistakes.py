@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamvis.evaluation.coco import Truth
+from streamvis.datasets.coco import Truth
 from streamvis.evaluation.detection import evaluate, examine
 from streamvis.evaluation.mistakes import mistakes
 from streamvis.messages import Detections

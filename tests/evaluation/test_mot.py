@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamvis.errors import DataError
-from streamvis.evaluation.metrics import Counts, Sightings, count
-from streamvis.evaluation.mot import evaluate, evaluate_all
-from streamvis.evaluation.motchallenge import (
+from streamvis.datasets.motchallenge import (
     Rows,
     Sequence,
     read_sequence,
@@ -20,6 +17,9 @@ from streamvis.evaluation.motchallenge import (
     rows,
     write_results,
 )
+from streamvis.errors import DataError
+from streamvis.evaluation.metrics import Counts, Sightings, count
+from streamvis.evaluation.mot import evaluate, evaluate_all
 
 SHARES = ("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr")
 

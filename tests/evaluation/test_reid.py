@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
-from streamvis.evaluation.motchallenge import Rows
 from streamvis.evaluation.reid import (
     BLOCK,
     CELLS,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streamvis.config import Alarm
 from streamvis.events import derive, export, schema
 from streamvis.events.log import Row
-from streamvis.events.masks import mask_of
+from streamvis.events.mask_attachments import mask_of
 from streamvis.events.scenes import Telling
 from streamvis.messages import (
     Came,

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from streamvis.errors import ModelError
-from streamvis.models.accelerate import openvino_version
 from streamvis.models.deform import DeformConv2d
 from streamvis.models.forecasting import (
     ARCHITECTURES,
@@ -19,6 +18,7 @@ from streamvis.models.forecasting import (
     checked,
     correlate,
 )
+from streamvis.models.inference.select import openvino_version
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -371,7 +371,7 @@ def test_it_learns_a_motion_that_it_sees(kind):
 def test_openvino_computes_the_same(form):
     if openvino_version() is None:
         pytest.skip("openvino is not installed")
-    from streamvis.models.compiled import CompiledParts
+    from streamvis.models.inference.openvino import CompiledParts
 
     a = like(**form)
     model, x = stirred(a), maps(a)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamvis.datasets import motchallenge
 from streamvis.errors import WeightsError
-from streamvis.evaluation import motchallenge
 from streamvis.evaluation.detection import evaluate, truth_of
 from streamvis.models.yolox import STRIDES, Yolox, decode, grid, letterbox
 from streamvis.sources import open_source, resolve

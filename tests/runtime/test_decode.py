@@ -10,7 +10,7 @@ import toys
 from streamvis.messages import Frame
 from streamvis.runtime import wire
 from streamvis.runtime.decode import Decode
-from streamvis.runtime.newest import Newest
+from streamvis.runtime.latest_frame import Newest
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import Segment, SlotReader, SlotWriter
 from streamvis.transport.sockets import Client, Server, private_directory

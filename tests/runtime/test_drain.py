@@ -8,8 +8,8 @@ from test_routing import CHAIN, DETECT, INFO, admit, answer, frames, missing, on
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.runtime import facts as f
-from streamvis.runtime.ledger import Gaps
-from streamvis.runtime.seats import Halt, Kill, Limits, Start
+from streamvis.runtime.state import Gaps
+from streamvis.runtime.supervision import Halt, Kill, Limits, Start
 from streamvis.runtime.wire import Begin, End, Missed, State, Tell
 
 LIMITS = Limits(hurry_silence_s=2.0, hurry_work_s=6.0, hurry_end_s=9.0, backoff_s=(0.0,))

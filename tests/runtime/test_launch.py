@@ -16,7 +16,7 @@ import toys
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.errors import DataError, DeviceError, RunError, SourceError, UsageError, WeightsError
 from streamvis.runtime import inline, launch
-from streamvis.runtime.seats import Limits
+from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
 
 HASTY = Limits(backoff_s=(0.0,))

@@ -30,7 +30,7 @@ from streamvis.events.ids import epoch_us, event_id
 from streamvis.events.log import LogReader
 from streamvis.runtime import inline, launch
 from streamvis.runtime.manifest import difference, manifest_of
-from streamvis.runtime.seats import Limits
+from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory

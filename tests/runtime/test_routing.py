@@ -18,7 +18,7 @@ from streamvis.runtime import facts as f
 from streamvis.runtime.checkpoint import Saved
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.routing import Core
-from streamvis.runtime.seats import Halt, Kill, Limits, Start
+from streamvis.runtime.supervision import Halt, Kill, Limits, Start
 from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
 
 INFO = SourceInfo(id="a", label="a", width=4, height=2, fps=25, live=False)

@@ -22,11 +22,11 @@ from streamvis.config import (
 )
 from streamvis.messages import SourceInfo
 from streamvis.runtime import facts as f
-from streamvis.runtime import seats
+from streamvis.runtime import supervision
 from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.plan import fold
 from streamvis.runtime.routing import Core
-from streamvis.runtime.seats import Limits
+from streamvis.runtime.supervision import Limits
 from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
 
 PIPELINE = Pipeline(
@@ -85,9 +85,9 @@ class World:
 
     def carry_out(self, order):
         match order:
-            case seats.Start(seat):
+            case supervision.Start(seat):
                 self.starting.add(seat)
-            case seats.Kill(seat, _) | seats.Halt(seat):
+            case supervision.Kill(seat, _) | supervision.Halt(seat):
                 self.forget(seat)
                 return [f.Died(seat, "", self.now)]
             case f.Launch(source, epoch, after_n):

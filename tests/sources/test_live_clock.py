@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.sources.clock import DRIFT, JITTER_US, LATE_US, OFF_US, LiveClock
+from streamvis.sources.timestamps import DRIFT, JITTER_US, LATE_US, OFF_US, LiveClock
 
 FRAME = 40_000
 PAUSE = 3_000_000  # µs, the longest between two pictures

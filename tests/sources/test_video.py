@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from streamvis.errors import SourceError
 from streamvis.messages import Array
 from streamvis.sources import Picture, SourceSpec, open_source, resolve
+from streamvis.sources.color import upright
 from streamvis.sources.container import rate_of
-from streamvis.sources.pixels import upright
 from streamvis.sources.video import VideoSource
 
 

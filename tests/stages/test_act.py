@@ -10,12 +10,12 @@ from streamvis.build import build_stage
 from streamvis.config import OffActions, StageSpec
 from streamvis.errors import ConfigError, DataError, ModelError
 from streamvis.messages import Actions, Frame, Packet, Site, SourceInfo, Tracks, encode_part
-from streamvis.models.accelerate import openvino_version
 from streamvis.models.crops import crop
+from streamvis.models.inference.select import openvino_version
 from streamvis.models.off import Architecture, Calibration, Off, consensus
 from streamvis.models.weights import load_actions, save
 from streamvis.stages.act import ActStage
-from streamvis.stages.watching import Plan, Watch
+from streamvis.stages.action_state import Plan, Watch
 
 PICTURES: dict[str, np.ndarray] = {}
 SIZE = (64, 64)

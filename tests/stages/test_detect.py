@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from streamvis.config import MaskRcnn
-from streamvis.evaluation.coco import Truth
+from streamvis.datasets.coco import Truth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Frame, Packet, Site
 from streamvis.models.roi_heads import Found
-from streamvis.sources.synthetic import Scene
 from streamvis.stages.detect import DetectStage
+from streamvis.synthetic.render import Scene
 
 PICTURES: dict[str, Array] = {}
 

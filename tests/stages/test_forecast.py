@@ -14,13 +14,14 @@ from streamvis.config import Segment, StageSpec, Zone
 from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
 from streamvis.messages import Forecast, Frame, Packet, Site, SourceInfo, decode_part, encode_part
-from streamvis.models import forecast_engines, swiftnet
+from streamvis.models import swiftnet
+from streamvis.models.flow_warp import carried, foresee, glimpse
 from streamvis.models.forecasting import Architecture, Forecaster
-from streamvis.models.motion import carried, foresee, glimpse
-from streamvis.models.moved import Moved
-from streamvis.models.moved import forecaster as untrained
-from streamvis.models.scene_engines import SceneHead, Seen
+from streamvis.models.inference import forecasts
+from streamvis.models.inference.segmentation import SceneHead, Seen
 from streamvis.models.swiftnet import SwiftNet
+from streamvis.models.warp_calibrator import Moved
+from streamvis.models.warp_calibrator import forecaster as untrained
 from streamvis.models.weights import load_forecaster, save, sight
 from streamvis.stages.forecast import ForecastStage, Place
 from streamvis.stages.segment import Lent, key_of
@@ -228,7 +229,7 @@ def looks(monkeypatch) -> list[int]:
         taken.append(1)
         return glimpse(*given)
 
-    monkeypatch.setattr(forecast_engines, "glimpse", look)
+    monkeypatch.setattr(forecasts, "glimpse", look)
     return taken
 
 
@@ -511,7 +512,7 @@ def test_what_moved_is_told_of_zones_with_probabilities(made):
 
 
 def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monkeypatch):
-    monkeypatch.setattr(forecast_engines, "arrive", None)
+    monkeypatch.setattr(forecasts, "arrive", None)
     told = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
     assert [len(part.futures) for part in told] == [2] * 3
     assert not any(future.zones for part in told for future in part.futures)

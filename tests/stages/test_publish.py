@@ -14,7 +14,7 @@ from streamvis.events import schema
 from streamvis.events.client import Subscription
 from streamvis.events.feed import announced
 from streamvis.events.log import LogReader
-from streamvis.events.masks import mask_of
+from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Came,
     Forecast,

@@ -26,8 +26,8 @@ from streamvis.messages import (
     Tracks,
 )
 from streamvis.stages.record import RecordStage, put_right
-from streamvis.viz.ink import colour_of
 from streamvis.viz.scene import palette_of
+from streamvis.viz.style import colour_of
 
 WIDTH, HEIGHT = 128, 96
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.geometry import iou
-from streamvis.tracking import bank, identity
+from streamvis.tracking import identity, track_array
 from streamvis.tracking.appearance import Likeness, distances
 from streamvis.tracking.association import Pairs
 from streamvis.tracking.identity import DOUBTS
@@ -30,7 +30,7 @@ def placed(ratio):
 
 
 def tracks_of(ids, **columns):
-    tracks = bank.blank(len(ids), WIDTH)
+    tracks = track_array.blank(len(ids), WIDTH)
     tracks.id[:] = ids
     for name, values in columns.items():
         getattr(tracks, name)[:] = values
@@ -110,7 +110,7 @@ def test_who_was_settled_and_meets_somebody_else_is_not_in_the_group_that_was_le
     together = weighed([[0.5, 0.5], [0.5, 0.5], [1, 0]])
     identity.contacts(tracks, apart(3), together, 1)
     tracks.fresh[0], tracks.fresh_s[:] = PERSON[0], [1, 0, 1]
-    identity.settle(tracks, bank.blank(0, WIDTH), placed(np.zeros((3, 0))), Likeness(), 4)
+    identity.settle(tracks, track_array.blank(0, WIDTH), placed(np.zeros((3, 0))), Likeness(), 4)
     assert tracks.group[0] == 0 < tracks.group[1]
     identity.contacts(tracks, apart(3), weighed([[0.5, 0.5], [1, 0], [0.5, 0.5]]), 2)
     assert tracks.group[0] == tracks.group[2] != tracks.group[1] > 0
@@ -268,7 +268,7 @@ def test_an_exchange_is_undone_with_all_that_is_known_of_both():
         doubt_us=[7_000, 9_000],
         first_us=[10, 20],
     )
-    lost, next_id, changes = settled(tracks, bank.blank(0, WIDTH))
+    lost, next_id, changes = settled(tracks, track_array.blank(0, WIDTH))
     assert tracks.id.tolist() == [2, 1]
     assert tracks.first_us.tolist() == [20, 10]
     np.testing.assert_allclose(tracks.known, PERSON[[1, 0]], atol=1e-12)
@@ -282,7 +282,7 @@ def test_who_is_not_seen_yet_gives_way_when_another_surely_has_the_id():
         [1, 2], known=PERSON[:2], known_s=3, fresh=PERSON[[1, 1]], fresh_s=[0.5, 0], group=1
     )
     tracks.fresh[1] = 0
-    _, _, changes = settled(tracks, bank.blank(0, WIDTH))
+    _, _, changes = settled(tracks, track_array.blank(0, WIDTH))
     assert tracks.id.tolist() == [2, 1]
     assert len(changes.split) == 2
     assert (tracks.group[0], tracks.group[1] > 0) == (0, True)  # the other is still in doubt
@@ -294,7 +294,7 @@ def test_whose_person_another_has_and_who_looks_like_nobody_is_new():
         [1, 2], known=PERSON[:2], known_s=3, fresh=PERSON[[4, 0]], fresh_s=0.5, group=1
     )
     tracks.doubt_us[:] = 5_000
-    lost, next_id, changes = settled(tracks, bank.blank(0, WIDTH))
+    lost, next_id, changes = settled(tracks, track_array.blank(0, WIDTH))
     assert tracks.id.tolist() == [100, 1]
     assert next_id == 101
     assert changes.ended == [2] == lost.id.tolist()

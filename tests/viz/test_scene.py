@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.scenes import CAMVID, CITYSCAPES, VOID
+from streamvis.datasets.classes import CAMVID, CITYSCAPES, VOID
 from streamvis.viz.scene import (
     COLOURS,
     DIM,

@@ -1,0 +1,94 @@
+"""Labelled street pictures: the folder layouts of CamVid and Cityscapes as published."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from streamvis.datasets.classes import CAMVID, CITYSCAPES, VOID, Classes
+from streamvis.errors import DataError
+from streamvis.messages import Array
+from streamvis.sources.listing import entries, is_hidden
+
+PICTURES = (".jpg", ".jpeg", ".png")
+FOLDERS = (("images", "labels"), ("", "annot"))  # ours; beside the pictures' folder, as SegNet's
+
+
+class Scene(NamedTuple):
+    """One labelled picture."""
+
+    name: str
+    image: Path
+    label: Path
+
+
+def read_scenes(folder: Path) -> tuple[Classes, list[Scene]]:
+    """The labelled pictures of a folder and what their labels mean; DataError when it has none."""
+    if scenes := _cityscapes(folder):
+        return CITYSCAPES, scenes
+    for images, labels in ((folder / "images", folder / "labels"), (folder, _beside(folder))):
+        if not (images.is_dir() and labels.is_dir()):
+            continue
+        paths = sorted(p for p in entries(images) if p.suffix.lower() in PICTURES)
+        scenes = [Scene(p.stem, p, labels / f"{p.stem}.png") for p in paths]
+        lacking = [scene.name for scene in scenes if not scene.label.is_file()]
+        if lacking:
+            raise DataError(
+                f"{labels} has no {lacking[0]}.png for {images / lacking[0]} "
+                f"({len(lacking)} of {len(scenes)} labels are absent)"
+            )
+        if scenes:
+            return CAMVID, scenes
+    raise DataError(
+        f"{folder} holds no labelled pictures; expected CamVid's layout (images/ and labels/, or "
+        "a folder beside its …annot) or Cityscapes' (leftImg8bit/ and gtFine/)"
+    )
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}annot")
+
+
+def _cityscapes(folder: Path) -> list[Scene]:
+    """All splits below `folder`, or the one that it is: …/leftImg8bit/train."""
+    root = next((p for p in (folder, *folder.parents[:2]) if (p / "leftImg8bit").is_dir()), None)
+    if root is None:
+        return []
+    within = folder if folder != root else root / "leftImg8bit"
+    scenes = []
+    for path in sorted(within.rglob("*_leftImg8bit.png")):
+        if is_hidden(path):
+            continue
+        name = path.name.removesuffix("_leftImg8bit.png")
+        city = path.parent.relative_to(root / "leftImg8bit")
+        label = root / "gtFine" / city / f"{name}_gtFine_labelIds.png"
+        if label.is_file():
+            scenes.append(Scene(name, path, label))
+    return scenes
+
+
+def read_image(path: Path) -> Array:
+    """A picture (H, W, 3) uint8 RGB; DataError when it cannot be read."""
+    image = _decoded(path, cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise DataError(f"{path} is not a picture that can be read")
+    return image
+
+
+def _decoded(path: Path, how: int) -> Array | None:
+    try:
+        return cv2.imread(str(path), how)
+    except cv2.error:  # more pixels than it allows
+        return None
+
+
+def read_labels(path: Path, classes: Classes) -> Array:
+    """Classes (H, W) uint8, VOID where there is none; DataError when it cannot be read."""
+    found = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if found is None or found.ndim != 2 or found.dtype != np.uint8:
+        raise DataError(f"{path} is not a label picture: expected one channel of 8 bits")
+    table = np.full(256, VOID, np.uint8)
+    for number, index in classes.numbers:
+        table[number] = index
+    return table[found]

@@ -1,0 +1,202 @@
+"""A network of actions made quick where it runs: picture by picture, without changing its word.
+
+network = accelerate_actions(load_actions("fight-off"), "cpu")
+now = network.project(crops)  # (B, h, w, 3) uint8 RGB
+levels = network.pair(before, now, earlier)  # (B, L, K)
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from streamvis.messages import Array
+from streamvis.models.inference.select import Engine, Precision, choose
+from streamvis.models.layers import fuse
+from streamvis.models.off import LEVELS, Guided, Motion, Off, Projected, rounded
+
+
+class ActionNetwork(Protocol):
+    """What a stage needs of a network, whatever computes it."""
+
+    def project(self, crops: Array) -> list[Projected]:
+        """What is to be kept of each picture (B, h, w, 3) uint8 RGB, in memory of its own."""
+
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
+        """Logits (B, L, K) of LEVELS; L is 0 when the network looks at single pictures only.
+
+        `earlier` came before `before`; where nothing did, it is `before` itself.
+        """
+
+
+def accelerate_actions(
+    model: Off, device: str, precision: Precision = "auto", engine: Engine = "auto"
+) -> ActionNetwork:
+    """Fold norms, compute in bf16 where the hardware has it, compiled if possible.
+
+    The model is taken over. Logits come in fp32.
+    """
+    engine, dtype = choose(device, precision, engine)
+    fuse(model)
+    model.eval().requires_grad_(False)
+    if engine == "openvino":
+        return _Compiled(model, dtype)
+    return _Torch(rounded(model, dtype), device, dtype)
+
+
+def rows(kept: Projected) -> list[Projected]:
+    """Each of a batch, in memory of its own: the rest of the batch may go."""
+    return [
+        Projected(
+            kept.frame[i : i + 1].clone(),
+            tuple(x[i : i + 1].clone() for x in kept.features),
+            tuple(x[i : i + 1].clone() for x in kept.gradients),
+        )
+        for i in range(len(kept.frame))
+    ]
+
+
+def together(kept: Sequence[Projected]) -> Projected:
+    """One batch of them."""
+    if len(kept) == 1:
+        return kept[0]
+    return Projected(
+        torch.cat([one.frame for one in kept]),
+        tuple(map(torch.cat, zip(*(one.features for one in kept), strict=True))),
+        tuple(map(torch.cat, zip(*(one.gradients for one in kept), strict=True))),
+    )
+
+
+class _Torch:
+    """On the device, in `dtype`; never one alone, which torch rounds otherwise than in company."""
+
+    def __init__(self, model: Off, device: str, dtype: torch.dtype) -> None:
+        self.model, self.device, self.dtype = model, device, dtype
+
+    @torch.inference_mode()
+    def project(self, crops: Array) -> list[Projected]:
+        company = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
+        x = self.model.normalise(torch.from_numpy(company).to(self.device)).to(self.dtype)
+        kept = self.model.project(x.contiguous(memory_format=torch.channels_last))
+        return rows(kept)[: len(crops)]
+
+    @torch.inference_mode()
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
+        times = 2 if len(now) == 1 else 1
+        steps = (together([*x] * times) for x in (before, now, earlier or before))
+        found = self.model.pair(*steps)
+        return _stacked([found[name] for name in LEVELS if found])[: len(now)]
+
+
+def _stacked(levels: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(levels), 1).float().cpu() if levels else torch.zeros(0, 0, 0)
+
+
+class _Compiled:
+    """On OpenVINO: one network for pictures, one for pairs; differences are taken in between."""
+
+    def __init__(self, model: Off, dtype: torch.dtype) -> None:
+        from streamvis.models.inference.openvino import CompiledParts, one_thread
+
+        self.guided, self.alone = model.guided, one_thread
+        kept = _Kept(model)
+        example = torch.zeros(2, *model.size, 3, dtype=torch.uint8)
+        self.look = CompiledParts(kept, [example], dtype)
+        if self.guided is not None:
+            with torch.inference_mode():
+                some = self._packed(kept(example))
+            part: nn.Module
+            if isinstance(self.guided, Motion):  # see `rounded`
+                part, self.steps, dtype = _Motion(self.guided), turns, torch.float32
+            else:
+                part, self.steps = _Stacks(self.guided), changes
+            self.pairs = CompiledParts(part, self.steps(some, some, some), dtype)
+
+    def project(self, crops: Array) -> list[Projected]:
+        with self.alone():
+            return rows(self._packed(self.look(torch.from_numpy(np.ascontiguousarray(crops)))))
+
+    def _packed(self, outputs: Sequence[Tensor]) -> Projected:
+        frame, *maps = outputs
+        count = len(LEVELS) if self.guided is not None else 0
+        return Projected(frame, tuple(maps[:count]), tuple(maps[count:]))
+
+    def pair(
+        self,
+        before: Sequence[Projected],
+        now: Sequence[Projected],
+        earlier: Sequence[Projected] | None = None,
+    ) -> Tensor:
+        if self.guided is None:
+            return _stacked([])
+        with self.alone():
+            steps = self.steps(*map(together, (before, now, earlier or before)))
+            return _stacked(self.pairs(*steps))
+
+
+def changes(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
+    """What the stack of each level is given: gradients, then differences, (B, C, h, w)."""
+    steps = [b - a for a, b in zip(before.features, now.features, strict=True)]
+    if not before.gradients:
+        return steps
+    return [torch.cat(both, 1) for both in zip(before.gradients, steps, strict=True)]
+
+
+def turns(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
+    """What `Motion` is given of each level: the earlier maps, the change after and that before."""
+    each = (tuple(x.float() for x in kept.features) for kept in (earlier, before, now))
+    maps = zip(*each, strict=True)
+    return [x for a, b, c in maps for x in (b, c - b, b - a)]
+
+
+class _Kept(nn.Module):
+    """From pixels (B, h, w, 3) uint8 to what is kept of them, flat."""
+
+    def __init__(self, model: Off) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        kept = self.model.project(self.model.normalise(crops))
+        return (kept.frame, *kept.features, *kept.gradients)
+
+
+class _Stacks(nn.Module):
+    """From `changes` of each level to their logits (B, K)."""
+
+    def __init__(self, guided: Guided) -> None:
+        super().__init__()
+        self.guided = guided
+        spatial = guided.gradient.outputs if guided.gradient is not None else 0
+        self.channels = [count * spatial for count in guided.counts]  # of gradients
+
+    def forward(self, *levels: Tensor) -> tuple[Tensor, ...]:
+        nothing = levels[0].new_zeros(())
+        split = [(x[:, :c], x[:, c:]) for x, c in zip(levels, self.channels, strict=True)]
+        gradients, steps = zip(*split, strict=True)
+        before = Projected(nothing, (nothing,) * len(levels), gradients)
+        return self.guided.pair(before, Projected(nothing, steps, ()))
+
+
+class _Motion(nn.Module):
+    """From `turns` of each level to their logits (B, K)."""
+
+    def __init__(self, motion: Motion) -> None:
+        super().__init__()
+        self.motion = motion
+
+    def forward(self, *levels: Tensor) -> tuple[Tensor, ...]:
+        steps = zip(levels[::3], levels[1::3], levels[2::3], strict=True)
+        return self.motion.tell([self.motion.level(i, *step) for i, step in enumerate(steps)])

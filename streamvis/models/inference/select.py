@@ -1,0 +1,135 @@
+"""Make networks quick where they run, without changing what they find."""
+
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from streamvis.errors import ModelError
+from streamvis.messages import Array
+from streamvis.models.embedding import Embedder
+from streamvis.models.layers import fuse
+from streamvis.models.mask_rcnn import Detector, MaskRcnn
+
+Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["auto", "torch", "openvino"]
+Embed = Callable[[Array], Array]  # crops (B, h, w, 3) uint8 RGB -> unit vectors (B, D) float32
+TINY = 1e-12
+MOST_CROPS = 32  # in one batch
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without these, bf16 is emulated and slow
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not BF16_FLAGS.isdisjoint(flags.split())
+
+
+def openvino_version() -> str | None:
+    """The version of OpenVINO that is installed, without importing it."""
+    try:
+        return metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def openvino_fault() -> str | None:
+    """Why OpenVINO cannot compute here; None when it can."""
+    if openvino_version() is None:
+        return "it is not installed; run: pip install openvino"
+    try:
+        import_module("streamvis.models.inference.openvino")
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"it cannot be imported: {error}; run: pip install --force-reinstall openvino"
+    return None
+
+
+def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, torch.dtype]:
+    """What `auto` comes to on this machine; ModelError for what it cannot do."""
+    cpu = device == "cpu"
+    able = cpu_has_bf16() if cpu else torch.cuda.is_bf16_supported()
+    if precision == "bf16" and not able:
+        raise ModelError(
+            f"precision bf16: the device '{device}' has no bf16 arithmetic; use auto or fp32"
+        )
+    dtype = torch.bfloat16 if able and precision != "fp32" else torch.float32
+    if engine == "openvino" and not cpu:
+        raise ModelError(f"engine openvino runs on the cpu, not on '{device}'; use auto or torch")
+    if engine == "openvino" and (fault := openvino_fault()):
+        raise ModelError(f"engine openvino: {fault}")
+    if engine == "auto":
+        engine = "torch" if not cpu or openvino_fault() else "openvino"
+    return engine, dtype
+
+
+def accelerate(
+    model: MaskRcnn, device: str, precision: Precision = "auto", engine: Engine = "auto"
+) -> Detector:
+    """Fold norms, run the dense parts in bf16 where the hardware has it, compiled if possible.
+
+    The model is taken over. Scores and box deltas are computed in fp32 from bf16 features:
+    rounding them would move boxes by a part in 256 of their size.
+    """
+    engine, dtype = choose(device, precision, engine)
+    fuse(model)
+    if engine == "openvino":
+        from streamvis.models.inference.openvino import Compiled
+
+        return Compiled(model, dtype)
+    heads = model.roi_heads
+    dense = (model.backbone, model.rpn.head, heads.box_head, heads.mask_head)
+    for module in (*dense, heads.mask_predictor):
+        module.to(dtype)
+    return model
+
+
+def accelerate_embedder(
+    model: Embedder, device: str, precision: Precision = "auto", engine: Engine = "auto"
+) -> Embed:
+    """The embedder as a plain function of crops of its size, any number of them.
+
+    The model is taken over. Vectors are of unit length in fp32, whatever it computes in.
+    """
+    engine, dtype = choose(device, precision, engine)
+    fuse(model)
+    width = model.outputs
+    embed: Embed
+    if engine == "openvino":
+        from streamvis.models.inference.openvino import CompiledEmbedder
+
+        embed = CompiledEmbedder(_Whole(model, torch.float32), model.size, dtype)
+    else:
+        whole = _Whole(model.to(dtype), dtype).requires_grad_(False)
+
+        def embed(crops: Array) -> Array:
+            with torch.inference_mode():
+                # torch rounds a crop alone otherwise than one in company
+                pair = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
+                vectors = whole(torch.from_numpy(pair).to(device)).cpu().numpy()
+            return vectors[: len(crops)]
+
+    def unit(crops: Array) -> Array:
+        parts = [embed(crops[i : i + MOST_CROPS]) for i in range(0, len(crops), MOST_CROPS)]
+        vectors = np.concatenate([np.zeros((0, width), np.float32), *parts])
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+
+    return unit
+
+
+class _Whole(nn.Module):
+    """From pixels (B, h, w, 3) uint8 to vectors (B, D) float32."""
+
+    def __init__(self, model: Embedder, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.model(self.model.normalise(crops).to(self.dtype)).float()

@@ -1,0 +1,43 @@
+"""The shared memory of a run: for each source a segment, and older ones until they are empty."""
+
+from streamvis.runtime.state import Stream
+from streamvis.transport.slots import Segment
+
+
+class Shelf:
+    """Creates segments, knows the size of their slots, and unlinks them."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._segments: dict[str, list[Segment]] = {}  # by source, the newest last
+
+    def fit(self, stream: Stream, width: int, height: int) -> list[str] | None:
+        """New slots for pictures of this size, or None when those at hand will do."""
+        size = width * height * 3
+        segments = self._segments.setdefault(stream.name, [])
+        if segments and segments[-1].size >= size:
+            return None
+        what = f"source '{stream.name}' ({width}×{height})"
+        segment = Segment(self._window, size, what)
+        segments.append(segment)
+        self.tidy(stream)
+        return segment.slots
+
+    def size(self, source: str) -> int:
+        """Bytes of each slot of the newest segment."""
+        return self._segments[source][-1].size
+
+    def tidy(self, stream: Stream) -> None:
+        """Unlink what no frame in flight needs: older segments, and all once the source is done."""
+        segments = self._segments.get(stream.name, [])
+        used = {flight.frame.slot.partition(":")[0] for flight in stream.flights.values()}
+        newest = None if stream.done or not segments else segments[-1]
+        for segment in list(segments):
+            if segment is not newest and segment.name not in used:
+                segments.remove(segment)
+                segment.close()
+
+    def close(self) -> None:
+        for segments in self._segments.values():
+            while segments:
+                segments.pop().close()

@@ -1,0 +1,48 @@
+"""What the detections of a frame are to each track, for those who read the tracks."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import xlogy
+
+from streamvis.messages import Array
+from streamvis.tracking.admission import Found
+from streamvis.tracking.association import Pairs
+
+
+class Link(NamedTuple):
+    """Columns of N tracks."""
+
+    score: Array  # (N,) of the most probable detection, 0 when it is more probably missed
+    detection: Array  # (N,) its row, −1 when missed
+    gated: Array  # (N,) detections in the gate
+    entropy: Array  # (N,) nats, of the association weights
+
+
+def link(found: Found, pairs: Pairs) -> Link:
+    """From the association weights."""
+    n = len(pairs.miss)
+    if len(pairs.track) == 0:
+        return unseen(n)
+    best = pairs.detection[pairs.best()]  # of any track that has one
+    hit = pairs.miss < 0.5
+    return Link(
+        np.where(hit, found.scores[best], 0.0),
+        np.where(hit, found.row[best], -1),
+        np.bincount(pairs.track, minlength=n),
+        -xlogy(pairs.miss, pairs.miss) - pairs.of_tracks(xlogy(pairs.hit, pairs.hit)),
+    )
+
+
+def unseen(n: int) -> Link:
+    """N tracks without any detection."""
+    return Link(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
+
+
+def joined(old: Link, alive: Array, found: Found, born: Array) -> Link:
+    """The links of the tracks that live on, then those of the newborn."""
+    own = np.flatnonzero(born)
+    ones = np.ones(len(own), dtype=np.int64)
+    new = Link(found.scores[own], found.row[own], ones, np.zeros(len(own)))
+    pairs = zip(old, new, strict=True)
+    return Link(*(np.concatenate([was[alive], fresh]) for was, fresh in pairs))

@@ -1,0 +1,224 @@
+"""Views of clips (crops, mirrors, light), and batches of them or of what a trunk saw in them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.messages import Array
+from streamvis.models.off import Modality, Off
+from streamvis.training.actions.clip_sampling import Moments, progress
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much views of a clip differ. All moments of a clip are changed alike."""
+
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # sides of crops, of the whole picture
+    distort: Annotated[int, Meta(ge=0)] = 1  # steps in `scales` between height's and width's
+    mirror: Share = 0.5
+    light: Share = 0.2  # of contrast, brightness and each colour
+    backwards: Share = 0.0  # clips shown from end to start; of pictures only
+
+
+class Batch(NamedTuple):
+    """Some moments of some clips: as bytes, or as a trunk's maps."""
+
+    pixels: Tensor | None  # (B, T, H, W, C) uint8
+    maps: list[Tensor]  # of B·T pictures, as `Off.look` gives them, if there are no pixels
+    labels: Tensor  # (B,)
+
+
+class Maps(NamedTuple):
+    """What `Off.look` gives of a few views of every moment, when the trunk is not trained."""
+
+    levels: list[Array]  # (views, N, …) float16 each, perhaps mapped from files
+    first: Array  # (clips + 1,) index of each clip's first moment
+
+
+def view(pixels: Array, size: tuple[int, int], modality: Modality) -> Array:
+    """Moments (T, H, W, C) whole, at the network's size."""
+    return _resized(pixels, size) if pixels.shape[1:3] != size else pixels
+
+
+def changed_view(
+    pixels: Array,
+    size: tuple[int, int],
+    modality: Modality,
+    how: Augment,
+    random: np.random.Generator,
+) -> Array:
+    """Moments (T, H, W, C) as another camera might have seen them, at the network's size."""
+    pixels = _resized(pixels[:, *_crop(pixels.shape[1:3], how, random)], size)
+    if random.random() < how.mirror:
+        pixels = pixels[:, :, ::-1]
+        if modality == "flow":  # what went right goes left
+            pixels = pixels.copy()
+            pixels[..., ::2] = 255 - np.maximum(pixels[..., ::2], 1) + 1
+    if modality == "flow":
+        return np.ascontiguousarray(pixels)
+    if modality == "rgb" and random.random() < how.backwards:
+        pixels = pixels[::-1]
+    return _lit(pixels, how.light, random)
+
+
+def _crop(shape: Sequence[int], how: Augment, random: np.random.Generator) -> tuple[slice, slice]:
+    """A crop at a corner or the centre, of scales that differ little."""
+    i = int(random.integers(len(how.scales)))
+    j = int(np.clip(i + random.integers(-how.distort, how.distort + 1), 0, len(how.scales) - 1))
+    corner = ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5))[int(random.integers(5))]
+    slices = []
+    for side, scale, at in zip(shape, (how.scales[i], how.scales[j]), corner, strict=True):
+        length = max(round(side * scale), 1)
+        start = round((side - length) * at)
+        slices.append(slice(start, start + length))
+    return slices[0], slices[1]
+
+
+def _resized(pixels: Array, size: tuple[int, int]) -> Array:
+    height, width = size
+    shrinks = pixels.shape[1] > height
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    out = np.empty((len(pixels), height, width, pixels.shape[-1]), np.uint8)
+    for i, picture in enumerate(pixels):
+        for c in range(0, pixels.shape[-1], 2):  # OpenCV takes four channels at most
+            part = np.ascontiguousarray(picture[..., c : c + 2])
+            resized = cv2.resize(part, (width, height), interpolation=how)
+            out[i, ..., c : c + 2] = resized.reshape(height, width, -1)
+    return out
+
+
+def _lit(pixels: Array, light: float, random: np.random.Generator) -> Array:
+    """Another contrast, brightness and tint, by tables."""
+    if not light:
+        return np.ascontiguousarray(pixels)
+    gain = 1 + light * random.uniform(-1, 1) + light / 2 * random.uniform(-1, 1, 3)  # per colour
+    shift = 128 * light * random.uniform(-1, 1)
+    level = np.arange(256.0)
+    tables = [np.clip((level - 128) * g + 128 + shift, 0, 255).astype(np.uint8) for g in gain]
+    out = np.empty(pixels.shape, np.uint8)
+    for channel in range(pixels.shape[-1]):
+        out[..., channel] = tables[channel % 3][pixels[..., channel]]
+    return out
+
+
+def turn(seed: int, count: int, size: int, step: int) -> Array:
+    """Which of `count` clips the batch of a step holds: each once before any comes again."""
+    at = step * size + np.arange(size)
+    epochs, places = at // count, at % count
+    orders = {e: np.random.default_rng([seed, int(e)]).permutation(count) for e in set(epochs)}
+    return np.array([orders[e][p] for e, p in zip(epochs, places, strict=True)])
+
+
+def rows_of(first: Array, clip: int, moments: int, random: np.random.Generator) -> Array:
+    """Indexes of consecutive moments of a clip from a random start; a short clip's last repeats."""
+    low, high = int(first[clip]), int(first[clip + 1])
+    start = int(random.integers(max(high - low - moments, 0) + 1))
+    return low + np.minimum(start + np.arange(moments), high - low - 1)
+
+
+def pixel_batches(
+    data: Moments,
+    clips: Array,  # indexes of those to learn from
+    labels: Array,  # of all clips
+    shape: tuple[int, int],  # clips and moments of a batch
+    size: tuple[int, int],
+    modality: Modality,
+    how: Augment,
+    seed: int,
+    step: int = 0,
+) -> Iterator[Batch]:
+    """Batches of pictures from a step on, for ever; a batch depends on seed and step alone."""
+    while True:
+        random = np.random.default_rng([seed, 1, step])
+        chosen = clips[turn(seed, len(clips), shape[0], step)]
+        views = [
+            changed_view(
+                data.pixels[rows_of(data.first, c, shape[1], random)], size, modality, how, random
+            )
+            for c in chosen
+        ]
+        yield Batch(torch.from_numpy(np.stack(views)), [], torch.from_numpy(labels[chosen]))
+        step += 1
+
+
+def map_batches(
+    data: Maps,
+    clips: Array,
+    labels: Array,
+    shape: tuple[int, int],
+    how: Augment,
+    seed: int,
+    step: int = 0,
+) -> Iterator[Batch]:
+    """Batches of maps from a step on, each clip in a random view of those there are."""
+    while True:
+        random = np.random.default_rng([seed, 2, step])
+        chosen = clips[turn(seed, len(clips), shape[0], step)]
+        picks = []
+        for clip in chosen:
+            rows = rows_of(data.first, clip, shape[1], random)
+            backwards = random.random() < how.backwards
+            picks.append(
+                (int(random.integers(len(data.levels[0]))), rows[::-1] if backwards else rows)
+            )
+        maps = [np.concatenate([level[v, rows] for v, rows in picks]) for level in data.levels]
+        yield Batch(None, [torch.from_numpy(m) for m in maps], torch.from_numpy(labels[chosen]))
+        step += 1
+
+
+@torch.inference_mode()
+def trunk_maps(
+    model: Off,
+    data: Moments,
+    how: Augment,
+    views: int,
+    folder: Path,
+    *,
+    taps: bool = True,
+    seed: int = 0,
+) -> Maps:
+    """Maps of the first view, which is the whole picture, and of others; kept in `folder`.
+
+    Without `taps` only what the classifier of frames looks at is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size, modality = model.size, model.architecture.modality
+    done = folder / "done"
+    total = int(data.first[-1])
+    device = next(model.parameters()).device
+    levels: list[Array] = []
+    if not done.exists():
+        for c, v in progress(
+            [(c, v) for c in range(len(data.first) - 1) for v in range(views)], "looking at clips"
+        ):
+            random = np.random.default_rng([seed, 3, c, v])
+            pixels = data.of(c)
+            seen = (
+                changed_view(pixels, size, modality, how, random)
+                if v
+                else view(pixels, size, modality)
+            )
+            x = model.normalise(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
+            x = x.to(next(model.body.parameters()).dtype)
+            maps = model.look(x.contiguous(memory_format=torch.channels_last))
+            maps = maps if taps else maps[-1:]
+            if not levels:
+                levels = [
+                    np.lib.format.open_memmap(
+                        folder / f"{i}.npy", "w+", np.float16, (views, total, *m.shape[1:])
+                    )
+                    for i, m in enumerate(maps)
+                ]
+            for level, m in zip(levels, maps, strict=True):
+                level[v, data.first[c] : data.first[c + 1]] = m.half().cpu().numpy()
+        done.touch()
+    count = len(list(folder.glob("*.npy")))
+    return Maps([np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(count)], data.first)

@@ -1,0 +1,173 @@
+"""Clips as pictures at equal steps of time, decoded once into a file that training reads from."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+from msgspec import Meta
+from rich.console import Console
+from rich.progress import track
+
+from streamvis.datasets.clips import Clip
+from streamvis.errors import DataError
+from streamvis.messages import Array
+from streamvis.models.off import Modality
+from streamvis.sources import open_source, resolve
+
+STACK = 5  # flows, or differences, of a moment
+SLACK_US = 1000  # a picture this much early still stands for its moment
+FLOW_RANGE = 20.0  # px in STEP_S that fill a byte; the paper's bound
+LARGER = 1.125  # of the network's size, so that crops leave something out
+
+T = TypeVar("T")
+Method = Literal["farneback", "dis"]
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When pictures are taken of a clip, and at which size."""
+
+    size: tuple[int, int]  # height, width in px
+    every_s: Annotated[float, Meta(gt=0)]  # from one moment to the next
+    modality: Modality = "rgb"
+    step_s: Annotated[float, Meta(gt=0)] = 0.04  # between the pictures of one moment
+    method: Method = "dis"
+
+
+class Moments(NamedTuple):
+    """All clips' moments, one clip after another."""
+
+    pixels: Array  # (N, H, W, C) uint8, perhaps mapped from a file
+    first: Array  # (clips + 1,) index of each clip's first moment
+
+    def of(self, clip: int) -> Array:
+        """(T, H, W, C) of one clip."""
+        return self.pixels[self.first[clip] : self.first[clip + 1]]
+
+
+def gather(clips: Sequence[Clip], sampling: Sampling, folder: Path) -> Moments:
+    """Decode the clips into `folder`, unless they lie there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = msgspec.json.encode(sampling) + msgspec.json.encode(
+        [(str(c.path.resolve()), c.start_s, str(c.end_s)) for c in clips]
+    )
+    name = f"{sampling.modality}-{hashlib.sha256(key).hexdigest()[:12]}"
+    path, index = folder / f"{name}.npy", folder / f"{name}.first.npy"
+    if not (path.exists() and index.exists()):
+        _write(clips, sampling, path, index)
+    return Moments(np.load(path, mmap_mode="r"), np.load(index))
+
+
+def _write(clips: Sequence[Clip], sampling: Sampling, path: Path, index: Path) -> None:
+    """Raw bytes first: how many moments there are is known at the end."""
+    raw = path.with_suffix(".raw")
+    first = [0]
+    channels = 0
+    with raw.open("wb") as file:
+        for clip in progress(clips, f"decoding ({sampling.modality})"):
+            moments = moments_of(clip, sampling)
+            channels = moments.shape[-1]
+            file.write(moments.tobytes())
+            first.append(first[-1] + len(moments))
+    shape = (first[-1], *sampling.size, channels)
+    pixels = np.memmap(raw, np.uint8, "r", shape=shape)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, pixels)
+    del pixels
+    raw.unlink()
+    np.save(index, np.array(first))
+    os.replace(part, path)
+
+
+def moments_of(clip: Clip, sampling: Sampling) -> Array:
+    """(T, H, W, C) uint8 of a clip: pictures, or what moved between those at and after a moment."""
+    pictures, times = _pictures(clip, sampling)
+    at = moments_in(times, sampling.every_s)
+    if sampling.modality == "rgb":
+        return pictures[at]
+    if sampling.modality == "flow":
+        flows = _flows(pictures, times, sampling)  # (n − 1 or 1, H, W, 2)
+        stacks = np.minimum(at[:, None] + np.arange(STACK), len(flows) - 1)  # (T, 5)
+        return np.concatenate([flows[stacks[:, i]] for i in range(STACK)], -1)
+    steps = np.arange(STACK + 1) * sampling.step_s * 1e6
+    near = np.abs(times[at][:, None, None] + steps[None, :, None] - times).argmin(2)  # (T, 6)
+    return np.concatenate([pictures[near[:, i]] for i in range(STACK + 1)], -1)
+
+
+def _pictures(clip: Clip, sampling: Sampling) -> tuple[Array, Array]:
+    """Every picture (n, H, W, 3) of the clip at the size asked for, and their times (n,) in µs."""
+    try:
+        (spec,) = resolve([str(clip.path)])
+    except ValueError:
+        raise DataError(f"{clip.path} is several videos; expected one") from None
+    pictures, times = [], []
+    with closing(open_source(spec)) as source:
+        for picture in source:
+            if picture.media_us >= clip.end_s * 1e6:
+                break
+            if picture.media_us >= clip.start_s * 1e6:
+                pictures.append(resized(picture.pixels, sampling.size))
+                times.append(picture.media_us)
+    if not pictures:
+        raise DataError(f"{clip.path} has no picture from {clip.start_s:g} to {clip.end_s:g} s")
+    return np.stack(pictures), np.array(times, np.float64)
+
+
+def resized(pixels: Array, size: tuple[int, int]) -> Array:
+    """A picture (H, W, 3) at another size, whatever becomes of its aspect."""
+    height, width = size
+    how = cv2.INTER_AREA if pixels.shape[0] >= height else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how))
+
+
+def moments_in(times_us: Array, every_s: float) -> Array:
+    """Indexes of the pictures that stand for the moments 0, every_s, 2·every_s, …: the first ones
+    not before. A slow video stands for several moments with one picture."""
+    times = times_us - times_us[0]
+    count = int((times[-1] + SLACK_US) // (every_s * 1e6)) + 1
+    return np.searchsorted(times, np.arange(count) * every_s * 1e6 - SLACK_US)
+
+
+def _flows(pictures: Array, times: Array, sampling: Sampling) -> Array:
+    """Flow between neighbouring pictures as bytes, scaled to `step_s` whatever the video's rate."""
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
+    if len(grey) < 2:
+        return np.full((1, *sampling.size, 2), 128, np.uint8)
+    steps = np.diff(times) / 1e6
+    flow = flow_by(sampling.method)
+    pairs = zip(grey[:-1], grey[1:], steps, strict=True)
+    return np.stack([_as_bytes(flow(a, b) * (sampling.step_s / s)) for a, b, s in pairs])
+
+
+def _as_bytes(flow: Array) -> Array:
+    return np.clip(np.rint(128 + flow * (127 / FLOW_RANGE)), 0, 255).astype(np.uint8)
+
+
+class flow_by:  # noqa: N801 - reads as a verb
+    """Optical flow from a grey picture to the next, (H, W, 2) float32 in px: x and y."""
+
+    def __init__(self, method: Method) -> None:
+        self.dis = (
+            cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
+            if method == "dis"
+            else None
+        )
+
+    def __call__(self, before: Array, now: Array) -> Array:
+        if self.dis is not None:
+            return np.asarray(self.dis.calc(before, now, None))
+        return np.asarray(
+            cv2.calcOpticalFlowFarneback(before, now, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
+        )
+
+
+def progress(items: Sequence[T], title: str) -> Iterator[T]:
+    """The items, with a bar on a terminal."""
+    console = Console(stderr=True)
+    yield from track(items, title, console=console, disable=not console.is_terminal)

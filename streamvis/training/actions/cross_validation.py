@@ -1,0 +1,272 @@
+"""Training on folds of sources and on everything, scoring what was held out, calibrating by it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from streamvis.datasets.clips import (
+    Clip,
+    Split,
+    check_there,
+    published_split,
+    read_clips,
+    source_folds,
+)
+from streamvis.errors import DataError, UsageError
+from streamvis.evaluation.classification import ClassificationScores, evaluate, platt
+from streamvis.messages import Array
+from streamvis.models.layers import fuse
+from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
+from streamvis.models.weights import save
+from streamvis.training.actions.clip_sampling import Method, Sampling, moments_of, progress
+from streamvis.training.actions.recipe import Corpus, Recipe, corpus_of, readings_of, train, version
+from streamvis.training.actions.ridge import score
+from streamvis.training.detector.recipe import curves
+from streamvis.training.loop import read_log
+from streamvis.training.provenance import begin
+
+MODALITIES: dict[str, Modality] = {"rgb": "rgb", "off": "rgb", "flow": "flow", "diff": "diff"}
+Streams = dict[str, Array]  # name -> (clips, K) logits
+
+
+def sampling_for(model: Off, method: Method = "dis") -> Sampling:
+    """How a network is shown clips: whole pictures at its size, at its steps of time."""
+    a = model.architecture
+    return Sampling(size=a.size, every_s=a.every_s, modality=a.modality, method=method)
+
+
+@torch.inference_mode()
+def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> Streams:
+    """Mean logits of each stream of each clip."""
+    rows: dict[str, list[Array]] = {}
+    first = next(model.parameters())
+    for clip in progress(clips, f"scoring ({model.architecture.modality})"):
+        pixels = torch.from_numpy(moments_of(clip, sampling_for(model, method))).to(first.device)
+        if len(pixels) == 1:  # no motion can be seen in one picture: it stands still
+            pixels = pixels.repeat(2, 1, 1, 1)
+        x = model.normalise(pixels).to(first.dtype).contiguous(memory_format=torch.channels_last)
+        for name, logits in consensus(model.scores(model.look(x), 1, len(x))).items():
+            rows.setdefault(name, []).append(logits[0].float().cpu().numpy())
+    return {name: np.stack(logits) for name, logits in rows.items()}
+
+
+def quick(model: Off, precision: str) -> Off:
+    """Folded, and rounded where the hardware has bf16; the model is taken over."""
+    fuse(model).eval()
+    if precision == "bf16":
+        rounded(model, torch.bfloat16)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def fused(streams: Mapping[str, Streams], calibration: Calibration) -> Streams:
+    """Logits of what can be told from the networks' streams: rgb, off, flow, … and together.
+
+    Streams are of networks by modality: `frame` of rgb is what a network of pictures says, of
+    flow what one of flow says. Two streams are added, one to one.
+    """
+    out: Streams = {}
+    for modality, own in streams.items():
+        out[modality] = own["frame"]
+    rgb = streams.get("rgb", {})
+    levels = {name: w for name, w in calibration.weights.items() if name != "frame"}
+    if any(name in rgb for name in levels):
+        out["off"] = _weighted(rgb, levels)
+        out["rgb+off"] = _weighted(rgb, calibration.weights)
+    for other in ("flow", "diff"):
+        if other in out and "rgb" in out:
+            out[f"rgb+{other}"] = (out["rgb"] + out[other]) / 2
+    return out
+
+
+def _weighted(streams: Streams, weights: Mapping[str, float]) -> Array:
+    used = {name: w for name, w in weights.items() if name in streams}
+    total = np.sum([w * streams[name] for name, w in used.items()], axis=0)
+    return np.asarray(total / sum(used.values()))
+
+
+def spread(values: Sequence[float | None]) -> tuple[float, float] | None:
+    """Mean and standard deviation of a score over folds."""
+    known = [v for v in values if v is not None]
+    return (float(np.mean(known)), float(np.std(known))) if known else None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured on clips of one fold, or of all folds together."""
+
+    rows: Array  # indexes of the clips
+    streams: dict[str, Streams]  # modality -> stream -> logits
+
+
+def scores_of(
+    trial: Trial, corpus: Corpus, calibration: Calibration
+) -> dict[str, ClassificationScores]:
+    truth = corpus.labels[trial.rows]
+    logits = fused(trial.streams, calibration)
+    return {name: evaluate(x, truth, corpus.actions) for name, x in logits.items()}
+
+
+def together(trials: Sequence[Trial]) -> Trial:
+    """All folds as one: each clip scored by networks that never saw its source."""
+    streams = {
+        modality: {
+            name: np.concatenate([t.streams[modality][name] for t in trials]) for name in own
+        }
+        for modality, own in trials[0].streams.items()
+    }
+    return Trial(np.concatenate([t.rows for t in trials]), streams)
+
+
+def calibrated(trial: Trial, corpus: Corpus, base: Calibration) -> Calibration:
+    """The calibration by which probabilities of clips that were held out are right."""
+    logits = fused(trial.streams, base)
+    scores = logits.get("rgb+off", logits["rgb"])
+    truth = corpus.labels[trial.rows]
+    if len(corpus.actions) == 2:
+        scale, shift = platt(scores[:, 0] - scores[:, 1], truth == 0)
+        return Calibration(base.weights, scale, (shift / 2, -shift / 2))
+    return Calibration(base.weights, _temperature(scores, truth))
+
+
+def _temperature(scores: Array, truth: Array) -> float:
+    """The scale under which the right actions are likeliest."""
+
+    def loss(scale: float) -> float:
+        z = scale * scores
+        top = z.max(1, keepdims=True)
+        log_sum = np.log(np.exp(z - top).sum(1)) + top[:, 0]
+        return float((log_sum - z[np.arange(len(truth)), truth]).mean())
+
+    return float(min(np.geomspace(0.05, 50, 200), key=loss))
+
+
+def folds_of(recipe: Recipe, data: Path, clips: Sequence[Clip], split: int | None) -> list[Split]:
+    """The splits that are scored: one that was published, or folds over sources."""
+    if split is not None:
+        return [published_split(data, clips, split)]
+    return source_folds(clips, recipe.folds, recipe.seed) if recipe.folds else []
+
+
+def run(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    streams: Sequence[str] = ("rgb", "off"),
+    fold: int | None = None,
+    split: int | None = None,
+    final: bool = True,
+    overwrite: bool = False,
+) -> dict[str, list[dict[str, ClassificationScores]]]:
+    """Train and score the folds, then the network that is meant to be used; all lies in `out`.
+
+    Scores come back by fold. `fold` picks one of them, from 1.
+    """
+    clips = read_clips(data)
+    check_there(data, clips)
+    corpus = corpus_of(clips, out / "clips")
+    splits = folds_of(recipe, data, clips, split)
+    if fold is not None and not 1 <= fold <= len(splits):
+        raise UsageError(f"--fold {fold}: the recipe has folds 1 to {len(splits)}")
+    modalities(streams)
+    begin(
+        out,
+        "actions",
+        recipe,
+        data={"--data": [data, *outside(data, clips)]},
+        weights={"start": [recipe.start]},
+        options={} if split is None else {"--split": split},
+        overwrite=overwrite,
+    )
+    wanted = [fold] if fold is not None else list(range(1, len(splits) + 1))
+    trials = [_trial(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
+    base = Calibration(weights=dict(recipe.fusion)) if recipe.fusion else Calibration()
+    if final and fold is None and split is None:
+        calibration = calibrated(together(trials), corpus, base) if trials else base
+        _final(recipe, corpus, data, out, streams, calibration)
+    return {"folds": [scores_of(trial, corpus, base) for trial in trials]} | (
+        {"together": [scores_of(together(trials), corpus, base)]} if trials else {}
+    )
+
+
+def outside(data: Path, clips: Sequence[Clip]) -> list[Path]:
+    """The clips that a CSV names elsewhere than below `data`."""
+    root = data.resolve()
+    return sorted({c.path for c in clips if not c.path.resolve().is_relative_to(root)})
+
+
+def modalities(streams: Sequence[str]) -> list[Modality]:
+    """Which networks the streams need, each once."""
+    for name in streams:
+        if name not in MODALITIES:
+            raise UsageError(f"--streams {name}: expected some of {', '.join(MODALITIES)}")
+    return list(dict.fromkeys(MODALITIES[name] for name in streams))
+
+
+def _trial(
+    recipe: Recipe, corpus: Corpus, split: Split, out: Path, streams: Sequence[str]
+) -> Trial:
+    """Train on one side of a split, score the other."""
+    rows, held = split
+    sources = sorted({corpus.clips[i].source for i in held})
+    found: dict[str, Streams] = {}
+    for modality in modalities(streams):
+        kept = out / f"{modality}.npz"
+        if not kept.exists():
+            model = train(recipe, corpus, rows, out / modality, modality)
+            about = {"held_out": msgspec.json.encode(sources).decode()}
+            save(model, out / f"{model.architecture.name}.safetensors", about)
+            scored = (
+                score(model.cpu(), readings_of(recipe, model, corpus), held)
+                if recipe.ridge
+                else score_clips(
+                    quick(model, recipe.precision), [corpus.clips[i] for i in held], recipe.method
+                )
+            )
+            np.savez(kept, rows=np.array(held), **scored)  # type: ignore[arg-type]
+        with closing(np.load(kept)) as file:
+            if file["rows"].tolist() != held:
+                raise DataError(f"{kept} is of another split; choose another --out")
+            found[modality] = {name: file[name] for name in file.files if name != "rows"}
+    return Trial(np.array(held), found)
+
+
+def _final(
+    recipe: Recipe,
+    corpus: Corpus,
+    data: Path,
+    out: Path,
+    streams: Sequence[str],
+    calibration: Calibration,
+) -> None:
+    """Train on all clips and write the weights."""
+    rows = range(len(corpus.clips))
+    for modality in modalities(streams):
+        model = train(recipe, corpus, rows, out / "all" / modality, modality)
+        if modality == "rgb":
+            model.calibration = calibration
+        logs = sorted((out / "all" / modality).glob("*/log.jsonl"))
+        for log in logs:
+            curves(read_log(log), out / f"curves-{modality}-{log.parent.name}.png")
+        seconds = sum(row["seconds"] for log in logs for row in read_log(log).values())
+        about = {
+            "data": data.resolve().name,
+            "clips": str(len(corpus.clips)),
+            "start": recipe.start,
+            "minutes": f"{seconds / 60:.0f}",
+            "streamvis": version(),
+        }
+        save(model, out / f"{model.architecture.name}.safetensors", about)
+
+
+def report(found: Mapping[str, list[dict[str, ClassificationScores]]]) -> dict[str, object]:
+    """As JSON has it."""
+    return {
+        name: [{stream: asdict(s) for stream, s in fold.items()} for fold in folds]
+        for name, folds in found.items()
+    }

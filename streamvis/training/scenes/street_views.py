@@ -1,0 +1,164 @@
+"""Augmented crops of labelled street pictures, in batches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from torch import Tensor
+
+from streamvis.datasets.classes import VOID, Classes
+from streamvis.datasets.street import Scene, read_image, read_labels
+from streamvis.errors import DataError
+from streamvis.messages import Array
+from streamvis.models.inference.segmentation import fitted
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much views of a picture differ from it."""
+
+    scales: tuple[float, float] = (0.6, 2.0)  # smallest and largest zoom, even on a log scale
+    mirror: Share = 0.5
+    light: Share = 0.4  # of contrast, brightness
+    tint: Share = 0.1  # of each colour
+    grey: Share = 0.05  # pictures without colour
+    rare: Share = 0.4  # views that are sought around something rare
+    mix: Share = 0.3  # views that get rare things of another
+
+
+class View(NamedTuple):
+    """A batch."""
+
+    pixels: Tensor  # (B, H, W, 3) uint8 RGB
+    labels: Tensor  # (B, H, W) int64, VOID where there is nothing to learn
+
+
+class Streets:
+    """Scenes in memory, at the height that is learnt from."""
+
+    def __init__(self, scenes: Sequence[Scene], classes: Classes, lines: int) -> None:
+        self.pictures: list[Array] = []
+        self.labels: list[Array] = []
+        for scene in scenes:
+            image, labels = read_image(scene.image), read_labels(scene.label, classes)
+            if image.shape[:2] != labels.shape:
+                raise DataError(
+                    f"{scene.label} is {labels.shape[1]}×{labels.shape[0]}, its picture "
+                    f"{image.shape[1]}×{image.shape[0]}"
+                )
+            image = fitted(image, lines)
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            self.pictures.append(image)
+            self.labels.append(labels)
+        counts = [np.bincount(x.ravel(), minlength=256)[: len(classes.names)] for x in self.labels]
+        self.pixels = np.array(counts)  # (N, K)
+        if not self.pixels.any():
+            raise DataError(f"no pixel of {len(self)} pictures has a class of {classes.name}")
+        self.share = share = self.pixels.sum(0) / self.pixels.sum()  # (K,)
+        self.rare = np.flatnonzero((share > 0) & (share < np.median(share[share > 0])))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def view(
+    streets: Streets, index: int, size: tuple[int, int], how: Augment, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """A picture (H, W, 3) and its labels (H, W), zoomed, shifted, mirrored, lit, mixed."""
+    pixels, labels = _zoomed(streets, index, size, how, rng)
+    if rng.random() < how.mix and len(streets.rare):
+        wanted = rng.choice(streets.rare, min(3, len(streets.rare)), replace=False)
+        having = np.flatnonzero(streets.pixels[:, wanted].any(1))
+        other, theirs = _zoomed(streets, int(rng.choice(having)), size, how, rng, wanted)
+        there = np.isin(theirs, wanted)
+        pixels, labels = pixels.copy(), labels.copy()
+        pixels[there], labels[there] = other[there], theirs[there]
+    return _lit(pixels, how, rng), labels
+
+
+def _zoomed(
+    streets: Streets,
+    index: int,
+    size: tuple[int, int],
+    how: Augment,
+    rng: np.random.Generator,
+    wanted: Array | None = None,  # classes, one of which is to be in view
+) -> tuple[Array, Array]:
+    pixels, labels = streets.pictures[index], streets.labels[index]
+    zoom = float(np.exp(rng.uniform(*np.log(how.scales))))
+    stretch = float(np.exp(rng.uniform(-0.1, 0.1)))
+    sx, sy = zoom * stretch, zoom / stretch
+    if wanted is None and rng.random() < how.rare:
+        wanted = streets.rare
+    centre = _centre(labels, wanted, rng)
+    height, width = size
+    # where the view's centre comes to lie, kept inside the picture where the picture is larger
+    x = _kept(centre[0], width / sx, pixels.shape[1], rng)
+    y = _kept(centre[1], height / sy, pixels.shape[0], rng)
+    flip = -1 if rng.random() < how.mirror else 1
+    matrix = np.array(
+        [[flip * sx, 0, width / 2 - flip * sx * x], [0, sy, height / 2 - sy * y]], np.float64
+    )
+    seen = cv2.warpAffine(
+        pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(127, 127, 127)
+    )
+    truth = cv2.warpAffine(
+        labels, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=VOID
+    )
+    return seen, truth
+
+
+def _centre(labels: Array, wanted: Array | None, rng: np.random.Generator) -> tuple[float, float]:
+    height, width = labels.shape
+    if wanted is not None:
+        present = [c for c in wanted if (labels == c).any()]
+        if present:
+            rows, columns = np.nonzero(labels == rng.choice(present))
+            at = int(rng.integers(len(rows)))
+            spread = 0.15 * width * rng.standard_normal(2)
+            return float(columns[at] + spread[0]), float(rows[at] + spread[1])
+    return float(rng.uniform(0, width)), float(rng.uniform(0, height))
+
+
+def _kept(centre: float, seen: float, there: int, rng: np.random.Generator) -> float:
+    """The centre of a view of `seen` px in a picture of `there`."""
+    if seen >= there:
+        slack = (seen - there) / 2
+        return there / 2 + float(rng.uniform(-slack, slack))
+    return float(np.clip(centre, seen / 2, there - seen / 2))
+
+
+def _lit(pixels: Array, how: Augment, rng: np.random.Generator) -> Array:
+    """Another contrast, brightness, gamma and tint, by tables."""
+    gain = 1 + how.light * rng.uniform(-1, 1) + how.tint * rng.uniform(-1, 1, 3)
+    shift = 100 * how.light * rng.uniform(-1, 1)
+    gamma = np.exp(how.light * rng.uniform(-1, 1))
+    level = 255 * (np.arange(256) / 255) ** gamma
+    tables = np.clip((level - 128) * gain[:, None] + 128 + shift, 0, 255).astype(np.uint8)
+    out = np.stack([tables[c][pixels[..., c]] for c in range(3)], -1)
+    if rng.random() < how.grey:
+        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+    return out
+
+
+def views(
+    streets: Streets, size: tuple[int, int], batch: int, how: Augment, seed: int, step: int
+) -> Iterator[View]:
+    """Batches from a step on, the same after a stop: each picture once before any comes again."""
+    count = len(streets)
+    while True:
+        pictures, labels = [], []
+        for place in range(step * batch, (step + 1) * batch):
+            epoch, at = divmod(place, count)
+            index = int(np.random.default_rng([seed, epoch]).permutation(count)[at])
+            rng = np.random.default_rng([seed, 1, place])
+            seen, truth = view(streets, index, size, how, rng)
+            pictures.append(seen)
+            labels.append(truth)
+        step += 1
+        yield View(torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)).long())

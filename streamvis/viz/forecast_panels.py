@@ -1,0 +1,293 @@
+"""The scene in panels around the picture: what it is, what it was forecast to be, what it will be.
+
+    panels = Panels()
+    panels.see(pixels, media_us, segmentation, forecast)  # None: as before
+    picture = panels.around(annotate(glowing(pixels, panels.unknown), …), pixels)
+
+Small pictures have panels of their own size, the present below the picture and its forecast beside
+that; from TALL lines on, panels are stacked on the right. The classes' names are told once, below.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+
+from streamvis.messages import Array, Forecast, Future, Occupancy, Segmentation
+from streamvis.viz.scene import blended, palette_of
+from streamvis.viz.style import DARK, GREY, PALE, Colour, Ink, shade
+
+TALL = 720  # lines, from which there is room for panels beside the picture
+REMEMBERED = 64  # forecasts that wait for their time
+ROUGH = 5  # px at 360 lines: what is narrower than this is not shown as wrong
+FAINT = 0.3  # probability of being unknown from which a pixel glows
+BRIGHT = 0.75  # how much of the picture a glow takes away at most
+SURE = 0.5  # … and is outlined
+AHEAD = 0.8  # opacity of classes of which there is no picture yet
+GLOW: Colour = (0, 255, 255)  # cyan: neither streets nor classes have it
+WRONG = "wrongly forecast"
+FREE: Colour = (86, 180, 233)  # sky: a zone that will be empty
+TAKEN: Colour = (213, 94, 0)  # vermilion: one that will not
+
+Role = Literal["now", "came", "ahead"]
+Place = tuple[int, int]  # x, y of a panel's upper left corner, px
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """What panels there are; they stay, for a film has one size."""
+
+    labels: tuple[str, ...]
+    future: bool  # also of what is forecast
+    unknown: bool  # what belongs to no class glows
+
+
+class Made(NamedTuple):
+    """A forecast that waits for its time."""
+
+    made_us: int
+    horizon_us: int
+    classes: Array
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies, in pixels."""
+
+    width: int
+    height: int
+    cell: tuple[int, int]  # width and height of a panel
+    places: Mapping[Role, Place]
+
+
+class Panels:
+    """One source's panels as they are now; what is between two samples is as it was."""
+
+    def __init__(self, shown: Shown | None = None, horizon_us: int | None = None) -> None:
+        self.shown = shown
+        self.wanted_us = horizon_us  # None: the farthest
+        self.forget()
+
+    def forget(self) -> None:
+        """Another stream epoch, with other times."""
+        self.unknown: Array | None = None
+        self.classes: Array | None = None
+        self.made: deque[Made] = deque(maxlen=REMEMBERED)
+        self.drawn: dict[Role, Array] = {}
+
+    def see(
+        self,
+        pixels: Array,
+        media_us: int,
+        segmentation: Segmentation | None,
+        forecast: Forecast | None,
+    ) -> None:
+        """Draw anew what this frame tells of."""
+        if segmentation is None and forecast is None:
+            return
+        if segmentation is not None:
+            future = forecast is not None or (self.shown is not None and self.shown.future)
+            self.shown = Shown(segmentation.labels, future, segmentation.unknown.size > 0)
+            self.classes, self.unknown = segmentation.classes, segmentation.unknown
+        if self.shown is None:
+            return
+        width, height = _cell(pixels, self.shown)
+        small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        if segmentation is not None:
+            self.drawn["now"] = _now(small, segmentation)
+        if forecast is not None:
+            self._came(small, forecast)
+            self._ahead(small, media_us, forecast)
+
+    def around(self, picture: Array, pixels: Array) -> Array:
+        """The annotated picture of `pixels`, and perhaps a map beside it, with its panels."""
+        if self.shown is None:
+            return picture
+        layout = _layout(picture, pixels, self.shown)
+        band = _legend(self.shown, layout.width)
+        whole = np.full((layout.height + len(band), layout.width, 3), DARK, np.uint8)
+        whole[: len(picture), : picture.shape[1]] = picture
+        whole[layout.height :] = band
+        width, height = layout.cell
+        for role, (x, y) in layout.places.items():
+            panel = self.drawn.get(role)
+            if panel is None or panel.shape[:2] != (height, width):
+                panel = _nothing(role, width, height)
+            whole[y : y + height, x : x + width] = panel
+        return whole
+
+    def _came(self, small: Array, forecast: Forecast) -> None:
+        """What had been forecast for this frame, if anything had been."""
+        scores = {(came.made_us, came.horizon_us): came.miou for came in forecast.came}
+        due = [made for made in self.made if (made.made_us, made.horizon_us) in scores]
+        if not due or self.classes is None:
+            return
+        made = due[-1]
+        while self.made and self.made[0].made_us <= made.made_us:
+            self.made.popleft()
+        self.drawn["came"] = _came(
+            small, forecast.labels, made, self.classes, scores[made.made_us, made.horizon_us]
+        )
+
+    def _ahead(self, small: Array, media_us: int, forecast: Forecast) -> None:
+        if not forecast.futures:
+            return
+        future = _chosen(forecast.futures, self.wanted_us)
+        self.made.append(Made(media_us, future.horizon_us, future.classes))
+        self.drawn["ahead"] = _ahead(small, forecast.labels, future, forecast.warm)
+
+
+def glowing(pixels: Array, unknown: Array | None) -> Array:
+    """The picture with what belongs to no class, (h, w) uint8 of 255·probability, lit up."""
+    if unknown is None or not (unknown > 255 * FAINT).any():
+        return pixels
+    height, width = pixels.shape[:2]
+    code = cv2.resize(unknown, (width, height), interpolation=cv2.INTER_LINEAR)
+    x, y, w, h = cv2.boundingRect((code > 255 * FAINT).astype(np.uint8))
+    lit = np.array(pixels, order="C")
+    region = lit[y : y + h, x : x + w]
+    p = code[y : y + h, x : x + w] / np.float32(255)
+    share = np.clip((p - FAINT) / (1 - FAINT), 0, 1) * np.float32(BRIGHT)
+    region[:] = cv2.blendLinear(region, np.full_like(region, GLOW), 1 - share, share)
+    _outline(lit, (code >= 255 * SURE).astype(np.uint8), GLOW, Ink.for_size(height, width).line)
+    return lit
+
+
+def _chosen(futures: Sequence[Future], wanted_us: int | None) -> Future:
+    if wanted_us is None:
+        return max(futures, key=lambda future: future.horizon_us)
+    return min(futures, key=lambda future: abs(future.horizon_us - wanted_us))
+
+
+def _cell(pixels: Array, shown: Shown) -> tuple[int, int]:
+    """Width and height of a panel."""
+    height, width = pixels.shape[:2]
+    if height < TALL:
+        return width, height
+    lines = height // (3 if shown.future else 2)
+    return round(width * lines / height), lines
+
+
+def _layout(picture: Array, pixels: Array, shown: Shown) -> Layout:
+    right, lines = picture.shape[1], picture.shape[0]
+    cell = width, height = _cell(pixels, shown)
+    places: dict[Role, Place]
+    if not shown.future:
+        places = {"now": (right, 0)}
+    elif lines >= TALL:
+        places = {"now": (right, 0), "came": (right, height), "ahead": (right, 2 * height)}
+    else:
+        places = {"now": (0, lines), "came": (width, lines), "ahead": (right, 0)}
+    below = lines if shown.future and lines < TALL else 0
+    return Layout(width=right + width, height=lines + below, cell=cell, places=places)
+
+
+def _now(small: Array, segmentation: Segmentation) -> Array:
+    panel = blended(small, segmentation.classes, palette_of(segmentation.labels))
+    return _titled(panel, "now")
+
+
+def _came(small: Array, labels: tuple[str, ...], made: Made, now: Array, miou: float) -> Array:
+    """The forecast over the picture that has come; where it was wrong is outlined."""
+    panel = blended(small, made.classes, palette_of(labels))
+    then = made.classes
+    if then.shape != now.shape:
+        size = (now.shape[1], now.shape[0])
+        then = cv2.resize(then, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    height, width = panel.shape[:2]
+    wrong = cv2.resize(
+        (then != now).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    side = max(3, round(ROUGH * height / 360))
+    wrong = cv2.morphologyEx(wrong, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    _outline(panel, wrong, PALE, 1)
+    return _titled(
+        panel, f"forecast for now, made {made.horizon_us / 1e6:g} s ago", f"mIoU {miou:.2f}"
+    )
+
+
+def _ahead(small: Array, labels: tuple[str, ...], future: Future, warm: bool) -> Array:
+    panel = blended(small, future.classes, palette_of(labels), AHEAD)
+    for zone in future.zones:
+        _zone(panel, zone)
+    return _titled(
+        panel, f"forecast: in {future.horizon_us / 1e6:g} s", "" if warm else "from few pictures"
+    )
+
+
+def _zone(panel: Array, zone: Occupancy) -> None:
+    if len(zone.polygon) < 3:
+        return
+    height, width = panel.shape[:2]
+    ink, colour = _ink(panel), TAKEN if zone.p >= SURE else FREE
+    corners = (np.array(zone.polygon) * (width, height)).round().astype(np.int32)
+    cv2.polylines(panel, [corners], True, DARK, 2 * ink.line + 1, cv2.LINE_AA)
+    cv2.polylines(panel, [corners], True, colour, ink.line, cv2.LINE_AA)
+    x, y = corners[corners[:, 1].argmin()].tolist()
+    ink.plate(panel, f"{zone.zone} {zone.p:.2f}", x, max(y, 2 * ink.bar), colour)
+
+
+def _outline(image: Array, mask: Array, colour: Colour, line: int) -> None:
+    edges, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, edges, -1, colour, line, cv2.LINE_AA)
+
+
+def _titled(panel: Array, title: str, aside: str = "") -> Array:
+    """The panel with a bar along its upper edge, and a thin line around it."""
+    ink = _ink(panel)
+    height, width = panel.shape[:2]
+    pad = (ink.bar - ink.text) // 2
+    shade(panel[: ink.bar], DARK, 0.62)
+    ink.write(panel, title, pad, ink.bar - pad, PALE)
+    x = width - pad - ink.width(aside)
+    if x > 2 * pad + ink.width(title):
+        ink.write(panel, aside, x, ink.bar - pad, PALE)
+    cv2.rectangle(panel, (0, 0), (width - 1, height - 1), DARK, 1)
+    return panel
+
+
+def _nothing(role: Role, width: int, height: int) -> Array:
+    """A panel of which nothing is known yet."""
+    titles: dict[Role, str] = {"now": "now", "came": "forecast for now", "ahead": "forecast"}
+    panel = np.full((height, width, 3), DARK, np.uint8)
+    return _titled(panel, titles[role], "not yet")
+
+
+def _legend(shown: Shown, width: int) -> Array:
+    """What the colours mean, in as many lines as it takes."""
+    ink = Ink.for_size(480, 640)
+    entries = list(zip(shown.labels, palette_of(shown.labels), strict=True))
+    entries += [("unknown", GLOW)] if shown.unknown else []
+    places: list[Place] = []
+    x, y = ink.text, 2 * ink.text
+    for name in [*(name for name, _ in entries), *([WRONG] if shown.future else [])]:
+        room = 3 * ink.text + ink.width(name)
+        if x + room > width and x > ink.text:
+            x, y = ink.text, y + 2 * ink.text
+        places.append((x, y))
+        x += room
+    band = np.full((y + ink.text, width, 3), DARK, np.uint8)
+    for (name, colour), place in zip(entries, places, strict=False):
+        _entry(band, name, colour, place, ink)
+    if shown.future:
+        _entry(band, WRONG, None, places[-1], ink)
+    return band
+
+
+def _entry(band: Array, name: str, colour: Colour | None, place: Place, ink: Ink) -> None:
+    """A filled swatch, or a mere outline, and its name."""
+    x, y = place
+    box = (x, y - ink.text), (x + ink.text, y)
+    if colour is not None:
+        cv2.rectangle(band, *box, colour, cv2.FILLED)
+    cv2.rectangle(band, *box, PALE if colour is None else GREY, 1)  # some are nearly black
+    ink.write(band, name, x + ink.text + ink.text // 2, y, PALE)
+
+
+def _ink(panel: Array) -> Ink:
+    """Text that is read in small panels too."""
+    height, width = panel.shape[:2]
+    return Ink.for_size(max(height, 480), max(width, 640))

@@ -1,0 +1,255 @@
+"""A map of the ground plane beside the picture: who stands where, and walks whither.
+
+    ground = GroundMap(H, width, height)
+    view = ground.view
+    view = follow(view, widen(view, ground.turned(ground.places(tracks))), seconds)
+    picture = np.concatenate([picture, ground.draw(view, tracks, trails)], axis=1)
+
+The map is turned until the camera looks up, so that who is left in the picture is left on the map;
+its grid is the world's. What the camera sees is lighter than the rest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from streamvis.calibration import pinhole, visible
+from streamvis.geometry import foot, to_ground
+from streamvis.messages import Array, Tracks
+from streamvis.viz.style import (
+    DARK,
+    GREY,
+    PALE,
+    Colour,
+    Ink,
+    at,
+    colour_of,
+    fading_line,
+    nice_step,
+    shade,
+)
+
+View = tuple[float, float, float, float]  # turned metres: x from, y from, x to, y to
+WIDTHS = (0.3, 0.55)  # of the picture's width, between which the map's lies
+PEOPLE = 1 / 9  # of the picture's height: the map begins with the ground where people are so tall
+MARGIN_M = 1.0
+STEP_M = 5.0  # the map grows by
+SETTLE_S = 0.6  # in which it has grown by two thirds
+NEAR_M = 0.02  # from where it is there
+FARTHEST_M = 300.0  # from where people are seen best: beyond is a homography gone wild
+SIGMAS = 2.0  # an ellipse holds 86 % of the probability
+AHEAD_S = 1.5  # an arrow ends where its person will be then
+SEEN: Colour = (44, 50, 56)
+LINES: Colour = (66, 74, 82)
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Where a track has been, oldest first."""
+
+    points: Array  # (P, 2) foot points, pixels
+    ground: Array  # (P, 2) metres, NaN without a ground plane
+    strength: Array  # (P,) in [0, 1], 1 is now
+
+
+Trails = Mapping[int, Trail]
+
+
+def widen(view: View, ground: Array) -> View:
+    """The view, grown in whole steps until it holds these positions (N, 2) as well."""
+    middle = (np.array(view[:2]) + view[2:]) / 2
+    near = (np.abs(ground - middle) < FARTHEST_M).all(axis=1)  # NaN is not
+    if not near.any():
+        return view
+    short = np.maximum(view[:2] - (ground[near].min(axis=0) - MARGIN_M), 0)
+    over = np.maximum(ground[near].max(axis=0) + MARGIN_M - view[2:], 0)
+    low = view[:2] - np.ceil(short / STEP_M) * STEP_M
+    high = view[2:] + np.ceil(over / STEP_M) * STEP_M
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+
+def follow(view: View, goal: View, seconds: float) -> View:
+    """The view after it has moved towards its goal for so long: a map that jumps is not read."""
+    if np.abs(np.subtract(goal, view)).max() < NEAR_M:
+        return goal
+    share = 1 - float(np.exp(-max(seconds, 0) / SETTLE_S))
+    x1, y1, x2, y2 = (a + (b - a) * share for a, b in zip(view, goal, strict=True))
+    return (x1, y1, x2, y2)
+
+
+class Lie(NamedTuple):
+    """How the world lies on the map."""
+
+    turn: Array  # (2, 2)
+    middle: Array  # (2,) turned metres
+    scale: float  # px per metre
+    half: Array  # (2,) px, the map's own middle
+
+    def place(self, ground: Array) -> Array:
+        """Metres (N, 2) -> pixels of the map."""
+        return (ground @ self.turn.T - self.middle) * (self.scale, -self.scale) + self.half
+
+
+class GroundMap:
+    """The map beside pictures of one size; as high as they are, of one width for ever."""
+
+    def __init__(self, H: Array, width: int, height: int) -> None:
+        self.H = H * np.sign(H[2] @ [width / 2, height, 1])
+        self.height = height
+        self.ink = Ink.for_size(height, width)
+        self.turn = _turn(self.H, width, height)
+        self.seen = visible(self.H, (width, height), height / 36)
+        self.camera = pinhole(self.H, (width, height))
+        self.paper: tuple[View, Array] | None = None  # what was drawn last below people and trails
+        self.view = _around(self.turned(visible(self.H, (width, height), height * PEOPLE)))
+        span = np.subtract(self.view[2:], self.view[:2])
+        least, most = (round(share * width) for share in WIDTHS)
+        wanted = round(height * span[0] / span[1])
+        self.width = max(16, min(max(wanted, least), most) // 2 * 2)  # codecs like even sides
+
+    def places(self, tracks: Tracks) -> Array:
+        """Where each track is (N, 2), metres; by its foot point when it was followed in pixels."""
+        by_foot, _ = to_ground(self.H, foot(tracks.boxes.astype(np.float64)))
+        beyond = foot(tracks.boxes) @ self.H[2, :2] + self.H[2, 2] <= 0
+        by_foot[beyond] = np.nan
+        return np.where(np.isfinite(tracks.ground), tracks.ground, by_foot)
+
+    def turned(self, ground: Array) -> Array:
+        """Metres (N, 2) in the world as metres on the map."""
+        return ground @ self.turn.T
+
+    def draw(self, view: View, tracks: Tracks | None, trails: Trails) -> Array:
+        """The map (height, width, 3) of this view."""
+        if self.paper is None or self.paper[0] != view:
+            self.paper = (view, self._paper(view))
+        panel, lie = self.paper[1].copy(), self._lie(view)
+        for track, trail in trails.items():
+            points, strength = lie.place(trail.ground), 0.35 + 0.65 * trail.strength
+            fading_line(panel, points, strength, colour_of(track), self.ink.line)
+        if tracks is not None:
+            self._people(panel, tracks, lie)
+        return panel
+
+    def _lie(self, view: View) -> Lie:
+        width, height = view[2] - view[0], view[3] - view[1]
+        return Lie(
+            turn=self.turn,
+            middle=np.add(view[:2], view[2:]) / 2,
+            scale=min(self.width / width, self.height / height),
+            half=np.array([self.width, self.height]) / 2,
+        )
+
+    def _paper(self, view: View) -> Array:
+        """All that stays while the view does."""
+        panel, lie = np.full((self.height, self.width, 3), DARK, np.uint8), self._lie(view)
+        cv2.fillPoly(panel, [np.array([at(p) for p in lie.place(self.seen)])], SEEN, cv2.LINE_AA)
+        step = nice_step(max(self.width, self.height) / lie.scale, 10)
+        self._grid(panel, lie, step)
+        self._camera(panel, lie)
+        self._scale_bar(panel, step, lie.scale)
+        cv2.line(panel, (0, 0), (0, self.height), LINES, 2)
+        return panel
+
+    def _grid(self, panel: Array, lie: Lie, step: float) -> None:
+        """Lines of the world's x and y, each named where it enters the map."""
+        middle = lie.middle @ self.turn  # in the world
+        reach = np.hypot(self.width, self.height) / 2 / lie.scale  # metres
+        for axis, name in enumerate("xy"):
+            first = np.ceil((middle[axis] - reach) / step) * step
+            for value in np.arange(first, middle[axis] + reach, step):
+                ends = np.array([middle, middle])
+                ends[:, axis] = value
+                ends[:, 1 - axis] += (-reach, reach)
+                frame = (0, 0, self.width, self.height)
+                shown, start, end = cv2.clipLine(frame, *(at(point) for point in lie.place(ends)))
+                if shown:
+                    cv2.line(panel, start, end, LINES, 1, cv2.LINE_AA)
+                    self._name(panel, f"{name} {value:g}", start, end)
+
+    def _name(self, panel: Array, text: str, start: Sequence[int], end: Sequence[int]) -> None:
+        """Level lines have their name at the left edge, steep ones at the upper edge."""
+        level = abs(end[0] - start[0]) > abs(end[1] - start[1])
+        edge = min(start, end, key=lambda point: point[0] if level else point[1])
+        if edge[0 if level else 1] > 0:  # it comes in by another edge
+            return
+        x, y = edge[0] + 4, edge[1] + (-3 if level else self.ink.text + 4)
+        inside = x + self.ink.width(text) < self.width and 3 * self.ink.text < y
+        if (inside or not level) and y < self.height - 4 * self.ink.text:
+            self.ink.write(panel, text, x, y, GREY)
+
+    def _camera(self, panel: Array, lie: Lie) -> None:
+        """Where the camera stands, and how wide it looks, if that is on the map."""
+        if self.camera is None or abs(self.camera.R[2, 2]) > 0.99:
+            return
+        stand = self.camera.centre[:2]
+        ((x, y),) = lie.place(stand[None])
+        slope = self.camera.K[0, 2] / self.camera.K[0, 0]  # of the view's edges, seen from above
+        arm = 2 * self.ink.text / np.hypot(1, slope)
+        for side in (-slope, slope):
+            tip = np.array([x + arm * side, y - arm])  # the map is turned until it looks up
+            cv2.line(panel, at(np.array([x, y])), at(tip), PALE, self.ink.line, cv2.LINE_AA)
+        cv2.circle(panel, at(np.array([x, y])), 2 * self.ink.line, PALE, cv2.FILLED, cv2.LINE_AA)
+
+    def _people(self, panel: Array, tracks: Tracks, lie: Lie) -> None:
+        points = lie.place(self.places(tracks))
+        radius = max(2, round(1.5 * self.ink.line + 1))
+        flip = np.diag([lie.scale, -lie.scale]) @ self.turn  # px per metre
+        sound = np.flatnonzero(np.isfinite(points).all(axis=1))
+        for i in sound:
+            colour = colour_of(int(tracks.ids[i]))
+            if tracks.ground_covariance is not None:
+                spread = flip @ tracks.ground_covariance[i] @ flip.T
+                _ellipse(panel, points[i], spread, colour)
+            if tracks.ground_velocity is not None:
+                tip = points[i] + AHEAD_S * flip @ tracks.ground_velocity[i]
+                _arrow(panel, points[i], tip, colour, radius)
+        for i in sound:  # over all else, so that every id can be read
+            x, y = at(points[i])
+            if 0 <= x < self.width and 0 <= y < self.height:
+                cv2.circle(panel, (x, y), radius, colour_of(int(tracks.ids[i])), -1, cv2.LINE_AA)
+                self.ink.write(panel, str(tracks.ids[i]), x + radius + 2, y - radius, PALE)
+
+    def _scale_bar(self, panel: Array, step: float, scale: float) -> None:
+        text, pad = f"{step:g} m", self.ink.text // 2
+        w, x, y = round(step * scale), 2 * pad, self.height - 2 * pad
+        shade(panel[y - self.ink.text - 2 * pad :, : w + self.ink.width(text) + 5 * pad], DARK, 0.6)
+        cv2.line(panel, (x, y), (x + w, y), PALE, max(2, self.ink.line))
+        for end in (x, x + w):
+            cv2.line(panel, (end, y - pad), (end, y + 1), PALE, max(1, self.ink.line))
+        self.ink.write(panel, text, x + w + pad, y, PALE)
+
+
+def _turn(H: Array, width: int, height: int) -> Array:
+    """The rotation (2, 2) that takes the way up the picture, from its lower edge, to (0, 1)."""
+    _, J = to_ground(H, np.array([[width / 2, height]]))
+    up = -J[0, :, 1] / np.linalg.norm(J[0, :, 1])
+    return np.array([[up[1], -up[0]], up])
+
+
+def _around(ground: Array) -> View:
+    """A view that holds these places (K, 2), in whole metres."""
+    low = np.floor(ground.min(axis=0) - MARGIN_M)
+    high = np.ceil(ground.max(axis=0) + MARGIN_M)
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+
+def _arrow(panel: Array, start: Array, tip: Array, colour: Colour, radius: int) -> None:
+    length = float(np.linalg.norm(tip - start))  # px
+    if radius < length < np.inf:
+        head = min(0.4, 3 * radius / length)
+        cv2.arrowedLine(panel, at(start), at(tip), colour, 1, cv2.LINE_AA, 0, head)
+
+
+def _ellipse(panel: Array, centre: Array, spread: Array, colour: Colour) -> None:
+    if not np.isfinite(spread).all():
+        return
+    variance, axes = np.linalg.eigh(spread)  # ascending
+    half = SIGMAS * np.sqrt(np.maximum(variance, 0))
+    if not 1 < half[1] < 4 * max(panel.shape):  # too small to see, or too wide to mean anything
+        return
+    angle = float(np.degrees(np.arctan2(axes[1, 1], axes[0, 1])))
+    size = (round(float(half[1])), round(float(half[0])))
+    cv2.ellipse(panel, at(centre), size, angle, 0, 360, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,155 @@
+"""A sheet of a detector's worst mistakes: crops with what is there and what was found.
+
+    sheet = mistake_sheet("person-lite", [Section("PETS09-S2L1", "threshold 0.92", rows)])
+
+Pictures and the sheet are RGB arrays (H, W, 3) uint8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Ink, rectangle
+
+TRUTH: Colour = PALETTE[1]  # sky
+FOUND: Colour = PALETTE[5]  # vermilion
+PAPER: Colour = (250, 250, 250)
+FAINT: Colour = (96, 102, 110)  # of lesser text
+SIDE = 236  # px of a tile's picture
+GAP = 12
+MARGIN = 24
+CONTEXT = 1.9  # a crop's side over the longer side of the box it shows
+THIN, BOLD = 1, 3  # px
+SMALLEST = 72  # px of the frame; less context than that says nothing
+TITLE, TEXT = Ink.for_size(800, 1067), Ink.for_size(480, 640)
+LEGEND = (
+    ("truth", TRUTH, BOLD, False),
+    ("detections", FOUND, BOLD, False),
+    ("truth that does not count", GREY, THIN, True),
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One mistake: a detection of nobody, or a person not found, in its picture."""
+
+    pixels: Array  # the whole picture
+    box: Array  # (4,) the one that it is about
+    is_found: bool  # a detection; otherwise a person
+    people: Array  # (G, 4) all who are there
+    counts: Array  # (G,) bool, False: costs nothing, found or missed
+    found: Array  # (N, 4) all that was found
+    lines: tuple[str, ...]  # beneath
+
+
+@dataclass(frozen=True)
+class Section:
+    """The mistakes on one data set."""
+
+    title: str
+    note: str
+    rows: Sequence[tuple[str, Sequence[Tile]]]  # what they have in common, and they
+
+
+def mistake_sheet(title: str, sections: Sequence[Section], columns: int = 6) -> Array:
+    """Sections beneath each other, their tiles in rows of `columns`."""
+    width = 2 * MARGIN + columns * (SIDE + GAP) - GAP
+    bands = [_head(title, width)]
+    for section in sections:
+        bands.append(_heading(section, width))
+        for name, tiles in section.rows:
+            bands.append(_label(name, width))
+            bands += [_row(tiles[i : i + columns], width) for i in range(0, len(tiles), columns)]
+    return np.concatenate([*bands, _paper(MARGIN, width)])
+
+
+def draw_tile(tile: Tile) -> Array:
+    """The crop (SIDE, SIDE, 3) around the box, it in bold and all others thin."""
+    x, y, side = _window(tile.box, *tile.pixels.shape[:2])
+    height, width = tile.pixels.shape[:2]
+    part = tile.pixels[max(y, 0) : min(y + side, height), max(x, 0) : min(x + side, width)]
+    crop = np.full((side, side, 3), DARK, np.uint8)
+    crop[max(-y, 0) :, max(-x, 0) :][: part.shape[0], : part.shape[1]] = part
+    smooth = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    image = cv2.resize(crop, (SIDE, SIDE), interpolation=smooth)
+    place = np.array([x, y, x, y])
+    for boxes, colour, dashed in (
+        (tile.people[~tile.counts], GREY, True),
+        (tile.people[tile.counts], TRUTH, False),
+        (tile.found, FOUND, False),
+    ):
+        for box in boxes:
+            rectangle(image, (box - place) * SIDE / side, colour, THIN, dashed)
+    bold = (tile.box - place) * SIDE / side
+    rectangle(image, bold, DARK, BOLD + 2)  # shows on any ground
+    rectangle(image, bold, FOUND if tile.is_found else TRUTH, BOLD)
+    return image
+
+
+def _window(box: Array, height: int, width: int) -> tuple[int, int, int]:
+    """Left, top and side of the square to show, inside the picture as far as it fits."""
+    longest = float((box[2:] - box[:2]).max())
+    side = max(SMALLEST, round(CONTEXT * longest))
+    side = min(side, max(round(1.1 * longest), min(height, width)), max(height, width))
+    corner = ((box[:2] + box[2:]) / 2 - side / 2).round().astype(int)
+    room = np.array([width, height]) - side  # negative: centred with a border
+    x, y = np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0))).tolist()
+    return x, y, side
+
+
+def _paper(height: int, width: int) -> Array:
+    return np.full((height, width, 3), PAPER, np.uint8)
+
+
+def _head(title: str, width: int) -> Array:
+    band = _paper(MARGIN + TITLE.text + 2 * GAP, width)
+    base = MARGIN + TITLE.text
+    x = width - MARGIN - sum(24 + TEXT.width(name) + 20 for name, *_ in LEGEND) + 20
+    TITLE.write(band, _fitting(title, x - 2 * MARGIN, TITLE), MARGIN, base, DARK)
+    for name, colour, line, dashed in LEGEND:
+        rectangle(band, np.array([x, base - 13, x + 15, base + 2]), colour, line, dashed)
+        TEXT.write(band, name, x + 24, base, DARK)
+        x += 24 + TEXT.width(name) + 20
+    return band
+
+
+def _heading(section: Section, width: int) -> Array:
+    band = _paper(3 * GAP + TITLE.text + GAP, width)
+    band[GAP : GAP + 1, MARGIN : width - MARGIN] = GREY
+    base = 3 * GAP + TITLE.text - GAP // 2
+    TITLE.write(band, section.title, MARGIN, base, DARK)
+    x = MARGIN + TITLE.width(section.title) + 2 * GAP
+    TEXT.write(band, _fitting(section.note, width - MARGIN - x, TEXT), x, base, FAINT)
+    return band
+
+
+def _label(name: str, width: int) -> Array:
+    band = _paper(TEXT.text + 2 * GAP, width)
+    TEXT.write(band, name, MARGIN, GAP // 2 + TEXT.text, DARK)
+    return band
+
+
+def _row(tiles: Sequence[Tile], width: int) -> Array:
+    step = TEXT.text + GAP // 2 + 2
+    foot = GAP // 2 + step * max(len(tile.lines) for tile in tiles)
+    band = _paper(SIDE + foot + GAP, width)
+    for i, tile in enumerate(tiles):
+        x = MARGIN + i * (SIDE + GAP)
+        band[:SIDE, x : x + SIDE] = draw_tile(tile)
+        for line, text in enumerate(tile.lines):
+            y = SIDE + GAP // 2 + TEXT.text + line * step
+            colour = FAINT if line else DARK
+            TEXT.write(band, _fitting(text, SIDE, TEXT), x, y, colour)
+    return band
+
+
+def _fitting(text: str, room: int, ink: Ink) -> str:
+    """The text, or as much of its end as there is room for: names differ at their end."""
+    if ink.width(text) <= room:
+        return text
+    while text and ink.width("..." + text) > room:
+        text = text[1:]
+    return "..." + text

@@ -1,0 +1,185 @@
+"""The recipe from annotations to weights that load."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from streamvis.cli.main import app
+from streamvis.errors import ConfigError, DataError, WeightsError
+from streamvis.models import weights
+from streamvis.synthetic.render import Scene
+from streamvis.training.detector.crowd_dataset import read_coco
+from streamvis.training.detector.recipe import (
+    HoldOut,
+    load_recipe,
+    parameter_groups,
+    read_folders,
+    split,
+)
+from streamvis.training.detector.recipe import build as build_model
+
+ROOT = Path(__file__).parents[3]
+CATEGORIES = [{"id": 1, "name": "person"}]
+RECIPE = """
+architecture: person-lite
+batch: 2
+precision: fp32
+schedule: {steps: 3, warmup: 1, save_every: 2}
+augment: {canvases: [[128, 160]], mosaic: 0.5, cover: 0.5, paste: 0.5}
+settle: 1
+sampling: [64, 32, 4]
+"""
+
+
+@pytest.fixture
+def people(tmp_path) -> Path:
+    scene = Scene(seed=1, people=3, size=(160, 120), fps=5, seconds=2)
+    (tmp_path / "images").mkdir()
+    images, rows = [], []
+    for n in range(4):
+        name = f"{n}.png"
+        cv2.imwrite(str(tmp_path / "images" / name), scene.picture(n)[..., ::-1])
+        images.append({"id": n, "file_name": name, "source": "even" if n % 2 == 0 else "odd"})
+        for x1, y1, x2, y2 in scene.truth(n).visible_boxes.tolist():
+            if x2 > x1 and y2 > y1:
+                rows.append({"image_id": n, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    document = {"images": images, "annotations": rows, "categories": CATEGORIES}
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def test_every_shipped_recipe_of_a_detector_loads():
+    paths = (ROOT / "configs/training").glob("*.yaml")
+    detectors = [path for path in paths if "train detector" in path.read_text()]
+    assert len(detectors) == 3
+    for path in detectors:
+        assert load_recipe(path).schedule.steps > 0
+
+
+def test_a_recipe_ends_in_curves_and_weights_that_load(people, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    out = tmp_path / "out"
+    arguments = ["train", "detector", str(recipe), "--data", str(people), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    path = Path(result.stdout.strip())
+    info = weights.verify(str(path))
+    assert (info.architecture, info.metadata["steps"]) == ("person-lite", "3")
+    assert cv2.imread(str(out / "curves.png")) is not None
+    again = CliRunner().invoke(app, arguments)  # nothing is left to do, and nothing breaks
+    assert again.exit_code == 0, again.stderr
+    recipe.write_text(RECIPE.replace("steps: 3", "steps: 4"))
+    other = CliRunner().invoke(app, arguments)
+    assert other.exit_code == 2
+    assert "schedule.steps was 3, and is 4. Choose another --out" in other.stderr
+    held = CliRunner().invoke(app, [*arguments, "--hold-out", "even", "--overwrite"])
+    assert held.exit_code == 0, held.stderr
+    assert len((out / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_held_out_pictures_are_not_trained_on(people, capsys):
+    pictures = read_coco(people / "annotations.json", people / "images")
+    train, held = split(pictures, HoldOut("even", 2))
+    assert [p.path.name for p in held] == ["0.png"]
+    assert len(train) == 3
+    train, held = split(pictures, HoldOut("odd", 1))  # a whole source
+    assert [p.path.name for p in train] == ["0.png", "2.png"]
+    assert [p.path.name for p in held] == ["1.png", "3.png"]
+    train, held = split(pictures, [HoldOut("elsewhere", 2), HoldOut("even", 1)])
+    assert [p.path.name for p in held] == ["0.png", "2.png"]
+    assert "passed over: elsewhere; its sources: even, odd" in capsys.readouterr().err
+
+
+def copy(people: Path, to: Path, keep: int) -> Path:
+    """The same folder with its first pictures only."""
+    shutil.copytree(people / "images", to / "images")
+    document = json.loads((people / "annotations.json").read_text())
+    document["images"] = [image | {"source": "mine"} for image in document["images"][:keep]]
+    ids = {image["id"] for image in document["images"]}
+    document["annotations"] = [r for r in document["annotations"] if r["image_id"] in ids]
+    (to / "annotations.json").write_text(json.dumps(document))
+    return to
+
+
+def test_folders_weigh_alike_and_the_held_out_source_may_be_in_any(people, tmp_path):
+    mine = copy(people, tmp_path / "mine", 2)
+    pictures = read_folders([people, mine], None)
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
+    assert all(p.path.is_file() for p in pictures)
+    pictures = read_folders([mine, people], HoldOut("odd", 1))
+    assert Counter(p.source for p in pictures) == {"even": 2, "mine": 2}
+    pictures = read_folders([people, mine], HoldOut("mine", 2))
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
+    pictures = read_folders([people, mine], HoldOut("mine", 1))  # all of one folder
+    assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2}
+    with pytest.raises(DataError, match=r"all that the data holds is held out: even, odd\."):
+        read_folders([people], [HoldOut("even", 1), HoldOut("odd", 1)])
+    (mine / "images/1.png").unlink()
+    with pytest.raises(DataError, match=r"lists 2 pictures, and 1 of them are not there.*/1\.png"):
+        read_folders([mine], None)
+
+
+def test_pictures_without_anybody_are_refused(people):
+    document = json.loads((people / "annotations.json").read_text())
+    rows = [row | {"iscrowd": 1} for row in document["annotations"]]
+    (people / "annotations.json").write_text(json.dumps(document | {"annotations": rows}))
+    with pytest.raises(DataError, match="nobody is labelled in the 4 pictures"):
+        read_folders([people], None)
+
+
+def test_training_starts_from_shipped_weights_by_name(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE + "start: person-lite")
+    model = build_model(load_recipe(recipe))
+    for name, value in weights.load_detector("person-lite").state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    recipe.write_text(RECIPE + "start: person-huge")
+    with pytest.raises(
+        WeightsError, match=r"neither a file nor the name of any that are shipped.*person-lite"
+    ):
+        build_model(load_recipe(recipe))
+
+
+def test_the_first_blocks_keep_their_imagenet_weights(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    loaded = load_recipe(recipe)
+    model = build_model(loaded)
+    groups = parameter_groups(model, loaded)
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert all(n.startswith(("backbone.body.stem", "backbone.body.blocks.")) for n in frozen)
+    assert {n.split(".")[3] for n in frozen if "blocks" in n} == {"0", "1", "2"}
+    learnt = sum(len(parameters) for parameters, _ in groups)
+    assert learnt + len(frozen) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("architecture: person-lite", "missing required field `schedule`"),
+        (RECIPE + "rates: {body: fast}", "Expected `float`"),
+        (RECIPE + "stpes: 3", "unknown field `stpes`"),
+        ("[", "recipe.yaml"),
+    ],
+)
+def test_a_faulty_recipe_gets_one_line(text, words, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_architecture_lists_the_known(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("person-lite", "person-huge"))
+    with pytest.raises(ConfigError, match="person-lite"):
+        build_model(load_recipe(path))

@@ -1,0 +1,83 @@
+"""Actions on pictures: as long as probable, hollow while not warm, inside whatever the box."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamvis.messages import Actions, Judgement
+from streamvis.viz.actions import CALM, MAYBE, SURE, draw_actions, likeliest
+from streamvis.viz.style import Ink
+
+BOX = [200.0, 100.0, 300.0, 300.0]
+
+
+def actions(p, ids=(7,), warm=True):
+    n = len(ids)
+    return Actions(
+        labels=("fight", "normal"),
+        ids=np.array(ids),
+        probabilities=np.array([[p, 1 - p]] * n, np.float32),
+        warm=np.full(n, warm),
+        window_us=np.full(n, 900_000),
+        sampled=np.full(n, True),
+        judgement=Judgement(begin=0.7, end=0.5, min_us=0, ignore=("normal",)),
+    )
+
+
+class Boxes(msgspec.Struct):
+    ids: np.ndarray
+    boxes: np.ndarray
+
+
+def drawn(part, box=BOX):
+    image = np.full((480, 640, 3), 90, np.uint8)
+    draw_actions(image, part, Boxes(np.array([7]), np.array([box])), Ink.for_size(480, 640))
+    return image
+
+
+def width(image, colour):
+    """Of what has this colour, in px."""
+    return int((image == colour).all(2).any(0).sum())
+
+
+@pytest.mark.parametrize(("p", "colour"), [(0.2, CALM), (0.45, CALM)])
+def test_a_bar_is_as_long_as_the_action_is_probable(p, colour):
+    assert width(drawn(actions(p)), colour) == pytest.approx(100 * p, abs=2)
+
+
+def test_colours_say_what_is_told():
+    for p, colour in ((0.1, CALM), (0.6, MAYBE), (0.8, SURE)):
+        for ids in ((7,), (0,)):
+            image = drawn(actions(p, ids))
+            assert [width(image, c) > 0 for c in (CALM, MAYBE, SURE)] == [
+                c == colour for c in (CALM, MAYBE, SURE)
+            ]
+
+
+def test_the_banner_grows():
+    shorter, longer = (width(drawn(actions(p, (0,))), CALM) for p in (0.1, 0.4))
+    assert shorter < longer
+    assert (drawn(actions(0.3, (0,)))[100:] == 90).all()
+
+
+def test_what_is_not_warm_has_no_colour():
+    image = drawn(actions(0.9, (0, 7), warm=False))
+    assert not any(width(image, colour) for colour in (CALM, MAYBE, SURE))
+    assert (image != 90).any()
+
+
+@pytest.mark.parametrize(
+    "box", [[-50, 300, 30, 600], [600, -90, 900, 5], [10, 470, 90, 479], [5, 5, 6, 6]]
+)
+def test_boxes_beyond_the_picture_are_no_fault(box):
+    drawn(actions(0.9), box)
+    drawn(actions(0.9), [np.nan, *box[1:]])
+
+
+def test_who_is_not_in_the_picture_is_not_drawn():
+    assert (drawn(actions(0.9, (8,))) == 90).all()
+
+
+def test_the_likeliest_of_what_is_news_is_named():
+    part = msgspec.structs.replace(actions(0.1), labels=("fight", "normal", "fall"))
+    assert likeliest(part, [0.1, 0.6, 0.3]) == ("fall", 0.3)
