@@ -16,13 +16,39 @@ from hypothesis import settings
 
 from streamvis.transport.owner import is_abandoned
 
-sys.path.append(str(Path(__file__).parent / "oracles"))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
 
 Write = Callable[[Path, Sequence[np.ndarray], int], None]
+Golden = Callable[[Path, str], None]
+GOLDEN_LIMIT_BYTES = 50_000
 PATIENCE_S = 5.0  # a killed process is not gone at once
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--accept", action="store_true", help="write the golden files instead of comparing them"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """`golden(path, text)` compares a text with the file, or writes it under `--accept`."""
+
+    def check(path: Path, text: str) -> None:
+        content = text.encode()
+        assert len(content) <= GOLDEN_LIMIT_BYTES, (
+            f"{path.name}: {len(content)} bytes; 50 kB at most"
+        )
+        if request.config.getoption("--accept"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        assert path.is_file(), f"{path} is not there; `pytest --accept` writes it"
+        assert path.read_text(encoding="utf-8") == text, f"{path}: `pytest --accept` writes it anew"
+
+    return check
 
 
 @pytest.fixture(scope="session")

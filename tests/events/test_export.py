@@ -232,7 +232,7 @@ FIRST_COLUMNS = (
 )
 
 
-def golden(kind):
+def fixture_of(kind):
     return schema.decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
 
 
@@ -241,9 +241,15 @@ def table_of(event):
     return list(csv.DictReader(csv_lines([row])))
 
 
+def test_the_table_of_one_event_of_each_type(golden):
+    events = [fixture_of(kind) for kind in schema.KINDS]
+    rows = [Row(e.source, e.offset, e.tseq, e.type, 0, schema.encode(e)) for e in events]
+    golden(GOLDEN / "export.csv", "".join(csv_lines(rows)))
+
+
 @pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
 def test_no_row_of_any_event_says_only_that_it_was(kind):
-    table = table_of(golden(kind))
+    table = table_of(fixture_of(kind))
     assert bool(table) == (kind is not schema.Heartbeat)  # which is in no log
     for line in table:
         assert line["type"] == kind.__struct_config__.tag
@@ -254,7 +260,7 @@ def test_every_column_is_filled_by_some_event_and_the_first_ones_stay_in_their_p
     filled = {
         name
         for kind in schema.KINDS
-        for line in table_of(golden(kind))
+        for line in table_of(fixture_of(kind))
         for name, value in line.items()
         if value
     }
@@ -263,7 +269,7 @@ def test_every_column_is_filled_by_some_event_and_the_first_ones_stay_in_their_p
 
 
 def test_speed_is_in_the_table():
-    event = golden(TrackUpdate)
+    event = fixture_of(TrackUpdate)
     [line] = table_of(event)
     track = event.what.track
     assert float(line["speed_m_s"]) == track.speed_m_s
@@ -272,7 +278,7 @@ def test_speed_is_in_the_table():
 
 
 def test_a_scene_has_a_row_for_each_class_and_one_for_what_is_unknown():
-    event = golden(schema.SceneUpdate)
+    event = fixture_of(schema.SceneUpdate)
     *classes, unknown = table_of(event)
     scene = event.what.scene
     assert {line["label"]: float(line["share"]) for line in classes} == scene.classes
@@ -281,7 +287,7 @@ def test_a_scene_has_a_row_for_each_class_and_one_for_what_is_unknown():
 
 
 def test_a_forecast_has_a_row_for_each_class_and_each_zone():
-    event = golden(schema.ForecastSegmentation)
+    event = fixture_of(schema.ForecastSegmentation)
     table = table_of(event)
     shares = {line["label"]: float(line["share"]) for line in table if line["label"]}
     zones = {line["zone"]: float(line["p"]) for line in table if line["zone"]}
