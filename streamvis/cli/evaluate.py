@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from streamvis.cli.options import Device, Json, Precision, TrackerSettings
 from streamvis.cli.report import put_json, reported_errors, say
-from streamvis.cli.track import BLIND, LOOKS, Camera, Looks, Scores, ScoresAre, Settings, wanted
+from streamvis.cli.track import BLIND, LOOKS, Camera, Looks, Scores, ScoresAre, wanted
 
 app = typer.Typer(
     help="Score detectors, embedders and trackers on ground truth.", no_args_is_help=True
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[
     list[Path],
     typer.Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
@@ -22,14 +22,7 @@ Sequences = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="Of the detector: a shipped name, or a path.")]
 ShortSide = Annotated[int | None, typer.Option(help="Pixels; default: as the weights say.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
 LOWEST_SCORE = 0.01  # detections below it are not ranked
-
-
-class Precision(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
 
 
 class Flow(StrEnum):
@@ -119,7 +112,7 @@ def mot(
     looks: Looks = LOOKS,
     camera: Camera = True,
     scores: ScoresAre = Scores.auto,
-    set_: Settings = None,
+    set_: TrackerSettings = None,
     out: Annotated[Path | None, typer.Option(help="Write each sequence's tracks here.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="Write who is who over time, PNG.")] = None,
     switches: Annotated[Path | None, typer.Option(help="Write the id switches, PNG.")] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from streamvis.cli.evaluate import Device, Json
+from streamvis.cli.options import Device, Json
 from streamvis.cli.report import put_json, reported_errors
 
 SEGMENTER, OUTLIERS = "street-seg", "street-outlier"

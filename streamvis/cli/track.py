@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from streamvis.cli.options import Json, TrackerSettings
 from streamvis.cli.report import put_json, reported_errors, say
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ class Scores(StrEnum):
 USUAL_FPS = 25.0  # of a file that nobody tells anything about
 ScoresAre = Annotated[
     Scores, typer.Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="key=value of the tracker: memory_s=1; repeatable."),
 ]
 LOOKS = "person-r18"
 BLIND = ", without pictures, which looks and camera motion need"
@@ -84,8 +81,8 @@ def track(
     ] = None,
     looks: Looks = LOOKS,
     camera: Camera = True,
-    set_: Settings = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    set_: TrackerSettings = None,
+    json: Json = False,
 ) -> None:
     """Follow the people of a file of detections; by their looks too, where there are pictures."""
     with reported_errors():
