@@ -50,6 +50,14 @@ def read_yaml(path: Path, error: type[StreamvisError]) -> Any:
         raise error(f"{path} is not YAML: {' '.join(str(failure).split())}") from None
 
 
+def read_mapping(path: Path, error: type[StreamvisError]) -> Any:
+    """Read a YAML file that has to hold a mapping."""
+    raw = read_yaml(path, error)
+    if not isinstance(raw, dict):
+        raise error(f"{path}: expected a mapping at the top, found {type(raw).__name__}")
+    return raw
+
+
 def convert(
     raw: Any, kind: type[T], where: Path | str, error: type[StreamvisError], *, strict: bool = True
 ) -> T:
@@ -67,6 +75,11 @@ def alternatives(name: object, known: Iterable[object]) -> str:
     near = difflib.get_close_matches(str(name), names, cutoff=0.6)
     guess = f"; did you mean {' or '.join(near)}?" if near else "."
     return f"{guess} Allowed: {', '.join(names) or 'none'}"
+
+
+def quoted(names: Iterable[str]) -> str:
+    """List names for an error text: 'detect', 'track'."""
+    return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 def _help(message: str, raw: Any, kind: type) -> str:

@@ -19,7 +19,7 @@ from streamvis.config import (
     MaskRcnn,
     Pipeline,
     StageSpec,
-    lacking,
+    missing_input,
 )
 from streamvis.datasets.motchallenge import SequenceInfo
 from streamvis.errors import DataError, UsageError
@@ -49,7 +49,7 @@ class Aids(NamedTuple):
     def check(self, tracker: Jipda) -> None:
         """UsageError when the tracker's settings ask for what it does not get."""
         parts = {"embeddings"} if self.looks else set()
-        if lacking(tracker, parts | ({"motion"} if self.camera else set())):
+        if missing_input(tracker, parts | ({"motion"} if self.camera else set())):
             raise UsageError(
                 f"--set mode={tracker.mode} camera={tracker.camera}: the tracker would need "
                 "pictures, and --looks for a mode with looks, --camera for one that moves"

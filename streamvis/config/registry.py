@@ -213,7 +213,7 @@ class Publish(
     unknown: Alarm = Alarm()  # where the segmenter's weights can tell
     attach: tuple[Literal["masks"], ...] = ()  # beside the events, on the feed only
 
-    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
+    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `missing_input`
     may_read: ClassVar[frozenset[str]] = frozenset(
         {"tracks", "actions", "segmentation", "forecast"}
     )
@@ -233,7 +233,7 @@ class Record(
     # nearest to this that there is; None: the farthest
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
 
-    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `lacking`
+    reads: ClassVar[frozenset[str]] = frozenset()  # but one of those below: see `missing_input`
     may_read: ClassVar[frozenset[str]] = frozenset(
         {"detections", "tracks", "actions", "segmentation", "forecast"}
     )

@@ -1,8 +1,17 @@
 """The pipeline folded along its placement: one group of stages per worker spec, in a DAG."""
 
+import graphlib
+
 import msgspec
 
-from streamvis.config import Pipeline, Placement, StageSpec, WorkerSpec, inputs_of
+from streamvis.config import (
+    Pipeline,
+    Placement,
+    StageSpec,
+    WorkerSpec,
+    inputs_of,
+    topological_order,
+)
 from streamvis.errors import ConfigError
 
 
@@ -71,16 +80,13 @@ def _group(
 
 
 def _sorted(parents: dict[int, set[int]], placement: Placement) -> list[int]:
-    order: list[int] = []
-    while len(order) < len(parents):
-        ready = [i for i in parents if i not in order and parents[i] <= set(order)]
-        if not ready:
-            stuck = [i for i in parents if i not in order]
-            raise ConfigError(
-                "the placement makes workers wait for each other in a circle: "
-                + ", ".join(f"[{', '.join(placement.workers[i].stages)}]" for i in stuck)
-                + ". A worker runs its stages in one go; put the stages between them in it too, "
-                "or give them workers of their own"
-            )
-        order += ready
-    return order
+    try:
+        return topological_order(parents)
+    except graphlib.CycleError as error:
+        cycle = [placement.workers[i].stages for i in parents if i in error.args[1]]
+        raise ConfigError(
+            "the placement makes workers wait for each other in a cycle: "
+            + ", ".join(f"[{', '.join(names)}]" for names in cycle)
+            + ". A worker runs its stages in one go; put the stages between them in it too, "
+            "or give them workers of their own"
+        ) from None

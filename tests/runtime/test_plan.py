@@ -89,7 +89,7 @@ def test_parents_come_before_their_children():
 
 
 def test_groups_that_wait_for_each_other_are_refused():
-    with pytest.raises(ConfigError, match=r"circle: \[detect, publish\], \[track\]"):
+    with pytest.raises(ConfigError, match=r"cycle: \[detect, publish\], \[track\]"):
         grouped(["detect", "publish"], ["track"], ["other"], ["record"])
 
 

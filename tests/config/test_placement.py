@@ -1,0 +1,130 @@
+"""A placement that fits its pipeline loads; any other gets one line that names the fault."""
+
+from pathlib import Path
+
+import pytest
+
+from streamvis import config
+from streamvis.errors import ConfigError
+from streamvis.runtime.plan import fold
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "p.yaml"
+    path.write_text(text)
+    return path
+
+
+SEGMENT = "{name: segment, run: {kind: segment}}"
+
+
+FORECAST = "{name: forecast, after: [segment], run: {kind: forecast}}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_placement_fits_its_pipeline_or_says_why(path):
+    """The pipeline of the same name, or else the default one."""
+    own = ROOT / "pipelines" / path.name
+    pipeline = config.load_pipeline(own if own.exists() else None)
+    try:
+        placement = config.load_placement(path, pipeline)
+    except ConfigError as error:
+        assert "wants cores" in str(error)  # noqa: PT017 - a machine may have fewer cores
+    else:
+        assert placement.workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ("[{stages: [detect]}]", "stage 'camera' has no worker"),
+        ("[{stages: [detect, camera, embed, track, publish, spare]}]", "places stage 'spare'"),
+        (
+            "[{stages: [detect, camera, embed, track, publish, track]}]",
+            "stage 'track' is placed 2 times",
+        ),
+        ("[{stages: [detect, camera, embed, track, publish], device: gpu}]", "matching regex"),
+        (
+            "[{stages: [detect, camera, embed, track, publish], cores: [4096]}]",
+            "wants cores [4096]",
+        ),
+        (
+            "[{stages: [detect, camera, embed, track]}, {stages: [publish], replicas: 2}]",
+            "cannot have 2 replicas",
+        ),
+        (
+            "[{stages: [detect, camera, embed, track, publish], replcias: 2}]",
+            "unknown field `replcias`",
+        ),
+    ],
+)
+def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
+    path = write(tmp_path, f"workers: {workers}")
+    with pytest.raises(ConfigError) as caught:
+        config.load_placement(path, config.default_pipeline())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_by_default_networks_that_wait_for_each_other_share_a_worker():
+    placement = config.default_placement(config.default_pipeline())
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["camera", "track", "publish"],
+    ]
+
+
+def test_networks_that_wait_for_others_too_have_workers_of_their_own():
+    stages = [
+        config.StageSpec("detect", config.MaskRcnn()),
+        config.StageSpec("near", config.Appearance(), after=["detect"]),
+        config.StageSpec("far", config.Appearance(), after=["detect"]),
+        config.StageSpec("both", config.Appearance(), after=["near", "far"]),
+        config.StageSpec("last", config.Appearance(), after=["both"]),
+    ]
+    placement = config.default_placement(config.Pipeline(stages), runs=2)
+    groups = [["detect", "near"], ["far"], ["both", "last"]]
+    assert [worker.stages for worker in placement.workers] == groups
+    assert len(fold(config.Pipeline(stages), placement)) == 3  # nobody waits in a cycle
+
+
+def test_stages_that_a_network_lies_between_are_placed_apart():
+    """Or the workers of `pipelines/actions.yaml` would wait for each other in a cycle."""
+    pipeline = config.load_pipeline(ROOT / "pipelines/actions.yaml")
+    placement = config.default_placement(pipeline)
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["act"],
+        ["camera", "track"],
+        ["publish"],
+    ]
+
+
+def test_a_forecast_shares_the_worker_of_its_segmenter(tmp_path):
+    beside = "{name: other, after: [segment], run: {kind: forecast, weights: [x]}}"
+    path = write(tmp_path, f"stages: [{SEGMENT}, {FORECAST}, {beside}]")
+    pipeline = config.load_pipeline(path)
+    (worker,) = config.default_placement(pipeline).workers
+    assert worker.stages == ["segment", "forecast", "other"]
+    text = "workers: [{stages: [segment, other]}, {stages: [forecast], replicas: 2}]"
+    apart = tmp_path / "apart.yaml"
+    apart.write_text(text)
+    message = r"'forecast' works on the features of 'segment'.*stages: \[segment, other, forecast\]"
+    with pytest.raises(ConfigError, match=message):
+        config.load_placement(apart, pipeline)
+    apart.write_text("workers: [{stages: [segment, other, forecast], replicas: 2, batch: 4}]")
+    assert config.load_placement(apart, pipeline).workers[0].replicas == 2
+
+
+def test_everything_has_its_workers_and_none_waits_in_a_cycle():
+    pipeline = config.load_pipeline(ROOT / "pipelines/full.yaml")
+    placement = config.default_placement(config.with_record(pipeline, config.Record()))
+    assert [worker.stages for worker in placement.workers] == [
+        ["detect", "embed"],
+        ["segment", "forecast"],
+        ["act"],
+        ["camera", "track"],
+        ["publish", "record"],
+    ]
