@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from streamvis import errors
-from streamvis.cli.report import INTERRUPTED
-from streamvis.cli.results import PARTIAL
+from streamvis.batch.results import PARTIAL
+from streamvis.cli.output import INTERRUPTED
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

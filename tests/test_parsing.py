@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.cli.landmarks import provenance, read_points
+from streamvis.calibration.inputs import provenance, read_points
 from streamvis.cli.settings import configure
 from streamvis.config import (
     Jipda,

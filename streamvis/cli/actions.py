@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import torch
 
-from streamvis.cli.report import put, put_table
+from streamvis.cli.output import put, put_table
 from streamvis.datasets.clips import Clip, check_there, read_clips
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.classification import ClassificationScores

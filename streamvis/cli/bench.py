@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamvis.cli.report import put, put_json, reported_errors, say
+from streamvis.cli.output import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Measure speed on this machine.", invoke_without_command=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -103,18 +103,18 @@ def tracker(
 ) -> None:
     """Our tracker beside Stone-Soup, Norfair, SORT and ByteTrack: time, and scores on DIRs."""
     with reported_errors(), _one_thread():
-        from streamvis.cli import contest, trackers
+        from streamvis.benchmarks import tracker_accuracy, tracker_speed
 
-        sequences = contest.read(data or [])
+        sequences = tracker_accuracy.read(data or [])
         say("measuring tracker …")
-        found = trackers.measure()
-        scores = contest.measure(sequences) if sequences else None
+        found = tracker_speed.measure()
+        scores = tracker_accuracy.measure(sequences) if sequences else None
         if json:
-            put_json({"tracker": {**found, "scores": scores, "note": contest.NOTE}})
+            put_json({"tracker": {**found, "scores": scores, "note": tracker_accuracy.NOTE}})
             return
-        trackers.put_speed(found)
+        tracker_speed.put_speed(found)
         if scores:
-            contest.put_scores(scores)
+            tracker_accuracy.put_scores(scores)
 
 
 @contextmanager
@@ -160,13 +160,13 @@ def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _hub() -> Any:
-    from streamvis.runtime.bench import measure_hub
+    from streamvis.benchmarks.hub import measure_hub
 
     return measure_hub()
 
 
 def _pipeline(source: str | None = None) -> Any:
-    from streamvis.cli.measure import pipeline as measure
+    from streamvis.benchmarks.pipeline import pipeline as measure
 
     return measure(source)
 
@@ -178,19 +178,19 @@ def _detector(
     rounds: int = 15,
     masks: bool = True,
 ) -> Any:
-    from streamvis.cli.race import detector as race
+    from streamvis.benchmarks.detector import detector as race
 
     return race(weights, source, against, rounds, masks)
 
 
 def _tracker() -> Any:
-    from streamvis.cli.trackers import measure
+    from streamvis.benchmarks.tracker_speed import measure
 
     return measure()
 
 
 def _embedder(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> Any:
-    from streamvis.cli.looks import embedder as measure
+    from streamvis.benchmarks.embedder import embedder as measure
 
     return measure(weights, people, rounds)
 
@@ -202,6 +202,6 @@ def _actions(
     seconds: float = 10.0,
     engine: str = "auto",
 ) -> Any:
-    from streamvis.cli.watching import actions as measure
+    from streamvis.benchmarks.actions import actions as measure
 
     return measure(weights, people, per_second, seconds, engine)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from streamvis.cli.report import put, put_json, reported_errors, say
+from streamvis.cli.output import put, put_json, reported_errors, say
 from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from streamvis.calibration import Size
-    from streamvis.cli.landmarks import Points
+    from streamvis.calibration.ground_plane import Size
+    from streamvis.calibration.inputs import Points
     from streamvis.messages import Array
     from streamvis.sources import SourceSpec
 
@@ -118,7 +118,7 @@ def _settle(
     json: bool,
 ) -> None:
     """Write the plane and its picture, and say what they are worth."""
-    from streamvis.cli.survey import notes, report
+    from streamvis.calibration.quality import notes, report
 
     size = (pixels.shape[1], pixels.shape[0])
     result = report(found.H, size, found.known, found.lens_px)
@@ -147,8 +147,7 @@ def _settle(
 
 def _found(told: Told, size: "Size") -> Found | None:
     """The plane that the command line leads to; None when it tells of no way."""
-    from streamvis import calibration
-    from streamvis.cli import landmarks
+    from streamvis.calibration import ground_plane, inputs
 
     view = (told.height, told.tilt, told.fov, told.focal)
     ways = {
@@ -162,26 +161,26 @@ def _found(told: Told, size: "Size") -> Found | None:
     if len(taken) > 1:
         raise UsageError(f"{'; '.join(taken)} are {len(taken)} ways to one plane; take one")
     if told.camera is not None:
-        camera, distortion = landmarks.read_camera(told.camera)
+        camera, distortion = inputs.read_camera(told.camera)
         if not distortion.any():
-            return Found(calibration.from_pinhole(camera, size), "camera")
-        H, lens_px = calibration.from_lens(camera, distortion, size)
+            return Found(ground_plane.from_pinhole(camera, size), "camera")
+        H, lens_px = ground_plane.from_lens(camera, distortion, size)
         return Found(H, "camera", lens_px=lens_px)
     if ways["--height, --tilt and --fov or --focal"]:
         return Found(_from_view(told, size), "view")
     if not taken:
         return None
     if told.points is not None:
-        known = landmarks.read_points(told.points)
+        known = inputs.read_points(told.points)
     elif told.point:
-        known = landmarks.told_points(told.point)
+        known = inputs.told_points(told.point)
     else:
-        known = landmarks.told_rectangle(told.rectangle or "", told.corner)
-    return Found(calibration.fit(known.pixels, known.metres, size), "points", known)
+        known = inputs.told_rectangle(told.rectangle or "", told.corner)
+    return Found(ground_plane.fit(known.pixels, known.metres, size), "points", known)
 
 
 def _from_view(told: Told, size: "Size") -> "Array":
-    from streamvis.calibration import focal_px, from_view
+    from streamvis.calibration.ground_plane import focal_px, from_view
 
     height, tilt, fov, focal = told.height, told.tilt, told.fov, told.focal
     if height is None or tilt is None or (fov is None) == (focal is None):
@@ -193,7 +192,7 @@ def _there(spec: "SourceSpec", path: Path) -> Found:
     """The plane that the source has already."""
     import numpy as np
 
-    from streamvis.cli.landmarks import provenance
+    from streamvis.calibration.inputs import provenance
     from streamvis.geometry import read_ground_plane
 
     plane = read_ground_plane(path) if path.is_file() else spec.ground_plane

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.report import INTERRUPTED, put, reported_errors, say
+from streamvis.cli.output import INTERRUPTED, put, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.messages import Array
@@ -33,8 +33,8 @@ def demo(
     """Find, follow and report the people in a real clip: video, events and a contact sheet."""
     with reported_errors():
         from streamvis import config
-        from streamvis.cli.live import put_summary
         from streamvis.cli.run import start
+        from streamvis.cli.status_table import put_summary
         from streamvis.runtime.output import locked
 
         pipeline = config.without_feed(config.default_pipeline())

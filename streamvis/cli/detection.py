@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamvis.cli.detectors import Detector
-from streamvis.cli.report import put_table, say
+from streamvis.cli.output import put_table, say
 from streamvis.datasets.coco import Truth, read_coco
 from streamvis.datasets.motchallenge import Sequence, read_sequences
 from streamvis.errors import DataError, UsageError

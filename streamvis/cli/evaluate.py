@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamvis.cli.options import Device, Json, Precision, TrackerSettings
-from streamvis.cli.report import put_json, reported_errors, say
+from streamvis.cli.output import put_json, reported_errors, say
 from streamvis.cli.track import BLIND, LOOKS, Camera, Looks, Scores, ScoresAre, wanted
 
 app = typer.Typer(

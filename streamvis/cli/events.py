@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.report import put, reported_errors, say
+from streamvis.cli.output import put, reported_errors, say
 from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:

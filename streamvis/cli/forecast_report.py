@@ -13,7 +13,7 @@ from streamvis.cli.forecasts import (
     Outcome,
     Told,
 )
-from streamvis.cli.report import put, put_table
+from streamvis.cli.output import put, put_table
 from streamvis.cli.segmentation import or_dash, write_png
 from streamvis.datasets.classes import VOID, Classes
 from streamvis.evaluation.segmentation import Confusion, gap_closed

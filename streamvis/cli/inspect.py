@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.report import put, put_json, put_table, reported_errors, say
+from streamvis.cli.output import put, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline, Placement, WorkerSpec
@@ -124,7 +124,7 @@ def probe(
 def doctor(json: Json = False) -> None:
     """Say what this machine offers and what would stop streamvis from working well."""
     with reported_errors():
-        from streamvis.cli.machine import examine
+        from streamvis.doctor import examine
 
         report = examine()
         if json:

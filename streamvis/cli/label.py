@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.report import put_json, put_table, reported_errors, say
+from streamvis.cli.output import put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.sources import SourceSpec
@@ -48,8 +48,8 @@ def label(
 ) -> None:
     """Label footage in COCO layout; run the same command again to go on where it stopped."""
     with reported_errors():
+        from streamvis.batch.results import PARTIAL
         from streamvis.cli.detectors import open_detector
-        from streamvis.cli.results import PARTIAL
         from streamvis.config import MaskRcnn
         from streamvis.errors import SourceError
         from streamvis.runtime.output import make_directory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamvis.cli.detection import check_writable
-from streamvis.cli.report import put_table, say
+from streamvis.cli.output import put_table, say
 from streamvis.cli.track import Followed, Scores, follow, public, source_of
 from streamvis.datasets import motchallenge
 from streamvis.errors import DataError, UsageError

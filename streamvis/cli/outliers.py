@@ -6,7 +6,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamvis.cli.report import put, put_table
+from streamvis.cli.output import put, put_table
 from streamvis.cli.scene_networks import Network, eight_bits
 from streamvis.cli.segmentation import (
     Streets,

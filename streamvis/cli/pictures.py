@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamvis.cli.report import say
+from streamvis.cli.output import say
 from streamvis.config import (
     Appearance,
     CameraMotion,

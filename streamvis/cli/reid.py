@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from streamvis.cli.detection import film
-from streamvis.cli.report import put_table, say
+from streamvis.cli.output import put_table, say
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.live import Show
-from streamvis.cli.report import INTERRUPTED, put_json, reported_errors, say, settings
+from streamvis.cli.output import INTERRUPTED, put_json, reported_errors, say, settings
+from streamvis.cli.status_table import Show
 from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(
         if json:
             put_json(summary)
         else:
-            from streamvis.cli.live import put_summary
+            from streamvis.cli.status_table import put_summary
 
             put_summary(summary)
         if out:
@@ -142,7 +142,7 @@ def start(
 ) -> "Summary":
     """Run it to its end and leave its files in `out`."""
     from streamvis import config
-    from streamvis.cli.live import shown
+    from streamvis.cli.status_table import shown
     from streamvis.sources import resolve, starting
 
     placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
@@ -201,9 +201,9 @@ def batch(
     """
     with reported_errors():
         from streamvis import config
-        from streamvis.cli import batch as batches
-        from streamvis.cli.jobs import Plan
-        from streamvis.cli.results import exit_code, put_results, totals
+        from streamvis.batch import processes as batches
+        from streamvis.batch.jobs import Plan
+        from streamvis.batch.results import exit_code, put_results, totals
         from streamvis.runtime.output import make_directory
 
         on_used = _on_used(out, resume, overwrite)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from streamvis.cli.options import Device, Json
-from streamvis.cli.report import put_json, reported_errors
+from streamvis.cli.output import put_json, reported_errors
 
 SEGMENTER, OUTLIERS = "street-seg", "street-outlier"
 FORECASTERS = ("street-forecast-0.2", "street-forecast-0.6")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from streamvis.cli.report import put, put_table, say
+from streamvis.cli.output import put, put_table, say
 from streamvis.cli.scene_networks import Network
 from streamvis.datasets.classes import VOID, Classes
 from streamvis.datasets.street import Scene, read_image, read_labels, read_scenes

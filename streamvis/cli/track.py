@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streamvis.cli.options import Json, TrackerSettings
-from streamvis.cli.report import put_json, reported_errors, say
+from streamvis.cli.output import put_json, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.cli.pictures import Aids, Shown

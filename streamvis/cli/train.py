@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from streamvis.cli.report import put, put_json, reported_errors, say
+from streamvis.cli.output import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 Overwrite = Annotated[

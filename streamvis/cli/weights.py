@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from streamvis.cli.report import put, put_json, put_table, reported_errors
+from streamvis.cli.output import put, put_json, put_table, reported_errors
 
 app = typer.Typer(help="List, show, verify, compare and import weights.", no_args_is_help=True)
 MOST = 20  # tensors whose numbers differ that are told to people

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from streamvis.calibration import pinhole, visible
+from streamvis.calibration.ground_plane import pinhole, visible
 from streamvis.geometry import foot, to_ground
 from streamvis.messages import Array, Tracks
 from streamvis.viz.style import (

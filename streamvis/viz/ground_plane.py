@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from streamvis.calibration import PERSON_M, pinhole, residuals, visible
+from streamvis.calibration.ground_plane import PERSON_M, pinhole, residuals, visible
 from streamvis.geometry import to_ground
 from streamvis.messages import Array
 from streamvis.viz.style import DARK, FARTHEST, PALE, Colour, Ink, at, nice_step, shade

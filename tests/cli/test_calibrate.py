@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.calibration import from_view
+from streamvis.calibration.ground_plane import from_view
 from streamvis.cli.main import app
 from streamvis.geometry import read_ground_plane, to_ground
 from streamvis.sources import resolve

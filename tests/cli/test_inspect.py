@@ -10,8 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from streamvis import installation
-from streamvis.cli import machine
+from streamvis import doctor, installation
 from streamvis.cli.main import app
 from streamvis.models.inference import select
 
@@ -36,7 +35,7 @@ def gpus(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Weights are verified elsewhere."""
-    monkeypatch.setattr(machine, "_weights", lambda report: None)
+    monkeypatch.setattr(doctor, "_weights", lambda report: None)
 
 
 def placement(folder: Path, device: str) -> Path:
@@ -94,7 +93,7 @@ def test_an_opencv_that_cannot_be_imported_is_told_in_one_line(command, tmp_path
     """As it is where opencv-python came over the headless build and libGL is not there."""
     (tmp_path / "cv2").mkdir()
     (tmp_path / "cv2/__init__.py").write_text(f"raise ImportError({NO_LIBGL!r}, name='cv2')")
-    path = f"{tmp_path}:{Path(machine.__file__).parents[2]}"
+    path = f"{tmp_path}:{Path(doctor.__file__).parents[2]}"
     done = subprocess.run(
         [sys.executable, "-m", "streamvis", *command],
         capture_output=True,
@@ -113,7 +112,7 @@ def test_an_opencv_that_cannot_be_imported_is_told_in_one_line(command, tmp_path
 @pytest.mark.usefixtures("quick")
 def test_doctor_tells_of_an_opencv_over_the_headless_one(monkeypatch):
     monkeypatch.setattr(installation, "_installed", lambda name: name == "opencv-python")
-    report = machine.examine()
+    report = doctor.examine()
     assert report.facts["opencv"].endswith(", opencv-python")
     assert not report.broken
     (advice,) = [line for line in report.advice if "libGL" in line]
@@ -122,7 +121,7 @@ def test_doctor_tells_of_an_opencv_over_the_headless_one(monkeypatch):
         "pip install --force-reinstall --no-deps opencv-python-headless"
     )
     monkeypatch.setattr(installation, "_installed", lambda name: False)
-    report = machine.examine()
+    report = doctor.examine()
     assert report.facts["opencv"].endswith(", headless")
     assert not any("libGL" in line for line in report.advice)
 
@@ -130,13 +129,13 @@ def test_doctor_tells_of_an_opencv_over_the_headless_one(monkeypatch):
 @pytest.mark.usefixtures("quick")
 def test_without_torch_or_openvino_doctor_says_so_and_goes_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "streamvis.models.inference.openvino", None)
-    report = machine.examine()
+    report = doctor.examine()
     assert report.facts["networks on cpu"].startswith("torch, ")
     assert "cannot be imported" in report.facts["openvino"]
     assert not report.broken
     assert select.choose("cpu", "auto", "auto")[0] == "torch"
     monkeypatch.setitem(sys.modules, "torch", None)
-    report = machine.examine()
+    report = doctor.examine()
     assert report.broken
     assert "cannot be imported" in report.facts["torch"]
     assert "video" in report.facts
@@ -144,8 +143,8 @@ def test_without_torch_or_openvino_doctor_says_so_and_goes_on(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_extras_that_are_absent_are_named_by_package(monkeypatch):
-    monkeypatch.setitem(machine.EXTRAS, "eval", ("no_such_package_here", "matplotlib"))
-    advice = machine.examine().advice
+    monkeypatch.setitem(doctor.EXTRAS, "eval", ("no_such_package_here", "matplotlib"))
+    advice = doctor.examine().advice
     assert "for `streamvis eval`: pip install no_such_package_here" in advice
 
 

@@ -2,7 +2,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamvis import calibration
+from streamvis.calibration import ground_plane
 from streamvis.config import Jipda
 from streamvis.errors import DataError
 from streamvis.events import derive
@@ -183,7 +183,7 @@ def test_what_is_told_in_metres_is_the_filters_state(ground_tracker):
 @pytest.fixture
 def ground_tracker():
     """One person who walks 1.25 m/s across a square seen from aside, 20 frames of it."""
-    H = calibration.from_view(4, 20, 600, (640, 480))
+    H = ground_plane.from_view(4, 20, 600, (640, 480))
     tracker = Tracker(msgspec.structs.replace(INFO, ground_plane=tuple(H.ravel())), Jipda())
     for i in range(20):
         place = np.array([[-5 + 0.1 * i, 8 + 0.075 * i]])

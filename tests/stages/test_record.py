@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamvis.calibration import from_view
+from streamvis.calibration.ground_plane import from_view
 from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import to_ground

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvis.calibration import from_view
+from streamvis.calibration.ground_plane import from_view
 from streamvis.geometry import to_ground
 from streamvis.viz.ground_plane import HORIZON, MARK, POST, check
 

@@ -15,9 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from streamvis.cli import contest, crowd, peers, step, trackers
+from streamvis.benchmarks import (
+    jpda_step,
+    peers,
+    simulated_detections,
+    tracker_accuracy,
+    tracker_speed,
+)
+from streamvis.benchmarks.peers import Peer, Reported
 from streamvis.cli.main import app
-from streamvis.cli.peers import Peer, Reported
 from streamvis.geometry import iou
 from streamvis.messages import Detections
 from streamvis.models.embedding import ARCHITECTURES, Embedder
@@ -38,39 +44,41 @@ def detections(boxes, scores):
 @settings(max_examples=20)
 @given(people=st.integers(2, 80), frames=st.integers(1, 4), seed=st.integers(0, 99))
 def test_scenes_have_the_same_counts_in_each_frame_and_room_for_all(people, frames, seed):
-    scene = crowd.scene(people, frames, seed)
+    scene = simulated_detections.scene(people, frames, seed)
     assert scene.truth.shape == (frames, people, 4)
-    assert scene.width * scene.height >= people * crowd.ROOM_PX**2 * 0.99
+    assert scene.width * scene.height >= people * simulated_detections.ROOM_PX**2 * 0.99
     assert (scene.truth >= 0).all()
     assert (scene.truth <= np.tile([scene.width, scene.height], 2)).all()
     for truth, found in zip(scene.truth, scene.frames, strict=True):
-        assert len(found.boxes) == len(found.scores) == crowd.detections_of(people)
+        assert len(found.boxes) == len(found.scores) == simulated_detections.detections_of(people)
         assert (np.diff(found.scores) <= 0).all()
         detected = iou(truth, found.boxes.astype(float)).max(axis=1) > 0.4
-        assert detected.sum() >= round(crowd.DETECTED * people)
+        assert detected.sum() >= round(simulated_detections.DETECTED * people)
 
 
 @settings(max_examples=10)
 @given(people=st.integers(2, 40), seed=st.integers(0, 99))
 def test_a_scene_is_the_same_for_the_same_seed_only(people, seed):
-    boxes = [crowd.scene(people, 2, s).frames[1].boxes for s in (seed, seed, seed + 1)]
+    boxes = [
+        simulated_detections.scene(people, 2, s).frames[1].boxes for s in (seed, seed, seed + 1)
+    ]
     np.testing.assert_array_equal(boxes[0], boxes[1])
     assert not np.array_equal(boxes[0], boxes[2])
 
 
 def test_people_walk_and_turn_back_at_the_edge():
-    truth = crowd.scene(30, 500).truth
+    truth = simulated_detections.scene(30, 500).truth
     moved = np.linalg.norm(np.diff(truth[..., :2], axis=0), axis=2)
-    assert moved.max() < 5 * crowd.SPEED_PX_S / crowd.FPS
-    assert np.median(moved.sum(axis=0)) > 5 * crowd.ROOM_PX
+    assert moved.max() < 5 * simulated_detections.SPEED_PX_S / simulated_detections.FPS
+    assert np.median(moved.sum(axis=0)) > 5 * simulated_detections.ROOM_PX
 
 
 def test_a_step_of_ours_and_of_stone_soup_have_the_same_marginals():
     pytest.importorskip("stonesoup", reason="Stone-Soup is not installed; it comes with [dev]")
-    case = step.step(crowd.scene(12, 3), 2)
-    beta = step.ours(case)()
-    assert beta.shape == (12, 1 + crowd.detections_of(12))
-    associators = step.associators()
+    case = jpda_step.step(simulated_detections.scene(12, 3), 2)
+    beta = jpda_step.ours(case)()
+    assert beta.shape == (12, 1 + simulated_detections.detections_of(12))
+    associators = jpda_step.associators()
     assert list(associators) == ["Stone-Soup LBP", "Stone-Soup EHM2"]
     np.testing.assert_allclose(associators["Stone-Soup EHM2"](case)(), beta, atol=1e-9)
 
@@ -82,22 +90,22 @@ def test_contenders_take_turns_and_the_warm_up_does_not_count(monkeypatch):
         return lambda frame: lambda: calls.append((name, frame)) or frame
 
     contenders = {name: contender(name) for name in "ab"}
-    taken = trackers.turns(contenders, range(5, 9), warm_up=1)
+    taken = tracker_speed.turns(contenders, range(5, 9), warm_up=1)
     assert calls == [(name, frame) for frame in range(5, 9) for name in "ab"]
     assert taken["a"].results == [6, 7, 8]
     assert len(taken["a"].seconds) == 3
-    monkeypatch.setattr(trackers, "BUDGET_S", 0)
-    assert trackers.turns(contenders, range(5), warm_up=0)["a"].ms is None
+    monkeypatch.setattr(tracker_speed, "BUDGET_S", 0)
+    assert tracker_speed.turns(contenders, range(5), warm_up=0)["a"].ms is None
 
 
 def test_who_is_slow_is_not_shown_larger_scenes(monkeypatch):
-    slow = trackers.Turns([0.1, 3.0, 4.0], [])
-    fast = trackers.Turns([0.1], [])
-    none = trackers.Turns([], [])
+    slow = tracker_speed.Turns([0.1, 3.0, 4.0], [])
+    fast = tracker_speed.Turns([0.1], [])
+    none = tracker_speed.Turns([], [])
     before = {10: {"fast": fast, "slow": slow, "none": none}}
-    contenders = dict.fromkeys(("fast", "slow", "none", "new"), trackers._whole)
-    assert list(trackers._able(contenders, before)) == ["fast", "new"]
-    part = trackers._summary({**before, 20: {"fast": fast}}, lambda taken: {})
+    contenders = dict.fromkeys(("fast", "slow", "none", "new"), tracker_speed._whole)
+    assert list(tracker_speed._able(contenders, before)) == ["fast", "new"]
+    part = tracker_speed._summary({**before, 20: {"fast": fast}}, lambda taken: {})
     assert part["sizes"]["10"]["ms"] == {"fast": 100.0, "slow": 3000.0, "none": None}
     assert part["sizes"]["20"]["ms"] == {"fast": 100.0, "slow": None, "none": None}
     assert part["given_up"] == {
@@ -107,9 +115,9 @@ def test_who_is_slow_is_not_shown_larger_scenes(monkeypatch):
 
 
 def test_the_exponent_of_a_power_is_found():
-    taken = {n: {"a": trackers.Turns([1e-5 * n**1.5], [])} for n in (10, 50, 200, 500)}
-    assert trackers._exponents(taken) == {"a": 1.5}
-    assert trackers._exponents({50: taken[50]}) == {}
+    taken = {n: {"a": tracker_speed.Turns([1e-5 * n**1.5], [])} for n in (10, 50, 200, 500)}
+    assert tracker_speed._exponents(taken) == {"a": 1.5}
+    assert tracker_speed._exponents({50: taken[50]}) == {}
 
 
 def walk(follow, frames=12):
@@ -140,8 +148,8 @@ def test_the_peers_that_are_here_follow_two_people(name):
 
 
 def test_ours_keeps_the_contract():
-    source = trackers._source(crowd.scene(4, 1))
-    check_contract(trackers.ours(source, trackers.Jipda()))
+    source = tracker_speed._source(simulated_detections.scene(4, 1))
+    check_contract(tracker_speed.ours(source, tracker_speed.Jipda()))
 
 
 class Toy:
@@ -189,17 +197,17 @@ def test_norfair_is_not_shown_weak_detections_and_lost_ones_are_not_reported(mon
 
 def test_without_any_peer_the_report_is_ours_and_says_how_to_install_them(monkeypatch):
     monkeypatch.setattr(peers, "imports", lambda module: False)
-    monkeypatch.setattr(step, "imports", lambda module: False)
-    report = trackers.measure((5, 10))
+    monkeypatch.setattr(jpda_step, "imports", lambda module: False)
+    report = tracker_speed.measure((5, 10))
     assert set(report["not_installed"]) == {"Norfair", "SORT", "ByteTrack", "Stone-Soup"}
     for part in ("tracker", "jpda_step"):
         for people in (5, 10):
             at = report[part]["sizes"][str(people)]
-            assert at["detections"] == crowd.detections_of(people)
-            assert list(at["ms"]) == [trackers.OURS]
-            assert at["ms"][trackers.OURS] > 0
+            assert at["detections"] == simulated_detections.detections_of(people)
+            assert list(at["ms"]) == [tracker_speed.OURS]
+            assert at["ms"][tracker_speed.OURS] > 0
         assert report[part]["given_up"] == {}
-    assert 0 < report["tracker"]["sizes"]["10"]["reported"][trackers.OURS] < 14
+    assert 0 < report["tracker"]["sizes"]["10"]["reported"][tracker_speed.OURS] < 14
     assert report["jpda_step"]["sizes"]["10"]["gated"] > 0.5
     json.dumps(report)
 
@@ -240,8 +248,8 @@ def one_toy(monkeypatch):
         "Absent": Peer(toy_peer, "no_such_module_here", "pip install absent"),
     }
     monkeypatch.setattr(peers, "PEERS", toys)
-    monkeypatch.setattr(step, "imports", lambda module: False)
-    monkeypatch.setattr(trackers, "measure", partial(trackers.measure, (5,)))
+    monkeypatch.setattr(jpda_step, "imports", lambda module: False)
+    monkeypatch.setattr(tracker_speed, "measure", partial(tracker_speed.measure, (5,)))
 
 
 @pytest.mark.usefixtures("one_toy")
@@ -249,7 +257,7 @@ def test_the_command_scores_peers_at_their_best_threshold(sequence):
     result = CliRunner().invoke(app, ["bench", "tracker", str(sequence), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)["tracker"]
-    assert list(report["tracker"]["sizes"]["5"]["ms"]) == [trackers.OURS, "Toy"]
+    assert list(report["tracker"]["sizes"]["5"]["ms"]) == [tracker_speed.OURS, "Toy"]
     assert report["not_installed"]["Absent"] == "pip install absent"
     assert "favours them" in report["note"]
     rows = {(row["sequence"], row["tracker"]): row for row in report["scores"]}
@@ -266,7 +274,7 @@ def test_the_command_scores_peers_at_their_best_threshold(sequence):
 def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_path, monkeypatch):
     weights = tmp_path / "untrained.safetensors"
     save(Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))), weights, {})
-    monkeypatch.setattr(contest, "LOOKS", str(weights))
+    monkeypatch.setattr(tracker_accuracy, "LOOKS", str(weights))
     seen = tmp_path / "seen"
     shutil.copytree(sequence, seen)
     text = (sequence / "seqinfo.ini").read_text()
@@ -279,7 +287,7 @@ def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_pa
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["tracker"]["scores"]
     ours = {(row["sequence"], row["tracker"]): row for row in rows if row["tracker"] != "Toy"}
-    seeing = f"streamvis, {contest.SEEING}"
+    seeing = f"streamvis, {tracker_accuracy.SEEING}"
     everywhere = {("toy", "streamvis"), ("seen", "streamvis"), ("COMBINED", "streamvis")}
     assert set(ours) == everywhere | {("seen", seeing), ("COMBINED", seeing)}
     assert ours["seen", seeing]["mota"] > 0.5
@@ -291,9 +299,9 @@ def test_where_there_are_pictures_ours_takes_part_a_second_time(sequence, tmp_pa
 def test_the_command_prints_tables(sequence):
     result = CliRunner().invoke(app, ["bench", "tracker", str(sequence)])
     assert result.exit_code == 0, result.output
-    assert f"5 × {crowd.detections_of(5)}" in result.stdout
+    assert f"5 × {simulated_detections.detections_of(5)}" in result.stdout
     assert "Absent is not installed: pip install absent" in result.stdout
-    assert contest.NOTE in result.stdout
+    assert tracker_accuracy.NOTE in result.stdout
 
 
 @pytest.mark.usefixtures("one_toy")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streamvis.cli.peers import Follow, Reported
+from streamvis.benchmarks.peers import Follow, Reported
 from streamvis.messages import Array, Detections
 
 CENTRE, SIDES = 0.05, 0.1  # of the height: one sigma of what a detection measures

@@ -199,8 +199,8 @@ def _run(
             pipeline,
             placement,
             [spec],
-            build="streamvis.runtime.bench:build",
-            open_source="streamvis.runtime.bench:Blanks",
+            build="streamvis.benchmarks.hub:build",
+            open_source="streamvis.benchmarks.hub:Blanks",
             out=Path(out),
         )
         with np.load(Path(out) / f"{pipeline.stages[1].name}.npz") as noted:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamvis.cli.race import Parts, timed
+from streamvis.benchmarks.detector import Parts, timed
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder

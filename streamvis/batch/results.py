@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 import streamvis
-from streamvis.cli.report import INTERRUPTED, put, put_table
+from streamvis.cli.output import INTERRUPTED, put, put_table
 from streamvis.errors import DataError, RunError, StreamvisError
 from streamvis.runtime.output import run_files
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from streamvis.calibration import Pinhole, rectangle
+from streamvis.calibration.ground_plane import Pinhole, rectangle
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array
 from streamvis.parsing import convert, read_text

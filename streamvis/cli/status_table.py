@@ -65,7 +65,7 @@ def table(status: "Status") -> "RenderableType":
 
 def put_summary(summary: "Summary") -> None:
     """The end of a run for people, on stdout."""
-    from streamvis.cli.report import put_table
+    from streamvis.cli.output import put_table
 
     put_table(
         "",
@@ -99,7 +99,7 @@ def put_summary(summary: "Summary") -> None:
 
 def put_findings(summary: "Summary") -> None:
     """What each source was found to show, as far as the pipeline says anything of it."""
-    from streamvis.cli.report import put_table
+    from streamvis.cli.output import put_table
 
     found = {s.id: s.found for s in summary.sources if s.found is not None}
     columns = {name: [cell(one) for one in found.values()] for name, cell in _COLUMNS}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.cli import measure
+from streamvis.benchmarks import pipeline as measure
+from streamvis.benchmarks.pipeline import LEAST, TIMES, WARM_UP, Noted
 from streamvis.cli.main import app
-from streamvis.cli.measure import LEAST, TIMES, WARM_UP, Noted
 from streamvis.runtime import launch
 
 
@@ -35,7 +35,7 @@ def test_the_rate_is_that_of_the_steady_part(monkeypatch):
         sources = (type("Source", (), {"latency_ms": type("Q", (), {"p50": 1.0})}),)
 
     def run(pipeline, placement, specs, *, build, out):
-        assert build == "streamvis.cli.measure:build"
+        assert build == "streamvis.benchmarks.pipeline:build"
         starting = np.linspace(0, 60, WARM_UP, endpoint=False)
         np.save(out / TIMES, np.concatenate([starting, 60 + np.arange(81) / 8]))
         return Summary

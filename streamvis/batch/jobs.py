@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from streamvis.cli.results import Index, Result, left_in
+from streamvis.batch.results import Index, Result, left_in
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import ModelError, SourceError
 from streamvis.runtime.output import OnUsed

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from streamvis.cli.landmarks import (
+from streamvis.calibration.inputs import (
     provenance,
     read_camera,
     read_points,

@@ -39,7 +39,7 @@ def pipeline(source: str | None) -> dict[str, Any]:
     placement = config.default_placement(whole)
     with tempfile.TemporaryDirectory() as out:
         summary = launch.run(
-            whole, placement, specs, build="streamvis.cli.measure:build", out=Path(out)
+            whole, placement, specs, build="streamvis.benchmarks.pipeline:build", out=Path(out)
         )
         times = np.load(Path(out) / TIMES)[WARM_UP:]
     if len(times) < LEAST:  # a worker that died has taken what it noted with it

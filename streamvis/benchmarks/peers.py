@@ -85,7 +85,7 @@ def bytetrack(fps: float, threshold: float) -> Follow:
 
 def stone_soup(fps: float, threshold: float) -> Follow:
     """Put together from its parts: it is no tracker in itself."""
-    from streamvis.cli import soup
+    from streamvis.benchmarks import stone_soup as soup
 
     return soup.stone_soup(fps, threshold)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamvis.cli.live import moment, put_findings
+from streamvis.cli.status_table import moment, put_findings
 from streamvis.messages import Busiest, Findings, Scored, Stay
 from streamvis.runtime.metrics import Quantiles, SourceReport, Summary
 

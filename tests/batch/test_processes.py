@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.cli import batch
-from streamvis.cli.jobs import Plan
+from streamvis.batch import processes
+from streamvis.batch.jobs import Plan
+from streamvis.batch.results import Result, exit_code
 from streamvis.cli.main import app
-from streamvis.cli.results import Result, exit_code
 from streamvis.config import CameraMotion, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.errors import DataError, InUseError
 from streamvis.events.log import LogReader
@@ -60,7 +60,7 @@ def process(
 ) -> list[Result]:
     out.mkdir(exist_ok=True)
     specs = resolve([str(source) for source in sources])
-    return batch.process(specs, Plan(QUICK, TOGETHER, out, on_used), at_once)
+    return processes.process(specs, Plan(QUICK, TOGETHER, out, on_used), at_once)
 
 
 def call(*arguments: object):
@@ -143,7 +143,7 @@ def test_a_recording_that_grows_meanwhile_is_not_done(tmp_path, monkeypatch):
     """A stand-in for a camera that writes to the file while it is processed."""
     file = video(tmp_path / "a.mp4")
     script = f"""echo more >> {file}; echo '{json.dumps({"summary": SUMMARY})}'"""
-    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", file)
     assert (result.state, result.frames) == ("incomplete", 4)
     assert "written to while it was processed" in result.why
@@ -188,7 +188,7 @@ import sys
 from pathlib import Path
 import msgspec
 from streamvis.cli import batch
-from streamvis.cli.jobs import Plan
+from streamvis.batch.jobs import Plan
 from streamvis.config import Pipeline, Placement
 from streamvis.sources import resolve
 pipeline = msgspec.json.decode(sys.argv[1], type=Pipeline)
@@ -287,14 +287,14 @@ def stand_in(tmp_path: Path, script: str) -> str:
     ],
 )
 def test_a_process_without_a_result_fails_its_file_alone(script, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.state == "failed"
     assert f"a.mp4: its process {words}" in result.why
 
 
 def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch.sys, "executable", str(tmp_path / "not there"))
+    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "not there"))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.why.endswith("a.mp4: no process can be started: No such file or directory")
 
@@ -302,14 +302,14 @@ def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeyp
 def test_a_file_that_a_second_ctrl_c_ends_is_interrupted(tmp_path, monkeypatch):
     said = json.dumps({"error": "ended at once"})
     script = f"trap '' TERM; kill -INT {os.getpid()}; sleep 0.5; echo '{said}'; exit 143"
-    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert (result.state, result.why) == ("interrupted", "ended at once")
 
 
 def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, monkeypatch):
     script = f"kill -INT {os.getpid()}; exec sleep 60"
-    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.state == "interrupted", result.why
 
@@ -317,7 +317,7 @@ def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, 
 def test_the_command_lists_what_it_did(tmp_path, monkeypatch):
     """Without a terminal: a line on stderr for each file that ends, the table on stdout."""
     script = f"""echo '{json.dumps({"summary": SUMMARY})}'"""
-    monkeypatch.setattr(batch.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
     video(tmp_path / "in/[b]площадь 1.mp4")
     video(tmp_path / "in/below/2.mp4", 5)
     notes(tmp_path / "in/.hidden.mp4")

@@ -7,14 +7,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from streamvis import calibration
+from streamvis.calibration import ground_plane
 from streamvis.errors import UsageError
 from streamvis.geometry import to_ground
 from streamvis.synthetic.scene import Camera
 
 SIZE = (640, 480)
 SQUARE = np.array([(-2, 8), (2, 8), (3, 14), (-3, 14)], np.float64)
-H = calibration.from_view(4.2, 17, 600, SIZE)
+H = ground_plane.from_view(4.2, 17, 600, SIZE)
 
 
 def seen(metres, plane=H):
@@ -30,7 +30,7 @@ def moved(plane, angle, offset):
 
 views = st.builds(
     lambda height, tilt, focal, angle, x, y: moved(
-        calibration.from_view(height, tilt, focal, SIZE), angle, (x, y)
+        ground_plane.from_view(height, tilt, focal, SIZE), angle, (x, y)
     ),
     st.floats(1, 30),
     st.floats(10, 89),
@@ -50,8 +50,8 @@ def test_exact_points_give_back_the_plane_they_were_made_with(plane, count, seed
     more = np.random.default_rng(seed).uniform((50, 290), (600, 470), (count - 4, 2))
     pixels = np.concatenate([corners, more])
     metres, _ = to_ground(plane, pixels)
-    fitted = calibration.fit(pixels, metres, SIZE)
-    off_px, off_m = calibration.residuals(fitted, pixels, metres)
+    fitted = ground_plane.fit(pixels, metres, SIZE)
+    off_px, off_m = ground_plane.residuals(fitted, pixels, metres)
     assert off_px.max() < 0.01
     assert off_m.max() < 0.02
     assert (fitted[2] @ [*corners[0], 1]) > 0
@@ -61,13 +61,13 @@ def test_more_points_than_four_are_met_with_the_least_squares_in_the_picture():
     rng = np.random.default_rng(1)
     metres = rng.uniform((-5, 7), (5, 20), (9, 2))
     pixels = seen(metres) + rng.normal(0, 2, (9, 2))
-    fitted = calibration.fit(pixels, metres, SIZE)
+    fitted = ground_plane.fit(pixels, metres, SIZE)
 
     def off(h):  # pixels
         return (seen(metres, np.append(h, 1).reshape(3, 3)) - pixels).ravel()
 
     best = least_squares(off, (H / H[2, 2]).ravel()[:8], x_scale="jac", xtol=1e-14, ftol=1e-14)
-    cost = (calibration.residuals(fitted, pixels, metres)[0] ** 2).sum()
+    cost = (ground_plane.residuals(fitted, pixels, metres)[0] ** 2).sum()
     assert cost == pytest.approx(2 * best.cost, rel=1e-4)
 
 
@@ -75,9 +75,9 @@ def test_every_point_counts_the_same_wherever_it_is_in_the_list():
     rng = np.random.default_rng(2)
     pixels = seen(SQUARE := np.vstack([[(-2, 8), (2, 8), (3, 14), (-3, 14)], [(0, 10), (1, 17)]]))
     pixels = pixels + rng.normal(0, 1, pixels.shape)
-    a = calibration.fit(pixels, SQUARE, SIZE)
+    a = ground_plane.fit(pixels, SQUARE, SIZE)
     order = rng.permutation(6)
-    np.testing.assert_allclose(calibration.fit(pixels[order], SQUARE[order], SIZE), a, rtol=1e-3)
+    np.testing.assert_allclose(ground_plane.fit(pixels[order], SQUARE[order], SIZE), a, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_every_point_counts_the_same_wherever_it_is_in_the_list():
 )
 def test_what_no_camera_above_the_ground_can_see_is_told_in_one_line(pixels, metres, says):
     with pytest.raises(UsageError, match=says) as caught:
-        calibration.fit(np.array(pixels), np.array(metres, np.float64), SIZE)
+        ground_plane.fit(np.array(pixels), np.array(metres, np.float64), SIZE)
     assert "\n" not in str(caught.value)
 
 
 def test_points_along_an_edge_are_welcome_beside_others():
     metres = np.array([(-2, 8), (-2, 10), (-2, 12), (-2, 14), (2, 8), (3, 14)], np.float64)
-    fitted = calibration.fit(seen(metres), metres, SIZE)
+    fitted = ground_plane.fit(seen(metres), metres, SIZE)
     np.testing.assert_allclose(fitted, H, atol=1e-4)
 
 
@@ -113,8 +113,8 @@ def test_a_rectangle_may_begin_anywhere_and_go_either_way_round(first, way):
     corners = np.array([(-2, 8), (2, 8), (2, 14), (-2, 14)], np.float64)
     order = [(first + way * i) % 4 for i in range(4)]
     lengths = np.linalg.norm(np.diff(corners[order], axis=0), axis=1)
-    metres = calibration.rectangle(seen(corners)[order], (lengths[0], lengths[1]))
-    plane = calibration.fit(seen(corners), metres[np.argsort(order)], SIZE)
+    metres = ground_plane.rectangle(seen(corners)[order], (lengths[0], lengths[1]))
+    plane = ground_plane.fit(seen(corners), metres[np.argsort(order)], SIZE)
     between = to_ground(plane, seen([(0, 9), (1, 12)]))[0]
     assert np.linalg.norm(np.diff(between, axis=0)) == pytest.approx(np.hypot(1, 3), abs=1e-3)
     assert metres[0].tolist() == [0, 0]
@@ -123,18 +123,18 @@ def test_a_rectangle_may_begin_anywhere_and_go_either_way_round(first, way):
 def test_a_rectangle_with_swapped_corners_or_no_size_is_told():
     corners = seen([(-2, 8), (2, 8), (-2, 14), (2, 14)])
     with pytest.raises(UsageError, match="not in order around it"):
-        calibration.rectangle(corners, (4, 6))
+        ground_plane.rectangle(corners, (4, 6))
     with pytest.raises(UsageError, match="0 by 6 m"):
-        calibration.rectangle(corners, (0, 6))
+        ground_plane.rectangle(corners, (0, 6))
 
 
 def test_a_view_is_the_camera_that_made_up_scenes_have():
     camera = Camera(width=640, height_px=480)
-    plane = calibration.from_view(4.2, 17, camera.focal, SIZE)
+    plane = ground_plane.from_view(4.2, 17, camera.focal, SIZE)
     exact = np.reshape(camera.homography, (3, 3))
     np.testing.assert_allclose(plane, exact / (exact[2] @ [320, 480, 1]), atol=1e-12)
     fov = np.degrees(2 * np.arctan(320 / camera.focal))
-    assert calibration.focal_px(fov, SIZE) == pytest.approx(camera.focal)
+    assert ground_plane.focal_px(fov, SIZE) == pytest.approx(camera.focal)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_view_is_the_camera_that_made_up_scenes_have():
 )
 def test_a_view_that_cannot_be_is_told(height, tilt, focal):
     with pytest.raises(UsageError, match=f"{height} m high, tilted {tilt} degrees"):
-        calibration.from_view(height, tilt, focal, SIZE)
+        ground_plane.from_view(height, tilt, focal, SIZE)
 
 
 def test_a_camera_that_looks_into_the_sky_is_told():
-    looks = calibration.Pinhole(
+    looks = ground_plane.Pinhole(
         np.array([[600, 0, 320], [0, 600, 240], [0, 0, 1.0]]),
         np.array([[1, 0, 0], [0, np.sin(1), -np.cos(1)], [0, np.cos(1), np.sin(1)]]),
         np.zeros(3),
@@ -155,14 +155,14 @@ def test_a_camera_that_looks_into_the_sky_is_told():
     with pytest.raises(
         UsageError, match=r"the horizon lies below the picture; .* must show ground"
     ):
-        calibration.from_pinhole(looks, SIZE)
+        ground_plane.from_pinhole(looks, SIZE)
 
 
 @settings(max_examples=60)
 @given(st.floats(1, 30), st.floats(8, 75), st.floats(300, 3000), st.floats(0, 6.28))
 def test_the_camera_can_be_told_from_its_plane(height, tilt, focal, angle):
-    plane = moved(calibration.from_view(height, tilt, focal, SIZE), angle, (30, -7))
-    camera = calibration.pinhole(plane, SIZE)
+    plane = moved(ground_plane.from_view(height, tilt, focal, SIZE), angle, (30, -7))
+    camera = ground_plane.pinhole(plane, SIZE)
     assert camera is not None
     np.testing.assert_allclose(camera.centre, [30, -7, height], rtol=1e-5, atol=1e-5)
     assert camera.tilt_deg == pytest.approx(tilt, abs=1e-4)
@@ -173,39 +173,39 @@ def test_the_camera_can_be_told_from_its_plane(height, tilt, focal, angle):
 
 
 def test_no_camera_is_made_up_where_any_would_do():
-    assert calibration.pinhole(calibration.from_view(5, 90, 600, SIZE), SIZE) is None
+    assert ground_plane.pinhole(ground_plane.from_view(5, 90, 600, SIZE), SIZE) is None
 
 
 DISTORTION = np.array([-0.12, 0.02, 0.001, -0.0005, 0.0])
 
 
 def test_a_lens_without_distortion_is_a_plane_and_one_with_it_is_told_how_far_off():
-    camera = calibration.pinhole(H, SIZE)
-    plane, off_px = calibration.from_lens(camera, np.zeros(5), SIZE)
+    camera = ground_plane.pinhole(H, SIZE)
+    plane, off_px = ground_plane.from_lens(camera, np.zeros(5), SIZE)
     np.testing.assert_allclose(plane, H, atol=1e-4)
     assert off_px < 0.01
-    plane, off_px = calibration.from_lens(camera, DISTORTION, SIZE)
+    plane, off_px = ground_plane.from_lens(camera, DISTORTION, SIZE)
     places = np.stack(np.meshgrid(np.linspace(-9, 9, 25), np.linspace(6, 25, 20)), 2).reshape(-1, 2)
     world = np.column_stack([places, np.zeros(len(places))])
     rotation, _ = cv2.Rodrigues(camera.R)
     shown, _ = cv2.projectPoints(world, rotation, camera.t, camera.K, DISTORTION)
     shown = shown[:, 0]
     inside = ((shown > 0) & (shown < SIZE)).all(axis=1)
-    fitted = calibration.residuals(plane, shown[inside], places[inside])[0].max()
-    unbent = calibration.residuals(H, shown[inside], places[inside])[0].max()
+    fitted = ground_plane.residuals(plane, shown[inside], places[inside])[0].max()
+    unbent = ground_plane.residuals(H, shown[inside], places[inside])[0].max()
     assert fitted < off_px * 1.1  # which was looked for on another grid
     assert fitted < 0.7 * unbent
 
 
 def test_a_camera_below_the_ground_is_told():
-    camera = calibration.pinhole(H, SIZE)
+    camera = ground_plane.pinhole(H, SIZE)
     upside = camera._replace(t=camera.R @ [0, 0, 4.2])
     with pytest.raises(UsageError, match=r"-4.2 m above the ground; expected R and t"):
-        calibration.from_pinhole(upside, SIZE)
+        ground_plane.from_pinhole(upside, SIZE)
 
 
 def test_a_survey_is_what_a_ruler_finds():
-    found = calibration.survey(H, SIZE)
+    found = ground_plane.survey(H, SIZE)
     assert found.horizon_row == pytest.approx(240 - 600 * np.tan(np.radians(17)))
 
     def ruler(u, v, du, dv):
@@ -221,24 +221,24 @@ def test_a_survey_is_what_a_ruler_finds():
 
 
 def test_a_survey_of_a_look_straight_down_has_no_horizon_and_reaches_everywhere():
-    found = calibration.survey(calibration.from_view(6, 90, 600, SIZE), SIZE)
+    found = ground_plane.survey(ground_plane.from_view(6, 90, 600, SIZE), SIZE)
     assert (found.horizon_row, found.reach_row, found.camera) == (None, 0, None)
     assert found.middle == pytest.approx((0.01, 0.01))
 
 
 def test_a_survey_where_the_upper_half_is_sky_has_no_middle():
-    found = calibration.survey(calibration.from_view(2, 0.1, 600, SIZE), SIZE)
+    found = ground_plane.survey(ground_plane.from_view(2, 0.1, 600, SIZE), SIZE)
     assert found.middle is not None
-    level = calibration.from_view(2, 5, 600, (640, 100))
+    level = ground_plane.from_view(2, 5, 600, (640, 100))
     lowered = level @ np.array([[1, 0, 0], [0, 1, -300], [0, 0, 1]])  # cropped: more sky above
-    found = calibration.survey(lowered / (lowered[2] @ [320, 400, 1]), (640, 400))
+    found = ground_plane.survey(lowered / (lowered[2] @ [320, 400, 1]), (640, 400))
     assert found.middle is None
 
 
 @settings(max_examples=60)
 @given(views, st.floats(5, 200))
 def test_the_visible_ground_is_in_the_picture(plane, person_px):
-    ground = calibration.visible(plane, SIZE, person_px)
+    ground = ground_plane.visible(plane, SIZE, person_px)
     assert np.isfinite(ground).all()
     pixels = seen(ground, plane)
     assert (pixels > -0.1).all()

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamvis.cli import mot, peers, pictures
-from streamvis.cli.peers import Follow, Reported
+from streamvis.benchmarks import peers
+from streamvis.benchmarks.peers import Follow, Reported
+from streamvis.benchmarks.tracker_speed import OURS, ours
+from streamvis.cli import mot, pictures
+from streamvis.cli.output import put, put_table, say
 from streamvis.cli.pictures import Shown
-from streamvis.cli.report import put, put_table, say
 from streamvis.cli.track import LOOKS, Scores, public, source_of
-from streamvis.cli.trackers import OURS, ours
 from streamvis.config import Jipda
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
@@ -37,7 +38,7 @@ NOTE = (
     "is that of the best MOTA, picked with the truth for each sequence, which favours them; ours "
     "has one configuration for all. Ours with looks and camera motion has seen the pictures, which "
     "the peers cannot use, and the time for which is not counted. "
-    "Stone-Soup's parts were put together here (cli/soup.py)."
+    "Stone-Soup's parts were put together here (benchmarks/stone_soup.py)."
 )
 
 

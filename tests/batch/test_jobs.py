@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.cli.jobs import KEY_DIGITS, Job, Plan, directory_name, key_of, source_id, weights_of
-from streamvis.cli.results import Result
+from streamvis.batch.jobs import (
+    KEY_DIGITS,
+    Job,
+    Plan,
+    directory_name,
+    key_of,
+    source_id,
+    weights_of,
+)
+from streamvis.batch.results import Result
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
 from streamvis.errors import WeightsError
 from streamvis.runtime.output import OnUsed

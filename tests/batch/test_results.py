@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvis.cli.results import (
+from streamvis.batch.results import (
     FILE_NAME,
     Index,
     Result,

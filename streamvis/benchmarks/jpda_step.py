@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamvis.cli.crowd import DETECTED, EDGE, FPS, HEIGHT_PX, Scene
-from streamvis.cli.peers import imports
+from streamvis.benchmarks.peers import imports
+from streamvis.benchmarks.simulated_detections import DETECTED, EDGE, FPS, HEIGHT_PX, Scene
 from streamvis.messages import Array
 from streamvis.tracking import filters, kalman
 

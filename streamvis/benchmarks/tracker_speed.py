@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamvis.cli import peers, step
-from streamvis.cli.crowd import FPS, Scene, detections_of, scene
-from streamvis.cli.peers import Follow, Reported
-from streamvis.cli.report import put, put_table
-from streamvis.cli.step import Associate
+from streamvis.benchmarks import jpda_step, peers
+from streamvis.benchmarks.jpda_step import Associate
+from streamvis.benchmarks.peers import Follow, Reported
+from streamvis.benchmarks.simulated_detections import FPS, Scene, detections_of, scene
+from streamvis.cli.output import put, put_table
 from streamvis.config import Jipda
 from streamvis.messages import Array, Detections, SourceInfo
 from streamvis.tracking.tracker import Tracker
@@ -52,7 +52,7 @@ Taken = Mapping[str, Turns]
 def measure(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Milliseconds a frame by the number of people, and how they grow with it."""
     others, missing = peers.installed()
-    associators = step.associators()
+    associators = jpda_step.associators()
     trackers: dict[int, Taken] = {}
     steps: dict[int, Taken] = {}
     for people in sizes:
@@ -62,7 +62,7 @@ def measure(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
         contenders = {name: _whole(follow, seen) for name, follow in follows.items()}
         frames = range(WARM_UP + ROUNDS)
         trackers[people] = turns(_able(contenders, trackers), frames, WARM_UP)
-        associates = {OURS: step.ours, **associators}
+        associates = {OURS: jpda_step.ours, **associators}
         contenders = {name: _step(associate, seen) for name, associate in associates.items()}
         frames = range(1, 1 + STEP_WARM_UP + STEP_ROUNDS)
         steps[people] = turns(_able(contenders, steps), frames, STEP_WARM_UP)
@@ -114,7 +114,7 @@ def _whole(follow: Follow, seen: Scene) -> Prepare:
 
 
 def _step(associate: Associate, seen: Scene) -> Prepare:
-    return lambda frame: associate(step.step(seen, frame))
+    return lambda frame: associate(jpda_step.step(seen, frame))
 
 
 def _able(contenders: Mapping[str, Prepare], before: Mapping[int, Taken]) -> dict[str, Prepare]:

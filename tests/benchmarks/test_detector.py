@@ -5,7 +5,7 @@ import json
 import torch
 from typer.testing import CliRunner
 
-from streamvis.cli import race
+from streamvis.benchmarks import detector
 from streamvis.cli.main import app
 
 
@@ -20,8 +20,8 @@ def test_turns_go_round_and_warm_up_does_not_count():
 
         return find
 
-    times, found = race.turns({name: contender(name) for name in "ab"}, images, rounds=3)
-    assert [name for name, _ in calls] == ["a", "b"] * (3 + race.WARM_UP)
+    times, found = detector.turns({name: contender(name) for name in "ab"}, images, rounds=3)
+    assert [name for name, _ in calls] == ["a", "b"] * (3 + detector.WARM_UP)
     assert [image for _, image in calls[::2]] == [image for _, image in calls[1::2]]
     assert found == {"a": 1.0, "b": 1.0}  # of pictures 2, 0, 1
     assert set(times) == {"a", "b"}

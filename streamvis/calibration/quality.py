@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamvis.calibration import REACH_M, Pinhole, Size, residuals, survey
+from streamvis.calibration.ground_plane import REACH_M, Pinhole, Size, residuals, survey
 from streamvis.messages import Array
 
 if TYPE_CHECKING:
-    from streamvis.cli.landmarks import Points
+    from streamvis.calibration.inputs import Points
 
 DOUBT_PX = 5.0  # a point that is off by more was confused, or is not on the ground
 

@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from streamvis.cli.jobs import Job, Plan
-from streamvis.cli.report import say
-from streamvis.cli.results import NOT_BEGUN, Result, frames_of, printable, told
+from streamvis.batch.jobs import Job, Plan
+from streamvis.batch.results import NOT_BEGUN, Result, frames_of, printable, told
+from streamvis.cli.output import say
 from streamvis.errors import EndedEarlyError, InUseError, SourceError, StreamvisError, UsageError
 from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.sources.identity import content_of
@@ -182,7 +182,7 @@ class _Crew:
 
 def _start() -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "streamvis.cli.batch"],
+        [sys.executable, "-m", "streamvis.batch.processes"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
