@@ -38,10 +38,11 @@ Node = TypeVar("Node", bound=Hashable)
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One stage of a pipeline: its name, its kind with settings, and the stages that feed it."""
 
-    name: Name
-    run: Run
-    after: list[str] = []
-    every_s: Annotated[float, Meta(ge=0)] = 0.0  # media seconds between runs; 0: every frame
+    name: Name  # name in placements, `--set` and messages
+    run: Run  # kind of the stage, in `kind`, and its settings
+    after: list[str] = []  # stages whose output this stage gets; empty: frames only
+    every_s: Annotated[float, Meta(ge=0)] = 0.0  # media time between two frames that the stage
+    # processes; 0: every frame
 
 
 class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,21 +20,26 @@ from streamvis.shipped import find
 class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A worker group: the stages that one process hosts, its device, and its replicas."""
 
-    stages: Annotated[list[str], Meta(min_length=1)]
-    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
-    cores: list[Annotated[int, Meta(ge=0)]] = []  # CPU cores to run on; empty: any
-    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
-    batch: Annotated[int, Meta(ge=1, le=256)] = 1  # at most this many packets in one call
-    wait_ms: Annotated[float, Meta(ge=0)] = 0.0  # for an incomplete batch to fill
-    fallback: Literal["cpu"] | None = None  # where to run when the device is absent
-    threads: Annotated[int, Meta(ge=1)] | None = None  # None: networks share the cores, else 1
+    stages: Annotated[list[str], Meta(min_length=1)]  # names of the stages, in pipeline order
+    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"  # device of the networks
+    cores: list[Annotated[int, Meta(ge=0)]] = []  # CPU cores that the processes are pinned to;
+    # empty: any
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1  # number of processes
+    batch: Annotated[int, Meta(ge=1, le=256)] = 1  # largest number of frames in one call
+    wait_ms: Annotated[float, Meta(ge=0)] = 0.0  # how long an incomplete batch waits for more
+    # frames
+    fallback: Literal["cpu"] | None = None  # device to use where `device` is absent; none: the run
+    # ends with exit code 4
+    threads: Annotated[int, Meta(ge=1)] | None = None  # threads of the numeric libraries in each
+    # process; none: workers with networks share the cores, all others have one
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The worker groups that run a pipeline on this machine."""
 
-    workers: Annotated[list[WorkerSpec], Meta(min_length=1)]
-    slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames in flight for each source
+    workers: Annotated[list[WorkerSpec], Meta(min_length=1)]  # worker groups; every stage is in one
+    slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames of each source that may be in flight at
+    # once: bounds memory and latency
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:

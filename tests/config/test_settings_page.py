@@ -1,0 +1,171 @@
+"""docs/settings.md is generated from the configuration types; `pytest --accept` rewrites it."""
+
+import ast
+import inspect
+import io
+import re
+import tokenize
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from streamvis.config import Alarm, Placement, Run, StageSpec, WorkerSpec, Zone
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+NAMES: dict[object, str] = {
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    int: "integer",
+    Zone: "zone",
+    Alarm: "alarm",
+    WorkerSpec: "worker",
+}
+Golden = Callable[[Path, str], None]
+UNITS = {"_s": "s", "_ms": "ms", "_px": "px", "_m": "m"}
+HEAD = """\
+# Settings
+
+Every setting of every kind of stage and of the placement: type, default, unit, meaning. This page
+is generated from the configuration types; `pytest tests/config --accept` rewrites it.
+
+A pipeline file (such as `pipelines/people.yaml`) lists `stages`. The settings of a kind stand in
+the stage's `run` mapping; the command line overrides them: `--set detect.min_score=0.5`. A
+placement file (such as `configs/one-gpu.yaml`) lists `workers`. In YAML, write `null` for none.
+
+| kind | writes | requires | also uses |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    kinds = typing.get_args(Run)
+    parts = [HEAD + "\n".join(map(row_of, kinds)) + "\n"]
+    parts += [section("Stage (an entry of `stages`)", StageSpec)]
+    parts += [section(f"Kind `{tag_of(kind)}`", kind) for kind in kinds]
+    parts += [
+        section("Zone (an entry of `zones` of kind `forecast`)", Zone),
+        section("Alarm (`unknown` of kind `publish`)", Alarm),
+        section("Placement (a file of `configs/`)", Placement),
+        section("Worker (an entry of `workers`)", WorkerSpec),
+    ]
+    return "\n".join(parts)
+
+
+def row_of(kind: type) -> str:
+    """Return the table row that says which parts a kind of stage writes and reads."""
+    requires = ", ".join(sorted(kind.reads)) or "–"
+    uses = ", ".join(sorted(kind.may_read)) or "–"
+    return f"| [`{tag_of(kind)}`](#kind-{tag_of(kind)}) | {kind.writes} | {requires} | {uses} |"
+
+
+def tag_of(kind: type) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def section(title: str, kind: type[msgspec.Struct]) -> str:
+    meanings = comments_of(kind)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        unit, meaning = split_unit(field.name, meanings[field.name])
+        cells = f"`{field.name}`", type_text(field.type), default_text(field), unit, meaning
+        rows.append(f"| {' | '.join(cells)} |")
+    summary = inspect.cleandoc(kind.__doc__ or "").replace("\n", " ").replace("  ", "\n\n")
+    head = ["| setting | type | default | unit | meaning |", "|---|---|---|---|---|"]
+    table = "\n".join([*head, *rows]) + "\n"
+    return f"## {title}\n\n{summary}\n" + (f"\n{table}" if rows else "")
+
+
+def comments_of(kind: type) -> dict[str, str]:
+    """Return the comment beside and directly below each field of the class."""
+    source = inspect.getsource(kind)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    alone = {
+        number
+        for number, text in enumerate(source.splitlines(), 1)
+        if text.lstrip().startswith("#")
+    }
+    body = ast.parse(source).body[0].body
+    found: dict[str, str] = {}
+    for statement in body:
+        if isinstance(statement, ast.AnnAssign):
+            line, texts = statement.lineno, []
+            while line <= (statement.end_lineno or 0) or line in alone:
+                texts += [comments[line]] if line in comments else []
+                line += 1
+            found[statement.target.id] = " ".join(texts)
+    return found
+
+
+def type_text(annotation: object) -> str:
+    """Return the type in words, with its limits."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation == Run:
+        return "mapping with `kind`"
+    if origin is typing.Annotated:
+        return type_text(arguments[0]) + "".join(map(limits, arguments[1:]))
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin is tuple and Ellipsis not in arguments:
+        return f"[{', '.join(map(type_text, arguments))}]"
+    if origin in (list, tuple):
+        return f"list of {type_text(arguments[0])}"
+    if arguments:  # a union
+        return " or ".join("none" if one is type(None) else type_text(one) for one in arguments)
+    return NAMES[annotation]
+
+
+def limits(meta: msgspec.Meta) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(meta, name):g}"
+        for name, sign in signs.items()
+        if getattr(meta, name) is not None
+    ]
+    if meta.pattern is not None:
+        bounds.append(f"`{meta.pattern.replace('|', chr(92) + '|')}`")
+    if meta.min_length is not None:
+        bounds.append(f"at least {meta.min_length}")
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def default_text(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if isinstance(default, msgspec.Struct):
+        return "as below"
+    if default is None:
+        return "none"
+    if isinstance(default, tuple | list):
+        return ", ".join(f"`{value}`" for value in default) or "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def split_unit(name: str, meaning: str) -> tuple[str, str]:
+    """Return the unit, from the name's ending or the comment's beginning, and the rest of it."""
+    for suffix, unit in UNITS.items():
+        if name.endswith(suffix):
+            return unit, meaning
+    match = re.match(r"((?:per )?px[^;]*); (.*)", meaning)
+    return (match[1], match[2]) if match else ("", meaning)
+
+
+def test_the_page_is_up_to_date(golden: Golden) -> None:
+    golden(PAGE, page())
+
+
+def test_every_setting_of_a_kind_has_a_meaning() -> None:
+    missing = [
+        f"{kind.__name__}.{name}"
+        for kind in [*typing.get_args(Run), Zone, Alarm, StageSpec, WorkerSpec, Placement]
+        for name, meaning in comments_of(kind).items()
+        if not meaning and "ClassVar" not in str(kind.__annotations__.get(name))
+    ]
+    assert missing == []
