@@ -14,6 +14,7 @@ from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from streamvis.events.client import Inbox, Subscription
+    from streamvis.events.log import LogReader
     from streamvis.events.schema import Event
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
@@ -140,6 +141,8 @@ def export(
         from streamvis.events.log import LogReader
 
         path = log / "events.db" if log.is_dir() else log
+        with LogReader(path) as reader:
+            _check_selection(reader, source, type or [])
         if format is Format.mot and out is not None:
             out.mkdir(parents=True, exist_ok=True)
             for written in exports.write_tracks(path, out, as_told=as_told):
@@ -161,3 +164,26 @@ def export(
                 sys.stdout.writelines(row.decode() for row in exports.jsonl(rows))
             else:
                 exports.write_jsonl(rows, out)
+
+
+def _check_selection(reader: "LogReader", source: str | None, types: list[str]) -> None:
+    """Raise UsageError for a source that the log does not hold, or a type that no event has."""
+    from streamvis.events import schema
+
+    sources = reader.cursors()
+    if source is not None and source not in sources:
+        raise UsageError(
+            f"--source {source}: not in {reader.path}, which holds {', '.join(sources) or 'none'}"
+        )
+    if not types:
+        return
+    there = reader.types()
+    known = {*there, *(str(kind.__struct_config__.tag) for kind in schema.KINDS)}
+    for name in types:
+        if name not in known | {one.partition(".")[0] for one in known}:
+            raise UsageError(
+                f"--type {name}: no such type or family of events; {reader.path} holds "
+                f"{', '.join(there) or 'none'}"
+            )
+        if not any(one == name or one.startswith(f"{name}.") for one in there):
+            say(f"{reader.path} holds no event of type {name}; it holds {', '.join(there)}")

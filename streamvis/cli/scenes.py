@@ -7,6 +7,7 @@ import typer
 
 from streamvis.cli.options import Device, Json
 from streamvis.cli.output import put_json, reported_errors
+from streamvis.errors import DataError
 
 SEGMENTER, OUTLIERS = "street-seg", "street-outlier"
 FORECASTERS = ("street-forecast-0.2", "street-forecast-0.6")
@@ -161,6 +162,9 @@ def forecast(
         given = open_forecasters(weights or list(FORECASTERS), network)
         horizons = forecasts.plan(given, horizon or [])
         outcome = forecasts.evaluate(shots, network, given, horizons)
+        if not any(one.tallies for one in outcome.horizons):
+            nearest = f"{horizons[0].us / 1e6:g} s and the pictures that a forecaster goes on from"
+            raise DataError(f"{sequence}: too short for any forecast; expected more than {nearest}")
         if sheet:
             forecast_report.write_sheet(sheet, outcome, name)
         if json:

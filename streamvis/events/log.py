@@ -220,6 +220,11 @@ class LogReader:
         newest = max((cursor.epoch for cursor in cursors), default="")
         return [cursor.source for cursor in cursors if cursor.epoch == newest]
 
+    def types(self) -> list[str]:
+        """The types of its events, in alphabetical order."""
+        query = "SELECT DISTINCT type FROM events ORDER BY type"
+        return [row[0] for row in _rows(self._db, self.path, query, ())]
+
     def has_older_runs(self) -> bool:
         cursors = self.cursors().values()
         return any(cursor.first for cursor in cursors) or len({c.epoch for c in cursors}) > 1

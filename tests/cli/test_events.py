@@ -46,18 +46,21 @@ def seen(number):
     )
 
 
+def write_log(path, whats):
+    log = LogWriter(path)
+    rows = [
+        Row("a", event.offset, event.tseq, event.type, event.time.media_us, schema.encode(event))
+        for event in map(event_of, whats, range(len(whats)))
+    ]
+    log.commit(rows, [Cursor("a", "e", 0, len(rows), "eof", b"")])
+    log.close()
+
+
 @pytest.mark.parametrize(("options", "ids"), [([], "22"), (["--as-told"], "52")])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_tracks_are_exported_put_right_or_as_told(tmp_path, options, ids, to_file):
     merge = schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2"))
-    whats = [seen(5), merge, seen(2)]
-    log = LogWriter(tmp_path / "events.db")
-    rows = [
-        Row("a", event.offset, event.tseq, event.type, event.time.media_us, schema.encode(event))
-        for event in map(event_of, whats, range(3))
-    ]
-    log.commit(rows, [Cursor("a", "e", 0, 3, "eof", b"")])
-    log.close()
+    write_log(tmp_path / "events.db", [seen(5), merge, seen(2)])
     out = ["--out", str(tmp_path)] if to_file else []
     result = CliRunner().invoke(
         app, ["events", "export", str(tmp_path), "--format", "mot", *out, *options]
@@ -65,6 +68,35 @@ def test_tracks_are_exported_put_right_or_as_told(tmp_path, options, ids, to_fil
     assert result.exit_code == 0, result.output
     text = (tmp_path / "tracks.txt").read_text() if to_file else result.stdout
     assert "".join(line.split(",")[1] for line in text.splitlines()) == ids
+
+
+def export(folder, *options):
+    return CliRunner().invoke(app, ["events", "export", str(folder), *options])
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "mot"])
+def test_what_is_not_in_the_log_is_refused_and_what_is_there_named(tmp_path, format):
+    write_log(tmp_path / "events.db", [seen(5), seen(2)])
+    out = ["--format", format, "--out", str(tmp_path / "written")]
+    for wrong, message in (
+        (["--source", "gate"], "--source gate: not in {log}, which holds a"),
+        (["--type", "trak"], "--type trak: no such type or family of events; {log} holds track.be"),
+        (["--type", "track.star"], "--type track.star: no such type or family"),
+    ):
+        result = export(tmp_path, *out, *wrong)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"streamvis: {message.format(log=tmp_path / 'events.db')}")
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_type_that_did_not_happen_is_no_error_but_is_said(tmp_path):
+    write_log(tmp_path / "events.db", [seen(5), seen(2)])
+    result = export(tmp_path, "--type", "action")
+    assert (result.exit_code, result.stdout) == (0, "")
+    log = tmp_path / "events.db"
+    assert result.stderr == f"{log} holds no event of type action; it holds track.begin\n"
+    assert len(export(tmp_path, "--type", "track").stdout.splitlines()) == 2
+    assert len(export(tmp_path, "--source", "a", "--type", "track.begin").stdout.splitlines()) == 2
 
 
 DYING = """

@@ -314,6 +314,16 @@ def invoke(*arguments: object):
     return CliRunner().invoke(app, ["eval", "forecast", *map(str, arguments)])
 
 
+def test_a_film_too_short_for_every_horizon_is_an_error(weights, tmp_path):
+    write(tmp_path / "short", frames=4)
+    segmenter, near, _ = weights
+    given = ("--segmenter", segmenter, "--weights", near)
+    result = invoke(tmp_path / "short", "--fps", FPS, *given, "--json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "short: too short for any forecast; expected more than 0.2 s" in result.stderr
+
+
 def test_an_untrained_forecaster_copies(labelled, weights, tmp_path):
     segmenter, near, _ = weights
     given = (labelled, "--fps", FPS, "--segmenter", segmenter, "--weights", near)
