@@ -34,7 +34,7 @@ from streamvis.messages import (
 )
 from streamvis.viz.annotate import annotate
 from streamvis.viz.film import Film
-from streamvis.viz.forecast_panels import Panels, Shown, glowing
+from streamvis.viz.forecast_panels import Panels, PanelSet, highlighted
 from streamvis.viz.ground_map import GroundMap, Trail, View, follow, widen
 
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
@@ -53,7 +53,7 @@ class _State(msgspec.Struct, array_like=True):
     view: View | None  # of the map as it is shown
     goal: View | None  # of the map once it has settled
     trails: dict[int, list[Spot]]
-    shown: Shown | None = None  # which panels of the scene there are
+    shown: PanelSet | None = None  # which panels of the scene there are
 
 
 class RecordStage:
@@ -149,7 +149,7 @@ class _Recording:
         self._look(packet, pixels)
         trails = self._trails(frame.media_us, tracks)
         picture = annotate(
-            glowing(pixels, self.panels.unknown),
+            highlighted(pixels, self.panels.unknown),
             packet.part(Detections),
             tracks,
             trails,

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Actions, Array, Tracks
-from streamvis.viz.style import DARK, GREY, PALE, Colour, Ink, at, on, shade
+from streamvis.viz.style import DARK, GREY, PALE, Colour, Style, at, on, shade
 
 WHOLE = 0  # instead of a track's id: the whole frame
-CALM: Colour = (86, 180, 233)  # sky: below `end`
-MAYBE: Colour = (230, 159, 0)  # orange: between `end` and `begin`
-SURE: Colour = (213, 94, 0)  # vermilion: from `begin` on
+UNLIKELY: Colour = (86, 180, 233)  # sky: below `end`
+POSSIBLE: Colour = (230, 159, 0)  # orange: between `end` and `begin`
+LIKELY: Colour = (213, 94, 0)  # vermilion: from `begin` on
 
 
-def draw_actions(image: Array, actions: Actions, tracks: Tracks | None, ink: Ink) -> None:
+def draw_actions(image: Array, actions: Actions, tracks: Tracks | None, style: Style) -> None:
     """A plate under the head of each person, and a banner for the whole frame."""
     boxes = {} if tracks is None else dict(zip(tracks.ids.tolist(), tracks.boxes, strict=True))
     rows = zip(actions.ids.tolist(), actions.probabilities, actions.warm.tolist(), strict=True)
@@ -26,9 +26,9 @@ def draw_actions(image: Array, actions: Actions, tracks: Tracks | None, ink: Ink
         label, p = likeliest(actions, probabilities.tolist())
         colour = colour_for(p, actions)
         if id_ == WHOLE:
-            _banner(image, label, p, colour if warm else GREY, ink)
+            _banner(image, label, p, colour if warm else GREY, style)
         elif id_ in boxes and np.isfinite(boxes[id_]).all():
-            _on_person(image, boxes[id_], (label, p), colour if warm else None, ink)
+            _on_person(image, boxes[id_], (label, p), colour if warm else None, style)
 
 
 def likeliest(actions: Actions, probabilities: Sequence[float]) -> tuple[str, float]:
@@ -42,19 +42,19 @@ def likeliest(actions: Actions, probabilities: Sequence[float]) -> tuple[str, fl
 
 def colour_for(p: float, actions: Actions) -> Colour:
     if p >= actions.judgement.begin:
-        return SURE
-    return MAYBE if p >= actions.judgement.end else CALM
+        return LIKELY
+    return POSSIBLE if p >= actions.judgement.end else UNLIKELY
 
 
 def _on_person(
-    image: Array, box: Array, what: tuple[str, float], colour: Colour | None, ink: Ink
+    image: Array, box: Array, what: tuple[str, float], colour: Colour | None, style: Style
 ) -> None:
     """A bar along the lower edge of the box, its length the probability; the label if likely."""
     (label, p), (x1, _), (x2, y2) = what, at(box[:2]), at(box[2:])
     height, width = image.shape[:2]
-    thick = max(4, ink.text // 2)
-    below = thick + _plate_height(ink) + ink.bar  # clear of the caption bar
-    top = max(min(y2 + ink.line, height - below), 0)
+    thick = max(4, style.text // 2)
+    below = thick + _plate_height(style) + style.bar  # clear of the caption bar
+    top = max(min(y2 + style.line, height - below), 0)
     left, right = max(x1, 0), min(x2, width - 1)
     if right - left < 4:
         return
@@ -64,26 +64,26 @@ def _on_person(
         return
     end = left + max(1, round(p * (right - left)))
     cv2.rectangle(image, (left, top), (end, top + thick - 1), colour, cv2.FILLED)
-    if colour != CALM:
-        ink.plate(image, f"{label} {p:.2f}", left, top + thick + _plate_height(ink), colour)
+    if colour != UNLIKELY:
+        style.plate(image, f"{label} {p:.2f}", left, top + thick + _plate_height(style), colour)
 
 
-def _plate_height(ink: Ink) -> int:
-    return ink.text + 2 * max(2, ink.text // 3)
+def _plate_height(style: Style) -> int:
+    return style.text + 2 * max(2, style.text // 3)
 
 
-def _banner(image: Array, label: str, p: float, colour: Colour, ink: Ink) -> None:
+def _banner(image: Array, label: str, p: float, colour: Colour, style: Style) -> None:
     """Across the top: the label, its number, and a bar as long as it is probable."""
     width = image.shape[1]
-    pad = (ink.bar - ink.text) // 2
-    shade(image[: ink.bar], DARK, 0.62)
+    pad = (style.bar - style.text) // 2
+    shade(image[: style.bar], DARK, 0.62)
     text = f"{label} {p:.2f}"
-    plate = ink.width(text) + 2 * pad
-    cv2.rectangle(image, (0, 0), (plate - 1, ink.bar - 1), colour, cv2.FILLED)
-    ink.write(image, text, pad, ink.bar - pad, on(colour))
+    plate = style.width(text) + 2 * pad
+    cv2.rectangle(image, (0, 0), (plate - 1, style.bar - 1), colour, cv2.FILLED)
+    style.write(image, text, pad, style.bar - pad, on(colour))
     room = width - plate - 2 * pad
     if room > 4 * pad:
-        left, top = plate + pad, ink.bar // 2 - ink.line
-        right, bottom = left + room, ink.bar // 2 + ink.line
+        left, top = plate + pad, style.bar // 2 - style.line
+        right, bottom = left + room, style.bar // 2 + style.line
         cv2.rectangle(image, (left, top), (right, bottom), PALE, 1)
         cv2.rectangle(image, (left, top), (left + round(p * room), bottom), colour, cv2.FILLED)

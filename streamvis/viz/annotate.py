@@ -23,7 +23,7 @@ from streamvis.viz.style import (
     GREY,
     PALE,
     Colour,
-    Ink,
+    Style,
     at,
     colour_of,
     fading_line,
@@ -31,7 +31,7 @@ from streamvis.viz.style import (
     shade,
 )
 
-VEIL = 0.42  # opacity of masks
+MASK_OPACITY = 0.42  # opacity of masks
 SURE = 0.5  # score from which a detection without a track is drawn
 
 
@@ -52,24 +52,24 @@ def annotate(
     that no track took. Actions stand on the people, those of the whole frame above it all.
     """
     image = np.array(pixels, dtype=np.uint8, order="C")
-    ink = Ink.for_size(*image.shape[:2])
-    owners = _owners(detections, tracks)
+    style = Style.for_size(*image.shape[:2])
+    track_by_detection = _track_by_detection(detections, tracks)
     if detections is not None:
         if masks and len(detections.masks):
-            _masks(image, detections, owners)
-        _loose(image, detections, owners, ink)
+            _masks(image, detections, track_by_detection)
+        _unassigned(image, detections, track_by_detection, style)
     for track, trail in (trails or {}).items():
-        fading_line(image, trail.points, 0.9 * trail.strength, colour_of(track), ink.line)
+        fading_line(image, trail.points, 0.9 * trail.strength, colour_of(track), style.line)
     if tracks is not None:
-        _tracks(image, tracks, ink)
+        _tracks(image, tracks, style)
     if actions is not None:
-        draw_actions(image, actions, tracks, ink)
+        draw_actions(image, actions, tracks, style)
     if caption or clock:
-        _bar(image, caption, clock, ink)
+        _bar(image, caption, clock, style)
     return image
 
 
-def _owners(detections: Detections | None, tracks: Tracks | None) -> dict[int, int]:
+def _track_by_detection(detections: Detections | None, tracks: Tracks | None) -> dict[int, int]:
     """Which track each detection belongs to: index -> id."""
     if detections is None or tracks is None:
         return {}
@@ -77,16 +77,16 @@ def _owners(detections: Detections | None, tracks: Tracks | None) -> dict[int, i
     return {index: id_ for index, id_ in pairs if 0 <= index < len(detections.boxes)}
 
 
-def _masks(image: Array, detections: Detections, owners: dict[int, int]) -> None:
+def _masks(image: Array, detections: Detections, track_by_detection: dict[int, int]) -> None:
     height, width = image.shape[:2]
     for i, (mask, box) in enumerate(zip(detections.masks, detections.boxes, strict=True)):
-        colour = colour_of(owners[i]) if i in owners else GREY
+        colour = colour_of(track_by_detection[i]) if i in track_by_detection else GREY
         rows, columns, patch = paste_mask(mask, box, height, width)
         if not patch.any():
             continue
         region = np.ascontiguousarray(image[rows, columns])
         veiled = region.copy()
-        shade(veiled, colour, VEIL)
+        shade(veiled, colour, MASK_OPACITY)
         inside = patch.view(np.uint8)
         cv2.copyTo(veiled, inside, region)
         outline, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -94,45 +94,47 @@ def _masks(image: Array, detections: Detections, owners: dict[int, int]) -> None
         image[rows, columns] = region
 
 
-def _loose(image: Array, detections: Detections, owners: dict[int, int], ink: Ink) -> None:
+def _unassigned(
+    image: Array, detections: Detections, track_by_detection: dict[int, int], style: Style
+) -> None:
     """Detections that no track took, but for weak ones, which are there for the tracker."""
     for i, (box, score) in enumerate(zip(detections.boxes, detections.scores, strict=True)):
-        if i in owners or score < SURE or not np.isfinite(box).all():
+        if i in track_by_detection or score < SURE or not np.isfinite(box).all():
             continue
-        rectangle(image, box, GREY, max(1, ink.line // 2))
+        rectangle(image, box, GREY, max(1, style.line // 2))
         x, y = at(box[:2])
         if y >= 0 and x < image.shape[1]:
-            ink.write(image, f"{score:.2f}", x, max(y - 2, ink.text), PALE)
+            style.write(image, f"{score:.2f}", x, max(y - 2, style.text), PALE)
 
 
-def _tracks(image: Array, tracks: Tracks, ink: Ink) -> None:
+def _tracks(image: Array, tracks: Tracks, style: Style) -> None:
     sound = np.flatnonzero(np.isfinite(tracks.boxes).all(axis=1))
     nearer_last = sound[np.argsort(tracks.boxes[sound, 3], kind="stable")]
     for i in nearer_last:
         colour = colour_of(int(tracks.ids[i]))
         predicted = bool(tracks.detection[i] < 0)
-        rectangle(image, tracks.boxes[i], colour, ink.line, dashed=predicted)
+        rectangle(image, tracks.boxes[i], colour, style.line, dashed=predicted)
     for i in nearer_last:
         x, y = at(tracks.boxes[i, :2])
-        if not (-ink.text < x < image.shape[1] and y < image.shape[0]):
+        if not (-style.text < x < image.shape[1] and y < image.shape[0]):
             continue
-        ink.plate(image, str(tracks.ids[i]), x, y, colour_of(int(tracks.ids[i])))
+        style.plate(image, str(tracks.ids[i]), x, y, colour_of(int(tracks.ids[i])))
 
 
-def _bar(image: Array, caption: str, clock: str, ink: Ink) -> None:
+def _bar(image: Array, caption: str, clock: str, style: Style) -> None:
     height, width = image.shape[:2]
-    pad = (ink.bar - ink.text) // 2
-    shade(image[max(0, height - ink.bar) :], DARK, 0.62)
-    room = width - 3 * pad - ink.width(clock)
-    ink.write(image, _fitting(caption, room, ink), pad, height - pad, PALE)
-    ink.write(image, clock, width - pad - ink.width(clock), height - pad, PALE)
+    pad = (style.bar - style.text) // 2
+    shade(image[max(0, height - style.bar) :], DARK, 0.62)
+    room = width - 3 * pad - style.width(clock)
+    style.write(image, _fitting(caption, room, style), pad, height - pad, PALE)
+    style.write(image, clock, width - pad - style.width(clock), height - pad, PALE)
 
 
-def _fitting(text: str, room: int, ink: Ink) -> str:
+def _fitting(text: str, room: int, style: Style) -> str:
     """The text, or as much of its end as the room allows: paths differ at their end."""
-    if ink.width(text) <= room:
+    if style.width(text) <= room:
         return text
-    while text and ink.width("..." + text) > room:
+    while text and style.width("..." + text) > room:
         text = text[1:]
     return "..." + text if text else ""
 
@@ -153,9 +155,9 @@ def contact_sheet(
         raise UsageError(f"{len(captions)} captions for {len(images)} pictures")
     height = max(image.shape[0] for image in images)
     width = max(image.shape[1] for image in images)
-    ink = Ink.for_size(height, width)
-    gap = max(4, ink.text // 2)
-    foot = ink.text + 2 * gap if captions else gap
+    style = Style.for_size(height, width)
+    gap = max(4, style.text // 2)
+    foot = style.text + 2 * gap if captions else gap
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     sheet = np.empty((rows * (height + foot) + gap, columns * (width + gap) + gap, 3), np.uint8)
@@ -167,6 +169,6 @@ def contact_sheet(
         y, x = top + (height - h) // 2, left + (width - w) // 2
         sheet[y : y + h, x : x + w] = image
         if captions:
-            text = _fitting(captions[i], width, ink)
-            ink.write(sheet, text, left, top + height + gap + ink.text, DARK)
+            text = _fitting(captions[i], width, style)
+            style.write(sheet, text, left, top + height + gap + style.text, DARK)
     return sheet

@@ -19,25 +19,25 @@ import numpy as np
 
 from streamvis.messages import Array, Forecast, Future, Occupancy, Segmentation
 from streamvis.viz.scene import blended, palette_of
-from streamvis.viz.style import DARK, GREY, PALE, Colour, Ink, shade
+from streamvis.viz.style import DARK, GREY, PALE, Colour, Style, shade
 
 TALL = 720  # lines, from which there is room for panels beside the picture
-REMEMBERED = 64  # forecasts that wait for their time
-ROUGH = 5  # px at 360 lines: what is narrower than this is not shown as wrong
-FAINT = 0.3  # probability of being unknown from which a pixel glows
-BRIGHT = 0.75  # how much of the picture a glow takes away at most
+PENDING = 64  # forecasts that wait for their time
+TOLERANCE_PX = 5  # px at 360 lines: what is narrower than this is not shown as wrong
+HIGHLIGHT_FROM = 0.3  # probability of being unknown from which a pixel glows
+HIGHLIGHT_OPACITY = 0.75  # how much of the picture a glow takes away at most
 SURE = 0.5  # … and is outlined
-AHEAD = 0.8  # opacity of classes of which there is no picture yet
-GLOW: Colour = (0, 255, 255)  # cyan: neither streets nor classes have it
+FORECAST_OPACITY = 0.8  # opacity of classes of which there is no picture yet
+UNKNOWN: Colour = (0, 255, 255)  # cyan: neither streets nor classes have it
 WRONG = "wrongly forecast"
 FREE: Colour = (86, 180, 233)  # sky: a zone that will be empty
-TAKEN: Colour = (213, 94, 0)  # vermilion: one that will not
+OCCUPIED: Colour = (213, 94, 0)  # vermilion: one that will not
 
 Role = Literal["now", "came", "ahead"]
 Place = tuple[int, int]  # x, y of a panel's upper left corner, px
 
 
-class Shown(msgspec.Struct, frozen=True, array_like=True):
+class PanelSet(msgspec.Struct, frozen=True, array_like=True):
     """What panels there are; they stay, for a film has one size."""
 
     labels: tuple[str, ...]
@@ -45,7 +45,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     unknown: bool  # what belongs to no class glows
 
 
-class Made(NamedTuple):
+class PendingForecast(NamedTuple):
     """A forecast that waits for its time."""
 
     made_us: int
@@ -66,7 +66,7 @@ class Layout:
 class Panels:
     """One source's panels as they are now; what is between two samples is as it was."""
 
-    def __init__(self, shown: Shown | None = None, horizon_us: int | None = None) -> None:
+    def __init__(self, shown: PanelSet | None = None, horizon_us: int | None = None) -> None:
         self.shown = shown
         self.wanted_us = horizon_us  # None: the farthest
         self.forget()
@@ -75,7 +75,7 @@ class Panels:
         """Another stream epoch, with other times."""
         self.unknown: Array | None = None
         self.classes: Array | None = None
-        self.made: deque[Made] = deque(maxlen=REMEMBERED)
+        self.made: deque[PendingForecast] = deque(maxlen=PENDING)
         self.drawn: dict[Role, Array] = {}
 
     def see(
@@ -90,7 +90,7 @@ class Panels:
             return
         if segmentation is not None:
             future = forecast is not None or (self.shown is not None and self.shown.future)
-            self.shown = Shown(segmentation.labels, future, segmentation.unknown.size > 0)
+            self.shown = PanelSet(segmentation.labels, future, segmentation.unknown.size > 0)
             self.classes, self.unknown = segmentation.classes, segmentation.unknown
         if self.shown is None:
             return
@@ -136,23 +136,27 @@ class Panels:
         if not forecast.futures:
             return
         future = _chosen(forecast.futures, self.wanted_us)
-        self.made.append(Made(media_us, future.horizon_us, future.classes))
+        self.made.append(PendingForecast(media_us, future.horizon_us, future.classes))
         self.drawn["ahead"] = _ahead(small, forecast.labels, future, forecast.warm)
 
 
-def glowing(pixels: Array, unknown: Array | None) -> Array:
+def highlighted(pixels: Array, unknown: Array | None) -> Array:
     """The picture with what belongs to no class, (h, w) uint8 of 255·probability, lit up."""
-    if unknown is None or not (unknown > 255 * FAINT).any():
+    if unknown is None or not (unknown > 255 * HIGHLIGHT_FROM).any():
         return pixels
     height, width = pixels.shape[:2]
     code = cv2.resize(unknown, (width, height), interpolation=cv2.INTER_LINEAR)
-    x, y, w, h = cv2.boundingRect((code > 255 * FAINT).astype(np.uint8))
+    x, y, w, h = cv2.boundingRect((code > 255 * HIGHLIGHT_FROM).astype(np.uint8))
     lit = np.array(pixels, order="C")
     region = lit[y : y + h, x : x + w]
     p = code[y : y + h, x : x + w] / np.float32(255)
-    share = np.clip((p - FAINT) / (1 - FAINT), 0, 1) * np.float32(BRIGHT)
-    region[:] = cv2.blendLinear(region, np.full_like(region, GLOW), 1 - share, share)
-    _outline(lit, (code >= 255 * SURE).astype(np.uint8), GLOW, Ink.for_size(height, width).line)
+    share = np.clip((p - HIGHLIGHT_FROM) / (1 - HIGHLIGHT_FROM), 0, 1) * np.float32(
+        HIGHLIGHT_OPACITY
+    )
+    region[:] = cv2.blendLinear(region, np.full_like(region, UNKNOWN), 1 - share, share)
+    _outline(
+        lit, (code >= 255 * SURE).astype(np.uint8), UNKNOWN, Style.for_size(height, width).line
+    )
     return lit
 
 
@@ -162,7 +166,7 @@ def _chosen(futures: Sequence[Future], wanted_us: int | None) -> Future:
     return min(futures, key=lambda future: abs(future.horizon_us - wanted_us))
 
 
-def _cell(pixels: Array, shown: Shown) -> tuple[int, int]:
+def _cell(pixels: Array, shown: PanelSet) -> tuple[int, int]:
     """Width and height of a panel."""
     height, width = pixels.shape[:2]
     if height < TALL:
@@ -171,7 +175,7 @@ def _cell(pixels: Array, shown: Shown) -> tuple[int, int]:
     return round(width * lines / height), lines
 
 
-def _layout(picture: Array, pixels: Array, shown: Shown) -> Layout:
+def _layout(picture: Array, pixels: Array, shown: PanelSet) -> Layout:
     right, lines = picture.shape[1], picture.shape[0]
     cell = width, height = _cell(pixels, shown)
     places: dict[Role, Place]
@@ -190,7 +194,9 @@ def _now(small: Array, segmentation: Segmentation) -> Array:
     return _titled(panel, "now")
 
 
-def _came(small: Array, labels: tuple[str, ...], made: Made, now: Array, miou: float) -> Array:
+def _came(
+    small: Array, labels: tuple[str, ...], made: PendingForecast, now: Array, miou: float
+) -> Array:
     """The forecast over the picture that has come; where it was wrong is outlined."""
     panel = blended(small, made.classes, palette_of(labels))
     then = made.classes
@@ -201,7 +207,7 @@ def _came(small: Array, labels: tuple[str, ...], made: Made, now: Array, miou: f
     wrong = cv2.resize(
         (then != now).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
     )
-    side = max(3, round(ROUGH * height / 360))
+    side = max(3, round(TOLERANCE_PX * height / 360))
     wrong = cv2.morphologyEx(wrong, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
     _outline(panel, wrong, PALE, 1)
     return _titled(
@@ -210,7 +216,7 @@ def _came(small: Array, labels: tuple[str, ...], made: Made, now: Array, miou: f
 
 
 def _ahead(small: Array, labels: tuple[str, ...], future: Future, warm: bool) -> Array:
-    panel = blended(small, future.classes, palette_of(labels), AHEAD)
+    panel = blended(small, future.classes, palette_of(labels), FORECAST_OPACITY)
     for zone in future.zones:
         _zone(panel, zone)
     return _titled(
@@ -222,12 +228,12 @@ def _zone(panel: Array, zone: Occupancy) -> None:
     if len(zone.polygon) < 3:
         return
     height, width = panel.shape[:2]
-    ink, colour = _ink(panel), TAKEN if zone.p >= SURE else FREE
+    style, colour = _panel_style(panel), OCCUPIED if zone.p >= SURE else FREE
     corners = (np.array(zone.polygon) * (width, height)).round().astype(np.int32)
-    cv2.polylines(panel, [corners], True, DARK, 2 * ink.line + 1, cv2.LINE_AA)
-    cv2.polylines(panel, [corners], True, colour, ink.line, cv2.LINE_AA)
+    cv2.polylines(panel, [corners], True, DARK, 2 * style.line + 1, cv2.LINE_AA)
+    cv2.polylines(panel, [corners], True, colour, style.line, cv2.LINE_AA)
     x, y = corners[corners[:, 1].argmin()].tolist()
-    ink.plate(panel, f"{zone.zone} {zone.p:.2f}", x, max(y, 2 * ink.bar), colour)
+    style.plate(panel, f"{zone.zone} {zone.p:.2f}", x, max(y, 2 * style.bar), colour)
 
 
 def _outline(image: Array, mask: Array, colour: Colour, line: int) -> None:
@@ -237,14 +243,14 @@ def _outline(image: Array, mask: Array, colour: Colour, line: int) -> None:
 
 def _titled(panel: Array, title: str, aside: str = "") -> Array:
     """The panel with a bar along its upper edge, and a thin line around it."""
-    ink = _ink(panel)
+    style = _panel_style(panel)
     height, width = panel.shape[:2]
-    pad = (ink.bar - ink.text) // 2
-    shade(panel[: ink.bar], DARK, 0.62)
-    ink.write(panel, title, pad, ink.bar - pad, PALE)
-    x = width - pad - ink.width(aside)
-    if x > 2 * pad + ink.width(title):
-        ink.write(panel, aside, x, ink.bar - pad, PALE)
+    pad = (style.bar - style.text) // 2
+    shade(panel[: style.bar], DARK, 0.62)
+    style.write(panel, title, pad, style.bar - pad, PALE)
+    x = width - pad - style.width(aside)
+    if x > 2 * pad + style.width(title):
+        style.write(panel, aside, x, style.bar - pad, PALE)
     cv2.rectangle(panel, (0, 0), (width - 1, height - 1), DARK, 1)
     return panel
 
@@ -256,38 +262,38 @@ def _nothing(role: Role, width: int, height: int) -> Array:
     return _titled(panel, titles[role], "not yet")
 
 
-def _legend(shown: Shown, width: int) -> Array:
+def _legend(shown: PanelSet, width: int) -> Array:
     """What the colours mean, in as many lines as it takes."""
-    ink = Ink.for_size(480, 640)
+    style = Style.for_size(480, 640)
     entries = list(zip(shown.labels, palette_of(shown.labels), strict=True))
-    entries += [("unknown", GLOW)] if shown.unknown else []
+    entries += [("unknown", UNKNOWN)] if shown.unknown else []
     places: list[Place] = []
-    x, y = ink.text, 2 * ink.text
+    x, y = style.text, 2 * style.text
     for name in [*(name for name, _ in entries), *([WRONG] if shown.future else [])]:
-        room = 3 * ink.text + ink.width(name)
-        if x + room > width and x > ink.text:
-            x, y = ink.text, y + 2 * ink.text
+        room = 3 * style.text + style.width(name)
+        if x + room > width and x > style.text:
+            x, y = style.text, y + 2 * style.text
         places.append((x, y))
         x += room
-    band = np.full((y + ink.text, width, 3), DARK, np.uint8)
+    band = np.full((y + style.text, width, 3), DARK, np.uint8)
     for (name, colour), place in zip(entries, places, strict=False):
-        _entry(band, name, colour, place, ink)
+        _entry(band, name, colour, place, style)
     if shown.future:
-        _entry(band, WRONG, None, places[-1], ink)
+        _entry(band, WRONG, None, places[-1], style)
     return band
 
 
-def _entry(band: Array, name: str, colour: Colour | None, place: Place, ink: Ink) -> None:
+def _entry(band: Array, name: str, colour: Colour | None, place: Place, style: Style) -> None:
     """A filled swatch, or a mere outline, and its name."""
     x, y = place
-    box = (x, y - ink.text), (x + ink.text, y)
+    box = (x, y - style.text), (x + style.text, y)
     if colour is not None:
         cv2.rectangle(band, *box, colour, cv2.FILLED)
     cv2.rectangle(band, *box, PALE if colour is None else GREY, 1)  # some are nearly black
-    ink.write(band, name, x + ink.text + ink.text // 2, y, PALE)
+    style.write(band, name, x + style.text + style.text // 2, y, PALE)
 
 
-def _ink(panel: Array) -> Ink:
+def _panel_style(panel: Array) -> Style:
     """Text that is read in small panels too."""
     height, width = panel.shape[:2]
-    return Ink.for_size(max(height, 480), max(width, 640))
+    return Style.for_size(max(height, 480), max(width, 640))

@@ -24,7 +24,7 @@ from streamvis.viz.style import (
     GREY,
     PALE,
     Colour,
-    Ink,
+    Style,
     at,
     colour_of,
     fading_line,
@@ -34,7 +34,9 @@ from streamvis.viz.style import (
 
 View = tuple[float, float, float, float]  # turned metres: x from, y from, x to, y to
 WIDTHS = (0.3, 0.55)  # of the picture's width, between which the map's lies
-PEOPLE = 1 / 9  # of the picture's height: the map begins with the ground where people are so tall
+NEAREST_PEOPLE = (
+    1 / 9
+)  # of the picture's height: the map begins with the ground where people are so tall
 MARGIN_M = 1.0
 STEP_M = 5.0  # the map grows by
 SETTLE_S = 0.6  # in which it has grown by two thirds
@@ -80,7 +82,7 @@ def follow(view: View, goal: View, seconds: float) -> View:
     return (x1, y1, x2, y2)
 
 
-class Lie(NamedTuple):
+class MapTransform(NamedTuple):
     """How the world lies on the map."""
 
     turn: Array  # (2, 2)
@@ -99,12 +101,12 @@ class GroundMap:
     def __init__(self, H: Array, width: int, height: int) -> None:
         self.H = H * np.sign(H[2] @ [width / 2, height, 1])
         self.height = height
-        self.ink = Ink.for_size(height, width)
+        self.style = Style.for_size(height, width)
         self.turn = _turn(self.H, width, height)
         self.seen = visible(self.H, (width, height), height / 36)
         self.camera = pinhole(self.H, (width, height))
         self.paper: tuple[View, Array] | None = None  # what was drawn last below people and trails
-        self.view = _around(self.turned(visible(self.H, (width, height), height * PEOPLE)))
+        self.view = _around(self.turned(visible(self.H, (width, height), height * NEAREST_PEOPLE)))
         span = np.subtract(self.view[2:], self.view[:2])
         least, most = (round(share * width) for share in WIDTHS)
         wanted = round(height * span[0] / span[1])
@@ -125,17 +127,17 @@ class GroundMap:
         """The map (height, width, 3) of this view."""
         if self.paper is None or self.paper[0] != view:
             self.paper = (view, self._paper(view))
-        panel, lie = self.paper[1].copy(), self._lie(view)
+        panel, transform = self.paper[1].copy(), self._transform(view)
         for track, trail in trails.items():
-            points, strength = lie.place(trail.ground), 0.35 + 0.65 * trail.strength
-            fading_line(panel, points, strength, colour_of(track), self.ink.line)
+            points, strength = transform.place(trail.ground), 0.35 + 0.65 * trail.strength
+            fading_line(panel, points, strength, colour_of(track), self.style.line)
         if tracks is not None:
-            self._people(panel, tracks, lie)
+            self._people(panel, tracks, transform)
         return panel
 
-    def _lie(self, view: View) -> Lie:
+    def _transform(self, view: View) -> MapTransform:
         width, height = view[2] - view[0], view[3] - view[1]
-        return Lie(
+        return MapTransform(
             turn=self.turn,
             middle=np.add(view[:2], view[2:]) / 2,
             scale=min(self.width / width, self.height / height),
@@ -144,19 +146,24 @@ class GroundMap:
 
     def _paper(self, view: View) -> Array:
         """All that stays while the view does."""
-        panel, lie = np.full((self.height, self.width, 3), DARK, np.uint8), self._lie(view)
-        cv2.fillPoly(panel, [np.array([at(p) for p in lie.place(self.seen)])], SEEN, cv2.LINE_AA)
-        step = nice_step(max(self.width, self.height) / lie.scale, 10)
-        self._grid(panel, lie, step)
-        self._camera(panel, lie)
-        self._scale_bar(panel, step, lie.scale)
+        panel, transform = (
+            np.full((self.height, self.width, 3), DARK, np.uint8),
+            self._transform(view),
+        )
+        cv2.fillPoly(
+            panel, [np.array([at(p) for p in transform.place(self.seen)])], SEEN, cv2.LINE_AA
+        )
+        step = nice_step(max(self.width, self.height) / transform.scale, 10)
+        self._grid(panel, transform, step)
+        self._camera(panel, transform)
+        self._scale_bar(panel, step, transform.scale)
         cv2.line(panel, (0, 0), (0, self.height), LINES, 2)
         return panel
 
-    def _grid(self, panel: Array, lie: Lie, step: float) -> None:
+    def _grid(self, panel: Array, transform: MapTransform, step: float) -> None:
         """Lines of the world's x and y, each named where it enters the map."""
-        middle = lie.middle @ self.turn  # in the world
-        reach = np.hypot(self.width, self.height) / 2 / lie.scale  # metres
+        middle = transform.middle @ self.turn  # in the world
+        reach = np.hypot(self.width, self.height) / 2 / transform.scale  # metres
         for axis, name in enumerate("xy"):
             first = np.ceil((middle[axis] - reach) / step) * step
             for value in np.arange(first, middle[axis] + reach, step):
@@ -164,7 +171,9 @@ class GroundMap:
                 ends[:, axis] = value
                 ends[:, 1 - axis] += (-reach, reach)
                 frame = (0, 0, self.width, self.height)
-                shown, start, end = cv2.clipLine(frame, *(at(point) for point in lie.place(ends)))
+                shown, start, end = cv2.clipLine(
+                    frame, *(at(point) for point in transform.place(ends))
+                )
                 if shown:
                     cv2.line(panel, start, end, LINES, 1, cv2.LINE_AA)
                     self._name(panel, f"{name} {value:g}", start, end)
@@ -175,28 +184,28 @@ class GroundMap:
         edge = min(start, end, key=lambda point: point[0] if level else point[1])
         if edge[0 if level else 1] > 0:  # it comes in by another edge
             return
-        x, y = edge[0] + 4, edge[1] + (-3 if level else self.ink.text + 4)
-        inside = x + self.ink.width(text) < self.width and 3 * self.ink.text < y
-        if (inside or not level) and y < self.height - 4 * self.ink.text:
-            self.ink.write(panel, text, x, y, GREY)
+        x, y = edge[0] + 4, edge[1] + (-3 if level else self.style.text + 4)
+        inside = x + self.style.width(text) < self.width and 3 * self.style.text < y
+        if (inside or not level) and y < self.height - 4 * self.style.text:
+            self.style.write(panel, text, x, y, GREY)
 
-    def _camera(self, panel: Array, lie: Lie) -> None:
+    def _camera(self, panel: Array, transform: MapTransform) -> None:
         """Where the camera stands, and how wide it looks, if that is on the map."""
         if self.camera is None or abs(self.camera.R[2, 2]) > 0.99:
             return
         stand = self.camera.centre[:2]
-        ((x, y),) = lie.place(stand[None])
+        ((x, y),) = transform.place(stand[None])
         slope = self.camera.K[0, 2] / self.camera.K[0, 0]  # of the view's edges, seen from above
-        arm = 2 * self.ink.text / np.hypot(1, slope)
+        arm = 2 * self.style.text / np.hypot(1, slope)
         for side in (-slope, slope):
             tip = np.array([x + arm * side, y - arm])  # the map is turned until it looks up
-            cv2.line(panel, at(np.array([x, y])), at(tip), PALE, self.ink.line, cv2.LINE_AA)
-        cv2.circle(panel, at(np.array([x, y])), 2 * self.ink.line, PALE, cv2.FILLED, cv2.LINE_AA)
+            cv2.line(panel, at(np.array([x, y])), at(tip), PALE, self.style.line, cv2.LINE_AA)
+        cv2.circle(panel, at(np.array([x, y])), 2 * self.style.line, PALE, cv2.FILLED, cv2.LINE_AA)
 
-    def _people(self, panel: Array, tracks: Tracks, lie: Lie) -> None:
-        points = lie.place(self.places(tracks))
-        radius = max(2, round(1.5 * self.ink.line + 1))
-        flip = np.diag([lie.scale, -lie.scale]) @ self.turn  # px per metre
+    def _people(self, panel: Array, tracks: Tracks, transform: MapTransform) -> None:
+        points = transform.place(self.places(tracks))
+        radius = max(2, round(1.5 * self.style.line + 1))
+        flip = np.diag([transform.scale, -transform.scale]) @ self.turn  # px per metre
         sound = np.flatnonzero(np.isfinite(points).all(axis=1))
         for i in sound:
             colour = colour_of(int(tracks.ids[i]))
@@ -210,16 +219,20 @@ class GroundMap:
             x, y = at(points[i])
             if 0 <= x < self.width and 0 <= y < self.height:
                 cv2.circle(panel, (x, y), radius, colour_of(int(tracks.ids[i])), -1, cv2.LINE_AA)
-                self.ink.write(panel, str(tracks.ids[i]), x + radius + 2, y - radius, PALE)
+                self.style.write(panel, str(tracks.ids[i]), x + radius + 2, y - radius, PALE)
 
     def _scale_bar(self, panel: Array, step: float, scale: float) -> None:
-        text, pad = f"{step:g} m", self.ink.text // 2
+        text, pad = f"{step:g} m", self.style.text // 2
         w, x, y = round(step * scale), 2 * pad, self.height - 2 * pad
-        shade(panel[y - self.ink.text - 2 * pad :, : w + self.ink.width(text) + 5 * pad], DARK, 0.6)
-        cv2.line(panel, (x, y), (x + w, y), PALE, max(2, self.ink.line))
+        shade(
+            panel[y - self.style.text - 2 * pad :, : w + self.style.width(text) + 5 * pad],
+            DARK,
+            0.6,
+        )
+        cv2.line(panel, (x, y), (x + w, y), PALE, max(2, self.style.line))
         for end in (x, x + w):
-            cv2.line(panel, (end, y - pad), (end, y + 1), PALE, max(1, self.ink.line))
-        self.ink.write(panel, text, x + w + pad, y, PALE)
+            cv2.line(panel, (end, y - pad), (end, y + 1), PALE, max(1, self.style.line))
+        self.style.write(panel, text, x + w + pad, y, PALE)
 
 
 def _turn(H: Array, width: int, height: int) -> Array:

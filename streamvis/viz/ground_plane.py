@@ -14,7 +14,7 @@ import numpy as np
 from streamvis.calibration.ground_plane import PERSON_M, pinhole, residuals, visible
 from streamvis.geometry import to_ground
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, FARTHEST, PALE, Colour, Ink, at, nice_step, shade
+from streamvis.viz.style import DARK, FARTHEST, PALE, Colour, Style, at, nice_step, shade
 
 WIDTH = 1280  # px at least: text must be legible beside the lines
 STEPS: tuple[tuple[int, Colour, float], ...] = (  # metres between lines, colour, opacity
@@ -47,18 +47,18 @@ def check(
     scale = max(1.0, WIDTH / pixels.shape[1])
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
     image = np.array(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    ink = Ink.for_size(*image.shape[:2])
+    style = Style.for_size(*image.shape[:2])
     off = residuals(H, points, metres) if len(points) else (NONE, NONE)
     back = np.diag([pixels.shape[1] / size[0], pixels.shape[0] / size[1], 1])
     plane = H @ back  # of the enlarged picture
     nodes, apart = _grid(image, plane, size)
-    _posts(image, plane, nodes, ink)
-    _coordinates(image, plane, nodes[apart > LABEL_PX], ink)
-    _horizon(image, plane, size, ink)
-    _axes(image, plane, ink)
-    _scale_bars(image, plane, ink)
-    _marks(image, plane, points / np.diag(back)[:2], metres, off, ink)
-    return np.concatenate([image, _strip(notes, size[0], ink)])
+    _posts(image, plane, nodes, style)
+    _coordinates(image, plane, nodes[apart > LABEL_PX], style)
+    _horizon(image, plane, size, style)
+    _axes(image, plane, style)
+    _scale_bars(image, plane, style)
+    _marks(image, plane, points / np.diag(back)[:2], metres, off, style)
+    return np.concatenate([image, _strip(notes, size[0], style)])
 
 
 def _grid(image: Array, H: Array, size: tuple[int, int]) -> tuple[Array, Array]:
@@ -122,7 +122,7 @@ def _shown(M: Array, metres: Array, size: tuple[int, int]) -> Array:
     return np.asarray(((places > 0) & (places < size)).all(axis=1))
 
 
-def _posts(image: Array, H: Array, nodes: Array, ink: Ink) -> None:
+def _posts(image: Array, H: Array, nodes: Array, style: Style) -> None:
     """As tall as people, on the crossings; none where the plane does not tell its camera."""
     height, width = image.shape[:2]
     camera = pinhole(H, (width, height))
@@ -134,27 +134,29 @@ def _posts(image: Array, H: Array, nodes: Array, ink: Ink) -> None:
     rises = camera.project(heads) - camera.project(feet)
     for foot, rise in zip(to_ground(np.linalg.inv(H), nodes)[0], rises, strict=True):
         if np.isfinite(rise).all():
-            cv2.line(image, at(foot), at(foot + rise), POST, max(2, ink.line), cv2.LINE_AA)
-            cv2.circle(image, at(foot + rise), 2 * ink.line, POST, cv2.FILLED, cv2.LINE_AA)
+            cv2.line(image, at(foot), at(foot + rise), POST, max(2, style.line), cv2.LINE_AA)
+            cv2.circle(image, at(foot + rise), 2 * style.line, POST, cv2.FILLED, cv2.LINE_AA)
 
 
-def _coordinates(image: Array, H: Array, nodes: Array, ink: Ink) -> None:
+def _coordinates(image: Array, H: Array, nodes: Array, style: Style) -> None:
     places, _ = to_ground(np.linalg.inv(H), nodes)
     for (x, y), place in zip(nodes.tolist(), places, strict=True):
         u, v = at(place)
-        _label(image, f"{x:g}, {y:g}", u + 5, v + ink.text + 4, STEPS[1][1], ink)
+        _label(image, f"{x:g}, {y:g}", u + 5, v + style.text + 4, STEPS[1][1], style)
 
 
-def _horizon(image: Array, H: Array, size: tuple[int, int], ink: Ink) -> None:
+def _horizon(image: Array, H: Array, size: tuple[int, int], style: Style) -> None:
     if abs(H[2, 1]) * size[1] < 1e-9:
         return
     left, right = (-(H[2, 0] * u + H[2, 2]) / H[2, 1] for u in (0, size[0]))
     cv2.line(image, at(np.array([0, left])), at(np.array([size[0], right])), HORIZON, 3)
     if 0 < left < size[1]:
-        _label(image, "horizon", ink.text, at(np.array([0, left]))[1] - ink.text, HORIZON, ink)
+        _label(
+            image, "horizon", style.text, at(np.array([0, left]))[1] - style.text, HORIZON, style
+        )
 
 
-def _axes(image: Array, H: Array, ink: Ink) -> None:
+def _axes(image: Array, H: Array, style: Style) -> None:
     """One metre along x and y from the origin, where it is in the picture."""
     M = np.linalg.inv(H)
     ends = np.array([(0, 0), (1, 0), (0, 1)], dtype=np.float64)
@@ -163,12 +165,12 @@ def _axes(image: Array, H: Array, ink: Ink) -> None:
         return
     places, _ = to_ground(M, ends)
     for (name, colour), tip in zip(AXES, places[1:], strict=True):
-        cv2.arrowedLine(image, at(places[0]), at(tip), colour, 2 * ink.line, cv2.LINE_AA, 0, 0.2)
+        cv2.arrowedLine(image, at(places[0]), at(tip), colour, 2 * style.line, cv2.LINE_AA, 0, 0.2)
         u, v = at(tip)
-        _label(image, name, u + 6, v, colour, ink)
+        _label(image, name, u + 6, v, colour, style)
 
 
-def _scale_bars(image: Array, H: Array, ink: Ink) -> None:
+def _scale_bars(image: Array, H: Array, style: Style) -> None:
     """How long a metre is from left to right, near the lower edge and in the middle."""
     height, width = image.shape[:2]
     for share in (0.55, 0.95):
@@ -183,39 +185,39 @@ def _scale_bars(image: Array, H: Array, ink: Ink) -> None:
             cv2.line(image, (u, v), (end, v), colour, thick)
             for x in (u, end):
                 cv2.line(image, (x, v - 6), (x, v + 6), colour, thick)
-        _label(image, f"{metres:g} m across", u, v - ink.text, PALE, ink)
+        _label(image, f"{metres:g} m across", u, v - style.text, PALE, style)
 
 
 def _marks(
-    image: Array, H: Array, points: Array, metres: Array, off: tuple[Array, Array], ink: Ink
+    image: Array, H: Array, points: Array, metres: Array, off: tuple[Array, Array], style: Style
 ) -> None:
     """What was clicked as crosses, where the plane puts it as rings."""
     if not len(points):
         return
     places, _ = to_ground(np.linalg.inv(H), metres)
-    arm = ink.text
+    arm = style.text
     for i, (point, place) in enumerate(zip(points, places, strict=True)):
         u, v = at(point)
         for start, end in (((u - arm, v), (u + arm, v)), ((u, v - arm), (u, v + arm))):
-            cv2.line(image, start, end, MARK, max(2, ink.line), cv2.LINE_AA)
+            cv2.line(image, start, end, MARK, max(2, style.line), cv2.LINE_AA)
         cv2.circle(image, at(place), max(4, arm // 2), PALE, 2, cv2.LINE_AA)
         cv2.line(image, (u, v), at(place), PALE, 1, cv2.LINE_AA)
         text = f"{i + 1}: {off[0][i]:.1f} px, {100 * off[1][i]:.1f} cm"
-        _label(image, text, u + arm, v - arm // 2, PALE, ink)
+        _label(image, text, u + arm, v - arm // 2, PALE, style)
 
 
-def _label(image: Array, text: str, x: int, y: int, colour: Colour, ink: Ink) -> None:
+def _label(image: Array, text: str, x: int, y: int, colour: Colour, style: Style) -> None:
     """Text on a dark veil, moved to lie inside."""
     height, width = image.shape[:2]
-    w = ink.width(text) + 6
-    x, y = max(0, min(x, width - w)), max(ink.text + 6, min(y, height - 4))
-    shade(image[y - ink.text - 4 : y + 4, x : x + w], DARK, 0.5)
-    ink.write(image, text, x + 3, y, colour)
+    w = style.width(text) + 6
+    x, y = max(0, min(x, width - w)), max(style.text + 6, min(y, height - 4))
+    shade(image[y - style.text - 4 : y + 4, x : x + w], DARK, 0.5)
+    style.write(image, text, x + 3, y, colour)
 
 
-def _strip(notes: Sequence[str], width: int, ink: Ink) -> Array:
-    line = 2 * ink.text
-    strip = np.full((line * len(notes) + ink.text if notes else 0, width, 3), DARK, np.uint8)
+def _strip(notes: Sequence[str], width: int, style: Style) -> Array:
+    line = 2 * style.text
+    strip = np.full((line * len(notes) + style.text if notes else 0, width, 3), DARK, np.uint8)
     for i, note in enumerate(notes):
-        ink.write(strip, note, ink.text, line * (i + 1), PALE)
+        style.write(strip, note, style.text, line * (i + 1), PALE)
     return strip

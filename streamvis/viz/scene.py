@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, Colour, Ink
+from streamvis.viz.style import DARK, Colour, Style
 
 # Cityscapes' own colours; what other lists call otherwise has the colour of what it is there.
 COLOURS: dict[str, Colour] = {
@@ -52,12 +52,12 @@ VOID: Colour = (0, 0, 0)
 CODES = 256  # of a byte; the last one is no class
 OPACITY = 0.6  # of classes over a picture
 DIM = 0.45  # share of a picture's light that is left under outlier scores
-PAPER: Colour = (250, 250, 250)
+BACKGROUND: Colour = (250, 250, 250)
 FAINT: Colour = (96, 102, 110)
 WIDE = 1520  # px of a strip, however many panels it has
 LARGEST = 480  # px, width of a panel
 GAP, MARGIN = 10, 24
-TITLE, TEXT = Ink.for_size(800, 1067), Ink.for_size(480, 640)
+TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
 STEP = TEXT.text + GAP  # px from line to line
 
 Palette = tuple[Colour, ...]
@@ -136,7 +136,7 @@ def outlined(pixels: Array, mask: Array, colour: Colour, line: int = 2) -> Array
 def strips(title: str, rows: Sequence[Row], names: Sequence[str] = ()) -> Array:
     """Rows of panels beneath each other, under a title and the colours of the classes."""
     bands = [_head(title), *([legend(names, WIDE)] if names else [])]
-    return np.concatenate([*bands, *(_strip(row) for row in rows), _paper(MARGIN)])
+    return np.concatenate([*bands, *(_strip(row) for row in rows), _blank(MARGIN)])
 
 
 def legend(names: Sequence[str], width: int) -> Array:
@@ -150,7 +150,7 @@ def legend(names: Sequence[str], width: int) -> Array:
             x = MARGIN
         lines[-1].append((x, name, colour))
         x += step
-    band = _paper(len(lines) * STEP + GAP, width)
+    band = _blank(len(lines) * STEP + GAP, width)
     for i, line in enumerate(lines):
         base = i * STEP + TEXT.text
         for x, name, colour in line:
@@ -166,7 +166,7 @@ def _strip(row: Row) -> Array:
     width = min((WIDE - 2 * MARGIN - (count - 1) * GAP) // count, LARGEST)
     seen = [_narrowed(panel.pixels, width) for panel in row.panels]
     top = 2 * STEP
-    band = _paper(top + max((len(image) for image in seen), default=0) + GAP)
+    band = _blank(top + max((len(image) for image in seen), default=0) + GAP)
     TEXT.write(band, _fitting(row.title, WIDE - 2 * MARGIN), MARGIN, TEXT.text + 2, DARK)
     for i, (panel, image) in enumerate(zip(row.panels, seen, strict=True)):
         x = MARGIN + i * (width + GAP)
@@ -176,7 +176,7 @@ def _strip(row: Row) -> Array:
 
 
 def _head(title: str) -> Array:
-    band = _paper(MARGIN + TITLE.text + 2 * GAP)
+    band = _blank(MARGIN + TITLE.text + 2 * GAP)
     TITLE.write(band, title, MARGIN, MARGIN + TITLE.text, DARK)
     return band
 
@@ -199,8 +199,8 @@ def _narrowed(pixels: Array, width: int) -> Array:
     return cv2.resize(pixels, (width, height), interpolation=smooth)
 
 
-def _paper(height: int, width: int = WIDE) -> Array:
-    return np.full((height, width, 3), PAPER, np.uint8)
+def _blank(height: int, width: int = WIDE) -> Array:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
 def _fitting(text: str, room: int) -> str:

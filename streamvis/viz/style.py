@@ -1,4 +1,4 @@
-"""Colours, text and lines that scale with the picture: what the drawings share.
+"""Colours, text and lines, in sizes that follow the size of the picture.
 
 Everything draws in place on RGB arrays (H, W, 3) uint8.
 """
@@ -32,12 +32,13 @@ DARK: Colour = (18, 20, 24)
 PALE: Colour = (236, 238, 240)
 GREY: Colour = (150, 156, 164)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+SMALLEST_TEXT = 9  # px; capitals below that are illegible after encoding
 FARTHEST = 30_000  # px; OpenCV's fixed-point coordinates overflow beyond 32767
 
 
 @dataclass(frozen=True)
-class Ink:
-    """Sizes that suit one picture size."""
+class Style:
+    """Line width and text size for one picture size."""
 
     line: int  # px, of boxes and trails
     text: int  # px, height of a capital
@@ -45,24 +46,24 @@ class Ink:
     font_weight: int
 
     @classmethod
-    def for_size(cls, height: int, width: int) -> "Ink":
+    def for_size(cls, height: int, width: int) -> "Style":
         unit = min(height / 480, width / 640)  # 1 at 640×480, 2.25 at 1080p
-        text = max(7, round(10 * max(unit, 0.1) ** 0.8))
+        text = max(SMALLEST_TEXT, round(10 * max(unit, 0.1) ** 0.8))
         weight = max(1, text // 11)
         scale = cv2.getFontScaleFromHeight(FONT, text, weight)
         return cls(max(1, round(1.6 * unit)), text, scale, weight)
 
     @property
     def bar(self) -> int:
-        """Pixels, height of the caption bar."""
+        """Height of the caption bar, px."""
         return self.text + 2 * max(3, self.text // 2)
 
     def width(self, text: str) -> int:
-        """Pixels that the text takes."""
+        """Width of the text, px."""
         return int(cv2.getTextSize(_plain(text), FONT, self.font_scale, self.font_weight)[0][0])
 
     def write(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
-        """Write with the baseline's left end at (x, y)."""
+        """Write the text with the left end of its baseline at (x, y)."""
         cv2.putText(
             image,
             _plain(text),
@@ -75,7 +76,7 @@ class Ink:
         )
 
     def plate(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
-        """Text on a filled plate whose lower left corner is (x, y), moved to lie inside."""
+        """Write the text on a filled plate with its lower left corner at (x, y), moved inside."""
         height, width = image.shape[:2]
         pad = max(2, self.text // 3)
         w, h = self.width(text) + 2 * pad, self.text + 2 * pad
@@ -86,24 +87,24 @@ class Ink:
 
 
 def colour_of(track: int) -> Colour:
-    """The colour of a track id, the same in every frame and on every machine."""
+    """Return the colour of a track id, the same in every frame and on every machine."""
     return PALETTE[(track - 1) % len(PALETTE)]
 
 
 def on(colour: Colour) -> Colour:
-    """Dark or pale: what reads well on this colour."""
+    """Return the text colour, dark or pale, that is legible on this colour."""
     red, green, blue = colour
     return DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else PALE
 
 
 def at(point: Array) -> tuple[int, int]:
-    """A point as OpenCV takes it, kept where its arithmetic still holds."""
+    """Return a point as integers, clipped to the range of OpenCV's fixed-point arithmetic."""
     x, y = np.clip(point, -FARTHEST, FARTHEST).round().astype(int).tolist()
     return x, y
 
 
 def rectangle(image: Array, box: Array, colour: Colour, line: int, dashed: bool = False) -> None:
-    """Outline an xyxy box; dashed says that it was predicted, not seen."""
+    """Outline an xyxy box; predicted boxes are dashed."""
     (x1, y1), (x2, y2) = at(box[:2]), at(box[2:])
     if not dashed:
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, line)
@@ -119,14 +120,14 @@ def rectangle(image: Array, box: Array, colour: Colour, line: int, dashed: bool 
 
 
 def shade(region: Array, colour: Colour, opacity: float) -> None:
-    """Lay a veil of one colour over a region."""
+    """Blend a region with one colour, in place."""
     if region.size:
         levels = np.arange(256)[:, None, None] * (1 - opacity) + np.array(colour) * opacity
         region[:] = cv2.LUT(region, levels.round().astype(np.uint8))  # (256, 1, 3)
 
 
 def fading_line(image: Array, points: Array, strength: Array, colour: Colour, line: int) -> None:
-    """A line through points (P, 2) as strong at each as `strength` (P,) in [0, 1] says."""
+    """Draw a line through points (P, 2) whose opacity at each is `strength` (P,) in [0, 1]."""
     sound = np.isfinite(points).all(axis=1)
     points, strength = points[sound].clip(-FARTHEST, FARTHEST), strength[sound]
     if len(points) < 2:
@@ -137,16 +138,16 @@ def fading_line(image: Array, points: Array, strength: Array, colour: Colour, li
     if (low >= high).any():
         return
     region = image[low[1] : high[1], low[0] : high[0]]
-    ink = np.zeros(region.shape[:2], np.uint8)
+    coverage = np.zeros(region.shape[:2], np.uint8)
     ends = (points - low).round().astype(int).tolist()
     for start, end, share in zip(ends, ends[1:], strength[1:], strict=False):
-        cv2.line(ink, start, end, int(255 * share), line, cv2.LINE_AA)
-    share = ink.astype(np.float32) / 255
+        cv2.line(coverage, start, end, int(255 * share), line, cv2.LINE_AA)
+    share = coverage.astype(np.float32) / 255
     region[:] = cv2.blendLinear(region, np.full_like(region, colour), 1 - share, share)
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5, 10, … (and .1, .2, …) that cuts `span` into at most `most`."""
+    """Return the smallest of 1, 2, 5, 10, … (and 0.1, 0.2, …) with span / step <= most."""
     if not span > 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(span / most))
@@ -155,5 +156,5 @@ def nice_step(span: float, most: int) -> float:
 
 
 def _plain(text: str) -> str:
-    """OpenCV's fonts know ASCII only."""
+    """Return the text in ASCII, the only characters in OpenCV's fonts."""
     return text.encode("ascii", "replace").decode()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from streamvis.messages import Actions, Judgement
-from streamvis.viz.actions import CALM, MAYBE, SURE, draw_actions, likeliest
-from streamvis.viz.style import Ink
+from streamvis.viz.actions import LIKELY, POSSIBLE, UNLIKELY, draw_actions, likeliest
+from streamvis.viz.style import Style
 
 BOX = [200.0, 100.0, 300.0, 300.0]
 
@@ -31,7 +31,7 @@ class Boxes(msgspec.Struct):
 
 def drawn(part, box=BOX):
     image = np.full((480, 640, 3), 90, np.uint8)
-    draw_actions(image, part, Boxes(np.array([7]), np.array([box])), Ink.for_size(480, 640))
+    draw_actions(image, part, Boxes(np.array([7]), np.array([box])), Style.for_size(480, 640))
     return image
 
 
@@ -40,29 +40,29 @@ def width(image, colour):
     return int((image == colour).all(2).any(0).sum())
 
 
-@pytest.mark.parametrize(("p", "colour"), [(0.2, CALM), (0.45, CALM)])
+@pytest.mark.parametrize(("p", "colour"), [(0.2, UNLIKELY), (0.45, UNLIKELY)])
 def test_a_bar_is_as_long_as_the_action_is_probable(p, colour):
     assert width(drawn(actions(p)), colour) == pytest.approx(100 * p, abs=2)
 
 
 def test_colours_say_what_is_told():
-    for p, colour in ((0.1, CALM), (0.6, MAYBE), (0.8, SURE)):
+    for p, colour in ((0.1, UNLIKELY), (0.6, POSSIBLE), (0.8, LIKELY)):
         for ids in ((7,), (0,)):
             image = drawn(actions(p, ids))
-            assert [width(image, c) > 0 for c in (CALM, MAYBE, SURE)] == [
-                c == colour for c in (CALM, MAYBE, SURE)
+            assert [width(image, c) > 0 for c in (UNLIKELY, POSSIBLE, LIKELY)] == [
+                c == colour for c in (UNLIKELY, POSSIBLE, LIKELY)
             ]
 
 
 def test_the_banner_grows():
-    shorter, longer = (width(drawn(actions(p, (0,))), CALM) for p in (0.1, 0.4))
+    shorter, longer = (width(drawn(actions(p, (0,))), UNLIKELY) for p in (0.1, 0.4))
     assert shorter < longer
     assert (drawn(actions(0.3, (0,)))[100:] == 90).all()
 
 
 def test_what_is_not_warm_has_no_colour():
     image = drawn(actions(0.9, (0, 7), warm=False))
-    assert not any(width(image, colour) for colour in (CALM, MAYBE, SURE))
+    assert not any(width(image, colour) for colour in (UNLIKELY, POSSIBLE, LIKELY))
     assert (image != 90).any()
 
 

@@ -9,7 +9,7 @@ from streamvis.errors import UsageError
 from streamvis.messages import Detections, Tracks
 from streamvis.viz.annotate import annotate, contact_sheet, paste_masks
 from streamvis.viz.ground_map import Trail
-from streamvis.viz.style import PALETTE, Ink, colour_of, nice_step
+from streamvis.viz.style import PALETTE, Style, colour_of, nice_step
 
 BACKGROUND = 90
 NAN2 = np.full((1, 2), np.nan)
@@ -115,7 +115,7 @@ def test_trails_fade_with_age():
 def test_the_bar_holds_caption_and_clock_and_nothing_else_changes():
     drawn = annotate(plain(), caption="camera 1", clock="00:00:01.000")
     rows = np.flatnonzero(changed(plain(), drawn).any(axis=1))
-    assert rows.min() >= 240 - Ink.for_size(240, 320).bar
+    assert rows.min() >= 240 - Style.for_size(240, 320).bar
     bar = drawn[rows.min() :]
     bright = (bar > 180).all(axis=2).any(axis=0)
     assert bright[:100].any()
@@ -125,7 +125,7 @@ def test_the_bar_holds_caption_and_clock_and_nothing_else_changes():
 def test_a_long_caption_leaves_room_for_the_clock():
     wanted = annotate(plain(), clock="00:00:01.000")
     drawn = annotate(plain(), caption="x/" * 200, clock="00:00:01.000")
-    w = Ink.for_size(240, 320).width("00:00:01.000")
+    w = Style.for_size(240, 320).width("00:00:01.000")
     np.testing.assert_array_equal(drawn[:, -w:], wanted[:, -w:])
 
 
@@ -150,8 +150,8 @@ def test_no_place_is_too_wild_to_draw(boxes, ground, size):
 
 @pytest.mark.parametrize(("height", "width", "least"), [(480, 640, 9), (1080, 1920, 17)])
 def test_text_stays_legible(height, width, least):
-    ink = Ink.for_size(height, width)
-    assert least <= ink.text <= height / 40
+    style = Style.for_size(height, width)
+    assert least <= style.text <= height / 40
 
 
 @given(st.floats(1e-3, 1e6))

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from streamvis.messages import Came, Forecast, Future, Occupancy, Segmentation
 from streamvis.viz.forecast_panels import (
     FREE,
-    GLOW,
-    REMEMBERED,
-    TAKEN,
+    OCCUPIED,
+    PENDING,
     TALL,
+    UNKNOWN,
     Panels,
-    glowing,
+    highlighted,
 )
 from streamvis.viz.scene import palette_of
 from streamvis.viz.style import DARK, PALE
@@ -211,8 +211,8 @@ def test_zones_are_outlined_in_what_will_be_by_how_probable_they_are():
         zones = (Occupancy(zone="crossing", p=p, polygon=square), Occupancy(zone="bare", p=p))
         panels.see(plain(), 0, seen(), forecast(zones=zones))
         _, ahead, now, _ = quarters(panels.around(plain(), plain()))
-        inked[p] = has(ahead, FREE, 10), has(ahead, TAKEN, 10)
-        assert has(now, FREE, 10) == has(now, TAKEN, 10) == 0
+        inked[p] = has(ahead, FREE, 10), has(ahead, OCCUPIED, 10)
+        assert has(now, FREE, 10) == has(now, OCCUPIED, 10) == 0
     assert inked[0.1][0] > 100 > 0 == inked[0.1][1]
     assert inked[0.9][1] > 100 > 0 == inked[0.9][0]
 
@@ -221,11 +221,11 @@ def test_the_legend_names_each_class_once_with_its_colour():
     panels = Panels()
     panels.see(plain(), 0, seen(unknown=np.zeros((7, 10), np.uint8)), forecast())
     legend = panels.around(plain(), plain())[2 * HEIGHT :]
-    for colour in (SKY, ROAD, CAR, GLOW):
+    for colour in (SKY, ROAD, CAR, UNKNOWN):
         assert has(legend, colour, 1) > 40
     short = Panels()
     short.see(plain(), 0, seen(), None)
-    assert has(short.around(plain(), plain())[HEIGHT:], GLOW, 1) == 0
+    assert has(short.around(plain(), plain())[HEIGHT:], UNKNOWN, 1) == 0
 
 
 def test_a_forecast_from_few_pictures_says_so():
@@ -240,11 +240,11 @@ def test_a_forecast_from_few_pictures_says_so():
 
 def test_what_never_comes_is_forgotten():
     panels = Panels()
-    for k in range(3 * REMEMBERED):
+    for k in range(3 * PENDING):
         panels.see(plain(), k, seen(), forecast())
-    assert len(panels.made) == REMEMBERED
-    panels.see(plain(), 10**6, seen(), forecast(came=[(3 * REMEMBERED - 2, 0.5)]))
-    assert [made.made_us for made in panels.made] == [3 * REMEMBERED - 1, 10**6]
+    assert len(panels.made) == PENDING
+    panels.see(plain(), 10**6, seen(), forecast(came=[(3 * PENDING - 2, 0.5)]))
+    assert [made.made_us for made in panels.made] == [3 * PENDING - 1, 10**6]
 
 
 def test_a_score_of_something_forgotten_is_no_news():
@@ -254,20 +254,20 @@ def test_a_score_of_something_forgotten_is_no_news():
 
 
 def test_nothing_unknown_leaves_the_picture_alone():
-    assert glowing(plain(), None).tolist() == plain().tolist()
-    assert glowing(plain(), np.zeros((0, 0), np.uint8)).tolist() == plain().tolist()
-    assert glowing(plain(), np.full((7, 10), 60, np.uint8)).tolist() == plain().tolist()
+    assert highlighted(plain(), None).tolist() == plain().tolist()
+    assert highlighted(plain(), np.zeros((0, 0), np.uint8)).tolist() == plain().tolist()
+    assert highlighted(plain(), np.full((7, 10), 60, np.uint8)).tolist() == plain().tolist()
 
 
 def test_what_is_unknown_glows_where_it_is_and_the_rest_stays():
     unknown = np.zeros((30, 40), np.uint8)
     unknown[10:20, 20:30] = 230
-    lit = glowing(plain(), unknown)
+    lit = highlighted(plain(), unknown)
     changed = (lit != plain()).any(axis=2)
     assert changed[44:76, 84:116].all()
     assert not changed[:32].any()
     assert not changed[:, :72].any()
-    assert np.abs(lit[60, 100].astype(int) - GLOW).max() < 60
+    assert np.abs(lit[60, 100].astype(int) - UNKNOWN).max() < 60
 
 
 @given(
@@ -284,7 +284,7 @@ def test_any_sizes_go_together(size, grid, future):
     panels = Panels()
     for k in range(2):
         panels.see(pixels, k * HORIZON_US, now, then and forecast(came=[(0, 0.5)] * k))
-    whole = panels.around(glowing(pixels, panels.unknown), pixels)
+    whole = panels.around(highlighted(pixels, panels.unknown), pixels)
     assert whole.shape[1] >= 2 * size[1]
     assert whole.dtype == np.uint8
 

@@ -137,13 +137,13 @@ def test_panels_stand_beside_each_other_at_one_width(count):
 
 
 def test_captions_and_titles_are_written_and_long_ones_cut():
-    def ink(title, caption):
+    def style(title, caption):
         sheet = strips("ours", [Row(title, [Panel(caption, plain())] * 3)])
         return int((sheet < 200).all(axis=2).sum()), sheet
 
-    bare, with_title, with_both = (ink(t, c)[0] for t, c in (("", ""), ("a", ""), ("a", "b")))
+    bare, with_title, with_both = (style(t, c)[0] for t, c in (("", ""), ("a", ""), ("a", "b")))
     assert bare < with_title < with_both
-    long = ink("name " * 400, "caption " * 100)[1]
+    long = style("name " * 400, "caption " * 100)[1]
     assert (long[:, -MARGIN:] == long[0, 0]).all()
 
 

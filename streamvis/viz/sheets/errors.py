@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Ink, rectangle
+from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Style, rectangle
 
 TRUTH: Colour = PALETTE[1]  # sky
 FOUND: Colour = PALETTE[5]  # vermilion
-PAPER: Colour = (250, 250, 250)
+BACKGROUND: Colour = (250, 250, 250)
 FAINT: Colour = (96, 102, 110)  # of lesser text
 SIDE = 236  # px of a tile's picture
 GAP = 12
@@ -24,7 +24,7 @@ MARGIN = 24
 CONTEXT = 1.9  # a crop's side over the longer side of the box it shows
 THIN, BOLD = 1, 3  # px
 SMALLEST = 72  # px of the frame; less context than that says nothing
-TITLE, TEXT = Ink.for_size(800, 1067), Ink.for_size(480, 640)
+TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
 LEGEND = (
     ("truth", TRUTH, BOLD, False),
     ("detections", FOUND, BOLD, False),
@@ -63,7 +63,7 @@ def mistake_sheet(title: str, sections: Sequence[Section], columns: int = 6) -> 
         for name, tiles in section.rows:
             bands.append(_label(name, width))
             bands += [_row(tiles[i : i + columns], width) for i in range(0, len(tiles), columns)]
-    return np.concatenate([*bands, _paper(MARGIN, width)])
+    return np.concatenate([*bands, _blank(MARGIN, width)])
 
 
 def draw_tile(tile: Tile) -> Array:
@@ -100,12 +100,12 @@ def _window(box: Array, height: int, width: int) -> tuple[int, int, int]:
     return x, y, side
 
 
-def _paper(height: int, width: int) -> Array:
-    return np.full((height, width, 3), PAPER, np.uint8)
+def _blank(height: int, width: int) -> Array:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
 def _head(title: str, width: int) -> Array:
-    band = _paper(MARGIN + TITLE.text + 2 * GAP, width)
+    band = _blank(MARGIN + TITLE.text + 2 * GAP, width)
     base = MARGIN + TITLE.text
     x = width - MARGIN - sum(24 + TEXT.width(name) + 20 for name, *_ in LEGEND) + 20
     TITLE.write(band, _fitting(title, x - 2 * MARGIN, TITLE), MARGIN, base, DARK)
@@ -117,7 +117,7 @@ def _head(title: str, width: int) -> Array:
 
 
 def _heading(section: Section, width: int) -> Array:
-    band = _paper(3 * GAP + TITLE.text + GAP, width)
+    band = _blank(3 * GAP + TITLE.text + GAP, width)
     band[GAP : GAP + 1, MARGIN : width - MARGIN] = GREY
     base = 3 * GAP + TITLE.text - GAP // 2
     TITLE.write(band, section.title, MARGIN, base, DARK)
@@ -127,7 +127,7 @@ def _heading(section: Section, width: int) -> Array:
 
 
 def _label(name: str, width: int) -> Array:
-    band = _paper(TEXT.text + 2 * GAP, width)
+    band = _blank(TEXT.text + 2 * GAP, width)
     TEXT.write(band, name, MARGIN, GAP // 2 + TEXT.text, DARK)
     return band
 
@@ -135,7 +135,7 @@ def _label(name: str, width: int) -> Array:
 def _row(tiles: Sequence[Tile], width: int) -> Array:
     step = TEXT.text + GAP // 2 + 2
     foot = GAP // 2 + step * max(len(tile.lines) for tile in tiles)
-    band = _paper(SIDE + foot + GAP, width)
+    band = _blank(SIDE + foot + GAP, width)
     for i, tile in enumerate(tiles):
         x = MARGIN + i * (SIDE + GAP)
         band[:SIDE, x : x + SIDE] = draw_tile(tile)
@@ -146,10 +146,10 @@ def _row(tiles: Sequence[Tile], width: int) -> Array:
     return band
 
 
-def _fitting(text: str, room: int, ink: Ink) -> str:
+def _fitting(text: str, room: int, style: Style) -> str:
     """The text, or as much of its end as there is room for: names differ at their end."""
-    if ink.width(text) <= room:
+    if style.width(text) <= room:
         return text
-    while text and ink.width("..." + text) > room:
+    while text and style.width("..." + text) > room:
         text = text[1:]
     return "..." + text

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Ink
+from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Style
 
 RIGHT: Colour = PALETTE[4]  # green
 WRONG: Colour = PALETTE[5]  # vermilion
-PAPER: Colour = (250, 250, 250)
+BACKGROUND: Colour = (250, 250, 250)
 FAINT: Colour = (96, 102, 110)
 TILE = (160, 72)  # height, width in px of a person's picture
 FRAME = 4  # px
 GAP, MARGIN = 10, 24
 COLUMNS = 2  # lineups beside each other
-TITLE, TEXT = Ink.for_size(800, 1067), Ink.for_size(440, 587)
+TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(440, 587)
 STEP = TEXT.text + 7  # px from line to line
 LEGEND = (("asked for", DARK), ("the same person", RIGHT), ("another", WRONG))
 
@@ -64,15 +64,15 @@ def lineup_sheet(title: str, sections: Sequence[Section]) -> Array:
         bands.append(_heading(section, width))
         for start in range(0, len(section.lineups), COLUMNS):
             bands.append(_row(section.lineups[start : start + COLUMNS], across, width))
-    return np.concatenate([*bands, _paper(MARGIN, width)])
+    return np.concatenate([*bands, _blank(MARGIN, width)])
 
 
-def _paper(height: int, width: int) -> Array:
-    return np.full((height, width, 3), PAPER, np.uint8)
+def _blank(height: int, width: int) -> Array:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
 def _head(title: str, width: int) -> Array:
-    band = _paper(MARGIN + TITLE.text + 2 * GAP, width)
+    band = _blank(MARGIN + TITLE.text + 2 * GAP, width)
     base = MARGIN + TITLE.text
     TITLE.write(band, title, MARGIN, base, DARK)
     x = width - MARGIN - sum(20 + TEXT.width(name) + 18 for name, _ in LEGEND) + 18
@@ -84,7 +84,7 @@ def _head(title: str, width: int) -> Array:
 
 
 def _heading(section: Section, width: int) -> Array:
-    band = _paper(4 * GAP + TITLE.text, width)
+    band = _blank(4 * GAP + TITLE.text, width)
     band[GAP : GAP + 1, MARGIN : width - MARGIN] = GREY
     base = 3 * GAP + TITLE.text - GAP // 2
     TITLE.write(band, section.title, MARGIN, base, DARK)
@@ -95,7 +95,7 @@ def _heading(section: Section, width: int) -> Array:
 
 def _row(lineups: Sequence[Lineup], across: int, width: int) -> Array:
     top = TEXT.text + GAP
-    band = _paper(top + TILE[0] + 2 * STEP + 2 * GAP, width)
+    band = _blank(top + TILE[0] + 2 * STEP + 2 * GAP, width)
     for i, one in enumerate(lineups):
         x = MARGIN + i * across
         TEXT.write(band, one.title, x, TEXT.text, DARK)

@@ -15,17 +15,17 @@ import numpy as np
 
 from streamvis.messages import Array
 from streamvis.viz.annotate import contact_sheet
-from streamvis.viz.style import DARK, PALE, Colour, Ink, colour_of, rectangle, shade
+from streamvis.viz.style import DARK, PALE, Colour, Style, colour_of, rectangle, shade
 
 TRUTH: Colour = (255, 255, 255)
-PAPER: Colour = (250, 250, 250)
+BACKGROUND: Colour = (250, 250, 250)
 FAINT: Colour = (96, 102, 110)
 SIDE = 236  # px of a crop on the page
 SEAM = 4  # px between the two
 CONTEXT = 2.0  # a crop's side over the longest box in it
 SMALLEST = 72  # px of the frame; less context than that says nothing
-TITLE, TEXT = Ink.for_size(800, 1067), Ink.for_size(480, 640)
-PLATE = Ink.for_size(420, 560)
+TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
+PLATE = Style.for_size(420, 560)
 
 
 class Moment(NamedTuple):
@@ -88,22 +88,22 @@ def draw(pixels: Array, moment: Moment, side: int) -> Array:
 def switch_page(title: str, pairs: Sequence[Pair], columns: int = 3) -> Array:
     """The pairs in rows beneath a title; without any, the title alone."""
     cells = [_cell(pair) for pair in pairs]
-    body = contact_sheet(cells, columns, background=PAPER) if cells else _paper(0, 3 * SIDE)
+    body = contact_sheet(cells, columns, background=BACKGROUND) if cells else _blank(0, 3 * SIDE)
     width = max(body.shape[1], TITLE.width(title) + 48)
-    head = _paper(TITLE.text + 36, width)
+    head = _blank(TITLE.text + 36, width)
     TITLE.write(head, title, 12, TITLE.text + 20, DARK)
     if width > body.shape[1]:
-        body = np.concatenate([body, _paper(body.shape[0], width - body.shape[1])], axis=1)
+        body = np.concatenate([body, _blank(body.shape[0], width - body.shape[1])], axis=1)
     return np.concatenate([head, body])
 
 
 def _cell(pair: Pair) -> Array:
     step = TEXT.text + 8
-    head = _paper(step * len(pair.lines) + 4, 2 * SIDE + SEAM)
+    head = _blank(step * len(pair.lines) + 4, 2 * SIDE + SEAM)
     for i, line in enumerate(pair.lines):
         TEXT.write(head, line, 0, step * i + TEXT.text + 2, FAINT if i else DARK)
-    crops = np.concatenate([pair.before, _paper(SIDE, SEAM), pair.after], axis=1)
-    return np.concatenate([head, crops, _paper(10, crops.shape[1])])
+    crops = np.concatenate([pair.before, _blank(SIDE, SEAM), pair.after], axis=1)
+    return np.concatenate([head, crops, _blank(10, crops.shape[1])])
 
 
 def _plate(image: Array, track: int, box: Array) -> None:
@@ -117,5 +117,5 @@ def _corner(image: Array, text: str) -> None:
     TEXT.write(image, text, 6, image.shape[0] - 5, PALE)
 
 
-def _paper(height: int, width: int) -> Array:
-    return np.full((height, width, 3), PAPER, np.uint8)
+def _blank(height: int, width: int) -> Array:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)

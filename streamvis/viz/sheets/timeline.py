@@ -154,8 +154,10 @@ def _bar(axes: "Axes", row: int, bar: Bar, thick: float, frames: int) -> None:
     )
     if len(str(track)) * LETTER + 0.06 < length / frames * (WIDTH - LEFT - RIGHT):
         place = (first - 0.5 + 0.003 * frames, row)
-        ink = _hex(on(colour))
-        axes.annotate(str(track), place, va="center_baseline", fontsize=6.5, color=ink, zorder=3)
+        text_colour = _hex(on(colour))
+        axes.annotate(
+            str(track), place, va="center_baseline", fontsize=6.5, color=text_colour, zorder=3
+        )
 
 
 def _hex(colour: tuple[int, int, int]) -> str:
