@@ -11,8 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from streamvis import errors
-from streamvis.batch.results import PARTIAL
-from streamvis.cli.output import INTERRUPTED
+from streamvis.cli.output import INTERRUPTED, PARTIAL
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

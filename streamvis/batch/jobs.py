@@ -1,9 +1,9 @@
-"""The jobs of a batch: which recording is which, where its results go, what is there already.
+"""Plans the jobs of a batch: the directory of each recording, and whether it is processed.
 
 A recording is processed into `<name>-<key>`. The key, 12 hex digits, hashes its content, the
 settings of the source (ground plane, rate, options), the pipeline and the weights that this names
 by path. So another recording of the same name, or another pipeline, has a directory of its own; a
-file that was moved or renamed finds its own again; and none depends on what else is in the batch.
+moved or renamed file keeps its directory; and no directory depends on the rest of the batch.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from streamvis.batch.results import Index, Result, left_in
+from streamvis.batch.results import Index, Result, earlier_run
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import ModelError, SourceError
 from streamvis.runtime.output import OnUsed
@@ -29,7 +29,7 @@ NAME_BYTES = 100  # of a directory's name, before the key
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One recording to process, as it goes to the process that does."""
+    """One recording to process; sent to the process of the job as JSON."""
 
     spec: SourceSpec
     pipeline: Pipeline
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Plan:
-    """What to do with each recording, one after another; tells copies by their content."""
+    """Decides, recording by recording, what a batch does; copies are recognised by content."""
 
     def __init__(
         self, pipeline: Pipeline, placement: Placement, out: Path, on_used: OnUsed = "refuse"
@@ -53,7 +53,7 @@ class Plan:
         self._taken: dict[str, Result] = {}  # by key
 
     def take(self, spec: SourceSpec) -> tuple[Result, Job | None]:
-        """The job of the source, with what its result begins with; no job: that is its result."""
+        """Return the initial result and the job of the source; without a job, the result stands."""
         result = Result(file=spec.label, state="failed", path=_path(spec))
         try:
             content = content_of(spec)
@@ -81,17 +81,17 @@ class Plan:
 
     def _decided(self, result: Result, spec: SourceSpec) -> tuple[Result, Job | None]:
         place = self.out / result.directory
-        left = left_in(place, self.pipeline.hash)
-        if left.state != "nothing" and self.on_used == "refuse":
-            why = f"{place} holds a run of it ({left.state}); {_WAYS[left.state]}"
+        earlier = earlier_run(place, self.pipeline.hash)
+        if earlier.state != "nothing" and self.on_used == "refuse":
+            why = f"{place} holds a run of it ({earlier.state}); {_WAYS[earlier.state]}"
             return replace(result, state="refused", why=why), None
-        if left.state == "done" and self.on_used == "resume":
-            counts = {"frames": left.frames, "frames_promised": left.frames_promised}
+        if earlier.state == "done" and self.on_used == "resume":
+            counts = {"frames": earlier.frames, "frames_promised": earlier.frames_promised}
             why = self.index.why_done(result)
             return replace(result, state="skipped", why=why, **counts), None
         named = replace(spec, id=result.source)
-        nothing_to_go_on_with = left.state == "failed" and not left.frames
-        on_used = "overwrite" if nothing_to_go_on_with else self.on_used
+        nothing_to_resume = earlier.state == "failed" and not earlier.frames
+        on_used = "overwrite" if nothing_to_resume else self.on_used
         job = Job(named, self.pipeline, self.placement, str(place), on_used)
         return replace(result, why=self.index.others(result)), job
 
@@ -106,16 +106,16 @@ _WAYS = {
 def key_of(
     content: Content, spec: SourceSpec, pipeline: Pipeline, weights: Mapping[str, str]
 ) -> str:
-    """What results depend on, as hex digits: the content, its settings, the pipeline, weights."""
+    """Hash the content, its settings, the pipeline and the weights into hex digits."""
     about = (content.digest, settings_of(spec), pipeline.hash, weights)
     encoded = msgspec.json.encode(about, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=KEY_DIGITS // 2).hexdigest()
 
 
 def weights_of(pipeline: Pipeline) -> dict[str, str]:
-    """The hashes of the weights that are named by path: other ones may lie there another day.
+    """Return the hashes of the weights that are named by path, since such files may change.
 
-    ModelError for weights that are not there: once, rather than for each file.
+    Raises ModelError for missing weights, once for the whole batch.
     """
     named: set[str] = set()
     for stage in pipeline.stages:
@@ -130,7 +130,7 @@ def _digest_of_weights(name: str) -> str:
     if not os.path.isfile(path):
         from streamvis.models.weights import find  # imports torch
 
-        path = find(name)  # says what there is
+        path = find(name)  # its error lists the shipped weights
     try:
         return digest_of_file(path)
     except OSError as error:
@@ -138,7 +138,7 @@ def _digest_of_weights(name: str) -> str:
 
 
 def directory_name(spec: SourceSpec, key: str) -> str:
-    """`<name>-<key>`: letters and digits of any script stay, '.' and '_' too, all else is '-'."""
+    """Return `<name>-<key>`; letters, digits, '.' and '_' of the name stay, the rest is '-'."""
     text = unicodedata.normalize("NFC", _name(spec))
     kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "._" else "-" for c in text)
     kept = re.sub("-{2,}", "-", kept).strip("-.")
@@ -148,13 +148,13 @@ def directory_name(spec: SourceSpec, key: str) -> str:
 
 
 def source_id(directory: str, kind: str) -> str:
-    """The id in events: the directory's name in [a-z0-9_-], at most 64 of them."""
+    """Return the source id in events: the directory's name in [a-z0-9_-]{1,64}."""
     name, _, key = directory.rpartition("-")
     return f"{plain_id(name)[: 63 - len(key)].rstrip('-') or kind}-{key}"
 
 
 def _name(spec: SourceSpec) -> str:
-    """The file's own name, unless another was given: `id=path`, or in a seqinfo.ini."""
+    """The file's own name, unless `id=path` or a seqinfo.ini gives another."""
     if spec.kind not in {"file", "images"}:
         return spec.id
     own = Path(spec.uri).stem if spec.kind == "file" else Path(os.path.abspath(spec.uri)).name

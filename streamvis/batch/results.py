@@ -1,4 +1,4 @@
-"""What became of the files of a batch: `batch.json`, the table at the end, the exit code."""
+"""The result of each file of a batch, and `batch.json`, which lists them over all batches."""
 
 import contextlib
 import fcntl
@@ -14,31 +14,28 @@ from typing import Any, Literal
 import msgspec
 
 import streamvis
-from streamvis.cli.output import INTERRUPTED, put, put_table
 from streamvis.errors import DataError, RunError, StreamvisError
 from streamvis.runtime.output import run_files
 
-PARTIAL = 5
 NOT_BEGUN = "not begun"
 FILE_NAME = "batch.json"
-WRITE_S = (
-    1.0  # batch.json is written no more often, so thousands of files that are skipped are quick
-)
-KEY = re.compile(r".+-([0-9a-f]{12})")  # names of directories end in what identifies the recording
+WRITE_S = 1.0  # least time between two writes: thousands of skipped files take seconds, not minutes
+KEY = re.compile(r".+-([0-9a-f]{12})")  # names of directories end in the key of the recording
 
 State = Literal["done", "incomplete", "skipped", "refused", "failed", "interrupted"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a file: a row of the table, and an entry of `batch.json`.
+    """The result of one file, and its entry in `batch.json`.
 
-    `incomplete` are files that hold fewer frames than they promise: all there are were processed.
+    `incomplete` means that the file holds fewer frames than it promises; all it holds were
+    processed.
     """
 
-    file: str  # as it was given
+    file: str  # as on the command line
     state: State
     why: str = ""
-    directory: str = ""  # in --out; empty when it came to none
+    directory: str = ""  # in --out; empty without one
     source: str = ""  # its id in events
     frames: int = 0
     frames_promised: int | None = None  # by the file, when it holds fewer
@@ -51,36 +48,36 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     streamvis: str = streamvis.__version__
 
 
-class Left(msgspec.Struct, frozen=True):
-    """What earlier runs have left in a directory."""
+class EarlierRun(msgspec.Struct, frozen=True):
+    """The state in which an earlier run has left a directory."""
 
     state: Literal["nothing", "done", "unfinished", "failed"]
     frames: int = 0
     frames_promised: int | None = None
 
 
-def left_in(directory: Path, pipeline: str) -> Left:
-    """How far a run of the pipeline with this hash has come there."""
+def earlier_run(directory: Path, pipeline: str) -> EarlierRun:
+    """Return how far a run of the pipeline with this hash has come in this directory."""
     try:
         summary = json.loads((directory / "summary.json").read_bytes())
         (source,) = summary["sources"]
         if summary["error"]:
-            return Left("failed", *frames_of(source))
+            return EarlierRun("failed", *frames_of(source))
         whole = summary["pipeline"] == pipeline and source["ending"] == "eof"
-        return Left("done" if whole else "unfinished", *frames_of(source))
+        return EarlierRun("done" if whole else "unfinished", *frames_of(source))
     except (OSError, ValueError, KeyError, TypeError):
         there = directory.is_dir() and run_files(directory)
-        return Left("unfinished" if there else "nothing")
+        return EarlierRun("unfinished" if there else "nothing")
 
 
 def frames_of(source: Any) -> tuple[int, int | None]:
-    """Frames processed, and those promised when these are more than were decoded."""
+    """Return the processed frames, and the promised ones where fewer were decoded."""
     promised = source.get("frames_promised")
     return source["admitted"], promised if promised and promised > source["decoded"] else None
 
 
 class Index:
-    """`batch.json` of a directory: what became of each file, over all batches into it."""
+    """`batch.json` of a directory: the result of each file, over all batches into it."""
 
     def __init__(self, out: Path) -> None:
         self.path = out / FILE_NAME
@@ -93,11 +90,11 @@ class Index:
         self._by_path = _grouped((entry.path, entry) for entry in earlier)
 
     def directory(self, key: str) -> str | None:
-        """The directory with this key, whatever name the recording had then."""
+        """Return the directory with this key, whatever the recording was called before."""
         return self._directories.get(key)
 
     def why_done(self, result: Result) -> str:
-        """Why it need not be processed."""
+        """Return the reason why the file is skipped."""
         earlier = self._by_directory.get(result.directory, [])
         named = not earlier or any(entry.path == result.path for entry in earlier)
         name = "" if named else f" as {earlier[-1].file}"
@@ -106,7 +103,7 @@ class Index:
         return f"{why}; by streamvis {old}" if old else why
 
     def others(self, result: Result) -> str:
-        """What is there already of its content or its name, and is something else."""
+        """Return a note about an earlier result of the same content or the same path, or ""."""
         for entry in self._by_content.get(result.digest, []):
             if entry.directory != result.directory:
                 settings = entry.pipeline == result.pipeline
@@ -118,29 +115,29 @@ class Index:
         return ""
 
     def add(self, result: Result) -> None:
-        """Note what became of a file; what was refused or not begun leaves what is noted."""
+        """Record a result; one that was refused or not begun leaves the earlier entry."""
         if result.state == "refused" or result.why == NOT_BEGUN:
             return
         self._new[result.path, result.directory] = result
         if time.monotonic() - self._written_at > WRITE_S:
-            with contextlib.suppress(StreamvisError):  # said at the end
+            with contextlib.suppress(StreamvisError):  # reported at the end of the batch
                 self.write()
 
     def write(self) -> None:
-        """Write `batch.json`, with what other batches have noted meanwhile; whole or not at all."""
+        """Write `batch.json` atomically, with the entries that other batches have added since."""
         with _exclusive(self.path.parent):
             entries = _read(self.path)
             for key, entry in self._new.items():
-                entries[key] = _noted(entry, entries.get(key))
+                entries[key] = _merged(entry, entries.get(key))
             placed = {path for path, directory in entries if directory}
             kept = [e for _, e in sorted(entries.items()) if e.directory or e.path not in placed]
             _write(self.path, kept)
-        self._new.clear()  # what others note from now on is later
+        self._new.clear()  # entries that others add from now on are newer
         self._written_at = time.monotonic()
 
 
-def _noted(result: Result, earlier: Result | None) -> Result:
-    """The entry of a file: one that was skipped is what it was."""
+def _merged(result: Result, earlier: Result | None) -> Result:
+    """The new entry of a file; a skipped file keeps its earlier one."""
     if result.state != "skipped" or not result.frames:
         return result
     if earlier is not None and earlier.state in {"done", "incomplete"}:
@@ -163,7 +160,7 @@ def _grouped(pairs: Iterable[tuple[str, Result]]) -> dict[str, list[Result]]:
 
 
 def _directories(out: Path) -> Iterator[tuple[str, str]]:
-    """Keys and names of the directories of recordings."""
+    """Yield the key and the name of each directory of a recording."""
     try:
         with os.scandir(out) as entries:
             for entry in entries:
@@ -182,7 +179,8 @@ def _read(path: Path) -> dict[tuple[str, str], Result]:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{path} is not what a batch writes: {error}. Move it away; directories are found again"
+            f"{path} is not a list of results that a batch has written: {error}. Move it away: "
+            "a batch finds the directories again by their names"
         ) from None
     return {(entry.path, entry.directory): entry for entry in files}
 
@@ -202,7 +200,7 @@ def _write(path: Path, entries: list[Result]) -> None:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Keep other batches from the directory's list; where nothing can be locked, hope."""
+    """Lock the directory's list against other batches, where the file system can lock."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):
@@ -212,47 +210,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def exit_code(results: Sequence[Result]) -> int:
-    """0 when all is done, 130 when interrupted, 5 when some files failed or were refused."""
-    states = {result.state for result in results}
-    return INTERRUPTED if "interrupted" in states else PARTIAL if states & _MISSED else 0
-
-
-_MISSED = {"failed", "refused"}
-
-
 def totals(results: Sequence[Result]) -> dict[str, int]:
-    """How many files came to each state, in the order of the states."""
+    """Count the files in each state, in the order of the states."""
     counts = Counter(result.state for result in results)
     return {state: counts[state] for state in State.__args__ if counts[state]}  # type: ignore[attr-defined]
-
-
-def put_results(results: Sequence[Result], out: Path) -> None:
-    """The table for people, and a line of totals."""
-    rows = [
-        (
-            printable(r.file),
-            r.state,
-            f"{r.frames} of {r.frames_promised}" if r.frames_promised else str(r.frames),
-            f"{r.seconds:.1f}" if r.seconds else "-",
-            r.directory or "-",
-            printable(r.why),
-        )
-        for r in results
-    ]
-    put_table(f"in {out}", ("file", "state", "frames", "seconds", "directory", "why"), rows)
-    counts = ", ".join(f"{count} {state}" for state, count in totals(results).items())
-    put(f"{len(results)} file{'s' * (len(results) != 1)}: {counts}")
-
-
-def told(result: Result) -> str:
-    """A result as a line for the person at the terminal."""
-    frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
-    where = f", in {result.directory}" if result.frames else ""
-    why = f": {result.why}" if result.why else ""
-    return printable(f"{result.file}: {result.state}{frames}{where}{why}")
-
-
-def printable(text: str) -> str:
-    """The text on one line: control characters and line breaks as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

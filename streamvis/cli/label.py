@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.output import put_json, put_table, reported_errors, say
+from streamvis.cli.output import PARTIAL, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.sources import SourceSpec
@@ -48,7 +48,6 @@ def label(
 ) -> None:
     """Label footage in COCO layout; run the same command again to go on where it stopped."""
     with reported_errors():
-        from streamvis.batch.results import PARTIAL
         from streamvis.cli.detectors import open_detector
         from streamvis.config import MaskRcnn
         from streamvis.errors import SourceError

@@ -9,6 +9,7 @@ Commands import what they need when they are called, so that --help is quick.
 import typer
 
 from streamvis.cli import (
+    batch,
     bench,
     calibrate,
     demo,
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run.run)
-app.command()(run.batch)
+app.command()(batch.batch)
 app.command()(demo.demo)
 app.command()(track.track)
 app.add_typer(events.app, name="events")

@@ -29,3 +29,15 @@ TrackerSettings = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value of the tracker: memory_s=1; repeatable."),
 ]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="stage.key=value, over the file's; repeatable.")
+]
+Annotate = Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")]
+StartTime = Annotated[
+    str | None,
+    typer.Option(
+        help="When the first picture of a file was taken, as in 2026-11-29T08:00:00+01:00 "
+        "(without an offset: local time), or `container`: as the file says. For one source: "
+        "FILE#start_time=TIME."
+    ),
+]

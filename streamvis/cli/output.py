@@ -10,6 +10,7 @@ import typer
 from streamvis.errors import StreamvisError
 from streamvis.installation import imports_of_packages
 
+PARTIAL = 5  # exit code: some of several files failed
 INTERRUPTED = 130
 
 

@@ -1,4 +1,4 @@
-"""`streamvis run` and `streamvis batch`."""
+"""`streamvis run`: run a pipeline on sources."""
 
 import re
 from enum import StrEnum
@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvis.cli.options import (
+    Annotate,
+    Json,
+    PipelinePath,
+    PlacementPath,
+    Settings,
+    StartTime,
+)
 from streamvis.cli.output import INTERRUPTED, put_json, reported_errors, say, settings
 from streamvis.cli.status_table import Show
 from streamvis.errors import UsageError
@@ -15,7 +23,6 @@ if TYPE_CHECKING:
     from streamvis.config import Pipeline
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
-    from streamvis.sources import SourceSpec
 
 Sources = Annotated[
     list[str] | None,
@@ -23,28 +30,7 @@ Sources = Annotated[
         "--source", "-s", help="Path, glob, directory, camera index, URL or synthetic:; repeatable."
     ),
 ]
-PipelinePath = Annotated[
-    Path | None,
-    typer.Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
-]
-On = Annotated[
-    Path | None,
-    typer.Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="stage.key=value, over the file's; repeatable.")
-]
-Annotate = Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")]
 Status = Annotated[Show, typer.Option("--status", help="What stderr shows while it runs.")]
-StartTime = Annotated[
-    str | None,
-    typer.Option(
-        help="When the first picture of a file was taken, as in 2026-11-29T08:00:00+01:00 "
-        "(without an offset: local time), or `container`: as the file says. For one source: "
-        "FILE#start_time=TIME."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 class Engine(StrEnum):
@@ -55,7 +41,7 @@ class Engine(StrEnum):
 def run(
     source: Sources = None,
     pipeline: PipelinePath = None,
-    on: On = None,
+    on: PlacementPath = None,
     out: Annotated[Path | None, typer.Option(help="Where events.db and the rest go.")] = None,
     set_: Settings = None,
     annotate: Annotate = False,
@@ -73,7 +59,7 @@ def run(
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     with reported_errors():
         sources = _sources(source, pipeline)
-        on_used = _on_used(out, resume, overwrite)
+        on_used = on_used_directory(out, resume, overwrite)
         loaded = load(pipeline, set_ or [], annotate)
         summary = start(loaded, on, sources, out, engine, status, on_used, start_time)
         for report in summary.sources:  # the others went on without it
@@ -113,7 +99,7 @@ def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
     return given
 
 
-def _on_used(out: Path | None, resume: bool, overwrite: bool) -> "OnUsed":
+def on_used_directory(out: Path | None, resume: bool, overwrite: bool) -> "OnUsed":
     if (resume or overwrite) and out is None:
         option = "--resume" if resume else "--overwrite"
         raise UsageError(f"{option} needs --out: the directory of the run that is meant")
@@ -158,71 +144,3 @@ def start(
         from streamvis.runtime import launch
 
         return launch.run(pipeline, placement, specs, out=out, on_used=on_used, on_status=on_status)
-
-
-Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
-]
-Jobs = Annotated[int, typer.Option(min=1, help="Files at a time.")]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
-]
-
-
-def batch(
-    paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
-    out: Annotated[Path, typer.Option(help="Each file has a directory NAME-KEY in here.")],
-    pipeline: Annotated[
-        Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
-    ] = None,
-    on: On = None,
-    set_: Settings = None,
-    annotate: Annotate = False,
-    recursive: Recursive = False,
-    jobs: Jobs = 1,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    start_time: StartTime = None,
-    json: Json = False,
-) -> None:
-    """Process video files one after another, or --jobs at a time.
-
-    Results go to OUT/NAME-KEY. KEY, 12 hex digits, identifies the content of the file (size, first
-    and last MiB), the settings of its source, and the pipeline: another recording of the same name
-    and another pipeline have directories of their own; a file that was moved or renamed is known
-    again. Nothing is overwritten without --overwrite: a directory that is used already is refused
-    without --resume. OUT/batch.json lists, over all batches into OUT, what became of each file.
-
-    Exit code 0: all done; 5: some failed or were refused; 130: interrupted.
-    """
-    with reported_errors():
-        from streamvis import config
-        from streamvis.batch import processes as batches
-        from streamvis.batch.jobs import Plan
-        from streamvis.batch.results import exit_code, put_results, totals
-        from streamvis.runtime.output import make_directory
-
-        on_used = _on_used(out, resume, overwrite)
-        loaded = config.without_feed(load(pipeline, set_ or [], annotate))
-        default = config.default_placement(loaded, jobs)
-        placement = config.load_placement(on, loaded) if on else default
-        specs = _recordings(paths, recursive, start_time)
-        make_directory(out)
-        results = batches.process(specs, Plan(loaded, placement, out, on_used), jobs)
-        if json:
-            put_json({"out": str(out), "totals": totals(results), "files": results})
-        else:
-            put_results(results, out)
-        if code := exit_code(results):
-            raise typer.Exit(code)
-
-
-def _recordings(paths: list[str], recursive: bool, start_time: str | None) -> "list[SourceSpec]":
-    from streamvis.sources import resolve, starting
-
-    specs = resolve(paths, recursive=recursive)
-    return specs if start_time is None else starting(specs, start_time, at_once=False)

@@ -10,9 +10,6 @@ from streamvis.batch.results import (
     FILE_NAME,
     Index,
     Result,
-    exit_code,
-    printable,
-    put_results,
     totals,
 )
 from streamvis.errors import DataError
@@ -34,21 +31,6 @@ def entries(out: Path) -> dict[str, str]:
     files = json.loads((out / FILE_NAME).read_bytes())["files"]
     assert len({(f["path"], f["directory"]) for f in files}) == len(files)
     return {f["file"]: f["state"] for f in files}
-
-
-@pytest.mark.parametrize(
-    ("states", "code"),
-    [
-        ([], 0),
-        (["done", "skipped", "incomplete"], 0),
-        (["done", "failed"], 5),
-        (["done", "refused"], 5),
-        (["failed", "failed"], 5),
-        (["failed", "interrupted", "done"], 130),
-    ],
-)
-def test_the_exit_code_tells_the_worst(states, code):
-    assert exit_code([result(str(n), state) for n, state in enumerate(states)]) == code
 
 
 def test_batches_into_one_directory_are_merged(tmp_path):
@@ -95,7 +77,10 @@ def _write_many(out: Path, name: str) -> None:
 
 def test_a_list_that_is_none_is_not_written_over(tmp_path):
     (tmp_path / FILE_NAME).write_text("my notes")
-    with pytest.raises(DataError, match=r"batch.json is not what a batch writes: .* Move it away"):
+    with pytest.raises(
+        DataError,
+        match=r"batch.json is not a list of results that a batch has written: .* Move it away",
+    ):
         Index(tmp_path)
     assert (tmp_path / FILE_NAME).read_text() == "my notes"
 
@@ -109,22 +94,6 @@ def test_directories_are_found_by_their_keys_without_the_list(tmp_path):
     assert index.directory("0123456789ac") is None
 
 
-def test_the_table_says_what_was_done_and_why_not(capsys):
-    put_results(
-        [
-            result("a", frames=4, seconds=0.5),
-            result("[b]\nc", "failed", why="source 'b' is empty", directory=""),
-            result("d", "incomplete", frames=3, frames_promised=6, why="3 of 6 decode"),
-            result("e", "skipped", why="done before"),
-        ],
-        Path("out"),
-    )
-    shown = capsys.readouterr().out
-    for words in ("a-0123456789ab", "[b]\\nc", "source 'b' is empty", "3 of 6", "done before"):
-        assert words in shown
-    assert shown.rstrip().endswith("4 files: 1 done, 1 incomplete, 1 skipped, 1 failed")
-
-
 def test_totals_are_in_the_order_of_the_states():
     states = ("failed", "done", "failed", "skipped")
     assert list(totals([result(s, s) for s in states]).items()) == [
@@ -132,7 +101,3 @@ def test_totals_are_in_the_order_of_the_states():
         ("skipped", 1),
         ("failed", 2),
     ]
-
-
-def test_names_stay_on_one_line():
-    assert printable("a\nb\x1b[31m \u202eпл") == "a\\nb\\x1b[31m \\u202eпл"

@@ -16,12 +16,11 @@ import av
 import msgspec
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from streamvis.batch import processes
+from streamvis.batch import pool
 from streamvis.batch.jobs import Plan
-from streamvis.batch.results import Result, exit_code
-from streamvis.cli.main import app
+from streamvis.batch.results import Result
+from streamvis.cli.batch import exit_code
 from streamvis.config import CameraMotion, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.errors import DataError, InUseError
 from streamvis.events.log import LogReader
@@ -60,14 +59,29 @@ def process(
 ) -> list[Result]:
     out.mkdir(exist_ok=True)
     specs = resolve([str(source) for source in sources])
-    return processes.process(specs, Plan(QUICK, TOGETHER, out, on_used), at_once)
+    return pool.process(specs, Plan(QUICK, TOGETHER, out, on_used), at_once, Silent())
 
 
-def call(*arguments: object):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+class Silent:
+    """Progress that nobody sees."""
+
+    def started(self, file):
+        pass
+
+    def advanced(self, handle, frames, fps):
+        pass
+
+    def ended(self, handle):
+        pass
+
+    def completed(self, result, number):
+        pass
+
+    def warn(self, text):
+        raise AssertionError(text)
 
 
-def told_of(out: Path) -> dict[str, str]:
+def states_in(out: Path) -> dict[str, str]:
     """States of files by `batch.json`."""
     return {e["path"]: e["state"] for e in json.loads((out / "batch.json").read_bytes())["files"]}
 
@@ -83,13 +97,13 @@ def test_good_and_bad_files_side_by_side_and_what_is_done_is_not_done_again(tmp_
     assert done.directory != failed.directory
     assert "more/a.mp4' is not a video" in failed.why
     assert exit_code([done, failed]) == 5
-    assert told_of(out) == {str(good): "done", str(bad): "failed"}
+    assert states_in(out) == {str(good): "done", str(bad): "failed"}
     before = left(out / done.directory)
 
     refused = process(out, *files)
     assert [r.state for r in refused] == ["refused", "refused"]
     assert exit_code(refused) == 5
-    assert told_of(out) == {str(good): "done", str(bad): "failed"}
+    assert states_in(out) == {str(good): "done", str(bad): "failed"}
 
     again = process(out, *files, on_used="resume")
     assert [r.state for r in again] == ["skipped", "failed"]
@@ -121,7 +135,7 @@ def test_a_truncated_file_is_marked_and_all_that_decodes_is_processed(tmp_path):
         ("skipped", 60, None),
         ("skipped", two.frames, 60),
     ]
-    assert told_of(tmp_path / "out") == {str(whole): "done", str(cut): "incomplete"}
+    assert states_in(tmp_path / "out") == {str(whole): "done", str(cut): "incomplete"}
 
 
 def test_a_directory_that_another_batch_writes_to_is_left_alone(tmp_path):
@@ -134,7 +148,7 @@ def test_a_directory_that_another_batch_writes_to_is_left_alone(tmp_path):
         assert [path.name for path in place.iterdir()] == [".lock"]
     assert result.state == "refused"
     assert f"another run writes here, process {os.getpid()} on" in result.why
-    assert told_of(out) == {}
+    assert states_in(out) == {}
     (result,) = process(out, file)
     assert result.state == "done"
 
@@ -143,7 +157,7 @@ def test_a_recording_that_grows_meanwhile_is_not_done(tmp_path, monkeypatch):
     """A stand-in for a camera that writes to the file while it is processed."""
     file = video(tmp_path / "a.mp4")
     script = f"""echo more >> {file}; echo '{json.dumps({"summary": SUMMARY})}'"""
-    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", file)
     assert (result.state, result.frames) == ("incomplete", 4)
     assert "written to while it was processed" in result.why
@@ -176,7 +190,7 @@ def test_ctrl_c_ends_the_file_at_hand_in_good_order_and_begins_no_other(tmp_path
         ("interrupted", "not begun"),
     ]
     assert exit_code(results) == 130
-    assert told_of(out) == {str(long): "interrupted"}
+    assert states_in(out) == {str(long): "interrupted"}
     (place,) = [path for path in out.iterdir() if path.is_dir()]
     told = json.loads((place / "summary.json").read_text())
     assert (told["interrupted"], told["sources"][0]["ending"]) == ("SIGTERM", "drained")
@@ -187,13 +201,16 @@ KILLED = """
 import sys
 from pathlib import Path
 import msgspec
-from streamvis.cli import batch
 from streamvis.batch.jobs import Plan
+from streamvis.batch.pool import process
+from streamvis.cli.batch import ProgressBar
 from streamvis.config import Pipeline, Placement
 from streamvis.sources import resolve
 pipeline = msgspec.json.decode(sys.argv[1], type=Pipeline)
 placement = msgspec.json.decode(sys.argv[2], type=Placement)
-batch.process(resolve([sys.argv[3]]), Plan(pipeline, placement, Path(sys.argv[4])), 1)
+process(
+    resolve([sys.argv[3]]), Plan(pipeline, placement, Path(sys.argv[4])), 1, ProgressBar(1)
+)
 """
 
 
@@ -226,7 +243,7 @@ def test_after_kill_9_resume_goes_on_from_the_log(all_of_it, tmp_path):
     assert result.directory == place.name
     offsets = [offset for _, offset in events(place / "events.db")]
     assert offsets == list(range(len(offsets)))
-    assert told_of(out)[str(file)] == "done"
+    assert states_in(out)[str(file)] == "done"
 
 
 def events(log: Path) -> list[tuple[str, int]]:
@@ -287,14 +304,14 @@ def stand_in(tmp_path: Path, script: str) -> str:
     ],
 )
 def test_a_process_without_a_result_fails_its_file_alone(script, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.state == "failed"
     assert f"a.mp4: its process {words}" in result.why
 
 
 def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "not there"))
+    monkeypatch.setattr(pool.sys, "executable", str(tmp_path / "not there"))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.why.endswith("a.mp4: no process can be started: No such file or directory")
 
@@ -302,57 +319,13 @@ def test_a_process_that_cannot_be_started_fails_its_file_alone(tmp_path, monkeyp
 def test_a_file_that_a_second_ctrl_c_ends_is_interrupted(tmp_path, monkeypatch):
     said = json.dumps({"error": "ended at once"})
     script = f"trap '' TERM; kill -INT {os.getpid()}; sleep 0.5; echo '{said}'; exit 143"
-    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert (result.state, result.why) == ("interrupted", "ended at once")
 
 
 def test_a_process_that_ctrl_c_meets_before_it_listens_is_interrupted(tmp_path, monkeypatch):
     script = f"kill -INT {os.getpid()}; exec sleep 60"
-    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
     (result,) = process(tmp_path / "out", video(tmp_path / "a.mp4"))
     assert result.state == "interrupted", result.why
-
-
-def test_the_command_lists_what_it_did(tmp_path, monkeypatch):
-    """Without a terminal: a line on stderr for each file that ends, the table on stdout."""
-    script = f"""echo '{json.dumps({"summary": SUMMARY})}'"""
-    monkeypatch.setattr(processes.sys, "executable", stand_in(tmp_path, script))
-    video(tmp_path / "in/[b]площадь 1.mp4")
-    video(tmp_path / "in/below/2.mp4", 5)
-    notes(tmp_path / "in/.hidden.mp4")
-    arguments = ("batch", tmp_path / "in", "--recursive", "--out", tmp_path / "out")
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output
-    lines = result.stderr.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith(f"[1/2] {tmp_path}/in/")
-    assert "[b]площадь 1.mp4" in result.stdout
-    assert result.stdout.rstrip().endswith("2 files: 2 done")
-
-    told = json.loads(call(*arguments, "--json", "--overwrite").stdout)
-    assert told["totals"] == {"done": 2}
-    assert sorted(Path(f["path"]).name for f in told["files"]) == ["2.mp4", "[b]площадь 1.mp4"]
-    assert {f["directory"].rpartition("-")[0] for f in told["files"]} == {"2", "b-площадь-1"}
-
-
-def test_to_resume_and_to_overwrite_is_not_possible_at_once(tmp_path):
-    result = call("batch", tmp_path, "--out", tmp_path / "out", "--resume", "--overwrite")
-    assert result.exit_code == 2
-    assert "choose one" in result.stderr
-
-
-def test_a_place_that_cannot_be_written_to_is_told_once_for_all_files(tmp_path):
-    clips = [video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    notes(tmp_path / "out")
-    result = call("batch", *clips, "--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert result.stderr.count("\n") == 1
-    assert "out cannot be written to: File exists" in result.stderr
-
-
-def test_nothing_to_do_is_code_3(tmp_path):
-    result = call("batch", tmp_path / "*.mp4", "--out", tmp_path / "out")
-    assert result.exit_code == 3
-    assert "matches nothing" in result.stderr
-    assert not (tmp_path / "out").exists()

@@ -1,0 +1,179 @@
+"""`streamvis batch`: many files, each a run of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamvis.cli.options import Annotate, Json, PlacementPath, Settings, StartTime
+from streamvis.cli.output import (
+    INTERRUPTED,
+    PARTIAL,
+    put,
+    put_json,
+    put_table,
+    reported_errors,
+    say,
+)
+from streamvis.cli.run import load, on_used_directory
+
+if TYPE_CHECKING:
+    from streamvis.batch.results import Result
+    from streamvis.sources import SourceSpec
+
+
+def batch(
+    paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
+    out: Annotated[Path, typer.Option(help="Each file has a directory NAME-KEY in here.")],
+    pipeline: Annotated[
+        Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
+    ] = None,
+    on: PlacementPath = None,
+    set_: Settings = None,
+    annotate: Annotate = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
+    ] = False,
+    start_time: StartTime = None,
+    json: Json = False,
+) -> None:
+    """Process video files one after another, or --jobs at a time.
+
+    Results go to OUT/NAME-KEY. KEY, 12 hex digits, identifies the content of the file (size, first
+    and last MiB), the settings of its source, and the pipeline: another recording of the same name
+    and another pipeline have directories of their own; a file that was moved or renamed keeps its
+    directory. Nothing is overwritten without --overwrite: a directory that is used already is
+    refused without --resume. OUT/batch.json lists the result of each file, over all batches into
+    OUT.
+
+    Exit code 0: all done; 5: some failed or were refused; 130: interrupted.
+    """
+    with reported_errors():
+        from streamvis import config
+        from streamvis.batch.jobs import Plan
+        from streamvis.batch.pool import process
+        from streamvis.batch.results import totals
+        from streamvis.runtime.output import make_directory
+
+        on_used = on_used_directory(out, resume, overwrite)
+        loaded = config.without_feed(load(pipeline, set_ or [], annotate))
+        default = config.default_placement(loaded, jobs)
+        placement = config.load_placement(on, loaded) if on else default
+        specs = _recordings(paths, recursive, start_time)
+        make_directory(out)
+        with ProgressBar(len(specs)) as bar:
+            results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)
+        if json:
+            put_json({"out": str(out), "totals": totals(results), "files": results})
+        else:
+            put_results(results, out)
+        if code := exit_code(results):
+            raise typer.Exit(code)
+
+
+def _recordings(paths: list[str], recursive: bool, start_time: str | None) -> "list[SourceSpec]":
+    from streamvis.sources import resolve, starting
+
+    specs = resolve(paths, recursive=recursive)
+    return specs if start_time is None else starting(specs, start_time, at_once=False)
+
+
+def exit_code(results: "Sequence[Result]") -> int:
+    """0 when all is done, 130 when interrupted, 5 when some files failed or were refused."""
+    states = {result.state for result in results}
+    if "interrupted" in states:
+        return INTERRUPTED
+    return PARTIAL if states & {"failed", "refused"} else 0
+
+
+class ProgressBar:
+    """Shows the progress of a batch on stderr; without a terminal, one line per completed file."""
+
+    def __init__(self, files: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        console = Console(stderr=True)
+        self._files = files
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fps]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._total = self._bar.add_task("files", total=files, fps="")
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def started(self, file: str) -> Any:
+        return self._bar.add_task(printable(file), total=None, fps="")
+
+    def advanced(self, handle: Any, frames: int, fps: float) -> None:
+        self._bar.update(handle, completed=frames, fps=f"{fps:.1f} fps")
+
+    def ended(self, handle: Any) -> None:
+        self._bar.remove_task(handle)
+
+    def completed(self, result: "Result", number: int) -> None:
+        self._bar.advance(self._total)
+        if result.state != "skipped":
+            say(f"[{number}/{self._files}] {line_of(result)}")
+
+    def warn(self, text: str) -> None:
+        say(f"streamvis: {text}")
+
+
+def put_results(results: "Sequence[Result]", out: Path) -> None:
+    """Print the results as a table, and a line of totals."""
+    from streamvis.batch.results import totals
+
+    rows = [
+        (
+            printable(r.file),
+            r.state,
+            f"{r.frames} of {r.frames_promised}" if r.frames_promised else str(r.frames),
+            f"{r.seconds:.1f}" if r.seconds else "-",
+            r.directory or "-",
+            printable(r.why),
+        )
+        for r in results
+    ]
+    put_table(f"in {out}", ("file", "state", "frames", "seconds", "directory", "why"), rows)
+    counts = ", ".join(f"{count} {state}" for state, count in totals(results).items())
+    put(f"{len(results)} file{'s' * (len(results) != 1)}: {counts}")
+
+
+def line_of(result: "Result") -> str:
+    """The result in one line."""
+    frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
+    where = f", in {result.directory}" if result.frames else ""
+    why = f": {result.why}" if result.why else ""
+    return printable(f"{result.file}: {result.state}{frames}{where}{why}")
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters and line breaks as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,133 @@
+"""`streamvis batch`: what it prints, its exit codes, and its usage errors."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from streamvis.batch import pool
+from streamvis.batch.results import Result
+from streamvis.cli.batch import exit_code, printable, put_results
+from streamvis.cli.main import app
+
+SUMMARY = {
+    "sources": [{"admitted": 4, "decoded": 4, "frames_promised": None}],
+    "wall_s": 1.0,
+    "interrupted": "",
+}
+
+
+def video(path: Path, frames: int = 4, **options: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for value in range(frames):
+            pixels = np.full((48, 64, 3), value % 25 * 9, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def notes(path: Path) -> Path:
+    path.write_text("these are my notes\n" * 100)
+    return path
+
+
+def stand_in(tmp_path: Path, script: str) -> str:
+    """A program that takes the place of the job's process."""
+    path = tmp_path / "stand_in"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def result(file: str, state: str = "done", **fields) -> Result:
+    fields = {"directory": f"{file}-0123456789ab", "digest": file, "path": f"/in/{file}"} | fields
+    return Result(file=file, state=state, **fields)
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([], 0),
+        (["done", "skipped", "incomplete"], 0),
+        (["done", "failed"], 5),
+        (["done", "refused"], 5),
+        (["failed", "failed"], 5),
+        (["failed", "interrupted", "done"], 130),
+    ],
+)
+def test_the_exit_code_tells_the_worst(states, code):
+    assert exit_code([result(str(n), state) for n, state in enumerate(states)]) == code
+
+
+def test_the_table_says_what_was_done_and_why_not(capsys):
+    put_results(
+        [
+            result("a", frames=4, seconds=0.5),
+            result("[b]\nc", "failed", why="source 'b' is empty", directory=""),
+            result("d", "incomplete", frames=3, frames_promised=6, why="3 of 6 decode"),
+            result("e", "skipped", why="done before"),
+        ],
+        Path("out"),
+    )
+    shown = capsys.readouterr().out
+    for words in ("a-0123456789ab", "[b]\\nc", "source 'b' is empty", "3 of 6", "done before"):
+        assert words in shown
+    assert shown.rstrip().endswith("4 files: 1 done, 1 incomplete, 1 skipped, 1 failed")
+
+
+def test_names_stay_on_one_line():
+    assert printable("a\nb\x1b[31m \u202eпл") == "a\\nb\\x1b[31m \\u202eпл"
+
+
+def test_the_command_lists_what_it_did(tmp_path, monkeypatch):
+    """Without a terminal: a line on stderr for each file that ends, the table on stdout."""
+    script = f"""echo '{json.dumps({"summary": SUMMARY})}'"""
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
+    video(tmp_path / "in/[b]площадь 1.mp4")
+    video(tmp_path / "in/below/2.mp4", 5)
+    notes(tmp_path / "in/.hidden.mp4")
+    arguments = ("batch", tmp_path / "in", "--recursive", "--out", tmp_path / "out")
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"[1/2] {tmp_path}/in/")
+    assert "[b]площадь 1.mp4" in result.stdout
+    assert result.stdout.rstrip().endswith("2 files: 2 done")
+
+    told = json.loads(call(*arguments, "--json", "--overwrite").stdout)
+    assert told["totals"] == {"done": 2}
+    assert sorted(Path(f["path"]).name for f in told["files"]) == ["2.mp4", "[b]площадь 1.mp4"]
+    assert {f["directory"].rpartition("-")[0] for f in told["files"]} == {"2", "b-площадь-1"}
+
+
+def test_to_resume_and_to_overwrite_is_not_possible_at_once(tmp_path):
+    result = call("batch", tmp_path, "--out", tmp_path / "out", "--resume", "--overwrite")
+    assert result.exit_code == 2
+    assert "choose one" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_told_once_for_all_files(tmp_path):
+    clips = [video(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    notes(tmp_path / "out")
+    result = call("batch", *clips, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "out cannot be written to: File exists" in result.stderr
+
+
+def test_nothing_to_do_is_code_3(tmp_path):
+    result = call("batch", tmp_path / "*.mp4", "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "matches nothing" in result.stderr
+    assert not (tmp_path / "out").exists()
