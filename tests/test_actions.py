@@ -15,7 +15,7 @@ from streamvis.build import build_stage
 from streamvis.events import schema
 from streamvis.events.log import LogReader
 from streamvis.messages import Actions
-from streamvis.models.off import Architecture, Calibration, Off
+from streamvis.models.off import Calibration, Off, OffConfig
 from streamvis.models.weights import save
 from streamvis.runtime import inline, launch
 from streamvis.sources import resolve
@@ -30,7 +30,7 @@ def pipeline(tmp_path_factory) -> config.Pipeline:
     weights = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
     torch.manual_seed(0)
     small = {"widths": (8, 8, 8), "temporal": 8, "spatial": 4, "size": (64, 64), "window": 9}
-    model = Off(Architecture(name="untrained", actions=("fight", "normal"), **small))
+    model = Off(OffConfig(name="untrained", actions=("fight", "normal"), **small))
     for part in model.body.modules():  # numbers as large as trained ones': tiny ones are slow
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)

@@ -36,7 +36,7 @@ def weights(tmp_path_factory) -> dict[str, str]:
     """Untrained networks that see something of everything."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    small = swiftnet.Architecture("untrained", "efficientnet_lite0", LABELS, (8, 8, 8), lines=64)
+    small = swiftnet.SwiftNetConfig("untrained", "efficientnet_lite0", LABELS, (8, 8, 8), lines=64)
     model = SwiftNet(small)
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -48,7 +48,7 @@ def weights(tmp_path_factory) -> dict[str, str]:
     save(model.eval(), paths["segment"], {})
     for horizon_s in (0.2, 0.6):
         told = Forecaster(
-            forecasting.Architecture(
+            forecasting.ForecasterConfig(
                 name="untrained",
                 channels=8,
                 stride=4,

@@ -13,7 +13,7 @@ import torch
 from streamvis.config import OffActions
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Frame, Packet, Site, SourceInfo, Tracks
-from streamvis.models.off import Architecture, Off
+from streamvis.models.off import Off, OffConfig
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
@@ -85,7 +85,7 @@ def _file(weights: str, per_second: float, folder: Path) -> str:
         model.architecture = about
     else:
         torch.manual_seed(0)
-        about = Architecture(name="untrained", actions=("fight", "normal"), every_s=1 / per_second)
+        about = OffConfig(name="untrained", actions=("fight", "normal"), every_s=1 / per_second)
         model = Off(about).eval()
         for part in model.body.modules():  # numbers as large as trained ones': tiny ones are slow
             if isinstance(part, torch.nn.Conv2d):

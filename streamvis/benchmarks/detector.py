@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from streamvis.errors import DataError
-from streamvis.models.inference.select import accelerate, choose, openvino_fault
+from streamvis.models.inference.select import accelerate_detector, choose, openvino_fault
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
 from streamvis.models.weights import load_detector, shipped
 from streamvis.runtime.processes import keep_memory
@@ -117,7 +117,7 @@ def _plain(weights: str, masks: bool) -> Find:
 
 
 def _ours(weights: str, engine: Any, masks: bool) -> Find:
-    find = accelerate(_model(weights), "cpu", engine=engine)
+    find = accelerate_detector(_model(weights), "cpu", engine=engine)
     return lambda image: len(find([image], masks)[0].boxes)
 
 
@@ -145,7 +145,7 @@ def _onnx(path: Path) -> Find:
 def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each part; OpenVINO computes all that is dense in one."""
     model = _model(weights)
-    accelerate(model, "cpu", engine="torch")
+    accelerate_detector(model, "cpu", engine="torch")
     batch, (size,) = model.prepare([image])
     batch = batch.to(model.backbone.dtype)
     body, dense = model.backbone.body(batch), model.dense(batch)
@@ -162,10 +162,10 @@ def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, floa
     }
     results = {"torch": timed(whole | regions | ends, rounds)}
     if not openvino_fault():
-        from streamvis.models.inference.openvino import Compiled, one_thread
+        from streamvis.models.inference.openvino import CompiledDetector, one_thread
 
-        compiled = accelerate(_model(weights), "cpu", engine="openvino")
-        assert isinstance(compiled, Compiled)
+        compiled = accelerate_detector(_model(weights), "cpu", engine="openvino")
+        assert isinstance(compiled, CompiledDetector)
         regions = _regions(compiled.model, *compiled.dense(image))
         with one_thread():
             results["openvino"] = timed({"dense": lambda: compiled.dense(image)} | regions, rounds)

@@ -14,8 +14,8 @@ from streamvis.cli.settings import configure
 from streamvis.config import Segment
 from streamvis.errors import UsageError
 from streamvis.messages import Array
-from streamvis.models.inference.forecasts import Moment, accelerate_forecaster
-from streamvis.models.inference.segmentation import Seen, Size, accelerate_segmenter
+from streamvis.models.inference.forecasts import PastFrame, accelerate_forecaster
+from streamvis.models.inference.segmentation import SegmentedFrame, Size, accelerate_segmenter
 from streamvis.models.swiftnet import full_size
 from streamvis.models.weights import check_origin, load_forecaster, load_segmenter
 
@@ -23,7 +23,7 @@ from streamvis.models.weights import check_origin, load_forecaster, load_segment
 class Look(NamedTuple):
     """What a segmenter makes of a picture."""
 
-    seen: Seen
+    seen: SegmentedFrame
     size: Size  # (H, W) of the picture
 
     @property
@@ -103,14 +103,14 @@ class Forecasting:
         return self.engine.memory
 
     def remember(
-        self, media_us: int, pixels: Array, look: Look, before: Moment | None = None
-    ) -> Moment:
+        self, media_us: int, pixels: Array, look: Look, before: PastFrame | None = None
+    ) -> PastFrame:
         return self.engine.remember(media_us, pixels, look.seen, before)
 
-    def forecast(self, past: Sequence[Moment], times: int) -> Array:
+    def forecast(self, past: Sequence[PastFrame], times: int) -> Array:
         return self.engine.forecast(past, times, shares=False).classes
 
-    def shares(self, past: Sequence[Moment]) -> Array:
+    def shares(self, past: Sequence[PastFrame]) -> Array:
         return self.engine.forecast(past).shares
 
 

@@ -141,9 +141,9 @@ def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
     import numpy as np
 
     from streamvis.evaluation.detection import detections_of
-    from streamvis.tracking.score_calibration import Calibration
+    from streamvis.tracking.score_calibration import ScoreCalibration
 
-    calibration = Calibration(believe_shares=scores is Scores.auto)
+    calibration = ScoreCalibration(believe_shares=scores is Scores.auto)
     found = [calibration(at.scores) for at in rows.by_frame(length)]
     in_order = rows.where(np.argsort(rows.frames, kind="stable"))
     calibrated = replace(in_order, scores=np.concatenate([np.zeros(0), *found]))

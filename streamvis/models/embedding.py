@@ -22,7 +22,7 @@ LEAST = 1e-4  # of a feature; the root of 0 has no slope
 Side = Annotated[int, Meta(ge=32, le=512)]
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmbedderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that tells one embedder from another; weights files carry it."""
 
     name: str
@@ -33,7 +33,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ARCHITECTURES = {
-    "person-r18": Architecture(
+    "person-r18": EmbedderConfig(
         name="person-r18", body="resnet18", size=(128, 48), stripes=8, power=3.0
     ),
 }
@@ -45,7 +45,7 @@ class Embedder(ResNet18):
     It is its trunk, with nothing to learn beside it, so published ResNet-18 files fit by name.
     """
 
-    def __init__(self, architecture: Architecture, train_norms: bool = False) -> None:
+    def __init__(self, architecture: EmbedderConfig, train_norms: bool = False) -> None:
         super().__init__(train_norms)
         self.architecture = architecture
         self.size = architecture.size

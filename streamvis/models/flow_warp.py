@@ -46,21 +46,21 @@ ROUNDS = 3  # of fits, each weighed by how well the last one explained a cell
 STEPS = 5  # towards the place where something comes from
 
 
-class Glimpse(NamedTuple):
+class FlowFrame(NamedTuple):
     """What is kept of a picture to see what moves before the next one."""
 
     grey: Array  # (⌈H/2⌉, ⌈W/2⌉) uint8
     flow: Array | None  # (⌈H/2⌉, ⌈W/2⌉, 2) float32, its px to where things were; of a first, None
 
 
-class Ego(NamedTuple):
+class EgoMotion(NamedTuple):
     """How what stands is seen to move: back by `turn` − q·(x − focus) in a step."""
 
     focus: Array  # (2,) px from the middle of the picture
     turn: Array  # (2,) px
 
 
-class Things(NamedTuple):
+class ObjectMotion(NamedTuple):
     """N things as they move and grow: back by `shift` − q·(x − centre) in a step."""
 
     number: Array  # (H, W) uint8, from 1; 0: no thing
@@ -70,35 +70,35 @@ class Things(NamedTuple):
     growth: Array  # (N,) e
 
 
-def glimpse(pixels: Array, before: Glimpse | None, size: tuple[int, int]) -> Glimpse:
+def flow_frame(pixels: Array, before: FlowFrame | None, size: tuple[int, int]) -> FlowFrame:
     """Look at a picture (…, …, 3) uint8 RGB that is worked on in `size`, height and width."""
-    return follow(reduced(pixels, size), before)
+    return follow(grey_half_size(pixels, size), before)
 
 
-def reduced(pixels: Array, size: tuple[int, int]) -> Array:
+def grey_half_size(pixels: Array, size: tuple[int, int]) -> Array:
     """What flow is seen in: the picture (⌈H/2⌉, ⌈W/2⌉) uint8 in grey."""
     half = (-(-size[1] // FINE), -(-size[0] // FINE))
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
 
 
-def follow(grey: Array, before: Glimpse | None) -> Glimpse:
+def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
     """What moved since the picture before, if there is one of that size."""
     if before is None or before.grey.shape != grey.shape:
-        return Glimpse(grey, None)
+        return FlowFrame(grey, None)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     dis.setFinestScale(0)
     if before.flow is not None:
         dis.setPatchStride(6)  # of 8 px patches; 4 sees little more and takes twice as long
-        return Glimpse(grey, dis.calc(grey, before.grey, before.flow.copy()))
+        return FlowFrame(grey, dis.calc(grey, before.grey, before.flow.copy()))
     # nothing to begin with: it is sought closely, and again from there
     dis.setPatchStride(3)
     dis.setGradientDescentIterations(30)
     found = dis.calc(grey, before.grey, None)  # type: ignore[call-overload]
-    return Glimpse(grey, dis.calc(grey, before.grey, found))
+    return FlowFrame(grey, dis.calc(grey, before.grey, found))
 
 
-def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
+def extrapolate(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
     """Where that comes from which is seen `ahead` steps later: x and y in px, (H, W, 2) int16.
 
     Of classes (H, W) uint8, `things` (K,) bool tells those that move by themselves. What comes
@@ -119,13 +119,13 @@ def foresee(flow: Array | None, classes: Array, things: Array, ahead: float) -> 
     return source
 
 
-def carried(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Array:
+def warp_image(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Array:
     """What comes from where `source` (h, w, 2) says of a picture (H, W, …), its edges going on."""
     at = (source, None)  # x and y are in one
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _stand(moved: Array, of: Array, ego: Ego, size: tuple[int, int], ahead: float) -> Array:
+def _stand(moved: Array, of: Array, ego: EgoMotion, size: tuple[int, int], ahead: float) -> Array:
     """Where that comes from which stands, by flow (h, w, 2) of cells and their classes (h, w)."""
     at = _from_middle(of.shape, CELL, size)
     r = at - ego.focus
@@ -142,7 +142,7 @@ def _stand(moved: Array, of: Array, ego: Ego, size: tuple[int, int], ahead: floa
     place, found = _centres(of.shape, 1), (r - rest) / (1 + grown)
     for _ in range(STEPS):
         x = (place + (found - r) / CELL).astype(np.float32)
-        there = carried(field, x, cv2.INTER_LINEAR)
+        there = warp_image(field, x, cv2.INTER_LINEAR)
         # half-way, for beyond a growth of 1 whole steps swing
         found = (found + (r - there[..., 1:]) / (1 + there[..., :1])) / 2
     # in quarters of px, and two for rounding
@@ -153,12 +153,12 @@ def _stand(moved: Array, of: Array, ego: Ego, size: tuple[int, int], ahead: floa
     return cv2.add(whole[: size[0], : size[1]], _places(*size))
 
 
-def _ego(moved: Array, at: Array, weight: Array) -> Ego:
+def _ego(moved: Array, at: Array, weight: Array) -> EgoMotion:
     """The focus and the turning by which most of the flow (h, w, 2) is explained.
 
     (moved − turn) × (at − focus) = 0 is linear in the focus, the turning and their product.
     """
-    ego = Ego(np.zeros(2, np.float32), np.zeros(2, np.float32))
+    ego = EgoMotion(np.zeros(2, np.float32), np.zeros(2, np.float32))
     cross = moved[..., 0] * at[..., 1] - moved[..., 1] * at[..., 0]
     terms = [-moved[..., 1], moved[..., 0], at[..., 1], -at[..., 0], -np.ones_like(cross)]
     matrix = np.stack(terms, -1).reshape(-1, 5)
@@ -170,12 +170,12 @@ def _ego(moved: Array, at: Array, weight: Array) -> Ego:
         each = trust / (trust.sum() + 1e-6) * INDEPENDENT / (NOISE * far) ** 2
         rows = matrix * each.reshape(-1, 1)
         found = np.linalg.solve(rows.T @ matrix + prior, rows.T @ cross.ravel())
-        ego = Ego(found[:2].astype(np.float32), found[2:4].astype(np.float32))
+        ego = EgoMotion(found[:2].astype(np.float32), found[2:4].astype(np.float32))
         trust = weight / (1 + (_astray(moved, at, ego) / NOISE) ** 2)
     return ego
 
 
-def _astray(moved: Array, at: Array, ego: Ego) -> Array:
+def _astray(moved: Array, at: Array, ego: EgoMotion) -> Array:
     """px of flow (h, w, 2) across the lines along which what stands is seen to move, (h, w)."""
     r, turned = at - ego.focus, moved - ego.turn
     across = np.abs(turned[..., 0] * r[..., 1] - turned[..., 1] * r[..., 0])
@@ -190,7 +190,7 @@ def _smooth(x: Array, of: Array) -> Array:
     return total / count
 
 
-def _things(flow: Array, classes: Array, things: Array, ego: Ego) -> Things:
+def _things(flow: Array, classes: Array, things: Array, ego: EgoMotion) -> ObjectMotion:
     """Things, told apart by their classes and by lying apart, each moved and scaled as a whole."""
     number, boxes = _apart(classes, things)
     moved = _cells(flow, number.shape, THING_CELL)
@@ -206,7 +206,7 @@ def _things(flow: Array, classes: Array, things: Array, ego: Ego) -> Things:
     wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
     wide = wide[: classes.shape[0], : classes.shape[1]]
     wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
-    return Things(wide, boxes, fit.centre, fit.shift, fit.q / (1 - fit.q))
+    return ObjectMotion(wide, boxes, fit.centre, fit.shift, fit.q / (1 - fit.q))
 
 
 class Fit(NamedTuple):
@@ -244,7 +244,7 @@ def _fitted(number: Array, motion: Array, count: int) -> Fit:
     return Fit(centre, shift, np.clip(q, -0.5, 0.75), length, away)
 
 
-def _parked(number: Array, motion: Array, ego: Ego, at: Array) -> Array:
+def _parked(number: Array, motion: Array, ego: EgoMotion, at: Array) -> Array:
     """Which things, from the first to the last number, move as the ground that they stand on.
 
     The ground below a thing, where no flow of the thing is seen, tells that of the ground at its
@@ -288,7 +288,7 @@ def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
 
 def _uncover(source: Array, thing: Array) -> None:
     """Where a thing would come from, let the nearest come that is none: in place."""
-    taken = carried(thing, source)
+    taken = warp_image(thing, source)
     cells = _sampled(thing, THING_CELL)
     if not taken.any() or cells.all():
         return
@@ -310,7 +310,7 @@ def _pairs(xy: Array) -> Array:
     return np.ascontiguousarray(xy, np.int16).view(np.int32).reshape(-1)
 
 
-def _move(source: Array, things: Things, ahead: float) -> None:
+def _move(source: Array, things: ObjectMotion, ahead: float) -> None:
     """Things to where they will be, those in front that come up quickest: in place."""
     height, width = things.number.shape
     left = 1 - np.minimum(ahead * things.growth, NEAREST)  # of their distance

@@ -33,7 +33,7 @@ Width = Annotated[int, Meta(ge=1, le=1024)]
 Seconds = Annotated[float, Meta(gt=0, le=60)]
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ForecasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All that tells one forecaster from another; weights files carry it.
 
     A "moved" one is the network of `models/moved.py`: of what follows it has `channels`, which are
@@ -59,7 +59,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     step: Annotated[int, Meta(ge=1, le=16)] = 2  # of that grid, in cells
 
 
-class Remembered(NamedTuple):
+class PastFeatures(NamedTuple):
     """What is kept of one past map. Every tensor has the batch in front."""
 
     map: Tensor  # (B, C, H, W) normalised
@@ -115,10 +115,10 @@ class Embedding(nn.Module):
         return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-6)
 
 
-class Motion(nn.Module):
+class F2mfNetwork(nn.Module):
     """F2M and what it shares with F2F: fusion, trunk and the three heads."""
 
-    def __init__(self, a: Architecture, cells: int) -> None:
+    def __init__(self, a: ForecasterConfig, cells: int) -> None:
         super().__init__()
         places = a.detail * a.detail
         pairs = (a.past - 1) * (2 * a.radius + 1) ** 2
@@ -143,7 +143,7 @@ class Forecaster(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: ForecasterConfig) -> None:
         super().__init__()
         self.architecture = a = checked(architecture)
         self.register_buffer("mean", torch.zeros(a.channels))  # of the maps learnt from
@@ -151,7 +151,7 @@ class Forecaster(nn.Module):
         self.fold: nn.Conv2d | None = None
         self.unfold: nn.Conv2d | None = None
         self.embed: Embedding | None = None
-        self.net: nn.Sequential | Motion
+        self.net: nn.Sequential | F2mfNetwork
         cells = a.channels  # channels of a cell
         if a.fold > 1:
             cells = a.width
@@ -159,7 +159,7 @@ class Forecaster(nn.Module):
             self.unfold = nn.Conv2d(cells, a.channels * a.fold**2, 1)
         if a.kind == "f2mf":
             self.embed = Embedding(cells, a.width)
-            self.net = Motion(a, cells)
+            self.net = F2mfNetwork(a, cells)
             last = self.net.regress
         else:
             layers = _layers(a, cells)
@@ -169,7 +169,7 @@ class Forecaster(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The future map (B, C, H, W) of past ones (B, past, C, H, W), oldest first."""
-        past: list[Remembered] = []
+        past: list[PastFeatures] = []
         for features in maps.unbind(1):
             past.append(self.remember(features, past[-1] if past else None))
         return self.forecast(past)
@@ -179,7 +179,7 @@ class Forecaster(nn.Module):
         b, past = maps.shape[:2]
         kept = self.remember(maps.flatten(0, 1))  # norms see all moments at once
         moments = [
-            Remembered(*one)
+            PastFeatures(*one)
             for one in zip(*(x.unflatten(0, (b, past)).unbind(1) for x in kept), strict=True)
         ]
         later = [
@@ -192,7 +192,7 @@ class Forecaster(nn.Module):
             return Outputs(told[0], told[0], None)
         return Outputs(_blend(told, logits), told[0], _blend(told[1:], logits[:, 1:]))
 
-    def remember(self, features: Tensor, before: Remembered | None = None) -> Remembered:
+    def remember(self, features: Tensor, before: PastFeatures | None = None) -> PastFeatures:
         """What is to be kept of the map (B, C, H, W) of a moment; that stays as it is.
 
         `before` is what was kept of the moment `every_s` earlier; only the oldest of the maps
@@ -202,7 +202,7 @@ class Forecaster(nn.Module):
         x = self.normalise(features)
         cells = x if self.fold is None else self.fold(x)
         if self.embed is None:
-            return Remembered(x, cells, cells[:, :0], cells[:, :0])
+            return PastFeatures(x, cells, cells[:, :0], cells[:, :0])
         embedding = self.embed(cells)
         if before is None:
             nothing = embedding.new_zeros(1)
@@ -210,18 +210,18 @@ class Forecaster(nn.Module):
             motion = nothing.expand(len(x), pairs, *embedding.shape[-2:])
         else:
             motion = self.motion(embedding, before.embedding)
-        return Remembered(x, cells, embedding, motion)
+        return PastFeatures(x, cells, embedding, motion)
 
     def motion(self, now: Tensor, before: Tensor) -> Tensor:
         """Correlation (B, n·n, h, w) of two embeddings (B, width, h, w); of an F2F, none."""
         a = self.architecture
         return now[:, :0] if self.embed is None else correlate(now, before, a.radius, a.step)
 
-    def forecast(self, past: Sequence[Remembered]) -> Tensor:
+    def forecast(self, past: Sequence[PastFeatures]) -> Tensor:
         """The future map (B, C, H, W) of what was kept of `past` moments, oldest first."""
         return self.carry_out([one.map for one in past], self.think(past))
 
-    def think(self, past: Sequence[Remembered]) -> tuple[Tensor, ...]:
+    def think(self, past: Sequence[PastFeatures]) -> tuple[Tensor, ...]:
         """What F2F regresses, (B, C, H, W); of F2MF, flows and weights too, (B, ·, h, w) of cells.
 
         This is most of the work and bears rounding; where flows lead, `carry_out` does not.
@@ -230,7 +230,7 @@ class Forecaster(nn.Module):
         if len(past) != a.past:
             raise ModelError(f"{a.name} looks at {a.past} past maps, found {len(past)}")
         cells = torch.cat([one.cells for one in past], 1)
-        if not isinstance(self.net, Motion):
+        if not isinstance(self.net, F2mfNetwork):
             return (self._unfolded(self.net(cells)),)
         regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]])
         return self._unfolded(regressed), flows, weights
@@ -243,7 +243,7 @@ class Forecaster(nn.Module):
         told, logits = self._told(maps, thought)
         return self.denormalise(told[0] if logits is None else _blend(told, logits))
 
-    def roll(self, past: Sequence[Remembered], times: int) -> list[Tensor]:
+    def roll(self, past: Sequence[PastFeatures], times: int) -> list[Tensor]:
         """Future maps at 1, 2, … times the horizon: each told one is taken for seen."""
         a = self.architecture
         if abs(a.horizon_s - a.every_s) > 1e-6:
@@ -349,7 +349,7 @@ def _silence(conv: nn.Conv2d | DeformConv2d) -> None:
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
 
-def _layers(a: Architecture, cells: int) -> list[Unit]:
+def _layers(a: ForecasterConfig, cells: int) -> list[Unit]:
     """An F2F: 1×1 over all past maps, then 3×3, the last of them to what is regressed."""
     deformable = a.kind == "deform_f2f"
     widths = [a.past * cells] + [a.width] * (a.depth - 1) + [cells]
@@ -360,7 +360,7 @@ def _layers(a: Architecture, cells: int) -> list[Unit]:
     return layers
 
 
-def checked(a: Architecture) -> Architecture:
+def checked(a: ForecasterConfig) -> ForecasterConfig:
     """ModelError, unless the numbers go together."""
     if a.kind == "f2mf" and a.warped > a.past:
         raise ModelError(f"{a.name}: `warped` is {a.warped}, expected at most `past`, {a.past}")
@@ -373,15 +373,15 @@ def checked(a: Architecture) -> Architecture:
     return a
 
 
-_PAPERS = Architecture(
+_PAPERS = ForecasterConfig(
     name="", kind="f2mf", channels=128, stride=32, residual=False, every_s=0.18, horizon_s=0.54
 )
-_STREET = Architecture(  # what ships
+_STREET = ForecasterConfig(  # what ships
     name="", kind="moved", channels=11, stride=4, width=32, depth=3, past=2, horizon_s=0.2
 )
 
 
-def _named(name: str, like: Architecture, **changes: object) -> Architecture:
+def _named(name: str, like: ForecasterConfig, **changes: object) -> ForecasterConfig:
     return msgspec.structs.replace(like, name=name, **changes)
 
 

@@ -16,17 +16,19 @@ from torch.nn import functional as F
 from streamvis.models.efficientnet import EfficientNetLite0
 from streamvis.models.fpn import FeaturePyramid
 from streamvis.models.resnet import ResNet50
-from streamvis.models.roi_heads import Found, RoiHeads
+from streamvis.models.roi_heads import Instances, RoiHeads
 from streamvis.models.rpn import RegionProposals
 
-Detector = Callable[[Sequence[Tensor], bool], list[Found]]  # images (3, H, W), with masks or not
+Detector = Callable[
+    [Sequence[Tensor], bool], list[Instances]
+]  # images (3, H, W), with masks or not
 PAD = 32  # batches are padded to whole multiples of this, the coarsest pooled stride
 Side = Annotated[int, Meta(ge=32, le=8192)]  # of an image, in px
 Overlap = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e5)]
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MaskRcnnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that tells one member of the family from another.
 
     Weights files carry it, so whatever a file says is held to bounds before a model is built.
@@ -67,7 +69,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1e-5 if self.v2 else 0.0
 
 
-PUBLISHED = Architecture(
+PUBLISHED = MaskRcnnConfig(
     name="maskrcnn_resnet50_fpn",
     body="resnet50",
     channels=256,
@@ -86,7 +88,7 @@ ARCHITECTURES = {
     "maskrcnn_resnet50_fpn_v2": msgspec.structs.replace(
         PUBLISHED, name="maskrcnn_resnet50_fpn_v2", v2=True
     ),
-    "person-lite": Architecture(
+    "person-lite": MaskRcnnConfig(
         name="person-lite",
         body="efficientnet_lite0",
         channels=128,
@@ -118,7 +120,7 @@ class Dense(NamedTuple):
 class Backbone(nn.Module):
     """A trunk and the pyramid on it."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: MaskRcnnConfig) -> None:
         super().__init__()
         self.body: ResNet50 | EfficientNetLite0
         if architecture.body == "resnet50":
@@ -147,7 +149,7 @@ class MaskRcnn(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: MaskRcnnConfig) -> None:
         super().__init__()
         self.architecture = architecture
         self.short_side = architecture.short_side
@@ -211,13 +213,13 @@ class MaskRcnn(nn.Module):
         padded: tuple[int, int],  # (height, width) of the batch
         sizes: list[tuple[int, int]],  # of each image before padding
         masks: bool,
-    ) -> list[Found]:
+    ) -> list[Instances]:
         """All that is computed of regions; boxes in pixels of the prepared pictures."""
         anchors = self.rpn.anchors(dense.maps, padded)
         proposals = self.rpn.propose(dense.logits, dense.deltas, anchors, sizes)
         return self.roi_heads(dense.maps, proposals, sizes, masks)
 
-    def forward(self, images: Sequence[Tensor], masks: bool = True) -> list[Found]:
+    def forward(self, images: Sequence[Tensor], masks: bool = True) -> list[Instances]:
         """Find objects in images (3, H, W); boxes come back in each image's own pixels."""
         batch, sizes = self.prepare(images)
         found = self.sparse(self.dense(batch), (batch.shape[2], batch.shape[3]), sizes, masks)
@@ -233,7 +235,7 @@ def padded_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return -(-height // PAD) * PAD, -(-width // PAD) * PAD
 
 
-def rescale(found: Found, size: tuple[int, int], original: tuple[int, int]) -> Found:
+def rescale(found: Instances, size: tuple[int, int], original: tuple[int, int]) -> Instances:
     """From pixels of a prepared picture (height, width) to those of the original."""
     y, x = original[0] / size[0], original[1] / size[1]
     return found._replace(boxes=found.boxes * found.boxes.new_tensor([x, y, x, y]))

@@ -53,7 +53,7 @@ KERNELS = {  # correlations, x to the right and y down
 }
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OffConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All that tells one network of actions from another; weights files carry it."""
 
     name: str
@@ -90,7 +90,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.logits(streams).softmax(-1)
 
 
-class Projected(NamedTuple):
+class FrameFeatures(NamedTuple):
     """What is kept of a moment until the next. Every tensor has the batch in front."""
 
     frame: Tensor  # (B, K) logits of the picture alone
@@ -135,7 +135,7 @@ class Residual(nn.Module):
         return F.relu(y) if self.relu else y  # (B, 4·width, h, w)
 
 
-class Standard(nn.Module):
+class Standardise(nn.Module):
     """Bring numbers (N, D) to mean 0 and deviation 1, as they were in training."""
 
     mean: Tensor
@@ -150,10 +150,10 @@ class Standard(nn.Module):
         return (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype)
 
 
-class Guided(nn.Module):
+class OffSubnetwork(nn.Module):
     """The OFF part: units on every tap, a stack for each of three resolutions, its classifier."""
 
-    def __init__(self, levels: Sequence[Sequence[int]], architecture: Architecture) -> None:
+    def __init__(self, levels: Sequence[Sequence[int]], architecture: OffConfig) -> None:
         super().__init__()
         a = architecture
         self.temporal = a.temporal
@@ -203,7 +203,7 @@ class Guided(nn.Module):
         return tuple(features), tuple(gradients)
 
     def pair(
-        self, before: Projected, now: Projected, earlier: Projected | None = None
+        self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> tuple[Tensor, ...]:
         """Logits (B, K) of each level: later minus earlier, beside the earlier's gradients."""
         x: Tensor | None = None
@@ -228,7 +228,7 @@ def _pooled(x: Tensor, finest: bool) -> Tensor:
     return (F.max_pool2d(x, 3, 2, ceil_mode=True) if finest else x).mean((2, 3))
 
 
-class Motion(nn.Module):
+class MotionClassifier(nn.Module):
     """OFF without stacks: how features change, in numbers that a linear classifier reads.
 
     Few clips teach the stacks little. Of every channel of the taps: first and second differences
@@ -239,7 +239,7 @@ class Motion(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, levels: Sequence[Sequence[int]], architecture: Architecture) -> None:
+    def __init__(self, levels: Sequence[Sequence[int]], architecture: OffConfig) -> None:
         super().__init__()
         self.levels = [list(level) for level in levels]
         self.register_buffer("kernel", torch.tensor(KERNELS["sobel_xy"])[:, None], persistent=False)
@@ -249,7 +249,7 @@ class Motion(nn.Module):
             CHANGES * sum(level) + motions
             for level, motions in zip(levels, self.motions, strict=True)
         ]
-        self.standard = nn.ModuleList(Standard(n) for n in seen)
+        self.standard = nn.ModuleList(Standardise(n) for n in seen)
         self.classify = nn.ModuleList(nn.Linear(n, len(architecture.actions)) for n in seen)
         for linear in self.classify:
             nn.init.normal_(linear.weight, std=0.001)  # type: ignore[arg-type]
@@ -261,7 +261,7 @@ class Motion(nn.Module):
         return tuple(torch.cat([next(taps) for _ in level], 1) for level in self.levels), ()
 
     def pair(
-        self, before: Projected, now: Projected, earlier: Projected | None = None
+        self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> tuple[Tensor, ...]:
         """Logits (B, K) of each level; without `earlier` all stood still until `before`."""
         return self.tell(self.see(before, now, earlier))
@@ -272,7 +272,7 @@ class Motion(nn.Module):
         return tuple(classify(standard(x)) for classify, standard, x in layers)
 
     def see(
-        self, before: Projected, now: Projected, earlier: Projected | None = None
+        self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> list[Tensor]:
         """What the classifier of each level reads: (B, numbers)."""
         maps = zip((earlier or before).features, before.features, now.features, strict=True)
@@ -364,7 +364,7 @@ def _initialise(part: nn.Module, xavier: bool) -> None:
 class Off(nn.Module):
     """A trunk shared over pictures, its classifier of frames, and the OFF part beside it."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: OffConfig) -> None:
         super().__init__()
         self.architecture = architecture
         self.size = architecture.size
@@ -375,7 +375,7 @@ class Off(nn.Module):
         self.head = nn.Linear(self.body.outputs, len(architecture.actions))
         nn.init.normal_(self.head.weight, std=0.001)
         nn.init.zeros_(self.head.bias)
-        part = Motion if architecture.classifier == "motion" else Guided
+        part = MotionClassifier if architecture.classifier == "motion" else OffSubnetwork
         self.guided = part(self.body.levels, architecture) if architecture.guided else None
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
@@ -396,11 +396,11 @@ class Off(nn.Module):
 
     def triples(
         self, maps: Sequence[Tensor], b: int, t: int
-    ) -> tuple[Projected, Projected, Projected]:
+    ) -> tuple[FrameFeatures, FrameFeatures, FrameFeatures]:
         """What `pair` of the OFF part is given for each pair of B clips of T pictures."""
         return _triples(self.keep(maps), b, t)
 
-    def project(self, pictures: Tensor) -> Projected:
+    def project(self, pictures: Tensor) -> FrameFeatures:
         """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
         return self.keep(self.look(pictures))
 
@@ -410,15 +410,15 @@ class Off(nn.Module):
         first = self.body.skip
         return [*maps[first : first + self.taps], maps[-1].mean((2, 3))]
 
-    def keep(self, maps: Sequence[Tensor]) -> Projected:
+    def keep(self, maps: Sequence[Tensor]) -> FrameFeatures:
         """Of what `look` gave: the rest of what `project` does."""
         frame = self.head(self.drop(maps[-1]))
         if self.guided is None:
-            return Projected(frame, (), ())
-        return Projected(frame, *self.guided.project(maps[:-1]))
+            return FrameFeatures(frame, (), ())
+        return FrameFeatures(frame, *self.guided.project(maps[:-1]))
 
     def pair(
-        self, before: Projected, now: Projected, earlier: Projected | None = None
+        self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> dict[str, Tensor]:
         """Logits (B, K) of LEVELS of two moments `every_s` apart, and of one before if known."""
         if self.guided is None:
@@ -444,21 +444,23 @@ class Off(nn.Module):
         return (x - x.new_tensor(self.body.mean)[:, None, None]) / std
 
 
-def _triples(kept: Projected, b: int, t: int) -> tuple[Projected, Projected, Projected]:
+def _triples(
+    kept: FrameFeatures, b: int, t: int
+) -> tuple[FrameFeatures, FrameFeatures, FrameFeatures]:
     """Of B·T moments of clips: the one before, the next, and the one earlier, for each pair."""
     times = torch.arange(t, device=kept.frame.device)
 
-    def at(moments: Tensor) -> Projected:
+    def at(moments: Tensor) -> FrameFeatures:
         some = [
             tuple(x.unflatten(0, (b, t))[:, moments].flatten(0, 1) for x in part)
             for part in ((kept.frame,), kept.features, kept.gradients)
         ]
-        return Projected(some[0][0], some[1], some[2])
+        return FrameFeatures(some[0][0], some[1], some[2])
 
     return at(times[:-1]), at(times[1:]), at((times[:-1] - 1).clamp(min=0))
 
 
-def _body(architecture: Architecture) -> Any:
+def _body(architecture: OffConfig) -> Any:
     """The trunk: maps from fine to coarse, of which OFF taps those after the first `skip`.
 
     `levels` are the taps' channels by stride; the last map has `outputs`, and is classified.
@@ -478,7 +480,7 @@ def _body(architecture: Architecture) -> Any:
 def rounded(model: Off, dtype: torch.dtype) -> Off:
     """In `dtype`, but for the sums of motions, where small differences of products count."""
     model.to(dtype)
-    if isinstance(model.guided, Motion):
+    if isinstance(model.guided, MotionClassifier):
         model.guided.float()
     return model
 

@@ -13,7 +13,7 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SMALLEST_SIDE = 1e-2  # pixels; detections with a shorter side are dropped
 
 
-class Found(NamedTuple):
+class Instances(NamedTuple):
     """What the detector found in one image, best first."""
 
     boxes: Tensor  # (N, 4) xyxy
@@ -131,7 +131,7 @@ class RoiHeads(nn.Module):
         proposals: list[Tensor],
         sizes: list[tuple[int, int]],
         masks: bool = True,
-    ) -> list[Found]:
+    ) -> list[Instances]:
         counts = [len(boxes) for boxes in proposals]
         image = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         logits, deltas = self.classify(maps, torch.cat(proposals), image.to(maps[0].device))
@@ -143,7 +143,7 @@ class RoiHeads(nn.Module):
         ]
         return self._with_masks(maps, found) if masks else found
 
-    def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Found:
+    def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Instances:
         # boxes (R, K, 4), scores (R, K): drop the background, then NMS within each class
         boxes = ops.clip(boxes[:, 1:], *size)
         keep = (scores[:, 1:] > self.min_score) & (
@@ -161,9 +161,9 @@ class RoiHeads(nn.Module):
             order = score.argsort(descending=True, stable=True)
             order = order[score[order] > self.min_score]
             kept, score, best = kept[order], score[order], best[order]
-        return Found(kept, score, label[best] + 1, boxes.new_zeros(len(best), 0, 0))
+        return Instances(kept, score, label[best] + 1, boxes.new_zeros(len(best), 0, 0))
 
-    def _with_masks(self, maps: list[Tensor], found: list[Found]) -> list[Found]:
+    def _with_masks(self, maps: list[Tensor], found: list[Instances]) -> list[Instances]:
         counts = [len(f.boxes) for f in found]
         boxes = torch.cat([f.boxes for f in found])
         if len(boxes) == 0:

@@ -36,7 +36,7 @@ MEAN, STD = (73.15, 82.90, 72.30), (47.67, 48.49, 47.73)  # of Cityscapes' RGB, 
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=2)]
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SwiftNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that tells one segmenter from another; weights files carry it."""
 
     name: str
@@ -134,7 +134,7 @@ class Grow(nn.Module):
 class SwiftNet(nn.Module):
     """Pictures in; a map at stride 4 out, from which logits of classes and outliers are read."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: SwiftNetConfig) -> None:
         super().__init__()
         self.architecture = a = architecture
         self.body = trunk(a)
@@ -221,7 +221,7 @@ class SwiftNet(nn.Module):
         return self.logits(self.features(x))
 
 
-def trunk(architecture: Architecture) -> EfficientNetLite0 | ResNet18Whole:
+def trunk(architecture: SwiftNetConfig) -> EfficientNetLite0 | ResNet18Whole:
     """The encoder; of a pyramid, its norms learn for each level, those of shortcuts for all."""
     body: EfficientNetLite0 | ResNet18Whole
     if architecture.body == "resnet18":

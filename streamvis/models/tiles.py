@@ -19,7 +19,7 @@ from torch import Tensor
 
 from streamvis.models import ops
 from streamvis.models.mask_rcnn import Detector
-from streamvis.models.roi_heads import Found
+from streamvis.models.roi_heads import Instances
 
 SIGHT = 80  # network px: height from which people are found well
 MARGIN = 4  # network px of the whole view: a box that ends so near to a border is cut by it
@@ -29,7 +29,7 @@ MOST = {"cpu": 2, "cuda": 8}  # views in one call, which bounds memory; a CPU is
 Box = tuple[float, float, float, float]  # xyxy
 
 
-class Layout(NamedTuple):
+class TileLayout(NamedTuple):
     """How one frame is looked at."""
 
     views: list[tuple[int, int, int, int]]  # xyxy pixels of the frame: the whole, then tiles
@@ -37,7 +37,9 @@ class Layout(NamedTuple):
     margin: float  # pixels of the frame within which an inner border cuts
 
 
-def plan(height: int, width: int, tiles: int, scale: float, regions: Sequence[Box] = ()) -> Layout:
+def plan_tiles(
+    height: int, width: int, tiles: int, scale: float, regions: Sequence[Box] = ()
+) -> TileLayout:
     """The whole frame, and tiles × tiles of its shape that overlap so that nobody is lost.
 
     scale: network pixels for each of the frame's when it is looked at whole. regions: bounds in
@@ -58,7 +60,7 @@ def plan(height: int, width: int, tiles: int, scale: float, regions: Sequence[Bo
         )
     ]
     views = dict.fromkeys([(0, 0, width, height), *of_interest])  # a tile may be all there is
-    return Layout(list(views), overlap, MARGIN / scale)
+    return TileLayout(list(views), overlap, MARGIN / scale)
 
 
 def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
@@ -67,9 +69,9 @@ def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
     return [i * (length - side) // max(tiles - 1, 1) for i in range(tiles)], side
 
 
-def look(
-    detector: Detector, images: Sequence[Tensor], layouts: Sequence[Layout], masks: bool = True
-) -> list[Found]:
+def detect_tiled(
+    detector: Detector, images: Sequence[Tensor], layouts: Sequence[TileLayout], masks: bool = True
+) -> list[Instances]:
     """Run the detector on every view of images (3, H, W); boxes come in each image's pixels."""
     crops = [
         image[:, y1:y2, x1:x2]
@@ -83,7 +85,7 @@ def look(
     return [merge([next(found) for _ in layout.views], layout) for layout in layouts]
 
 
-def merge(found: Sequence[Found], layout: Layout) -> Found:
+def merge(found: Sequence[Instances], layout: TileLayout) -> Instances:
     """One list of a frame's people from those found in each view, in the view's pixels.
 
     Of boxes that overlap the best stays, with the mask that was drawn in its view.
@@ -92,14 +94,14 @@ def merge(found: Sequence[Found], layout: Layout) -> Found:
         return found[0]
     counts = torch.tensor([len(f.boxes) for f in found], device=found[0].boxes.device)
     views = found[0].boxes.new_tensor(layout.views).repeat_interleave(counts, 0)  # (N, 4)
-    together = Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    together = Instances(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     boxes = together.boxes + views[:, :2].repeat(1, 2)
     heard = _heard(boxes, views, layout).nonzero()[:, 0]
     best = heard[ops.nms(boxes[heard], together.scores[heard], SAME, together.labels[heard])]
-    return Found(boxes[best], *(part[best] for part in together[1:]))
+    return Instances(boxes[best], *(part[best] for part in together[1:]))
 
 
-def _heard(boxes: Tensor, views: Tensor, layout: Layout) -> Tensor:
+def _heard(boxes: Tensor, views: Tensor, layout: TileLayout) -> Tensor:
     """Which boxes (N, 4) suit the views (N, 4) that tell of them: (N,)."""
     inner = views != views.new_tensor(layout.views[0])  # borders that are not the frame's
     cut = (inner & ((boxes - views).abs() <= layout.margin)).any(1)

@@ -11,7 +11,7 @@ _WEIGHTS = np.stack(
 ).astype(np.float32)  # (4 corners, 16 pixels) of bilinear interpolation
 
 
-def likeliest_of(logits: Array, size: tuple[int, int]) -> Array:
+def upsample_argmax(logits: Array, size: tuple[int, int]) -> Array:
     """Classes (H, W) uint8 of logits (K, h, w) float32 that are brought to full size bilinearly.
 
     Between four cells with one likeliest class lies nothing else: what is a mean of the four with

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.messages import Array
-from streamvis.models.forecasting import Architecture, Forecaster, checked
+from streamvis.models.forecasting import Forecaster, ForecasterConfig, checked
 from streamvis.models.swiftnet import STRIDE
 
 CUES = 3
 FAR = 40.0  # px of motion to a unit of a cue
 
 
-def arrive(logits: Tensor, source: Array) -> tuple[Tensor, Tensor]:
+def warp_logits(logits: Tensor, source: Array) -> tuple[Tensor, Tensor]:
     """Probabilities (1, K, h, w) of what comes to places at stride 4, and cues (1, 3, h, w).
 
     logits (1, K, h', w') of the moment at hand at stride 4; source (H, W, 2) as of `foresee`. Cues
@@ -44,10 +44,10 @@ def arrive(logits: Tensor, source: Array) -> tuple[Tensor, Tensor]:
     return shares, torch.from_numpy(cues).permute(2, 0, 1)[None].to(logits.device)
 
 
-class Moved(nn.Module):
+class WarpCalibrator(nn.Module):
     """How probable classes are where `arrive` says that something comes from."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: ForecasterConfig) -> None:
         super().__init__()
         self.architecture = a = checked(architecture)
         inputs = [a.channels + CUES] + [a.width] * (a.depth - 1)
@@ -72,6 +72,8 @@ class Moved(nn.Module):
         return known + F.interpolate(more, size, mode="bilinear", align_corners=False)
 
 
-def forecaster(architecture: Architecture) -> Forecaster | Moved:
+def build_forecaster(architecture: ForecasterConfig) -> Forecaster | WarpCalibrator:
     """The network, untrained, of any kind of forecaster."""
-    return Moved(architecture) if architecture.kind == "moved" else Forecaster(architecture)
+    return (
+        WarpCalibrator(architecture) if architecture.kind == "moved" else Forecaster(architecture)
+    )

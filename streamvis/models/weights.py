@@ -25,31 +25,31 @@ from streamvis.models import embedding, forecasting, off, swiftnet
 from streamvis.models.checkpoint_io import read, shown
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
-from streamvis.models.mask_rcnn import ARCHITECTURES, Architecture, MaskRcnn
+from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn, MaskRcnnConfig
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
-from streamvis.models.warp_calibrator import Moved, forecaster
+from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.parsing import alternatives
 
 SIDES = range(32, 8193)  # px to which a file may have images resized
 
 Shape = tuple[int, ...]
-AnyArchitecture = (
-    Architecture
-    | embedding.Architecture
-    | off.Architecture
-    | swiftnet.Architecture
-    | forecasting.Architecture
+AnyConfig = (
+    MaskRcnnConfig
+    | embedding.EmbedderConfig
+    | off.OffConfig
+    | swiftnet.SwiftNetConfig
+    | forecasting.ForecasterConfig
 )
-Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | Moved
-A = TypeVar("A", bound=AnyArchitecture)
+Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator
+A = TypeVar("A", bound=AnyConfig)
 NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
 DOES = {
-    Architecture: "finds people and does not know them again",
-    embedding.Architecture: "tells people apart and finds none",
-    off.Architecture: "tells actions",
-    swiftnet.Architecture: "tells what every pixel is",
-    forecasting.Architecture: "tells what comes of what a segmenter sees",
+    MaskRcnnConfig: "finds people and does not know them again",
+    embedding.EmbedderConfig: "tells people apart and finds none",
+    off.OffConfig: "tells actions",
+    swiftnet.SwiftNetConfig: "tells what every pixel is",
+    forecasting.ForecasterConfig: "tells what comes of what a segmenter sees",
 }
 
 
@@ -99,7 +99,7 @@ def find(name: str) -> Path:
 def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     """The detector whose weights these are, ready to infer on the device."""
     expected = f"a detector: {', '.join(ARCHITECTURES)}"
-    path, state, metadata, architecture = _opened(name, device, Architecture, expected)
+    path, state, metadata, architecture = _opened(name, device, MaskRcnnConfig, expected)
     check(architecture, state, path)  # before a model is made that the file only claims to hold
     model = MaskRcnn(architecture)
     model.load_state_dict(state)
@@ -112,7 +112,7 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """The embedder whose weights these are, or on a published ResNet-18, ready to infer."""
     expected = f"an embedder: {', '.join(embedding.ARCHITECTURES)}"
-    path, state, _, architecture = _opened(name, device, embedding.Architecture, expected)
+    path, state, _, architecture = _opened(name, device, embedding.EmbedderConfig, expected)
     state = embedder_state(state)
     check(architecture, state, path)
     model = Embedder(architecture)
@@ -124,7 +124,7 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
 def load_actions(name: str, device: str = "cpu") -> Off:
     """The network that tells actions whose weights these are, calibrated, ready to infer."""
     expected = "a network of actions, which `train actions` makes"
-    path, state, metadata, architecture = _opened(name, device, off.Architecture, expected)
+    path, state, metadata, architecture = _opened(name, device, off.OffConfig, expected)
     check(architecture, state, path)
     model = Off(architecture)
     model.load_state_dict(state)
@@ -136,7 +136,7 @@ def load_actions(name: str, device: str = "cpu") -> Off:
 def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     """The network that segments scenes whose weights these are, ready to infer."""
     expected = "a segmenter, which `train segmenter` makes"
-    path, state, _, architecture = _opened(name, device, swiftnet.Architecture, expected)
+    path, state, _, architecture = _opened(name, device, swiftnet.SwiftNetConfig, expected)
     check(architecture, state, path)
     model = SwiftNet(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not kept
@@ -144,12 +144,12 @@ def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     return model.eval()
 
 
-def load_forecaster(name: str, device: str = "cpu") -> Forecaster | Moved:
+def load_forecaster(name: str, device: str = "cpu") -> Forecaster | WarpCalibrator:
     """The network that forecasts what a segmenter sees whose weights these are."""
     expected = "a forecaster, which `train forecaster` makes"
-    path, state, _, architecture = _opened(name, device, forecasting.Architecture, expected)
+    path, state, _, architecture = _opened(name, device, forecasting.ForecasterConfig, expected)
     check(architecture, state, path)
-    model = forecaster(architecture)
+    model = build_forecaster(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not kept
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -225,21 +225,21 @@ def load_into(model: Network, path: Path) -> None:
 
 def architecture_of(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> AnyArchitecture:
+) -> AnyConfig:
     """The architecture a file names, or that its tensors show."""
     if text := metadata.get("architecture"):
         try:
             raw = msgspec.json.decode(text)
             body = raw.get("body") if isinstance(raw, dict) else None
-            kind: type[AnyArchitecture] = (
-                embedding.Architecture if body == "resnet18" else Architecture
+            kind: type[AnyConfig] = (
+                embedding.EmbedderConfig if body == "resnet18" else MaskRcnnConfig
             )
             if isinstance(raw, dict) and "actions" in raw:
-                kind = off.Architecture
+                kind = off.OffConfig
             if isinstance(raw, dict) and "segments" in raw:
-                kind = swiftnet.Architecture
+                kind = swiftnet.SwiftNetConfig
             if isinstance(raw, dict) and "horizon_s" in raw:
-                kind = forecasting.Architecture
+                kind = forecasting.ForecasterConfig
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -259,21 +259,21 @@ def architecture_of(
     )
 
 
-def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
+def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
     """Names and shapes of a model's tensors, without making it."""
     with torch.device("meta"):
         model: Network
         match architecture:
-            case Architecture():
+            case MaskRcnnConfig():
                 model = MaskRcnn(architecture)
-            case embedding.Architecture():
+            case embedding.EmbedderConfig():
                 model = Embedder(architecture)
-            case off.Architecture():
+            case off.OffConfig():
                 model = Off(architecture)
-            case swiftnet.Architecture():
+            case swiftnet.SwiftNetConfig():
                 model = SwiftNet(architecture)
-            case forecasting.Architecture():
-                model = forecaster(architecture)
+            case forecasting.ForecasterConfig():
+                model = build_forecaster(architecture)
     return {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
@@ -281,7 +281,7 @@ def shapes_of(architecture: AnyArchitecture) -> dict[str, Shape]:
     }
 
 
-def check(architecture: AnyArchitecture, state: Mapping[str, Tensor], path: Path) -> None:
+def check(architecture: AnyConfig, state: Mapping[str, Tensor], path: Path) -> None:
     """WeightsError, naming the first fault, unless all names and shapes fit and are finite."""
     expected = shapes_of(architecture)
     found = {name: tuple(value.shape) for name, value in state.items()}
@@ -369,15 +369,15 @@ def verify(name: str) -> Info:
     """`describe`, after loading the file into its model: names, shapes and finite values hold."""
     path = find(name)
     match architecture_of(path, *read(path)):
-        case Architecture():
+        case MaskRcnnConfig():
             load_detector(name)
-        case embedding.Architecture():
+        case embedding.EmbedderConfig():
             load_embedder(name)
-        case off.Architecture():
+        case off.OffConfig():
             load_actions(name)
-        case swiftnet.Architecture():
+        case swiftnet.SwiftNetConfig():
             load_segmenter(name)
-        case forecasting.Architecture():
+        case forecasting.ForecasterConfig():
             load_forecaster(name)
     return describe(name)
 

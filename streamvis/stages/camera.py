@@ -7,7 +7,13 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.messages import Ending, Frame, Motion, Notice, Packet, Site, SourceInfo
-from streamvis.tracking.camera import View, between, small_shape, small_view, unknown
+from streamvis.tracking.camera import (
+    GreyFrame,
+    estimate_motion,
+    grey_frame,
+    small_shape,
+    unknown_motion,
+)
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -23,7 +29,7 @@ class CameraStage:
 
     def __init__(self, site: Site) -> None:
         self.pixels = site.pixels
-        self.last: dict[str, View | None] = {}
+        self.last: dict[str, GreyFrame | None] = {}
         self.epochs: dict[str, int] = {}  # the stream epoch of each source's last picture
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
@@ -53,11 +59,11 @@ class CameraStage:
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Motion]:
         for packet in packets:
             frame = packet.frame
-            before, now = self._before(frame), small_view(self.pixels(frame))
+            before, now = self._before(frame), grey_frame(self.pixels(frame))
             self.last[frame.source] = now
-            yield unknown() if before is None else between(before, now)
+            yield unknown_motion() if before is None else estimate_motion(before, now)
 
-    def _before(self, frame: Frame) -> View | None:
+    def _before(self, frame: Frame) -> GreyFrame | None:
         """The picture before this one in the same stream epoch."""
         if frame.epoch != self.epochs[frame.source]:
             self.epochs[frame.source] = frame.epoch
@@ -65,7 +71,7 @@ class CameraStage:
         return self.last[frame.source]
 
 
-def _unpacked(source: str, state: bytes) -> tuple[int, View | None]:
+def _unpacked(source: str, state: bytes) -> tuple[int, GreyFrame | None]:
     """The epoch and the picture that `state` holds; DataError when it is no such thing."""
     try:
         was = msgspec.msgpack.decode(state, type=_State)
@@ -76,4 +82,4 @@ def _unpacked(source: str, state: bytes) -> tuple[int, View | None]:
         raise DataError(
             f"source {source}: not the state of a camera stage ({len(state)} bytes): {error}"
         ) from None
-    return was.epoch, View(gray, was.size)
+    return was.epoch, GreyFrame(gray, was.size)

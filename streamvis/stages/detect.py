@@ -8,9 +8,9 @@ import torch
 from streamvis.config import MaskRcnn
 from streamvis.geometry import foot, inside
 from streamvis.messages import Array, Detections, Packet, Site
-from streamvis.models.inference.select import accelerate
-from streamvis.models.roi_heads import Found
-from streamvis.models.tiles import Layout, look, plan
+from streamvis.models.inference.select import accelerate_detector
+from streamvis.models.roi_heads import Instances
+from streamvis.models.tiles import TileLayout, detect_tiled, plan_tiles
 from streamvis.models.weights import load_detector
 
 LARGE = 1920  # px of the longer side from which `auto` looks at tiles
@@ -38,13 +38,15 @@ class DetectStage:
                 self.model.long_side * config.short_side / self.model.short_side
             )
             self.model.short_side = config.short_side
-        self.detector = accelerate(self.model, site.device, config.precision, config.engine)
+        self.detector = accelerate_detector(
+            self.model, site.device, config.precision, config.engine
+        )
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
         images = [self._fetch(self.pixels(packet.frame)) for packet in packets]
         layouts = [self._layout(image.shape[1], image.shape[2]) for image in images]
-        found = look(self.detector, images, layouts, self.masks)
+        found = detect_tiled(self.detector, images, layouts, self.masks)
         return (self._wanted(part, p) for part, p in zip(_parts(found), packets, strict=True))
 
     def _fetch(self, pixels: Array) -> torch.Tensor:
@@ -54,7 +56,7 @@ class DetectStage:
         held.numpy()[:] = pixels
         return held.to(self.device, non_blocking=True).permute(2, 0, 1)  # (3, H, W)
 
-    def _layout(self, height: int, width: int) -> Layout:
+    def _layout(self, height: int, width: int) -> TileLayout:
         short, long = sorted((height, width))
         tiles = self.tiles
         if tiles == "auto":
@@ -62,7 +64,7 @@ class DetectStage:
         scale = min(self.model.short_side / short, self.model.long_side / long)
         bounds = [(*polygon.min(0), *polygon.max(0)) for polygon in self.region]
         regions = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in bounds]
-        return plan(height, width, tiles, scale, regions)
+        return plan_tiles(height, width, tiles, scale, regions)
 
     def _wanted(self, part: Detections, packet: Packet) -> Detections:
         """The people tall enough, with their feet in the region."""
@@ -83,7 +85,7 @@ class DetectStage:
         """Nothing is held but memory."""
 
 
-def _parts(found: Sequence[Found]) -> Iterator[Detections]:
+def _parts(found: Sequence[Instances]) -> Iterator[Detections]:
     """What was found in each frame, fetched from the device for all of them at once."""
     rows = torch.cat([torch.column_stack([f.boxes, f.scores, f.labels]) for f in found])  # (N, 6)
     masks = torch.cat([f.masks for f in found]).mul(255).round().to(torch.uint8).cpu().numpy()

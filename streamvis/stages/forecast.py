@@ -29,10 +29,9 @@ from streamvis.messages import (
     Site,
     SourceInfo,
 )
-from streamvis.models.forecasting import Architecture
-from streamvis.models.inference.forecasts import ForecastNetwork, Moment, accelerate_forecaster
-from streamvis.models.inference.segmentation import Seen
-from streamvis.models.inference.segmentation import Told as Read
+from streamvis.models.forecasting import ForecasterConfig
+from streamvis.models.inference.forecasts import ForecastNetwork, PastFrame, accelerate_forecaster
+from streamvis.models.inference.segmentation import ClassMaps, SegmentedFrame
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
@@ -45,7 +44,7 @@ class Horizon(NamedTuple):
 
     us: int
     network: ForecastNetwork
-    about: Architecture
+    about: ForecasterConfig
 
 
 class ForecastStage:
@@ -99,7 +98,7 @@ class ForecastStage:
         futures: list[Future] = []
         if past.clock.strikes(at_us):
             seen, pixels = self._seen(frame), self.pixels(frame)
-            kept: dict[object, Moment] = {}
+            kept: dict[object, PastFrame] = {}
             for (_, network, _), was in zip(self.horizons, past.before(at_us), strict=True):
                 if network.memory not in kept:
                     kept[network.memory] = network.remember(at_us, pixels, seen, was)
@@ -110,7 +109,7 @@ class ForecastStage:
                 past.told.append(Told.of(at_us, horizon.us, read.classes))
         return Forecast(labels=self.labels, futures=tuple(futures), came=came, warm=past.warm)
 
-    def _seen(self, frame: Frame) -> Seen:
+    def _seen(self, frame: Frame) -> SegmentedFrame:
         found = self.lent.seen.get(key_of(frame))
         if found is None:
             raise RunError(
@@ -119,7 +118,7 @@ class ForecastStage:
             )
         return found
 
-    def _future(self, horizon_us: int, read: Read) -> Future:
+    def _future(self, horizon_us: int, read: ClassMaps) -> Future:
         size = (read.classes.shape[0], read.classes.shape[1])
         zones = tuple(place.occupied(read.shares, size) for place in self.zones)
         return Future(horizon_us=horizon_us, classes=read.classes, zones=zones)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from streamvis.config import Segment
 from streamvis.messages import Frame, Packet, Segmentation, Site
-from streamvis.models.inference.segmentation import Seen, accelerate_segmenter
+from streamvis.models.inference.segmentation import SegmentedFrame, accelerate_segmenter
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import load_segmenter
 
@@ -21,7 +21,7 @@ class Lent(NamedTuple):
 
     weights: str  # of the segmenter
     model: SwiftNet  # its head reads forecasts too
-    seen: dict[Key, Seen]  # of the frames of the last call
+    seen: dict[Key, SegmentedFrame]  # of the frames of the last call
 
 
 def key_of(frame: Frame) -> Key:

@@ -7,13 +7,13 @@ import numpy as np
 from streamvis.geometry import overlaps
 from streamvis.messages import Array, Detections
 from streamvis.tracking import existence
-from streamvis.tracking.state_space import Measurements, Space
+from streamvis.tracking.state_space import Measurements, StateSpace
 
 MAX_DETECTIONS = 1000  # the best of one frame; no detector for people means more
 FAR_OUT = 4.0  # of the picture's longer side: no box has a corner beyond
 
 
-class Found(NamedTuple):
+class AdmittedDetections(NamedTuple):
     """The detections of one frame that can be used, best first."""
 
     row: Array  # (M,) index into Detections
@@ -22,7 +22,7 @@ class Found(NamedTuple):
     at: Measurements
 
 
-def admit(detections: Detections, space: Space, size: tuple[int, int]) -> Found:
+def admit(detections: Detections, space: StateSpace, size: tuple[int, int]) -> AdmittedDetections:
     """Refuse rows that are no boxes, order the rest so that theirs does not matter."""
     boxes = np.asarray(detections.boxes, dtype=np.float64).reshape(-1, 4)
     scores = np.asarray(detections.scores, dtype=np.float64)
@@ -33,7 +33,7 @@ def admit(detections: Detections, space: Space, size: tuple[int, int]) -> Found:
     at = space.measure(boxes, hidden)
     usable = at.usable
     at = Measurements(*(field[usable] for field in at))
-    return Found(row[usable], boxes[usable], scores[usable], at)
+    return AdmittedDetections(row[usable], boxes[usable], scores[usable], at)
 
 
 def _sound(boxes: Array, scores: Array, limit: float) -> Array:

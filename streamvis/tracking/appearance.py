@@ -16,14 +16,14 @@ from streamvis.messages import Array
 SPREAD = 0.03  # of distances: no density is narrower
 
 
-class Moments(msgspec.Struct, frozen=True):
+class NormalEstimate(msgspec.Struct, frozen=True):
     """A normal density, and how many samples it stands for."""
 
     mean: float
     variance: float
     weight: float
 
-    def learn(self, samples: Array, most: float) -> "Moments":
+    def learn(self, samples: Array, most: float) -> "NormalEstimate":
         """With samples (K,) more; beyond `most` the older ones fade."""
         if len(samples) == 0:
             return self
@@ -31,14 +31,14 @@ class Moments(msgspec.Struct, frozen=True):
         share = len(samples) / weight
         mean = self.mean + share * (float(samples.mean()) - self.mean)
         square = float(((samples - self.mean) * (samples - mean)).mean())
-        return Moments(mean, self.variance + share * (square - self.variance), weight)
+        return NormalEstimate(mean, self.variance + share * (square - self.variance), weight)
 
 
-class Likeness(msgspec.Struct, frozen=True):
+class AppearanceLikelihood(msgspec.Struct, frozen=True):
     """Distances between looks of one person, and between those of two."""
 
-    same: Moments = Moments(0.35, 0.14**2, 60.0)
-    other: Moments = Moments(0.75, 0.17**2, 60.0)
+    same: NormalEstimate = NormalEstimate(0.35, 0.14**2, 60.0)
+    other: NormalEstimate = NormalEstimate(0.75, 0.17**2, 60.0)
 
     def log_ratio(self, distance: Array, limit: float) -> Array:
         """log p(d | same) / p(d | other) within ±limit, falling with d; 0 where d is NaN."""
@@ -49,8 +49,8 @@ class Likeness(msgspec.Struct, frozen=True):
         ratio = np.clip((ratio + math.log(wide / narrow)) / 2, -limit, limit)
         return np.where(np.isnan(distance), 0.0, ratio)
 
-    def learn(self, same: Array, other: Array, most: float) -> "Likeness":
-        return Likeness(self.same.learn(same, most), self.other.learn(other, most))
+    def learn(self, same: Array, other: Array, most: float) -> "AppearanceLikelihood":
+        return AppearanceLikelihood(self.same.learn(same, most), self.other.learn(other, most))
 
 
 def unit(vectors: Array) -> Array:

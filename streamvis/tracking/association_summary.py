@@ -6,11 +6,11 @@ import numpy as np
 from scipy.special import xlogy
 
 from streamvis.messages import Array
-from streamvis.tracking.admission import Found
+from streamvis.tracking.admission import AdmittedDetections
 from streamvis.tracking.association import Pairs
 
 
-class Link(NamedTuple):
+class AssociationSummary(NamedTuple):
     """Columns of N tracks."""
 
     score: Array  # (N,) of the most probable detection, 0 when it is more probably missed
@@ -19,14 +19,14 @@ class Link(NamedTuple):
     entropy: Array  # (N,) nats, of the association weights
 
 
-def link(found: Found, pairs: Pairs) -> Link:
+def summarise(found: AdmittedDetections, pairs: Pairs) -> AssociationSummary:
     """From the association weights."""
     n = len(pairs.miss)
     if len(pairs.track) == 0:
-        return unseen(n)
+        return without_detections(n)
     best = pairs.detection[pairs.best()]  # of any track that has one
     hit = pairs.miss < 0.5
-    return Link(
+    return AssociationSummary(
         np.where(hit, found.scores[best], 0.0),
         np.where(hit, found.row[best], -1),
         np.bincount(pairs.track, minlength=n),
@@ -34,15 +34,17 @@ def link(found: Found, pairs: Pairs) -> Link:
     )
 
 
-def unseen(n: int) -> Link:
+def without_detections(n: int) -> AssociationSummary:
     """N tracks without any detection."""
-    return Link(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
+    return AssociationSummary(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
 
 
-def joined(old: Link, alive: Array, found: Found, born: Array) -> Link:
+def join_newborn(
+    old: AssociationSummary, alive: Array, found: AdmittedDetections, born: Array
+) -> AssociationSummary:
     """The links of the tracks that live on, then those of the newborn."""
     own = np.flatnonzero(born)
     ones = np.ones(len(own), dtype=np.int64)
-    new = Link(found.scores[own], found.row[own], ones, np.zeros(len(own)))
+    new = AssociationSummary(found.scores[own], found.row[own], ones, np.zeros(len(own)))
     pairs = zip(old, new, strict=True)
-    return Link(*(np.concatenate([was[alive], fresh]) for was, fresh in pairs))
+    return AssociationSummary(*(np.concatenate([was[alive], fresh]) for was, fresh in pairs))

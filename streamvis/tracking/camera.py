@@ -37,7 +37,7 @@ LEAST_SPREAD = 0.07  # of width and height: their standard deviation; a uniform 
 MOST_ZOOM, MOST_TURN, MOST_SHIFT = 1.3, math.radians(20), 0.4  # shift in diagonals
 
 
-class View(NamedTuple):
+class GreyFrame(NamedTuple):
     """A picture as the estimator sees it."""
 
     gray: Array  # (h, w) uint8, its pixels are means of k×k of the source's
@@ -49,7 +49,7 @@ class View(NamedTuple):
         return _scale(*self.size)
 
 
-def small_view(pixels: Array) -> View:
+def grey_frame(pixels: Array) -> GreyFrame:
     """Shrink RGB pixels (H, W, 3) uint8 by a whole factor; a few at the far edges are left out."""
     height, width = pixels.shape[:2]
     k = _scale(width, height)
@@ -57,7 +57,7 @@ def small_view(pixels: Array) -> View:
     gray = cv2.cvtColor(pixels[: h * k, : w * k], cv2.COLOR_RGB2GRAY)
     if k > 1:
         gray = cv2.resize(gray, (w, h), interpolation=cv2.INTER_AREA)
-    return View(gray, (width, height))
+    return GreyFrame(gray, (width, height))
 
 
 def small_shape(width: int, height: int) -> tuple[int, int]:
@@ -66,30 +66,30 @@ def small_shape(width: int, height: int) -> tuple[int, int]:
     return height // k, width // k
 
 
-def between(before: View, after: View) -> Motion:
+def estimate_motion(before: GreyFrame, after: GreyFrame) -> Motion:
     """The background's motion in source pixels; identity with support 0 where it is not known.
 
     It is unknown between pictures of different sizes or of different scenes, where there is too
     little to see, and where what moves together is in one place only or moves too far.
     """
     if before.size != after.size:
-        return unknown()
+        return unknown_motion()
     starts = _corners(before.gray)
     if len(starts) < LEAST:
-        return unknown()
+        return unknown_motion()
     p, q = _follow(before.gray, after.gray, starts)
     if len(p) < LEAST:
-        return unknown()
+        return unknown_motion()
     a, b = _similarity(p, q, before.gray.shape[1])
     with_it = np.abs(a * p + b - q) < TOLERANCE
     if with_it.sum() < max(LEAST, LEAST_SHARE * len(starts)):
-        return unknown()
+        return unknown_motion()
     if not (_spread(p[with_it], before.gray.shape) and _plausible(a, b, before.gray.shape)):
-        return unknown()
+        return unknown_motion()
     return Motion(warp=_in_source(a, b, before.scale), support=float(with_it.mean()))
 
 
-def unknown() -> Motion:
+def unknown_motion() -> Motion:
     return Motion(warp=np.eye(2, 3), support=0.0)
 
 

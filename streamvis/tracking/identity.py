@@ -14,16 +14,18 @@ from scipy.optimize import linear_sum_assignment
 
 from streamvis.geometry import overlaps
 from streamvis.messages import Array
-from streamvis.tracking.appearance import Likeness, blend, distances, pair_distances
+from streamvis.tracking.appearance import AppearanceLikelihood, blend, distances, pair_distances
 from streamvis.tracking.association import Pairs
-from streamvis.tracking.track_array import Bank
+from streamvis.tracking.track_array import TrackArray
 
 IMPOSSIBLE = 1e6  # nats
 
-Place = Callable[[Array, Array], Array]  # rows of tracks (K,), of the lost (K,) -> nats (K,)
+PositionLogRatio = Callable[
+    [Array, Array], Array
+]  # rows of tracks (K,), of the lost (K,) -> nats (K,)
 
 
-class Doubts(msgspec.Struct, frozen=True, kw_only=True):
+class IdentityParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The constants, in seconds and nats."""
 
     close_iou: float = 0.4  # tracks that overlap more may exchange their persons
@@ -44,10 +46,10 @@ class Doubts(msgspec.Struct, frozen=True, kw_only=True):
     near: tuple[float, float] = (-6.0, 3.0)  # limits of what the place says
 
 
-DOUBTS = Doubts()
+PARAMETERS = IdentityParameters()
 
 
-class Changes(msgspec.Struct):
+class IdentityChanges(msgspec.Struct):
     """What came of the doubts in one frame, for those who read the tracks."""
 
     ended: list[int] = []
@@ -55,13 +57,13 @@ class Changes(msgspec.Struct):
     split: list[tuple[int, int, int]] = []  # id, other, since_us
 
 
-def contacts(tracks: Bank, boxes: Array, pairs: Pairs, media_us: int) -> None:
+def mark_ambiguous(tracks: TrackArray, boxes: Array, pairs: Pairs, media_us: int) -> None:
     """Put tracks that are too close to tell whose detection is whose in doubt, as one group."""
     near = overlaps(boxes, boxes)
-    close = np.maximum(near.first, near.second) > DOUBTS.close_inside
-    close = (close | (near.iou > DOUBTS.close_iou)) & (near.i < near.j)
+    close = np.maximum(near.first, near.second) > PARAMETERS.close_inside
+    close = (close | (near.iou > PARAMETERS.close_iou)) & (near.i < near.j)
     one, other, shared = pairs.shared()
-    rivals = shared > DOUBTS.shared
+    rivals = shared > PARAMETERS.shared
     i = np.concatenate([near.i[close], one[rivals]])
     j = np.concatenate([near.j[close], other[rivals]])
     numbered = (tracks.id[i] > 0) & (tracks.id[j] > 0)
@@ -81,63 +83,69 @@ def _join(group: Array, i: int, j: int) -> None:
     group[[i, j]] = name
 
 
-def clear_looks(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tuple[Array, Array]:
+def unobstructed(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tuple[Array, Array]:
     """Rows of tracks (K,) that are seen clearly, and their detections (K,).
 
     `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks, `known` (M,) bool: which
     detections have an embedding.
     """
-    sure = (pairs.hit >= DOUBTS.sure) & known[pairs.detection]
+    sure = (pairs.hit >= PARAMETERS.sure) & known[pairs.detection]
     rows, seen = pairs.track[sure], pairs.detection[sure]
     near = overlaps(boxes[seen], others)
     hidden = np.maximum(near.first, near.second) * (rows[near.i] != near.j)
     most = np.zeros(len(rows))
     np.maximum.at(most, near.i, hidden)
-    clear = most <= 1 - DOUBTS.clear
+    clear = most <= 1 - PARAMETERS.clear
     return rows[clear], seen[clear]
 
 
-def look(tracks: Bank, rows: Array, vectors: Array, media_us: int, likeness: Likeness) -> Likeness:
+def update_appearance(
+    tracks: TrackArray, rows: Array, vectors: Array, media_us: int, likeness: AppearanceLikelihood
+) -> AppearanceLikelihood:
     """Take in what the tracks at `rows` (K,) look like now, vectors (K, D)."""
     settled = (tracks.known_s[rows] > 0) & (tracks.group[rows] == 0)
     old = rows[settled]
     same = pair_distances(vectors, tracks.known, np.flatnonzero(settled), old)
-    some = old[:: len(old) // DOUBTS.others + 1]
+    some = old[:: len(old) // PARAMETERS.others + 1]
     other = distances(vectors, tracks.known[some])[rows[:, None] != some]
-    likeness = likeness.learn(same, other, DOUBTS.learn)
-    dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, DOUBTS.step_s)
+    likeness = likeness.learn(same, other, PARAMETERS.learn)
+    dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, PARAMETERS.step_s)
     tracks.look_us[rows] = media_us
     for pick, mean, seconds in (
         (settled, tracks.known, tracks.known_s),
         (~settled, tracks.fresh, tracks.fresh_s),
     ):
         who = rows[pick]
-        mean[who] = blend(mean[who], seconds[who], vectors[pick], dt[pick], DOUBTS.memory_s)
+        mean[who] = blend(mean[who], seconds[who], vectors[pick], dt[pick], PARAMETERS.memory_s)
         seconds[who] += dt[pick]
     return likeness
 
 
-def place_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
+def position_log_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
     """log of how much better a lost person explains a place than somebody new does.
 
     From the squared Mahalanobis distance of the places, log det of its covariance (2, 2) and how
     tall people are there: somebody new may be anywhere in about ten by ten bodies.
     """
     density = -0.5 * (distance2 + log_det) - np.log(2 * np.pi)
-    return np.clip(density + 2 * np.log(10 * body), *DOUBTS.near)
+    return np.clip(density + 2 * np.log(10 * body), *PARAMETERS.near)
 
 
-def settle(
-    tracks: Bank, lost: Bank, place: Place, likeness: Likeness, next_id: int
-) -> tuple[Bank, int, Changes]:
+def resolve(
+    tracks: TrackArray,
+    lost: TrackArray,
+    place: PositionLogRatio,
+    likeness: AppearanceLikelihood,
+    next_id: int,
+) -> tuple[TrackArray, int, IdentityChanges]:
     """Decide for those that were seen long enough; the lost that are left, and the next id.
 
     `place` answers, for rows of tracks (K,) and of lost persons (K,), what the places say for
     each pair being the same.
     """
-    changes = Changes()
+    changes = IdentityChanges()
     open_ = np.flatnonzero((tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0)))
-    ready = tracks.fresh_s[open_] >= DOUBTS.need_s
+    ready = tracks.fresh_s[open_] >= PARAMETERS.need_s
     if not ready.any():
         return lost, next_id, changes
     who = _assigned(tracks, lost, place, likeness, open_, ready)
@@ -175,18 +183,18 @@ def settle(
     gone = was.take(free)
     changes.ended = [int(i) for i in gone.id if i > 0]
     lost = lost.join(gone.take((gone.known_s > 0) & (gone.id > 0)))
-    _absorb(tracks, open_[ready])
+    _merge_appearance(tracks, open_[ready])
     return lost, next_id, changes
 
 
-def _absorb(tracks: Bank, rows: Array) -> None:
+def _merge_appearance(tracks: TrackArray, rows: Array) -> None:
     """The doubts of these are over: what they look like is what is known of the person."""
     tracks.known[rows] = blend(
         tracks.known[rows],
         tracks.known_s[rows],
         tracks.fresh[rows],
         tracks.fresh_s[rows],
-        DOUBTS.memory_s,
+        PARAMETERS.memory_s,
     )
     tracks.known_s[rows] += tracks.fresh_s[rows]
     tracks.fresh[rows], tracks.fresh_s[rows] = 0.0, 0.0
@@ -194,22 +202,27 @@ def _absorb(tracks: Bank, rows: Array) -> None:
 
 
 def _assigned(
-    tracks: Bank, lost: Bank, place: Place, likeness: Likeness, rows: Array, ready: Array
+    tracks: TrackArray,
+    lost: TrackArray,
+    place: PositionLogRatio,
+    likeness: AppearanceLikelihood,
+    rows: Array,
+    ready: Array,
 ) -> Array:
     """Who each of the rows (K,) is: one of themselves, K + one of the lost, or K + L + own row."""
     k = len(rows)
     mine = tracks.take(rows)
     fresh = np.where(ready[:, None], mine.fresh, 0.0)
-    looks = likeness.log_ratio(distances(fresh, mine.known), DOUBTS.limit)  # (K, K)
+    looks = likeness.log_ratio(distances(fresh, mine.known), PARAMETERS.limit)  # (K, K)
     met = (mine.group[:, None] == mine.group) & (mine.group > 0)
     own = np.eye(k, dtype=bool)
     doubted = mine.group > 0
-    exchange = np.where(met | own, looks + own * np.where(doubted, DOUBTS.own, 0.0), -np.inf)
-    back = likeness.log_ratio(distances(fresh, lost.known), DOUBTS.limit)  # (K, L)
-    i, j = np.nonzero(back >= DOUBTS.alike)
+    exchange = np.where(met | own, looks + own * np.where(doubted, PARAMETERS.own, 0.0), -np.inf)
+    back = likeness.log_ratio(distances(fresh, lost.known), PARAMETERS.limit)  # (K, L)
+    i, j = np.nonzero(back >= PARAMETERS.alike)
     found = np.full(back.shape, -np.inf)
-    found[i, j] = back[i, j] + place(rows[i], j) + DOUBTS.lost
-    new = np.where(own & doubted, DOUBTS.new, -np.inf)
+    found[i, j] = back[i, j] + place(rows[i], j) + PARAMETERS.lost
+    new = np.where(own & doubted, PARAMETERS.new, -np.inf)
     weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
     _, answer = linear_sum_assignment(weight, maximize=True)
     return np.asarray(answer)

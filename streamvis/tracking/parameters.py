@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
     """How people move and appear, and how far a detector can be believed."""
 
     # motion; a body is the height of the box, or 1.7 m on the ground

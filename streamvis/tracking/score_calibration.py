@@ -42,7 +42,7 @@ CENTRE, VARIANCE = 1.8, 0.55  # of people's scores
 DECAY = 0.5  # mean of clutter's scores
 
 
-class Mixture(NamedTuple):
+class ScoreMixture(NamedTuple):
     """Clutter λ exp(−λ y) and people N(y; m, σ²), y = (score − floor) / unit."""
 
     floor: float
@@ -63,7 +63,7 @@ class Mixture(NamedTuple):
         return np.log(self.people) - np.log1p(-self.people) + hump - slope
 
 
-class Calibration:
+class ScoreCalibration:
     """Scores to probabilities; what it has seen of a sequence is all that it knows."""
 
     def __init__(self, believe_shares: bool = True) -> None:
@@ -71,7 +71,7 @@ class Calibration:
         self.seen = np.empty(0)  # (K,) the latest scores
         self.fresh = 0  # how many scores the fits do not know
         self.mean = 0.0
-        self.mixture: Mixture | None = None  # None: the scores are all alike
+        self.mixture: ScoreMixture | None = None  # None: the scores are all alike
 
     def __call__(self, scores: Array) -> Array:
         """Learn from a frame's finite scores (M,); their probabilities (M,), in the same order."""
@@ -97,7 +97,7 @@ class Calibration:
         self.fresh = 0
 
 
-def fit(scores: Array) -> Mixture:
+def fit(scores: Array) -> ScoreMixture:
     """The mixture of these scores (K,), at least two of which differ, under the prior."""
     n = len(scores)
     low, mean = float(scores.min()), float(scores.mean())
@@ -106,13 +106,13 @@ def fit(scores: Array) -> Mixture:
     y = (scores - floor) / unit
     if n > 2 * KNOTS:
         y = np.quantile(y, np.linspace(0, 1, KNOTS))
-    mixture = Mixture(floor, unit, PEOPLE, CENTRE, VARIANCE**0.5, 1 / DECAY)
+    mixture = ScoreMixture(floor, unit, PEOPLE, CENTRE, VARIANCE**0.5, 1 / DECAY)
     for _ in range(STEPS):
         mixture = _step(mixture, y)
     return mixture
 
 
-def _step(mixture: Mixture, y: Array) -> Mixture:
+def _step(mixture: ScoreMixture, y: Array) -> ScoreMixture:
     share = sigmoid(mixture._log_odds(y))  # (K,) of people in each score
     people, all_people = PRIOR * PEOPLE, PRIOR * PEOPLE + share.sum()
     clutter, all_clutter = PRIOR - people, PRIOR - people + (1 - share).sum()

@@ -32,7 +32,7 @@ class Measurements(NamedTuple):
     usable: Array  # (M,) bool: False where the space has no place for the box
 
 
-class Space(Protocol):
+class StateSpace(Protocol):
     @property
     def name(self) -> Literal["image", "ground"]: ...
 

@@ -8,7 +8,7 @@ import numpy as np
 from streamvis.errors import DataError
 from streamvis.messages import Array
 
-LOOK = -1  # stands for the length of an embedding, 0 while there are none
+EMBEDDING_LENGTH = -1  # stands for the length of an embedding, 0 while there are none
 LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "id": (np.int64, ()),
     "x": (np.float64, (6,)),
@@ -17,9 +17,9 @@ LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "first_us": (np.int64, ()),
     "seen_us": (np.int64, ()),
     "apart_s": (np.float64, ()),
-    "known": (np.float16, (LOOK,)),
+    "known": (np.float16, (EMBEDDING_LENGTH,)),
     "known_s": (np.float64, ()),
-    "fresh": (np.float16, (LOOK,)),
+    "fresh": (np.float16, (EMBEDDING_LENGTH,)),
     "fresh_s": (np.float64, ()),
     "look_us": (np.int64, ()),
     "came_in": (np.bool_, ()),
@@ -28,7 +28,7 @@ LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
 }
 
 
-class Bank(msgspec.Struct, kw_only=True):
+class TrackArray(msgspec.Struct, kw_only=True):
     """N tracks, the oldest first."""
 
     id: Array  # (N,) 0 while tentative
@@ -55,12 +55,12 @@ class Bank(msgspec.Struct, kw_only=True):
         """Length D of the embeddings."""
         return int(self.known.shape[1])
 
-    def take(self, rows: Array) -> "Bank":
-        return Bank(**{name: getattr(self, name)[rows] for name in LAYOUT})
+    def take(self, rows: Array) -> "TrackArray":
+        return TrackArray(**{name: getattr(self, name)[rows] for name in LAYOUT})
 
-    def join(self, other: "Bank") -> "Bank":
+    def join(self, other: "TrackArray") -> "TrackArray":
         both = {name: (getattr(self, name), getattr(other, name)) for name in LAYOUT}
-        return Bank(**{name: np.concatenate(pair) for name, pair in both.items()})
+        return TrackArray(**{name: np.concatenate(pair) for name, pair in both.items()})
 
     def widen(self, width: int) -> None:
         """Forget all looks: those to come have this length."""
@@ -71,12 +71,14 @@ class Bank(msgspec.Struct, kw_only=True):
         return {name: getattr(self, name).tobytes() for name in LAYOUT}
 
 
-def blank(n: int, width: int) -> Bank:
+def blank(n: int, width: int) -> TrackArray:
     """N tracks of which nothing is known."""
-    return Bank(**{name: np.zeros((n, *_shape(name, width)), LAYOUT[name][0]) for name in LAYOUT})
+    return TrackArray(
+        **{name: np.zeros((n, *_shape(name, width)), LAYOUT[name][0]) for name in LAYOUT}
+    )
 
 
-def unpack(packed: dict[str, bytes], width: int) -> Bank:
+def unpack(packed: dict[str, bytes], width: int) -> TrackArray:
     """The bank that `pack` wrote, bit for bit; DataError on anything else."""
     try:
         n = len(packed["id"]) // 8
@@ -86,8 +88,8 @@ def unpack(packed: dict[str, bytes], width: int) -> Bank:
         }
     except (KeyError, ValueError) as error:
         raise DataError(f"not the state of a tracker: {error!r}") from None
-    return Bank(**arrays)
+    return TrackArray(**arrays)
 
 
 def _shape(name: str, width: int) -> tuple[int, ...]:
-    return tuple(width if side == LOOK else side for side in LAYOUT[name][1])
+    return tuple(width if side == EMBEDDING_LENGTH else side for side in LAYOUT[name][1])

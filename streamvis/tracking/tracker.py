@@ -18,28 +18,33 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.tracking import existence, filters, identity, kalman, track_array
-from streamvis.tracking.admission import Found, admit
-from streamvis.tracking.appearance import Likeness, distances, pair_distances, unit
+from streamvis.tracking.admission import AdmittedDetections, admit
+from streamvis.tracking.appearance import AppearanceLikelihood, distances, pair_distances, unit
 from streamvis.tracking.association import Pairs
-from streamvis.tracking.association_summary import Link, joined, link, unseen
+from streamvis.tracking.association_summary import (
+    AssociationSummary,
+    join_newborn,
+    summarise,
+    without_detections,
+)
 from streamvis.tracking.camera_state import CameraState
-from streamvis.tracking.parameters import Model
+from streamvis.tracking.parameters import TrackerParameters
 from streamvis.tracking.state_space import (
     H_STATE,
     MEASURED,
     GroundSpace,
     ImageSpace,
-    Space,
+    StateSpace,
 )
-from streamvis.tracking.track_array import Bank
+from streamvis.tracking.track_array import TrackArray
 
-MODEL = Model()
+PARAMETERS = TrackerParameters()
 EDGE = 0.1  # of a box's height: so near to the edge of the picture people come in or go
 REPORT_INSIDE = 0.3  # of the box must lie in the picture
 REPORT_WHOLE = 0.95  # so much: the person has not left it
 
 
-class View(NamedTuple):
+class PredictedBoxes(NamedTuple):
     """How the predicted tracks stand in the picture."""
 
     boxes: Array  # (N, 4)
@@ -48,13 +53,13 @@ class View(NamedTuple):
     twin: Array  # (N,) how surely an older track follows the same person
 
 
-class State(msgspec.Struct, frozen=True):
+class TrackerState(msgspec.Struct, frozen=True):
     """All that a tracker remembers."""
 
     tracks: dict[str, bytes]
     lost: dict[str, bytes]
     width: int  # of embeddings
-    likeness: Likeness
+    likeness: AppearanceLikelihood
     camera: CameraState
     next_id: int
     now_us: int | None
@@ -64,7 +69,7 @@ class State(msgspec.Struct, frozen=True):
     size: tuple[int, int]
 
 
-_decoder = msgspec.msgpack.Decoder(State)
+_decoder = msgspec.msgpack.Decoder(TrackerState)
 
 
 class Tracker:
@@ -76,7 +81,7 @@ class Tracker:
         self.space = _space(source, config, self.size)
         self.tracks = track_array.blank(0, 0)
         self.lost = track_array.blank(0, 0)  # who may be known again by their looks
-        self.likeness = Likeness()
+        self.likeness = AppearanceLikelihood()
         self.camera = CameraState(width=source.width, height=source.height)
         self.next_id = 1
         self.now_us: int | None = None
@@ -107,7 +112,7 @@ class Tracker:
         boxes = self.space.boxes(self.tracks.x)
         if self.tracks.width:
             self._look(found, vectors, boxes, pairs, media_us)
-        alive = (self.tracks.r > MODEL.r_min) & _pictured(boxes)
+        alive = (self.tracks.r > PARAMETERS.r_min) & _projectable(boxes)
         ended += self._lose(alive)
         born = self._births(found, unclaimed, boxes[alive])
         self._learn_clutter(found, unclaimed, since_s)
@@ -121,12 +126,12 @@ class Tracker:
         inside = self._inside(boxes)
         changes = self._confirm(inside)
         ended = np.setdiff1d([*ended, *changes.ended], self.tracks.id).tolist()
-        return self._report(boxes, inside, joined(links, alive, found, born), ended, changes)
+        return self._report(boxes, inside, join_newborn(links, alive, found, born), ended, changes)
 
     def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
         """The confirmed tracks at this time, when nobody looked for people."""
         view, ended = self._advance(media_us, motion)
-        return self._report(view.boxes, view.inside, unseen(len(self.tracks)), ended)
+        return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
 
     def restart(self) -> None:
         """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
@@ -147,7 +152,7 @@ class Tracker:
     def state(self) -> bytes:
         """All that `resume` needs to go on exactly."""
         return msgspec.msgpack.encode(
-            State(
+            TrackerState(
                 self.tracks.pack(),
                 self.lost.pack(),
                 self.tracks.width,
@@ -180,7 +185,7 @@ class Tracker:
         tracker.clutter, tracker.refused = was.clutter, was.refused
         return tracker
 
-    def _advance(self, media_us: int, motion: Motion | None) -> tuple[View, list[int]]:
+    def _advance(self, media_us: int, motion: Motion | None) -> tuple[PredictedBoxes, list[int]]:
         """Forget who was not seen for long, move the others on; also the ids that ended."""
         dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
         self.now_us = media_us
@@ -191,18 +196,20 @@ class Tracker:
             if moving and self.config.camera != "fixed":
                 for one in (self.tracks, self.lost):
                     one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
-        tracks.x, tracks.P = _moved(self.space, tracks.x, tracks.P, dt)
+        tracks.x, tracks.P = _predicted(self.space, tracks.x, tracks.P, dt)
         boxes = self.space.boxes(tracks.x)
-        fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _pictured(boxes)
+        fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _projectable(boxes)
         ended = self._lose(fresh)
         tracks = self.tracks
         lost = self.lost
-        lost.x, lost.P = _moved(self.space, lost.x, lost.P, dt)
+        lost.x, lost.P = _predicted(self.space, lost.x, lost.P, dt)
         recent = media_us - lost.seen_us <= self.config.remember_s * 1e6
-        self.lost = lost.take(recent & _pictured(self.space.boxes(lost.x)))
+        self.lost = lost.take(recent & _projectable(self.space.boxes(lost.x)))
         view = self._view(boxes[fresh])
         leaving = (
-            1 / MODEL.lifetime_s + (1 - view.inside) / MODEL.leave_s + view.twin / MODEL.twin_s
+            1 / PARAMETERS.lifetime_s
+            + (1 - view.inside) / PARAMETERS.leave_s
+            + view.twin / PARAMETERS.twin_s
         )
         tracks.r = tracks.r * np.exp(-dt * leaving)
         return view, ended
@@ -220,7 +227,9 @@ class Tracker:
         self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
         return [int(i) for i in gone.id]
 
-    def _looks(self, embeddings: Embeddings | None, found: Found, detected: int) -> Array | None:
+    def _looks(
+        self, embeddings: Embeddings | None, found: AdmittedDetections, detected: int
+    ) -> Array | None:
         """The embeddings (M, D) of the detections found, None when there are none."""
         if embeddings is None:
             return None
@@ -239,37 +248,44 @@ class Tracker:
         return vectors
 
     def _look(
-        self, found: Found, vectors: Array | None, boxes: Array, pairs: Pairs, media_us: int
+        self,
+        found: AdmittedDetections,
+        vectors: Array | None,
+        boxes: Array,
+        pairs: Pairs,
+        media_us: int,
     ) -> None:
         """Learn what the tracks look like, and who may have been exchanged for whom."""
-        identity.contacts(self.tracks, boxes, pairs, media_us)
+        identity.mark_ambiguous(self.tracks, boxes, pairs, media_us)
         if vectors is None:
             return
-        rows, seen = identity.clear_looks(found.boxes, boxes, pairs, np.any(vectors, axis=1))
-        self.likeness = identity.look(self.tracks, rows, vectors[seen], media_us, self.likeness)
+        rows, seen = identity.unobstructed(found.boxes, boxes, pairs, np.any(vectors, axis=1))
+        self.likeness = identity.update_appearance(
+            self.tracks, rows, vectors[seen], media_us, self.likeness
+        )
 
-    def _places(self, missing: Bank, track: Array, lost: Array) -> Array:
+    def _places(self, missing: TrackArray, track: Array, lost: Array) -> Array:
         """What places (K,) say for these tracks (K,) being those of the missing people (K,)."""
         body = self.space.body(self.tracks.x)[track]
         gap_s = (self.tracks.seen_us[track] - missing.seen_us[lost]) / 1e6
         S = self.tracks.P[track, :2, :2] + missing.P[lost, :2, :2]
-        S = S + (MODEL.wander * gap_s * body)[:, None, None] ** 2 * np.eye(2)
+        S = S + (PARAMETERS.wander * gap_s * body)[:, None, None] ** 2 * np.eye(2)
         apart = self.tracks.x[track, :2] - missing.x[lost, :2]
         distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
-        ratio = identity.place_ratio(distance2, np.linalg.slogdet(S)[1], body)
+        ratio = identity.position_log_ratio(distance2, np.linalg.slogdet(S)[1], body)
         if not self.config.reentry:  # who comes in is somebody new
             ratio[(self.tracks.came_in & (self.tracks.group == 0))[track]] = -np.inf
         return ratio
 
-    def _view(self, boxes: Array) -> View:
-        low, high = MODEL.twin_iou
+    def _view(self, boxes: Array) -> PredictedBoxes:
+        low, high = PARAMETERS.twin_iou
         near = overlaps(boxes, boxes)
         older = near.j < near.i
         i, j = near.i[older], near.j[older]
         alike = np.clip((near.iou[older] - low) / (high - low), 0, 1)
         twin = np.minimum(np.bincount(i, alike * self.tracks.r[j], len(boxes)), 1)
-        together = 1 - np.minimum(self.tracks.apart_s / MODEL.apart_s, 1)
-        return View(boxes, near, self._inside(boxes), twin * together)
+        together = 1 - np.minimum(self.tracks.apart_s / PARAMETERS.apart_s, 1)
+        return PredictedBoxes(boxes, near, self._inside(boxes), twin * together)
 
     def _inside(self, boxes: Array) -> Array:
         """Share (N,) of each box that lies within the picture."""
@@ -285,13 +301,18 @@ class Tracker:
         return (x1 < margin) | (x2 > width - margin) | (y2 > height - margin)
 
     def _associate(
-        self, view: View, found: Found, vectors: Array | None, media_us: int, since_s: float
-    ) -> tuple[Link, Pairs]:
+        self,
+        view: PredictedBoxes,
+        found: AdmittedDetections,
+        vectors: Array | None,
+        media_us: int,
+        since_s: float,
+    ) -> tuple[AssociationSummary, Pairs]:
         """Update all tracks; also the association weights."""
         tracks, at = self.tracks, found.at
         p_detect = self.config.p_detect * self._observable(view)
         log_odds = self._log_odds(found.scores)
-        log_clutter = self._log_clutter_px() - 2 * math.log(MODEL.size_range) - at.log_area
+        log_clutter = self._log_clutter_px() - 2 * math.log(PARAMETERS.size_range) - at.log_area
         if self.config.mode == "gnn_embed" and vectors is not None:
             after = filters.assign(
                 tracks.x,
@@ -301,7 +322,7 @@ class Tracker:
                 at.R,
                 H_STATE,
                 p_detect=p_detect,
-                p_gate=MODEL.p_gate,
+                p_gate=PARAMETERS.p_gate,
                 gain=self._gain(view, found, vectors, media_us),
             )
         else:
@@ -313,26 +334,28 @@ class Tracker:
                 at.R,
                 H_STATE,
                 p_detect=p_detect,
-                p_gate=MODEL.p_gate,
+                p_gate=PARAMETERS.p_gate,
                 log_clutter=log_clutter - log_odds,
                 log_ratio=self._likeness(vectors),
             )
         tracks.x, tracks.P = after.x, after.P
         tracks.r = self._existence(view, after.r, after.pairs, found.scores, since_s)
-        links = link(found, after.pairs)
+        links = summarise(found, after.pairs)
         hit = links.detection >= 0
         tracks.seen_us[hit] = media_us
-        tracks.apart_s[hit & (view.twin == 0)] += min(since_s, MODEL.apart_s / 2)
+        tracks.apart_s[hit & (view.twin == 0)] += min(since_s, PARAMETERS.apart_s / 2)
         return links, after.pairs
 
-    def _gain(self, view: View, found: Found, vectors: Array, media_us: int) -> Array:
+    def _gain(
+        self, view: PredictedBoxes, found: AdmittedDetections, vectors: Array, media_us: int
+    ) -> Array:
         """How near looks are (N, M) to those that still count as the same, if they are there."""
         tracks = self.tracks
         gap = media_us - tracks.seen_us
-        apart = (iou(view.boxes, found.boxes) == 0) & (gap < MODEL.embed_gap_s * 1e6)[:, None]
+        apart = (iou(view.boxes, found.boxes) == 0) & (gap < PARAMETERS.embed_gap_s * 1e6)[:, None]
         d = distances(self._look_of(), vectors)
-        gain = tracks.r[:, None] * (MODEL.embed_limit - d)
-        return np.where((d < MODEL.embed_limit) & ~apart, gain, -np.inf)
+        gain = tracks.r[:, None] * (PARAMETERS.embed_limit - d)
+        return np.where((d < PARAMETERS.embed_limit) & ~apart, gain, -np.inf)
 
     def _look_of(self) -> Array:
         tracks = self.tracks
@@ -345,13 +368,13 @@ class Tracker:
 
         def log_ratio(track: Array, detection: Array) -> Array:
             apart = pair_distances(self._look_of(), vectors, track, detection)
-            return MODEL.look_power * self.likeness.log_ratio(apart, MODEL.look_limit)
+            return PARAMETERS.look_power * self.likeness.log_ratio(apart, PARAMETERS.look_limit)
 
         return log_ratio
 
-    def _observable(self, view: View) -> Array:
+    def _observable(self, view: PredictedBoxes) -> Array:
         """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
-        low, high = MODEL.open_share
+        low, high = PARAMETERS.open_share
         confirmed = self.tracks.r * (self.tracks.id > 0)
         visible = existence.visibility(view.boxes, view.near, confirmed)
         return np.clip((visible - low) / (high - low), 0.02, 1) * np.clip(2 * view.inside, 0.1, 1)
@@ -362,8 +385,8 @@ class Tracker:
         A logistic calibration whose slope is fixed; scores far out are not believed further.
         """
         nil = existence.logit(np.array(self.config.birth_score))
-        odds = MODEL.score_slope * (existence.logit(scores) - nil)
-        return np.clip(odds, -MODEL.score_limit, MODEL.score_limit)
+        odds = PARAMETERS.score_slope * (existence.logit(scores) - nil)
+        return np.clip(odds, -PARAMETERS.score_limit, PARAMETERS.score_limit)
 
     def _log_clutter_px(self) -> float:
         """log of the expected false detections per px²."""
@@ -372,7 +395,7 @@ class Tracker:
         return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
 
     def _existence(
-        self, view: View, after: Array, pairs: Pairs, scores: Array, since_s: float
+        self, view: PredictedBoxes, after: Array, pairs: Pairs, scores: Array, since_s: float
     ) -> Array:
         """r (N,), from what JIPDA makes of one look (`after`).
 
@@ -381,44 +404,44 @@ class Tracker:
         only while the track is tentative, or when it is strong and the track was lost from view.
         """
         tracks, log_odds = self.tracks, self._log_odds(scores)
-        again = (tracks.r < MODEL.show)[pairs.track]
+        again = (tracks.r < PARAMETERS.show)[pairs.track]
         again &= (scores >= self.config.birth_score)[pairs.detection]
         again |= (tracks.id == 0)[pairs.track]
-        said = log_odds[pairs.detection] + MODEL.novelty * again
+        said = log_odds[pairs.detection] + PARAMETERS.novelty * again
         hit = pairs.of_tracks(pairs.hit * said)
         odds = existence.logit(tracks.r)
         change = np.minimum(existence.logit(after) - odds, hit)
-        news = 1 - math.exp(-since_s / MODEL.evidence_s)
+        news = 1 - math.exp(-since_s / PARAMETERS.evidence_s)
         r = existence.sigmoid(odds + news * change)
-        floor = MODEL.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
-        return np.clip(r, floor, MODEL.r_max)
+        floor = PARAMETERS.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
+        return np.clip(r, floor, PARAMETERS.r_max)
 
-    def _births(self, found: Found, unclaimed: Array, boxes: Array) -> Array:
+    def _births(self, found: AdmittedDetections, unclaimed: Array, boxes: Array) -> Array:
         """r (M,) of the tracks that detections start, 0 where they start none.
 
         `unclaimed` (M,) says how probably each is no track's; `boxes` (N, 4) are the tracks'.
         """
         able = unclaimed * (found.scores >= self.config.birth_score)
-        r = MODEL.birth * found.scores * able  # (M,) were there no rival
-        own = np.flatnonzero(r > 5 * MODEL.r_min)  # the others start none in any case
+        r = PARAMETERS.birth * found.scores * able  # (M,) were there no rival
+        own = np.flatnonzero(r > 5 * PARAMETERS.r_min)  # the others start none in any case
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
         taken = np.zeros(len(own))
-        i, track = _twins(found.boxes[own], boxes)
+        i, track = _same_person_pairs(found.boxes[own], boxes)
         np.maximum.at(taken, i, sure[track])
-        i, rival = _twins(found.boxes[own], found.boxes)
+        i, rival = _same_person_pairs(found.boxes[own], found.boxes)
         better = rival < own[i]  # rows are best first
         np.maximum.at(taken, i[better], able[rival[better]])
         r[own] *= 1 - taken
-        return np.where(r > 5 * MODEL.r_min, r, 0)
+        return np.where(r > 5 * PARAMETERS.r_min, r, 0)
 
-    def _learn_clutter(self, found: Found, unclaimed: Array, since_s: float) -> None:
-        share = 1 - math.exp(-min(since_s, 1.0) / MODEL.clutter_s)
+    def _learn_clutter(self, found: AdmittedDetections, unclaimed: Array, since_s: float) -> None:
+        share = 1 - math.exp(-min(since_s, 1.0) / PARAMETERS.clutter_s)
         self.clutter += share * (float(unclaimed @ (1 - found.scores)) - self.clutter)
 
-    def _confirm(self, inside: Array) -> identity.Changes:
+    def _confirm(self, inside: Array) -> identity.IdentityChanges:
         """Number those that have become certain, the oldest first, unless they are known."""
         tracks = self.tracks
-        sure = (tracks.r >= MODEL.confirm) & (inside >= REPORT_INSIDE)
+        sure = (tracks.r >= PARAMETERS.confirm) & (inside >= REPORT_INSIDE)
         new = np.flatnonzero((tracks.id == 0) & sure)
         tracks.id[new] = -1 - np.arange(len(new))  # until it is clear that they are not known
         changes = self._settle()
@@ -427,14 +450,14 @@ class Tracker:
         self.next_id += len(new)
         return changes
 
-    def _settle(self) -> identity.Changes:
+    def _settle(self) -> identity.IdentityChanges:
         """Decide who is who: whom a track looks for in vain may be one of those in doubt, too."""
         tracks, now_us = self.tracks, self.now_us or 0
         settled = (tracks.id > 0) & (tracks.group == 0) & (tracks.known_s > 0)
-        sought = np.flatnonzero(settled & (now_us - tracks.seen_us > MODEL.sought_s * 1e6))
+        sought = np.flatnonzero(settled & (now_us - tracks.seen_us > PARAMETERS.sought_s * 1e6))
         missing = self.lost.join(tracks.take(sought))
         before = missing.id
-        missing, self.next_id, changes = identity.settle(
+        missing, self.next_id, changes = identity.resolve(
             tracks, missing, partial(self._places, missing), self.likeness, self.next_id
         )
         robbed = ~np.isin(missing.id, before)  # whoever took the id knows little of the place
@@ -449,15 +472,15 @@ class Tracker:
         self,
         boxes: Array,
         inside: Array,
-        links: Link,
+        links: AssociationSummary,
         ended: list[int],
-        changes: identity.Changes | None = None,
+        changes: identity.IdentityChanges | None = None,
     ) -> Tracks:
         tracks, space = self.tracks, self.space
         variance = np.trace(tracks.P[:, :2, :2], axis1=1, axis2=2) / 2
         placed = np.sqrt(variance) < space.vague * space.body(tracks.x)
         placed |= links.detection >= 0
-        shown = (tracks.id > 0) & (tracks.r >= MODEL.show) & (inside >= REPORT_INSIDE) & placed
+        shown = (tracks.id > 0) & (tracks.r >= PARAMETERS.show) & (inside >= REPORT_INSIDE) & placed
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
         x, metric = tracks.x[rows], space.name == "ground"
@@ -483,7 +506,7 @@ class Tracker:
         )
 
 
-def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> Space:
+def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> StateSpace:
     """The space of a source that now has this size."""
     if config.space == "ground" and source.ground_plane is None:
         raise ConfigError(
@@ -496,35 +519,37 @@ def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> Space:
     return GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
 
 
-def _pictured(boxes: Array) -> Array:
+def _projectable(boxes: Array) -> Array:
     """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
     return np.asarray(np.isfinite(boxes).all(axis=1))
 
 
-def _twins(boxes: Array, others: Array) -> tuple[Array, Array]:
+def _same_person_pairs(boxes: Array, others: Array) -> tuple[Array, Array]:
     """Pairs (K,), (K,) of a box and another that may show the same person."""
     near = overlaps(boxes, others)
-    close = (near.iou > MODEL.twin_birth_iou) | (near.first > MODEL.twin_birth_inside)
+    close = (near.iou > PARAMETERS.twin_birth_iou) | (near.first > PARAMETERS.twin_birth_inside)
     return near.i[close], near.j[close]
 
 
-def _moved(space: Space, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
+def _predicted(space: StateSpace, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
     Q = np.zeros((len(x), 6, 6))
-    Q[:, :4, :4] = (MODEL.acceleration * space.body(x))[:, None, None] ** 2 * unit
-    Q[:, [4, 5], [4, 5]] = MODEL.size_drift**2 * dt
+    Q[:, :4, :4] = (PARAMETERS.acceleration * space.body(x))[:, None, None] ** 2 * unit
+    Q[:, [4, 5], [4, 5]] = PARAMETERS.size_drift**2 * dt
     return kalman.predict(x, P, F, Q)
 
 
-def _newborn(space: Space, found: Found, born: Array, media_us: int, width: int) -> Bank:
+def _newborn(
+    space: StateSpace, found: AdmittedDetections, born: Array, media_us: int, width: int
+) -> TrackArray:
     own = np.flatnonzero(born)
     at = found.at
     new = track_array.blank(len(own), width)
     new.x[:, MEASURED] = at.z[own]
     new.P[:, :2, :2] = at.R[own, :2, :2]
     new.P[:, 4:, 4:] = at.R[own, 2:, 2:]
-    new.P[:, [2, 3], [2, 3]] = (MODEL.speed * space.body(new.x))[:, None] ** 2
+    new.P[:, [2, 3], [2, 3]] = (PARAMETERS.speed * space.body(new.x))[:, None] ** 2
     new.r = born[own]
     new.first_us[:] = new.seen_us[:] = new.look_us[:] = media_us
     return new

@@ -21,7 +21,7 @@ from streamvis.datasets.classes import CAMVID
 from streamvis.errors import DataError, UsageError
 from streamvis.models import forecasting, swiftnet
 from streamvis.models.inference import segmentation
-from streamvis.models.warp_calibrator import Moved
+from streamvis.models.warp_calibrator import WarpCalibrator
 from streamvis.models.weights import describe, save
 
 SIZE = (48, 200)
@@ -59,7 +59,9 @@ class Reads:
 
     def look(self, pixels):
         labels = np.where(pixels[..., 0] == ROAD, self.instead, pixels[..., 0])
-        seen = segmentation.Seen(None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8))
+        seen = segmentation.SegmentedFrame(
+            None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8)
+        )
         return Look(seen, labels.shape)
 
     def strangeness(self, look):
@@ -298,10 +300,10 @@ def weights(tmp_path_factory) -> list[Path]:
     """An untrained segmenter, a forecaster of its features, and one of another's."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    seen = swiftnet.Architecture("seg", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
+    seen = swiftnet.SwiftNetConfig("seg", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
     save(swiftnet.SwiftNet(seen), folder / "seg.safetensors", {})
     sha = describe(str(folder / "seg.safetensors")).sha256
-    about = forecasting.Architecture(
+    about = forecasting.ForecasterConfig(
         name="near", kind="conv_f2f", channels=16, stride=4, width=16, depth=2, horizon_s=0.2
     )
     for name, segmenter in (("near", sha), ("stranger", "of another")):
@@ -383,11 +385,11 @@ def by_motion(weights) -> list[Path]:
     folder, sha = weights[0].parent, describe(str(weights[0])).sha256
     paths = [folder / f"moved-{seconds}.safetensors" for seconds in (0.2, 0.6)]
     for path, seconds in zip(paths, (0.2, 0.6), strict=True):
-        about = forecasting.Architecture(
+        about = forecasting.ForecasterConfig(
             name=path.stem, kind="moved", channels=len(CAMVID.names), stride=4, width=8, depth=2,
             past=2, horizon_s=seconds,
         )  # fmt: skip
-        save(Moved(about), path, {"segmenter": sha})
+        save(WarpCalibrator(about), path, {"segmenter": sha})
     return paths
 
 

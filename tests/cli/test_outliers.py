@@ -15,8 +15,8 @@ from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import Streets
 from streamvis.datasets.classes import CAMVID, VOID
 from streamvis.datasets.street import read_scenes
-from streamvis.models.inference.segmentation import Seen
-from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.inference.segmentation import SegmentedFrame
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
 from streamvis.training.scenes.outlier_synthesis import read_objects
 
@@ -41,7 +41,7 @@ class Sees:
         classes[classes == ROAD] = self.instead
         strange = pixels[..., 1] > 128
         told = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
-        return Look(Seen(strange, classes, told.astype(np.uint8)), SIZE)
+        return Look(SegmentedFrame(strange, classes, told.astype(np.uint8)), SIZE)
 
     def strangeness(self, look):
         return np.where(look.seen.features, self.unknown, self.known).astype(np.float32)
@@ -135,7 +135,7 @@ def weights(tmp_path_factory) -> list[Path]:
     paths = []
     for name, outliers_ in (("untrained", True), ("plain", False)):
         torch.manual_seed(0)
-        about = Architecture(
+        about = SwiftNetConfig(
             name, "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64, outliers=outliers_
         )
         paths.append(tmp_path_factory.mktemp("weights") / f"{name}.safetensors")

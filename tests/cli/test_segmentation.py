@@ -15,8 +15,8 @@ from streamvis.cli.scene_networks import Look
 from streamvis.cli.segmentation import WARM_UP, Clock
 from streamvis.datasets.classes import CAMVID, CITYSCAPES
 from streamvis.errors import DataError
-from streamvis.models.inference.segmentation import Seen
-from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.inference.segmentation import SegmentedFrame
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
 
 SIZE = (64, 96)
@@ -33,7 +33,7 @@ class Knows:
         labels = pixels[..., 0].copy()
         for found, said in self.mistakes.items():
             labels[pixels[..., 0] == found] = said
-        return Look(Seen(None, labels, np.zeros((0, 0), np.uint8)), labels.shape)
+        return Look(SegmentedFrame(None, labels, np.zeros((0, 0), np.uint8)), labels.shape)
 
     def strangeness(self, look):
         return np.zeros(look.size, np.float32)
@@ -59,7 +59,7 @@ def street(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    about = Architecture("untrained", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
+    about = SwiftNetConfig("untrained", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
     path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
     save(SwiftNet(about), path, {})
     return path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvis.models.flow_warp import Glimpse, carried, foresee, glimpse
+from streamvis.models.flow_warp import FlowFrame, extrapolate, flow_frame, warp_image
 
 GROUND, WALL, SKY, CAR, PERSON = range(5)
 THINGS = np.array([False, False, False, True, True])
@@ -89,7 +89,7 @@ def assert_near(found, median=0.6, most=1.2):
 def test_a_drive_goes_on_as_its_geometry_says(focus, turn, speed, ahead):
     size = (189, 251)  # of no whole cells
     flow, classes, truth = drive(MIDDLE + focus, turn, ahead, size, speed)
-    assert_near(found := errors(foresee(flow, classes, THINGS, ahead), truth))
+    assert_near(found := errors(extrapolate(flow, classes, THINGS, ahead), truth))
     if ahead == 3 and speed > 0:  # by as many px in each step, it soon would be far off
         linear = errors(places(size) + ahead * 2 * cv2.resize(flow, size[::-1]), truth)
         assert np.percentile(found, 90) < np.percentile(linear, 90) / 2
@@ -97,13 +97,13 @@ def test_a_drive_goes_on_as_its_geometry_says(focus, turn, speed, ahead):
 
 def test_a_drive_goes_on_though_it_is_seen_badly():
     flow, classes, truth = drive(MIDDLE, (0, 0), 3)
-    assert_near(errors(foresee(flow + noise(8, 0.7), classes, THINGS, 3), truth), 0.9, 1.9)
+    assert_near(errors(extrapolate(flow + noise(8, 0.7), classes, THINGS, 3), truth), 0.9, 1.9)
 
 
 def test_what_no_drive_explains_goes_on_as_it_is():
     flow, classes, truth = drive(MIDDLE, (0, 0), 2)
     flow[36:64, 92:124] = (0, -3)  # down, across what is seen to move to the right there
-    source = foresee(flow, classes, THINGS, 2)
+    source = extrapolate(flow, classes, THINGS, 2)
     assert_near(errors(source, truth, ~inside((168, 40, 256, 160))), 0.7, 1.5)
     assert_near(errors(source, places() - (0, 12), inside((198, 92, 234, 114))), 3.5, 4.5)
 
@@ -112,14 +112,14 @@ def test_what_no_drive_explains_goes_on_as_it_is():
 def test_a_turn_alone_moves_everything_alike(shift, ahead):
     flow = seen(np.broadcast_to(-np.array(shift, np.float32), (*SIZE, 2)))
     _, classes, _ = drive(MIDDLE, (0, 0))
-    source = foresee(flow, classes, THINGS, ahead)
+    source = extrapolate(flow, classes, THINGS, ahead)
     np.testing.assert_allclose(source, places() - ahead * np.array(shift), rtol=0, atol=0.6)
 
 
 def test_parked_cars_in_a_row_go_as_the_street_does():
     flow, classes, truth = drive(MIDDLE, (0, 0), 2, speed=3 * SPEED)
     classes[88:112] = CAR  # down one side, across and up the other
-    assert_near(errors(foresee(flow, classes, THINGS, 2), truth, classes == CAR))
+    assert_near(errors(extrapolate(flow, classes, THINGS, 2), truth, classes == CAR))
 
 
 @pytest.mark.parametrize("focus", [MIDDLE, np.array([158.0, 86.0])])
@@ -127,7 +127,7 @@ def test_what_is_parked_goes_as_the_street_does(focus):
     flow, classes, truth = drive(focus, (1, 0), 3, speed=2 * SPEED)
     cars = inside((16, focus[1] + 4, 88, focus[1] + 40)) & (classes == WALL)
     classes[cars] = CAR  # along a wall, from near to far
-    found = errors(foresee(flow, classes, THINGS, 3), truth, inside((0, focus[1] + 8, 60, 150)))
+    found = errors(extrapolate(flow, classes, THINGS, 3), truth, inside((0, focus[1] + 8, 60, 150)))
     assert_near(found, 1.5, 4)
 
 
@@ -136,7 +136,7 @@ def test_who_walks_before_a_standing_camera_goes_as_a_whole_however_limbs_swing(
     classes[walker] = PERSON
     swing = np.indices(SIZE).sum(0) // 8 % 2 * 2.0 - 1  # in stripes, to and fro
     back = np.stack([-12 + 9 * swing, 6 * swing], -1) * walker[..., None]
-    later = carried(classes, foresee(seen(back), classes, THINGS, 3)) == PERSON
+    later = warp_image(classes, extrapolate(seen(back), classes, THINGS, 3)) == PERSON
     assert overlap(later, inside((76, 60, 116, 140))) > 0.95
 
 
@@ -144,7 +144,7 @@ def test_a_large_thing_is_not_what_stands():
     flow, classes, truth = drive(MIDDLE, (0, 0), 2)
     classes[32:176, 16:144] = CAR
     flow[16:88, 8:72] = (-3, 1)
-    source = foresee(flow, classes, THINGS, 2)
+    source = extrapolate(flow, classes, THINGS, 2)
     assert_near(errors(source, truth, ~inside((0, 0, 180, 192))), 0.7, 1.5)
 
 
@@ -180,7 +180,7 @@ def stage(*things, ahead=0.0):
 
 def later(*things, ahead):
     classes, flow = stage(*things)
-    return carried(classes, foresee(flow, classes, THINGS, ahead))
+    return warp_image(classes, extrapolate(flow, classes, THINGS, ahead))
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 3])
@@ -234,20 +234,20 @@ def test_what_a_thing_uncovers_is_what_is_beside_it():
     thing = Thing(CAR, (-4, 0, 10), (2, 2), (1.5, 0, 0))
     classes, flow = stage(thing)
     classes[(classes != CAR) & inside((0, 0, 90, 192))] = WALL
-    found = carried(classes, foresee(flow, classes, THINGS, 3))
+    found = warp_image(classes, extrapolate(flow, classes, THINGS, 3))
     assert (found[inside(thing.box()) & ~inside(thing.box(3))] == WALL).all()
 
 
 def test_a_thing_is_a_whole_though_it_is_seen_badly():
     thing = Thing(CAR, (-2.1, 0.3, 10), (3, 2.4), (0.6, 0, -0.5))
     classes, flow = stage(thing)
-    found = carried(classes, foresee(flow + noise(4, 1.25), classes, THINGS, 2)) == CAR
+    found = warp_image(classes, extrapolate(flow + noise(4, 1.25), classes, THINGS, 2)) == CAR
     assert overlap(found, inside(thing.box(2))) > 0.9
 
 
 def test_what_comes_from_far_out_is_the_edge():
     flow = seen(np.broadcast_to((2e5, 0), (*SIZE, 2)))
-    found = carried(places()[..., 0], foresee(flow, stage()[0], THINGS, 3))
+    found = warp_image(places()[..., 0], extrapolate(flow, stage()[0], THINGS, 3))
     assert (found == SIZE[1] - 1).all()
 
 
@@ -262,7 +262,7 @@ def test_what_does_not_move_stays(size, share):
     x = np.random.default_rng(0).random(size)
     classes = np.where(x < share, CAR, GROUND).astype(np.uint8)
     for flow in (None, seen(np.zeros((*size, 2)))):
-        source = foresee(flow, classes, THINGS, 3)
+        source = extrapolate(flow, classes, THINGS, 3)
         assert (source.shape, source.dtype) == ((*size, 2), np.int16)
         np.testing.assert_array_equal(source, places(size))
 
@@ -270,7 +270,7 @@ def test_what_does_not_move_stays(size, share):
 def test_there_may_be_more_things_than_are_told_apart():
     classes = np.where((places() % 12 < 8).all(-1), CAR, GROUND).astype(np.uint8)  # 352 cars
     flow = seen(np.broadcast_to((-5, 0), (*SIZE, 2)))
-    found = carried(classes, foresee(flow, classes, THINGS, 1))
+    found = warp_image(classes, extrapolate(flow, classes, THINGS, 1))
     assert (found[:, 8:] == classes[:, 3:-5]).mean() > 0.94
 
 
@@ -288,12 +288,12 @@ def scenes(draw):
 @given(scenes(), st.sampled_from([0.5, 1, 3, 20]))
 def test_whatever_moves_comes_from_somewhere(scene, ahead):
     flow, classes = (x.copy() for x in scene)
-    source = foresee(flow, classes, THINGS, ahead)
-    assert np.isin(carried(classes, source), classes).all()
-    now = foresee(flow, classes, THINGS, 0)
-    np.testing.assert_array_equal(carried(classes, now), classes)
+    source = extrapolate(flow, classes, THINGS, ahead)
+    assert np.isin(warp_image(classes, source), classes).all()
+    now = extrapolate(flow, classes, THINGS, 0)
+    np.testing.assert_array_equal(warp_image(classes, now), classes)
     kept, source[:] = source.copy(), -1  # it is the caller's
-    np.testing.assert_array_equal(foresee(*scene, THINGS, ahead), kept)
+    np.testing.assert_array_equal(extrapolate(*scene, THINGS, ahead), kept)
     np.testing.assert_array_equal(flow, scene[0])
     np.testing.assert_array_equal(classes, scene[1])
 
@@ -302,8 +302,8 @@ def test_pictures_are_carried_and_their_edges_go_on():
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     padded = np.pad(picture, ((0, 4), (3, 0), (0, 0)), mode="edge")
     source = places((20, 30)) + np.float32((-3, 4))
-    np.testing.assert_array_equal(carried(picture, source), padded[4:, :30])
-    half = carried(picture, places((20, 29)) + np.float32((0.5, 0)), cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(warp_image(picture, source), padded[4:, :30])
+    half = warp_image(picture, places((20, 29)) + np.float32((0.5, 0)), cv2.INTER_LINEAR)
     np.testing.assert_allclose(half, picture[:, 1:] / 2 + picture[:, :-1] / 2, rtol=0, atol=1)
 
 
@@ -322,8 +322,8 @@ def film(*corners, times=1):
 @pytest.mark.parametrize("times", [1, 2])  # as large as it is worked on
 def test_flow_tells_where_things_were(times):
     earlier, pixels = film((50, 50), (42, 56), times=times)
-    first = glimpse(earlier, None, SIZE)
-    flow = glimpse(pixels, first, SIZE).flow
+    first = flow_frame(earlier, None, SIZE)
+    flow = flow_frame(pixels, first, SIZE).flow
     assert (first.flow, flow.shape, flow.dtype) == (None, (96, 128, 2), np.float32)
     assert_near(np.abs(times * flow[16:-16, 16:-16] - (-4, 3)), 0.2, 0.5)
 
@@ -331,8 +331,8 @@ def test_flow_tells_where_things_were(times):
 def test_what_is_seen_goes_on_as_it_was_seen_to_move():
     last = None
     for pixels in film((50, 50), (44, 54), (38, 58)):
-        last = glimpse(pixels, last, SIZE)
-    source = foresee(last.flow, stage()[0], THINGS, 2)
+        last = flow_frame(pixels, last, SIZE)
+    source = extrapolate(last.flow, stage()[0], THINGS, 2)
     assert_near(np.abs(source - places() - (-12, 8))[32:-32, 32:-32], 0.5)
 
 
@@ -340,28 +340,28 @@ def test_flow_begins_where_the_last_ended():
     x = places()[..., :1].repeat(3, -1)
     # 20 px to the right of waves of 32, or as well 12 to the left
     first, second = (np.uint8(127 + 99 * np.sin(2 * np.pi / 32 * (x - at))) for at in (0, 20))
-    grey = glimpse(first, None, SIZE).grey
+    grey = flow_frame(first, None, SIZE).grey
     for told in (-10, 6):
         last = np.full((96, 128, 2), (told, 0), np.float32)
-        flow = glimpse(second, Glimpse(grey, last), SIZE).flow
+        flow = flow_frame(second, FlowFrame(grey, last), SIZE).flow
         assert np.median(flow[..., 0]) == pytest.approx(told, abs=0.5)
 
 
 def test_a_glimpse_is_of_its_pictures_only():
     pictures = film((50, 50), (45, 53), (41, 55))
-    second = glimpse(pictures[1], glimpse(pictures[0], None, SIZE), SIZE)
+    second = flow_frame(pictures[1], flow_frame(pictures[0], None, SIZE), SIZE)
     kept = second.grey.copy(), second.flow.copy()
-    third = glimpse(pictures[2], second, SIZE)
-    glimpse(pictures[0], third, SIZE)  # nor of what was seen between
+    third = flow_frame(pictures[2], second, SIZE)
+    flow_frame(pictures[0], third, SIZE)  # nor of what was seen between
     pictures[1][:] = 0
     for x, was in zip(second, kept, strict=True):
         np.testing.assert_array_equal(x, was)
-    np.testing.assert_array_equal(glimpse(pictures[2], second, SIZE).flow, third.flow)
+    np.testing.assert_array_equal(flow_frame(pictures[2], second, SIZE).flow, third.flow)
 
 
 def test_what_is_kept_is_grey_and_of_half_the_size():
     primaries = 255 * np.eye(3, dtype=np.uint8)[None]
-    small = glimpse(primaries, None, (2, 6))
+    small = flow_frame(primaries, None, (2, 6))
     assert small.grey.tolist() == [[76, 150, 29]]  # Rec. 601
-    odd = glimpse(primaries, small, (97, 131))
+    odd = flow_frame(primaries, small, (97, 131))
     assert (odd.grey.shape, odd.flow) == ((49, 66), None)  # of another size, it is a first one

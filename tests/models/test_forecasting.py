@@ -11,10 +11,10 @@ from streamvis.errors import ModelError
 from streamvis.models.deform import DeformConv2d
 from streamvis.models.forecasting import (
     ARCHITECTURES,
-    Architecture,
+    F2mfNetwork,
     Forecaster,
-    Motion,
-    Remembered,
+    ForecasterConfig,
+    PastFeatures,
     checked,
     correlate,
 )
@@ -22,7 +22,7 @@ from streamvis.models.inference.select import openvino_version
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = Architecture(
+SMALL = ForecasterConfig(
     name="small",
     channels=3,
     stride=4,
@@ -47,16 +47,16 @@ FORMS = [
 ]
 
 
-def like(architecture: Architecture = SMALL, **changes: object) -> Architecture:
+def like(architecture: ForecasterConfig = SMALL, **changes: object) -> ForecasterConfig:
     return msgspec.structs.replace(architecture, **changes)
 
 
-def untrained(architecture: Architecture, seed: int = 0) -> Forecaster:
+def untrained(architecture: ForecasterConfig, seed: int = 0) -> Forecaster:
     torch.manual_seed(seed)
     return Forecaster(architecture).eval()
 
 
-def stirred(architecture: Architecture, seed: int = 0) -> Forecaster:
+def stirred(architecture: ForecasterConfig, seed: int = 0) -> Forecaster:
     """As if it had learnt something: nothing is zero."""
     model = untrained(architecture, seed)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def stirred(architecture: Architecture, seed: int = 0) -> Forecaster:
     return model
 
 
-def maps(architecture: Architecture, b: int = 2, seed: int = 0) -> torch.Tensor:
+def maps(architecture: ForecasterConfig, b: int = 2, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (b, architecture.past, architecture.channels, 16, 24)
     return 3 * torch.randn(shape, generator=generator) + 1
@@ -84,7 +84,7 @@ def travelling(velocity: tuple[int, int], moments: int, channels: int) -> torch.
     return torch.stack(seen)[None]
 
 
-def on_meta(architecture: Architecture) -> Forecaster:
+def on_meta(architecture: ForecasterConfig) -> Forecaster:
     with torch.device("meta"):
         return Forecaster(architecture)
 
@@ -112,7 +112,7 @@ def test_deform_f2f_8_is_the_sheets():
 
 def test_f2mf_is_the_sheets():
     net = on_meta(ARCHITECTURES["f2mf"]).net
-    assert isinstance(net, Motion)
+    assert isinstance(net, F2mfNetwork)
     assert net.fuse.conv.weight.shape == (128, 512, 1, 1)
     assert [tuple(unit.conv.weight.shape) for unit in net.trunk] == (
         [(256, 371, 3, 3)] + [(256, 256, 3, 3)] * 5
@@ -146,7 +146,7 @@ def test_architectures_go_by_their_names_and_can_be_told_from_others(name):
     assert a.name == name
     raw = msgspec.json.decode(msgspec.json.encode(a))
     assert "horizon_s" in raw
-    assert msgspec.convert(raw, Architecture) == a
+    assert msgspec.convert(raw, ForecasterConfig) == a
     assert checked(a) is a
 
 
@@ -257,7 +257,7 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
     assert (found - x[:, -1]).abs().mean() > 1e-2
     torch.testing.assert_close(model.denormalise(model.outputs(x).blend), found)
     for row in range(2):
-        past: list[Remembered] = []
+        past: list[PastFeatures] = []
         for features in (maps(a, seed=9)[0, 0], *x[row]):  # an older one, forgotten again
             past = [*past, model.remember(features[None], past[-1] if past else None)][-a.past :]
         torch.testing.assert_close(model.forecast(past)[0], found[row], atol=1e-4, rtol=1e-4)
@@ -428,7 +428,7 @@ def test_too_few_maps_are_refused():
 def test_files_cannot_ask_for_the_impossible(field, value):
     raw = msgspec.to_builtins(SMALL) | {field: value}
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(raw, Architecture)
+        msgspec.convert(raw, ForecasterConfig)
 
 
 def test_moments_are_pairwise_correlated_with_the_one_before():

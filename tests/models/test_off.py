@@ -16,12 +16,12 @@ from streamvis.models.off import (
     CHANNELS,
     KERNELS,
     LEVELS,
-    Architecture,
     Calibration,
+    FrameFeatures,
     Gradient,
-    Motion,
+    MotionClassifier,
     Off,
-    Projected,
+    OffConfig,
     _motions,
     consensus,
     widen,
@@ -29,7 +29,7 @@ from streamvis.models.off import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = Architecture(
+SMALL = OffConfig(
     name="small",
     actions=("fight", "normal"),
     spatial=2,
@@ -37,11 +37,11 @@ SMALL = Architecture(
     widths=(4, 4, 8),
     size=(64, 96),
 )
-PUBLISHED = Architecture(name="published", actions=tuple(map(str, range(101))), body="bn_inception")
+PUBLISHED = OffConfig(name="published", actions=tuple(map(str, range(101))), body="bn_inception")
 BODIES = ("bn_inception", "efficientnet_lite0", "resnet18", "resnet50")
 
 
-def made(architecture: Architecture = SMALL, seed: int = 0) -> Off:
+def made(architecture: OffConfig = SMALL, seed: int = 0) -> Off:
     torch.manual_seed(seed)
     model = Off(architecture)
     for linear in (model.head, *(model.guided.classify if model.guided else ())):
@@ -54,7 +54,7 @@ def clip(t: int, b: int = 1, channels: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
 
 
-def on_meta(architecture: Architecture) -> Off:
+def on_meta(architecture: OffConfig) -> Off:
     with torch.device("meta"):
         return Off(architecture)
 
@@ -281,9 +281,9 @@ def test_differences_are_later_minus_earlier_and_gradients_the_earlier_s():
 def test_what_stands_still_has_no_differences():
     model = made()
     now = model.project(model.normalise(clip(1)[0]))
-    still = Projected(now.frame, now.features, tuple(map(torch.zeros_like, now.gradients)))
+    still = FrameFeatures(now.frame, now.features, tuple(map(torch.zeros_like, now.gradients)))
     other = model.project(model.normalise(clip(1, seed=1)[0]))
-    blank = Projected(other.frame, other.features, still.gradients)
+    blank = FrameFeatures(other.frame, other.features, still.gradients)
     for a, b in zip(
         model.pair(still, now).values(), model.pair(blank, other).values(), strict=True
     ):
@@ -301,8 +301,8 @@ def waves(x: np.ndarray, y: np.ndarray, channels: int = 3) -> torch.Tensor:
     return torch.from_numpy(np.cos(phase).sum(1)[None])
 
 
-def motion() -> Motion:
-    return Motion([(3,), (3,), (3,)], SMALL)
+def motion() -> MotionClassifier:
+    return MotionClassifier([(3,), (3,), (3,)], SMALL)
 
 
 def motion_of(f: torch.Tensor, ft: torch.Tensor) -> torch.Tensor:
@@ -349,7 +349,7 @@ def test_what_stands_still_has_no_motion():
 def test_what_counts_before_anything_is_learnt():
     """Channels and motions half each; and of each half, every tap as much."""
     levels = [(40,), (80, 112), (192, 320)]
-    prior = Motion(levels, SMALL).prior()
+    prior = MotionClassifier(levels, SMALL).prior()
     assert [len(x) for x in prior] == [4 * 40 + 7, 4 * 192 + 14, 4 * 512]
     assert float(torch.cat(prior).sum()) == pytest.approx(2, abs=1e-5)
     assert float(prior[1][-14:].sum()) == pytest.approx(2 / 3, abs=1e-5)

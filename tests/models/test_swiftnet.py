@@ -18,9 +18,9 @@ from streamvis.models.resnet import BasicBlock, ResNet18Whole
 from streamvis.models.swiftnet import (
     MEAN,
     STD,
-    Architecture,
     SpatialPyramid,
     SwiftNet,
+    SwiftNetConfig,
     full_size,
 )
 
@@ -40,7 +40,7 @@ def network(**about) -> SwiftNet:
     """A narrow one whose norms have something to say."""
     torch.manual_seed(0)
     about = {"body": "resnet18", "segments": ("a", "b", "c"), "widths": (16, 16, 16)} | about
-    model = SwiftNet(Architecture(name="untrained", **about))
+    model = SwiftNet(SwiftNetConfig(name="untrained", **about))
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_(std=0.1)
@@ -55,7 +55,7 @@ def picture(height: int = 64, width: int = 96) -> np.ndarray:
 @pytest.mark.parametrize(("levels", "millions"), [(1, 11.80), (3, 12.06)])
 def test_parameters_are_as_many_as_published(levels, millions):
     with torch.device("meta"):
-        model = SwiftNet(Architecture("sheet", "resnet18", CITY, levels=levels))
+        model = SwiftNet(SwiftNetConfig("sheet", "resnet18", CITY, levels=levels))
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
@@ -241,7 +241,7 @@ def test_without_skips_the_future_can_be_told_from_stride_32():
 def test_an_architecture_that_makes_no_sense_is_refused(about, words):
     about = {"name": "odd", "body": "resnet18", "segments": ["road", "sky"]} | about
     with pytest.raises(msgspec.ValidationError, match=words):
-        msgspec.convert(about, Architecture)
+        msgspec.convert(about, SwiftNetConfig)
 
 
 @pytest.mark.parametrize("about", [VARIANTS[1], VARIANTS[4]], ids=str)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamvis.geometry import iou
 from streamvis.models import tiles
-from streamvis.models.roi_heads import Found
+from streamvis.models.roi_heads import Instances
 
 SHORT, LONG = 640, 1152  # the network's input
 
@@ -23,8 +23,8 @@ def scale_of(height: int, width: int) -> float:
     return min(SHORT / min(height, width), LONG / max(height, width))
 
 
-def planned(size: tuple[int, int], count: int, regions=()) -> tiles.Layout:
-    return tiles.plan(*size, count, scale_of(*size), regions)
+def planned(size: tuple[int, int], count: int, regions=()) -> tiles.TileLayout:
+    return tiles.plan_tiles(*size, count, scale_of(*size), regions)
 
 
 def placed(people, height: int, width: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def apart(boxes: np.ndarray) -> np.ndarray:
     return kept
 
 
-def seen(boxes: np.ndarray, view: tuple[int, int, int, int]) -> Found:
+def seen(boxes: np.ndarray, view: tuple[int, int, int, int]) -> Instances:
     """What an ideal detector finds in a view: what it shows of people, if that is large enough.
 
     A person's number stands in the mask. Whoever is cut scores more, to tempt the merge.
@@ -59,7 +59,7 @@ def seen(boxes: np.ndarray, view: tuple[int, int, int, int]) -> Found:
     large = sides.max(1) * scale_of(y2 - y1, x2 - x1) >= tiles.SIGHT
     who = np.flatnonzero((sides > 0).all(1) & large)
     part = sides.prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return Found(
+    return Instances(
         boxes=torch.from_numpy(shown[who]),
         scores=torch.from_numpy(1 - part[who] / 2),
         labels=torch.ones(len(who), dtype=torch.int64),
@@ -67,7 +67,7 @@ def seen(boxes: np.ndarray, view: tuple[int, int, int, int]) -> Found:
     )
 
 
-def numbers(found: Found) -> list[int]:
+def numbers(found: Instances) -> list[int]:
     return sorted(found.masks[:, 0, 0].tolist())
 
 
@@ -105,12 +105,12 @@ def test_tiles_are_seen_finer_than_the_whole(size, count):
         assert scale_of(y2 - y1, x2 - x1) > scale_of(*size)
 
 
-def candidates(count: int, size: tuple[int, int], random: np.random.Generator) -> Found:
+def candidates(count: int, size: tuple[int, int], random: np.random.Generator) -> Instances:
     height, width = size
     start = random.uniform(0, [width - 20, height - 20], (count, 2))
     side = random.uniform(10, 120, (count, 2))
     boxes = np.concatenate([start, np.minimum(start + side, [width, height])], 1)
-    return Found(
+    return Instances(
         boxes=torch.from_numpy(boxes),
         scores=torch.from_numpy(random.permutation(count) / count + random.uniform(0, 1e-3)),
         labels=torch.from_numpy(random.integers(1, 3, count)),
@@ -126,7 +126,7 @@ def test_the_order_in_which_views_tell_their_detections_does_not_matter(seed, co
     shuffled = []
     for f in found:
         order = torch.from_numpy(random.permutation(count))
-        shuffled.append(Found(*(part[order] for part in f)))
+        shuffled.append(Instances(*(part[order] for part in f)))
     for a, b in zip(tiles.merge(found, layout), tiles.merge(shuffled, layout), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -181,11 +181,11 @@ class Blobs:
         self.calls.append(len(images))
         return [self.find(image[0].numpy(), masks) for image in images]
 
-    def find(self, image: np.ndarray, masks: bool) -> Found:
+    def find(self, image: np.ndarray, masks: bool) -> Instances:
         _, _, stats, _ = cv2.connectedComponentsWithStats(image.copy())
         x, y, w, h = torch.from_numpy(stats[1:, :4]).float().T
         count, side = len(x), 28 if masks else 0
-        return Found(
+        return Instances(
             boxes=torch.stack([x, y, x + w, y + h], 1),
             scores=w * h / image.size,
             labels=torch.ones(count, dtype=torch.int64),
@@ -203,7 +203,7 @@ def test_frames_are_cut_into_views_and_put_together_again_a_few_at_a_time():
         images.append(image)
     layouts = [planned((image.shape[1], image.shape[2]), 3) for image in images]
     model = Blobs()
-    found = tiles.look(model, images, layouts, masks=False)
+    found = tiles.detect_tiled(model, images, layouts, masks=False)
     assert sum(model.calls) == sum(len(layout.views) for layout in layouts) == 30
     assert max(model.calls) == max(len(images), tiles.MOST["cpu"])
     for one, whole in zip(found, Blobs()(images, masks=False), strict=True):
@@ -214,6 +214,6 @@ def test_frames_are_cut_into_views_and_put_together_again_a_few_at_a_time():
 def test_without_tiles_a_batch_is_one_call_with_the_very_images():
     images = [torch.zeros(3, 90, 160, dtype=torch.uint8)] * 20
     model = Blobs()
-    found = tiles.look(model, images, [planned((90, 160), 1)] * 20)
+    found = tiles.detect_tiled(model, images, [planned((90, 160), 1)] * 20)
     assert model.calls == [20]
     assert [len(one.boxes) for one in found] == [0] * 20

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from streamvis.datasets.classes import CAMVID, CITYSCAPES, movable
 from streamvis.errors import WeightsError
-from streamvis.models.forecasting import ARCHITECTURES, Architecture, Forecaster
-from streamvis.models.warp_calibrator import Moved, arrive, forecaster
+from streamvis.models.forecasting import ARCHITECTURES, Forecaster, ForecasterConfig
+from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster, warp_logits
 from streamvis.models.weights import load_forecaster, save, verify
 
 SHIPPED = ["street-forecast-0.2", "street-forecast-0.6"]
@@ -18,10 +18,12 @@ DOUBT = 1 / (1 + np.exp(4))  # of one that has learnt nothing
 FAR = 40  # px to a unit of a cue
 
 
-def network(**about) -> Moved:
+def network(**about) -> WarpCalibrator:
     torch.manual_seed(0)
     small = {"kind": "moved", "channels": 5, "stride": 4, "width": 8, "depth": 3, "past": 2}
-    return Moved(Architecture(name="untrained", **{"horizon_s": 0.2, **small, **about}))
+    return WarpCalibrator(
+        ForecasterConfig(name="untrained", **{"horizon_s": 0.2, **small, **about})
+    )
 
 
 def shares_of(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -76,7 +78,7 @@ def arrivals(draw):
 def test_what_arrives_is_what_a_loop_says(case):
     logits, source = case
     before = source.copy()
-    shares, cues = arrive(logits, source)
+    shares, cues = warp_logits(logits, source)
     expected = one_by_one(logits[0].numpy(), source)  # it never looks at padding, which is NaN
     assert (shares.dtype, cues.dtype) == (torch.float32, torch.float32)
     np.testing.assert_allclose(shares[0], expected[0], atol=1e-6)
@@ -87,7 +89,7 @@ def test_what_arrives_is_what_a_loop_says(case):
 @pytest.mark.parametrize("size", [(24, 32), (23, 30), (21, 29), (1, 1)])
 def test_what_stays_is_as_probable_as_it_was(size):
     logits = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    shares, cues = arrive(logits, still(*size))
+    shares, cues = warp_logits(logits, still(*size))
     height, width = -(-size[0] // 4), -(-size[1] // 4)
     torch.testing.assert_close(shares, logits.softmax(1)[:, :, :height, :width])
     assert not cues.any()
@@ -97,7 +99,7 @@ def test_what_stays_is_as_probable_as_it_was(size):
 def test_cues_are_units_of_motion_to_where_it_comes_from():
     logits = torch.zeros(1, 4, 24, 32)
     source = still(96, 128) + np.array([20, -8], np.int16)  # it goes to the left, and down
-    cues = arrive(logits, source)[1][0]
+    cues = warp_logits(logits, source)[1][0]
     assert (cues[0] == 0.5).all()
     torch.testing.assert_close(cues[1], torch.full((24, 32), -0.2))
     assert cues[2, 2:, :27].eq(0).all()
@@ -108,11 +110,11 @@ def test_cues_are_units_of_motion_to_where_it_comes_from():
 def test_what_comes_from_beyond_is_what_is_at_the_edge():
     logits = torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(0))
     source = np.full((22, 30, 2), (30, -1), np.int16)  # 30 px wide: the first px to the right
-    shares, cues = arrive(logits, source)
+    shares, cues = warp_logits(logits, source)
     edge = logits.softmax(1)[:, :, :1, 7:8]
     torch.testing.assert_close(shares, edge.expand(1, 4, 6, 8))
     assert cues[0, 2].eq(1).all()
-    _, inside = arrive(logits, np.full((22, 30, 2), (29, 21), np.int16))
+    _, inside = warp_logits(logits, np.full((22, 30, 2), (29, 21), np.int16))
     assert inside[0, 2].eq(0).all()
 
 
@@ -191,7 +193,7 @@ def test_weights_are_found_again(tmp_path):
         torch.nn.init.normal_(value, std=0.3)
     save(model, path, {"segmenter": "abc"})
     found = load_forecaster(str(path))
-    assert isinstance(found, Moved)
+    assert isinstance(found, WarpCalibrator)
     assert not found.training
     assert found.architecture == model.architecture
     for name, value in model.state_dict().items():  # kernels are kept as fp16
@@ -216,7 +218,7 @@ def test_weights_of_another_width_are_refused(tmp_path):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_ships_goes_by_motion(name):
     found = load_forecaster(name)
-    assert isinstance(found, Moved)
+    assert isinstance(found, WarpCalibrator)
     assert found.architecture == ARCHITECTURES[name]
     assert verify(name).architecture == name
 
@@ -225,8 +227,8 @@ def test_what_ships_goes_by_motion(name):
 def test_each_kind_has_its_network(name):
     about = ARCHITECTURES[name]
     with torch.device("meta"):
-        model = forecaster(about)
-    assert isinstance(model, Moved if about.kind == "moved" else Forecaster)
+        model = build_forecaster(about)
+    assert isinstance(model, WarpCalibrator if about.kind == "moved" else Forecaster)
     assert model.architecture is about
 
 

@@ -12,7 +12,7 @@ from streamvis.errors import ConfigError, DataError, ModelError
 from streamvis.messages import Actions, Frame, Packet, Site, SourceInfo, Tracks, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.inference.select import openvino_version
-from streamvis.models.off import Architecture, Calibration, Off, consensus
+from streamvis.models.off import Calibration, Off, OffConfig, consensus
 from streamvis.models.weights import load_actions, save
 from streamvis.stages.act import ActStage
 from streamvis.stages.action_state import Plan, Watch
@@ -27,7 +27,7 @@ def network(**changes) -> Off:
     torch.manual_seed(0)
     given = {"actions": ("fight", "normal"), "size": SIZE, "window": WINDOW, "every_s": 0.1}
     small = {"widths": (8, 8, 8), "temporal": 8, "spatial": 4}
-    model = Off(Architecture(name="untrained", **{**given, **small, **changes}))
+    model = Off(OffConfig(name="untrained", **{**given, **small, **changes}))
     for part in model.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)

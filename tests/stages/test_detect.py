@@ -11,7 +11,7 @@ from streamvis.config import MaskRcnn
 from streamvis.datasets.coco import Truth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Frame, Packet, Site
-from streamvis.models.roi_heads import Found
+from streamvis.models.roi_heads import Instances
 from streamvis.stages.detect import DetectStage
 from streamvis.synthetic.render import Scene
 
@@ -85,18 +85,18 @@ def test_auto_looks_at_frames_below_1080p_only_once():
         np.testing.assert_array_equal(a, b)
 
 
-def bright(images: Sequence[torch.Tensor], masks: bool) -> list[Found]:
+def bright(images: Sequence[torch.Tensor], masks: bool) -> list[Instances]:
     """Stands for the detector: bright rectangles on black, the larger the better."""
     return [_bright(image[0].numpy(), 28 if masks else 0) for image in images]
 
 
-def _bright(image: Array, side: int) -> Found:
+def _bright(image: Array, side: int) -> Instances:
     _, _, rows, _ = cv2.connectedComponentsWithStats(image.copy())
     x, y, w, h = torch.from_numpy(rows[1:, :4]).float().T
     boxes, scores = torch.stack([x, y, x + w, y + h], 1), w * h / image.size
     best = scores.argsort(descending=True)
     labels = torch.ones(len(best), dtype=torch.int64)
-    return Found(boxes[best], scores[best], labels, torch.ones(len(best), side, side))
+    return Instances(boxes[best], scores[best], labels, torch.ones(len(best), side, side))
 
 
 def look(boxes: list[list[int]], size: tuple[int, int], **settings) -> Detections:

@@ -15,13 +15,12 @@ from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
 from streamvis.messages import Forecast, Frame, Packet, Site, SourceInfo, decode_part, encode_part
 from streamvis.models import swiftnet
-from streamvis.models.flow_warp import carried, foresee, glimpse
-from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.flow_warp import extrapolate, flow_frame, warp_image
+from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.inference import forecasts
-from streamvis.models.inference.segmentation import SceneHead, Seen
+from streamvis.models.inference.segmentation import SegmentationHead, SegmentedFrame
 from streamvis.models.swiftnet import SwiftNet
-from streamvis.models.warp_calibrator import Moved
-from streamvis.models.warp_calibrator import forecaster as untrained
+from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.models.weights import load_forecaster, save, sight
 from streamvis.stages.forecast import ForecastStage, Place
 from streamvis.stages.segment import Lent, key_of
@@ -29,7 +28,7 @@ from streamvis.stages.segment import Lent, key_of
 LABELS = ("road", "tree", "car")
 SIZE = (64, 96)
 PICTURES: dict[str, np.ndarray] = {}
-SEEN: dict[tuple[str, bytes], Seen] = {}  # what a segmenter makes of each of them
+SEEN: dict[tuple[str, bytes], SegmentedFrame] = {}  # what a segmenter makes of each of them
 GROUND = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (5, 60, 3), np.uint8),
     (960, SIZE[0]),
@@ -41,7 +40,7 @@ def segmenter(**about) -> SwiftNet:
     """Untrained, with norms that have seen pictures."""
     torch.manual_seed(0)
     given = {"widths": (8, 8, 8), "lines": SIZE[0], "segments": LABELS} | about
-    model = SwiftNet(swiftnet.Architecture("untrained", "efficientnet_lite0", **given))
+    model = SwiftNet(swiftnet.SwiftNetConfig("untrained", "efficientnet_lite0", **given))
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = None
@@ -54,7 +53,7 @@ def segmenter(**about) -> SwiftNet:
     return model
 
 
-def forecaster(horizon_s: float, **about) -> Forecaster | Moved:
+def forecaster(horizon_s: float, **about) -> Forecaster | WarpCalibrator:
     """One that copies the present, unless `moves`: then it thinks much of the past.
 
     One of kind "moved" goes by what it sees to move.
@@ -68,7 +67,7 @@ def forecaster(horizon_s: float, **about) -> Forecaster | Moved:
         small = {"channels": len(LABELS), "width": 8, "depth": 2, "past": 2}
     name = f"untrained-{horizon_s}"
     given = {"channels": 8, "stride": 4, "horizon_s": horizon_s} | small | about
-    model = untrained(Architecture(name=name, **given))
+    model = build_forecaster(ForecasterConfig(name=name, **given))
     if moves:
         for value in model.parameters():
             if value.dim() > 1:
@@ -144,7 +143,7 @@ class Pair:
         self.segment = build_stage(StageSpec("segment", look), site)
         looked = self.segment.network.look
 
-        def look_once(pixels: np.ndarray) -> Seen:
+        def look_once(pixels: np.ndarray) -> SegmentedFrame:
             key = (segment, pixels.tobytes())
             if key not in SEEN:
                 SEEN[key] = looked(pixels)
@@ -155,7 +154,7 @@ class Pair:
         assert isinstance(forecast, ForecastStage)
         self.forecast = forecast
         self.lent: Lent = site.beside["segment"]
-        self.seen: dict[int, Seen] = {}  # by seq
+        self.seen: dict[int, SegmentedFrame] = {}  # by seq
         self.classes: dict[int, np.ndarray] = {}
 
     def __call__(self, packets: list[Packet]) -> list[Forecast]:
@@ -195,7 +194,7 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
     moments = [18 - 6 * i for i in range(model.architecture.past)][::-1]
     with torch.inference_mode():
         future = model(torch.stack([pair.seen[k].features for k in moments], 1))
-        classes, _ = SceneHead(pair.lent.model, SIZE)(future)
+        classes, _ = SegmentationHead(pair.lent.model, SIZE)(future)
     (found,) = told[18].futures
     assert found.horizon_us == (600_000 if name == "moves-0.6" else 200_000)
     np.testing.assert_array_equal(found.classes, classes[0].numpy())
@@ -212,12 +211,12 @@ def test_what_moves_goes_on_as_it_is_seen_to_move_from_moment_to_moment(made, fp
     looked = [one.frame for one, part in zip(packets, told, strict=True) if part.futures]
     last, at_us = None, [frame.media_us for frame in looked]
     for frame in looked:
-        last = glimpse(PICTURES[frame.slot], last, SIZE)
+        last = flow_frame(PICTURES[frame.slot], last, SIZE)
     now = pair.classes[looked[-1].seq]
     for future in told[looked[-1].seq].futures:
         ahead = future.horizon_us / (at_us[-1] - at_us[-2])
-        source = foresee(last.flow, now, np.array(LABELS) == "car", ahead)
-        np.testing.assert_array_equal(future.classes, carried(now, source))
+        source = extrapolate(last.flow, now, np.array(LABELS) == "car", ahead)
+        np.testing.assert_array_equal(future.classes, warp_image(now, source))
         assert (future.classes != now).any()
 
 
@@ -227,9 +226,9 @@ def looks(monkeypatch) -> list[int]:
 
     def look(*given):
         taken.append(1)
-        return glimpse(*given)
+        return flow_frame(*given)
 
-    monkeypatch.setattr(forecasts, "glimpse", look)
+    monkeypatch.setattr(forecasts, "flow_frame", look)
     return taken
 
 
@@ -512,7 +511,7 @@ def test_what_moved_is_told_of_zones_with_probabilities(made):
 
 
 def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monkeypatch):
-    monkeypatch.setattr(forecasts, "arrive", None)
+    monkeypatch.setattr(forecasts, "warp_logits", None)
     told = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
     assert [len(part.futures) for part in told] == [2] * 3
     assert not any(future.zones for part in told for future in part.futures)

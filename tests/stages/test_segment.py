@@ -9,7 +9,7 @@ from streamvis.build import build_stage
 from streamvis.config import Segment, StageSpec
 from streamvis.errors import WeightsError
 from streamvis.messages import Frame, Packet, Segmentation, Site, decode_part, encode_part
-from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import load_segmenter, save
 from streamvis.stages.segment import Lent, key_of
 
@@ -20,7 +20,7 @@ def network(**about) -> SwiftNet:
     """Untrained, with norms that have seen pictures."""
     torch.manual_seed(0)
     given = {"widths": (8, 8, 8), "lines": 64, "segments": ("road", "tree", "car")} | about
-    model = SwiftNet(Architecture("untrained", "efficientnet_lite0", **given))
+    model = SwiftNet(SwiftNetConfig("untrained", "efficientnet_lite0", **given))
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = None

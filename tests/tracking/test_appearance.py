@@ -6,12 +6,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from streamvis.tracking.appearance import SPREAD, Likeness, Moments, blend, distances, unit
+from streamvis.tracking.appearance import (
+    SPREAD,
+    AppearanceLikelihood,
+    NormalEstimate,
+    blend,
+    distances,
+    unit,
+)
 
 distance = st.floats(0, 2)
 batches = st.lists(st.lists(distance, max_size=8).map(np.array), max_size=8)
-moments = st.builds(Moments, distance, st.floats(0, 0.25), st.just(60.0))
-likenesses = st.builds(Likeness, moments, moments)
+moments = st.builds(NormalEstimate, distance, st.floats(0, 0.25), st.just(60.0))
+likenesses = st.builds(AppearanceLikelihood, moments, moments)
 
 
 def units(n, width, seed):
@@ -21,7 +28,7 @@ def units(n, width, seed):
 
 @given(batches)
 def test_below_the_most_it_is_the_mean_and_variance_of_all_samples(samples):
-    told = Moments(0.5, 0.04, 0.0)
+    told = NormalEstimate(0.5, 0.04, 0.0)
     for batch in samples:
         told = told.learn(batch, most=1e9)
     every = np.concatenate([*samples, []])
@@ -35,13 +42,13 @@ def test_below_the_most_it_is_the_mean_and_variance_of_all_samples(samples):
 def test_what_was_believed_before_counts_as_so_many_samples(samples, weight):
     rng = np.random.default_rng(0)
     before = rng.normal(0.4, 0.1, weight)
-    told = Moments(before.mean(), before.var(), weight).learn(np.array(samples), most=1e9)
+    told = NormalEstimate(before.mean(), before.var(), weight).learn(np.array(samples), most=1e9)
     both = np.concatenate([before, samples])
     assert (told.mean, told.variance) == pytest.approx((both.mean(), both.var()), abs=1e-9)
 
 
 def test_beyond_the_most_older_samples_fade():
-    told = Moments(0.9, 0.01, 100.0)
+    told = NormalEstimate(0.9, 0.01, 100.0)
     for k in range(1, 4):
         told = told.learn(np.full(100, 0.1), most=100.0)
         assert told.mean == pytest.approx(0.1 + 0.8 * 0.5**k)  # a hundred new ones are half
@@ -54,7 +61,7 @@ def test_beyond_the_most_older_samples_fade():
 
 
 def test_nothing_is_learnt_from_nothing():
-    told = Moments(0.3, 0.1, 7.0)
+    told = NormalEstimate(0.3, 0.1, 7.0)
     assert told.learn(np.empty(0), most=5.0) == told
 
 
@@ -75,14 +82,14 @@ def test_the_ratio_falls_with_distance_and_keeps_its_limits(likeness, d, limit):
 
 
 def test_where_nobody_looked_nothing_is_said():
-    ratio = Likeness().log_ratio(np.array([[np.nan, 0.1], [1.2, np.nan]]), 3.0)
+    ratio = AppearanceLikelihood().log_ratio(np.array([[np.nan, 0.1], [1.2, np.nan]]), 3.0)
     assert ratio[0, 0] == ratio[1, 1] == 0
     assert ratio[0, 1] > 0 > ratio[1, 0]
 
 
 def test_what_is_learnt_of_the_same_and_of_others_stays_apart():
-    a = Likeness().learn(np.full(500, 0.1), np.empty(0), 400.0)
-    assert (a.same.mean < 0.2, a.other) == (True, Likeness().other)
+    a = AppearanceLikelihood().learn(np.full(500, 0.1), np.empty(0), 400.0)
+    assert (a.same.mean < 0.2, a.other) == (True, AppearanceLikelihood().other)
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(1, 8))

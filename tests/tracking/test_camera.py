@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamvis.messages import encode_part
 from streamvis.sources import open_source, resolve
-from streamvis.tracking.camera import LEAST_SHARE, between, small_view
+from streamvis.tracking.camera import LEAST_SHARE, estimate_motion, grey_frame
 
 
 def texture(seed, width=1280, height=960):
@@ -49,7 +49,7 @@ STILL = np.eye(2, 3)
 
 
 def motion(before, after):
-    return between(small_view(before), small_view(after))
+    return estimate_motion(grey_frame(before), grey_frame(after))
 
 
 def corner_error(found, expected, width=640, height=360):
@@ -218,7 +218,7 @@ def test_a_small_view_holds_means_of_whole_blocks(size):
     width, height = size
     pixels = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels.flags.writeable = False  # as a slot is
-    view = small_view(pixels)
+    view = grey_frame(pixels)
     k = view.scale
     h, w = height // k, width // k
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[: h * k, : w * k].astype(float)

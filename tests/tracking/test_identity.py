@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from streamvis.geometry import iou
 from streamvis.tracking import identity, track_array
-from streamvis.tracking.appearance import Likeness, distances
+from streamvis.tracking.appearance import AppearanceLikelihood, distances
 from streamvis.tracking.association import Pairs
-from streamvis.tracking.identity import DOUBTS
+from streamvis.tracking.identity import PARAMETERS
 
 WIDTH = 6  # of the embeddings
 PERSON = np.eye(WIDTH)  # people who are nothing like each other
@@ -76,14 +76,14 @@ def test_groups_are_who_is_connected_by_contacts_since_they_were_settled(frames)
     tracks, edges = tracks_of(frames[0][2][:n]), []
     for k, (boxes, beta, _) in enumerate(frames):
         boxes, beta = boxes[:n], beta[:n]
-        identity.contacts(tracks, boxes, weighed(beta), k + 1)
+        identity.mark_ambiguous(tracks, boxes, weighed(beta), k + 1)
         overlap = iou(boxes, boxes)
         size = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         for i, j in product(range(n), repeat=2):
             both = overlap[i, j] * (size[i] + size[j]) / (1 + overlap[i, j])
-            close = overlap[i, j] > DOUBTS.close_iou
-            close |= both / min(size[i], size[j]) > DOUBTS.close_inside
-            close |= beta[i, 1:] @ beta[j, 1:] > DOUBTS.shared
+            close = overlap[i, j] > PARAMETERS.close_iou
+            close |= both / min(size[i], size[j]) > PARAMETERS.close_inside
+            close |= beta[i, 1:] @ beta[j, 1:] > PARAMETERS.shared
             if i < j and close and tracks.id[i] and tracks.id[j]:
                 edges.append((i, j))
         sets = components(n, edges)
@@ -96,23 +96,25 @@ def test_a_doubt_begins_with_the_first_contact_and_looks_from_before_do_not_coun
     tracks = tracks_of([1, 2, 3], fresh=PERSON[:3], fresh_s=0.3)
     close = apart(3)
     close[1] = close[0] + 2
-    identity.contacts(tracks, close, missed(3), 500)
-    identity.contacts(tracks, close, missed(3), 700)
+    identity.mark_ambiguous(tracks, close, missed(3), 500)
+    identity.mark_ambiguous(tracks, close, missed(3), 700)
     assert tracks.doubt_us.tolist() == [500, 500, 0]
     assert tracks.fresh_s.tolist() == [0, 0, 0.3]
     assert not tracks.fresh[:2].any()
-    identity.contacts(tracks, apart(3), missed(3), 900)
+    identity.mark_ambiguous(tracks, apart(3), missed(3), 900)
     assert tracks.doubt_us.tolist() == [500, 500, 0]
 
 
 def test_who_was_settled_and_meets_somebody_else_is_not_in_the_group_that_was_left():
     tracks = tracks_of([1, 2, 3], fresh_s=1.0, known=PERSON[:3], known_s=1.0)
     together = weighed([[0.5, 0.5], [0.5, 0.5], [1, 0]])
-    identity.contacts(tracks, apart(3), together, 1)
+    identity.mark_ambiguous(tracks, apart(3), together, 1)
     tracks.fresh[0], tracks.fresh_s[:] = PERSON[0], [1, 0, 1]
-    identity.settle(tracks, track_array.blank(0, WIDTH), placed(np.zeros((3, 0))), Likeness(), 4)
+    identity.resolve(
+        tracks, track_array.blank(0, WIDTH), placed(np.zeros((3, 0))), AppearanceLikelihood(), 4
+    )
     assert tracks.group[0] == 0 < tracks.group[1]
-    identity.contacts(tracks, apart(3), weighed([[0.5, 0.5], [1, 0], [0.5, 0.5]]), 2)
+    identity.mark_ambiguous(tracks, apart(3), weighed([[0.5, 0.5], [1, 0], [0.5, 0.5]]), 2)
     assert tracks.group[0] == tracks.group[2] != tracks.group[1] > 0
 
 
@@ -120,7 +122,7 @@ def test_a_look_is_clear_when_nobody_is_near_and_the_detection_is_surely_the_tra
     boxes = apart(4)
     beta = [[0, 1, 0, 0, 0], [0.1, 0, 0.9, 0, 0], [0.3, 0, 0, 0.7, 0], [0, 0, 0, 0, 1]]
     for known, expected in [(np.ones(4, bool), [0, 1, 3]), (np.arange(4) > 0, [1, 3])]:
-        rows, seen = identity.clear_looks(boxes, boxes, weighed(beta), known)
+        rows, seen = identity.unobstructed(boxes, boxes, weighed(beta), known)
         assert rows.tolist() == seen.tolist() == expected
 
 
@@ -129,7 +131,7 @@ def test_a_look_at_somebody_behind_another_is_not_clear(shift, clear):
     """Boxes are 30 px wide: 40 % of one may be behind the other."""
     boxes = apart(3)
     boxes[1] = boxes[0] + [shift, 0, shift, 0]
-    rows, _ = identity.clear_looks(boxes, boxes, weighed(np.eye(4)[1:]), np.ones(3, bool))
+    rows, _ = identity.unobstructed(boxes, boxes, weighed(np.eye(4)[1:]), np.ones(3, bool))
     assert rows.tolist() == ([0, 1, 2] if clear else [2])
 
 
@@ -137,7 +139,7 @@ def test_where_nobody_is_nobody_is_seen():
     none = np.zeros(0, bool)
     for n, m in [(0, 0), (2, 0), (0, 2)]:
         known = np.ones(m, bool) if m else none
-        rows, seen = identity.clear_looks(apart(m), apart(n), missed(n, m), known)
+        rows, seen = identity.unobstructed(apart(m), apart(n), missed(n, m), known)
         assert len(rows) == len(seen) == 0
 
 
@@ -145,9 +147,9 @@ def test_a_look_counts_for_the_time_since_the_last_but_not_for_long():
     tracks = tracks_of([1, 2, 3, 0], known=PERSON[:4], known_s=[2, 2, 0, 0], group=[0, 5, 0, 0])
     tracks.look_us[:] = [900_000, 900_000, 100_000, 1_000_000]
     new = PERSON[[1, 1, 2, 3]]
-    identity.look(tracks, np.arange(4), new, 1_000_000, Likeness())
+    identity.update_appearance(tracks, np.arange(4), new, 1_000_000, AppearanceLikelihood())
     np.testing.assert_allclose(tracks.known_s, [2.1, 2, 0, 0])  # settled; in doubt; not known yet
-    np.testing.assert_allclose(tracks.fresh_s, [0, 0.1, DOUBTS.step_s, 0])
+    np.testing.assert_allclose(tracks.fresh_s, [0, 0.1, PARAMETERS.step_s, 0])
     np.testing.assert_allclose(tracks.fresh[1:3], new[1:3])
     share = 0.1 / 2.1
     np.testing.assert_allclose(
@@ -158,8 +160,8 @@ def test_a_look_counts_for_the_time_since_the_last_but_not_for_long():
 
 def test_the_scene_is_learnt_from_those_who_are_settled_only():
     tracks = tracks_of([1, 2, 3], known=PERSON[:3], known_s=[1, 1, 1], group=[0, 0, 7])
-    before = Likeness()
-    after = identity.look(tracks, np.arange(3), PERSON[:3], 100_000, before)
+    before = AppearanceLikelihood()
+    after = identity.update_appearance(tracks, np.arange(3), PERSON[:3], 100_000, before)
     assert after.same.weight == before.same.weight + 2
     assert after.other.weight == before.other.weight + 4  # three looks, held against two people
     assert after.same.mean < before.same.mean
@@ -168,7 +170,7 @@ def test_the_scene_is_learnt_from_those_who_are_settled_only():
 
 def settled(tracks, lost, place=None, next_id=100):
     place = np.zeros((len(tracks), len(lost))) if place is None else place
-    return identity.settle(tracks, lost, placed(place), Likeness(), next_id)
+    return identity.resolve(tracks, lost, placed(place), AppearanceLikelihood(), next_id)
 
 
 @st.composite
@@ -201,24 +203,24 @@ def likeliest(tracks, lost, place):
     """Who each row is, ("row", i), ("lost", i) or ("new", i): the best of all combinations."""
 
     def said(a, b):
-        return Likeness().log_ratio(distances(a[None], b[None]), DOUBTS.limit)[0, 0]
+        return AppearanceLikelihood().log_ratio(distances(a[None], b[None]), PARAMETERS.limit)[0, 0]
 
     def answers(i):
         doubted, open_ = tracks.group[i] > 0, tracks.known_s[i] == 0 or tracks.group[i] > 0
-        fresh = tracks.fresh[i] * (tracks.fresh_s[i] >= DOUBTS.need_s)
-        own = said(fresh, tracks.known[i]) + DOUBTS.own * doubted
+        fresh = tracks.fresh[i] * (tracks.fresh_s[i] >= PARAMETERS.need_s)
+        own = said(fresh, tracks.known[i]) + PARAMETERS.own * doubted
         yield ("row", i), own
         if not open_:
             return
         if doubted:
-            yield ("new", i), DOUBTS.new
+            yield ("new", i), PARAMETERS.new
         for j in np.flatnonzero((tracks.group == tracks.group[i]) & doubted):
             if i != j:
                 yield ("row", int(j)), said(fresh, tracks.known[j])
         for j in range(len(lost)):
             back = said(fresh, lost.known[j])
-            if back >= DOUBTS.alike and place[i, j] > -np.inf:
-                yield ("lost", j), back + place[i, j] + DOUBTS.lost
+            if back >= PARAMETERS.alike and place[i, j] > -np.inf:
+                yield ("lost", j), back + place[i, j] + PARAMETERS.lost
 
     every = product(*(list(answers(i)) for i in range(len(tracks))))
     able = (one for one in every if len({who for who, _ in one}) == len(one))
@@ -232,7 +234,7 @@ def test_everybody_is_who_they_most_probably_are_one_to_one(case):
     tracks, lost, place = case
     was, gone = tracks.take(np.arange(len(tracks))), lost.take(np.arange(len(lost)))
     open_ = (was.group > 0) | (was.known_s == 0)
-    ready = open_ & (was.fresh_s >= DOUBTS.need_s)
+    ready = open_ & (was.fresh_s >= PARAMETERS.need_s)
     left, next_id, changes = settled(tracks, lost, place)
     if not ready.any():
         assert (tracks.id == was.id).all()

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from streamvis.datasets.motchallenge import read_sequences
 from streamvis.geometry import iou
-from streamvis.tracking.score_calibration import AT_MEAN, MEMORY, Calibration, fit
+from streamvis.tracking.score_calibration import AT_MEAN, MEMORY, ScoreCalibration, fit
 
 frames = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), max_size=6), min_size=1, max_size=6)
 
 
 def calibrated(scores):
-    calibration = Calibration()
+    calibration = ScoreCalibration()
     return [calibration(np.array(one)) for one in scores]
 
 
@@ -67,19 +67,19 @@ def test_scores_that_are_all_alike_say_nothing(alike):
 
 
 def test_no_scores():
-    assert len(Calibration()(np.empty(0))) == 0
+    assert len(ScoreCalibration()(np.empty(0))) == 0
 
 
 def test_shares_stand_as_they_are_until_one_is_none():
     many = np.linspace(0, 1, 200)
     first, second, third = calibrated([many, [1.0, 0.0], [0.4, 1.2]])
     np.testing.assert_array_equal([*first, *second], [*many, 1, 0])
-    expected = Calibration(believe_shares=False)
+    expected = ScoreCalibration(believe_shares=False)
     for frame in (many, [1.0, 0.0]):
         expected(np.array(frame))
     np.testing.assert_allclose(third, expected(np.array([0.4, 1.2])), atol=0.01)
     assert third[0] < third[1]
-    assert Calibration(believe_shares=False)(np.array([0.2, 0.2]))[0] > 0.5
+    assert ScoreCalibration(believe_shares=False)(np.array([0.2, 0.2]))[0] > 0.5
 
 
 def test_few_scores_say_little():
@@ -113,7 +113,7 @@ def test_a_detector_with_a_deeper_floor_is_seen_through():
 
 
 def test_only_the_latest_scores_are_kept():
-    calibration = Calibration()
+    calibration = ScoreCalibration()
     for _ in range(8):
         calibration(np.arange(1000.0))
     assert len(calibration.seen) == MEMORY
@@ -122,7 +122,7 @@ def test_only_the_latest_scores_are_kept():
 def test_real_scores_become_near_the_share_of_hits(data):
     """Public detections on two scales, against whether a box is on a person."""
     for one in read_sequences(data / "mot"):
-        calibration = Calibration()
+        calibration = ScoreCalibration()
         found = [calibration(seen.scores) for seen in one.detections.by_frame(one.length)]
         hit = [
             iou(seen.boxes, there.boxes).max(axis=1, initial=0) >= 0.5

@@ -15,20 +15,27 @@ from torch import Tensor, nn
 from streamvis.messages import Array
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.layers import fuse
-from streamvis.models.off import LEVELS, Guided, Motion, Off, Projected, rounded
+from streamvis.models.off import (
+    LEVELS,
+    FrameFeatures,
+    MotionClassifier,
+    Off,
+    OffSubnetwork,
+    rounded,
+)
 
 
 class ActionNetwork(Protocol):
     """What a stage needs of a network, whatever computes it."""
 
-    def project(self, crops: Array) -> list[Projected]:
+    def project(self, crops: Array) -> list[FrameFeatures]:
         """What is to be kept of each picture (B, h, w, 3) uint8 RGB, in memory of its own."""
 
     def pair(
         self,
-        before: Sequence[Projected],
-        now: Sequence[Projected],
-        earlier: Sequence[Projected] | None = None,
+        before: Sequence[FrameFeatures],
+        now: Sequence[FrameFeatures],
+        earlier: Sequence[FrameFeatures] | None = None,
     ) -> Tensor:
         """Logits (B, L, K) of LEVELS; L is 0 when the network looks at single pictures only.
 
@@ -47,14 +54,14 @@ def accelerate_actions(
     fuse(model)
     model.eval().requires_grad_(False)
     if engine == "openvino":
-        return _Compiled(model, dtype)
-    return _Torch(rounded(model, dtype), device, dtype)
+        return CompiledActions(model, dtype)
+    return TorchActions(rounded(model, dtype), device, dtype)
 
 
-def rows(kept: Projected) -> list[Projected]:
+def split_batch(kept: FrameFeatures) -> list[FrameFeatures]:
     """Each of a batch, in memory of its own: the rest of the batch may go."""
     return [
-        Projected(
+        FrameFeatures(
             kept.frame[i : i + 1].clone(),
             tuple(x[i : i + 1].clone() for x in kept.features),
             tuple(x[i : i + 1].clone() for x in kept.gradients),
@@ -63,39 +70,39 @@ def rows(kept: Projected) -> list[Projected]:
     ]
 
 
-def together(kept: Sequence[Projected]) -> Projected:
+def join_batch(kept: Sequence[FrameFeatures]) -> FrameFeatures:
     """One batch of them."""
     if len(kept) == 1:
         return kept[0]
-    return Projected(
+    return FrameFeatures(
         torch.cat([one.frame for one in kept]),
         tuple(map(torch.cat, zip(*(one.features for one in kept), strict=True))),
         tuple(map(torch.cat, zip(*(one.gradients for one in kept), strict=True))),
     )
 
 
-class _Torch:
+class TorchActions:
     """On the device, in `dtype`; never one alone, which torch rounds otherwise than in company."""
 
     def __init__(self, model: Off, device: str, dtype: torch.dtype) -> None:
         self.model, self.device, self.dtype = model, device, dtype
 
     @torch.inference_mode()
-    def project(self, crops: Array) -> list[Projected]:
+    def project(self, crops: Array) -> list[FrameFeatures]:
         company = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
         x = self.model.normalise(torch.from_numpy(company).to(self.device)).to(self.dtype)
         kept = self.model.project(x.contiguous(memory_format=torch.channels_last))
-        return rows(kept)[: len(crops)]
+        return split_batch(kept)[: len(crops)]
 
     @torch.inference_mode()
     def pair(
         self,
-        before: Sequence[Projected],
-        now: Sequence[Projected],
-        earlier: Sequence[Projected] | None = None,
+        before: Sequence[FrameFeatures],
+        now: Sequence[FrameFeatures],
+        earlier: Sequence[FrameFeatures] | None = None,
     ) -> Tensor:
         times = 2 if len(now) == 1 else 1
-        steps = (together([*x] * times) for x in (before, now, earlier or before))
+        steps = (join_batch([*x] * times) for x in (before, now, earlier or before))
         found = self.model.pair(*steps)
         return _stacked([found[name] for name in LEVELS if found])[: len(now)]
 
@@ -104,49 +111,57 @@ def _stacked(levels: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(levels), 1).float().cpu() if levels else torch.zeros(0, 0, 0)
 
 
-class _Compiled:
+class CompiledActions:
     """On OpenVINO: one network for pictures, one for pairs; differences are taken in between."""
 
     def __init__(self, model: Off, dtype: torch.dtype) -> None:
         from streamvis.models.inference.openvino import CompiledParts, one_thread
 
         self.guided, self.alone = model.guided, one_thread
-        kept = _Kept(model)
+        kept = _ProjectGraph(model)
         example = torch.zeros(2, *model.size, 3, dtype=torch.uint8)
         self.look = CompiledParts(kept, [example], dtype)
         if self.guided is not None:
             with torch.inference_mode():
                 some = self._packed(kept(example))
             part: nn.Module
-            if isinstance(self.guided, Motion):  # see `rounded`
-                part, self.steps, dtype = _Motion(self.guided), turns, torch.float32
+            if isinstance(self.guided, MotionClassifier):  # see `rounded`
+                part, self.steps, dtype = (
+                    _MotionGraph(self.guided),
+                    second_differences,
+                    torch.float32,
+                )
             else:
-                part, self.steps = _Stacks(self.guided), changes
+                part, self.steps = _StacksGraph(self.guided), first_differences
             self.pairs = CompiledParts(part, self.steps(some, some, some), dtype)
 
-    def project(self, crops: Array) -> list[Projected]:
+    def project(self, crops: Array) -> list[FrameFeatures]:
         with self.alone():
-            return rows(self._packed(self.look(torch.from_numpy(np.ascontiguousarray(crops)))))
+            return split_batch(
+                self._packed(self.look(torch.from_numpy(np.ascontiguousarray(crops))))
+            )
 
-    def _packed(self, outputs: Sequence[Tensor]) -> Projected:
+    def _packed(self, outputs: Sequence[Tensor]) -> FrameFeatures:
         frame, *maps = outputs
         count = len(LEVELS) if self.guided is not None else 0
-        return Projected(frame, tuple(maps[:count]), tuple(maps[count:]))
+        return FrameFeatures(frame, tuple(maps[:count]), tuple(maps[count:]))
 
     def pair(
         self,
-        before: Sequence[Projected],
-        now: Sequence[Projected],
-        earlier: Sequence[Projected] | None = None,
+        before: Sequence[FrameFeatures],
+        now: Sequence[FrameFeatures],
+        earlier: Sequence[FrameFeatures] | None = None,
     ) -> Tensor:
         if self.guided is None:
             return _stacked([])
         with self.alone():
-            steps = self.steps(*map(together, (before, now, earlier or before)))
+            steps = self.steps(*map(join_batch, (before, now, earlier or before)))
             return _stacked(self.pairs(*steps))
 
 
-def changes(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
+def first_differences(
+    before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures
+) -> list[Tensor]:
     """What the stack of each level is given: gradients, then differences, (B, C, h, w)."""
     steps = [b - a for a, b in zip(before.features, now.features, strict=True)]
     if not before.gradients:
@@ -154,14 +169,16 @@ def changes(before: Projected, now: Projected, earlier: Projected) -> list[Tenso
     return [torch.cat(both, 1) for both in zip(before.gradients, steps, strict=True)]
 
 
-def turns(before: Projected, now: Projected, earlier: Projected) -> list[Tensor]:
+def second_differences(
+    before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures
+) -> list[Tensor]:
     """What `Motion` is given of each level: the earlier maps, the change after and that before."""
     each = (tuple(x.float() for x in kept.features) for kept in (earlier, before, now))
     maps = zip(*each, strict=True)
     return [x for a, b, c in maps for x in (b, c - b, b - a)]
 
 
-class _Kept(nn.Module):
+class _ProjectGraph(nn.Module):
     """From pixels (B, h, w, 3) uint8 to what is kept of them, flat."""
 
     def __init__(self, model: Off) -> None:
@@ -173,10 +190,10 @@ class _Kept(nn.Module):
         return (kept.frame, *kept.features, *kept.gradients)
 
 
-class _Stacks(nn.Module):
+class _StacksGraph(nn.Module):
     """From `changes` of each level to their logits (B, K)."""
 
-    def __init__(self, guided: Guided) -> None:
+    def __init__(self, guided: OffSubnetwork) -> None:
         super().__init__()
         self.guided = guided
         spatial = guided.gradient.outputs if guided.gradient is not None else 0
@@ -186,14 +203,14 @@ class _Stacks(nn.Module):
         nothing = levels[0].new_zeros(())
         split = [(x[:, :c], x[:, c:]) for x, c in zip(levels, self.channels, strict=True)]
         gradients, steps = zip(*split, strict=True)
-        before = Projected(nothing, (nothing,) * len(levels), gradients)
-        return self.guided.pair(before, Projected(nothing, steps, ()))
+        before = FrameFeatures(nothing, (nothing,) * len(levels), gradients)
+        return self.guided.pair(before, FrameFeatures(nothing, steps, ()))
 
 
-class _Motion(nn.Module):
+class _MotionGraph(nn.Module):
     """From `turns` of each level to their logits (B, K)."""
 
-    def __init__(self, motion: Motion) -> None:
+    def __init__(self, motion: MotionClassifier) -> None:
         super().__init__()
         self.motion = motion
 

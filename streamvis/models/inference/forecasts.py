@@ -18,20 +18,20 @@ from torch import Tensor, nn
 
 from streamvis.datasets.classes import movable
 from streamvis.messages import Array
-from streamvis.models.flow_warp import Glimpse, carried, foresee, glimpse
-from streamvis.models.forecasting import Forecaster, Remembered
+from streamvis.models.flow_warp import FlowFrame, extrapolate, flow_frame, warp_image
+from streamvis.models.forecasting import Forecaster, PastFeatures
 from streamvis.models.inference.segmentation import (
     MOST_SIZES,
-    SceneHead,
-    SceneLogits,
-    Seen,
+    ClassMaps,
+    SegmentationHead,
+    SegmentationLogits,
+    SegmentedFrame,
     Size,
-    Told,
 )
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.swiftnet import SwiftNet
-from streamvis.models.upsample_argmax import likeliest_of
-from streamvis.models.warp_calibrator import Moved, arrive
+from streamvis.models.upsample_argmax import upsample_argmax
+from streamvis.models.warp_calibrator import WarpCalibrator, warp_logits
 
 if TYPE_CHECKING:
     from streamvis.models.inference.openvino import CompiledPlan
@@ -40,12 +40,12 @@ NOTHING = torch.zeros(1, 0, 1, 1)
 UNASKED = np.zeros((0, 0, 0), np.float32)
 
 
-class Moment(NamedTuple):
+class PastFrame(NamedTuple):
     """What is kept of one picture."""
 
     at_us: int  # media time
-    seen: Seen
-    kept: Remembered | Glimpse
+    seen: SegmentedFrame
+    kept: PastFeatures | FlowFrame
 
     @property
     def size(self) -> Size:
@@ -60,20 +60,20 @@ class ForecastNetwork(Protocol):
         """Networks with the same one keep the same of a picture: one may keep it for all."""
 
     def remember(
-        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
-    ) -> Moment:
+        self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
+    ) -> PastFrame:
         """What is to be kept of a picture (H, W, 3) uint8 RGB, in memory of its own.
 
         `seen` is what the segmenter made of it, `before` what was kept of the moment before;
         without one, nothing has moved.
         """
 
-    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+    def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         """What comes `times` the horizon after moments, oldest first; shares where asked for."""
 
 
 def accelerate_forecaster(
-    model: Forecaster | Moved,
+    model: Forecaster | WarpCalibrator,
     segmenter: SwiftNet,
     device: str,
     precision: Precision = "auto",
@@ -85,56 +85,58 @@ def accelerate_forecaster(
     """
     engine, dtype = choose(device, precision, engine)
     model.eval().requires_grad_(False)
-    if isinstance(model, Moved):
-        return _Moving(model.to(device), segmenter, engine, dtype)
+    if isinstance(model, WarpCalibrator):
+        return WarpForecaster(model.to(device), segmenter, engine, dtype)
     if engine == "openvino":
-        return _Compiled(model, segmenter, dtype)
-    return _Torch(model.to(device, dtype), segmenter, dtype)
+        return CompiledForecaster(model, segmenter, dtype)
+    return TorchForecaster(model.to(device, dtype), segmenter, dtype)
 
 
-class _Moving:
+class WarpForecaster:
     """Where all goes, on the CPU; how sure that is, on the device."""
 
-    memory = Glimpse
+    memory = FlowFrame
 
     def __init__(
-        self, model: Moved, segmenter: SwiftNet, engine: Engine, dtype: torch.dtype
+        self, model: WarpCalibrator, segmenter: SwiftNet, engine: Engine, dtype: torch.dtype
     ) -> None:
         self.horizon_us = model.architecture.horizon_s * 1e6
         self.things = np.array(movable(segmenter.architecture.segments))
-        self.read: Callable[[Size, Tensor], Sequence[Tensor]] = _Eager(_Read(segmenter))
-        self.sure: Callable[[Size, Tensor, Tensor], Sequence[Tensor]] = _Eager(_Sure(model))
+        self.read: Callable[[Size, Tensor], Sequence[Tensor]] = _Eager(_LogitsGraph(segmenter))
+        self.sure: Callable[[Size, Tensor, Tensor], Sequence[Tensor]] = _Eager(
+            _CalibrationGraph(model)
+        )
         self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         if engine == "openvino":
             from streamvis.models.inference.openvino import one_thread
 
-            self.read = _Step(lambda _: _Read(segmenter), dtype, [torch.float32])
-            self.sure = _Step(lambda _: _Sure(model), torch.float32, [torch.float32])
+            self.read = _Step(lambda _: _LogitsGraph(segmenter), dtype, [torch.float32])
+            self.sure = _Step(lambda _: _CalibrationGraph(model), torch.float32, [torch.float32])
             self.alone = one_thread
 
     def remember(
-        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
-    ) -> Moment:
-        earlier = before.kept if before is not None and isinstance(before.kept, Glimpse) else None
+        self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
+    ) -> PastFrame:
+        earlier = before.kept if before is not None and isinstance(before.kept, FlowFrame) else None
         size = (seen.classes.shape[0], seen.classes.shape[1])
-        return Moment(at_us, seen, glimpse(pixels, earlier, size))
+        return PastFrame(at_us, seen, flow_frame(pixels, earlier, size))
 
     @torch.inference_mode()
-    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+    def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         now, step_us = past[-1], past[-1].at_us - past[-2].at_us
-        flow = now.kept.flow if isinstance(now.kept, Glimpse) and step_us > 0 else None
+        flow = now.kept.flow if isinstance(now.kept, FlowFrame) and step_us > 0 else None
         ahead = times * self.horizon_us / max(step_us, 1)
-        source = foresee(flow, now.seen.classes, self.things, ahead)
-        classes = carried(now.seen.classes, source)
+        source = extrapolate(flow, now.seen.classes, self.things, ahead)
+        classes = warp_image(now.seen.classes, source)
         if not shares:
-            return Told(classes, UNASKED)
+            return ClassMaps(classes, UNASKED)
         with self.alone():
             (logits,) = self.read(now.size, now.seen.features)
-            (told,) = self.sure(now.size, *arrive(logits, source))
-            return Told(classes, told[0].cpu().clone().numpy())
+            (told,) = self.sure(now.size, *warp_logits(logits, source))
+            return ClassMaps(classes, told[0].cpu().clone().numpy())
 
 
-class _Torch:
+class TorchForecaster:
     """On the device: maps in `dtype`, what is read from them in fp32."""
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
@@ -143,27 +145,27 @@ class _Torch:
 
     @torch.inference_mode()
     def remember(
-        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
-    ) -> Moment:
+        self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
+    ) -> PastFrame:
         features = seen.features.to(self.dtype)
         earlier = self.model.remember(features) if before is None else _remembered(before)
-        return Moment(at_us, seen, self.model.remember(features, earlier))
+        return PastFrame(at_us, seen, self.model.remember(features, earlier))
 
     @torch.inference_mode()
-    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+    def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         kept = [_remembered(one) for one in past]
         future = self.model.forecast(kept) if times == 1 else self.model.roll(kept, times)[-1]
-        classes, told = SceneHead(self.segmenter, past[-1].size)(future.float())
-        return Told(classes[0].cpu().numpy(), told[0].cpu().numpy())
+        classes, told = SegmentationHead(self.segmenter, past[-1].size)(future.float())
+        return ClassMaps(classes[0].cpu().numpy(), told[0].cpu().numpy())
 
 
-def _remembered(moment: Moment) -> Remembered:
-    if not isinstance(moment.kept, Remembered):
+def _remembered(moment: PastFrame) -> PastFeatures:
+    if not isinstance(moment.kept, PastFeatures):
         raise TypeError("a moment of another kind of forecaster")
     return moment.kept
 
 
-class _Compiled:
+class CompiledForecaster:
     """On OpenVINO, in three steps.
 
     bf16 has no place between two cells that are far from the first: what flows lead to is fp32.
@@ -179,54 +181,54 @@ class _Compiled:
         self.newest = self.about.warped if self.moves else 1  # maps that are looked at
 
         def tell(size: Size) -> nn.Module:
-            return _Tell(model, self.newest, SceneLogits(segmenter, size))
+            return _ComposeGraph(model, self.newest, SegmentationLogits(segmenter, size))
 
-        self.keep = _Step(lambda _: _Keep(model), dtype, [dtype] * (4 if self.moves else 2))
+        self.keep = _Step(lambda _: _EncodeGraph(model), dtype, [dtype] * (4 if self.moves else 2))
         thoughts = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
-        self.think = _Step(lambda _: _Think(model), dtype, thoughts)
+        self.think = _Step(lambda _: _PredictGraph(model), dtype, thoughts)
         self.tell = _Step(tell, torch.float32, [torch.float32, torch.float32])
 
     def remember(
-        self, at_us: int, pixels: Array, seen: Seen, before: Moment | None = None
-    ) -> Moment:
+        self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
+    ) -> PastFrame:
         earlier = None if before is None else _remembered(before)
         with self.alone():
-            return Moment(at_us, seen, self._kept(seen.features, earlier))
+            return PastFrame(at_us, seen, self._kept(seen.features, earlier))
 
-    def _kept(self, features: Tensor, before: Remembered | None) -> Remembered:
+    def _kept(self, features: Tensor, before: PastFeatures | None) -> PastFeatures:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
         x = features.to(self.dtype)
         if not self.moves:
             kept, folded = self.keep(cells, x)
-            return Remembered(kept.clone(), folded.clone(), NOTHING, NOTHING)
+            return PastFeatures(kept.clone(), folded.clone(), NOTHING, NOTHING)
         if before is None:
             nowhere = torch.zeros(1, self.about.width, *cells, dtype=self.dtype)
-            before = Remembered(*(one.clone() for one in self.keep(cells, x, nowhere)))
-        return Remembered(*(one.clone() for one in self.keep(cells, x, before.embedding)))
+            before = PastFeatures(*(one.clone() for one in self.keep(cells, x, nowhere)))
+        return PastFeatures(*(one.clone() for one in self.keep(cells, x, before.embedding)))
 
-    def forecast(self, past: Sequence[Moment], times: int = 1, shares: bool = True) -> Told:
+    def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         if times > 1:
             return self._rolled(past, times)
         with self.alone():
             return self._told([_remembered(one) for one in past], past[-1].size)
 
-    def _told(self, past: Sequence[Remembered], size: Size) -> Told:
+    def _told(self, past: Sequence[PastFeatures], size: Size) -> ClassMaps:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
         thought = self.think(cells, *(one.cells for one in past), *motion)
         maps = [one.map for one in past[-self.newest :]]
         logits, shares = self.tell(size, *maps, *thought)
-        return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
+        return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
 
     @torch.inference_mode()
-    def _rolled(self, past: Sequence[Moment], times: int) -> Told:
-        kept: list[Remembered] = []
+    def _rolled(self, past: Sequence[PastFrame], times: int) -> ClassMaps:
+        kept: list[PastFeatures] = []
         for one in past:
             before = kept[-1] if kept else None
             kept.append(self.model.remember(one.seen.features.float(), before))
         future = self.model.roll(kept, times)[-1]
-        classes, shares = SceneHead(self.segmenter, past[-1].size)(future)
-        return Told(classes[0].numpy(), shares[0].numpy())
+        classes, shares = SegmentationHead(self.segmenter, past[-1].size)(future)
+        return ClassMaps(classes[0].numpy(), shares[0].numpy())
 
 
 class _Step:
@@ -267,7 +269,7 @@ class _Eager:
         return self.part(*inputs)
 
 
-class _Read(nn.Module):
+class _LogitsGraph(nn.Module):
     """From features to the logits of classes, in fp32."""
 
     def __init__(self, segmenter: SwiftNet) -> None:
@@ -278,10 +280,10 @@ class _Read(nn.Module):
         return (self.classes(features.float()),)
 
 
-class _Sure(nn.Module):
+class _CalibrationGraph(nn.Module):
     """From what arrives, and its cues, to probabilities."""
 
-    def __init__(self, model: Moved) -> None:
+    def __init__(self, model: WarpCalibrator) -> None:
         super().__init__()
         self.model = model
 
@@ -289,7 +291,7 @@ class _Sure(nn.Module):
         return (self.model(shares, cues).softmax(1),)
 
 
-class _Keep(nn.Module):
+class _EncodeGraph(nn.Module):
     """From a map (1, C, h, w), and the embedding of the one before, to what is kept of it."""
 
     def __init__(self, model: Forecaster) -> None:
@@ -303,7 +305,7 @@ class _Keep(nn.Module):
         return *kept[:3], self.model.motion(kept.embedding, before[0])
 
 
-class _Think(nn.Module):
+class _PredictGraph(nn.Module):
     """From cells and motions, oldest first, to what the model thinks of them."""
 
     def __init__(self, model: Forecaster) -> None:
@@ -314,16 +316,16 @@ class _Think(nn.Module):
         past = self.model.architecture.past
         cells, motion = flat[:past], flat[past:]
         kept = [
-            Remembered(NOTHING, c, NOTHING, m)
+            PastFeatures(NOTHING, c, NOTHING, m)
             for c, m in zip(cells[1:], motion or cells[1:], strict=True)
         ]
-        return self.model.think([Remembered(NOTHING, cells[0], NOTHING, NOTHING), *kept])
+        return self.model.think([PastFeatures(NOTHING, cells[0], NOTHING, NOTHING), *kept])
 
 
-class _Tell(nn.Module):
+class _ComposeGraph(nn.Module):
     """From the newest maps and what is thought of them to what a head says of the future."""
 
-    def __init__(self, model: Forecaster, newest: int, head: SceneLogits) -> None:
+    def __init__(self, model: Forecaster, newest: int, head: SegmentationLogits) -> None:
         super().__init__()
         self.model, self.newest, self.head = model, newest, head
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from streamvis.messages import Array
 from streamvis.models.mask_rcnn import Dense, MaskRcnn, padded_size, rescale
-from streamvis.models.roi_heads import Found
+from streamvis.models.roi_heads import Instances
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nothing calls home
 
@@ -37,7 +37,7 @@ ELEMENTS = {
 }
 
 
-class Compiled:
+class CompiledDetector:
     """Called like the model, which it takes over; pictures go through one at a time.
 
     dtype is what OpenVINO computes in, float32 or bfloat16, and that of the maps.
@@ -47,18 +47,18 @@ class Compiled:
         self.model = model.requires_grad_(False)
         self.dtype = dtype
         self.core = _core(dtype)
-        self.plans: OrderedDict[tuple[int, ...], _Plan] = OrderedDict()
+        self.plans: OrderedDict[tuple[int, ...], _DetectorPlan] = OrderedDict()
         heads, channels = model.roi_heads, model.architecture.channels
         masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
-        heads.add_module("box_head", _Head(self, heads.box_head, (channels, 7, 7)))
-        heads.add_module("mask_head", _Head(self, masks, (channels, 14, 14)))
+        heads.add_module("box_head", _CompiledHead(self, heads.box_head, (channels, 7, 7)))
+        heads.add_module("mask_head", _CompiledHead(self, masks, (channels, 14, 14)))
         heads.add_module("mask_predictor", nn.Identity())
 
-    def __call__(self, images: Sequence[Tensor], masks: bool = True) -> list[Found]:
+    def __call__(self, images: Sequence[Tensor], masks: bool = True) -> list[Instances]:
         with one_thread():
             return [self._one(image, masks) for image in images]
 
-    def _one(self, image: Tensor, masks: bool) -> Found:
+    def _one(self, image: Tensor, masks: bool) -> Instances:
         dense, padded, size = self.dense(image)
         (found,) = self.model.sparse(dense, padded, [size], masks)
         return rescale(found, size, (image.shape[1], image.shape[2]))
@@ -72,9 +72,9 @@ class Compiled:
         plan = self._plan(tuple(pixels.shape))
         return plan(pixels), plan.padded, plan.size
 
-    def _plan(self, shape: tuple[int, ...]) -> "_Plan":
+    def _plan(self, shape: tuple[int, ...]) -> "_DetectorPlan":
         if shape not in self.plans:
-            self.plans[shape] = _Plan(self, shape)
+            self.plans[shape] = _DetectorPlan(self, shape)
             if len(self.plans) > MOST_SIZES:
                 self.plans.popitem(last=False)
         self.plans.move_to_end(shape)
@@ -200,7 +200,7 @@ def _shared(x: Tensor) -> openvino.Tensor:
     return openvino.Tensor(raw.numpy(), openvino.Shape(x.shape), ELEMENTS[x.dtype])
 
 
-class _Whole(nn.Module):
+class _DenseGraph(nn.Module):
     """From pixels as they lie in a frame to flat outputs, maps channels-last."""
 
     def __init__(self, model: MaskRcnn, size: tuple[int, int]) -> None:
@@ -217,17 +217,17 @@ class _Whole(nn.Module):
         return (*maps, *dense.logits, *dense.deltas)
 
 
-class _Plan:
+class _DetectorPlan:
     """One size of pictures: the compiled network and the memory that it writes into."""
 
-    def __init__(self, owner: Compiled, shape: tuple[int, ...]) -> None:
+    def __init__(self, owner: CompiledDetector, shape: tuple[int, ...]) -> None:
         model, pixels = owner.model, torch.zeros(shape, dtype=torch.uint8)
         self.size = model.size_of(shape[1], shape[2])
         self.padded = padded_size([self.size])
         self.levels = len(model.rpn.base)
         maps = len(model.backbone.body.strides) + 1
         types = [owner.dtype] * maps + [torch.float32] * 2 * self.levels
-        whole = _Whole(model, self.size)
+        whole = _DenseGraph(model, self.size)
         self.request = _compile(owner.core, whole, pixels, [torch.uint8, *types])
         self.outputs = []
         for index, dtype in enumerate(types):
@@ -245,10 +245,10 @@ class _Plan:
         )
 
 
-class _Head(nn.Module):
+class _CompiledHead(nn.Module):
     """A part that works on any number of regions."""
 
-    def __init__(self, owner: Compiled, part: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, owner: CompiledDetector, part: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
         example = torch.zeros(2, *shape)
         types = [owner.dtype, torch.float32]

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from streamvis.messages import Array
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.layers import fuse
-from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
-from streamvis.models.upsample_argmax import likeliest_of
+from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
+from streamvis.models.upsample_argmax import upsample_argmax
 
 if TYPE_CHECKING:
     from streamvis.models.inference.openvino import CompiledPlan
@@ -31,7 +31,7 @@ Size = tuple[int, int]  # height, width
 MOST_SIZES = 4  # sizes of pictures for which a compiled network is kept
 
 
-class Seen(NamedTuple):
+class SegmentedFrame(NamedTuple):
     """What was made of one picture, in memory of its own."""
 
     features: Tensor  # (1, C, h, w) at stride 4 of the padded picture, on the network's device
@@ -39,24 +39,24 @@ class Seen(NamedTuple):
     unknown: Array  # (⌈H/4⌉, ⌈W/4⌉) uint8, 255·probability of no class; (0, 0) of a plain one
 
 
-class Told(NamedTuple):
+class ClassMaps(NamedTuple):
     """What features say, in memory of its own."""
 
     classes: Array  # (H, W) uint8, as of a picture
     shares: Array  # (K, ⌈H/4⌉, ⌈W/4⌉) float32, probabilities of the classes
 
 
-class SceneNetwork(Protocol):
+class SegmentationNetwork(Protocol):
     """What a stage needs of a segmenter, whatever computes it."""
 
-    architecture: Architecture
+    architecture: SwiftNetConfig
     dtype: torch.dtype  # of features
     lines: int  # height of the pictures it looks at
 
-    def look(self, pixels: Array) -> Seen:
+    def look(self, pixels: Array) -> SegmentedFrame:
         """A picture (H, W, 3) uint8 RGB of any size."""
 
-    def read(self, features: Tensor, size: Size) -> Told:
+    def read(self, features: Tensor, size: Size) -> ClassMaps:
         """Features (1, C, h, w), told of a picture that was looked at in `size`."""
 
 
@@ -66,7 +66,7 @@ def accelerate_segmenter(
     precision: Precision = "auto",
     engine: Engine = "auto",
     lines: int | None = None,  # px; None: as trained
-) -> SceneNetwork:
+) -> SegmentationNetwork:
     """Fold norms, compute in bf16 where the hardware has it, compiled if possible.
 
     The model is taken over.
@@ -76,11 +76,11 @@ def accelerate_segmenter(
     model.eval().requires_grad_(False)
     lines = lines or model.architecture.lines
     if engine == "openvino":
-        return _Compiled(model, dtype, lines)
-    return _Torch(model, device, dtype, lines)
+        return CompiledSegmenter(model, dtype, lines)
+    return TorchSegmenter(model, device, dtype, lines)
 
 
-class SceneHead(nn.Module):
+class SegmentationHead(nn.Module):
     """Features (B, C, h, w) of pictures of one size in, what they say out.
 
     Classes (B, H, W) uint8 and their probabilities (B, K, ⌈H/4⌉, ⌈W/4⌉).
@@ -93,10 +93,10 @@ class SceneHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.classes(features)
         height, width = cells(self.size)
-        return likeliest(logits, self.size), logits[:, :, :height, :width].softmax(1)
+        return argmax_classes(logits, self.size), logits[:, :, :height, :width].softmax(1)
 
 
-class SceneLogits(nn.Module):
+class SegmentationLogits(nn.Module):
     """The same for graphs on a CPU: in the place of classes, the logits for `likeliest_of`."""
 
     def __init__(self, model: SwiftNet, size: Size) -> None:
@@ -109,7 +109,7 @@ class SceneLogits(nn.Module):
         return logits, logits[:, :, :height, :width].softmax(1)
 
 
-def likeliest(logits: Tensor, size: Size) -> Tensor:
+def argmax_classes(logits: Tensor, size: Size) -> Tensor:
     """Classes (B, H, W) uint8 of logits (B, K, h, w) at stride 4, the first of equals."""
     whole = full_size(logits, size)
     best, classes = whole[:, 0], torch.zeros_like(whole[:, 0])
@@ -125,7 +125,7 @@ def cells(size: Size) -> Size:
     return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
 
 
-def fitted(pixels: Array, lines: int) -> Array:
+def resize_to_lines(pixels: Array, lines: int) -> Array:
     """The picture `lines` high, its aspect kept, in memory of its own."""
     height, width = pixels.shape[:2]
     if height == lines:
@@ -134,7 +134,7 @@ def fitted(pixels: Array, lines: int) -> Array:
     return cv2.resize(pixels, (max(round(width * lines / height), 1), lines), interpolation=smooth)
 
 
-class _Look(nn.Module):
+class _SegmenterGraph(nn.Module):
     """From a picture (1, H, W, 3) uint8 to its features, logits and, if told, strangeness."""
 
     def __init__(self, model: SwiftNet, size: Size, dtype: torch.dtype = torch.float32) -> None:
@@ -153,7 +153,7 @@ class _Look(nn.Module):
         return features, logits, (strange * 255).round().to(torch.uint8)
 
 
-class _Torch:
+class TorchSegmenter:
     """On the device; convolutions in `dtype`, norms and what is read from features in fp32."""
 
     def __init__(self, model: SwiftNet, device: str, dtype: torch.dtype, lines: int) -> None:
@@ -167,25 +167,25 @@ class _Torch:
         self.model, self.device = model.to(device), device
 
     @torch.inference_mode()
-    def look(self, pixels: Array) -> Seen:
-        picture = fitted(pixels, self.lines)
+    def look(self, pixels: Array) -> SegmentedFrame:
+        picture = resize_to_lines(pixels, self.lines)
         size = (picture.shape[0], picture.shape[1])
-        look = _Look(self.model, size, self.dtype)
+        look = _SegmenterGraph(self.model, size, self.dtype)
         features, logits, *rest = look(torch.from_numpy(picture)[None].to(self.device))
-        return _seen(features, likeliest(logits, size)[0].cpu().numpy(), rest)
+        return _seen(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
 
     @torch.inference_mode()
-    def read(self, features: Tensor, size: Size) -> Told:
-        classes, shares = SceneHead(self.model, size)(features.float())
-        return Told(classes[0].cpu().numpy(), shares[0].cpu().numpy())
+    def read(self, features: Tensor, size: Size) -> ClassMaps:
+        classes, shares = SegmentationHead(self.model, size)(features.float())
+        return ClassMaps(classes[0].cpu().numpy(), shares[0].cpu().numpy())
 
 
-def _seen(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> Seen:
+def _seen(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> SegmentedFrame:
     unknown = rest[0][0].cpu().numpy() if rest else np.zeros((0, 0), np.uint8)
-    return Seen(features, classes, unknown)
+    return SegmentedFrame(features, classes, unknown)
 
 
-class _Compiled:
+class CompiledSegmenter:
     """On OpenVINO, from pixels to logits in one graph; one for each of the last few sizes."""
 
     def __init__(self, model: SwiftNet, dtype: torch.dtype, lines: int) -> None:
@@ -196,26 +196,28 @@ class _Compiled:
         self.looks: OrderedDict[Size, CompiledPlan] = OrderedDict()
         self.reads: OrderedDict[Size, CompiledPlan] = OrderedDict()
 
-    def look(self, pixels: Array) -> Seen:
-        picture = torch.from_numpy(fitted(pixels, self.lines))[None]  # (1, H, W, 3)
+    def look(self, pixels: Array) -> SegmentedFrame:
+        picture = torch.from_numpy(resize_to_lines(pixels, self.lines))[None]  # (1, H, W, 3)
         size = (picture.shape[1], picture.shape[2])
         if size not in self.looks:
             maps = [torch.float32] if self.model.unknown is None else [torch.float32, torch.uint8]
             types = [torch.uint8, self.dtype, *maps]
-            self.looks[size] = self.compile(_Look(self.model, size), [picture], self.dtype, types)
+            self.looks[size] = self.compile(
+                _SegmenterGraph(self.model, size), [picture], self.dtype, types
+            )
         with self.alone():
             features, logits, *rest = _newest(self.looks, size)(picture)
-            classes = likeliest_of(logits[0].numpy(), size)
+            classes = upsample_argmax(logits[0].numpy(), size)
             return _seen(features.clone(), classes, [x.clone() for x in rest])
 
-    def read(self, features: Tensor, size: Size) -> Told:
+    def read(self, features: Tensor, size: Size) -> ClassMaps:
         if size not in self.reads:
             types = [self.dtype, torch.float32, torch.float32]
-            part = SceneLogits(self.model, size)
+            part = SegmentationLogits(self.model, size)
             self.reads[size] = self.compile(part, [features.float()], self.dtype, types)
         with self.alone():
             logits, shares = _newest(self.reads, size)(features.to(self.dtype))
-            return Told(likeliest_of(logits[0].numpy(), size), shares[0].clone().numpy())
+            return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
 
 
 def _newest(plans: "OrderedDict[Size, CompiledPlan]", size: Size) -> "CompiledPlan":

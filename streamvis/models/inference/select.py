@@ -70,7 +70,7 @@ def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, t
     return engine, dtype
 
 
-def accelerate(
+def accelerate_detector(
     model: MaskRcnn, device: str, precision: Precision = "auto", engine: Engine = "auto"
 ) -> Detector:
     """Fold norms, run the dense parts in bf16 where the hardware has it, compiled if possible.
@@ -81,9 +81,9 @@ def accelerate(
     engine, dtype = choose(device, precision, engine)
     fuse(model)
     if engine == "openvino":
-        from streamvis.models.inference.openvino import Compiled
+        from streamvis.models.inference.openvino import CompiledDetector
 
-        return Compiled(model, dtype)
+        return CompiledDetector(model, dtype)
     heads = model.roi_heads
     dense = (model.backbone, model.rpn.head, heads.box_head, heads.mask_head)
     for module in (*dense, heads.mask_predictor):
@@ -105,9 +105,9 @@ def accelerate_embedder(
     if engine == "openvino":
         from streamvis.models.inference.openvino import CompiledEmbedder
 
-        embed = CompiledEmbedder(_Whole(model, torch.float32), model.size, dtype)
+        embed = CompiledEmbedder(_EmbedderGraph(model, torch.float32), model.size, dtype)
     else:
-        whole = _Whole(model.to(dtype), dtype).requires_grad_(False)
+        whole = _EmbedderGraph(model.to(dtype), dtype).requires_grad_(False)
 
         def embed(crops: Array) -> Array:
             with torch.inference_mode():
@@ -124,7 +124,7 @@ def accelerate_embedder(
     return unit
 
 
-class _Whole(nn.Module):
+class _EmbedderGraph(nn.Module):
     """From pixels (B, h, w, 3) uint8 to vectors (B, D) float32."""
 
     def __init__(self, model: Embedder, dtype: torch.dtype) -> None:

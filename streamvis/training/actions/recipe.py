@@ -28,13 +28,13 @@ from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
 from streamvis.models.layers import fuse
 from streamvis.models.off import (
     CHANNELS,
-    Architecture,
     Body,
     Calibration,
     Gradients,
-    Guided,
     Modality,
     Off,
+    OffConfig,
+    OffSubnetwork,
     consensus,
     widen,
 )
@@ -136,13 +136,13 @@ def corpus_of(clips: Sequence[Clip], folder: Path) -> Corpus:
     return Corpus(clips, actions, labels, folder)
 
 
-def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) -> Architecture:
+def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) -> OffConfig:
     """Of the network of one modality; only pictures have an OFF part here."""
     fields = msgspec.structs.asdict(recipe.network)
     name = recipe.name if modality == "rgb" else f"{recipe.name}-{modality}"
     given: dict[str, Any] = {"name": name, "actions": tuple(actions), "modality": modality}
     given["guided"] = modality == "rgb"
-    return convert({**fields, **given}, Architecture, "network", ConfigError)
+    return convert({**fields, **given}, OffConfig, "network", ConfigError)
 
 
 def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:
@@ -152,7 +152,7 @@ def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") ->
     if recipe.fusion:
         model.calibration = Calibration(weights=dict(recipe.fusion))
     model.drop.p = recipe.dropout
-    if isinstance(model.guided, Guided):
+    if isinstance(model.guided, OffSubnetwork):
         model.guided.drop.p = recipe.dropout
     state = _trunk(recipe, model.body)
     if modality != "rgb":
@@ -243,7 +243,7 @@ def train(
         if maps is not None and name == "frames":  # which looks at the last only
             maps = maps._replace(levels=maps.levels[-1:])
         if maps is not None and recipe.fit_to_taps and name == "guided":
-            assert isinstance(model.guided, Guided)
+            assert isinstance(model.guided, OffSubnetwork)
             model.guided.fit_to(
                 [float(m[0, ::SPARSE].std(dtype=np.float32)) for m in maps.levels[:-1]]
             )

@@ -16,7 +16,7 @@ from msgspec import Meta
 from streamvis.datasets.clips import Clip, Split, source_folds
 from streamvis.errors import ConfigError
 from streamvis.messages import Array
-from streamvis.models.off import LEVELS, Motion, Off, Standard
+from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
 from streamvis.training.actions.clip_augment import Maps
 from streamvis.training.actions.clip_sampling import progress
 
@@ -57,7 +57,7 @@ class Linear(NamedTuple):
 @torch.inference_mode()
 def read(model: Off, maps: Maps, path: Path) -> None:
     """Write to `path` what the classifiers of `model` read of all clips."""
-    part = model.guided if isinstance(model.guided, Motion) else None
+    part = model.guided if isinstance(model.guided, MotionClassifier) else None
     views, clips = len(maps.levels[-1]), len(maps.first) - 1
     device = next(model.parameters()).device
     rows: list[list[Array]] = []
@@ -87,7 +87,7 @@ def score(model: Off, readings: Readings, rows: Sequence[int]) -> dict[str, Arra
         torch.from_numpy(x[0, list(rows)]) for x in (readings.frame, *readings.levels)
     )
     found = {"frame": model.head(frame)}
-    if isinstance(model.guided, Motion):
+    if isinstance(model.guided, MotionClassifier):
         found |= zip(LEVELS, model.guided.tell(levels), strict=True)
     return {name: logits.numpy() for name, logits in found.items()}
 
@@ -107,7 +107,7 @@ def learn(
     found, chosen["frame"] = fit(frame, labels[rows], actions, even, sources, how)
     weight = found.weight / found.deviation
     _fill(model.head, weight, found.bias - weight @ found.mean)
-    if isinstance(model.guided, Motion):
+    if isinstance(model.guided, MotionClassifier):
         x = np.concatenate([level[:, rows] for level in readings.levels], -1)
         prior = torch.cat(model.guided.prior()).numpy()
         found, chosen["motion"] = fit(x, labels[rows], actions, prior, sources, how)
@@ -117,7 +117,7 @@ def learn(
             zip(model.guided.standard, model.guided.classify, strict=True)
         ):
             part = slice(ends[i] - readings.levels[i].shape[-1], ends[i])
-            assert isinstance(standard, Standard)
+            assert isinstance(standard, Standardise)
             standard.mean.copy_(torch.from_numpy(found.mean[part]))
             standard.deviation.copy_(torch.from_numpy(found.deviation[part]))
             _fill(linear, count * found.weight[:, part], found.bias)

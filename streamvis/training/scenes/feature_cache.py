@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from streamvis.datasets.driving import Run, Sampling, moments_of, read_drives, runs
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.models.flow_warp import reduced
+from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.inference.select import choose
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import find, load_segmenter
@@ -162,7 +162,7 @@ def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
                 wide, shape = seen.astype(np.float64), seen.shape
                 sums.append((wide.sum((1, 2)), (wide**2).sum((1, 2))))
                 file.write(seen.tobytes())
-                grey = reduced(pixels, sampling.size)
+                grey = grey_half_size(pixels, sampling.size)
                 size = (grey.shape[0], grey.shape[1])
                 pictures.write(grey.tobytes())
     os.replace(part, folder / f"{path.stem}.maps")

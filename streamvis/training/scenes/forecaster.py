@@ -25,9 +25,9 @@ from streamvis.datasets.classes import VOID
 from streamvis.datasets.driving import Sampling, read_drives
 from streamvis.errors import ConfigError, DataError
 from streamvis.evaluation.segmentation import Confusion, gap_closed
-from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.swiftnet import STRIDE, SwiftNet
-from streamvis.models.warp_calibrator import Moved, forecaster
+from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.models.weights import find, load_into, load_segmenter, save, sight
 from streamvis.training.detector.recipe import curves
 from streamvis.training.hold_out import nothing_left, present, wanted
@@ -64,7 +64,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A training file for forecasters, `configs/training/street-forecast-0.2.yaml`."""
 
-    architecture: Architecture
+    architecture: ForecasterConfig
     schedule: Schedule
     start: str | None = None  # weights of a forecaster with the same tensors, of any horizon
     sampling: Sampling = Sampling()
@@ -188,10 +188,10 @@ def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
         )
 
 
-def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | Moved:
+def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | WarpCalibrator:
     """The forecaster before training, normalising as the cache's maps need it."""
     torch.manual_seed(recipe.seed)
-    model = forecaster(recipe.architecture)
+    model = build_forecaster(recipe.architecture)
     if recipe.start is not None:
         load_into(model, find(recipe.start))
     if isinstance(model, Forecaster):
@@ -236,7 +236,7 @@ class Losses:
 
 def train(
     recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
-) -> tuple[Forecaster | Moved, Told | Sure]:
+) -> tuple[Forecaster | WarpCalibrator, Told | Sure]:
     """Train on what is seen in the videos of folders; the averaged weights, and their score."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     steps_of(recipe)  # what cannot be is said before anything is looked at
@@ -258,7 +258,7 @@ def train(
     recipe = replace(recipe, hold_out=held)
     cache = gather(data, weights, recipe.sampling, out / "maps")
     model = build(recipe, cache).to(device).train()
-    if isinstance(model, Moved):
+    if isinstance(model, WarpCalibrator):
         return model, _sure(model, segmenter, cache, recipe, out)
     return model, _told(model, segmenter, cache, recipe, out)
 
@@ -278,7 +278,7 @@ def _told(
 
 
 def _sure(
-    model: Moved, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
+    model: WarpCalibrator, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
 ) -> Sure:
     """Teach how sure to be of what moves there."""
     learnt, held = split(cache, recipe.hold_out)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from streamvis.datasets.classes import VOID
 from streamvis.errors import ConfigError, DataError
 from streamvis.models.checkpoint_io import read
-from streamvis.models.swiftnet import Architecture, SwiftNet, full_size
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import check, load_into
 from streamvis.training.scenes.outlier_synthesis import UNKNOWN, Object, Paste, paste, read_objects
 from streamvis.training.scenes.street_views import View
@@ -39,7 +39,7 @@ class Outliers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`way: exposure` has no head of its own: it goes with `learns: all`")
 
 
-def check_recipe(how: Outliers | None, architecture: Architecture) -> None:
+def check_recipe(how: Outliers | None, architecture: SwiftNetConfig) -> None:
     """ConfigError, unless the network has the head that is to be trained, and no other."""
     wanted = how is not None and how.way == "head"
     if wanted != architecture.outliers:

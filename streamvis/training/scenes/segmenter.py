@@ -18,7 +18,7 @@ from streamvis.datasets.classes import LISTS, Classes
 from streamvis.datasets.street import Scene, read_scenes
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models.checkpoint_io import read
-from streamvis.models.swiftnet import STRIDE, Architecture, SwiftNet, full_size
+from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import find, save
 from streamvis.training.detector.recipe import curves, imagenet
 from streamvis.training.loop import Groups, Schedule, fit, read_log
@@ -59,7 +59,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training file for segmenters, `configs/training/street-seg.yaml`."""
 
-    architecture: Architecture
+    architecture: SwiftNetConfig
     schedule: Schedule
     # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18 for that trunk alone;
     # or weights of a segmenter: a shipped name, or a path

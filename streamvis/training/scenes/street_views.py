@@ -14,7 +14,7 @@ from streamvis.datasets.classes import VOID, Classes
 from streamvis.datasets.street import Scene, read_image, read_labels
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.models.inference.segmentation import fitted
+from streamvis.models.inference.segmentation import resize_to_lines
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -51,7 +51,7 @@ class Streets:
                     f"{scene.label} is {labels.shape[1]}×{labels.shape[0]}, its picture "
                     f"{image.shape[1]}×{image.shape[0]}"
                 )
-            image = fitted(image, lines)
+            image = resize_to_lines(image, lines)
             labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             self.pictures.append(image)
             self.labels.append(labels)

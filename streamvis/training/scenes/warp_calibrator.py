@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamvis.datasets.classes import movable
-from streamvis.models.flow_warp import Glimpse, follow, foresee
+from streamvis.models.flow_warp import FlowFrame, extrapolate, follow
 from streamvis.models.swiftnet import STRIDE, SwiftNet
-from streamvis.models.upsample_argmax import likeliest_of
-from streamvis.models.warp_calibrator import Moved, arrive
+from streamvis.models.upsample_argmax import upsample_argmax
+from streamvis.models.warp_calibrator import WarpCalibrator, warp_logits
 from streamvis.training.scenes.feature_cache import FeatureCache, Stretch
 
 Draw = Callable[[np.random.Generator], tuple[Stretch, int, list[int]]]  # where, at which steps
@@ -40,18 +40,18 @@ class Sample:
         steps: of the pictures that are looked at, and of the one that comes.
         """
         at = first + np.asarray(steps)
-        glimpse: Glimpse | None = None
+        glimpse: FlowFrame | None = None
         for grey in self.cache.look(stretch, at[:-1]):
             glimpse = follow(grey, glimpse)
         now, future = self.cache.read(stretch, at[-2:]).float().split(1)
         read, device = self.segmenter.logits, self.segmenter.mean.device
         now, future = read(now.to(device)), read(future.to(device))
         ahead = (steps[-1] - steps[-2]) / (steps[-2] - steps[-3])
-        classes = likeliest_of(now[0].cpu().numpy(), self.size)
-        source = foresee(glimpse and glimpse.flow, classes, self.things, ahead)
+        classes = upsample_argmax(now[0].cpu().numpy(), self.size)
+        source = extrapolate(glimpse and glimpse.flow, classes, self.things, ahead)
         height, width = (-(-n // STRIDE) for n in self.size)
         came = future[:, :, :height, :width].argmax(1)
-        return *(x.cpu() for x in arrive(now, source)), came.cpu()
+        return *(x.cpu() for x in warp_logits(now, source)), came.cpu()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def batches(
         yield tuple(torch.cat(part) for part in parts)
 
 
-def loss(model: Moved, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def loss(model: WarpCalibrator, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """Cross-entropy of what came."""
     device = next(model.parameters()).device
     told, cues, came = (x.to(device) for x in batch)
@@ -96,7 +96,10 @@ def loss(model: Moved, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def check(
-    model: Moved, sample: Sample, places: Sequence[tuple[Stretch, int]], steps: Sequence[int]
+    model: WarpCalibrator,
+    sample: Sample,
+    places: Sequence[tuple[Stretch, int]],
+    steps: Sequence[int],
 ) -> Sure:
     """How sure it is of what comes in held-out video, and how sure motion alone would be."""
     told, moved = [], []

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from streamvis.models.inference.actions import accelerate_actions, rows, together
+from streamvis.models.inference.actions import accelerate_actions, join_batch, split_batch
 from streamvis.models.inference.select import cpu_has_bf16, openvino_version
-from streamvis.models.off import LEVELS, Architecture, Off
+from streamvis.models.off import LEVELS, Off, OffConfig
 
 SMALL = {"widths": (8, 8, 8), "temporal": 8, "spatial": 4, "size": (64, 96)}
 ENGINES = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")]
@@ -16,7 +16,7 @@ ENGINES = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvin
 
 def network(**changes) -> Off:
     torch.manual_seed(0)
-    model = Off(Architecture(name="untrained", actions=("a", "b", "c"), **{**SMALL, **changes}))
+    model = Off(OffConfig(name="untrained", actions=("a", "b", "c"), **{**SMALL, **changes}))
     for part in model.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)
@@ -63,9 +63,9 @@ def test_what_is_kept_of_one_is_its_own():
     model = network()
     with torch.inference_mode():
         kept = model.project(model.normalise(pictures(4)))
-    apart = rows(kept)
+    apart = split_batch(kept)
     assert apart[0].features[0].untyped_storage().nbytes() < kept.features[0].nbytes
-    for one, other in zip(together(apart)[1], kept.features, strict=True):
+    for one, other in zip(join_batch(apart)[1], kept.features, strict=True):
         assert torch.equal(one, other)
 
 

@@ -9,14 +9,14 @@ import torch
 
 from streamvis.errors import ModelError
 from streamvis.models import swiftnet
-from streamvis.models.flow_warp import foresee
-from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.flow_warp import extrapolate
+from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.inference import forecasts
 from streamvis.models.inference.forecasts import accelerate_forecaster
-from streamvis.models.inference.segmentation import SceneHead, Seen
+from streamvis.models.inference.segmentation import SegmentationHead, SegmentedFrame
 from streamvis.models.inference.select import cpu_has_bf16, openvino_version
 from streamvis.models.swiftnet import SwiftNet
-from streamvis.models.warp_calibrator import Moved, arrive
+from streamvis.models.warp_calibrator import WarpCalibrator, warp_logits
 
 LABELS = ("road", "tree", "car", "pole")
 CAR = LABELS.index("car")
@@ -34,7 +34,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def segmenter() -> SwiftNet:
     torch.manual_seed(0)
-    about = swiftnet.Architecture("untrained", "efficientnet_lite0", LABELS, (8, 8, 8))
+    about = swiftnet.SwiftNetConfig("untrained", "efficientnet_lite0", LABELS, (8, 8, 8))
     model = SwiftNet(about).eval()
     torch.nn.init.normal_(model.classes[-1].weight)
     return model
@@ -44,7 +44,7 @@ def network(**about) -> Forecaster:
     """Untrained, and of decided opinions."""
     torch.manual_seed(0)
     small = {"width": 16, "trunk": 16, "depth": 2, "radius": 2, "step": 1, "horizon_s": 0.2}
-    model = Forecaster(Architecture(name="untrained", channels=8, stride=4, **small | about))
+    model = Forecaster(ForecasterConfig(name="untrained", channels=8, stride=4, **small | about))
     for name, value in model.named_parameters():
         if value.dim() > 1 and not value.any():
             torch.nn.init.normal_(value, std=0.003 if "offset" in name else 0.05)
@@ -57,8 +57,8 @@ def maps(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> torch.T
     return torch.nn.functional.interpolate(rough, size, mode="bicubic")
 
 
-def seen(features: torch.Tensor, size=SIZE) -> Seen:
-    return Seen(features, np.zeros(size, np.uint8), NONE)
+def seen(features: torch.Tensor, size=SIZE) -> SegmentedFrame:
+    return SegmentedFrame(features, np.zeros(size, np.uint8), NONE)
 
 
 def told(quick, features, size=SIZE, times=1):
@@ -84,8 +84,8 @@ def test_an_engine_says_what_the_network_says(engine, precision, kind, segmenter
     quick = accelerate_forecaster(copy.deepcopy(model), segmenter, "cpu", precision, engine)
     found = told(quick, features)
     with torch.inference_mode():
-        classes, shares = SceneHead(segmenter, SIZE)(model(features[None]))
-        now, _ = SceneHead(segmenter, SIZE)(features[-1:])
+        classes, shares = SegmentationHead(segmenter, SIZE)(model(features[None]))
+        now, _ = SegmentationHead(segmenter, SIZE)(features[-1:])
     assert (classes != now).any()  # it is no copy of the present
     assert found.classes.shape == SIZE
     assert found.shares.shape == (4, 23, 30)
@@ -104,8 +104,8 @@ def test_what_was_told_is_taken_for_seen_to_look_farther(engine, kind, segmenter
     with torch.inference_mode():
         for _ in range(3):
             features = torch.cat([features[1:], model(features[None])])
-        classes, shares = SceneHead(segmenter, SIZE)(features[-1:])
-        near, _ = SceneHead(segmenter, SIZE)(features[1:2])
+        classes, shares = SegmentationHead(segmenter, SIZE)(features[-1:])
+        near, _ = SegmentationHead(segmenter, SIZE)(features[1:2])
     assert (classes != near).any()
     assert (found.classes == classes[0].numpy()).mean() > 0.9999
     np.testing.assert_allclose(found.shares, shares[0].numpy(), atol=1e-4)
@@ -154,8 +154,8 @@ def test_flows_lead_as_exactly_far_from_the_first_cell_in_bf16(segmenter):
     quick = accelerate_forecaster(copy.deepcopy(model), segmenter, "cpu", "bf16", "openvino")
     found = told(quick, features, (96, 640))
     with torch.inference_mode():
-        _, shares = SceneHead(segmenter, (96, 640))(model(features[None]))
-        _, still = SceneHead(segmenter, (96, 640))(features[-1:])
+        _, shares = SegmentationHead(segmenter, (96, 640))(model(features[None]))
+        _, still = SegmentationHead(segmenter, (96, 640))(features[-1:])
     wrong = np.abs(found.shares - shares[0].numpy()).mean(axis=(0, 1))  # by column
     moved = np.abs(still[0].numpy() - shares[0].numpy()).mean(axis=(0, 1))
     assert wrong[-60:].mean() < 0.1 * moved[-60:].mean()
@@ -206,11 +206,11 @@ PLACES = np.where(texture(12, 3, 2) > 0, np.uint8(3), np.uint8(0))  # roads and 
 BODY = cv2.GaussianBlur(np.stack([texture(5, seed) for seed in range(4, 7)], -1), (0, 0), 1.5)
 
 
-def moving(horizon_s: float = 0.2) -> Moved:
+def moving(horizon_s: float = 0.2) -> WarpCalibrator:
     """Untrained, and of some opinion."""
     torch.manual_seed(0)
     about = {"kind": "moved", "channels": 4, "stride": 4, "width": 8, "depth": 2, "past": 2}
-    model = Moved(Architecture(name="untrained", horizon_s=horizon_s, **about))
+    model = WarpCalibrator(ForecasterConfig(name="untrained", horizon_s=horizon_s, **about))
     torch.nn.init.normal_(model.correct.weight)
     return model.eval()
 
@@ -240,7 +240,7 @@ def moments(quick, seconds, scene=view, size=WIDE):
     for at in seconds:
         pixels, classes = scene(at) if scene is not view else view(at, size)
         features = maps(1, (-(-size[0] // 32) * 8, -(-size[1] // 32) * 8), seed=round(100 * at))
-        now = Seen(features, classes, NONE)
+        now = SegmentedFrame(features, classes, NONE)
         past.append(quick.remember(round(1e6 * at), pixels, now, past[-1] if past else None))
     return past
 
@@ -283,7 +283,7 @@ def test_what_moves_by_itself_goes_before_what_stands(times, segmenter):
 
 def test_where_nothing_moves_by_itself_all_stands():
     torch.manual_seed(0)
-    about = swiftnet.Architecture("untrained", "efficientnet_lite0", ("road", "pole"), (8, 8, 8))
+    about = swiftnet.SwiftNetConfig("untrained", "efficientnet_lite0", ("road", "pole"), (8, 8, 8))
     quick = quickened(SwiftNet(about).eval())
     past = moments(quick, BEFORE[0])
     found = quick.forecast(past, shares=False).classes
@@ -308,8 +308,8 @@ def test_what_arrives_is_as_probable_as_the_network_says(engine, precision, segm
     past = moments(quick, BEFORE[2], size=(90, 122))
     found, now = quick.forecast(past), past[-1]
     with torch.inference_mode():
-        source = foresee(now.kept.flow, now.seen.classes, np.array(LABELS) == "car", 0.2 / 0.18)
-        shares, cues = arrive(segmenter.logits(now.seen.features), source)
+        source = extrapolate(now.kept.flow, now.seen.classes, np.array(LABELS) == "car", 0.2 / 0.18)
+        shares, cues = warp_logits(segmenter.logits(now.seen.features), source)
         expected = model(shares, cues).softmax(1)
     assert (found.shares.shape, found.shares.dtype) == ((4, 23, 31), np.float32)
     np.testing.assert_allclose(found.shares.sum(0), 1, atol=1e-5)
@@ -334,7 +334,7 @@ def test_shares_are_told_where_they_are_asked_for(segmenter, monkeypatch):
     quick = quickened(segmenter)
     past = moments(quick, BEFORE[0])
     both = quick.forecast(past)
-    monkeypatch.setattr(forecasts, "arrive", None)  # nor computed
+    monkeypatch.setattr(forecasts, "warp_logits", None)  # nor computed
     alone = quick.forecast(past, shares=False)
     np.testing.assert_array_equal(alone.classes, both.classes)
     assert (both.shares.size, alone.shares.size) == (4 * 30 * 48, 0)

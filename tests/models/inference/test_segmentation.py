@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from streamvis.errors import WeightsError
 from streamvis.models.inference.segmentation import (
     MOST_SIZES,
-    SceneHead,
+    SegmentationHead,
     accelerate_segmenter,
+    argmax_classes,
     cells,
-    fitted,
-    likeliest,
+    resize_to_lines,
 )
 from streamvis.models.inference.select import cpu_has_bf16, openvino_version
-from streamvis.models.swiftnet import Architecture, SwiftNet, full_size
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import find, load_segmenter
 
 SIZE = (72, 100)  # no multiple of cells
@@ -30,7 +30,7 @@ def network(**about) -> SwiftNet:
     """An untrained one whose norms have seen pictures, so that its classes differ."""
     torch.manual_seed(0)
     about = {"body": "efficientnet_lite0", "widths": (16, 16, 16), "lines": SIZE[0]} | about
-    model = SwiftNet(Architecture("untrained", segments=("a", "b", "c", "d"), **about))
+    model = SwiftNet(SwiftNetConfig("untrained", segments=("a", "b", "c", "d"), **about))
     for part in model.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)
@@ -165,7 +165,7 @@ def test_frames_of_any_size_are_looked_at_as_trained(plain):
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
 def test_fitting_keeps_the_aspect_to_a_pixel(height, width, lines):
     pixels = np.full((height, width, 3), 77, np.uint8)
-    found = fitted(pixels, lines)
+    found = resize_to_lines(pixels, lines)
     assert found.shape == (lines, max(1, round(width * lines / height)), 3)
     assert (found == 77).all()
     assert not np.shares_memory(found, pixels)
@@ -177,14 +177,14 @@ def test_the_likeliest_is_the_first_largest_of_the_whole_picture(height, width, 
     rng = np.random.default_rng(seed)
     shape = (2, classes, -(-height // 32) * 8, -(-width // 32) * 8)
     logits = torch.from_numpy(rng.integers(-3, 3, shape).astype(np.float32))  # many are equal
-    found = likeliest(logits, (height, width))
+    found = argmax_classes(logits, (height, width))
     expected = full_size(logits, (height, width)).numpy().argmax(1)
     assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_the_head_reads_any_number_of_maps(plain):
-    head = SceneHead(plain, SIZE)
+    head = SegmentationHead(plain, SIZE)
     features = torch.randn(3, 16, 24, 32)
     with torch.inference_mode():
         classes, shares = head(features)

@@ -9,7 +9,7 @@ import torch
 from streamvis.errors import ModelError
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.inference import select as module
-from streamvis.models.inference.select import accelerate, accelerate_embedder, cpu_has_bf16
+from streamvis.models.inference.select import accelerate_detector, accelerate_embedder, cpu_has_bf16
 from streamvis.models.mask_rcnn import MaskRcnn
 from streamvis.models.weights import load_detector
 from streamvis.synthetic.render import Scene
@@ -28,7 +28,7 @@ def found(precision: module.Precision, engine: module.Engine, masks: bool = True
     scene = Scene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
     images = [torch.from_numpy(scene.picture(n).copy()).permute(2, 0, 1) for n in (5, 12)]
     images[1] = images[1][:, 10:, :290]  # another size
-    detector = accelerate(model, "cpu", precision, engine)
+    detector = accelerate_detector(model, "cpu", precision, engine)
     return [one for image in images for one in detector([image], masks)]
 
 
@@ -55,7 +55,9 @@ def test_openvino_gives_boxes_alone_and_nothing_for_an_empty_picture():
     assert boxes[0].masks.shape[1:] == (0, 0)
     model = load_detector("person-lite")
     model.roi_heads.min_score = 0.99999
-    (nothing,) = accelerate(model, "cpu", engine="openvino")([torch.zeros(3, 96, 96).byte()], True)
+    (nothing,) = accelerate_detector(model, "cpu", engine="openvino")(
+        [torch.zeros(3, 96, 96).byte()], True
+    )
     assert nothing.boxes.shape == (0, 4)
     assert nothing.masks.shape == (0, 28, 28)
 
@@ -68,18 +70,18 @@ def test_openvino_leaves_torch_its_threads():
 
 def test_auto_is_fp32_where_bf16_would_be_emulated(monkeypatch):
     monkeypatch.setattr(module, "cpu_has_bf16", lambda: False)
-    model = accelerate(load_detector("person-lite"), "cpu", "auto", "torch")
+    model = accelerate_detector(load_detector("person-lite"), "cpu", "auto", "torch")
     assert isinstance(model, MaskRcnn)
     assert model.backbone.dtype == torch.float32
     with pytest.raises(ModelError, match="'cpu' has no bf16"):
-        accelerate(load_detector("person-lite"), "cpu", "bf16")
+        accelerate_detector(load_detector("person-lite"), "cpu", "bf16")
 
 
 def test_auto_is_torch_without_openvino(monkeypatch):
     monkeypatch.setattr(module, "openvino_version", lambda: None)
-    assert isinstance(accelerate(load_detector("person-lite"), "cpu"), MaskRcnn)
+    assert isinstance(accelerate_detector(load_detector("person-lite"), "cpu"), MaskRcnn)
     with pytest.raises(ModelError, match="pip install openvino"):
-        accelerate(load_detector("person-lite"), "cpu", engine="openvino")
+        accelerate_detector(load_detector("person-lite"), "cpu", engine="openvino")
 
 
 def test_openvino_is_for_the_cpu(monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamvis.datasets.clips import Clip
 from streamvis.errors import ConfigError
-from streamvis.models.off import LEVELS, Architecture, Off, consensus
+from streamvis.models.off import LEVELS, Off, OffConfig, consensus
 from streamvis.training.actions import ridge
 from streamvis.training.actions.clip_augment import Maps
 from streamvis.training.actions.ridge import Readings, Ridge, fit, learn, load_readings, read, score
@@ -67,7 +67,7 @@ def test_one_source_cannot_be_held_out():
 def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
     """Of one that moves, one that does not, and one of a single picture."""
     torch.manual_seed(0)
-    about = Architecture(name="a", actions=("a", "b", "c"), size=(64, 64), classifier="motion")
+    about = OffConfig(name="a", actions=("a", "b", "c"), size=(64, 64), classifier="motion")
     model = Off(about).eval()
     for part in model.body.modules():  # numbers as large as trained ones'
         if isinstance(part, torch.nn.Conv2d):
@@ -95,7 +95,7 @@ def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
 
 def test_views_but_the_first_are_not_scored():
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
-    model = Off(Architecture(name="a", actions=("a", "b"), size=(64, 64), guided=False))
+    model = Off(OffConfig(name="a", actions=("a", "b"), size=(64, 64), guided=False))
     model.head = torch.nn.Linear(3, 2)
     one, other = (score(model, Readings(x[:n], []), [1, 3])["frame"] for n in (1, 2))
     np.testing.assert_array_equal(one, other)

@@ -7,8 +7,8 @@ import torch
 from streamvis.datasets.driving import Sampling, moments_of
 from streamvis.errors import DataError
 from streamvis.models import weights
-from streamvis.models.flow_warp import reduced
-from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.flow_warp import grey_half_size
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.training.scenes import feature_cache
 from streamvis.training.scenes.feature_cache import Stretch, gather
 
@@ -34,7 +34,7 @@ def drives(tmp_path, filmed):
 @pytest.fixture
 def segmenter(tmp_path) -> str:
     torch.manual_seed(0)
-    model = SwiftNet(Architecture("tiny", "efficientnet_lite0", ("a", "b"), (8, 8, 8)))
+    model = SwiftNet(SwiftNetConfig("tiny", "efficientnet_lite0", ("a", "b"), (8, 8, 8)))
     weights.save(model, tmp_path / "tiny.safetensors", {})
     return str(tmp_path / "tiny.safetensors")
 
@@ -104,7 +104,7 @@ def assert_greys_are_of_views(cache, drives, sampling):
         moments = list(moments_of(drives / f"{name}.mp4", sampling))
         for stretch in (s for s in cache.stretches if s.name == name):
             views = [moments[stretch.first + n].views[stretch.view] for n in range(stretch.length)]
-            expected = np.stack([reduced(pixels, sampling.size) for pixels in views])
+            expected = np.stack([grey_half_size(pixels, sampling.size) for pixels in views])
             found = cache.look(stretch, range(stretch.length))
             assert found.dtype == np.uint8
             np.testing.assert_array_equal(found, expected)

@@ -13,7 +13,7 @@ from streamvis.cli.main import app
 from streamvis.datasets.driving import Sampling
 from streamvis.errors import ConfigError, DataError
 from streamvis.models import swiftnet, weights
-from streamvis.models.forecasting import Architecture, Forecaster
+from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.training.loop import Schedule, read_log
 from streamvis.training.scenes import feature_cache
 from streamvis.training.scenes.feature_cache import Stretch
@@ -34,7 +34,7 @@ from streamvis.training.scenes.forecaster import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[3]
-ARCHITECTURE = Architecture(
+ARCHITECTURE = ForecasterConfig(
     name="tiny", channels=8, stride=4, width=8, trunk=16, depth=1, past=2, warped=1, radius=2,
     step=1, every_s=0.1, horizon_s=0.1, deformable=False,
 )  # fmt: skip
@@ -61,7 +61,9 @@ def segmenter(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(feature_cache, "_look", lambda model: smooth)
     torch.manual_seed(0)
     names = ("sky", "road", "car")
-    model = swiftnet.SwiftNet(swiftnet.Architecture("tiny", "efficientnet_lite0", names, (8, 8, 8)))
+    model = swiftnet.SwiftNet(
+        swiftnet.SwiftNetConfig("tiny", "efficientnet_lite0", names, (8, 8, 8))
+    )
     weights.save(model, tmp_path / "tiny.safetensors", {})
     return str(tmp_path / "tiny.safetensors")
 

@@ -13,7 +13,7 @@ from streamvis.cli.main import app
 from streamvis.datasets.classes import CAMVID, VOID
 from streamvis.errors import ConfigError, DataError
 from streamvis.models import weights
-from streamvis.models.swiftnet import Architecture, SwiftNet, outlier_head
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, outlier_head
 from streamvis.training.scenes import segmenter
 from streamvis.training.scenes.outlier_synthesis import UNKNOWN, Object, Paste
 from streamvis.training.scenes.outliers import (
@@ -121,7 +121,7 @@ def test_exposure_teaches_doubt_where_things_are_strange_and_nowhere_else():
 @pytest.mark.parametrize("way", ["head", "exposure"])
 def test_the_term_of_a_step_is_weighted_and_at_full_size(way):
     torch.manual_seed(0)
-    about = Architecture(
+    about = SwiftNetConfig(
         "x", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64, outliers=way == "head"
     )
     model = SwiftNet(about).eval()
@@ -156,7 +156,7 @@ def test_a_head_that_learns_alone_leaves_classes_and_features_as_they_are(
     streets, things, tmp_path
 ):
     plain = SwiftNet(
-        Architecture("plain", "efficientnet_lite0", CAMVID.names, (16, 16, 16), lines=64)
+        SwiftNetConfig("plain", "efficientnet_lite0", CAMVID.names, (16, 16, 16), lines=64)
     )
     with torch.no_grad():
         plain.body.stem.weight[0] = -0.0
@@ -189,7 +189,7 @@ def test_what_ships_sees_classes_as_the_plain_segmenter_does():
 @pytest.mark.parametrize("widths", [(), (8,), (8, 12)])
 @pytest.mark.parametrize("size", [(64, 96), (90, 122)])
 def test_heads_of_any_depth_answer_for_every_cell_of_the_features(widths, size):
-    about = Architecture(
+    about = SwiftNetConfig(
         "x",
         "efficientnet_lite0",
         CAMVID.names,

@@ -17,7 +17,7 @@ from streamvis.datasets.classes import CAMVID, CITYSCAPES, VOID
 from streamvis.errors import ConfigError, DataError, StreamvisError, WeightsError
 from streamvis.models import weights
 from streamvis.models.resnet import ResNet18Whole
-from streamvis.models.swiftnet import Architecture, SwiftNet
+from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.training.scenes import segmenter
 from streamvis.training.scenes.segmenter import (
     build,
@@ -278,4 +278,4 @@ def test_architectures_say_what_they_are_in_yaml():
     about = msgspec.to_builtins(load_recipe(ROOT / "configs/training/street-seg.yaml").architecture)
     assert about["segments"] == CAMVID.names
     assert (about["levels"], about["skips"]) == (1, True)
-    assert msgspec.convert(about, Architecture).widths == (128, 128, 64)
+    assert msgspec.convert(about, SwiftNetConfig).widths == (128, 128, 64)

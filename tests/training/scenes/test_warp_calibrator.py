@@ -14,8 +14,8 @@ from streamvis.cli.main import app
 from streamvis.datasets.driving import Sampling
 from streamvis.errors import ConfigError, DataError
 from streamvis.models import swiftnet, weights
-from streamvis.models.forecasting import Architecture
-from streamvis.models.warp_calibrator import CUES, FAR, Moved
+from streamvis.models.forecasting import ForecasterConfig
+from streamvis.models.warp_calibrator import CUES, FAR, WarpCalibrator
 from streamvis.training.loop import Schedule, read_log
 from streamvis.training.scenes import feature_cache, forecaster, warp_calibrator
 from streamvis.training.scenes.forecaster import Recipe, load_recipe, run
@@ -29,7 +29,7 @@ CLEAR = 6.0  # logit of the class that is seen
 FLICKER = 0.3  # of places whose class is drawn by lot
 SIZE, FRAMES, STEP = (64, 96), 14, 8  # STEP: px of a film in 0.1 s
 RECIPE = Recipe(
-    architecture=Architecture(
+    architecture=ForecasterConfig(
         name="tiny", kind="moved", channels=4, stride=4, width=8, depth=2, past=2,
         every_s=0.1, horizon_s=0.1,
     ),
@@ -73,7 +73,9 @@ def segmenter(tmp_path, monkeypatch) -> str:
     """Its head reads the first four channels of a map as its classes."""
     monkeypatch.setattr(feature_cache, "_look", lambda model: sees)
     torch.manual_seed(0)
-    model = swiftnet.SwiftNet(swiftnet.Architecture("tiny", "efficientnet_lite0", NAMES, (8, 8, 8)))
+    model = swiftnet.SwiftNet(
+        swiftnet.SwiftNetConfig("tiny", "efficientnet_lite0", NAMES, (8, 8, 8))
+    )
     torch.nn.init.zeros_(model.classes[-1].bias)
     model.classes[-1].weight.data = CLEAR * torch.eye(len(NAMES), 8)[..., None, None]
     weights.save(model, tmp_path / "tiny.safetensors", {})
@@ -243,7 +245,7 @@ def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatc
     assert (tmp_path / "out" / "curves.png").stat().st_size > 0
     assert list(read_log(tmp_path / "out" / "log.jsonl")) == list(range(60))
     model = weights.load_forecaster(str(path))
-    assert isinstance(model, Moved)
+    assert isinstance(model, WarpCalibrator)
     assert model.architecture == RECIPE.architecture
     sample = warp_calibrator.Sample(weights.load_segmenter(segmenter), cache, SIZE)
     places = [(held, first) for first in range(FRAMES - 3)]
@@ -297,7 +299,7 @@ def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):
 
 
 def test_another_horizon_may_start_from_one(drives, segmenter, tmp_path):
-    near = Moved(RECIPE.architecture)
+    near = WarpCalibrator(RECIPE.architecture)
     torch.nn.init.constant_(near.doubt, -2.5)
     weights.save(near, tmp_path / "near.safetensors", {})
     far = msgspec.structs.replace(RECIPE.architecture, horizon_s=0.3)
