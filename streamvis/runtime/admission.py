@@ -9,8 +9,8 @@ can start on soon: what their workers prefetch, or what they get done in `AGE_S`
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamvis.runtime.dispatch import PREFETCH
-from streamvis.runtime.facts import Grant
-from streamvis.runtime.state import Crew, Stream, queued
+from streamvis.runtime.facts import GrantSlots
+from streamvis.runtime.state import Stream, WorkerGroup, queue_length
 
 AGE_S = 0.2  # for which a frame may wait, so that a hiccup of the machine drops none
 IDLE_S = 0.2  # a camera that has sent nothing for so long does not hold back the others
@@ -19,13 +19,15 @@ IDLE_S = 0.2  # a camera that has sent nothing for so long does not hold back th
 class Admission:
     """Which slots to grant now."""
 
-    def __init__(self, crews: Sequence[Crew], streams: Mapping[str, Stream], window: int) -> None:
-        self._roots = [crew for crew in crews if not crew.group.parents]
+    def __init__(
+        self, worker_groups: Sequence[WorkerGroup], streams: Mapping[str, Stream], window: int
+    ) -> None:
+        self._roots = [workers for workers in worker_groups if not workers.group.parents]
         self._streams = streams.values()
         self._window = window
         self._turn = 0  # grants to live sources so far
 
-    def __call__(self, at: float) -> Iterator[Grant]:
+    def __call__(self, at: float) -> Iterator[GrantSlots]:
         live: list[Stream] = []
         for stream in self._streams:
             ready = stream.open and not stream.saving and stream.ending is None
@@ -38,9 +40,9 @@ class Admission:
         yield from self._shared(live, at)
 
     def _room(self, stream: Stream) -> int:
-        return self._window - len(stream.granted) - len(stream.flights)
+        return self._window - len(stream.granted) - len(stream.frames_in_flight)
 
-    def _shared(self, live: list[Stream], at: float) -> Iterator[Grant]:
+    def _shared(self, live: list[Stream], at: float) -> Iterator[GrantSlots]:
         """One place after another, to who has the fewest and has waited longest."""
         places = self._places(at) if live else 0
         while live and places > 0:
@@ -59,17 +61,17 @@ class Admission:
             for stream in self._streams
             if stream.live and at < stream.granted_at + IDLE_S
         )
-        return min(_room(crew) for crew in self._roots) - expected
+        return min(_room(workers) for workers in self._roots) - expected
 
 
-def _room(crew: Crew) -> int:
-    ready = sum(station.seat.state == "ready" for station in crew.stations)
-    soon = int(AGE_S / crew.packet_s) if crew.packet_s > 0 else 0
-    return max(PREFETCH * crew.group.worker.batch, soon) * ready - queued(crew)
+def _room(workers: WorkerGroup) -> int:
+    ready = sum(replica.process.state == "ready" for replica in workers.replicas)
+    soon = int(AGE_S / workers.packet_s) if workers.packet_s > 0 else 0
+    return max(PREFETCH * workers.group.worker.batch, soon) * ready - queue_length(workers)
 
 
-def _grant(stream: Stream, count: int, at: float) -> Grant:
+def _grant(stream: Stream, count: int, at: float) -> GrantSlots:
     slots, stream.free = stream.free[:count], stream.free[count:]
     stream.granted.update(slots)
     stream.granted_at = at
-    return Grant(stream.name, slots)
+    return GrantSlots(stream.name, slots)

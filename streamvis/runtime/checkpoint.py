@@ -15,7 +15,7 @@ import msgspec
 from streamvis.events.log import FILE_NAME
 from streamvis.messages import Ending, SourceInfo
 from streamvis.runtime.output import CHECKPOINT, warn
-from streamvis.runtime.state import Gaps, Stream
+from streamvis.runtime.state import GapNotices, Stream
 from streamvis.runtime.supervision import Limits
 
 DIGEST = 32  # bytes
@@ -23,7 +23,7 @@ DIGEST = 32  # bytes
 States = Mapping[tuple[str, str], bytes]  # (stage, source) -> state
 
 
-class Saved(msgspec.Struct, frozen=True, kw_only=True):
+class SourceCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One source, all frames admitted so far answered and none in flight."""
 
     info: SourceInfo | None
@@ -36,7 +36,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     states: dict[str, bytes] = {}  # by stage
     poisoned: int = 0
     dropped: dict[str, int] = {}
-    gaps: Gaps = msgspec.field(default_factory=Gaps)
+    gaps: GapNotices = msgspec.field(default_factory=GapNotices)
     errors: int = 0
     past_errors: int = 0
     ending: Ending | None = None
@@ -47,17 +47,17 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
         return self.epoch, self.admitted - 1
 
 
-def take(stream: Stream, states: States) -> Saved | None:
+def take(stream: Stream, states: States) -> SourceCheckpoint | None:
     """The checkpoint that is due, once all is answered and nothing can come."""
-    if stream.flights or stream.told or stream.granted:
+    if stream.frames_in_flight or stream.open_notices or stream.granted:
         return None
     stream.saving, stream.save_due = False, None
     return saved(stream, states)
 
 
-def saved(stream: Stream, states: States) -> Saved:
+def saved(stream: Stream, states: States) -> SourceCheckpoint:
     """What a later run needs to go on after the last frame, all of which are answered."""
-    return Saved(
+    return SourceCheckpoint(
         info=stream.info,
         epoch=stream.epoch,
         known_epoch=stream.known_epoch,
@@ -68,7 +68,7 @@ def saved(stream: Stream, states: States) -> Saved:
         states={stage: data for (stage, name), data in states.items() if name == stream.name},
         poisoned=stream.poisoned,
         dropped=dict(stream.dropped),
-        gaps=Gaps(dict(stream.gaps.untold), dict(stream.gaps.told_s)),
+        gaps=GapNotices(dict(stream.gaps.unreported), dict(stream.gaps.reported_s)),
         errors=stream.errors,
         past_errors=stream.past_errors,
         ending=stream.ending,
@@ -86,36 +86,36 @@ def plan(stream: Stream, at_s: float, limits: Limits) -> None:
         stream.saving = at_s >= stream.save_due
 
 
-def restore(stream: Stream, at: Saved) -> States:
+def restore(stream: Stream, at: SourceCheckpoint) -> States:
     """Have a stream that has not begun go on from there; one that had come to its end is done."""
     stream.info = at.info
     stream.epoch, stream.known_epoch = at.epoch, at.known_epoch
     stream.admitted, stream.last_n, stream.last_us = at.admitted, at.last_n, at.last_us
     stream.turns, stream.dropped = dict(at.turns), dict(at.dropped)
-    stream.gaps = Gaps(dict(at.gaps.untold), dict(at.gaps.told_s))
+    stream.gaps = GapNotices(dict(at.gaps.unreported), dict(at.gaps.reported_s))
     stream.poisoned = at.poisoned
     stream.errors, stream.past_errors = at.errors, at.past_errors
     if at.ending is not None:
         stream.ending, stream.done = at.ending, True
-        stream.seat.state = "gone"
+        stream.process.state = "gone"
     return {(stage, stream.name): data for stage, data in at.states.items()}
 
 
 class _Checkpoint(msgspec.Struct, frozen=True):
     epoch: str  # of the run
-    sources: dict[str, Saved]
+    sources: dict[str, SourceCheckpoint]
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes the checkpoint of a run, all its sources in one file."""
 
-    def __init__(self, out: Path, epoch: str, sources: Mapping[str, Saved]) -> None:
+    def __init__(self, out: Path, epoch: str, sources: Mapping[str, SourceCheckpoint]) -> None:
         self._out = out
         self._epoch = epoch
         self._sources = dict(sources)
         self._failed = False
 
-    def save(self, source: str, at: Saved) -> None:
+    def save(self, source: str, at: SourceCheckpoint) -> None:
         """Replace what is kept of the source. A full disk ends the checkpoints, not the run."""
         self._sources[source] = at
         data = msgspec.msgpack.encode(_Checkpoint(self._epoch, self._sources))
@@ -133,7 +133,7 @@ class Keeper:
             (self._out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def load(out: Path, epoch: str) -> dict[str, Saved]:
+def load(out: Path, epoch: str) -> dict[str, SourceCheckpoint]:
     """What the run of that name has kept; nothing when the file is missing, damaged or another's.
 
     A damaged one is warned of.

@@ -16,8 +16,8 @@ from streamvis.errors import SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Ending
 from streamvis.runtime import wire
-from streamvis.runtime.errors import how_it_ended
-from streamvis.runtime.latest_frame import Gaps, Newest
+from streamvis.runtime.errors import ending_of
+from streamvis.runtime.latest_frame import GapCounter, LatestFrame
 from streamvis.runtime.processes import load, serve
 from streamvis.sources.picture import Picture, Source
 from streamvis.transport.slots import SlotWriter
@@ -42,7 +42,7 @@ def work(client: Client) -> None:
             with closing(source):
                 decode.file(order.after_n)
             return
-        newest = Newest(source)
+        newest = LatestFrame(source)
         decode.live(newest)
         if not newest.close():  # the thread is stuck in the source, which must not be closed then
             client.close()
@@ -63,61 +63,61 @@ class Decode:
         self._write = write
         self._size = source.info.width * source.info.height * 3  # bytes of a slot
         self._slots: deque[str] = deque()
-        self._missed: list[wire.Missed] = []  # to be told with the next picture, or the end
+        self._gaps: list[wire.Gap] = []  # to be told with the next picture, or the end
         self._send(wire.Opened(source.info))
 
     def file(self, after_n: int) -> None:
         """Every picture after number `after_n`."""
-        gaps = Gaps(after_n + 1)
+        counter = GapCounter(after_n + 1)
         try:
             for picture in self._source:
                 if picture.n > after_n:
-                    gaps.saw(picture)
-                    self._missed += gaps.take()
-                    self._shoot(picture)
+                    counter.note(picture)
+                    self._gaps += counter.take()
+                    self._send_picture(picture)
                 self._listen(0)
         except Stopped:
             self._end("drained")
         except SourceError as error:
             self._end("failed", str(error))
         else:
-            self._end(*how_it_ended(self._source))
+            self._end(*ending_of(self._source))
 
-    def live(self, newest: Newest) -> None:
+    def live(self, newest: LatestFrame) -> None:
         """The newest picture each time that there is a slot."""
         try:
             while True:
                 while not self._slots:
                     self._listen(None)
                 ended = newest.ended  # asked first: the last picture comes before the end
-                picture, missed = newest.take()
-                self._missed += missed
+                picture, gaps = newest.take()
+                self._gaps += gaps
                 if picture is not None:
-                    self._shoot(picture)
+                    self._send_picture(picture)
                 elif ended:
                     break
                 else:
                     self._wait(newest.fd)
         except Stopped:
-            picture, missed = newest.take()
-            self._missed += missed
+            picture, gaps = newest.take()
+            self._gaps += gaps
             if picture is not None:
-                self._missed.append(wire.Missed("drained", 1, picture.n, picture.n))
+                self._gaps.append(wire.Gap("drained", 1, picture.n, picture.n))
             self._end("drained")
         except SourceError as error:
             self._end("failed", str(error))
         else:
-            self._end(*how_it_ended(self._source))
+            self._end(*ending_of(self._source))
 
-    def _shoot(self, picture: Picture) -> None:
+    def _send_picture(self, picture: Picture) -> None:
         height, width = picture.pixels.shape[:2]
         try:
             slot = self._slot(width, height)
         except Stopped:
-            self._missed.append(wire.Missed("drained", 1, picture.n, picture.n))
+            self._gaps.append(wire.Gap("drained", 1, picture.n, picture.n))
             raise
         self._write(slot, picture.pixels)
-        shot = wire.Shot(
+        decoded = wire.DecodedFrame(
             slot=slot,
             n=picture.n,
             media_us=picture.media_us,
@@ -126,24 +126,24 @@ class Decode:
             width=width,
             height=height,
             errors=self._source.errors,
-            missed=self._missed,
+            gaps=self._gaps,
         )
-        self._send(shot)
-        self._missed = []
+        self._send(decoded)
+        self._gaps = []
 
     def _slot(self, width: int, height: int) -> str:
         """A granted slot that is large enough."""
         if width * height * 3 > self._size:
             self._size = width * height * 3
             self._slots.clear()
-            self._send(wire.Sized(width, height))
+            self._send(wire.SizeChanged(width, height))
         self._listen(0)
         while not self._slots:
             self._listen(None)
         return self._slots.popleft()
 
     def _end(self, ending: Ending, message: str = "") -> None:
-        self._send(wire.Ended(ending, self._source.errors, self._missed, message))
+        self._send(wire.Ended(ending, self._source.errors, self._gaps, message))
         if ending != "drained":
             with suppress(Stopped):
                 while True:
@@ -163,7 +163,7 @@ class Decode:
             match wire.decode_to_process(frames[0]):
                 case wire.Stop():
                     raise Stopped
-                case wire.Credit(slots, size) if size >= self._size:
+                case wire.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from streamvis.runtime import facts as f
 from streamvis.runtime.plan import Group
-from streamvis.runtime.state import Batch, Crew, Job, Station, Stream
-from streamvis.runtime.wire import Answer, Begin, Item, Task
+from streamvis.runtime.state import Batch, Job, Replica, Stream, WorkerGroup
+from streamvis.runtime.wire import Answer, BeginItem, FrameItem, Item
 
 PREFETCH = 2  # batches with a worker: one at work, one at hand, so that it never starves
 
@@ -20,72 +20,76 @@ class Dispatch:
         self._streams = streams
         self._batches = 0
 
-    def __call__(self, crew: Crew, at: float) -> Iterator[f.Send]:
-        if crew.group.stateful:
-            for station in crew.stations:
-                while send := self._send(crew, station, station.queue, at):
+    def __call__(self, workers: WorkerGroup, at: float) -> Iterator[f.Send]:
+        if workers.group.stateful:
+            for replica in workers.replicas:
+                while send := self._send(workers, replica, replica.queue, at):
                     yield send
             return
-        while crew.queue:
-            ready = [s for s in crew.stations if s.seat.state == "ready" and len(s.sent) < PREFETCH]
+        while workers.queue:
+            ready = [
+                s for s in workers.replicas if s.process.state == "ready" and len(s.sent) < PREFETCH
+            ]
             if not ready:
                 return
-            station = min(ready, key=lambda s: s.load)
-            send = self._send(crew, station, crew.queue, at)
+            replica = min(ready, key=lambda s: s.load)
+            send = self._send(workers, replica, workers.queue, at)
             if send is None:
                 return
             yield send
 
-    def _send(self, crew: Crew, station: Station, queue: deque[Job], at: float) -> f.Send | None:
+    def _send(
+        self, workers: WorkerGroup, replica: Replica, queue: deque[Job], at: float
+    ) -> f.Send | None:
         """The next batch, if the worker has room and the batch is worth sending."""
-        if not queue or station.seat.state != "ready" or len(station.sent) >= PREFETCH:
+        if not queue or replica.process.state != "ready" or len(replica.sent) >= PREFETCH:
             return None
-        jobs, packets, full = _next_batch(queue, crew.group.worker.batch)
-        before = station.sent[-1].jobs if station.sent else []
+        jobs, packets, full = _next_batch(queue, workers.group.worker.batch)
+        before = replica.sent[-1].jobs if replica.sent else []
         if before and (jobs[0].deaths or before[0].deaths):
             return None  # an answer may die with its worker: then two would be suspected
-        if not full and (station.sent or at < jobs[0].since + crew.wait_s):
+        if not full and (replica.sent or at < jobs[0].since + workers.wait_s):
             return None
         for _ in jobs:
             queue.popleft()
         items: list[Item] = []
         blobs: list[Any] = []
         for job in jobs:
-            self._pack(crew.group, station, job, items, blobs)
+            self._pack(workers.group, replica, job, items, blobs)
         self._batches += 1
-        station.sent.append(Batch(self._batches, jobs, packets, at))
-        station.load += packets
-        return f.Send(station.seat.name, self._batches, items, blobs)
+        replica.sent.append(Batch(self._batches, jobs, packets, at))
+        replica.load += packets
+        return f.Send(replica.process.name, self._batches, items, blobs)
 
     def _pack(
-        self, group: Group, station: Station, job: Job, items: list[Item], blobs: list[Any]
+        self, group: Group, replica: Replica, job: Job, items: list[Item], blobs: list[Any]
     ) -> None:
         job.out = True
-        if group.stateful and job.source not in station.begun:
-            station.begun.add(job.source)
+        if group.stateful and job.source not in replica.begun:
+            replica.begun.add(job.source)
             items.append(self._begin(group, job.source))
         if job.item is not None:
             items.append(job.item)
-        if (flight := job.flight) is not None:
-            flight.out += 1
-            flight.begun = True
-            parts = [name for name in group.inputs if name in flight.parts]
-            blobs += [flight.parts[name] for name in parts]
-            skip = [name for name in flight.skip if name in group.names]
-            items.append(Task(flight.frame, skip, parts))
+        if (in_flight := job.in_flight) is not None:
+            in_flight.out += 1
+            in_flight.begun = True
+            parts = [name for name in group.inputs if name in in_flight.parts]
+            blobs += [in_flight.parts[name] for name in parts]
+            skip = [name for name in in_flight.skip if name in group.names]
+            items.append(FrameItem(in_flight.frame, skip, parts))
 
-    def _begin(self, group: Group, source: str) -> Begin:
+    def _begin(self, group: Group, source: str) -> BeginItem:
         info = self._streams[source].info
         assert info is not None
         keys = [(stage, source) for stage in group.stateful if (stage, source) in self.states]
-        return Begin(info, {key[0]: self.states[key] for key in keys})
+        return BeginItem(info, {key[0]: self.states[key] for key in keys})
 
 
-def waiting(crew: Crew) -> Iterable[Job]:
+def waiting(workers: WorkerGroup) -> Iterable[Job]:
     """The heads of queues whose next worker has nothing to do but wait for a fuller batch."""
-    for station in crew.stations:
-        queue = station.queue if crew.group.stateful else crew.queue
-        if queue and not station.sent and station.seat.state == "ready":
+    for replica in workers.replicas:
+        queue = replica.queue if workers.group.stateful else workers.queue
+        if queue and not replica.sent and replica.process.state == "ready":
             yield queue[0]
 
 
@@ -98,10 +102,10 @@ def _next_batch(queue: deque[Job], most: int) -> tuple[list[Job], int, bool]:
     jobs: list[Job] = []
     packets = 0
     for job in queue:
-        if (jobs and job.deaths) or (job.flight is not None and packets == most):
+        if (jobs and job.deaths) or (job.in_flight is not None and packets == most):
             break
         jobs.append(job)
-        packets += job.flight is not None
+        packets += job.in_flight is not None
         if job.deaths:
             return jobs, packets, True
     return jobs, packets, packets == most or packets < len(jobs)

@@ -13,11 +13,11 @@ lose: once they die in a drain, or are late, the frames that need them are dropp
 import msgspec
 
 from streamvis.runtime.plan import Group
-from streamvis.runtime.state import Crew, Flight, Stream, rests
-from streamvis.runtime.supervision import Limits, Seat
+from streamvis.runtime.state import InFlightFrame, Stream, WorkerGroup, skips_frame
+from streamvis.runtime.supervision import Limits, ProcessSlot
 
 
-class Hurry(msgspec.Struct):
+class DrainDeadlines(msgspec.Struct):
     """The deadlines of a drain that began at `at`."""
 
     at: float
@@ -25,52 +25,56 @@ class Hurry(msgspec.Struct):
 
     def late(self, now: float) -> bool:
         """Whether the time for work is over."""
-        return now >= self.at + self.limits.hurry_work_s
+        return now >= self.at + self.limits.drain_work_s
 
     def over(self, now: float) -> bool:
-        return now >= self.at + self.limits.hurry_end_s
+        return now >= self.at + self.limits.drain_end_s
 
     def due(self, now: float) -> float:
         """The next deadline after `now`."""
-        times = (self.at + self.limits.hurry_work_s, self.at + self.limits.hurry_end_s)
+        times = (self.at + self.limits.drain_work_s, self.at + self.limits.drain_end_s)
         return min((time for time in times if time > now), default=float("inf"))
 
 
-def patience(seat: Seat, limits: Limits, hurry: Hurry | None) -> Limits:
+def limits_of(process: ProcessSlot, limits: Limits, deadlines: DrainDeadlines | None) -> Limits:
     """The limits for this process; one that is only starting may be silent while it imports."""
-    if hurry is None or seat.state == "starting":
+    if deadlines is None or process.state == "starting":
         return limits
-    return msgspec.structs.replace(limits, silence_s=limits.hurry_silence_s)
+    return msgspec.structs.replace(limits, heartbeat_timeout_s=limits.drain_heartbeat_timeout_s)
 
 
 def is_sink(group: Group) -> bool:
     return bool(group.stateful) and not group.children
 
 
-def lost(crew: Crew, stream: Stream) -> bool:
+def has_no_worker(workers: WorkerGroup, stream: Stream) -> bool:
     """Whether nobody is left in this group to work for the source."""
-    if crew.group.stateful:
-        return crew.group.index not in stream.lanes
-    return all(station.seat.state == "gone" for station in crew.stations)
+    if workers.group.stateful:
+        return workers.group.index not in stream.ordered_queues
+    return all(replica.process.state == "gone" for replica in workers.replicas)
 
 
-def needs(flight: Flight, group: Group) -> bool:
+def still_awaits(in_flight: InFlightFrame, group: Group) -> bool:
     """Whether the group has yet to answer for the frame."""
-    if group.index in flight.jobs:
+    if group.index in in_flight.jobs:
         return True
-    awaited = not group.stateful and flight.waits[group.index] > 0
-    return awaited and not rests(group, flight)
+    awaited = not group.stateful and in_flight.waits[group.index] > 0
+    return awaited and not skips_frame(group, in_flight)
 
 
-def withdraw(flight: Flight, stream: Stream, crews: list[Crew]) -> list[int]:
+def remove_jobs(
+    in_flight: InFlightFrame, stream: Stream, worker_groups: list[WorkerGroup]
+) -> list[int]:
     """Take the frame's jobs out of all queues; the groups whose lanes it stood in."""
-    lanes = []
-    for index, job in flight.jobs.items():
-        crew, lane = crews[index], stream.lanes.get(index)
-        if lane is not None:
-            (lane.jobs if job in lane.jobs else lane.station.queue).remove(job)
-            lanes.append(index)
-        elif not crew.group.stateful:
-            crew.queue.remove(job)
-    flight.jobs.clear()
-    return lanes
+    ordered_queues = []
+    for index, job in in_flight.jobs.items():
+        workers, ordered_queue = worker_groups[index], stream.ordered_queues.get(index)
+        if ordered_queue is not None:
+            (
+                ordered_queue.jobs if job in ordered_queue.jobs else ordered_queue.replica.queue
+            ).remove(job)
+            ordered_queues.append(index)
+        elif not workers.group.stateful:
+            workers.queue.remove(job)
+    in_flight.jobs.clear()
+    return ordered_queues

@@ -6,7 +6,7 @@ from streamvis.runtime.routing import Core
 from streamvis.sources.picture import Source
 
 
-def how_it_ended(source: Source) -> tuple[Ending, str]:
+def ending_of(source: Source) -> tuple[Ending, str]:
     """Whether the pictures that stopped mean the end, and otherwise why not."""
     why = {"lost": "was lost", "timeout": "fell silent"}.get(source.ended or "eof")
     return ("failed", f"source '{source.info.label}' {why}") if why else ("eof", "")

@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 
 from streamvis.messages import Ending, Frame, SourceInfo
-from streamvis.runtime.checkpoint import Saved
-from streamvis.runtime.supervision import Halt, Kill, Start
-from streamvis.runtime.wire import Answer, Item, Missed, Shot
+from streamvis.runtime.checkpoint import SourceCheckpoint
+from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
+from streamvis.runtime.wire import Answer, DecodedFrame, Gap, Item
 
 
 class Joined(msgspec.Struct, frozen=True):
     """A process is ready for work: stages built, or decode up."""
 
-    seat: str
+    process: str
     at: float
 
 
@@ -24,7 +24,7 @@ class Opened(msgspec.Struct, frozen=True):
     at: float
 
 
-class Slotted(msgspec.Struct, frozen=True):
+class SlotsCreated(msgspec.Struct, frozen=True):
     """The source has these slots from now on; those of before come back one by one."""
 
     source: str
@@ -34,12 +34,12 @@ class Slotted(msgspec.Struct, frozen=True):
 
 class Admitted(msgspec.Struct, frozen=True):
     source: str
-    shot: Shot
+    decoded: DecodedFrame
     at: float
 
 
 class Answered(msgspec.Struct, frozen=True):
-    seat: str
+    process: str
     answer: Answer
     blobs: Sequence[Any]  # parts, encoded or not: they are only passed on
     at: float
@@ -50,7 +50,7 @@ class SourceEnded(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     at: float
     errors: int = 0
-    missed: Sequence[Missed] = ()
+    gaps: Sequence[Gap] = ()
     error: str = "SourceError"  # the class in errors.py, when it failed
     message: str = ""
 
@@ -58,22 +58,22 @@ class SourceEnded(msgspec.Struct, frozen=True, kw_only=True):
 class Refused(msgspec.Struct, frozen=True):
     """The stages of the seat cannot be built, or cannot go on."""
 
-    seat: str
+    process: str
     error: str
     message: str
     at: float
 
 
-class Died(msgspec.Struct, frozen=True):
+class ProcessExited(msgspec.Struct, frozen=True):
     """The process of the seat is gone for certain; nothing of it can arrive any more."""
 
-    seat: str
+    process: str
     reason: str
     at: float
 
 
-class Beat(msgspec.Struct, frozen=True):
-    seat: str
+class Heartbeat(msgspec.Struct, frozen=True):
+    process: str
     at: float
 
 
@@ -90,19 +90,19 @@ class Tick(msgspec.Struct, frozen=True):
 Fact = (
     Joined
     | Opened
-    | Slotted
+    | SlotsCreated
     | Admitted
     | Answered
     | SourceEnded
     | Refused
-    | Died
-    | Beat
+    | ProcessExited
+    | Heartbeat
     | Drain
     | Tick
 )
 
 
-class Launch(msgspec.Struct, frozen=True):
+class OpenSource(msgspec.Struct, frozen=True):
     """Have the decode process open its source and go on after picture `after_n`."""
 
     source: str
@@ -110,12 +110,12 @@ class Launch(msgspec.Struct, frozen=True):
     after_n: int
 
 
-class Grant(msgspec.Struct, frozen=True):
+class GrantSlots(msgspec.Struct, frozen=True):
     source: str
     slots: list[str]
 
 
-class Free(msgspec.Struct, frozen=True):
+class FreeSlot(msgspec.Struct, frozen=True):
     """A slot from before the source was given others is not needed any more."""
 
     source: str
@@ -123,7 +123,7 @@ class Free(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    seat: str
+    process: str
     id: int
     items: list[Item]
     blobs: list[Any]
@@ -144,7 +144,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Keep where the source stands: a run that is killed goes on from there."""
 
     source: str
-    saved: Saved
+    saved: SourceCheckpoint
 
 
 class Fail(msgspec.Struct, frozen=True):
@@ -154,4 +154,15 @@ class Fail(msgspec.Struct, frozen=True):
     message: str
 
 
-Order = Start | Halt | Kill | Launch | Grant | Free | Send | Completed | Checkpoint | Fail
+Order = (
+    StartProcess
+    | StopProcess
+    | KillProcess
+    | OpenSource
+    | GrantSlots
+    | FreeSlot
+    | Send
+    | Completed
+    | Checkpoint
+    | Fail
+)

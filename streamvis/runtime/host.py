@@ -10,23 +10,31 @@ import msgspec
 from streamvis.config import Pipeline, inputs_of
 from streamvis.errors import RunError
 from streamvis.messages import Findings, Packet, Part, Stage, StatefulStage
-from streamvis.runtime.wire import Begin, End, Item, Spent, State, Task, Tell
+from streamvis.runtime.wire import (
+    BeginItem,
+    EndItem,
+    FrameItem,
+    Item,
+    NoticeItem,
+    StageState,
+    StageTime,
+)
 
 
-class Ran(msgspec.Struct):
+class BatchResult(msgspec.Struct):
     """What came out of one batch; `parts` lie in the order of `wrote`."""
 
     wrote: list[list[str]]  # for each task
     parts: list[Part]
-    states: list[State]
-    spent: list[Spent]
+    states: list[StageState]
+    spent: list[StageTime]
     found: dict[str, Findings] = {}  # by source that has ended
 
 
-class Hand(msgspec.Struct, eq=False):
+class PendingFrame(msgspec.Struct, eq=False):
     """A task and the parts at hand for it, by the stage that wrote them."""
 
-    task: Task
+    task: FrameItem
     parts: dict[str, Part]
 
 
@@ -38,25 +46,25 @@ class Host:
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
 
-    def __call__(self, items: Sequence[Item], parts: Iterable[Part]) -> Ran:
+    def __call__(self, items: Sequence[Item], parts: Iterable[Part]) -> BatchResult:
         """Run every stage on its packets; `parts` are those of the tasks, one after the other."""
         left = iter(parts)
-        hands = [
-            Hand(item, {name: next(left) for name in item.parts})
+        pending = [
+            PendingFrame(item, {name: next(left) for name in item.parts})
             for item in items
-            if isinstance(item, Task)
+            if isinstance(item, FrameItem)
         ]
-        ran = Ran([], [], [], [])
+        result = BatchResult([], [], [], [])
         for name in self._stages:
             if name in self._stateful:
-                self._in_order(name, items, hands, ran)
+                self._in_order(name, items, pending, result)
             else:
-                self._call(name, hands, ran)
-        for hand in hands:
+                self._call(name, pending, result)
+        for hand in pending:
             wrote = [name for name in self._stages if name not in hand.task.skip]
-            ran.wrote.append(wrote)
-            ran.parts += [hand.parts[name] for name in wrote]
-        return ran
+            result.wrote.append(wrote)
+            result.parts += [hand.parts[name] for name in wrote]
+        return result
 
     def close(self) -> None:
         """Close all stages, the last of the group first, whatever one of them raises."""
@@ -64,21 +72,23 @@ class Host:
             for stage in self._stages.values():
                 stack.callback(stage.close)
 
-    def _in_order(self, name: str, items: Sequence[Item], hands: Sequence[Hand], ran: Ran) -> None:
+    def _in_order(
+        self, name: str, items: Sequence[Item], pending: Sequence[PendingFrame], result: BatchResult
+    ) -> None:
         """What is told between two packets reaches the stage between them."""
         stage = cast(StatefulStage, self._stages[name])
-        left = iter(hands)
-        run: list[Hand] = []
+        left = iter(pending)
+        run: list[PendingFrame] = []
         open_: dict[str, None] = {}  # sources that go on, in order of appearance
         for item in items:
-            if isinstance(item, Task):
+            if isinstance(item, FrameItem):
                 run.append(next(left))
                 open_[item.frame.source] = None
                 continue
-            self._call(name, run, ran)
+            self._call(name, run, result)
             run = []
             try:
-                source, goes_on, found = _tell(name, stage, item)
+                source, goes_on, found = _pass_on(name, stage, item)
             except Exception as error:
                 error.add_note(f"in stage '{name}', told {item}")
                 raise
@@ -86,18 +96,18 @@ class Host:
             if goes_on:
                 open_[source] = None
             if found is not None:
-                ran.found[source] = found
-        self._call(name, run, ran)
-        ran.states += [State(name, source, stage.state(source)) for source in open_]
+                result.found[source] = found
+        self._call(name, run, result)
+        result.states += [StageState(name, source, stage.state(source)) for source in open_]
 
-    def _call(self, name: str, hands: Sequence[Hand], ran: Ran) -> None:
-        hands = [hand for hand in hands if name not in hand.task.skip]
-        if not hands:
+    def _call(self, name: str, pending: Sequence[PendingFrame], result: BatchResult) -> None:
+        pending = [hand for hand in pending if name not in hand.task.skip]
+        if not pending:
             return
         inputs = self._inputs[name]
         packets = [
             Packet(frame=h.task.frame, parts=[h.parts[i] for i in inputs if i in h.parts])
-            for h in hands
+            for h in pending
         ]
         start = time.perf_counter()
         try:
@@ -106,26 +116,26 @@ class Host:
             where = ", ".join(f"{p.frame.source}/{p.frame.n}" for p in packets)
             error.add_note(f"in stage '{name}', frames {where}")
             raise
-        ran.spent.append(Spent(name, len(packets), time.perf_counter() - start))
+        result.spent.append(StageTime(name, len(packets), time.perf_counter() - start))
         if len(parts) != len(packets):
             raise RunError(
                 f"stage '{name}' gave {len(parts)} parts for {len(packets)} packets; expected one "
                 "for each"
             )
-        for hand, part in zip(hands, parts, strict=True):
+        for hand, part in zip(pending, parts, strict=True):
             hand.parts[name] = part
 
 
-def _tell(
-    name: str, stage: StatefulStage, item: Begin | Tell | End
+def _pass_on(
+    name: str, stage: StatefulStage, item: BeginItem | NoticeItem | EndItem
 ) -> tuple[str, bool, Findings | None]:
     """Pass it on; whose it was, whether that source goes on, and what was found in it if not."""
     match item:
-        case Begin(info, states):
+        case BeginItem(info, states):
             stage.begin(info, states.get(name))
             return info.id, True, None
-        case Tell(notice):
+        case NoticeItem(notice):
             stage.notice(notice)
             return notice.source, True, None
-        case End(source, ending):
+        case EndItem(source, ending):
             return source, False, stage.finish(source, ending)

@@ -23,12 +23,12 @@ from streamvis.events.log import FILE_NAME, fold
 from streamvis.messages import Logged
 from streamvis.runtime import facts as f
 from streamvis.runtime import supervision, wire
-from streamvis.runtime.checkpoint import Saved
+from streamvis.runtime.checkpoint import SourceCheckpoint
 from streamvis.runtime.metrics import Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
 from streamvis.runtime.routing import Core
-from streamvis.runtime.segments import Shelf
+from streamvis.runtime.segments import Segments
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
@@ -61,7 +61,7 @@ class Hub:
         meter: Meter,
         endpoint: str,
         on_status: Callable[[Status], None] | None = None,
-        save: Callable[[str, Saved], None] | None = None,
+        save: Callable[[str, SourceCheckpoint], None] | None = None,
     ) -> None:
         self.signals: list[int] = []  # by which the run was told to end
         self._core = core
@@ -71,15 +71,19 @@ class Hub:
         self._on_status = on_status
         self._save = save
         self._status_due = 0.0
-        self._streams = {stream.seat.name: stream for stream in core.streams.values()}
-        self._groups = {s.seat.name: crew.group for crew in core.crews for s in crew.stations}
+        self._streams = {stream.process.name: stream for stream in core.streams.values()}
+        self._groups = {
+            s.process.name: workers.group
+            for workers in core.worker_groups
+            for s in workers.replicas
+        }
         self._facts: deque[f.Fact] = deque()
         self._children: dict[str, Child] = {}  # by seat
         self._peers: dict[bytes, str] = {}  # identity of a living process -> its seat
-        self._lives = 0
+        self._incarnations = 0
         self._gone: set[bytes] = set()  # identities of dead ones, whose last words may come late
         self._fds: dict[int, Child] = {}
-        self._shelf = Shelf(core.window)
+        self._segments = Segments(core.window)
         self._server = Server(endpoint)
         self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -121,10 +125,10 @@ class Hub:
     def close(self) -> None:
         """End every process, unlink every segment, close every socket."""
         for child in list(self._children.values()):
-            self._bury(child)
+            self._end_process(child)
         if self._program.out is not None:
             fold(Path(self._program.out) / FILE_NAME)  # what a killed publisher left
-        self._shelf.close()
+        self._segments.close()
         self._server.close()
         os.close(self._wake)
 
@@ -134,14 +138,14 @@ class Hub:
         ready = dict(self._poller.poll(max(0, round(due * 1000 + 0.5))))
         if self._wake in ready:
             os.eventfd_read(self._wake)
-        self._hear()
+        self._receive()
         for fd in ready.keys() & self._fds.keys():
             if (child := self._fds.get(fd)) is None:  # buried meanwhile
                 continue
             if fd == child.exit:
                 self._exited(child)
             elif (text := child.read()) is not None:
-                _echo(text)
+                _print(text)
             else:
                 self._forget(fd)
 
@@ -151,69 +155,69 @@ class Hub:
             return
         self._status_due = at + STATUS_S
         for stream in self._core.streams.values():
-            self._shelf.tidy(stream)
+            self._segments.tidy(stream)
         if self._on_status is not None:
             self._on_status(self._meter.status(self._core, at))
 
     # what comes in
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         for peer, frames in islice(self._server.receive(), AT_ONCE):
-            seat = self._peers.get(peer.removesuffix(BEAT_SUFFIX))
-            if seat is None:
+            process = self._peers.get(peer.removesuffix(BEAT_SUFFIX))
+            if process is None:
                 self._server.refused += peer.removesuffix(BEAT_SUFFIX) not in self._gone
             elif peer.endswith(BEAT_SUFFIX):
-                self._feed(f.Beat(seat, time.monotonic()))
+                self._feed(f.Heartbeat(process, time.monotonic()))
             else:
-                self._understand(seat, frames)
+                self._handle(process, frames)
 
-    def _understand(self, seat: str, frames: list[bytes]) -> None:
+    def _handle(self, process: str, frames: list[bytes]) -> None:
         try:
             message = wire.decode_from_process(frames[0])
         except msgspec.DecodeError:
             self._server.refused += 1
             return
-        if stream := self._streams.get(seat):
+        if stream := self._streams.get(process):
             self._from_decode(stream.name, message)
         else:
-            self._from_worker(seat, message, frames[1:])
+            self._from_worker(process, message, frames[1:])
 
-    def _from_worker(self, seat: str, message: wire.FromProcess, blobs: list[bytes]) -> None:
+    def _from_worker(self, process: str, message: wire.FromProcess, blobs: list[bytes]) -> None:
         at = time.monotonic()
         match message:
             case wire.Answer():
                 self._meter.spent(message.spent)
                 self._meter.found.update(message.found)
-                self._feed(f.Answered(seat, message, blobs, at))
+                self._feed(f.Answered(process, message, blobs, at))
             case wire.Hello():
-                self._tell(seat, self._setup(self._groups[seat]))
+                self._send(process, self._setup(self._groups[process]))
             case wire.Ready():
-                self._feed(f.Joined(seat, at))
+                self._feed(f.Joined(process, at))
             case wire.Refused(error, text):
-                self._feed(f.Refused(seat, error, text, at))
+                self._feed(f.Refused(process, error, text, at))
             case _:
                 self._server.refused += 1
 
     def _from_decode(self, source: str, message: wire.FromProcess) -> None:
         at = time.monotonic()
         match message:
-            case wire.Shot():
+            case wire.DecodedFrame():
                 self._feed(f.Admitted(source, message, at))
             case wire.Hello():
-                self._feed(f.Joined(self._core.streams[source].seat.name, at))
+                self._feed(f.Joined(self._core.streams[source].process.name, at))
             case wire.Opened(info) if info.id == source:
                 self._feed(f.Opened(source, info, at))
                 self._fit(source, info.width, info.height)
-            case wire.Sized(width, height):
+            case wire.SizeChanged(width, height):
                 self._fit(source, width, height)
-            case wire.Ended(ending, errors, missed, text):
+            case wire.Ended(ending, errors, gaps, text):
                 self._feed(
                     f.SourceEnded(
                         source=source,
                         ending=ending,
                         at=at,
                         errors=errors,
-                        missed=missed,
+                        gaps=gaps,
                         message=text,
                     )
                 )
@@ -227,20 +231,20 @@ class Hub:
     def _fit(self, source: str, width: int, height: int) -> None:
         stream = self._core.streams[source]
         try:
-            slots = self._shelf.fit(stream, width, height)
+            slots = self._segments.fit(stream, width, height)
         except RunError as error:
-            self._feed(f.Refused(stream.seat.name, "RunError", str(error), time.monotonic()))
+            self._feed(f.Refused(stream.process.name, "RunError", str(error), time.monotonic()))
             return
         if slots is not None:
-            self._feed(f.Slotted(source, slots, time.monotonic()))
+            self._feed(f.SlotsCreated(source, slots, time.monotonic()))
 
     def _exited(self, child: Child) -> None:
         # what it sent before it went still counts, and may just be on its way through ZeroMQ
         self._server.socket.poll(DELIVERY_MS)
-        self._hear()
-        if child.seat in self._children and self._children[child.seat] is child:
-            self._bury(child)
-            self._feed(f.Died(child.seat, child.reason(), time.monotonic()))
+        self._receive()
+        if child.name in self._children and self._children[child.name] is child:
+            self._end_process(child)
+            self._feed(f.ProcessExited(child.name, child.reason(), time.monotonic()))
 
     # what goes out
 
@@ -253,33 +257,35 @@ class Hub:
 
     def _carry_out(self, order: f.Order) -> None:
         match order:
-            case f.Send(seat, batch, items, blobs):
-                self._tell(seat, wire.Work(batch, items), blobs)
+            case f.Send(process, batch, items, blobs):
+                self._send(process, wire.Work(batch, items), blobs)
             case f.Completed():
                 self._meter.completed(order, time.monotonic())
             case f.Checkpoint(source, saved):
                 if self._save is not None:
                     self._save(source, saved)
-            case f.Grant(source, slots):
-                credit = wire.Credit(slots, self._shelf.size(source))
-                self._tell(self._core.streams[source].seat.name, credit)
-            case f.Free(source, _):
-                self._shelf.tidy(self._core.streams[source])
-            case supervision.Start(seat):
-                self._start(seat)
-            case f.Launch(source, epoch, after_n):
+            case f.GrantSlots(source, slots):
+                credit = wire.SlotGrant(slots, self._segments.size(source))
+                self._send(self._core.streams[source].process.name, credit)
+            case f.FreeSlot(source, _):
+                self._segments.tidy(self._core.streams[source])
+            case supervision.StartProcess(process):
+                self._start(process)
+            case f.OpenSource(source, epoch, after_n):
                 spec = self._program.sources[source]
-                seat = self._core.streams[source].seat.name
-                self._tell(seat, wire.Open(spec, self._program.opener, epoch, after_n))
-            case supervision.Halt(seat):
-                self._tell(seat, wire.Stop())
-            case supervision.Kill(seat, reason):
-                self._bury(self._children[seat])
-                self._facts.append(f.Died(seat, reason, time.monotonic()))
+                process = self._core.streams[source].process.name
+                self._send(process, wire.Open(spec, self._program.opener, epoch, after_n))
+            case supervision.StopProcess(process):
+                self._send(process, wire.Stop())
+            case supervision.KillProcess(process, reason):
+                self._end_process(self._children[process])
+                self._facts.append(f.ProcessExited(process, reason, time.monotonic()))
 
-    def _tell(self, seat: str, message: wire.ToProcess, blobs: list[bytes] | None = None) -> None:
+    def _send(
+        self, process: str, message: wire.ToProcess, blobs: list[bytes] | None = None
+    ) -> None:
         # a process that is not there any more will be noticed by its exit
-        self._server.send(self._children[seat].identity, [wire.encode(message), *(blobs or ())])
+        self._server.send(self._children[process].identity, [wire.encode(message), *(blobs or ())])
 
     def _setup(self, group: Group) -> wire.Setup:
         return wire.Setup(
@@ -295,35 +301,40 @@ class Hub:
 
     # processes
 
-    def _start(self, seat: str) -> None:
-        self._lives += 1
-        if group := self._groups.get(seat):
+    def _start(self, process: str) -> None:
+        self._incarnations += 1
+        if group := self._groups.get(process):
             module, threads, cores = "worker", self._program.threads[group.name], group.worker.cores
         else:
             module, threads, cores = "decode", 1, []
         child = Child(
-            seat, self._lives, f"streamvis.runtime.{module}", self._endpoint, threads, cores
+            process,
+            self._incarnations,
+            f"streamvis.runtime.{module}",
+            self._endpoint,
+            threads,
+            cores,
         )
-        self._children[seat] = child
-        self._peers[child.identity] = seat
+        self._children[process] = child
+        self._peers[child.identity] = process
         for fd in (child.exit, child.output):
             self._fds[fd] = child
             self._poller.register(fd, zmq.POLLIN)
 
-    def _bury(self, child: Child) -> None:
+    def _end_process(self, child: Child) -> None:
         """End it if it runs; it is gone for certain then."""
         for fd in (child.exit, child.output):
             self._forget(fd)
-        del self._children[child.seat], self._peers[child.identity]
+        del self._children[child.name], self._peers[child.identity]
         self._gone.add(child.identity)
-        _echo(child.end())
+        _print(child.end())
 
     def _forget(self, fd: int) -> None:
         if self._fds.pop(fd, None) is not None:
             self._poller.unregister(fd)
 
 
-def _echo(text: str) -> None:
+def _print(text: str) -> None:
     """What processes print is for people: it goes where our own log goes."""
     if text:
         with suppress(OSError):  # the terminal may have been closed

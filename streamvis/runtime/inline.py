@@ -16,16 +16,16 @@ from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Frame, Packet, Site, Stage
 from streamvis.runtime import facts as f
 from streamvis.runtime import supervision
-from streamvis.runtime.checkpoint import Saved
-from streamvis.runtime.errors import failure, how_it_ended
+from streamvis.runtime.checkpoint import SourceCheckpoint
+from streamvis.runtime.errors import ending_of, failure
 from streamvis.runtime.host import Host
-from streamvis.runtime.latest_frame import Gaps
+from streamvis.runtime.latest_frame import GapCounter
 from streamvis.runtime.metrics import Meter, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import apart, fold
-from streamvis.runtime.resume import Start, claimed
+from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
-from streamvis.runtime.wire import Answer, Shot
+from streamvis.runtime.wire import Answer, DecodedFrame
 from streamvis.sources import open_source as open_any
 from streamvis.sources.picture import Picture, Source
 from streamvis.sources.spec import SourceSpec
@@ -69,7 +69,7 @@ def _run(
     build: Build,
     open_source: Opener,
     out: Path | None,
-    start: Start,
+    start: RunStart,
     on_packet: OnPacket | None,
 ) -> tuple[Core, Meter]:
     pictures: dict[str, Array] = {}
@@ -111,7 +111,7 @@ class Loop:
         reader: "Reader",
         meter: Meter,
         deliver: "InOrder",
-        save: Callable[[str, Saved], None] | None,
+        save: Callable[[str, SourceCheckpoint], None] | None,
     ) -> None:
         self._core = core
         self._hosts = hosts
@@ -131,23 +131,23 @@ class Loop:
     def _carry_out(self, order: f.Order) -> Iterator[f.Fact]:
         at = time.monotonic()
         match order:
-            case supervision.Start(seat):
-                yield f.Joined(seat, at)
-            case supervision.Halt(seat) | supervision.Kill(seat, _):
-                yield f.Died(seat, "", at)
-            case f.Launch(source, epoch, after_n):
+            case supervision.StartProcess(process):
+                yield f.Joined(process, at)
+            case supervision.StopProcess(process) | supervision.KillProcess(process, _):
+                yield f.ProcessExited(process, "", at)
+            case f.OpenSource(source, epoch, after_n):
                 yield from self._reader.open(source, epoch, after_n)
             case f.Checkpoint(source, saved):
                 if self._save is not None:
                     self._save(source, saved)
-            case f.Grant(source, slots):
+            case f.GrantSlots(source, slots):
                 self._reader.slots[source] += slots
-            case f.Send(seat, batch, items, blobs):
-                ran = self._hosts[seat](items, blobs)
+            case f.Send(process, batch, items, blobs):
+                ran = self._hosts[process](items, blobs)
                 self._meter.spent(ran.spent)
                 self._meter.found.update(ran.found)
                 answer = Answer(batch, ran.wrote, ran.states, ran.spent)
-                yield f.Answered(seat, answer, ran.parts, time.monotonic())
+                yield f.Answered(process, answer, ran.parts, time.monotonic())
             case f.Completed():
                 self._reader.release(order.frame.slot)
                 self._meter.completed(order, at)
@@ -164,7 +164,7 @@ class Reader:
         self._specs = {spec.id: spec for spec in specs}
         self._opener = opener
         self._pictures = pictures
-        self._open: dict[str, tuple[Source, Iterator[Picture], Gaps]] = {}
+        self._open: dict[str, tuple[Source, Iterator[Picture], GapCounter]] = {}
 
     def open(self, name: str, epoch: int, after_n: int) -> Iterator[f.Fact]:
         try:
@@ -172,21 +172,21 @@ class Reader:
         except StreamvisError as error:
             yield _failed(name, 0, error)
             return
-        self._open[name] = (source, _after(source, after_n), Gaps(after_n + 1))
+        self._open[name] = (source, _after(source, after_n), GapCounter(after_n + 1))
         yield f.Opened(name, source.info, time.monotonic())
-        yield f.Slotted(name, [f"{name}:0"], time.monotonic())
+        yield f.SlotsCreated(name, [f"{name}:0"], time.monotonic())
 
     def next_fact(self) -> f.Fact:
         """The next picture of the source whose turn it is, or its end."""
         name = next(name for name in self._open if self.slots[name])
-        source, pictures, gaps = self._open.pop(name)
-        self._open[name] = (source, pictures, gaps)  # the last in line now
+        source, pictures, counter = self._open.pop(name)
+        self._open[name] = (source, pictures, counter)  # the last in line now
         try:
             picture = next(pictures, None)
         except SourceError as error:
             return self._end(name, _failed(name, source.errors, error))
         if picture is None:
-            ending, message = how_it_ended(source)
+            ending, message = ending_of(source)
             return self._end(
                 name,
                 f.SourceEnded(
@@ -197,12 +197,12 @@ class Reader:
                     message=message,
                 ),
             )
-        gaps.saw(picture)
+        counter.note(picture)
         slot = self.slots[name].pop()
         view = picture.pixels.view()
         view.flags.writeable = False
         self._pictures[slot] = view
-        shot = Shot(
+        decoded = DecodedFrame(
             slot=slot,
             n=picture.n,
             media_us=picture.media_us,
@@ -211,9 +211,9 @@ class Reader:
             width=view.shape[1],
             height=view.shape[0],
             errors=source.errors,
-            missed=gaps.take(),
+            gaps=counter.take(),
         )
-        return f.Admitted(name, shot, time.monotonic())
+        return f.Admitted(name, decoded, time.monotonic())
 
     def release(self, slot: str) -> None:
         del self._pictures[slot]

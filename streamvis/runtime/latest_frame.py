@@ -5,18 +5,18 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from streamvis.runtime.wire import Missed
+from streamvis.runtime.wire import Gap
 from streamvis.sources.picture import Picture, Source
 
 
-class Gaps:
+class GapCounter:
     """Pictures that are missing since the last account: one entry for each reason."""
 
     def __init__(self, next_n: int = 0) -> None:
         self._next_n = next_n
-        self._missed: dict[str, Missed] = {}
+        self._gaps: dict[str, Gap] = {}
 
-    def saw(self, picture: Picture) -> None:
+    def note(self, picture: Picture) -> None:
         """Numbers that were jumped over could not be decoded."""
         if picture.n > self._next_n:
             self.add("decode", self._next_n, picture.n - 1)
@@ -24,22 +24,22 @@ class Gaps:
 
     def add(self, reason: str, first_n: int, last_n: int) -> None:
         count = last_n - first_n + 1
-        if before := self._missed.get(reason):
+        if before := self._gaps.get(reason):
             first_n, count = before.first_n, before.count + count
-        self._missed[reason] = Missed(reason, count, first_n, last_n)
+        self._gaps[reason] = Gap(reason, count, first_n, last_n)
 
-    def take(self) -> list[Missed]:
-        missed, self._missed = list(self._missed.values()), {}
-        return missed
+    def take(self) -> list[Gap]:
+        gaps, self._gaps = list(self._gaps.values()), {}
+        return gaps
 
 
-class Newest:
+class LatestFrame:
     """Reads a source in a thread; `fd` is readable when there is a picture, or the end."""
 
     def __init__(self, source: Source) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
-        self._gaps = Gaps()
+        self._counter = GapCounter()
         self._picture: Picture | None = None
         self._over = False
         self._pool = ThreadPoolExecutor(1, "newest")
@@ -51,18 +51,18 @@ class Newest:
         """Whether no more pictures come; raises what the source raised."""
         return self._reading.done() and self._reading.result() is None
 
-    def take(self) -> tuple[Picture | None, list[Missed]]:
+    def take(self) -> tuple[Picture | None, list[Gap]]:
         """The newest picture that was not taken yet, and what is missing before it."""
         with self._lock:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.fd)
             picture, self._picture = self._picture, None
-            return picture, self._gaps.take()
+            return picture, self._counter.take()
 
-    def close(self, patience_s: float = 1.0) -> bool:
+    def close(self, timeout_s: float = 1.0) -> bool:
         """Stop reading; False when the source does not let go of the thread."""
         self._over = True
-        _, stuck = wait([self._reading], patience_s)
+        _, stuck = wait([self._reading], timeout_s)
         if stuck:
             return False
         self._pool.shutdown()
@@ -75,7 +75,7 @@ class Newest:
                 return
             with self._lock:
                 if self._picture is not None:
-                    self._gaps.add("overload", self._picture.n, self._picture.n)
-                self._gaps.saw(picture)
+                    self._counter.add("overload", self._picture.n, self._picture.n)
+                self._counter.note(picture)
                 self._picture = picture
                 os.eventfd_write(self.fd, 1)

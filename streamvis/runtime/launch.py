@@ -18,7 +18,7 @@ from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import Group, fold
 from streamvis.runtime.processes import discard_closed, open_terminals
-from streamvis.runtime.resume import Start, claimed
+from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
@@ -75,7 +75,7 @@ def _run(
     program: Program,
     out: Path | None,
     on_status: Callable[[Status], None] | None,
-    start: Start,
+    start: RunStart,
 ) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
@@ -91,7 +91,7 @@ def _run(
             error = failure(core) or (_ended_early(hub.signals) if hub.ended_early else None)
             summary = _summary(core, program, meter, hub, str(error or ""))
             if out is not None:
-                _leave(summary, out)
+                _write_summary(summary, out)
     if error is not None:
         raise error
     return summary
@@ -121,7 +121,7 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub, error: str) -
     )
 
 
-def _leave(summary: Summary, out: Path) -> None:
+def _write_summary(summary: Summary, out: Path) -> None:
     """Write the summary; what the run failed of says more than that the disk is full here too."""
     try:
         write_summary(summary, out)

@@ -14,7 +14,7 @@ from streamvis.messages import Findings
 from streamvis.runtime.facts import Completed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
-from streamvis.runtime.wire import Spent
+from streamvis.runtime.wire import StageTime
 
 RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %
 LOG_RATIO = math.log(RATIO)
@@ -80,7 +80,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str = ""  # uuid7 of the run
 
 
-class Latencies:
+class LatencyHistogram:
     """A histogram with buckets of equal ratio."""
 
     def __init__(self) -> None:
@@ -112,17 +112,17 @@ class Meter:
     def __init__(self, at: float) -> None:
         self.start = at
         self.found: dict[str, Findings] = {}  # by source that has ended
-        self._service: dict[str, Latencies] = {}
+        self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
-        self._latency: dict[str, Latencies] = {}  # by source
+        self._latency: dict[str, LatencyHistogram] = {}  # by source
         self._first, self._last = float("inf"), at  # when frames were in flight
         self._seen_at = at
         self._seen: Counter[tuple[str, str]] = Counter()
 
-    def spent(self, calls: Sequence[Spent]) -> None:
+    def spent(self, calls: Sequence[StageTime]) -> None:
         for call in calls:
             if call.stage not in self._service:
-                self._service[call.stage] = Latencies()
+                self._service[call.stage] = LatencyHistogram()
             self._service[call.stage].add(call.seconds / call.packets, call.packets)
             self._counts[call.stage] += call.packets
 
@@ -132,7 +132,7 @@ class Meter:
         self._first = min(self._first, at - frame.seconds)
         self._last = at
         if frame.frame.source not in self._latency:
-            self._latency[frame.frame.source] = Latencies()
+            self._latency[frame.frame.source] = LatencyHistogram()
         self._latency[frame.frame.source].add(frame.seconds)
 
     def status(self, core: Core, at: float) -> Status:
@@ -154,7 +154,7 @@ class Meter:
     def _rates(self, core: Core) -> "Counter[tuple[str, str]]":
         counts = Counter({("stage", name): n for name, n in self._counts.items()})
         for name, stream in core.streams.items():
-            counts["source", name] = stream.admitted - len(stream.flights)
+            counts["source", name] = stream.admitted - len(stream.frames_in_flight)
         return counts
 
     def _reports(
@@ -164,7 +164,7 @@ class Meter:
             _source(
                 stream,
                 fps.get(("source", name), 0.0),
-                self._latency.get(name, Latencies()),
+                self._latency.get(name, LatencyHistogram()),
                 self.found.get(name),
             )
             for name, stream in core.streams.items()
@@ -174,10 +174,10 @@ class Meter:
                 name=name,
                 count=self._counts[name],
                 skipped=core.skipped[name],
-                restarts=sum(s.seat.restarts for s in core.crews[group.index].stations),
-                queue=core.queued(group.index),
+                restarts=sum(s.process.restarts for s in core.worker_groups[group.index].replicas),
+                queue=core.queue_length(group.index),
                 fps=round(fps.get(("stage", name), 0.0), 2),
-                service_ms=self._service.get(name, Latencies()).quantiles(),
+                service_ms=self._service.get(name, LatencyHistogram()).quantiles(),
             )
             for group in core.groups
             for name in group.names
@@ -198,7 +198,9 @@ def write_summary(summary: Summary, out: Path) -> None:
         raise RunError(f"{out / 'summary.json'} cannot be written: {error.strerror}") from None
 
 
-def _source(stream: Stream, fps: float, latency: Latencies, found: Findings | None) -> SourceReport:
+def _source(
+    stream: Stream, fps: float, latency: LatencyHistogram, found: Findings | None
+) -> SourceReport:
     return SourceReport(
         id=stream.name,
         label=stream.info.label if stream.info else "",
@@ -208,7 +210,7 @@ def _source(stream: Stream, fps: float, latency: Latencies, found: Findings | No
         dropped=dict(stream.dropped),
         poisoned=stream.poisoned,
         decode_errors=stream.past_errors + stream.errors,
-        restarts=stream.seat.restarts,
+        restarts=stream.process.restarts,
         ending=stream.ending if stream.done else None,
         error=stream.message,
         fps=round(fps, 2),

@@ -38,15 +38,15 @@ class Child:
 
     def __init__(
         self,
-        seat: str,
-        life: int,
+        name: str,
+        incarnation: int,
         module: str,
         endpoint: str,
         threads: int | None = None,
         cores: Sequence[int] = (),
     ) -> None:
-        self.seat = seat
-        self.identity = f"{seat}#{life}".encode()  # a successor has another one
+        self.name = name
+        self.identity = f"{name}#{incarnation}".encode()  # a successor has another one
         self.tail: deque[str] = deque(maxlen=20)
         self._partial = b""
         self.output, write = os.pipe2(os.O_CLOEXEC)
@@ -103,7 +103,7 @@ class Child:
         return f"{how}; its last words: {words}" if words else how
 
 
-class Beats:
+class Heartbeats:
     """Tells the hub from a thread that this process lives; ends it when the hub does not."""
 
     def __init__(self, client: Client, endpoint: str, identity: bytes, hub: int) -> None:
@@ -132,13 +132,13 @@ class Beats:
 def serve(work: Callable[[Client], None]) -> None:
     """The main function of a process: `<endpoint> <identity> <pid of the hub>`."""
     endpoint, name, hub = sys.argv[1:]
-    _die_with(int(hub))
+    _exit_with(int(hub))
     keep_memory()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the hub decides
         signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _last_words
+    sys.excepthook = _print_and_exit
     client = Client(endpoint, name.encode())
-    beats = Beats(client, endpoint, name.encode(), int(hub))
+    beats = Heartbeats(client, endpoint, name.encode(), int(hub))
     try:
         work(client)
     finally:
@@ -146,7 +146,7 @@ def serve(work: Callable[[Client], None]) -> None:
         client.close()
 
 
-def _last_words(
+def _print_and_exit(
     kind: type[BaseException], error: BaseException, where: TracebackType | None
 ) -> None:
     """Print the traceback and go, whatever threads a stage may have left running."""
@@ -165,7 +165,7 @@ def load(reference: str) -> Any:
         raise ConfigError(f"{reference!r} is not a module:function here: {error}") from error
 
 
-def _die_with(hub: int) -> None:
+def _exit_with(hub: int) -> None:
     """Have the kernel end this process when the hub ends, however that happens."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:

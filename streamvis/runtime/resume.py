@@ -13,7 +13,7 @@ from streamvis.events.ids import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
 from streamvis.messages import Findings, Logged
 from streamvis.runtime import checkpoint, manifest
-from streamvis.runtime.checkpoint import Keeper, Saved
+from streamvis.runtime.checkpoint import CheckpointWriter, SourceCheckpoint
 from streamvis.runtime.manifest import Manifest
 from streamvis.runtime.metrics import Summary
 from streamvis.runtime.output import (
@@ -28,28 +28,30 @@ from streamvis.runtime.output import (
 from streamvis.sources.spec import SourceSpec
 
 
-class Start(msgspec.Struct, kw_only=True):
+class RunStart(msgspec.Struct, kw_only=True):
     """How a run begins."""
 
     epoch: str  # uuid7 of the run
-    sources: dict[str, Saved] = {}  # where to go on; the others start with their first frame
+    sources: dict[
+        str, SourceCheckpoint
+    ] = {}  # where to go on; the others start with their first frame
     logged: dict[str, Logged] = {}  # how far the log has come
     found: dict[str, Findings] = {}  # in the sources that have ended
-    save: Callable[[str, Saved], None] | None = None  # keeps a checkpoint
+    save: Callable[[str, SourceCheckpoint], None] | None = None  # keeps a checkpoint
     finished: Summary | None = None  # of the run that is here, when nothing is left to do
 
 
 @contextmanager
 def claimed(
     out: Path | None, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed
-) -> Iterator[Start]:
+) -> Iterator[RunStart]:
     """Hold the output directory for a run, and say where the run begins.
 
     RunError when another run holds it, UsageError when it is used and that was not wanted, or
     when the run that is to be resumed is of something else.
     """
     if out is None:
-        yield Start(epoch=new_epoch())
+        yield RunStart(epoch=new_epoch())
         return
     with locked(out):
         start = _start(out, pipeline, sources, on_used)
@@ -57,7 +59,7 @@ def claimed(
             warn(f"{out}: its run is finished; --overwrite starts it anew")
             yield start
             return
-        keeper = Keeper(out, start.epoch, start.sources)
+        keeper = CheckpointWriter(out, start.epoch, start.sources)
         start.save = keeper.save
         with exported(out):
             yield start
@@ -65,14 +67,16 @@ def claimed(
             keeper.remove()
 
 
-def _start(out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed) -> Start:
+def _start(
+    out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed
+) -> RunStart:
     wanted = manifest.manifest_of(pipeline, sources, new_epoch())
     if on_used == "overwrite":
         remove_run(out)
     if on_used != "resume" or not run_files(out):
         refuse_used(out)
         manifest.write(wanted, out)
-        return Start(epoch=wanted.epoch)
+        return RunStart(epoch=wanted.epoch)
     there = manifest.read(out)
     if there is None:
         raise UsageError(
@@ -85,7 +89,7 @@ def _start(out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used
             "started with, or choose another --out; --overwrite replaces it"
         )
     if (summary := _finished(out)) is not None:
-        return Start(epoch=there.epoch, finished=summary)
+        return RunStart(epoch=there.epoch, finished=summary)
     return _resumed(out, pipeline, there)
 
 
@@ -99,10 +103,10 @@ def _finished(out: Path) -> Summary | None:
     return summary if ended and not summary.error and not summary.interrupted else None
 
 
-def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
+def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
     kept = checkpoint.load(out, there.epoch)
     cursors = _cursors(out / FILE_NAME, there)
-    start = Start(epoch=there.epoch)
+    start = RunStart(epoch=there.epoch)
     logs = any(isinstance(stage.run, Publish) for stage in pipeline.stages)
     for listed in there.sources:
         at, cursor = kept.get(listed.id), cursors.get(listed.id)
@@ -111,7 +115,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> Start:
                 raise UsageError(f"{out / FILE_NAME} is of another run than {out}/run.json")
             book = _book(cursor)
             start.logged[listed.id] = Logged(cursor.next, *book.at)
-            at = where_to_go_on(at, cursor, book)
+            at = resume_point(at, cursor, book)
             if cursor.ending == "eof":
                 start.found[listed.id] = found(book.derived)
         elif logs:
@@ -152,7 +156,9 @@ def _book(cursor: Cursor) -> Book:
         ) from None
 
 
-def where_to_go_on(kept: Saved | None, cursor: Cursor, book: Book) -> Saved | None:
+def resume_point(
+    kept: SourceCheckpoint | None, cursor: Cursor, book: Book
+) -> SourceCheckpoint | None:
     """Where a source goes on whose run was killed or stopped; None: from its first frame.
 
     What comes again up to where the log ends adds nothing to it. A checkpoint that is ahead of
@@ -173,10 +179,12 @@ def where_to_go_on(kept: Saved | None, cursor: Cursor, book: Book) -> Saved | No
     return _after(book, max(book.derived.epoch, book.at[0]) + 1, kept)
 
 
-def _after(book: Book, epoch: int, kept: Saved | None, ending: str | None = None) -> Saved:
+def _after(
+    book: Book, epoch: int, kept: SourceCheckpoint | None, ending: str | None = None
+) -> SourceCheckpoint:
     """After the last frame of the log, without states."""
     info = book.derived.info
-    return Saved(
+    return SourceCheckpoint(
         info=info,
         epoch=epoch,
         known_epoch=book.derived.epoch,

@@ -4,7 +4,7 @@ from streamvis.runtime.state import Stream
 from streamvis.transport.slots import Segment
 
 
-class Shelf:
+class Segments:
     """Creates segments, knows the size of their slots, and unlinks them."""
 
     def __init__(self, window: int) -> None:
@@ -30,7 +30,9 @@ class Shelf:
     def tidy(self, stream: Stream) -> None:
         """Unlink what no frame in flight needs: older segments, and all once the source is done."""
         segments = self._segments.get(stream.name, [])
-        used = {flight.frame.slot.partition(":")[0] for flight in stream.flights.values()}
+        used = {
+            in_flight.frame.slot.partition(":")[0] for in_flight in stream.frames_in_flight.values()
+        }
         newest = None if stream.done or not segments else segments[-1]
         for segment in list(segments):
             if segment is not newest and segment.name not in used:

@@ -9,14 +9,14 @@ import msgspec
 from streamvis.config import StageSpec
 from streamvis.messages import Ending, Frame, SourceInfo
 from streamvis.runtime.plan import Group
-from streamvis.runtime.supervision import Limits, Seat
-from streamvis.runtime.wire import End, Missed, Tell
+from streamvis.runtime.supervision import Limits, ProcessSlot
+from streamvis.runtime.wire import EndItem, Gap, NoticeItem
 
 SMOOTH = 0.1  # weight of the last batch in the mean of its group
 GAP_S = 1.0  # between two notices of missing pictures for one reason
 
 
-class Flight(msgspec.Struct, eq=False):
+class InFlightFrame(msgspec.Struct, eq=False):
     """One admitted frame on its way through the graph."""
 
     frame: Frame
@@ -36,8 +36,8 @@ class Job(msgspec.Struct, eq=False):
     """One thing for one group to do: a frame, or an item that needs no parents' answers."""
 
     source: str
-    flight: Flight | None = None
-    item: Tell | End | None = None
+    in_flight: InFlightFrame | None = None
+    item: NoticeItem | EndItem | None = None
     ready: bool = False
     since: float = 0.0  # when it became ready
     deaths: int = 0  # workers that died at it
@@ -51,21 +51,21 @@ class Batch(msgspec.Struct, eq=False):
     at: float  # since when its worker has had nothing else to do first
 
 
-class Station(msgspec.Struct, eq=False):
+class Replica(msgspec.Struct, eq=False):
     """One replica of a group."""
 
-    seat: Seat
+    process: ProcessSlot
     queue: deque[Job]  # of a stateful group: what is ready, in the order of each source
     sent: deque[Batch]
     load: int = 0  # packets with the worker
     begun: set[str] = set()  # sources that this process of the seat was told of
 
 
-class Crew(msgspec.Struct, eq=False):
+class WorkerGroup(msgspec.Struct, eq=False):
     """A group and its replicas."""
 
     group: Group
-    stations: list[Station]
+    replicas: list[Replica]
     queue: deque[Job]  # of a stateless group: what is ready
     packet_s: float = 0.0  # what a worker takes for a packet, smoothed
 
@@ -79,52 +79,52 @@ class Crew(msgspec.Struct, eq=False):
         return self.group.worker.wait_ms / 1000
 
 
-class Lane(msgspec.Struct, eq=False):
+class OrderedQueue(msgspec.Struct, eq=False):
     """A source's jobs for one stateful group, in order; the first ready ones move on."""
 
-    station: Station
+    replica: Replica
     jobs: deque[Job]
 
 
-class Gaps(msgspec.Struct, eq=False):
+class GapNotices(msgspec.Struct, eq=False, rename={"unreported": "untold", "reported_s": "told_s"}):
     """Missing pictures that the stages have not been told of: one notice a second and reason."""
 
-    untold: dict[str, Missed] = {}  # by reason
-    told_s: dict[str, float] = {}  # when the last notice of that reason was
+    unreported: dict[str, Gap] = {}  # by reason
+    reported_s: dict[str, float] = {}  # when the last notice of that reason was
 
-    def add(self, gap: Missed) -> None:
-        if before := self.untold.get(gap.reason):
-            gap = Missed(
+    def add(self, gap: Gap) -> None:
+        if before := self.unreported.get(gap.reason):
+            gap = Gap(
                 gap.reason,
                 before.count + gap.count,
                 min(before.first_n, gap.first_n),
                 max(before.last_n, gap.last_n),
             )
-        self.untold[gap.reason] = gap
+        self.unreported[gap.reason] = gap
 
     def due_s(self) -> float:
         """When `take` will have something to give."""
-        return min((self._due_s(reason) for reason in self.untold), default=float("inf"))
+        return min((self._due_s(reason) for reason in self.unreported), default=float("inf"))
 
-    def take(self, now_s: float) -> list[Missed]:
+    def take(self, now_s: float) -> list[Gap]:
         """What is due by now."""
-        due = [reason for reason in self.untold if now_s >= self._due_s(reason)]
-        self.told_s |= dict.fromkeys(due, now_s)
-        return [self.untold.pop(reason) for reason in due]
+        due = [reason for reason in self.unreported if now_s >= self._due_s(reason)]
+        self.reported_s |= dict.fromkeys(due, now_s)
+        return [self.unreported.pop(reason) for reason in due]
 
-    def take_all(self) -> list[Missed]:
-        gaps, self.untold = list(self.untold.values()), {}
+    def take_all(self) -> list[Gap]:
+        gaps, self.unreported = list(self.unreported.values()), {}
         return gaps
 
     def _due_s(self, reason: str) -> float:
-        return self.told_s.get(reason, -GAP_S) + GAP_S
+        return self.reported_s.get(reason, -GAP_S) + GAP_S
 
 
 class Stream(msgspec.Struct, eq=False):
     """A source, its slots and its frames in flight."""
 
     name: str
-    seat: Seat  # of its decode process
+    process: ProcessSlot  # of its decode process
     info: SourceInfo | None = None
     epoch: int = 1
     known_epoch: int = 1  # the stream epoch that the stages know of
@@ -135,9 +135,9 @@ class Stream(msgspec.Struct, eq=False):
     granted_at: float = float("-inf")  # the last time
     turn: int = 0  # of its last grant among those to live sources
     slots: frozenset[str] = frozenset()  # free, granted or in flight; older ones are in flight
-    flights: dict[int, Flight] = {}
-    lanes: dict[int, Lane] = {}  # by stateful group
-    told: int = 0  # notices that are not answered yet
+    frames_in_flight: dict[int, InFlightFrame] = {}
+    ordered_queues: dict[int, OrderedQueue] = {}  # by stateful group
+    open_notices: int = 0  # notices that are not answered yet
     turns: dict[str, int] = {}  # stages with every_s: in which interval they last ran
     finishing: bool = False  # the stateful groups are being told of the end
     open: bool = False  # and may be granted slots
@@ -148,7 +148,7 @@ class Stream(msgspec.Struct, eq=False):
     admitted: int = 0
     poisoned: int = 0
     dropped: dict[str, int] = {}
-    gaps: Gaps = msgspec.field(default_factory=Gaps)
+    gaps: GapNotices = msgspec.field(default_factory=GapNotices)
     errors: int = 0  # of this epoch
     past_errors: int = 0  # of the epochs before
     save_due: float | None = None  # when the next checkpoint is; None: with no frame since
@@ -159,19 +159,21 @@ class Stream(msgspec.Struct, eq=False):
         return self.info is not None and self.info.live
 
 
-def crew_of(group: Group) -> Crew:
-    seats = [Seat(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
-    return Crew(group, [Station(seat, deque(), deque()) for seat in seats], deque())
+def worker_group_of(group: Group) -> WorkerGroup:
+    processes = [ProcessSlot(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
+    return WorkerGroup(
+        group, [Replica(process, deque(), deque()) for process in processes], deque()
+    )
 
 
-def queued(crew: Crew) -> int:
+def queue_length(workers: WorkerGroup) -> int:
     """Frames that the group has not answered though their parents have."""
-    return len(crew.queue) + sum(len(s.queue) + s.load for s in crew.stations)
+    return len(workers.queue) + sum(len(s.queue) + s.load for s in workers.replicas)
 
 
-def rests(group: Group, flight: Flight) -> bool:
+def skips_frame(group: Group, in_flight: InFlightFrame) -> bool:
     """Whether all stages of the group skip the frame."""
-    return bool(flight.skip) and set(group.names) <= set(flight.skip)
+    return bool(in_flight.skip) and set(group.names) <= set(in_flight.skip)
 
 
 def skipped(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[str, ...]:
@@ -185,12 +187,12 @@ def skipped(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[
     return tuple(skip)
 
 
-def named(crew: Crew) -> str:
-    names = crew.group.names
+def describe_group(workers: WorkerGroup) -> str:
+    names = workers.group.names
     return f"stage '{names[0]}'" if len(names) == 1 else f"stages {', '.join(map(repr, names))}"
 
 
-def too_many_deaths(reason: str, limits: Limits) -> str:
+def too_many_exits(reason: str, limits: Limits) -> str:
     return (
         f"its process died more than {limits.deaths} times in {limits.within_s:g} s, "
         f"the last time: {reason or 'it ended by itself'}"

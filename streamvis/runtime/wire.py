@@ -12,14 +12,14 @@ from streamvis.messages import Clock, Ending, Findings, Frame, Logged, Notice, S
 from streamvis.sources.spec import SourceSpec
 
 
-class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
+class BeginItem(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     """Before the first item of a source: what it is, and the states to resume from."""
 
     info: SourceInfo
     states: dict[str, bytes]  # by stage
 
 
-class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):
+class FrameItem(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     """One packet; its parts are the next `len(parts)` blobs."""
 
     frame: Frame
@@ -27,16 +27,16 @@ class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     parts: list[str] = []  # the stages that wrote them
 
 
-class Tell(msgspec.Struct, frozen=True, array_like=True, tag="tell"):
+class NoticeItem(msgspec.Struct, frozen=True, array_like=True, tag="tell"):
     notice: Notice
 
 
-class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+class EndItem(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     source: str
     ending: Ending
 
 
-Item = Begin | Task | Tell | End
+Item = BeginItem | FrameItem | NoticeItem | EndItem
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True, tag="setup"):
@@ -66,7 +66,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
     after_n: int  # pictures up to this one were admitted before; -1: none
 
 
-class Credit(msgspec.Struct, frozen=True, array_like=True, tag="credit"):
+class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="credit"):
     slots: list[str]
     size: int  # bytes of each slot
 
@@ -75,7 +75,7 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     pass
 
 
-ToProcess = Setup | Work | Open | Credit | Stop
+ToProcess = Setup | Work | Open | SlotGrant | Stop
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -93,13 +93,13 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     message: str
 
 
-class Spent(msgspec.Struct, frozen=True, array_like=True):
+class StageTime(msgspec.Struct, frozen=True, array_like=True):
     stage: str
     packets: int
     seconds: float  # of the one call with all of them
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class StageState(msgspec.Struct, frozen=True, array_like=True):
     stage: str
     source: str
     data: bytes
@@ -110,8 +110,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
 
     id: int
     wrote: list[list[str]]  # for each task the stages that ran; their parts follow as blobs
-    states: list[State]
-    spent: list[Spent]
+    states: list[StageState]
+    spent: list[StageTime]
     found: dict[str, Findings] = {}  # by source that has ended
 
 
@@ -119,14 +119,14 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     info: SourceInfo
 
 
-class Sized(msgspec.Struct, frozen=True, array_like=True, tag="sized"):
+class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="sized"):
     """The pictures have another size now: the slots granted so far do not fit."""
 
     width: int
     height: int
 
 
-class Missed(msgspec.Struct, frozen=True, array_like=True):
+class Gap(msgspec.Struct, frozen=True, array_like=True):
     """Pictures of the source that will not come."""
 
     reason: str  # overload, drained: decoded, then dropped; decode: could not be decoded
@@ -135,7 +135,7 @@ class Missed(msgspec.Struct, frozen=True, array_like=True):
     last_n: int
 
 
-class Shot(msgspec.Struct, frozen=True, array_like=True, tag="shot"):
+class DecodedFrame(msgspec.Struct, frozen=True, array_like=True, tag="shot"):
     """One picture, written to its slot."""
 
     slot: str
@@ -146,17 +146,17 @@ class Shot(msgspec.Struct, frozen=True, array_like=True, tag="shot"):
     width: int
     height: int
     errors: int
-    missed: list[Missed] = []  # just before it
+    gaps: list[Gap] = []  # just before it
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     ending: Ending
     errors: int
-    missed: list[Missed] = []
+    gaps: list[Gap] = []
     message: str = ""  # why it failed
 
 
-FromProcess = Hello | Ready | Refused | Answer | Opened | Sized | Shot | Ended
+FromProcess = Hello | Ready | Refused | Answer | Opened | SizeChanged | DecodedFrame | Ended
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_process = msgspec.msgpack.Decoder(ToProcess).decode

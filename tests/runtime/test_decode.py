@@ -10,7 +10,7 @@ import toys
 from streamvis.messages import Frame
 from streamvis.runtime import wire
 from streamvis.runtime.decode import Decode
-from streamvis.runtime.latest_frame import Newest
+from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import Segment, SlotReader, SlotWriter
 from streamvis.transport.sockets import Client, Server, private_directory
@@ -57,7 +57,7 @@ def talk(tmp_path):
                 client = Client(endpoint, b"decode")
                 one = Decode(client, source, writer)
                 if source.info.live:
-                    newest = Newest(source)
+                    newest = LatestFrame(source)
                     one.live(newest)
                     assert newest.close(10.0)
                 else:
@@ -85,9 +85,15 @@ def segment(tmp_path):
     segment.close()
 
 
-def picture(reader, shot):
+def picture(reader, decoded_frame):
     frame = Frame(
-        source="a", seq=0, n=0, media_us=0, width=shot.width, height=shot.height, slot=shot.slot
+        source="a",
+        seq=0,
+        n=0,
+        media_us=0,
+        width=decoded_frame.width,
+        height=decoded_frame.height,
+        slot=decoded_frame.slot,
     )
     return reader(frame)
 
@@ -97,19 +103,23 @@ def test_a_file_comes_picture_by_picture_to_the_last_one(talk, segment):
     assert hub.hear().info.frames == 5
     for n in range(5):
         assert hub.silent()  # no slot, no picture
-        hub.say(wire.Credit(segment.slots[n % 3 :][:1], SIZE))
-        shot = hub.hear()
-        assert (shot.n, shot.media_us, shot.slot) == (n, n * 40_000, segment.slots[n % 3])
-        np.testing.assert_array_equal(picture(reader, shot), n)
+        hub.say(wire.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        decoded_frame = hub.hear()
+        assert (decoded_frame.n, decoded_frame.media_us, decoded_frame.slot) == (
+            n,
+            n * 40_000,
+            segment.slots[n % 3],
+        )
+        np.testing.assert_array_equal(picture(reader, decoded_frame), n)
     assert hub.hear() == wire.Ended("eof", 0)
 
 
 def test_a_file_goes_on_where_its_predecessor_stopped(talk, segment):
     hub, _ = talk(6, after_n=3, jump=2)
     hub.hear()
-    hub.say(wire.Credit(segment.slots, SIZE))
+    hub.say(wire.SlotGrant(segment.slots, SIZE))
     first, second = hub.hear(), hub.hear()
-    assert (first.n, first.missed, first.errors) == (4, [], 1)  # the gap at 2 was told before
+    assert (first.n, first.gaps, first.errors) == (4, [], 1)  # the gap at 2 was told before
     assert second.n == 5
     assert hub.hear() == wire.Ended("eof", 1)
 
@@ -117,41 +127,41 @@ def test_a_file_goes_on_where_its_predecessor_stopped(talk, segment):
 def test_pictures_that_could_not_be_decoded_are_told_before_the_next(talk, segment):
     hub, _ = talk(3, jump=1)
     hub.hear()
-    hub.say(wire.Credit(segment.slots, SIZE))
-    assert hub.hear().missed == []
-    assert hub.hear().missed == [wire.Missed("decode", 1, 1, 1)]
+    hub.say(wire.SlotGrant(segment.slots, SIZE))
+    assert hub.hear().gaps == []
+    assert hub.hear().gaps == [wire.Gap("decode", 1, 1, 1)]
 
 
 def test_larger_pictures_need_larger_slots(talk, segment, tmp_path):
     hub, reader = talk(2, grow=1)
     hub.hear()
-    hub.say(wire.Credit(segment.slots, SIZE))
+    hub.say(wire.SlotGrant(segment.slots, SIZE))
     hub.hear()
-    assert hub.hear() == wire.Sized(2 * toys.WIDTH, 2 * toys.HEIGHT)
-    hub.say(wire.Credit(segment.slots[:1], SIZE))  # was on its way: too small by now
+    assert hub.hear() == wire.SizeChanged(2 * toys.WIDTH, 2 * toys.HEIGHT)
+    hub.say(wire.SlotGrant(segment.slots[:1], SIZE))  # was on its way: too small by now
     large = Segment(1, 4 * SIZE, "a test", tmp_path)
-    hub.say(wire.Credit(large.slots, 4 * SIZE))
-    shot = hub.hear()
-    assert shot.slot == large.slots[0]
-    np.testing.assert_array_equal(picture(reader, shot), 1)
+    hub.say(wire.SlotGrant(large.slots, 4 * SIZE))
+    decoded_frame = hub.hear()
+    assert decoded_frame.slot == large.slots[0]
+    np.testing.assert_array_equal(picture(reader, decoded_frame), 1)
     large.close()
 
 
 def test_a_stopped_file_counts_the_picture_in_its_hand(talk, segment):
     hub, _ = talk(9)
     hub.hear()
-    hub.say(wire.Credit(segment.slots[:2], SIZE))
+    hub.say(wire.SlotGrant(segment.slots[:2], SIZE))
     assert [hub.hear().n, hub.hear().n] == [0, 1]
     while hub.source.given < 3:
         time.sleep(0.001)
     hub.say(wire.Stop())
-    assert hub.hear() == wire.Ended("drained", 0, [wire.Missed("drained", 1, 2, 2)])
+    assert hub.hear() == wire.Ended("drained", 0, [wire.Gap("drained", 1, 2, 2)])
 
 
 def test_a_source_that_breaks_says_why(talk, segment):
     hub, _ = talk(9, fail=1)
     hub.hear()
-    hub.say(wire.Credit(segment.slots, SIZE))
+    hub.say(wire.SlotGrant(segment.slots, SIZE))
     hub.hear()
     assert hub.hear() == wire.Ended("failed", 0, [], "toy: torn at 1")
 
@@ -159,16 +169,16 @@ def test_a_source_that_breaks_says_why(talk, segment):
 def test_every_live_picture_is_admitted_or_counted(talk, segment):
     hub, _ = talk(300, live=1, pause=0.001)
     hub.hear()
-    admitted, missed = [], []
+    admitted, gaps = [], []
     for n in range(4):
-        hub.say(wire.Credit(segment.slots[n % 3 :][:1], SIZE))
-        shot = hub.hear()
-        admitted.append(shot.n)
-        missed += shot.missed
+        hub.say(wire.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        decoded_frame = hub.hear()
+        admitted.append(decoded_frame.n)
+        gaps += decoded_frame.gaps
         assert hub.silent()
     hub.say(wire.Stop())
     ended = hub.hear()
     assert ended.ending == "drained"
-    missed += ended.missed
-    decoded = max([*admitted, *(m.last_n for m in missed)]) + 1
-    assert len(admitted) + sum(m.count for m in missed) == decoded
+    gaps += ended.gaps
+    decoded = max([*admitted, *(m.last_n for m in gaps)]) + 1
+    assert len(admitted) + sum(m.count for m in gaps) == decoded

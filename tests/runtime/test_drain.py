@@ -4,31 +4,42 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from test_routing import CHAIN, DETECT, INFO, admit, answer, frames, missing, only, shot, started
+from test_routing import (
+    CHAIN,
+    DETECT,
+    INFO,
+    admit,
+    answer,
+    decoded_frame,
+    frames,
+    missing,
+    only,
+    started,
+)
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.runtime import facts as f
-from streamvis.runtime.state import Gaps
-from streamvis.runtime.supervision import Halt, Kill, Limits, Start
-from streamvis.runtime.wire import Begin, End, Missed, State, Tell
+from streamvis.runtime.state import GapNotices
+from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
+from streamvis.runtime.wire import BeginItem, EndItem, Gap, NoticeItem, StageState
 
-LIMITS = Limits(hurry_silence_s=2.0, hurry_work_s=6.0, hurry_end_s=9.0, backoff_s=(0.0,))
+LIMITS = Limits(drain_heartbeat_timeout_s=2.0, drain_work_s=6.0, drain_end_s=9.0, backoff_s=(0.0,))
 
 
 def drained(core, at):
     """The drain begins; the decode process ends at once."""
     orders = core.step(f.Drain(at))
-    assert Halt("decode-a") in orders
+    assert StopProcess("decode-a") in orders
     orders += core.step(f.SourceEnded(source="a", ending="drained", at=at))
-    return orders + core.step(f.Died("decode-a", "", at))
+    return orders + core.step(f.ProcessExited("decode-a", "", at))
 
 
 def tick(core, at, *but):
     """Time passes, and all have a heartbeat but these."""
     orders = []
-    for seat in core.seats:
-        if seat.alive and seat.name not in but:
-            orders += core.step(f.Beat(seat.name, at))
+    for process in core.processes:
+        if process.alive and process.name not in but:
+            orders += core.step(f.Heartbeat(process.name, at))
     return orders + core.step(f.Tick(at))
 
 
@@ -37,16 +48,18 @@ def balance(core):
     return stream.admitted, stream.dropped.get("drained", 0)
 
 
-def follow(core, orders, at, seats=("detect.0", "track.0", "publish.0")):
+def follow(core, orders, at, processes=("detect.0", "track.0", "publish.0")):
     """Answer all that these workers are sent, and let them end; what each was sent."""
     log = []
-    while sends := [o for o in orders if isinstance(o, f.Send | Halt) and o.seat in seats]:
+    while sends := [
+        o for o in orders if isinstance(o, f.Send | StopProcess) and o.process in processes
+    ]:
         orders = []
         for order in sends:
-            if isinstance(order, Halt):
-                orders += core.step(f.Died(order.seat, "", at))
+            if isinstance(order, StopProcess):
+                orders += core.step(f.ProcessExited(order.process, "", at))
             else:
-                log.append((order.seat, order.items))
+                log.append((order.process, order.items))
                 orders += answer(core, order, at=at)
     return log
 
@@ -57,13 +70,13 @@ def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
     assert len(sends) == 2  # the worker has room for two batches
     orders = drained(core, 1.0)
     assert [o.frame.n for o in only(orders, f.Completed) if o.dropped] == [2, 3]
-    assert only(orders, f.Grant) == []
+    assert only(orders, f.GrantSlots) == []
     assert balance(core) == (2, 2)
     log = follow(core, sends, 1.5)
-    told = [items for seat, items in log if seat == "publish.0"]
+    told = [items for process, items in log if process == "publish.0"]
     assert [frames(f.Send("", 0, items, [])) for items in told] == [[("a", 0)], [("a", 1)], []]
     gap = missing("drained", 2, 3, media_us=120_000)
-    assert told[2] == [Tell(gap), End("a", "drained")]
+    assert told[2] == [NoticeItem(gap), EndItem("a", "drained")]
     assert core.finished
     assert core.failed is None
 
@@ -71,7 +84,7 @@ def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
 def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
     core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
     core.step(f.Drain(1.0))
-    late = shot("a0", 1, missed=[Missed("overload", 1, 0, 0)])
+    late = decoded_frame("a0", 1, gaps=[Gap("overload", 1, 0, 0)])
     assert core.step(f.Admitted("a", late, 1.1)) == []
     assert core.due(1.1) == 0.0  # gaps are to be told
     assert core.streams["a"].dropped == {"overload": 1, "drained": 1}
@@ -82,7 +95,7 @@ def test_a_file_of_which_something_was_dropped_has_not_come_to_its_end():
     core = started(CHAIN)
     sends = [order for n in range(4) for order in admit(core, n)]
     core.step(f.SourceEnded(source="a", ending="eof", at=0.9))
-    core.step(f.Died("decode-a", "", 0.9))
+    core.step(f.ProcessExited("decode-a", "", 0.9))
     core.step(f.Drain(1.0))
     follow(core, sends, 1.1)
     assert core.finished
@@ -90,7 +103,7 @@ def test_a_file_of_which_something_was_dropped_has_not_come_to_its_end():
     whole = started(CHAIN)
     (send,) = admit(whole, 0)
     whole.step(f.SourceEnded(source="a", ending="eof", at=0.9))
-    whole.step(f.Died("decode-a", "", 0.9))
+    whole.step(f.ProcessExited("decode-a", "", 0.9))
     whole.step(f.Drain(1.0))
     follow(whole, [send], 1.1)
     assert whole.streams["a"].ending == "eof"
@@ -103,12 +116,12 @@ def test_a_silent_worker_without_state_is_killed_and_what_it_had_is_dropped():
     drained(core, 1.0)
     assert tick(core, 2.9, "detect.0") == []
     (kill,) = tick(core, 3.0, "detect.0")
-    assert kill == Kill("detect.0", "no sign of life for 2 s")
-    orders = core.step(f.Died("detect.0", "", 3.0))
-    assert only(orders, Start) == []
+    assert kill == KillProcess("detect.0", "no sign of life for 2 s")
+    orders = core.step(f.ProcessExited("detect.0", "", 3.0))
+    assert only(orders, StartProcess) == []
     assert balance(core) == (0, 3)
     log = follow(core, orders, 3.1)
-    ended = {seat for seat, items in log if items[-1] == End("a", "drained")}
+    ended = {process for process, items in log if items[-1] == EndItem("a", "drained")}
     assert ended == {"track.0", "publish.0"}
     assert core.finished
     assert core.failed is None
@@ -122,9 +135,9 @@ def test_another_replica_takes_over_what_a_silent_one_had():
     _, second = (admit(core, n)[0] for n in range(2))
     drained(core, 1.0)
     tick(core, 3.0, "detect.0")
-    assert core.step(f.Died("detect.0", "", 3.0)) == []
+    assert core.step(f.ProcessExited("detect.0", "", 3.0)) == []
     (again,) = answer(core, second)
-    assert (again.seat, frames(again)) == ("detect.1", [("a", 0)])
+    assert (again.process, frames(again)) == ("detect.1", [("a", 0)])
     follow(core, [again], 3.1, ("detect.1", "track+publish.0"))
     assert core.finished
     assert balance(core) == (2, 0)
@@ -136,7 +149,7 @@ def test_a_silent_worker_with_state_goes_on_in_a_successor():
     answer(core, detect)
     drained(core, 1.0)
     tick(core, 3.0, "track.0")
-    assert core.step(f.Died("track.0", "", 3.0)) == [Start("track.0")]
+    assert core.step(f.ProcessExited("track.0", "", 3.0)) == [StartProcess("track.0")]
     follow(core, core.step(f.Joined("track.0", 4.0)), 4.0)
     assert core.finished
     assert balance(core) == (1, 0)
@@ -149,10 +162,10 @@ def test_one_that_works_on_for_ever_is_killed_when_the_time_for_work_is_over():
     assert core.due(1.0) <= 7.0
     assert tick(core, 6.9) == []
     (kill,) = tick(core, 7.0)
-    assert kill == Kill("detect.0", "")
-    log = follow(core, core.step(f.Died("detect.0", "", 7.0)), 7.1)
+    assert kill == KillProcess("detect.0", "")
+    log = follow(core, core.step(f.ProcessExited("detect.0", "", 7.0)), 7.1)
     assert log[-1][0] == "publish.0"
-    assert log[-1][1][-1] == End("a", "drained")
+    assert log[-1][1][-1] == EndItem("a", "drained")
     assert core.finished
     assert core.failed is None
     assert balance(core) == (0, 1)
@@ -163,17 +176,17 @@ def test_a_late_sink_is_restarted_and_told_of_the_gap_and_the_end():
     core = started(CHAIN, placement, limits=LIMITS)
     sink = "track+publish.0"
     first, _ = (answer(core, admit(core, n)[0])[0] for n in range(2))
-    states = [State("track", "a", b"t"), State("publish", "a", b"p")]
+    states = [StageState("track", "a", b"t"), StageState("publish", "a", b"p")]
     answer(core, first, states=states)
     drained(core, 1.0)
-    assert tick(core, 7.0) == [Kill(sink, "at one call for 2 s")]
-    orders = core.step(f.Died(sink, "", 7.0))
-    assert Start(sink) in orders
+    assert tick(core, 7.0) == [KillProcess(sink, "at one call for 2 s")]
+    orders = core.step(f.ProcessExited(sink, "", 7.0))
+    assert StartProcess(sink) in orders
     assert balance(core) == (1, 1)
     log = follow(core, core.step(f.Joined(sink, 8.0)), 8.0, (sink, "detect.0"))
-    begin = Begin(INFO, {"track": b"t", "publish": b"p"})
-    gap = Tell(missing("drained", 1, 1, media_us=40_000))
-    assert log == [(sink, [begin, gap, End("a", "drained")])]
+    begin = BeginItem(INFO, {"track": b"t", "publish": b"p"})
+    gap = NoticeItem(missing("drained", 1, 1, media_us=40_000))
+    assert log == [(sink, [begin, gap, EndItem("a", "drained")])]
     assert core.finished
     assert core.failed is None
 
@@ -185,13 +198,16 @@ def test_nobody_waits_for_a_stage_that_hangs_at_the_end():
     (publish,) = answer(core, track)
     answer(core, publish)
     _, end = only(drained(core, 1.0), f.Send)
-    assert (end.seat, end.items) == ("publish.0", [End("a", "drained")])
+    assert (end.process, end.items) == ("publish.0", [EndItem("a", "drained")])
     answer(core, end, at=1.1)
-    assert tick(core, 7.0) == [Kill("track.0", "")]
-    assert core.step(f.Died("track.0", "", 7.0)) == [Halt("detect.0"), Halt("publish.0")]
-    core.step(f.Died("publish.0", "", 7.2))
-    assert tick(core, 10.0) == [Kill("detect.0", "")]  # it does not close
-    core.step(f.Died("detect.0", "", 10.0))
+    assert tick(core, 7.0) == [KillProcess("track.0", "")]
+    assert core.step(f.ProcessExited("track.0", "", 7.0)) == [
+        StopProcess("detect.0"),
+        StopProcess("publish.0"),
+    ]
+    core.step(f.ProcessExited("publish.0", "", 7.2))
+    assert tick(core, 10.0) == [KillProcess("detect.0", "")]  # it does not close
+    core.step(f.ProcessExited("detect.0", "", 10.0))
     assert core.finished
     assert core.failed is None
 
@@ -201,9 +217,9 @@ def test_a_sink_that_has_ended_all_and_does_not_close_is_killed():
     for end in only(drained(core, 1.0), f.Send):
         answer(core, end, at=1.1)
     kills = tick(core, 10.0)
-    assert [kill.seat for kill in kills] == ["detect.0", "track.0", "publish.0"]
+    assert [kill.process for kill in kills] == ["detect.0", "track.0", "publish.0"]
     for kill in kills:
-        core.step(f.Died(kill.seat, "", 10.0))
+        core.step(f.ProcessExited(kill.process, "", 10.0))
     assert core.finished
     assert core.failed is None
 
@@ -215,12 +231,12 @@ def test_a_sink_that_never_ends_fails_the_run():
     answer(core, track)
     drained(core, 1.0)
     tick(core, 7.0)
-    core.step(f.Died("publish.0", "", 7.0))
+    core.step(f.ProcessExited("publish.0", "", 7.0))
     orders = tick(core, 10.0)
     (fail,) = only(orders, f.Fail)
     assert "stage 'publish' did not end within 9 s" in fail.message
-    for kill in only(orders, Kill):
-        core.step(f.Died(kill.seat, "", 10.0))
+    for kill in only(orders, KillProcess):
+        core.step(f.ProcessExited(kill.process, "", 10.0))
     assert core.finished
 
 
@@ -228,14 +244,14 @@ def test_a_fatal_error_is_kept_and_the_run_ends_in_good_order():
     core = started(CHAIN, limits=Limits(deaths=0))
     sends = [order for n in range(4) for order in admit(core, n)]
     _, track = answer(core, sends[0])
-    fail, *orders = core.step(f.Died("detect.0", "boom", 1.0))
+    fail, *orders = core.step(f.ProcessExited("detect.0", "boom", 1.0))
     assert isinstance(fail, f.Fail)
-    assert Halt("decode-a") in orders
+    assert StopProcess("decode-a") in orders
     assert not core.finished
     orders += core.step(f.SourceEnded(source="a", ending="drained", at=1.0))
-    orders += core.step(f.Died("decode-a", "", 1.0))
+    orders += core.step(f.ProcessExited("decode-a", "", 1.0))
     log = follow(core, [track, *orders], 1.1)
-    ended = {seat for seat, items in log if items[-1] == End("a", "drained")}
+    ended = {process for process, items in log if items[-1] == EndItem("a", "drained")}
     assert ended == {"track.0", "publish.0"}
     assert balance(core) == (1, 3)
     assert core.finished
@@ -249,8 +265,8 @@ def test_a_refusal_of_the_publisher_ends_the_others():
     answer(core, track)
     fail, *_ = core.step(f.Refused("publish.0", "RunError", "no space left", 1.0))
     assert fail == f.Fail("RunError", "no space left")
-    core.step(f.Died("decode-a", "", 1.0))
-    orders = core.step(f.Died("publish.0", "", 1.0))
+    core.step(f.ProcessExited("decode-a", "", 1.0))
+    orders = core.step(f.ProcessExited("publish.0", "", 1.0))
     follow(core, orders, 1.1)
     assert core.finished
     assert core.failed is fail
@@ -260,8 +276,8 @@ def test_a_refusal_of_the_publisher_ends_the_others():
 def test_a_refusal_before_anything_is_up_ends_the_run():
     core = started(DETECT)
     core.step(f.Refused("detect.0", "WeightsError", "does not fit", 1.0))
-    core.step(f.Died("detect.0", "exit code 1", 1.1))
-    core.step(f.Died("decode-a", "", 1.1))
+    core.step(f.ProcessExited("detect.0", "exit code 1", 1.1))
+    core.step(f.ProcessExited("decode-a", "", 1.1))
     assert core.finished
     assert core.failed == f.Fail("WeightsError", "does not fit")
 
@@ -280,8 +296,8 @@ def test_a_frame_that_rests_between_others_is_dropped_with_the_gap_told():
     assert [frames(send) for send in sends] == [[("a", 0)], [("a", 2)]]
     drained(core, 1.0)
     log = follow(core, sends, 1.1)
-    told = [item for seat, items in log if seat == "publish.0" for item in items]
-    assert Tell(missing("drained", 1, 1, media_us=80_000)) in told
+    told = [item for process, items in log if process == "publish.0" for item in items]
+    assert NoticeItem(missing("drained", 1, 1, media_us=80_000)) in told
     assert balance(core) == (2, 1)
     assert core.finished
 
@@ -293,15 +309,15 @@ def test_overload_is_told_once_a_second_with_exact_counts(live):
     notices = []
     for n in range(0, 500, 5):
         at = n * 0.004
-        missed = [Missed("overload", 4, n + 1, n + 4), Missed("decode", 1, n, n)]
-        orders = core.step(f.Admitted("a", shot("a0", n + 5, missed=missed), at))
-        for seat, items in follow(core, orders, at):
-            notices += [item.notice for item in items if isinstance(item, Tell)]
-            assert seat
+        gaps = [Gap("overload", 4, n + 1, n + 4), Gap("decode", 1, n, n)]
+        orders = core.step(f.Admitted("a", decoded_frame("a0", n + 5, gaps=gaps), at))
+        for process, items in follow(core, orders, at):
+            notices += [item.notice for item in items if isinstance(item, NoticeItem)]
+            assert process
     orders = core.step(f.SourceEnded(source="a", ending="eof", at=2.0))
-    for seat, items in follow(core, orders, 2.0, ("track.0", "publish.0")):
-        notices += [item.notice for item in items if isinstance(item, Tell)]
-        assert seat
+    for process, items in follow(core, orders, 2.0, ("track.0", "publish.0")):
+        notices += [item.notice for item in items if isinstance(item, NoticeItem)]
+        assert process
     each = [notice for notice in notices if notice.reason == "overload"]
     assert sum(notice.count for notice in each) == 2 * 400  # two stages are told
     assert core.streams["a"].dropped == {"overload": 400}
@@ -315,20 +331,20 @@ def test_overload_is_told_once_a_second_with_exact_counts(live):
 def test_the_gaps_of_a_camera_that_stands_still_are_told_after_a_second():
     core = started(CHAIN, window=4, info=msgspec.structs.replace(INFO, live=True))
     for n, at in ((1, 0.1), (3, 0.2)):
-        missed = [Missed("overload", 1, n - 1, n - 1)]
-        core.step(f.Admitted("a", shot(f"a{n // 2}", n, missed=missed), at))
+        gaps = [Gap("overload", 1, n - 1, n - 1)]
+        core.step(f.Admitted("a", decoded_frame(f"a{n // 2}", n, gaps=gaps), at))
     assert core.due() <= 1.1
     core.step(f.Tick(1.05))
-    assert core.streams["a"].gaps.untold == {"overload": Missed("overload", 1, 2, 2)}
+    assert core.streams["a"].gaps.unreported == {"overload": Gap("overload", 1, 2, 2)}
     core.step(f.Tick(1.1))
-    assert core.streams["a"].gaps.untold == {}
+    assert core.streams["a"].gaps.unreported == {}
 
 
 def test_gaps_that_were_not_told_are_all_there_at_the_end():
-    gaps = Gaps()
+    gaps = GapNotices()
     for n in range(10):
-        gaps.add(Missed("overload", 1, 2 * n, 2 * n))
+        gaps.add(Gap("overload", 1, 2 * n, 2 * n))
         gaps.take(n / 10)
-    gaps.add(Missed("decode", 3, 30, 40))
-    assert gaps.take_all() == [Missed("overload", 9, 2, 18), Missed("decode", 3, 30, 40)]
+    gaps.add(Gap("decode", 3, 30, 40))
+    assert gaps.take_all() == [Gap("overload", 9, 2, 18), Gap("decode", 3, 30, 40)]
     assert gaps.take_all() == []

@@ -6,7 +6,7 @@ from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
 from streamvis.errors import RunError
 from streamvis.messages import Detections, Frame, Notice, Receipt, SourceInfo
 from streamvis.runtime.host import Host
-from streamvis.runtime.wire import Begin, End, Task, Tell
+from streamvis.runtime.wire import BeginItem, EndItem, FrameItem, NoticeItem
 
 PIPELINE = Pipeline(
     stages=[
@@ -47,17 +47,17 @@ class Diary:
 
 def task(seq, skip=(), parts=()):
     frame = Frame(source="a", seq=seq, n=seq, media_us=seq, width=1, height=1)
-    return Task(frame, list(skip), list(parts))
+    return FrameItem(frame, list(skip), list(parts))
 
 
 def notice(kind):
-    return Tell(Notice(source="a", kind=kind, media_us=0))
+    return NoticeItem(Notice(source="a", kind=kind, media_us=0))
 
 
 def test_what_is_told_between_two_packets_comes_between_them():
     diary = Diary()
     host = Host(PIPELINE, {"publish": diary})
-    items = [Begin(INFO, {"publish": b"x"}), task(0), task(1), notice("gap"), task(2)]
+    items = [BeginItem(INFO, {"publish": b"x"}), task(0), task(1), notice("gap"), task(2)]
     ran = host(items, [])
     assert diary.calls == [
         ("begin", "a", b"x"),
@@ -73,13 +73,16 @@ def test_what_is_told_between_two_packets_comes_between_them():
 
 
 def test_an_ended_source_has_no_state():
-    assert Host(PIPELINE, {"publish": Diary()})([Begin(INFO, {}), End("a", "eof")], []).states == []
+    assert (
+        Host(PIPELINE, {"publish": Diary()})([BeginItem(INFO, {}), EndItem("a", "eof")], []).states
+        == []
+    )
 
 
 def test_parts_go_from_stage_to_stage_and_only_where_they_are_read():
     first, second = Diary(toys.tracks(np.zeros(1, np.int64))), Diary()
     host = Host(PIPELINE, {"track": first, "publish": second})
-    ran = host([Begin(INFO, {}), task(0, parts=["detect"])], [detections()])
+    ran = host([BeginItem(INFO, {}), task(0, parts=["detect"])], [detections()])
     assert first.calls[-1] == [(0, ["Detections"])]
     assert second.calls[-1] == [(0, ["Tracks"])]
     assert ran.wrote == [["track", "publish"]]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import SourceError
-from streamvis.runtime.latest_frame import Gaps, Newest
+from streamvis.runtime.latest_frame import GapCounter, LatestFrame
 from streamvis.sources.picture import Picture
 
 
@@ -51,7 +51,7 @@ def script():
 
 @pytest.fixture
 def newest(script):
-    newest = Newest(script)
+    newest = LatestFrame(script)
     yield newest
     script.end()
     assert newest.close(5.0)
@@ -63,8 +63,8 @@ def wait_for_the_end(newest):
 
 
 def taken(newest):
-    found, missed = newest.take()
-    return found and found.n, [(m.reason, m.count, m.first_n, m.last_n) for m in missed]
+    found, gaps = newest.take()
+    return found and found.n, [(m.reason, m.count, m.first_n, m.last_n) for m in gaps]
 
 
 def test_the_newest_is_kept_and_what_it_replaced_is_counted(script, newest):
@@ -93,17 +93,17 @@ def test_what_the_source_raises_comes_out(script, newest):
         wait_for_the_end(newest)
 
 
-def test_a_source_that_does_not_let_go_is_told_apart(script, newest):
+def test_closing_a_source_that_never_returns_reports_it(script, newest):
     assert not newest.close(0.01)
 
 
 @given(st.lists(st.integers(0, 5), max_size=30))
-def test_the_account_adds_up(steps):
-    gaps, n, missing = Gaps(), -1, 0
+def test_the_counts_add_up(steps):
+    counter, n, missing = GapCounter(), -1, 0
     for step in steps:
         missing += step
         n += step + 1
-        gaps.saw(picture(n))
-    missed = gaps.take()
-    assert sum(m.count for m in missed) == missing
-    assert gaps.take() == []
+        counter.note(picture(n))
+    gaps = counter.take()
+    assert sum(m.count for m in gaps) == missing
+    assert counter.take() == []

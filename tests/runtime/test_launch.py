@@ -447,7 +447,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
 
 
 def test_sigterm_does_not_wait_for_a_stage_that_works_for_ever(hub, tmp_path):
-    process = hub(detect="detect-hang-3", limits=Limits(hurry_work_s=0.5))
+    process = hub(detect="detect-hang-3", limits=Limits(drain_work_s=0.5))
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import RunError
-from streamvis.runtime.metrics import Latencies, Quantiles, Summary, write_summary
+from streamvis.runtime.metrics import LatencyHistogram, Quantiles, Summary, write_summary
 
 
 @given(st.lists(st.floats(1e-5, 1e3), min_size=1, max_size=200))
 def test_quantiles_are_those_of_numpy_to_two_percent(seconds):
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in seconds:
         latencies.add(value)
     found = latencies.quantiles()
@@ -23,7 +23,7 @@ def test_quantiles_are_those_of_numpy_to_two_percent(seconds):
 
 @given(st.floats(0, 1e6), st.integers(1, 1000))
 def test_a_call_with_many_packets_counts_as_many(seconds, times):
-    once, often = Latencies(), Latencies()
+    once, often = LatencyHistogram(), LatencyHistogram()
     once.add(seconds, times)
     for _ in range(times):
         often.add(seconds)
@@ -31,11 +31,11 @@ def test_a_call_with_many_packets_counts_as_many(seconds, times):
 
 
 def test_nothing_timed_is_all_zeros():
-    assert Latencies().quantiles() == Quantiles()
+    assert LatencyHistogram().quantiles() == Quantiles()
 
 
 def test_memory_does_not_grow_with_what_is_timed():
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in np.geomspace(1e-9, 1e5, 20_000):
         latencies.add(float(value))
     assert len(latencies._buckets) < 1500

@@ -15,11 +15,20 @@ from streamvis.config import (
 )
 from streamvis.messages import Notice, SourceInfo
 from streamvis.runtime import facts as f
-from streamvis.runtime.checkpoint import Saved
+from streamvis.runtime.checkpoint import SourceCheckpoint
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.routing import Core
-from streamvis.runtime.supervision import Halt, Kill, Limits, Start
-from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
+from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
+from streamvis.runtime.wire import (
+    Answer,
+    BeginItem,
+    DecodedFrame,
+    EndItem,
+    FrameItem,
+    Gap,
+    NoticeItem,
+    StageState,
+)
 
 INFO = SourceInfo(id="a", label="a", width=4, height=2, fps=25, live=False)
 CHAIN = Pipeline(
@@ -36,36 +45,40 @@ def started(pipeline, placement=None, window=4, sources=("a",), limits=None, inf
     """A core whose processes are up and whose sources are open, with slots granted."""
     core = Core(fold(pipeline, placement or apart(pipeline)), sources, window, limits)
     orders = core.step(f.Tick(0.0))
-    assert orders == [Start(seat.name) for seat in core.seats]
+    assert orders == [StartProcess(process.name) for process in core.processes]
     for order in orders:
-        core.step(f.Joined(order.seat, 0.0))
+        core.step(f.Joined(order.process, 0.0))
     for name in sources:
         assert core.step(f.Opened(name, msgspec.structs.replace(info, id=name), 0.0)) == []
         slots = [f"{name}{i}" for i in range(window)]
         at_once = [[slot] for slot in slots[:2]] if info.live else [slots]
-        assert core.step(f.Slotted(name, slots, 0.0)) == [f.Grant(name, each) for each in at_once]
+        assert core.step(f.SlotsCreated(name, slots, 0.0)) == [
+            f.GrantSlots(name, each) for each in at_once
+        ]
     return core
 
 
-def shot(slot, n, ms=None, missed=()):
-    return Shot(slot, n, (40 * n if ms is None else ms) * 1000, 0, "file", 4, 2, 0, list(missed))
+def decoded_frame(slot, n, ms=None, gaps=()):
+    return DecodedFrame(
+        slot, n, (40 * n if ms is None else ms) * 1000, 0, "file", 4, 2, 0, list(gaps)
+    )
 
 
 def admit(core, n, at=0.0, source="a", **settings):
-    return core.step(f.Admitted(source, shot(f"{source}{n}", n, **settings), at))
+    return core.step(f.Admitted(source, decoded_frame(f"{source}{n}", n, **settings), at))
 
 
 def answer(core, send, at=0.0, states=()):
     """The seat answers: each stage of its group wrote a part named after itself and the frame."""
-    tasks = [item for item in send.items if isinstance(item, Task)]
-    names = send.seat.rpartition(".")[0].split("+")
+    tasks = [item for item in send.items if isinstance(item, FrameItem)]
+    names = send.process.rpartition(".")[0].split("+")
     wrote = [[name for name in names if name not in task.skip] for task in tasks]
     blobs = [
         f"{name}/{task.frame.source}/{task.frame.seq}"
         for task, ran in zip(tasks, wrote, strict=True)
         for name in ran
     ]
-    return core.step(f.Answered(send.seat, Answer(send.id, wrote, list(states), []), blobs, at))
+    return core.step(f.Answered(send.process, Answer(send.id, wrote, list(states), []), blobs, at))
 
 
 def only(orders, kind):
@@ -85,25 +98,25 @@ def missing(reason, first_n, last_n, count=None, media_us=0):
 
 
 def frames(send):
-    return [(i.frame.source, i.frame.seq) for i in send.items if isinstance(i, Task)]
+    return [(i.frame.source, i.frame.seq) for i in send.items if isinstance(i, FrameItem)]
 
 
 def test_a_frame_goes_down_a_chain_and_gives_its_slot_back():
     core = started(CHAIN)
     (to_detect,) = admit(core, 0, at=1.0)
-    frame = core.streams["a"].flights[0].frame
+    frame = core.streams["a"].frames_in_flight[0].frame
     assert (frame.seq, frame.n, frame.slot) == (0, 0, "a0")
-    assert to_detect == f.Send("detect.0", 1, [Task(frame)], [])
+    assert to_detect == f.Send("detect.0", 1, [FrameItem(frame)], [])
     (to_track,) = answer(core, to_detect)
-    expected = [Begin(INFO, {}), Task(frame, parts=["detect"])]
+    expected = [BeginItem(INFO, {}), FrameItem(frame, parts=["detect"])]
     assert to_track == f.Send("track.0", 2, expected, ["detect/a/0"])
     (to_publish,) = answer(core, to_track)
-    expected = [Begin(INFO, {}), Task(frame, parts=["track"])]
+    expected = [BeginItem(INFO, {}), FrameItem(frame, parts=["track"])]
     assert to_publish == f.Send("publish.0", 3, expected, ["track/a/0"])
     parts = {name: f"{name}/a/0" for name in ("detect", "track", "publish")}
     assert answer(core, to_publish, at=1.5) == [
         f.Completed(frame, parts, (), False, 0.5),
-        f.Grant("a", ["a0"]),
+        f.GrantSlots("a", ["a0"]),
     ]
 
 
@@ -121,7 +134,7 @@ def test_a_stage_with_two_parents_waits_for_both():
     (left,) = answer(core, detect)
     (right,) = answer(core, left)
     (record,) = answer(core, right)
-    assert record.seat == "record.0"
+    assert record.process == "record.0"
     assert record.items[1].parts == ["detect", "left"]  # what it reads, not all there is
 
 
@@ -129,9 +142,9 @@ def test_work_goes_to_the_least_loaded_replica_with_credit():
     placement = Placement(workers=[WorkerSpec(["detect"], replicas=2)])
     core = started(DETECT, placement, window=8)
     sends = [order for n in range(6) for order in admit(core, n)]
-    assert [s.seat for s in sends] == ["detect.0", "detect.1", "detect.0", "detect.1"]
+    assert [s.process for s in sends] == ["detect.0", "detect.1", "detect.0", "detect.1"]
     (more, *_) = only(answer(core, sends[1]), f.Send)
-    assert (more.seat, frames(more)) == ("detect.1", [("a", 4)])
+    assert (more.process, frames(more)) == ("detect.1", [("a", 4)])
 
 
 def test_a_stateful_stage_sees_seq_order_whatever_replicas_do():
@@ -144,7 +157,7 @@ def test_a_stateful_stage_sees_seq_order_whatever_replicas_do():
     )
     core = started(CHAIN, placement)
     first, second = (admit(core, n)[0] for n in range(2))
-    assert (first.seat, second.seat) == ("detect.0", "detect.1")
+    assert (first.process, second.process) == ("detect.0", "detect.1")
     assert answer(core, second) == []
     (send,) = answer(core, first)
     assert frames(send) == [("a", 0), ("a", 1)]
@@ -156,10 +169,10 @@ def test_sources_are_spread_over_stateful_replicas_and_stay():
     )
     core = started(CHAIN, placement, sources=("a", "b"))
     for n in range(2):
-        for source, seat in (("a", "track.0"), ("b", "track.1")):
+        for source, process in (("a", "track.0"), ("b", "track.1")):
             (detect,) = admit(core, n, source=source)
             (track,) = answer(core, detect)
-            assert track.seat == seat
+            assert track.process == process
             (publish,) = answer(core, track)
             answer(core, publish)
 
@@ -196,7 +209,7 @@ def test_every_s_goes_by_media_time_and_children_still_run():
     ran = []
     for n, ms in enumerate([0, 40, 80, 120, 300, 310, 400]):
         (send,) = admit(core, n, ms=ms)
-        if ran_here := send.seat == "detect.0":
+        if ran_here := send.process == "detect.0":
             (send,) = answer(core, send)
         ran.append(ran_here)
         assert send.items[-1].parts == (["detect"] if ran_here else [])
@@ -224,10 +237,12 @@ def test_a_stage_that_rests_keeps_the_order_of_its_children():
 def test_a_dead_workers_packets_go_out_again_with_the_state_last_answered():
     core = started(CHAIN)
     tracks = [answer(core, admit(core, n)[0])[0] for n in range(2)]
-    answer(core, tracks[0], states=[State("track", "a", b"after 0")])
-    assert core.step(f.Died("track.0", "killed by SIGKILL", 1.0)) == [Start("track.0")]
+    answer(core, tracks[0], states=[StageState("track", "a", b"after 0")])
+    assert core.step(f.ProcessExited("track.0", "killed by SIGKILL", 1.0)) == [
+        StartProcess("track.0")
+    ]
     (again,) = core.step(f.Joined("track.0", 1.1))
-    assert again.items[0] == Begin(INFO, {"track": b"after 0"})
+    assert again.items[0] == BeginItem(INFO, {"track": b"after 0"})
     assert frames(again) == [("a", 1)]
 
 
@@ -239,60 +254,60 @@ def test_after_a_death_the_suspects_go_one_by_one_and_the_killer_is_skipped():
     admit(core, 0)
     (pair,) = admit(core, 1)
     assert frames(pair) == [("a", 0), ("a", 1)]
-    core.step(f.Died("detect.0", "boom", 0.0))
+    core.step(f.ProcessExited("detect.0", "boom", 0.0))
     (first,) = core.step(f.Joined("detect.0", 0.0))
     assert frames(first) == [("a", 0)]
     second, _ = answer(core, first)
     assert frames(second) == [("a", 1)]
-    done = core.step(f.Died("detect.0", "boom", 0.1))
+    done = core.step(f.ProcessExited("detect.0", "boom", 0.1))
     assert only(done, f.Completed)[0].poison
-    assert f.Grant("a", ["a1"]) in done
+    assert f.GrantSlots("a", ["a1"]) in done
     assert core.streams["a"].poisoned == 1
     gap = missing("poison", 1, 1)
-    assert [send.items for send in only(done, f.Send)] == [[Tell(gap)]]
+    assert [send.items for send in only(done, f.Send)] == [[NoticeItem(gap)]]
 
 
 def test_one_death_is_not_held_against_a_frame():
     core = started(DETECT)
     admit(core, 0)
-    core.step(f.Died("detect.0", "boom", 0.0))
+    core.step(f.ProcessExited("detect.0", "boom", 0.0))
     (again,) = core.step(f.Joined("detect.0", 0.0))
     assert only(answer(core, again), f.Completed)[0].poison is False
 
 
 def test_restarts_back_off_and_too_many_fail_the_run():
     core = started(DETECT, limits=Limits(deaths=2, backoff_s=(0.0, 0.5)))
-    assert core.step(f.Died("detect.0", "first", 1.0)) == [Start("detect.0")]
-    assert core.step(f.Died("detect.0", "second", 2.0)) == []
+    assert core.step(f.ProcessExited("detect.0", "first", 1.0)) == [StartProcess("detect.0")]
+    assert core.step(f.ProcessExited("detect.0", "second", 2.0)) == []
     assert core.step(f.Tick(2.4)) == []
-    assert core.step(f.Tick(2.5)) == [Start("detect.0")]
-    fail, *_ = core.step(f.Died("detect.0", "third", 3.0))
+    assert core.step(f.Tick(2.5)) == [StartProcess("detect.0")]
+    fail, *_ = core.step(f.ProcessExited("detect.0", "third", 3.0))
     assert fail.error == "RunError"
     assert "stage 'detect'" in fail.message
     assert "third" in fail.message
-    core.step(f.Died("decode-a", "", 3.1))
+    core.step(f.ProcessExited("decode-a", "", 3.1))
     assert core.finished
 
 
 def test_old_deaths_are_forgiven():
     core = started(DETECT, limits=Limits(deaths=1, within_s=10))
     for at in (0.0, 20.0, 40.0):
-        assert core.step(f.Died("detect.0", "boom", at)) == [Start("detect.0")]
+        assert core.step(f.ProcessExited("detect.0", "boom", at)) == [StartProcess("detect.0")]
         core.step(f.Joined("detect.0", at))
 
 
 def test_a_silent_process_is_killed_and_a_beating_one_is_not():
-    core = started(DETECT, limits=Limits(silence_s=10))
-    core.step(f.Beat("decode-a", 9.0))
-    assert core.step(f.Tick(10.0)) == [Kill("detect.0", "no sign of life for 10 s")]
-    assert core.step(f.Died("detect.0", "", 10.1)) == [Start("detect.0")]
+    core = started(DETECT, limits=Limits(heartbeat_timeout_s=10))
+    core.step(f.Heartbeat("decode-a", 9.0))
+    assert core.step(f.Tick(10.0)) == [KillProcess("detect.0", "no sign of life for 10 s")]
+    assert core.step(f.ProcessExited("detect.0", "", 10.1)) == [StartProcess("detect.0")]
 
 
 def test_a_worker_that_is_at_one_call_for_ever_is_killed():
-    core = started(DETECT, limits=Limits(call_s=5, silence_s=100))
+    core = started(DETECT, limits=Limits(call_timeout_s=5, heartbeat_timeout_s=100))
     admit(core, 0, at=1.0)
     assert core.step(f.Tick(5.9)) == []
-    assert core.step(f.Tick(6.0)) == [Kill("detect.0", "at one call for 5 s")]
+    assert core.step(f.Tick(6.0)) == [KillProcess("detect.0", "at one call for 5 s")]
 
 
 @pytest.mark.parametrize(
@@ -308,75 +323,85 @@ def test_an_answer_that_does_not_fit_ends_its_worker(wrong):
     core = started(DETECT)
     admit(core, 0)
     (kill,) = core.step(f.Answered("detect.0", wrong, ["x"], 0.0))
-    assert kill == Kill("detect.0", "its answer does not fit what it was asked")
+    assert kill == KillProcess("detect.0", "its answer does not fit what it was asked")
 
 
 def test_a_slot_that_was_not_granted_ends_the_decode_process():
     core = started(DETECT)
     admit(core, 0)
-    (kill,) = core.step(f.Admitted("a", shot("a0", 1), 0.0))
-    assert (kill.seat, "a0" in kill.reason) == ("decode-a", True)
+    (kill,) = core.step(f.Admitted("a", decoded_frame("a0", 1), 0.0))
+    assert (kill.process, "a0" in kill.reason) == ("decode-a", True)
 
 
 def test_no_more_frames_in_flight_than_slots_when_pictures_grow():
     core = started(DETECT, window=2)
     admit(core, 0)
-    assert core.step(f.Slotted("a", ["big0", "big1"], 0.0)) == [f.Grant("a", ["big0"])]
-    (send,) = core.step(f.Admitted("a", shot("big0", 1), 0.0))
+    assert core.step(f.SlotsCreated("a", ["big0", "big1"], 0.0)) == [f.GrantSlots("a", ["big0"])]
+    (send,) = core.step(f.Admitted("a", decoded_frame("big0", 1), 0.0))
     assert frames(send) == [("a", 1)]
-    orders = answer(core, f.Send("detect.0", 1, [Task(core.streams["a"].flights[0].frame)], []))
-    assert orders[0] == f.Free("a", "a0")
-    assert orders[2] == f.Grant("a", ["big1"])
+    orders = answer(
+        core, f.Send("detect.0", 1, [FrameItem(core.streams["a"].frames_in_flight[0].frame)], [])
+    )
+    assert orders[0] == f.FreeSlot("a", "a0")
+    assert orders[2] == f.GrantSlots("a", ["big1"])
 
 
 def test_a_file_goes_on_after_the_last_admitted_picture():
     core = started(DETECT)
     admit(core, 0)
-    assert core.step(f.Died("decode-a", "boom", 1.0)) == [Start("decode-a")]
-    assert core.step(f.Joined("decode-a", 1.1)) == [f.Launch("a", 1, 0)]
-    assert core.step(f.Opened("a", INFO, 1.2)) == [f.Grant("a", ["a1", "a2", "a3"])]
+    assert core.step(f.ProcessExited("decode-a", "boom", 1.0)) == [StartProcess("decode-a")]
+    assert core.step(f.Joined("decode-a", 1.1)) == [f.OpenSource("a", 1, 0)]
+    assert core.step(f.Opened("a", INFO, 1.2)) == [f.GrantSlots("a", ["a1", "a2", "a3"])]
 
 
 def test_a_live_source_goes_on_in_the_next_epoch():
     core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
     admit(core, 0)
-    core.step(f.Died("decode-a", "boom", 1.0))
-    assert core.step(f.Joined("decode-a", 1.1)) == [f.Launch("a", 2, -1)]
+    core.step(f.ProcessExited("decode-a", "boom", 1.0))
+    assert core.step(f.Joined("decode-a", 1.1)) == [f.OpenSource("a", 2, -1)]
     info = msgspec.structs.replace(INFO, live=True, epoch=2)
     grant, *_ = core.step(f.Opened("a", info, 1.2))
-    core.step(f.Admitted("a", shot(*grant.slots, 0), 1.3))
-    assert core.streams["a"].flights[1].frame.epoch == 2
-    lane = core.streams["a"].lanes[1]
-    assert [job.item and job.item.notice.kind for job in lane.jobs] == [None, "epoch", None]
+    core.step(f.Admitted("a", decoded_frame(*grant.slots, 0), 1.3))
+    assert core.streams["a"].frames_in_flight[1].frame.epoch == 2
+    ordered_queue = core.streams["a"].ordered_queues[1]
+    assert [job.item and job.item.notice.kind for job in ordered_queue.jobs] == [
+        None,
+        "epoch",
+        None,
+    ]
 
 
 def test_what_a_live_source_dropped_is_counted_and_told_in_its_place():
     core = started(CHAIN)
     (detect,) = admit(core, 0)
-    core.step(f.Admitted("a", shot("a1", 5, missed=[Missed("overload", 4, 1, 4)]), 0.0))
+    core.step(f.Admitted("a", decoded_frame("a1", 5, gaps=[Gap("overload", 4, 1, 4)]), 0.0))
     assert core.streams["a"].dropped == {"overload": 4}
     (track,) = answer(core, detect)
     assert frames(track) == [("a", 0)]
-    assert track.items[-1] == Tell(missing("overload", 1, 4))
+    assert track.items[-1] == NoticeItem(missing("overload", 1, 4))
 
 
 def test_the_end_is_told_to_all_after_the_last_answer():
     core = started(CHAIN)
     (detect,) = admit(core, 0)
-    assert core.step(f.SourceEnded(source="a", ending="eof", at=0.0)) == [Halt("decode-a")]
-    assert core.step(f.Died("decode-a", "", 0.0)) == []
+    assert core.step(f.SourceEnded(source="a", ending="eof", at=0.0)) == [StopProcess("decode-a")]
+    assert core.step(f.ProcessExited("decode-a", "", 0.0)) == []
     (track,) = answer(core, detect)
     (publish,) = answer(core, track)
     *_, first, second = answer(core, publish)
-    assert {end.seat: end.items for end in (first, second)} == {
-        "track.0": [End("a", "eof")],
-        "publish.0": [End("a", "eof")],
+    assert {end.process: end.items for end in (first, second)} == {
+        "track.0": [EndItem("a", "eof")],
+        "publish.0": [EndItem("a", "eof")],
     }
     assert answer(core, first) == []
-    assert answer(core, second) == [Halt("detect.0"), Halt("track.0"), Halt("publish.0")]
+    assert answer(core, second) == [
+        StopProcess("detect.0"),
+        StopProcess("track.0"),
+        StopProcess("publish.0"),
+    ]
     for name in ("detect.0", "track.0", "publish.0"):
         assert not core.finished
-        core.step(f.Died(name, "", 0.0))
+        core.step(f.ProcessExited(name, "", 0.0))
     assert core.finished
     assert core.failed is None
 
@@ -384,30 +409,30 @@ def test_the_end_is_told_to_all_after_the_last_answer():
 def test_a_source_without_frames_ends_too():
     core = started(CHAIN)
     core.step(f.SourceEnded(source="a", ending="failed", at=0.0, message="torn"))
-    (track,) = core._stations["track.0"][1].sent
-    assert track.jobs[0].item == End("a", "failed")
+    (track,) = core._replicas["track.0"][1].sent
+    assert track.jobs[0].item == EndItem("a", "failed")
     assert core.streams["a"].message == "torn"
 
 
 def test_a_drain_admits_nothing_more_and_finishes_what_is_in_flight():
     core = started(DETECT)
     (send,) = admit(core, 0)
-    assert core.step(f.Drain(1.0)) == [Halt("decode-a")]
+    assert core.step(f.Drain(1.0)) == [StopProcess("decode-a")]
     orders = answer(core, send)
-    assert only(orders, f.Grant) == []
+    assert only(orders, f.GrantSlots) == []
     ended = core.step(
-        f.SourceEnded(source="a", ending="drained", at=1.1, missed=[Missed("drained", 1, 1, 1)])
+        f.SourceEnded(source="a", ending="drained", at=1.1, gaps=[Gap("drained", 1, 1, 1)])
     )
-    assert ended == [Halt("detect.0")]
+    assert ended == [StopProcess("detect.0")]
     assert core.streams["a"].dropped == {"drained": 1}
 
 
 def test_a_decode_process_that_does_not_hear_the_drain_is_killed():
-    core = started(DETECT, limits=Limits(drain_s=3, hurry_silence_s=10))
+    core = started(DETECT, limits=Limits(decode_stop_s=3, drain_heartbeat_timeout_s=10))
     core.step(f.Drain(1.0))
     assert core.due() == 4.0
-    assert core.step(f.Tick(4.0)) == [Kill("decode-a", "it did not end when asked to")]
-    assert core.step(f.Died("decode-a", "", 4.1)) == [Halt("detect.0")]
+    assert core.step(f.Tick(4.0)) == [KillProcess("decode-a", "it did not end when asked to")]
+    assert core.step(f.ProcessExited("decode-a", "", 4.1)) == [StopProcess("detect.0")]
     assert core.streams["a"].ending == "drained"
 
 
@@ -420,9 +445,9 @@ def test_a_drain_before_anything_started_ends_the_run():
 def test_a_drain_while_processes_start_kills_them():
     core = Core(fold(DETECT, apart(DETECT)), ["a"], 4)
     core.step(f.Tick(0.0))
-    assert core.step(f.Drain(0.1)) == [Kill("decode-a", "")]
-    assert core.step(f.Died("decode-a", "", 0.2)) == [Kill("detect.0", "")]
-    core.step(f.Died("detect.0", "", 0.3))
+    assert core.step(f.Drain(0.1)) == [KillProcess("decode-a", "")]
+    assert core.step(f.ProcessExited("decode-a", "", 0.2)) == [KillProcess("detect.0", "")]
+    core.step(f.ProcessExited("detect.0", "", 0.3))
     assert core.finished
     assert core.failed is None
 
@@ -430,12 +455,12 @@ def test_a_drain_while_processes_start_kills_them():
 def test_a_worker_that_dies_while_it_closes_fails_the_run():
     core = started(DETECT)
     core.step(f.SourceEnded(source="a", ending="eof", at=0.0))
-    (fail,) = core.step(f.Died("detect.0", "exit code 1", 0.1))
+    (fail,) = core.step(f.ProcessExited("detect.0", "exit code 1", 0.1))
     assert "closing" in fail.message
 
 
 def test_seats_are_where_processes_are():
-    assert [seat.name for seat in started(CHAIN, sources=("a", "b")).seats] == [
+    assert [process.name for process in started(CHAIN, sources=("a", "b")).processes] == [
         "decode-a",
         "decode-b",
         "detect.0",
@@ -448,11 +473,11 @@ def test_seats_are_where_processes_are():
 def test_a_live_source_is_granted_slots_once_someone_can_look_at_it(live):
     core = Core(fold(DETECT, apart(DETECT)), ["a"], 2)
     core.step(f.Tick(0.0))
-    decode, worker = (seat.name for seat in core.seats)
+    decode, worker = (process.name for process in core.processes)
     core.step(f.Joined(decode, 0.0))
     core.step(f.Opened("a", msgspec.structs.replace(INFO, live=live), 0.0))
-    grant = f.Grant("a", ["a0"] if live else ["a0", "a1"])
-    assert core.step(f.Slotted("a", ["a0", "a1"], 0.0)) == ([] if live else [grant])
+    grant = f.GrantSlots("a", ["a0"] if live else ["a0", "a1"])
+    assert core.step(f.SlotsCreated("a", ["a0", "a1"], 0.0)) == ([] if live else [grant])
     orders = core.step(f.Joined(worker, 9.0))
     assert (grant in orders) == live
 
@@ -460,14 +485,18 @@ def test_a_live_source_is_granted_slots_once_someone_can_look_at_it(live):
 def test_a_checkpoint_is_taken_once_all_is_answered_and_slots_are_granted_again():
     core = started(DETECT, window=2, limits=Limits(checkpoint_s=10))
     (send,) = only(admit(core, 0, at=1.0), f.Send)
-    assert answer(core, send, at=11.5)[-1] == f.Grant("a", ["a0"])  # none was due at its admission
+    assert answer(core, send, at=11.5)[-1] == f.GrantSlots(
+        "a", ["a0"]
+    )  # none was due at its admission
     (send,) = only(admit(core, 1, at=12.0), f.Send)
-    assert only(answer(core, send, at=12.5), f.Checkpoint | f.Grant) == []  # a0 is still to come
-    (send,) = only(core.step(f.Admitted("a", shot("a0", 2), 13.0)), f.Send)
-    kept, grant = only(answer(core, send, at=13.5), f.Checkpoint | f.Grant)
+    assert (
+        only(answer(core, send, at=12.5), f.Checkpoint | f.GrantSlots) == []
+    )  # a0 is still to come
+    (send,) = only(core.step(f.Admitted("a", decoded_frame("a0", 2), 13.0)), f.Send)
+    kept, grant = only(answer(core, send, at=13.5), f.Checkpoint | f.GrantSlots)
     assert (kept.source, kept.saved.admitted, kept.saved.last_n) == ("a", 3, 2)
     assert sorted(grant.slots) == ["a0", "a1"]
-    (send,) = only(core.step(f.Admitted("a", shot("a0", 3), 14.0)), f.Send)
+    (send,) = only(core.step(f.Admitted("a", decoded_frame("a0", 3), 14.0)), f.Send)
     assert only(answer(core, send, at=14.5), f.Checkpoint) == []  # the time runs from here
 
 
@@ -477,7 +506,7 @@ def test_a_checkpoint_waits_for_no_decode_process_that_has_died():
     answer(core, first, at=1.0)
     (second,) = only(admit(core, 1, at=3.0), f.Send)
     answer(core, second, at=3.0)
-    (kept,) = only(core.step(f.Died("decode-a", "", 4.0)), f.Checkpoint)
+    (kept,) = only(core.step(f.ProcessExited("decode-a", "", 4.0)), f.Checkpoint)
     core.step(f.Tick(5.0))
     core.step(f.Joined("decode-a", 5.0))
     (grant,) = core.step(f.Opened("a", INFO, 5.0))
@@ -485,7 +514,7 @@ def test_a_checkpoint_waits_for_no_decode_process_that_has_died():
 
 
 def test_a_source_goes_on_from_where_it_was_kept():
-    saved = Saved(
+    saved = SourceCheckpoint(
         info=INFO,
         epoch=1,
         known_epoch=1,
@@ -498,15 +527,15 @@ def test_a_source_goes_on_from_where_it_was_kept():
     groups = fold(CHAIN, apart(CHAIN))
     core = Core(groups, ("a", "b"), 2, resumed={"a": saved, "b": done})
     starts = core.step(f.Tick(0.0))
-    assert Start("decode-b") not in starts
-    joined = [order for s in starts for order in core.step(f.Joined(s.seat, 0.0))]
-    assert joined == [f.Launch("a", 1, 8)]
+    assert StartProcess("decode-b") not in starts
+    joined = [order for s in starts for order in core.step(f.Joined(s.process, 0.0))]
+    assert joined == [f.OpenSource("a", 1, 8)]
     core.step(f.Opened("a", INFO, 0.0))
-    core.step(f.Slotted("a", ["a0", "a1"], 0.0))
-    (send,) = only(core.step(f.Admitted("a", shot("a0", 9), 1.0)), f.Send)
+    core.step(f.SlotsCreated("a", ["a0", "a1"], 0.0))
+    (send,) = only(core.step(f.Admitted("a", decoded_frame("a0", 9), 1.0)), f.Send)
     assert send.items[0].frame.seq == 7
     (send,) = only(answer(core, send), f.Send)
-    assert send.items[0] == Begin(INFO, {"track": b"seven"})
+    assert send.items[0] == BeginItem(INFO, {"track": b"seven"})
 
 
 LIVE = msgspec.structs.replace(INFO, live=True)
@@ -516,19 +545,19 @@ def test_cameras_take_turns_and_wait_until_their_picture_can_be_looked_at():
     """The worker has one frame at work and one at hand: more would only grow old."""
     core = Core(fold(DETECT, apart(DETECT)), ["a", "b", "c"], 4)
     for order in core.step(f.Tick(0.0)):
-        core.step(f.Joined(order.seat, 0.0))
+        core.step(f.Joined(order.process, 0.0))
     orders, admitted, sends = [], [], []
     for name in "abc":
         core.step(f.Opened(name, msgspec.structs.replace(LIVE, id=name), 0.0))
-        orders += core.step(f.Slotted(name, [f"{name}{i}" for i in range(4)], 0.0))
+        orders += core.step(f.SlotsCreated(name, [f"{name}{i}" for i in range(4)], 0.0))
     for n in range(60):
-        (grant, *left) = only(orders, f.Grant)
+        (grant, *left) = only(orders, f.GrantSlots)
         at = 0.12 * n
-        orders = core.step(f.Admitted(grant.source, shot(*grant.slots, n), at))
+        orders = core.step(f.Admitted(grant.source, decoded_frame(*grant.slots, n), at))
         admitted.append(grant.source)
         sends += only(orders, f.Send)
-        orders = [*left, *only(orders, f.Grant)]
-        assert core.queued(0) <= 2
+        orders = [*left, *only(orders, f.GrantSlots)]
+        assert core.queue_length(0) <= 2
         if n:
             orders += answer(core, sends.pop(0), at=at)
             sends += only(orders, f.Send)
@@ -547,9 +576,9 @@ def test_where_frames_are_done_quickly_a_camera_may_send_some_at_once(seconds, g
 def test_a_camera_that_sends_nothing_does_not_hold_back_the_others():
     core = Core(fold(DETECT, apart(DETECT)), ["a", "b", "c"], 4)
     for order in core.step(f.Tick(0.0)):
-        core.step(f.Joined(order.seat, 0.0))
+        core.step(f.Joined(order.process, 0.0))
     for name in "abc":
         core.step(f.Opened(name, msgspec.structs.replace(LIVE, id=name), 0.0))
-        core.step(f.Slotted(name, [f"{name}{i}" for i in range(4)], 0.0))
+        core.step(f.SlotsCreated(name, [f"{name}{i}" for i in range(4)], 0.0))
     assert core.step(f.Tick(0.1)) == []
-    assert core.step(f.Tick(0.3)) == [f.Grant("b", ["b0"]), f.Grant("c", ["c0"])]
+    assert core.step(f.Tick(0.3)) == [f.GrantSlots("b", ["b0"]), f.GrantSlots("c", ["c0"])]

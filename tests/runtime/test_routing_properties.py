@@ -27,7 +27,16 @@ from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.plan import fold
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
-from streamvis.runtime.wire import Answer, Begin, End, Missed, Shot, State, Task, Tell
+from streamvis.runtime.wire import (
+    Answer,
+    BeginItem,
+    DecodedFrame,
+    EndItem,
+    FrameItem,
+    Gap,
+    NoticeItem,
+    StageState,
+)
 
 PIPELINE = Pipeline(
     stages=[
@@ -45,7 +54,7 @@ READS = {
     "publish": ["track"],
     "record": ["detect", "track"],
 }
-LONG = Limits(deaths=10**6, silence_s=1e9, call_s=1e9, checkpoint_s=0.002)
+LONG = Limits(deaths=10**6, heartbeat_timeout_s=1e9, call_timeout_s=1e9, checkpoint_s=0.002)
 
 
 class World:
@@ -57,7 +66,9 @@ class World:
         self.silent = False  # and have no heartbeat then
         self.core = Core(fold(PIPELINE, placement), list(sources), placement.slots, LONG)
         self.window = placement.slots
-        self.batch = {crew.group.name: crew.group.worker.batch for crew in self.core.crews}
+        self.batch = {
+            workers.group.name: workers.group.worker.batch for workers in self.core.worker_groups
+        }
         self.now = 0.0
         self.starting = set()
         self.alive = set()
@@ -85,20 +96,20 @@ class World:
 
     def carry_out(self, order):
         match order:
-            case supervision.Start(seat):
-                self.starting.add(seat)
-            case supervision.Kill(seat, _) | supervision.Halt(seat):
-                self.forget(seat)
-                return [f.Died(seat, "", self.now)]
-            case f.Launch(source, epoch, after_n):
+            case supervision.StartProcess(process):
+                self.starting.add(process)
+            case supervision.KillProcess(process, _) | supervision.StopProcess(process):
+                self.forget(process)
+                return [f.ProcessExited(process, "", self.now)]
+            case f.OpenSource(source, epoch, after_n):
                 self.opening[source] = (epoch, after_n + 1)
-            case f.Grant(source, slots):
+            case f.GrantSlots(source, slots):
                 self.decode[source][1] += slots
-            case f.Send(seat):
-                self.inbox[seat].append(order)
-                packets = [item for item in order.items if isinstance(item, Task)]
-                assert len(packets) <= self.batch[seat.rpartition(".")[0]]
-                assert len(self.inbox[seat]) <= PREFETCH
+            case f.Send(process):
+                self.inbox[process].append(order)
+                packets = [item for item in order.items if isinstance(item, FrameItem)]
+                assert len(packets) <= self.batch[process.rpartition(".")[0]]
+                assert len(self.inbox[process]) <= PREFETCH
             case f.Completed(frame, parts, skipped, poison, _, dropped):
                 key = (frame.source, frame.seq)
                 self.done[key] += 1
@@ -112,25 +123,25 @@ class World:
                     assert set(parts) == set(READS) - set(skipped)
             case f.Checkpoint(source, saved):
                 assert saved.ending or not self.sources[source][1]  # live ones begin anew
-                assert not self.core.streams[source].flights
+                assert not self.core.streams[source].frames_in_flight
                 assert saved.admitted == self.core.streams[source].admitted
                 assert sum(name == source for name, _ in self.done) == self.admitted[source]
             case f.Fail():
                 assert self.hung, order.message
         return None
 
-    def forget(self, seat):
-        self.starting.discard(seat)
-        self.alive.discard(seat)
-        self.inbox.pop(seat, None)
-        self.memory = {key: saw for key, saw in self.memory.items() if key[0] != seat}
-        source = seat.removeprefix("decode-")
+    def forget(self, process):
+        self.starting.discard(process)
+        self.alive.discard(process)
+        self.inbox.pop(process, None)
+        self.memory = {key: saw for key, saw in self.memory.items() if key[0] != process}
+        source = process.removeprefix("decode-")
         self.decode.pop(source, None)
         self.opening.pop(source, None)
 
     def check(self):
         for stream in self.core.streams.values():
-            held = [flight.frame.slot for flight in stream.flights.values()]
+            held = [in_flight.frame.slot for in_flight in stream.frames_in_flight.values()]
             assert len(set(held)) == len(held)
             assert len(held) + len(stream.granted) <= self.window
             assert not set(held) & (stream.granted | set(stream.free))
@@ -140,9 +151,9 @@ class World:
 
     def options(self):
         """What could happen next, as (name, argument)."""
-        yield from (("join", seat) for seat in sorted(self.starting))
+        yield from (("join", process) for process in sorted(self.starting))
         yield from (("open", source) for source in sorted(self.opening))
-        yield from (("answer", seat) for seat in sorted(self.inbox) if self.inbox[seat])
+        yield from (("answer", process) for process in sorted(self.inbox) if self.inbox[process])
         for name, (n, granted, _) in sorted(self.decode.items()):
             if self.core.streams[name].ending is None:
                 if n >= self.sources[name][0]:
@@ -152,7 +163,7 @@ class World:
         yield "wait", None
 
     def deaths(self):
-        yield from (("die", seat) for seat in sorted(self.alive))
+        yield from (("die", process) for process in sorted(self.alive))
         yield from (("grow", source) for source in sorted(self.decode))
 
     def hangs(self, choice):
@@ -165,17 +176,17 @@ class World:
 
     def wait(self, _):
         self.now = max(self.now + 0.001, min(self.core.due(self.now), self.now + 1.0))
-        for seat in sorted(self.alive):
-            if not (self.silent and self.hangs(("answer", seat))):
-                self.feed(f.Beat(seat, self.now))
+        for process in sorted(self.alive):
+            if not (self.silent and self.hangs(("answer", process))):
+                self.feed(f.Heartbeat(process, self.now))
         self.feed(f.Tick(self.now))
 
-    def join(self, seat):
-        self.starting.discard(seat)
-        self.alive.add(seat)
-        if not seat.startswith("decode-"):
-            self.inbox[seat] = deque()
-        self.feed(f.Joined(seat, self.now))
+    def join(self, process):
+        self.starting.discard(process)
+        self.alive.add(process)
+        if not process.startswith("decode-"):
+            self.inbox[process] = deque()
+        self.feed(f.Joined(process, self.now))
 
     def open(self, source):
         epoch, n = self.opening.pop(source)
@@ -191,49 +202,49 @@ class World:
     def slots(self, source):
         self.decode[source][1].clear()
         names = [f"{source}-{self.sizes[source]}:{i}" for i in range(self.window)]
-        self.feed(f.Slotted(source, names, self.now))
+        self.feed(f.SlotsCreated(source, names, self.now))
 
     def grow(self, source):
         if self.core.streams[source].ending is None:
             self.sizes[source] += 1
             self.slots(source)
 
-    def die(self, seat):
-        self.forget(seat)
-        self.feed(f.Died(seat, "boom", self.now))
+    def die(self, process):
+        self.forget(process)
+        self.feed(f.ProcessExited(process, "boom", self.now))
 
     def shoot(self, source):
         n, granted, _ = self.decode[source]
-        missed = []
+        gaps = []
         if self.sources[source][1] and n % 3 == 2:
-            missed = [Missed("overload", 1, n, n)]
+            gaps = [Gap("overload", 1, n, n)]
             self.dropped[source] += 1
             n += 1
         self.decode[source][0] = n + 1
         self.admitted[source] += 1
-        shot = Shot(granted.pop(0), n, n * 40_000, 0, "file", 1, 1, 0, missed)
-        self.feed(f.Admitted(source, shot, self.now))
+        decoded_frame = DecodedFrame(granted.pop(0), n, n * 40_000, 0, "file", 1, 1, 0, gaps)
+        self.feed(f.Admitted(source, decoded_frame, self.now))
 
     def end(self, source):
         self.feed(f.SourceEnded(source=source, ending="eof", at=self.now))
 
-    def answer(self, seat):
-        send = self.inbox[seat][0]
-        names = seat.rpartition(".")[0].split("+")
+    def answer(self, process):
+        send = self.inbox[process][0]
+        names = process.rpartition(".")[0].split("+")
         at_work = {
             (name, item.frame.source, item.frame.seq)
             for item in send.items
-            if isinstance(item, Task)
+            if isinstance(item, FrameItem)
             for name in names
         }
         if at_work & self.cursed:
-            self.die(seat)
+            self.die(process)
             return
-        self.inbox[seat].popleft()
+        self.inbox[process].popleft()
         blobs = iter(send.blobs)
         wrote, parts, states = [], [], {}
         for item in send.items:
-            if isinstance(item, Task):
+            if isinstance(item, FrameItem):
                 key = f"{item.frame.source}/{item.frame.seq}"
                 given = {name: next(blobs) for name in item.parts}
                 assert given == {name: f"{name}:{key}" for name in given}
@@ -241,37 +252,39 @@ class World:
                 parts += [f"{name}:{key}" for name in wrote[-1]]
                 for name in wrote[-1]:
                     outside = {r for r in READS[name] if r not in names}
-                    rests = set(self.core.streams[item.frame.source].flights[item.frame.seq].skip)
+                    rests = set(
+                        self.core.streams[item.frame.source].frames_in_flight[item.frame.seq].skip
+                    )
                     assert set(given) >= outside - rests
             for name in names:
                 if PIPELINE.stage(name).run.stateful:
-                    self.see(seat, name, item, states)
+                    self.see(process, name, item, states)
         answer = Answer(send.id, wrote, list(states.values()), [])
-        self.feed(f.Answered(seat, answer, parts, self.now))
+        self.feed(f.Answered(process, answer, parts, self.now))
 
-    def see(self, seat, stage, item, states):
+    def see(self, process, stage, item, states):
         match item:
-            case Begin(info, begun):
+            case BeginItem(info, begun):
                 source = info.id
-                assert (seat, stage, source) not in self.memory
+                assert (process, stage, source) not in self.memory
                 saw = msgspec.msgpack.decode(begun[stage]) if stage in begun else []
-                self.memory[seat, stage, source] = saw
-            case Task(frame, skip):
+                self.memory[process, stage, source] = saw
+            case FrameItem(frame, skip):
                 source = frame.source
                 if stage not in skip:
-                    self.memory[seat, stage, source].append(["frame", frame.seq])
-            case Tell(notice):
+                    self.memory[process, stage, source].append(["frame", frame.seq])
+            case NoticeItem(notice):
                 source = notice.source
-                self.memory[seat, stage, source].append(
+                self.memory[process, stage, source].append(
                     [notice.reason or notice.kind, notice.first_n, notice.count]
                 )
-            case End(source):
+            case EndItem(source):
                 assert (stage, source) not in self.ended
-                self.ended[stage, source] = self.memory.pop((seat, stage, source))
+                self.ended[stage, source] = self.memory.pop((process, stage, source))
                 states.pop((stage, source), None)
                 return
-        saw = self.memory[seat, stage, source]
-        states[stage, source] = State(stage, source, msgspec.msgpack.encode(saw))
+        saw = self.memory[process, stage, source]
+        states[stage, source] = StageState(stage, source, msgspec.msgpack.encode(saw))
 
 
 def verdict(world):
@@ -360,7 +373,9 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
         if world.core.finished:
             break
         world.happen(*next(iter(world.options())))
-    assert world.core.finished, [seat for seat in world.core.seats if seat.state != "gone"]
+    assert world.core.finished, [
+        process for process in world.core.processes if process.state != "gone"
+    ]
     verdict(world)
 
 
@@ -392,7 +407,7 @@ def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(
         choices = list(world.options())
         world.happen(*next(choice for choice in choices if not world.hangs(choice)))
     assert world.core.finished
-    assert world.now <= began + LONG.hurry_end_s + 1
+    assert world.now <= began + LONG.drain_end_s + 1
     for stream in world.core.streams.values():
         assert stream.admitted + sum(stream.dropped.values()) == (
             world.admitted[stream.name] + world.dropped[stream.name]
