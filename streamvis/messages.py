@@ -291,6 +291,10 @@ class Logged(msgspec.Struct, frozen=True, array_like=True):
     seq: int
 
 
+# Polygons in shares of the frame's width and height.
+Regions = tuple[tuple[tuple[float, float], ...], ...]
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where a stage is built: what the worker that hosts it can give it."""
 
@@ -300,6 +304,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str = ""  # uuid7 of this run: the publisher's boot
     logged: Mapping[str, Logged] = {}  # by source, in a run that was resumed
     pipeline: str = ""  # hash of the pipeline's configuration
+    regions: Regions = ()  # where people are detected; empty: in the whole frame
     beside: dict[str, Any] = {}  # what stages of one worker lend each other, by the lender's name
 
 

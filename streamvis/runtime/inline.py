@@ -84,6 +84,7 @@ def _run(
         epoch=start.epoch,
         logged=start.logged,
         pipeline=pipeline.hash,
+        regions=pipeline.regions,
     )
     with ExitStack() as stack:
         hosts = {}

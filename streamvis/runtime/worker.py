@@ -72,6 +72,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
         out=Path(setup.out) if setup.out is not None else None,
         epoch=setup.epoch,
         pipeline=setup.pipeline.hash,
+        regions=setup.pipeline.regions,
         logged=setup.logged,
     )
     try:

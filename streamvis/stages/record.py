@@ -27,6 +27,7 @@ from streamvis.messages import (
     Notice,
     Packet,
     Receipt,
+    Regions,
     Segmentation,
     Site,
     SourceInfo,
@@ -36,7 +37,9 @@ from streamvis.viz.annotate import annotate
 from streamvis.viz.film import Film
 from streamvis.viz.forecast_panels import Panels, PanelSet, highlighted
 from streamvis.viz.ground_map import GroundMap, Trail, View, follow, widen
+from streamvis.viz.legend import draw_legend, legend_of
 
+LEGEND_US = 1_000_000  # the legend is shown for the first second
 TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 
 Spot = tuple[int, float, float, float, float]  # media µs, foot x, y in px, ground x, y in m
@@ -54,6 +57,7 @@ class _State(msgspec.Struct, array_like=True):
     goal: View | None  # of the map once it has settled
     trails: dict[int, list[Spot]]
     shown: PanelSet | None = None  # which panels of the scene there are
+    first_us: int = -1  # film time of the first picture; -1: there is none yet
 
 
 class RecordStage:
@@ -69,6 +73,7 @@ class RecordStage:
         self.out = site.out
         self.several = len(site.logged) > 1
         self.pixels = site.pixels
+        self.regions = site.regions
         self.recordings: dict[str, _Recording] = {}
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
@@ -76,7 +81,9 @@ class RecordStage:
             self.recordings[source.id].close()
             state = self.state(source.id) if state is None else state  # the next part of it
         resumed = None if state is None else msgspec.msgpack.decode(state, type=_State)
-        self.recordings[source.id] = _Recording(source, resumed, self.config, self.out)
+        self.recordings[source.id] = _Recording(
+            source, resumed, self.config, self.out, self.regions
+        )
         if self.several or len(self.recordings) > 1:
             for recording in self.recordings.values():
                 recording.state.alone = False
@@ -109,11 +116,17 @@ class _Recording:
     """One source's film, its trails, its scene, and its place in time."""
 
     def __init__(
-        self, source: SourceInfo, resumed: _State | None, config: Record, out: Path
+        self,
+        source: SourceInfo,
+        resumed: _State | None,
+        config: Record,
+        out: Path,
+        regions: Regions,
     ) -> None:
         self.source = source
         self.config = config
         self.out = out
+        self.regions = regions
         self.film: Film | None = None
         self.broken = False
         self.state = resumed or _State(
@@ -154,10 +167,13 @@ class _Recording:
             tracks,
             trails,
             actions=packet.part(Actions),
+            regions=self.regions,
             caption=self.source.label,
             clock=_clock(frame.media_us),
             masks=self.config.masks,
         )
+        if self.state.last_us - self.state.first_us < LEGEND_US:
+            draw_legend(picture, legend_of(self._drawn(packet)))
         if ground is not None and self.state.view is not None:
             beside = ground.draw(self.state.view, tracks, trails)
             picture = np.concatenate([picture, beside], axis=1)
@@ -175,6 +191,17 @@ class _Recording:
         segmentation, forecast = packet.part(Segmentation), packet.part(Forecast)
         self.panels.see(pixels, packet.frame.media_us, segmentation, forecast)
         self.state.shown = self.panels.shown
+
+    def _drawn(self, packet: Packet) -> set[str]:
+        """Return which entries of the legend apply to this frame."""
+        found = {
+            "detections": packet.part(Detections) is not None,
+            "tracks": packet.part(Tracks) is not None,
+            "regions": bool(self.regions),
+            "actions": packet.part(Actions) is not None,
+            "unknown": self.panels.unknown is not None and self.panels.unknown.size > 0,
+        }
+        return {key for key, is_drawn in found.items() if is_drawn}
 
     def close(self) -> None:
         film, self.film = self.film, None
@@ -226,6 +253,8 @@ class _Recording:
             state.trails.clear()  # ids start anew as well
             self.panels.forget()
         state.last_us = frame.media_us + state.ahead_us
+        if state.first_us < 0:
+            state.first_us = state.last_us
         return (state.last_us - before_us) / 1e6
 
     def _map(self, frame: Frame) -> GroundMap | None:

@@ -1,9 +1,10 @@
-"""Pictures for people to look at: who was found, who is who, and where they have been.
+"""The annotated picture: detections, masks, tracks with their paths, actions, caption and clock.
 
     picture = annotate(pixels, detections, tracks, trails, caption="cam1", clock="00:01:02.300")
     sheet = contact_sheet([before, after], columns=2, captions=["before", "after"])
 
-Everything takes and returns RGB arrays (H, W, 3) uint8; sizes follow the picture.
+Pictures are RGB arrays (H, W, 3) uint8; line widths and text sizes follow the picture's size.
+docs/annotated-video.md is the legend.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from streamvis.errors import UsageError
 from streamvis.geometry import paste_mask
 from streamvis.geometry import paste_masks as paste_masks
-from streamvis.messages import Actions, Array, Detections, Tracks
+from streamvis.messages import Actions, Array, Detections, Regions, Tracks
 from streamvis.viz.actions import draw_actions
 from streamvis.viz.ground_map import Trail as Trail
 from streamvis.viz.ground_map import Trails as Trails
@@ -31,8 +32,8 @@ from streamvis.viz.style import (
     shade,
 )
 
-MASK_OPACITY = 0.42  # opacity of masks
-SURE = 0.5  # score from which a detection without a track is drawn
+MASK_OPACITY = 0.18  # light, so that clothes keep their colour; the outline is opaque
+LEAST_SCORE = 0.5  # of detections without a track that are drawn
 
 
 def annotate(
@@ -42,17 +43,21 @@ def annotate(
     trails: Trails | None = None,
     *,
     actions: Actions | None = None,
+    regions: Regions = (),
     caption: str = "",
     clock: str = "",
     masks: bool = True,
 ) -> Array:
-    """A new picture with masks, trails, boxes and ids.
+    """Return a new picture with masks, trails, boxes, ids, speeds and actions.
 
-    A solid box was seen in this frame, a dashed one is predicted; thin grey boxes are detections
-    that no track took. Actions stand on the people, those of the whole frame above it all.
+    A solid box was detected in this frame, a dashed one is predicted; thin grey boxes are
+    detections without a track. Speeds are shown where tracks have a ground plane. `regions` are
+    the detection regions, polygons in shares of the picture's width and height.
     """
     image = np.array(pixels, dtype=np.uint8, order="C")
     style = Style.for_size(*image.shape[:2])
+    for polygon in regions:
+        _region(image, polygon)
     track_by_detection = _track_by_detection(detections, tracks)
     if detections is not None:
         if masks and len(detections.masks):
@@ -70,7 +75,7 @@ def annotate(
 
 
 def _track_by_detection(detections: Detections | None, tracks: Tracks | None) -> dict[int, int]:
-    """Which track each detection belongs to: index -> id."""
+    """Return the track id for the index of each detection that a track has taken."""
     if detections is None or tracks is None:
         return {}
     pairs = zip(tracks.detection.tolist(), tracks.ids.tolist(), strict=True)
@@ -85,10 +90,10 @@ def _masks(image: Array, detections: Detections, track_by_detection: dict[int, i
         if not patch.any():
             continue
         region = np.ascontiguousarray(image[rows, columns])
-        veiled = region.copy()
-        shade(veiled, colour, MASK_OPACITY)
+        tinted = region.copy()
+        shade(tinted, colour, MASK_OPACITY)
         inside = patch.view(np.uint8)
-        cv2.copyTo(veiled, inside, region)
+        cv2.copyTo(tinted, inside, region)
         outline, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(region, outline, -1, colour, 1, cv2.LINE_AA)
         image[rows, columns] = region
@@ -97,14 +102,14 @@ def _masks(image: Array, detections: Detections, track_by_detection: dict[int, i
 def _unassigned(
     image: Array, detections: Detections, track_by_detection: dict[int, int], style: Style
 ) -> None:
-    """Detections that no track took, but for weak ones, which are there for the tracker."""
+    """Draw detections without a track, except weak ones, which only serve the tracker."""
     for i, (box, score) in enumerate(zip(detections.boxes, detections.scores, strict=True)):
-        if i in track_by_detection or score < SURE or not np.isfinite(box).all():
+        if i in track_by_detection or score < LEAST_SCORE or not np.isfinite(box).all():
             continue
         rectangle(image, box, GREY, max(1, style.line // 2))
         x, y = at(box[:2])
         if y >= 0 and x < image.shape[1]:
-            style.write(image, f"{score:.2f}", x, max(y - 2, style.text), PALE)
+            style.label(image, f"{score:.2f}", x, y - 4, PALE)
 
 
 def _tracks(image: Array, tracks: Tracks, style: Style) -> None:
@@ -118,7 +123,19 @@ def _tracks(image: Array, tracks: Tracks, style: Style) -> None:
         x, y = at(tracks.boxes[i, :2])
         if not (-style.text < x < image.shape[1] and y < image.shape[0]):
             continue
-        style.plate(image, str(tracks.ids[i]), x, y, colour_of(int(tracks.ids[i])))
+        style.plate(image, _name(tracks, i), x, y, colour_of(int(tracks.ids[i])))
+
+
+def _name(tracks: Tracks, i: int) -> str:
+    """Return the id, and the speed in m/s where it is known."""
+    speed = np.nan if tracks.ground_velocity is None else np.hypot(*tracks.ground_velocity[i])
+    return f"{tracks.ids[i]}  {speed:.1f} m/s" if np.isfinite(speed) else str(tracks.ids[i])
+
+
+def _region(image: Array, polygon: Sequence[tuple[float, float]]) -> None:
+    height, width = image.shape[:2]
+    corners = (np.array(polygon) * (width - 1, height - 1)).round().astype(np.int32)
+    cv2.polylines(image, [corners], True, PALE, 1, cv2.LINE_AA)
 
 
 def _bar(image: Array, caption: str, clock: str, style: Style) -> None:
@@ -131,7 +148,7 @@ def _bar(image: Array, caption: str, clock: str, style: Style) -> None:
 
 
 def _fitting(text: str, room: int, style: Style) -> str:
-    """The text, or as much of its end as the room allows: paths differ at their end."""
+    """Return the text, or as much of its end as fits: paths differ at their end."""
     if style.width(text) <= room:
         return text
     while text and style.width("..." + text) > room:
@@ -145,7 +162,7 @@ def contact_sheet(
     captions: Sequence[str] = (),
     background: Colour = (250, 250, 250),
 ) -> Array:
-    """Pictures side by side in rows, each centred in a cell of the largest, its caption beneath."""
+    """Arrange pictures in rows, each centred in a cell of the largest, its caption below."""
     if not images or columns < 1:
         raise UsageError(
             f"a contact sheet of {len(images)} pictures in {columns} columns; expected at least "

@@ -19,7 +19,7 @@ import numpy as np
 
 from streamvis.messages import Array, Forecast, Future, Occupancy, Segmentation
 from streamvis.viz.scene import blended, palette_of
-from streamvis.viz.style import DARK, GREY, PALE, Colour, Style, shade
+from streamvis.viz.style import DARK, GREY, PALE, UNKNOWN, Colour, Style, shade
 
 TALL = 720  # lines, from which there is room for panels beside the picture
 PENDING = 64  # forecasts that wait for their time
@@ -28,7 +28,6 @@ HIGHLIGHT_FROM = 0.3  # probability of being unknown from which a pixel glows
 HIGHLIGHT_OPACITY = 0.75  # how much of the picture a glow takes away at most
 SURE = 0.5  # … and is outlined
 FORECAST_OPACITY = 0.8  # opacity of classes of which there is no picture yet
-UNKNOWN: Colour = (0, 255, 255)  # cyan: neither streets nor classes have it
 WRONG = "wrongly forecast"
 FREE: Colour = (86, 180, 233)  # sky: a zone that will be empty
 OCCUPIED: Colour = (213, 94, 0)  # vermilion: one that will not

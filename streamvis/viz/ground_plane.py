@@ -14,7 +14,7 @@ import numpy as np
 from streamvis.calibration.ground_plane import PERSON_M, pinhole, residuals, visible
 from streamvis.geometry import to_ground
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, FARTHEST, PALE, Colour, Style, at, nice_step, shade
+from streamvis.viz.style import DARK, FARTHEST, PALE, Colour, Style, at, nice_step
 
 WIDTH = 1280  # px at least: text must be legible beside the lines
 STEPS: tuple[tuple[int, Colour, float], ...] = (  # metres between lines, colour, opacity
@@ -142,7 +142,7 @@ def _coordinates(image: Array, H: Array, nodes: Array, style: Style) -> None:
     places, _ = to_ground(np.linalg.inv(H), nodes)
     for (x, y), place in zip(nodes.tolist(), places, strict=True):
         u, v = at(place)
-        _label(image, f"{x:g}, {y:g}", u + 5, v + style.text + 4, STEPS[1][1], style)
+        style.label(image, f"{x:g}, {y:g}", u + 5, v + style.text + 4, STEPS[1][1])
 
 
 def _horizon(image: Array, H: Array, size: tuple[int, int], style: Style) -> None:
@@ -151,9 +151,7 @@ def _horizon(image: Array, H: Array, size: tuple[int, int], style: Style) -> Non
     left, right = (-(H[2, 0] * u + H[2, 2]) / H[2, 1] for u in (0, size[0]))
     cv2.line(image, at(np.array([0, left])), at(np.array([size[0], right])), HORIZON, 3)
     if 0 < left < size[1]:
-        _label(
-            image, "horizon", style.text, at(np.array([0, left]))[1] - style.text, HORIZON, style
-        )
+        style.label(image, "horizon", style.text, at(np.array([0, left]))[1] - style.text, HORIZON)
 
 
 def _axes(image: Array, H: Array, style: Style) -> None:
@@ -167,7 +165,7 @@ def _axes(image: Array, H: Array, style: Style) -> None:
     for (name, colour), tip in zip(AXES, places[1:], strict=True):
         cv2.arrowedLine(image, at(places[0]), at(tip), colour, 2 * style.line, cv2.LINE_AA, 0, 0.2)
         u, v = at(tip)
-        _label(image, name, u + 6, v, colour, style)
+        style.label(image, name, u + 6, v, colour)
 
 
 def _scale_bars(image: Array, H: Array, style: Style) -> None:
@@ -185,7 +183,7 @@ def _scale_bars(image: Array, H: Array, style: Style) -> None:
             cv2.line(image, (u, v), (end, v), colour, thick)
             for x in (u, end):
                 cv2.line(image, (x, v - 6), (x, v + 6), colour, thick)
-        _label(image, f"{metres:g} m across", u, v - style.text, PALE, style)
+        style.label(image, f"{metres:g} m across", u, v - style.text, PALE)
 
 
 def _marks(
@@ -203,16 +201,7 @@ def _marks(
         cv2.circle(image, at(place), max(4, arm // 2), PALE, 2, cv2.LINE_AA)
         cv2.line(image, (u, v), at(place), PALE, 1, cv2.LINE_AA)
         text = f"{i + 1}: {off[0][i]:.1f} px, {100 * off[1][i]:.1f} cm"
-        _label(image, text, u + arm, v - arm // 2, PALE, style)
-
-
-def _label(image: Array, text: str, x: int, y: int, colour: Colour, style: Style) -> None:
-    """Text on a dark veil, moved to lie inside."""
-    height, width = image.shape[:2]
-    w = style.width(text) + 6
-    x, y = max(0, min(x, width - w)), max(style.text + 6, min(y, height - 4))
-    shade(image[y - style.text - 4 : y + 4, x : x + w], DARK, 0.5)
-    style.write(image, text, x + 3, y, colour)
+        style.label(image, text, u + arm, v - arm // 2, PALE)
 
 
 def _strip(notes: Sequence[str], width: int, style: Style) -> Array:

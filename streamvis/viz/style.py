@@ -31,6 +31,7 @@ PALETTE: tuple[Colour, ...] = (
 DARK: Colour = (18, 20, 24)
 PALE: Colour = (236, 238, 240)
 GREY: Colour = (150, 156, 164)
+UNKNOWN: Colour = (0, 255, 255)  # cyan, which neither streets nor class colours have
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST_TEXT = 9  # px; capitals below that are illegible after encoding
 FARTHEST = 30_000  # px; OpenCV's fixed-point coordinates overflow beyond 32767
@@ -84,6 +85,14 @@ class Style:
         y = max(h, min(y, height))
         cv2.rectangle(image, (x, y - h), (x + w - 1, y - 1), colour, cv2.FILLED)
         self.write(image, text, x + pad, y - pad, on(colour))
+
+    def label(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
+        """Write on a darkened background with the baseline's left end at (x, y), moved inside."""
+        height, width = image.shape[:2]
+        w = self.width(text) + 6
+        x, y = max(0, min(x, width - w)), max(self.text + 4, min(y, height - 4))
+        shade(image[max(0, y - self.text - 4) : y + 4, x : x + w], DARK, 0.6)
+        self.write(image, text, x + 3, y, colour)
 
 
 def colour_of(track: int) -> Colour:

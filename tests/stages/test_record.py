@@ -145,6 +145,16 @@ def test_media_times_are_kept(tmp_path):
     assert film(tmp_path / "annotated.mp4")[0] == [0, 33, 500, 510]
 
 
+def test_the_first_second_has_a_legend(tmp_path):
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(i, x=200, size=(320, 240)) for i in range(3, 16)])
+    stage.close()
+    times, images = film(tmp_path / "annotated.mp4")
+    dark = [bool((image[160:210, 5:150] < 60).mean() > 0.3) for image in images]
+    assert dark == [time < times[0] + 1000 for time in times]
+
+
 def test_a_successor_goes_on_in_the_next_part_with_the_trails(tmp_path):
     first = recorder(tmp_path)
     first.begin(source(), None)

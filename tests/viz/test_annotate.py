@@ -1,5 +1,6 @@
 """Drawings: what must show, where, in which colour, and what must leave the picture alone."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,6 +102,30 @@ def test_loose_detections_are_grey_and_owned_ones_are_not_drawn_twice():
     assert tuple(drawn[180, 40]) == colour_of(1)
 
 
+def test_clothes_keep_their_colour_under_a_mask():
+    box = (100, 60, 160, 180)
+    drawn = annotate(plain(), detections([box], masks=True), tracks([box]))
+    shift = np.abs(drawn[120, 130].astype(int) - BACKGROUND)
+    assert (shift < 0.25 * np.abs(np.array(colour_of(1)) - BACKGROUND) + 1).all()
+
+
+def test_the_speed_stands_beside_the_id_where_it_is_known():
+    box = (100, 60, 160, 180)
+    slow = msgspec.structs.replace(tracks([box]), ground_velocity=np.array([[0.6, 0.8]]))
+    plates = [
+        (annotate(plain(), tracks=t) == colour_of(1)).all(axis=2) for t in (tracks([box]), slow)
+    ]
+    w = Style.for_size(240, 320).width("  1.0 m/s")
+    widths = [np.ptp(np.flatnonzero(plate[:58].any(axis=0))) for plate in plates]
+    assert widths[1] - widths[0] == pytest.approx(w, abs=4)
+
+
+def test_a_detection_region_is_outlined():
+    drawn = annotate(plain(), regions=(((0.25, 0.5), (0.75, 0.5), (0.75, 0.9), (0.25, 0.9)),))
+    assert changed(plain(), drawn)[120, 85:235].all()
+    assert not changed(plain(), drawn)[125:210, 85:235].any()
+
+
 def test_trails_fade_with_age():
     x = np.linspace(20, 300, 30)
     trail = Trail(
@@ -148,10 +173,12 @@ def test_no_place_is_too_wild_to_draw(boxes, ground, size):
     assert drawn.shape == (*size, 3)
 
 
-@pytest.mark.parametrize(("height", "width", "least"), [(480, 640, 9), (1080, 1920, 17)])
+@pytest.mark.parametrize(
+    ("height", "width", "least"), [(240, 320, 9), (480, 640, 9), (1080, 1920, 17)]
+)
 def test_text_stays_legible(height, width, least):
     style = Style.for_size(height, width)
-    assert least <= style.text <= height / 40
+    assert least <= style.text <= height / 26
 
 
 @given(st.floats(1e-3, 1e6))
