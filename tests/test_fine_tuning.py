@@ -17,23 +17,23 @@ from streamvis.geometry import iou
 from streamvis.messages import Detections
 from streamvis.models import weights
 from streamvis.models.inference import select
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
-from streamvis.training.detector.annotation import Image, Plan, annotate
-from streamvis.training.detector.coco_folder import Origin, open_folder
+from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate
+from streamvis.training.detector.coco_folder import LabelOrigin, open_folder
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/fine-tuning.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("streamvis")]
 RECIPE = "fine-tune"  # a file of this name goes before what ships
-PLAN = Plan(every=1, sure=0.5, unsure=0.1)
+PLAN = LabelPlan(every=1, sure=0.5, unsure=0.1)
 SIZE = (320, 240)
 DAYS = {"monday": 1, "tuesday": 2, "friday": 3}  # and the seeds of their scenes
 
 
-def scene(seed: int, seconds: float = 2) -> Scene:
-    return Scene(seed=seed, people=3, size=SIZE, fps=4, seconds=seconds)
+def scene(seed: int, seconds: float = 2) -> SyntheticScene:
+    return SyntheticScene(seed=seed, people=3, size=SIZE, fps=4, seconds=seconds)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def home(tmp_path_factory) -> Path:
     return home
 
 
-def write_truth(folder: Path, scene: Scene) -> None:
+def write_truth(folder: Path, scene: SyntheticScene) -> None:
     """What the scene knows of its people, as if somebody had labelled it by hand."""
     folder.mkdir()
-    origin = Origin(command="", sources={}, weights_sha256="", streamvis="")
+    origin = LabelOrigin(command="", sources={}, weights_sha256="", streamvis="")
     labels = open_folder(folder, origin)
     for n in range(0, scene.frames, 4):
         boxes = scene.truth(n).visible_boxes
@@ -68,7 +68,7 @@ def write_truth(folder: Path, scene: Scene) -> None:
             masks=np.zeros((0, 0, 0), np.uint8),
         )
         width, height = SIZE
-        image = Image(
+        image = CocoImage(
             id=n + 1, file_name=f"{n}.jpg", width=width, height=height, source="", media_us=n
         )
         labels.add(scene.picture(n), image, annotate(found, image, labels.next_annotation, PLAN))

@@ -14,14 +14,14 @@ from streamvis.cli.main import app
 from streamvis.events.schema import Track
 from streamvis.geometry import read_ground_plane, to_ground
 from streamvis.sources import resolve
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 TEXT = (Path(__file__).parents[1] / "docs/ground-plane.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [shlex.split(block) for kind, block in BLOCKS if not kind]
 CALIBRATE = [words[2:] for words in COMMANDS if words[1] == "calibrate"]
-SCENE = Scene(seed=3, people=5, size=(640, 480), fps=2, seconds=1)
+SCENE = SyntheticScene(seed=3, people=5, size=(640, 480), fps=2, seconds=1)
 EXACT = np.reshape(SCENE.homography, (3, 3))
 CLICKED = [
     (168.1, 389.6, -2, 7),

@@ -18,7 +18,7 @@ from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
 from streamvis.stages.act import ActStage
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.transport.sockets import temporary_root
 
 SIZE = (1280, 720)  # width, height in px
@@ -36,7 +36,7 @@ def actions(
         fields = {"kind": "off", "weights": name, "people": people, "min_height": 8}
         config = convert({**fields, "engine": engine}, OffActions, "bench actions", UsageError)
         act = ActStage(config, Site(device="cpu", pixels=lambda frame: pictures[frame.slot]))
-    scene = Scene(seed=1, people=people, size=SIZE, fps=FPS, seconds=seconds)
+    scene = SyntheticScene(seed=1, people=people, size=SIZE, fps=FPS, seconds=seconds)
     act.begin(
         SourceInfo(id="a", label="a", width=SIZE[0], height=SIZE[1], fps=FPS, live=False), None
     )

@@ -24,10 +24,10 @@ from streamvis.models.inference.select import Precision, choose
 from streamvis.models.off import Off
 from streamvis.models.weights import find, load_actions
 from streamvis.sources import open_source, resolve
-from streamvis.training.actions.clip_sampling import Method, Sampling, flow_by, moments_of
+from streamvis.training.actions.clip_sampling import ClipSampling, FlowMethod, Method, sample_clip
 from streamvis.training.actions.cross_validation import (
-    Trial,
-    quick,
+    FoldLogits,
+    optimised,
     sampling_for,
     score_clips,
     scores_of,
@@ -51,7 +51,7 @@ class Outcome:
     all: dict[str, ClassificationScores]
     per_s: dict[str, float]  # stream -> sampled pictures a second
     actions: tuple[str, ...]
-    trial: Trial
+    trial: FoldLogits
     clips: Sequence[Clip]
 
 
@@ -64,7 +64,7 @@ def networks(names: Sequence[str], device: str, precision: Precision) -> Network
         modality = model.architecture.modality
         if modality in found:
             raise UsageError(f"--weights {name}: another network that looks at {modality} is given")
-        found[modality] = quick(model, "bf16" if dtype == torch.bfloat16 else "fp32")
+        found[modality] = optimised(model, "bf16" if dtype == torch.bfloat16 else "fp32")
     if "rgb" not in found:
         raise UsageError("--weights: expected a network of pictures among them")
     return found
@@ -145,13 +145,13 @@ def _corpus(clips: Sequence[Clip], model: Off, data: Path) -> Corpus:
     return msgspec.structs.replace(corpus_of(clips, data), actions=actions, labels=labels)
 
 
-def _trial(models: Networks, corpus: Corpus, rows: Sequence[int], method: Method) -> Trial:
+def _trial(models: Networks, corpus: Corpus, rows: Sequence[int], method: Method) -> FoldLogits:
     clips = [corpus.clips[i] for i in rows]
     streams = {m: score_clips(model, clips, method) for m, model in models.items()}
-    return Trial(np.array(rows), streams)
+    return FoldLogits(np.array(rows), streams)
 
 
-def _scores(trial: Trial, corpus: Corpus, models: Networks) -> dict[str, ClassificationScores]:
+def _scores(trial: FoldLogits, corpus: Corpus, models: Networks) -> dict[str, ClassificationScores]:
     return scores_of(trial, corpus, models["rgb"].calibration)
 
 
@@ -164,7 +164,7 @@ def speeds(
     pictures, not of sampled ones alone.
     """
     model = load_actions(weights, device)
-    pixels = moments_of(clip, sampling_for(model, method))
+    pixels = sample_clip(clip, sampling_for(model, method))
     pictures = [p[None] for p in itertools.islice(itertools.cycle(pixels), TIMED)]
     every_s, size = model.architecture.every_s, model.size
     steps = {"rgb": _look(accelerate_actions(plain(model), device, precision), pictures)}
@@ -209,9 +209,9 @@ def _follow(network: ActionNetwork, pictures: Sequence[Array]) -> Callable[[], N
 def _flow_seconds(clip: Clip, size: tuple[int, int], every_s: float, method: Method) -> float:
     """Of optical flow, for each sampled picture."""
     fps = clip_fps(clip)
-    pictures = moments_of(clip, Sampling(size=size, every_s=1 / fps))
+    pictures = sample_clip(clip, ClipSampling(size=size, every_s=1 / fps))
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
-    flow = flow_by(method)
+    flow = FlowMethod(method)
     began = time.perf_counter()
     for before, now in itertools.pairwise(grey):
         flow(before, now)

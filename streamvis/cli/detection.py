@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamvis.cli.detectors import Detector
 from streamvis.cli.output import put_table, say
-from streamvis.datasets.coco import Truth, read_coco
+from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.datasets.motchallenge import Sequence, read_sequences
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.detection import DetectionScores, examine, truth_of
@@ -30,7 +30,7 @@ class Dataset:
     """Pictures and who is in them."""
 
     name: str
-    truth: list[Truth]
+    truth: list[ImageTruth]
     film: bool  # each picture follows the one before
     read: Callable[[], Generator[Array, None, None]]
 
@@ -160,7 +160,7 @@ def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:
     return {picture.path.relative_to(path / "images").as_posix() for picture in held}
 
 
-def _reader(folder: Path, truth: list[Truth]) -> Callable[[], Generator[Array, None, None]]:
+def _reader(folder: Path, truth: list[ImageTruth]) -> Callable[[], Generator[Array, None, None]]:
     def read() -> Generator[Array, None, None]:
         import cv2
 

@@ -10,9 +10,9 @@ from streamvis.cli.output import PARTIAL, put_json, put_table, reported_errors, 
 
 if TYPE_CHECKING:
     from streamvis.sources import SourceSpec
-    from streamvis.training.detector.annotation import Plan
+    from streamvis.training.detector.annotation import LabelPlan
     from streamvis.training.detector.auto_label import Detect
-    from streamvis.training.detector.coco_folder import Count, Folder, Origin
+    from streamvis.training.detector.coco_folder import CocoFolder, LabelOrigin, SourceCount
 
 # what person-lite's scores mean on PETS09-S2L1, TUD-Campus and Penn-Fudan
 SURE = 0.85  # nine detections in ten above it are right
@@ -54,10 +54,10 @@ def label(
         from streamvis.runtime.output import make_directory
         from streamvis.runtime.processes import keep_memory
         from streamvis.sources import resolve
-        from streamvis.training.detector.annotation import Plan
+        from streamvis.training.detector.annotation import LabelPlan
         from streamvis.training.detector.coco_folder import open_folder
 
-        plan = Plan(every=every, most=most, sure=sure, unsure=unsure, masks=masks)
+        plan = LabelPlan(every=every, most=most, sure=sure, unsure=unsure, masks=masks)
         specs = resolve(videos)
         origin = _origin(videos, specs, weights, plan)
         make_directory(out)
@@ -76,17 +76,19 @@ def label(
             raise typer.Exit(PARTIAL if failed < len(specs) else SourceError.exit_code)
 
 
-def _origin(videos: list[str], specs: "list[SourceSpec]", weights: str, plan: "Plan") -> "Origin":
+def _origin(
+    videos: list[str], specs: "list[SourceSpec]", weights: str, plan: "LabelPlan"
+) -> "LabelOrigin":
     from datetime import UTC, datetime
     from hashlib import sha256
 
     import streamvis
     from streamvis.models.weights import find
     from streamvis.sources.credentials import told
-    from streamvis.training.detector.coco_folder import Origin
+    from streamvis.training.detector.coco_folder import LabelOrigin
 
     words = ["streamvis", "label", *map(told, videos), "--weights", weights, *plan.options]
-    return Origin(
+    return LabelOrigin(
         command=shlex.join(words),
         sources={spec.id: spec.label for spec in specs},
         weights_sha256=sha256(find(weights).read_bytes()).hexdigest(),
@@ -95,7 +97,9 @@ def _origin(videos: list[str], specs: "list[SourceSpec]", weights: str, plan: "P
     )
 
 
-def _label_all(specs: "list[SourceSpec]", folder: "Folder", detect: "Detect", plan: "Plan") -> int:
+def _label_all(
+    specs: "list[SourceSpec]", folder: "CocoFolder", detect: "Detect", plan: "LabelPlan"
+) -> int:
     """Label source after source; how many could not be read comes back."""
     from streamvis.errors import SourceError
     from streamvis.training.detector.auto_label import label_source
@@ -111,6 +115,6 @@ def _label_all(specs: "list[SourceSpec]", folder: "Folder", detect: "Detect", pl
     return failed
 
 
-def _put(counts: "list[Count]") -> None:
+def _put(counts: "list[SourceCount]") -> None:
     rows = [(c.source, c.pictures, c.people, c.in_doubt) for c in counts]
     put_table("", ("source", "pictures", "people", "in doubt"), rows)

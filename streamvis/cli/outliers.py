@@ -18,7 +18,7 @@ from streamvis.cli.segmentation import (
 from streamvis.datasets.classes import VOID
 from streamvis.evaluation.segmentation import Confusion, Outliers
 from streamvis.messages import Array
-from streamvis.training.scenes.outlier_synthesis import Object, Pasted, pasted
+from streamvis.training.scenes.outlier_synthesis import OutlierObject, PastedImage, pasted
 
 if TYPE_CHECKING:
     from streamvis.viz.scene import Row
@@ -55,8 +55,8 @@ class Outcome:
 
 
 def shown(
-    data: Streets, objects: Sequence[Object], seed: int
-) -> Iterator[tuple[Array, Array, Pasted]]:
+    data: Streets, objects: Sequence[OutlierObject], seed: int
+) -> Iterator[tuple[Array, Array, PastedImage]]:
     """Every picture and its truth, and the same with an object in it."""
     scenes, again = tee(data)
     for (pixels, truth), one in zip(scenes, pasted(again, objects, seed), strict=True):
@@ -64,7 +64,7 @@ def shown(
 
 
 def score(
-    data: Streets, objects: Sequence[Object], networks: Mapping[str, Network], seed: int
+    data: Streets, objects: Sequence[OutlierObject], networks: Mapping[str, Network], seed: int
 ) -> dict[str, Outcome]:
     """Show every picture to every network, with and without something that is not of it."""
     for name, network in networks.items():
@@ -95,7 +95,9 @@ def difference(found: Mapping[str, Outcome]) -> float | None:
     return None if len(found) < 2 or ours is None or other is None else ours - other
 
 
-def report(found: Mapping[str, Outcome], objects: Sequence[Object], seed: int) -> dict[str, Any]:
+def report(
+    found: Mapping[str, Outcome], objects: Sequence[OutlierObject], seed: int
+) -> dict[str, Any]:
     """As JSON has it."""
     return {
         "objects": len(objects),
@@ -105,7 +107,9 @@ def report(found: Mapping[str, Outcome], objects: Sequence[Object], seed: int) -
     }
 
 
-def put_outcomes(data: Streets, found: Mapping[str, Outcome], objects: Sequence[Object]) -> None:
+def put_outcomes(
+    data: Streets, found: Mapping[str, Outcome], objects: Sequence[OutlierObject]
+) -> None:
     """As people read it."""
     rows = []
     for name, outcome in found.items():
@@ -129,7 +133,7 @@ def put_outcomes(data: Streets, found: Mapping[str, Outcome], objects: Sequence[
 def write_sheet(
     path: Path,
     data: Streets,
-    objects: Sequence[Object],
+    objects: Sequence[OutlierObject],
     seed: int,
     outcome: Outcome,
     network: Network,
@@ -145,7 +149,7 @@ def write_sheet(
     write_png(path, strips(title, rows, data.classes.names))
 
 
-def _row(scene: str, one: Pasted, ap: float | None, network: Network) -> "Row":
+def _row(scene: str, one: PastedImage, ap: float | None, network: Network) -> "Row":
     from streamvis.viz.scene import Panel, Row, blended, heat, outlined, palette_of
 
     look = network.look(one.pixels)

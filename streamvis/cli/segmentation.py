@@ -12,7 +12,7 @@ import numpy as np
 from streamvis.cli.output import put, put_table, say
 from streamvis.cli.scene_networks import Network
 from streamvis.datasets.classes import VOID, Classes
-from streamvis.datasets.street import Scene, read_image, read_labels, read_scenes
+from streamvis.datasets.street import LabelledImage, read_image, read_labels, read_scenes
 from streamvis.errors import DataError
 from streamvis.evaluation.segmentation import Confusion, SegmentationScores
 from streamvis.messages import Array
@@ -31,14 +31,14 @@ class Streets:
 
     name: str
     classes: Classes
-    scenes: Sequence[Scene]
+    scenes: Sequence[LabelledImage]
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         yield from (
             self.read(scene) for scene in progress(self.scenes, self.name, len(self.scenes))
         )
 
-    def read(self, scene: Scene) -> tuple[Array, Array]:
+    def read(self, scene: LabelledImage) -> tuple[Array, Array]:
         """The picture (H, W, 3) and its classes (H, W)."""
         pixels, truth = read_image(scene.image), read_labels(scene.label, self.classes)
         if pixels.shape[:2] != truth.shape:

@@ -17,7 +17,7 @@ PREDICTED = "predicted"  # and in `box_label` of each row
 
 
 @dataclass(frozen=True)
-class Truth:
+class ImageTruth:
     """Who is in one picture."""
 
     name: str
@@ -35,7 +35,7 @@ class Truth:
         return int((~self.ignore & ~self.crowd).sum())
 
 
-def read_coco(path: Path) -> list[Truth]:
+def read_coco(path: Path) -> list[ImageTruth]:
     """Every picture of the file with its people, in the file's order."""
     dataset = _load(path)
     people = _person(dataset, path)
@@ -166,11 +166,11 @@ def _decoded_length(text: str) -> int | None:
 
 def _truth(
     picture: Mapping[str, Any], annotations: list[Mapping[str, Any]], where: str, unchecked: bool
-) -> Truth:
+) -> ImageTruth:
     label = PREDICTED if unchecked else None  # where a row does not say who made it
     height, width = _size(picture, where)
     xywh = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
-    return Truth(
+    return ImageTruth(
         name=str(picture.get("file_name", picture["id"])),
         width=width,
         height=height,

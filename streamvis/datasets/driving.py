@@ -21,7 +21,7 @@ THUMBNAIL = (36, 48)  # rows, columns: small enough that what moves in a step st
 Side = Annotated[int, Meta(ge=32, le=4096)]
 
 
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DriveSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When and where pictures are taken of a video."""
 
     size: tuple[Side, Side] = (360, 480)  # of a view: height, width in px
@@ -29,7 +29,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cut: Annotated[float, Meta(ge=-1, le=1)] = 0.45  # likeness of neighbours below which it is one
 
 
-class Run(NamedTuple):
+class VideoShot(NamedTuple):
     """Moments between two cuts."""
 
     first: int  # moment, among those of the video
@@ -89,14 +89,14 @@ def at_moments(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]
         before = picture
 
 
-class Moment(NamedTuple):
+class DriveSample(NamedTuple):
     """What a video shows at a time."""
 
     small: Array  # `thumbnail`, by which cuts are found: of a view, one would see too many
     views: list[Array]  # (H, W, 3) uint8 RGB
 
 
-def moments_of(path: Path, sampling: Sampling) -> Iterator[Moment]:
+def sample_drive(path: Path, sampling: DriveSampling) -> Iterator[DriveSample]:
     """The moments of a video, in order of time."""
     try:
         (spec,) = resolve([str(path)])
@@ -104,7 +104,7 @@ def moments_of(path: Path, sampling: Sampling) -> Iterator[Moment]:
         raise DataError(f"{path} is several videos; expected one") from None
     with closing(open_source(spec)) as source:
         for picture in at_moments(source, sampling.every_s):
-            yield Moment(thumbnail(picture.pixels), views(picture.pixels, sampling.size))
+            yield DriveSample(thumbnail(picture.pixels), views(picture.pixels, sampling.size))
 
 
 def thumbnail(pixels: Array) -> Array:
@@ -115,9 +115,9 @@ def thumbnail(pixels: Array) -> Array:
     return cells / max(float(np.linalg.norm(cells)), 1e-6)
 
 
-def runs(thumbnails: Sequence[Array], cut: float) -> list[Run]:
+def runs(thumbnails: Sequence[Array], cut: float) -> list[VideoShot]:
     """What lies between cuts: neighbouring moments whose thumbnails correlate less than `cut`."""
     likeness = [float((a * b).sum()) for a, b in pairwise(thumbnails)]
     starts = [0, *(i for i, alike in enumerate(likeness, 1) if alike < cut)]
     ends = [*starts[1:], len(thumbnails)]
-    return [Run(a, b - a) for a, b in zip(starts, ends, strict=True)]
+    return [VideoShot(a, b - a) for a, b in zip(starts, ends, strict=True)]

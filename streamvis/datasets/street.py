@@ -15,7 +15,7 @@ PICTURES = (".jpg", ".jpeg", ".png")
 FOLDERS = (("images", "labels"), ("", "annot"))  # ours; beside the pictures' folder, as SegNet's
 
 
-class Scene(NamedTuple):
+class LabelledImage(NamedTuple):
     """One labelled picture."""
 
     name: str
@@ -23,7 +23,7 @@ class Scene(NamedTuple):
     label: Path
 
 
-def read_scenes(folder: Path) -> tuple[Classes, list[Scene]]:
+def read_scenes(folder: Path) -> tuple[Classes, list[LabelledImage]]:
     """The labelled pictures of a folder and what their labels mean; DataError when it has none."""
     if scenes := _cityscapes(folder):
         return CITYSCAPES, scenes
@@ -31,7 +31,7 @@ def read_scenes(folder: Path) -> tuple[Classes, list[Scene]]:
         if not (images.is_dir() and labels.is_dir()):
             continue
         paths = sorted(p for p in entries(images) if p.suffix.lower() in PICTURES)
-        scenes = [Scene(p.stem, p, labels / f"{p.stem}.png") for p in paths]
+        scenes = [LabelledImage(p.stem, p, labels / f"{p.stem}.png") for p in paths]
         lacking = [scene.name for scene in scenes if not scene.label.is_file()]
         if lacking:
             raise DataError(
@@ -50,7 +50,7 @@ def _beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}annot")
 
 
-def _cityscapes(folder: Path) -> list[Scene]:
+def _cityscapes(folder: Path) -> list[LabelledImage]:
     """All splits below `folder`, or the one that it is: …/leftImg8bit/train."""
     root = next((p for p in (folder, *folder.parents[:2]) if (p / "leftImg8bit").is_dir()), None)
     if root is None:
@@ -64,7 +64,7 @@ def _cityscapes(folder: Path) -> list[Scene]:
         city = path.parent.relative_to(root / "leftImg8bit")
         label = root / "gtFine" / city / f"{name}_gtFine_labelIds.png"
         if label.is_file():
-            scenes.append(Scene(name, path, label))
+            scenes.append(LabelledImage(name, path, label))
     return scenes
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from streamvis.datasets import motchallenge
-from streamvis.datasets.coco import Truth
+from streamvis.datasets.coco import ImageTruth
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.mistakes import Matches, read_matches
 from streamvis.geometry import paste_mask
@@ -51,7 +51,7 @@ class DetectionScores:
     mask_ap50: float | None
 
 
-def truth_of(sequence: motchallenge.Sequence) -> list[Truth]:
+def truth_of(sequence: motchallenge.Sequence) -> list[ImageTruth]:
     """The truth of every frame: MOT16's distractors and rows with flag 0 are ignored."""
     rows = sequence.truth
     if rows is None:
@@ -59,7 +59,7 @@ def truth_of(sequence: motchallenge.Sequence) -> list[Truth]:
     like_people = [motchallenge.PEDESTRIAN, *motchallenge.DISTRACTORS, CROWD]
     rows = rows.where(np.isin(rows.classes, like_people))
     return [
-        Truth(
+        ImageTruth(
             name=f"{sequence.name}:{number}",
             width=sequence.width,
             height=sequence.height,
@@ -85,13 +85,13 @@ def detections_of(rows: motchallenge.Rows, length: int) -> list[Detections]:
     ]
 
 
-def evaluate(truth: Sequence[Truth], detections: Sequence[Detections]) -> DetectionScores:
+def evaluate(truth: Sequence[ImageTruth], detections: Sequence[Detections]) -> DetectionScores:
     """Score the detections of each picture against its truth."""
     return examine(truth, detections)[0]
 
 
 def examine(
-    truth: Sequence[Truth], detections: Sequence[Detections]
+    truth: Sequence[ImageTruth], detections: Sequence[Detections]
 ) -> tuple[DetectionScores, list[Matches]]:
     """`evaluate`, and who was matched with whom in each picture."""
     if len(truth) != len(detections):
@@ -146,7 +146,7 @@ def _people(found: Detections) -> Detections:
     )
 
 
-def _has_masks(truth: Truth) -> bool:
+def _has_masks(truth: ImageTruth) -> bool:
     """A picture without people tests masks as well as one whose people have them."""
     counted = ~(truth.ignore | truth.crowd)
     return not counted.any() or any(truth.masks[i] is not None for i in np.flatnonzero(counted))
@@ -156,7 +156,7 @@ def _with_masks(found: Detections) -> bool:
     return len(found.masks) > 0
 
 
-def _match(truth: Sequence[Truth], detections: Sequence[Detections], masks: bool) -> Any:
+def _match(truth: Sequence[ImageTruth], detections: Sequence[Detections], masks: bool) -> Any:
     """pycocotools' evaluation, matched and accumulated.
 
     It compares `area` with a range, so `area` carries heights, and −1 (in no range) is how a
@@ -190,7 +190,7 @@ def _match(truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
     return evaluation
 
 
-def _truths(truth: Sequence[Truth], masks: bool) -> list[dict[str, Any]]:
+def _truths(truth: Sequence[ImageTruth], masks: bool) -> list[dict[str, Any]]:
     annotations: list[dict[str, Any]] = []
     for i, one in enumerate(truth):
         for box, ignore, crowd, mask in zip(
@@ -210,7 +210,7 @@ def _truths(truth: Sequence[Truth], masks: bool) -> list[dict[str, Any]]:
 
 
 def _found(
-    truth: Sequence[Truth], detections: Sequence[Detections], masks: bool
+    truth: Sequence[ImageTruth], detections: Sequence[Detections], masks: bool
 ) -> list[dict[str, Any]]:
     annotations: list[dict[str, Any]] = []
     for i, (one, found) in enumerate(zip(truth, detections, strict=True)):
@@ -237,7 +237,7 @@ def _outline(box: Array) -> list[list[float]]:
     return [[x1, y1, x2, y1, x2, y2, x1, y2]]
 
 
-def _run_lengths(found: Detections, index: int, truth: Truth) -> Any:
+def _run_lengths(found: Detections, index: int, truth: ImageTruth) -> Any:
     from pycocotools import mask as coco_mask
 
     pixels = np.zeros((truth.height, truth.width), np.uint8, order="F")

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from streamvis.datasets.coco import Truth
+from streamvis.datasets.coco import ImageTruth
 from streamvis.geometry import area, covered, iou
 from streamvis.messages import Array, Detections
 
@@ -48,7 +48,7 @@ class Mistake:
 def read_matches(
     evaluation: Any,  # pycocotools', with its first area range holding everyone
     detections: Sequence[Detections],  # as they were given to it, best first
-    truth: Sequence[Truth],
+    truth: Sequence[ImageTruth],
 ) -> list[Matches]:
     """The matching that pycocotools made, one part for each picture."""
     matches = []
@@ -79,7 +79,7 @@ def read_matches(
 
 
 def mistakes(
-    truth: Sequence[Truth], matches: Sequence[Matches], threshold: float, film: bool
+    truth: Sequence[ImageTruth], matches: Sequence[Matches], threshold: float, film: bool
 ) -> tuple[list[Mistake], list[Mistake]]:
     """False positives by score, and people missed by how much of them was in view."""
     wrong, missed = [], []
@@ -104,7 +104,7 @@ def _missed(match: Matches, threshold: float) -> Array:
     return match.counts & ~(scores[match.finder] >= threshold)
 
 
-def _in_view(truth: Truth, index: int) -> float:
+def _in_view(truth: ImageTruth, index: int) -> float:
     """Pixels of a box inside the picture that no person whose feet are nearer covers."""
     boxes = np.clip(truth.boxes, 0, [truth.width, truth.height] * 2)
     box = boxes[index : index + 1]

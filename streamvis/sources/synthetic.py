@@ -7,7 +7,7 @@ from streamvis.messages import SourceInfo
 from streamvis.sources.options import scene_options
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 
 
 class SyntheticSource:
@@ -17,7 +17,7 @@ class SyntheticSource:
         options = scene_options(spec.uri)
         self.errors = 0
         self.ended: Ended | None = None
-        self.scene = Scene(
+        self.scene = SyntheticScene(
             options.seed, options.people, options.size, spec.fps or options.fps, options.seconds
         )
         self._live = options.live

@@ -18,7 +18,7 @@ NOISE_MARGIN = 64
 
 
 @dataclass(frozen=True)
-class Truth:
+class SceneTruth:
     """Who is in one picture, by ascending id: all who cover a pixel of it but for the others."""
 
     ids: Array  # (N,) int64, from 1, never used twice in a scene
@@ -33,7 +33,7 @@ class Truth:
         return self.id_map == id
 
 
-class Scene:
+class SyntheticScene:
     """A made-up street as a function of the picture number; the same seed gives the same bytes."""
 
     def __init__(
@@ -50,7 +50,9 @@ class Scene:
         self._walks = simulate(seed, people, seconds, self.camera)
         self._backdrop = backdrop(self.camera, seed)
         self._noise = self._sensor_noise(seed)
-        self._last: tuple[int, Array, Truth] | None = None  # picture and truth are drawn as one
+        self._last: tuple[int, Array, SceneTruth] | None = (
+            None  # picture and truth are drawn as one
+        )
 
     @property
     def homography(self) -> tuple[float, ...]:
@@ -61,16 +63,16 @@ class Scene:
         """Picture n, (H, W, 3) uint8 RGB; the caller may keep it and write on it."""
         return self._drawn(n)[0].copy()
 
-    def truth(self, n: int) -> Truth:
+    def truth(self, n: int) -> SceneTruth:
         """Who is in picture n."""
         return self._drawn(n)[1]
 
-    def _drawn(self, n: int) -> tuple[Array, Truth]:
+    def _drawn(self, n: int) -> tuple[Array, SceneTruth]:
         if self._last is None or self._last[0] != n:
             self._last = (n, *self._draw(n))
         return self._last[1:]
 
-    def _draw(self, n: int) -> tuple[Array, Truth]:
+    def _draw(self, n: int) -> tuple[Array, SceneTruth]:
         present = []
         for walk in self._walks:
             state = walk.at(n / self.fps)
@@ -130,7 +132,7 @@ def _lay(sprite: Sprite, id: int, picture: Array, id_map: Array) -> None:
     id_map[top:bottom, left:right][part[..., 3] >= 128] = id
 
 
-def _truth(people: list[tuple[Person, Array]], sprites: list[Sprite], id_map: Array) -> Truth:
+def _truth(people: list[tuple[Person, Array]], sprites: list[Sprite], id_map: Array) -> SceneTruth:
     height, width = id_map.shape
     rows = []
     for (person, state), sprite in zip(people, sprites, strict=True):
@@ -145,7 +147,7 @@ def _truth(people: list[tuple[Person, Array]], sprites: list[Sprite], id_map: Ar
         rows.append((person.id, box, seen_box, count / int(sprite.mask.sum()), state[:2]))
     rows.sort(key=lambda row: row[0])
     ids, boxes, seen_boxes, visibility, ground = zip(*rows, strict=True) if rows else ([],) * 5
-    return Truth(
+    return SceneTruth(
         ids=np.array(ids, np.int64),
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         visible_boxes=np.array(seen_boxes, np.float32).reshape(-1, 4),

@@ -8,12 +8,12 @@ import av
 import cv2
 import numpy as np
 
-from streamvis.synthetic.render import Scene, Truth
+from streamvis.synthetic.render import SceneTruth, SyntheticScene
 
 MIN_VISIBILITY = 0.1  # who is hidden more than this is marked as not to be judged (conf 0)
 
 
-def write_sequence(folder: Path, scene: Scene, *, images: bool = False) -> Path:
+def write_sequence(folder: Path, scene: SyntheticScene, *, images: bool = False) -> Path:
     """Write `scene` into `folder` in the layout of MOT15 and return the folder.
 
     `video.mp4` or `img1/000001.jpg …`; `gt/gt.txt` with world metres in columns 8-10;
@@ -34,14 +34,14 @@ def write_sequence(folder: Path, scene: Scene, *, images: bool = False) -> Path:
     return folder
 
 
-def _write_images(folder: Path, scene: Scene) -> None:
+def _write_images(folder: Path, scene: SyntheticScene) -> None:
     folder.mkdir(exist_ok=True)
     for n in range(scene.frames):
         picture = cv2.cvtColor(scene.picture(n), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / f"{n + 1:06}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
-def _write_video(path: Path, scene: Scene) -> None:
+def _write_video(path: Path, scene: SyntheticScene) -> None:
     width, height = scene.camera.width, scene.camera.height_px
     with av.open(path, "w") as container:
         rate = Fraction(scene.fps).limit_denominator(1001)
@@ -54,7 +54,7 @@ def _write_video(path: Path, scene: Scene) -> None:
         container.mux(stream.encode(None))
 
 
-def _rows(n: int, truth: Truth) -> list[str]:
+def _rows(n: int, truth: SceneTruth) -> list[str]:
     rows = []
     for i, id in enumerate(truth.ids):
         left, top, right, bottom = truth.boxes[i]
@@ -65,7 +65,7 @@ def _rows(n: int, truth: Truth) -> list[str]:
     return rows
 
 
-def _seqinfo(name: str, scene: Scene, *, images: bool) -> str:
+def _seqinfo(name: str, scene: SyntheticScene, *, images: bool) -> str:
     pictures = "imDir=img1\nimExt=.jpg" if images else "video=video.mp4"
     return (
         f"[Sequence]\nname={name}\n{pictures}\nframeRate={scene.fps:g}\nseqLength={scene.frames}\n"

@@ -38,7 +38,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 MOST = 6  # differences that a message names
 
 
-class Input(msgspec.Struct, frozen=True):
+class TrainingInput(msgspec.Struct, frozen=True):
     """Data, or the weights of a network that was started from or that taught."""
 
     option: str  # of the command line, or the field of the recipe
@@ -54,12 +54,12 @@ class Input(msgspec.Struct, frozen=True):
         return f"{self.name} ({self.sha256[:12]})" if self.sha256 else self.name
 
 
-class Training(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides what a training becomes."""
 
     kind: Kind
     recipe: dict[str, Any]
-    inputs: list[Input]
+    inputs: list[TrainingInput]
     options: dict[str, Any] = {}
     streamvis: str = ""  # for people: a newer version goes on
 
@@ -80,16 +80,20 @@ def begin(
     """
     import streamvis
 
-    training = Training(
+    training = TrainingRecord(
         kind=kind,
         recipe=_plain(recipe),
         inputs=[
             *(
-                Input(o, str(path), fingerprint(path, out))
+                TrainingInput(o, str(path), fingerprint(path, out))
                 for o, some in data.items()
                 for path in some
             ),
-            *(Input(o, name, _sha256_of(name)) for o, some in weights.items() for name in some),
+            *(
+                TrainingInput(o, name, _sha256_of(name))
+                for o, some in weights.items()
+                for name in some
+            ),
         ],
         options=dict(options or {}),
         streamvis=streamvis.__version__,
@@ -105,7 +109,9 @@ def begin(
         raise RunError(f"{out} cannot be written to: {error.strerror}") from None
 
 
-def _make_room(out: Path, before: Training | None, now: Training, overwrite: bool) -> None:
+def _make_room(
+    out: Path, before: TrainingRecord | None, now: TrainingRecord, overwrite: bool
+) -> None:
     """Leave in `out` only what is of this training, or refuse to."""
     found = differences(before, now) if before else []
     worth = (*RESULTS, WEIGHTS) if before else RESULTS
@@ -139,7 +145,7 @@ def begun_with(out: Path, recipe: type[R]) -> R:
         raise DataError(f"{out / NAME} is of another kind of training: {error}") from None
 
 
-def differences(before: Training, now: Training) -> list[str]:
+def differences(before: TrainingRecord, now: TrainingRecord) -> list[str]:
     """What differs, by name, each with what it was and what it is."""
     if before.kind != now.kind:
         return [f"it is of a {before.kind}, and this is of a {now.kind}"]
@@ -223,22 +229,22 @@ def _shown(value: Any) -> str:
     return "absent" if value is None else msgspec.json.encode(value).decode()
 
 
-def _listed(values: Sequence[Input]) -> str:
+def _listed(values: Sequence[TrainingInput]) -> str:
     more = [f"{len(values) - MOST} more"] if len(values) > MOST else []
     return ", ".join([*map(str, values[:MOST]), *more]) or "absent"
 
 
-def _same_inputs(before: Training, now: Training) -> bool:
+def _same_inputs(before: TrainingRecord, now: TrainingRecord) -> bool:
     """Whether what was made of data and of other networks is still good."""
     return before.kind == now.kind and not differences(
         msgspec.structs.replace(before, recipe={}), msgspec.structs.replace(now, recipe={})
     )
 
 
-def _read(out: Path, recipe: type[msgspec.Struct], overwrite: bool) -> Training | None:
+def _read(out: Path, recipe: type[msgspec.Struct], overwrite: bool) -> TrainingRecord | None:
     """What is said there, with the defaults of today for what its version did not know."""
     try:
-        found = msgspec.json.decode((out / NAME).read_bytes(), type=Training)
+        found = msgspec.json.decode((out / NAME).read_bytes(), type=TrainingRecord)
     except FileNotFoundError:
         return None
     except NotADirectoryError:

@@ -13,15 +13,15 @@ from streamvis.cli.settings import configure
 from streamvis.config import MaskRcnn
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
-from streamvis.training.detector.coco_folder import Origin
-from streamvis.training.detector.recipe import HoldOut, Recipe
+from streamvis.training.detector.coco_folder import LabelOrigin
+from streamvis.training.detector.recipe import DetectorRecipe, HoldOut
 from streamvis.training.loop import Schedule
 from streamvis.training.provenance import begin
 
 SIZE = (320, 240)
-SCENE = Scene(seed=3, people=3, size=SIZE, fps=8, seconds=2)
+SCENE = SyntheticScene(seed=3, people=3, size=SIZE, fps=8, seconds=2)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def people(folder, rows, info=None):
         ([{}], None, 0),
         ([{"box_label": "predicted"}, {"box_label": "gt"}], None, 1),
         ([{"box_label": "predicted", "iscrowd": 1}, {}], None, 0),
-        ([{}, {}], Origin.__struct_defaults__[0], 2),  # a tool left out what it did not know
+        ([{}, {}], LabelOrigin.__struct_defaults__[0], 2),  # a tool left out what it did not know
     ],
 )
 def test_labels_of_a_network_are_no_truth_and_it_is_said(rows, info, predicted, tmp_path):
@@ -230,7 +230,7 @@ def write(folder):
 
 def test_what_a_training_held_out_is_read_from_its_directory(tmp_path):
     data, out = people(tmp_path / "data", [{}]), tmp_path / "out"
-    recipe = Recipe("person-lite", Schedule(1), hold_out=(HoldOut("hall", 1),))
+    recipe = DetectorRecipe("person-lite", Schedule(1), hold_out=(HoldOut("hall", 1),))
     begin(out, "detector", recipe, data={"--data": [data]}, weights={})
     (held,) = detection.datasets([data], out)
     assert [one.name for one in held.truth] == ["a.png"]

@@ -8,9 +8,9 @@ from streamvis.config import MaskRcnn
 from streamvis.errors import DeviceError, WeightsError
 from streamvis.messages import Frame, Packet, Site
 from streamvis.stages.detect import DetectStage
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 
-SCENE = Scene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
+SCENE = SyntheticScene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
 
 
 def test_our_own_answers_as_its_stage_does():

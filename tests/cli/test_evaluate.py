@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from streamvis.cli.main import app
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sequences") / "made-up"
-    write_sequence(folder, Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=4))
+    write_sequence(folder, SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=4))
     return folder
 
 
@@ -47,7 +47,7 @@ def test_eval_detect_scores_and_plots(sequence, tmp_path):
 
 def test_eval_detect_compares_on_the_same_pictures(tmp_path):
     sequence = tmp_path / "moment"
-    write_sequence(sequence, Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=1))
+    write_sequence(sequence, SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=1))
     sheet, plot = tmp_path / "sheet.png", tmp_path / "pr.png"
     settings = ("--set", "short_side=240", "--set", "min_score=0.3")
     files = ("--sheet", sheet, "--plot", plot)

@@ -14,7 +14,7 @@ from streamvis.cli.main import app
 from streamvis.datasets.coco import read_coco
 from streamvis.errors import WeightsError
 from streamvis.messages import Detections
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 SCENE = "synthetic:walkers?people=6&size=160x120&fps=4&seconds=3&seed=5"
@@ -66,7 +66,7 @@ def test_a_scene_becomes_a_folder(labeller, tmp_path):
     (count,) = label(tmp_path, f"hall={SCENE}", "--sure", 0.6, "--unsure", 0.3, "--no-masks")
     assert count == {"source": "hall", "pictures": 3, "people": 3, "in_doubt": 3}
     assert names(tmp_path) == [f"hall_00h00m0{second}s000.jpg" for second in range(3)]
-    scene = Scene(seed=5, people=6, size=(160, 120), fps=4, seconds=3)
+    scene = SyntheticScene(seed=5, people=6, size=(160, 120), fps=4, seconds=3)
     for number, name in enumerate(names(tmp_path)):
         picture = cv2.imread(str(tmp_path / "images" / name), cv2.IMREAD_COLOR_RGB)
         assert np.abs(picture.astype(int) - scene.picture(4 * number)).mean() < 5
@@ -118,7 +118,7 @@ def test_sources_share_what_is_wanted_at_most(labeller, tmp_path):
 
 
 def test_a_folder_of_photographs_is_taken_whole_and_a_sequence_by_its_time(labeller, tmp_path):
-    scene = Scene(seed=1, people=6, size=(160, 120), fps=2, seconds=4)
+    scene = SyntheticScene(seed=1, people=6, size=(160, 120), fps=2, seconds=4)
     write_sequence(tmp_path / "sequence", scene, images=True)
     label(tmp_path / "timed", tmp_path / "sequence")
     assert names(tmp_path / "timed") == [
@@ -133,7 +133,9 @@ def test_a_folder_of_photographs_is_taken_whole_and_a_sequence_by_its_time(label
 
 def test_a_source_that_cannot_be_read_does_not_stop_the_others(labeller, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    write_sequence(tmp_path / "good", Scene(seed=1, people=2, size=(160, 120), fps=4, seconds=1))
+    write_sequence(
+        tmp_path / "good", SyntheticScene(seed=1, people=2, size=(160, 120), fps=4, seconds=1)
+    )
     broken, good, out = tmp_path / "broken.mp4", tmp_path / "good", tmp_path / "out"
     (count,) = label(out, broken, good, code=5)
     assert count["source"] == "good"

@@ -19,7 +19,7 @@ from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder, save
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 FRAMES, SIZE = 8, (64, 32)
@@ -36,7 +36,7 @@ def looks(tmp_path_factory) -> str:
 
 @pytest.fixture
 def sequence(tmp_path) -> Path:
-    scene = Scene(seed=3, people=3, size=(160, 120), fps=8, seconds=FRAMES / 8)
+    scene = SyntheticScene(seed=3, people=3, size=(160, 120), fps=8, seconds=FRAMES / 8)
     return write_sequence(tmp_path / "made-up", scene, images=True)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from streamvis.cli.main import app
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 SCENE = {"people": 4, "size": (320, 240), "fps": 8}
@@ -21,7 +21,7 @@ SCENE = {"people": 4, "size": (320, 240), "fps": 8}
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sequences") / "made-up"
-    return write_sequence(folder, Scene(seed=3, seconds=6, **SCENE))
+    return write_sequence(folder, SyntheticScene(seed=3, seconds=6, **SCENE))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_people_read_it_as_tables(sequence, weights):
 
 def test_what_cannot_be_scored_is_told_before_anything_is(sequence, weights, tmp_path):
     bare = tmp_path / "bare"
-    write_sequence(bare, Scene(seed=3, seconds=1, **SCENE))
+    write_sequence(bare, SyntheticScene(seed=3, seconds=1, **SCENE))
     (bare / "gt/gt.txt").unlink()
     result = invoke(sequence, bare, "--weights", weights)
     assert result.exit_code == 2
@@ -78,7 +78,7 @@ def test_what_cannot_be_scored_is_told_before_anything_is(sequence, weights, tmp
 
 def test_a_film_that_ends_too_soon_is_told(weights, tmp_path):
     folder = tmp_path / "cut"
-    write_sequence(folder, Scene(seed=3, seconds=1, **SCENE), images=True)
+    write_sequence(folder, SyntheticScene(seed=3, seconds=1, **SCENE), images=True)
     for path in sorted((folder / "img1").iterdir())[4:]:
         path.unlink()
     result = invoke(folder, "--weights", weights, "--every", 1)

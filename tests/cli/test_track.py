@@ -12,7 +12,7 @@ from streamvis.cli.main import app
 from streamvis.datasets.motchallenge import read_results
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 FRAMES = 40
@@ -65,7 +65,7 @@ def test_frames_that_follow_change_no_row(tmp_path):
 
 def test_a_sequences_folder_says_rate_size_and_ground(tmp_path):
     folder = write_sequence(
-        tmp_path / "made-up", Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=3)
+        tmp_path / "made-up", SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=3)
     )
     rows = [row.split(",") for row in (folder / "gt/gt.txt").read_text().splitlines()]
     (folder / "det").mkdir()
@@ -84,7 +84,7 @@ def test_a_sequences_folder_says_rate_size_and_ground(tmp_path):
 
 def test_a_video_says_rate_and_size_and_what_people_look_like(tmp_path):
     folder = write_sequence(
-        tmp_path / "made-up", Scene(seed=3, people=3, size=(320, 240), fps=8, seconds=1)
+        tmp_path / "made-up", SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=1)
     )
     weights = tmp_path / "untrained.safetensors"
     save(Embedder(ARCHITECTURES["person-r18"]), weights, {})

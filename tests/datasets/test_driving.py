@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.datasets.driving import (
-    Run,
-    Sampling,
+    DriveSampling,
+    VideoShot,
     at_moments,
-    moments_of,
     read_drives,
     runs,
+    sample_drive,
     thumbnail,
     views,
 )
@@ -75,20 +75,21 @@ def test_views_of_a_wide_picture_are_its_left_middle_and_right():
 
 def test_runs_lie_between_cuts():
     seen = [thumbnail(texture(seed)) for seed in (0, 0, 0, 1, 1, 2)]
-    assert runs(seen, 0.6) == [Run(0, 3), Run(3, 2), Run(5, 1)]
-    assert runs(seen, -1) == [Run(0, 6)]
+    assert runs(seen, 0.6) == [VideoShot(0, 3), VideoShot(3, 2), VideoShot(5, 1)]
+    assert runs(seen, -1) == [VideoShot(0, 6)]
 
 
 def test_what_has_no_texture_is_cut_nowhere_but_from_what_has():
     seen = [thumbnail(picture) for picture in (grey(9), texture(0), texture(0))]
-    assert runs(seen, 0.5) == [Run(0, 1), Run(1, 2)]
+    assert runs(seen, 0.5) == [VideoShot(0, 1), VideoShot(1, 2)]
 
 
 def test_a_video_as_views_at_moments(tmp_path, filmed):
     filmed(tmp_path / "a.mp4", [grey(n * 10) for n in range(20)], fps=20)
     (spec,) = read_drives([tmp_path])
     found = [
-        moment.views[0].mean() for moment in moments_of(spec, Sampling(size=(48, 64), every_s=0.1))
+        moment.views[0].mean()
+        for moment in sample_drive(spec, DriveSampling(size=(48, 64), every_s=0.1))
     ]
     np.testing.assert_allclose(found, np.arange(10) * 20, atol=4)
 

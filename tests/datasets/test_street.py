@@ -13,9 +13,9 @@ import torch
 from streamvis.datasets.classes import CAMVID, CITYSCAPES, VOID
 from streamvis.datasets.street import read_image, read_labels, read_scenes
 from streamvis.errors import DataError
-from streamvis.training.scenes.street_views import Augment, Streets, view, views
+from streamvis.training.scenes.street_views import StreetAugment, StreetDataset, view, views
 
-STILL = Augment(scales=(1, 1), mirror=0, light=0, tint=0, grey=0, rare=0, mix=0)
+STILL = StreetAugment(scales=(1, 1), mirror=0, light=0, tint=0, grey=0, rare=0, mix=0)
 COLOURS = np.random.default_rng(5).integers(0, 256, (256, 3), dtype=np.uint8)
 
 
@@ -47,9 +47,9 @@ def cityscapes(root: Path) -> Path:
     return root
 
 
-def load(folder: Path, lines: int = 96) -> Streets:
+def load(folder: Path, lines: int = 96) -> StreetDataset:
     classes, scenes = read_scenes(folder)
-    return Streets(scenes, classes, lines)
+    return StreetDataset(scenes, classes, lines)
 
 
 def test_camvid_is_read_with_folders_side_by_side(tmp_path):
@@ -119,7 +119,7 @@ def test_a_faulty_label_file_gets_one_line(harm, tmp_path, capfd):
     classes, scenes = read_scenes(camvid(tmp_path))
     harm(scenes[1].label)
     with pytest.raises(DataError, match=r"1\.png is not a label picture: expected one channel"):
-        Streets(scenes, classes, 96)
+        StreetDataset(scenes, classes, 96)
     harm(scenes[2].image)
     if scenes[2].image.is_file() and cv2.imread(str(scenes[2].image)) is not None:
         return  # colours are what a picture has
@@ -131,7 +131,7 @@ def test_labels_of_another_size_are_told(tmp_path):
     classes, scenes = read_scenes(camvid(tmp_path))
     cv2.imwrite(str(scenes[0].label), labels_of(0, (48, 64)))
     with pytest.raises(DataError, match=r"0\.png is 64×48, its picture 128×96"):
-        Streets(scenes, classes, 96)
+        StreetDataset(scenes, classes, 96)
 
 
 def test_labels_that_say_nothing_are_told(tmp_path):
@@ -139,7 +139,7 @@ def test_labels_that_say_nothing_are_told(tmp_path):
     for scene in scenes:
         cv2.imwrite(str(scene.label), np.full((96, 128), 11, np.uint8))
     with pytest.raises(DataError, match="no pixel of 3 pictures has a class of camvid-11"):
-        Streets(scenes, classes, 96)
+        StreetDataset(scenes, classes, 96)
 
 
 def test_pictures_are_brought_to_the_height_that_is_learnt_from(tmp_path):
@@ -153,7 +153,7 @@ def test_pictures_are_brought_to_the_height_that_is_learnt_from(tmp_path):
 
 
 @pytest.fixture
-def streets(tmp_path) -> Streets:
+def streets(tmp_path) -> StreetDataset:
     return load(camvid(tmp_path, 4))
 
 
@@ -178,7 +178,7 @@ def told(pixels: np.ndarray, labels: np.ndarray) -> float:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_is_done_to_a_view_its_labels_go_along(seed, streets):
-    how = Augment(light=0, tint=0, grey=0, mix=1)
+    how = StreetAugment(light=0, tint=0, grey=0, mix=1)
     pixels, labels = view(streets, seed % 4, (96, 128), how, np.random.default_rng(seed))
     assert pixels.shape == (96, 128, 3)
     assert told(pixels, labels) > 0.99
@@ -205,7 +205,7 @@ def test_views_that_reach_beyond_the_picture_teach_nothing_there(streets):
 
 
 def test_light_changes_no_label(streets):
-    lit = Augment(mix=0, grey=1)
+    lit = StreetAugment(mix=0, grey=1)
     pixels, labels = view(streets, 0, (96, 128), lit, np.random.default_rng(1))
     plain = msgspec.structs.replace(lit, light=0.0, tint=0.0, grey=0.0)
     _, same = view(streets, 0, (96, 128), plain, np.random.default_rng(1))
@@ -214,9 +214,9 @@ def test_light_changes_no_label(streets):
 
 
 def test_views_are_the_same_after_a_stop_and_use_all_pictures(streets):
-    whole = views(streets, (64, 64), 2, Augment(), 7, 0)
+    whole = views(streets, (64, 64), 2, StreetAugment(), 7, 0)
     first = [next(whole) for _ in range(6)]
-    later = views(streets, (64, 64), 2, Augment(), 7, 4)
+    later = views(streets, (64, 64), 2, StreetAugment(), 7, 4)
     for expected in first[4:]:
         found = next(later)
         assert torch.equal(found.pixels, expected.pixels)
@@ -242,7 +242,7 @@ def test_rare_classes_are_sought(tmp_path):
     assert streets.rare.tolist() == [9]  # of those that are there
     close = msgspec.structs.replace(STILL, scales=(2.0, 2.0))
 
-    def having(how: Augment) -> int:
+    def having(how: StreetAugment) -> int:
         rngs = (np.random.default_rng(seed) for seed in range(40))
         return sum((view(streets, 0, (32, 32), how, rng)[1] == 9).any() for rng in rngs)
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from streamvis.datasets.coco import Truth, read_coco
+from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.datasets.motchallenge import read_sequence
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.detection import detections_of, evaluate, truth_of
@@ -25,7 +25,7 @@ A, B, C = (0, 0, 10, 60), (100, 0, 110, 60), (200, 0, 210, 60)
 
 def truth(*boxes, ignore=(), crowd=(), masks=None, size=(400, 300)):
     n = len(boxes)
-    return Truth(
+    return ImageTruth(
         name="picture",
         width=size[0],
         height=size[1],

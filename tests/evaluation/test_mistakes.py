@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamvis.datasets.coco import Truth
+from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate, examine
 from streamvis.evaluation.mistakes import mistakes
 from streamvis.messages import Detections
@@ -13,7 +13,7 @@ A, B, C = (0, 0, 20, 60), (100, 0, 120, 60), (200, 0, 220, 60)
 
 def truth(*boxes, ignore=(), crowd=()):
     n = len(boxes)
-    return Truth(
+    return ImageTruth(
         name="picture",
         width=400,
         height=300,

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from streamvis.config import MaskRcnn
-from streamvis.datasets.coco import Truth
+from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Frame, Packet, Site
 from streamvis.models.roi_heads import Instances
 from streamvis.stages.detect import DetectStage
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 
 PICTURES: dict[str, Array] = {}
 
@@ -32,7 +32,7 @@ def stage(**settings) -> DetectStage:
 
 
 def test_people_of_a_made_up_scene_are_found_with_their_masks():
-    scene = Scene(seed=5, people=4, size=(480, 360), fps=5, seconds=6)
+    scene = SyntheticScene(seed=5, people=4, size=(480, 360), fps=5, seconds=6)
     shown = [scene.picture(n) for n in range(0, 30, 3)]
     parts = list(stage(short_side=360)([packet(str(i), p) for i, p in enumerate(shown)]))
     truths = []
@@ -42,7 +42,7 @@ def test_people_of_a_made_up_scene_are_found_with_their_masks():
         none = (None,) * len(truth.ids)
         crowd = np.zeros(len(truth.ids), bool)
         boxes = truth.visible_boxes.astype(float)
-        truths.append(Truth(str(n), 480, 360, boxes, hard, crowd, none))
+        truths.append(ImageTruth(str(n), 480, 360, boxes, hard, crowd, none))
     assert evaluate(truths, parts).ap50 > 0.7
     for part in parts:
         assert part.masks.shape == (len(part.boxes), 28, 28)
@@ -62,7 +62,7 @@ def test_any_size_of_picture_gives_a_well_formed_part(size):
 
 
 def test_a_batch_of_different_sizes_is_the_pictures_one_by_one():
-    scenes = [Scene(seed=s, people=3, size=(320, 240), fps=5, seconds=3) for s in (1, 2)]
+    scenes = [SyntheticScene(seed=s, people=3, size=(320, 240), fps=5, seconds=3) for s in (1, 2)]
     pictures = [scenes[0].picture(4), scenes[1].picture(7)[:200, :260].copy()]
     detect = stage(masks=False)
     together = list(detect([packet(str(i), p) for i, p in enumerate(pictures)]))
@@ -78,7 +78,7 @@ def everything(part: Detections) -> list[np.ndarray]:
 
 
 def test_auto_looks_at_frames_below_1080p_only_once():
-    picture = Scene(seed=1, people=3, size=(320, 240), fps=5, seconds=3).picture(4)
+    picture = SyntheticScene(seed=1, people=3, size=(320, 240), fps=5, seconds=3).picture(4)
     (plain,) = stage()([packet("scene", picture)])
     (auto,) = stage(tiles="auto")([packet("scene", picture)])
     for a, b in zip(everything(plain), everything(auto), strict=True):

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from streamvis import geometry
 from streamvis.sources import open_source, resolve
 from streamvis.synthetic.body import pose
-from streamvis.synthetic.render import Scene, Truth
+from streamvis.synthetic.render import SceneTruth, SyntheticScene
 from streamvis.synthetic.scene import Camera, dress, simulate
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Scene(seed=3, people=8, size=(320, 240), fps=5, seconds=8)
+def scene() -> SyntheticScene:
+    return SyntheticScene(seed=3, people=8, size=(320, 240), fps=5, seconds=8)
 
 
 @pytest.fixture(scope="module")
-def truths(scene) -> list[Truth]:
+def truths(scene) -> list[SceneTruth]:
     return [scene.truth(n) for n in range(scene.frames)]
 
 
@@ -33,16 +33,16 @@ def inside(box, width=320, height=240):
 
 
 def test_the_same_seed_gives_the_same_bytes_in_any_order(scene):
-    again = Scene(seed=3, people=8, size=(320, 240), fps=5, seconds=8)
+    again = SyntheticScene(seed=3, people=8, size=(320, 240), fps=5, seconds=8)
     for n in (39, 0, 17):
         np.testing.assert_array_equal(again.picture(n), scene.picture(n))
         np.testing.assert_array_equal(again.truth(n).id_map, scene.truth(n).id_map)
-    other = Scene(seed=4, people=8, size=(320, 240), fps=5, seconds=8)
+    other = SyntheticScene(seed=4, people=8, size=(320, 240), fps=5, seconds=8)
     assert not np.array_equal(other.picture(17), scene.picture(17))
 
 
 def test_a_longer_or_faster_showing_is_the_same_scene(scene):
-    longer = Scene(seed=3, people=8, size=(320, 240), fps=10, seconds=9)
+    longer = SyntheticScene(seed=3, people=8, size=(320, 240), fps=10, seconds=9)
     for n in (0, 20):
         np.testing.assert_array_equal(longer.truth(2 * n).id_map, scene.truth(n).id_map)
         np.testing.assert_allclose(longer.truth(2 * n).ground, scene.truth(n).ground)
@@ -154,7 +154,7 @@ def test_a_sole_is_on_the_ground_and_none_below(seed, heading, phase, speed, x):
 @pytest.mark.parametrize("size", [(32, 32), (641, 359), (120, 400)])
 @pytest.mark.parametrize("people", [0, 1, 30])
 def test_any_size_and_crowd(size, people):
-    scene = Scene(seed=1, people=people, size=size, fps=2, seconds=2)
+    scene = SyntheticScene(seed=1, people=people, size=size, fps=2, seconds=2)
     for n in range(scene.frames):
         assert scene.picture(n).shape == (size[1], size[0], 3)
         assert scene.picture(n).dtype == np.uint8

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from streamvis.sources import open_source, resolve
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["video", "images"])
 @pytest.mark.parametrize("size", [(160, 120), (161, 119)], ids=["even", "odd"])
 def test_a_written_scene_reads_back(tmp_path, images, size):
-    scene = Scene(seed=2, people=5, size=size, fps=7, seconds=2)
+    scene = SyntheticScene(seed=2, people=5, size=size, fps=7, seconds=2)
     folder = write_sequence(tmp_path / "S-02", scene, images=images)
     (spec,) = resolve([str(folder)])
     source = open_source(spec)
@@ -23,7 +23,7 @@ def test_a_written_scene_reads_back(tmp_path, images, size):
 
 
 def test_the_ground_truth_is_that_of_the_scene(tmp_path):
-    scene = Scene(seed=2, people=5, size=(160, 120), fps=7, seconds=2)
+    scene = SyntheticScene(seed=2, people=5, size=(160, 120), fps=7, seconds=2)
     folder = write_sequence(tmp_path / "s", scene)
     rows = np.loadtxt(folder / "gt" / "gt.txt", delimiter=",", ndmin=2)
     for n in range(scene.frames):

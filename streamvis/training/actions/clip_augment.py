@@ -13,12 +13,12 @@ from torch import Tensor
 
 from streamvis.messages import Array
 from streamvis.models.off import Modality, Off
-from streamvis.training.actions.clip_sampling import Moments, progress
+from streamvis.training.actions.clip_sampling import ClipFrames, progress
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ClipAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much views of a clip differ. All moments of a clip are changed alike."""
 
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # sides of crops, of the whole picture
@@ -28,7 +28,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backwards: Share = 0.0  # clips shown from end to start; of pictures only
 
 
-class Batch(NamedTuple):
+class ClipBatch(NamedTuple):
     """Some moments of some clips: as bytes, or as a trunk's maps."""
 
     pixels: Tensor | None  # (B, T, H, W, C) uint8
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,)
 
 
-class Maps(NamedTuple):
+class TrunkMaps(NamedTuple):
     """What `Off.look` gives of a few views of every moment, when the trunk is not trained."""
 
     levels: list[Array]  # (views, N, …) float16 each, perhaps mapped from files
@@ -48,11 +48,11 @@ def view(pixels: Array, size: tuple[int, int], modality: Modality) -> Array:
     return _resized(pixels, size) if pixels.shape[1:3] != size else pixels
 
 
-def changed_view(
+def augment_clip(
     pixels: Array,
     size: tuple[int, int],
     modality: Modality,
-    how: Augment,
+    how: ClipAugment,
     random: np.random.Generator,
 ) -> Array:
     """Moments (T, H, W, C) as another camera might have seen them, at the network's size."""
@@ -69,7 +69,9 @@ def changed_view(
     return _lit(pixels, how.light, random)
 
 
-def _crop(shape: Sequence[int], how: Augment, random: np.random.Generator) -> tuple[slice, slice]:
+def _crop(
+    shape: Sequence[int], how: ClipAugment, random: np.random.Generator
+) -> tuple[slice, slice]:
     """A crop at a corner or the centre, of scales that differ little."""
     i = int(random.integers(len(how.scales)))
     j = int(np.clip(i + random.integers(-how.distort, how.distort + 1), 0, len(how.scales) - 1))
@@ -125,39 +127,39 @@ def rows_of(first: Array, clip: int, moments: int, random: np.random.Generator) 
 
 
 def pixel_batches(
-    data: Moments,
+    data: ClipFrames,
     clips: Array,  # indexes of those to learn from
     labels: Array,  # of all clips
     shape: tuple[int, int],  # clips and moments of a batch
     size: tuple[int, int],
     modality: Modality,
-    how: Augment,
+    how: ClipAugment,
     seed: int,
     step: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[ClipBatch]:
     """Batches of pictures from a step on, for ever; a batch depends on seed and step alone."""
     while True:
         random = np.random.default_rng([seed, 1, step])
         chosen = clips[turn(seed, len(clips), shape[0], step)]
         views = [
-            changed_view(
+            augment_clip(
                 data.pixels[rows_of(data.first, c, shape[1], random)], size, modality, how, random
             )
             for c in chosen
         ]
-        yield Batch(torch.from_numpy(np.stack(views)), [], torch.from_numpy(labels[chosen]))
+        yield ClipBatch(torch.from_numpy(np.stack(views)), [], torch.from_numpy(labels[chosen]))
         step += 1
 
 
 def map_batches(
-    data: Maps,
+    data: TrunkMaps,
     clips: Array,
     labels: Array,
     shape: tuple[int, int],
-    how: Augment,
+    how: ClipAugment,
     seed: int,
     step: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[ClipBatch]:
     """Batches of maps from a step on, each clip in a random view of those there are."""
     while True:
         random = np.random.default_rng([seed, 2, step])
@@ -170,21 +172,21 @@ def map_batches(
                 (int(random.integers(len(data.levels[0]))), rows[::-1] if backwards else rows)
             )
         maps = [np.concatenate([level[v, rows] for v, rows in picks]) for level in data.levels]
-        yield Batch(None, [torch.from_numpy(m) for m in maps], torch.from_numpy(labels[chosen]))
+        yield ClipBatch(None, [torch.from_numpy(m) for m in maps], torch.from_numpy(labels[chosen]))
         step += 1
 
 
 @torch.inference_mode()
 def trunk_maps(
     model: Off,
-    data: Moments,
-    how: Augment,
+    data: ClipFrames,
+    how: ClipAugment,
     views: int,
     folder: Path,
     *,
     taps: bool = True,
     seed: int = 0,
-) -> Maps:
+) -> TrunkMaps:
     """Maps of the first view, which is the whole picture, and of others; kept in `folder`.
 
     Without `taps` only what the classifier of frames looks at is kept.
@@ -202,7 +204,7 @@ def trunk_maps(
             random = np.random.default_rng([seed, 3, c, v])
             pixels = data.of(c)
             seen = (
-                changed_view(pixels, size, modality, how, random)
+                augment_clip(pixels, size, modality, how, random)
                 if v
                 else view(pixels, size, modality)
             )
@@ -221,4 +223,6 @@ def trunk_maps(
                 level[v, data.first[c] : data.first[c + 1]] = m.half().cpu().numpy()
         done.touch()
     count = len(list(folder.glob("*.npy")))
-    return Maps([np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(count)], data.first)
+    return TrunkMaps(
+        [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(count)], data.first
+    )

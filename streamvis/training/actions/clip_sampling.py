@@ -29,7 +29,7 @@ T = TypeVar("T")
 Method = Literal["farneback", "dis"]
 
 
-class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ClipSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When pictures are taken of a clip, and at which size."""
 
     size: tuple[int, int]  # height, width in px
@@ -39,7 +39,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     method: Method = "dis"
 
 
-class Moments(NamedTuple):
+class ClipFrames(NamedTuple):
     """All clips' moments, one clip after another."""
 
     pixels: Array  # (N, H, W, C) uint8, perhaps mapped from a file
@@ -50,7 +50,7 @@ class Moments(NamedTuple):
         return self.pixels[self.first[clip] : self.first[clip + 1]]
 
 
-def gather(clips: Sequence[Clip], sampling: Sampling, folder: Path) -> Moments:
+def gather(clips: Sequence[Clip], sampling: ClipSampling, folder: Path) -> ClipFrames:
     """Decode the clips into `folder`, unless they lie there already."""
     folder.mkdir(parents=True, exist_ok=True)
     key = msgspec.json.encode(sampling) + msgspec.json.encode(
@@ -60,17 +60,17 @@ def gather(clips: Sequence[Clip], sampling: Sampling, folder: Path) -> Moments:
     path, index = folder / f"{name}.npy", folder / f"{name}.first.npy"
     if not (path.exists() and index.exists()):
         _write(clips, sampling, path, index)
-    return Moments(np.load(path, mmap_mode="r"), np.load(index))
+    return ClipFrames(np.load(path, mmap_mode="r"), np.load(index))
 
 
-def _write(clips: Sequence[Clip], sampling: Sampling, path: Path, index: Path) -> None:
+def _write(clips: Sequence[Clip], sampling: ClipSampling, path: Path, index: Path) -> None:
     """Raw bytes first: how many moments there are is known at the end."""
     raw = path.with_suffix(".raw")
     first = [0]
     channels = 0
     with raw.open("wb") as file:
         for clip in progress(clips, f"decoding ({sampling.modality})"):
-            moments = moments_of(clip, sampling)
+            moments = sample_clip(clip, sampling)
             channels = moments.shape[-1]
             file.write(moments.tobytes())
             first.append(first[-1] + len(moments))
@@ -85,10 +85,10 @@ def _write(clips: Sequence[Clip], sampling: Sampling, path: Path, index: Path) -
     os.replace(part, path)
 
 
-def moments_of(clip: Clip, sampling: Sampling) -> Array:
+def sample_clip(clip: Clip, sampling: ClipSampling) -> Array:
     """(T, H, W, C) uint8 of a clip: pictures, or what moved between those at and after a moment."""
     pictures, times = _pictures(clip, sampling)
-    at = moments_in(times, sampling.every_s)
+    at = sample_indexes(times, sampling.every_s)
     if sampling.modality == "rgb":
         return pictures[at]
     if sampling.modality == "flow":
@@ -100,7 +100,7 @@ def moments_of(clip: Clip, sampling: Sampling) -> Array:
     return np.concatenate([pictures[near[:, i]] for i in range(STACK + 1)], -1)
 
 
-def _pictures(clip: Clip, sampling: Sampling) -> tuple[Array, Array]:
+def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
     """Every picture (n, H, W, 3) of the clip at the size asked for, and their times (n,) in µs."""
     try:
         (spec,) = resolve([str(clip.path)])
@@ -126,7 +126,7 @@ def resized(pixels: Array, size: tuple[int, int]) -> Array:
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how))
 
 
-def moments_in(times_us: Array, every_s: float) -> Array:
+def sample_indexes(times_us: Array, every_s: float) -> Array:
     """Indexes of the pictures that stand for the moments 0, every_s, 2·every_s, …: the first ones
     not before. A slow video stands for several moments with one picture."""
     times = times_us - times_us[0]
@@ -134,13 +134,13 @@ def moments_in(times_us: Array, every_s: float) -> Array:
     return np.searchsorted(times, np.arange(count) * every_s * 1e6 - SLACK_US)
 
 
-def _flows(pictures: Array, times: Array, sampling: Sampling) -> Array:
+def _flows(pictures: Array, times: Array, sampling: ClipSampling) -> Array:
     """Flow between neighbouring pictures as bytes, scaled to `step_s` whatever the video's rate."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
     if len(grey) < 2:
         return np.full((1, *sampling.size, 2), 128, np.uint8)
     steps = np.diff(times) / 1e6
-    flow = flow_by(sampling.method)
+    flow = FlowMethod(sampling.method)
     pairs = zip(grey[:-1], grey[1:], steps, strict=True)
     return np.stack([_as_bytes(flow(a, b) * (sampling.step_s / s)) for a, b, s in pairs])
 
@@ -149,7 +149,7 @@ def _as_bytes(flow: Array) -> Array:
     return np.clip(np.rint(128 + flow * (127 / FLOW_RANGE)), 0, 255).astype(np.uint8)
 
 
-class flow_by:  # noqa: N801 - reads as a verb
+class FlowMethod:
     """Optical flow from a grey picture to the next, (H, W, 2) float32 in px: x and y."""
 
     def __init__(self, method: Method) -> None:

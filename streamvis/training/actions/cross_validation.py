@@ -23,8 +23,15 @@ from streamvis.messages import Array
 from streamvis.models.layers import fuse
 from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
 from streamvis.models.weights import save
-from streamvis.training.actions.clip_sampling import Method, Sampling, moments_of, progress
-from streamvis.training.actions.recipe import Corpus, Recipe, corpus_of, readings_of, train, version
+from streamvis.training.actions.clip_sampling import ClipSampling, Method, progress, sample_clip
+from streamvis.training.actions.recipe import (
+    ActionRecipe,
+    Corpus,
+    classifier_inputs,
+    corpus_of,
+    train,
+    version,
+)
 from streamvis.training.actions.ridge import score
 from streamvis.training.detector.recipe import curves
 from streamvis.training.loop import read_log
@@ -34,10 +41,10 @@ MODALITIES: dict[str, Modality] = {"rgb": "rgb", "off": "rgb", "flow": "flow", "
 Streams = dict[str, Array]  # name -> (clips, K) logits
 
 
-def sampling_for(model: Off, method: Method = "dis") -> Sampling:
+def sampling_for(model: Off, method: Method = "dis") -> ClipSampling:
     """How a network is shown clips: whole pictures at its size, at its steps of time."""
     a = model.architecture
-    return Sampling(size=a.size, every_s=a.every_s, modality=a.modality, method=method)
+    return ClipSampling(size=a.size, every_s=a.every_s, modality=a.modality, method=method)
 
 
 @torch.inference_mode()
@@ -46,7 +53,7 @@ def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> St
     rows: dict[str, list[Array]] = {}
     first = next(model.parameters())
     for clip in progress(clips, f"scoring ({model.architecture.modality})"):
-        pixels = torch.from_numpy(moments_of(clip, sampling_for(model, method))).to(first.device)
+        pixels = torch.from_numpy(sample_clip(clip, sampling_for(model, method))).to(first.device)
         if len(pixels) == 1:  # no motion can be seen in one picture: it stands still
             pixels = pixels.repeat(2, 1, 1, 1)
         x = model.normalise(pixels).to(first.dtype).contiguous(memory_format=torch.channels_last)
@@ -55,7 +62,7 @@ def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> St
     return {name: np.stack(logits) for name, logits in rows.items()}
 
 
-def quick(model: Off, precision: str) -> Off:
+def optimised(model: Off, precision: str) -> Off:
     """Folded, and rounded where the hardware has bf16; the model is taken over."""
     fuse(model).eval()
     if precision == "bf16":
@@ -96,7 +103,7 @@ def spread(values: Sequence[float | None]) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True)
-class Trial:
+class FoldLogits:
     """What was measured on clips of one fold, or of all folds together."""
 
     rows: Array  # indexes of the clips
@@ -104,14 +111,14 @@ class Trial:
 
 
 def scores_of(
-    trial: Trial, corpus: Corpus, calibration: Calibration
+    trial: FoldLogits, corpus: Corpus, calibration: Calibration
 ) -> dict[str, ClassificationScores]:
     truth = corpus.labels[trial.rows]
     logits = fused(trial.streams, calibration)
     return {name: evaluate(x, truth, corpus.actions) for name, x in logits.items()}
 
 
-def together(trials: Sequence[Trial]) -> Trial:
+def together(trials: Sequence[FoldLogits]) -> FoldLogits:
     """All folds as one: each clip scored by networks that never saw its source."""
     streams = {
         modality: {
@@ -119,10 +126,10 @@ def together(trials: Sequence[Trial]) -> Trial:
         }
         for modality, own in trials[0].streams.items()
     }
-    return Trial(np.concatenate([t.rows for t in trials]), streams)
+    return FoldLogits(np.concatenate([t.rows for t in trials]), streams)
 
 
-def calibrated(trial: Trial, corpus: Corpus, base: Calibration) -> Calibration:
+def calibrated(trial: FoldLogits, corpus: Corpus, base: Calibration) -> Calibration:
     """The calibration by which probabilities of clips that were held out are right."""
     logits = fused(trial.streams, base)
     scores = logits.get("rgb+off", logits["rgb"])
@@ -145,7 +152,9 @@ def _temperature(scores: Array, truth: Array) -> float:
     return float(min(np.geomspace(0.05, 50, 200), key=loss))
 
 
-def folds_of(recipe: Recipe, data: Path, clips: Sequence[Clip], split: int | None) -> list[Split]:
+def folds_of(
+    recipe: ActionRecipe, data: Path, clips: Sequence[Clip], split: int | None
+) -> list[Split]:
     """The splits that are scored: one that was published, or folds over sources."""
     if split is not None:
         return [published_split(data, clips, split)]
@@ -153,7 +162,7 @@ def folds_of(recipe: Recipe, data: Path, clips: Sequence[Clip], split: int | Non
 
 
 def run(
-    recipe: Recipe,
+    recipe: ActionRecipe,
     data: Path,
     out: Path,
     *,
@@ -209,8 +218,8 @@ def modalities(streams: Sequence[str]) -> list[Modality]:
 
 
 def _trial(
-    recipe: Recipe, corpus: Corpus, split: Split, out: Path, streams: Sequence[str]
-) -> Trial:
+    recipe: ActionRecipe, corpus: Corpus, split: Split, out: Path, streams: Sequence[str]
+) -> FoldLogits:
     """Train on one side of a split, score the other."""
     rows, held = split
     sources = sorted({corpus.clips[i].source for i in held})
@@ -222,10 +231,12 @@ def _trial(
             about = {"held_out": msgspec.json.encode(sources).decode()}
             save(model, out / f"{model.architecture.name}.safetensors", about)
             scored = (
-                score(model.cpu(), readings_of(recipe, model, corpus), held)
+                score(model.cpu(), classifier_inputs(recipe, model, corpus), held)
                 if recipe.ridge
                 else score_clips(
-                    quick(model, recipe.precision), [corpus.clips[i] for i in held], recipe.method
+                    optimised(model, recipe.precision),
+                    [corpus.clips[i] for i in held],
+                    recipe.method,
                 )
             )
             np.savez(kept, rows=np.array(held), **scored)  # type: ignore[arg-type]
@@ -233,11 +244,11 @@ def _trial(
             if file["rows"].tolist() != held:
                 raise DataError(f"{kept} is of another split; choose another --out")
             found[modality] = {name: file[name] for name in file.files if name != "rows"}
-    return Trial(np.array(held), found)
+    return FoldLogits(np.array(held), found)
 
 
 def _final(
-    recipe: Recipe,
+    recipe: ActionRecipe,
     corpus: Corpus,
     data: Path,
     out: Path,

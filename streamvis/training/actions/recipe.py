@@ -41,15 +41,21 @@ from streamvis.models.off import (
 from streamvis.models.weights import find
 from streamvis.parsing import convert
 from streamvis.training.actions.clip_augment import (
-    Augment,
-    Batch,
-    Maps,
+    ClipAugment,
+    ClipBatch,
+    TrunkMaps,
     map_batches,
     pixel_batches,
     trunk_maps,
 )
-from streamvis.training.actions.clip_sampling import LARGER, Method, Moments, Sampling, gather
-from streamvis.training.actions.ridge import Readings, Ridge, learn, load_readings, read
+from streamvis.training.actions.clip_sampling import (
+    LARGER,
+    ClipFrames,
+    ClipSampling,
+    Method,
+    gather,
+)
+from streamvis.training.actions.ridge import ClassifierInputs, Ridge, learn, load_inputs, read
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.recipes import read_recipe
 
@@ -62,7 +68,7 @@ FIRST = {  # kernels that look at the input, by trunk
 }
 
 
-class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An architecture before it is known which actions there are."""
 
     body: Body = "efficientnet_lite0"
@@ -76,7 +82,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: int = 24
 
 
-class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One part of training."""
 
     schedule: Schedule
@@ -87,20 +93,20 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frozen_blocks: Annotated[int, Meta(ge=0)] = 0  # first blocks that are never trained
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ActionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A training file for actions, `configs/training/fight-off.yaml`."""
 
     name: str
-    network: Network
+    network: NetworkSettings
     ridge: Ridge | None = None  # for the classifier `motion`; else the stages below
-    frames: Stage | None = None
-    guided: Stage | None = None
-    flow: Stage | None = None  # of the networks that look at flow, or at differences
+    frames: TrainingStage | None = None
+    guided: TrainingStage | None = None
+    flow: TrainingStage | None = None  # of the networks that look at flow, or at differences
     start: str = "imagenet"  # or weights whose trunk it is: a shipped name, or a path
     folds: Annotated[int, Meta(ge=0)] = 0  # splits over sources that are scored first
     views: Annotated[int, Meta(ge=1)] = 4  # of a clip whose maps are kept, the trunk being frozen
     method: Method = "dis"  # of optical flow
-    augment: Augment = Augment()
+    augment: ClipAugment = ClipAugment()
     smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # of labels
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.8  # before classifiers
     fit_to_taps: bool = False  # the OFF part starts scaled to the trunk's maps
@@ -118,9 +124,9 @@ class Corpus(msgspec.Struct):
     folder: Path
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path) -> ActionRecipe:
     """Read a training file; ConfigError in one line."""
-    recipe = read_recipe(path, Recipe)
+    recipe = read_recipe(path, ActionRecipe)
     if (recipe.network.classifier == "motion") != (recipe.ridge is not None):
         raise ConfigError(
             f"{path}: `classifier: motion` and `ridge` go together; give both or none"
@@ -136,7 +142,7 @@ def corpus_of(clips: Sequence[Clip], folder: Path) -> Corpus:
     return Corpus(clips, actions, labels, folder)
 
 
-def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) -> OffConfig:
+def architecture_of(recipe: ActionRecipe, actions: Sequence[str], modality: Modality) -> OffConfig:
     """Of the network of one modality; only pictures have an OFF part here."""
     fields = msgspec.structs.asdict(recipe.network)
     name = recipe.name if modality == "rgb" else f"{recipe.name}-{modality}"
@@ -145,7 +151,7 @@ def architecture_of(recipe: Recipe, actions: Sequence[str], modality: Modality) 
     return convert({**fields, **given}, OffConfig, "network", ConfigError)
 
 
-def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:
+def build(recipe: ActionRecipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:
     """The network before training, on a trunk that has learnt to see."""
     torch.manual_seed(recipe.seed)
     model = Off(architecture_of(recipe, actions, modality))
@@ -166,7 +172,7 @@ def build(recipe: Recipe, actions: Sequence[str], modality: Modality = "rgb") ->
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _trunk(recipe: Recipe, body: nn.Module) -> dict[str, Tensor]:
+def _trunk(recipe: ActionRecipe, body: nn.Module) -> dict[str, Tensor]:
     """The trunk's tensors: ImageNet's, or those of weights, which may lack the last map's."""
     state: dict[str, Tensor] = {}
     if isinstance(body, EfficientNetLite0):
@@ -195,10 +201,10 @@ def _imagenet() -> dict[str, Tensor]:
     return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True), head=True)
 
 
-def sampling_of(recipe: Recipe, modality: Modality) -> Sampling:
+def sampling_of(recipe: ActionRecipe, modality: Modality) -> ClipSampling:
     """How clips are decoded to learn from: a little larger than the network looks."""
     height, width = (round(side * LARGER / 2) * 2 for side in recipe.network.size)
-    return Sampling(
+    return ClipSampling(
         size=(height, width),
         every_s=recipe.network.every_s,
         modality=modality,
@@ -207,7 +213,7 @@ def sampling_of(recipe: Recipe, modality: Modality) -> Sampling:
 
 
 def train(
-    recipe: Recipe,
+    recipe: ActionRecipe,
     corpus: Corpus,
     rows: Sequence[int],
     out: Path,
@@ -221,7 +227,7 @@ def train(
     if recipe.ridge is not None:
         learn(
             model,
-            readings_of(recipe, model, corpus),
+            classifier_inputs(recipe, model, corpus),
             corpus.clips,
             corpus.labels,
             clips,
@@ -233,7 +239,7 @@ def train(
     pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
     first = recipe.frames if modality == "rgb" else (recipe.flow or recipe.frames)
     shared = corpus.folder if first.body == 0 else out  # a trunk that is not trained is everyone's
-    stages: list[tuple[Stage, str, list[nn.Module]]] = [(first, "frames", [model.head])]
+    stages: list[tuple[TrainingStage, str, list[nn.Module]]] = [(first, "frames", [model.head])]
     if model.guided is not None:
         stages.append((recipe.guided, "guided", [model.guided]))
     for stage, name, heads in stages:
@@ -251,24 +257,24 @@ def train(
     return model.eval()
 
 
-def readings_of(recipe: Recipe, model: Off, corpus: Corpus) -> Readings:
+def classifier_inputs(recipe: ActionRecipe, model: Off, corpus: Corpus) -> ClassifierInputs:
     """What classifiers read of all clips: of a trunk that is not trained, so it is everyone's."""
     modality = model.architecture.modality
     path = corpus.folder / f"readings-{modality}.npz"
     if not path.exists():
         pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
         read(model, _maps(recipe, model, pictures, corpus.folder / f"maps-{modality}"), path)
-    return load_readings(path)
+    return load_inputs(path)
 
 
 class _Data(msgspec.Struct):
-    pictures: Moments
-    maps: Maps | None  # if the trunk is frozen
+    pictures: ClipFrames
+    maps: TrunkMaps | None  # if the trunk is frozen
     clips: Array
     labels: Array
 
 
-def _maps(recipe: Recipe, model: Off, pictures: Moments, folder: Path) -> Maps:
+def _maps(recipe: ActionRecipe, model: Off, pictures: ClipFrames, folder: Path) -> TrunkMaps:
     """What the trunk gives of a few views; it is folded, and rounded, as for inference."""
     alone = plain(model)
     fuse(alone).to(next(model.parameters()).device)
@@ -295,13 +301,18 @@ def plain(model: Off) -> Off:
 
 
 def _stage(
-    recipe: Recipe, stage: Stage, model: Off, heads: list[nn.Module], data: _Data, out: Path
+    recipe: ActionRecipe,
+    stage: TrainingStage,
+    model: Off,
+    heads: list[nn.Module],
+    data: _Data,
+    out: Path,
 ) -> None:
     """One stage of training; the model has the averaged weights after it."""
     shape = (stage.clips, stage.moments)
     a = model.architecture
 
-    def data_from(step: int) -> Iterator[Batch]:
+    def data_from(step: int) -> Iterator[ClipBatch]:
         if data.maps is not None:
             return map_batches(
                 data.maps, data.clips, data.labels, shape, recipe.augment, recipe.seed, step
@@ -318,7 +329,7 @@ def _stage(
     weights = _class_weights(data.labels[data.clips], len(a.actions))
     frames_only = model.head in heads
 
-    def losses(batch: Batch) -> dict[str, Tensor]:
+    def losses(batch: ClipBatch) -> dict[str, Tensor]:
         return _losses(model, batch, shape, weights, recipe, frames_only)
 
     model.load_state_dict(fit(model, groups, data_from, losses, stage.schedule, out))
@@ -347,10 +358,10 @@ def _class_weights(labels: Array, actions: int) -> Tensor:
 
 def _losses(
     model: Off,
-    batch: Batch,
+    batch: ClipBatch,
     shape: tuple[int, int],
     weights: Tensor,
-    recipe: Recipe,
+    recipe: ActionRecipe,
     frames_only: bool,
 ) -> dict[str, Tensor]:
     """Cross-entropy of the mean logits of each stream that is learnt."""

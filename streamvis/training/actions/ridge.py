@@ -17,7 +17,7 @@ from streamvis.datasets.clips import Clip, Split, source_folds
 from streamvis.errors import ConfigError
 from streamvis.messages import Array
 from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
-from streamvis.training.actions.clip_augment import Maps
+from streamvis.training.actions.clip_augment import TrunkMaps
 from streamvis.training.actions.clip_sampling import progress
 
 FOLDS, TIMES = 5, 3  # over sources, inside the clips that are learnt from; drawn so many times
@@ -32,7 +32,7 @@ class Ridge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )  # fmt: skip
 
 
-class Readings(NamedTuple):
+class ClassifierInputs(NamedTuple):
     """What classifiers read of each view of each clip, in the mean over its moments.
 
     They are linear, so what they say of it is the mean of what they say of the moments.
@@ -42,7 +42,7 @@ class Readings(NamedTuple):
     levels: list[Array]  # (views, clips, D) each
 
 
-class Linear(NamedTuple):
+class LinearClassifier(NamedTuple):
     """Scores (N, K) of numbers x (N, D): ((x − mean) / deviation) @ weight.T + bias."""
 
     mean: Array
@@ -55,7 +55,7 @@ class Linear(NamedTuple):
 
 
 @torch.inference_mode()
-def read(model: Off, maps: Maps, path: Path) -> None:
+def read(model: Off, maps: TrunkMaps, path: Path) -> None:
     """Write to `path` what the classifiers of `model` read of all clips."""
     part = model.guided if isinstance(model.guided, MotionClassifier) else None
     views, clips = len(maps.levels[-1]), len(maps.first) - 1
@@ -74,18 +74,16 @@ def read(model: Off, maps: Maps, path: Path) -> None:
     np.savez(path, *kept)
 
 
-def load_readings(path: Path) -> Readings:
+def load_inputs(path: Path) -> ClassifierInputs:
     with np.load(path) as file:
         frame, *levels = (file[name] for name in file.files)
-    return Readings(frame, levels)
+    return ClassifierInputs(frame, levels)
 
 
 @torch.inference_mode()
-def score(model: Off, readings: Readings, rows: Sequence[int]) -> dict[str, Array]:
+def score(model: Off, inputs: ClassifierInputs, rows: Sequence[int]) -> dict[str, Array]:
     """Mean logits (clips, K) of each stream, of the first view, which is the whole picture."""
-    frame, *levels = (
-        torch.from_numpy(x[0, list(rows)]) for x in (readings.frame, *readings.levels)
-    )
+    frame, *levels = (torch.from_numpy(x[0, list(rows)]) for x in (inputs.frame, *inputs.levels))
     found = {"frame": model.head(frame)}
     if isinstance(model.guided, MotionClassifier):
         found |= zip(LEVELS, model.guided.tell(levels), strict=True)
@@ -93,7 +91,12 @@ def score(model: Off, readings: Readings, rows: Sequence[int]) -> dict[str, Arra
 
 
 def learn(
-    model: Off, readings: Readings, clips: Sequence[Clip], labels: Array, rows: Array, how: Ridge
+    model: Off,
+    inputs: ClassifierInputs,
+    clips: Sequence[Clip],
+    labels: Array,
+    rows: Array,
+    how: Ridge,
 ) -> dict[str, float]:
     """Fill in the classifiers of `model`; the strengths that were chosen are returned.
 
@@ -102,21 +105,21 @@ def learn(
     actions = len(model.architecture.actions)
     sources = [clips[i] for i in rows]
     chosen = {}
-    frame = readings.frame[:, rows]
+    frame = inputs.frame[:, rows]
     even = np.full(frame.shape[-1], 1 / frame.shape[-1])
     found, chosen["frame"] = fit(frame, labels[rows], actions, even, sources, how)
     weight = found.weight / found.deviation
     _fill(model.head, weight, found.bias - weight @ found.mean)
     if isinstance(model.guided, MotionClassifier):
-        x = np.concatenate([level[:, rows] for level in readings.levels], -1)
+        x = np.concatenate([level[:, rows] for level in inputs.levels], -1)
         prior = torch.cat(model.guided.prior()).numpy()
         found, chosen["motion"] = fit(x, labels[rows], actions, prior, sources, how)
-        ends = np.cumsum([level.shape[-1] for level in readings.levels])
+        ends = np.cumsum([level.shape[-1] for level in inputs.levels])
         count = len(ends)
         for i, (standard, linear) in enumerate(
             zip(model.guided.standard, model.guided.classify, strict=True)
         ):
-            part = slice(ends[i] - readings.levels[i].shape[-1], ends[i])
+            part = slice(ends[i] - inputs.levels[i].shape[-1], ends[i])
             assert isinstance(standard, Standardise)
             standard.mean.copy_(torch.from_numpy(found.mean[part]))
             standard.deviation.copy_(torch.from_numpy(found.deviation[part]))
@@ -138,7 +141,7 @@ def fit(
     prior: Array,  # (D,) variance of weights before anything is learnt
     clips: Sequence[Clip],  # (N,) whose sources make the folds
     how: Ridge,
-) -> tuple[Linear, float]:
+) -> tuple[LinearClassifier, float]:
     """The ridge whose strength tells held-out sources best, fitted to all."""
     everything = np.arange(len(labels))
     errors = np.zeros(len(how.strengths))
@@ -167,7 +170,7 @@ def _folds(clips: Sequence[Clip]) -> list[Split]:
 
 def _ridges(
     x: Array, labels: Array, actions: int, prior: Array, strengths: Sequence[float]
-) -> Iterator[Linear]:
+) -> Iterator[LinearClassifier]:
     """One for each strength; views of a clip weigh as one clip together."""
     views, count, _ = x.shape
     shares = np.tile(_shares(labels, actions), views) / views
@@ -187,7 +190,7 @@ def _ridges(
     for strength in strengths:
         solved = vectors @ (left / (np.maximum(values, 0) + strength)[:, None])
         weight = (z.T @ solved if wide else solved).T * scale  # (K, D)
-        yield Linear(mean, deviation, weight, bias)
+        yield LinearClassifier(mean, deviation, weight, bias)
 
 
 def _targets(labels: Array, actions: int) -> Array:

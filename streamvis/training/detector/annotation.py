@@ -25,7 +25,7 @@ SIMPLER = FINE / 4  # how far a simplified outline may stray: a quarter of a cel
 LEAST_PART = 0.05  # of the largest part of a mask; what is smaller is dropped
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class LabelPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Which pictures are labelled, and how sure a label must be."""
 
     every: float  # seconds from one picture to the next
@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return words if self.masks else [*words, "--no-masks"]
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
+class CocoImage(msgspec.Struct, frozen=True, kw_only=True):
     """One labelled picture, as COCO has it, with its source and time."""
 
     id: int
@@ -58,7 +58,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     media_us: int
 
 
-class Annotation(msgspec.Struct, frozen=True, kw_only=True):
+class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
     """One person, or with `iscrowd` a region to ignore."""
 
     id: int
@@ -98,7 +98,9 @@ def block_means(pixels: Array) -> Array:
     return np.asarray(cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA))
 
 
-def annotate(found: Detections, image: Image, first_id: int, plan: Plan) -> list[Annotation]:
+def annotate(
+    found: Detections, image: CocoImage, first_id: int, plan: LabelPlan
+) -> list[CocoAnnotation]:
     """The rows of one picture: people from `sure` on, regions to ignore from `unsure` on."""
     limit = np.tile([image.width, image.height], 2)
     boxes = np.clip(np.asarray(found.boxes, np.float64).reshape(-1, 4), 0, limit)
@@ -112,7 +114,7 @@ def annotate(found: Detections, image: Image, first_id: int, plan: Plan) -> list
         parts = outline(found.masks[i], found.boxes[i]) if certain and found.masks.size else []
         (left, top), (width, height) = boxes[i, :2].tolist(), sides[i].tolist()
         rows.append(
-            Annotation(
+            CocoAnnotation(
                 id=id_,
                 image_id=image.id,
                 iscrowd=0 if certain else 1,

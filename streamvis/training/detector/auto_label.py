@@ -11,15 +11,15 @@ from rich.progress import track
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections, SourceInfo
 from streamvis.sources import Picture, SourceSpec, open_source
-from streamvis.training.detector.annotation import Image, Plan, annotate, chosen
-from streamvis.training.detector.coco_folder import Folder
+from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate, chosen
+from streamvis.training.detector.coco_folder import CocoFolder
 
 Detect = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
 AT_ONCE = 0.001  # seconds: takes every picture of a folder whose pictures have no times
 
 
 def label_source(
-    spec: SourceSpec, folder: Folder, detect: Detect, plan: Plan, limit: int | None
+    spec: SourceSpec, folder: CocoFolder, detect: Detect, plan: LabelPlan, limit: int | None
 ) -> None:
     """Label what is chosen of a source, at most `limit`; what the folder has is not done again."""
     source = open_source(spec)
@@ -38,7 +38,7 @@ def label_source(
             if name in folder:
                 continue
             pixels = np.ascontiguousarray(picture.pixels)
-            image = Image(
+            image = CocoImage(
                 id=folder.next_image,
                 file_name=name,
                 width=pixels.shape[1],

@@ -15,13 +15,13 @@ import msgspec
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
-from streamvis.training.detector.annotation import PERSON, Annotation, Image
+from streamvis.training.detector.annotation import PERSON, CocoAnnotation, CocoImage
 
 WAYS = "Choose another --out (training takes --data repeatedly), or lose them with --overwrite"
 SAVE_EVERY = 20  # pictures; what comes after the last save is labelled again after a kill -9
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class LabelOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What made the labels: the `info` of the file."""
 
     description: str = (
@@ -34,7 +34,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     date_created: str = ""
     labels_sha256: str = ""  # of images and annotations as written
 
-    def differs(self, other: "Origin") -> str:
+    def differs(self, other: "LabelOrigin") -> str:
         """What keeps `other` from going on with these labels; empty when nothing does.
 
         Sources may have been added since.
@@ -51,21 +51,21 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-class Category(msgspec.Struct, frozen=True):
+class CocoCategory(msgspec.Struct, frozen=True):
     id: int = PERSON
     name: str = "person"
 
 
-class Labels(msgspec.Struct, kw_only=True):
+class CocoFile(msgspec.Struct, kw_only=True):
     """The whole of `annotations.json`."""
 
-    info: Origin
-    categories: tuple[Category, ...] = (Category(),)
-    images: list[Image] = []
-    annotations: list[Annotation] = []
+    info: LabelOrigin
+    categories: tuple[CocoCategory, ...] = (CocoCategory(),)
+    images: list[CocoImage] = []
+    annotations: list[CocoAnnotation] = []
 
 
-class Count(msgspec.Struct):
+class SourceCount(msgspec.Struct):
     """What is labelled of one source."""
 
     source: str
@@ -74,10 +74,10 @@ class Count(msgspec.Struct):
     in_doubt: int = 0
 
 
-class Folder:
+class CocoFolder:
     """Labelled pictures on disk; `add` them, and `save` at the end however it comes."""
 
-    def __init__(self, root: Path, labels: Labels) -> None:
+    def __init__(self, root: Path, labels: CocoFile) -> None:
         self.path = root / "annotations.json"
         self.images = root / "images"
         self.labels = labels
@@ -102,7 +102,7 @@ class Folder:
     def next_annotation(self) -> int:
         return self.labels.annotations[-1].id + 1 if self.labels.annotations else 1
 
-    def add(self, pixels: Array, image: Image, rows: list[Annotation]) -> None:
+    def add(self, pixels: Array, image: CocoImage, rows: list[CocoAnnotation]) -> None:
         """Write the picture (H, W, 3) RGB, then take its labels; RunError when it cannot."""
         _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         _write(self.images / image.file_name, data.tobytes())
@@ -122,12 +122,12 @@ class Folder:
         os.replace(beside, self.path)
         self._unsaved = 0
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> list[SourceCount]:
         """What there is of each source, in the order of their first pictures."""
-        counts: dict[str, Count] = {}
+        counts: dict[str, SourceCount] = {}
         by_image = {}
         for image in self.labels.images:
-            count = by_image[image.id] = counts.setdefault(image.source, Count(image.source))
+            count = by_image[image.id] = counts.setdefault(image.source, SourceCount(image.source))
             count.pictures += 1
         for row in self.labels.annotations:
             by_image[row.image_id].people += 1 - row.iscrowd
@@ -135,27 +135,27 @@ class Folder:
         return list(counts.values())
 
 
-def open_folder(root: Path, origin: Origin, *, overwrite: bool = False) -> Folder:
+def open_folder(root: Path, origin: LabelOrigin, *, overwrite: bool = False) -> CocoFolder:
     """A new folder, or the one that the same command has begun.
 
     DataError when its labels came from elsewhere or were edited, unless they may be overwritten.
     """
     path = root / "annotations.json"
     if overwrite or not path.exists():
-        folder = Folder(root, Labels(info=origin))
+        folder = CocoFolder(root, CocoFile(info=origin))
         folder.save()
         return folder
     labels = _read(path)
     if difference := labels.info.differs(origin):
         raise DataError(f"{path} was made {difference}. {WAYS}")
     labels.info = msgspec.structs.replace(labels.info, sources=origin.sources)
-    return Folder(root, labels)
+    return CocoFolder(root, labels)
 
 
-def _read(path: Path) -> Labels:
+def _read(path: Path) -> CocoFile:
     try:
         raw = msgspec.json.decode(read_text(path, DataError))
-        labels = msgspec.convert(raw, Labels)
+        labels = msgspec.convert(raw, CocoFile)
         digest = _digest([raw["images"], raw["annotations"]])
     except (msgspec.DecodeError, KeyError):
         raise DataError(f"{path} was not written by streamvis label. {WAYS}") from None

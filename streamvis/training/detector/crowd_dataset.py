@@ -32,7 +32,7 @@ class Instance(NamedTuple):
     mask: Array | None  # (GRID, GRID) uint8 in {0, 1} over the box, or None when not known
 
 
-class Picture(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """One annotated image."""
 
     path: Path
@@ -50,7 +50,7 @@ class Targets(NamedTuple):
     ignored: Tensor  # (M, 4) regions that teach nothing
 
 
-class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a canvas may stray from its image."""
 
     canvases: tuple[tuple[int, int], ...] = ((384, 512), (448, 576), (512, 640))  # h, w
@@ -68,12 +68,12 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mosaic: float = 0.0  # chance of four pictures on one canvas
     min_side: float = 6.0  # px; people that became smaller than this are ignored
 
-    def calm(self) -> "Augment":
+    def calm(self) -> "CanvasAugment":
         """The same with less that no camera sees (Ge et al. 2021, YOLOX, §2.1)."""
         return msgspec.structs.replace(self, mosaic=0.0, cover=0.0, paste=self.paste / 2)
 
 
-def read_coco(annotations: Path, images: Path) -> list[Picture]:
+def read_coco(annotations: Path, images: Path) -> list[AnnotatedImage]:
     """Read a COCO-layout file; crowds and `iscrowd` become regions to ignore. Errors: DataError."""
     try:
         raw = json.loads(read_text(annotations, DataError))
@@ -85,7 +85,7 @@ def read_coco(annotations: Path, images: Path) -> list[Picture]:
             if row["category_id"] in people:
                 by_image[row["image_id"]].append(_instance(row))
         return [
-            Picture(images / i["file_name"], str(i.get("source", "")), by_image[i["id"]])
+            AnnotatedImage(images / i["file_name"], str(i.get("source", "")), by_image[i["id"]])
             for i in raw["images"]
         ]
     except (ValueError, KeyError, TypeError) as error:
@@ -112,7 +112,7 @@ def _instance(row: dict[str, Any]) -> Instance:
 
 
 def batches(
-    pictures: list[Picture], augment: Augment, batch: int, seed: int, start: int
+    pictures: list[AnnotatedImage], augment: CanvasAugment, batch: int, seed: int, start: int
 ) -> Iterator[tuple[Tensor, list[Targets]]]:
     """Endless batches from step `start` on: canvases (B, 3, H, W) uint8 RGB and their targets.
 
@@ -140,11 +140,11 @@ def batches(
 
 
 def compose(
-    picture: Picture,
+    picture: AnnotatedImage,
     canvas: tuple[int, int],
-    augment: Augment,
+    augment: CanvasAugment,
     rng: np.random.Generator,
-    donors: Sequence[Picture] = (),
+    donors: Sequence[AnnotatedImage] = (),
 ) -> tuple[Array, Targets]:
     """One picture on a canvas (H, W, 3), perhaps with people and things of others in front."""
     image, people = place(picture, canvas, augment, rng)
@@ -162,11 +162,11 @@ def compose(
 
 
 def mosaic(
-    pictures: Sequence[Picture],  # four
+    pictures: Sequence[AnnotatedImage],  # four
     canvas: tuple[int, int],
-    augment: Augment,
+    augment: CanvasAugment,
     rng: np.random.Generator,
-    donors: Sequence[Picture] = (),
+    donors: Sequence[AnnotatedImage] = (),
 ) -> tuple[Array, Targets]:
     """Four pictures about a point near the middle (Bochkovskiy et al. 2020, §3.3)."""
     y, x = (round(side * rng.uniform(0.35, 0.65)) for side in canvas)
@@ -197,7 +197,10 @@ def read_image(path: Path) -> Array:
 
 
 def place(
-    picture: Picture, canvas: tuple[int, int], augment: Augment, rng: np.random.Generator
+    picture: AnnotatedImage,
+    canvas: tuple[int, int],
+    augment: CanvasAugment,
+    rng: np.random.Generator,
 ) -> tuple[Array, list[Instance]]:
     """Scale, shift and perhaps mirror a picture onto a canvas, and its people with it."""
     image = read_image(picture.path)
@@ -320,7 +323,7 @@ def _behind(person: Instance, front: Instance) -> Instance:
     return Instance(person.box, person.ignore or gone, left)
 
 
-def _targets(people: list[Instance], canvas: tuple[int, int], augment: Augment) -> Targets:
+def _targets(people: list[Instance], canvas: tuple[int, int], augment: CanvasAugment) -> Targets:
     limit = np.array([canvas[1], canvas[0]] * 2)
     kept: list[tuple[Array, Array, Array | None]] = []
     ignored: list[Array] = []
@@ -350,7 +353,7 @@ def _rows(boxes: list[Array]) -> Tensor:
     return torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4))
 
 
-def distort(image: Array, augment: Augment, rng: np.random.Generator) -> Array:
+def distort(image: Array, augment: CanvasAugment, rng: np.random.Generator) -> Array:
     """Change light, colour and sharpness of (H, W, 3) uint8, not geometry."""
     x = image.astype(np.float32)
     if rng.random() < augment.grey:

@@ -18,10 +18,16 @@ from streamvis.errors import ConfigError, DataError, ModelError
 from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 from streamvis.models.weights import find, load_into, save
-from streamvis.training.detector.crowd_dataset import Augment, Picture, Targets, batches, read_coco
+from streamvis.training.detector.crowd_dataset import (
+    AnnotatedImage,
+    CanvasAugment,
+    Targets,
+    batches,
+    read_coco,
+)
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
-from streamvis.training.losses.detection import Sampling, detector_losses
+from streamvis.training.losses.detection import SampleCounts, detector_losses
 from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
 from streamvis.viz import plots
@@ -34,14 +40,14 @@ class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every: Annotated[int, Meta(ge=1)]
 
 
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DetectorRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
     body: float = 1e-4
     heads: float = 3e-4
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training file, `configs/training/*.yaml`."""
 
     architecture: str
@@ -50,34 +56,34 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold_out: HoldOut | tuple[HoldOut, ...] | None = None
     frozen_blocks: Annotated[int, Meta(ge=0)] = 3
     batch: Annotated[int, Meta(ge=1)] = 4
-    rates: Rates = Rates()
-    augment: Augment = Augment()
+    rates: DetectorRates = DetectorRates()
+    augment: CanvasAugment = CanvasAugment()
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on pictures nearer to real ones
     sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
 
 
-def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> DetectorRecipe:
     """Read a training file; ConfigError in one line.
 
     hold_out: names of whole sources, in place of the recipe's.
     """
-    recipe = read_recipe(path, Recipe)
+    recipe = read_recipe(path, DetectorRecipe)
     names = wanted(hold_out)
     if names is None:
         return recipe
     return msgspec.structs.replace(recipe, hold_out=tuple(HoldOut(name, 1) for name in names))
 
 
-def recipe_of(path: Path) -> Recipe:
+def recipe_of(path: Path) -> DetectorRecipe:
     """The recipe of a training file, or that of the training in a directory, with its hold-outs."""
-    return begun_with(path, Recipe) if path.is_dir() else load_recipe(path)
+    return begun_with(path, DetectorRecipe) if path.is_dir() else load_recipe(path)
 
 
 def split(
-    pictures: Sequence[Picture], hold_out: HoldOut | Sequence[HoldOut] | None
-) -> tuple[list[Picture], list[Picture]]:
+    pictures: Sequence[AnnotatedImage], hold_out: HoldOut | Sequence[HoldOut] | None
+) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
     """Training and validation pictures; sources that are not there are passed over with a word."""
     asked = [hold_out] if isinstance(hold_out, HoldOut) else list(hold_out or ())
     names = present([one.source for one in asked], (p.source for p in pictures), "sources")
@@ -91,7 +97,7 @@ def split(
     return learnt, [p for p in pictures if p.path in held]
 
 
-def build(recipe: Recipe) -> MaskRcnn:
+def build(recipe: DetectorRecipe) -> MaskRcnn:
     """The untrained detector on its pre-trained trunk."""
     if recipe.architecture not in ARCHITECTURES:
         raise ConfigError(
@@ -123,7 +129,7 @@ def imagenet() -> dict[str, Tensor]:
     return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
+def parameter_groups(model: MaskRcnn, recipe: DetectorRecipe) -> Groups:
     """The trunk learns slower than the heads; its first blocks not at all."""
     body = model.backbone.body
     if isinstance(body, EfficientNetLite0):
@@ -137,7 +143,7 @@ def parameter_groups(model: MaskRcnn, recipe: Recipe) -> Groups:
 
 def read_folders(
     folders: Sequence[Path], hold_out: HoldOut | Sequence[HoldOut] | None
-) -> list[Picture]:
+) -> list[AnnotatedImage]:
     """What is trained on: the pictures of smaller folders are repeated, so that all weigh alike.
 
     Otherwise a few pictures of one's own would drown in those that keep the rest from being
@@ -167,7 +173,9 @@ def read_folders(
     return [p for part in parts if part for p in part * round(largest / len(part))]
 
 
-def train(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> MaskRcnn:
+def train(
+    recipe: DetectorRecipe, data: Sequence[Path], out: Path, *, overwrite: bool = False
+) -> MaskRcnn:
     """Train on folders of `annotations.json` and `images`; the averaged weights come back."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     pictures = read_folders(data, recipe.hold_out)
@@ -175,7 +183,7 @@ def train(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = 
     model = build(recipe).to(device).train()
     weights = {"start": [recipe.start]}
     begin(out, "detector", recipe, data={"--data": data}, weights=weights, overwrite=overwrite)
-    sampling = Sampling(*recipe.sampling)
+    sampling = SampleCounts(*recipe.sampling)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
         change = recipe.schedule.steps - recipe.settle
@@ -199,7 +207,9 @@ def train(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = 
     return model.eval()
 
 
-def run(recipe: Recipe, data: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
+def run(
+    recipe: DetectorRecipe, data: Sequence[Path], out: Path, *, overwrite: bool = False
+) -> Path:
     """Train, draw the curves and write the weights; their path comes back."""
     model = train(recipe, data, out, overwrite=overwrite)
     log = read_log(out / "log.jsonl")

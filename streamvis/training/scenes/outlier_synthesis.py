@@ -32,7 +32,7 @@ SOUGHT = 160  # px, the longer side of pictures whose foreground is sought
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class Object(NamedTuple):
+class OutlierObject(NamedTuple):
     """A picture, and how much of each of its pixels is the thing."""
 
     name: str
@@ -41,7 +41,7 @@ class Object(NamedTuple):
     cut: bool  # by an alpha of its own; else the whole picture shows nothing of a street
 
 
-class Pasted(NamedTuple):
+class PastedImage(NamedTuple):
     """A scene with an object in it that it never had."""
 
     pixels: Array  # (H, W, 3) uint8 RGB
@@ -49,7 +49,7 @@ class Pasted(NamedTuple):
     unknown: Array  # (H, W) bool
 
 
-class Paste(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PasteAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How objects come into the pictures that are learnt from."""
 
     pictures: Share = 0.8  # of them get any
@@ -61,7 +61,7 @@ class Paste(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     soft: Annotated[float, Meta(ge=0, le=8)] = 1.5  # px, widest blur of the outline
 
 
-def read_objects(folder: Path) -> list[Object]:
+def read_objects(folder: Path) -> list[OutlierObject]:
     """Cut-outs of a folder by their alpha, plain pictures by their foreground; DataError if none.
 
     The foreground is what GrabCut makes of a centred rectangle; an ellipse, where that fails.
@@ -74,8 +74,8 @@ def read_objects(folder: Path) -> list[Object]:
 
 
 def pasted(
-    scenes: Iterable[tuple[Array, Array]], objects: Sequence[Object], seed: int = 0
-) -> Iterator[Pasted]:
+    scenes: Iterable[tuple[Array, Array]], objects: Sequence[OutlierObject], seed: int = 0
+) -> Iterator[PastedImage]:
     """One object in each scene (pixels, labels), by its mask, on more than 0.7 % of the picture.
 
     Every object comes once before any comes again. What counts are pixels of a class and of the
@@ -95,11 +95,17 @@ def pasted(
                 f"{thing.name} covers {unknown.mean():.2%} of a picture of {labels.shape[1]}×"
                 f"{labels.shape[0]} and cannot be larger; expected more than {LEAST:.1%}"
             )
-        yield Pasted(laid.over(pixels), np.where(unknown, VOID, labels).astype(np.uint8), unknown)
+        yield PastedImage(
+            laid.over(pixels), np.where(unknown, VOID, labels).astype(np.uint8), unknown
+        )
 
 
 def paste(
-    pixels: Array, labels: Array, objects: Sequence[Object], how: Paste, rng: np.random.Generator
+    pixels: Array,
+    labels: Array,
+    objects: Sequence[OutlierObject],
+    how: PasteAugment,
+    rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """A picture (H, W, 3) and its labels (H, W) with objects at chance, labelled UNKNOWN."""
     labels = labels.copy()
@@ -120,7 +126,7 @@ def paste(
     return pixels, labels
 
 
-class _Laid(NamedTuple):
+class _PlacedObject(NamedTuple):
     """An object where it comes to lie in a picture: all arrays are of the window it touches."""
 
     window: tuple[slice, slice]  # rows, columns of the picture
@@ -135,12 +141,12 @@ class _Laid(NamedTuple):
         pixels[self.window] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
         return pixels
 
-    def softened(self, blur: float) -> "_Laid":
+    def softened(self, blur: float) -> "_PlacedObject":
         if blur < 0.3:
             return self
         return self._replace(alpha=cv2.GaussianBlur(self.alpha, (0, 0), blur))
 
-    def matched(self, pixels: Array, step: float, rng: np.random.Generator) -> "_Laid":
+    def matched(self, pixels: Array, step: float, rng: np.random.Generator) -> "_PlacedObject":
         """With mean and spread of each colour partly those around it, and a light of its own."""
         inside = self.alpha >= 0.5
         there, here = pixels[self.window][self.alpha == 0], self.texture[inside]
@@ -161,7 +167,7 @@ def _lay(
     size: tuple[int, int],
     rng: np.random.Generator,
     outside: float = 0.0,  # share of its height and width that may be
-) -> _Laid:
+) -> _PlacedObject:
     """Scale an object to its share of a picture and put it somewhere."""
     height, width = size
     scale = np.sqrt(share * height * width / max((alpha >= 0.5).sum(), 1))
@@ -177,10 +183,12 @@ def _lay(
     y, x, h, w = y - MARGIN, x - MARGIN, h + 2 * MARGIN, w + 2 * MARGIN
     window = np.s_[max(y, 0) : min(y + h, height), max(x, 0) : min(x + w, width)]
     part = np.s_[max(-y, 0) : height - y, max(-x, 0) : width - x]
-    return _Laid(window, texture[part], alpha[part])
+    return _PlacedObject(window, texture[part], alpha[part])
 
 
-def _shaped(objects: Sequence[Object], how: Paste, rng: np.random.Generator) -> tuple[Array, Array]:
+def _shaped(
+    objects: Sequence[OutlierObject], how: PasteAugment, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """An object in its outline, or a part of one in a shape at chance: pixels and alpha."""
     thing = objects[int(rng.integers(len(objects)))]
     pixels, alpha = thing.pixels, thing.alpha
@@ -196,7 +204,7 @@ def _shaped(objects: Sequence[Object], how: Paste, rng: np.random.Generator) -> 
     return np.ascontiguousarray(pixels), np.ascontiguousarray(alpha)
 
 
-def _cropped(thing: Object, rng: np.random.Generator) -> tuple[Array, Array]:
+def _cropped(thing: OutlierObject, rng: np.random.Generator) -> tuple[Array, Array]:
     """A part of a picture, and what of it is the thing: all of a plain one."""
     height, width = thing.alpha.shape
     h, w = (max(8, int(side * rng.uniform(0.3, 1))) for side in (height, width))
@@ -228,7 +236,7 @@ def _ellipse(size: tuple[int, int]) -> Array:
     return (_bowl(size) >= 0).astype(np.float32)
 
 
-def _read(path: Path) -> Object:
+def _read(path: Path) -> OutlierObject:
     found: Array | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise DataError(f"{path} is not a picture that can be read")
@@ -238,13 +246,13 @@ def _read(path: Path) -> Object:
         found = np.repeat(found[..., None], 3, 2)
     pixels = np.ascontiguousarray(found[..., 2::-1])  # BGR(A) as OpenCV has it
     if found.shape[2] < 4 or found[..., 3].min() == 255:
-        return Object(path.name, pixels, _foreground(pixels), False)
+        return OutlierObject(path.name, pixels, _foreground(pixels), False)
     alpha = found[..., 3].astype(np.float32) / 255
     rows, columns = np.nonzero(alpha >= 0.5)
     if len(rows) == 0:
         raise DataError(f"{path} is transparent all over; expected the outline of an object")
     box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    return Object(path.name, np.ascontiguousarray(pixels[box]), alpha[box].copy(), True)
+    return OutlierObject(path.name, np.ascontiguousarray(pixels[box]), alpha[box].copy(), True)
 
 
 def _foreground(pixels: Array) -> Array:

@@ -22,24 +22,30 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.models.checkpoint_io import read
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import check, load_into
-from streamvis.training.scenes.outlier_synthesis import UNKNOWN, Object, Paste, paste, read_objects
-from streamvis.training.scenes.street_views import View
+from streamvis.training.scenes.outlier_synthesis import (
+    UNKNOWN,
+    OutlierObject,
+    PasteAugment,
+    paste,
+    read_objects,
+)
+from streamvis.training.scenes.street_views import StreetBatch
 
 
-class Outliers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OutlierTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The part of a training file that is about what belongs to no class."""
 
     way: Literal["head", "exposure"] = "head"
     learns: Literal["all", "head"] = "all"
     weight: Annotated[float, Meta(ge=0)] = 0.2  # beside the losses of classes
-    paste: Paste = Paste()
+    paste: PasteAugment = PasteAugment()
 
     def __post_init__(self) -> None:
         if self.way == "exposure" and self.learns == "head":
             raise ValueError("`way: exposure` has no head of its own: it goes with `learns: all`")
 
 
-def check_recipe(how: Outliers | None, architecture: SwiftNetConfig) -> None:
+def check_recipe(how: OutlierTraining | None, architecture: SwiftNetConfig) -> None:
     """ConfigError, unless the network has the head that is to be trained, and no other."""
     wanted = how is not None and how.way == "head"
     if wanted != architecture.outliers:
@@ -50,7 +56,7 @@ def check_recipe(how: Outliers | None, architecture: SwiftNetConfig) -> None:
         )
 
 
-def gather_objects(folders: Sequence[Path]) -> list[Object]:
+def gather_objects(folders: Sequence[Path]) -> list[OutlierObject]:
     """The things of all folders; DataError without any."""
     if not folders:
         raise DataError("no things to paste; give --negatives a folder of pictures, but of streets")
@@ -78,8 +84,12 @@ def freeze(model: SwiftNet) -> None:
 
 
 def with_objects(
-    batches: Iterator[View], objects: Sequence[Object], how: Paste, seed: int, step: int
-) -> Iterator[View]:
+    batches: Iterator[StreetBatch],
+    objects: Sequence[OutlierObject],
+    how: PasteAugment,
+    seed: int,
+    step: int,
+) -> Iterator[StreetBatch]:
     """The same batches from a step on with things pasted, the same after a stop."""
     for at, batch in enumerate(batches, step):
         pictures, labels = [], []
@@ -88,7 +98,7 @@ def with_objects(
             seen, told = paste(pixels, truth, objects, how, rng)
             pictures.append(seen)
             labels.append(told)
-        yield View(torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)))
+        yield StreetBatch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)))
 
 
 def part(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +121,7 @@ def exposure_loss(logits: Tensor, strange: Tensor) -> Tensor:
 
 
 def outlier_loss(
-    model: SwiftNet, features: Tensor, logits: Tensor, strange: Tensor, how: Outliers
+    model: SwiftNet, features: Tensor, logits: Tensor, strange: Tensor, how: OutlierTraining
 ) -> Tensor:
     """The term of one step, from features and logits of classes at stride 4."""
     size = (int(strange.shape[1]), int(strange.shape[2]))

@@ -15,7 +15,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.classes import LISTS, Classes
-from streamvis.datasets.street import Scene, read_scenes
+from streamvis.datasets.street import LabelledImage, read_scenes
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models.checkpoint_io import read
 from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
@@ -25,9 +25,9 @@ from streamvis.training.loop import Groups, Schedule, fit, read_log
 from streamvis.training.losses.segmentation import boundary_loss, boundary_weights, lovasz_softmax
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
-from streamvis.training.scenes.outlier_synthesis import Object
+from streamvis.training.scenes.outlier_synthesis import OutlierObject
 from streamvis.training.scenes.outliers import (
-    Outliers,
+    OutlierTraining,
     check_recipe,
     freeze,
     gather_objects,
@@ -36,19 +36,19 @@ from streamvis.training.scenes.outliers import (
     start_without_head,
     with_objects,
 )
-from streamvis.training.scenes.street_views import Augment, Streets, View, views
+from streamvis.training.scenes.street_views import StreetAugment, StreetBatch, StreetDataset, views
 
 Side = Annotated[int, Meta(ge=64, le=4096, multiple_of=32)]
 
 
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SegmenterRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
     body: float = 2.5e-4
     heads: float = 1e-3
 
 
-class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SegmenterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What counts how much."""
 
     boundary: Annotated[float, Meta(ge=0)] = 0.25  # its weights are 4 in the mean
@@ -56,7 +56,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rare: Annotated[float, Meta(ge=0, le=1)] = 0.25  # power of (mean share / share) of a class
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training file for segmenters, `configs/training/street-seg.yaml`."""
 
     architecture: SwiftNetConfig
@@ -66,21 +66,21 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: str = "imagenet"
     size: tuple[Side, Side] = (352, 480)  # of the views learnt from: height, width in px
     batch: Annotated[int, Meta(ge=2)] = 8
-    rates: Rates = Rates()
-    loss: Loss = Loss()
-    augment: Augment = Augment()
-    outliers: Outliers | None = None  # what belongs to no class is learnt as well
+    rates: SegmenterRates = SegmenterRates()
+    loss: SegmenterLossWeights = SegmenterLossWeights()
+    augment: StreetAugment = StreetAugment()
+    outliers: OutlierTraining | None = None  # what belongs to no class is learnt as well
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on views without mixing
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path) -> SegmenterRecipe:
     """Read a training file; ConfigError in one line."""
-    return read_recipe(path, Recipe)
+    return read_recipe(path, SegmenterRecipe)
 
 
-def build(recipe: Recipe) -> SwiftNet:
+def build(recipe: SegmenterRecipe) -> SwiftNet:
     """The untrained segmenter on its pre-trained trunk."""
     torch.manual_seed(recipe.seed)
     model = SwiftNet(recipe.architecture)
@@ -119,9 +119,9 @@ def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> Non
     model.body.load_state_dict(filled, strict=False)  # counters of norms are not kept
 
 
-def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
+def gather(recipe: SegmenterRecipe, data: Sequence[Path]) -> StreetDataset:
     """The labelled pictures of all folders; ConfigError when they have other classes."""
-    scenes: list[Scene] = []
+    scenes: list[LabelledImage] = []
     classes: Classes | None = None
     for folder in data:
         found, there = read_scenes(folder)
@@ -133,16 +133,18 @@ def gather(recipe: Recipe, data: Sequence[Path]) -> Streets:
         classes, scenes = found, scenes + there
     if classes is None:
         raise DataError("no data to train on; give --data")
-    return Streets(scenes, classes, recipe.architecture.lines)
+    return StreetDataset(scenes, classes, recipe.architecture.lines)
 
 
-def weights_of(streets: Streets, power: float) -> Tensor:
+def weights_of(streets: StreetDataset, power: float) -> Tensor:
     """How much a pixel of each class counts (K,), rarer ones more; 1 in the mean of pixels."""
     weights = (1 / np.maximum(streets.share, 1e-6)) ** power
     return torch.from_numpy(weights / (weights * streets.share).sum()).float()
 
 
-def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict[str, Tensor]:
+def losses(
+    model: SwiftNet, batch: StreetBatch, recipe: SegmenterRecipe, rarity: Tensor
+) -> dict[str, Tensor]:
     """The terms of one step."""
     x = model.normalise(batch.pixels).contiguous(memory_format=torch.channels_last)
     labels, strange = part(batch.labels)
@@ -169,8 +171,8 @@ def losses(model: SwiftNet, batch: View, recipe: Recipe, rarity: Tensor) -> dict
 
 
 def batches(
-    recipe: Recipe, streets: Streets, things: Sequence[Object], step: int
-) -> Iterator[View]:
+    recipe: SegmenterRecipe, streets: StreetDataset, things: Sequence[OutlierObject], step: int
+) -> Iterator[StreetBatch]:
     """What is learnt from, from a step on."""
     change = recipe.schedule.steps - recipe.settle
     calm = msgspec.structs.replace(recipe.augment, mix=0.0)
@@ -183,7 +185,7 @@ def batches(
 
 
 def train(
-    recipe: Recipe,
+    recipe: SegmenterRecipe,
     data: Sequence[Path],
     out: Path,
     negatives: Sequence[Path] = (),
@@ -233,7 +235,7 @@ def train(
 
 
 def run(
-    recipe: Recipe,
+    recipe: SegmenterRecipe,
     data: Sequence[Path],
     out: Path,
     negatives: Sequence[Path] = (),

@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from streamvis.datasets.classes import VOID, Classes
-from streamvis.datasets.street import Scene, read_image, read_labels
+from streamvis.datasets.street import LabelledImage, read_image, read_labels
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.inference.segmentation import resize_to_lines
@@ -19,7 +19,7 @@ from streamvis.models.inference.segmentation import resize_to_lines
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StreetAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much views of a picture differ from it."""
 
     scales: tuple[float, float] = (0.6, 2.0)  # smallest and largest zoom, even on a log scale
@@ -31,17 +31,17 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mix: Share = 0.3  # views that get rare things of another
 
 
-class View(NamedTuple):
+class StreetBatch(NamedTuple):
     """A batch."""
 
     pixels: Tensor  # (B, H, W, 3) uint8 RGB
     labels: Tensor  # (B, H, W) int64, VOID where there is nothing to learn
 
 
-class Streets:
+class StreetDataset:
     """Scenes in memory, at the height that is learnt from."""
 
-    def __init__(self, scenes: Sequence[Scene], classes: Classes, lines: int) -> None:
+    def __init__(self, scenes: Sequence[LabelledImage], classes: Classes, lines: int) -> None:
         self.pictures: list[Array] = []
         self.labels: list[Array] = []
         for scene in scenes:
@@ -67,7 +67,11 @@ class Streets:
 
 
 def view(
-    streets: Streets, index: int, size: tuple[int, int], how: Augment, rng: np.random.Generator
+    streets: StreetDataset,
+    index: int,
+    size: tuple[int, int],
+    how: StreetAugment,
+    rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """A picture (H, W, 3) and its labels (H, W), zoomed, shifted, mirrored, lit, mixed."""
     pixels, labels = _zoomed(streets, index, size, how, rng)
@@ -82,10 +86,10 @@ def view(
 
 
 def _zoomed(
-    streets: Streets,
+    streets: StreetDataset,
     index: int,
     size: tuple[int, int],
-    how: Augment,
+    how: StreetAugment,
     rng: np.random.Generator,
     wanted: Array | None = None,  # classes, one of which is to be in view
 ) -> tuple[Array, Array]:
@@ -133,7 +137,7 @@ def _kept(centre: float, seen: float, there: int, rng: np.random.Generator) -> f
     return float(np.clip(centre, seen / 2, there - seen / 2))
 
 
-def _lit(pixels: Array, how: Augment, rng: np.random.Generator) -> Array:
+def _lit(pixels: Array, how: StreetAugment, rng: np.random.Generator) -> Array:
     """Another contrast, brightness, gamma and tint, by tables."""
     gain = 1 + how.light * rng.uniform(-1, 1) + how.tint * rng.uniform(-1, 1, 3)
     shift = 100 * how.light * rng.uniform(-1, 1)
@@ -147,8 +151,13 @@ def _lit(pixels: Array, how: Augment, rng: np.random.Generator) -> Array:
 
 
 def views(
-    streets: Streets, size: tuple[int, int], batch: int, how: Augment, seed: int, step: int
-) -> Iterator[View]:
+    streets: StreetDataset,
+    size: tuple[int, int],
+    batch: int,
+    how: StreetAugment,
+    seed: int,
+    step: int,
+) -> Iterator[StreetBatch]:
     """Batches from a step on, the same after a stop: each picture once before any comes again."""
     count = len(streets)
     while True:
@@ -161,4 +170,6 @@ def views(
             pictures.append(seen)
             labels.append(truth)
         step += 1
-        yield View(torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)).long())
+        yield StreetBatch(
+            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)).long()
+        )

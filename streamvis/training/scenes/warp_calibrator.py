@@ -18,15 +18,17 @@ from streamvis.models.flow_warp import FlowFrame, extrapolate, follow
 from streamvis.models.swiftnet import STRIDE, SwiftNet
 from streamvis.models.upsample_argmax import upsample_argmax
 from streamvis.models.warp_calibrator import WarpCalibrator, warp_logits
-from streamvis.training.scenes.feature_cache import FeatureCache, Stretch
+from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence
 
-Draw = Callable[[np.random.Generator], tuple[Stretch, int, list[int]]]  # where, at which steps
+DrawSample = Callable[
+    [np.random.Generator], tuple[FeatureSequence, int, list[int]]
+]  # where, at which steps
 LOOKS = 3  # pictures, of which the flow of the last has settled
 SURE = 0.995  # of what moves there alone, where its loss is told: of certainty it may be infinite
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 
-class Sample:
+class WarpSampler:
     """What comes to every place of a view, and what was there then."""
 
     def __init__(self, segmenter: SwiftNet, cache: FeatureCache, size: tuple[int, int]) -> None:
@@ -34,7 +36,9 @@ class Sample:
         self.things = np.array(movable(segmenter.architecture.segments))
 
     @torch.inference_mode()
-    def __call__(self, stretch: Stretch, first: int, steps: Sequence[int]) -> tuple[Tensor, ...]:
+    def __call__(
+        self, stretch: FeatureSequence, first: int, steps: Sequence[int]
+    ) -> tuple[Tensor, ...]:
         """shares (1, K, h, w), cues (1, 3, h, w) and classes (1, h, w) of what comes.
 
         steps: of the pictures that are looked at, and of the one that comes.
@@ -55,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Sure:
+class HeldOutEntropy:
     """How probable what came had been told to be: mean cross-entropy, nats a place."""
 
     pictures: int
@@ -70,7 +74,7 @@ class Sure:
 
 
 def batches(
-    sample: Sample, draw: Draw, size: int, mirror: float, seed: int, step: int
+    sample: WarpSampler, draw: DrawSample, size: int, mirror: float, seed: int, step: int
 ) -> Iterator[tuple[Tensor, ...]]:
     """Batches from a step on, the same after a stop."""
 
@@ -97,10 +101,10 @@ def loss(model: WarpCalibrator, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
 @torch.inference_mode()
 def check(
     model: WarpCalibrator,
-    sample: Sample,
-    places: Sequence[tuple[Stretch, int]],
+    sample: WarpSampler,
+    places: Sequence[tuple[FeatureSequence, int]],
     steps: Sequence[int],
-) -> Sure:
+) -> HeldOutEntropy:
     """How sure it is of what comes in held-out video, and how sure motion alone would be."""
     told, moved = [], []
     for stretch, first in places[:: -(-len(places) // CHECKS) or 1]:
@@ -109,5 +113,5 @@ def check(
         known = shares * SURE + (1 - SURE) / shares.shape[1]
         moved.append(float(F.nll_loss(known.log(), came)))
     if not told:
-        return Sure(0, None, None)
-    return Sure(len(told), float(np.mean(told)), float(np.mean(moved)))
+        return HeldOutEntropy(0, None, None)
+    return HeldOutEntropy(len(told), float(np.mean(told)), float(np.mean(moved)))

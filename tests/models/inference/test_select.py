@@ -12,7 +12,7 @@ from streamvis.models.inference import select as module
 from streamvis.models.inference.select import accelerate_detector, accelerate_embedder, cpu_has_bf16
 from streamvis.models.mask_rcnn import MaskRcnn
 from streamvis.models.weights import load_detector
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 
 QUICK: list[tuple[module.Precision, module.Engine]] = [
     ("fp32", "openvino"),
@@ -25,7 +25,7 @@ QUICK: list[tuple[module.Precision, module.Engine]] = [
 def found(precision: module.Precision, engine: module.Engine, masks: bool = True):
     model = load_detector("person-lite")
     model.roi_heads.min_score = 0.5
-    scene = Scene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
+    scene = SyntheticScene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)
     images = [torch.from_numpy(scene.picture(n).copy()).permute(2, 0, 1) for n in (5, 12)]
     images[1] = images[1][:, 10:, :290]  # another size
     detector = accelerate_detector(model, "cpu", precision, engine)

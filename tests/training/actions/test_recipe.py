@@ -20,9 +20,21 @@ from streamvis.models import weights
 from streamvis.models.off import Calibration, Off
 from streamvis.training.actions import cross_validation
 from streamvis.training.actions import recipe as actions
-from streamvis.training.actions.clip_augment import Augment, changed_view, rows_of, turn
-from streamvis.training.actions.clip_sampling import Sampling, gather, moments_in, moments_of
-from streamvis.training.actions.recipe import Network, Recipe, Stage, build, corpus_of, load_recipe
+from streamvis.training.actions.clip_augment import ClipAugment, augment_clip, rows_of, turn
+from streamvis.training.actions.clip_sampling import (
+    ClipSampling,
+    gather,
+    sample_clip,
+    sample_indexes,
+)
+from streamvis.training.actions.recipe import (
+    ActionRecipe,
+    NetworkSettings,
+    TrainingStage,
+    build,
+    corpus_of,
+    load_recipe,
+)
 from streamvis.training.actions.ridge import Ridge
 from streamvis.training.loop import Schedule
 
@@ -30,19 +42,21 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[3]
 SIZE = (64, 64)
-RECIPE = Recipe(
+RECIPE = ActionRecipe(
     name="tiny",
     start="none",
-    network=Network(size=SIZE, every_s=0.1, classifier="motion"),
+    network=NetworkSettings(size=SIZE, every_s=0.1, classifier="motion"),
     ridge=Ridge(strengths=(0.1, 1.0)),
     views=2,
-    augment=Augment(scales=(1.0, 0.875)),
+    augment=ClipAugment(scales=(1.0, 0.875)),
     precision="fp32",
 )
-STAGE = Stage(schedule=Schedule(steps=2, warmup=1), clips=2, moments=2, body=1e-3, frozen_blocks=3)
+STAGE = TrainingStage(
+    schedule=Schedule(steps=2, warmup=1), clips=2, moments=2, body=1e-3, frozen_blocks=3
+)
 STAGED = msgspec.structs.replace(
     RECIPE,
-    network=Network(spatial=2, temporal=8, widths=(4, 4, 8), size=SIZE, every_s=0.1),
+    network=NetworkSettings(spatial=2, temporal=8, widths=(4, 4, 8), size=SIZE, every_s=0.1),
     ridge=None,
     frames=STAGE,
     guided=msgspec.structs.replace(STAGE, body=0.0),
@@ -105,7 +119,7 @@ def folder(tmp_path_factory) -> Path:
 @given(st.floats(5, 60), st.floats(0.05, 0.5), st.integers(2, 80))
 def test_moments_are_the_first_pictures_that_are_not_before_them(fps, every_s, frames):
     times = np.arange(frames) * 1e6 / fps
-    at = moments_in(times, every_s)
+    at = sample_indexes(times, every_s)
     wanted = np.arange(len(at)) * every_s * 1e6
     assert at[0] == 0
     assert (times[at] >= wanted - 1000).all()
@@ -116,17 +130,17 @@ def test_moments_are_the_first_pictures_that_are_not_before_them(fps, every_s, f
 def test_a_clip_between_two_times(folder):
     whole = Clip(folder / "moving/0.avi", "moving", "0")
     part = Clip(whole.path, "moving", "0", 0.3, 0.65)
-    sampling = Sampling(size=SIZE, every_s=0.1)
-    np.testing.assert_array_equal(moments_of(part, sampling), moments_of(whole, sampling)[3:7])
+    sampling = ClipSampling(size=SIZE, every_s=0.1)
+    np.testing.assert_array_equal(sample_clip(part, sampling), sample_clip(whole, sampling)[3:7])
 
 
 def test_moments_lie_in_a_file_that_is_made_once(folder, tmp_path):
     clips = read_clips(folder)[:3]
-    sampling = Sampling(size=SIZE, every_s=0.2)
+    sampling = ClipSampling(size=SIZE, every_s=0.2)
     moments = gather(clips, sampling, tmp_path)
     assert moments.first.tolist() == [0, 5, 10, 15]
     for i, clip in enumerate(clips):
-        np.testing.assert_array_equal(moments.of(i), moments_of(clip, sampling))
+        np.testing.assert_array_equal(moments.of(i), sample_clip(clip, sampling))
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     gather(clips, sampling, tmp_path)
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -149,8 +163,8 @@ def test_flow_is_the_same_at_every_frame_rate(tmp_path, fps, method):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-    sampling = Sampling(size=(96, 128), every_s=0.2, modality="flow", method=method)
-    flow = moments_of(Clip(path, "a", "b"), sampling)
+    sampling = ClipSampling(size=(96, 128), every_s=0.2, modality="flow", method=method)
+    flow = sample_clip(Clip(path, "a", "b"), sampling)
     assert flow.shape == (5, 96, 128, 10)
     px = (np.median(flow[:4, 20:-20, 20:-20], (0, 1, 2)) - 128) * 20 / 127
     np.testing.assert_allclose(px[::2], 60 * 0.04, atol=0.7)
@@ -159,9 +173,9 @@ def test_flow_is_the_same_at_every_frame_rate(tmp_path, fps, method):
 
 def test_pictures_of_a_moment_for_differences(folder):
     clip = Clip(folder / "moving/1.avi", "moving", "1")
-    sampling = Sampling(size=SIZE, every_s=0.1, modality="diff", step_s=0.1)
-    six = moments_of(clip, sampling).reshape(10, *SIZE, 6, 3)
-    rgb = moments_of(clip, Sampling(size=SIZE, every_s=0.1))
+    sampling = ClipSampling(size=SIZE, every_s=0.1, modality="diff", step_s=0.1)
+    six = sample_clip(clip, sampling).reshape(10, *SIZE, 6, 3)
+    rgb = sample_clip(clip, ClipSampling(size=SIZE, every_s=0.1))
     for step in range(6):
         np.testing.assert_array_equal(six[0, ..., step, :], rgb[step])
         np.testing.assert_array_equal(six[-1, ..., step, :], rgb[-1])
@@ -173,8 +187,8 @@ def test_pictures_of_a_moment_for_differences(folder):
 def test_a_mirror_turns_flow_round():
     random = np.random.default_rng(0)
     flow = random.integers(1, 256, (3, 64, 64, 10), np.uint8)
-    how = Augment(scales=(1.0,), mirror=1.0)
-    mirrored = changed_view(flow, SIZE, "flow", how, np.random.default_rng(1)).astype(int)
+    how = ClipAugment(scales=(1.0,), mirror=1.0)
+    mirrored = augment_clip(flow, SIZE, "flow", how, np.random.default_rng(1)).astype(int)
     np.testing.assert_array_equal(mirrored[..., 1::2], flow[:, :, ::-1, 1::2])
     x = flow[:, :, ::-1, ::2].astype(int)
     np.testing.assert_array_equal(mirrored[..., ::2] - 128, np.minimum(128 - x, 127))
@@ -184,16 +198,16 @@ def test_a_mirror_turns_flow_round():
 def test_all_moments_of_a_view_are_changed_alike(seed):
     picture = np.random.default_rng(seed).integers(0, 256, (1, 48, 80, 3), np.uint8)
     clip = np.repeat(picture, 4, 0)
-    found = changed_view(clip, SIZE, "rgb", Augment(backwards=0.5), np.random.default_rng(seed))
+    found = augment_clip(clip, SIZE, "rgb", ClipAugment(backwards=0.5), np.random.default_rng(seed))
     assert found.shape == (4, *SIZE, 3)
     assert (found == found[:1]).all()
 
 
 def test_a_clip_may_be_shown_backwards():
     clip = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, *SIZE, 3), np.uint8)
-    how = Augment(scales=(1.0,), mirror=0, light=0, backwards=1.0)
+    how = ClipAugment(scales=(1.0,), mirror=0, light=0, backwards=1.0)
     np.testing.assert_array_equal(
-        changed_view(clip, SIZE, "rgb", how, np.random.default_rng(0)), clip[::-1]
+        augment_clip(clip, SIZE, "rgb", how, np.random.default_rng(0)), clip[::-1]
     )
 
 
@@ -331,7 +345,7 @@ def test_calibration_by_what_was_held_out():
     logits = random.normal(size=(4000, 2)) + 2 * np.eye(2)[truth]
     clips = [Clip(Path(f"{i}"), "ab"[t], "s") for i, t in enumerate(truth)]
     corpus = corpus_of(clips, Path())
-    trial = cross_validation.Trial(np.arange(4000), {"rgb": {"frame": 5 * logits}})
+    trial = cross_validation.FoldLogits(np.arange(4000), {"rgb": {"frame": 5 * logits}})
     found = cross_validation.calibrated(trial, corpus, Calibration())
     p = found.probabilities({"frame": torch.from_numpy(5 * logits)}).numpy()
     for low in (0.2, 0.4, 0.6, 0.8):

@@ -12,8 +12,16 @@ from streamvis.datasets.clips import Clip
 from streamvis.errors import ConfigError
 from streamvis.models.off import LEVELS, Off, OffConfig, consensus
 from streamvis.training.actions import ridge
-from streamvis.training.actions.clip_augment import Maps
-from streamvis.training.actions.ridge import Readings, Ridge, fit, learn, load_readings, read, score
+from streamvis.training.actions.clip_augment import TrunkMaps
+from streamvis.training.actions.ridge import (
+    ClassifierInputs,
+    Ridge,
+    fit,
+    learn,
+    load_inputs,
+    read,
+    score,
+)
 
 
 def clips_of(count: int, sources: int = 10) -> list[Clip]:
@@ -77,11 +85,11 @@ def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
     first = np.array([0, 4, 7, 8])
     with torch.inference_mode():
         seen = model.look(model.normalise(pictures))
-        read(model, Maps([x.numpy()[None] for x in seen], first), tmp_path / "readings.npz")
-    readings = load_readings(tmp_path / "readings.npz")
+        read(model, TrunkMaps([x.numpy()[None] for x in seen], first), tmp_path / "readings.npz")
+    inputs = load_inputs(tmp_path / "readings.npz")
     rows, labels = np.array([0, 1, 2]), np.array([0, 1, 2])
-    learn(model, readings, clips_of(3), labels, rows, Ridge(strengths=(0.1,)))
-    found = score(model, readings, rows)
+    learn(model, inputs, clips_of(3), labels, rows, Ridge(strengths=(0.1,)))
+    found = score(model, inputs, rows)
     assert (found["frame"].argmax(1) == labels).all()
     moves = np.mean([found[name] for name in LEVELS], 0)[:, 0] > 0
     assert moves.tolist() == [True, False, False]  # and of the others neither does
@@ -97,5 +105,5 @@ def test_views_but_the_first_are_not_scored():
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     model = Off(OffConfig(name="a", actions=("a", "b"), size=(64, 64), guided=False))
     model.head = torch.nn.Linear(3, 2)
-    one, other = (score(model, Readings(x[:n], []), [1, 3])["frame"] for n in (1, 2))
+    one, other = (score(model, ClassifierInputs(x[:n], []), [1, 3])["frame"] for n in (1, 2))
     np.testing.assert_array_equal(one, other)

@@ -12,13 +12,13 @@ from streamvis.errors import UsageError
 from streamvis.geometry import paste_mask
 from streamvis.messages import Detections
 from streamvis.sources import Picture
-from streamvis.synthetic.render import Scene
-from streamvis.training.detector.annotation import Image, Plan, annotate, chosen, outline
+from streamvis.synthetic.render import SyntheticScene
+from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate, chosen, outline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 
-IMAGE = Image(id=7, file_name="a.jpg", width=320, height=240, source="a", media_us=0)
-PLAN = Plan(every=1, sure=0.7, unsure=0.2)
+IMAGE = CocoImage(id=7, file_name="a.jpg", width=320, height=240, source="a", media_us=0)
+PLAN = LabelPlan(every=1, sure=0.7, unsure=0.2)
 
 
 def detections(boxes, scores, labels=None, masks=None) -> Detections:
@@ -155,12 +155,12 @@ def test_labellers_without_masks_give_boxes(shape):
 
 def test_thresholds_the_wrong_way_round_are_refused():
     with pytest.raises(UsageError, match=r"--unsure 0\.8 is above --sure 0\.7"):
-        Plan(every=1, sure=0.7, unsure=0.8)
+        LabelPlan(every=1, sure=0.7, unsure=0.8)
 
 
 @pytest.fixture(scope="module")
 def walk() -> list[Picture]:
-    scene = Scene(seed=2, people=4, size=(160, 120), fps=10, seconds=6)
+    scene = SyntheticScene(seed=2, people=4, size=(160, 120), fps=10, seconds=6)
     return [Picture(pixels=scene.picture(n), n=n, media_us=n * 100_000) for n in range(60)]
 
 

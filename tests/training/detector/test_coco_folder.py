@@ -9,18 +9,18 @@ from msgspec.structs import replace
 from streamvis.datasets import coco
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Detections
-from streamvis.training.detector.annotation import Image, Plan, annotate
-from streamvis.training.detector.coco_folder import SAVE_EVERY, Origin, open_folder
+from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate
+from streamvis.training.detector.coco_folder import SAVE_EVERY, LabelOrigin, open_folder
 from streamvis.training.detector.crowd_dataset import read_coco
 
-ORIGIN = Origin(
+ORIGIN = LabelOrigin(
     command="streamvis label a.mp4",
     sources={"a": "a.mp4"},
     weights_sha256="0" * 64,
     streamvis="0.1.0",
     date_created="2026-01-01T00:00:00+00:00",
 )
-PLAN = Plan(every=1, sure=0.7, unsure=0.2)
+PLAN = LabelPlan(every=1, sure=0.7, unsure=0.2)
 PIXELS = np.full((120, 160, 3), 90, np.uint8)
 FOUND = Detections(
     boxes=np.array([[20, 10, 60, 110], [90, 20, 120, 100], [130, 30, 150, 90]], np.float32),
@@ -35,7 +35,7 @@ FOUND = Detections(
 def add(folder, count: int, source: str = "a") -> None:
     for _ in range(count):
         number = folder.next_image
-        image = Image(
+        image = CocoImage(
             id=number,
             file_name=f"{source}_{number}.jpg",
             width=160,

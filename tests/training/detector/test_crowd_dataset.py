@@ -8,7 +8,7 @@ import pytest
 
 from streamvis.errors import DataError
 from streamvis.training.detector.crowd_dataset import (
-    Augment,
+    CanvasAugment,
     Instance,
     batches,
     compose,
@@ -18,7 +18,7 @@ from streamvis.training.detector.crowd_dataset import (
     read_coco,
 )
 
-PLAIN = Augment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0, dark=0)
+PLAIN = CanvasAugment(brightness=0, contrast=0, saturation=0, grey=0, blur=0, compress=0, dark=0)
 
 
 @pytest.fixture
@@ -83,10 +83,10 @@ def test_crowds_are_regions_to_ignore_and_boxes_may_lack_masks(people):
 
 def test_batches_repeat_from_any_step(people):
     pictures = load(people)
-    straight = batches(pictures, Augment(), 2, 7, 0)
+    straight = batches(pictures, CanvasAugment(), 2, 7, 0)
     for _ in range(3):
         images, targets = next(straight)
-    again, targets_again = next(batches(pictures, Augment(), 2, 7, 2))
+    again, targets_again = next(batches(pictures, CanvasAugment(), 2, 7, 2))
     assert images.equal(again)
     assert all(a.boxes.equal(b.boxes) for a, b in zip(targets, targets_again, strict=True))
 
@@ -192,7 +192,7 @@ def test_nothing_with_people_in_it_covers_anybody():
 
 
 def test_calm_is_nearer_to_what_a_camera_sees():
-    wild = Augment(mosaic=0.25, cover=0.3, paste=0.6, zoom=(0.85, 2.4))
+    wild = CanvasAugment(mosaic=0.25, cover=0.3, paste=0.6, zoom=(0.85, 2.4))
     calm = wild.calm()
     assert (calm.mosaic, calm.cover, calm.paste) == (0, 0, 0.3)
     assert calm.zoom == wild.zoom

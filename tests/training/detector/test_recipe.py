@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from streamvis.cli.main import app
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models import weights
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.training.detector.crowd_dataset import read_coco
 from streamvis.training.detector.recipe import (
     HoldOut,
@@ -39,7 +39,7 @@ sampling: [64, 32, 4]
 
 @pytest.fixture
 def people(tmp_path) -> Path:
-    scene = Scene(seed=1, people=3, size=(160, 120), fps=5, seconds=2)
+    scene = SyntheticScene(seed=1, people=3, size=(160, 120), fps=5, seconds=2)
     (tmp_path / "images").mkdir()
     images, rows = [], []
     for n in range(4):

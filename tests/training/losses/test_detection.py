@@ -12,7 +12,7 @@ from streamvis.training.losses.detection import (
     IGNORED,
     NEGATIVE,
     POOR,
-    Sampling,
+    SampleCounts,
     detector_losses,
     mask_target,
     match,
@@ -87,7 +87,7 @@ def test_a_detector_learns_one_picture_by_heart():
     totals: list[float] = []
     for step in range(40):
         torch.manual_seed(step)
-        terms = detector_losses(model, image, person, Sampling(64, 32, 4))
+        terms = detector_losses(model, image, person, SampleCounts(64, 32, 4))
         loss: Tensor = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -99,7 +99,9 @@ def test_a_detector_learns_one_picture_by_heart():
 def test_a_picture_without_people_gives_finite_losses():
     torch.manual_seed(0)
     model = MaskRcnn(ARCHITECTURES["person-lite"]).train()
-    terms = detector_losses(model, torch.zeros(1, 3, 128, 128), [targets([])], Sampling(64, 32, 4))
+    terms = detector_losses(
+        model, torch.zeros(1, 3, 128, 128), [targets([])], SampleCounts(64, 32, 4)
+    )
     assert set(terms) == {"objectness", "rpn_box", "classes", "box", "mask"}
     assert all(torch.isfinite(term) for term in terms.values())
     assert terms["mask"] == terms["box"] == terms["rpn_box"] == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from streamvis.training.losses.reid import Angular, angular_loss, likeness, relation_loss
+from streamvis.training.losses.reid import AngularLoss, angular_loss, mean_similarity, relation_loss
 
 SAME = torch.tensor([0, 0, 1, 1, 1, 2, 3])[:, None] == torch.tensor([0, 0, 1, 1, 1, 2, 3])
 
@@ -26,7 +26,7 @@ def triplets(same: torch.Tensor, other: torch.Tensor):
                 yield a, p, [n for n in range(len(same)) if other[a, n] and other[p, n]]
 
 
-def brute_force(v: np.ndarray, same: torch.Tensor, other: torch.Tensor, how: Angular) -> float:
+def brute_force(v: np.ndarray, same: torch.Tensor, other: torch.Tensor, how: AngularLoss) -> float:
     """As the sheet has it, by distances and centres instead of products."""
     tan2 = math.tan(math.radians(how.alpha)) ** 2
     violations, pairs = [], []
@@ -48,7 +48,7 @@ def brute_force(v: np.ndarray, same: torch.Tensor, other: torch.Tensor, how: Ang
     margin=st.floats(0, 2),
 )
 def test_all_triplets_one_by_one_give_the_same(seed, reading, alpha, margin):
-    v, how = unit(seed), Angular(reading=reading, alpha=alpha, margin=margin)
+    v, how = unit(seed), AngularLoss(reading=reading, alpha=alpha, margin=margin)
     found = float(angular_loss(v, SAME, ~SAME, how))
     assert found == pytest.approx(brute_force(v.numpy(), SAME, ~SAME, how), abs=1e-9)
 
@@ -57,15 +57,15 @@ def test_at_45_degrees_the_hinge_is_the_one_of_the_sheet():
     v = unit(3, 3)
     a, p, n = v
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    found = angular_loss(v, same, ~same, Angular(margin=10.0))
+    found = angular_loss(v, same, ~same, AngularLoss(margin=10.0))
     assert float(found) == pytest.approx(float(-4 - 4 * a @ p + 4 * (a + p) @ n + 10.0))
 
 
 def test_negatives_at_the_same_place_cost_what_the_margin_says():
     v = torch.tensor([[1.0, 0.0]] * 3)  # ‖a−p‖ = ‖n−c‖ = 0
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    assert float(angular_loss(v, same, ~same, Angular(margin=0.2))) == pytest.approx(0.2)
-    smooth = Angular(reading="smooth", margin=0.2)  # f = 4·2 − 4 = 4
+    assert float(angular_loss(v, same, ~same, AngularLoss(margin=0.2))) == pytest.approx(0.2)
+    smooth = AngularLoss(reading="smooth", margin=0.2)  # f = 4·2 − 4 = 4
     assert float(angular_loss(v, same, ~same, smooth)) == pytest.approx(math.log1p(math.exp(4.2)))
 
 
@@ -73,7 +73,7 @@ def test_negatives_at_the_same_place_cost_what_the_margin_says():
 def test_who_may_be_either_takes_no_part(reading):
     other = ~SAME
     other[5], other[:, 5] = False, False
-    v, how = unit(1), Angular(reading=reading, margin=2.0)
+    v, how = unit(1), AngularLoss(reading=reading, margin=2.0)
     moved = v.clone()
     moved[5] = -v[5]
     assert float(angular_loss(v, SAME, other, how)) == float(angular_loss(moved, SAME, other, how))
@@ -83,7 +83,7 @@ def test_who_may_be_either_takes_no_part(reading):
 @pytest.mark.parametrize("reading", ["hinge", "smooth"])
 def test_gradients_are_those_of_small_differences(reading):
     raw = unit(7).requires_grad_(True)
-    how = Angular(reading=reading, margin=1.0)
+    how = AngularLoss(reading=reading, margin=1.0)
     assert torch.autograd.gradcheck(
         lambda x: angular_loss(F.normalize(x, dim=1), SAME, ~SAME, how), raw
     )
@@ -94,7 +94,7 @@ def test_without_pairs_or_others_there_is_nothing_to_learn(reading):
     v = unit(2).requires_grad_(True)
     alone = torch.eye(len(v), dtype=torch.bool)
     for same, other in ((alone, ~alone), (~alone | alone, alone & False)):
-        loss = angular_loss(v, same, other, Angular(reading=reading))
+        loss = angular_loss(v, same, other, AngularLoss(reading=reading))
         loss.backward()
         assert float(loss.detach()) == 0
         assert torch.isfinite(v.grad).all()
@@ -116,4 +116,4 @@ def test_gradients_of_relations_are_those_of_small_differences():
 
 def test_likeness_is_the_mean_over_teachers():
     a, b = unit(1), unit(2, size=3)
-    torch.testing.assert_close(likeness([a, b]), (a @ a.T + b @ b.T) / 2)
+    torch.testing.assert_close(mean_similarity([a, b]), (a @ a.T + b @ b.T) / 2)

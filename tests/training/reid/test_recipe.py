@@ -18,13 +18,13 @@ from streamvis.errors import ConfigError, DataError, StreamvisError
 from streamvis.models import weights
 from streamvis.models.embedding import ARCHITECTURES
 from streamvis.training.loop import Schedule
-from streamvis.training.losses.reid import Angular
+from streamvis.training.losses.reid import AngularLoss
 from streamvis.training.reid import recipe as embedder
 from streamvis.training.reid.crop_dataset import (
-    Change,
-    Invented,
-    Mixture,
-    People,
+    BatchComposition,
+    CropAugment,
+    CropDataset,
+    SyntheticIdentities,
     batches,
     changed,
     composed,
@@ -35,7 +35,7 @@ from streamvis.training.reid.crop_dataset import (
 )
 from streamvis.training.reid.identity_boxes import read
 from streamvis.training.reid.recipe import (
-    Recipe,
+    EmbedderRecipe,
     build,
     load_recipe,
     losses,
@@ -81,7 +81,7 @@ def sequence(folder: Path, name: str, people: int = 4, frames: int = 8) -> Path:
     return folder
 
 
-def coloured(count: int, views: int, *, seed: int = 0) -> People:
+def coloured(count: int, views: int, *, seed: int = 0) -> CropDataset:
     """People told apart by the tints of shirt and trousers, not by how bright they are.
 
     Each is in a video of its own.
@@ -94,7 +94,7 @@ def coloured(count: int, views: int, *, seed: int = 0) -> People:
     crops = tints[person].repeat(40, axis=1)[:, :, None].repeat(40, axis=2) * light
     crops = np.clip(crops + rng.normal(0, 30, crops.shape), 0, 255)  # (N, 80, 40, 3)
     apart = [np.zeros((1, 1), bool)] * count
-    return People(
+    return CropDataset(
         crops.astype(np.uint8),
         person,
         person,
@@ -116,12 +116,12 @@ def rank1(vectors: torch.Tensor, person: np.ndarray) -> float:
     return float((person[near.argmax(1).numpy()] == person).mean())
 
 
-def quick(**changes) -> Recipe:
-    return Recipe(
+def quick(**changes) -> EmbedderRecipe:
+    return EmbedderRecipe(
         **{
             "architecture": "person-r18",
             "schedule": Schedule(steps=30, warmup=5, average=0.8),
-            "batch": Mixture(people=6, views=3, neighbours=1, others=0),
+            "batch": BatchComposition(people=6, views=3, neighbours=1, others=0),
             "precision": "fp32",
         }
         | changes
@@ -170,7 +170,7 @@ def published(folder: Path) -> Path:
 @pytest.mark.parametrize("reading", ["hinge", "smooth"])
 def test_training_separates_people_it_has_seen_and_some_it_has_not(tmp_path, monkeypatch, reading):
     seen, unseen = coloured(12, 4), coloured(8, 4, seed=1)
-    recipe = quick(start=str(published(tmp_path)), angular=Angular(reading=reading, margin=1.0))
+    recipe = quick(start=str(published(tmp_path)), angular=AngularLoss(reading=reading, margin=1.0))
     raw = build(recipe).eval()
     trained = taught(recipe, seen, tmp_path / "out", monkeypatch)
     for people in (seen, unseen):
@@ -178,15 +178,15 @@ def test_training_separates_people_it_has_seen_and_some_it_has_not(tmp_path, mon
         assert after > before + 0.05
 
 
-def taught(recipe: Recipe, people: People, out: Path, monkeypatch) -> weights.Embedder:
+def taught(recipe: EmbedderRecipe, people: CropDataset, out: Path, monkeypatch) -> weights.Embedder:
     monkeypatch.setattr(embedder, "sightings", lambda recipe, data: [])
     monkeypatch.setattr(embedder, "gather", lambda *_: people)
     return train(recipe, [], [], out)
 
 
 @torch.inference_mode()
-def vectors_of(model: weights.Embedder, people: People) -> torch.Tensor:
-    plain = Change(**NOTHING)
+def vectors_of(model: weights.Embedder, people: CropDataset) -> torch.Tensor:
+    plain = CropAugment(**NOTHING)
     rng = np.random.default_rng(0)
     crops = np.stack([changed(crop, model.size, plain, rng) for crop in people.crops])
     return model(model.normalise(crops)).float()
@@ -224,7 +224,10 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     recipe = quick(hold_out=("held",))
     found = sightings(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
-    assert len(gather(found, (32, 16), [], Invented(1), tmp_path / "people.npz").crops) == 4 * 5
+    assert (
+        len(gather(found, (32, 16), [], SyntheticIdentities(1), tmp_path / "people.npz").crops)
+        == 4 * 5
+    )
     with pytest.raises(DataError, match="all that the data holds is held out: held"):
         sightings(recipe, [held])
 
@@ -256,19 +259,19 @@ def test_tracks_of_a_batch_are_people_and_sure_to_differ_only_side_by_side(tmp_p
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
     found = [*read(sequence(tmp_path / "a", "walk"), 0.2)]
     cache = tmp_path / "people.npz"
-    first = gather(found, (32, 16), [], Invented(2, 3), cache)
+    first = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
     for picture in (tmp_path / "a/img1").iterdir():
         picture.unlink()
-    again = gather(found, (32, 16), [], Invented(2, 3), cache)
+    again = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
     np.testing.assert_array_equal(again.crops, first.crops)
     with pytest.raises(StreamvisError):
-        gather(found, (64, 32), [], Invented(2, 3), cache)
+        gather(found, (64, 32), [], SyntheticIdentities(2, 3), cache)
 
 
 def test_an_unchanged_crop_is_the_box_without_its_border():
     large = np.zeros((40, 20, 3), np.uint8)
     large[4:36, 2:18] = np.random.default_rng(0).integers(256, size=(32, 16, 3))
-    out = changed(large, (32, 16), Change(**NOTHING), np.random.default_rng(0))
+    out = changed(large, (32, 16), CropAugment(**NOTHING), np.random.default_rng(0))
     assert np.abs(out.astype(int) - large[4:36, 2:18]).max() <= 1
 
 
@@ -286,8 +289,8 @@ def test_a_surrounding_changes_margins_only():
 
 def test_who_is_compared_is_known_and_batches_repeat():
     people = coloured(8, 3)
-    mixture = Mixture(people=4, views=2, neighbours=1, others=3)
-    one, two = (next(batches(people, (32, 16), mixture, Change(), 0, 5)) for _ in range(2))
+    mixture = BatchComposition(people=4, views=2, neighbours=1, others=3)
+    one, two = (next(batches(people, (32, 16), mixture, CropAugment(), 0, 5)) for _ in range(2))
     torch.testing.assert_close(one.crops, two.crops)
     assert one.crops.shape == (11, 32, 16, 3)
     assert one.same[:8].sum() >= 16
@@ -310,15 +313,15 @@ class Brightness:
 def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
     (one,) = read(sequence(tmp_path / "a", "walk"), 0.2)
     teacher = Brightness()
-    people = gather([one], (32, 16), [teacher], Invented(3, 5), tmp_path / "people.npz")
+    people = gather([one], (32, 16), [teacher], SyntheticIdentities(3, 5), tmp_path / "people.npz")
     assert people.taught.shape == (len(one) + 5, 3, 1, 3)
     for row in (0, 1, 2, 3, len(one), len(one) + 4):
         for wardrobe in range(3):
             seen = dressed(people.crops[row], int(people.person[row]), wardrobe)
             expected = teacher(seen[None, 4:36, 2:18])[0]
             assert people.taught[row, wardrobe, 0] @ expected > 0.999
-    mixture = Mixture(people=3, views=2, neighbours=3, others=2)
-    batch = next(batches(people, (32, 16), mixture, Change(**NOTHING), 0, 0))
+    mixture = BatchComposition(people=3, views=2, neighbours=3, others=2)
+    batch = next(batches(people, (32, 16), mixture, CropAugment(**NOTHING), 0, 0))
     told = torch.from_numpy(teacher(batch.crops.numpy()))
     assert float((told * batch.taught[:, 0]).sum(1).min()) > 0.999
 
@@ -346,7 +349,7 @@ def test_a_stranger_is_one_above_and_another_below():
 
 def test_relations_within_a_source_are_what_is_sure():
     apart = [np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool), np.zeros((1, 1), bool)]
-    people = People(
+    people = CropDataset(
         np.zeros((5, 8, 4, 3), np.uint8),
         np.array([0, 1, 2, 3, 0]),
         np.array([0, 0, 0, 1, 0]),
@@ -377,7 +380,7 @@ def test_what_cannot_be_trained_is_said(tmp_path):
         build(quick(architecture="person-r50"))
     alone = coloured(3, 1)
     with pytest.raises(DataError, match="nobody is seen twice"):
-        next(batches(alone, (32, 16), Mixture(), Change(), 0, 0))
+        next(batches(alone, (32, 16), BatchComposition(), CropAugment(), 0, 0))
     bad = tmp_path / "bad.yaml"
     bad.write_text("architecture: person-r18\nschedule: {steps: 1}\nangular: {reading: both}\n")
     with pytest.raises(ConfigError, match="Invalid enum value 'both'"):

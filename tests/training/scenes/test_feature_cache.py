@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from streamvis.datasets.driving import Sampling, moments_of
+from streamvis.datasets.driving import DriveSampling, sample_drive
 from streamvis.errors import DataError
 from streamvis.models import weights
 from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.training.scenes import feature_cache
-from streamvis.training.scenes.feature_cache import Stretch, gather
+from streamvis.training.scenes.feature_cache import FeatureSequence, gather
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SAMPLING = Sampling(size=(48, 64))
+SAMPLING = DriveSampling(size=(48, 64))
 
 
 def texture(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -43,13 +43,13 @@ def test_maps_are_those_of_the_segmenter(drives, segmenter, tmp_path, monkeypatc
     monkeypatch.setattr(feature_cache, "choose", lambda *_: ("torch", torch.float32))
     cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert cache.stretches == [
-        Stretch("cut", 0, 0, 4), Stretch("cut", 0, 4, 3),
-        Stretch("wide", 0, 0, 5), Stretch("wide", 1, 0, 5),
+        FeatureSequence("cut", 0, 0, 4), FeatureSequence("cut", 0, 4, 3),
+        FeatureSequence("wide", 0, 0, 5), FeatureSequence("wide", 1, 0, 5),
     ]  # fmt: skip
     model = weights.load_segmenter(segmenter)
     every = []
     for name in ("cut", "wide"):
-        for n, seen in enumerate(moments_of(drives / f"{name}.mp4", SAMPLING)):
+        for n, seen in enumerate(sample_drive(drives / f"{name}.mp4", SAMPLING)):
             for view, pixels in enumerate(seen.views):
                 with torch.inference_mode():
                     expected = model.features(model.normalise(pixels[None]))[0]
@@ -101,7 +101,7 @@ def assert_greys_are_of_views(cache, drives, sampling):
     """Every one of every stretch, and there are no more of them."""
     looked = 0
     for name in ("cut", "wide"):
-        moments = list(moments_of(drives / f"{name}.mp4", sampling))
+        moments = list(sample_drive(drives / f"{name}.mp4", sampling))
         for stretch in (s for s in cache.stretches if s.name == name):
             views = [moments[stretch.first + n].views[stretch.view] for n in range(stretch.length)]
             expected = np.stack([grey_half_size(pixels, sampling.size) for pixels in views])
@@ -118,7 +118,7 @@ def assert_greys_are_of_views(cache, drives, sampling):
 @pytest.mark.parametrize("size", [(48, 64), (49, 63)], ids=str)
 def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
-    sampling = Sampling(size=size)
+    sampling = DriveSampling(size=size)
     cache = gather([drives], segmenter, sampling, tmp_path / "maps")
     half = tuple(-(-n // 2) for n in size)
     assert cache.greys["cut"].shape == (7, 1, *half)

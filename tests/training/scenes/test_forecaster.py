@@ -10,18 +10,18 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.datasets.driving import Sampling
+from streamvis.datasets.driving import DriveSampling
 from streamvis.errors import ConfigError, DataError
 from streamvis.models import swiftnet, weights
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.training.loop import Schedule, read_log
 from streamvis.training.scenes import feature_cache
-from streamvis.training.scenes.feature_cache import Stretch
+from streamvis.training.scenes.feature_cache import FeatureSequence
 from streamvis.training.scenes.forecaster import (
-    Loss,
-    Losses,
+    ForecasterLosses,
+    ForecasterLossWeights,
+    ForecasterRecipe,
     Pace,
-    Recipe,
     batches,
     build,
     load_recipe,
@@ -38,13 +38,13 @@ ARCHITECTURE = ForecasterConfig(
     name="tiny", channels=8, stride=4, width=8, trunk=16, depth=1, past=2, warped=1, radius=2,
     step=1, every_s=0.1, horizon_s=0.1, deformable=False,
 )  # fmt: skip
-RECIPE = Recipe(
+RECIPE = ForecasterRecipe(
     architecture=ARCHITECTURE,
     schedule=Schedule(steps=70, warmup=5, average=0.8, save_every=30, weight_decay=0.0),
-    sampling=Sampling(size=(48, 64), cut=-1),  # what scrolls is not alike
+    sampling=DriveSampling(size=(48, 64), cut=-1),  # what scrolls is not alike
     batch=4,
     rate=1e-2,
-    loss=Loss(reading=0.5, overlap=0.1),
+    loss=ForecasterLossWeights(reading=0.5, overlap=0.1),
     precision="fp32",
 )
 
@@ -164,7 +164,7 @@ def _moment(cache: feature_cache.FeatureCache, maps: torch.Tensor) -> int | None
 
 
 def test_no_sample_goes_beyond_its_stretch():
-    stretches = [Stretch("a", 0, 5, 7), Stretch("b", 0, 0, 3)]
+    stretches = [FeatureSequence("a", 0, 5, 7), FeatureSequence("b", 0, 0, 3)]
     assert starts(stretches, [0, 2, 4]) == [(stretches[0], n) for n in (0, 1, 2)]
     assert starts(stretches, [0, 1, 7]) == []
 
@@ -190,10 +190,12 @@ def test_what_is_read_counts_from_its_step_on_and_not_below_the_picture(
     drives, segmenter, tmp_path
 ):
     cache = gathered(drives, segmenter, tmp_path)
-    recipe = msgspec.structs.replace(RECIPE, loss=Loss(reading=1.0, overlap=1.0, read_from=0.5))
+    recipe = msgspec.structs.replace(
+        RECIPE, loss=ForecasterLossWeights(reading=1.0, overlap=1.0, read_from=0.5)
+    )
     head = weights.load_segmenter(segmenter).requires_grad_(False).classes
     model = build(recipe, cache)
-    losses = Losses(model, head, recipe)
+    losses = ForecasterLosses(model, head, recipe)
     batch = next(batches(cache, cache.stretches, recipe, 0))
     assert list(losses(batch, 34)) == ["features"]
     full = losses(batch, 35)

@@ -11,8 +11,8 @@ from streamvis.errors import DataError
 from streamvis.training.scenes.outlier_synthesis import (
     LEAST,
     UNKNOWN,
-    Object,
-    Paste,
+    OutlierObject,
+    PasteAugment,
     paste,
     pasted,
     read_objects,
@@ -25,7 +25,7 @@ GREY = 90
 def disc(side=40, colour=(250, 10, 10), name="disc"):
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     alpha = (np.hypot(y, x) < side / 2).astype(np.float32)
-    return Object(name, np.full((side, side, 3), colour, np.uint8), alpha, True)
+    return OutlierObject(name, np.full((side, side, 3), colour, np.uint8), alpha, True)
 
 
 def street(height=90, width=120):
@@ -81,7 +81,9 @@ def test_chance_repeats_and_a_seed_changes_it():
 
 
 def test_a_thing_that_cannot_be_large_enough_is_told():
-    line = Object("line.png", np.zeros((500, 3, 3), np.uint8), np.ones((500, 3), np.float32), True)
+    line = OutlierObject(
+        "line.png", np.zeros((500, 3, 3), np.uint8), np.ones((500, 3), np.float32), True
+    )
     with pytest.raises(DataError, match=r"line\.png covers .* expected more than 0\.7%"):
         list(pasted([street(400, 500)], [line]))
 
@@ -89,7 +91,7 @@ def test_a_thing_that_cannot_be_large_enough_is_told():
 def test_pictures_to_learn_from_get_things_in_all_shapes_and_keep_what_they_had():
     pixels, labels = street()
     before = pixels.copy(), labels.copy()
-    things, how = [disc(), disc(60, (0, 0, 250))], Paste(pictures=1, soft=0, match=0)
+    things, how = [disc(), disc(60, (0, 0, 250))], PasteAugment(pictures=1, soft=0, match=0)
     kinds = set()
     for seed in range(60):
         seen, told = paste(pixels, labels, things, how, np.random.default_rng(seed))
@@ -108,15 +110,15 @@ def test_pictures_to_learn_from_get_things_in_all_shapes_and_keep_what_they_had(
 
 def test_pictures_without_things_stay_as_they_are():
     pixels, labels = street()
-    seen, told = paste(pixels, labels, [disc()], Paste(pictures=0), np.random.default_rng(0))
+    seen, told = paste(pixels, labels, [disc()], PasteAugment(pictures=0), np.random.default_rng(0))
     np.testing.assert_array_equal(seen, pixels)
     np.testing.assert_array_equal(told, labels)
 
 
 def test_a_match_brings_colours_nearer_to_the_place():
     pixels, labels = street()
-    far = Paste(pictures=1, most=1, whole=1, swap=0, soft=0, match=0, area=(0.05, 0.06))
-    near = Paste(pictures=1, most=1, whole=1, swap=0, soft=0, match=1, area=(0.05, 0.06))
+    far = PasteAugment(pictures=1, most=1, whole=1, swap=0, soft=0, match=0, area=(0.05, 0.06))
+    near = PasteAugment(pictures=1, most=1, whole=1, swap=0, soft=0, match=1, area=(0.05, 0.06))
     distances = []
     for how in (far, near):
         gaps = []

@@ -15,9 +15,9 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.models import weights
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig, outlier_head
 from streamvis.training.scenes import segmenter
-from streamvis.training.scenes.outlier_synthesis import UNKNOWN, Object, Paste
+from streamvis.training.scenes.outlier_synthesis import UNKNOWN, OutlierObject, PasteAugment
 from streamvis.training.scenes.outliers import (
-    Outliers,
+    OutlierTraining,
     exposure_loss,
     head_loss,
     outlier_loss,
@@ -25,7 +25,7 @@ from streamvis.training.scenes.outliers import (
     with_objects,
 )
 from streamvis.training.scenes.segmenter import build, load_recipe, losses, train, weights_of
-from streamvis.training.scenes.street_views import View
+from streamvis.training.scenes.street_views import StreetBatch
 
 RECIPE = f"""
 architecture:
@@ -68,14 +68,14 @@ def things(tmp_path) -> Path:
     return folder
 
 
-def recipe_of(tmp_path: Path, more: str, text: str = RECIPE) -> segmenter.Recipe:
+def recipe_of(tmp_path: Path, more: str, text: str = RECIPE) -> segmenter.SegmenterRecipe:
     path = tmp_path / "recipe.yaml"
     path.write_text(text + more)
     return load_recipe(path)
 
 
-def square(name="square") -> Object:
-    return Object(
+def square(name="square") -> OutlierObject:
+    return OutlierObject(
         name, np.full((20, 20, 3), (240, 10, 200), np.uint8), np.ones((20, 20), np.float32), True
     )
 
@@ -130,7 +130,8 @@ def test_the_term_of_a_step_is_weighted_and_at_full_size(way):
     strange = torch.zeros(1, 32, 30, dtype=torch.long)  # a picture that was padded
     strange[:, 4:20, 4:20] = 1
     one, double = (
-        outlier_loss(model, features, logits, strange, Outliers(way=way, weight=w)) for w in (1, 2)
+        outlier_loss(model, features, logits, strange, OutlierTraining(way=way, weight=w))
+        for w in (1, 2)
     )
     assert one > 0
     torch.testing.assert_close(double, 2 * one)
@@ -140,9 +141,9 @@ def test_things_come_into_batches_alike_after_a_stop():
     def plain():
         for _ in range(4):
             labels = torch.full((2, 64, 64), 3)
-            yield View(torch.full((2, 64, 64, 3), 90, dtype=torch.uint8), labels)
+            yield StreetBatch(torch.full((2, 64, 64, 3), 90, dtype=torch.uint8), labels)
 
-    how = Paste(pictures=1)
+    how = PasteAugment(pictures=1)
     whole = list(with_objects(plain(), [square()], how, 7, 0))
     rest = list(with_objects(iter(list(plain())[2:]), [square()], how, 7, 2))
     for first, again in zip(whole[2:], rest, strict=True):
@@ -236,7 +237,7 @@ def test_the_whole_network_learns_both_ways(more, text, streets, things, tmp_pat
     labels = torch.full((2, 64, 96), 3)
     labels[:, 16:48, 16:48], pixels[:, 16:48, 16:48, 0] = UNKNOWN, 250
     labels[:, :8], pixels[:, :8] = 0, 200
-    batch = View(pixels, labels)
+    batch = StreetBatch(pixels, labels)
     rarity = weights_of(segmenter.gather(recipe, [streets]), 0.0)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     found = []

@@ -27,7 +27,7 @@ from streamvis.training.scenes.segmenter import (
     train,
     weights_of,
 )
-from streamvis.training.scenes.street_views import View
+from streamvis.training.scenes.street_views import StreetBatch
 
 ROOT = Path(__file__).parents[3]
 RECIPE = f"""
@@ -61,7 +61,7 @@ def streets(tmp_path) -> Path:
     return folder
 
 
-def recipe_of(tmp_path: Path, more: str = "", text: str = RECIPE) -> segmenter.Recipe:
+def recipe_of(tmp_path: Path, more: str = "", text: str = RECIPE) -> segmenter.SegmenterRecipe:
     path = tmp_path / "recipe.yaml"
     path.write_text(text + more)
     return load_recipe(path)
@@ -132,7 +132,7 @@ def test_training_learns(streets, tmp_path):
     model = build(recipe).train()
     data = gather(recipe, [streets])
     labels = torch.from_numpy(np.stack(data.labels)).long()
-    batch = View(torch.from_numpy(np.stack(data.pictures)), labels)
+    batch = StreetBatch(torch.from_numpy(np.stack(data.pictures)), labels)
     rarity = weights_of(data, recipe.loss.rare)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     totals = []
@@ -151,7 +151,7 @@ def test_other_architectures_learn_by_the_same_recipe(about, streets, tmp_path):
     whole = msgspec.structs.replace(recipe.architecture, **about)
     recipe = msgspec.structs.replace(recipe, architecture=whole, size=(64, 96))
     data = gather(recipe, [streets])
-    batch = View(
+    batch = StreetBatch(
         torch.from_numpy(np.stack(data.pictures[:2])),
         torch.from_numpy(np.stack(data.labels[:2])).long(),
     )
@@ -235,7 +235,7 @@ def test_pixels_without_a_class_teach_nothing(tmp_path):
             nn.init.kaiming_normal_(part.weight)
     labels = torch.randint(0, 11, (2, 64, 96))
     labels[:, :, 48:] = VOID
-    batch = View(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8), labels)
+    batch = StreetBatch(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8), labels)
     taken = []
     model.classes.register_forward_hook(lambda *a: taken.append(a[-1]))
     with torch.enable_grad():

@@ -11,14 +11,14 @@ import torch
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.datasets.driving import Sampling
+from streamvis.datasets.driving import DriveSampling
 from streamvis.errors import ConfigError, DataError
 from streamvis.models import swiftnet, weights
 from streamvis.models.forecasting import ForecasterConfig
 from streamvis.models.warp_calibrator import CUES, FAR, WarpCalibrator
 from streamvis.training.loop import Schedule, read_log
 from streamvis.training.scenes import feature_cache, forecaster, warp_calibrator
-from streamvis.training.scenes.forecaster import Recipe, load_recipe, run
+from streamvis.training.scenes.forecaster import ForecasterRecipe, load_recipe, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,13 +28,13 @@ ROAD = STAND[1:2]
 CLEAR = 6.0  # logit of the class that is seen
 FLICKER = 0.3  # of places whose class is drawn by lot
 SIZE, FRAMES, STEP = (64, 96), 14, 8  # STEP: px of a film in 0.1 s
-RECIPE = Recipe(
+RECIPE = ForecasterRecipe(
     architecture=ForecasterConfig(
         name="tiny", kind="moved", channels=4, stride=4, width=8, depth=2, past=2,
         every_s=0.1, horizon_s=0.1,
     ),
     schedule=Schedule(steps=60, warmup=5, average=0.8, save_every=20, weight_decay=0.0),
-    sampling=Sampling(size=SIZE, cut=-1),  # what scrolls is not alike
+    sampling=DriveSampling(size=SIZE, cut=-1),  # what scrolls is not alike
     batch=4,
     rate=3e-2,
 )  # fmt: skip
@@ -109,7 +109,7 @@ def drives(tmp_path, filmed) -> Path:
 
 
 def gathered(drives: Path, segmenter: str, out: Path, size=SIZE) -> feature_cache.FeatureCache:
-    return feature_cache.gather([drives], segmenter, Sampling(size=size, cut=-1), out / "maps")
+    return feature_cache.gather([drives], segmenter, DriveSampling(size=size, cut=-1), out / "maps")
 
 
 def softmax_of(classes: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_what_comes_is_what_was_upstream(motion, steps, size, segmenter, filmed,
     pictures = scrolled(1, size, motion, steps[-1] + 3)
     filmed(tmp_path / "drives" / "a.mp4", even(pictures), fps=10)
     cache = gathered(tmp_path / "drives", segmenter, tmp_path, size)
-    sample = warp_calibrator.Sample(weights.load_segmenter(segmenter), cache, size)
+    sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, size)
     (stretch,) = cache.stretches
     shares, cues, came = sample(stretch, 2, steps)
     now, future = (shown(pictures[2 + step]) for step in steps[-2:])
@@ -171,7 +171,7 @@ def test_a_thing_goes_its_own_way(segmenter, filmed, tmp_path):
         pixels[32:64, 64 - STEP * n :][:, :40] = car
     filmed(tmp_path / "drives" / "a.mp4", pictures, fps=10)
     cache = gathered(tmp_path / "drives", segmenter, tmp_path, (96, 128))
-    sample = warp_calibrator.Sample(weights.load_segmenter(segmenter), cache, (96, 128))
+    sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, (96, 128))
     shares, cues, came = sample(cache.stretches[0], 0, [0, 1, 2, 3])
     there = came[0] == NAMES.index("car")
     assert there.sum() == 8 * 10  # places
@@ -204,7 +204,7 @@ def drawn(drives, segmenter, out, step=0, mirror=0.5, seed=0):
         architecture=msgspec.structs.replace(RECIPE.architecture, past=warp_calibrator.LOOKS),
     )
     draw = forecaster.drawing(cache, cache.stretches, recipe)
-    sample = warp_calibrator.Sample(weights.load_segmenter(segmenter), cache, SIZE)
+    sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, SIZE)
     return warp_calibrator.batches(sample, draw, RECIPE.batch, mirror, seed, step)
 
 
@@ -247,7 +247,7 @@ def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatc
     model = weights.load_forecaster(str(path))
     assert isinstance(model, WarpCalibrator)
     assert model.architecture == RECIPE.architecture
-    sample = warp_calibrator.Sample(weights.load_segmenter(segmenter), cache, SIZE)
+    sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, SIZE)
     places = [(held, first) for first in range(FRAMES - 3)]
     again = warp_calibrator.check(model, sample, places, [0, 1, 2, 3])
     assert again.told == pytest.approx(told.told, rel=1e-3)  # weights are kept in fp16
@@ -273,7 +273,7 @@ def test_what_was_stopped_goes_on_to_the_same_weights(drives, segmenter, tmp_pat
     one, other = (weights.load_forecaster(str(path)).state_dict() for path in (whole, again))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=0)
-    assert told == warp_calibrator.Sure(0, None, None)  # nothing was held out
+    assert told == warp_calibrator.HeldOutEntropy(0, None, None)  # nothing was held out
     assert not {"score", "held_out"} & set(weights.describe(str(whole)).metadata)
 
 
@@ -286,7 +286,7 @@ def test_a_segmenter_of_other_classes_is_refused(drives, segmenter, tmp_path):
 
 
 def test_losses_that_it_has_not_are_refused(drives, segmenter, tmp_path):
-    recipe = msgspec.structs.replace(RECIPE, loss=forecaster.Loss(reading=1.0))
+    recipe = msgspec.structs.replace(RECIPE, loss=forecaster.ForecasterLossWeights(reading=1.0))
     with pytest.raises(ConfigError, match="learns by cross-entropy alone"):
         run(recipe, [drives], segmenter, tmp_path / "out")
 
