@@ -24,6 +24,7 @@ from streamvis.viz.style import (
     GREY,
     PALE,
     Colour,
+    Plate,
     Style,
     at,
     colour_of,
@@ -33,6 +34,7 @@ from streamvis.viz.style import (
 )
 
 MASK_OPACITY = 0.18  # light, so that clothes keep their colour; the outline is opaque
+MOST_MOVES = 4  # of a name that would cover another one
 LEAST_SCORE = 0.5  # of detections without a track that are drawn
 
 
@@ -119,11 +121,25 @@ def _tracks(image: Array, tracks: Tracks, style: Style) -> None:
         colour = colour_of(int(tracks.ids[i]))
         predicted = bool(tracks.detection[i] < 0)
         rectangle(image, tracks.boxes[i], colour, style.line, dashed=predicted)
-    for i in nearer_last:
+    taken: list[Plate] = []
+    for i in nearer_last[::-1]:  # the nearest person's name stays at the box, others move up
         x, y = at(tracks.boxes[i, :2])
         if not (-style.text < x < image.shape[1] and y < image.shape[0]):
             continue
-        style.plate(image, _name(tracks, i), x, y, colour_of(int(tracks.ids[i])))
+        text = _name(tracks, i)
+        y = _free(image, text, x, y, taken, style)
+        taken.append(style.plate(image, text, x, y, colour_of(int(tracks.ids[i]))))
+
+
+def _free(image: Array, text: str, x: int, y: int, taken: Sequence[Plate], style: Style) -> int:
+    """Return the lower edge for a plate, moved up while it would cover another one."""
+    for _ in range(MOST_MOVES):
+        x1, y1, x2, y2 = style.place(image, text, x, y)
+        tops = [b for a, b, c, d in taken if a < x2 and x1 < c and b < y2 and y1 < d]
+        if not tops:
+            break
+        y = min(tops)
+    return y
 
 
 def _name(tracks: Tracks, i: int) -> str:

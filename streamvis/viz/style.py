@@ -12,6 +12,7 @@ import numpy as np
 from streamvis.messages import Array
 
 Colour = tuple[int, int, int]
+Plate = tuple[int, int, int, int]  # xyxy, px
 
 # Okabe and Ito's colours, then Tol's, in an order that keeps neighbours apart for all eyes.
 PALETTE: tuple[Colour, ...] = (
@@ -76,15 +77,22 @@ class Style:
             cv2.LINE_AA,
         )
 
-    def plate(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
-        """Write the text on a filled plate with its lower left corner at (x, y), moved inside."""
+    def place(self, image: Array, text: str, x: int, y: int) -> Plate:
+        """Return the plate for a text with its lower left corner at (x, y), moved inside."""
         height, width = image.shape[:2]
         pad = max(2, self.text // 3)
         w, h = self.width(text) + 2 * pad, self.text + 2 * pad
         x = max(0, min(x, width - w))
         y = max(h, min(y, height))
-        cv2.rectangle(image, (x, y - h), (x + w - 1, y - 1), colour, cv2.FILLED)
-        self.write(image, text, x + pad, y - pad, on(colour))
+        return x, y - h, x + w, y
+
+    def plate(self, image: Array, text: str, x: int, y: int, colour: Colour) -> Plate:
+        """Write the text on a filled plate at `place(image, text, x, y)`, and return that."""
+        x1, y1, x2, y2 = plate = self.place(image, text, x, y)
+        pad = max(2, self.text // 3)
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
+        self.write(image, text, x1 + pad, y2 - pad, on(colour))
+        return plate
 
     def label(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
         """Write on a darkened background with the baseline's left end at (x, y), moved inside."""

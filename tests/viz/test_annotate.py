@@ -120,6 +120,13 @@ def test_the_speed_stands_beside_the_id_where_it_is_known():
     assert widths[1] - widths[0] == pytest.approx(w, abs=4)
 
 
+def test_names_of_people_beside_each_other_do_not_cover_each_other():
+    boxes = [(100, 60, 130, 180), (104, 61, 134, 181)]
+    one, both = (annotate(plain(), tracks=tracks(boxes[:n])) for n in (1, 2))
+    alone, beside = ((drawn == colour_of(1)).all(axis=2)[:60].sum() for drawn in (one, both))
+    assert alone == pytest.approx(beside, abs=20)
+
+
 def test_a_detection_region_is_outlined():
     drawn = annotate(plain(), regions=(((0.25, 0.5), (0.75, 0.5), (0.75, 0.9), (0.25, 0.9)),))
     assert changed(plain(), drawn)[120, 85:235].all()
