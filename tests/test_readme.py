@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from streamvis import config
 from streamvis.cli.main import app
 from streamvis.events.feed import Feed
-from streamvis.synthetic.render import Scene
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
 ROOT = Path(__file__).parents[1]
@@ -87,9 +87,9 @@ def quick(words: list[str], address: str) -> list[str]:
 def folder(tmp_path_factory) -> Path:
     """The videos and files that the commands name."""
     home = tmp_path_factory.mktemp("readme")
-    scene = Scene(seed=1, people=2, size=(96, 64), fps=10, seconds=1)
+    scene = SyntheticScene(seed=1, people=2, size=(96, 64), fps=10, seconds=1)
     clip = write_sequence(home / "scene", scene) / "video.mp4"
-    people = Scene(seed=3, people=4, size=(192, 144), fps=5, seconds=2)
+    people = SyntheticScene(seed=3, people=4, size=(192, 144), fps=5, seconds=2)
     write_sequence(home / "MOT/PETS09-S2L1", people, images=True)
     for name in re.findall(r"[\w/-]+\.(?:mp4|avi)\b", "\n".join(COMMANDS)):
         (home / name).write_bytes(clip.read_bytes())
