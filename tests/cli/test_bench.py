@@ -1,0 +1,51 @@
+"""`streamvis bench hub` and `bench pipeline` run to their ends, with few frames."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from streamvis import config
+from streamvis.benchmarks import hub, pipeline
+from streamvis.cli.main import app
+from streamvis.runtime import inline, launch
+
+
+def report(name, *options):
+    result = CliRunner().invoke(app, ["bench", name, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)[name]
+
+
+def test_hub(monkeypatch):
+    """Hops cost time, and no pipeline is faster than its slowest stage."""
+    monkeypatch.setattr(hub, "WARM_UP", 10)
+    for measure, few in ((hub.hop, (50, 0.0)), (hub.capacity, (1500,)), (hub.throughput, (20,))):
+        monkeypatch.setattr(measure, "__defaults__", few)
+    found = report("hub")
+    assert 10 < found["hop_us_p50"] <= found["hop_us_p99"] < 5e6
+    assert 100 < found["hops_per_cpu_second"] < 1e6
+    assert 0.05 < found["pipeline_over_slowest_stage"] < 1.2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pipeline(monkeypatch):
+    """Each frame after the warm-up counts once, and the rates make the ratio."""
+    for name, few in (("WARM_UP", 2), ("LEAST", 5), ("ALONE", 5)):
+        monkeypatch.setattr(pipeline, name, few)
+    changes = {"detect.engine": "torch", "detect.short_side": "64", "embed.engine": "torch"}
+    cheap = config.load_pipeline(None, changes)
+    monkeypatch.setattr(config, "default_pipeline", lambda: cheap)
+
+    def run(whole, placement, specs, *, build, out):  # without processes: `make bench` has them
+        assert build == "streamvis.benchmarks.pipeline:build"
+        return inline.run(whole, specs, build=pipeline.build, out=out)
+
+    monkeypatch.setattr(launch, "run", run)
+    found = report("pipeline", "--source", "synthetic:walkers?people=1&seconds=1&fps=20&size=96x64")
+    assert (found["frames"], found["frames_not_counted"]) == (18, 2)
+    assert found["ratio"] == pytest.approx(
+        found["pipeline_fps"] / found["detector_alone_fps"], rel=0.01, abs=0.001
+    )
+    assert set(found["stages_p50_ms"]) == {"detect", "camera", "embed", "track", "publish"}
+    assert found["latency_p50_ms"] > max(found["stages_p50_ms"].values()) > 0
