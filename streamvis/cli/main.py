@@ -6,8 +6,11 @@ a second SIGTERM.
 Commands import what they need when they are called, so that --help is quick.
 """
 
+from typing import Annotated
+
 import typer
 
+import streamvis
 from streamvis.cli import (
     batch,
     bench,
@@ -30,6 +33,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"streamvis {streamvis.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """streamvis finds, follows and reports the people in video."""
+
+
 app.command()(run.run)
 app.command()(batch.batch)
 app.command()(demo.demo)

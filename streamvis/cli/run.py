@@ -126,11 +126,16 @@ def start(
     on_used: "OnUsed" = "refuse",
     start_time: str | None = None,
 ) -> "Summary":
-    """Run it to its end and leave its files in `out`."""
+    """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
     from streamvis.cli.status_table import shown
     from streamvis.sources import resolve, starting
 
+    if on and engine is Engine.inline:
+        raise UsageError(
+            f"--on {on} places stages in worker processes, but --engine inline runs them all in "
+            "this one; leave out one of the two"
+        )
     placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
     specs = resolve(sources)
     if start_time is not None:
@@ -140,7 +145,9 @@ def start(
             from streamvis.build import build_stage
             from streamvis.runtime import inline
 
-            return inline.run(pipeline, specs, build=build_stage, out=out, on_used=on_used)
+            return inline.run(
+                pipeline, specs, build=build_stage, out=out, on_used=on_used, on_status=on_status
+            )
         from streamvis.runtime import launch
 
         return launch.run(pipeline, placement, specs, out=out, on_used=on_used, on_status=on_status)

@@ -9,7 +9,7 @@ can start on soon: what their workers prefetch, or what they get done in `AGE_S`
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamvis.runtime.dispatch import PREFETCH
-from streamvis.runtime.facts import GrantSlots
+from streamvis.runtime.protocol import GrantSlots
 from streamvis.runtime.state import Stream, WorkerGroup, queue_length
 
 AGE_S = 0.2  # for which a frame may wait, so that a hiccup of the machine drops none

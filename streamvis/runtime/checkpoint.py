@@ -13,38 +13,15 @@ from pathlib import Path
 import msgspec
 
 from streamvis.events.log import FILE_NAME
-from streamvis.messages import Ending, SourceInfo
+from streamvis.runtime.gaps import GapNotices
 from streamvis.runtime.output import CHECKPOINT, warn
-from streamvis.runtime.state import GapNotices, Stream
+from streamvis.runtime.protocol import SourceCheckpoint
+from streamvis.runtime.state import Stream
 from streamvis.runtime.supervision import Limits
 
 DIGEST = 32  # bytes
 
 States = Mapping[tuple[str, str], bytes]  # (stage, source) -> state
-
-
-class SourceCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One source, all frames admitted so far answered and none in flight."""
-
-    info: SourceInfo | None
-    epoch: int  # stream epoch
-    known_epoch: int  # the stream epoch that the stages know of
-    admitted: int
-    last_n: int
-    last_us: int
-    turns: dict[str, int] = {}  # stages with every_s: in which interval they last ran
-    states: dict[str, bytes] = {}  # by stage
-    poisoned: int = 0
-    dropped: dict[str, int] = {}
-    gaps: GapNotices = msgspec.field(default_factory=GapNotices)
-    errors: int = 0
-    past_errors: int = 0
-    ending: Ending | None = None
-
-    @property
-    def at(self) -> tuple[int, int]:
-        """Stream epoch and seq of the last frame."""
-        return self.epoch, self.admitted - 1
 
 
 def take(stream: Stream, states: States) -> SourceCheckpoint | None:

@@ -15,9 +15,10 @@ import zmq
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Ending
-from streamvis.runtime import wire
+from streamvis.runtime import protocol
 from streamvis.runtime.errors import ending_of
-from streamvis.runtime.latest_frame import GapCounter, LatestFrame
+from streamvis.runtime.gaps import Gap, GapCounter
+from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.runtime.processes import load, serve
 from streamvis.sources.picture import Picture, Source
 from streamvis.transport.slots import SlotWriter
@@ -26,15 +27,15 @@ from streamvis.transport.sockets import Client
 
 def work(client: Client) -> None:
     """One life: hello, open, pictures, the end."""
-    client.send([wire.encode(wire.Hello())])
+    client.send([protocol.encode(protocol.Hello())])
     order = _receive(client)
-    if not isinstance(order, wire.Open):  # Stop: the run ended before this source began
+    if not isinstance(order, protocol.Open):  # Stop: the run ended before this source began
         return
     try:
         with imports_of_packages():
             source: Source = load(order.opener)(order.spec, order.epoch)
     except StreamvisError as error:
-        client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
+        client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
         return
     with closing(SlotWriter()) as write:
         decode = Decode(client, source, write)
@@ -63,8 +64,8 @@ class Decode:
         self._write = write
         self._size = source.info.width * source.info.height * 3  # bytes of a slot
         self._slots: deque[str] = deque()
-        self._gaps: list[wire.Gap] = []  # to be told with the next picture, or the end
-        self._send(wire.Opened(source.info))
+        self._gaps: list[Gap] = []  # to be told with the next picture, or the end
+        self._send(protocol.Opened(source.info))
 
     def file(self, after_n: int) -> None:
         """Every picture after number `after_n`."""
@@ -102,7 +103,7 @@ class Decode:
             picture, gaps = newest.take()
             self._gaps += gaps
             if picture is not None:
-                self._gaps.append(wire.Gap("drained", 1, picture.n, picture.n))
+                self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             self._end("drained")
         except SourceError as error:
             self._end("failed", str(error))
@@ -114,10 +115,10 @@ class Decode:
         try:
             slot = self._slot(width, height)
         except Stopped:
-            self._gaps.append(wire.Gap("drained", 1, picture.n, picture.n))
+            self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             raise
         self._write(slot, picture.pixels)
-        decoded = wire.DecodedFrame(
+        decoded = protocol.DecodedFrame(
             slot=slot,
             n=picture.n,
             media_us=picture.media_us,
@@ -136,14 +137,14 @@ class Decode:
         if width * height * 3 > self._size:
             self._size = width * height * 3
             self._slots.clear()
-            self._send(wire.SizeChanged(width, height))
+            self._send(protocol.SizeChanged(width, height))
         self._listen(0)
         while not self._slots:
             self._listen(None)
         return self._slots.popleft()
 
     def _end(self, ending: Ending, message: str = "") -> None:
-        self._send(wire.Ended(ending, self._source.errors, self._gaps, message))
+        self._send(protocol.SourceEnded(ending, self._source.errors, self._gaps, message))
         if ending != "drained":
             with suppress(Stopped):
                 while True:
@@ -160,21 +161,21 @@ class Decode:
     def _listen(self, timeout_s: float | None) -> None:
         """Take in what the hub has said; waits for the first message only."""
         while (frames := self._client.receive(timeout_s)) is not None:
-            match wire.decode_to_process(frames[0]):
-                case wire.Stop():
+            match protocol.decode_to_process(frames[0]):
+                case protocol.Stop():
                     raise Stopped
-                case wire.SlotGrant(slots, size) if size >= self._size:
+                case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0
 
-    def _send(self, message: wire.FromProcess) -> None:
-        self._client.send([wire.encode(message)])
+    def _send(self, message: protocol.FromProcess) -> None:
+        self._client.send([protocol.encode(message)])
 
 
-def _receive(client: Client) -> wire.ToProcess:
+def _receive(client: Client) -> protocol.ToProcess:
     frames = client.receive()
     assert frames is not None  # without a timeout
-    return wire.decode_to_process(frames[0])
+    return protocol.decode_to_process(frames[0])
 
 
 if __name__ == "__main__":

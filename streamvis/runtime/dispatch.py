@@ -4,10 +4,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from streamvis.runtime import facts as f
 from streamvis.runtime.plan import Group
+from streamvis.runtime.protocol import Answer, BeginItem, FrameItem, Item, SendWork
 from streamvis.runtime.state import Batch, Job, Replica, Stream, WorkerGroup
-from streamvis.runtime.wire import Answer, BeginItem, FrameItem, Item
 
 PREFETCH = 2  # batches with a worker: one at work, one at hand, so that it never starves
 
@@ -20,7 +19,7 @@ class Dispatch:
         self._streams = streams
         self._batches = 0
 
-    def __call__(self, workers: WorkerGroup, at: float) -> Iterator[f.Send]:
+    def __call__(self, workers: WorkerGroup, at: float) -> Iterator[SendWork]:
         if workers.group.stateful:
             for replica in workers.replicas:
                 while send := self._send(workers, replica, replica.queue, at):
@@ -40,7 +39,7 @@ class Dispatch:
 
     def _send(
         self, workers: WorkerGroup, replica: Replica, queue: deque[Job], at: float
-    ) -> f.Send | None:
+    ) -> SendWork | None:
         """The next batch, if the worker has room and the batch is worth sending."""
         if not queue or replica.process.state != "ready" or len(replica.sent) >= PREFETCH:
             return None
@@ -59,7 +58,7 @@ class Dispatch:
         self._batches += 1
         replica.sent.append(Batch(self._batches, jobs, packets, at))
         replica.load += packets
-        return f.Send(replica.process.name, self._batches, items, blobs)
+        return SendWork(replica.process.name, self._batches, items, blobs)
 
     def _pack(
         self, group: Group, replica: Replica, job: Job, items: list[Item], blobs: list[Any]

@@ -1,13 +1,13 @@
 """How a run is drained within a fixed time, whatever its workers do; pure, as `routing` is.
 
-    at once         what no worker has begun is dropped
-    hurry_silence_s a worker without a heartbeat is killed
-    hurry_work_s    what is in flight is dropped, and workers that still work are killed
-    hurry_end_s     all processes are killed
+    at once                    frames that no worker has begun are dropped
+    drain_heartbeat_timeout_s  a worker without a heartbeat for this long is killed
+    drain_work_s               frames in flight are dropped, and workers still at work are killed
+    drain_end_s                all processes are killed
 
-Sinks are what the drain is for: the stateful groups that nothing depends on, which close the log
-and the film. They are restarted when they die, and told of the end. Other groups have nothing to
-lose: once they die in a drain, or are late, the frames that need them are dropped.
+A sink is a stateful group without children: it closes the event log or the annotated video. Sinks
+are restarted when they die in a drain, and are sent the end of each source. Of any other group,
+the frames that need it are dropped once it dies or is late.
 """
 
 import msgspec
@@ -28,33 +28,47 @@ class DrainDeadlines(msgspec.Struct):
         return now >= self.at + self.limits.drain_work_s
 
     def over(self, now: float) -> bool:
+        """Whether every process has to be killed."""
         return now >= self.at + self.limits.drain_end_s
 
+    def allow_restart(self, group: Group, now: float) -> bool:
+        """Whether a process of the group that dies now gets a successor."""
+        return is_sink(group) or (bool(group.stateful) and not self.late(now))
+
     def due(self, now: float) -> float:
-        """The next deadline after `now`."""
+        """Return the next deadline after `now`."""
         times = (self.at + self.limits.drain_work_s, self.at + self.limits.drain_end_s)
         return min((time for time in times if time > now), default=float("inf"))
 
 
 def limits_of(process: ProcessSlot, limits: Limits, deadlines: DrainDeadlines | None) -> Limits:
-    """The limits for this process; one that is only starting may be silent while it imports."""
+    """Return the limits for this process; while one starts and imports it sends no heartbeat."""
     if deadlines is None or process.state == "starting":
         return limits
     return msgspec.structs.replace(limits, heartbeat_timeout_s=limits.drain_heartbeat_timeout_s)
 
 
 def is_sink(group: Group) -> bool:
+    """Whether the group is stateful and nothing depends on it."""
     return bool(group.stateful) and not group.children
 
 
-def has_no_worker(workers: WorkerGroup, stream: Stream) -> bool:
-    """Whether nobody is left in this group to work for the source."""
+def is_stuck(in_flight: InFlightFrame, stream: Stream, worker_groups: list[WorkerGroup]) -> bool:
+    """Whether a group that has yet to answer for the frame has no process left to do so."""
+    return any(
+        has_no_process(workers, stream) and still_awaits(workers.group, in_flight)
+        for workers in worker_groups
+    )
+
+
+def has_no_process(workers: WorkerGroup, stream: Stream) -> bool:
+    """Whether no process of this group is left that could work for the source."""
     if workers.group.stateful:
-        return workers.group.index not in stream.ordered_queues
+        return workers.group.index not in stream.queues
     return all(replica.process.state == "gone" for replica in workers.replicas)
 
 
-def still_awaits(in_flight: InFlightFrame, group: Group) -> bool:
+def still_awaits(group: Group, in_flight: InFlightFrame) -> bool:
     """Whether the group has yet to answer for the frame."""
     if group.index in in_flight.jobs:
         return True
@@ -65,16 +79,14 @@ def still_awaits(in_flight: InFlightFrame, group: Group) -> bool:
 def remove_jobs(
     in_flight: InFlightFrame, stream: Stream, worker_groups: list[WorkerGroup]
 ) -> list[int]:
-    """Take the frame's jobs out of all queues; the groups whose lanes it stood in."""
-    ordered_queues = []
+    """Remove the frame from all queues; return the groups whose ordered queues it was in."""
+    queues = []
     for index, job in in_flight.jobs.items():
-        workers, ordered_queue = worker_groups[index], stream.ordered_queues.get(index)
-        if ordered_queue is not None:
-            (
-                ordered_queue.jobs if job in ordered_queue.jobs else ordered_queue.replica.queue
-            ).remove(job)
-            ordered_queues.append(index)
+        workers, queue = worker_groups[index], stream.queues.get(index)
+        if queue is not None:
+            (queue.jobs if job in queue.jobs else queue.replica.queue).remove(job)
+            queues.append(index)
         elif not workers.group.stateful:
             workers.queue.remove(job)
     in_flight.jobs.clear()
-    return ordered_queues
+    return queues

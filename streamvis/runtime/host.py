@@ -1,4 +1,4 @@
-"""Runs the stages of one group on what the hub sends: the same in a worker and inline."""
+"""Runs the stages of one group on the batches that the core sends, in a worker or inline."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,8 @@ import msgspec
 from streamvis.config import Pipeline, inputs_of
 from streamvis.errors import RunError
 from streamvis.messages import Findings, Packet, Part, Stage, StatefulStage
-from streamvis.runtime.wire import (
+from streamvis.runtime.protocol import (
+    Answer,
     BeginItem,
     EndItem,
     FrameItem,
@@ -21,20 +22,10 @@ from streamvis.runtime.wire import (
 )
 
 
-class BatchResult(msgspec.Struct):
-    """What came out of one batch; `parts` lie in the order of `wrote`."""
-
-    wrote: list[list[str]]  # for each task
-    parts: list[Part]
-    states: list[StageState]
-    spent: list[StageTime]
-    found: dict[str, Findings] = {}  # by source that has ended
-
-
 class PendingFrame(msgspec.Struct, eq=False):
-    """A task and the parts at hand for it, by the stage that wrote them."""
+    """A frame of the batch with its parts so far, by the stage that wrote them."""
 
-    task: FrameItem
+    item: FrameItem
     parts: dict[str, Part]
 
 
@@ -46,25 +37,31 @@ class Host:
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
 
-    def __call__(self, items: Sequence[Item], parts: Iterable[Part]) -> BatchResult:
-        """Run every stage on its packets; `parts` are those of the tasks, one after the other."""
+    def __call__(
+        self, batch: int, items: Sequence[Item], parts: Iterable[Part]
+    ) -> tuple[Answer, list[Part]]:
+        """Run every stage on a batch, and return the answer with the parts that it lists.
+
+        `parts` are those of the frame items, one after the other.
+        """
         left = iter(parts)
         pending = [
             PendingFrame(item, {name: next(left) for name in item.parts})
             for item in items
             if isinstance(item, FrameItem)
         ]
-        result = BatchResult([], [], [], [])
+        answer = Answer(batch, [], [], [], {})
         for name in self._stages:
             if name in self._stateful:
-                self._in_order(name, items, pending, result)
+                self._in_order(name, items, pending, answer)
             else:
-                self._call(name, pending, result)
-        for hand in pending:
-            wrote = [name for name in self._stages if name not in hand.task.skip]
-            result.wrote.append(wrote)
-            result.parts += [hand.parts[name] for name in wrote]
-        return result
+                self._call(name, pending, answer)
+        written: list[Part] = []
+        for frame in pending:
+            ran = [name for name in self._stages if name not in frame.item.skip]
+            answer.wrote.append(ran)
+            written += [frame.parts[name] for name in ran]
+        return answer, written
 
     def close(self) -> None:
         """Close all stages, the last of the group first, whatever one of them raises."""
@@ -73,41 +70,41 @@ class Host:
                 stack.callback(stage.close)
 
     def _in_order(
-        self, name: str, items: Sequence[Item], pending: Sequence[PendingFrame], result: BatchResult
+        self, name: str, items: Sequence[Item], pending: Sequence[PendingFrame], answer: Answer
     ) -> None:
-        """What is told between two packets reaches the stage between them."""
+        """Call a stateful stage so that other items reach it between the frames around them."""
         stage = cast(StatefulStage, self._stages[name])
         left = iter(pending)
         run: list[PendingFrame] = []
-        open_: dict[str, None] = {}  # sources that go on, in order of appearance
+        open_: dict[str, None] = {}  # sources that continue, in order of appearance
         for item in items:
             if isinstance(item, FrameItem):
                 run.append(next(left))
                 open_[item.frame.source] = None
                 continue
-            self._call(name, run, result)
+            self._call(name, run, answer)
             run = []
             try:
-                source, goes_on, found = _pass_on(name, stage, item)
+                source, continues, findings = _deliver(name, stage, item)
             except Exception as error:
-                error.add_note(f"in stage '{name}', told {item}")
+                error.add_note(f"in stage '{name}', at {item}")
                 raise
             open_.pop(source, None)
-            if goes_on:
+            if continues:
                 open_[source] = None
-            if found is not None:
-                result.found[source] = found
-        self._call(name, run, result)
-        result.states += [StageState(name, source, stage.state(source)) for source in open_]
+            if findings is not None:
+                answer.findings[source] = findings
+        self._call(name, run, answer)
+        answer.states.extend(StageState(name, source, stage.state(source)) for source in open_)
 
-    def _call(self, name: str, pending: Sequence[PendingFrame], result: BatchResult) -> None:
-        pending = [hand for hand in pending if name not in hand.task.skip]
+    def _call(self, name: str, pending: Sequence[PendingFrame], answer: Answer) -> None:
+        pending = [frame for frame in pending if name not in frame.item.skip]
         if not pending:
             return
         inputs = self._inputs[name]
         packets = [
-            Packet(frame=h.task.frame, parts=[h.parts[i] for i in inputs if i in h.parts])
-            for h in pending
+            Packet(frame=p.item.frame, parts=[p.parts[i] for i in inputs if i in p.parts])
+            for p in pending
         ]
         start = time.perf_counter()
         try:
@@ -116,20 +113,20 @@ class Host:
             where = ", ".join(f"{p.frame.source}/{p.frame.n}" for p in packets)
             error.add_note(f"in stage '{name}', frames {where}")
             raise
-        result.spent.append(StageTime(name, len(packets), time.perf_counter() - start))
+        answer.times.append(StageTime(name, len(packets), time.perf_counter() - start))
         if len(parts) != len(packets):
             raise RunError(
-                f"stage '{name}' gave {len(parts)} parts for {len(packets)} packets; expected one "
-                "for each"
+                f"stage '{name}' returned {len(parts)} parts for {len(packets)} packets; expected "
+                "one for each"
             )
-        for hand, part in zip(pending, parts, strict=True):
-            hand.parts[name] = part
+        for frame, part in zip(pending, parts, strict=True):
+            frame.parts[name] = part
 
 
-def _pass_on(
+def _deliver(
     name: str, stage: StatefulStage, item: BeginItem | NoticeItem | EndItem
 ) -> tuple[str, bool, Findings | None]:
-    """Pass it on; whose it was, whether that source goes on, and what was found in it if not."""
+    """Give the item to the stage; return its source, whether that continues, and its findings."""
     match item:
         case BeginItem(info, states):
             stage.begin(info, states.get(name))

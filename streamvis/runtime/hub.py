@@ -21,19 +21,17 @@ from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
 from streamvis.messages import Logged
-from streamvis.runtime import facts as f
-from streamvis.runtime import supervision, wire
-from streamvis.runtime.checkpoint import SourceCheckpoint
-from streamvis.runtime.metrics import Meter, Status
+from streamvis.runtime import protocol, supervision
+from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
 from streamvis.runtime.routing import Core
 from streamvis.runtime.segments import Segments
+from streamvis.runtime.state import Stream
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
 LOOK_S = 0.5  # between two looks at the clock when nothing happens
-STATUS_S = 1.0
 DELIVERY_MS = 50  # from the end of a process until its last message is here, at most
 AT_ONCE = 256  # messages between two looks at processes and signals
 
@@ -61,7 +59,7 @@ class Hub:
         meter: Meter,
         endpoint: str,
         on_status: Callable[[Status], None] | None = None,
-        save: Callable[[str, SourceCheckpoint], None] | None = None,
+        save: Callable[[str, protocol.SourceCheckpoint], None] | None = None,
     ) -> None:
         self.signals: list[int] = []  # by which the run was told to end
         self._core = core
@@ -77,7 +75,7 @@ class Hub:
             for workers in core.worker_groups
             for s in workers.replicas
         }
-        self._facts: deque[f.Fact] = deque()
+        self._facts: deque[protocol.Fact] = deque()
         self._children: dict[str, Child] = {}  # by seat
         self._peers: dict[bytes, str] = {}  # identity of a living process -> its seat
         self._incarnations = 0
@@ -114,10 +112,10 @@ class Hub:
         """Until the core is finished, or until the second interrupt."""
         drained = False
         while not self._core.finished and not self.ended_early:
-            self._feed(f.Tick(time.monotonic()))
+            self._feed(protocol.Tick(time.monotonic()))
             if self.signals and not drained:
                 drained = True
-                self._feed(f.Drain(time.monotonic()))
+                self._feed(protocol.Drain(time.monotonic()))
             self._report()
             if not self._core.finished:
                 self._wait()
@@ -167,76 +165,57 @@ class Hub:
             if process is None:
                 self._server.refused += peer.removesuffix(BEAT_SUFFIX) not in self._gone
             elif peer.endswith(BEAT_SUFFIX):
-                self._feed(f.Heartbeat(process, time.monotonic()))
+                self._feed(protocol.Heartbeat(process, time.monotonic()))
             else:
                 self._handle(process, frames)
 
     def _handle(self, process: str, frames: list[bytes]) -> None:
         try:
-            message = wire.decode_from_process(frames[0])
+            message = protocol.decode_from_process(frames[0])
         except msgspec.DecodeError:
             self._server.refused += 1
             return
         if stream := self._streams.get(process):
-            self._from_decode(stream.name, message)
+            self._handle_decode(stream, message)
         else:
-            self._from_worker(process, message, frames[1:])
+            self._handle_worker(process, message, frames[1:])
 
-    def _from_worker(self, process: str, message: wire.FromProcess, blobs: list[bytes]) -> None:
-        at = time.monotonic()
+    def _handle_worker(
+        self, process: str, message: protocol.FromProcess, blobs: list[bytes]
+    ) -> None:
         match message:
-            case wire.Answer():
-                self._meter.spent(message.spent)
-                self._meter.found.update(message.found)
-                self._feed(f.Answered(process, message, blobs, at))
-            case wire.Hello():
+            case protocol.Answer():
+                self._meter.add_times(message.times)
+                self._meter.findings.update(message.findings)
+                self._feed(protocol.Received(process, message, time.monotonic(), blobs))
+            case protocol.Hello():
                 self._send(process, self._setup(self._groups[process]))
-            case wire.Ready():
-                self._feed(f.Joined(process, at))
-            case wire.Refused(error, text):
-                self._feed(f.Refused(process, error, text, at))
+            case protocol.Ready() | protocol.Refused():
+                self._feed(protocol.Received(process, message, time.monotonic()))
             case _:
                 self._server.refused += 1
 
-    def _from_decode(self, source: str, message: wire.FromProcess) -> None:
-        at = time.monotonic()
+    def _handle_decode(self, stream: Stream, message: protocol.FromProcess) -> None:
+        fact = protocol.Received(stream.process.name, message, time.monotonic())
         match message:
-            case wire.DecodedFrame():
-                self._feed(f.Admitted(source, message, at))
-            case wire.Hello():
-                self._feed(f.Joined(self._core.streams[source].process.name, at))
-            case wire.Opened(info) if info.id == source:
-                self._feed(f.Opened(source, info, at))
-                self._fit(source, info.width, info.height)
-            case wire.SizeChanged(width, height):
-                self._fit(source, width, height)
-            case wire.Ended(ending, errors, gaps, text):
-                self._feed(
-                    f.SourceEnded(
-                        source=source,
-                        ending=ending,
-                        at=at,
-                        errors=errors,
-                        gaps=gaps,
-                        message=text,
-                    )
-                )
-            case wire.Refused(error, text):
-                self._feed(
-                    f.SourceEnded(source=source, ending="failed", at=at, error=error, message=text)
-                )
-            case _:
+            case protocol.SizeChanged(width, height):
+                self._fit(stream, width, height)
+            case protocol.Opened(info) if info.id == stream.name:
+                self._feed(fact)
+                self._fit(stream, info.width, info.height)
+            case protocol.Opened() | protocol.Answer() | protocol.Ready():
                 self._server.refused += 1
+            case _:
+                self._feed(fact)
 
-    def _fit(self, source: str, width: int, height: int) -> None:
-        stream = self._core.streams[source]
+    def _fit(self, stream: Stream, width: int, height: int) -> None:
         try:
             slots = self._segments.fit(stream, width, height)
         except RunError as error:
-            self._feed(f.Refused(stream.process.name, "RunError", str(error), time.monotonic()))
+            self._feed(protocol.ShellFailed("RunError", str(error), time.monotonic()))
             return
         if slots is not None:
-            self._feed(f.SlotsCreated(source, slots, time.monotonic()))
+            self._feed(protocol.SlotsCreated(stream.name, slots, time.monotonic()))
 
     def _exited(self, child: Child) -> None:
         # what it sent before it went still counts, and may just be on its way through ZeroMQ
@@ -244,51 +223,53 @@ class Hub:
         self._receive()
         if child.name in self._children and self._children[child.name] is child:
             self._end_process(child)
-            self._feed(f.ProcessExited(child.name, child.reason(), time.monotonic()))
+            self._feed(protocol.ProcessExited(child.name, child.reason(), time.monotonic()))
 
     # what goes out
 
-    def _feed(self, fact: f.Fact) -> None:
+    def _feed(self, fact: protocol.Fact) -> None:
         """Tell the core, and do what it says, which may be the next fact."""
         self._facts.append(fact)
         while self._facts:
             for order in self._core.step(self._facts.popleft()):
                 self._carry_out(order)
 
-    def _carry_out(self, order: f.Order) -> None:
+    def _carry_out(self, order: protocol.Order) -> None:
         match order:
-            case f.Send(process, batch, items, blobs):
-                self._send(process, wire.Work(batch, items), blobs)
-            case f.Completed():
-                self._meter.completed(order, time.monotonic())
-            case f.Checkpoint(source, saved):
+            case protocol.SendWork(process, batch, items, blobs):
+                self._send(process, protocol.Work(batch, items), blobs)
+            case protocol.FrameCompleted():
+                self._meter.add_frame(order, time.monotonic())
+            case protocol.SaveCheckpoint(source, checkpoint):
                 if self._save is not None:
-                    self._save(source, saved)
-            case f.GrantSlots(source, slots):
-                credit = wire.SlotGrant(slots, self._segments.size(source))
+                    self._save(source, checkpoint)
+            case protocol.GrantSlots(source, slots):
+                credit = protocol.SlotGrant(slots, self._segments.size(source))
                 self._send(self._core.streams[source].process.name, credit)
-            case f.FreeSlot(source, _):
+            case protocol.FreeSlot(source, _):
                 self._segments.tidy(self._core.streams[source])
             case supervision.StartProcess(process):
                 self._start(process)
-            case f.OpenSource(source, epoch, after_n):
+            case protocol.OpenSource(source, epoch, after_n):
                 spec = self._program.sources[source]
                 process = self._core.streams[source].process.name
-                self._send(process, wire.Open(spec, self._program.opener, epoch, after_n))
+                self._send(process, protocol.Open(spec, self._program.opener, epoch, after_n))
             case supervision.StopProcess(process):
-                self._send(process, wire.Stop())
+                self._send(process, protocol.Stop())
             case supervision.KillProcess(process, reason):
                 self._end_process(self._children[process])
-                self._facts.append(f.ProcessExited(process, reason, time.monotonic()))
+                self._facts.append(protocol.ProcessExited(process, reason, time.monotonic()))
 
     def _send(
-        self, process: str, message: wire.ToProcess, blobs: list[bytes] | None = None
+        self, process: str, message: protocol.ToProcess, blobs: list[bytes] | None = None
     ) -> None:
         # a process that is not there any more will be noticed by its exit
-        self._server.send(self._children[process].identity, [wire.encode(message), *(blobs or ())])
+        self._server.send(
+            self._children[process].identity, [protocol.encode(message), *(blobs or ())]
+        )
 
-    def _setup(self, group: Group) -> wire.Setup:
-        return wire.Setup(
+    def _setup(self, group: Group) -> protocol.Setup:
+        return protocol.Setup(
             pipeline=self._program.pipeline,
             stages=list(group.names),
             build=self._program.build,

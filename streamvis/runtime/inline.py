@@ -1,6 +1,6 @@
-"""The whole run in one process and one thread: the hub's core without its shell.
+"""The inline engine: the whole run in one process and one thread, driven by the same core.
 
-For tests, evaluation and debugging. Stages see what they would see in workers, packet for packet.
+It serves tests, evaluation and debugging. Stages get the same packets as in workers.
 """
 
 import time
@@ -13,19 +13,17 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import SourceError, StreamvisError
-from streamvis.messages import Array, Frame, Packet, Site, Stage
-from streamvis.runtime import facts as f
-from streamvis.runtime import supervision
-from streamvis.runtime.checkpoint import SourceCheckpoint
+from streamvis.messages import Array, Ending, Frame, Packet, Site, Stage
+from streamvis.runtime import protocol, supervision
 from streamvis.runtime.errors import ending_of, failure
+from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.host import Host
-from streamvis.runtime.latest_frame import GapCounter
-from streamvis.runtime.metrics import Meter, Summary, write_summary
+from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import apart, fold
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
-from streamvis.runtime.wire import Answer, DecodedFrame
+from streamvis.runtime.state import decoder_name
 from streamvis.sources import open_source as open_any
 from streamvis.sources.picture import Picture, Source
 from streamvis.sources.spec import SourceSpec
@@ -44,16 +42,17 @@ def run(
     out: Path | None = None,
     on_used: OnUsed = "refuse",
     on_packet: OnPacket | None = None,
+    on_status: Callable[[Status], None] | None = None,
 ) -> Summary:
     """Run to the end of all sources; `on_packet` gets each frame with all parts, in seq order.
 
-    `on_used` as in `launch.run`. What a stage raises comes out as it is. SourceError when every
-    source failed.
+    `on_used` and `on_status` as in `launch.run`. Exceptions of stages pass through unchanged.
+    Raises SourceError when every source failed.
     """
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
-        core, meter = _run(pipeline, sources, build, open_source, out, start, on_packet)
+        core, meter = _run(pipeline, sources, build, open_source, out, start, on_packet, on_status)
         summary = meter.summary(core, time.monotonic())
         summary = msgspec.structs.replace(summary, pipeline=pipeline.hash, epoch=start.epoch)
         if out is not None:
@@ -71,6 +70,7 @@ def _run(
     out: Path | None,
     start: RunStart,
     on_packet: OnPacket | None,
+    on_status: Callable[[Status], None] | None,
 ) -> tuple[Core, Meter]:
     pictures: dict[str, Array] = {}
 
@@ -96,14 +96,14 @@ def _run(
         groups = fold(pipeline, apart(pipeline))
         core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
         meter = Meter(time.monotonic())
-        meter.found.update(start.found)
+        meter.findings.update(start.findings)
         deliver = InOrder(pipeline, on_packet, core)
-        Loop(core, hosts, reader, meter, deliver, start.save).run()
+        Loop(core, hosts, reader, meter, deliver, start.save, on_status).run()
     return core, meter
 
 
 class Loop:
-    """Carries the core's orders out on the spot and tells it what came of them."""
+    """Carries out the orders of the core at once, and gives it the resulting facts."""
 
     def __init__(
         self,
@@ -112,7 +112,8 @@ class Loop:
         reader: "Reader",
         meter: Meter,
         deliver: "InOrder",
-        save: Callable[[str, SourceCheckpoint], None] | None,
+        save: Callable[[str, protocol.SourceCheckpoint], None] | None,
+        on_status: Callable[[Status], None] | None,
     ) -> None:
         self._core = core
         self._hosts = hosts
@@ -120,43 +121,52 @@ class Loop:
         self._meter = meter
         self._deliver = deliver
         self._save = save
-        self._facts: deque[f.Fact] = deque()
+        self._on_status = on_status
+        self._status_due = 0.0
+        self._facts: deque[protocol.Fact] = deque()
 
     def run(self) -> None:
-        self._facts.append(f.Tick(time.monotonic()))
+        self._facts.append(protocol.Tick(time.monotonic()))
         while not self._core.finished:
             fact = self._facts.popleft() if self._facts else self._reader.next_fact()
             for order in self._core.step(fact):
                 self._facts += self._carry_out(order)
+            self._report()
 
-    def _carry_out(self, order: f.Order) -> Iterator[f.Fact]:
+    def _report(self) -> None:
+        at = time.monotonic()
+        if self._on_status is not None and at >= self._status_due:
+            self._status_due = at + STATUS_S
+            self._on_status(self._meter.status(self._core, at))
+
+    def _carry_out(self, order: protocol.Order) -> Iterator[protocol.Fact]:
         at = time.monotonic()
         match order:
             case supervision.StartProcess(process):
-                yield f.Joined(process, at)
+                message = protocol.Ready() if process in self._hosts else protocol.Hello()
+                yield protocol.Received(process, message, at)
             case supervision.StopProcess(process) | supervision.KillProcess(process, _):
-                yield f.ProcessExited(process, "", at)
-            case f.OpenSource(source, epoch, after_n):
+                yield protocol.ProcessExited(process, "", at)
+            case protocol.OpenSource(source, epoch, after_n):
                 yield from self._reader.open(source, epoch, after_n)
-            case f.Checkpoint(source, saved):
+            case protocol.SaveCheckpoint(source, checkpoint):
                 if self._save is not None:
-                    self._save(source, saved)
-            case f.GrantSlots(source, slots):
+                    self._save(source, checkpoint)
+            case protocol.GrantSlots(source, slots):
                 self._reader.slots[source] += slots
-            case f.Send(process, batch, items, blobs):
-                ran = self._hosts[process](items, blobs)
-                self._meter.spent(ran.spent)
-                self._meter.found.update(ran.found)
-                answer = Answer(batch, ran.wrote, ran.states, ran.spent)
-                yield f.Answered(process, answer, ran.parts, time.monotonic())
-            case f.Completed():
+            case protocol.SendWork(process, batch, items, blobs):
+                answer, parts = self._hosts[process](batch, items, blobs)
+                self._meter.add_times(answer.times)
+                self._meter.findings.update(answer.findings)
+                yield protocol.Received(process, answer, time.monotonic(), parts)
+            case protocol.FrameCompleted():
                 self._reader.release(order.frame.slot)
-                self._meter.completed(order, at)
+                self._meter.add_frame(order, at)
                 self._deliver(order)
 
 
 class Reader:
-    """The open sources, each in its turn when it has a slot."""
+    """The open sources, read in turn as far as they have slots."""
 
     def __init__(
         self, specs: Sequence[SourceSpec], opener: Opener, pictures: dict[str, Array]
@@ -167,43 +177,33 @@ class Reader:
         self._pictures = pictures
         self._open: dict[str, tuple[Source, Iterator[Picture], GapCounter]] = {}
 
-    def open(self, name: str, epoch: int, after_n: int) -> Iterator[f.Fact]:
+    def open(self, name: str, epoch: int, after_n: int) -> Iterator[protocol.Fact]:
         try:
             source = self._opener(self._specs[name], epoch)
         except StreamvisError as error:
-            yield _failed(name, 0, error)
+            yield self._fact(name, protocol.Refused(type(error).__name__, str(error)))
             return
         self._open[name] = (source, _after(source, after_n), GapCounter(after_n + 1))
-        yield f.Opened(name, source.info, time.monotonic())
-        yield f.SlotsCreated(name, [f"{name}:0"], time.monotonic())
+        yield self._fact(name, protocol.Opened(source.info))
+        yield protocol.SlotsCreated(name, [f"{name}:0"], time.monotonic())
 
-    def next_fact(self) -> f.Fact:
-        """The next picture of the source whose turn it is, or its end."""
+    def next_fact(self) -> protocol.Fact:
+        """Read the next picture of the source whose turn it is, or its end."""
         name = next(name for name in self._open if self.slots[name])
         source, pictures, counter = self._open.pop(name)
         self._open[name] = (source, pictures, counter)  # the last in line now
         try:
             picture = next(pictures, None)
         except SourceError as error:
-            return self._end(name, _failed(name, source.errors, error))
+            return self._end(name, "failed", str(error), type(error).__name__)
         if picture is None:
-            ending, message = ending_of(source)
-            return self._end(
-                name,
-                f.SourceEnded(
-                    source=name,
-                    ending=ending,
-                    at=time.monotonic(),
-                    errors=source.errors,
-                    message=message,
-                ),
-            )
+            return self._end(name, *ending_of(source))
         counter.note(picture)
         slot = self.slots[name].pop()
         view = picture.pixels.view()
         view.flags.writeable = False
         self._pictures[slot] = view
-        decoded = DecodedFrame(
+        decoded = protocol.DecodedFrame(
             slot=slot,
             n=picture.n,
             media_us=picture.media_us,
@@ -214,7 +214,7 @@ class Reader:
             errors=source.errors,
             gaps=counter.take(),
         )
-        return f.Admitted(name, decoded, time.monotonic())
+        return self._fact(name, decoded)
 
     def release(self, slot: str) -> None:
         del self._pictures[slot]
@@ -223,13 +223,22 @@ class Reader:
         while self._open:
             self._open.popitem()[1][0].close()
 
-    def _end(self, name: str, fact: f.Fact) -> f.Fact:
-        self._open.pop(name)[0].close()
-        return fact
+    def _end(
+        self, name: str, ending: Ending, message: str, error: str = "SourceError"
+    ) -> protocol.Fact:
+        source = self._open.pop(name)[0]
+        source.close()
+        return self._fact(
+            name,
+            protocol.SourceEnded(ending, source.errors, message=message, error=error),
+        )
+
+    def _fact(self, name: str, message: protocol.FromProcess) -> protocol.Fact:
+        return protocol.Received(decoder_name(name), message, time.monotonic())
 
 
 class InOrder:
-    """Hands packets on by seq, though a frame that skips stages may be done before the last."""
+    """Calls `on_packet` in the order of seq: a frame that skips stages may complete early."""
 
     def __init__(self, pipeline: Pipeline, on_packet: OnPacket | None, core: Core) -> None:
         self._names = [stage.name for stage in pipeline.stages]
@@ -237,7 +246,7 @@ class InOrder:
         self._next = Counter({name: stream.admitted for name, stream in core.streams.items()})
         self._held: dict[tuple[str, int], Packet] = {}
 
-    def __call__(self, done: f.Completed) -> None:
+    def __call__(self, done: protocol.FrameCompleted) -> None:
         if self._on_packet is None:
             return
         parts = [done.parts[name] for name in self._names if name in done.parts]
@@ -250,14 +259,3 @@ class InOrder:
 
 def _after(source: Source, n: int) -> Iterator[Picture]:
     return (picture for picture in source if picture.n > n)
-
-
-def _failed(name: str, errors: int, error: StreamvisError) -> f.SourceEnded:
-    return f.SourceEnded(
-        source=name,
-        ending="failed",
-        at=time.monotonic(),
-        errors=errors,
-        error=type(error).__name__,
-        message=str(error),
-    )

@@ -5,32 +5,8 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from streamvis.runtime.wire import Gap
+from streamvis.runtime.gaps import Gap, GapCounter
 from streamvis.sources.picture import Picture, Source
-
-
-class GapCounter:
-    """Pictures that are missing since the last account: one entry for each reason."""
-
-    def __init__(self, next_n: int = 0) -> None:
-        self._next_n = next_n
-        self._gaps: dict[str, Gap] = {}
-
-    def note(self, picture: Picture) -> None:
-        """Numbers that were jumped over could not be decoded."""
-        if picture.n > self._next_n:
-            self.add("decode", self._next_n, picture.n - 1)
-        self._next_n = picture.n + 1
-
-    def add(self, reason: str, first_n: int, last_n: int) -> None:
-        count = last_n - first_n + 1
-        if before := self._gaps.get(reason):
-            first_n, count = before.first_n, before.count + count
-        self._gaps[reason] = Gap(reason, count, first_n, last_n)
-
-    def take(self) -> list[Gap]:
-        gaps, self._gaps = list(self._gaps.values()), {}
-        return gaps
 
 
 class LatestFrame:

@@ -79,7 +79,7 @@ def _run(
 ) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
-    meter.found.update(start.found)
+    meter.findings.update(start.findings)
     with (
         private_directory() as home,
         closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status, start.save)) as hub,

@@ -11,14 +11,14 @@ import msgspec
 
 from streamvis.errors import RunError
 from streamvis.messages import Findings
-from streamvis.runtime.facts import Completed
+from streamvis.runtime.protocol import FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
-from streamvis.runtime.wire import StageTime
 
 RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %
 LOG_RATIO = math.log(RATIO)
 SHORTEST_S = 1e-6
+STATUS_S = 1.0  # between two statuses
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ class Meter:
 
     def __init__(self, at: float) -> None:
         self.start = at
-        self.found: dict[str, Findings] = {}  # by source that has ended
+        self.findings: dict[str, Findings] = {}  # by source that has ended
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
@@ -119,14 +119,14 @@ class Meter:
         self._seen_at = at
         self._seen: Counter[tuple[str, str]] = Counter()
 
-    def spent(self, calls: Sequence[StageTime]) -> None:
+    def add_times(self, calls: Sequence[StageTime]) -> None:
         for call in calls:
             if call.stage not in self._service:
                 self._service[call.stage] = LatencyHistogram()
             self._service[call.stage].add(call.seconds / call.packets, call.packets)
             self._counts[call.stage] += call.packets
 
-    def completed(self, frame: Completed, at: float) -> None:
+    def add_frame(self, frame: FrameCompleted, at: float) -> None:
         if frame.dropped:
             return
         self._first = min(self._first, at - frame.seconds)
@@ -165,7 +165,7 @@ class Meter:
                 stream,
                 fps.get(("source", name), 0.0),
                 self._latency.get(name, LatencyHistogram()),
-                self.found.get(name),
+                self.findings.get(name),
             )
             for name, stream in core.streams.items()
         ]

@@ -13,7 +13,7 @@ from streamvis.events.ids import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
 from streamvis.messages import Findings, Logged
 from streamvis.runtime import checkpoint, manifest
-from streamvis.runtime.checkpoint import CheckpointWriter, SourceCheckpoint
+from streamvis.runtime.checkpoint import CheckpointWriter
 from streamvis.runtime.manifest import Manifest
 from streamvis.runtime.metrics import Summary
 from streamvis.runtime.output import (
@@ -25,6 +25,7 @@ from streamvis.runtime.output import (
     run_files,
     warn,
 )
+from streamvis.runtime.protocol import SourceCheckpoint
 from streamvis.sources.spec import SourceSpec
 
 
@@ -36,7 +37,7 @@ class RunStart(msgspec.Struct, kw_only=True):
         str, SourceCheckpoint
     ] = {}  # where to go on; the others start with their first frame
     logged: dict[str, Logged] = {}  # how far the log has come
-    found: dict[str, Findings] = {}  # in the sources that have ended
+    findings: dict[str, Findings] = {}  # of the sources that have ended
     save: Callable[[str, SourceCheckpoint], None] | None = None  # keeps a checkpoint
     finished: Summary | None = None  # of the run that is here, when nothing is left to do
 
@@ -117,7 +118,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             start.logged[listed.id] = Logged(cursor.next, *book.at)
             at = resume_point(at, cursor, book)
             if cursor.ending == "eof":
-                start.found[listed.id] = found(book.derived)
+                start.findings[listed.id] = found(book.derived)
         elif logs:
             at = None  # nothing is logged: from the beginning
         if at is not None:

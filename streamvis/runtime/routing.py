@@ -1,7 +1,7 @@
-"""The hub's decisions: facts in, orders out. No sockets, clocks, threads or processes here.
+"""The decisions of the hub: facts in, orders out, without sockets, clocks, threads or processes.
 
     core = Core(fold(pipeline, placement), ["cam1"], window=8)
-    orders = core.step(Admitted("cam1", shot, at=12.5))
+    orders = core.step(Received("decode-cam1", DecodedFrame(...), at=12.5))
 
 A slot is the credit: a frame holds its slot until every group has answered for it, so the window
 bounds memory, queues and latency at once. Frames are dropped before admission, or by a drain.
@@ -9,21 +9,21 @@ bounds memory, queues and latency at once. Frames are dropped before admission, 
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from streamvis.messages import Ending, Frame, Notice
-from streamvis.runtime import facts as f
+from streamvis.messages import Ending, Notice, SourceInfo
+from streamvis.runtime import protocol
 from streamvis.runtime.admission import Admission
-from streamvis.runtime.checkpoint import SourceCheckpoint, plan, restore, saved, take
+from streamvis.runtime.checkpoint import plan, restore, saved, take
 from streamvis.runtime.dispatch import Dispatch, fits, waiting
 from streamvis.runtime.drain import (
     DrainDeadlines,
-    has_no_worker,
     is_sink,
+    is_stuck,
     limits_of,
     remove_jobs,
-    still_awaits,
 )
+from streamvis.runtime.gaps import Gap, notice_of
 from streamvis.runtime.plan import Group
 from streamvis.runtime.state import (
     InFlightFrame,
@@ -32,10 +32,13 @@ from streamvis.runtime.state import (
     Replica,
     Stream,
     WorkerGroup,
+    decoder_name,
     describe_group,
+    frame_of,
     queue_length,
-    skipped,
+    replica_with_fewest_sources,
     skips_frame,
+    stages_to_skip,
     too_many_exits,
     worker_group_of,
 )
@@ -48,11 +51,10 @@ from streamvis.runtime.supervision import (
     record_exit,
     stop,
 )
-from streamvis.runtime.wire import Answer, DecodedFrame, EndItem, Gap, NoticeItem
 
 
 class Core:
-    """One run, from the first process to the last answer."""
+    """The state machine of one run, from the first process to the last answer."""
 
     def __init__(
         self,
@@ -60,15 +62,15 @@ class Core:
         sources: Sequence[str],
         window: int,
         limits: Limits | None = None,
-        resumed: Mapping[str, SourceCheckpoint] | None = None,
+        resumed: Mapping[str, protocol.SourceCheckpoint] | None = None,
     ) -> None:
         self.groups = tuple(groups)
         self.window = window
         self.limits = limits or Limits()
-        self.streams = {name: Stream(name, ProcessSlot(f"decode-{name}")) for name in sources}
+        self.streams = {name: Stream(name, ProcessSlot(decoder_name(name))) for name in sources}
         self.worker_groups = [worker_group_of(group) for group in groups]
         self.skipped: Counter[str] = Counter()  # by stage
-        self.failed: f.Fail | None = None
+        self.failed: protocol.FailRun | None = None
         self._deadlines: DrainDeadlines | None = None  # once the run is drained
         self._replicas = {s.process.name: (c, s) for c in self.worker_groups for s in c.replicas}
         self._decoders = {stream.process.name: stream for stream in self.streams.values()}
@@ -77,7 +79,7 @@ class Core:
         self._dispatch = Dispatch(self.streams)
         self._admission = Admission(self.worker_groups, self.streams, window)
         self._states = self._dispatch.states
-        self._orders: list[f.Order] = []
+        self._orders: list[protocol.Order] = []
         self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
         for name, at in (resumed or {}).items():
             self._states.update(restore(self.streams[name], at))
@@ -92,27 +94,25 @@ class Core:
         return all(process.state == "gone" for process in self.processes)
 
     def due(self, now: float = float("-inf")) -> float:
-        """When the next `Tick` has something to decide."""
-        times = [
-            next_due(process, limits_of(process, self.limits, self._deadlines))
-            for process in self.processes
-        ]
+        """Return the time of the next decision that a `Tick` would bring about."""
+        limits, deadlines = self.limits, self._deadlines
+        times = [next_due(p, limits_of(p, limits, deadlines)) for p in self.processes]
         times += [stream.gaps.due_s() for stream in self.streams.values() if stream.live]
-        if self._deadlines is not None:
-            times.append(self._deadlines.due(now))
+        if deadlines is not None:
+            times.append(deadlines.due(now))
         for workers in self.worker_groups:
             if workers.wait_s:
                 times += [job.since + workers.wait_s for job in waiting(workers)]
         return min(times)
 
     def queue_length(self, group: int) -> int:
-        """Frames that the group has not answered though their parents have."""
+        """Count the frames that the group has yet to answer and whose parents have answered."""
         return queue_length(self.worker_groups[group])
 
-    def step(self, fact: f.Fact) -> list[f.Order]:
-        """Take one fact in; the orders are to be carried out in their order."""
+    def step(self, fact: protocol.Fact) -> list[protocol.Order]:
+        """Process one fact, and return the orders that follow, to be carried out in sequence."""
         self._orders, self._dirty = [], {}
-        self._take(fact)
+        self._handle(fact)
         if self._deadlines is not None:
             self._enforce_deadlines(self._deadlines, fact.at)
         else:
@@ -125,35 +125,62 @@ class Core:
         return self._orders
 
     def _save(self) -> None:
-        """The checkpoints that are due; in a drain there is none, since frames are dropped."""
+        """Order the checkpoints that are due; a drain has none, since it drops frames."""
         for stream in self.streams.values():
             if stream.saving and stream.ending is None and (kept := take(stream, self._states)):
-                self._orders.append(f.Checkpoint(stream.name, kept))
+                self._orders.append(protocol.SaveCheckpoint(stream.name, kept))
 
-    def _take(self, fact: f.Fact) -> None:
+    def _handle(self, fact: protocol.Fact) -> None:
         match fact:
-            case f.Answered():
-                self._answered(*self._replicas[fact.process], fact.answer, fact.blobs, fact.at)
-            case f.Admitted():
-                self._admitted(self.streams[fact.source], fact.decoded, fact.at)
-            case f.Tick():
+            case protocol.Received() if stream := self._decoders.get(fact.process):
+                self._handle_decode(stream, fact.message, fact.at)
+            case protocol.Received():
+                self._handle_worker(*self._replicas[fact.process], fact)
+            case protocol.Tick():
                 self._tick(fact.at)
-            case f.Heartbeat():
+            case protocol.Heartbeat():
                 self._process(fact.process).heartbeat_at = fact.at
-            case f.Joined():
-                self._joined(fact.process, fact.at)
-            case f.Opened():
-                self._opened(self.streams[fact.source], fact)
-            case f.SlotsCreated():
-                self._slotted(self.streams[fact.source], fact.slots)
-            case f.SourceEnded():
-                self._ended(self.streams[fact.source], fact)
-            case f.Refused():
-                self._refused(fact)
-            case f.ProcessExited():
-                self._died(fact)
-            case f.Drain():
+            case protocol.SlotsCreated():
+                self._use_slots(self.streams[fact.source], fact.slots)
+            case protocol.ProcessExited():
+                self._process_exited(fact)
+            case protocol.ShellFailed():
+                self._fail(fact.error, fact.message, fact.at)
+            case protocol.Drain():
                 self._drain(fact.at)
+
+    def _handle_decode(self, stream: Stream, message: protocol.FromProcess, at: float) -> None:
+        match message:
+            case protocol.DecodedFrame():
+                self._admit(stream, message, at)
+            case protocol.Hello():
+                if self._becomes_ready(stream.process, at):
+                    self._orders.append(
+                        protocol.OpenSource(stream.name, stream.epoch, stream.last_n)
+                    )
+            case protocol.Opened(info):
+                self._opened(stream, info, at)
+            case protocol.SourceEnded():
+                self._source_ended(stream, message, at)
+            case protocol.Refused(error, text):
+                self._source_ended(
+                    stream, protocol.SourceEnded("failed", error=error, message=text), at
+                )
+
+    def _handle_worker(
+        self, workers: WorkerGroup, replica: Replica, fact: protocol.Received
+    ) -> None:
+        match fact.message:
+            case protocol.Answer() as answer:
+                self._answered(workers, replica, answer, fact.blobs, fact.at)
+            case protocol.Ready():
+                if self._becomes_ready(replica.process, fact.at):
+                    self._dirty[workers.group.index] = None
+            case protocol.Refused(error, text):
+                process = replica.process
+                process.retiring, process.state = True, "stopping"
+                process.due = fact.at + self.limits.stage_close_s
+                self._fail(error, text, fact.at)
 
     # processes
 
@@ -161,65 +188,47 @@ class Core:
         stream = self._decoders.get(name)
         return stream.process if stream else self._replicas[name][1].process
 
-    def _joined(self, name: str, at: float) -> None:
-        process = self._process(name)
+    def _becomes_ready(self, process: ProcessSlot, at: float) -> bool:
         if process.state != "starting":
-            return
+            return False
         process.state, process.heartbeat_at = "ready", at
-        if stream := self._decoders.get(name):
-            self._orders.append(f.OpenSource(stream.name, stream.epoch, stream.last_n))
-        else:
-            self._dirty[self._replicas[name][0].group.index] = None
+        return True
 
     def _tick(self, at: float) -> None:
         for process in self.processes:
             self._order(advance(process, at, limits_of(process, self.limits, self._deadlines)))
         late = self._deadlines is not None and self._deadlines.late(at)
-        call_timeout_s = (
-            self.limits.drain_heartbeat_timeout_s if late else self.limits.call_timeout_s
-        )
+        limits = self.limits
+        call_timeout_s = limits.drain_heartbeat_timeout_s if late else limits.call_timeout_s
         for workers in self.worker_groups:
             for replica in workers.replicas:
-                if (
-                    replica.sent
-                    and at >= replica.sent[0].at + call_timeout_s
-                    and replica.process.alive
-                ):
-                    self._order(kill(replica.process, f"at one call for {call_timeout_s:g} s"))
+                if replica.process.alive and replica.busy_s(at) >= call_timeout_s:
+                    reason = f"one call took {call_timeout_s:g} s or more"
+                    self._order(kill(replica.process, reason))
             if workers.wait_s:
                 self._dirty[workers.group.index] = None
         for stream in self.streams.values():
             if stream.live:
                 self._notify_gaps(stream, stream.gaps.take(at), at)
 
-    def _order(self, order: f.Order | None) -> None:
+    def _order(self, order: protocol.Order | None) -> None:
         if order is not None:
             self._orders.append(order)
 
     def _fail(self, error: str, message: str, at: float) -> None:
-        """Keep the first failure and bring the run to its end as a drain does."""
+        """Record the first failure and drain the run."""
         if self.failed is None:
-            self.failed = f.Fail(error, message)
+            self.failed = protocol.FailRun(error, message)
             self._orders.append(self.failed)
         self._drain(at)
 
-    def _refused(self, fact: f.Refused) -> None:
-        if fact.process in self._replicas:
-            process = self._replicas[fact.process][1].process
-            process.retiring, process.state, process.due = (
-                True,
-                "stopping",
-                fact.at + self.limits.stage_close_s,
-            )
-        self._fail(fact.error, fact.message, fact.at)
-
-    def _died(self, fact: f.ProcessExited) -> None:
+    def _process_exited(self, fact: protocol.ProcessExited) -> None:
         if stream := self._decoders.get(fact.process):
-            self._decode_died(stream, fact)
+            self._decode_exited(stream, fact)
         else:
-            self._worker_died(*self._replicas[fact.process], fact)
+            self._worker_exited(*self._replicas[fact.process], fact)
 
-    def _decode_died(self, stream: Stream, fact: f.ProcessExited) -> None:
+    def _decode_exited(self, stream: Stream, fact: protocol.ProcessExited) -> None:
         stream.free += sorted(stream.granted)
         stream.granted.clear()
         stream.open = False
@@ -235,17 +244,19 @@ class Core:
             stream.past_errors, stream.errors = stream.past_errors + stream.errors, 0
         self._order(advance(stream.process, fact.at, self.limits))
 
-    def _worker_died(self, workers: WorkerGroup, replica: Replica, fact: f.ProcessExited) -> None:
+    def _worker_exited(
+        self, workers: WorkerGroup, replica: Replica, fact: protocol.ProcessExited
+    ) -> None:
         process = replica.process
         if process.retiring:
             process.state = "gone"
             if fact.reason and not (self._deadlines is not None and workers.group.children):
-                reason = f"{describe_group(workers)} failed while it was closing: {fact.reason}"
+                reason = f"{describe_group(workers)} failed while closing its stages: {fact.reason}"
                 self._fail("RunError", reason, fact.at)
             self._abandon(workers, replica, fact.at)
             return
         self._take_back(workers, replica, fact.at)
-        if self._deadlines is not None and not self._worth_a_restart(workers, fact.at):
+        if self._deadlines and not self._deadlines.allow_restart(workers.group, fact.at):
             process.state = "gone"
             self._abandon(workers, replica, fact.at)
         elif not record_exit(process, fact.at, self.limits):
@@ -256,33 +267,30 @@ class Core:
             self._order(advance(process, fact.at, self.limits))
             self._dirty[workers.group.index] = None
 
-    def _worth_a_restart(self, workers: WorkerGroup, at: float) -> bool:
-        """In a drain: sinks always; others that keep state, while there is time for work."""
-        assert self._deadlines is not None
-        group = workers.group
-        return is_sink(group) or (bool(group.stateful) and not self._deadlines.late(at))
-
     def _abandon(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
-        """The process is gone for good: sources of a stateful group go on without it."""
+        """Detach a process without successor: sources of a stateful group continue without it."""
         self._take_back(workers, replica, at)
         index = workers.group.index
-        self._dirty[index] = None  # another replica may go on with what it had
+        self._dirty[index] = None  # another replica may take over its jobs
         for stream in self.streams.values():
-            ordered_queue = stream.ordered_queues.get(index)
-            if ordered_queue is None or ordered_queue.replica is not replica:
+            queue = stream.queues.get(index)
+            if queue is None or queue.replica is not replica:
                 continue
             jobs = [
-                *ordered_queue.jobs,
+                *queue.jobs,
                 *(job for job in replica.queue if job.source == stream.name),
             ]
             stream.open_notices -= sum(job.in_flight is None for job in jobs)
-            del stream.ordered_queues[index]
+            del stream.queues[index]
             self._finish(stream, at)
         if workers.group.stateful:
             replica.queue.clear()
 
     def _take_back(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
-        """Queue the outstanding jobs again, in order, after finding out whom to suspect."""
+        """Queue the jobs of a process that died again, in order.
+
+        A frame that was alone in its batch when two workers died is given up as the cause.
+        """
         batches = list(replica.sent)
         replica.sent.clear()
         replica.begun.clear()
@@ -298,8 +306,8 @@ class Core:
         queue = replica.queue if workers.group.stateful else workers.queue
         queue.extendleft(reversed(jobs))
         for job in jobs:
-            guilty = suspects == [job] and job.deaths >= 2
-            if (in_flight := job.in_flight) is not None and (guilty or in_flight.given_up):
+            is_cause = suspects == [job] and job.deaths >= 2
+            if (in_flight := job.in_flight) is not None and (is_cause or in_flight.given_up):
                 self._poison(in_flight, at)
 
     def _drain(self, at: float) -> None:
@@ -307,7 +315,8 @@ class Core:
             return
         self._deadlines = DrainDeadlines(at, self.limits)
         for process in self.processes:
-            process.heartbeat_at = max(process.heartbeat_at, at)  # silence counts from now on
+            # the shorter timeout counts from here
+            process.heartbeat_at = max(process.heartbeat_at, at)
         for stream in self.streams.values():
             if stream.ending is None:
                 stream.open = False
@@ -316,7 +325,7 @@ class Core:
                     self._close_source(stream, "drained", at)
 
     def _enforce_deadlines(self, deadlines: DrainDeadlines, at: float) -> None:
-        """Drop what will not be done in time, and end what is too late."""
+        """Drop the frames that cannot be completed in time, and kill processes that are late."""
         late = deadlines.late(at)
         if deadlines.over(at):
             self._end_all(at)
@@ -327,18 +336,12 @@ class Core:
         for stream in self.streams.values():
             for in_flight in list(stream.frames_in_flight.values()):
                 if in_flight.out == 0 and (
-                    late or not in_flight.begun or self._stuck(stream, in_flight)
+                    late or not in_flight.begun or is_stuck(in_flight, stream, self.worker_groups)
                 ):
                     self._drop(stream, in_flight, at)
 
-    def _stuck(self, stream: Stream, in_flight: InFlightFrame) -> bool:
-        return any(
-            has_no_worker(workers, stream) and still_awaits(in_flight, workers.group)
-            for workers in self.worker_groups
-        )
-
     def _end_late(self, workers: WorkerGroup, at: float) -> None:
-        """Kill what still works, and what the end of a source would have to wait for."""
+        """Kill the replicas that are still at work, or that the end of a source would wait for."""
         for replica in workers.replicas:
             absent = replica.process.state in ("waiting", "starting") and workers.group.stateful
             if replica.sent or absent:
@@ -349,17 +352,14 @@ class Core:
         left = [c for c in sinks if any(s.process.state != "gone" for s in c.replicas)]
         unfinished = not all(stream.done for stream in self.streams.values())
         if left and unfinished and self.failed is None:
-            self._fail(
-                "RunError",
-                f"{describe_group(left[0])} did not end within {self.limits.drain_end_s:g} s after "
-                "the drain began; its output is incomplete",
-                at,
-            )
+            within = f"within {self.limits.drain_end_s:g} s after the drain began"
+            reason = f"{describe_group(left[0])} did not end {within}; its output is incomplete"
+            self._fail("RunError", reason, at)
         for process in self.processes:
             self._end(process, at)
 
     def _end(self, process: ProcessSlot, at: float) -> None:
-        """End a process for good, without asking it."""
+        """Kill a process and do not restart it."""
         process.retiring = True
         if process.alive:
             self._order(kill(process, ""))
@@ -369,7 +369,7 @@ class Core:
                 self._abandon(*self._replicas[process.name], at)
 
     def _drop(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
-        """Give a frame up that no worker has: it counts as dropped, not as admitted."""
+        """Give up a frame that no worker has; it counts as dropped, not as admitted."""
         frame = in_flight.frame
         in_flight.given_up = True
         stream.admitted -= 1
@@ -382,62 +382,43 @@ class Core:
 
     # sources
 
-    def _opened(self, stream: Stream, fact: f.Opened) -> None:
-        if not stream.ordered_queues:
+    def _opened(self, stream: Stream, info: SourceInfo, at: float) -> None:
+        if not stream.queues:
             for workers in self.worker_groups:
                 if workers.group.stateful:
-                    stream.ordered_queues[workers.group.index] = OrderedQueue(
-                        self._least_sources(workers), deque()
-                    )
-        stream.info, stream.open = fact.info, stream.process.state == "ready"
+                    replica = replica_with_fewest_sources(workers, self.streams.values())
+                    stream.queues[workers.group.index] = OrderedQueue(replica, deque())
+        stream.info, stream.open = info, stream.process.state == "ready"
         if stream.epoch != stream.known_epoch:
             stream.known_epoch = stream.epoch
             stream.turns.clear()
-            self._notify_gaps(stream, stream.gaps.take_all(), fact.at)
-            self._notice(stream, "epoch", fact.at)
+            self._notify_gaps(stream, stream.gaps.take_all(), at)
+            notice = Notice(source=stream.name, kind="epoch", media_us=stream.last_us)
+            self._notify(stream, notice, at)
 
-    def _least_sources(self, workers: WorkerGroup) -> Replica:
-        index = workers.group.index
-        streams = [s for s in self.streams.values() if index in s.ordered_queues and not s.done]
-        taken = Counter(id(s.ordered_queues[index].replica) for s in streams)
-        return min(workers.replicas, key=lambda replica: taken[id(replica)])
-
-    def _slotted(self, stream: Stream, slots: Sequence[str]) -> None:
+    def _use_slots(self, stream: Stream, slots: Sequence[str]) -> None:
         stream.slots = frozenset(slots)
         stream.free = list(slots)
         stream.granted.clear()
 
-    def _admitted(self, stream: Stream, decoded: DecodedFrame, at: float) -> None:
+    def _admit(self, stream: Stream, decoded: protocol.DecodedFrame, at: float) -> None:
         if decoded.slot not in stream.granted or stream.ending is not None:
-            self._order(
-                kill(stream.process, f"it wrote to slot {decoded.slot!r}, which it did not have")
-            )
+            reason = f"it wrote to slot {decoded.slot!r}, which it was not granted"
+            self._order(kill(stream.process, reason))
             return
         for gap in decoded.gaps:
             self._count(stream, gap)
-        if self._deadlines is not None:  # it was written before the decode process heard of the end
+        if self._deadlines is not None:  # it was written before the decode process was stopped
             stream.granted.remove(decoded.slot)
             stream.errors = decoded.errors
             self._count(stream, Gap("drained", 1, decoded.n, decoded.n))
             return
-        # by arrival if it is live, by media time in files: there two runs must not differ
+        # a live source counts by arrival; a file by media time, so that every run is the same
         now_s = at if stream.live else decoded.media_us / 1e6
         self._notify_gaps(stream, stream.gaps.take(now_s), at)
-        wall_us = stream.info.wall_us(decoded.media_us) if stream.info else 0
-        frame = Frame(
-            source=stream.name,
-            seq=stream.admitted,
-            n=decoded.n,
-            media_us=decoded.media_us,
-            width=decoded.width,
-            height=decoded.height,
-            slot=decoded.slot,
-            epoch=stream.epoch,
-            capture_us=decoded.capture_us or wall_us,
-            clock=decoded.clock,
-        )
+        frame = frame_of(stream, decoded)
         stream.granted.remove(decoded.slot)
-        self.skipped.update(skip := skipped(stream, self._timed, decoded.media_us))
+        self.skipped.update(skip := stages_to_skip(stream, self._timed, decoded.media_us))
         in_flight = InFlightFrame(
             frame, at, stream.last_us, skip, self._waits.copy(), len(self.groups)
         )
@@ -445,10 +426,10 @@ class Core:
         stream.admitted += 1
         stream.last_n, stream.last_us, stream.errors = decoded.n, decoded.media_us, decoded.errors
         plan(stream, at, self.limits)
-        for index, ordered_queue in stream.ordered_queues.items():
+        for index, queue in stream.queues.items():
             if not skips_frame(self.groups[index], in_flight):
                 in_flight.jobs[index] = job = Job(stream.name, in_flight)
-                ordered_queue.jobs.append(job)
+                queue.jobs.append(job)
         for group in self.groups:
             if not group.parents:
                 self._arrive(in_flight, group.index, at)
@@ -460,41 +441,24 @@ class Core:
 
     def _notify_gaps(self, stream: Stream, gaps: Sequence[Gap], at: float) -> None:
         for gap in gaps:
-            self._notice(stream, "gap", at, gap)
+            self._notify(stream, notice_of(gap, stream.name, stream.last_us), at)
 
-    def _notice(
-        self,
-        stream: Stream,
-        kind: Literal["gap", "epoch"],
-        at: float,
-        gap: Gap | None = None,
-    ) -> None:
-        notice = Notice(
-            source=stream.name,
-            kind=kind,
-            media_us=stream.last_us,
-            first_n=gap.first_n if gap else -1,
-            last_n=gap.last_n if gap else -1,
-            reason=gap.reason if gap else "",
-            count=gap.count if gap else 0,
-        )
-        for index in stream.ordered_queues:
-            stream.ordered_queues[index].jobs.append(
-                Job(stream.name, item=NoticeItem(notice), ready=True)
-            )
+    def _notify(self, stream: Stream, notice: Notice, at: float) -> None:
+        for index, queue in stream.queues.items():
+            queue.jobs.append(Job(stream.name, item=protocol.NoticeItem(notice), ready=True))
             stream.open_notices += 1
             self._pump(stream, index, at)
 
-    def _ended(self, stream: Stream, fact: f.SourceEnded) -> None:
+    def _source_ended(self, stream: Stream, ended: protocol.SourceEnded, at: float) -> None:
         if stream.ending is not None:
             return
-        for gap in fact.gaps:
+        for gap in ended.gaps:
             self._count(stream, gap)
-        stream.errors = max(stream.errors, fact.errors)
-        if fact.ending == "failed":
-            stream.error, stream.message = fact.error, fact.message
-        self._order(stop(stream.process, fact.at, self.limits.decode_stop_s))
-        self._close_source(stream, fact.ending, fact.at)
+        stream.errors = max(stream.errors, ended.errors)
+        if ended.ending == "failed":
+            stream.error, stream.message = ended.error, ended.message
+        self._order(stop(stream.process, at, self.limits.decode_stop_s))
+        self._close_source(stream, ended.ending, at)
 
     def _close_source(self, stream: Stream, ending: Ending, at: float) -> None:
         if stream.ending is None:
@@ -503,7 +467,7 @@ class Core:
         self._finish(stream, at)
 
     def _finish(self, stream: Stream, at: float) -> None:
-        """Tell the stateful groups of the end once all is answered: none waits for another."""
+        """Send the end of the source to all stateful groups, once every frame is answered."""
         if stream.done or stream.frames_in_flight:
             return
         if stream.ending is None:
@@ -511,12 +475,13 @@ class Core:
         if not stream.finishing:
             stream.finishing = True
             if stream.ending == "eof" and not stream.open_notices:
-                self._orders.append(f.Checkpoint(stream.name, saved(stream, self._states)))
-            self._notify_gaps(stream, stream.gaps.take_all(), at)
-            for index, ordered_queue in stream.ordered_queues.items():
-                ordered_queue.jobs.append(
-                    Job(stream.name, item=EndItem(stream.name, stream.ending), ready=True)
+                self._orders.append(
+                    protocol.SaveCheckpoint(stream.name, saved(stream, self._states))
                 )
+            self._notify_gaps(stream, stream.gaps.take_all(), at)
+            for index, queue in stream.queues.items():
+                item = protocol.EndItem(stream.name, stream.ending)
+                queue.jobs.append(Job(stream.name, item=item, ready=True))
                 stream.open_notices += 1
                 self._pump(stream, index, at)
         if stream.open_notices:
@@ -532,7 +497,7 @@ class Core:
     # frames
 
     def _arrive(self, in_flight: InFlightFrame, index: int, at: float) -> None:
-        """All parents of the group have answered for the frame."""
+        """Queue the frame for a group whose parents have all answered."""
         if in_flight.given_up:
             return
         if skips_frame(self.groups[index], in_flight):
@@ -541,7 +506,7 @@ class Core:
         stream = self.streams[in_flight.frame.source]
         if self.groups[index].stateful:
             in_flight.jobs[index].ready = True
-            if index in stream.ordered_queues:
+            if index in stream.queues:
                 self._pump(stream, index, at)
             return
         in_flight.jobs[index] = job = Job(in_flight.frame.source, in_flight, ready=True, since=at)
@@ -549,28 +514,28 @@ class Core:
         self._dirty[index] = None
 
     def _pump(self, stream: Stream, index: int, at: float) -> None:
-        ordered_queue = stream.ordered_queues[index]
-        while ordered_queue.jobs and ordered_queue.jobs[0].ready:
-            job = ordered_queue.jobs.popleft()
+        queue = stream.queues[index]
+        while queue.jobs and queue.jobs[0].ready:
+            job = queue.jobs.popleft()
             job.since = at
-            ordered_queue.replica.queue.append(job)
+            queue.replica.queue.append(job)
         self._dirty[index] = None
 
     def _answered(
         self,
         workers: WorkerGroup,
         replica: Replica,
-        answer: Answer,
+        answer: protocol.Answer,
         blobs: Sequence[Any],
         at: float,
     ) -> None:
         group = workers.group
         if not replica.sent or not fits(answer, replica.sent[0], group, len(blobs)):
-            self._order(kill(replica.process, "its answer does not fit what it was asked"))
+            self._order(kill(replica.process, "its answer does not match its batch"))
             return
         batch = replica.sent.popleft()
         replica.load -= batch.packets
-        workers.worked(batch.packets, at - batch.at)
+        workers.add_batch(batch.packets, at - batch.at)
         if replica.sent:
             replica.sent[0].at = at
         for state in answer.states:
@@ -590,7 +555,7 @@ class Core:
                 self._finish(stream, at)
 
     def _resolve(self, in_flight: InFlightFrame, index: int, at: float) -> None:
-        """The group is done with the frame: its children may be next."""
+        """Count the group as finished with the frame, and queue the frame for its children."""
         in_flight.left -= 1
         for child in self.groups[index].children:
             in_flight.waits[child] -= 1
@@ -607,37 +572,29 @@ class Core:
         if slot in stream.slots:
             stream.free.append(slot)
         else:
-            self._orders.append(f.FreeSlot(stream.name, slot))
+            self._orders.append(protocol.FreeSlot(stream.name, slot))
         poison = in_flight.given_up and not dropped
-        seconds = at - in_flight.at
-        self._orders.append(
-            f.Completed(in_flight.frame, in_flight.parts, in_flight.skip, poison, seconds, dropped)
-        )
+        frame, parts, skip = in_flight.frame, in_flight.parts, in_flight.skip
+        completed = protocol.FrameCompleted(frame, parts, skip, poison, at - in_flight.at, dropped)
+        self._orders.append(completed)
         self._finish(stream, at)
 
     def _poison(self, in_flight: InFlightFrame, at: float) -> None:
-        """Give the frame up: whoever has not seen it yet is told of the gap in its place."""
+        """Give up a frame that kills workers; groups without it get a notice in its place."""
         frame = in_flight.frame
         stream = self.streams[frame.source]
         stream.poisoned += not in_flight.given_up
         in_flight.given_up = True
-        notice = Notice(
-            source=frame.source,
-            kind="gap",
-            media_us=in_flight.before_us,
-            first_n=frame.n,
-            last_n=frame.n,
-            reason="poison",
-            count=1,
-        )
+        gap = Gap("poison", 1, frame.n, frame.n)
+        item = protocol.NoticeItem(notice_of(gap, frame.source, in_flight.before_us))
         for index, job in list(in_flight.jobs.items()):
             if job.out:
                 continue
             del in_flight.jobs[index]
-            if index in stream.ordered_queues:
-                job.in_flight, job.item, job.ready, job.deaths = None, NoticeItem(notice), True, 0
+            if index in stream.queues:
+                job.in_flight, job.item, job.ready, job.deaths = None, item, True, 0
                 stream.open_notices += 1
                 self._pump(stream, index, at)
-            elif not self.groups[index].stateful:  # else its worker is gone for good
+            elif not self.groups[index].stateful:  # otherwise its worker has no successor
                 self.worker_groups[index].queue.remove(job)
         self._retire_if_over(in_flight, at)

@@ -1,78 +1,84 @@
-"""What `routing` remembers: streams, the frames in flight, and who works on what."""
+"""The state of a run that `routing` decides on: sources, frames in flight, queues and workers."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from streamvis.config import StageSpec
 from streamvis.messages import Ending, Frame, SourceInfo
+from streamvis.runtime.gaps import GapNotices
 from streamvis.runtime.plan import Group
+from streamvis.runtime.protocol import DecodedFrame, EndItem, NoticeItem
 from streamvis.runtime.supervision import Limits, ProcessSlot
-from streamvis.runtime.wire import EndItem, Gap, NoticeItem
 
-SMOOTH = 0.1  # weight of the last batch in the mean of its group
-GAP_S = 1.0  # between two notices of missing pictures for one reason
+SMOOTHING = 0.1  # weight of the last batch in the mean duration of a group
 
 
 class InFlightFrame(msgspec.Struct, eq=False):
-    """One admitted frame on its way through the graph."""
+    """An admitted frame that not every group has answered."""
 
     frame: Frame
-    at: float  # when it was admitted
+    at: float  # time of admission
     before_us: int  # media time of the frame before it
     skip: tuple[str, ...]  # stages that do not run for it
     waits: list[int]  # for each group: how many parents have not answered
     left: int  # groups that have not answered
-    out: int = 0  # groups that are at it right now
-    begun: bool = False  # some worker has had it
+    out: int = 0  # groups that process it now
+    begun: bool = False  # a worker has received it
     given_up: bool = False  # no group gets it any more
     parts: dict[str, Any] = {}
     jobs: dict[int, "Job"] = {}  # by group, until answered
 
 
 class Job(msgspec.Struct, eq=False):
-    """One thing for one group to do: a frame, or an item that needs no parents' answers."""
+    """One unit of work for one group: a frame, or an item that waits for no parents."""
 
     source: str
     in_flight: InFlightFrame | None = None
     item: NoticeItem | EndItem | None = None
     ready: bool = False
     since: float = 0.0  # when it became ready
-    deaths: int = 0  # workers that died at it
+    deaths: int = 0  # workers that died while processing it
     out: bool = False  # with a worker now
 
 
 class Batch(msgspec.Struct, eq=False):
+    """Jobs that were sent to a worker in one message."""
+
     id: int
     jobs: list[Job]
     packets: int
-    at: float  # since when its worker has had nothing else to do first
+    at: float  # when the batches before it were answered, or when it was sent
 
 
 class Replica(msgspec.Struct, eq=False):
-    """One replica of a group."""
+    """One worker of a group."""
 
     process: ProcessSlot
-    queue: deque[Job]  # of a stateful group: what is ready, in the order of each source
+    queue: deque[Job]  # of a stateful group: ready jobs, in the order of each source
     sent: deque[Batch]
     load: int = 0  # packets with the worker
-    begun: set[str] = set()  # sources that this process of the seat was told of
+    begun: set[str] = set()  # sources whose begin item this process has received
+
+    def busy_s(self, at: float) -> float:
+        """Return for how long the worker has been at its present batch."""
+        return at - self.sent[0].at if self.sent else 0.0
 
 
 class WorkerGroup(msgspec.Struct, eq=False):
-    """A group and its replicas."""
+    """The replicas of a group, and its queue where they share one."""
 
     group: Group
     replicas: list[Replica]
-    queue: deque[Job]  # of a stateless group: what is ready
-    packet_s: float = 0.0  # what a worker takes for a packet, smoothed
+    queue: deque[Job]  # of a stateless group: ready jobs
+    packet_s: float = 0.0  # smoothed duration of one packet
 
-    def worked(self, packets: int, seconds: float) -> None:
+    def add_batch(self, packets: int, seconds: float) -> None:
         if packets:
             before = self.packet_s or seconds / packets
-            self.packet_s = before + SMOOTH * (seconds / packets - before)
+            self.packet_s = before + SMOOTHING * (seconds / packets - before)
 
     @property
     def wait_s(self) -> float:
@@ -80,66 +86,32 @@ class WorkerGroup(msgspec.Struct, eq=False):
 
 
 class OrderedQueue(msgspec.Struct, eq=False):
-    """A source's jobs for one stateful group, in order; the first ready ones move on."""
+    """The jobs of a source for one stateful group, in order; ready ones leave from the front."""
 
     replica: Replica
     jobs: deque[Job]
 
 
-class GapNotices(msgspec.Struct, eq=False, rename={"unreported": "untold", "reported_s": "told_s"}):
-    """Missing pictures that the stages have not been told of: one notice a second and reason."""
-
-    unreported: dict[str, Gap] = {}  # by reason
-    reported_s: dict[str, float] = {}  # when the last notice of that reason was
-
-    def add(self, gap: Gap) -> None:
-        if before := self.unreported.get(gap.reason):
-            gap = Gap(
-                gap.reason,
-                before.count + gap.count,
-                min(before.first_n, gap.first_n),
-                max(before.last_n, gap.last_n),
-            )
-        self.unreported[gap.reason] = gap
-
-    def due_s(self) -> float:
-        """When `take` will have something to give."""
-        return min((self._due_s(reason) for reason in self.unreported), default=float("inf"))
-
-    def take(self, now_s: float) -> list[Gap]:
-        """What is due by now."""
-        due = [reason for reason in self.unreported if now_s >= self._due_s(reason)]
-        self.reported_s |= dict.fromkeys(due, now_s)
-        return [self.unreported.pop(reason) for reason in due]
-
-    def take_all(self) -> list[Gap]:
-        gaps, self.unreported = list(self.unreported.values()), {}
-        return gaps
-
-    def _due_s(self, reason: str) -> float:
-        return self.reported_s.get(reason, -GAP_S) + GAP_S
-
-
 class Stream(msgspec.Struct, eq=False):
-    """A source, its slots and its frames in flight."""
+    """A source with its slots, queues and frames in flight."""
 
     name: str
     process: ProcessSlot  # of its decode process
     info: SourceInfo | None = None
     epoch: int = 1
-    known_epoch: int = 1  # the stream epoch that the stages know of
+    known_epoch: int = 1  # the stream epoch that the stages have a notice of
     last_n: int = -1
     last_us: int = 0
     free: list[str] = []
     granted: set[str] = set()
-    granted_at: float = float("-inf")  # the last time
+    granted_at: float = float("-inf")  # time of the last grant
     turn: int = 0  # of its last grant among those to live sources
     slots: frozenset[str] = frozenset()  # free, granted or in flight; older ones are in flight
-    frames_in_flight: dict[int, InFlightFrame] = {}
-    ordered_queues: dict[int, OrderedQueue] = {}  # by stateful group
-    open_notices: int = 0  # notices that are not answered yet
-    turns: dict[str, int] = {}  # stages with every_s: in which interval they last ran
-    finishing: bool = False  # the stateful groups are being told of the end
+    frames_in_flight: dict[int, InFlightFrame] = {}  # by seq
+    queues: dict[int, OrderedQueue] = {}  # by stateful group
+    open_notices: int = 0  # notices and ends that are not answered yet
+    turns: dict[str, int] = {}  # stages with every_s: the interval of their last run
+    finishing: bool = False  # the stateful groups have been sent the end
     open: bool = False  # and may be granted slots
     done: bool = False
     ending: Ending | None = None
@@ -151,7 +123,7 @@ class Stream(msgspec.Struct, eq=False):
     gaps: GapNotices = msgspec.field(default_factory=GapNotices)
     errors: int = 0  # of this epoch
     past_errors: int = 0  # of the epochs before
-    save_due: float | None = None  # when the next checkpoint is; None: with no frame since
+    save_due: float | None = None  # time of the next checkpoint; None: no frame since the last
     saving: bool = False  # no slots are granted, so that a checkpoint can be taken
 
     @property
@@ -160,15 +132,43 @@ class Stream(msgspec.Struct, eq=False):
 
 
 def worker_group_of(group: Group) -> WorkerGroup:
-    processes = [ProcessSlot(f"{group.name}.{replica}") for replica in range(group.worker.replicas)]
-    return WorkerGroup(
-        group, [Replica(process, deque(), deque()) for process in processes], deque()
-    )
+    names = [f"{group.name}.{index}" for index in range(group.worker.replicas)]
+    replicas = [Replica(ProcessSlot(name), deque(), deque()) for name in names]
+    return WorkerGroup(group, replicas, deque())
+
+
+def decoder_name(source: str) -> str:
+    """Return the name of the process slot of a source's decode process."""
+    return f"decode-{source}"
 
 
 def queue_length(workers: WorkerGroup) -> int:
-    """Frames that the group has not answered though their parents have."""
-    return len(workers.queue) + sum(len(s.queue) + s.load for s in workers.replicas)
+    """Count the frames that the group has yet to answer and whose parents have answered."""
+    return len(workers.queue) + sum(len(r.queue) + r.load for r in workers.replicas)
+
+
+def replica_with_fewest_sources(workers: WorkerGroup, streams: Iterable[Stream]) -> Replica:
+    index = workers.group.index
+    open_ = [stream for stream in streams if index in stream.queues and not stream.done]
+    taken = Counter(id(stream.queues[index].replica) for stream in open_)
+    return min(workers.replicas, key=lambda replica: taken[id(replica)])
+
+
+def frame_of(stream: Stream, decoded: DecodedFrame) -> Frame:
+    """Return the next frame of the source, for a picture that is admitted."""
+    wall_us = stream.info.wall_us(decoded.media_us) if stream.info else 0
+    return Frame(
+        source=stream.name,
+        seq=stream.admitted,
+        n=decoded.n,
+        media_us=decoded.media_us,
+        width=decoded.width,
+        height=decoded.height,
+        slot=decoded.slot,
+        epoch=stream.epoch,
+        capture_us=decoded.capture_us or wall_us,
+        clock=decoded.clock,
+    )
 
 
 def skips_frame(group: Group, in_flight: InFlightFrame) -> bool:
@@ -176,8 +176,8 @@ def skips_frame(group: Group, in_flight: InFlightFrame) -> bool:
     return bool(in_flight.skip) and set(group.names) <= set(in_flight.skip)
 
 
-def skipped(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[str, ...]:
-    """The stages that do not run for a frame: they ran already in this interval of media time."""
+def stages_to_skip(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[str, ...]:
+    """Return the stages with `every_s` that already ran in this interval of media time."""
     skip = []
     for stage in timed:
         turn = int(media_us // (stage.every_s * 1e6))
@@ -188,6 +188,7 @@ def skipped(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[
 
 
 def describe_group(workers: WorkerGroup) -> str:
+    """Name the stages of a group in an error text."""
     names = workers.group.names
     return f"stage '{names[0]}'" if len(names) == 1 else f"stages {', '.join(map(repr, names))}"
 

@@ -1,7 +1,7 @@
-"""The lives of the run's processes, as decisions: when to start, restart, stop and kill each.
+"""Decides when to start, restart, stop and kill the processes of a run.
 
-A seat is a place for one process; its successors after deaths take the same seat. Pure: time
-comes in as an argument, and what is to be done goes out as orders.
+A process slot holds one process at a time: after a death its successor takes the same slot. The
+functions are pure: time comes in as an argument, and orders go out.
 """
 
 from typing import Literal
@@ -12,51 +12,53 @@ ProcessState = Literal["waiting", "starting", "ready", "stopping", "dying", "gon
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient the hub is, in seconds."""
+    """Timeouts of the hub in seconds, and how many deaths of a process it tolerates."""
 
     deaths: int = 5  # more of them within `within_s` fail the run
     within_s: float = 60.0
     backoff_s: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0)  # after the 1st, 2nd, … recent death
-    heartbeat_timeout_s: float = (
-        60.0  # without a heartbeat: a thread beats even while a stage computes
-    )
+    heartbeat_timeout_s: float = 60.0  # a thread sends heartbeats even while a stage computes
     call_timeout_s: float = 900.0  # for one batch: a network may compile for minutes at its first
-    decode_stop_s: float = 3.0  # for a decode process to end politely
+    decode_stop_s: float = 3.0  # for a decode process to exit after it was asked to
     checkpoint_s: float = 30.0  # from the first frame after one checkpoint of a file to the next
     stage_close_s: float = 10.0  # for a worker to close its stages
-    drain_heartbeat_timeout_s: float = 2.0  # as `silence_s`, while the run is drained
+    drain_heartbeat_timeout_s: float = 2.0  # as `heartbeat_timeout_s`, while the run is drained
     drain_work_s: float = 6.0  # from the drain on; then frames in flight are dropped
-    drain_end_s: float = 9.0  # from the drain on; then whatever still runs is killed
+    drain_end_s: float = 9.0  # from the drain on; then all processes are killed
 
 
 class StartProcess(msgspec.Struct, frozen=True):
+    """Start a process for this slot."""
+
     process: str
 
 
 class StopProcess(msgspec.Struct, frozen=True):
-    """Ask the process to end in good order."""
+    """Ask the process to exit in good order."""
 
     process: str
 
 
 class KillProcess(msgspec.Struct, frozen=True):
-    """End it for certain, then report its death."""
+    """Kill the process, then report its exit."""
 
     process: str
-    reason: str  # empty when nothing is wrong
+    reason: str  # empty in normal operation
 
 
 Order = StartProcess | StopProcess | KillProcess
 
 
 class ProcessSlot(msgspec.Struct):
+    """The place of one process and its successors."""
+
     name: str
     state: ProcessState = "waiting"
     due: float = 0.0  # waiting: when to start; stopping: when to kill
-    heartbeat_at: float = 0.0  # last sign of life
+    heartbeat_at: float = 0.0  # time of the last heartbeat
     deaths: list[float] = []  # the recent ones
     restarts: int = 0
-    retiring: bool = False  # its next death is its end
+    retiring: bool = False  # it gets no successor
 
     @property
     def alive(self) -> bool:
@@ -64,19 +66,19 @@ class ProcessSlot(msgspec.Struct):
 
 
 def advance(process: ProcessSlot, at: float, limits: Limits) -> Order | None:
-    """What the time alone asks for."""
+    """Return the order that is due at this time, if any."""
     if process.state == "waiting" and at >= process.due:
         process.state, process.heartbeat_at = "starting", at
         return StartProcess(process.name)
     if process.state == "stopping" and at >= process.due:
         return kill(process, "it did not end when asked to")
     if process.alive and at >= process.heartbeat_at + limits.heartbeat_timeout_s:
-        return kill(process, f"no sign of life for {limits.heartbeat_timeout_s:g} s")
+        return kill(process, f"no heartbeat for {limits.heartbeat_timeout_s:g} s")
     return None
 
 
 def next_due(process: ProcessSlot, limits: Limits) -> float:
-    """When `advance` will have something to say."""
+    """Return the time at which `advance` returns an order next."""
     if process.state in ("waiting", "stopping"):
         return process.due
     return process.heartbeat_at + limits.heartbeat_timeout_s if process.alive else float("inf")
@@ -88,7 +90,7 @@ def kill(process: ProcessSlot, reason: str) -> KillProcess:
 
 
 def stop(process: ProcessSlot, at: float, timeout_s: float) -> Order | None:
-    """Let it end: politely when it listens, at once when it is only starting."""
+    """End the process for good: ask it once it is ready, kill it while it is starting."""
     process.retiring = True
     if process.state == "waiting":
         process.state = "gone"
@@ -101,7 +103,7 @@ def stop(process: ProcessSlot, at: float, timeout_s: float) -> Order | None:
 
 
 def record_exit(process: ProcessSlot, at: float, limits: Limits) -> bool:
-    """Note a death and plan the successor; False when there were too many."""
+    """Record the death of the process and plan its successor; False when there were too many."""
     process.deaths = [*(t for t in process.deaths if t > at - limits.within_s), at]
     if len(process.deaths) > limits.deaths:
         process.state = "gone"

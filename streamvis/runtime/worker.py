@@ -1,4 +1,4 @@
-"""A worker process: builds its stages, then answers the hub's batches until told to stop.
+"""A worker process: builds its stages, then answers the hub's batches until it is asked to stop.
 
 python -m streamvis.runtime.worker <endpoint> <identity> <pid of the hub>
 """
@@ -14,7 +14,7 @@ from streamvis.errors import DeviceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.logs import warn
 from streamvis.messages import Site, Stage, decode_part, encode_part
-from streamvis.runtime import wire
+from streamvis.runtime import protocol
 from streamvis.runtime.host import Host
 from streamvis.runtime.processes import load, serve
 from streamvis.transport.slots import SlotReader
@@ -24,46 +24,45 @@ Build = Callable[[StageSpec, Site], Stage]
 
 
 def work(client: Client) -> None:
-    """One life: hello, build, ready, answers, close."""
-    client.send([wire.encode(wire.Hello())])
+    """Serve the hub: hello, build the stages, ready, answer batches, close."""
+    client.send([protocol.encode(protocol.Hello())])
     setup, _ = _receive(client)
-    if not isinstance(setup, wire.Setup):  # Stop: the run ended before this worker began
+    if not isinstance(setup, protocol.Setup):  # Stop: the run ended before this worker began
         return
     with closing(SlotReader()) as pixels:
         try:
             host = Host(setup.pipeline, _built(setup, pixels))
         except StreamvisError as error:
-            client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
+            client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
             return
         except Exception as error:
             message = f"stages {', '.join(setup.stages)} cannot be built: {error!r}"
-            client.send([wire.encode(wire.Refused("RunError", message))])
+            client.send([protocol.encode(protocol.Refused("RunError", message))])
             raise
-        client.send([wire.encode(wire.Ready())])
+        client.send([protocol.encode(protocol.Ready())])
         with closing(host):
             try:
                 _answer(client, host)
-            except StreamvisError as error:  # no other frame and no other life would help
-                client.send([wire.encode(wire.Refused(type(error).__name__, str(error)))])
+            except StreamvisError as error:  # neither another frame nor a restart would help
+                client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
 
 
 def _answer(client: Client, host: Host) -> None:
     while True:
         order, blobs = _receive(client)
-        if not isinstance(order, wire.Work):
+        if not isinstance(order, protocol.Work):
             return
-        ran = host(order.items, map(decode_part, blobs))
-        answer = wire.Answer(order.id, ran.wrote, ran.states, ran.spent, ran.found)
-        client.send([wire.encode(answer), *map(encode_part, ran.parts)])
+        answer, parts = host(order.id, order.items, map(decode_part, blobs))
+        client.send([protocol.encode(answer), *map(encode_part, parts)])
 
 
-def _receive(client: Client) -> tuple[wire.ToProcess, list[bytes]]:
+def _receive(client: Client) -> tuple[protocol.ToProcess, list[bytes]]:
     frames = client.receive()
     assert frames is not None  # without a timeout
-    return wire.decode_to_process(frames[0]), frames[1:]
+    return protocol.decode_to_process(frames[0]), frames[1:]
 
 
-def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
+def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
     build = load(setup.build)
     specs = [setup.pipeline.stage(name) for name in setup.stages]
     site = Site(
@@ -81,7 +80,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
         if setup.fallback is None:
             raise
         warn(
-            "device is not there, falling back",
+            "device is absent, falling back",
             stages=setup.stages,
             device=setup.fallback,
             reason=str(error),
@@ -90,7 +89,7 @@ def _built(setup: wire.Setup, pixels: SlotReader) -> dict[str, Stage]:
 
 
 def _all(build: Build, specs: Sequence[StageSpec], site: Site) -> dict[str, Stage]:
-    """Every stage or none: what was built before a failure is closed."""
+    """Build all stages; close those built before a failure."""
     stages: dict[str, Stage] = {}
     with imports_of_packages(), ExitStack() as stack:
         for spec in specs:

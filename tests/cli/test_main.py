@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import streamvis
 from streamvis.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,11 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed():
+    result = call("--version")
+    assert (result.exit_code, result.stdout) == (0, f"streamvis {streamvis.__version__}\n")
 
 
 @pytest.mark.parametrize(

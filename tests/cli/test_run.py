@@ -1,8 +1,11 @@
 """What `streamvis run` says and does where --out holds a run already."""
 
+import contextlib
+
 import pytest
 from typer.testing import CliRunner
 
+from streamvis.cli import status_table
 from streamvis.cli.main import app
 from streamvis.events.log import Cursor, LogWriter
 from streamvis.runtime.output import locked
@@ -67,3 +70,19 @@ def test_a_run_in_one_process_is_replaced_and_then_finished(tmp_path):
     assert again.exit_code == 0
     assert "its run is finished" in again.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_inline_engine_refuses_a_placement(tmp_path):
+    result = call("--engine", "inline", "--on", "one-gpu", "--out", tmp_path / "out")
+    refused(result, 2, "--on one-gpu", "--engine inline")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_inline_engine_shows_its_status(tmp_path, monkeypatch):
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    statuses = []
+    shown = contextlib.contextmanager(lambda how: iter([statuses.append]))
+    monkeypatch.setattr(status_table, "shown", shown)
+    assert call(pipeline, "--engine", "inline").exit_code == 0
+    assert [stage.name for stage in statuses[0].stages] == ["camera"]

@@ -1,4 +1,4 @@
-"""The decode process's talk with the hub, with the test as the hub."""
+"""The messages between a decode process and the hub, with the test as the hub."""
 
 import threading
 import time
@@ -8,8 +8,9 @@ import pytest
 import toys
 
 from streamvis.messages import Frame
-from streamvis.runtime import wire
+from streamvis.runtime import protocol
 from streamvis.runtime.decode import Decode
+from streamvis.runtime.gaps import Gap
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import Segment, SlotReader, SlotWriter
@@ -27,13 +28,13 @@ class Hub:
         self._heard = []
 
     def say(self, message):
-        assert self._server.send(b"decode", [wire.encode(message)])
+        assert self._server.send(b"decode", [protocol.encode(message)])
 
     def hear(self):
         while not self._heard:
             assert self._server.socket.poll(10_000), "decode says nothing"
             self._heard += [frames[0] for _, frames in self._server.receive()]
-        return wire.decode_from_process(self._heard.pop(0))
+        return protocol.decode_from_process(self._heard.pop(0))
 
     def silent(self):
         return not self._heard and not self._server.socket.poll(50)
@@ -69,7 +70,7 @@ def talk(tmp_path):
             return Hub(server, source), reader
 
         yield start
-        server.send(b"decode", [wire.encode(wire.Stop())])
+        server.send(b"decode", [protocol.encode(protocol.Stop())])
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
@@ -103,7 +104,7 @@ def test_a_file_comes_picture_by_picture_to_the_last_one(talk, segment):
     assert hub.hear().info.frames == 5
     for n in range(5):
         assert hub.silent()  # no slot, no picture
-        hub.say(wire.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        hub.say(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
         decoded_frame = hub.hear()
         assert (decoded_frame.n, decoded_frame.media_us, decoded_frame.slot) == (
             n,
@@ -111,36 +112,36 @@ def test_a_file_comes_picture_by_picture_to_the_last_one(talk, segment):
             segment.slots[n % 3],
         )
         np.testing.assert_array_equal(picture(reader, decoded_frame), n)
-    assert hub.hear() == wire.Ended("eof", 0)
+    assert hub.hear() == protocol.SourceEnded("eof", 0)
 
 
 def test_a_file_goes_on_where_its_predecessor_stopped(talk, segment):
     hub, _ = talk(6, after_n=3, jump=2)
     hub.hear()
-    hub.say(wire.SlotGrant(segment.slots, SIZE))
+    hub.say(protocol.SlotGrant(segment.slots, SIZE))
     first, second = hub.hear(), hub.hear()
     assert (first.n, first.gaps, first.errors) == (4, [], 1)  # the gap at 2 was told before
     assert second.n == 5
-    assert hub.hear() == wire.Ended("eof", 1)
+    assert hub.hear() == protocol.SourceEnded("eof", 1)
 
 
 def test_pictures_that_could_not_be_decoded_are_told_before_the_next(talk, segment):
     hub, _ = talk(3, jump=1)
     hub.hear()
-    hub.say(wire.SlotGrant(segment.slots, SIZE))
+    hub.say(protocol.SlotGrant(segment.slots, SIZE))
     assert hub.hear().gaps == []
-    assert hub.hear().gaps == [wire.Gap("decode", 1, 1, 1)]
+    assert hub.hear().gaps == [Gap("decode", 1, 1, 1)]
 
 
 def test_larger_pictures_need_larger_slots(talk, segment, tmp_path):
     hub, reader = talk(2, grow=1)
     hub.hear()
-    hub.say(wire.SlotGrant(segment.slots, SIZE))
+    hub.say(protocol.SlotGrant(segment.slots, SIZE))
     hub.hear()
-    assert hub.hear() == wire.SizeChanged(2 * toys.WIDTH, 2 * toys.HEIGHT)
-    hub.say(wire.SlotGrant(segment.slots[:1], SIZE))  # was on its way: too small by now
+    assert hub.hear() == protocol.SizeChanged(2 * toys.WIDTH, 2 * toys.HEIGHT)
+    hub.say(protocol.SlotGrant(segment.slots[:1], SIZE))  # was on its way: too small by now
     large = Segment(1, 4 * SIZE, "a test", tmp_path)
-    hub.say(wire.SlotGrant(large.slots, 4 * SIZE))
+    hub.say(protocol.SlotGrant(large.slots, 4 * SIZE))
     decoded_frame = hub.hear()
     assert decoded_frame.slot == large.slots[0]
     np.testing.assert_array_equal(picture(reader, decoded_frame), 1)
@@ -150,20 +151,20 @@ def test_larger_pictures_need_larger_slots(talk, segment, tmp_path):
 def test_a_stopped_file_counts_the_picture_in_its_hand(talk, segment):
     hub, _ = talk(9)
     hub.hear()
-    hub.say(wire.SlotGrant(segment.slots[:2], SIZE))
+    hub.say(protocol.SlotGrant(segment.slots[:2], SIZE))
     assert [hub.hear().n, hub.hear().n] == [0, 1]
     while hub.source.given < 3:
         time.sleep(0.001)
-    hub.say(wire.Stop())
-    assert hub.hear() == wire.Ended("drained", 0, [wire.Gap("drained", 1, 2, 2)])
+    hub.say(protocol.Stop())
+    assert hub.hear() == protocol.SourceEnded("drained", 0, [Gap("drained", 1, 2, 2)])
 
 
 def test_a_source_that_breaks_says_why(talk, segment):
     hub, _ = talk(9, fail=1)
     hub.hear()
-    hub.say(wire.SlotGrant(segment.slots, SIZE))
+    hub.say(protocol.SlotGrant(segment.slots, SIZE))
     hub.hear()
-    assert hub.hear() == wire.Ended("failed", 0, [], "toy: torn at 1")
+    assert hub.hear() == protocol.SourceEnded("failed", 0, [], "toy: torn at 1")
 
 
 def test_every_live_picture_is_admitted_or_counted(talk, segment):
@@ -171,12 +172,12 @@ def test_every_live_picture_is_admitted_or_counted(talk, segment):
     hub.hear()
     admitted, gaps = [], []
     for n in range(4):
-        hub.say(wire.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        hub.say(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
         decoded_frame = hub.hear()
         admitted.append(decoded_frame.n)
         gaps += decoded_frame.gaps
         assert hub.silent()
-    hub.say(wire.Stop())
+    hub.say(protocol.Stop())
     ended = hub.hear()
     assert ended.ending == "drained"
     gaps += ended.gaps

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import facts
 import msgspec
 import pytest
 from test_routing import (
@@ -18,20 +19,20 @@ from test_routing import (
 )
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
-from streamvis.runtime import facts as f
-from streamvis.runtime.state import GapNotices
+from streamvis.runtime import protocol
+from streamvis.runtime.gaps import Gap, GapNotices
+from streamvis.runtime.protocol import BeginItem, EndItem, NoticeItem, StageState
 from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
-from streamvis.runtime.wire import BeginItem, EndItem, Gap, NoticeItem, StageState
 
 LIMITS = Limits(drain_heartbeat_timeout_s=2.0, drain_work_s=6.0, drain_end_s=9.0, backoff_s=(0.0,))
 
 
 def drained(core, at):
     """The drain begins; the decode process ends at once."""
-    orders = core.step(f.Drain(at))
+    orders = core.step(protocol.Drain(at))
     assert StopProcess("decode-a") in orders
-    orders += core.step(f.SourceEnded(source="a", ending="drained", at=at))
-    return orders + core.step(f.ProcessExited("decode-a", "", at))
+    orders += core.step(facts.ended("a", "drained", at))
+    return orders + core.step(protocol.ProcessExited("decode-a", "", at))
 
 
 def tick(core, at, *but):
@@ -39,8 +40,8 @@ def tick(core, at, *but):
     orders = []
     for process in core.processes:
         if process.alive and process.name not in but:
-            orders += core.step(f.Heartbeat(process.name, at))
-    return orders + core.step(f.Tick(at))
+            orders += core.step(protocol.Heartbeat(process.name, at))
+    return orders + core.step(protocol.Tick(at))
 
 
 def balance(core):
@@ -52,29 +53,35 @@ def follow(core, orders, at, processes=("detect.0", "track.0", "publish.0")):
     """Answer all that these workers are sent, and let them end; what each was sent."""
     log = []
     while sends := [
-        o for o in orders if isinstance(o, f.Send | StopProcess) and o.process in processes
+        o
+        for o in orders
+        if isinstance(o, protocol.SendWork | StopProcess) and o.process in processes
     ]:
         orders = []
         for order in sends:
             if isinstance(order, StopProcess):
-                orders += core.step(f.ProcessExited(order.process, "", at))
+                orders += core.step(protocol.ProcessExited(order.process, "", at))
             else:
                 log.append((order.process, order.items))
                 orders += answer(core, order, at=at)
     return log
 
 
-def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
+def test_frames_that_no_worker_has_begun_are_dropped_and_noticed_before_the_end():
     core = started(CHAIN)
     sends = [order for n in range(4) for order in admit(core, n)]
     assert len(sends) == 2  # the worker has room for two batches
     orders = drained(core, 1.0)
-    assert [o.frame.n for o in only(orders, f.Completed) if o.dropped] == [2, 3]
-    assert only(orders, f.GrantSlots) == []
+    assert [o.frame.n for o in only(orders, protocol.FrameCompleted) if o.dropped] == [2, 3]
+    assert only(orders, protocol.GrantSlots) == []
     assert balance(core) == (2, 2)
     log = follow(core, sends, 1.5)
     told = [items for process, items in log if process == "publish.0"]
-    assert [frames(f.Send("", 0, items, [])) for items in told] == [[("a", 0)], [("a", 1)], []]
+    assert [frames(protocol.SendWork("", 0, items, [])) for items in told] == [
+        [("a", 0)],
+        [("a", 1)],
+        [],
+    ]
     gap = missing("drained", 2, 3, media_us=120_000)
     assert told[2] == [NoticeItem(gap), EndItem("a", "drained")]
     assert core.finished
@@ -83,9 +90,9 @@ def test_what_no_worker_has_begun_is_dropped_and_told_before_the_end():
 
 def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
     core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
-    core.step(f.Drain(1.0))
+    core.step(protocol.Drain(1.0))
     late = decoded_frame("a0", 1, gaps=[Gap("overload", 1, 0, 0)])
-    assert core.step(f.Admitted("a", late, 1.1)) == []
+    assert core.step(facts.admitted("a", late, 1.1)) == []
     assert core.due(1.1) == 0.0  # gaps are to be told
     assert core.streams["a"].dropped == {"overload": 1, "drained": 1}
     assert balance(core) == (0, 1)
@@ -94,30 +101,30 @@ def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
 def test_a_file_of_which_something_was_dropped_has_not_come_to_its_end():
     core = started(CHAIN)
     sends = [order for n in range(4) for order in admit(core, n)]
-    core.step(f.SourceEnded(source="a", ending="eof", at=0.9))
-    core.step(f.ProcessExited("decode-a", "", 0.9))
-    core.step(f.Drain(1.0))
+    core.step(facts.ended("a", "eof", 0.9))
+    core.step(protocol.ProcessExited("decode-a", "", 0.9))
+    core.step(protocol.Drain(1.0))
     follow(core, sends, 1.1)
     assert core.finished
     assert core.streams["a"].ending == "drained"
     whole = started(CHAIN)
     (send,) = admit(whole, 0)
-    whole.step(f.SourceEnded(source="a", ending="eof", at=0.9))
-    whole.step(f.ProcessExited("decode-a", "", 0.9))
-    whole.step(f.Drain(1.0))
+    whole.step(facts.ended("a", "eof", 0.9))
+    whole.step(protocol.ProcessExited("decode-a", "", 0.9))
+    whole.step(protocol.Drain(1.0))
     follow(whole, [send], 1.1)
     assert whole.streams["a"].ending == "eof"
 
 
-def test_a_silent_worker_without_state_is_killed_and_what_it_had_is_dropped():
+def test_a_stateless_worker_without_heartbeat_is_killed_and_its_frames_are_dropped():
     core = started(CHAIN, limits=LIMITS)
     for n in range(3):
         admit(core, n)
     drained(core, 1.0)
     assert tick(core, 2.9, "detect.0") == []
     (kill,) = tick(core, 3.0, "detect.0")
-    assert kill == KillProcess("detect.0", "no sign of life for 2 s")
-    orders = core.step(f.ProcessExited("detect.0", "", 3.0))
+    assert kill == KillProcess("detect.0", "no heartbeat for 2 s")
+    orders = core.step(protocol.ProcessExited("detect.0", "", 3.0))
     assert only(orders, StartProcess) == []
     assert balance(core) == (0, 3)
     log = follow(core, orders, 3.1)
@@ -127,7 +134,7 @@ def test_a_silent_worker_without_state_is_killed_and_what_it_had_is_dropped():
     assert core.failed is None
 
 
-def test_another_replica_takes_over_what_a_silent_one_had():
+def test_another_replica_takes_over_the_frames_of_one_without_heartbeat():
     placement = Placement(
         workers=[WorkerSpec(["detect"], replicas=2), WorkerSpec(["track", "publish"])]
     )
@@ -135,7 +142,7 @@ def test_another_replica_takes_over_what_a_silent_one_had():
     _, second = (admit(core, n)[0] for n in range(2))
     drained(core, 1.0)
     tick(core, 3.0, "detect.0")
-    assert core.step(f.ProcessExited("detect.0", "", 3.0)) == []
+    assert core.step(protocol.ProcessExited("detect.0", "", 3.0)) == []
     (again,) = answer(core, second)
     assert (again.process, frames(again)) == ("detect.1", [("a", 0)])
     follow(core, [again], 3.1, ("detect.1", "track+publish.0"))
@@ -143,19 +150,19 @@ def test_another_replica_takes_over_what_a_silent_one_had():
     assert balance(core) == (2, 0)
 
 
-def test_a_silent_worker_with_state_goes_on_in_a_successor():
+def test_a_stateful_worker_without_heartbeat_is_restarted():
     core = started(CHAIN, limits=LIMITS)
     (detect,) = admit(core, 0)
     answer(core, detect)
     drained(core, 1.0)
     tick(core, 3.0, "track.0")
-    assert core.step(f.ProcessExited("track.0", "", 3.0)) == [StartProcess("track.0")]
-    follow(core, core.step(f.Joined("track.0", 4.0)), 4.0)
+    assert core.step(protocol.ProcessExited("track.0", "", 3.0)) == [StartProcess("track.0")]
+    follow(core, core.step(facts.started("track.0", 4.0)), 4.0)
     assert core.finished
     assert balance(core) == (1, 0)
 
 
-def test_one_that_works_on_for_ever_is_killed_when_the_time_for_work_is_over():
+def test_a_worker_that_never_answers_is_killed_when_the_time_for_work_is_over():
     core = started(CHAIN, limits=LIMITS)
     admit(core, 0)
     drained(core, 1.0)
@@ -163,7 +170,7 @@ def test_one_that_works_on_for_ever_is_killed_when_the_time_for_work_is_over():
     assert tick(core, 6.9) == []
     (kill,) = tick(core, 7.0)
     assert kill == KillProcess("detect.0", "")
-    log = follow(core, core.step(f.ProcessExited("detect.0", "", 7.0)), 7.1)
+    log = follow(core, core.step(protocol.ProcessExited("detect.0", "", 7.0)), 7.1)
     assert log[-1][0] == "publish.0"
     assert log[-1][1][-1] == EndItem("a", "drained")
     assert core.finished
@@ -171,7 +178,7 @@ def test_one_that_works_on_for_ever_is_killed_when_the_time_for_work_is_over():
     assert balance(core) == (0, 1)
 
 
-def test_a_late_sink_is_restarted_and_told_of_the_gap_and_the_end():
+def test_a_late_sink_is_restarted_and_gets_the_gap_and_the_end():
     placement = Placement(workers=[WorkerSpec(["detect"]), WorkerSpec(["track", "publish"])])
     core = started(CHAIN, placement, limits=LIMITS)
     sink = "track+publish.0"
@@ -179,11 +186,11 @@ def test_a_late_sink_is_restarted_and_told_of_the_gap_and_the_end():
     states = [StageState("track", "a", b"t"), StageState("publish", "a", b"p")]
     answer(core, first, states=states)
     drained(core, 1.0)
-    assert tick(core, 7.0) == [KillProcess(sink, "at one call for 2 s")]
-    orders = core.step(f.ProcessExited(sink, "", 7.0))
+    assert tick(core, 7.0) == [KillProcess(sink, "one call took 2 s or more")]
+    orders = core.step(protocol.ProcessExited(sink, "", 7.0))
     assert StartProcess(sink) in orders
     assert balance(core) == (1, 1)
-    log = follow(core, core.step(f.Joined(sink, 8.0)), 8.0, (sink, "detect.0"))
+    log = follow(core, core.step(facts.started(sink, 8.0)), 8.0, (sink, "detect.0"))
     begin = BeginItem(INFO, {"track": b"t", "publish": b"p"})
     gap = NoticeItem(missing("drained", 1, 1, media_us=40_000))
     assert log == [(sink, [begin, gap, EndItem("a", "drained")])]
@@ -191,35 +198,35 @@ def test_a_late_sink_is_restarted_and_told_of_the_gap_and_the_end():
     assert core.failed is None
 
 
-def test_nobody_waits_for_a_stage_that_hangs_at_the_end():
+def test_the_end_waits_for_no_stage_that_hangs():
     core = started(CHAIN, limits=LIMITS)
     (detect,) = admit(core, 0)
     (track,) = answer(core, detect)
     (publish,) = answer(core, track)
     answer(core, publish)
-    _, end = only(drained(core, 1.0), f.Send)
+    _, end = only(drained(core, 1.0), protocol.SendWork)
     assert (end.process, end.items) == ("publish.0", [EndItem("a", "drained")])
     answer(core, end, at=1.1)
     assert tick(core, 7.0) == [KillProcess("track.0", "")]
-    assert core.step(f.ProcessExited("track.0", "", 7.0)) == [
+    assert core.step(protocol.ProcessExited("track.0", "", 7.0)) == [
         StopProcess("detect.0"),
         StopProcess("publish.0"),
     ]
-    core.step(f.ProcessExited("publish.0", "", 7.2))
+    core.step(protocol.ProcessExited("publish.0", "", 7.2))
     assert tick(core, 10.0) == [KillProcess("detect.0", "")]  # it does not close
-    core.step(f.ProcessExited("detect.0", "", 10.0))
+    core.step(protocol.ProcessExited("detect.0", "", 10.0))
     assert core.finished
     assert core.failed is None
 
 
 def test_a_sink_that_has_ended_all_and_does_not_close_is_killed():
     core = started(CHAIN, limits=LIMITS)
-    for end in only(drained(core, 1.0), f.Send):
+    for end in only(drained(core, 1.0), protocol.SendWork):
         answer(core, end, at=1.1)
     kills = tick(core, 10.0)
     assert [kill.process for kill in kills] == ["detect.0", "track.0", "publish.0"]
     for kill in kills:
-        core.step(f.ProcessExited(kill.process, "", 10.0))
+        core.step(protocol.ProcessExited(kill.process, "", 10.0))
     assert core.finished
     assert core.failed is None
 
@@ -231,12 +238,12 @@ def test_a_sink_that_never_ends_fails_the_run():
     answer(core, track)
     drained(core, 1.0)
     tick(core, 7.0)
-    core.step(f.ProcessExited("publish.0", "", 7.0))
+    core.step(protocol.ProcessExited("publish.0", "", 7.0))
     orders = tick(core, 10.0)
-    (fail,) = only(orders, f.Fail)
+    (fail,) = only(orders, protocol.FailRun)
     assert "stage 'publish' did not end within 9 s" in fail.message
     for kill in only(orders, KillProcess):
-        core.step(f.ProcessExited(kill.process, "", 10.0))
+        core.step(protocol.ProcessExited(kill.process, "", 10.0))
     assert core.finished
 
 
@@ -244,12 +251,12 @@ def test_a_fatal_error_is_kept_and_the_run_ends_in_good_order():
     core = started(CHAIN, limits=Limits(deaths=0))
     sends = [order for n in range(4) for order in admit(core, n)]
     _, track = answer(core, sends[0])
-    fail, *orders = core.step(f.ProcessExited("detect.0", "boom", 1.0))
-    assert isinstance(fail, f.Fail)
+    fail, *orders = core.step(protocol.ProcessExited("detect.0", "boom", 1.0))
+    assert isinstance(fail, protocol.FailRun)
     assert StopProcess("decode-a") in orders
     assert not core.finished
-    orders += core.step(f.SourceEnded(source="a", ending="drained", at=1.0))
-    orders += core.step(f.ProcessExited("decode-a", "", 1.0))
+    orders += core.step(facts.ended("a", "drained", 1.0))
+    orders += core.step(protocol.ProcessExited("decode-a", "", 1.0))
     log = follow(core, [track, *orders], 1.1)
     ended = {process for process, items in log if items[-1] == EndItem("a", "drained")}
     assert ended == {"track.0", "publish.0"}
@@ -263,10 +270,10 @@ def test_a_refusal_of_the_publisher_ends_the_others():
     (detect,) = admit(core, 0)
     (track,) = answer(core, detect)
     answer(core, track)
-    fail, *_ = core.step(f.Refused("publish.0", "RunError", "no space left", 1.0))
-    assert fail == f.Fail("RunError", "no space left")
-    core.step(f.ProcessExited("decode-a", "", 1.0))
-    orders = core.step(f.ProcessExited("publish.0", "", 1.0))
+    fail, *_ = core.step(facts.refused("publish.0", "RunError", "no space left", 1.0))
+    assert fail == protocol.FailRun("RunError", "no space left")
+    core.step(protocol.ProcessExited("decode-a", "", 1.0))
+    orders = core.step(protocol.ProcessExited("publish.0", "", 1.0))
     follow(core, orders, 1.1)
     assert core.finished
     assert core.failed is fail
@@ -275,14 +282,14 @@ def test_a_refusal_of_the_publisher_ends_the_others():
 
 def test_a_refusal_before_anything_is_up_ends_the_run():
     core = started(DETECT)
-    core.step(f.Refused("detect.0", "WeightsError", "does not fit", 1.0))
-    core.step(f.ProcessExited("detect.0", "exit code 1", 1.1))
-    core.step(f.ProcessExited("decode-a", "", 1.1))
+    core.step(facts.refused("detect.0", "WeightsError", "does not fit", 1.0))
+    core.step(protocol.ProcessExited("detect.0", "exit code 1", 1.1))
+    core.step(protocol.ProcessExited("decode-a", "", 1.1))
     assert core.finished
-    assert core.failed == f.Fail("WeightsError", "does not fit")
+    assert core.failed == protocol.FailRun("WeightsError", "does not fit")
 
 
-def test_a_frame_that_rests_between_others_is_dropped_with_the_gap_told():
+def test_a_frame_that_skips_stages_between_others_is_dropped_with_a_notice():
     """Frame 1 skips the detector and waits for frame 0 in front of the tracker."""
     pipeline = Pipeline(
         stages=[
@@ -303,18 +310,18 @@ def test_a_frame_that_rests_between_others_is_dropped_with_the_gap_told():
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_overload_is_told_once_a_second_with_exact_counts(live):
+def test_overload_is_noticed_once_a_second_with_exact_counts(live):
     """By arrival for live sources, by media time for files: here they differ tenfold."""
     core = started(CHAIN, window=1, info=msgspec.structs.replace(INFO, live=live))
     notices = []
     for n in range(0, 500, 5):
         at = n * 0.004
         gaps = [Gap("overload", 4, n + 1, n + 4), Gap("decode", 1, n, n)]
-        orders = core.step(f.Admitted("a", decoded_frame("a0", n + 5, gaps=gaps), at))
+        orders = core.step(facts.admitted("a", decoded_frame("a0", n + 5, gaps=gaps), at))
         for process, items in follow(core, orders, at):
             notices += [item.notice for item in items if isinstance(item, NoticeItem)]
             assert process
-    orders = core.step(f.SourceEnded(source="a", ending="eof", at=2.0))
+    orders = core.step(facts.ended("a", "eof", 2.0))
     for process, items in follow(core, orders, 2.0, ("track.0", "publish.0")):
         notices += [item.notice for item in items if isinstance(item, NoticeItem)]
         assert process
@@ -328,19 +335,19 @@ def test_overload_is_told_once_a_second_with_exact_counts(live):
     assert all(last < first for (_, last), (first, _) in pairwise(ranges))
 
 
-def test_the_gaps_of_a_camera_that_stands_still_are_told_after_a_second():
+def test_the_gaps_of_a_camera_that_stalls_are_noticed_after_a_second():
     core = started(CHAIN, window=4, info=msgspec.structs.replace(INFO, live=True))
     for n, at in ((1, 0.1), (3, 0.2)):
         gaps = [Gap("overload", 1, n - 1, n - 1)]
-        core.step(f.Admitted("a", decoded_frame(f"a{n // 2}", n, gaps=gaps), at))
+        core.step(facts.admitted("a", decoded_frame(f"a{n // 2}", n, gaps=gaps), at))
     assert core.due() <= 1.1
-    core.step(f.Tick(1.05))
+    core.step(protocol.Tick(1.05))
     assert core.streams["a"].gaps.unreported == {"overload": Gap("overload", 1, 2, 2)}
-    core.step(f.Tick(1.1))
+    core.step(protocol.Tick(1.1))
     assert core.streams["a"].gaps.unreported == {}
 
 
-def test_gaps_that_were_not_told_are_all_there_at_the_end():
+def test_gaps_without_notice_are_all_there_at_the_end():
     gaps = GapNotices()
     for n in range(10):
         gaps.add(Gap("overload", 1, 2 * n, 2 * n))

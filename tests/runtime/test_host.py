@@ -6,7 +6,7 @@ from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
 from streamvis.errors import RunError
 from streamvis.messages import Detections, Frame, Notice, Receipt, SourceInfo
 from streamvis.runtime.host import Host
-from streamvis.runtime.wire import BeginItem, EndItem, FrameItem, NoticeItem
+from streamvis.runtime.protocol import BeginItem, EndItem, FrameItem, NoticeItem
 
 PIPELINE = Pipeline(
     stages=[
@@ -18,11 +18,11 @@ PIPELINE = Pipeline(
 INFO = SourceInfo(id="a", label="a", width=1, height=1, fps=25, live=False)
 
 
-class Diary:
-    """A stateful stage that writes down how it is called."""
+class CallRecorder:
+    """A stateful stage that records its calls."""
 
     def __init__(self, *parts):
-        self.parts = parts or [Receipt()]  # what it gives for each packet
+        self.parts = parts or [Receipt()]  # returned for each packet
         self.calls = []
 
     def __call__(self, packets):
@@ -45,7 +45,7 @@ class Diary:
         self.calls.append("close")
 
 
-def task(seq, skip=(), parts=()):
+def frame_item(seq, skip=(), parts=()):
     frame = Frame(source="a", seq=seq, n=seq, media_us=seq, width=1, height=1)
     return FrameItem(frame, list(skip), list(parts))
 
@@ -54,39 +54,44 @@ def notice(kind):
     return NoticeItem(Notice(source="a", kind=kind, media_us=0))
 
 
-def test_what_is_told_between_two_packets_comes_between_them():
-    diary = Diary()
-    host = Host(PIPELINE, {"publish": diary})
-    items = [BeginItem(INFO, {"publish": b"x"}), task(0), task(1), notice("gap"), task(2)]
-    ran = host(items, [])
-    assert diary.calls == [
+def test_a_notice_between_two_frames_reaches_the_stage_between_them():
+    recorder = CallRecorder()
+    host = Host(PIPELINE, {"publish": recorder})
+    items = [
+        BeginItem(INFO, {"publish": b"x"}),
+        frame_item(0),
+        frame_item(1),
+        notice("gap"),
+        frame_item(2),
+    ]
+    answer, _ = host(7, items, [])
+    assert recorder.calls == [
         ("begin", "a", b"x"),
         [(0, []), (1, [])],
         ("notice", "gap"),
         [(2, [])],
     ]
-    assert ran.wrote == [["publish"]] * 3
-    assert [(state.stage, state.source, state.data) for state in ran.states] == [
+    assert answer.wrote == [["publish"]] * 3
+    assert [(state.stage, state.source, state.data) for state in answer.states] == [
         ("publish", "a", b"4")
     ]
-    assert [(spent.stage, spent.packets) for spent in ran.spent] == [("publish", 2), ("publish", 1)]
+    assert [(each.stage, each.packets) for each in answer.times] == [("publish", 2), ("publish", 1)]
 
 
 def test_an_ended_source_has_no_state():
-    assert (
-        Host(PIPELINE, {"publish": Diary()})([BeginItem(INFO, {}), EndItem("a", "eof")], []).states
-        == []
-    )
+    host = Host(PIPELINE, {"publish": CallRecorder()})
+    answer, _ = host(7, [BeginItem(INFO, {}), EndItem("a", "eof")], [])
+    assert answer.states == []
 
 
 def test_parts_go_from_stage_to_stage_and_only_where_they_are_read():
-    first, second = Diary(toys.tracks(np.zeros(1, np.int64))), Diary()
+    first, second = CallRecorder(toys.tracks(np.zeros(1, np.int64))), CallRecorder()
     host = Host(PIPELINE, {"track": first, "publish": second})
-    ran = host([BeginItem(INFO, {}), task(0, parts=["detect"])], [detections()])
+    answer, parts = host(7, [BeginItem(INFO, {}), frame_item(0, parts=["detect"])], [detections()])
     assert first.calls[-1] == [(0, ["Detections"])]
     assert second.calls[-1] == [(0, ["Tracks"])]
-    assert ran.wrote == [["track", "publish"]]
-    assert [type(part).__name__ for part in ran.parts] == ["Tracks", "Receipt"]
+    assert answer.wrote == [["track", "publish"]]
+    assert [type(part).__name__ for part in parts] == ["Tracks", "Receipt"]
 
 
 def detections():
@@ -95,24 +100,26 @@ def detections():
 
 
 def test_a_skipped_stage_is_not_called_and_writes_nothing():
-    diary = Diary()
-    ran = Host(PIPELINE, {"detect": diary})([task(0, skip=["detect"]), task(1)], [])
-    assert diary.calls == [[(1, [])]]
-    assert ran.wrote == [[], ["detect"]]
+    recorder = CallRecorder()
+    answer, _ = Host(PIPELINE, {"detect": recorder})(
+        7, [frame_item(0, skip=["detect"]), frame_item(1)], []
+    )
+    assert recorder.calls == [[(1, [])]]
+    assert answer.wrote == [[], ["detect"]]
 
 
 def test_a_wrong_number_of_parts_is_an_error():
-    with pytest.raises(RunError, match="'detect' gave 2 parts for 1 packets"):
-        Host(PIPELINE, {"detect": Diary(Receipt(), Receipt())})([task(0)], [])
+    with pytest.raises(RunError, match="'detect' returned 2 parts for 1 packets"):
+        Host(PIPELINE, {"detect": CallRecorder(Receipt(), Receipt())})(7, [frame_item(0)], [])
 
 
 def test_every_stage_is_closed_though_one_fails():
-    class Stuck(Diary):
+    class Stuck(CallRecorder):
         def close(self):
             raise OSError("stuck")
 
-    diary = Diary()
-    host = Host(PIPELINE, {"detect": diary, "publish": Stuck()})
+    recorder = CallRecorder()
+    host = Host(PIPELINE, {"detect": recorder, "publish": Stuck()})
     with pytest.raises(OSError, match="stuck"):
         host.close()
-    assert diary.calls == ["close"]
+    assert recorder.calls == ["close"]

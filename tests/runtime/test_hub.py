@@ -5,8 +5,8 @@ from pathlib import Path
 import zmq
 from test_launch import balanced, chain, run, source, workers
 
-from streamvis.runtime import wire
-from streamvis.runtime.wire import Answer, Ready
+from streamvis.runtime import protocol
+from streamvis.runtime.protocol import Answer, Ready
 
 
 def test_hostile_messages_are_refused_and_counted(tmp_path):
@@ -15,8 +15,8 @@ def test_hostile_messages_are_refused_and_counted(tmp_path):
         [b""],
         [b"\xff" * 1000],
         [b"x"] * 5000,
-        [wire.encode(Ready())],
-        [wire.encode(Answer(1, [], [], [])), b"blob"],
+        [protocol.encode(Ready())],
+        [protocol.encode(Answer(1, [], [], [])), b"blob"],
         [os.urandom(2**20)],
     ]
     context = zmq.Context()

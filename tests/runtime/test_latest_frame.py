@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import SourceError
-from streamvis.runtime.latest_frame import GapCounter, LatestFrame
+from streamvis.runtime.gaps import GapCounter
+from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.sources.picture import Picture
 
 

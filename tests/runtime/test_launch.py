@@ -341,7 +341,7 @@ def test_small_shared_memory_is_a_clear_error(tmp_path, monkeypatch):
 
 def test_a_stage_that_fails_to_close_fails_the_run(tmp_path):
     pipeline = chain(publish="badclose")
-    with pytest.raises(RunError, match=r"while it was closing.*toy cannot close"):
+    with pytest.raises(RunError, match=r"while closing its stages.*toy cannot close"):
         run(pipeline, workers(["detect", "track", "badclose"]), [source(frames=2)], tmp_path)
 
 

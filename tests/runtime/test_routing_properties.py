@@ -6,6 +6,7 @@ answers, who dies, which picture comes, how time passes.
 
 from collections import Counter, deque
 
+import facts
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,22 +22,21 @@ from streamvis.config import (
     WorkerSpec,
 )
 from streamvis.messages import SourceInfo
-from streamvis.runtime import facts as f
-from streamvis.runtime import supervision
+from streamvis.runtime import protocol, supervision
 from streamvis.runtime.dispatch import PREFETCH
+from streamvis.runtime.gaps import Gap
 from streamvis.runtime.plan import fold
-from streamvis.runtime.routing import Core
-from streamvis.runtime.supervision import Limits
-from streamvis.runtime.wire import (
+from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
     DecodedFrame,
     EndItem,
     FrameItem,
-    Gap,
     NoticeItem,
     StageState,
 )
+from streamvis.runtime.routing import Core
+from streamvis.runtime.supervision import Limits
 
 PIPELINE = Pipeline(
     stages=[
@@ -72,8 +72,8 @@ class World:
         self.now = 0.0
         self.starting = set()
         self.alive = set()
-        self.inbox = {}  # seat -> what it has not answered
-        self.memory = {}  # (seat, stage, source) -> what it saw
+        self.inbox = {}  # process -> batches that it has not answered
+        self.memory = {}  # (process, stage, source) -> items that it got
         self.ended = {}  # (stage, source) -> all that it saw
         self.sources = sources  # name -> (pictures, live)
         self.decode = {}  # name -> [next n, granted slots, size]
@@ -85,7 +85,7 @@ class World:
         self.done = Counter()
         self.poison = set()
         self.skipped = {}
-        self.feed(f.Tick(0.0))
+        self.feed(protocol.Tick(0.0))
 
     def feed(self, fact):
         facts = deque([fact])
@@ -100,17 +100,17 @@ class World:
                 self.starting.add(process)
             case supervision.KillProcess(process, _) | supervision.StopProcess(process):
                 self.forget(process)
-                return [f.ProcessExited(process, "", self.now)]
-            case f.OpenSource(source, epoch, after_n):
+                return [protocol.ProcessExited(process, "", self.now)]
+            case protocol.OpenSource(source, epoch, after_n):
                 self.opening[source] = (epoch, after_n + 1)
-            case f.GrantSlots(source, slots):
+            case protocol.GrantSlots(source, slots):
                 self.decode[source][1] += slots
-            case f.Send(process):
+            case protocol.SendWork(process):
                 self.inbox[process].append(order)
                 packets = [item for item in order.items if isinstance(item, FrameItem)]
                 assert len(packets) <= self.batch[process.rpartition(".")[0]]
                 assert len(self.inbox[process]) <= PREFETCH
-            case f.Completed(frame, parts, skipped, poison, _, dropped):
+            case protocol.FrameCompleted(frame, parts, skipped, poison, _, dropped):
                 key = (frame.source, frame.seq)
                 self.done[key] += 1
                 if dropped:
@@ -121,12 +121,12 @@ class World:
                     self.poison.add(key)
                 else:
                     assert set(parts) == set(READS) - set(skipped)
-            case f.Checkpoint(source, saved):
-                assert saved.ending or not self.sources[source][1]  # live ones begin anew
+            case protocol.SaveCheckpoint(source, checkpoint):
+                assert checkpoint.ending or not self.sources[source][1]  # live ones begin anew
                 assert not self.core.streams[source].frames_in_flight
-                assert saved.admitted == self.core.streams[source].admitted
+                assert checkpoint.admitted == self.core.streams[source].admitted
                 assert sum(name == source for name, _ in self.done) == self.admitted[source]
-            case f.Fail():
+            case protocol.FailRun():
                 assert self.hung, order.message
         return None
 
@@ -178,15 +178,15 @@ class World:
         self.now = max(self.now + 0.001, min(self.core.due(self.now), self.now + 1.0))
         for process in sorted(self.alive):
             if not (self.silent and self.hangs(("answer", process))):
-                self.feed(f.Heartbeat(process, self.now))
-        self.feed(f.Tick(self.now))
+                self.feed(protocol.Heartbeat(process, self.now))
+        self.feed(protocol.Tick(self.now))
 
     def join(self, process):
         self.starting.discard(process)
         self.alive.add(process)
         if not process.startswith("decode-"):
             self.inbox[process] = deque()
-        self.feed(f.Joined(process, self.now))
+        self.feed(facts.started(process, self.now))
 
     def open(self, source):
         epoch, n = self.opening.pop(source)
@@ -195,14 +195,14 @@ class World:
         info = SourceInfo(
             id=source, label=source, width=1, height=1, fps=25, live=live, epoch=epoch
         )
-        self.feed(f.Opened(source, info, self.now))
+        self.feed(facts.opened(source, info, self.now))
         if not self.core.streams[source].slots:
             self.slots(source)
 
     def slots(self, source):
         self.decode[source][1].clear()
         names = [f"{source}-{self.sizes[source]}:{i}" for i in range(self.window)]
-        self.feed(f.SlotsCreated(source, names, self.now))
+        self.feed(protocol.SlotsCreated(source, names, self.now))
 
     def grow(self, source):
         if self.core.streams[source].ending is None:
@@ -211,7 +211,7 @@ class World:
 
     def die(self, process):
         self.forget(process)
-        self.feed(f.ProcessExited(process, "boom", self.now))
+        self.feed(protocol.ProcessExited(process, "boom", self.now))
 
     def shoot(self, source):
         n, granted, _ = self.decode[source]
@@ -223,10 +223,10 @@ class World:
         self.decode[source][0] = n + 1
         self.admitted[source] += 1
         decoded_frame = DecodedFrame(granted.pop(0), n, n * 40_000, 0, "file", 1, 1, 0, gaps)
-        self.feed(f.Admitted(source, decoded_frame, self.now))
+        self.feed(facts.admitted(source, decoded_frame, self.now))
 
     def end(self, source):
-        self.feed(f.SourceEnded(source=source, ending="eof", at=self.now))
+        self.feed(facts.ended(source, "eof", self.now))
 
     def answer(self, process):
         send = self.inbox[process][0]
@@ -260,7 +260,7 @@ class World:
                 if PIPELINE.stage(name).run.stateful:
                     self.see(process, name, item, states)
         answer = Answer(send.id, wrote, list(states.values()), [])
-        self.feed(f.Answered(process, answer, parts, self.now))
+        self.feed(facts.answered(process, answer, parts, self.now))
 
     def see(self, process, stage, item, states):
         match item:
@@ -368,7 +368,7 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
             choices = list(world.deaths()) or choices
         world.happen(*data.draw(st.sampled_from(choices)))
     if data.draw(st.booleans()):
-        world.feed(f.Drain(world.now))
+        world.feed(protocol.Drain(world.now))
     for _ in range(2000):
         if world.core.finished:
             break
@@ -400,7 +400,7 @@ def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(
         world.happen(*data.draw(st.sampled_from(choices)))
     began = world.now
     world.silent = silent
-    world.feed(f.Drain(began))
+    world.feed(protocol.Drain(began))
     for _ in range(2000):
         if world.core.finished:
             break

@@ -1,0 +1,332 @@
+"""The vocabulary of a run: messages between its processes, and facts and orders of the core.
+
+A message is a small header and opaque blobs. Blobs are encoded parts; the hub never decodes them.
+A fact is what happened, an input of `routing.Core`: most facts are a message that was received.
+An order is what the core asks the shell (`hub` or `inline`) to do.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from streamvis.config import Pipeline
+from streamvis.messages import Clock, Ending, Findings, Frame, Logged, Notice, SourceInfo
+from streamvis.runtime.gaps import Gap, GapNotices
+from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
+from streamvis.sources.spec import SourceSpec
+
+# Messages from the hub to a process
+
+
+class BeginItem(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
+    """A source begins: its description, and the states to resume from."""
+
+    info: SourceInfo
+    states: dict[str, bytes]  # by stage
+
+
+class FrameItem(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
+    """A frame to process; its parts are the next `len(parts)` blobs."""
+
+    frame: Frame
+    skip: list[str] = []  # stages of the worker that do not run for this frame
+    parts: list[str] = []  # the stages that wrote them
+
+
+class NoticeItem(msgspec.Struct, frozen=True, array_like=True, tag="notice"):
+    """A notice for the stateful stages: a gap, or a new stream epoch."""
+
+    notice: Notice
+
+
+class EndItem(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """A source has ended; nothing of it follows."""
+
+    source: str
+    ending: Ending
+
+
+Item = BeginItem | FrameItem | NoticeItem | EndItem
+
+
+class Setup(msgspec.Struct, frozen=True, array_like=True, tag="setup"):
+    """Have a worker build its stages."""
+
+    pipeline: Pipeline
+    stages: list[str]
+    build: str  # "module:function"
+    device: str
+    fallback: Literal["cpu"] | None
+    out: str | None
+    epoch: str
+    logged: dict[str, Logged] = {}
+
+
+class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):
+    """One batch for a worker, which replies with an `Answer` of the same id."""
+
+    id: int
+    items: list[Item]
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
+    """Have a decode process open its source."""
+
+    spec: SourceSpec
+    opener: str  # "module:function"
+    epoch: int
+    after_n: int  # the number of the last picture admitted before; -1: none
+
+
+class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
+    """Slots that a decode process may write one picture each into."""
+
+    slots: list[str]
+    size: int  # bytes of each slot
+
+
+class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
+    """Have the process finish and exit."""
+
+
+ToProcess = Setup | Work | Open | SlotGrant | Stop
+
+# Messages from a process to the hub
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
+    """The process has started: a worker waits for `Setup`, a decode process for `Open`."""
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """The worker has built its stages."""
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """Stages cannot be built or cannot continue, or a source cannot be opened; a restart would
+    not help."""
+
+    error: str  # the class in errors.py
+    message: str
+
+
+class StageTime(msgspec.Struct, frozen=True, array_like=True):
+    """The duration of one call of a stage."""
+
+    stage: str
+    packets: int
+    seconds: float
+
+
+class StageState(msgspec.Struct, frozen=True, array_like=True):
+    """The state of a stage after a batch, from which a successor resumes."""
+
+    stage: str
+    source: str
+    data: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
+    """The whole result of a `Work`, so that parts and states are always consistent."""
+
+    id: int
+    wrote: list[list[str]]  # for each frame the stages that ran; their parts follow as blobs
+    states: list[StageState]
+    times: list[StageTime]
+    findings: dict[str, Findings] = {}  # by source that has ended
+
+
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
+    """The source is open."""
+
+    info: SourceInfo
+
+
+class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="size"):
+    """The pictures no longer fit the slots granted so far."""
+
+    width: int
+    height: int
+
+
+class DecodedFrame(msgspec.Struct, frozen=True, array_like=True, tag="decoded"):
+    """A picture has been written to its slot."""
+
+    slot: str
+    n: int
+    media_us: int
+    capture_us: int
+    clock: Clock
+    width: int
+    height: int
+    errors: int
+    gaps: list[Gap] = []  # just before it
+
+
+class SourceEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
+    """No more pictures follow."""
+
+    ending: Ending
+    errors: int = 0
+    gaps: list[Gap] = []
+    message: str = ""  # why it failed
+    error: str = "SourceError"  # the class in errors.py, if it failed
+
+
+FromProcess = Hello | Ready | Refused | Answer | Opened | SizeChanged | DecodedFrame | SourceEnded
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_process = msgspec.msgpack.Decoder(ToProcess).decode
+decode_from_process = msgspec.msgpack.Decoder(FromProcess).decode
+
+# Facts
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message has arrived from a process."""
+
+    process: str
+    message: FromProcess
+    at: float
+    blobs: Sequence[Any] = ()  # parts, encoded or not: the core only passes them on
+
+
+class SlotsCreated(msgspec.Struct, frozen=True):
+    """The source has these slots from now on; those of before come back one by one."""
+
+    source: str
+    slots: Sequence[str]
+    at: float
+
+
+class ProcessExited(msgspec.Struct, frozen=True):
+    """The process is gone, and no message of it can arrive any more."""
+
+    process: str
+    reason: str  # empty when it ended in good order
+    at: float
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The process is alive."""
+
+    process: str
+    at: float
+
+
+class ShellFailed(msgspec.Struct, frozen=True):
+    """The shell cannot provide what the run needs, such as shared memory."""
+
+    error: str  # the class in errors.py
+    message: str
+    at: float
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Admit no more frames, finish those that workers have begun, then end."""
+
+    at: float
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+    at: float
+
+
+Fact = Received | SlotsCreated | ProcessExited | Heartbeat | ShellFailed | Drain | Tick
+
+# Orders
+
+
+class OpenSource(msgspec.Struct, frozen=True):
+    """Have the decode process open its source and continue after picture `after_n`."""
+
+    source: str
+    epoch: int
+    after_n: int
+
+
+class GrantSlots(msgspec.Struct, frozen=True):
+    source: str
+    slots: list[str]
+
+
+class FreeSlot(msgspec.Struct, frozen=True):
+    """A slot from before the last `SlotsCreated` is not needed any more."""
+
+    source: str
+    slot: str
+
+
+class SendWork(msgspec.Struct, frozen=True):
+    """Send a batch to a worker."""
+
+    process: str
+    id: int
+    items: list[Item]
+    blobs: list[Any]
+
+
+class FrameCompleted(msgspec.Struct, frozen=True):
+    """Count a frame that every leaf has answered, or that was given up."""
+
+    frame: Frame
+    parts: dict[str, Any]  # by the stage that wrote it
+    skipped: tuple[str, ...]
+    poison: bool  # given up, since workers died while processing it
+    seconds: float  # since its admission
+    dropped: bool = False  # given up, since the run is drained
+
+
+class SourceCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a source with every admitted frame answered and none in flight."""
+
+    info: SourceInfo | None
+    epoch: int  # stream epoch
+    known_epoch: int  # the stream epoch that the stages have a notice of
+    admitted: int
+    last_n: int
+    last_us: int
+    turns: dict[str, int] = {}  # stages with every_s: the interval of their last run
+    states: dict[str, bytes] = {}  # by stage
+    poisoned: int = 0
+    dropped: dict[str, int] = {}
+    gaps: GapNotices = msgspec.field(default_factory=GapNotices)
+    errors: int = 0
+    past_errors: int = 0
+    ending: Ending | None = None
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Stream epoch and seq of the last frame."""
+        return self.epoch, self.admitted - 1
+
+
+class SaveCheckpoint(msgspec.Struct, frozen=True):
+    """Save the state of a source, from which a killed run resumes."""
+
+    source: str
+    checkpoint: SourceCheckpoint
+
+
+class FailRun(msgspec.Struct, frozen=True):
+    """The run cannot continue."""
+
+    error: str  # the class in errors.py
+    message: str
+
+
+Order = (
+    StartProcess
+    | StopProcess
+    | KillProcess
+    | OpenSource
+    | GrantSlots
+    | FreeSlot
+    | SendWork
+    | FrameCompleted
+    | SaveCheckpoint
+    | FailRun
+)

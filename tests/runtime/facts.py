@@ -1,0 +1,28 @@
+"""Facts as they follow from messages, in the words of the tests."""
+
+from streamvis.runtime.protocol import Hello, Opened, Ready, Received, Refused, SourceEnded
+
+
+def started(process, at):
+    """A process is up: decode says hello, a worker has built its stages."""
+    return Received(process, Hello() if process.startswith("decode-") else Ready(), at)
+
+
+def opened(source, info, at):
+    return Received(f"decode-{source}", Opened(info), at)
+
+
+def admitted(source, decoded, at):
+    return Received(f"decode-{source}", decoded, at)
+
+
+def ended(source, ending, at, **details):
+    return Received(f"decode-{source}", SourceEnded(ending, **details), at)
+
+
+def answered(process, answer, blobs, at):
+    return Received(process, answer, at, blobs)
+
+
+def refused(process, error, message, at):
+    return Received(process, Refused(error, message), at)
