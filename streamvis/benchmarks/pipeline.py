@@ -99,7 +99,7 @@ class Noted:
 
 
 def _alone(spec: Any, whole: config.Pipeline) -> float:
-    from streamvis.cli.detectors import open_detector
+    from streamvis.runners.detectors import open_detector
     from streamvis.sources import open_source
 
     source = open_source(spec)

@@ -17,17 +17,16 @@ import numpy as np
 from streamvis.benchmarks import peers
 from streamvis.benchmarks.peers import Follow, Reported
 from streamvis.benchmarks.tracker_speed import OURS, ours
-from streamvis.cli import mot, pictures
 from streamvis.cli.output import put, put_table, say
-from streamvis.cli.pictures import Shown
-from streamvis.cli.track import LOOKS, Scores, public, source_of
-from streamvis.config import Jipda
+from streamvis.config import Appearance, Jipda
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.mot import COMBINED, MotScores, evaluate, evaluate_all
 from streamvis.messages import Detections, SourceInfo
+from streamvis.runners import tracker_inputs, tracking
+from streamvis.runners.tracker_inputs import TrackerFrame
 from streamvis.tracking.tracker import Tracker
 
 ON_GROUND = f"{OURS}, on the ground"
@@ -63,7 +62,7 @@ class Result(NamedTuple):
 def read(folders: Sequence[Path]) -> list[motchallenge.Sequence]:
     """The sequences of these folders; DataError where one cannot be followed and scored."""
     sequences = [one for folder in folders for one in motchallenge.read_sequences(folder)]
-    mot.check(sequences, public=True, pictures=False)
+    tracking.check_sequences(sequences, public=True, pictures=False)
     for one in sequences:
         if one.detections is None:
             raise DataError(f"{one.folder} has no det/det.txt, the public detections")
@@ -103,16 +102,17 @@ def run(sequence: motchallenge.Sequence, entries: Sequence[Entry]) -> list[Resul
 def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     rows = sequence.detections
     assert rows is not None  # `read` saw to it
-    info = mot.info_of(sequence)
-    parts = public(rows, sequence.length, Scores.auto)
-    places = {OURS: source_of(info, None)}
+    info = tracking.info_of(sequence)
+    parts = tracking.public_detections(rows, sequence.length)
+    places = {OURS: tracking.source_info(info, None)}
     if sequence.ground_plane:
-        places[ON_GROUND] = source_of(info, sequence.ground_plane)
+        places[ON_GROUND] = tracking.source_info(info, sequence.ground_plane)
     entries = [Entry(name, None, ours(at, Jipda()), parts) for name, at in places.items()]
     if sequence.video:
-        frames = pictures.given(info, sequence.video, parts, pictures.Aids(LOOKS, camera=True))
+        cues = tracker_inputs.Cues(Appearance().weights, camera=True)
+        inputs = tracker_inputs.from_detections(info, sequence.video, parts, cues)
         entries += [
-            Entry(f"{name}, {SEEING}", None, seeing(at, frames), parts)
+            Entry(f"{name}, {SEEING}", None, seeing(at, inputs.frames), parts)
             for name, at in places.items()
         ]
     ranks = np.searchsorted(np.sort(rows.scores), rows.scores) / max(len(rows), 1)
@@ -122,7 +122,7 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     return entries
 
 
-def seeing(source: SourceInfo, frames: Sequence[Shown]) -> Follow:
+def seeing(source: SourceInfo, frames: Sequence[TrackerFrame]) -> Follow:
     """Ours, told of looks and camera motion beside the detections of each frame."""
     tracker, left = Tracker(source, Jipda()), iter(frames)
 

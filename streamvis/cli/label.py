@@ -48,9 +48,9 @@ def label(
 ) -> None:
     """Label footage in COCO layout; run the same command again to go on where it stopped."""
     with reported_errors():
-        from streamvis.cli.detectors import open_detector
         from streamvis.config import MaskRcnn
         from streamvis.errors import SourceError
+        from streamvis.runners.detectors import open_detector
         from streamvis.runtime.output import make_directory
         from streamvis.runtime.processes import keep_memory
         from streamvis.sources import resolve

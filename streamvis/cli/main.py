@@ -21,7 +21,6 @@ from streamvis.cli import (
     inspect,
     label,
     run,
-    scenes,
     track,
     train,
     weights,
@@ -64,9 +63,6 @@ app.command()(inspect.probe)
 app.command()(calibrate.calibrate)
 app.command()(inspect.doctor)
 app.add_typer(weights.app, name="weights")
-evaluate.app.command()(scenes.segment)
-evaluate.app.command()(scenes.outliers)
-evaluate.app.command()(scenes.forecast)
 app.add_typer(evaluate.app, name="eval")
 app.command()(label.label)
 app.add_typer(train.app, name="train")

@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+LOOKS, SEGMENTER = "person-r18", "street-seg"  # default weights
+NO_VIDEO = ", without pictures, which looks and camera motion need"
+
+
+class ScoreScale(StrEnum):
+    """How scores of detections are read."""
+
+    auto = "auto"
+    calibrate = "calibrate"
+
 
 class Precision(StrEnum):
     """Number format of a network's dense parts."""
@@ -41,3 +51,28 @@ StartTime = Annotated[
         "FILE#start_time=TIME."
     ),
 ]
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
+]
+Scenes = Annotated[
+    Path,
+    typer.Argument(
+        help="Labelled pictures: images/ with labels/, a folder beside its …annot (CamVid), or "
+        "leftImg8bit/ with gtFine/ (Cityscapes; all of it, or one split)."
+    ),
+]
+DetectorWeights = Annotated[str, typer.Option(help="Of the detector: a shipped name, or a path.")]
+SegmenterSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="key=value of the segmenter: engine=torch, precision=fp32, lines=540."
+    ),
+]
+Scores = Annotated[
+    ScoreScale, typer.Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
+]
+Looks = Annotated[
+    str, typer.Option(help="Weights of the embedder that re-identifies people, or none.")
+]
+Camera = Annotated[bool, typer.Option(help="Measure how the camera moves.")]

@@ -1,15 +1,21 @@
 """How commands speak: one line for an error, JSON or a table for data."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from streamvis.errors import StreamvisError
+from streamvis.errors import StreamvisError, UsageError
 from streamvis.installation import imports_of_packages
 
+if TYPE_CHECKING:
+    from streamvis.messages import Array
+
+T = TypeVar("T")
 PARTIAL = 5  # exit code: some of several files failed
 INTERRUPTED = 130
 
@@ -66,6 +72,30 @@ def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
     console.print(table)
 
 
+def or_dash(value: T | None) -> T | str:
+    """The value, or a dash where there is none."""
+    return "-" if value is None else value
+
+
+def check_writable(path: Path) -> None:
+    """Raise UsageError, before the work, where its result could not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: it is a directory, or lies in a locked one")
+
+
+def write_png(path: Path, image: "Array") -> None:
+    """Write an image (H, W, 3) uint8 RGB, and say so."""
+    import cv2
+
+    _, data = cv2.imencode(".png", image[..., ::-1])
+    path.write_bytes(data.tobytes())
+    say(f"wrote {path}")
+
+
 def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
@@ -74,8 +104,6 @@ def _cell(value: object) -> str:
 
 def settings(pairs: Sequence[str]) -> Mapping[str, str]:
     """`stage.key=value` texts as a mapping."""
-    from streamvis.errors import UsageError
-
     for pair in pairs:
         if "=" not in pair:
             raise UsageError(f"--set {pair}: expected stage.key=value")

@@ -13,7 +13,7 @@ S = TypeVar("S", Jipda, MaskRcnn, Segment)
 
 
 def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -> S:
-    """The stage of these fields, with `key=value` texts over them."""
+    """Return the stage with these fields, overridden by `key=value` texts."""
     given = dict(fields)
     keys, kind = stage.__struct_fields__, stage.__struct_config__.tag
     for pair in pairs:
@@ -27,3 +27,8 @@ def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -
         except yaml.YAMLError:
             raise UsageError(f"--set {pair}: the value is not YAML") from None
     return convert({"kind": kind, **given}, stage, f"the settings of {kind}", UsageError)
+
+
+def segmenter_configs(weights: Sequence[str], pairs: Sequence[str]) -> list[Segment]:
+    """Return a segmenter for each weights, all with the same `key=value` settings."""
+    return [configure(Segment, {"weights": path}, pairs) for path in weights]

@@ -1,59 +1,39 @@
 """`streamvis track`: the tracker alone, on a MOTChallenge file of detections.
 
-Torch is imported only to look at people, where there are pictures.
+Torch is imported only for appearance and camera motion, where there are pictures.
 """
 
 import math
-import time
-from collections.abc import Iterable
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamvis.cli.options import Json, TrackerSettings
-from streamvis.cli.output import put_json, reported_errors, say
+from streamvis.cli.options import (
+    LOOKS,
+    NO_VIDEO,
+    Camera,
+    Json,
+    Looks,
+    Scores,
+    ScoreScale,
+    TrackerSettings,
+)
+from streamvis.cli.output import check_writable, put_json, reported_errors, say
 
 if TYPE_CHECKING:
-    from streamvis.cli.pictures import Aids, Shown
-    from streamvis.config import Jipda
     from streamvis.datasets.motchallenge import Rows, SequenceInfo
-    from streamvis.messages import Detections, SourceInfo
+
+DEFAULT_FPS = 25.0  # of a file of unknown rate
 
 
-class Space(StrEnum):
+class TrackSpace(StrEnum):
+    """Where the tracker works: in the image, or on the ground."""
+
     auto = "auto"
     image = "image"
     ground = "ground"
-
-
-class Scores(StrEnum):
-    auto = "auto"
-    calibrate = "calibrate"
-
-
-USUAL_FPS = 25.0  # of a file that nobody tells anything about
-ScoresAre = Annotated[
-    Scores, typer.Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
-]
-LOOKS = "person-r18"
-BLIND = ", without pictures, which looks and camera motion need"
-Looks = Annotated[str, typer.Option(help="Weights that know people again by their looks, or none.")]
-Camera = Annotated[bool, typer.Option(help="Measure how the camera moves.")]
-
-
-class Followed(NamedTuple):
-    """A tracker's results, and how long it took for them."""
-
-    rows: "Rows"
-    frames: int
-    seconds: float  # in the tracker alone
-
-    @property
-    def hz(self) -> float:
-        return self.frames / max(self.seconds, 1e-9)
 
 
 def track(
@@ -73,8 +53,10 @@ def track(
     ground_plane: Annotated[
         Path | None, typer.Option(help="Homography; default: ground_plane.json beside seqinfo.ini.")
     ] = None,
-    space: Annotated[Space, typer.Option(help="auto: ground where a plane is known.")] = Space.auto,
-    scores: ScoresAre = Scores.auto,
+    space: Annotated[
+        TrackSpace, typer.Option(help="auto: ground where a plane is known.")
+    ] = TrackSpace.auto,
+    scores: Scores = ScoreScale.auto,
     video: Annotated[
         Path | None,
         typer.Option(help="Video or images of the detections; default: what seqinfo.ini names."),
@@ -84,14 +66,14 @@ def track(
     set_: TrackerSettings = None,
     json: Json = False,
 ) -> None:
-    """Follow the people of a file of detections; by their looks too, where there are pictures."""
+    """Track the people of a file of detections; by appearance too, where there are pictures."""
     with reported_errors():
-        from streamvis.cli import pictures
-        from streamvis.cli.detection import check_writable
         from streamvis.cli.settings import configure
         from streamvis.config import Jipda
         from streamvis.datasets import motchallenge
         from streamvis.errors import UsageError
+        from streamvis.runners.tracker_inputs import cues_for, from_detections
+        from streamvis.runners.tracking import public_detections, run_tracker, source_info
 
         config = configure(Jipda, {"space": space.value}, set_ or [])
         check_writable(out)
@@ -102,103 +84,28 @@ def track(
         rows = motchallenge.read_detections(
             detections, info.length if info else motchallenge.MOST_FRAMES
         )
-        film = video or (info.video if info else None)
-        aids = wanted(looks, camera, film, config)
-        info = _described(detections, rows, info, fps, size, film if aids.any else None)
+        video = video or (info.video if info else None)
+        cues = cues_for(looks, camera, video, config)
+        info = _described(detections, rows, info, fps, size, video if cues.any else None)
         plane = ground_plane or (_beside(detections, "ground_plane.json") if ini else None)
-        parts = public(rows, info.length, scores)
-        frames = pictures.given(info, film, parts, aids)
-        followed = follow(source_of(info, plane), config, frames)
-        motchallenge.write_results(out, followed.rows)
-        people = len(set(followed.rows.ids.tolist()))
+        parts = public_detections(rows, info.length, calibrate=scores is ScoreScale.calibrate)
+        inputs = from_detections(info, video, parts, cues)
+        if inputs.note:
+            say(inputs.note)
+        run = run_tracker(source_info(info, plane), config, inputs.frames)
+        motchallenge.write_results(out, run.rows)
+        people = len(set(run.rows.ids.tolist()))
         if json:
-            put_json(
-                {
-                    "frames": followed.frames,
-                    "people": people,
-                    "rows": len(followed.rows),
-                    "hz": followed.hz,
-                    **aids._asdict(),
-                }
-            )
+            counts = {"frames": run.frames, "people": people, "rows": len(run.rows)}
+            put_json({**counts, "hz": run.hz, **cues._asdict()})
         say(
-            f"{out}: {people} people in {followed.frames} frames{'' if film else BLIND}; the "
-            f"tracker alone did {followed.hz:.0f} frames/s"
+            f"{out}: {people} people in {run.frames} frames{'' if video else NO_VIDEO}; the "
+            f"tracker alone did {run.hz:.0f} frames/s"
         )
 
 
-def wanted(looks: str, camera: bool, film: Path | None, config: "Jipda") -> "Aids":
-    """What pictures are to tell this tracker; nothing without them."""
-    from streamvis.cli.pictures import Aids
-
-    aids = Aids(None if looks == "none" else looks, camera) if film else Aids()
-    aids.check(config)
-    return aids
-
-
-def public(rows: "Rows", length: int, scores: Scores) -> "list[Detections]":
-    """The detections of each frame, its scores as what those up to then make of them."""
-    import numpy as np
-
-    from streamvis.evaluation.detection import detections_of
-    from streamvis.tracking.score_calibration import ScoreCalibration
-
-    calibration = ScoreCalibration(believe_shares=scores is Scores.auto)
-    found = [calibration(at.scores) for at in rows.by_frame(length)]
-    in_order = rows.where(np.argsort(rows.frames, kind="stable"))
-    calibrated = replace(in_order, scores=np.concatenate([np.zeros(0), *found]))
-    return detections_of(calibrated, length)
-
-
-def follow(source: "SourceInfo", config: "Jipda", frames: "Iterable[Shown]") -> Followed:
-    """Show the frames to a tracker, and take its time."""
-    from streamvis.tracking.tracker import Tracker
-
-    tracker = Tracker(source, config)
-    found = []
-    seconds = 0.0
-    for one in frames:
-        start = time.perf_counter()
-        tracks = tracker.update(one.detections, one.media_us, one.embeddings, one.motion)
-        seconds += time.perf_counter() - start
-        found.append((one.number, tracks))
-    return Followed(_rows(found), len(found), seconds)
-
-
-def _rows(found: "list[tuple[int, Any]]") -> "Rows":
-    import numpy as np
-
-    from streamvis.datasets import motchallenge
-
-    counts = [len(tracks.ids) for _, tracks in found]
-    empty = [np.zeros((0, 4))]
-    return motchallenge.rows(
-        frames=np.repeat([n for n, _ in found], counts),
-        ids=np.concatenate([np.zeros(0), *(t.ids for _, t in found)]),
-        boxes=np.concatenate(empty + [t.boxes for _, t in found]),
-        scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
-        world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
-    )
-
-
-def source_of(info: "SequenceInfo", plane: Path | None) -> "SourceInfo":
-    """What a tracker is told of a sequence."""
-    from streamvis.geometry import read_ground_plane
-    from streamvis.messages import SourceInfo
-
-    return SourceInfo(
-        id="detections",
-        label=info.name,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
-        live=False,
-        ground_plane=read_ground_plane(plane) if plane else None,
-    )
-
-
 def _beside(detections: Path, name: str) -> Path | None:
-    """A file in the folder of the detections, or above it: they lie in det/ of a sequence."""
+    """Find a file in the folder of the detections, or above it: they lie in det/ of a sequence."""
     folder = detections.absolute().parent
     above = (folder.parent,) if folder.name == "det" else ()
     return next((path / name for path in (folder, *above) if (path / name).exists()), None)
@@ -210,27 +117,27 @@ def _described(
     info: "SequenceInfo | None",
     fps: float | None,
     size: str | None,
-    film: Path | None,
+    video: Path | None,
 ) -> "SequenceInfo":
-    """What the command line says of the sequence, else seqinfo.ini, else the film, else a guess."""
-    from streamvis.cli import pictures
+    """Take rate and size from the command line, else seqinfo.ini, else the video, else guess."""
     from streamvis.datasets.motchallenge import SequenceInfo
+    from streamvis.runners.tracker_inputs import video_info
 
-    shot = pictures.info(film) if film and info is None else None
+    shot = video_info(video) if video and info is None else None
     known = (info.width, info.height) if info else (shot.width, shot.height) if shot else None
     width, height = _pixels(size) if size else known or _reach(rows)
-    rate = fps or (info.fps if info else shot.fps if shot else 0) or USUAL_FPS
+    rate = fps or (info.fps if info else shot.fps if shot else 0) or DEFAULT_FPS
     if info is None and shot is None and (fps is None or size is None):
         say(
             f"there is no seqinfo.ini with {detections}: taken for {rate:g} frames/s of "
-            f"{width}x{height}, as far as its boxes reach; else say --fps and --size"
+            f"{width}x{height}, as far as its boxes reach; give others with --fps and --size"
         )
     length = info.length if info else int(rows.frames.max(initial=1))
     return SequenceInfo(info.name if info else detections.stem, rate, width, height, length)
 
 
 def _reach(rows: "Rows") -> tuple[int, int]:
-    """Width and height of the least picture that holds all boxes."""
+    """Return width and height of the smallest picture that holds all boxes."""
     width, height = (math.ceil(rows.boxes[:, side].max(initial=1)) for side in (2, 3))
     return max(width, 1), max(height, 1)
 

@@ -101,7 +101,7 @@ def actions(
 ) -> None:
     """Train a network that tells actions: folds over sources first, then on all clips."""
     with reported_errors():
-        from streamvis.cli.actions import put_trials
+        from streamvis.cli.evaluate.actions import put_folds
         from streamvis.training.actions.cross_validation import report, run
         from streamvis.training.actions.recipe import load_recipe
 
@@ -118,7 +118,7 @@ def actions(
         if json:
             put_json(report(found))
         else:
-            put_trials(found)
+            put_folds(found["folds"])
 
 
 @app.command()

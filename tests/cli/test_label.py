@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.cli import detectors
 from streamvis.cli.main import app
 from streamvis.datasets.coco import read_coco
 from streamvis.errors import WeightsError
 from streamvis.messages import Detections
+from streamvis.runners import detectors
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 

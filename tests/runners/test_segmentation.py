@@ -9,15 +9,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from streamvis.cli import segmentation
 from streamvis.cli.main import app
-from streamvis.cli.scene_networks import Look
-from streamvis.cli.segmentation import WARM_UP, Clock
 from streamvis.datasets.classes import CAMVID, CITYSCAPES
 from streamvis.errors import DataError
 from streamvis.models.inference.segmentation import SegmentedFrame
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
+from streamvis.runners import segmentation
+from streamvis.runners.scene_networks import SegmentedPicture
+from streamvis.runners.segmentation import WARM_UP, Stopwatch
 
 SIZE = (64, 96)
 ROAD, TREE, CAR, VOID = 3, 5, 8, 11
@@ -29,14 +29,16 @@ class Knows:
     def __init__(self, mistakes=(), names=CAMVID.names):
         self.names, self.mistakes = names, dict(mistakes)
 
-    def look(self, pixels):
+    def segment(self, pixels):
         labels = pixels[..., 0].copy()
         for found, said in self.mistakes.items():
             labels[pixels[..., 0] == found] = said
-        return Look(SegmentedFrame(None, labels, np.zeros((0, 0), np.uint8)), labels.shape)
+        return SegmentedPicture(
+            SegmentedFrame(None, labels, np.zeros((0, 0), np.uint8)), labels.shape
+        )
 
-    def strangeness(self, look):
-        return np.zeros(look.size, np.float32)
+    def unknown(self, picture):
+        return np.zeros(picture.size, np.float32)
 
 
 def write(folder: Path, numbers, images="images", labels="labels"):
@@ -70,7 +72,7 @@ def invoke(*arguments: object):
 
 
 def test_every_picture_is_shown_to_all_and_counted_together(street):
-    data = segmentation.streets(street)
+    data = segmentation.read_street_scenes(street)
     found = segmentation.score(data, {"knows": Knows(), "no cars": Knows([(CAR, ROAD)])})
     right, blind = (found[name].scores for name in ("knows", "no cars"))
     assert (right.pictures, right.pixels) == (4, 4 * 64 * 80)
@@ -85,16 +87,16 @@ def test_every_picture_is_shown_to_all_and_counted_together(street):
 
 
 def test_the_worst_pictures_are_those_of_the_lowest_score(street):
-    data = segmentation.streets(street)
+    data = segmentation.read_street_scenes(street)
     found = segmentation.score(data, {"no cars": Knows([(CAR, ROAD)])})["no cars"]
     assert found.worst(9) == [3, 2, 1, 0]  # the more car, the less of the road is right
     assert found.worst(2) == [3, 2]
-    assert found.alone == sorted(found.alone, reverse=True)
+    assert found.per_picture == sorted(found.per_picture, reverse=True)
 
 
 def test_published_layouts_are_read(tmp_path):
     write(tmp_path, range(1, 3), "test", "testannot")
-    data = segmentation.streets(tmp_path / "test")
+    data = segmentation.read_street_scenes(tmp_path / "test")
     assert segmentation.score(data, {"ours": Knows()})["ours"].scores.miou == 1
     (tmp_path / "leftImg8bit/val/bonn").mkdir(parents=True)
     (tmp_path / "gtFine/val/bonn").mkdir(parents=True)
@@ -107,7 +109,7 @@ def test_published_layouts_are_read(tmp_path):
         str(tmp_path / f"leftImg8bit/val/bonn/{stem}_leftImg8bit.png"), np.dstack([shown] * 3)
     )
     cv2.imwrite(str(tmp_path / f"gtFine/val/bonn/{stem}_gtFine_labelIds.png"), truth)
-    data = segmentation.streets(tmp_path / "leftImg8bit/val")
+    data = segmentation.read_street_scenes(tmp_path / "leftImg8bit/val")
     scores = segmentation.score(data, {"ours": Knows(names=CITYSCAPES.names)})["ours"].scores
     assert (scores.pixels, scores.miou) == (56, 1)
     assert len(scores.skipped) == 17
@@ -115,23 +117,25 @@ def test_published_layouts_are_read(tmp_path):
 
 def test_networks_of_other_classes_are_refused(street):
     with pytest.raises(
-        DataError, match=r"labelled with camvid-11 .* but ours tells road, sidewalk"
+        DataError, match=r"labelled with camvid-11 .* but the classes of ours are road, sidewalk"
     ):
-        segmentation.score(segmentation.streets(street), {"ours": Knows(names=CITYSCAPES.names)})
+        segmentation.score(
+            segmentation.read_street_scenes(street), {"ours": Knows(names=CITYSCAPES.names)}
+        )
 
 
 def test_labels_of_another_size_are_refused(tmp_path):
     write(tmp_path, [1])
     cv2.imwrite(str(tmp_path / "labels/001.png"), np.zeros((32, 48), np.uint8))
     with pytest.raises(DataError, match=r"001\.png is 48×32, its picture 96×64"):
-        segmentation.score(segmentation.streets(tmp_path), {"ours": Knows()})
+        segmentation.score(segmentation.read_street_scenes(tmp_path), {"ours": Knows()})
 
 
 def test_time_is_the_median_of_warm_pictures():
-    assert Clock().ms is None
-    assert Clock([0.5]).ms == pytest.approx(500)
-    assert Clock([9.0] * WARM_UP + [0.1, 0.2, 0.9]).ms == pytest.approx(200)
-    clock = Clock()
+    assert Stopwatch().ms is None
+    assert Stopwatch([0.5]).ms == pytest.approx(500)
+    assert Stopwatch([9.0] * WARM_UP + [0.1, 0.2, 0.9]).ms == pytest.approx(200)
+    clock = Stopwatch()
     with clock.running():
         pass
     assert clock.ms >= 0

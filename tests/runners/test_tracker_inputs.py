@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from streamvis.cli import pictures
-from streamvis.cli.pictures import Aids
 from streamvis.config import Jipda, MaskRcnn
 from streamvis.datasets.motchallenge import SequenceInfo, read_info
 from streamvis.errors import DataError, UsageError
@@ -19,6 +17,8 @@ from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder, save
+from streamvis.runners import tracker_inputs
+from streamvis.runners.tracker_inputs import Cues
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
@@ -64,11 +64,13 @@ def parts(count: int) -> list[Detections]:
 def test_looks_are_those_of_the_picture_with_the_frames_number(sequence, looks):
     (sequence / "img1/000005.jpg").unlink()
     info = described(sequence)
-    frames = pictures.given(info, info.video, parts(FRAMES), Aids(looks, camera=True))
+    inputs = tracker_inputs.from_detections(
+        info, info.video, parts(FRAMES), Cues(looks, camera=True)
+    )
     embed = accelerate_embedder(load_embedder(looks), "cpu")
-    assert [one.number for one in frames] == list(range(1, FRAMES + 1))
-    assert frames[4].embeddings is frames[4].motion is None  # its picture is missing
-    for one in frames[:4] + frames[5:]:
+    assert [one.number for one in inputs.frames] == list(range(1, FRAMES + 1))
+    assert inputs.frames[4].embeddings is inputs.frames[4].motion is None  # its picture is missing
+    for one in inputs.frames[:4] + inputs.frames[5:]:
         bgr = cv2.imread(str(sequence / f"img1/{one.number:06}.jpg"))
         expected = embed(crop(bgr[..., ::-1], boxes(one.number), SIZE))
         np.testing.assert_allclose(one.embeddings.vectors, expected, atol=1e-3)
@@ -80,56 +82,63 @@ def test_pictures_numbered_from_nought_are_those_of_frames_from_one(sequence):
     for number in range(1, FRAMES + 1):
         (sequence / f"img1/{number:06}.jpg").rename(sequence / f"img1/{number - 1:06}.jpg")
     info = described(sequence)
-    frames = pictures.given(info, info.video, parts(FRAMES), Aids(camera=True))
-    assert all(one.motion is not None for one in frames)
+    inputs = tracker_inputs.from_detections(info, info.video, parts(FRAMES), Cues(camera=True))
+    assert all(one.motion is not None for one in inputs.frames)
 
 
 @pytest.mark.parametrize(
-    ("length", "told"),
+    ("length", "note"),
     [
         (FRAMES, None),
         (FRAMES - 3, f"3 pictures come after frame {FRAMES - 3} and are left out"),
         (FRAMES + 2, f"2 of {FRAMES + 2} frames have no picture"),
     ],
 )
-def test_more_and_fewer_pictures_than_frames_are_told(sequence, length, told, capsys):
+def test_more_and_fewer_pictures_than_frames_are_noted(sequence, length, note):
     info = replace(described(sequence), length=length)
-    frames = pictures.given(info, info.video, parts(length), Aids(camera=True))
-    assert [one.motion is not None for one in frames] == [n < FRAMES for n in range(length)]
-    said = capsys.readouterr().err
-    assert told in said if told else said == ""
+    inputs = tracker_inputs.from_detections(info, info.video, parts(length), Cues(camera=True))
+    assert [one.motion is not None for one in inputs.frames] == [n < FRAMES for n in range(length)]
+    assert note in inputs.note if note else inputs.note is None
 
 
-def test_our_own_detections_end_with_the_sequence(sequence, looks, capsys):
+def test_our_own_detections_end_with_the_sequence(sequence, looks):
     info = replace(described(sequence), length=3)
-    frames = pictures.found(info, sequence, MaskRcnn(short_side=120, masks=False), Aids(looks))
-    assert [(one.number, one.media_us) for one in frames] == [(1, 0), (2, 125_000), (3, 250_000)]
-    assert all(len(one.embeddings.vectors) == len(one.detections.boxes) for one in frames)
-    assert all(one.motion is None for one in frames)
-    assert "5 pictures come after frame 3" in capsys.readouterr().err
+    inputs = tracker_inputs.from_detector(
+        info, sequence, MaskRcnn(short_side=120, masks=False), Cues(looks)
+    )
+    assert [(one.number, one.media_us) for one in inputs.frames] == [
+        (1, 0),
+        (2, 125_000),
+        (3, 250_000),
+    ]
+    assert all(len(one.embeddings.vectors) == len(one.detections.boxes) for one in inputs.frames)
+    assert all(one.motion is None for one in inputs.frames)
+    assert "5 pictures come after frame 3" in inputs.note
 
 
 def test_pictures_of_another_size_are_refused(sequence):
     info = replace(described(sequence), width=320, height=240)
     with pytest.raises(DataError, match=r"160x120 .* 320x240"):
-        pictures.given(info, info.video, parts(FRAMES), Aids(camera=True))
+        tracker_inputs.from_detections(info, info.video, parts(FRAMES), Cues(camera=True))
 
 
-def test_without_aids_the_pictures_are_not_looked_at(sequence):
-    frames = pictures.given(described(sequence), Path("nowhere.mp4"), parts(FRAMES), Aids())
-    assert [one.number for one in frames] == list(range(1, FRAMES + 1))
-    assert all(one.embeddings is None and one.motion is None for one in frames)
+def test_without_cues_the_pictures_are_not_read(sequence):
+    inputs = tracker_inputs.from_detections(
+        described(sequence), Path("nowhere.mp4"), parts(FRAMES), Cues()
+    )
+    assert [one.number for one in inputs.frames] == list(range(1, FRAMES + 1))
+    assert all(one.embeddings is None and one.motion is None for one in inputs.frames)
 
 
 @pytest.mark.parametrize(
-    ("aids", "config"),
+    ("cues", "config"),
     [
-        (Aids(), Jipda(mode="jipda_embed")),
-        (Aids(camera=True), Jipda(mode="gnn_embed")),
-        (Aids("person-r18"), Jipda(camera="moving")),
+        (Cues(), Jipda(mode="jipda_embed")),
+        (Cues(camera=True), Jipda(mode="gnn_embed")),
+        (Cues("person-r18"), Jipda(camera="moving")),
     ],
 )
-def test_a_tracker_that_wants_more_than_it_gets_is_refused(aids, config):
+def test_a_tracker_that_wants_more_than_it_gets_is_refused(cues, config):
     with pytest.raises(UsageError, match="--looks"):
-        aids.check(config)
-    Aids("person-r18", camera=True).check(config)
+        cues.check(config)
+    Cues("person-r18", camera=True).check(config)

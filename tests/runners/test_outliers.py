@@ -9,15 +9,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from streamvis.cli import outliers
 from streamvis.cli.main import app
-from streamvis.cli.scene_networks import Look
-from streamvis.cli.segmentation import Streets
 from streamvis.datasets.classes import CAMVID, VOID
 from streamvis.datasets.street import read_scenes
 from streamvis.models.inference.segmentation import SegmentedFrame
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
+from streamvis.runners import outliers
+from streamvis.runners.scene_networks import SegmentedPicture
+from streamvis.runners.segmentation import StreetScenes
 from streamvis.training.scenes.outlier_synthesis import read_objects
 
 SIZE = (72, 96)
@@ -31,20 +31,20 @@ class Sees:
 
     names = CAMVID.names
 
-    def __init__(self, known=0.1, unknown=0.9, instead_of_road=ROAD, tells=False):
-        self.known, self.unknown = known, unknown
+    def __init__(self, p_known=0.1, p_unknown=0.9, instead_of_road=ROAD, tells=False):
+        self.p_known, self.p_unknown = p_known, p_unknown
         self.instead, self.tells = instead_of_road, tells
 
-    def look(self, pixels):
+    def segment(self, pixels):
         red = pixels[..., 0]
         classes = np.where(np.isin(red, (ROAD, CAR)), red, ROAD).astype(np.uint8)
         classes[classes == ROAD] = self.instead
         strange = pixels[..., 1] > 128
-        told = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
-        return Look(SegmentedFrame(strange, classes, told.astype(np.uint8)), SIZE)
+        published = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
+        return SegmentedPicture(SegmentedFrame(strange, classes, published.astype(np.uint8)), SIZE)
 
-    def strangeness(self, look):
-        return np.where(look.seen.features, self.unknown, self.known).astype(np.float32)
+    def unknown(self, picture):
+        return np.where(picture.seen.features, self.p_unknown, self.p_known).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def things(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def data(street) -> Streets:
+def data(street) -> StreetScenes:
     classes, scenes = read_scenes(street)
-    return Streets("street", classes, scenes)
+    return StreetScenes("street", classes, scenes)
 
 
 def test_who_sees_them_ranks_them_first(data, things):
@@ -99,7 +99,7 @@ def test_what_has_no_class_counts_on_one_side_only(data, things):
     assert round(labelled.unknown * labelled.pixels) == unknown
     void = sum(
         int(((one.labels == VOID) & ~one.unknown).sum())
-        for *_, one in outliers.shown(data, read_objects(things), 0)
+        for *_, one in outliers.with_objects(data, read_objects(things), 0)
     )
     assert everywhere.pixels - labelled.pixels == void > 0
 
@@ -109,15 +109,15 @@ def test_scenes_are_read_as_they_are(data, things):
     found = outliers.score(data, read_objects(things), networks, seed=0)
     assert found["sees"].plain.miou() == 1
     assert found["blind"].plain.miou() == pytest.approx(1 / 3)  # the car; no road; trees
-    assert outliers.difference(found) == pytest.approx(2 / 3)
-    assert outliers.difference({"sees": found["sees"]}) is None
+    assert outliers.miou_difference(found) == pytest.approx(2 / 3)
+    assert outliers.miou_difference({"sees": found["sees"]}) is None
 
 
 def test_what_others_are_told_is_scored_too(data, things):
     found = outliers.score(data, read_objects(things), {"tells": Sees(tells=True)}, seed=0)
-    told = outliers.report(found, read_objects(things), 0)["weights"]["tells"]
-    assert 0.5 < told["as_told"]["ap"] <= 1  # coarser than `ap`
-    assert told["as_told"]["pixels"] == told["pixels"]
+    published = outliers.report(found, read_objects(things), 0)["weights"]["tells"]
+    assert 0.5 < published["as_told"]["ap"] <= 1  # coarser than `ap`
+    assert published["as_told"]["pixels"] == published["pixels"]
     silent = outliers.score(data, read_objects(things), {"sees": Sees()}, seed=0)
     assert silent["sees"].report()["as_told"] is None
 

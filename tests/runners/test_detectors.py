@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from streamvis.cli.detectors import open_detector
 from streamvis.config import MaskRcnn
 from streamvis.errors import DeviceError, WeightsError
 from streamvis.messages import Frame, Packet, Site
+from streamvis.runners.detectors import open_detector
 from streamvis.stages.detect import DetectStage
 from streamvis.synthetic.render import SyntheticScene
 

@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from streamvis.cli import detection
-from streamvis.cli.detectors import name_of
+from streamvis.cli.evaluate.detect import put_results
+from streamvis.cli.output import check_writable, write_png
 from streamvis.cli.settings import configure
 from streamvis.config import MaskRcnn
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
+from streamvis.runners import detection
+from streamvis.runners.detectors import name_of
+from streamvis.runners.sheets.detection import detection_sheet, section_of
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 from streamvis.training.detector.coco_folder import LabelOrigin
@@ -28,7 +31,7 @@ SCENE = SyntheticScene(seed=3, people=3, size=SIZE, fps=8, seconds=2)
 def street(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sequences") / "street"
     write_sequence(folder, SCENE)
-    (street,) = detection.datasets([folder], None)
+    (street,) = detection.read_datasets([folder], None)
     return street
 
 
@@ -54,8 +57,8 @@ def blind(pixels):
 
 
 def test_both_see_every_picture_once_and_are_told_apart(street):
-    outcome = detection.score(street, {"knows": oracle(street), "blind": blind})
-    report = outcome.report()
+    result = detection.score(street, {"knows": oracle(street), "blind": blind})
+    report = result.report()
     assert report["ap50"] == pytest.approx(1)
     assert report["other"]["name"] == "blind"
     assert report["other"]["ap50"] == 0
@@ -73,7 +76,7 @@ def test_one_alone_is_reported_as_it_is(street):
 
 
 def test_tables_hold_both_and_the_difference(street, capsys):
-    detection.put([detection.score(street, {"knows": oracle(street), "blind": blind})])
+    put_results([detection.score(street, {"knows": oracle(street), "blind": blind})])
     lines = capsys.readouterr().out.splitlines()
     ours = next(line.split() for line in lines if "knows" in line)
     other = next(line.split() for line in lines if "blind" in line)
@@ -90,10 +93,10 @@ def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
         return finds(np.concatenate([next(there).boxes[1:], [[5, 5, 25, 45]]]))
 
     path = tmp_path / "sheet.png"
-    outcome = detection.score(street, {"late": late})
-    detection.write_sheet(path, [outcome])
+    result = detection.score(street, {"late": late})
+    write_png(path, detection_sheet([result]))
     assert cv2.imread(str(path)).shape[1] > 1400
-    (_, wrong), (_, missed) = detection._section(outcome).rows
+    (_, wrong), (_, missed) = section_of(result).rows
     assert len(wrong) == 1  # in the same place all the time
     assert wrong[0].lines[1:] == (
         "score 0.90, IoU 0.00",
@@ -107,8 +110,8 @@ def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
 
 
 def test_nobody_found_is_no_sheet_of_mistakes(street, tmp_path):
-    outcome = detection.score(street, {"asleep": lambda pixels: finds([])})
-    detection.write_sheet(tmp_path / "sheet.png", [outcome])
+    result = detection.score(street, {"asleep": lambda pixels: finds([])})
+    write_png(tmp_path / "sheet.png", detection_sheet([result]))
     assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] < 240
 
 
@@ -122,8 +125,8 @@ def test_coco_folders_are_no_films(tmp_path):
         "categories": [{"id": 1, "name": "person"}],
     }
     (tmp_path / "annotations.json").write_text(json.dumps(annotations))
-    (data,) = detection.datasets([tmp_path], None)
-    assert not data.film
+    (data,) = detection.read_datasets([tmp_path], None)
+    assert not data.consecutive
     scores = detection.score(data, {"knows": oracle(data)}).ours
     assert (scores.pictures, scores.people, scores.ap50) == (1, 1, pytest.approx(1))
     (tmp_path / "images/a.png").write_text("not an image")
@@ -133,10 +136,10 @@ def test_coco_folders_are_no_films(tmp_path):
 
 def test_paths_that_cannot_be_written_are_told_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
-    detection.check_writable(tmp_path / "new/folder/plot.png")
+    check_writable(tmp_path / "new/folder/plot.png")
     for path in (tmp_path, tmp_path / "file/plot.png"):
         with pytest.raises(UsageError, match="cannot be written"):
-            detection.check_writable(path)
+            check_writable(path)
 
 
 def test_settings_lie_over_the_fields():
@@ -193,7 +196,7 @@ def people(folder, rows, info=None):
     ],
 )
 def test_labels_of_a_network_are_no_truth_and_it_is_said(rows, info, predicted, tmp_path):
-    (data,) = detection.datasets([people(tmp_path / "hall", rows, info)], None)
+    (data,) = detection.read_datasets([people(tmp_path / "hall", rows, info)], None)
     assert data.predicted == predicted
     report = detection.score(data, {"knows": oracle(data)}).report()
     assert report["predicted_labels"] == predicted
@@ -206,21 +209,21 @@ def test_nothing_to_score_on_is_an_error_and_no_table_of_dashes(tmp_path, street
     some = people(tmp_path / "some", [{}])
     nobody = people(tmp_path / "nobody", [{"iscrowd": 1}])
     with pytest.raises(DataError, match="nobody to be found is labelled in its 1 pictures"):
-        detection.datasets([some, nobody], None)
+        detection.read_datasets([some, nobody], None)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("architecture: person-lite\nschedule: {steps: 1}\n")
     with pytest.raises(
         DataError, match=r"recipe\.yaml holds nothing out of .*: it has no hold_out"
     ):
-        detection.datasets([some], recipe)
+        detection.read_datasets([some], recipe)
     recipe.write_text(recipe.read_text() + "hold_out: {source: door, every: 1}\n")
     with pytest.raises(DataError, match=r"holds nothing out of .*some, so there is nothing"):
-        detection.datasets([some], recipe)
+        detection.read_datasets([some], recipe)
     with pytest.raises(UsageError, match="MOTChallenge sequence, which is scored whole"):
-        detection.datasets([write(tmp_path / "street")], recipe)
+        detection.read_datasets([write(tmp_path / "street")], recipe)
     (some / "images/a.png").unlink()
     with pytest.raises(DataError, match=r"lists 1 pictures, and 1 of them are not there"):
-        detection.datasets([some], None)
+        detection.read_datasets([some], None)
 
 
 def write(folder):
@@ -232,14 +235,14 @@ def test_what_a_training_held_out_is_read_from_its_directory(tmp_path):
     data, out = people(tmp_path / "data", [{}]), tmp_path / "out"
     recipe = DetectorRecipe("person-lite", Schedule(1), hold_out=(HoldOut("hall", 1),))
     begin(out, "detector", recipe, data={"--data": [data]}, weights={})
-    (held,) = detection.datasets([data], out)
+    (held,) = detection.read_datasets([data], out)
     assert [one.name for one in held.truth] == ["a.png"]
     with pytest.raises(DataError, match="is no training's directory"):
-        detection.datasets([data], tmp_path)
+        detection.read_datasets([data], tmp_path)
 
 
 def test_data_sets_of_one_name_are_told_apart_by_their_paths(tmp_path):
     a, b = (people(tmp_path / place / "check", [{}]) for place in "ab")
-    assert [one.name for one in detection.datasets([a, b], None)] == [str(a), str(b)]
+    assert [one.name for one in detection.read_datasets([a, b], None)] == [str(a), str(b)]
     with pytest.raises(UsageError, match="is given twice"):
-        detection.datasets([a, b, a], None)
+        detection.read_datasets([a, b, a], None)

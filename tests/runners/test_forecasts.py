@@ -12,17 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from streamvis.cli import forecast_report, forecasts, scene_networks
-from streamvis.cli.films import Shot, film
-from streamvis.cli.forecasts import COPY, COPY_TRUTH, LABELS, ORACLE, OWN, Sampled, Seen, Window
+from streamvis.cli.evaluate.forecast import put_result
 from streamvis.cli.main import app
-from streamvis.cli.scene_networks import Look
+from streamvis.cli.output import write_png
+from streamvis.cli.settings import segmenter_configs
 from streamvis.datasets.classes import CAMVID
+from streamvis.datasets.labelled_video import LabelledFrame, read_labelled_video
 from streamvis.errors import DataError, UsageError
 from streamvis.models import forecasting, swiftnet
 from streamvis.models.inference import segmentation
 from streamvis.models.warp_calibrator import WarpCalibrator
 from streamvis.models.weights import describe, save
+from streamvis.runners import forecasts, scene_networks
+from streamvis.runners.forecasts import (
+    COPY,
+    COPY_TRUTH,
+    LABELS,
+    ORACLE,
+    OWN,
+    EvenSample,
+    RememberedFrame,
+    Window,
+)
+from streamvis.runners.scene_networks import SegmentedPicture
+from streamvis.runners.sheets.scenes import forecast_sheet
 
 SIZE = (48, 200)
 ROAD, CAR, VOID = 3, 8, 11
@@ -57,15 +70,15 @@ class Reads:
     def __init__(self, instead_of_road=ROAD):
         self.instead = instead_of_road
 
-    def look(self, pixels):
+    def segment(self, pixels):
         labels = np.where(pixels[..., 0] == ROAD, self.instead, pixels[..., 0])
         seen = segmentation.SegmentedFrame(
             None, labels.astype(np.uint8), np.zeros((0, 0), np.uint8)
         )
-        return Look(seen, labels.shape)
+        return SegmentedPicture(seen, labels.shape)
 
-    def strangeness(self, look):
-        return np.zeros(look.size, np.float32)
+    def unknown(self, picture):
+        return np.zeros(picture.size, np.float32)
 
 
 class Moves:
@@ -77,8 +90,8 @@ class Moves:
         self.asked: list[tuple[int, ...]] = []
         self.memory = self
 
-    def remember(self, media_us, pixels, look, before=None):
-        return look.seen.classes
+    def remember(self, media_us, pixels, picture, before=None):
+        return picture.seen.classes
 
     def forecast(self, past, times):
         (*_, newest) = past
@@ -93,7 +106,9 @@ class Moves:
 def evaluate(folder, forecasters, horizons=(), network=None, fps=FPS):
     network = network or Reads()
     plan = forecasts.plan(forecasters, horizons)
-    return forecasts.evaluate(film(folder, fps, network.names), network, forecasters, plan)
+    return forecasts.evaluate(
+        read_labelled_video(folder, fps, network.names), network, forecasters, plan
+    )
 
 
 def iou_after(frames: int) -> tuple[float, float]:
@@ -110,7 +125,7 @@ def labelled(tmp_path_factory) -> Path:
 
 def test_who_knows_closes_the_gap_and_who_copies_does_not(labelled):
     given = {"knows": Moves(3 * SPEED), "copies": Moves(0), "errs": Moves(-3 * SPEED)}
-    found = forecast_report.report(evaluate(labelled, given), "reads")
+    found = evaluate(labelled, given).report("reads")
     (horizon,) = found["horizons"]
     (against,) = horizon["against"].values()
     methods = against["methods"]
@@ -143,10 +158,10 @@ class Keeps(Moves):
         super().__init__(0)
         self.given: list[tuple[int, int, int | None]] = []
 
-    def remember(self, media_us, pixels, look, before=None):
+    def remember(self, media_us, pixels, picture, before=None):
         shown = int((pixels[..., 0] == CAR).any(0).argmax())
         self.given.append((media_us, shown, None if before is None else self.starts(before)))
-        return super().remember(media_us, pixels, look)
+        return super().remember(media_us, pixels, picture)
 
     def starts(self, classes):
         return int((classes == CAR).any(0).argmax())
@@ -164,24 +179,27 @@ def test_a_picture_is_remembered_beside_the_one_that_a_step_came_before(labelled
 
 def test_a_short_horizon_is_told_again_to_reach_a_long_one(labelled):
     given = {"steady": Moves(3 * SPEED), "direct": Moves(9 * SPEED, horizon_s=0.6)}
-    outcome = evaluate(labelled, given)
-    near, far = outcome.horizons
-    assert [(way.label, way.times) for way in near.ways] == [("steady", 1)]
-    assert [(way.label, way.times) for way in far.ways] == [("steady, 3 times", 3), ("direct", 1)]
-    assert far.tallies[LABELS]["steady, 3 times"].miou() == 1
-    assert far.tallies[LABELS]["direct"].miou() == 1
+    result = evaluate(labelled, given)
+    near, far = result.horizons
+    assert [(method.label, method.times) for method in near.methods] == [("steady", 1)]
+    assert [(method.label, method.times) for method in far.methods] == [
+        ("steady, 3 times", 3),
+        ("direct", 1),
+    ]
+    assert far.confusions[LABELS]["steady, 3 times"].miou() == 1
+    assert far.confusions[LABELS]["direct"].miou() == 1
     car, road = iou_after(9)
-    assert far.tallies[LABELS][COPY].miou() == pytest.approx((car + road) / 2)
-    assert len(outcome.forecasting["steady"].seconds) == near.tallies[LABELS][COPY].pictures
+    assert far.confusions[LABELS][COPY].miou() == pytest.approx((car + road) / 2)
+    assert len(result.forecasting["steady"].seconds) == near.confusions[LABELS][COPY].pictures
 
 
 def test_horizons_can_be_named_and_must_be_within_reach(labelled):
     given = {"steady": Moves(0), "direct": Moves(0, horizon_s=0.6)}
     assert [h.us for h in forecasts.plan(given, [0.4])] == [400_000]
     assert [h.us for h in forecasts.plan(given, [])] == [200_000, 600_000]
-    with pytest.raises(UsageError, match=r"--horizon 0\.5: none .* they tell 0\.2, 0\.6 s"):
+    with pytest.raises(UsageError, match=r"--horizon 0\.5: no .* they forecast 0\.2, 0\.6 s"):
         forecasts.plan(given, [0.5])
-    with pytest.raises(UsageError, match="none of the forecasters"):
+    with pytest.raises(UsageError, match="no forecaster reaches it"):
         forecasts.plan({"direct": given["direct"]}, [1.2])
 
 
@@ -191,14 +209,14 @@ def test_pictures_without_labels_are_held_against_the_oracle(tmp_path):
     (horizon,) = found.horizons
     targets = range(12, FRAMES)
     seen = [n for n in targets if n % 5 == 0]
-    assert horizon.tallies[LABELS][COPY].pictures == len(seen)
-    assert horizon.tallies[OWN][COPY].pictures == len(targets) - len(seen)
-    assert horizon.tallies[LABELS][ORACLE].miou() < 0.5  # it takes the road for trees
-    assert ORACLE not in horizon.tallies[OWN]
-    assert horizon.tallies[LABELS][COPY_TRUTH].pictures == 0  # none was labelled 3 frames before
+    assert horizon.confusions[LABELS][COPY].pictures == len(seen)
+    assert horizon.confusions[OWN][COPY].pictures == len(targets) - len(seen)
+    assert horizon.confusions[LABELS][ORACLE].miou() < 0.5  # it takes the road for trees
+    assert ORACLE not in horizon.confusions[OWN]
+    assert horizon.confusions[LABELS][COPY_TRUTH].pictures == 0  # none was labelled 3 frames before
     moved = iou_after(3)[0]
-    assert horizon.tallies[OWN][COPY].miou(CAMVID.movable) == pytest.approx(moved)
-    report = forecast_report.report(found, "reads")
+    assert horizon.confusions[OWN][COPY].miou(CAMVID.movable) == pytest.approx(moved)
+    report = found.report("reads")
     scores = report["horizons"][0]["against"][OWN]["methods"]["copies"]
     assert scores["gap_closed"] == 0
     assert scores["pictures"] == len(targets) - len(seen)
@@ -211,40 +229,40 @@ def test_other_rates_are_met_by_media_time(tmp_path):
     (horizon,) = found.horizons
     assert one.asked[0] == tuple(5 + SPEED * n for n in (0, 2, 5, 7))
     assert horizon.off_us == pytest.approx(0.4e6 / 12, abs=2)
-    assert horizon.tallies[LABELS][COPY].pictures == FRAMES - 9
+    assert horizon.confusions[LABELS][COPY].pictures == FRAMES - 9
 
 
 def test_a_film_too_short_has_no_targets(tmp_path, capsys):
     write(tmp_path / "short", frames=12)
     found = evaluate(tmp_path / "short", {"one": Moves(0)})
-    assert found.horizons[0].tallies == {}
+    assert found.horizons[0].confusions == {}
     assert found.cost_ms("one") is None
-    forecast_report.put_outcome(found, "reads")
+    put_result(found, "reads")
     assert "too short" in capsys.readouterr().out
-    assert forecast_report.report(found, "reads")["forecast_of_segmentation"] == {"one": None}
+    assert found.report("reads")["forecast_of_segmentation"] == {"one": None}
 
 
 def test_people_read_tables_and_strips(labelled, tmp_path, capsys):
     given = {"knows": Moves(3 * SPEED), "copies": Moves(0)}
-    outcome = evaluate(labelled, given)
-    forecast_report.put_outcome(outcome, "reads")
+    result = evaluate(labelled, given)
+    put_result(result, "reads")
     told = capsys.readouterr().out
     assert "0.2 s ahead: 12 pictures, against their labels" in told
     row = next(line.split() for line in told.splitlines() if line.split()[:1] == ["knows"])
     assert row == ["knows", "1.000", "1.000", "1.000", "1.000"]
     path = tmp_path / "strips.png"
-    forecast_report.write_sheet(path, outcome, "reads")
+    write_png(path, forecast_sheet(result, "reads"))
     sheet = cv2.imread(str(path))[..., ::-1]
     assert sheet.shape[0] > 4 * 48
-    assert len(outcome.horizons[0].strips.items) in range(4, 8)
+    assert len(result.horizons[0].samples.items) in range(4, 8)
 
 
 def test_costs_are_of_one_forecast_beside_one_segmentation(labelled):
-    outcome = evaluate(labelled, {"one": Moves(0)})
-    outcome.segmentation.seconds[:] = [0.1] * FRAMES
-    outcome.remembering["one"].seconds[:] = [0.01] * FRAMES
-    outcome.forecasting["one"].seconds[:] = [0.02] * 12
-    found = forecast_report.report(outcome, "reads")
+    result = evaluate(labelled, {"one": Moves(0)})
+    result.segmentation.seconds[:] = [0.1] * FRAMES
+    result.remembering["one"].seconds[:] = [0.01] * FRAMES
+    result.forecasting["one"].seconds[:] = [0.02] * 12
+    found = result.report("reads")
     assert found["forecast_ms"]["one"] == pytest.approx(30)
     assert found["forecast_of_segmentation"]["one"] == pytest.approx(0.3)
 
@@ -254,18 +272,18 @@ class Unknown(NamedTuple):
 
 
 def test_films_that_cannot_be_read_are_told(labelled, tmp_path):
-    with pytest.raises(UsageError, match="without times; give their rate: --fps 15"):
-        film(labelled, None, CAMVID.names)
+    with pytest.raises(UsageError, match="no times; give their rate: --fps 15"):
+        read_labelled_video(labelled, None, CAMVID.names)
     with pytest.raises(DataError, match=r"labels cannot be read.*\(this, that\) are none of"):
-        film(labelled, 15, Unknown().names)
+        read_labelled_video(labelled, 15, Unknown().names)
     odd = write(tmp_path / "odd", frames=1)
     cv2.imwrite(str(odd / "labels/000.png"), np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match="not as large as its picture"):
-        list(film(odd, 15, CAMVID.names))
+    with pytest.raises(DataError, match=r"000\.png is 9×9, its picture 200×48"):
+        list(read_labelled_video(odd, 15, CAMVID.names))
 
 
 def test_a_film_says_when_and_what(labelled):
-    shots = list(film(labelled, 15, CAMVID.names))
+    shots = list(read_labelled_video(labelled, 15, CAMVID.names))
     assert [shot.media_us for shot in shots] == [round(n * 1e6 / 15) for n in range(FRAMES)]
     expected = np.where(truth_of(7) == VOID, 255, truth_of(7))
     np.testing.assert_array_equal(shots[7].truth, expected)
@@ -276,19 +294,19 @@ def test_a_moment_is_the_nearest_picture_if_one_is_near(steps, moment):
     times = np.cumsum(steps).tolist()
     window = Window(span_us=400_000, interval_us=40_000)
     for time in times:
-        window.add(Seen(Shot(time, np.zeros(0), None), np.zeros(0), {}))
+        window.add(RememberedFrame(LabelledFrame(time, np.zeros(0), None), np.zeros(0), {}))
     kept = [time for time in times if times[-1] - time <= 400_000 + 2 * window.near_us]
-    assert [seen.shot.media_us for seen in window.seen] == kept
+    assert [one.frame.media_us for one in window.frames] == kept
     found = window.at(moment)
     off = min(abs(time - moment) for time in kept)
     assert (found is None) == (off > window.near_us)
     if found is not None:
-        assert abs(found.shot.media_us - moment) == off
+        assert abs(found.frame.media_us - moment) == off
 
 
 @given(st.integers(0, 300), st.integers(1, 7))
 def test_samples_are_evenly_spaced_and_neither_few_nor_many(offered, count):
-    sampled = Sampled(count)
+    sampled = EvenSample(count)
     for i in range(offered):
         sampled.offer(i)
     assert min(offered, count) <= len(sampled.items) < 2 * count
@@ -400,32 +418,36 @@ class Rereads(Reads):
         super().__init__()
         self.segmenter = segmenter
 
-    def look(self, pixels):
-        seen = self.segmenter.look(pixels).seen
-        look = super().look(pixels)
-        return look._replace(seen=seen._replace(classes=look.seen.classes))
+    def segment(self, pixels):
+        seen = self.segmenter.segment(pixels).seen
+        picture = super().segment(pixels)
+        return picture._replace(seen=seen._replace(classes=picture.seen.classes))
 
 
 def test_what_goes_by_motion_sees_it_in_the_pictures(moving, weights, by_motion):
     exact = ("lines=96", "engine=torch", "precision=fp32")
-    (segmenter,) = scene_networks.open_segmenters([str(weights[0])], exact, "cpu")
+    (segmenter,) = scene_networks.open_segmenters(
+        segmenter_configs([str(weights[0])], exact), "cpu"
+    ).values()
     given = scene_networks.open_forecasters([str(path) for path in by_motion], segmenter)
-    outcome = evaluate(moving, given, network=Rereads(segmenter))
-    near, far = outcome.horizons
+    result = evaluate(moving, given, network=Rereads(segmenter))
+    near, far = result.horizons
     names = [path.stem for path in by_motion]
-    assert [way.label for way in near.ways] == names[:1]
-    assert [way.label for way in far.ways] == names[1:]
-    assert far.alike == {f"{names[0]}, 3 times": names[1]}
-    assert near.tallies[LABELS][COPY].pictures == FRAMES - 6
-    assert far.tallies[LABELS][COPY].pictures == FRAMES - 12
+    assert [method.label for method in near.methods] == names[:1]
+    assert [method.label for method in far.methods] == names[1:]
+    assert far.same == {f"{names[0]}, 3 times": names[1]}
+    assert near.confusions[LABELS][COPY].pictures == FRAMES - 6
+    assert far.confusions[LABELS][COPY].pictures == FRAMES - 12
     for horizon in (near, far):
-        scores = {name: one.miou(CAMVID.movable) for name, one in horizon.tallies[LABELS].items()}
-        assert all(scores[way.label] > 0.9 for way in horizon.ways)
+        scores = {
+            name: one.miou(CAMVID.movable) for name, one in horizon.confusions[LABELS].items()
+        }
+        assert all(scores[method.label] > 0.9 for method in horizon.methods)
         assert scores[COPY] < 0.8
     alone = evaluate(moving, {names[0]: given[names[0]]}, [0.6], Rereads(segmenter))
-    ((way,),) = (horizon.ways for horizon in alone.horizons)
-    twice = alone.horizons[0].tallies[LABELS][way.label], far.tallies[LABELS][names[1]]
-    assert way.times == 3
+    ((method,),) = (horizon.methods for horizon in alone.horizons)
+    twice = alone.horizons[0].confusions[LABELS][method.label], far.confusions[LABELS][names[1]]
+    assert method.times == 3
     np.testing.assert_array_equal(*(one.counts for one in twice))  # equal by construction
 
 

@@ -1,0 +1,18 @@
+"""`streamvis eval`: accuracy on ground truth, one module a command."""
+
+import typer
+
+from streamvis.cli.evaluate.actions import actions
+from streamvis.cli.evaluate.detect import detect
+from streamvis.cli.evaluate.forecast import forecast
+from streamvis.cli.evaluate.mot import mot
+from streamvis.cli.evaluate.outliers import outliers
+from streamvis.cli.evaluate.reid import reid
+from streamvis.cli.evaluate.segment import segment
+
+app = typer.Typer(
+    help="Score detectors, trackers, embedders and the other networks on ground truth.",
+    no_args_is_help=True,
+)
+for command in (detect, mot, reid, actions, segment, outliers, forecast):
+    app.command()(command)

@@ -1,0 +1,101 @@
+"""Out-of-distribution scores: objects that no street has are pasted in and have to be found."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import tee
+from typing import Any
+
+from streamvis.datasets.classes import VOID
+from streamvis.evaluation.segmentation import Confusion, Outliers
+from streamvis.messages import Array
+from streamvis.runners.progress import Progress, silent
+from streamvis.runners.scene_networks import SceneNetwork, published_unknown
+from streamvis.runners.segmentation import StreetScenes, check_classes, lowest, nothing_labelled
+from streamvis.training.scenes.outlier_synthesis import OutlierObject, PastedImage, pasted
+
+
+@dataclass
+class OutlierResult:
+    """How well one network finds out-of-distribution objects, and segments without them."""
+
+    plain: Confusion  # of the pictures without objects
+    labelled: Outliers = field(default_factory=Outliers)  # pixels without a class are left out
+    everywhere: Outliers = field(default_factory=Outliers)  # these pixels count as known
+    published: Outliers = field(default_factory=Outliers)  # `labelled`, of the 8-bit map
+    per_picture: list[float | None] = field(default_factory=list)  # AP
+
+    def report(self) -> dict[str, Any]:
+        """Return what JSON holds."""
+        scores = asdict(self.plain.scores())
+        del scores["confusion"]
+        return {
+            **asdict(self.labelled.scores()),
+            "void_is_known": asdict(self.everywhere.scores()),
+            "as_told": asdict(self.published.scores()) if self.published.pictures else None,
+            "without_outliers": scores,
+        }
+
+    def worst(self, count: int) -> list[int]:
+        """Return the numbers of the pictures with the lowest AP, lowest first."""
+        return lowest(self.per_picture, count)
+
+
+def with_objects(
+    data: StreetScenes, objects: Sequence[OutlierObject], seed: int
+) -> Iterator[tuple[Array, Array, PastedImage]]:
+    """Yield every picture, its truth, and the same with an object pasted in."""
+    scenes, again = tee(data)
+    for (pixels, truth), one in zip(scenes, pasted(again, objects, seed), strict=True):
+        yield pixels, truth, one
+
+
+def score(
+    data: StreetScenes,
+    objects: Sequence[OutlierObject],
+    networks: Mapping[str, SceneNetwork],
+    seed: int,
+    progress: Progress = silent,
+) -> dict[str, OutlierResult]:
+    """Run every network on every picture, with and without an object. seed: of the pasting."""
+    for name, network in networks.items():
+        check_classes(data, network.names, name)
+    results = {name: OutlierResult(Confusion(data.classes.names, VOID)) for name in networks}
+    pictures = with_objects(data, objects, seed)
+    for pixels, truth, one in progress(pictures, data.name, len(data.scenes)):
+        for name, network in networks.items():
+            results[name].plain.add(network.segment(pixels).labels, truth)
+            _add(results[name], network, one)
+    if all(result.plain.miou() is None for result in results.values()):
+        raise nothing_labelled(data)
+    return results
+
+
+def _add(result: OutlierResult, network: SceneNetwork, one: PastedImage) -> None:
+    counted = (one.labels != VOID) | one.unknown
+    picture = network.segment(one.pixels)
+    unknown = network.unknown(picture)
+    alone = Outliers()
+    for outliers in (alone, result.labelled):
+        outliers.add(unknown, one.unknown, counted)
+    result.everywhere.add(unknown, one.unknown)
+    if picture.seen.unknown.size:
+        result.published.add(published_unknown(picture), one.unknown, counted)
+    result.per_picture.append(alone.scores().ap)
+
+
+def miou_difference(results: Mapping[str, OutlierResult]) -> float | None:
+    """Return how much higher the first network's mIoU is than the last's; None for one alone."""
+    ours, *_, other = [result.plain.miou() for result in results.values()] * 2
+    return None if len(results) < 2 or ours is None or other is None else ours - other
+
+
+def report(
+    results: Mapping[str, OutlierResult], objects: Sequence[OutlierObject], seed: int
+) -> dict[str, Any]:
+    """Return what JSON holds."""
+    return {
+        "objects": len(objects),
+        "seed": seed,
+        "weights": {name: result.report() for name, result in results.items()},
+        "miou_difference": miou_difference(results),
+    }

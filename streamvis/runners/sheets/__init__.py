@@ -1,0 +1,1 @@
+"""Sheets of pictures that show what an evaluation found: its worst mistakes, or samples."""
