@@ -29,6 +29,7 @@ from streamvis.runners import tracker_inputs, tracking
 from streamvis.runners.tracker_inputs import TrackerFrame
 from streamvis.tracking.tracker import Tracker
 
+LOOKS = Appearance().weights  # of the embedder
 ON_GROUND = f"{OURS}, on the ground"
 SEEING = "with looks and camera motion"
 SHOWN = ("mota", "idf1", "hota", "idsw")
@@ -109,7 +110,7 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
         places[ON_GROUND] = tracking.source_info(info, sequence.ground_plane)
     entries = [Entry(name, None, ours(at, Jipda()), parts) for name, at in places.items()]
     if sequence.video:
-        cues = tracker_inputs.Cues(Appearance().weights, camera=True)
+        cues = tracker_inputs.Cues(LOOKS, camera=True)
         inputs = tracker_inputs.from_detections(info, sequence.video, parts, cues)
         entries += [
             Entry(f"{name}, {SEEING}", None, seeing(at, inputs.frames), parts)
