@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamvis.errors import DataError
+from streamvis.evaluation import ranking
 from streamvis.messages import Array
 
 BINS = 10  # of confidence
-NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def evaluate(
     there = counts > 0
     two = len(names) == 2 and there.all()
     margin = scores[:, positive] - scores[:, 1 - positive] if two else np.empty(0)
+    ranked = ranking.count(margin, truth == positive) if two else None
     return ClassificationScores(
         clips=len(truth),
         top1=float((said == truth).mean()),
@@ -63,33 +64,10 @@ def evaluate(
             for name, r, n in zip(names, right, counts, strict=True)
         },
         confusion=confusion.tolist(),
-        auc=auc(margin, truth == positive) if two else None,
-        ap=average_precision(margin, truth == positive) if two else None,
+        auc=ranking.roc_auc(ranked) if ranked else None,
+        ap=ranking.average_precision(ranked) if ranked else None,
         ece=calibration_error(scores, truth) if _are_probabilities(scores) else None,
     )
-
-
-def auc(scores: Array, truth: Array) -> float | None:
-    """Share of pairs in which the positive scores higher than the negative; ties count half."""
-    positives, negatives = np.sort(scores[truth]), np.sort(scores[~truth])
-    pairs = len(positives) * len(negatives)
-    if not pairs:
-        return None
-    below = np.searchsorted(negatives, positives, "left")
-    upto = np.searchsorted(negatives, positives, "right")
-    return float((below + upto).sum() / 2 / pairs)
-
-
-def average_precision(scores: Array, truth: Array) -> float | None:
-    """Σ (Rₖ − Rₖ₋₁)·Pₖ as the threshold comes down through every distinct score."""
-    if not truth.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)  # of each equal score
-    found = np.cumsum(truth[order])[last]
-    said = np.arange(1, len(scores) + 1)[last]
-    recall = found / truth.sum()
-    return float((np.diff(recall, prepend=0.0) * (found / said)).sum())
 
 
 def calibration_error(probabilities: Array, truth: Array) -> float:
@@ -103,32 +81,3 @@ def calibration_error(probabilities: Array, truth: Array) -> float:
 
 def _are_probabilities(scores: Array) -> bool:
     return bool((scores >= 0).all() and np.allclose(scores.sum(1), 1, atol=1e-3))
-
-
-def platt(margin: Array, truth: Array) -> tuple[float, float]:
-    """Scale and shift so that σ(scale·margin + shift) is the probability of `truth`.
-
-    Platt 1999, by Newton's method; targets are drawn in by his prior, so that separable scores
-    do not give certainty.
-    """
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not (positives and negatives):
-        raise DataError("scores of one class alone cannot be calibrated")
-    target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    spread = float(margin.std()) or 1.0
-    X = np.stack([margin / spread, np.ones(len(margin))], 1)  # (N, 2)
-    w = np.array([0.0, np.log((positives + 1) / (negatives + 1))])
-
-    def loss(w: Array) -> float:
-        z = X @ w
-        return float((np.logaddexp(0, z) - target * z).sum())
-
-    for _ in range(NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-X @ w))
-        slope = X.T @ (p - target)
-        curve = (X.T * (p * (1 - p))) @ X + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curve, slope)
-        while loss(w - step) > loss(w) and np.abs(step).max() > 1e-12:
-            step = step / 2
-        w = w - step
-    return float(w[0] / spread), float(w[1])

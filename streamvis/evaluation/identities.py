@@ -23,7 +23,7 @@ STAY = 1000.0  # what staying together is worth, in similarities
 MISSED = -1
 
 
-class Span(NamedTuple):
+class TrackSpan(NamedTuple):
     """Frames in a row in which a person was with one track, or with none."""
 
     first: int
@@ -42,7 +42,7 @@ class Switch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Trace:
+class IdentityTrace:
     """Rows of truth and results that count, and which of them belong together."""
 
     truth: Rows
@@ -65,25 +65,25 @@ class Trace:
             last[person] = (row, finder)
         return found
 
-    def lives(self) -> dict[int, list[Span]]:
+    def lives(self) -> dict[int, list[TrackSpan]]:
         """Each person's spans, who came first first; frames without truth are in none."""
-        lives: dict[int, list[Span]] = {}
+        lives: dict[int, list[TrackSpan]] = {}
         ids = np.where(self.finder == MISSED, MISSED, self.results.ids[self.finder])
         for row, track in zip(self.people.tolist(), ids.tolist(), strict=True):
             spans = lives.setdefault(int(self.truth.ids[row]), [])
             _extend(spans, int(self.truth.frames[row]), track)
         return lives
 
-    def strays(self) -> list[Span]:
+    def strays(self) -> list[TrackSpan]:
         """Spans in which a track was on nobody, by time."""
-        tracks: dict[int, list[Span]] = {}
+        tracks: dict[int, list[TrackSpan]] = {}
         for row in self.false.tolist():
             track = int(self.results.ids[row])
             _extend(tracks.setdefault(track, []), int(self.results.frames[row]), track)
         return sorted(span for spans in tracks.values() for span in spans)
 
 
-def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> Trace:
+def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> IdentityTrace:
     """Match results with the truth frame by frame."""
     truth, results, frames = similarities(sequence, results, space)
     together: dict[int, int] = {}  # person -> track, of the last frame that had both
@@ -106,7 +106,7 @@ def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> 
         finder.append(np.where(partner == MISSED, MISSED, np.append(frame.results, 0)[partner]))
         false.append(frame.results[alone])
     none = [np.empty(0, np.int64)]
-    return Trace(
+    return IdentityTrace(
         truth,
         results,
         np.concatenate(none + people),
@@ -115,8 +115,8 @@ def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> 
     )
 
 
-def _extend(spans: list[Span], frame: int, track: int) -> None:
+def _extend(spans: list[TrackSpan], frame: int, track: int) -> None:
     if spans and spans[-1].track == track and spans[-1].last == frame - 1:
         spans[-1] = spans[-1]._replace(last=frame)
     else:
-        spans.append(Span(frame, frame, track))
+        spans.append(TrackSpan(frame, frame, track))

@@ -22,7 +22,7 @@ STAY = 1000.0  # a match that goes on outweighs any similarity
 NOBODY = -1
 
 
-class Sightings(NamedTuple):
+class SequenceSimilarities(NamedTuple):
     """A sequence frame by frame; ids run from 0 without gaps."""
 
     truth: list[Array]  # (T,) ids of people in each frame
@@ -100,7 +100,7 @@ class Counts:
         return self.hota_association / np.maximum(1, self.hota_tp)
 
 
-def count(seen: Sightings) -> Counts:
+def count(seen: SequenceSimilarities) -> Counts:
     """Count one sequence."""
     truth, results = sum(map(len, seen.truth)), sum(map(len, seen.results))
     tp, overlap, idsw, frag, shares = _clear(seen)
@@ -123,7 +123,7 @@ def count(seen: Sightings) -> Counts:
     )
 
 
-def _clear(seen: Sightings) -> tuple[int, float, int, int, Array]:
+def _clear(seen: SequenceSimilarities) -> tuple[int, float, int, int, Array]:
     """Matches, their similarity, id switches, fragments, the share (people,) of life tracked."""
     tp, overlap, idsw = 0, 0.0, 0
     life, tracked, starts = (np.zeros(seen.people, int) for _ in range(3))
@@ -152,7 +152,7 @@ def _clear(seen: Sightings) -> tuple[int, float, int, int, Array]:
     return tp, overlap, idsw, frag, tracked / np.maximum(1, life)
 
 
-def _identity(seen: Sightings) -> int:
+def _identity(seen: SequenceSimilarities) -> int:
     """Most matches that one track for each person, and one person for each track, can have."""
     matches = np.zeros((seen.people, seen.tracks))
     for people, tracks, alike in zip(*seen[:3], strict=True):
@@ -162,7 +162,7 @@ def _identity(seen: Sightings) -> int:
     return int(matches[t, r].sum())
 
 
-def _hota(seen: Sightings) -> tuple[Array, Array]:
+def _hota(seen: SequenceSimilarities) -> tuple[Array, Array]:
     """At each of ALPHAS (19,): the matches, and the sum of their association's Jaccard index."""
     life, length = np.zeros((seen.people, 1)), np.zeros((1, seen.tracks))
     together = np.zeros((seen.people, seen.tracks))

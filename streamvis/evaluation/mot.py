@@ -24,7 +24,7 @@ from streamvis.datasets.motchallenge import (
     read_results,
 )
 from streamvis.errors import DataError
-from streamvis.evaluation.metrics import EPS, Counts, Sightings, count
+from streamvis.evaluation.metrics import EPS, Counts, SequenceSimilarities, count
 from streamvis.geometry import foot, iou, read_ground_plane, to_ground
 from streamvis.messages import Array
 
@@ -34,7 +34,7 @@ COMBINED = "COMBINED"
 ZERO_AT_M = 2.0  # similarity falls from 1 to 0 over this distance, so 0.5 is 1 m
 
 
-class Alike(NamedTuple):
+class FrameSimilarities(NamedTuple):
     """One frame: people who count, results that count, how alike they are."""
 
     truth: Array  # (T,) rows of the truth
@@ -95,17 +95,17 @@ def _scores(name: str, counts: Counts, space: Space) -> MotScores:
     return MotScores(name, **{**same, "motp": motp})
 
 
-def _sightings(sequence: Sequence, results: Rows | Path, space: Space) -> Sightings:
+def _sightings(sequence: Sequence, results: Rows | Path, space: Space) -> SequenceSimilarities:
     """What the metrics read: dense ids and similarities, frame by frame."""
     truth, results, frames = similarities(sequence, results, space)
     people, number = _dense(truth.ids, [frame.truth for frame in frames])
     tracks, length = _dense(results.ids, [frame.results for frame in frames])
-    return Sightings(people, tracks, [frame.alike for frame in frames], number, length)
+    return SequenceSimilarities(people, tracks, [frame.alike for frame in frames], number, length)
 
 
 def similarities(
     sequence: Sequence, results: Rows | Path, space: Space = "image"
-) -> tuple[Rows, Rows, list[Alike]]:
+) -> tuple[Rows, Rows, list[FrameSimilarities]]:
     """The truth, the results, and how alike those that count are in each frame.
 
     Frames with neither truth nor results change no score and are left out.
@@ -130,7 +130,7 @@ def similarities(
             keep = ~_on_distractor(truth.classes[t], alike)
             r, alike = r[keep], alike[:, keep]
         scored = (truth.scores[t] != 0) & (truth.classes[t] == PEDESTRIAN)
-        frames.append(Alike(t[scored], r, alike[scored]))
+        frames.append(FrameSimilarities(t[scored], r, alike[scored]))
     return truth, results, frames
 
 

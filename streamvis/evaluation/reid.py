@@ -19,6 +19,7 @@ import numpy as np
 
 from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
 from streamvis.errors import DataError
+from streamvis.evaluation.ranking import ScoreCounts, roc_auc
 from streamvis.messages import Array
 
 APART_S = 2.0
@@ -34,7 +35,7 @@ SLACK = 1e-6  # frames; 3 frames at 30 fps are 0.1 s
 
 
 @dataclass(frozen=True)
-class Looks:
+class LabelledEmbeddings:
     """What the people of one sequence look like, at some moments."""
 
     vectors: Array  # (N, D) float, of unit length
@@ -44,7 +45,7 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Retrieval:
     """What the looks that have a right answer were answered with."""
 
     queries: Array  # (Q,) rows of the looks
@@ -74,9 +75,9 @@ def people_of(truth: Rows, every: int = EVERY, min_visibility: float = MIN_VISIB
     )
 
 
-def evaluate(looks: Looks, apart_s: float = APART_S) -> tuple[ReidScores, Answers]:
+def evaluate(looks: LabelledEmbeddings, apart_s: float = APART_S) -> tuple[ReidScores, Retrieval]:
     """Score the looks of one sequence."""
-    answers = ask(looks, apart_s)
+    answers = retrieve(looks, apart_s)
     asked = len(answers.queries) > 0
     scores = ReidScores(
         looks=len(looks.ids),
@@ -85,12 +86,12 @@ def evaluate(looks: Looks, apart_s: float = APART_S) -> tuple[ReidScores, Answer
         rank1=float((answers.first <= 1).mean()) if asked else None,
         rank5=float((answers.first <= 5).mean()) if asked else None,
         map=float(answers.precision.mean()) if asked else None,
-        auc=same_or_different(looks),
+        auc=verification_auc(looks),
     )
     return scores, answers
 
 
-def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
+def retrieve(looks: LabelledEmbeddings, apart_s: float = APART_S) -> Retrieval:
     """Rank the looks in the gallery of each, the most alike first.
 
     Among equals those of other people come first: a network that says the same of all is wrong.
@@ -104,7 +105,7 @@ def ask(looks: Looks, apart_s: float = APART_S) -> Answers:
         asks = np.flatnonzero(right.any(1))
         found += [(rows[i], *_rank(alike[i], right[i], ~same[i])) for i in asks]
     queries, best, first, precision = zip(*found, strict=True) if found else ((), (), (), ())
-    return Answers(
+    return Retrieval(
         np.array(queries, np.int64),
         np.array(best, np.int64).reshape(-1, ANSWERS),
         np.array(first, np.int64),
@@ -127,7 +128,7 @@ def _rank(alike: Array, right: Array, wrong: Array) -> tuple[Array, int, float]:
     return best, int(ahead[0]) + 1, float((rank / (rank + ahead)).mean())
 
 
-def same_or_different(looks: Looks) -> dict[str, float | None]:
+def verification_auc(looks: LabelledEmbeddings) -> dict[str, float | None]:
     """The area under the ROC curve of pairs, by the time between them.
 
     Cosines are counted in CELLS cells; within one, pairs are equal, which is worth one half.
@@ -142,7 +143,7 @@ def same_or_different(looks: Looks) -> dict[str, float | None]:
         cell = np.clip((alike + 1) / 2 * CELLS, 0, CELLS - 1).astype(np.int64)
         code = (_lag(lag, looks.fps) * 2 + same) * CELLS + cell
         counts += np.bincount(code, minlength=counts.size).reshape(counts.shape)
-    return {name: _auc(*pair) for name, pair in zip(LAGS, counts, strict=True)}
+    return {lag: roc_auc(ScoreCounts(*pair)) for lag, pair in zip(LAGS, counts, strict=True)}
 
 
 def _lag(frames: Array, fps: float) -> Array:
@@ -151,14 +152,7 @@ def _lag(frames: Array, fps: float) -> Array:
     return np.where(frames == 1, 0, later)
 
 
-def _auc(different: Array, same: Array) -> float | None:
-    """Of counts (CELLS,) each, by rising cosine."""
-    pairs = float(different.sum()) * float(same.sum())
-    below = np.cumsum(different) - different / 2
-    return float(same @ below / pairs) if pairs else None
-
-
-def _cosines(looks: Looks, rows: Array) -> Array:
+def _cosines(looks: LabelledEmbeddings, rows: Array) -> Array:
     alike = looks.vectors[rows] @ looks.vectors.T
     if not np.isfinite(alike).all():
         raise DataError("a look's vector is not finite; its network's weights may be damaged")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamvis.errors import DataError
+from streamvis.evaluation.ranking import ScoreCounts, average_precision, roc_auc
 from streamvis.messages import Array
 
 CELLS = 1 << 16  # of outlier scores from 0 to 1
@@ -117,7 +118,7 @@ def gap_closed(copied: float | None, forecast: float | None, oracle: float | Non
     return (forecast - copied) / (oracle - copied)
 
 
-class Step(NamedTuple):
+class ReliabilityBin(NamedTuple):
     """What was told with probabilities of a tenth of their range."""
 
     told: float  # mean probability
@@ -137,14 +138,14 @@ class Reliability:
         for row, what in zip(self.sums, (told, came, np.ones(told.shape)), strict=True):
             row += np.bincount(tenth, what.ravel().astype(np.float64), TENTHS)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[ReliabilityBin]:
         """Those that are there, by rising probability."""
-        return [Step(p / n, hits / n, int(n)) for p, hits, n in self.sums.T.tolist() if n]
+        return [ReliabilityBin(p / n, hits / n, int(n)) for p, hits, n in self.sums.T.tolist() if n]
 
-    def unsure(self) -> Step | None:
+    def unsure(self) -> ReliabilityBin | None:
         """All that was neither nearly excluded nor nearly certain, in one."""
         told, came, places = self.sums[:, 1:-1].sum(1).tolist()
-        return Step(told / places, came / places, int(places)) if places else None
+        return ReliabilityBin(told / places, came / places, int(places)) if places else None
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class OutlierScores:
     threshold: float | None  # the score at which `fpr95` is reached
 
 
-class Outliers:
+class OutlierHistogram:
     """Outlier scores of pixels, counted in CELLS cells from 0 to 1: a set of any size is 1 MiB.
 
     Scores are rounded to a 65 535th, and within a cell they are ties. For scores that are such
@@ -192,6 +193,7 @@ class Outliers:
 
     def scores(self) -> OutlierScores:
         """AP, false positives at 95 % found, AUROC: each over distinct scores as thresholds."""
+        counts = ScoreCounts(*self.counts)
         known, unknown = self.counts.sum(1).tolist()
         there = np.flatnonzero(self.counts.any(0))[::-1]  # thresholds, coming down
         negatives, positives = self.counts[:, there]
@@ -202,9 +204,9 @@ class Outliers:
             pictures=self.pictures,
             pixels=known + unknown,
             unknown=unknown / (known + unknown) if known + unknown else None,
-            ap=float((positives / unknown * (tp / (tp + fp))).sum()) if unknown else None,
+            ap=average_precision(counts),
             fpr95=float(fp[at] / known) if both else None,
-            auroc=float(negatives @ (tp - positives / 2) / known / unknown) if both else None,
+            auroc=roc_auc(counts),
             threshold=float(there[at] / (CELLS - 1)) if unknown else None,
         )
 

@@ -8,7 +8,7 @@ blends the warped maps and the regressed one, cell by cell.
 
 or, one map at a time, with the same result:
 
-    past.append(model.remember(features, past[-1] if past else None))  # the last four
+    past.append(model.encode(features, past[-1] if past else None))  # the last four
     future = model.forecast(past)
 
 A fine map is first folded: cells of fold×fold places, at which the network thinks. What is
@@ -171,13 +171,13 @@ class Forecaster(nn.Module):
         """The future map (B, C, H, W) of past ones (B, past, C, H, W), oldest first."""
         past: list[PastFeatures] = []
         for features in maps.unbind(1):
-            past.append(self.remember(features, past[-1] if past else None))
+            past.append(self.encode(features, past[-1] if past else None))
         return self.forecast(past)
 
     def outputs(self, maps: Tensor) -> Outputs:
         """The same as learning needs it: all parts, normalised."""
         b, past = maps.shape[:2]
-        kept = self.remember(maps.flatten(0, 1))  # norms see all moments at once
+        kept = self.encode(maps.flatten(0, 1))  # norms see all moments at once
         moments = [
             PastFeatures(*one)
             for one in zip(*(x.unflatten(0, (b, past)).unbind(1) for x in kept), strict=True)
@@ -186,13 +186,13 @@ class Forecaster(nn.Module):
             now._replace(motion=self.motion(now.embedding, before.embedding))
             for before, now in pairwise(moments)
         ]
-        thought = self.think([moments[0], *later])
+        thought = self.predict([moments[0], *later])
         told, logits = self._told([moment.map for moment in moments], thought)
         if logits is None:
             return Outputs(told[0], told[0], None)
         return Outputs(_blend(told, logits), told[0], _blend(told[1:], logits[:, 1:]))
 
-    def remember(self, features: Tensor, before: PastFeatures | None = None) -> PastFeatures:
+    def encode(self, features: Tensor, before: PastFeatures | None = None) -> PastFeatures:
         """What is to be kept of the map (B, C, H, W) of a moment; that stays as it is.
 
         `before` is what was kept of the moment `every_s` earlier; only the oldest of the maps
@@ -219,9 +219,9 @@ class Forecaster(nn.Module):
 
     def forecast(self, past: Sequence[PastFeatures]) -> Tensor:
         """The future map (B, C, H, W) of what was kept of `past` moments, oldest first."""
-        return self.carry_out([one.map for one in past], self.think(past))
+        return self.compose([one.map for one in past], self.predict(past))
 
-    def think(self, past: Sequence[PastFeatures]) -> tuple[Tensor, ...]:
+    def predict(self, past: Sequence[PastFeatures]) -> tuple[Tensor, ...]:
         """What F2F regresses, (B, C, H, W); of F2MF, flows and weights too, (B, ·, h, w) of cells.
 
         This is most of the work and bears rounding; where flows lead, `carry_out` does not.
@@ -235,7 +235,7 @@ class Forecaster(nn.Module):
         regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]])
         return self._unfolded(regressed), flows, weights
 
-    def carry_out(self, maps: Sequence[Tensor], thought: Sequence[Tensor]) -> Tensor:
+    def compose(self, maps: Sequence[Tensor], thought: Sequence[Tensor]) -> Tensor:
         """The future map (B, C, H, W): past ones, oldest first, changed as was thought.
 
         Of the normalised maps, only the newest `warped` are needed; of an F2F, the newest.
@@ -243,7 +243,7 @@ class Forecaster(nn.Module):
         told, logits = self._told(maps, thought)
         return self.denormalise(told[0] if logits is None else _blend(told, logits))
 
-    def roll(self, past: Sequence[PastFeatures], times: int) -> list[Tensor]:
+    def rollout(self, past: Sequence[PastFeatures], times: int) -> list[Tensor]:
         """Future maps at 1, 2, … times the horizon: each told one is taken for seen."""
         a = self.architecture
         if abs(a.horizon_s - a.every_s) > 1e-6:
@@ -254,7 +254,7 @@ class Forecaster(nn.Module):
         window, told = list(past), []
         for _ in range(times):
             told.append(self.forecast(window))
-            window = [*window[1:], self.remember(told[-1], window[-1])]
+            window = [*window[1:], self.encode(told[-1], window[-1])]
         return told
 
     def _told(

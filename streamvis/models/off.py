@@ -264,14 +264,14 @@ class MotionClassifier(nn.Module):
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> tuple[Tensor, ...]:
         """Logits (B, K) of each level; without `earlier` all stood still until `before`."""
-        return self.tell(self.see(before, now, earlier))
+        return self.logits(self.statistics(before, now, earlier))
 
-    def tell(self, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def logits(self, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Logits (B, K) of what `see` gave."""
         layers = zip(self.classify, self.standard, numbers, strict=True)
         return tuple(classify(standard(x)) for classify, standard, x in layers)
 
-    def see(
+    def statistics(
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> list[Tensor]:
         """What the classifier of each level reads: (B, numbers)."""
@@ -382,11 +382,11 @@ class Off(nn.Module):
         """Logits of every moment and pair: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
         # clip (B, T, C, H, W) as `normalise` gives it
         b, t = clip.shape[:2]
-        return self.scores(self.look(clip.flatten(0, 1)), b, t)
+        return self.scores(self.tap_maps(clip.flatten(0, 1)), b, t)
 
     def scores(self, maps: Sequence[Tensor], b: int, t: int) -> dict[str, Tensor]:
         """The same of what `look` gave of B·T pictures."""
-        kept = self.keep(maps)
+        kept = self.from_maps(maps)
         streams = {"frame": kept.frame.unflatten(0, (b, t))}
         if self.guided is None or t < 2:
             return streams
@@ -398,19 +398,19 @@ class Off(nn.Module):
         self, maps: Sequence[Tensor], b: int, t: int
     ) -> tuple[FrameFeatures, FrameFeatures, FrameFeatures]:
         """What `pair` of the OFF part is given for each pair of B clips of T pictures."""
-        return _triples(self.keep(maps), b, t)
+        return _triples(self.from_maps(maps), b, t)
 
     def project(self, pictures: Tensor) -> FrameFeatures:
         """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
-        return self.keep(self.look(pictures))
+        return self.from_maps(self.tap_maps(pictures))
 
-    def look(self, pictures: Tensor) -> list[Tensor]:
+    def tap_maps(self, pictures: Tensor) -> list[Tensor]:
         """The taps' maps (B, C, h, w) of pictures, and the mean of the last map (B, outputs)."""
         maps = self.body(pictures)
         first = self.body.skip
         return [*maps[first : first + self.taps], maps[-1].mean((2, 3))]
 
-    def keep(self, maps: Sequence[Tensor]) -> FrameFeatures:
+    def from_maps(self, maps: Sequence[Tensor]) -> FrameFeatures:
         """Of what `look` gave: the rest of what `project` does."""
         frame = self.head(self.drop(maps[-1]))
         if self.guided is None:

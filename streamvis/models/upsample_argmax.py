@@ -5,9 +5,9 @@ import numpy as np
 from streamvis.messages import Array
 
 STRIDE = 4
-_ALONG = (np.arange(STRIDE) + 0.5) / STRIDE  # from one cell's centre to the next one's
+_OFFSETS = (np.arange(STRIDE) + 0.5) / STRIDE  # from one cell's centre to the next one's
 _WEIGHTS = np.stack(
-    [np.outer(y, x).ravel() for y in (1 - _ALONG, _ALONG) for x in (1 - _ALONG, _ALONG)]
+    [np.outer(y, x).ravel() for y in (1 - _OFFSETS, _OFFSETS) for x in (1 - _OFFSETS, _OFFSETS)]
 ).astype(np.float32)  # (4 corners, 16 pixels) of bilinear interpolation
 
 

@@ -101,7 +101,7 @@ class ForecastStage:
             kept: dict[object, PastFrame] = {}
             for (_, network, _), was in zip(self.horizons, past.before(at_us), strict=True):
                 if network.memory not in kept:
-                    kept[network.memory] = network.remember(at_us, pixels, seen, was)
+                    kept[network.memory] = network.encode(at_us, pixels, seen, was)
             moments = [kept[one.network.memory] for one in self.horizons]
             for horizon, known in zip(self.horizons, past.remember(moments), strict=True):
                 read = horizon.network.forecast(known, shares=bool(self.zones))

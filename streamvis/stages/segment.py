@@ -43,7 +43,7 @@ class SegmentStage:
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Segmentation]:
         self.lent.seen.clear()
         for packet in packets:
-            seen = self.network.look(self.pixels(packet.frame))
+            seen = self.network.segment(self.pixels(packet.frame))
             self.lent.seen[key_of(packet.frame)] = seen
             yield Segmentation(labels=self.labels, classes=seen.classes, unknown=seen.unknown)
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from streamvis.datasets.motchallenge import Sequence, read_sequences, rows
-from streamvis.evaluation.identities import MISSED, Span, follow
+from streamvis.evaluation.identities import MISSED, TrackSpan, follow
 from streamvis.evaluation.mot import evaluate
 
 
@@ -41,10 +41,10 @@ def test_lives_switches_and_strays_by_hand():
     found = standing((7, 0, range(1, 4)), (8, 0, range(6, 11)), (8, 300, [4, 5]), (9, 300, [2]))
     trace = follow(made(truth), found)
     assert trace.lives() == {
-        1: [Span(1, 3, 7), Span(4, 5, MISSED), Span(6, 10, 8)],
-        2: [Span(3, 5, MISSED)],
+        1: [TrackSpan(1, 3, 7), TrackSpan(4, 5, MISSED), TrackSpan(6, 10, 8)],
+        2: [TrackSpan(3, 5, MISSED)],
     }
-    assert trace.strays() == [Span(2, 2, 9), Span(4, 5, 8)]
+    assert trace.strays() == [TrackSpan(2, 2, 9), TrackSpan(4, 5, 8)]
     (switch,) = trace.switches()
     assert (truth.frames[switch.before], truth.frames[switch.after], switch.person) == (3, 6, 1)
     assert (found.ids[switch.old], found.ids[switch.new]) == (7, 8)
@@ -53,7 +53,7 @@ def test_lives_switches_and_strays_by_hand():
 def test_a_person_who_leaves_and_returns_to_another_track_has_switched():
     truth = standing((1, 0, [1, 2, 8, 9]))
     trace = follow(made(truth), standing((5, 0, [1, 2]), (6, 0, [8, 9])))
-    assert trace.lives() == {1: [Span(1, 2, 5), Span(8, 9, 6)]}
+    assert trace.lives() == {1: [TrackSpan(1, 2, 5), TrackSpan(8, 9, 6)]}
     assert len(trace.switches()) == 1
 
 

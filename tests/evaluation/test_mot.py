@@ -18,7 +18,7 @@ from streamvis.datasets.motchallenge import (
     write_results,
 )
 from streamvis.errors import DataError
-from streamvis.evaluation.metrics import Counts, Sightings, count
+from streamvis.evaluation.metrics import Counts, SequenceSimilarities, count
 from streamvis.evaluation.mot import evaluate, evaluate_all
 
 SHARES = ("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr")
@@ -149,7 +149,7 @@ def test_what_cannot_be_scored_is_told():
 # Against TrackEval: its metrics on random sequences, and its own pipeline over files
 
 
-def random_sightings(rng: np.random.Generator) -> Sightings:
+def random_sightings(rng: np.random.Generator) -> SequenceSimilarities:
     """A few people and tracks that come and go; overlaps are often equal, or exactly 0.5."""
     frames, people, tracks = rng.integers(1, 9, 3)
     truth, results, alike = [], [], []
@@ -159,7 +159,7 @@ def random_sightings(rng: np.random.Generator) -> Sightings:
         alike.append(rng.integers(0, 9, (len(truth[-1]), len(results[-1]))) / 8)
     truth, people = dense(truth)
     results, tracks = dense(results)
-    return Sightings(truth, results, alike, people, tracks)
+    return SequenceSimilarities(truth, results, alike, people, tracks)
 
 
 def dense(frames):

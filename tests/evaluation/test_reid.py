@@ -11,18 +11,18 @@ from streamvis.evaluation.reid import (
     BLOCK,
     CELLS,
     LAGS,
-    Looks,
-    ask,
+    LabelledEmbeddings,
     evaluate,
     people_of,
-    same_or_different,
+    retrieve,
+    verification_auc,
 )
 
 
 def looks(vectors, ids, frames, fps=10.0):
     rows = np.array(vectors, np.float32)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return Looks(rows, np.array(ids), np.array(frames), fps)
+    return LabelledEmbeddings(rows, np.array(ids), np.array(frames), fps)
 
 
 def random_looks(seed, n, people=4, frames=60, fps=10.0):
@@ -62,7 +62,7 @@ def asked_one_by_one(found, apart_s):
 @settings(max_examples=40)
 def test_answers_are_those_of_the_definition(seed, n, apart_s):
     found = random_looks(seed, n)
-    answers = ask(found, apart_s)
+    answers = retrieve(found, apart_s)
     expected = asked_one_by_one(found, apart_s)
     assert answers.queries.tolist() == [q for q, _, _ in expected]
     assert answers.first.tolist() == [first for _, first, _ in expected]
@@ -75,7 +75,7 @@ def test_answers_are_those_of_the_definition(seed, n, apart_s):
 
 def test_the_best_answers_are_the_most_alike_and_end_where_there_are_no_more():
     found = looks([[1, 0], [1, 0.1], [1, 0.3], [0, 1]], [1, 2, 1, 2], [0, 0, 50, 90])
-    answers = ask(found, 2.0)
+    answers = retrieve(found, 2.0)
     assert answers.queries.tolist() == [0, 1, 2, 3]
     assert answers.best[0].tolist() == [1, 2, 3, -1, -1]
     assert answers.first.tolist() == [2, 3, 2, 2]
@@ -99,7 +99,9 @@ def test_who_says_the_same_of_everyone_is_wrong():
 def test_more_looks_than_a_block_are_no_different():
     found = random_looks(1, BLOCK + 40, people=9, frames=900)
     order = np.random.default_rng(2).permutation(len(found.ids))
-    mixed = Looks(found.vectors[order], found.ids[order], found.frames[order], found.fps)
+    mixed = LabelledEmbeddings(
+        found.vectors[order], found.ids[order], found.frames[order], found.fps
+    )
     one, other = evaluate(found)[0], evaluate(mixed)[0]
     assert one.map == pytest.approx(other.map, abs=1e-5)
     assert one.rank1 == pytest.approx(other.rank1)
@@ -129,7 +131,7 @@ def pairs_one_by_one(found, low, high):
 @settings(max_examples=25)
 def test_areas_are_those_of_all_pairs(seed, n):
     found = random_looks(seed, n, frames=120)
-    areas = same_or_different(found)
+    areas = verification_auc(found)
     edges = [(0, 1), (1, 1), (1, 2), (2, 5), (5, 10), (10, 20), (20, 50), (50, 100), (100, 999)]
     for name, (low, high) in zip(LAGS, edges, strict=True):
         expected = pairs_one_by_one(found, low, high)
@@ -141,7 +143,7 @@ def test_areas_are_those_of_all_pairs(seed, n):
 
 def test_pairs_within_a_frame_are_nobodys():
     found = looks([[1, 0], [0, 1], [1, 0], [0, 1]], [1, 2, 1, 2], [3, 3, 4, 4], fps=5)
-    areas = same_or_different(found)
+    areas = verification_auc(found)
     assert areas["1 frame"] == 1
     assert [name for name, area in areas.items() if area is not None] == ["1 frame"]
 

@@ -6,8 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import DataError
-from streamvis.evaluation import classification
-from streamvis.evaluation.segmentation import CELLS, Confusion, Outliers, Reliability, gap_closed
+from streamvis.evaluation import ranking
+from streamvis.evaluation.segmentation import (
+    CELLS,
+    Confusion,
+    OutlierHistogram,
+    Reliability,
+    gap_closed,
+)
 
 NAMES = ("road", "tree", "car", "person")
 VOID = 255
@@ -121,7 +127,7 @@ any_cells = st.lists(st.tuples(st.integers(0, CELLS - 1), st.booleans()), max_si
 
 
 def outliers_of(rows, pictures=1):
-    found = Outliers()
+    found = OutlierHistogram()
     for part in np.array_split(np.array(rows, np.int64).reshape(-1, 2), pictures):
         found.add(part[:, 0] / (CELLS - 1), part[:, 1].astype(bool))
     return found.scores()
@@ -156,7 +162,7 @@ def test_outliers_are_ranked_by_every_distinct_score(rows, pictures):
     ap, fpr95, threshold = by_every_threshold(rows)
     assert (scores.ap, scores.threshold) == (pytest.approx(ap), pytest.approx(threshold))
     assert scores.fpr95 == (None if fpr95 is None else pytest.approx(fpr95))
-    auroc = classification.auc(values, truth)
+    auroc = ranking.roc_auc(ranking.count(values, truth))
     assert scores.auroc == (None if auroc is None else pytest.approx(auroc))
 
 
@@ -164,12 +170,12 @@ def test_many_pixels_with_ties_agree_with_the_ranking_of_clips():
     random = np.random.default_rng(0)
     truth = random.random((7, 120, 160)) < 0.02
     cells = np.clip(random.normal(300 + 250 * truth, 150), 0, CELLS - 1).astype(int)
-    found = Outliers()
+    found = OutlierHistogram()
     for cell, unknown in zip(cells, truth, strict=True):
         found.add((cell / (CELLS - 1)), unknown)
     scores, flat = found.scores(), cells.ravel().astype(float)
-    assert scores.ap == pytest.approx(classification.average_precision(flat, truth.ravel()))
-    assert scores.auroc == pytest.approx(classification.auc(flat, truth.ravel()))
+    assert scores.ap == pytest.approx(ranking.average_precision(ranking.count(flat, truth.ravel())))
+    assert scores.auroc == pytest.approx(ranking.roc_auc(ranking.count(flat, truth.ravel())))
     threshold = np.sort(cells[truth])[::-1][int(np.ceil(0.95 * truth.sum())) - 1]
     assert scores.threshold == pytest.approx(threshold / (CELLS - 1))
     assert scores.fpr95 == pytest.approx((cells[~truth] >= threshold).mean())
@@ -182,7 +188,7 @@ def test_a_perfect_a_blind_and_a_reversed_ranking():
         (np.full(100, 0.5), 0.2, 1, 0.5),
         (1.0 - truth, 0.2, 1, 0),
     ):
-        found = Outliers()
+        found = OutlierHistogram()
         found.add(score, truth)
         scores = found.scores()
         assert (scores.ap, scores.fpr95, scores.auroc) == pytest.approx((ap, fpr95, auroc))
@@ -192,16 +198,18 @@ def test_finer_scores_lose_no_more_than_their_rounding():
     random = np.random.default_rng(1)
     truth = random.random(20_000) < 0.05
     values = random.beta(2 + 3 * truth, 5).astype(np.float32)
-    found = Outliers()
+    found = OutlierHistogram()
     found.add(values, truth)
     assert found.scores().ap == pytest.approx(
-        classification.average_precision(values, truth), abs=1e-3
+        ranking.average_precision(ranking.count(values, truth)), abs=1e-3
     )
-    assert found.scores().auroc == pytest.approx(classification.auc(values, truth), abs=1e-5)
+    assert found.scores().auroc == pytest.approx(
+        ranking.roc_auc(ranking.count(values, truth)), abs=1e-5
+    )
 
 
 def test_pixels_that_do_not_count_are_not_looked_at():
-    found = Outliers()
+    found = OutlierHistogram()
     found.add(np.array([[np.nan, 0.9, 0.1]]), np.array([[1, 1, 0]]) > 0, np.array([[0, 1, 1]]) > 0)
     assert found.scores().pixels == 2
     assert found.scores().ap == 1
@@ -218,7 +226,7 @@ def test_pixels_that_do_not_count_are_not_looked_at():
 )
 def test_scores_that_are_none_are_refused(scores, message):
     with pytest.raises(DataError, match=message):
-        Outliers().add(np.array(scores), np.array([True, False]))
+        OutlierHistogram().add(np.array(scores), np.array([True, False]))
 
 
 def test_what_is_told_with_a_probability_comes_true_as_often():

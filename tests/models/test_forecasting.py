@@ -125,9 +125,9 @@ def test_f2mf_is_the_sheets():
 def test_the_sheets_correlation_has_243_channels():
     model = untrained(like(ARCHITECTURES["f2mf"], channels=4, width=4, trunk=4, depth=1))
     x = torch.randn(1, 4, 4, 6, 5)
-    kept = [model.remember(x[:, 0])]
+    kept = [model.encode(x[:, 0])]
     for t in (1, 2, 3):
-        kept.append(model.remember(x[:, t], kept[-1]))
+        kept.append(model.encode(x[:, t], kept[-1]))
     assert sum(one.motion.shape[1] for one in kept[1:]) == 243
 
 
@@ -241,7 +241,7 @@ def test_the_mirrored_scene_has_the_mirrored_correlation():
 
 def test_embeddings_are_of_unit_length():
     model = stirred(SMALL)
-    kept = model.remember(100 * maps(SMALL)[:, 0])
+    kept = model.encode(100 * maps(SMALL)[:, 0])
     torch.testing.assert_close(kept.embedding.norm(dim=1), torch.ones(2, 4, 6), atol=1e-3, rtol=0)
 
 
@@ -259,7 +259,7 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
     for row in range(2):
         past: list[PastFeatures] = []
         for features in (maps(a, seed=9)[0, 0], *x[row]):  # an older one, forgotten again
-            past = [*past, model.remember(features[None], past[-1] if past else None)][-a.past :]
+            past = [*past, model.encode(features[None], past[-1] if past else None)][-a.past :]
         torch.testing.assert_close(model.forecast(past)[0], found[row], atol=1e-4, rtol=1e-4)
 
 
@@ -267,11 +267,11 @@ def test_a_stream_a_batch_and_learning_see_the_same(form):
 def test_a_thought_is_carried_out_on_the_newest_maps_alone(form):
     a = like(**form)
     model, x = stirred(a), maps(a)
-    past = [model.remember(x[:, 0])]
+    past = [model.encode(x[:, 0])]
     for t in range(1, a.past):
-        past.append(model.remember(x[:, t], past[-1]))
+        past.append(model.encode(x[:, t], past[-1]))
     newest = [one.map for one in past[-a.warped if a.kind == "f2mf" else -1 :]]
-    assert torch.equal(model.carry_out(newest, model.think(past)), model.forecast(past))
+    assert torch.equal(model.compose(newest, model.predict(past)), model.forecast(past))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -280,7 +280,7 @@ def test_the_callers_maps_stay_as_they_are(form):
     model, x = stirred(a), maps(a)
     before = x.clone()
     model(x)
-    kept = model.remember(x[:, 0])
+    kept = model.encode(x[:, 0])
     model.outputs(x).loss(model.normalise(x[:, -1])).backward()
     assert torch.equal(x, before)
     assert kept.map.data_ptr() != x.data_ptr()
@@ -329,10 +329,10 @@ def test_a_channel_that_never_changed_is_not_blown_up():
 def test_rolling_takes_what_was_told_for_seen(kind):
     a = like(kind=kind)
     model, x = stirred(a), maps(a)
-    past = [model.remember(x[:, 0])]
+    past = [model.encode(x[:, 0])]
     for t in range(1, 4):
-        past.append(model.remember(x[:, t], past[-1]))
-    told = model.roll(past, 3)
+        past.append(model.encode(x[:, t], past[-1]))
+    told = model.rollout(past, 3)
     window = list(x.unbind(1))
     for found in told:
         expected = model(torch.stack(window[-4:], 1))
@@ -344,7 +344,7 @@ def test_rolling_takes_what_was_told_for_seen(kind):
 def test_only_maps_as_far_apart_as_the_horizon_can_be_rolled():
     model = untrained(like(horizon_s=0.6))
     with pytest.raises(ModelError, match=r"small tells what comes 0\.6 s after maps 0\.2 s apart"):
-        model.roll([], 3)
+        model.rollout([], 3)
 
 
 @pytest.mark.parametrize("kind", ["f2mf", "conv_f2f"])
@@ -410,13 +410,13 @@ def test_numbers_that_do_not_go_together_are_refused(changes, words):
 @pytest.mark.parametrize("shape", [(1, 4, 16, 24), (1, 3, 18, 24), (1, 3, 16, 22)])
 def test_maps_that_do_not_fit_are_refused(shape):
     with pytest.raises(ModelError, match="Pad the pictures") as error:
-        untrained(SMALL).remember(torch.zeros(shape))
+        untrained(SMALL).encode(torch.zeros(shape))
     assert str(tuple(shape[1:])) in str(error.value)
 
 
 def test_too_few_maps_are_refused():
     model = untrained(SMALL)
-    kept = model.remember(torch.zeros(1, 3, 16, 24))
+    kept = model.encode(torch.zeros(1, 3, 16, 24))
     with pytest.raises(ModelError, match="small looks at 4 past maps, found 2"):
         model.forecast([kept, kept])
 
@@ -433,9 +433,9 @@ def test_files_cannot_ask_for_the_impossible(field, value):
 
 def test_moments_are_pairwise_correlated_with_the_one_before():
     model, x = stirred(SMALL), maps(SMALL)
-    kept = [model.remember(x[:, 0])]
+    kept = [model.encode(x[:, 0])]
     for t in range(1, 4):
-        kept.append(model.remember(x[:, t], kept[-1]))
+        kept.append(model.encode(x[:, t], kept[-1]))
     assert (kept[0].motion == 0).all()
     for before, now in pairwise(kept):
         torch.testing.assert_close(now.motion, correlate(now.embedding, before.embedding, 2, 1))

@@ -141,7 +141,7 @@ class Pair:
         look = Segment(weights=weights[segment], **how)
         tell = Config(weights=tuple(weights[name] for name in given), **{**how, **settings})
         self.segment = build_stage(StageSpec("segment", look), site)
-        looked = self.segment.network.look
+        looked = self.segment.network.segment
 
         def look_once(pixels: np.ndarray) -> SegmentedFrame:
             key = (segment, pixels.tobytes())
@@ -149,7 +149,7 @@ class Pair:
                 SEEN[key] = looked(pixels)
             return SEEN[key]
 
-        self.segment.network.look = look_once
+        self.segment.network.segment = look_once
         forecast = build_stage(StageSpec("forecast", tell, after=["segment"]), site)
         assert isinstance(forecast, ForecastStage)
         self.forecast = forecast

@@ -120,7 +120,7 @@ class CompiledActions:
         self.guided, self.alone = model.guided, one_thread
         kept = _ProjectGraph(model)
         example = torch.zeros(2, *model.size, 3, dtype=torch.uint8)
-        self.look = CompiledParts(kept, [example], dtype)
+        self.project_graph = CompiledParts(kept, [example], dtype)
         if self.guided is not None:
             with torch.inference_mode():
                 some = self._packed(kept(example))
@@ -133,12 +133,12 @@ class CompiledActions:
                 )
             else:
                 part, self.steps = _StacksGraph(self.guided), first_differences
-            self.pairs = CompiledParts(part, self.steps(some, some, some), dtype)
+            self.pair_graph = CompiledParts(part, self.steps(some, some, some), dtype)
 
     def project(self, crops: Array) -> list[FrameFeatures]:
         with self.alone():
             return split_batch(
-                self._packed(self.look(torch.from_numpy(np.ascontiguousarray(crops))))
+                self._packed(self.project_graph(torch.from_numpy(np.ascontiguousarray(crops))))
             )
 
     def _packed(self, outputs: Sequence[Tensor]) -> FrameFeatures:
@@ -156,7 +156,7 @@ class CompiledActions:
             return _stacked([])
         with self.alone():
             steps = self.steps(*map(join_batch, (before, now, earlier or before)))
-            return _stacked(self.pairs(*steps))
+            return _stacked(self.pair_graph(*steps))
 
 
 def first_differences(
@@ -216,4 +216,4 @@ class _MotionGraph(nn.Module):
 
     def forward(self, *levels: Tensor) -> tuple[Tensor, ...]:
         steps = zip(levels[::3], levels[1::3], levels[2::3], strict=True)
-        return self.motion.tell([self.motion.level(i, *step) for i, step in enumerate(steps)])
+        return self.motion.logits([self.motion.level(i, *step) for i, step in enumerate(steps)])

@@ -1,7 +1,7 @@
 """A forecaster made quick where it runs: one picture at a time, without changing its word.
 
     network = accelerate_forecaster(load_forecaster("street-forecast-0.2"), segmenter, "cpu")
-    past.append(network.remember(media_us, pixels, seen, past[-1]))  # a deque of the last few
+    past.append(network.encode(media_us, pixels, seen, past[-1]))  # a deque of the last few
     told = network.forecast(past)
 
 What an F2F or F2MF forecasts is read by the segmenter's own head, in the same graph.
@@ -59,7 +59,7 @@ class ForecastNetwork(Protocol):
     def memory(self) -> object:
         """Networks with the same one keep the same of a picture: one may keep it for all."""
 
-    def remember(
+    def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
         """What is to be kept of a picture (H, W, 3) uint8 RGB, in memory of its own.
@@ -114,7 +114,7 @@ class WarpForecaster:
             self.sure = _Step(lambda _: _CalibrationGraph(model), torch.float32, [torch.float32])
             self.alone = one_thread
 
-    def remember(
+    def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
         earlier = before.kept if before is not None and isinstance(before.kept, FlowFrame) else None
@@ -144,17 +144,17 @@ class TorchForecaster:
         self.memory = model
 
     @torch.inference_mode()
-    def remember(
+    def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
         features = seen.features.to(self.dtype)
-        earlier = self.model.remember(features) if before is None else _remembered(before)
-        return PastFrame(at_us, seen, self.model.remember(features, earlier))
+        earlier = self.model.encode(features) if before is None else _remembered(before)
+        return PastFrame(at_us, seen, self.model.encode(features, earlier))
 
     @torch.inference_mode()
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         kept = [_remembered(one) for one in past]
-        future = self.model.forecast(kept) if times == 1 else self.model.roll(kept, times)[-1]
+        future = self.model.forecast(kept) if times == 1 else self.model.rollout(kept, times)[-1]
         classes, told = SegmentationHead(self.segmenter, past[-1].size)(future.float())
         return ClassMaps(classes[0].cpu().numpy(), told[0].cpu().numpy())
 
@@ -183,12 +183,14 @@ class CompiledForecaster:
         def tell(size: Size) -> nn.Module:
             return _ComposeGraph(model, self.newest, SegmentationLogits(segmenter, size))
 
-        self.keep = _Step(lambda _: _EncodeGraph(model), dtype, [dtype] * (4 if self.moves else 2))
+        self.encode_graph = _Step(
+            lambda _: _EncodeGraph(model), dtype, [dtype] * (4 if self.moves else 2)
+        )
         thoughts = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
-        self.think = _Step(lambda _: _PredictGraph(model), dtype, thoughts)
-        self.tell = _Step(tell, torch.float32, [torch.float32, torch.float32])
+        self.predict_graph = _Step(lambda _: _PredictGraph(model), dtype, thoughts)
+        self.compose_graph = _Step(tell, torch.float32, [torch.float32, torch.float32])
 
-    def remember(
+    def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
         earlier = None if before is None else _remembered(before)
@@ -199,12 +201,12 @@ class CompiledForecaster:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
         x = features.to(self.dtype)
         if not self.moves:
-            kept, folded = self.keep(cells, x)
+            kept, folded = self.encode_graph(cells, x)
             return PastFeatures(kept.clone(), folded.clone(), NOTHING, NOTHING)
         if before is None:
             nowhere = torch.zeros(1, self.about.width, *cells, dtype=self.dtype)
-            before = PastFeatures(*(one.clone() for one in self.keep(cells, x, nowhere)))
-        return PastFeatures(*(one.clone() for one in self.keep(cells, x, before.embedding)))
+            before = PastFeatures(*(one.clone() for one in self.encode_graph(cells, x, nowhere)))
+        return PastFeatures(*(one.clone() for one in self.encode_graph(cells, x, before.embedding)))
 
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         if times > 1:
@@ -215,9 +217,9 @@ class CompiledForecaster:
     def _told(self, past: Sequence[PastFeatures], size: Size) -> ClassMaps:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
-        thought = self.think(cells, *(one.cells for one in past), *motion)
+        thought = self.predict_graph(cells, *(one.cells for one in past), *motion)
         maps = [one.map for one in past[-self.newest :]]
-        logits, shares = self.tell(size, *maps, *thought)
+        logits, shares = self.compose_graph(size, *maps, *thought)
         return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
 
     @torch.inference_mode()
@@ -225,8 +227,8 @@ class CompiledForecaster:
         kept: list[PastFeatures] = []
         for one in past:
             before = kept[-1] if kept else None
-            kept.append(self.model.remember(one.seen.features.float(), before))
-        future = self.model.roll(kept, times)[-1]
+            kept.append(self.model.encode(one.seen.features.float(), before))
+        future = self.model.rollout(kept, times)[-1]
         classes, shares = SegmentationHead(self.segmenter, past[-1].size)(future)
         return ClassMaps(classes[0].numpy(), shares[0].numpy())
 
@@ -299,7 +301,7 @@ class _EncodeGraph(nn.Module):
         self.model = model
 
     def forward(self, features: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
-        kept = self.model.remember(features)
+        kept = self.model.encode(features)
         if not before:
             return kept.map, kept.cells
         return *kept[:3], self.model.motion(kept.embedding, before[0])
@@ -319,7 +321,7 @@ class _PredictGraph(nn.Module):
             PastFeatures(NOTHING, c, NOTHING, m)
             for c, m in zip(cells[1:], motion or cells[1:], strict=True)
         ]
-        return self.model.think([PastFeatures(NOTHING, cells[0], NOTHING, NOTHING), *kept])
+        return self.model.predict([PastFeatures(NOTHING, cells[0], NOTHING, NOTHING), *kept])
 
 
 class _ComposeGraph(nn.Module):
@@ -330,4 +332,4 @@ class _ComposeGraph(nn.Module):
         self.model, self.newest, self.head = model, newest, head
 
     def forward(self, *flat: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.model.carry_out(flat[: self.newest], flat[self.newest :]))
+        return self.head(self.model.compose(flat[: self.newest], flat[self.newest :]))

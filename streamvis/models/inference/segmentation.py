@@ -53,10 +53,10 @@ class SegmentationNetwork(Protocol):
     dtype: torch.dtype  # of features
     lines: int  # height of the pictures it looks at
 
-    def look(self, pixels: Array) -> SegmentedFrame:
+    def segment(self, pixels: Array) -> SegmentedFrame:
         """A picture (H, W, 3) uint8 RGB of any size."""
 
-    def read(self, features: Tensor, size: Size) -> ClassMaps:
+    def decode(self, features: Tensor, size: Size) -> ClassMaps:
         """Features (1, C, h, w), told of a picture that was looked at in `size`."""
 
 
@@ -167,7 +167,7 @@ class TorchSegmenter:
         self.model, self.device = model.to(device), device
 
     @torch.inference_mode()
-    def look(self, pixels: Array) -> SegmentedFrame:
+    def segment(self, pixels: Array) -> SegmentedFrame:
         picture = resize_to_lines(pixels, self.lines)
         size = (picture.shape[0], picture.shape[1])
         look = _SegmenterGraph(self.model, size, self.dtype)
@@ -175,7 +175,7 @@ class TorchSegmenter:
         return _seen(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
 
     @torch.inference_mode()
-    def read(self, features: Tensor, size: Size) -> ClassMaps:
+    def decode(self, features: Tensor, size: Size) -> ClassMaps:
         classes, shares = SegmentationHead(self.model, size)(features.float())
         return ClassMaps(classes[0].cpu().numpy(), shares[0].cpu().numpy())
 
@@ -196,7 +196,7 @@ class CompiledSegmenter:
         self.looks: OrderedDict[Size, CompiledPlan] = OrderedDict()
         self.reads: OrderedDict[Size, CompiledPlan] = OrderedDict()
 
-    def look(self, pixels: Array) -> SegmentedFrame:
+    def segment(self, pixels: Array) -> SegmentedFrame:
         picture = torch.from_numpy(resize_to_lines(pixels, self.lines))[None]  # (1, H, W, 3)
         size = (picture.shape[1], picture.shape[2])
         if size not in self.looks:
@@ -210,7 +210,7 @@ class CompiledSegmenter:
             classes = upsample_argmax(logits[0].numpy(), size)
             return _seen(features.clone(), classes, [x.clone() for x in rest])
 
-    def read(self, features: Tensor, size: Size) -> ClassMaps:
+    def decode(self, features: Tensor, size: Size) -> ClassMaps:
         if size not in self.reads:
             types = [self.dtype, torch.float32, torch.float32]
             part = SegmentationLogits(self.model, size)

@@ -32,12 +32,12 @@ class ClipBatch(NamedTuple):
     """Some moments of some clips: as bytes, or as a trunk's maps."""
 
     pixels: Tensor | None  # (B, T, H, W, C) uint8
-    maps: list[Tensor]  # of B·T pictures, as `Off.look` gives them, if there are no pixels
+    maps: list[Tensor]  # of B·T pictures, as `Off.tap_maps` gives them, if there are no pixels
     labels: Tensor  # (B,)
 
 
 class TrunkMaps(NamedTuple):
-    """What `Off.look` gives of a few views of every moment, when the trunk is not trained."""
+    """What `Off.tap_maps` gives of a few views of every moment, when the trunk is not trained."""
 
     levels: list[Array]  # (views, N, …) float16 each, perhaps mapped from files
     first: Array  # (clips + 1,) index of each clip's first moment
@@ -210,7 +210,7 @@ def trunk_maps(
             )
             x = model.normalise(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
             x = x.to(next(model.body.parameters()).dtype)
-            maps = model.look(x.contiguous(memory_format=torch.channels_last))
+            maps = model.tap_maps(x.contiguous(memory_format=torch.channels_last))
             maps = maps if taps else maps[-1:]
             if not levels:
                 levels = [

@@ -18,7 +18,8 @@ from streamvis.datasets.clips import (
     source_folds,
 )
 from streamvis.errors import DataError, UsageError
-from streamvis.evaluation.classification import ClassificationScores, evaluate, platt
+from streamvis.evaluation.classification import ClassificationScores, evaluate
+from streamvis.evaluation.ranking import platt_scaling
 from streamvis.messages import Array
 from streamvis.models.layers import fuse
 from streamvis.models.off import Calibration, Modality, Off, consensus, rounded
@@ -57,7 +58,7 @@ def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> St
         if len(pixels) == 1:  # no motion can be seen in one picture: it stands still
             pixels = pixels.repeat(2, 1, 1, 1)
         x = model.normalise(pixels).to(first.dtype).contiguous(memory_format=torch.channels_last)
-        for name, logits in consensus(model.scores(model.look(x), 1, len(x))).items():
+        for name, logits in consensus(model.scores(model.tap_maps(x), 1, len(x))).items():
             rows.setdefault(name, []).append(logits[0].float().cpu().numpy())
     return {name: np.stack(logits) for name, logits in rows.items()}
 
@@ -135,7 +136,7 @@ def calibrated(trial: FoldLogits, corpus: Corpus, base: Calibration) -> Calibrat
     scores = logits.get("rgb+off", logits["rgb"])
     truth = corpus.labels[trial.rows]
     if len(corpus.actions) == 2:
-        scale, shift = platt(scores[:, 0] - scores[:, 1], truth == 0)
+        scale, shift = platt_scaling(scores[:, 0] - scores[:, 1], truth == 0)
         return Calibration(base.weights, scale, (shift / 2, -shift / 2))
     return Calibration(base.weights, _temperature(scores, truth))
 

@@ -373,7 +373,7 @@ def _losses(
             maps = [m.to(device).float() for m in batch.maps]
         else:
             x = model.normalise(batch.pixels.to(device)).flatten(0, 1)
-            maps = model.look(x.contiguous(memory_format=torch.channels_last))
+            maps = model.tap_maps(x.contiguous(memory_format=torch.channels_last))
         if frames_only:
             streams = {"frame": model.head(model.drop(maps[-1])).unflatten(0, shape)}
         else:

@@ -68,7 +68,7 @@ def read(model: Off, maps: TrunkMaps, path: Path) -> None:
         ]
         if len(taps[0]) == 1:  # it stands still
             taps = [torch.cat([x, x]) for x in taps]
-        levels = part.see(*model.triples(taps, 1, len(taps[0]))) if part else []
+        levels = part.statistics(*model.triples(taps, 1, len(taps[0]))) if part else []
         rows.append([x.mean(0).cpu().numpy() for x in (taps[-1], *levels)])
     kept = [np.stack(x).reshape(views, clips, -1) for x in zip(*rows, strict=True)]
     np.savez(path, *kept)
@@ -86,7 +86,7 @@ def score(model: Off, inputs: ClassifierInputs, rows: Sequence[int]) -> dict[str
     frame, *levels = (torch.from_numpy(x[0, list(rows)]) for x in (inputs.frame, *inputs.levels))
     found = {"frame": model.head(frame)}
     if isinstance(model.guided, MotionClassifier):
-        found |= zip(LEVELS, model.guided.tell(levels), strict=True)
+        found |= zip(LEVELS, model.guided.logits(levels), strict=True)
     return {name: logits.numpy() for name, logits in found.items()}
 
 

@@ -65,7 +65,7 @@ def told(quick, features, size=SIZE, times=1):
     pixels, past = np.zeros((*size, 3), np.uint8), []
     for k, x in enumerate(features.split(1)):
         before = past[-1] if past else None
-        past.append(quick.remember(200_000 * k, pixels, seen(x, size), before))
+        past.append(quick.encode(200_000 * k, pixels, seen(x, size), before))
     return quick.forecast(past[-4:], times)
 
 
@@ -136,8 +136,8 @@ def test_before_the_first_moment_nothing_has_moved(engine, kind, segmenter):
     able(engine, "fp32")
     quick = accelerate_forecaster(network(**KINDS[kind]), segmenter, "cpu", "fp32", engine)
     pixels = np.zeros((*SIZE, 3), np.uint8)
-    first = quick.remember(0, pixels, seen(maps(1)))
-    again = quick.remember(200_000, pixels, seen(maps(1)), first)
+    first = quick.encode(0, pixels, seen(maps(1)))
+    again = quick.encode(200_000, pixels, seen(maps(1)), first)
     for one, other in zip(first.kept, again.kept, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -241,7 +241,7 @@ def moments(quick, seconds, scene=view, size=WIDE):
         pixels, classes = scene(at) if scene is not view else view(at, size)
         features = maps(1, (-(-size[0] // 32) * 8, -(-size[1] // 32) * 8), seed=round(100 * at))
         now = SegmentedFrame(features, classes, NONE)
-        past.append(quick.remember(round(1e6 * at), pixels, now, past[-1] if past else None))
+        past.append(quick.encode(round(1e6 * at), pixels, now, past[-1] if past else None))
     return past
 
 
@@ -293,8 +293,8 @@ def test_where_nothing_moves_by_itself_all_stands():
 def test_without_an_earlier_moment_all_stays_where_it_is(segmenter):
     quick = quickened(segmenter)
     first, second = moments(quick, (0, 0.2))
-    alone = quick.remember(200_000, view(0.2)[0], second.seen)
-    same = quick.remember(0, view(0.2)[0], second.seen, first)
+    alone = quick.encode(200_000, view(0.2)[0], second.seen)
+    same = quick.encode(0, view(0.2)[0], second.seen, first)
     for past in ([first, first], [first, alone], [first, same], [second, second]):
         found = quick.forecast(past, 3).classes
         np.testing.assert_array_equal(found, past[-1].seen.classes)
@@ -348,7 +348,7 @@ def test_what_is_kept_and_told_is_in_memory_of_its_own(engine, segmenter):
     slot, past = np.empty((*WIDE, 3), np.uint8), []  # one for all pictures
     for at, moment in zip(BEFORE[1], moments(quick, BEFORE[1]), strict=True):
         slot[:] = view(at)[0]
-        past.append(quick.remember(moment.at_us, slot, moment.seen, past[-1] if past else None))
+        past.append(quick.encode(moment.at_us, slot, moment.seen, past[-1] if past else None))
         slot[:] = 255
     found = quick.forecast(past)
     quick.forecast(moments(quick, BEFORE[2]), 2)
@@ -377,6 +377,6 @@ def test_what_moves_in_pictures_of_many_sizes_takes_turns(engine, segmenter, mon
 def test_a_picture_of_another_size_has_nothing_before_it(segmenter):
     quick = quickened(segmenter)
     (small,) = moments(quick, [0], size=(61, 33))
-    large = quick.remember(200_000, view(0.2)[0], moments(quick, [0.2])[0].seen, small)
+    large = quick.encode(200_000, view(0.2)[0], moments(quick, [0.2])[0].seen, small)
     found = quick.forecast([small, large])
     np.testing.assert_array_equal(found.classes, large.seen.classes)

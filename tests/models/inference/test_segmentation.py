@@ -82,7 +82,7 @@ def quick(wary, request):
 def test_an_engine_says_what_the_network_says(wary, quick):
     exact = quick.dtype == torch.float32
     pixels = picture()
-    seen = quick.look(pixels)
+    seen = quick.segment(pixels)
     with torch.inference_mode():
         features = wary.features(wary.normalise(pixels[None]))
         logits = full_size(wary.logits(features), SIZE)
@@ -100,23 +100,23 @@ def test_an_engine_says_what_the_network_says(wary, quick):
 
 
 def test_what_is_read_of_features_is_what_was_seen(quick):
-    seen = quick.look(picture())
-    told = quick.read(seen.features, SIZE)
+    seen = quick.segment(picture())
+    told = quick.decode(seen.features, SIZE)
     assert (told.classes == seen.classes).mean() > 0.999
     assert told.shares.shape == (4, 18, 25)
     assert told.shares.dtype == np.float32
     atol = 1e-5 if quick.dtype == torch.float32 else 2e-2
     np.testing.assert_allclose(told.shares.sum(0), 1, atol=atol)
     kept = told.shares.copy()
-    assert not np.array_equal(quick.read(seen.features.flip(1), SIZE).shares, kept)
+    assert not np.array_equal(quick.decode(seen.features.flip(1), SIZE).shares, kept)
     assert np.array_equal(told.shares, kept)  # nothing was written over
 
 
 def test_a_picture_is_read_alike_whatever_came_before(quick):
-    first = quick.look(picture(0))
+    first = quick.segment(picture(0))
     classes, unknown, features = first.classes.copy(), first.unknown.copy(), first.features.clone()
-    assert not np.array_equal(quick.look(picture(1)).classes, classes)
-    for found in (first, quick.look(picture(0))):
+    assert not np.array_equal(quick.segment(picture(1)).classes, classes)
+    for found in (first, quick.segment(picture(0))):
         assert np.array_equal(found.classes, classes)
         assert np.array_equal(found.unknown, unknown)
         assert torch.equal(found.features, features)
@@ -133,7 +133,7 @@ def test_only_the_last_few_compiled_sizes_are_kept(plain, monkeypatch):
     monkeypatch.setattr(quick, "compile", compile_)
     sizes = [(SIZE[0], 64 + 4 * i) for i in range(MOST_SIZES + 1)]
     for size in (*sizes[:-1], sizes[0], sizes[-1], sizes[0], sizes[1]):
-        assert quick.look(picture(0, size)).classes.shape == size
+        assert quick.segment(picture(0, size)).classes.shape == size
     assert compiled == [*sizes, sizes[1]]  # which was looked at longest ago when the last came
     assert len(quick.looks) == MOST_SIZES
 
@@ -145,7 +145,7 @@ def test_only_the_last_few_compiled_sizes_are_kept(plain, monkeypatch):
 )
 def test_engines_agree_on_other_architectures(about, precision):
     model, pixels = network(**about), picture()
-    ours, theirs = (engine_of(model, e, precision).look(pixels) for e in ("torch", "openvino"))
+    ours, theirs = (engine_of(model, e, precision).segment(pixels) for e in ("torch", "openvino"))
     assert ours.features.shape == theirs.features.shape
     exact = precision == "fp32"
     apart = (ours.features.float() - theirs.features.float()).abs().max()
@@ -158,8 +158,8 @@ def test_frames_of_any_size_are_looked_at_as_trained(plain):
     large = picture(0, (3 * SIZE[0], 3 * SIZE[1]))
     large.flags.writeable = False  # as shared memory is
     small = cv2.resize(large, SIZE[::-1], interpolation=cv2.INTER_AREA)
-    assert np.array_equal(quick.look(large).classes, quick.look(small).classes)
-    assert engine_of(plain, "torch", "fp32", lines=96).look(large).classes.shape == (96, 133)
+    assert np.array_equal(quick.segment(large).classes, quick.segment(small).classes)
+    assert engine_of(plain, "torch", "fp32", lines=96).segment(large).classes.shape == (96, 133)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
@@ -207,7 +207,7 @@ def test_bf16_says_of_a_street_what_fp32_says(data):
         pytest.skip("street-seg is not shipped")
     pixels = cv2.imread(str(paths[20]), cv2.IMREAD_COLOR_RGB)
     exact, rough = (
-        accelerate_segmenter(load_segmenter(name), "cpu", *how).look(pixels)
+        accelerate_segmenter(load_segmenter(name), "cpu", *how).segment(pixels)
         for how in (("fp32", "torch"), ("bf16", "openvino"))
     )
     assert (exact.classes == rough.classes).mean() > 0.99

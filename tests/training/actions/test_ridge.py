@@ -84,7 +84,7 @@ def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
     pictures[4:7] = pictures[4]
     first = np.array([0, 4, 7, 8])
     with torch.inference_mode():
-        seen = model.look(model.normalise(pictures))
+        seen = model.tap_maps(model.normalise(pictures))
         read(model, TrunkMaps([x.numpy()[None] for x in seen], first), tmp_path / "readings.npz")
     inputs = load_inputs(tmp_path / "readings.npz")
     rows, labels = np.array([0, 1, 2]), np.array([0, 1, 2])
