@@ -1,4 +1,4 @@
-"""Boxes, box masks and the ground plane, as plain NumPy. Boxes are xyxy pixels everywhere."""
+"""Boxes, box masks and the ground plane in NumPy. Boxes are xyxy pixels everywhere."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ from streamvis.parsing import read_text
 
 Homography = tuple[float, ...]  # nine numbers, row-major: foot point in pixels -> metres
 EDGE = 1e-6  # distance at which a point is on a polygon's edge, in the units of both
-FEW = 5000  # pairs of intervals: to look at all of them is faster than to sort
+FEW = 5000  # pairs of intervals up to which comparing all is faster than sorting
 
 
 def area(boxes: Array) -> Array:
-    """Areas (N,) of boxes (N, 4)."""
+    """Return areas (N,) of boxes (N, 4)."""
     return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
 
 
@@ -24,14 +24,14 @@ class Overlaps(NamedTuple):
     """K pairs of boxes that overlap, ordered by the first, then by the second."""
 
     i: Array  # (K,) row of the first
-    j: Array  # (K,) and of the second
+    j: Array  # (K,) row of the second
     iou: Array  # (K,) intersection over union
     first: Array  # (K,) share of the first that lies in the second
     second: Array  # (K,) share of the second that lies in the first
 
 
 def overlaps(a: Array, b: Array) -> Overlaps:
-    """All pairs of boxes (N, 4) and (M, 4) that share some area: there are few of them."""
+    """Return all overlapping pairs of boxes (N, 4) and (M, 4), a sparse alternative to `iou`."""
     i, j = meeting(a[:, 0], a[:, 2], b[:, 0], b[:, 2])
     size = np.minimum(a[i, 2:], b[j, 2:]) - np.maximum(a[i, :2], b[j, :2])  # (K, 2)
     shared = np.flatnonzero((size > 0).all(axis=1))
@@ -43,10 +43,10 @@ def overlaps(a: Array, b: Array) -> Overlaps:
 
 
 def meeting(low: Array, high: Array, other_low: Array, other_high: Array) -> tuple[Array, Array]:
-    """All pairs (K,), (K,) of N intervals and M others that have a point in common, in no order.
+    """Return all pairs (K,), (K,) of N and M intervals that intersect, in no order.
 
-    Of two that meet one begins within the other, so sorted beginnings tell them: the time goes
-    with N + M, but for logarithms, and with the pairs found.
+    Of two intersecting intervals one starts inside the other, so a search in the sorted starts
+    finds them in O((N + M) log(N + M) + K).
     """
     if len(low) * len(other_low) <= FEW:
         i, j = np.nonzero((low[:, None] <= other_high) & (other_low <= high[:, None]))
@@ -61,20 +61,20 @@ def meeting(low: Array, high: Array, other_low: Array, other_high: Array) -> tup
 
 
 def runs(start: Array, stop: Array) -> tuple[Array, Array]:
-    """The numbers of N ranges one after the other (K,), and of which range each is (K,) first."""
+    """Return the range (K,) of each number, and the numbers (K,) of N concatenated ranges."""
     count = np.maximum(stop - start, 0)
     row = np.repeat(np.arange(len(count)), count)
     return row, np.arange(len(row)) + (start - np.cumsum(count) + count)[row]
 
 
 def iou(a: Array, b: Array) -> Array:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 where both are empty."""
+    """Return intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 for empty boxes."""
     near = overlaps(a, b)
     return _matrix(near, near.iou, (len(a), len(b)))
 
 
 def covered(a: Array, b: Array) -> Array:
-    """Share (N, M) of each box of `a` (N, 4) that lies inside each box of `b` (M, 4)."""
+    """Return the share (N, M) of each box of `a` (N, 4) that lies in each box of `b` (M, 4)."""
     near = overlaps(a, b)
     return _matrix(near, near.first, (len(a), len(b)))
 
@@ -86,7 +86,7 @@ def _matrix(near: Overlaps, share: Array, shape: tuple[int, int]) -> Array:
 
 
 def foot(boxes: Array) -> Array:
-    """Foot points (N, 2): the middle of the lower edge."""
+    """Return foot points (N, 2), the middles of the lower edges."""
     return np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]], axis=1)
 
 
@@ -97,8 +97,10 @@ def inside(points: Array, polygon: Array) -> Array:
     side = edge[:, 0] * to[:, :, 1] - edge[:, 1] * to[:, :, 0]  # (N, K) > 0: left of the edge
     spans = (to[:, :, 1] < 0) != (to[:, :, 1] < edge[:, 1])  # the point's height
     crossings = spans & ((side > 0) == (edge[:, 1] > 0))  # of the ray towards +x
-    length = np.maximum((edge**2).sum(1), EDGE**2)  # (K,) squared; a corner may be told twice
-    along = np.clip((to * edge).sum(2) / length, 0, 1)  # (N, K) share of it at the nearest point
+    length = np.maximum((edge**2).sum(1), EDGE**2)  # (K,) squared; a corner may be repeated
+    along = np.clip(
+        (to * edge).sum(2) / length, 0, 1
+    )  # (N, K) share of the edge at the nearest point
     on_edge = ((to - along[:, :, None] * edge) ** 2).sum(2) <= EDGE**2
     return (crossings.sum(1) % 2 == 1) | on_edge.any(1)
 
@@ -106,7 +108,7 @@ def inside(points: Array, polygon: Array) -> Array:
 def to_ground(H: Array, points: Array) -> tuple[Array, Array]:
     """Project image points (N, 2) by homography H (3, 3): metres (N, 2), Jacobians (N, 2, 2).
 
-    A point on the horizon has no finite image; it comes out as infinity, never as an exception.
+    A point on the horizon is projected to infinity, without an exception.
     """
     u = np.column_stack([points, np.ones(len(points))]) @ H.T  # (N, 3)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -116,9 +118,9 @@ def to_ground(H: Array, points: Array) -> tuple[Array, Array]:
 
 
 def paste_mask(mask: Array, box: Array, height: int, width: int) -> tuple[slice, slice, Array]:
-    """Lay a mask of 255·probability (28, 28) over its box: rows, columns and (h, w) bool there.
+    """Resample a mask of 255·probability (28, 28) to its box: rows, columns and (h, w) bool.
 
-    The rule of Mask R-CNN: a border of one cell, the box grown to match, whole pixels, bilinear.
+    As in Mask R-CNN: pad by one cell, grow the box to match, round to pixels, bilinear.
     """
     if not np.abs(box).max() < 2**30:  # NaN and infinity too
         return slice(0, 0), slice(0, 0), np.empty((0, 0), bool)
@@ -132,7 +134,7 @@ def paste_mask(mask: Array, box: Array, height: int, width: int) -> tuple[slice,
 
 
 def _interpolation(low: int, high: int, limit: int, cells: int) -> tuple[slice, Array]:
-    """The pixels of low..high below `limit`, and the bilinear weights (pixels, cells) of each."""
+    """Return the pixels of low..high in 0..limit and their bilinear weights (pixels, cells)."""
     size = max(high - low + 1, 1)
     pixels = np.arange(max(low, 0), max(min(low + size, limit), 0))  # (n,)
     at = np.maximum((pixels - low + 0.5) * cells / size - 0.5, 0)  # (n,) in cells
@@ -146,7 +148,7 @@ def _interpolation(low: int, high: int, limit: int, cells: int) -> tuple[slice, 
 
 
 def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
-    """Masks (N, 28, 28) of 255·probability over their boxes (N, 4), as (N, height, width) bool."""
+    """Resample masks (N, 28, 28) of 255·probability to boxes (N, 4): (N, height, width) bool."""
     pasted = np.zeros((len(boxes), height, width), bool)
     for whole, mask, box in zip(pasted, masks, boxes, strict=True):
         rows, columns, patch = paste_mask(mask, box, height, width)
@@ -155,9 +157,9 @@ def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
 
 
 def read_ground_plane(path: Path) -> Homography:
-    """Read `{"image_foot_to_world_m": 3×3, …}`; ConfigError says what is wrong with the file.
+    """Read `{"image_foot_to_world_m": 3×3, …}`; raises ConfigError for an invalid file.
 
-    Other members say where the plane comes from; `streamvis calibrate` writes and reads them.
+    Other members record the origin of the plane; `streamvis calibrate` writes and reads them.
     """
     try:
         rows = json.loads(read_text(path, ConfigError))["image_foot_to_world_m"]

@@ -1,8 +1,8 @@
-"""How well clips are told apart: accuracy over clips and over classes, and ranking of two classes.
+"""Scores of clip classification: accuracy over clips and classes, and ranking of two classes.
 
     scores = evaluate(logits, truth, names=("fight", "normal"))
 
-UCF-101's and HMDB-51's numbers are `mean_class`, the average over three published splits.
+Published numbers of UCF-101 and HMDB-51 are `mean_class`, averaged over three splits.
 """
 
 from collections.abc import Sequence
@@ -19,33 +19,36 @@ BINS = 10  # of confidence
 
 @dataclass(frozen=True)
 class ClassificationScores:
-    """Shares in [0, 1]; None where there was nothing to measure."""
+    """Scores in [0, 1]; None if undefined."""
 
     clips: int
-    top1: float  # share of clips whose best action is right
-    mean_class: float  # the same of each class, averaged
+    top1: float  # share of clips whose highest score is correct
+    mean_class: float  # mean of the accuracies of the classes
     per_class: dict[str, float | None]
-    confusion: list[list[int]]  # [truth][said]
-    auc: float | None  # of two classes: the positive one scores higher than the other
+    confusion: list[list[int]]  # [truth][prediction]
+    auc: float | None  # of two classes: area under the ROC curve
     ap: float | None  # of two classes: average precision of the positive one
-    ece: float | None  # how far confidence is from accuracy; None: scores are no probabilities
+    ece: float | None  # expected calibration error; None if scores are not probabilities
 
 
 def evaluate(
-    scores: Array,  # (N, K): probabilities, or anything else that is larger for likelier actions
+    scores: Array,  # (N, K): probabilities, or logits
     truth: Array,  # (N,) int
     names: Sequence[str],
     *,
-    positive: int = 0,  # of two classes, which one is looked for
+    positive: int = 0,  # of two classes, the positive one
 ) -> ClassificationScores:
-    """Score the clips; DataError when there are none, or a score is no number."""
+    """Score clips; raises DataError if there are none, or if a score is not finite."""
     if len(truth) == 0 or scores.shape != (len(truth), len(names)):
         raise DataError(
-            f"scores of {len(truth)} clips and {len(names)} actions expected, "
-            f"found an array {scores.shape}"
+            f"scores have shape {scores.shape}, expected one row for each of {len(truth)} clips "
+            f"(at least one) and one column for each of {len(names)} actions"
         )
     if not np.isfinite(scores).all():
-        raise DataError("a clip's score is not finite; the network's weights may be damaged")
+        raise DataError(
+            "a clip's score is not finite; the weights of the network may be damaged: "
+            "check them with `streamvis weights verify`"
+        )
     said = scores.argmax(1)
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (truth, said), 1)
@@ -71,7 +74,7 @@ def evaluate(
 
 
 def calibration_error(probabilities: Array, truth: Array) -> float:
-    """Mean distance of confidence from accuracy in BINS bins of confidence (Guo et al. 2017)."""
+    """Return the expected calibration error over BINS bins of confidence (Guo et al. 2017)."""
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == truth
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)

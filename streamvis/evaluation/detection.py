@@ -1,10 +1,10 @@
-"""How well people were found: COCO average precision, height bands, F1 and miss rate.
+"""Scores of person detection: COCO average precision, height bands, F1 and miss rate.
 
-    scores = evaluate(truth_of(sequence), detections)  # one of each for every picture
+    scores = evaluate(truth_of(sequence), detections)  # one of each per image
     scores = evaluate(read_coco(Path("annotations.json")), detections)
 
-Only people are scored, and what the truth says to ignore costs nothing, found or missed.
-pycocotools does the matching.
+Only people are scored. Regions that the ground truth ignores count neither as hits nor as errors.
+pycocotools computes the matching.
 """
 
 import contextlib
@@ -23,39 +23,41 @@ from streamvis.geometry import paste_mask
 from streamvis.messages import Array, Detections
 
 PERSON = 1
-CROWD = 13  # MOT16's class for a region of people
-MOST_PER_PICTURE = 300  # crowded frames hold more than COCO's 100
+CROWD = 13  # class of MOT16 for crowd regions
+MOST_PER_PICTURE = 300  # crowded frames exceed COCO's 100
 TALLEST = 1e9
 HEIGHT_BANDS = {"<50": (0, 50), "50-100": (50, 100), "100-200": (100, 200), ">=200": (200, TALLEST)}
-FPPI = np.logspace(-2, 0, 9)  # false positives per picture at which misses are read off
+FPPI = np.logspace(-2, 0, 9)  # false positives per image at which the miss rate is sampled
 
 
 @dataclass(frozen=True)
 class DetectionScores:
-    """Shares in [0, 1]; None where there was nothing to measure."""
+    """Scores in [0, 1]; None if undefined."""
 
     pictures: int
-    people: int  # that count
+    people: int  # in the ground truth, without ignored ones
     detections: int
     ap: float | None  # COCO: mean over IoU .50:.05:.95
     ap50: float | None
     ap75: float | None
-    ap_by_height: dict[str, float | None]  # pixels of the picture -> ap
+    ap_by_height: dict[str, float | None]  # height in px -> ap
     f1: float | None  # at IoU .5, the best over all thresholds
     threshold: float | None  # the score at which it is reached
-    precision: float | None  # and what is had there
+    precision: float | None  # at this threshold
     recall: float | None
-    miss_rate: float | None  # Caltech: log average over 0.01 to 1 false positives per picture
+    miss_rate: float | None  # Caltech: log average over 0.01 to 1 false positives per image
     curve: list[float]  # precision at recall 0, .01, … 1 and IoU .5
     mask_ap: float | None  # None without masks on both sides
     mask_ap50: float | None
 
 
 def truth_of(sequence: motchallenge.Sequence) -> list[ImageTruth]:
-    """The truth of every frame: MOT16's distractors and rows with flag 0 are ignored."""
+    """Return the ground truth of each frame; ignore distractors and rows with flag 0."""
     rows = sequence.truth
     if rows is None:
-        raise DataError(f"{sequence.folder} has no gt/gt.txt; it cannot be scored")
+        raise DataError(
+            f"{sequence.folder} has no gt/gt.txt; expected ground truth to score against"
+        )
     like_people = [motchallenge.PEDESTRIAN, *motchallenge.DISTRACTORS, CROWD]
     rows = rows.where(np.isin(rows.classes, like_people))
     return [
@@ -73,7 +75,7 @@ def truth_of(sequence: motchallenge.Sequence) -> list[ImageTruth]:
 
 
 def detections_of(rows: motchallenge.Rows, length: int) -> list[Detections]:
-    """A MOTChallenge file's detections, one part for each of `length` frames."""
+    """Return the detections of a MOTChallenge file, one part for each of `length` frames."""
     return [
         Detections(
             boxes=at.boxes.astype(np.float32),
@@ -86,21 +88,21 @@ def detections_of(rows: motchallenge.Rows, length: int) -> list[Detections]:
 
 
 def evaluate(truth: Sequence[ImageTruth], detections: Sequence[Detections]) -> DetectionScores:
-    """Score the detections of each picture against its truth."""
+    """Score the detections of each image against its ground truth."""
     return examine(truth, detections)[0]
 
 
 def examine(
     truth: Sequence[ImageTruth], detections: Sequence[Detections]
 ) -> tuple[DetectionScores, list[Matches]]:
-    """`evaluate`, and who was matched with whom in each picture."""
+    """Score as `evaluate`, and return the matching of each image."""
     if len(truth) != len(detections):
         raise DataError(
-            f"{len(detections)} parts of detections for {len(truth)} pictures; expected one for "
-            "each, empty where nothing was found"
+            f"{len(detections)} parts of detections found for {len(truth)} images, expected one "
+            "for each image, an empty one if there are no detections"
         )
     detections = [_people(found) for found in detections]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports on every step
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
         boxes = _match(truth, detections, masks=False)
         masked = [i for i, one in enumerate(truth) if _has_masks(one)]
         some = any(_with_masks(detections[i]) for i in masked)
@@ -132,10 +134,10 @@ def examine(
 
 
 def _people(found: Detections) -> Detections:
-    """People with a score, at most as many as are looked at, best first."""
+    """Return the detections of people, best first, at most MOST_PER_PICTURE."""
     boxes = np.asarray(found.boxes, np.float64).reshape(-1, 4)
     if not (np.isfinite(boxes).all() and np.isfinite(found.scores).all()):
-        raise DataError("a detection's box or score is not a finite number")
+        raise DataError("a box or score of a detection is NaN or infinite, expected finite numbers")
     order = np.argsort(-np.asarray(found.scores, np.float64), kind="stable")
     keep = order[found.labels[order] == PERSON][:MOST_PER_PICTURE]
     return Detections(
@@ -147,7 +149,7 @@ def _people(found: Detections) -> Detections:
 
 
 def _has_masks(truth: ImageTruth) -> bool:
-    """A picture without people tests masks as well as one whose people have them."""
+    """Whether masks can be scored: people have masks, or there are no people."""
     counted = ~(truth.ignore | truth.crowd)
     return not counted.any() or any(truth.masks[i] is not None for i in np.flatnonzero(counted))
 
@@ -157,17 +159,17 @@ def _with_masks(found: Detections) -> bool:
 
 
 def _match(truth: Sequence[ImageTruth], detections: Sequence[Detections], masks: bool) -> Any:
-    """pycocotools' evaluation, matched and accumulated.
+    """Run the evaluation of pycocotools, matched and accumulated.
 
-    It compares `area` with a range, so `area` carries heights, and −1 (in no range) is how a
-    single object is ignored without becoming a crowd.
+    It compares `area` with a range; here `area` is the height, and −1, outside of all ranges,
+    ignores a single object without making it a crowd.
     """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise UsageError(
-            f"detections are scored by pycocotools, which is not installed ({error}). "
+            f"scoring detections needs pycocotools, which is not installed ({error}). "
             "Install it with: pip install pycocotools"
         ) from None
     images = [{"id": i, "height": t.height, "width": t.width} for i, t in enumerate(truth)]
@@ -196,11 +198,11 @@ def _truths(truth: Sequence[ImageTruth], masks: bool) -> list[dict[str, Any]]:
         for box, ignore, crowd, mask in zip(
             one.boxes, one.ignore, one.crowd, one.masks, strict=True
         ):
-            unknown = masks and mask is None  # its box stands in, and is ignored
+            unknown = masks and mask is None  # replaced by its box, and ignored
             annotations.append(
                 _annotation(i, box)
                 | {
-                    "id": len(annotations) + 1,  # 0 says "unmatched"
+                    "id": len(annotations) + 1,  # 0 means "unmatched"
                     "iscrowd": int(crowd),
                     "area": -1.0 if ignore or unknown else box[3] - box[1],
                     "segmentation": mask if mask is not None else _outline(box),
@@ -250,20 +252,20 @@ def _run_lengths(found: Detections, index: int, truth: ImageTruth) -> Any:
 
 
 def _ap(evaluation: Any, iou: int | None = None, band: int = 0) -> float | None:
-    """Mean precision over recalls, and over IoU .50:.05:.95 unless one of them is picked."""
-    precision = evaluation.eval["precision"][:, :, 0, band, 0]  # (10, 101), -1: nobody to find
+    """Return the mean precision over recalls, and over IoU .50:.05:.95 unless `iou` is given."""
+    precision = evaluation.eval["precision"][:, :, 0, band, 0]  # (10, 101), -1: no people
     picked = precision if iou is None else precision[iou]
     return None if (picked < 0).any() else float(picked.mean())
 
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Precision and recall at IoU .5 as the threshold comes down through every distinct score."""
+    """Precision and recall at IoU .5 for every distinct score as the threshold, falling."""
 
     people: int
     pictures: int
     scores: Array  # (K,) descending
-    tp: Array  # (K,) people found at this threshold
+    tp: Array  # (K,) true positives at this threshold
     fp: Array  # (K,)
 
     @classmethod
@@ -298,14 +300,14 @@ class _Ranking:
         return int(self.f1().argmax()) if self.people and len(self.scores) else None
 
     def miss_rate(self) -> float | None:
-        """Geometric mean of the misses at nine rates of false positives, evenly spaced in log.
+        """Return the log-average miss rate at nine rates of false positives per image.
 
-        As Dollár et al. 2012 (§3.1) and their toolbox: at a rate that the curve does not reach
-        its last point counts, and before its first point nobody is found.
+        As Dollár et al. 2012 (§3.1) and their toolbox: beyond the end of the curve its last point
+        is used, before its first point the miss rate is 1.
         """
         if not self.people:
             return None
-        missed = np.append(1.0, 1 - self.recall)  # above the first threshold all are missed
+        missed = np.append(1.0, 1 - self.recall)  # above the first threshold
         fppi = np.append(0.0, self.fp / self.pictures)
         at = np.searchsorted(fppi, FPPI, side="right") - 1
         return float(np.exp(np.log(np.maximum(missed[at], 1e-10)).mean()))

@@ -1,10 +1,10 @@
-"""Who followed whom, frame by frame: what CLEAR-MOT's counts are made of.
+"""Matching of people and tracks frame by frame, the basis of the CLEAR-MOT counts.
 
     trace = follow(sequence, results)
     for switch in trace.switches(): …
 
-The matching is that of TrackEval's CLEAR: pairs of the frame before stay together while they
-match, the rest is assigned for the greatest total similarity.
+The matching is that of TrackEval's CLEAR: matches of the previous frame are kept while they are
+valid, the rest is assigned for the greatest total similarity.
 """
 
 from dataclasses import dataclass
@@ -19,40 +19,40 @@ from streamvis.evaluation.metrics import EPS
 from streamvis.evaluation.mot import Space, similarities
 from streamvis.messages import Array
 
-STAY = 1000.0  # what staying together is worth, in similarities
+STAY = 1000.0  # weight of keeping a match, in similarities
 MISSED = -1
 
 
 class TrackSpan(NamedTuple):
-    """Frames in a row in which a person was with one track, or with none."""
+    """Consecutive frames in which a person has one track, or none."""
 
     first: int
     last: int
-    track: int  # id, MISSED
+    track: int  # id, or MISSED
 
 
 class Switch(NamedTuple):
-    """A person whose track is not the one it had when it was last followed."""
+    """An identity switch: the track of a person differs from the previous one."""
 
     person: int  # id
-    before: int  # row of the truth where the old track followed last
-    after: int  # row of the truth where the new one follows first
+    before: int  # row of the truth at the last match of the old track
+    after: int  # row of the truth at the first match of the new track
     old: int  # row of the results with the old track
     new: int  # row of the results with the new track
 
 
 @dataclass(frozen=True)
 class IdentityTrace:
-    """Rows of truth and results that count, and which of them belong together."""
+    """The evaluated rows of ground truth and results, and their matching."""
 
     truth: Rows
     results: Rows
     people: Array  # (N,) rows of the truth, by frame
-    finder: Array  # (N,) row of the results that is on this person, MISSED: none
-    false: Array  # (F,) rows of the results that are on nobody, by frame
+    finder: Array  # (N,) matched row of the results, or MISSED
+    false: Array  # (F,) unmatched rows of the results, by frame
 
     def switches(self) -> list[Switch]:
-        """The identity switches in the order of time."""
+        """Return the identity switches in temporal order."""
         last: dict[int, tuple[int, int]] = {}  # person -> row of the truth and of the results
         found = []
         for row, finder in zip(self.people.tolist(), self.finder.tolist(), strict=True):
@@ -66,7 +66,7 @@ class IdentityTrace:
         return found
 
     def lives(self) -> dict[int, list[TrackSpan]]:
-        """Each person's spans, who came first first; frames without truth are in none."""
+        """Return the spans of each person, by first appearance; skip frames without truth."""
         lives: dict[int, list[TrackSpan]] = {}
         ids = np.where(self.finder == MISSED, MISSED, self.results.ids[self.finder])
         for row, track in zip(self.people.tolist(), ids.tolist(), strict=True):
@@ -75,7 +75,7 @@ class IdentityTrace:
         return lives
 
     def strays(self) -> list[TrackSpan]:
-        """Spans in which a track was on nobody, by time."""
+        """Return the spans in which a track is unmatched, by time."""
         tracks: dict[int, list[TrackSpan]] = {}
         for row in self.false.tolist():
             track = int(self.results.ids[row])
@@ -84,7 +84,7 @@ class IdentityTrace:
 
 
 def follow(sequence: Sequence, results: Rows | Path, space: Space = "image") -> IdentityTrace:
-    """Match results with the truth frame by frame."""
+    """Match results with the ground truth frame by frame."""
     truth, results, frames = similarities(sequence, results, space)
     together: dict[int, int] = {}  # person -> track, of the last frame that had both
     people, finder, false = [], [], []

@@ -18,12 +18,12 @@ from streamvis.messages import Array
 EPS = float(np.finfo(float).eps)
 THRESHOLD = 0.5  # of similarity, for CLEAR-MOT and identity
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # (19,) thresholds of HOTA
-STAY = 1000.0  # a match that goes on outweighs any similarity
+STAY = 1000.0  # weight of keeping a match; outweighs any similarity
 NOBODY = -1
 
 
 class SequenceSimilarities(NamedTuple):
-    """A sequence frame by frame; ids run from 0 without gaps."""
+    """Ids and similarities of a sequence, frame by frame; ids run from 0 without gaps."""
 
     truth: list[Array]  # (T,) ids of people in each frame
     results: list[Array]  # (R,) ids of tracks
@@ -34,7 +34,7 @@ class SequenceSimilarities(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What is counted in a sequence; a sum of counts is that of several sequences."""
+    """The counts of a sequence; counts of several sequences add up."""
 
     tp: int
     fp: int
@@ -58,7 +58,7 @@ class Counts:
 
     @property
     def mota(self) -> float:
-        """0 where there is no truth."""
+        """Multi-object tracking accuracy; 0 without ground truth."""
         truth = self.tp + self.fn
         return (self.tp - self.fp - self.idsw) / truth if truth else 0.0
 
@@ -124,11 +124,11 @@ def count(seen: SequenceSimilarities) -> Counts:
 
 
 def _clear(seen: SequenceSimilarities) -> tuple[int, float, int, int, Array]:
-    """Matches, their similarity, id switches, fragments, the share (people,) of life tracked."""
+    """Return matches, their similarity, switches, fragments, tracked share (people,)."""
     tp, overlap, idsw = 0, 0.0, 0
     life, tracked, starts = (np.zeros(seen.people, int) for _ in range(3))
-    latest = np.full(seen.people, NOBODY)  # the track that had a person at any time before
-    current = latest.copy()  # in the last frame with people and tracks
+    latest = np.full(seen.people, NOBODY)  # the last track of each person at any time before
+    current = latest.copy()  # its track in the last frame with people and tracks
     for people, tracks, alike in zip(*seen[:3], strict=True):
         life[people] += 1
         if not alike.size:
@@ -153,7 +153,7 @@ def _clear(seen: SequenceSimilarities) -> tuple[int, float, int, int, Array]:
 
 
 def _identity(seen: SequenceSimilarities) -> int:
-    """Most matches that one track for each person, and one person for each track, can have."""
+    """Return the matches (IDTP) of the best one-to-one assignment of people and tracks."""
     matches = np.zeros((seen.people, seen.tracks))
     for people, tracks, alike in zip(*seen[:3], strict=True):
         t, r = np.nonzero(alike >= THRESHOLD)
@@ -163,7 +163,7 @@ def _identity(seen: SequenceSimilarities) -> int:
 
 
 def _hota(seen: SequenceSimilarities) -> tuple[Array, Array]:
-    """At each of ALPHAS (19,): the matches, and the sum of their association's Jaccard index."""
+    """Return matches and the sum of their association Jaccard index at ALPHAS (19,) each."""
     life, length = np.zeros((seen.people, 1)), np.zeros((1, seen.tracks))
     together = np.zeros((seen.people, seen.tracks))
     for people, tracks, alike in zip(*seen[:3], strict=True):

@@ -1,9 +1,9 @@
-"""Which detections were wrong and who was missed, worst first.
+"""False positives and missed people of a detector, the worst first.
 
     scores, matches = examine(truth, detections)  # of evaluation.detection
     wrong, missed = mistakes(truth, matches, scores.threshold, film=True)
 
-A film shows one mistake in many frames; it is reported once, with how many.
+A video repeats an error in many frames; it is reported once, with the number of frames.
 """
 
 from collections.abc import Sequence
@@ -18,47 +18,47 @@ from streamvis.datasets.coco import ImageTruth
 from streamvis.geometry import area, covered, iou
 from streamvis.messages import Array, Detections
 
-NEAR = 3  # frames apart at which a mistake in the same place is the same one
+NEAR = 3  # largest gap in frames between repetitions of one error
 SAME_PLACE = 0.3  # IoU
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Who was matched with whom in one picture at IoU .5, as the scores have it."""
+    """The matching of one image at IoU .5, as used for the scores."""
 
     boxes: Array  # (N, 4) float64, detections of people, best first
     scores: Array  # (N,)
-    wrong: Array  # (N,) bool, on nobody: a false positive at every threshold it passes
-    counts: Array  # (G,) bool, people who count
-    finder: Array  # (G,) index of the detection that found this one, -1: none
+    wrong: Array  # (N,) bool, unmatched: a false positive
+    counts: Array  # (G,) bool, people who are not ignored
+    finder: Array  # (G,) index of the matched detection, -1: none
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A detection of nobody, or a person who was not detected."""
+    """A false positive, or a missed person."""
 
     picture: int  # index
     box: Array  # (4,)
-    score: float  # of the detection; of a person, of the detection too weak to count, or 0
-    iou: float  # the most with a person; of a person, with a detection
-    weight: float  # mistakes come by it: the score, or the pixels of a person in view
-    pictures: int = 1  # how many in a row show it
+    score: float  # of the detection; for a missed person of a detection below the threshold, or 0
+    iou: float  # largest IoU with a person, or of a person with a detection
+    weight: float  # sort key: the score, or the visible pixels of a person
+    pictures: int = 1  # number of consecutive images with it
 
 
 def read_matches(
-    evaluation: Any,  # pycocotools', with its first area range holding everyone
+    evaluation: Any,  # of pycocotools; its first area range contains everyone
     detections: Sequence[Detections],  # as they were given to it, best first
     truth: Sequence[ImageTruth],
 ) -> list[Matches]:
-    """The matching that pycocotools made, one part for each picture."""
+    """Read the matching of each image from pycocotools."""
     matches = []
-    first_truth = first_found = 1  # ids count on from picture to picture
+    first_truth = first_found = 1  # ids are consecutive over images
     pictures = zip(evaluation.evalImgs, detections, truth, strict=False)  # further ranges follow
     for one, found, there in pictures:
         finder = np.full(len(there.boxes), -1)
         counts = np.zeros(len(there.boxes), bool)
         wrong = np.zeros(len(found.boxes), bool)
-        if one is not None:  # None: nobody there and nobody found
+        if one is not None:  # None: no people and no detections
             own = np.array(one["gtIds"], int) - first_truth
             counts[own] = np.asarray(one["gtIgnore"]) == 0
             finder[own] = np.asarray(one["gtMatches"][0], int) - first_found
@@ -81,7 +81,7 @@ def read_matches(
 def mistakes(
     truth: Sequence[ImageTruth], matches: Sequence[Matches], threshold: float, film: bool
 ) -> tuple[list[Mistake], list[Mistake]]:
-    """False positives by score, and people missed by how much of them was in view."""
+    """Return false positives by score, and missed people by visible area."""
     wrong, missed = [], []
     for i, (there, match) in enumerate(zip(truth, matches, strict=True)):
         overlap = iou(match.boxes, there.boxes)  # (N, G)
@@ -99,13 +99,13 @@ def mistakes(
 
 
 def _missed(match: Matches, threshold: float) -> Array:
-    """Whom (G,) nothing at this threshold found: matches are made best score first."""
+    """Whether (G,) people are missed at this threshold; matching is by falling score."""
     scores = np.append(match.scores, -np.inf)  # of -1
     return match.counts & ~(scores[match.finder] >= threshold)
 
 
 def _in_view(truth: ImageTruth, index: int) -> float:
-    """Pixels of a box inside the picture that no person whose feet are nearer covers."""
+    """Return the pixels of a box in the image that nearer people do not cover."""
     boxes = np.clip(truth.boxes, 0, [truth.width, truth.height] * 2)
     box = boxes[index : index + 1]
     nearer = boxes[(truth.boxes[:, 3] > truth.boxes[index, 3]) & ~truth.crowd]
@@ -113,7 +113,7 @@ def _in_view(truth: ImageTruth, index: int) -> float:
 
 
 def _once(found: list[Mistake], film: bool) -> list[Mistake]:
-    """Heaviest first; of a film, only the heaviest of those that follow each other in place."""
+    """Sort by falling weight; in a video keep only the heaviest of repeated errors."""
     groups = _groups(found) if film else np.arange(len(found))
     members = np.bincount(groups) if found else groups
     taken = set()
@@ -126,7 +126,7 @@ def _once(found: list[Mistake], film: bool) -> list[Mistake]:
 
 
 def _groups(found: list[Mistake]) -> Array:
-    """Numbers that mistakes share when a chain of near frames and close places joins them."""
+    """Label errors; a chain of close frames and overlapping boxes shares one label."""
     pictures = np.array([one.picture for one in found], int)  # ascending
     boxes = np.array([one.box for one in found]).reshape(-1, 4)
     rows, columns = [], []

@@ -1,10 +1,10 @@
-"""How well people were followed: HOTA, CLEAR-MOT and identity scores of MOTChallenge sequences.
+"""Scores of tracking: HOTA, CLEAR-MOT and identity metrics of MOTChallenge sequences.
 
     scores = evaluate(sequence, Path("out/tracks.txt"))
     every = evaluate_all([(sequence, results), …])  # the last one is COMBINED
 
-MOT15 sequences are scored on all their boxes. In MOT16 and later only pedestrians count: a result
-that best matches a distractor is removed before scoring, as is ground truth with flag 0.
+MOT15 sequences are scored on all boxes. In MOT16 and later only pedestrians count: results matched
+with a distractor are removed before scoring, as is ground truth with flag 0.
 Image space matches at IoU >= 0.5; ground space at a distance of at most 1 m.
 """
 
@@ -35,7 +35,7 @@ ZERO_AT_M = 2.0  # similarity falls from 1 to 0 over this distance, so 0.5 is 1 
 
 
 class FrameSimilarities(NamedTuple):
-    """One frame: people who count, results that count, how alike they are."""
+    """The evaluated rows of one frame and their similarity."""
 
     truth: Array  # (T,) rows of the truth
     results: Array  # (R,) rows of the results
@@ -44,7 +44,7 @@ class FrameSimilarities(NamedTuple):
 
 @dataclass(frozen=True)
 class MotScores:
-    """Scores of one sequence, or of several combined; shares in [0, 1], the rest counts."""
+    """Scores of one sequence, or of several combined: shares in [0, 1], and counts."""
 
     name: str
     hota: float
@@ -78,10 +78,13 @@ def evaluate_all(
     counts: dict[str, Counts] = {}
     for sequence, results in pairs:
         if sequence.name in counts:
-            raise DataError(f"two sequences are called {sequence.name}; give each one once")
+            raise DataError(
+                f"two sequences are called {sequence.name}, expected different names; "
+                "pass each sequence once"
+            )
         counts[sequence.name] = count(_sightings(sequence, results, space))
     if not counts:
-        raise DataError("no sequence to evaluate")
+        raise DataError("no sequence to evaluate; pass at least one folder of a sequence")
     first, *others = counts.values()
     counts[COMBINED] = sum(others, start=first)
     return [_scores(name, counted, space) for name, counted in counts.items()]
@@ -96,7 +99,7 @@ def _scores(name: str, counts: Counts, space: Space) -> MotScores:
 
 
 def _sightings(sequence: Sequence, results: Rows | Path, space: Space) -> SequenceSimilarities:
-    """What the metrics read: dense ids and similarities, frame by frame."""
+    """Return dense ids and similarities, frame by frame."""
     truth, results, frames = similarities(sequence, results, space)
     people, number = _dense(truth.ids, [frame.truth for frame in frames])
     tracks, length = _dense(results.ids, [frame.results for frame in frames])
@@ -106,13 +109,15 @@ def _sightings(sequence: Sequence, results: Rows | Path, space: Space) -> Sequen
 def similarities(
     sequence: Sequence, results: Rows | Path, space: Space = "image"
 ) -> tuple[Rows, Rows, list[FrameSimilarities]]:
-    """The truth, the results, and how alike those that count are in each frame.
+    """Return ground truth, results, and the similarities of evaluated rows in each frame.
 
-    Frames with neither truth nor results change no score and are left out.
+    Frames with neither ground truth nor results are left out.
     """
     truth = sequence.truth
     if truth is None:
-        raise DataError(f"{sequence.folder} has no gt/gt.txt; it cannot be scored")
+        raise DataError(
+            f"{sequence.folder} has no gt/gt.txt; expected ground truth to score against"
+        )
     if isinstance(results, Path):
         results = read_results(results, sequence.length)
     if space == "ground":
@@ -135,14 +140,14 @@ def similarities(
 
 
 def _grouped(rows: Rows, frames: Array) -> list[Array]:
-    """The indexes of the rows of each of these frames."""
+    """Return the row indices of each of these frames."""
     order = np.argsort(rows.frames, kind="stable")
     ends = np.searchsorted(rows.frames[order], frames, side="right")
     return np.split(order, ends[:-1]) if len(frames) else []
 
 
 def _on_distractor(classes: Array, alike: Array) -> Array:
-    """Which results (R,) match a distractor when matched against truth of every class."""
+    """Whether (R,) results match a distractor when matched with truth of all classes."""
     worth = np.where(alike >= 0.5 - EPS, alike, 0)  # (T, R)
     t, r = linear_sum_assignment(worth, maximize=True)
     found = np.zeros(alike.shape[1], bool)
@@ -151,7 +156,7 @@ def _on_distractor(classes: Array, alike: Array) -> Array:
 
 
 def _dense(ids: Array, frames: list[Array]) -> tuple[list[Array], int]:
-    """The ids of each frame's rows, renumbered from 0 without gaps, and how many there are."""
+    """Renumber the ids of each frame from 0 without gaps; also return their number."""
     used = np.concatenate([ids[:0], *(ids[index] for index in frames)])
     known = np.unique(used)
     return [np.searchsorted(known, ids[index]) for index in frames], len(known)
@@ -163,7 +168,7 @@ def _nearness(a: Array, b: Array) -> Array:
 
 
 def _on_ground(sequence: Sequence, rows: Rows) -> Array:
-    """World positions (N, 2); where a row has none, its foot point on the ground plane."""
+    """Return world positions (N, 2), from the file or the foot point on the ground plane."""
     unknown = ~np.isfinite(rows.world).all(axis=1)
     if not unknown.any():
         return rows.world
@@ -171,7 +176,7 @@ def _on_ground(sequence: Sequence, rows: Rows) -> Array:
         whose = "ground truth" if rows is sequence.truth else "results"
         raise DataError(
             f"{sequence.folder}: {unknown.sum()} rows of the {whose} have no world coordinates "
-            "(columns 8-10), and there is no ground_plane.json to place them by"
+            "(columns 8-10), and the sequence has no ground_plane.json; add one of the two"
         )
     H = np.reshape(read_ground_plane(sequence.ground_plane), (3, 3))
     world = rows.world.copy()

@@ -1,15 +1,14 @@
-"""How well looks tell people apart: retrieval after a while, and same or different by time lag.
+"""Scores of re-identification: retrieval, and verification of pairs by time lag.
 
-    scores = evaluate(Looks(vectors, ids, frames, fps=30.0))
+    scores, retrieval = evaluate(LabelledEmbeddings(vectors, ids, frames, fps=30.0))
 
-Retrieval asks: of all other looks, is the one most alike the same person? All looks of a sequence
-ask and answer. Those of the same person less than `apart_s` away in time are too easy: they are
-not in the gallery, while other people's are at all times, and who has no right answer in it does
-not ask. Looks at every tenth frame, people at least half visible, are what published numbers of
-`eval reid` are of.
+Retrieval: each embedding of a sequence is a query, all others are its gallery. Embeddings of the
+same person less than `apart_s` away are left out of the gallery, for they are too easy; queries
+without a correct match in the gallery are left out as well. Published numbers of `eval reid` use
+every tenth frame and people that are at least half visible.
 
-Same or different asks: of a pair of looks of one person and a pair of two people, both as far
-apart in time, which is more alike? 0.5 is guessing. That is what a tracker needs to know.
+Verification: the area under the ROC curve of cosine similarity between pairs of one person and
+pairs of two people at the same time lag; 0.5 is chance. This is the decision that a tracker makes.
 """
 
 from collections.abc import Iterator
@@ -25,83 +24,85 @@ from streamvis.messages import Array
 APART_S = 2.0
 EVERY = 10  # frames
 MIN_VISIBILITY = 0.5
-ANSWERS = 5  # best ones that are kept of each query
-LAGS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # a pair belongs to the first that it does not exceed
+ANSWERS = 5  # kept for each query
+LAGS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # upper limits of the time lags of pairs
 LAGS = ("1 frame", *(f"{lag:g} s" for lag in LAGS_S), "more")
-BLOCK = 256  # queries at a time
-CELLS = 1 << 14  # of cosines from -1 to 1, when pairs are counted
+BLOCK = 256  # queries per block
+CELLS = 1 << 14  # histogram bins of cosines from -1 to 1
 TIE = 1e-6  # cosines closer than this are equal
 SLACK = 1e-6  # frames; 3 frames at 30 fps are 0.1 s
 
 
 @dataclass(frozen=True)
 class LabelledEmbeddings:
-    """What the people of one sequence look like, at some moments."""
+    """Appearance embeddings of the people of one sequence with their identities."""
 
     vectors: Array  # (N, D) float, of unit length
-    ids: Array  # (N,) int, who it is
+    ids: Array  # (N,) int, identities
     frames: Array  # (N,) int
     fps: float
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What the looks that have a right answer were answered with."""
+    """The ranked gallery of each query with a correct match."""
 
-    queries: Array  # (Q,) rows of the looks
-    best: Array  # (Q, ANSWERS) rows most alike, best first; -1 where there are no more
-    first: Array  # (Q,) rank of the first right one, from 1
+    queries: Array  # (Q,) rows of the embeddings
+    best: Array  # (Q, ANSWERS) most similar rows, best first; -1: no more
+    first: Array  # (Q,) rank of the first correct match, from 1
     precision: Array  # (Q,) average precision
 
 
 @dataclass(frozen=True)
 class ReidScores:
-    """Shares in [0, 1]; None where there was nothing to measure."""
+    """Scores in [0, 1]; None if undefined."""
 
-    looks: int
+    looks: int  # embeddings
     people: int
-    queries: int  # looks with a right answer
-    rank1: float | None  # share of them whose best answer is right
-    rank5: float | None  # who have a right one among five
+    queries: int  # embeddings with a correct match in the gallery
+    rank1: float | None  # share of queries whose best match is correct
+    rank5: float | None  # share of queries with a correct match among the best five
     map: float | None  # mean average precision
-    auc: dict[str, float | None]  # time lag -> same pairs more alike than different ones
+    auc: dict[str, float | None]  # time lag -> verification AUC
 
 
 def people_of(truth: Rows, every: int = EVERY, min_visibility: float = MIN_VISIBILITY) -> Rows:
-    """The pedestrians that count of frames 1, 1 + every, … who can be seen well enough."""
+    """Return evaluated pedestrians of frames 1, 1 + every, … with enough visibility."""
     counts = (truth.classes == PEDESTRIAN) & (truth.scores != 0)
     return truth.where(
         counts & ((truth.frames - 1) % every == 0) & (truth.visibility >= min_visibility)
     )
 
 
-def evaluate(looks: LabelledEmbeddings, apart_s: float = APART_S) -> tuple[ReidScores, Retrieval]:
-    """Score the looks of one sequence."""
-    answers = retrieve(looks, apart_s)
-    asked = len(answers.queries) > 0
+def evaluate(
+    embedded: LabelledEmbeddings, apart_s: float = APART_S
+) -> tuple[ReidScores, Retrieval]:
+    """Score the embeddings of one sequence; also return the retrieval."""
+    retrieval = retrieve(embedded, apart_s)
+    asked = len(retrieval.queries) > 0
     scores = ReidScores(
-        looks=len(looks.ids),
-        people=len(np.unique(looks.ids)),
-        queries=len(answers.queries),
-        rank1=float((answers.first <= 1).mean()) if asked else None,
-        rank5=float((answers.first <= 5).mean()) if asked else None,
-        map=float(answers.precision.mean()) if asked else None,
-        auc=verification_auc(looks),
+        looks=len(embedded.ids),
+        people=len(np.unique(embedded.ids)),
+        queries=len(retrieval.queries),
+        rank1=float((retrieval.first <= 1).mean()) if asked else None,
+        rank5=float((retrieval.first <= 5).mean()) if asked else None,
+        map=float(retrieval.precision.mean()) if asked else None,
+        auc=verification_auc(embedded),
     )
-    return scores, answers
+    return scores, retrieval
 
 
-def retrieve(looks: LabelledEmbeddings, apart_s: float = APART_S) -> Retrieval:
-    """Rank the looks in the gallery of each, the most alike first.
+def retrieve(embedded: LabelledEmbeddings, apart_s: float = APART_S) -> Retrieval:
+    """Rank the gallery of each query by cosine similarity.
 
-    Among equals those of other people come first: a network that says the same of all is wrong.
+    Ties count against the query: a constant embedding ranks every wrong match first.
     """
     found = []
-    for rows in _blocks(len(looks.ids)):
-        same = looks.ids[rows, None] == looks.ids  # (B, N)
-        lag = np.abs(looks.frames[rows, None] - looks.frames)  # frames
-        right = same & (lag >= max(apart_s * looks.fps, 1) - SLACK)  # never itself
-        alike = _cosines(looks, rows)
+    for rows in _blocks(len(embedded.ids)):
+        same = embedded.ids[rows, None] == embedded.ids  # (B, N)
+        lag = np.abs(embedded.frames[rows, None] - embedded.frames)  # frames
+        right = same & (lag >= max(apart_s * embedded.fps, 1) - SLACK)  # never itself
+        alike = _cosines(embedded, rows)
         asks = np.flatnonzero(right.any(1))
         found += [(rows[i], *_rank(alike[i], right[i], ~same[i])) for i in asks]
     queries, best, first, precision = zip(*found, strict=True) if found else ((), (), (), ())
@@ -114,7 +115,7 @@ def retrieve(looks: LabelledEmbeddings, apart_s: float = APART_S) -> Retrieval:
 
 
 def _rank(alike: Array, right: Array, wrong: Array) -> tuple[Array, int, float]:
-    """The best rows, the rank of the first right one, average precision; all are (N,)."""
+    """Return best rows, rank of the first correct match, average precision; inputs (N,)."""
     hits = np.sort(alike[right])[::-1]
     misses = np.sort(alike[wrong])
     ahead = len(misses) - np.searchsorted(misses, hits - TIE)  # of each hit
@@ -128,34 +129,37 @@ def _rank(alike: Array, right: Array, wrong: Array) -> tuple[Array, int, float]:
     return best, int(ahead[0]) + 1, float((rank / (rank + ahead)).mean())
 
 
-def verification_auc(looks: LabelledEmbeddings) -> dict[str, float | None]:
-    """The area under the ROC curve of pairs, by the time between them.
+def verification_auc(embedded: LabelledEmbeddings) -> dict[str, float | None]:
+    """Return the area under the ROC curve of pairs for each time lag.
 
-    Cosines are counted in CELLS cells; within one, pairs are equal, which is worth one half.
+    Cosines are counted in CELLS bins; pairs within a bin are ties.
     """
     counts = np.zeros((len(LAGS), 2, CELLS), np.int64)
-    for rows in _blocks(len(looks.ids)):
-        alike = _cosines(looks, rows)
-        lag = looks.frames - looks.frames[rows, None]
-        later = lag > 0  # each pair once, none within a frame
+    for rows in _blocks(len(embedded.ids)):
+        alike = _cosines(embedded, rows)
+        lag = embedded.frames - embedded.frames[rows, None]
+        later = lag > 0  # each pair once, none of one frame
         lag, alike = lag[later], alike[later]
-        same = (looks.ids[rows, None] == looks.ids)[later]
+        same = (embedded.ids[rows, None] == embedded.ids)[later]
         cell = np.clip((alike + 1) / 2 * CELLS, 0, CELLS - 1).astype(np.int64)
-        code = (_lag(lag, looks.fps) * 2 + same) * CELLS + cell
+        code = (_lag(lag, embedded.fps) * 2 + same) * CELLS + cell
         counts += np.bincount(code, minlength=counts.size).reshape(counts.shape)
     return {lag: roc_auc(ScoreCounts(*pair)) for lag, pair in zip(LAGS, counts, strict=True)}
 
 
 def _lag(frames: Array, fps: float) -> Array:
-    """Index into LAGS."""
+    """Return the index into LAGS."""
     later = 1 + np.searchsorted(np.array(LAGS_S) * fps + SLACK, frames)
     return np.where(frames == 1, 0, later)
 
 
-def _cosines(looks: LabelledEmbeddings, rows: Array) -> Array:
-    alike = looks.vectors[rows] @ looks.vectors.T
+def _cosines(embedded: LabelledEmbeddings, rows: Array) -> Array:
+    alike = embedded.vectors[rows] @ embedded.vectors.T
     if not np.isfinite(alike).all():
-        raise DataError("a look's vector is not finite; its network's weights may be damaged")
+        raise DataError(
+            "an embedding is not finite; the weights of its network may be damaged: check them "
+            "with `streamvis weights verify`"
+        )
     return alike
 
 

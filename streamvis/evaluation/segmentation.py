@@ -1,11 +1,11 @@
-"""How well scenes are read: classes of pixels, what is unknown in them, what they will be next.
+"""Scores of semantic segmentation, out-of-distribution detection and forecasts.
 
     confusion = Confusion(("road", "car"), ignore=255)
     for labels, truth in pairs:
         confusion.add(labels, truth)
     scores = confusion.scores(movable=(1,))
 
-Everything is accumulated over a whole set before it is divided, never averaged over pictures.
+Counts are accumulated over the whole data set before division, never averaged over images.
 """
 
 from collections.abc import Sequence
@@ -18,45 +18,45 @@ from streamvis.errors import DataError
 from streamvis.evaluation.ranking import ScoreCounts, average_precision, roc_auc
 from streamvis.messages import Array
 
-CELLS = 1 << 16  # of outlier scores from 0 to 1
+CELLS = 1 << 16  # histogram bins of outlier scores from 0 to 1
 TENTHS = 10
-FOUND_SHARE = 0.95  # of unknown pixels, at which false positives are read off
+FOUND_SHARE = 0.95  # recall at which false positives are measured
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Shares in [0, 1]; None where there was nothing to measure."""
+    """Scores in [0, 1]; None if undefined."""
 
     pictures: int
-    pixels: int  # that count
-    miou: float | None  # mean IoU of the classes that are there, or are said to be
-    movable_miou: float | None  # of those that move
+    pixels: int  # without ignored ones
+    miou: float | None  # mean IoU of the classes in the truth or the prediction
+    movable_miou: float | None  # of movable classes
     per_class: dict[str, float | None]  # IoU
-    skipped: list[str]  # classes neither there nor said: they count in no mean
-    accuracy: float | None  # share of pixels that are right
-    class_accuracy: float | None  # the same of the pixels of each class, averaged
-    confusion: list[list[int]]  # [said][truth]
+    skipped: list[str]  # classes in neither truth nor prediction, left out of all means
+    accuracy: float | None  # share of correct pixels
+    class_accuracy: float | None  # mean of the accuracies of the classes
+    confusion: list[list[int]]  # [prediction][truth]
 
 
 class Confusion:
-    """Pixels by what was said and what is true, over any number of pictures."""
+    """The confusion matrix of pixels over any number of images."""
 
     def __init__(self, names: Sequence[str], ignore: int) -> None:
         self.names = tuple(names)
         self.ignore = ignore
         self.pictures = 0
-        self.counts = np.zeros((len(names), len(names)), np.int64)  # [said, truth]
+        self.counts = np.zeros((len(names), len(names)), np.int64)  # [prediction, truth]
 
     def add(self, said: Array, truth: Array) -> None:
-        """Count one picture's labels, two integer arrays of one shape.
+        """Count the labels of one image, two integer arrays of one shape.
 
-        Pixels whose truth is `ignore` are dropped, whatever was said of them. DataError for any
-        other label that is no class.
+        Pixels whose truth is `ignore` are dropped. Raises DataError for any other label that is
+        not a class.
         """
         if said.shape != truth.shape:
             raise DataError(
-                f"labels of {_size(said)} pixels were found for a truth of {_size(truth)}; "
-                "expected the same size"
+                f"labels of {_size(said)} pixels found for a truth of {_size(truth)}, expected the "
+                "same size"
             )
         counted = truth != self.ignore
         rows = self._classes(said[counted], "found")
@@ -66,7 +66,7 @@ class Confusion:
         self.pictures += 1
 
     def _classes(self, labels: Array, whose: str) -> Array:
-        """The labels as int64, each in 0 … K−1."""
+        """Return the labels as int64, checked to be in 0 … K−1."""
         if labels.dtype.kind not in "iu":
             raise DataError(f"labels {whose} are of type {labels.dtype}; expected integers")
         last = len(self.names) - 1
@@ -80,17 +80,17 @@ class Confusion:
         return labels.astype(np.int64)
 
     def iou(self) -> Array:
-        """Intersection over union (K,), TP / (TP + FP + FN); NaN where the union is empty."""
+        """Return intersection over union (K,), TP / (TP + FP + FN); NaN for an empty union."""
         right = np.diag(self.counts)
         return _share(right, self.counts.sum(0) + self.counts.sum(1) - right)
 
     def miou(self, classes: Sequence[int] | None = None) -> float | None:
-        """Mean IoU of all classes, or of these; empty unions are skipped."""
+        """Return the mean IoU of all or of given classes, without empty unions."""
         iou = self.iou()
         return _mean(iou if classes is None else iou[list(classes)])
 
     def scores(self, movable: Sequence[int] = ()) -> SegmentationScores:
-        """All that is measured; `movable` are the classes of things that move."""
+        """Return all scores; `movable` are the indices of movable classes."""
         right, iou = np.diag(self.counts), self.iou()
         pixels = int(self.counts.sum())
         shares = [None if np.isnan(share) else float(share) for share in iou]
@@ -109,9 +109,9 @@ class Confusion:
 
 
 def gap_closed(copied: float | None, forecast: float | None, oracle: float | None) -> float | None:
-    """How much of the way from copying the last labels to seeing the future a forecast has come.
+    """Return the share of the gap between copy-last baseline and oracle that a forecast closes.
 
-    1 is as good as seeing it; negative is worse than copying. None when there is no gap.
+    1 equals the oracle, a negative share is worse than the baseline. None without a gap.
     """
     if copied is None or forecast is None or oracle is None or oracle <= copied:
         return None
@@ -119,53 +119,53 @@ def gap_closed(copied: float | None, forecast: float | None, oracle: float | Non
 
 
 class ReliabilityBin(NamedTuple):
-    """What was told with probabilities of a tenth of their range."""
+    """One bin of the reliability diagram."""
 
-    told: float  # mean probability
-    came: float  # share that came true
+    told: float  # mean predicted probability
+    came: float  # observed frequency
     places: int
 
 
 class Reliability:
-    """How often what was told with some probability came true."""
+    """The reliability diagram of probabilities: predicted against observed frequency."""
 
     def __init__(self) -> None:
-        self.sums = np.zeros((3, TENTHS))  # of probabilities, of what came true, of all
+        self.sums = np.zeros((3, TENTHS))  # sums of probabilities, of positives, of all
 
     def add(self, told: Array, came: Array) -> None:
-        """Probabilities, and whether it came true, of one shape."""
+        """Count probabilities and outcomes (bool), arrays of one shape."""
         tenth = (told * TENTHS).astype(np.int64).clip(0, TENTHS - 1).ravel()
         for row, what in zip(self.sums, (told, came, np.ones(told.shape)), strict=True):
             row += np.bincount(tenth, what.ravel().astype(np.float64), TENTHS)
 
     def steps(self) -> list[ReliabilityBin]:
-        """Those that are there, by rising probability."""
+        """Return the nonempty bins by rising probability."""
         return [ReliabilityBin(p / n, hits / n, int(n)) for p, hits, n in self.sums.T.tolist() if n]
 
     def unsure(self) -> ReliabilityBin | None:
-        """All that was neither nearly excluded nor nearly certain, in one."""
+        """Return all but the first and the last bin, merged into one; None if empty."""
         told, came, places = self.sums[:, 1:-1].sum(1).tolist()
         return ReliabilityBin(told / places, came / places, int(places)) if places else None
 
 
 @dataclass(frozen=True)
 class OutlierScores:
-    """Shares in [0, 1]; None where there was nothing to measure."""
+    """Scores in [0, 1]; None if undefined."""
 
     pictures: int
-    pixels: int  # that count
-    unknown: float | None  # share of them that are outliers: the AP of guessing
+    pixels: int  # without ignored ones
+    unknown: float | None  # share of outlier pixels: the AP of chance
     ap: float | None  # Σ (Rₖ − Rₖ₋₁)·Pₖ
-    fpr95: float | None  # share of known pixels flagged where 95 % of unknown ones are
-    auroc: float | None  # an unknown pixel scores higher than a known one; ties count half
-    threshold: float | None  # the score at which `fpr95` is reached
+    fpr95: float | None  # false positive rate at 95 % recall
+    auroc: float | None  # area under the ROC curve
+    threshold: float | None  # the score at which `fpr95` is measured
 
 
 class OutlierHistogram:
-    """Outlier scores of pixels, counted in CELLS cells from 0 to 1: a set of any size is 1 MiB.
+    """Outlier scores of pixels, accumulated in CELLS bins from 0 to 1: 1 MiB for any data set.
 
-    Scores are rounded to a 65 535th, and within a cell they are ties. For scores that are such
-    multiples all numbers are exact; for others they are those of the rounded scores.
+    Scores are rounded to multiples of 1/65 535; pixels within a bin are ties. All numbers are
+    exact for the rounded scores.
     """
 
     def __init__(self) -> None:
@@ -173,12 +173,12 @@ class OutlierHistogram:
         self.counts = np.zeros((2, CELLS), np.int64)  # known, unknown; by rising score
 
     def add(self, scores: Array, unknown: Array, counted: Array | None = None) -> None:
-        """Count one picture: scores in [0, 1] and bool arrays, all of one shape."""
+        """Count one image: scores in [0, 1] and bool arrays, all of one shape."""
         counted = np.ones(unknown.shape, bool) if counted is None else counted
         if not scores.shape == unknown.shape == counted.shape:
             raise DataError(
-                f"outlier scores of {_size(scores)} pixels were found for a truth of "
-                f"{_size(unknown)} and a mask of {_size(counted)}; expected the same size"
+                f"outlier scores of {_size(scores)} pixels found for a truth of {_size(unknown)} "
+                f"and a mask of {_size(counted)}, expected the same size"
             )
         values = scores[counted]
         if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
@@ -192,10 +192,10 @@ class OutlierHistogram:
         self.pictures += 1
 
     def scores(self) -> OutlierScores:
-        """AP, false positives at 95 % found, AUROC: each over distinct scores as thresholds."""
+        """Return AP, AUROC and the false positive rate at 95 % recall."""
         counts = ScoreCounts(*self.counts)
         known, unknown = self.counts.sum(1).tolist()
-        there = np.flatnonzero(self.counts.any(0))[::-1]  # thresholds, coming down
+        there = np.flatnonzero(self.counts.any(0))[::-1]  # thresholds, falling
         negatives, positives = self.counts[:, there]
         fp, tp = np.cumsum(negatives), np.cumsum(positives)
         both = bool(known and unknown)
@@ -212,7 +212,7 @@ class OutlierHistogram:
 
 
 def _share(part: Array, whole: Array) -> Array:
-    """part / whole, NaN where there is no whole."""
+    """Return part / whole, NaN if whole is 0."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 

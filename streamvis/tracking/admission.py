@@ -1,4 +1,4 @@
-"""What of a frame's detections a tracker can use."""
+"""Validation of a frame's detections before they reach the tracker."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from streamvis.messages import Array, Detections
 from streamvis.tracking import existence
 from streamvis.tracking.state_space import Measurements, StateSpace
 
-MAX_DETECTIONS = 1000  # the best of one frame; no detector for people means more
-FAR_OUT = 4.0  # of the picture's longer side: no box has a corner beyond
+MAX_DETECTIONS = 1000  # per frame, the highest scores
+FAR_OUT = 4.0  # times the longer side of the frame: limit of box coordinates
 
 
 class AdmittedDetections(NamedTuple):
-    """The detections of one frame that can be used, best first."""
+    """The usable detections of one frame, sorted by falling score."""
 
     row: Array  # (M,) index into Detections
     boxes: Array  # (M, 4) float64
@@ -23,7 +23,10 @@ class AdmittedDetections(NamedTuple):
 
 
 def admit(detections: Detections, space: StateSpace, size: tuple[int, int]) -> AdmittedDetections:
-    """Refuse rows that are no boxes, order the rest so that theirs does not matter."""
+    """Drop invalid boxes and sort the rest, so that the order of the input does not matter.
+
+    `size` is (width, height) of the frame in px.
+    """
     boxes = np.asarray(detections.boxes, dtype=np.float64).reshape(-1, 4)
     scores = np.asarray(detections.scores, dtype=np.float64)
     row = _sound(boxes, scores, FAR_OUT * max(size))
@@ -37,7 +40,7 @@ def admit(detections: Detections, space: StateSpace, size: tuple[int, int]) -> A
 
 
 def _sound(boxes: Array, scores: Array, limit: float) -> Array:
-    """Rows of finite boxes of at least a pixel, within the limit, whose scores are in [0, 1]."""
+    """Return rows of finite boxes of at least 1 px, within the limit, with scores in [0, 1]."""
     with np.errstate(invalid="ignore"):
         sound = (np.abs(boxes) <= limit).all(axis=1) & (scores >= 0) & (scores <= 1)
         sound &= (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)

@@ -1,9 +1,9 @@
-"""What people look like, and how far that tells them apart in this scene.
+"""Appearance embeddings: distances, running means, and a likelihood ratio learnt online.
 
-Embeddings are unit vectors e and d = 1 − e·e' is their distance. What a distance says depends on
-the scene: it is log p(d | same) / p(d | other), two normal densities that are learnt while people
-are followed, for two people in one frame are never the same. (Bićanić et al., FUSION 2019, put
-fixed densities into the association.)
+Embeddings are unit vectors e and d = 1 − e·e' is their distance. The evidence of a distance is
+log p(d | same) / p(d | other). Both normal densities are learnt during tracking, because two
+people in one frame are never the same person. (Bićanić et al., FUSION 2019, use fixed densities
+in the association.)
 """
 
 import math
@@ -13,18 +13,18 @@ import numpy as np
 
 from streamvis.messages import Array
 
-SPREAD = 0.03  # of distances: no density is narrower
+SPREAD = 0.03  # smallest standard deviation of a density
 
 
 class NormalEstimate(msgspec.Struct, frozen=True):
-    """A normal density, and how many samples it stands for."""
+    """A running estimate of a normal density, with its number of samples."""
 
     mean: float
     variance: float
     weight: float
 
     def learn(self, samples: Array, most: float) -> "NormalEstimate":
-        """With samples (K,) more; beyond `most` the older ones fade."""
+        """Add samples (K,); beyond `most` samples the older ones fade exponentially."""
         if len(samples) == 0:
             return self
         weight = min(self.weight, most) + len(samples)
@@ -35,13 +35,13 @@ class NormalEstimate(msgspec.Struct, frozen=True):
 
 
 class AppearanceLikelihood(msgspec.Struct, frozen=True):
-    """Distances between looks of one person, and between those of two."""
+    """The densities of embedding distances of one person, and of two different people."""
 
     same: NormalEstimate = NormalEstimate(0.35, 0.14**2, 60.0)
     other: NormalEstimate = NormalEstimate(0.75, 0.17**2, 60.0)
 
     def log_ratio(self, distance: Array, limit: float) -> Array:
-        """log p(d | same) / p(d | other) within ±limit, falling with d; 0 where d is NaN."""
+        """Return log p(d | same) / p(d | other) within ±limit, falling with d; 0 where d is NaN."""
         same, other = self.same, self.other
         d = np.clip(distance, same.mean, max(same.mean, other.mean))
         narrow, wide = (m.variance + SPREAD**2 for m in (same, other))
@@ -54,7 +54,7 @@ class AppearanceLikelihood(msgspec.Struct, frozen=True):
 
 
 def unit(vectors: Array) -> Array:
-    """Vectors (N, D) of unit length; zeros for what is no direction."""
+    """Normalise vectors (N, D) to unit length; rows that are zero or not finite become zeros."""
     vectors = np.asarray(vectors, dtype=np.float64)
     vectors = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0.0)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def unit(vectors: Array) -> Array:
 
 
 def distances(a: Array, b: Array) -> Array:
-    """d (N, M) between unit vectors (N, D) and (M, D); NaN where one is all zeros."""
+    """Return d (N, M) of unit vectors (N, D) and (M, D); NaN where one of them is all zeros."""
     d = 1 - np.asarray(a, np.float32) @ np.asarray(b, np.float32).T
     d[~np.any(a, axis=1)] = np.nan
     d[:, ~np.any(b, axis=1)] = np.nan
@@ -70,16 +70,16 @@ def distances(a: Array, b: Array) -> Array:
 
 
 def pair_distances(a: Array, b: Array, i: Array, j: Array) -> Array:
-    """d (K,) between rows i (K,) of a (N, D) and j (K,) of b (M, D), as `distances`."""
+    """Return d (K,) of rows i (K,) of a (N, D) and rows j (K,) of b (M, D), as `distances`."""
     d = 1 - np.einsum("kd,kd->k", np.asarray(a, np.float32)[i], np.asarray(b, np.float32)[j])
     d[~np.any(a, axis=1)[i] | ~np.any(b, axis=1)[j]] = np.nan
     return d
 
 
 def blend(mean: Array, seconds: Array, vectors: Array, dt: Array, memory_s: float) -> Array:
-    """Mean looks (N, D) of `seconds` (N,) with vectors (N, D) of dt (N,) more, unit length again.
+    """Update mean embeddings (N, D) of `seconds` (N,) by vectors (N, D) that count dt (N,) seconds.
 
-    A plain mean at first, an exponential one once it is as old as `memory_s`.
+    The result has unit length. It is an arithmetic mean until `memory_s`, then an exponential one.
     """
     mean = np.asarray(mean, np.float64)
     share = dt / np.maximum(np.minimum(seconds, memory_s) + dt, 1e-9)

@@ -1,4 +1,4 @@
-"""What the detections of a frame are to each track, for those who read the tracks."""
+"""A summary of the association of a frame for each track, as reported in `Tracks`."""
 
 from typing import NamedTuple
 
@@ -11,20 +11,20 @@ from streamvis.tracking.association import Pairs
 
 
 class AssociationSummary(NamedTuple):
-    """Columns of N tracks."""
+    """The association of N tracks, one row each."""
 
-    score: Array  # (N,) of the most probable detection, 0 when it is more probably missed
-    detection: Array  # (N,) its row, −1 when missed
-    gated: Array  # (N,) detections in the gate
-    entropy: Array  # (N,) nats, of the association weights
+    score: Array  # (N,) of the most probable detection; 0 if a miss is more probable
+    detection: Array  # (N,) row of that detection, −1 for a miss
+    gated: Array  # (N,) number of detections in the gate
+    entropy: Array  # (N,) entropy of the association weights in nats
 
 
 def summarise(found: AdmittedDetections, pairs: Pairs) -> AssociationSummary:
-    """From the association weights."""
+    """Summarise the association weights of each track."""
     n = len(pairs.miss)
     if len(pairs.track) == 0:
         return without_detections(n)
-    best = pairs.detection[pairs.best()]  # of any track that has one
+    best = pairs.detection[pairs.best()]  # only read for tracks that have one
     hit = pairs.miss < 0.5
     return AssociationSummary(
         np.where(hit, found.scores[best], 0.0),
@@ -35,14 +35,14 @@ def summarise(found: AdmittedDetections, pairs: Pairs) -> AssociationSummary:
 
 
 def without_detections(n: int) -> AssociationSummary:
-    """N tracks without any detection."""
+    """Return the summary of N tracks in a frame without detections."""
     return AssociationSummary(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
 
 
 def join_newborn(
     old: AssociationSummary, alive: Array, found: AdmittedDetections, born: Array
 ) -> AssociationSummary:
-    """The links of the tracks that live on, then those of the newborn."""
+    """Concatenate the rows of the surviving tracks and those of the new tracks."""
     own = np.flatnonzero(born)
     ones = np.ones(len(own), dtype=np.int64)
     new = AssociationSummary(found.scores[own], found.row[own], ones, np.zeros(len(own)))

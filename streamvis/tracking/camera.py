@@ -1,12 +1,12 @@
-"""How the camera moves: the background's motion from one picture to the next, and its sum.
+"""Camera motion: a similarity transform of the background from one frame to the next.
 
-    before, after = small_view(pixels_then), small_view(pixels_now)
-    motion = between(before, after)  # motion.warp @ [x, y, 1]: where the background is now
+    before, after = grey_frame(earlier_pixels), grey_frame(pixels)
+    motion = estimate_motion(before, after)  # motion.warp @ [x, y, 1]: the background's new place
 
-Corners spread over a small gray picture are followed by Lucas and Kanade's method. A similarity
-(shift, turn, zoom) is fitted to as many of them as will move together: people move each in their
-own way, the background as one. Everything is decided by the two pictures alone, so the same two
-give the same motion bit for bit, whatever was seen before.
+Corners spread over a downscaled grey frame are tracked by the Lucas-Kanade method. A similarity
+transform (translation, rotation, zoom) is fitted robustly to the largest group of corners that
+move together, which is the background. The result depends on the two frames alone and is
+bit-exact for equal input.
 """
 
 import math
@@ -17,40 +17,40 @@ import numpy as np
 
 from streamvis.messages import Array, Motion
 
-AREA = 320 * 180  # px of the small picture, about; people and noise shrink with it, so does time
-CELL = 12  # px of it: one corner is looked for in each cell, so that they are everywhere
-BLOCK = 5  # px over which a corner is measured
-TEXTURE = 1e-4  # least eigenvalue of the gradients' moments that makes a corner
-WINDOW, LEVELS = (11, 11), 3  # px, and how often the picture is halved
+AREA = 320 * 180  # px of the downscaled frame, approximately
+CELL = 12  # px of the downscaled frame: at most one corner in each cell
+BLOCK = 5  # px, window of the corner measure
+TEXTURE = 1e-4  # smallest eigenvalue of the structure tensor of a corner
+WINDOW, LEVELS = (11, 11), 3  # px, and number of pyramid levels
 STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
 
-PAIRS = 200  # of corners that propose a motion
-APART = 1 / 8  # of the picture's width: nearer pairs say little about turn and zoom
-TOLERANCE = 0.6  # px, within which a corner moves with the others
-STRIPS = 8  # upright ones, of the picture: a person fills one or two, the background all
-STILL = 0.9  # standing still is believed if it gets this much of the votes of the best motion
+PAIRS = 200  # pairs of corners that propose a motion
+APART = 1 / 8  # share of the width: closer pairs determine rotation and zoom badly
+TOLERANCE = 0.6  # px, largest residual of an inlier
+STRIPS = 8  # vertical strips of the frame: a person fills one or two, the background all
+STILL = 0.9  # zero motion is preferred when it has this share of the best votes
 REFINEMENTS = 6
 
-LEAST = 15  # corners that must move together
-LEAST_SHARE = 0.05  # of the corners there were
-LEAST_SPREAD = 0.07  # of width and height: their standard deviation; a uniform one is 0.29
-MOST_ZOOM, MOST_TURN, MOST_SHIFT = 1.3, math.radians(20), 0.4  # shift in diagonals
+LEAST = 15  # smallest number of inliers
+LEAST_SHARE = 0.05  # smallest share of inliers
+LEAST_SPREAD = 0.07  # least standard deviation of inliers, share of each side; uniform: 0.29
+MOST_ZOOM, MOST_TURN, MOST_SHIFT = 1.3, math.radians(20), 0.4  # translation in diagonals
 
 
 class GreyFrame(NamedTuple):
-    """A picture as the estimator sees it."""
+    """A downscaled grey frame, the input of the motion estimate."""
 
-    gray: Array  # (h, w) uint8, its pixels are means of k×k of the source's
-    size: tuple[int, int]  # width and height in the source
+    gray: Array  # (h, w) uint8, means of k × k source pixels
+    size: tuple[int, int]  # width and height of the source frame
 
     @property
     def scale(self) -> int:
-        """Source pixels to a small one."""
+        """Side in source pixels of one grey pixel."""
         return _scale(*self.size)
 
 
 def grey_frame(pixels: Array) -> GreyFrame:
-    """Shrink RGB pixels (H, W, 3) uint8 by a whole factor; a few at the far edges are left out."""
+    """Downscale RGB pixels (H, W, 3) uint8 by an integer factor; a remainder is cut off."""
     height, width = pixels.shape[:2]
     k = _scale(width, height)
     h, w = small_shape(width, height)
@@ -61,16 +61,16 @@ def grey_frame(pixels: Array) -> GreyFrame:
 
 
 def small_shape(width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of the small picture of a source."""
+    """Return rows and columns of the downscaled frame of a source."""
     k = _scale(width, height)
     return height // k, width // k
 
 
 def estimate_motion(before: GreyFrame, after: GreyFrame) -> Motion:
-    """The background's motion in source pixels; identity with support 0 where it is not known.
+    """Estimate the motion of the background in source pixels.
 
-    It is unknown between pictures of different sizes or of different scenes, where there is too
-    little to see, and where what moves together is in one place only or moves too far.
+    Returns the identity with support 0 if the motion is unknown: frames of different sizes or a
+    cut, too few corners, inliers in one place only, or an implausibly large motion.
     """
     if before.size != after.size:
         return unknown_motion()
@@ -90,6 +90,7 @@ def estimate_motion(before: GreyFrame, after: GreyFrame) -> Motion:
 
 
 def unknown_motion() -> Motion:
+    """Return the identity with support 0."""
     return Motion(warp=np.eye(2, 3), support=0.0)
 
 
@@ -98,7 +99,7 @@ def _scale(width: int, height: int) -> int:
 
 
 def _corners(gray: Array) -> Array:
-    """The best corner (x, y) of each cell that has one: (N, 2) float32."""
+    """Return the strongest corner (x, y) of each cell that has one: (N, 2) float32."""
     rows, columns = gray.shape[0] // CELL, gray.shape[1] // CELL
     if rows * columns < LEAST:
         return np.empty((0, 2), np.float32)
@@ -112,8 +113,7 @@ def _corners(gray: Array) -> Array:
 
 
 def _follow(before: Array, after: Array, starts: Array) -> tuple[Array, Array]:
-    """Where corners were and where they are, (N,) complex px, of those that can be followed."""
-
+    """Return old and new places, (N,) complex px, of the corners that can be tracked."""
     ends, found, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
@@ -134,15 +134,16 @@ def _complex(points: Array) -> Array:
 
 
 def _similarity(p: Array, q: Array, width: int) -> tuple[complex, complex]:
-    """The a, b with which a·p + b ≈ q holds for most of the picture: |a| is zoom, arg a is turn.
+    """Fit a·p + b ≈ q robustly, (N,) complex; |a| is the zoom, arg a the rotation.
 
-    Pairs of points propose, all points vote, least squares under Tukey's weights refines.
+    Pairs of points propose motions, all points vote, and least squares with Tukey's weights
+    refines the best one.
     """
     random = np.random.default_rng(0)
     i, j = random.integers(len(p), size=(2, PAIRS))
     far = np.abs(p[i] - p[j]) > APART * width
     i, j = i[far], j[far]
-    slopes = np.append(1, (q[i] - q[j]) / (p[i] - p[j]))  # the first stands still
+    slopes = np.append(1, (q[i] - q[j]) / (p[i] - p[j]))  # the first proposal is zero motion
     shifts = np.append(0, q[i] - slopes[1:] * p[i])
     votes = _votes(_closeness(slopes[:, None] * p + shifts[:, None] - q), p.real / width)
     best = 0 if votes[0] >= STILL * votes.max() else int(votes.argmax())
@@ -160,10 +161,10 @@ def _similarity(p: Array, q: Array, width: int) -> tuple[complex, complex]:
 
 
 def _votes(closeness: Array, across: Array) -> Array:
-    """What speaks for each motion (K,), by how well it explains the points (K, N).
+    """Return the votes (K,) for each motion from the closeness (K, N) of its points.
 
-    Each upright strip has the root of its points' votes to give; `across` (N,) in [0, 1) says which
-    strip a point is in. So a large person with many corners does not outvote a bare wall.
+    Each vertical strip contributes the square root of its sum, so that a large person with many
+    corners does not outvote a plain background; `across` (N,) in [0, 1) is the horizontal place.
     """
     strip = (across * STRIPS).astype(np.int64)
     order = np.argsort(strip, kind="stable")
@@ -172,12 +173,12 @@ def _votes(closeness: Array, across: Array) -> Array:
 
 
 def _closeness(error: Array) -> Array:
-    """1 − (error / tolerance)², from 1 where a motion is right to 0 where it is out."""
+    """Return 1 − (error / tolerance)², from 1 for an exact fit to 0 for an outlier."""
     return np.maximum(0, 1 - (error.real**2 + error.imag**2) / TOLERANCE**2)
 
 
 def _spread(points: Array, shape: tuple[int, ...]) -> bool:
-    """Whether the points lie about the picture: those on one person do not."""
+    """Whether the points are spread over the frame; those of one person are not."""
     height, width = shape
     return bool(points.real.std() > LEAST_SPREAD * width) and bool(
         points.imag.std() > LEAST_SPREAD * height
@@ -185,7 +186,7 @@ def _spread(points: Array, shape: tuple[int, ...]) -> bool:
 
 
 def _plausible(a: complex, b: complex, shape: tuple[int, ...]) -> bool:
-    """Whether a camera may move so between two pictures that still show the same."""
+    """Whether zoom, rotation and translation are possible between two frames of one scene."""
     height, width = shape
     centre = complex(width, height) / 2
     shift = abs(a * centre + b - centre)
@@ -195,7 +196,7 @@ def _plausible(a: complex, b: complex, shape: tuple[int, ...]) -> bool:
 
 
 def _in_source(a: complex, b: complex, k: int) -> Array:
-    """a·p + b on centres of small pixels as a warp (2, 3) of the source, whose corner is (0, 0)."""
-    half = complex(0.5, 0.5)  # small pixel p has its centre at k·(p + half) in the source
+    """Convert a·p + b of grey pixel centres to a warp (2, 3) of source pixels from the corner."""
+    half = complex(0.5, 0.5)  # grey pixel p has its centre at k·(p + half) in the source
     b = k * (b + half - a * half)
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

@@ -1,13 +1,13 @@
-"""Does the camera move, or does it stand? Said from its motions so far, with hysteresis.
+"""A moving or a fixed camera: decided from its motions so far, with hysteresis.
 
     state = CameraState(width=960, height=540)
     state = state.update(motion, dt_s)  # for each frame, in order
     state.moving
 
-Motions add up to a drift that is forgotten within seconds: a camera that goes somewhere drifts far,
-one that shakes about its place does not, and errors of the estimates hardly. Where frames are few,
-a camera carried about leaps from one to the next, to and fro; leaps are counted too. Distances are
-in shares of the picture's diagonal, so neither resolution nor frame rate matter.
+Motions are summed to a drift that decays within seconds: it is large for a travelling camera, small
+for one that shakes in place and for estimation errors. At low frame rates a hand-held camera jumps
+between frames, so large motions are counted as well. Distances are in shares of the frame's
+diagonal, so that neither resolution nor frame rate matter.
 """
 
 import math
@@ -17,27 +17,27 @@ import numpy as np
 
 from streamvis.messages import Array, Motion
 
-MEMORY_S = 2.0  # the drift is forgotten by 1/e in this time
-START = 0.012  # diagonals of drift from which the camera moves: 0.6 % a second, steadily
-STOP = 0.004  # and under which it stands,
-STOP_S = 5.0  # once it has been so for this long
-LEAPS = 2.0  # motions over more than START, within about MEMORY_S, that no shaking explains
-STEP = 0.005  # diagonals that one motion counts for at most: a wrong one or two prove nothing
+MEMORY_S = 2.0  # time constant of the decay of the drift
+START = 0.012  # diagonals of drift that start "moving": 0.6 % a second, steadily
+STOP = 0.004  # diagonals of drift below which the camera is fixed,
+STOP_S = 5.0  # after this time
+LEAPS = 2.0  # motions above START within about MEMORY_S that start "moving"
+STEP = 0.005  # diagonals, the most that one motion adds: single outliers have no effect
 
 
 class CameraState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a camera: an immutable value that msgspec encodes exactly."""
+    """The motion state of one camera, an immutable value that msgspec encodes exactly."""
 
-    width: int  # px of the source that the motions are in
+    width: int  # px of the source frames
     height: int
     moving: bool = False
     drift: tuple[float, ...] = (0.0,) * 8  # diagonals: x, y for each corner of the picture
-    leaps: float = 0.0  # how many motions were large, forgotten like the drift
-    quiet_s: float = 0.0  # for how long the drift has been small
+    leaps: float = 0.0  # number of large motions, decaying like the drift
+    quiet_s: float = 0.0  # time since the drift became small
 
     def update(self, motion: Motion, dt_s: float) -> "CameraState":
-        """The state after a frame that came `dt_s` after the one before it."""
-        if motion.support == 0:  # nothing was seen, so nothing has changed
+        """Return the state after a frame that is `dt_s` later than the one before it."""
+        if motion.support == 0:  # unknown motion
             return self
         dt_s = max(0.0, dt_s)
         fade = math.exp(-dt_s / MEMORY_S)
@@ -57,16 +57,16 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def resize(self, width: int, height: int) -> "CameraState":
-        """The same camera, now with pictures of another size."""
+        """Return the state for frames of another size of the same camera."""
         return msgspec.structs.replace(self, width=width, height=height)
 
     def _step(self, warp: Array) -> Array:
-        """How far (4, 2) the corners of the picture went, in diagonals."""
+        """Return the displacement (4, 2) of the frame's corners in diagonals."""
         w, h = self.width, self.height
         corners = np.array([[0, 0], [w, 0], [0, h], [w, h]], dtype=np.float64)
         return (corners @ warp[:, :2].T + warp[:, 2] - corners) / math.hypot(w, h)
 
 
 def _size(corners: Array) -> float:
-    """The root mean square length of (4, 2) displacements."""
+    """Return the root mean square length of displacements (4, 2)."""
     return math.sqrt(float((corners**2).sum(axis=1).mean()))

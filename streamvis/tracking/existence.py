@@ -1,7 +1,7 @@
-"""Does the target exist, and could it be seen? (IPDA: Musicki, Evans and Stankovic 1994.)
+"""Probability of existence and visibility of tracks (IPDA: Musicki, Evans, Stankovic 1994).
 
-r is the probability that a track follows a real target, `seen` = P_D·P_G that its detection falls
-into the gate if it does.
+r is the probability that a track follows a real target, `seen` = P_D·P_G the probability that an
+existing target has a detection in its gate.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ LOGIT_LIMIT = 20.0
 
 
 def logit(p: Array) -> Array:
-    """log p/(1 − p), finite everywhere."""
+    """Return log p/(1 − p), clipped to finite values."""
     with np.errstate(divide="ignore"):
         return np.clip(np.log(p) - np.log1p(-p), -LOGIT_LIMIT, LOGIT_LIMIT)
 
@@ -23,14 +23,14 @@ def sigmoid(x: Array) -> Array:
 
 
 def missed(r: Array, seen: Array) -> Array:
-    """r given that none of the detections was the track's: (1 − P_D P_G) r / (1 − P_D P_G r)."""
+    """Return r given a missed detection: (1 − P_D P_G) r / (1 − P_D P_G r)."""
     return (1 - seen) * r / (1 - seen * r)
 
 
 def posterior(r: Array, seen: Array, miss: Array, hits: Array) -> tuple[Array, Array]:
-    """r⁺ (N,) after the association, and β_i0 given that the target exists.
+    """Return r⁺ (N,) after the association, and β_i0 conditioned on existence (N,).
 
-    From β_i0 (N,) and Σ_j β_ij (N,); given that the target exists β_ij is β_ij / r⁺.
+    From β_i0 (N,) and Σ_j β_ij (N,); conditioned on existence β_ij is β_ij / r⁺.
     """
     alive = miss * missed(r, seen)
     after = alive + hits
@@ -38,10 +38,10 @@ def posterior(r: Array, seen: Array, miss: Array, hits: Array) -> tuple[Array, A
 
 
 def visibility(boxes: Array, near: Overlaps, weight: Array) -> Array:
-    """Share (N,) of each box (N, 4) that nearer ones leave open; nearer is whose foot is lower.
+    """Return the share (N,) of each box (N, 4) that nearer people do not occlude.
 
-    `near` are the overlaps of the boxes with each other; `weight` (N,) says how surely each box
-    is there to cover another.
+    A person is nearer if the foot point is lower. `near` are the overlaps of the boxes with each
+    other, `weight` (N,) the probability that each box is an occluder.
     """
     before = boxes[near.j, 3] > boxes[near.i, 3]  # j stands before i
     left = np.ones(len(boxes))

@@ -1,4 +1,4 @@
-"""The filters of probabilistic data association as functions on arrays: no state, no classes.
+"""Filters of probabilistic data association (PDA, IPDA, JPDA, JIPDA) as pure functions.
 
 N predicted targets, M detections, D the dimension of states, Z that of measurements. All take
 
@@ -10,14 +10,14 @@ N predicted targets, M detections, D the dimension of states, Z that of measurem
     clutter                 λ, expected false detections per unit of measurement volume:
                             a number or (M,)
 
-and IPDA and JIPDA also r (N,), the predicted probability that each target exists. All work on
-every target at once, in logarithms where weights are concerned. Prediction is `kalman.predict`,
-and r⁻ = p_survival · r. Of a joint event θ, where target i takes detection θ(i) or none (0), no
-detection taken twice, the weight is Π w_i,θ(i) with
+and IPDA and JIPDA also r (N,), the predicted probability that each target exists. All targets are
+processed at once, weights as logarithms. Prediction is `kalman.predict`, and r⁻ = p_survival · r.
+A joint event θ gives target i detection θ(i) or none (0), and no detection to two targets. Its
+weight is Π w_i,θ(i) with
 
     w_i0 = 1 − P_D P_G r_i      w_ij = P_D r_i N(z_j; Hx_i, HP_iHᵀ + R_j) / λ_j
 
-P_G does not divide N: what the gate cuts off the density it also takes from the hits.
+N is not divided by P_G: hits outside of the gate are not counted either.
 
     >>> x, P, H = np.array([[0.0, 0], [1, 1]]), np.stack([np.eye(2)] * 2), np.eye(2)
     >>> z = np.array([[0.0, 0], [1, 0], [-1, 2]])
@@ -47,20 +47,20 @@ from streamvis.tracking.association import (
 
 Number = float | Array
 
-LEAST = 1e-300  # stands for a clutter of nil
+LEAST = 1e-300  # instead of a clutter of 0
 
 
 class Associated(NamedTuple):
-    """The targets after their detections."""
+    """The updated targets and their association weights."""
 
     x: Array  # (N, D)
     P: Array  # (N, D, D)
-    r: Array  # (N,) probability of existence; ones where the filter takes it for granted
-    pairs: Pairs  # β where it is not nil: of misses and of the detections in each target's gate
+    r: Array  # (N,) probability of existence; ones for PDA and JPDA
+    pairs: Pairs  # nonzero β of misses and gated detections
 
     @property
     def beta(self) -> Array:
-        """Marginals (N, M + 1); column 0: missed, or not there."""
+        """Marginals (N, M + 1); column 0: missed, or not existing."""
         return self.pairs.dense()
 
     @property
@@ -90,7 +90,7 @@ def ipda(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
     p_detect: Number, p_gate: float, clutter: Number,
 ) -> Associated:  # fmt: skip
-    """Integrated PDA: also whether the target exists (Musicki, Evans and Stankovic 1994).
+    """Integrated PDA: also estimates existence (Musicki, Evans and Stankovic 1994).
 
     r⁺ = (1 − δ) r / (1 − δ r), δ = P_D P_G − Σ_j P_D N_j / λ_j; the state is that of PDA, for it
     is conditioned on existence.
@@ -151,12 +151,12 @@ def associate(
     p_detect: Number, p_gate: float, log_clutter: Array, method: Method | None = cluster_marginals,
     log_ratio: Callable[[Array, Array], Array] | None = None,
 ) -> Associated:  # fmt: skip
-    """What the filters above share: gate, weigh, take marginals, update existence and state.
+    """Gate, weigh, compute marginals, update existence and state: the core of all filters.
 
-    Without a `method` every target is by itself. `log_ratio`, of rows of tracks (K,) and of
-    detections (K,), is what else speaks for each pair, such as looks. It never speaks for clutter:
-    a detection that fits none of the tracks in whose gate it lies counts as if it fitted the
-    likeliest, for a spoilt crop says nothing.
+    Without a `method` targets are independent. `log_ratio`, a function of rows of tracks (K,) and
+    detections (K,), is further evidence for each pair, such as appearance. It is never evidence
+    for clutter: ratios of a detection are raised until the best one is not negative, because a
+    spoilt crop matches nobody.
     """
     n, m = len(x), len(z)
     r = np.clip(r, 1e-9, 1.0)
@@ -177,10 +177,10 @@ def assign(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
     p_detect: Number, p_gate: float, gain: Array,
 ) -> Associated:  # fmt: skip
-    """Global nearest neighbour under any gain (N, M) of a hit over a miss, −inf: impossible.
+    """Global nearest neighbour under a gain (N, M) of a hit over a miss, −inf: excluded.
 
-    The states follow their detections however far these are: no kinematics in the association
-    (Bićanić et al., FUSION 2019, for cameras that move in unknown ways).
+    States follow their detections at any distance: the association uses no kinematics (Bićanić
+    et al., FUSION 2019, for cameras with unknown motion).
     """
     own = gnn_assignment(np.zeros(len(x)), gain)
     track = np.flatnonzero(own >= 0)
@@ -189,7 +189,9 @@ def assign(
     posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
     leap[posterior.distance2 <= gating.threshold(p_gate, len(H))] = 0
     P = P.copy()
-    P[track] += (H.T * leap[:, None] ** 2) @ H  # who is out of the gate may have gone so far
+    P[track] += (
+        H.T * leap[:, None] ** 2
+    ) @ H  # the prediction of a target out of its gate was wrong by this
     posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
     missed = np.asarray(own < 0, dtype=np.float64)
     pairs = Pairs(track, detection, np.ones(len(track)), missed, len(z))
@@ -203,7 +205,7 @@ def assign(
 def _updated(
     x: Array, P: Array, r: Array, seen: Array, pairs: Pairs, posterior: kalman.Posterior
 ) -> Associated:
-    """Existence and states after their detections; `seen` (N,) is P_D P_G."""
+    """Update existence and states by their detections; `seen` (N,) is P_D P_G."""
     hits = pairs.of_tracks(pairs.hit)
     after, missed = existence.posterior(r, np.minimum(seen, 1 - 1e-12), pairs.miss, hits)
     weight = pairs.hit / after[pairs.track]  # β given that the target exists
@@ -212,7 +214,7 @@ def _updated(
 
 
 def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
-    """Ratios (K,) of pairs, raised for each of the m detections until its best is not negative."""
+    """Raise log ratios (K,) for each of m detections until its best one is not negative."""
     best = np.full(m, -np.inf)
     np.maximum.at(best, detection, log_ratio)
     return log_ratio - np.minimum(best, 0)[detection]
@@ -221,7 +223,7 @@ def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
 def _gated(
     x: Array, P: Array, z: Array, R: Array, H: Array, p_gate: float
 ) -> tuple[Array, Array, kalman.Posterior]:
-    """Pairs of track (K,) and detection (K,) within the gate, and what each would lead to."""
+    """Return gated pairs of tracks (K,) and detections (K,), and their updated states."""
     gate = gating.threshold(p_gate, len(H))
     variance = (H @ P * H).sum(axis=2)  # (N, Z), the diagonal of HPHᵀ
     noise = np.diagonal(R, axis1=1, axis2=2)

@@ -1,4 +1,4 @@
-"""Which detections could be which tracks' own, and which tracks thereby depend on each other."""
+"""Gating of track-detection pairs, and clusters of tracks that share gated detections."""
 
 import numpy as np
 from scipy.special import chdtri
@@ -6,35 +6,35 @@ from scipy.special import chdtri
 from streamvis.geometry import meeting
 from streamvis.messages import Array
 
-NO_GATE = 1e200  # is as good as infinity, and nothing times it is nothing
+NO_GATE = 1e200  # instead of infinity, for 0 · NO_GATE is 0
 
 
 def threshold(p_gate: float, dimensions: int) -> float:
-    """The squared Mahalanobis distance that holds a share `p_gate` of true detections."""
+    """Return the squared Mahalanobis distance that contains a share `p_gate` of detections."""
     return float(chdtri(dimensions, 1 - p_gate))
 
 
 def candidates(z_hat: Array, variance: Array, z: Array, noise: Array, gate: float) -> Array:
-    """Pairs (2, K), ordered by track, that may pass the gate: a cheap test without a solve.
+    """Return pairs (2, K), ordered by track, that may pass the gate, without solving for S.
 
-    z_hat, variance (N, Z) and z, noise (M, Z) hold means and diagonals. In every dimension
-    d² ≥ ν²/S, so whatever fails in one fails in all; what is left is for the exact test.
+    z_hat, variance (N, Z) and z, noise (M, Z) are means and diagonals. d² ≥ ν²/S holds in every
+    dimension, so a pair that fails in one dimension fails the exact test, too.
     """
     far, wide = (np.sqrt(min(gate, NO_GATE) * of[:, 0]) for of in (variance, noise))
     centre, other = z_hat[:, 0], z[:, 0]  # |ν| ≤ √(gate S) ≤ far + wide
     track, detection = meeting(centre - far, centre + far, other - wide, other + wide)
     for k in range(z.shape[1]):
-        nu = z_hat[track, k] - z[detection, k]  # of those that are left
+        nu = z_hat[track, k] - z[detection, k]  # innovations of the remaining pairs
         near = nu * nu <= gate * (variance[track, k] + noise[detection, k])
         track, detection = track[near], detection[near]
     return np.stack(np.divmod(np.sort(track * len(z) + detection), max(len(z), 1)))
 
 
 def clusters(track: Array, detection: Array, n: int) -> Array:
-    """The cluster (N,) of each of n tracks: those that gated pairs (K,), (K,) connect share one.
+    """Return the cluster (N,) of each of n tracks; gated pairs (K,), (K,) connect tracks.
 
-    Union-find over the detections that several tracks share; a cluster bears the number of one of
-    its tracks.
+    Union-find over the detections that several tracks share. The label of a cluster is the row of
+    one of its tracks.
     """
     root = list(range(n))
 
@@ -53,9 +53,8 @@ def clusters(track: Array, detection: Array, n: int) -> Array:
 
 
 def grouped(group: Array, groups: int) -> tuple[Array, Array, Array]:
-    """K members, group by group: in which order (K,), where in it each group starts (G + 1,).
-
-    And how many of the same group come before each (K,).
+    """Sort K members by group: return the order (K,), the start of each group in it (G + 1,),
+    and the rank of each member within its group (K,).
     """
     order = np.argsort(group, kind="stable")
     start = np.searchsorted(group[order], np.arange(groups + 1))

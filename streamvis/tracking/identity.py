@@ -1,9 +1,9 @@
-"""Who is who: an id is a claim about a person, held against looks when there is reason to doubt it.
+"""Re-identification: ids are verified by appearance after occlusions and close encounters.
 
-A new track has no person yet, and tracks that came too close may have exchanged theirs. Such a
-track is *in doubt* until it was seen clearly for a while. Then what it looks like since then is
-compared with what is known of everybody it may be: the person whose id it has, those it was too
-close to, those who were lost, or somebody new. The answers go to persons one to one, all at once.
+A new track has no identity yet, and tracks that came too close may have swapped ids. Such a track
+is *ambiguous* until its unoccluded embeddings cover a minimum time. Then its mean embedding is
+compared with those of all candidates: the id's own person, the tracks it was too close to, lost
+people, or a new person. One linear assignment resolves all ambiguous tracks jointly.
 """
 
 from collections.abc import Callable
@@ -18,39 +18,39 @@ from streamvis.tracking.appearance import AppearanceLikelihood, blend, distances
 from streamvis.tracking.association import Pairs
 from streamvis.tracking.track_array import TrackArray
 
-IMPOSSIBLE = 1e6  # nats
+IMPOSSIBLE = 1e6  # nats, cost of an excluded assignment
 
 PositionLogRatio = Callable[
     [Array, Array], Array
-]  # rows of tracks (K,), of the lost (K,) -> nats (K,)
+]  # rows of tracks (K,) and of lost people (K,) -> nats (K,)
 
 
 class IdentityParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The constants, in seconds and nats."""
+    """Constants of the identity resolution, in seconds and nats."""
 
-    close_iou: float = 0.4  # tracks that overlap more may exchange their persons
-    close_inside: float = 0.6  # as may those of which one covers so much of the other
-    shared: float = 0.1  # and those that contend for a detection with this probability
-    clear: float = 0.6  # share of a box that nobody may stand before or behind in a clear look
-    sure: float = 0.8  # probability that a detection is the track's, in a clear look
-    need_s: float = 0.4  # of clear looks settle a doubt
-    step_s: float = 0.2  # the most that one look counts
-    memory_s: float = 8.0  # of looks
-    learn: float = 400.0  # samples that the densities are learnt from
-    others: int = 64  # of those in the picture are enough to learn from how two people differ
-    limit: float = 4.0  # nats that looks can say
-    own: float = 3.0  # log odds that a person keeps the id, before looking
-    new: float = -1.5  # that somebody new was taken for the person
-    lost: float = -2.0  # that a new track is a given lost person
-    alike: float = 2.0  # looks must say as much for somebody to be known again
-    near: tuple[float, float] = (-6.0, 3.0)  # limits of what the place says
+    close_iou: float = 0.4  # IoU above which two tracks may swap ids
+    close_inside: float = 0.6  # or share of one box inside the other
+    shared: float = 0.1  # or probability that both claim one detection
+    clear: float = 0.6  # share of a box that must be free of other tracks
+    sure: float = 0.8  # least association probability of an embedding
+    need_s: float = 0.4  # unoccluded time that resolves an ambiguity
+    step_s: float = 0.2  # limit of the time that one embedding stands for
+    memory_s: float = 8.0  # time constant of mean embeddings
+    learn: float = 400.0  # number of samples of the density estimates
+    others: int = 64  # most tracks per frame that are sampled for the density of different people
+    limit: float = 4.0  # nats, limit of the appearance evidence
+    own: float = 3.0  # prior log odds that a track keeps its id
+    new: float = -1.5  # that it is a new person
+    lost: float = -2.0  # that it is a given lost person
+    alike: float = 2.0  # nats, least appearance evidence of a re-identification
+    near: tuple[float, float] = (-6.0, 3.0)  # nats, limits of the position evidence
 
 
 PARAMETERS = IdentityParameters()
 
 
 class IdentityChanges(msgspec.Struct):
-    """What came of the doubts in one frame, for those who read the tracks."""
+    """The identity changes of one frame, as reported in `Tracks`."""
 
     ended: list[int] = []
     merged: list[tuple[int, int]] = []  # gone, kept
@@ -58,7 +58,7 @@ class IdentityChanges(msgspec.Struct):
 
 
 def mark_ambiguous(tracks: TrackArray, boxes: Array, pairs: Pairs, media_us: int) -> None:
-    """Put tracks that are too close to tell whose detection is whose in doubt, as one group."""
+    """Mark tracks as ambiguous, in one group, that are too close to associate reliably."""
     near = overlaps(boxes, boxes)
     close = np.maximum(near.first, near.second) > PARAMETERS.close_inside
     close = (close | (near.iou > PARAMETERS.close_iou)) & (near.i < near.j)
@@ -76,7 +76,7 @@ def mark_ambiguous(tracks: TrackArray, boxes: Array, pairs: Pairs, media_us: int
 
 
 def _join(group: Array, i: int, j: int) -> None:
-    """Make one group of those of i and j."""
+    """Merge the groups of tracks i and j."""
     name = int(group[i] or group.max() + 1)
     if group[j]:
         group[group == group[j]] = name
@@ -84,9 +84,9 @@ def _join(group: Array, i: int, j: int) -> None:
 
 
 def unobstructed(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tuple[Array, Array]:
-    """Rows of tracks (K,) that are seen clearly, and their detections (K,).
+    """Return rows of tracks (K,) that are unoccluded and surely associated, and detections (K,).
 
-    `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks, `known` (M,) bool: which
+    `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks; `known` (M,) bool tells which
     detections have an embedding.
     """
     sure = (pairs.hit >= PARAMETERS.sure) & known[pairs.detection]
@@ -102,7 +102,7 @@ def unobstructed(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tup
 def update_appearance(
     tracks: TrackArray, rows: Array, vectors: Array, media_us: int, likeness: AppearanceLikelihood
 ) -> AppearanceLikelihood:
-    """Take in what the tracks at `rows` (K,) look like now, vectors (K, D)."""
+    """Update the mean embeddings of tracks at `rows` (K,) by vectors (K, D), and the densities."""
     settled = (tracks.known_s[rows] > 0) & (tracks.group[rows] == 0)
     old = rows[settled]
     same = pair_distances(vectors, tracks.known, np.flatnonzero(settled), old)
@@ -122,10 +122,10 @@ def update_appearance(
 
 
 def position_log_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
-    """log of how much better a lost person explains a place than somebody new does.
+    """Return log p(position | lost person) / p(position | new person), (K,).
 
-    From the squared Mahalanobis distance of the places, log det of its covariance (2, 2) and how
-    tall people are there: somebody new may be anywhere in about ten by ten bodies.
+    From the squared Mahalanobis distance of the positions, the log det of its covariance (2, 2)
+    and the height of people there: a new person is uniform over about ten by ten bodies.
     """
     density = -0.5 * (distance2 + log_det) - np.log(2 * np.pi)
     return np.clip(density + 2 * np.log(10 * body), *PARAMETERS.near)
@@ -138,10 +138,10 @@ def resolve(
     likeness: AppearanceLikelihood,
     next_id: int,
 ) -> tuple[TrackArray, int, IdentityChanges]:
-    """Decide for those that were seen long enough; the lost that are left, and the next id.
+    """Resolve ambiguous tracks with enough unoccluded time.
 
-    `place` answers, for rows of tracks (K,) and of lost persons (K,), what the places say for
-    each pair being the same.
+    Returns the lost people that remain, the next free id and the changes. `place` gives the
+    position log ratio for rows of tracks (K,) and of lost people (K,).
     """
     changes = IdentityChanges()
     open_ = np.flatnonzero((tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0)))
@@ -157,7 +157,7 @@ def resolve(
         since = int(was.doubt_us[k])
         if answer < n:
             source, at = was, answer
-            since = max(since, int(was.doubt_us[answer]))  # before, the other was in no doubt
+            since = max(since, int(was.doubt_us[answer]))  # before, the other was not ambiguous
         elif answer < n + len(lost):
             source, at = lost, answer - n
         else:
@@ -177,7 +177,7 @@ def resolve(
                 changes.merged.append((mine, id_))
             else:
                 changes.split.append((mine, id_, since))
-    free = np.setdiff1d(np.arange(n), who)  # whose ids nobody has now
+    free = np.setdiff1d(np.arange(n), who)  # ids that no track has now
     taken = who[(who >= n) & (who < n + len(lost))] - n
     lost = lost.take(np.setdiff1d(np.arange(len(lost)), taken))
     gone = was.take(free)
@@ -188,7 +188,7 @@ def resolve(
 
 
 def _merge_appearance(tracks: TrackArray, rows: Array) -> None:
-    """The doubts of these are over: what they look like is what is known of the person."""
+    """Merge the recent mean embedding of resolved tracks into that of their identity."""
     tracks.known[rows] = blend(
         tracks.known[rows],
         tracks.known_s[rows],
@@ -209,7 +209,7 @@ def _assigned(
     rows: Array,
     ready: Array,
 ) -> Array:
-    """Who each of the rows (K,) is: one of themselves, K + one of the lost, or K + L + own row."""
+    """Assign each row (K,): k < K another row's id, K + a lost person, or K + L + row: a new id."""
     k = len(rows)
     mine = tracks.take(rows)
     fresh = np.where(ready[:, None], mine.fresh, 0.0)

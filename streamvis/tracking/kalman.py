@@ -1,4 +1,4 @@
-"""Many Kalman filters at once: prediction, pairs of track and detection, mixtures.
+"""Batched Kalman filters: prediction, update of track-detection pairs, merging of mixtures.
 
 N tracks, M detections, K pairs (i, j) of a track and a detection. Every detection has a noise of
 its own, so each pair has its own innovation covariance and gain.
@@ -14,7 +14,7 @@ from streamvis.messages import Array
 
 
 class Posterior(NamedTuple):
-    """What each pair would make of its track, and how well it fits."""
+    """The updated state of each pair, and the likelihood of its detection."""
 
     x: Array  # (K, D)
     P: Array  # (K, D, D)
@@ -23,7 +23,7 @@ class Posterior(NamedTuple):
 
 
 def constant_velocity(dt: float) -> tuple[Array, Array]:
-    """F (4, 4) and Q (4, 4) for unit spectral density; state x, y, vx, vy; dt in seconds.
+    """Return F and Q (4, 4) for unit spectral density; state x, y, vx, vy; dt in seconds.
 
     Q = [[dt³/3, dt²/2], [dt²/2, dt]] ⊗ I: white acceleration in continuous time, so that two steps
     of dt/2 equal one of dt whatever the frame rate.
@@ -34,12 +34,12 @@ def constant_velocity(dt: float) -> tuple[Array, Array]:
 
 
 def predict(x: Array, P: Array, F: Array, Q: Array) -> tuple[Array, Array]:
-    """Move states x (N, D) and covariances P (N, D, D) on by F (D, D) and Q (N, D, D)."""
+    """Predict states x (N, D) and covariances P (N, D, D) by F (D, D) and Q (N, D, D)."""
     return x @ F.T, F @ P @ F.T + Q
 
 
 def update(x: Array, P: Array, z: Array, R: Array, H: Array) -> Posterior:
-    """Kalman update of K pairs: x (K, D), P (K, D, D), z (K, Z), R (K, Z, Z), H (Z, D)."""
+    """Update K pairs: x (K, D), P (K, D, D), z (K, Z), R (K, Z, Z), H (Z, D)."""
     PHt = P @ H.T  # (K, D, Z)
     S = H @ PHt + R  # (K, Z, Z)
     nu = z - x @ H.T  # (K, Z)
@@ -54,14 +54,14 @@ def update(x: Array, P: Array, z: Array, R: Array, H: Array) -> Posterior:
 
 
 def merge(
-    x: Array,  # (N, D) predictions: what holds if nothing was detected
+    x: Array,  # (N, D) predictions, the hypothesis of a missed detection
     P: Array,  # (N, D, D)
     missed: Array,  # (N,) weight of the prediction
     track: Array,  # (K,) ascending: the track of each pair
     posterior: Posterior,
     weight: Array,  # (K,) weight of the pair; missed + its pairs sum to 1 for every track
 ) -> tuple[Array, Array]:
-    """Mean and covariance of each track's mixture of its prediction and its pairs' updates.
+    """Return mean and covariance of each track's mixture of its prediction and its updates.
 
     The moments of the mixture itself: the innovation form of PDA holds only where all detections
     share one R.

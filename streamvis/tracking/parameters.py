@@ -1,10 +1,10 @@
-"""The constants of the tracker, in seconds, metres and box heights: never in frames or pixels."""
+"""The constants of the tracker, in seconds, metres and box heights, never in frames or pixels."""
 
 import msgspec
 
 
 class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """How people move and appear, and how far a detector can be believed."""
+    """Motion, detection, existence and appearance models of people."""
 
     # motion; a body is the height of the box, or 1.7 m on the ground
     speed: float = 0.8  # bodies/s, one sigma of a new track's velocity
@@ -13,36 +13,36 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     # detection
     p_gate: float = 0.999
-    open_share: tuple[float, float] = (0.1, 0.6)  # visible share at which P_D is nil, and full
+    open_share: tuple[float, float] = (0.1, 0.6)  # visible share at which P_D is 0, and full
     size_range: float = 2.0  # nats over which sizes of false boxes spread
     score_slope: float = 1.5  # log odds of a person per log odds of the score
-    score_limit: float = 3.0  # nats: the most that one score can say
+    score_limit: float = 3.0  # nats, limit of the evidence of one score
 
     # existence
-    lifetime_s: float = 20.0  # mean stay of a person in view
-    leave_s: float = 0.2  # mean stay outside of the picture
-    evidence_s: float = 0.15  # detector errors persist about so long: faster frames say less
-    novelty: float = 2.5  # nats: the most that a repeated place says for a tentative track
+    lifetime_s: float = 20.0  # mean time that a person stays in view
+    leave_s: float = 0.2  # mean lifetime of a track outside of the frame
+    evidence_s: float = 0.15  # correlation time of detector errors
+    novelty: float = 2.5  # nats, limit of the evidence of repeated hits for a tentative track
     birth: float = 0.5  # r of a new track, for a score of 1
     confirm: float = 0.8  # r at which a track becomes confirmed
     show: float = 0.5  # r below which a confirmed track is not reported
     r_max: float = 0.98
     r_min: float = 0.01  # r below which a track is dropped
-    r_hidden: float = 0.1  # a confirmed track in view keeps at least this, for `memory_s`
+    r_hidden: float = 0.1  # least r of a confirmed track in view, for `memory_s`
 
-    # two tracks on one person
-    twin_birth_iou: float = 0.25  # no birth where a track overlaps more than this
-    twin_birth_inside: float = 0.6  # nor where so much of the box lies inside a track's
-    twin_iou: tuple[float, float] = (0.5, 0.8)  # overlap at which the younger begins, is sure to go
-    twin_s: float = 0.3  # mean stay of a sure twin
-    apart_s: float = 0.5  # who was seen for so long apart from the older ones is no twin
+    # duplicate tracks of one person
+    twin_birth_iou: float = 0.25  # IoU with a track above which no track is born
+    twin_birth_inside: float = 0.6  # or share of the box that lies inside a track's box
+    twin_iou: tuple[float, float] = (0.5, 0.8)  # IoU: possible, certain duplicate
+    twin_s: float = 0.3  # mean lifetime of a certain duplicate
+    apart_s: float = 0.5  # a track seen apart for so long is no duplicate
 
-    clutter_s: float = 20.0  # memory of the clutter estimate
+    clutter_s: float = 20.0  # time constant of the clutter estimate
 
-    # looks
-    look_power: float = 1.0  # of the ratio of densities: looks in successive frames are alike
-    look_limit: float = 3.0  # nats that the looks of one detection say
-    embed_limit: float = 0.35  # distance of looks that are still the same, without kinematics
-    embed_gap_s: float = 0.1  # for so long a track's box and its detection must overlap
-    sought_s: float = 0.3  # who was not seen for so long may be whoever appears elsewhere
-    wander: float = 0.5  # bodies/s: how far people get from their course while nobody sees them
+    # appearance
+    appearance_power: float = 1.0  # exponent of the likelihood ratio: frames are correlated
+    appearance_limit: float = 3.0  # nats, limit of the evidence of one embedding
+    embed_limit: float = 0.35  # largest embedding distance of a match in `gnn_embed`
+    embed_gap_s: float = 0.1  # gap up to which a track's box and its detection must overlap
+    sought_s: float = 0.3  # a track undetected for so long may be re-identified elsewhere
+    wander: float = 0.5  # bodies/s, growth of the position uncertainty of lost people

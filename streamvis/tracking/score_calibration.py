@@ -1,21 +1,20 @@
-"""What a detector's score says, learned from the scores alone while they come in.
+"""Unsupervised, online calibration of detector scores to probabilities.
 
-    calibration = Calibration()
-    probabilities = calibration(scores)  # of this frame; those of later frames change nothing
+    calibration = ScoreCalibration()
+    probabilities = calibration(scores)  # of one frame, from the scores up to it
 
-Public detections come with scores on any scale. While all of them lie in [0, 1] they stand as they
-are: a detector that was trained to say how likely it is right is seldom right about that, but what
-it says does not depend on where its file was cut off, and the guesses below do.
+Public detections have scores on any scale. Scores in [0, 1] are used unchanged: they may be badly
+calibrated, but unlike the estimates below they do not depend on the threshold at which a detection
+file was cut off.
 
-Margins of a classifier and sums of trees have no zero and no unit. Two guesses at what they say are
-averaged as log odds; both only look at the shape of the distribution, so a scale with another unit
-or another zero gives the same probabilities.
+Classifier margins and boosted sums have no natural zero or unit. Two estimates are averaged as log
+odds; both depend on the shape of the distribution alone, so they are invariant to an affine change
+of the scale.
 
-*How a file is made*: detectors are cut off where about two thirds of what is left are people, so
-log odds go up with the standard score from a known value at the mean. It cannot be far wrong, and
-is never quite right. *What the scores look like*: clutter decays exponentially from the floor,
-people make a hump above it. The fit learns how much clutter there is, but cannot tell the foot of
-the hump from the clutter beneath it.
+*Standard score*: detection files are usually cut off where about two thirds of the rows are people,
+so log odds rise linearly with the standard score from a fixed value at the mean. This is robust but
+coarse. *Mixture*: clutter decays exponentially from the lowest score, people form a normal density
+above it. The fit estimates the share of clutter, but cannot tell it from the lower tail of people.
 """
 
 from typing import NamedTuple
@@ -25,18 +24,17 @@ import numpy as np
 from streamvis.messages import Array
 from streamvis.tracking.existence import sigmoid
 
-MEMORY = 5000  # scores: the latest ones tell what light and crowd there is now
-AT_MEAN, PER_SIGMA = 1.8, 2.5  # log odds at the mean score, and what a standard deviation adds
-SHRINK = 20.0  # scores; with so many seen, half of that slope is believed
+MEMORY = 5000  # number of latest scores that the fits use
+AT_MEAN, PER_SIGMA = 1.8, 2.5  # log odds at the mean score, and per standard deviation
+SHRINK = 20.0  # number of scores at which half of that slope is used
 TRUST = 0.3  # weight of the mixture against the standard score
 LIMIT = 8.0  # nats
-REFIT = 0.02  # share of new scores from which the fits are made again
-KNOTS = 201  # quantiles that stand in for many scores
+REFIT = 0.02  # share of new scores that triggers a new fit
+KNOTS = 201  # quantiles that replace a large sample
 STEPS = 30  # of expectation maximisation; the prior makes it converge fast
 
-# What the mixture expects, in standard deviations above the floor. Worth so many scores, or knots:
-# however many scores there are, their shape is not believed without reserve.
-PRIOR = 60.0
+# Prior of the mixture, in standard deviations above the floor.
+PRIOR = 60.0  # its weight in scores or quantiles
 PEOPLE = 0.75  # share
 CENTRE, VARIANCE = 1.8, 0.55  # of people's scores
 DECAY = 0.5  # mean of clutter's scores
@@ -53,7 +51,7 @@ class ScoreMixture(NamedTuple):
     decay: float  # λ
 
     def log_odds(self, scores: Array) -> Array:
-        """log of people's density over clutter's, level from where it would fall again."""
+        """Return log of people's density over clutter's, constant beyond its maximum."""
         top = self.m + self.decay * self.sigma**2
         return self._log_odds(np.minimum((scores - self.floor) / self.unit, top))
 
@@ -64,17 +62,17 @@ class ScoreMixture(NamedTuple):
 
 
 class ScoreCalibration:
-    """Scores to probabilities; what it has seen of a sequence is all that it knows."""
+    """Maps scores to probabilities, learning from the scores of one sequence."""
 
     def __init__(self, believe_shares: bool = True) -> None:
         self.shares = believe_shares  # no score has been outside of [0, 1]
         self.seen = np.empty(0)  # (K,) the latest scores
-        self.fresh = 0  # how many scores the fits do not know
+        self.fresh = 0  # number of scores since the last fit
         self.mean = 0.0
-        self.mixture: ScoreMixture | None = None  # None: the scores are all alike
+        self.mixture: ScoreMixture | None = None  # None while all scores are equal
 
     def __call__(self, scores: Array) -> Array:
-        """Learn from a frame's finite scores (M,); their probabilities (M,), in the same order."""
+        """Learn from the finite scores (M,) of a frame and return their probabilities (M,)."""
         scores = np.asarray(scores, np.float64)
         self.seen = np.concatenate([self.seen, np.sort(scores)])[-MEMORY:]
         self.fresh += len(scores)
@@ -98,10 +96,10 @@ class ScoreCalibration:
 
 
 def fit(scores: Array) -> ScoreMixture:
-    """The mixture of these scores (K,), at least two of which differ, under the prior."""
+    """Fit the mixture to scores (K,), at least two of them different, by MAP estimation."""
     n = len(scores)
     low, mean = float(scores.min()), float(scores.mean())
-    floor = low - (mean - low) / max(n - 1, 1)  # the least of n lies that much above the origin
+    floor = low - (mean - low) / max(n - 1, 1)  # expected gap from the origin to the minimum of n
     unit = float(scores.std())
     y = (scores - floor) / unit
     if n > 2 * KNOTS:

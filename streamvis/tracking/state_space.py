@@ -1,8 +1,8 @@
-"""Where tracks live: the image plane, or the ground plane seen through a homography.
+"""State spaces of tracks: the image plane, or the ground plane by a homography.
 
-A state is (a, b, va, vb, log w, log h): an anchor point that moves with constant velocity, and the
-size of the box in pixels, which drifts. A measurement is (a, b, log w, log h). All noise is in
-proportion to the height of the box, so near and far people are treated alike.
+A state is (a, b, va, vb, log w, log h): an anchor point with constant velocity, and the size of the
+box in pixels as a random walk. A measurement is (a, b, log w, log h). All noise is proportional to
+the height of the box, so that near and far people are treated alike.
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -12,61 +12,63 @@ import numpy as np
 from streamvis.geometry import foot, to_ground
 from streamvis.messages import Array
 
-MEASURED = [0, 1, 4, 5]  # what of the state is measured
+MEASURED = [0, 1, 4, 5]  # measured components of the state
 H_STATE = np.eye(6)[MEASURED]  # (4, 6)
 
-SIGMA_ANCHOR = 0.035  # of the box height: where the detector puts an edge
-SIGMA_SIZE = 0.12  # of log w and log h
-SIGMA_COVERED = 0.5  # what is added to either when the person is wholly covered
+SIGMA_ANCHOR = 0.035  # of the box height: noise of a detected edge
+SIGMA_SIZE = 0.12  # noise of log w and log h
+SIGMA_COVERED = 0.5  # added to both for a fully occluded person
 FLOOR_M = 0.1  # m: unevenness of the ground, error of the homography
-HORIZON_M = 5.0  # m: a foot less sure than this (one sigma) is too near the horizon
-BODY_M = 1.7  # m
+HORIZON_M = 5.0  # m, largest standard deviation of a foot point; beyond it is too near the horizon
+BODY_M = 1.7  # m, height of a person
 
 
 class Measurements(NamedTuple):
-    """M boxes as the space sees them."""
+    """The measurements of M boxes in a state space."""
 
     z: Array  # (M, 4)
     R: Array  # (M, 4, 4)
-    log_area: Array  # (M,) log of the area that one px² covers there, in the space's units
-    usable: Array  # (M,) bool: False where the space has no place for the box
+    log_area: Array  # (M,) log area of one px² in units of the space
+    usable: Array  # (M,) bool: False if the box has no place in the space
 
 
 class StateSpace(Protocol):
+    """Converts between boxes in the frame and track states."""
+
     @property
     def name(self) -> Literal["image", "ground"]: ...
 
     @property
     def vague(self) -> float:
-        """Bodies, one sigma: who is not seen and whose place is less sure is not reported."""
+        """Largest standard deviation, in bodies, at which an undetected track is reported."""
 
     def measure(self, boxes: Array, hidden: Array) -> Measurements:
-        """Boxes (M, 4) of which nearer ones hide a share (M,)."""
+        """Measure boxes (M, 4) of which nearer boxes occlude a share `hidden` (M,)."""
 
     def boxes(self, x: Array) -> Array:
-        """Boxes (N, 4) in pixels of states (N, 6); not finite where there is no picture of it."""
+        """Return boxes (N, 4) in pixels of states (N, 6); not finite beyond the horizon."""
 
     def body(self, x: Array) -> Array:
-        """How tall people (N,) are in the space's units: what their motion scales with."""
+        """Return the heights (N,) of people in units of the space, the scale of their motion."""
 
     def foot_velocity(self, x: Array) -> Array:
-        """Pixels per second (N, 2) of the foot points."""
+        """Return velocities (N, 2) of the foot points in px/s."""
 
     def ground(self, x: Array) -> Array:
-        """Metres (N, 2), NaN without a ground plane."""
+        """Return ground positions (N, 2) in metres, NaN without a ground plane."""
 
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
-        """States and covariances in a picture that has become sx, sy times as large."""
+        """Return states and covariances after the frame was resized by sx, sy."""
 
     def shifted(self, x: Array, P: Array, warp: Array) -> tuple[Array, Array]:
-        """States and covariances in a picture whose background has moved by a warp (2, 3)."""
+        """Return states and covariances after a camera motion by a warp (2, 3)."""
 
 
 class ImageSpace:
-    """The anchor is the middle of the upper edge: heads are covered less often than feet."""
+    """The anchor is the middle of the upper edge: heads are occluded less often than feet."""
 
     name: Literal["image"] = "image"
-    vague = 0.13  # a box that is off by a third of its width is no better than none
+    vague = 0.13  # about a third of a box's width
 
     def measure(self, boxes: Array, hidden: Array) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
@@ -105,11 +107,11 @@ class GroundSpace:
     """The anchor is the foot point on the ground, in metres."""
 
     name: Literal["ground"] = "ground"
-    vague = 0.3  # half a metre: so near to each other people stand
+    vague = 0.3  # about half a metre, the distance of people side by side
 
     def __init__(self, homography: Array, width: int, height: int) -> None:
         H = np.asarray(homography, dtype=np.float64).reshape(3, 3)
-        # the third coordinate is zero on the horizon; let it be positive where people stand
+        # the third coordinate is zero on the horizon, positive below it
         self.H = H * np.sign(H[2] @ [width / 2, height, 1])
         self.inverse = np.linalg.inv(self.H)
 
@@ -131,7 +133,9 @@ class GroundSpace:
 
     def boxes(self, x: Array) -> Array:
         feet, _ = to_ground(self.inverse, x[:, :2])
-        feet[x[:, :2] @ self.inverse[2, :2] + self.inverse[2, 2] <= 0] = np.nan  # past the horizon
+        feet[x[:, :2] @ self.inverse[2, :2] + self.inverse[2, 2] <= 0] = (
+            np.nan
+        )  # beyond the horizon
         half, height = np.exp(x[:, 4]) / 2, np.exp(x[:, 5])
         u, v = feet[:, 0], feet[:, 1]
         return np.stack([u - half, v - height, u + half, v], axis=1)
@@ -150,9 +154,9 @@ class GroundSpace:
         return x + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P
 
     def shifted(self, x: Array, P: Array, warp: Array) -> tuple[Array, Array]:
-        return x, P  # a ground plane is that of a fixed camera
+        return x, P  # ground planes belong to fixed cameras
 
 
 def _size_variance(hidden: Array) -> Array:
-    """Variances (M, 1) of log w and log h: a covered person's box holds what is left to see."""
+    """Return variances (M, 1) of log w and log h: boxes of occluded people are truncated."""
     return ((SIGMA_SIZE + SIGMA_COVERED * hidden) ** 2)[:, None]

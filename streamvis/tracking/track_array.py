@@ -1,4 +1,4 @@
-"""The tracks of one source as a struct of arrays, and its exact bytes."""
+"""The tracks of one source as a struct of arrays, and its exact encoding."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from streamvis.errors import DataError
 from streamvis.messages import Array
 
-EMBEDDING_LENGTH = -1  # stands for the length of an embedding, 0 while there are none
+EMBEDDING_LENGTH = -1  # placeholder for the embedding length, 0 without embeddings
 LAYOUT: dict[str, tuple[type, tuple[int, ...]]] = {
     "id": (np.int64, ()),
     "x": (np.float64, (6,)),
@@ -32,20 +32,20 @@ class TrackArray(msgspec.Struct, kw_only=True):
     """N tracks, the oldest first."""
 
     id: Array  # (N,) 0 while tentative
-    x: Array  # (N, 6) see spaces
+    x: Array  # (N, 6) see state_space
     P: Array  # (N, 6, 6)
     r: Array  # (N,) probability of existence
     first_us: Array  # (N,) media time of the first detection
-    seen_us: Array  # (N,) and of the last one that was probably the track's
-    apart_s: Array  # (N,) for how long it was seen apart from older tracks
-    known: Array  # (N, D) what the person with this id looks like, unit length; or zeros
-    known_s: Array  # (N,) for how many seconds that was seen
-    fresh: Array  # (N, D) what whom the track follows looks like since its id came in doubt
-    fresh_s: Array  # (N,)
-    look_us: Array  # (N,) when it was last looked at
-    came_in: Array  # (N,) whether it began at the edge of the picture
-    group: Array  # (N,) tracks with the same number may have exchanged persons; 0: not in doubt
-    doubt_us: Array  # (N,) since when
+    seen_us: Array  # (N,) media time of the last probable detection
+    apart_s: Array  # (N,) time detected apart from older tracks
+    known: Array  # (N, D) mean embedding of the identity, unit length or zeros
+    known_s: Array  # (N,) unoccluded time that it averages
+    fresh: Array  # (N, D) mean embedding since the id became ambiguous
+    fresh_s: Array  # (N,) unoccluded time that it averages
+    look_us: Array  # (N,) media time of the last embedding
+    came_in: Array  # (N,) whether it began at the edge of the frame
+    group: Array  # (N,) tracks of one group may have swapped ids; 0: not ambiguous
+    doubt_us: Array  # (N,) media time since when it is ambiguous
 
     def __len__(self) -> int:
         return len(self.id)
@@ -56,30 +56,33 @@ class TrackArray(msgspec.Struct, kw_only=True):
         return int(self.known.shape[1])
 
     def take(self, rows: Array) -> "TrackArray":
+        """Return a copy of some rows, by index or mask."""
         return TrackArray(**{name: getattr(self, name)[rows] for name in LAYOUT})
 
     def join(self, other: "TrackArray") -> "TrackArray":
+        """Return these tracks, then the other ones."""
         both = {name: (getattr(self, name), getattr(other, name)) for name in LAYOUT}
         return TrackArray(**{name: np.concatenate(pair) for name, pair in both.items()})
 
     def widen(self, width: int) -> None:
-        """Forget all looks: those to come have this length."""
+        """Drop all embeddings and set the length of new ones."""
         self.known, self.fresh = np.zeros((2, len(self), width), LAYOUT["known"][0])
         self.known_s, self.fresh_s = np.zeros((2, len(self)))
 
     def pack(self) -> dict[str, bytes]:
+        """Return the bytes of each array, for `unpack`."""
         return {name: getattr(self, name).tobytes() for name in LAYOUT}
 
 
 def blank(n: int, width: int) -> TrackArray:
-    """N tracks of which nothing is known."""
+    """Return N tracks of zeros, with embeddings of length `width`."""
     return TrackArray(
         **{name: np.zeros((n, *_shape(name, width)), LAYOUT[name][0]) for name in LAYOUT}
     )
 
 
 def unpack(packed: dict[str, bytes], width: int) -> TrackArray:
-    """The bank that `pack` wrote, bit for bit; DataError on anything else."""
+    """Return the tracks that `pack` wrote, bit for bit; raises DataError on anything else."""
     try:
         n = len(packed["id"]) // 8
         arrays: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """Joint integrated probabilistic data association for the people of one source.
 
-Musicki and Evans, "Joint integrated probabilistic data association", IEEE T-AES 2004. Each frame:
-predict, gate, associate, update the existence of each track and its state given that it exists,
-start tracks from what is left.
+Musicki and Evans, "Joint integrated probabilistic data association", IEEE T-AES 2004. For each
+frame: predict, gate, associate, update the existence probability and the state of each track, and
+initiate tracks from unassociated detections.
 """
 
 import math
@@ -39,22 +39,22 @@ from streamvis.tracking.state_space import (
 from streamvis.tracking.track_array import TrackArray
 
 PARAMETERS = TrackerParameters()
-EDGE = 0.1  # of a box's height: so near to the edge of the picture people come in or go
-REPORT_INSIDE = 0.3  # of the box must lie in the picture
-REPORT_WHOLE = 0.95  # so much: the person has not left it
+EDGE = 0.1  # share of a box's height: margin at the frame's edge where people enter
+REPORT_INSIDE = 0.3  # share of the box that must lie in the frame
+REPORT_WHOLE = 0.95  # share of the box above which the person has not left the frame
 
 
 class PredictedBoxes(NamedTuple):
-    """How the predicted tracks stand in the picture."""
+    """The predicted boxes of N tracks, and how they overlap each other and the frame."""
 
     boxes: Array  # (N, 4)
-    near: Overlaps  # of these boxes with each other
-    inside: Array  # (N,) share of the box within the picture
-    twin: Array  # (N,) how surely an older track follows the same person
+    near: Overlaps  # overlaps of these boxes with each other
+    inside: Array  # (N,) share of the box within the frame
+    twin: Array  # (N,) probability that an older track follows the same person
 
 
 class TrackerState(msgspec.Struct, frozen=True):
-    """All that a tracker remembers."""
+    """The complete state of a tracker, as written into checkpoints."""
 
     tracks: dict[str, bytes]
     lost: dict[str, bytes]
@@ -73,21 +73,21 @@ _decoder = msgspec.msgpack.Decoder(TrackerState)
 
 
 class Tracker:
-    """Follows the people of one source; deterministic, and exact when resumed from `state`."""
+    """Tracks the people of one source; deterministic, and exact when resumed from `state`."""
 
     def __init__(self, source: SourceInfo, config: Jipda) -> None:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
         self.space = _space(source, config, self.size)
         self.tracks = track_array.blank(0, 0)
-        self.lost = track_array.blank(0, 0)  # who may be known again by their looks
+        self.lost = track_array.blank(0, 0)  # may be re-identified
         self.likeness = AppearanceLikelihood()
         self.camera = CameraState(width=source.width, height=source.height)
         self.next_id = 1
         self.now_us: int | None = None
-        self.looked_us: int | None = None  # when detections were last looked at
-        self.clutter = 1.0  # expected false detections in a frame, estimated
-        self.refused = 0  # detections that were no boxes, or that the space had no place for
+        self.looked_us: int | None = None  # media time of the last detections
+        self.clutter = 1.0  # estimated number of false detections in a frame
+        self.refused = 0  # detections with invalid boxes, or outside of the state space
 
     def update(
         self,
@@ -96,10 +96,10 @@ class Tracker:
         embeddings: Embeddings | None = None,
         motion: Motion | None = None,
     ) -> Tracks:
-        """The confirmed tracks at this time, given what was detected in its frame.
+        """Update with the detections of a frame and return the confirmed tracks.
 
-        `embeddings` say what the detected people look like, `motion` how the camera has moved
-        since the frame before.
+        `embeddings` are the appearance embeddings of the detections, `motion` is the camera motion
+        since the frame before. Raises DataError if their shapes differ.
         """
         view, ended = self._advance(media_us, motion)
         since_s = math.inf if self.looked_us is None else max(0, media_us - self.looked_us) / 1e6
@@ -129,19 +129,19 @@ class Tracker:
         return self._report(boxes, inside, join_newborn(links, alive, found, born), ended, changes)
 
     def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
-        """The confirmed tracks at this time, when nobody looked for people."""
+        """Predict the tracks to a frame without detection and return the confirmed ones."""
         view, ended = self._advance(media_us, motion)
         return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
 
     def restart(self) -> None:
-        """Forget all tracks and the time: a new stream epoch, whose ids start from 1 again."""
+        """Reset for a new stream epoch: no tracks, no time, ids from 1."""
         self.tracks = track_array.blank(0, self.tracks.width)
         self.lost = track_array.blank(0, self.tracks.width)
         self.next_id = 1
         self.now_us = self.looked_us = None
 
     def resize(self, width: int, height: int) -> None:
-        """Go on when the source changes its resolution and still shows the same view."""
+        """Rescale all tracks when the source changes its resolution."""
         sx, sy = width / self.size[0], height / self.size[1]
         self.size = (width, height)
         self.space = _space(self.source, self.config, self.size)
@@ -150,7 +150,7 @@ class Tracker:
             one.x, one.P = self.space.scaled(one.x, one.P, sx, sy)
 
     def state(self) -> bytes:
-        """All that `resume` needs to go on exactly."""
+        """Encode the complete state; `resume` continues from it exactly."""
         return msgspec.msgpack.encode(
             TrackerState(
                 self.tracks.pack(),
@@ -169,7 +169,7 @@ class Tracker:
 
     @classmethod
     def resume(cls, source: SourceInfo, config: Jipda, state: bytes) -> "Tracker":
-        """The tracker that `state` was taken from; DataError when it is no such thing."""
+        """Restore a tracker from `state`; raises DataError if the bytes are not such a state."""
         try:
             was = _decoder.decode(state)
         except msgspec.DecodeError as error:
@@ -186,7 +186,7 @@ class Tracker:
         return tracker
 
     def _advance(self, media_us: int, motion: Motion | None) -> tuple[PredictedBoxes, list[int]]:
-        """Forget who was not seen for long, move the others on; also the ids that ended."""
+        """Drop tracks undetected for too long and predict the others; also the ids that ended."""
         dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
         self.now_us = media_us
         tracks = self.tracks
@@ -215,7 +215,7 @@ class Tracker:
         return view, ended
 
     def _lose(self, alive: Array) -> list[int]:
-        """Drop the tracks that are not alive, and remember what they looked like; their ids."""
+        """Drop tracks, keep those with an embedding for re-identification; return their ids."""
         if alive.all():
             return []
         gone = self.tracks.take(~alive)
@@ -230,7 +230,7 @@ class Tracker:
     def _looks(
         self, embeddings: Embeddings | None, found: AdmittedDetections, detected: int
     ) -> Array | None:
-        """The embeddings (M, D) of the detections found, None when there are none."""
+        """Return the unit embeddings (M, D) of the admitted detections, or None."""
         if embeddings is None:
             return None
         vectors = embeddings.vectors
@@ -255,7 +255,7 @@ class Tracker:
         pairs: Pairs,
         media_us: int,
     ) -> None:
-        """Learn what the tracks look like, and who may have been exchanged for whom."""
+        """Update embeddings of unoccluded tracks, and mark tracks whose ids may be swapped."""
         identity.mark_ambiguous(self.tracks, boxes, pairs, media_us)
         if vectors is None:
             return
@@ -265,7 +265,7 @@ class Tracker:
         )
 
     def _places(self, missing: TrackArray, track: Array, lost: Array) -> Array:
-        """What places (K,) say for these tracks (K,) being those of the missing people (K,)."""
+        """Return log ratios (K,) of positions for tracks (K,) being lost people (K,)."""
         body = self.space.body(self.tracks.x)[track]
         gap_s = (self.tracks.seen_us[track] - missing.seen_us[lost]) / 1e6
         S = self.tracks.P[track, :2, :2] + missing.P[lost, :2, :2]
@@ -273,7 +273,7 @@ class Tracker:
         apart = self.tracks.x[track, :2] - missing.x[lost, :2]
         distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
         ratio = identity.position_log_ratio(distance2, np.linalg.slogdet(S)[1], body)
-        if not self.config.reentry:  # who comes in is somebody new
+        if not self.config.reentry:  # a person who enters is new
             ratio[(self.tracks.came_in & (self.tracks.group == 0))[track]] = -np.inf
         return ratio
 
@@ -288,13 +288,13 @@ class Tracker:
         return PredictedBoxes(boxes, near, self._inside(boxes), twin * together)
 
     def _inside(self, boxes: Array) -> Array:
-        """Share (N,) of each box that lies within the picture."""
+        """Return the share (N,) of each box that lies within the frame."""
         whole = area(boxes)
         seen = area(np.clip(boxes, 0, (*self.size, *self.size)))
         return np.divide(seen, whole, out=np.zeros(len(boxes)), where=whole > 0)
 
     def _at_edge(self, boxes: Array) -> Array:
-        """Which boxes (N, 4) reach to the edge of the picture, but for the upper one."""
+        """Whether (N,) boxes (N, 4) reach the left, right or lower edge of the frame."""
         margin = EDGE * (boxes[:, 3] - boxes[:, 1])
         width, height = self.size
         x1, _, x2, y2 = boxes.T
@@ -308,7 +308,7 @@ class Tracker:
         media_us: int,
         since_s: float,
     ) -> tuple[AssociationSummary, Pairs]:
-        """Update all tracks; also the association weights."""
+        """Associate the detections and update all tracks; also return the association weights."""
         tracks, at = self.tracks, found.at
         p_detect = self.config.p_detect * self._observable(view)
         log_odds = self._log_odds(found.scores)
@@ -349,7 +349,7 @@ class Tracker:
     def _gain(
         self, view: PredictedBoxes, found: AdmittedDetections, vectors: Array, media_us: int
     ) -> Array:
-        """How near looks are (N, M) to those that still count as the same, if they are there."""
+        """Return the gain (N, M) of `gnn_embed`: −inf for dissimilar or displaced pairs."""
         tracks = self.tracks
         gap = media_us - tracks.seen_us
         apart = (iou(view.boxes, found.boxes) == 0) & (gap < PARAMETERS.embed_gap_s * 1e6)[:, None]
@@ -362,34 +362,35 @@ class Tracker:
         return np.where((tracks.known_s > 0)[:, None], tracks.known, tracks.fresh)
 
     def _likeness(self, vectors: Array | None) -> Callable[[Array, Array], Array] | None:
-        """What looks (K,) say for pairs of track and detection, in nats, if they may."""
+        """Return the appearance log ratio of track-detection pairs (K,), None if it is not used."""
         if vectors is None or self.config.mode == "jipda":
             return None
 
         def log_ratio(track: Array, detection: Array) -> Array:
             apart = pair_distances(self._look_of(), vectors, track, detection)
-            return PARAMETERS.look_power * self.likeness.log_ratio(apart, PARAMETERS.look_limit)
+            ratio = self.likeness.log_ratio(apart, PARAMETERS.appearance_limit)
+            return PARAMETERS.appearance_power * ratio
 
         return log_ratio
 
     def _observable(self, view: PredictedBoxes) -> Array:
-        """What is left (N,) of P_D where nearer people or the edge of the picture hide someone."""
+        """Return the factor (N,) of P_D for tracks occluded by nearer people or the frame edge."""
         low, high = PARAMETERS.open_share
         confirmed = self.tracks.r * (self.tracks.id > 0)
         visible = existence.visibility(view.boxes, view.near, confirmed)
         return np.clip((visible - low) / (high - low), 0.02, 1) * np.clip(2 * view.inside, 0.1, 1)
 
     def _log_odds(self, scores: Array) -> Array:
-        """log P(score | person) / P(score | clutter), nil at the score that may start a track.
+        """Return log P(score | person) / P(score | clutter), 0 at `birth_score`.
 
-        A logistic calibration whose slope is fixed; scores far out are not believed further.
+        A logistic calibration of fixed slope, clipped at `score_limit`.
         """
         nil = existence.logit(np.array(self.config.birth_score))
         odds = PARAMETERS.score_slope * (existence.logit(scores) - nil)
         return np.clip(odds, -PARAMETERS.score_limit, PARAMETERS.score_limit)
 
     def _log_clutter_px(self) -> float:
-        """log of the expected false detections per px²."""
+        """Return the log of the expected false detections per px²."""
         if self.config.clutter is not None:
             return math.log(self.config.clutter)
         return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
@@ -397,11 +398,11 @@ class Tracker:
     def _existence(
         self, view: PredictedBoxes, after: Array, pairs: Pairs, scores: Array, since_s: float
     ) -> Array:
-        """r (N,), from what JIPDA makes of one look (`after`).
+        """Return r (N,), limiting the posterior of JIPDA (`after`) of this frame.
 
-        JIPDA takes clutter to be new in every frame, but what looks like a person once does so
-        again at the same place. So a hit counts for what its score says, and for a little more
-        only while the track is tentative, or when it is strong and the track was lost from view.
+        JIPDA assumes that clutter is independent from frame to frame, but false detections repeat
+        at the same place. So a hit contributes the evidence of its score, and `novelty` more only
+        for a tentative track, or for a strong detection of a track that was lost from view.
         """
         tracks, log_odds = self.tracks, self._log_odds(scores)
         again = (tracks.r < PARAMETERS.show)[pairs.track]
@@ -417,13 +418,14 @@ class Tracker:
         return np.clip(r, floor, PARAMETERS.r_max)
 
     def _births(self, found: AdmittedDetections, unclaimed: Array, boxes: Array) -> Array:
-        """r (M,) of the tracks that detections start, 0 where they start none.
+        """Return r (M,) of the tracks that the detections initiate, 0 for none.
 
-        `unclaimed` (M,) says how probably each is no track's; `boxes` (N, 4) are the tracks'.
+        `unclaimed` (M,) is the probability that a detection belongs to no track; `boxes` (N, 4)
+        are those of the tracks.
         """
         able = unclaimed * (found.scores >= self.config.birth_score)
-        r = PARAMETERS.birth * found.scores * able  # (M,) were there no rival
-        own = np.flatnonzero(r > 5 * PARAMETERS.r_min)  # the others start none in any case
+        r = PARAMETERS.birth * found.scores * able  # (M,) without competing boxes
+        own = np.flatnonzero(r > 5 * PARAMETERS.r_min)  # the others stay below the limit
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
         taken = np.zeros(len(own))
         i, track = _same_person_pairs(found.boxes[own], boxes)
@@ -439,11 +441,11 @@ class Tracker:
         self.clutter += share * (float(unclaimed @ (1 - found.scores)) - self.clutter)
 
     def _confirm(self, inside: Array) -> identity.IdentityChanges:
-        """Number those that have become certain, the oldest first, unless they are known."""
+        """Confirm tracks, the oldest first: re-identify them or assign new ids."""
         tracks = self.tracks
         sure = (tracks.r >= PARAMETERS.confirm) & (inside >= REPORT_INSIDE)
         new = np.flatnonzero((tracks.id == 0) & sure)
-        tracks.id[new] = -1 - np.arange(len(new))  # until it is clear that they are not known
+        tracks.id[new] = -1 - np.arange(len(new))  # provisional, until re-identification
         changes = self._settle()
         new = np.flatnonzero(tracks.id < 0)
         tracks.id[new] = self.next_id + np.arange(len(new))
@@ -451,7 +453,7 @@ class Tracker:
         return changes
 
     def _settle(self) -> identity.IdentityChanges:
-        """Decide who is who: whom a track looks for in vain may be one of those in doubt, too."""
+        """Resolve ambiguous identities; undetected tracks are candidates like lost people."""
         tracks, now_us = self.tracks, self.now_us or 0
         settled = (tracks.id > 0) & (tracks.group == 0) & (tracks.known_s > 0)
         sought = np.flatnonzero(settled & (now_us - tracks.seen_us > PARAMETERS.sought_s * 1e6))
@@ -460,7 +462,9 @@ class Tracker:
         missing, self.next_id, changes = identity.resolve(
             tracks, missing, partial(self._places, missing), self.likeness, self.next_id
         )
-        robbed = ~np.isin(missing.id, before)  # whoever took the id knows little of the place
+        robbed = ~np.isin(
+            missing.id, before
+        )  # their position is uncertain, for the id was taken over
         body2 = self.space.body(missing.x[robbed]) ** 2
         missing.P[robbed, :2, :2] += body2[:, None, None] * np.eye(2)
         found = sought[~np.isin(tracks.id[sought], missing.id)]
@@ -507,11 +511,11 @@ class Tracker:
 
 
 def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> StateSpace:
-    """The space of a source that now has this size."""
+    """Return the state space of a source for frames of this size."""
     if config.space == "ground" and source.ground_plane is None:
         raise ConfigError(
-            f"source {source.id}: the tracker is to work on the ground, but no ground plane is "
-            "known. Give the source its homography, or set space to auto or image."
+            f"source {source.id}: the tracker's `space` is ground, but the source has no ground "
+            "plane. Give the source its homography, or set `space` to auto or image."
         )
     if config.space == "image" or source.ground_plane is None:
         return ImageSpace()
@@ -520,12 +524,12 @@ def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> StateSpa
 
 
 def _projectable(boxes: Array) -> Array:
-    """Whether (N,) each track has a place in the picture or beside it, not past the horizon."""
+    """Whether (N,) each box is finite: the track is not beyond the horizon."""
     return np.asarray(np.isfinite(boxes).all(axis=1))
 
 
 def _same_person_pairs(boxes: Array, others: Array) -> tuple[Array, Array]:
-    """Pairs (K,), (K,) of a box and another that may show the same person."""
+    """Return pairs (K,), (K,) of boxes that may show the same person."""
     near = overlaps(boxes, others)
     close = (near.iou > PARAMETERS.twin_birth_iou) | (near.first > PARAMETERS.twin_birth_inside)
     return near.i[close], near.j[close]

@@ -1,6 +1,6 @@
-"""Where to look for what a person does: a window that glides along with the track.
+"""Tubelets: smoothed crop windows along a track, the input of action recognition.
 
-A box that trembles or breathes would look like motion to a network that looks for motion.
+Jitter of the boxes in position or size would appear as motion to a network that reads motion.
 """
 
 import numpy as np
@@ -8,12 +8,12 @@ import numpy as np
 from streamvis.messages import Array
 
 SETTLE_S = np.array([0.15, 0.15, 0.6, 0.6])  # time constants of centre x, y and of width, height
-FORGET_S = 1.0  # a track unseen for so long is looked at where it is, not where it was
-STAY = 1.25  # how much taller another has to be to take the place of one who is looked at
+FORGET_S = 1.0  # gap after which the smoothing restarts
+STAY = 1.25  # ratio of heights at which another track replaces a selected one
 
 
 class Tubelet:
-    """A track's box, smoothed over media time: what it does depends on no frame rate."""
+    """The box of a track, smoothed over media time independently of the frame rate."""
 
     def __init__(self, box: Array, media_us: int) -> None:
         self.at_us = media_us
@@ -21,7 +21,7 @@ class Tubelet:
         self.smooth = self.seen.copy()
 
     def follow(self, box: Array, media_us: int) -> None:
-        """The box (4,) xyxy px now: a first-order lag of the straight line from the last one.
+        """Update with the box (4,) xyxy px: a first-order lag of the line from the last box.
 
         y' = (x − y) / τ with x = x₁ − r·(t₁ − t) has y₁ = x₁ − r·τ + (y₀ − x₀ + r·τ)·e^(−Δt/τ).
         """
@@ -37,11 +37,11 @@ class Tubelet:
 
     @property
     def height(self) -> float:
-        """Pixels."""
+        """Height of the smoothed box in px."""
         return float(self.smooth[3])
 
     def window(self, context: float, size: tuple[int, int]) -> Array:
-        """(4,) xyxy px around the person, of the shape of `size` (h, w).
+        """Return the crop window (4,) xyxy px around the person, with the aspect of `size` (h, w).
 
         Its smaller side is `context` times the larger of the person's.
         """
@@ -50,11 +50,12 @@ class Tubelet:
         return np.concatenate([self.smooth[:2] - half, self.smooth[:2] + half])
 
     def state(self) -> list[float]:
+        """Return the numbers that `resume` restores."""
         return [*self.seen.tolist(), *self.smooth.tolist()]
 
     @classmethod
     def resume(cls, state: list[float], media_us: int) -> "Tubelet":
-        """What `state` gave; ValueError when it is something else."""
+        """Restore a tubelet from `state`; raises ValueError if it is invalid."""
         values = np.array(state, np.float64)
         if values.shape != (8,) or not np.isfinite(values).all():
             raise ValueError(f"a tubelet is 8 finite numbers, not {len(values)}")
@@ -64,9 +65,9 @@ class Tubelet:
 
 
 def watched(heights: dict[int, float], already: set[int], most: int, least: float) -> set[int]:
-    """Whom to look at: of those at least `least` px tall the `most` tallest.
+    """Select the `most` tallest tracks of at least `least` px.
 
-    Who is looked at already stays until another is clearly taller; ties go to the elder id.
+    A selected track stays until another is taller by the factor STAY; ties go to the lower id.
     """
     tall = {id_: height for id_, height in heights.items() if height >= least}
     worth = {id_: height * (STAY if id_ in already else 1) for id_, height in tall.items()}

@@ -167,9 +167,9 @@ def test_heights_fall_into_bands():
 
 
 def test_hostile_detections_are_refused():
-    with pytest.raises(DataError, match="2 parts of detections for 1 pictures"):
+    with pytest.raises(DataError, match="2 parts of detections found for 1 images"):
         evaluate([truth(A)], [found(), found()])
-    with pytest.raises(DataError, match="not a finite number"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         evaluate([truth(A)], [found(((0, 0, np.nan, 1), 0.5))])
 
 

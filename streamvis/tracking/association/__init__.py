@@ -1,7 +1,7 @@
-"""Association probabilities: for every track, how likely each detection is its own.
+"""Association probabilities of tracks and detections.
 
-Weights are logarithms. `log_miss` (N,) is the weight of a track going undetected and `log_hit`
-(N, M) that of a detection being its own, −inf outside the gate. A joint event gives each track at
+Weights are logarithms. `log_miss` (N,) is the weight of a missed detection and `log_hit` (N, M)
+that of an association, −inf outside the gate. A joint event gives each track at
 most one detection and each detection to at most one track; its weight is the product of its
 tracks' weights. The marginals β (N, M + 1) sum over all joint events; column 0 is the miss.
 With weights that carry the existence probability r this is JIPDA; with r = 1 it is JPDA; one
@@ -50,33 +50,33 @@ def log_weights(
     log_density: Array,  # (N, M) of each detection under each track's prediction, −inf: not gated
     log_clutter: Array,  # (M,) of false detections at each detection, per unit of measurement
 ) -> tuple[Array, Array]:
-    """log_miss (N,) and log_hit (N, M)."""
+    """Return log_miss (N,) and log_hit (N, M)."""
     hit = hit_weight(r[:, None], p_detect[:, None], log_density, log_clutter)
     return miss_weight(r, p_detect, p_gate), hit
 
 
 def miss_weight(r: Array, p_detect: Array, p_gate: float) -> Array:
-    """log(1 − P_D P_G r)"""
+    """Return log(1 − P_D P_G r)."""
     return np.log(np.maximum(1 - p_detect * p_gate * r, 1e-12))
 
 
 def hit_weight(r: Array, p_detect: Array, log_density: Array, log_clutter: Array) -> Array:
-    """log(P_D r N/λ)"""
+    """Return log(P_D r N/λ)."""
     return np.log(p_detect * r) + log_density - log_clutter
 
 
 def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
-    """β (N, M + 1) of every track on its own, as if there were no other."""
+    """Return β (N, M + 1) of independent tracks (PDA)."""
     log_w = np.column_stack([log_miss, log_hit])
     log_w -= log_w.max(axis=1, keepdims=True)
-    possible = log_w > -np.inf  # few are; exp is slow on the others
+    possible = log_w > -np.inf  # most pairs are −inf, where exp is slow
     beta = np.zeros_like(log_w)
     beta[possible] = np.exp(log_w[possible])
     return beta / beta.sum(axis=1, keepdims=True)
 
 
 def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
-    """β (N, M + 1), cluster by cluster: exact where that is affordable, else approximate."""
+    """Return β (N, M + 1), cluster by cluster: exact up to `max_states`, else approximate."""
     track, detection = np.nonzero(log_hit > -np.inf)
     method = partial(cluster_marginals, max_states=max_states)
     hit = log_hit[track, detection]
@@ -84,6 +84,6 @@ def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> 
 
 
 def cluster_marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
-    """β (N, M + 1) of one cluster."""
+    """Return β (N, M + 1) of one cluster: exact up to `max_states`, else approximate."""
     beta = exact_marginals(log_miss, log_hit, max_states)
     return paired_marginals(log_miss, log_hit) if beta is None else beta

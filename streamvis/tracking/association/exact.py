@@ -1,8 +1,8 @@
 """Exact marginals of one cluster, by dynamic programming over sets of used detections.
 
-Tracks are taken in turn. Of what the earlier ones have taken only that matters which a later one
-could also claim, so most joint events fall together in few states (the state merging of EHM,
-Maskell, Briers and Wright 2004). A set is a bit mask, every weight a logarithm.
+Tracks are processed in turn. Of the detections that earlier tracks use, only those matter that a
+later track has in its gate, so most joint events merge into few states (EHM, Maskell, Briers and
+Wright 2004). A set is a bit mask, every weight a logarithm.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ States = dict[int, float]  # set of used detections -> log of the summed weight
 
 
 def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array | None:
-    """β (N, M + 1), or None when more than `max_states` states would be needed."""
+    """Return β (N, M + 1), or None if more than `max_states` states are needed."""
     gates = [[j for j, w in enumerate(row) if w > -inf] for row in log_hit.tolist()]
     order = _order([sum(1 << j for j in gate) for gate in gates])
     misses, hits = log_miss.tolist(), log_hit.tolist()
@@ -41,7 +41,7 @@ def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array |
 def _masses(
     options: list[list[Option]], ahead: list[int], max_states: int
 ) -> list[list[float]] | None:
-    """Log of the summed weight of the joint events with each of each track's options."""
+    """Return for each option of each track the log weight of all joint events with it."""
     forward = _forward(options, ahead, max_states)
     if forward is None:
         return None
@@ -54,10 +54,7 @@ def _masses(
 
 
 def _order(gates: list[int]) -> list[int]:
-    """Tracks such that those that share detections come close together: fewer states.
-
-    Each next one is that which brings the fewest new detections.
-    """
+    """Order tracks greedily, by the fewest new detections, to keep the number of states low."""
     left = list(range(len(gates)))
     order: list[int] = []
     known = 0
@@ -70,7 +67,7 @@ def _order(gates: list[int]) -> list[int]:
 
 
 def _ahead(options: list[list[Option]]) -> list[int]:
-    """For each track, the set of detections that a later one could claim."""
+    """Return for each track the set of detections in the gates of later tracks."""
     ahead = [0]
     for own in reversed(options[1:]):
         ahead.append(ahead[-1] | sum(bit for _, bit, _ in own))
@@ -78,7 +75,7 @@ def _ahead(options: list[list[Option]]) -> list[int]:
 
 
 def _forward(options: list[list[Option]], ahead: list[int], max_states: int) -> list[States] | None:
-    """Before each track: how much weight has led to each set of used detections."""
+    """Return before each track the log weight of each set of used detections."""
     layers: list[States] = [{0: 0.0}]
     count = 1
     for own, keep in zip(options[:-1], ahead, strict=False):
@@ -97,7 +94,7 @@ def _forward(options: list[list[Option]], ahead: list[int], max_states: int) -> 
 
 
 def _backward(before: States, own: list[Option], keep: int, below: States) -> tuple[States, States]:
-    """The weight of all that can follow each state, and the mass of each of the track's options."""
+    """Return the log weight of all continuations of each state, and of each option of the track."""
     here: States = {}
     mass: States = {}
     for used, weight in before.items():
@@ -113,5 +110,5 @@ def _backward(before: States, own: list[Option], keep: int, below: States) -> tu
 
 
 def _add(a: float, b: float) -> float:
-    """log(exp a + exp b)"""
+    """Return log(exp a + exp b)."""
     return a + log1p(exp(b - a)) if a > b else b + log1p(exp(a - b))

@@ -1,4 +1,4 @@
-"""Association by gated pairs alone: most tracks and detections have nothing to do with each other.
+"""Association on gated pairs, a sparse representation of the weights.
 
 K pairs of a track and a detection, ordered by track, then by detection.
 """
@@ -16,7 +16,7 @@ Method = Callable[[Array, Array], Array]  # log_miss (N,), log_hit (N, M) -> β 
 
 
 class Pairs(NamedTuple):
-    """β of N tracks and M detections where it is not nil."""
+    """The nonzero β of N tracks and M detections."""
 
     track: Array  # (K,)
     detection: Array  # (K,)
@@ -25,15 +25,15 @@ class Pairs(NamedTuple):
     detections: int  # M
 
     def of_tracks(self, values: Array) -> Array:
-        """Sums (N,) of values (K,) over the pairs of each track."""
+        """Return sums (N,) of values (K,) over the pairs of each track."""
         return np.bincount(self.track, values, len(self.miss))
 
     def of_detections(self, values: Array) -> Array:
-        """Sums (M,) of values (K,) over the pairs of each detection."""
+        """Return sums (M,) of values (K,) over the pairs of each detection."""
         return np.bincount(self.detection, values, self.detections)
 
     def best(self) -> Array:
-        """The pair (N,) of each track's most probable detection, the first of equals, or −1."""
+        """Return the pair (N,) of each track's most probable detection, or −1; ties: the first."""
         top = np.zeros(len(self.miss))
         np.maximum.at(top, self.track, self.hit)
         pair = np.flatnonzero(self.hit >= top[self.track])[::-1]
@@ -42,9 +42,9 @@ class Pairs(NamedTuple):
         return best
 
     def shared(self) -> tuple[Array, Array, Array]:
-        """Q pairs of tracks i < j that have detections in common, and Σ_k β_ik β_jk."""
+        """Return Q pairs of tracks i < j with common detections, and Σ_k β_ik β_jk (Q,)."""
         order = np.argsort(self.detection, kind="stable")
-        order = order[self.hit[order] > 0]  # what is taken for certain leaves most at nil
+        order = order[self.hit[order] > 0]  # hard assignments leave most at 0
         detection, track, hit = self.detection[order], self.track[order], self.hit[order]
         one, other = runs(
             np.arange(1, len(order) + 1), np.searchsorted(detection, detection, "right")
@@ -54,7 +54,7 @@ class Pairs(NamedTuple):
         return *np.divmod(key, n), np.bincount(which, hit[one] * hit[other], len(key))
 
     def dense(self) -> Array:
-        """β (N, M + 1); column 0 is the miss."""
+        """Return β (N, M + 1); column 0 is the miss."""
         beta = np.zeros((len(self.miss), self.detections + 1))
         beta[:, 0] = self.miss
         beta[self.track, self.detection + 1] = self.hit
@@ -62,7 +62,7 @@ class Pairs(NamedTuple):
 
 
 def alone(log_miss: Array, track: Array, detection: Array, log_hit: Array, m: int) -> Pairs:
-    """β of every track on its own, from log_miss (N,) and log_hit (K,) of its gated pairs."""
+    """Return β of independent tracks from log_miss (N,) and log_hit (K,) of gated pairs."""
     top = log_miss.copy()
     np.maximum.at(top, track, log_hit)
     miss, hit = np.exp(log_miss - top), np.exp(log_hit - top[track])
@@ -73,11 +73,11 @@ def alone(log_miss: Array, track: Array, detection: Array, log_hit: Array, m: in
 def together(
     log_miss: Array, track: Array, detection: Array, log_hit: Array, m: int, method: Method
 ) -> Pairs:
-    """β of tracks that compete for detections: `method` is asked for one cluster at a time."""
+    """Return β of competing tracks: `method` is applied to one cluster at a time."""
     pairs = alone(log_miss, track, detection, log_hit, m)
     n = len(log_miss)
     cluster = clusters(track, detection, n)
-    of_detection = np.full(m, n)  # of none
+    of_detection = np.full(m, n)  # n: no cluster
     of_detection[detection] = cluster[track]
     tracks, first, row = grouped(cluster, n)
     _, begin, column = grouped(of_detection, n + 1)

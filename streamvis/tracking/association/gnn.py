@@ -1,4 +1,4 @@
-"""Global nearest neighbour: the one joint event of the greatest weight, taken for certain."""
+"""Global nearest neighbour: the single joint event of the greatest weight."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -7,10 +7,10 @@ from streamvis.messages import Array
 
 
 def gnn_assignment(log_miss: Array, log_hit: Array) -> Array:
-    """The detection (N,) of each track in the most probable joint event, −1 when missed.
+    """Return the detection (N,) of each track in the most probable joint event, −1 for a miss.
 
-    A hit gains log_hit − log_miss over a miss and misses are free to all, so it is the matching of
-    the greatest gain in which whatever gains nothing is left out.
+    This is the matching of the greatest total gain log_hit − log_miss; pairs without a gain are
+    misses. SciPy solves it: see docs/decisions/029.
     """
     gain = np.maximum(log_hit - log_miss[:, None], 0)  # (N, M)
     tracks, detections = linear_sum_assignment(gain, maximize=True)
@@ -21,7 +21,7 @@ def gnn_assignment(log_miss: Array, log_hit: Array) -> Array:
 
 
 def gnn_marginals(log_miss: Array, log_hit: Array) -> Array:
-    """β (N, M + 1) of zeros and ones, for whatever takes the marginals of the soft methods."""
+    """Return β (N, M + 1) of zeros and ones, in the form of the soft methods."""
     beta = np.zeros((len(log_miss), log_hit.shape[1] + 1))
     beta[np.arange(len(beta)), gnn_assignment(log_miss, log_hit) + 1] = 1
     return beta

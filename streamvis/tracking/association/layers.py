@@ -1,7 +1,7 @@
-"""The dynamic programme of `exact` on arrays: for clusters of so many states that it pays.
+"""The dynamic programme of `exact` on arrays, for clusters of many states.
 
-A set of used detections is a 64-bit mask. Detections take a bit when the first track that could
-claim them is reached and give it back after the last.
+A set of used detections is a 64-bit mask. A detection is given a bit from the first to the last
+track that has it in its gate.
 """
 
 from typing import NamedTuple
@@ -11,21 +11,21 @@ import numpy as np
 from streamvis.messages import Array
 
 BITS = 62
-Step = tuple[Array, Array, int]  # a track's bits (O,) and log weights (O,), and what is kept after
+Step = tuple[Array, Array, int]  # a track's bits (O,), log weights (O,), and the mask kept after it
 
 
 class _Layer(NamedTuple):
-    """What leads from the S sets before a track to those after it, by each of its O options."""
+    """The transitions from the S sets before a track to those after it, by its O options."""
 
-    weight: Array  # (S,) log, of all that has led here
-    step: Array  # (S, O) log weight of the option, −inf where its detection is used
-    after: Array  # (S, O) row of the set that follows; 0 where the option cannot be
+    weight: Array  # (S,) log weight of each set
+    step: Array  # (S, O) log weight of the option, −inf if its detection is used
+    after: Array  # (S, O) row of the next set; 0 for impossible options
 
 
 def layered(
     options: list[list[tuple[int, int, float]]], ahead: list[int], max_states: int
 ) -> list[Array] | None:
-    """Log mass (O,) of each track's options, or None when it takes more states or bits."""
+    """Return the log mass (O,) of each track's options, None if a limit is exceeded."""
     steps = _steps(options, ahead)
     layers = None if steps is None else _forward(steps, max_states)
     if layers is None:
@@ -41,7 +41,7 @@ def layered(
 
 def _steps(options: list[list[tuple[int, int, float]]], ahead: list[int]) -> list[Step] | None:
     free = [1 << k for k in range(BITS)]
-    taken: dict[int, int] = {0: 0}  # bit of the detection -> bit here
+    taken: dict[int, int] = {0: 0}  # bit of the detection -> bit in this programme
     steps: list[Step] = []
     for own, later in zip(options, ahead, strict=True):
         for _, bit, _ in own:
@@ -83,7 +83,7 @@ def _log_sum(log_a: Array, axis: int) -> Array:
 
 
 def _log_sum_runs(log_a: Array, run: Array) -> Array:
-    """Log of the sums over runs 0, 1, … of consecutive entries, none of them empty."""
+    """Return log sums over runs 0, 1, … of consecutive entries, none of them empty."""
     start = np.flatnonzero(np.diff(run, prepend=-1))
     top = np.maximum.reduceat(log_a, start)
     return np.log(np.add.reduceat(np.exp(log_a - top[run]), start)) + top

@@ -9,34 +9,32 @@ from streamvis.tracking.gating import grouped
 
 
 class Side(NamedTuple):
-    """Where each of E gated pairs stands in a table with a column for each of G tracks, or of G
-    detections, that holds its pairs one below the other.
-    """
+    """Indices of E gated pairs into a table with one column per track, or per detection."""
 
     row: Array  # (E,)
     column: Array  # (E,)
-    shape: tuple[int, int]  # most pairs of one, G
+    shape: tuple[int, int]  # (largest number of pairs in a column, columns)
 
 
 class Messages(NamedTuple):
-    """Of E gated pairs, ordered by track."""
+    """The messages of E gated pairs, ordered by track."""
 
     track: Array  # (E,)
     detection: Array  # (E,)
     tracks: Side
     detections: Side
     psi: Array  # (E,) log ψ = log_hit − log_miss
-    mu: Array  # (E,) log μ, what the track tells the detection
-    nu: Array  # (E,) log ν, what the detection tells the track
+    mu: Array  # (E,) log μ, message from track to detection
+    nu: Array  # (E,) log ν, message from detection to track
 
 
 def lbp_marginals(
     log_miss: Array, log_hit: Array, tolerance: float = 1e-6, max_sweeps: int = 200
 ) -> Array:
-    """β (N, M + 1), exact where the gated pairs form a tree.
+    """Return β (N, M + 1), exact if the gated pairs form a tree.
 
-    Two tracks on one place that share two detections are the worst case, off by up to 0.25;
-    `paired_marginals` puts that right.
+    The worst case are two tracks at one place that share two detections: an error of up to 0.25,
+    which `paired_marginals` corrects.
     """
     found = propagate(log_miss, log_hit, tolerance, max_sweeps)
     log_beta = np.full((len(log_hit), log_hit.shape[1] + 1), -np.inf)
@@ -49,7 +47,7 @@ def lbp_marginals(
 def propagate(
     log_miss: Array, log_hit: Array, tolerance: float = 1e-6, max_sweeps: int = 200
 ) -> Messages:
-    """The messages, settled. A sweep costs as much as there are pairs, and they always settle.
+    """Return the converged messages; a sweep is linear in the pairs, convergence is guaranteed.
 
     μ_ij = ψ_ij / (1 + Σ_{j'≠j} ψ_ij' ν_ij') goes from tracks to detections and
     ν_ij = 1 / (1 + Σ_{i'≠i} μ_i'j) back, until no log ν moves by the tolerance.
@@ -75,12 +73,12 @@ def _side(group: Array, groups: int) -> Side:
 
 
 def _one_plus_others(log_a: Array, side: Side) -> Array:
-    """log(1 + Σ a) over each pair's column (E,), the pair leaving itself out of its sum.
+    """Return log(1 + Σ a) over each pair's column (E,) without the pair itself.
 
     Subtracting from the whole sum would cancel where one entry dominates, so sums run from both
     ends instead.
     """
-    table = np.full((side.shape[0] + 1, side.shape[1]), -np.inf)  # with an edge of nothing
+    table = np.full((side.shape[0] + 1, side.shape[1]), -np.inf)  # with a border of log 0
     table[side.row + 1, side.column] = log_a
     before = np.logaddexp.accumulate(table[:-1], axis=0)
     table[:-1] = table[1:]

@@ -12,15 +12,15 @@ from streamvis.messages import Array
 class Events(NamedTuple):
     """E joint events, the most probable first."""
 
-    option: Array  # (E, N) of each track: the column of β, so 0 is the miss
+    option: Array  # (E, N) column of β of each track; 0 is the miss
     log_weight: Array  # (E,)
 
 
 class _Node(NamedTuple):
-    """The best of the events that agree with it in the first tracks and avoid some options next.
+    """The best event of a subset of events.
 
-    The events of one node: those whose tracks before `depth` choose as `column` does, and whose
-    track `depth` chooses none of `barred`.
+    In the subset, tracks before `depth` choose as in `column`, and track `depth` chooses none of
+    `barred`.
     """
 
     cost: float
@@ -31,12 +31,12 @@ class _Node(NamedTuple):
 
 
 def k_best(log_miss: Array, log_hit: Array, k: int, span: float = np.inf) -> Events:
-    """The k joint events of the greatest weight, or fewer: none below e^−span of the best.
+    """Return the k joint events of the greatest weight, at most `span` nats below the best.
 
     log_miss (N,) finite, log_hit (N, M). Each event costs at most N assignment problems.
     """
     n, m = log_hit.shape
-    cost = np.full((n, m + n), np.inf)  # every track has a column of its own to be missed in
+    cost = np.full((n, m + n), np.inf)  # a miss is a column of each track's own
     cost[:, :m] = -log_hit
     cost[np.arange(n), m + np.arange(n)] = -log_miss
     first = _solve(cost, np.zeros(n, dtype=np.int64), 0, [], 0)
@@ -58,10 +58,10 @@ def k_best(log_miss: Array, log_hit: Array, k: int, span: float = np.inf) -> Eve
 
 
 def kbest_marginals(log_miss: Array, log_hit: Array, k: int = 100, span: float = 7.0) -> Array:
-    """β (N, M + 1) over the k best events and the one in which all are missed.
+    """Return β (N, M + 1) over the k best events and the one in which all tracks are missed.
 
-    If these hold a share s of the weight of all events, no β is off by more than 1 − s. What is
-    left out is what many unlikely events share, so s is high only where few events dominate.
+    If these events hold a share s of the total weight, the error of β is at most 1 − s; s is high
+    only if few events dominate.
     """
     option, log_weight = k_best(log_miss, log_hit, k, span)
     if option.any(axis=1).all():
@@ -75,7 +75,7 @@ def kbest_marginals(log_miss: Array, log_hit: Array, k: int = 100, span: float =
 
 
 def _solve(cost: Array, column: Array, depth: int, barred: list[int], number: int) -> _Node | None:
-    """The cheapest event that begins as `column` and bars options to track `depth`, if any."""
+    """Return the best event that begins as `column` and excludes `barred` at `depth`, if any."""
     rest = cost[depth:].copy()
     rest[:, column[:depth]] = np.inf
     rest[:1, barred] = np.inf

@@ -1,9 +1,9 @@
 """Belief propagation, corrected for pairs of tracks that compete for the same detections.
 
-Its error comes from short loops: two tracks that share two detections. For any two tracks alone
-the marginals have a closed form, in which all others still speak through their messages. Where
-that differs from the belief, the belief is multiplied by the ratio, once for each such rival.
-Exact for two tracks; a heuristic for more, whose errors are in docs/decisions/008.
+The error of belief propagation comes from short loops: two tracks that share two detections. The
+marginals of two tracks have a closed form, given the messages of all others. The belief is
+multiplied by the ratio of this form to the belief, once for each competing track. Exact for two
+tracks, a heuristic for more: see docs/decisions/008 for its errors.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class _Tables(NamedTuple):
 
 
 def paired_marginals(log_miss: Array, log_hit: Array) -> Array:
-    """β (N, M + 1), approximate, in about twice the time of `lbp_marginals`."""
+    """Return approximate β (N, M + 1) in about twice the time of `lbp_marginals`."""
     n, m = log_hit.shape
     found = propagate(log_miss, log_hit)
     tables = _tabulate(found, m)
@@ -36,19 +36,19 @@ def paired_marginals(log_miss: Array, log_hit: Array) -> Array:
     np.add.at(belief, track, ratio)
     belief = np.exp(belief - belief.max(axis=1, keepdims=True))
     belief /= belief.sum(axis=1, keepdims=True)
-    beta = np.zeros((n, m + 2))  # the last column takes what is no detection: nothing
+    beta = np.zeros((n, m + 2))  # the last column is padding
     beta[:, 0] = belief[:, 0]
     beta[np.arange(n)[:, None], tables.detection + 1] = belief[:, 1:]
     return beta[:, :-1]
 
 
 def _tabulate(found: Messages, m: int) -> _Tables:
-    nobody = ((0, 1), (0, 0))  # whom the detection M that stands for none could belong to
+    padding = ((0, 1), (0, 0))  # a row for detection M, which stands for none
     return _Tables(
         _table(found.tracks, found.detection, m),
         _table(found.tracks, found.psi, -np.inf),
-        np.pad(_table(found.detections, found.track, -1), nobody, constant_values=-1),
-        np.pad(_table(found.detections, found.mu, -np.inf), nobody, constant_values=-np.inf),
+        np.pad(_table(found.detections, found.track, -1), padding, constant_values=-1),
+        np.pad(_table(found.detections, found.mu, -np.inf), padding, constant_values=-np.inf),
     )
 
 
@@ -60,7 +60,7 @@ def _table(side: Side, values: Array, empty: float) -> Array:
 
 
 def _pairs(found: Messages, tables: _Tables, m: int) -> tuple[Array, Array]:
-    """For Q pairs (i, a) that share two detections or more: i (Q,), its log marginals (Q, 1 + O).
+    """Return i (Q,) and its log marginals (Q, 1 + O) for Q pairs (i, a) sharing two detections.
 
     With w = ψ / (1 + Σ μ of all others): β_i0 ∝ 1 + Σ_j w_aj, β_ij ∝ w_ij (1 + Σ_j'≠j w_aj').
     """
@@ -72,8 +72,8 @@ def _pairs(found: Messages, tables: _Tables, m: int) -> tuple[Array, Array]:
 
     def log_w(of: Array) -> Array:  # (Q, O)
         detection = tables.detection[of]
-        who = tables.track[detection]  # (Q, O, K)
-        pair = (who == i[:, None, None]) | (who == a[:, None, None])
+        owner = tables.track[detection]  # (Q, O, K)
+        pair = (owner == i[:, None, None]) | (owner == a[:, None, None])
         others = np.where(pair, -np.inf, tables.mu[detection])
         return tables.psi[of] - _one_plus(others)
 
@@ -85,7 +85,7 @@ def _pairs(found: Messages, tables: _Tables, m: int) -> tuple[Array, Array]:
 
 
 def _one_plus(log_a: Array) -> Array:
-    """log(1 + Σ a) over the last axis."""
+    """Return log(1 + Σ a) over the last axis."""
     top = log_a.max(axis=-1, initial=0.0)
     total: Array = np.exp(-top) + np.exp(log_a - top[..., None]).sum(axis=-1)
     return np.log(total) + top
