@@ -55,8 +55,8 @@ class Confusion:
         """
         if said.shape != truth.shape:
             raise DataError(
-                f"labels of {_size(said)} pixels found for a truth of {_size(truth)}, expected the "
-                "same size"
+                f"labels of {_size(said)} pixels were found for a truth of {_size(truth)}, "
+                "expected the same size"
             )
         counted = truth != self.ignore
         rows = self._classes(said[counted], "found")
@@ -177,8 +177,8 @@ class OutlierHistogram:
         counted = np.ones(unknown.shape, bool) if counted is None else counted
         if not scores.shape == unknown.shape == counted.shape:
             raise DataError(
-                f"outlier scores of {_size(scores)} pixels found for a truth of {_size(unknown)} "
-                f"and a mask of {_size(counted)}, expected the same size"
+                f"outlier scores of {_size(scores)} pixels were found for a truth of "
+                f"{_size(unknown)} and a mask of {_size(counted)}, expected the same size"
             )
         values = scores[counted]
         if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
