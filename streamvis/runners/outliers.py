@@ -6,7 +6,7 @@ from itertools import tee
 from typing import Any
 
 from streamvis.datasets.classes import VOID
-from streamvis.evaluation.segmentation import Confusion, Outliers
+from streamvis.evaluation.segmentation import Confusion, OutlierHistogram
 from streamvis.messages import Array
 from streamvis.runners.progress import Progress, silent
 from streamvis.runners.scene_networks import SceneNetwork, published_unknown
@@ -19,9 +19,15 @@ class OutlierResult:
     """How well one network finds out-of-distribution objects, and segments without them."""
 
     plain: Confusion  # of the pictures without objects
-    labelled: Outliers = field(default_factory=Outliers)  # pixels without a class are left out
-    everywhere: Outliers = field(default_factory=Outliers)  # these pixels count as known
-    published: Outliers = field(default_factory=Outliers)  # `labelled`, of the 8-bit map
+    labelled: OutlierHistogram = field(
+        default_factory=OutlierHistogram
+    )  # pixels without a class are left out
+    everywhere: OutlierHistogram = field(
+        default_factory=OutlierHistogram
+    )  # these pixels count as known
+    published: OutlierHistogram = field(
+        default_factory=OutlierHistogram
+    )  # `labelled`, of the 8-bit map
     per_picture: list[float | None] = field(default_factory=list)  # AP
 
     def report(self) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def _add(result: OutlierResult, network: SceneNetwork, one: PastedImage) -> None
     counted = (one.labels != VOID) | one.unknown
     picture = network.segment(one.pixels)
     unknown = network.unknown(picture)
-    alone = Outliers()
+    alone = OutlierHistogram()
     for outliers in (alone, result.labelled):
         outliers.add(unknown, one.unknown, counted)
     result.everywhere.add(unknown, one.unknown)

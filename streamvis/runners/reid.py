@@ -11,7 +11,7 @@ import numpy as np
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
-from streamvis.evaluation.reid import Answers, Looks, ReidScores, evaluate, people_of
+from streamvis.evaluation.reid import LabelledEmbeddings, ReidScores, Retrieval, evaluate, people_of
 from streamvis.messages import Array
 from streamvis.runners.detection import frames_of
 
@@ -33,9 +33,9 @@ class ReidResult:
 
     sequence: motchallenge.Sequence
     people: Rows
-    looks: Looks
+    looks: LabelledEmbeddings
     scores: ReidScores
-    answers: Answers
+    answers: Retrieval
 
 
 class _OwnEmbedder:
@@ -108,7 +108,7 @@ def score(
         )
     ordered = wanted.where(np.argsort(wanted.frames, kind="stable"))
     stacked = np.concatenate(vectors[1:]) if seen else vectors[0]
-    looks = Looks(stacked, ordered.ids, ordered.frames, sequence.fps)
+    looks = LabelledEmbeddings(stacked, ordered.ids, ordered.frames, sequence.fps)
     scores, answers = evaluate(looks, apart_s)
     if not scores.queries and all(auc is None for auc in scores.auc.values()):
         raise DataError(

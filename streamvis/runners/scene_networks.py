@@ -55,7 +55,7 @@ class EvaluatedSegmenter:
         )
 
     def segment(self, pixels: Array) -> SegmentedPicture:
-        return SegmentedPicture(self.engine.look(pixels), (pixels.shape[0], pixels.shape[1]))
+        return SegmentedPicture(self.engine.segment(pixels), (pixels.shape[0], pixels.shape[1]))
 
     @torch.inference_mode()
     def unknown(self, picture: SegmentedPicture) -> Array:
@@ -108,7 +108,7 @@ class EvaluatedForecaster:
         picture: SegmentedPicture,
         before: PastFrame | None = None,
     ) -> PastFrame:
-        return self.engine.remember(media_us, pixels, picture.seen, before)
+        return self.engine.encode(media_us, pixels, picture.seen, before)
 
     def forecast(self, past: Sequence[PastFrame], times: int) -> Array:
         return self.engine.forecast(past, times, shares=False).classes

@@ -14,7 +14,7 @@ from streamvis.datasets.motchallenge import Rows, SequenceInfo
 from streamvis.errors import DataError
 from streamvis.evaluation import identities
 from streamvis.evaluation.detection import detections_of
-from streamvis.evaluation.identities import Trace
+from streamvis.evaluation.identities import IdentityTrace
 from streamvis.evaluation.mot import Space, evaluate_all
 from streamvis.geometry import read_ground_plane
 from streamvis.messages import Detections, SourceInfo, Tracks
@@ -56,7 +56,7 @@ class TrackingResult:
         truth = self.sequence.truth
         return truth is not None and bool(np.isfinite(truth.world).all())
 
-    def trace(self, space: Space) -> Trace:
+    def trace(self, space: Space) -> IdentityTrace:
         """Match tracks with people in every frame; in the image without world coordinates."""
         return identities.follow(self.sequence, self.run.rows, space if self.on_ground else "image")
 

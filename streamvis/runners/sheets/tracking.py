@@ -8,7 +8,7 @@ import numpy as np
 from streamvis.datasets import motchallenge
 from streamvis.errors import DataError
 from streamvis.evaluation import identities
-from streamvis.evaluation.identities import Switch, Trace
+from streamvis.evaluation.identities import IdentityTrace, Switch
 from streamvis.messages import Array
 from streamvis.runners.detection import frames_of
 from streamvis.runners.tracking import TrackingResult
@@ -18,7 +18,9 @@ from streamvis.viz.sheets.timeline import Panel
 MOST_SWITCHES = 60  # on one page
 
 
-def timeline_panels(results: Sequence[TrackingResult], traces: Sequence[Trace]) -> list[Panel]:
+def timeline_panels(
+    results: Sequence[TrackingResult], traces: Sequence[IdentityTrace]
+) -> list[Panel]:
     """Collect, for each sequence, which track was on which person over time."""
     return [
         Panel(
@@ -33,7 +35,7 @@ def timeline_panels(results: Sequence[TrackingResult], traces: Sequence[Trace]) 
     ]
 
 
-def _summary(trace: Trace) -> str:
+def _summary(trace: IdentityTrace) -> str:
     missed = int(np.sum(trace.finder == identities.MISSED))
     return (
         f"{len(trace.lives())} people, {len(set(trace.results.ids.tolist()))} tracks; of "
@@ -42,7 +44,7 @@ def _summary(trace: Trace) -> str:
     )
 
 
-def switch_sheet(results: Sequence[TrackingResult], traces: Sequence[Trace]) -> Array:
+def switch_sheet(results: Sequence[TrackingResult], traces: Sequence[IdentityTrace]) -> Array:
     """Draw id switches: the last frame with the old id beside the first with the new."""
     pairs: list[Pair] = []
     total = 0
@@ -55,7 +57,9 @@ def switch_sheet(results: Sequence[TrackingResult], traces: Sequence[Trace]) -> 
     return switch_page(f"{names}: {_count(total, 'id switch', 'id switches')}{shown}", pairs)
 
 
-def _pairs(sequence: motchallenge.Sequence, trace: Trace, switches: Sequence[Switch]) -> list[Pair]:
+def _pairs(
+    sequence: motchallenge.Sequence, trace: IdentityTrace, switches: Sequence[Switch]
+) -> list[Pair]:
     """Draw the switches; the video is read once, and only crops are kept."""
     moments = [
         (_moment(trace, one.before, one.old), _moment(trace, one.after, one.new))
@@ -80,7 +84,7 @@ def _pairs(sequence: motchallenge.Sequence, trace: Trace, switches: Sequence[Swi
     ]
 
 
-def _moment(trace: Trace, truth: int, found: int) -> Moment:
+def _moment(trace: IdentityTrace, truth: int, found: int) -> Moment:
     frame = int(trace.truth.frames[truth])
     others = np.flatnonzero(trace.results.frames == frame)
     others = others[others != found]
