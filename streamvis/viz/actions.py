@@ -1,7 +1,6 @@
-"""What people do, on the picture: a plate with the likeliest action and a bar of its probability.
+"""Actions on the picture: the most probable action and a bar as long as it is probable.
 
-Actions that are no news are not named: their person has none of this. What is not warm is drawn
-hollow.
+Ignored actions are not named. A bar without colour means that too few frames have been sampled.
 """
 
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ import numpy as np
 from streamvis.messages import Actions, Array, Tracks
 from streamvis.viz.style import DARK, GREY, PALE, Colour, Style, at, on, shade
 
-WHOLE = 0  # instead of a track's id: the whole frame
+WHOLE = 0  # the id that stands for the whole frame
 UNLIKELY: Colour = (86, 180, 233)  # sky: below `end`
 POSSIBLE: Colour = (230, 159, 0)  # orange: between `end` and `begin`
 LIKELY: Colour = (213, 94, 0)  # vermilion: from `begin` on
 
 
 def draw_actions(image: Array, actions: Actions, tracks: Tracks | None, style: Style) -> None:
-    """A plate under the head of each person, and a banner for the whole frame."""
+    """Draw a bar and label below each person, and a banner for the whole frame."""
     boxes = {} if tracks is None else dict(zip(tracks.ids.tolist(), tracks.boxes, strict=True))
     rows = zip(actions.ids.tolist(), actions.probabilities, actions.warm.tolist(), strict=True)
     for id_, probabilities, warm in rows:
@@ -32,7 +31,7 @@ def draw_actions(image: Array, actions: Actions, tracks: Tracks | None, style: S
 
 
 def likeliest(actions: Actions, probabilities: Sequence[float]) -> tuple[str, float]:
-    """Of the actions that are news, which is most probable, and how much."""
+    """Return the most probable action that is not ignored, and its probability."""
     both = zip(actions.labels, probabilities, strict=True)
     return max(
         ((label, p) for label, p in both if label not in actions.judgement.ignore),
@@ -49,7 +48,7 @@ def colour_for(p: float, actions: Actions) -> Colour:
 def _on_person(
     image: Array, box: Array, what: tuple[str, float], colour: Colour | None, style: Style
 ) -> None:
-    """A bar along the lower edge of the box, its length the probability; the label if likely."""
+    """Draw a bar below the box, as long as the action is probable, and the label from `end` on."""
     (label, p), (x1, _), (x2, y2) = what, at(box[:2]), at(box[2:])
     height, width = image.shape[:2]
     thick = max(4, style.text // 2)
@@ -73,7 +72,7 @@ def _plate_height(style: Style) -> int:
 
 
 def _banner(image: Array, label: str, p: float, colour: Colour, style: Style) -> None:
-    """Across the top: the label, its number, and a bar as long as it is probable."""
+    """Draw the label, its probability and a bar of that length across the top."""
     width = image.shape[1]
     pad = (style.bar - style.text) // 2
     shade(image[: style.bar], DARK, 0.62)

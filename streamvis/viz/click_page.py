@@ -1,4 +1,4 @@
-"""A page to click points of the ground on, for those who sit at another machine than the video's.
+"""An HTML page on which ground points are clicked, also on another machine than the video's.
 
 It is one file without scripts or pictures from elsewhere, so it can be copied and opened anywhere.
 """
@@ -67,7 +67,7 @@ function show() {
       <text x="${p.px[0] + 6 * unit}" y="${p.px[1] - 5 * unit}" fill="#fff" stroke="#000"
       stroke-width="${unit / 2}" paint-order="stroke" font-size="${14 * unit}">${i + 1}</text>`
     ).join("");
-  tell();
+  update();
 }
 function table() {
   $("rows").replaceChildren(...points.map((p, i) => {
@@ -76,14 +76,14 @@ function table() {
       "<td><input><td><input><td><button>×</button>";
     row.querySelectorAll("input").forEach((input, axis) => {
       input.value = p.m[axis];
-      input.oninput = () => { p.m[axis] = input.value.trim().replace(",", "."); tell(); };
+      input.oninput = () => { p.m[axis] = input.value.trim().replace(",", "."); update(); };
     });
     row.querySelector("button").onclick = () => { points.splice(i, 1); chosen = -1; table(); };
     return row;
   }));
   show();
 }
-function tell() {
+function update() {
   const known = points.filter(p => p.m.every(value => value !== "" && isFinite(value)));
   const lacking = known.length < 4 ? `# ${4 - known.length} more with metres\\n` : "";
   $("command").value = lacking + COMMAND +
@@ -140,7 +140,7 @@ table();
 
 
 def click_page(pixels: Array, title: str, command: str) -> str:
-    """The page for this picture (H, W, 3); `command` is what the points are appended to."""
+    """Return the page for a picture (H, W, 3); points are appended to `command`."""
     height, width = pixels.shape[:2]
     _, png = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR))
     quoted = json.dumps(command).replace("<", "\\u003c")

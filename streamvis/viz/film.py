@@ -1,4 +1,4 @@
-"""Write pictures as an MP4 that plays even when the process that writes it is killed."""
+"""Write pictures as an MP4 that stays playable when the writing process is killed."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +34,7 @@ class Film:
         rate = Fraction(fps if fps > 0 else 25).limit_denominator(1001)
         self.interval = max(1, round(1 / rate / self.tick))
         self.last = -1  # ticks
-        # A file of our own: PyAV leaves its descriptor open when the disk is full.
+        # Opened here: PyAV leaves its descriptor open when the disk is full.
         self.file = path.open("wb", buffering=0)
         self.container = av.open(self.file, "w", format="mp4", options=OPTIONS)
         self.stream = self._stream(rate, crf)
@@ -79,7 +79,7 @@ class Film:
             self.container.mux(packet)
 
     def _fitted(self, picture: Array) -> Array:
-        """The picture in the film's size."""
+        """Return the picture at the size of the video."""
         h, w = picture.shape[:2]
         below, right = self.height - h, self.width - w
         if (below, right) == (0, 0):

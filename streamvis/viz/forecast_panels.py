@@ -1,11 +1,11 @@
-"""The scene in panels around the picture: what it is, what it was forecast to be, what it will be.
+"""Panels around the picture: the segmentation, the forecast made for now, the forecast ahead.
 
     panels = Panels()
     panels.see(pixels, media_us, segmentation, forecast)  # None: as before
     picture = panels.around(annotate(glowing(pixels, panels.unknown), …), pixels)
 
 Small pictures have panels of their own size, the present below the picture and its forecast beside
-that; from TALL lines on, panels are stacked on the right. The classes' names are told once, below.
+that; from TALL lines on, panels are stacked on the right. A band below names the class colours.
 """
 
 from collections import deque
@@ -21,31 +21,31 @@ from streamvis.messages import Array, Forecast, Future, Occupancy, Segmentation
 from streamvis.viz.scene import blended, palette_of
 from streamvis.viz.style import DARK, GREY, PALE, UNKNOWN, Colour, Style, shade
 
-TALL = 720  # lines, from which there is room for panels beside the picture
-PENDING = 64  # forecasts that wait for their time
-TOLERANCE_PX = 5  # px at 360 lines: what is narrower than this is not shown as wrong
-HIGHLIGHT_FROM = 0.3  # probability of being unknown from which a pixel glows
-HIGHLIGHT_OPACITY = 0.75  # how much of the picture a glow takes away at most
-SURE = 0.5  # … and is outlined
-FORECAST_OPACITY = 0.8  # opacity of classes of which there is no picture yet
+TALL = 720  # lines from which panels are stacked beside the picture
+PENDING = 64  # forecasts whose time has not come, at most
+TOLERANCE_PX = 5  # px at 360 lines; narrower errors are not outlined
+HIGHLIGHT_FROM = 0.3  # out-of-distribution probability from which a pixel is highlighted
+HIGHLIGHT_OPACITY = 0.75  # of the highlight at probability 1
+SURE = 0.5  # probability from which a highlighted region is outlined
+FORECAST_OPACITY = 0.8  # of classes in the forecast ahead
 WRONG = "wrongly forecast"
-FREE: Colour = (86, 180, 233)  # sky: a zone that will be empty
-OCCUPIED: Colour = (213, 94, 0)  # vermilion: one that will not
+FREE: Colour = (86, 180, 233)  # sky: a zone that will probably be empty
+OCCUPIED: Colour = (213, 94, 0)  # vermilion: a zone that will probably be occupied
 
 Role = Literal["now", "came", "ahead"]
 Place = tuple[int, int]  # x, y of a panel's upper left corner, px
 
 
 class PanelSet(msgspec.Struct, frozen=True, array_like=True):
-    """What panels there are; they stay, for a film has one size."""
+    """The panels of a video; fixed once chosen, since a video has one size."""
 
     labels: tuple[str, ...]
-    future: bool  # also of what is forecast
-    unknown: bool  # what belongs to no class glows
+    future: bool  # with panels of forecasts
+    unknown: bool  # out-of-distribution pixels are highlighted
 
 
 class PendingForecast(NamedTuple):
-    """A forecast that waits for its time."""
+    """A forecast whose time has not come yet."""
 
     made_us: int
     horizon_us: int
@@ -54,7 +54,7 @@ class PendingForecast(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies, in pixels."""
+    """Positions and sizes, in pixels."""
 
     width: int
     height: int
@@ -63,7 +63,7 @@ class Layout:
 
 
 class Panels:
-    """One source's panels as they are now; what is between two samples is as it was."""
+    """The current panels of one source; between two samples they stay as they are."""
 
     def __init__(self, shown: PanelSet | None = None, horizon_us: int | None = None) -> None:
         self.shown = shown
@@ -71,7 +71,7 @@ class Panels:
         self.forget()
 
     def forget(self) -> None:
-        """Another stream epoch, with other times."""
+        """Discard everything at the start of another stream epoch."""
         self.unknown: Array | None = None
         self.classes: Array | None = None
         self.made: deque[PendingForecast] = deque(maxlen=PENDING)
@@ -84,7 +84,7 @@ class Panels:
         segmentation: Segmentation | None,
         forecast: Forecast | None,
     ) -> None:
-        """Draw anew what this frame tells of."""
+        """Redraw the panels for which this frame has a part."""
         if segmentation is None and forecast is None:
             return
         if segmentation is not None:
@@ -102,7 +102,7 @@ class Panels:
             self._ahead(small, media_us, forecast)
 
     def around(self, picture: Array, pixels: Array) -> Array:
-        """The annotated picture of `pixels`, and perhaps a map beside it, with its panels."""
+        """Return the annotated picture of `pixels`, with or without a map, surrounded by panels."""
         if self.shown is None:
             return picture
         layout = _layout(picture, pixels, self.shown)
@@ -119,7 +119,7 @@ class Panels:
         return whole
 
     def _came(self, small: Array, forecast: Forecast) -> None:
-        """What had been forecast for this frame, if anything had been."""
+        """Draw the forecast that was made for this frame, if there is one."""
         scores = {(came.made_us, came.horizon_us): came.miou for came in forecast.came}
         due = [made for made in self.made if (made.made_us, made.horizon_us) in scores]
         if not due or self.classes is None:
@@ -140,7 +140,7 @@ class Panels:
 
 
 def highlighted(pixels: Array, unknown: Array | None) -> Array:
-    """The picture with what belongs to no class, (h, w) uint8 of 255·probability, lit up."""
+    """Highlight out-of-distribution pixels; `unknown` (h, w) uint8 is 255 · probability."""
     if unknown is None or not (unknown > 255 * HIGHLIGHT_FROM).any():
         return pixels
     height, width = pixels.shape[:2]
@@ -166,7 +166,7 @@ def _chosen(futures: Sequence[Future], wanted_us: int | None) -> Future:
 
 
 def _cell(pixels: Array, shown: PanelSet) -> tuple[int, int]:
-    """Width and height of a panel."""
+    """Return width and height of a panel."""
     height, width = pixels.shape[:2]
     if height < TALL:
         return width, height
@@ -196,7 +196,7 @@ def _now(small: Array, segmentation: Segmentation) -> Array:
 def _came(
     small: Array, labels: tuple[str, ...], made: PendingForecast, now: Array, miou: float
 ) -> Array:
-    """The forecast over the picture that has come; where it was wrong is outlined."""
+    """Draw a past forecast over the present picture and outline where it was wrong."""
     panel = blended(small, made.classes, palette_of(labels))
     then = made.classes
     if then.shape != now.shape:
@@ -219,7 +219,7 @@ def _ahead(small: Array, labels: tuple[str, ...], future: Future, warm: bool) ->
     for zone in future.zones:
         _zone(panel, zone)
     return _titled(
-        panel, f"forecast: in {future.horizon_us / 1e6:g} s", "" if warm else "from few pictures"
+        panel, f"forecast: in {future.horizon_us / 1e6:g} s", "" if warm else "from few frames"
     )
 
 
@@ -241,7 +241,7 @@ def _outline(image: Array, mask: Array, colour: Colour, line: int) -> None:
 
 
 def _titled(panel: Array, title: str, aside: str = "") -> Array:
-    """The panel with a bar along its upper edge, and a thin line around it."""
+    """Add a title bar along the upper edge and a thin border."""
     style = _panel_style(panel)
     height, width = panel.shape[:2]
     pad = (style.bar - style.text) // 2
@@ -255,17 +255,17 @@ def _titled(panel: Array, title: str, aside: str = "") -> Array:
 
 
 def _nothing(role: Role, width: int, height: int) -> Array:
-    """A panel of which nothing is known yet."""
+    """Return an empty panel with its title."""
     titles: dict[Role, str] = {"now": "now", "came": "forecast for now", "ahead": "forecast"}
     panel = np.full((height, width, 3), DARK, np.uint8)
     return _titled(panel, titles[role], "not yet")
 
 
 def _legend(shown: PanelSet, width: int) -> Array:
-    """What the colours mean, in as many lines as it takes."""
+    """Return the band that names the colours, in as many lines as needed."""
     style = Style.for_size(480, 640)
     entries = list(zip(shown.labels, palette_of(shown.labels), strict=True))
-    entries += [("unknown", UNKNOWN)] if shown.unknown else []
+    entries += [("out-of-distribution", UNKNOWN)] if shown.unknown else []
     places: list[Place] = []
     x, y = style.text, 2 * style.text
     for name in [*(name for name, _ in entries), *([WRONG] if shown.future else [])]:
@@ -283,7 +283,7 @@ def _legend(shown: PanelSet, width: int) -> Array:
 
 
 def _entry(band: Array, name: str, colour: Colour | None, place: Place, style: Style) -> None:
-    """A filled swatch, or a mere outline, and its name."""
+    """Draw a filled swatch, or an outline without a colour, and its name."""
     x, y = place
     box = (x, y - style.text), (x + style.text, y)
     if colour is not None:
@@ -293,6 +293,6 @@ def _entry(band: Array, name: str, colour: Colour | None, place: Place, style: S
 
 
 def _panel_style(panel: Array) -> Style:
-    """Text that is read in small panels too."""
+    """Return a style whose text is legible in small panels."""
     height, width = panel.shape[:2]
     return Style.for_size(max(height, 480), max(width, 640))

@@ -1,12 +1,12 @@
-"""A map of the ground plane beside the picture: who stands where, and walks whither.
+"""A map of the ground plane beside the picture: positions, velocities and paths of people.
 
     ground = GroundMap(H, width, height)
     view = ground.view
     view = follow(view, widen(view, ground.turned(ground.places(tracks))), seconds)
     picture = np.concatenate([picture, ground.draw(view, tracks, trails)], axis=1)
 
-The map is turned until the camera looks up, so that who is left in the picture is left on the map;
-its grid is the world's. What the camera sees is lighter than the rest.
+The map is turned so that the camera looks up: left in the picture is left on the map. Its grid is
+in world coordinates. The ground that the camera sees is lighter than the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ LINES: Colour = (66, 74, 82)
 
 @dataclass(frozen=True)
 class Trail:
-    """Where a track has been, oldest first."""
+    """The path of a track, oldest point first."""
 
     points: Array  # (P, 2) foot points, pixels
     ground: Array  # (P, 2) metres, NaN without a ground plane
@@ -61,7 +61,7 @@ Trails = Mapping[int, Trail]
 
 
 def widen(view: View, ground: Array) -> View:
-    """The view, grown in whole steps until it holds these positions (N, 2) as well."""
+    """Return the view, enlarged in whole steps until it contains these positions (N, 2) too."""
     middle = (np.array(view[:2]) + view[2:]) / 2
     near = (np.abs(ground - middle) < FARTHEST_M).all(axis=1)  # NaN is not
     if not near.any():
@@ -74,7 +74,7 @@ def widen(view: View, ground: Array) -> View:
 
 
 def follow(view: View, goal: View, seconds: float) -> View:
-    """The view after it has moved towards its goal for so long: a map that jumps is not read."""
+    """Return the view after moving smoothly towards its goal for `seconds`."""
     if np.abs(np.subtract(goal, view)).max() < NEAR_M:
         return goal
     share = 1 - float(np.exp(-max(seconds, 0) / SETTLE_S))
@@ -83,20 +83,20 @@ def follow(view: View, goal: View, seconds: float) -> View:
 
 
 class MapTransform(NamedTuple):
-    """How the world lies on the map."""
+    """The transform from world coordinates to pixels of the map."""
 
     turn: Array  # (2, 2)
     middle: Array  # (2,) turned metres
     scale: float  # px per metre
-    half: Array  # (2,) px, the map's own middle
+    half: Array  # (2,) px, centre of the map
 
     def place(self, ground: Array) -> Array:
-        """Metres (N, 2) -> pixels of the map."""
+        """Transform metres (N, 2) to pixels of the map."""
         return (ground @ self.turn.T - self.middle) * (self.scale, -self.scale) + self.half
 
 
 class GroundMap:
-    """The map beside pictures of one size; as high as they are, of one width for ever."""
+    """The map beside pictures of one size: of their height, and of constant width."""
 
     def __init__(self, H: Array, width: int, height: int) -> None:
         self.H = H * np.sign(H[2] @ [width / 2, height, 1])
@@ -105,7 +105,7 @@ class GroundMap:
         self.turn = _turn(self.H, width, height)
         self.seen = visible(self.H, (width, height), height / 36)
         self.camera = pinhole(self.H, (width, height))
-        self.paper: tuple[View, Array] | None = None  # what was drawn last below people and trails
+        self.paper: tuple[View, Array] | None = None  # the last background, and its view
         self.view = _around(self.turned(visible(self.H, (width, height), height * NEAREST_PEOPLE)))
         span = np.subtract(self.view[2:], self.view[:2])
         least, most = (round(share * width) for share in WIDTHS)
@@ -113,18 +113,18 @@ class GroundMap:
         self.width = max(16, min(max(wanted, least), most) // 2 * 2)  # codecs like even sides
 
     def places(self, tracks: Tracks) -> Array:
-        """Where each track is (N, 2), metres; by its foot point when it was followed in pixels."""
+        """Return the position (N, 2) of each track in metres, from its foot point if need be."""
         by_foot, _ = to_ground(self.H, foot(tracks.boxes.astype(np.float64)))
         beyond = foot(tracks.boxes) @ self.H[2, :2] + self.H[2, 2] <= 0
         by_foot[beyond] = np.nan
         return np.where(np.isfinite(tracks.ground), tracks.ground, by_foot)
 
     def turned(self, ground: Array) -> Array:
-        """Metres (N, 2) in the world as metres on the map."""
+        """Rotate world metres (N, 2) into the orientation of the map."""
         return ground @ self.turn.T
 
     def draw(self, view: View, tracks: Tracks | None, trails: Trails) -> Array:
-        """The map (height, width, 3) of this view."""
+        """Return the map (height, width, 3) for this view."""
         if self.paper is None or self.paper[0] != view:
             self.paper = (view, self._paper(view))
         panel, transform = self.paper[1].copy(), self._transform(view)
@@ -145,7 +145,7 @@ class GroundMap:
         )
 
     def _paper(self, view: View) -> Array:
-        """All that stays while the view does."""
+        """Draw what depends on the view only."""
         panel, transform = (
             np.full((self.height, self.width, 3), DARK, np.uint8),
             self._transform(view),
@@ -161,7 +161,7 @@ class GroundMap:
         return panel
 
     def _grid(self, panel: Array, transform: MapTransform, step: float) -> None:
-        """Lines of the world's x and y, each named where it enters the map."""
+        """Draw lines of constant world x and y, labelled where they enter the map."""
         middle = transform.middle @ self.turn  # in the world
         reach = np.hypot(self.width, self.height) / 2 / transform.scale  # metres
         for axis, name in enumerate("xy"):
@@ -179,7 +179,7 @@ class GroundMap:
                     self._name(panel, f"{name} {value:g}", start, end)
 
     def _name(self, panel: Array, text: str, start: Sequence[int], end: Sequence[int]) -> None:
-        """Level lines have their name at the left edge, steep ones at the upper edge."""
+        """Label level lines at the left edge and steep ones at the upper edge."""
         level = abs(end[0] - start[0]) > abs(end[1] - start[1])
         edge = min(start, end, key=lambda point: point[0] if level else point[1])
         if edge[0 if level else 1] > 0:  # it comes in by another edge
@@ -190,7 +190,7 @@ class GroundMap:
             self.style.write(panel, text, x, y, GREY)
 
     def _camera(self, panel: Array, transform: MapTransform) -> None:
-        """Where the camera stands, and how wide it looks, if that is on the map."""
+        """Draw the camera and its field of view, if it is on the map."""
         if self.camera is None or abs(self.camera.R[2, 2]) > 0.99:
             return
         stand = self.camera.centre[:2]
@@ -236,14 +236,14 @@ class GroundMap:
 
 
 def _turn(H: Array, width: int, height: int) -> Array:
-    """The rotation (2, 2) that takes the way up the picture, from its lower edge, to (0, 1)."""
+    """Return the rotation (2, 2) that maps the picture's upward direction to (0, 1)."""
     _, J = to_ground(H, np.array([[width / 2, height]]))
     up = -J[0, :, 1] / np.linalg.norm(J[0, :, 1])
     return np.array([[up[1], -up[0]], up])
 
 
 def _around(ground: Array) -> View:
-    """A view that holds these places (K, 2), in whole metres."""
+    """Return the view, in whole metres, that contains these positions (K, 2)."""
     low = np.floor(ground.min(axis=0) - MARGIN_M)
     high = np.ceil(ground.max(axis=0) + MARGIN_M)
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

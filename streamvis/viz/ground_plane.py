@@ -1,9 +1,9 @@
-"""A ground plane drawn into its picture, so that a person sees at a glance whether it is right.
+"""The check picture of a ground plane: its grid, horizon and posts drawn into the picture.
 
-    picture = check(pixels, H, points=clicked, metres=told, notes=["camera 4.2 m high", …])
+    picture = check(pixels, H, points=clicked, metres=entered, notes=["camera 4.2 m high", …])
 
 Yellow lines are 5 m apart, pale ones 1 m; posts as tall as people stand on the crossings where the
-camera can be told from the plane. Beneath are the notes.
+camera can be derived from the plane. Notes are below the picture.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def check(
     metres: Array = NONE,  # (N, 2)
     notes: Sequence[str] = (),
 ) -> Array:
-    """The picture (H, W, 3) with its ground on it, enlarged when it is small, and notes below."""
+    """Return the picture (H, W, 3) with the ground plane drawn on it and notes below."""
     scale = max(1.0, WIDTH / pixels.shape[1])
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
     image = np.array(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -62,7 +62,7 @@ def check(
 
 
 def _grid(image: Array, H: Array, size: tuple[int, int]) -> tuple[Array, Array]:
-    """Draw the lines; crossings (K, 2) of those 5 m apart, or 25 m, and the pixels between."""
+    """Draw the grid; return crossings (K, 2) of lines 5 or 25 m apart, and their distance in px."""
     M = np.linalg.inv(H)
     ground = visible(H, size, PEOPLE_PX * size[1])
     ground = ground[np.isfinite(ground).all(axis=1)]
@@ -92,7 +92,7 @@ def _grid(image: Array, H: Array, size: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _lines(xs: Array, ys: Array, step: float) -> list[Array]:
-    """Each line of the grid as points (P, 2), a fifth of a step apart."""
+    """Return each line of the grid as points (P, 2), a fifth of a step apart."""
     fine = [np.linspace(a[0], a[-1], max(2, 5 * len(a))) for a in (xs, ys)]
     along_y = [np.column_stack([np.full(len(fine[1]), x), fine[1]]) for x in xs]
     along_x = [np.column_stack([fine[0], np.full(len(fine[0]), y)]) for y in ys]
@@ -109,7 +109,7 @@ def _polyline(image: Array, M: Array, line: Array, step: float, colour: Colour, 
 
 
 def _pixels_apart(M: Array, metres: Array, step: float) -> Array:
-    """How near (N,) lines `step` metres apart come to each other: 0 behind the camera."""
+    """Return the distance in px (N,) of lines `step` metres apart; 0 behind the camera."""
     _, J = to_ground(M, metres)
     sound = (metres @ M[2, :2] + M[2, 2] > 0) & np.isfinite(J).all(axis=(1, 2))
     apart = np.zeros(len(metres))
@@ -123,7 +123,7 @@ def _shown(M: Array, metres: Array, size: tuple[int, int]) -> Array:
 
 
 def _posts(image: Array, H: Array, nodes: Array, style: Style) -> None:
-    """As tall as people, on the crossings; none where the plane does not tell its camera."""
+    """Draw posts as tall as people; none where the camera cannot be derived from the plane."""
     height, width = image.shape[:2]
     camera = pinhole(H, (width, height))
     if camera is None or not len(nodes):
@@ -155,7 +155,7 @@ def _horizon(image: Array, H: Array, size: tuple[int, int], style: Style) -> Non
 
 
 def _axes(image: Array, H: Array, style: Style) -> None:
-    """One metre along x and y from the origin, where it is in the picture."""
+    """Draw one metre along x and y from the origin, if that is in the picture."""
     M = np.linalg.inv(H)
     ends = np.array([(0, 0), (1, 0), (0, 1)], dtype=np.float64)
     height, width = image.shape[:2]
@@ -169,7 +169,7 @@ def _axes(image: Array, H: Array, style: Style) -> None:
 
 
 def _scale_bars(image: Array, H: Array, style: Style) -> None:
-    """How long a metre is from left to right, near the lower edge and in the middle."""
+    """Draw horizontal scale bars near the lower edge and in the middle."""
     height, width = image.shape[:2]
     for share in (0.55, 0.95):
         place = np.array([[0.04 * width, share * height]])
@@ -189,7 +189,7 @@ def _scale_bars(image: Array, H: Array, style: Style) -> None:
 def _marks(
     image: Array, H: Array, points: Array, metres: Array, off: tuple[Array, Array], style: Style
 ) -> None:
-    """What was clicked as crosses, where the plane puts it as rings."""
+    """Draw the given points as crosses and their positions by the plane as rings."""
     if not len(points):
         return
     places, _ = to_ground(np.linalg.inv(H), metres)

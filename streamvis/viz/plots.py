@@ -54,7 +54,7 @@ def training_curves(
     y: str = "loss",
     log: bool = False,
 ) -> None:
-    """Draw named series over one x axis; where they are not finite (or positive, in log), gaps."""
+    """Draw named series over one x axis; values that are not finite (in log: positive) are gaps."""
     figure, axes = _figure(title, x, y)
     for i, (name, (steps, values)) in enumerate(series.items()):
         shown = np.asarray(values, np.float64).copy()
@@ -126,9 +126,9 @@ def over_categories(
 def confusion(
     path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str = ""
 ) -> None:
-    """Draw which class (row) is taken for which (column), as shares of rows, with the counts."""
+    """Draw a confusion matrix: true classes in rows, predicted in columns, as shares of rows."""
     side = min(max(2.4 + 0.45 * len(names), 3.6), 14.0)
-    figure, axes = _figure(title, "said", "is", width=side, height=side)
+    figure, axes = _figure(title, "predicted", "true", width=side, height=side)
     table = np.asarray(counts, np.float64)
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -147,7 +147,7 @@ def confusion(
 def _figure(
     title: str, x: str, y: str, width: float = 6.4, height: float = 4.2
 ) -> "tuple[Figure, Axes]":
-    """A figure of its own: nothing is registered with pyplot, so nothing stays open."""
+    """Return a figure that is not registered with pyplot, so that nothing stays open."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure

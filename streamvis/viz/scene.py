@@ -1,11 +1,11 @@
-"""Scenes in colour: classes of pixels over the picture, what is unknown in it, strips of both.
+"""Segmentations in colour: label maps over the picture, outlier scores, and strips of panels.
 
     palette = palette_of(CAMVID.names)
     panels = [Panel("picture", pixels), Panel("ours", blended(pixels, labels, palette))]
     sheet = strips("street-seg", [Row("0016E5_07961: mIoU 0.62", panels)], CAMVID.names)
 
-Pictures are RGB arrays (H, W, 3) uint8, labels integer arrays (H, W); what is no class (void)
-stays as the picture is, or black without one.
+Pictures are RGB arrays (H, W, 3) uint8, labels integer arrays (H, W). Void pixels show the picture,
+or black without one.
 """
 
 import colorsys
@@ -19,7 +19,7 @@ import numpy as np
 from streamvis.messages import Array
 from streamvis.viz.style import DARK, Colour, Style
 
-# Cityscapes' own colours; what other lists call otherwise has the colour of what it is there.
+# The colours of Cityscapes; classes that other lists name differently have the same colour.
 COLOURS: dict[str, Colour] = {
     "road": (128, 64, 128),
     "sidewalk": (244, 35, 232),
@@ -65,7 +65,7 @@ Palette = tuple[Colour, ...]
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture in a strip, and what it is."""
+    """A picture of a strip, and its caption."""
 
     caption: str
     pixels: Array
@@ -73,14 +73,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels beside each other, and what they have in common."""
+    """Panels beside each other under one title."""
 
     title: str
     panels: Sequence[Panel]
 
 
 def palette_of(names: Sequence[str]) -> Palette:
-    """A colour for each class, all different; classes of street scenes have their usual ones."""
+    """Return different colours for the classes; street classes have those of Cityscapes."""
     taken = {COLOURS[name] for name in names if name in COLOURS}
     free = (colour for colour in _hues() if colour not in taken)
     palette: list[Colour] = []
@@ -91,7 +91,7 @@ def palette_of(names: Sequence[str]) -> Palette:
 
 
 def _hues() -> Iterator[Colour]:
-    """Colours without end, the first fifty far from each other."""
+    """Yield colours without end, the first fifty far from each other."""
     for i in itertools.count():
         value = (0.95, 0.7, 0.5)[i // 17 % 3]
         red, green, blue = colorsys.hsv_to_rgb(i * GOLDEN % 1, 0.75, value)
@@ -99,14 +99,14 @@ def _hues() -> Iterator[Colour]:
 
 
 def painted(labels: Array, palette: Palette) -> Array:
-    """The classes in their colours, (H, W, 3) uint8."""
+    """Return the label map in class colours, (H, W, 3) uint8."""
     table = np.full((CODES, 1, 3), VOID, np.uint8)
     table[: len(palette), 0] = palette
     return cv2.LUT(cv2.merge([_codes(labels, palette)] * 3), table)
 
 
 def blended(pixels: Array, labels: Array, palette: Palette, opacity: float = OPACITY) -> Array:
-    """The classes laid over the picture; labels of another size are brought to its own."""
+    """Blend the label map, scaled to the picture's size, with the picture."""
     codes = _sized(_codes(labels, palette), pixels)
     colours = cv2.addWeighted(pixels, 1 - opacity, painted(codes, palette), opacity, 0)
     void = (codes == CODES - 1).astype(np.uint8)
@@ -114,7 +114,7 @@ def blended(pixels: Array, labels: Array, palette: Palette, opacity: float = OPA
 
 
 def heat(pixels: Array, scores: Array) -> Array:
-    """Outlier scores (H, W) in [0, 1] over the picture, which is dimmed to grey."""
+    """Return outlier scores (H, W) in [0, 1] as a heat map over the dimmed grey picture."""
     grey = cv2.convertScaleAbs(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), alpha=DIM)
     grey = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     height, width = grey.shape[:2]
@@ -125,7 +125,7 @@ def heat(pixels: Array, scores: Array) -> Array:
 
 
 def outlined(pixels: Array, mask: Array, colour: Colour, line: int = 2) -> Array:
-    """The picture with the edge of a region (H, W) bool drawn on it."""
+    """Return the picture with the outline of a region (H, W) bool."""
     image = np.array(pixels, order="C")
     region = _sized(mask.astype(np.uint8), pixels)
     edges, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -134,13 +134,13 @@ def outlined(pixels: Array, mask: Array, colour: Colour, line: int = 2) -> Array
 
 
 def strips(title: str, rows: Sequence[Row], names: Sequence[str] = ()) -> Array:
-    """Rows of panels beneath each other, under a title and the colours of the classes."""
+    """Return rows of panels below a title and the legend of the classes."""
     bands = [_head(title), *([legend(names, WIDE)] if names else [])]
     return np.concatenate([*bands, *(_strip(row) for row in rows), _blank(MARGIN)])
 
 
 def legend(names: Sequence[str], width: int) -> Array:
-    """The classes' names beside their colours, in as many lines as they need."""
+    """Return the class names beside their colours, in as many lines as needed."""
     lines: list[list[tuple[int, str, Colour]]] = [[]]
     x = MARGIN
     for name, colour in zip(names, palette_of(names), strict=True):
@@ -161,7 +161,7 @@ def legend(names: Sequence[str], width: int) -> Array:
 
 
 def _strip(row: Row) -> Array:
-    """The panels at one height, their captions above."""
+    """Return one row: its title, captions, and panels."""
     count = max(len(row.panels), 1)
     width = min((WIDE - 2 * MARGIN - (count - 1) * GAP) // count, LARGEST)
     seen = [_narrowed(panel.pixels, width) for panel in row.panels]
@@ -182,13 +182,13 @@ def _head(title: str) -> Array:
 
 
 def _codes(labels: Array, palette: Palette) -> Array:
-    """The labels as uint8, CODES − 1 for what is no class."""
+    """Return the labels as uint8, void as CODES − 1."""
     known = (labels >= 0) & (labels < len(palette))
     return np.where(known, labels, CODES - 1).astype(np.uint8)
 
 
 def _sized(codes: Array, pixels: Array) -> Array:
-    """Labels (H, W) uint8 at the picture's size."""
+    """Return labels (H, W) uint8 at the picture's size."""
     height, width = pixels.shape[:2]
     return cv2.resize(codes, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
@@ -204,7 +204,7 @@ def _blank(height: int, width: int = WIDE) -> Array:
 
 
 def _fitting(text: str, room: int) -> str:
-    """The text, or as much of its beginning as there is room for."""
+    """Return the text, or as much of its beginning as fits."""
     if TEXT.width(text) <= room:
         return text
     while text and TEXT.width(text + "...") > room:

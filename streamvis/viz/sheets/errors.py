@@ -1,4 +1,4 @@
-"""A sheet of a detector's worst mistakes: crops with what is there and what was found.
+"""A sheet of a detector's worst errors: crops with ground truth and detections.
 
     sheet = mistake_sheet("person-lite", [Section("PETS09-S2L1", "threshold 0.92", rows)])
 
@@ -26,36 +26,36 @@ THIN, BOLD = 1, 3  # px
 SMALLEST = 72  # px of the frame; less context than that says nothing
 TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
 LEGEND = (
-    ("truth", TRUTH, BOLD, False),
+    ("ground truth", TRUTH, BOLD, False),
     ("detections", FOUND, BOLD, False),
-    ("truth that does not count", GREY, THIN, True),
+    ("ground truth that is not scored", GREY, THIN, True),
 )
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One mistake: a detection of nobody, or a person not found, in its picture."""
+    """One error: a false detection, or a missed person, in its picture."""
 
     pixels: Array  # the whole picture
-    box: Array  # (4,) the one that it is about
-    is_found: bool  # a detection; otherwise a person
-    people: Array  # (G, 4) all who are there
-    counts: Array  # (G,) bool, False: costs nothing, found or missed
-    found: Array  # (N, 4) all that was found
-    lines: tuple[str, ...]  # beneath
+    box: Array  # (4,) the false detection or the missed person
+    is_found: bool  # a false detection; else a missed person
+    people: Array  # (G, 4) ground truth
+    counts: Array  # (G,) bool, False: not scored
+    found: Array  # (N, 4) detections
+    lines: tuple[str, ...]  # below the crop
 
 
 @dataclass(frozen=True)
 class Section:
-    """The mistakes on one data set."""
+    """The errors on one data set."""
 
     title: str
     note: str
-    rows: Sequence[tuple[str, Sequence[Tile]]]  # what they have in common, and they
+    rows: Sequence[tuple[str, Sequence[Tile]]]  # title and tiles of each row
 
 
 def mistake_sheet(title: str, sections: Sequence[Section], columns: int = 6) -> Array:
-    """Sections beneath each other, their tiles in rows of `columns`."""
+    """Return the sections below each other, their tiles in rows of `columns`."""
     width = 2 * MARGIN + columns * (SIDE + GAP) - GAP
     bands = [_head(title, width)]
     for section in sections:
@@ -67,7 +67,7 @@ def mistake_sheet(title: str, sections: Sequence[Section], columns: int = 6) -> 
 
 
 def draw_tile(tile: Tile) -> Array:
-    """The crop (SIDE, SIDE, 3) around the box, it in bold and all others thin."""
+    """Return the crop (SIDE, SIDE, 3) around the box, which is bold; all others are thin."""
     x, y, side = _window(tile.box, *tile.pixels.shape[:2])
     height, width = tile.pixels.shape[:2]
     part = tile.pixels[max(y, 0) : min(y + side, height), max(x, 0) : min(x + side, width)]
@@ -90,7 +90,7 @@ def draw_tile(tile: Tile) -> Array:
 
 
 def _window(box: Array, height: int, width: int) -> tuple[int, int, int]:
-    """Left, top and side of the square to show, inside the picture as far as it fits."""
+    """Return left, top and side of the crop, inside the picture as far as it fits."""
     longest = float((box[2:] - box[:2]).max())
     side = max(SMALLEST, round(CONTEXT * longest))
     side = min(side, max(round(1.1 * longest), min(height, width)), max(height, width))
@@ -147,7 +147,7 @@ def _row(tiles: Sequence[Tile], width: int) -> Array:
 
 
 def _fitting(text: str, room: int, style: Style) -> str:
-    """The text, or as much of its end as there is room for: names differ at their end."""
+    """Return the text, or as much of its end as fits: names differ at their end."""
     if style.width(text) <= room:
         return text
     while text and style.width("..." + text) > room:

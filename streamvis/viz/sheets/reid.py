@@ -1,4 +1,4 @@
-"""A sheet of people looked for: each beside those most alike, framed by who they are.
+"""A sheet of re-identification queries: each beside its best matches, framed by identity.
 
     sheet = lineup_sheet("person-r18", [Section("PETS09-S2L1", "rank-1 0.673", lineups)])
 
@@ -24,12 +24,12 @@ GAP, MARGIN = 10, 24
 COLUMNS = 2  # lineups beside each other
 TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(440, 587)
 STEP = TEXT.text + 7  # px from line to line
-LEGEND = (("asked for", DARK), ("the same person", RIGHT), ("another", WRONG))
+LEGEND = (("query", DARK), ("the same person", RIGHT), ("another person", WRONG))
 
 
 @dataclass(frozen=True)
 class Face:
-    """One picture of a person, (*TILE, 3), and what is known of it."""
+    """One crop of a person, (*TILE, 3), with its caption."""
 
     pixels: Array
     lines: tuple[str, str]  # beneath
@@ -38,7 +38,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Lineup:
-    """Who is asked for, and the answers, best first."""
+    """A query and its matches, best first."""
 
     title: str
     asked: Face
@@ -47,7 +47,7 @@ class Lineup:
 
 @dataclass(frozen=True)
 class Section:
-    """The lineups of one data set."""
+    """The queries of one data set."""
 
     title: str
     note: str
@@ -55,7 +55,7 @@ class Section:
 
 
 def lineup_sheet(title: str, sections: Sequence[Section]) -> Array:
-    """Sections beneath each other, their lineups in rows of COLUMNS."""
+    """Return the sections below each other, their queries in rows of COLUMNS."""
     most = max((len(one.answers) for s in sections for one in s.lineups), default=1)
     across = (most + 1) * (TILE[1] + GAP) + 2 * GAP
     width = max(2 * MARGIN + COLUMNS * across, 700)

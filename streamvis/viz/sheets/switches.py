@@ -40,7 +40,7 @@ class Moment(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What a switch looks like."""
+    """The crops of one identity switch, before and after."""
 
     lines: tuple[str, ...]  # above
     before: Array  # (SIDE, SIDE, 3)
@@ -48,7 +48,7 @@ class Pair(NamedTuple):
 
 
 def side_of(moments: Sequence[Moment], height: int, width: int) -> int:
-    """Pixels of a frame (height, width) that crops show, the same before and after."""
+    """Return the side in px of the crops of a switch, the same before and after."""
     boxes = np.concatenate([(m.person, m.box) for m in moments])
     longest = float((boxes[:, 2:] - boxes[:, :2]).max())
     side = max(SMALLEST, round(CONTEXT * longest))
@@ -56,7 +56,7 @@ def side_of(moments: Sequence[Moment], height: int, width: int) -> int:
 
 
 def draw(pixels: Array, moment: Moment, side: int) -> Array:
-    """The crop around the person: truth dashed in white, its track bold, others thin."""
+    """Return the crop around the person: ground truth dashed white, its track bold, others thin."""
     height, width = pixels.shape[:2]
     corner = ((moment.person[:2] + moment.person[2:]) / 2 - side / 2).round().astype(int)
     room = np.array([width, height]) - side  # negative: centred with a border
@@ -86,7 +86,7 @@ def draw(pixels: Array, moment: Moment, side: int) -> Array:
 
 
 def switch_page(title: str, pairs: Sequence[Pair], columns: int = 3) -> Array:
-    """The pairs in rows beneath a title; without any, the title alone."""
+    """Return the pairs in rows below a title."""
     cells = [_cell(pair) for pair in pairs]
     body = contact_sheet(cells, columns, background=BACKGROUND) if cells else _blank(0, 3 * SIDE)
     width = max(body.shape[1], TITLE.width(title) + 48)

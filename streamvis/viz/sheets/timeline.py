@@ -2,8 +2,8 @@
 
     timeline(Path("who.png"), [Panel("PETS09-S2L1", "11 switches", lives, strays, 795, 7.0)])
 
-A thin line is a person whom nothing followed, a black mark a switch of identity. Beneath are the
-tracks that were on nobody. Needs matplotlib.
+A thin line is a person without a track, a black mark an identity switch. Below are the tracks that
+match no person. Needs matplotlib.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Bar = tuple[int, int, int]  # first and last frame, track; -1: none
 
 NOBODY = -1
-LEGEND = "bar: followed, by this track    thin line: not followed    black mark: identity switch"
+LEGEND = (
+    "bar: tracked, with the track's id    thin line: not tracked    black mark: identity switch"
+)
 WIDTH, DPI = 13.0, 110  # inches, dots in each
 ROW = 0.17  # inches
 HEAD, FOOT = 0.62, 0.52  # inches, above and beneath a panel's rows
@@ -45,7 +47,7 @@ class Panel:
 
 
 def timeline(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw the panels beneath each other."""
+    """Draw the panels below each other."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -76,7 +78,7 @@ def timeline(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def pack(bars: Sequence[Bar], room: float = 0) -> list[list[Bar]]:
-    """Bars in as few lanes as hold them without overlap, `room` frames apart; a first fit."""
+    """Distribute bars over few lanes without overlap, `room` frames apart, by first fit."""
     lanes: list[list[Bar]] = []
     for bar in sorted(bars):
         free = next((lane for lane in lanes if lane[-1][1] + room < bar[0]), None)
@@ -100,7 +102,7 @@ def _draw(axes: "Axes", panel: Panel, lanes: Sequence[Sequence[Bar]], rows: int)
                 _bar(axes, row, bar, ON_NOBODY, panel.frames)
     axes.set(xlim=(0.5, panel.frames + 0.5), ylim=(rows - 0.4, -0.6))
     axes.set_xlabel(f"frame ({panel.fps:g} frames/s)", labelpad=1)
-    axes.set_ylabel("person, as the truth numbers them", labelpad=4 if rows > 12 else 2)
+    axes.set_ylabel("person, numbered as in the ground truth", labelpad=4 if rows > 12 else 2)
     if rows <= 12:
         axes.set_ylabel("person")
     axes.set_yticks(list(labels), list(labels.values()), fontsize=7)
