@@ -3,21 +3,20 @@
 import msgspec
 import numpy as np
 import pytest
+from factories import frame, source, tracks
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.events import derive, export, schema
 from streamvis.events.log import Row
-from streamvis.messages import Actions, Frame, Judgement, SourceInfo, Tracks
+from streamvis.messages import Actions, Judgement
 
-INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
+INFO = source("cam1")
 RULE = Judgement(begin=0.7, end=0.5, min_us=200_000, ignore=("normal",))
 
 
 def frame_at(k, epoch=1):
-    return Frame(
-        source="cam1", seq=k, n=k, media_us=k * 100_000, width=640, height=480, epoch=epoch
-    )
+    return frame(k, "cam1", epoch=epoch)
 
 
 def doing(rows, *, warm=True, sampled=True) -> Actions:
@@ -34,25 +33,6 @@ def doing(rows, *, warm=True, sampled=True) -> Actions:
     )
 
 
-def tracks_with(ids, **changes) -> Tracks:
-    n = len(ids)
-    found = Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.array([[10, 20, 30, 80]] * n, np.float32).reshape(n, 4),
-        scores=np.ones(n, np.float32),
-        existence=np.ones(n, np.float32),
-        velocity=np.zeros((n, 2), np.float32),
-        covariance=np.ones((n, 4), np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.zeros(n, np.float32),
-        gated=np.zeros(n, np.int32),
-        detection=np.zeros(n, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.zeros(0, np.int64),
-    )
-    return msgspec.structs.replace(found, **changes)
-
-
 def told(drafts):
     return [
         (schema.type_of(d.what), getattr(d.what.action, "reason", d.what.action.p))
@@ -67,7 +47,7 @@ def curve(probabilities, every_us=10**9, **changes):
     found = {}
     for k, p in enumerate(probabilities):
         actions = None if p is None else doing({7: p}, **changes)
-        drafts = derive.frame_seen(state, frame_at(k), tracks_with([7]), every_us, actions)
+        drafts = derive.frame_seen(state, frame_at(k), tracks([7]), every_us, actions)
         if some := told(drafts):
             found[k] = some
     return found
@@ -78,7 +58,7 @@ def fighting(ids=(7,), whole=False):
     state, _ = derive.start(INFO)
     rows = dict.fromkeys((*([0] if whole else []), *ids), 0.9)
     for k in range(3):
-        derive.frame_seen(state, frame_at(k), tracks_with(ids), 0, doing(rows))
+        derive.frame_seen(state, frame_at(k), tracks(ids), 0, doing(rows))
     assert state.doing.keys() == rows.keys()
     return state
 
@@ -111,7 +91,7 @@ def test_updates_are_sampled():
 def test_what_is_told_of_an_action():
     state, _ = derive.start(INFO)
     for k, p in enumerate((0.75, 0.9512345, 0.8)):
-        drafts = derive.frame_seen(state, frame_at(k), tracks_with([7]), 0, doing({0: p, 7: p}))
+        drafts = derive.frame_seen(state, frame_at(k), tracks([7]), 0, doing({0: p, 7: p}))
     whats = [d.what.action for d in drafts if schema.family_of(d.what) == "action"]
     known = {"label": "fight", "p": 0.8, "window_us": 900_000, "since_us": 0}
     assert whats == [schema.Action(**known), schema.Action(**known, track="cam1:1:7")]
@@ -123,7 +103,7 @@ def test_what_is_told_of_an_action():
 
 def test_an_action_ends_before_the_track_does():
     drafts = derive.frame_seen(
-        fighting([7, 9]), frame_at(3), tracks_with([9], ended=np.array([7])), 0, doing({9: 0.9})
+        fighting([7, 9]), frame_at(3), tracks([9], ended=np.array([7])), 0, doing({9: 0.9})
     )
     assert [schema.type_of(d.what) for d in drafts] == [
         "action.end",
@@ -140,15 +120,13 @@ def test_an_action_ends_before_the_track_does():
 )
 def test_who_was_mixed_up_does_nothing_that_is_known(change):
     state = fighting([7, 9])
-    drafts = derive.frame_seen(state, frame_at(3), tracks_with([7, 12], **change), 0, None)
+    drafts = derive.frame_seen(state, frame_at(3), tracks([7, 12], **change), 0, None)
     assert told(drafts) == [("action.end", "lost")]
     assert state.doing.keys() == {7}
 
 
 def test_who_is_looked_at_no_more_does_nothing_that_is_known():
-    drafts = derive.frame_seen(
-        fighting([7, 9]), frame_at(3), tracks_with([7, 9]), 0, doing({7: 0.9})
-    )
+    drafts = derive.frame_seen(fighting([7, 9]), frame_at(3), tracks([7, 9]), 0, doing({7: 0.9}))
     assert told(drafts) == [("action.end", "lost"), ("action.update", 0.9)]
 
 
@@ -161,7 +139,7 @@ def test_all_ends_with_the_source(ending):
 
 def test_all_ends_with_the_stream_epoch():
     state = fighting([7], whole=True)
-    drafts = derive.frame_seen(state, frame_at(0, epoch=2), tracks_with([7]), 0, doing({7: 0.9}))
+    drafts = derive.frame_seen(state, frame_at(0, epoch=2), tracks([7]), 0, doing({7: 0.9}))
     assert told(drafts) == [("action.end", "epoch")] * 2
     assert drafts[0].what.action.track is None
     assert drafts[1].what.action.track == "cam1:1:7"
@@ -193,10 +171,10 @@ def test_begins_and_ends_alternate_and_a_successor_goes_on_exactly(rows, present
         before = present[k]
         seen = {i: p for i, p in (row or {}).items() if i == 0 or i in ids}
         actions = None if row is None else doing(seen)
-        tracks = tracks_with(ids, ended=ended)
-        drafts = derive.frame_seen(state, frame_at(k), tracks, 0, actions)
+        followed = tracks(ids, ended=ended)
+        drafts = derive.frame_seen(state, frame_at(k), followed, 0, actions)
         heir = msgspec.msgpack.decode(packed, type=derive.State)
-        assert derive.frame_seen(heir, frame_at(k), tracks, 0, actions) == drafts
+        assert derive.frame_seen(heir, frame_at(k), followed, 0, actions) == drafts
         packed = msgspec.msgpack.encode(state)
         for draft in drafts:
             if schema.family_of(draft.what) != "action":
@@ -246,7 +224,7 @@ def test_what_was_found_counts_how_often_each_action_began():
     ps = [0.1, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9]
     begun = 0
     for k, p in enumerate(ps):
-        drafts = derive.frame_seen(state, frame_at(k), tracks_with([4]), 0, doing({4: p}))
+        drafts = derive.frame_seen(state, frame_at(k), tracks([4]), 0, doing({4: p}))
         begun += sum(isinstance(draft.what, schema.ActionBegin) for draft in drafts)
     assert begun == 2
     assert derive.found(state).actions == {"fight": 2}
@@ -254,5 +232,5 @@ def test_what_was_found_counts_how_often_each_action_began():
 
 def test_an_action_stage_that_saw_nothing_happen_found_none():
     state, _ = derive.start(INFO)
-    derive.frame_seen(state, frame_at(0), tracks_with([4]), 0, doing({4: 0.1}))
+    derive.frame_seen(state, frame_at(0), tracks([4]), 0, doing({4: 0.1}))
     assert derive.found(state).actions == {}

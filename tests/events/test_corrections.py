@@ -5,6 +5,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 import pytest
+from factories import frame, source, tracks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,51 +24,29 @@ from streamvis.events.schema import (
     TrackSplit,
     TrackUpdate,
 )
-from streamvis.messages import Frame, SourceInfo, Tracks
 
-INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
+INFO = source("cam1")
 STEP_US = 100_000
 
 
 def frame_at(seq, epoch=1):
-    return Frame(
-        source="cam1",
-        seq=seq,
-        n=seq,
-        media_us=seq * STEP_US,
-        width=640,
-        height=480,
-        epoch=epoch,
-    )
+    return frame(seq, "cam1", epoch=epoch)
 
 
 def tracks_of(places, ended=(), merged=None, split=None, seen=True):
     """Tracks by id, each at its x; `seen` says whether detections support them."""
-    ids, n = sorted(places), len(places)
-    x = np.array([places[i] for i in ids], np.float32)
-    return Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.stack([x, x, x + 10, x + 20], axis=1),
-        scores=np.ones(n, np.float32),
-        existence=np.ones(n, np.float32),
-        velocity=np.zeros((n, 2), np.float32),
-        covariance=np.ones((n, 4), np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.zeros(n, np.float32),
-        gated=np.ones(n, np.int32),
-        detection=np.zeros(n, np.int32) if seen else np.full(n, -1, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.array(ended, np.int64),
-        merged=None if merged is None else np.array(merged, np.int64).reshape(-1, 2),
-        split=None if split is None else np.array(split, np.int64).reshape(-1, 3),
+    boxes = np.array(
+        [[places[i], places[i], places[i] + 10, places[i] + 20] for i in sorted(places)]
     )
+    rows = {"ended": ended, "merged": merged, "split": split}
+    return tracks(sorted(places), boxes.reshape(-1, 4), detection=0 if seen else -1, **rows)
 
 
 def logged(frames, ending="eof"):
     """The events of (frame, tracks), numbered as a publisher would."""
     state, drafts = derive.start(INFO)
-    for frame, tracks in frames:
-        drafts += derive.frame_seen(state, frame, tracks)
+    for seen, followed in frames:
+        drafts += derive.frame_seen(state, seen, followed)
     drafts += derive.finished(state, ending)
     return [
         Event(

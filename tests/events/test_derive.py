@@ -1,6 +1,7 @@
 import msgspec
 import numpy as np
 import pytest
+from factories import frame, source, tracks
 
 from streamvis.calibration import ground_plane
 from streamvis.config import Jipda
@@ -32,41 +33,26 @@ from streamvis.events.schema import (
     type_of,
 )
 from streamvis.geometry import to_ground
-from streamvis.messages import Detections, Frame, Notice, SourceInfo, Tracks
+from streamvis.messages import Detections, Notice
 from streamvis.tracking.tracker import Tracker
 
-INFO = SourceInfo(id="cam1", label="walk.mp4", width=640, height=480, fps=10, live=False)
+INFO = source("cam1", label="walk.mp4")
 
 
 def frame_at(seq, epoch=1):
-    return Frame(
-        source="cam1",
-        seq=seq,
-        n=2 * seq,
-        media_us=seq * 100_000,
-        width=640,
-        height=480,
-        epoch=epoch,
-    )
+    return frame(seq, "cam1", n=2 * seq, epoch=epoch)
 
 
 def tracks_with(ids, ended=(), **changes):
-    n = len(ids)
-    found = Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.array([[10.123, 20, 30.5, 80] for _ in ids], np.float32).reshape(n, 4),
-        scores=np.full(n, 0.9, np.float32),
-        existence=np.full(n, 0.97, np.float32),
-        velocity=np.full((n, 2), 1.5, np.float32),
-        covariance=np.full((n, 4), 0.25, np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.full(n, 0.1, np.float32),
-        gated=np.full(n, 2, np.int32),
-        detection=np.zeros(n, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.array(ended, np.int64),
-    )
-    return msgspec.structs.replace(found, **changes)
+    given = {
+        "boxes": (10.123, 20, 30.5, 80),
+        "scores": 0.9,
+        "existence": 0.97,
+        "velocity": 1.5,
+        "covariance": 0.25,
+    }
+    given |= {"entropy": 0.1, "gated": 2, "ended": ended}
+    return tracks(ids, **{**given, **changes})
 
 
 def told(drafts):

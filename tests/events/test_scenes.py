@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from factories import frame, source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,15 +15,13 @@ from streamvis.events.scenes import Telling
 from streamvis.messages import (
     Came,
     Forecast,
-    Frame,
     Future,
     Occupancy,
     Scored,
     Segmentation,
-    SourceInfo,
 )
 
-INFO = SourceInfo(id="cam1", label="drive.mp4", width=640, height=480, fps=10, live=False)
+INFO = source("cam1")
 LABELS = ("sky", "road", "car")
 RULE = Alarm(p=0.6, area=0.1, min_s=0.2)
 FAR = 10**9  # µs, longer than any test: nothing is told twice
@@ -30,9 +29,7 @@ HORIZON_US = 300_000
 
 
 def frame_at(k, epoch=1):
-    return Frame(
-        source="cam1", seq=k, n=k, media_us=k * 100_000, width=640, height=480, epoch=epoch
-    )
+    return frame(k, "cam1", epoch=epoch)
 
 
 def seen(unknown=None, classes=None) -> Segmentation:

@@ -1,51 +1,27 @@
 """What a run found, held against a count over all of its events that forgets nothing."""
 
 import msgspec
-import numpy as np
 import pytest
 from counted_findings import counted
+from factories import frame, source, tracks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.events import derive, tally
 from streamvis.events.schema import Event
-from streamvis.messages import Frame, Notice, SourceInfo, Tracks
+from streamvis.messages import Notice
 
-INFO = SourceInfo(id="cam1", label="a.mp4", width=640, height=480, fps=10, live=False)
+INFO = source("cam1")
 STEP_US = 100_000
 
 
 def frame_at(seq, epoch=1):
-    return Frame(
-        source="cam1",
-        seq=seq,
-        n=seq,
-        media_us=seq * STEP_US,
-        width=640,
-        height=480,
-        epoch=epoch,
-        capture_us=1_000_000_000 + seq * STEP_US,
-    )
+    capture_us = 1_000_000_000 + seq * STEP_US
+    return frame(seq, "cam1", epoch=epoch, capture_us=capture_us)
 
 
 def tracks_with(ids, ended=(), merged=(), split=()):
-    n = len(ids)
-    return Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.tile(np.float32([10, 20, 30, 80]), (n, 1)),
-        scores=np.full(n, 0.9, np.float32),
-        existence=np.full(n, 0.97, np.float32),
-        velocity=np.zeros((n, 2), np.float32),
-        covariance=np.zeros((n, 4), np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.zeros(n, np.float32),
-        gated=np.ones(n, np.int32),
-        detection=np.zeros(n, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.array(ended, np.int64),
-        merged=np.array(merged, np.int64).reshape(-1, 2),
-        split=np.array(split, np.int64).reshape(-1, 3),
-    )
+    return tracks(ids, ended=ended, merged=merged, split=split)
 
 
 class Scene:

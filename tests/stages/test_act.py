@@ -5,11 +5,13 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from factories import packet as packet_of
+from factories import source, tracks
 
 from streamvis.build import build_stage
 from streamvis.config import OffActions, StageSpec
 from streamvis.errors import ConfigError, DataError, ModelError
-from streamvis.messages import Actions, Frame, Packet, Site, SourceInfo, Tracks, encode_part
+from streamvis.messages import Actions, Frame, Site, SourceInfo, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.inference.select import openvino_version
 from streamvis.models.off import Calibration, Off, OffConfig, consensus
@@ -62,7 +64,7 @@ def stage(weights):
 
 
 def info(name: str = "a") -> SourceInfo:
-    return SourceInfo(id=name, label=name, width=320, height=240, fps=10, live=False)
+    return source(name, size=(320, 240))
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:
@@ -92,36 +94,15 @@ def picture(seconds: float, people) -> np.ndarray:
     return image
 
 
-def tracks(ids, boxes, **changes) -> Tracks:
-    n = len(ids)
-    found = Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.array(boxes, np.float32).reshape(n, 4),
-        scores=np.ones(n, np.float32),
-        existence=np.ones(n, np.float32),
-        velocity=np.zeros((n, 2), np.float32),
-        covariance=np.ones((n, 4), np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.zeros(n, np.float32),
-        gated=np.zeros(n, np.int32),
-        detection=np.zeros(n, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.zeros(0, np.int64),
-    )
-    return msgspec.structs.replace(found, **changes)
-
-
 def packet(k, fps=10, people=(7,), name="a", *, epoch=1, part=True, rounding=1, **changes):
     seconds = k / fps
     slot = f"{name}{seconds:.4f}{people}"
     if slot not in PICTURES:
         PICTURES[slot] = picture(seconds, people)
     media_us = round(seconds * 1e6 / rounding) * rounding
-    frame = Frame(
-        source=name, seq=k, n=k, media_us=media_us, width=320, height=240, slot=slot, epoch=epoch
-    )
     followed = tracks(people, [place(who, seconds) for who in people], **changes)
-    return Packet(frame=frame, parts=[followed] if part else [])
+    given = {"size": (320, 240), "media_us": media_us, "slot": slot, "epoch": epoch}
+    return packet_of(k, followed if part else None, source=name, **given)
 
 
 def run(act: ActStage, packets) -> list[Actions]:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from factories import packet, source, tracks
 
 from streamvis.config import Alarm, Publish
 from streamvis.errors import DataError, RunError
@@ -18,15 +19,11 @@ from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Came,
     Forecast,
-    Frame,
     Future,
     Notice,
     Occupancy,
-    Packet,
     Segmentation,
     Site,
-    SourceInfo,
-    Tracks,
 )
 from streamvis.stages.publish import PublishStage
 
@@ -40,34 +37,18 @@ def site_at(out, epoch=EPOCH):
     return Site(device="cpu", pixels=lambda frame: None, out=out, epoch=epoch, pipeline="abc")
 
 
-def info_of(source):
-    return SourceInfo(id=source, label=f"{source}.mp4", width=640, height=480, fps=10.0, live=False)
+def info_of(name):
+    return source(name, label=f"{name}.mp4")
 
 
 def tracks_of(ids, ended=(), **corrections):
-    n = len(ids)
-    return Tracks(
-        ids=np.array(ids, np.int64),
-        boxes=np.array([[10.0 + i, 20, 30 + i, 80] for i in ids], np.float32).reshape(n, 4),
-        scores=np.full(n, 0.9, np.float32),
-        existence=np.full(n, 0.97, np.float32),
-        velocity=np.zeros((n, 2), np.float32),
-        covariance=np.ones((n, 4), np.float32),
-        ground=np.full((n, 2), np.nan, np.float32),
-        entropy=np.zeros(n, np.float32),
-        gated=np.ones(n, np.int32),
-        detection=np.zeros(n, np.int32),
-        first_seen_us=np.zeros(n, np.int64),
-        ended=np.array(ended, np.int64),
-        **{name: np.array(rows, np.int64) for name, rows in corrections.items()},
-    )
+    boxes = np.array([[10.0 + i, 20, 30 + i, 80] for i in ids]).reshape(-1, 4)
+    return tracks(ids, boxes, scores=0.9, existence=0.97, ended=ended, **corrections)
 
 
 def packet_of(source, seq, epoch=1, ids=(1,), ended=(), **corrections):
-    frame = Frame(
-        source=source, seq=seq, n=seq, media_us=seq * 100_000, width=640, height=480, epoch=epoch
-    )
-    return Packet(frame=frame, parts=[] if ids is None else [tracks_of(ids, ended, **corrections)])
+    part = None if ids is None else tracks_of(ids, ended, **corrections)
+    return packet(seq, part, source=source, epoch=epoch)
 
 
 def scene_of(seq, epoch=1, unknown=0.9, came=()):
@@ -133,8 +114,8 @@ class Killed(Exception):  # noqa: N818 - what the test does, not a fault
 
 def begun(out, states, bind=None, sources=SOURCES):
     stage = PublishStage(Publish(bind=bind), site_at(out))
-    for source in sources:
-        stage.begin(info_of(source), states.get(source))
+    for name in sources:
+        stage.begin(info_of(name), states.get(name))
     return stage
 
 

@@ -1,42 +1,29 @@
 """The tracking stage: sources apart, frames without detections, epochs, resolutions, resuming."""
 
-import numpy as np
 import pytest
+from factories import detections, packet, source
 
 from streamvis.config import Jipda
 from streamvis.errors import DataError
-from streamvis.messages import Detections, Frame, Notice, Packet, SourceInfo, encode_part
+from streamvis.messages import Notice, encode_part
 from streamvis.stages.track import TrackStage
 
 
-def info(name, **changes):
-    given = {"label": name, "width": 640, "height": 480, "fps": 10.0, "live": False}
-    return SourceInfo(id=name, **{**given, **changes})
-
-
-def packet(name, k, *, x=100.0, seen=True, size=(640, 480), epoch=1, at_us=None):
-    width, height = size
-    at_us = k * 100_000 if at_us is None else at_us
-    frame = Frame(source=name, seq=k, n=k, media_us=at_us, width=width, height=height, epoch=epoch)
-    found = Detections(
-        boxes=np.array([[x, 100, x + 30, 190]], dtype=np.float32),
-        scores=np.array([0.9], dtype=np.float32),
-        labels=np.ones(1, dtype=np.int32),
-        masks=np.zeros((0, 0, 0), dtype=np.uint8),
-    )
-    return Packet(frame=frame, parts=[found] if seen else [])
+def packet_of(name, k, *, x=100.0, seen=True, **changes):
+    found = detections([x, 100, x + 30, 190]) if seen else None
+    return packet(k, found, source=name, **changes)
 
 
 def started(*names):
     stage = TrackStage(Jipda())
     for name in names:
-        stage.begin(info(name), None)
+        stage.begin(source(name), None)
     return stage
 
 
 def test_one_answer_for_each_packet_in_order_and_sources_apart():
     stage = started("a", "b")
-    packets = [packet(name, k, x=x) for k in range(6) for name, x in (("a", 100), ("b", 400))]
+    packets = [packet_of(name, k, x=x) for k in range(6) for name, x in (("a", 100), ("b", 400))]
     answers = list(stage(packets))
     assert len(answers) == 12
     assert [tracks.ids.tolist() for tracks in answers[-2:]] == [[1], [1]]
@@ -46,34 +33,34 @@ def test_one_answer_for_each_packet_in_order_and_sources_apart():
 
 def test_it_coasts_where_detections_are_absent():
     stage = started("a")
-    answers = list(stage([packet("a", k, x=100 + 5 * k, seen=k % 3 == 0) for k in range(16)]))
+    answers = list(stage([packet_of("a", k, x=100 + 5 * k, seen=k % 3 == 0) for k in range(16)]))
     assert [len(tracks.ids) for tracks in answers[6:]] == [1] * 10
     assert [int(tracks.detection[0]) for tracks in answers[12:]] == [0, -1, -1, 0]
     assert answers[14].boxes[0, 0] == pytest.approx(170, abs=6)
 
 
 def test_batches_change_nothing():
-    packets = [packet("a", k, x=100 + 3 * k, seen=k != 4) for k in range(10)]
+    packets = [packet_of("a", k, x=100 + 3 * k, seen=k != 4) for k in range(10)]
     together = [encode_part(tracks) for tracks in started("a")(packets)]
     stage = started("a")
     assert [encode_part(tracks) for p in packets for tracks in stage([p])] == together
 
 
 def test_a_successor_goes_on_exactly():
-    packets = [packet("a", k, x=100 + 3 * k) for k in range(10)]
+    packets = [packet_of("a", k, x=100 + 3 * k) for k in range(10)]
     whole = [encode_part(tracks) for tracks in started("a")(packets)]
     for cut in range(10):
         first, second = started("a"), TrackStage(Jipda())
         head = [encode_part(tracks) for tracks in first(packets[:cut])]
-        second.begin(info("a"), first.state("a"))
+        second.begin(source("a"), first.state("a"))
         assert head + [encode_part(tracks) for tracks in second(packets[cut:])] == whole
 
 
 def test_a_new_stream_epoch_starts_over():
     stage = started("a")
-    list(stage([packet("a", k) for k in range(6)]))
+    list(stage([packet_of("a", k) for k in range(6)]))
     stage.notice(Notice(source="a", kind="epoch", media_us=500_000))
-    again = [packet("a", 6 + k, epoch=2, at_us=k * 100_000) for k in range(4)]
+    again = [packet_of("a", 6 + k, epoch=2, media_us=k * 100_000) for k in range(4)]
     answers = list(stage(again))
     assert answers[0].ids.tolist() == []
     assert answers[-1].ids.tolist() == [1]
@@ -82,27 +69,27 @@ def test_a_new_stream_epoch_starts_over():
 
 def test_a_new_resolution_keeps_the_people():
     stage = started("a")
-    list(stage([packet("a", k) for k in range(6)]))
-    larger = packet("a", 6, size=(1280, 960))
+    list(stage([packet_of("a", k) for k in range(6)]))
+    larger = packet_of("a", 6, size=(1280, 960))
     larger.parts[0].boxes[:] *= 2
     (tracks,) = stage([larger])
     assert tracks.ids.tolist() == [1]
     # and a successor, told the size the source had at first, goes on with the new one
     second = TrackStage(Jipda())
-    second.begin(info("a"), stage.state("a"))
-    one, other = packet("a", 7, size=(1280, 960)), packet("a", 7, size=(1280, 960))
+    second.begin(source("a"), stage.state("a"))
+    one, other = packet_of("a", 7, size=(1280, 960)), packet_of("a", 7, size=(1280, 960))
     assert encode_part(*stage([one])) == encode_part(*second([other]))
 
 
 def test_a_finished_source_is_forgotten():
     stage = started("a", "b")
     stage.finish("a", "eof")
-    list(stage([packet("b", 0)]))
+    list(stage([packet_of("b", 0)]))
     with pytest.raises(KeyError):
-        list(stage([packet("a", 0)]))
+        list(stage([packet_of("a", 0)]))
     stage.close()
 
 
 def test_a_state_of_something_else_is_refused():
     with pytest.raises(DataError, match="source a"):
-        TrackStage(Jipda()).begin(info("a"), b"no")
+        TrackStage(Jipda()).begin(source("a"), b"no")
