@@ -100,7 +100,7 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     # from then until now was another person, who is `other` from this frame on
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class ActionThresholds(msgspec.Struct, frozen=True, kw_only=True):
     """When an action counts as begun and as over, by its probability."""
 
     begin: float  # at this or above …
@@ -118,7 +118,7 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True, tag="actions"):
     warm: np.ndarray  # (N,) bool; False: of few moments yet, or of some before a restart
     window_us: np.ndarray  # (N,) int64, media time from the first moment looked at to the last
     sampled: np.ndarray  # (N,) bool; False: as it was, nobody has looked at this frame
-    judgement: Judgement
+    thresholds: ActionThresholds
 
 
 class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"):
@@ -129,7 +129,7 @@ class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"
     unknown: np.ndarray  # (h/4, w/4) uint8, 255·probability of belonging to none; or (0, 0)
 
 
-class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneOccupancy(msgspec.Struct, frozen=True, kw_only=True):
     """How probably a zone will hold something."""
 
     zone: str
@@ -137,15 +137,15 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True):
     polygon: tuple[tuple[float, float], ...] = ()  # its corners, shares of width and height
 
 
-class Future(msgspec.Struct, frozen=True, kw_only=True):
+class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True):
     """What a scene is forecast to be, some time after the frame that carries this."""
 
     horizon_us: int
     classes: np.ndarray  # (h, w) uint8, the likeliest, over the whole frame
-    zones: tuple[Occupancy, ...] = ()
+    zones: tuple[ZoneOccupancy, ...] = ()
 
 
-class Came(msgspec.Struct, frozen=True, kw_only=True):
+class ForecastScore(msgspec.Struct, frozen=True, kw_only=True):
     """How well what had been forecast for this frame fits what it is now."""
 
     made_us: int  # media time of the frame that the forecast was made from
@@ -158,8 +158,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):
     """Scenes to come, as forecast from this frame and some before it, if it was one to look at."""
 
     labels: tuple[str, ...]  # names of the K classes
-    futures: tuple[Future, ...] = ()  # by ascending horizon; none between two samples
-    came: tuple[Came, ...] = ()
+    horizons: tuple[HorizonForecast, ...] = ()  # by ascending horizon; none between two samples
+    scores: tuple[ForecastScore, ...] = ()
     warm: bool = True  # False: of fewer moments than the network has learnt from
 
 
@@ -212,7 +212,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 Ending = Literal["eof", "drained", "failed"]
 
 
-class Stay(msgspec.Struct, frozen=True, kw_only=True):
+class LongestStay(msgspec.Struct, frozen=True, kw_only=True):
     """How long somebody was followed, from the first frame to the last, corrections made."""
 
     track: str
@@ -228,7 +228,7 @@ class Busiest(msgspec.Struct, frozen=True, kw_only=True):
     capture_us: int = 0  # wall clock, 0 when unknown
 
 
-class Scored(msgspec.Struct, frozen=True, kw_only=True):
+class MeanForecastScore(msgspec.Struct, frozen=True, kw_only=True):
     """How good the forecasts of one horizon were, of those that were published and came due."""
 
     count: int
@@ -242,11 +242,11 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     tracks: int | None = None  # ids that began
     merges: int | None = None  # ids that turned out to be another's
     splits: int | None = None  # ids that turned out to be two people's
-    longest: Stay | None = None
+    longest: LongestStay | None = None
     busiest: Busiest | None = None
     actions: dict[str, int] | None = None  # by label: how often one began
     unknown: int | None = None  # how often something that belongs to no class was there
-    forecasts: dict[int, Scored] | None = None  # by horizon, µs
+    forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
 
 
 class Pixels(Protocol):
@@ -283,7 +283,7 @@ class StatefulStage(Stage, Protocol):
         """
 
 
-class Logged(msgspec.Struct, frozen=True, array_like=True):
+class LogPosition(msgspec.Struct, frozen=True, array_like=True):
     """How far the event log of a source had come when its run was resumed."""
 
     offset: int  # of the next event
@@ -302,10 +302,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pixels: Pixels
     out: Path | None = None  # where sinks write; None: nothing is to be written
     epoch: str = ""  # uuid7 of this run: the publisher's boot
-    logged: Mapping[str, Logged] = {}  # by source, in a run that was resumed
+    logged: Mapping[str, LogPosition] = {}  # by source, in a run that was resumed
     pipeline: str = ""  # hash of the pipeline's configuration
     regions: Regions = ()  # where people are detected; empty: in the whole frame
-    beside: dict[str, Any] = {}  # what stages of one worker lend each other, by the lender's name
+    shared_features: dict[
+        str, Any
+    ] = {}  # what stages of one worker lend each other, by the lender's name
 
 
 def _encode_array(value: Any) -> Any:

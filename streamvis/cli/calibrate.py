@@ -239,13 +239,13 @@ def _picture(spec: "SourceSpec", at_s: float) -> "Array":
 
 
 def _page(pixels: "Array", source: str, at_s: float, out: Path | None) -> str:
-    from streamvis.sources.credentials import told
+    from streamvis.sources.credentials import redacted
     from streamvis.viz.click_page import click_page
 
-    words = ["streamvis", "calibrate", told(source)]
+    words = ["streamvis", "calibrate", redacted(source)]
     words += ["--at", f"{at_s:g}"] if at_s else []
     words += ["--out", str(out)] if out else []
-    return click_page(pixels, told(source), shlex.join(words))
+    return click_page(pixels, redacted(source), shlex.join(words))
 
 
 def _document(found: Found, spec: "SourceSpec", size: "Size") -> bytes:

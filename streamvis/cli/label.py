@@ -84,10 +84,10 @@ def _origin(
 
     import streamvis
     from streamvis.models.weights import find
-    from streamvis.sources.credentials import told
+    from streamvis.sources.credentials import redacted
     from streamvis.training.detector.coco_folder import LabelOrigin
 
-    words = ["streamvis", "label", *map(told, videos), "--weights", weights, *plan.options]
+    words = ["streamvis", "label", *map(redacted, videos), "--weights", weights, *plan.options]
     return LabelOrigin(
         command=shlex.join(words),
         sources={spec.id: spec.label for spec in specs},

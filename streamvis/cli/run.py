@@ -81,13 +81,14 @@ def run(
 def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
     """What --source said; UsageError where a source stands in the place of the pipeline."""
     from streamvis.shipped import names
-    from streamvis.sources.credentials import told
+    from streamvis.sources.credentials import redacted
     from streamvis.sources.spec import is_source
 
     named = re.sub(r":/+", "://", str(pipeline), count=1) if pipeline else ""  # a path has one
     if named and named not in names("pipeline") and is_source(named):
         raise UsageError(
-            f"{told(named)} is a source, not a pipeline; did you mean: --source {told(named)}"
+            f"{redacted(named)} is a source, not a pipeline; "
+            f"did you mean: --source {redacted(named)}"
         )
     if not given:
         # a pipeline that is not there is the first mistake

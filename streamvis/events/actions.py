@@ -12,40 +12,42 @@ import msgspec
 from streamvis.events.schema import (
     Action,
     ActionBegin,
+    ActionBody,
     ActionEnd,
     ActionReason,
     ActionUpdate,
-    ActionWhat,
     EndedAction,
 )
-from streamvis.messages import Actions, Judgement
+from streamvis.messages import Actions, ActionThresholds
 
 WHOLE = 0  # instead of a track's number: the whole frame
-Name = Callable[[int], str | None]  # of a track's number: its id; None for WHOLE
+TrackNamer = Callable[[int], str | None]  # of a track's number: its id; None for WHOLE
 
 
-class OpenAction(msgspec.Struct):
+class OpenAction(msgspec.Struct, rename={"begun": "told", "published_us": "told_us"}):
     """An action that may begin, goes on, or may be over."""
 
     since_us: int  # media time, when its probability came to `begin`
     p: float
     p_max: float
     window_us: int
-    told: bool = False
-    told_us: int = 0  # when it was last told of
+    begun: bool = False
+    published_us: int = 0  # when it was last told of
     below_us: int | None = None  # since when it is below `end`
 
 
-Doing = dict[int, dict[str, OpenAction]]  # track or WHOLE -> label -> action
+OpenActions = dict[int, dict[str, OpenAction]]  # track or WHOLE -> label -> action
 
 
-def judge(
-    doing: Doing, name: Name, actions: Actions, media_us: int, every_us: int
-) -> list[ActionWhat]:
+def derive_action_events(
+    open_actions: OpenActions, name: TrackNamer, actions: Actions, media_us: int, every_us: int
+) -> list[ActionBody]:
     """What a frame's actions tell: who is looked at no more, then row by row; changes `doing`."""
     ids = actions.ids.tolist()
-    whats: list[ActionWhat] = [
-        what for id_ in sorted(doing.keys() - set(ids)) for what in lose(doing, id_, name, "lost")
+    bodies: list[ActionBody] = [
+        what
+        for id_ in sorted(open_actions.keys() - set(ids))
+        for what in close_track_actions(open_actions, id_, name, "lost")
     ]
     rows = zip(
         ids,
@@ -57,69 +59,71 @@ def judge(
     for id_, probabilities, decides, window_us in rows:
         if not decides:
             continue
-        open_ = doing.setdefault(id_, {})
+        open_labels = open_actions.setdefault(id_, {})
         for label, p in zip(actions.labels, probabilities, strict=True):
-            if label in actions.judgement.ignore:
+            if label in actions.thresholds.ignore:
                 continue
             now = (round(p, 4), window_us, media_us)
-            whats += _step(open_, label, name(id_), now, actions.judgement, every_us)
-        if not open_:
-            del doing[id_]
-    return whats
+            bodies += _step(open_labels, label, name(id_), now, actions.thresholds, every_us)
+        if not open_labels:
+            del open_actions[id_]
+    return bodies
 
 
-def lose(doing: Doing, id_: int, name: Name, reason: ActionReason) -> list[ActionWhat]:
+def close_track_actions(
+    open_actions: OpenActions, id_: int, name: TrackNamer, reason: ActionReason
+) -> list[ActionBody]:
     """Nobody knows what they do from now on: what was told of them ends."""
     return [
-        ActionEnd(_ended(label, action, name(id_), reason))
-        for label, action in doing.pop(id_, {}).items()
-        if action.told
+        ActionEnd(_as_ended_action(label, action, name(id_), reason))
+        for label, action in open_actions.pop(id_, {}).items()
+        if action.begun
     ]
 
 
-def lose_all(
-    doing: Doing, ids: Iterable[int], name: Name, reason: ActionReason
-) -> list[ActionWhat]:
-    return [what for id_ in ids for what in lose(doing, id_, name, reason)]
+def close_actions(
+    open_actions: OpenActions, ids: Iterable[int], name: TrackNamer, reason: ActionReason
+) -> list[ActionBody]:
+    return [what for id_ in ids for what in close_track_actions(open_actions, id_, name, reason)]
 
 
 def _step(
-    open_: dict[str, OpenAction],
+    open_labels: dict[str, OpenAction],
     label: str,
     track: str | None,
     now: tuple[float, int, int],  # probability, window µs, media µs
-    rule: Judgement,
+    rule: ActionThresholds,
     every_us: int,
-) -> list[ActionWhat]:
+) -> list[ActionBody]:
     p, window_us, media_us = now
-    action = open_.get(label)
+    action = open_labels.get(label)
     if action is None:
         if p < rule.begin:
             return []
-        action = open_[label] = OpenAction(media_us, p, p, window_us)
+        action = open_labels[label] = OpenAction(media_us, p, p, window_us)
     action.p, action.p_max, action.window_us = p, max(p, action.p_max), window_us
-    if not action.told:
+    if not action.begun:
         if p < rule.begin:
-            del open_[label]
+            del open_labels[label]
             return []
         if media_us - action.since_us < rule.min_us:
             return []
-        action.told, action.told_us = True, media_us
-        return [ActionBegin(_told(label, action, track))]
+        action.begun, action.published_us = True, media_us
+        return [ActionBegin(_as_action(label, action, track))]
     if p >= rule.end:
         action.below_us = None
     elif action.below_us is None:
         action.below_us = media_us
     if action.below_us is not None and media_us - action.below_us >= rule.min_us:
-        del open_[label]
-        return [ActionEnd(_ended(label, action, track, "over"))]
-    if media_us - action.told_us < every_us:
+        del open_labels[label]
+        return [ActionEnd(_as_ended_action(label, action, track, "over"))]
+    if media_us - action.published_us < every_us:
         return []
-    action.told_us = media_us
-    return [ActionUpdate(_told(label, action, track))]
+    action.published_us = media_us
+    return [ActionUpdate(_as_action(label, action, track))]
 
 
-def _told(label: str, action: OpenAction, track: str | None) -> Action:
+def _as_action(label: str, action: OpenAction, track: str | None) -> Action:
     return Action(
         label=label,
         p=action.p,
@@ -129,7 +133,9 @@ def _told(label: str, action: OpenAction, track: str | None) -> Action:
     )
 
 
-def _ended(label: str, action: OpenAction, track: str | None, reason: ActionReason) -> EndedAction:
+def _as_ended_action(
+    label: str, action: OpenAction, track: str | None, reason: ActionReason
+) -> EndedAction:
     return EndedAction(
         label=label,
         p=action.p,

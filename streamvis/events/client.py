@@ -48,7 +48,7 @@ class Inbox:
         if len(parts) == 1 and parts[0].startswith(WELCOME):
             return []
         try:
-            topic, tseq, event = _opened(parts)
+            topic, tseq, event = _parsed(parts)
         except DataError:
             self.refused += 1
             return []
@@ -61,7 +61,7 @@ class Inbox:
             if topic == SYSTEM_TOPIC:
                 self.sources = event.what.hb.sources
             wanted = [event] if self.family == "hb" and topic != SYSTEM_TOPIC else []
-            return self._behind(event, event.what) + wanted
+            return self._lost_before_heartbeat(event, event.what) + wanted
         if self.source not in (None, event.source) or self.family not in (None, event.family):
             return []
         return self._counted(topic, tseq, event)
@@ -72,9 +72,9 @@ class Inbox:
             self.repeated += 1
             return []
         self._last[topic] = tseq
-        return [*self._missing(event, topic, last + 1, tseq - 1), event]
+        return [*self._lost(event, topic, last + 1, tseq - 1), event]
 
-    def _behind(self, event: Event, beat: Heartbeat) -> list[Event]:
+    def _lost_before_heartbeat(self, event: Event, beat: Heartbeat) -> list[Event]:
         """A heartbeat comes after all that was sent before it, so what it counts has been lost."""
         found: list[Event] = []
         for family, tseq in beat.hb.last.items():
@@ -82,10 +82,10 @@ class Inbox:
             if self.source in (None, event.source) and self.family in (None, family):
                 last = self._last.get(topic, tseq)
                 self._last[topic] = max(tseq, last)
-                found += self._missing(event, topic, last + 1, tseq)
+                found += self._lost(event, topic, last + 1, tseq)
         return found
 
-    def _missing(self, event: Event, topic: str, first: int, last: int) -> list[Event]:
+    def _lost(self, event: Event, topic: str, first: int, last: int) -> list[Event]:
         if last < first:
             return []
         self.lost += last - first + 1
@@ -103,7 +103,7 @@ class Inbox:
         ]
 
 
-def _opened(parts: Sequence[bytes]) -> tuple[str, int, Event]:
+def _parsed(parts: Sequence[bytes]) -> tuple[str, int, Event]:
     longest = max(map(len, parts), default=0)
     if not 3 <= len(parts) <= MOST_PARTS or len(parts[1]) != 8 or longest > LONGEST:
         raise DataError(f"not a message of the feed: {len(parts)} parts")

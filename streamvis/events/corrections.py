@@ -5,7 +5,7 @@
         corrections.take(event)
         if isinstance(event.what, TrackBegin | TrackUpdate):
             seen.append(event)
-    people = Counter(corrections.who(event) for event in seen)
+    people = Counter(corrections.track_id(event) for event in seen)
 
 What was told is kept as it was told, and read through the corrections that came after it. Whoever
 would rather rewrite does so when a correction comes, before the events that follow it:
@@ -37,10 +37,10 @@ from streamvis.events.schema import (
 )
 
 EVER = -(2**63)  # media µs
-Sight = TrackBegin | TrackUpdate
+TrackObservation = TrackBegin | TrackUpdate
 
 
-class Move(NamedTuple):
+class Reassignment(NamedTuple):
     """Told at `offset`: what was told of a track from `since_us` until then was of `other`."""
 
     offset: int
@@ -52,7 +52,9 @@ class Corrections:
     """All corrections so far. One track has few of them, so what is asked is answered at once."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self._moves: dict[tuple[str, str], list[Move]] = {}  # run, track -> in order of offset
+        self._moves: dict[
+            tuple[str, str], list[Reassignment]
+        ] = {}  # run, track -> in order of offset
         for event in events:
             self.take(event)
 
@@ -68,9 +70,9 @@ class Corrections:
     def _add(self, event: Event, track: str, since_us: int, other: str) -> None:
         moves = self._moves.setdefault((event.epoch, track), [])
         if not moves or moves[-1].offset < event.offset:  # or it has come before
-            moves.append(Move(event.offset, since_us, other))
+            moves.append(Reassignment(event.offset, since_us, other))
 
-    def who(self, event: Event) -> str:
+    def track_id(self, event: Event) -> str:
         """The track that a begin, an update or an end was really about."""
         what, offset = event.what, event.offset
         if not isinstance(what, TrackBegin | TrackUpdate | TrackEnd):
@@ -80,23 +82,25 @@ class Corrections:
             track, offset = move.other, move.offset
         return track
 
-    def _next(self, event: Event, track: str, offset: int) -> Move | None:
+    def _next(self, event: Event, track: str, offset: int) -> Reassignment | None:
         moves = self._moves.get((event.epoch, track), ())
         return next(
             (m for m in moves if m.offset > offset and m.since_us <= event.time.media_us), None
         )
 
 
-def settled(events: Iterable[Event], corrections: Corrections) -> Iterator[tuple[Event, Track]]:
+def corrected_tracks(
+    events: Iterable[Event], corrections: Corrections
+) -> Iterator[tuple[Event, Track]]:
     """The begins and updates among these, and who was there by what is known now.
 
     They come in the order of `events`; a track is told of once in a frame at most.
     """
-    told = ((event, what) for event in events if isinstance(what := event.what, Sight))
+    told = ((event, what) for event in events if isinstance(what := event.what, TrackObservation))
     for _, frame in groupby(told, key=lambda pair: _frame(pair[0])):
         best: dict[str, tuple[tuple[bool, bool], Event, Track]] = {}
         for event, what in frame:
-            track, who = what.track, corrections.who(event)
+            track, who = what.track, corrections.track_id(event)
             worth = (track.box_from == "update", who != track.id)
             if who not in best or worth > best[who][0]:
                 best[who] = (worth, event, msgspec.structs.replace(track, id=who))

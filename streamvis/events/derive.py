@@ -15,14 +15,27 @@ import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.events.actions import WHOLE, Doing, Name, judge, lose_all
-from streamvis.events.scenes import SceneState, Telling, foresee, lose_sight, see
+from streamvis.events.actions import (
+    WHOLE,
+    OpenActions,
+    TrackNamer,
+    close_actions,
+    derive_action_events,
+)
+from streamvis.events.scenes import (
+    PublishPolicy,
+    SceneState,
+    close_unknown,
+    derive_forecast_events,
+    derive_segmentation_events,
+)
 from streamvis.events.schema import (
     Association,
     Box,
     Change,
     EndedTrack,
     EndReason,
+    EventBody,
     Finish,
     FrameRef,
     Gap,
@@ -44,9 +57,8 @@ from streamvis.events.schema import (
     TrackMerge,
     TrackSplit,
     TrackUpdate,
-    What,
 )
-from streamvis.events.tally import Tally, findings, happened, next_epoch, people_seen
+from streamvis.events.tally import Tally, count_events, count_people, findings, start_epoch
 from streamvis.messages import (
     Actions,
     Array,
@@ -66,7 +78,7 @@ LARGEST = 1e12  # of the numbers told of a track
 class Draft(msgspec.Struct, frozen=True):
     """What happened, when in the video, and on which picture if on one."""
 
-    what: What
+    what: EventBody
     time: Time
     frame: FrameRef | None = None
     attachments: tuple[bytes, ...] = ()
@@ -81,7 +93,7 @@ class OpenTrack(msgspec.Struct):
     published_us: int
 
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, rename={"open_actions": "doing"}):
     """One source, so far."""
 
     info: SourceInfo
@@ -92,18 +104,18 @@ class State(msgspec.Struct):
     media_us: int = 0  # of the last frame
     tracks: dict[int, OpenTrack] = {}
     newest: int = 0  # highest number of a track told of in this stream epoch
-    doing: Doing = {}  # what they do
+    open_actions: OpenActions = {}  # what they do
     scene: SceneState = msgspec.field(default_factory=SceneState)
     tally: Tally = msgspec.field(default_factory=Tally)
 
 
-def start(info: SourceInfo) -> tuple[State, list[Draft]]:
+def start_source(info: SourceInfo) -> tuple[State, list[Draft]]:
     """A source that has just been opened."""
     state = State(info=info, epoch=info.epoch)
     return state, [Draft(SourceOnline(_stream(state)), _time(state, 0))]
 
 
-def frame_seen(
+def derive_frame_events(
     state: State,
     frame: Frame,
     tracks: Tracks | None,
@@ -115,39 +127,41 @@ def frame_seen(
     Tracks and actions are published when they begin and end, and between at most once in
     `update_every_us`; corrections are published always.
     """
-    drafts = [] if frame.epoch == state.epoch else _next_epoch(state, frame.epoch)
+    drafts = [] if frame.epoch == state.epoch else _start_epoch(state, frame.epoch)
     state.frames += 1
     state.media_us = frame.media_us
-    time, about = _when(frame)
-    whats = [] if tracks is None else _followed(state, frame, tracks, update_every_us)
+    time, about = _time_and_frame(frame)
+    bodies = [] if tracks is None else _track_events(state, frame, tracks, update_every_us)
     if tracks is not None:
-        people_seen(state.tally, _prefix(state), frame, tracks, whats)
+        count_people(state.tally, _prefix(state), frame, tracks, bodies)
     if actions is not None:
-        whats += judge(state.doing, _namer(state), actions, frame.media_us, update_every_us)
-    happened(state.tally, whats, actions)
-    return drafts + [Draft(what, time, about) for what in whats]
+        bodies += derive_action_events(
+            state.open_actions, _track_namer(state), actions, frame.media_us, update_every_us
+        )
+    count_events(state.tally, bodies, actions)
+    return drafts + [Draft(what, time, about) for what in bodies]
 
 
-def scene_seen(
+def derive_scene_events(
     state: State,
     frame: Frame,
     seen: Segmentation | None,
     forecast: Forecast | None,
-    telling: Telling,
+    policy: PublishPolicy,
 ) -> list[Draft]:
     """What the frame of the last `frame_seen` shows, and what will be; None: a stage was skipped.
 
     Shares and forecasts are published at most once in `telling.every_us`, and whatever begins or
     ends always.
     """
-    time, about = _when(frame)
-    told = [] if seen is None else see(state.scene, frame, seen, telling)
-    told += [] if forecast is None else foresee(state.scene, frame, forecast, telling)
-    happened(state.tally, [what for what, _ in told], None, seen, forecast)
+    time, about = _time_and_frame(frame)
+    told = [] if seen is None else derive_segmentation_events(state.scene, frame, seen, policy)
+    told += [] if forecast is None else derive_forecast_events(state.scene, frame, forecast, policy)
+    count_events(state.tally, [what for what, _ in told], None, seen, forecast)
     return [Draft(what, time, about, attachments) for what, attachments in told]
 
 
-def _when(frame: Frame) -> tuple[Time, FrameRef]:
+def _time_and_frame(frame: Frame) -> tuple[Time, FrameRef]:
     about = FrameRef(
         n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
     )
@@ -160,16 +174,16 @@ def _time(state: State, media_us: int) -> Time:
     return Time(media_us=media_us, capture_us=wall_us, clock="file" if wall_us else "none")
 
 
-def _followed(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
-    whats, into = _corrections(state, frame, tracks)
-    mixed = [number for row in _listed(tracks.split) for number in row[:2]]
-    ended = _ended(state, tracks, into)
-    whats += lose_all(state.doing, [*mixed, *ended], _namer(state), "lost")
-    whats += [_end(state, number, "lost", into.get(number)) for number in ended]
-    return whats + _present(state, frame, tracks, every_us)
+def _track_events(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[EventBody]:
+    bodies, into = _corrections(state, frame, tracks)
+    mixed = [number for row in _rows(tracks.split) for number in row[:2]]
+    ended = _ended_numbers(state, tracks, into)
+    bodies += close_actions(state.open_actions, [*mixed, *ended], _track_namer(state), "lost")
+    bodies += [_track_end(state, number, "lost", into.get(number)) for number in ended]
+    return bodies + _present_tracks(state, frame, tracks, every_us)
 
 
-def noticed(state: State, notice: Notice) -> list[Draft]:
+def derive_notice_events(state: State, notice: Notice) -> list[Draft]:
     """Something between two frames. A status that the source has already is no news."""
     if notice.kind == "epoch":
         state.restart = notice.reason  # told with the epoch's first frame, which has its number
@@ -182,7 +196,7 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
     if notice.kind == state.status:
         return []
     state.status = notice.kind
-    what: What
+    what: EventBody
     match notice.kind:
         case "online":
             what = SourceOnline(_stream(state))
@@ -195,10 +209,10 @@ def noticed(state: State, notice: Notice) -> list[Draft]:
     return [Draft(what, time)]
 
 
-def resumed(state: State, info: SourceInfo) -> list[Draft]:
+def resume_source(state: State, info: SourceInfo) -> list[Draft]:
     """A source goes on in its next stream epoch after its run was stopped: what is open ends."""
     state.restart = "resumed"
-    drafts = _next_epoch(state, info.epoch)
+    drafts = _start_epoch(state, info.epoch)
     state.info = info
     if state.status != "online":
         state.status = "online"
@@ -206,39 +220,43 @@ def resumed(state: State, info: SourceInfo) -> list[Draft]:
     return drafts
 
 
-def finished(state: State, ending: Ending) -> list[Draft]:
+def end_source(state: State, ending: Ending) -> list[Draft]:
     """The end: open actions, tracks and sightings end with it."""
     time = _time(state, state.media_us)
-    drafts = _all_end(state, ending, time)
+    drafts = _close_all(state, ending, time)
     if ending == "eof":
         drafts.append(Draft(SourceEof(Finish(state.frames)), time))
     return drafts
 
 
-def found(state: State) -> Findings:
+def source_findings(state: State) -> Findings:
     """What was found in the source so far."""
     return findings(state.tally, _prefix(state))
 
 
-def _next_epoch(state: State, epoch: int) -> list[Draft]:
+def _start_epoch(state: State, epoch: int) -> list[Draft]:
     """Track numbers begin again at 1, so those that are open end first."""
     time = _time(state, state.media_us)
-    drafts = _all_end(state, "epoch", time)
-    next_epoch(state.tally, _prefix(state))
+    drafts = _close_all(state, "epoch", time)
+    start_epoch(state.tally, _prefix(state))
     restart = Restart(epoch, state.restart)
     state.epoch, state.restart, state.newest = epoch, "", 0
     state.scene = SceneState()  # media time starts anew
     return [*drafts, Draft(SourceEpoch(restart), time)]
 
 
-def _all_end(state: State, reason: Ending | Literal["epoch"], time: Time) -> list[Draft]:
-    whats: list[What] = [*lose_all(state.doing, sorted(state.doing), _namer(state), reason)]
-    whats += [_end(state, number, reason) for number in sorted(state.tracks)]
-    whats += lose_sight(state.scene, reason)
-    return [Draft(what, time) for what in whats]
+def _close_all(state: State, reason: Ending | Literal["epoch"], time: Time) -> list[Draft]:
+    bodies: list[EventBody] = [
+        *close_actions(state.open_actions, sorted(state.open_actions), _track_namer(state), reason)
+    ]
+    bodies += [_track_end(state, number, reason) for number in sorted(state.tracks)]
+    bodies += close_unknown(state.scene, reason)
+    return [Draft(what, time) for what in bodies]
 
 
-def _corrections(state: State, frame: Frame, tracks: Tracks) -> tuple[list[What], dict[int, int]]:
+def _corrections(
+    state: State, frame: Frame, tracks: Tracks
+) -> tuple[list[EventBody], dict[int, int]]:
     """What was told wrongly before this frame; also who goes on as whom, by number.
 
     The tracker may name tracks that were never told of, and say things twice.
@@ -246,52 +264,54 @@ def _corrections(state: State, frame: Frame, tracks: Tracks) -> tuple[list[What]
     told = state.newest
     state.newest = max(told, int(tracks.ids.max(initial=0)))
     splits: dict[int, Split] = {}
-    for number, other, since_us in _listed(tracks.split):
+    for number, other, since_us in _rows(tracks.split):
         heard = number <= told and other <= state.newest
         if heard and number != other and since_us < frame.media_us:
-            split = Split(id=_name(state, number), other=_name(state, other), since_us=since_us)
+            split = Split(
+                id=_track_id(state, number), other=_track_id(state, other), since_us=since_us
+            )
             splits.setdefault(number, split)
     into: dict[int, int] = {}
-    for gone, kept in _listed(tracks.merged):
+    for gone, kept in _rows(tracks.merged):
         while kept in into:
             kept = into[kept]
         if gone <= told and kept <= state.newest and gone != kept:
             into.setdefault(gone, kept)
-    whats: list[What] = [TrackSplit(tuple(splits.values()))] if splits else []
-    whats += [
-        TrackMerge(Merge(gone=_name(state, gone), kept=_name(state, kept)))
+    bodies: list[EventBody] = [TrackSplit(tuple(splits.values()))] if splits else []
+    bodies += [
+        TrackMerge(Merge(gone=_track_id(state, gone), kept=_track_id(state, kept)))
         for gone, kept in into.items()
     ]
-    return whats, into
+    return bodies, into
 
 
-def _listed(rows: Array | None) -> list[list[int]]:
+def _rows(rows: Array | None) -> list[list[int]]:
     return [] if rows is None else rows.tolist()
 
 
-def _ended(state: State, tracks: Tracks, into: dict[int, int]) -> list[int]:
+def _ended_numbers(state: State, tracks: Tracks, into: dict[int, int]) -> list[int]:
     """Open tracks that end with this frame; the tracker may name some we never heard of."""
     return sorted({*tracks.ended.tolist(), *into} & state.tracks.keys())
 
 
-def _end(state: State, number: int, reason: EndReason, into: int | None = None) -> TrackEnd:
+def _track_end(state: State, number: int, reason: EndReason, into: int | None = None) -> TrackEnd:
     track = state.tracks.pop(number)
     return TrackEnd(
         EndedTrack(
-            id=_name(state, number),
+            id=_track_id(state, number),
             reason=reason,
             box_px=track.box,
             first_seen_us=track.first_seen_us,
             last_seen_us=track.last_seen_us,
             age_s=(track.last_seen_us - track.first_seen_us) / 1e6,
-            into=None if into is None else _name(state, into),
+            into=None if into is None else _track_id(state, into),
         )
     )
 
 
-def _present(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[What]:
-    whats: list[What] = []
-    for row, track in zip(tracks.ids.tolist(), _rows(state, frame, tracks), strict=True):
+def _present_tracks(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[EventBody]:
+    bodies: list[EventBody] = []
+    for row, track in zip(tracks.ids.tolist(), _as_tracks(state, frame, tracks), strict=True):
         known = state.tracks.get(row)
         due = known is None or frame.media_us - known.published_us >= every_us
         published_us = frame.media_us if known is None or due else known.published_us
@@ -299,13 +319,13 @@ def _present(state: State, frame: Frame, tracks: Tracks, every_us: int) -> list[
             track.box_px, track.first_seen_us, frame.media_us, published_us
         )
         if known is None:
-            whats.append(TrackBegin(track))
+            bodies.append(TrackBegin(track))
         elif due:
-            whats.append(TrackUpdate(track))
-    return whats
+            bodies.append(TrackUpdate(track))
+    return bodies
 
 
-def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
+def _as_tracks(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
     if not np.isfinite(tracks.boxes).all():
         raise DataError(
             f"{frame.source}: the tracks of frame {frame.n} have boxes that are not finite; "
@@ -317,11 +337,11 @@ def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
     boxes, velocity = _rounded(tracks.boxes, 2), _rounded(tracks.velocity, 2)
     scores, existence = _rounded(tracks.scores, 4), _rounded(tracks.existence, 4)
     covariance, entropy = _rounded(tracks.covariance, 6), _rounded(tracks.entropy, 4)
-    metric = _metric(tracks)
+    metric = _ground_members(tracks)
     seen = tracks.detection >= 0
     return [
         Track(
-            id=_name(state, number),
+            id=_track_id(state, number),
             box_px=tuple(boxes[i]),
             box_from="update" if seen[i] else "predict",
             score=scores[i],
@@ -338,7 +358,7 @@ def _rows(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
     ]
 
 
-def _metric(tracks: Tracks) -> list[dict[str, Any]]:
+def _ground_members(tracks: Tracks) -> list[dict[str, Any]]:
     """What is known of each track on the ground: nothing for one that has no place there."""
     known: dict[str, list[Any]] = {"ground_m": _tuples(_rounded(tracks.ground, 3))}
     if tracks.ground_velocity is not None:
@@ -366,12 +386,12 @@ def _rounded(values: Array, digits: int) -> list[Any]:
     return finite.round(digits).tolist()
 
 
-def _namer(state: State) -> Name:
+def _track_namer(state: State) -> TrackNamer:
     """Ids of tracks by their numbers, None for the whole frame."""
-    return lambda number: _name(state, number) if number != WHOLE else None
+    return lambda number: _track_id(state, number) if number != WHOLE else None
 
 
-def _name(state: State, number: int) -> str:
+def _track_id(state: State, number: int) -> str:
     return f"{_prefix(state)}:{number}"
 
 

@@ -13,9 +13,9 @@ import msgspec
 
 from streamvis.errors import RunError
 from streamvis.events import schema
-from streamvis.events.corrections import Corrections, settled
+from streamvis.events.corrections import Corrections, corrected_tracks
 from streamvis.events.log import LogReader, Row
-from streamvis.events.schema import Box, Event, Track, What
+from streamvis.events.schema import Box, Event, EventBody, Track
 
 UNKNOWN = "unknown"  # label of what belongs to no class
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
@@ -94,7 +94,7 @@ def _without_none(cells: Cells) -> Cells:
     return {column: value for column, value in cells.items() if value is not None}
 
 
-def _cells(what: What) -> list[Cells]:
+def _cells(what: EventBody) -> list[Cells]:
     match what:
         case schema.TrackBegin(track) | schema.TrackUpdate(track):
             return [_track(track)]
@@ -143,7 +143,7 @@ def _track(track: Track) -> Cells:
     }
 
 
-def _scene(what: schema.SceneWhat) -> list[Cells]:
+def _scene(what: schema.SceneBody) -> list[Cells]:
     match what:
         case schema.SceneUpdate(scene):
             rows = _shares(scene.classes)
@@ -168,7 +168,7 @@ def _scene(what: schema.SceneWhat) -> list[Cells]:
             assert_never(what)
 
 
-def _source(what: schema.SourceWhat) -> Cells:
+def _source(what: schema.SourceBody) -> Cells:
     match what:
         case schema.SourceOnline(stream):
             known = _members(stream, "label", "fps", "live")
@@ -231,7 +231,7 @@ def corrections_of(log: LogReader, source: str | None = None) -> Corrections:
 def mot_lines(rows: Iterable[Row], corrections: Corrections) -> Iterator[str]:
     """`frame,id,left,top,width,height,p_exist,x,y,z`: frames from 1, metres or -1."""
     events = (schema.decode(row.payload) for row in rows)
-    for event, track in settled(events, corrections):
+    for event, track in corrected_tracks(events, corrections):
         if event.frame:
             yield _mot_line(event.frame.n + 1, track)
 

@@ -79,16 +79,16 @@ class Feed:
         outlet.bind(name)
         self._inlet.connect(name)
         self._refused: Counter[str] = Counter()  # the way to the thread was full
-        loop = _Loop(publisher, outlet, epoch, pipeline, self._refused)
+        loop = _PublisherLoop(publisher, outlet, epoch, pipeline, self._refused)
         self._dropped = loop.dropped
         self._thread = threading.Thread(target=loop.run, name="event-feed", daemon=True)
         self._thread.start()
 
-    def open(self, source: str, last: dict[str, int] | None = None) -> None:
+    def open_source(self, source: str, last: dict[str, int] | None = None) -> None:
         """Heartbeats for this source from now on; `last` is what was sent before, by family."""
         self._inlet.send_multipart([b"open", source.encode(), msgspec.msgpack.encode(last or {})])
 
-    def shut(self, source: str) -> None:
+    def close_source(self, source: str) -> None:
         """One last heartbeat, then no more."""
         self._inlet.send_multipart([b"shut", source.encode(), b""])
 
@@ -125,7 +125,7 @@ class Feed:
             Path(path).unlink(missing_ok=True)
 
 
-class _Loop:
+class _PublisherLoop:
     """What the thread does. It alone touches the publisher's socket."""
 
     def __init__(
@@ -143,8 +143,8 @@ class _Loop:
         self.refused = refused
         self.dropped: Counter[str] = Counter()
         self.last: dict[str, dict[str, int]] = {}  # open source -> family -> tseq
-        self.beaten = 0.0
-        self.due = 0.0
+        self.last_beat_s = 0.0
+        self.next_beat_s = 0.0
 
     def run(self) -> None:
         poller = zmq.Poller()
@@ -152,14 +152,14 @@ class _Loop:
         poller.register(self.publisher, zmq.POLLIN)
         try:
             while True:
-                wait_ms = math.ceil(1000 * (self.due - time.monotonic()))
+                wait_ms = math.ceil(1000 * (self.next_beat_s - time.monotonic()))
                 ready = dict(poller.poll(max(0, wait_ms)))
                 if self.publisher in ready:
                     self._subscriptions()
                 if self.outlet in ready and not self._forward():
                     return
-                if time.monotonic() >= self.due:
-                    self._beat()
+                if time.monotonic() >= self.next_beat_s:
+                    self._send_heartbeats()
         finally:
             self.outlet.close(linger=0)
             self.publisher.close(linger=LINGER_MS)
@@ -172,7 +172,7 @@ class _Loop:
             except zmq.Again:
                 return
             if parts[0][:1] == b"\x01":
-                self.due = min(self.due, self.beaten + SOON_S)
+                self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:
         """Pass on what is there, a bounded lot of it; False at the end."""
@@ -188,12 +188,12 @@ class _Loop:
                     self._send(parts)
                 case [b"open", source, last]:
                     self.last[source.decode()] = msgspec.msgpack.decode(last)
-                    self.due = 0.0
+                    self.next_beat_s = 0.0
                 case [b"shut", source, _]:
-                    self._beat()
+                    self._send_heartbeats()
                     self.last.pop(source.decode(), None)
                 case [_, ended, *_]:
-                    self._beat(ended=bool(ended))
+                    self._send_heartbeats(ended=bool(ended))
                     return False
         return True
 
@@ -206,15 +206,15 @@ class _Loop:
             self.publisher.send_multipart(parts, zmq.NOBLOCK)
             self.publisher.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def _beat(self, *, ended: bool = False) -> None:
+    def _send_heartbeats(self, *, ended: bool = False) -> None:
         for source, last in self.last.items():
             beat = Beat(last=last, dropped=self._dropped_of(source))
-            self._heartbeat(schema.topic(source, "hb"), source, beat)
-        self._heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last), ended=ended))
-        self.beaten = time.monotonic()
-        self.due = self.beaten + BEAT_S
+            self._send_heartbeat(schema.topic(source, "hb"), source, beat)
+        self._send_heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last), ended=ended))
+        self.last_beat_s = time.monotonic()
+        self.next_beat_s = self.last_beat_s + BEAT_S
 
-    def _heartbeat(self, topic: str, source: str, beat: Beat) -> None:
+    def _send_heartbeat(self, topic: str, source: str, beat: Beat) -> None:
         event = Event(
             id=new_epoch(),
             source=source,
@@ -239,7 +239,7 @@ class _Loop:
 def _publisher(
     context: "zmq.Context[zmq.Socket[bytes]]", bind: str, epoch: str, queue: int
 ) -> "zmq.Socket[bytes]":
-    address = _checked(bind)
+    address = _checked_address(bind)
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.XPUB_NODROP, 1)
     publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # hear of every subscriber, not only the first
@@ -252,7 +252,7 @@ def _publisher(
     except zmq.ZMQError as error:
         publisher.close(linger=0)
         if error.errno == zmq.EADDRINUSE:
-            raise _taken(bind) from None
+            raise _address_in_use(bind) from None
         raise ConfigError(f"publish.bind={bind}: {error.strerror}. {_EXPECTED}") from None
     return publisher
 
@@ -260,7 +260,7 @@ def _publisher(
 _EXPECTED = "Expected tcp://127.0.0.1:PORT (* for any port), ipc://PATH, or none"
 
 
-def _checked(bind: str) -> str:
+def _checked_address(bind: str) -> str:
     """The address, if only this machine can reach it."""
     scheme, _, rest = bind.partition("://")
     if scheme == "ipc" and rest:
@@ -297,24 +297,24 @@ def _check_path(bind: str, path: str) -> None:
             probe.connect(path)
         except OSError:
             return
-    raise _taken(bind)
+    raise _address_in_use(bind)
 
 
-def _taken(bind: str) -> RunError:
+def _address_in_use(bind: str) -> RunError:
     return RunError(
         f"{bind} is in use: another run publishes there. Choose another address with "
         "--set publish.bind=tcp://127.0.0.1:PORT, or none: --set publish.bind=none"
     )
 
 
-def announce(out: Path, endpoint: str, epoch: str) -> None:
+def write_announcement(out: Path, endpoint: str, epoch: str) -> None:
     """Leave a note in the output directory of where the feed listens."""
     draft = out / f".{ANNOUNCEMENT}.tmp"
     draft.write_text(json.dumps({"endpoint": endpoint, "epoch": epoch}) + "\n")
     draft.replace(out / ANNOUNCEMENT)
 
 
-def announced(out: Path) -> tuple[str, str] | None:
+def read_announcement(out: Path) -> tuple[str, str] | None:
     """Endpoint and epoch of the run that writes to this directory; None when there is none."""
     try:
         note = json.loads((out / ANNOUNCEMENT).read_text())
@@ -323,8 +323,8 @@ def announced(out: Path) -> tuple[str, str] | None:
         return None
 
 
-def withdraw(out: Path, epoch: str) -> None:
+def remove_announcement(out: Path, epoch: str) -> None:
     """Take the note away, if it is still this run's."""
-    note = announced(out)
+    note = read_announcement(out)
     if note and note[1] == epoch:
         (out / ANNOUNCEMENT).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from typing import assert_never
 import msgspec
 
 from streamvis.events import schema
-from streamvis.events.schema import Box, Event, What
+from streamvis.events.schema import Box, Event, EventBody
 
 LONGEST = 200  # characters of an event of an unknown type
 
@@ -17,7 +17,7 @@ def line(event: Event) -> str:
     return f"{seconds:10.3f}  {event.source}  {event.type:<12}  {told}".rstrip()
 
 
-def _what(what: What) -> str:
+def _what(what: EventBody) -> str:
     match what:
         case schema.TrackBegin() | schema.TrackUpdate() | schema.TrackEnd():
             return _track(what)
@@ -63,7 +63,7 @@ def _track(what: schema.TrackBegin | schema.TrackUpdate | schema.TrackEnd) -> st
     return f"{track.id:<16} {_box(track.box_px)}  p={track.p_exist:.2f}{speed}"
 
 
-def _scene(what: schema.SceneWhat) -> str:
+def _scene(what: schema.SceneBody) -> str:
     match what:
         case schema.SceneUpdate(scene):
             unknown = f"; unknown {scene.unknown.share:.1%}" if scene.unknown else ""
@@ -81,7 +81,7 @@ def _scene(what: schema.SceneWhat) -> str:
             assert_never(what)
 
 
-def _source(what: schema.SourceWhat) -> str:
+def _source(what: schema.SourceBody) -> str:
     match what:
         case schema.SourceOnline(stream):
             rate = f", {stream.fps:g} fps" if stream.fps else ""

@@ -21,8 +21,8 @@ from streamvis.events.schema import (
     Outlook,
     Region,
     Scene,
+    SceneBody,
     SceneUpdate,
-    SceneWhat,
     Score,
     Sighting,
     SightingReason,
@@ -31,13 +31,13 @@ from streamvis.events.schema import (
     UnknownEnd,
     ZoneForecast,
 )
-from streamvis.messages import Array, Came, Forecast, Frame, Future, Segmentation
+from streamvis.messages import Array, Forecast, ForecastScore, Frame, HorizonForecast, Segmentation
 
-STAYS = 0.5  # of the area at which something unknown is news, at which it is there still
+END_SHARE = 0.5  # of the area at which something unknown is news, at which it is there still
 LATE_US = 1_000_000  # after twice its horizon and this, nobody waits for a forecast's score
 
 
-class Telling(NamedTuple):
+class PublishPolicy(NamedTuple):
     """How much is told."""
 
     every_us: int = 0
@@ -45,72 +45,78 @@ class Telling(NamedTuple):
     masks: bool = False
 
 
-class Told(NamedTuple):
+class BodyWithMask(NamedTuple):
     """What is told, and what goes beside it."""
 
-    what: SceneWhat
+    what: SceneBody
     attachments: tuple[bytes, ...] = ()
 
 
-class OpenSighting(msgspec.Struct):
+class OpenUnknown(msgspec.Struct, rename={"begun": "told"}):
     """Something unknown that may be news, is there, or may be gone."""
 
     region: Region  # the last that was large enough
     since_us: int
     share_max: float
-    told: bool = False
+    begun: bool = False
     below_us: int | None = None  # since when it is too small
 
 
-class Horizon(msgspec.Struct):
+class PublishedForecasts(msgspec.Struct, rename={"published_us": "told_us"}):
     """What was told of the future so far ahead."""
 
-    told_us: int
+    published_us: int
     awaited: list[int] = []  # media times of the frames that they were made from
 
 
-class SceneState(msgspec.Struct):
+class SceneState(msgspec.Struct, rename={"published_us": "told_us"}):
     """What is remembered of one source's scenes, in one stream epoch."""
 
-    told_us: int | None = None  # when shares were last told
-    sighting: OpenSighting | None = None
-    horizons: dict[int, Horizon] = {}  # by how far ahead, µs
+    published_us: int | None = None  # when shares were last told
+    sighting: OpenUnknown | None = None
+    horizons: dict[int, PublishedForecasts] = {}  # by how far ahead, µs
 
 
-def see(state: SceneState, frame: Frame, seen: Segmentation, telling: Telling) -> list[Told]:
+def derive_segmentation_events(
+    state: SceneState, frame: Frame, seen: Segmentation, policy: PublishPolicy
+) -> list[BodyWithMask]:
     """What a frame shows; changes `state`."""
-    unknown = _unknown(frame, seen, telling.alarm.p)
-    told: list[Told] = []
+    unknown = _unknown(frame, seen, policy.alarm.p)
+    told: list[BodyWithMask] = []
     if unknown is not None:
-        told += _judged(state, unknown.largest, frame.media_us, telling.alarm)
-    if state.told_us is None or frame.media_us - state.told_us >= telling.every_us:
-        state.told_us = frame.media_us
-        mask, attachments = _mask(seen.labels, seen.classes, telling)
+        told += _unknown_events(state, unknown.largest, frame.media_us, policy.alarm)
+    if state.published_us is None or frame.media_us - state.published_us >= policy.every_us:
+        state.published_us = frame.media_us
+        mask, attachments = _mask(seen.labels, seen.classes, policy)
         scene = Scene(classes=_shares(seen.labels, seen.classes), unknown=unknown, mask=mask)
-        told.append(Told(SceneUpdate(scene), attachments))
+        told.append(BodyWithMask(SceneUpdate(scene), attachments))
     return told
 
 
-def foresee(state: SceneState, frame: Frame, forecast: Forecast, telling: Telling) -> list[Told]:
+def derive_forecast_events(
+    state: SceneState, frame: Frame, forecast: Forecast, policy: PublishPolicy
+) -> list[BodyWithMask]:
     """What has come as forecast, then what is forecast; changes `state`."""
-    told = [Told(what) for came in forecast.came for what in _scored(state, came)]
-    for future in forecast.futures:
+    told = [BodyWithMask(what) for came in forecast.scores for what in _score_events(state, came)]
+    for future in forecast.horizons:
         horizon = state.horizons.get(future.horizon_us)
-        if horizon and frame.media_us - horizon.told_us < telling.every_us:
+        if horizon and frame.media_us - horizon.published_us < policy.every_us:
             continue
         latest_us = frame.media_us - 2 * future.horizon_us - LATE_US
         awaited = [made_us for made_us in horizon.awaited if made_us > latest_us] if horizon else []
-        state.horizons[future.horizon_us] = Horizon(frame.media_us, [*awaited, frame.media_us])
-        mask, attachments = _mask(forecast.labels, future.classes, telling)
+        state.horizons[future.horizon_us] = PublishedForecasts(
+            frame.media_us, [*awaited, frame.media_us]
+        )
+        mask, attachments = _mask(forecast.labels, future.classes, policy)
         outlook = _outlook(frame, forecast, future, mask)
-        told.append(Told(ForecastSegmentation(outlook), attachments))
+        told.append(BodyWithMask(ForecastSegmentation(outlook), attachments))
     return told
 
 
-def lose_sight(state: SceneState, reason: SightingReason) -> list[SceneWhat]:
+def close_unknown(state: SceneState, reason: SightingReason) -> list[SceneBody]:
     """Nothing is known from now on; what was told to be there ends."""
     sighting, state.sighting = state.sighting, None
-    return [_ended(sighting, reason)] if sighting and sighting.told else []
+    return [_ended(sighting, reason)] if sighting and sighting.begun else []
 
 
 def _unknown(frame: Frame, seen: Segmentation, p: float) -> Unknown | None:
@@ -137,39 +143,41 @@ def _unknown(frame: Frame, seen: Segmentation, p: float) -> Unknown | None:
     return Unknown(share=share, largest=region)
 
 
-def _judged(state: SceneState, region: Region | None, media_us: int, rule: Alarm) -> list[Told]:
+def _unknown_events(
+    state: SceneState, region: Region | None, media_us: int, rule: Alarm
+) -> list[BodyWithMask]:
     share, min_us = region.share if region else 0.0, round(rule.min_s * 1e6)
     sighting = state.sighting
     if region and share >= rule.area and sighting is None:
-        sighting = state.sighting = OpenSighting(region, media_us, share)
+        sighting = state.sighting = OpenUnknown(region, media_us, share)
     if sighting is None:
         return []
-    if region and share >= STAYS * rule.area:
+    if region and share >= END_SHARE * rule.area:
         sighting.region, sighting.share_max = region, max(share, sighting.share_max)
-    if not sighting.told:
+    if not sighting.begun:
         if share < rule.area:
             state.sighting = None
         elif media_us - sighting.since_us >= min_us:
-            sighting.told = True
-            return [Told(UnknownBegin(_sighting(sighting)))]
+            sighting.begun = True
+            return [BodyWithMask(UnknownBegin(_sighting(sighting)))]
         return []
-    if share >= STAYS * rule.area:
+    if share >= END_SHARE * rule.area:
         sighting.below_us = None
     elif sighting.below_us is None:
         sighting.below_us = media_us
     if sighting.below_us is not None and media_us - sighting.below_us >= min_us:
-        return [Told(what) for what in lose_sight(state, "over")]
+        return [BodyWithMask(what) for what in close_unknown(state, "over")]
     return []
 
 
-def _sighting(sighting: OpenSighting) -> Sighting:
+def _sighting(sighting: OpenUnknown) -> Sighting:
     region = sighting.region
     return Sighting(
         share=region.share, box_px=region.box_px, p=region.p, since_us=sighting.since_us
     )
 
 
-def _ended(sighting: OpenSighting, reason: SightingReason) -> UnknownEnd:
+def _ended(sighting: OpenUnknown, reason: SightingReason) -> UnknownEnd:
     region = sighting.region
     return UnknownEnd(
         EndedSighting(
@@ -183,7 +191,7 @@ def _ended(sighting: OpenSighting, reason: SightingReason) -> UnknownEnd:
     )
 
 
-def _scored(state: SceneState, came: Came) -> list[SceneWhat]:
+def _score_events(state: SceneState, came: ForecastScore) -> list[SceneBody]:
     horizon = state.horizons.get(came.horizon_us)
     if horizon is None or came.made_us not in horizon.awaited:
         return []
@@ -200,7 +208,9 @@ def _scored(state: SceneState, came: Came) -> list[SceneWhat]:
     ]
 
 
-def _outlook(frame: Frame, forecast: Forecast, future: Future, mask: Mask | None) -> Outlook:
+def _outlook(
+    frame: Frame, forecast: Forecast, future: HorizonForecast, mask: Mask | None
+) -> Outlook:
     return Outlook(
         horizon_us=future.horizon_us,
         target_us=frame.media_us + future.horizon_us,
@@ -218,9 +228,9 @@ def _shares(labels: tuple[str, ...], classes: Array) -> dict[str, float]:
 
 
 def _mask(
-    labels: tuple[str, ...], classes: Array, telling: Telling
+    labels: tuple[str, ...], classes: Array, policy: PublishPolicy
 ) -> tuple[Mask | None, tuple[bytes, ...]]:
-    data = png(classes) if telling.masks else None
+    data = png(classes) if policy.masks else None
     if data is None:
         return None, ()
     height, width = classes.shape

@@ -367,10 +367,10 @@ class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
     members: dict[str, Any] = {}
 
 
-TrackWhat = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
-ActionWhat = ActionBegin | ActionUpdate | ActionEnd
-SceneWhat = SceneUpdate | UnknownBegin | UnknownEnd | ForecastSegmentation | ForecastScored
-SourceWhat = (
+TrackBody = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
+ActionBody = ActionBegin | ActionUpdate | ActionEnd
+SceneBody = SceneUpdate | UnknownBegin | UnknownEnd | ForecastSegmentation | ForecastScored
+SourceBody = (
     SourceConnecting
     | SourceOnline
     | SourceStalled
@@ -379,8 +379,8 @@ SourceWhat = (
     | SourceGap
     | SourceEpoch
 )
-What = TrackWhat | ActionWhat | SceneWhat | SourceWhat | Heartbeat | Lost | Other
-KINDS: tuple[type[What], ...] = (
+EventBody = TrackBody | ActionBody | SceneBody | SourceBody | Heartbeat | Lost | Other
+KINDS: tuple[type[EventBody], ...] = (
     *(TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit),
     *(ActionBegin, ActionUpdate, ActionEnd),
     *(SceneUpdate, UnknownBegin, UnknownEnd, ForecastSegmentation, ForecastScored),
@@ -406,7 +406,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     frame: FrameRef | None = None
     prov: Provenance = Provenance()
     attachments: tuple[bytes, ...] = ()  # came beside the JSON, which has none of them
-    what: What = Other()
+    what: EventBody = Other()
 
     @property
     def type(self) -> str:
@@ -417,12 +417,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return family_of(self.what)
 
 
-def type_of(what: What) -> str:
+def type_of(what: EventBody) -> str:
     """`track.begin`, `source.eof`, `hb`, …"""
     return what.kind if isinstance(what, Other) else str(type(what).__struct_config__.tag)
 
 
-def family_of(what: What) -> str:
+def family_of(what: EventBody) -> str:
     return type_of(what).partition(".")[0]
 
 
@@ -439,7 +439,7 @@ _SEAM = b',"attachments":[],"what":{'  # cannot occur in a string
 _encoder = msgspec.json.Encoder()
 _envelopes = msgspec.json.Decoder(Event)
 _types = msgspec.json.Decoder(_Type)
-_whats = msgspec.json.Decoder(What)
+_whats = msgspec.json.Decoder(EventBody)
 _members = msgspec.json.Decoder(dict[str, Any])
 _KNOWN = {str(kind.__struct_config__.tag) for kind in KINDS}
 FAMILIES = tuple(sorted({name.partition(".")[0] for name in _KNOWN}))
@@ -478,7 +478,7 @@ def content(event: Event) -> Event:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of what is on the wire, all types of this version."""
-    (envelope, *whats), parts = msgspec.json.schema_components(
+    (envelope, *bodies), parts = msgspec.json.schema_components(
         (Event, *KINDS), ref_template="#/$defs/{name}"
     )
     head = parts["Event"]
@@ -489,6 +489,6 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
-        "allOf": [envelope, {"anyOf": whats}],
+        "allOf": [envelope, {"anyOf": bodies}],
         "$defs": parts,
     }

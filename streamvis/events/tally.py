@@ -9,12 +9,12 @@ import msgspec
 
 from streamvis.events.schema import (
     ActionBegin,
+    EventBody,
     ForecastScored,
     Split,
     TrackMerge,
     TrackSplit,
     UnknownBegin,
-    What,
 )
 from streamvis.messages import (
     Actions,
@@ -22,9 +22,9 @@ from streamvis.messages import (
     Findings,
     Forecast,
     Frame,
-    Scored,
+    LongestStay,
+    MeanForecastScore,
     Segmentation,
-    Stay,
     Tracks,
 )
 
@@ -38,7 +38,7 @@ class Span(msgspec.Struct, array_like=True):
     last_us: int
 
 
-class Crowd(msgspec.Struct):
+class PeopleCount(msgspec.Struct):
     """The tracks of one source; ids are numbers of the stream epoch that is open."""
 
     people: int = 0  # in all stream epochs, corrections made
@@ -49,45 +49,47 @@ class Crowd(msgspec.Struct):
     newest: int = 0  # highest id begun
     skipped: list[int] = []  # lower ids that have not begun
     emptied: list[int] = []  # ids that were begun and stand for nobody any more
-    stay: Stay | None = None  # the longest of those that are not in `spans` any more
+    stay: LongestStay | None = None  # the longest of those that are not in `spans` any more
     busiest: Busiest | None = None
 
 
-class Tally(msgspec.Struct):
+class Tally(msgspec.Struct, rename={"people_count": "crowd"}):
     """All that was found; None where no stage says anything of it."""
 
-    crowd: Crowd | None = None
+    people_count: PeopleCount | None = None
     actions: dict[str, int] | None = None  # label -> how often one began
     unknown: int | None = None  # how often something of no class was there
     forecasts: dict[int, tuple[int, float]] | None = None  # horizon µs -> how many, sum of mIoU
 
 
-def people_seen(tally: Tally, name: str, frame: Frame, tracks: Tracks, whats: list[What]) -> None:
+def count_people(
+    tally: Tally, name: str, frame: Frame, tracks: Tracks, bodies: list[EventBody]
+) -> None:
     """Count a frame: what it corrected, then who is there. `name` is what ids begin with."""
-    crowd = tally.crowd = tally.crowd or Crowd()
-    for what in whats:
+    people_count = tally.people_count = tally.people_count or PeopleCount()
+    for what in bodies:
         match what:
             case TrackSplit(splits):
-                crowd.splits += len(splits)
-                _split(crowd, splits)
+                people_count.splits += len(splits)
+                _split(people_count, splits)
             case TrackMerge(merge):
-                crowd.merges += 1
-                _merge(crowd, _number(merge.gone), _number(merge.kept))
+                people_count.merges += 1
+                _merge(people_count, _number(merge.gone), _number(merge.kept))
     ids = tracks.ids.tolist()
     for number, first_us in zip(ids, tracks.first_seen_us.tolist(), strict=True):
-        _followed(crowd, number, frame.media_us, first_us)
-    while len(crowd.spans) > RECENT + len(ids):
-        number = next(iter(crowd.spans))
-        crowd.stay = _longer(crowd.stay, name, number, crowd.spans.pop(number))
-    if len(ids) > (crowd.busiest.people if crowd.busiest else 0):
-        crowd.busiest = Busiest(
+        _followed(people_count, number, frame.media_us, first_us)
+    while len(people_count.spans) > RECENT + len(ids):
+        number = next(iter(people_count.spans))
+        people_count.stay = _longer(people_count.stay, name, number, people_count.spans.pop(number))
+    if len(ids) > (people_count.busiest.people if people_count.busiest else 0):
+        people_count.busiest = Busiest(
             people=len(ids), media_us=frame.media_us, capture_us=frame.capture_us
         )
 
 
-def happened(
+def count_events(
     tally: Tally,
-    whats: list[What],
+    bodies: list[EventBody],
     actions: Actions | None,
     seen: Segmentation | None = None,
     forecast: Forecast | None = None,
@@ -99,7 +101,7 @@ def happened(
         tally.unknown = 0
     if forecast is not None and tally.forecasts is None:
         tally.forecasts = {}
-    for what in whats:
+    for what in bodies:
         match what:
             case ActionBegin(action) if tally.actions is not None:
                 tally.actions[action.label] = tally.actions.get(action.label, 0) + 1
@@ -110,11 +112,16 @@ def happened(
                 tally.forecasts[score.horizon_us] = (count + 1, total + score.miou)
 
 
-def next_epoch(tally: Tally, name: str) -> None:
+def start_epoch(tally: Tally, name: str) -> None:
     """Ids begin again at 1, and media time at 0; `name` is what the old ids began with."""
-    if (crowd := tally.crowd) is not None:
-        crowd.stay = _longest(crowd, name)
-        crowd.spans, crowd.newest, crowd.skipped, crowd.emptied = {}, 0, [], []
+    if (people_count := tally.people_count) is not None:
+        people_count.stay = _longest(people_count, name)
+        people_count.spans, people_count.newest, people_count.skipped, people_count.emptied = (
+            {},
+            0,
+            [],
+            [],
+        )
 
 
 def findings(tally: Tally, name: str) -> Findings:
@@ -122,64 +129,66 @@ def findings(tally: Tally, name: str) -> Findings:
     found = Findings(
         actions=tally.actions, unknown=tally.unknown, forecasts=_scores(tally.forecasts)
     )
-    if (crowd := tally.crowd) is None:
+    if (people_count := tally.people_count) is None:
         return found
     return msgspec.structs.replace(
         found,
-        people=crowd.people,
-        tracks=crowd.tracks,
-        merges=crowd.merges,
-        splits=crowd.splits,
-        longest=_longest(crowd, name),
-        busiest=crowd.busiest,
+        people=people_count.people,
+        tracks=people_count.tracks,
+        merges=people_count.merges,
+        splits=people_count.splits,
+        longest=_longest(people_count, name),
+        busiest=people_count.busiest,
     )
 
 
-def _scores(forecasts: dict[int, tuple[int, float]] | None) -> dict[int, Scored] | None:
+def _scores(forecasts: dict[int, tuple[int, float]] | None) -> dict[int, MeanForecastScore] | None:
     if forecasts is None:
         return None
     return {
-        horizon_us: Scored(count=count, miou=round(total / count, 4))
+        horizon_us: MeanForecastScore(count=count, miou=round(total / count, 4))
         for horizon_us, (count, total) in sorted(forecasts.items())
     }
 
 
-def _followed(crowd: Crowd, number: int, media_us: int, first_us: int) -> None:
+def _followed(people_count: PeopleCount, number: int, media_us: int, first_us: int) -> None:
     """An id is in the picture."""
-    if span := crowd.spans.pop(number, None):
+    if span := people_count.spans.pop(number, None):
         span.last_us = media_us
-        crowd.spans[number] = span  # at the end now
-        if not _begins(crowd, number):
+        people_count.spans[number] = span  # at the end now
+        if not _begins(people_count, number):
             return
-        crowd.tracks += 1  # it stood for somebody before it began, by a split
-        _note_begun(crowd, number)
-    elif _begins(crowd, number):
-        crowd.tracks += 1
-        _note_begun(crowd, number)
-        _give(crowd, number, Span(media_us, media_us), known=False)
+        people_count.tracks += 1  # it stood for somebody before it began, by a split
+        _note_begun(people_count, number)
+    elif _begins(people_count, number):
+        people_count.tracks += 1
+        _note_begun(people_count, number)
+        _give(people_count, number, Span(media_us, media_us), known=False)
     else:
-        known = number not in crowd.emptied
-        _give(crowd, number, Span(first_us if known else media_us, media_us), known=known)
+        known = number not in people_count.emptied
+        _give(people_count, number, Span(first_us if known else media_us, media_us), known=known)
 
 
-def _begins(crowd: Crowd, number: int) -> bool:
-    return number > crowd.newest or number in crowd.skipped
+def _begins(people_count: PeopleCount, number: int) -> bool:
+    return number > people_count.newest or number in people_count.skipped
 
 
-def _note_begun(crowd: Crowd, number: int) -> None:
-    if number in crowd.skipped:
-        crowd.skipped.remove(number)
+def _note_begun(people_count: PeopleCount, number: int) -> None:
+    if number in people_count.skipped:
+        people_count.skipped.remove(number)
     else:
-        crowd.skipped = [*crowd.skipped, *range(crowd.newest + 1, number)][-RECENT:]
-        crowd.newest = number
+        people_count.skipped = [*people_count.skipped, *range(people_count.newest + 1, number)][
+            -RECENT:
+        ]
+        people_count.newest = number
 
 
-def _split(crowd: Crowd, splits: tuple[Split, ...]) -> None:
+def _split(people_count: PeopleCount, splits: tuple[Split, ...]) -> None:
     """All at once: what was seen of an id from `since_us` on was of another."""
     pieces: list[tuple[int, Span]] = []
     for split in splits:
         number = _number(split.id)
-        span = crowd.spans.get(number)
+        span = people_count.spans.get(number)
         if span is None or span.last_us < split.since_us:
             continue
         pieces.append(
@@ -188,54 +197,54 @@ def _split(crowd: Crowd, splits: tuple[Split, ...]) -> None:
         if span.first_us < split.since_us:
             span.last_us = split.since_us
         else:
-            _empty(crowd, number)
+            _empty(people_count, number)
     for other, piece in pieces:
-        _give(crowd, other, piece, known=_is_known(crowd, other))
+        _give(people_count, other, piece, known=_is_known(people_count, other))
 
 
-def _merge(crowd: Crowd, gone: int, kept: int) -> None:
-    if not _is_known(crowd, gone):
+def _merge(people_count: PeopleCount, gone: int, kept: int) -> None:
+    if not _is_known(people_count, gone):
         return
-    span = crowd.spans.get(gone)
-    _empty(crowd, gone)
+    span = people_count.spans.get(gone)
+    _empty(people_count, gone)
     if span is not None:
-        _give(crowd, kept, span, known=_is_known(crowd, kept))
+        _give(people_count, kept, span, known=_is_known(people_count, kept))
 
 
-def _is_known(crowd: Crowd, number: int) -> bool:
+def _is_known(people_count: PeopleCount, number: int) -> bool:
     """Whether it stands for somebody: seen lately, or begun so long ago that it is not kept."""
-    begun = not _begins(crowd, number) and number not in crowd.emptied
-    return number in crowd.spans or begun
+    begun = not _begins(people_count, number) and number not in people_count.emptied
+    return number in people_count.spans or begun
 
 
-def _give(crowd: Crowd, number: int, span: Span, *, known: bool) -> None:
+def _give(people_count: PeopleCount, number: int, span: Span, *, known: bool) -> None:
     """Somebody was seen then; `known`: they are counted already."""
-    crowd.people += not known
-    if number in crowd.emptied:
-        crowd.emptied.remove(number)
-    was = crowd.spans.setdefault(number, span)
+    people_count.people += not known
+    if number in people_count.emptied:
+        people_count.emptied.remove(number)
+    was = people_count.spans.setdefault(number, span)
     was.first_us = min(was.first_us, span.first_us)
     was.last_us = max(was.last_us, span.last_us)
 
 
-def _empty(crowd: Crowd, number: int) -> None:
-    crowd.spans.pop(number, None)
-    crowd.people -= 1
-    crowd.emptied = [*crowd.emptied, number][-RECENT:]
+def _empty(people_count: PeopleCount, number: int) -> None:
+    people_count.spans.pop(number, None)
+    people_count.people -= 1
+    people_count.emptied = [*people_count.emptied, number][-RECENT:]
 
 
-def _longest(crowd: Crowd, name: str) -> Stay | None:
-    longest = crowd.stay
-    for number, span in crowd.spans.items():
+def _longest(people_count: PeopleCount, name: str) -> LongestStay | None:
+    longest = people_count.stay
+    for number, span in people_count.spans.items():
         longest = _longer(longest, name, number, span)
     return longest
 
 
-def _longer(stay: Stay | None, name: str, number: int, span: Span) -> Stay:
+def _longer(stay: LongestStay | None, name: str, number: int, span: Span) -> LongestStay:
     seconds = (span.last_us - span.first_us) / 1e6
     if stay is not None and stay.seconds >= seconds:
         return stay
-    return Stay(track=f"{name}:{number}", seconds=seconds, from_us=span.first_us)
+    return LongestStay(track=f"{name}:{number}", seconds=seconds, from_us=span.first_us)
 
 
 def _number(track: str) -> int:

@@ -20,7 +20,7 @@ import zmq
 from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
-from streamvis.messages import Logged
+from streamvis.messages import LogPosition
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
@@ -45,7 +45,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     opener: str
     out: str | None
     epoch: str
-    logged: Mapping[str, Logged]  # by source: how far the log of a resumed run has come
+    logged: Mapping[str, LogPosition]  # by source: how far the log of a resumed run has come
     threads: Mapping[str, int]  # of the numeric libraries, by group
 
 

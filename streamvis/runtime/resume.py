@@ -8,10 +8,10 @@ import msgspec
 
 from streamvis.config import Pipeline, Publish
 from streamvis.errors import UsageError
-from streamvis.events.derive import State, found
+from streamvis.events.derive import State, source_findings
 from streamvis.events.ids import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
-from streamvis.messages import Findings, Logged
+from streamvis.messages import Findings, LogPosition
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import CheckpointWriter
 from streamvis.runtime.manifest import Manifest
@@ -36,7 +36,7 @@ class RunStart(msgspec.Struct, kw_only=True):
     sources: dict[
         str, SourceCheckpoint
     ] = {}  # where to go on; the others start with their first frame
-    logged: dict[str, Logged] = {}  # how far the log has come
+    logged: dict[str, LogPosition] = {}  # how far the log has come
     findings: dict[str, Findings] = {}  # of the sources that have ended
     save: Callable[[str, SourceCheckpoint], None] | None = None  # keeps a checkpoint
     finished: Summary | None = None  # of the run that is here, when nothing is left to do
@@ -115,7 +115,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             if cursor.epoch != there.epoch:
                 raise UsageError(f"{out / FILE_NAME} is of another run than {out}/run.json")
             book = _book(cursor)
-            start.logged[listed.id] = Logged(cursor.next, *book.at)
+            start.logged[listed.id] = LogPosition(cursor.next, *book.at)
             at = resume_point(at, cursor, book)
             if cursor.ending == "eof":
                 start.findings[listed.id] = found(book.derived)

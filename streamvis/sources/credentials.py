@@ -38,7 +38,7 @@ def without_credentials(url: str) -> str:
     return f"{scheme}://{rest}{'?…' if query else ''}"
 
 
-def told(text: str) -> str:
+def redacted(text: str) -> str:
     """A source as its user wrote it, `id=` and all, but without credentials if it is a URL."""
     match = re.match(r"([^=:/]*=)?(.*)", text, re.DOTALL)
     assert match is not None  # it matches any text

@@ -7,7 +7,7 @@ MOST_REORDERED = 16  # pictures that H.264 and HEVC may hold back to put them in
 MOST_DUE = 1000  # packets; a decoder that owes more gives nothing at all
 
 
-class Came(NamedTuple):
+class MatchedPacket(NamedTuple):
     """What is known of a picture that a decoder gave."""
 
     stamp: int | None  # ticks
@@ -23,7 +23,7 @@ class _Packet(NamedTuple):
     number: int  # in the order of sending
 
 
-class Ledger:
+class LossCounter:
     """Notes the stamps of packets, and finds them again for the pictures.
 
     Decoders drop damaged packets without always saying so, but give pictures in the order of
@@ -48,11 +48,11 @@ class Ledger:
         self._generation = 0
         self._highest: int | None = None  # stamp sent in this generation
         self._dts: int | None = None  # last one sent
-        self._came: _Packet | None = None  # the last
+        self._last: _Packet | None = None  # the last
         self._pts: int | None = None  # of the last picture
         self._overdue = 0
 
-    def sent(self, pts: int | None, dts: int | None, *, key: bool = False) -> None:
+    def add_packet(self, pts: int | None, dts: int | None, *, key: bool = False) -> None:
         """A packet went into the decoder; `key`: it can be decoded without others."""
         if self._number == 0 and pts is None and dts is not None:
             self._by_dts = True
@@ -77,7 +77,7 @@ class Ledger:
             del self._due[0]
             self._overdue += 1
 
-    def came(self, pts: int | None, dts: int | None, delay: int) -> Came:
+    def match_picture(self, pts: int | None, dts: int | None, delay: int) -> MatchedPacket:
         """A picture came out of a decoder that holds up to `delay` of them back.
 
         `pts` is that of its packet; `dts` that of the packet upon which it was given, if any.
@@ -93,16 +93,16 @@ class Ledger:
         if self._order == "decoding" or (self._order == "unknown" and self._doubts):
             return self._take(before_key)
         if place is None:
-            return Came(pts, 0, restarted=False)
+            return MatchedPacket(pts, 0, restarted=False)
         return self._take(place)
 
-    def ended(self) -> int:
+    def outstanding(self) -> int:
         """The decoder was flushed; how many pictures it still owed."""
         return len(self._due) + self._overdue if self.trusted else 0
 
     def _restarts(self, stamp: int, dts: int | None, key: bool) -> bool:
         """Whether stamps begin anew: pictures later than this one have come, or were sent."""
-        came = self._came
+        came = self._last
         if came and came.generation == self._generation and stamp < came.stamp:
             return True
         return key and dts is not None and self._dts is not None and dts < self._dts
@@ -123,17 +123,17 @@ class Ledger:
         number = 0 if pts is None else self._keys.pop(pts, 0)
         return sum(packet.number < number for packet in self._due)
 
-    def _take(self, place: int) -> Came:
+    def _take(self, place: int) -> MatchedPacket:
         """Give the stamp of a packet that is due to a picture; those before it are lost."""
         if place >= len(self._due):
-            return Came(None, 0, restarted=False)
+            return MatchedPacket(None, 0, restarted=False)
         taken, passed = self._due[place], self._due[:place]
         del self._due[: place + 1]
-        if self._came is None and not self._by_dts:
+        if self._last is None and not self._by_dts:
             # of what is decoded after the first picture and shown before it, the references
             # lie before the stream: it was cut there, and nothing is damaged
             passed = [packet for packet in passed if packet.number < taken.number]
         lost = len(passed) + self._overdue if self.trusted else 0
-        restarted = self._came is not None and taken.generation > self._came.generation
-        self._came, self._overdue = taken, 0
-        return Came(taken.stamp, lost, restarted)
+        restarted = self._last is not None and taken.generation > self._last.generation
+        self._last, self._overdue = taken, 0
+        return MatchedPacket(taken.stamp, lost, restarted)

@@ -20,7 +20,7 @@ import msgspec
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
 from streamvis.parsing import read_text
-from streamvis.sources.credentials import ENCODE, is_cut, told, without_credentials
+from streamvis.sources.credentials import ENCODE, is_cut, redacted, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
     VIDEOS,
@@ -188,7 +188,7 @@ def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
     times = [value for key, value in pairs if key == _START]
     options = {key: value for key, value in pairs if key not in {*_SECONDS, _START}}
     for spec in _found(body, recursive):
-        check_settings(_transport(spec), pairs, f"source '{told(body)}'")
+        check_settings(_transport(spec), pairs, f"source '{redacted(body)}'")
         spec = msgspec.structs.replace(spec, options=options, **seconds)
         yield _started(spec, parse_start(times[-1], _START), _START) if times else spec
 
@@ -218,7 +218,7 @@ def _positive(text: str, key: str, value: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < 1e6:
-        raise UsageError(f"source '{told(text)}': {key}={value} is not a positive number")
+        raise UsageError(f"source '{redacted(text)}': {key}={value} is not a positive number")
     return number
 
 
@@ -233,7 +233,7 @@ def _found(text: str, recursive: bool) -> list[SourceSpec]:
     try:
         return _meant(text, recursive)
     except OSError as error:
-        raise SourceError(f"source '{told(text)}' cannot be read: {error.strerror}") from None
+        raise SourceError(f"source '{redacted(text)}' cannot be read: {error.strerror}") from None
 
 
 def _meant(text: str, recursive: bool) -> list[SourceSpec]:
@@ -275,7 +275,7 @@ def _camera(number: str) -> SourceSpec:
 
 
 def _url(text: str, scheme: str) -> SourceSpec:
-    safe = told(text)
+    safe = redacted(text)
     if scheme.lower() not in URLS or not text.startswith(f"{scheme}://"):
         known = ", ".join(f"{name}://" for name in sorted(URLS))
         raise UsageError(
@@ -317,7 +317,7 @@ def _directory(path: Path, recursive: bool) -> list[SourceSpec]:
     if not pictured:
         raise SourceError(
             f"source '{path}' is a directory without videos, images or a MOTChallenge "
-            f"seqinfo.ini{_told_below(path)}"
+            f"seqinfo.ini{_hint_below(path)}"
         )
     return [_pictures(folder) for folder in pictured]
 
@@ -336,7 +336,7 @@ def _pictures(folder: Path) -> SourceSpec:
     return _spec(name, str(folder), "images", _plane(beside, folder / "ground_plane.json"))
 
 
-def _told_below(folder: Path) -> str:
+def _hint_below(folder: Path) -> str:
     """What lies below a directory whose own files alone are taken; empty when nothing does."""
     below, all_seen = videos_below(folder)
     if not below:
@@ -349,8 +349,8 @@ def _told_below(folder: Path) -> str:
 
 
 def _warn_of_videos_below(folder: Path) -> None:
-    if told_below := _told_below(folder):
-        warn(f"source '{folder}': only its own videos{told_below}")
+    if hint := _hint_below(folder):
+        warn(f"source '{folder}': only its own videos{hint}")
 
 
 def _is_sequence(folder: Path) -> bool:
@@ -446,7 +446,7 @@ def _split_id(text: str) -> tuple[str | None, str]:
         return None, text
     if not ID.fullmatch(name):
         raise UsageError(
-            f"source id '{name}' in '{told(text)}' is not made of a-z, 0-9, '_' and '-' "
+            f"source id '{name}' in '{redacted(text)}' is not made of a-z, 0-9, '_' and '-' "
             "(1 to 64 of them)"
         )
     return name, rest

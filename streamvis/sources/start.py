@@ -42,8 +42,8 @@ def container_us(metadata: dict[str, str]) -> int | None:
 
 def _iso_us(text: str) -> int | None:
     try:
-        told = datetime.fromisoformat(text.strip()).astimezone()
-        whole = int(told.replace(microsecond=0).timestamp())
+        redacted = datetime.fromisoformat(text.strip()).astimezone()
+        whole = int(redacted.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError, OSError):
         return None
-    return whole * 1_000_000 + told.microsecond
+    return whole * 1_000_000 + redacted.microsecond

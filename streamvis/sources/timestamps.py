@@ -23,7 +23,7 @@ class MediaClock:
         self._stamp_us: int | None = None  # the last one
         self._repeated = 0  # how often in a row it has come again
 
-    def tell(
+    def media_us_of(
         self,
         stamp_us: int | None,
         nominal_us: int,
@@ -88,7 +88,7 @@ class LiveClock:
         self._agreed = 0  # how many stamps in a row speak for it
         self._late_since_us: int | None = None
 
-    def tell(self, stamp_us: int | None, arrival_us: int, nominal_us: int = 0) -> int:
+    def media_us_of(self, stamp_us: int | None, arrival_us: int, nominal_us: int = 0) -> int:
         """The media time of the next picture, from its stamp and from when it arrived.
 
         The nominal duration counts only before the first stamp, when a camera begins without one.

@@ -36,7 +36,7 @@ from streamvis.sources.container import (
     start_us,
     video_stream,
 )
-from streamvis.sources.loss_counter import MOST_REORDERED, Came, Ledger
+from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.timestamps import LiveClock, MediaClock
@@ -142,17 +142,17 @@ class VideoSource:
         # frame threads delay each picture by some others: worth it for files alone
         stream.thread_type = "SLICE" if self._live else "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        ledger = Ledger(
+        counter = LossCounter(
             trusted=stream.codec_context.name in ONE_TO_ONE,
             decoding=self._container.format.name in NO_PRESENTATION,
         )
         opened = time.monotonic()
         for packet in self._packets(stream):
-            for frame, came in self._frames(stream, packet, ledger):
+            for frame, came in self._frames(stream, packet, counter):
                 if self.facts is None:
                     self.facts = describe(self._container, stream, frame)
                     self._promised = promised(self._container, stream, frame)
-                media_us = self._media_us(stream, frame, came, ledger.partial)
+                media_us = self._media_us(stream, frame, came, counter.partial)
                 picture = self._picture(frame, media_us)
                 if picture is not None:
                     yield picture
@@ -160,7 +160,7 @@ class VideoSource:
                 self.ended = "timeout"  # packets, but no picture: a stream without key frames
                 return
         if self.ended == "eof":
-            self._lose(ledger.ended())
+            self._lose(counter.outstanding())
             if self._promised and self._n < self._promised:
                 self._warn_of_early_end()
 
@@ -205,25 +205,25 @@ class VideoSource:
         return "timeout" if timed_out or waited_s >= 0.9 * self._spec.read_s else "lost"
 
     def _frames(
-        self, stream: VideoStream, packet: "Packet[Stream] | None", ledger: Ledger
-    ) -> Iterator[tuple[VideoFrame, Came]]:
+        self, stream: VideoStream, packet: "Packet[Stream] | None", counter: LossCounter
+    ) -> Iterator[tuple[VideoFrame, MatchedPacket]]:
         """What the decoder gives for a packet, in order; what it could not decode is counted."""
         if packet is not None and packet.size and not packet.is_discard:
-            ledger.sent(packet.pts, packet.dts, key=packet.is_keyframe)
+            counter.add_packet(packet.pts, packet.dts, key=packet.is_keyframe)
         try:
             frames = stream.decode(cast("Packet[VideoStream]", packet))
         except av.error.EOFError:  # flushed already
             return
         except FFmpegError:
-            if not ledger.trusted:  # which will miss the picture when the next one comes
+            if not counter.trusted:  # which will miss the picture when the next one comes
                 self._lose(1)
             return
         codec = stream.codec_context
         delay = MOST_DELAYED.get(codec.name, 1) if codec.has_b_frames else 0
         for frame in frames:
             if frame.interlaced_frame:  # two packets may be the fields of one picture
-                ledger.trusted = False
-            came = ledger.came(frame.pts, frame.dts, delay)
+                counter.trusted = False
+            came = counter.match_picture(frame.pts, frame.dts, delay)
             self._lose(came.lost)
             self.errors += frame.is_corrupt
             yield frame, came
@@ -253,15 +253,17 @@ class VideoSource:
             clock="arrival" if self._live else "file",
         )
 
-    def _media_us(self, stream: VideoStream, frame: VideoFrame, came: Came, partial: bool) -> int:
+    def _media_us(
+        self, stream: VideoStream, frame: VideoFrame, came: MatchedPacket, partial: bool
+    ) -> int:
         if self._spec.fps and not self._live:
             return round(self._n * 1_000_000 / self._spec.fps)
         nominal_us = _us(frame.duration, stream) or round(1e6 / (self._fps or DEFAULT_FPS))
         restarted, self._new_part = came.restarted or self._new_part, False
         stamp_us = _us(came.stamp, stream)
         if self._live:
-            return self._live_clock.tell(stamp_us, time.monotonic_ns() // 1000, nominal_us)
-        return self._clock.tell(stamp_us, nominal_us, restarted=restarted, partial=partial)
+            return self._live_clock.media_us_of(stamp_us, time.monotonic_ns() // 1000, nominal_us)
+        return self._clock.media_us_of(stamp_us, nominal_us, restarted=restarted, partial=partial)
 
     def _warn_of_early_end(self) -> None:
         warn(

@@ -14,10 +14,10 @@ from streamvis.config import OffActions
 from streamvis.errors import ConfigError, ModelError
 from streamvis.messages import (
     Actions,
+    ActionThresholds,
     Array,
     Ending,
     Frame,
-    Judgement,
     Notice,
     Packet,
     Site,
@@ -28,9 +28,16 @@ from streamvis.models.crops import crop
 from streamvis.models.inference.actions import accelerate_actions
 from streamvis.models.off import LEVELS
 from streamvis.models.weights import load_actions
-from streamvis.stages.action_state import WHOLE, Moment, Plan, Row, Watch, means
+from streamvis.stages.action_state import (
+    WHOLE,
+    ActionSample,
+    ActionState,
+    SamplingPlan,
+    SubjectRow,
+    means,
+)
 
-MOST = 32  # subjects in one batch
+MAX_BATCH = 32  # subjects in one batch
 
 
 class ActStage:
@@ -52,64 +59,64 @@ class ActStage:
             )
         self.labels = about.actions
         self.calibration = model.calibration
-        self.plan = Plan.of(config, about.every_s, about.window, about.size)
-        self.judgement = Judgement(
+        self.plan = SamplingPlan.of(config, about.every_s, about.window, about.size)
+        self.thresholds = ActionThresholds(
             begin=config.begin,
             end=config.end,
             min_us=round(config.min_s * 1e6),
             ignore=tuple(config.ignore),
         )
         self.network = accelerate_actions(model, site.device, config.precision, config.engine)
-        self.watches: dict[str, Watch] = {}
+        self.states: dict[str, ActionState] = {}
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or resume it: not warm, since maps are too large to be handed on."""
-        self.watches[source.id] = (
-            Watch(self.plan, source.epoch)
+        self.states[source.id] = (
+            ActionState(self.plan, source.epoch)
             if state is None
-            else Watch.resume(self.plan, source.id, state, len(self.labels))
+            else ActionState.resume(self.plan, source.id, state, len(self.labels))
         )
 
     def state(self, source: str) -> bytes:
         """A few numbers for each person."""
-        return self.watches[source].state()
+        return self.states[source].state()
 
     def notice(self, notice: Notice) -> None:
         """Frames carry all that matters here: their time and their stream epoch."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
-        self.watches.pop(source, None)
+        self.states.pop(source, None)
 
     def close(self) -> None:
         """Nothing is held but memory."""
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Actions]:
-        seen: list[list[Row]] = []
-        moments: list[Moment] = []  # new ones, each after the one that it makes a pair with
+        seen: list[list[SubjectRow]] = []
+        samples: list[ActionSample] = []  # new ones, each after the one that it makes a pair with
         crops: list[Array] = []
         for packet in packets:
             frame = packet.frame
-            rows = self.watches[frame.source].see(frame, packet.part(Tracks))
+            rows = self.states[frame.source].observe(frame, packet.part(Tracks))
             new = [row for row in rows if row.sampled]
             if new:
                 crops += self._cut(frame, new)
-                moments += [row.moment for row in new]
+                samples += [row.sample for row in new]
             seen.append(rows)
-        for i in range(0, len(moments), MOST):
-            self._project(moments[i : i + MOST], np.stack(crops[i : i + MOST]))
-        pairs = [moment for moment in moments if moment.before is not None]
-        for i in range(0, len(pairs), MOST):
-            self._pair(pairs[i : i + MOST])
-        for moment in moments:
-            self._judge(moment)
-        return map(self._told, seen)
+        for i in range(0, len(samples), MAX_BATCH):
+            self._project(samples[i : i + MAX_BATCH], np.stack(crops[i : i + MAX_BATCH]))
+        pairs = [sample for sample in samples if sample.previous is not None]
+        for i in range(0, len(pairs), MAX_BATCH):
+            self._pair(pairs[i : i + MAX_BATCH])
+        for sample in samples:
+            self._classify(sample)
+        return map(self._as_actions, seen)
 
-    def _cut(self, frame: Frame, rows: Sequence[Row]) -> list[Array]:
+    def _cut(self, frame: Frame, rows: Sequence[SubjectRow]) -> list[Array]:
         """What is looked at (h, w, 3): people cut out, the whole frame squashed as in training."""
         pixels, (height, width) = self.pixels(frame), self.plan.size
-        people = np.array([row.moment.box for row in rows if row.id != WHOLE]).reshape(-1, 4)
+        people = np.array([row.sample.box for row in rows if row.id != WHOLE]).reshape(-1, 4)
         crops = list(crop(pixels, people, self.plan.size))
         if any(row.id == WHOLE for row in rows):  # it is the first
             shrinks = pixels.shape[0] > height
@@ -117,40 +124,44 @@ class ActStage:
             crops.insert(0, cv2.resize(pixels, (width, height), interpolation=how))
         return crops
 
-    def _project(self, moments: Sequence[Moment], crops: Array) -> None:
-        for moment, kept in zip(moments, self.network.project(crops), strict=True):
-            moment.kept = kept
-            moment.frame = kept.frame[0].float().cpu().numpy()
+    def _project(self, samples: Sequence[ActionSample], crops: Array) -> None:
+        for sample, features in zip(samples, self.network.project(crops), strict=True):
+            sample.features = features
+            sample.frame = features.frame[0].float().cpu().numpy()
 
-    def _pair(self, moments: Sequence[Moment]) -> None:
+    def _pair(self, samples: Sequence[ActionSample]) -> None:
         """Fill in the levels of these and give back what only they needed."""
-        before = [moment.before.kept for moment in moments if moment.before]
-        earlier = [moment.earlier.kept for moment in moments if moment.earlier]
-        levels = self.network.pair(before, [moment.kept for moment in moments], earlier).numpy()
-        for moment, found in zip(moments, levels, strict=False):  # there may be none
-            moment.levels = found.copy()
-        for moment in moments:
-            if moment.before:
-                moment.before.let_go()
+        previous = [sample.previous.features for sample in samples if sample.previous]
+        second_previous = [
+            sample.second_previous.features for sample in samples if sample.second_previous
+        ]
+        levels = self.network.pair(
+            previous, [sample.features for sample in samples], second_previous
+        ).numpy()
+        for sample, found in zip(samples, levels, strict=False):  # there may be none
+            sample.levels = found.copy()
+        for sample in samples:
+            if sample.previous:
+                sample.previous.release_pair()
 
-    def _judge(self, moment: Moment) -> None:
+    def _classify(self, sample: ActionSample) -> None:
         """The calibrated probabilities of the window that ends with this moment."""
-        frame, levels = means(moment.window)
+        frame, levels = means(sample.window)
         streams = {"frame": torch.from_numpy(frame)}
         if levels is not None:
             streams |= dict(zip(LEVELS, torch.from_numpy(levels), strict=True))
-        moment.probabilities = self.calibration.probabilities(streams).numpy()
-        moment.window = ()
+        sample.probabilities = self.calibration.probabilities(streams).numpy()
+        sample.window = ()
 
-    def _told(self, rows: Sequence[Row]) -> Actions:
-        moments = [row.moment for row in rows]
-        known = [m.probabilities for m in moments if m.probabilities is not None]
+    def _as_actions(self, rows: Sequence[SubjectRow]) -> Actions:
+        samples = [row.sample for row in rows]
+        known = [m.probabilities for m in samples if m.probabilities is not None]
         return Actions(
             labels=self.labels,
             ids=np.array([row.id for row in rows], np.int64),
             probabilities=np.array(known, np.float32).reshape(len(rows), len(self.labels)),
-            warm=np.array([moment.warm for moment in moments], bool),
-            window_us=np.array([m.media_us - m.first_us for m in moments], np.int64),
+            warm=np.array([sample.warm for sample in samples], bool),
+            window_us=np.array([m.media_us - m.first_us for m in samples], np.int64),
             sampled=np.array([row.sampled for row in rows], bool),
-            judgement=self.judgement,
+            thresholds=self.thresholds,
         )

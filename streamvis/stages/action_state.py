@@ -23,7 +23,7 @@ EARLY = 0.05  # of the time between samples: containers round time stamps
 APART = 3.0  # times the time between samples: two moments further apart are no pair
 
 
-class Plan(NamedTuple):
+class SamplingPlan(NamedTuple):
     """What is looked at, when and how large: of the weights and of the configuration."""
 
     every_us: int
@@ -35,7 +35,9 @@ class Plan(NamedTuple):
     context: float
 
     @classmethod
-    def of(cls, config: OffActions, every_s: float, window: int, size: tuple[int, int]) -> "Plan":
+    def of(
+        cls, config: OffActions, every_s: float, window: int, size: tuple[int, int]
+    ) -> "SamplingPlan":
         return cls(
             every_us=round(every_s * 1e6),
             window=window,
@@ -47,39 +49,41 @@ class Plan(NamedTuple):
         )
 
 
-class Moment:
+class ActionSample:
     """One look at a subject; the networks' word on it comes later."""
 
-    def __init__(self, media_us: int, box: Array, before: "Moment | None") -> None:
+    def __init__(self, media_us: int, box: Array, previous: "ActionSample | None") -> None:
         self.media_us = media_us
         self.box = box  # (4,) xyxy px of what was looked at
-        self.before = before  # the one it makes a pair with, until the next pair is done
-        self.paired = before is not None
+        self.previous = previous  # the one it makes a pair with, until the next pair is done
+        self.paired = previous is not None
         self.first_us = media_us  # of the window that ends with it
         self.warm = False
-        self.window: tuple[Moment, ...] = ()  # until the probabilities are known
-        self.kept: Any = None  # what the networks keep of it until two pairs have been made with it
+        self.window: tuple[ActionSample, ...] = ()  # until the probabilities are known
+        self.features: Any = (
+            None  # what the networks keep of it until two pairs have been made with it
+        )
         self.frame: Array | None = None  # (K,) logits
         self.levels: Array | None = None  # (L, K) logits of the pair; None: no pair
         self.probabilities: Array | None = None  # (K,)
 
     @property
-    def earlier(self) -> "Moment | None":
+    def second_previous(self) -> "ActionSample | None":
         """The one before that before it; that itself when there is none."""
-        return self.before and (self.before.before or self.before)
+        return self.previous and (self.previous.previous or self.previous)
 
-    def let_go(self) -> None:
+    def release_pair(self) -> None:
         """Give back what was kept of the one before it."""
-        if self.before:
-            self.before.kept = self.before.before = None
-            self.before = None
+        if self.previous:
+            self.previous.features = self.previous.previous = None
+            self.previous = None
 
 
-class Row(NamedTuple):
+class SubjectRow(NamedTuple):
     """What is known of a subject with a frame."""
 
     id: int
-    moment: Moment
+    sample: ActionSample
     sampled: bool  # in this frame
 
 
@@ -88,44 +92,44 @@ class Subject:
 
     def __init__(self, window: int, tubelet: Tubelet | None = None) -> None:
         self.tubelet = tubelet  # None: the whole frame
-        self.moments: deque[Moment] = deque(maxlen=window + 1)  # these make so many pairs
-        self.broken = True  # the next moment makes no pair
+        self.samples: deque[ActionSample] = deque(maxlen=window + 1)  # these make so many pairs
+        self.paused = True  # the next moment makes no pair
 
-    def look(self, media_us: int, box: Array, every_us: int) -> Moment:
+    def sample_at(self, media_us: int, box: Array, every_us: int) -> ActionSample:
         """A new moment, a pair with the one before unless that is too long ago."""
-        most = self.moments.maxlen or 1
-        if self.moments and media_us - self.moments[-1].media_us > APART * every_us:
-            self.leave()
-            if media_us - self.moments[-1].media_us > most * every_us:
-                self.moments.clear()
-        moment = Moment(media_us, box, None if self.broken else self.moments[-1])
-        self.moments.append(moment)
-        self.broken = False
-        moment.first_us = self.moments[0].media_us
-        moment.window = tuple(self.moments)
-        pairs = sum(one.paired for one in moment.window[1:])
-        moment.warm = moment.paired and pairs >= min(WARM, most - 1)
-        return moment
+        most = self.samples.maxlen or 1
+        if self.samples and media_us - self.samples[-1].media_us > APART * every_us:
+            self.pause()
+            if media_us - self.samples[-1].media_us > most * every_us:
+                self.samples.clear()
+        sample = ActionSample(media_us, box, None if self.paused else self.samples[-1])
+        self.samples.append(sample)
+        self.paused = False
+        sample.first_us = self.samples[0].media_us
+        sample.window = tuple(self.samples)
+        pairs = sum(one.paired for one in sample.window[1:])
+        sample.warm = sample.paired and pairs >= min(WARM, most - 1)
+        return sample
 
-    def leave(self) -> None:
+    def pause(self) -> None:
         """Nobody looks for a while: what was kept for pairs is given back."""
-        self.broken = True
-        if self.moments:
-            self.moments[-1].kept = None
-            self.moments[-1].let_go()
+        self.paused = True
+        if self.samples:
+            self.samples[-1].features = None
+            self.samples[-1].release_pair()
 
 
-class Watch:
+class ActionState:
     """One source. `see` is told every frame in order, and says what is to be looked at."""
 
-    def __init__(self, plan: Plan, epoch: int) -> None:
+    def __init__(self, plan: SamplingPlan, epoch: int) -> None:
         self.plan = plan
         self.epoch = epoch
         self.size: tuple[int, int] | None = None
         self.next_us: int | None = None  # when the next sample is due; None: at once
         self.subjects: dict[int, Subject] = {}
 
-    def see(self, frame: Frame, tracks: Tracks | None) -> list[Row]:
+    def observe(self, frame: Frame, tracks: Tracks | None) -> list[SubjectRow]:
         """What is known of all subjects, with new moments where they are looked at now."""
         size = (frame.width, frame.height)
         if frame.epoch != self.epoch or self.size not in (None, size):
@@ -135,11 +139,11 @@ class Watch:
             self._correct(tracks)
             self._follow(frame.media_us, tracks)
         at_hand = tracks is not None or not self.plan.people
-        looked = self._look(frame) if at_hand and self._due(frame.media_us) else set()
+        looked = self._take_samples(frame) if at_hand and self._due(frame.media_us) else set()
         return [
-            Row(id_, subject.moments[-1], id_ in looked)
+            SubjectRow(id_, subject.samples[-1], id_ in looked)
             for id_, subject in sorted(self.subjects.items())
-            if subject.moments
+            if subject.samples
         ]
 
     def _due(self, media_us: int) -> bool:
@@ -158,31 +162,31 @@ class Watch:
         for id_, other, _ in [] if tracks.split is None else tracks.split.tolist():
             for one in (id_, other):
                 self.subjects.pop(one, None)
-        for gone, kept in [] if tracks.merged is None else tracks.merged.tolist():
-            if gone != kept and (subject := self.subjects.pop(gone, None)) is not None:
-                self.subjects.setdefault(kept, subject)
+        for gone, features in [] if tracks.merged is None else tracks.merged.tolist():
+            if gone != features and (subject := self.subjects.pop(gone, None)) is not None:
+                self.subjects.setdefault(features, subject)
 
     def _follow(self, media_us: int, tracks: Tracks) -> None:
         """Everybody's window glides on; who is not there is forgotten."""
-        before, self.subjects = self.subjects, {}
-        if WHOLE in before:
-            self.subjects[WHOLE] = before[WHOLE]
+        previous, self.subjects = self.subjects, {}
+        if WHOLE in previous:
+            self.subjects[WHOLE] = previous[WHOLE]
         for id_, box in zip(tracks.ids.tolist(), tracks.boxes, strict=True):
             if not (np.isfinite(box).all() and (box[:2] < box[2:]).all()):
                 continue
-            subject = before.get(id_)
+            subject = previous.get(id_)
             if subject is None or subject.tubelet is None:
                 subject = Subject(self.plan.window, Tubelet(box, media_us))
             else:
                 subject.tubelet.follow(box, media_us)
             self.subjects[id_] = subject
 
-    def _look(self, frame: Frame) -> set[int]:
+    def _take_samples(self, frame: Frame) -> set[int]:
         if self.plan.whole:
             self.subjects.setdefault(WHOLE, Subject(self.plan.window))
         tubelets = {id_: s.tubelet for id_, s in self.subjects.items() if s.tubelet is not None}
         heights = {id_: tubelet.height for id_, tubelet in tubelets.items()}
-        already = {id_ for id_ in tubelets if not self.subjects[id_].broken}
+        already = {id_ for id_ in tubelets if not self.subjects[id_].paused}
         chosen = watched(heights, already, self.plan.people, self.plan.min_height)
         for id_, subject in self.subjects.items():
             if subject.tubelet is None:
@@ -190,10 +194,10 @@ class Watch:
             elif id_ in chosen:
                 box = subject.tubelet.window(self.plan.context, self.plan.size)
             else:
-                subject.leave()
-                subject.moments.clear()
+                subject.pause()
+                subject.samples.clear()
                 continue
-            subject.look(frame.media_us, box, self.plan.every_us)
+            subject.sample_at(frame.media_us, box, self.plan.every_us)
         return {WHOLE} & self.subjects.keys() | chosen
 
     def state(self) -> bytes:
@@ -201,12 +205,12 @@ class Watch:
         told = [
             _Summary.of(id_, subject)
             for id_, subject in self.subjects.items()
-            if subject.moments or subject.tubelet
+            if subject.samples or subject.tubelet
         ]
         return _encoder.encode(_State(self.epoch, self.size, self.next_us, told))
 
     @classmethod
-    def resume(cls, plan: Plan, source: str, state: bytes, labels: int) -> "Watch":
+    def resume(cls, plan: SamplingPlan, source: str, state: bytes, labels: int) -> "ActionState":
         """What `state` gave; DataError when it is something else."""
         try:
             was = _decoder.decode(state)
@@ -226,7 +230,7 @@ class _Summary(msgspec.Struct, array_like=True):
     id: int
     tubelet: tuple[int, list[float]] | None  # media µs and its state
     times: tuple[int, int]  # media µs of the first and the last moment
-    moments: int = 0
+    samples: int = 0
     pairs: int = 0
     frame: list[float] = []  # mean logits of moments
     levels: list[list[float]] = []  # of pairs
@@ -236,42 +240,42 @@ class _Summary(msgspec.Struct, array_like=True):
     def of(cls, id_: int, subject: Subject) -> "_Summary":
         glides = subject.tubelet
         tubelet = None if glides is None else (glides.at_us, glides.state())
-        moments = [one for one in subject.moments if one.frame is not None]
-        if not moments:
+        samples = [one for one in subject.samples if one.frame is not None]
+        if not samples:
             return cls(id_, tubelet, (0, 0))
-        last = moments[-1]
-        frames = [one.frame for one in moments if one.frame is not None]
-        levels = [one.levels for one in moments[1:] if one.levels is not None]
+        last = samples[-1]
+        frames = [one.frame for one in samples if one.frame is not None]
+        levels = [one.levels for one in samples[1:] if one.levels is not None]
         return cls(
             id_,
             tubelet,
-            (moments[0].media_us, last.media_us),
-            len(moments),
-            sum(one.paired for one in moments[1:]),
+            (samples[0].media_us, last.media_us),
+            len(samples),
+            sum(one.paired for one in samples[1:]),
             _mean(frames).tolist(),
             _mean(levels).tolist() if levels else [],
             [] if last.probabilities is None else last.probabilities.tolist(),
         )
 
-    def subject(self, plan: Plan, labels: int) -> Subject:
+    def subject(self, plan: SamplingPlan, labels: int) -> Subject:
         """Moments all alike, whose means are what they were. The last is not warm."""
         tubelet = self.tubelet and Tubelet.resume(self.tubelet[1], self.tubelet[0])
         made = Subject(plan.window, tubelet)
         frame = np.array(self.frame, np.float32)
         levels = np.array(self.levels, np.float32)
         known = np.array(self.probabilities, np.float32)
-        if not self.moments:
+        if not self.samples:
             return made
         sound = frame.shape == known.shape == (labels,) and len(levels.T) in (0, labels)
-        if not (sound and 0 <= self.pairs <= self.moments <= plan.window + 1):
-            raise ValueError(f"subject {self.id} of {self.moments} moments does not fit {labels}")
-        for at_us in np.linspace(*self.times, self.moments).round().astype(int).tolist():
-            moment = Moment(at_us, np.zeros(4), None)
-            moment.frame, moment.probabilities = frame, known
-            moment.paired = len(made.moments) >= self.moments - self.pairs
-            moment.levels = levels if moment.paired and len(levels) else None
-            moment.first_us = self.times[0]
-            made.moments.append(moment)
+        if not (sound and 0 <= self.pairs <= self.samples <= plan.window + 1):
+            raise ValueError(f"subject {self.id} of {self.samples} moments does not fit {labels}")
+        for at_us in np.linspace(*self.times, self.samples).round().astype(int).tolist():
+            sample = ActionSample(at_us, np.zeros(4), None)
+            sample.frame, sample.probabilities = frame, known
+            sample.paired = len(made.samples) >= self.samples - self.pairs
+            sample.levels = levels if sample.paired and len(levels) else None
+            sample.first_us = self.times[0]
+            made.samples.append(sample)
         return made
 
 
@@ -286,7 +290,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
-def means(window: Sequence[Moment]) -> tuple[Array, Array | None]:
+def means(window: Sequence[ActionSample]) -> tuple[Array, Array | None]:
     """Mean logits of a window's moments (K,) and of the levels of its pairs (L, K).
 
     The first has its pair outside.

@@ -21,13 +21,13 @@ from streamvis.messages import (
     Ending,
     Forecast,
     Frame,
-    Future,
+    HorizonForecast,
     Notice,
-    Occupancy,
     Packet,
     Segmentation,
     Site,
     SourceInfo,
+    ZoneOccupancy,
 )
 from streamvis.models.forecasting import ForecasterConfig
 from streamvis.models.inference.forecasts import ForecastNetwork, PastFrame, accelerate_forecaster
@@ -35,8 +35,8 @@ from streamvis.models.inference.segmentation import ClassMaps, SegmentedFrame
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
-from streamvis.stages.forecast_state import Past, Told
-from streamvis.stages.segment import Lent, key_of
+from streamvis.stages.forecast_state import ForecastState, PendingForecast
+from streamvis.stages.segment import SharedFeatures, key_of
 
 
 class Horizon(NamedTuple):
@@ -51,34 +51,34 @@ class ForecastStage:
     """Forecast every source on its own clock; score each forecast when its time has come."""
 
     def __init__(self, config: Config, site: Site, after: Sequence[str]) -> None:
-        self.lent = lent = _borrowed(site.beside, after)
+        self.shared = shared = _borrowed(site.shared_features, after)
         self.pixels = site.pixels
-        self.labels = lent.model.architecture.segments
-        self.zones = [Place(zone, self.labels) for zone in config.zones]
+        self.labels = shared.model.architecture.segments
+        self.zones = [ZoneGrid(zone, self.labels) for zone in config.zones]
         self.horizons = sorted(
-            (_horizon(weights, lent, site, config) for weights in config.weights),
+            (_horizon(weights, shared, site, config) for weights in config.weights),
             key=lambda one: one.us,
         )
         self.every_us = _every_us(self.horizons)
-        self.pasts: dict[str, Past] = {}
+        self.states: dict[str, ForecastState] = {}
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or resume it: not warm, since maps are too large to be handed on."""
         lengths = [one.about.past for one in self.horizons]
-        self.pasts[source.id] = past = Past(self.every_us, lengths, source.epoch)
+        self.states[source.id] = past = ForecastState(self.every_us, lengths, source.epoch)
         if state is not None:
             past.resume(source.id, state)
 
     def state(self, source: str) -> bytes:
         """What was told and has not come yet, and when to look next: a few kB."""
-        return self.pasts[source].state()
+        return self.states[source].state()
 
     def notice(self, notice: Notice) -> None:
         """Frames carry all that matters here: their time and their stream epoch."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
-        self.pasts.pop(source, None)
+        self.states.pop(source, None)
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -92,25 +92,27 @@ class ForecastStage:
                 yield self._told(packet.frame, now.classes)
 
     def _told(self, frame: Frame, classes: Array) -> Forecast:
-        past, at_us = self.pasts[frame.source], frame.media_us
-        past.see(frame)
-        came = tuple(past.came(at_us, classes, self.labels))
-        futures: list[Future] = []
-        if past.clock.strikes(at_us):
+        state, at_us = self.states[frame.source], frame.media_us
+        state.observe(frame)
+        scores = tuple(state.score_due(at_us, classes, self.labels))
+        horizons: list[HorizonForecast] = []
+        if state.clock.is_due(at_us):
             seen, pixels = self._seen(frame), self.pixels(frame)
             kept: dict[object, PastFrame] = {}
-            for (_, network, _), was in zip(self.horizons, past.before(at_us), strict=True):
+            for (_, network, _), was in zip(self.horizons, state.last_features(at_us), strict=True):
                 if network.memory not in kept:
                     kept[network.memory] = network.encode(at_us, pixels, seen, was)
             moments = [kept[one.network.memory] for one in self.horizons]
-            for horizon, known in zip(self.horizons, past.remember(moments), strict=True):
+            for horizon, known in zip(self.horizons, state.push(moments), strict=True):
                 read = horizon.network.forecast(known, shares=bool(self.zones))
-                futures.append(self._future(horizon.us, read))
-                past.told.append(Told.of(at_us, horizon.us, read.classes))
-        return Forecast(labels=self.labels, futures=tuple(futures), came=came, warm=past.warm)
+                horizons.append(self._future(horizon.us, read))
+                state.pending.append(PendingForecast.of(at_us, horizon.us, read.classes))
+        return Forecast(
+            labels=self.labels, horizons=tuple(horizons), scores=scores, warm=state.warm
+        )
 
     def _seen(self, frame: Frame) -> SegmentedFrame:
-        found = self.lent.seen.get(key_of(frame))
+        found = self.shared.seen.get(key_of(frame))
         if found is None:
             raise RunError(
                 f"nothing seen of {frame.source}/{frame.n} is at hand for a forecast; its "
@@ -118,13 +120,13 @@ class ForecastStage:
             )
         return found
 
-    def _future(self, horizon_us: int, read: ClassMaps) -> Future:
+    def _future(self, horizon_us: int, read: ClassMaps) -> HorizonForecast:
         size = (read.classes.shape[0], read.classes.shape[1])
         zones = tuple(place.occupied(read.shares, size) for place in self.zones)
-        return Future(horizon_us=horizon_us, classes=read.classes, zones=zones)
+        return HorizonForecast(horizon_us=horizon_us, classes=read.classes, zones=zones)
 
 
-class Place:
+class ZoneGrid:
     """A zone, on the grid of cells that probabilities are told of."""
 
     def __init__(self, zone: Zone, labels: Sequence[str]) -> None:
@@ -138,7 +140,7 @@ class Place:
         self.classes = [labels.index(name) for name in dict.fromkeys(zone.holds)]
         self.cells: dict[tuple[int, int], Array] = {}  # size of pictures -> flat places of cells
 
-    def occupied(self, shares: Array, size: tuple[int, int]) -> Occupancy:
+    def occupied(self, shares: Array, size: tuple[int, int]) -> ZoneOccupancy:
         """The probability that at least k cells of the zone are of its classes, by `shares`.
 
         shares (K, h, w) are probabilities of classes, cell by cell; k is the least area in cells.
@@ -154,7 +156,7 @@ class Place:
         least = self.zone.min_area * size[0] * size[1] / STRIDE**2
         k = min(max(1, math.ceil(least)), len(q))
         p = float(min(1.0, np.partition(q, len(q) - k)[len(q) - k]))
-        return Occupancy(zone=self.zone.name, p=p, polygon=tuple(self.zone.polygon))
+        return ZoneOccupancy(zone=self.zone.name, p=p, polygon=tuple(self.zone.polygon))
 
     def _cells(self, grid: Sequence[int], size: tuple[int, int]) -> Array:
         """Cells with their centre in the zone, or, of a sliver, the one nearest to its corners."""
@@ -167,22 +169,24 @@ class Place:
         return np.array([np.argmin(((centres - polygon.mean(0)) ** 2).sum(1))])
 
 
-def _borrowed(beside: Mapping[str, Any], after: Sequence[str]) -> Lent:
+def _borrowed(shared_features: Mapping[str, Any], after: Sequence[str]) -> SharedFeatures:
     for name in after:
-        if isinstance(lent := beside.get(name), Lent):
-            return lent
+        if isinstance(shared := shared_features.get(name), SharedFeatures):
+            return shared
     raise ConfigError(
         f"a forecast works on the features of its segmenter, '{after[0]}', which never leave its "
         "worker; place both in one: `stages: [segment, forecast]`"
     )
 
 
-def _horizon(weights: str, lent: Lent, site: Site, config: Config) -> Horizon:
+def _horizon(weights: str, shared: SharedFeatures, site: Site, config: Config) -> Horizon:
     """ModelError unless the forecaster has learnt from this segmenter."""
     model = load_forecaster(weights, site.device)
-    check_origin(weights, lent.weights)
+    check_origin(weights, shared.weights)
     about = model.architecture
-    network = accelerate_forecaster(model, lent.model, site.device, config.precision, config.engine)
+    network = accelerate_forecaster(
+        model, shared.model, site.device, config.precision, config.engine
+    )
     return Horizon(round(about.horizon_s * 1e6), network, about)
 
 

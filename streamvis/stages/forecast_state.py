@@ -14,14 +14,14 @@ import numpy as np
 
 from streamvis.errors import DataError
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Array, Came, Frame
+from streamvis.messages import Array, ForecastScore, Frame
 
 STEP = 2  # px from one pixel that is compared to the next
 NONE = 255  # no class
 APART = 2.0  # times the time between moments: after longer, the past is no past of what comes
 
 
-class Told(msgspec.Struct, array_like=True):
+class PendingForecast(msgspec.Struct, array_like=True):
     """A forecast whose time has not come."""
 
     made_us: int
@@ -30,7 +30,7 @@ class Told(msgspec.Struct, array_like=True):
     packed: bytes  # every STEP-th pixel's class
 
     @classmethod
-    def of(cls, made_us: int, horizon_us: int, classes: Array) -> "Told":
+    def of(cls, made_us: int, horizon_us: int, classes: Array) -> "PendingForecast":
         some = np.ascontiguousarray(classes[::STEP, ::STEP])
         return cls(made_us, horizon_us, some.shape, zlib.compress(some.tobytes(), 1))
 
@@ -49,7 +49,7 @@ class Told(msgspec.Struct, array_like=True):
         return np.frombuffer(data, np.uint8).reshape(self.shape)
 
 
-class Clock:
+class SampleClock:
     """Which frames are looked at: of each time that is due, the one nearest to it."""
 
     def __init__(self, every_us: int) -> None:
@@ -62,7 +62,7 @@ class Clock:
         between = 0 if self.last_us is None else media_us - self.last_us
         return min(between, self.every_us) // 2
 
-    def strikes(self, media_us: int) -> bool:
+    def is_due(self, media_us: int) -> bool:
         """Whether this frame is one; times are not moved by frames that lag but a little."""
         early, self.last_us = self.early(media_us), media_us
         if self.next_us is None:
@@ -74,7 +74,7 @@ class Clock:
         return True
 
 
-class Past:
+class ForecastState:
     """One source: the moments of each forecaster, and what was told and has not come."""
 
     def __init__(self, every_us: int, lengths: Sequence[int], epoch: int) -> None:
@@ -85,8 +85,8 @@ class Past:
     def start(self, epoch: int, size: tuple[int, int] | None) -> None:
         """Nothing is known yet."""
         self.epoch, self.size = epoch, size
-        self.clock = Clock(self.every_us)
-        self.told: list[Told] = []
+        self.clock = SampleClock(self.every_us)
+        self.pending: list[PendingForecast] = []
         self.forget()
 
     def forget(self) -> None:
@@ -98,30 +98,32 @@ class Past:
     def warm(self) -> bool:
         return all(len(ring) == ring.maxlen for ring in self.rings)
 
-    def see(self, frame: Frame) -> None:
+    def observe(self, frame: Frame) -> None:
         """Another stream or another size is another scene."""
         size = (frame.width, frame.height)
         if frame.epoch != self.epoch or self.size not in (None, size):
             self.start(frame.epoch, size)
         self.size = size
 
-    def came(self, media_us: int, classes: Array, labels: Sequence[str]) -> Iterator[Came]:
+    def score_due(
+        self, media_us: int, classes: Array, labels: Sequence[str]
+    ) -> Iterator[ForecastScore]:
         """What had been told of now, held against what is now; what came too late is dropped."""
         early = self.clock.early(media_us)
-        due = sorted((t for t in self.told if media_us >= t.due_us - early), key=_order)
-        self.told = [t for t in self.told if media_us < t.due_us - early]
+        due = sorted((t for t in self.pending if media_us >= t.due_us - early), key=_order)
+        self.pending = [t for t in self.pending if media_us < t.due_us - early]
         for told in due:
             if media_us - told.due_us <= self.every_us // 2:
                 yield _held_against(told, classes, labels)
 
-    def before(self, media_us: int) -> list[Any]:
+    def last_features(self, media_us: int) -> list[Any]:
         """The last moment of each forecaster, None where that is none or too long ago."""
         if self.newest_us is not None and media_us - self.newest_us > APART * self.every_us:
             self.forget()
         self.newest_us = media_us
         return [ring[-1] if ring else None for ring in self.rings]
 
-    def remember(self, kept: Sequence[Any]) -> list[list[Any]]:
+    def push(self, kept: Sequence[Any]) -> list[list[Any]]:
         """Take the next moment of each in: what each has to go by, oldest first.
 
         Until there are enough, the oldest stands for those before it.
@@ -134,7 +136,7 @@ class Past:
     def state(self) -> bytes:
         """Small: no maps; so a successor has to see some moments before it is warm."""
         at = (self.clock.next_us, self.clock.last_us)
-        return _encoder.encode(_State(self.epoch, self.size, at, self.told))
+        return _encoder.encode(_State(self.epoch, self.size, at, self.pending))
 
     def resume(self, source: str, state: bytes) -> None:
         """Go on from what `state` gave; DataError when it is something else."""
@@ -148,18 +150,18 @@ class Past:
             ) from None
         self.start(was.epoch, was.size)
         self.clock.next_us, self.clock.last_us = was.at
-        self.told = was.told
+        self.pending = was.told
 
 
-def _order(told: Told) -> tuple[int, int]:
+def _order(told: PendingForecast) -> tuple[int, int]:
     return told.horizon_us, told.made_us
 
 
-def _held_against(told: Told, classes: Array, labels: Sequence[str]) -> Came:
+def _held_against(told: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
     confusion = Confusion(labels, ignore=NONE)
     confusion.add(told.classes(), classes[::STEP, ::STEP])
     scores = confusion.scores()
-    return Came(
+    return ForecastScore(
         made_us=told.made_us,
         horizon_us=told.horizon_us,
         miou=scores.miou or 0.0,
@@ -171,7 +173,7 @@ class _State(msgspec.Struct, array_like=True):
     epoch: int
     size: tuple[int, int] | None
     at: tuple[int | None, int | None]  # when the next moment is due, and the last frame, media µs
-    told: list[Told]
+    told: list[PendingForecast]
 
 
 _encoder = msgspec.msgpack.Encoder()

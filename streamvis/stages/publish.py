@@ -20,16 +20,22 @@ from streamvis.config import Publish
 from streamvis.errors import RunError
 from streamvis.events import derive, schema
 from streamvis.events.derive import Draft, State
-from streamvis.events.feed import Feed, Message, announce, announced, withdraw
+from streamvis.events.feed import (
+    Feed,
+    Message,
+    read_announcement,
+    remove_announcement,
+    write_announcement,
+)
 from streamvis.events.ids import epoch_us, event_id, new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
-from streamvis.events.scenes import Telling
+from streamvis.events.scenes import PublishPolicy
 from streamvis.messages import (
     Actions,
     Ending,
     Findings,
     Forecast,
-    Logged,
+    LogPosition,
     Notice,
     Packet,
     Receipt,
@@ -42,7 +48,7 @@ from streamvis.messages import (
 REMEMBERED = 256  # notices since the last packet, at most
 
 
-class Book(msgspec.Struct):
+class SourceState(msgspec.Struct, rename={"notices": "told"}):
     """All that a successor needs to go on with one source."""
 
     derived: State
@@ -52,41 +58,41 @@ class Book(msgspec.Struct):
     tseq: dict[str, int] = {}  # family -> last
     at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet
     n: int = -1  # its number in the source
-    told: list[Notice] = []  # since that packet
+    notices: list[Notice] = []  # since that packet
     ending: str = ""
 
 
-class Place(msgspec.Struct):
+class StreamPosition(msgspec.Struct, rename={"notices": "told"}):
     """How far the hub's order has been followed; behind the book while packets come again."""
 
     at: tuple[int, int] = (0, -1)
-    told: int = 0
+    notices: int = 0
 
 
-class Letter(NamedTuple):
+class OutgoingEvent(NamedTuple):
     """An event as it is logged, and what only the feed has of it."""
 
     row: Row
     attachments: tuple[bytes, ...] = ()
 
 
-class Answered(NamedTuple):
+class PublisherState(NamedTuple):
     """What rides back with an answer."""
 
-    book: Book
-    place: Place
+    source_state: SourceState
+    position: StreamPosition
 
 
 _encoder = msgspec.msgpack.Encoder()
-_books = msgspec.msgpack.Decoder(Book)
-_answers = msgspec.msgpack.Decoder(Answered)
+_states = msgspec.msgpack.Decoder(SourceState)
+_answers = msgspec.msgpack.Decoder(PublisherState)
 
 
 class PublishStage:
     """Turn tracks, actions, scenes and notices into events; log them, then publish them."""
 
     def __init__(self, config: Publish, site: Site) -> None:
-        self._telling = Telling(
+        self._policy = PublishPolicy(
             every_us=round(config.update_every_s * 1e6),
             alarm=config.unknown,
             masks="masks" in config.attach and config.bind not in (None, "none"),
@@ -95,15 +101,15 @@ class PublishStage:
         self._prov = schema.Provenance(pipeline=site.pipeline)
         self._out = site.out
         self._logged = site.logged
-        self._books: dict[str, Book] = {}
-        self._places: dict[str, Place] = {}
+        self._states: dict[str, SourceState] = {}
+        self._positions: dict[str, StreamPosition] = {}
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
         try:
             if site.out is not None:
-                self._log = _log_in(site.out)
+                self._log = _open_log(site.out)
             if config.bind not in (None, "none"):
-                self._feed = self._bound(config.bind)
+                self._feed = self._open_feed(config.bind)
         except BaseException:
             self.close()
             raise
@@ -113,16 +119,16 @@ class PublishStage:
         """Where the feed really listens; None without one."""
         return self._feed.endpoint if self._feed else None
 
-    def _bound(self, bind: str) -> Feed:
+    def _open_feed(self, bind: str) -> Feed:
         """The feed; a successor takes the free port that its predecessor found."""
         feed = None
-        note = announced(self._out) if self._out and bind.endswith(":*") else None
+        note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
         if note and note[1] == self._epoch:
             with suppress(RunError):
                 feed = Feed(note[0], epoch=self._epoch, pipeline=self._prov.pipeline)
         feed = feed or Feed(bind, epoch=self._epoch, pipeline=self._prov.pipeline)
         if self._out:
-            announce(self._out, feed.endpoint, self._epoch)
+            write_announcement(self._out, feed.endpoint, self._epoch)
         return feed
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
@@ -130,127 +136,136 @@ class PublishStage:
         answered = _read(source.id, state) if state is not None else None
         logged = self._log.cursor(source.id) if self._log else None
         if logged and logged.epoch == self._epoch:
-            book = _books.decode(logged.state)
+            source_state = _states.decode(logged.state)
         elif answered:
-            book = answered.book
+            source_state = answered.source_state
         else:
             self._start(source, first=logged.next if logged else 0)
             return
-        self._books[source.id] = book
-        self._places[source.id] = answered.place if answered else Place()
+        self._states[source.id] = source_state
+        self._positions[source.id] = answered.position if answered else StreamPosition()
         if self._feed:
-            self._feed.open(source.id, book.tseq)
+            self._feed.open_source(source.id, source_state.tseq)
         if self._log:
             before = self._logged.get(source.id)
-            first = answered.book.next if answered else book.first
+            first = answered.source_state.next if answered else source_state.first
             first = max(first, before.offset) if before else first
-            self._publish(Letter(row) for row in self._log.events(source.id, first))
+            self._publish(OutgoingEvent(row) for row in self._log.events(source.id, first))
             if before and not answered:
-                self._resume(source, book, before)
+                self._resume(source, source_state, before)
 
-    def _resume(self, source: SourceInfo, book: Book, before: Logged) -> None:
+    def _resume(self, source: SourceInfo, source_state: SourceState, before: LogPosition) -> None:
         """Go on after an earlier life of the run, if in another stream epoch: what is open ends."""
-        if (before.epoch, before.seq) != book.at or source.epoch <= before.epoch:
+        if (before.epoch, before.seq) != source_state.at or source.epoch <= before.epoch:
             return
-        if book.next == before.offset and source.epoch > book.derived.epoch:
-            book.told, book.ending = [], ""
-            self._commit([book], self._numbered(book, derive.resumed(book.derived, source)))
-        self._places[source.id] = Place(book.at)
+        if source_state.next == before.offset and source.epoch > source_state.derived.epoch:
+            source_state.notices, source_state.ending = [], ""
+            self._commit(
+                [source_state],
+                self._numbered(source_state, derive.resume_source(source_state.derived, source)),
+            )
+        self._positions[source.id] = StreamPosition(source_state.at)
 
     def _start(self, source: SourceInfo, first: int) -> None:
-        derived, drafts = derive.start(source)
-        book = Book(derived, self._epoch, first=first, next=first)
-        self._books[source.id] = book
-        self._places[source.id] = Place()
+        derived, drafts = derive.start_source(source)
+        source_state = SourceState(derived, self._epoch, first=first, next=first)
+        self._states[source.id] = source_state
+        self._positions[source.id] = StreamPosition()
         if self._feed:
-            self._feed.open(source.id)
-        self._commit([book], self._numbered(book, drafts))
+            self._feed.open_source(source.id)
+        self._commit([source_state], self._numbered(source_state, drafts))
 
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
         """Log the batch in one transaction, publish it, and say how many events each packet gave.
 
         A packet without `Tracks` was skipped by the tracker and gives none of tracks, and so on.
         """
-        letters: list[Letter] = []
+        outgoing: list[OutgoingEvent] = []
         receipts: list[Receipt] = []
-        changed: dict[str, Book] = {}
+        changed: dict[str, SourceState] = {}
         for packet in packets:
             frame = packet.frame
-            book = self._books[frame.source]
+            source_state = self._states[frame.source]
             at = (frame.epoch, frame.seq)
-            self._places[frame.source] = Place(at)
-            if at <= book.at:  # it comes again after a restart
+            self._positions[frame.source] = StreamPosition(at)
+            if at <= source_state.at:  # it comes again after a restart
                 receipts.append(Receipt())
                 continue
-            book.at, book.n, book.told = at, frame.n, []
-            new = self._numbered(book, self._drafts(book.derived, packet))
-            letters += new
+            source_state.at, source_state.n, source_state.notices = at, frame.n, []
+            new = self._numbered(source_state, self._derive(source_state.derived, packet))
+            outgoing += new
             receipts.append(Receipt(written=len(new)))
-            changed[frame.source] = book
-        self._commit(changed.values(), letters)
+            changed[frame.source] = source_state
+        self._commit(changed.values(), outgoing)
         return receipts
 
-    def _drafts(self, state: State, packet: Packet) -> list[Draft]:
-        frame, telling = packet.frame, self._telling
+    def _derive(self, state: State, packet: Packet) -> list[Draft]:
+        frame, policy = packet.frame, self._policy
         tracks, actions = packet.part(Tracks), packet.part(Actions)
         seen, forecast = packet.part(Segmentation), packet.part(Forecast)
-        drafts = derive.frame_seen(state, frame, tracks, telling.every_us, actions)
-        return drafts + derive.scene_seen(state, frame, seen, forecast, telling)
+        drafts = derive.derive_frame_events(state, frame, tracks, policy.every_us, actions)
+        return drafts + derive.derive_scene_events(state, frame, seen, forecast, policy)
 
     def notice(self, notice: Notice) -> None:
         """Told in its place between packets; one that comes again in the same place is no news."""
-        book, place = self._books[notice.source], self._places[notice.source]
-        if place.at < book.at:
+        source_state, position = self._states[notice.source], self._positions[notice.source]
+        if position.at < source_state.at:
             return
-        ahead = book.told[place.told :]
+        ahead = source_state.notices[position.notices :]
         if notice in ahead:
-            place.told += ahead.index(notice) + 1
+            position.notices += ahead.index(notice) + 1
             return
-        book.told = [*book.told[-REMEMBERED + 1 :], notice]
-        place.told = len(book.told)
-        self._commit([book], self._numbered(book, derive.noticed(book.derived, notice)))
+        source_state.notices = [*source_state.notices[-REMEMBERED + 1 :], notice]
+        position.notices = len(source_state.notices)
+        self._commit(
+            [source_state],
+            self._numbered(source_state, derive.derive_notice_events(source_state.derived, notice)),
+        )
 
     def finish(self, source: str, ending: Ending) -> Findings:
         """Open tracks end, then the source; the log keeps that it did. Say what was found."""
-        book = self._books[source]
-        if not book.ending:
-            book.ending = ending
-            self._commit([book], self._numbered(book, derive.finished(book.derived, ending)))
-        del self._books[source], self._places[source]
+        source_state = self._states[source]
+        if not source_state.ending:
+            source_state.ending = ending
+            self._commit(
+                [source_state],
+                self._numbered(source_state, derive.end_source(source_state.derived, ending)),
+            )
+        del self._states[source], self._positions[source]
         if self._feed:
-            self._feed.shut(source)
-        return derive.found(book.derived)
+            self._feed.close_source(source)
+        return derive.source_findings(source_state.derived)
 
     def state(self, source: str) -> bytes:
-        return _encoder.encode(Answered(self._books[source], self._places[source]))
+        return _encoder.encode(PublisherState(self._states[source], self._positions[source]))
 
     def close(self) -> None:
         if self._feed:
-            self._feed.close(ended=not self._books)  # open ones: this worker has failed
+            self._feed.close(ended=not self._states)  # open ones: this worker has failed
             if self._out:
-                withdraw(self._out, self._epoch)
+                remove_announcement(self._out, self._epoch)
         if self._log:
             self._log.close()
 
-    def _numbered(self, book: Book, drafts: Iterable[Draft]) -> list[Letter]:
-        source, emit_us = book.derived.info.id, time.time_ns() // 1000
-        letters = []
+    def _numbered(self, source_state: SourceState, drafts: Iterable[Draft]) -> list[OutgoingEvent]:
+        source, emit_us = source_state.derived.info.id, time.time_ns() // 1000
+        outgoing = []
         for draft in drafts:
             family = schema.family_of(draft.what)
-            book.tseq[family] = book.tseq.get(family, 0) + 1
+            source_state.tseq[family] = source_state.tseq.get(family, 0) + 1
             wall_us = draft.time.capture_us or epoch_us(self._epoch) + draft.time.media_us
             event = schema.Event(
-                id=event_id(self._epoch, source, book.next, wall_us),
+                id=event_id(self._epoch, source, source_state.next, wall_us),
                 source=source,
                 epoch=self._epoch,
-                tseq=book.tseq[family],
-                offset=book.next,
+                tseq=source_state.tseq[family],
+                offset=source_state.next,
                 time=msgspec.structs.replace(draft.time, emit_us=emit_us),
                 frame=draft.frame,
                 prov=self._prov,
                 what=draft.what,
             )
-            book.next += 1
+            source_state.next += 1
             row = Row(
                 source,
                 event.offset,
@@ -259,36 +274,36 @@ class PublishStage:
                 event.time.media_us,
                 schema.encode(event),
             )
-            letters.append(Letter(row, draft.attachments))
-        return letters
+            outgoing.append(OutgoingEvent(row, draft.attachments))
+        return outgoing
 
-    def _commit(self, books: Iterable[Book], letters: list[Letter]) -> None:
+    def _commit(self, source_states: Iterable[SourceState], outgoing: list[OutgoingEvent]) -> None:
         """To the log first: what has been published must never be missing from it."""
         if self._log:
             cursors = [
                 Cursor(
-                    book.derived.info.id,
-                    book.epoch,
-                    book.first,
-                    book.next,
-                    book.ending,
-                    _encoder.encode(book),
+                    source_state.derived.info.id,
+                    source_state.epoch,
+                    source_state.first,
+                    source_state.next,
+                    source_state.ending,
+                    _encoder.encode(source_state),
                 )
-                for book in books
+                for source_state in source_states
             ]
             if cursors:
-                self._log.commit([letter.row for letter in letters], cursors)
-        self._publish(letters)
+                self._log.commit([one.row for one in outgoing], cursors)
+        self._publish(outgoing)
 
-    def _publish(self, letters: Iterable[Letter]) -> None:
+    def _publish(self, outgoing: Iterable[OutgoingEvent]) -> None:
         if self._feed:
             self._feed.publish(
                 Message(row.source, row.type.partition(".")[0], row.tseq, row.payload, attachments)
-                for row, attachments in letters
+                for row, attachments in outgoing
             )
 
 
-def _log_in(out: Path) -> LogWriter:
+def _open_log(out: Path) -> LogWriter:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -296,7 +311,7 @@ def _log_in(out: Path) -> LogWriter:
     return LogWriter(out / FILE_NAME)
 
 
-def _read(source: str, state: bytes) -> Answered:
+def _read(source: str, state: bytes) -> PublisherState:
     try:
         return _answers.decode(state)
     except msgspec.DecodeError as error:

@@ -154,7 +154,7 @@ class _Recording:
         if tracks is not None and ground is not None:
             tracks = msgspec.structs.replace(tracks, ground=ground.places(tracks))
         if tracks is not None:
-            put_right(self.state.trails, tracks)
+            correct_trails(self.state.trails, tracks)
             self._extend_trails(frame.media_us, tracks)
         self._move_map(ground, tracks, seconds)
         if self.broken:
@@ -310,7 +310,7 @@ class _Recording:
         }
 
 
-def put_right(trails: dict[int, list[Spot]], tracks: Tracks) -> None:
+def correct_trails(trails: dict[int, list[Spot]], tracks: Tracks) -> None:
     """Give each trail, or its end, to whom it is of by what this frame corrects: splits first."""
     tails: list[tuple[int, list[Spot]]] = []
     for id_, other, since_us in [] if tracks.split is None else tracks.split.tolist():

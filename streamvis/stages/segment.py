@@ -16,7 +16,7 @@ from streamvis.models.weights import load_segmenter
 Key = tuple[str, int, int]  # source, stream epoch, seq
 
 
-class Lent(NamedTuple):
+class SharedFeatures(NamedTuple):
     """What a stage below in the same worker may use."""
 
     weights: str  # of the segmenter
@@ -38,13 +38,13 @@ class SegmentStage:
             model, site.device, config.precision, config.engine, config.lines
         )
         self.labels = model.architecture.segments
-        self.lent = site.beside[name] = Lent(config.weights, model, {})
+        self.shared = site.shared_features[name] = SharedFeatures(config.weights, model, {})
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Segmentation]:
-        self.lent.seen.clear()
+        self.shared.seen.clear()
         for packet in packets:
             seen = self.network.segment(self.pixels(packet.frame))
-            self.lent.seen[key_of(packet.frame)] = seen
+            self.shared.seen[key_of(packet.frame)] = seen
             yield Segmentation(labels=self.labels, classes=seen.classes, unknown=seen.unknown)
 
     def close(self) -> None:

@@ -34,15 +34,15 @@ def likeliest(actions: Actions, probabilities: Sequence[float]) -> tuple[str, fl
     """Return the most probable action that is not ignored, and its probability."""
     both = zip(actions.labels, probabilities, strict=True)
     return max(
-        ((label, p) for label, p in both if label not in actions.judgement.ignore),
+        ((label, p) for label, p in both if label not in actions.thresholds.ignore),
         key=lambda pair: pair[1],
     )
 
 
 def colour_for(p: float, actions: Actions) -> Colour:
-    if p >= actions.judgement.begin:
+    if p >= actions.thresholds.begin:
         return LIKELY
-    return POSSIBLE if p >= actions.judgement.end else UNLIKELY
+    return POSSIBLE if p >= actions.thresholds.end else UNLIKELY
 
 
 def _on_person(

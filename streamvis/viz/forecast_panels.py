@@ -17,7 +17,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from streamvis.messages import Array, Forecast, Future, Occupancy, Segmentation
+from streamvis.messages import Array, Forecast, HorizonForecast, Segmentation, ZoneOccupancy
 from streamvis.viz.scene import blended, palette_of
 from streamvis.viz.style import DARK, GREY, PALE, UNKNOWN, Colour, Style, shade
 
@@ -120,7 +120,7 @@ class Panels:
 
     def _came(self, small: Array, forecast: Forecast) -> None:
         """Draw the forecast that was made for this frame, if there is one."""
-        scores = {(came.made_us, came.horizon_us): came.miou for came in forecast.came}
+        scores = {(came.made_us, came.horizon_us): came.miou for came in forecast.scores}
         due = [made for made in self.made if (made.made_us, made.horizon_us) in scores]
         if not due or self.classes is None:
             return
@@ -132,9 +132,9 @@ class Panels:
         )
 
     def _ahead(self, small: Array, media_us: int, forecast: Forecast) -> None:
-        if not forecast.futures:
+        if not forecast.horizons:
             return
-        future = _chosen(forecast.futures, self.wanted_us)
+        future = _chosen(forecast.horizons, self.wanted_us)
         self.made.append(PendingForecast(media_us, future.horizon_us, future.classes))
         self.drawn["ahead"] = _ahead(small, forecast.labels, future, forecast.warm)
 
@@ -159,10 +159,10 @@ def highlighted(pixels: Array, unknown: Array | None) -> Array:
     return lit
 
 
-def _chosen(futures: Sequence[Future], wanted_us: int | None) -> Future:
+def _chosen(horizons: Sequence[HorizonForecast], wanted_us: int | None) -> HorizonForecast:
     if wanted_us is None:
-        return max(futures, key=lambda future: future.horizon_us)
-    return min(futures, key=lambda future: abs(future.horizon_us - wanted_us))
+        return max(horizons, key=lambda future: future.horizon_us)
+    return min(horizons, key=lambda future: abs(future.horizon_us - wanted_us))
 
 
 def _cell(pixels: Array, shown: PanelSet) -> tuple[int, int]:
@@ -214,7 +214,7 @@ def _came(
     )
 
 
-def _ahead(small: Array, labels: tuple[str, ...], future: Future, warm: bool) -> Array:
+def _ahead(small: Array, labels: tuple[str, ...], future: HorizonForecast, warm: bool) -> Array:
     panel = blended(small, future.classes, palette_of(labels), FORECAST_OPACITY)
     for zone in future.zones:
         _zone(panel, zone)
@@ -223,7 +223,7 @@ def _ahead(small: Array, labels: tuple[str, ...], future: Future, warm: bool) ->
     )
 
 
-def _zone(panel: Array, zone: Occupancy) -> None:
+def _zone(panel: Array, zone: ZoneOccupancy) -> None:
     if len(zone.polygon) < 3:
         return
     height, width = panel.shape[:2]

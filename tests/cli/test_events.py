@@ -103,7 +103,7 @@ DYING = """
 import sys, time
 from streamvis.events.feed import Feed
 feed = Feed(sys.argv[1], epoch="e")
-feed.open("a")
+feed.open_source("a")
 time.sleep(60)
 """
 
@@ -166,7 +166,7 @@ def test_tail_says_that_nobody_is_there_yet(tmp_path, monkeypatch):
 def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
     """A publisher that closes without a word may come back."""
     feed = Feed(f"ipc://{tmp_path}/feed", epoch="e")
-    feed.open("a")
+    feed.open_source("a")
     subscription = Subscription(feed.endpoint, family="hb", timeout_s=2, until_ended=True)
     for _ in subscription:
         feed.close(ended=ended)
@@ -175,8 +175,8 @@ def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
 
 def test_tail_names_the_sources_there_are_when_the_one_asked_for_is_not(tmp_path):
     feed = Feed(f"ipc://{tmp_path}/feed", epoch="e")
-    feed.open("gate")
-    feed.open("yard")
+    feed.open_source("gate")
+    feed.open_source("yard")
     closing = threading.Timer(1, feed.close, kwargs={"ended": True})
     closing.start()
     result = tail("--connect", feed.endpoint, "--source", "gaet", "--timeout-s", "30")

@@ -15,7 +15,7 @@ import pytest
 import rich.console
 
 from streamvis.cli.status_table import Show, moment, put_findings, shown
-from streamvis.messages import Busiest, Findings, Scored, Stay
+from streamvis.messages import Busiest, Findings, MeanForecastScore, LongestStay
 from streamvis.runtime.metrics import Quantiles, SourceReport, StageReport, Status, Summary
 
 PEOPLE = Findings(
@@ -23,12 +23,15 @@ PEOPLE = Findings(
     tracks=14,
     merges=2,
     splits=0,
-    longest=Stay(track="gate:1:3", seconds=75.25, from_us=0),
+    longest=LongestStay(track="gate:1:3", seconds=75.25, from_us=0),
     busiest=Busiest(people=5, media_us=3_725_400_000),
 )
 SCENES = Findings(
     unknown=0,
-    forecasts={200_000: Scored(count=40, miou=0.685), 600_000: Scored(count=38, miou=0.6)},
+    forecasts={
+        200_000: MeanForecastScore(count=40, miou=0.685),
+        600_000: MeanForecastScore(count=38, miou=0.6),
+    },
 )
 
 

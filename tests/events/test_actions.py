@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from streamvis.events import derive, export, schema
 from streamvis.events.log import Row
-from streamvis.messages import Actions, Judgement
+from streamvis.messages import Actions, ActionThresholds
 
 INFO = source("cam1")
-RULE = Judgement(begin=0.7, end=0.5, min_us=200_000, ignore=("normal",))
+RULE = ActionThresholds(begin=0.7, end=0.5, min_us=200_000, ignore=("normal",))
 
 
 def frame_at(k, epoch=1):
@@ -29,7 +29,7 @@ def doing(rows, *, warm=True, sampled=True) -> Actions:
         warm=np.full(len(ids), warm),
         window_us=np.full(len(ids), 900_000),
         sampled=np.full(len(ids), sampled),
-        judgement=RULE,
+        thresholds=RULE,
     )
 
 
@@ -43,11 +43,11 @@ def told(drafts):
 
 def curve(probabilities, every_us=10**9, **changes):
     """What is told, by frame, as one person's probability goes so."""
-    state, _ = derive.start(INFO)
+    state, _ = derive.start_source(INFO)
     found = {}
     for k, p in enumerate(probabilities):
         actions = None if p is None else doing({7: p}, **changes)
-        drafts = derive.frame_seen(state, frame_at(k), tracks([7]), every_us, actions)
+        drafts = derive.derive_frame_events(state, frame_at(k), tracks([7]), every_us, actions)
         if some := told(drafts):
             found[k] = some
     return found
@@ -55,10 +55,10 @@ def curve(probabilities, every_us=10**9, **changes):
 
 def fighting(ids=(7,), whole=False):
     """A state in which these fight since frame 2."""
-    state, _ = derive.start(INFO)
+    state, _ = derive.start_source(INFO)
     rows = dict.fromkeys((*([0] if whole else []), *ids), 0.9)
     for k in range(3):
-        derive.frame_seen(state, frame_at(k), tracks(ids), 0, doing(rows))
+        derive.derive_frame_events(state, frame_at(k), tracks(ids), 0, doing(rows))
     assert state.doing.keys() == rows.keys()
     return state
 
@@ -89,20 +89,20 @@ def test_updates_are_sampled():
 
 
 def test_what_is_told_of_an_action():
-    state, _ = derive.start(INFO)
+    state, _ = derive.start_source(INFO)
     for k, p in enumerate((0.75, 0.9512345, 0.8)):
-        drafts = derive.frame_seen(state, frame_at(k), tracks([7]), 0, doing({0: p, 7: p}))
+        drafts = derive.derive_frame_events(state, frame_at(k), tracks([7]), 0, doing({0: p, 7: p}))
     whats = [d.what.action for d in drafts if schema.family_of(d.what) == "action"]
     known = {"label": "fight", "p": 0.8, "window_us": 900_000, "since_us": 0}
     assert whats == [schema.Action(**known), schema.Action(**known, track="cam1:1:7")]
     assert (drafts[-1].time.media_us, drafts[-1].frame.n) == (200_000, 2)
-    for draft in derive.finished(state, "eof")[:2]:
+    for draft in derive.end_source(state, "eof")[:2]:
         assert draft.what.action.p_max == 0.9512
         assert draft.what.action.reason == "eof"
 
 
 def test_an_action_ends_before_the_track_does():
-    drafts = derive.frame_seen(
+    drafts = derive.derive_frame_events(
         fighting([7, 9]), frame_at(3), tracks([9], ended=np.array([7])), 0, doing({9: 0.9})
     )
     assert [schema.type_of(d.what) for d in drafts] == [
@@ -120,35 +120,37 @@ def test_an_action_ends_before_the_track_does():
 )
 def test_who_was_mixed_up_does_nothing_that_is_known(change):
     state = fighting([7, 9])
-    drafts = derive.frame_seen(state, frame_at(3), tracks([7, 12], **change), 0, None)
+    drafts = derive.derive_frame_events(state, frame_at(3), tracks([7, 12], **change), 0, None)
     assert told(drafts) == [("action.end", "lost")]
     assert state.doing.keys() == {7}
 
 
 def test_who_is_looked_at_no_more_does_nothing_that_is_known():
-    drafts = derive.frame_seen(fighting([7, 9]), frame_at(3), tracks([7, 9]), 0, doing({7: 0.9}))
+    drafts = derive.derive_frame_events(fighting([7, 9]), frame_at(3), tracks([7, 9]), 0, doing({7: 0.9}))
     assert told(drafts) == [("action.end", "lost"), ("action.update", 0.9)]
 
 
 @pytest.mark.parametrize("ending", ["eof", "drained", "failed"])
 def test_all_ends_with_the_source(ending):
     assert (
-        told(derive.finished(fighting([7, 9], whole=True), ending)) == [("action.end", ending)] * 3
+        told(derive.end_source(fighting([7, 9], whole=True), ending))
+        == [("action.end", ending)] * 3
     )
 
 
 def test_all_ends_with_the_stream_epoch():
     state = fighting([7], whole=True)
-    drafts = derive.frame_seen(state, frame_at(0, epoch=2), tracks([7]), 0, doing({7: 0.9}))
+    drafts = derive.derive_frame_events(state, frame_at(0, epoch=2), tracks([7]), 0, doing({7: 0.9}))
     assert told(drafts) == [("action.end", "epoch")] * 2
     assert drafts[0].what.action.track is None
     assert drafts[1].what.action.track == "cam1:1:7"
 
 
 def test_frames_alone_are_told_of_without_a_tracker():
-    state, _ = derive.start(INFO)
+    state, _ = derive.start_source(INFO)
     found = [
-        told(derive.frame_seen(state, frame_at(k), None, 10**9, doing({0: 0.9}))) for k in range(4)
+        told(derive.derive_frame_events(state, frame_at(k), None, 10**9, doing({0: 0.9})))
+        for k in range(4)
     ]
     assert found == [[], [], [("action.begin", 0.9)], []]
 
@@ -162,7 +164,7 @@ def test_frames_alone_are_told_of_without_a_tracker():
     st.lists(st.sets(st.sampled_from([7, 9])), min_size=40, max_size=40),
 )
 def test_begins_and_ends_alternate_and_a_successor_goes_on_exactly(rows, present):
-    state, _ = derive.start(INFO)
+    state, _ = derive.start_source(INFO)
     packed = msgspec.msgpack.encode(state)
     open_, before = set(), set()
     for k, row in enumerate(rows):
@@ -172,9 +174,9 @@ def test_begins_and_ends_alternate_and_a_successor_goes_on_exactly(rows, present
         seen = {i: p for i, p in (row or {}).items() if i == 0 or i in ids}
         actions = None if row is None else doing(seen)
         followed = tracks(ids, ended=ended)
-        drafts = derive.frame_seen(state, frame_at(k), followed, 0, actions)
+        drafts = derive.derive_frame_events(state, frame_at(k), followed, 0, actions)
         heir = msgspec.msgpack.decode(packed, type=derive.State)
-        assert derive.frame_seen(heir, frame_at(k), followed, 0, actions) == drafts
+        assert derive.derive_frame_events(heir, frame_at(k), followed, 0, actions) == drafts
         packed = msgspec.msgpack.encode(state)
         for draft in drafts:
             if schema.family_of(draft.what) != "action":
@@ -184,7 +186,7 @@ def test_begins_and_ends_alternate_and_a_successor_goes_on_exactly(rows, present
             assert (key in open_) == (kind != "action.begin")
             assert key[1] == "fight"
             open_ = open_ - {key} if kind == "action.end" else open_ | {key}
-    assert len(told(derive.finished(state, "eof"))) == len(open_)
+    assert len(told(derive.end_source(state, "eof"))) == len(open_)
 
 
 def test_an_action_in_a_table():
@@ -219,18 +221,18 @@ def test_an_action_in_a_table():
 
 
 def test_what_was_found_counts_how_often_each_action_began():
-    state, _ = derive.start(INFO)
-    assert derive.found(state).actions is None
+    state, _ = derive.start_source(INFO)
+    assert derive.source_findings(state).actions is None
     ps = [0.1, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9]
     begun = 0
     for k, p in enumerate(ps):
-        drafts = derive.frame_seen(state, frame_at(k), tracks([4]), 0, doing({4: p}))
+        drafts = derive.derive_frame_events(state, frame_at(k), tracks([4]), 0, doing({4: p}))
         begun += sum(isinstance(draft.what, schema.ActionBegin) for draft in drafts)
     assert begun == 2
-    assert derive.found(state).actions == {"fight": 2}
+    assert derive.source_findings(state).actions == {"fight": 2}
 
 
 def test_an_action_stage_that_saw_nothing_happen_found_none():
-    state, _ = derive.start(INFO)
-    derive.frame_seen(state, frame_at(0), tracks([4]), 0, doing({4: 0.1}))
-    assert derive.found(state).actions == {}
+    state, _ = derive.start_source(INFO)
+    derive.derive_frame_events(state, frame_at(0), tracks([4]), 0, doing({4: 0.1}))
+    assert derive.source_findings(state).actions == {}

@@ -162,7 +162,7 @@ def publishing(*sources):
     stop = threading.Event()
     with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
         for source in sources:
-            feed.open(source)
+            feed.open_source(source)
 
         def publish():
             for tseq in itertools.count(1):

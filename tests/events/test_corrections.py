@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamvis.errors import UsageError
 from streamvis.events import derive
-from streamvis.events.corrections import Corrections, settled
+from streamvis.events.corrections import Corrections, corrected_tracks
 from streamvis.events.schema import (
     Event,
     Finish,
@@ -44,10 +44,10 @@ def tracks_of(places, ended=(), merged=None, split=None, seen=True):
 
 def logged(frames, ending="eof"):
     """The events of (frame, tracks), numbered as a publisher would."""
-    state, drafts = derive.start(INFO)
+    state, drafts = derive.start_source(INFO)
     for seen, followed in frames:
-        drafts += derive.frame_seen(state, seen, followed)
-    drafts += derive.finished(state, ending)
+        drafts += derive.derive_frame_events(state, seen, followed)
+    drafts += derive.end_source(state, ending)
     return [
         Event(
             id="",
@@ -69,7 +69,7 @@ def told(events):
 
 def history(events):
     """(frame, number) -> x, by what is known at the end."""
-    pairs = list(settled(events, Corrections(events)))
+    pairs = list(corrected_tracks(events, Corrections(events)))
     rows = {(e.frame.n, int(track.id.split(":")[2])): track.box_px[0] for e, track in pairs}
     assert len(rows) == len(pairs), "a track at two places in one frame"
     return rows
@@ -164,7 +164,7 @@ def test_reading_through_corrections_is_rewriting_when_they_come(frames):
             case TrackMerge(merge):
                 for row in rewritten:
                     row[1] = merge.kept if row[1] == merge.gone else row[1]
-    assert [corrections.who(event) for event in told(events)] == [row[1] for row in rewritten]
+    assert [corrections.track_id(event) for event in told(events)] == [row[1] for row in rewritten]
 
 
 @st.composite
@@ -281,11 +281,11 @@ def test_a_correction_that_comes_again_changes_nothing_and_a_run_has_its_own():
     merge = TrackMerge(Merge(gone="cam1:1:1", kept="cam1:1:7"))
     split = TrackSplit((Split(id="cam1:1:7", other="cam1:1:8", since_us=0),))
     corrections = Corrections([event_of(merge, 5), event_of(split, 6), event_of(merge, 5)])
-    assert corrections.who(event_of(None, 4)) == "cam1:1:8"
-    assert corrections.who(event_of(None, 5)) == "cam1:1:1"
-    assert corrections.who(event_of(None, 4, epoch="another run")) == "cam1:1:1"
+    assert corrections.track_id(event_of(None, 4)) == "cam1:1:8"
+    assert corrections.track_id(event_of(None, 5)) == "cam1:1:1"
+    assert corrections.track_id(event_of(None, 4, epoch="another run")) == "cam1:1:1"
 
 
 def test_only_what_is_about_a_track_is_somebody():
     with pytest.raises(UsageError, match=r"source\.eof is about no one track"):
-        Corrections().who(event_of(SourceEof(Finish(1)), 3))
+        Corrections().track_id(event_of(SourceEof(Finish(1)), 3))

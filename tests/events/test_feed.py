@@ -10,7 +10,13 @@ import zmq
 
 from streamvis.errors import ConfigError, RunError
 from streamvis.events import schema
-from streamvis.events.feed import Feed, Message, announce, announced, withdraw
+from streamvis.events.feed import (
+    Feed,
+    Message,
+    read_announcement,
+    remove_announcement,
+    write_announcement,
+)
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 PATIENCE_MS = 20_000
@@ -62,7 +68,7 @@ def test_the_wire(feed):
 
 
 def test_attachments_follow_the_payload_and_are_counted_as_one_message(feed):
-    feed.open("cam1")
+    feed.open_source("cam1")
     with subscriber(feed.endpoint, "sv1/cam1/forecast/", "sv1/cam1/hb/") as sub:
         until_listening(sub)
         feed.publish([Message("cam1", "forecast", 1, b"{}", (b"\x89PNG", b""))])
@@ -92,7 +98,7 @@ def test_the_welcome_comes_first(feed):
 
 
 def test_a_heartbeat_tells_where_each_topic_stands(feed):
-    feed.open("cam1", {"source": 4})
+    feed.open_source("cam1", {"source": 4})
     feed.publish([message("cam1", tseq) for tseq in (1, 2, 3)])
     with subscriber(feed.endpoint, "sv1/cam1/hb/") as sub:
         while (event := schema.decode(received(sub)[2])).what.hb.last.get("track") != 3:
@@ -103,12 +109,12 @@ def test_a_heartbeat_tells_where_each_topic_stands(feed):
 
 
 def test_a_source_that_is_shut_beats_no_more(feed):
-    feed.open("cam1")
-    feed.open("cam2")
+    feed.open_source("cam1")
+    feed.open_source("cam2")
     with subscriber(feed.endpoint, "sv1/") as sub:
         beats = (schema.decode(received(sub)[2]) for _ in range(100))
         assert any(beat.what.hb.sources == ["cam1", "cam2"] for beat in beats)
-        feed.shut("cam1")
+        feed.close_source("cam1")
         assert any(beat.what.hb.sources == ["cam2"] for beat in beats)
         assert next(beats).source == "cam2"
 
@@ -116,7 +122,7 @@ def test_a_source_that_is_shut_beats_no_more(feed):
 def test_a_slow_subscriber_is_counted_and_the_others_lose_nothing():
     total, payload = 8000, b'"%s"' % (b"x" * 4000)  # more than the kernel's buffers hold
     with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH, queue=500)) as feed:
-        feed.open("cam1")
+        feed.open_source("cam1")
         topics = ("sv1/cam1/track/", "sv1/cam1/hb/")
         with (
             subscriber(feed.endpoint, *topics) as quick,
@@ -176,7 +182,7 @@ def test_what_is_queued_is_sent_before_the_end_and_nothing_stays_behind():
 
 def test_nobody_listens_and_the_end_does_not_wait():
     feed = Feed("tcp://127.0.0.1:*", epoch=EPOCH)
-    feed.open("cam1")
+    feed.open_source("cam1")
     feed.publish([message("cam1", tseq) for tseq in range(1, 1001)])
     feed.close()
     assert feed.dropped == {}
@@ -259,13 +265,13 @@ def test_a_file_is_not_overwritten_by_a_socket(tmp_path):
 
 
 def test_the_note_of_where_the_feed_is(tmp_path):
-    assert announced(tmp_path) is None
-    announce(tmp_path, "tcp://127.0.0.1:1", EPOCH)
-    assert announced(tmp_path) == ("tcp://127.0.0.1:1", EPOCH)
-    withdraw(tmp_path, "another run")
-    assert announced(tmp_path) is not None
-    withdraw(tmp_path, EPOCH)
+    assert read_announcement(tmp_path) is None
+    write_announcement(tmp_path, "tcp://127.0.0.1:1", EPOCH)
+    assert read_announcement(tmp_path) == ("tcp://127.0.0.1:1", EPOCH)
+    remove_announcement(tmp_path, "another run")
+    assert read_announcement(tmp_path) is not None
+    remove_announcement(tmp_path, EPOCH)
     assert list(tmp_path.iterdir()) == []
     for wrong in ("", "[]", '{"endpoint": 1}', json.dumps({"epoch": 1})):
         (tmp_path / "feed.json").write_text(wrong)
-        assert announced(tmp_path) is None
+        assert read_announcement(tmp_path) is None

@@ -11,13 +11,12 @@ from streamvis.config import Alarm
 from streamvis.events import derive, export, schema
 from streamvis.events.log import Row
 from streamvis.events.mask_attachments import mask_of
-from streamvis.events.scenes import Telling
+from streamvis.events.scenes import PublishPolicy
 from streamvis.messages import (
-    Came,
     Forecast,
-    Future,
-    Occupancy,
-    Scored,
+    HorizonForecast,
+    ZoneOccupancy,
+    MeanForecastScore,
     Segmentation,
 )
 
@@ -41,12 +40,12 @@ def seen(unknown=None, classes=None) -> Segmentation:
 
 def ahead(*horizons, came=(), warm=True, zones=()) -> Forecast:
     scene = np.array([[0, 1], [1, 2]], np.uint8)
-    futures = tuple(Future(horizon_us=h, classes=scene, zones=zones) for h in horizons)
-    return Forecast(labels=LABELS, futures=futures, came=tuple(came), warm=warm)
+    horizons = tuple(HorizonForecast(horizon_us=h, classes=scene, zones=zones) for h in horizons)
+    return Forecast(labels=LABELS, horizons=horizons, scores=tuple(came), warm=warm)
 
 
 def came(made, miou=0.5, horizon_us=HORIZON_US):
-    return Came(made_us=made * 100_000, horizon_us=horizon_us, miou=miou, accuracy=0.875)
+    return ForecastScore(made_us=made * 100_000, horizon_us=horizon_us, miou=miou, accuracy=0.875)
 
 
 def blob(share):
@@ -54,16 +53,16 @@ def blob(share):
     return np.array([[0.9] * round(10 * share) + [0.2] * (10 - round(10 * share))])
 
 
-def step(state, k, segmentation=None, forecast=None, telling=None, epoch=1):
+def step(state, k, segmentation=None, forecast=None, policy=None, epoch=1):
     frame = frame_at(k, epoch)
-    drafts = derive.frame_seen(state, frame, None)
-    return drafts + derive.scene_seen(
-        state, frame, segmentation, forecast, telling or Telling(alarm=RULE)
+    drafts = derive.derive_frame_events(state, frame, None)
+    return drafts + derive.derive_scene_events(
+        state, frame, segmentation, forecast, policy or PublishPolicy(alarm=RULE)
     )
 
 
 def fresh():
-    return derive.start(INFO)[0]
+    return derive.start_source(INFO)[0]
 
 
 def types(drafts):
@@ -75,7 +74,7 @@ def alarms(shares, every_us=FAR, rule=RULE):
     state, told = fresh(), {}
     for k, share in enumerate(shares):
         segmentation = None if share is None else seen(blob(share))
-        for draft in step(state, k, segmentation, telling=Telling(every_us, rule)):
+        for draft in step(state, k, segmentation, policy=PublishPolicy(every_us, rule)):
             if schema.family_of(draft.what) == "unknown":
                 told[k] = (schema.type_of(draft.what), getattr(draft.what.unknown, "reason", ""))
     return told
@@ -162,7 +161,7 @@ def test_what_is_told_of_something_unknown():
         drafts = step(state, k, seen(blob(share)))
     region = {"share": 0.1, "box_px": (0.0, 0.0, 64.0, 480.0), "p": 0.902}
     assert drafts[0].what == schema.UnknownBegin(schema.Sighting(**region, since_us=0))
-    (end,) = derive.finished(state, "drained")
+    (end,) = derive.end_source(state, "drained")
     assert end.what == schema.UnknownEnd(
         schema.EndedSighting(**region, since_us=0, share_max=0.4, reason="drained")
     )
@@ -172,8 +171,8 @@ def test_a_new_stream_epoch_ends_it_and_begins_all_anew():
     state = fresh()
     for k in range(5, 8):
         step(state, k, seen(blob(0.3)), ahead(HORIZON_US))
-    telling = Telling(FAR, RULE)
-    drafts = step(state, 0, seen(blob(0.3)), ahead(HORIZON_US, came=[came(6)]), telling, epoch=2)
+    policy = PublishPolicy(FAR, RULE)
+    drafts = step(state, 0, seen(blob(0.3)), ahead(HORIZON_US, came=[came(6)]), policy, epoch=2)
     assert types(drafts) == [
         *("unknown.end", "source.epoch", "scene.update", "forecast.segmentation"),
     ]
@@ -181,7 +180,9 @@ def test_a_new_stream_epoch_ends_it_and_begins_all_anew():
 
 
 def test_a_forecast_names_when_it_is_of():
-    zones = (Occupancy(zone="crossing", p=0.80004, polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))),)
+    zones = (
+        ZoneOccupancy(zone="crossing", p=0.80004, polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))),
+    )
     (draft,) = step(fresh(), 2, None, ahead(HORIZON_US, zones=zones, warm=False))
     assert draft.what == schema.ForecastSegmentation(
         schema.Outlook(
@@ -211,20 +212,20 @@ def test_between_two_samples_nothing_is_told():
 
 
 def test_scenes_and_forecasts_are_sampled_each_for_itself():
-    state, telling, told = fresh(), Telling(250_000, RULE), {}
+    state, policy, told = fresh(), PublishPolicy(250_000, RULE), {}
     for k in range(8):
         segmentation = seen() if k % 2 == 0 else None
         horizons = (HORIZON_US,) if k < 1 else (HORIZON_US, 600_000)
-        told[k] = types(step(state, k, segmentation, ahead(*horizons), telling))
+        told[k] = types(step(state, k, segmentation, ahead(*horizons), policy))
     assert [k for k in told if "scene.update" in told[k]] == [0, 4]
     assert [told[k].count("forecast.segmentation") for k in range(8)] == [1, 1, 0, 1, 1, 0, 1, 1]
 
 
 def test_who_was_told_a_forecast_is_told_its_score_and_nobody_else():
-    state, telling, scored = fresh(), Telling(250_000, RULE), []
+    state, policy, scored = fresh(), PublishPolicy(250_000, RULE), []
     for k in range(12):
         results = [came(k - 3)] if k >= 3 else []
-        drafts = step(state, k, None, ahead(HORIZON_US, came=results), telling)
+        drafts = step(state, k, None, ahead(HORIZON_US, came=results), policy)
         scored += [
             (k, draft.what.forecast.made_us // 100_000)
             for draft in drafts
@@ -259,8 +260,8 @@ def test_a_score_that_is_no_number_does_not_break_the_json(miou):
 
 def test_masks_go_beside_when_asked_for():
     classes = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
-    telling = Telling(alarm=RULE, masks=True)
-    drafts = step(fresh(), 0, seen(classes=classes), ahead(HORIZON_US, 600_000), telling)
+    policy = PublishPolicy(alarm=RULE, masks=True)
+    drafts = step(fresh(), 0, seen(classes=classes), ahead(HORIZON_US, 600_000), policy)
     assert [len(draft.attachments) for draft in drafts] == [1, 1, 1]
     for draft, expected in zip(drafts, [classes, [[0, 1], [1, 2]], [[0, 1], [1, 2]]], strict=True):
         event = schema.Event(
@@ -326,38 +327,41 @@ forecasts = st.none() | st.builds(
 
 @given(st.lists(st.tuples(looks, forecasts), max_size=30), st.sampled_from([0, 250_000]), st.data())
 def test_a_successor_goes_on_exactly_and_begins_and_ends_alternate(works, every_us, data):
-    state, telling = fresh(), Telling(every_us, RULE)
+    state, policy = fresh(), PublishPolicy(every_us, RULE)
     there, epoch = False, 1
     for k, (segmentation, forecast) in enumerate(works):
         epoch += data.draw(st.integers(0, 9)) == 9
         heir = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=derive.State)
-        drafts = step(state, k, segmentation, forecast, telling, epoch)
-        assert step(heir, k, segmentation, forecast, telling, epoch) == drafts
+        drafts = step(state, k, segmentation, forecast, policy, epoch)
+        assert step(heir, k, segmentation, forecast, policy, epoch) == drafts
         for kind in types(drafts):
             assert kind != ("unknown.begin" if there else "unknown.end")
             there = kind == "unknown.begin" or (there and kind != "unknown.end")
-    assert types(derive.finished(state, "failed")) == ["unknown.end"] * there
+    assert types(derive.end_source(state, "failed")) == ["unknown.end"] * there
 
 
 def test_what_was_found_counts_the_unknown_and_scores_each_horizon():
     state = fresh()
-    assert (derive.found(state).unknown, derive.found(state).forecasts) == (None, None)
+    assert (derive.source_findings(state).unknown, derive.source_findings(state).forecasts) == (
+        None,
+        None,
+    )
     shares = [0, 0.3, 0.3, 0.3, 0.3, 0, 0, 0, 0, 0.3, 0.3, 0.3, 0.3]
     drafts = []
     for k, share in enumerate(shares):
         scored = [came(k - 3, miou=k / 20)] if k >= 3 else []
         drafts += step(state, k, seen(blob(share)), ahead(HORIZON_US, 600_000, came=scored))
-    found = derive.found(state)
+    found = derive.source_findings(state)
     assert found.unknown == types(drafts).count("unknown.begin") == 2
     assert (found.people, found.actions) == (None, None)
     mious = [d.what.forecast.miou for d in drafts if schema.type_of(d.what) == "forecast.scored"]
     assert len(mious) == 10
     assert found.forecasts == {
-        HORIZON_US: Scored(count=10, miou=pytest.approx(np.mean(mious), abs=1e-4))
+        HORIZON_US: MeanForecastScore(count=10, miou=pytest.approx(np.mean(mious), abs=1e-4))
     }
 
 
 def test_weights_that_cannot_tell_the_unknown_find_none_of_it():
     state = fresh()
     step(state, 0, seen())
-    assert derive.found(state).unknown is None
+    assert derive.source_findings(state).unknown is None

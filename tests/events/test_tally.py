@@ -28,7 +28,7 @@ class Scene:
     """Frames given to `derive` one by one, and every event that came of them."""
 
     def __init__(self):
-        self.state, drafts = derive.start(INFO)
+        self.state, drafts = derive.start_source(INFO)
         self.events = []
         self.seq = 0
         self.epoch = 1
@@ -50,14 +50,14 @@ class Scene:
 
     def show(self, *ids, **changes):
         frame = frame_at(self.seq, self.epoch)
-        self.log(derive.frame_seen(self.state, frame, tracks_with(sorted(ids), **changes)))
+        self.log(derive.derive_frame_events(self.state, frame, tracks_with(sorted(ids), **changes)))
         self.seq += 1
         # a successor after a kill -9 goes on from these bytes
         data = msgspec.msgpack.encode(self.state)
         self.state = msgspec.msgpack.decode(data, type=derive.State)
 
     def found(self):
-        return derive.found(self.state)
+        return derive.source_findings(self.state)
 
 
 def agrees(scene):
@@ -81,9 +81,9 @@ def test_nobody():
 
 
 def test_without_a_tracker_nothing_is_said_of_people():
-    state, _ = derive.start(INFO)
-    derive.frame_seen(state, frame_at(0), None)
-    assert derive.found(state) == tally.Findings()
+    state, _ = derive.start_source(INFO)
+    derive.derive_frame_events(state, frame_at(0), None)
+    assert derive.source_findings(state) == tally.Findings()
 
 
 def test_who_comes_back_under_the_same_id_is_one_person():
@@ -135,7 +135,7 @@ def test_people_before_and_after_a_reconnect_are_not_known_to_be_the_same():
     scene = Scene()
     scene.show(1, 2)
     scene.show(1, 2)
-    derive.noticed(scene.state, Notice(source="cam1", kind="epoch", media_us=0))
+    derive.derive_notice_events(scene.state, Notice(source="cam1", kind="epoch", media_us=0))
     scene.epoch, scene.seq = 2, 0
     scene.show(1)
     found = scene.found()

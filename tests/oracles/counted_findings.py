@@ -12,7 +12,7 @@ def counted(events):
     sights = [event for event in events if isinstance(event.what, TrackBegin | TrackUpdate)]
     times = {}
     for event in sights:
-        times.setdefault(corrections.who(event), []).append(event.time.media_us)
+        times.setdefault(corrections.track_id(event), []).append(event.time.media_us)
     crowds = Counter((e.frame.stream_epoch, e.time.media_us) for e in sights)
     return {
         "people": len(times),

@@ -81,7 +81,7 @@ STORY = [
 def people_coming_and_going():
     stop = threading.Event()
     with closing(Feed("tcp://127.0.0.1:*", epoch="e")) as feed:
-        feed.open("cam1")
+        feed.open_source("cam1")
 
         def publish():
             for tseq in itertools.count(1):

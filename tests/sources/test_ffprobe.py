@@ -24,8 +24,8 @@ def counted(path: Path) -> int | None:
     """How many frames ffprobe decodes; None where it finds no video, or has no decoder for it."""
     command = [FFPROBE, "-v", "error", "-threads", "1", "-count_frames", "-select_streams", "v:0"]
     command += ["-show_entries", "stream=nb_read_frames", "-of", "json", str(path)]
-    told = subprocess.run(command, capture_output=True, check=False).stdout
-    streams = json.loads(told).get("streams") or [{}]
+    redacted = subprocess.run(command, capture_output=True, check=False).stdout
+    streams = json.loads(redacted).get("streams") or [{}]
     return int(streams[0]["nb_read_frames"]) if "nb_read_frames" in streams[0] else None
 
 

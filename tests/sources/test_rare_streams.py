@@ -117,10 +117,10 @@ def test_a_fragmented_mp4_promises_nothing(tmp_path, reorder):
     assert_whole(pictures, source, list(range(24)))
     assert source.info.promised is None
     path.write_bytes(path.read_bytes()[:-800])
-    with capture_logs() as told:
+    with capture_logs() as redacted:
         pictures, source = watched(path)
     assert 6 <= len(pictures) < 24
-    assert told == []
+    assert redacted == []
 
 
 def packed(packets):
@@ -156,12 +156,12 @@ def test_a_file_that_was_cut_short_says_so_in_the_summary(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     sources = [SourceSpec(id="a", uri=str(path), kind="file")]
     pipeline = Pipeline(stages=[StageSpec("look", MaskRcnn())])
-    with capture_logs() as told:
+    with capture_logs() as redacted:
         summary = inline.run(pipeline, sources, build=looking.build, out=tmp_path / "out")
     (report,) = summary.sources
     assert (report.frames_promised, report.ending) == (20, "eof")
     assert 5 < report.decoded < 20
-    assert [line["promised"] for line in told] == [20]
+    assert [line["promised"] for line in redacted] == [20]
 
 
 def test_drawn_numbers_are_read():

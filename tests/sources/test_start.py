@@ -69,9 +69,9 @@ def test_without_an_offset_a_time_is_local(monkeypatch, text):
     st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m))),
 )
 def test_every_time_is_read_to_the_microsecond(when, zone):
-    told = when.replace(tzinfo=zone)
-    expected = (told - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    assert parse_start(told.isoformat(), "start_time") == expected
+    redacted = when.replace(tzinfo=zone)
+    expected = (redacted - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert parse_start(redacted.isoformat(), "start_time") == expected
 
 
 @pytest.mark.parametrize("text", ["", "now", "8 o'clock", "2026-13-01", "1969-12-31T00:00Z"])
@@ -131,8 +131,8 @@ def test_files_that_are_processed_one_by_one_do_not_begin_at_the_same_time(tmp_p
         starting(resolve(paths), "2026-11-29T08:00", at_once=False)
     own = resolve([f"{paths[0]}#start_time=2026-11-29T08:00:00Z", paths[1]])
     assert all(spec.start for spec in starting(own, "2026-11-29T09:00:00Z", at_once=False))
-    told = starting(resolve(paths), "container", at_once=False)
-    assert [spec.start for spec in told] == ["container", "container"]
+    redacted = starting(resolve(paths), "container", at_once=False)
+    assert [spec.start for spec in redacted] == ["container", "container"]
 
 
 @pytest.mark.parametrize("command", ["run", "batch"])

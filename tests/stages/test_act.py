@@ -17,7 +17,7 @@ from streamvis.models.inference.select import openvino_version
 from streamvis.models.off import Calibration, Off, OffConfig, consensus
 from streamvis.models.weights import load_actions, save
 from streamvis.stages.act import ActStage
-from streamvis.stages.action_state import Plan, Watch
+from streamvis.stages.action_state import ActionState, SamplingPlan
 
 PICTURES: dict[str, np.ndarray] = {}
 SIZE = (64, 64)
@@ -140,7 +140,7 @@ def test_the_stream_says_of_a_person_what_the_clip_along_the_track_says(stage, w
     act, windows = stage(), []
     for k in range(WINDOW + 3):
         (told,) = act([packet(k)])
-        windows.append(act.watches["a"].subjects[7].moments[-1].box)
+        windows.append(act.states["a"].subjects[7].samples[-1].box)
     clip = np.concatenate(
         [crop(PICTURES[packet(k).frame.slot], [box], SIZE) for k, box in enumerate(windows)]
     )[-WINDOW - 1 :]
@@ -154,7 +154,7 @@ def test_the_stream_says_of_a_person_what_the_clip_along_the_track_says(stage, w
 def test_the_window_glides_along_with_a_person_and_shows_what_is_around(stage):
     act = stage()
     run(act, [packet(k) for k in range(30)])
-    x1, y1, x2, y2 = act.watches["a"].subjects[7].moments[-1].box
+    x1, y1, x2, y2 = act.states["a"].subjects[7].samples[-1].box
     assert (x2 - x1, y2 - y1) == pytest.approx((192, 192))
     at = place(7, 2.9)
     lag = (at[0] + at[2]) / 2 - (x1 + x2) / 2
@@ -180,13 +180,13 @@ def test_the_frame_rate_moves_the_probability_by_less_than_two_hundredths(stage,
 
 @pytest.mark.parametrize("fps", [12.5, 15, 24, 25, 29.97, 59.94])
 def test_odd_frame_rates_are_sampled_as_often(fps):
-    plan = Plan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE)
-    watch = Watch(plan, 1)
+    plan = SamplingPlan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE)
+    watch = ActionState(plan, 1)
     frames = [
         Frame(source="a", seq=k, n=k, media_us=round(k / fps * 1e6), width=320, height=240)
         for k in range(int(20 * fps) + 1)
     ]
-    times = [one.media_us for one in frames if watch.see(one, None)[0].sampled]
+    times = [one.media_us for one in frames if watch.observe(one, None)[0].sampled]
     assert 199 <= len(times) <= 201
     late = np.array(times) - 100_000 * np.arange(len(times))
     assert late.min() >= -5_000
@@ -194,12 +194,12 @@ def test_odd_frame_rates_are_sampled_as_often(fps):
 
 
 def test_a_slow_camera_is_looked_at_in_every_frame():
-    watch = Watch(Plan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE), 1)
+    watch = ActionState(SamplingPlan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE), 1)
     for k in range(20):
         frame = Frame(source="a", seq=k, n=k, media_us=k * 200_000, width=320, height=240)
-        (row,) = watch.see(frame, None)
+        (row,) = watch.observe(frame, None)
         assert row.sampled
-        assert row.moment.paired == (k > 0)
+        assert row.sample.paired == (k > 0)
 
 
 def test_between_samples_the_last_word_stands_and_nothing_is_computed(stage):
@@ -233,27 +233,27 @@ def test_who_ends_is_forgotten_and_who_comes_is_cold(stage):
     (told,) = act([packet(9, people=(9, 12), ended=np.array([7]))])
     assert told.ids.tolist() == [9, 12]
     assert told.warm.tolist() == [True, False]
-    assert set(act.watches["a"].subjects) == {9, 12}
+    assert set(act.states["a"].subjects) == {9, 12}
     encode_part(told)
 
 
 def test_a_merge_keeps_the_ring_of_who_is_kept(stage):
     act = stage()
     run(act, [packet(k, people=(7, 9)) for k in range(9)])
-    mine = act.watches["a"].subjects[7]
+    mine = act.states["a"].subjects[7]
     (told,) = act([packet(9, people=(7,), merged=np.array([[9, 7]]))])
     assert told.warm.tolist() == [True]
-    assert act.watches["a"].subjects == {7: mine}
+    assert act.states["a"].subjects == {7: mine}
 
 
 def test_a_merge_into_somebody_forgotten_goes_on(stage):
     act = stage()
     run(act, [packet(k, people=(9,)) for k in range(9)])
-    mine = act.watches["a"].subjects[9]
+    mine = act.states["a"].subjects[9]
     moved = tracks([7], [place(9, 0.9)], merged=np.array([[9, 7]]))
     (told,) = act([msgspec.structs.replace(packet(9, people=(9,)), parts=[moved])])
     assert (told.ids.tolist(), told.warm.tolist()) == ([7], [True])
-    assert act.watches["a"].subjects == {7: mine}
+    assert act.states["a"].subjects == {7: mine}
 
 
 def test_a_split_leaves_nothing_of_either(stage):
@@ -277,7 +277,7 @@ def test_the_tallest_are_looked_at_and_stay_so(stage):
     assert [run(act, [at(k, [grown, tall])])[0].ids.tolist() for k in range(1, 9)] == [[9]] * 8
     huge = [100, 10, 200, 230]
     assert run(act, [at(k, [huge, tall]) for k in range(9, 30)])[-1].ids.tolist() == [7]
-    kept = [m.kept for s in act.watches["a"].subjects.values() for m in s.moments]
+    kept = [m.kept for s in act.states["a"].subjects.values() for m in s.samples]
     assert sum(one is not None for one in kept) == 2  # two moments' maps for one person
 
 

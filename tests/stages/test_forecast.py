@@ -22,8 +22,8 @@ from streamvis.models.inference.segmentation import SegmentationHead, SegmentedF
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.models.weights import load_forecaster, save, sight
-from streamvis.stages.forecast import ForecastStage, Place
-from streamvis.stages.segment import Lent, key_of
+from streamvis.stages.forecast import ForecastStage, ZoneGrid
+from streamvis.stages.segment import SharedFeatures, key_of
 
 LABELS = ("road", "tree", "car")
 SIZE = (64, 96)
@@ -153,14 +153,14 @@ class Pair:
         forecast = build_stage(StageSpec("forecast", tell, after=["segment"]), site)
         assert isinstance(forecast, ForecastStage)
         self.forecast = forecast
-        self.lent: Lent = site.beside["segment"]
+        self.shared: SharedFeatures = site.shared_features["segment"]
         self.seen: dict[int, SegmentedFrame] = {}  # by seq
         self.classes: dict[int, np.ndarray] = {}
 
     def __call__(self, packets: list[Packet]) -> list[Forecast]:
         parts = [*self.segment(packets)]
         for one, part in zip(packets, parts, strict=True):
-            self.seen[one.frame.seq] = self.lent.seen[key_of(one.frame)]
+            self.seen[one.frame.seq] = self.shared.seen[key_of(one.frame)]
             self.classes[one.frame.seq] = part.classes
         with_parts = [
             Packet(frame=one.frame, parts=[part]) for one, part in zip(packets, parts, strict=True)
@@ -194,8 +194,8 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
     moments = [18 - 6 * i for i in range(model.architecture.past)][::-1]
     with torch.inference_mode():
         future = model(torch.stack([pair.seen[k].features for k in moments], 1))
-        classes, _ = SegmentationHead(pair.lent.model, SIZE)(future)
-    (found,) = told[18].futures
+        classes, _ = SegmentationHead(pair.shared.model, SIZE)(future)
+    (found,) = told[18].horizons
     assert found.horizon_us == (600_000 if name == "moves-0.6" else 200_000)
     np.testing.assert_array_equal(found.classes, classes[0].numpy())
     assert (found.classes != pair.classes[18]).any() == name.startswith("moves")
@@ -208,12 +208,12 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
 def test_what_moves_goes_on_as_it_is_seen_to_move_from_moment_to_moment(made, fps):
     pair, packets = made("moved-0.2", "moved-0.6"), [packet(k, fps) for k in range(int(0.9 * fps))]
     told = pair.run(packets)
-    looked = [one.frame for one, part in zip(packets, told, strict=True) if part.futures]
+    looked = [one.frame for one, part in zip(packets, told, strict=True) if part.horizons]
     last, at_us = None, [frame.media_us for frame in looked]
     for frame in looked:
         last = flow_frame(PICTURES[frame.slot], last, SIZE)
     now = pair.classes[looked[-1].seq]
-    for future in told[looked[-1].seq].futures:
+    for future in told[looked[-1].seq].horizons:
         ahead = future.horizon_us / (at_us[-1] - at_us[-2])
         source = extrapolate(last.flow, now, np.array(LABELS) == "car", ahead)
         np.testing.assert_array_equal(future.classes, warp_image(now, source))
@@ -239,10 +239,10 @@ def test_one_look_serves_all_horizons(made, monkeypatch):
     for index, name in enumerate(("moved-0.2", "moved-0.6")):
         alone = made(name).run([packet(k) for k in range(9)])
         for one, other in zip(both, alone, strict=True):
-            assert len(one.futures) == 2 * len(other.futures)
-            for future in other.futures:
-                assert one.futures[index].horizon_us == future.horizon_us
-                np.testing.assert_array_equal(one.futures[index].classes, future.classes)
+            assert len(one.horizons) == 2 * len(other.horizons)
+            for future in other.horizons:
+                assert one.horizons[index].horizon_us == future.horizon_us
+                np.testing.assert_array_equal(one.horizons[index].classes, future.classes)
 
 
 def test_those_that_keep_something_else_look_for_themselves(made, monkeypatch):
@@ -252,7 +252,7 @@ def test_those_that_keep_something_else_look_for_themselves(made, monkeypatch):
     for index, name in enumerate(("moved-0.2", "moves-0.6")):
         alone = made(name).run([packet(k, 5) for k in range(5)])
         for one, other in zip(mixed, alone, strict=True):
-            np.testing.assert_array_equal(one.futures[index].classes, other.futures[0].classes)
+            np.testing.assert_array_equal(one.horizons[index].classes, other.horizons[0].classes)
 
 
 def test_pixels_are_gone_after_a_call_and_nothing_of_them_is_needed(made):
@@ -278,9 +278,9 @@ def test_between_moments_nothing_is_computed(made):
             asked.append(1) or inner(*a, **how)
         )
     told = pair.run([packet(k, 30) for k in range(13)])
-    assert [k for k, part in enumerate(told) if part.futures] == [0, 6, 12]
+    assert [k for k, part in enumerate(told) if part.horizons] == [0, 6, 12]
     assert len(asked) == 6
-    assert [future.horizon_us for future in told[6].futures] == [200_000, 600_000]
+    assert [future.horizon_us for future in told[6].horizons] == [200_000, 600_000]
 
 
 def test_a_forecast_is_warm_from_the_fourth_moment_on(made):
@@ -294,7 +294,7 @@ def test_what_moves_is_known_from_the_second_moment_on(made):
     pair = made("moved-0.2")
     told = pair.run([packet(k, 5) for k in range(4)])
     assert [part.warm for part in told] == [False] + [True] * 3
-    still = [(part.futures[0].classes == pair.classes[k]).all() for k, part in enumerate(told)]
+    still = [(part.horizons[0].classes == pair.classes[k]).all() for k, part in enumerate(told)]
     assert still == [True] + [False] * 3
 
 
@@ -308,7 +308,7 @@ def test_the_oldest_moment_stands_for_those_before_it(made):
         for k, frame in enumerate(frames)
     ]
     full = again.run(packets)[-1]
-    np.testing.assert_array_equal(cold.futures[0].classes, full.futures[0].classes)
+    np.testing.assert_array_equal(cold.horizons[0].classes, full.horizons[0].classes)
     assert (cold.warm, full.warm) == (False, True)
 
 
@@ -319,7 +319,7 @@ def test_each_forecast_is_scored_once_by_the_frame_of_its_time(made, fps):
     told = pair.run(packets)
     made_at, scored = {}, set()
     for one, part in zip(packets, told, strict=True):
-        for came in part.came:
+        for came in part.scores:
             key = (came.made_us, came.horizon_us)
             assert key not in scored
             scored.add(key)
@@ -329,7 +329,7 @@ def test_each_forecast_is_scored_once_by_the_frame_of_its_time(made, fps):
             confusion.add(made_at[key][::2, ::2], pair.classes[one.frame.seq][::2, ::2])
             assert came.miou == pytest.approx(confusion.miou())
             assert came.accuracy == pytest.approx(confusion.scores().accuracy)
-        for future in part.futures:
+        for future in part.horizons:
             made_at[one.frame.media_us, future.horizon_us] = future.classes
     last = packets[-1].frame.media_us
     assert scored == {key for key in made_at if sum(key) <= last}
@@ -339,9 +339,11 @@ def test_each_forecast_is_scored_once_by_the_frame_of_its_time(made, fps):
 @pytest.mark.parametrize("given", [("0.2", "0.6"), ("moved-0.2", "moved-0.6")])
 def test_a_scene_that_stands_still_is_forecast_without_fault(made, given):
     told = made(*given).run([packet(k, still=True) for k in range(12)])
-    came = [one for part in told for one in part.came]
+    came = [one for part in told for one in part.scores]
     assert {(one.miou, one.accuracy) for one in came} == {(1.0, 1.0)}
-    moving = [one for part in made(*given).run([packet(k) for k in range(12)]) for one in part.came]
+    moving = [
+        one for part in made(*given).run([packet(k) for k in range(12)]) for one in part.scores
+    ]
     near, far = ([c.accuracy for c in moving if c.horizon_us == h] for h in (200_000, 600_000))
     assert np.mean(far) < np.mean(near) < 1
 
@@ -349,8 +351,8 @@ def test_a_scene_that_stands_still_is_forecast_without_fault(made, given):
 def test_a_forecast_whose_time_nobody_saw_is_not_scored(made):
     pair = made()
     told = pair.run([packet(0), packet(2), packet(11)])
-    assert [len(part.came) for part in told] == [0, 1, 0]
-    assert pair.forecast.pasts["a"].told[0].made_us == 1_100_000  # what can come no more is gone
+    assert [len(part.scores) for part in told] == [0, 1, 0]
+    assert pair.forecast.states["a"].told[0].made_us == 1_100_000  # what can come no more is gone
 
 
 @pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
@@ -362,7 +364,7 @@ def test_after_a_gap_the_past_begins_anew(made, name, cold):
     assert [part.warm for part in after] == [True] * 2 + [False] * cold + [True] * (4 - cold)
     fresh = made(name).run([packet(k, 5) for k in (9, 10, 11, 12)])
     for one, other in zip(after[2:], fresh, strict=True):
-        np.testing.assert_array_equal(one.futures[0].classes, other.futures[0].classes)
+        np.testing.assert_array_equal(one.horizons[0].classes, other.horizons[0].classes)
 
 
 @pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
@@ -372,7 +374,7 @@ def test_another_stream_or_size_is_another_scene(made, change, name, cold):
     pair.run([packet(k, 5) for k in range(5)])
     told = pair.run([packet(k, 5, **change) for k in range(5, 9)])
     assert [part.warm for part in told] == [False] * cold + [True] * (4 - cold)
-    assert [len(part.came) for part in told] == [0, 1, 1, 1]
+    assert [len(part.scores) for part in told] == [0, 1, 1, 1]
     fresh = made(name).run([packet(k, 5, **change) for k in range(5, 9)])
     for one, other in zip(told, fresh, strict=True):
         same(one, other)
@@ -405,7 +407,7 @@ def test_where_the_segmenter_rests_nothing_is_known(made):
     rested = [*pair.forecast([packet(0)])]
     assert rested == [Forecast(labels=LABELS)]
     told = pair.run([packet(k) for k in range(3)])
-    assert [len(part.futures) for part in told] == [2, 0, 2]
+    assert [len(part.horizons) for part in told] == [2, 0, 2]
 
 
 def test_a_successor_scores_what_was_told_and_warms_up_again(made):
@@ -419,18 +421,18 @@ def test_a_successor_scores_what_was_told_and_warms_up_again(made):
     second.forecast.begin(info(), state)
     found = begun + second.run(packets[15:])
     for one, other in zip(found, expected, strict=True):
-        keys = [(c.made_us, c.horizon_us) for c in one.came]
-        assert keys == [(c.made_us, c.horizon_us) for c in other.came]
-        assert len(one.futures) == len(other.futures)
-    moments = [k for k in range(15, 30) if expected[k].futures]
+        keys = [(c.made_us, c.horizon_us) for c in one.scores]
+        assert keys == [(c.made_us, c.horizon_us) for c in other.scores]
+        assert len(one.horizons) == len(other.horizons)
+    moments = [k for k in range(15, 30) if expected[k].horizons]
     assert [found[k].warm for k in moments][:4] == [False] * 3 + [True]
     for k in range(15):
         same(found[k], expected[k])
     for k in moments[3:]:
-        for one, other in zip(found[k].futures, expected[k].futures, strict=True):
+        for one, other in zip(found[k].horizons, expected[k].horizons, strict=True):
             np.testing.assert_array_equal(one.classes, other.classes)
     for k in range(15, moments[0] + 2):  # what the predecessor told
-        assert found[k].came == expected[k].came
+        assert found[k].scores == expected[k].scores
 
 
 @pytest.mark.parametrize(
@@ -452,7 +454,7 @@ def test_the_probability_of_a_zone_is_exact_of_cells_that_go_together(seed, area
     rng = np.random.default_rng(seed)
     q = rng.random((16, 24))
     shares = np.stack([(1 - q) / 2, (1 - q) / 2, q]).astype(np.float32)
-    found = Place(zone(min_area=area), LABELS).occupied(shares, SIZE)
+    found = ZoneGrid(zone(min_area=area), LABELS).occupied(shares, SIZE)
     least = area * 16 * 24
     within = shares[2, 4:12, 6:18]
     levels = np.sort(within.ravel())
@@ -463,11 +465,11 @@ def test_the_probability_of_a_zone_is_exact_of_cells_that_go_together(seed, area
 
 def test_classes_of_a_zone_add_up_and_more_area_is_less_probable():
     shares = np.random.default_rng(0).dirichlet((1, 1, 1), (16, 24)).transpose(2, 0, 1)
-    held = [Place(zone(min_area=a), LABELS).occupied(shares, SIZE).p for a in (0.01, 0.1, 0.2)]
+    held = [ZoneGrid(zone(min_area=a), LABELS).occupied(shares, SIZE).p for a in (0.01, 0.1, 0.2)]
     assert held == sorted(held, reverse=True)
-    both = Place(zone(holds=("car", "tree", "car")), LABELS).occupied(shares, SIZE).p
+    both = ZoneGrid(zone(holds=("car", "tree", "car")), LABELS).occupied(shares, SIZE).p
     assert held[0] < both <= 1
-    whole = Place(zone(holds=LABELS, min_area=0.2), LABELS).occupied(shares, SIZE).p
+    whole = ZoneGrid(zone(holds=LABELS, min_area=0.2), LABELS).occupied(shares, SIZE).p
     assert whole == pytest.approx(1)
 
 
@@ -475,14 +477,14 @@ def test_a_zone_smaller_than_a_cell_goes_by_the_nearest():
     shares = np.zeros((3, 16, 24), np.float32)
     shares[2, 8, 12] = 0.7
     sliver = [(0.5, 0.51), (0.51, 0.51), (0.51, 0.515)]
-    place = Place(zone(polygon=sliver, min_area=1e-5), LABELS)
+    place = ZoneGrid(zone(polygon=sliver, min_area=1e-5), LABELS)
     assert place.occupied(shares, SIZE).p == pytest.approx(0.7)
 
 
 def test_zones_are_told_of_each_future(made):
     pair = made(zones=(zone(min_area=0.01), zone(name="all", holds=LABELS)))
     (told,) = pair([packet(0)])
-    for future in told.futures:
+    for future in told.horizons:
         assert [one.zone for one in future.zones] == ["crossing", "all"]
         assert future.zones[1].p == pytest.approx(1)
         assert 0 <= future.zones[0].p <= 1
@@ -497,24 +499,24 @@ def test_what_moved_is_told_of_zones_with_probabilities(made):
         horizon.network.forecast = lambda *a, inner=inner, **how: (
             asked.append(told := inner(*a, **how)) or told
         )
-    futures = [one for part in pair.run([packet(k, 5) for k in range(3)]) for one in part.futures]
-    assert len(futures) == len(asked) == 6
-    for future, told in zip(futures, asked, strict=True):
-        expected = Place(zones[0], LABELS).occupied(told.shares, SIZE)
+    horizons = [one for part in pair.run([packet(k, 5) for k in range(3)]) for one in part.horizons]
+    assert len(horizons) == len(asked) == 6
+    for future, told in zip(horizons, asked, strict=True):
+        expected = ZoneGrid(zones[0], LABELS).occupied(told.shares, SIZE)
         assert future.zones[0] == expected
         assert 0 < future.zones[0].p < 1
         assert future.zones[1].p == pytest.approx(1)
     plain = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
-    classes = [one.classes for part in plain for one in part.futures]
-    for future, without in zip(futures, classes, strict=True):
+    classes = [one.classes for part in plain for one in part.horizons]
+    for future, without in zip(horizons, classes, strict=True):
         np.testing.assert_array_equal(future.classes, without)
 
 
 def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monkeypatch):
     monkeypatch.setattr(forecasts, "warp_logits", None)
     told = made("moved-0.2", "moved-0.6").run([packet(k, 5) for k in range(3)])
-    assert [len(part.futures) for part in told] == [2] * 3
-    assert not any(future.zones for part in told for future in part.futures)
+    assert [len(part.horizons) for part in told] == [2] * 3
+    assert not any(future.zones for part in told for future in part.horizons)
     with pytest.raises(TypeError, match="not callable"):
         made("moved-0.2", zones=(zone(),)).run([packet(0)])
 
@@ -566,5 +568,5 @@ def test_a_source_that_ends_is_forgotten(made):
     pair.forecast.finish("a", "eof")
     pair.forecast.begin(info(), None)
     (told,) = pair([packet(1)])
-    assert told.came == ()
+    assert told.scores == ()
     pair.forecast.close()

@@ -13,15 +13,14 @@ from streamvis.config import Alarm, Publish
 from streamvis.errors import DataError, RunError
 from streamvis.events import schema
 from streamvis.events.client import Subscription
-from streamvis.events.feed import announced
+from streamvis.events.feed import read_announcement
 from streamvis.events.log import LogReader
 from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
-    Came,
     Forecast,
-    Future,
+    HorizonForecast,
     Notice,
-    Occupancy,
+    ZoneOccupancy,
     Segmentation,
     Site,
 )
@@ -54,11 +53,12 @@ def packet_of(source, seq, epoch=1, ids=(1,), ended=(), **corrections):
 def scene_of(seq, epoch=1, unknown=0.9, came=()):
     """A street in which something unknown stands, and its next 0.3 s."""
     packet = packet_of("street", seq, epoch, ids=None)
-    future = Future(
-        horizon_us=300_000, classes=CLASSES[::-1], zones=(Occupancy(zone="crossing", p=0.8),)
+    future = HorizonForecast(
+        horizon_us=300_000, classes=CLASSES[::-1], zones=(ZoneOccupancy(zone="crossing", p=0.8),)
     )
     judged = [
-        Came(made_us=made * 100_000, horizon_us=300_000, miou=0.5, accuracy=0.75) for made in came
+        ForecastScore(made_us=made * 100_000, horizon_us=300_000, miou=0.5, accuracy=0.75)
+        for made in came
     ]
     packet.parts = [
         Segmentation(
@@ -66,7 +66,7 @@ def scene_of(seq, epoch=1, unknown=0.9, came=()):
             classes=CLASSES,
             unknown=np.full((1, 1), round(255 * unknown), np.uint8),
         ),
-        Forecast(labels=("sky", "road"), futures=(future,), came=tuple(judged), warm=seq > 0),
+        Forecast(labels=("sky", "road"), horizons=(future,), scores=tuple(judged), warm=seq > 0),
     ]
     return packet
 
@@ -340,7 +340,7 @@ def published(rows):
 
 def test_what_is_logged_is_published_as_it_is(tmp_path):
     with closing(begun(tmp_path, {}, "tcp://127.0.0.1:*")) as stage:
-        assert announced(tmp_path) == (stage.endpoint, EPOCH)
+        assert read_announcement(tmp_path) == (stage.endpoint, EPOCH)
         with hearing(stage.endpoint, "sv1/") as hear:
             while hear()[0] != "sv1/_sys/":  # it listens
                 pass
@@ -353,7 +353,7 @@ def test_what_is_logged_is_published_as_it_is(tmp_path):
             expected = published(row for row in log.events() if row.offset > 0)
         assert len(expected) == 3
         assert [one for one in got if one in expected] == expected
-    assert announced(tmp_path) is None
+    assert read_announcement(tmp_path) is None
 
 
 def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_answered(tmp_path):

@@ -12,12 +12,12 @@ from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import to_ground
 from streamvis.messages import (
-    Came,
     Detections,
     Forecast,
+    ForecastScore,
     Frame,
-    Future,
-    Logged,
+    HorizonForecast,
+    LogPosition,
     Packet,
     Receipt,
     Segmentation,
@@ -25,7 +25,7 @@ from streamvis.messages import (
     SourceInfo,
     Tracks,
 )
-from streamvis.stages.record import RecordStage, put_right
+from streamvis.stages.record import RecordStage, correct_trails
 from streamvis.viz.scene import palette_of
 from streamvis.viz.style import colour_of
 
@@ -286,7 +286,7 @@ def trails_of(**places):
 )
 def test_trails_are_put_right(told, right):
     trails = trails_of(_1={0: 10, 2: 13}, _2={4: 14, 6: 15}, _4={1: 20, 3: 21})
-    put_right(trails, correcting(**told))
+    correct_trails(trails, correcting(**told))
     expected = trails_of(**{"_4": {1: 20, 3: 21}, **right})
     assert {id_: spots for id_, spots in trails.items() if spots} == expected
 
@@ -410,16 +410,18 @@ def street(seq, x=None, epoch=1, sampled=True):
     """A frame of a street of which a car is forecast everywhere, or of one between two samples."""
     frame = packet(seq, x=x, epoch=epoch)
     came = [
-        Came(made_us=made, horizon_us=horizon, miou=0.5, accuracy=0.5)
+        ForecastScore(made_us=made, horizon_us=horizon, miou=0.5, accuracy=0.5)
         for horizon in HORIZONS_US
         if (made := 100_000 * seq - horizon) >= 0
     ]
     classes = np.zeros((24, 32), np.uint8)
-    futures = tuple(Future(horizon_us=horizon, classes=classes + 1) for horizon in HORIZONS_US)
+    horizons = tuple(
+        HorizonForecast(horizon_us=horizon, classes=classes + 1) for horizon in HORIZONS_US
+    )
     if sampled:
         unknown = np.full((6, 8), 250, np.uint8)
         frame.parts.append(Segmentation(labels=LABELS, classes=classes, unknown=unknown))
-        frame.parts.append(Forecast(labels=LABELS, futures=futures, came=tuple(came)))
+        frame.parts.append(Forecast(labels=LABELS, horizons=horizons, scores=tuple(came)))
     return frame
 
 
@@ -538,7 +540,7 @@ def test_a_resumed_run_goes_on_in_the_next_part_and_overwrites_none(tmp_path):
 
 
 def test_a_resumed_run_of_several_sources_names_the_film_of_the_last_one_after_it(tmp_path):
-    logged = {"cam1": Logged(5, 1, 3), "cam2": Logged(7, 1, 4)}
+    logged = {"cam1": LogPosition(5, 1, 3), "cam2": LogPosition(7, 1, 4)}
     site = Site(device="cpu", pixels=grey, out=tmp_path, logged=logged)
     stage = RecordStage(Record(), site)
     stage.begin(source(), None)

@@ -11,7 +11,7 @@ from streamvis.errors import WeightsError
 from streamvis.messages import Frame, Packet, Segmentation, Site, decode_part, encode_part
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import load_segmenter, save
-from streamvis.stages.segment import Lent, key_of
+from streamvis.stages.segment import SharedFeatures, key_of
 
 PICTURES: dict[str, np.ndarray] = {}
 
@@ -115,17 +115,17 @@ def test_what_was_seen_in_the_last_call_is_lent_to_its_neighbours(made, weights)
     stage, site = made()
     packets = [packet(0), packet(1), packet(1, name="b")]
     parts = [*stage(packets)]
-    lent = site.beside["look"]
-    assert isinstance(lent, Lent)
-    assert lent.weights == weights[False]
-    assert [*lent.seen] == [key_of(one.frame) for one in packets]
+    shared = site.shared_features["look"]
+    assert isinstance(shared, SharedFeatures)
+    assert shared.weights == weights[False]
+    assert [*shared.seen] == [key_of(one.frame) for one in packets]
     for one, part in zip(packets, parts, strict=True):
-        np.testing.assert_array_equal(lent.seen[key_of(one.frame)].classes, part.classes)
-    first = lent.seen[key_of(packets[0].frame)].features
+        np.testing.assert_array_equal(shared.seen[key_of(one.frame)].classes, part.classes)
+    first = shared.seen[key_of(packets[0].frame)].features
     assert first.shape == (1, 8, 16, 24)
     kept = first.clone()
     [*stage(packets[1:2])]
-    assert [*lent.seen] == [key_of(packets[1].frame)]
+    assert [*shared.seen] == [key_of(packets[1].frame)]
     assert torch.equal(first, kept)
     stage.close()
 

@@ -211,11 +211,11 @@ def test_who_took_anothers_place_gets_an_id_of_their_own():
 
 def events_of(out):
     """All that is told of the run, in order."""
-    state, drafts = derive.start(INFO)
+    state, drafts = derive.start_source(INFO)
     for n, (t, tracks, _) in enumerate(out):
         frame = Frame(source="s", seq=n, n=n, media_us=round(t * 1e6), width=640, height=480)
-        drafts += derive.frame_seen(state, frame, tracks)
-    return drafts + derive.finished(state, "eof")
+        drafts += derive.derive_frame_events(state, frame, tracks)
+    return drafts + derive.end_source(state, "eof")
 
 
 def assert_sound(out):

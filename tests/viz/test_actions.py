@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamvis.messages import Actions, Judgement
+from streamvis.messages import Actions, ActionThresholds
 from streamvis.viz.actions import LIKELY, POSSIBLE, UNLIKELY, draw_actions, likeliest
 from streamvis.viz.style import Style
 
@@ -20,7 +20,7 @@ def actions(p, ids=(7,), warm=True):
         warm=np.full(n, warm),
         window_us=np.full(n, 900_000),
         sampled=np.full(n, True),
-        judgement=Judgement(begin=0.7, end=0.5, min_us=0, ignore=("normal",)),
+        thresholds=ActionThresholds(begin=0.7, end=0.5, min_us=0, ignore=("normal",)),
     )
 
 

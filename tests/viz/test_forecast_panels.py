@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.messages import Came, Forecast, Future, Occupancy, Segmentation
+from streamvis.messages import Forecast, ForecastScore, HorizonForecast, Segmentation, ZoneOccupancy
 from streamvis.viz.forecast_panels import (
     FREE,
     OCCUPIED,
@@ -48,12 +48,12 @@ def seen(car=None, unknown=None):
 def forecast(car=None, came=(), horizons=(HORIZON_US,), warm=True, zones=()):
     """`came` are pairs of when it was made and its score."""
     judged = [
-        Came(made_us=made, horizon_us=horizon, miou=miou, accuracy=0.9)
+        ForecastScore(made_us=made, horizon_us=horizon, miou=miou, accuracy=0.9)
         for made, miou in came
         for horizon in horizons or (HORIZON_US,)
     ]
-    futures = [Future(horizon_us=h, classes=scene(car), zones=zones) for h in horizons]
-    return Forecast(labels=LABELS, futures=tuple(futures), came=tuple(judged), warm=warm)
+    horizons = [HorizonForecast(horizon_us=h, classes=scene(car), zones=zones) for h in horizons]
+    return Forecast(labels=LABELS, horizons=tuple(horizons), scores=tuple(judged), warm=warm)
 
 
 def quarters(whole):
@@ -146,9 +146,9 @@ def test_between_two_samples_all_is_as_it_was():
 def test_the_forecast_farthest_ahead_is_shown_or_the_one_that_is_wanted():
     both = Forecast(
         labels=LABELS,
-        futures=(
-            Future(horizon_us=200_000, classes=scene((1, 9))),
-            Future(horizon_us=600_000, classes=scene((24, 34))),
+        horizons=(
+            HorizonForecast(horizon_us=200_000, classes=scene((1, 9))),
+            HorizonForecast(horizon_us=600_000, classes=scene((24, 34))),
         ),
     )
     for wanted_us, car in ((None, (24, 34)), (250_000, (1, 9)), (10**9, (24, 34))):
@@ -208,7 +208,10 @@ def test_zones_are_outlined_in_what_will_be_by_how_probable_they_are():
     inked = {}
     for p in (0.1, 0.9):
         panels = Panels()
-        zones = (Occupancy(zone="crossing", p=p, polygon=square), Occupancy(zone="bare", p=p))
+        zones = (
+            ZoneOccupancy(zone="crossing", p=p, polygon=square),
+            ZoneOccupancy(zone="bare", p=p),
+        )
         panels.see(plain(), 0, seen(), forecast(zones=zones))
         _, ahead, now, _ = quarters(panels.around(plain(), plain()))
         inked[p] = has(ahead, FREE, 10), has(ahead, OCCUPIED, 10)
