@@ -52,7 +52,7 @@ def seen(out: Path) -> list[tuple[int, int]]:
         told = [schema.decode(row.payload) for row in log.events()]
     corrections = Corrections(told)
     sights = [e for e in told if e.frame and e.type in ("track.begin", "track.update")]
-    who = {(e.frame.n + 1, corrections.who(e)): None for e in sights}
+    who = {(e.frame.n + 1, corrections.track_id(e)): None for e in sights}
     return [(frame, int(track.rpartition(":")[2])) for frame, track in who]
 
 

@@ -59,7 +59,7 @@ def fighting(ids=(7,), whole=False):
     rows = dict.fromkeys((*([0] if whole else []), *ids), 0.9)
     for k in range(3):
         derive.derive_frame_events(state, frame_at(k), tracks(ids), 0, doing(rows))
-    assert state.doing.keys() == rows.keys()
+    assert state.open_actions.keys() == rows.keys()
     return state
 
 
@@ -122,7 +122,7 @@ def test_who_was_mixed_up_does_nothing_that_is_known(change):
     state = fighting([7, 9])
     drafts = derive.derive_frame_events(state, frame_at(3), tracks([7, 12], **change), 0, None)
     assert told(drafts) == [("action.end", "lost")]
-    assert state.doing.keys() == {7}
+    assert state.open_actions.keys() == {7}
 
 
 def test_who_is_looked_at_no_more_does_nothing_that_is_known():

@@ -277,7 +277,7 @@ def test_the_tallest_are_looked_at_and_stay_so(stage):
     assert [run(act, [at(k, [grown, tall])])[0].ids.tolist() for k in range(1, 9)] == [[9]] * 8
     huge = [100, 10, 200, 230]
     assert run(act, [at(k, [huge, tall]) for k in range(9, 30)])[-1].ids.tolist() == [7]
-    kept = [m.kept for s in act.states["a"].subjects.values() for m in s.samples]
+    kept = [m.features for s in act.states["a"].subjects.values() for m in s.samples]
     assert sum(one is not None for one in kept) == 2  # two moments' maps for one person
 
 

@@ -40,8 +40,8 @@ def test_however_frames_come_no_two_moments_are_one(steps):
 def test_what_was_told_is_packed_and_found_again(height, width, seed):
     classes = np.random.default_rng(seed).integers(0, 20, (height, width), np.uint8)
     past = ForecastState(200_000, [4], 1)
-    past.told.append(PendingForecast.of(5, 7, classes))
+    past.pending.append(PendingForecast.of(5, 7, classes))
     other = ForecastState(200_000, [4], 2)
     other.resume("a", past.state())
-    np.testing.assert_array_equal(other.told[0].classes(), classes[::2, ::2])
-    assert (other.told[0].due_us, other.epoch) == (12, 1)
+    np.testing.assert_array_equal(other.pending[0].classes(), classes[::2, ::2])
+    assert (other.pending[0].due_us, other.epoch) == (12, 1)
