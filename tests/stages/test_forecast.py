@@ -352,7 +352,7 @@ def test_a_forecast_whose_time_nobody_saw_is_not_scored(made):
     pair = made()
     told = pair.run([packet(0), packet(2), packet(11)])
     assert [len(part.scores) for part in told] == [0, 1, 0]
-    assert pair.forecast.states["a"].pending[0].made_us == 1_100_000  # what can come no more is gone
+    assert pair.forecast.states["a"].pending[0].made_us == 1_100_000  # expired ones are dropped
 
 
 @pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
