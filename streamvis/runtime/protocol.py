@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Findings, Frame, Logged, Notice, SourceInfo
+from streamvis.messages import Clock, Ending, Findings, Frame, LogPosition, Notice, SourceInfo
 from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
 from streamvis.sources.spec import SourceSpec
@@ -60,7 +60,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag="setup"):
     fallback: Literal["cpu"] | None
     out: str | None
     epoch: str
-    logged: dict[str, Logged] = {}
+    logged: dict[str, LogPosition] = {}
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):

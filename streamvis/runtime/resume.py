@@ -118,7 +118,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             start.logged[listed.id] = LogPosition(cursor.next, *book.at)
             at = resume_point(at, cursor, book)
             if cursor.ending == "eof":
-                start.findings[listed.id] = found(book.derived)
+                start.findings[listed.id] = source_findings(book.derived)
         elif logs:
             at = None  # nothing is logged: from the beginning
         if at is not None:

@@ -15,7 +15,7 @@ import pytest
 import rich.console
 
 from streamvis.cli.status_table import Show, moment, put_findings, shown
-from streamvis.messages import Busiest, Findings, MeanForecastScore, LongestStay
+from streamvis.messages import Busiest, Findings, LongestStay, MeanForecastScore
 from streamvis.runtime.metrics import Quantiles, SourceReport, StageReport, Status, Summary
 
 PEOPLE = Findings(
