@@ -126,7 +126,9 @@ def test_who_was_mixed_up_does_nothing_that_is_known(change):
 
 
 def test_who_is_looked_at_no_more_does_nothing_that_is_known():
-    drafts = derive.derive_frame_events(fighting([7, 9]), frame_at(3), tracks([7, 9]), 0, doing({7: 0.9}))
+    drafts = derive.derive_frame_events(
+        fighting([7, 9]), frame_at(3), tracks([7, 9]), 0, doing({7: 0.9})
+    )
     assert told(drafts) == [("action.end", "lost"), ("action.update", 0.9)]
 
 
@@ -140,7 +142,9 @@ def test_all_ends_with_the_source(ending):
 
 def test_all_ends_with_the_stream_epoch():
     state = fighting([7], whole=True)
-    drafts = derive.derive_frame_events(state, frame_at(0, epoch=2), tracks([7]), 0, doing({7: 0.9}))
+    drafts = derive.derive_frame_events(
+        state, frame_at(0, epoch=2), tracks([7]), 0, doing({7: 0.9})
+    )
     assert told(drafts) == [("action.end", "epoch")] * 2
     assert drafts[0].what.action.track is None
     assert drafts[1].what.action.track == "cam1:1:7"

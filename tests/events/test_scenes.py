@@ -15,9 +15,9 @@ from streamvis.events.scenes import PublishPolicy
 from streamvis.messages import (
     Forecast,
     HorizonForecast,
-    ZoneOccupancy,
     MeanForecastScore,
     Segmentation,
+    ZoneOccupancy,
 )
 
 INFO = source("cam1")

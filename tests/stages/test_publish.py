@@ -20,9 +20,9 @@ from streamvis.messages import (
     Forecast,
     HorizonForecast,
     Notice,
-    ZoneOccupancy,
     Segmentation,
     Site,
+    ZoneOccupancy,
 )
 from streamvis.stages.publish import PublishStage
 
