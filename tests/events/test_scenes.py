@@ -14,6 +14,7 @@ from streamvis.events.mask_attachments import mask_of
 from streamvis.events.scenes import PublishPolicy
 from streamvis.messages import (
     Forecast,
+    ForecastScore,
     HorizonForecast,
     MeanForecastScore,
     Segmentation,

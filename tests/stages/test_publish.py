@@ -18,6 +18,7 @@ from streamvis.events.log import LogReader
 from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Forecast,
+    ForecastScore,
     HorizonForecast,
     Notice,
     Segmentation,
