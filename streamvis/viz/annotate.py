@@ -159,17 +159,8 @@ def _bar(image: Array, caption: str, clock: str, style: Style) -> None:
     pad = (style.bar - style.text) // 2
     shade(image[max(0, height - style.bar) :], DARK, 0.62)
     room = width - 3 * pad - style.width(clock)
-    style.write(image, _fitting(caption, room, style), pad, height - pad, PALE)
+    style.write(image, style.ending(caption, room), pad, height - pad, PALE)
     style.write(image, clock, width - pad - style.width(clock), height - pad, PALE)
-
-
-def _fitting(text: str, room: int, style: Style) -> str:
-    """Return the text, or as much of its end as fits: paths differ at their end."""
-    if style.width(text) <= room:
-        return text
-    while text and style.width("..." + text) > room:
-        text = text[1:]
-    return "..." + text if text else ""
 
 
 def contact_sheet(
@@ -202,6 +193,6 @@ def contact_sheet(
         y, x = top + (height - h) // 2, left + (width - w) // 2
         sheet[y : y + h, x : x + w] = image
         if captions:
-            text = _fitting(captions[i], width, style)
+            text = style.ending(captions[i], width)
             style.write(sheet, text, left, top + height + gap + style.text, DARK)
     return sheet

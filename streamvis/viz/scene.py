@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.viz.sheets.layout import FAINT, MARGIN, TITLE, blank
 from streamvis.viz.style import DARK, Colour, Style
 
 # The colours of Cityscapes; classes that other lists name differently have the same colour.
@@ -52,12 +53,10 @@ VOID: Colour = (0, 0, 0)
 CODES = 256  # of a byte; the last one is no class
 OPACITY = 0.6  # of classes over a picture
 DIM = 0.45  # share of a picture's light that is left under outlier scores
-BACKGROUND: Colour = (250, 250, 250)
-FAINT: Colour = (96, 102, 110)
 WIDE = 1520  # px of a strip, however many panels it has
 LARGEST = 480  # px, width of a panel
-GAP, MARGIN = 10, 24
-TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
+GAP = 10  # px
+TEXT = Style.for_size(480, 640)
 STEP = TEXT.text + GAP  # px from line to line
 
 Palette = tuple[Colour, ...]
@@ -136,7 +135,7 @@ def outlined(pixels: Array, mask: Array, colour: Colour, line: int = 2) -> Array
 def strips(title: str, rows: Sequence[Row], names: Sequence[str] = ()) -> Array:
     """Return rows of panels below a title and the legend of the classes."""
     bands = [_head(title), *([legend(names, WIDE)] if names else [])]
-    return np.concatenate([*bands, *(_strip(row) for row in rows), _blank(MARGIN)])
+    return np.concatenate([*bands, *(_strip(row) for row in rows), blank(MARGIN, WIDE)])
 
 
 def legend(names: Sequence[str], width: int) -> Array:
@@ -150,7 +149,7 @@ def legend(names: Sequence[str], width: int) -> Array:
             x = MARGIN
         lines[-1].append((x, name, colour))
         x += step
-    band = _blank(len(lines) * STEP + GAP, width)
+    band = blank(len(lines) * STEP + GAP, width)
     for i, line in enumerate(lines):
         base = i * STEP + TEXT.text
         for x, name, colour in line:
@@ -166,17 +165,17 @@ def _strip(row: Row) -> Array:
     width = min((WIDE - 2 * MARGIN - (count - 1) * GAP) // count, LARGEST)
     seen = [_narrowed(panel.pixels, width) for panel in row.panels]
     top = 2 * STEP
-    band = _blank(top + max((len(image) for image in seen), default=0) + GAP)
-    TEXT.write(band, _fitting(row.title, WIDE - 2 * MARGIN), MARGIN, TEXT.text + 2, DARK)
+    band = blank(top + max((len(image) for image in seen), default=0) + GAP, WIDE)
+    TEXT.write(band, TEXT.beginning(row.title, WIDE - 2 * MARGIN), MARGIN, TEXT.text + 2, DARK)
     for i, (panel, image) in enumerate(zip(row.panels, seen, strict=True)):
         x = MARGIN + i * (width + GAP)
-        TEXT.write(band, _fitting(panel.caption, width), x, top - GAP + 2, FAINT)
+        TEXT.write(band, TEXT.beginning(panel.caption, width), x, top - GAP + 2, FAINT)
         band[top : top + len(image), x : x + width] = image
     return band
 
 
 def _head(title: str) -> Array:
-    band = _blank(MARGIN + TITLE.text + 2 * GAP)
+    band = blank(MARGIN + TITLE.text + 2 * GAP, WIDE)
     TITLE.write(band, title, MARGIN, MARGIN + TITLE.text, DARK)
     return band
 
@@ -197,16 +196,3 @@ def _narrowed(pixels: Array, width: int) -> Array:
     height = max(round(pixels.shape[0] * width / pixels.shape[1]), 1)
     smooth = cv2.INTER_AREA if width < pixels.shape[1] else cv2.INTER_LINEAR
     return cv2.resize(pixels, (width, height), interpolation=smooth)
-
-
-def _blank(height: int, width: int = WIDE) -> Array:
-    return np.full((height, width, 3), BACKGROUND, np.uint8)
-
-
-def _fitting(text: str, room: int) -> str:
-    """Return the text, or as much of its beginning as fits."""
-    if TEXT.width(text) <= room:
-        return text
-    while text and TEXT.width(text + "...") > room:
-        text = text[:-1]
-    return text + "..."

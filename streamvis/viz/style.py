@@ -64,6 +64,22 @@ class Style:
         """Width of the text, px."""
         return int(cv2.getTextSize(_plain(text), FONT, self.font_scale, self.font_weight)[0][0])
 
+    def ending(self, text: str, room: int) -> str:
+        """Return the text, or as much of its end as fits into `room` px."""
+        if self.width(text) <= room:
+            return text
+        while text and self.width("..." + text) > room:
+            text = text[1:]
+        return "..." + text if text else ""
+
+    def beginning(self, text: str, room: int) -> str:
+        """Return the text, or as much of its beginning as fits into `room` px."""
+        if self.width(text) <= room:
+            return text
+        while text and self.width(text + "...") > room:
+            text = text[:-1]
+        return text + "..." if text else ""
+
     def write(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
         """Write the text with the left end of its baseline at (x, y)."""
         cv2.putText(

@@ -12,17 +12,16 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, GREY, PALETTE, Colour, Style
+from streamvis.viz.sheets.layout import FAINT, MARGIN, TITLE, blank, heading
+from streamvis.viz.style import DARK, PALETTE, Colour, Style
 
 RIGHT: Colour = PALETTE[4]  # green
 WRONG: Colour = PALETTE[5]  # vermilion
-BACKGROUND: Colour = (250, 250, 250)
-FAINT: Colour = (96, 102, 110)
 TILE = (160, 72)  # height, width in px of a person's picture
 FRAME = 4  # px
-GAP, MARGIN = 10, 24
+GAP = 10  # px
 COLUMNS = 2  # lineups beside each other
-TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(440, 587)
+TEXT = Style.for_size(440, 587)
 STEP = TEXT.text + 7  # px from line to line
 LEGEND = (("query", DARK), ("the same person", RIGHT), ("another person", WRONG))
 
@@ -61,18 +60,14 @@ def lineup_sheet(title: str, sections: Sequence[Section]) -> Array:
     width = max(2 * MARGIN + COLUMNS * across, 700)
     bands = [_head(title, width)]
     for section in sections:
-        bands.append(_heading(section, width))
+        bands.append(heading(section.title, section.note, width, GAP, TEXT))
         for start in range(0, len(section.lineups), COLUMNS):
             bands.append(_row(section.lineups[start : start + COLUMNS], across, width))
-    return np.concatenate([*bands, _blank(MARGIN, width)])
-
-
-def _blank(height: int, width: int) -> Array:
-    return np.full((height, width, 3), BACKGROUND, np.uint8)
+    return np.concatenate([*bands, blank(MARGIN, width)])
 
 
 def _head(title: str, width: int) -> Array:
-    band = _blank(MARGIN + TITLE.text + 2 * GAP, width)
+    band = blank(MARGIN + TITLE.text + 2 * GAP, width)
     base = MARGIN + TITLE.text
     TITLE.write(band, title, MARGIN, base, DARK)
     x = width - MARGIN - sum(20 + TEXT.width(name) + 18 for name, _ in LEGEND) + 18
@@ -83,19 +78,9 @@ def _head(title: str, width: int) -> Array:
     return band
 
 
-def _heading(section: Section, width: int) -> Array:
-    band = _blank(4 * GAP + TITLE.text, width)
-    band[GAP : GAP + 1, MARGIN : width - MARGIN] = GREY
-    base = 3 * GAP + TITLE.text - GAP // 2
-    TITLE.write(band, section.title, MARGIN, base, DARK)
-    x = MARGIN + TITLE.width(section.title) + 2 * GAP
-    TEXT.write(band, section.note, x, base, FAINT)
-    return band
-
-
 def _row(lineups: Sequence[Lineup], across: int, width: int) -> Array:
     top = TEXT.text + GAP
-    band = _blank(top + TILE[0] + 2 * STEP + 2 * GAP, width)
+    band = blank(top + TILE[0] + 2 * STEP + 2 * GAP, width)
     for i, one in enumerate(lineups):
         x = MARGIN + i * across
         TEXT.write(band, one.title, x, TEXT.text, DARK)

@@ -10,21 +10,19 @@ Pictures are RGB arrays (H, W, 3) uint8.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from streamvis.messages import Array
 from streamvis.viz.annotate import contact_sheet
+from streamvis.viz.sheets.layout import BACKGROUND, FAINT, TITLE, blank, square
 from streamvis.viz.style import DARK, PALE, Colour, Style, colour_of, rectangle, shade
 
 TRUTH: Colour = (255, 255, 255)
-BACKGROUND: Colour = (250, 250, 250)
-FAINT: Colour = (96, 102, 110)
 SIDE = 236  # px of a crop on the page
 SEAM = 4  # px between the two
 CONTEXT = 2.0  # a crop's side over the longest box in it
 SMALLEST = 72  # px of the frame; less context than that says nothing
-TITLE, TEXT = Style.for_size(800, 1067), Style.for_size(480, 640)
+TEXT = Style.for_size(480, 640)
 PLATE = Style.for_size(420, 560)
 
 
@@ -57,19 +55,8 @@ def side_of(moments: Sequence[Moment], height: int, width: int) -> int:
 
 def draw(pixels: Array, moment: Moment, side: int) -> Array:
     """Return the crop around the person: ground truth dashed white, its track bold, others thin."""
-    height, width = pixels.shape[:2]
-    corner = ((moment.person[:2] + moment.person[2:]) / 2 - side / 2).round().astype(int)
-    room = np.array([width, height]) - side  # negative: centred with a border
-    x, y = np.where(room < 0, room // 2, np.clip(corner, 0, np.maximum(room, 0))).tolist()
-    crop = np.full((side, side, 3), DARK, np.uint8)
-    part = pixels[
-        max(y, 0) : max(0, min(y + side, height)), max(x, 0) : max(0, min(x + side, width))
-    ]
-    if part.size:
-        crop[max(-y, 0) :, max(-x, 0) :][: part.shape[0], : part.shape[1]] = part
-    smooth = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    image = cv2.resize(crop, (SIDE, SIDE), interpolation=smooth)
-    place, scale = np.array([x, y, x, y]), SIDE / side
+    image, place = square(pixels, (moment.person[:2] + moment.person[2:]) / 2, side, SIDE)
+    scale = SIDE / side
     others = (moment.others - place) * scale
     seen = np.flatnonzero((others[:, 2:] > 0).all(axis=1) & (others[:, :2] < SIDE).all(axis=1))
     for i in seen:
@@ -88,22 +75,22 @@ def draw(pixels: Array, moment: Moment, side: int) -> Array:
 def switch_page(title: str, pairs: Sequence[Pair], columns: int = 3) -> Array:
     """Return the pairs in rows below a title."""
     cells = [_cell(pair) for pair in pairs]
-    body = contact_sheet(cells, columns, background=BACKGROUND) if cells else _blank(0, 3 * SIDE)
+    body = contact_sheet(cells, columns, background=BACKGROUND) if cells else blank(0, 3 * SIDE)
     width = max(body.shape[1], TITLE.width(title) + 48)
-    head = _blank(TITLE.text + 36, width)
+    head = blank(TITLE.text + 36, width)
     TITLE.write(head, title, 12, TITLE.text + 20, DARK)
     if width > body.shape[1]:
-        body = np.concatenate([body, _blank(body.shape[0], width - body.shape[1])], axis=1)
+        body = np.concatenate([body, blank(body.shape[0], width - body.shape[1])], axis=1)
     return np.concatenate([head, body])
 
 
 def _cell(pair: Pair) -> Array:
     step = TEXT.text + 8
-    head = _blank(step * len(pair.lines) + 4, 2 * SIDE + SEAM)
+    head = blank(step * len(pair.lines) + 4, 2 * SIDE + SEAM)
     for i, line in enumerate(pair.lines):
         TEXT.write(head, line, 0, step * i + TEXT.text + 2, FAINT if i else DARK)
-    crops = np.concatenate([pair.before, _blank(SIDE, SEAM), pair.after], axis=1)
-    return np.concatenate([head, crops, _blank(10, crops.shape[1])])
+    crops = np.concatenate([pair.before, blank(SIDE, SEAM), pair.after], axis=1)
+    return np.concatenate([head, crops, blank(10, crops.shape[1])])
 
 
 def _plate(image: Array, track: int, box: Array) -> None:
@@ -115,7 +102,3 @@ def _corner(image: Array, text: str) -> None:
     height = TEXT.text + 10
     shade(image[-height:, : TEXT.width(text) + 12], DARK, 0.7)
     TEXT.write(image, text, 6, image.shape[0] - 5, PALE)
-
-
-def _blank(height: int, width: int) -> Array:
-    return np.full((height, width, 3), BACKGROUND, np.uint8)
