@@ -1,0 +1,44 @@
+"""The examples and tables of docs/events.md are those of the code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from streamvis.events import schema
+from streamvis.events.export import COLUMNS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: json.loads(text)["type"])
+def test_an_example_is_what_is_encoded(text):
+    value = json.loads(text)
+    event = schema.decode(text.encode())
+    assert json.loads(schema.encode(event)) == value
+    assert json.loads((GOLDEN / f"{event.type}.json").read_bytes()) == value
+
+
+def test_each_family_has_an_example():
+    types = {json.loads(text)["type"] for text in EXAMPLES}
+    assert {name.partition(".")[0] for name in types} == set(schema.FAMILIES)
+
+
+def test_each_type_and_envelope_member_is_described():
+    for kind in schema.KINDS:
+        assert f"`{kind.__struct_config__.tag}`" in PAGE
+    envelope = {*schema.Event.__struct_fields__} - {"attachments", "what"}
+    assert envelope <= set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
+
+
+def test_the_csv_table_lists_the_columns_in_order():
+    table = PAGE.partition("## CSV")[2].partition("\n## ")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == COLUMNS
+
+
+@pytest.mark.parametrize("text", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+def test_python_snippets_compile(text):
+    compile(text, "docs/events.md", "exec")
