@@ -7,14 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from streamvis.cli.evaluate.detect import put_results
-from streamvis.cli.output import check_writable, write_png
-from streamvis.cli.settings import configure
-from streamvis.config import MaskRcnn
+from streamvis.cli.output import write_png
 from streamvis.errors import DataError, UsageError
 from streamvis.messages import Detections
 from streamvis.runners import detection
-from streamvis.runners.detectors import name_of
 from streamvis.runners.sheets.detection import detection_sheet, section_of
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
@@ -75,17 +71,6 @@ def test_one_alone_is_reported_as_it_is(street):
         assert key in report
 
 
-def test_tables_hold_both_and_the_difference(street, capsys):
-    put_results([detection.score(street, {"knows": oracle(street), "blind": blind})])
-    lines = capsys.readouterr().out.splitlines()
-    ours = next(line.split() for line in lines if "knows" in line)
-    other = next(line.split() for line in lines if "blind" in line)
-    apart = next(line.split() for line in lines if "difference" in line)
-    assert ours[:3] == ["street", "knows", "1.000"]
-    assert other[:3] == ["street", "blind", "0.000"]
-    assert apart[:2] == ["difference", "+1.000"]
-
-
 def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
     there = iter(street.truth)
 
@@ -132,42 +117,6 @@ def test_coco_folders_are_no_films(tmp_path):
     (tmp_path / "images/a.png").write_text("not an image")
     with pytest.raises(DataError, match=r"a\.png is not an image"):
         detection.score(data, {"knows": oracle(data)})
-
-
-def test_paths_that_cannot_be_written_are_told_before_the_work(tmp_path):
-    (tmp_path / "file").write_text("")
-    check_writable(tmp_path / "new/folder/plot.png")
-    for path in (tmp_path, tmp_path / "file/plot.png"):
-        with pytest.raises(UsageError, match="cannot be written"):
-            check_writable(path)
-
-
-def test_settings_lie_over_the_fields():
-    config = configure(
-        MaskRcnn, {"weights": "a", "min_score": 0.01}, ["short_side=576", "masks=false"]
-    )
-    assert (config.weights, config.min_score, config.short_side, config.masks) == (
-        "a",
-        0.01,
-        576,
-        False,
-    )
-    assert name_of("runs/best.safetensors", ["short_side=576"]) == "best short_side=576"
-
-
-@pytest.mark.parametrize(
-    ("pair", "told"),
-    [
-        ("short_side", "expected key=value"),
-        ("shortside=5", "weights, min_score, short_side"),
-        ("short_side=5", "short_side"),
-        ("min_score=[", "not YAML"),
-        ("precision=fp8", "fp8"),
-    ],
-)
-def test_settings_that_do_not_add_up_are_told(pair, told):
-    with pytest.raises(UsageError, match=told):
-        configure(MaskRcnn, {}, [pair])
 
 
 def people(folder, rows, info=None):

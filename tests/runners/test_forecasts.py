@@ -2,24 +2,32 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from labelled_drives import (
+    CAR,
+    FPS,
+    FRAMES,
+    ROAD,
+    SIZE,
+    SPEED,
+    WIDE,
+    untrained_weights,
+    write_drive,
+    write_textured,
+)
 
 from streamvis.cli.evaluate.forecast import put_result
-from streamvis.cli.main import app
 from streamvis.cli.output import write_png
 from streamvis.cli.settings import segmenter_configs
 from streamvis.datasets.classes import CAMVID
 from streamvis.datasets.labelled_video import LabelledFrame, read_labelled_video
-from streamvis.errors import DataError, UsageError
-from streamvis.models import forecasting, swiftnet
+from streamvis.errors import UsageError
+from streamvis.models import forecasting
 from streamvis.models.inference import segmentation
 from streamvis.models.warp_calibrator import WarpCalibrator
 from streamvis.models.weights import describe, save
@@ -36,30 +44,6 @@ from streamvis.runners.forecasts import (
 )
 from streamvis.runners.scene_networks import SegmentedPicture
 from streamvis.runners.sheets.scenes import forecast_sheet
-
-SIZE = (48, 200)
-ROAD, CAR, VOID = 3, 8, 11
-FPS, FRAMES, SPEED, WIDE = 15, 24, 4, 30  # SPEED and WIDE in px
-
-
-def truth_of(n: int) -> np.ndarray:
-    """A car on its way to the right."""
-    labels = np.full(SIZE, ROAD, np.uint8)
-    labels[:10] = VOID
-    labels[20:40, 5 + SPEED * n : 5 + SPEED * n + WIDE] = CAR
-    return labels
-
-
-def write(folder: Path, labelled=range(FRAMES), frames=FRAMES) -> Path:
-    """Pictures that show their classes in red, some of them labelled."""
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for n in range(frames):
-        shown = np.where(truth_of(n) == VOID, ROAD, truth_of(n))
-        cv2.imwrite(str(folder / f"images/{n:03}.png"), np.dstack([shown.astype(np.uint8)] * 3))
-        if n in labelled:
-            cv2.imwrite(str(folder / f"labels/{n:03}.png"), truth_of(n))
-    return folder
 
 
 class Reads:
@@ -103,6 +87,16 @@ class Moves:
         return (np.arange(len(CAMVID.names))[:, None, None] == told).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> list[Path]:
+    return untrained_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory) -> Path:
+    return write_textured(tmp_path_factory.mktemp("videos") / "moving")
+
+
 def evaluate(folder, forecasters, horizons=(), network=None, fps=FPS):
     network = network or Reads()
     plan = forecasts.plan(forecasters, horizons)
@@ -120,7 +114,7 @@ def iou_after(frames: int) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("films") / "labelled")
+    return write_drive(tmp_path_factory.mktemp("films") / "labelled")
 
 
 def test_who_knows_closes_the_gap_and_who_copies_does_not(labelled):
@@ -204,7 +198,7 @@ def test_horizons_can_be_named_and_must_be_within_reach(labelled):
 
 
 def test_pictures_without_labels_are_held_against_the_oracle(tmp_path):
-    write(tmp_path / "some", labelled=range(0, FRAMES, 5))
+    write_drive(tmp_path / "some", labelled=range(0, FRAMES, 5))
     found = evaluate(tmp_path / "some", {"copies": Moves(0)}, network=Reads(instead_of_road=5))
     (horizon,) = found.horizons
     targets = range(12, FRAMES)
@@ -223,7 +217,7 @@ def test_pictures_without_labels_are_held_against_the_oracle(tmp_path):
 
 
 def test_other_rates_are_met_by_media_time(tmp_path):
-    write(tmp_path / "slow")
+    write_drive(tmp_path / "slow")
     one = Moves(0)
     found = evaluate(tmp_path / "slow", {"one": one}, fps=12)  # 0.2 s are 2.4 frames
     (horizon,) = found.horizons
@@ -233,7 +227,7 @@ def test_other_rates_are_met_by_media_time(tmp_path):
 
 
 def test_a_film_too_short_has_no_targets(tmp_path, capsys):
-    write(tmp_path / "short", frames=12)
+    write_drive(tmp_path / "short", frames=12)
     found = evaluate(tmp_path / "short", {"one": Moves(0)})
     assert found.horizons[0].confusions == {}
     assert found.cost_ms("one") is None
@@ -267,28 +261,6 @@ def test_costs_are_of_one_forecast_beside_one_segmentation(labelled):
     assert found["forecast_of_segmentation"]["one"] == pytest.approx(0.3)
 
 
-class Unknown(NamedTuple):
-    names: tuple[str, ...] = ("this", "that")
-
-
-def test_films_that_cannot_be_read_are_told(labelled, tmp_path):
-    with pytest.raises(UsageError, match="no times; give their rate: --fps 15"):
-        read_labelled_video(labelled, None, CAMVID.names)
-    with pytest.raises(DataError, match=r"labels cannot be read.*\(this, that\) are none of"):
-        read_labelled_video(labelled, 15, Unknown().names)
-    odd = write(tmp_path / "odd", frames=1)
-    cv2.imwrite(str(odd / "labels/000.png"), np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match=r"000\.png is 9×9, its picture 200×48"):
-        list(read_labelled_video(odd, 15, CAMVID.names))
-
-
-def test_a_film_says_when_and_what(labelled):
-    shots = list(read_labelled_video(labelled, 15, CAMVID.names))
-    assert [shot.media_us for shot in shots] == [round(n * 1e6 / 15) for n in range(FRAMES)]
-    expected = np.where(truth_of(7) == VOID, 255, truth_of(7))
-    np.testing.assert_array_equal(shots[7].truth, expected)
-
-
 @given(st.lists(st.integers(1, 90_000), min_size=1, max_size=40), st.integers(-10, 900_000))
 def test_a_moment_is_the_nearest_picture_if_one_is_near(steps, moment):
     times = np.cumsum(steps).tolist()
@@ -311,90 +283,6 @@ def test_samples_are_evenly_spaced_and_neither_few_nor_many(offered, count):
         sampled.offer(i)
     assert min(offered, count) <= len(sampled.items) < 2 * count
     assert sampled.items == list(range(0, offered, sampled.step))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> list[Path]:
-    """An untrained segmenter, a forecaster of its features, and one of another's."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    seen = swiftnet.SwiftNetConfig("seg", "efficientnet_lite0", CAMVID.names, (16, 16, 16), 64)
-    save(swiftnet.SwiftNet(seen), folder / "seg.safetensors", {})
-    sha = describe(str(folder / "seg.safetensors")).sha256
-    about = forecasting.ForecasterConfig(
-        name="near", kind="conv_f2f", channels=16, stride=4, width=16, depth=2, horizon_s=0.2
-    )
-    for name, segmenter in (("near", sha), ("stranger", "of another")):
-        path = folder / f"{name}.safetensors"
-        save(forecasting.Forecaster(about), path, {"segmenter": segmenter})
-    return [folder / f"{name}.safetensors" for name in ("seg", "near", "stranger")]
-
-
-def invoke(*arguments: object):
-    return CliRunner().invoke(app, ["eval", "forecast", *map(str, arguments)])
-
-
-def test_a_film_too_short_for_every_horizon_is_an_error(weights, tmp_path):
-    write(tmp_path / "short", frames=4)
-    segmenter, near, _ = weights
-    given = ("--segmenter", segmenter, "--weights", near)
-    result = invoke(tmp_path / "short", "--fps", FPS, *given, "--json")
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert "short: too short for any forecast; expected more than 0.2 s" in result.stderr
-
-
-def test_an_untrained_forecaster_copies(labelled, weights, tmp_path):
-    segmenter, near, _ = weights
-    given = (labelled, "--fps", FPS, "--segmenter", segmenter, "--weights", near)
-    exact = ("--set", "engine=torch", "--set", "precision=fp32")
-    horizons, sheet = ("--horizon", 0.2, "--horizon", 0.4), ("--sheet", tmp_path / "strips.png")
-    result = invoke(*given, *exact, *horizons, *sheet, "--json")
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert [one["seconds"] for one in found["horizons"]] == [0.2, 0.4]
-    for horizon, told in zip(found["horizons"], ("near", "near, 2 times"), strict=True):
-        methods = horizon["against"]["labels"]["methods"]
-        for measured in ("miou", "movable_miou", "accuracy"):
-            assert methods[told][measured] == pytest.approx(methods[COPY][measured])
-    assert found["forecast_ms"]["near"] > 0
-    assert found["segmenter"] == "seg"
-    assert cv2.imread(str(tmp_path / "strips.png")).shape[1] > 1000
-
-
-@pytest.mark.parametrize(
-    ("forecaster", "fps", "code", "message"),
-    [
-        (2, ("--fps", FPS), 4, "trained on the features of another segmenter than"),
-        (0, ("--fps", FPS), 4, "expected a forecaster"),
-        (1, (), 2, "give their rate: --fps"),
-    ],
-)
-def test_what_does_not_go_together_is_told(labelled, weights, forecaster, fps, code, message):
-    given = ("--segmenter", weights[0], "--weights", weights[forecaster])
-    result = invoke(labelled, *given, *fps)
-    assert result.exit_code == code
-    assert message in result.stderr
-
-
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory) -> Path:
-    """A textured car on a textured road, on its way by 3 px in each picture."""
-    folder = tmp_path_factory.mktemp("films") / "moving"
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    road, car = (
-        np.kron(rng.integers(0, 256, n, np.uint8), np.ones((8, 8), np.uint8))
-        for n in ((12, 24), (6, 8))
-    )
-    for n in range(FRAMES):
-        shown, truth = road.copy(), np.full_like(road, ROAD)
-        there = np.s_[24:72, 20 + 3 * n : 84 + 3 * n]
-        shown[there], truth[there] = car, CAR
-        cv2.imwrite(str(folder / f"images/{n:03}.png"), np.dstack([shown, shown, truth]))
-        cv2.imwrite(str(folder / f"labels/{n:03}.png"), truth)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -449,23 +337,3 @@ def test_what_goes_by_motion_sees_it_in_the_pictures(moving, weights, by_motion)
     twice = alone.horizons[0].confusions[LABELS][method.label], far.confusions[LABELS][names[1]]
     assert method.times == 3
     np.testing.assert_array_equal(*(one.counts for one in twice))  # equal by construction
-
-
-def test_shipped_forecasters_are_compared_by_name(moving, tmp_path):
-    names = ("street-forecast-0.2", "street-forecast-0.6")
-    given = ("--segmenter", "street-seg", "--weights", names[0], "--weights", names[1])
-    small = ("--set", "lines=96", "--set", "engine=torch", "--set", "precision=fp32")
-    sheet = ("--sheet", tmp_path / "strips.png")
-    result = invoke(moving, "--fps", FPS, *given, *small, *sheet, "--json")
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    near, far = (one["against"]["labels"] for one in found["horizons"])
-    assert [one["seconds"] for one in found["horizons"]] == [0.2, 0.6]
-    assert list(near["methods"]) == [ORACLE, names[0], COPY, COPY_TRUTH]
-    again = f"{names[0]}, 3 times"
-    assert list(far["methods"]) == [ORACLE, names[1], COPY, COPY_TRUTH]
-    assert found["horizons"][1]["same_by_construction"] == {again: names[1]}
-    assert (near["targets"], far["targets"]) == (FRAMES - 6, FRAMES - 12)
-    assert all(found["forecast_ms"][name] > 0 for name in names)
-    assert found["segmenter"] == "street-seg"
-    assert cv2.imread(str(tmp_path / "strips.png")).shape[1] > 1000

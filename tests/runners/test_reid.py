@@ -1,96 +1,60 @@
-"""People of made-up films told apart by their clothes, by an untrained network; files it writes."""
+"""Re-identification by embedders that know people, or know nothing."""
 
-import json
 from pathlib import Path
 
-import cv2
-import msgspec
+import numpy as np
 import pytest
-import torch
-from typer.testing import CliRunner
 
-from streamvis.cli.main import app
-from streamvis.models.embedding import ARCHITECTURES, Embedder
-from streamvis.models.weights import save
+from streamvis.datasets.motchallenge import read_sequences
+from streamvis.errors import DataError
+from streamvis.runners import reid
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
-SCENE = {"people": 4, "size": (320, 240), "fps": 8}
+SETTINGS = {"every": 2, "apart_s": 1.0, "min_visibility": 0.0}
 
 
 @pytest.fixture(scope="module")
-def sequence(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("sequences") / "made-up"
-    return write_sequence(folder, SyntheticScene(seed=3, seconds=6, **SCENE))
+def folder(tmp_path_factory) -> Path:
+    scene = SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=3)
+    return write_sequence(tmp_path_factory.mktemp("sequences") / "made-up", scene)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    torch.manual_seed(0)
-    architecture = msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))
-    save(Embedder(architecture), path, {})
-    return path
+class Colours:
+    """The mean colour of a crop, in place of an embedding."""
+
+    size = (32, 16)
+
+    def __call__(self, crops):
+        mean = crops.reshape(len(crops), -1, 3).mean(1).astype(np.float32)
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
-def invoke(*arguments: object):
-    return CliRunner().invoke(app, ["eval", "reid", *map(str, arguments)])
+class Constant:
+    """The same vector for everyone."""
+
+    size = (32, 16)
+
+    def __call__(self, crops):
+        return np.tile(np.float32([1, 0]), (len(crops), 1))
 
 
-def test_clothes_tell_people_apart(sequence, weights, tmp_path):
-    plot, sheet = tmp_path / "auc.png", tmp_path / "new/worst.png"
-    files = ("--plot", plot, "--sheet", sheet)
-    result = invoke(sequence, "--weights", weights, "--every", 2, "--json", *files)
-    assert result.exit_code == 0, result.stderr
-    (scores,) = json.loads(result.stdout).values()
-    assert scores["people"] == 4
-    assert scores["queries"] > 40
-    assert scores["rank1"] > 0.5
-    assert scores["rank5"] >= scores["rank1"]
-    assert scores["auc"]["0.5 s"] > 0.8
-    assert scores["auc"]["1 frame"] is None  # every second frame was looked at
-    assert cv2.imread(str(plot)).shape[1] > 500
-    assert cv2.imread(str(sheet)).shape[1] > 500
+def test_colours_identify_people_and_a_constant_does_not(folder, capsys):
+    (sequence,) = reid.read_sequences([folder])
+    colours, constant = (reid.score(sequence, one, **SETTINGS) for one in (Colours(), Constant()))
+    assert colours.scores.rank1 > 0.6
+    assert colours.scores.auc["1 s"] > 0.8
+    assert constant.scores.auc["1 s"] == pytest.approx(0.5)
+    assert colours.scores.map > constant.scores.map
+    assert colours.looks.vectors.shape == (len(colours.people), 3)
+    found = reid.report([colours])
+    assert list(found) == ["made-up"]
+    assert found["made-up"]["rank1"] == colours.scores.rank1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
 
 
-def test_people_read_it_as_tables(sequence, weights):
-    result = invoke(sequence, "--weights", weights, "--every", 6, "--apart", 1)
-    assert result.exit_code == 0, result.stderr
-    assert "1 s apart" in result.stdout
-    assert {"rank-1", "mAP", "made-up"} <= set(result.stdout.split())
-
-
-def test_what_cannot_be_scored_is_told_before_anything_is(sequence, weights, tmp_path):
-    bare = tmp_path / "bare"
-    write_sequence(bare, SyntheticScene(seed=3, seconds=1, **SCENE))
-    (bare / "gt/gt.txt").unlink()
-    result = invoke(sequence, bare, "--weights", weights)
-    assert result.exit_code == 2
-    assert "no gt/gt.txt" in result.stderr
-    result = invoke(sequence, sequence, "--weights", weights)
-    assert "give each one once" in result.stderr
-    result = invoke(sequence, "--weights", "person-lite")
-    assert result.exit_code == 4
-    assert "does not know them" in result.stderr
-    result = invoke(sequence, "--weights", weights, "--sheet", tmp_path)
-    assert "cannot be written" in result.stderr
-
-
-def test_a_film_that_ends_too_soon_is_told(weights, tmp_path):
-    folder = tmp_path / "cut"
-    write_sequence(folder, SyntheticScene(seed=3, seconds=1, **SCENE), images=True)
-    for path in sorted((folder / "img1").iterdir())[4:]:
-        path.unlink()
-    result = invoke(folder, "--weights", weights, "--every", 1)
-    assert result.exit_code == 2, result.output
-    assert "the video ends before frame 8" in result.stderr
-
-
-def test_the_published_number_of_a_teacher(data):
-    teacher = data / "teachers/person-reidentification-retail-0248.onnx"
-    result = invoke(data / "mot/pets09-s2l1", "--weights", teacher, "--json")
-    assert result.exit_code == 0, result.stderr
-    (scores,) = json.loads(result.stdout).values()
-    assert scores["queries"] == 450
-    assert scores["rank1"] == pytest.approx(0.673, abs=0.01)  # with crops of whole pixels
-    assert scores["map"] == pytest.approx(0.590, abs=0.01)
+def test_one_frame_leaves_nothing_to_compare(folder):
+    (sequence,) = read_sequences(folder)
+    with pytest.raises(DataError, match=r"nothing to compare .* --every"):
+        reid.score(sequence, Colours(), **{**SETTINGS, "every": 1000})

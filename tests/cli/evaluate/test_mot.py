@@ -1,70 +1,17 @@
-"""Scores of the shipped detector and tracker on made-up people, from files as a user has them."""
+"""The command that scores the tracker, on made-up people."""
 
 import json
 from pathlib import Path
 
-import msgspec
-import pytest
-import torch
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.models.embedding import ARCHITECTURES, Embedder
-from streamvis.models.weights import save
-from streamvis.synthetic.render import SyntheticScene
-from streamvis.synthetic.sequence import write_sequence
-
-
-@pytest.fixture(scope="module")
-def sequence(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("sequences") / "made-up"
-    write_sequence(folder, SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=4))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def looks(tmp_path_factory) -> Path:
-    """An untrained embedder: it tells colours apart, which is enough here."""
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    torch.manual_seed(0)
-    save(Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32))), path, {})
-    return path
 
 
 def scores(*arguments: object):
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
-
-
-def test_eval_detect_scores_and_plots(sequence, tmp_path):
-    plot = tmp_path / "pr.png"
-    (found,) = scores("eval", "detect", sequence, "--short-side", 320, "--plot", plot).values()
-    assert found["pictures"] == 32
-    assert found["ap50"] > 0.6
-    assert plot.stat().st_size > 1000
-
-
-def test_eval_detect_compares_on_the_same_pictures(tmp_path):
-    sequence = tmp_path / "moment"
-    write_sequence(sequence, SyntheticScene(seed=3, people=3, size=(320, 240), fps=8, seconds=1))
-    sheet, plot = tmp_path / "sheet.png", tmp_path / "pr.png"
-    settings = ("--set", "short_side=240", "--set", "min_score=0.3")
-    files = ("--sheet", sheet, "--plot", plot)
-    (found,) = scores(
-        "eval", "detect", sequence, "--compare", "person-lite", *settings, *files
-    ).values()
-    assert found["other"]["name"] == "person-lite"
-    assert found["detections"] < found["other"]["detections"]  # ours was set to report fewer
-    assert found["difference"]["ap"] == pytest.approx(found["ap"] - found["other"]["ap"])
-    assert sheet.read_bytes().startswith(b"\x89PNG")
-    assert plot.stat().st_size > 1000
-
-
-def test_eval_detect_tells_a_setting_that_it_does_not_know(sequence):
-    result = CliRunner().invoke(app, ["eval", "detect", str(sequence), "--set", "size=3"])
-    assert result.exit_code == 2
-    assert "short_side" in result.stderr
 
 
 def write_public(sequence: Path, folder: Path, scale: float = 50.0) -> Path:
@@ -83,7 +30,7 @@ def write_public(sequence: Path, folder: Path, scale: float = 50.0) -> Path:
     return folder
 
 
-def test_eval_mot_scores_our_own_detections_and_draws(sequence, looks, tmp_path):
+def test_it_scores_our_own_detections_and_draws(sequence, looks, tmp_path):
     out, timeline, switches = tmp_path / "results", tmp_path / "t.png", tmp_path / "s.png"
     files = ("--out", out, "--timeline", timeline, "--switches", switches)
     one, both = scores("eval", "mot", sequence, "--space", "ground", *files, "--looks", looks)
@@ -99,7 +46,7 @@ def test_eval_mot_scores_our_own_detections_and_draws(sequence, looks, tmp_path)
     assert switches.read_bytes().startswith(b"\x89PNG")
 
 
-def test_eval_mot_scores_a_folder_of_public_detections(sequence, tmp_path):
+def test_it_scores_a_folder_of_public_detections(sequence, tmp_path):
     write_public(sequence, tmp_path / "a")
     write_public(sequence, tmp_path / "b", scale=-3.0)
     (tmp_path / "b/seqinfo.ini").unlink()
@@ -114,7 +61,7 @@ def test_eval_mot_scores_a_folder_of_public_detections(sequence, tmp_path):
     assert 0 < min(first["hz"], second["hz"]) <= both["hz"] <= max(first["hz"], second["hz"])
 
 
-def test_eval_mot_looks_at_people_where_there_are_pictures(sequence, looks, tmp_path):
+def test_it_looks_at_people_where_there_are_pictures(sequence, looks, tmp_path):
     blind = write_public(sequence, tmp_path / "a")
     seen = write_public(sequence, tmp_path / "b")
     (seen / "video.mp4").symlink_to(sequence / "video.mp4")
@@ -134,7 +81,7 @@ def test_eval_mot_looks_at_people_where_there_are_pictures(sequence, looks, tmp_
     assert len(tracks[0]) > 1000
 
 
-def test_eval_mot_tells_of_a_mode_that_needs_looks(sequence, tmp_path):
+def test_it_tells_of_a_mode_that_needs_looks(sequence, tmp_path):
     folder = write_public(sequence, tmp_path / "a")
     arguments = ["eval", "mot", str(folder), "--detections", "public", "--set", "mode=gnn_embed"]
     result = CliRunner().invoke(app, arguments)
@@ -143,13 +90,13 @@ def test_eval_mot_tells_of_a_mode_that_needs_looks(sequence, tmp_path):
     assert "--looks" in result.stderr
 
 
-def test_eval_mot_takes_settings_of_the_tracker(sequence, tmp_path):
+def test_it_takes_settings_of_the_tracker(sequence, tmp_path):
     folder = write_public(sequence, tmp_path / "a")
     arguments = ("eval", "mot", folder, "--detections", "public")
     assert scores(*arguments, "--set", "birth_score=1")[0]["tp"] == 0
 
 
-def test_eval_mot_tells_what_is_missing(sequence, tmp_path):
+def test_it_tells_what_is_missing(sequence, tmp_path):
     folder = write_public(sequence, tmp_path / "a")
 
     def told(*arguments) -> str:
@@ -169,7 +116,7 @@ def test_eval_mot_tells_what_is_missing(sequence, tmp_path):
     assert "no det/det.txt" in told(folder, *public)
 
 
-def test_eval_mot_on_the_ground_needs_a_truth_that_lies_there(sequence, tmp_path):
+def test_it_on_the_ground_needs_a_truth_that_lies_there(sequence, tmp_path):
     folder = write_public(sequence, tmp_path / "a")
     rows = [line.split(",") for line in (sequence / "gt/gt.txt").read_text().splitlines()]
     (folder / "gt").unlink()
