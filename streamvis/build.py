@@ -1,7 +1,7 @@
-"""From configuration to stages: the only module that knows every class.
+"""Builds stages from their configuration; the only module that imports every stage class.
 
-Imports stand inside the branches, so that a worker loads only what it runs; torch alone costs
-1.5 s and 500 MB a process.
+Imports are inside the branches, so that a worker loads only what it runs: torch alone costs 1.5 s
+and 500 MB a process.
 """
 
 from streamvis.config import (
@@ -20,7 +20,7 @@ from streamvis.messages import Site, Stage
 
 
 def build_stage(spec: StageSpec, site: Site) -> Stage:
-    """Build one stage where it will run. Raises what its class raises: ModelError, RunError, …"""
+    """Build one stage in the process that runs it; raises ModelError, RunError, …"""
     match spec.run:
         case MaskRcnn():
             from streamvis.stages.detect import DetectStage

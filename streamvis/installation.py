@@ -1,4 +1,4 @@
-"""Packages that streamvis needs and that cannot be imported: which, why, and what repairs it."""
+"""Reports required packages that cannot be imported, with the command that repairs them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ RIVALS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headl
 
 @contextmanager
 def imports_of_packages(*ours: str) -> Iterator[None]:
-    """An ImportError of a package becomes an InstallationError; not that of our own modules."""
+    """Turn an ImportError of a package into an InstallationError; not one of our own modules."""
     try:
         yield
     except ImportError as error:
@@ -21,24 +21,24 @@ def imports_of_packages(*ours: str) -> Iterator[None]:
         repair = opencv_repair() if package == "cv2" else "pip install . (in streamvis's folder)"
         raise InstallationError(
             f"{package} cannot be imported: {error}. Repair it with: {repair}; "
-            "`streamvis doctor` examines the rest of the installation"
+            "check the rest of the installation with: streamvis doctor"
         ) from error
 
 
 def opencv_rivals() -> list[str]:
-    """The installed distributions that write over the files of the headless OpenCV."""
+    """Return the installed distributions that overwrite files of the headless OpenCV."""
     return [name for name in RIVALS if _installed(name)]
 
 
 def opencv_repair() -> str:
-    """The commands that leave the headless OpenCV, and it whole."""
+    """Return the command that installs the headless OpenCV again, without its rivals."""
     reinstall = f"pip install --force-reinstall --no-deps {OPENCV}"
     rivals = opencv_rivals()
     return f"pip uninstall --yes {' '.join(rivals)} && {reinstall}" if rivals else reinstall
 
 
 def _installed(name: str) -> bool:
-    from importlib import metadata  # takes its time, and is seldom needed
+    from importlib import metadata  # slow to import, and rarely needed
 
     try:
         metadata.version(name)

@@ -1,11 +1,11 @@
-"""Warnings in the log: on stderr, unless whoever embeds streamvis has configured structlog."""
+"""Warnings in the log: on stderr, unless the application has configured structlog."""
 
 import sys
 
 
 def warn(event: str, **fields: object) -> None:
-    """Log a warning; `fields` say where and what. Standard output is left to data."""
-    import structlog  # a quarter of a second to import, and hardly ever needed
+    """Log a warning; `fields` are its details. Standard output is for data only."""
+    import structlog  # 0.25 s to import, and rarely needed
 
     if structlog.is_configured():
         structlog.get_logger().warning(event, **fields)

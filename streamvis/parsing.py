@@ -1,6 +1,6 @@
-"""Reading what people write: text files, YAML, and values that have to fit a type.
+"""Reads text files and YAML, and converts values to types.
 
-Errors are one line, name what is allowed, and guess what was meant where a name is misspelt.
+Errors are one line: they list the allowed values, and suggest one for a misspelt name.
 """
 
 import codecs
@@ -23,7 +23,7 @@ _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
 
 
 def read_text(path: Path, error: type[StreamvisError]) -> str:
-    r"""The text of a UTF-8 file without its byte order mark, lines ended by \n; else `error`."""
+    r"""Return the text of a UTF-8 file without byte order mark, with \n line ends; or `error`."""
     try:
         data = path.read_bytes()
     except OSError as failure:
@@ -38,7 +38,7 @@ def read_text(path: Path, error: type[StreamvisError]) -> str:
 
 
 def read_yaml(path: Path, error: type[StreamvisError]) -> Any:
-    """What a YAML file holds."""
+    """Return the content of a YAML file."""
     text = read_text(path, error)
     try:
         return yaml.safe_load(text)
@@ -61,7 +61,7 @@ def read_mapping(path: Path, error: type[StreamvisError]) -> Any:
 def convert(
     raw: Any, kind: type[T], where: Path | str, error: type[StreamvisError], *, strict: bool = True
 ) -> T:
-    """`raw` as a `kind`; `error` names the place in it, the nearest names and all allowed ones."""
+    """Convert `raw` to `kind`; `error` names the place, the nearest names and all allowed ones."""
     try:
         return msgspec.convert(raw, kind, strict=strict)
     except msgspec.ValidationError as failure:
@@ -70,7 +70,7 @@ def convert(
 
 
 def alternatives(name: object, known: Iterable[object]) -> str:
-    """The end of a sentence about a name that is not `known`: what may be meant, what there is."""
+    """Return the end of a sentence about an unknown name: the nearest names and all known ones."""
     names = [str(one) for one in known]
     near = difflib.get_close_matches(str(name), names, cutoff=0.6)
     guess = f"; did you mean {' or '.join(near)}?" if near else "."
@@ -83,7 +83,7 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def _help(message: str, raw: Any, kind: type) -> str:
-    """What to add to a message of msgspec's about `raw`."""
+    """Return the text to add to a message of msgspec about `raw`."""
     text, _, path = message.partition(" - at `$")
     steps = [name or index for name, index in _STEP.findall(path)]
     if match := re.fullmatch("Object contains unknown field `(.*)`", text):
@@ -97,7 +97,7 @@ def _help(message: str, raw: Any, kind: type) -> str:
 
 
 def _named(raw: Any, steps: list[str]) -> str:
-    """The name of the innermost part that has one: people do not count their stages."""
+    """Name the innermost part with a name, since a list index is hard to find in a file."""
     found = ""
     for step in steps:
         raw = _inside(raw, step)
@@ -122,17 +122,17 @@ def _fields(kind: type, raw: Any, steps: list[str]) -> Iterator[str]:
 
 
 def _values(kind: type, raw: Any, steps: list[str]) -> Iterator[object]:
-    """What can stand at a place where there is a choice; nothing where there is none."""
+    """Yield the values that a place allows, if they can be listed."""
     infos = _at(kind, raw, steps)
     if any(isinstance(info, inspect.LiteralType | inspect.EnumType) for info in infos):
         for info in infos:
-            yield from _told(info)
+            yield from _values_of(info)
     for info in _at(kind, raw, steps[:-1]) if steps else []:
         if isinstance(info, inspect.StructType) and info.tag_field == steps[-1]:
             yield info.tag
 
 
-def _told(info: inspect.Type) -> Iterable[object]:
+def _values_of(info: inspect.Type) -> Iterable[object]:
     match info:
         case inspect.LiteralType():
             return info.values
@@ -146,7 +146,7 @@ def _told(info: inspect.Type) -> Iterable[object]:
 
 
 def _at(kind: type, raw: Any, steps: list[str]) -> list[inspect.Type]:
-    """The types that a place in `raw` can have."""
+    """Return the types that a place in `raw` can have."""
     found = _choices(inspect.type_info(kind), raw)
     for step in steps:
         raw = _inside(raw, step)
@@ -156,7 +156,7 @@ def _at(kind: type, raw: Any, steps: list[str]) -> list[inspect.Type]:
 
 
 def _choices(info: inspect.Type, raw: Any) -> list[inspect.Type]:
-    """A type, or those of a union; of tagged ones that which the tag in `raw` names."""
+    """Return a type, the members of a union, or the tagged member that `raw` names."""
     if isinstance(info, inspect.Metadata):
         return _choices(info.type, raw)
     if not isinstance(info, inspect.UnionType):
@@ -173,7 +173,7 @@ def _choices(info: inspect.Type, raw: Any) -> list[inspect.Type]:
 
 
 def _inner(info: inspect.Type, step: str) -> list[inspect.Type]:
-    """The type of a field or item."""
+    """Return the type of a field or item."""
     match info:
         case inspect.StructType():
             return [field.type for field in info.fields if field.encode_name == step]

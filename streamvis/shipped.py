@@ -1,7 +1,7 @@
-"""The pipelines, placements and training files that come with the package, found by name.
+"""Finds the pipelines, placements and training files of the package by name.
 
 find(Path("actions"), "pipeline")  # …/streamvis/pipelines/actions.yaml
-find(Path("my/own.yaml"), "pipeline")  # itself: a file goes before a name
+find(Path("my/own.yaml"), "pipeline")  # itself: a path takes precedence
 """
 
 import re
@@ -22,14 +22,14 @@ FOLDERS: dict[Kind, Path] = {
 
 
 def names(kind: Kind) -> list[str]:
-    """What comes with the package, in order of the alphabet."""
+    """Return the names of the shipped files of this kind, sorted."""
     return sorted(path.stem for path in FOLDERS[kind].glob("*.yaml"))
 
 
 def find(path: Path, kind: Kind) -> Path:
-    """The file at this path or, where there is none, the shipped one of this name.
+    """Return the file at this path or, if there is none, the shipped one of this name.
 
-    ConfigError, naming those there are, when it is neither.
+    Raises ConfigError, which lists the shipped names, when there is neither.
     """
     if path.exists() and not path.is_dir():
         return path

@@ -39,7 +39,7 @@ def test_names_do_wherever_paths_do(tmp_path, monkeypatch):
     pipeline = config.load_pipeline(Path("actions"))
     assert pipeline == config.load_pipeline(ROOT / "pipelines/actions.yaml")
     assert config.load_placement(Path("actions"), pipeline).workers[1].stages == ["act"]
-    recipe = recipes.read_recipe(Path("street-seg"), segmenter.Recipe)
+    recipe = recipes.read_recipe(Path("street-seg"), segmenter.SegmenterRecipe)
     assert recipe == segmenter.load_recipe(ROOT / "configs/training/street-seg.yaml")
 
 
@@ -52,14 +52,14 @@ def test_a_file_goes_before_a_name_and_a_directory_does_not(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.yaml", "../people", "."])
-def test_what_is_neither_is_told_with_what_there_is(name, tmp_path, monkeypatch):
+def test_an_unknown_name_is_refused_with_the_shipped_names(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"Allowed: actions, forecast, full, people$"):
         config.load_pipeline(Path(name))
     with pytest.raises(ConfigError, match=r"no placement of that name .* two-cores$"):
         config.load_placement(Path(name), config.default_pipeline())
     with pytest.raises(ConfigError, match=r"no training file of that name .* fine-tune"):
-        recipes.read_recipe(Path(name), segmenter.Recipe)
+        recipes.read_recipe(Path(name), segmenter.SegmenterRecipe)
 
 
 def test_the_command_line_takes_names():

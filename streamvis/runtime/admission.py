@@ -1,9 +1,9 @@
-"""When a source may send its next pictures: a file as soon as there are slots, a camera when soon
-somebody can look.
+"""Decides when a source may send its next pictures.
 
-What a camera shows is old by the time that it has waited in a queue, and in the decode process a
-newer picture takes its place. So live sources are granted, in turn, no more than the first stages
-can start on soon: what their workers prefetch, or what they get done in `AGE_S` if that is more.
+A file is granted every free slot. A picture of a camera grows old in a queue, while in the decode
+process a newer one would replace it. So live sources are granted, in turn, only as many slots as
+the root groups can start on soon: what their workers prefetch, or what they complete in `AGE_S` if
+that is more.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.protocol import GrantSlots
 from streamvis.runtime.state import Stream, WorkerGroup, queue_length
 
-AGE_S = 0.2  # for which a frame may wait, so that a hiccup of the machine drops none
-IDLE_S = 0.2  # a camera that has sent nothing for so long does not hold back the others
+AGE_S = 0.2  # for which a frame may wait, so that a short delay of the machine drops none
+IDLE_S = 0.2  # a camera that has sent nothing for this long no longer holds back others
 
 
 class Admission:
-    """Which slots to grant now."""
+    """Grants the free slots of the sources."""
 
     def __init__(
         self, worker_groups: Sequence[WorkerGroup], streams: Mapping[str, Stream], window: int
@@ -43,7 +43,7 @@ class Admission:
         return self._window - len(stream.granted) - len(stream.frames_in_flight)
 
     def _shared(self, live: list[Stream], at: float) -> Iterator[GrantSlots]:
-        """One place after another, to who has the fewest and has waited longest."""
+        """Grant slots one by one, to the source with the fewest grants that waited longest."""
         places = self._places(at) if live else 0
         while live and places > 0:
             stream = min(live, key=lambda stream: (len(stream.granted), stream.turn))
@@ -55,7 +55,7 @@ class Admission:
                 live.remove(stream)
 
     def _places(self, at: float) -> int:
-        """How many more frames every root group can take without letting them wait."""
+        """Count the frames that every root group can take without letting them wait."""
         expected = sum(
             len(stream.granted)
             for stream in self._streams

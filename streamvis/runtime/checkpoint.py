@@ -1,7 +1,7 @@
-"""Where a source stands between two of its frames, and the file that keeps it.
+"""Checkpoints: the state of each source between two frames, and the file that stores them.
 
-A run that is killed goes on from there, as a worker goes on from the state of the one before it.
-The file is replaced as a whole and carries its own digest: it is right, or it is not used.
+A run that was killed resumes from its checkpoint. The file is replaced as a whole and carries a
+digest: a damaged file is not used.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ States = Mapping[tuple[str, str], bytes]  # (stage, source) -> state
 
 
 def take(stream: Stream, states: States) -> SourceCheckpoint | None:
-    """The checkpoint that is due, once all is answered and nothing can come."""
+    """Take the checkpoint that is due, once no frame, notice or grant is open."""
     if stream.frames_in_flight or stream.open_notices or stream.granted:
         return None
     stream.saving, stream.save_due = False, None
@@ -33,7 +33,7 @@ def take(stream: Stream, states: States) -> SourceCheckpoint | None:
 
 
 def saved(stream: Stream, states: States) -> SourceCheckpoint:
-    """What a later run needs to go on after the last frame, all of which are answered."""
+    """Return the state of a source whose frames are all answered."""
     return SourceCheckpoint(
         info=stream.info,
         epoch=stream.epoch,
@@ -53,9 +53,9 @@ def saved(stream: Stream, states: States) -> SourceCheckpoint:
 
 
 def plan(stream: Stream, at_s: float, limits: Limits) -> None:
-    """With each frame of a file: from when a checkpoint is due, no slots are granted.
+    """Stop granting slots to a file once a checkpoint is due; called at each frame.
 
-    What is in flight is then answered soon, and the checkpoint can be taken.
+    The frames in flight are then answered soon, and the checkpoint can be taken.
     """
     if not stream.live:
         if stream.save_due is None:
@@ -64,7 +64,7 @@ def plan(stream: Stream, at_s: float, limits: Limits) -> None:
 
 
 def restore(stream: Stream, at: SourceCheckpoint) -> States:
-    """Have a stream that has not begun go on from there; one that had come to its end is done."""
+    """Set a stream that has not begun to the checkpoint; one that had ended is done."""
     stream.info = at.info
     stream.epoch, stream.known_epoch = at.epoch, at.known_epoch
     stream.admitted, stream.last_n, stream.last_us = at.admitted, at.last_n, at.last_us
@@ -78,13 +78,13 @@ def restore(stream: Stream, at: SourceCheckpoint) -> States:
     return {(stage, stream.name): data for stage, data in at.states.items()}
 
 
-class _Checkpoint(msgspec.Struct, frozen=True):
+class _CheckpointFile(msgspec.Struct, frozen=True):
     epoch: str  # of the run
     sources: dict[str, SourceCheckpoint]
 
 
 class CheckpointWriter:
-    """Writes the checkpoint of a run, all its sources in one file."""
+    """Writes the checkpoints of all sources of a run to one file."""
 
     def __init__(self, out: Path, epoch: str, sources: Mapping[str, SourceCheckpoint]) -> None:
         self._out = out
@@ -93,27 +93,30 @@ class CheckpointWriter:
         self._failed = False
 
     def save(self, source: str, at: SourceCheckpoint) -> None:
-        """Replace what is kept of the source. A full disk ends the checkpoints, not the run."""
+        """Replace the checkpoint of the source; a full disk does not end the run."""
         self._sources[source] = at
-        data = msgspec.msgpack.encode(_Checkpoint(self._epoch, self._sources))
+        data = msgspec.msgpack.encode(_CheckpointFile(self._epoch, self._sources))
         try:
             sync(self._out / f"{FILE_NAME}-wal")  # a checkpoint must not be ahead of the log
             replace(self._out / CHECKPOINT, _digest(data) + data)
         except OSError as error:
             if not self._failed:
-                warn(f"{self._out / CHECKPOINT} cannot be written: {error.strerror}; going on")
+                warn(
+                    f"{self._out / CHECKPOINT} cannot be written: {error.strerror}; "
+                    "the run continues without checkpoints"
+                )
             self._failed = True
 
     def remove(self) -> None:
-        """The run has ended in good order: there is nothing to go on with."""
+        """Remove the file: a run that is finished is not resumed."""
         with suppress(OSError):
             (self._out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load(out: Path, epoch: str) -> dict[str, SourceCheckpoint]:
-    """What the run of that name has kept; nothing when the file is missing, damaged or another's.
+    """Read the checkpoints of the run with this epoch.
 
-    A damaged one is warned of.
+    Empty when the file is missing, of another run, or damaged; a damaged file is warned of.
     """
     path = out / CHECKPOINT
     try:
@@ -126,7 +129,7 @@ def load(out: Path, epoch: str) -> dict[str, SourceCheckpoint]:
     digest, data = whole[:DIGEST], whole[DIGEST:]
     if _digest(data) == digest:
         with suppress(msgspec.DecodeError):
-            kept = msgspec.msgpack.decode(data, type=_Checkpoint)
+            kept = msgspec.msgpack.decode(data, type=_CheckpointFile)
             return kept.sources if kept.epoch == epoch else {}
     warn(f"{path} is damaged; starting from the first frame, which takes longer")
     return {}
@@ -137,7 +140,7 @@ def _digest(data: bytes) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to the file, if there is one."""
+    """Flush the file to the disk, if it exists."""
     with suppress(FileNotFoundError):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -147,7 +150,7 @@ def sync(path: Path) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all, a power cut included."""
+    """Replace the file atomically, so that it is whole even after a power cut."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
         draft.write_bytes(data)

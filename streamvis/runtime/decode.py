@@ -1,9 +1,9 @@
-"""A decode process: one source, written picture by picture into the slots the hub grants.
+"""A decode process: it writes the pictures of one source into the slots that the hub grants.
 
     python -m streamvis.runtime.decode <endpoint> <identity> <pid of the hub>
 
-A file waits for a slot and loses nothing. A live source is read by a thread of its own that keeps
-just the newest picture while there is no slot, and counts what that replaced.
+A file waits for a slot and drops nothing. A live source is read by a thread that keeps only the
+newest picture while there is no slot, and counts the pictures that it replaced.
 """
 
 import os
@@ -26,7 +26,7 @@ from streamvis.transport.sockets import Client
 
 
 def work(client: Client) -> None:
-    """One life: hello, open, pictures, the end."""
+    """Serve the hub: hello, open the source, send its pictures, then its end."""
     client.send([protocol.encode(protocol.Hello())])
     order = _receive(client)
     if not isinstance(order, protocol.Open):  # Stop: the run ended before this source began
@@ -45,18 +45,18 @@ def work(client: Client) -> None:
             return
         newest = LatestFrame(source)
         decode.live(newest)
-        if not newest.close():  # the thread is stuck in the source, which must not be closed then
+        if not newest.close():  # its thread is blocked in the source, which cannot be closed then
             client.close()
             os._exit(0)
         source.close()
 
 
-class Stopped(Exception):  # noqa: N818 - an order, not a fault
-    """The hub wants no more pictures."""
+class Stopped(Exception):  # noqa: N818 - not an error
+    """Raised when the hub has sent `Stop`."""
 
 
 class Decode:
-    """Brings pictures and slots together, and tells the hub."""
+    """Writes each picture into a granted slot and reports it to the hub."""
 
     def __init__(self, client: Client, source: Source, write: SlotWriter) -> None:
         self._client = client
@@ -64,11 +64,11 @@ class Decode:
         self._write = write
         self._size = source.info.width * source.info.height * 3  # bytes of a slot
         self._slots: deque[str] = deque()
-        self._gaps: list[Gap] = []  # to be told with the next picture, or the end
+        self._gaps: list[Gap] = []  # sent with the next picture, or with the end
         self._send(protocol.Opened(source.info))
 
     def file(self, after_n: int) -> None:
-        """Every picture after number `after_n`."""
+        """Send every picture after number `after_n`."""
         counter = GapCounter(after_n + 1)
         try:
             for picture in self._source:
@@ -76,7 +76,7 @@ class Decode:
                     counter.note(picture)
                     self._gaps += counter.take()
                     self._send_picture(picture)
-                self._listen(0)
+                self._receive_messages(0)
         except Stopped:
             self._end("drained")
         except SourceError as error:
@@ -85,12 +85,12 @@ class Decode:
             self._end(*ending_of(self._source))
 
     def live(self, newest: LatestFrame) -> None:
-        """The newest picture each time that there is a slot."""
+        """Send the newest picture whenever there is a slot."""
         try:
             while True:
                 while not self._slots:
-                    self._listen(None)
-                ended = newest.ended  # asked first: the last picture comes before the end
+                    self._receive_messages(None)
+                ended = newest.ended  # read first: the last picture may come just before the end
                 picture, gaps = newest.take()
                 self._gaps += gaps
                 if picture is not None:
@@ -133,14 +133,14 @@ class Decode:
         self._gaps = []
 
     def _slot(self, width: int, height: int) -> str:
-        """A granted slot that is large enough."""
+        """Wait for a granted slot that is large enough."""
         if width * height * 3 > self._size:
             self._size = width * height * 3
             self._slots.clear()
             self._send(protocol.SizeChanged(width, height))
-        self._listen(0)
+        self._receive_messages(0)
         while not self._slots:
-            self._listen(None)
+            self._receive_messages(None)
         return self._slots.popleft()
 
     def _end(self, ending: Ending, message: str = "") -> None:
@@ -148,18 +148,18 @@ class Decode:
         if ending != "drained":
             with suppress(Stopped):
                 while True:
-                    self._listen(None)
+                    self._receive_messages(None)
 
     def _wait(self, fd: int) -> None:
-        """Until there is a picture, or the hub says something."""
+        """Wait until there is a picture or a message from the hub."""
         poller = zmq.Poller()
         poller.register(self._client.socket, zmq.POLLIN)
         poller.register(fd, zmq.POLLIN)
         poller.poll()
-        self._listen(0)
+        self._receive_messages(0)
 
-    def _listen(self, timeout_s: float | None) -> None:
-        """Take in what the hub has said; waits for the first message only."""
+    def _receive_messages(self, timeout_s: float | None) -> None:
+        """Process the messages from the hub; `timeout_s` applies to the first one only."""
         while (frames := self._client.receive(timeout_s)) is not None:
             match protocol.decode_to_process(frames[0]):
                 case protocol.Stop():

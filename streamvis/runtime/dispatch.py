@@ -1,4 +1,4 @@
-"""From queues to workers: which jobs make a batch, and when it is worth sending."""
+"""Decides which queued jobs form a batch, and when it is sent to which worker."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,14 +8,14 @@ from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import Answer, BeginItem, FrameItem, Item, SendWork
 from streamvis.runtime.state import Batch, Job, Replica, Stream, WorkerGroup
 
-PREFETCH = 2  # batches with a worker: one at work, one at hand, so that it never starves
+PREFETCH = 2  # batches with a worker: one in work and one waiting, so that it is never idle
 
 
 class Dispatch:
-    """Sends what is queued for a group to its workers, as far as they have room."""
+    """Sends the queued jobs of a group to its workers, as far as they have room."""
 
     def __init__(self, streams: Mapping[str, Stream]) -> None:
-        self.states: dict[tuple[str, str], bytes] = {}  # (stage, source) -> as last answered
+        self.states: dict[tuple[str, str], bytes] = {}  # (stage, source) -> from the last answer
         self._streams = streams
         self._batches = 0
 
@@ -40,13 +40,13 @@ class Dispatch:
     def _send(
         self, workers: WorkerGroup, replica: Replica, queue: deque[Job], at: float
     ) -> SendWork | None:
-        """The next batch, if the worker has room and the batch is worth sending."""
+        """Build the next batch, if the worker has room and the batch is full or overdue."""
         if not queue or replica.process.state != "ready" or len(replica.sent) >= PREFETCH:
             return None
         jobs, packets, full = _next_batch(queue, workers.group.worker.batch)
         before = replica.sent[-1].jobs if replica.sent else []
         if before and (jobs[0].deaths or before[0].deaths):
-            return None  # an answer may die with its worker: then two would be suspected
+            return None  # if the worker died now, two batches could be the cause
         if not full and (replica.sent or at < jobs[0].since + workers.wait_s):
             return None
         for _ in jobs:
@@ -85,7 +85,7 @@ class Dispatch:
 
 
 def waiting(workers: WorkerGroup) -> Iterable[Job]:
-    """The heads of queues whose next worker has nothing to do but wait for a fuller batch."""
+    """Yield the first job of each queue whose worker is idle until the batch fills up."""
     for replica in workers.replicas:
         queue = replica.queue if workers.group.stateful else workers.queue
         if queue and not replica.sent and replica.process.state == "ready":
@@ -93,10 +93,10 @@ def waiting(workers: WorkerGroup) -> Iterable[Job]:
 
 
 def _next_batch(queue: deque[Job], most: int) -> tuple[list[Job], int, bool]:
-    """The jobs for one call, how many packets, and whether waiting would add nothing.
+    """Return the jobs of the next batch, their packets, and whether it is sent without waiting.
 
-    A job that a worker died at goes alone, so that the one that kills workers is found. Anything
-    but a packet is not worth waiting for.
+    A job that a worker died at is sent alone, so that the frame that kills workers is found. A
+    batch with anything but packets does not wait.
     """
     jobs: list[Job] = []
     packets = 0
@@ -111,6 +111,7 @@ def _next_batch(queue: deque[Job], most: int) -> tuple[list[Job], int, bool]:
 
 
 def fits(answer: Answer, batch: Batch, group: Group, blobs: int) -> bool:
+    """Whether the answer lists exactly the packets of the batch, and stages of the group."""
     return (
         answer.id == batch.id
         and len(answer.wrote) == batch.packets

@@ -1,4 +1,4 @@
-"""What a run comes to."""
+"""How sources and runs end, and the error that a failed run raises."""
 
 from streamvis import errors
 from streamvis.messages import Ending
@@ -7,13 +7,15 @@ from streamvis.sources.picture import Source
 
 
 def ending_of(source: Source) -> tuple[Ending, str]:
-    """Whether the pictures that stopped mean the end, and otherwise why not."""
-    why = {"lost": "was lost", "timeout": "fell silent"}.get(source.ended or "eof")
+    """Return whether the end of the pictures is the end of the source, and otherwise the fault."""
+    why = {"lost": "was lost", "timeout": "sent nothing until the read timeout"}.get(
+        source.ended or "eof"
+    )
     return ("failed", f"source '{source.info.label}' {why}") if why else ("eof", "")
 
 
 def failure(core: Core) -> errors.StreamvisError | None:
-    """What the run failed of: itself, or all of its sources."""
+    """Return the error of the run, if it failed itself or if all of its sources did."""
     if core.failed is not None:
         return error_of(core.failed.error, core.failed.message)
     streams = list(core.streams.values())
@@ -23,7 +25,7 @@ def failure(core: Core) -> errors.StreamvisError | None:
 
 
 def error_of(name: str, message: str) -> errors.StreamvisError:
-    """The error of that class in errors.py; RunError for a name that is not there."""
+    """Return an error of that class in errors.py; a RunError if there is no such class."""
     kind = getattr(errors, name, None)
     if not (isinstance(kind, type) and issubclass(kind, errors.StreamvisError)):
         kind = errors.RunError

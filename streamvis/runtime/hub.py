@@ -1,7 +1,7 @@
-"""The hub's shell: sockets, processes, shared memory and clocks around the pure core.
+"""The hub: sockets, processes, shared memory and clocks around the pure core.
 
-One thread does it all. It turns what it hears into facts, gives them to the core, and carries
-the orders out. No decision is made here.
+One thread receives messages, gives them to the core as facts, and carries out its orders. The
+core makes every decision.
 """
 
 import os
@@ -31,13 +31,13 @@ from streamvis.runtime.state import Stream
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
-LOOK_S = 0.5  # between two looks at the clock when nothing happens
-DELIVERY_MS = 50  # from the end of a process until its last message is here, at most
-AT_ONCE = 256  # messages between two looks at processes and signals
+TICK_S = 0.5  # at most, between two ticks of the core
+DELIVERY_MS = 50  # at most, from the exit of a process to the arrival of its last message
+MESSAGES_AT_ONCE = 256  # between two checks of processes and signals
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What the processes of a run are told."""
+    """The configuration of a run that its processes receive."""
 
     pipeline: Pipeline
     sources: Mapping[str, SourceSpec]
@@ -45,12 +45,12 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     opener: str
     out: str | None
     epoch: str
-    logged: Mapping[str, LogPosition]  # by source: how far the log of a resumed run has come
+    logged: Mapping[str, LogPosition]  # by source: the end of the event log of a resumed run
     threads: Mapping[str, int]  # of the numeric libraries, by group
 
 
 class Hub:
-    """Runs a core to its end."""
+    """Runs a core until it is finished."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Hub:
         on_status: Callable[[Status], None] | None = None,
         save: Callable[[str, protocol.SourceCheckpoint], None] | None = None,
     ) -> None:
-        self.signals: list[int] = []  # by which the run was told to end
+        self.signals: list[int] = []  # that have asked the run to end, in order
         self._core = core
         self._program = program
         self._meter = meter
@@ -76,10 +76,12 @@ class Hub:
             for s in workers.replicas
         }
         self._facts: deque[protocol.Fact] = deque()
-        self._children: dict[str, Child] = {}  # by seat
-        self._peers: dict[bytes, str] = {}  # identity of a living process -> its seat
+        self._children: dict[str, Child] = {}  # by process slot
+        self._peers: dict[bytes, str] = {}  # identity of a living process -> its slot
         self._incarnations = 0
-        self._gone: set[bytes] = set()  # identities of dead ones, whose last words may come late
+        self._gone: set[bytes] = (
+            set()
+        )  # identities of dead processes, whose messages may arrive late
         self._fds: dict[int, Child] = {}
         self._segments = Segments(core.window)
         self._server = Server(endpoint)
@@ -90,13 +92,13 @@ class Hub:
 
     @property
     def refused(self) -> int:
-        """Messages that were not ours."""
+        """The number of messages that no process of this run has sent."""
         return self._server.refused
 
     def interrupt(self, signal: int) -> None:
-        """The first time: drain. The second time: stop at once. Safe in a signal handler.
+        """Drain the run at the first signal, and end it at once at the second; signal-safe.
 
-        SIGHUP is never the second time: a terminal that is closed may send several, and with
+        SIGHUP never counts as the second: a terminal that is closed may send several, and with
         systemd one may follow a SIGTERM.
         """
         self.signals.append(signal)
@@ -109,7 +111,7 @@ class Hub:
         return asked > 1 and not self._core.finished
 
     def run(self) -> None:
-        """Until the core is finished, or until the second interrupt."""
+        """Run until the core is finished, or until the second signal."""
         drained = False
         while not self._core.finished and not self.ended_early:
             self._feed(protocol.Tick(time.monotonic()))
@@ -125,20 +127,20 @@ class Hub:
         for child in list(self._children.values()):
             self._end_process(child)
         if self._program.out is not None:
-            fold(Path(self._program.out) / FILE_NAME)  # what a killed publisher left
+            fold(Path(self._program.out) / FILE_NAME)  # of a publisher that was killed
         self._segments.close()
         self._server.close()
         os.close(self._wake)
 
     def _wait(self) -> None:
         now = time.monotonic()
-        due = min(self._core.due(now) - now, LOOK_S)
+        due = min(self._core.due(now) - now, TICK_S)
         ready = dict(self._poller.poll(max(0, round(due * 1000 + 0.5))))
         if self._wake in ready:
             os.eventfd_read(self._wake)
         self._receive()
         for fd in ready.keys() & self._fds.keys():
-            if (child := self._fds.get(fd)) is None:  # buried meanwhile
+            if (child := self._fds.get(fd)) is None:  # its process has ended meanwhile
                 continue
             if fd == child.exit:
                 self._exited(child)
@@ -157,10 +159,10 @@ class Hub:
         if self._on_status is not None:
             self._on_status(self._meter.status(self._core, at))
 
-    # what comes in
+    # facts
 
     def _receive(self) -> None:
-        for peer, frames in islice(self._server.receive(), AT_ONCE):
+        for peer, frames in islice(self._server.receive(), MESSAGES_AT_ONCE):
             process = self._peers.get(peer.removesuffix(BEAT_SUFFIX))
             if process is None:
                 self._server.refused += peer.removesuffix(BEAT_SUFFIX) not in self._gone
@@ -218,17 +220,17 @@ class Hub:
             self._feed(protocol.SlotsCreated(stream.name, slots, time.monotonic()))
 
     def _exited(self, child: Child) -> None:
-        # what it sent before it went still counts, and may just be on its way through ZeroMQ
+        # messages that it sent before its exit may still be in ZeroMQ's queues
         self._server.socket.poll(DELIVERY_MS)
         self._receive()
         if child.name in self._children and self._children[child.name] is child:
             self._end_process(child)
             self._feed(protocol.ProcessExited(child.name, child.reason(), time.monotonic()))
 
-    # what goes out
+    # orders
 
     def _feed(self, fact: protocol.Fact) -> None:
-        """Tell the core, and do what it says, which may be the next fact."""
+        """Give the fact to the core and carry out its orders, which may bring about more facts."""
         self._facts.append(fact)
         while self._facts:
             for order in self._core.step(self._facts.popleft()):
@@ -263,7 +265,7 @@ class Hub:
     def _send(
         self, process: str, message: protocol.ToProcess, blobs: list[bytes] | None = None
     ) -> None:
-        # a process that is not there any more will be noticed by its exit
+        # a process that is gone is noticed by its exit
         self._server.send(
             self._children[process].identity, [protocol.encode(message), *(blobs or ())]
         )
@@ -303,7 +305,7 @@ class Hub:
             self._poller.register(fd, zmq.POLLIN)
 
     def _end_process(self, child: Child) -> None:
-        """End it if it runs; it is gone for certain then."""
+        """Kill the process if it runs, and wait until it is gone."""
         for fd in (child.exit, child.output):
             self._forget(fd)
         del self._children[child.name], self._peers[child.identity]
@@ -316,7 +318,7 @@ class Hub:
 
 
 def _print(text: str) -> None:
-    """What processes print is for people: it goes where our own log goes."""
+    """Print the output of a process on stderr, where our own log goes."""
     if text:
         with suppress(OSError):  # the terminal may have been closed
             sys.stderr.write(text)

@@ -1,4 +1,4 @@
-"""The newest picture of a live source, and an account of those it replaced."""
+"""The newest picture of a live source, and a count of the pictures that it replaced."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from streamvis.sources.picture import Picture, Source
 
 
 class LatestFrame:
-    """Reads a source in a thread; `fd` is readable when there is a picture, or the end."""
+    """Reads a source in a thread; `fd` becomes readable with a picture, or at the end."""
 
     def __init__(self, source: Source) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -18,17 +18,17 @@ class LatestFrame:
         self._counter = GapCounter()
         self._picture: Picture | None = None
         self._over = False
-        self._pool = ThreadPoolExecutor(1, "newest")
+        self._pool = ThreadPoolExecutor(1, "latest-frame")
         self._reading = self._pool.submit(self._read, source)
         self._reading.add_done_callback(lambda _: os.eventfd_write(self.fd, 1))
 
     @property
     def ended(self) -> bool:
-        """Whether no more pictures come; raises what the source raised."""
+        """Whether the source has ended; raises its exception."""
         return self._reading.done() and self._reading.result() is None
 
     def take(self) -> tuple[Picture | None, list[Gap]]:
-        """The newest picture that was not taken yet, and what is missing before it."""
+        """Return the newest picture unless it was taken before, and the gaps before it."""
         with self._lock:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.fd)
@@ -36,7 +36,7 @@ class LatestFrame:
             return picture, self._counter.take()
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """Stop reading; False when the source does not let go of the thread."""
+        """Stop reading; False when the source still blocks the thread after the timeout."""
         self._over = True
         _, stuck = wait([self._reading], timeout_s)
         if stuck:

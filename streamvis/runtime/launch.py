@@ -1,4 +1,4 @@
-"""The local engine: one process for each decode and each replica of the placement's workers."""
+"""The local engine: a process for each source and for each replica of each worker group."""
 
 import os
 import signal
@@ -40,16 +40,17 @@ def run(
 ) -> Summary:
     """Run to the end of all sources, or until SIGINT, SIGTERM or SIGHUP.
 
-    The first signal drains, within ten seconds: what workers have begun is finished, what they
-    have not is dropped and counted. The second one (but for SIGHUP) ends everything at once.
-    `out/summary.json` is written whatever happens.
+    The first signal drains the run within ten seconds: frames that workers have begun are
+    finished, others are dropped and counted. A second one, other than SIGHUP, ends the run at once.
+    `out/summary.json` and `out/tracks.txt` are written in any case.
 
-    `on_used` says what to do where `out` holds a run already: `refuse`, `overwrite` it, or
-    `resume` it, which starts anew where there is none and changes nothing when it is finished.
+    `on_used` applies where `out` holds a run already: `refuse`, `overwrite` it, or `resume` it,
+    which starts a new run where there is none and changes nothing when the run is finished.
+    `on_status` is called about once a second.
 
-    Raises what a stage's builder raised, UsageError when `out` is used, RunError when another run
-    writes there or workers keep dying, EndedEarlyError after a second signal, and SourceError when
-    every source failed.
+    Raises the exception of a stage's builder, UsageError when `out` is used, RunError when another
+    run writes there or workers keep dying, EndedEarlyError after a second signal, and SourceError
+    when every source failed.
     """
     groups = fold(pipeline, placement)
     specs = _by_id(sources)
@@ -100,8 +101,8 @@ def _run(
 def _ended_early(signals: Sequence[int]) -> EndedEarlyError:
     name = signal.Signals(signals[-1]).name
     return EndedEarlyError(
-        f"ended at once by a second signal ({name}), before it was finished: open tracks have no "
-        "end in the log, and frames in flight are lost",
+        f"the run was ended by a second signal ({name}) before it was finished: open tracks have "
+        "no end in the event log, and frames in flight are lost",
         signals[-1],
     )
 
@@ -110,7 +111,7 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub, error: str) -
     summary = meter.summary(core, time.monotonic())
     return msgspec.structs.replace(
         summary,
-        sources=[  # one that never opened has not told its label
+        sources=[  # of one that never opened, the stream has no label
             msgspec.structs.replace(s, label=program.sources[s.id].label) for s in summary.sources
         ],
         interrupted=signal.Signals(hub.signals[0]).name if hub.signals else "",
@@ -122,7 +123,7 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub, error: str) -
 
 
 def _write_summary(summary: Summary, out: Path) -> None:
-    """Write the summary; what the run failed of says more than that the disk is full here too."""
+    """Write the summary; of a failed run, the first error matters more than a failed write."""
     try:
         write_summary(summary, out)
     except RunError:
@@ -133,7 +134,7 @@ def _write_summary(summary: Summary, out: Path) -> None:
 def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
     specs = {spec.id: spec for spec in sources}
     if not specs:
-        raise UsageError("there is no source to run on; name at least one")
+        raise UsageError("the run has no source; name at least one")
     if len(specs) < len(sources):
         ids = [spec.id for spec in sources]
         twice = next(name for name in ids if ids.count(name) > 1)
@@ -142,7 +143,7 @@ def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
 
 
 def _threads(groups: Sequence[Group]) -> dict[str, int]:
-    """Threads of the numeric libraries, where the placement leaves them open.
+    """Return the threads of the numeric libraries by group, where the placement sets none.
 
     Workers with networks share the cores; the arrays of the others are too small for threads.
     """
@@ -157,10 +158,10 @@ def _threads(groups: Sequence[Group]) -> dict[str, int]:
 
 @contextmanager
 def _signals(hub: Hub) -> Iterator[None]:
-    """Signals that end a run go to the hub; only a main thread may take them.
+    """Send the signals that end a run to the hub; only the main thread may handle them.
 
-    SIGHUP stays ignored where it was (nohup). When it says that the terminal was closed, what is
-    still printed goes nowhere: writing to the terminal would fail.
+    SIGHUP stays ignored where it was (nohup). Otherwise it means that the terminal was closed:
+    further output is discarded, since writing it would fail.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

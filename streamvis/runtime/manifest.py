@@ -1,4 +1,4 @@
-"""What a run in a directory is of: `run.json`, written before its first frame."""
+"""The manifest of a run, `run.json`: its pipeline and sources, written before its first frame."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,20 +14,20 @@ from streamvis.runtime.output import MANIFEST
 from streamvis.sources.identity import content_of, settings_of
 from streamvis.sources.spec import SourceSpec
 
-SHORTEST = 12  # characters of a digest, for people
+DIGEST_CHARS = 12  # characters of a digest in messages
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A source of the run."""
+    """A source in the manifest."""
 
     id: str
     label: str  # without credentials
-    content: str  # a digest of what it holds; empty for what is live or made up
+    content: str  # a digest of its content; empty for live and synthetic sources
     settings: dict[str, str]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A run: two with equal manifests, but for the epoch, give the same events."""
+    """The inputs of a run: equal manifests, apart from the epoch, give the same events."""
 
     streamvis: str  # its version
     epoch: str  # uuid7 of the run
@@ -58,7 +58,7 @@ def _content(spec: SourceSpec) -> str:
         return ""
     try:
         return content_of(spec).digest
-    except SourceError:  # said when it is opened; the other sources go on
+    except SourceError:  # reported when it is opened; the other sources run
         return ""
 
 
@@ -70,7 +70,7 @@ def write(manifest: Manifest, out: Path) -> None:
 
 
 def read(out: Path) -> Manifest | None:
-    """None where no run has begun; DataError when it cannot be read."""
+    """Read the manifest; None when there is none. Raises DataError when it cannot be read."""
     path = out / MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -80,12 +80,12 @@ def read(out: Path) -> Manifest | None:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{path} does not say what the run is of: {error}. --overwrite starts anew"
+            f"{path} is not a manifest: {error}. Replace the run with --overwrite"
         ) from None
 
 
 def difference(there: Manifest, wanted: Manifest) -> str:
-    """The first thing in which the run that is there is another than the one wanted; or empty."""
+    """Describe the first difference between the present and the wanted run; empty if none."""
     if there.streamvis != wanted.streamvis:
         return f"streamvis was {there.streamvis}, is {wanted.streamvis}"
     theirs, ours = ({s.id: s for s in one.sources} for one in (there, wanted))
@@ -102,8 +102,8 @@ def difference(there: Manifest, wanted: Manifest) -> str:
 def _other(there: Listed, wanted: Listed) -> str:
     if there.content != wanted.content:
         return (
-            f"was {there.label} with content {there.content[:SHORTEST] or 'unknown'}, is "
-            f"{wanted.label} with {wanted.content[:SHORTEST] or 'unknown'}"
+            f"was {there.label} with content {there.content[:DIGEST_CHARS] or 'unknown'}, is "
+            f"{wanted.label} with {wanted.content[:DIGEST_CHARS] or 'unknown'}"
         )
     if not there.content and there.label != wanted.label:
         return f"was {there.label}, is {wanted.label}"
@@ -124,7 +124,7 @@ def _other_stage(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
             other = _leaves(wanted[name], name).get(path)
             if value != other:
                 return f"{path} was {value!r}, is {other!r}"
-    return "its pipeline is another"
+    return "its pipeline is different"
 
 
 def _leaves(value: Any, path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run counts and times, in memory that does not grow with it."""
+"""Counts and times of a run, in memory that does not grow with its length."""
 
 import math
 import os
@@ -15,14 +15,14 @@ from streamvis.runtime.protocol import FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
 
-RATIO = 1.02  # between the bounds of a bucket: quantiles are right to 1 %
+RATIO = 1.02  # between the bounds of a bucket: quantiles are accurate to 1 %
 LOG_RATIO = math.log(RATIO)
 SHORTEST_S = 1e-6
 STATUS_S = 1.0  # between two statuses
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a latency, in milliseconds; zeros when nothing was timed."""
+    """Quantiles of a latency in milliseconds; zeros when nothing was timed."""
 
     p50: float = 0.0
     p95: float = 0.0
@@ -31,36 +31,38 @@ class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """decoded = admitted + the sum of dropped."""
+    """The frames of a source: decoded = admitted + the sum of dropped."""
 
     id: str
     label: str
     decoded: int
-    frames_promised: int | None  # by the index of a file; None: it has none, or only estimates
+    frames_promised: int | None  # by the index of the file; None: no index, or an estimate only
     admitted: int
     dropped: dict[str, int]  # by reason
-    poisoned: int  # admitted, then given up: they killed two workers
+    poisoned: int  # admitted, then given up, since two workers died while processing them
     decode_errors: int
     restarts: int  # of its decode process
-    ending: str | None  # eof, drained, failed; None: it was not brought to an end
+    ending: str | None  # eof, drained, failed; None: it has not ended
     error: str  # why it failed
     fps: float
     latency_ms: Quantiles  # from admission until every leaf has answered
-    found: Findings | None = None  # once it has ended; None: nothing publishes
+    found: Findings | None = None  # once it has ended; None: no stage publishes
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The work of a stage."""
+
     name: str
     count: int  # packets it answered
-    skipped: int  # packets it was spared by every_s
+    skipped: int  # packets that it did not run for, by every_s
     restarts: int  # of the processes that host it
-    queue: int  # frames that wait for it or are with it
+    queue: int  # frames that wait for it or that it processes
     fps: float
     service_ms: Quantiles  # one packet's share of the call
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The run as it is now; rates are those since the last one."""
+    """The state of a run; rates are those since the last status."""
 
     wall_s: float
     sources: list[SourceReport]
@@ -68,20 +70,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The run as it was; rates are those of the time in which frames were in flight."""
+    """The result of a run; rates are those of the time in which frames were in flight."""
 
     wall_s: float
     sources: list[SourceReport]
     stages: list[StageReport]
     interrupted: str = ""  # SIGINT, SIGTERM or SIGHUP, when one of them ended it
-    error: str = ""  # what the run failed of
+    error: str = ""  # why the run failed
     refused_messages: int = 0
     pipeline: str = ""  # hash of its configuration
     epoch: str = ""  # uuid7 of the run
 
 
 class LatencyHistogram:
-    """A histogram with buckets of equal ratio."""
+    """A histogram of durations with buckets of equal ratio."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -107,7 +109,7 @@ class LatencyHistogram:
 
 
 class Meter:
-    """Times of stages and frames, and rates from one look to the next."""
+    """Collects the times of stages and frames, and computes rates."""
 
     def __init__(self, at: float) -> None:
         self.start = at
@@ -116,8 +118,8 @@ class Meter:
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
         self._first, self._last = float("inf"), at  # when frames were in flight
-        self._seen_at = at
-        self._seen: Counter[tuple[str, str]] = Counter()
+        self._status_at = at
+        self._status_counts: Counter[tuple[str, str]] = Counter()
 
     def add_times(self, calls: Sequence[StageTime]) -> None:
         for call in calls:
@@ -136,11 +138,11 @@ class Meter:
         self._latency[frame.frame.source].add(frame.seconds)
 
     def status(self, core: Core, at: float) -> Status:
-        seconds = max(at - self._seen_at, 1e-9)
+        seconds = max(at - self._status_at, 1e-9)
         seen = self._rates(core)
         rates = Counter(seen)
-        rates.subtract(self._seen)
-        self._seen_at, self._seen = at, seen
+        rates.subtract(self._status_counts)
+        self._status_at, self._status_counts = at, seen
         sources, stages = self._reports(core, {key: n / seconds for key, n in rates.items()})
         return Status(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
 
@@ -186,7 +188,7 @@ class Meter:
 
 
 def write_summary(summary: Summary, out: Path) -> None:
-    """Write `out/summary.json`, whole or not at all."""
+    """Write `out/summary.json` atomically."""
     draft = out / f".summary.json.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The output directory of a run: one run at a time, and none over another unless that is wanted.
+"""The output directory of a run, which holds one run and is used by one process at a time.
 
 A run holds a lock on the directory from before its first write to after its last. The kernel
-releases it when the process ends, however that happens. Files are readable by the owner and the
-group at most.
+releases it when the process ends, however that happens. Only the owner and the
+group can read its files.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from streamvis.errors import DataError, InUseError, RunError, StreamvisError, Us
 from streamvis.events.export import write_tracks
 from streamvis.events.log import FILE_NAME, LogReader
 
-OnUsed = Literal["refuse", "overwrite", "resume"]  # what a run does in a directory that holds one
+OnUsed = Literal["refuse", "overwrite", "resume"]  # for a directory that holds a run
 
 LOCK = ".lock"
 MANIFEST = "run.json"
 CHECKPOINT = "checkpoint.msgpack"
-UMASK = 0o027  # nothing for others, no writing for the group
+UMASK = 0o027  # no access for others, no writing for the group
 
 _DRAFT = r"(\.\d+)?(\.tmp)?"
 _OF_A_RUN = re.compile(
@@ -39,31 +39,34 @@ _OF_A_SOURCE = re.compile(
 
 
 def warn(text: str) -> None:
-    """A line for people: it goes where the log goes."""
+    """Print a warning on stderr."""
     sys.stderr.write(f"streamvis: {text}\n")
 
 
 def make_directory(out: Path) -> None:
-    """The output directory; RunError in one line when nothing can be written there."""
+    """Create the output directory; RunError when it cannot be written to."""
     try:
         str(out).encode()
         out.mkdir(parents=True, exist_ok=True)
     except UnicodeEncodeError:
         shown = os.fsencode(out).decode(errors="backslashreplace")
         raise RunError(
-            f"{shown}: the name holds bytes that are not UTF-8; choose another"
+            f"{shown}: the name holds bytes that are not UTF-8; choose another --out"
         ) from None
     except OSError as error:
         raise RunError(f"{out} cannot be written to: {error.strerror}") from None
     if not os.access(out, os.W_OK | os.X_OK):
-        raise RunError(f"{out} cannot be written to: read-only, or not yours; choose another --out")
+        raise RunError(
+            f"{out} cannot be written to: it is read-only, or owned by another user; "
+            "choose another --out"
+        )
 
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Make the directory and hold its lock; InUseError names the holder when another run has it.
+    """Create the directory and hold its lock; InUseError names the process that holds it already.
 
-    Meanwhile this process and its children make files that others cannot read.
+    While it is held, this process and its children create files that others cannot read.
     """
     before = os.umask(0o077)
     os.umask(before | UMASK)
@@ -74,7 +77,7 @@ def locked(out: Path) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                (out / LOCK).unlink()  # while it is held: who waits for it looks again
+                (out / LOCK).unlink()  # while it is held: a waiting process checks the file again
             os.close(fd)
     finally:
         os.umask(before)
@@ -90,14 +93,16 @@ def _lock(out: Path) -> int:
         try:
             _hold(fd, out)
             if _is(path, fd):
-                with contextlib.suppress(OSError):  # a full disk: held, though by nobody's name
+                with contextlib.suppress(
+                    OSError
+                ):  # a full disk: the lock is held, without the name of its holder
                     os.ftruncate(fd, 0)
                     os.write(fd, json.dumps(_ourselves()).encode())
                 return fd
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # its holder has ended and removed it: once more
+        os.close(fd)  # its holder has removed it in the meantime: try again
 
 
 def _hold(fd: int, out: Path) -> None:
@@ -105,11 +110,14 @@ def _hold(fd: int, out: Path) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InUseError(
-            f"{out}: another run writes here, {_holder(fd)}. Wait for its end, stop it, or choose "
+            f"{out}: another run writes here, {_holder(fd)}. Wait for it, stop it, or choose "
             "another --out"
         ) from None
     except OSError as error:  # a file system without locks
-        warn(f"{out} cannot be locked ({error.strerror}): nothing keeps a second run from it")
+        warn(
+            f"{out} cannot be locked ({error.strerror}): a second run could write here at the "
+            "same time"
+        )
 
 
 def _ourselves() -> dict[str, Any]:
@@ -122,7 +130,7 @@ def _holder(fd: int) -> str:
         held = json.loads(os.pread(fd, 4096, 0))
         return f"process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process whose name cannot be read"
+        return "an unknown process"
 
 
 def _is(path: Path, fd: int) -> bool:
@@ -133,13 +141,17 @@ def _is(path: Path, fd: int) -> bool:
 
 
 def run_files(out: Path) -> list[Path]:
-    """What runs have left in the directory; files of other names, or of no source of theirs, are
-    somebody else's."""
+    """List the files that runs have written in the directory.
+
+    Files with other names, or of sources that no run here had, are not counted.
+    """
     sources = _sources(out)
-    return sorted(path for path in out.iterdir() if path.is_file() and _is_left(path.name, sources))
+    return sorted(
+        path for path in out.iterdir() if path.is_file() and _is_of_run(path.name, sources)
+    )
 
 
-def _is_left(name: str, sources: set[str]) -> bool:
+def _is_of_run(name: str, sources: set[str]) -> bool:
     if _OF_A_RUN.fullmatch(name):
         return True
     match = _OF_A_SOURCE.fullmatch(name)
@@ -147,7 +159,7 @@ def _is_left(name: str, sources: set[str]) -> bool:
 
 
 def _sources(out: Path) -> set[str]:
-    """Ids of the sources of the runs that left what is here, as far as it can be read."""
+    """Collect the ids of the sources of the runs in the directory, as far as they can be read."""
     found: set[str] = set()
     for name in (MANIFEST, "summary.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -158,17 +170,17 @@ def _sources(out: Path) -> set[str]:
 
 
 def refuse_used(out: Path) -> None:
-    """UsageError when runs have left something here."""
+    """Raise UsageError when the directory holds files of a run."""
     if found := run_files(out):
         names = ", ".join(path.name for path in found[:4]) + (", …" if len(found) > 4 else "")
         raise UsageError(
-            f"{out} holds a run already ({names}). --resume goes on with an unfinished one, "
-            "--overwrite replaces it; or choose another --out"
+            f"{out} holds a run already ({names}). Resume an unfinished one with --resume, "
+            "replace it with --overwrite, or choose another --out"
         )
 
 
 def remove_run(out: Path) -> None:
-    """Remove what runs have left here, and nothing else."""
+    """Remove the files of runs in the directory, and no others."""
     for path in run_files(out):
         try:
             path.unlink(missing_ok=True)
@@ -178,7 +190,7 @@ def remove_run(out: Path) -> None:
 
 @contextlib.contextmanager
 def exported(out: Path) -> Iterator[None]:
-    """Leave the tracks once a run has ended; one that fails leaves what it has seen until then."""
+    """Export `tracks.txt` when a run has ended, also when it has failed."""
     try:
         yield
     except StreamvisError:

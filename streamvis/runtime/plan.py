@@ -1,4 +1,4 @@
-"""The pipeline folded along its placement: one group of stages per worker spec, in a DAG."""
+"""The groups of a pipeline under a placement: one for each worker spec, connected as a DAG."""
 
 import graphlib
 
@@ -16,12 +16,12 @@ from streamvis.errors import ConfigError
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Stages that run together in one process, and the groups around them."""
+    """The stages that run together in one process, and the groups that feed them and are fed."""
 
     index: int  # place in the topological order of groups
     stages: tuple[StageSpec, ...]  # in topological order
     names: tuple[str, ...]
-    stateful: tuple[str, ...]  # its stages that remember their sources
+    stateful: tuple[str, ...]  # its stages that keep a state of each source
     inputs: tuple[str, ...]  # stages of other groups whose parts are read here, in pipeline order
     parents: tuple[int, ...]
     children: tuple[int, ...]
@@ -33,7 +33,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
-    """Groups in topological order; ConfigError when two of them would wait for each other."""
+    """Return the groups in topological order; ConfigError when two of them wait for each other."""
     home = {name: i for i, worker in enumerate(placement.workers) for name in worker.stages}
     parents: dict[int, set[int]] = {i: set() for i in range(len(placement.workers))}
     for stage in pipeline.stages:
@@ -53,7 +53,7 @@ def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
 
 
 def apart(pipeline: Pipeline) -> Placement:
-    """Every stage in a group of its own, in the order of the pipeline."""
+    """Place every stage in a group of its own, in the order of the pipeline."""
     return Placement(workers=[WorkerSpec(stages=[stage.name]) for stage in pipeline.stages])
 
 

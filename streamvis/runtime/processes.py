@@ -1,4 +1,4 @@
-"""Processes from both sides: the hub starts, hears and ends them; they die with the hub."""
+"""The processes of a run, seen by the hub that starts and ends them, and from inside."""
 
 import contextlib
 import ctypes
@@ -28,13 +28,13 @@ THREADS = (
 )
 
 BEAT_S = 1.0
-BEAT_SUFFIX = b"~"  # the identity of a process's second socket, which only beats
+BEAT_SUFFIX = b"~"  # identity of a process's second socket, which sends heartbeats only
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Child:
-    """One process of the run, as the hub holds it."""
+    """A process of the run, as the hub sees it."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Child:
         cores: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self.identity = f"{name}#{incarnation}".encode()  # a successor has another one
+        self.identity = f"{name}#{incarnation}".encode()  # unique: a successor gets another one
         self.tail: deque[str] = deque(maxlen=20)
         self._partial = b""
         self.output, write = os.pipe2(os.O_CLOEXEC)
@@ -56,10 +56,10 @@ class Child:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *arguments],  # -P: not from the cwd
                 stdin=subprocess.DEVNULL,
-                stdout=write,  # ours is for data
+                stdout=write,  # the hub's own is for data
                 stderr=write,
                 env=_environment(threads),
-                process_group=0,  # Ctrl-C reaches the hub alone, which decides
+                process_group=0,  # Ctrl-C reaches the hub alone
             )
         except BaseException:
             os.close(self.output)
@@ -68,16 +68,16 @@ class Child:
             os.close(write)
         self.exit = os.pidfd_open(self.process.pid)
         if cores:
-            with contextlib.suppress(ProcessLookupError):  # it is dead already
+            with contextlib.suppress(ProcessLookupError):  # it has exited already
                 os.sched_setaffinity(self.process.pid, cores)
 
     def read(self) -> str | None:
-        """What it has printed since, in whole lines; None when no more can come."""
+        """Return the lines printed since the last call; None at the end of the output."""
         data = _read(self.output)
         return None if data == b"" else self._lines(data or b"")
 
     def end(self) -> str:
-        """Kill it if it runs, and wait until it is gone; the rest of what it printed."""
+        """Kill the process if it runs, wait until it is gone, and return the rest of its output."""
         self.process.kill()
         self.process.wait()
         text = ""
@@ -94,23 +94,23 @@ class Child:
         return "".join(f"{line}\n" for line in text)
 
     def reason(self) -> str:
-        """How it ended, for people; empty when all was well."""
+        """Describe how it ended, with its last output; empty when it exited in good order."""
         code = self.process.returncode
         if code == 0:
             return ""
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        words = " | ".join(list(self.tail)[-3:])
-        return f"{how}; its last words: {words}" if words else how
+        last = " | ".join(list(self.tail)[-3:])
+        return f"{how}; last output: {last}" if last else how
 
 
 class Heartbeats:
-    """Tells the hub from a thread that this process lives; ends it when the hub does not."""
+    """Sends heartbeats to the hub from a thread, and exits this process when the hub is gone."""
 
     def __init__(self, client: Client, endpoint: str, identity: bytes, hub: int) -> None:
         self._client = Client(endpoint, identity + BEAT_SUFFIX, first=client)
         self._hub = hub
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -124,17 +124,17 @@ class Heartbeats:
                 os._exit(1)
             try:
                 self._client.send([b""])
-            except zmq.ContextTerminated:  # the process ends while a thread is stuck in it
+            except zmq.ContextTerminated:  # the process ends while this thread is sending
                 self._client.close()
                 return
 
 
 def serve(work: Callable[[Client], None]) -> None:
-    """The main function of a process: `<endpoint> <identity> <pid of the hub>`."""
+    """Run `work` as the main function of a process: `<endpoint> <identity> <pid of the hub>`."""
     endpoint, name, hub = sys.argv[1:]
     _exit_with(int(hub))
     keep_memory()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the hub decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the hub handles them
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _print_and_exit
     client = Client(endpoint, name.encode())
@@ -149,33 +149,35 @@ def serve(work: Callable[[Client], None]) -> None:
 def _print_and_exit(
     kind: type[BaseException], error: BaseException, where: TracebackType | None
 ) -> None:
-    """Print the traceback and go, whatever threads a stage may have left running."""
+    """Print the traceback and exit, even while threads of a stage are running."""
     traceback.print_exception(kind, error, where)
     sys.stderr.flush()
     os._exit(1)
 
 
 def load(reference: str) -> Any:
-    """What "module:function" names."""
+    """Import the object that "module:function" names."""
     module, _, name = reference.partition(":")
     try:
         with imports_of_packages(module.partition(".")[0]):
             return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{reference!r} is not a module:function here: {error}") from error
+        raise ConfigError(
+            f"{reference!r} cannot be imported as module:function: {error}"
+        ) from error
 
 
 def _exit_with(hub: int) -> None:
-    """Have the kernel end this process when the hub ends, however that happens."""
+    """Have the kernel kill this process when the hub ends, however it ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != hub:  # it ended before the line above
+    if os.getppid() != hub:  # it has ended before the call above
         os._exit(1)
 
 
 def _read(fd: int) -> bytes | None:
-    """What there is; None when there is nothing yet, empty at the end."""
+    """Read the available bytes; None when there are none yet, empty at the end."""
     try:
         return os.read(fd, 2**16)
     except BlockingIOError:
@@ -190,12 +192,12 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 
 def open_terminals() -> list[int]:
-    """Which of standard output and standard error are terminals."""
+    """Return which of standard output and standard error are terminals."""
     return [fd for fd in (1, 2) if os.isatty(fd)]
 
 
 def discard_closed(terminals: Sequence[int]) -> None:
-    """Discard what is written from now on to those terminals that have been closed."""
+    """Redirect those of the terminals that have been closed to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     for fd in terminals:
         if not os.isatty(fd):
@@ -204,10 +206,10 @@ def discard_closed(terminals: Sequence[int]) -> None:
 
 
 def keep_memory() -> None:
-    """Do not give freed blocks back to the system.
+    """Have glibc keep freed blocks instead of returning them to the system.
 
-    Maps and pictures are made anew for each frame. By default glibc returns such blocks and takes
-    them again, zeroed page by page, which costs a third of a detector's time.
+    Feature maps and pictures are allocated anew for each frame. By default glibc returns such
+    blocks and maps them again, zeroed page by page: a third of a detector's time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""Where a run begins: anew, or where an earlier run in the same directory came to."""
+"""The start of a run: at the first frame, or where an earlier run in the directory stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -30,26 +30,26 @@ from streamvis.sources.spec import SourceSpec
 
 
 class RunStart(msgspec.Struct, kw_only=True):
-    """How a run begins."""
+    """The state that a run starts from."""
 
     epoch: str  # uuid7 of the run
     sources: dict[
         str, SourceCheckpoint
-    ] = {}  # where to go on; the others start with their first frame
-    logged: dict[str, LogPosition] = {}  # how far the log has come
+    ] = {}  # checkpoints; other sources start with their first frame
+    logged: dict[str, LogPosition] = {}  # by source: the end of the event log
     findings: dict[str, Findings] = {}  # of the sources that have ended
-    save: Callable[[str, SourceCheckpoint], None] | None = None  # keeps a checkpoint
-    finished: Summary | None = None  # of the run that is here, when nothing is left to do
+    save: Callable[[str, SourceCheckpoint], None] | None = None  # writes a checkpoint
+    finished: Summary | None = None  # of the run in the directory, when it is finished
 
 
 @contextmanager
 def claimed(
     out: Path | None, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed
 ) -> Iterator[RunStart]:
-    """Hold the output directory for a run, and say where the run begins.
+    """Lock the output directory for a run, and yield the state that it starts from.
 
-    RunError when another run holds it, UsageError when it is used and that was not wanted, or
-    when the run that is to be resumed is of something else.
+    Raises RunError when another run holds the directory, and UsageError when it holds a run
+    already and `on_used` is `refuse`, or a run of something else that was to be resumed.
     """
     if out is None:
         yield RunStart(epoch=new_epoch())
@@ -57,7 +57,7 @@ def claimed(
     with locked(out):
         start = _start(out, pipeline, sources, on_used)
         if start.finished is not None:
-            warn(f"{out}: its run is finished; --overwrite starts it anew")
+            warn(f"{out}: the run in it is finished; replace it with --overwrite")
             yield start
             return
         keeper = CheckpointWriter(out, start.epoch, start.sources)
@@ -82,12 +82,13 @@ def _start(
     if there is None:
         raise UsageError(
             f"{out} holds a run without run.json, perhaps of an older streamvis: it cannot be "
-            "resumed. --overwrite replaces it; or choose another --out"
+            "resumed. Replace it with --overwrite, or choose another --out"
         )
     if text := manifest.difference(there, wanted):
         raise UsageError(
-            f"{out} cannot be resumed: it holds another run: {text}. Resume with what it was "
-            "started with, or choose another --out; --overwrite replaces it"
+            f"{out} cannot be resumed: it holds another run: {text}. Resume it with the pipeline "
+            "and sources that it was started with, replace it with "
+            "--overwrite, or choose another --out"
         )
     if (summary := _finished(out)) is not None:
         return RunStart(epoch=there.epoch, finished=summary)
@@ -95,7 +96,7 @@ def _start(
 
 
 def _finished(out: Path) -> Summary | None:
-    """The summary of the run that is here, if it came to the end of all its sources."""
+    """Return the summary of the run in the directory, if all its sources ended."""
     try:
         summary = msgspec.json.decode((out / "summary.json").read_bytes(), type=Summary)
     except (OSError, msgspec.DecodeError):
@@ -113,25 +114,28 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
         at, cursor = kept.get(listed.id), cursors.get(listed.id)
         if cursor is not None:
             if cursor.epoch != there.epoch:
-                raise UsageError(f"{out / FILE_NAME} is of another run than {out}/run.json")
+                raise UsageError(
+                    f"{out / FILE_NAME} belongs to another run than {out}/run.json; "
+                    "replace both with --overwrite"
+                )
             book = _book(cursor)
             start.logged[listed.id] = LogPosition(cursor.next, *book.at)
             at = resume_point(at, cursor, book)
             if cursor.ending == "eof":
                 start.findings[listed.id] = source_findings(book.derived)
         elif logs:
-            at = None  # nothing is logged: from the beginning
+            at = None  # without an event log, from the first frame
         if at is not None:
             start.sources[listed.id] = at
     if len(start.sources) == len(there.sources) and all(s.ending for s in start.sources.values()):
-        # all have ended, but not the run: let the last one end again, which adds nothing
+        # every source has ended, but not the run: the last one ends again, which logs nothing
         name, at = start.sources.popitem()
         start.sources[name] = msgspec.structs.replace(at, ending=None)
     return start
 
 
 def _cursors(path: Path, there: Manifest) -> dict[str, Cursor]:
-    """Those of the log, which may have no tables yet; what is in its WAL comes into the file."""
+    """Read the cursors of the event log; opening it also creates its tables and applies its WAL."""
     if not path.exists():
         return {}
     with closing(LogWriter(path)) as log:
@@ -140,7 +144,7 @@ def _cursors(path: Path, there: Manifest) -> dict[str, Cursor]:
 
 
 class Book(msgspec.Struct):
-    """What the publisher's state in a cursor tells of how far the source came."""
+    """How far a source came, from the publisher's state in the event log."""
 
     derived: State
     at: tuple[int, int]  # stream epoch and seq of the last frame
@@ -152,19 +156,19 @@ def _book(cursor: Cursor) -> Book:
         return msgspec.msgpack.decode(cursor.state, type=Book)
     except msgspec.DecodeError:
         raise UsageError(
-            f"the log's state of source '{cursor.source}' is of another streamvis: the run cannot "
-            "be resumed; --overwrite replaces it"
+            f"the state of source '{cursor.source}' in the event log is of another streamvis: "
+            "the run cannot be resumed; replace it with --overwrite"
         ) from None
 
 
 def resume_point(
     kept: SourceCheckpoint | None, cursor: Cursor, book: Book
 ) -> SourceCheckpoint | None:
-    """Where a source goes on whose run was killed or stopped; None: from its first frame.
+    """Return the checkpoint that a source resumes from; None: its first frame.
 
-    What comes again up to where the log ends adds nothing to it. A checkpoint that is ahead of
-    the log is of no use: events would be missing between them. A live source, and one whose
-    tracks were ended with the run, go on in their next stream epoch.
+    Frames that come again up to the end of the log add no events. A checkpoint ahead of the log is
+    not used, since events would be missing between them. A live source, and one whose tracks were
+    ended with the run, resume in their next stream epoch.
     """
     usable = kept is not None and kept.at[0] == book.at[0] and kept.at <= book.at
     if cursor.ending == "eof":
@@ -183,7 +187,7 @@ def resume_point(
 def _after(
     book: Book, epoch: int, kept: SourceCheckpoint | None, ending: str | None = None
 ) -> SourceCheckpoint:
-    """After the last frame of the log, without states."""
+    """Return a checkpoint after the last frame of the log, without states."""
     info = book.derived.info
     return SourceCheckpoint(
         info=info,

@@ -1,18 +1,18 @@
-"""The shared memory of a run: for each source a segment, and older ones until they are empty."""
+"""The shared memory of a run: a segment for each source, and older ones until they are unused."""
 
 from streamvis.runtime.state import Stream
 from streamvis.transport.slots import Segment
 
 
 class Segments:
-    """Creates segments, knows the size of their slots, and unlinks them."""
+    """Creates and unlinks the segments of all sources."""
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._segments: dict[str, list[Segment]] = {}  # by source, the newest last
 
     def fit(self, stream: Stream, width: int, height: int) -> list[str] | None:
-        """New slots for pictures of this size, or None when those at hand will do."""
+        """Create slots for pictures of this size; None when the present ones are large enough."""
         size = width * height * 3
         segments = self._segments.setdefault(stream.name, [])
         if segments and segments[-1].size >= size:
@@ -24,11 +24,11 @@ class Segments:
         return segment.slots
 
     def size(self, source: str) -> int:
-        """Bytes of each slot of the newest segment."""
+        """Return the bytes of each slot of the newest segment."""
         return self._segments[source][-1].size
 
     def tidy(self, stream: Stream) -> None:
-        """Unlink what no frame in flight needs: older segments, and all once the source is done."""
+        """Unlink segments without frames in flight: older ones, and all of a finished source."""
         segments = self._segments.get(stream.name, [])
         used = {
             in_flight.frame.slot.partition(":")[0] for in_flight in stream.frames_in_flight.values()

@@ -1,7 +1,7 @@
-"""Names that tell whose a file is, so that what a killed run left behind can be swept.
+"""File names that identify their process, so that the files of a killed run can be removed.
 
-A name carries the process id and when that process started, since ids are used again. The owner
-also holds a lock on the file: processes of another container share files, but not ids.
+A name holds the process id and its start time, since ids are reused. The owner also holds a lock
+on the file: processes in another container share files, but not process ids.
 """
 
 import fcntl
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def owned_name() -> str:
-    """A new name of this process: streamvis-<pid>-<start>-<random>."""
+    """Return a new name of this process: streamvis-<pid>-<start>-<random>."""
     pid = os.getpid()
     return f"streamvis-{pid}-{_started(pid)}-{os.urandom(4).hex()}"
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether the file of that name is ours to remove: its owner is dead and it is not locked."""
+    """Whether the file can be removed: its process is gone, and nobody holds its lock."""
     match = re.fullmatch(r"streamvis-(\d+)-(\d+)-\w+", path.name)
     if match is None or _started(int(match[1])) == int(match[2]):
         return False
@@ -25,7 +25,7 @@ def is_abandoned(path: Path) -> bool:
         if path.lstat().st_uid != os.getuid():
             return False
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # somebody else was quicker
+    except OSError:  # another process has removed it
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +37,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def _started(pid: int) -> int:
-    """Clock ticks from boot to the start of the process; -1 when there is none."""
+    """Return the clock ticks from boot to the start of the process; -1 when there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Pictures in shared memory: written once by decode, read in place by every stage.
+"""Pictures in shared memory, written once by the decode process and read in place by stages.
 
 A segment is a plain file in /dev/shm with a number of equal slots; a slot is named
 "segment:byte offset". The hub creates segments and unlinks them; workers only map them.
@@ -25,7 +25,7 @@ PAGE = 4096
 
 
 class Segment:
-    """`count` slots of `size` bytes, backed by memory that is really there."""
+    """`count` slots of `size` bytes each, in memory that is allocated at once."""
 
     def __init__(self, count: int, size: int, what: str, directory: Path = DIRECTORY) -> None:
         self.name = owned_name()
@@ -37,7 +37,7 @@ class Segment:
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = os.open(self._path, flags, 0o600)
-            # held as long as this process lives: what is not locked may be swept
+            # held as long as this process lives: segments without lock are removed
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             os.posix_fallocate(self._fd, 0, count * self.stride)  # without it: SIGBUS when full
         except OSError as error:
@@ -45,7 +45,7 @@ class Segment:
             raise RunError(_too_small(directory, what, count, self.stride, error)) from None
 
     def close(self) -> None:
-        """Unlink it; the memory goes when the last process that maps it lets go."""
+        """Unlink the segment; the memory is freed when no process maps it any more."""
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
@@ -53,14 +53,14 @@ class Segment:
 
 
 class SlotReader:
-    """A frame's picture as a read-only view on its slot; keeps the maps of live segments."""
+    """Reads the picture of a frame as a read-only view on its slot."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
         self._maps: dict[str, mmap.mmap] = {}
 
     def __call__(self, frame: Frame) -> Array:
-        """(H, W, 3) uint8 RGB. Valid until the frame is answered."""
+        """Return the picture (H, W, 3) uint8 RGB, valid until the frame is answered."""
         name, offset = _parsed(frame.slot)
         if name not in self._maps:
             self.sweep()
@@ -68,17 +68,17 @@ class SlotReader:
         return _view(self._maps[name], frame.slot, offset, (frame.height, frame.width, 3))
 
     def sweep(self) -> None:
-        """Let go of segments that the hub has unlinked."""
+        """Unmap segments that the hub has unlinked."""
         for name in [n for n in self._maps if not (self._directory / n).exists()]:
-            _let_go(self._maps.pop(name))
+            _unmap(self._maps.pop(name))
 
     def close(self) -> None:
         while self._maps:
-            _let_go(self._maps.popitem()[1])
+            _unmap(self._maps.popitem()[1])
 
 
 class SlotWriter:
-    """Writes pictures into slots of the newest segment."""
+    """Writes pictures into slots."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
@@ -86,7 +86,7 @@ class SlotWriter:
         self._map: mmap.mmap | None = None
 
     def __call__(self, slot: str, pixels: Array) -> None:
-        """Copy the picture (H, W, 3) uint8; the one copy of its life."""
+        """Copy the picture (H, W, 3) uint8 into the slot: the only copy that is made of it."""
         name, offset = _parsed(slot)
         if self._map is None or name != self._name:
             self.close()
@@ -95,12 +95,12 @@ class SlotWriter:
 
     def close(self) -> None:
         if self._map is not None:
-            _let_go(self._map)
+            _unmap(self._map)
             self._map = None
 
 
 def sweep_leftovers(directory: Path = DIRECTORY) -> list[str]:
-    """Unlink the segments of runs that were killed; their names."""
+    """Unlink the segments of runs that were killed, and return their names."""
     swept = []
     for path in directory.glob("streamvis-*"):
         if is_abandoned(path):
@@ -123,7 +123,9 @@ def _mapped(directory: Path, name: str, access: int) -> mmap.mmap:
     try:
         fd = os.open(directory / name, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise RunError(f"shared memory {directory / name}: {error.strerror}") from None
+        raise RunError(
+            f"shared memory {directory / name} cannot be opened: {error.strerror}"
+        ) from None
     try:
         return mmap.mmap(fd, 0, access=access)
     finally:
@@ -133,18 +135,21 @@ def _mapped(directory: Path, name: str, access: int) -> mmap.mmap:
 def _view(memory: mmap.mmap, slot: str, offset: int, shape: tuple[int, ...]) -> Array:
     count = int(np.prod(shape))
     if min(shape) < 1 or offset + count > len(memory):
-        raise DataError(f"a picture of {shape} does not fit slot {slot} ({len(memory)} bytes)")
+        raise DataError(
+            f"a picture of shape {shape} does not fit slot {slot}: the segment has "
+            f"{len(memory)} bytes"
+        )
     return np.frombuffer(memory, np.uint8, count, offset).reshape(shape)
 
 
-def _let_go(memory: mmap.mmap) -> None:
-    with contextlib.suppress(BufferError):  # a view is still around: unmapped when that goes
+def _unmap(memory: mmap.mmap) -> None:
+    with contextlib.suppress(BufferError):  # a view still exists: unmapped when it is freed
         memory.close()
 
 
 def _too_small(directory: Path, what: str, count: int, stride: int, error: OSError) -> str:
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
-        return f"{directory}: {what} gets no shared memory: {error.strerror}"
+        return f"{directory}: no shared memory for {what}: {error.strerror}"
     stat = os.statvfs(directory)
     free = stat.f_bavail * stat.f_frsize
     return (

@@ -1,7 +1,7 @@
-"""ZeroMQ between the hub (ROUTER) and its processes (DEALER), on a socket file of our own.
+"""ZeroMQ between the hub (ROUTER) and its processes (DEALER), on a socket file.
 
-The directory is private, so only this user's processes can connect. Queues have no limit of
-their own: slots bound what is in flight. What is not a message of ours is counted and dropped.
+The directory is private, so only this user's processes can connect. Queues are not
+limited, since slots bound the frames in flight. Foreign messages are counted and dropped.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ import zmq
 from streamvis.errors import RunError
 from streamvis.transport.owner import is_abandoned, owned_name
 
-AT_ONCE = int(zmq.NOBLOCK)  # plain integers: the hub sends so often that pyzmq's enums show
+AT_ONCE = int(zmq.NOBLOCK)  # plain integers: pyzmq's enums are measurably slower
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 MAX_FRAMES = 4096  # parts of one message
-MAX_BYTES = 2**28  # of one part: pixels do not travel, so this is far away
-LONGEST_HOME = 60  # sockaddr_un holds 107 characters, and our own names need 45
+MAX_BYTES = 2**28  # of one part: pixels are not sent, so messages stay far below
+LONGEST_HOME = 60  # characters: sockaddr_un holds 107, and our names need 45
 
 
 class Server:
-    """The hub's end: answers many processes, each known by its identity."""
+    """The socket of the hub, to many processes that are known by their identities."""
 
     def __init__(self, endpoint: str) -> None:
-        self.refused = 0  # messages that were not ours
+        self.refused = 0  # foreign messages
         self._context = zmq.Context()
         self.socket = _socket(self._context, zmq.ROUTER)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.bind(endpoint)
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
-        """Whether the peer was there; a process that has just died is not."""
+        """Send a message; False when the peer is not connected, such as a process that has died."""
         try:
             self.socket.send(peer, MORE)
             for frame in frames[:-1]:
@@ -48,7 +48,7 @@ class Server:
         return True
 
     def receive(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        """What has arrived: (identity, frames), without waiting."""
+        """Yield the messages that have arrived, as (identity, frames), without waiting."""
         while True:
             try:
                 frame = self.socket.recv(AT_ONCE, copy=False)
@@ -69,7 +69,7 @@ class Server:
 
 
 class Client:
-    """A process's end; a second one for another thread shares the first one's context."""
+    """The socket of a process; one for a second thread shares the context of the first."""
 
     def __init__(self, endpoint: str, identity: bytes, first: "Client | None" = None) -> None:
         self._shares = first is not None
@@ -84,19 +84,19 @@ class Client:
         self.socket.send_multipart(frames)
 
     def receive(self, timeout_s: float | None = None) -> list[bytes] | None:
-        """The next message, or None when none came in time."""
+        """Return the next message, or None after the timeout."""
         if timeout_s is not None and not self.socket.poll(round(timeout_s * 1000)):
             return None
         return self.socket.recv_multipart()
 
     def close(self) -> None:
-        self.socket.close(linger=2000)  # its last words may still be on their way
+        self.socket.close(linger=2000)  # time for the last messages to be sent
         if not self._shares:
             self._context.term()
 
 
 def temporary_root() -> Path:
-    """The directory for temporary files; RunError when none can be written to."""
+    """Return the directory for temporary files; RunError when none can be written to."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def temporary_root() -> Path:
 
 @contextlib.contextmanager
 def private_directory() -> Iterator[Path]:
-    """A directory for sockets that only this user can enter; removed at the end."""
+    """Create a directory for sockets that only this user can enter, and remove it at the end."""
     home = temporary_root()
     if len(str(home)) > LONGEST_HOME:
         home = Path("/tmp")
@@ -120,8 +120,8 @@ def private_directory() -> Iterator[Path]:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise RunError(
-            f"{path}: no directory for sockets: {error.strerror}. Set TMPDIR to a directory that "
-            f"can be written to, its name at most {LONGEST_HOME} characters long"
+            f"{path}: the directory for sockets cannot be created: {error.strerror}. Set TMPDIR "
+            f"to a writable directory whose name has at most {LONGEST_HOME} characters"
         ) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -68,7 +68,7 @@ def test_a_run_in_one_process_is_replaced_and_then_finished(tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     again = call(*options, "--resume")
     assert again.exit_code == 0
-    assert "its run is finished" in again.stderr
+    assert "the run in it is finished" in again.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -439,7 +439,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 128 + signal.SIGTERM
-    assert err.splitlines()[-1].startswith("ended at once by a second signal (SIGTERM)")
+    assert err.splitlines()[-1].startswith("the run was ended by a second signal (SIGTERM)")
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert (summary["interrupted"], summary["sources"][0]["ending"]) == ("SIGTERM", None)
     assert "second signal" in summary["error"]

@@ -105,5 +105,5 @@ def test_a_function_is_loaded_by_its_name():
 
 @pytest.mark.parametrize("reference", ["no_such_module:f", "os:no_such_thing", "os"])
 def test_a_name_that_leads_nowhere_is_told(reference):
-    with pytest.raises(ConfigError, match="is not a module:function"):
+    with pytest.raises(ConfigError, match="cannot be imported as module:function"):
         load(reference)

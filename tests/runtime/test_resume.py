@@ -202,7 +202,7 @@ def test_a_finished_run_is_left_as_it_is_and_an_empty_directory_begins_one(tmp_p
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "new").iterdir()}
     again = run(specs, tmp_path / "new", on_used="resume")
     assert again == first
-    assert "its run is finished" in capfd.readouterr().err
+    assert "the run in it is finished" in capfd.readouterr().err
     after = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "new").iterdir()}
     assert after == before
 

@@ -118,7 +118,7 @@ def test_small_shared_memory_says_what_is_needed_and_what_is_free(tmp_path, monk
 
 
 def test_no_directory_for_shared_memory_is_a_clear_error(tmp_path):
-    with pytest.raises(RunError, match="source gets no shared memory: No such file"):
+    with pytest.raises(RunError, match="no shared memory for source: No such file"):
         Segment(1, 10, "source", tmp_path / "absent")
 
 

@@ -95,7 +95,7 @@ def test_a_system_without_a_temporary_directory_names_tmpdir(monkeypatch):
 
 def test_a_temporary_directory_that_is_read_only_names_tmpdir(monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", "/proc")
-    message = r"no directory for sockets: .*Set TMPDIR to"
+    message = r"directory for sockets cannot be created: .*Set TMPDIR to"
     with pytest.raises(RunError, match=message), private_directory():
         pass
 
