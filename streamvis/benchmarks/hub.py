@@ -28,7 +28,7 @@ from streamvis.messages import (
     Tracks,
 )
 from streamvis.runtime import launch
-from streamvis.runtime.plan import apart
+from streamvis.runtime.plan import one_stage_per_worker
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import temporary_root
@@ -61,14 +61,14 @@ def hop(frames: int = 1500, pause_s: float = 0.002) -> Array:
     pipeline = Pipeline(
         stages=[StageSpec("stamp", MaskRcnn()), StageSpec("look", Jipda(), after=["stamp"])]
     )
-    hops = _run(pipeline, apart(pipeline), WARM_UP + frames, pause_s)["hops"]
+    hops = _run(pipeline, one_stage_per_worker(pipeline), WARM_UP + frames, pause_s)["hops"]
     return hops[WARM_UP:] / 1e3
 
 
 def capacity(frames: int = 8000) -> float:
     """Packets that the hub takes in and sends on, per second of its CPU time, under full load."""
     pipeline = _chain("stamp", "look", "end")
-    placement = msgspec.structs.replace(apart(pipeline), slots=32)
+    placement = msgspec.structs.replace(one_stage_per_worker(pipeline), slots=32)
 
     def spent(frames: int) -> float:
         before = time.process_time()
@@ -88,7 +88,9 @@ def throughput(frames: int = 300) -> float:
         list(stage([packet]))
     alone = frames / (time.perf_counter() - start)
     pipeline = _chain("slow", "light", "end")
-    arrivals = _run(pipeline, apart(pipeline), WARM_UP + frames)["arrivals"][WARM_UP:]
+    arrivals = _run(pipeline, one_stage_per_worker(pipeline), WARM_UP + frames)["arrivals"][
+        WARM_UP:
+    ]
     return (frames - 1) * 1e9 / float(arrivals[-1] - arrivals[0]) / alone
 
 

@@ -29,10 +29,10 @@ def take(stream: Stream, states: States) -> SourceCheckpoint | None:
     if stream.frames_in_flight or stream.open_notices or stream.granted:
         return None
     stream.saving, stream.save_due = False, None
-    return saved(stream, states)
+    return state_of(stream, states)
 
 
-def saved(stream: Stream, states: States) -> SourceCheckpoint:
+def state_of(stream: Stream, states: States) -> SourceCheckpoint:
     """Return the state of a source whose frames are all answered."""
     return SourceCheckpoint(
         info=stream.info,
@@ -52,7 +52,7 @@ def saved(stream: Stream, states: States) -> SourceCheckpoint:
     )
 
 
-def plan(stream: Stream, at_s: float, limits: Limits) -> None:
+def schedule(stream: Stream, at_s: float, limits: Limits) -> None:
     """Stop granting slots to a file once a checkpoint is due; called at each frame.
 
     The frames in flight are then answered soon, and the checkpoint can be taken.

@@ -20,7 +20,7 @@ from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.host import Host
 from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
-from streamvis.runtime.plan import apart, fold
+from streamvis.runtime.plan import group_stages, one_stage_per_worker
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import decoder_name
@@ -93,7 +93,7 @@ def _run(
             stack.callback(host.close)
         reader = Reader(sources, open_source, pictures)
         stack.callback(reader.close)
-        groups = fold(pipeline, apart(pipeline))
+        groups = group_stages(pipeline, one_stage_per_worker(pipeline))
         core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
         meter = Meter(time.monotonic())
         meter.findings.update(start.findings)

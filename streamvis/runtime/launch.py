@@ -16,7 +16,7 @@ from streamvis.runtime.errors import failure
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
-from streamvis.runtime.plan import Group, fold
+from streamvis.runtime.plan import Group, group_stages
 from streamvis.runtime.processes import discard_closed, open_terminals
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
@@ -52,7 +52,7 @@ def run(
     run writes there or workers keep dying, EndedEarlyError after a second signal, and SourceError
     when every source failed.
     """
-    groups = fold(pipeline, placement)
+    groups = group_stages(pipeline, placement)
     specs = _by_id(sources)
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:

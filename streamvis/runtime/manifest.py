@@ -17,7 +17,7 @@ from streamvis.sources.spec import SourceSpec
 DIGEST_CHARS = 12  # characters of a digest in messages
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
+class ListedSource(msgspec.Struct, frozen=True, kw_only=True):
     """A source in the manifest."""
 
     id: str
@@ -33,7 +33,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str  # uuid7 of the run
     pipeline: str  # hash
     stages: dict[str, Any]  # the pipeline's, by name
-    sources: list[Listed]
+    sources: list[ListedSource]
 
 
 def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -> Manifest:
@@ -46,11 +46,11 @@ def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -
     )
 
 
-def _listed(spec: SourceSpec) -> Listed:
+def _listed(spec: SourceSpec) -> ListedSource:
     settings = settings_of(spec)
     if spec.kind == "url":  # where options may hold credentials
         settings.pop("options", None)
-    return Listed(id=spec.id, label=spec.label, content=_content(spec), settings=settings)
+    return ListedSource(id=spec.id, label=spec.label, content=_content(spec), settings=settings)
 
 
 def _content(spec: SourceSpec) -> str:
@@ -92,14 +92,14 @@ def difference(there: Manifest, wanted: Manifest) -> str:
     if theirs.keys() != ours.keys():
         return f"its sources are {_names(theirs)}, not {_names(ours)}"
     for name, source in theirs.items():
-        if text := _other(source, ours[name]):
+        if text := _source_difference(source, ours[name]):
             return f"source '{name}' {text}"
     if there.pipeline != wanted.pipeline:
-        return _other_stage(there.stages, wanted.stages)
+        return _stage_difference(there.stages, wanted.stages)
     return ""
 
 
-def _other(there: Listed, wanted: Listed) -> str:
+def _source_difference(there: ListedSource, wanted: ListedSource) -> str:
     if there.content != wanted.content:
         return (
             f"was {there.label} with content {there.content[:DIGEST_CHARS] or 'unknown'}, is "
@@ -108,15 +108,15 @@ def _other(there: Listed, wanted: Listed) -> str:
     if not there.content and there.label != wanted.label:
         return f"was {there.label}, is {wanted.label}"
     if there.settings != wanted.settings:
-        return f"had {_shown(there.settings)}, has {_shown(wanted.settings)}"
+        return f"had {_settings_text(there.settings)}, has {_settings_text(wanted.settings)}"
     return ""
 
 
-def _shown(settings: Mapping[str, str]) -> str:
+def _settings_text(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or "no settings"
 
 
-def _other_stage(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _stage_difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if there.keys() != wanted.keys():
         return f"its stages are {_names(there)}, not {_names(wanted)}"
     for name, stage in there.items():

@@ -32,7 +32,7 @@ class Group(msgspec.Struct, frozen=True):
         return "+".join(self.names)
 
 
-def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
+def group_stages(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
     """Return the groups in topological order; ConfigError when two of them wait for each other."""
     home = {name: i for i, worker in enumerate(placement.workers) for name in worker.stages}
     parents: dict[int, set[int]] = {i: set() for i in range(len(placement.workers))}
@@ -52,7 +52,7 @@ def fold(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
     )
 
 
-def apart(pipeline: Pipeline) -> Placement:
+def one_stage_per_worker(pipeline: Pipeline) -> Placement:
     """Place every stage in a group of its own, in the order of the pipeline."""
     return Placement(workers=[WorkerSpec(stages=[stage.name]) for stage in pipeline.stages])
 

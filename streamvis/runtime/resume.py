@@ -118,11 +118,11 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
                     f"{out / FILE_NAME} belongs to another run than {out}/run.json; "
                     "replace both with --overwrite"
                 )
-            book = _book(cursor)
-            start.logged[listed.id] = LogPosition(cursor.next, *book.at)
-            at = resume_point(at, cursor, book)
+            published = _publisher_state(cursor)
+            start.logged[listed.id] = LogPosition(cursor.next, *published.at)
+            at = resume_point(at, cursor, published)
             if cursor.ending == "eof":
-                start.findings[listed.id] = source_findings(book.derived)
+                start.findings[listed.id] = found(published.derived)
         elif logs:
             at = None  # without an event log, from the first frame
         if at is not None:
@@ -143,7 +143,7 @@ def _cursors(path: Path, there: Manifest) -> dict[str, Cursor]:
     return {cursor.source: cursor for cursor in found if cursor is not None}
 
 
-class Book(msgspec.Struct):
+class PublisherState(msgspec.Struct):
     """How far a source came, from the publisher's state in the event log."""
 
     derived: State
@@ -151,9 +151,9 @@ class Book(msgspec.Struct):
     n: int  # its number in the source
 
 
-def _book(cursor: Cursor) -> Book:
+def _publisher_state(cursor: Cursor) -> PublisherState:
     try:
-        return msgspec.msgpack.decode(cursor.state, type=Book)
+        return msgspec.msgpack.decode(cursor.state, type=PublisherState)
     except msgspec.DecodeError:
         raise UsageError(
             f"the state of source '{cursor.source}' in the event log is of another streamvis: "
@@ -162,7 +162,7 @@ def _book(cursor: Cursor) -> Book:
 
 
 def resume_point(
-    kept: SourceCheckpoint | None, cursor: Cursor, book: Book
+    kept: SourceCheckpoint | None, cursor: Cursor, published: PublisherState
 ) -> SourceCheckpoint | None:
     """Return the checkpoint that a source resumes from; None: its first frame.
 
@@ -170,32 +170,32 @@ def resume_point(
     not used, since events would be missing between them. A live source, and one whose tracks were
     ended with the run, resume in their next stream epoch.
     """
-    usable = kept is not None and kept.at[0] == book.at[0] and kept.at <= book.at
+    usable = kept is not None and kept.at[0] == published.at[0] and kept.at <= published.at
     if cursor.ending == "eof":
         if kept is not None and kept.ending == "eof":
             return kept
-        return _after(book, book.at[0], kept, ending="eof")
-    live = book.derived.info.live
+        return _after(published, published.at[0], kept, ending="eof")
+    live = published.derived.info.live
     if not live and not cursor.ending:
         if usable:
             return kept
-        if book.at[0] <= 1:
+        if published.at[0] <= 1:
             return None
-    return _after(book, max(book.derived.epoch, book.at[0]) + 1, kept)
+    return _after(published, max(published.derived.epoch, published.at[0]) + 1, kept)
 
 
 def _after(
-    book: Book, epoch: int, kept: SourceCheckpoint | None, ending: str | None = None
+    published: PublisherState, epoch: int, kept: SourceCheckpoint | None, ending: str | None = None
 ) -> SourceCheckpoint:
     """Return a checkpoint after the last frame of the log, without states."""
-    info = book.derived.info
+    info = published.derived.info
     return SourceCheckpoint(
         info=info,
         epoch=epoch,
-        known_epoch=book.derived.epoch,
-        admitted=book.at[1] + 1,
-        last_n=-1 if info.live else book.n,
-        last_us=book.derived.media_us,
+        known_epoch=published.derived.epoch,
+        admitted=published.at[1] + 1,
+        last_n=-1 if info.live else published.n,
+        last_us=published.derived.media_us,
         poisoned=kept.poisoned if kept else 0,
         dropped=kept.dropped if kept else {},
         errors=kept.errors if kept else 0,

@@ -1,6 +1,6 @@
 """The decisions of the hub: facts in, orders out, without sockets, clocks, threads or processes.
 
-    core = Core(fold(pipeline, placement), ["cam1"], window=8)
+    core = Core(group_stages(pipeline, placement), ["cam1"], window=8)
     orders = core.step(Received("decode-cam1", DecodedFrame(...), at=12.5))
 
 A slot is the credit: a frame holds its slot until every group has answered for it, so the window
@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamvis.messages import Ending, Notice, SourceInfo
-from streamvis.runtime import protocol
+from streamvis.runtime import checkpoint, protocol
 from streamvis.runtime.admission import Admission
-from streamvis.runtime.checkpoint import plan, restore, saved, take
 from streamvis.runtime.dispatch import Dispatch, fits, waiting
 from streamvis.runtime.drain import (
     DrainDeadlines,
@@ -82,7 +81,7 @@ class Core:
         self._orders: list[protocol.Order] = []
         self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
         for name, at in (resumed or {}).items():
-            self._states.update(restore(self.streams[name], at))
+            self._states.update(checkpoint.restore(self.streams[name], at))
 
     @property
     def processes(self) -> list[ProcessSlot]:
@@ -127,8 +126,10 @@ class Core:
     def _save(self) -> None:
         """Order the checkpoints that are due; a drain has none, since it drops frames."""
         for stream in self.streams.values():
-            if stream.saving and stream.ending is None and (kept := take(stream, self._states)):
-                self._orders.append(protocol.SaveCheckpoint(stream.name, kept))
+            if stream.saving and stream.ending is None:
+                taken = checkpoint.take(stream, self._states)
+                if taken is not None:
+                    self._orders.append(protocol.SaveCheckpoint(stream.name, taken))
 
     def _handle(self, fact: protocol.Fact) -> None:
         match fact:
@@ -425,7 +426,7 @@ class Core:
         stream.frames_in_flight[frame.seq] = in_flight
         stream.admitted += 1
         stream.last_n, stream.last_us, stream.errors = decoded.n, decoded.media_us, decoded.errors
-        plan(stream, at, self.limits)
+        checkpoint.schedule(stream, at, self.limits)
         for index, queue in stream.queues.items():
             if not skips_frame(self.groups[index], in_flight):
                 in_flight.jobs[index] = job = Job(stream.name, in_flight)
@@ -468,16 +469,13 @@ class Core:
 
     def _finish(self, stream: Stream, at: float) -> None:
         """Send the end of the source to all stateful groups, once every frame is answered."""
-        if stream.done or stream.frames_in_flight:
-            return
-        if stream.ending is None:
+        if stream.done or stream.frames_in_flight or stream.ending is None:
             return
         if not stream.finishing:
             stream.finishing = True
             if stream.ending == "eof" and not stream.open_notices:
-                self._orders.append(
-                    protocol.SaveCheckpoint(stream.name, saved(stream, self._states))
-                )
+                state = checkpoint.state_of(stream, self._states)
+                self._orders.append(protocol.SaveCheckpoint(stream.name, state))
             self._notify_gaps(stream, stream.gaps.take_all(), at)
             for index, queue in stream.queues.items():
                 item = protocol.EndItem(stream.name, stream.ending)

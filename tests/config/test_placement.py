@@ -7,7 +7,7 @@ import pytest
 
 from streamvis import config
 from streamvis.errors import ConfigError
-from streamvis.runtime.plan import fold
+from streamvis.runtime.plan import group_stages
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_networks_that_wait_for_others_too_have_workers_of_their_own():
     placement = config.default_placement(config.Pipeline(stages), runs=2)
     groups = [["detect", "near"], ["far"], ["both", "last"]]
     assert [worker.stages for worker in placement.workers] == groups
-    assert len(fold(config.Pipeline(stages), placement)) == 3  # nobody waits in a cycle
+    assert len(group_stages(config.Pipeline(stages), placement)) == 3  # nobody waits in a cycle
 
 
 def test_stages_that_a_network_lies_between_are_placed_apart():
@@ -114,13 +114,15 @@ def test_a_forecast_shares_the_worker_of_its_segmenter(tmp_path):
     (worker,) = config.default_placement(pipeline).workers
     assert worker.stages == ["segment", "forecast", "other"]
     text = "workers: [{stages: [segment, other]}, {stages: [forecast], replicas: 2}]"
-    apart = tmp_path / "apart.yaml"
-    apart.write_text(text)
+    one_stage_per_worker = tmp_path / "apart.yaml"
+    one_stage_per_worker.write_text(text)
     message = r"'forecast' works on the features of 'segment'.*stages: \[segment, other, forecast\]"
     with pytest.raises(ConfigError, match=message):
-        config.load_placement(apart, pipeline)
-    apart.write_text("workers: [{stages: [segment, other, forecast], replicas: 2, batch: 4}]")
-    assert config.load_placement(apart, pipeline).workers[0].replicas == 2
+        config.load_placement(one_stage_per_worker, pipeline)
+    one_stage_per_worker.write_text(
+        "workers: [{stages: [segment, other, forecast], replicas: 2, batch: 4}]"
+    )
+    assert config.load_placement(one_stage_per_worker, pipeline).workers[0].replicas == 2
 
 
 def test_everything_has_its_workers_and_none_waits_in_a_cycle():

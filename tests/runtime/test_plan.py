@@ -14,7 +14,7 @@ from streamvis.config import (
     inputs_of,
 )
 from streamvis.errors import ConfigError
-from streamvis.runtime.plan import apart, fold
+from streamvis.runtime.plan import group_stages, one_stage_per_worker
 
 PIPELINE = Pipeline(
     stages=[
@@ -28,7 +28,7 @@ PIPELINE = Pipeline(
 
 
 def grouped(*groups):
-    return fold(PIPELINE, Placement(workers=[WorkerSpec(list(group)) for group in groups]))
+    return group_stages(PIPELINE, Placement(workers=[WorkerSpec(list(group)) for group in groups]))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_stage_gets_what_it_may_read_too_where_that_is_above_it():
     pipeline = Pipeline(stages)
     assert inputs_of(pipeline, "aside") == ("detect",)
     assert inputs_of(pipeline, "track") == ("detect", "camera", "embed")
-    groups = fold(
+    groups = group_stages(
         pipeline,
         Placement([WorkerSpec(["detect", "embed"]), WorkerSpec(["aside", "camera", "track"])]),
     )
@@ -94,5 +94,5 @@ def test_groups_that_wait_for_each_other_are_refused():
 
 
 def test_apart_gives_each_stage_its_own_worker():
-    names = [group.names for group in fold(PIPELINE, apart(PIPELINE))]
+    names = [group.names for group in group_stages(PIPELINE, one_stage_per_worker(PIPELINE))]
     assert sorted(names) == sorted((stage.name,) for stage in PIPELINE.stages)

@@ -17,7 +17,7 @@ from streamvis.config import (
 from streamvis.messages import Notice, SourceInfo
 from streamvis.runtime import protocol
 from streamvis.runtime.gaps import Gap
-from streamvis.runtime.plan import apart, fold
+from streamvis.runtime.plan import group_stages, one_stage_per_worker
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -44,7 +44,9 @@ DETECT = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
 
 def started(pipeline, placement=None, window=4, sources=("a",), limits=None, info=INFO):
     """A core whose processes are up and whose sources are open, with slots granted."""
-    core = Core(fold(pipeline, placement or apart(pipeline)), sources, window, limits)
+    core = Core(
+        group_stages(pipeline, placement or one_stage_per_worker(pipeline)), sources, window, limits
+    )
     orders = core.step(protocol.Tick(0.0))
     assert orders == [StartProcess(process.name) for process in core.processes]
     for order in orders:
@@ -447,13 +449,13 @@ def test_a_decode_process_that_does_not_stop_in_a_drain_is_killed():
 
 
 def test_a_drain_before_anything_started_ends_the_run():
-    core = Core(fold(DETECT, apart(DETECT)), ["a"], 4)
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a"], 4)
     assert core.step(protocol.Drain(0.0)) == []
     assert core.finished
 
 
 def test_a_drain_while_processes_start_kills_them():
-    core = Core(fold(DETECT, apart(DETECT)), ["a"], 4)
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a"], 4)
     core.step(protocol.Tick(0.0))
     assert core.step(protocol.Drain(0.1)) == [KillProcess("decode-a", "")]
     assert core.step(protocol.ProcessExited("decode-a", "", 0.2)) == [KillProcess("detect.0", "")]
@@ -481,7 +483,7 @@ def test_every_decode_process_and_replica_has_a_process_slot():
 
 @pytest.mark.parametrize("live", [True, False])
 def test_a_live_source_is_granted_slots_once_a_worker_is_ready(live):
-    core = Core(fold(DETECT, apart(DETECT)), ["a"], 2)
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a"], 2)
     core.step(protocol.Tick(0.0))
     decode, worker = (process.name for process in core.processes)
     core.step(facts.started(decode, 0.0))
@@ -536,7 +538,7 @@ def test_a_source_resumes_from_its_checkpoint():
         states={"track": b"seven"},
     )
     done = msgspec.structs.replace(saved, ending="eof")
-    groups = fold(CHAIN, apart(CHAIN))
+    groups = group_stages(CHAIN, one_stage_per_worker(CHAIN))
     core = Core(groups, ("a", "b"), 2, resumed={"a": saved, "b": done})
     starts = core.step(protocol.Tick(0.0))
     assert StartProcess("decode-b") not in starts
@@ -555,7 +557,7 @@ LIVE = msgspec.structs.replace(INFO, live=True)
 
 def test_cameras_take_turns_and_wait_until_a_worker_has_room():
     """The worker has one frame at work and one at hand: more would only grow old."""
-    core = Core(fold(DETECT, apart(DETECT)), ["a", "b", "c"], 4)
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a", "b", "c"], 4)
     for order in core.step(protocol.Tick(0.0)):
         core.step(facts.started(order.process, 0.0))
     orders, admitted, sends = [], [], []
@@ -586,7 +588,7 @@ def test_where_frames_are_done_quickly_a_camera_may_send_some_at_once(seconds, g
 
 
 def test_a_camera_that_sends_nothing_does_not_hold_back_the_others():
-    core = Core(fold(DETECT, apart(DETECT)), ["a", "b", "c"], 4)
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a", "b", "c"], 4)
     for order in core.step(protocol.Tick(0.0)):
         core.step(facts.started(order.process, 0.0))
     for name in "abc":

@@ -25,7 +25,7 @@ from streamvis.messages import SourceInfo
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.gaps import Gap
-from streamvis.runtime.plan import fold
+from streamvis.runtime.plan import group_stages
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -64,7 +64,7 @@ class World:
         self.cursed = cursed  # (stage, source, seq): who works on it dies
         self.hung = hung  # stages that never answer once the run is drained
         self.silent = False  # and have no heartbeat then
-        self.core = Core(fold(PIPELINE, placement), list(sources), placement.slots, LONG)
+        self.core = Core(group_stages(PIPELINE, placement), list(sources), placement.slots, LONG)
         self.window = placement.slots
         self.batch = {
             workers.group.name: workers.group.worker.batch for workers in self.core.worker_groups
