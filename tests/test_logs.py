@@ -12,7 +12,7 @@ def test_a_warning_leaves_standard_output_alone(capsys):
     assert all(piece in err for piece in ("image skipped", "gate", "7", "warning"))
 
 
-def test_who_has_configured_structlog_gets_the_warnings():
+def test_warnings_go_to_a_configured_structlog():
     entries = []
 
     def keep(_, name, entry):

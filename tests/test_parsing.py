@@ -112,14 +112,14 @@ def test_other_encodings_are_one_line(tmp_path, name):
 
 
 @given(st.text().filter(lambda text: not text.startswith("\ufeff")))
-def test_what_was_written_is_read(tmp_path_factory, text):
+def test_text_is_read_as_written(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "text"
     path.write_text(text, encoding="utf-8-sig", newline="")
     assert read_text(path, DataError) == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: 2024-02-30", "[" * 5000])
-def test_yaml_that_is_none_is_one_line(tmp_path, text):
+def test_invalid_yaml_is_one_line(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match="is not YAML"):
         read_yaml(tmp_path / "a.yaml", ConfigError)
@@ -161,7 +161,7 @@ def stage(**run: object) -> dict[str, object]:
         ({"stage": []}, "unknown field `stage`; did you mean stages? Allowed: stages"),
     ],
 )
-def test_a_misspelt_name_is_told_with_those_that_are_allowed(raw, message):
+def test_a_misspelt_name_is_reported_with_the_allowed_ones(raw, message):
     assert message in refused(raw, Pipeline)
 
 

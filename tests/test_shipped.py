@@ -34,7 +34,7 @@ def test_every_file_of_the_project_is_found_by_its_name(kind, folder):
         assert shipped.find(Path(path.stem), kind).read_bytes() == path.read_bytes()
 
 
-def test_names_do_wherever_paths_do(tmp_path, monkeypatch):
+def test_names_are_accepted_wherever_paths_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pipeline = config.load_pipeline(Path("actions"))
     assert pipeline == config.load_pipeline(ROOT / "pipelines/actions.yaml")
@@ -43,7 +43,7 @@ def test_names_do_wherever_paths_do(tmp_path, monkeypatch):
     assert recipe == segmenter.load_recipe(ROOT / "configs/training/street-seg.yaml")
 
 
-def test_a_file_goes_before_a_name_and_a_directory_does_not(tmp_path, monkeypatch):
+def test_a_file_takes_precedence_over_a_name_and_a_directory_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("full").mkdir()
     assert len(config.load_pipeline(Path("full")).stages) > 5

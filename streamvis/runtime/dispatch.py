@@ -27,11 +27,11 @@ class Dispatch:
             return
         while workers.queue:
             ready = [
-                s for s in workers.replicas if s.process.state == "ready" and len(s.sent) < PREFETCH
+                r for r in workers.replicas if r.process.state == "ready" and len(r.sent) < PREFETCH
             ]
             if not ready:
                 return
-            replica = min(ready, key=lambda s: s.load)
+            replica = min(ready, key=lambda r: r.load)
             send = self._send(workers, replica, workers.queue, at)
             if send is None:
                 return

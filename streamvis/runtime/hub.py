@@ -70,18 +70,12 @@ class Hub:
         self._save = save
         self._status_due = 0.0
         self._streams = {stream.process.name: stream for stream in core.streams.values()}
-        self._groups = {
-            s.process.name: workers.group
-            for workers in core.worker_groups
-            for s in workers.replicas
-        }
+        self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
         self._facts: deque[protocol.Fact] = deque()
         self._children: dict[str, Child] = {}  # by process slot
         self._peers: dict[bytes, str] = {}  # identity of a living process -> its slot
         self._incarnations = 0
-        self._gone: set[bytes] = (
-            set()
-        )  # identities of dead processes, whose messages may arrive late
+        self._gone: set[bytes] = set()  # identities of dead processes: late messages are known
         self._fds: dict[int, Child] = {}
         self._segments = Segments(core.window)
         self._server = Server(endpoint)

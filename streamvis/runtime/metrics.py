@@ -176,7 +176,7 @@ class Meter:
                 name=name,
                 count=self._counts[name],
                 skipped=core.skipped[name],
-                restarts=sum(s.process.restarts for s in core.worker_groups[group.index].replicas),
+                restarts=sum(r.process.restarts for r in core.worker_groups[group.index].replicas),
                 queue=core.queue_length(group.index),
                 fps=round(fps.get(("stage", name), 0.0), 2),
                 service_ms=self._service.get(name, LatencyHistogram()).quantiles(),

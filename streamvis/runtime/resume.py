@@ -33,9 +33,7 @@ class RunStart(msgspec.Struct, kw_only=True):
     """The state that a run starts from."""
 
     epoch: str  # uuid7 of the run
-    sources: dict[
-        str, SourceCheckpoint
-    ] = {}  # checkpoints; other sources start with their first frame
+    sources: dict[str, SourceCheckpoint] = {}  # others start with their first frame
     logged: dict[str, LogPosition] = {}  # by source: the end of the event log
     findings: dict[str, Findings] = {}  # of the sources that have ended
     save: Callable[[str, SourceCheckpoint], None] | None = None  # writes a checkpoint

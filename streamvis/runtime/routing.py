@@ -71,7 +71,7 @@ class Core:
         self.skipped: Counter[str] = Counter()  # by stage
         self.failed: protocol.FailRun | None = None
         self._deadlines: DrainDeadlines | None = None  # once the run is drained
-        self._replicas = {s.process.name: (c, s) for c in self.worker_groups for s in c.replicas}
+        self._replicas = {r.process.name: (w, r) for w in self.worker_groups for r in w.replicas}
         self._decoders = {stream.process.name: stream for stream in self.streams.values()}
         self._waits = [len(group.parents) for group in groups]
         self._timed = [s for group in groups for s in group.stages if s.every_s > 0]
@@ -79,7 +79,7 @@ class Core:
         self._admission = Admission(self.worker_groups, self.streams, window)
         self._states = self._dispatch.states
         self._orders: list[protocol.Order] = []
-        self._dirty: dict[int, None] = {}  # groups that may have something to send, in order
+        self._to_dispatch: dict[int, None] = {}  # groups that may have something to send, in order
         for name, at in (resumed or {}).items():
             self._states.update(checkpoint.restore(self.streams[name], at))
 
@@ -110,16 +110,16 @@ class Core:
 
     def step(self, fact: protocol.Fact) -> list[protocol.Order]:
         """Process one fact, and return the orders that follow, to be carried out in sequence."""
-        self._orders, self._dirty = [], {}
+        self._orders, self._to_dispatch = [], {}
         self._handle(fact)
         if self._deadlines is not None:
             self._enforce_deadlines(self._deadlines, fact.at)
         else:
             self._save()
         self._orders += self._admission(fact.at)
-        while self._dirty:
-            index = next(iter(self._dirty))
-            del self._dirty[index]
+        while self._to_dispatch:
+            index = next(iter(self._to_dispatch))
+            del self._to_dispatch[index]
             self._orders += self._dispatch(self.worker_groups[index], fact.at)
         return self._orders
 
@@ -176,7 +176,7 @@ class Core:
                 self._answered(workers, replica, answer, fact.blobs, fact.at)
             case protocol.Ready():
                 if self._becomes_ready(replica.process, fact.at):
-                    self._dirty[workers.group.index] = None
+                    self._to_dispatch[workers.group.index] = None
             case protocol.Refused(error, text):
                 process = replica.process
                 process.retiring, process.state = True, "stopping"
@@ -207,7 +207,7 @@ class Core:
                     reason = f"one call took {call_timeout_s:g} s or more"
                     self._order(kill(replica.process, reason))
             if workers.wait_s:
-                self._dirty[workers.group.index] = None
+                self._to_dispatch[workers.group.index] = None
         for stream in self.streams.values():
             if stream.live:
                 self._notify_gaps(stream, stream.gaps.take(at), at)
@@ -254,25 +254,25 @@ class Core:
             if fact.reason and not (self._deadlines is not None and workers.group.children):
                 reason = f"{describe_group(workers)} failed while closing its stages: {fact.reason}"
                 self._fail("RunError", reason, fact.at)
-            self._abandon(workers, replica, fact.at)
+            self._detach(workers, replica, fact.at)
             return
-        self._take_back(workers, replica, fact.at)
+        self._requeue(workers, replica, fact.at)
         if self._deadlines and not self._deadlines.allow_restart(workers.group, fact.at):
             process.state = "gone"
-            self._abandon(workers, replica, fact.at)
+            self._detach(workers, replica, fact.at)
         elif not record_exit(process, fact.at, self.limits):
             reason = f"{describe_group(workers)}: {too_many_exits(fact.reason, self.limits)}"
             self._fail("RunError", reason, fact.at)
-            self._abandon(workers, replica, fact.at)
+            self._detach(workers, replica, fact.at)
         else:
             self._order(advance(process, fact.at, self.limits))
-            self._dirty[workers.group.index] = None
+            self._to_dispatch[workers.group.index] = None
 
-    def _abandon(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
+    def _detach(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
         """Detach a process without successor: sources of a stateful group continue without it."""
-        self._take_back(workers, replica, at)
+        self._requeue(workers, replica, at)
         index = workers.group.index
-        self._dirty[index] = None  # another replica may take over its jobs
+        self._to_dispatch[index] = None  # another replica may take over its jobs
         for stream in self.streams.values():
             queue = stream.queues.get(index)
             if queue is None or queue.replica is not replica:
@@ -283,11 +283,11 @@ class Core:
             ]
             stream.open_notices -= sum(job.in_flight is None for job in jobs)
             del stream.queues[index]
-            self._finish(stream, at)
+            self._finish_source(stream, at)
         if workers.group.stateful:
             replica.queue.clear()
 
-    def _take_back(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
+    def _requeue(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
         """Queue the jobs of a process that died again, in order.
 
         A frame that was alone in its batch when two workers died is given up as the cause.
@@ -329,11 +329,11 @@ class Core:
         """Drop the frames that cannot be completed in time, and kill processes that are late."""
         late = deadlines.late(at)
         if deadlines.over(at):
-            self._end_all(at)
+            self._kill_all(at)
         elif late:
             for workers in self.worker_groups:
                 if not is_sink(workers.group):
-                    self._end_late(workers, at)
+                    self._kill_late(workers, at)
         for stream in self.streams.values():
             for in_flight in list(stream.frames_in_flight.values()):
                 if in_flight.out == 0 and (
@@ -341,25 +341,25 @@ class Core:
                 ):
                     self._drop(stream, in_flight, at)
 
-    def _end_late(self, workers: WorkerGroup, at: float) -> None:
+    def _kill_late(self, workers: WorkerGroup, at: float) -> None:
         """Kill the replicas that are still at work, or that the end of a source would wait for."""
         for replica in workers.replicas:
             absent = replica.process.state in ("waiting", "starting") and workers.group.stateful
             if replica.sent or absent:
-                self._end(replica.process, at)
+                self._kill_for_good(replica.process, at)
 
-    def _end_all(self, at: float) -> None:
+    def _kill_all(self, at: float) -> None:
         sinks = [workers for workers in self.worker_groups if is_sink(workers.group)]
-        left = [c for c in sinks if any(s.process.state != "gone" for s in c.replicas)]
+        left = [w for w in sinks if any(r.process.state != "gone" for r in w.replicas)]
         unfinished = not all(stream.done for stream in self.streams.values())
         if left and unfinished and self.failed is None:
             within = f"within {self.limits.drain_end_s:g} s after the drain began"
             reason = f"{describe_group(left[0])} did not end {within}; its output is incomplete"
             self._fail("RunError", reason, at)
         for process in self.processes:
-            self._end(process, at)
+            self._kill_for_good(process, at)
 
-    def _end(self, process: ProcessSlot, at: float) -> None:
+    def _kill_for_good(self, process: ProcessSlot, at: float) -> None:
         """Kill a process and do not restart it."""
         process.retiring = True
         if process.alive:
@@ -367,7 +367,7 @@ class Core:
         elif process.state == "waiting":
             process.state = "gone"
             if process.name in self._replicas:
-                self._abandon(*self._replicas[process.name], at)
+                self._detach(*self._replicas[process.name], at)
 
     def _drop(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
         """Give up a frame that no worker has; it counts as dropped, not as admitted."""
@@ -378,8 +378,8 @@ class Core:
             stream.ending = "drained"
         self._count(stream, Gap("drained", 1, frame.n, frame.n))
         for index in remove_jobs(in_flight, stream, self.worker_groups):
-            self._pump(stream, index, at)
-        self._retire_if_over(in_flight, at, dropped=True)
+            self._queue_ready(stream, index, at)
+        self._complete_if_over(in_flight, at, dropped=True)
 
     # sources
 
@@ -433,7 +433,7 @@ class Core:
                 queue.jobs.append(job)
         for group in self.groups:
             if not group.parents:
-                self._arrive(in_flight, group.index, at)
+                self._queue_frame(in_flight, group.index, at)
 
     def _count(self, stream: Stream, gap: Gap) -> None:
         if gap.reason != "decode":
@@ -448,7 +448,7 @@ class Core:
         for index, queue in stream.queues.items():
             queue.jobs.append(Job(stream.name, item=protocol.NoticeItem(notice), ready=True))
             stream.open_notices += 1
-            self._pump(stream, index, at)
+            self._queue_ready(stream, index, at)
 
     def _source_ended(self, stream: Stream, ended: protocol.SourceEnded, at: float) -> None:
         if stream.ending is not None:
@@ -465,9 +465,9 @@ class Core:
         if stream.ending is None:
             cut = ending == "eof" and stream.dropped.get("drained", 0) > 0
             stream.ending = "drained" if cut else ending
-        self._finish(stream, at)
+        self._finish_source(stream, at)
 
-    def _finish(self, stream: Stream, at: float) -> None:
+    def _finish_source(self, stream: Stream, at: float) -> None:
         """Send the end of the source to all stateful groups, once every frame is answered."""
         if stream.done or stream.frames_in_flight or stream.ending is None:
             return
@@ -481,7 +481,7 @@ class Core:
                 item = protocol.EndItem(stream.name, stream.ending)
                 queue.jobs.append(Job(stream.name, item=item, ready=True))
                 stream.open_notices += 1
-                self._pump(stream, index, at)
+                self._queue_ready(stream, index, at)
         if stream.open_notices:
             return
         stream.done = True
@@ -494,30 +494,30 @@ class Core:
 
     # frames
 
-    def _arrive(self, in_flight: InFlightFrame, index: int, at: float) -> None:
+    def _queue_frame(self, in_flight: InFlightFrame, index: int, at: float) -> None:
         """Queue the frame for a group whose parents have all answered."""
         if in_flight.given_up:
             return
         if skips_frame(self.groups[index], in_flight):
-            self._resolve(in_flight, index, at)
+            self._count_group(in_flight, index, at)
             return
         stream = self.streams[in_flight.frame.source]
         if self.groups[index].stateful:
             in_flight.jobs[index].ready = True
             if index in stream.queues:
-                self._pump(stream, index, at)
+                self._queue_ready(stream, index, at)
             return
         in_flight.jobs[index] = job = Job(in_flight.frame.source, in_flight, ready=True, since=at)
         self.worker_groups[index].queue.append(job)
-        self._dirty[index] = None
+        self._to_dispatch[index] = None
 
-    def _pump(self, stream: Stream, index: int, at: float) -> None:
+    def _queue_ready(self, stream: Stream, index: int, at: float) -> None:
         queue = stream.queues[index]
         while queue.jobs and queue.jobs[0].ready:
             job = queue.jobs.popleft()
             job.since = at
             queue.replica.queue.append(job)
-        self._dirty[index] = None
+        self._to_dispatch[index] = None
 
     def _answered(
         self,
@@ -538,7 +538,7 @@ class Core:
             replica.sent[0].at = at
         for state in answer.states:
             self._states[state.stage, state.source] = state.data
-        self._dirty[group.index] = None
+        self._to_dispatch[group.index] = None
         parts = iter(blobs)
         wrote = iter(answer.wrote)
         for job in batch.jobs:
@@ -546,22 +546,22 @@ class Core:
                 in_flight.out -= 1
                 in_flight.parts.update(zip(next(wrote), parts, strict=False))
                 in_flight.jobs.pop(group.index, None)
-                self._resolve(in_flight, group.index, at)
+                self._count_group(in_flight, group.index, at)
             else:
                 stream = self.streams[job.source]
                 stream.open_notices -= 1
-                self._finish(stream, at)
+                self._finish_source(stream, at)
 
-    def _resolve(self, in_flight: InFlightFrame, index: int, at: float) -> None:
+    def _count_group(self, in_flight: InFlightFrame, index: int, at: float) -> None:
         """Count the group as finished with the frame, and queue the frame for its children."""
         in_flight.left -= 1
         for child in self.groups[index].children:
             in_flight.waits[child] -= 1
             if in_flight.waits[child] == 0:
-                self._arrive(in_flight, child, at)
-        self._retire_if_over(in_flight, at)
+                self._queue_frame(in_flight, child, at)
+        self._complete_if_over(in_flight, at)
 
-    def _retire_if_over(self, in_flight: InFlightFrame, at: float, dropped: bool = False) -> None:
+    def _complete_if_over(self, in_flight: InFlightFrame, at: float, dropped: bool = False) -> None:
         stream = self.streams[in_flight.frame.source]
         over = in_flight.out == 0 if in_flight.given_up else in_flight.left == 0
         if not over or stream.frames_in_flight.pop(in_flight.frame.seq, None) is None:
@@ -575,7 +575,7 @@ class Core:
         frame, parts, skip = in_flight.frame, in_flight.parts, in_flight.skip
         completed = protocol.FrameCompleted(frame, parts, skip, poison, at - in_flight.at, dropped)
         self._orders.append(completed)
-        self._finish(stream, at)
+        self._finish_source(stream, at)
 
     def _poison(self, in_flight: InFlightFrame, at: float) -> None:
         """Give up a frame that kills workers; groups without it get a notice in its place."""
@@ -592,7 +592,7 @@ class Core:
             if index in stream.queues:
                 job.in_flight, job.item, job.ready, job.deaths = None, item, True, 0
                 stream.open_notices += 1
-                self._pump(stream, index, at)
+                self._queue_ready(stream, index, at)
             elif not self.groups[index].stateful:  # otherwise its worker has no successor
                 self.worker_groups[index].queue.remove(job)
-        self._retire_if_over(in_flight, at)
+        self._complete_if_over(in_flight, at)

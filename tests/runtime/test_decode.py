@@ -99,7 +99,7 @@ def picture(reader, decoded_frame):
     return reader(frame)
 
 
-def test_a_file_comes_picture_by_picture_to_the_last_one(talk, segment):
+def test_a_file_is_sent_picture_by_picture_to_the_last_one(talk, segment):
     hub, reader = talk(5)
     assert hub.hear().info.frames == 5
     for n in range(5):
@@ -115,7 +115,7 @@ def test_a_file_comes_picture_by_picture_to_the_last_one(talk, segment):
     assert hub.hear() == protocol.SourceEnded("eof", 0)
 
 
-def test_a_file_goes_on_where_its_predecessor_stopped(talk, segment):
+def test_a_file_continues_where_its_predecessor_stopped(talk, segment):
     hub, _ = talk(6, after_n=3, jump=2)
     hub.hear()
     hub.say(protocol.SlotGrant(segment.slots, SIZE))
@@ -125,7 +125,7 @@ def test_a_file_goes_on_where_its_predecessor_stopped(talk, segment):
     assert hub.hear() == protocol.SourceEnded("eof", 1)
 
 
-def test_pictures_that_could_not_be_decoded_are_told_before_the_next(talk, segment):
+def test_pictures_that_could_not_be_decoded_are_reported_with_the_next(talk, segment):
     hub, _ = talk(3, jump=1)
     hub.hear()
     hub.say(protocol.SlotGrant(segment.slots, SIZE))
@@ -148,7 +148,7 @@ def test_larger_pictures_need_larger_slots(talk, segment, tmp_path):
     large.close()
 
 
-def test_a_stopped_file_counts_the_picture_in_its_hand(talk, segment):
+def test_a_stopped_file_counts_the_picture_that_waits_for_a_slot(talk, segment):
     hub, _ = talk(9)
     hub.hear()
     hub.say(protocol.SlotGrant(segment.slots[:2], SIZE))
@@ -159,7 +159,7 @@ def test_a_stopped_file_counts_the_picture_in_its_hand(talk, segment):
     assert hub.hear() == protocol.SourceEnded("drained", 0, [Gap("drained", 1, 2, 2)])
 
 
-def test_a_source_that_breaks_says_why(talk, segment):
+def test_a_source_that_fails_reports_the_reason(talk, segment):
     hub, _ = talk(9, fail=1)
     hub.hear()
     hub.say(protocol.SlotGrant(segment.slots, SIZE))

@@ -20,7 +20,7 @@ from test_routing import (
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
 from streamvis.runtime import protocol
-from streamvis.runtime.gaps import Gap, GapNotices
+from streamvis.runtime.gaps import Gap
 from streamvis.runtime.protocol import BeginItem, EndItem, NoticeItem, StageState
 from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
 
@@ -345,13 +345,3 @@ def test_the_gaps_of_a_camera_that_stalls_are_noticed_after_a_second():
     assert core.streams["a"].gaps.unreported == {"overload": Gap("overload", 1, 2, 2)}
     core.step(protocol.Tick(1.1))
     assert core.streams["a"].gaps.unreported == {}
-
-
-def test_gaps_without_notice_are_all_there_at_the_end():
-    gaps = GapNotices()
-    for n in range(10):
-        gaps.add(Gap("overload", 1, 2 * n, 2 * n))
-        gaps.take(n / 10)
-    gaps.add(Gap("decode", 3, 30, 40))
-    assert gaps.take_all() == [Gap("overload", 9, 2, 18), Gap("decode", 3, 30, 40)]
-    assert gaps.take_all() == []

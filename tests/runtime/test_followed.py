@@ -42,7 +42,7 @@ def run(pipeline, out=None, pause="0", start=None):
     )
 
 
-def test_every_event_of_a_run_has_its_line_and_the_end_is_told(tmp_path):
+def test_every_event_of_a_run_and_its_end_have_a_line(tmp_path):
     address = f"ipc://{tmp_path}/feed"
     tail = [sys.executable, "-m", "streamvis", "events", "tail", "--connect", address]
     with subprocess.Popen(
@@ -64,7 +64,7 @@ def test_every_event_of_a_run_has_its_line_and_the_end_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("logged", [True, False])
-def test_a_run_says_what_it_found(tmp_path, logged):
+def test_a_run_reports_its_findings(tmp_path, logged):
     silent = street(config.Publish(bind=None))
     found = run(silent, tmp_path if logged else None).sources[0].found
     assert (found.people, found.tracks, found.merges, found.splits) == (2, 2, 0, 0)
@@ -82,7 +82,7 @@ def test_a_run_says_what_it_found(tmp_path, logged):
         assert found.busiest.media_us == expected["when"]
 
 
-def test_a_worker_that_is_killed_leaves_no_trace_in_what_was_found(tmp_path):
+def test_a_killed_worker_does_not_change_the_findings(tmp_path):
     whole = run(street(config.Publish(bind=None)), tmp_path / "whole")
     torn = run(street(config.Publish(bind=None), detect="once-30"), tmp_path / "torn")
     assert sum(stage.restarts for stage in torn.stages) == 3  # the one worker of all three

@@ -45,7 +45,7 @@ def test_two_runs_are_identical(tmp_path):
         assert (tmp_path / "one" / log).read_text() == (tmp_path / "two" / log).read_text()
 
 
-def test_what_a_stage_raises_comes_out_and_everything_is_closed(tmp_path):
+def test_an_exception_of_a_stage_passes_through_and_everything_is_closed(tmp_path):
     closed = []
 
     class Watched(toys.ToyDetect):
@@ -62,7 +62,7 @@ def test_what_a_stage_raises_comes_out_and_everything_is_closed(tmp_path):
     assert closed == ["detect-crash-2"]
 
 
-def test_a_source_that_fails_alone_is_the_error_and_its_end_was_told(tmp_path):
+def test_a_single_source_that_fails_is_the_error_and_stages_get_its_end(tmp_path):
     with pytest.raises(SourceError, match="torn at 2"):
         run([source("a", 5, fail="2")], tmp_path)
     assert (tmp_path / "publish-a.log").read_text().splitlines()[-1] == "end failed"

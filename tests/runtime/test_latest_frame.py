@@ -2,11 +2,8 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamvis.errors import SourceError
-from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.sources.picture import Picture
 
@@ -88,7 +85,7 @@ def test_the_last_picture_can_be_taken_after_the_end(script, newest):
     assert taken(newest)[0] == 0
 
 
-def test_what_the_source_raises_comes_out(script, newest):
+def test_an_exception_of_the_source_is_raised(script, newest):
     script.end(SourceError("gone"))
     with pytest.raises(SourceError, match="gone"):
         wait_for_the_end(newest)
@@ -96,15 +93,3 @@ def test_what_the_source_raises_comes_out(script, newest):
 
 def test_closing_a_source_that_never_returns_reports_it(script, newest):
     assert not newest.close(0.01)
-
-
-@given(st.lists(st.integers(0, 5), max_size=30))
-def test_the_counts_add_up(steps):
-    counter, n, missing = GapCounter(), -1, 0
-    for step in steps:
-        missing += step
-        n += step + 1
-        counter.note(picture(n))
-    gaps = counter.take()
-    assert sum(m.count for m in gaps) == missing
-    assert counter.take() == []

@@ -169,7 +169,7 @@ def test_kill_9_of_every_kind_of_worker_changes_nothing(tmp_path):
     assert summary.sources[0].restarts == 1
 
 
-def test_a_frame_that_kills_two_workers_is_skipped_and_told(tmp_path):
+def test_a_frame_that_kills_two_workers_is_given_up_and_reported(tmp_path):
     pipeline = chain(detect="detect-die-7")
     placement = workers(["detect-die-7"], ["track", "publish"], batch=3)
     summary = run(pipeline, placement, [source(frames=12)], tmp_path, limits=HASTY)
@@ -183,7 +183,7 @@ def test_a_frame_that_kills_two_workers_is_skipped_and_told(tmp_path):
     assert summary.sources[0].admitted == 12
 
 
-def test_a_worker_that_keeps_dying_fails_the_run_and_says_why(tmp_path):
+def test_a_worker_that_keeps_dying_fails_the_run_with_a_reason(tmp_path):
     pipeline = chain(track="track-crash-eof")
     with pytest.raises(RunError) as caught:
         run(
@@ -226,7 +226,7 @@ def test_a_fatal_error_ends_in_good_order_where_the_publisher_lives(
     assert report["decoded"] == report["admitted"] + report["dropped"]["drained"]
 
 
-def test_a_full_disk_ends_the_run_at_once_and_blames_no_frame(tmp_path):
+def test_a_full_disk_ends_the_run_at_once_without_poison_frames(tmp_path):
     pipeline = chain(publish="publish-full-3")
     with pytest.raises(RunError, match=r"^toy: no space left$"):
         run(pipeline, workers([s.name for s in pipeline.stages]), [source()], tmp_path)
@@ -236,7 +236,7 @@ def test_a_full_disk_ends_the_run_at_once_and_blames_no_frame(tmp_path):
     assert [stage["restarts"] for stage in summary["stages"]] == [0, 0, 0]
 
 
-def test_what_a_run_failed_of_goes_before_a_summary_that_cannot_be_written(tmp_path):
+def test_the_first_error_precedes_a_summary_that_cannot_be_written(tmp_path):
     (tmp_path / "summary.json").mkdir()
     with pytest.raises(RunError, match="no space left"):
         run(
@@ -266,7 +266,7 @@ def test_a_source_that_never_opened_has_a_label_without_credentials(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", b"\xff"])
-def test_a_place_that_cannot_be_written_to_is_told_before_anything_starts(tmp_path, name):
+def test_an_unwritable_directory_is_refused_before_anything_starts(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be written to|not UTF-8"):
         run(
@@ -285,7 +285,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_starts(tmp_pa
         ("unbuildable", "cpu", RunError, "unbuildable cannot be built: ValueError"),
     ],
 )
-def test_a_stage_that_cannot_be_built_is_told_once(tmp_path, name, device, error, message):
+def test_a_stage_that_cannot_be_built_is_reported_once(tmp_path, name, device, error, message):
     pipeline = Pipeline(stages=[StageSpec(name, MaskRcnn())])
     with pytest.raises(error, match=message):
         run(pipeline, workers([name], device=device), [source()], tmp_path)
@@ -293,7 +293,7 @@ def test_a_stage_that_cannot_be_built_is_told_once(tmp_path, name, device, error
     assert stage["restarts"] == 0
 
 
-def test_the_fallback_is_taken_and_told(tmp_path, capfd):
+def test_the_fallback_device_is_used_and_logged(tmp_path, capfd):
     pipeline = Pipeline(stages=[StageSpec("nodevice", MaskRcnn())])
     placement = workers(["nodevice"], device="cuda:1", fallback="cpu")
     summary = run(pipeline, placement, [source(frames=3)], tmp_path)
@@ -345,7 +345,7 @@ def test_a_stage_that_fails_to_close_fails_the_run(tmp_path):
         run(pipeline, workers(["detect", "track", "badclose"]), [source(frames=2)], tmp_path)
 
 
-def test_sources_need_names_of_their_own(tmp_path):
+def test_sources_need_distinct_ids(tmp_path):
     with pytest.raises(UsageError, match="two sources are called 'a'"):
         run(chain(), workers(["detect", "track", "publish"]), [source(), source()], tmp_path)
     with pytest.raises(UsageError, match="no source"):
@@ -419,7 +419,7 @@ def test_a_closed_terminal_drains_like_sigterm(hub, tmp_path):
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
 
 
-def test_nohup_stays_in_force(hub):
+def test_nohup_stays_in_effect(hub):
     process = hub(before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
@@ -446,7 +446,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
 
 
-def test_sigterm_does_not_wait_for_a_stage_that_works_for_ever(hub, tmp_path):
+def test_sigterm_does_not_wait_for_a_stage_that_never_returns(hub, tmp_path):
     process = hub(detect="detect-hang-3", limits=Limits(drain_work_s=0.5))
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)

@@ -48,7 +48,7 @@ def test_a_summary_is_replaced_whole(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["summary.json"]
 
 
-def test_a_summary_that_cannot_be_written_is_told(tmp_path):
+def test_a_summary_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"summary.json cannot be written"):
         write_summary(Summary(wall_s=1.0, sources=[], stages=[]), tmp_path / "file")

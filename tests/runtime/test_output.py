@@ -27,14 +27,14 @@ def everything(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_run_that_fails_leaves_the_tracks_it_has_seen(tmp_path):
+def test_a_run_that_fails_exports_its_tracks(tmp_path):
     log_in(tmp_path)
     with pytest.raises(SourceError, match="was lost"), exported(tmp_path):
         raise SourceError("camera a was lost")
     assert (tmp_path / "tracks.txt").exists()
 
 
-def test_what_a_run_failed_of_goes_before_a_log_that_cannot_be_read(tmp_path):
+def test_the_first_error_precedes_a_log_that_cannot_be_read(tmp_path):
     (tmp_path / "events.db").write_text("this is no log")
     with pytest.raises(SourceError, match="was lost"), exported(tmp_path):
         raise SourceError("camera a was lost")
@@ -42,7 +42,7 @@ def test_what_a_run_failed_of_goes_before_a_log_that_cannot_be_read(tmp_path):
         pass
 
 
-def test_a_run_without_a_place_leaves_nothing(tmp_path, monkeypatch):
+def test_a_run_without_a_directory_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with claimed(None, PIPELINE, [], "refuse"):
         pass
@@ -99,7 +99,7 @@ def test_a_lock_whose_file_was_removed_by_its_holder_is_taken_anew(tmp_path, mon
     assert len(calls) == 2
 
 
-def test_a_used_directory_is_refused_in_one_line_that_says_what_to_do(tmp_path):
+def test_a_used_directory_is_refused_in_one_line_with_the_next_step(tmp_path):
     log_in(tmp_path)
     before = everything(tmp_path)
     with (
@@ -136,7 +136,7 @@ THEIRS = [
 ]
 
 
-def test_overwriting_removes_what_runs_leave_and_nothing_else(tmp_path):
+def test_overwriting_removes_files_of_runs_and_no_others(tmp_path):
     log_in(tmp_path)
     for name in (*OURS, *THEIRS):
         (tmp_path / name).touch()
@@ -147,7 +147,7 @@ def test_overwriting_removes_what_runs_leave_and_nothing_else(tmp_path):
     assert [path.name for path in run_files(tmp_path)] == ["run.json"]
 
 
-def test_files_of_a_run_are_not_for_others(tmp_path):
+def test_files_of_a_run_are_private(tmp_path):
     out = tmp_path / "new"
     before = os.umask(0o022)
     try:

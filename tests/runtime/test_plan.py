@@ -40,11 +40,11 @@ def grouped(*groups):
         ("record", ("detect", "track")),  # from further up too; never from 'other'
     ],
 )
-def test_a_stage_gets_what_it_reads_from_the_stages_above_it(stage, inputs):
+def test_a_stage_gets_the_parts_that_it_reads_from_the_stages_above_it(stage, inputs):
     assert inputs_of(PIPELINE, stage) == inputs
 
 
-def test_a_stage_gets_what_it_may_read_too_where_that_is_above_it():
+def test_a_stage_gets_optional_parts_too():
     stages = [
         StageSpec("detect", MaskRcnn()),
         StageSpec("camera", CameraMotion()),
@@ -93,6 +93,6 @@ def test_groups_that_wait_for_each_other_are_refused():
         grouped(["detect", "publish"], ["track"], ["other"], ["record"])
 
 
-def test_apart_gives_each_stage_its_own_worker():
+def test_one_stage_per_worker_gives_each_stage_its_own():
     names = [group.names for group in group_stages(PIPELINE, one_stage_per_worker(PIPELINE))]
     assert sorted(names) == sorted((stage.name,) for stage in PIPELINE.stages)

@@ -54,7 +54,7 @@ def test_a_signal_is_the_reason(child):
     assert one.reason() == "killed by SIGSEGV"
 
 
-def test_ending_it_is_certain_even_if_it_will_not(child):
+def test_a_process_that_ignores_signals_is_killed(child):
     one = child(
         "import signal, time\n"
         "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
@@ -92,7 +92,7 @@ def test_threads_and_cores_are_set_before_it_runs(child):
     assert one.end() == f"3 3 {{{core}}}\n"
 
 
-def test_its_command_line_holds_no_more_than_where_to_connect(child):
+def test_the_command_line_of_a_process_holds_only_where_to_connect(child):
     one = child("import sys; print(sys.argv[1:])")
     assert exited(one)
     assert one.end() == f"{['ipc://nowhere', 'detect.0#1', str(os.getpid())]}\n"
@@ -104,6 +104,6 @@ def test_a_function_is_loaded_by_its_name():
 
 
 @pytest.mark.parametrize("reference", ["no_such_module:f", "os:no_such_thing", "os"])
-def test_a_name_that_leads_nowhere_is_told(reference):
+def test_a_name_that_cannot_be_imported_is_refused(reference):
     with pytest.raises(ConfigError, match="cannot be imported as module:function"):
         load(reference)

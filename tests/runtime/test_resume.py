@@ -238,7 +238,7 @@ def changed(stage, **settings):
         ),
     ],
 )
-def test_another_run_is_refused_by_what_differs(tmp_path, specs, pipeline, words):
+def test_a_different_run_is_refused_with_the_first_difference(tmp_path, specs, pipeline, words):
     inline_run([source("a", 12)], tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(UsageError) as error:
@@ -266,7 +266,7 @@ def test_a_file_with_other_content_is_another_source(tmp_path):
 DRAINED = RUN.replace("run(sources", "print(run(sources").replace("[3]))", "[3])).interrupted)")
 
 
-def test_a_run_that_was_interrupted_goes_on_in_its_next_stream_epoch(tmp_path):
+def test_an_interrupted_run_resumes_in_its_next_stream_epoch(tmp_path):
     options = {"name": "a", "frames": 150, "pause": 0.005}
     command = [sys.executable, "-c", DRAINED, str(tmp_path), json.dumps([options]), "0.05"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -291,7 +291,7 @@ def test_a_run_that_was_interrupted_goes_on_in_its_next_stream_epoch(tmp_path):
     assert {name.split(":")[1] for name in opened} == {"1", "2"}
 
 
-def test_a_live_source_goes_on_in_its_next_stream_epoch_and_ends_its_tracks_first(tmp_path):
+def test_a_live_source_resumes_in_its_next_stream_epoch_and_ends_its_tracks_first(tmp_path):
     options = {"name": "cam", "frames": 100_000, "pause": 0.005, "live": ""}
     killed_at(150, [options], tmp_path)
     killed_at(count(tmp_path) + 150, [options], tmp_path)
@@ -334,7 +334,7 @@ def ended(out):
 
 
 @pytest.mark.parametrize("moment", [begun, opened, half_made, ended])
-def test_a_run_that_was_killed_as_it_began_or_ended_goes_on(tmp_path, moment):
+def test_a_run_that_was_killed_at_its_start_or_end_resumes(tmp_path, moment):
     specs = [source("a", 12, jump=5), source("b", 9)]
     out = tmp_path / "killed"
     inline_run(specs, tmp_path / "one")

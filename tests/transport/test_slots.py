@@ -74,7 +74,7 @@ def test_a_view_outlives_the_segment_and_the_reader(segment, read, write):
     assert (view == 7).all()
 
 
-def test_a_reader_lets_go_of_segments_that_are_gone(segment, read, tmp_path):
+def test_a_reader_unmaps_segments_that_are_gone(segment, read, tmp_path):
     read(frame(segment.slots[0]))
     other = Segment(1, 36, "a test", tmp_path)
     segment.close()
@@ -84,7 +84,7 @@ def test_a_reader_lets_go_of_segments_that_are_gone(segment, read, tmp_path):
 
 
 @given(st.text(max_size=40))
-def test_what_is_not_a_slot_is_refused(text):
+def test_an_invalid_slot_name_is_refused(text):
     with pytest.raises((DataError, RunError)):
         SlotReader()(frame(text))
 
@@ -103,7 +103,7 @@ def test_a_picture_that_does_not_fit_is_refused(segment, read, size):
         read(frame(segment.slots[2], *size))
 
 
-def test_small_shared_memory_says_what_is_needed_and_what_is_free(tmp_path, monkeypatch):
+def test_too_little_shared_memory_names_the_needed_and_the_free_size(tmp_path, monkeypatch):
     def full(fd, offset, length):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -136,7 +136,7 @@ def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
+def test_segments_of_a_killed_run_are_removed_and_no_others(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from streamvis.transport.slots import Segment\n"

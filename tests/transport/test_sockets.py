@@ -39,12 +39,12 @@ def test_messages_go_both_ways_in_order(ends):
     assert [client.receive(5)[0] for _ in range(100)] == [b"%d" % i for i in range(100)]
 
 
-def test_a_peer_that_is_not_there_is_told_apart(ends):
+def test_sending_to_an_absent_peer_returns_false(ends):
     server, _ = ends
     assert not server.send(b"nobody", [b"x"])
 
 
-def test_receiving_gives_up_in_time(ends):
+def test_receiving_returns_after_the_timeout(ends):
     assert ends[1].receive(0) is None
 
 
@@ -56,7 +56,7 @@ def test_messages_of_no_or_too_many_frames_are_counted_and_dropped(ends):
     assert server.refused == 1
 
 
-def test_last_words_arrive_though_the_client_closes_at_once(ends):
+def test_the_last_messages_arrive_though_the_client_closes_at_once(ends):
     server, _ = ends
     endpoint = server.socket.getsockopt_string(zmq.LAST_ENDPOINT)
     client = Client(endpoint, b"short")
