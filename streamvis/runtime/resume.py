@@ -120,7 +120,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             start.logged[listed.id] = LogPosition(cursor.next, *published.at)
             at = resume_point(at, cursor, published)
             if cursor.ending == "eof":
-                start.findings[listed.id] = found(published.derived)
+                start.findings[listed.id] = source_findings(published.derived)
         elif logs:
             at = None  # without an event log, from the first frame
         if at is not None:
