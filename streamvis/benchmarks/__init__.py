@@ -1,0 +1,13 @@
+"""The measurements behind `streamvis bench`: each returns a report and prints nothing.
+
+hub                   cost of the runtime alone: hops between processes
+pipeline              a whole pipeline over its detector alone
+detector              one detector on each inference engine, and its parts
+embedder              crops and appearance embeddings of one frame
+actions               the action stage over the length of its video
+tracker_speed         time per frame of our tracker and of other trackers
+tracker_accuracy      scores of the same trackers on MOTChallenge sequences
+jpda_step             one step of JPDA, ours and Stone-Soup's
+simulated_detections  the detections that tracker_speed and jpda_step use
+peers, stone_soup     adapters for other trackers
+"""

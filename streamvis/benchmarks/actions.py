@@ -1,10 +1,10 @@
-"""What `streamvis bench actions` measures: whether people can be watched in real time."""
+"""Benchmark of the action stage alone: its time over the length of the video."""
 
 import tempfile
 import time
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,69 +25,104 @@ SIZE = (1280, 720)  # width, height in px
 FPS = 25
 
 
-def actions(
-    weights: str, people: int, per_second: float, seconds: float, engine: str
-) -> dict[str, Any]:
-    """A scene of so many tracked people, each looked at so often: time it takes over its length."""
+class ActionsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of the action stage over the length of its video."""
+
+    weights: str  # "random" when there are none of this name
+    engine: str
+    people: int
+    samples_per_second: float  # of video: times at which tracks are sampled
+    crops: int  # samples of all people together
+    threads: int
+    ms_per_person_and_sample: float
+    busy: float  # seconds of computing over seconds of video
+    busy_cores: float  # the same in CPU time
+    times_real_time: float
+
+
+def measure(
+    weights: str = "fight-off",
+    people: int = 10,
+    per_second: float = 5.0,
+    seconds: float = 10.0,
+    engine: str = "auto",
+) -> ActionsReport:
+    """Time the stage on a synthetic scene of tracked people, each sampled `per_second` times."""
     keep_memory()
+    pictures: dict[str, Array] = {}
     with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
-        name = _file(weights, per_second, Path(folder))
-        pictures: dict[str, Array] = {}
+        name = _save_weights(weights, per_second, Path(folder))
         fields = {"kind": "off", "weights": name, "people": people, "min_height": 8}
         config = convert({**fields, "engine": engine}, OffActions, "bench actions", UsageError)
         act = ActStage(config, Site(device="cpu", pixels=lambda frame: pictures[frame.slot]))
+    used = _run(act, pictures, people, per_second, seconds)
+    if not used.crops:
+        raise UsageError(
+            f"--seconds {seconds:g}: no track is sampled at --per-second {per_second:g}; expected "
+            f"{2 / per_second:g} seconds or more"
+        )
+    return ActionsReport(
+        weights=weights if weights in shipped() or Path(weights).exists() else "random",
+        engine=type(act.network).__name__.strip("_").lower(),
+        people=people,
+        samples_per_second=round(used.samples / seconds, 2),
+        crops=used.crops,
+        threads=torch.get_num_threads(),
+        ms_per_person_and_sample=round(1000 * used.wall_s / used.crops, 2),
+        busy=round(used.wall_s / seconds, 3),
+        busy_cores=round(used.cpu_s / seconds, 3),
+        times_real_time=round(seconds / used.wall_s, 2),
+    )
+
+
+class _Used(NamedTuple):
+    wall_s: float
+    cpu_s: float
+    samples: int
+    crops: int
+
+
+def _run(
+    act: ActStage, pictures: dict[str, Array], people: int, per_second: float, seconds: float
+) -> _Used:
+    """Call the stage frame by frame; the warm-up does not count."""
     scene = SyntheticScene(seed=1, people=people, size=SIZE, fps=FPS, seconds=seconds)
     act.begin(
         SourceInfo(id="a", label="a", width=SIZE[0], height=SIZE[1], fps=FPS, live=False), None
     )
-    rng = np.random.default_rng(0)
-    boxes, speed = _boxes(people, rng)
-    spent, samples, looked = 0.0, 0, 0
-    cpu = 0.0
+    boxes, speed = _boxes(people, np.random.default_rng(0))
+    wall_s = cpu_s = 0.0
+    samples = crops = 0
     count = round(seconds * FPS)
-    warm_up = max(FPS, ceil(2 * FPS / per_second))  # a second, and two looks at least
+    warm_up = max(FPS, ceil(2 * FPS / per_second))  # a second, and at least two samples
     for n in range(-warm_up, count):
         pictures["a"] = scene.picture(n % count)
         packet = _packet(n + warm_up, boxes + speed * (n / FPS))
-        start, used = time.perf_counter(), time.process_time()
-        (told,) = act([packet])
+        start, cpu_start = time.perf_counter(), time.process_time()
+        (part,) = act([packet])
         if n >= 0:
-            spent += time.perf_counter() - start
-            cpu += time.process_time() - used
-            samples += int(told.sampled.any())
-            looked += int(told.sampled.sum())
-    if not looked:
-        raise UsageError(
-            f"--seconds {seconds:g}: nobody is looked at, at --per-second {per_second:g}; expected "
-            f"{2 / per_second:g} seconds or more"
-        )
-    return {
-        "weights": weights if weights in shipped() or Path(weights).exists() else "random",
-        "engine": type(act.network).__name__.strip("_").lower(),
-        "people": people,
-        "samples_per_second": round(samples / seconds, 2),
-        "crops": looked,
-        "threads": torch.get_num_threads(),
-        "ms_per_person_and_sample": round(1000 * spent / max(looked, 1), 2),
-        "busy": round(spent / seconds, 3),
-        "busy_cores": round(cpu / seconds, 3),
-        "times_real_time": round(seconds / spent, 2),
-    }
+            wall_s += time.perf_counter() - start
+            cpu_s += time.process_time() - cpu_start
+            samples += int(part.sampled.any())
+            crops += int(part.sampled.sum())
+    return _Used(wall_s, cpu_s, samples, crops)
 
 
-def _file(weights: str, per_second: float, folder: Path) -> str:
-    """The weights with another spacing; untrained ones where there are none."""
+def _save_weights(weights: str, per_second: float, folder: Path) -> str:
+    """Save the weights with another sampling interval; untrained ones where there are none."""
     from streamvis.models.weights import load_actions
 
     if weights in shipped() or Path(weights).exists():
         model = load_actions(weights)
-        about = msgspec.structs.replace(model.architecture, every_s=1 / per_second)
-        model.architecture = about
+        architecture = msgspec.structs.replace(model.architecture, every_s=1 / per_second)
+        model.architecture = architecture
     else:
         torch.manual_seed(0)
-        about = OffConfig(name="untrained", actions=("fight", "normal"), every_s=1 / per_second)
-        model = Off(about).eval()
-        for part in model.body.modules():  # numbers as large as trained ones': tiny ones are slow
+        architecture = OffConfig(
+            name="untrained", actions=("fight", "normal"), every_s=1 / per_second
+        )
+        model = Off(architecture).eval()
+        for part in model.body.modules():  # as large as trained weights: tiny numbers are slow
             if isinstance(part, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(part.weight)
     path = folder / "bench.safetensors"

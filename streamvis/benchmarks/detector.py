@@ -1,7 +1,7 @@
-"""What `streamvis bench detector` measures: one detector on several engines, side by side.
+"""Benchmark of one detector on several inference engines, measured side by side.
 
-All contenders have the same weights and pictures and take turns, so that a busy machine is
-busy for each of them.
+All contenders run the same weights on the same pictures and alternate picture by picture, so that
+other load on the machine affects each of them alike.
 """
 
 import importlib.util
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -22,76 +23,109 @@ from streamvis.runtime.processes import keep_memory
 from streamvis.sources import open_source, resolve
 
 SCENE = "synthetic:walkers?people=6&seconds=2&fps=10&size=768x576&seed=3"
-PICTURES = 3  # looked at in turn
-WARM_UP = PICTURES  # rounds that do not count: engines compile for each size they see
-MIN_SCORE = 0.1  # as the stage has it
+PICTURES = 3
+WARM_UP = PICTURES  # rounds that do not count: engines compile for each picture size
+MIN_SCORE = 0.1  # the default of the detection stage
+PLAIN, TORCHVISION = "torch fp32, plain", "torchvision fp32"
 
 Parts = dict[str, Callable[[], object]]
-Find = Callable[[Tensor], int]  # a picture (3, H, W) uint8 -> how many were found
+Detect = Callable[[Tensor], int]  # picture (3, H, W) uint8 -> number of detections
 
 
-def detector(
-    weights: str, source: str | None, against: Path | None, rounds: int, masks: bool
-) -> dict[str, Any]:
-    """Frames per second of each contender, its ratio to the plain one, and the time of parts."""
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """The speed of one detector on one engine."""
+
+    ms: float  # median per picture
+    fps: float
+    times_as_fast: float  # over torchvision where it takes part, else over plain torch
+    found: float  # mean detections per picture
+
+
+class DetectorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The speed of each contender, and the time of the detector's parts."""
+
+    weights: str  # "random" for an architecture's name
+    size: str
+    threads: int
+    masks: bool
+    contenders: dict[str, Contender]
+    parts_ms: dict[str, dict[str, float]]  # engine -> part -> median
+
+
+def measure(
+    weights: str = "person-lite",
+    source: str | None = None,
+    against: Path | None = None,
+    rounds: int = 15,
+    masks: bool = True,
+) -> DetectorReport:
+    """Time each contender on pictures of the source; a synthetic scene for None.
+
+    `against` adds a detector of the YOLOX layout (.onnx).
+    """
     keep_memory()
     images = pictures(source or SCENE)
-    contenders: dict[str, Find] = {"torch fp32, plain": _plain(weights, masks)}
+    contenders = _contenders(weights, against, masks)
+    with torch.inference_mode():
+        times, found = interleaved(contenders, images, rounds)
+        parts = _parts(weights, images[0], rounds)
+    baseline = times.get(TORCHVISION, times[PLAIN])
+    return DetectorReport(
+        weights=weights if weights in shipped() or Path(weights).is_file() else "random",
+        size=f"{images[0].shape[2]}x{images[0].shape[1]}",
+        threads=torch.get_num_threads(),
+        masks=masks,
+        contenders={
+            name: Contender(
+                ms=round(seconds * 1e3, 1),
+                fps=round(1 / seconds, 2),
+                times_as_fast=round(baseline / seconds, 2),
+                found=found[name],
+            )
+            for name, seconds in times.items()
+        },
+        parts_ms=parts,
+    )
+
+
+def _contenders(weights: str, against: Path | None, masks: bool) -> dict[str, Detect]:
+    contenders = {PLAIN: _plain(weights, masks)}
     for engine in ("torch", "openvino"):
         if engine == "torch" or not openvino_fault():
             _, dtype = choose("cpu", "auto", "auto")
             name = f"{engine} {str(dtype).removeprefix('torch.')}"
-            contenders[name] = _ours(weights, engine, masks)
+            contenders[name] = _accelerated(weights, engine, masks)
     if (theirs := _torchvision(weights)) is not None:
-        contenders["torchvision fp32"] = theirs
+        contenders[TORCHVISION] = theirs
     if against is not None:
         contenders[f"onnxruntime {against.stem}"] = _onnx(against)
-    with torch.inference_mode():
-        times, found = turns(contenders, images, rounds)
-        parts = _parts(weights, images[0], rounds)
-    plain = times["torchvision fp32" if theirs else "torch fp32, plain"]
-    return {
-        "weights": weights if weights in shipped() or Path(weights).is_file() else "random",
-        "size": f"{images[0].shape[2]}x{images[0].shape[1]}",
-        "threads": torch.get_num_threads(),
-        "masks": masks,
-        "contenders": {
-            name: {
-                "ms": round(seconds * 1e3, 1),
-                "fps": round(1 / seconds, 2),
-                "times_as_fast": round(plain / seconds, 2),
-                "found": found[name],
-            }
-            for name, seconds in times.items()
-        },
-        "parts_ms": parts,
-    }
+    return contenders
 
 
 def pictures(source: str) -> list[Tensor]:
-    """A few pictures (3, H, W) uint8, spread over the source's first seconds."""
+    """Return a few pictures (3, H, W) uint8, spread over the first 20 of the source."""
     opened = open_source(resolve([source])[0])
     try:
         shown = [picture.pixels.copy() for picture, _ in zip(opened, range(20), strict=False)]
     finally:
         opened.close()
     if not shown:
-        raise DataError(f"source '{source}' has no pictures to look at")
+        raise DataError(f"source '{source}' has 0 pictures; expected 1 or more")
     step = max(len(shown) // PICTURES, 1)
     return [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in shown[::step][:PICTURES]]
 
 
-def turns(
-    contenders: Mapping[str, Find], images: Sequence[Tensor], rounds: int
+def interleaved(
+    contenders: Mapping[str, Detect], images: Sequence[Tensor], rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds a picture, and how many were found in one, of contenders taking turns."""
+    """Alternate the contenders; return median seconds and mean detections per picture."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     found: dict[str, list[int]] = {name: [] for name in contenders}
     for round_ in range(WARM_UP + rounds):
-        for name, find in contenders.items():
+        for name, detect in contenders.items():
             image = images[round_ % len(images)]
             began = time.perf_counter()
-            count = find(image)
+            count = detect(image)
             if round_ >= WARM_UP:
                 times[name].append(time.perf_counter() - began)
                 found[name].append(count)
@@ -102,7 +136,7 @@ def turns(
 
 
 def _model(weights: str) -> MaskRcnn:
-    """The detector of these weights, or of an architecture's name with random ones."""
+    """Load the detector of these weights; an architecture's name gives random weights."""
     if weights in ARCHITECTURES and weights not in shipped():
         torch.manual_seed(0)
         return MaskRcnn(ARCHITECTURES[weights]).eval()
@@ -111,17 +145,17 @@ def _model(weights: str) -> MaskRcnn:
     return model
 
 
-def _plain(weights: str, masks: bool) -> Find:
+def _plain(weights: str, masks: bool) -> Detect:
     model = _model(weights).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return lambda image: len(model([image], masks)[0].boxes)
 
 
-def _ours(weights: str, engine: Any, masks: bool) -> Find:
-    find = accelerate_detector(_model(weights), "cpu", engine=engine)
-    return lambda image: len(find([image], masks)[0].boxes)
+def _accelerated(weights: str, engine: Any, masks: bool) -> Detect:
+    model = accelerate_detector(_model(weights), "cpu", engine=engine)
+    return lambda image: len(model([image], masks)[0].boxes)
 
 
-def _torchvision(weights: str) -> Find | None:
+def _torchvision(weights: str) -> Detect | None:
     model = _model(weights)
     name = model.architecture.name
     if not name.startswith("maskrcnn_resnet50") or not importlib.util.find_spec("torchvision"):
@@ -135,7 +169,7 @@ def _torchvision(weights: str) -> Find | None:
     return lambda image: len(theirs([image.float() / 255])[0]["boxes"])
 
 
-def _onnx(path: Path) -> Find:
+def _onnx(path: Path) -> Detect:
     from streamvis.models.yolox import Yolox
 
     yolox = Yolox(path, min_score=MIN_SCORE, threads=torch.get_num_threads())
@@ -143,7 +177,7 @@ def _onnx(path: Path) -> Find:
 
 
 def _parts(weights: str, image: Tensor, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each part; OpenVINO computes all that is dense in one."""
+    """Return the milliseconds of each part; OpenVINO runs the dense layers as one part."""
     model = _model(weights)
     accelerate_detector(model, "cpu", engine="torch")
     batch, (size,) = model.prepare([image])
@@ -190,7 +224,7 @@ def _regions(
 
 
 def timed(parts: Parts, rounds: int) -> dict[str, float]:
-    """Median milliseconds of parts taking turns."""
+    """Alternate the parts; return the median milliseconds of each."""
     times: dict[str, list[float]] = {name: [] for name in parts}
     for round_ in range(WARM_UP + rounds):
         for name, part in parts.items():

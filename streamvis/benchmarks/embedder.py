@@ -1,8 +1,9 @@
-"""What `streamvis bench embedder` measures: crops cut and looked at, on each engine in turn."""
+"""Benchmark of the appearance embeddings of one frame: crops, and the network on each engine."""
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -15,11 +16,22 @@ from streamvis.models.weights import load_embedder, shipped
 from streamvis.runtime.processes import keep_memory
 
 SCENE = (1080, 1920)  # height, width in px
-HEIGHTS = (40, 300)  # px of people, evenly spread in their logarithm
+HEIGHTS = (40, 300)  # px of the people, log-uniform
 
 
-def embedder(weights: str, people: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds for so many people of one frame: cutting them out, and each engine's network."""
+class EmbedderReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Median milliseconds for the people of one frame."""
+
+    weights: str  # "random" for an architecture's name
+    crops: str  # number and size
+    threads: int
+    cutting_ms: float  # resampling the crops
+    network_ms: dict[str, float]  # by engine and precision
+    together_ms: dict[str, float]
+
+
+def measure(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> EmbedderReport:
+    """Time the crops of `people` people, and the network on each engine, `rounds` times."""
     keep_memory()
     pixels, boxes = _scene(people)
     size = _model(weights).size
@@ -32,18 +44,18 @@ def embedder(weights: str, people: int, rounds: int) -> dict[str, Any]:
                     parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
     times = timed(parts, rounds)
     cutting = times.pop("cutting")
-    return {
-        "weights": weights if weights not in ARCHITECTURES or weights in shipped() else "random",
-        "crops": f"{people} of {size[1]}x{size[0]}",
-        "threads": torch.get_num_threads(),
-        "cutting_ms": cutting,
-        "network_ms": times,
-        "together_ms": {name: round(cutting + ms, 2) for name, ms in times.items()},
-    }
+    return EmbedderReport(
+        weights=weights if weights not in ARCHITECTURES or weights in shipped() else "random",
+        crops=f"{people} of {size[1]}x{size[0]}",
+        threads=torch.get_num_threads(),
+        cutting_ms=cutting,
+        network_ms=times,
+        together_ms={name: round(cutting + ms, 2) for name, ms in times.items()},
+    )
 
 
 def _scene(people: int) -> tuple[Array, Array]:
-    """A picture of noise (H, W, 3) uint8 and boxes (N, 4) of people anywhere in it."""
+    """Return noise (H, W, 3) uint8 and boxes (N, 4) at random places in it."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*SCENE, 3), dtype=np.uint8)
     low, high = np.log(HEIGHTS)

@@ -1,8 +1,8 @@
-"""What the runtime itself costs: hops through the hub, and a pipeline next to its slowest stage.
+"""Benchmark of the runtime alone: hops through the hub, and a pipeline over its slowest stage.
 
-hop()         how long a packet takes from one worker to the next
-capacity()    how many packets the hub passes on in a second of one core
-throughput()  a whole pipeline's frames per second over those of its slowest stage alone
+hop()         time of a packet from one worker to the next
+capacity()    packets that the hub forwards per second of one core
+throughput()  frames per second of a pipeline over those of its slowest stage alone
 """
 
 import tempfile
@@ -33,20 +33,22 @@ from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import temporary_root
 
-SPEND_S = {"slow": 0.01, "light": 0.002}  # what stages of these names sleep for each packet
+SLEEP_S = {"slow": 0.01, "light": 0.002}  # per packet, by the name of the stage
 NONE = np.zeros(0, np.float32)
-WARM_UP = 100  # frames until processes are at their pace, which do not count
+WARM_UP = 100  # frames until the processes run steadily; they do not count
 
 
 class HubReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency and capacity of the hub."""
+
     hop_us_p50: float  # from the end of one stage's call to the start of the next one's
     hop_us_p99: float
     hops_per_cpu_second: float  # of the hub's process, its socket thread included
     pipeline_over_slowest_stage: float  # frames per second, pipelined over alone
 
 
-def measure_hub() -> HubReport:
-    """All three, in about half a minute."""
+def measure() -> HubReport:
+    """Measure hop, capacity and throughput, in about half a minute."""
     hops_us = hop()
     return HubReport(
         hop_us_p50=round(float(np.median(hops_us)), 1),
@@ -57,7 +59,7 @@ def measure_hub() -> HubReport:
 
 
 def hop(frames: int = 1500, pause_s: float = 0.002) -> Array:
-    """Microseconds (frames,) of each packet from one worker through the hub to the next."""
+    """Return the microseconds (frames,) of each packet from one worker via the hub to the next."""
     pipeline = Pipeline(
         stages=[StageSpec("stamp", MaskRcnn()), StageSpec("look", Jipda(), after=["stamp"])]
     )
@@ -66,7 +68,7 @@ def hop(frames: int = 1500, pause_s: float = 0.002) -> Array:
 
 
 def capacity(frames: int = 8000) -> float:
-    """Packets that the hub takes in and sends on, per second of its CPU time, under full load."""
+    """Return the packets that the hub forwards per second of its CPU time, under full load."""
     pipeline = _chain("stamp", "look", "end")
     placement = msgspec.structs.replace(one_stage_per_worker(pipeline), slots=32)
 
@@ -76,11 +78,11 @@ def capacity(frames: int = 8000) -> float:
         return time.process_time() - before
 
     hops = frames * (len(pipeline.stages) + 1)  # in from decode or a worker, out to the next one
-    return hops / (spent(WARM_UP + frames) - spent(WARM_UP))  # less what it takes to start and end
+    return hops / (spent(WARM_UP + frames) - spent(WARM_UP))  # without the time to start and end
 
 
 def throughput(frames: int = 300) -> float:
-    """Frames per second of a pipeline over those of its slowest stage called in a loop."""
+    """Return the frames per second of a pipeline over those of its slowest stage in a loop."""
     stage = Probe("slow", "detections", None)
     packet = Packet(frame=Frame(source="a", seq=0, n=0, media_us=0, width=1, height=1))
     start = time.perf_counter()
@@ -95,7 +97,7 @@ def throughput(frames: int = 300) -> float:
 
 
 class Probe:
-    """A stage that notes when packets reach it, and in its part, when it was done with them."""
+    """A stage that records when a packet arrives, and writes into its part when it is done."""
 
     def __init__(self, name: str, writes: str, out: Path | None) -> None:
         self._name = name
@@ -110,8 +112,8 @@ class Probe:
             self._arrivals.append(at)
             if (stamped := packet.part(Detections)) is not None:
                 self._hops.append(at - int(stamped.labels[0]))
-            if spend_s := SPEND_S.get(self._name):
-                time.sleep(spend_s)
+            if sleep_s := SLEEP_S.get(self._name):
+                time.sleep(sleep_s)
             yield _part(self._writes)
 
     def close(self) -> None:
@@ -131,8 +133,8 @@ class Probe:
         pass
 
 
-class Blanks:
-    """`frames` small pictures, one every `pause_s`."""
+class BlankSource:
+    """A source of `frames` small black pictures, one every `pause_s`."""
 
     def __init__(self, spec: SourceSpec, epoch: int = 1) -> None:
         self._frames = int(spec.options["frames"])
@@ -155,6 +157,7 @@ class Blanks:
 
 
 def build(spec: StageSpec, site: Site) -> Probe:
+    """Build a probe in place of the stage; called in the worker."""
     return Probe(spec.name, spec.run.writes, site.out)
 
 
@@ -193,7 +196,7 @@ def _chain(first: str, second: str, third: str) -> Pipeline:
 def _run(
     pipeline: Pipeline, placement: Placement, frames: int, pause_s: float = 0.0
 ) -> dict[str, Array]:
-    """Run it over blank pictures; what its second stage noted."""
+    """Run the pipeline on blank pictures; return what its second stage recorded."""
     options = {"frames": str(frames), "pause_s": str(pause_s)}
     spec = SourceSpec(id="blanks", uri="blanks", kind="synthetic", options=options)
     with tempfile.TemporaryDirectory(dir=temporary_root()) as out:
@@ -202,8 +205,8 @@ def _run(
             placement,
             [spec],
             build="streamvis.benchmarks.hub:build",
-            open_source="streamvis.benchmarks.hub:Blanks",
+            open_source="streamvis.benchmarks.hub:BlankSource",
             out=Path(out),
         )
-        with np.load(Path(out) / f"{pipeline.stages[1].name}.npz") as noted:
-            return {"hops": noted["hops"], "arrivals": noted["arrivals"]}
+        with np.load(Path(out) / f"{pipeline.stages[1].name}.npz") as recorded:
+            return {"hops": recorded["hops"], "arrivals": recorded["arrivals"]}

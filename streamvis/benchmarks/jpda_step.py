@@ -1,4 +1,4 @@
-"""One step of JPDA, from predicting to updating, ours and Stone-Soup's, on the same targets."""
+"""One step of JPDA, from prediction to update: ours and Stone-Soup's, on the same targets."""
 
 import datetime
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from streamvis.benchmarks.simulated_detections import DETECTED, EDGE, FPS, HEIGH
 from streamvis.messages import Array
 from streamvis.tracking import filters, kalman
 
-DEVIATION = 15.0, 60.0  # px, px/s: how well the targets are known beforehand, along either axis
+DEVIATION = 15.0, 60.0  # px, px/s: one sigma of the prior along either axis
 ACCELERATION = 100.0  # px²/s³, spectral density
 P_GATE = 0.99
 NOW = datetime.datetime(2020, 1, 1)
@@ -19,7 +19,7 @@ ORDER = [0, 2, 1, 3]  # of Stone-Soup's state: x, vx, y, vy
 
 
 class Step(NamedTuple):
-    """Point targets a frame ago, and what is detected now: what every JPDA starts from."""
+    """The input of one step: the targets' states one frame ago, and the detections of now."""
 
     x: Array  # (N, 4) x, y, vx, vy
     P: Array  # (N, 4, 4)
@@ -32,11 +32,13 @@ class Step(NamedTuple):
     clutter: float  # per px²
 
 
-Associate = Callable[[Step], Callable[[], Array]]  # what it answers makes the step: β (N, M + 1)
+Associate = Callable[
+    [Step], Callable[[], Array]
+]  # the returned callable runs the step: β (N, M + 1)
 
 
 def step(scene: Scene, frame: int) -> Step:
-    """The people of a frame as points (centres) whose places a frame ago are roughly known."""
+    """Return the step to this frame, with the centres of the people as point targets."""
     rng = np.random.default_rng(frame)
     before, now = (_centres(scene.truth[k]) for k in (frame - 1, frame))
     deviation = np.repeat(DEVIATION, 2)
@@ -59,7 +61,7 @@ def _centres(boxes: Array) -> Array:
 
 
 def ours(step: Step) -> Callable[[], Array]:
-    """`filters.jipda` of targets that are there for certain, which is JPDA."""
+    """Prepare `filters.jipda` with existence probabilities of 1, which is JPDA."""
     F, Q = kalman.constant_velocity(step.dt)
     Q = np.broadcast_to(step.q * Q, step.P.shape)
     H, certain = np.eye(2, 4), np.ones(len(step.x))
@@ -77,7 +79,7 @@ def ours(step: Step) -> Callable[[], Array]:
 
 
 def associators() -> dict[str, Associate]:
-    """Stone-Soup's faster ways to the marginals, where it is installed."""
+    """Return Stone-Soup's two faster associators, where it is installed."""
     if not imports("stonesoup.dataassociator.probability"):
         return {}
     from stonesoup.dataassociator.probability import JPDAwithEHM2, JPDAwithLBP
@@ -98,7 +100,7 @@ def _stone_soup(step: Step, associator: Any) -> Callable[[], Array]:
     before = NOW - datetime.timedelta(seconds=step.dt)
     states = zip(step.x[:, ORDER], step.P[:, ORDER][:, :, ORDER], strict=True)
     tracks = [Track([GaussianState(x, P, timestamp=before)]) for x, P in states]
-    model = LinearGaussian(4, (0, 2), step.R)  # one for all: it remembers what it predicts for it
+    model = LinearGaussian(4, (0, 2), step.R)  # one for all: predictions are cached by model
     method, updater = associator(_hypothesiser(step)), PDAUpdater(model)
     detections = [Detection(z, timestamp=NOW, measurement_model=model) for z in step.z]
     every = set(detections)

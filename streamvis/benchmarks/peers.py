@@ -1,49 +1,43 @@
-"""Other people's trackers, for `streamvis bench tracker`. None of them is a dependency.
+"""Adapters for other trackers, for `streamvis bench tracker`. None of them is a dependency.
 
     here, missing = installed()
-    follow = here["SORT"].start(25.0, 0.5)  # frames/s; what a detection must score to start a track
-    ids, boxes = follow(detections)  # of the next frame
+    update = here["SORT"].start(25.0, 0.5)  # frames/s; least score of a detection to start a track
+    ids, boxes = update(detections)  # of the next frame
 
-Each has its authors' settings but for what is said here, and is given the detections as they
-come, best first; what a detection scores is a share in [0, 1]. None of the packages reports home.
+Each tracker has its authors' settings, except where its adapter says otherwise. Detections are
+passed in descending order of their scores, which lie in [0, 1].
 """
 
 import contextlib
 import importlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamvis.messages import Array, Detections
+from streamvis.benchmarks.stone_soup import stone_soup
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, Start, Update
+from streamvis.messages import Detections
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-FEW = (0.2, 0.4)  # where a film takes minutes
-
-
-class Reported(NamedTuple):
-    """Who is followed in a frame."""
-
-    ids: Array  # (N,)
-    boxes: Array  # (N, 4) xyxy pixels
-
-
-Follow = Callable[[Detections], Reported]
-Start = Callable[[float, float], Follow]
+FEW = (0.2, 0.4)  # for trackers that take minutes per sequence
 
 
 class Peer(NamedTuple):
+    """A tracker, and how to install it."""
+
     start: Start
     module: str
     install: str
-    thresholds: tuple[float, ...] = THRESHOLDS  # to choose the best of
+    thresholds: tuple[float, ...] = THRESHOLDS  # candidates; the best one is reported
 
 
-def norfair(fps: float, threshold: float) -> Follow:
-    """Boxes as pairs of corners, matched by IoU of at least 0.3, remembered for a second, shown
-    from the third hit while they are hit. Weaker detections are left out: it does not ask for
-    scores.
+def norfair(fps: float, threshold: float) -> Update:
+    """Match boxes by an IoU of at least 0.3; report tracks from the third hit, while they are hit.
+
+    Tracks are kept for a second without a hit. Detections below the threshold are left out, since
+    Norfair uses no scores.
     """
     from norfair import Detection, Tracker
 
@@ -53,41 +47,34 @@ def norfair(fps: float, threshold: float) -> Follow:
         "iou", distance_threshold=0.7, hit_counter_max=memory, initialization_delay=delay
     )
 
-    def follow(detections: Detections) -> Reported:
+    def update(detections: Detections) -> ReportedTracks:
         boxes = detections.boxes[detections.scores >= threshold]
         found = tracker.update([Detection(points=box.reshape(2, 2)) for box in boxes])
         found = [one for one in found if one.live_points.any()]
-        return Reported(
+        return ReportedTracks(
             np.array([one.id for one in found], np.int64),
             np.array([one.estimate.ravel() for one in found]).reshape(-1, 4),
         )
 
-    return follow
+    return update
 
 
-def sort(fps: float, threshold: float) -> Follow:
-    """Weaker detections are left out, as SORT has it; all others may start tracks."""
+def sort(fps: float, threshold: float) -> Update:
+    """Leave out detections below the threshold, as SORT does; all others may start tracks."""
     from trackers import SORTTracker
 
     tracker = SORTTracker(frame_rate=fps, track_activation_threshold=0)
     return _supervised(tracker, threshold)
 
 
-def bytetrack(fps: float, threshold: float) -> Follow:
-    """Weaker detections take part in the second association, and start no tracks."""
+def bytetrack(fps: float, threshold: float) -> Update:
+    """Use detections below the threshold in the second association only; they start no tracks."""
     from trackers import ByteTrackTracker
 
     tracker = ByteTrackTracker(
         frame_rate=fps, track_activation_threshold=threshold, high_conf_det_threshold=threshold
     )
     return _supervised(tracker, 0)
-
-
-def stone_soup(fps: float, threshold: float) -> Follow:
-    """Put together from its parts: it is no tracker in itself."""
-    from streamvis.benchmarks import stone_soup as soup
-
-    return soup.stone_soup(fps, threshold)
 
 
 PEERS: Mapping[str, Peer] = {
@@ -101,7 +88,7 @@ PEERS: Mapping[str, Peer] = {
 
 
 def installed() -> tuple[dict[str, Peer], dict[str, str]]:
-    """The trackers that are here, and how to install those that are not."""
+    """Return the installed trackers, and the install commands of the others."""
     here, missing = {}, {}
     for name, peer in PEERS.items():
         if imports(peer.module):
@@ -112,6 +99,7 @@ def installed() -> tuple[dict[str, Peer], dict[str, str]]:
 
 
 def imports(module: str) -> bool:
+    """Whether the module can be imported."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             importlib.import_module(module)
@@ -120,10 +108,10 @@ def imports(module: str) -> bool:
     return True
 
 
-def _supervised(tracker: Any, threshold: float) -> Follow:
+def _supervised(tracker: Any, threshold: float) -> Update:
     from supervision import Detections as Supervised
 
-    def follow(detections: Detections) -> Reported:
+    def update(detections: Detections) -> ReportedTracks:
         keep = detections.scores >= threshold
         given = Supervised(
             xyxy=detections.boxes[keep],
@@ -132,6 +120,6 @@ def _supervised(tracker: Any, threshold: float) -> Follow:
         )
         found = tracker.update(given)
         own = found.tracker_id >= 0
-        return Reported(found.tracker_id[own], found.xyxy[own])
+        return ReportedTracks(found.tracker_id[own], found.xyxy[own])
 
-    return follow
+    return update

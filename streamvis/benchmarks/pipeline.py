@@ -1,32 +1,46 @@
-"""What `streamvis bench` measures of whole pipelines and of the detector."""
+"""Benchmark of the whole pipeline over its detector alone, on the same pictures."""
 
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import msgspec
 import numpy as np
 
 from streamvis import config
 from streamvis.errors import DataError, RunError, UsageError
 from streamvis.messages import Ending, Notice, Packet, Part, Site, SourceInfo, Stage, StatefulStage
 from streamvis.runtime.processes import keep_memory
+from streamvis.sources import SourceSpec
 
 SCENE = "synthetic:walkers?people=6&seconds=15&fps=10&size=768x576&seed=3"
-ALONE = 60  # pictures on which the detector is timed alone
-WARM_UP = 20  # frames in which queues fill and the engines see each batch for the first time
+DETECTOR_FRAMES = 60  # pictures on which the detector is timed alone
+WARM_UP = 20  # frames in which queues fill and engines compile for each batch size
 LEAST = 40  # frames after them, on which the pipeline is timed
 TIMES = "times.npy"
 
 
-def pipeline(source: str | None) -> dict[str, Any]:
-    """Frames per second of the whole, over those of its detector alone in this process.
+class PipelineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames per second of the whole pipeline and of its detector alone."""
 
-    Both are of the steady part: processes that start, networks that are compiled and the first
-    frames do not count. UsageError when the source is live, or is several; DataError when it has
-    too few frames.
+    frames: int
+    frames_not_counted: int
+    pipeline_fps: float
+    steady_fps: float  # that of the busiest worker
+    detector_alone_fps: float
+    ratio: float
+    stages_p50_ms: dict[str, float]
+    latency_p50_ms: float
+
+
+def measure(source: str | None = None) -> PipelineReport:
+    """Run the default pipeline, and its detector alone in this process; a synthetic scene for None.
+
+    Start-up, compilation and the first frames do not count. Raises UsageError for a live source
+    and for several sources, DataError for too few frames, RunError when workers died.
     """
     from streamvis.runtime import launch
     from streamvis.sources import resolve
@@ -35,42 +49,45 @@ def pipeline(source: str | None) -> dict[str, Any]:
     specs = resolve([source or SCENE])
     if len(specs) > 1:
         raise UsageError(f"{source} is {len(specs)} sources; give one of them")
-    alone = _alone(specs[0], whole)
+    alone = _detector_fps(specs[0], whole)
     placement = config.default_placement(whole)
     with tempfile.TemporaryDirectory() as out:
         summary = launch.run(
             whole, placement, specs, build="streamvis.benchmarks.pipeline:build", out=Path(out)
         )
         times = np.load(Path(out) / TIMES)[WARM_UP:]
-    if len(times) < LEAST:  # a worker that died has taken what it noted with it
-        raise RunError("workers died under way, so no steady part was measured; measure again")
+    if len(times) < LEAST:  # a worker that died has lost the times it recorded
+        raise RunError(
+            f"a worker died during the benchmark: {len(times)} frames were timed, expected "
+            f"{LEAST} or more; run it again"
+        )
     fps = (len(times) - 1) / float(times[-1] - times[0])
     ms = {stage.name: stage.service_ms.p50 for stage in summary.stages}
     busiest = max(sum(ms[name] for name in worker.stages) for worker in placement.workers)
-    return {
-        "frames": len(times),
-        "frames_not_counted": WARM_UP,
-        "pipeline_fps": round(fps, 2),
-        "steady_fps": round(1000 / max(busiest, 1e-9), 2),
-        "detector_alone_fps": round(alone, 2),
-        "ratio": round(fps / alone, 3),
-        "stages_p50_ms": ms,
-        "latency_p50_ms": max(s.latency_ms.p50 for s in summary.sources),
-    }
+    return PipelineReport(
+        frames=len(times),
+        frames_not_counted=WARM_UP,
+        pipeline_fps=round(fps, 2),
+        steady_fps=round(1000 / max(busiest, 1e-9), 2),
+        detector_alone_fps=round(alone, 2),
+        ratio=round(fps / alone, 3),
+        stages_p50_ms=ms,
+        latency_p50_ms=max(s.latency_ms.p50 for s in summary.sources),
+    )
 
 
 def build(spec: config.StageSpec, site: Site) -> Stage:
-    """Any stage of a pipeline; the last one notes when it is done with each frame."""
+    """Build a stage of the pipeline; the last one records when each frame is done."""
     from streamvis.build import build_stage
 
     stage = build_stage(spec, site)
     if not isinstance(spec.run, config.Publish) or site.out is None:
         return stage
-    return Noted(cast(StatefulStage, stage), site.out)
+    return TimedStage(cast(StatefulStage, stage), site.out)
 
 
-class Noted:
-    """A stage, and the second at which it was done with each packet, in `times.npy` at the end."""
+class TimedStage:
+    """Wraps a stage and writes the second at which each packet was done to `times.npy`."""
 
     def __init__(self, stage: StatefulStage, out: Path) -> None:
         self._stage, self._out = stage, out
@@ -98,7 +115,7 @@ class Noted:
         self._stage.finish(source, ending)
 
 
-def _alone(spec: Any, whole: config.Pipeline) -> float:
+def _detector_fps(spec: SourceSpec, whole: config.Pipeline) -> float:
     from streamvis.runners.detectors import open_detector
     from streamvis.sources import open_source
 
@@ -106,18 +123,17 @@ def _alone(spec: Any, whole: config.Pipeline) -> float:
     try:
         if source.info.live:
             raise UsageError(
-                f"source '{spec.label}' is live, and is no faster than its camera: measure on a "
-                "recording"
+                f"source '{spec.label}' is live, so the rate of its camera would be measured; "
+                "expected a recording or a synthetic: scene"
             )
-        pictures = [
-            picture.pixels.copy() for picture in islice(source, max(ALONE, LEAST + WARM_UP))
-        ]
+        most = max(DETECTOR_FRAMES, LEAST + WARM_UP)
+        pictures = [picture.pixels.copy() for picture in islice(source, most)]
     finally:
         source.close()
     if len(pictures) < WARM_UP + LEAST:
         raise DataError(
             f"source '{spec.label}' has {len(pictures)} frames; expected {WARM_UP + LEAST} or "
-            f"more: {WARM_UP} until all is running, and {LEAST} to measure"
+            f"more: {WARM_UP} for the warm-up and {LEAST} to measure"
         )
     keep_memory()
     run = whole.stage("detect").run

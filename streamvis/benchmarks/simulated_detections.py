@@ -1,7 +1,7 @@
-"""Simulated detections of people who walk: how many there are is all that scenes differ in.
+"""Simulated detections of walking people, in scenes that differ in the number of people alone.
 
-The picture grows with the people, so that everyone has as much room in each: what a tracker may
-confuse is the same, and its time shows how it grows with the number of targets.
+The picture grows with the number of people, so that their density is constant: the difficulty of
+association stays the same, and a tracker's time shows how it grows with the number of targets.
 """
 
 import math
@@ -12,17 +12,17 @@ import numpy as np
 from streamvis.messages import Array, Detections
 
 FPS = 25.0
-ROOM_PX = 150.0  # everyone has a square of this side
+ROOM_PX = 150.0  # side of the square per person
 HEIGHT_PX, WIDTH = 100.0, 0.4  # of a person; the width as a share of the height
 SPEED_PX_S = 60.0  # one sigma, along either axis: a metre per second
-EDGE = 0.03  # of the height, one sigma: how far off a detection's edges are
-DETECTED = 0.9
-DETECTIONS = 1.4  # for each person, all in all: clutter makes up for who is missed
-PERSON = 1  # COCO's
+EDGE = 0.03  # one sigma of the error of a detection's edges, as a share of the height
+DETECTED = 0.9  # share of the people
+DETECTIONS = 1.4  # per person, clutter included
+PERSON = 1  # category id of COCO
 
 
 class Scene(NamedTuple):
-    """People who walk about in a picture, and what a detector says of them, frame by frame."""
+    """Ground truth and detections of walking people, frame by frame."""
 
     width: int
     height: int
@@ -37,7 +37,7 @@ class Scene(NamedTuple):
 
 
 def scene(people: int, frames: int, seed: int = 0) -> Scene:
-    """The same for the same arguments; every frame has the same number of detections."""
+    """Simulate a scene; deterministic, with the same number of detections in every frame."""
     rng = np.random.default_rng(seed)
     area = people * ROOM_PX**2
     width = max(math.ceil(math.sqrt(area * 16 / 9)), 2 * ROOM_PX)
@@ -52,17 +52,17 @@ def scene(people: int, frames: int, seed: int = 0) -> Scene:
 
 
 def detections_of(people: int) -> int:
-    """How many detections there are in each frame."""
+    """Return the number of detections in each frame of a scene of so many people."""
     return round(DETECTIONS * people)
 
 
 def _folded(at: Array, most: Array) -> Array:
-    """Where those come to who turn back at 0 and at `most`."""
+    """Reflect positions at 0 and at `most`."""
     return most - np.abs(np.mod(at, 2 * most) - most)
 
 
 def _detected(rng: np.random.Generator, truth: Array, width: float, height: float) -> Detections:
-    """The people, some missed, among false detections that scores alone do not tell apart."""
+    """Detect 90 % of the people, among false detections with overlapping scores."""
     seen = truth[rng.permutation(len(truth))[: round(DETECTED * len(truth))]]
     seen = seen + EDGE * (seen[:, 3:] - seen[:, 1:2]) * rng.normal(size=seen.shape)
     false = detections_of(len(truth)) - len(seen)

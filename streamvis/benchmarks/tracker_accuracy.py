@@ -1,23 +1,23 @@
-"""How well our tracker and other people's follow MOTChallenge's public detections.
+"""Benchmark of the accuracy of our tracker and of others on MOTChallenge's public detections.
 
-All take turns frame by frame. Ours reads scores as its own calibration understands them and has
-one configuration for all sequences. The peers do not say what scores mean to them: they are given
-a score's rank within the whole sequence, and the threshold of the best MOTA. That is picked with
-the truth, for each sequence apart, which nobody can do in earnest and which favours them.
+All trackers alternate frame by frame. Ours calibrates the scores itself and has one configuration
+for all sequences. The others define no scale for scores: they get the rank of a score within its
+whole sequence, and the threshold with the best MOTA. That threshold is chosen with the ground
+truth, separately for each sequence, which favours them.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from streamvis.benchmarks import peers
-from streamvis.benchmarks.peers import Follow, Reported
-from streamvis.benchmarks.tracker_speed import OURS, ours
-from streamvis.cli.output import put, put_table, say
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update
+from streamvis.benchmarks.tracker_speed import OURS, our_tracker
 from streamvis.config import Appearance, Jipda
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
@@ -29,10 +29,9 @@ from streamvis.runners import tracker_inputs, tracking
 from streamvis.runners.tracker_inputs import TrackerFrame
 from streamvis.tracking.tracker import Tracker
 
-LOOKS = Appearance().weights  # of the embedder
 ON_GROUND = f"{OURS}, on the ground"
-SEEING = "with looks and camera motion"
-SHOWN = ("mota", "idf1", "hota", "idsw")
+WITH_CUES = "with looks and camera motion"
+EMBEDDER = Appearance().weights
 NOTE = (
     "All are scored in the image. A peer's threshold, the share of the detections that are weaker, "
     "is that of the best MOTA, picked with the truth for each sequence, which favours them; ours "
@@ -42,17 +41,30 @@ NOTE = (
 )
 
 
+class TrackerScores(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of one tracker on one sequence, or on all of them combined."""
+
+    sequence: str
+    tracker: str
+    mota: float
+    idf1: float
+    hota: float
+    idsw: int
+    hz: float
+    threshold: float | None  # None for ours, and for the combined sequences
+
+
 class Entry(NamedTuple):
-    """One contender with one threshold, and what it is shown."""
+    """A tracker with one threshold, and the detections that it gets."""
 
     name: str
     threshold: float | None
-    follow: Follow
+    update: Update
     parts: Sequence[Detections]
 
 
 class Result(NamedTuple):
-    """What it made of a sequence."""
+    """The tracks and scores of an entry on one sequence."""
 
     entry: Entry
     rows: Rows
@@ -61,33 +73,40 @@ class Result(NamedTuple):
 
 
 def read(folders: Sequence[Path]) -> list[motchallenge.Sequence]:
-    """The sequences of these folders; DataError where one cannot be followed and scored."""
+    """Read the sequences of these folders; DataError for one that cannot be tracked and scored."""
     sequences = [one for folder in folders for one in motchallenge.read_sequences(folder)]
     tracking.check_sequences(sequences, public=True, pictures=False)
     for one in sequences:
         if one.detections is None:
-            raise DataError(f"{one.folder} has no det/det.txt, the public detections")
+            raise DataError(
+                f"{one.folder} has no det/det.txt; expected the public detections of MOTChallenge"
+            )
     return sequences
 
 
-def measure(sequences: Sequence[motchallenge.Sequence]) -> list[dict[str, Any]]:
-    """Scores by contender and sequence, and of all sequences together."""
-    best: dict[str, dict[str, Result]] = {}  # of each sequence, by contender
+def measure(sequences: Iterable[motchallenge.Sequence]) -> list[TrackerScores]:
+    """Score every tracker on each sequence, and on all sequences combined."""
+    measured = []
+    best: dict[str, dict[str, Result]] = {}  # sequence -> tracker -> result
     for sequence in sequences:
-        say(f"{sequence.name}: {sequence.length} frames")
+        measured.append(sequence)
         best[sequence.name] = _best(run(sequence, _entries(sequence)))
-    found = [_row(name, one) for results in best.values() for name, one in results.items()]
-    return found + _together(sequences, best)
+    each = [
+        _scores(one.scores.name, name, one.entry.threshold, one.scores, one.hz)
+        for results in best.values()
+        for name, one in results.items()
+    ]
+    return each + _combined(measured, best)
 
 
 def run(sequence: motchallenge.Sequence, entries: Sequence[Entry]) -> list[Result]:
-    """Show the sequence to all, taking turns, and score what they report."""
-    reported: list[list[Any]] = [[] for _ in entries]
+    """Run all entries on the sequence, alternating frame by frame, and score their tracks."""
+    reported: list[list[ReportedTracks]] = [[] for _ in entries]
     seconds = np.zeros(len(entries))
     for k in range(sequence.length):
         for i, entry in enumerate(entries):
             began = time.process_time()
-            reported[i].append(entry.follow(entry.parts[k]))
+            reported[i].append(entry.update(entry.parts[k]))
             seconds[i] += time.process_time() - began
     results = []
     for entry, found, spent in zip(entries, reported, seconds, strict=True):
@@ -102,19 +121,19 @@ def run(sequence: motchallenge.Sequence, entries: Sequence[Entry]) -> list[Resul
 
 def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     rows = sequence.detections
-    assert rows is not None  # `read` saw to it
+    assert rows is not None  # checked by `read`
     info = tracking.info_of(sequence)
     parts = tracking.public_detections(rows, sequence.length)
-    places = {OURS: tracking.source_info(info, None)}
+    sources = {OURS: tracking.source_info(info, None)}
     if sequence.ground_plane:
-        places[ON_GROUND] = tracking.source_info(info, sequence.ground_plane)
-    entries = [Entry(name, None, ours(at, Jipda()), parts) for name, at in places.items()]
+        sources[ON_GROUND] = tracking.source_info(info, sequence.ground_plane)
+    entries = [Entry(name, None, our_tracker(at, Jipda()), parts) for name, at in sources.items()]
     if sequence.video:
-        cues = tracker_inputs.Cues(LOOKS, camera=True)
+        cues = tracker_inputs.Cues(EMBEDDER, camera=True)
         inputs = tracker_inputs.from_detections(info, sequence.video, parts, cues)
         entries += [
-            Entry(f"{name}, {SEEING}", None, seeing(at, inputs.frames), parts)
-            for name, at in places.items()
+            Entry(f"{name}, {WITH_CUES}", None, our_tracker_with_cues(at, inputs.frames), parts)
+            for name, at in sources.items()
         ]
     ranks = np.searchsorted(np.sort(rows.scores), rows.scores) / max(len(rows), 1)
     parts = detections_of(replace(rows, scores=ranks), sequence.length)
@@ -123,62 +142,57 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     return entries
 
 
-def seeing(source: SourceInfo, frames: Sequence[TrackerFrame]) -> Follow:
-    """Ours, told of looks and camera motion beside the detections of each frame."""
+def our_tracker_with_cues(source: SourceInfo, frames: Sequence[TrackerFrame]) -> Update:
+    """Start our tracker with the appearance embeddings and camera motion of each frame."""
     tracker, left = Tracker(source, Jipda()), iter(frames)
 
-    def follow(detections: Detections) -> Reported:
+    def update(detections: Detections) -> ReportedTracks:
         one = next(left)
         tracks = tracker.update(detections, one.media_us, one.embeddings, one.motion)
-        return Reported(tracks.ids, tracks.boxes)
+        return ReportedTracks(tracks.ids, tracks.boxes)
 
-    return follow
+    return update
 
 
 def _best(results: Sequence[Result]) -> dict[str, Result]:
-    """Of each contender, what its best threshold led to."""
-    ordered = sorted(results, key=lambda one: one.scores.mota)  # the best comes last, and stays
+    """The result of each tracker at its best threshold."""
+    ordered = sorted(results, key=lambda one: one.scores.mota)  # the last one in the dict stays
     last = {one.entry.name: one for one in ordered}
     return {one.entry.name: last[one.entry.name] for one in results}
 
 
-def _together(
+def _combined(
     sequences: Sequence[motchallenge.Sequence], best: Mapping[str, Mapping[str, Result]]
-) -> list[dict[str, Any]]:
-    """Scores of all sequences in sum; on the ground and with pictures where there are any."""
+) -> list[TrackerScores]:
+    """Scores over all sequences; with ground plane and pictures where a sequence has them."""
     rows = []
     for name in dict.fromkeys(name for results in best.values() for name in results):
-        chosen = [_instead(best[one.name], name) for one in sequences]
+        chosen = [_nearest(best[one.name], name) for one in sequences]
         pairs = [(one, result.rows) for one, result in zip(sequences, chosen, strict=True)]
         frames = sum(one.length for one in sequences)
         seconds = sum(one.length / of.hz for one, of in zip(sequences, chosen, strict=True))
         total = evaluate_all(pairs)[-1]
-        rows.append(_shown(COMBINED, name, None, total, frames / seconds))
+        rows.append(_scores(COMBINED, name, None, total, frames / seconds))
     return rows
 
 
-def _instead(results: Mapping[str, Result], name: str) -> Result:
-    """What a contender made of a sequence, or the most like it where it could not take part."""
-    blind = name.removesuffix(f", {SEEING}")
-    flat = name.replace(ON_GROUND, OURS)
-    return next(results[one] for one in (name, flat, blind, OURS) if one in results)
+def _nearest(results: Mapping[str, Result], name: str) -> Result:
+    """The result of a tracker, or of its nearest variant where it could not take part."""
+    without_cues = name.removesuffix(f", {WITH_CUES}")
+    in_image = name.replace(ON_GROUND, OURS)
+    return next(results[one] for one in (name, in_image, without_cues, OURS) if one in results)
 
 
-def _row(name: str, one: Result) -> dict[str, Any]:
-    return _shown(one.scores.name, name, one.entry.threshold, one.scores, one.hz)
-
-
-def _shown(
+def _scores(
     sequence: str, tracker: str, threshold: float | None, scores: MotScores, hz: float
-) -> dict[str, Any]:
-    said = {key: getattr(scores, key) for key in SHOWN}
-    hz = round(float(hz), 1)
-    return {"sequence": sequence, "tracker": tracker, **said, "hz": hz, "threshold": threshold}
-
-
-def put_scores(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The scores as a table."""
-    columns = ("sequence", "tracker", *SHOWN, "hz", "threshold")
-    table = [["" if row[key] is None else row[key] for key in columns] for row in rows]
-    put_table("MOTChallenge's public detections", columns, table)
-    put(NOTE)
+) -> TrackerScores:
+    return TrackerScores(
+        sequence=sequence,
+        tracker=tracker,
+        mota=scores.mota,
+        idf1=scores.idf1,
+        hota=scores.hota,
+        idsw=scores.idsw,
+        hz=round(float(hz), 1),
+        threshold=threshold,
+    )

@@ -1,7 +1,7 @@
-"""What `streamvis bench tracker` measures: our tracker's time among other people's.
+"""Benchmark of the time per frame of our tracker and of other trackers.
 
-Contenders see the same detections and take turns frame by frame in one thread, so that a busy
-machine is busy for each of them. What counts is the time of the CPU, not that on the wall.
+All contenders get the same detections and alternate frame by frame in one thread, so that other
+load on the machine affects each of them alike. Times are CPU times.
 """
 
 import itertools
@@ -11,71 +11,112 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from streamvis.benchmarks import jpda_step, peers
 from streamvis.benchmarks.jpda_step import Associate
-from streamvis.benchmarks.peers import Follow, Reported
 from streamvis.benchmarks.simulated_detections import FPS, Scene, detections_of, scene
-from streamvis.cli.output import put, put_table
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update
 from streamvis.config import Jipda
 from streamvis.messages import Array, Detections, SourceInfo
 from streamvis.tracking.tracker import Tracker
 
 OURS = "streamvis"
 SIZES = (10, 20, 50, 100, 200, 500)  # people
-LARGE = 50  # people: from here on what is fixed in a frame's cost weighs little
+LARGE = 50  # people: from here on the fixed cost of a frame is small
 WARM_UP, ROUNDS = 12, 20  # frames; the first confirm tracks and do not count
 STEP_WARM_UP, STEP_ROUNDS = 1, 10
-BUDGET_S = 5.0  # of a contender for a scene: whoever has spent it takes no further part
-SLOW_S = 0.5  # a frame: whoever takes longer is not shown larger scenes
-START_SCORE = 0.5  # what lets the peers start a track
+BUDGET_S = 5.0  # per contender and scene; after it, the contender is not called again
+SLOW_S = 0.5  # per frame; a slower contender does not get larger scenes
+START_SCORE = 0.5  # score from which a detection starts a track in the other trackers
 
-Prepare = Callable[[int], Callable[[], Any]]  # frame number -> what is to be timed
+Prepare = Callable[[int], Callable[[], Any]]  # frame number -> the call to be timed
 
 
-class Turns(NamedTuple):
-    """What one contender has done, frame by frame."""
+class TrackerSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Results for one number of people; None where a contender did not take part."""
+
+    detections: int  # per frame
+    ms: dict[str, float | None]  # median per frame
+    reported: dict[str, float]  # mean number of tracks: half as many are half the work
+
+
+class StepSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Results for one number of people, and the comparison with ours."""
+
+    detections: int
+    ms: dict[str, float | None]
+    gated: float | UnsetType = UNSET  # mean number of detections in a target's gate
+    times_as_fast: dict[str, float] | UnsetType = UNSET  # ours, over each of the others
+    apart: dict[str, float] | UnsetType = UNSET  # largest difference of β from ours
+
+
+class TrackerPart(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole update of a tracker."""
+
+    sizes: dict[str, TrackerSize]  # by number of people
+    grows_as: dict[str, float]  # k of ms ∝ people^k
+    given_up: dict[str, str]  # contender -> reason
+
+
+class StepPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of JPDA alone."""
+
+    sizes: dict[str, StepSize]
+    grows_as: dict[str, float]
+    given_up: dict[str, str]
+
+
+class SpeedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of all contenders by the number of people."""
+
+    tracker: TrackerPart
+    jpda_step: StepPart
+    not_installed: dict[str, str]  # tracker -> install command
+
+
+class Timings(NamedTuple):
+    """The frames of one contender."""
 
     seconds: list[float]
     results: list[Any]
 
     @property
     def ms(self) -> float | None:
-        """Median; None when its budget was spent before a frame counted."""
+        """Median; None when the budget was spent before a frame counted."""
         return statistics.median(self.seconds) * 1e3 if self.seconds else None
 
 
-Taken = Mapping[str, Turns]
+ByName = Mapping[str, Timings]
 
 
-def measure(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Milliseconds a frame by the number of people, and how they grow with it."""
+def measure(sizes: Sequence[int] = SIZES) -> SpeedReport:
+    """Time all trackers that are installed, and the JPDA steps, on scenes of these sizes."""
     others, missing = peers.installed()
     associators = jpda_step.associators()
-    trackers: dict[int, Taken] = {}
-    steps: dict[int, Taken] = {}
+    trackers: dict[int, ByName] = {}
+    steps: dict[int, ByName] = {}
     for people in sizes:
-        seen = scene(people, WARM_UP + ROUNDS)
-        follows = {OURS: ours(_source(seen), Jipda())}
-        follows |= {name: peer.start(FPS, START_SCORE) for name, peer in others.items()}
-        contenders = {name: _whole(follow, seen) for name, follow in follows.items()}
+        simulated = scene(people, WARM_UP + ROUNDS)
+        updates = {OURS: our_tracker(_source(simulated), Jipda())}
+        updates |= {name: peer.start(FPS, START_SCORE) for name, peer in others.items()}
+        contenders = {name: _whole(update, simulated) for name, update in updates.items()}
         frames = range(WARM_UP + ROUNDS)
-        trackers[people] = turns(_able(contenders, trackers), frames, WARM_UP)
+        trackers[people] = interleaved(_fast_enough(contenders, trackers), frames, WARM_UP)
         associates = {OURS: jpda_step.ours, **associators}
-        contenders = {name: _step(associate, seen) for name, associate in associates.items()}
+        contenders = {name: _step(associate, simulated) for name, associate in associates.items()}
         frames = range(1, 1 + STEP_WARM_UP + STEP_ROUNDS)
-        steps[people] = turns(_able(contenders, steps), frames, STEP_WARM_UP)
-    return {
-        "tracker": _summary(trackers, lambda taken: {"reported": _counts(taken)}),
-        "jpda_step": _summary(steps, _compared),
-        "not_installed": missing,
-    }
+        steps[people] = interleaved(_fast_enough(contenders, steps), frames, STEP_WARM_UP)
+    return SpeedReport(
+        tracker=tracker_part(trackers), jpda_step=step_part(steps), not_installed=missing
+    )
 
 
-def turns(contenders: Mapping[str, Prepare], frames: Sequence[int], warm_up: int) -> Taken:
-    """Let contenders take turns, each for as long as its budget lasts."""
-    taken = {name: Turns([], []) for name in contenders}
+def interleaved(contenders: Mapping[str, Prepare], frames: Sequence[int], warm_up: int) -> ByName:
+    """Alternate the contenders frame by frame, each until its budget is spent."""
+    timings = {name: Timings([], []) for name in contenders}
     left = dict.fromkeys(contenders, BUDGET_S)
     for k, frame in enumerate(frames):
         for name, prepare in contenders.items():
@@ -87,47 +128,48 @@ def turns(contenders: Mapping[str, Prepare], frames: Sequence[int], warm_up: int
             seconds = time.process_time() - began
             left[name] -= seconds
             if k >= warm_up:
-                taken[name].seconds.append(seconds)
-                taken[name].results.append(result)
-    return taken
+                timings[name].seconds.append(seconds)
+                timings[name].results.append(result)
+    return timings
 
 
-def ours(source: SourceInfo, config: Jipda) -> Follow:
-    """The whole of our tracker's update: predict, gate, associate, exist, give birth, report."""
+def our_tracker(source: SourceInfo, config: Jipda) -> Update:
+    """Start our tracker; it reads the detections alone."""
     tracker, numbers = Tracker(source, config), itertools.count()
 
-    def follow(detections: Detections) -> Reported:
+    def update(detections: Detections) -> ReportedTracks:
         tracks = tracker.update(detections, round(next(numbers) * 1e6 / source.fps))
-        return Reported(tracks.ids, tracks.boxes)
+        return ReportedTracks(tracks.ids, tracks.boxes)
 
-    return follow
-
-
-def _source(seen: Scene) -> SourceInfo:
-    return SourceInfo(
-        id="crowd", label="crowd", width=seen.width, height=seen.height, fps=FPS, live=False
-    )
+    return update
 
 
-def _whole(follow: Follow, seen: Scene) -> Prepare:
-    return lambda frame: lambda: follow(seen.frames[frame])
+def _source(simulated: Scene) -> SourceInfo:
+    width, height = simulated.width, simulated.height
+    return SourceInfo(id="crowd", label="crowd", width=width, height=height, fps=FPS, live=False)
 
 
-def _step(associate: Associate, seen: Scene) -> Prepare:
-    return lambda frame: associate(jpda_step.step(seen, frame))
+def _whole(update: Update, simulated: Scene) -> Prepare:
+    return lambda frame: lambda: update(simulated.frames[frame])
 
 
-def _able(contenders: Mapping[str, Prepare], before: Mapping[int, Taken]) -> dict[str, Prepare]:
+def _step(associate: Associate, simulated: Scene) -> Prepare:
+    return lambda frame: associate(jpda_step.step(simulated, frame))
+
+
+def _fast_enough(
+    contenders: Mapping[str, Prepare], before: Mapping[int, ByName]
+) -> dict[str, Prepare]:
     """Those that were fast enough in all smaller scenes."""
-    slow = _given_up(before)
+    slow = _too_slow(before)
     return {name: prepare for name, prepare in contenders.items() if name not in slow}
 
 
-def _given_up(by_size: Mapping[int, Taken]) -> dict[str, str]:
-    """Who is too slow for larger scenes than those shown, and why."""
+def _too_slow(by_size: Mapping[int, ByName]) -> dict[str, str]:
+    """The contenders that do not get larger scenes, and the reason."""
     slow = {}
-    for people, taken in by_size.items():
-        for name, of in taken.items():
+    for people, timings in by_size.items():
+        for name, of in timings.items():
             if of.ms is None:
                 slow[name] = f"more than {BUDGET_S:g} s for the first frames of {people} people"
             elif of.ms > SLOW_S * 1e3:
@@ -135,61 +177,75 @@ def _given_up(by_size: Mapping[int, Taken]) -> dict[str, str]:
     return slow
 
 
-def _summary(
-    by_size: Mapping[int, Taken], more: Callable[[Taken], dict[str, Any]]
-) -> dict[str, Any]:
-    names = list(next(iter(by_size.values()), {}))
-    return {
-        "sizes": {
-            str(people): {
-                "detections": detections_of(people),
-                "ms": {name: _ms(taken.get(name)) for name in names},
-                **more(taken),
-            }
-            for people, taken in by_size.items()
+def tracker_part(by_size: Mapping[int, ByName]) -> TrackerPart:
+    """Summarise the times of the trackers."""
+    return TrackerPart(
+        sizes={
+            str(people): TrackerSize(
+                detections=detections_of(people),
+                ms=_ms(timings, by_size),
+                reported=_counts(timings),
+            )
+            for people, timings in by_size.items()
         },
-        "grows_as": _exponents(by_size),
-        "given_up": _given_up(by_size),
-    }
+        grows_as=_exponents(by_size),
+        given_up=_too_slow(by_size),
+    )
 
 
-def _ms(of: Turns | None) -> float | None:
-    return None if of is None or of.ms is None else round(of.ms, 3)
+def step_part(by_size: Mapping[int, ByName]) -> StepPart:
+    """Summarise the times of the JPDA steps."""
+    return StepPart(
+        sizes={
+            str(people): StepSize(
+                detections=detections_of(people), ms=_ms(timings, by_size), **_compared(timings)
+            )
+            for people, timings in by_size.items()
+        },
+        grows_as=_exponents(by_size),
+        given_up=_too_slow(by_size),
+    )
 
 
-def _counts(taken: Taken) -> dict[str, float]:
-    """How many each follows, on average: half as many are half the work."""
+def _ms(timings: ByName, by_size: Mapping[int, ByName]) -> dict[str, float | None]:
+    """Median milliseconds of everybody who took part in the smallest scene."""
+    medians = {name: of.ms for name, of in timings.items()}
+    found = {name: medians.get(name) for name in next(iter(by_size.values()))}
+    return {name: None if ms is None else round(ms, 3) for name, ms in found.items()}
+
+
+def _counts(timings: ByName) -> dict[str, float]:
     return {
         name: round(statistics.mean(len(one.ids) for one in of.results), 1)
-        for name, of in taken.items()
+        for name, of in timings.items()
         if of.results
     }
 
 
-def _compared(taken: Taken) -> dict[str, Any]:
-    """How many detections are gated, how much slower others are, how far their β from ours."""
-    mine = taken.get(OURS)
+def _compared(timings: ByName) -> dict[str, Any]:
+    """The fields of StepSize that compare the others with ours; none without ours."""
+    mine = timings.get(OURS)
     if mine is None or mine.ms is None:
         return {}
     gated = statistics.mean((beta[:, 1:] > 0).sum(axis=1).mean() for beta in mine.results)
-    others = {name: of for name, of in taken.items() if name != OURS and of.ms is not None}
+    others = {name: of for name, of in timings.items() if name != OURS and of.ms is not None}
     return {
         "gated": round(float(gated), 2),
         "times_as_fast": {name: round((of.ms or 0) / mine.ms, 1) for name, of in others.items()},
-        "apart": {name: _apart(mine.results, of.results) for name, of in others.items()},
+        "apart": {name: _difference(mine.results, of.results) for name, of in others.items()},
     }
 
 
-def _apart(a: Sequence[Array], b: Sequence[Array]) -> float:
-    furthest = max(np.abs(x - y).max() for x, y in zip(a, b, strict=False))
-    return float(f"{furthest:.1e}")
+def _difference(a: Sequence[Array], b: Sequence[Array]) -> float:
+    largest = max(np.abs(x - y).max() for x, y in zip(a, b, strict=False))
+    return float(f"{largest:.1e}")
 
 
-def _exponents(by_size: Mapping[int, Taken]) -> dict[str, float]:
-    """k of ms ∝ people^k among the larger scenes, fitted to logarithms."""
+def _exponents(by_size: Mapping[int, ByName]) -> dict[str, float]:
+    """k of ms ∝ people^k in the larger scenes, by linear regression of the logarithms."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for people, taken in by_size.items():
-        for name, of in taken.items():
+    for people, timings in by_size.items():
+        for name, of in timings.items():
             if people >= LARGE and of.ms is not None:
                 points.setdefault(name, []).append((math.log(people), math.log(of.ms)))
     return {
@@ -197,32 +253,3 @@ def _exponents(by_size: Mapping[int, Taken]) -> dict[str, float]:
         for name, some in points.items()
         if len(some) > 1
     }
-
-
-def put_speed(found: Mapping[str, Any]) -> None:
-    """The times as tables."""
-    _put("The whole tracker, CPU ms a frame", found["tracker"])
-    _put("A step of JPDA, CPU ms, and times ours", found["jpda_step"])
-    for part in (found["tracker"], found["jpda_step"]):
-        for name, why in part["given_up"].items():
-            put(f"{name} was given up: {why}")
-    for name, install in found["not_installed"].items():
-        put(f"{name} is not installed: {install}")
-
-
-def _put(title: str, part: Mapping[str, Any]) -> None:
-    sizes, growth = part["sizes"], part["grows_as"]
-    names = list(next(iter(sizes.values()), {"ms": {}})["ms"])
-    rows = [
-        [f"{people} × {at['detections']}", *(_cell(name, at) for name in names)]
-        for people, at in sizes.items()
-    ]
-    exponents = (f"people^{growth[name]:.2f}" if name in growth else "" for name in names)
-    rows.append(["grows as", *exponents])
-    put_table(title, ("people × detections", *names), rows)
-
-
-def _cell(name: str, at: Mapping[str, Any]) -> str:
-    ms, ratio = at["ms"][name], at.get("times_as_fast", {}).get(name)
-    shown = "–" if ms is None else f"{ms:.2f}"
-    return shown if ratio is None else f"{shown} = {ratio:.0f} ×"

@@ -1,38 +1,56 @@
-"""`streamvis bench`: ratios of things measured side by side in one run."""
+"""`streamvis bench`: speed on this machine; ratios compare measurements of one run."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamvis.cli.output import put, put_json, reported_errors, say
+from streamvis.cli.options import Json
+from streamvis.cli.output import put, put_json, put_table, reported_errors, say
+
+if TYPE_CHECKING:
+    from streamvis.benchmarks.tracker_accuracy import TrackerScores
+    from streamvis.benchmarks.tracker_speed import SpeedReport, StepPart, TrackerPart
+    from streamvis.datasets import motchallenge
 
 app = typer.Typer(help="Measure speed on this machine.", invoke_without_command=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
 def bench(context: typer.Context, json: Json = False) -> None:
     """Measure speed on this machine: all of it, or one part."""
     if context.invoked_subcommand is None:
-        parts = {
-            "hub": _hub,
-            "pipeline": _pipeline,
-            "detector": _detector,
-            "embedder": _embedder,
-            "actions": _actions,
-            "tracker": _tracker,
-        }
-        _report(parts, json)
+        with reported_errors():
+            from streamvis.benchmarks import (
+                actions,
+                detector,
+                embedder,
+                hub,
+                pipeline,
+                tracker_speed,
+            )
+
+            parts = {
+                "hub": hub.measure,
+                "pipeline": pipeline.measure,
+                "detector": detector.measure,
+                "embedder": embedder.measure,
+                "actions": actions.measure,
+                "tracker": tracker_speed.measure,
+            }
+            _measure_and_put(parts, json)
 
 
 @app.command()
 def hub(json: Json = False) -> None:
-    """A descriptor's way through the hub, and how many the hub can pass on."""
-    _report({"hub": _hub}, json)
+    """Latency of a packet through the hub, and the packets per second that it can forward."""
+    with reported_errors():
+        from streamvis.benchmarks.hub import measure
+
+        _measure_and_put({"hub": measure}, json)
 
 
 @app.command()
@@ -43,7 +61,10 @@ def pipeline(
     json: Json = False,
 ) -> None:
     """The whole pipeline against its detector alone, on the same pictures."""
-    _report({"pipeline": lambda: _pipeline(source)}, json)
+    with reported_errors():
+        from streamvis.benchmarks.pipeline import measure
+
+        _measure_and_put({"pipeline": lambda: measure(source)}, json)
 
 
 @app.command()
@@ -55,14 +76,19 @@ def detector(
         str | None, typer.Option(help="A video or pictures; without one, a synthetic scene.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A YOLOX .onnx to race against, on the same pictures.")
+        Path | None, typer.Option(help="A YOLOX .onnx to compare with, on the same pictures.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Pictures for each contender.")] = 15,
-    masks: Annotated[bool, typer.Option(help="Draw masks too.")] = True,
+    masks: Annotated[bool, typer.Option(help="Predict masks too.")] = True,
     json: Json = False,
 ) -> None:
     """One detector on each engine, side by side with others, and the time of its parts."""
-    _report({"detector": lambda: _detector(weights, source, against, rounds, masks)}, json)
+    with reported_errors():
+        from streamvis.benchmarks.detector import measure
+
+        _measure_and_put(
+            {"detector": lambda: measure(weights, source, against, rounds, masks)}, json
+        )
 
 
 @app.command()
@@ -74,8 +100,11 @@ def embedder(
     rounds: Annotated[int, typer.Option(min=1, help="Frames.")] = 25,
     json: Json = False,
 ) -> None:
-    """What it takes to look at the people of one frame: cutting, and the network on each engine."""
-    _report({"embedder": lambda: _embedder(weights, people, rounds)}, json)
+    """Appearance embeddings of the people of one frame: crops, and the network on each engine."""
+    with reported_errors():
+        from streamvis.benchmarks.embedder import measure
+
+        _measure_and_put({"embedder": lambda: measure(weights, people, rounds)}, json)
 
 
 @app.command()
@@ -84,13 +113,18 @@ def actions(
         str, typer.Option(help="A shipped name or a path; random weights when it is neither.")
     ] = "fight-off",
     people: Annotated[int, typer.Option(min=1, help="Tracked people in the picture.")] = 10,
-    per_second: Annotated[float, typer.Option(min=0.1, help="Looks at each of them.")] = 5.0,
+    per_second: Annotated[float, typer.Option(min=0.1, help="Samples of each track.")] = 5.0,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the scene.")] = 10.0,
     engine: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Whether people are watched in real time: the stage that names actions, alone."""
-    _report({"actions": lambda: _actions(weights, people, per_second, seconds, engine)}, json)
+    """The action stage alone: its time over the length of the video."""
+    with reported_errors():
+        from streamvis.benchmarks.actions import measure
+
+        _measure_and_put(
+            {"actions": lambda: measure(weights, people, per_second, seconds, engine)}, json
+        )
 
 
 @app.command()
@@ -107,19 +141,28 @@ def tracker(
 
         sequences = tracker_accuracy.read(data or [])
         say("measuring tracker …")
-        found = tracker_speed.measure()
-        scores = tracker_accuracy.measure(sequences) if sequences else None
+        speed = tracker_speed.measure()
+        scores = tracker_accuracy.measure(_announced(sequences)) if sequences else None
         if json:
+            import msgspec
+
+            found = msgspec.to_builtins(speed)
             put_json({"tracker": {**found, "scores": scores, "note": tracker_accuracy.NOTE}})
             return
-        tracker_speed.put_speed(found)
+        _put_speed(speed)
         if scores:
-            tracker_accuracy.put_scores(scores)
+            _put_scores(scores, tracker_accuracy.NOTE)
+
+
+def _announced(sequences: "Sequence[motchallenge.Sequence]") -> "Iterator[motchallenge.Sequence]":
+    for one in sequences:
+        say(f"{one.name}: {one.length} frames")
+        yield one
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, where NumPy is yet to be imported: it asks then."""
+    """Limit linear algebra to one thread; in effect only before NumPy is imported."""
     from streamvis.runtime.processes import THREADS
 
     before = {name: os.environ.get(name) for name in THREADS}
@@ -134,21 +177,20 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _report(parts: dict[str, Callable[[], Any]], json: bool) -> None:
-    with reported_errors():
-        import msgspec
+def _measure_and_put(parts: dict[str, Callable[[], Any]], json: bool) -> None:
+    import msgspec
 
-        results = {}
-        for name, measure in parts.items():
-            say(f"measuring {name} …")
-            results[name] = msgspec.to_builtins(measure())
-        if json:
-            put_json(results)
-            return
-        for name, values in results.items():
-            put(name)
-            for key, value in _flat(values):
-                put(f"  {key:<44} {value}")
+    results = {}
+    for name, measure in parts.items():
+        say(f"measuring {name} …")
+        results[name] = msgspec.to_builtins(measure())
+    if json:
+        put_json(results)
+        return
+    for name, values in results.items():
+        put(name)
+        for key, value in _flat(values):
+            put(f"  {key:<44} {value}")
 
 
 def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -159,49 +201,42 @@ def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
             yield above + key, value
 
 
-def _hub() -> Any:
-    from streamvis.benchmarks.hub import measure_hub
-
-    return measure_hub()
-
-
-def _pipeline(source: str | None = None) -> Any:
-    from streamvis.benchmarks.pipeline import pipeline as measure
-
-    return measure(source)
+def _put_speed(found: "SpeedReport") -> None:
+    _put_sizes("The whole tracker, CPU ms a frame", found.tracker)
+    _put_sizes("A step of JPDA, CPU ms, and times ours", found.jpda_step)
+    for given_up in (found.tracker.given_up, found.jpda_step.given_up):
+        for name, why in given_up.items():
+            put(f"{name} was given up: {why}")
+    for name, install in found.not_installed.items():
+        put(f"{name} is not installed: {install}")
 
 
-def _detector(
-    weights: str = "person-lite",
-    source: str | None = None,
-    against: Path | None = None,
-    rounds: int = 15,
-    masks: bool = True,
-) -> Any:
-    from streamvis.benchmarks.detector import detector as race
-
-    return race(weights, source, against, rounds, masks)
-
-
-def _tracker() -> Any:
-    from streamvis.benchmarks.tracker_speed import measure
-
-    return measure()
+def _put_sizes(title: str, part: "TrackerPart | StepPart") -> None:
+    names = list(next(iter(part.sizes.values())).ms)
+    rows = [
+        [f"{people} × {at.detections}", *(_cell(at.ms[name], _ratio(at, name)) for name in names)]
+        for people, at in part.sizes.items()
+    ]
+    growth = part.grows_as
+    rows.append(
+        ["grows as", *(f"people^{growth[name]:.2f}" if name in growth else "" for name in names)]
+    )
+    put_table(title, ("people × detections", *names), rows)
 
 
-def _embedder(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> Any:
-    from streamvis.benchmarks.embedder import embedder as measure
+def _ratio(at: Any, name: str) -> float | None:
+    ratios = getattr(at, "times_as_fast", None)
+    return ratios.get(name) if ratios else None  # UNSET is false
 
-    return measure(weights, people, rounds)
+
+def _cell(ms: float | None, ratio: float | None) -> str:
+    shown = "–" if ms is None else f"{ms:.2f}"
+    return shown if ratio is None else f"{shown} = {ratio:.0f} ×"
 
 
-def _actions(
-    weights: str = "fight-off",
-    people: int = 10,
-    per_second: float = 5.0,
-    seconds: float = 10.0,
-    engine: str = "auto",
-) -> Any:
-    from streamvis.benchmarks.actions import actions as measure
-
-    return measure(weights, people, per_second, seconds, engine)
+def _put_scores(rows: "Sequence[TrackerScores]", note: str) -> None:
+    columns = rows[0].__struct_fields__
+    table = [[getattr(row, key) for key in columns] for row in rows]
+    table = [["" if value is None else value for value in row] for row in table]
+    put_table("MOTChallenge's public detections", columns, table)
+    put(note)

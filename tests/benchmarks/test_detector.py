@@ -20,7 +20,7 @@ def test_turns_go_round_and_warm_up_does_not_count():
 
         return find
 
-    times, found = detector.turns({name: contender(name) for name in "ab"}, images, rounds=3)
+    times, found = detector.interleaved({name: contender(name) for name in "ab"}, images, rounds=3)
     assert [name for name, _ in calls] == ["a", "b"] * (3 + detector.WARM_UP)
     assert [image for _, image in calls[::2]] == [image for _, image in calls[1::2]]
     assert found == {"a": 1.0, "b": 1.0}  # of pictures 2, 0, 1

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.benchmarks import pipeline as measure
-from streamvis.benchmarks.pipeline import LEAST, TIMES, WARM_UP, Noted
+from streamvis.benchmarks import pipeline as benchmark
+from streamvis.benchmarks.pipeline import LEAST, TIMES, WARM_UP, TimedStage
 from streamvis.cli.main import app
 from streamvis.runtime import launch
 
@@ -44,9 +44,9 @@ def test_the_rate_is_that_of_the_steady_part(monkeypatch):
         workers = (type("Worker", (), {"stages": ()}),)
 
     monkeypatch.setattr(launch, "run", run)
-    monkeypatch.setattr(measure.config, "default_placement", lambda pipeline: Placement)
-    monkeypatch.setattr(measure, "_alone", lambda spec, whole: 10.0)
-    found = msgspec.to_builtins(measure.pipeline(None))
+    monkeypatch.setattr(benchmark.config, "default_placement", lambda pipeline: Placement)
+    monkeypatch.setattr(benchmark, "_detector_fps", lambda spec, whole: 10.0)
+    found = msgspec.to_builtins(benchmark.measure())
     assert found["pipeline_fps"] == pytest.approx(8)
     assert found["ratio"] == pytest.approx(0.8)
     assert found["frames"] == 81
@@ -60,7 +60,7 @@ def test_the_last_stage_notes_when_each_packet_was_done(tmp_path):
         def close(self):
             pass
 
-    noted = Noted(Stage(), tmp_path)
+    noted = TimedStage(Stage(), tmp_path)
     assert list(noted(["a", "b"])) == ["a", "b"]
     assert list(noted(["c"])) == ["c"]
     noted.close()
