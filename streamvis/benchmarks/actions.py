@@ -13,6 +13,7 @@ import torch
 from streamvis.config import OffActions
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Frame, Packet, Site, SourceInfo, Tracks
+from streamvis.models.inference.actions import TorchActions
 from streamvis.models.off import Off, OffConfig
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
@@ -29,7 +30,7 @@ class ActionsReport(msgspec.Struct, frozen=True, kw_only=True):
     """Time of the action stage over the length of its video."""
 
     weights: str  # "random" when there are none of this name
-    engine: str
+    engine: str  # "torch", or "compiled" for OpenVINO
     people: int
     samples_per_second: float  # of video: times at which tracks are sampled
     crops: int  # samples of all people together
@@ -63,7 +64,7 @@ def measure(
         )
     return ActionsReport(
         weights=weights if weights in shipped() or Path(weights).exists() else "random",
-        engine=type(act.network).__name__.strip("_").lower(),
+        engine="torch" if isinstance(act.network, TorchActions) else "compiled",
         people=people,
         samples_per_second=round(used.samples / seconds, 2),
         crops=used.crops,

@@ -1,7 +1,7 @@
 """`streamvis bench`: speed on this machine; ratios compare measurements of one run."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,13 @@ from streamvis.cli.output import put, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.benchmarks.tracker_accuracy import TrackerScores
-    from streamvis.benchmarks.tracker_speed import SpeedReport, StepPart, TrackerPart
+    from streamvis.benchmarks.tracker_speed import (
+        SpeedReport,
+        StepPart,
+        StepSize,
+        TrackerPart,
+        TrackerSize,
+    )
     from streamvis.datasets import motchallenge
 
 app = typer.Typer(help="Measure speed on this machine.", invoke_without_command=True)
@@ -33,7 +39,7 @@ def bench(context: typer.Context, json: Json = False) -> None:
                 tracker_speed,
             )
 
-            parts = {
+            parts: dict[str, Callable[[], Any]] = {
                 "hub": hub.measure,
                 "pipeline": pipeline.measure,
                 "detector": detector.measure,
@@ -212,10 +218,11 @@ def _put_speed(found: "SpeedReport") -> None:
 
 
 def _put_sizes(title: str, part: "TrackerPart | StepPart") -> None:
-    names = list(next(iter(part.sizes.values())).ms)
+    sizes: Mapping[str, TrackerSize | StepSize] = part.sizes
+    names = list(next(iter(sizes.values())).ms)
     rows = [
         [f"{people} × {at.detections}", *(_cell(at.ms[name], _ratio(at, name)) for name in names)]
-        for people, at in part.sizes.items()
+        for people, at in sizes.items()
     ]
     growth = part.grows_as
     rows.append(
