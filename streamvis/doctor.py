@@ -1,4 +1,4 @@
-"""What `streamvis doctor` finds out about a machine."""
+"""Examines the installation and the machine, for `streamvis doctor`."""
 
 import importlib.util
 import os
@@ -26,17 +26,17 @@ USES = {
 }
 
 
-class Report(msgspec.Struct):
-    """Facts by name, and what to do about those that are not good."""
+class Examination(msgspec.Struct):
+    """Facts by name, and advice on those that are not good."""
 
     facts: dict[str, str]
     advice: list[str]
     broken: bool = False
 
 
-def examine() -> Report:
-    """Look at the parts that streamvis stands on."""
-    report = Report({}, [])
+def examine() -> Examination:
+    """Examine the packages and the machine that streamvis needs."""
+    report = Examination({}, [])
     report.facts["streamvis"] = metadata.version("streamvis")
     report.facts["python"] = f"{platform.python_version()} on {platform.platform()}"
     report.facts["cores"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
@@ -54,8 +54,8 @@ def examine() -> Report:
     return report
 
 
-def _torch(report: Report) -> bool:
-    """Whether torch can be imported, and what it offers."""
+def _torch(report: Examination) -> bool:
+    """Report torch, its devices and OpenVINO; return whether torch can be imported."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -82,7 +82,7 @@ def _torch(report: Report) -> bool:
     return True
 
 
-def _opencv(report: Report) -> None:
+def _opencv(report: Examination) -> None:
     try:
         import cv2
     except ImportError as error:
@@ -97,7 +97,7 @@ def _opencv(report: Report) -> None:
         )
 
 
-def _video(report: Report) -> None:
+def _video(report: Examination) -> None:
     try:
         import av
     except ImportError as error:
@@ -107,13 +107,13 @@ def _video(report: Report) -> None:
     report.facts["video"] = f"PyAV {av.__version__}, annotated videos by {encoder}"
 
 
-def _broken(report: Report, name: str, error: Exception, advice: str) -> None:
+def _broken(report: Examination, name: str, error: Exception, advice: str) -> None:
     report.facts[name] = f"cannot be imported: {error}"
     report.advice.append(advice)
     report.broken = True
 
 
-def _shared_memory(report: Report) -> None:
+def _shared_memory(report: Examination) -> None:
     where = Path("/dev/shm")
     if sys.platform != "linux" or not where.is_dir():
         report.facts["shared memory"] = "no /dev/shm"
@@ -129,7 +129,7 @@ def _shared_memory(report: Report) -> None:
         )
 
 
-def _weights(report: Report) -> None:
+def _weights(report: Examination) -> None:
     from streamvis.errors import WeightsError
     from streamvis.models import weights
 

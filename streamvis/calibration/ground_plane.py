@@ -1,4 +1,4 @@
-"""From what somebody knows of a place to its ground plane, in NumPy and OpenCV.
+"""Fits ground planes to known points, rectangles and cameras.
 
 A plane is a homography H (3, 3) from pixels, counted from the picture's upper left corner, to
 metres on the ground, where y points left of x as seen from above. Its third coordinate is 1 at the
@@ -18,11 +18,11 @@ from streamvis.geometry import to_ground
 from streamvis.messages import Array
 
 Size = tuple[int, int]  # width, height in pixels
-LEAST_BEND_PX = 2.0  # three points nearer to one line than this are on it: clicks are no finer
-LEAST_BEND = 0.01  # the same in metres, as a share of the longest side
-FARTHEST_M = 1e5  # tracks keep positions as float32: to the centimetre only within this
-MOST_CHOICES = 5000  # sets of four points that are looked through for a sound one
-REACH_M = 0.5  # how much ground a pixel of error may cost
+MIN_HEIGHT_PX = 2.0  # of the triangle of three points: below it they count as collinear
+MIN_HEIGHT_SHARE = 0.01  # the same in metres, as a share of the longest side
+FARTHEST_M = 1e5  # tracks keep positions as float32, which is exact to 1 cm within this
+MOST_CHOICES = 5000  # sets of four points that are searched for a non-degenerate one
+REACH_M = 0.5  # largest error on the ground for an error of one pixel
 PERSON_M = 1.7
 
 
@@ -35,60 +35,60 @@ class Pinhole(NamedTuple):
 
     @property
     def centre(self) -> Array:
-        """Where it stands (3,): metres."""
+        """Its position (3,): metres."""
         return -self.R.T @ self.t
 
     @property
     def tilt_deg(self) -> float:
-        """How far it looks down from level."""
+        """Its tilt below level, degrees."""
         return math.degrees(math.asin(float(np.clip(-self.R[2, 2], -1, 1))))
 
     def project(self, points: Array) -> Array:
-        """World points (N, 3) as pixels (N, 2); NaN behind the camera."""
+        """Project world points (N, 3) to pixels (N, 2); NaN behind the camera."""
         u = (points @ self.R.T + self.t) @ self.K.T
         front = np.where(u[:, 2:] > 1e-9, u[:, 2:], np.nan)
         return u[:, :2] / front
 
 
-class Survey(NamedTuple):
-    """What a plane says of its picture."""
+class PlaneProperties(NamedTuple):
+    """Horizon, resolution and reach of a plane in its picture."""
 
     horizon_row: float | None  # px at the middle column; None for a camera that looks straight down
     middle: tuple[float, float] | None  # metres per pixel across and along; None above the horizon
     bottom: tuple[float, float]
     reach_row: float  # px: below this row an error of one pixel is less than REACH_M
-    reach_m: float  # how far that row is from the lower edge on the ground
-    camera: Pinhole | None  # that would see it so, if its pixels are square and centred
+    reach_m: float  # distance of that row from the lower edge on the ground
+    camera: Pinhole | None  # with square pixels and a centred axis
 
 
 def fit(pixels: Array, metres: Array, size: Size) -> Array:
-    """The plane that takes pixels (N, 2) nearest to metres (N, 2), N ≥ 4; errors are in pixels.
+    """Fit the plane that maps pixels (N, 2) to metres (N, 2), N ≥ 4; errors are in pixels.
 
-    Four points are met exactly; from more, the least squares. UsageError says which points cannot
-    be seen by a camera above the ground.
+    Four points are met exactly, more in the sense of least squares. Raises UsageError, naming the
+    points, when no camera above the ground can see them like this.
     """
     if len(pixels) < 4:
-        raise UsageError(f"{len(pixels)} points; a ground plane needs at least 4, better 6")
+        raise UsageError(f"{len(pixels)} points; expected at least 4 for a ground plane, better 6")
     if not (np.isfinite(pixels).all() and np.isfinite(metres).all()):
         raise UsageError("points are not finite; expected pixels and metres")
     if np.abs(metres).max() > FARTHEST_M:
         raise UsageError(
-            f"a point is {np.abs(metres).max() / 1000:.0f} km from the origin; take one common "
+            f"a point is {np.abs(metres).max() / 1000:.0f} km from the origin; subtract one common "
             f"offset from all of them, so that they stay within {FARTHEST_M / 1000:.0f} km"
         )
     _check_spread(pixels, metres)
     centre = metres.mean(axis=0)
     spread = float(np.sqrt(((metres - centre) ** 2).sum(axis=1).mean()))
-    # the errors are made in the picture, so they are the smallest there: metres -> pixels
+    # errors occur in the picture, so they are minimised there: metres -> pixels
     M, _ = cv2.findHomography((metres - centre) / spread, pixels)
     if M is None or not np.isfinite(M).all() or abs(np.linalg.det(M)) < 1e-12:
         raise UsageError(f"no plane fits these {len(pixels)} points; check their order")
     back = np.array([[spread, 0, centre[0]], [0, spread, centre[1]], [0, 0, 1]])
-    return _faced(back @ np.linalg.inv(M), pixels, size)
+    return _oriented(back @ np.linalg.inv(M), pixels, size)
 
 
 def rectangle(corners: Array, sides: tuple[float, float]) -> Array:
-    """Metres (4, 2) of a rectangle's corners (4, 2), told in order around it.
+    """Return the metres (4, 2) of a rectangle's corners (4, 2), given in order around it.
 
     The first is the origin and x runs to the second, `sides[0]` away; y is left of x.
     """
@@ -103,7 +103,7 @@ def rectangle(corners: Array, sides: tuple[float, float]) -> Array:
 
 
 def from_view(height_m: float, tilt_deg: float, focal_px: float, size: Size) -> Array:
-    """The plane under a level camera: the origin is its own foot, y runs the way it looks."""
+    """Return the plane under a camera without roll: origin below it, y in its direction of view."""
     if not height_m > 0 or not focal_px > 0 or not 0 < tilt_deg <= 90:
         raise UsageError(
             f"a camera {height_m:g} m high, tilted {tilt_deg:g} degrees downwards, focal length "
@@ -116,14 +116,14 @@ def from_view(height_m: float, tilt_deg: float, focal_px: float, size: Size) -> 
 
 
 def focal_px(fov_deg: float, size: Size) -> float:
-    """The focal length of a camera whose picture is this many degrees wide."""
+    """Return the focal length for a horizontal field of view."""
     if not 0 < fov_deg < 180:
-        raise UsageError(f"a field of view of {fov_deg:g} degrees; expected 1 to 179, sideways")
+        raise UsageError(f"a field of view of {fov_deg:g} degrees; expected 1 to 179, horizontally")
     return size[0] / 2 / math.tan(math.radians(fov_deg) / 2)
 
 
 def from_pinhole(camera: Pinhole, size: Size) -> Array:
-    """The ground as a calibrated camera sees it."""
+    """Return the plane that a calibrated camera sees."""
     M = camera.K @ np.column_stack([camera.R[:, :2], camera.t])
     if not camera.centre[2] > 0 or abs(np.linalg.det(M)) < 1e-9:
         raise UsageError(
@@ -134,7 +134,7 @@ def from_pinhole(camera: Pinhole, size: Size) -> Array:
 
 
 def from_lens(camera: Pinhole, distortion: Array, size: Size) -> tuple[Array, float]:
-    """The plane nearest to what a distorting lens shows, and how far it is off at most, in pixels.
+    """Fit a plane to the view of a distorting lens; return its largest deviation in pixels too.
 
     `distortion` is OpenCV's: k1, k2, p1, p2[, k3[, k4, k5, k6]].
     """
@@ -145,20 +145,22 @@ def from_lens(camera: Pinhole, distortion: Array, size: Size) -> tuple[Array, fl
     metres, J = to_ground(straight, undone)
     near = (undone @ straight[2, :2] + straight[2, 2] > 0) & (_norm(J) < REACH_M)
     if near.sum() < 4:
-        raise UsageError("the camera shows no ground that is near enough to fit a plane to")
+        raise UsageError(
+            f"the camera shows no ground where a pixel is less than {REACH_M:g} m; check R and t"
+        )
     H = fit(pixels[near], metres[near], size)
     return H, float(residuals(H, pixels[near], metres[near])[0].max())
 
 
 def residuals(H: Array, pixels: Array, metres: Array) -> tuple[Array, Array]:
-    """How far off each point is: in pixels (N,), and in metres (N,)."""
+    """Return the error of each point in pixels (N,) and in metres (N,)."""
     there, _ = to_ground(H, pixels)
     back, _ = to_ground(np.linalg.inv(H), metres)
     return np.linalg.norm(back - pixels, axis=1), np.linalg.norm(there - metres, axis=1)
 
 
-def survey(H: Array, size: Size) -> Survey:
-    """What the plane says of a picture of this size: how fine it is, and how far it reaches."""
+def plane_properties(H: Array, size: Size) -> PlaneProperties:
+    """Measure resolution and reach of the plane in a picture of this size."""
     width, height = size
     rows = np.arange(height, -1, -1.0)  # from the lower edge upwards
     column = np.column_stack([np.full(len(rows), width / 2), rows])
@@ -168,7 +170,7 @@ def survey(H: Array, size: Size) -> Survey:
     last = max(int(np.argmin(fine)) - 1, 0) if not fine.all() else height  # rows up from the edge
     middle = height - height // 2
     slope = H[2, 1] * height  # of the depth over the picture's height
-    return Survey(
+    return PlaneProperties(
         horizon_row=float(-(H[2, :2] @ [width / 2, 0] + H[2, 2]) / H[2, 1])
         if abs(slope) > 1e-9
         else None,
@@ -181,9 +183,9 @@ def survey(H: Array, size: Size) -> Survey:
 
 
 def pinhole(H: Array, size: Size) -> Pinhole | None:
-    """The camera that sees the plane so, if its pixels are square and its axis is the middle.
+    """Return the camera with square pixels and a centred axis that sees the plane.
 
-    None where there is none, or where any focal length would do, as for a look straight down. With
+    None where there is none, or where any focal length fits, as for a view straight down. With
     ω = diag(1, 1, f²) / f², the columns of [r1 r2] are orthogonal and of one length.
     """
     corner = np.array([[1, 0, size[0] / 2], [0, 1, size[1] / 2], [0, 0, 1]])
@@ -206,9 +208,9 @@ def pinhole(H: Array, size: Size) -> Pinhole | None:
 
 
 def visible(H: Array, size: Size, person_px: float) -> Array:
-    """The ground (K, 2) that the picture shows where people are at least so tall, as a polygon.
+    """Return the visible ground as a polygon (K, 2), up to where people are `person_px` tall.
 
-    Where they are smaller than twice that even at the lower edge, half of what they are there.
+    Where people at the lower edge are less than twice as tall, half of their height counts.
     """
     width, height = size
     rows = np.arange(height, -1, -1.0)
@@ -223,7 +225,7 @@ def visible(H: Array, size: Size, person_px: float) -> Array:
 
 
 def _norm(J: Array) -> Array:
-    """The most metres (N,) that one pixel, whichever way, can be: infinite on the horizon."""
+    """Return the largest extent of one pixel in metres (N,); infinite on the horizon."""
     sound = np.isfinite(J).all(axis=(1, 2))
     most = np.full(len(J), np.inf)
     most[sound] = np.linalg.norm(J[sound], ord=2, axis=(1, 2))
@@ -236,11 +238,11 @@ def _scale(J: Array) -> tuple[float, float]:
 
 
 def _check_spread(pixels: Array, metres: Array) -> None:
-    """Some four of the points must be such that no three of them lie on a line."""
+    """Raise UsageError unless there are four points of which no three are collinear."""
     worst: tuple[float, tuple[int, ...], str] | None = None
     for four in islice(combinations(range(len(pixels)), 4), MOST_CHOICES):
         flattest = min(
-            (_flatness(pixels, metres, three) for three in combinations(four, 3)),
+            (_spread_share(pixels, metres, three) for three in combinations(four, 3)),
             key=lambda found: found[0],
         )
         if flattest[0] >= 1:
@@ -255,22 +257,22 @@ def _check_spread(pixels: Array, metres: Array) -> None:
         )
 
 
-def _flatness(
+def _spread_share(
     pixels: Array, metres: Array, three: tuple[int, ...]
 ) -> tuple[float, tuple[int, ...], str]:
-    """How far three points are from a line, at least 1 where that is enough."""
+    """Height of the triangle over the least one allowed: the points are sound from 1."""
     i = list(three)
-    high_px, _ = _bend(pixels[i])
-    high_m, long_m = _bend(metres[i])
+    high_px, _ = _triangle_height(pixels[i])
+    high_m, long_m = _triangle_height(metres[i])
     shares = (
-        (high_px / LEAST_BEND_PX, three, "in the picture"),
-        (high_m / max(LEAST_BEND * long_m, 1e-9), three, "on the ground"),
+        (high_px / MIN_HEIGHT_PX, three, "in the picture"),
+        (high_m / max(MIN_HEIGHT_SHARE * long_m, 1e-9), three, "on the ground"),
     )
     return min(shares, key=lambda share: share[0])
 
 
-def _bend(three: Array) -> tuple[float, float]:
-    """A triangle's (3, 2) smallest height, and its longest side."""
+def _triangle_height(three: Array) -> tuple[float, float]:
+    """Return the smallest height of a triangle (3, 2), and its longest side."""
     longest = float(np.linalg.norm(three - np.roll(three, 1, axis=0), axis=1).max())
     return abs(_turn(*three)) / longest if longest else 0.0, longest
 
@@ -280,15 +282,15 @@ def _turn(a: Array, b: Array, c: Array) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-def _faced(H: Array, pixels: Array, size: Size) -> Array:
-    """H with positive depth at all points; UsageError when no camera above ground sees it so."""
+def _oriented(H: Array, pixels: Array, size: Size) -> Array:
+    """Return ±H with positive depth at all points; UsageError when no camera above ground does."""
     depth = pixels @ H[2, :2] + H[2, 2]
     H, depth = H * np.sign(depth.sum()), depth * np.sign(depth.sum())
     if not (depth > 0).all():
         wrong = ", ".join(str(i + 1) for i in np.flatnonzero(depth <= 0))
         raise UsageError(
-            f"the horizon would run between the points, with {wrong} above it; two points were "
-            "confused, or one is not on the ground"
+            f"the horizon would run between the points, with {wrong} above it; check whether two "
+            "points were swapped, or one is not on the ground"
         )
     if np.linalg.det(H) > 0:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What `streamvis calibrate` is told of a place: points, rectangles and cameras, checked."""
+"""Reads the input of a calibration: known points, rectangles and calibrated cameras."""
 
 import csv
 import re
@@ -21,20 +21,20 @@ EXPECTED = "expected rows of u, v (pixels), x, y (metres)"
 
 
 class Points(NamedTuple):
-    """N places known in the picture and on the ground."""
+    """N points that are known both in the picture and on the ground."""
 
     pixels: Array  # (N, 2)
     metres: Array  # (N, 2)
 
 
-class Listed(msgspec.Struct):
-    """A points file in YAML or JSON; other members are none of our business."""
+class PointsFile(msgspec.Struct):
+    """A points file in YAML or JSON; other members are ignored."""
 
     points: list[Row]
 
 
 class Provenance(msgspec.Struct):
-    """Of a ground plane file, beside the plane itself."""
+    """The record in a ground plane file of what the plane was made from."""
 
     points: list[Row] = []
     image_size_px: tuple[int, int] | None = None
@@ -45,7 +45,7 @@ class Provenance(msgspec.Struct):
 
 
 class CameraFile(msgspec.Struct, forbid_unknown_fields=True):
-    """A calibrated camera as OpenCV tells it: pixels ~ K (R X + t), X in metres, Z upwards."""
+    """A calibrated camera in OpenCV's convention: pixels ~ K (R X + t), X in metres, Z upwards."""
 
     K: tuple[Triple, Triple, Triple]
     R: tuple[Triple, Triple, Triple]
@@ -53,8 +53,8 @@ class CameraFile(msgspec.Struct, forbid_unknown_fields=True):
     distortion: list[float] = []  # k1, k2, p1, p2[, k3[, k4, k5, k6]]; no fisheye
 
 
-def told_points(texts: Sequence[str]) -> Points:
-    """`--point u,v=x,y`, as often as there are points."""
+def parse_points(texts: Sequence[str]) -> Points:
+    """Parse the values of `--point u,v=x,y`."""
     rows = []
     for text in texts:
         px, equals, metres = text.partition("=")
@@ -64,35 +64,35 @@ def told_points(texts: Sequence[str]) -> Points:
     return _points(rows)
 
 
-def told_rectangle(sides: str, corners: Sequence[str]) -> Points:
-    """`--rectangle 4x6` and its four `--corner u,v`."""
+def parse_rectangle(sides: str, corners: Sequence[str]) -> Points:
+    """Parse `--rectangle 4x6` and its four `--corner u,v`."""
     words = re.split("[x×]", sides)
     a, b = _numbers(",".join(words), 2, f"--rectangle {sides}")
     if len(corners) != 4:
         raise UsageError(
-            f"--rectangle {sides} has {len(corners)} corners; say --corner u,v four times, in "
-            "order around it, the first side before the second"
+            f"--rectangle {sides} has {len(corners)} corners; expected --corner u,v four times, "
+            "in order around it, the first side before the second"
         )
     pixels = np.array([_numbers(corner, 2, f"--corner {corner}") for corner in corners])
     return Points(pixels, rectangle(pixels, (a, b)))
 
 
 def read_points(path: Path) -> Points:
-    """Points from CSV, YAML or JSON; a ground plane that was made from points is such a file."""
+    """Read points from CSV, YAML or JSON; a ground plane made from points is such a file too."""
     text = read_text(path, DataError)
     if path.suffix.lower() == ".csv":
         return _points(_csv_rows(path, text))
     raw = _tree(path, text)
     raw = {"points": raw} if isinstance(raw, list) else raw
     try:
-        listed = convert(raw, Listed, path, DataError)
+        listed = convert(raw, PointsFile, path, DataError)
     except DataError as error:
         raise DataError(f"{error}; {EXPECTED} under `points`") from None
     return _points(listed.points)
 
 
 def provenance(path: Path) -> Provenance:
-    """What a ground plane tells of itself; nothing where somebody else made it."""
+    """Read what a ground plane was made from; empty for a file of another program."""
     try:
         return msgspec.json.decode(read_text(path, DataError), type=Provenance)
     except (DataError, msgspec.DecodeError):
@@ -100,12 +100,12 @@ def provenance(path: Path) -> Provenance:
 
 
 def read_camera(path: Path) -> tuple[Pinhole, Array]:
-    """A camera from YAML or JSON, and its distortion (K,), empty when it has none."""
+    """Read a camera from YAML or JSON, and its distortion (K,), empty without one."""
     try:
         camera = convert(_tree(path, read_text(path, DataError)), CameraFile, path, DataError)
     except DataError as error:
         raise DataError(
-            f"{error}; expected K (3×3, pixels), R (3×3), t (3, metres) and perhaps distortion"
+            f"{error}; expected K (3×3, pixels), R (3×3), t (3, metres) and, optionally, distortion"
         ) from None
     K, R, t = (np.array(value, dtype=np.float64) for value in (camera.K, camera.R, camera.t))
     if len(camera.distortion) not in {0, 4, 5, 8}:
@@ -114,12 +114,14 @@ def read_camera(path: Path) -> tuple[Pinhole, Array]:
             "OpenCV orders them: k1, k2, p1, p2[, k3[, k4, k5, k6]]"
         )
     if np.abs(R @ R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
-        raise DataError(f"{path}: R is not a rotation: its rows are not orthonormal")
+        raise DataError(
+            f"{path}: R is not a rotation; expected orthonormal rows and a determinant of 1"
+        )
     if not (K[0, 0] > 0 and K[1, 1] > 0 and np.allclose(K[2], [0, 0, 1])):
         raise DataError(
             f"{path}: K is no camera matrix; expected [[f, 0, u], [0, f, v], [0, 0, 1]]"
         )
-    K[:2, 2] += 0.5  # OpenCV counts from the middle of the first pixel, boxes from its corner
+    K[:2, 2] += 0.5  # OpenCV counts from the centre of the first pixel, boxes from its corner
     return Pinhole(K, R, t), np.array(camera.distortion, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""`streamvis calibrate`: where a camera's ground is, in metres."""
+"""`streamvis calibrate`: the ground plane of a camera, in metres."""
 
 import shlex
 from pathlib import Path
@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from streamvis.cli.options import Json
 from streamvis.cli.output import put, put_json, reported_errors, say
 from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from streamvis.calibration.ground_plane import Size
-    from streamvis.calibration.inputs import Points
+    from streamvis.calibration.plane_file import Calibration
     from streamvis.messages import Array
     from streamvis.sources import SourceSpec
 
-SUFFIX = ".ground_plane.json"
 
-
-class Told(NamedTuple):
-    """What the command line says of the place; at most one of the ways."""
+class Given(NamedTuple):
+    """The options that define a plane; at most one way of several."""
 
     point: list[str]
     points: Path | None
@@ -30,16 +29,6 @@ class Told(NamedTuple):
     tilt: float | None
     fov: float | None
     focal: float | None
-
-
-class Found(NamedTuple):
-    """A plane, and what it was made from."""
-
-    H: "Array"  # (3, 3)
-    way: str
-    known: "Points | None" = None
-    lens_px: float | None = None  # how far a distorting lens is from it at most
-    made_for: "Size | None" = None  # the size of the picture it was made on, where its file tells
 
 
 def calibrate(
@@ -59,11 +48,13 @@ def calibrate(
         typer.Option(metavar="U,V", help="Its corners in order, counter-clockwise; four times."),
     ] = None,
     height: Annotated[
-        float | None, typer.Option(help="Of the camera above ground, metres.")
+        float | None, typer.Option(help="Height of the camera above ground, metres.")
     ] = None,
-    tilt: Annotated[float | None, typer.Option(help="Of the camera below level, degrees.")] = None,
-    fov: Annotated[float | None, typer.Option(help="Width of its view, degrees.")] = None,
-    focal: Annotated[float | None, typer.Option(help="Its focal length, pixels.")] = None,
+    tilt: Annotated[
+        float | None, typer.Option(help="Tilt of the camera below level, degrees.")
+    ] = None,
+    fov: Annotated[float | None, typer.Option(help="Horizontal field of view, degrees.")] = None,
+    focal: Annotated[float | None, typer.Option(help="Focal length, pixels.")] = None,
     camera: Annotated[
         Path | None, typer.Option(help="A calibrated camera: YAML or JSON with K, R and t.")
     ] = None,
@@ -73,70 +64,75 @@ def calibrate(
     at: Annotated[float, typer.Option(min=0, help="Seconds into the video: which picture.")] = 0.0,
     out: Annotated[Path | None, typer.Option(help="The file to write; else beside SOURCE.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a ground plane that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing ground plane.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
-    """Find the ground plane of SOURCE; without a way to, check the one that is there.
+    """Find the ground plane of SOURCE; without options for it, check the existing one.
 
     Writes SOURCE.ground_plane.json, which runs of SOURCE then use, and a PNG to check it by eye.
     """
     with reported_errors():
+        from streamvis.calibration import plane_file
         from streamvis.sources import resolve
 
-        told = Told(
+        given = Given(
             *(point or [], points, rectangle, corner or [], camera, height, tilt, fov, focal)
         )
         specs = resolve([source])
         if len(specs) != 1:
-            raise UsageError(f"{source} is {len(specs)} sources; calibrate them one by one")
+            raise UsageError(f"{source} is {len(specs)} sources; expected one")
         [spec] = specs
-        path = out or _beside(spec)
+        path = out or plane_file.path_for(spec)
         if path.suffix != ".json":
             raise UsageError(f"--out {path}: expected a name that ends in .json")
         pixels = _picture(spec, at)
         if click:
             page = path.with_suffix(".html")
-            _write(page, _page(pixels, source, at, out).encode())
+            plane_file.write(page, _page(pixels, source, at, out).encode())
             say(f"open {page} in a browser, click, and run the command that it shows")
             put(str(page))
             return
-        found = _found(told, (pixels.shape[1], pixels.shape[0])) or _there(spec, path)
-        _settle(
-            found, pixels, spec, path, fresh=found.way != "file", overwrite=overwrite, json=json
-        )
+        found = _fitted(given, (pixels.shape[1], pixels.shape[0])) or plane_file.read(spec, path)
+        if found is None:
+            raise UsageError(
+                f"{path} does not exist, so there is no plane to check; to make one give --point "
+                "four times, --rectangle, --height with --tilt and --fov, or --camera; --click "
+                "writes a page to find points on"
+            )
+        _finish(found, pixels, spec, path, overwrite=overwrite, json=json)
 
 
-def _settle(
-    found: Found,
+def _finish(
+    found: "Calibration",
     pixels: "Array",
     spec: "SourceSpec",
     path: Path,
     *,
-    fresh: bool,
     overwrite: bool,
     json: bool,
 ) -> None:
-    """Write the plane and its picture, and say what they are worth."""
-    from streamvis.calibration.quality import notes, report
+    """Write the plane, unless it was read, and its picture; print its quality."""
+    from streamvis.calibration import plane_file, quality
 
+    fresh = found.way != "file"
     size = (pixels.shape[1], pixels.shape[0])
-    result = report(found.H, size, found.known, found.lens_px)
-    lines = notes(result, size)
+    result = quality.assess(found.H, size, found.known, found.lens_px)
+    lines = quality.notes(result, size)
     if found.made_for not in {None, size}:
         w, h = found.made_for or size
         lines.insert(0, f"made on pictures of {w}x{h}, but these are {size[0]}x{size[1]}: wrong")
     picture = path.with_suffix(".png")
     if picture.exists() and Path(spec.uri).exists() and picture.samefile(spec.uri):
-        raise UsageError(f"--out {path}: the picture to check it by would replace {spec.uri}")
+        raise UsageError(f"--out {path}: the picture {picture} would replace the source {spec.uri}")
     if fresh:
-        for there in (path, picture):
-            if there.exists() and not overwrite:
+        for existing in (path, picture):
+            if existing.exists() and not overwrite:
                 raise UsageError(
-                    f"{there} is there; --overwrite replaces it, --out writes elsewhere"
+                    f"{existing} exists; --overwrite replaces it, --out writes elsewhere"
                 )
-        _write(path, _document(found, spec, size))
-    _write(picture, _drawn(found, pixels, [f"{spec.label}: {path.name}", *lines]))
+        plane_file.write(path, plane_file.document(found, spec, size))
+    plane_file.write(picture, _drawn(found, pixels, [f"{spec.label}: {path.name}", *lines]))
     if json:
         put_json({"ground_plane": str(path), "picture": str(picture), "report": result})
         return
@@ -145,85 +141,52 @@ def _settle(
     say(f"{f'wrote {path}' if fresh else 'nothing was changed'}; now look at {picture}")
 
 
-def _found(told: Told, size: "Size") -> Found | None:
-    """The plane that the command line leads to; None when it tells of no way."""
+def _fitted(given: Given, size: "Size") -> "Calibration | None":
+    """Fit the plane that the options define; None without such options."""
     from streamvis.calibration import ground_plane, inputs
+    from streamvis.calibration.plane_file import Calibration
 
-    view = (told.height, told.tilt, told.fov, told.focal)
+    view = (given.height, given.tilt, given.fov, given.focal)
     ways = {
-        "--point": bool(told.point),
-        "--points": told.points is not None,
-        "--rectangle and --corner": bool(told.rectangle or told.corner),
+        "--point": bool(given.point),
+        "--points": given.points is not None,
+        "--rectangle and --corner": bool(given.rectangle or given.corner),
         "--height, --tilt and --fov or --focal": any(value is not None for value in view),
-        "--camera": told.camera is not None,
+        "--camera": given.camera is not None,
     }
     taken = [way for way, is_taken in ways.items() if is_taken]
     if len(taken) > 1:
-        raise UsageError(f"{'; '.join(taken)} are {len(taken)} ways to one plane; take one")
-    if told.camera is not None:
-        camera, distortion = inputs.read_camera(told.camera)
+        raise UsageError(f"{'; '.join(taken)}: {len(taken)} definitions of one plane; expected one")
+    if given.camera is not None:
+        camera, distortion = inputs.read_camera(given.camera)
         if not distortion.any():
-            return Found(ground_plane.from_pinhole(camera, size), "camera")
+            return Calibration(ground_plane.from_pinhole(camera, size), "camera")
         H, lens_px = ground_plane.from_lens(camera, distortion, size)
-        return Found(H, "camera", lens_px=lens_px)
+        return Calibration(H, "camera", lens_px=lens_px)
     if ways["--height, --tilt and --fov or --focal"]:
-        return Found(_from_view(told, size), "view")
+        return Calibration(_from_view(given, size), "view")
     if not taken:
         return None
-    if told.points is not None:
-        known = inputs.read_points(told.points)
-    elif told.point:
-        known = inputs.told_points(told.point)
+    if given.points is not None:
+        known = inputs.read_points(given.points)
+    elif given.point:
+        known = inputs.parse_points(given.point)
     else:
-        known = inputs.told_rectangle(told.rectangle or "", told.corner)
-    return Found(ground_plane.fit(known.pixels, known.metres, size), "points", known)
+        known = inputs.parse_rectangle(given.rectangle or "", given.corner)
+    return Calibration(ground_plane.fit(known.pixels, known.metres, size), "points", known)
 
 
-def _from_view(told: Told, size: "Size") -> "Array":
+def _from_view(given: Given, size: "Size") -> "Array":
     from streamvis.calibration.ground_plane import focal_px, from_view
 
-    height, tilt, fov, focal = told.height, told.tilt, told.fov, told.focal
+    height, tilt, fov, focal = given.height, given.tilt, given.fov, given.focal
     if height is None or tilt is None or (fov is None) == (focal is None):
         raise UsageError("a camera's view needs --height, --tilt and one of --fov and --focal")
     return from_view(height, tilt, focal_px(fov, size) if fov is not None else focal or 0.0, size)
 
 
-def _there(spec: "SourceSpec", path: Path) -> Found:
-    """The plane that the source has already."""
-    import numpy as np
-
-    from streamvis.calibration.inputs import provenance
-    from streamvis.geometry import read_ground_plane
-
-    plane = read_ground_plane(path) if path.is_file() else spec.ground_plane
-    if plane is None:
-        raise UsageError(
-            f"{path} is not there to be checked; to make it say --point four times, --rectangle, "
-            "--height with --tilt and --fov, or --camera; --click writes a page to find points on"
-        )
-    own = provenance(path)
-    H = np.reshape(plane, (3, 3))
-    return Found(H, "file", own.known, made_for=own.image_size_px)
-
-
-def _beside(spec: "SourceSpec") -> Path:
-    """The file in which a run of this source will look for its plane."""
-    if spec.kind in {"camera", "url"}:
-        return Path(f"{spec.id}{SUFFIX}")
-    if spec.kind == "synthetic":
-        raise UsageError(f"{spec.label} lies in no directory; say where to write: --out FILE.json")
-    path = Path(spec.uri)
-    if (path.parent / "seqinfo.ini").is_file():
-        return path.parent / SUFFIX[1:]
-    if path.is_dir():
-        return path.resolve().with_name(path.resolve().name + SUFFIX)
-    if not path.exists():
-        raise UsageError(f"{spec.label} is a glob; calibrate its directory, or say --out FILE.json")
-    return path.with_name(path.stem + SUFFIX)
-
-
 def _picture(spec: "SourceSpec", at_s: float) -> "Array":
-    """The first picture (H, W, 3) at or after this time."""
+    """Return the first picture (H, W, 3) at or after this time."""
     import numpy as np
 
     from streamvis.sources import open_source
@@ -248,29 +211,7 @@ def _page(pixels: "Array", source: str, at_s: float, out: Path | None) -> str:
     return click_page(pixels, redacted(source), shlex.join(words))
 
 
-def _document(found: Found, spec: "SourceSpec", size: "Size") -> bytes:
-    """The file that `geometry.read_ground_plane` reads; the rest says where it comes from."""
-    from datetime import UTC, datetime
-
-    import msgspec
-    import numpy as np
-
-    import streamvis
-
-    document = {
-        "image_foot_to_world_m": found.H.tolist(),
-        "image_size_px": size,
-        "source": spec.label,
-        "way": found.way,
-        "made_by": f"streamvis calibrate {streamvis.__version__}",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if found.known is not None:
-        document["points"] = np.column_stack(found.known).tolist()
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-
-
-def _drawn(found: Found, pixels: "Array", lines: list[str]) -> bytes:
+def _drawn(found: "Calibration", pixels: "Array", lines: list[str]) -> bytes:
     import cv2
 
     from streamvis.viz.ground_plane import NONE, check
@@ -278,14 +219,3 @@ def _drawn(found: Found, pixels: "Array", lines: list[str]) -> bytes:
     points, metres = found.known if found.known is not None else (NONE, NONE)
     picture = check(pixels, found.H, points, metres, lines)
     return bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(data)
-        new.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

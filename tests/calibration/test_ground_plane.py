@@ -205,7 +205,7 @@ def test_a_camera_below_the_ground_is_told():
 
 
 def test_a_survey_is_what_a_ruler_finds():
-    found = ground_plane.survey(H, SIZE)
+    found = ground_plane.plane_properties(H, SIZE)
     assert found.horizon_row == pytest.approx(240 - 600 * np.tan(np.radians(17)))
 
     def ruler(u, v, du, dv):
@@ -221,17 +221,17 @@ def test_a_survey_is_what_a_ruler_finds():
 
 
 def test_a_survey_of_a_look_straight_down_has_no_horizon_and_reaches_everywhere():
-    found = ground_plane.survey(ground_plane.from_view(6, 90, 600, SIZE), SIZE)
+    found = ground_plane.plane_properties(ground_plane.from_view(6, 90, 600, SIZE), SIZE)
     assert (found.horizon_row, found.reach_row, found.camera) == (None, 0, None)
     assert found.middle == pytest.approx((0.01, 0.01))
 
 
 def test_a_survey_where_the_upper_half_is_sky_has_no_middle():
-    found = ground_plane.survey(ground_plane.from_view(2, 0.1, 600, SIZE), SIZE)
+    found = ground_plane.plane_properties(ground_plane.from_view(2, 0.1, 600, SIZE), SIZE)
     assert found.middle is not None
     level = ground_plane.from_view(2, 5, 600, (640, 100))
     lowered = level @ np.array([[1, 0, 0], [0, 1, -300], [0, 0, 1]])  # cropped: more sky above
-    found = ground_plane.survey(lowered / (lowered[2] @ [320, 400, 1]), (640, 400))
+    found = ground_plane.plane_properties(lowered / (lowered[2] @ [320, 400, 1]), (640, 400))
     assert found.middle is None
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from streamvis.calibration.inputs import (
+    parse_points,
+    parse_rectangle,
     provenance,
     read_camera,
     read_points,
-    told_points,
-    told_rectangle,
 )
 from streamvis.errors import DataError, UsageError
 
@@ -68,22 +68,22 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_points_and_rectangles_of_the_command_line():
-    pixels, metres = told_points(["10.5,400=-2,8", "500,400=2,8"])
+    pixels, metres = parse_points(["10.5,400=-2,8", "500,400=2,8"])
     assert (pixels.tolist(), metres.tolist()) == ([[10.5, 400], [500, 400]], [[-2, 8], [2, 8]])
-    pixels, metres = told_rectangle("4x6", ["10,400", "500,400", "450,200", "90,210"])
+    pixels, metres = parse_rectangle("4x6", ["10,400", "500,400", "450,200", "90,210"])
     assert metres.tolist() == [[0, 0], [4, 0], [4, 6], [0, 6]]
-    assert told_rectangle("4×6.5", ["10,400", "500,400", "450,200", "90,210"])[1][2, 1] == 6.5
+    assert parse_rectangle("4×6.5", ["10,400", "500,400", "450,200", "90,210"])[1][2, 1] == 6.5
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: told_points(["1,2,3,4"]), "--point 1,2,3,4: expected u,v=x,y"),
-        (lambda: told_points(["1,2=3"]), "--point 1,2=3: '3' is not 2 numbers"),
-        (lambda: told_points(["1,nan=3,4"]), "'1,nan' is not 2 numbers"),
-        (lambda: told_rectangle("4", ["1,2"] * 4), "--rectangle 4: '4' is not 2 numbers"),
-        (lambda: told_rectangle("4x6", ["1,2"] * 3), "--rectangle 4x6 has 3 corners"),
-        (lambda: told_rectangle("", ["1,2"] * 4), "--rectangle"),
+        (lambda: parse_points(["1,2,3,4"]), "--point 1,2,3,4: expected u,v=x,y"),
+        (lambda: parse_points(["1,2=3"]), "--point 1,2=3: '3' is not 2 numbers"),
+        (lambda: parse_points(["1,nan=3,4"]), "'1,nan' is not 2 numbers"),
+        (lambda: parse_rectangle("4", ["1,2"] * 4), "--rectangle 4: '4' is not 2 numbers"),
+        (lambda: parse_rectangle("4x6", ["1,2"] * 3), "--rectangle 4x6 has 3 corners"),
+        (lambda: parse_rectangle("", ["1,2"] * 4), "--rectangle"),
     ],
 )
 def test_what_is_no_point_is_told_as_it_was_written(call, says):

@@ -106,7 +106,7 @@ def test_a_plane_that_is_there_is_kept_unless_it_is_to_be_replaced(square):
 def test_without_a_way_the_plane_that_is_there_is_looked_at(square):
     nothing = call(square)
     assert nothing.exit_code == 2
-    assert "is not there to be checked" in nothing.stderr
+    assert "does not exist, so there is no plane to check" in nothing.stderr
     assert "--click" in nothing.stderr
     call(square, *points())
     Path("square.ground_plane.png").unlink()
@@ -164,9 +164,9 @@ def test_a_distorting_lens_is_told(square):
         ([*VIEW, "--fov", "60"], 2, "one of --fov and --focal"),
         (["--height", "4", "--tilt", "20", "--fov", "0"], 2, "a field of view of 0 degrees"),
         (["--height", "4", "--tilt", "20", "--focal", "0"], 2, "focal length 0 px; expected"),
-        ([*VIEW, *points()], 2, "--point; --height.* are 2 ways to one plane; take one"),
+        ([*VIEW, *points()], 2, "--point; --height.*: 2 definitions of one plane; expected one"),
         (["--corner", "1,2"], 2, "--rectangle"),
-        (points([(-1, 6), (1, 6), (2, 12)]), 2, "3 points; a ground plane needs at least 4"),
+        (points([(-1, 6), (1, 6), (2, 12)]), 2, "3 points; expected at least 4 for a ground plane"),
         (points([(-x, y) for x, y in METRES])[:2] * 4, 2, "lie on a line"),
         ([*VIEW, "--out", "plane.png"], 2, "ends in .json"),
         ([*VIEW, "--out", "0.png/plane.json"], 2, "cannot be written"),
