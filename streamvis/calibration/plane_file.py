@@ -7,7 +7,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-import streamvis
 from streamvis.calibration.ground_plane import Size
 from streamvis.calibration.inputs import Points, provenance
 from streamvis.errors import UsageError
@@ -62,14 +61,14 @@ def read(spec: SourceSpec, path: Path) -> Calibration | None:
     )
 
 
-def document(found: Calibration, spec: SourceSpec, size: Size) -> bytes:
+def document(found: Calibration, spec: SourceSpec, size: Size, made_by: str) -> bytes:
     """Encode the plane for `geometry.read_ground_plane`, with a record of its origin."""
     fields = {
         "image_foot_to_world_m": found.H.tolist(),
         "image_size_px": size,
         "source": spec.label,
         "way": found.way,
-        "made_by": f"streamvis calibrate {streamvis.__version__}",
+        "made_by": made_by,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if found.known is not None:

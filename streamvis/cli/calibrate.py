@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+import streamvis
 from streamvis.cli.options import Json
 from streamvis.cli.output import put, put_json, reported_errors, say
 from streamvis.errors import SourceError, UsageError
@@ -131,7 +132,8 @@ def _finish(
                 raise UsageError(
                     f"{existing} exists; --overwrite replaces it, --out writes elsewhere"
                 )
-        plane_file.write(path, plane_file.document(found, spec, size))
+        made_by = f"streamvis calibrate {streamvis.__version__}"
+        plane_file.write(path, plane_file.document(found, spec, size, made_by))
     plane_file.write(picture, _drawn(found, pixels, [f"{spec.label}: {path.name}", *lines]))
     if json:
         put_json({"ground_plane": str(path), "picture": str(picture), "report": result})
