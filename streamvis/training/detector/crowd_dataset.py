@@ -18,6 +18,7 @@ from torch import Tensor
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
+from streamvis.training.losses.detection import Targets
 
 TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
 MOST_PASTED = 4  # people put into one picture
@@ -38,16 +39,6 @@ class AnnotatedImage(NamedTuple):
     path: Path
     source: str
     instances: list[Instance]
-
-
-class Targets(NamedTuple):
-    """What should be found in one canvas."""
-
-    boxes: Tensor  # (N, 4) visible part, xyxy canvas pixels
-    extents: Tensor  # (N, 4) whole box, over which the mask grid lies
-    masks: Tensor  # (N, GRID, GRID) in {0, 1}
-    has_mask: Tensor  # (N,) bool
-    ignored: Tensor  # (M, 4) regions that teach nothing
 
 
 class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,13 +21,12 @@ from streamvis.models.weights import find, load_into, save
 from streamvis.training.detector.crowd_dataset import (
     AnnotatedImage,
     CanvasAugment,
-    Targets,
     batches,
     read_coco,
 )
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
-from streamvis.training.losses.detection import SampleCounts, detector_losses
+from streamvis.training.losses.detection import SampleCounts, Targets, detector_losses
 from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
 from streamvis.viz import plots

@@ -12,11 +12,20 @@ from torch.nn import functional as F
 
 from streamvis.models import ops, roi_heads, rpn
 from streamvis.models.mask_rcnn import MaskRcnn
-from streamvis.training.detector.crowd_dataset import Targets
 
 IGNORED = -2
 NEGATIVE = -1
 POOR, FAIR = 0.4, 0.75  # overlaps with a person from which a box is worth nothing, and all
+
+
+class Targets(NamedTuple):
+    """What should be found in one canvas."""
+
+    boxes: Tensor  # (N, 4) visible part, xyxy canvas pixels
+    extents: Tensor  # (N, 4) whole box, over which the mask grid lies
+    masks: Tensor  # (N, GRID, GRID) in {0, 1}
+    has_mask: Tensor  # (N,) bool
+    ignored: Tensor  # (M, 4) regions that teach nothing
 
 
 class SampleCounts(NamedTuple):

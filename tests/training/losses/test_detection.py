@@ -6,13 +6,14 @@ from torch import Tensor
 
 from streamvis.models import ops, roi_heads
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
-from streamvis.training.detector.crowd_dataset import GRID, Targets
+from streamvis.training.detector.crowd_dataset import GRID
 from streamvis.training.losses.detection import (
     FAIR,
     IGNORED,
     NEGATIVE,
     POOR,
     SampleCounts,
+    Targets,
     detector_losses,
     mask_target,
     match,
