@@ -1,7 +1,11 @@
 """What every test has: the data when it is there, and a check that nothing is left behind."""
 
-import gc
 import os
+
+# With more threads, a busy machine waits for the slowest of them at every layer of a network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gc
 import sys
 import tempfile
 import threading

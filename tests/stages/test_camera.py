@@ -8,11 +8,12 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from factories import frame, source
 
 from streamvis.build import build_stage
 from streamvis.config import CameraMotion, Pipeline, StageSpec
 from streamvis.errors import DataError
-from streamvis.messages import Frame, Motion, Notice, Packet, Site, SourceInfo, encode_part
+from streamvis.messages import Motion, Notice, Packet, Site, encode_part
 from streamvis.runtime import inline
 from streamvis.sources import resolve
 from streamvis.stages.camera import CameraStage
@@ -45,18 +46,7 @@ def packet(name, k, *, shown=None, size=(320, 240), epoch=1):
     pixels = picture(k if shown is None else shown, *size).copy()
     pixels.flags.writeable = False  # as a slot is
     PICTURES[f"{name}{k}"] = pixels
-    width, height = size
-    frame = Frame(
-        source=name,
-        seq=k,
-        n=k,
-        media_us=k * 100_000,
-        width=width,
-        height=height,
-        slot=f"{name}{k}",
-        epoch=epoch,
-    )
-    return Packet(frame=frame)
+    return Packet(frame=frame(k, name, size=size, slot=f"{name}{k}", epoch=epoch))
 
 
 def stage():
@@ -71,7 +61,7 @@ def started(*names):
 
 
 def info(name):
-    return SourceInfo(id=name, label=name, width=320, height=240, fps=10.0, live=False)
+    return source(name, size=(320, 240))
 
 
 def shift(motion):

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from factories import packet as packet_of
 
 from streamvis.config import MaskRcnn
 from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate
-from streamvis.messages import Array, Detections, Frame, Packet, Site
+from streamvis.messages import Array, Detections, Packet, Site
 from streamvis.models.roi_heads import Instances
 from streamvis.stages.detect import DetectStage
 from streamvis.synthetic.render import SyntheticScene
@@ -21,9 +22,7 @@ PICTURES: dict[str, Array] = {}
 def packet(name: str, pixels: Array) -> Packet:
     pixels.flags.writeable = False  # as a slot is
     PICTURES[name] = pixels
-    height, width = pixels.shape[:2]
-    size = {"width": width, "height": height}
-    return Packet(frame=Frame(source="a", seq=0, n=0, media_us=0, slot=name, **size))
+    return packet_of(0, size=pixels.shape[1::-1], slot=name)
 
 
 def stage(**settings) -> DetectStage:

@@ -4,11 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from factories import packet as packet_of
 
 from streamvis.build import build_stage
 from streamvis.config import Appearance, StageSpec
 from streamvis.errors import DeviceError, WeightsError
-from streamvis.messages import Detections, Embeddings, Frame, Packet, Site, decode_part, encode_part
+from streamvis.messages import Detections, Embeddings, Packet, Site, decode_part, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
@@ -55,8 +56,7 @@ def packet(name: str, part: Detections | None, seed: int = 0) -> Packet:
     pixels = np.repeat(np.repeat(pixels, 20, 0), 20, 1)  # (240, 320, 3) in patches of colour
     pixels.flags.writeable = False  # as a slot is
     PICTURES[name] = pixels
-    frame = Frame(source="a", seq=0, n=0, media_us=0, width=320, height=240, slot=name)
-    return Packet(frame=frame, parts=[] if part is None else [part])
+    return packet_of(0, part, size=(320, 240), slot=name)
 
 
 BOXES = [[10, 20, 60, 180], [100, 30, 160, 200], [200, 10, 260, 170], [-20, 50, 30, 260]]

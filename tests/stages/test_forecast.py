@@ -5,6 +5,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from factories import packet as packet_of
+from factories import source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from streamvis.config import Forecaster as Config
 from streamvis.config import Segment, StageSpec, Zone
 from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Forecast, Frame, Packet, Site, SourceInfo, decode_part, encode_part
+from streamvis.messages import Forecast, Packet, Site, SourceInfo, decode_part, encode_part
 from streamvis.models import swiftnet
 from streamvis.models.flow_warp import extrapolate, flow_frame, warp_image
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
@@ -88,23 +90,11 @@ def packet(k, fps=10.0, name="a", *, epoch=1, size=SIZE, still=False) -> Packet:
     slot = f"{0 if still else seconds:.4f} {size}"
     if slot not in PICTURES:
         PICTURES[slot] = picture(0 if still else seconds, size)
-    media_us = round(seconds * 1e6)
-    return Packet(
-        frame=Frame(
-            source=name,
-            seq=k,
-            n=k,
-            media_us=media_us,
-            width=size[1],
-            height=size[0],
-            slot=slot,
-            epoch=epoch,
-        )
-    )
+    return packet_of(k, source=name, fps=fps, size=size[::-1], slot=slot, epoch=epoch)
 
 
 def info(name: str = "a") -> SourceInfo:
-    return SourceInfo(id=name, label=name, width=SIZE[1], height=SIZE[0], fps=10, live=False)
+    return source(name, size=SIZE[::-1])
 
 
 @pytest.fixture(scope="module")

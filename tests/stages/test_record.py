@@ -6,6 +6,8 @@ import av
 import msgspec
 import numpy as np
 import pytest
+from factories import packet as packet_of
+from factories import source as source_of
 
 from streamvis.calibration.ground_plane import from_view
 from streamvis.config import Record
@@ -15,14 +17,12 @@ from streamvis.messages import (
     Detections,
     Forecast,
     ForecastScore,
-    Frame,
     HorizonForecast,
     LogPosition,
     Packet,
     Receipt,
     Segmentation,
     Site,
-    SourceInfo,
     Tracks,
 )
 from streamvis.stages.record import RecordStage, correct_trails
@@ -43,23 +43,14 @@ def recorder(out, **config):
 
 
 def source(id_="cam1", epoch=1, **fields):
-    return SourceInfo(
-        id=id_, label=id_, width=WIDTH, height=HEIGHT, fps=10, live=False, epoch=epoch, **fields
-    )
+    return source_of(id_, size=(WIDTH, HEIGHT), epoch=epoch, **fields)
 
 
 def packet(seq, id_="cam1", epoch=1, media_us=None, x=None, size=(WIDTH, HEIGHT), track=1):
     """A frame with one person whose box starts at x; None: stages above were skipped."""
-    frame = Frame(
-        source=id_,
-        seq=seq,
-        n=seq,
-        media_us=100_000 * seq if media_us is None else media_us,
-        width=size[0],
-        height=size[1],
-        epoch=epoch,
-    )
-    return Packet(frame=frame, parts=[] if x is None else [found(x), followed(x, track)])
+    parts = [] if x is None else [found(x), followed(x, track)]
+    media_us = 100_000 * seq if media_us is None else media_us
+    return packet_of(seq, *parts, source=id_, media_us=media_us, size=size, epoch=epoch)
 
 
 def found(x):

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from factories import packet as packet_of
 
 from streamvis.build import build_stage
 from streamvis.config import Segment, StageSpec
 from streamvis.errors import WeightsError
-from streamvis.messages import Frame, Packet, Segmentation, Site, decode_part, encode_part
+from streamvis.messages import Packet, Segmentation, Site, decode_part, encode_part
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import load_segmenter, save
 from streamvis.stages.segment import SharedFeatures, key_of
@@ -40,8 +41,7 @@ def picture(seed: int, size: tuple[int, int]) -> np.ndarray:
 def packet(n: int, size: tuple[int, int] = (64, 96), name: str = "a") -> Packet:
     slot = f"{n} {size}"
     PICTURES.setdefault(slot, picture(n, size))
-    frame = Frame(source=name, seq=n, n=n, media_us=n, width=size[1], height=size[0], slot=slot)
-    return Packet(frame=frame)
+    return packet_of(n, source=name, media_us=n, size=size[::-1], slot=slot)
 
 
 @pytest.fixture(scope="module")

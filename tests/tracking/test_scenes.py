@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from factories import source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,12 +11,12 @@ from streamvis.errors import DataError
 from streamvis.events import derive
 from streamvis.events.schema import TrackBegin, TrackEnd, TrackMerge, TrackSplit, TrackUpdate
 from streamvis.geometry import iou
-from streamvis.messages import Detections, Embeddings, Frame, Motion, SourceInfo, encode_part
+from streamvis.messages import Detections, Embeddings, Frame, Motion, encode_part
 from streamvis.tracking.tracker import Tracker
 
 WIDTH = 6  # of the embeddings
 PERSON = np.eye(WIDTH)  # people who are nothing like each other
-INFO = SourceInfo(id="s", label="s", width=640, height=480, fps=10.0, live=False)
+INFO = source("s")
 MODES = ["jipda", "jipda_embed", "gnn_embed"]
 
 

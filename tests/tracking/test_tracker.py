@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from factories import detections
+from factories import source as source_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import covered, iou
-from streamvis.messages import Detections, Embeddings, Motion, SourceInfo, encode_part
+from streamvis.messages import Detections, Embeddings, Motion, encode_part
 from streamvis.tracking.tracker import Tracker
 
 HOMOGRAPHY = (4.0, 0.0, -1280.0, 0.0, 0.0, 1600.0, 0.0, 1.0, -100.0)  # horizon at y = 100
@@ -16,18 +18,7 @@ SPACES = ["image", "ground"]
 
 
 def source(**changes):
-    given = {"id": "s", "label": "s", "width": 640, "height": 480, "fps": 10.0, "live": False}
-    return SourceInfo(**{**given, "ground_plane": HOMOGRAPHY, **changes})
-
-
-def detections(boxes, scores=0.9):
-    boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
-    return Detections(
-        boxes=boxes,
-        scores=np.broadcast_to(np.float32(scores), len(boxes)).copy(),
-        labels=np.ones(len(boxes), dtype=np.int32),
-        masks=np.zeros((0, 0, 0), dtype=np.uint8),
-    )
+    return source_of("s", **{"ground_plane": HOMOGRAPHY, **changes})
 
 
 def person(x, y, height=90.0):
