@@ -107,7 +107,7 @@ def feed() -> Iterator[str]:
     """The address of a feed that ends by itself."""
     with tempfile.TemporaryDirectory() as place:
         feed = Feed(f"ipc://{place}/feed", epoch="e")
-        feed.open("a")
+        feed.open_source("a")
         closing = threading.Timer(1, feed.close, kwargs={"ended": True})
         closing.start()
         yield feed.endpoint
