@@ -92,7 +92,7 @@ def test_networks_that_wait_for_others_too_have_workers_of_their_own():
     placement = config.default_placement(config.Pipeline(stages), runs=2)
     groups = [["detect", "near"], ["far"], ["both", "last"]]
     assert [worker.stages for worker in placement.workers] == groups
-    assert len(group_stages(config.Pipeline(stages), placement)) == 3  # nobody waits in a cycle
+    assert len(group_stages(config.Pipeline(stages), placement)) == 3  # no cycle
 
 
 def test_stages_that_a_network_lies_between_are_placed_apart():

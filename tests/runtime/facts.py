@@ -1,10 +1,10 @@
-"""Facts as they follow from messages, in the words of the tests."""
+"""Facts that hold a message, by the names of what happened."""
 
 from streamvis.runtime.protocol import Hello, Opened, Ready, Received, Refused, SourceEnded
 
 
 def started(process, at):
-    """A process is up: decode says hello, a worker has built its stages."""
+    """A process is up: a decode process has started, or a worker has built its stages."""
     return Received(process, Hello() if process.startswith("decode-") else Ready(), at)
 
 

@@ -20,28 +20,28 @@ SIZE = toys.WIDTH * toys.HEIGHT * 3
 
 
 class Hub:
-    """Asks and listens, one message at a time."""
+    """The hub's end: sends and receives one message at a time."""
 
     def __init__(self, server, source):
         self.source = source
         self._server = server
-        self._heard = []
+        self._received = []
 
-    def say(self, message):
+    def send(self, message):
         assert self._server.send(b"decode", [protocol.encode(message)])
 
-    def hear(self):
-        while not self._heard:
-            assert self._server.socket.poll(10_000), "decode says nothing"
-            self._heard += [frames[0] for _, frames in self._server.receive()]
-        return protocol.decode_from_process(self._heard.pop(0))
+    def receive(self):
+        while not self._received:
+            assert self._server.socket.poll(10_000), "no message from decode"
+            self._received += [frames[0] for _, frames in self._server.receive()]
+        return protocol.decode_from_process(self._received.pop(0))
 
-    def silent(self):
-        return not self._heard and not self._server.socket.poll(50)
+    def is_silent(self):
+        return not self._received and not self._server.socket.poll(50)
 
 
 @pytest.fixture
-def talk(tmp_path):
+def connect(tmp_path):
     """Starts decoding a toy in a thread; gives the hub's side and a reader of slots."""
     with private_directory() as home:
         endpoint = f"ipc://{home}/hub"
@@ -99,86 +99,88 @@ def picture(reader, decoded_frame):
     return reader(frame)
 
 
-def test_a_file_is_sent_picture_by_picture_to_the_last_one(talk, segment):
-    hub, reader = talk(5)
-    assert hub.hear().info.frames == 5
+def test_a_file_is_sent_picture_by_picture_to_the_last_one(connect, segment):
+    hub, reader = connect(5)
+    assert hub.receive().info.frames == 5
     for n in range(5):
-        assert hub.silent()  # no slot, no picture
-        hub.say(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
-        decoded_frame = hub.hear()
+        assert hub.is_silent()  # no slot, no picture
+        hub.send(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        decoded_frame = hub.receive()
         assert (decoded_frame.n, decoded_frame.media_us, decoded_frame.slot) == (
             n,
             n * 40_000,
             segment.slots[n % 3],
         )
         np.testing.assert_array_equal(picture(reader, decoded_frame), n)
-    assert hub.hear() == protocol.SourceEnded("eof", 0)
+    assert hub.receive() == protocol.SourceEnded("eof", 0)
 
 
-def test_a_file_continues_where_its_predecessor_stopped(talk, segment):
-    hub, _ = talk(6, after_n=3, jump=2)
-    hub.hear()
-    hub.say(protocol.SlotGrant(segment.slots, SIZE))
-    first, second = hub.hear(), hub.hear()
-    assert (first.n, first.gaps, first.errors) == (4, [], 1)  # the gap at 2 was told before
+def test_a_file_continues_where_its_predecessor_stopped(connect, segment):
+    hub, _ = connect(6, after_n=3, jump=2)
+    hub.receive()
+    hub.send(protocol.SlotGrant(segment.slots, SIZE))
+    first, second = hub.receive(), hub.receive()
+    assert (first.n, first.gaps, first.errors) == (4, [], 1)  # the gap at 2 was reported before
     assert second.n == 5
-    assert hub.hear() == protocol.SourceEnded("eof", 1)
+    assert hub.receive() == protocol.SourceEnded("eof", 1)
 
 
-def test_pictures_that_could_not_be_decoded_are_reported_with_the_next(talk, segment):
-    hub, _ = talk(3, jump=1)
-    hub.hear()
-    hub.say(protocol.SlotGrant(segment.slots, SIZE))
-    assert hub.hear().gaps == []
-    assert hub.hear().gaps == [Gap("decode", 1, 1, 1)]
+def test_pictures_that_could_not_be_decoded_are_reported_with_the_next(connect, segment):
+    hub, _ = connect(3, jump=1)
+    hub.receive()
+    hub.send(protocol.SlotGrant(segment.slots, SIZE))
+    assert hub.receive().gaps == []
+    assert hub.receive().gaps == [Gap("decode", 1, 1, 1)]
 
 
-def test_larger_pictures_need_larger_slots(talk, segment, tmp_path):
-    hub, reader = talk(2, grow=1)
-    hub.hear()
-    hub.say(protocol.SlotGrant(segment.slots, SIZE))
-    hub.hear()
-    assert hub.hear() == protocol.SizeChanged(2 * toys.WIDTH, 2 * toys.HEIGHT)
-    hub.say(protocol.SlotGrant(segment.slots[:1], SIZE))  # was on its way: too small by now
+def test_larger_pictures_need_larger_slots(connect, segment, tmp_path):
+    hub, reader = connect(2, grow=1)
+    hub.receive()
+    hub.send(protocol.SlotGrant(segment.slots, SIZE))
+    hub.receive()
+    assert hub.receive() == protocol.SizeChanged(2 * toys.WIDTH, 2 * toys.HEIGHT)
+    hub.send(
+        protocol.SlotGrant(segment.slots[:1], SIZE)
+    )  # granted before the change of size: too small
     large = Segment(1, 4 * SIZE, "a test", tmp_path)
-    hub.say(protocol.SlotGrant(large.slots, 4 * SIZE))
-    decoded_frame = hub.hear()
+    hub.send(protocol.SlotGrant(large.slots, 4 * SIZE))
+    decoded_frame = hub.receive()
     assert decoded_frame.slot == large.slots[0]
     np.testing.assert_array_equal(picture(reader, decoded_frame), 1)
     large.close()
 
 
-def test_a_stopped_file_counts_the_picture_that_waits_for_a_slot(talk, segment):
-    hub, _ = talk(9)
-    hub.hear()
-    hub.say(protocol.SlotGrant(segment.slots[:2], SIZE))
-    assert [hub.hear().n, hub.hear().n] == [0, 1]
+def test_a_stopped_file_counts_the_picture_that_waits_for_a_slot(connect, segment):
+    hub, _ = connect(9)
+    hub.receive()
+    hub.send(protocol.SlotGrant(segment.slots[:2], SIZE))
+    assert [hub.receive().n, hub.receive().n] == [0, 1]
     while hub.source.given < 3:
         time.sleep(0.001)
-    hub.say(protocol.Stop())
-    assert hub.hear() == protocol.SourceEnded("drained", 0, [Gap("drained", 1, 2, 2)])
+    hub.send(protocol.Stop())
+    assert hub.receive() == protocol.SourceEnded("drained", 0, [Gap("drained", 1, 2, 2)])
 
 
-def test_a_source_that_fails_reports_the_reason(talk, segment):
-    hub, _ = talk(9, fail=1)
-    hub.hear()
-    hub.say(protocol.SlotGrant(segment.slots, SIZE))
-    hub.hear()
-    assert hub.hear() == protocol.SourceEnded("failed", 0, [], "toy: torn at 1")
+def test_a_source_that_fails_reports_the_reason(connect, segment):
+    hub, _ = connect(9, fail=1)
+    hub.receive()
+    hub.send(protocol.SlotGrant(segment.slots, SIZE))
+    hub.receive()
+    assert hub.receive() == protocol.SourceEnded("failed", 0, [], "toy: torn at 1")
 
 
-def test_every_live_picture_is_admitted_or_counted(talk, segment):
-    hub, _ = talk(300, live=1, pause=0.001)
-    hub.hear()
+def test_every_live_picture_is_admitted_or_counted(connect, segment):
+    hub, _ = connect(300, live=1, pause=0.001)
+    hub.receive()
     admitted, gaps = [], []
     for n in range(4):
-        hub.say(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
-        decoded_frame = hub.hear()
+        hub.send(protocol.SlotGrant(segment.slots[n % 3 :][:1], SIZE))
+        decoded_frame = hub.receive()
         admitted.append(decoded_frame.n)
         gaps += decoded_frame.gaps
-        assert hub.silent()
-    hub.say(protocol.Stop())
-    ended = hub.hear()
+        assert hub.is_silent()
+    hub.send(protocol.Stop())
+    ended = hub.receive()
     assert ended.ending == "drained"
     gaps += ended.gaps
     decoded = max([*admitted, *(m.last_n for m in gaps)]) + 1

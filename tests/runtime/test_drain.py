@@ -76,14 +76,14 @@ def test_frames_that_no_worker_has_begun_are_dropped_and_noticed_before_the_end(
     assert only(orders, protocol.GrantSlots) == []
     assert balance(core) == (2, 2)
     log = follow(core, sends, 1.5)
-    told = [items for process, items in log if process == "publish.0"]
-    assert [frames(protocol.SendWork("", 0, items, [])) for items in told] == [
+    received = [items for process, items in log if process == "publish.0"]
+    assert [frames(protocol.SendWork("", 0, items, [])) for items in received] == [
         [("a", 0)],
         [("a", 1)],
         [],
     ]
     gap = missing("drained", 2, 3, media_us=120_000)
-    assert told[2] == [NoticeItem(gap), EndItem("a", "drained")]
+    assert received[2] == [NoticeItem(gap), EndItem("a", "drained")]
     assert core.finished
     assert core.failed is None
 
@@ -93,7 +93,7 @@ def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
     core.step(protocol.Drain(1.0))
     late = decoded_frame("a0", 1, gaps=[Gap("overload", 1, 0, 0)])
     assert core.step(facts.admitted("a", late, 1.1)) == []
-    assert core.due(1.1) == 0.0  # gaps are to be told
+    assert core.due(1.1) == 0.0  # notices of gaps are due
     assert core.streams["a"].dropped == {"overload": 1, "drained": 1}
     assert balance(core) == (0, 1)
 
@@ -303,8 +303,8 @@ def test_a_frame_that_skips_stages_between_others_is_dropped_with_a_notice():
     assert [frames(send) for send in sends] == [[("a", 0)], [("a", 2)]]
     drained(core, 1.0)
     log = follow(core, sends, 1.1)
-    told = [item for process, items in log if process == "publish.0" for item in items]
-    assert NoticeItem(missing("drained", 1, 1, media_us=80_000)) in told
+    received = [item for process, items in log if process == "publish.0" for item in items]
+    assert NoticeItem(missing("drained", 1, 1, media_us=80_000)) in received
     assert balance(core) == (2, 1)
     assert core.finished
 
@@ -326,7 +326,7 @@ def test_overload_is_noticed_once_a_second_with_exact_counts(live):
         notices += [item.notice for item in items if isinstance(item, NoticeItem)]
         assert process
     each = [notice for notice in notices if notice.reason == "overload"]
-    assert sum(notice.count for notice in each) == 2 * 400  # two stages are told
+    assert sum(notice.count for notice in each) == 2 * 400  # for two stages
     assert core.streams["a"].dropped == {"overload": 400}
     assert len(each) == 2 * (3 if live else 21)
     ranges = [(notice.first_n, notice.last_n) for notice in each[::2]]

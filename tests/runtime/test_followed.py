@@ -1,4 +1,4 @@
-"""A real run of the tracker and the publisher: as it is followed, and what it says it found."""
+"""A real run of the tracker and the publisher: its event lines and its findings."""
 
 import json
 import subprocess

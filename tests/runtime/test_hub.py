@@ -10,7 +10,7 @@ from streamvis.runtime.protocol import Answer, Ready
 
 
 def test_hostile_messages_are_refused_and_counted(tmp_path):
-    """Somebody of the same user talks to the hub; the run goes on as if nobody had."""
+    """Another process of the same user sends messages to the hub; the run is not affected."""
     junk = [
         [b""],
         [b"\xff" * 1000],

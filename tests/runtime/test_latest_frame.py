@@ -13,7 +13,7 @@ def picture(n):
 
 
 class Script:
-    """A source that gives pictures when it is told to."""
+    """A source that yields pictures on request."""
 
     def __init__(self):
         self.steps = threading.Semaphore(0)

@@ -211,7 +211,7 @@ def test_a_worker_that_keeps_dying_fails_the_run_with_a_reason(tmp_path):
 def test_a_fatal_error_ends_in_good_order_where_the_publisher_lives(
     tmp_path, trouble, error, message
 ):
-    """Its frame and those that wait are dropped and told; what was seen ends."""
+    """Its frame and those that wait are dropped with a notice; open tracks end."""
     name = f"detect-{trouble}"
     placement = workers([name], ["track", "publish"])
     with pytest.raises(error, match=message):
@@ -323,9 +323,9 @@ def test_a_live_source_drops_what_it_cannot_wait_for_and_counts_it(tmp_path):
     assert report.decoded == 200
     assert report.dropped["overload"] > 0
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
-    told = [int(line.split()[3]) for line in lines if line.startswith("gap overload")]
-    assert sum(told) == report.dropped["overload"]
-    assert len(told) <= 2 + summary.wall_s
+    counts = [int(line.split()[3]) for line in lines if line.startswith("gap overload")]
+    assert sum(counts) == report.dropped["overload"]
+    assert len(counts) <= 2 + summary.wall_s
     *_, last = (line for line in lines if line[0].isdigit())
     assert last.split()[1] == "199"  # the newest is never dropped for nothing
 

@@ -1,4 +1,4 @@
-"""A run that was killed goes on: its log is that of an undisturbed run."""
+"""A run that was killed resumes: its log is that of an undisturbed run."""
 
 import json
 import os
@@ -115,7 +115,7 @@ run(sources, Path(sys.argv[1]), checkpoint_s=float(sys.argv[3]))
 
 
 def killed_at(moment, sources, out, checkpoint_s=0.1):
-    """Start it or go on with it, and kill it when the log has so many events."""
+    """Start or resume the run, and kill it when the log has this many events."""
     command = [sys.executable, "-c", RUN, str(out), json.dumps(sources), str(checkpoint_s)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         while count(out) < moment:
@@ -279,8 +279,8 @@ def test_an_interrupted_run_resumes_in_its_next_stream_epoch(tmp_path):
     assert (summary.sources[0].admitted, summary.sources[0].ending) == (150, "eof")
     with LogReader(tmp_path / "events.db") as log:
         events = [schema.decode(row.payload) for row in log.events()]
-    told = list(dict.fromkeys(event.frame.n for event in events if event.frame))
-    assert told == list(range(150))
+    numbers = list(dict.fromkeys(event.frame.n for event in events if event.frame))
+    assert numbers == list(range(150))
     assert [event.what.stream.reason for event in events if event.type == "source.epoch"] == [
         "resumed"
     ]

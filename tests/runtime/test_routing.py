@@ -556,7 +556,7 @@ LIVE = msgspec.structs.replace(INFO, live=True)
 
 
 def test_cameras_take_turns_and_wait_until_a_worker_has_room():
-    """The worker has one frame at work and one at hand: more would only grow old."""
+    """The worker has one frame in work and one waiting: more would only grow old."""
     core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a", "b", "c"], 4)
     for order in core.step(protocol.Tick(0.0)):
         core.step(facts.started(order.process, 0.0))

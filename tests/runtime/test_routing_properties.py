@@ -61,7 +61,7 @@ class World:
     """Processes, sources and time, all made up."""
 
     def __init__(self, placement, sources, cursed=frozenset(), hung=frozenset()):
-        self.cursed = cursed  # (stage, source, seq): who works on it dies
+        self.cursed = cursed  # (stage, source, seq): a worker that processes it dies
         self.hung = hung  # stages that never answer once the run is drained
         self.silent = False  # and have no heartbeat then
         self.core = Core(group_stages(PIPELINE, placement), list(sources), placement.slots, LONG)
@@ -74,7 +74,7 @@ class World:
         self.alive = set()
         self.inbox = {}  # process -> batches that it has not answered
         self.memory = {}  # (process, stage, source) -> items that it got
-        self.ended = {}  # (stage, source) -> all that it saw
+        self.ended = {}  # (stage, source) -> all items that it got
         self.sources = sources  # name -> (pictures, live)
         self.decode = {}  # name -> [next n, granted slots, size]
         self.opening = {}
@@ -134,7 +134,7 @@ class World:
         self.starting.discard(process)
         self.alive.discard(process)
         self.inbox.pop(process, None)
-        self.memory = {key: saw for key, saw in self.memory.items() if key[0] != process}
+        self.memory = {key: history for key, history in self.memory.items() if key[0] != process}
         source = process.removeprefix("decode-")
         self.decode.pop(source, None)
         self.opening.pop(source, None)
@@ -258,17 +258,17 @@ class World:
                     assert set(given) >= outside - rests
             for name in names:
                 if PIPELINE.stage(name).run.stateful:
-                    self.see(process, name, item, states)
+                    self.record(process, name, item, states)
         answer = Answer(send.id, wrote, list(states.values()), [])
         self.feed(facts.answered(process, answer, parts, self.now))
 
-    def see(self, process, stage, item, states):
+    def record(self, process, stage, item, states):
         match item:
             case BeginItem(info, begun):
                 source = info.id
                 assert (process, stage, source) not in self.memory
-                saw = msgspec.msgpack.decode(begun[stage]) if stage in begun else []
-                self.memory[process, stage, source] = saw
+                history = msgspec.msgpack.decode(begun[stage]) if stage in begun else []
+                self.memory[process, stage, source] = history
             case FrameItem(frame, skip):
                 source = frame.source
                 if stage not in skip:
@@ -283,8 +283,8 @@ class World:
                 self.ended[stage, source] = self.memory.pop((process, stage, source))
                 states.pop((stage, source), None)
                 return
-        saw = self.memory[process, stage, source]
-        states[stage, source] = StageState(stage, source, msgspec.msgpack.encode(saw))
+        history = self.memory[process, stage, source]
+        states[stage, source] = StageState(stage, source, msgspec.msgpack.encode(history))
 
 
 def verdict(world):
@@ -300,8 +300,8 @@ def verdict(world):
             if (stage, source) not in world.ended:
                 assert world.admitted[source] == 0
                 continue
-            saw = world.ended[stage, source]
-            seqs = [what[1] for what in saw if what[0] == "frame"]
+            history = world.ended[stage, source]
+            seqs = [what[1] for what in history if what[0] == "frame"]
             assert seqs == sorted(set(seqs))
             due = [
                 seq
@@ -311,12 +311,12 @@ def verdict(world):
             missing = set(due) - set(seqs)
             assert {(source, seq) for seq in set(seqs) - set(due)} <= world.drained
             assert {(source, seq) for seq in missing} <= world.poison
-            assert sum(what[0] == "poison" for what in saw) >= len(missing)
-            told = Counter()
-            for kind, _, *count in saw:
-                told[kind] += sum(count)
+            assert sum(what[0] == "poison" for what in history) >= len(missing)
+            noticed = Counter()
+            for kind, _, *count in history:
+                noticed[kind] += sum(count)
             for reason in ("overload", "drained"):
-                assert told[reason] == world.core.streams[source].dropped.get(reason, 0)
+                assert noticed[reason] == world.core.streams[source].dropped.get(reason, 0)
 
 
 groupings = st.sampled_from(
@@ -391,7 +391,7 @@ def test_nothing_is_lost_doubled_or_swapped(placement, sources, cursed, data):
 def test_a_drain_takes_its_time_and_no_longer_whoever_hangs(
     placement, sources, cursed, hung, silent, data
 ):
-    """What is not hung is told of the end, and all ends within the deadline."""
+    """Stages that do not hang get the end, and the run ends within the deadline."""
     world = World(placement, sources, cursed, hung)
     for _ in range(data.draw(st.integers(0, 40))):
         choices = list(world.options())

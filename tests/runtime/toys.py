@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 32, 16
 
 
 class ToySource:
-    """`toy:<frames>`: picture n is filled with n; options say what goes wrong."""
+    """`toy:<frames>`: picture n is filled with n; options inject faults."""
 
     def __init__(self, spec, epoch=1):
         self.options = spec.options
@@ -67,7 +67,7 @@ def open_toy(spec, epoch=1):
 
 
 class ToyDetect:
-    """One box whose coordinates tell the picture's value and number."""
+    """One box whose coordinates encode the picture's value and number."""
 
     def __init__(self, spec, site):
         self.site = site
@@ -92,7 +92,7 @@ class ToyDetect:
 
 
 class Memory:
-    """The state of the stateful toys: for each source a count and a sum over what they saw."""
+    """The state of the stateful toys: for each source a count and a sum over their frames."""
 
     def __init__(self):
         self.sources = {}
