@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,24 +12,9 @@ from streamvis.cli.output import put, put_json, reported_errors, say
 from streamvis.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from streamvis.calibration.ground_plane import Size
     from streamvis.calibration.plane_file import Calibration
     from streamvis.messages import Array
     from streamvis.sources import SourceSpec
-
-
-class Given(NamedTuple):
-    """The options that define a plane; at most one way of several."""
-
-    point: list[str]
-    points: Path | None
-    rectangle: str | None
-    corner: list[str]
-    camera: Path | None
-    height: float | None
-    tilt: float | None
-    fov: float | None
-    focal: float | None
 
 
 def calibrate(
@@ -75,6 +60,7 @@ def calibrate(
     """
     with reported_errors():
         from streamvis.calibration import plane_file
+        from streamvis.calibration.definition import Given, fitted
         from streamvis.sources import resolve
 
         given = Given(
@@ -94,7 +80,7 @@ def calibrate(
             say(f"open {page} in a browser, click, and run the command that it shows")
             put(str(page))
             return
-        found = _fitted(given, (pixels.shape[1], pixels.shape[0])) or plane_file.read(spec, path)
+        found = fitted(given, (pixels.shape[1], pixels.shape[0])) or plane_file.read(spec, path)
         if found is None:
             raise UsageError(
                 f"{path} does not exist, so there is no plane to check; to make one give --point "
@@ -141,50 +127,6 @@ def _finish(
     for line in lines:
         put(line)
     say(f"{f'wrote {path}' if fresh else 'nothing was changed'}; now look at {picture}")
-
-
-def _fitted(given: Given, size: "Size") -> "Calibration | None":
-    """Fit the plane that the options define; None without such options."""
-    from streamvis.calibration import ground_plane, inputs
-    from streamvis.calibration.plane_file import Calibration
-
-    view = (given.height, given.tilt, given.fov, given.focal)
-    ways = {
-        "--point": bool(given.point),
-        "--points": given.points is not None,
-        "--rectangle and --corner": bool(given.rectangle or given.corner),
-        "--height, --tilt and --fov or --focal": any(value is not None for value in view),
-        "--camera": given.camera is not None,
-    }
-    taken = [way for way, is_taken in ways.items() if is_taken]
-    if len(taken) > 1:
-        raise UsageError(f"{'; '.join(taken)}: {len(taken)} definitions of one plane; expected one")
-    if given.camera is not None:
-        camera, distortion = inputs.read_camera(given.camera)
-        if not distortion.any():
-            return Calibration(ground_plane.from_pinhole(camera, size), "camera")
-        H, lens_px = ground_plane.from_lens(camera, distortion, size)
-        return Calibration(H, "camera", lens_px=lens_px)
-    if ways["--height, --tilt and --fov or --focal"]:
-        return Calibration(_from_view(given, size), "view")
-    if not taken:
-        return None
-    if given.points is not None:
-        known = inputs.read_points(given.points)
-    elif given.point:
-        known = inputs.parse_points(given.point)
-    else:
-        known = inputs.parse_rectangle(given.rectangle or "", given.corner)
-    return Calibration(ground_plane.fit(known.pixels, known.metres, size), "points", known)
-
-
-def _from_view(given: Given, size: "Size") -> "Array":
-    from streamvis.calibration.ground_plane import focal_px, from_view
-
-    height, tilt, fov, focal = given.height, given.tilt, given.fov, given.focal
-    if height is None or tilt is None or (fov is None) == (focal is None):
-        raise UsageError("a camera's view needs --height, --tilt and one of --fov and --focal")
-    return from_view(height, tilt, focal_px(fov, size) if fov is not None else focal or 0.0, size)
 
 
 def _picture(spec: "SourceSpec", at_s: float) -> "Array":

@@ -1,10 +1,5 @@
 """`streamvis demo`: a real clip of real people, found and followed by one command."""
 
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +8,9 @@ import typer
 from streamvis.cli.output import INTERRUPTED, put, reported_errors, say
 
 if TYPE_CHECKING:
-    from streamvis.messages import Array
     from streamvis.runtime.output import OnUsed
 
-SHA256 = "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"  # of vtest.avi
-URL = "https://raw.githubusercontent.com/opencv/opencv/4.x/samples/data/vtest.avi"
-SYNTHETIC = "synthetic:walkers?people=6&seconds=20&fps=10&size=768x576&seed=7"
-TIMEOUT_S = 20
 OUT = Path("demo-out")
-SHEET = 8  # pictures on the contact sheet
 
 
 def demo(
@@ -35,12 +24,13 @@ def demo(
         from streamvis import config
         from streamvis.cli.run import start
         from streamvis.cli.status_table import put_summary
+        from streamvis.demo_clip import contact_sheet, find_clip
         from streamvis.runtime.output import locked
 
         pipeline = config.without_feed(config.default_pipeline())
         pipeline = config.with_record(pipeline, config.Record())
         on_used: OnUsed = "overwrite" if overwrite or out == OUT else "refuse"
-        summary = start(pipeline, None, [clip()], out, on_used=on_used)
+        summary = start(pipeline, None, [find_clip(say)], out, on_used=on_used)
         put_summary(summary)
         video = out / "annotated.mp4"
         if video.exists():
@@ -51,97 +41,3 @@ def demo(
         put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
         if summary.interrupted == "SIGINT":
             raise typer.Exit(INTERRUPTED)
-
-
-def clip() -> str:
-    """OpenCV's vtest.avi (PETS09-S2L1) from wherever it is to be had, else a made-up scene."""
-    if root := os.environ.get("STREAMVIS_DATA"):
-        path = Path(root) / "mot/pets09-s2l1/video.avi"
-        if path.is_file() and _is_clip(path):
-            return str(path)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "streamvis"
-    path = cache / "vtest.avi"
-    if path.is_file() and _is_clip(path):
-        return str(path)
-    cache.mkdir(parents=True, exist_ok=True)
-    for name, fetch in (
-        ("OpenCV's repository", _from_opencv),
-        ("Debian's opencv-doc", _from_debian),
-    ):
-        say(f"fetching vtest.avi from {name} …")
-        if fetch(path) and _is_clip(path):
-            return str(path)
-        path.unlink(missing_ok=True)
-    say("vtest.avi is not to be had here; showing a synthetic scene instead")
-    return SYNTHETIC
-
-
-def _is_clip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == SHA256
-
-
-def _from_opencv(path: Path) -> bool:
-    import urllib.error
-    import urllib.request
-
-    draft = path.with_suffix(".part")
-    try:
-        with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as reply, draft.open("wb") as file:
-            shutil.copyfileobj(reply, file)
-        draft.replace(path)
-    except (urllib.error.URLError, OSError) as error:
-        say(f"  not there: {getattr(error, 'reason', error)}")
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
-
-
-def _from_debian(path: Path) -> bool:
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        say("  this is no Debian")
-        return False
-    from streamvis.transport.sockets import temporary_root
-
-    with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
-        for command in (["apt-get", "download", "opencv-doc"], ["sh", "-c", "dpkg-deb -x *.deb ."]):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-                say(f"  {command[0]} failed: {last}; `apt-get update` may help")
-                return False
-        found = next(Path(folder).rglob("vtest.avi"), None)
-        if found is None:
-            say("  opencv-doc holds no vtest.avi")
-            return False
-        shutil.copyfile(found, path)
-    return True
-
-
-def contact_sheet(video: Path, path: Path) -> None:
-    """Pictures from all over the video, as one PNG."""
-    import cv2
-
-    from streamvis.sources import open_source, resolve
-    from streamvis.viz.annotate import contact_sheet as arrange
-
-    (spec,) = resolve([str(video)])
-    source = open_source(spec)
-    try:
-        count = source.info.frames or sum(1 for _ in source)
-    finally:
-        source.close()
-    wanted = {round((i + 0.5) * count / SHEET) for i in range(SHEET)}
-    source = open_source(spec)
-    kept: list[Array] = []
-    times: list[str] = []
-    try:
-        for picture in source:
-            if picture.n in wanted:
-                kept.append(picture.pixels.copy())
-                times.append(f"{picture.media_us / 1e6:.1f} s")
-    finally:
-        source.close()
-    sheet = arrange(kept, 2, times)
-    cv2.imwrite(str(path), sheet[..., ::-1])

@@ -1,6 +1,5 @@
 """`streamvis demo` runs to its end, on a synthetic scene where the real clip cannot be had."""
 
-import subprocess
 import urllib.error
 import urllib.request
 from functools import partial
@@ -9,8 +8,8 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
-from streamvis import config
-from streamvis.cli import demo, run
+from streamvis import config, demo_clip
+from streamvis.cli import run
 from streamvis.cli.main import app
 from streamvis.cli.run import Engine
 from streamvis.events.log import LogReader
@@ -28,7 +27,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.delenv("STREAMVIS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(urllib.request, "urlopen", refused)
-    monkeypatch.setattr(demo.shutil, "which", lambda name: None)
+    monkeypatch.setattr(demo_clip.shutil, "which", lambda name: None)
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def quick(monkeypatch):
     cheap = config.load_pipeline(None, changes)
     monkeypatch.setattr(config, "default_pipeline", lambda: cheap)
     monkeypatch.setattr(run, "start", partial(run.start, engine=Engine.inline))
-    monkeypatch.setattr(demo, "SYNTHETIC", SHORT)
+    monkeypatch.setattr(demo_clip, "SYNTHETIC", SHORT)
 
 
 @pytest.mark.usefixtures("offline", "quick", "one_thread")
@@ -58,24 +57,3 @@ def test_the_demo_falls_back_to_a_synthetic_scene_and_leaves_its_files(tmp_path)
     again = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
-
-
-@pytest.mark.usefixtures("offline")
-def test_a_clip_in_the_cache_is_used_only_if_it_is_the_right_one(tmp_path, monkeypatch):
-    cached = tmp_path / "cache/streamvis/vtest.avi"
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"something else")
-    assert demo.clip() == demo.SYNTHETIC
-    assert not cached.exists()
-    cached.write_bytes(b"the clip")
-    monkeypatch.setattr(demo, "SHA256", demo.hashlib.sha256(b"the clip").hexdigest())
-    assert demo.clip() == str(cached)
-
-
-@pytest.mark.usefixtures("offline")
-def test_a_package_that_cannot_be_fetched_is_reported(tmp_path, monkeypatch, capsys):
-    failed = subprocess.CompletedProcess([], 100, stdout="", stderr="E: no such package\n")
-    monkeypatch.setattr(demo.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: failed)
-    assert demo.clip() == demo.SYNTHETIC
-    assert "apt-get failed: E: no such package" in capsys.readouterr().err
