@@ -1,4 +1,4 @@
-"""What stages say to each other: frames, the parts stages add, and their bytes.
+"""The messages between stages: frames, the parts that stages add, and their encoding.
 
 A packet is a frame's header plus the parts gathered so far. Parts are msgspec structs that hold
 NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever pickled.
@@ -19,7 +19,7 @@ Clock = Literal["file", "arrival", "rtcp_sr"]
 
 
 class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a source once it is open; every stage that keeps state is told it first."""
+    """An open source; every stateful stage gets it before the first packet."""
 
     id: str  # [a-z0-9_-]{1,64}
     label: str  # where it came from, with credentials removed: fit for logs and events
@@ -28,8 +28,8 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     fps: float  # nominal frames per second, 0 when unknown
     live: bool  # a live source drops frames rather than wait
     epoch: int = 1  # the stream epoch: one more after each reconnect
-    frames: int | None = None  # how many frames the container names; some only estimate them
-    promised: int | None = None  # how many its index lists: with fewer, the source is cut short
+    frames: int | None = None  # by the container's header, which may be an estimate
+    promised: int | None = None  # by the container's index: with fewer, the file is truncated
     ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
     start_us: int | None = None  # of a file: wall clock of media time 0, µs since 1970
 
@@ -39,7 +39,7 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """One admitted picture: where its pixels lie and when it was taken."""
+    """One admitted frame: where its pixels are stored and when it was captured."""
 
     source: str
     seq: int  # consecutive over admitted frames, from 0
@@ -65,16 +65,16 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag="embeddings"):
-    """What the people of one frame look like, row for row with its Detections."""
+    """Appearance embeddings of one frame's detections, row for row."""
 
-    vectors: np.ndarray  # (N, D) float32 of unit length; zeros for those who were not looked at
+    vectors: np.ndarray  # (N, D) float32 of unit length; zeros where none was computed
 
 
 class Motion(msgspec.Struct, frozen=True, kw_only=True, tag="motion"):
-    """How the background has moved in the picture since the frame before."""
+    """Camera motion: how the background has moved since the previous frame."""
 
-    warp: np.ndarray  # (2, 3) float64: a point's homogeneous pixels then -> its pixels now
-    support: float  # share of the points followed that move so; 0: unknown, the warp is identity
+    warp: np.ndarray  # (2, 3) float64: homogeneous pixels of the previous frame -> pixels now
+    support: float  # share of inliers among the tracked points; 0: unknown, the warp is identity
 
 
 class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
@@ -88,49 +88,49 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     covariance: np.ndarray  # (N, 4) float32, diagonal for x, y, vx, vy in the space's units
     ground: np.ndarray  # (N, 2) float32, metres on the ground plane, NaN without one
     entropy: np.ndarray  # (N,) float32, nats, of its association weights
-    gated: np.ndarray  # (N,) int32, how many detections its gate held
+    gated: np.ndarray  # (N,) int32, number of detections in its gate
     detection: np.ndarray  # (N,) int32, index into Detections, -1 when the box is predicted
     first_seen_us: np.ndarray  # (N,) int64, media time of its first detection
     ended: np.ndarray  # (K,) int64, ids reported before that end with this frame
     space: Literal["image", "ground"] = "image"
     ground_velocity: np.ndarray | None = None  # (N, 2) float32, m/s; None in the image space
     ground_covariance: np.ndarray | None = None  # (N, 2, 2) float32, m², of `ground`; or None
-    merged: np.ndarray | None = None  # (K, 2) int64, gone and kept: both ids were one person
-    split: np.ndarray | None = None  # (K, 3) int64, id, other, since_us: what was reported as `id`
-    # from then until now was another person, who is `other` from this frame on
+    merged: np.ndarray | None = None  # (K, 2) int64, gone and kept: both ids are one person
+    split: np.ndarray | None = None  # (K, 3) int64, id, other, since_us: boxes reported as `id`
+    # from since_us until now were of another person, whose id is `other` from this frame on
 
 
 class ActionThresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """When an action counts as begun and as over, by its probability."""
+    """The probability thresholds at which an action begins and ends."""
 
     begin: float  # at this or above …
     end: float  # below this …
     min_us: int  # … for so long in media time
-    ignore: tuple[str, ...] = ()  # actions that are no news
+    ignore: tuple[str, ...] = ()  # labels that give no events
 
 
 class Actions(msgspec.Struct, frozen=True, kw_only=True, tag="actions"):
-    """What people do, and what goes on in the whole frame, as far as it was looked at."""
+    """Action probabilities of the observed tracks, and of the whole frame."""
 
     labels: tuple[str, ...]  # of the K actions
     ids: np.ndarray  # (N,) int64, ascending ids of tracks; 0: the whole frame
     probabilities: np.ndarray  # (N, K) float32, summing to one
-    warm: np.ndarray  # (N,) bool; False: of few moments yet, or of some before a restart
-    window_us: np.ndarray  # (N,) int64, media time from the first moment looked at to the last
-    sampled: np.ndarray  # (N,) bool; False: as it was, nobody has looked at this frame
+    warm: np.ndarray  # (N,) bool; False: from too few samples, or from some before a restart
+    window_us: np.ndarray  # (N,) int64, media time from the first sample to the last
+    sampled: np.ndarray  # (N,) bool; False: this frame was not sampled, values are repeated
     thresholds: ActionThresholds
 
 
 class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"):
-    """What every pixel of a frame is, at the size that the network looks at."""
+    """The class of every pixel of a frame, at the size of the network's input."""
 
     labels: tuple[str, ...]  # names of the K classes
-    classes: np.ndarray  # (h, w) uint8, the likeliest; the picture covers the whole frame
-    unknown: np.ndarray  # (h/4, w/4) uint8, 255·probability of belonging to none; or (0, 0)
+    classes: np.ndarray  # (h, w) uint8, the most probable; covers the whole frame
+    unknown: np.ndarray  # (h/4, w/4) uint8, 255·probability of being out of distribution; or (0, 0)
 
 
 class ZoneOccupancy(msgspec.Struct, frozen=True, kw_only=True):
-    """How probably a zone will hold something."""
+    """The probability that a zone will hold an object of its classes."""
 
     zone: str
     p: float
@@ -138,29 +138,29 @@ class ZoneOccupancy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scene is forecast to be, some time after the frame that carries this."""
+    """The segmentation forecast for one horizon after the frame that carries it."""
 
     horizon_us: int
-    classes: np.ndarray  # (h, w) uint8, the likeliest, over the whole frame
+    classes: np.ndarray  # (h, w) uint8, the most probable, over the whole frame
     zones: tuple[ZoneOccupancy, ...] = ()
 
 
 class ForecastScore(msgspec.Struct, frozen=True, kw_only=True):
-    """How well what had been forecast for this frame fits what it is now."""
+    """How well an earlier forecast fits the segmentation of this frame."""
 
     made_us: int  # media time of the frame that the forecast was made from
     horizon_us: int
-    miou: float  # over the classes in either picture
+    miou: float  # over the classes in either segmentation
     accuracy: float  # share of pixels
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):
-    """Scenes to come, as forecast from this frame and some before it, if it was one to look at."""
+    """Forecasts made from this frame and some before it, if the frame was sampled."""
 
     labels: tuple[str, ...]  # names of the K classes
     horizons: tuple[HorizonForecast, ...] = ()  # by ascending horizon; none between two samples
     scores: tuple[ForecastScore, ...] = ()
-    warm: bool = True  # False: of fewer moments than the network has learnt from
+    warm: bool = True  # False: from fewer frames than the network was trained with
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
@@ -198,22 +198,22 @@ class Packet(msgspec.Struct, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened to a source between two of its packets."""
+    """A change of a source between two of its packets."""
 
     source: str
     kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch"]
     media_us: int  # of the last frame admitted before it, 0 when there was none
-    first_n: int = -1  # for gaps: the pictures of the source that are missing, first and last
+    first_n: int = -1  # for gaps: numbers of the first and the last missing picture
     last_n: int = -1
     reason: str = ""  # poison, overload, decode, …
-    count: int = 0  # how many of first_n..last_n are missing; the others came
+    count: int = 0  # how many of first_n..last_n are missing
 
 
 Ending = Literal["eof", "drained", "failed"]
 
 
 class LongestStay(msgspec.Struct, frozen=True, kw_only=True):
-    """How long somebody was followed, from the first frame to the last, corrections made."""
+    """The longest time from the first to the last frame of one person, after corrections."""
 
     track: str
     seconds: float
@@ -221,7 +221,7 @@ class LongestStay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Busiest(msgspec.Struct, frozen=True, kw_only=True):
-    """When most people were followed at once: the first such frame, as told at the time."""
+    """The first frame with the largest number of tracks, before corrections."""
 
     people: int
     media_us: int
@@ -229,28 +229,28 @@ class Busiest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeanForecastScore(msgspec.Struct, frozen=True, kw_only=True):
-    """How good the forecasts of one horizon were, of those that were published and came due."""
+    """The mean score of the published forecasts of one horizon."""
 
     count: int
     miou: float  # mean
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run found in a source; None where no stage of the pipeline says anything of it."""
+    """The results of a run for one source; None where no stage of the pipeline measures it."""
 
-    people: int | None = None  # distinct ones, corrections made; anew after each reconnect
+    people: int | None = None  # distinct, after corrections; counted anew after each reconnect
     tracks: int | None = None  # ids that began
-    merges: int | None = None  # ids that turned out to be another's
-    splits: int | None = None  # ids that turned out to be two people's
+    merges: int | None = None  # ids that were merged into another
+    splits: int | None = None  # ids that were split
     longest: LongestStay | None = None
     busiest: Busiest | None = None
     actions: dict[str, int] | None = None  # by label: how often one began
-    unknown: int | None = None  # how often something that belongs to no class was there
+    unknown: int | None = None  # how often an out-of-distribution object began
     forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
 
 
 class Pixels(Protocol):
-    """Gives a frame's picture: (H, W, 3) uint8 RGB, a read-only view on the shared slot."""
+    """Returns a frame's pixels: (H, W, 3) uint8 RGB, a read-only view of the shared slot."""
 
     def __call__(self, frame: Frame) -> Array: ...
 
@@ -261,30 +261,30 @@ class Stage(Protocol):
     def __call__(self, packets: Sequence[Packet]) -> Iterable[Part]: ...
 
     def close(self) -> None:
-        """Give back what the stage holds; called once, when its worker ends in good order."""
+        """Release the stage's resources; called once, when its worker ends normally."""
 
 
 class StatefulStage(Stage, Protocol):
     """A stage that remembers each source; it sees a source's packets in `seq` order."""
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it from the `state` its predecessor last answered with."""
+        """Start a source, or resume it from the last `state` of a predecessor."""
 
     def state(self, source: str) -> bytes:
-        """What a successor needs to go on exactly after the last packet of this source."""
+        """The state from which a successor continues exactly after the last packet."""
 
     def notice(self, notice: Notice) -> None:
-        """Told in its place in the order of the source's packets."""
+        """Handle a notice at its position in the order of the source's packets."""
 
     def finish(self, source: str, ending: Ending) -> Findings | None:
-        """The source has ended and all of its packets were answered; what was found in it.
+        """End a source after all of its packets were answered; return its findings.
 
-        At most one stage of a pipeline says what was found: the publisher.
+        Only the publisher returns findings.
         """
 
 
 class LogPosition(msgspec.Struct, frozen=True, array_like=True):
-    """How far the event log of a source had come when its run was resumed."""
+    """The end of a source's event log when its run was resumed."""
 
     offset: int  # of the next event
     epoch: int  # stream epoch and seq of the last frame
@@ -296,18 +296,16 @@ Regions = tuple[tuple[tuple[float, float], ...], ...]
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a stage is built: what the worker that hosts it can give it."""
+    """The environment that a worker gives to the stages it hosts."""
 
     device: str  # cpu, cuda:0, …
     pixels: Pixels
-    out: Path | None = None  # where sinks write; None: nothing is to be written
+    out: Path | None = None  # output directory; None: write nothing
     epoch: str = ""  # uuid7 of this run: the publisher's boot
     logged: Mapping[str, LogPosition] = {}  # by source, in a run that was resumed
     pipeline: str = ""  # hash of the pipeline's configuration
     regions: Regions = ()  # where people are detected; empty: in the whole frame
-    shared_features: dict[
-        str, Any
-    ] = {}  # what stages of one worker lend each other, by the lender's name
+    shared_features: dict[str, Any] = {}  # between stages of one worker, by the owner's name
 
 
 def _encode_array(value: Any) -> Any:

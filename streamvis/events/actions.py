@@ -1,8 +1,8 @@
-"""When an action begins and when it is over: hysteresis in probability and in media time. Pure.
+"""Derive action events by hysteresis in probability and in media time. Pure.
 
-An action begins once its probability has been at `begin` or above for `min_us`, and is over once
-it has been below `end` for so long. What is not warm decides nothing. Whoever is looked at no
-more does nothing that is known: their actions are lost.
+An action begins after its probability has been at least `begin` for `min_us`, and is over after it
+has been below `end` for `min_us`. Rows that are not warm change nothing. The actions of a subject
+that is no longer observed end as lost.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,14 +25,14 @@ TrackNamer = Callable[[int], str | None]  # of a track's number: its id; None fo
 
 
 class OpenAction(msgspec.Struct, rename={"begun": "told", "published_us": "told_us"}):
-    """An action that may begin, goes on, or may be over."""
+    """An action that may begin, is open, or may end."""
 
     since_us: int  # media time, when its probability came to `begin`
     p: float
     p_max: float
     window_us: int
     begun: bool = False
-    published_us: int = 0  # when it was last told of
+    published_us: int = 0  # when it was last published
     below_us: int | None = None  # since when it is below `end`
 
 
@@ -42,7 +42,10 @@ OpenActions = dict[int, dict[str, OpenAction]]  # track or WHOLE -> label -> act
 def derive_action_events(
     open_actions: OpenActions, name: TrackNamer, actions: Actions, media_us: int, every_us: int
 ) -> list[ActionBody]:
-    """What a frame's actions tell: who is looked at no more, then row by row; changes `doing`."""
+    """Events of a frame: ends of subjects no longer observed, then row by row.
+
+    Updates `open_actions`.
+    """
     ids = actions.ids.tolist()
     bodies: list[ActionBody] = [
         what
@@ -73,7 +76,7 @@ def derive_action_events(
 def close_track_actions(
     open_actions: OpenActions, id_: int, name: TrackNamer, reason: ActionReason
 ) -> list[ActionBody]:
-    """Nobody knows what they do from now on: what was told of them ends."""
+    """End the open actions of one track."""
     return [
         ActionEnd(_as_ended_action(label, action, name(id_), reason))
         for label, action in open_actions.pop(id_, {}).items()

@@ -1,12 +1,12 @@
-"""From what the stages say of a source to events: pure, and the same for the same frames.
+"""Derive events from the parts of a source's frames. Pure: equal frames give equal events.
 
-`State` is all that is remembered of a source. Each function changes it and returns what happened,
-in order, as drafts: events that have no number, no id and no wall clock yet.
+`State` is the whole state of a source. Each function updates it and returns drafts in order: events
+without number, id and publishing time.
 
-A frame is told in this order: what it corrects (`track.split`, then `track.merge`), who ends and
-before that what they did, who is there, what they do. So a correction speaks of what was told
-before it and of nothing else, and whoever takes no notice of corrections still sees each id begin,
-end, and perhaps begin again. What the scene is, and will be, comes last.
+The events of a frame come in this order: corrections (`track.split`, then `track.merge`), ends of
+actions and tracks, begins and updates of tracks, actions, scenes, forecasts. So a correction is
+about earlier events only, and a reader that ignores corrections still sees each id begin and end
+in turn.
 """
 
 from typing import Any, Literal
@@ -72,11 +72,11 @@ from streamvis.messages import (
     Tracks,
 )
 
-LARGEST = 1e12  # of the numbers told of a track
+LARGEST = 1e12  # numbers of a track are clipped to this
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What happened, when in the video, and on which picture if on one."""
+    """An event body with its time, its frame if it is about one, and its attachments."""
 
     what: EventBody
     time: Time
@@ -85,7 +85,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class OpenTrack(msgspec.Struct):
-    """The last that was seen of a track, and when it was last published."""
+    """The last box of an open track, and when it was last published."""
 
     box: Box
     first_seen_us: int
@@ -94,7 +94,7 @@ class OpenTrack(msgspec.Struct):
 
 
 class State(msgspec.Struct, rename={"open_actions": "doing"}):
-    """One source, so far."""
+    """The state of one source."""
 
     info: SourceInfo
     epoch: int = 1  # stream epoch
@@ -103,14 +103,14 @@ class State(msgspec.Struct, rename={"open_actions": "doing"}):
     frames: int = 0
     media_us: int = 0  # of the last frame
     tracks: dict[int, OpenTrack] = {}
-    newest: int = 0  # highest number of a track told of in this stream epoch
-    open_actions: OpenActions = {}  # what they do
+    newest: int = 0  # highest track number published in this stream epoch
+    open_actions: OpenActions = {}
     scene: SceneState = msgspec.field(default_factory=SceneState)
     tally: Tally = msgspec.field(default_factory=Tally)
 
 
 def start_source(info: SourceInfo) -> tuple[State, list[Draft]]:
-    """A source that has just been opened."""
+    """Begin a source that has just been opened."""
     state = State(info=info, epoch=info.epoch)
     return state, [Draft(SourceOnline(_stream(state)), _time(state, 0))]
 
@@ -122,10 +122,9 @@ def derive_frame_events(
     update_every_us: int = 0,
     actions: Actions | None = None,
 ) -> list[Draft]:
-    """A frame, its tracks and its actions; None of those whose stage was skipped.
+    """Track and action events of a frame; a part is None when its stage was skipped.
 
-    Tracks and actions are published when they begin and end, and between at most once in
-    `update_every_us`; corrections are published always.
+    Begins, ends and corrections are always published, updates at most once in `update_every_us`.
     """
     drafts = [] if frame.epoch == state.epoch else _start_epoch(state, frame.epoch)
     state.frames += 1
@@ -169,7 +168,7 @@ def _time_and_frame(frame: Frame) -> tuple[Time, FrameRef]:
 
 
 def _time(state: State, media_us: int) -> Time:
-    """Of what is about no one picture: the wall clock is known of files with a start time alone."""
+    """The time of an event without a frame: only files with a start time have a wall clock."""
     wall_us = state.info.wall_us(media_us)
     return Time(media_us=media_us, capture_us=wall_us, clock="file" if wall_us else "none")
 
@@ -184,9 +183,11 @@ def _track_events(state: State, frame: Frame, tracks: Tracks, every_us: int) -> 
 
 
 def derive_notice_events(state: State, notice: Notice) -> list[Draft]:
-    """Something between two frames. A status that the source has already is no news."""
+    """Events of a notice; none for a status that the source already has."""
     if notice.kind == "epoch":
-        state.restart = notice.reason  # told with the epoch's first frame, which has its number
+        state.restart = (
+            notice.reason
+        )  # published with the first frame of the epoch, which has its number
         return []
     time = _time(state, notice.media_us)
     if notice.kind == "gap":
@@ -210,7 +211,7 @@ def derive_notice_events(state: State, notice: Notice) -> list[Draft]:
 
 
 def resume_source(state: State, info: SourceInfo) -> list[Draft]:
-    """A source goes on in its next stream epoch after its run was stopped: what is open ends."""
+    """Continue a source in its next stream epoch after a resume: close everything open."""
     state.restart = "resumed"
     drafts = _start_epoch(state, info.epoch)
     state.info = info
@@ -221,7 +222,7 @@ def resume_source(state: State, info: SourceInfo) -> list[Draft]:
 
 
 def end_source(state: State, ending: Ending) -> list[Draft]:
-    """The end: open actions, tracks and sightings end with it."""
+    """End a source, and with it all open actions, tracks and out-of-distribution objects."""
     time = _time(state, state.media_us)
     drafts = _close_all(state, ending, time)
     if ending == "eof":
@@ -230,7 +231,7 @@ def end_source(state: State, ending: Ending) -> list[Draft]:
 
 
 def source_findings(state: State) -> Findings:
-    """What was found in the source so far."""
+    """The findings of the source so far."""
     return findings(state.tally, _prefix(state))
 
 
@@ -257,16 +258,16 @@ def _close_all(state: State, reason: Ending | Literal["epoch"], time: Time) -> l
 def _corrections(
     state: State, frame: Frame, tracks: Tracks
 ) -> tuple[list[EventBody], dict[int, int]]:
-    """What was told wrongly before this frame; also who goes on as whom, by number.
+    """The corrections of a frame, and the merges as gone -> kept, by track number.
 
-    The tracker may name tracks that were never told of, and say things twice.
+    The tracker may name tracks that were never published, and repeat corrections.
     """
-    told = state.newest
-    state.newest = max(told, int(tracks.ids.max(initial=0)))
+    newest_before = state.newest
+    state.newest = max(newest_before, int(tracks.ids.max(initial=0)))
     splits: dict[int, Split] = {}
     for number, other, since_us in _rows(tracks.split):
-        heard = number <= told and other <= state.newest
-        if heard and number != other and since_us < frame.media_us:
+        published = number <= newest_before and other <= state.newest
+        if published and number != other and since_us < frame.media_us:
             split = Split(
                 id=_track_id(state, number), other=_track_id(state, other), since_us=since_us
             )
@@ -275,7 +276,7 @@ def _corrections(
     for gone, kept in _rows(tracks.merged):
         while kept in into:
             kept = into[kept]
-        if gone <= told and kept <= state.newest and gone != kept:
+        if gone <= newest_before and kept <= state.newest and gone != kept:
             into.setdefault(gone, kept)
     bodies: list[EventBody] = [TrackSplit(tuple(splits.values()))] if splits else []
     bodies += [
@@ -290,7 +291,7 @@ def _rows(rows: Array | None) -> list[list[int]]:
 
 
 def _ended_numbers(state: State, tracks: Tracks, into: dict[int, int]) -> list[int]:
-    """Open tracks that end with this frame; the tracker may name some we never heard of."""
+    """Open tracks that end with this frame; the tracker may name unpublished ones."""
     return sorted({*tracks.ended.tolist(), *into} & state.tracks.keys())
 
 
@@ -328,8 +329,8 @@ def _present_tracks(state: State, frame: Frame, tracks: Tracks, every_us: int) -
 def _as_tracks(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
     if not np.isfinite(tracks.boxes).all():
         raise DataError(
-            f"{frame.source}: the tracks of frame {frame.n} have boxes that are not finite; "
-            "the tracker must give pixels"
+            f"{frame.source}: frame {frame.n} has a track whose box is not finite; "
+            "expected pixels from the tracker"
         )
     ids, first_us, gated = (
         values.tolist() for values in (tracks.ids, tracks.first_seen_us, tracks.gated)
@@ -359,7 +360,7 @@ def _as_tracks(state: State, frame: Frame, tracks: Tracks) -> list[Track]:
 
 
 def _ground_members(tracks: Tracks) -> list[dict[str, Any]]:
-    """What is known of each track on the ground: nothing for one that has no place there."""
+    """The ground-plane members of each track; empty for a track without a ground position."""
     known: dict[str, list[Any]] = {"ground_m": _tuples(_rounded(tracks.ground, 3))}
     if tracks.ground_velocity is not None:
         speed = np.linalg.norm(tracks.ground_velocity.astype(np.float64), axis=1)
@@ -396,7 +397,7 @@ def _track_id(state: State, number: int) -> str:
 
 
 def _prefix(state: State) -> str:
-    """What the ids of tracks begin with."""
+    """The prefix of track ids: source and stream epoch."""
     return f"{state.info.id}:{state.epoch}"
 
 

@@ -1,8 +1,8 @@
-"""What is told of scenes: what is there, what does not belong, what will be. Pure.
+"""Derive scene, out-of-distribution and forecast events from the parts of a frame. Pure.
 
-Shares of classes and forecasts are sampled. A forecast that was told is scored when its future
-has come; one that was not told is not. That something unknown is there is told once, by
-hysteresis in the size of its largest region and in media time.
+`scene.update` and forecasts are sampled. A published forecast is scored when its target time is
+reached, an unpublished one is not. Out-of-distribution events use hysteresis in the area of the
+largest region and in media time.
 """
 
 from typing import NamedTuple
@@ -33,12 +33,12 @@ from streamvis.events.schema import (
 )
 from streamvis.messages import Array, Forecast, ForecastScore, Frame, HorizonForecast, Segmentation
 
-END_SHARE = 0.5  # of the area at which something unknown is news, at which it is there still
-LATE_US = 1_000_000  # after twice its horizon and this, nobody waits for a forecast's score
+END_SHARE = 0.5  # of the area at which an object begins: below this share of it, it ends
+LATE_US = 1_000_000  # after twice its horizon and this, a pending score is dropped
 
 
 class PublishPolicy(NamedTuple):
-    """How much is told."""
+    """Which scene events are published: sampling interval, thresholds, masks."""
 
     every_us: int = 0
     alarm: Alarm = Alarm()
@@ -46,14 +46,14 @@ class PublishPolicy(NamedTuple):
 
 
 class BodyWithMask(NamedTuple):
-    """What is told, and what goes beside it."""
+    """An event body, and the attachments of its message."""
 
     what: SceneBody
     attachments: tuple[bytes, ...] = ()
 
 
 class OpenUnknown(msgspec.Struct, rename={"begun": "told"}):
-    """Something unknown that may be news, is there, or may be gone."""
+    """An out-of-distribution object that may begin, is open, or may end."""
 
     region: Region  # the last that was large enough
     since_us: int
@@ -63,16 +63,16 @@ class OpenUnknown(msgspec.Struct, rename={"begun": "told"}):
 
 
 class PublishedForecasts(msgspec.Struct, rename={"published_us": "told_us"}):
-    """What was told of the future so far ahead."""
+    """The forecasts of one horizon that were published and not scored yet."""
 
     published_us: int
     awaited: list[int] = []  # media times of the frames that they were made from
 
 
 class SceneState(msgspec.Struct, rename={"published_us": "told_us"}):
-    """What is remembered of one source's scenes, in one stream epoch."""
+    """The state of one source's scene events, in one stream epoch."""
 
-    published_us: int | None = None  # when shares were last told
+    published_us: int | None = None  # of the last `scene.update`
     sighting: OpenUnknown | None = None
     horizons: dict[int, PublishedForecasts] = {}  # by how far ahead, µs
 
@@ -80,7 +80,7 @@ class SceneState(msgspec.Struct, rename={"published_us": "told_us"}):
 def derive_segmentation_events(
     state: SceneState, frame: Frame, seen: Segmentation, policy: PublishPolicy
 ) -> list[BodyWithMask]:
-    """What a frame shows; changes `state`."""
+    """Events of a frame's segmentation; updates `state`."""
     unknown = _unknown(frame, seen, policy.alarm.p)
     told: list[BodyWithMask] = []
     if unknown is not None:
@@ -96,7 +96,7 @@ def derive_segmentation_events(
 def derive_forecast_events(
     state: SceneState, frame: Frame, forecast: Forecast, policy: PublishPolicy
 ) -> list[BodyWithMask]:
-    """What has come as forecast, then what is forecast; changes `state`."""
+    """Scores of earlier forecasts, then the new forecasts; updates `state`."""
     told = [BodyWithMask(what) for came in forecast.scores for what in _score_events(state, came)]
     for future in forecast.horizons:
         horizon = state.horizons.get(future.horizon_us)
@@ -114,13 +114,13 @@ def derive_forecast_events(
 
 
 def close_unknown(state: SceneState, reason: SightingReason) -> list[SceneBody]:
-    """Nothing is known from now on; what was told to be there ends."""
+    """End the open out-of-distribution object, if there is one."""
     sighting, state.sighting = state.sighting, None
     return [_ended(sighting, reason)] if sighting and sighting.begun else []
 
 
 def _unknown(frame: Frame, seen: Segmentation, p: float) -> Unknown | None:
-    """Where pixels are unknown at least so probably; None when the weights cannot tell."""
+    """The pixels whose probability is at least `p`; None with weights that do not detect them."""
     if not seen.unknown.size:
         return None
     height, width = seen.unknown.shape

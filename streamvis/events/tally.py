@@ -1,8 +1,8 @@
-"""What a run found in one source, counted while it runs, in memory that does not grow. Pure.
+"""Count the findings of one source while it runs, in bounded memory. Pure.
 
-People are counted as `Corrections.who` would name them by the end: an id that was merged into
-another is nobody of its own, one that took over a part of another's past is somebody. For that the
-tally keeps when each of the last RECENT ids was seen; corrections reach back a minute or so.
+People are counted by the ids that `Corrections.track_id` returns at the end: an id merged into
+another does not count, one that took over a part of another does. So the tally keeps the time span
+of each of the last RECENT ids; corrections reach back about a minute.
 """
 
 import msgspec
@@ -28,44 +28,44 @@ from streamvis.messages import (
     Tracks,
 )
 
-RECENT = 128  # ids beside those in the picture that corrections can still reach
+RECENT = 128  # ids not in the frame that corrections can still reach
 
 
 class Span(msgspec.Struct, array_like=True):
-    """From the first frame in which somebody was followed to the last, media µs."""
+    """Media time of the first and the last frame of an id, µs."""
 
     first_us: int
     last_us: int
 
 
 class PeopleCount(msgspec.Struct):
-    """The tracks of one source; ids are numbers of the stream epoch that is open."""
+    """Counts of the tracks of one source; ids are numbers of the open stream epoch."""
 
-    people: int = 0  # in all stream epochs, corrections made
+    people: int = 0  # in all stream epochs, after corrections
     tracks: int = 0  # ids begun, in all stream epochs
     merges: int = 0
     splits: int = 0
-    spans: dict[int, Span] = {}  # ids that stand for somebody, the one seen last at the end
+    spans: dict[int, Span] = {}  # of ids that count as a person, in order of last frame
     newest: int = 0  # highest id begun
     skipped: list[int] = []  # lower ids that have not begun
-    emptied: list[int] = []  # ids that were begun and stand for nobody any more
-    stay: LongestStay | None = None  # the longest of those that are not in `spans` any more
+    emptied: list[int] = []  # ids that were begun and no longer count as a person
+    stay: LongestStay | None = None  # the longest of those dropped from `spans`
     busiest: Busiest | None = None
 
 
 class Tally(msgspec.Struct, rename={"people_count": "crowd"}):
-    """All that was found; None where no stage says anything of it."""
+    """The counts of one source; None where no stage measures it."""
 
     people_count: PeopleCount | None = None
     actions: dict[str, int] | None = None  # label -> how often one began
-    unknown: int | None = None  # how often something of no class was there
+    unknown: int | None = None  # how often an out-of-distribution object began
     forecasts: dict[int, tuple[int, float]] | None = None  # horizon µs -> how many, sum of mIoU
 
 
 def count_people(
     tally: Tally, name: str, frame: Frame, tracks: Tracks, bodies: list[EventBody]
 ) -> None:
-    """Count a frame: what it corrected, then who is there. `name` is what ids begin with."""
+    """Count a frame: its corrections, then its tracks. `name` is the prefix of ids."""
     people_count = tally.people_count = tally.people_count or PeopleCount()
     for what in bodies:
         match what:
@@ -94,7 +94,7 @@ def count_events(
     seen: Segmentation | None = None,
     forecast: Forecast | None = None,
 ) -> None:
-    """Count what began in a frame beside tracks; a part shows that its stage is there."""
+    """Count the events of a frame other than tracks; a part shows that its stage exists."""
     if actions is not None and tally.actions is None:
         tally.actions = {}
     if seen is not None and seen.unknown.size and tally.unknown is None:
@@ -113,7 +113,7 @@ def count_events(
 
 
 def start_epoch(tally: Tally, name: str) -> None:
-    """Ids begin again at 1, and media time at 0; `name` is what the old ids began with."""
+    """Start a stream epoch: ids restart at 1, media time at 0. `name` is the old id prefix."""
     if (people_count := tally.people_count) is not None:
         people_count.stay = _longest(people_count, name)
         people_count.spans, people_count.newest, people_count.skipped, people_count.emptied = (
@@ -125,7 +125,7 @@ def start_epoch(tally: Tally, name: str) -> None:
 
 
 def findings(tally: Tally, name: str) -> Findings:
-    """What was found so far."""
+    """The findings so far."""
     found = Findings(
         actions=tally.actions, unknown=tally.unknown, forecasts=_scores(tally.forecasts)
     )
@@ -152,13 +152,13 @@ def _scores(forecasts: dict[int, tuple[int, float]] | None) -> dict[int, MeanFor
 
 
 def _followed(people_count: PeopleCount, number: int, media_us: int, first_us: int) -> None:
-    """An id is in the picture."""
+    """Count a frame of an id."""
     if span := people_count.spans.pop(number, None):
         span.last_us = media_us
         people_count.spans[number] = span  # at the end now
         if not _begins(people_count, number):
             return
-        people_count.tracks += 1  # it stood for somebody before it began, by a split
+        people_count.tracks += 1  # a split gave it frames before it began
         _note_begun(people_count, number)
     elif _begins(people_count, number):
         people_count.tracks += 1
@@ -184,7 +184,7 @@ def _note_begun(people_count: PeopleCount, number: int) -> None:
 
 
 def _split(people_count: PeopleCount, splits: tuple[Split, ...]) -> None:
-    """All at once: what was seen of an id from `since_us` on was of another."""
+    """Apply all splits at once: move the span of an id from `since_us` on to another."""
     pieces: list[tuple[int, Span]] = []
     for split in splits:
         number = _number(split.id)
@@ -212,13 +212,13 @@ def _merge(people_count: PeopleCount, gone: int, kept: int) -> None:
 
 
 def _is_known(people_count: PeopleCount, number: int) -> bool:
-    """Whether it stands for somebody: seen lately, or begun so long ago that it is not kept."""
+    """Whether the id counts as a person: it has a span, or began before those that are kept."""
     begun = not _begins(people_count, number) and number not in people_count.emptied
     return number in people_count.spans or begun
 
 
 def _give(people_count: PeopleCount, number: int, span: Span, *, known: bool) -> None:
-    """Somebody was seen then; `known`: they are counted already."""
+    """Add a span to an id; `known`: the person is counted already."""
     people_count.people += not known
     if number in people_count.emptied:
         people_count.emptied.remove(number)

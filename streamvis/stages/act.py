@@ -82,14 +82,14 @@ class ActStage:
         return self.states[source].state()
 
     def notice(self, notice: Notice) -> None:
-        """Frames carry all that matters here: their time and their stream epoch."""
+        """Notices are ignored: frames carry their time and stream epoch."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
         self.states.pop(source, None)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Actions]:

@@ -33,7 +33,7 @@ class CameraStage:
         self.epochs: dict[str, int] = {}  # the stream epoch of each source's last picture
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it."""
+        """Start a source, or resume it from `state`."""
         if state is None:
             self.epochs[source.id], self.last[source.id] = source.epoch, None
         else:
@@ -54,7 +54,7 @@ class CameraStage:
         self.epochs.pop(source, None)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Motion]:
         for packet in packets:

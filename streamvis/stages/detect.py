@@ -82,7 +82,7 @@ class DetectStage:
         )
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""
 
 
 def _parts(found: Sequence[Instances]) -> Iterator[Detections]:

@@ -49,4 +49,4 @@ class EmbedStage:
         return crop(self.pixels(packet.frame), found.boxes[rows], self.size, masks)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""

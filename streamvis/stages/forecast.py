@@ -74,14 +74,14 @@ class ForecastStage:
         return self.states[source].state()
 
     def notice(self, notice: Notice) -> None:
-        """Frames carry all that matters here: their time and their stream epoch."""
+        """Notices are ignored: frames carry their time and stream epoch."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
         self.states.pop(source, None)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Forecast]:
         for packet in packets:

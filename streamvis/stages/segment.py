@@ -48,4 +48,4 @@ class SegmentStage:
             yield Segmentation(labels=self.labels, classes=seen.classes, unknown=seen.unknown)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""

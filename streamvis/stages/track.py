@@ -29,7 +29,7 @@ class TrackStage:
         self.epochs: dict[str, int] = {}  # the stream epoch that each tracker is in
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it."""
+        """Start a source, or resume it from `state`."""
         if state is None:
             self.trackers[source.id] = Tracker(source, self.config)
             self.epochs[source.id] = source.epoch
@@ -44,7 +44,7 @@ class TrackStage:
         return self.epochs[source].to_bytes(EPOCH_BYTES, "big") + self.trackers[source].state()
 
     def notice(self, notice: Notice) -> None:
-        """Frames carry all that matters here: their time and their stream epoch."""
+        """Notices are ignored: frames carry their time and stream epoch."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
@@ -52,7 +52,7 @@ class TrackStage:
         self.epochs.pop(source, None)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """There are no resources to release."""
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Tracks]:
         for packet in packets:

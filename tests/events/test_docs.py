@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_each_family_has_an_example():
 
 def test_each_type_and_envelope_member_is_described():
     for kind in schema.KINDS:
-        assert f"`{kind.__struct_config__.tag}`" in PAGE
+        assert str(kind.__struct_config__.tag) in PAGE
     envelope = {*schema.Event.__struct_fields__} - {"attachments", "what"}
     assert envelope <= set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
 
@@ -39,6 +40,6 @@ def test_the_csv_table_lists_the_columns_in_order():
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == COLUMNS
 
 
-@pytest.mark.parametrize("text", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+@pytest.mark.parametrize("text", re.findall(r" *```python\n(.*?)```", PAGE, re.DOTALL))
 def test_python_snippets_compile(text):
-    compile(text, "docs/events.md", "exec")
+    compile(textwrap.dedent(text), "docs/events.md", "exec")
