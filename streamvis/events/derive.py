@@ -154,10 +154,12 @@ def derive_scene_events(
     ends always.
     """
     time, about = _time_and_frame(frame)
-    told = [] if seen is None else derive_segmentation_events(state.scene, frame, seen, policy)
-    told += [] if forecast is None else derive_forecast_events(state.scene, frame, forecast, policy)
-    count_events(state.tally, [what for what, _ in told], None, seen, forecast)
-    return [Draft(what, time, about, attachments) for what, attachments in told]
+    bodies = [] if seen is None else derive_segmentation_events(state.scene, frame, seen, policy)
+    bodies += (
+        [] if forecast is None else derive_forecast_events(state.scene, frame, forecast, policy)
+    )
+    count_events(state.tally, [what for what, _ in bodies], None, seen, forecast)
+    return [Draft(what, time, about, attachments) for what, attachments in bodies]
 
 
 def _time_and_frame(frame: Frame) -> tuple[Time, FrameRef]:

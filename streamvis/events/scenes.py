@@ -82,22 +82,22 @@ def derive_segmentation_events(
 ) -> list[BodyWithMask]:
     """Events of a frame's segmentation; updates `state`."""
     unknown = _unknown(frame, seen, policy.alarm.p)
-    told: list[BodyWithMask] = []
+    events: list[BodyWithMask] = []
     if unknown is not None:
-        told += _unknown_events(state, unknown.largest, frame.media_us, policy.alarm)
+        events += _unknown_events(state, unknown.largest, frame.media_us, policy.alarm)
     if state.published_us is None or frame.media_us - state.published_us >= policy.every_us:
         state.published_us = frame.media_us
         mask, attachments = _mask(seen.labels, seen.classes, policy)
         scene = Scene(classes=_shares(seen.labels, seen.classes), unknown=unknown, mask=mask)
-        told.append(BodyWithMask(SceneUpdate(scene), attachments))
-    return told
+        events.append(BodyWithMask(SceneUpdate(scene), attachments))
+    return events
 
 
 def derive_forecast_events(
     state: SceneState, frame: Frame, forecast: Forecast, policy: PublishPolicy
 ) -> list[BodyWithMask]:
     """Scores of earlier forecasts, then the new forecasts; updates `state`."""
-    told = [BodyWithMask(what) for came in forecast.scores for what in _score_events(state, came)]
+    events = [BodyWithMask(what) for came in forecast.scores for what in _score_events(state, came)]
     for future in forecast.horizons:
         horizon = state.horizons.get(future.horizon_us)
         if horizon and frame.media_us - horizon.published_us < policy.every_us:
@@ -109,8 +109,8 @@ def derive_forecast_events(
         )
         mask, attachments = _mask(forecast.labels, future.classes, policy)
         outlook = _outlook(frame, forecast, future, mask)
-        told.append(BodyWithMask(ForecastSegmentation(outlook), attachments))
-    return told
+        events.append(BodyWithMask(ForecastSegmentation(outlook), attachments))
+    return events
 
 
 def close_unknown(state: SceneState, reason: SightingReason) -> list[SceneBody]:

@@ -1,7 +1,7 @@
-"""The stage that names what people do.
+"""The action recognition stage.
 
-Frames between two samples cost nothing: they repeat what is known. A sample costs a pass of the
-trunk and one of OFF for each person looked at, all people and sources of a call in one batch.
+Frames between two samples repeat the last probabilities, at no cost. A sample costs one pass of the
+trunk and one of OFF for each observed subject; those of all sources of a call form one batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,11 +37,11 @@ from streamvis.stages.action_state import (
     means,
 )
 
-MAX_BATCH = 32  # subjects in one batch
+MAX_BATCH = 32  # subjects
 
 
 class ActStage:
-    """Watch every source on its own clock; what the weights call an action is told for each."""
+    """Classify actions of tracks and of the whole frame, for each source on its own clock."""
 
     def __init__(self, config: OffActions, site: Site) -> None:
         self.pixels = site.pixels
@@ -49,13 +49,13 @@ class ActStage:
         about = model.architecture
         if about.modality != "rgb":
             raise ModelError(
-                f"weights '{config.weights}' take {about.modality}; a stage 'off' has pictures "
-                "only: use weights of modality rgb"
+                f"weights '{config.weights}' have modality {about.modality}, expected rgb: "
+                "a stage of kind off reads pixels only. Choose weights of modality rgb"
             )
         if set(about.actions) <= set(config.ignore):
             raise ConfigError(
-                f"stage kind off: `ignore` holds all actions of '{config.weights}', which are "
-                f"{', '.join(about.actions)}; leave at least one to be told"
+                f"stage kind off: `ignore` lists all actions of '{config.weights}' "
+                f"({', '.join(about.actions)}); leave at least one out"
             )
         self.labels = about.actions
         self.calibration = model.calibration
@@ -70,7 +70,7 @@ class ActStage:
         self.states: dict[str, ActionState] = {}
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it: not warm, since maps are too large to be handed on."""
+        """Start or resume a source; a resumed one is not warm, since its state has no features."""
         self.states[source.id] = (
             ActionState(self.plan, source.epoch)
             if state is None
@@ -94,7 +94,7 @@ class ActStage:
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Actions]:
         seen: list[list[SubjectRow]] = []
-        samples: list[ActionSample] = []  # new ones, each after the one that it makes a pair with
+        samples: list[ActionSample] = []  # new ones, each after the sample it is paired with
         crops: list[Array] = []
         for packet in packets:
             frame = packet.frame
@@ -114,7 +114,7 @@ class ActStage:
         return map(self._as_actions, seen)
 
     def _cut(self, frame: Frame, rows: Sequence[SubjectRow]) -> list[Array]:
-        """What is looked at (h, w, 3): people cut out, the whole frame squashed as in training."""
+        """Crops (h, w, 3) of people, and the whole frame resized as in training."""
         pixels, (height, width) = self.pixels(frame), self.plan.size
         people = np.array([row.sample.box for row in rows if row.id != WHOLE]).reshape(-1, 4)
         crops = list(crop(pixels, people, self.plan.size))
@@ -130,7 +130,7 @@ class ActStage:
             sample.frame = features.frame[0].float().cpu().numpy()
 
     def _pair(self, samples: Sequence[ActionSample]) -> None:
-        """Fill in the levels of these and give back what only they needed."""
+        """Compute the OFF levels of these samples and release features no longer needed."""
         previous = [sample.previous.features for sample in samples if sample.previous]
         second_previous = [
             sample.second_previous.features for sample in samples if sample.second_previous
@@ -145,7 +145,7 @@ class ActStage:
                 sample.previous.release_pair()
 
     def _classify(self, sample: ActionSample) -> None:
-        """The calibrated probabilities of the window that ends with this moment."""
+        """Compute the calibrated probabilities of the window that ends with this sample."""
         frame, levels = means(sample.window)
         streams = {"frame": torch.from_numpy(frame)}
         if levels is not None:

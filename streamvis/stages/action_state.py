@@ -1,8 +1,8 @@
-"""What is remembered of a source whose actions are told: its clock, its people, their moments.
+"""The state of the action stage for one source: sampling clock, subjects and their samples.
 
-A subject is a tracked person, or the whole frame under WHOLE. To look at one makes a `Moment`; the
-networks fill it in later, those of all sources of a call at once. A subject's last moment says all
-that is known of it.
+A subject is a tracked person, or the whole frame under the id WHOLE. The networks fill in an
+`ActionSample` later, for all sources of a call at once. The last sample of a subject has its
+probabilities.
 """
 
 from collections import deque
@@ -20,11 +20,11 @@ from streamvis.tracking.tubelets import Tubelet, watched
 WHOLE = 0  # tracks count from 1
 WARM = 7  # pairs, or the window if that is less
 EARLY = 0.05  # of the time between samples: containers round time stamps
-APART = 3.0  # times the time between samples: two moments further apart are no pair
+APART = 3.0  # sampling intervals: samples further apart are no pair
 
 
 class SamplingPlan(NamedTuple):
-    """What is looked at, when and how large: of the weights and of the configuration."""
+    """Which subjects are sampled, when and at what size, by weights and configuration."""
 
     every_us: int
     window: int  # pairs
@@ -50,37 +50,35 @@ class SamplingPlan(NamedTuple):
 
 
 class ActionSample:
-    """One look at a subject; the networks' word on it comes later."""
+    """One sample of a subject; its results are filled in by the networks."""
 
     def __init__(self, media_us: int, box: Array, previous: "ActionSample | None") -> None:
         self.media_us = media_us
-        self.box = box  # (4,) xyxy px of what was looked at
-        self.previous = previous  # the one it makes a pair with, until the next pair is done
+        self.box = box  # (4,) xyxy px of the crop
+        self.previous = previous  # the sample it is paired with, until the next pair is done
         self.paired = previous is not None
         self.first_us = media_us  # of the window that ends with it
         self.warm = False
         self.window: tuple[ActionSample, ...] = ()  # until the probabilities are known
-        self.features: Any = (
-            None  # what the networks keep of it until two pairs have been made with it
-        )
+        self.features: Any = None  # of the networks, until two pairs have used them
         self.frame: Array | None = None  # (K,) logits
         self.levels: Array | None = None  # (L, K) logits of the pair; None: no pair
         self.probabilities: Array | None = None  # (K,)
 
     @property
     def second_previous(self) -> "ActionSample | None":
-        """The one before that before it; that itself when there is none."""
+        """The sample before the previous one; the previous one itself when there is none."""
         return self.previous and (self.previous.previous or self.previous)
 
     def release_pair(self) -> None:
-        """Give back what was kept of the one before it."""
+        """Release the features of the previous sample."""
         if self.previous:
             self.previous.features = self.previous.previous = None
             self.previous = None
 
 
 class SubjectRow(NamedTuple):
-    """What is known of a subject with a frame."""
+    """The last sample of a subject, and whether it was taken in this frame."""
 
     id: int
     sample: ActionSample
@@ -88,15 +86,15 @@ class SubjectRow(NamedTuple):
 
 
 class Subject:
-    """Somebody's moments in a sliding window."""
+    """The samples of a subject in a sliding window."""
 
     def __init__(self, window: int, tubelet: Tubelet | None = None) -> None:
         self.tubelet = tubelet  # None: the whole frame
         self.samples: deque[ActionSample] = deque(maxlen=window + 1)  # these make so many pairs
-        self.paused = True  # the next moment makes no pair
+        self.paused = True  # the next sample makes no pair
 
     def sample_at(self, media_us: int, box: Array, every_us: int) -> ActionSample:
-        """A new moment, a pair with the one before unless that is too long ago."""
+        """Add a sample, paired with the previous one unless that is too long ago."""
         most = self.samples.maxlen or 1
         if self.samples and media_us - self.samples[-1].media_us > APART * every_us:
             self.pause()
@@ -112,7 +110,7 @@ class Subject:
         return sample
 
     def pause(self) -> None:
-        """Nobody looks for a while: what was kept for pairs is given back."""
+        """Stop sampling for a while: release the features kept for pairs."""
         self.paused = True
         if self.samples:
             self.samples[-1].features = None
@@ -120,7 +118,7 @@ class Subject:
 
 
 class ActionState:
-    """One source. `see` is told every frame in order, and says what is to be looked at."""
+    """One source: `observe` takes every frame in order and returns its subjects."""
 
     def __init__(self, plan: SamplingPlan, epoch: int) -> None:
         self.plan = plan
@@ -130,7 +128,7 @@ class ActionState:
         self.subjects: dict[int, Subject] = {}
 
     def observe(self, frame: Frame, tracks: Tracks | None) -> list[SubjectRow]:
-        """What is known of all subjects, with new moments where they are looked at now."""
+        """The rows of all subjects, with new samples for those sampled in this frame."""
         size = (frame.width, frame.height)
         if frame.epoch != self.epoch or self.size not in (None, size):
             self.subjects, self.next_us = {}, None
@@ -147,7 +145,7 @@ class ActionState:
         ]
 
     def _due(self, media_us: int) -> bool:
-        """At the first frame at or after each time due; times are not moved by frames that lag."""
+        """Whether to sample: at the first frame at or after each due time, without drift."""
         every = self.plan.every_us
         if self.next_us is None:
             self.next_us = media_us
@@ -158,7 +156,7 @@ class ActionState:
         return True
 
     def _correct(self, tracks: Tracks) -> None:
-        """Splits, then merges: who was two people is known no more, who was one is one."""
+        """Apply splits, which drop both subjects, then merges, which keep one."""
         for id_, other, _ in [] if tracks.split is None else tracks.split.tolist():
             for one in (id_, other):
                 self.subjects.pop(one, None)
@@ -167,7 +165,7 @@ class ActionState:
                 self.subjects.setdefault(features, subject)
 
     def _follow(self, media_us: int, tracks: Tracks) -> None:
-        """Everybody's window glides on; who is not there is forgotten."""
+        """Move the crop windows along; drop subjects whose track is not in the frame."""
         previous, self.subjects = self.subjects, {}
         if WHOLE in previous:
             self.subjects[WHOLE] = previous[WHOLE]
@@ -201,17 +199,17 @@ class ActionState:
         return {WHOLE} & self.subjects.keys() | chosen
 
     def state(self) -> bytes:
-        """Small: of each window its means, and no maps; so a successor is not warm at once."""
-        told = [
+        """Encode the means of each window, without features: a successor is not warm at once."""
+        summaries = [
             _Summary.of(id_, subject)
             for id_, subject in self.subjects.items()
             if subject.samples or subject.tubelet
         ]
-        return _encoder.encode(_State(self.epoch, self.size, self.next_us, told))
+        return _encoder.encode(_State(self.epoch, self.size, self.next_us, summaries))
 
     @classmethod
     def resume(cls, plan: SamplingPlan, source: str, state: bytes, labels: int) -> "ActionState":
-        """What `state` gave; DataError when it is something else."""
+        """Restore what `state` returned; DataError on anything else."""
         try:
             was = _decoder.decode(state)
             made = cls(plan, was.epoch)
@@ -225,14 +223,14 @@ class ActionState:
 
 
 class _Summary(msgspec.Struct, array_like=True):
-    """A subject, small."""
+    """The means of a subject's window, as it is stored."""
 
     id: int
     tubelet: tuple[int, list[float]] | None  # media µs and its state
-    times: tuple[int, int]  # media µs of the first and the last moment
+    times: tuple[int, int]  # media µs of the first and the last sample
     samples: int = 0
     pairs: int = 0
-    frame: list[float] = []  # mean logits of moments
+    frame: list[float] = []  # mean logits of samples
     levels: list[list[float]] = []  # of pairs
     probabilities: list[float] = []
 
@@ -258,7 +256,7 @@ class _Summary(msgspec.Struct, array_like=True):
         )
 
     def subject(self, plan: SamplingPlan, labels: int) -> Subject:
-        """Moments all alike, whose means are what they were. The last is not warm."""
+        """Equal samples with the stored means; the last one is not warm."""
         tubelet = self.tubelet and Tubelet.resume(self.tubelet[1], self.tubelet[0])
         made = Subject(plan.window, tubelet)
         frame = np.array(self.frame, np.float32)
@@ -268,7 +266,9 @@ class _Summary(msgspec.Struct, array_like=True):
             return made
         sound = frame.shape == known.shape == (labels,) and len(levels.T) in (0, labels)
         if not (sound and 0 <= self.pairs <= self.samples <= plan.window + 1):
-            raise ValueError(f"subject {self.id} of {self.samples} moments does not fit {labels}")
+            raise ValueError(
+                f"subject {self.id} of {self.samples} samples does not fit {labels} labels"
+            )
         for at_us in np.linspace(*self.times, self.samples).round().astype(int).tolist():
             sample = ActionSample(at_us, np.zeros(4), None)
             sample.frame, sample.probabilities = frame, known
@@ -291,9 +291,9 @@ _decoder = msgspec.msgpack.Decoder(_State)
 
 
 def means(window: Sequence[ActionSample]) -> tuple[Array, Array | None]:
-    """Mean logits of a window's moments (K,) and of the levels of its pairs (L, K).
+    """Mean logits of a window's samples (K,) and of the levels of its pairs (L, K).
 
-    The first has its pair outside.
+    The pair of the first sample lies outside the window.
     """
     frames = [one.frame for one in window if one.frame is not None]
     levels = [one.levels for one in window[1:] if one.levels is not None]

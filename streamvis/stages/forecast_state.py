@@ -1,7 +1,7 @@
-"""What is remembered of a source whose scenes are forecast: its clock, its past, what was told.
+"""The state of the forecast stage for one source: clock, past features, pending forecasts.
 
-Moments are apart in media time as in training, whatever the frame rate. What was told of a time
-to come waits, small, until a frame of that time is there.
+Samples are as far apart in media time as in training, whatever the frame rate. A forecast is kept,
+compressed, until the frame of its target time arrives.
 """
 
 import zlib
@@ -18,11 +18,11 @@ from streamvis.messages import Array, ForecastScore, Frame
 
 STEP = 2  # px from one pixel that is compared to the next
 NONE = 255  # no class
-APART = 2.0  # times the time between moments: after longer, the past is no past of what comes
+APART = 2.0  # sampling intervals: after a longer pause, past features are dropped
 
 
 class PendingForecast(msgspec.Struct, array_like=True):
-    """A forecast whose time has not come."""
+    """A forecast whose target time is not reached."""
 
     made_us: int
     horizon_us: int
@@ -50,7 +50,7 @@ class PendingForecast(msgspec.Struct, array_like=True):
 
 
 class SampleClock:
-    """Which frames are looked at: of each time that is due, the one nearest to it."""
+    """Chooses the frames to sample: for each due time, the frame nearest to it."""
 
     def __init__(self, every_us: int) -> None:
         self.every_us = every_us
@@ -58,12 +58,12 @@ class SampleClock:
         self.last_us: int | None = None  # the frame before
 
     def early(self, media_us: int) -> int:
-        """Half the time since the frame before: by as much a frame may stand for what is due."""
+        """How much before the due time a frame may be: half the time since the previous one."""
         between = 0 if self.last_us is None else media_us - self.last_us
         return min(between, self.every_us) // 2
 
     def is_due(self, media_us: int) -> bool:
-        """Whether this frame is one; times are not moved by frames that lag but a little."""
+        """Whether to sample this frame; small delays do not shift the later due times."""
         early, self.last_us = self.early(media_us), media_us
         if self.next_us is None:
             self.next_us = media_us
@@ -75,7 +75,7 @@ class SampleClock:
 
 
 class ForecastState:
-    """One source: the moments of each forecaster, and what was told and has not come."""
+    """One source: the past features of each forecaster, and the pending forecasts."""
 
     def __init__(self, every_us: int, lengths: Sequence[int], epoch: int) -> None:
         self.every_us = every_us
@@ -83,23 +83,23 @@ class ForecastState:
         self.start(epoch, None)
 
     def start(self, epoch: int, size: tuple[int, int] | None) -> None:
-        """Nothing is known yet."""
+        """Start without features and forecasts."""
         self.epoch, self.size = epoch, size
         self.clock = SampleClock(self.every_us)
         self.pending: list[PendingForecast] = []
         self.forget()
 
     def forget(self) -> None:
-        """What was told may still come, but what will be told has nothing to go by."""
+        """Drop past features; pending forecasts stay."""
         self.rings: list[deque[Any]] = [deque(maxlen=most) for most in self.lengths]
-        self.newest_us: int | None = None  # the last moment
+        self.newest_us: int | None = None  # the last sample
 
     @property
     def warm(self) -> bool:
         return all(len(ring) == ring.maxlen for ring in self.rings)
 
     def observe(self, frame: Frame) -> None:
-        """Another stream or another size is another scene."""
+        """Start again when the stream epoch or the frame size changes."""
         size = (frame.width, frame.height)
         if frame.epoch != self.epoch or self.size not in (None, size):
             self.start(frame.epoch, size)
@@ -108,25 +108,25 @@ class ForecastState:
     def score_due(
         self, media_us: int, classes: Array, labels: Sequence[str]
     ) -> Iterator[ForecastScore]:
-        """What had been told of now, held against what is now; what came too late is dropped."""
+        """Score the forecasts due now against the segmentation; drop those overdue."""
         early = self.clock.early(media_us)
         due = sorted((t for t in self.pending if media_us >= t.due_us - early), key=_order)
         self.pending = [t for t in self.pending if media_us < t.due_us - early]
         for told in due:
             if media_us - told.due_us <= self.every_us // 2:
-                yield _held_against(told, classes, labels)
+                yield _score(told, classes, labels)
 
     def last_features(self, media_us: int) -> list[Any]:
-        """The last moment of each forecaster, None where that is none or too long ago."""
+        """The last features of each forecaster, None without any or after a long pause."""
         if self.newest_us is not None and media_us - self.newest_us > APART * self.every_us:
             self.forget()
         self.newest_us = media_us
         return [ring[-1] if ring else None for ring in self.rings]
 
     def push(self, kept: Sequence[Any]) -> list[list[Any]]:
-        """Take the next moment of each in: what each has to go by, oldest first.
+        """Append the features of each forecaster; return its inputs, oldest first.
 
-        Until there are enough, the oldest stands for those before it.
+        Until there are enough, the oldest is repeated.
         """
         for ring, moment in zip(self.rings, kept, strict=True):
             ring.append(moment)
@@ -134,12 +134,12 @@ class ForecastState:
         return [[ring[0]] * (most - len(ring)) + [*ring] for ring, most in rings]
 
     def state(self) -> bytes:
-        """Small: no maps; so a successor has to see some moments before it is warm."""
+        """Encode clock and pending forecasts, without features: a successor is not warm at once."""
         at = (self.clock.next_us, self.clock.last_us)
         return _encoder.encode(_State(self.epoch, self.size, at, self.pending))
 
     def resume(self, source: str, state: bytes) -> None:
-        """Go on from what `state` gave; DataError when it is something else."""
+        """Restore what `state` returned; DataError on anything else."""
         try:
             was = _decoder.decode(state)
             for told in was.told:
@@ -157,7 +157,7 @@ def _order(told: PendingForecast) -> tuple[int, int]:
     return told.horizon_us, told.made_us
 
 
-def _held_against(told: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
+def _score(told: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
     confusion = Confusion(labels, ignore=NONE)
     confusion.add(told.classes(), classes[::STEP, ::STEP])
     scores = confusion.scores()
@@ -172,7 +172,7 @@ def _held_against(told: PendingForecast, classes: Array, labels: Sequence[str]) 
 class _State(msgspec.Struct, array_like=True):
     epoch: int
     size: tuple[int, int] | None
-    at: tuple[int | None, int | None]  # when the next moment is due, and the last frame, media µs
+    at: tuple[int | None, int | None]  # media µs of the next sample and of the last frame
     told: list[PendingForecast]
 
 
