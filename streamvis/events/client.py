@@ -5,11 +5,11 @@
             case TrackBegin(track): ...
             case Lost(topic, first, last): ...
 
-Messages that never came are told as a `Lost` event in the place where they are missing. What a
-publisher attaches to an event is in `event.attachments`; `masks.mask_of(event)` reads it.
+Lost messages appear as a `Lost` event at their position. Attachments are in `event.attachments`;
+`mask_attachments.mask_of(event)` decodes them.
 
-A subscription goes on when a run has ended or its publisher has died: whoever publishes at the
-address next is heard again. `until_ended=True` ends it when the run says that it has ended.
+A subscription continues after a run has ended or its publisher has died, with the next publisher
+at the address. `until_ended=True` ends it with the run.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -29,22 +29,22 @@ QUEUE = 10_000  # messages that wait for a slow reader
 
 
 class Inbox:
-    """What a subscriber knows of the feed: judges each message, finds what is missing. Pure."""
+    """Checks each message of the feed and finds lost ones by their numbers. Pure."""
 
     def __init__(self, source: str | None = None, family: str | None = None) -> None:
         self.source = source
         self.family = family
-        self.lost = 0  # messages that never came
-        self.repeated = 0  # messages that came again, after the publisher was restarted
-        self.refused = 0  # messages that are not of the feed
-        self.ready = False  # from now on, nothing is missed unnoticed
-        self.ended = False  # the publisher said that its run is over
-        self.sources: list[str] = []  # that are open at the publisher, by its last heartbeat
+        self.lost = 0  # messages that were lost
+        self.repeated = 0  # messages received again, after the publisher was restarted
+        self.refused = 0  # messages that are not of this feed format
+        self.ready = False  # after the first heartbeat every loss is noticed
+        self.ended = False  # the last heartbeat announced the end of the run
+        self.sources: list[str] = []  # open sources, by the last heartbeat
         self._last: dict[str, int] = {}  # topic -> tseq
         self._epochs: dict[str, str] = {}  # source -> boot of its publisher
 
     def take(self, parts: Sequence[bytes]) -> list[Event]:
-        """The events that this message gives: none, one, or a `Lost` and one."""
+        """The events of a message: none, one, or a `Lost` and one."""
         if len(parts) == 1 and parts[0].startswith(WELCOME):
             return []
         try:
@@ -75,7 +75,7 @@ class Inbox:
         return [*self._lost(event, topic, last + 1, tseq - 1), event]
 
     def _lost_before_heartbeat(self, event: Event, beat: Heartbeat) -> list[Event]:
-        """A heartbeat comes after all that was sent before it, so what it counts has been lost."""
+        """A heartbeat is sent after the messages it counts: those not received are lost."""
         found: list[Event] = []
         for family, tseq in beat.hb.last.items():
             topic = schema.topic(event.source, family)
@@ -106,23 +106,23 @@ class Inbox:
 def _parsed(parts: Sequence[bytes]) -> tuple[str, int, Event]:
     longest = max(map(len, parts), default=0)
     if not 3 <= len(parts) <= MOST_PARTS or len(parts[1]) != 8 or longest > LONGEST:
-        raise DataError(f"not a message of the feed: {len(parts)} parts")
+        raise DataError(f"not a message of the feed: {len(parts)} frames, expected 3 or more")
     event = schema.decode(parts[2])
     tseq = int.from_bytes(parts[1])
     system = event.source == SYSTEM
     topic = SYSTEM_TOPIC if system else schema.topic(event.source, event.family)
     if parts[0] != topic.encode() or tseq != event.tseq:
-        raise DataError("the topic or the number of a message is not that of its event")
+        raise DataError("topic or number of a message differ from those of its event")
     if len(parts) > 3:
         event = msgspec.structs.replace(event, attachments=tuple(parts[3:]))
     return topic, tseq, event
 
 
 class Subscription:
-    """Events as they come, with `for` or with `async for`; `inbox` has the counts.
+    """Events in order of arrival, for `for` and `async for`; `inbox` has the counts.
 
-    `timeout_s` ends it when nothing, not even a heartbeat, has come for so long; None: never.
-    `until_ended` ends it when the publisher says that its run has ended.
+    `timeout_s` ends it after that long without any message, heartbeats included; None: never.
+    `until_ended` ends it with the run.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Subscription:
                 return
 
     def messages(self, wait_ms: int | None) -> Iterator[list[Event] | None]:
-        """The events of each message, often none; None when no message came for `wait_ms`."""
+        """The events of each message, often none; None after `wait_ms` without a message."""
         context = zmq.Context()
         subscriber = context.socket(zmq.SUB)
         try:
@@ -207,7 +207,7 @@ def subscribe(
 ) -> Subscription:
     """Events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
 
-    Goes on for ever, from run to run; with `until_ended`, to the end of the run.
+    Continues from run to run; with `until_ended`, to the end of the run.
     """
     return Subscription(endpoint, source, family, until_ended=until_ended)
 
@@ -220,5 +220,5 @@ def listen(
     timeout_s: float | None = None,
     until_ended: bool = False,
 ) -> Iterator[Event]:
-    """The same for plain `for`; ends when nothing has come for `timeout_s`."""
+    """`subscribe` for a plain `for`; ends after `timeout_s` without a message."""
     return iter(Subscription(endpoint, source, family, timeout_s, until_ended=until_ended))

@@ -1,4 +1,4 @@
-"""Who was who, as far as is known by now: what `track.split` and `track.merge` say of the past.
+"""Apply the corrections `track.split` and `track.merge` to earlier events.
 
     corrections = Corrections()
     for event in feed:
@@ -7,15 +7,15 @@
             seen.append(event)
     people = Counter(corrections.track_id(event) for event in seen)
 
-What was told is kept as it was told, and read through the corrections that came after it. Whoever
-would rather rewrite does so when a correction comes, before the events that follow it:
+Events are kept as published and read through the corrections after them. A reader may also rewrite
+its history when a correction arrives, before the events that follow it:
 
-- `track.split`: all splits of the event at once. What the history has of `id` from `since_us` on
-  becomes that of `other`.
-- `track.merge`: all that the history has of `gone` becomes that of `kept`.
+- `track.split`: all splits of the event at once. The history of `id` from `since_us` on becomes
+  that of `other`.
+- `track.merge`: the history of `gone` becomes that of `kept`.
 
-Where this puts one track at two places in one frame, the place that a detection supports is right,
-and of two such places the one that was moved there.
+Where this gives one track two boxes in one frame, the one that a detection supports is right, and
+of two such boxes the one that was moved there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ TrackObservation = TrackBegin | TrackUpdate
 
 
 class Reassignment(NamedTuple):
-    """Told at `offset`: what was told of a track from `since_us` until then was of `other`."""
+    """Published at `offset`: the track was `other` from `since_us` until then."""
 
     offset: int
     since_us: int
@@ -49,7 +49,7 @@ class Reassignment(NamedTuple):
 
 
 class Corrections:
-    """All corrections so far. One track has few of them, so what is asked is answered at once."""
+    """All corrections so far; lookups are fast, since a track has few of them."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._moves: dict[
@@ -59,7 +59,7 @@ class Corrections:
             self.take(event)
 
     def take(self, event: Event) -> None:
-        """Learn what this event corrects: nothing, unless it is a split or a merge."""
+        """Add the corrections of an event; other events than splits and merges are ignored."""
         match event.what:
             case TrackSplit(splits):
                 for split in splits:
@@ -69,14 +69,14 @@ class Corrections:
 
     def _add(self, event: Event, track: str, since_us: int, other: str) -> None:
         moves = self._moves.setdefault((event.epoch, track), [])
-        if not moves or moves[-1].offset < event.offset:  # or it has come before
+        if not moves or moves[-1].offset < event.offset:  # else it is a repeated event
             moves.append(Reassignment(event.offset, since_us, other))
 
     def track_id(self, event: Event) -> str:
-        """The track that a begin, an update or an end was really about."""
+        """The corrected track id of a begin, update or end."""
         what, offset = event.what, event.offset
         if not isinstance(what, TrackBegin | TrackUpdate | TrackEnd):
-            raise UsageError(f"{event.type} is about no one track; expected a begin, update or end")
+            raise UsageError(f"{event.type} has no track; expected track.begin, .update or .end")
         track = what.track.id
         while move := self._next(event, track, offset):
             track, offset = move.other, move.offset
@@ -92,12 +92,14 @@ class Corrections:
 def corrected_tracks(
     events: Iterable[Event], corrections: Corrections
 ) -> Iterator[tuple[Event, Track]]:
-    """The begins and updates among these, and who was there by what is known now.
+    """The begins and updates among the events, with the corrected track.
 
-    They come in the order of `events`; a track is told of once in a frame at most.
+    In the order of `events`; each track at most once in a frame.
     """
-    told = ((event, what) for event in events if isinstance(what := event.what, TrackObservation))
-    for _, frame in groupby(told, key=lambda pair: _frame(pair[0])):
+    observations = (
+        (event, what) for event in events if isinstance(what := event.what, TrackObservation)
+    )
+    for _, frame in groupby(observations, key=lambda pair: _frame(pair[0])):
         best: dict[str, tuple[tuple[bool, bool], Event, Track]] = {}
         for event, what in frame:
             track, who = what.track, corrections.track_id(event)

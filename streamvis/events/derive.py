@@ -148,10 +148,9 @@ def derive_scene_events(
     forecast: Forecast | None,
     policy: PublishPolicy,
 ) -> list[Draft]:
-    """What the frame of the last `frame_seen` shows, and what will be; None: a stage was skipped.
+    """Scene and forecast events of the last frame; a part is None when its stage was skipped.
 
-    Shares and forecasts are published at most once in `telling.every_us`, and whatever begins or
-    ends always.
+    Begins and ends are always published, shares and forecasts at most once in `policy.every_us`.
     """
     time, about = _time_and_frame(frame)
     bodies = [] if seen is None else derive_segmentation_events(state.scene, frame, seen, policy)

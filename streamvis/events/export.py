@@ -1,4 +1,4 @@
-"""From an event log to files that other tools read: JSON lines, CSV, MOTChallenge text."""
+"""Export an event log as JSON lines, CSV or MOTChallenge text."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from streamvis.events.corrections import Corrections, corrected_tracks
 from streamvis.events.log import LogReader, Row
 from streamvis.events.schema import Box, Event, EventBody, Track
 
-UNKNOWN = "unknown"  # label of what belongs to no class
+UNKNOWN = "unknown"  # label of out-of-distribution regions
 EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOTChallenge text
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
@@ -49,9 +49,9 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """A line of `COLUMNS`, then the rows of each event: `docs/events.md` says which and how many.
+    """The header `COLUMNS`, then the rows of each event (`docs/events.md`).
 
-    What an event does not have is empty.
+    Columns that an event does not have are empty.
     """
     line = io.StringIO()
     table = csv.writer(line, lineterminator="\n")
@@ -65,7 +65,7 @@ def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def csv_rows(event: Event) -> list[Cells]:
-    """The rows of an event: one, or one for each id, class or zone that it speaks of."""
+    """The rows of an event: one, or one for each split, class or zone."""
     head: Cells = {
         "source": event.source,
         "offset": event.offset,
@@ -81,7 +81,7 @@ def csv_rows(event: Event) -> list[Cells]:
 
 
 def _stream_epoch(event: Event, cells: Cells) -> object:
-    """Of its frame, or else of the track that it speaks of; empty where neither is known."""
+    """The stream epoch of the event's frame, or else of its track; empty without either."""
     if event.frame is not None:
         return event.frame.stream_epoch
     if isinstance(event.what, schema.SourceEpoch):
@@ -190,7 +190,7 @@ def _source(what: schema.SourceBody) -> Cells:
 
 
 def _members(value: msgspec.Struct, *names: str) -> Cells:
-    """Members whose columns have their names."""
+    """The named members as cells of the same names."""
     return {name: getattr(value, name) for name in names}
 
 
@@ -206,8 +206,8 @@ def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> lis
     """MOTChallenge text of the latest run in the log; returns the files written.
 
     One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
-    only the frames that were published are there. Corrections that the log has are made, unless
-    the tracks are wanted `as_told` at the time, say to score them as those of an online tracker.
+    the files have only the published frames. Corrections in the log are applied, unless `as_told`:
+    tracks as first published, to score an online tracker.
     """
     with LogReader(log_path) as log:
         sources = log.sources()
@@ -223,7 +223,7 @@ def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> lis
 
 
 def corrections_of(log: LogReader, source: str | None = None) -> Corrections:
-    """All that the latest run in a log corrects."""
+    """The corrections of the latest run in a log."""
     rows = log.latest(source, types=["track.split", "track.merge"])
     return Corrections(schema.decode(row.payload) for row in rows)
 
@@ -249,9 +249,9 @@ def _mot_line(frame: int, track: Track) -> str:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
-    """A file that appears under its name whole, or not at all."""
+    """Write a file that appears under its name complete or not at all."""
     special = path.is_symlink() or (path.exists() and not path.is_file())
-    if special:  # /dev/stdout, a named pipe: not ours to replace
+    if special:  # /dev/stdout or a named pipe cannot be replaced
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return

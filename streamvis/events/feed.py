@@ -1,13 +1,12 @@
-"""The feed: events on a ZeroMQ XPUB socket that a thread of its own owns.
+"""The live feed: events on a ZeroMQ XPUB socket that its own thread owns.
 
-Nothing here makes the publisher wait. Every queue is bounded, and what does not fit is counted.
+The publisher never waits. Every queue is bounded, and messages that do not fit are counted.
 
-How one slow subscriber is kept from harming the others: with `XPUB_NODROP` a send fails as soon
-as the queue of *any* subscriber of the topic is full, and then nobody gets the message. So a
-send that fails is counted and repeated with `XPUB_NODROP` off, which delivers to all who have
-room. libzmq then leaves the slow subscriber out, without a word, until it has read half of its
-queue. `dropped` thus counts how often a queue was found full, that is the gaps that subscribers
-see, not the messages in them: each subscriber has these exactly from `tseq`.
+A slow subscriber does not affect the others: with `XPUB_NODROP` a send fails as soon as the queue
+of *any* subscriber of the topic is full, and no subscriber gets the message. So a failed send is
+counted and repeated with `XPUB_NODROP` off, which delivers to all that have room. libzmq then skips
+the slow subscriber silently until it has read half of its queue. `dropped` thus counts full queues,
+that is the gaps that subscribers see, not the messages in them: `tseq` gives these exactly.
 """
 
 import ipaddress
@@ -46,7 +45,7 @@ ANNOUNCEMENT = "feed.json"
 
 
 class Message(NamedTuple):
-    """What goes on the wire: `[topic][u64 big-endian tseq][payload][attachments…]`."""
+    """A message of the feed: `[topic][u64 big-endian tseq][payload][attachments…]`."""
 
     source: str
     family: str
@@ -58,8 +57,8 @@ class Message(NamedTuple):
 class Feed:
     """Publishes on `bind`, with a heartbeat each second for every open source.
 
-    `endpoint` is where it really listens. ConfigError for an address that anyone else could
-    reach, RunError when the address is taken.
+    `endpoint` is the bound address. ConfigError for an address that other machines could reach,
+    RunError when the address is in use.
     """
 
     def __init__(self, bind: str, *, epoch: str, pipeline: str = "", queue: int = QUEUE) -> None:
@@ -85,15 +84,15 @@ class Feed:
         self._thread.start()
 
     def open_source(self, source: str, last: dict[str, int] | None = None) -> None:
-        """Heartbeats for this source from now on; `last` is what was sent before, by family."""
+        """Start heartbeats for a source; `last` is the last `tseq` sent before, by family."""
         self._inlet.send_multipart([b"open", source.encode(), msgspec.msgpack.encode(last or {})])
 
     def close_source(self, source: str) -> None:
-        """One last heartbeat, then no more."""
+        """Send a last heartbeat for the source."""
         self._inlet.send_multipart([b"shut", source.encode(), b""])
 
     def publish(self, messages: Iterable[Message]) -> None:
-        """Hand over; never waits."""
+        """Queue messages for the thread; never waits."""
         for source, family, tseq, payload, attachments in messages:
             topic = schema.topic(source, family)
             parts = [topic.encode(), tseq.to_bytes(8), payload, *attachments]
@@ -108,10 +107,10 @@ class Feed:
         return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
 
     def close(self, *, ended: bool = False) -> None:
-        """Send what is queued, for at most LINGER_MS, and end the thread.
+        """Send queued messages, for at most LINGER_MS, and end the thread.
 
-        `ended`: the run is over, and the last heartbeat tells subscribers so. Without it they see
-        a publisher that stopped, and that a restart may bring back.
+        `ended`: the run is over, and the last heartbeat says so. Without it subscribers see a
+        publisher that stopped and may be restarted.
         """
         if self._context.closed:
             return
@@ -126,7 +125,7 @@ class Feed:
 
 
 class _PublisherLoop:
-    """What the thread does. It alone touches the publisher's socket."""
+    """The loop of the feed thread, the only user of the publisher socket."""
 
     def __init__(
         self,
@@ -165,7 +164,7 @@ class _PublisherLoop:
             self.publisher.close(linger=LINGER_MS)
 
     def _subscriptions(self) -> None:
-        """A new subscriber learns at once where each topic stands."""
+        """Send heartbeats soon after a subscription, so that it has the current numbers."""
         for _ in range(QUEUE):
             try:
                 parts = self.publisher.recv_multipart(zmq.NOBLOCK)
@@ -175,7 +174,7 @@ class _PublisherLoop:
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:
-        """Pass on what is there, a bounded lot of it; False at the end."""
+        """Publish queued messages, at most 1000; False at the end."""
         for _ in range(1000):
             try:
                 parts = self.outlet.recv_multipart(zmq.NOBLOCK)
@@ -219,7 +218,7 @@ class _PublisherLoop:
             id=new_epoch(),
             source=source,
             epoch=self.epoch,
-            tseq=0,  # a heartbeat that is lost is no loss: not counted
+            tseq=0,  # heartbeats are not counted
             offset=-1,
             time=Time(media_us=0, emit_us=time.time_ns() // 1000),
             prov=self.prov,
@@ -242,7 +241,7 @@ def _publisher(
     address = _checked_address(bind)
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.XPUB_NODROP, 1)
-    publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # hear of every subscriber, not only the first
+    publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # report every subscriber, not only the first
     publisher.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME + epoch.encode())
     publisher.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
     publisher.setsockopt(zmq.IPV6, int("[" in address))
@@ -261,7 +260,7 @@ _EXPECTED = "Expected tcp://127.0.0.1:PORT (* for any port), ipc://PATH, or none
 
 
 def _checked_address(bind: str) -> str:
-    """The address, if only this machine can reach it."""
+    """The address; ConfigError if other machines could reach it."""
     scheme, _, rest = bind.partition("://")
     if scheme == "ipc" and rest:
         _check_path(bind, rest)
@@ -276,8 +275,8 @@ def _checked_address(bind: str) -> str:
         loopback = False  # `*`, an interface or a name
     if not loopback:
         raise ConfigError(
-            f"publish.bind={bind}: others could reach this address, and the feed has no keys yet "
-            "to tell who may read it. Bind to 127.0.0.1 and forward the port, for example over SSH"
+            f"publish.bind={bind} can be reached from other machines, and the feed has no "
+            "authentication. Bind to 127.0.0.1 and forward the port, for example over SSH"
         )
     return f"tcp://{host}:{port}"
 
@@ -287,11 +286,13 @@ def _is_port(text: str) -> bool:
 
 
 def _check_path(bind: str, path: str) -> None:
-    """libzmq removes whatever lies at an ipc path; let that be nothing but a dead socket."""
+    """Refuse an ipc path in use: libzmq removes any file there."""
     if path.startswith("@") or not os.path.exists(path):
         return
     if not stat.S_ISSOCK(os.stat(path).st_mode):
-        raise ConfigError(f"publish.bind={bind}: {path} is a file, and not a socket")
+        raise ConfigError(
+            f"publish.bind={bind}: {path} is a file, expected a free path or a socket"
+        )
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -302,20 +303,20 @@ def _check_path(bind: str, path: str) -> None:
 
 def _address_in_use(bind: str) -> RunError:
     return RunError(
-        f"{bind} is in use: another run publishes there. Choose another address with "
+        f"{bind} is in use by another process. Choose another address with "
         "--set publish.bind=tcp://127.0.0.1:PORT, or none: --set publish.bind=none"
     )
 
 
 def write_announcement(out: Path, endpoint: str, epoch: str) -> None:
-    """Leave a note in the output directory of where the feed listens."""
+    """Write the address of the feed to the output directory."""
     draft = out / f".{ANNOUNCEMENT}.tmp"
     draft.write_text(json.dumps({"endpoint": endpoint, "epoch": epoch}) + "\n")
     draft.replace(out / ANNOUNCEMENT)
 
 
 def read_announcement(out: Path) -> tuple[str, str] | None:
-    """Endpoint and epoch of the run that writes to this directory; None when there is none."""
+    """Endpoint and epoch of the run that publishes from this directory; None without one."""
     try:
         note = json.loads((out / ANNOUNCEMENT).read_text())
         return str(note["endpoint"]), str(note["epoch"])
@@ -324,7 +325,7 @@ def read_announcement(out: Path) -> tuple[str, str] | None:
 
 
 def remove_announcement(out: Path, epoch: str) -> None:
-    """Take the note away, if it is still this run's."""
+    """Remove the announcement, if it is still of this run."""
     note = read_announcement(out)
     if note and note[1] == epoch:
         (out / ANNOUNCEMENT).unlink(missing_ok=True)

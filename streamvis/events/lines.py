@@ -1,4 +1,4 @@
-"""Each event as one line of text, for people: what `streamvis events tail` prints."""
+"""Format each event as one line of text for `streamvis events tail`."""
 
 from typing import assert_never
 
@@ -11,13 +11,13 @@ LONGEST = 200  # characters of an event of an unknown type
 
 
 def line(event: Event) -> str:
-    """The event in one line: media time, source, type, and what its type says."""
+    """The event in one line: media time, source, type, and the members of its type."""
     seconds = event.time.media_us / 1e6
-    told = _what(event.what)
-    return f"{seconds:10.3f}  {event.source}  {event.type:<12}  {told}".rstrip()
+    text = _body(event.what)
+    return f"{seconds:10.3f}  {event.source}  {event.type:<12}  {text}".rstrip()
 
 
-def _what(what: EventBody) -> str:
+def _body(what: EventBody) -> str:
     match what:
         case schema.TrackBegin() | schema.TrackUpdate() | schema.TrackEnd():
             return _track(what)

@@ -1,6 +1,6 @@
-"""The event log: SQLite, written before anything is published, read by anyone at any time.
+"""The event log: SQLite, written before anything is published, readable at any time.
 
-A transaction holds the events of a batch and, for each source, the state to go on from: after a
+A transaction has the events of a batch and, for each source, the state to continue from: after a
 kill -9 both are there or neither. WAL with `synchronous=NORMAL` survives the death of the process
 at any instruction; a power cut may take the last transactions, never the file's integrity.
 `FULL` waits for the disk: 4.0 ms for each commit against 0.06 ms, measured on ext4.
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """How far the latest run of a source has come."""
+    """The end of the latest run of a source in the log, and its state."""
 
     source: str
     epoch: str
@@ -74,7 +74,7 @@ class Cursor(NamedTuple):
 
 
 class LogWriter:
-    """The one writer of a log; makes the file when it is not there."""
+    """The only writer of a log; creates the file when it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,7 +102,7 @@ class LogWriter:
                 self._db.executescript(TABLES)
 
     def commit(self, rows: Iterable[Row], cursors: Iterable[Cursor]) -> None:
-        """All of it or nothing; when this returns, a successor finds it."""
+        """Write events and cursors in one transaction."""
         with self._write_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -150,19 +150,19 @@ class LogWriter:
 
 
 def fold(path: Path) -> None:
-    """Bring what a killed writer has left in the write-ahead log into the file itself."""
+    """Merge the write-ahead log that a killed writer left into the database file."""
     if path.with_name(f"{path.name}-wal").exists():
         with suppress(RunError, DataError):  # a full disk: the file is whole together with its WAL
             LogWriter(path).close()
 
 
 class LogReader:
-    """Reads a log, also while a run writes it. DataError in one line when it is not a log."""
+    """Reads a log, also while a run writes it. DataError when the file is not a log."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise DataError(
-                f"{path}: no event log there; `streamvis run … --out {path.parent}` writes one"
+                f"{path}: no event log; `streamvis run … --out {path.parent}` writes one"
             )
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None
@@ -264,7 +264,7 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _needs_a_copy(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether it is what a killed run left on a medium where SQLite cannot write its index."""
+    """Whether a killed run left the log on a medium where SQLite cannot write its index."""
     try:
         db.execute("PRAGMA schema_version")
     except sqlite3.OperationalError:
@@ -317,7 +317,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
-        raise DataError(f"{path} is not an event log of streamvis; it was left as it is")
+        raise DataError(f"{path} is not an event log of streamvis; the file was not changed")
     if version > VERSION:
         raise DataError(
             f"{path} is an event log of version {version}, this streamvis reads up to {VERSION}; "

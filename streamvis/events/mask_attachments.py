@@ -1,4 +1,4 @@
-"""Pictures of classes beside events: grey PNGs whose values are places in the event's labels.
+"""Segmentation masks attached to events: grey PNGs whose values index the event's labels.
 
 for event in streamvis.subscribe("tcp://127.0.0.1:5560", family="forecast"):
     classes = mask_of(event)  # (h, w) uint8, or None
@@ -18,15 +18,15 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # then width and height, u32 big-e
 
 
 def png(classes: Array) -> bytes | None:
-    """Classes (h, w) uint8 as a PNG; None when it is larger than subscribers take."""
+    """Classes (h, w) uint8 as a PNG; None when it is larger than subscribers accept."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(classes))
     return data.tobytes() if done and data.size <= LONGEST else None
 
 
 def mask_of(event: Event) -> Array | None:
-    """The classes (h, w) uint8 that came with an event; None when none did.
+    """The classes (h, w) uint8 attached to an event; None without an attachment.
 
-    DataError for what is not the picture that the event tells of.
+    DataError when the attachment is not the mask that the event describes.
     """
     match event.what:
         case SceneUpdate(scene):
@@ -41,7 +41,7 @@ def mask_of(event: Event) -> Array | None:
 
 
 def _read(data: bytes, mask: Mask) -> Array:
-    """A small file may hold a huge picture, so its size is looked at first."""
+    """Decode a mask; its size is checked first, since a small file may hold a huge picture."""
     start = SIGNATURE + struct.pack(">II", mask.w, mask.h) if _drawable(mask) else None
     classes = None
     if start and data.startswith(start):

@@ -1,4 +1,4 @@
-"""The stage that measures how the camera moves, for trackers on cameras that do."""
+"""The camera motion stage, for trackers on moving cameras."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,7 @@ from streamvis.tracking.camera import (
 
 
 class _State(msgspec.Struct, array_like=True):
-    """What a successor needs to go on with a source: the last picture, small and gray."""
+    """The state from which a successor continues: the last frame, small and grey."""
 
     epoch: int
     size: tuple[int, int] | None  # of the source; None: nothing has been seen yet
@@ -25,7 +25,7 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class CameraStage:
-    """Compare each picture of a source with the one before it; the first has none."""
+    """Estimate the motion from the previous frame of each source; unknown for the first."""
 
     def __init__(self, site: Site) -> None:
         self.pixels = site.pixels
@@ -40,13 +40,13 @@ class CameraStage:
             self.epochs[source.id], self.last[source.id] = _unpacked(source.id, state)
 
     def state(self, source: str) -> bytes:
-        """The epoch and the last small picture as it is: some 60 kB."""
+        """The stream epoch and the last small picture, about 60 kB."""
         epoch, view = self.epochs[source], self.last[source]
         state = _State(epoch, view and view.size, view.gray.tobytes() if view else b"")
         return msgspec.msgpack.encode(state)
 
     def notice(self, notice: Notice) -> None:
-        """Frames carry their epoch; after a gap, the picture before it is still the one before."""
+        """Notices are ignored: motion is measured across gaps too."""
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""

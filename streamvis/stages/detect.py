@@ -1,4 +1,4 @@
-"""The stage that finds people."""
+"""The detection stage."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,10 +18,10 @@ AUTO_TILES = 2
 
 
 class DetectStage:
-    """Run the model on whole batches; keep what scores at least `min_score`, where it matters.
+    """Detect people in whole batches; keep those of at least `min_score` in the regions.
 
-    With `tiles` a frame is looked at whole and in finer tiles (`models/tiles.py`). `region` and
-    `min_height` apply to what comes out of that: a person is in a region with their foot point.
+    With `tiles` the detector runs on the whole frame and on finer tiles (`models/tiles.py`).
+    `region` and `min_height` filter the result: a person is in a region if their foot point is.
     """
 
     def __init__(self, config: MaskRcnn, site: Site) -> None:

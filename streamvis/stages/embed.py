@@ -1,4 +1,4 @@
-"""The stage that says what people look like."""
+"""The appearance embedding stage."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +10,11 @@ from streamvis.models.crops import crop
 from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder
 
-SMALLEST = 4.0  # px of either side; less shows a colour and no person
+SMALLEST = 4.0  # px of either side; smaller crops show a colour, no person
 
 
 class EmbedStage:
-    """Look at all people of a call at once: those of `min_score` and of more than a few pixels."""
+    """Embed all detections of a call in one batch: those of `min_score` and `SMALLEST` px."""
 
     def __init__(self, config: Appearance, site: Site) -> None:
         self.pixels = site.pixels
@@ -35,7 +35,7 @@ class EmbedStage:
             yield Embeddings(vectors=every)
 
     def _worth(self, found: Detections | None) -> Array:
-        """Which rows (N,) bool are looked at."""
+        """Rows (N,) bool that are embedded."""
         if found is None:
             return np.zeros(0, bool)
         sides = found.boxes[:, 2:] - found.boxes[:, :2]

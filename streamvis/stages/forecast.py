@@ -1,8 +1,7 @@
-"""The stage that says what the scene will be.
+"""The segmentation forecast stage.
 
-It goes by the features of the segmenter that runs before it in the same worker. Frames between
-two moments cost nothing but the score of what had been told of them; a moment costs a pass of
-each forecaster.
+It uses the features of the segmenter before it in the same worker. A sampled frame costs one pass
+of each forecaster; other frames cost only the scores of the forecasts that are due.
 """
 
 import itertools
@@ -48,7 +47,7 @@ class Horizon(NamedTuple):
 
 
 class ForecastStage:
-    """Forecast every source on its own clock; score each forecast when its time has come."""
+    """Forecast each source on its own clock; score each forecast at its target time."""
 
     def __init__(self, config: Config, site: Site, after: Sequence[str]) -> None:
         self.shared = shared = _borrowed(site.shared_features, after)
@@ -63,14 +62,14 @@ class ForecastStage:
         self.states: dict[str, ForecastState] = {}
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it: not warm, since maps are too large to be handed on."""
+        """Start or resume a source; a resumed one is not warm, since its state has no features."""
         lengths = [one.about.past for one in self.horizons]
         self.states[source.id] = past = ForecastState(self.every_us, lengths, source.epoch)
         if state is not None:
             past.resume(source.id, state)
 
     def state(self, source: str) -> bytes:
-        """What was told and has not come yet, and when to look next: a few kB."""
+        """The pending forecasts and the time of the next sample, a few kB."""
         return self.states[source].state()
 
     def notice(self, notice: Notice) -> None:
@@ -86,18 +85,18 @@ class ForecastStage:
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Forecast]:
         for packet in packets:
             now = packet.part(Segmentation)
-            if now is None:  # the segmenter rests with this frame
+            if now is None:  # the segmenter skipped this frame
                 yield Forecast(labels=self.labels)
             else:
-                yield self._told(packet.frame, now.classes)
+                yield self._forecast(packet.frame, now.classes)
 
-    def _told(self, frame: Frame, classes: Array) -> Forecast:
+    def _forecast(self, frame: Frame, classes: Array) -> Forecast:
         state, at_us = self.states[frame.source], frame.media_us
         state.observe(frame)
         scores = tuple(state.score_due(at_us, classes, self.labels))
         horizons: list[HorizonForecast] = []
         if state.clock.is_due(at_us):
-            seen, pixels = self._seen(frame), self.pixels(frame)
+            seen, pixels = self._features(frame), self.pixels(frame)
             kept: dict[object, PastFrame] = {}
             for (_, network, _), was in zip(self.horizons, state.last_features(at_us), strict=True):
                 if network.memory not in kept:
@@ -105,29 +104,29 @@ class ForecastStage:
             moments = [kept[one.network.memory] for one in self.horizons]
             for horizon, known in zip(self.horizons, state.push(moments), strict=True):
                 read = horizon.network.forecast(known, shares=bool(self.zones))
-                horizons.append(self._future(horizon.us, read))
+                horizons.append(self._at_horizon(horizon.us, read))
                 state.pending.append(PendingForecast.of(at_us, horizon.us, read.classes))
         return Forecast(
             labels=self.labels, horizons=tuple(horizons), scores=scores, warm=state.warm
         )
 
-    def _seen(self, frame: Frame) -> SegmentedFrame:
+    def _features(self, frame: Frame) -> SegmentedFrame:
         found = self.shared.seen.get(key_of(frame))
         if found is None:
             raise RunError(
-                f"nothing seen of {frame.source}/{frame.n} is at hand for a forecast; its "
-                "segmenter has to run in the same worker, just before it"
+                f"{frame.source}: no segmenter features of frame {frame.n} for a forecast; "
+                "place the segmenter in the same worker, just before the forecast stage"
             )
         return found
 
-    def _future(self, horizon_us: int, read: ClassMaps) -> HorizonForecast:
+    def _at_horizon(self, horizon_us: int, read: ClassMaps) -> HorizonForecast:
         size = (read.classes.shape[0], read.classes.shape[1])
         zones = tuple(place.occupied(read.shares, size) for place in self.zones)
         return HorizonForecast(horizon_us=horizon_us, classes=read.classes, zones=zones)
 
 
 class ZoneGrid:
-    """A zone, on the grid of cells that probabilities are told of."""
+    """A zone on the grid of cells of the probability maps."""
 
     def __init__(self, zone: Zone, labels: Sequence[str]) -> None:
         unknown = [name for name in zone.holds if name not in labels]

@@ -1,11 +1,11 @@
-"""The sink that tells the world: events into the log, then onto the feed.
+"""The publisher stage: events go into the log, then onto the feed.
 
-What makes a kill -9 leave no trace in the log: a batch's events and the `Book` of each source are
-one transaction, written before anything is published or answered. A successor takes up the book
-of the log. Packets and notices that come again add nothing; what the predecessor may not have
-published, all from the offset of its last answer on, is published again with the same numbers,
-but without attachments, which the log does not have. A run that is resumed publishes nothing of
-what was logged before: subscribers see from the numbers what they have missed.
+A kill -9 leaves no trace in the log: the events of a batch and the `SourceState` of each source are
+one transaction, written before anything is published or answered. A successor continues from the
+state in the log. Packets and notices that come again add nothing. Events from the offset of the
+last answer on may not have been published: they are published again with the same numbers, but
+without attachments, which are not logged. A resumed run publishes no event that was logged before:
+the sequence numbers show subscribers what they have missed.
 """
 
 import time
@@ -49,7 +49,7 @@ REMEMBERED = 256  # notices since the last packet, at most
 
 
 class SourceState(msgspec.Struct, rename={"notices": "told"}):
-    """All that a successor needs to go on with one source."""
+    """The state from which a successor continues one source."""
 
     derived: State
     epoch: str  # of the run
@@ -63,21 +63,21 @@ class SourceState(msgspec.Struct, rename={"notices": "told"}):
 
 
 class StreamPosition(msgspec.Struct, rename={"notices": "told"}):
-    """How far the hub's order has been followed; behind the book while packets come again."""
+    """The last packet and notice received; behind the source state while packets come again."""
 
     at: tuple[int, int] = (0, -1)
     notices: int = 0
 
 
 class OutgoingEvent(NamedTuple):
-    """An event as it is logged, and what only the feed has of it."""
+    """An event as it is logged, and its attachments, which only the feed has."""
 
     row: Row
     attachments: tuple[bytes, ...] = ()
 
 
 class PublisherState(NamedTuple):
-    """What rides back with an answer."""
+    """The stage state that is returned with each answer."""
 
     source_state: SourceState
     position: StreamPosition
@@ -116,11 +116,11 @@ class PublishStage:
 
     @property
     def endpoint(self) -> str | None:
-        """Where the feed really listens; None without one."""
+        """The address the feed is bound to; None without a feed."""
         return self._feed.endpoint if self._feed else None
 
     def _open_feed(self, bind: str) -> Feed:
-        """The feed; a successor takes the free port that its predecessor found."""
+        """Open the feed; a successor binds the port of its predecessor again."""
         feed = None
         note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
         if note and note[1] == self._epoch:
@@ -132,7 +132,7 @@ class PublishStage:
         return feed
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or go on with it: then the log says how far it came."""
+        """Start a source, or continue it from the state in the log."""
         answered = _read(source.id, state) if state is not None else None
         logged = self._log.cursor(source.id) if self._log else None
         if logged and logged.epoch == self._epoch:
@@ -155,7 +155,7 @@ class PublishStage:
                 self._resume(source, source_state, before)
 
     def _resume(self, source: SourceInfo, source_state: SourceState, before: LogPosition) -> None:
-        """Go on after an earlier life of the run, if in another stream epoch: what is open ends."""
+        """Continue a resumed run in another stream epoch: close everything open."""
         if (before.epoch, before.seq) != source_state.at or source.epoch <= before.epoch:
             return
         if source_state.next == before.offset and source.epoch > source_state.derived.epoch:
@@ -176,9 +176,9 @@ class PublishStage:
         self._commit([source_state], self._numbered(source_state, drafts))
 
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
-        """Log the batch in one transaction, publish it, and say how many events each packet gave.
+        """Log the batch in one transaction, publish it, and return the event count of each packet.
 
-        A packet without `Tracks` was skipped by the tracker and gives none of tracks, and so on.
+        A packet without `Tracks` gives no track events, and so on.
         """
         outgoing: list[OutgoingEvent] = []
         receipts: list[Receipt] = []
@@ -207,7 +207,7 @@ class PublishStage:
         return drafts + derive.derive_scene_events(state, frame, seen, forecast, policy)
 
     def notice(self, notice: Notice) -> None:
-        """Told in its place between packets; one that comes again in the same place is no news."""
+        """Handle a notice between packets; a repeated one gives no event."""
         source_state, position = self._states[notice.source], self._positions[notice.source]
         if position.at < source_state.at:
             return
@@ -223,7 +223,7 @@ class PublishStage:
         )
 
     def finish(self, source: str, ending: Ending) -> Findings:
-        """Open tracks end, then the source; the log keeps that it did. Say what was found."""
+        """End open tracks, then the source; return its findings."""
         source_state = self._states[source]
         if not source_state.ending:
             source_state.ending = ending
@@ -278,7 +278,7 @@ class PublishStage:
         return outgoing
 
     def _commit(self, source_states: Iterable[SourceState], outgoing: list[OutgoingEvent]) -> None:
-        """To the log first: what has been published must never be missing from it."""
+        """Log, then publish: a published event is never missing from the log."""
         if self._log:
             cursors = [
                 Cursor(
@@ -316,6 +316,6 @@ def _read(source: str, state: bytes) -> PublisherState:
         return _answers.decode(state)
     except msgspec.DecodeError as error:
         raise RunError(
-            f"{source}: the publisher cannot go on from the state of its predecessor "
-            f"({len(state)} bytes): {error}. Were both of the same version?"
+            f"{source}: the publisher cannot read the state of its predecessor "
+            f"({len(state)} bytes): {error}. Run all workers with the same version"
         ) from None

@@ -1,10 +1,9 @@
-"""Write what the pipeline saw as a video for people: `annotated.mp4` in the run's directory.
+"""The recording stage writes an annotated video: `annotated.mp4` in the output directory.
 
-A source's film is `annotated-<source>.mp4` while the run lasts; a run that ends in good order
-with one source calls it `annotated.mp4`. A successor, or a run that was resumed, never touches
-what was written before it: it goes on in `annotated-<source>.1.mp4`, and so on. After a resume,
-the new part begins with the frame from which the run went on, which the part before it may show
-too.
+During the run a source's video is `annotated-<source>.mp4`; a run that ends normally with one
+source renames it to `annotated.mp4`. A successor or a resumed run never touches earlier files: it
+continues in `annotated-<source>.1.mp4`, and so on. After a resume the new part begins with the
+frame at which the run continued, which the earlier part may have too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +45,7 @@ Spot = tuple[int, float, float, float, float]  # media µs, foot x, y in px, gro
 
 
 class _State(msgspec.Struct, array_like=True):
-    """What a successor needs to go on with a source."""
+    """The state from which a successor continues a source."""
 
     part: int  # of the film being written
     alone: bool  # no other source has been recorded in this run
@@ -61,13 +60,13 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class RecordStage:
-    """Draw each frame with what is known of it, and append it to its source's film."""
+    """Draw each frame with its results and append it to the video of its source."""
 
     def __init__(self, config: Record, site: Site) -> None:
         if site.out is None:
             raise ConfigError(
-                "stage 'record' has nowhere to write its video; run with --out DIR, or take the "
-                "stage out of the pipeline"
+                "stage 'record' writes a video and has no output directory; "
+                "run with --out DIR, or remove the stage from the pipeline"
             )
         self.config = config
         self.out = site.out
@@ -99,7 +98,7 @@ class RecordStage:
         return msgspec.msgpack.encode(self.recordings[source].state)
 
     def notice(self, notice: Notice) -> None:
-        """Gaps and outages show in the film's clock; nothing is to be done about them."""
+        """Notices are ignored: gaps and outages show in the clock of the video."""
 
     def finish(self, source: str, ending: Ending) -> None:
         self.recordings[source].close()
@@ -231,7 +230,7 @@ class _Recording:
         return self.out / f"annotated{_suffix(part)}"
 
     def _give_up(self, error: OSError) -> None:
-        """A full disk ends the film, not the watching."""
+        """End the video after a write error such as a full disk; the run continues."""
         if self.broken:
             return
         self.broken = True
@@ -311,7 +310,7 @@ class _Recording:
 
 
 def correct_trails(trails: dict[int, list[Spot]], tracks: Tracks) -> None:
-    """Give each trail, or its end, to whom it is of by what this frame corrects: splits first."""
+    """Move trails, or their ends, to the right id by the frame's corrections: splits first."""
     tails: list[tuple[int, list[Spot]]] = []
     for id_, other, since_us in [] if tracks.split is None else tracks.split.tolist():
         spots = trails.get(id_, [])
@@ -325,7 +324,7 @@ def correct_trails(trails: dict[int, list[Spot]], tracks: Tracks) -> None:
 
 
 def _append(trails: dict[int, list[Spot]], id_: int, tail: list[Spot]) -> None:
-    """Make this part of the trail; while both tell where it was, this is right."""
+    """Add this part to the trail; it replaces spots of the same time."""
     if tail:
         first, last = tail[0][0], tail[-1][0]
         others = [spot for spot in trails.get(id_, []) if not first <= spot[0] <= last]

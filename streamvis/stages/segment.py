@@ -1,7 +1,7 @@
-"""The stage that says what every pixel of a scene is.
+"""The semantic segmentation stage.
 
-What it has made of a call's frames, a stage of the same worker may borrow: forecasts are made of
-the maps that classes are read from, and those are too large to be sent anywhere.
+A forecast stage in the same worker uses its features of the current call, which are too large to be
+sent between processes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ Key = tuple[str, int, int]  # source, stream epoch, seq
 
 
 class SharedFeatures(NamedTuple):
-    """What a stage below in the same worker may use."""
+    """Features that the forecast stage of the same worker uses."""
 
     weights: str  # of the segmenter
     model: SwiftNet  # its head reads forecasts too
@@ -29,7 +29,7 @@ def key_of(frame: Frame) -> Key:
 
 
 class SegmentStage:
-    """Look at every frame at the height that the weights have learnt from, or at another."""
+    """Segment every frame, at the height the weights were trained with or at `lines`."""
 
     def __init__(self, config: Segment, site: Site, name: str) -> None:
         self.pixels = site.pixels

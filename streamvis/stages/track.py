@@ -21,7 +21,7 @@ EPOCH_BYTES = 8
 
 
 class TrackStage:
-    """Follow the people of every source; coast through frames in which nobody looked for them."""
+    """Track the people of every source; predict through frames without detections."""
 
     def __init__(self, config: Jipda) -> None:
         self.config = config
@@ -40,7 +40,7 @@ class TrackStage:
         self.trackers[source.id] = Tracker.resume(source, self.config, state[EPOCH_BYTES:])
 
     def state(self, source: str) -> bytes:
-        """What a successor needs: the epoch, then the tracker's state."""
+        """The stream epoch, then the tracker's state."""
         return self.epochs[source].to_bytes(EPOCH_BYTES, "big") + self.trackers[source].state()
 
     def notice(self, notice: Notice) -> None:
@@ -65,7 +65,7 @@ class TrackStage:
                 yield tracker.update(detections, media_us, packet.part(Embeddings), motion)
 
     def _tracker(self, frame: Frame) -> Tracker:
-        """The frame's tracker, told first when the stream has restarted or changed its size."""
+        """The frame's tracker, restarted or resized first when stream epoch or size changed."""
         tracker = self.trackers[frame.source]
         if frame.epoch != self.epochs[frame.source]:
             self.epochs[frame.source] = frame.epoch

@@ -287,5 +287,5 @@ def test_a_correction_that_comes_again_changes_nothing_and_a_run_has_its_own():
 
 
 def test_only_what_is_about_a_track_is_somebody():
-    with pytest.raises(UsageError, match=r"source\.eof is about no one track"):
+    with pytest.raises(UsageError, match=r"source\.eof has no track"):
         Corrections().track_id(event_of(SourceEof(Finish(1)), 3))

@@ -122,7 +122,7 @@ def test_kill_9_leaves_whole_batches_and_all_that_were_committed(path):
 
 
 def test_no_log(tmp_path):
-    with pytest.raises(DataError, match=r"gone/events.db: no event log there; `streamvis run"):
+    with pytest.raises(DataError, match=r"gone/events.db: no event log; `streamvis run"):
         LogReader(tmp_path / "gone" / "events.db")
 
 
@@ -143,7 +143,7 @@ def test_the_database_of_another_program_is_left_alone(path):
         db.execute("CREATE TABLE photos (id)")
     before = path.read_bytes()
     for opened in (LogReader, LogWriter):
-        with pytest.raises(DataError, match="not an event log of streamvis; it was left as it is"):
+        with pytest.raises(DataError, match="not an event log of streamvis; the file was not changed"):
             opened(path)
     assert path.read_bytes() == before
 

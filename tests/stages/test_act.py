@@ -363,7 +363,7 @@ def test_compiled_it_says_the_same(stage):
 
 
 def test_weights_that_cannot_serve_are_told(stage, tmp_path):
-    with pytest.raises(ConfigError, match=r"`ignore` holds all actions .* fight, normal"):
+    with pytest.raises(ConfigError, match=r"`ignore` lists all actions .*fight, normal"):
         stage(ignore=["normal", "fight"])
     path = tmp_path / "flow.safetensors"
     save(network(modality="flow"), path, {})

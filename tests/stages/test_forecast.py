@@ -548,7 +548,7 @@ def test_without_its_segmenter_a_forecast_is_not_built(weights):
 def test_features_of_another_call_are_not_taken_for_these(made):
     pair = made()
     (part,) = pair.segment([packet(0)])
-    with pytest.raises(RunError, match="nothing seen of a/1 is at hand"):
+    with pytest.raises(RunError, match="a: no segmenter features of frame 1"):
         [*pair.forecast([Packet(frame=packet(1).frame, parts=[part])])]
 
 

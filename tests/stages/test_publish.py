@@ -288,7 +288,7 @@ def test_the_next_run_goes_on_in_the_same_log(tmp_path):
 def test_a_state_of_something_else(tmp_path):
     with (
         closing(PublishStage(Publish(bind=None), site_at(tmp_path))) as stage,
-        pytest.raises(RunError, match="cam1: the publisher cannot go on from the state"),
+        pytest.raises(RunError, match="cam1: the publisher cannot read the state"),
     ):
         stage.begin(info_of("cam1"), b"noise")
 
