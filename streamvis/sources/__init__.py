@@ -1,4 +1,4 @@
-"""Where pictures come from: files, images, cameras, URLs and made-up scenes."""
+"""Video sources: files, images, cameras, URLs and synthetic scenes."""
 
 from streamvis.sources.picture import Ended, Picture, Source
 from streamvis.sources.spec import SourceSpec, resolve, starting
@@ -7,7 +7,7 @@ __all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve",
 
 
 def open_source(spec: SourceSpec, epoch: int = 1) -> Source:
-    """Open it and look at its first picture; SourceError says why that cannot be done."""
+    """Open a source and decode its first picture; SourceError when that fails."""
     if spec.kind == "images":
         from streamvis.sources.images import ImageSource
 

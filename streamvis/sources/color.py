@@ -1,4 +1,4 @@
-"""From a decoded frame to upright RGB pixels, without a copy where there need not be one."""
+"""Convert decoded frames to upright RGB pixels, without a copy where possible."""
 
 from collections.abc import Mapping
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Opening a container through PyAV, and saying why it could not be opened."""
+"""Open containers with PyAV, with error messages that name the cause."""
 
 import errno
 import time
@@ -21,8 +21,8 @@ from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
 from streamvis.sources.transport import Part
 
-MAX_PIXELS = 2**26  # 8192 × 8192: what is larger comes from a damaged header
-MOST_FPS = 300.0  # no camera that is watched for people is faster
+MAX_PIXELS = 2**26  # 8192 × 8192: larger sizes come from a damaged header
+MOST_FPS = 300.0  # higher rates come from broken time stamps
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
 # TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
@@ -49,7 +49,7 @@ ADVICE: dict[type[Exception], str] = {
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container and its first picture say of themselves; None where they do not."""
+    """Properties of a container and its first picture; None where they are not stated."""
 
     container: str
     codec: str
@@ -57,7 +57,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     colours: str  # matrix and range, as tagged
     coded_size: str  # before rotation
     rotation: int  # degrees counter-clockwise that the container asks for
-    pixel_aspect: str | None  # told, not applied: pixels are used as they are stored
+    pixel_aspect: str | None  # reported, not applied: pixels are used as stored
     container_fps: float | None
     duration_s: float | None
     first_pts_s: float | None
@@ -109,7 +109,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
 
 
 def _open(file: Any, **how: Any) -> InputContainer:
-    """Open with metadata that need not be UTF-8: PyAV before 19 has to be told, later ones not."""
+    """Open with metadata that need not be UTF-8: PyAV before 19 needs an option for it."""
     try:
         return av.open(file, "r", metadata_errors="replace", **how)
     except TypeError:
@@ -122,19 +122,19 @@ def video_stream(container: InputContainer, label: str, same_id: int | None = No
     SourceError says what it holds instead.
     """
     if container.format.name in NOT_VIDEO:
-        raise SourceError(f"source '{label}' is not a video: it looks like text")
+        raise SourceError(f"source '{label}' is not a video but a text file")
     covers = Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & covers]
     if not streams:
         kinds = sorted({_named(s) for s in container.streams})
         raise SourceError(
-            f"source '{label}' has no video, only {', '.join(kinds) or 'nothing at all'}"
+            f"source '{label}' has no video stream, only {', '.join(kinds) or 'no streams'}"
         )
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     stream = next((s for s in streams if s.id == same_id), stream)
     if stream.codec_context is None:
-        raise SourceError(f"source '{label}' is coded in a way that FFmpeg has no decoder for")
+        raise SourceError(f"source '{label}' has a codec for which this FFmpeg has no decoder")
     if stream.width * stream.height > MAX_PIXELS:
         raise SourceError(
             f"source '{label}' declares pictures of {stream.width}×{stream.height} pixels; "
@@ -144,7 +144,7 @@ def video_stream(container: InputContainer, label: str, same_id: int | None = No
 
 
 def promised(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> int | None:
-    """How many pictures the index lists, None where entries need not be shown pictures.
+    """The number of pictures in the index; None where entries need not be shown pictures.
 
     MP4 and MOV list their samples before the first is read, without those that an edit list
     hides; fragmented ones list nothing. Samples may be the fields of interlaced pictures.
@@ -156,7 +156,7 @@ def promised(container: InputContainer, stream: VideoStream, frame: VideoFrame) 
 
 
 def is_live(spec: SourceSpec, container: InputContainer) -> bool:
-    """Whether pictures come at their own pace: cameras, RTSP and HTTP without an end."""
+    """Whether a source is live: cameras, RTSP, and HTTP without a duration."""
     if spec.kind == "url" and not _is_rtsp(spec):
         return container.duration is None
     return spec.kind in {"camera", "url"}
@@ -165,7 +165,7 @@ def is_live(spec: SourceSpec, container: InputContainer) -> bool:
 def start_us(
     spec: SourceSpec, container: InputContainer, stream: VideoStream, live: bool
 ) -> int | None:
-    """Wall clock of the first picture, µs since 1970; SourceError when it cannot be known."""
+    """Wall clock of the first picture, µs since 1970; SourceError when it is not available."""
     if spec.start is None:
         return None
     if live:
@@ -187,8 +187,8 @@ def start_us(
 def rate_of(stream: VideoStream) -> float:
     """Nominal pictures per second, 0 when unknown.
 
-    The average is that of the time stamps; where these are broken it is absurd, and the rate that
-    the coding tells is better.
+    The average is computed from time stamps; where these are broken, the rate in the codec header
+    is better.
     """
     rates = [float(rate or 0) for rate in _rates(stream)]
     return next((rate for rate in rates if 0 < rate <= MOST_FPS), rates[0])
@@ -250,7 +250,7 @@ def _lacks_index(head: bytes, path: Path) -> bool:
 
 
 def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
-    """One line: the state and the time spent tell more than the class of the exception."""
+    """The error in one line, by source kind, error code and elapsed time."""
     source = f"source '{spec.label}'"
     if error.errno in {errno.EINVAL, errno.ERANGE} and spec.options:
         return f"{source}: FFmpeg refuses a value of its settings {', '.join(spec.options)}"
@@ -265,7 +265,7 @@ def _refusal(spec: SourceSpec, error: FFmpegError, elapsed_s: float) -> str:
 
 
 def index_last(spec: SourceSpec) -> bool:
-    """Whether an HTTP address gives an MP4 whose index lies behind its pictures."""
+    """Whether an HTTP address has an MP4 whose index follows its pictures."""
     if spec.kind != "url" or _is_rtsp(spec):
         return False
     patience = (spec.open_s, spec.read_s)

@@ -22,7 +22,7 @@ EDGE = 1 << 20  # bytes hashed at the head and at the tail
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What identifies a recording; the time says only whether it was written to meanwhile."""
+    """The identity of a recording; the modification time only detects later writes."""
 
     size: int  # bytes; 0 for what is not made of files
     mtime_ns: int  # latest modification
@@ -30,10 +30,10 @@ class Content(msgspec.Struct, frozen=True):
 
 
 def content_of(spec: SourceSpec) -> Content:
-    """Read what identifies the source; SourceError when it cannot be read.
+    """The identity of a source; SourceError when it cannot be read.
 
-    Pictures are the list of their names and contents. Live and synthetic sources have no content:
-    they are what they are called.
+    Image sequences are identified by names and contents, live and synthetic sources by their
+    address alone.
     """
     try:
         files = _files(spec)
@@ -49,7 +49,7 @@ def content_of(spec: SourceSpec) -> Content:
 
 
 def settings_of(spec: SourceSpec) -> dict[str, str]:
-    """What else of a source results depend on, where it is not as usual: names and JSON."""
+    """The other settings of a source that results depend on, if not default: names and JSON."""
     usual = SourceSpec(id=spec.id, uri=spec.uri, kind=spec.kind)
     return {
         name: msgspec.json.encode(value, order="deterministic").decode()

@@ -1,8 +1,8 @@
-"""Listing directories and globs: which of their files are videos or pictures, and in what order.
+"""List the videos and images of directories and globs, in natural order.
 
-Names that begin with a dot are never listed: file managers leave `._frame_000001.jpg` and the
-like beside real files. Nor are the annotated videos of runs. A directory is visited once, however
-many links lead to it.
+Names that begin with a dot are never listed: file managers leave `._frame_000001.jpg` and the like
+beside real files. Annotated videos of runs are not listed either. A directory is visited once,
+regardless of links to it.
 """
 
 import glob
@@ -22,16 +22,16 @@ VIDEOS = frozenset(f".{name}" for name in _VIDEO.split())
 IMAGES = frozenset(f".{name}" for name in _IMAGE.split())
 CHECKS = "ground_plane.png"  # `streamvis calibrate` leaves these beside videos: not pictures of it
 OF_A_RUN = ("summary.json", "run.json", "events.db")  # one of them is in each run's directory
-MOST_FOLDERS = 1000  # that are looked through to count what is not taken
+MOST_FOLDERS = 1000  # visited to count videos that are not taken
 
 
 def warn(text: str) -> None:
-    """A line for people; data is on stdout."""
+    """Print a warning on stderr; stdout is for data."""
     sys.stderr.write(f"streamvis: {text}\n")
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a directory, in natural order: 2 before 10."""
+    """The entries of a directory, in natural order: 2 before 10."""
     return sorted((path for path in folder.iterdir() if not is_hidden(path)), key=_natural)
 
 
@@ -41,13 +41,13 @@ def is_hidden(path: Path) -> bool:
 
 
 def matches(pattern: str) -> list[Path]:
-    """What a glob matches, in natural order; `**` stands for any number of directories."""
+    """The matches of a glob, in natural order; `**` is any number of directories."""
     found = {path for path in map(Path, _expanded(pattern)) if not is_hidden(path)}
     return sorted(found, key=_natural)
 
 
 def videos_in(paths: Iterable[Path]) -> list[Path]:
-    """The videos among them, but for annotated ones in the directories of runs."""
+    """The videos among the paths, without annotated ones in output directories."""
     files = (path for path in paths if path.suffix.lower() in VIDEOS and path.is_file())
     return [path for path in files if not _is_annotated(path)]
 
@@ -71,7 +71,7 @@ def images_of(uri: str) -> list[Path]:
 
 
 def folders(top: Path) -> Iterator[Path]:
-    """A directory and those below it, none twice; one that cannot be listed is warned of."""
+    """A directory and those below it, each once; warns of those that cannot be listed."""
     seen: set[tuple[int, int]] = set()
     waiting = [top]
     while waiting:
@@ -89,7 +89,7 @@ def folders(top: Path) -> Iterator[Path]:
 
 
 def videos_below(top: Path) -> tuple[list[Path], bool]:
-    """The videos in the directories below one, each real file once; and whether that is all."""
+    """The videos in the directories below `top`, each file once; and whether all were visited."""
     lower = list(islice(folders(top), MOST_FOLDERS + 1))
     videos = [video for folder in lower[1:] for video in videos_in(entries(folder))]
     return distinct(videos), len(lower) <= MOST_FOLDERS

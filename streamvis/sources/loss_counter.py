@@ -1,4 +1,4 @@
-"""Which packet a picture came from: its time stamp, and what was lost before it."""
+"""Match decoded pictures to packets, to find their time stamps and count lost pictures."""
 
 from bisect import insort
 from typing import Literal, NamedTuple
@@ -8,27 +8,27 @@ MOST_DUE = 1000  # packets; a decoder that owes more gives nothing at all
 
 
 class MatchedPacket(NamedTuple):
-    """What is known of a picture that a decoder gave."""
+    """The packet of a decoded picture."""
 
     stamp: int | None  # ticks
-    lost: int  # pictures that were sent before it and never came
-    restarted: bool  # stamps began anew since the picture before
+    lost: int  # pictures before it that were not decoded
+    restarted: bool  # time stamps restarted since the previous picture
 
 
 class _Packet(NamedTuple):
-    """A packet in the decoder, sorted as pictures come out of it."""
+    """A packet in the decoder, sorted in output order."""
 
-    generation: int  # how often stamps began anew before it
+    generation: int  # restarts of time stamps before it
     stamp: int
-    number: int  # in the order of sending
+    number: int  # in decoding order
 
 
 class LossCounter:
-    """Notes the stamps of packets, and finds them again for the pictures.
+    """Records the time stamps of packets and matches them to decoded pictures.
 
-    Decoders drop damaged packets without always saying so, but give pictures in the order of
-    presentation: a stamp that was passed over is a lost picture. Where a packet need not be one
-    picture, or has no stamp, the ledger is not `trusted` and counts none.
+    Decoders may drop damaged packets silently, but output pictures in presentation order: a stamp
+    that was skipped is a lost picture. Where a packet need not be one picture, or has no stamp, the
+    counter is not `trusted` and counts no losses.
 
     AVI and ASF have no stamps of presentation (`decoding`), and files made from bare streams
     often have those of decoding in their place. A decoder puts pictures, not stamps in order, so
@@ -53,7 +53,7 @@ class LossCounter:
         self._overdue = 0
 
     def add_packet(self, pts: int | None, dts: int | None, *, key: bool = False) -> None:
-        """A packet went into the decoder; `key`: it can be decoded without others."""
+        """Record a packet sent to the decoder; `key`: it is a key frame."""
         if self._number == 0 and pts is None and dts is not None:
             self._by_dts = True
         stamp = dts if self._by_dts else pts
@@ -78,9 +78,9 @@ class LossCounter:
             self._overdue += 1
 
     def match_picture(self, pts: int | None, dts: int | None, delay: int) -> MatchedPacket:
-        """A picture came out of a decoder that holds up to `delay` of them back.
+        """Match a picture from a decoder that delays output by up to `delay` pictures.
 
-        `pts` is that of its packet; `dts` that of the packet upon which it was given, if any.
+        `pts` is that of its packet; `dts` that of the packet after which it was output, if any.
         """
         before_key = self._before_key(pts)
         if self._by_dts:
@@ -97,18 +97,18 @@ class LossCounter:
         return self._take(place)
 
     def outstanding(self) -> int:
-        """The decoder was flushed; how many pictures it still owed."""
+        """The number of pictures missing after the decoder was flushed."""
         return len(self._due) + self._overdue if self.trusted else 0
 
     def _restarts(self, stamp: int, dts: int | None, key: bool) -> bool:
-        """Whether stamps begin anew: pictures later than this one have come, or were sent."""
+        """Whether time stamps restart: a later stamp was already output or sent."""
         came = self._last
         if came and came.generation == self._generation and stamp < came.stamp:
             return True
         return key and dts is not None and self._dts is not None and dts < self._dts
 
     def _judge(self, pts: int | None, place: int | None) -> None:
-        """Find out from the stamp of a picture which order the stamps have."""
+        """Infer from the stamp of a picture whether stamps are in decoding order."""
         if pts is None or (place and self._due[place].generation > self._due[0].generation):
             return
         if self._doubts and self._pts is not None and pts < self._pts:

@@ -1,4 +1,4 @@
-"""What can be set on a source: after `#`, and after the `?` of a synthetic scene."""
+"""Settings of sources: after `#`, and after the `?` of a synthetic scene."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?([kKMG]i?B?)?")
 
 OURS: dict[str, str] = {"fps": NUMBER, "start_time": TEXT}
 PATIENCE = {"open_s": NUMBER, "read_s": NUMBER}
-# The rest is FFmpeg's, which passes over what it does not know: so it has to be known here.
+# FFmpeg's own options. It ignores unknown ones, so they are listed here to reject typos.
 DEMUXING = {
     "analyzeduration": NUMBER,
     "avioflags": "direct",
@@ -115,9 +115,9 @@ SETTINGS: dict[Transport, dict[str, str]] = {
 
 
 def check_settings(kind: Transport, pairs: Iterable[tuple[str, str]], where: str) -> None:
-    """Refuse settings that a source of this kind does not have, and values they cannot have.
+    """UsageError for unknown settings of this kind of source, and for invalid values.
 
-    UsageError shows no value that may be anything: it may be a secret.
+    Values of free text are not shown, since they may be secrets.
     """
     known = SETTINGS[kind]
     for key, value in pairs:
@@ -131,16 +131,16 @@ def _check(allowed: str, value: str, where: str) -> None:
         return
     if allowed == NUMBER:
         if not _NUMBER.fullmatch(value):
-            raise UsageError(f"{where} is not a number")
+            raise UsageError(f"{where} is not a number; expected digits, such as 500000 or 5M")
         return
     words = allowed.split()
     for word in re.split("[+-]", value.removeprefix("+").removeprefix("-")):
         if word not in words:
-            raise UsageError(f"{where}: '{word}' is none of its values{alternatives(word, words)}")
+            raise UsageError(f"{where}: unknown value '{word}'{alternatives(word, words)}")
 
 
 class SceneOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set on a scene: `synthetic:walkers?seed=3&people=6&size=640x480`."""
+    """Settings of a synthetic scene: `synthetic:walkers?seed=3&people=6&size=640x480`."""
 
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
     people: Annotated[int, Meta(ge=0, le=100)] = 6  # about at any time

@@ -1,4 +1,4 @@
-"""What a source is, found by opening it and looking at its first picture."""
+"""Describe a source by opening it and decoding its first picture."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ from streamvis.sources.video import VideoSource
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What `streamvis probe` prints; None where it is unknown."""
+    """The output of `streamvis probe`; None: unknown."""
 
     id: str
     label: str
@@ -26,7 +26,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def probe(spec: SourceSpec) -> Probe:
-    """Open a source, look at its first picture and close it; SourceError if that fails."""
+    """Open a source, decode its first picture and close it; SourceError if that fails."""
     source = open_source(spec)
     try:
         info = source.info

@@ -1,8 +1,8 @@
-"""What a user calls a source, and what it means.
+"""Resolve source arguments to specs.
 
-`resolve` turns the texts of a command line into specs, without opening anything: paths, globs,
-directories, MOTChallenge sequences, camera indexes, URLs and `synthetic:` scenes, each perhaps
-after `id=` and before `#fps=7&read_s=2`.
+`resolve` parses command-line arguments without opening sources: paths, globs, directories,
+MOTChallenge sequences, camera indexes, URLs and `synthetic:` scenes, each with an optional `id=`
+before and `#fps=7&read_s=2` after.
 """
 
 import configparser
@@ -45,15 +45,15 @@ ID = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One source, named but not yet open. It travels to the process that decodes it."""
+    """One source that is not open yet; it is sent to the process that decodes it."""
 
     id: str  # [a-z0-9_-]{1,64}, unique in the run
     uri: str  # path, glob of images, device, URL with its credentials, or synthetic: scene
     kind: Kind
     ground_plane: Homography | None = None  # foot px -> metres
     fps: float | None = None  # when given, media time counts pictures at this rate
-    open_s: float = 10.0  # how long a URL may take to open, seconds
-    read_s: float = 5.0  # how long a URL may stay silent, seconds
+    open_s: float = 10.0  # connection timeout, seconds
+    read_s: float = 5.0  # read timeout, seconds
     options: dict[str, str] = {}  # for the demuxer, as FFmpeg names them
     start: Start | None = None  # of a file: when its first picture was taken
 
@@ -67,7 +67,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec]:
-    """The sources that the texts mean, with unique ids. UsageError or SourceError in one line.
+    """The sources of the arguments, with unique ids. UsageError or SourceError in one line.
 
     A directory means the videos or sequences in it; with `recursive`, those in all directories
     below it too. Without, a warning says how many lie below. A glob or directory gives
@@ -78,7 +78,7 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
     given_ids = [given for given, _ in split if given is not None]
     for name in given_ids:
         if given_ids.count(name) > 1:
-            raise UsageError(f"two sources are called '{name}'; give each its own id")
+            raise UsageError(f"two sources have the id '{name}'; give each its own")
     taken = set(given_ids)
     seen = {os.path.realpath(text) for given, text in split if given is None and _is_file(text)}
     out = []
@@ -112,7 +112,7 @@ def starting(specs: Sequence[SourceSpec], text: str, *, at_once: bool = True) ->
 
 
 def _started(spec: SourceSpec, start: Start, setting: str) -> SourceSpec:
-    """The spec with its start; UsageError when it is live, or has no container that could say."""
+    """The spec with its start time; UsageError for live sources, and without a container."""
     if _is_live(spec):
         raise UsageError(
             f"source '{spec.label}': {setting} is for recordings, and this source is live: its "
@@ -128,14 +128,14 @@ def _started(spec: SourceSpec, start: Start, setting: str) -> SourceSpec:
 
 
 def _is_live(spec: SourceSpec) -> bool:
-    """Whether a source is live for certain: of HTTP, that shows when it is opened."""
+    """Whether a source is certainly live; for HTTP this is known once it is open."""
     if spec.kind == "synthetic":
         return scene_options(spec.uri).live
     return spec.kind == "camera" or spec.uri.lower().startswith(("rtsp:", "rtsps:"))
 
 
 def _unseen(found: Iterable[SourceSpec], seen: set[str]) -> Iterator[SourceSpec]:
-    """Sources but for files that are `seen`, which those given are from now on."""
+    """The sources without files in `seen`; adds their files to it."""
     for spec in found:
         path = os.path.realpath(spec.uri) if spec.kind == "file" else None
         if path is None or path not in seen:
@@ -145,13 +145,13 @@ def _unseen(found: Iterable[SourceSpec], seen: set[str]) -> Iterator[SourceSpec]
 
 
 def _is_file(text: str) -> bool:
-    """Whether a text names one file, rather than a place where files are."""
+    """Whether a text names one file, not a directory or glob."""
     body, _ = _without_settings(text)
     return _exists(body) and not Path(body).is_dir()
 
 
 def is_source(text: str) -> bool:
-    """Whether a text means a source and no other file: for commands that take both."""
+    """Whether an argument is a source and no other file, for commands that take both."""
     body, _ = _without_settings(_split_id(text)[1])
     return bool(
         Path(body).suffix.lower() in VIDEOS | IMAGES
@@ -177,7 +177,7 @@ def _check_text(uri: str) -> None:
     except UnicodeEncodeError:
         shown = uri.encode(errors="backslashreplace").decode()
         raise SourceError(
-            f"source '{shown}': the name holds bytes that are not UTF-8; rename it"
+            f"source '{shown}': the name has bytes that are not UTF-8; rename the file"
         ) from None
 
 
@@ -218,7 +218,7 @@ def _positive(text: str, key: str, value: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < 1e6:
-        raise UsageError(f"source '{redacted(text)}': {key}={value} is not a positive number")
+        raise UsageError(f"source '{redacted(text)}': {key}={value}, expected a number above 0")
     return number
 
 
@@ -258,7 +258,7 @@ def _meant(text: str, recursive: bool) -> list[SourceSpec]:
 
 
 def _hint(path: str) -> str:
-    """What to say of a path that is not there, but is up to its '#'."""
+    """Advice for a path that does not exist, but exists up to its '#'."""
     body = path.rpartition("#")[0]
     if not (body and _exists(body)):
         return ""
@@ -285,7 +285,7 @@ def _url(text: str, scheme: str) -> SourceSpec:
         raise UsageError(f"source '{safe}' names no host; expected {scheme}://host/path")
     if is_cut(text) == "yes":
         raise UsageError(
-            f"source '{safe}': its password holds a character that ends the host; {ENCODE}"
+            f"source '{safe}': its password has a character that is not allowed in a URL; {ENCODE}"
         )
     if "#" in text:
         raise UsageError(
@@ -296,7 +296,7 @@ def _url(text: str, scheme: str) -> SourceSpec:
 
 
 def _directory(path: Path, recursive: bool) -> list[SourceSpec]:
-    """Sequences and videos, or images; what is both is an error, not a guess."""
+    """The sequences and videos of a directory, or its images; UsageError when it has both."""
     inside = entries(path)
     looked_in = list(folders(path)) if recursive else [path, *filter(_is_sequence, inside)]
     videos = [video for folder in looked_in for video in _videos_or_sequence(folder)]
@@ -337,7 +337,7 @@ def _pictures(folder: Path) -> SourceSpec:
 
 
 def _hint_below(folder: Path) -> str:
-    """What lies below a directory whose own files alone are taken; empty when nothing does."""
+    """A hint about videos in directories below `folder`; empty without any."""
     below, all_seen = videos_below(folder)
     if not below:
         return ""

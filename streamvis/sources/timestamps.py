@@ -67,7 +67,7 @@ DRIFT = 0.0005  # of two clocks against each other, at most
 
 
 class LiveClock:
-    """Gives each picture of a live source its media time: by its stamp, and never far from arrival.
+    """Derives the media time of live pictures from their stamps, close to their arrival.
 
     Cameras and recorders send stamps that leap, or stand still. A stamp counts from the first one
     as long as it is within five seconds of what the arrival of pictures makes expect. One that is

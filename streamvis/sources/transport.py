@@ -1,7 +1,7 @@
-"""Parting an MPEG transport stream where its programs get other video streams.
+"""Split an MPEG transport stream where its video streams change.
 
-FFmpeg keeps the decoder that it chose at the beginning, and PyAV passes streams over that begin
-later. Each part is opened on its own, as a file that ends where the next program map begins.
+FFmpeg keeps the decoder of the first stream, and PyAV ignores streams that start later. So each part
+is opened as a file of its own that ends where the next program map begins.
 """
 
 import re
@@ -30,7 +30,7 @@ class Change(NamedTuple):
 
 
 class Part:
-    """The bytes of a file from one change of its video streams to the next, for PyAV to read."""
+    """A file object with the bytes from one change of video streams to the next."""
 
     def __init__(self, path: Path, size: int, start: Change) -> None:
         self.name = str(path)
@@ -40,7 +40,7 @@ class Part:
         self._start = start
         self._tables = Tables(size)
         self._tables.changed(start.table, 0, follows=True)
-        self._scanned = start.at  # up to here nothing changes
+        self._scanned = start.at  # no change before this byte
         self._step = start.at  # from here on packets lie in step
         self._at = 0  # position of the next byte, from the start of the part
         self._block = b""
@@ -57,7 +57,7 @@ class Part:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position as in a file; the end is that of the whole file."""
+        """Set the position as in a file; the end is that of the whole file."""
         end = Path(self.name).stat().st_size - self._start.at + len(self._start.table)
         self._at = offset + (0, self._at, end)[whence]
         return self._at
@@ -71,7 +71,7 @@ class Part:
         self._file.close()
 
     def follow(self, pid: int) -> None:
-        """End where this stream ends, whatever becomes of others."""
+        """End the part where this stream ends, regardless of others."""
         self._tables.followed = pid
 
     def following(self) -> "Part | None":
@@ -105,7 +105,7 @@ class Part:
 
 
 class Tables:
-    """What the tables of a transport stream say of the video streams of its programs."""
+    """The video streams of each program, by the tables of a transport stream."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -144,7 +144,7 @@ class Tables:
         return found.start() - self._head if found else 0
 
     def _of_tables(self, block: bytes) -> Iterator[int]:
-        """Offsets of the packets that carry tables, as far as these are known by then."""
+        """Offsets of the packets with tables, as far as their PIDs are known."""
         count = len(block) // self._size
         packets: Array = np.frombuffer(block, np.uint8, count * self._size)
         head = packets.reshape(count, self._size)[:, self._head : self._head + 3].astype(np.int32)
@@ -175,7 +175,7 @@ class Tables:
                 yield began, section
 
     def _other_programs(self, section: bytes) -> bool:
-        """Take note of an association table; whether all programs are others than before."""
+        """Record an association table; return whether all programs differ from before."""
         body = section[8:-4]
         entries = struct.iter_unpack(">HH", body[: len(body) // 4 * 4])
         maps = {program: pid & 0x1FFF for program, pid in entries if program}
@@ -185,9 +185,9 @@ class Tables:
         return gone
 
     def _other_video(self, section: bytes) -> bool:
-        """Take note of a program map; whether the stream that is decoded is in it no more.
+        """Record a program map; return whether the decoded stream is no longer in it.
 
-        As long as none is chosen: whether all of its video streams are others than before.
+        As long as none is chosen: whether all of its video streams differ from before.
         """
         program = int.from_bytes(section[3:5], "big")
         at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
@@ -207,7 +207,7 @@ class Tables:
 
 
 def first_part(path: Path) -> Part | None:
-    """The first part of a transport stream, None if a file is none that begins with a packet."""
+    """The first part of a transport stream; None for other files."""
     if not path.is_file():  # a pipe: what is read here would be missing there
         return None
     try:

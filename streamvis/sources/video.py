@@ -1,9 +1,9 @@
 """Video files, cameras and URLs through PyAV.
 
-One `VideoSource` is one stream epoch: it never reconnects. When its pictures stop, `ended` says
-whether that was the end (`eof`), a connection or disk that failed (`lost`) or one that fell silent
-(`timeout`); whoever holds it decides about the next epoch. The end of a live source is always a
-loss: PyAV reports a lost RTSP server as a normal end of file.
+A `VideoSource` is one stream epoch: it never reconnects. When its pictures stop, `ended` is `eof`,
+`lost` (the connection or disk failed) or `timeout` (no data); the caller decides about the next
+epoch. The end of a live source is always `lost`: PyAV reports a lost RTSP server as a normal end of
+file.
 """
 
 import time
@@ -42,7 +42,7 @@ from streamvis.sources.spec import SourceSpec
 from streamvis.sources.timestamps import LiveClock, MediaClock
 from streamvis.sources.transport import first_part
 
-MAX_FAULTS = 100  # read errors in a row before a damaged file is given up
+MAX_FAULTS = 100  # consecutive read errors before reading of a damaged file stops
 DEFAULT_FPS = 25.0
 NO_PRESENTATION = frozenset({"avi", "asf"})  # containers whose stamps are those of decoding
 MOST_DELAYED = {"h264": MOST_REORDERED, "hevc": MOST_REORDERED}  # pictures; other codecs: 1
@@ -59,7 +59,7 @@ class VideoSource:
         self._spec = spec
         self._n = 0  # number of the next picture
         self._promised: int | None = None  # pictures by the container's index
-        self._new_part = False  # whether stamps may begin anew with the next picture
+        self._new_part = False  # whether time stamps may restart with the next picture
         self._clock = MediaClock()
         self._live_clock = LiveClock()
         self._convert = Converter()
@@ -100,7 +100,7 @@ class VideoSource:
         yield from self._pictures
 
     def close(self) -> None:
-        """Give back the file or connection and, with the generator, the decoder's threads."""
+        """Release the file or connection and, with the generator, the decoder's threads."""
         self._pictures.close()
         self._container.close()
         self._close_part()
@@ -110,7 +110,7 @@ class VideoSource:
             self._part.close()
 
     def _decode_parts(self, stream: VideoStream) -> Generator[Picture]:
-        """The pictures of a stream, and of those that come in its place."""
+        """The pictures of a stream, and of the streams that replace it."""
         following: VideoStream | None = stream
         while following is not None:
             if self._part is not None:
@@ -119,7 +119,7 @@ class VideoSource:
             following = self._next_part(following.id) if self.ended == "eof" else None
 
     def _next_part(self, stream_id: int) -> VideoStream | None:
-        """Open what follows where a transport stream changed; None at its end."""
+        """Open the next part of a transport stream; None at its end."""
         while self._part is not None and self._part.next is not None:
             self._container.close()
             self._part.close()
@@ -157,7 +157,7 @@ class VideoSource:
                 if picture is not None:
                     yield picture
             if self._live and self._n == 0 and time.monotonic() - opened > self._spec.open_s:
-                self.ended = "timeout"  # packets, but no picture: a stream without key frames
+                self.ended = "timeout"  # packets without a picture: a stream without key frames
                 return
         if self.ended == "eof":
             self._lose(counter.outstanding())
@@ -198,7 +198,7 @@ class VideoSource:
                 return
 
     def _failure(self, error: FFmpegError, waited_s: float, faults: int) -> Ended | None:
-        """Why reading failed, from the state and the time it took; None: read on."""
+        """Why reading failed, by error and waiting time; None: continue."""
         if self._spec.kind == "file":
             return "lost" if isinstance(error, OSError) or faults > MAX_FAULTS else None
         timed_out = isinstance(error, TimeoutError | av.error.ExitError)
@@ -207,7 +207,7 @@ class VideoSource:
     def _frames(
         self, stream: VideoStream, packet: "Packet[Stream] | None", counter: LossCounter
     ) -> Iterator[tuple[VideoFrame, MatchedPacket]]:
-        """What the decoder gives for a packet, in order; what it could not decode is counted."""
+        """The decoded pictures of a packet, in order; undecodable ones are counted."""
         if packet is not None and packet.size and not packet.is_discard:
             counter.add_packet(packet.pts, packet.dts, key=packet.is_keyframe)
         try:
@@ -231,8 +231,8 @@ class VideoSource:
     def _lose(self, count: int) -> None:
         """Count pictures that could not be decoded.
 
-        A live stream is joined between two key frames: what comes before its first picture is
-        no fault.
+        A live stream is joined between two key frames: packets before its first picture do not
+        count.
         """
         if not self._live or self._n > 0:
             self.errors += count
@@ -267,7 +267,7 @@ class VideoSource:
 
     def _warn_of_early_end(self) -> None:
         warn(
-            "source has fewer frames than its file promises: it is cut short or damaged",
+            "source has fewer frames than the index of its file: it is truncated or damaged",
             source=self._spec.label,
             seen=self._n,
             errors=self.errors,
@@ -277,12 +277,12 @@ class VideoSource:
     def _nothing_decoded(self) -> str:
         source = f"source '{self._spec.label}'"
         if self.ended == "timeout":
-            return f"{source} is connected, but gave no picture within {self._spec.read_s:g} s"
+            return f"{source} is connected, but sent no picture within {self._spec.read_s:g} s"
         if self._live:
             return f"{source} closed the connection before its first picture"
         if index_last(self._spec):
             return f"{source} {INDEX_LAST}"
-        return f"{source} holds no picture that can be decoded ({self.errors} errors)"
+        return f"{source} has no picture that can be decoded ({self.errors} errors)"
 
 
 def _us(stamp: int | None, stream: VideoStream) -> int | None:

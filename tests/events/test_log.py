@@ -143,7 +143,9 @@ def test_the_database_of_another_program_is_left_alone(path):
         db.execute("CREATE TABLE photos (id)")
     before = path.read_bytes()
     for opened in (LogReader, LogWriter):
-        with pytest.raises(DataError, match="not an event log of streamvis; the file was not changed"):
+        with pytest.raises(
+            DataError, match="not an event log of streamvis; the file was not changed"
+        ):
             opened(path)
     assert path.read_bytes() == before
 

@@ -249,7 +249,7 @@ def test_sound_alone_is_refused(tmp_path):
     with wave.open(str(path), "wb") as sound:
         sound.setparams((1, 2, 8000, 8000, "NONE", ""))
         sound.writeframes(bytes(16000))
-    with pytest.raises(SourceError, match=r"a\.wav' has no video, only audio \(pcm_s16le\)"):
+    with pytest.raises(SourceError, match=r"a\.wav' has no video stream, only audio \(pcm_s16le\)"):
         opened(path)
 
 
@@ -299,7 +299,7 @@ def test_a_codec_nobody_knows_is_named(encode):
     path = encode("a.avi", codec="mpeg4")
     data = path.read_bytes().replace(b"FMP4", b"ZZZZ")
     path.write_bytes(data)
-    with pytest.raises(SourceError, match="is coded in a way that FFmpeg has no decoder for"):
+    with pytest.raises(SourceError, match="has a codec for which this FFmpeg has no decoder"):
         opened(path)
 
 
