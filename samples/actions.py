@@ -1,4 +1,4 @@
-"""Say what people do, as soon as they begin to.
+"""Print actions when they begin and end.
 
 python samples/actions.py tcp://127.0.0.1:5560
 """
@@ -14,11 +14,11 @@ async def main(endpoint: str) -> None:
     async for event in streamvis.subscribe(endpoint):
         match event.what:
             case ActionBegin(action):
-                who = action.track or "the whole frame"
-                say(f"{event.source}: {action.label} by {who}, {action.p:.0%} sure")
+                subject = action.track or "the whole frame"
+                say(f"{event.source}: {action.label} by {subject}, p = {action.p:.2f}")
             case ActionEnd(action):
                 seconds = (event.time.media_us - action.since_us) / 1e6
-                say(f"{event.source}: {action.label} was {action.reason} after {seconds:.1f} s")
+                say(f"{event.source}: {action.label} ended ({action.reason}) after {seconds:.1f} s")
 
 
 def say(text: str) -> None:

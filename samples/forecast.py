@@ -1,4 +1,4 @@
-"""Say what zones will hold before they do, and how good such forecasts were.
+"""Print the forecast occupancy of zones, and the scores of forecasts.
 
 python samples/forecast.py tcp://127.0.0.1:5560
 """
@@ -16,12 +16,10 @@ async def main(endpoint: str) -> None:
             case ForecastSegmentation(forecast):
                 for zone in forecast.zones:
                     ahead = f"in {forecast.horizon_us / 1e6:.1f} s"
-                    say(
-                        f"{event.source}: {zone.zone} will hold something {ahead}, p = {zone.p:.2f}"
-                    )
+                    say(f"{event.source}: {zone.zone} occupied {ahead} with p = {zone.p:.2f}")
             case ForecastScored(score):
-                said = f"{score.horizon_us / 1e6:.1f} s ago"
-                say(f"{event.source}: as was said {said}, to {score.accuracy:.0%} of the picture")
+                ago = f"{score.horizon_us / 1e6:.1f} s ago"
+                say(f"{event.source}: forecast of {ago} right in {score.accuracy:.0%} of pixels")
 
 
 def say(text: str) -> None:

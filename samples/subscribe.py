@@ -1,4 +1,4 @@
-"""Follow the people that a run sees, until Ctrl-C.
+"""Print tracks and corrections of a run, until Ctrl-C.
 
 python samples/subscribe.py tcp://127.0.0.1:5560
 """

@@ -1,4 +1,4 @@
-"""Print the feed with nothing but ZeroMQ, as any language can.
+"""Print the feed with plain ZeroMQ, without streamvis.
 
 python samples/subscribe_plain.py tcp://127.0.0.1:5560 sv1/cam1/track/
 """

@@ -1,8 +1,8 @@
-"""What a source contains, whatever it is called and wherever it lies.
+"""Identify recordings by content, independent of name and place.
 
-Two files are taken for the same when their sizes and the hashes of their first and last MiB agree.
-That is not the whole content: a change in the middle that keeps the size, of a file of more than
-2 MiB, goes unnoticed. It costs 2 MiB of reading a file, however long the recording is.
+Two files are the same when their sizes and the hashes of their first and last MiB agree. A change
+in the middle of a file of more than 2 MiB that keeps its size is not detected. It costs reading
+2 MiB, regardless of the length of the recording.
 """
 
 import hashlib

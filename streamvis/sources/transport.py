@@ -1,7 +1,7 @@
 """Split an MPEG transport stream where its video streams change.
 
-FFmpeg keeps the decoder of the first stream, and PyAV ignores streams that start later. So each part
-is opened as a file of its own that ends where the next program map begins.
+FFmpeg keeps the decoder of the first stream, and PyAV ignores streams that start later. So each
+part is opened as a file of its own that ends where the next program map begins.
 """
 
 import re

@@ -193,7 +193,7 @@ def test_a_faststart_mp4_that_was_truncated_is_shown_as_far_as_it_goes(encode, c
     pictures, source = watched(path)
     assert 10 <= len(pictures) < 60
     assert (source.info.frames, source.info.promised, source.ended) == (60, 60, "eof")
-    assert "fewer frames than its file promises" in capfd.readouterr().err
+    assert "fewer frames than the index of its file" in capfd.readouterr().err
 
 
 def test_what_an_edit_list_hides_is_not_promised(encode, capfd):
