@@ -44,7 +44,7 @@ NOT_RUN = {  # the first that is found says why
     r"\.(onnx|pth|safetensors)": "needs weights that are not shipped",
     r"^streamvis train ": "training takes longer than a test may",
     r"\b(CamVid|camvid|actions|things|sequence|driving)/": "needs real data",
-    r"^streamvis (demo|doctor)$": "tests/cli/test_demo.py and test_inspect.py run it",
+    r"^streamvis (demo|doctor)$": "tests/cli/test_demo.py and tests/test_doctor.py run it",
     r"^streamvis (events tail .*--wait|web|sources|status)\b": "goes on until it is stopped",
     r"^streamvis bench( --json)?$": "takes minutes: `make bench`",
     r"--engine ray|--on one-gpu|cuda": "needs Ray or a GPU",
@@ -71,6 +71,7 @@ def words_of(line: str) -> list[str]:
 def quick(words: list[str], address: str) -> list[str]:
     """The command's words, and options that make it quick: short clips are slow to start with."""
     name = words[0]
+    words = [word.replace("seconds=10", "seconds=1&size=96x64") for word in words]
     if name in ("run", "batch"):
         (chosen,) = words[1:2] if name == "run" and words[1][:1] != "-" else (None,)
         stages = config.load_pipeline(chosen and Path(chosen)).stages
@@ -107,11 +108,13 @@ def feed() -> Iterator[str]:
     """The address of a feed that ends by itself."""
     with tempfile.TemporaryDirectory() as place:
         feed = Feed(f"ipc://{place}/feed", epoch="e")
-        feed.open_source("a")
         closing = threading.Timer(1, feed.close, kwargs={"ended": True})
         closing.start()
-        yield feed.endpoint
-        closing.join()
+        try:
+            feed.open_source("a")
+            yield feed.endpoint
+        finally:
+            closing.join()
 
 
 def play(line: str) -> None:
