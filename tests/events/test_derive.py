@@ -283,7 +283,7 @@ def test_open_tracks_end_with_the_source(ending, last):
 
 def test_boxes_that_are_not_finite_are_named_and_other_numbers_stay_in_json():
     boxes = np.array([[0, 0, np.nan, 1]], np.float32)
-    with pytest.raises(DataError, match="cam1: the tracks of frame 4 have boxes"):
+    with pytest.raises(DataError, match="cam1: frame 4 has a track whose box is not finite"):
         derive.derive_frame_events(started(), frame_at(2), tracks_with([1], boxes=boxes))
     wide = tracks_with([1], covariance=np.full((1, 4), np.inf, np.float32))
     [draft] = derive.derive_frame_events(started(), frame_at(2), wide)

@@ -124,15 +124,15 @@ def people_coming_and_going():
         (
             "actions.py",
             {
-                "cam1: fight by cam1:1:7, 91% sure",
-                "cam1: fight was over after 0.5 s",
+                "cam1: fight by cam1:1:7, p = 0.91",
+                "cam1: fight ended (over) after 0.5 s",
             },
         ),
         (
             "forecast.py",
             {
-                "cam1: crossing will hold something in 0.6 s, p = 0.80",
-                "cam1: as was said 0.6 s ago, to 90% of the picture",
+                "cam1: crossing occupied in 0.6 s with p = 0.80",
+                "cam1: forecast of 0.6 s ago right in 90% of pixels",
             },
         ),
         (

@@ -318,7 +318,7 @@ def test_a_name_that_is_not_text_is_told(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.touch()
     for text in (str(path), str(tmp_path), str(tmp_path / "*.mp4")):
-        with pytest.raises(SourceError, match=r"caf\\udce9\.mp4': the name holds bytes"):
+        with pytest.raises(SourceError, match=r"caf\\udce9\.mp4': the name has bytes"):
             resolve([text])
 
 
@@ -432,7 +432,7 @@ def test_recursion_takes_sequences_whole_and_pictures_only_without_videos(tmp_pa
 @pytest.mark.parametrize("password", ["p#ss", "p/ss", "p?ss", "1#2", "99999/2", "#"])
 def test_a_password_that_cuts_the_address_is_told_how_to_be_written(password):
     url = f"rtsp://joe:{password}@camera/main"
-    with pytest.raises(UsageError, match=r"holds a character .* write %23 for #, %2F for /") as no:
+    with pytest.raises(UsageError, match=r"has a character .* write %23 for #, %2F for /") as no:
         resolve([f"gate={url}"])
     assert password not in str(no.value).replace("%23 for #", "")
     written = quote(password, safe="")
