@@ -1,6 +1,8 @@
 """docs/architecture.md names files that exist, counts them rightly, and shows the import layers."""
 
 import re
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,14 @@ def test_every_package_has_its_layer():
     }
     assert set(named) == modules - {"__init__", "__main__"}
     assert len(named) == len(set(named))
+
+
+def test_layers_stand_in_the_order_of_the_import_contract():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = project["tool"]["importlinter"]["contracts"][:1]
+    layers = [re.findall(r"\w+", layer.replace("streamvis.", "")) for layer in contract["layers"]]
+    rank = {name: i for i, names in enumerate(layers) for name in names}
+    rows = re.findall(r"^\| (`[^|]+) \|", section("Packages"), re.MULTILINE)
+    ranks = [[rank[n] for n in re.findall(r"`(\w+)`", row) if n in rank] for row in rows]
+    for above, below in pairwise(ranks):
+        assert max(above, default=0) <= min(below, default=99)
