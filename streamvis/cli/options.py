@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 LOOKS, SEGMENTER = "person-r18", "street-seg"  # default weights
-NO_VIDEO = ", without pictures, which looks and camera motion need"
+NO_VIDEO = ", without pictures, which appearance and camera motion need"
 
 
 class ScoreScale(StrEnum):

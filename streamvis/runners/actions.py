@@ -54,7 +54,7 @@ class ActionResult:
     clips: Sequence[Clip]
 
     def report(self) -> dict[str, Any]:
-        """Return what JSON holds, by stream."""
+        """Return the report that `--json` prints, by stream."""
         found = {
             name: {**asdict(scores), "per_s": self.per_s.get(name)}
             for name, scores in self.all.items()

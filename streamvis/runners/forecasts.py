@@ -1,4 +1,4 @@
-"""Forecast scores: segmentations forecast from past frames, compared with what came.
+"""Forecast scores: segmentations forecast from past frames, compared with the frames that came.
 
 Every forecaster starts from what one segmenter computed of past frames. Two references need no
 forecaster: copy-last (the segmenter's last classes) and the oracle (its classes of the future
@@ -24,7 +24,7 @@ from streamvis.runners.segmentation import Stopwatch
 T = TypeVar("T")
 Confusions = dict[str, Confusion]  # by method
 ORACLE, COPY, COPY_TRUTH = "oracle", "copy-last", "copy-last of the labels"
-LABELS, OWN = "labels", "oracle"  # what forecasts are compared with
+LABELS, OWN = "labels", "oracle"  # the truth that forecasts are compared with
 SAMPLES = 4  # of each horizon, about
 SLACK_US = 1000  # times are rounded
 
@@ -133,7 +133,7 @@ class Horizon:
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """The scores of all forecasts of one video, and what they cost."""
+    """The scores of all forecasts of one video, and their cost."""
 
     video: LabelledVideo
     horizons: list[Horizon]
@@ -147,7 +147,7 @@ class ForecastResult:
         return None if None in parts else sum(filter(None, parts))
 
     def report(self, segmenter: str) -> dict[str, Any]:
-        """Return what JSON holds. segmenter: its name."""
+        """Return the report that `--json` prints. segmenter: its name."""
         segmentation = self.segmentation.ms
         costs = {name: self.cost_ms(name) for name in self.forecasting}
         return {

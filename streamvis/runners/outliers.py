@@ -31,7 +31,7 @@ class OutlierResult:
     per_picture: list[float | None] = field(default_factory=list)  # AP
 
     def report(self) -> dict[str, Any]:
-        """Return what JSON holds."""
+        """Return the report that `--json` prints."""
         scores = asdict(self.plain.scores())
         del scores["confusion"]
         return {
@@ -98,7 +98,7 @@ def miou_difference(results: Mapping[str, OutlierResult]) -> float | None:
 def report(
     results: Mapping[str, OutlierResult], objects: Sequence[OutlierObject], seed: int
 ) -> dict[str, Any]:
-    """Return what JSON holds."""
+    """Return the report that `--json` prints."""
     return {
         "objects": len(objects),
         "seed": seed,

@@ -1,4 +1,4 @@
-"""How a runner reports progress: it passes what it iterates over through a callable."""
+"""Progress of a runner: a callable through which it passes what it iterates over."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar

@@ -33,7 +33,7 @@ class ReidResult:
 
     sequence: motchallenge.Sequence
     people: Rows
-    looks: LabelledEmbeddings
+    embeddings: LabelledEmbeddings
     scores: ReidScores
     answers: Retrieval
 
@@ -68,7 +68,7 @@ def read_sequences(paths: Sequence[Path]) -> list[motchallenge.Sequence]:
     names = [one.name for one in found]
     for one in found:
         if one.truth is None:
-            raise DataError(f"{one.folder} has no gt/gt.txt, which says who is who")
+            raise DataError(f"{one.folder} has no gt/gt.txt, which has the identities")
         if one.video is None:
             raise DataError(f"{one.folder} has neither the video that seqinfo.ini names nor img1/")
         if names.count(one.name) > 1:
@@ -108,15 +108,15 @@ def score(
         )
     ordered = wanted.where(np.argsort(wanted.frames, kind="stable"))
     stacked = np.concatenate(vectors[1:]) if seen else vectors[0]
-    looks = LabelledEmbeddings(stacked, ordered.ids, ordered.frames, sequence.fps)
-    scores, answers = evaluate(looks, apart_s)
+    embeddings = LabelledEmbeddings(stacked, ordered.ids, ordered.frames, sequence.fps)
+    scores, answers = evaluate(embeddings, apart_s)
     if not scores.queries and all(auc is None for auc in scores.auc.values()):
         raise DataError(
             f"{sequence.folder}: nothing to compare among {seen} embeddings of "
             f"{scores.people} people, in one frame of {every} and {apart_s:g} s apart; expected "
             "two people in two frames each: change --every, --apart or --min-visibility"
         )
-    return ReidResult(sequence, ordered, looks, scores, answers)
+    return ReidResult(sequence, ordered, embeddings, scores, answers)
 
 
 def report(results: Sequence[ReidResult]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class SegmentationResult:
     ms: float | None  # of one picture, from pixels to classes
 
     def report(self) -> dict[str, Any]:
-        """Return what JSON holds."""
+        """Return the report that `--json` prints."""
         return {**asdict(self.scores), "ms": self.ms, "per_s": 1e3 / self.ms if self.ms else None}
 
     def worst(self, count: int) -> list[int]:

@@ -168,7 +168,7 @@ def source_info(info: SequenceInfo, plane: Path | None) -> SourceInfo:
 
 
 def info_of(sequence: motchallenge.Sequence) -> SequenceInfo:
-    """Return what the sequence's seqinfo.ini says."""
+    """Return the content of the sequence's seqinfo.ini."""
     return SequenceInfo(
         sequence.name,
         sequence.fps,
@@ -189,7 +189,7 @@ def report(results: Sequence[TrackingResult], space: Space) -> list[dict[str, An
     frames = [one.run.frames for one in results]
     rates = np.divide([*frames, sum(frames)], np.maximum([*seconds, sum(seconds)], 1e-9))
     cues = [one.cues for one in results]
-    used = [*cues, cues[0] if len(set(cues)) == 1 else Cues()]  # all together: what all had
+    used = [*cues, cues[0] if len(set(cues)) == 1 else Cues()]  # of all together
     rows = [
         {**asdict(one), "hz": float(hz), **of._asdict()}
         for one, hz, of in zip(scores, rates, used, strict=True)

@@ -46,7 +46,7 @@ def test_colours_identify_people_and_a_constant_does_not(folder, capsys):
     assert colours.scores.auc["1 s"] > 0.8
     assert constant.scores.auc["1 s"] == pytest.approx(0.5)
     assert colours.scores.map > constant.scores.map
-    assert colours.looks.vectors.shape == (len(colours.people), 3)
+    assert colours.embeddings.vectors.shape == (len(colours.people), 3)
     found = reid.report([colours])
     assert list(found) == ["made-up"]
     assert found["made-up"]["rank1"] == colours.scores.rank1

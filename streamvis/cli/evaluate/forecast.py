@@ -95,7 +95,7 @@ def put_result(result: "ForecastResult", segmenter: str) -> None:
     for horizon in result.horizons:
         _put_horizon(horizon, result.video.classes, segmenter)
     found = result.report(segmenter)
-    put(f"{segmenter}: {decimals(found['segmentation_ms'])} ms to read a picture")
+    put(f"{segmenter}: {decimals(found['segmentation_ms'])} ms to segment a picture")
     for name, ms in found["forecast_ms"].items():
         share = decimals(found["forecast_of_segmentation"][name])
         put(f"{name}: {decimals(ms)} ms to forecast one, {share} of that")
@@ -105,24 +105,24 @@ def _put_horizon(horizon: "Horizon", classes: "Classes", segmenter: str) -> None
     from streamvis.runners.forecasts import COPY, LABELS, gaps_closed
     from streamvis.viz.numbers import decimals
 
-    columns = ("by", "mIoU", "gap closed", "mIoU of what moves", "gap closed")
+    columns = ("method", "mIoU", "gap closed", "movable mIoU", "gap closed")
     if not horizon.confusions:
-        put(f"{horizon.us / 1e6:g} s ahead: the film is too short for any forecast")
+        put(f"{horizon.us / 1e6:g} s ahead: the video is too short for any forecast")
     for kind, confusions in horizon.confusions.items():
-        true = "their labels" if kind == LABELS else f"what {segmenter} says of them (oracle)"
+        truth = "their labels" if kind == LABELS else f"the classes of {segmenter} (oracle)"
         rows = []
         for method, confusion in confusions.items():
             gap, movable = gaps_closed(confusions, method, classes)
             shown = (confusion.miou(), gap, confusion.miou(classes.movable), movable)
             rows.append([method, *map(decimals, shown)])
         pictures = confusions[COPY].pictures
-        title = f"{horizon.us / 1e6:g} s ahead: {pictures} pictures, against {true}"
+        title = f"{horizon.us / 1e6:g} s ahead: {pictures} pictures, against {truth}"
         put_table(title, columns, rows)
     for label, direct in horizon.same.items():
-        put(f"{label}: the classes of {direct}, by construction (the same motion, as long)")
+        put(f"{label}: equals {direct} by construction (the same motion for the same time)")
     for name, one in horizon.reliability.items():
         if unsure := one.unsure():
             put(
-                f"{name}: where it told what moves with a probability of 0.1 to 0.9, "
-                f"{unsure.told:.2f} in the mean, it was in {unsure.came:.2f} of places"
+                f"{name}: where it forecast movable classes with a probability of 0.1 to 0.9, "
+                f"{unsure.told:.2f} on average, they came in {unsure.came:.2f} of places"
             )

@@ -89,15 +89,15 @@ def _put_tables(
     rows = []
     for name, result in results.items():
         miou = decimals(result.plain.miou())
-        over = {"what has a class": result.labelled, "everything": result.everywhere}
+        over = {"labelled pixels": result.labelled, "all pixels": result.everywhere}
         if result.published.pictures:
-            over["as told in 8 bits"] = result.published
+            over["as published, in 8 bits"] = result.published
         for pixels, outliers_ in over.items():
             s = outliers_.scores()
             shares = map(decimals, (s.ap, s.fpr95, s.auroc, s.unknown))
             rows.append([name, pixels, *shares, miou])
             name = miou = ""  # only in the first row
-    columns = ("weights", "over", "AP", "FPR95", "AUROC", "AP of guessing", "mIoU without")
+    columns = ("weights", "over", "AP", "FPR95", "AUROC", "AP of chance", "mIoU without objects")
     title = f"{scenes.name}: {len(scenes.scenes)} pictures, {len(objects)} objects"
     put_table(title, columns, rows)
     difference = miou_difference(results)

@@ -79,7 +79,7 @@ def _put_tables(results: "Sequence[ReidResult]", apart_s: float) -> None:
     """Print the scores as tables."""
     from streamvis.evaluation.reid import LAGS
 
-    columns = ("data", "looks", "people", "queries", "rank-1", "rank-5", "mAP")
+    columns = ("data", "crops", "people", "queries", "rank-1", "rank-5", "mAP")
     rows: list[list[object]] = []
     for one in results:
         s = one.scores
@@ -87,7 +87,7 @@ def _put_tables(results: "Sequence[ReidResult]", apart_s: float) -> None:
         rows.append([one.sequence.name, s.looks, s.people, s.queries, *shares])
     put_table(f"The same person again, {apart_s:g} s apart or more", columns, rows)
     rows = [[o.sequence.name, *map(or_dash, o.scores.auc.values())] for o in results]
-    put_table("Same or different: AUC by time between looks, up to", ("data", *LAGS), rows)
+    put_table("Same or different: AUC by time between frames, up to", ("data", *LAGS), rows)
 
 
 def _plot(path: Path, results: "Sequence[ReidResult]", name: str) -> None:
@@ -100,5 +100,5 @@ def _plot(path: Path, results: "Sequence[ReidResult]", name: str) -> None:
         for one in results
     }
     title = f"{name}: same or different?"
-    over_categories(path, LAGS, series, title=title, x="time between looks, up to", y="AUC")
+    over_categories(path, LAGS, series, title=title, x="time between frames, up to", y="AUC")
     say(f"wrote {path}")

@@ -66,7 +66,14 @@ def _put_tables(scenes: "StreetScenes", results: "Mapping[str, SegmentationResul
         [name, s.miou, s.movable_miou, s.accuracy, s.class_accuracy, report["per_s"]]
         for name, report, s in ((n, r.report(), r.scores) for n, r in results.items())
     ]
-    columns = ("weights", "mIoU", "of what moves", "pixels right", "mean class", "pictures/s")
+    columns = (
+        "weights",
+        "mIoU",
+        "movable mIoU",
+        "pixel accuracy",
+        "mean class accuracy",
+        "pictures/s",
+    )
     title = f"{scenes.name}: {first.pictures} pictures, {scenes.classes.name}"
     put_table(title, columns, [list(map(decimals, row)) for row in rows])
     by_class = [
@@ -77,4 +84,4 @@ def _put_tables(scenes: "StreetScenes", results: "Mapping[str, SegmentationResul
     for name, result in results.items():
         if result.scores.skipped:
             absent = ", ".join(result.scores.skipped)
-            put(f"{name}: neither there nor said, in no mean: {absent}")
+            put(f"{name}: neither labelled nor predicted, left out of the mean: {absent}")

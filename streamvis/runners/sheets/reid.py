@@ -17,7 +17,7 @@ WIDE = 1.15  # of a person's box, so that a picture of it shows the whole person
 
 def reid_sheet(results: Sequence[ReidResult], name: str) -> Array:
     """Draw the queries answered worst, each beside the people ranked as most similar."""
-    return lineup_sheet(f"{name}: who was mistaken most", [_section(one) for one in results])
+    return lineup_sheet(f"{name}: the worst mistakes", [_section(one) for one in results])
 
 
 def _section(result: ReidResult) -> Section:
@@ -30,18 +30,18 @@ def _section(result: ReidResult) -> Section:
         query = int(answers.queries[i])
         best = [int(row) for row in answers.best[i] if row >= 0]
         faces = [_face(result, pictures[row], query, row) for row in best]
-        rank = f"the first right answer is number {answers.first[i]}"
+        rank = f"the first right answer has rank {answers.first[i]}"
         title = f"person {people.ids[query]}, frame {people.frames[query]}: {rank}"
         lineups.append(Lineup(title, _face(result, pictures[query], query, query), faces))
     s = result.scores
-    note = f"{s.looks} looks, {s.people} people"
+    note = f"{s.looks} crops, {s.people} people"
     if s.rank1 is not None:
         note += f", {s.queries} queries: rank-1 {s.rank1:.3f}, mAP {s.map:.3f}"
     return Section(result.sequence.name, note, lineups)
 
 
 def _worst(result: ReidResult) -> Array:
-    """Of each person the query answered worst, the worst first; only where the best is wrong."""
+    """Return the worst query of each person, worst first, where the first answer is wrong."""
     answers = result.answers
     order = np.lexsort([-answers.first, answers.precision])
     order = order[answers.first[order] > 1]
@@ -50,7 +50,7 @@ def _worst(result: ReidResult) -> Array:
 
 
 def _pictures(result: ReidResult, rows: set[int]) -> dict[int, Array]:
-    """Pictures of some people, undistorted, from the video read again."""
+    """Cut out some people, undistorted, from the video read again."""
     people = result.people
     pictures: dict[int, Array] = {}
     last = max((int(people.frames[row]) for row in rows), default=0)
@@ -63,7 +63,7 @@ def _pictures(result: ReidResult, rows: set[int]) -> dict[int, Array]:
 
 
 def _fitted(boxes: Array, height: int, width: int) -> Array:
-    """Boxes (N, 4) grown about their middle to the shape of a tile."""
+    """Grow boxes (N, 4) about their centres to the shape of a tile."""
     middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     unit = WIDE * np.max(size / [width, height], axis=1, keepdims=True)  # px of the frame
     half = np.maximum(unit, 1e-3) * [width, height] / 2
@@ -71,11 +71,11 @@ def _fitted(boxes: Array, height: int, width: int) -> Array:
 
 
 def _face(result: ReidResult, pixels: Array, query: int, row: int) -> Face:
-    people, vectors = result.people, result.looks.vectors
-    who = f"person {people.ids[row]}"
+    people, vectors = result.people, result.embeddings.vectors
+    name = f"person {people.ids[row]}"
     if row == query:
-        return Face(pixels, (who, ""))
+        return Face(pixels, (name, ""))
     lag = (people.frames[row] - people.frames[query]) / result.sequence.fps
     alike = float(vectors[row] @ vectors[query])
-    lines = (who, f"{alike:.2f} {lag:+.0f} s")
+    lines = (name, f"{alike:.2f} {lag:+.0f} s")
     return Face(pixels, lines, bool(people.ids[row] == people.ids[query]))

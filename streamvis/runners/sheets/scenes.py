@@ -15,7 +15,7 @@ from streamvis.viz.numbers import decimals
 from streamvis.viz.scene import Panel, Row, blended, heat, outlined, palette_of, strips
 
 WORST = 8  # pictures of a sheet
-EDGE = (255, 220, 0)  # RGB, around what was pasted
+EDGE = (255, 220, 0)  # RGB, around the pasted object
 
 
 def segmentation_sheet(
@@ -63,7 +63,7 @@ def _with_object(scene: str, one: PastedImage, ap: float | None, network: SceneN
     palette = palette_of(network.names)
     unknown = heat(one.pixels, network.unknown(picture))
     panels = [
-        Panel("what was pasted", outlined(one.pixels, one.unknown, EDGE)),
+        Panel("pasted object", outlined(one.pixels, one.unknown, EDGE)),
         Panel("unknown", outlined(unknown, one.unknown, EDGE)),
         Panel("classes", blended(one.pixels, picture.labels, palette)),
     ]
@@ -78,7 +78,7 @@ def forecast_sheet(result: ForecastResult, segmenter: str) -> Array:
         for horizon in result.horizons
         for target in horizon.samples.items
     ]
-    title = f"{result.video.name}: forecasts by what {segmenter} keeps, over the picture that came"
+    title = f"{result.video.name}: forecasts from {segmenter}, over the future picture"
     return strips(title, rows, classes.names)
 
 
@@ -89,7 +89,7 @@ def _forecast(target: SampledTarget, horizon: Horizon, classes: Classes) -> Row:
     for method in (ORACLE, COPY, *(method.label for method in horizon.methods)):
         one = Confusion(classes.names, VOID)
         one.add(target.labels[method], target.labels[ORACLE] if truth is None else truth)
-        name = "what came (oracle)" if method == ORACLE else method
+        name = "oracle" if method == ORACLE else method
         miou = "" if truth is None and method == ORACLE else f" {decimals(one.miou())}"
         labels = blended(target.target.pixels, target.labels[method], palette)
         panels.append(Panel(f"{name}{miou}", labels))

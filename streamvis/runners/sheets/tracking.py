@@ -108,8 +108,8 @@ def _lines(
         gap += f"; track {before.track} is elsewhere"
     elif after.track in before.ids:
         gap += f"; track {after.track} came from elsewhere"
-    who = f"{sequence.name}, person {switch.person}: track {before.track} -> {after.track}"
-    return who, gap
+    title = f"{sequence.name}, person {switch.person}: track {before.track} -> {after.track}"
+    return title, gap
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -75,7 +75,7 @@ def test_it_looks_at_people_where_there_are_pictures(sequence, looks, tmp_path):
     result = CliRunner().invoke(
         app, ["eval", "mot", str(blind), *map(str, public), "--out", str(tmp_path / "blind")]
     )
-    assert "without pictures, which looks and camera motion need" in result.stderr
+    assert "without pictures, which appearance and camera motion need" in result.stderr
     tracks = [(tmp_path / name / "made-up.txt").read_bytes() for name in ("seen", "not", "blind")]
     assert tracks[1] == tracks[2]
     assert len(tracks[0]) > 1000
