@@ -1,8 +1,8 @@
-"""How commands speak: one line for an error, JSON or a table for data."""
+"""Printing: data on stdout as text, JSON or a table; messages and errors on stderr."""
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,11 +100,3 @@ def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"  # shares, and all else
-
-
-def settings(pairs: Sequence[str]) -> Mapping[str, str]:
-    """`stage.key=value` texts as a mapping."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise UsageError(f"--set {pair}: expected stage.key=value")
-    return dict(pair.split("=", 1) for pair in pairs)

@@ -15,7 +15,7 @@ from streamvis.cli.options import (
     Settings,
     StartTime,
 )
-from streamvis.cli.output import INTERRUPTED, put_json, reported_errors, say, settings
+from streamvis.cli.output import INTERRUPTED, put_json, reported_errors, say
 from streamvis.cli.status_table import Show
 from streamvis.errors import UsageError
 
@@ -79,7 +79,7 @@ def run(
 
 
 def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
-    """What --source said; UsageError where a source stands in the place of the pipeline."""
+    """Return the values of --source; UsageError for a source in the place of the pipeline."""
     from streamvis.shipped import names
     from streamvis.sources.credentials import redacted
     from streamvis.sources.spec import is_source
@@ -110,10 +110,11 @@ def on_used_directory(out: Path | None, resume: bool, overwrite: bool) -> "OnUse
 
 
 def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
-    """The pipeline of a command line."""
+    """Load the pipeline of a command line."""
     from streamvis import config
+    from streamvis.cli.settings import stage_settings
 
-    loaded = config.load_pipeline(path, settings(pairs))
+    loaded = config.load_pipeline(path, stage_settings(pairs))
     return config.with_record(loaded, config.Record()) if annotate else loaded
 
 

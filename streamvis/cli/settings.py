@@ -1,4 +1,4 @@
-"""A stage's settings from `--set key=value`, for commands that run one stage alone."""
+"""The settings of stages from `--set`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -32,3 +32,11 @@ def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -
 def segmenter_configs(weights: Sequence[str], pairs: Sequence[str]) -> list[Segment]:
     """Return a segmenter for each weights, all with the same `key=value` settings."""
     return [configure(Segment, {"weights": path}, pairs) for path in weights]
+
+
+def stage_settings(pairs: Sequence[str]) -> Mapping[str, str]:
+    """Return `--set stage.key=value` texts as a mapping."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--set {pair}: expected stage.key=value")
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a table on a terminal, or nothing."""
+"""The status table of a run, and its summary at the end."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ class Show(StrEnum):
 
 @contextmanager
 def shown(how: Show) -> "Iterator[Callable[[Status], None] | None]":
-    """A function that shows each status on stderr, or None when nothing is to be shown."""
+    """Yield a function that shows a status on stderr, or None where none is shown."""
     if how is Show.none or (how is Show.auto and not sys.stderr.isatty()):
         yield None
     else:
@@ -39,7 +39,7 @@ def shown(how: Show) -> "Iterator[Callable[[Status], None] | None]":
 
 
 def table(status: "Status") -> "RenderableType":
-    """Sources above, stages below."""
+    """Render the sources above the stages."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -64,7 +64,7 @@ def table(status: "Status") -> "RenderableType":
 
 
 def put_summary(summary: "Summary") -> None:
-    """The end of a run for people, on stdout."""
+    """Print the summary of a run as tables."""
     from streamvis.cli.output import put_table
 
     put_table(
@@ -98,17 +98,17 @@ def put_summary(summary: "Summary") -> None:
 
 
 def put_findings(summary: "Summary") -> None:
-    """What each source was found to show, as far as the pipeline says anything of it."""
+    """Print the findings of each source: people, tracks, actions, forecasts."""
     from streamvis.cli.output import put_table
 
     found = {s.id: s.found for s in summary.sources if s.found is not None}
     columns = {name: [cell(one) for one in found.values()] for name, cell in _COLUMNS}
-    said = {name: cells for name, cells in columns.items() if cells != [None] * len(found)}
-    rows = zip(found, *said.values(), strict=True)
-    if said:
+    filled = {name: cells for name, cells in columns.items() if cells != [None] * len(found)}
+    rows = zip(found, *filled.values(), strict=True)
+    if filled:
         put_table(
             "",
-            ("source", *said),
+            ("source", *filled),
             [["-" if cell is None else cell for cell in row] for row in rows],
         )
 
@@ -152,7 +152,7 @@ _COLUMNS: "tuple[tuple[str, Callable[[Findings], int | str | None]], ...]" = (
 
 
 def moment(media_us: int, capture_us: int) -> str:
-    """The wall clock, in the local time zone, where it is known; else the time in the video."""
+    """Format the wall clock in the local time zone where it is known, else the media time."""
     if capture_us:
         local = datetime.fromtimestamp(capture_us // 1_000_000, UTC).astimezone()
         return local.isoformat(" ")

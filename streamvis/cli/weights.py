@@ -8,7 +8,7 @@ import typer
 from streamvis.cli.output import put, put_json, put_table, reported_errors
 
 app = typer.Typer(help="List, show, verify, compare and import weights.", no_args_is_help=True)
-MOST = 20  # tensors whose numbers differ that are told to people
+MOST = 20  # differing tensors that are printed
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="A shipped name, or a path.")]
 
