@@ -129,7 +129,7 @@ def derive_frame_events(
     drafts = [] if frame.epoch == state.epoch else _start_epoch(state, frame.epoch)
     state.frames += 1
     state.media_us = frame.media_us
-    time, about = _time_and_frame(frame)
+    time, frame_ref = _time_and_frame(frame)
     bodies = [] if tracks is None else _track_events(state, frame, tracks, update_every_us)
     if tracks is not None:
         count_people(state.tally, _prefix(state), frame, tracks, bodies)
@@ -138,7 +138,7 @@ def derive_frame_events(
             state.open_actions, _track_namer(state), actions, frame.media_us, update_every_us
         )
     count_events(state.tally, bodies, actions)
-    return drafts + [Draft(what, time, about) for what in bodies]
+    return drafts + [Draft(what, time, frame_ref) for what in bodies]
 
 
 def derive_scene_events(
@@ -152,20 +152,20 @@ def derive_scene_events(
 
     Begins and ends are always published, shares and forecasts at most once in `policy.every_us`.
     """
-    time, about = _time_and_frame(frame)
+    time, frame_ref = _time_and_frame(frame)
     bodies = [] if seen is None else derive_segmentation_events(state.scene, frame, seen, policy)
     bodies += (
         [] if forecast is None else derive_forecast_events(state.scene, frame, forecast, policy)
     )
     count_events(state.tally, [what for what, _ in bodies], None, seen, forecast)
-    return [Draft(what, time, about, attachments) for what, attachments in bodies]
+    return [Draft(what, time, frame_ref, attachments) for what, attachments in bodies]
 
 
 def _time_and_frame(frame: Frame) -> tuple[Time, FrameRef]:
-    about = FrameRef(
+    frame_ref = FrameRef(
         n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
     )
-    return Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock), about
+    return Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock), frame_ref
 
 
 def _time(state: State, media_us: int) -> Time:

@@ -1,12 +1,14 @@
 """The events of the feed, `streamvis.event/1`, as types and as JSON.
 
+The docstrings of the structs are descriptions in the published JSON Schema.
+
 In Python an event is an `Event` whose `what` is one of the types below; in JSON the members of
 `what` stand beside the envelope's, named by `type`:
 
     {"schema": "streamvis.event/1.0", "type": "track.update", "id": …, "track": {…}, …}
 
-Changes within major 1 only add. A reader ignores members it does not know and gets `Other` for
-types it does not know.
+Within major version 1, changes only add. A reader ignores unknown members and gets `Other` for
+unknown types.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,7 +25,7 @@ Box = tuple[float, float, float, float]
 Pair = tuple[float, float]
 Covariance = tuple[Pair, Pair]
 Count = Annotated[int, Meta(ge=0)]
-EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one picture
+EventClock = Literal["file", "arrival", "rtcp_sr", "none"]  # none: not about one frame
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
 ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 SightingReason = Literal["over", "epoch", "eof", "drained", "failed"]
@@ -33,7 +35,7 @@ class Time(msgspec.Struct, frozen=True, kw_only=True):
     """Three clocks, in microseconds."""
 
     media_us: int  # strictly monotone within a stream epoch
-    capture_us: int = 0  # since 1970, by `clock`; 0 when unknown
+    capture_us: int = 0  # since 1970, by `clock`; 0: unknown
     clock: EventClock = "none"
     emit_us: int = 0  # since 1970, when the publisher wrote it
 
@@ -69,7 +71,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     assoc: Association
     first_seen_us: int
     age_s: float
-    ground_m: Pair | None = None  # where its foot is on the ground plane, when there is one
+    ground_m: Pair | None = None  # foot point on the ground plane, if there is one
     ground_cov_m2: Covariance | None = None  # of ground_m; null wherever the space is the image
     vel_m_s: Pair | None = None  # on the ground plane
     speed_m_s: float | None = None  # length of vel_m_s
@@ -83,11 +85,11 @@ class EndedTrack(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     reason: EndReason
-    box_px: Box  # where it was last, on the picture that `last_seen_us` names
+    box_px: Box  # in the last frame, at `last_seen_us`
     first_seen_us: int
     last_seen_us: int
     age_s: float
-    into: str | None = None  # who this was, and goes on as: a merge was told, nobody has left
+    into: str | None = None  # the id that continues after a merge; null: the person has left
     state: Literal["ended"] = "ended"
 
 
@@ -142,19 +144,19 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     p: float  # calibrated probability, of the window that ends with this picture
     window_us: Count  # media time from the first picture of the window to this one
-    since_us: int  # media time, when it was likely enough first
-    track: str | None = None  # whose it is; null: of the whole frame
+    since_us: int  # media time when the probability reached `begin`
+    track: str | None = None  # track id; null: the whole frame
 
 
 class EndedAction(msgspec.Struct, frozen=True, kw_only=True):
     """An action that is over, or of which nothing is known any more."""
 
     label: str
-    p: float  # the last that is known
+    p: float  # the last value
     p_max: float  # since it began
     window_us: Count
     since_us: int
-    reason: ActionReason  # over: it became unlikely; lost: nobody is looked at any more
+    reason: ActionReason  # over: below the threshold `end`; lost: no longer observed
     track: str | None = None
 
 
@@ -178,7 +180,7 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True):
     attachment: Count  # which of the messages' frames after the payload, from 0
     w: int  # pixels of the mask; it covers the whole frame
     h: int
-    labels: tuple[str, ...]  # of its values: 0 is the first
+    labels: tuple[str, ...]  # names of pixel values, from 0
     format: Literal["png"] = "png"  # grey, 8 bits
 
 
@@ -187,7 +189,7 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
 
     share: float  # of the picture
     box_px: Box  # around it, xyxy, pixels of the source frame
-    p: float  # mean probability that its pixels belong to none
+    p: float  # mean out-of-distribution probability of its pixels
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +203,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """What one picture shows."""
 
     classes: dict[str, float]  # share of the picture, by class, in the order of the weights
-    unknown: Unknown | None = None  # null: these weights cannot tell
+    unknown: Unknown | None = None  # null: the weights do not detect it
     mask: Mask | None = None
 
 
@@ -215,18 +217,18 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     share: float  # of the picture
     box_px: Box
     p: float
-    since_us: int  # media time, when it was large enough first
+    since_us: int  # media time when it was large enough first
 
 
 class EndedSighting(msgspec.Struct, frozen=True, kw_only=True):
     """There is no such thing any more, or nothing is known of it."""
 
-    share: float  # the last that is known
+    share: float  # the last value
     box_px: Box
     p: float
     since_us: int
     share_max: float  # since it was first seen
-    reason: SightingReason  # over: it is gone, or has become small
+    reason: SightingReason  # over: gone, or too small
 
 
 class UnknownBegin(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.begin"):
@@ -241,24 +243,24 @@ class UnknownEnd(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.end
 
 class ZoneForecast(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
-    p: float  # that it will hold something of what it is there for
+    p: float  # probability that it will hold one of its classes
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """What the scene is forecast to be."""
 
     horizon_us: Count  # how far ahead
-    target_us: int  # media time that is spoken of
+    target_us: int  # media time of the forecast
     classes: dict[str, float]  # share of the picture then
     zones: tuple[ZoneForecast, ...] = ()
-    warm: bool = True  # false: from fewer moments than the network has learnt from
+    warm: bool = True  # false: from fewer frames than the network was trained with
     mask: Mask | None = None
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """How well a forecast that was told fits what this picture was found to show."""
 
-    made_us: int  # media time of the picture that it was made from
+    made_us: int  # media time of the frame the forecast was made from
     horizon_us: Count
     miou: float  # over the classes in either
     accuracy: float  # share of pixels
@@ -343,9 +345,9 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """What the publisher sent last for a source, by family."""
 
     last: dict[str, int] = {}  # tseq
-    dropped: dict[str, int] = {}  # how often a subscriber's queue was full: each is a gap to it
-    sources: list[str] = []  # that are open; told on sv1/_sys/ only
-    ended: bool = False  # all sources have ended and nothing follows; told on sv1/_sys/ only
+    dropped: dict[str, int] = {}  # how often a subscriber's queue was full, each a gap
+    sources: list[str] = []  # open ones; on sv1/_sys/ only
+    ended: bool = False  # the run is over; on sv1/_sys/ only
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):

@@ -112,9 +112,9 @@ class ForecastState:
         early = self.clock.early(media_us)
         due = sorted((t for t in self.pending if media_us >= t.due_us - early), key=_order)
         self.pending = [t for t in self.pending if media_us < t.due_us - early]
-        for told in due:
-            if media_us - told.due_us <= self.every_us // 2:
-                yield _score(told, classes, labels)
+        for forecast in due:
+            if media_us - forecast.due_us <= self.every_us // 2:
+                yield _score(forecast, classes, labels)
 
     def last_features(self, media_us: int) -> list[Any]:
         """The last features of each forecaster, None without any or after a long pause."""
@@ -123,13 +123,13 @@ class ForecastState:
         self.newest_us = media_us
         return [ring[-1] if ring else None for ring in self.rings]
 
-    def push(self, kept: Sequence[Any]) -> list[list[Any]]:
+    def push(self, latest: Sequence[Any]) -> list[list[Any]]:
         """Append the features of each forecaster; return its inputs, oldest first.
 
         Until there are enough, the oldest is repeated.
         """
-        for ring, moment in zip(self.rings, kept, strict=True):
-            ring.append(moment)
+        for ring, features in zip(self.rings, latest, strict=True):
+            ring.append(features)
         rings = zip(self.rings, self.lengths, strict=True)
         return [[ring[0]] * (most - len(ring)) + [*ring] for ring, most in rings]
 
@@ -142,28 +142,28 @@ class ForecastState:
         """Restore what `state` returned; DataError on anything else."""
         try:
             was = _decoder.decode(state)
-            for told in was.told:
-                told.classes()
+            for forecast in was.pending:
+                forecast.classes()
         except (msgspec.DecodeError, ValueError) as error:
             raise DataError(
                 f"source {source}: not the state of a forecast stage ({len(state)} bytes): {error}"
             ) from None
         self.start(was.epoch, was.size)
         self.clock.next_us, self.clock.last_us = was.at
-        self.pending = was.told
+        self.pending = was.pending
 
 
-def _order(told: PendingForecast) -> tuple[int, int]:
-    return told.horizon_us, told.made_us
+def _order(forecast: PendingForecast) -> tuple[int, int]:
+    return forecast.horizon_us, forecast.made_us
 
 
-def _score(told: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
+def _score(forecast: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
     confusion = Confusion(labels, ignore=NONE)
-    confusion.add(told.classes(), classes[::STEP, ::STEP])
+    confusion.add(forecast.classes(), classes[::STEP, ::STEP])
     scores = confusion.scores()
     return ForecastScore(
-        made_us=told.made_us,
-        horizon_us=told.horizon_us,
+        made_us=forecast.made_us,
+        horizon_us=forecast.horizon_us,
         miou=scores.miou or 0.0,
         accuracy=scores.accuracy or 0.0,
     )
@@ -173,7 +173,7 @@ class _State(msgspec.Struct, array_like=True):
     epoch: int
     size: tuple[int, int] | None
     at: tuple[int | None, int | None]  # media µs of the next sample and of the last frame
-    told: list[PendingForecast]
+    pending: list[PendingForecast]
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -243,7 +243,7 @@ class _Recording:
         self.close()
 
     def _advance(self, frame: Frame) -> float:
-        """Film time goes on where media time starts anew after a reconnect; by how many seconds."""
+        """Advance film time, also across a restart of media time; return the seconds."""
         state, before_us = self.state, self.state.last_us
         if frame.epoch != state.epoch:
             interval_us = round(1e6 / self.source.fps) if self.source.fps > 0 else 40_000

@@ -467,7 +467,7 @@ def test_an_at_sign_behind_the_host_is_none_of_a_password(url):
         ("http://u:pw@h/a#page", "what follows '#' is not made of settings"),
         ("http://u:pw@h/a#user_agent=x#read_s=2", "what follows '#' is not made of settings"),
         ("a.mp4#fsp=7", "'fsp'; did you mean fps? Allowed: fps, start_time, analyzeduration"),
-        ("a.mp4#fps=seven", "fps=seven is not a"),
+        ("a.mp4#fps=seven", "fps=seven, expected a number"),
         ("a.mp4#fps=0", "fps=0, expected a number above 0"),
         ("a.mp4#open_s=3", "no setting 'open_s'"),
         ("7#input_fromat=mjpeg", "did you mean input_format?"),
