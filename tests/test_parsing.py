@@ -29,7 +29,6 @@ from streamvis.errors import ConfigError, DataError, StreamvisError, UsageError
 from streamvis.geometry import read_ground_plane
 from streamvis.parsing import alternatives, convert, read_text, read_yaml
 from streamvis.sources import resolve
-from streamvis.training.detector import crowd_dataset
 from streamvis.training.recipes import read_recipe
 
 PLANE = {"image_foot_to_world_m": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "points": [[1, 2, 3, 4]]}
@@ -76,10 +75,6 @@ READERS = {  # name of a file -> what is in it, what reads it
     "ground_plane.json": (json.dumps(PLANE, indent=1), read_ground_plane),
     "made.json": (json.dumps(PLANE, indent=1), lambda path: provenance(path).points),
     "coco.json": (json.dumps(COCO, indent=1), lambda path: len(coco.read_coco(path))),
-    "train.json": (
-        json.dumps(COCO, indent=1),
-        lambda path: len(crowd_dataset.read_coco(path, path)),
-    ),
     "clips.csv": ("path,label,source\na.mp4,x,s\nb.mp4,y,t\n", clips),
 }
 

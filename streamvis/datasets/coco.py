@@ -1,4 +1,11 @@
-"""COCO annotation files, as the people in each picture."""
+"""COCO annotation files: the people in each image, for scoring and for training alike.
+
+One reader, one rule for both uses:
+- a category called `person` or `pedestrian` counts, and all others are passed over;
+- `iscrowd: 1` marks a crowd region, `ignore: 1` a person that costs nothing;
+- a box of no width or no height holds no pixel, so it is kept and ignored; a negative size is an
+  error.
+"""
 
 import json
 from collections.abc import Mapping
@@ -12,51 +19,53 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
 
+PERSON_NAMES = ("person", "pedestrian")
 UNCHECKED = "not checked by anyone"  # what `streamvis label` writes about its file
 PREDICTED = "predicted"  # and in `box_label` of each row
 
 
 @dataclass(frozen=True)
 class ImageTruth:
-    """Who is in one picture."""
+    """The annotated people of one image."""
 
     name: str
     width: int
     height: int
     boxes: Array  # (G, 4) float64, xyxy pixels
-    ignore: Array  # (G,) bool, finding or missing this one costs nothing
-    crowd: Array  # (G,) bool, a region in which any number of detections costs nothing
+    ignore: Array  # (G,) bool: neither finding nor missing this person costs anything
+    crowd: Array  # (G,) bool: a region in which any number of detections costs nothing
     masks: tuple[Any, ...]  # (G,) COCO segmentations: polygons or run lengths, None without one
-    predicted: int = 0  # of those who count, how many a network labelled and nobody checked
+    predicted: int = 0  # of the people, how many were labelled by a network and not checked
+    source: str = ""  # the video or folder that the image came from, where the file says so
 
     @property
     def people(self) -> int:
-        """Who is to be found; the rest costs nothing."""
+        """The number of people that a detector has to find."""
         return int((~self.ignore & ~self.crowd).sum())
 
 
 def read_coco(path: Path) -> list[ImageTruth]:
-    """Every picture of the file with its people, in the file's order."""
+    """Return every image of the file with its people, in the file's order; DataError."""
     dataset = _load(path)
-    people = _person(dataset, path)
-    pictures = {
-        _key(picture, "id", f"{path}: images[{i}]"): picture
-        for i, picture in enumerate(dataset["images"])
+    people = _person_ids(dataset, path)
+    images = {
+        _key(image, "id", f"{path}: images[{i}]"): image
+        for i, image in enumerate(dataset["images"])
     }
-    found: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in pictures}
+    found: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in images}
     for i, annotation in enumerate(dataset["annotations"]):
         where = f"{path}: annotations[{i}]"
-        if _key(annotation, "category_id", where) != people:
+        if _key(annotation, "category_id", where) not in people:
             continue
-        picture = pictures.get(_key(annotation, "image_id", where))
-        if picture is None:
+        image = images.get(_key(annotation, "image_id", where))
+        if image is None:
             raise DataError(f"{where}: image_id {annotation['image_id']!r} is none of the images")
-        _check(annotation, picture, where)
+        _check(annotation, image, where)
         found[annotation["image_id"]].append(annotation)
     unchecked = UNCHECKED in str(dataset["info"])
     return [
-        _truth(picture, found[key], f"{path}: image {key}", unchecked)
-        for key, picture in pictures.items()
+        _truth(image, found[key], f"{path}: image {key}", unchecked)
+        for key, image in images.items()
     ]
 
 
@@ -74,15 +83,15 @@ def _load(path: Path) -> dict[str, Any]:
     return {"info": {}, **dataset}
 
 
-def _person(dataset: Mapping[str, Any], path: Path) -> Any:
+def _person_ids(dataset: Mapping[str, Any], path: Path) -> set[Any]:
     names = {
         _key(category, "id", f"{path}: categories[{i}]"): category.get("name")
         for i, category in enumerate(dataset["categories"])
     }
-    for id_, name in names.items():
-        if name in ("person", "pedestrian"):
-            return id_
-    raise DataError(f"{path}: no category is called person; found {list(names.values())}")
+    found = {id_ for id_, name in names.items() if name in PERSON_NAMES}
+    if not found:
+        raise DataError(f"{path}: no category is called person; found {list(names.values())}")
+    return found
 
 
 def _key(record: Any, key: str, where: str) -> Any:
@@ -92,15 +101,15 @@ def _key(record: Any, key: str, where: str) -> Any:
     return value
 
 
-def _size(picture: Mapping[str, Any], where: str) -> tuple[int, int]:
-    height, width = picture.get("height"), picture.get("width")
+def _size(image: Mapping[str, Any], where: str) -> tuple[int, int]:
+    height, width = image.get("height"), image.get("width")
     for value in (height, width):
         if not isinstance(value, int) or not 0 < value <= 100_000:
             raise DataError(f"{where}: height×width is {height!r}×{width!r}; expected pixels")
     return height, width  # type: ignore[return-value]
 
 
-def _check(annotation: Mapping[str, Any], picture: Mapping[str, Any], where: str) -> None:
+def _check(annotation: Mapping[str, Any], image: Mapping[str, Any], where: str) -> None:
     box = annotation.get("bbox")
     if not _are_numbers(box, 4) or box[2] < 0 or box[3] < 0:  # type: ignore[index]
         raise DataError(f"{where}: bbox is {box!r}; expected [left, top, width, height]")
@@ -111,11 +120,11 @@ def _check(annotation: Mapping[str, Any], picture: Mapping[str, Any], where: str
         sound = all(_are_numbers(polygon) and len(polygon) % 2 == 0 for polygon in mask)
         sound = sound and all(len(polygon) >= 6 for polygon in mask)
     else:
-        sound = isinstance(mask, dict) and _are_run_lengths(mask, _size(picture, where))
+        sound = isinstance(mask, dict) and _are_run_lengths(mask, _size(image, where))
     if not sound:
         raise DataError(
             f"{where}: segmentation is neither polygons [[x, y, x, y, x, y, …], …] nor run "
-            "lengths of the picture's size"
+            "lengths of the image's size"
         )
 
 
@@ -139,9 +148,9 @@ def _are_run_lengths(mask: Mapping[str, Any], size: tuple[int, int]) -> bool:
 
 
 def _decoded_length(text: str) -> int | None:
-    """How many pixels COCO's compressed run lengths cover; None when they are not that.
+    """Return the number of pixels that compressed run lengths cover; None when they are malformed.
 
-    pycocotools trusts them, and writes past its buffers when they lie.
+    pycocotools does not check them, and writes past its buffers when they are too long.
     """
     counts: list[int] = []
     value, shift = 0, 0
@@ -165,21 +174,23 @@ def _decoded_length(text: str) -> int | None:
 
 
 def _truth(
-    picture: Mapping[str, Any], annotations: list[Mapping[str, Any]], where: str, unchecked: bool
+    image: Mapping[str, Any], annotations: list[Mapping[str, Any]], where: str, unchecked: bool
 ) -> ImageTruth:
     label = PREDICTED if unchecked else None  # where a row does not say who made it
-    height, width = _size(picture, where)
+    height, width = _size(image, where)
     xywh = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
+    crowd = np.array([bool(a.get("iscrowd")) for a in annotations], bool)
+    ignore = np.array([bool(a.get("ignore")) for a in annotations], bool)
+    ignore |= (xywh[:, 2:] == 0).any(1)
+    predicted = np.array([a.get("box_label", label) == PREDICTED for a in annotations], bool)
     return ImageTruth(
-        name=str(picture.get("file_name", picture["id"])),
+        name=str(image.get("file_name", image["id"])),
         width=width,
         height=height,
         boxes=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
-        ignore=np.array([bool(a.get("ignore")) for a in annotations], bool),
-        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
+        ignore=ignore,
+        crowd=crowd,
         masks=tuple(a.get("segmentation") or None for a in annotations),
-        predicted=sum(
-            a.get("box_label", label) == PREDICTED and not (a.get("ignore") or a.get("iscrowd"))
-            for a in annotations
-        ),
+        predicted=int((predicted & ~ignore & ~crowd).sum()),
+        source=str(image.get("source", "")),
     )

@@ -1,4 +1,4 @@
-"""MOTChallenge folders: what they say of a sequence, its ground truth, detections and results.
+"""MOTChallenge folders: the description of a sequence, its ground truth, detections and results.
 
     sequence = read_sequence(Path("mot/pets09-s2l1"))
     results = read_results(Path("out/tracks.txt"), sequence.length)
@@ -9,8 +9,6 @@ unknown), MOT16 and later eight or nine (7 the flag, 8 the class, 9 the visibili
 taken as they stand: the files' pixel origin is not shifted.
 """
 
-import configparser
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,14 +20,14 @@ import numpy as np
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.parsing import read_text
+from streamvis.sources.seqinfo import LARGEST, read_seqinfo
 
 Layout = Literal["MOT15", "MOT16"]
 
 PEDESTRIAN = 1
 DISTRACTORS = (2, 7, 8, 12)  # person on a vehicle, static person, distractor, reflection
 CLASSES = range(1, 14)
-MOST_FRAMES = 10_000_000  # four days at 30 fps; more is a slip of the keyboard
-LARGEST = 2**53  # integers beyond it are not exact as floating point
+MOST_FRAMES = 10_000_000  # four days at 30 frames/s; more is taken for a typing error
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,16 @@ class Rows:
         return len(self.frames)
 
     def where(self, keep: Array) -> "Rows":
-        """The rows that `keep` (N,) bool or index selects."""
+        """Return the rows that `keep`, (N,) bool or indexes, selects."""
         return Rows(**{name: values[keep] for name, values in vars(self).items()})
 
     @property
     def counting(self) -> int:
-        """How many of a truth's boxes are pedestrians that are scored."""
+        """The number of ground-truth boxes that are scored: pedestrians whose flag is not 0."""
         return int(((self.classes == PEDESTRIAN) & (self.scores > 0)).sum())
 
     def by_frame(self, length: int) -> "list[Rows]":
-        """The rows of frames 1 to `length`, each in the file's order."""
+        """Return the rows of each of the frames 1 to `length`, in the file's order."""
         order = np.argsort(self.frames, kind="stable")
         ends = np.searchsorted(self.frames[order], np.arange(1, length + 2))
         return [self.where(order[low:high]) for low, high in pairwise(ends)]
@@ -87,7 +85,7 @@ def rows(
     scores: Array | None = None,
     world: Array | None = None,
 ) -> Rows:
-    """Rows from arrays at hand; scores default to 1, world to unknown."""
+    """Make rows of arrays; scores default to 1, world coordinates to unknown."""
     n = len(frames)
     return Rows(
         frames=np.asarray(frames, np.int64),
@@ -102,7 +100,7 @@ def rows(
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """What seqinfo.ini says."""
+    """The name, rate, size and length of a sequence, as seqinfo.ini gives them."""
 
     name: str
     fps: float
@@ -113,14 +111,22 @@ class SequenceInfo:
 
 
 def read_info(path: Path) -> SequenceInfo:
-    """Read a seqinfo.ini."""
-    return _described(path, _read_ini(path))
+    """Read a seqinfo.ini whose fields are all there; DataError names the field that is not."""
+    info = read_seqinfo(path, DataError)
+    video = info.video or info.images
+    return SequenceInfo(
+        name=info.name,
+        fps=info.positive("frameRate"),
+        width=info.whole("imWidth", most=100_000),
+        height=info.whole("imHeight", most=100_000),
+        length=info.whole("seqLength", most=MOST_FRAMES),
+        video=video if video.exists() else None,
+    )
 
 
 def read_sequence(folder: Path) -> Sequence:
     """Read a sequence's folder; DataError names the file, and the line where there is one."""
-    ini = _read_ini(folder / "seqinfo.ini")
-    info = _described(folder / "seqinfo.ini", ini)
+    info = read_info(folder / "seqinfo.ini")
     length = info.length
     truth: Rows | None = None
     layout: Layout = "MOT15"
@@ -144,7 +150,7 @@ def read_sequence(folder: Path) -> Sequence:
 
 
 def read_sequences(folder: Path) -> list[Sequence]:
-    """The sequence in this folder, or those one level below it, by name."""
+    """Read the sequence in this folder, or those one level below it, by name."""
     if (folder / "seqinfo.ini").exists():
         return [read_sequence(folder)]
     found = sorted(path.parent for path in folder.glob("[!.]*/seqinfo.ini"))
@@ -157,7 +163,7 @@ def read_sequences(folder: Path) -> list[Sequence]:
 
 
 def read_truth(path: Path, length: int) -> tuple[Rows, Layout]:
-    """Ground truth of a sequence of `length` frames, and its layout."""
+    """Read the ground truth of a sequence of `length` frames; return it with its layout."""
     lines, table = _read_table(path, length)
     _check_identities(path, lines, table)
     if table.shape[1] in (8, 9):
@@ -167,14 +173,14 @@ def read_truth(path: Path, length: int) -> tuple[Rows, Layout]:
 
 
 def read_results(path: Path, length: int) -> Rows:
-    """A tracker's rows: every id at most once in a frame."""
+    """Read a tracker's rows, in which every id is at most once in a frame."""
     lines, table = _read_table(path, length)
     _check_identities(path, lines, table)
     return _rows(table)
 
 
 def read_detections(path: Path, length: int = MOST_FRAMES) -> Rows:
-    """Detections; their ids mean nothing."""
+    """Read detections; their ids are set to -1."""
     _, table = _read_table(path, length)
     table[:, 1] = -1
     return _rows(table)
@@ -211,7 +217,7 @@ def _rows(table: Array, classes: bool = False) -> Rows:
 
 
 def _read_table(path: Path, length: int) -> tuple[list[int], Array]:
-    """Line numbers and finite numbers (N, 7..10), every row as wide as the first."""
+    """Return line numbers and the finite numbers (N, 7..10), every row as wide as the first."""
     lines: list[int] = []
     table: list[list[float]] = []
     for number, text in _lines(path):
@@ -290,57 +296,3 @@ def _check_classes(path: Path, lines: list[int], classes: Array) -> None:
                 f"{path}:{number}: class {value:.10g} in column 8; expected 1 to {CLASSES[-1]}, "
                 "as MOT16 has them (MOT15 has ten columns)"
             )
-
-
-def _described(path: Path, ini: "_Ini") -> SequenceInfo:
-    return SequenceInfo(
-        name=ini.text("name", path.absolute().parent.name),
-        fps=ini.positive("frameRate"),
-        width=ini.whole("imWidth", most=100_000),
-        height=ini.whole("imHeight", most=100_000),
-        length=ini.whole("seqLength", most=MOST_FRAMES),
-        video=_video(path.parent, ini),
-    )
-
-
-@dataclass(frozen=True)
-class _Ini:
-    path: Path
-    values: dict[str, str]  # by lower-case key
-
-    def text(self, key: str, default: str) -> str:
-        return self.values.get(key.lower(), default)
-
-    def positive(self, key: str) -> float:
-        found = self.values.get(key.lower())
-        if found is None:
-            raise DataError(f"{self.path}: [Sequence] has no {key}")
-        value = float(found) if _is_number(found) else math.nan
-        if not 0 < value < LARGEST:
-            raise DataError(f"{self.path}: {key}={found[:40]}; expected a number above 0")
-        return value
-
-    def whole(self, key: str, most: int) -> int:
-        value = self.positive(key)
-        if value != int(value) or value > most:
-            raise DataError(f"{self.path}: {key}={value:.10g}; expected 1 to {most}")
-        return int(value)
-
-
-def _read_ini(path: Path) -> _Ini:
-    parser = configparser.RawConfigParser()
-    text = read_text(path, DataError)
-    try:
-        parser.read_string(text)
-        return _Ini(path, dict(parser["Sequence"]))
-    except KeyError:
-        raise DataError(f"{path}: no section [Sequence]") from None
-    except configparser.Error as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())}") from None
-
-
-def _video(folder: Path, ini: _Ini) -> Path | None:
-    """The video file that seqinfo.ini names, else the directory of images, else None."""
-    named = ini.text("video", "")
-    path = folder / named if named else folder / ini.text("imDir", "img1")
-    return path if path.exists() else None

@@ -152,11 +152,11 @@ def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:
     """Return the names of the pictures that were held out; DataError without any."""
     if hold_out is None:
         return None
-    from streamvis.training.detector import crowd_dataset as data
+    from streamvis.training.detector.crowd_dataset import read_people
     from streamvis.training.detector.recipe import recipe_of, split
 
     recipe = recipe_of(hold_out)
-    pictures = data.read_coco(path / "annotations.json", path / "images")
+    pictures = read_people(path)
     _, held = split(pictures, recipe.hold_out)
     if not held:
         why = "" if recipe.hold_out else ": it has no hold_out"

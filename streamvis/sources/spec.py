@@ -5,7 +5,6 @@ MOTChallenge sequences, camera indexes, URLs and `synthetic:` scenes, each with 
 before and `#fps=7&read_s=2` after.
 """
 
-import configparser
 import glob
 import os
 import re
@@ -19,7 +18,6 @@ import msgspec
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
-from streamvis.parsing import read_text
 from streamvis.sources.credentials import ENCODE, is_cut, redacted, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
@@ -35,6 +33,7 @@ from streamvis.sources.listing import (
     warn,
 )
 from streamvis.sources.options import Transport, check_settings, scene_options
+from streamvis.sources.seqinfo import read_seqinfo
 from streamvis.sources.start import CONTAINER, Start, parse_start
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
@@ -362,27 +361,18 @@ def _sequence(folder: Path) -> SourceSpec:
 
     The rate of seqinfo.ini goes before the container's: public sequences were often re-wrapped.
     """
-    where = folder / "seqinfo.ini"
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(read_text(where, SourceError))
-        info = parser["Sequence"]
-        fps = info.getfloat("frameRate", fallback=0.0)
-    except (ValueError, KeyError, configparser.Error) as error:
-        detail = " ".join(str(error).split())
-        raise SourceError(f"{where} is not a MOTChallenge seqinfo.ini: {detail}") from None
-    name = info.get("name", folder.resolve().name)
-    plane = _plane(folder / "ground_plane.json")
+    info = read_seqinfo(folder / "seqinfo.ini", SourceError)
+    name = info.text("name", folder.resolve().name)
+    fps = info.number("frameRate") or 0.0
     rate = fps if 0 < fps < 1e6 else None
-    if video := info.get("video"):
-        path = folder / video
-        if not path.is_file():
-            raise SourceError(f"{where} says video={video}, but {path} is not there")
-        return _spec(name, str(path), "file", plane, rate)
-    pictures = folder / info.get("imDir", "img1")
-    if not images_of(str(pictures)):
-        raise SourceError(f"{where} has no video= and {pictures} holds no images")
-    return _spec(name, str(pictures), "images", plane, rate)
+    plane = _plane(folder / "ground_plane.json")
+    if video := info.video:
+        if not video.is_file():
+            raise SourceError(f"{info.path} says video={info.text('video')}, but {video} is absent")
+        return _spec(name, str(video), "file", plane, rate)
+    if not images_of(str(info.images)):
+        raise SourceError(f"{info.path} has no video= and {info.images} holds no images")
+    return _spec(name, str(info.images), "images", plane, rate)
 
 
 def _file(path: Path) -> SourceSpec:

@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 
 from streamvis.datasets.coco import read_coco
 from streamvis.errors import DataError
+from streamvis.training.detector.crowd_dataset import read_people
 
 
 def dataset(**changes):
@@ -45,6 +46,40 @@ def test_people_are_read_and_others_are_not(tmp_path):
 def test_a_picture_without_people_is_kept(tmp_path):
     (truth,) = read_coco(saved(tmp_path, dataset(annotations=[])))
     assert truth.boxes.shape == (0, 4)
+
+
+def test_every_category_of_people_counts_for_scoring_and_for_training(tmp_path):
+    names = ("person", "car", "pedestrian")
+    row = {"image_id": 7, "bbox": [1, 2, 3, 4]}
+    content = dataset(
+        categories=[{"id": i, "name": name} for i, name in enumerate(names)],
+        annotations=[row | {"id": i, "category_id": i} for i in range(3)],
+    )
+    (truth,) = read_coco(saved(tmp_path, content))
+    (image,) = read_people(tmp_path)
+    assert truth.people == 2
+    assert [list(one.box) for one in image.instances] == truth.boxes.tolist() == [[1, 2, 4, 6]] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"bbox": [1, 2, 0, 4]}, {"bbox": [1, 2, 3, 0]}, {"ignore": 1}, {"iscrowd": 1}],
+)
+def test_what_is_not_scored_is_not_trained_on(tmp_path, fields):
+    content = annotated(segmentation=[[1, 2, 4, 2, 4, 6]], **fields)
+    (truth,) = read_coco(saved(tmp_path, content))
+    ((person,),) = (image.instances for image in read_people(tmp_path))
+    assert truth.people == 0
+    assert person.ignore
+    assert person.mask is None
+
+
+def test_an_image_has_its_source_and_its_path(tmp_path):
+    image = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10, "source": "hall"}
+    (truth,) = read_coco(saved(tmp_path, dataset(images=[image])))
+    (picture,) = read_people(tmp_path)
+    assert truth.source == picture.source == "hall"
+    assert picture.path == tmp_path / "images/a.jpg"
 
 
 @pytest.mark.parametrize(

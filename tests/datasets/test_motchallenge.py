@@ -153,7 +153,10 @@ def test_frames_split_in_order():
     [
         ("", r"no section \[Sequence\]"),
         ("frameRate=7", "seqinfo.ini"),
-        (INFO.replace("seqLength=9", "seqLength=1000000000"), "seqLength=1000000000; expected 1"),
+        (
+            INFO.replace("seqLength=9", "seqLength=1000000000"),
+            "seqLength=1000000000; expected a whole number from 1",
+        ),
         (INFO.replace("seqLength=9", "seqLength=0"), "seqLength=0; expected a number above 0"),
         (INFO.replace("seqLength=9", "seqLength=2.5"), "seqLength=2.5"),
         (INFO.replace("frameRate=7", "frameRate=nan"), "frameRate=nan"),

@@ -233,9 +233,9 @@ def test_a_sequence_of_images(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["frameRate=7", "video=gone.avi"], "says video=gone.avi, but .* is not there"),
+        (["frameRate=7", "video=gone.avi"], "says video=gone.avi, but .* is absent"),
         (["frameRate=7"], "has no video= and .*img1 holds no images"),
-        (["frameRate=seven"], "is not a MOTChallenge seqinfo.ini"),
+        (["frameRate=seven"], "frameRate=seven; expected a number above 0"),
         (["[Sequence]"], "is not a MOTChallenge seqinfo.ini"),
     ],
 )

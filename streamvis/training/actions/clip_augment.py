@@ -14,6 +14,7 @@ from torch import Tensor
 from streamvis.messages import Array
 from streamvis.models.off import Modality, Off
 from streamvis.training.actions.clip_sampling import ClipFrames, progress
+from streamvis.training.color_jitter import jitter_levels
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -66,7 +67,11 @@ def augment_clip(
         return np.ascontiguousarray(pixels)
     if modality == "rgb" and random.random() < how.backwards:
         pixels = pixels[::-1]
-    return _lit(pixels, how.light, random)
+    if not how.light:
+        return np.ascontiguousarray(pixels)
+    return jitter_levels(
+        pixels, random, contrast=how.light, tint=how.light / 2, brightness=128 * how.light
+    )
 
 
 def _crop(
@@ -94,20 +99,6 @@ def _resized(pixels: Array, size: tuple[int, int]) -> Array:
             part = np.ascontiguousarray(picture[..., c : c + 2])
             resized = cv2.resize(part, (width, height), interpolation=how)
             out[i, ..., c : c + 2] = resized.reshape(height, width, -1)
-    return out
-
-
-def _lit(pixels: Array, light: float, random: np.random.Generator) -> Array:
-    """Another contrast, brightness and tint, by tables."""
-    if not light:
-        return np.ascontiguousarray(pixels)
-    gain = 1 + light * random.uniform(-1, 1) + light / 2 * random.uniform(-1, 1, 3)  # per colour
-    shift = 128 * light * random.uniform(-1, 1)
-    level = np.arange(256.0)
-    tables = [np.clip((level - 128) * g + 128 + shift, 0, 255).astype(np.uint8) for g in gain]
-    out = np.empty(pixels.shape, np.uint8)
-    for channel in range(pixels.shape[-1]):
-        out[..., channel] = tables[channel % 3][pixels[..., channel]]
     return out
 
 

@@ -4,7 +4,6 @@ Polygons are drawn once, on a grid over their own box, so that scaling, cropping
 image move numbers and never masks.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.errors import DataError
 from streamvis.messages import Array
-from streamvis.parsing import read_text
+from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.losses.detection import Targets
 
 TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
@@ -64,42 +64,32 @@ class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, mosaic=0.0, cover=0.0, paste=self.paste / 2)
 
 
-def read_coco(annotations: Path, images: Path) -> list[AnnotatedImage]:
-    """Read a COCO-layout file; crowds and `iscrowd` become regions to ignore. Errors: DataError."""
-    try:
-        raw = json.loads(read_text(annotations, DataError))
-        by_image: dict[int, list[Instance]] = {image["id"]: [] for image in raw["images"]}
-        people = {c["id"] for c in raw["categories"] if c["name"] in ("person", "pedestrian")}
-        if not people:
-            raise ValueError("no category is called person")
-        for row in raw["annotations"]:
-            if row["category_id"] in people:
-                by_image[row["image_id"]].append(_instance(row))
-        return [
-            AnnotatedImage(images / i["file_name"], str(i.get("source", "")), by_image[i["id"]])
-            for i in raw["images"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{annotations} is not in COCO layout: {error!r}. Expected images[id, file_name] and "
-            "annotations[image_id, category_id, bbox, iscrowd, segmentation] and a category person."
-        ) from None
+def read_people(folder: Path) -> list[AnnotatedImage]:
+    """Return the people of `annotations.json`, their images in `images/`; DataError."""
+    return [
+        AnnotatedImage(folder / "images" / one.name, one.source, _instances(one))
+        for one in read_coco(folder / "annotations.json")
+    ]
 
 
-def _instance(row: dict[str, Any]) -> Instance:
-    x, y, w, h = (float(v) for v in row["bbox"])
-    if not (w > 0 and h > 0 and np.isfinite([x, y, w, h]).all()):
-        raise ValueError(f"annotation {row.get('id')} has bbox {row['bbox']}")
-    ignore = bool(row.get("iscrowd"))
-    parts = row.get("segmentation")
-    mask = None
-    if isinstance(parts, list) and parts and not ignore:
-        mask = np.zeros((GRID, GRID), np.uint8)
-        for part in parts:
-            points = (np.array(part, float).reshape(-1, 2) - (x, y)) / (w, h) * GRID
-            fixed = np.round((points - 0.5) * 16).astype(np.int32)  # 4 fractional bits
-            cv2.fillPoly(mask, [fixed], 1, shift=4)
-    return Instance((x, y, x + w, y + h), ignore, mask)
+def _instances(truth: ImageTruth) -> list[Instance]:
+    ignored = truth.crowd | truth.ignore
+    return [
+        Instance(tuple(box.tolist()), bool(ignore), None if ignore else _drawn(polygons, box))
+        for box, ignore, polygons in zip(truth.boxes, ignored, truth.masks, strict=True)
+    ]
+
+
+def _drawn(polygons: Any, box: Array) -> Array | None:
+    """Polygons [[x, y, x, y, …], …] on the grid (GRID, GRID) over a box; None without any."""
+    if not isinstance(polygons, list):  # absent, or run lengths, which are not used here
+        return None
+    mask = np.zeros((GRID, GRID), np.uint8)
+    for polygon in polygons:
+        points = (np.array(polygon, float).reshape(-1, 2) - box[:2]) / (box[2:] - box[:2]) * GRID
+        fixed = np.round((points - 0.5) * 16).astype(np.int32)  # 4 fractional bits
+        cv2.fillPoly(mask, [fixed], 1, shift=4)
+    return mask
 
 
 def batches(
@@ -346,22 +336,15 @@ def _rows(boxes: list[Array]) -> Tensor:
 
 def distort(image: Array, augment: CanvasAugment, rng: np.random.Generator) -> Array:
     """Change light, colour and sharpness of (H, W, 3) uint8, not geometry."""
-    x = image.astype(np.float32)
-    if rng.random() < augment.grey:
-        x[:] = x.mean(2, keepdims=True)
-    mean = x.mean(2, keepdims=True)
-    x = mean + (x - mean) * rng.uniform(1 - augment.saturation, 1 + augment.saturation)
-    contrast = rng.uniform(1 - augment.contrast, 1 + augment.contrast)
-    x = (x - x.mean()) * contrast + x.mean() * rng.uniform(
-        1 - augment.brightness, 1 + augment.brightness
+    x = jitter(
+        image.astype(np.float32),
+        rng,
+        saturation=augment.saturation,
+        contrast=augment.contrast,
+        brightness=augment.brightness,
+        grey=augment.grey,
     )
     if rng.random() < augment.dark:
         x = x * rng.uniform(0.3, 0.6) + rng.normal(0, rng.uniform(2, 10), x.shape)
-    out = np.clip(x, 0, 255).astype(np.uint8)
-    if rng.random() < augment.blur:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.5))
-    if rng.random() < augment.compress:
-        quality = int(rng.integers(25, 80))
-        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return out
+    out = maybe_blur(to_bytes(x), augment.blur, rng)
+    return maybe_compress(out, augment.compress, (25, 80), rng)

@@ -22,7 +22,7 @@ from streamvis.training.detector.crowd_dataset import (
     AnnotatedImage,
     CanvasAugment,
     batches,
-    read_coco,
+    read_people,
 )
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit, read_log
@@ -148,7 +148,7 @@ def read_folders(
     Otherwise a few pictures of one's own would drown in those that keep the rest from being
     forgotten.
     """
-    parts = [read_coco(folder / "annotations.json", folder / "images") for folder in folders]
+    parts = [read_people(folder) for folder in folders]
     for folder, part in zip(folders, parts, strict=True):
         if not part:
             raise DataError(f"{folder / 'annotations.json'} holds no pictures to train on")

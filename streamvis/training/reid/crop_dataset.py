@@ -20,6 +20,7 @@ from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.onnx_reid import Teacher
+from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
@@ -341,7 +342,7 @@ def changed(
     out = np.asarray(cv2.warpAffine(large, M, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE))
     if rng.random() < change.flip:
         out = out[:, ::-1]
-    out = _seen_otherwise(np.ascontiguousarray(out), change, rng)
+    out = _distorted(np.ascontiguousarray(out), change, rng)
     if rng.random() < change.erase:
         eh, ew = int(h * rng.uniform(0.1, 0.4)), int(w * rng.uniform(0.2, 0.8))
         y, x = int(rng.integers(h - eh + 1)), int(rng.integers(w - ew + 1))
@@ -359,24 +360,19 @@ def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
             crops[row, :, ::step][:, :wide] = giver[:, ::step][:, :wide]
 
 
-def _seen_otherwise(out: Array, change: CropAugment, rng: np.random.Generator) -> Array:
-    """Other light, another distance, another lens."""
+def _distorted(out: Array, change: CropAugment, rng: np.random.Generator) -> Array:
+    """Another resolution, sharpness, light and compression."""
     h, w = out.shape[:2]
     if rng.random() < change.coarse:
         ratio = rng.uniform(change.lowest / h, 1) if change.lowest < h else 1.0
         less = max(round(w * ratio), 4), max(round(h * ratio), 4)
         out = cv2.resize(cv2.resize(out, less, interpolation=cv2.INTER_AREA), (w, h))
-    if rng.random() < change.blur:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.5))
-    x = out.astype(np.float32)
-    grey = x.mean(2, keepdims=True)
-    x = grey + (x - grey) * rng.uniform(1 - change.saturation, 1 + change.saturation)
-    x = x * rng.uniform(1 - change.tint, 1 + change.tint, 3)
-    mean = x.mean()
-    x = (x - mean) * rng.uniform(1 - change.contrast, 1 + change.contrast)
-    x += mean * rng.uniform(1 - change.brightness, 1 + change.brightness)
-    out = np.clip(x, 0, 255).astype(np.uint8)
-    if rng.random() < change.compress:
-        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
-        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return out
+    x = jitter(
+        maybe_blur(out, change.blur, rng).astype(np.float32),
+        rng,
+        saturation=change.saturation,
+        contrast=change.contrast,
+        brightness=change.brightness,
+        tint=change.tint,
+    )
+    return maybe_compress(to_bytes(x), change.compress, (20, 80), rng)

@@ -18,7 +18,7 @@ from streamvis.datasets.motchallenge import PEDESTRIAN, Rows
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.sources import open_source, resolve
-from streamvis.training.detector.crowd_dataset import read_coco
+from streamvis.training.detector.crowd_dataset import read_people
 
 Pictures = Callable[[], Iterator[tuple[int, Array]]]  # frame numbers from 1, pixels (H, W, 3) RGB
 
@@ -107,7 +107,7 @@ def _followed(summary: Path, every_s: float) -> IdentityBoxes:
 
 
 def _coco(folder: Path) -> IdentityBoxes:
-    pictures = read_coco(folder / "annotations.json", folder / "images")
+    pictures = read_people(folder)
     boxes, frames = [], []
     for number, picture in enumerate(pictures, 1):
         for one in picture.instances:

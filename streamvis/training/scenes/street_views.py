@@ -15,6 +15,7 @@ from streamvis.datasets.street import LabelledImage, read_image, read_labels
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.inference.segmentation import resize_to_lines
+from streamvis.training.color_jitter import jitter_levels
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -138,13 +139,10 @@ def _kept(centre: float, seen: float, there: int, rng: np.random.Generator) -> f
 
 
 def _lit(pixels: Array, how: StreetAugment, rng: np.random.Generator) -> Array:
-    """Another contrast, brightness, gamma and tint, by tables."""
-    gain = 1 + how.light * rng.uniform(-1, 1) + how.tint * rng.uniform(-1, 1, 3)
-    shift = 100 * how.light * rng.uniform(-1, 1)
-    gamma = np.exp(how.light * rng.uniform(-1, 1))
-    level = 255 * (np.arange(256) / 255) ** gamma
-    tables = np.clip((level - 128) * gain[:, None] + 128 + shift, 0, 255).astype(np.uint8)
-    out = np.stack([tables[c][pixels[..., c]] for c in range(3)], -1)
+    """Another contrast, brightness, gamma and tint, or no colour at all."""
+    out = jitter_levels(
+        pixels, rng, contrast=how.light, tint=how.tint, brightness=100 * how.light, gamma=how.light
+    )
     if rng.random() < how.grey:
         out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
     return out

@@ -97,7 +97,7 @@ def seen(mask, box, height, width) -> np.ndarray:
     return ndimage.map_coordinates(padded, cells, order=1, mode="constant") > 127.5
 
 
-places = st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(20, 100), st.floats(40, 150))
+places = st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(24, 100), st.floats(40, 150))
 
 
 @given(st.integers(0, 1000), places)

@@ -11,7 +11,7 @@ from streamvis.errors import DataError, RunError
 from streamvis.messages import Detections
 from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotate
 from streamvis.training.detector.coco_folder import SAVE_EVERY, LabelOrigin, open_folder
-from streamvis.training.detector.crowd_dataset import read_coco
+from streamvis.training.detector.crowd_dataset import read_people
 
 ORIGIN = LabelOrigin(
     command="streamvis label a.mp4",
@@ -56,9 +56,7 @@ def labelled(tmp_path):
 
 def test_both_readers_and_pycocotools_find_the_same_people(labelled, capsys):
     path = labelled / "annotations.json"
-    for truth, picture in zip(
-        coco.read_coco(path), read_coco(path, labelled / "images"), strict=True
-    ):
+    for truth, picture in zip(coco.read_coco(path), read_people(labelled), strict=True):
         assert picture.path.is_file()
         assert (truth.name, picture.source) == (picture.path.name, "a")
         np.testing.assert_allclose(truth.boxes, FOUND.boxes)
@@ -97,7 +95,7 @@ def test_an_export_of_a_tool_that_corrects_labels_takes_its_place(labelled):
     export["annotations"][2] |= {"segmentation": counts, "area": 30.0}
     path.write_text(json.dumps(export))
     first, _ = coco.read_coco(path)
-    one, _ = read_coco(path, labelled / "images")
+    one, _ = read_people(labelled)
     np.testing.assert_allclose(first.boxes, [person.box for person in one.instances])
     assert [person.ignore for person in one.instances] == first.crowd.tolist()
     assert first.crowd.tolist() == [False, False, True]

@@ -14,7 +14,7 @@ from streamvis.cli.main import app
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models import weights
 from streamvis.synthetic.render import SyntheticScene
-from streamvis.training.detector.crowd_dataset import read_coco
+from streamvis.training.detector.crowd_dataset import read_people
 from streamvis.training.detector.recipe import (
     HoldOut,
     load_recipe,
@@ -36,6 +36,8 @@ settle: 1
 sampling: [64, 32, 4]
 """
 
+SIZED = {"width": 160, "height": 120}
+
 
 @pytest.fixture
 def people(tmp_path) -> Path:
@@ -45,7 +47,9 @@ def people(tmp_path) -> Path:
     for n in range(4):
         name = f"{n}.png"
         cv2.imwrite(str(tmp_path / "images" / name), scene.picture(n)[..., ::-1])
-        images.append({"id": n, "file_name": name, "source": "even" if n % 2 == 0 else "odd"})
+        images.append(
+            {"id": n, "file_name": name, "source": "even" if n % 2 == 0 else "odd"} | SIZED
+        )
         for x1, y1, x2, y2 in scene.truth(n).visible_boxes.tolist():
             if x2 > x1 and y2 > y1:
                 rows.append({"image_id": n, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
@@ -85,7 +89,7 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(people, tmp_path):
 
 
 def test_held_out_pictures_are_not_trained_on(people, capsys):
-    pictures = read_coco(people / "annotations.json", people / "images")
+    pictures = read_people(people)
     train, held = split(pictures, HoldOut("even", 2))
     assert [p.path.name for p in held] == ["0.png"]
     assert len(train) == 3
