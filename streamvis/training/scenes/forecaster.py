@@ -7,7 +7,6 @@ forecaster that goes by motion learns only how sure to be (`training/moved.py`).
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -28,13 +27,13 @@ from streamvis.evaluation.segmentation import Confusion, gap_closed
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.swiftnet import STRIDE, SwiftNet
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
-from streamvis.models.weights import find, load_into, load_segmenter, save, sight
-from streamvis.training.detector.recipe import curves
+from streamvis.models.weights import find, load_into, load_segmenter, sight
 from streamvis.training.hold_out import nothing_left, present, wanted
-from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.segmentation import lovasz_softmax
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
+from streamvis.training.results import write_results
 from streamvis.training.scenes import warp_calibrator
 from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence, gather
 from streamvis.training.scenes.warp_calibrator import DrawSample, HeldOutEntropy
@@ -352,20 +351,16 @@ def run(
     *,
     overwrite: bool = False,
 ) -> tuple[Path, HeldOutScores | HeldOutEntropy]:
-    """Train, draw the curves and write the weights; their path, and the score of held-out video."""
-    model, told = train(recipe, data, weights, out, overwrite=overwrite)
-    log = read_log(out / "log.jsonl")
-    curves(log, out / "curves.png")
-    path = out / f"{recipe.architecture.name}.safetensors"
-    about = {
-        "segmenter": sight(weights),
-        "steps": str(recipe.schedule.steps),
-        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
-        "data": ", ".join(folder.resolve().name for folder in data),
-        "streamvis": metadata.version("streamvis"),
-    }
-    if told.pictures:
-        about["held_out"] = ", ".join(recipe.hold_out)
-        about["score"] = str(told)
-    save(model, path, about)
-    return path, told
+    """Train, write the curves and the weights; return their path and the held-out scores."""
+    model, scores = train(recipe, data, weights, out, overwrite=overwrite)
+    held_out = {"held_out": ", ".join(recipe.hold_out), "score": str(scores)}
+    path = write_results(
+        out,
+        recipe.architecture.name,
+        model,
+        recipe.schedule,
+        data,
+        segmenter=sight(weights),
+        **(held_out if scores.pictures else {}),
+    )
+    return path, scores

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,12 +18,13 @@ from streamvis.datasets.street import LabelledImage, read_scenes
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models.checkpoint_io import read
 from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
-from streamvis.models.weights import find, save
-from streamvis.training.detector.recipe import curves, imagenet
-from streamvis.training.loop import Groups, Schedule, fit, read_log
+from streamvis.models.weights import find
+from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.segmentation import boundary_loss, boundary_weights, lovasz_softmax
+from streamvis.training.pretrained import imagenet
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
+from streamvis.training.results import names, write_results
 from streamvis.training.scenes.outlier_synthesis import OutlierObject
 from streamvis.training.scenes.outliers import (
     OutlierTraining,
@@ -242,18 +242,14 @@ def run(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Train, draw the curves and write the weights; their path comes back."""
+    """Train, write the curves and the weights, and return the path of the weights."""
     model = train(recipe, data, out, negatives, overwrite=overwrite)
-    log = read_log(out / "log.jsonl")
-    curves(log, out / "curves.png")
-    path = out / f"{recipe.architecture.name}.safetensors"
-    about = {
-        "steps": str(recipe.schedule.steps),
-        "minutes": f"{sum(row['seconds'] for row in log.values()) / 60:.0f}",
-        "start": recipe.start,
-        "data": ", ".join(folder.resolve().name for folder in data),
-        "negatives": ", ".join(folder.resolve().name for folder in negatives),
-        "streamvis": metadata.version("streamvis"),
-    }
-    save(model, path, about)
-    return path
+    return write_results(
+        out,
+        recipe.architecture.name,
+        model,
+        recipe.schedule,
+        data,
+        start=recipe.start,
+        negatives=names(negatives),
+    )

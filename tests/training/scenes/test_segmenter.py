@@ -18,6 +18,7 @@ from streamvis.errors import ConfigError, DataError, StreamvisError, WeightsErro
 from streamvis.models import weights
 from streamvis.models.resnet import ResNet18Whole
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
+from streamvis.training.pretrained import imagenet
 from streamvis.training.scenes import segmenter
 from streamvis.training.scenes.segmenter import (
     build,
@@ -165,7 +166,7 @@ def test_other_architectures_learn_by_the_same_recipe(about, streets, tmp_path):
 
 def test_the_trunk_starts_from_imagenet(tmp_path):
     state = build(recipe_of(tmp_path)).body.state_dict()
-    for name, value in segmenter.imagenet().items():
+    for name, value in imagenet().items():
         assert torch.equal(state[name], value), name
 
 
