@@ -1,20 +1,20 @@
-"""The classes that pictures of streets are labelled with, and how published files number them."""
+"""Classes of labelled street images, and the numbers that published label files use for them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Classes(NamedTuple):
-    """A list of classes, and of every number in a label file the class that it means."""
+    """A list of classes, and the class that each number of a label file stands for."""
 
     name: str
     names: tuple[str, ...]
-    movable: tuple[int, ...]  # classes of things that move of themselves
-    numbers: tuple[tuple[int, int], ...] = ()  # (in the file, class); others mean nothing
+    movable: tuple[int, ...]  # classes of objects that move by themselves
+    numbers: tuple[tuple[int, int], ...] = ()  # (in the file, class); all others are void
 
     @property
     def void(self) -> int:
-        """The number, in arrays of ours, of a pixel that has no class."""
+        """The label, inside streamvis, of a pixel that has no class."""
         return VOID
 
 
@@ -75,6 +75,6 @@ LISTS = {classes.name: classes for classes in (CAMVID, CITYSCAPES)}
 
 
 def movable(names: Sequence[str]) -> list[bool]:
-    """Of each class whether things of it move of themselves, as any known list says."""
+    """Tell for each class whether its objects move by themselves, by all known lists."""
     known = {one.names[index] for one in LISTS.values() for index in one.movable}
     return [name in known for name in names]

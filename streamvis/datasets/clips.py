@@ -1,7 +1,7 @@
-"""Clips of actions: a CSV, folders by class, UCF-101 and HMDB-51 as published; and their splits.
+"""Action clips from a CSV, from folders by class, or from UCF-101 and HMDB-51, and their splits.
 
-A source is the video that clips were cut from. Clips of one source look alike, so a split never
-has a source on both sides: what it measured would be memory.
+A source is the video that a clip was cut from. Clips of one source look alike, so a split never has
+clips of a source in both training and test.
 """
 
 import csv
@@ -22,14 +22,14 @@ from streamvis.sources.listing import entries, videos_in
 UCF_LISTS = "ucfTrainTestlist"
 HMDB_LISTS = "testTrainMulti_7030_splits"
 UCF_NAME = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d+)_c\d+")
-HMDB_TAIL = re.compile(r"_[a-z]_(nm|cm)_np\d+_[a-z]{2}_[a-z]{3}_\d+$")  # what annotators said
+HMDB_TAIL = re.compile(r"_[a-z]_(nm|cm)_np\d+_[a-z]{2}_[a-z]{3}_\d+$")  # attributes of the clip
 TRAIN, TEST = 1, 2  # in HMDB-51's lists
 NEEDED = ("path", "label", "source")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """An action, where it is seen, and what video it was cut from."""
+    """One action: its file and time, its label, and the video that it was cut from."""
 
     path: Path
     label: str
@@ -42,7 +42,7 @@ Split = tuple[list[int], list[int]]  # indexes of clips to train on, to test on
 
 
 def read_clips(data: Path) -> list[Clip]:
-    """The clips of a CSV, of a folder with `clips.csv`, or of a folder of classes."""
+    """Read the clips of a CSV, of a folder with `clips.csv`, or of a folder of classes."""
     if data.is_file():
         clips = _from_csv(data)
     elif (data / "clips.csv").is_file():
@@ -50,21 +50,21 @@ def read_clips(data: Path) -> list[Clip]:
     elif data.is_dir():
         clips = _from_folders(_classes(data))
     else:
-        raise DataError(f"{data} is neither a CSV of clips nor a folder of classes of them")
+        raise DataError(f"{data} is neither a CSV of clips nor a folder with a folder per action")
     if len({clip.label for clip in clips}) < 2:
         found = sorted({clip.label for clip in clips})
         raise DataError(
-            f"{data}: expected clips of two actions at least, found {len(clips)} clips of "
-            f"{', '.join(found) or 'none'}; a folder has a folder for each action"
+            f"{data} has {len(clips)} clips of {', '.join(found) or 'no action'}; expected clips "
+            "of at least two actions, each in a folder named after it"
         )
     return clips
 
 
 def check_there(data: Path, clips: Sequence[Clip]) -> None:
-    """Learn before an hour's work that a clip is missing; DataError."""
+    """Raise DataError when a listed clip does not exist, before any work is done."""
     if absent := [clip.path for clip in clips if not clip.path.is_file()]:
         raise DataError(
-            f"{data} lists {len(clips)} clips, and {len(absent)} of them are not there; the first "
+            f"{data} lists {len(clips)} clips, but {len(absent)} of them do not exist; the first "
             f"is {absent[0]}"
         )
 
@@ -79,12 +79,15 @@ def _from_csv(path: Path) -> list[Clip]:
     for line, row in enumerate(rows, 2):
         if lacking := [name for name in NEEDED if not row.get(name)]:
             raise DataError(
-                f"{path}, line {line}: {', '.join(lacking)} is empty or not there; expected the "
-                "columns path,label,source and perhaps start,end in seconds"
+                f"{path}, line {line}: {', '.join(lacking)} is empty or absent; expected the "
+                "columns path,label,source and optionally start,end in seconds"
             )
         start, end = _seconds(path, line, row, "start", 0.0), _seconds(path, line, row, "end")
         if not start < end:
-            raise DataError(f"{path}, line {line}: it starts at {start:g} s and ends at {end:g} s")
+            raise DataError(
+                f"{path}, line {line}: start is {start:g} s and end is {end:g} s; expected start "
+                "before end"
+            )
         clips.append(Clip(path.parent / row["path"], row["label"], row["source"], start, end))
     return clips
 
@@ -105,7 +108,7 @@ def _seconds(
 
 
 def _classes(data: Path) -> Path:
-    """The folder of classes: in UCF-101's and HMDB-51's archives it stands beside the lists."""
+    """Return the folder of classes, which UCF-101 and HMDB-51 keep beside their split lists."""
     inside = [data / name for name in ("UCF-101", "hmdb51_org", "videos") if (data / name).is_dir()]
     return inside[0] if inside else data
 
@@ -120,7 +123,7 @@ def _from_folders(data: Path) -> list[Clip]:
 
 
 def source_of(path: Path, label: str) -> str:
-    """What video a file was cut from: by the names of UCF-101 and HMDB-51; else it is its own."""
+    """Return the source in a file name of UCF-101 or HMDB-51; of others the whole name."""
     if match := UCF_NAME.fullmatch(path.stem):
         return f"{match['label']} g{match['group']}"
     if HMDB_TAIL.search(path.stem):
@@ -129,7 +132,7 @@ def source_of(path: Path, label: str) -> str:
 
 
 def published_split(data: Path, clips: Sequence[Clip], number: int) -> Split:
-    """Split `number` (1 to 3) as UCF-101's or HMDB-51's lists have it."""
+    """Return split `number` (1 to 3) of the published lists of UCF-101 or HMDB-51."""
     if (data / UCF_LISTS).is_dir():
         sides = [_ucf_list(data / UCF_LISTS / f"{s}list{number:02}.txt") for s in ("train", "test")]
         names = [f"{clip.path.parent.name}/{clip.path.name}" for clip in clips]
@@ -137,17 +140,19 @@ def published_split(data: Path, clips: Sequence[Clip], number: int) -> Split:
         sides = _hmdb_lists(data / HMDB_LISTS, number)
         names = [f"{clip.label}/{clip.path.name}" for clip in clips]
     else:
-        raise DataError(f"{data} has neither {UCF_LISTS}/ nor {HMDB_LISTS}/, so no published split")
+        raise DataError(
+            f"{data} has no published splits: expected {UCF_LISTS}/ or {HMDB_LISTS}/ in it"
+        )
     where = {name: i for i, name in enumerate(names)}
     for name in [name for side in sides for name in side if name not in where][:1]:
-        raise DataError(f"{data}: split {number} lists {name}, which is not there")
+        raise DataError(f"{data}: split {number} lists {name}, which does not exist")
     train, test = ([where[name] for name in sorted(side)] for side in sides)
     return train, test
 
 
 def _lines(path: Path) -> list[list[str]]:
     if not path.is_file():
-        raise DataError(f"{path} is not there; published splits are 1, 2 and 3")
+        raise DataError(f"{path} does not exist; published splits are 1, 2 and 3")
     return [words for line in read_text(path, DataError).split("\n") if (words := line.split())]
 
 
@@ -169,16 +174,17 @@ def _hmdb_lists(folder: Path, number: int) -> list[set[str]]:
 
 
 def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split]:
-    """`count` splits in which each clip is tested once, and no source stands on both sides.
+    """Return `count` splits that test each clip once and never divide a source.
 
-    Sources go, large ones first, where their labels are rarest, so folds are alike.
+    Sources are assigned from the largest to the smallest, each to the fold that has the fewest
+    clips of its labels, so that folds have similar shares of each label.
     """
     by_source: defaultdict[str, list[int]] = defaultdict(list)
     for i, clip in enumerate(clips):
         by_source[clip.source].append(i)
     if not 2 <= count <= len(by_source):
         raise DataError(
-            f"{count} folds of {len(by_source)} sources: expected 2 to as many as there are sources"
+            f"{count} folds of {len(by_source)} sources; expected 2 to {len(by_source)} folds"
         )
     order = list(np.random.default_rng(seed).permutation(sorted(by_source)))
     order.sort(key=lambda source: -len(by_source[source]))
@@ -187,10 +193,10 @@ def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split
     for source in order:
         labels = Counter(clips[i].label for i in by_source[source])
 
-        def crowd(k: int, labels: Counter[str] = labels) -> tuple[int, int]:
+        def overlap(k: int, labels: Counter[str] = labels) -> tuple[int, int]:
             return sum(n * tallies[k][label] for label, n in labels.items()), len(folds[k])
 
-        chosen = min(range(count), key=crowd)
+        chosen = min(range(count), key=overlap)
         folds[chosen] += by_source[source]
         tallies[chosen] += labels
     every = range(len(clips))
@@ -198,5 +204,5 @@ def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split
 
 
 def actions_of(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The labels, in the order of logits."""
+    """Return the labels in the order of a network's logits."""
     return tuple(sorted({clip.label for clip in clips}))

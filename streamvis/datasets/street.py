@@ -1,4 +1,4 @@
-"""Labelled street pictures: the folder layouts of CamVid and Cityscapes as published."""
+"""Labelled street images in the folder layouts of CamVid and Cityscapes as published."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ FOLDERS = (("images", "labels"), ("", "annot"))  # ours; beside the pictures' fo
 
 
 class LabelledImage(NamedTuple):
-    """One labelled picture."""
+    """The files of one image and of its labels."""
 
     name: str
     image: Path
@@ -24,7 +24,7 @@ class LabelledImage(NamedTuple):
 
 
 def read_scenes(folder: Path) -> tuple[Classes, list[LabelledImage]]:
-    """The labelled pictures of a folder and what their labels mean; DataError when it has none."""
+    """Return the classes and the labelled images of a folder; DataError when it has none."""
     if scenes := _cityscapes(folder):
         return CITYSCAPES, scenes
     for images, labels in ((folder / "images", folder / "labels"), (folder, _beside(folder))):
@@ -36,13 +36,13 @@ def read_scenes(folder: Path) -> tuple[Classes, list[LabelledImage]]:
         if lacking:
             raise DataError(
                 f"{labels} has no {lacking[0]}.png for {images / lacking[0]} "
-                f"({len(lacking)} of {len(scenes)} labels are absent)"
+                f"({len(lacking)} of {len(scenes)} images have no labels)"
             )
         if scenes:
             return CAMVID, scenes
     raise DataError(
-        f"{folder} holds no labelled pictures; expected CamVid's layout (images/ and labels/, or "
-        "a folder beside its …annot) or Cityscapes' (leftImg8bit/ and gtFine/)"
+        f"{folder} holds no labelled images; expected CamVid's layout (images/ and labels/, or "
+        "a folder beside its …annot) or that of Cityscapes (leftImg8bit/ and gtFine/)"
     )
 
 
@@ -51,7 +51,7 @@ def _beside(folder: Path) -> Path:
 
 
 def _cityscapes(folder: Path) -> list[LabelledImage]:
-    """All splits below `folder`, or the one that it is: …/leftImg8bit/train."""
+    """Return the images of all splits below `folder`, or of the split that it is."""
     root = next((p for p in (folder, *folder.parents[:2]) if (p / "leftImg8bit").is_dir()), None)
     if root is None:
         return []
@@ -69,25 +69,25 @@ def _cityscapes(folder: Path) -> list[LabelledImage]:
 
 
 def read_image(path: Path) -> Array:
-    """A picture (H, W, 3) uint8 RGB; DataError when it cannot be read."""
+    """Read an image (H, W, 3) uint8 RGB; DataError when it cannot be read."""
     image = _decoded(path, cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise DataError(f"{path} is not a picture that can be read")
+        raise DataError(f"{path} cannot be read as an image")
     return image
 
 
 def _decoded(path: Path, how: int) -> Array | None:
     try:
         return cv2.imread(str(path), how)
-    except cv2.error:  # more pixels than it allows
+    except cv2.error:  # more pixels than OpenCV allows
         return None
 
 
 def read_labels(path: Path, classes: Classes) -> Array:
-    """Classes (H, W) uint8, VOID where there is none; DataError when it cannot be read."""
+    """Read classes (H, W) uint8, VOID where there is none; DataError when they cannot be read."""
     found = _decoded(path, cv2.IMREAD_UNCHANGED)
     if found is None or found.ndim != 2 or found.dtype != np.uint8:
-        raise DataError(f"{path} is not a label picture: expected one channel of 8 bits")
+        raise DataError(f"{path} is not an image of labels; expected one channel of 8 bits")
     table = np.full(256, VOID, np.uint8)
     for number, index in classes.numbers:
         table[number] = index

@@ -11,7 +11,7 @@ SKY = np.array([196, 212, 226], np.float32)
 
 
 def backdrop(camera: Camera, seed: int) -> Array:
-    """The picture (H, W, 3) uint8 RGB of the place with nobody in it."""
+    """Draw the place with nobody in it: (H, W, 3) uint8 RGB."""
     rng = np.random.default_rng([seed, 2])
     u = (np.arange(camera.width * SCALE, dtype=np.float32) + 0.5) / SCALE
     v = (np.arange(camera.height_px * SCALE, dtype=np.float32) + 0.5) / SCALE
@@ -31,13 +31,13 @@ def backdrop(camera: Camera, seed: int) -> Array:
 
 
 def _plane(H: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """Where the rays of pixels u (w,), v (h,) meet a plane: its coordinates (h, w) each."""
+    """Return the plane's coordinates, (h, w) each, that the pixels u (w,), v (h,) see."""
     x, y, w = (row[0] * u + row[1] * v[:, None] + row[2] for row in H.astype(np.float32))
     return x / w, y / w
 
 
 def _ground(x: Array, y: Array, rng: np.random.Generator) -> Array:
-    """Colours (h, w, 3) float32 of the ground at x, y metres."""
+    """Return colours (h, w, 3) float32 of the ground at x, y metres."""
     row = np.floor(y / 0.6)
     slab = x / 0.9 + 0.5 * (row % 2)
     tones = rng.normal(0, 5, (64, 64)).astype(np.float32)
@@ -68,7 +68,7 @@ def _ground(x: Array, y: Array, rng: np.random.Generator) -> Array:
 
 
 def _front(x: Array, z: Array, rng: np.random.Generator) -> Array:
-    """Colours (h, w, 3) float32 of the house front x, z metres away, and of the sky above it."""
+    """Return colours (h, w, 3) float32 of the house front at x, z metres, and of the sky above."""
     colours = np.array([188, 166, 144], np.float32) + 7 * _noise(x, z, 1.1, rng)[..., None]
     colours = np.where((z % 0.35 < 0.03)[..., None], colours - 10, colours)
     colours = np.where((z < 0.55)[..., None], np.array([122, 116, 112], np.float32), colours)
@@ -90,13 +90,13 @@ def _front(x: Array, z: Array, rng: np.random.Generator) -> Array:
 
 
 def _edge(cells: Array, size: float) -> Array:
-    """Metres to the nearest border of cells whose coordinate counts cells of this size."""
+    """Return the distance in metres to the nearest border of cells of this size."""
     part = cells - np.floor(cells)
     return np.minimum(part, 1 - part) * size
 
 
 def _noise(x: Array, y: Array, size: float, rng: np.random.Generator) -> Array:
-    """Smooth noise (h, w) around 0 with blotches of `size` metres."""
+    """Return smooth noise (h, w) around 0 with spots of `size` metres."""
     table = rng.normal(0, 1, (64, 64)).astype(np.float32)
     at_x, at_y = (x / size % 64).astype(np.float32), (y / size % 64).astype(np.float32)
     return cv2.remap(table, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

@@ -1,4 +1,4 @@
-"""A walking body: from gait phase and heading to the limbs in the world."""
+"""The limbs of a walking person in world coordinates, from gait phase and heading."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Limb:
 
 @dataclass(frozen=True)
 class Body:
-    """The limbs, and the frame of the trunk for what is drawn on it."""
+    """The limbs of one person, and the points of the trunk that clothes are drawn on."""
 
     limbs: list[Limb]  # arms and legs
     hips: Array  # (2, 3) left and right
@@ -39,7 +39,7 @@ class Body:
 
 
 def pose(person: Person, state: Array) -> Body:
-    """The body of a person whose state is x, y, heading, gait phase, speed."""
+    """Return the body of a person whose state is x, y, heading, gait phase, speed."""
     x, y, heading, phase, speed = state
     h = person.height
     forward = np.array([math.cos(heading), math.sin(heading), 0.0])
@@ -115,7 +115,7 @@ def _arm(person: Person, shoulder: Array, forward: Array, up: Array, angle: floa
 
 
 def _lowest(limb: Limb) -> float:
-    """The height of its lowest point, metres: a heel can be lower than its toe."""
+    """Return the height of a limb's lowest point in metres."""
     return float(min(limb.a[2] - limb.radius_a, limb.b[2] - limb.radius_b))
 
 

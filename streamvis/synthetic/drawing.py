@@ -1,4 +1,4 @@
-"""Drawing a walker: an anti-aliased sprite, premultiplied RGBA, and the shadow on the ground."""
+"""Drawing of one person: an anti-aliased sprite in premultiplied RGBA, and its shadow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from streamvis.synthetic.scene import Camera, Person
 
 SCALE = 2  # sprites are drawn this much larger, then averaged
 SHIFT = 4  # binary places of OpenCV's sub-pixel coordinates
-SUN = np.array([0.55, 0.35, -1.0])  # the way light travels
-LIGHT = np.array([-0.30, -0.12])  # where it comes from in the picture, in radii
+SUN = np.array([0.55, 0.35, -1.0])  # direction in which light travels, in the world
+LIGHT = np.array([-0.30, -0.12])  # direction towards the light in the picture, in radii
 WIDTHS, TOWARDS, TONES = (1.0, 0.74, 0.42), (0.0, 0.6, 1.0), (0.64, 0.86, 1.04)  # of the shading
 ARC = np.linspace(-1, 1, 7)
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """One person's pixels; they may reach beyond the picture."""
+    """The pixels of one person, which may reach beyond the picture."""
 
     x: int  # of the left column in the picture
     y: int
@@ -29,7 +29,7 @@ class Sprite:
 
     @property
     def mask(self) -> Array:
-        """(h, w) bool: where the person covers at least half of the pixel."""
+        """The pixels (h, w) bool of which the person covers at least half."""
         return self.pixels[..., 3] >= 128
 
 
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
 
 
 class Brush:
-    """Makes and fills shapes on a canvas that is `SCALE` times a part of the picture."""
+    """A canvas of `SCALE` times the resolution of a part of the picture, to draw shapes on."""
 
     def __init__(self, camera: Camera, low: Array, high: Array) -> None:
         self.camera = camera
@@ -48,12 +48,12 @@ class Brush:
         self.canvas = np.zeros((int(height), int(width), 4), np.uint8)
 
     def points(self, world: Array) -> tuple[Array, Array]:
-        """World points (N, 3) on the canvas (N, 2), and canvas pixels per metre there (N,)."""
+        """Return world points (N, 3) on the canvas (N, 2), and pixels per metre there (N,)."""
         at, depth = self.camera.project(world)
         return (at - self.low) * SCALE, SCALE * self.camera.focal / depth
 
     def capsules(self, limbs: Sequence[Limb], colours: Sequence[Array]) -> list[list[Shape]]:
-        """Each limb as three capsules of growing light."""
+        """Draw each limb as three capsules, from dark to light."""
         at, scale = self.points(np.array([end for limb in limbs for end in (limb.a, limb.b)]))
         radius = np.array([r for limb in limbs for r in (limb.radius_a, limb.radius_b)]) * scale
         centres, spokes = outlines(at[::2], at[1::2], radius[::2], radius[1::2])
@@ -67,7 +67,7 @@ class Brush:
         ]
 
     def hulls(self, ends: Array, radii: Array, colour: Array) -> list[Shape]:
-        """The convex hull of circles at ends (N, 2), as three of growing light."""
+        """Draw the convex hull of circles at ends (N, 2) as three shapes, from dark to light."""
         light = LIGHT * radii.min()
         centres, spokes = outlines(ends, ends, radii, radii)
         return [
@@ -88,15 +88,15 @@ class Brush:
 
 def fill(canvas: Array, polygon: Array, colour: tuple[float, ...]) -> None:
     """Fill a convex polygon (P, 2), anti-aliased; pixel i of the canvas covers [i, i + 1)."""
-    # OpenCV puts the middle of pixel i at i, we at i + 1/2
+    # OpenCV has the centre of pixel i at i, streamvis at i + 1/2
     fixed = np.rint((polygon - 0.5) * (1 << SHIFT)).astype(np.int32)
     cv2.fillConvexPoly(canvas, fixed, colour, cv2.LINE_AA, SHIFT)
 
 
 def outlines(a: Array, b: Array, radius_a: Array, radius_b: Array) -> tuple[Array, Array]:
-    """The hulls of pairs of circles, a (L, 2) with b (L, 2): centres and spokes, (L, 14, 2) each.
+    """Return the hulls of pairs of circles, a (L, 2) with b (L, 2), as centres and spokes.
 
-    A hull's corners are centres + spokes; scaled spokes give a slimmer hull.
+    Both are (L, 14, 2). A hull's corners are centres + spokes; scaled spokes give a slimmer hull.
     """
     gap = np.hypot(*(b - a).T) - np.abs(radius_a - radius_b)
     a_only, b_only = (gap <= 0) & (radius_a >= radius_b), (gap <= 0) & (radius_a < radius_b)
@@ -122,7 +122,7 @@ def _hull(points: Array) -> Array:
 
 
 def draw(camera: Camera, person: Person, body: Body) -> Sprite:
-    """The person as the camera sees them, with nobody in front."""
+    """Draw a person as the camera sees them with nobody in front."""
     brush = Brush(camera, *_extent(camera, person, body))
     skull = _head(person, body, faces_camera=_faces(camera, body))
     bare = [limb for limb in body.limbs if (limb.cloth, person.legs) != ("trousers", "skirt")]
@@ -163,7 +163,7 @@ def _extent(camera: Camera, person: Person, body: Body) -> tuple[Array, Array]:
 
 
 def _extras(person: Person, body: Body) -> list[Limb]:
-    """Neck and bag."""
+    """Return the limbs for neck and bag."""
     h = person.height
     up = np.array([0.0, 0.0, h])
     neck = Limb(body.neck - 0.06 * up, body.neck, 0.03 * h, 0.028 * h, "skin")
@@ -175,7 +175,7 @@ def _extras(person: Person, body: Body) -> list[Limb]:
 
 
 def _trunk(brush: Brush, person: Person, body: Body) -> list[Shape]:
-    """Chest and belly, with the pattern of the shirt."""
+    """Draw chest and belly with the pattern of the shirt."""
     h, g = person.height, person.girth
     ends, scale = brush.points(np.concatenate([body.hips, body.shoulders]))
     radii = np.array([0.064, 0.064, 0.042, 0.042]) * h * g * scale
@@ -193,7 +193,7 @@ def _trunk(brush: Brush, person: Person, body: Body) -> list[Shape]:
 
 
 def _band(ends: Array, radii: Array, low: float, high: float) -> Array:
-    """The trunk (4, 2) between two heights, as parts of the way from hip to shoulder."""
+    """Return the part (4, 2) of the trunk between two heights: 0 is the hip, 1 the shoulder."""
     corners = []
     for t in (low, high):
         across = ends[:2] + t * (ends[2:] - ends[:2])  # left and right of the body
@@ -215,7 +215,7 @@ def _skirt(brush: Brush, person: Person, body: Body) -> list[Shape]:
 
 
 def _head(person: Person, body: Body, *, faces_camera: bool) -> list[Limb]:
-    """Face and hair, in the order that shows which way they look."""
+    """Return face and hair in drawing order, which depends on the direction of view."""
     r = HEAD * person.height
     front, up = r * body.forward, np.array([0.0, 0.0, r])
     chin, brow = body.head + 0.25 * front - 0.45 * up, body.head + 0.12 * front + 0.25 * up
@@ -232,14 +232,14 @@ def _head(person: Person, body: Body, *, faces_camera: bool) -> list[Limb]:
 
 
 def shade(camera: Camera, body: Body, shadow: Array, scale: float) -> None:
-    """Add the person's shadow to a map (h, w) uint8 that is `scale` times the picture."""
+    """Add a person's shadow to a map (h, w) uint8 that is `scale` times the picture."""
     limbs = [
         *body.limbs,
         Limb(body.hips.mean(axis=0), body.neck, 0.2, 0.2, ""),
         Limb(body.neck, body.head, 0.08, 0.11, ""),
     ]
     ends = np.array([end for limb in limbs for end in (limb.a, limb.b)])
-    ends = ends - SUN * (ends[:, 2:] / SUN[2])  # along the light, down to the ground
+    ends = ends - SUN * (ends[:, 2:] / SUN[2])  # projected to the ground along the light
     at, depth = camera.project(ends)
     size = np.array([r for limb in limbs for r in (limb.radius_a, limb.radius_b)])
     radius = 0.9 * size * camera.focal / depth * scale

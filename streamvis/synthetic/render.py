@@ -1,4 +1,4 @@
-"""A synthetic street scene: people who walk, drawn with exact ground truth beside each picture."""
+"""A synthetic street scene with walking people, and exact ground truth for every picture."""
 
 from dataclasses import dataclass
 
@@ -19,22 +19,22 @@ NOISE_MARGIN = 64
 
 @dataclass(frozen=True)
 class SceneTruth:
-    """Who is in one picture, by ascending id: all who cover a pixel of it but for the others."""
+    """The people of one picture by ascending id, those included whom others hide completely."""
 
     ids: Array  # (N,) int64, from 1, never used twice in a scene
-    boxes: Array  # (N, 4) float32 xyxy pixels of the whole person, hidden parts and all
-    visible_boxes: Array  # (N, 4) float32 around what is seen; zeros for who is hidden
-    visibility: Array  # (N,) float32, the part of the person's pixels that is seen
+    boxes: Array  # (N, 4) float32 xyxy pixels of the whole person, hidden parts included
+    visible_boxes: Array  # (N, 4) float32 around the visible part; zeros where it is empty
+    visibility: Array  # (N,) float32, visible share of the person's pixels
     ground: Array  # (N, 2) float64 metres, below the middle of the hips
-    id_map: Array  # (H, W) int32, whose pixel it is; 0 for nobody's
+    id_map: Array  # (H, W) int32, id of the person who is visible there, 0 for none
 
     def mask(self, id: int) -> Array:
-        """(H, W) bool: what is seen of this person."""
+        """Return the visible pixels (H, W) bool of a person."""
         return self.id_map == id
 
 
 class SyntheticScene:
-    """A made-up street as a function of the picture number; the same seed gives the same bytes."""
+    """A street scene as a function of the picture number; equal seeds give equal bytes."""
 
     def __init__(
         self,
@@ -50,9 +50,7 @@ class SyntheticScene:
         self._walks = simulate(seed, people, seconds, self.camera)
         self._backdrop = backdrop(self.camera, seed)
         self._noise = self._sensor_noise(seed)
-        self._last: tuple[int, Array, SceneTruth] | None = (
-            None  # picture and truth are drawn as one
-        )
+        self._last: tuple[int, Array, SceneTruth] | None = None  # drawn together
 
     @property
     def homography(self) -> tuple[float, ...]:
@@ -60,11 +58,11 @@ class SyntheticScene:
         return self.camera.homography
 
     def picture(self, n: int) -> Array:
-        """Picture n, (H, W, 3) uint8 RGB; the caller may keep it and write on it."""
+        """Return picture n, (H, W, 3) uint8 RGB, as a copy that belongs to the caller."""
         return self._drawn(n)[0].copy()
 
     def truth(self, n: int) -> SceneTruth:
-        """Who is in picture n."""
+        """Return the people of picture n."""
         return self._drawn(n)[1]
 
     def _drawn(self, n: int) -> tuple[Array, SceneTruth]:
@@ -92,7 +90,7 @@ class SyntheticScene:
         return self._noisy(picture, n), truth
 
     def _shaded(self, bodies: list[Body]) -> Array:
-        """The empty place with the shadows of these bodies."""
+        """Draw the empty place with the shadows of these bodies."""
         height, width = self._backdrop.shape[:2]
         size = (round(height * SHADOW_SCALE), round(width * SHADOW_SCALE))
         shadow = np.zeros(size, np.uint8)
@@ -103,7 +101,7 @@ class SyntheticScene:
         return cv2.multiply(self._backdrop, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
     def _sensor_noise(self, seed: int) -> tuple[Array, Array]:
-        """What brightens and what darkens, larger than a picture: each takes its own part."""
+        """Return noise that brightens and noise that darkens, larger than any picture's part."""
         height, width = self._backdrop.shape[:2]
         rng = np.random.default_rng([seed, 3])
         shape = (height + NOISE_MARGIN, width + NOISE_MARGIN, 3)
@@ -118,7 +116,7 @@ class SyntheticScene:
 
 
 def _lay(sprite: Sprite, id: int, picture: Array, id_map: Array) -> None:
-    """Put a sprite over what lies farther away."""
+    """Draw a sprite over those that are farther away."""
     height, width = id_map.shape
     h, w = sprite.pixels.shape[:2]
     top, left = max(sprite.y, 0), max(sprite.x, 0)
@@ -158,6 +156,6 @@ def _truth(people: list[tuple[Person, Array]], sprites: list[Sprite], id_map: Ar
 
 
 def _bounds(mask: Array) -> Array:
-    """The tight box xyxy of a mask (h, w) that is not empty."""
+    """Return the tight box, xyxy, of a mask (h, w) that is not empty."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])

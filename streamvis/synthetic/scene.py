@@ -1,7 +1,7 @@
-"""A made-up street: who walks where, and the calibrated camera that watches.
+"""Simulation of a street scene: where people walk, and the calibrated camera.
 
-World: X to the right, Y away from the camera, Z up, in metres; the ground is Z = 0. Everything is
-a function of the seed and the time, so any picture can be drawn without the ones before it.
+World: X to the right, Y away from the camera, Z up, in metres; the ground is Z = 0. All of it is a
+function of seed and time, so any picture can be drawn without those before it.
 """
 
 import math
@@ -15,12 +15,12 @@ from streamvis.messages import Array
 
 STEP_S = 0.05  # of the simulation; pictures interpolate between steps
 STRIDE = 0.85  # metres walked in one gait cycle, per metre of body height
-WALL_Y = 24.0  # where the ground ends at a house front
+WALL_Y = 24.0  # metres: the ground ends here at a house front
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole `height` metres above the origin that looks along Y, `pitch` radians downwards."""
+    """A pinhole camera `height` metres above the origin, along Y and `pitch` radians downwards."""
 
     width: int
     height_px: int
@@ -33,7 +33,7 @@ class Camera:
 
     @cached_property
     def matrix(self) -> Array:
-        """The projection (3, 4), world to homogeneous pixels; pixel i covers [i, i + 1)."""
+        """The projection (3, 4) from world to homogeneous pixels; pixel i covers [i, i + 1)."""
         c, s = math.cos(self.pitch), math.sin(self.pitch)
         R = np.array([[1, 0, 0], [0, -s, -c], [0, c, -s]])  # world to right, down, forward
         K = np.array(
@@ -43,30 +43,30 @@ class Camera:
 
     @property
     def homography(self) -> Homography:
-        """Pixels to metres on the ground, row-major."""
+        """The map from pixels to metres on the ground, row-major."""
         H = np.linalg.inv(self.matrix[:, [0, 1, 3]])
         return tuple((H / H[2, 2]).ravel().tolist())
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """World points (N, 3) as pixels (N, 2), and their depths (N,) in metres."""
+        """Project world points (N, 3) to pixels (N, 2); return their depths (N,) in metres too."""
         u = points @ self.matrix[:, :3].T + self.matrix[:, 3]
         return u[:, :2] / u[:, 2:], u[:, 2]
 
     def half_width(self, y: float) -> float:
-        """Half of what the picture shows at distance y on the ground, metres."""
+        """Return half of the visible width in metres at distance y on the ground."""
         depth = y * math.cos(self.pitch) + self.height * math.sin(self.pitch)
         return depth * self.width / (2 * self.focal)
 
     @property
     def nearest(self) -> float:
-        """The Y at which the ground enters the picture at its lower edge."""
+        """The Y, in metres, of the ground at the picture's lower edge."""
         below = self.pitch + math.atan(self.height_px / (2 * self.focal))
         return self.height / math.tan(below)
 
 
 @dataclass(frozen=True)
 class Person:
-    """What does not change about a walker."""
+    """The attributes of one walking person that stay the same."""
 
     id: int
     height: float  # metres
@@ -87,14 +87,14 @@ class Person:
 
 @dataclass
 class Walk:
-    """Where one person was at each step from `start` on."""
+    """The states of one person at each step of the simulation from `start` on."""
 
     person: Person
     start: int
     states: list[tuple[float, ...]] = field(default_factory=list)  # x, y, heading, phase, speed
 
     def at(self, t: float) -> Array | None:
-        """x, y (m), heading, gait phase (rad), speed (m/s) at t seconds; None when not about."""
+        """Return x, y (m), heading, phase (rad), speed (m/s) at t seconds; None when absent."""
         step = t / STEP_S - self.start
         if not 0 <= step < len(self.states) - 1:
             return None
@@ -104,16 +104,16 @@ class Walk:
 
 
 def simulate(seed: int, people: int, seconds: float, camera: Camera) -> list[Walk]:
-    """All walks that touch the first `seconds`; `people` are about at any time.
+    """Return all walks within the first `seconds`, of `people` at any time.
 
-    Everyone heads for a goal at their own speed and keeps away from the others; who leaves the
-    picture is followed by somebody new.
+    Everyone walks towards a goal at a speed of their own and keeps a distance from the others; a
+    new person replaces each one who leaves.
     """
     return _Crowd(seed, people, camera).run(math.ceil(seconds / STEP_S) + 2)
 
 
 class _Crowd:
-    WARM_UP = 240  # steps before the first picture, for people to be spread over the place
+    WARM_UP = 240  # steps before the first picture, so that people are spread over the place
 
     def __init__(self, seed: int, people: int, camera: Camera) -> None:
         self.rng = np.random.default_rng([seed, 1])
@@ -136,17 +136,17 @@ class _Crowd:
         return [walk for walk in walks if walk.start + len(walk.states) > 1]
 
     def _pushes(self) -> Array:
-        """How strongly the others keep each one away (N, 2), m/s²."""
+        """Return the acceleration (N, 2) by which the others keep each person away, m/s²."""
         at = np.array([(p.x, p.y) for p in self.places]).reshape(-1, 2)
         apart = at[:, None] - at[None]  # (N, N, 2)
         distance = np.linalg.norm(apart, axis=2) + 1e-9
         strength = 2.5 * np.exp((0.75 - distance) / 0.25)
         np.fill_diagonal(strength, 0)
         away = apart / distance[..., None]
-        aside = np.stack([away[..., 1], -away[..., 0]], axis=2)  # everyone gives way to one side
+        aside = np.stack([away[..., 1], -away[..., 0]], axis=2)  # all pass on the same side
         return np.clip((strength[..., None] * (away + 0.4 * aside)).sum(axis=1), -4, 4)
 
-    def _enter(self, step: int, *, entering: bool) -> "_Place":
+    def _enter(self, step: int, *, entering: bool) -> "_Walker":
         rng = self.rng
         side = float(rng.choice([-1, 1]))
         goals = [self._inside() for _ in range(int(rng.integers(0, 3)))]
@@ -156,7 +156,7 @@ class _Crowd:
         person = dress(self.rng, self.next_id)
         self.next_id += 1
         pauses = [float(rng.uniform(2, 6)) if rng.random() < 0.5 else 0.0 for _ in goals]
-        return _Place(Walk(person, step), *start, goals=goals, pauses=[*pauses[:-1], 0.0])
+        return _Walker(Walk(person, step), *start, goals=goals, pauses=[*pauses[:-1], 0.0])
 
     def _inside(self) -> tuple[float, float]:
         y = float(self.rng.uniform(self.near, self.far))
@@ -168,8 +168,8 @@ class _Crowd:
 
 
 @dataclass
-class _Place:
-    """One person on the move."""
+class _Walker:
+    """One person whose walk is being simulated."""
 
     walk: Walk
     x: float
@@ -204,7 +204,7 @@ class _Place:
         self.walk.states.append((self.x, self.y, self.heading, self.phase, speed))
 
     def _turn(self, dx: float, dy: float) -> None:
-        """Face where one walks; headings are unwrapped, so they can be interpolated."""
+        """Turn towards the direction of motion; headings are unwrapped, to be interpolated."""
         if self.heading is None:
             self.heading = math.atan2(dy, dx)
         if math.hypot(self.vx, self.vy) > 0.25:
@@ -223,7 +223,7 @@ SHOES = [(30, 28, 28), (70, 48, 34), (220, 220, 216), (170, 40, 40)]
 
 
 def dress(rng: np.random.Generator, id: int) -> Person:
-    """A person of random build and clothes."""
+    """Draw a person of random build and clothes."""
 
     def pick(colours: list[tuple[int, int, int]]) -> Array:
         colour = np.array(colours[int(rng.integers(len(colours)))], dtype=np.float64)

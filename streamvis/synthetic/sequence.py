@@ -1,4 +1,4 @@
-"""Writing a scene as a MOTChallenge folder: video or images, ground truth, ground plane."""
+"""Writer of a scene as a MOTChallenge folder: video or images, ground truth, ground plane."""
 
 import json
 from fractions import Fraction
@@ -10,7 +10,7 @@ import numpy as np
 
 from streamvis.synthetic.render import SceneTruth, SyntheticScene
 
-MIN_VISIBILITY = 0.1  # who is hidden more than this is marked as not to be judged (conf 0)
+MIN_VISIBILITY = 0.1  # people less visible than this are marked as not to be scored (conf 0)
 
 
 def write_sequence(folder: Path, scene: SyntheticScene, *, images: bool = False) -> Path:

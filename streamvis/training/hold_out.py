@@ -1,4 +1,4 @@
-"""What is held out of a training: asked for by a recipe or by --hold-out, found in the data."""
+"""Sources that a training holds out, as its recipe or --hold-out asks for."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,20 +6,20 @@ from rich.console import Console
 
 from streamvis.errors import DataError
 
-NOTHING = "none"  # what --hold-out calls it
+NOTHING = "none"  # --hold-out none: train on everything
 
 
 def wanted(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The names given by --hold-out, in place of the recipe's; None where none were given."""
+    """Return the names given by --hold-out, which replace the recipe's; None without any."""
     if not names:
         return None
     return tuple(name for name in names if name != NOTHING)
 
 
 def present(names: Iterable[str], there: Iterable[str], what: str) -> tuple[str, ...]:
-    """Those of the names that the data has; of each other one, a line on stderr.
+    """Return the names that the data has, and print a line on stderr about the others.
 
-    what: they are called, such as videos.
+    what: the plural noun for the data's parts, such as videos.
     """
     known = sorted(set(there) - {""})
     found = tuple(name for name in dict.fromkeys(names) if name in known)
@@ -27,7 +27,7 @@ def present(names: Iterable[str], there: Iterable[str], what: str) -> tuple[str,
     if absent:
         listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
         Console(stderr=True).print(
-            f"hold_out: not in the data and passed over: {', '.join(absent)}; "
+            f"hold_out: {', '.join(absent)} not found in the data, ignored; "
             f"its {what}: {listed or 'none has a name'}",
             markup=False,
             highlight=False,
@@ -37,9 +37,9 @@ def present(names: Iterable[str], there: Iterable[str], what: str) -> tuple[str,
 
 
 def nothing_left(held: Iterable[str]) -> DataError:
-    """The error when all that the data holds is held out."""
+    """Return the error for data that is held out completely."""
     return DataError(
-        f"all that the data holds is held out: {', '.join(dict.fromkeys(held))}. Give more "
-        "--data to learn from, or say what to hold out in place of the recipe's hold_out: "
-        f"--hold-out NAME, repeatable, or --hold-out {NOTHING}"
+        f"all of the data is held out: {', '.join(dict.fromkeys(held))}. Give more --data to "
+        "train on, or replace the recipe's hold_out by --hold-out NAME, repeatable, or "
+        f"--hold-out {NOTHING}"
     )

@@ -1,4 +1,4 @@
-"""A training loop that can be stopped at any step and goes on as if it had not been."""
+"""A training loop that can be stopped at any step and resumed with the same result."""
 
 import json
 import math
@@ -32,17 +32,17 @@ Groups = list[tuple[list[nn.Parameter], float]]  # parameters and their peak lea
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long and how fast."""
+    """The number of steps, the learning rate over them, and the optimiser's constants."""
 
     steps: Annotated[int, Meta(ge=1)]
     warmup: Annotated[int, Meta(ge=0)] = 100  # steps of linear rise; a cosine falls to 0 after
     weight_decay: float = 0.02
-    clip: float = 5.0  # longest gradient
+    clip: float = 5.0  # largest norm of the gradient
     average: float = 0.998  # decay of the averaged weights, which are the result
     save_every: Annotated[int, Meta(ge=1)] = 100
 
     def rate(self, step: int) -> float:
-        """Share of the peak learning rate at this step."""
+        """Return the share of the peak learning rate at a step."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
@@ -57,7 +57,7 @@ def fit(
     schedule: Schedule,
     out: Path,
 ) -> dict[str, Tensor]:
-    """Train and return the averaged state; goes on from `out/last.pt` when it is there."""
+    """Train, from `out/last.pt` on where it exists, and return the averaged state."""
     optimizer = torch.optim.AdamW(
         [{"params": params, "lr": rate, "peak": rate} for params, rate in groups],
         weight_decay=schedule.weight_decay,
@@ -67,7 +67,7 @@ def fit(
     start = _resume(out / "last.pt", model, optimizer, average)
     with _bar() as bar, (out / "log.jsonl").open("a") as log:
         task = bar.add_task("training", total=schedule.steps, completed=start, loss="")
-        for step, batch in zip(range(start, schedule.steps), ahead(data(start)), strict=False):
+        for step, batch in zip(range(start, schedule.steps), prefetched(data(start)), strict=False):
             began = time.perf_counter()
             torch.manual_seed(step)  # samples of anchors and proposals repeat after a resume
             terms = losses(batch)
@@ -109,12 +109,12 @@ def _blend(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
             average[name].lerp_(value, 1 - decay)
 
 
-def ahead(items: Iterator[B]) -> Iterator[B]:
-    """The same items, the next one being made in a thread meanwhile."""
+def prefetched(items: Iterator[B]) -> Iterator[B]:
+    """Yield the same items, while a thread prepares the next one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
             yield item
 
 
@@ -144,15 +144,15 @@ def _resume(
         return int(state["step"])
     except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, UnpicklingError) as e:
         raise DataError(
-            f"{path} is no checkpoint of this training: {str(e).strip().splitlines()[0][:120]}. "
-            "Start anew with --overwrite"
+            f"{path} is not a checkpoint of this training: "
+            f"{str(e).strip().splitlines()[0][:120]}. Start anew with --overwrite"
         ) from None
 
 
 def read_log(path: Path) -> dict[int, dict[str, float]]:
-    """Rows of `log.jsonl` by step; a step that was done again after a stop counts once.
+    """Read the rows of `log.jsonl` by step; of a step that was repeated, the last row counts.
 
-    A line that a kill -9 cut short does not count: its step was done again.
+    A line that kill -9 cut short is passed over, since its step was repeated.
     """
     rows = []
     for line in path.read_text().splitlines():

@@ -1,7 +1,7 @@
-"""What a training was begun with, kept in its directory as `training.json`.
+"""The record of a training's recipe, data and weights, kept in its directory as `training.json`.
 
-The same command goes on with what is there. One with another recipe, other data or other weights
-is refused, and says what differs, unless it may overwrite.
+The same command resumes the training. A command with another recipe, other data or other weights
+is refused with the differences, unless it may overwrite.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from streamvis.models.weights import find
 
 NAME = "training.json"
 ANNOTATIONS, IMAGES = "annotations.json", "images"
-WAYS = "Choose another --out, or start anew, and lose what is there, with --overwrite"
+WAYS = "Choose another --out, or start anew with --overwrite, which deletes it"
 Kind = Literal["detector", "embedder", "actions", "segmenter", "forecaster"]
 READ_WHOLE = {".json", ".csv", ".txt", ".ini"}  # labels: an edit may leave their size as it was
 READ_ENDS = {
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"),
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".onnx"),
 }
-END = 1 << 16  # bytes at the head and at the tail of a picture or video
+END = 1 << 16  # bytes read at either end of an image or video
 RESULTS = ("last.pt", "fold-*/*.npz", "fold-*/*/*/last.pt", "all/*/*/last.pt")
 WEIGHTS = "*.safetensors"
-REST = (  # what is made beside them by the recipe, whose names do not tell which
+REST = (  # further results that depend on the recipe
     *("log.jsonl", "curves*.png", "fold-*/*.safetensors", "clips/readings-*.npz", "clips/maps-*/*"),
     *(f"{part}/*/{name}" for part in ("fold-*", "all") for name in ("*/log.jsonl", "maps-*/*")),
 )
-CACHES = (  # of data and other networks, whatever the recipe
+CACHES = (  # made of the data and of other networks, independent of the recipe
     *("people.npz", "clips/*.npy", "maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
 )
 R = TypeVar("R", bound=msgspec.Struct)
@@ -39,15 +39,15 @@ MOST = 6  # differences that a message names
 
 
 class TrainingInput(msgspec.Struct, frozen=True):
-    """Data, or the weights of a network that was started from or that taught."""
+    """Data, or the weights of a network that the training started from or was distilled from."""
 
     option: str  # of the command line, or the field of the recipe
     name: str
-    sha256: str  # empty of weights that come with a package
+    sha256: str  # empty for weights from an installed package
 
     @property
     def content(self) -> str:
-        """The same in another place is the same."""
+        """The identity of the input, wherever it is stored."""
         return self.sha256 or self.name
 
     def __str__(self) -> str:
@@ -55,13 +55,13 @@ class TrainingInput(msgspec.Struct, frozen=True):
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides what a training becomes."""
+    """Everything that the result of a training depends on."""
 
     kind: Kind
     recipe: dict[str, Any]
     inputs: list[TrainingInput]
     options: dict[str, Any] = {}
-    streamvis: str = ""  # for people: a newer version goes on
+    streamvis: str = ""  # version, for information: another version may resume
 
 
 def begin(
@@ -74,9 +74,9 @@ def begin(
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make `out` the directory of this training; DataError when it is already that of another.
+    """Make `out` the directory of this training; DataError when it belongs to another.
 
-    data, weights: by the option, or the field of the recipe, that names them.
+    data, weights: keyed by the option, or the recipe's field, that names them.
     """
     import streamvis
 
@@ -112,18 +112,18 @@ def begin(
 def _make_room(
     out: Path, before: TrainingRecord | None, now: TrainingRecord, overwrite: bool
 ) -> None:
-    """Leave in `out` only what is of this training, or refuse to."""
+    """Delete from `out` what belongs to another training; DataError where that is not allowed."""
     found = differences(before, now) if before else []
     worth = (*RESULTS, WEIGHTS) if before else RESULTS
     there = any(True for pattern in worth for _ in out.glob(pattern))
     if there and not overwrite:
         if before is None:
             raise DataError(
-                f"{out} holds a training of an older version, which does not say what it was made "
-                f"from. {WAYS}"
+                f"{out} holds a training without {NAME}, as older versions wrote, so it cannot be "
+                f"compared with this one. {WAYS}"
             )
         if found:
-            more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+            more = f"; {len(found) - MOST} more" if len(found) > MOST else ""
             raise DataError(
                 f"{out} holds another training: {'; '.join(found[:MOST])}{more}. {WAYS}"
             )
@@ -135,34 +135,34 @@ def _make_room(
 
 
 def begun_with(out: Path, recipe: type[R]) -> R:
-    """The recipe of the training in a directory; DataError when it is not that of one."""
+    """Return the recipe of the training in a directory; DataError when it holds none."""
     found = _read(out, recipe, overwrite=False)
     if found is None:
-        raise DataError(f"{out} is no training's directory: it has no {NAME}")
+        raise DataError(f"{out} is not the directory of a training: it has no {NAME}")
     try:
         return msgspec.convert(found.recipe, recipe)
     except msgspec.ValidationError as error:
-        raise DataError(f"{out / NAME} is of another kind of training: {error}") from None
+        raise DataError(f"{out / NAME} belongs to another kind of training: {error}") from None
 
 
 def differences(before: TrainingRecord, now: TrainingRecord) -> list[str]:
-    """What differs, by name, each with what it was and what it is."""
+    """Return the differences as texts with name, old value and new value."""
     if before.kind != now.kind:
-        return [f"it is of a {before.kind}, and this is of a {now.kind}"]
+        return [f"kind was {before.kind}, is now {now.kind}"]
     found = list(_fields("", before.recipe, now.recipe))
     found += _fields("", before.options, now.options)
     for option in dict.fromkeys(one.option for one in (*before.inputs, *now.inputs)):
         was, is_ = ([one for one in t.inputs if one.option == option] for t in (before, now))
-        named = before.recipe.get(option) == now.recipe.get(option)  # else it is in `found` already
+        named = before.recipe.get(option) == now.recipe.get(option)  # else `found` has it already
         if named and [one.content for one in was] != [one.content for one in is_]:
-            found.append(f"{option} was {_listed(was)}, and is {_listed(is_)}")
+            found.append(f"{option} was {_listed(was)}, is now {_listed(is_)}")
     return found
 
 
 def fingerprint(path: Path, out: Path | None = None) -> str:
-    """SHA-256 of a file, or of the names, sizes and contents of a folder's data.
+    """Return the SHA-256 of a file, or of the names, sizes and contents of a folder's data.
 
-    Of pictures and videos the first and last 64 KiB count. Where data lies is not part of it.
+    Of images and videos only the first and last 64 KiB are read. The location is not part of it.
     """
     digest = hashlib.sha256()
     try:
@@ -182,12 +182,12 @@ def fingerprint(path: Path, out: Path | None = None) -> str:
 
 
 def _files(path: Path, out: Path | None) -> Iterator[tuple[str, Path]]:
-    """Data by name, in order; without hidden files and the directories of trainings."""
+    """Yield data files by name, in order, without hidden files and directories of trainings."""
     if path.is_file():
         yield "", path
         return
     apart = os.path.realpath(out) if out else None
-    seen: set[str] = set()  # a link may lead round in a circle
+    seen: set[str] = set()  # symbolic links may form a circle
     found: list[tuple[str, Path]] = []
     for folder, below, names in os.walk(path, followlinks=True):
         here = Path(folder)
@@ -210,7 +210,7 @@ def _files(path: Path, out: Path | None) -> Iterator[tuple[str, Path]]:
 def _sha256_of(name: str) -> str:
     try:
         path = find(name)
-    except WeightsError:  # of a package: imagenet, eyes; others are refused where they are loaded
+    except WeightsError:  # imagenet and eyes come from packages; others fail where they are loaded
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -222,7 +222,7 @@ def _fields(above: str, was: Any, is_: Any) -> Iterator[str]:
             name = f"{above}.{key}" if above else key
             yield from _fields(name, was.get(key), is_.get(key))
     elif was != is_:
-        yield f"{above} was {_shown(was)}, and is {_shown(is_)}"
+        yield f"{above} was {_shown(was)}, is now {_shown(is_)}"
 
 
 def _shown(value: Any) -> str:
@@ -235,14 +235,14 @@ def _listed(values: Sequence[TrainingInput]) -> str:
 
 
 def _same_inputs(before: TrainingRecord, now: TrainingRecord) -> bool:
-    """Whether what was made of data and of other networks is still good."""
+    """Tell whether caches of data and of other networks are still valid."""
     return before.kind == now.kind and not differences(
         msgspec.structs.replace(before, recipe={}), msgspec.structs.replace(now, recipe={})
     )
 
 
 def _read(out: Path, recipe: type[msgspec.Struct], overwrite: bool) -> TrainingRecord | None:
-    """What is said there, with the defaults of today for what its version did not know."""
+    """Read the record of a directory; fields that its version did not know get their defaults."""
     try:
         found = msgspec.json.decode((out / NAME).read_bytes(), type=TrainingRecord)
     except FileNotFoundError:
@@ -255,10 +255,10 @@ def _read(out: Path, recipe: type[msgspec.Struct], overwrite: bool) -> TrainingR
         raise DataError(f"{out / NAME} cannot be read: {error}. {WAYS}") from None
     try:
         return msgspec.structs.replace(found, recipe=_plain(msgspec.convert(found.recipe, recipe)))
-    except msgspec.ValidationError:  # of another kind, or of a version with other fields
+    except msgspec.ValidationError:  # another kind, or a version with other fields
         return found
 
 
 def _plain(recipe: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a recipe as the file has them."""
+    """Return the fields of a recipe as a file has them."""
     return dict(msgspec.json.decode(msgspec.json.encode(recipe)))

@@ -1,4 +1,4 @@
-"""Training files: YAML that is one of the recipes."""
+"""Reader of training recipes in YAML."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,6 @@ R = TypeVar("R")
 
 
 def read_recipe(path: Path, kind: type[R]) -> R:
-    """Read a training file, or a shipped one by name; ConfigError in one line."""
+    """Read a recipe of this kind from a path, or a shipped one by name; ConfigError."""
     raw = read_yaml(find(path, "training file"), ConfigError)
     return convert(raw, kind, path, ConfigError)

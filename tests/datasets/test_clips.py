@@ -116,7 +116,7 @@ def test_ucf_101_as_published(tmp_path):
     with pytest.raises(DataError, match="splits are 1, 2 and 3"):
         published_split(tmp_path, clips, 4)
     (lists / "testlist01.txt").write_text("Archery/v_Archery_g09_c01.avi\n")
-    with pytest.raises(DataError, match=r"g09_c01\.avi, which is not there"):
+    with pytest.raises(DataError, match=r"g09_c01\.avi, which does not exist"):
         published_split(tmp_path, clips, 1)
 
 

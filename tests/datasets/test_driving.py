@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from streamvis.datasets.driving import (
     DriveSampling,
     VideoShot,
-    at_moments,
+    nearest_pictures,
     read_drives,
-    runs,
     sample_drive,
+    shots_of,
     thumbnail,
     views,
 )
@@ -31,7 +31,7 @@ def texture(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 def told(times_us: list[int], every_s: float) -> list[int]:
     pixels = grey(0, (2, 2))
     pictures = [Picture(pixels=pixels, n=n, media_us=t) for n, t in enumerate(times_us)]
-    return [picture.n for picture in at_moments(pictures, every_s)]
+    return [picture.n for picture in nearest_pictures(pictures, every_s)]
 
 
 @pytest.mark.parametrize("fps", [10, 15, 23.976, 25, 29.97, 30])
@@ -75,13 +75,13 @@ def test_views_of_a_wide_picture_are_its_left_middle_and_right():
 
 def test_runs_lie_between_cuts():
     seen = [thumbnail(texture(seed)) for seed in (0, 0, 0, 1, 1, 2)]
-    assert runs(seen, 0.6) == [VideoShot(0, 3), VideoShot(3, 2), VideoShot(5, 1)]
-    assert runs(seen, -1) == [VideoShot(0, 6)]
+    assert shots_of(seen, 0.6) == [VideoShot(0, 3), VideoShot(3, 2), VideoShot(5, 1)]
+    assert shots_of(seen, -1) == [VideoShot(0, 6)]
 
 
 def test_what_has_no_texture_is_cut_nowhere_but_from_what_has():
     seen = [thumbnail(picture) for picture in (grey(9), texture(0), texture(0))]
-    assert runs(seen, 0.5) == [VideoShot(0, 1), VideoShot(1, 2)]
+    assert shots_of(seen, 0.5) == [VideoShot(0, 1), VideoShot(1, 2)]
 
 
 def test_a_video_as_views_at_moments(tmp_path, filmed):
@@ -95,11 +95,11 @@ def test_a_video_as_views_at_moments(tmp_path, filmed):
 
 
 def test_folders_hold_videos_of_different_names(tmp_path, filmed):
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a directory"):
         read_drives([tmp_path / "absent"])
     with pytest.raises(DataError, match="holds no videos"):
         read_drives([tmp_path])
     for folder in ("x", "y"):
         filmed(tmp_path / folder / "a.mp4", [grey(0)] * 2, fps=10)
-    with pytest.raises(DataError, match="two videos are called a"):
+    with pytest.raises(DataError, match="two videos have the name a"):
         read_drives([tmp_path / "x", tmp_path / "y"])

@@ -81,11 +81,11 @@ def test_cityscapes_is_read_whole_or_by_split(tmp_path):
 
 
 def test_a_folder_without_pictures_or_labels_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"no labelled pictures; expected CamVid's layout"):
+    with pytest.raises(DataError, match=r"no labelled images; expected CamVid's layout"):
         read_scenes(tmp_path)
     camvid(tmp_path)
     (tmp_path / "labels" / "1.png").unlink()
-    with pytest.raises(DataError, match=r"has no 1\.png .*\(1 of 3 labels are absent\)"):
+    with pytest.raises(DataError, match=r"has no 1\.png .*\(1 of 3 images have no labels\)"):
         read_scenes(tmp_path)
 
 
@@ -118,19 +118,19 @@ def png(width: int, height: int) -> bytes:
 def test_a_faulty_label_file_gets_one_line(harm, tmp_path, capfd):
     classes, scenes = read_scenes(camvid(tmp_path))
     harm(scenes[1].label)
-    with pytest.raises(DataError, match=r"1\.png is not a label picture: expected one channel"):
+    with pytest.raises(DataError, match=r"1\.png is not an image of labels; expected one channel"):
         StreetDataset(scenes, classes, 96)
     harm(scenes[2].image)
     if scenes[2].image.is_file() and cv2.imread(str(scenes[2].image)) is not None:
         return  # colours are what a picture has
-    with pytest.raises(DataError, match=r"2\.png is not a picture that can be read"):
+    with pytest.raises(DataError, match=r"2\.png cannot be read as an image"):
         read_image(scenes[2].image)
 
 
 def test_labels_of_another_size_are_told(tmp_path):
     classes, scenes = read_scenes(camvid(tmp_path))
     cv2.imwrite(str(scenes[0].label), labels_of(0, (48, 64)))
-    with pytest.raises(DataError, match=r"0\.png is 64×48, its picture 128×96"):
+    with pytest.raises(DataError, match=r"0\.png has 64×48 pixels, its image 128×96"):
         StreetDataset(scenes, classes, 96)
 
 
@@ -138,7 +138,7 @@ def test_labels_that_say_nothing_are_told(tmp_path):
     classes, scenes = read_scenes(camvid(tmp_path))
     for scene in scenes:
         cv2.imwrite(str(scene.label), np.full((96, 128), 11, np.uint8))
-    with pytest.raises(DataError, match="no pixel of 3 pictures has a class of camvid-11"):
+    with pytest.raises(DataError, match="no pixel of 3 images has a class of camvid-11"):
         StreetDataset(scenes, classes, 96)
 
 

@@ -186,7 +186,7 @@ def test_what_a_training_held_out_is_read_from_its_directory(tmp_path):
     begin(out, "detector", recipe, data={"--data": [data]}, weights={})
     (held,) = detection.read_datasets([data], out)
     assert [one.name for one in held.truth] == ["a.png"]
-    with pytest.raises(DataError, match="is no training's directory"):
+    with pytest.raises(DataError, match="is not the directory of a training"):
         detection.read_datasets([data], tmp_path)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from streamvis.errors import ModelError
-from streamvis.training.loop import Schedule, ahead, fit, read_log
+from streamvis.training.loop import Schedule, fit, prefetched, read_log
 
 
 def numbers(start: int) -> Iterator[Tensor]:
@@ -69,4 +69,4 @@ def test_the_rate_rises_and_falls():
 
 
 def test_ahead_changes_no_order_and_ends():
-    assert list(ahead(iter(range(1, 20)))) == list(range(1, 20))
+    assert list(prefetched(iter(range(1, 20)))) == list(range(1, 20))

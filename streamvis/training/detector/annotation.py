@@ -1,8 +1,8 @@
-"""From footage to rows of a COCO file: which pictures are labelled, and what is said of them.
+"""Automatic annotation: the choice of pictures from a video, and the COCO rows of detections.
 
-A detection that the labeller is sure of becomes a person to learn from. One that it doubts becomes
-a region to ignore: taught as a person it might be wrong, and left out it would be taught as
-background. What is weaker still is dropped.
+A detection with a high score becomes a person. One with a medium score becomes a region to ignore,
+since it may be wrong as a person, and may be wrong as background as well. Weaker detections are
+dropped.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,16 +17,16 @@ from streamvis.messages import Array, Detections
 from streamvis.sources import Picture
 
 PERSON = 1
-BLOCK = 16  # px, side of the blocks whose mean tells whether something has moved
-CHANGE = 5.0  # grey levels that a block mean must change by; noise and compression stay below
-LEAST_SIDE = 1.0  # px; a box thinner than this has nothing in it
+BLOCK = 16  # px, side of the blocks whose means are compared to find motion
+CHANGE = 5.0  # grey levels, least change of a block's mean; noise and compression stay below
+LEAST_SIDE = 1.0  # px, least width and height of a box
 FINE = 8  # points of an outline to a cell of the mask
-SIMPLER = FINE / 4  # how far a simplified outline may stray: a quarter of a cell
-LEAST_PART = 0.05  # of the largest part of a mask; what is smaller is dropped
+SIMPLER = FINE / 4  # tolerance of a simplified outline: a quarter of a cell
+LEAST_PART = 0.05  # of the largest part of a mask; smaller parts are dropped
 
 
 class LabelPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which pictures are labelled, and how sure a label must be."""
+    """The settings of automatic annotation: the interval of pictures and the score thresholds."""
 
     every: float  # seconds from one picture to the next
     sure: float  # score from which a detection is a person
@@ -36,11 +36,13 @@ class LabelPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.unsure > self.sure:
-            raise UsageError(f"--unsure {self.unsure:g} is above --sure {self.sure:g}")
+            raise UsageError(
+                f"--unsure {self.unsure:g} is above --sure {self.sure:g}; expected it at or below"
+            )
 
     @property
     def options(self) -> list[str]:
-        """As the command line has them."""
+        """The settings as options of the command line."""
         words = ["--every", f"{self.every:g}", "--sure", f"{self.sure:g}"]
         words += ["--unsure", f"{self.unsure:g}"]
         words += ["--most", f"{self.most}"] if self.most else []
@@ -48,7 +50,7 @@ class LabelPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CocoImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One labelled picture, as COCO has it, with its source and time."""
+    """One annotated image in COCO's fields, with its source and media time."""
 
     id: int
     file_name: str
@@ -59,7 +61,7 @@ class CocoImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
-    """One person, or with `iscrowd` a region to ignore."""
+    """One person, or a region to ignore, which has `iscrowd: 1`."""
 
     id: int
     image_id: int
@@ -74,9 +76,9 @@ class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def chosen(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]:
-    """The first picture of every `every_s` seconds, if something moved since the last one chosen.
+    """Yield the first picture of every `every_s` seconds if it differs from the last one yielded.
 
-    Something moved when a block of 16×16 pixels changed its mean by more than 5 grey levels.
+    It differs when the mean of a block of 16×16 pixels changed by more than 5 grey levels.
     """
     every_us = max(round(every_s * 1e6), 1)
     turn, last = -1, None
@@ -91,7 +93,7 @@ def chosen(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]:
 
 
 def block_means(pixels: Array) -> Array:
-    """Mean grey levels (h, w) float32 of blocks of about 16×16 pixels of a picture (H, W, 3)."""
+    """Return mean grey levels (h, w) float32 of blocks of about 16×16 px of a picture (H, W, 3)."""
     height, width = pixels.shape[:2]
     size = (max(round(width / BLOCK), 1), max(round(height / BLOCK), 1))
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
@@ -101,7 +103,7 @@ def block_means(pixels: Array) -> Array:
 def annotate(
     found: Detections, image: CocoImage, first_id: int, plan: LabelPlan
 ) -> list[CocoAnnotation]:
-    """The rows of one picture: people from `sure` on, regions to ignore from `unsure` on."""
+    """Return the rows of one picture: people from score `sure`, ignored regions from `unsure`."""
     limit = np.tile([image.width, image.height], 2)
     boxes = np.clip(np.asarray(found.boxes, np.float64).reshape(-1, 4), 0, limit)
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -110,14 +112,14 @@ def annotate(
     )
     rows = []
     for id_, i in enumerate(np.flatnonzero(kept), first_id):
-        certain = bool(found.scores[i] >= plan.sure)
-        parts = outline(found.masks[i], found.boxes[i]) if certain and found.masks.size else []
+        is_person = bool(found.scores[i] >= plan.sure)
+        parts = outline(found.masks[i], found.boxes[i]) if is_person and found.masks.size else []
         (left, top), (width, height) = boxes[i, :2].tolist(), sides[i].tolist()
         rows.append(
             CocoAnnotation(
                 id=id_,
                 image_id=image.id,
-                iscrowd=0 if certain else 1,
+                iscrowd=0 if is_person else 1,
                 bbox=(round(left, 2), round(top, 2), round(width, 2), round(height, 2)),
                 area=round(sum(map(_area, parts)) if parts else width * height, 2),
                 segmentation=parts,
@@ -129,10 +131,10 @@ def annotate(
 
 
 def outline(mask: Array, box: Array) -> list[list[float]]:
-    """Polygons [x, y, x, y, …] in pixels around a mask of 255·probability (M, M) over its box.
+    """Return polygons [x, y, x, y, …] in pixels around a mask (M, M) of 255·probability.
 
     The mask is interpolated as `geometry.paste_mask` does, with a border of one empty cell.
-    Holes are filled, since COCO's polygons cannot have any.
+    Holes are filled, since COCO's polygons have none.
     """
     cells = mask.shape[0]
     side = (cells + 2) * FINE

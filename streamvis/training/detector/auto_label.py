@@ -1,4 +1,4 @@
-"""Labelling one source into a folder: choose pictures, find people, write both down."""
+"""Automatic annotation of one source: choose pictures, detect people, write both into a folder."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,19 +15,19 @@ from streamvis.training.detector.annotation import CocoImage, LabelPlan, annotat
 from streamvis.training.detector.coco_folder import CocoFolder
 
 Detect = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
-AT_ONCE = 0.001  # seconds: takes every picture of a folder whose pictures have no times
+AT_ONCE = 0.001  # seconds between pictures: all of a folder whose pictures have no times
 
 
 def label_source(
     spec: SourceSpec, folder: CocoFolder, detect: Detect, plan: LabelPlan, limit: int | None
 ) -> None:
-    """Label what is chosen of a source, at most `limit`; what the folder has is not done again."""
+    """Annotate at most `limit` pictures of a source; those in the folder already are kept."""
     source = open_source(spec)
     try:
         if source.info.live:
             raise UsageError(
-                f"source '{spec.label}' is live and never gives the same pictures twice: record "
-                "it first, and label the file"
+                f"source '{spec.label}' is live and cannot be read again: record it first, and "
+                "label the recording"
             )
         timed = spec.kind != "images" or spec.fps is not None
         every = plan.every if timed else AT_ONCE
@@ -52,9 +52,9 @@ def label_source(
 
 
 def file_name(source: str, picture: Picture, *, timed: bool) -> str:
-    """`monday_00h01m23s456.jpg`, or the picture's number where there are no times.
+    """Return a name such as `monday_00h01m23s456.jpg`, or the number where there are no times.
 
-    No dot but the last: tools that correct labels cut names at dots.
+    The only dot is the last: annotation tools cut names at dots.
     """
     if not timed:
         return f"{source}_{picture.n:06}.jpg"
@@ -63,7 +63,7 @@ def file_name(source: str, picture: Picture, *, timed: bool) -> str:
 
 
 def _shown(pictures: Iterator[Picture], info: SourceInfo, every: float) -> Iterator[Picture]:
-    """The pictures, with a bar on a terminal; what does not move makes them fewer than it says."""
+    """Yield the pictures with a progress bar; its total ignores that still pictures are skipped."""
     seconds = info.frames / info.fps if info.frames and info.fps else 0
     total = math.ceil(seconds / every) or None if every > AT_ONCE else info.frames
     console = Console(stderr=True)

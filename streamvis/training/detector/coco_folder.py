@@ -1,7 +1,7 @@
-"""A folder of labelled pictures that grows: `images/` and `annotations.json` in COCO layout.
+"""A growing folder of annotated images: `images/` and `annotations.json` in COCO layout.
 
-The file is whole at any time, says which command made it, and carries a digest of its labels, so
-that the same command can go on and no other writes over what somebody has corrected.
+The file is complete at any time. It records the command that made it and a digest of its
+annotations, so that the same command can resume and corrected annotations are never overwritten.
 """
 
 import hashlib
@@ -17,27 +17,27 @@ from streamvis.messages import Array
 from streamvis.parsing import read_text
 from streamvis.training.detector.annotation import PERSON, CocoAnnotation, CocoImage
 
-WAYS = "Choose another --out (training takes --data repeatedly), or lose them with --overwrite"
-SAVE_EVERY = 20  # pictures; what comes after the last save is labelled again after a kill -9
+WAYS = "Choose another --out (training takes --data repeatedly), or replace them with --overwrite"
+SAVE_EVERY = 20  # pictures; after kill -9, those since the last save are annotated again
 
 
 class LabelOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """What made the labels: the `info` of the file."""
+    """The origin of the annotations, which is the `info` of the file."""
 
     description: str = (
         "people found by streamvis label, not checked by anyone; iscrowd 1: in doubt, to be ignored"
     )
-    command: str  # with every option that matters
+    command: str  # with all options that affect the annotations
     sources: dict[str, str]  # id -> where it came from
     weights_sha256: str
     streamvis: str
     date_created: str = ""
-    labels_sha256: str = ""  # of images and annotations as written
+    labels_sha256: str = ""  # digest of images and annotations as written
 
     def differs(self, other: "LabelOrigin") -> str:
-        """What keeps `other` from going on with these labels; empty when nothing does.
+        """Return the difference that keeps `other` from resuming; empty when there is none.
 
-        Sources may have been added since.
+        `other` may have more sources.
         """
         if self.command != other.command:
             return f"by `{self.command}`, and now it is `{other.command}`"
@@ -66,7 +66,7 @@ class CocoFile(msgspec.Struct, kw_only=True):
 
 
 class SourceCount(msgspec.Struct):
-    """What is labelled of one source."""
+    """The numbers of annotated pictures, people and ignored regions of one source."""
 
     source: str
     pictures: int = 0
@@ -75,7 +75,7 @@ class SourceCount(msgspec.Struct):
 
 
 class CocoFolder:
-    """Labelled pictures on disk; `add` them, and `save` at the end however it comes."""
+    """Annotated images on disk: `add` them, and `save` at the end, also after an error."""
 
     def __init__(self, root: Path, labels: CocoFile) -> None:
         self.path = root / "annotations.json"
@@ -103,7 +103,7 @@ class CocoFolder:
         return self.labels.annotations[-1].id + 1 if self.labels.annotations else 1
 
     def add(self, pixels: Array, image: CocoImage, rows: list[CocoAnnotation]) -> None:
-        """Write the picture (H, W, 3) RGB, then take its labels; RunError when it cannot."""
+        """Write a picture (H, W, 3) RGB, then keep its annotations; RunError when that fails."""
         _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         _write(self.images / image.file_name, data.tobytes())
         self.labels.images.append(image)
@@ -114,7 +114,7 @@ class CocoFolder:
             self.save()
 
     def save(self) -> None:
-        """Put the file in place at once; a reader sees the old one or the new one."""
+        """Replace the file atomically."""
         parts = msgspec.to_builtins([self.labels.images, self.labels.annotations])
         self.labels.info = msgspec.structs.replace(self.labels.info, labels_sha256=_digest(parts))
         beside = self.path.with_suffix(".json.tmp")
@@ -123,7 +123,7 @@ class CocoFolder:
         self._unsaved = 0
 
     def counts(self) -> list[SourceCount]:
-        """What there is of each source, in the order of their first pictures."""
+        """Count the annotations of each source, in the order of their first pictures."""
         counts: dict[str, SourceCount] = {}
         by_image = {}
         for image in self.labels.images:
@@ -136,9 +136,9 @@ class CocoFolder:
 
 
 def open_folder(root: Path, origin: LabelOrigin, *, overwrite: bool = False) -> CocoFolder:
-    """A new folder, or the one that the same command has begun.
+    """Open a new folder, or one that the same command has begun.
 
-    DataError when its labels came from elsewhere or were edited, unless they may be overwritten.
+    DataError when its annotations have another origin or were edited, unless `overwrite`.
     """
     path = root / "annotations.json"
     if overwrite or not path.exists():

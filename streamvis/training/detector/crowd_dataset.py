@@ -1,7 +1,7 @@
-"""People in COCO layout, augmented into batches of equal canvases.
+"""Batches of augmented canvases with annotated people, for a detector to train on.
 
-Polygons are drawn once, on a grid over their own box, so that scaling, cropping and flipping an
-image move numbers and never masks.
+Polygons are rasterised once, on a grid over their own box, so that scaling, cropping and flipping
+an image changes coordinates only, never masks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from streamvis.messages import Array
 from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, to_bytes
 from streamvis.training.losses.detection import Targets
 
-TALL_ENOUGH = 60  # px, of people who may be pasted into other pictures
-MOST_PASTED = 4  # people put into one picture
+TALL_ENOUGH = 60  # px, least height of people who are pasted into other images
+MOST_PASTED = 4  # people pasted into one image
 GRID = 64  # cells a side of an instance's mask, over its whole box
 
 
@@ -29,7 +29,7 @@ class Instance(NamedTuple):
     """One annotated person."""
 
     box: tuple[float, ...]  # xyxy pixels
-    ignore: bool  # a region that teaches nothing, such as a crowd
+    ignore: bool  # a region that gives neither positives nor negatives, such as a crowd
     mask: Array | None  # (GRID, GRID) uint8 in {0, 1} over the box, or None when not known
 
 
@@ -42,7 +42,7 @@ class AnnotatedImage(NamedTuple):
 
 
 class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a canvas may stray from its image."""
+    """How far a canvas may differ from its image."""
 
     canvases: tuple[tuple[int, int], ...] = ((384, 512), (448, 576), (512, 640))  # h, w
     zoom: tuple[float, float] = (0.6, 2.0)  # of the scale at which the image just fills
@@ -53,14 +53,14 @@ class CanvasAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grey: float = 0.1
     blur: float = 0.1
     compress: float = 0.2
-    dark: float = 0.1  # chance of a noisy night
-    paste: float = 0.0  # chance of a person from another picture in front, and of one more
-    cover: float = 0.0  # chance of a piece of another picture in front of somebody
-    mosaic: float = 0.0  # chance of four pictures on one canvas
-    min_side: float = 6.0  # px; people that became smaller than this are ignored
+    dark: float = 0.1  # chance of a dark image with noise
+    paste: float = 0.0  # chance of a person from another image in front, and of one more
+    cover: float = 0.0  # chance of a piece of another image in front of a person
+    mosaic: float = 0.0  # chance of four images on one canvas
+    min_side: float = 6.0  # px; smaller people are ignored
 
-    def calm(self) -> "CanvasAugment":
-        """The same with less that no camera sees (Ge et al. 2021, YOLOX, §2.1)."""
+    def reduced(self) -> "CanvasAugment":
+        """Return the augmentation of the last steps, closer to real images (YOLOX, §2.1)."""
         return msgspec.structs.replace(self, mosaic=0.0, cover=0.0, paste=self.paste / 2)
 
 
@@ -95,9 +95,9 @@ def _drawn(polygons: Any, box: Array) -> Array | None:
 def batches(
     pictures: list[AnnotatedImage], augment: CanvasAugment, batch: int, seed: int, start: int
 ) -> Iterator[tuple[Tensor, list[Targets]]]:
-    """Endless batches from step `start` on: canvases (B, 3, H, W) uint8 RGB and their targets.
+    """Yield batches from step `start` on: canvases (B, 3, H, W) uint8 RGB and their targets.
 
-    Each step draws from its own generator, so a resumed training sees what it would have seen.
+    Each step draws from a generator of its own, so a resumed training gets the same batches.
     """
     per_epoch = max(len(pictures) // batch, 1)
     donors = [picture for picture in pictures if any(map(can_be_pasted, picture.instances))]
@@ -127,7 +127,7 @@ def compose(
     rng: np.random.Generator,
     donors: Sequence[AnnotatedImage] = (),
 ) -> tuple[Array, Targets]:
-    """One picture on a canvas (H, W, 3), perhaps with people and things of others in front."""
+    """Place one image on a canvas (H, W, 3), perhaps with parts of other images in front."""
     image, people = place(picture, canvas, augment, rng)
     for _ in range(MOST_PASTED):
         if not donors or rng.random() >= augment.paste:
@@ -149,7 +149,7 @@ def mosaic(
     rng: np.random.Generator,
     donors: Sequence[AnnotatedImage] = (),
 ) -> tuple[Array, Targets]:
-    """Four pictures about a point near the middle (Bochkovskiy et al. 2020, §3.3)."""
+    """Place four images around a point near the centre (Bochkovskiy et al. 2020, §3.3)."""
     y, x = (round(side * rng.uniform(0.35, 0.65)) for side in canvas)
     image = np.empty((*canvas, 3), np.uint8)
     parts = []
@@ -170,10 +170,10 @@ def mosaic(
 
 
 def read_image(path: Path) -> Array:
-    """(H, W, 3) uint8 RGB; DataError when it cannot be read."""
+    """Read an image (H, W, 3) uint8 RGB; DataError when it cannot be read."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise DataError(f"{path} is not an image that can be read")
+        raise DataError(f"{path} cannot be read as an image")
     return np.asarray(image)
 
 
@@ -183,7 +183,7 @@ def place(
     augment: CanvasAugment,
     rng: np.random.Generator,
 ) -> tuple[Array, list[Instance]]:
-    """Scale, shift and perhaps mirror a picture onto a canvas, and its people with it."""
+    """Scale, shift and perhaps mirror an image and its people onto a canvas."""
     image = read_image(picture.path)
     height, width = canvas
     fill = min(height / image.shape[0], width / image.shape[1])
@@ -212,17 +212,17 @@ def _mirrored(person: Instance, width: float) -> Instance:
 
 
 def can_be_pasted(person: Instance) -> bool:
-    """Whether this one has a mask and is large enough to be put into other pictures."""
+    """Tell whether a person has a mask and is tall enough to be pasted into other images."""
     return person.mask is not None and person.box[3] - person.box[1] >= TALL_ENOUGH
 
 
 def paste(
     image: Array, people: list[Instance], source: Array, person: Instance, rng: np.random.Generator
 ) -> tuple[Array, list[Instance]]:
-    """Put a person of another picture beside or in front of somebody, at about the same size.
+    """Paste a person of another image beside or in front of one, at about the same size.
 
-    Who is behind keeps the whole box and loses the hidden part of the mask; who is hidden
-    almost wholly becomes a region to ignore.
+    People behind keep their whole box and lose the hidden part of their mask; those who are almost
+    completely hidden become regions to ignore.
     """
     beside = [
         one for one in people if not one.ignore and one.box[3] - one.box[1] >= TALL_ENOUGH / 2
@@ -233,7 +233,7 @@ def paste(
     left, top, right, bottom = (round(v) for v in person.box)
     height = (y2 - y1) * rng.uniform(0.8, 1.3)
     width = height * (right - left) / max(bottom - top, 1)
-    if height > 2 * (bottom - top):  # a blown-up person teaches blur
+    if height > 2 * (bottom - top):  # enlarged people are blurred
         return image, people
     x = (x1 + x2) / 2 + rng.uniform(-0.9, 0.9) * max(width, x2 - x1) - width / 2
     y = y2 + rng.uniform(-0.02, 0.15) * height - height
@@ -253,14 +253,14 @@ def cover(
     others: list[Instance],
     rng: np.random.Generator,
 ) -> tuple[Array, list[Instance]]:
-    """Put a piece of another picture, such as a post or a sign, in front of somebody.
+    """Paste a piece of another image in front of a person, as an occlusion.
 
-    A piece with people in it stays out: they would be there without a label.
+    A piece with people in it is not used, since they would have no annotation.
     """
-    seen = [one for one in people if not one.ignore]
-    if not seen:
+    able = [one for one in people if not one.ignore]
+    if not able:
         return image, people
-    x1, y1, x2, y2 = seen[int(rng.integers(len(seen)))].box
+    x1, y1, x2, y2 = able[int(rng.integers(len(able)))].box
     width, height = (x2 - x1) * rng.uniform(0.2, 0.7), (y2 - y1) * rng.uniform(0.2, 1.2)
     x, y = rng.uniform(x1, x2) - width / 2, rng.uniform(y1, y2) - height / 2
     front = Instance((x, y, x + width, y + height), True, np.ones((GRID, GRID), np.uint8))
@@ -275,7 +275,7 @@ def cover(
 
 
 def _painted(image: Array, cut: Array, person: Instance) -> Array:
-    """The image with the cut-out drawn over the person's box through the person's mask."""
+    """Draw a cut-out over a person's box through the person's mask."""
     assert person.mask is not None
     x1, y1, x2, y2 = person.box
     size = image.shape[1::-1]
@@ -289,7 +289,7 @@ def _painted(image: Array, cut: Array, person: Instance) -> Array:
 
 
 def _behind(person: Instance, front: Instance) -> Instance:
-    """What is left of a person behind another one."""
+    """Return a person without the part that another one in front hides."""
     assert front.mask is not None
     steps = (np.arange(GRID) + 0.5) / GRID
     (x1, y1, x2, y2), (fx1, fy1, fx2, fy2) = person.box, front.box

@@ -1,4 +1,4 @@
-"""The recipe of person detectors: `streamvis train detector CONFIG --data DIR… --out DIR`."""
+"""Recipe and training of person detectors: `streamvis train detector`."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -31,7 +31,7 @@ from streamvis.training.results import write_results
 
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every n-th image of one source is for validation; of a video all, since they are alike."""
+    """A source of which every n-th image is held out; of a video, all should be (`every: 1`)."""
 
     source: str
     every: Annotated[int, Meta(ge=1)]
@@ -45,7 +45,7 @@ class DetectorRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A training file, `configs/training/*.yaml`."""
+    """A recipe for person detectors, such as `configs/training/person-lite.yaml`."""
 
     architecture: str
     schedule: Schedule
@@ -55,17 +55,14 @@ class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1)] = 4
     rates: DetectorRates = DetectorRates()
     augment: CanvasAugment = CanvasAugment()
-    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on pictures nearer to real ones
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, with less augmentation
     sampling: tuple[int, int, int] = (256, 128, 16)  # anchors, proposals, masks of an image
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> DetectorRecipe:
-    """Read a training file; ConfigError in one line.
-
-    hold_out: names of whole sources, in place of the recipe's.
-    """
+    """Read a recipe; ConfigError. hold_out: names of sources that replace the recipe's."""
     recipe = read_recipe(path, DetectorRecipe)
     names = wanted(hold_out)
     if names is None:
@@ -74,14 +71,14 @@ def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> DetectorRe
 
 
 def recipe_of(path: Path) -> DetectorRecipe:
-    """The recipe of a training file, or that of the training in a directory, with its hold-outs."""
+    """Read a recipe from a file, or from the directory of a training, with its hold-outs."""
     return begun_with(path, DetectorRecipe) if path.is_dir() else load_recipe(path)
 
 
 def split(
     pictures: Sequence[AnnotatedImage], hold_out: HoldOut | Sequence[HoldOut] | None
 ) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
-    """Training and validation pictures; sources that are not there are passed over with a word."""
+    """Divide images into those to train on and those held out; absent sources are reported."""
     asked = [hold_out] if isinstance(hold_out, HoldOut) else list(hold_out or ())
     names = present([one.source for one in asked], (p.source for p in pictures), "sources")
     held = {
@@ -95,18 +92,20 @@ def split(
 
 
 def build(recipe: DetectorRecipe) -> MaskRcnn:
-    """The untrained detector on its pre-trained trunk."""
+    """Return the detector before training, on its pretrained trunk."""
     if recipe.architecture not in ARCHITECTURES:
         raise ConfigError(
-            f"architecture '{recipe.architecture}' is not known; "
-            f"there are {', '.join(ARCHITECTURES)}"
+            f"architecture is '{recipe.architecture}'; expected one of {', '.join(ARCHITECTURES)}"
         )
     torch.manual_seed(recipe.seed)
     model = MaskRcnn(ARCHITECTURES[recipe.architecture])
     if recipe.start == "imagenet":
         body = model.backbone.body
         if not isinstance(body, EfficientNetLite0):
-            raise ConfigError("start: imagenet is for EfficientNet-Lite0; give weights")
+            raise ConfigError(
+                f"start: imagenet needs EfficientNet-Lite0, which {recipe.architecture} is not "
+                "built on; expected a path to weights"
+            )
         body.load_state_dict(imagenet())
     else:
         load_into(model, find(recipe.start))
@@ -114,7 +113,7 @@ def build(recipe: DetectorRecipe) -> MaskRcnn:
 
 
 def parameter_groups(model: MaskRcnn, recipe: DetectorRecipe) -> Groups:
-    """The trunk learns slower than the heads; its first blocks not at all."""
+    """Return the parameters of trunk and heads with their rates; the first blocks are frozen."""
     body = model.backbone.body
     if isinstance(body, EfficientNetLite0):
         for module in (body.stem, *body.blocks[: recipe.frozen_blocks]):
@@ -128,28 +127,28 @@ def parameter_groups(model: MaskRcnn, recipe: DetectorRecipe) -> Groups:
 def read_folders(
     folders: Sequence[Path], hold_out: HoldOut | Sequence[HoldOut] | None
 ) -> list[AnnotatedImage]:
-    """What is trained on: the pictures of smaller folders are repeated, so that all weigh alike.
+    """Return the images to train on; those of smaller folders are repeated to equal weight.
 
-    Otherwise a few pictures of one's own would drown in those that keep the rest from being
-    forgotten.
+    Otherwise a few images of a user's own would have no influence beside the many that keep the
+    detector from forgetting.
     """
     parts = [read_people(folder) for folder in folders]
     for folder, part in zip(folders, parts, strict=True):
         if not part:
-            raise DataError(f"{folder / 'annotations.json'} holds no pictures to train on")
+            raise DataError(f"{folder / 'annotations.json'} holds no images to train on")
         absent = [picture.path for picture in part if not picture.path.is_file()]
         if absent:
             raise DataError(
-                f"{folder / 'annotations.json'} lists {len(part)} pictures, and {len(absent)} of "
-                f"them are not there; the first is {absent[0]}"
+                f"{folder / 'annotations.json'} lists {len(part)} images, but {len(absent)} of "
+                f"them do not exist; the first is {absent[0]}"
             )
     learnt, held = split([picture for part in parts for picture in part], hold_out)
     if not learnt:
         raise nothing_left(picture.source for picture in held)
     if all(one.ignore for picture in learnt for one in picture.instances):
         raise DataError(
-            f"{', '.join(map(str, folders))}: nobody is labelled in the {len(learnt)} pictures to "
-            "train on, but for regions to ignore"
+            f"{', '.join(map(str, folders))}: no person is annotated in the {len(learnt)} images "
+            "to train on, only regions to ignore"
         )
     apart = {picture.path for picture in held}
     parts = [[picture for picture in part if picture.path not in apart] for part in parts]
@@ -160,7 +159,7 @@ def read_folders(
 def train(
     recipe: DetectorRecipe, data: Sequence[Path], out: Path, *, overwrite: bool = False
 ) -> MaskRcnn:
-    """Train on folders of `annotations.json` and `images`; the averaged weights come back."""
+    """Train on folders with `annotations.json` and `images/`; return the averaged weights."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     pictures = read_folders(data, recipe.hold_out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -172,10 +171,10 @@ def train(
     def data_from(step: int) -> Iterator[tuple[Tensor, list[Targets]]]:
         change = recipe.schedule.steps - recipe.settle
         if step < change:
-            wild = batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
-            yield from islice(wild, change - step)
-        calm = recipe.augment.calm()
-        yield from batches(pictures, calm, recipe.batch, recipe.seed, max(step, change))
+            full = batches(pictures, recipe.augment, recipe.batch, recipe.seed, step)
+            yield from islice(full, change - step)
+        reduced = recipe.augment.reduced()
+        yield from batches(pictures, reduced, recipe.batch, recipe.seed, max(step, change))
 
     def losses(batch: tuple[Tensor, list[Targets]]) -> dict[str, Tensor]:
         images, targets = batch

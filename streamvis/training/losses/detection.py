@@ -1,7 +1,7 @@
-"""What Mask R-CNN learns from: anchors and proposals matched to people, five terms summed.
+"""The loss of Mask R-CNN: anchors and proposals are matched to people, and give five terms.
 
 Matching, sampling and normalisation follow Ren et al. 2015 and He et al. 2017 as torchvision
-has them; regions marked as ignored give neither positives nor negatives.
+implements them; ignored regions are neither positives nor negatives.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from streamvis.models.mask_rcnn import MaskRcnn
 
 IGNORED = -2
 NEGATIVE = -1
-POOR, FAIR = 0.4, 0.75  # overlaps with a person from which a box is worth nothing, and all
+POOR, FAIR = 0.4, 0.75  # IoU with a person at which the target score is 0, and 1
 
 
 class Targets(NamedTuple):
@@ -29,7 +29,7 @@ class Targets(NamedTuple):
 
 
 class SampleCounts(NamedTuple):
-    """How many anchors and proposals of an image are looked at."""
+    """The numbers of anchors, proposals and masks of an image that enter the loss."""
 
     anchors: int = 256
     proposals: int = 128
@@ -39,9 +39,9 @@ class SampleCounts(NamedTuple):
 def match(
     boxes: Tensor, targets: Targets, *, low: float, high: float, rescue: bool = False
 ) -> Tensor:
-    """For each box (N, 4) the index of its person, NEGATIVE or IGNORED.
+    """Return for each box (N, 4) the index of its person, NEGATIVE or IGNORED.
 
-    With `rescue`, the best boxes of a person are its own however little they overlap.
+    With `rescue`, the boxes that overlap a person most are matched to it, however little that is.
     """
     matched = torch.full((len(boxes),), NEGATIVE, dtype=torch.long, device=boxes.device)
     if len(targets.boxes):
@@ -59,7 +59,7 @@ def match(
 
 
 def sample(matched: Tensor, count: int, share: float) -> Tensor:
-    """Indices of at most `count` boxes, at most `share` of them positive, drawn at random."""
+    """Draw the indexes of at most `count` boxes, at most a `share` of which is positive."""
     positive = (matched >= 0).nonzero()[:, 0]
     negative = (matched == NEGATIVE).nonzero()[:, 0]
     positive = positive[torch.randperm(len(positive), device=matched.device)]
@@ -71,7 +71,7 @@ def sample(matched: Tensor, count: int, share: float) -> Tensor:
 def detector_losses(
     model: MaskRcnn, batch: Tensor, targets: list[Targets], sampling: SampleCounts
 ) -> dict[str, Tensor]:
-    """The five terms for normalised canvases (B, 3, H, W)."""
+    """Return the five terms for normalised canvases (B, 3, H, W)."""
     maps = model.backbone(batch)
     size = (batch.shape[2], batch.shape[3])
     logits, deltas = model.rpn(maps)
@@ -131,7 +131,7 @@ def _roi_terms(
     logits, deltas = model.roi_heads.classify(maps, roi, torch.cat(image))
     moves = deltas.float()[label == 1, 1]
     sure = label.float()
-    sure[label == 1] = worth(moves.detach(), goal, roi[label == 1])
+    sure[label == 1] = target_score(moves.detach(), goal, roi[label == 1])
     regions = (torch.cat(mask_rois), torch.cat(mask_image), torch.cat(mask_targets))
     return {
         "classes": F.cross_entropy(logits.float(), torch.stack([1 - sure, sure], 1)),
@@ -140,12 +140,12 @@ def _roi_terms(
     }
 
 
-def worth(moves: Tensor, goal: Tensor, rois: Tensor) -> Tensor:
-    """How sure of a person (P,) to be, where moves (P, 4) end up of those that goal (P, 4) asks.
+def target_score(moves: Tensor, goal: Tensor, rois: Tensor) -> Tensor:
+    """Return the target scores (P,) of regions whose predicted deltas are moves (P, 4).
 
-    A region around two people overlaps each by half and is asked to become one of them; it
-    stays between, and were it called a person all the same, pairs would be found as one. So
-    scores rise with the overlap of the box that comes out (Zhang et al. 2021, VarifocalNet, §3).
+    The score rises with the IoU of the predicted box and the true one, goal (P, 4) (Zhang et al.
+    2021, VarifocalNet, §3). With a target of 1 for every matched region, a region between two
+    people, whose box stays between them, would be detected as one person.
     """
     found = ops.decode(moves, rois, roi_heads.BOX_WEIGHTS)
     true = ops.decode(goal, rois, roi_heads.BOX_WEIGHTS)
@@ -166,7 +166,7 @@ def _mask_term(
 
 
 def mask_target(rois: Tensor, person: Tensor, targets: Targets) -> Tensor:
-    """Each region's person (P,) on the region's own 28×28 grid: (P, 28, 28) in [0, 1]."""
+    """Return the masks (P, 28, 28) in [0, 1] of each region's person (P,) on the region's grid."""
     if len(rois) == 0:
         return rois.new_zeros(0, 28, 28)
     extent = targets.extents[person]  # (P, 4) box over which the mask grid lies

@@ -1,7 +1,7 @@
-"""What an embedding learns from: angles of triplets, and what other networks say of the same crops.
+"""Losses of an appearance embedding: the angular loss of triplets, and distillation.
 
 The angular loss is Wang et al. 2017. Bićanić et al. 2019 extend it "by a margin", which can be read
-in two ways; both are here. Vectors are of unit length throughout, so all is said by their products.
+in two ways; both are implemented. All vectors are of unit length, so that products are cosines.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class AngularLoss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which reading, how wide an angle, how large a margin."""
+    """Settings of the angular loss: the reading of the margin, its size, the angle, the weight."""
 
     reading: Literal["hinge", "smooth"] = "hinge"
     alpha: Annotated[float, Meta(gt=0, lt=90)] = 45.0  # degrees
@@ -24,10 +24,10 @@ class AngularLoss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: AngularLoss) -> Tensor:
-    """The loss over all triplets of a batch of unit vectors (B, D).
+    """Return the loss over all triplets of a batch of unit vectors (B, D).
 
-    same and other (B, B) bool, symmetric: who is the same person, who is surely another. A pair
-    in neither takes no part, nor does anybody as a pair of himself.
+    same, other: (B, B) bool, symmetric: pairs of one person, and pairs of certainly different
+    people. A pair in neither takes no part, nor does a vector with itself.
     """
     products = vectors @ vectors.T  # (B, B)
     a, p = torch.triu(same, diagonal=1).nonzero(as_tuple=True)  # (P,) each
@@ -41,7 +41,7 @@ def angular_loss(vectors: Tensor, same: Tensor, other: Tensor, how: AngularLoss)
 
 
 def _hinge(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: float) -> Tensor:
-    """Mean of [‖a−p‖² − 4·tan²α·‖n−c‖² + m]₊ over the triplets that still violate it."""
+    """Return the mean of [‖a−p‖² − 4·tan²α·‖n−c‖² + m]₊ over the triplets where it is above 0."""
     apart = 2 - 2 * ap  # ‖a−p‖²
     aside = 1 + (1 + ap) / 2 - sums  # ‖n−c‖² about the centre c = (a+p)/2
     excess = F.relu(apart - 4 * tan2 * aside + margin) * negative
@@ -49,7 +49,10 @@ def _hinge(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: floa
 
 
 def _smooth(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: float) -> Tensor:
-    """Mean of log(1 + Σₙ exp(f + m)), f = 4·tan²α·(a+p)·n − 2(1+tan²α)·a·p, over pairs."""
+    """Return the mean over pairs of log(1 + Σₙ exp(f + m)).
+
+    f = 4·tan²α·(a+p)·n − 2(1+tan²α)·a·p.
+    """
     f = 4 * tan2 * sums - 2 * (1 + tan2) * ap + margin
     f = f.masked_fill(~negative, -torch.inf)
     least = torch.logsumexp(F.pad(f, (0, 1)), 1)  # the appended 0 is the 1
@@ -57,10 +60,10 @@ def _smooth(ap: Tensor, sums: Tensor, negative: Tensor, tan2: float, margin: flo
 
 
 def relation_loss(vectors: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far the likenesses within a batch are from those that a teacher sees (B, B).
+    """Return the divergence of a batch's similarities from those of a teacher (B, B).
 
-    Each crop's likenesses to the others are read as a distribution, as in Kullback-Leibler
-    distillation, so a teacher for whom all people are alike by .5 teaches as well as others.
+    Each crop's similarities to the others are taken as a distribution, as in Kullback-Leibler
+    distillation, so that a constant offset of a teacher's similarities has no effect.
     """
     itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     ours = (vectors @ vectors.T / temperature).masked_fill(itself, -torch.inf)
@@ -72,5 +75,5 @@ def relation_loss(vectors: Tensor, teacher: Tensor, temperature: float) -> Tenso
 
 
 def mean_similarity(vectors: list[Tensor]) -> Tensor:
-    """Products of the same crops' unit vectors (B, D) of several teachers, averaged: (B, B)."""
+    """Return the mean over teachers of the products of their unit vectors (B, D): (B, B)."""
     return torch.stack([v @ v.T for v in vectors]).mean(0)

@@ -1,4 +1,4 @@
-"""What a segmenter is trained to minimise."""
+"""Losses of a segmenter: boundary-aware cross-entropy and Lovász-softmax."""
 
 import cv2
 import numpy as np
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from streamvis.datasets.classes import VOID
 from streamvis.messages import Array
 
-NEAR = ((16, 8.0), (64, 4.0), (128, 2.0))  # px of a picture 2048 wide: weight below
+NEAR = ((16, 8.0), (64, 4.0), (128, 2.0))  # px in a picture 2048 px wide, and the weight below
 WIDTH = 2048
 
 
 def boundary_weights(labels: Array) -> Array:
-    """How much each pixel of (H, W) counts: more near where its class ends; 0 without a class.
+    """Return the weight of each pixel of labels (H, W): larger near boundaries, 0 where VOID.
 
-    Pyramidal SwiftNet's boundary-aware loss, its distances measured in widths of the picture.
+    These are the weights of Pyramidal SwiftNet, with distances relative to the picture's width.
     """
     known = labels != VOID
     distance = np.full(labels.shape, np.inf, np.float32)
@@ -35,9 +35,9 @@ def boundary_weights(labels: Array) -> Array:
 
 
 def boundary_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float = 0.5) -> Tensor:
-    """Cross-entropy, more for what is near a boundary and for what is not yet told well.
+    """Return cross-entropy weighted towards boundaries and towards pixels with a high loss.
 
-    logits (B, K, H, W), labels (B, H, W), weights (B, H, W): `boundary_weights`, or times more.
+    logits (B, K, H, W), labels (B, H, W), weights (B, H, W) as of `boundary_weights`.
     """
     missed = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")  # (B, H, W)
     hard = torch.exp(gamma * (1 - torch.exp(-missed.detach())))
@@ -45,9 +45,9 @@ def boundary_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float 
 
 
 def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    """A convex bound of 1 − IoU in the mean of the classes present (Berman et al., CVPR 2018).
+    """Return a convex bound of 1 − mIoU over the classes present (Berman et al., CVPR 2018).
 
-    logits (B, K, h, w), labels (B, h, w): one IoU for the whole batch.
+    logits (B, K, h, w), labels (B, h, w); the IoU is that of the whole batch.
     """
     classes = logits.shape[1]
     known = labels.flatten() != VOID
@@ -62,7 +62,7 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _jaccard_slope(truth: Tensor) -> Tensor:
-    """How much each further error (N, K), worst first, takes from the IoU."""
+    """Return the loss of IoU by each further error (N, K), the largest error first."""
     total = truth.sum(0)
     intersection = total - truth.cumsum(0)
     union = total + (1 - truth).cumsum(0)

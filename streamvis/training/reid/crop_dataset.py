@@ -1,4 +1,4 @@
-"""Crops of people for training: cut once with a border, then changed at every look."""
+"""Crops of people to train embedders on: cut once with a border, then augmented in each batch."""
 
 import hashlib
 import json
@@ -28,103 +28,107 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CropDataset(NamedTuple):
-    """All crops of all sources."""
+    """The crops of all sources, with their identities and the vectors of teachers."""
 
     crops: Array  # (N, H, W, 3) uint8 RGB, with the border
     person: Array  # (N,) int64, over all sources
     source: Array  # (N,) int64
-    taught: Array  # (N, V, T, D) float32: the unit vectors of T teachers, in V wardrobes
-    apart: list[Array]  # of each source (P, P) bool: which of its people are surely not the same
+    teacher_vectors: Array  # (N, V, T, D) float32: unit vectors of T teachers in V colourings
+    apart: list[Array]  # of each source (P, P) bool: its pairs of certainly different people
     first: Array  # (sources + 1,) number of each source's first person
 
 
 class CropBatch(NamedTuple):
-    """What one step learns from: `people` × `views` crops with identities, then others."""
+    """The crops of one step: `people` × `views` with identities, then others."""
 
     crops: Tensor  # (B, H, W, 3) uint8
     same: Tensor  # (B, B) bool
-    other: Tensor  # (B, B) bool; those neither same nor other may be either
-    taught: Tensor  # (B, T, D)
+    other: Tensor  # (B, B) bool; pairs neither same nor other may be either
+    teacher_vectors: Tensor  # (B, T, D)
 
 
 class CropAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a crop may stray from what the camera saw."""
+    """How far a crop may differ from the image that it was cut from."""
 
     jitter: Annotated[float, Meta(ge=0, le=0.1)] = 0.1  # of each side of the box
     flip: Share = 0.5
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
-    tint: float = 0.08  # of each channel: lamps differ
-    coarse: Share = 0.5  # chance of being seen from far away
-    lowest: Annotated[float, Meta(ge=8)] = 24.0  # px of height, from there
+    tint: float = 0.08  # of each channel, as between lamps
+    coarse: Share = 0.5  # chance of a lower resolution, as of a distant person
+    lowest: Annotated[float, Meta(ge=8)] = 24.0  # px, least height at that resolution
     blur: Share = 0.15
     compress: Share = 0.2
     erase: Share = 0.3
-    surround: Share = 0.3  # chance, on either side, of standing beside what another stands beside
+    surround: Share = 0.3  # chance, on either side, of another crop's margin
 
 
 class BatchComposition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a batch is made of."""
+    """The numbers of people and crops of a batch."""
 
     people: Annotated[int, Meta(ge=2)] = 16
     views: Annotated[int, Meta(ge=2)] = 4
     neighbours: Annotated[int, Meta(ge=1)] = 4  # people taken from one source at a time
-    others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for the teachers to speak of
+    others: Annotated[int, Meta(ge=0)] = 32  # crops of anybody, for distillation only
 
 
 class SyntheticIdentities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """People whom no camera saw, for the teachers to speak of."""
+    """People made by changing and combining crops, for distillation."""
 
-    wardrobes: Annotated[int, Meta(ge=1)] = 5  # colours in which each person is seen; 1: his own
-    strangers: Annotated[int, Meta(ge=0)] = 0  # whose upper half is one's and lower half another's
+    wardrobes: Annotated[int, Meta(ge=1)] = 5  # colourings of each person; 1: the original only
+    strangers: Annotated[int, Meta(ge=0)] = 0  # people made of one's upper and another's lower half
 
 
 def gather(
-    sightings: Sequence[IdentityBoxes],
+    sources: Sequence[IdentityBoxes],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
     invented: SyntheticIdentities,
     cache: Path,
 ) -> CropDataset:
-    """Cut all people and ask the teachers, or read what an earlier call left in `cache`."""
-    counts = [int(one.ids.max()) + 1 for one in sightings]
+    """Cut all crops and compute the teachers' vectors, or read both from `cache`."""
+    counts = [int(one.ids.max()) + 1 for one in sources]
     first = np.concatenate([[0], np.cumsum(counts)])
-    source = np.repeat(np.arange(len(sightings)), [len(one) for one in sightings])
-    person = np.concatenate([one.ids for one in sightings]) + first[source]
+    source = np.repeat(np.arange(len(sources)), [len(one) for one in sources])
+    person = np.concatenate([one.ids for one in sources]) + first[source]
     strangers = invented.strangers
     person = np.concatenate([person, first[-1] + np.arange(strangers)])
-    source = np.concatenate([source, np.full(strangers, len(sightings))])
+    source = np.concatenate([source, np.full(strangers, len(sources))])
     first = np.append(first, first[-1] + strangers)
-    key = _key(sightings, size, teachers, invented)
+    key = _key(sources, size, teachers, invented)
     kept = _read(cache, key)
     if kept is None:
-        crops, taught = _cut(sightings, size, teachers)
+        crops, vectors = _cut(sources, size, teachers)
         more = composed(crops, strangers)
-        taught = np.concatenate([taught, _ask_again(teachers, more, person[len(crops) :], 0)])
+        vectors = np.concatenate(
+            [vectors, _embed_recoloured(teachers, more, person[len(crops) :], 0)]
+        )
         crops = np.concatenate([crops, more])
-        dressed_up = range(1, invented.wardrobes)
+        recolourings = range(1, invented.wardrobes)
         kept = (
             crops,
-            np.stack([taught, *(_ask_again(teachers, crops, person, w) for w in dressed_up)], 1),
+            np.stack(
+                [vectors, *(_embed_recoloured(teachers, crops, person, w) for w in recolourings)], 1
+            ),
         )
         _write(cache, key, kept)
-    apart = [*(one.apart() for one in sightings), np.zeros((strangers, strangers), bool)]
+    apart = [*(one.apart() for one in sources), np.zeros((strangers, strangers), bool)]
     return CropDataset(kept[0], person, source, kept[1], apart, first)
 
 
 def _cut(
-    sightings: Sequence[IdentityBoxes], size: tuple[int, int], teachers: Sequence[Teacher]
+    sources: Sequence[IdentityBoxes], size: tuple[int, int], teachers: Sequence[Teacher]
 ) -> tuple[Array, Array]:
-    total = sum(map(len, sightings))
+    total = sum(map(len, sources))
     large = tuple(round(side * (1 + 2 * BORDER)) for side in size)
     crops = np.zeros((total, *large, 3), np.uint8)
-    taught: list[Array] = []
+    vectors: list[Array] = []
     console = Console(stderr=True)
     start = 0
-    for one in track(sightings, "people", console=console, disable=not console.is_terminal):
+    for one in track(sources, "people", console=console, disable=not console.is_terminal):
         ends = np.searchsorted(one.frames, np.arange(int(one.frames.max()) + 2))
-        seen = 0
+        done = 0
         for number, pixels in one.pictures():
             if number + 1 >= len(ends):
                 break
@@ -138,40 +142,44 @@ def _cut(
                 )
                 at = slice(start + ends[number], start + ends[number + 1])
                 crops[at] = crop(pixels, boxes + border, (large[0], large[1]))
-                taught.append(_ask(teachers, pixels, boxes))
-                seen += len(boxes)
-        if seen < len(one):
+                vectors.append(_embed(teachers, pixels, boxes))
+                done += len(boxes)
+        if done < len(one):
             raise DataError(
-                f"{one.name}: its boxes reach frame {one.frames.max()}, but its pictures end before"
+                f"{one.name} has boxes up to frame {one.frames.max()}, but fewer pictures"
             )
         start += len(one)
-    return crops, np.concatenate(taught)
+    return crops, np.concatenate(vectors)
 
 
-def _ask(teachers: Sequence[Teacher], pixels: Array, boxes: Array) -> Array:
-    """(N, T, D): each teacher's vectors, of the crop and its mirror image together."""
-    told = []
+def _embed(teachers: Sequence[Teacher], pixels: Array, boxes: Array) -> Array:
+    """Return each teacher's vectors (N, T, D), of crop and mirror image together."""
+    vectors = []
     for teacher in teachers:
         crops = crop(pixels, boxes, teacher.size)
         both = teacher(crops) + teacher(crops[:, :, ::-1])
-        told.append(both / np.linalg.norm(both, axis=1, keepdims=True))
+        vectors.append(both / np.linalg.norm(both, axis=1, keepdims=True))
     return (
-        np.stack(told, 1).astype(np.float32) if told else np.zeros((len(boxes), 0, 0), np.float32)
+        np.stack(vectors, 1).astype(np.float32)
+        if vectors
+        else np.zeros((len(boxes), 0, 0), np.float32)
     )
 
 
-def _ask_again(teachers: Sequence[Teacher], crops: Array, person: Array, wardrobe: int) -> Array:
-    """(N, T, D) of the crops (N, H, W, 3) with their border, in other colours."""
+def _embed_recoloured(
+    teachers: Sequence[Teacher], crops: Array, person: Array, wardrobe: int
+) -> Array:
+    """Return the teachers' vectors (N, T, D) of crops (N, H, W, 3) with border, recoloured."""
     (h, w), whole = crops.shape[1:3], 1 + 2 * BORDER
     own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
-    told = [np.zeros((0, len(teachers), 0), np.float32)] if not len(crops) else []
-    for pixels, who in zip(crops, person, strict=True):
-        told.append(_ask(teachers, dressed(pixels, int(who), wardrobe), own))
-    return np.concatenate(told)
+    vectors = [np.zeros((0, len(teachers), 0), np.float32)] if not len(crops) else []
+    for pixels, id_ in zip(crops, person, strict=True):
+        vectors.append(_embed(teachers, recoloured(pixels, int(id_), wardrobe), own))
+    return np.concatenate(vectors)
 
 
 def composed(crops: Array, count: int) -> Array:
-    """Strangers (count, H, W, 3): above the waist one of the people (N, H, W, 3), below another."""
+    """Combine crops (N, H, W, 3) at the waist into new people (count, H, W, 3)."""
     rng = np.random.default_rng(0)
     out = np.empty((count, *crops.shape[1:]), np.uint8)
     for stranger in out:
@@ -182,16 +190,15 @@ def composed(crops: Array, count: int) -> Array:
 
 
 def _below(height: int, waist: float) -> Array:
-    """Of each line (H,) how much of it lies below the waist, a share of the height."""
+    """Return the weight (H,) of each line for the part below the waist, a share of the height."""
     y = (np.arange(height) + 0.5) / height
     return 1 / (1 + np.exp((waist - y) / 0.04))
 
 
-def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
-    """A crop in other colours, above and below the waist apart; wardrobe 0 is what was seen.
+def recoloured(pixels: Array, person: int, wardrobe: int) -> Array:
+    """Change the colours of a crop, above and below the waist apart; wardrobe 0 is the original.
 
-    All crops of a person change alike, so this makes people whom no camera saw, and what the
-    teachers say of them is worth as much.
+    All crops of a person change alike, which makes a new person for the teachers to embed.
     """
     if wardrobe == 0:
         return pixels
@@ -204,7 +211,7 @@ def dressed(pixels: Array, person: int, wardrobe: int) -> Array:
 
 
 def _tint(rng: np.random.Generator) -> Array:
-    """A matrix (3, 3) that turns hues, and changes how vivid and how bright colours are."""
+    """Return a random matrix (3, 3) that rotates hues and scales saturation and brightness."""
     hue, vivid, bright = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.5)
     grey = np.full((3, 3), 1 / 3)
     across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
@@ -213,15 +220,15 @@ def _tint(rng: np.random.Generator) -> Array:
 
 
 def _key(
-    sightings: Sequence[IdentityBoxes],
+    sources: Sequence[IdentityBoxes],
     size: tuple[int, int],
     teachers: Sequence[Teacher],
     invented: SyntheticIdentities,
 ) -> str:
-    """A fingerprint of all that decides what the cache holds."""
+    """Return a digest of everything that the content of the cache depends on."""
     about = [size, BORDER, [t.path.name for t in teachers], msgspec.to_builtins(invented)]
     digest = hashlib.sha256(json.dumps(about).encode())
-    for one in sightings:
+    for one in sources:
         digest.update(one.name.encode())
         for values in (one.frames, one.ids, one.boxes):
             digest.update(np.ascontiguousarray(values).tobytes())
@@ -235,7 +242,7 @@ def _read(cache: Path, key: str) -> tuple[Array, Array] | None:
         with np.load(cache) as file:
             return (file["crops"], file["taught"]) if str(file["key"]) == key else None
     except (OSError, ValueError, KeyError, EOFError):
-        return None  # of an older version, or cut short: made anew
+        return None  # of an older version, or incomplete
 
 
 def _write(cache: Path, key: str, kept: tuple[Array, Array]) -> None:
@@ -254,20 +261,20 @@ def batches(
     seed: int,
     start: int,
 ) -> Iterator[CropBatch]:
-    """Endless batches from step `start` on; each step draws from its own generator."""
+    """Yield batches from step `start` on; each step draws from a generator of its own."""
     rows = _rows_of(people)
     step = start
     while True:
         rng = np.random.default_rng((seed, step))
         chosen = np.array(_draw(people, rows, mixture, rng))
-        worn = rng.integers(people.taught.shape[1], size=len(chosen))
+        worn = rng.integers(people.teacher_vectors.shape[1], size=len(chosen))
         compared = mixture.people * mixture.views
         worn[:compared] = np.repeat(worn[: mixture.people], mixture.views)
         crops = np.empty((len(chosen), *size, 3), np.uint8)
         for out, row, wardrobe in zip(crops, chosen, worn, strict=True):
-            seen = dressed(people.crops[row], int(people.person[row]), int(wardrobe))
-            out[:] = changed(seen, size, change, rng)
-        surrounded(crops, change.surround, rng)
+            pixels = recoloured(people.crops[row], int(people.person[row]), int(wardrobe))
+            out[:] = augmented(pixels, size, change, rng)
+        swap_margins(crops, change.surround, rng)
         same, other = relations(people, chosen)
         same &= worn[:, None] == worn[None]
         known = np.arange(len(chosen)) < compared
@@ -276,13 +283,13 @@ def batches(
             torch.from_numpy(crops),
             torch.from_numpy(same & known),
             torch.from_numpy(other & known),
-            torch.from_numpy(people.taught[chosen, worn]),
+            torch.from_numpy(people.teacher_vectors[chosen, worn]),
         )
         step += 1
 
 
 def _rows_of(people: CropDataset) -> list[list[Array]]:
-    """Of each source that has any, of each person seen at least twice, the rows."""
+    """Return, by source, the rows of each person with at least two crops."""
     order = np.argsort(people.person, kind="stable")
     ends = np.searchsorted(people.person[order], np.arange(people.first[-1] + 1))
     found = []
@@ -291,7 +298,7 @@ def _rows_of(people: CropDataset) -> list[list[Array]]:
         found.append([rows for rows in seen if len(rows) > 1])
     found = [rows for rows in found if rows]
     if sum(map(len, found)) < 2:
-        raise DataError("nobody is seen twice, or only one person is: there is nothing to compare")
+        raise DataError("fewer than two people have two crops; expected more people to compare")
     return found
 
 
@@ -301,7 +308,7 @@ def _draw(
     mixture: BatchComposition,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Rows of the people that are compared, several of a source, then rows of anybody."""
+    """Draw the rows of people to compare, several of each source, then rows of anybody."""
     weights = np.sqrt([len(seen) for seen in rows])
     chosen: list[int] = []
     while len(chosen) < mixture.people * mixture.views:
@@ -314,7 +321,7 @@ def _draw(
 
 
 def relations(people: CropDataset, chosen: Array) -> tuple[Array, Array]:
-    """Of chosen rows (B,): who is the same person, who surely another, (B, B) bool each."""
+    """Return pairs of one person and of certainly different people, (B, B) bool each."""
     person, source = people.person[chosen], people.source[chosen]
     same = person[:, None] == person[None]
     other = source[:, None] != source[None]
@@ -325,10 +332,10 @@ def relations(people: CropDataset, chosen: Array) -> tuple[Array, Array]:
     return same, other
 
 
-def changed(
+def augmented(
     large: Array, size: tuple[int, int], change: CropAugment, rng: np.random.Generator
 ) -> Array:
-    """A crop (h, w, 3) out of one with a border (H, W, 3), as another camera might have it."""
+    """Return an augmented crop (h, w, 3) of one with a border (H, W, 3)."""
     h, w = size
     H, W = large.shape[:2]
     own = np.array([W, H]) / (1 + 2 * BORDER)  # the box itself
@@ -350,8 +357,8 @@ def changed(
     return out
 
 
-def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
-    """Give some of the crops (B, h, w, 3) the margins of others, up to a quarter wide, in place."""
+def swap_margins(crops: Array, share: float, rng: np.random.Generator) -> None:
+    """Replace margins of some crops (B, h, w, 3), up to a quarter wide, by those of others."""
     given = crops.copy()
     for step in (1, -1):  # from the left, from the right
         for row in np.flatnonzero(rng.random(len(crops)) < share):
@@ -361,7 +368,7 @@ def surrounded(crops: Array, share: float, rng: np.random.Generator) -> None:
 
 
 def _distorted(out: Array, change: CropAugment, rng: np.random.Generator) -> Array:
-    """Another resolution, sharpness, light and compression."""
+    """Change resolution, sharpness, light, colour and compression."""
     h, w = out.shape[:2]
     if rng.random() < change.coarse:
         ratio = rng.uniform(change.lowest / h, 1) if change.lowest < h else 1.0

@@ -1,8 +1,8 @@
-"""Who was seen where: boxes of people with identities, from three kinds of folders.
+"""Boxes of people with identities, from three kinds of folders.
 
-MOT/            sequences in MOTChallenge's layout: the ground truth's people
-runs/mine       what `streamvis batch` wrote: the tracker's people, of videos nobody labelled
-people          COCO layout: every box a person of its own, for a teacher to speak of
+MOT/            sequences in MOTChallenge's layout: identities of the ground truth
+runs/mine       results of `streamvis batch`: identities of the tracker, without annotation
+people          COCO layout: every box is an identity of its own, for distillation
 """
 
 import json
@@ -22,29 +22,29 @@ from streamvis.training.detector.crowd_dataset import read_people
 
 Pictures = Callable[[], Iterator[tuple[int, Array]]]  # frame numbers from 1, pixels (H, W, 3) RGB
 
-LOWEST = 24.0  # px; of a person less high, nobody could say who it is
-VISIBLE = 0.4  # share of a person, where the ground truth knows
-HIDDEN = 0.5  # overlap with another box from which a box may show either of the two
+LOWEST = 24.0  # px, least height of a person
+VISIBLE = 0.4  # least visible share of a person, where the ground truth has it
+HIDDEN = 0.5  # largest share of a box that another box covers, in a tracker's results
 USUAL_FPS = 25.0
-MOST_FPS = 240.0  # what says more is a file whose times are broken
+MOST_FPS = 240.0  # a larger rate is taken for broken timestamps
 
 
 @dataclass(frozen=True)
 class IdentityBoxes:
-    """The people of one video, or of a folder of pictures."""
+    """The boxes and identities of one video, or of a folder of images."""
 
     name: str
     pictures: Pictures
     frames: Array  # (N,) int64
     ids: Array  # (N,) int64, from 0 without gaps
     boxes: Array  # (N, 4) float64, xyxy pixels
-    certain: bool  # two ids are two people; else only if they were seen in one frame
+    certain: bool  # two ids are two people; else only if they occur in one frame
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def shows_the_same_as(self, other: "IdentityBoxes") -> bool:
-        """Whether both are of one video, given twice."""
+    def has_the_same_boxes_as(self, other: "IdentityBoxes") -> bool:
+        """Tell whether both are of the same video."""
         return self.name == other.name and all(
             np.array_equal(a, b)
             for a, b in (
@@ -55,7 +55,7 @@ class IdentityBoxes:
         )
 
     def apart(self) -> Array:
-        """(P, P) bool: which of the people are surely not the same."""
+        """Return the pairs (P, P) bool of ids that are certainly different people."""
         people = int(self.ids.max(initial=-1)) + 1
         if self.certain:
             return ~np.eye(people, dtype=bool)
@@ -64,21 +64,21 @@ class IdentityBoxes:
         return np.asarray((there @ there.T > 0) & ~np.eye(people, dtype=bool))
 
 
-def read(folder: Path, every_s: float) -> list[IdentityBoxes]:
-    """All that a folder shows, a look at a person each `every_s`; DataError without anybody."""
+def read_identity_boxes(folder: Path, every_s: float) -> list[IdentityBoxes]:
+    """Read the boxes of a folder, one of each person every `every_s` seconds; DataError if none."""
     if (folder / "annotations.json").exists():
         found = [_coco(folder)]
     elif summaries := sorted({*folder.glob("summary.json"), *folder.glob("*/summary.json")}):
-        found = [_followed(path, every_s) for path in summaries]
+        found = [_tracked(path, every_s) for path in summaries]
     else:
         found = [_labelled(s, every_s) for s in motchallenge.read_sequences(folder) if s.truth]
-    shown = [one for one in found if len(one)]
-    if not shown:
+    filled = [one for one in found if len(one)]
+    if not filled:
         raise DataError(
-            f"{folder} shows nobody to learn from; expected MOTChallenge sequences with gt/gt.txt, "
-            "what `streamvis batch` wrote, or annotations.json and images/"
+            f"{folder} has no boxes of people to train on; expected MOTChallenge sequences with "
+            "gt/gt.txt, results of `streamvis batch`, or annotations.json and images/"
         )
-    return shown
+    return filled
 
 
 def _labelled(sequence: motchallenge.Sequence, every_s: float) -> IdentityBoxes:
@@ -88,22 +88,22 @@ def _labelled(sequence: motchallenge.Sequence, every_s: float) -> IdentityBoxes:
     rows = truth.where(plain)
     step = max(round(every_s * sequence.fps), 1)
     pictures = film(str(sequence.folder))
-    return _sightings(sequence.name, pictures, _spaced(rows, step), certain=True)
+    return _identity_boxes(sequence.name, pictures, _spaced(rows, step), certain=True)
 
 
-def _followed(summary: Path, every_s: float) -> IdentityBoxes:
-    """The tracks of a batch's result, where one can see who is meant."""
+def _tracked(summary: Path, every_s: float) -> IdentityBoxes:
+    """Read the tracks of a result of `streamvis batch`, without boxes that others cover."""
     try:
         video = Path(json.loads(summary.read_text())["sources"][0]["label"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(f"{summary} is not what `streamvis batch` writes: {error!r}") from None
+        raise DataError(f"{summary} is not a summary of `streamvis batch`: {error!r}") from None
     if not video.exists():
-        raise DataError(f"{summary} tells of {video}, which is not there any more")
+        raise DataError(f"{summary} names the video {video}, which does not exist")
     tracks = summary.with_name("tracks.txt")
     rows = motchallenge.read_results(tracks, motchallenge.MOST_FRAMES)
     rows = rows.where(_in_view(rows))
     step = max(round(every_s * _rate(video)), 1)
-    return _sightings(video.stem, film(str(video)), _spaced(rows, step), certain=False)
+    return _identity_boxes(video.stem, film(str(video)), _spaced(rows, step), certain=False)
 
 
 def _coco(folder: Path) -> IdentityBoxes:
@@ -115,21 +115,21 @@ def _coco(folder: Path) -> IdentityBoxes:
                 boxes.append(one.box)
                 frames.append(number)
 
-    def shown() -> Iterator[tuple[int, Array]]:
+    def pictures_of() -> Iterator[tuple[int, Array]]:
         for number, picture in enumerate(pictures, 1):
             pixels = cv2.imread(str(picture.path))
             if pixels is None:
-                raise DataError(f"{picture.path} is not a picture that can be read")
+                raise DataError(f"{picture.path} cannot be read as an image")
             yield number, np.ascontiguousarray(pixels[..., ::-1])
 
     rows = motchallenge.rows(np.array(frames), np.arange(len(frames)), np.array(boxes))
-    return _sightings(folder.resolve().name, shown, rows, certain=False)
+    return _identity_boxes(folder.resolve().name, pictures_of, rows, certain=False)
 
 
 def film(source: str) -> Pictures:
-    """The pictures of a video or a folder."""
+    """Return an iterator factory for the pictures of a video or a folder."""
 
-    def shown() -> Iterator[tuple[int, Array]]:
+    def pictures_of() -> Iterator[tuple[int, Array]]:
         (spec,) = resolve([source])
         opened = open_source(spec)
         try:
@@ -138,10 +138,10 @@ def film(source: str) -> Pictures:
         finally:
             opened.close()
 
-    return shown
+    return pictures_of
 
 
-def _sightings(name: str, pictures: Pictures, rows: Rows, certain: bool) -> IdentityBoxes:
+def _identity_boxes(name: str, pictures: Pictures, rows: Rows, certain: bool) -> IdentityBoxes:
     high = rows.boxes[:, 3] - rows.boxes[:, 1] >= LOWEST
     rows = rows.where(high)
     _, ids = np.unique(rows.ids, return_inverse=True)
@@ -151,7 +151,7 @@ def _sightings(name: str, pictures: Pictures, rows: Rows, certain: bool) -> Iden
 
 
 def _spaced(rows: Rows, step: int) -> Rows:
-    """Of each person, the first row of every `step` frames."""
+    """Return the first row of each person in every `step` frames."""
     order = np.argsort(rows.frames, kind="stable")
     turns = np.stack([rows.ids[order], rows.frames[order] // step], 1)
     _, first = np.unique(turns, axis=0, return_index=True)
@@ -159,7 +159,7 @@ def _spaced(rows: Rows, step: int) -> Rows:
 
 
 def _in_view(rows: Rows) -> Array:
-    """(N,) bool: boxes that no other box of their frame covers by half."""
+    """Return the boxes (N,) bool of which no other box in their frame covers more than half."""
     clear = np.ones(len(rows), bool)
     for frame in np.unique(rows.frames):
         (here,) = np.nonzero(rows.frames == frame)

@@ -1,4 +1,4 @@
-"""The recipe of embedders: `streamvis train embedder CONFIG --data DIR… --out DIR`."""
+"""Recipe and training of embedders: `streamvis train embedder`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,18 +32,18 @@ from streamvis.training.reid.crop_dataset import (
     batches,
     gather,
 )
-from streamvis.training.reid.identity_boxes import IdentityBoxes, read
+from streamvis.training.reid.identity_boxes import IdentityBoxes, read_identity_boxes
 from streamvis.training.results import write_results
 
 DEAD = 1e-6  # length of a filter
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much what the teachers say counts."""
+    """The weights of distillation from teachers."""
 
-    relations: Annotated[float, Meta(ge=0)] = 1.0  # who is like whom in a batch
-    temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those likenesses
-    vectors: Annotated[float, Meta(ge=0)] = 1.0  # their vectors, from ours by a matrix
+    relations: Annotated[float, Meta(ge=0)] = 1.0  # weight of the similarities within a batch
+    temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those similarities
+    vectors: Annotated[float, Meta(ge=0)] = 1.0  # weight of the vectors, through a linear map
     steady: Annotated[float, Meta(ge=0, le=1)] = 0.5  # share of a person's mean in each vector
 
 
@@ -55,15 +55,15 @@ class EmbedderRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A training file for embedders, `configs/training/person-r18.yaml`."""
+    """A recipe for embedders, such as `configs/training/person-r18.yaml`."""
 
     architecture: str
     schedule: Schedule
     start: str = "eyes"  # or weights: a shipped name, or a path, torchvision's resnet18 too
     stripes: Annotated[int, Meta(ge=1, le=16)] | None = None  # None: the architecture's
     power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] | None = None
-    hold_out: tuple[str, ...] = ()  # names of sequences and videos that are never looked at
-    every_s: Annotated[float, Meta(gt=0)] = 0.2  # from one look at a person to the next
+    hold_out: tuple[str, ...] = ()  # names of sequences and videos that are not trained on
+    every_s: Annotated[float, Meta(gt=0)] = 0.2  # between two crops of a person
     invented: SyntheticIdentities = SyntheticIdentities()
     batch: BatchComposition = BatchComposition()
     change: CropAugment = CropAugment()
@@ -75,7 +75,7 @@ class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StudentEmbedder(nn.Module):
-    """The embedder, and a matrix from its vectors to each teacher's that is thrown away after."""
+    """An embedder, and a linear map to the vectors of each teacher that only training needs."""
 
     def __init__(self, embedder: Embedder, teachers: int, outputs: int) -> None:
         super().__init__()
@@ -86,20 +86,16 @@ class StudentEmbedder(nn.Module):
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> EmbedderRecipe:
-    """Read a training file; ConfigError in one line.
-
-    hold_out: names of sequences and videos, in place of the recipe's.
-    """
+    """Read a recipe; ConfigError. hold_out: names that replace the recipe's."""
     recipe, names = read_recipe(path, EmbedderRecipe), wanted(hold_out)
     return recipe if names is None else msgspec.structs.replace(recipe, hold_out=names)
 
 
 def build(recipe: EmbedderRecipe) -> Embedder:
-    """The embedder before training, its norms to be trained too."""
+    """Return the embedder before training, with trainable norms."""
     if recipe.architecture not in ARCHITECTURES:
         raise ConfigError(
-            f"architecture '{recipe.architecture}' is not known; "
-            f"there are {', '.join(ARCHITECTURES)}"
+            f"architecture is '{recipe.architecture}'; expected one of {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[recipe.architecture]
     asked = {"stripes": recipe.stripes, "power": recipe.power}
@@ -121,7 +117,7 @@ def build(recipe: EmbedderRecipe) -> Embedder:
 
 @torch.no_grad()
 def revive(model: Embedder) -> None:
-    """Draw anew the first filters that have died, as five of ImageNet's have: they stay dead."""
+    """Draw the first layer's dead filters anew; five of ImageNet's are, and would stay so."""
     kernels = model.conv1.weight
     dead = kernels.flatten(1).norm(dim=1) < DEAD
     kernels[dead] = torch.randn_like(kernels[dead]) / kernels[0].numel() ** 0.5
@@ -131,14 +127,14 @@ def revive(model: Embedder) -> None:
             value[dead] = fresh[name]
 
 
-def sightings(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[IdentityBoxes]:
-    """What is trained on: everything in the folders but what the recipe holds out."""
-    found = [one for folder in data for one in read(folder, recipe.every_s)]
+def boxes_to_train_on(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[IdentityBoxes]:
+    """Read the boxes of all folders, without the sequences that the recipe holds out."""
+    found = [one for folder in data for one in read_identity_boxes(folder, recipe.every_s)]
     for i, one in enumerate(found):
-        if any(one.shows_the_same_as(other) for other in found[:i]):
+        if any(one.has_the_same_boxes_as(other) for other in found[:i]):
             raise DataError(
-                f"two of the --data show the same people of {one.name}, who would be taught to "
-                "differ from themselves; give each once"
+                f"two of the --data contain the same boxes of {one.name}, so that a person would "
+                "be trained to differ from itself; give each folder once"
             )
     held = present(recipe.hold_out, (one.name for one in found), "sequences and videos")
     learnt = [one for one in found if one.name not in held]
@@ -148,18 +144,19 @@ def sightings(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[IdentityBoxe
 
 
 def steadied(people: CropDataset, share: float) -> CropDataset:
-    """Each vector of a teacher mixed with the mean of its person's: one look may mislead it."""
-    taught = people.taught  # (N, V, T, D)
-    sums = np.zeros((int(people.first[-1]), *taught.shape[1:]), np.float32)
-    np.add.at(sums, people.person, taught)
+    """Mix each vector of a teacher with the mean of its person, against noise of single crops."""
+    vectors = people.teacher_vectors  # (N, V, T, D)
+    sums = np.zeros((int(people.first[-1]), *vectors.shape[1:]), np.float32)
+    np.add.at(sums, people.person, vectors)
     counts = np.bincount(people.person, minlength=len(sums))[people.person]
     means = sums[people.person] / counts[:, None, None, None]
-    mixed = (1 - share) * taught + share * means
-    return people._replace(taught=mixed / np.linalg.norm(mixed, axis=-1, keepdims=True))
+    mixed = (1 - share) * vectors + share * means
+    norms = np.linalg.norm(mixed, axis=-1, keepdims=True)
+    return people._replace(teacher_vectors=mixed / norms)
 
 
 def losses(student: StudentEmbedder, batch: CropBatch, recipe: EmbedderRecipe) -> dict[str, Tensor]:
-    """The terms of one step."""
+    """Return the terms of the loss of one step."""
     model, lesson = student.embedder, recipe.lesson
     device = next(model.parameters()).device
     x = model.normalise(batch.crops.to(device)).contiguous(memory_format=torch.channels_last)
@@ -172,12 +169,12 @@ def losses(student: StudentEmbedder, batch: CropBatch, recipe: EmbedderRecipe) -
         "angular": recipe.angular.weight * angular_loss(vectors[known], same, other, recipe.angular)
     }
     if student.to_teachers:
-        taught = list(batch.taught.to(device).unbind(1))  # T × (B, D)
+        targets = list(batch.teacher_vectors.to(device).unbind(1))  # T × (B, D)
         ours = [F.normalize(matrix(vectors), dim=1) for matrix in student.to_teachers]
-        missed = [1 - (a * b).sum(1).mean() for a, b in zip(ours, taught, strict=True)]
+        missed = [1 - (a * b).sum(1).mean() for a, b in zip(ours, targets, strict=True)]
         terms["vectors"] = lesson.vectors * torch.stack(missed).mean()
-        told = relation_loss(vectors, mean_similarity(taught), lesson.temperature)
-        terms["relations"] = lesson.relations * told
+        apart = relation_loss(vectors, mean_similarity(targets), lesson.temperature)
+        terms["relations"] = lesson.relations * apart
     return terms
 
 
@@ -189,12 +186,12 @@ def train(
     *,
     overwrite: bool = False,
 ) -> Embedder:
-    """Train on folders of people; the averaged weights come back, ready to infer."""
+    """Train on folders of people and return the averaged weights, ready for inference."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe)
-    asked = [Teacher(path) for path in teachers]
-    seen = sightings(recipe, data)
+    networks = [Teacher(path) for path in teachers]
+    boxes = boxes_to_train_on(recipe, data)
     begin(
         out,
         "embedder",
@@ -203,9 +200,9 @@ def train(
         weights={"start": [recipe.start]},
         overwrite=overwrite,
     )
-    people = gather(seen, model.size, asked, recipe.invented, out / "people.npz")
+    people = gather(boxes, model.size, networks, recipe.invented, out / "people.npz")
     people = steadied(people, recipe.lesson.steady)
-    student = StudentEmbedder(model, *people.taught.shape[2:]).to(device).train()
+    student = StudentEmbedder(model, *people.teacher_vectors.shape[2:]).to(device).train()
 
     def data_from(step: int) -> Iterator[CropBatch]:
         return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)

@@ -1,9 +1,10 @@
-"""What a frozen segmenter sees in driving video, on disk, for forecasters to learn from.
+"""Feature maps of a frozen segmenter on driving video, cached on disk to train forecasters.
 
-    cache = gather([Path("driving")], "street-seg", Sampling(), Path("runs/forecast/maps"))
-    maps = cache.read(run, [0, 2, 4, 6, 8])  # (5, C, h, w) fp16
+    cache = build_cache([Path("driving")], "street-seg", DriveSampling(), Path("runs/maps"))
+    maps = cache.read(cache.sequences[0], [0, 2, 4, 6, 8])  # (5, C, h, w) fp16
 
-A video is one file of maps, made at once or not at all: what was interrupted goes on.
+Each video has one file of maps, which is complete or absent: an interrupted call goes on at the
+first video that has none.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamvis.datasets.driving import DriveSampling, VideoShot, read_drives, runs, sample_drive
+from streamvis.datasets.driving import DriveSampling, VideoShot, read_drives, sample_drive, shots_of
 from streamvis.errors import DataError
 from streamvis.messages import Array
 from streamvis.models.flow_warp import grey_half_size
@@ -27,23 +28,23 @@ from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import find, load_segmenter
 from streamvis.training.actions.clip_sampling import progress
 
-FORMAT = 2  # of what lies on disk
-Look = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16
+FORMAT = 2  # version of the files
+Encode = Callable[[Array], Array]  # a picture (H, W, 3) uint8 RGB -> its map (C, h, w) fp16
 
 
 class CachedVideo(msgspec.Struct, frozen=True):
-    """What is known of the maps of one video."""
+    """The sizes and sums of the maps of one video."""
 
     name: str
-    runs: list[VideoShot]  # what lies between cuts
-    shape: tuple[int, int, int, int, int]  # of what is on disk: moments, views, C, h, w
-    grey: tuple[int, int, int, int]  # moments, views, h, w of the small pictures
-    total: list[float]  # the sum of each channel's numbers
-    square: list[float]  # that of their squares
+    runs: list[VideoShot]  # the samples between two cuts
+    shape: tuple[int, int, int, int, int]  # of the maps: samples, views, C, h, w
+    grey: tuple[int, int, int, int]  # of the small pictures: samples, views, h, w
+    total: list[float]  # sum of each channel
+    square: list[float]  # sum of squares of each channel
 
 
 class FeatureSequence(NamedTuple):
-    """Maps of one view at neighbouring moments, no cut between them."""
+    """Maps of one view at consecutive samples without a cut between them."""
 
     name: str  # of the video
     view: int
@@ -52,9 +53,9 @@ class FeatureSequence(NamedTuple):
 
 
 class FeatureCache:
-    """The maps of all videos, mapped from disk, and the mean and deviation of each channel.
+    """The maps of all videos, mapped from disk, with the mean and deviation of each channel.
 
-    Beside them, what flow is seen in: the pictures, small and grey.
+    The pictures lie beside them, small and grey, to compute optical flow from.
     """
 
     def __init__(self, folder: Path, entries: Sequence[CachedVideo], every_s: float) -> None:
@@ -67,7 +68,7 @@ class FeatureCache:
             e.name: np.memmap(folder / f"{e.name}.grey", np.uint8, "r", shape=e.grey)
             for e in entries
         }
-        self.stretches = [
+        self.sequences = [
             FeatureSequence(e.name, view, *run)
             for e in entries
             for view in range(e.shape[1])
@@ -79,31 +80,31 @@ class FeatureCache:
         self.mean = torch.from_numpy(mean).float()  # (C,)
         self.std = torch.from_numpy(np.sqrt(variance.clip(min=0))).float()
 
-    def read(self, stretch: FeatureSequence, moments: Sequence[int] | Array) -> Tensor:
-        """Maps (n, C, h, w) fp16 at moments of a stretch."""
-        at = stretch.first + np.asarray(moments)
-        return torch.from_numpy(np.asarray(self.maps[stretch.name][at, stretch.view]))
+    def read(self, sequence: FeatureSequence, samples: Sequence[int] | Array) -> Tensor:
+        """Return maps (n, C, h, w) fp16 at samples of a sequence."""
+        at = sequence.first + np.asarray(samples)
+        return torch.from_numpy(np.asarray(self.maps[sequence.name][at, sequence.view]))
 
-    def look(self, stretch: FeatureSequence, moments: Sequence[int] | Array) -> Array:
-        """Small pictures (n, h, w) uint8 of the same, as of `reduced`."""
+    def read_grey(self, sequence: FeatureSequence, samples: Sequence[int] | Array) -> Array:
+        """Return the small grey pictures (n, h, w) uint8 at samples of a sequence."""
         return np.asarray(
-            self.greys[stretch.name][stretch.first + np.asarray(moments), stretch.view]
+            self.greys[sequence.name][sequence.first + np.asarray(samples), sequence.view]
         )
 
 
-def gather(
+def build_cache(
     data: Sequence[Path], weights: str, sampling: DriveSampling, folder: Path
 ) -> FeatureCache:
-    """Look at all videos of the folders, unless what is seen in them lies in `folder` already."""
+    """Run the segmenter on all videos of the folders whose maps are not in `folder` yet."""
     paths = read_drives(data)
     key = msgspec.json.encode([FORMAT, sampling, sha256_of(find(weights))])
     folder = folder / hashlib.sha256(key).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     absent = [path for path in paths if not (folder / f"{path.stem}.json").exists()]
     if absent:
-        look = _look(load_segmenter(weights, "cuda" if torch.cuda.is_available() else "cpu"))
-        for path in progress(absent, "looking"):
-            _write(path, look, sampling, folder)
+        encode = _encoder(load_segmenter(weights, "cuda" if torch.cuda.is_available() else "cpu"))
+        for path in progress(absent, "caching maps"):
+            _write(path, encode, sampling, folder)
     entries = [
         msgspec.json.decode((folder / f"{path.stem}.json").read_bytes(), type=CachedVideo)
         for path in paths
@@ -115,8 +116,8 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class _Seen(nn.Module):
-    """From pixels to the map that everything is read from."""
+class _FeatureNetwork(nn.Module):
+    """The part of a segmenter from pixels to its last feature map."""
 
     def __init__(self, model: SwiftNet) -> None:
         super().__init__()
@@ -126,14 +127,14 @@ class _Seen(nn.Module):
         return (self.model.features(self.model.normalise(pixels)),)
 
 
-def _look(model: SwiftNet) -> Look:
-    """The segmenter up to its map, by the quickest engine there is."""
-    part = _Seen(model).eval()
+def _encoder(model: SwiftNet) -> Encode:
+    """Return the segmenter up to its feature map, on the fastest engine of this machine."""
+    part = _FeatureNetwork(model).eval()
     engine, dtype = choose(str(model.mean.device), "auto", "auto")
     compiled: Callable[..., Sequence[Tensor]] | None = None
 
     @torch.inference_mode()
-    def look(pixels: Array) -> Array:
+    def encode(pixels: Array) -> Array:
         nonlocal compiled
         x = torch.from_numpy(np.ascontiguousarray(pixels[None]))
         if engine == "openvino":
@@ -145,32 +146,34 @@ def _look(model: SwiftNet) -> Look:
         with torch.autocast(model.mean.device.type, dtype, enabled=dtype != torch.float32):
             return part(x)[0][0].half().cpu().numpy()
 
-    return look
+    return encode
 
 
-def _write(path: Path, look: Look, sampling: DriveSampling, folder: Path) -> None:
-    """The maps of one video, and what is known of them."""
+def _write(path: Path, encode: Encode, sampling: DriveSampling, folder: Path) -> None:
+    """Write the maps of one video, then the entry that tells that they are complete."""
     part, greys = folder / f"{path.stem}.part", folder / f"{path.stem}.grey"
     small: list[Array] = []
     sums: list[tuple[Array, Array]] = []  # of each map: (C,) of its numbers, of their squares
     shape, size = (0, 0, 0), (0, 0)
     with part.open("wb") as file, greys.open("wb") as pictures:
-        for moment in sample_drive(path, sampling):
-            small.append(moment.small)
-            for pixels in moment.views:
-                seen = look(pixels)
-                if not np.isfinite(seen).all():
-                    raise DataError(f"{path}: the segmenter's map is beyond what fp16 holds")
-                wide, shape = seen.astype(np.float64), seen.shape
+        for sample in sample_drive(path, sampling):
+            small.append(sample.small)
+            for pixels in sample.views:
+                features = encode(pixels)
+                if not np.isfinite(features).all():
+                    raise DataError(
+                        f"{path}: the segmenter's feature map has numbers that fp16 cannot hold"
+                    )
+                wide, shape = features.astype(np.float64), features.shape
                 sums.append((wide.sum((1, 2)), (wide**2).sum((1, 2))))
-                file.write(seen.tobytes())
+                file.write(features.tobytes())
                 grey = grey_half_size(pixels, sampling.size)
                 size = (grey.shape[0], grey.shape[1])
                 pictures.write(grey.tobytes())
     os.replace(part, folder / f"{path.stem}.maps")
     entry = CachedVideo(
         name=path.stem,
-        runs=runs(small, sampling.cut),
+        runs=shots_of(small, sampling.cut),
         shape=(len(small), len(sums) // len(small), *shape),
         grey=(len(small), len(sums) // len(small), *size),
         total=np.sum([total for total, _ in sums], 0).tolist(),

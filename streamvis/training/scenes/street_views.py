@@ -1,4 +1,4 @@
-"""Augmented crops of labelled street pictures, in batches."""
+"""Batches of augmented crops of labelled street images."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
@@ -21,26 +21,26 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class StreetAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much views of a picture differ from it."""
+    """How far a crop may differ from its image."""
 
     scales: tuple[float, float] = (0.6, 2.0)  # smallest and largest zoom, even on a log scale
     mirror: Share = 0.5
-    light: Share = 0.4  # of contrast, brightness
-    tint: Share = 0.1  # of each colour
-    grey: Share = 0.05  # pictures without colour
-    rare: Share = 0.4  # views that are sought around something rare
-    mix: Share = 0.3  # views that get rare things of another
+    light: Share = 0.4  # change of contrast, brightness and gamma
+    tint: Share = 0.1  # change of each colour
+    grey: Share = 0.05  # chance of no colour
+    rare: Share = 0.4  # chance of a crop around a rare class
+    mix: Share = 0.3  # chance of rare classes of another image on top
 
 
 class StreetBatch(NamedTuple):
-    """A batch."""
+    """A batch of crops."""
 
     pixels: Tensor  # (B, H, W, 3) uint8 RGB
-    labels: Tensor  # (B, H, W) int64, VOID where there is nothing to learn
+    labels: Tensor  # (B, H, W) int64, VOID where no class is known
 
 
 class StreetDataset:
-    """Scenes in memory, at the height that is learnt from."""
+    """Labelled images in memory, scaled to the height that the network is trained at."""
 
     def __init__(self, scenes: Sequence[LabelledImage], classes: Classes, lines: int) -> None:
         self.pictures: list[Array] = []
@@ -49,8 +49,8 @@ class StreetDataset:
             image, labels = read_image(scene.image), read_labels(scene.label, classes)
             if image.shape[:2] != labels.shape:
                 raise DataError(
-                    f"{scene.label} is {labels.shape[1]}×{labels.shape[0]}, its picture "
-                    f"{image.shape[1]}×{image.shape[0]}"
+                    f"{scene.label} has {labels.shape[1]}×{labels.shape[0]} pixels, its image "
+                    f"{image.shape[1]}×{image.shape[0]}; expected equal sizes"
                 )
             image = resize_to_lines(image, lines)
             labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -59,7 +59,7 @@ class StreetDataset:
         counts = [np.bincount(x.ravel(), minlength=256)[: len(classes.names)] for x in self.labels]
         self.pixels = np.array(counts)  # (N, K)
         if not self.pixels.any():
-            raise DataError(f"no pixel of {len(self)} pictures has a class of {classes.name}")
+            raise DataError(f"no pixel of {len(self)} images has a class of {classes.name}")
         self.share = share = self.pixels.sum(0) / self.pixels.sum()  # (K,)
         self.rare = np.flatnonzero((share > 0) & (share < np.median(share[share > 0])))
 
@@ -74,7 +74,7 @@ def view(
     how: StreetAugment,
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
-    """A picture (H, W, 3) and its labels (H, W), zoomed, shifted, mirrored, lit, mixed."""
+    """Return a crop (H, W, 3) and its labels (H, W): zoomed, shifted, mirrored, jittered, mixed."""
     pixels, labels = _zoomed(streets, index, size, how, rng)
     if rng.random() < how.mix and len(streets.rare):
         wanted = rng.choice(streets.rare, min(3, len(streets.rare)), replace=False)
@@ -83,7 +83,7 @@ def view(
         there = np.isin(theirs, wanted)
         pixels, labels = pixels.copy(), labels.copy()
         pixels[there], labels[there] = other[there], theirs[there]
-    return _lit(pixels, how, rng), labels
+    return _jittered(pixels, how, rng), labels
 
 
 def _zoomed(
@@ -92,17 +92,17 @@ def _zoomed(
     size: tuple[int, int],
     how: StreetAugment,
     rng: np.random.Generator,
-    wanted: Array | None = None,  # classes, one of which is to be in view
+    wanted: Array | None = None,  # classes, one of which has to be in the crop
 ) -> tuple[Array, Array]:
     pixels, labels = streets.pictures[index], streets.labels[index]
     zoom = float(np.exp(rng.uniform(*np.log(how.scales))))
-    stretch = float(np.exp(rng.uniform(-0.1, 0.1)))
-    sx, sy = zoom * stretch, zoom / stretch
+    sequence = float(np.exp(rng.uniform(-0.1, 0.1)))
+    sx, sy = zoom * sequence, zoom / sequence
     if wanted is None and rng.random() < how.rare:
         wanted = streets.rare
     centre = _centre(labels, wanted, rng)
     height, width = size
-    # where the view's centre comes to lie, kept inside the picture where the picture is larger
+    # centre of the crop, such that the crop lies inside the image where the image is larger
     x = _kept(centre[0], width / sx, pixels.shape[1], rng)
     y = _kept(centre[1], height / sy, pixels.shape[0], rng)
     flip = -1 if rng.random() < how.mirror else 1
@@ -131,15 +131,15 @@ def _centre(labels: Array, wanted: Array | None, rng: np.random.Generator) -> tu
 
 
 def _kept(centre: float, seen: float, there: int, rng: np.random.Generator) -> float:
-    """The centre of a view of `seen` px in a picture of `there`."""
+    """Return the centre of a crop of `seen` px in an image of `there` px."""
     if seen >= there:
         slack = (seen - there) / 2
         return there / 2 + float(rng.uniform(-slack, slack))
     return float(np.clip(centre, seen / 2, there - seen / 2))
 
 
-def _lit(pixels: Array, how: StreetAugment, rng: np.random.Generator) -> Array:
-    """Another contrast, brightness, gamma and tint, or no colour at all."""
+def _jittered(pixels: Array, how: StreetAugment, rng: np.random.Generator) -> Array:
+    """Change contrast, brightness, gamma and tint, or remove all colour."""
     out = jitter_levels(
         pixels, rng, contrast=how.light, tint=how.tint, brightness=100 * how.light, gamma=how.light
     )
@@ -156,7 +156,7 @@ def views(
     seed: int,
     step: int,
 ) -> Iterator[StreetBatch]:
-    """Batches from a step on, the same after a stop: each picture once before any comes again."""
+    """Yield batches from a step on; each image comes once before any comes again."""
     count = len(streets)
     while True:
         pictures, labels = [], []

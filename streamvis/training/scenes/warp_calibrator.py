@@ -1,7 +1,7 @@
-"""Teaching a forecaster that goes by motion how sure to be: its part of `train forecaster`.
+"""Training of a forecaster that warps classes by optical flow: it learns calibrated confidences.
 
-A sample is what moves to every place, and the class that the segmenter reads there once the time
-has come. What is asked for is the probability that it gives this class: cross-entropy.
+A sample is the class probabilities that flow moves to every place, and the class that the segmenter
+gives there at the future time. The loss is the cross-entropy of that class.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +23,13 @@ from streamvis.training.scenes.feature_cache import FeatureCache, FeatureSequenc
 DrawSample = Callable[
     [np.random.Generator], tuple[FeatureSequence, int, list[int]]
 ]  # where, at which steps
-LOOKS = 3  # pictures, of which the flow of the last has settled
-SURE = 0.995  # of what moves there alone, where its loss is told: of certainty it may be infinite
+FLOW_PICTURES = 3  # of which the flow to the last one has converged
+SURE = 0.995  # probability of the warped class in the baseline, whose loss at 1 would be infinite
 CHECKS = 200  # forecasts of held-out video that are scored, at most
 
 
 class WarpSampler:
-    """What comes to every place of a view, and what was there then."""
+    """Samples of a view: warped class probabilities, and the classes at the future time."""
 
     def __init__(self, segmenter: SwiftNet, cache: FeatureCache, size: tuple[int, int]) -> None:
         self.segmenter, self.cache, self.size = segmenter, cache, size
@@ -37,17 +37,17 @@ class WarpSampler:
 
     @torch.inference_mode()
     def __call__(
-        self, stretch: FeatureSequence, first: int, steps: Sequence[int]
+        self, sequence: FeatureSequence, first: int, steps: Sequence[int]
     ) -> tuple[Tensor, ...]:
-        """shares (1, K, h, w), cues (1, 3, h, w) and classes (1, h, w) of what comes.
+        """Return shares (1, K, h, w), cues (1, 3, h, w) and the true classes (1, h, w).
 
-        steps: of the pictures that are looked at, and of the one that comes.
+        steps: those of the pictures that flow is computed from, and of the future one.
         """
         at = first + np.asarray(steps)
         glimpse: FlowFrame | None = None
-        for grey in self.cache.look(stretch, at[:-1]):
+        for grey in self.cache.read_grey(sequence, at[:-1]):
             glimpse = follow(grey, glimpse)
-        now, future = self.cache.read(stretch, at[-2:]).float().split(1)
+        now, future = self.cache.read(sequence, at[-2:]).float().split(1)
         read, device = self.segmenter.logits, self.segmenter.mean.device
         now, future = read(now.to(device)), read(future.to(device))
         ahead = (steps[-1] - steps[-2]) / (steps[-2] - steps[-3])
@@ -60,30 +60,30 @@ class WarpSampler:
 
 @dataclass(frozen=True)
 class HeldOutEntropy:
-    """How probable what came had been told to be: mean cross-entropy, nats a place."""
+    """Mean cross-entropy of the true classes of held-out video, in nats a place."""
 
     pictures: int
-    told: float | None
-    moved: float | None  # of what moves there, taken for sure
+    model: float | None
+    moved: float | None  # of the baseline: warped classes, with probability SURE
 
     def __str__(self) -> str:
         return (
-            f"held-out video, {self.pictures} forecasts: cross-entropy {self.told:.3f} of what "
-            f"came; of what moved there alone {self.moved:.3f}"
+            f"held-out video, {self.pictures} forecasts: cross-entropy {self.model:.3f}; of "
+            f"warped classes without calibration {self.moved:.3f}"
         )
 
 
 def batches(
     sample: WarpSampler, draw: DrawSample, size: int, mirror: float, seed: int, step: int
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Batches from a step on, the same after a stop."""
+    """Yield batches from a step on; a batch depends on seed and step only."""
 
     def one(rng: np.random.Generator) -> tuple[Tensor, ...]:
-        told, cues, came = sample(*draw(rng))
+        shares, cues, true = sample(*draw(rng))
         if rng.random() >= mirror:
-            return told, cues, came
+            return shares, cues, true
         turned = cues.flip(-1) * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-        return told.flip(-1), turned, came.flip(-1)
+        return shares.flip(-1), turned, true.flip(-1)
 
     for number in count(step):
         rng = np.random.default_rng([seed, number])
@@ -92,10 +92,10 @@ def batches(
 
 
 def loss(model: WarpCalibrator, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Cross-entropy of what came."""
+    """Return the cross-entropy of the true classes."""
     device = next(model.parameters()).device
-    told, cues, came = (x.to(device) for x in batch)
-    return {"entropy": F.cross_entropy(model(told, cues), came)}
+    shares, cues, true = (x.to(device) for x in batch)
+    return {"entropy": F.cross_entropy(model(shares, cues), true)}
 
 
 @torch.inference_mode()
@@ -105,13 +105,13 @@ def check(
     places: Sequence[tuple[FeatureSequence, int]],
     steps: Sequence[int],
 ) -> HeldOutEntropy:
-    """How sure it is of what comes in held-out video, and how sure motion alone would be."""
-    told, moved = [], []
-    for stretch, first in places[:: -(-len(places) // CHECKS) or 1]:
-        shares, cues, came = sample(stretch, first, steps)
-        told.append(float(loss(model, (shares, cues, came))["entropy"]))
+    """Score the model on held-out video, and the baseline without calibration."""
+    calibrated, moved = [], []
+    for sequence, first in places[:: -(-len(places) // CHECKS) or 1]:
+        shares, cues, true = sample(sequence, first, steps)
+        calibrated.append(float(loss(model, (shares, cues, true))["entropy"]))
         known = shares * SURE + (1 - SURE) / shares.shape[1]
-        moved.append(float(F.nll_loss(known.log(), came)))
-    if not told:
+        moved.append(float(F.nll_loss(known.log(), true)))
+    if not calibrated:
         return HeldOutEntropy(0, None, None)
-    return HeldOutEntropy(len(told), float(np.mean(told)), float(np.mean(moved)))
+    return HeldOutEntropy(len(calibrated), float(np.mean(calibrated)), float(np.mean(moved)))

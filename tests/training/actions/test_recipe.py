@@ -294,7 +294,7 @@ def test_another_recipe_is_refused_where_folds_are_kept(trained, folder):
     network = msgspec.structs.replace(RECIPE.network, window=3)
     recipe = msgspec.structs.replace(RECIPE, folds=2, network=network)
     with pytest.raises(
-        DataError, match=r"another training: network\.window was \d+, and is 3\. Ch"
+        DataError, match=r"another training: network\.window was \d+, is now 3\. Ch"
     ):
         cross_validation.run(recipe, folder, trained)
 

@@ -82,7 +82,7 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(people, tmp_path):
     recipe.write_text(RECIPE.replace("steps: 3", "steps: 4"))
     other = CliRunner().invoke(app, arguments)
     assert other.exit_code == 2
-    assert "schedule.steps was 3, and is 4. Choose another --out" in other.stderr
+    assert "schedule.steps was 3, is now 4. Choose another --out" in other.stderr
     held = CliRunner().invoke(app, [*arguments, "--hold-out", "even", "--overwrite"])
     assert held.exit_code == 0, held.stderr
     assert len((out / "log.jsonl").read_text().splitlines()) == 4
@@ -98,7 +98,10 @@ def test_held_out_pictures_are_not_trained_on(people, capsys):
     assert [p.path.name for p in held] == ["1.png", "3.png"]
     train, held = split(pictures, [HoldOut("elsewhere", 2), HoldOut("even", 1)])
     assert [p.path.name for p in held] == ["0.png", "2.png"]
-    assert "passed over: elsewhere; its sources: even, odd" in capsys.readouterr().err
+    assert (
+        "elsewhere not found in the data, ignored; its sources: even, odd"
+        in capsys.readouterr().err
+    )
 
 
 def copy(people: Path, to: Path, keep: int) -> Path:
@@ -123,10 +126,10 @@ def test_folders_weigh_alike_and_the_held_out_source_may_be_in_any(people, tmp_p
     assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2, "mine": 4}
     pictures = read_folders([people, mine], HoldOut("mine", 1))  # all of one folder
     assert Counter(p.source for p in pictures) == {"even": 2, "odd": 2}
-    with pytest.raises(DataError, match=r"all that the data holds is held out: even, odd\."):
+    with pytest.raises(DataError, match=r"all of the data is held out: even, odd\."):
         read_folders([people], [HoldOut("even", 1), HoldOut("odd", 1)])
     (mine / "images/1.png").unlink()
-    with pytest.raises(DataError, match=r"lists 2 pictures, and 1 of them are not there.*/1\.png"):
+    with pytest.raises(DataError, match=r"lists 2 images, but 1 of them do not exist.*/1\.png"):
         read_folders([mine], None)
 
 
@@ -134,7 +137,7 @@ def test_pictures_without_anybody_are_refused(people):
     document = json.loads((people / "annotations.json").read_text())
     rows = [row | {"iscrowd": 1} for row in document["annotations"]]
     (people / "annotations.json").write_text(json.dumps(document | {"annotations": rows}))
-    with pytest.raises(DataError, match="nobody is labelled in the 4 pictures"):
+    with pytest.raises(DataError, match="no person is annotated in the 4 images"):
         read_folders([people], None)
 
 

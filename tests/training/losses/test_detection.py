@@ -18,7 +18,7 @@ from streamvis.training.losses.detection import (
     mask_target,
     match,
     sample,
-    worth,
+    target_score,
 )
 
 
@@ -113,9 +113,9 @@ def test_a_box_around_two_people_is_worth_less_than_one_around_each():
     pair = torch.tensor([[10.0, 10.0, 50.0, 60.0]])  # overlaps each of two by a half
     goal = ops.encode(person, pair, roi_heads.BOX_WEIGHTS)
     found = torch.tensor([[0.5], [1.0], [0.0]])  # half of the way, all of it, none
-    worths = [worth(share * goal, goal, pair).item() for share in found]
+    worths = [target_score(share * goal, goal, pair).item() for share in found]
     assert worths[1] == 1
     assert worths[2] == pytest.approx((0.5 - POOR) / (FAIR - POOR), abs=1e-5)
     assert worths[2] < worths[0] < 1
     away = torch.full((1, 4), 20.0)
-    assert worth(away, goal, pair).item() == 0
+    assert target_score(away, goal, pair).item() == 0

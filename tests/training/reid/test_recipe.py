@@ -25,21 +25,21 @@ from streamvis.training.reid.crop_dataset import (
     CropAugment,
     CropDataset,
     SyntheticIdentities,
+    augmented,
     batches,
-    changed,
     composed,
-    dressed,
     gather,
+    recoloured,
     relations,
-    surrounded,
+    swap_margins,
 )
-from streamvis.training.reid.identity_boxes import read
+from streamvis.training.reid.identity_boxes import read_identity_boxes
 from streamvis.training.reid.recipe import (
     EmbedderRecipe,
+    boxes_to_train_on,
     build,
     load_recipe,
     losses,
-    sightings,
     steadied,
     train,
 )
@@ -149,11 +149,13 @@ def test_a_recipe_ends_in_curves_and_weights_that_load(tmp_path):
     assert again.exit_code == 0, again.stderr
     other = CliRunner().invoke(app, [*arguments, "--hold-out", "held", "--hold-out", "gone"])
     assert other.exit_code == 2
-    assert 'hold_out was ["held"], and is ["held","gone"]. Choose another' in other.stderr
-    assert "passed over: gone; its sequences and videos: held, seen" in other.stderr
+    assert 'hold_out was ["held"], is now ["held","gone"]. Choose another' in other.stderr
+    assert (
+        "gone not found in the data, ignored; its sequences and videos: held, seen" in other.stderr
+    )
     both = CliRunner().invoke(app, [*arguments, "--data", str(data[1])])
     assert both.exit_code == 2
-    assert "show the same people of held" in both.stderr
+    assert "contain the same boxes of held" in both.stderr
 
 
 def published(folder: Path) -> Path:
@@ -179,7 +181,7 @@ def test_training_separates_people_it_has_seen_and_some_it_has_not(tmp_path, mon
 
 
 def taught(recipe: EmbedderRecipe, people: CropDataset, out: Path, monkeypatch) -> weights.Embedder:
-    monkeypatch.setattr(embedder, "sightings", lambda recipe, data: [])
+    monkeypatch.setattr(embedder, "boxes_to_train_on", lambda recipe, data: [])
     monkeypatch.setattr(embedder, "gather", lambda *_: people)
     return train(recipe, [], [], out)
 
@@ -188,7 +190,7 @@ def taught(recipe: EmbedderRecipe, people: CropDataset, out: Path, monkeypatch) 
 def vectors_of(model: weights.Embedder, people: CropDataset) -> torch.Tensor:
     plain = CropAugment(**NOTHING)
     rng = np.random.default_rng(0)
-    crops = np.stack([changed(crop, model.size, plain, rng) for crop in people.crops])
+    crops = np.stack([augmented(crop, model.size, plain, rng) for crop in people.crops])
     return model(model.normalise(crops)).float()
 
 
@@ -222,18 +224,18 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     for picture in (held / "img1").iterdir():
         picture.unlink()  # whoever looked would fail
     recipe = quick(hold_out=("held",))
-    found = sightings(recipe, [tmp_path / "mot"])
+    found = boxes_to_train_on(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
     assert (
         len(gather(found, (32, 16), [], SyntheticIdentities(1), tmp_path / "people.npz").crops)
         == 4 * 5
     )
-    with pytest.raises(DataError, match="all that the data holds is held out: held"):
-        sightings(recipe, [held])
+    with pytest.raises(DataError, match="all of the data is held out: held"):
+        boxes_to_train_on(recipe, [held])
 
 
 def test_a_look_every_fifth_of_a_second_is_taken_of_each_person(tmp_path):
-    (one,) = read(sequence(tmp_path / "a", "walk", people=2, frames=9), 0.2)
+    (one,) = read_identity_boxes(sequence(tmp_path / "a", "walk", people=2, frames=9), 0.2)
     assert one.frames[one.ids == 0].tolist() == [1, 2, 4, 6, 8]
     assert one.apart().tolist() == [[False, True], [True, False]]
 
@@ -246,18 +248,18 @@ def test_tracks_of_a_batch_are_people_and_sure_to_differ_only_side_by_side(tmp_p
     at = [(1, 1, 0), (1, 2, 40), (6, 2, 40), (6, 3, 80), (8, 4, 80), (8, 5, 85)]  # frame, id, x
     boxes = np.array([(x, 20, x + 24, 80) for _, _, x in at])
     write_results(run / "tracks.txt", rows([f for f, _, _ in at], [i for _, i, _ in at], boxes))
-    (one,) = read(tmp_path / "runs", 0.1)
+    (one,) = read_identity_boxes(tmp_path / "runs", 0.1)
     assert one.ids.tolist() == [0, 1, 1, 2]  # 4 and 5 stand before each other
     expected = np.zeros((3, 3), bool)
     expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = True
     np.testing.assert_array_equal(one.apart(), expected)
     (run / "tracks.txt").write_text("")
-    with pytest.raises(DataError, match="shows nobody to learn from"):
-        read(tmp_path / "runs", 0.1)
+    with pytest.raises(DataError, match="has no boxes of people to train on"):
+        read_identity_boxes(tmp_path / "runs", 0.1)
 
 
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
-    found = [*read(sequence(tmp_path / "a", "walk"), 0.2)]
+    found = [*read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)]
     cache = tmp_path / "people.npz"
     first = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
     for picture in (tmp_path / "a/img1").iterdir():
@@ -271,19 +273,19 @@ def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
 def test_an_unchanged_crop_is_the_box_without_its_border():
     large = np.zeros((40, 20, 3), np.uint8)
     large[4:36, 2:18] = np.random.default_rng(0).integers(256, size=(32, 16, 3))
-    out = changed(large, (32, 16), CropAugment(**NOTHING), np.random.default_rng(0))
+    out = augmented(large, (32, 16), CropAugment(**NOTHING), np.random.default_rng(0))
     assert np.abs(out.astype(int) - large[4:36, 2:18]).max() <= 1
 
 
 def test_a_surrounding_changes_margins_only():
     crops = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 40, 3), np.uint8)
     before = crops.copy()
-    surrounded(crops, 1.0, np.random.default_rng(0))
+    swap_margins(crops, 1.0, np.random.default_rng(0))
     np.testing.assert_array_equal(crops[:, :, 10:30], before[:, :, 10:30])
     changed_rows = (crops != before).any((1, 3))  # (10, 40)
     assert changed_rows[:, :10].any()
     assert changed_rows[:, 30:].any()
-    surrounded(before, 0.0, np.random.default_rng(0))
+    swap_margins(before, 0.0, np.random.default_rng(0))
     np.testing.assert_array_equal(before[:, 0, 0, 0], np.arange(10))
 
 
@@ -311,19 +313,19 @@ class Brightness:
 
 
 def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
-    (one,) = read(sequence(tmp_path / "a", "walk"), 0.2)
+    (one,) = read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)
     teacher = Brightness()
     people = gather([one], (32, 16), [teacher], SyntheticIdentities(3, 5), tmp_path / "people.npz")
-    assert people.taught.shape == (len(one) + 5, 3, 1, 3)
+    assert people.teacher_vectors.shape == (len(one) + 5, 3, 1, 3)
     for row in (0, 1, 2, 3, len(one), len(one) + 4):
         for wardrobe in range(3):
-            seen = dressed(people.crops[row], int(people.person[row]), wardrobe)
+            seen = recoloured(people.crops[row], int(people.person[row]), wardrobe)
             expected = teacher(seen[None, 4:36, 2:18])[0]
-            assert people.taught[row, wardrobe, 0] @ expected > 0.999
+            assert people.teacher_vectors[row, wardrobe, 0] @ expected > 0.999
     mixture = BatchComposition(people=3, views=2, neighbours=3, others=2)
     batch = next(batches(people, (32, 16), mixture, CropAugment(**NOTHING), 0, 0))
     told = torch.from_numpy(teacher(batch.crops.numpy()))
-    assert float((told * batch.taught[:, 0]).sum(1).min()) > 0.999
+    assert float((told * batch.teacher_vectors[:, 0]).sum(1).min()) > 0.999
 
 
 @given(person=st.integers(0, 99), wardrobe=st.integers(1, 9))
@@ -331,11 +333,11 @@ def test_a_wardrobe_changes_all_crops_of_a_person_alike_and_greys_stay_grey(pers
     rng = np.random.default_rng(person)
     grey = np.full((20, 10, 3), 90, np.uint8)
     coloured = rng.integers(256, size=(20, 10, 3), dtype=np.uint8)
-    assert np.ptp(dressed(grey, person, wardrobe).astype(int), axis=2).max() <= 1
-    once, again = (dressed(coloured, person, wardrobe) for _ in range(2))
+    assert np.ptp(recoloured(grey, person, wardrobe).astype(int), axis=2).max() <= 1
+    once, again = (recoloured(coloured, person, wardrobe) for _ in range(2))
     np.testing.assert_array_equal(once, again)
-    assert (once != dressed(coloured, person, wardrobe + 1)).any()
-    np.testing.assert_array_equal(dressed(coloured, person, 0), coloured)
+    assert (once != recoloured(coloured, person, wardrobe + 1)).any()
+    np.testing.assert_array_equal(recoloured(coloured, person, 0), coloured)
 
 
 def test_a_stranger_is_one_above_and_another_below():
@@ -366,20 +368,20 @@ def test_relations_within_a_source_are_what_is_sure():
 
 def test_a_steadied_vector_lies_between_the_look_and_the_person():
     people = coloured(2, 3)._replace(
-        taught=np.eye(6, dtype=np.float32)[:, None, None]  # (6 crops, 1, 1 teacher, 6)
+        teacher_vectors=np.eye(6, dtype=np.float32)[:, None, None]  # (6 crops, 1, 1 teacher, 6)
     )
-    mixed = steadied(people, 0.5).taught
+    mixed = steadied(people, 0.5).teacher_vectors
     np.testing.assert_allclose(np.linalg.norm(mixed, axis=-1), 1, rtol=1e-6)
     expected = np.array([0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3, 0, 0, 0])
     np.testing.assert_allclose(mixed[0, 0, 0], expected / np.linalg.norm(expected), rtol=1e-5)
-    np.testing.assert_array_equal(steadied(people, 0.0).taught, people.taught)
+    np.testing.assert_array_equal(steadied(people, 0.0).teacher_vectors, people.teacher_vectors)
 
 
 def test_what_cannot_be_trained_is_said(tmp_path):
     with pytest.raises(ConfigError, match="architecture 'person-r50' is not known; there are"):
         build(quick(architecture="person-r50"))
     alone = coloured(3, 1)
-    with pytest.raises(DataError, match="nobody is seen twice"):
+    with pytest.raises(DataError, match="fewer than two people have two crops"):
         next(batches(alone, (32, 16), BatchComposition(), CropAugment(), 0, 0))
     bad = tmp_path / "bad.yaml"
     bad.write_text("architecture: person-r18\nschedule: {steps: 1}\nangular: {reading: both}\n")

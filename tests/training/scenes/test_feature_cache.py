@@ -10,7 +10,7 @@ from streamvis.models import weights
 from streamvis.models.flow_warp import grey_half_size
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.training.scenes import feature_cache
-from streamvis.training.scenes.feature_cache import FeatureSequence, gather
+from streamvis.training.scenes.feature_cache import FeatureSequence, build_cache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,8 +41,8 @@ def segmenter(tmp_path) -> str:
 
 def test_maps_are_those_of_the_segmenter(drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "choose", lambda *_: ("torch", torch.float32))
-    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
-    assert cache.stretches == [
+    cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
+    assert cache.sequences == [
         FeatureSequence("cut", 0, 0, 4), FeatureSequence("cut", 0, 4, 3),
         FeatureSequence("wide", 0, 0, 5), FeatureSequence("wide", 1, 0, 5),
     ]  # fmt: skip
@@ -53,11 +53,11 @@ def test_maps_are_those_of_the_segmenter(drives, segmenter, tmp_path, monkeypatc
             for view, pixels in enumerate(seen.views):
                 with torch.inference_mode():
                     expected = model.features(model.normalise(pixels[None]))[0]
-                stretch = next(
-                    s for s in cache.stretches
+                sequence = next(
+                    s for s in cache.sequences
                     if (s.name, s.view) == (name, view) and s.first <= n < s.first + s.length
                 )  # fmt: skip
-                (found,) = cache.read(stretch, [n - stretch.first])
+                (found,) = cache.read(sequence, [n - sequence.first])
                 assert found.dtype == torch.float16
                 spread = expected.std()
                 assert (found.float() - expected).abs().mean() < 0.03 * spread
@@ -81,15 +81,15 @@ def test_what_is_there_is_not_made_again(drives, segmenter, tmp_path, monkeypatc
     looked: list[int] = []
     monkeypatch.setattr(feature_cache, "_look", broken)
     with pytest.raises(KeyboardInterrupt):
-        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+        build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     looked.clear()
     monkeypatch.setattr(
         feature_cache, "_look", lambda model: lambda pixels: looked.append(1) or ONE
     )
-    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert len(looked) == 2 * 5  # the wide one alone, from its start
-    assert cache.read(cache.stretches[0], [0, 2])[:, 0, 0, 0].tolist() == [1, 3]
-    assert cache.read(cache.stretches[1], [0, 2])[:, 0, 0, 0].tolist() == [5, 7]
+    assert cache.read(cache.sequences[0], [0, 2])[:, 0, 0, 0].tolist() == [1, 3]
+    assert cache.read(cache.sequences[1], [0, 2])[:, 0, 0, 0].tolist() == [5, 7]
     assert not list((tmp_path / "maps").rglob("*.part"))
     assert_greys_are_of_views(cache, drives, SAMPLING)
 
@@ -101,17 +101,19 @@ def assert_greys_are_of_views(cache, drives, sampling):
     """Every one of every stretch, and there are no more of them."""
     looked = 0
     for name in ("cut", "wide"):
-        moments = list(sample_drive(drives / f"{name}.mp4", sampling))
-        for stretch in (s for s in cache.stretches if s.name == name):
-            views = [moments[stretch.first + n].views[stretch.view] for n in range(stretch.length)]
+        samples = list(sample_drive(drives / f"{name}.mp4", sampling))
+        for sequence in (s for s in cache.sequences if s.name == name):
+            views = [
+                samples[sequence.first + n].views[sequence.view] for n in range(sequence.length)
+            ]
             expected = np.stack([grey_half_size(pixels, sampling.size) for pixels in views])
-            found = cache.look(stretch, range(stretch.length))
+            found = cache.read_grey(sequence, range(sequence.length))
             assert found.dtype == np.uint8
             np.testing.assert_array_equal(found, expected)
-            backwards = cache.look(stretch, np.arange(stretch.length)[::-1])
+            backwards = cache.read_grey(sequence, np.arange(sequence.length)[::-1])
             np.testing.assert_array_equal(backwards, expected[::-1])
             assert (np.diff(expected.astype(int), axis=0) != 0).any((1, 2)).all()  # order shows
-            looked += stretch.length
+            looked += sequence.length
     assert looked == sum(grey.shape[0] * grey.shape[1] for grey in cache.greys.values())
 
 
@@ -119,7 +121,7 @@ def assert_greys_are_of_views(cache, drives, sampling):
 def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
     sampling = DriveSampling(size=size)
-    cache = gather([drives], segmenter, sampling, tmp_path / "maps")
+    cache = build_cache([drives], segmenter, sampling, tmp_path / "maps")
     half = tuple(-(-n // 2) for n in size)
     assert cache.greys["cut"].shape == (7, 1, *half)
     assert cache.greys["wide"].shape == (5, 2, *half)
@@ -137,7 +139,7 @@ def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, mo
     replace = feature_cache.os.replace
     monkeypatch.setattr(feature_cache.os, "replace", stops)
     with pytest.raises(KeyboardInterrupt):
-        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+        build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     monkeypatch.setattr(feature_cache.os, "replace", replace)
     (grey,) = (tmp_path / "maps").rglob("*.grey")
     grey.write_bytes(b"half of it")
@@ -145,9 +147,9 @@ def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, mo
     monkeypatch.setattr(
         feature_cache, "_look", lambda model: lambda pixels: looked.append(1) or 2 * ONE
     )
-    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert len(looked) == 7 + 2 * 5  # both from their start
-    assert all(cache.read(s, range(s.length)).eq(2).all() for s in cache.stretches)
+    assert all(cache.read(s, range(s.length)).eq(2).all() for s in cache.sequences)
     assert_greys_are_of_views(cache, drives, SAMPLING)
 
 
@@ -155,24 +157,24 @@ def test_what_was_kept_in_an_older_format_is_made_again(drives, segmenter, tmp_p
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
     with monkeypatch.context() as earlier:
         earlier.setattr(feature_cache, "FORMAT", feature_cache.FORMAT - 1)
-        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+        build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: 2 * ONE)
-    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
-    assert cache.read(cache.stretches[0], [0]).eq(2).all()
+    cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
+    assert cache.read(cache.sequences[0], [0]).eq(2).all()
 
 
 def test_another_segmenter_has_maps_of_its_own(drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
-    gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     model = weights.load_segmenter(segmenter)
     model.classes[-1].weight.data += 1
     weights.save(model, tmp_path / "tiny.safetensors", {})
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: 2 * ONE)
-    cache = gather([drives], segmenter, SAMPLING, tmp_path / "maps")
-    assert cache.read(cache.stretches[0], [0]).eq(2).all()
+    cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
+    assert cache.read(cache.sequences[0], [0]).eq(2).all()
 
 
 def test_maps_beyond_fp16_are_told(drives, segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE / 0)
-    with np.errstate(divide="ignore"), pytest.raises(DataError, match="beyond what fp16 holds"):
-        gather([drives], segmenter, SAMPLING, tmp_path / "maps")
+    with np.errstate(divide="ignore"), pytest.raises(DataError, match="that fp16 cannot hold"):
+        build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")

@@ -80,7 +80,7 @@ def drives(tmp_path, filmed) -> Path:
 
 
 def gathered(drives: Path, segmenter: str, out: Path) -> feature_cache.FeatureCache:
-    return feature_cache.gather([drives], segmenter, RECIPE.sampling, out)
+    return feature_cache.build_cache([drives], segmenter, RECIPE.sampling, out)
 
 
 def test_it_learns_what_comes(drives, segmenter, tmp_path):
@@ -122,7 +122,10 @@ def test_hold_outs_of_other_data_are_passed_over(drives, segmenter, tmp_path):
     command += ["--weights", segmenter, "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "passed over: kitti; its videos: drive0, drive1, drive2, drive3" in done.stderr
+    assert (
+        "kitti not found in the data, ignored; its videos: drive0, drive1, drive2, drive3"
+        in done.stderr
+    )
     names = [word for n in range(4) for word in ("--hold-out", f"drive{n}")]
     none = CliRunner().invoke(app, [*command, *names])
     assert none.exit_code == 2
@@ -131,10 +134,10 @@ def test_hold_outs_of_other_data_are_passed_over(drives, segmenter, tmp_path):
 
 def test_batches_go_on_after_a_stop(drives, segmenter, tmp_path):
     cache = gathered(drives, segmenter, tmp_path)
-    whole = batches(cache, cache.stretches, RECIPE, 0)
+    whole = batches(cache, cache.sequences, RECIPE, 0)
     for _ in range(3):
         next(whole)
-    torch.testing.assert_close(next(whole), next(batches(cache, cache.stretches, RECIPE, 3)))
+    torch.testing.assert_close(next(whole), next(batches(cache, cache.sequences, RECIPE, 3)))
 
 
 def test_samples_are_maps_at_the_times_of_the_recipe_all_mirrored_or_none(
@@ -145,7 +148,7 @@ def test_samples_are_maps_at_the_times_of_the_recipe_all_mirrored_or_none(
     paces = (Pace(1.0, 0.5), Pace(0.5, 0.5))
     recipe = msgspec.structs.replace(RECIPE, architecture=slow, paces=paces)
     seen = set()
-    for _, batch in zip(range(5), batches(cache, cache.stretches[1:2], recipe, 0), strict=False):
+    for _, batch in zip(range(5), batches(cache, cache.sequences[1:2], recipe, 0), strict=False):
         for sample in batch:
             found = [
                 (flip, [_moment(cache, x.flip(-1) if flip else x) for x in sample])
@@ -158,15 +161,15 @@ def test_samples_are_maps_at_the_times_of_the_recipe_all_mirrored_or_none(
 
 def _moment(cache: feature_cache.FeatureCache, maps: torch.Tensor) -> int | None:
     """At which moment of the second drive these maps were seen."""
-    stretch = cache.stretches[1]
-    every = cache.read(stretch, range(stretch.length))
+    sequence = cache.sequences[1]
+    every = cache.read(sequence, range(sequence.length))
     return next((i for i, there in enumerate(every) if torch.equal(there, maps)), None)
 
 
 def test_no_sample_goes_beyond_its_stretch():
-    stretches = [FeatureSequence("a", 0, 5, 7), FeatureSequence("b", 0, 0, 3)]
-    assert starts(stretches, [0, 2, 4]) == [(stretches[0], n) for n in (0, 1, 2)]
-    assert starts(stretches, [0, 1, 7]) == []
+    sequences = [FeatureSequence("a", 0, 5, 7), FeatureSequence("b", 0, 0, 3)]
+    assert starts(sequences, [0, 2, 4]) == [(sequences[0], n) for n in (0, 1, 2)]
+    assert starts(sequences, [0, 1, 7]) == []
 
 
 def test_steps_are_those_of_media_time():
@@ -175,7 +178,7 @@ def test_steps_are_those_of_media_time():
     assert steps_of(recipe) == [0, 2, 4, 6, 12]
     assert steps_of(recipe, 0.5) == [0, 1, 2, 3, 6]
     assert steps_of(recipe, 1.5) == [0, 3, 6, 9, 18]
-    with pytest.raises(ConfigError, match=r"0\.25 times `every_s` is no multiple of the 0.1 s"):
+    with pytest.raises(ConfigError, match=r"0\.25 × `every_s` is not a multiple of .*, 0.1 s"):
         steps_of(recipe, 0.25)
 
 
@@ -196,7 +199,7 @@ def test_what_is_read_counts_from_its_step_on_and_not_below_the_picture(
     head = weights.load_segmenter(segmenter).requires_grad_(False).classes
     model = build(recipe, cache)
     losses = ForecasterLosses(model, head, recipe)
-    batch = next(batches(cache, cache.stretches, recipe, 0))
+    batch = next(batches(cache, cache.sequences, recipe, 0))
     assert list(losses(batch, 34)) == ["features"]
     full = losses(batch, 35)
     assert list(full) == ["features", "reading", "overlap"]
@@ -228,7 +231,7 @@ def test_another_horizon_may_start_from_one(drives, segmenter, tmp_path):
 def test_a_segmenter_of_another_kind_of_map_is_refused(drives, segmenter, tmp_path):
     other = msgspec.structs.replace(ARCHITECTURE, channels=16)
     recipe = msgspec.structs.replace(RECIPE, architecture=other)
-    with pytest.raises(ConfigError, match=r"maps of 16 channels at stride 4; .* have 8 at"):
+    with pytest.raises(ConfigError, match=r"16 channels at stride 4; .* have 8 channels at"):
         run(recipe, [drives], segmenter, tmp_path / "out")
     assert not (tmp_path / "out").exists()  # before anything is looked at
 
@@ -236,7 +239,7 @@ def test_a_segmenter_of_another_kind_of_map_is_refused(drives, segmenter, tmp_pa
 def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):
     far = msgspec.structs.replace(ARCHITECTURE, horizon_s=1.5)
     recipe = msgspec.structs.replace(RECIPE, architecture=far)
-    with pytest.raises(DataError, match=r"a sample spans 1.6 s, and the longest .* has 1.6 s"):
+    with pytest.raises(DataError, match=r"a sample spans 1.6 s, but the longest .* has 1.6 s"):
         run(recipe, [drives], segmenter, tmp_path / "out")
 
 

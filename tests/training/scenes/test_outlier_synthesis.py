@@ -158,12 +158,12 @@ def test_where_nothing_stands_out_an_ellipse_is_cut(tmp_path):
 
 
 def test_folders_without_pictures_and_empty_outlines_are_told(tmp_path):
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         read_objects(tmp_path)
     empty = np.zeros((9, 9, 4), np.uint8)
     cv2.imwrite(str(tmp_path / "empty.png"), empty)
-    with pytest.raises(DataError, match="transparent all over"):
+    with pytest.raises(DataError, match="completely transparent"):
         read_objects(tmp_path)
     (tmp_path / "empty.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="can be read"):
+    with pytest.raises(DataError, match="cannot be read as an image"):
         read_objects(tmp_path)

@@ -21,7 +21,7 @@ from streamvis.training.scenes.outliers import (
     exposure_loss,
     head_loss,
     outlier_loss,
-    part,
+    split_labels,
     with_objects,
 )
 from streamvis.training.scenes.segmenter import build, load_recipe, losses, train, weights_of
@@ -81,7 +81,7 @@ def square(name="square") -> OutlierObject:
 
 
 def test_labels_part_into_classes_and_what_is_strange():
-    classes, strange = part(torch.tensor([[[3, UNKNOWN, VOID]]]))
+    classes, strange = split_labels(torch.tensor([[[3, UNKNOWN, VOID]]]))
     assert classes.tolist() == [[[3, VOID, VOID]]]
     assert strange.tolist() == [[[0, 1, VOID]]]
 
@@ -253,7 +253,7 @@ def test_the_whole_network_learns_both_ways(more, text, streets, things, tmp_pat
 
 
 def test_recipes_and_folders_that_do_not_go_together_are_told(streets, tmp_path):
-    with pytest.raises(ConfigError, match="goes with `learns: all`"):
+    with pytest.raises(ConfigError, match="expected `learns: all`"):
         recipe_of(tmp_path, "outliers: {way: exposure, learns: head}\n")
     for text, more in ((RECIPE, ""), (RECIPE, "outliers: {way: exposure}\n"), (EXPOSED, HEAD)):
         with pytest.raises(ConfigError, match=r"architecture\.outliers is .* expected"):

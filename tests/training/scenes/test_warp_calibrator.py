@@ -109,7 +109,9 @@ def drives(tmp_path, filmed) -> Path:
 
 
 def gathered(drives: Path, segmenter: str, out: Path, size=SIZE) -> feature_cache.FeatureCache:
-    return feature_cache.gather([drives], segmenter, DriveSampling(size=size, cut=-1), out / "maps")
+    return feature_cache.build_cache(
+        [drives], segmenter, DriveSampling(size=size, cut=-1), out / "maps"
+    )
 
 
 def softmax_of(classes: np.ndarray) -> np.ndarray:
@@ -136,8 +138,8 @@ def test_what_comes_is_what_was_upstream(motion, steps, size, segmenter, filmed,
     filmed(tmp_path / "drives" / "a.mp4", even(pictures), fps=10)
     cache = gathered(tmp_path / "drives", segmenter, tmp_path, size)
     sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, size)
-    (stretch,) = cache.stretches
-    shares, cues, came = sample(stretch, 2, steps)
+    (sequence,) = cache.sequences
+    shares, cues, came = sample(sequence, 2, steps)
     now, future = (shown(pictures[2 + step]) for step in steps[-2:])
     np.testing.assert_array_equal(came, future[None])
 
@@ -172,7 +174,7 @@ def test_a_thing_goes_its_own_way(segmenter, filmed, tmp_path):
     filmed(tmp_path / "drives" / "a.mp4", pictures, fps=10)
     cache = gathered(tmp_path / "drives", segmenter, tmp_path, (96, 128))
     sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, (96, 128))
-    shares, cues, came = sample(cache.stretches[0], 0, [0, 1, 2, 3])
+    shares, cues, came = sample(cache.sequences[0], 0, [0, 1, 2, 3])
     there = came[0] == NAMES.index("car")
     assert there.sum() == 8 * 10  # places
     told = shares[0].argmax(0) == NAMES.index("car")
@@ -201,9 +203,11 @@ def drawn(drives, segmenter, out, step=0, mirror=0.5, seed=0):
     cache = gathered(drives, segmenter, out)
     recipe = msgspec.structs.replace(
         RECIPE,
-        architecture=msgspec.structs.replace(RECIPE.architecture, past=warp_calibrator.LOOKS),
+        architecture=msgspec.structs.replace(
+            RECIPE.architecture, past=warp_calibrator.FLOW_PICTURES
+        ),
     )
-    draw = forecaster.drawing(cache, cache.stretches, recipe)
+    draw = forecaster.drawing(cache, cache.sequences, recipe)
     sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, SIZE)
     return warp_calibrator.batches(sample, draw, RECIPE.batch, mirror, seed, step)
 
@@ -224,7 +228,7 @@ def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatc
     path, told = run(recipe, [drives], segmenter, tmp_path / "out")
     assert told.pictures == FRAMES - 3
     cache = gathered(drives, segmenter, tmp_path / "out")
-    held = next(s for s in cache.stretches if s.name == "drive3")
+    held = next(s for s in cache.sequences if s.name == "drive3")
     rows, columns = (n // 4 for n in SIZE)
     seen = cache.read(held, range(FRAMES)).argmax(1).numpy()[:, :rows, :columns]
     comes = seen[2:-1][..., np.arange(STEP // 4, columns + STEP // 4).clip(max=columns - 1)]
@@ -236,7 +240,7 @@ def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatc
     assert told.moved == pytest.approx(alone, rel=0.02)
     # no lot is a car; of a place alone, one cannot be told better than by how often it is right
     best = -right * math.log(right) - (1 - right) * math.log((1 - right) / (len(STAND) - 1))
-    assert told.told == pytest.approx(best, rel=0.1)
+    assert told.model == pytest.approx(best, rel=0.1)
 
     about = weights.describe(str(path)).metadata
     assert about["segmenter"] == weights.sight(segmenter)
@@ -250,7 +254,7 @@ def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatc
     sample = warp_calibrator.WarpSampler(weights.load_segmenter(segmenter), cache, SIZE)
     places = [(held, first) for first in range(FRAMES - 3)]
     again = warp_calibrator.check(model, sample, places, [0, 1, 2, 3])
-    assert again.told == pytest.approx(told.told, rel=1e-3)  # weights are kept in fp16
+    assert again.model == pytest.approx(told.model, rel=1e-3)  # weights are kept in fp16
 
 
 def test_what_was_stopped_goes_on_to_the_same_weights(drives, segmenter, tmp_path, monkeypatch):
@@ -280,21 +284,21 @@ def test_what_was_stopped_goes_on_to_the_same_weights(drives, segmenter, tmp_pat
 def test_a_segmenter_of_other_classes_is_refused(drives, segmenter, tmp_path):
     eleven = msgspec.structs.replace(RECIPE.architecture, channels=11)
     recipe = msgspec.structs.replace(RECIPE, architecture=eleven)
-    with pytest.raises(ConfigError, match=r"it is for 11 classes; the segmenter tells 4"):
+    with pytest.raises(ConfigError, match=r"channels is 11; the segmenter has 4 classes"):
         run(recipe, [drives], segmenter, tmp_path / "out")
     assert not (tmp_path / "out").exists()  # before anything is looked at
 
 
 def test_losses_that_it_has_not_are_refused(drives, segmenter, tmp_path):
     recipe = msgspec.structs.replace(RECIPE, loss=forecaster.ForecasterLossWeights(reading=1.0))
-    with pytest.raises(ConfigError, match="learns by cross-entropy alone"):
+    with pytest.raises(ConfigError, match="is trained with cross-entropy alone"):
         run(recipe, [drives], segmenter, tmp_path / "out")
 
 
 def test_videos_too_short_for_a_sample_are_told(drives, segmenter, tmp_path):
     far = msgspec.structs.replace(RECIPE.architecture, horizon_s=1.2)  # after looks for 0.2 s
     recipe = msgspec.structs.replace(RECIPE, architecture=far)
-    with pytest.raises(DataError, match=r"a sample spans 1.4 s, and the longest .* has 1.4 s"):
+    with pytest.raises(DataError, match=r"a sample spans 1.4 s, but the longest .* has 1.4 s"):
         run(recipe, [drives], segmenter, tmp_path / "out")
 
 
