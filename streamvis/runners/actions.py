@@ -23,7 +23,7 @@ from streamvis.models.inference.select import Precision, choose
 from streamvis.models.off import Off
 from streamvis.models.weights import find, load_actions
 from streamvis.sources import open_source, resolve
-from streamvis.training.actions.clip_sampling import ClipSampling, FlowMethod, Method, sample_clip
+from streamvis.training.actions.clip_sampling import ClipSampling, Method, OpticalFlow, sample_clip
 from streamvis.training.actions.cross_validation import (
     FoldLogits,
     optimised,
@@ -236,7 +236,7 @@ def _flow_seconds(clip: Clip, size: tuple[int, int], every_s: float, method: Met
     fps = clip_fps(clip)
     pictures = sample_clip(clip, ClipSampling(size=size, every_s=1 / fps))
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
-    flow = FlowMethod(method)
+    flow = OpticalFlow(method)
     began = time.perf_counter()
     for before, now in itertools.pairwise(grey):
         flow(before, now)

@@ -1,4 +1,4 @@
-"""Views of clips (crops, mirrors, light), and batches of them or of what a trunk saw in them."""
+"""Augmented views of action clips, and batches of their frames or of a frozen trunk's maps."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,32 +20,32 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class ClipAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much views of a clip differ. All moments of a clip are changed alike."""
+    """How far a view may differ from its clip; all frames of a clip are changed alike."""
 
-    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # sides of crops, of the whole picture
-    distort: Annotated[int, Meta(ge=0)] = 1  # steps in `scales` between height's and width's
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # sides of crops, relative to the frame
+    distort: Annotated[int, Meta(ge=0)] = 1  # steps in `scales` between height and width
     mirror: Share = 0.5
-    light: Share = 0.2  # of contrast, brightness and each colour
-    backwards: Share = 0.0  # clips shown from end to start; of pictures only
+    light: Share = 0.2  # change of contrast, brightness and each colour
+    backwards: Share = 0.0  # chance of reversed time, for rgb only
 
 
 class ClipBatch(NamedTuple):
-    """Some moments of some clips: as bytes, or as a trunk's maps."""
+    """Consecutive frames of several clips, as pixels or as a trunk's maps."""
 
     pixels: Tensor | None  # (B, T, H, W, C) uint8
-    maps: list[Tensor]  # of B·T pictures, as `Off.tap_maps` gives them, if there are no pixels
+    maps: list[Tensor]  # of B·T frames, as `Off.tap_maps` returns them, if there are no pixels
     labels: Tensor  # (B,)
 
 
 class TrunkMaps(NamedTuple):
-    """What `Off.tap_maps` gives of a few views of every moment, when the trunk is not trained."""
+    """The maps of a frozen trunk, as of `Off.tap_maps`, for a few views of every frame."""
 
     levels: list[Array]  # (views, N, …) float16 each, perhaps mapped from files
-    first: Array  # (clips + 1,) index of each clip's first moment
+    first: Array  # (clips + 1,) index of each clip's first frame
 
 
-def view(pixels: Array, size: tuple[int, int], modality: Modality) -> Array:
-    """Moments (T, H, W, C) whole, at the network's size."""
+def whole_frames(pixels: Array, size: tuple[int, int], modality: Modality) -> Array:
+    """Return whole frames (T, H, W, C) at the network's size."""
     return _resized(pixels, size) if pixels.shape[1:3] != size else pixels
 
 
@@ -56,11 +56,11 @@ def augment_clip(
     how: ClipAugment,
     random: np.random.Generator,
 ) -> Array:
-    """Moments (T, H, W, C) as another camera might have seen them, at the network's size."""
+    """Return randomly augmented frames (T, H, W, C) at the network's size."""
     pixels = _resized(pixels[:, *_crop(pixels.shape[1:3], how, random)], size)
     if random.random() < how.mirror:
         pixels = pixels[:, :, ::-1]
-        if modality == "flow":  # what went right goes left
+        if modality == "flow":  # the x component changes its sign
             pixels = pixels.copy()
             pixels[..., ::2] = 255 - np.maximum(pixels[..., ::2], 1) + 1
     if modality == "flow":
@@ -77,7 +77,7 @@ def augment_clip(
 def _crop(
     shape: Sequence[int], how: ClipAugment, random: np.random.Generator
 ) -> tuple[slice, slice]:
-    """A crop at a corner or the centre, of scales that differ little."""
+    """Return a crop at a corner or the centre, with similar scales of height and width."""
     i = int(random.integers(len(how.scales)))
     j = int(np.clip(i + random.integers(-how.distort, how.distort + 1), 0, len(how.scales) - 1))
     corner = ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5))[int(random.integers(5))]
@@ -102,8 +102,8 @@ def _resized(pixels: Array, size: tuple[int, int]) -> Array:
     return out
 
 
-def turn(seed: int, count: int, size: int, step: int) -> Array:
-    """Which of `count` clips the batch of a step holds: each once before any comes again."""
+def clips_of_step(seed: int, count: int, size: int, step: int) -> Array:
+    """Return the indexes of a step's clips: each of `count` comes once before any comes again."""
     at = step * size + np.arange(size)
     epochs, places = at // count, at % count
     orders = {e: np.random.default_rng([seed, int(e)]).permutation(count) for e in set(epochs)}
@@ -111,7 +111,7 @@ def turn(seed: int, count: int, size: int, step: int) -> Array:
 
 
 def rows_of(first: Array, clip: int, moments: int, random: np.random.Generator) -> Array:
-    """Indexes of consecutive moments of a clip from a random start; a short clip's last repeats."""
+    """Return indexes of consecutive frames of a clip; the last frame of a short clip repeats."""
     low, high = int(first[clip]), int(first[clip + 1])
     start = int(random.integers(max(high - low - moments, 0) + 1))
     return low + np.minimum(start + np.arange(moments), high - low - 1)
@@ -119,19 +119,19 @@ def rows_of(first: Array, clip: int, moments: int, random: np.random.Generator) 
 
 def pixel_batches(
     data: ClipFrames,
-    clips: Array,  # indexes of those to learn from
+    clips: Array,  # indexes of those to train on
     labels: Array,  # of all clips
-    shape: tuple[int, int],  # clips and moments of a batch
+    shape: tuple[int, int],  # clips and frames of a batch
     size: tuple[int, int],
     modality: Modality,
     how: ClipAugment,
     seed: int,
     step: int = 0,
 ) -> Iterator[ClipBatch]:
-    """Batches of pictures from a step on, for ever; a batch depends on seed and step alone."""
+    """Yield batches of frames from a step on; a batch depends on seed and step only."""
     while True:
         random = np.random.default_rng([seed, 1, step])
-        chosen = clips[turn(seed, len(clips), shape[0], step)]
+        chosen = clips[clips_of_step(seed, len(clips), shape[0], step)]
         views = [
             augment_clip(
                 data.pixels[rows_of(data.first, c, shape[1], random)], size, modality, how, random
@@ -151,10 +151,10 @@ def map_batches(
     seed: int,
     step: int = 0,
 ) -> Iterator[ClipBatch]:
-    """Batches of maps from a step on, each clip in a random view of those there are."""
+    """Yield batches of maps from a step on, each clip in a random one of its views."""
     while True:
         random = np.random.default_rng([seed, 2, step])
-        chosen = clips[turn(seed, len(clips), shape[0], step)]
+        chosen = clips[clips_of_step(seed, len(clips), shape[0], step)]
         picks = []
         for clip in chosen:
             rows = rows_of(data.first, clip, shape[1], random)
@@ -178,9 +178,9 @@ def trunk_maps(
     taps: bool = True,
     seed: int = 0,
 ) -> TrunkMaps:
-    """Maps of the first view, which is the whole picture, and of others; kept in `folder`.
+    """Compute the trunk's maps of the whole frames and of further views, cached in `folder`.
 
-    Without `taps` only what the classifier of frames looks at is kept.
+    Without `taps`, only the last map is kept, which the frame classifier reads.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size, modality = model.size, model.architecture.modality
@@ -190,16 +190,16 @@ def trunk_maps(
     levels: list[Array] = []
     if not done.exists():
         for c, v in progress(
-            [(c, v) for c in range(len(data.first) - 1) for v in range(views)], "looking at clips"
+            [(c, v) for c in range(len(data.first) - 1) for v in range(views)], "computing maps"
         ):
             random = np.random.default_rng([seed, 3, c, v])
             pixels = data.of(c)
-            seen = (
+            frames = (
                 augment_clip(pixels, size, modality, how, random)
                 if v
-                else view(pixels, size, modality)
+                else whole_frames(pixels, size, modality)
             )
-            x = model.normalise(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
+            x = model.normalise(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
             x = x.to(next(model.body.parameters()).dtype)
             maps = model.tap_maps(x.contiguous(memory_format=torch.channels_last))
             maps = maps if taps else maps[-1:]

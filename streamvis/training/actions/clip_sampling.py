@@ -1,4 +1,4 @@
-"""Clips as pictures at equal steps of time, decoded once into a file that training reads from."""
+"""Clips sampled at equal steps of time, decoded once into a file that training reads."""
 
 import hashlib
 import os
@@ -20,38 +20,38 @@ from streamvis.messages import Array
 from streamvis.models.off import Modality
 from streamvis.sources import open_source, resolve
 
-STACK = 5  # flows, or differences, of a moment
-SLACK_US = 1000  # a picture this much early still stands for its moment
+STACK = 5  # flows, or differences, of one sample
+SLACK_US = 1000  # a picture this much too early still counts for its time
 FLOW_RANGE = 20.0  # px in STEP_S that fill a byte; the paper's bound
-LARGER = 1.125  # of the network's size, so that crops leave something out
+LARGER = 1.125  # of the network's size, so that crops are smaller than the frame
 
 T = TypeVar("T")
 Method = Literal["farneback", "dis"]
 
 
 class ClipSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When pictures are taken of a clip, and at which size."""
+    """How clips are sampled: the size, the times and the modality."""
 
     size: tuple[int, int]  # height, width in px
-    every_s: Annotated[float, Meta(gt=0)]  # from one moment to the next
+    every_s: Annotated[float, Meta(gt=0)]  # between two samples
     modality: Modality = "rgb"
-    step_s: Annotated[float, Meta(gt=0)] = 0.04  # between the pictures of one moment
+    step_s: Annotated[float, Meta(gt=0)] = 0.04  # between the pictures of one sample
     method: Method = "dis"
 
 
 class ClipFrames(NamedTuple):
-    """All clips' moments, one clip after another."""
+    """The samples of all clips, one clip after another."""
 
     pixels: Array  # (N, H, W, C) uint8, perhaps mapped from a file
-    first: Array  # (clips + 1,) index of each clip's first moment
+    first: Array  # (clips + 1,) index of each clip's first sample
 
     def of(self, clip: int) -> Array:
-        """(T, H, W, C) of one clip."""
+        """Return the samples (T, H, W, C) of one clip."""
         return self.pixels[self.first[clip] : self.first[clip + 1]]
 
 
 def gather(clips: Sequence[Clip], sampling: ClipSampling, folder: Path) -> ClipFrames:
-    """Decode the clips into `folder`, unless they lie there already."""
+    """Decode the clips into `folder` unless they are there already."""
     folder.mkdir(parents=True, exist_ok=True)
     key = msgspec.json.encode(sampling) + msgspec.json.encode(
         [(str(c.path.resolve()), c.start_s, str(c.end_s)) for c in clips]
@@ -64,7 +64,7 @@ def gather(clips: Sequence[Clip], sampling: ClipSampling, folder: Path) -> ClipF
 
 
 def _write(clips: Sequence[Clip], sampling: ClipSampling, path: Path, index: Path) -> None:
-    """Raw bytes first: how many moments there are is known at the end."""
+    """Write raw bytes first, since the number of samples is known only at the end."""
     raw = path.with_suffix(".raw")
     first = [0]
     channels = 0
@@ -86,7 +86,7 @@ def _write(clips: Sequence[Clip], sampling: ClipSampling, path: Path, index: Pat
 
 
 def sample_clip(clip: Clip, sampling: ClipSampling) -> Array:
-    """(T, H, W, C) uint8 of a clip: pictures, or what moved between those at and after a moment."""
+    """Return the samples (T, H, W, C) uint8 of a clip: pictures, flows or stacked pictures."""
     pictures, times = _pictures(clip, sampling)
     at = sample_indexes(times, sampling.every_s)
     if sampling.modality == "rgb":
@@ -101,11 +101,11 @@ def sample_clip(clip: Clip, sampling: ClipSampling) -> Array:
 
 
 def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
-    """Every picture (n, H, W, 3) of the clip at the size asked for, and their times (n,) in µs."""
+    """Return all pictures (n, H, W, 3) of a clip at the sampling's size, and times (n,) in µs."""
     try:
         (spec,) = resolve([str(clip.path)])
     except ValueError:
-        raise DataError(f"{clip.path} is several videos; expected one") from None
+        raise DataError(f"{clip.path} names several videos; expected one") from None
     pictures, times = [], []
     with closing(open_source(spec)) as source:
         for picture in source:
@@ -120,27 +120,29 @@ def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
 
 
 def resized(pixels: Array, size: tuple[int, int]) -> Array:
-    """A picture (H, W, 3) at another size, whatever becomes of its aspect."""
+    """Resize a picture (H, W, 3) without keeping its aspect ratio."""
     height, width = size
     how = cv2.INTER_AREA if pixels.shape[0] >= height else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how))
 
 
 def sample_indexes(times_us: Array, every_s: float) -> Array:
-    """Indexes of the pictures that stand for the moments 0, every_s, 2·every_s, …: the first ones
-    not before. A slow video stands for several moments with one picture."""
+    """Return the index of the first picture at or after each of the times 0, every_s, 2·every_s, ….
+
+    A picture of a slow video may be that of several times.
+    """
     times = times_us - times_us[0]
     count = int((times[-1] + SLACK_US) // (every_s * 1e6)) + 1
     return np.searchsorted(times, np.arange(count) * every_s * 1e6 - SLACK_US)
 
 
 def _flows(pictures: Array, times: Array, sampling: ClipSampling) -> Array:
-    """Flow between neighbouring pictures as bytes, scaled to `step_s` whatever the video's rate."""
+    """Return flow between neighbouring pictures as bytes, scaled to a time step of `step_s`."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
     if len(grey) < 2:
         return np.full((1, *sampling.size, 2), 128, np.uint8)
     steps = np.diff(times) / 1e6
-    flow = FlowMethod(sampling.method)
+    flow = OpticalFlow(sampling.method)
     pairs = zip(grey[:-1], grey[1:], steps, strict=True)
     return np.stack([_as_bytes(flow(a, b) * (sampling.step_s / s)) for a, b, s in pairs])
 
@@ -149,7 +151,7 @@ def _as_bytes(flow: Array) -> Array:
     return np.clip(np.rint(128 + flow * (127 / FLOW_RANGE)), 0, 255).astype(np.uint8)
 
 
-class FlowMethod:
+class OpticalFlow:
     """Optical flow from a grey picture to the next, (H, W, 2) float32 in px: x and y."""
 
     def __init__(self, method: Method) -> None:
@@ -168,6 +170,6 @@ class FlowMethod:
 
 
 def progress(items: Sequence[T], title: str) -> Iterator[T]:
-    """The items, with a bar on a terminal."""
+    """Yield the items with a progress bar on a terminal."""
     console = Console(stderr=True)
     yield from track(items, title, console=console, disable=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""Training on folds of sources and on everything, scoring what was held out, calibrating by it."""
+"""Cross-validation over sources, calibration by the held-out clips, and the final training."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -41,19 +41,19 @@ Streams = dict[str, Array]  # name -> (clips, K) logits
 
 
 def sampling_for(model: Off, method: Method = "dis") -> ClipSampling:
-    """How a network is shown clips: whole pictures at its size, at its steps of time."""
+    """Return the sampling of a network at inference: whole pictures at its size and interval."""
     a = model.architecture
     return ClipSampling(size=a.size, every_s=a.every_s, modality=a.modality, method=method)
 
 
 @torch.inference_mode()
 def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> Streams:
-    """Mean logits of each stream of each clip."""
+    """Return the mean logits of each stream for each clip."""
     rows: dict[str, list[Array]] = {}
     first = next(model.parameters())
     for clip in progress(clips, f"scoring ({model.architecture.modality})"):
         pixels = torch.from_numpy(sample_clip(clip, sampling_for(model, method))).to(first.device)
-        if len(pixels) == 1:  # no motion can be seen in one picture: it stands still
+        if len(pixels) == 1:  # a single picture has no motion
             pixels = pixels.repeat(2, 1, 1, 1)
         x = model.normalise(pixels).to(first.dtype).contiguous(memory_format=torch.channels_last)
         for name, logits in consensus(model.scores(model.tap_maps(x), 1, len(x))).items():
@@ -62,7 +62,7 @@ def score_clips(model: Off, clips: Sequence[Clip], method: Method = "dis") -> St
 
 
 def optimised(model: Off, precision: str) -> Off:
-    """Folded, and rounded where the hardware has bf16; the model is taken over."""
+    """Fold the norms of a model in place, and round its weights where the precision is bf16."""
     fuse(model).eval()
     if precision == "bf16":
         rounded(model, torch.bfloat16)
@@ -70,10 +70,10 @@ def optimised(model: Off, precision: str) -> Off:
 
 
 def fused(streams: Mapping[str, Streams], calibration: Calibration) -> Streams:
-    """Logits of what can be told from the networks' streams: rgb, off, flow, … and together.
+    """Return the logits of single streams and of their combinations, such as rgb and rgb+off.
 
-    Streams are of networks by modality: `frame` of rgb is what a network of pictures says, of
-    flow what one of flow says. Two streams are added, one to one.
+    streams: by modality, then by name; `frame` is the classifier of frames. Two modalities are
+    averaged with equal weights.
     """
     out: Streams = {}
     for modality, own in streams.items():
@@ -96,14 +96,14 @@ def _weighted(streams: Streams, weights: Mapping[str, float]) -> Array:
 
 
 def spread(values: Sequence[float | None]) -> tuple[float, float] | None:
-    """Mean and standard deviation of a score over folds."""
+    """Return mean and standard deviation of a score over folds."""
     known = [v for v in values if v is not None]
     return (float(np.mean(known)), float(np.std(known))) if known else None
 
 
 @dataclass(frozen=True)
 class FoldLogits:
-    """What was measured on clips of one fold, or of all folds together."""
+    """The logits of the held-out clips of one fold, or of all folds together."""
 
     rows: Array  # indexes of the clips
     streams: dict[str, Streams]  # modality -> stream -> logits
@@ -118,7 +118,7 @@ def scores_of(
 
 
 def together(trials: Sequence[FoldLogits]) -> FoldLogits:
-    """All folds as one: each clip scored by networks that never saw its source."""
+    """Join all folds, in which each clip was scored by networks not trained on its source."""
     streams = {
         modality: {
             name: np.concatenate([t.streams[modality][name] for t in trials]) for name in own
@@ -129,7 +129,7 @@ def together(trials: Sequence[FoldLogits]) -> FoldLogits:
 
 
 def calibrated(trial: FoldLogits, corpus: Corpus, base: Calibration) -> Calibration:
-    """The calibration by which probabilities of clips that were held out are right."""
+    """Return the calibration that fits the probabilities of held-out clips."""
     logits = fused(trial.streams, base)
     scores = logits.get("rgb+off", logits["rgb"])
     truth = corpus.labels[trial.rows]
@@ -140,7 +140,7 @@ def calibrated(trial: FoldLogits, corpus: Corpus, base: Calibration) -> Calibrat
 
 
 def _temperature(scores: Array, truth: Array) -> float:
-    """The scale under which the right actions are likeliest."""
+    """Return the scale with the largest likelihood of the true actions."""
 
     def loss(scale: float) -> float:
         z = scale * scores
@@ -154,7 +154,7 @@ def _temperature(scores: Array, truth: Array) -> float:
 def folds_of(
     recipe: ActionRecipe, data: Path, clips: Sequence[Clip], split: int | None
 ) -> list[Split]:
-    """The splits that are scored: one that was published, or folds over sources."""
+    """Return the splits to score: a published one, or folds over sources."""
     if split is not None:
         return [published_split(data, clips, split)]
     return source_folds(clips, recipe.folds, recipe.seed) if recipe.folds else []
@@ -171,16 +171,16 @@ def run(
     final: bool = True,
     overwrite: bool = False,
 ) -> dict[str, list[dict[str, ClassificationScores]]]:
-    """Train and score the folds, then the network that is meant to be used; all lies in `out`.
+    """Train and score the folds, then train the final network on all clips; return the scores.
 
-    Scores come back by fold. `fold` picks one of them, from 1.
+    fold: the only fold to train, from 1. All files are written into `out`.
     """
     clips = read_clips(data)
     check_there(data, clips)
     corpus = corpus_of(clips, out / "clips")
     splits = folds_of(recipe, data, clips, split)
     if fold is not None and not 1 <= fold <= len(splits):
-        raise UsageError(f"--fold {fold}: the recipe has folds 1 to {len(splits)}")
+        raise UsageError(f"--fold {fold}: expected 1 to {len(splits)}, the recipe's folds")
     modalities(streams)
     begin(
         out,
@@ -192,7 +192,7 @@ def run(
         overwrite=overwrite,
     )
     wanted = [fold] if fold is not None else list(range(1, len(splits) + 1))
-    trials = [_trial(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
+    trials = [_fold(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
     base = Calibration(weights=dict(recipe.fusion)) if recipe.fusion else Calibration()
     if final and fold is None and split is None:
         calibration = calibrated(together(trials), corpus, base) if trials else base
@@ -203,23 +203,23 @@ def run(
 
 
 def outside(data: Path, clips: Sequence[Clip]) -> list[Path]:
-    """The clips that a CSV names elsewhere than below `data`."""
+    """Return the clips of a CSV that are not below `data`."""
     root = data.resolve()
     return sorted({c.path for c in clips if not c.path.resolve().is_relative_to(root)})
 
 
 def modalities(streams: Sequence[str]) -> list[Modality]:
-    """Which networks the streams need, each once."""
+    """Return the modality of each network that the streams need."""
     for name in streams:
         if name not in MODALITIES:
-            raise UsageError(f"--streams {name}: expected some of {', '.join(MODALITIES)}")
+            raise UsageError(f"--streams {name}: expected one or more of {', '.join(MODALITIES)}")
     return list(dict.fromkeys(MODALITIES[name] for name in streams))
 
 
-def _trial(
+def _fold(
     recipe: ActionRecipe, corpus: Corpus, split: Split, out: Path, streams: Sequence[str]
 ) -> FoldLogits:
-    """Train on one side of a split, score the other."""
+    """Train on one side of a split and score the other."""
     rows, held = split
     sources = sorted({corpus.clips[i].source for i in held})
     found: dict[str, Streams] = {}
@@ -241,7 +241,7 @@ def _trial(
             np.savez(kept, rows=np.array(held), **scored)  # type: ignore[arg-type]
         with closing(np.load(kept)) as file:
             if file["rows"].tolist() != held:
-                raise DataError(f"{kept} is of another split; choose another --out")
+                raise DataError(f"{kept} belongs to another split; choose another --out")
             found[modality] = {name: file[name] for name in file.files if name != "rows"}
     return FoldLogits(np.array(held), found)
 
@@ -254,7 +254,7 @@ def _final(
     streams: Sequence[str],
     calibration: Calibration,
 ) -> None:
-    """Train on all clips and write the weights."""
+    """Train on all clips, and write curves and weights."""
     rows = range(len(corpus.clips))
     for modality in modalities(streams):
         model = train(recipe, corpus, rows, out / "all" / modality, modality)
@@ -273,7 +273,7 @@ def _final(
 
 
 def report(found: Mapping[str, list[dict[str, ClassificationScores]]]) -> dict[str, object]:
-    """As JSON has it."""
+    """Return the scores as values for JSON."""
     return {
         name: [{stream: asdict(s) for stream, s in fold.items()} for fold in folds]
         for name, folds in found.items()

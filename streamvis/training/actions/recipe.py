@@ -1,9 +1,9 @@
-"""The recipe of networks of actions: `streamvis train actions CONFIG --data … --out DIR`.
+"""Recipe and training of action networks: `streamvis train actions`.
 
-With `ridge` the trunk stays as it is and all classifiers are fitted in closed form. Else there are
-two stages. First the classifier of frames is learnt, and with it as much of the trunk as the
-recipe says; then, the trunk being frozen, the OFF part. Networks of flow or of differences of
-pictures, which others are compared with, have a first stage only.
+With `ridge`, the trunk is frozen and all classifiers are fitted in closed form. Without, there are
+two stages: first the frame classifier, with as much of the trunk as the recipe says; then the OFF
+part on the frozen trunk. Networks of flow or of frame differences, the baselines, have the first
+stage only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,13 +53,19 @@ from streamvis.training.actions.clip_sampling import (
     Method,
     gather,
 )
-from streamvis.training.actions.ridge import ClassifierInputs, Ridge, learn, load_inputs, read
+from streamvis.training.actions.ridge import (
+    ClassifierInputs,
+    Ridge,
+    learn,
+    load_inputs,
+    write_inputs,
+)
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.pretrained import imagenet
 from streamvis.training.recipes import read_recipe
 
-SPARSE = 7  # every so manieth moment is looked at for the spread of maps
-FIRST = {  # kernels that look at the input, by trunk
+SPARSE = 7  # every 7th frame is used to estimate the deviation of maps
+FIRST = {  # kernels of the first layer, by trunk
     "bn_inception": "conv1_7x7_s2.weight",
     "efficientnet_lite0": "stem.weight",
     "resnet18": "conv1.weight",
@@ -68,7 +74,7 @@ FIRST = {  # kernels that look at the input, by trunk
 
 
 class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An architecture before it is known which actions there are."""
+    """The architecture of a network, without the actions, which the data decides."""
 
     body: Body = "efficientnet_lite0"
     gradients: Gradients = "diag"
@@ -82,28 +88,28 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainingStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One part of training."""
+    """One stage of training."""
 
     schedule: Schedule
     clips: Annotated[int, Meta(ge=1)] = 16  # of a batch
-    moments: Annotated[int, Meta(ge=2)] = 7  # of a clip
+    moments: Annotated[int, Meta(ge=2)] = 7  # frames of a clip
     body: Annotated[float, Meta(ge=0)] = 0.0  # peak learning rate of the trunk; 0: frozen
     heads: Annotated[float, Meta(gt=0)] = 1e-3
     frozen_blocks: Annotated[int, Meta(ge=0)] = 0  # first blocks that are never trained
 
 
 class ActionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A training file for actions, `configs/training/fight-off.yaml`."""
+    """A recipe for action networks, such as `configs/training/fight-off.yaml`."""
 
     name: str
     network: NetworkSettings
     ridge: Ridge | None = None  # for the classifier `motion`; else the stages below
     frames: TrainingStage | None = None
     guided: TrainingStage | None = None
-    flow: TrainingStage | None = None  # of the networks that look at flow, or at differences
+    flow: TrainingStage | None = None  # of the networks of flow or frame differences
     start: str = "imagenet"  # or weights whose trunk it is: a shipped name, or a path
-    folds: Annotated[int, Meta(ge=0)] = 0  # splits over sources that are scored first
-    views: Annotated[int, Meta(ge=1)] = 4  # of a clip whose maps are kept, the trunk being frozen
+    folds: Annotated[int, Meta(ge=0)] = 0  # of the cross-validation over sources
+    views: Annotated[int, Meta(ge=1)] = 4  # of a clip, whose maps are cached for a frozen trunk
     method: Method = "dis"  # of optical flow
     augment: ClipAugment = ClipAugment()
     smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.1  # of labels
@@ -115,7 +121,7 @@ class ActionRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Corpus(msgspec.Struct):
-    """Clips, which actions they show, and where what is made of them is kept."""
+    """Labelled clips, and the folder for caches made of them."""
 
     clips: Sequence[Clip]
     actions: tuple[str, ...]
@@ -124,14 +130,16 @@ class Corpus(msgspec.Struct):
 
 
 def load_recipe(path: Path) -> ActionRecipe:
-    """Read a training file; ConfigError in one line."""
+    """Read a recipe; ConfigError."""
     recipe = read_recipe(path, ActionRecipe)
     if (recipe.network.classifier == "motion") != (recipe.ridge is not None):
         raise ConfigError(
-            f"{path}: `classifier: motion` and `ridge` go together; give both or none"
+            f"{path}: network.classifier is {recipe.network.classifier} and `ridge` is "
+            f"{'absent' if recipe.ridge is None else 'given'}; expected `ridge` with "
+            "`classifier: motion` and only then"
         )
     if recipe.ridge is None and (recipe.frames is None or recipe.guided is None):
-        raise ConfigError(f"{path}: without `ridge`, `frames` and `guided` are needed")
+        raise ConfigError(f"{path}: expected either `ridge`, or both `frames` and `guided`")
     return recipe
 
 
@@ -142,7 +150,7 @@ def corpus_of(clips: Sequence[Clip], folder: Path) -> Corpus:
 
 
 def architecture_of(recipe: ActionRecipe, actions: Sequence[str], modality: Modality) -> OffConfig:
-    """Of the network of one modality; only pictures have an OFF part here."""
+    """Return the architecture for one modality; only rgb has an OFF part."""
     fields = msgspec.structs.asdict(recipe.network)
     name = recipe.name if modality == "rgb" else f"{recipe.name}-{modality}"
     given: dict[str, Any] = {"name": name, "actions": tuple(actions), "modality": modality}
@@ -151,7 +159,7 @@ def architecture_of(recipe: ActionRecipe, actions: Sequence[str], modality: Moda
 
 
 def build(recipe: ActionRecipe, actions: Sequence[str], modality: Modality = "rgb") -> Off:
-    """The network before training, on a trunk that has learnt to see."""
+    """Return the network before training, on its pretrained trunk."""
     torch.manual_seed(recipe.seed)
     model = Off(architecture_of(recipe, actions, modality))
     if recipe.fusion:
@@ -167,18 +175,21 @@ def build(recipe: ActionRecipe, actions: Sequence[str], modality: Modality = "rg
     lacking = [name for name in lacking if not name.startswith("head")]
     if lacking or unexpected:
         fault = [*lacking, *unexpected][0]
-        raise ModelError(f"start: {recipe.start} is no {recipe.network.body}: {fault}")
+        raise ModelError(f"start: {recipe.start} does not fit {recipe.network.body}: {fault}")
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _trunk(recipe: ActionRecipe, body: nn.Module) -> dict[str, Tensor]:
-    """The trunk's tensors: ImageNet's, or those of weights, which may lack the last map's."""
+    """Return the trunk's tensors: ImageNet's, replaced by those of weights where they are given."""
     state: dict[str, Tensor] = {}
     if isinstance(body, EfficientNetLite0):
         state = imagenet(head=True)
     if recipe.start == "imagenet":
         if not state:
-            raise ConfigError("start: imagenet is for efficientnet_lite0; give a path to weights")
+            raise ConfigError(
+                f"start: imagenet needs efficientnet_lite0, found {recipe.network.body}; "
+                "expected a path to weights"
+            )
         return state
     found = read_tensors(find(recipe.start))[0]
     for prefix in ("backbone.body.", "body.", "module.base_model.", "base_model."):
@@ -189,7 +200,7 @@ def _trunk(recipe: ActionRecipe, body: nn.Module) -> dict[str, Tensor]:
 
 
 def sampling_of(recipe: ActionRecipe, modality: Modality) -> ClipSampling:
-    """How clips are decoded to learn from: a little larger than the network looks."""
+    """Return the sampling for training: a little larger than the network's input, for crops."""
     height, width = (round(side * LARGER / 2) * 2 for side in recipe.network.size)
     return ClipSampling(
         size=(height, width),
@@ -206,7 +217,7 @@ def train(
     out: Path,
     modality: Modality = "rgb",
 ) -> Off:
-    """Train on some of the clips, ready to infer; goes on where `out` shows that it stopped."""
+    """Train on some of the clips, resuming from `out`; return the network in inference mode."""
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe, corpus.actions, modality).to(device)
@@ -225,7 +236,7 @@ def train(
     assert recipe.guided is not None
     pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
     first = recipe.frames if modality == "rgb" else (recipe.flow or recipe.frames)
-    shared = corpus.folder if first.body == 0 else out  # a trunk that is not trained is everyone's
+    shared = corpus.folder if first.body == 0 else out  # maps of a frozen trunk are shared by folds
     stages: list[tuple[TrainingStage, str, list[nn.Module]]] = [(first, "frames", [model.head])]
     if model.guided is not None:
         stages.append((recipe.guided, "guided", [model.guided]))
@@ -233,7 +244,7 @@ def train(
         maps = None
         if name == "guided" or stage.body == 0:
             maps = _maps(recipe, model, pictures, shared / f"maps-{modality}")
-        if maps is not None and name == "frames":  # which looks at the last only
+        if maps is not None and name == "frames":  # the frame classifier reads the last map only
             maps = maps._replace(levels=maps.levels[-1:])
         if maps is not None and recipe.fit_to_taps and name == "guided":
             assert isinstance(model.guided, OffSubnetwork)
@@ -245,12 +256,14 @@ def train(
 
 
 def classifier_inputs(recipe: ActionRecipe, model: Off, corpus: Corpus) -> ClassifierInputs:
-    """What classifiers read of all clips: of a trunk that is not trained, so it is everyone's."""
+    """Return the classifiers' inputs of all clips; the trunk is frozen, so all folds share them."""
     modality = model.architecture.modality
     path = corpus.folder / f"readings-{modality}.npz"
     if not path.exists():
         pictures = gather(corpus.clips, sampling_of(recipe, modality), corpus.folder)
-        read(model, _maps(recipe, model, pictures, corpus.folder / f"maps-{modality}"), path)
+        write_inputs(
+            model, _maps(recipe, model, pictures, corpus.folder / f"maps-{modality}"), path
+        )
     return load_inputs(path)
 
 
@@ -262,7 +275,7 @@ class _Data(msgspec.Struct):
 
 
 def _maps(recipe: ActionRecipe, model: Off, pictures: ClipFrames, folder: Path) -> TrunkMaps:
-    """What the trunk gives of a few views; it is folded, and rounded, as for inference."""
+    """Compute the trunk's maps of a few views, with norms folded and rounded as at inference."""
     alone = plain(model)
     fuse(alone).to(next(model.parameters()).device)
     if recipe.precision == "bf16":
@@ -280,7 +293,7 @@ def _maps(recipe: ActionRecipe, model: Off, pictures: ClipFrames, folder: Path) 
 
 
 def plain(model: Off) -> Off:
-    """The same network without its OFF part."""
+    """Return the network without its OFF part."""
     alone = Off(msgspec.structs.replace(model.architecture, guided=False))
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("guided.")}
     alone.load_state_dict(state)
@@ -295,7 +308,7 @@ def _stage(
     data: _Data,
     out: Path,
 ) -> None:
-    """One stage of training; the model has the averaged weights after it."""
+    """Run one stage of training and load the averaged weights."""
     shape = (stage.clips, stage.moments)
     a = model.architecture
 
@@ -323,7 +336,7 @@ def _stage(
 
 
 def _trained(body: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
-    """Parameters of the trunk that are trained: all but the stem and the first blocks."""
+    """Return the trained parameters of the trunk: all but those of the stem and first blocks."""
     body.requires_grad_()
     if frozen_blocks:
         parts: list[nn.Module] = list(body.children())
@@ -335,7 +348,7 @@ def _trained(body: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
 
 
 def _class_weights(labels: Array, actions: int) -> Tensor:
-    """Rare actions weigh more, so that all together weigh alike."""
+    """Return weights of actions that give each action the same total weight."""
     counts = np.bincount(labels, minlength=actions)
     weights = np.where(
         counts > 0, len(labels) / np.maximum(counts, 1) / max((counts > 0).sum(), 1), 0
@@ -351,7 +364,7 @@ def _losses(
     recipe: ActionRecipe,
     frames_only: bool,
 ) -> dict[str, Tensor]:
-    """Cross-entropy of the mean logits of each stream that is learnt."""
+    """Return the cross-entropy of the mean logits of each trained stream."""
     device = next(model.parameters()).device
     # bf16 is slower than fp32 on CPUs for convolutions as thin as OFF's, backward above all
     rounded = recipe.precision == "bf16" and (batch.pixels is not None or device.type != "cpu")

@@ -1,7 +1,7 @@
-"""Classifiers in closed form: ridge regression on what a frozen trunk lets them read.
+"""Classifiers in closed form: ridge regression on the features of a frozen trunk.
 
-Its strength is chosen inside the clips that are learnt from, by folds over their sources. With a
-few hundred clips it tells more than gradient descent does, and gives the same answer each time.
+The strength is chosen by cross-validation over the sources of the training clips. With a few
+hundred clips this is more accurate than gradient descent, and deterministic.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from streamvis.models.off import LEVELS, MotionClassifier, Off, Standardise
 from streamvis.training.actions.clip_augment import TrunkMaps
 from streamvis.training.actions.clip_sampling import progress
 
-FOLDS, TIMES = 5, 3  # over sources, inside the clips that are learnt from; drawn so many times
+FOLDS, TIMES = 5, 3  # of the inner cross-validation over sources, and its repetitions
 Strength = Annotated[float, Meta(gt=0)]
 
 
 class Ridge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is tried."""
+    """The strengths of regularisation to choose from."""
 
     strengths: Annotated[tuple[Strength, ...], Meta(min_length=1)] = (
         0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0
@@ -33,9 +33,9 @@ class Ridge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClassifierInputs(NamedTuple):
-    """What classifiers read of each view of each clip, in the mean over its moments.
+    """The inputs of the classifiers for each view of each clip, averaged over its frames.
 
-    They are linear, so what they say of it is the mean of what they say of the moments.
+    Since classifiers are linear, the logits of the mean are the mean of the frames' logits.
     """
 
     frame: Array  # (views, clips, D)
@@ -43,7 +43,7 @@ class ClassifierInputs(NamedTuple):
 
 
 class LinearClassifier(NamedTuple):
-    """Scores (N, K) of numbers x (N, D): ((x − mean) / deviation) @ weight.T + bias."""
+    """A linear map from features x (N, D) to scores ((x − mean) / deviation) @ weight.T + bias."""
 
     mean: Array
     deviation: Array
@@ -55,18 +55,20 @@ class LinearClassifier(NamedTuple):
 
 
 @torch.inference_mode()
-def read(model: Off, maps: TrunkMaps, path: Path) -> None:
-    """Write to `path` what the classifiers of `model` read of all clips."""
+def write_inputs(model: Off, maps: TrunkMaps, path: Path) -> None:
+    """Compute the inputs of the model's classifiers for all clips and write them to `path`."""
     part = model.guided if isinstance(model.guided, MotionClassifier) else None
     views, clips = len(maps.levels[-1]), len(maps.first) - 1
     device = next(model.parameters()).device
     rows: list[list[Array]] = []
-    for view, clip in progress([(v, c) for v in range(views) for c in range(clips)], "reading"):
+    for view, clip in progress(
+        [(v, c) for v in range(views) for c in range(clips)], "pooling maps"
+    ):
         moments = slice(maps.first[clip], maps.first[clip + 1])
         taps = [
             torch.from_numpy(np.array(m[view, moments])).to(device).float() for m in maps.levels
         ]
-        if len(taps[0]) == 1:  # it stands still
+        if len(taps[0]) == 1:  # a single frame has no motion
             taps = [torch.cat([x, x]) for x in taps]
         levels = part.statistics(*model.triples(taps, 1, len(taps[0]))) if part else []
         rows.append([x.mean(0).cpu().numpy() for x in (taps[-1], *levels)])
@@ -82,7 +84,7 @@ def load_inputs(path: Path) -> ClassifierInputs:
 
 @torch.inference_mode()
 def score(model: Off, inputs: ClassifierInputs, rows: Sequence[int]) -> dict[str, Array]:
-    """Mean logits (clips, K) of each stream, of the first view, which is the whole picture."""
+    """Return the mean logits (clips, K) of each stream on whole frames, which are view 0."""
     frame, *levels = (torch.from_numpy(x[0, list(rows)]) for x in (inputs.frame, *inputs.levels))
     found = {"frame": model.head(frame)}
     if isinstance(model.guided, MotionClassifier):
@@ -98,9 +100,9 @@ def learn(
     rows: Array,
     how: Ridge,
 ) -> dict[str, float]:
-    """Fill in the classifiers of `model`; the strengths that were chosen are returned.
+    """Fit the classifiers of `model` in place; return the chosen strengths.
 
-    Levels are fitted together: the mean of their scores is what was fitted.
+    All levels are fitted together, so that the mean of their scores is the fit.
     """
     actions = len(model.architecture.actions)
     sources = [clips[i] for i in rows]
@@ -142,7 +144,7 @@ def fit(
     clips: Sequence[Clip],  # (N,) whose sources make the folds
     how: Ridge,
 ) -> tuple[LinearClassifier, float]:
-    """The ridge whose strength tells held-out sources best, fitted to all."""
+    """Choose the strength with the least error on held-out sources and fit it to all clips."""
     everything = np.arange(len(labels))
     errors = np.zeros(len(how.strengths))
     if len(how.strengths) > 1:
@@ -162,8 +164,8 @@ def _folds(clips: Sequence[Clip]) -> list[Split]:
     count = min(FOLDS, len({clip.source for clip in clips}))
     if count < 2:
         raise ConfigError(
-            "all clips come from one source, so no strength of `ridge` can be chosen by what is "
-            "held out; give one strength, or clips of more sources"
+            "all clips have one source, so `ridge` cannot choose among its strengths by holding "
+            "sources out; give one strength, or clips of more sources"
         )
     return [split for seed in range(TIMES) for split in source_folds(clips, count, seed)]
 
@@ -171,7 +173,7 @@ def _folds(clips: Sequence[Clip]) -> list[Split]:
 def _ridges(
     x: Array, labels: Array, actions: int, prior: Array, strengths: Sequence[float]
 ) -> Iterator[LinearClassifier]:
-    """One for each strength; views of a clip weigh as one clip together."""
+    """Yield the fit for each strength; the views of a clip together weigh as one clip."""
     views, count, _ = x.shape
     shares = np.tile(_shares(labels, actions), views) / views
     total = shares.sum()
@@ -198,6 +200,6 @@ def _targets(labels: Array, actions: int) -> Array:
 
 
 def _shares(labels: Array, actions: int) -> Array:
-    """Of each clip (N,), N in all: rare actions weigh more, so that all together weigh alike."""
+    """Return the weight (N,) of each clip, N in total, the same total for each action."""
     counts = np.bincount(labels, minlength=actions)
     return np.asarray(len(labels) / (counts > 0).sum() / counts[labels])

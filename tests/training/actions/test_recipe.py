@@ -20,7 +20,12 @@ from streamvis.models import weights
 from streamvis.models.off import Calibration, Off
 from streamvis.training.actions import cross_validation
 from streamvis.training.actions import recipe as actions
-from streamvis.training.actions.clip_augment import ClipAugment, augment_clip, rows_of, turn
+from streamvis.training.actions.clip_augment import (
+    ClipAugment,
+    augment_clip,
+    clips_of_step,
+    rows_of,
+)
 from streamvis.training.actions.clip_sampling import (
     ClipSampling,
     gather,
@@ -213,7 +218,7 @@ def test_a_clip_may_be_shown_backwards():
 
 @given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 40), st.integers(0, 3))
 def test_every_clip_has_its_turn_before_any_comes_again(count, size, step, seed):
-    order = np.concatenate([turn(seed, count, size, s) for s in range(step + count)])
+    order = np.concatenate([clips_of_step(seed, count, size, s) for s in range(step + count)])
     for epoch in range(len(order) // count):
         assert sorted(order[epoch * count : (epoch + 1) * count]) == list(range(count))
 

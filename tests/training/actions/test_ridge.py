@@ -1,4 +1,4 @@
-"""Ridge regression against its normal equations; strengths that fit; readings against clips."""
+"""Ridge regression against its normal equations, strengths that fit, inputs against clips."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from streamvis.training.actions.ridge import (
     fit,
     learn,
     load_inputs,
-    read,
     score,
+    write_inputs,
 )
 
 
@@ -72,7 +72,7 @@ def test_one_source_cannot_be_held_out():
         fit(x, np.arange(8) % 2, 2, np.ones(3), clips_of(8, sources=1), Ridge())
 
 
-def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
+def test_a_score_of_pooled_inputs_is_that_of_the_clip(tmp_path):
     """Of one that moves, one that does not, and one of a single picture."""
     torch.manual_seed(0)
     about = OffConfig(name="a", actions=("a", "b", "c"), size=(64, 64), classifier="motion")
@@ -85,7 +85,9 @@ def test_a_score_of_readings_is_that_of_the_clip(tmp_path):
     first = np.array([0, 4, 7, 8])
     with torch.inference_mode():
         seen = model.tap_maps(model.normalise(pictures))
-        read(model, TrunkMaps([x.numpy()[None] for x in seen], first), tmp_path / "readings.npz")
+        write_inputs(
+            model, TrunkMaps([x.numpy()[None] for x in seen], first), tmp_path / "readings.npz"
+        )
     inputs = load_inputs(tmp_path / "readings.npz")
     rows, labels = np.array([0, 1, 2]), np.array([0, 1, 2])
     learn(model, inputs, clips_of(3), labels, rows, Ridge(strengths=(0.1,)))
