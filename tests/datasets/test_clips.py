@@ -70,8 +70,8 @@ def test_a_csv_tells_labels_sources_and_times(tmp_path):
         ("path,label\n1.mp4,fight\n", "line 2: source"),
         ("path,label,source\n1.mp4,,a\n", "line 2: label"),
         ("path,label,source,start\n1.mp4,fight,a,soon\n", "'soon', expected seconds"),
-        ("path,label,source,start,end\n1.mp4,fight,a,3,2\n", "starts at 3 s and ends at 2 s"),
-        ("path,label,source\n1.mp4,fight,a\n", "two actions at least"),
+        ("path,label,source,start,end\n1.mp4,fight,a,3,2\n", "start is 3 s and end is 2 s"),
+        ("path,label,source\n1.mp4,fight,a\n", "at least two actions"),
     ],
 )
 def test_a_wrong_csv_is_told_by_its_line(tmp_path, text, told):

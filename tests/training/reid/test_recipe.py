@@ -378,7 +378,7 @@ def test_a_steadied_vector_lies_between_the_look_and_the_person():
 
 
 def test_what_cannot_be_trained_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="architecture 'person-r50' is not known; there are"):
+    with pytest.raises(ConfigError, match="architecture is 'person-r50'; expected one of"):
         build(quick(architecture="person-r50"))
     alone = coloured(3, 1)
     with pytest.raises(DataError, match="fewer than two people have two crops"):

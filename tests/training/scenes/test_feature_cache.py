@@ -79,12 +79,12 @@ def test_what_is_there_is_not_made_again(drives, segmenter, tmp_path, monkeypatc
         return look
 
     looked: list[int] = []
-    monkeypatch.setattr(feature_cache, "_look", broken)
+    monkeypatch.setattr(feature_cache, "_encoder", broken)
     with pytest.raises(KeyboardInterrupt):
         build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     looked.clear()
     monkeypatch.setattr(
-        feature_cache, "_look", lambda model: lambda pixels: looked.append(1) or ONE
+        feature_cache, "_encoder", lambda model: lambda pixels: looked.append(1) or ONE
     )
     cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert len(looked) == 2 * 5  # the wide one alone, from its start
@@ -119,7 +119,7 @@ def assert_greys_are_of_views(cache, drives, sampling):
 
 @pytest.mark.parametrize("size", [(48, 64), (49, 63)], ids=str)
 def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE)
     sampling = DriveSampling(size=size)
     cache = build_cache([drives], segmenter, sampling, tmp_path / "maps")
     half = tuple(-(-n // 2) for n in size)
@@ -129,7 +129,7 @@ def test_small_grey_pictures_are_kept_of_every_view(size, drives, segmenter, tmp
 
 
 def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE)
 
     def stops(source, target):
         if target.suffix == ".json":
@@ -145,7 +145,7 @@ def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, mo
     grey.write_bytes(b"half of it")
     looked: list[int] = []
     monkeypatch.setattr(
-        feature_cache, "_look", lambda model: lambda pixels: looked.append(1) or 2 * ONE
+        feature_cache, "_encoder", lambda model: lambda pixels: looked.append(1) or 2 * ONE
     )
     cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert len(looked) == 7 + 2 * 5  # both from their start
@@ -154,27 +154,27 @@ def test_a_video_is_done_when_all_is_known_of_it(drives, segmenter, tmp_path, mo
 
 
 def test_what_was_kept_in_an_older_format_is_made_again(drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE)
     with monkeypatch.context() as earlier:
         earlier.setattr(feature_cache, "FORMAT", feature_cache.FORMAT - 1)
         build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: 2 * ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: 2 * ONE)
     cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert cache.read(cache.sequences[0], [0]).eq(2).all()
 
 
 def test_another_segmenter_has_maps_of_its_own(drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE)
     build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     model = weights.load_segmenter(segmenter)
     model.classes[-1].weight.data += 1
     weights.save(model, tmp_path / "tiny.safetensors", {})
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: 2 * ONE)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: 2 * ONE)
     cache = build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")
     assert cache.read(cache.sequences[0], [0]).eq(2).all()
 
 
 def test_maps_beyond_fp16_are_told(drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: lambda pixels: ONE / 0)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: lambda pixels: ONE / 0)
     with np.errstate(divide="ignore"), pytest.raises(DataError, match="that fp16 cannot hold"):
         build_cache([drives], segmenter, SAMPLING, tmp_path / "maps")

@@ -58,7 +58,7 @@ def smooth(pixels: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def segmenter(tmp_path, monkeypatch) -> str:
-    monkeypatch.setattr(feature_cache, "_look", lambda model: smooth)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: smooth)
     torch.manual_seed(0)
     names = ("sky", "road", "car")
     model = swiftnet.SwiftNet(
@@ -206,10 +206,10 @@ def test_what_is_read_counts_from_its_step_on_and_not_below_the_picture(
     padded = F.pad(batch, (0, 0, 0, 4))
     padded[:, -1, :, 12:] = 9.0  # the map's rows below a picture of 48 px
     with torch.no_grad():
-        again = losses._read(model.normalise(padded[:, 1].float()), padded[:, -1].float())
-        there = losses._read(model.normalise(batch[:, 1].float()), batch[:, -1].float())
+        again = losses._class_terms(model.normalise(padded[:, 1].float()), padded[:, -1].float())
+        there = losses._class_terms(model.normalise(batch[:, 1].float()), batch[:, -1].float())
     assert again["reading"] == pytest.approx(float(there["reading"]))
-    perfect = losses._read(model.normalise(batch[:, -1].float()), batch[:, -1].float())
+    perfect = losses._class_terms(model.normalise(batch[:, -1].float()), batch[:, -1].float())
     assert float(perfect["reading"]) == pytest.approx(0, abs=1e-5)
 
 

@@ -71,7 +71,7 @@ def _map(classes: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def segmenter(tmp_path, monkeypatch) -> str:
     """Its head reads the first four channels of a map as its classes."""
-    monkeypatch.setattr(feature_cache, "_look", lambda model: sees)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: sees)
     torch.manual_seed(0)
     model = swiftnet.SwiftNet(
         swiftnet.SwiftNetConfig("tiny", "efficientnet_lite0", NAMES, (8, 8, 8))
@@ -223,7 +223,7 @@ def test_batches_go_on_after_a_stop(drives, segmenter, tmp_path):
 
 
 def test_it_learns_how_often_motion_errs(drives, segmenter, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "_look", lambda model: flickers)
+    monkeypatch.setattr(feature_cache, "_encoder", lambda model: flickers)
     recipe = msgspec.structs.replace(RECIPE, hold_out=("drive3",))
     path, told = run(recipe, [drives], segmenter, tmp_path / "out")
     assert told.pictures == FRAMES - 3
