@@ -19,13 +19,13 @@ POOR, FAIR = 0.4, 0.75  # IoU with a person at which the target score is 0, and 
 
 
 class Targets(NamedTuple):
-    """What should be found in one canvas."""
+    """The targets of one canvas."""
 
     boxes: Tensor  # (N, 4) visible part, xyxy canvas pixels
     extents: Tensor  # (N, 4) whole box, over which the mask grid lies
     masks: Tensor  # (N, GRID, GRID) in {0, 1}
     has_mask: Tensor  # (N,) bool
-    ignored: Tensor  # (M, 4) regions that teach nothing
+    ignored: Tensor  # (M, 4) regions that give neither positives nor negatives
 
 
 class SampleCounts(NamedTuple):

@@ -88,4 +88,4 @@ def test_people_read_a_table_of_one_alone(street, things, weights):
 def test_no_objects_are_told(street, weights, tmp_path):
     result = invoke(street, "--objects", tmp_path, "--weights", weights[0], "--against", "")
     assert result.exit_code == 2
-    assert "holds no pictures" in result.stderr
+    assert "holds no images" in result.stderr

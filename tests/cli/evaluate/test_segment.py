@@ -92,4 +92,4 @@ def test_weights_given_twice_are_told(street, weights):
 def test_no_labelled_pictures_are_told(tmp_path, weights):
     result = invoke(tmp_path, "--weights", weights)
     assert result.exit_code == 2
-    assert "holds no labelled pictures" in result.stderr
+    assert "holds no labelled images" in result.stderr
