@@ -47,9 +47,9 @@ def test_the_same_command_goes_on_wherever_the_data_lies(data, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        (Recipe(steps=4), "steps was 3, and is 4"),
-        (Recipe(rates={"body": 0.5, "heads": 1}), r"rates\.heads was absent, and is 1"),
-        (Recipe(start="eyes"), r'start was "imagenet", and is "eyes"\. Choose'),
+        (Recipe(steps=4), "steps was 3, is now 4"),
+        (Recipe(rates={"body": 0.5, "heads": 1}), r"rates\.heads was absent, is now 1"),
+        (Recipe(start="eyes"), r'start was "imagenet", is now "eyes"\. Choose'),
     ],
 )
 def test_another_recipe_is_refused_by_the_names_of_what_differs(data, tmp_path, recipe, words):

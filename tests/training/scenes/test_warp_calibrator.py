@@ -329,4 +329,4 @@ def test_from_the_command_line(drives, segmenter, tmp_path):
     assert done.stdout.splitlines() == [str(out / "tiny.safetensors")]
     said = " ".join(done.stderr.split())
     assert f"held-out video, {FRAMES - 3} forecasts: cross-entropy 0." in said
-    assert "of what came; of what moved there alone 0." in said
+    assert "of warped classes without calibration 0." in said
