@@ -175,13 +175,13 @@ def start_us(
         )
     if spec.start != CONTAINER:
         return spec.start
-    told_us = container_us({**stream.metadata, **container.metadata})
-    if told_us is None:
+    tag_us = container_us({**stream.metadata, **container.metadata})
+    if tag_us is None:
         raise SourceError(
             f"source '{spec.label}': start_time=container, but its container has no creation_time; "
             "give the time, such as start_time=2026-11-29T08:00:00+01:00"
         )
-    return told_us
+    return tag_us
 
 
 def rate_of(stream: VideoStream) -> float:

@@ -1,4 +1,4 @@
-"""Keeping passwords out of logs, events and error messages; and those that break a URL."""
+"""Remove passwords from labels and messages, and detect those that break a URL."""
 
 import re
 from typing import Literal
@@ -7,9 +7,9 @@ ENCODE = "in a user name or password write %23 for #, %2F for /, %3F for ?, %40 
 
 
 def is_cut(url: str) -> Literal["no", "perhaps", "yes"]:
-    """Whether a user or password holds one of # / ?, which end the part of a URL before its host.
+    """Whether a user or password contains one of # / ?, which end the authority of a URL.
 
-    `rtsp://joe:a/b@host` has the host `joe`; but `http://host:80/@joe` is as it should be.
+    `rtsp://joe:a/b@host` has the host `joe`; `http://host:80/@joe` is valid.
     """
     rest = url.partition("://")[2]
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
@@ -27,8 +27,8 @@ def is_cut(url: str) -> Literal["no", "perhaps", "yes"]:
 def without_credentials(url: str) -> str:
     """The URL without user, password and query.
 
-    Passwords may hold any character, '@' and '/' among them, so everything up to the last '@'
-    goes; some cameras take the password in the path, which then ends there.
+    Passwords may contain '@' and '/', so everything up to the last '@' is removed. Some cameras
+    take the password in the path, which is cut there.
     """
     scheme, _, rest = url.partition("://")
     rest = rest.rpartition("@")[2]
@@ -39,7 +39,7 @@ def without_credentials(url: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """A source as its user wrote it, `id=` and all, but without credentials if it is a URL."""
+    """A source argument as given, with `id=`, without credentials if it is a URL."""
     match = re.match(r"([^=:/]*=)?(.*)", text, re.DOTALL)
     assert match is not None  # it matches any text
     name, rest = match.groups(default="")

@@ -1,20 +1,19 @@
-"""The wall clock of recordings: when the first picture of a file was taken."""
+"""Start times of recordings: the wall clock of the first picture of a file."""
 
 from datetime import datetime
 from typing import Literal
 
 from streamvis.errors import UsageError
 
-Start = int | Literal["container"]  # µs since 1970, or as the container says
+Start = int | Literal["container"]  # µs since 1970, or from the container's metadata
 CONTAINER: Literal["container"] = "container"
 LATEST_US = 2**53  # the year 2255: JSON readers take no larger numbers exactly
 
 
 def parse_start(text: str, where: str) -> Start:
-    """When the first picture was taken; `where` says what was set, for the error.
+    """Parse a start time; `where` names the setting in the error.
 
-    ISO 8601 with or without the T, the seconds and the offset; without an offset the time is that
-    of the local time zone.
+    ISO 8601, with or without the T, the seconds and the offset; without an offset, local time.
     """
     if text == CONTAINER:
         return CONTAINER
@@ -28,15 +27,15 @@ def parse_start(text: str, where: str) -> Start:
 
 
 def container_us(metadata: dict[str, str]) -> int | None:
-    """When a recording began by the tags of its container, µs since 1970; None: they do not say.
+    """The start of a recording by the tags of its container, µs since 1970; None without tags.
 
-    Apple's tag goes first: it is the time of the recording where `creation_time` may be that of a
-    copy. Zeros, which stand for no time, become 1904 or 1970.
+    Apple's tag comes first: it is the time of recording, where `creation_time` may be that of a
+    copy. Zeros, which mean no time, become 1904 or 1970.
     """
     for tag in ("com.apple.quicktime.creationdate", "creation_time"):
-        told_us = _iso_us(metadata.get(tag, ""))
-        if told_us is not None and 0 < told_us < LATEST_US:
-            return told_us
+        tag_us = _iso_us(metadata.get(tag, ""))
+        if tag_us is not None and 0 < tag_us < LATEST_US:
+            return tag_us
     return None
 
 

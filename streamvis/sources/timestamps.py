@@ -1,27 +1,26 @@
 """Media time: a stream's time stamps as strictly increasing microseconds from its first picture."""
 
-STILL = 2  # repetitions of a stamp in a row that show it is never set
+STILL = 2  # repetitions of a stamp in a row from which it counts as missing
 JITTER_US = 1_000_000  # stamps this far back are out of order; further back, they were reset
 LEAP_US = 3_600_000_000  # stamps this far ahead are a fault of the stream, not a pause in it
 
 
 class MediaClock:
-    """Gives each picture its media time, whatever its stamp is.
+    """Derives strictly increasing media times from time stamps that may be broken.
 
-    A stamp counts from the first one. Where there is none, time goes on by the picture's nominal
-    duration; so it does where stamps stand still. A stamp out of order by less than a second comes
-    one microsecond after the last picture. One that goes back further, or an hour ahead, shows
-    that stamps were reset: time goes on by the nominal duration, and the stamps that follow count
-    from there; so it is where the stamps are known to have `restarted`. Where only some pictures
-    have a stamp (`partial`), it may be that of a neighbour: time goes on by the nominal duration,
-    until it is off by more than that.
+    Media time is the stamp minus the first stamp. Without a stamp, and where stamps repeat, it
+    advances by the picture's nominal duration. A stamp out of order by less than a second gives the
+    last media time plus one microsecond. One further back, or an hour ahead, or `restarted`, means
+    that stamps were reset: media time advances by the nominal duration, and later stamps count from
+    there. Where only some pictures have a stamp (`partial`), it may belong to a neighbour: media
+    time advances by the nominal duration until it differs from the stamp by more than that.
     """
 
     def __init__(self) -> None:
         self.last_us: int | None = None
         self._zero_us: int | None = None  # the stamp of media time 0
         self._stamp_us: int | None = None  # the last one
-        self._repeated = 0  # how often in a row it has come again
+        self._repeated = 0  # repetitions of it in a row
 
     def media_us_of(
         self,
@@ -59,21 +58,20 @@ class MediaClock:
         return expected
 
 
-OFF_US = 5_000_000  # stamps of a live source this far from its arrival are not believed
-AGREED = 3  # unless so many in a row agree with each other
-AGREE_US = 500_000  # to so much: pictures do not arrive evenly
-LATE_US = 1_000_000  # for so long, pictures may be late that come in a burst after a pause
+OFF_US = 5_000_000  # stamps of a live source this far from arrival are ignored
+AGREED = 3  # … unless this many in a row agree with each other
+AGREE_US = 500_000  # tolerance of the agreement: pictures do not arrive evenly
+LATE_US = 1_000_000  # how long a burst of delayed pictures may last
 DRIFT = 0.0005  # of two clocks against each other, at most
 
 
 class LiveClock:
     """Derives the media time of live pictures from their stamps, close to their arrival.
 
-    Cameras and recorders send stamps that leap, or stand still. A stamp counts from the first one
-    as long as it is within five seconds of what the arrival of pictures makes expect. One that is
-    not is replaced by the arrival; three in a row that agree with each other begin a new timeline
-    there. Pictures that were held up, and come in a burst with stamps that go on, keep them. What
-    is expected follows the clock of the camera, which may be a little fast or slow.
+    Cameras and recorders send stamps that jump or repeat. A stamp is used while it is within five
+    seconds of the time expected from arrivals; otherwise the arrival replaces it. Three such stamps
+    in a row that agree with each other start a new timeline. Delayed pictures that arrive in a
+    burst with increasing stamps keep them. The expected time follows the drift of the camera clock.
     """
 
     def __init__(self) -> None:
@@ -83,7 +81,7 @@ class LiveClock:
         self._began_us = 0  # the first arrival
         self._arrived_us = 0  # the last one
         self._stamp_us: int | None = None  # the last one
-        self._repeated = 0  # how often in a row it has come again
+        self._repeated = 0  # repetitions of it in a row
         self._other_zero_us = 0  # of a timeline that may be a new one
         self._agreed = 0  # how many stamps in a row speak for it
         self._late_since_us: int | None = None
