@@ -205,7 +205,7 @@ class ActionState:
             for id_, subject in self.subjects.items()
             if subject.samples or subject.tubelet
         ]
-        return _encoder.encode(_State(self.epoch, self.size, self.next_us, summaries))
+        return _encoder.encode(_StoredActions(self.epoch, self.size, self.next_us, summaries))
 
     @classmethod
     def resume(cls, plan: SamplingPlan, source: str, state: bytes, labels: int) -> "ActionState":
@@ -279,7 +279,7 @@ class _Summary(msgspec.Struct, array_like=True):
         return made
 
 
-class _State(msgspec.Struct, array_like=True):
+class _StoredActions(msgspec.Struct, array_like=True):
     epoch: int
     size: tuple[int, int] | None
     next_us: int | None
@@ -287,7 +287,7 @@ class _State(msgspec.Struct, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_State)
+_decoder = msgspec.msgpack.Decoder(_StoredActions)
 
 
 def means(window: Sequence[ActionSample]) -> tuple[Array, Array | None]:

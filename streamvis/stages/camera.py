@@ -16,7 +16,7 @@ from streamvis.tracking.camera import (
 )
 
 
-class _State(msgspec.Struct, array_like=True):
+class _StoredCamera(msgspec.Struct, array_like=True):
     """The state from which a successor continues: the last frame, small and grey."""
 
     epoch: int
@@ -42,7 +42,7 @@ class CameraStage:
     def state(self, source: str) -> bytes:
         """The stream epoch and the last small picture, about 60 kB."""
         epoch, view = self.epochs[source], self.last[source]
-        state = _State(epoch, view and view.size, view.gray.tobytes() if view else b"")
+        state = _StoredCamera(epoch, view and view.size, view.gray.tobytes() if view else b"")
         return msgspec.msgpack.encode(state)
 
     def notice(self, notice: Notice) -> None:
@@ -74,7 +74,7 @@ class CameraStage:
 def _unpacked(source: str, state: bytes) -> tuple[int, GreyFrame | None]:
     """The epoch and the picture that `state` holds; DataError when it is no such thing."""
     try:
-        was = msgspec.msgpack.decode(state, type=_State)
+        was = msgspec.msgpack.decode(state, type=_StoredCamera)
         if was.size is None:
             return was.epoch, None
         gray = np.frombuffer(was.gray, np.uint8).reshape(small_shape(*was.size))

@@ -136,7 +136,7 @@ class ForecastState:
     def state(self) -> bytes:
         """Encode clock and pending forecasts, without features: a successor is not warm at once."""
         at = (self.clock.next_us, self.clock.last_us)
-        return _encoder.encode(_State(self.epoch, self.size, at, self.pending))
+        return _encoder.encode(_StoredForecasts(self.epoch, self.size, at, self.pending))
 
     def resume(self, source: str, state: bytes) -> None:
         """Restore what `state` returned; DataError on anything else."""
@@ -169,7 +169,7 @@ def _score(forecast: PendingForecast, classes: Array, labels: Sequence[str]) -> 
     )
 
 
-class _State(msgspec.Struct, array_like=True):
+class _StoredForecasts(msgspec.Struct, array_like=True):
     epoch: int
     size: tuple[int, int] | None
     at: tuple[int | None, int | None]  # media µs of the next sample and of the last frame
@@ -177,4 +177,4 @@ class _State(msgspec.Struct, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_State)
+_decoder = msgspec.msgpack.Decoder(_StoredForecasts)

@@ -44,7 +44,7 @@ TRAIL_POINTS = 24  # of a whole trail; the rest would only make its state heavy
 Spot = tuple[int, float, float, float, float]  # media µs, foot x, y in px, ground x, y in m
 
 
-class _State(msgspec.Struct, array_like=True):
+class _StoredRecording(msgspec.Struct, array_like=True):
     """The state from which a successor continues a source."""
 
     part: int  # of the film being written
@@ -79,7 +79,7 @@ class RecordStage:
         if source.id in self.recordings:
             self.recordings[source.id].close()
             state = self.state(source.id) if state is None else state  # the next part of it
-        resumed = None if state is None else msgspec.msgpack.decode(state, type=_State)
+        resumed = None if state is None else msgspec.msgpack.decode(state, type=_StoredRecording)
         self.recordings[source.id] = _Recording(
             source, resumed, self.config, self.out, self.regions
         )
@@ -117,7 +117,7 @@ class _Recording:
     def __init__(
         self,
         source: SourceInfo,
-        resumed: _State | None,
+        resumed: _StoredRecording | None,
         config: Record,
         out: Path,
         regions: Regions,
@@ -128,7 +128,7 @@ class _Recording:
         self.regions = regions
         self.film: Film | None = None
         self.broken = False
-        self.state = resumed or _State(
+        self.state = resumed or _StoredRecording(
             part=-1,
             alone=True,
             epoch=source.epoch,
