@@ -1,4 +1,4 @@
-"""Files of named tensors, read without running, or believing, anything that they hold.
+"""Reading of checkpoint files without executing or trusting their content.
 
 A file may be damaged or made to do harm. Nothing is unpickled but tensors, nothing is
 decompressed, and no more memory is taken than the file is long.

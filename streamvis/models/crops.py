@@ -1,9 +1,8 @@
-"""People cut from a picture, all of one size, for a network that looks at them one by one.
+"""Crops of people of one size, the input of embedders and action networks.
 
     crops = crop(pixels, detections.boxes, (128, 64))  # (N, 128, 64, 3) uint8
 
-The box is met to a fraction of a pixel. What is larger than the crop is averaged, not skipped, so
-that a shirt's pattern does not turn into another one far from the camera.
+Boxes are cropped with subpixel precision. Downscaling averages, so that fine patterns do not alias.
 """
 
 import cv2
@@ -11,18 +10,18 @@ import numpy as np
 
 from streamvis.messages import Array
 
-MEAN = (124, 116, 104)  # RGB of ImageNet's average picture: nothing, to a network that knows it
+MEAN = (124, 116, 104)  # mean RGB of ImageNet
 LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 EDGE = cv2.BORDER_REPLICATE
-FARTHEST = 1e6  # px; a box from beyond comes from a network gone wrong
+FARTHEST = 1e6  # px; boxes beyond are invalid
 
 
 def crop(pixels: Array, boxes: Array, size: tuple[int, int], masks: Array | None = None) -> Array:
-    """Crops (N, h, w, 3) uint8 of a picture (H, W, 3) uint8 at boxes (N, 4) xyxy, size (h, w).
+    """Crop boxes (N, 4) xyxy of an image (H, W, 3) uint8 to (N, h, w, 3) uint8; size (h, w).
 
-    Outside the picture its edge goes on. With masks (N, 28, 28) of 255·probability over the
-    boxes, what they say is not the person is MEAN; a mask of nobody, or none, changes nothing.
-    A box that is none (inverted, not finite) gives MEAN all over.
+    Outside of the image its border is repeated. With masks (N, 28, 28) of 255·probability over
+    the boxes, the background is MEAN; an empty mask changes nothing. An invalid box (inverted,
+    not finite) gives a crop of MEAN.
     """
     crops = np.empty((len(boxes), *size, 3), np.uint8)
     for i, (out, box) in enumerate(zip(crops, np.asarray(boxes, np.float64), strict=True)):
@@ -37,7 +36,7 @@ def crop(pixels: Array, boxes: Array, size: tuple[int, int], masks: Array | None
 
 
 def _cut(pixels: Array, box: Array, out: Array) -> None:
-    """Fill `out` (h, w, 3): average whole pixels first, then meet the box by interpolation."""
+    """Fill `out` (h, w, 3): average whole pixels first, then interpolate to the box."""
     height, width = out.shape[:2]
     x, step_x, columns, skip_x = _span(box[0], box[2], width, pixels.shape[1])
     y, step_y, rows, skip_y = _span(box[1], box[3], height, pixels.shape[0])
@@ -67,7 +66,7 @@ def _span(low: float, high: float, side: int, limit: int) -> tuple[float, float,
 
 
 def _part(pixels: Array, rows: range, columns: range) -> Array:
-    """Some of the picture, its edge repeated where they are outside."""
+    """Return a part of the image, with its border repeated outside."""
     height, width = pixels.shape[:2]
     inside = pixels[max(rows[0], 0) : rows[-1] + 1, max(columns[0], 0) : columns[-1] + 1]
     above, below = max(-rows[0], 0), max(rows[-1] + 1 - height, 0)
@@ -78,7 +77,7 @@ def _part(pixels: Array, rows: range, columns: range) -> Array:
 
 
 def _soft(step: float) -> Array:
-    """The kernel (3, 1) that takes out what steps of 1 to 4/3 pixels cannot show."""
+    """Return the anti-aliasing kernel (3, 1) for steps of 1 to 4/3 pixels."""
     aside = min(max(0.75 * (step - 1), 0.0), 0.25)  # at 1/4 it stops the finest stripes
     return np.array([[aside], [1 - 2 * aside], [aside]])
 

@@ -1,4 +1,4 @@
-"""Sampling where a network says: deformable convolution (Dai et al. 2017) and backward warping."""
+"""Deformable convolution (Dai et al. 2017) and backward warping."""
 
 import math
 
@@ -62,7 +62,7 @@ def deform_conv2d(
 
 
 class DeformConv2d(nn.Module):
-    """A convolution that says itself where each of its taps looks; at first where any other does.
+    """A deformable convolution with predicted offsets, initialised as a regular convolution.
 
     Version 1: offsets only, no masks; stride 1, and padded to keep the size.
     """

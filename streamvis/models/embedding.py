@@ -1,9 +1,9 @@
-"""What a person looks like as a vector: half a ResNet-18, pooled (Bićanić et al. 2019).
+"""Appearance embeddings of people: half a ResNet-18, pooled in stripes (Bićanić et al. 2019).
 
     model = Embedder(ARCHITECTURES["person-r18"])
     vectors = model(model.normalise(crop(pixels, boxes, model.size)))  # (N, D) of unit length
 
-Two crops show the same person the more likely, the larger the product of their vectors is.
+The larger the inner product of two vectors, the more likely they show the same person.
 """
 
 from typing import Annotated, Literal
@@ -18,18 +18,20 @@ from torch.nn import functional as F
 from streamvis.messages import Array
 from streamvis.models.resnet import ResNet18
 
-LEAST = 1e-4  # of a feature; the root of 0 has no slope
+LEAST = 1e-4  # lower bound of features, where the root is differentiable
 Side = Annotated[int, Meta(ge=32, le=512)]
 
 
 class EmbedderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that tells one embedder from another; weights files carry it."""
+    """The architecture of an embedder, stored in weights files."""
 
     name: str
     body: Literal["resnet18"]
-    size: tuple[Side, Side]  # of a crop: height, width in px
-    stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # from head to foot, pooled apart
-    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] = 1.0  # of the mean that pools
+    size: tuple[Side, Side]  # height and width of a crop in px
+    stripes: Annotated[int, Meta(ge=1, le=16)] = 1  # horizontal stripes, pooled separately
+    power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] = (
+        1.0  # exponent of the generalised mean
+    )
 
 
 ARCHITECTURES = {
@@ -40,9 +42,9 @@ ARCHITECTURES = {
 
 
 class Embedder(ResNet18):
-    """Crops of people in, unit vectors of 128 numbers for each stripe out.
+    """Crops of people to unit vectors, 128 components for each stripe.
 
-    It is its trunk, with nothing to learn beside it, so published ResNet-18 files fit by name.
+    There are no parameters besides the trunk, so published ResNet-18 files load by name.
     """
 
     def __init__(self, architecture: EmbedderConfig, train_norms: bool = False) -> None:
@@ -59,7 +61,7 @@ class Embedder(ResNet18):
         return F.normalize(x.flatten(1), dim=1)  # (B, S·128), stripe after stripe
 
     def pool(self, x: Tensor) -> Tensor:
-        """Generalised mean of each stripe: (mean xᵖ)^(1/p) (Radenović et al. 2018, §3.2)."""
+        """Pool stripes by the generalised mean (mean xᵖ)^(1/p) (Radenović et al. 2018, §3.2)."""
         stripes, power = (self.architecture.stripes, 1), self.architecture.power
         if power == 1:
             return F.adaptive_avg_pool2d(x, stripes)
@@ -70,7 +72,7 @@ class Embedder(ResNet18):
         return F.adaptive_avg_pool2d(raised, stripes).pow(1 / power)
 
     def normalise(self, crops: Array | Tensor) -> Tensor:
-        """Crops (B, H, W, 3) uint8 RGB as the network takes them: (B, 3, H, W) float32."""
+        """Normalise crops (B, H, W, 3) uint8 RGB to network input (B, 3, H, W) float32."""
         pixels = torch.as_tensor(
             np.ascontiguousarray(crops) if isinstance(crops, np.ndarray) else crops
         )

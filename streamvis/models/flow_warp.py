@@ -1,18 +1,17 @@
-"""Where all that is seen will be, if it goes on moving as it does: optical flow and geometry.
+"""Motion extrapolation of label maps by optical flow and the geometry of a moving camera.
 
-    before = glimpse(earlier, None, size)
-    seen = glimpse(pixels, before, size)                   # (H, W, 3) uint8 RGB, of any size
-    source = foresee(seen.flow, classes, things, 3.0)      # (H, W, 2) px: 3 such steps later
-    carried(classes, source)                               # (H, W)
+    before = flow_frame(earlier, None, size)
+    frame = flow_frame(pixels, before, size)               # (H, W, 3) uint8 RGB, of any size
+    source = extrapolate(frame.flow, classes, things, 3.0) # (H, W, 2) px: 3 such steps later
+    warp_image(classes, source)                            # (H, W)
 
-A point that nears the camera's plane by the share e of its distance in a step is seen at r from
-the focus of expansion, was seen at r / (1 + e) a step before, and is at r / (1 − k·e) k steps
+A point that approaches the camera plane by the share e of its distance per step and appears at r
+from the focus of expansion was at r / (1 + e) one step before, and is at r / (1 − k·e) k steps
 later: 1/e is the time to contact in steps (Lee 1976, "A theory of visual control of braking based
-on information about time-to-collision"). What stands is seen to move along lines through one
-focus, but for the turning of the camera, which moves everything alike (to first order:
-Longuet-Higgins and Prazdny 1980, "The interpretation of a moving retinal image"). What moves by
-itself has a focus of its own: a thing is moved and scaled as a whole. Flow is DIS (Kroeger et al.
-2016), each begun where the last one ended: things go on as they did.
+on information about time-to-collision"). The static scene moves along lines through one focus,
+plus a common shift by the camera's rotation (to first order: Longuet-Higgins and Prazdny 1980,
+"The interpretation of a moving retinal image"). A moving object has a focus of its own: it is
+shifted and scaled as a whole. Flow is DIS (Kroeger et al. 2016), initialised by the previous flow.
 """
 
 from functools import lru_cache
@@ -47,23 +46,23 @@ STEPS = 5  # towards the place where something comes from
 
 
 class FlowFrame(NamedTuple):
-    """What is kept of a picture to see what moves before the next one."""
+    """A grey frame with the optical flow to the frame before it."""
 
     grey: Array  # (⌈H/2⌉, ⌈W/2⌉) uint8
-    flow: Array | None  # (⌈H/2⌉, ⌈W/2⌉, 2) float32, its px to where things were; of a first, None
+    flow: Array | None  # (⌈H/2⌉, ⌈W/2⌉, 2) float32, px to the previous place; None without one
 
 
 class EgoMotion(NamedTuple):
-    """How what stands is seen to move: back by `turn` − q·(x − focus) in a step."""
+    """The motion of the static scene: the backward flow is `turn` − q·(x − focus) per step."""
 
     focus: Array  # (2,) px from the middle of the picture
     turn: Array  # (2,) px
 
 
 class ObjectMotion(NamedTuple):
-    """N things as they move and grow: back by `shift` − q·(x − centre) in a step."""
+    """The motion of N objects: the backward flow is `shift` − q·(x − centre) per step."""
 
-    number: Array  # (H, W) uint8, from 1; 0: no thing
+    number: Array  # (H, W) uint8, object labels from 1; 0: none
     boxes: Array  # (N, 4) px: left, top, right and bottom, the last two beyond it
     centre: Array  # (N, 2) px
     shift: Array  # (N, 2) px
@@ -71,19 +70,19 @@ class ObjectMotion(NamedTuple):
 
 
 def flow_frame(pixels: Array, before: FlowFrame | None, size: tuple[int, int]) -> FlowFrame:
-    """Look at a picture (…, …, 3) uint8 RGB that is worked on in `size`, height and width."""
+    """Compute the flow of a frame (…, …, 3) uint8 RGB at a working `size`, height and width."""
     return follow(grey_half_size(pixels, size), before)
 
 
 def grey_half_size(pixels: Array, size: tuple[int, int]) -> Array:
-    """What flow is seen in: the picture (⌈H/2⌉, ⌈W/2⌉) uint8 in grey."""
+    """Return the grey frame at half size, (⌈H/2⌉, ⌈W/2⌉) uint8, the input of the flow."""
     half = (-(-size[1] // FINE), -(-size[0] // FINE))
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, half, interpolation=cv2.INTER_AREA)
 
 
 def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
-    """What moved since the picture before, if there is one of that size."""
+    """Compute the flow to the previous frame, if there is one of the same size."""
     if before is None or before.grey.shape != grey.shape:
         return FlowFrame(grey, None)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -91,7 +90,7 @@ def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
     if before.flow is not None:
         dis.setPatchStride(6)  # of 8 px patches; 4 sees little more and takes twice as long
         return FlowFrame(grey, dis.calc(grey, before.grey, before.flow.copy()))
-    # nothing to begin with: it is sought closely, and again from there
+    # without an initial flow: a fine search, then a second pass from it
     dis.setPatchStride(3)
     dis.setGradientDescentIterations(30)
     found = dis.calc(grey, before.grey, None)  # type: ignore[call-overload]
@@ -99,10 +98,10 @@ def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
 
 
 def extrapolate(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
-    """Where that comes from which is seen `ahead` steps later: x and y in px, (H, W, 2) int16.
+    """Return source positions of the frame `ahead` steps later: x and y in px, (H, W, 2) int16.
 
-    Of classes (H, W) uint8, `things` (K,) bool tells those that move by themselves. What comes
-    into the picture is taken for what is at its edge, what a thing uncovers for what is beside it.
+    classes (H, W) uint8; `things` (K,) bool marks movable classes. Regions that enter the frame
+    are filled from its border, disoccluded regions from their neighbourhood.
     """
     height, width = classes.shape
     if flow is None:
@@ -120,13 +119,13 @@ def extrapolate(flow: Array | None, classes: Array, things: Array, ahead: float)
 
 
 def warp_image(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> Array:
-    """What comes from where `source` (h, w, 2) says of a picture (H, W, …), its edges going on."""
+    """Warp an image (H, W, …) by source positions (h, w, 2), with its border repeated."""
     at = (source, None)  # x and y are in one
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
 def _stand(moved: Array, of: Array, ego: EgoMotion, size: tuple[int, int], ahead: float) -> Array:
-    """Where that comes from which stands, by flow (h, w, 2) of cells and their classes (h, w)."""
+    """Return source positions of the static scene, from flow (h, w, 2) and classes (h, w)."""
     at = _from_middle(of.shape, CELL, size)
     r = at - ego.focus
     q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
@@ -154,7 +153,7 @@ def _stand(moved: Array, of: Array, ego: EgoMotion, size: tuple[int, int], ahead
 
 
 def _ego(moved: Array, at: Array, weight: Array) -> EgoMotion:
-    """The focus and the turning by which most of the flow (h, w, 2) is explained.
+    """Estimate focus of expansion and rotation from flow (h, w, 2) of cells, robustly.
 
     (moved − turn) × (at − focus) = 0 is linear in the focus, the turning and their product.
     """
@@ -162,7 +161,7 @@ def _ego(moved: Array, at: Array, weight: Array) -> EgoMotion:
     cross = moved[..., 0] * at[..., 1] - moved[..., 1] * at[..., 0]
     terms = [-moved[..., 1], moved[..., 0], at[..., 1], -at[..., 0], -np.ones_like(cross)]
     matrix = np.stack(terms, -1).reshape(-1, 5)
-    # what a standing camera sees says nothing: then these decide
+    # for a static camera the prior decides
     prior = np.diag([FOCUS**-2, FOCUS**-2, TURN**-2, TURN**-2, 1e-6])
     trust = weight
     for _ in range(ROUNDS):
@@ -176,14 +175,14 @@ def _ego(moved: Array, at: Array, weight: Array) -> EgoMotion:
 
 
 def _astray(moved: Array, at: Array, ego: EgoMotion) -> Array:
-    """px of flow (h, w, 2) across the lines along which what stands is seen to move, (h, w)."""
+    """Return the residual (h, w) in px of flow (h, w, 2) from the motion of the static scene."""
     r, turned = at - ego.focus, moved - ego.turn
     across = np.abs(turned[..., 0] * r[..., 1] - turned[..., 1] * r[..., 0])
     return across / (_length(r) + CLOSE)
 
 
 def _smooth(x: Array, of: Array) -> Array:
-    """Means of x (h, w) around each cell, over the cells of its own class."""
+    """Average x (h, w) around each cell over the cells of its class."""
     own = (of[..., None] == np.unique(of)).astype(np.float32)  # (h, w, classes)
     around = cv2.blur(own * x[..., None], (3, 3)), cv2.blur(own, (3, 3))
     total, count = ((own * y.reshape(own.shape)).sum(-1) for y in around)
@@ -191,7 +190,7 @@ def _smooth(x: Array, of: Array) -> Array:
 
 
 def _things(flow: Array, classes: Array, things: Array, ego: EgoMotion) -> ObjectMotion:
-    """Things, told apart by their classes and by lying apart, each moved and scaled as a whole."""
+    """Segment objects by class and connected component, and fit shift and growth of each."""
     number, boxes = _apart(classes, things)
     moved = _cells(flow, number.shape, THING_CELL)
     fit = _fitted(number, moved, len(boxes))
@@ -210,7 +209,7 @@ def _things(flow: Array, classes: Array, things: Array, ego: EgoMotion) -> Objec
 
 
 class Fit(NamedTuple):
-    """N things as wholes, and how much of their flow that explains."""
+    """The fitted motion of N objects and its residual."""
 
     centre: Array  # (N, 2) px
     shift: Array  # (N, 2) px
@@ -220,7 +219,7 @@ class Fit(NamedTuple):
 
 
 def _fitted(number: Array, motion: Array, count: int) -> Fit:
-    """The shift and the growth of `count` numbered things by the flow (h, w, 2) of their cells."""
+    """Fit shift and growth of `count` labelled objects to the flow (h, w, 2) of their cells."""
     inside = np.flatnonzero(number)
     which = number.ravel()[inside].astype(np.int64) - 1
     at = _centres(number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
@@ -245,7 +244,7 @@ def _fitted(number: Array, motion: Array, count: int) -> Fit:
 
 
 def _parked(number: Array, motion: Array, ego: EgoMotion, at: Array) -> Array:
-    """Which things, from the first to the last number, move as the ground that they stand on.
+    """Whether objects, by label, move like the ground at their feet: parked cars.
 
     The ground below a thing, where no flow of the thing is seen, tells that of the ground at its
     foot: 1/distance rises with the way down from the horizon, which goes through the focus.
@@ -266,7 +265,7 @@ def _parked(number: Array, motion: Array, ego: EgoMotion, at: Array) -> Array:
 
 
 def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
-    """Numbers of things (h, w) uint8, from 1, of cells, and their boxes (N, 4) px."""
+    """Return object labels (h, w) uint8 of cells, from 1, and boxes (N, 4) px."""
     of = _sampled(classes, THING_CELL)
     height, width = of.shape
     indices = np.flatnonzero(things)
@@ -331,7 +330,7 @@ def _move(source: Array, things: ObjectMotion, ahead: float) -> None:
 
 @lru_cache(maxsize=32)
 def _centres(shape: tuple[int, int], cell: int) -> Array:
-    """x and y in px of the middles of cells, (h, w, 2) float32, not to be written to."""
+    """Return x and y in px of cell centres, (h, w, 2) float32, read-only."""
     y, x = np.indices(shape, np.float32)
     centres = np.stack([x, y], -1) * cell + np.float32((cell - 1) / 2)
     centres.flags.writeable = False
@@ -340,7 +339,7 @@ def _centres(shape: tuple[int, int], cell: int) -> Array:
 
 @lru_cache(maxsize=16)
 def _from_middle(shape: tuple[int, int], cell: int, picture: tuple[int, int]) -> Array:
-    """The same from the middle of a picture of that height and width, not to be written to."""
+    """Return cell centres relative to the centre of an image (height, width), read-only."""
     middle = np.array([picture[1] / 2, picture[0] / 2], np.float32)
     centres: Array = _centres(shape, cell) - middle
     centres.flags.writeable = False
@@ -349,26 +348,26 @@ def _from_middle(shape: tuple[int, int], cell: int, picture: tuple[int, int]) ->
 
 @lru_cache(maxsize=4)
 def _places(height: int, width: int) -> Array:
-    """x and y of pixels, (H, W, 2) int16, not to be written to."""
+    """Return x and y of pixels, (H, W, 2) int16, read-only."""
     places = _centres((height, width), 1).astype(np.int16)
     places.flags.writeable = False
     return places
 
 
 def _length(x: Array) -> Array:
-    """Of vectors (…, 2)."""
+    """Return lengths of vectors (…, 2)."""
     return np.hypot(x[..., 0], x[..., 1])
 
 
 def _table(things: Array) -> Array:
-    """All bits of a thing's class, none of another's."""
+    """Return a lookup table (256,) uint8: 255 for movable classes, else 0."""
     table = np.zeros(256, np.uint8)
     table[: len(things)] = things * np.uint8(255)
     return table
 
 
 def _sampled(x: Array, cell: int) -> Array:
-    """x (H, W) in the middles of cells, (h, w)."""
+    """Sample x (H, W) at the centres of cells, (h, w)."""
     inside = x[cell // 2 :: cell, cell // 2 :: cell]
     if inside.shape == (-(-x.shape[0] // cell), -(-x.shape[1] // cell)):
         return inside
@@ -377,7 +376,7 @@ def _sampled(x: Array, cell: int) -> Array:
 
 
 def _cells(flow: Array, shape: tuple[int, int], cell: int) -> Array:
-    """Means of flow over cells, (h, w, 2) px."""
+    """Average flow over cells, (h, w, 2) px."""
     each = cell // FINE
     spare = [max(n * each - m, 0) for n, m in zip(shape, flow.shape[:2], strict=True)]
     if any(spare):

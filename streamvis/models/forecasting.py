@@ -1,7 +1,7 @@
 """The features of a future moment from those of four past ones (Šarić et al. 2019 and 2020).
 
-F2F regresses them. F2MF also says by which flow each past map becomes the future one, and
-blends the warped maps and the regressed one, cell by cell.
+F2F regresses them. F2MF also predicts flows that warp each past map to the future one, and blends
+the warped maps and the regressed one, cell by cell.
 
     model = Forecaster(ARCHITECTURES["f2mf"])
     future = model(maps)                           # (B, 4, C, H, W), oldest first -> (B, C, H, W)
@@ -11,8 +11,8 @@ or, one map at a time, with the same result:
     past.append(model.encode(features, past[-1] if past else None))  # the last four
     future = model.forecast(past)
 
-A fine map is first folded: cells of fold×fold places, at which the network thinks. What is
-warped and blended are the maps themselves.
+A fine map is first folded to cells of fold×fold places, the resolution of the network. The maps
+themselves are warped and blended.
 """
 
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ Seconds = Annotated[float, Meta(gt=0, le=60)]
 
 
 class ForecasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that tells one forecaster from another; weights files carry it.
+    """The architecture of a forecaster, stored in weights files.
 
-    A "moved" one is the network of `models/moved.py`: of what follows it has `channels`, which are
-    classes, `stride`, `width`, `depth`, `past`, `every_s` and `horizon_s`.
+    Kind "moved" is the network of `models/warp_calibrator.py`, which uses `channels` (classes),
+    `stride`, `width`, `depth`, `past`, `every_s` and `horizon_s` alone.
     """
 
     name: str
@@ -47,20 +47,20 @@ class ForecasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     fold: Annotated[int, Meta(ge=1, le=16)] = 1  # places of a map to a cell, each way
     width: Width = 128  # channels of a cell, of an F2F's layers and of the correlated embedding
     trunk: Width = 256  # channels of an F2MF's layers
-    depth: Annotated[int, Meta(ge=1, le=32)] = 8  # layers: all of an F2F, the trunk of an F2MF
-    deformable: bool = True  # the convolutions of an F2MF; an F2F's kind says which it has
-    past: Annotated[int, Meta(ge=2, le=16)] = 4  # maps that are looked at
-    warped: Annotated[int, Meta(ge=1, le=16)] = 4  # of them, the newest: an F2MF warps these
+    depth: Annotated[int, Meta(ge=1, le=32)] = 8  # layers of an F2F, or of the trunk of an F2MF
+    deformable: bool = True  # convolutions of an F2MF; the kind decides for an F2F
+    past: Annotated[int, Meta(ge=2, le=16)] = 4  # number of past maps
+    warped: Annotated[int, Meta(ge=1, le=16)] = 4  # number of newest maps that an F2MF warps
     detail: Annotated[int, Meta(ge=1, le=16)] = 1  # flows and weights to a cell, each way
-    residual: bool = True  # regress what is to be added to the newest map
+    residual: bool = True  # regress the difference to the newest map
     every_s: Seconds = 0.2  # from one past map to the next
-    horizon_s: Seconds  # from the newest to the one that is told
-    radius: Annotated[int, Meta(ge=0, le=16)] = 4  # of the grid of displacements, in its steps
-    step: Annotated[int, Meta(ge=1, le=16)] = 2  # of that grid, in cells
+    horizon_s: Seconds  # from the newest map to the forecast
+    radius: Annotated[int, Meta(ge=0, le=16)] = 4  # of the correlation window, in steps
+    step: Annotated[int, Meta(ge=1, le=16)] = 2  # of the correlation window, in cells
 
 
 class PastFeatures(NamedTuple):
-    """What is kept of one past map. Every tensor has the batch in front."""
+    """The encoding of one past map. The first axis of every tensor is the batch."""
 
     map: Tensor  # (B, C, H, W) normalised
     cells: Tensor  # (B, width, h, w); unfolded, the map
@@ -69,7 +69,7 @@ class PastFeatures(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """A told map, and the two that it is blended of, normalised: (B, C, H, W) each."""
+    """A forecast map and its two components, normalised: (B, C, H, W) each."""
 
     blend: Tensor
     regressed: Tensor  # F2F's
@@ -82,7 +82,7 @@ class Outputs(NamedTuple):
 
 
 class Unit(nn.Module):
-    """Norm, rectify, convolve: plainly, or where the convolution itself says."""
+    """Batch norm, ReLU, and a regular or deformable convolution."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, deformable: bool, dilation: int = 1
@@ -102,7 +102,7 @@ class Unit(nn.Module):
 
 
 class Embedding(nn.Module):
-    """What is correlated of cells: 3×3, of unit length."""
+    """The embedding of cells for correlation: a 3×3 convolution, unit length."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Embedding(nn.Module):
 
 
 class F2mfNetwork(nn.Module):
-    """F2M and what it shares with F2F: fusion, trunk and the three heads."""
+    """The network of F2MF: fusion, trunk, and heads for F2F, flows and weights."""
 
     def __init__(self, a: ForecasterConfig, cells: int) -> None:
         super().__init__()
@@ -132,13 +132,13 @@ class F2mfNetwork(nn.Module):
         _silence(self.weigh.conv)
 
     def forward(self, cells: Tensor, motion: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of cells (B, past·N, h, w): what F2F says, flows and weights, of every cell."""
+        """Map cells (B, past·N, h, w) to regressed features, flows and blending weights."""
         x = self.trunk(torch.cat([self.fuse(cells), *motion], 1))
         return self.regress(x), self.flow(x), self.weigh(x)
 
 
 class Forecaster(nn.Module):
-    """Maps of four past moments in, that of a future one out."""
+    """Feature maps of past frames to that of a future frame."""
 
     mean: Tensor
     std: Tensor
@@ -146,7 +146,7 @@ class Forecaster(nn.Module):
     def __init__(self, architecture: ForecasterConfig) -> None:
         super().__init__()
         self.architecture = a = checked(architecture)
-        self.register_buffer("mean", torch.zeros(a.channels))  # of the maps learnt from
+        self.register_buffer("mean", torch.zeros(a.channels))  # of the training maps
         self.register_buffer("std", torch.ones(a.channels))
         self.fold: nn.Conv2d | None = None
         self.unfold: nn.Conv2d | None = None
@@ -168,16 +168,16 @@ class Forecaster(nn.Module):
             _silence(self.unfold or last.conv)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The future map (B, C, H, W) of past ones (B, past, C, H, W), oldest first."""
+        """Forecast the map (B, C, H, W) from past ones (B, past, C, H, W), oldest first."""
         past: list[PastFeatures] = []
         for features in maps.unbind(1):
             past.append(self.encode(features, past[-1] if past else None))
         return self.forecast(past)
 
     def outputs(self, maps: Tensor) -> Outputs:
-        """The same as learning needs it: all parts, normalised."""
+        """Compute all components, normalised, for training."""
         b, past = maps.shape[:2]
-        kept = self.encode(maps.flatten(0, 1))  # norms see all moments at once
+        kept = self.encode(maps.flatten(0, 1))  # norms use all frames at once
         moments = [
             PastFeatures(*one)
             for one in zip(*(x.unflatten(0, (b, past)).unbind(1) for x in kept), strict=True)
@@ -186,17 +186,17 @@ class Forecaster(nn.Module):
             now._replace(motion=self.motion(now.embedding, before.embedding))
             for before, now in pairwise(moments)
         ]
-        thought = self.predict([moments[0], *later])
-        told, logits = self._told([moment.map for moment in moments], thought)
+        predicted = self.predict([moments[0], *later])
+        parts, logits = self._components([moment.map for moment in moments], predicted)
         if logits is None:
-            return Outputs(told[0], told[0], None)
-        return Outputs(_blend(told, logits), told[0], _blend(told[1:], logits[:, 1:]))
+            return Outputs(parts[0], parts[0], None)
+        return Outputs(_blend(parts, logits), parts[0], _blend(parts[1:], logits[:, 1:]))
 
     def encode(self, features: Tensor, before: PastFeatures | None = None) -> PastFeatures:
-        """What is to be kept of the map (B, C, H, W) of a moment; that stays as it is.
+        """Encode the map (B, C, H, W) of one frame, which is not modified.
 
-        `before` is what was kept of the moment `every_s` earlier; only the oldest of the maps
-        that a forecast looks at can do without.
+        `before` is the encoding of the frame `every_s` earlier; only the oldest map of a forecast
+        may lack it.
         """
         self._fits(features)
         x = self.normalise(features)
@@ -213,71 +213,71 @@ class Forecaster(nn.Module):
         return PastFeatures(x, cells, embedding, motion)
 
     def motion(self, now: Tensor, before: Tensor) -> Tensor:
-        """Correlation (B, n·n, h, w) of two embeddings (B, width, h, w); of an F2F, none."""
+        """Correlate two embeddings (B, width, h, w): (B, n·n, h, w), or n = 0 for an F2F."""
         a = self.architecture
         return now[:, :0] if self.embed is None else correlate(now, before, a.radius, a.step)
 
     def forecast(self, past: Sequence[PastFeatures]) -> Tensor:
-        """The future map (B, C, H, W) of what was kept of `past` moments, oldest first."""
+        """Forecast the map (B, C, H, W) from encodings of past frames, oldest first."""
         return self.compose([one.map for one in past], self.predict(past))
 
     def predict(self, past: Sequence[PastFeatures]) -> tuple[Tensor, ...]:
-        """What F2F regresses, (B, C, H, W); of F2MF, flows and weights too, (B, ·, h, w) of cells.
+        """Predict features (B, C, H, W) by F2F; for F2MF also flows and weights (B, ·, h, w).
 
-        This is most of the work and bears rounding; where flows lead, `carry_out` does not.
+        This is most of the work and tolerates bf16, unlike the warping of `compose`.
         """
         a = self.architecture
         if len(past) != a.past:
-            raise ModelError(f"{a.name} looks at {a.past} past maps, found {len(past)}")
+            raise ModelError(f"{a.name} needs {a.past} past maps, found {len(past)}")
         cells = torch.cat([one.cells for one in past], 1)
         if not isinstance(self.net, F2mfNetwork):
             return (self._unfolded(self.net(cells)),)
         regressed, flows, weights = self.net(cells, [one.motion for one in past[1:]])
         return self._unfolded(regressed), flows, weights
 
-    def compose(self, maps: Sequence[Tensor], thought: Sequence[Tensor]) -> Tensor:
-        """The future map (B, C, H, W): past ones, oldest first, changed as was thought.
+    def compose(self, maps: Sequence[Tensor], predicted: Sequence[Tensor]) -> Tensor:
+        """Compose the future map (B, C, H, W) from past maps, oldest first, and predictions.
 
-        Of the normalised maps, only the newest `warped` are needed; of an F2F, the newest.
+        Only the newest `warped` normalised maps are needed; for an F2F, the newest one.
         """
-        told, logits = self._told(maps, thought)
-        return self.denormalise(told[0] if logits is None else _blend(told, logits))
+        parts, logits = self._components(maps, predicted)
+        return self.denormalise(parts[0] if logits is None else _blend(parts, logits))
 
     def rollout(self, past: Sequence[PastFeatures], times: int) -> list[Tensor]:
-        """Future maps at 1, 2, … times the horizon: each told one is taken for seen."""
+        """Forecast autoregressively 1, 2, … times the horizon ahead."""
         a = self.architecture
         if abs(a.horizon_s - a.every_s) > 1e-6:
             raise ModelError(
-                f"{a.name} tells what comes {a.horizon_s} s after maps {a.every_s} s apart; only "
-                "a forecaster whose `horizon_s` is its `every_s` can go on from what it told"
+                f"{a.name} has a horizon of {a.horizon_s} s and maps {a.every_s} s apart; only a "
+                "forecaster whose `horizon_s` equals its `every_s` can forecast autoregressively"
             )
-        window, told = list(past), []
+        window, forecasts = list(past), []
         for _ in range(times):
-            told.append(self.forecast(window))
-            window = [*window[1:], self.encode(told[-1], window[-1])]
-        return told
+            forecasts.append(self.forecast(window))
+            window = [*window[1:], self.encode(forecasts[-1], window[-1])]
+        return forecasts
 
-    def _told(
-        self, maps: Sequence[Tensor], thought: Sequence[Tensor]
+    def _components(
+        self, maps: Sequence[Tensor], predicted: Sequence[Tensor]
     ) -> tuple[list[Tensor], Tensor | None]:
-        """What F2F regresses and every warped map, and the logits (B, N, H, W) to blend them by."""
+        """Return regressed and warped maps, and the logits (B, N, H, W) of their blending."""
         a, newest = self.architecture, maps[-1]
-        regressed = newest + thought[0] if a.residual else thought[0]
+        regressed = newest + predicted[0] if a.residual else predicted[0]
         if self.embed is None:
             return [regressed], None
-        flows = self._fine(thought[1], newest).split(2, 1)
+        flows = self._fine(predicted[1], newest).split(2, 1)
         # flows are in cells, and a cell has `fold` places
         warped = [warp(m, f * a.fold) for m, f in zip(maps[-a.warped :], flows, strict=True)]
-        return [regressed, *warped], self._fine(thought[2], newest)
+        return [regressed, *warped], self._fine(predicted[2], newest)
 
     def _unfolded(self, x: Tensor) -> Tensor:
-        """Of cells (B, N, h, w) the map (B, C, H, W)."""
+        """Unfold cells (B, N, h, w) to a map (B, C, H, W)."""
         if self.unfold is None:
             return x
         return F.pixel_shuffle(self.unfold(x), self.architecture.fold)
 
     def _fine(self, x: Tensor, like: Tensor) -> Tensor:
-        """Numbers of cells (B, N·detail², h, w) for every place of the map: (B, N, H, W)."""
+        """Upsample values of cells (B, N·detail², h, w) to the map: (B, N, H, W)."""
         a = self.architecture
         x = F.pixel_shuffle(x, a.detail) if a.detail > 1 else x
         if a.detail == a.fold:
@@ -285,7 +285,7 @@ class Forecaster(nn.Module):
         return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
     def normalise(self, features: Tensor) -> Tensor:
-        """Maps (…, C, H, W) brought to mean 0 and deviation 1, in memory of their own."""
+        """Normalise maps (…, C, H, W) to mean 0 and deviation 1, in new memory."""
         return (features - self.mean[:, None, None]) / self.std[:, None, None]
 
     def denormalise(self, features: Tensor) -> Tensor:
@@ -293,7 +293,7 @@ class Forecaster(nn.Module):
 
     @torch.no_grad()
     def fit_to(self, mean: Tensor, std: Tensor) -> None:
-        """Take over mean and deviation (C,) of the maps that will be seen."""
+        """Set mean and deviation (C,) of the maps."""
         self.mean.copy_(mean)
         self.std.copy_(std.clamp(min=1e-3))
 
@@ -302,14 +302,14 @@ class Forecaster(nn.Module):
         _, channels, height, width = features.shape
         if channels != a.channels or height % a.fold or width % a.fold:
             raise ModelError(
-                f"{a.name} takes maps of {a.channels} channels and sides that {a.fold} divides; "
-                f"found ({channels}, {height}, {width}). Pad the pictures so that "
+                f"{a.name} expects maps of {a.channels} channels with sides divisible by {a.fold}, "
+                f"found ({channels}, {height}, {width}). Pad the frames so that "
                 f"{a.fold * a.stride} px divide both sides"
             )
 
 
 def correlate(now: Tensor, before: Tensor, radius: int, step: int) -> Tensor:
-    """Products of each cell with those around its place in the map before.
+    """Correlate each cell with the neighbourhood of its place in the previous map.
 
     now and before (B, C, h, w) -> (B, n·n, h, w), n = 2·radius + 1: channel j·n + i at (y, x) is
     now(y, x) · before(y + (j − radius)·step, x + (i − radius)·step), and 0 beyond the map.

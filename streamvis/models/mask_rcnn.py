@@ -29,7 +29,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e5)]
 
 
 class MaskRcnnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that tells one member of the family from another.
+    """The architecture of a detector, stored in weights files.
 
     Weights files carry it, so whatever a file says is held to bounds before a model is built.
     """
@@ -110,7 +110,7 @@ ARCHITECTURES = {
 
 
 class Dense(NamedTuple):
-    """What is known of whole pictures before any region is looked at."""
+    """The outputs of the dense part: feature maps, objectness and box deltas."""
 
     maps: list[Tensor]  # (B, C, H_l, W_l), fine to coarse
     logits: list[Tensor]  # objectness (B, H·W·A) of each searched level
@@ -136,7 +136,7 @@ class Backbone(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which it computes."""
+        """The precision of the computation."""
         return next(self.parameters()).dtype
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -144,7 +144,7 @@ class Backbone(nn.Module):
 
 
 class MaskRcnn(nn.Module):
-    """Images in, boxes with scores and masks out."""
+    """Mask R-CNN: images to boxes with scores and masks."""
 
     mean: Tensor
     std: Tensor
@@ -189,7 +189,7 @@ class MaskRcnn(nn.Module):
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) at which an image of this size is looked at."""
+        """Return the network's input size (height, width) for an image of this size."""
         scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
         return int(height * scale), int(width * scale)
 
@@ -203,7 +203,7 @@ class MaskRcnn(nn.Module):
         return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
 
     def dense(self, batch: Tensor) -> Dense:
-        """All that is computed of whole pictures: prepared (B, 3, H, W) in, maps and scores out."""
+        """Compute the dense part for prepared images (B, 3, H, W)."""
         maps = self.backbone(batch.to(self.backbone.dtype))
         return Dense(maps, *self.rpn(maps))
 
@@ -214,13 +214,13 @@ class MaskRcnn(nn.Module):
         sizes: list[tuple[int, int]],  # of each image before padding
         masks: bool,
     ) -> list[Instances]:
-        """All that is computed of regions; boxes in pixels of the prepared pictures."""
+        """Compute the regions; boxes are in px of the prepared images."""
         anchors = self.rpn.anchors(dense.maps, padded)
         proposals = self.rpn.propose(dense.logits, dense.deltas, anchors, sizes)
         return self.roi_heads(dense.maps, proposals, sizes, masks)
 
     def forward(self, images: Sequence[Tensor], masks: bool = True) -> list[Instances]:
-        """Find objects in images (3, H, W); boxes come back in each image's own pixels."""
+        """Detect objects in images (3, H, W); boxes are in px of each original image."""
         batch, sizes = self.prepare(images)
         found = self.sparse(self.dense(batch), (batch.shape[2], batch.shape[3]), sizes, masks)
         return [
@@ -236,6 +236,6 @@ def padded_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def rescale(found: Instances, size: tuple[int, int], original: tuple[int, int]) -> Instances:
-    """From pixels of a prepared picture (height, width) to those of the original."""
+    """Rescale detections from px of a prepared image (height, width) to the original."""
     y, x = original[0] / size[0], original[1] / size[1]
     return found._replace(boxes=found.boxes * found.boxes.new_tensor([x, y, x, y]))

@@ -1,16 +1,16 @@
-"""Actions from optical-flow-guided features (Sun et al. 2018).
+"""Action recognition by optical-flow-guided features, OFF (Sun et al. 2018).
 
-Where brightness, or any feature f of it, is constant along motion v, f_x·v_x + f_y·v_y + f_t = 0:
-the gradients of a feature map say what optical flow would say, and cost next to nothing.
+If a feature f is constant along the motion v, then f_x·v_x + f_y·v_y + f_t = 0: the gradients of
+feature maps contain the information of optical flow at little cost.
 
     model = load_actions("fight-off")
     scores = model(model.normalise(clip))          # (B, T, H, W, 3) -> stream -> (B, T or T−1, K)
     p = model.calibration.probabilities(consensus(scores))
 
-or, one sampled picture at a time, with the same result:
+or, one sampled frame at a time, with the same result:
 
     now = model.project(model.normalise(picture[None]))
-    levels = model.pair(before, now)               # before: what `project` gave for the last one
+    levels = model.pair(before, now)               # before: `project` of the previous frame
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,14 +34,14 @@ Body = Literal["bn_inception", "efficientnet_lite0", "resnet18", "resnet50"]
 Width = Annotated[int, Meta(ge=1, le=1024)]
 Side = Annotated[int, Meta(ge=64, le=1024, multiple_of=32)]
 
-CHANGES, MOTIONS = 4, 7  # numbers that `Motion` gives of a channel, and of a tap
-MOVING = 2  # levels whose motion is solved for: in places of 32 px there is next to none
+CHANGES, MOTIONS = 4, 7  # statistics of `MotionClassifier` per channel, and per tap
+MOVING = 2  # levels with motion statistics; at stride 32 there is hardly any motion
 LEAST = 1e-3  # added before logarithms
-FLAT = 0.1  # of the mean variance of channels: one that says less than this counts for less
-DOUBT = 0.05  # of the mean squared slope: where slopes are less, no motion is believed
+FLAT = 0.1  # share of the mean channel variance that regularises normalisation
+DOUBT = 0.05  # share of the mean squared gradient that regularises the motion
 LEVELS = ("fine", "middle", "coarse")  # strides 8, 16, 32
-PICTURES = {"rgb": 1, "diff": 6, "flow": 1}  # of a moment, stacked along channels
-CHANNELS = {"rgb": 3, "diff": 15, "flow": 10}  # that the trunk is given
+PICTURES = {"rgb": 1, "diff": 6, "flow": 1}  # frames per sample, stacked along channels
+CHANNELS = {"rgb": 3, "diff": 15, "flow": 10}  # input channels of the trunk
 PAPERS = {"frame": 1.0, "coarse": 2.0, "middle": 1.0}  # weights of streams
 FLOW_STD = 16.0 / 255  # of flow written as bytes, 128 for none
 KERNELS = {  # correlations, x to the right and y down
@@ -54,52 +54,58 @@ KERNELS = {  # correlations, x to the right and y down
 
 
 class OffConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that tells one network of actions from another; weights files carry it."""
+    """The architecture of an action network, stored in weights files."""
 
     name: str
     actions: Annotated[tuple[str, ...], Meta(min_length=2, max_length=1000)]
     body: Body = "efficientnet_lite0"
     modality: Modality = "rgb"
-    guided: bool = True  # False: the classifier of frames alone
+    guided: bool = True  # False: the frame classifier alone
     gradients: Gradients = "diag"
-    spatial: Width = 32  # channels of a tap whose gradients are taken, rgb only
-    temporal: Width = 128  # channels of a tap whose differences are taken
-    widths: tuple[Width, Width, Width] = (64, 128, 256)  # of the trunks; they give four times this
+    spatial: Width = 32  # channels of a tap for spatial gradients, rgb only
+    temporal: Width = 128  # channels of a tap for temporal differences
+    widths: tuple[Width, Width, Width] = (
+        64,
+        128,
+        256,
+    )  # of the OFF stacks; outputs have four times as many channels
     classifier: Literal["paper", "motion"] = "paper"
-    size: tuple[Side, Side] = (224, 224)  # of a picture: height, width in px
-    every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # from one sampled picture to the next
-    window: Annotated[int, Meta(ge=1, le=1000)] = 24  # pairs whose mean is the score of a stream
+    size: tuple[Side, Side] = (224, 224)  # height and width of a crop in px
+    every_s: Annotated[float, Meta(gt=0, le=10)] = 0.1  # sampling interval
+    window: Annotated[int, Meta(ge=1, le=1000)] = (
+        24  # number of pairs that a stream's score averages
+    )
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How scores of streams become probabilities: softmax(scale · weighted mean + shift)."""
+    """Fusion of streams to probabilities: softmax(scale · weighted mean + shift)."""
 
     weights: dict[str, float] = msgspec.field(default_factory=PAPERS.copy)
     scale: float = 1.0
-    shift: tuple[float, ...] = ()  # of each action; empty: none
+    shift: tuple[float, ...] = ()  # per action; empty: no shift
 
     def logits(self, streams: Mapping[str, Tensor]) -> Tensor:
-        """(…, K) of streams (…, K) that `consensus` gave."""
+        """Fuse streams (…, K), as from `consensus`, to logits (…, K)."""
         used = {name: w for name, w in self.weights.items() if name in streams}
         total = torch.stack([w * streams[name].float() for name, w in used.items()]).sum(0)
         fused = self.scale * total / max(sum(used.values()), 1e-9)
         return fused + fused.new_tensor(self.shift) if self.shift else fused
 
     def probabilities(self, streams: Mapping[str, Tensor]) -> Tensor:
-        """(…, K), summing to one."""
+        """Fuse streams (…, K) to probabilities (…, K)."""
         return self.logits(streams).softmax(-1)
 
 
 class FrameFeatures(NamedTuple):
-    """What is kept of a moment until the next. Every tensor has the batch in front."""
+    """The features of one frame, kept until the next. The first axis is the batch."""
 
-    frame: Tensor  # (B, K) logits of the picture alone
-    features: tuple[Tensor, ...]  # of each level: the taps' T channels one after another
-    gradients: tuple[Tensor, ...]  # of each level, the same of their spatial gradients
+    frame: Tensor  # (B, K) logits of the frame classifier
+    features: tuple[Tensor, ...]  # per level: concatenated channels of its taps
+    gradients: tuple[Tensor, ...]  # per level: their spatial gradients
 
 
 class Gradient(nn.Module):
-    """Spatial gradients of each channel by fixed filters: (B, C, h, w) -> (B, C·maps, h, w)."""
+    """Spatial gradients by fixed filters: (B, C, h, w) -> (B, C·maps, h, w)."""
 
     kernel: Tensor
 
@@ -116,7 +122,7 @@ class Gradient(nn.Module):
 
 
 class Residual(nn.Module):
-    """1×1, 3×3 and a last convolution beside a shortcut; no norms anywhere in OFF."""
+    """A residual block of 1×1, 3×3 and a last convolution; OFF has no norms."""
 
     def __init__(
         self, inputs: int, width: int, *, project: bool = False, last: int = 1, relu: bool = True
@@ -136,7 +142,7 @@ class Residual(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Bring numbers (N, D) to mean 0 and deviation 1, as they were in training."""
+    """Standardise (N, D) by mean and deviation of the training data."""
 
     mean: Tensor
     deviation: Tensor
@@ -151,7 +157,7 @@ class Standardise(nn.Module):
 
 
 class OffSubnetwork(nn.Module):
-    """The OFF part: units on every tap, a stack for each of three resolutions, its classifier."""
+    """The OFF sub-network: units on every tap, a stack and a classifier per resolution."""
 
     def __init__(self, levels: Sequence[Sequence[int]], architecture: OffConfig) -> None:
         super().__init__()
@@ -189,7 +195,7 @@ class OffSubnetwork(nn.Module):
         _initialise(self, xavier=a.modality == "diff")
 
     def project(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Features and gradients of each level, of the taps' maps (B, C, h, w)."""
+        """Return features and gradients per level from the taps' maps (B, C, h, w)."""
         features, gradients = [], []
         first = 0
         for count in self.counts:
@@ -205,7 +211,7 @@ class OffSubnetwork(nn.Module):
     def pair(
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> tuple[Tensor, ...]:
-        """Logits (B, K) of each level: later minus earlier, beside the earlier's gradients."""
+        """Return logits (B, K) per level from temporal differences and spatial gradients."""
         x: Tensor | None = None
         logits = []
         for i, stack in enumerate((self.fine, self.middle, self.coarse)):
@@ -219,7 +225,7 @@ class OffSubnetwork(nn.Module):
 
     @torch.no_grad()
     def fit_to(self, spreads: Sequence[float]) -> None:
-        """Start where the taps' standard deviations are these: none drowns the others."""
+        """Scale the initial weights by the taps' standard deviations."""
         for conv, spread in zip(self.reduce, spreads, strict=True):
             conv.weight.div_(max(spread, 1e-6))  # type: ignore[operator]
 
@@ -229,12 +235,12 @@ def _pooled(x: Tensor, finest: bool) -> Tensor:
 
 
 class MotionClassifier(nn.Module):
-    """OFF without stacks: how features change, in numbers that a linear classifier reads.
+    """OFF without stacks: motion statistics of features and a linear classifier.
 
-    Few clips teach the stacks little. Of every channel of the taps: first and second differences
-    in time, in the mean and at their largest. Of every tap but the coarse: the motion v by which
-    f_x·v_x + f_y·v_y + f_t = 0 holds best over all channels and 3×3 places (Lucas & Kanade 1981
-    on features), how fast it is, and how far it is not one motion. All as logarithms.
+    Small data sets cannot train the stacks. Per channel of the taps: mean and maximum of first and
+    second temporal differences. Per tap of the finer levels: statistics of the motion v that best
+    solves f_x·v_x + f_y·v_y + f_t = 0 over all channels and 3×3 places (Lucas & Kanade 1981 on
+    features): its speed, residual and spread. All as logarithms.
     """
 
     kernel: Tensor
@@ -256,30 +262,30 @@ class MotionClassifier(nn.Module):
             nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
 
     def project(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """The taps' maps (B, C, h, w) as they are, those of a level together."""
+        """Concatenate the taps' maps (B, C, h, w) of each level."""
         taps = iter(maps)
         return tuple(torch.cat([next(taps) for _ in level], 1) for level in self.levels), ()
 
     def pair(
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> tuple[Tensor, ...]:
-        """Logits (B, K) of each level; without `earlier` all stood still until `before`."""
+        """Return logits (B, K) per level; without `earlier` no motion until `before` is assumed."""
         return self.logits(self.statistics(before, now, earlier))
 
     def logits(self, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Logits (B, K) of what `see` gave."""
+        """Classify the output of `statistics`: logits (B, K) per level."""
         layers = zip(self.classify, self.standard, numbers, strict=True)
         return tuple(classify(standard(x)) for classify, standard, x in layers)
 
     def statistics(
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> list[Tensor]:
-        """What the classifier of each level reads: (B, numbers)."""
+        """Return the motion statistics (B, N) of each level."""
         maps = zip((earlier or before).features, before.features, now.features, strict=True)
         return [self.level(i, b, c - b, b - a) for i, (a, b, c) in enumerate(maps)]
 
     def level(self, index: int, f: Tensor, change: Tensor, last: Tensor) -> Tensor:
-        """Of one level: its maps before (B, C, h, w), the changes after them and up to them."""
+        """Return the statistics of one level: maps (B, C, h, w), changes after and before."""
         f, change, last = f.float(), change.float(), last.float()
         sizes = (change.abs(), (change - last).abs())
         numbers = [pool(x) for x in sizes for pool in (_mean, _largest)]
@@ -290,9 +296,9 @@ class MotionClassifier(nn.Module):
         return (torch.cat(numbers, 1) + LEAST).log()
 
     def _products(self, f: Tensor, ft: Tensor) -> Tensor:
-        """Of one tap (B, C, h, w), summed over channels: f_x², f_x·f_y, f_y², …, f_t² (B, 6, h, w).
+        """Sum f_x², f_x·f_y, f_y², …, f_t² of a tap (B, C, h, w) over channels: (B, 6, h, w).
 
-        Channels that vary much do not drown the others.
+        Channels are weighted by their inverse variance.
         """
         around = F.pad(f, (1, 1, 1, 1), "replicate")
         fx, fy = (
@@ -307,9 +313,9 @@ class MotionClassifier(nn.Module):
         return torch.cat([(x * y).sum(1, keepdim=True) for x, y in pairs], 1)
 
     def prior(self) -> list[Tensor]:
-        """Of each level, how large weights are before anything is learnt: their variance.
+        """Return the prior variance of the classifier weights of each level.
 
-        What channels say, and what motions say, counts alike in all; so does every tap.
+        Channels and motions have equal total weight, and so has every tap.
         """
         taps, motions = sum(map(len, self.levels)), sum(self.motions)
         return [
@@ -322,9 +328,9 @@ class MotionClassifier(nn.Module):
 
 
 def _motions(products: Tensor) -> Tensor:
-    """(B, taps·MOTIONS) of what `_products` gave of a level's taps (B, taps, 6, h, w).
+    """Return motion statistics (B, taps·MOTIONS) of the products (B, taps, 6, h, w) of a level.
 
-    Least squares over channels and neighbours give the motion, in places a step.
+    The motion, in places per step, is solved by least squares over channels and neighbours.
     """
     near = F.avg_pool2d(products.flatten(1, 2), 3, 1, 1, count_include_pad=False)
     xx, xy, yy, xt, yt, tt = near.unflatten(1, (-1, 6)).unbind(2)
@@ -347,7 +353,7 @@ def _largest(x: Tensor) -> Tensor:
 
 
 def _initialise(part: nn.Module, xavier: bool) -> None:
-    """As the reference does: rectifiers all start a little open."""
+    """Initialise as the reference implementation, with positive biases."""
     for module in part.modules():
         if isinstance(module, nn.Conv2d):
             if xavier:
@@ -362,7 +368,7 @@ def _initialise(part: nn.Module, xavier: bool) -> None:
 
 
 class Off(nn.Module):
-    """A trunk shared over pictures, its classifier of frames, and the OFF part beside it."""
+    """The action network: a trunk shared by frames, a frame classifier, and an OFF part."""
 
     def __init__(self, architecture: OffConfig) -> None:
         super().__init__()
@@ -379,13 +385,13 @@ class Off(nn.Module):
         self.guided = part(self.body.levels, architecture) if architecture.guided else None
 
     def forward(self, clip: Tensor) -> dict[str, Tensor]:
-        """Logits of every moment and pair: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
+        """Return logits of frames and pairs: `frame` (B, T, K) and LEVELS (B, T−1, K) each."""
         # clip (B, T, C, H, W) as `normalise` gives it
         b, t = clip.shape[:2]
         return self.scores(self.tap_maps(clip.flatten(0, 1)), b, t)
 
     def scores(self, maps: Sequence[Tensor], b: int, t: int) -> dict[str, Tensor]:
-        """The same of what `look` gave of B·T pictures."""
+        """Return the logits from `tap_maps` of B·T frames."""
         kept = self.from_maps(maps)
         streams = {"frame": kept.frame.unflatten(0, (b, t))}
         if self.guided is None or t < 2:
@@ -397,21 +403,21 @@ class Off(nn.Module):
     def triples(
         self, maps: Sequence[Tensor], b: int, t: int
     ) -> tuple[FrameFeatures, FrameFeatures, FrameFeatures]:
-        """What `pair` of the OFF part is given for each pair of B clips of T pictures."""
+        """Return the inputs of `pair` of the OFF part for each pair of B clips of T frames."""
         return _triples(self.from_maps(maps), b, t)
 
     def project(self, pictures: Tensor) -> FrameFeatures:
-        """One pass of the trunk over pictures (B, C, H, W) and what is to be kept of each."""
+        """Run the trunk on frames (B, C, H, W) and return their features."""
         return self.from_maps(self.tap_maps(pictures))
 
     def tap_maps(self, pictures: Tensor) -> list[Tensor]:
-        """The taps' maps (B, C, h, w) of pictures, and the mean of the last map (B, outputs)."""
+        """Return the taps' maps (B, C, h, w), and the mean of the last map (B, outputs)."""
         maps = self.body(pictures)
         first = self.body.skip
         return [*maps[first : first + self.taps], maps[-1].mean((2, 3))]
 
     def from_maps(self, maps: Sequence[Tensor]) -> FrameFeatures:
-        """Of what `look` gave: the rest of what `project` does."""
+        """Compute frame features from `tap_maps`."""
         frame = self.head(self.drop(maps[-1]))
         if self.guided is None:
             return FrameFeatures(frame, (), ())
@@ -420,15 +426,15 @@ class Off(nn.Module):
     def pair(
         self, before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures | None = None
     ) -> dict[str, Tensor]:
-        """Logits (B, K) of LEVELS of two moments `every_s` apart, and of one before if known."""
+        """Return logits (B, K) of LEVELS for frames `every_s` apart, `earlier` optional."""
         if self.guided is None:
             return {}
         return dict(zip(LEVELS, self.guided.pair(before, now, earlier), strict=True))
 
     def normalise(self, pixels: Array | Tensor) -> Tensor:
-        """uint8 (…, H, W, C) as the trunk takes it: (…, channels, H, W) float32.
+        """Normalise uint8 (…, H, W, C) to network input (…, channels, H, W) float32.
 
-        rgb: C = 3. diff: six pictures, C = 18. flow: C = 10, x and y by turns, 128 for none.
+        rgb: C = 3. diff: six frames, C = 18. flow: C = 10, x and y alternating, 128 is zero.
         """
         if isinstance(pixels, np.ndarray):
             pixels = torch.from_numpy(np.ascontiguousarray(pixels))
@@ -447,7 +453,7 @@ class Off(nn.Module):
 def _triples(
     kept: FrameFeatures, b: int, t: int
 ) -> tuple[FrameFeatures, FrameFeatures, FrameFeatures]:
-    """Of B·T moments of clips: the one before, the next, and the one earlier, for each pair."""
+    """Return before, now and earlier features for each pair of B clips of T frames."""
     times = torch.arange(t, device=kept.frame.device)
 
     def at(moments: Tensor) -> FrameFeatures:
@@ -461,7 +467,7 @@ def _triples(
 
 
 def _body(architecture: OffConfig) -> Any:
-    """The trunk: maps from fine to coarse, of which OFF taps those after the first `skip`.
+    """Return the trunk: maps from fine to coarse, of which OFF taps those after `skip`.
 
     `levels` are the taps' channels by stride; the last map has `outputs`, and is classified.
     """
@@ -478,7 +484,7 @@ def _body(architecture: OffConfig) -> Any:
 
 
 def rounded(model: Off, dtype: torch.dtype) -> Off:
-    """In `dtype`, but for the sums of motions, where small differences of products count."""
+    """Convert to `dtype`, except motion statistics, which need fp32 differences."""
     model.to(dtype)
     if isinstance(model.guided, MotionClassifier):
         model.guided.float()
@@ -486,10 +492,10 @@ def rounded(model: Off, dtype: torch.dtype) -> Off:
 
 
 def consensus(scores: Mapping[str, Tensor], window: int | None = None) -> dict[str, Tensor]:
-    """Means of streams (B, T, K) over moments, or over the last `window` of them: (B, K) each."""
+    """Average streams (B, T, K) over time, or over the last `window` steps: (B, K) each."""
     return {name: x[:, -window:].mean(1) if window else x.mean(1) for name, x in scores.items()}
 
 
 def widen(kernel: Tensor, inputs: int) -> Tensor:
-    """A first kernel (O, 3, k, k) for other inputs: its mean over colours, again and again."""
+    """Adapt a first kernel (O, 3, k, k) to other inputs by repeating its mean over colours."""
     return kernel.mean(1, keepdim=True).repeat(1, inputs, 1, 1)

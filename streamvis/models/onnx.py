@@ -1,4 +1,4 @@
-"""Networks from ONNX files, run by ONNX Runtime, which is asked not to call home."""
+"""Networks from ONNX files, run by ONNX Runtime with telemetry disabled."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from streamvis.errors import WeightsError
 
 
 def open_session(path: Path, threads: int | None = None) -> Any:
-    """A session on the CPU; WeightsError when the runtime or the file is not there or no good."""
+    """Open a session on the CPU; raises WeightsError if runtime or file are absent or invalid."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it gathers reports from its import
     try:
         import onnxruntime

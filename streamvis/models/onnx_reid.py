@@ -1,4 +1,4 @@
-"""Other people's re-identification networks, from ONNX files, to learn from.
+"""Third-party re-identification networks from ONNX files, used as teachers.
 
     teacher = Teacher(Path("person-reidentification-retail-0248.onnx"))
     vectors = teacher(crop(pixels, boxes, teacher.size))  # (N, D) of unit length
@@ -27,7 +27,7 @@ class Teacher:
         if others or kind != "tensor(float)" or not whole or shape[3] != 3:
             found = "; ".join(f"{name} {kind} {shape}" for name, shape, kind in inputs)
             raise WeightsError(
-                f"{path} is no network that knows people again: its input is {found}; expected "
+                f"{path} is not a re-identification network: its input is {found}; expected "
                 "one tensor(float) [N, height, width, 3]"
             )
         self.size: tuple[int, int] = (shape[1], shape[2])  # of a crop

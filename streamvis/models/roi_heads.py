@@ -14,7 +14,7 @@ SMALLEST_SIDE = 1e-2  # pixels; detections with a shorter side are dropped
 
 
 class Instances(NamedTuple):
-    """What the detector found in one image, best first."""
+    """The detected instances of one image, best first."""
 
     boxes: Tensor  # (N, 4) xyxy
     scores: Tensor  # (N,)

@@ -63,7 +63,7 @@ class RpnHead(nn.Module):
 
 
 class RegionProposals(nn.Module):
-    """Turns maps into boxes worth a second look."""
+    """Region proposals: feature maps to candidate boxes."""
 
     def __init__(
         self,

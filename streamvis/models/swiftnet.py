@@ -1,15 +1,15 @@
-"""SwiftNet (Oršić, Krešo, Bevandić, Šegvić, CVPR 2019): what every pixel of a scene is.
+"""SwiftNet (Oršić, Krešo, Bevandić, Šegvić, CVPR 2019) for semantic segmentation.
 
     model = load_segmenter("street-seg")
     features = model.features(model.normalise(pixels))  # (B, C, H/4, W/4)
     labels = model.full_size(model.logits(features), size).argmax(1)
 
-A trunk goes down to stride 32, pooling over grids gives it the whole picture (SPP), and three
-light modules come back up, each adding the trunk's map of its stride.
+An encoder down to stride 32 is followed by spatial pyramid pooling (SPP) and by three light
+upsampling modules, each with a skip connection of its stride.
 
-The pyramidal one (Oršić & Šegvić, Pattern Recognition 2020) looks at the picture, its half and
-its quarter with one trunk whose norms alone are of a level, sums maps of equal strides, and comes
-up from stride 128.
+The pyramidal variant (Oršić & Šegvić, Pattern Recognition 2020) applies one encoder, with norms for
+each level, to the image, its half and its quarter, sums maps of equal strides, and upsamples from
+stride 128.
 """
 
 from collections.abc import Sequence
@@ -28,26 +28,26 @@ from streamvis.models.efficientnet import EfficientNetLite0
 from streamvis.models.layers import per_level, set_level
 from streamvis.models.resnet import ResNet18Whole
 
-SLOW = 0.005  # momentum of the norms in the pyramid, which see few cells
+SLOW = 0.005  # momentum of the norms in the pyramid, which have few cells
 GRIDS = (8, 4, 2)
 STRIDE = 4  # of logits
-LAST = 32  # stride of a trunk's last map
+LAST = 32  # stride of the last map of the encoder
 MEAN, STD = (73.15, 82.90, 72.30), (47.67, 48.49, 47.73)  # of Cityscapes' RGB, for ResNet-18
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=2)]
 
 
 class SwiftNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that tells one segmenter from another; weights files carry it."""
+    """The architecture of a segmenter, stored in weights files."""
 
     name: str
     body: Literal["efficientnet_lite0", "resnet18"]
     segments: Annotated[tuple[str, ...], Meta(min_length=2, max_length=250)]  # class names
     widths: tuple[Width, Width, Width] = (128, 128, 128)  # of the modules at strides 16, 8, 4
-    lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of the pictures learnt from
-    outliers: bool = False  # a second head says what belongs to no class
-    outlier_widths: tuple[Width, ...] = ()  # of convolutions by which it sees surroundings
-    levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of a pyramid, each half the one before
-    skips: bool = True  # False: the features, those that forecasters get, are SPP's at stride 32
+    lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of training images
+    outliers: bool = False  # with a second head for out-of-distribution pixels
+    outlier_widths: tuple[Width, ...] = ()  # of dilated convolutions for its context
+    levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of the image pyramid, each half the previous one
+    skips: bool = True  # False: features (input of forecasters) are those of SPP at stride 32
 
     def __post_init__(self) -> None:
         if self.levels > 1 and len(set(self.widths)) > 1:
@@ -66,7 +66,7 @@ def bn_relu_conv(
 
 
 class SpatialPyramid(nn.Module):
-    """Means over coarse grids beside the map itself, mixed."""
+    """Spatial pyramid pooling: means over coarse grids, concatenated with the map and mixed."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def head(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def outlier_head(inputs: int, widths: Sequence[int]) -> nn.Sequential:
-    """Logits of a class and of none; with widths, of a place amid surroundings twice as coarse."""
+    """Return a head for inlier and outlier logits; with widths, with context at half resolution."""
     if not widths:
         return head(inputs, 2)
     wider = [
@@ -119,7 +119,7 @@ def outlier_head(inputs: int, widths: Sequence[int]) -> nn.Sequential:
 
 
 class Grow(nn.Module):
-    """Bring a coarse map up to twice its size, without a skip connection."""
+    """Upsample a coarse map to twice its size, without a skip connection."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -132,13 +132,13 @@ class Grow(nn.Module):
 
 
 class SwiftNet(nn.Module):
-    """Pictures in; a map at stride 4 out, from which logits of classes and outliers are read."""
+    """Images to a feature map at stride 4, with heads for class and outlier logits."""
 
     def __init__(self, architecture: SwiftNetConfig) -> None:
         super().__init__()
         self.architecture = a = architecture
         self.body = trunk(a)
-        self.cell = LAST << a.levels - 1  # px; sides of pictures are padded to multiples of it
+        self.cell = LAST << a.levels - 1  # px; sides of images are padded to multiples of it
         self.stride = STRIDE if a.skips else LAST  # of the features
         strides = self.body.channels
         widths = (a.widths[0], *a.widths)
@@ -160,7 +160,7 @@ class SwiftNet(nn.Module):
             self.classes = nn.Sequential(*ladder, *self.classes)
         self.channels = widths[3] if a.skips else widths[0]  # of the features
         self.unknown = outlier_head(self.channels, a.outlier_widths) if a.outliers else None
-        # scaled as numbers: arithmetic on the meta device, where shapes are read, takes seconds
+        # scaled in Python: arithmetic on the meta device takes seconds
         mean, std = (torch.tensor([255 * x for x in v]) for v in (self.body.mean, self.body.std))
         if a.body == "resnet18":
             mean, std = torch.tensor(MEAN), torch.tensor(STD)
@@ -171,7 +171,7 @@ class SwiftNet(nn.Module):
     std: Tensor
 
     def normalise(self, pixels: Array | Tensor) -> Tensor:
-        """Pictures (B, H, W, 3) uint8 RGB as the network takes them, padded to whole cells."""
+        """Normalise images (B, H, W, 3) uint8 RGB to network input, padded to whole cells."""
         if isinstance(pixels, np.ndarray):
             pixels = torch.from_numpy(np.ascontiguousarray(pixels))
         x = pixels.to(self.mean.device).permute(0, 3, 1, 2).float()
@@ -180,7 +180,7 @@ class SwiftNet(nn.Module):
         return F.pad(x, (0, -width % self.cell, 0, -height % self.cell))  # (B, 3, H', W')
 
     def features(self, x: Tensor) -> Tensor:
-        """The map that everything is read from, and that forecasters forecast."""
+        """Compute the features, the input of the heads and of forecasters."""
         # x (B, 3, H, W), H and W multiples of `cell`
         if self.architecture.levels > 1:
             return self._fused(x)
@@ -192,7 +192,7 @@ class SwiftNet(nn.Module):
         return y  # (B, C, H/stride, W/stride)
 
     def _fused(self, x: Tensor) -> Tensor:
-        """Features (B, C, H/4, W/4) of a pyramid of the picture."""
+        """Compute features (B, C, H/4, W/4) of an image pyramid."""
         sums: dict[int, Tensor] = {}  # by stride
         for level in range(self.architecture.levels):
             size = (int(x.shape[2]) >> level, int(x.shape[3]) >> level)
@@ -208,11 +208,11 @@ class SwiftNet(nn.Module):
         return coarse
 
     def logits(self, features: Tensor) -> Tensor:
-        """Of each class, (B, K, H/4, W/4)."""
+        """Return class logits (B, K, H/4, W/4)."""
         return self.classes(features)
 
     def strangeness(self, features: Tensor) -> Tensor:
-        """Logits of belonging to a class, and to none: (B, 2, H/4, W/4)."""
+        """Return inlier and outlier logits (B, 2, H/4, W/4)."""
         if self.unknown is None:
             raise ValueError(f"{self.architecture.name} has no head for outliers")
         return self.unknown(features)
@@ -222,7 +222,7 @@ class SwiftNet(nn.Module):
 
 
 def trunk(architecture: SwiftNetConfig) -> EfficientNetLite0 | ResNet18Whole:
-    """The encoder; of a pyramid, its norms learn for each level, those of shortcuts for all."""
+    """Return the encoder; in a pyramid its norms are per level, except those of shortcuts."""
     body: EfficientNetLite0 | ResNet18Whole
     if architecture.body == "resnet18":
         body = ResNet18Whole(train_norms=True, sums=True)
@@ -234,7 +234,7 @@ def trunk(architecture: SwiftNetConfig) -> EfficientNetLite0 | ResNet18Whole:
 
 
 def full_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, K, h, w) at stride 4 of padded pictures, at the pictures' own size (B, K, H, W)."""
+    """Upsample maps (B, K, h, w) at stride 4 of padded images to the image size (B, K, H, W)."""
     shape = (int(maps.shape[2]) * STRIDE, int(maps.shape[3]) * STRIDE)
     return F.interpolate(maps, shape, mode="bilinear", align_corners=False)[
         :, :, : size[0], : size[1]

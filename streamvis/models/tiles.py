@@ -1,13 +1,13 @@
-"""Large frames looked at twice: whole for large people, in finer tiles for small ones.
+"""Tiled detection: the whole frame for large people, finer tiles for small ones.
 
-    layout = plan(1080, 1920, tiles=2, scale=0.59)  # network pixels for each of the frame
-    found = look(model, images, [layout] * len(images))
+    layout = plan_tiles(1080, 1920, tiles=2, scale=0.59)  # network px for each px of the frame
+    found = detect_tiled(model, images, [layout] * len(images))
 
-Each view answers for the people that suit it. A tile tells of those no larger than the overlap
-of tiles, which is as many pixels of the frame as become `SIGHT` of the network's input when the
-whole frame is looked at: they are whole in some tile, wherever they stand. Anyone larger is seen
-well in the whole view, and what tiles show of them, often only a part, is passed over. A box that
-an inner border of a tile has cut is needed by nobody and passed over too.
+Each view contributes people of suitable size. A tile contributes boxes no larger than the overlap
+of tiles, which is `SIGHT` px of the network's input when the whole frame is detected at once: such
+people are complete in at least one tile. Larger people are detected well in the whole view, and
+their boxes in tiles, which are often partial, are dropped. Boxes cut by an inner border of a tile
+are dropped as well.
 """
 
 import math
@@ -21,30 +21,29 @@ from streamvis.models import ops
 from streamvis.models.mask_rcnn import Detector
 from streamvis.models.roi_heads import Instances
 
-SIGHT = 80  # network px: height from which people are found well
-MARGIN = 4  # network px of the whole view: a box that ends so near to a border is cut by it
-SAME = 0.5  # overlap (IoU) above which two boxes are of one person; two views differ more than one
-MOST = {"cpu": 2, "cuda": 8}  # views in one call, which bounds memory; a CPU is no quicker by more
+SIGHT = 80  # network px: height from which people are detected well
+MARGIN = 4  # network px of the whole view: distance to a border at which a box is cut
+SAME = 0.5  # IoU above which boxes of different views are duplicates
+MOST = {"cpu": 2, "cuda": 8}  # views per call, a bound of memory; more are no faster on a CPU
 
 Box = tuple[float, float, float, float]  # xyxy
 
 
 class TileLayout(NamedTuple):
-    """How one frame is looked at."""
+    """The views of one frame."""
 
     views: list[tuple[int, int, int, int]]  # xyxy pixels of the frame: the whole, then tiles
-    overlap: float  # pixels of the frame: the largest people that tiles tell of
-    margin: float  # pixels of the frame within which an inner border cuts
+    overlap: float  # px of the frame: the largest boxes taken from tiles
+    margin: float  # px of the frame: distance at which an inner border cuts a box
 
 
 def plan_tiles(
     height: int, width: int, tiles: int, scale: float, regions: Sequence[Box] = ()
 ) -> TileLayout:
-    """The whole frame, and tiles × tiles of its shape that overlap so that nobody is lost.
+    """Return the whole frame and tiles × tiles overlapping tiles of its aspect.
 
-    scale: network pixels for each of the frame's when it is looked at whole. regions: bounds in
-    pixels of where feet are of interest; a tile apart from all of them is left out, for whoever
-    is whole in a tile has their feet in it.
+    scale: network px for each px of the frame in the whole view. regions: bounds in px of the
+    areas where foot points are of interest; tiles outside of all of them are left out.
     """
     overlap = math.ceil((SIGHT + 2 * MARGIN) / scale)
     across, w = _spread(width, tiles, overlap)
@@ -59,12 +58,12 @@ def plan_tiles(
             for left, top, right, low in regions
         )
     ]
-    views = dict.fromkeys([(0, 0, width, height), *of_interest])  # a tile may be all there is
+    views = dict.fromkeys([(0, 0, width, height), *of_interest])  # one tile is the whole frame
     return TileLayout(list(views), overlap, MARGIN / scale)
 
 
 def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
-    """Where equal tiles that cover `length` start, and their common length."""
+    """Return starts and common length of equal tiles that cover `length`."""
     side = min(-(-(length + (tiles - 1) * overlap) // tiles), length)
     return [i * (length - side) // max(tiles - 1, 1) for i in range(tiles)], side
 
@@ -72,7 +71,7 @@ def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
 def detect_tiled(
     detector: Detector, images: Sequence[Tensor], layouts: Sequence[TileLayout], masks: bool = True
 ) -> list[Instances]:
-    """Run the detector on every view of images (3, H, W); boxes come in each image's pixels."""
+    """Run the detector on all views of images (3, H, W); boxes are in px of the image."""
     crops = [
         image[:, y1:y2, x1:x2]
         for image, layout in zip(images, layouts, strict=True)
@@ -86,9 +85,9 @@ def detect_tiled(
 
 
 def merge(found: Sequence[Instances], layout: TileLayout) -> Instances:
-    """One list of a frame's people from those found in each view, in the view's pixels.
+    """Merge the detections of all views of a frame, boxes in px of the view, by NMS.
 
-    Of boxes that overlap the best stays, with the mask that was drawn in its view.
+    Of overlapping boxes the best one is kept with its mask.
     """
     if len(found) == 1:
         return found[0]
@@ -96,13 +95,13 @@ def merge(found: Sequence[Instances], layout: TileLayout) -> Instances:
     views = found[0].boxes.new_tensor(layout.views).repeat_interleave(counts, 0)  # (N, 4)
     together = Instances(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     boxes = together.boxes + views[:, :2].repeat(1, 2)
-    heard = _heard(boxes, views, layout).nonzero()[:, 0]
-    best = heard[ops.nms(boxes[heard], together.scores[heard], SAME, together.labels[heard])]
+    rows = _accepted(boxes, views, layout).nonzero()[:, 0]
+    best = rows[ops.nms(boxes[rows], together.scores[rows], SAME, together.labels[rows])]
     return Instances(boxes[best], *(part[best] for part in together[1:]))
 
 
-def _heard(boxes: Tensor, views: Tensor, layout: TileLayout) -> Tensor:
-    """Which boxes (N, 4) suit the views (N, 4) that tell of them: (N,)."""
+def _accepted(boxes: Tensor, views: Tensor, layout: TileLayout) -> Tensor:
+    """Whether boxes (N, 4) are accepted from their views (N, 4): (N,) bool."""
     inner = views != views.new_tensor(layout.views[0])  # borders that are not the frame's
     cut = (inner & ((boxes - views).abs() <= layout.margin)).any(1)
     large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > layout.overlap

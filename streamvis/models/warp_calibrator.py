@@ -1,13 +1,13 @@
-"""What is seen goes on as it moved, and a small network says how sure that is.
+"""Calibrated probabilities of labels that were warped into the future by optical flow.
 
-    source = foresee(flow, classes, things, ahead)        # of models/motion.py
-    shares, cues = arrive(logits, source)                 # what comes to every place
-    model = Moved(ARCHITECTURES["street-forecast-0.2"])
+    source = extrapolate(flow, classes, things, ahead)    # of models/flow_warp.py
+    shares, cues = warp_logits(logits, source)
+    model = WarpCalibrator(ARCHITECTURES["street-forecast-0.2"])
     model(shares, cues).softmax(1)                        # (1, K, h, w)
 
-What is likeliest stays what moved there: a network that has learnt how often it is wrong gives
-small things up. Of a zone, though, it is asked how probable a pedestrian is, and there what moved
-alone is too sure of itself.
+The forecast classes are the warped ones: a network trained on its errors would give up small
+objects. Probabilities, such as that of a pedestrian in a zone, are calibrated by this network,
+because warped ones are overconfident.
 """
 
 import numpy as np
@@ -20,21 +20,21 @@ from streamvis.models.forecasting import Forecaster, ForecasterConfig, checked
 from streamvis.models.swiftnet import STRIDE
 
 CUES = 3
-FAR = 40.0  # px of motion to a unit of a cue
+FAR = 40.0  # px of motion for one unit of a cue
 
 
 def warp_logits(logits: Tensor, source: Array) -> tuple[Tensor, Tensor]:
-    """Probabilities (1, K, h, w) of what comes to places at stride 4, and cues (1, 3, h, w).
+    """Return warped probabilities (1, K, h, w) at stride 4, and cues (1, 3, h, w).
 
-    logits (1, K, h', w') of the moment at hand at stride 4; source (H, W, 2) as of `foresee`. Cues
-    are how far it comes, along x and y, and whether from beyond the picture.
+    logits (1, K, h', w') of the latest frame at stride 4; source (H, W, 2) as of `extrapolate`.
+    Cues are the displacements along x and y, and whether the source lies outside of the frame.
     """
     height, width = source.shape[:2]
     rows, columns = (
         np.minimum(np.arange(0, n, STRIDE) + STRIDE // 2, n - 1) for n in (height, width)
     )
     come = source[np.ix_(rows, columns)]  # (h, w, 2)
-    most = (len(columns) - 1, len(rows) - 1)  # what lies below and right of these is padding
+    most = (len(columns) - 1, len(rows) - 1)  # beyond is padding
     x, y = (come // STRIDE).astype(np.int64).clip(0, most).transpose(2, 0, 1)
     index = torch.from_numpy(y * int(logits.shape[3]) + x).to(logits.device)
     shares = logits.flatten(2)[:, :, index].softmax(1)
@@ -45,7 +45,7 @@ def warp_logits(logits: Tensor, source: Array) -> tuple[Tensor, Tensor]:
 
 
 class WarpCalibrator(nn.Module):
-    """How probable classes are where `arrive` says that something comes from."""
+    """Calibrates warped class probabilities, given the cues of `warp_logits`."""
 
     def __init__(self, architecture: ForecasterConfig) -> None:
         super().__init__()
@@ -56,13 +56,15 @@ class WarpCalibrator(nn.Module):
             layers += [nn.Conv2d(count, a.width, 3, padding=1 << i, dilation=1 << i), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.correct = nn.Conv2d(a.width, a.channels, 1)
-        self.doubt = nn.Parameter(torch.tensor(-4.0))  # logit of how often it is anything at all
+        self.doubt = nn.Parameter(
+            torch.tensor(-4.0)
+        )  # logit of the share of a uniform distribution
         self.sharpness = nn.Parameter(torch.tensor(0.0))  # logarithm
         for parameter in self.correct.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, shares: Tensor, cues: Tensor) -> Tensor:
-        """Logits (B, K, h, w) of probabilities (B, K, h, w) and cues (B, 3, h, w)."""
+        """Return logits (B, K, h, w) for probabilities (B, K, h, w) and cues (B, 3, h, w)."""
         doubt = self.doubt.sigmoid()
         known = (shares * (1 - doubt) + doubt / shares.shape[1]).log() * self.sharpness.exp()
         x = torch.cat([known / 5, cues], 1)  # of about unit size
@@ -73,7 +75,7 @@ class WarpCalibrator(nn.Module):
 
 
 def build_forecaster(architecture: ForecasterConfig) -> Forecaster | WarpCalibrator:
-    """The network, untrained, of any kind of forecaster."""
+    """Return the untrained network of any kind of forecaster."""
     return (
         WarpCalibrator(architecture) if architecture.kind == "moved" else Forecaster(architecture)
     )

@@ -1,9 +1,9 @@
-"""Weights on disk: shipped by name, ours as safetensors, torchvision's checkpoints by path.
+"""Weights files: shipped ones by name, safetensors and torchvision checkpoints by path.
 
-A safetensors file of ours says in its metadata which architecture it is for and how it was
-made, so a path is all that is needed to load it. There are five kinds of networks: detectors
-(Mask R-CNN), embedders (`models/embedding.py`), those that tell actions (`models/off.py`),
-segmenters (`models/swiftnet.py`) and forecasters of what they see (`models/forecasting.py`).
+The metadata of our safetensors files contain the network's architecture and how it was trained, so
+a path is enough to load one. There are five kinds of networks: detectors (Mask R-CNN), embedders
+(`models/embedding.py`), action networks (`models/off.py`), segmenters (`models/swiftnet.py`) and
+forecasters of segmentation (`models/forecasting.py`).
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.parsing import alternatives
 
-SIDES = range(32, 8193)  # px to which a file may have images resized
+SIDES = range(32, 8193)  # px, valid input sizes in a file's metadata
 
 Shape = tuple[int, ...]
 AnyConfig = (
@@ -45,16 +45,16 @@ Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator
 A = TypeVar("A", bound=AnyConfig)
 NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
 DOES = {
-    MaskRcnnConfig: "finds people and does not know them again",
-    embedding.EmbedderConfig: "tells people apart and finds none",
-    off.OffConfig: "tells actions",
-    swiftnet.SwiftNetConfig: "tells what every pixel is",
-    forecasting.ForecasterConfig: "tells what comes of what a segmenter sees",
+    MaskRcnnConfig: "detects people",
+    embedding.EmbedderConfig: "computes appearance embeddings",
+    off.OffConfig: "recognises actions",
+    swiftnet.SwiftNetConfig: "segments images",
+    forecasting.ForecasterConfig: "forecasts segmentation",
 }
 
 
 class Info(msgspec.Struct, frozen=True):
-    """What a weights file says of itself."""
+    """The description of a weights file."""
 
     path: str
     architecture: str
@@ -66,24 +66,26 @@ class Info(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How a weights file differs from another, or from the model it is for, tensor by tensor."""
+    """The differences of a weights file from another one, or from its architecture."""
 
     file: str
     other: str
-    missing: list[str]  # which only the other has
-    unexpected: list[str]  # which only the file has
-    shapes: dict[str, tuple[Shape, Shape]]  # where they differ: the file's, the other's
-    numbers: dict[str, float]  # largest absolute difference of tensors alike in shape, if any
+    missing: list[str]  # only in the other
+    unexpected: list[str]  # only in the file
+    shapes: dict[str, tuple[Shape, Shape]]  # different ones: in the file, in the other
+    numbers: dict[
+        str, float
+    ]  # largest absolute differences of tensors of equal shape, without zeros
 
 
 def shipped() -> dict[str, Path]:
-    """Names and paths of the weights that come with the package."""
+    """Return names and paths of the weights in the package."""
     folder = Path(str(resources.files("streamvis"))) / "weights"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def find(name: str) -> Path:
-    """A shipped name or a path; WeightsError lists what there is."""
+    """Resolve a shipped name or a path; WeightsError suggests close names."""
     known = shipped()
     if name in known:
         return known[name]
@@ -97,10 +99,10 @@ def find(name: str) -> Path:
 
 
 def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
-    """The detector whose weights these are, ready to infer on the device."""
+    """Load a detector for inference on the device."""
     expected = f"a detector: {', '.join(ARCHITECTURES)}"
     path, state, metadata, architecture = _opened(name, device, MaskRcnnConfig, expected)
-    check(architecture, state, path)  # before a model is made that the file only claims to hold
+    check(architecture, state, path)  # before memory is allocated for the model
     model = MaskRcnn(architecture)
     model.load_state_dict(state)
     model.short_side = _side(path, metadata, "short_side", architecture.short_side)
@@ -110,7 +112,7 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
 
 
 def load_embedder(name: str, device: str = "cpu") -> Embedder:
-    """The embedder whose weights these are, or on a published ResNet-18, ready to infer."""
+    """Load an embedder, or a published ResNet-18 as one, for inference on the device."""
     expected = f"an embedder: {', '.join(embedding.ARCHITECTURES)}"
     path, state, _, architecture = _opened(name, device, embedding.EmbedderConfig, expected)
     state = embedder_state(state)
@@ -122,8 +124,8 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
 
 
 def load_actions(name: str, device: str = "cpu") -> Off:
-    """The network that tells actions whose weights these are, calibrated, ready to infer."""
-    expected = "a network of actions, which `train actions` makes"
+    """Load an action network with its calibration for inference on the device."""
+    expected = "an action network, as made by `train actions`"
     path, state, metadata, architecture = _opened(name, device, off.OffConfig, expected)
     check(architecture, state, path)
     model = Off(architecture)
@@ -134,30 +136,30 @@ def load_actions(name: str, device: str = "cpu") -> Off:
 
 
 def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
-    """The network that segments scenes whose weights these are, ready to infer."""
-    expected = "a segmenter, which `train segmenter` makes"
+    """Load a segmenter for inference on the device."""
+    expected = "a segmenter, as made by `train segmenter`"
     path, state, _, architecture = _opened(name, device, swiftnet.SwiftNetConfig, expected)
     check(architecture, state, path)
     model = SwiftNet(architecture)
-    model.load_state_dict(state, strict=False)  # counters of norms are not kept
+    model.load_state_dict(state, strict=False)  # counters of norms are not saved
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
 
 
 def load_forecaster(name: str, device: str = "cpu") -> Forecaster | WarpCalibrator:
-    """The network that forecasts what a segmenter sees whose weights these are."""
-    expected = "a forecaster, which `train forecaster` makes"
+    """Load a forecaster for inference on the device."""
+    expected = "a forecaster, as made by `train forecaster`"
     path, state, _, architecture = _opened(name, device, forecasting.ForecasterConfig, expected)
     check(architecture, state, path)
     model = build_forecaster(architecture)
-    model.load_state_dict(state, strict=False)  # counters of norms are not kept
+    model.load_state_dict(state, strict=False)  # counters of norms are not saved
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _opened(
     name: str, device: str, kind: type[A], expected: str
 ) -> tuple[Path, dict[str, Tensor], dict[str, str], A]:
-    """Where weights are, their tensors, metadata and architecture; WeightsError if of another."""
+    """Return path, tensors, metadata and architecture; WeightsError for another kind."""
     check_device(device)
     path = find(name)
     state, metadata = read(path)
@@ -185,7 +187,7 @@ def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calib
 
 
 def embedder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ResNet-18's tensors without the half that an embedder has not, and without counters."""
+    """Return the tensors of a ResNet-18 that the embedder uses, without counters."""
     return {
         key: value
         for key, value in state.items()
@@ -204,7 +206,7 @@ def _side(path: Path, metadata: Mapping[str, str], key: str, default: int) -> in
 
 
 def check_device(device: str) -> None:
-    """DeviceError, naming the devices there are, when this one is not there."""
+    """Raise DeviceError, naming the available devices, if this one is absent."""
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     wanted = "cuda:0" if device == "cuda" else device
     if wanted not in there:
@@ -215,18 +217,18 @@ def check_device(device: str) -> None:
 
 
 def load_into(model: Network, path: Path) -> None:
-    """Fill a model from a file that fits it."""
+    """Load a file into a model of the same architecture."""
     state = read(path)[0]
     if isinstance(model, Embedder):
         state = embedder_state(state)
     check(model.architecture, state, path)
-    model.load_state_dict(state, strict=False)  # counters of norms are not kept
+    model.load_state_dict(state, strict=False)  # counters of norms are not saved
 
 
 def architecture_of(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> AnyConfig:
-    """The architecture a file names, or that its tensors show."""
+    """Return the architecture from the metadata, or inferred from tensor names."""
     if text := metadata.get("architecture"):
         try:
             raw = msgspec.json.decode(text)
@@ -260,7 +262,7 @@ def architecture_of(
 
 
 def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
-    """Names and shapes of a model's tensors, without making it."""
+    """Return names and shapes of a model's tensors without allocating it."""
     with torch.device("meta"):
         model: Network
         match architecture:
@@ -282,7 +284,7 @@ def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
 
 
 def check(architecture: AnyConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """WeightsError, naming the first fault, unless all names and shapes fit and are finite."""
+    """Raise WeightsError at the first wrong name, wrong shape or nonfinite tensor."""
     expected = shapes_of(architecture)
     found = {name: tuple(value.shape) for name, value in state.items()}
     for name in [*expected, *found]:
@@ -299,7 +301,7 @@ def check(architecture: AnyConfig, state: Mapping[str, Tensor], path: Path) -> N
 
 
 def save(model: Network, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write kernels as fp16 and everything one-dimensional as fp32, with the architecture."""
+    """Write a model: kernels as fp16, one-dimensional tensors as fp32, with its architecture."""
     state = {
         name: _packed(value).contiguous().cpu()
         for name, value in model.state_dict().items()
@@ -312,7 +314,7 @@ def save(model: Network, path: Path, metadata: Mapping[str, str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, part, about)
-        part.chmod(0o644)  # safetensors makes files that only we could read
+        part.chmod(0o644)  # safetensors makes files that only the owner can read
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be written: {error}") from None
@@ -324,7 +326,7 @@ def _packed(value: Tensor) -> Tensor:
 
 
 def describe(name: str) -> Info:
-    """Read a file and say what it is; WeightsError when it is none."""
+    """Describe a weights file; raises WeightsError if it is not one."""
     path = find(name)
     state, metadata = read(path)
     data = path.read_bytes()
@@ -340,9 +342,9 @@ def describe(name: str) -> Info:
 
 
 def sight(name: str) -> str:
-    """A digest of what a segmenter's features and classes come from.
+    """Return a digest of the tensors that determine a segmenter's features and classes.
 
-    One that has learnt nothing but what is unknown has the same, and the same forecasters.
+    Segmenters that differ in the outlier head alone have the same digest and share forecasters.
     """
     state, _ = read(find(name))
     digest = hashlib.sha256()
@@ -354,7 +356,7 @@ def sight(name: str) -> str:
 
 
 def check_origin(name: str, segmenter: str) -> None:
-    """ModelError unless a forecaster has learnt from this segmenter, or from one of its sight."""
+    """Raise ModelError unless a forecaster was trained on the features of this segmenter."""
     learnt = describe(name).metadata.get("segmenter", "")
     if learnt not in (describe(segmenter).sha256, sight(segmenter)):
         whose = f" ({shown(learnt[:12])}…)" if learnt else ", which they do not name"
@@ -366,7 +368,7 @@ def check_origin(name: str, segmenter: str) -> None:
 
 
 def verify(name: str) -> Info:
-    """`describe`, after loading the file into its model: names, shapes and finite values hold."""
+    """Describe a file after loading it: names, shapes and finite values are checked."""
     path = find(name)
     match architecture_of(path, *read(path)):
         case MaskRcnnConfig():
@@ -383,7 +385,7 @@ def verify(name: str) -> Info:
 
 
 def import_checkpoint(path: Path, out: Path) -> Info:
-    """Convert a torchvision checkpoint to safetensors, without unpickling anything but tensors."""
+    """Convert a torchvision checkpoint to safetensors; only tensors are unpickled."""
     if out.suffix != ".safetensors" or out.resolve() == path.resolve():
         raise UsageError(f"--out {out}: expected another .safetensors file than is imported")
     model = load_detector(str(path))
@@ -392,7 +394,7 @@ def import_checkpoint(path: Path, out: Path) -> Info:
 
 
 def difference(name: str, other: str | None = None) -> Difference:
-    """How a file differs from another; without one, from the architecture that it is for."""
+    """Compare a file with another one, or by default with its architecture."""
     path = find(name)
     state, metadata = read(path)
     found = {key: tuple(value.shape) for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""YOLOX detectors (Ge et al. 2021) from ONNX files, to be held against our own.
+"""YOLOX detectors (Ge et al. 2021) from ONNX files, for comparison with Mask R-CNN.
 
     detector = Yolox(Path("yolox_nano_416.onnx"))
     (found,) = detector([image])
@@ -28,7 +28,7 @@ LARGEST_LOG_SIDE = 10.0  # in cells; a network gone wrong must not overflow
 
 
 class Yolox:
-    """Finds people with ONNX Runtime on the CPU; the input size is what the file says."""
+    """A person detector on ONNX Runtime and the CPU; the file determines the input size."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Yolox:
         )
 
     def _rows(self, boxed: Array) -> Array:
-        """What the network says of a letterboxed picture: (N, 5 + C)."""
+        """Run the network on a letterboxed image: (N, 5 + C)."""
         bgr = boxed[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)  # (1, 3, H, W)
         (out, *_) = self._session.run(None, {self._input: np.ascontiguousarray(bgr)})
         shape = np.shape(out)

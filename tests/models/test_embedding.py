@@ -147,9 +147,11 @@ def test_what_is_saved_loads_with_its_size_and_stripes(tmp_path):
 def test_a_detector_is_no_embedder_nor_the_reverse(tmp_path):
     path = tmp_path / "mine.safetensors"
     weights.save(made(), path, {})
-    with pytest.raises(WeightsError, match=r"which tells people apart.*expected a detector"):
+    with pytest.raises(
+        WeightsError, match=r"which computes appearance embeddings.*expected a detector"
+    ):
         weights.load_detector(str(path))
-    with pytest.raises(WeightsError, match=r"which finds people.*expected an embedder"):
+    with pytest.raises(WeightsError, match=r"which detects people.*expected an embedder"):
         weights.load_embedder("person-lite")
 
 

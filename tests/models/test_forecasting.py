@@ -343,7 +343,7 @@ def test_rolling_takes_what_was_told_for_seen(kind):
 
 def test_only_maps_as_far_apart_as_the_horizon_can_be_rolled():
     model = untrained(like(horizon_s=0.6))
-    with pytest.raises(ModelError, match=r"small tells what comes 0\.6 s after maps 0\.2 s apart"):
+    with pytest.raises(ModelError, match=r"small has a horizon of 0\.6 s and maps 0\.2 s apart"):
         model.rollout([], 3)
 
 
@@ -417,7 +417,7 @@ def test_maps_that_do_not_fit_are_refused(shape):
 def test_too_few_maps_are_refused():
     model = untrained(SMALL)
     kept = model.encode(torch.zeros(1, 3, 16, 24))
-    with pytest.raises(ModelError, match="small looks at 4 past maps, found 2"):
+    with pytest.raises(ModelError, match="small needs 4 past maps, found 2"):
         model.forecast([kept, kept])
 
 

@@ -452,9 +452,9 @@ def test_a_wrong_file_says_what_it_is(tmp_path):
         weights.load_actions("person-lite")
     path = tmp_path / "small.safetensors"
     weights.save(made(), path, {})
-    with pytest.raises(WeightsError, match="tells actions; expected a detector"):
+    with pytest.raises(WeightsError, match="recognises actions; expected a detector"):
         weights.load_detector(str(path))
-    with pytest.raises(WeightsError, match="tells actions; expected an embedder"):
+    with pytest.raises(WeightsError, match="recognises actions; expected an embedder"):
         weights.load_embedder(str(path))
 
 

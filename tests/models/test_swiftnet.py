@@ -263,7 +263,7 @@ def test_weights_come_back_as_they_were(about, tmp_path):
 def test_weights_of_another_make_are_told_apart(tmp_path):
     path = tmp_path / "street.safetensors"
     weights.save(network(), path, {})
-    with pytest.raises(WeightsError, match="which tells what every pixel is; expected a detector"):
+    with pytest.raises(WeightsError, match="which segments images; expected a detector"):
         weights.load_detector(str(path))
     with pytest.raises(WeightsError, match=r"finds people .*; expected a segmenter"):
         weights.load_segmenter("person-lite")

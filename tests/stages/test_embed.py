@@ -125,7 +125,7 @@ def test_masks_hide_the_background_if_wanted(stage):
 
 
 def test_what_cannot_look_is_told(stage, weights):
-    with pytest.raises(WeightsError, match="does not know them"):
+    with pytest.raises(WeightsError, match="which detects people; expected an embedder"):
         stage(weights="person-lite")
     with pytest.raises(WeightsError, match="no weights 'nobody'"):
         stage(weights="nobody")

@@ -1,4 +1,4 @@
-"""A network of actions made quick where it runs: picture by picture, without changing its word.
+"""Inference back ends of action recognition: PyTorch, or compiled by OpenVINO, frame by frame.
 
 network = accelerate_actions(load_actions("fight-off"), "cpu")
 now = network.project(crops)  # (B, h, w, 3) uint8 RGB
@@ -26,10 +26,10 @@ from streamvis.models.off import (
 
 
 class ActionNetwork(Protocol):
-    """What a stage needs of a network, whatever computes it."""
+    """The interface of an action network, independent of the back end."""
 
     def project(self, crops: Array) -> list[FrameFeatures]:
-        """What is to be kept of each picture (B, h, w, 3) uint8 RGB, in memory of its own."""
+        """Compute features of crops (B, h, w, 3) uint8 RGB, each in memory of its own."""
 
     def pair(
         self,
@@ -37,18 +37,18 @@ class ActionNetwork(Protocol):
         now: Sequence[FrameFeatures],
         earlier: Sequence[FrameFeatures] | None = None,
     ) -> Tensor:
-        """Logits (B, L, K) of LEVELS; L is 0 when the network looks at single pictures only.
+        """Return logits (B, L, K) of LEVELS; L is 0 for a network of single frames.
 
-        `earlier` came before `before`; where nothing did, it is `before` itself.
+        `earlier` is the frame before `before`; by default `before` itself.
         """
 
 
 def accelerate_actions(
     model: Off, device: str, precision: Precision = "auto", engine: Engine = "auto"
 ) -> ActionNetwork:
-    """Fold norms, compute in bf16 where the hardware has it, compiled if possible.
+    """Fold norms, use bf16 if the hardware has it, and compile if possible.
 
-    The model is taken over. Logits come in fp32.
+    The model is modified and owned by the result. Logits are fp32.
     """
     engine, dtype = choose(device, precision, engine)
     fuse(model)
@@ -59,7 +59,7 @@ def accelerate_actions(
 
 
 def split_batch(kept: FrameFeatures) -> list[FrameFeatures]:
-    """Each of a batch, in memory of its own: the rest of the batch may go."""
+    """Split a batch into single items with memory of their own."""
     return [
         FrameFeatures(
             kept.frame[i : i + 1].clone(),
@@ -71,7 +71,7 @@ def split_batch(kept: FrameFeatures) -> list[FrameFeatures]:
 
 
 def join_batch(kept: Sequence[FrameFeatures]) -> FrameFeatures:
-    """One batch of them."""
+    """Concatenate items to one batch."""
     if len(kept) == 1:
         return kept[0]
     return FrameFeatures(
@@ -82,15 +82,15 @@ def join_batch(kept: Sequence[FrameFeatures]) -> FrameFeatures:
 
 
 class TorchActions:
-    """On the device, in `dtype`; never one alone, which torch rounds otherwise than in company."""
+    """PyTorch back end; single items are doubled, for torch rounds batches of one differently."""
 
     def __init__(self, model: Off, device: str, dtype: torch.dtype) -> None:
         self.model, self.device, self.dtype = model, device, dtype
 
     @torch.inference_mode()
     def project(self, crops: Array) -> list[FrameFeatures]:
-        company = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
-        x = self.model.normalise(torch.from_numpy(company).to(self.device)).to(self.dtype)
+        batch = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
+        x = self.model.normalise(torch.from_numpy(batch).to(self.device)).to(self.dtype)
         kept = self.model.project(x.contiguous(memory_format=torch.channels_last))
         return split_batch(kept)[: len(crops)]
 
@@ -112,7 +112,7 @@ def _stacked(levels: Sequence[Tensor]) -> Tensor:
 
 
 class CompiledActions:
-    """On OpenVINO: one network for pictures, one for pairs; differences are taken in between."""
+    """OpenVINO back end: one graph for frames, one for pairs; differences are taken in torch."""
 
     def __init__(self, model: Off, dtype: torch.dtype) -> None:
         from streamvis.models.inference.openvino import CompiledParts, one_thread
@@ -162,7 +162,7 @@ class CompiledActions:
 def first_differences(
     before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures
 ) -> list[Tensor]:
-    """What the stack of each level is given: gradients, then differences, (B, C, h, w)."""
+    """Return the input of the stack of each level: gradients, then differences, (B, C, h, w)."""
     steps = [b - a for a, b in zip(before.features, now.features, strict=True)]
     if not before.gradients:
         return steps
@@ -172,14 +172,14 @@ def first_differences(
 def second_differences(
     before: FrameFeatures, now: FrameFeatures, earlier: FrameFeatures
 ) -> list[Tensor]:
-    """What `Motion` is given of each level: the earlier maps, the change after and that before."""
+    """Return the inputs of `MotionClassifier`: maps, the changes after and before, per level."""
     each = (tuple(x.float() for x in kept.features) for kept in (earlier, before, now))
     maps = zip(*each, strict=True)
     return [x for a, b, c in maps for x in (b, c - b, b - a)]
 
 
 class _ProjectGraph(nn.Module):
-    """From pixels (B, h, w, 3) uint8 to what is kept of them, flat."""
+    """Pixels (B, h, w, 3) uint8 to `FrameFeatures`, flat."""
 
     def __init__(self, model: Off) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class _ProjectGraph(nn.Module):
 
 
 class _StacksGraph(nn.Module):
-    """From `changes` of each level to their logits (B, K)."""
+    """`first_differences` of each level to logits (B, K)."""
 
     def __init__(self, guided: OffSubnetwork) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class _StacksGraph(nn.Module):
 
 
 class _MotionGraph(nn.Module):
-    """From `turns` of each level to their logits (B, K)."""
+    """`second_differences` of each level to logits (B, K)."""
 
     def __init__(self, motion: MotionClassifier) -> None:
         super().__init__()

@@ -1,13 +1,12 @@
-"""A forecaster made quick where it runs: one picture at a time, without changing its word.
+"""Inference back ends of forecasters: PyTorch, or compiled by OpenVINO, one frame at a time.
 
     network = accelerate_forecaster(load_forecaster("street-forecast-0.2"), segmenter, "cpu")
-    past.append(network.encode(media_us, pixels, seen, past[-1]))  # a deque of the last few
-    told = network.forecast(past)
+    past.append(network.encode(media_us, pixels, segmented, past[-1]))  # a deque of frames
+    maps = network.forecast(past)
 
-What an F2F or F2MF forecasts is read by the segmenter's own head, in the same graph.
+The segmenter's own head classifies the features that F2F or F2MF forecasts, in the same graph.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,8 +19,8 @@ from streamvis.datasets.classes import movable
 from streamvis.messages import Array
 from streamvis.models.flow_warp import FlowFrame, extrapolate, flow_frame, warp_image
 from streamvis.models.forecasting import Forecaster, PastFeatures
+from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.inference.segmentation import (
-    MOST_SIZES,
     ClassMaps,
     SegmentationHead,
     SegmentationLogits,
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
     from streamvis.models.inference.openvino import CompiledPlan
 
 NOTHING = torch.zeros(1, 0, 1, 1)
-UNASKED = np.zeros((0, 0, 0), np.float32)
+NO_SHARES = np.zeros((0, 0, 0), np.float32)
 
 
 class PastFrame(NamedTuple):
-    """What is kept of one picture."""
+    """The encoding of one past frame."""
 
     at_us: int  # media time
     seen: SegmentedFrame
@@ -53,23 +52,23 @@ class PastFrame(NamedTuple):
 
 
 class ForecastNetwork(Protocol):
-    """What a stage needs of a forecaster, whatever computes it."""
+    """The interface of a forecaster, independent of the back end."""
 
     @property
     def memory(self) -> object:
-        """Networks with the same one keep the same of a picture: one may keep it for all."""
+        """A key: networks with the same one share the encodings of frames."""
 
     def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
-        """What is to be kept of a picture (H, W, 3) uint8 RGB, in memory of its own.
+        """Encode a frame (H, W, 3) uint8 RGB, in memory of its own.
 
-        `seen` is what the segmenter made of it, `before` what was kept of the moment before;
-        without one, nothing has moved.
+        `seen` is its segmentation, `before` the encoding of the frame before it; without one,
+        no motion is assumed.
         """
 
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
-        """What comes `times` the horizon after moments, oldest first; shares where asked for."""
+        """Forecast `times` the horizon after frames, oldest first; probabilities if `shares`."""
 
 
 def accelerate_forecaster(
@@ -79,9 +78,9 @@ def accelerate_forecaster(
     precision: Precision = "auto",
     engine: Engine = "auto",
 ) -> ForecastNetwork:
-    """Compute in bf16 where the hardware has it, compiled if possible.
+    """Use bf16 if the hardware has it, and compile if possible.
 
-    The model is taken over; of the segmenter only the head is used, as it is.
+    The model is modified and owned by the result; of the segmenter only the head is used.
     """
     engine, dtype = choose(device, precision, engine)
     model.eval().requires_grad_(False)
@@ -93,7 +92,7 @@ def accelerate_forecaster(
 
 
 class WarpForecaster:
-    """Where all goes, on the CPU; how sure that is, on the device."""
+    """Flow-based forecaster: warping on the CPU, calibration of probabilities on the device."""
 
     memory = FlowFrame
 
@@ -102,16 +101,22 @@ class WarpForecaster:
     ) -> None:
         self.horizon_us = model.architecture.horizon_s * 1e6
         self.things = np.array(movable(segmenter.architecture.segments))
-        self.read: Callable[[Size, Tensor], Sequence[Tensor]] = _Eager(_LogitsGraph(segmenter))
-        self.sure: Callable[[Size, Tensor, Tensor], Sequence[Tensor]] = _Eager(
+        self.logits_graph: Callable[[Size, Tensor], Sequence[Tensor]] = _TorchPart(
+            _LogitsGraph(segmenter)
+        )
+        self.calibration_graph: Callable[[Size, Tensor, Tensor], Sequence[Tensor]] = _TorchPart(
             _CalibrationGraph(model)
         )
         self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         if engine == "openvino":
             from streamvis.models.inference.openvino import one_thread
 
-            self.read = _Step(lambda _: _LogitsGraph(segmenter), dtype, [torch.float32])
-            self.sure = _Step(lambda _: _CalibrationGraph(model), torch.float32, [torch.float32])
+            self.logits_graph = _CompiledPart(
+                lambda _: _LogitsGraph(segmenter), dtype, [torch.float32]
+            )
+            self.calibration_graph = _CompiledPart(
+                lambda _: _CalibrationGraph(model), torch.float32, [torch.float32]
+            )
             self.alone = one_thread
 
     def encode(
@@ -129,15 +134,15 @@ class WarpForecaster:
         source = extrapolate(flow, now.seen.classes, self.things, ahead)
         classes = warp_image(now.seen.classes, source)
         if not shares:
-            return ClassMaps(classes, UNASKED)
+            return ClassMaps(classes, NO_SHARES)
         with self.alone():
-            (logits,) = self.read(now.size, now.seen.features)
-            (told,) = self.sure(now.size, *warp_logits(logits, source))
+            (logits,) = self.logits_graph(now.size, now.seen.features)
+            (told,) = self.calibration_graph(now.size, *warp_logits(logits, source))
             return ClassMaps(classes, told[0].cpu().clone().numpy())
 
 
 class TorchForecaster:
-    """On the device: maps in `dtype`, what is read from them in fp32."""
+    """PyTorch back end: maps in `dtype`, the head in fp32."""
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
         self.model, self.segmenter, self.dtype = model, segmenter, dtype
@@ -148,28 +153,31 @@ class TorchForecaster:
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
         features = seen.features.to(self.dtype)
-        earlier = self.model.encode(features) if before is None else _remembered(before)
+        earlier = self.model.encode(features) if before is None else _features(before)
         return PastFrame(at_us, seen, self.model.encode(features, earlier))
 
     @torch.inference_mode()
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
-        kept = [_remembered(one) for one in past]
+        kept = [_features(one) for one in past]
         future = self.model.forecast(kept) if times == 1 else self.model.rollout(kept, times)[-1]
         classes, told = SegmentationHead(self.segmenter, past[-1].size)(future.float())
         return ClassMaps(classes[0].cpu().numpy(), told[0].cpu().numpy())
 
 
-def _remembered(moment: PastFrame) -> PastFeatures:
+def _features(moment: PastFrame) -> PastFeatures:
     if not isinstance(moment.kept, PastFeatures):
-        raise TypeError("a moment of another kind of forecaster")
+        raise TypeError(
+            f"the frame was encoded as {type(moment.kept).__name__}, expected PastFeatures: "
+            "encode it with this forecaster"
+        )
     return moment.kept
 
 
 class CompiledForecaster:
-    """On OpenVINO, in three steps.
+    """OpenVINO back end, in three graphs: encode, predict, compose.
 
-    bf16 has no place between two cells that are far from the first: what flows lead to is fp32.
-    Where it goes on from what it told itself, torch computes it.
+    bf16 cannot represent positions between distant cells, so warping is fp32. Roll-outs beyond
+    the first horizon are computed by torch.
     """
 
     def __init__(self, model: Forecaster, segmenter: SwiftNet, dtype: torch.dtype) -> None:
@@ -178,26 +186,26 @@ class CompiledForecaster:
         self.model, self.segmenter, self.memory = model, segmenter, model
         self.about, self.dtype, self.alone = model.architecture, dtype, one_thread
         self.moves = model.embed is not None
-        self.newest = self.about.warped if self.moves else 1  # maps that are looked at
+        self.newest = self.about.warped if self.moves else 1  # maps that are read
 
-        def tell(size: Size) -> nn.Module:
+        def compose(size: Size) -> nn.Module:
             return _ComposeGraph(model, self.newest, SegmentationLogits(segmenter, size))
 
-        self.encode_graph = _Step(
+        self.encode_graph = _CompiledPart(
             lambda _: _EncodeGraph(model), dtype, [dtype] * (4 if self.moves else 2)
         )
-        thoughts = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
-        self.predict_graph = _Step(lambda _: _PredictGraph(model), dtype, thoughts)
-        self.compose_graph = _Step(tell, torch.float32, [torch.float32, torch.float32])
+        outputs = [dtype, torch.float32, torch.float32][: 3 if self.moves else 1]
+        self.predict_graph = _CompiledPart(lambda _: _PredictGraph(model), dtype, outputs)
+        self.compose_graph = _CompiledPart(compose, torch.float32, [torch.float32, torch.float32])
 
     def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
-        earlier = None if before is None else _remembered(before)
+        earlier = None if before is None else _features(before)
         with self.alone():
-            return PastFrame(at_us, seen, self._kept(seen.features, earlier))
+            return PastFrame(at_us, seen, self._encode(seen.features, earlier))
 
-    def _kept(self, features: Tensor, before: PastFeatures | None) -> PastFeatures:
+    def _encode(self, features: Tensor, before: PastFeatures | None) -> PastFeatures:
         cells = (features.shape[2] // self.about.fold, features.shape[3] // self.about.fold)
         x = features.to(self.dtype)
         if not self.moves:
@@ -210,20 +218,20 @@ class CompiledForecaster:
 
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         if times > 1:
-            return self._rolled(past, times)
+            return self._rollout(past, times)
         with self.alone():
-            return self._told([_remembered(one) for one in past], past[-1].size)
+            return self._decode([_features(one) for one in past], past[-1].size)
 
-    def _told(self, past: Sequence[PastFeatures], size: Size) -> ClassMaps:
+    def _decode(self, past: Sequence[PastFeatures], size: Size) -> ClassMaps:
         motion = [one.motion for one in past[1:]] if self.moves else []
         cells = (past[0].cells.shape[2], past[0].cells.shape[3])
-        thought = self.predict_graph(cells, *(one.cells for one in past), *motion)
+        predicted = self.predict_graph(cells, *(one.cells for one in past), *motion)
         maps = [one.map for one in past[-self.newest :]]
-        logits, shares = self.compose_graph(size, *maps, *thought)
+        logits, shares = self.compose_graph(size, *maps, *predicted)
         return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
 
     @torch.inference_mode()
-    def _rolled(self, past: Sequence[PastFrame], times: int) -> ClassMaps:
+    def _rollout(self, past: Sequence[PastFrame], times: int) -> ClassMaps:
         kept: list[PastFeatures] = []
         for one in past:
             before = kept[-1] if kept else None
@@ -233,36 +241,33 @@ class CompiledForecaster:
         return ClassMaps(classes[0].numpy(), shares[0].numpy())
 
 
-class _Step:
-    """A part of the network compiled for the last few sizes; a call writes over the last one's."""
+class _CompiledPart:
+    """A part of the network, compiled for each size; a call overwrites earlier outputs."""
 
     def __init__(
         self,
         part: Callable[[Size], nn.Module],
-        dtype: torch.dtype,  # that it computes in
+        dtype: torch.dtype,  # precision of the computation
         outputs: Sequence[torch.dtype],
     ) -> None:
         from streamvis.models.inference import openvino
 
-        self.part, self.dtype, self.outputs, self.compiled = part, dtype, outputs, openvino
+        self.part, self.dtype, self.outputs, self.openvino = part, dtype, outputs, openvino
         self.threads = torch.get_num_threads()
-        self.plans: OrderedDict[Size, CompiledPlan] = OrderedDict()
+        self.plans: PlanCache[Size, CompiledPlan] = PlanCache()
 
     def __call__(self, size: Size, *inputs: Tensor) -> list[Tensor]:
-        if size not in self.plans:
-            types = [*(x.dtype for x in inputs), *self.outputs]
-            examples = [x.float() for x in inputs]
-            with self.compiled.threads(self.threads):
-                plan = self.compiled.CompiledPlan(self.part(size), examples, self.dtype, types)
-            self.plans[size] = plan
-            if len(self.plans) > MOST_SIZES:
-                self.plans.popitem(last=False)
-        self.plans.move_to_end(size)
-        return self.plans[size](*inputs)
+        return self.plans.get(size, lambda: self._compile(size, inputs))(*inputs)
+
+    def _compile(self, size: Size, inputs: Sequence[Tensor]) -> "CompiledPlan":
+        types = [*(x.dtype for x in inputs), *self.outputs]
+        examples = [x.float() for x in inputs]
+        with self.openvino.threads(self.threads):
+            return self.openvino.CompiledPlan(self.part(size), examples, self.dtype, types)
 
 
-class _Eager:
-    """A part as it is, called like one that is compiled."""
+class _TorchPart:
+    """A part in torch with the interface of a compiled one."""
 
     def __init__(self, part: nn.Module) -> None:
         self.part = part
@@ -272,7 +277,7 @@ class _Eager:
 
 
 class _LogitsGraph(nn.Module):
-    """From features to the logits of classes, in fp32."""
+    """Features to class logits in fp32."""
 
     def __init__(self, segmenter: SwiftNet) -> None:
         super().__init__()
@@ -283,7 +288,7 @@ class _LogitsGraph(nn.Module):
 
 
 class _CalibrationGraph(nn.Module):
-    """From what arrives, and its cues, to probabilities."""
+    """Warped probabilities and cues to calibrated probabilities."""
 
     def __init__(self, model: WarpCalibrator) -> None:
         super().__init__()
@@ -294,7 +299,7 @@ class _CalibrationGraph(nn.Module):
 
 
 class _EncodeGraph(nn.Module):
-    """From a map (1, C, h, w), and the embedding of the one before, to what is kept of it."""
+    """A map (1, C, h, w) and the previous embedding to `PastFeatures`, flat."""
 
     def __init__(self, model: Forecaster) -> None:
         super().__init__()
@@ -308,7 +313,7 @@ class _EncodeGraph(nn.Module):
 
 
 class _PredictGraph(nn.Module):
-    """From cells and motions, oldest first, to what the model thinks of them."""
+    """Cells and correlations, oldest first, to the outputs of `Forecaster.predict`."""
 
     def __init__(self, model: Forecaster) -> None:
         super().__init__()
@@ -325,7 +330,7 @@ class _PredictGraph(nn.Module):
 
 
 class _ComposeGraph(nn.Module):
-    """From the newest maps and what is thought of them to what a head says of the future."""
+    """The newest maps and predictions to the outputs of a segmentation head."""
 
     def __init__(self, model: Forecaster, newest: int, head: SegmentationLogits) -> None:
         super().__init__()

@@ -1,14 +1,13 @@
-"""Convolutions and matrix products compiled by OpenVINO; what else a detector does stays in torch.
+"""OpenVINO back end: convolutions and matrix products compiled, the rest of a network in torch.
 
-    detector = Compiled(model, "bf16")
+    detector = CompiledDetector(model, torch.bfloat16)
     found = detector([image])  # as model([image])
 
-OpenVINO reads the torch code itself, so there is one description of the network.
+OpenVINO converts the traced torch module, so each network is described once.
 """
 
 import sys
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -18,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamvis.messages import Array
+from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.mask_rcnn import Dense, MaskRcnn, padded_size, rescale
 from streamvis.models.roi_heads import Instances
 
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # nothing calls home
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # no telemetry
 
 import openvino  # noqa: E402
 from openvino.frontend import FrontEndManager  # noqa: E402
@@ -29,7 +29,6 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noq
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 READER = FrontEndManager().load_by_framework("pytorch")
-MOST_SIZES = 4  # sizes of pictures for which a compiled network is kept
 ELEMENTS = {
     torch.uint8: openvino.Type.u8,
     torch.float32: openvino.Type.f32,
@@ -38,16 +37,16 @@ ELEMENTS = {
 
 
 class CompiledDetector:
-    """Called like the model, which it takes over; pictures go through one at a time.
+    """A compiled detector, called like the model that it takes over, one image at a time.
 
-    dtype is what OpenVINO computes in, float32 or bfloat16, and that of the maps.
+    dtype, float32 or bfloat16, is the precision of OpenVINO and of the feature maps.
     """
 
     def __init__(self, model: MaskRcnn, dtype: torch.dtype) -> None:
         self.model = model.requires_grad_(False)
         self.dtype = dtype
         self.core = _core(dtype)
-        self.plans: OrderedDict[tuple[int, ...], _DetectorPlan] = OrderedDict()
+        self.plans: PlanCache[tuple[int, ...], _DetectorPlan] = PlanCache()
         heads, channels = model.roi_heads, model.architecture.channels
         masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
         heads.add_module("box_head", _CompiledHead(self, heads.box_head, (channels, 7, 7)))
@@ -64,27 +63,20 @@ class CompiledDetector:
         return rescale(found, size, (image.shape[1], image.shape[2]))
 
     def dense(self, image: Tensor) -> tuple[Dense, tuple[int, int], tuple[int, int]]:
-        """What is computed of a whole image (3, H, W) uint8, its padded size and its size.
+        """Compute the dense part for an image (3, H, W) uint8: maps, padded size, size.
 
-        The next call writes over what this one returned.
+        The next call overwrites the returned maps.
         """
         pixels = image.permute(1, 2, 0)[None].contiguous()  # (1, H, W, 3)
-        plan = self._plan(tuple(pixels.shape))
+        shape = tuple(pixels.shape)
+        plan = self.plans.get(shape, lambda: _DetectorPlan(self, shape))
         return plan(pixels), plan.padded, plan.size
-
-    def _plan(self, shape: tuple[int, ...]) -> "_DetectorPlan":
-        if shape not in self.plans:
-            self.plans[shape] = _DetectorPlan(self, shape)
-            if len(self.plans) > MOST_SIZES:
-                self.plans.popitem(last=False)
-        self.plans.move_to_end(shape)
-        return self.plans[shape]
 
 
 class CompiledEmbedder:
-    """Crops (B, h, w, 3) uint8 in, what `part` makes of them (B, D) out, computed in `dtype`.
+    """A compiled `part`: crops (B, h, w, 3) uint8 to vectors (B, D), for any B.
 
-    B may be any number: crops that only fill up a fixed one cost as much as real ones.
+    The batch is dynamic, because padding crops would cost as much as real ones.
     """
 
     def __init__(self, part: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> None:
@@ -99,7 +91,7 @@ class CompiledEmbedder:
 
 
 class CompiledParts:
-    """A part of any number of inputs and outputs, all of them (B, …) for any B."""
+    """A compiled part of any number of inputs and outputs (B, …), for any B."""
 
     def __init__(self, part: nn.Module, examples: Sequence[Tensor], dtype: torch.dtype) -> None:
         part.requires_grad_(False)
@@ -109,20 +101,20 @@ class CompiledParts:
         self.request = _compile(_core(dtype), part, tuple(examples), types, free=True)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """The next call may write over what this one returned."""
+        """Compute the outputs; the next call may overwrite them."""
         shared = {i: _shared(x.contiguous()) for i, x in enumerate(inputs)}
         found = self.request.infer(shared, share_outputs=True)
         return [torch.from_numpy(x) for x in found.values()]
 
 
 class CompiledPlan:
-    """A part for inputs of one shape; what it says lies in memory that is written over."""
+    """A compiled part for inputs of fixed shapes; its outputs are reused memory."""
 
     def __init__(
         self,
         part: nn.Module,
         examples: Sequence[Tensor],
-        dtype: torch.dtype,  # that it computes in
+        dtype: torch.dtype,  # precision of the computation
         types: Sequence[torch.dtype],  # of its inputs, then of its outputs
     ) -> None:
         part.requires_grad_(False)
@@ -134,13 +126,13 @@ class CompiledPlan:
             self.request.set_output_tensor(index, _shared(self.outputs[-1]))
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """The next call writes over what this one returned."""
+        """Compute the outputs; the next call overwrites them."""
         self.request.infer({i: _shared(x.contiguous()) for i, x in enumerate(inputs)})
         return self.outputs
 
 
 def _core(dtype: torch.dtype) -> Any:
-    """OpenVINO on as many threads as torch has."""
+    """Return an OpenVINO core with the number of threads of torch."""
     core = openvino.Core()
     core.set_property(
         "CPU",
@@ -148,7 +140,7 @@ def _core(dtype: torch.dtype) -> Any:
             "INFERENCE_PRECISION_HINT": ELEMENTS[dtype],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # where we run is the placement's to say
+            "ENABLE_CPU_PINNING": False,  # the placement decides on cores
         },
     )
     return core
@@ -161,7 +153,7 @@ def _compile(
     types: Sequence[torch.dtype],
     free: bool = False,
 ) -> Any:
-    """A request for the part; types are of its inputs and outputs, `free` opens axis 0."""
+    """Compile a part; `types` are of inputs, then outputs; `free` makes axis 0 dynamic."""
     examples = example if isinstance(example, tuple) else (example,)
     shapes = [[-1 if free else len(x), *x.shape[1:]] for x in examples]
     with warnings.catch_warnings():
@@ -179,13 +171,13 @@ def _compile(
 
 
 def one_thread() -> AbstractContextManager[None]:
-    """What torch has left to do is small, and its waiting threads would take OpenVINO's cores."""
+    """Restrict torch to one thread: idle torch threads would occupy the cores of OpenVINO."""
     return threads(1)
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """As many for torch, and for what is compiled meanwhile."""
+    """Set the number of threads of torch, and of parts compiled meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -195,20 +187,20 @@ def threads(count: int) -> Iterator[None]:
 
 
 def _shared(x: Tensor) -> openvino.Tensor:
-    """The same memory for OpenVINO; NumPy, which lies between, has no bfloat16."""
+    """Share memory with OpenVINO; bfloat16 passes NumPy, which lacks it, as int16."""
     raw = x.view(torch.int16) if x.dtype == torch.bfloat16 else x
     return openvino.Tensor(raw.numpy(), openvino.Shape(x.shape), ELEMENTS[x.dtype])
 
 
 class _DenseGraph(nn.Module):
-    """From pixels as they lie in a frame to flat outputs, maps channels-last."""
+    """The dense part of a detector: pixels (1, H, W, 3) to flat outputs, maps channels-last."""
 
     def __init__(self, model: MaskRcnn, size: tuple[int, int]) -> None:
         super().__init__()
         self.model, self.size = model, size
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        # pixels (1, H, W, 3); sizes are numbers here, not traced: they would be rounded otherwise
+        # pixels (1, H, W, 3); sizes are constants, traced ones would be rounded
         (height, width), padded = self.size, padded_size([self.size])
         image = self.model.resize(pixels[0].permute(2, 0, 1), self.size)
         batch = F.pad(image, (0, padded[1] - width, 0, padded[0] - height))[None]
@@ -218,7 +210,7 @@ class _DenseGraph(nn.Module):
 
 
 class _DetectorPlan:
-    """One size of pictures: the compiled network and the memory that it writes into."""
+    """The compiled dense part for one image size, with its output memory."""
 
     def __init__(self, owner: CompiledDetector, shape: tuple[int, ...]) -> None:
         model, pixels = owner.model, torch.zeros(shape, dtype=torch.uint8)
@@ -246,7 +238,7 @@ class _DetectorPlan:
 
 
 class _CompiledHead(nn.Module):
-    """A part that works on any number of regions."""
+    """A compiled head for any number of regions."""
 
     def __init__(self, owner: CompiledDetector, part: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -1,15 +1,14 @@
-"""A segmenter made quick where it runs: a picture of any size in, what every pixel of it is out.
+"""Inference back ends of semantic segmentation: PyTorch, or compiled by OpenVINO.
 
-    scene = accelerate_segmenter(load_segmenter("street-seg"), "cpu")
-    seen = scene.look(pixels)  # (H, W, 3) uint8 RGB
-    told = scene.read(future, seen.classes.shape)  # of features that a forecaster told
+    network = accelerate_segmenter(load_segmenter("street-seg"), "cpu")
+    segmented = network.segment(pixels)  # (H, W, 3) uint8 RGB, any size
+    maps = network.decode(future, segmented.classes.shape)  # features of a forecaster
 
-A picture's result depends on that picture alone, and is the same each time on one engine.
-Engines, precisions and numbers of threads round differently: a pixel in some hundreds, all at
-boundaries, may get another class.
+The result of a frame depends on that frame alone and is reproducible on one engine. Engines,
+precisions and numbers of threads round differently: one pixel in some hundreds, always at a
+boundary, may have another class.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from streamvis.messages import Array
+from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.layers import fuse
 from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
@@ -28,36 +28,35 @@ if TYPE_CHECKING:
     from streamvis.models.inference.openvino import CompiledPlan
 
 Size = tuple[int, int]  # height, width
-MOST_SIZES = 4  # sizes of pictures for which a compiled network is kept
 
 
 class SegmentedFrame(NamedTuple):
-    """What was made of one picture, in memory of its own."""
+    """The segmentation of one frame, in memory of its own."""
 
-    features: Tensor  # (1, C, h, w) at stride 4 of the padded picture, on the network's device
-    classes: Array  # (H, W) uint8, the likeliest, at the size that the network looks at
-    unknown: Array  # (⌈H/4⌉, ⌈W/4⌉) uint8, 255·probability of no class; (0, 0) of a plain one
+    features: Tensor  # (1, C, h, w) of the padded frame, on the device
+    classes: Array  # (H, W) uint8, most probable class, at the input size of the network
+    unknown: Array  # (⌈H/4⌉, ⌈W/4⌉) uint8, 255·P(outlier); (0, 0) without outlier head
 
 
 class ClassMaps(NamedTuple):
-    """What features say, in memory of its own."""
+    """Classes and their probabilities, in memory of its own."""
 
-    classes: Array  # (H, W) uint8, as of a picture
+    classes: Array  # (H, W) uint8
     shares: Array  # (K, ⌈H/4⌉, ⌈W/4⌉) float32, probabilities of the classes
 
 
 class SegmentationNetwork(Protocol):
-    """What a stage needs of a segmenter, whatever computes it."""
+    """The interface of a segmenter, independent of the back end."""
 
     architecture: SwiftNetConfig
     dtype: torch.dtype  # of features
-    lines: int  # height of the pictures it looks at
+    lines: int  # input height in px
 
     def segment(self, pixels: Array) -> SegmentedFrame:
-        """A picture (H, W, 3) uint8 RGB of any size."""
+        """Segment a frame (H, W, 3) uint8 RGB of any size."""
 
     def decode(self, features: Tensor, size: Size) -> ClassMaps:
-        """Features (1, C, h, w), told of a picture that was looked at in `size`."""
+        """Classify features (1, C, h, w) of a frame with input size `size`."""
 
 
 def accelerate_segmenter(
@@ -67,9 +66,9 @@ def accelerate_segmenter(
     engine: Engine = "auto",
     lines: int | None = None,  # px; None: as trained
 ) -> SegmentationNetwork:
-    """Fold norms, compute in bf16 where the hardware has it, compiled if possible.
+    """Fold norms, use bf16 if the hardware has it, and compile if possible.
 
-    The model is taken over.
+    The model is modified and owned by the result.
     """
     engine, dtype = choose(device, precision, engine)
     fuse(model)
@@ -81,10 +80,7 @@ def accelerate_segmenter(
 
 
 class SegmentationHead(nn.Module):
-    """Features (B, C, h, w) of pictures of one size in, what they say out.
-
-    Classes (B, H, W) uint8 and their probabilities (B, K, ⌈H/4⌉, ⌈W/4⌉).
-    """
+    """Features (B, C, h, w) to classes (B, H, W) uint8 and probabilities (B, K, ⌈H/4⌉, ⌈W/4⌉)."""
 
     def __init__(self, model: SwiftNet, size: Size) -> None:
         super().__init__()
@@ -97,7 +93,7 @@ class SegmentationHead(nn.Module):
 
 
 class SegmentationLogits(nn.Module):
-    """The same for graphs on a CPU: in the place of classes, the logits for `likeliest_of`."""
+    """As `SegmentationHead` for compiled graphs: logits for `upsample_argmax`, probabilities."""
 
     def __init__(self, model: SwiftNet, size: Size) -> None:
         super().__init__()
@@ -110,7 +106,7 @@ class SegmentationLogits(nn.Module):
 
 
 def argmax_classes(logits: Tensor, size: Size) -> Tensor:
-    """Classes (B, H, W) uint8 of logits (B, K, h, w) at stride 4, the first of equals."""
+    """Return classes (B, H, W) uint8 of logits (B, K, h, w) at stride 4; ties: the first."""
     whole = full_size(logits, size)
     best, classes = whole[:, 0], torch.zeros_like(whole[:, 0])
     for index in range(1, whole.shape[1]):
@@ -121,12 +117,12 @@ def argmax_classes(logits: Tensor, size: Size) -> Tensor:
 
 
 def cells(size: Size) -> Size:
-    """How many places of a map at stride 4 a picture covers."""
+    """Return the size of a map at stride 4 that covers a frame."""
     return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
 
 
 def resize_to_lines(pixels: Array, lines: int) -> Array:
-    """The picture `lines` high, its aspect kept, in memory of its own."""
+    """Resize a frame to height `lines`, keeping its aspect, in memory of its own."""
     height, width = pixels.shape[:2]
     if height == lines:
         return np.array(pixels, order="C")
@@ -135,7 +131,7 @@ def resize_to_lines(pixels: Array, lines: int) -> Array:
 
 
 class _SegmenterGraph(nn.Module):
-    """From a picture (1, H, W, 3) uint8 to its features, logits and, if told, strangeness."""
+    """A frame (1, H, W, 3) uint8 to features, logits and, with a head for it, P(outlier)."""
 
     def __init__(self, model: SwiftNet, size: Size, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -154,7 +150,7 @@ class _SegmenterGraph(nn.Module):
 
 
 class TorchSegmenter:
-    """On the device; convolutions in `dtype`, norms and what is read from features in fp32."""
+    """PyTorch back end: convolutions in `dtype`, norms and heads in fp32."""
 
     def __init__(self, model: SwiftNet, device: str, dtype: torch.dtype, lines: int) -> None:
         self.architecture, self.dtype, self.lines = model.architecture, dtype, lines
@@ -172,7 +168,7 @@ class TorchSegmenter:
         size = (picture.shape[0], picture.shape[1])
         look = _SegmenterGraph(self.model, size, self.dtype)
         features, logits, *rest = look(torch.from_numpy(picture)[None].to(self.device))
-        return _seen(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
+        return _segmented(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
 
     @torch.inference_mode()
     def decode(self, features: Tensor, size: Size) -> ClassMaps:
@@ -180,49 +176,43 @@ class TorchSegmenter:
         return ClassMaps(classes[0].cpu().numpy(), shares[0].cpu().numpy())
 
 
-def _seen(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> SegmentedFrame:
+def _segmented(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> SegmentedFrame:
     unknown = rest[0][0].cpu().numpy() if rest else np.zeros((0, 0), np.uint8)
     return SegmentedFrame(features, classes, unknown)
 
 
 class CompiledSegmenter:
-    """On OpenVINO, from pixels to logits in one graph; one for each of the last few sizes."""
+    """OpenVINO back end: one graph from pixels to logits for each input size."""
 
     def __init__(self, model: SwiftNet, dtype: torch.dtype, lines: int) -> None:
         from streamvis.models.inference.openvino import CompiledPlan, one_thread
 
         self.architecture, self.dtype, self.lines = model.architecture, dtype, lines
         self.model, self.compile, self.alone = model, CompiledPlan, one_thread
-        self.looks: OrderedDict[Size, CompiledPlan] = OrderedDict()
-        self.reads: OrderedDict[Size, CompiledPlan] = OrderedDict()
+        self.segment_plans: PlanCache[Size, CompiledPlan] = PlanCache()
+        self.decode_plans: PlanCache[Size, CompiledPlan] = PlanCache()
 
     def segment(self, pixels: Array) -> SegmentedFrame:
         picture = torch.from_numpy(resize_to_lines(pixels, self.lines))[None]  # (1, H, W, 3)
         size = (picture.shape[1], picture.shape[2])
-        if size not in self.looks:
-            maps = [torch.float32] if self.model.unknown is None else [torch.float32, torch.uint8]
-            types = [torch.uint8, self.dtype, *maps]
-            self.looks[size] = self.compile(
-                _SegmenterGraph(self.model, size), [picture], self.dtype, types
-            )
+        plan = self.segment_plans.get(size, lambda: self._segment_plan(picture, size))
         with self.alone():
-            features, logits, *rest = _newest(self.looks, size)(picture)
+            features, logits, *rest = plan(picture)
             classes = upsample_argmax(logits[0].numpy(), size)
-            return _seen(features.clone(), classes, [x.clone() for x in rest])
+            return _segmented(features.clone(), classes, [x.clone() for x in rest])
+
+    def _segment_plan(self, picture: Tensor, size: Size) -> "CompiledPlan":
+        maps = [torch.float32] if self.model.unknown is None else [torch.float32, torch.uint8]
+        types = [torch.uint8, self.dtype, *maps]
+        return self.compile(_SegmenterGraph(self.model, size), [picture], self.dtype, types)
 
     def decode(self, features: Tensor, size: Size) -> ClassMaps:
-        if size not in self.reads:
-            types = [self.dtype, torch.float32, torch.float32]
-            part = SegmentationLogits(self.model, size)
-            self.reads[size] = self.compile(part, [features.float()], self.dtype, types)
+        plan = self.decode_plans.get(size, lambda: self._decode_plan(features, size))
         with self.alone():
-            logits, shares = _newest(self.reads, size)(features.to(self.dtype))
+            logits, shares = plan(features.to(self.dtype))
             return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
 
-
-def _newest(plans: "OrderedDict[Size, CompiledPlan]", size: Size) -> "CompiledPlan":
-    """The plan for a size, which is kept longest."""
-    plans.move_to_end(size)
-    if len(plans) > MOST_SIZES:
-        plans.popitem(last=False)
-    return plans[size]
+    def _decode_plan(self, features: Tensor, size: Size) -> "CompiledPlan":
+        types = [self.dtype, torch.float32, torch.float32]
+        part = SegmentationLogits(self.model, size)
+        return self.compile(part, [features.float()], self.dtype, types)

@@ -1,4 +1,4 @@
-"""Make networks quick where they run, without changing what they find."""
+"""Selection of the inference engine and precision, and accelerated detectors and embedders."""
 
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -19,8 +19,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 Engine = Literal["auto", "torch", "openvino"]
 Embed = Callable[[Array], Array]  # crops (B, h, w, 3) uint8 RGB -> unit vectors (B, D) float32
 TINY = 1e-12
-MOST_CROPS = 32  # in one batch
-BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without these, bf16 is emulated and slow
+MOST_CROPS = 32  # per batch
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without these flags bf16 is emulated and slow
 
 
 def cpu_has_bf16() -> bool:
@@ -34,7 +34,7 @@ def cpu_has_bf16() -> bool:
 
 
 def openvino_version() -> str | None:
-    """The version of OpenVINO that is installed, without importing it."""
+    """Return the installed version of OpenVINO without importing it; None if absent."""
     try:
         return metadata.version("openvino")
     except metadata.PackageNotFoundError:
@@ -42,7 +42,7 @@ def openvino_version() -> str | None:
 
 
 def openvino_fault() -> str | None:
-    """Why OpenVINO cannot compute here; None when it can."""
+    """Return why OpenVINO is unusable; None if it works."""
     if openvino_version() is None:
         return "it is not installed; run: pip install openvino"
     try:
@@ -53,7 +53,7 @@ def openvino_fault() -> str | None:
 
 
 def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, torch.dtype]:
-    """What `auto` comes to on this machine; ModelError for what it cannot do."""
+    """Resolve `auto` on this machine; raises ModelError for an impossible choice."""
     cpu = device == "cpu"
     able = cpu_has_bf16() if cpu else torch.cuda.is_bf16_supported()
     if precision == "bf16" and not able:
@@ -73,10 +73,10 @@ def choose(device: str, precision: Precision, engine: Engine) -> tuple[Engine, t
 def accelerate_detector(
     model: MaskRcnn, device: str, precision: Precision = "auto", engine: Engine = "auto"
 ) -> Detector:
-    """Fold norms, run the dense parts in bf16 where the hardware has it, compiled if possible.
+    """Fold norms, run the dense parts in bf16 if the hardware has it, and compile if possible.
 
-    The model is taken over. Scores and box deltas are computed in fp32 from bf16 features:
-    rounding them would move boxes by a part in 256 of their size.
+    The model is modified and owned by the result. Scores and box deltas are computed in fp32 from
+    bf16 features: rounding them would move boxes by 1/256 of their size.
     """
     engine, dtype = choose(device, precision, engine)
     fuse(model)
@@ -94,9 +94,9 @@ def accelerate_detector(
 def accelerate_embedder(
     model: Embedder, device: str, precision: Precision = "auto", engine: Engine = "auto"
 ) -> Embed:
-    """The embedder as a plain function of crops of its size, any number of them.
+    """Return the embedder as a function of any number of crops of its input size.
 
-    The model is taken over. Vectors are of unit length in fp32, whatever it computes in.
+    The model is modified and owned by the result. Vectors have unit length and are fp32.
     """
     engine, dtype = choose(device, precision, engine)
     fuse(model)
@@ -111,7 +111,7 @@ def accelerate_embedder(
 
         def embed(crops: Array) -> Array:
             with torch.inference_mode():
-                # torch rounds a crop alone otherwise than one in company
+                # torch rounds batches of one differently
                 pair = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
                 vectors = whole(torch.from_numpy(pair).to(device)).cpu().numpy()
             return vectors[: len(crops)]
@@ -125,7 +125,7 @@ def accelerate_embedder(
 
 
 class _EmbedderGraph(nn.Module):
-    """From pixels (B, h, w, 3) uint8 to vectors (B, D) float32."""
+    """Pixels (B, h, w, 3) uint8 to vectors (B, D) float32."""
 
     def __init__(self, model: Embedder, dtype: torch.dtype) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ def test_what_cannot_be_scored_is_told_before_anything_is(sequence, weights, tmp
     assert "give each one once" in result.stderr
     result = invoke(sequence, "--weights", "person-lite")
     assert result.exit_code == 4
-    assert "does not know them" in result.stderr
+    assert "which detects people; expected an embedder" in result.stderr
     result = invoke(sequence, "--weights", weights, "--sheet", tmp_path)
     assert "cannot be written" in result.stderr
 

@@ -11,7 +11,7 @@ from streamvis.errors import ModelError
 from streamvis.models import swiftnet
 from streamvis.models.flow_warp import extrapolate
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
-from streamvis.models.inference import forecasts
+from streamvis.models.inference import forecasts, plan_cache
 from streamvis.models.inference.forecasts import accelerate_forecaster
 from streamvis.models.inference.segmentation import SegmentationHead, SegmentedFrame
 from streamvis.models.inference.select import cpu_has_bf16, openvino_version
@@ -116,7 +116,7 @@ def test_one_that_cannot_go_on_from_what_it_told_says_so(engine, segmenter):
     able(engine, "fp32")
     model = network(**KINDS["conv_f2f"], horizon_s=0.6)
     quick = accelerate_forecaster(model, segmenter, "cpu", "fp32", engine)
-    with pytest.raises(ModelError, match=r"tells what comes 0\.6 s after maps 0\.2 s apart"):
+    with pytest.raises(ModelError, match=r"a horizon of 0\.6 s and maps 0\.2 s apart"):
         told(quick, maps(4), times=2)
 
 
@@ -164,7 +164,7 @@ def test_flows_lead_as_exactly_far_from_the_first_cell_in_bf16(segmenter):
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_pictures_of_many_sizes_take_turns(engine, segmenter, monkeypatch):
     able(engine, "fp32")
-    monkeypatch.setattr(forecasts, "MOST_SIZES", 2)
+    monkeypatch.setattr(plan_cache, "MOST_SIZES", 2)
     model = network(**KINDS["conv_f2f"])
     quick = accelerate_forecaster(model, segmenter, "cpu", "fp32", engine)
     seen = {(90 + 32 * i, 64): maps(4, (24 + 8 * i, 16), i) for i in range(3)}
@@ -362,7 +362,7 @@ def test_what_is_kept_and_told_is_in_memory_of_its_own(engine, segmenter):
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_what_moves_in_pictures_of_many_sizes_takes_turns(engine, segmenter, monkeypatch):
-    monkeypatch.setattr(forecasts, "MOST_SIZES", 2)
+    monkeypatch.setattr(plan_cache, "MOST_SIZES", 2)
     quick = quickened(segmenter, engine)
     pasts = [moments(quick, BEFORE[0], size=size) for size in [(90, 120), (96, 128), (61, 33)]]
     first = [quick.forecast(past) for past in pasts]

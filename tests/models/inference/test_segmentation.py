@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.errors import WeightsError
+from streamvis.models.inference.plan_cache import MOST_SIZES
 from streamvis.models.inference.segmentation import (
-    MOST_SIZES,
     SegmentationHead,
     accelerate_segmenter,
     argmax_classes,
@@ -135,7 +135,7 @@ def test_only_the_last_few_compiled_sizes_are_kept(plain, monkeypatch):
     for size in (*sizes[:-1], sizes[0], sizes[-1], sizes[0], sizes[1]):
         assert quick.segment(picture(0, size)).classes.shape == size
     assert compiled == [*sizes, sizes[1]]  # which was looked at longest ago when the last came
-    assert len(quick.looks) == MOST_SIZES
+    assert len(quick.segment_plans.plans) == MOST_SIZES
 
 
 @pytest.mark.parametrize(
