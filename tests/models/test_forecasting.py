@@ -409,7 +409,7 @@ def test_numbers_that_do_not_go_together_are_refused(changes, words):
 
 @pytest.mark.parametrize("shape", [(1, 4, 16, 24), (1, 3, 18, 24), (1, 3, 16, 22)])
 def test_maps_that_do_not_fit_are_refused(shape):
-    with pytest.raises(ModelError, match="Pad the pictures") as error:
+    with pytest.raises(ModelError, match="Pad the frames") as error:
         untrained(SMALL).encode(torch.zeros(shape))
     assert str(tuple(shape[1:])) in str(error.value)
 

@@ -131,5 +131,5 @@ def test_what_was_seen_in_the_last_call_is_lent_to_its_neighbours(made, weights)
 
 
 def test_weights_that_find_people_do_not_segment(made):
-    with pytest.raises(WeightsError, match=r"finds people.*expected a segmenter"):
+    with pytest.raises(WeightsError, match=r"detects people.*expected a segmenter"):
         made(weights="person-lite")
