@@ -1,28 +1,18 @@
 """Commands that look and do not touch: check, graph, probe, doctor."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvis.cli.options import Json, PipelinePath, PlacementPath
 from streamvis.cli.output import put, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline, Placement, WorkerSpec
     from streamvis.errors import DeviceError
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PipelinePath = Annotated[
-    Path | None,
-    typer.Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
-]
-On = Annotated[
-    Path | None,
-    typer.Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
-]
 
-
-def check(pipeline: PipelinePath = None, on: On = None, json: Json = False) -> None:
+def check(pipeline: PipelinePath = None, on: PlacementPath = None, json: Json = False) -> None:
     """Check a pipeline and, with --on, a placement; say what would run where on this machine."""
     with reported_errors():
         from streamvis import config

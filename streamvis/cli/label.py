@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvis.cli.options import Device, Json
 from streamvis.cli.output import PARTIAL, put_json, put_table, reported_errors, say
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ def label(
         float, typer.Option(min=0, max=1, help="Score from which it is a region to ignore.")
     ] = UNSURE,
     masks: Annotated[bool, typer.Option(help="Outlines too, not only boxes.")] = True,
-    device: Annotated[str, typer.Option(help="cpu, cuda:0, …")] = "cpu",
+    device: Device = "cpu",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, even over labels somebody corrected.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Label footage in COCO layout; run the same command again to go on where it stopped."""
     with reported_errors():

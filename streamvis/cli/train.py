@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from streamvis.cli.options import Json
 from streamvis.cli.output import put, put_json, reported_errors, say
 
 app = typer.Typer(help="Train the networks.", no_args_is_help=True)
@@ -97,7 +98,7 @@ def actions(
         int | None, typer.Option(help="Train only this published split of UCF-101 or HMDB-51.")
     ] = None,
     overwrite: Overwrite = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Train an action network: cross-validation over sources, then training on all clips."""
     with reported_errors():

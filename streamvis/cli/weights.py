@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from streamvis.cli.options import Json
 from streamvis.cli.output import put, put_json, put_table, reported_errors
 
 app = typer.Typer(help="List, show, verify, compare and import weights.", no_args_is_help=True)
 MOST = 20  # differing tensors that are printed
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="A shipped name, or a path.")]
 
 
