@@ -138,11 +138,11 @@ def test_tail_goes_on_with_the_next_publisher_when_asked_to_wait(tmp_path, monke
         said.append(text)
         if "any more" in text and not feeds:
             feeds.append(Feed(address, epoch="two"))
-            feeds[0].open("a")
+            feeds[0].open_source("a")
 
     monkeypatch.setattr(events, "put", put)
     monkeypatch.setattr(events, "say", say)
-    feeds[0].open("a")
+    feeds[0].open_source("a")
     result = tail("--connect", address, "--timeout-s", "60", "--wait", "--json")
     feeds[0].close()
     assert result.exit_code == 130
