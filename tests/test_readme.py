@@ -171,9 +171,7 @@ def test_every_link_leads_somewhere(target):
 
 def reasons() -> dict[tuple[str, str], str]:
     """Why there is which package, by extra and name, from the table of dependencies."""
-    pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
-    section = next(found for page in pages if (found := re.search(SECTION, page)))[0]
-    table = section.partition("|---")[2]  # below its head
+    table = re.search(SECTION, TEXT)[0].partition("|---")[2]  # below its head
     rows = re.findall(r"^\| (?:\*\[(\w+)\]\* )?([\w, -]+?) \| (.+) \|$", table, re.MULTILINE)
     return {(extra, name): why for extra, names, why in rows for name in names.split(", ")}
 

@@ -239,7 +239,9 @@ def test_after_kill_9_resume_goes_on_from_the_log(all_of_it, tmp_path):
     patiently(lambda: not held(place))
     patiently(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))  # nor a zombie
     (result,) = process(out, file, on_used="resume")
-    assert (result.state, result.frames) == ("done", 3000), result.why
+    ended = {"done"} if all_of_it else {"done", "skipped"}  # its process may have come to the end
+    assert result.state in ended, result.why
+    assert result.frames == 3000
     assert result.directory == place.name
     offsets = [offset for _, offset in events(place / "events.db")]
     assert offsets == list(range(len(offsets)))
