@@ -62,9 +62,8 @@ def started(pipeline, placement=None, window=4, sources=("a",), limits=None, inf
 
 
 def decoded_frame(slot, n, ms=None, gaps=()):
-    return DecodedFrame(
-        slot, n, (40 * n if ms is None else ms) * 1000, 0, "file", 4, 2, 0, list(gaps)
-    )
+    media_us = (40 * n if ms is None else ms) * 1000
+    return DecodedFrame(slot, n, media_us, 0, "file", 4, 2, 0, list(gaps))
 
 
 def admit(core, n, at=0.0, source="a", **settings):

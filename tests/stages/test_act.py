@@ -367,7 +367,7 @@ def test_weights_that_cannot_serve_are_told(stage, tmp_path):
         stage(ignore=["normal", "fight"])
     path = tmp_path / "flow.safetensors"
     save(network(modality="flow"), path, {})
-    with pytest.raises(ModelError, match="take flow"):
+    with pytest.raises(ModelError, match="have modality flow, expected rgb"):
         stage(weights=str(path))
 
 
