@@ -33,6 +33,7 @@ from streamvis.transport.sockets import Server
 
 TICK_S = 0.5  # at most, between two ticks of the core
 DELIVERY_MS = 50  # at most, from the exit of a process to the arrival of its last message
+ONE_SIGNAL_S = 0.1  # the same signal again within this time is the same request
 MESSAGES_AT_ONCE = 256  # between two checks of processes and signals
 
 
@@ -62,6 +63,7 @@ class Hub:
         save: Callable[[str, protocol.SourceCheckpoint], None] | None = None,
     ) -> None:
         self.signals: list[int] = []  # that have asked the run to end, in order
+        self._signalled_at = 0.0
         self._core = core
         self._program = program
         self._meter = meter
@@ -93,8 +95,14 @@ class Hub:
         """Drain the run at the first signal, and end it at once at the second; signal-safe.
 
         SIGHUP never counts as the second: a terminal that is closed may send several, and with
-        systemd one may follow a SIGTERM.
+        systemd one may follow a SIGTERM. Nor does a signal that comes twice within ONE_SIGNAL_S:
+        `timeout` sends its own to the process and to its group.
         """
+        at = time.monotonic()
+        repeated = signal in self.signals[-1:] and at < self._signalled_at + ONE_SIGNAL_S
+        self._signalled_at = at
+        if repeated:
+            return
         self.signals.append(signal)
         os.eventfd_write(self._wake, 1)
 

@@ -429,6 +429,15 @@ def test_nohup_stays_in_effect(hub):
     assert out == "SIGTERM drained\n", err
 
 
+def test_a_sigterm_that_timeout_sends_twice_is_one(hub):
+    process = hub(detect="detect-hang-3")
+    for _ in range(2):  # to the process, and to its group
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
+
+
 def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     process = hub(detect="detect-hang-3")
     process.send_signal(signal.SIGTERM)
