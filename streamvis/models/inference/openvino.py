@@ -6,6 +6,7 @@
 OpenVINO converts the traced torch module, so each network is described once.
 """
 
+import functools
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -132,13 +133,24 @@ class CompiledPlan:
 
 
 def _core(dtype: torch.dtype) -> Any:
-    """Return an OpenVINO core with the number of threads of torch."""
+    """Return the OpenVINO core of this precision and the number of threads of torch."""
+    return _core_of(dtype, torch.get_num_threads())
+
+
+@functools.cache
+def _core_of(dtype: torch.dtype, threads: int) -> Any:
+    """Return a core, which is kept for as long as the process runs.
+
+    Each core installs a signal stack and restores the one before it when it is destroyed. Cores
+    destroyed in the order of their creation leave freed memory installed, and the next signal,
+    say a Ctrl-C, crashes the process (OpenVINO 2026).
+    """
     core = openvino.Core()
     core.set_property(
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": ELEMENTS[dtype],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # the placement decides on cores
         },
