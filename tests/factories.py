@@ -1,7 +1,10 @@
 """Sources, frames, parts and packets for tests: only what a test is about has to be named."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import av
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
@@ -81,3 +84,34 @@ def tracks(ids: ArrayLike, boxes: ArrayLike = (10, 20, 30, 80), **changes: Array
         else:
             given[name] = np.array(value, np.int64) if name == "ended" else value
     return Tracks(**given)
+
+
+def video(path: Path, frames: int = 4, **options: str) -> Path:
+    """Write grey frames of 64×48 px as MPEG-4, 10 per second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for value in range(frames):
+            pixels = np.full((48, 64, 3), value % 25 * 9, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def notes(path: Path) -> Path:
+    """Write a text file, which is no video."""
+    path.write_text("these are my notes\n" * 100)
+    return path
+
+
+def oracle_detector(data: Any) -> Callable[[np.ndarray], Detections]:
+    """A detector that returns the ground truth, picture after picture."""
+    pictures = iter(data.truth)
+    return lambda pixels: detections(next(pictures).boxes)
+
+
+def whole_picture_detector(pixels: np.ndarray) -> Detections:
+    """A detector that reports one box as large as the picture."""
+    height, width = pixels.shape[:2]
+    return detections([(0, 0, width, height)], 0.8)

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import msgspec
-import numpy as np
 import pytest
+from factories import notes, video
 
 from streamvis.batch import pool
 from streamvis.batch.jobs import Plan
@@ -35,23 +34,6 @@ QUICK = Pipeline(
     ]
 )
 TOGETHER = Placement(workers=[WorkerSpec(["camera", "publish"])])
-
-
-def video(path: Path, frames: int = 4, **options: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for value in range(frames):
-            pixels = np.full((48, 64, 3), value % 25 * 9, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def notes(path: Path) -> Path:
-    path.write_text("these are my notes\n" * 100)
-    return path
 
 
 def process(

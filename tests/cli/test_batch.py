@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from factories import notes, video
 from typer.testing import CliRunner
 
 from streamvis.batch import pool
@@ -18,23 +17,6 @@ SUMMARY = {
     "wall_s": 1.0,
     "interrupted": "",
 }
-
-
-def video(path: Path, frames: int = 4, **options: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for value in range(frames):
-            pixels = np.full((48, 64, 3), value % 25 * 9, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def notes(path: Path) -> Path:
-    path.write_text("these are my notes\n" * 100)
-    return path
 
 
 def stand_in(tmp_path: Path, script: str) -> str:

@@ -6,10 +6,10 @@ from contextlib import closing
 import cv2
 import numpy as np
 import pytest
+from factories import detections, oracle_detector, whole_picture_detector
 
 from streamvis.cli.output import write_png
 from streamvis.errors import DataError, UsageError
-from streamvis.messages import Detections
 from streamvis.runners import detection
 from streamvis.runners.sheets.detection import detection_sheet, section_of
 from streamvis.synthetic.render import SyntheticScene
@@ -31,29 +31,10 @@ def street(tmp_path_factory):
     return street
 
 
-def finds(boxes, score=0.9):
-    n = len(boxes)
-    return Detections(
-        boxes=np.array(boxes, np.float32).reshape(n, 4),
-        scores=np.full(n, score, np.float32),
-        labels=np.ones(n, np.int32),
-        masks=np.zeros((0, 0, 0), np.uint8),
-    )
-
-
-def oracle(data):
-    """A detector that knows the truth, picture after picture."""
-    pictures = iter(data.truth)
-    return lambda pixels: finds(next(pictures).boxes)
-
-
-def blind(pixels):
-    height, width = pixels.shape[:2]
-    return finds([(0, 0, width, height)], score=0.8)
-
-
 def test_both_see_every_picture_once_and_are_told_apart(street):
-    result = detection.score(street, {"knows": oracle(street), "blind": blind})
+    result = detection.score(
+        street, {"knows": oracle_detector(street), "blind": whole_picture_detector}
+    )
     report = result.report()
     assert report["ap50"] == pytest.approx(1)
     assert report["other"]["name"] == "blind"
@@ -65,7 +46,7 @@ def test_both_see_every_picture_once_and_are_told_apart(street):
 
 
 def test_one_alone_is_reported_as_it_is(street):
-    report = detection.score(street, {"knows": oracle(street)}).report()
+    report = detection.score(street, {"knows": oracle_detector(street)}).report()
     assert "other" not in report
     for key in ("ap", "ap50", "ap_by_height", "f1", "threshold", "miss_rate", "mask_ap"):
         assert key in report
@@ -75,7 +56,7 @@ def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
     there = iter(street.truth)
 
     def late(pixels):
-        return finds(np.concatenate([next(there).boxes[1:], [[5, 5, 25, 45]]]))
+        return detections(np.concatenate([next(there).boxes[1:], [[5, 5, 25, 45]]]))
 
     path = tmp_path / "sheet.png"
     result = detection.score(street, {"late": late})
@@ -95,7 +76,7 @@ def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
 
 
 def test_nobody_found_is_no_sheet_of_mistakes(street, tmp_path):
-    result = detection.score(street, {"asleep": lambda pixels: finds([])})
+    result = detection.score(street, {"asleep": lambda pixels: detections([])})
     write_png(tmp_path / "sheet.png", detection_sheet([result]))
     assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] < 240
 
@@ -112,11 +93,11 @@ def test_coco_folders_are_no_films(tmp_path):
     (tmp_path / "annotations.json").write_text(json.dumps(annotations))
     (data,) = detection.read_datasets([tmp_path], None)
     assert not data.consecutive
-    scores = detection.score(data, {"knows": oracle(data)}).ours
+    scores = detection.score(data, {"knows": oracle_detector(data)}).ours
     assert (scores.pictures, scores.people, scores.ap50) == (1, 1, pytest.approx(1))
     (tmp_path / "images/a.png").write_text("not an image")
     with pytest.raises(DataError, match=r"a\.png is not an image"):
-        detection.score(data, {"knows": oracle(data)})
+        detection.score(data, {"knows": oracle_detector(data)})
 
 
 def people(folder, rows, info=None):
@@ -147,7 +128,7 @@ def people(folder, rows, info=None):
 def test_labels_of_a_network_are_no_truth_and_it_is_said(rows, info, predicted, tmp_path):
     (data,) = detection.read_datasets([people(tmp_path / "hall", rows, info)], None)
     assert data.predicted == predicted
-    report = detection.score(data, {"knows": oracle(data)}).report()
+    report = detection.score(data, {"knows": oracle_detector(data)}).report()
     assert report["predicted_labels"] == predicted
     assert (report["note"] is None) == (predicted == 0)
     if predicted:

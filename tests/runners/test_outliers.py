@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from labelled_streets import CAR, ROAD, STREET_SIZE, write_street, write_thing
 
 from streamvis.datasets.classes import CAMVID, VOID
 from streamvis.datasets.street import read_scenes
@@ -14,10 +14,7 @@ from streamvis.runners.scene_networks import SegmentedPicture
 from streamvis.runners.segmentation import StreetScenes
 from streamvis.training.scenes.outlier_synthesis import read_objects
 
-SIZE = (72, 96)
-ROAD, CAR = 3, 8
 PICTURES = 4
-THING = (10, 250, 10)
 
 
 class Sees:
@@ -35,7 +32,9 @@ class Sees:
         classes[classes == ROAD] = self.instead
         strange = pixels[..., 1] > 128
         published = (255 * strange[::4, ::4]).astype(np.uint8) if self.tells else np.zeros((0, 0))
-        return SegmentedPicture(SegmentedFrame(strange, classes, published.astype(np.uint8)), SIZE)
+        return SegmentedPicture(
+            SegmentedFrame(strange, classes, published.astype(np.uint8)), STREET_SIZE
+        )
 
     def unknown(self, picture):
         return np.where(picture.seen.features, self.p_unknown, self.p_known).astype(np.float32)
@@ -43,26 +42,12 @@ class Sees:
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "street"
-    for n in range(PICTURES):
-        truth = np.full(SIZE, ROAD, np.uint8)
-        truth[30:60, 10:40], truth[:, -10:] = CAR, 11
-        for name, pixels in (
-            ("images", np.dstack([np.zeros_like(truth)] * 2 + [truth])),
-            ("labels", truth),
-        ):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
-    return folder
+    return write_street(tmp_path_factory.mktemp("data") / "street", PICTURES)
 
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("things")
-    cut_out = np.zeros((40, 40, 4), np.uint8)
-    cut_out[4:36, 4:36] = (*THING[::-1], 255)
-    cv2.imwrite(str(folder / "thing.png"), cut_out)
-    return folder
+    return write_thing(tmp_path_factory.mktemp("things"))
 
 
 @pytest.fixture
@@ -88,7 +73,7 @@ def test_who_sees_them_ranks_them_first(data, things):
 def test_what_has_no_class_counts_on_one_side_only(data, things):
     found = outliers.score(data, read_objects(things), {"sees": Sees()}, seed=0)["sees"]
     everywhere, labelled = found.everywhere.scores(), found.labelled.scores()
-    assert everywhere.pixels == PICTURES * SIZE[0] * SIZE[1]
+    assert everywhere.pixels == PICTURES * STREET_SIZE[0] * STREET_SIZE[1]
     unknown = round(everywhere.unknown * everywhere.pixels)
     assert round(labelled.unknown * labelled.pixels) == unknown
     void = sum(

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from labelled_streets import CAR, ROAD, TREE, write_growing_car
 
 from streamvis.datasets.classes import CAMVID, CITYSCAPES
 from streamvis.errors import DataError
@@ -12,9 +13,6 @@ from streamvis.models.inference.segmentation import SegmentedFrame
 from streamvis.runners import segmentation
 from streamvis.runners.scene_networks import SegmentedPicture
 from streamvis.runners.segmentation import WARM_UP, Stopwatch
-
-SIZE = (64, 96)
-ROAD, TREE, CAR, VOID = 3, 5, 8, 11
 
 
 class Knows:
@@ -35,21 +33,9 @@ class Knows:
         return np.zeros(picture.size, np.float32)
 
 
-def write(folder: Path, numbers, images="images", labels="labels"):
-    """Pictures that show their classes in red: a road, a car in the n-th, and void on the right."""
-    for n in numbers:
-        truth = np.full(SIZE, ROAD, np.uint8)
-        truth[:20], truth[:, 80:] = TREE, VOID
-        truth[30:50, 10 : 10 + 5 * n] = CAR
-        for name, pixels in ((images, np.dstack([truth] * 3)), (labels, truth)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def street(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data") / "street", range(1, 5))
+    return write_growing_car(tmp_path_factory.mktemp("data") / "street", range(1, 5))
 
 
 def test_every_picture_is_shown_to_all_and_counted_together(street):
@@ -76,7 +62,7 @@ def test_the_worst_pictures_are_those_of_the_lowest_score(street):
 
 
 def test_published_layouts_are_read(tmp_path):
-    write(tmp_path, range(1, 3), "test", "testannot")
+    write_growing_car(tmp_path, range(1, 3), "test", "testannot")
     data = segmentation.read_street_scenes(tmp_path / "test")
     assert segmentation.score(data, {"ours": Knows()})["ours"].scores.miou == 1
     (tmp_path / "leftImg8bit/val/bonn").mkdir(parents=True)
@@ -106,7 +92,7 @@ def test_networks_of_other_classes_are_refused(street):
 
 
 def test_labels_of_another_size_are_refused(tmp_path):
-    write(tmp_path, [1])
+    write_growing_car(tmp_path, [1])
     cv2.imwrite(str(tmp_path / "labels/001.png"), np.zeros((32, 48), np.uint8))
     with pytest.raises(DataError, match=r"001\.png is 48×32, its picture 96×64"):
         segmentation.score(segmentation.read_street_scenes(tmp_path), {"ours": Knows()})

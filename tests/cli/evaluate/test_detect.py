@@ -2,13 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
+from factories import oracle_detector, whole_picture_detector
 from typer.testing import CliRunner
 
 from streamvis.cli.evaluate.detect import put_results
 from streamvis.cli.main import app
-from streamvis.messages import Detections
 from streamvis.runners import detection
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
@@ -50,30 +49,15 @@ def test_eval_detect_tells_a_setting_that_it_does_not_know(sequence):
     assert "short_side" in result.stderr
 
 
-def finds(boxes, score=0.9):
-    n = len(boxes)
-    return Detections(
-        boxes=np.array(boxes, np.float32).reshape(n, 4),
-        scores=np.full(n, score, np.float32),
-        labels=np.ones(n, np.int32),
-        masks=np.zeros((0, 0, 0), np.uint8),
-    )
-
-
-def oracle(data):
-    """A detector that knows the truth, picture after picture."""
-    pictures = iter(data.truth)
-    return lambda pixels: finds(next(pictures).boxes)
-
-
-def blind(pixels):
-    height, width = pixels.shape[:2]
-    return finds([(0, 0, width, height)], score=0.8)
-
-
 def test_tables_hold_both_and_the_difference(sequence, capsys):
     (street,) = detection.read_datasets([sequence], None)
-    put_results([detection.score(street, {"knows": oracle(street), "blind": blind})])
+    put_results(
+        [
+            detection.score(
+                street, {"knows": oracle_detector(street), "blind": whole_picture_detector}
+            )
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()
     ours = next(line.split() for line in lines if "knows" in line)
     other = next(line.split() for line in lines if "blind" in line)

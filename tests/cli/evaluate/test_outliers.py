@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
+from labelled_streets import write_street, write_thing
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
@@ -14,34 +14,17 @@ from streamvis.datasets.classes import CAMVID
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
 
-SIZE = (72, 96)
-ROAD, CAR = 3, 8
 PICTURES = 4
-THING = (10, 250, 10)
 
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "street"
-    for n in range(PICTURES):
-        truth = np.full(SIZE, ROAD, np.uint8)
-        truth[30:60, 10:40], truth[:, -10:] = CAR, 11
-        for name, pixels in (
-            ("images", np.dstack([np.zeros_like(truth)] * 2 + [truth])),
-            ("labels", truth),
-        ):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
-    return folder
+    return write_street(tmp_path_factory.mktemp("data") / "street", PICTURES)
 
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("things")
-    cut_out = np.zeros((40, 40, 4), np.uint8)
-    cut_out[4:36, 4:36] = (*THING[::-1], 255)
-    cv2.imwrite(str(folder / "thing.png"), cut_out)
-    return folder
+    return write_thing(tmp_path_factory.mktemp("things"))
 
 
 @pytest.fixture(scope="module")

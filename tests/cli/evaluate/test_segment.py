@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from labelled_streets import write_growing_car
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
@@ -14,25 +15,10 @@ from streamvis.datasets.classes import CAMVID
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import save
 
-SIZE = (64, 96)
-ROAD, TREE, CAR, VOID = 3, 5, 8, 11
-
-
-def write(folder: Path, numbers, images="images", labels="labels"):
-    """Pictures that show their classes in red: a road, a car in the n-th, and void on the right."""
-    for n in numbers:
-        truth = np.full(SIZE, ROAD, np.uint8)
-        truth[:20], truth[:, 80:] = TREE, VOID
-        truth[30:50, 10 : 10 + 5 * n] = CAR
-        for name, pixels in ((images, np.dstack([truth] * 3)), (labels, truth)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / name / f"{n:03}.png"), pixels)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("data") / "street", range(1, 5))
+    return write_growing_car(tmp_path_factory.mktemp("data") / "street", range(1, 5))
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def seen(mask, box, height, width) -> np.ndarray:
     return ndimage.map_coordinates(padded, cells, order=1, mode="constant") > 127.5
 
 
-places = st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(24, 100), st.floats(40, 150))
+places = st.tuples(st.floats(0, 60), st.floats(0, 60), st.floats(20, 100), st.floats(40, 150))
 
 
 @given(st.integers(0, 1000), places)
@@ -109,7 +109,8 @@ def test_outlines_drawn_again_are_the_mask(seed, place):
     rows, columns, patch = paste_mask(mask, box, 240, 320)  # on whole pixels, up to one aside
     pasted = np.zeros((240, 320), bool)
     pasted[rows, columns] = patch
-    assert overlap(drawn, pasted) > 0.85
+    aside = 1 / place[2] + 1 / place[3]  # share of a box that a pixel at its edges is
+    assert overlap(drawn, pasted) > max(0.84, 1 - 4 * aside)
 
 
 @pytest.mark.parametrize("seed", range(5))
