@@ -23,38 +23,38 @@ def build_stage(spec: StageSpec, site: Site) -> Stage:
     """Build one stage in the process that runs it; raises ModelError, RunError, …"""
     match spec.run:
         case MaskRcnn():
-            from streamvis.stages.detect import DetectStage
+            from streamvis.stages.detect.stage import DetectStage
 
             return DetectStage(spec.run, site)
         case Appearance():
-            from streamvis.stages.embed import EmbedStage
+            from streamvis.stages.embed.stage import EmbedStage
 
             return EmbedStage(spec.run, site)
         case CameraMotion():
-            from streamvis.stages.camera import CameraStage
+            from streamvis.stages.camera_motion.stage import CameraStage
 
             return CameraStage(site)
         case Jipda():
-            from streamvis.stages.track import TrackStage
+            from streamvis.stages.track.stage import TrackStage
 
             return TrackStage(spec.run)
         case OffActions():
-            from streamvis.stages.act import ActStage
+            from streamvis.stages.actions.stage import ActStage
 
             return ActStage(spec.run, site)
         case Segment():
-            from streamvis.stages.segment import SegmentStage
+            from streamvis.stages.segment.stage import SegmentStage
 
             return SegmentStage(spec.run, site, spec.name)
         case Forecaster():
-            from streamvis.stages.forecast import ForecastStage
+            from streamvis.stages.forecast.stage import ForecastStage
 
             return ForecastStage(spec.run, site, spec.after)
         case Publish():
-            from streamvis.stages.publish import PublishStage
+            from streamvis.stages.publish.stage import PublishStage
 
             return PublishStage(spec.run, site)
         case Record():
-            from streamvis.stages.record import RecordStage
+            from streamvis.stages.record.stage import RecordStage
 
             return RecordStage(spec.run, site)

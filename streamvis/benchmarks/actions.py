@@ -18,7 +18,7 @@ from streamvis.models.off import Off, OffConfig
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
-from streamvis.stages.act import ActStage
+from streamvis.stages.actions.stage import ActStage
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.transport.sockets import temporary_root
 

@@ -25,7 +25,7 @@ def open_detector(config: MaskRcnn, device: str = "cpu") -> Detector:
 
 
 def _own_detector(config: MaskRcnn, device: str) -> Detector:
-    from streamvis.stages.detect import DetectStage
+    from streamvis.stages.detect.stage import DetectStage
 
     slots: dict[str, Array] = {}  # slot -> pixels, in place of shared memory
     stage = DetectStage(config, Site(device=device, pixels=lambda frame: slots[frame.slot]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.stages.forecast_state import ForecastState, PendingForecast, SampleClock
+from streamvis.stages.forecast.state import ForecastState, PendingForecast, SampleClock
 
 
 @pytest.mark.parametrize("fps", [5, 10, 12, 12.5, 15, 24, 25, 29.97, 30, 59.94])

@@ -25,7 +25,7 @@ from streamvis.messages import (
     Site,
     Tracks,
 )
-from streamvis.stages.record import RecordStage, correct_trails
+from streamvis.stages.record.stage import RecordStage, correct_trails
 from streamvis.viz.scene import palette_of
 from streamvis.viz.style import colour_of
 

@@ -25,7 +25,7 @@ from streamvis.messages import (
     Site,
     ZoneOccupancy,
 )
-from streamvis.stages.publish import PublishStage
+from streamvis.stages.publish.stage import PublishStage
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"

@@ -12,7 +12,7 @@ from streamvis.errors import WeightsError
 from streamvis.messages import Packet, Segmentation, Site, decode_part, encode_part
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import load_segmenter, save
-from streamvis.stages.segment import SharedFeatures, key_of
+from streamvis.stages.segment.stage import SharedFeatures, key_of
 
 PICTURES: dict[str, np.ndarray] = {}
 

@@ -16,8 +16,8 @@ from streamvis.models.crops import crop
 from streamvis.models.inference.select import openvino_version
 from streamvis.models.off import Calibration, Off, OffConfig, consensus
 from streamvis.models.weights import load_actions, save
-from streamvis.stages.act import ActStage
-from streamvis.stages.action_state import ActionState, SamplingPlan
+from streamvis.stages.actions.stage import ActStage
+from streamvis.stages.actions.state import ActionState, SamplingPlan
 
 PICTURES: dict[str, np.ndarray] = {}
 SIZE = (64, 64)

@@ -34,8 +34,8 @@ from streamvis.models.inference.segmentation import ClassMaps, SegmentedFrame
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
-from streamvis.stages.forecast_state import ForecastState, PendingForecast
-from streamvis.stages.segment import SharedFeatures, key_of
+from streamvis.stages.forecast.state import ForecastState, PendingForecast
+from streamvis.stages.segment.stage import SharedFeatures, key_of
 
 
 class Horizon(NamedTuple):

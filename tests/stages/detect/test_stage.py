@@ -13,7 +13,7 @@ from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Packet, Site
 from streamvis.models.roi_heads import Instances
-from streamvis.stages.detect import DetectStage
+from streamvis.stages.detect.stage import DetectStage
 from streamvis.synthetic.render import SyntheticScene
 
 PICTURES: dict[str, Array] = {}

@@ -16,7 +16,7 @@ from streamvis.errors import DataError
 from streamvis.messages import Motion, Notice, Packet, Site, encode_part
 from streamvis.runtime import inline
 from streamvis.sources import resolve
-from streamvis.stages.camera import CameraStage
+from streamvis.stages.camera_motion.stage import CameraStage
 
 STEP = np.array([6.0, -4.0])  # px that the view goes from picture to picture
 
@@ -194,5 +194,5 @@ def test_in_a_pipeline_it_measures_a_video(panning):
 
 
 def test_it_needs_no_torch():
-    code = "import sys, streamvis.stages.camera; sys.exit('torch' in sys.modules)"
+    code = "import sys, streamvis.stages.camera_motion.stage; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

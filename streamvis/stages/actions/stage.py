@@ -28,7 +28,7 @@ from streamvis.models.crops import crop
 from streamvis.models.inference.actions import accelerate_actions
 from streamvis.models.off import LEVELS
 from streamvis.models.weights import load_actions
-from streamvis.stages.action_state import (
+from streamvis.stages.actions.state import (
     WHOLE,
     ActionSample,
     ActionState,

@@ -6,7 +6,7 @@ from factories import detections, packet, source
 from streamvis.config import Jipda
 from streamvis.errors import DataError
 from streamvis.messages import Notice, encode_part
-from streamvis.stages.track import TrackStage
+from streamvis.stages.track.stage import TrackStage
 
 
 def packet_of(name, k, *, x=100.0, seen=True, **changes):

@@ -24,8 +24,8 @@ from streamvis.models.inference.segmentation import SegmentationHead, SegmentedF
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.models.weights import load_forecaster, save, sight
-from streamvis.stages.forecast import ForecastStage, ZoneGrid
-from streamvis.stages.segment import SharedFeatures, key_of
+from streamvis.stages.forecast.stage import ForecastStage, ZoneGrid
+from streamvis.stages.segment.stage import SharedFeatures, key_of
 
 LABELS = ("road", "tree", "car")
 SIZE = (64, 96)

@@ -13,7 +13,7 @@ from streamvis.messages import Detections, Embeddings, Packet, Site, decode_part
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
-from streamvis.stages.embed import EmbedStage
+from streamvis.stages.embed.stage import EmbedStage
 
 PICTURES: dict[str, np.ndarray] = {}
 WIDTH = ARCHITECTURES["person-r18"].stripes * 128
