@@ -4,9 +4,8 @@ A packet is a frame's header plus the parts gathered so far. Parts are msgspec s
 NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever pickled.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar, Union
 
 import msgspec
 import numpy as np
@@ -169,18 +168,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     written: int = 0
 
 
-Part = Detections | Embeddings | Motion | Tracks | Actions | Segmentation | Forecast | Receipt
-P = TypeVar(
-    "P",
-    Detections,
-    Embeddings,
-    Motion,
-    Tracks,
-    Actions,
-    Segmentation,
-    Forecast,
-    Receipt,
+Part = msgspec.Struct  # one of these, or a part that another package's kind of stage brings
+PARTS: tuple[type[Part], ...] = (
+    *(Detections, Embeddings, Motion, Tracks),
+    *(Actions, Segmentation, Forecast, Receipt),
 )
+P = TypeVar("P", bound=Part)
 
 
 class Packet(msgspec.Struct, kw_only=True):
@@ -249,65 +242,6 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
 
 
-class Pixels(Protocol):
-    """Returns a frame's pixels: (H, W, 3) uint8 RGB, a read-only view of the shared slot."""
-
-    def __call__(self, frame: Frame) -> Array: ...
-
-
-class Stage(Protocol):
-    """A callable: packets in, one part out for each, in the same order."""
-
-    def __call__(self, packets: Sequence[Packet]) -> Iterable[Part]: ...
-
-    def close(self) -> None:
-        """Release the stage's resources; called once, when its worker ends normally."""
-
-
-class StatefulStage(Stage, Protocol):
-    """A stage that remembers each source; it sees a source's packets in `seq` order."""
-
-    def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it from the last `state` of a predecessor."""
-
-    def state(self, source: str) -> bytes:
-        """The state from which a successor continues exactly after the last packet."""
-
-    def notice(self, notice: Notice) -> None:
-        """Handle a notice at its position in the order of the source's packets."""
-
-    def finish(self, source: str, ending: Ending) -> Findings | None:
-        """End a source after all of its packets were answered; return its findings.
-
-        Only the publisher returns findings.
-        """
-
-
-class LogPosition(msgspec.Struct, frozen=True, array_like=True):
-    """The end of a source's event log when its run was resumed."""
-
-    offset: int  # of the next event
-    epoch: int  # stream epoch and seq of the last frame
-    seq: int
-
-
-# Polygons in shares of the frame's width and height.
-Regions = tuple[tuple[tuple[float, float], ...], ...]
-
-
-class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """The environment that a worker gives to the stages it hosts."""
-
-    device: str  # cpu, cuda:0, …
-    pixels: Pixels
-    out: Path | None = None  # output directory; None: write nothing
-    epoch: str = ""  # uuid7 of this run: the publisher's boot
-    logged: Mapping[str, LogPosition] = {}  # by source, in a run that was resumed
-    pipeline: str = ""  # hash of the pipeline's configuration
-    regions: Regions = ()  # where people are detected; empty: in the whole frame
-    shared_features: dict[str, Any] = {}  # between stages of one worker, by the owner's name
-
-
 def _encode_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
@@ -328,17 +262,27 @@ def _decode_array(kind: type, value: Any) -> Any:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array)
-_decoder = msgspec.msgpack.Decoder(Part, dec_hook=_decode_array)
 
 
 def encode_part(part: Part) -> bytes:
-    """The part as msgpack bytes."""
+    """Return the part as msgpack bytes."""
     return _encoder.encode(part)
 
 
-def decode_part(data: bytes | memoryview) -> Part:
-    """The part that `encode_part` wrote; DataError on anything else."""
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"not a part of streamvis ({len(data)} bytes): {error}") from None
+class PartDecoder:
+    """Decodes what `encode_part` wrote: the parts above, and those of `others`, by their tags."""
+
+    def __init__(self, others: Iterable[type[Part]] = ()) -> None:
+        union: Any = Union[(*PARTS, *others)]
+        self._decoder = msgspec.msgpack.Decoder(union, dec_hook=_decode_array)
+
+    def __call__(self, data: bytes | memoryview) -> Part:
+        """Return the part; DataError on anything else."""
+        try:
+            part: Part = self._decoder.decode(data)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise DataError(f"not a part of streamvis ({len(data)} bytes): {error}") from None
+        return part
+
+
+decode_part = PartDecoder()  # of the parts above

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from streamvis import config
-from streamvis.build import build_stage
 from streamvis.events import schema
 from streamvis.events.log import LogReader
 from streamvis.messages import Actions
 from streamvis.models.off import Calibration, Off, OffConfig
 from streamvis.models.weights import save
 from streamvis.runtime import inline, launch
+from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
 
 SCENE = "a=synthetic:walkers?people=3&seconds=3&fps=20&size=320x240&seed=5"

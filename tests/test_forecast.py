@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from streamvis import config
-from streamvis.build import build_stage
 from streamvis.errors import ConfigError
 from streamvis.events import schema
 from streamvis.events.log import LogReader
@@ -22,6 +21,7 @@ from streamvis.models.forecasting import Forecaster
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.weights import save, sight
 from streamvis.runtime import inline, launch
+from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
 
 ROOT = Path(__file__).parents[1]

@@ -11,13 +11,13 @@ import pytest
 from counted_findings import counted
 
 from streamvis import config
-from streamvis.build import build_stage
 from streamvis.events import schema
 from streamvis.events.corrections import Corrections
 from streamvis.events.export import write_tracks
 from streamvis.events.log import LogReader
 from streamvis.events.schema import Event
 from streamvis.runtime import inline, launch
+from streamvis.runtime.host import build_stage
 from streamvis.runtime.metrics import Summary
 from streamvis.sources import resolve
 

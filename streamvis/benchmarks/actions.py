@@ -12,13 +12,14 @@ import torch
 
 from streamvis.config import OffActions
 from streamvis.errors import UsageError
-from streamvis.messages import Array, Frame, Packet, Site, SourceInfo, Tracks
+from streamvis.messages import Array, Frame, Packet, SourceInfo, Tracks
 from streamvis.models.inference.actions import TorchActions
 from streamvis.models.off import Off, OffConfig
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
 from streamvis.stages.actions.stage import ActStage
+from streamvis.stages.protocol import Site
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.transport.sockets import temporary_root
 

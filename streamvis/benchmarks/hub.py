@@ -23,7 +23,6 @@ from streamvis.messages import (
     Packet,
     Part,
     Receipt,
-    Site,
     SourceInfo,
     Tracks,
 )
@@ -31,6 +30,7 @@ from streamvis.runtime import launch
 from streamvis.runtime.plan import one_stage_per_worker
 from streamvis.sources.picture import Ended, Picture
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.protocol import Site, part_name
 from streamvis.transport.sockets import temporary_root
 
 SLEEP_S = {"slow": 0.01, "light": 0.002}  # per packet, by the name of the stage
@@ -158,7 +158,7 @@ class BlankSource:
 
 def build(spec: StageSpec, site: Site) -> Probe:
     """Build a probe in place of the stage; called in the worker."""
-    return Probe(spec.name, spec.run.writes, site.out)
+    return Probe(spec.name, part_name(spec.run.writes), site.out)
 
 
 def _part(writes: str) -> Part:

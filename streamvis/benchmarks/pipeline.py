@@ -12,9 +12,10 @@ import numpy as np
 
 from streamvis import config
 from streamvis.errors import DataError, RunError, UsageError
-from streamvis.messages import Ending, Notice, Packet, Part, Site, SourceInfo, Stage, StatefulStage
+from streamvis.messages import Ending, Notice, Packet, Part, SourceInfo
 from streamvis.runtime.processes import keep_memory
 from streamvis.sources import SourceSpec
+from streamvis.stages.protocol import Site, Stage, StatefulStage
 
 SCENE = "synthetic:walkers?people=6&seconds=15&fps=10&size=768x576&seed=3"
 DETECTOR_FRAMES = 60  # pictures on which the detector is timed alone
@@ -78,7 +79,7 @@ def measure(source: str | None = None) -> PipelineReport:
 
 def build(spec: config.StageSpec, site: Site) -> Stage:
     """Build a stage of the pipeline; the last one records when each frame is done."""
-    from streamvis.build import build_stage
+    from streamvis.runtime.host import build_stage
 
     stage = build_stage(spec, site)
     if not isinstance(spec.run, config.Publish) or site.out is None:

@@ -144,8 +144,8 @@ def start(
         specs = starting(specs, start_time)
     with shown(status) as on_status:
         if engine is Engine.inline:
-            from streamvis.build import build_stage
             from streamvis.runtime import inline
+            from streamvis.runtime.host import build_stage
 
             return inline.run(
                 pipeline, specs, build=build_stage, out=out, on_used=on_used, on_status=on_status

@@ -6,12 +6,12 @@ placement = load_placement(Path("configs/one-gpu.yaml"), pipeline)
 
 from streamvis.config.pipeline import (
     Pipeline,
+    Run,
     StageSpec,
     default_pipeline,
     inputs_of,
     lender_of,
     load_pipeline,
-    missing_input,
     to_dot,
     to_text,
     topological_order,
@@ -24,21 +24,16 @@ from streamvis.config.placement import (
     default_placement,
     load_placement,
 )
-from streamvis.config.registry import (
-    Alarm,
-    Appearance,
-    CameraMotion,
-    Forecaster,
-    Jipda,
-    MaskRcnn,
-    Name,
-    OffActions,
-    Publish,
-    Record,
-    Run,
-    Segment,
-    Zone,
-)
+from streamvis.stages.actions import OffActions
+from streamvis.stages.camera_motion import CameraMotion
+from streamvis.stages.detect import MaskRcnn
+from streamvis.stages.embed import Appearance
+from streamvis.stages.fields import Name
+from streamvis.stages.forecast import Forecaster, Zone
+from streamvis.stages.publish import Alarm, Publish
+from streamvis.stages.record import Record
+from streamvis.stages.segment import Segment
+from streamvis.stages.track import Jipda
 
 __all__ = [
     "Alarm",
@@ -64,7 +59,6 @@ __all__ = [
     "lender_of",
     "load_pipeline",
     "load_placement",
-    "missing_input",
     "to_dot",
     "to_text",
     "topological_order",

@@ -7,32 +7,33 @@ Loading imports no model: a graph that is wired wrongly is refused within a tent
 
 import graphlib
 import hashlib
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 import msgspec
 import yaml
 from msgspec import Meta
 
-from streamvis.config.registry import (
-    Appearance,
-    CameraMotion,
-    Forecaster,
-    Jipda,
-    MaskRcnn,
-    Name,
-    OffActions,
-    Publish,
-    Record,
-    Run,
-    Segment,
-)
 from streamvis.errors import ConfigError, UsageError
+from streamvis.messages import Receipt
 from streamvis.parsing import alternatives, convert, quoted, read_mapping
 from streamvis.shipped import find
+from streamvis.stages import installed_kinds
+from streamvis.stages.camera_motion import CameraMotion
+from streamvis.stages.detect import MaskRcnn
+from streamvis.stages.embed import Appearance
+from streamvis.stages.fields import Name
+from streamvis.stages.protocol import StageConfig, kind_name, part_name
+from streamvis.stages.publish import Publish
+from streamvis.stages.record import Record
+from streamvis.stages.track import Jipda
 
 Node = TypeVar("Node", bound=Hashable)
+if TYPE_CHECKING:
+    Run = StageConfig
+else:  # a tagged union of the kinds that are installed here
+    Run = Union[installed_kinds().kinds]  # noqa: UP007
 
 
 class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,10 +84,8 @@ def inputs_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
 
     A stage gets exactly these parts, so that results do not depend on the placement.
     """
-    above = _above(pipeline, name)
-    run = pipeline.stage(name).run
-    reads = run.reads | run.may_read
-    return tuple(s.name for s in pipeline.stages if s.name in above and s.run.writes in reads)
+    above, run = _above(pipeline, name), pipeline.stage(name).run
+    return tuple(s.name for s in pipeline.stages if s.name in above and run.uses(s.run))
 
 
 def _above(pipeline: Pipeline, name: str) -> set[str]:
@@ -103,17 +102,16 @@ def _above(pipeline: Pipeline, name: str) -> set[str]:
 def lender_of(pipeline: Pipeline, name: str) -> str | None:
     """Return the stage whose worker this one has to share, since it reads its features; or None."""
     stage = pipeline.stage(name)
-    if not isinstance(stage.run, Forecaster):
+    if stage.run.borrows is None:
         return None
-    return next(p for p in stage.after if isinstance(pipeline.stage(p).run, Segment))
+    return next(p for p in stage.after if pipeline.stage(p).run.lends is stage.run.borrows)
 
 
 def with_record(pipeline: Pipeline, record: Record) -> Pipeline:
     """Add a stage that writes an annotated video, unless the pipeline has one."""
     if any(isinstance(stage.run, Record) for stage in pipeline.stages):
         return pipeline
-    drawn = record.reads | record.may_read
-    needs = [stage.name for stage in pipeline.stages if stage.run.writes in drawn]
+    needs = [stage.name for stage in pipeline.stages if record.uses(stage.run)]
     return Pipeline(_wired([*pipeline.stages, StageSpec("record", record, after=needs)], "record"))
 
 
@@ -189,30 +187,36 @@ def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
                     f"stage{alternatives(parent, [name for name in names if name != stage.name])}"
                 )
     ordered = _sorted(stages, path)
-    written: dict[str, set[str]] = {}  # stage -> the parts that exist once it has run
+    above: dict[str, dict[str, StageSpec]] = {}  # stage -> itself and those above it
     for stage in ordered:
-        at_hand = set().union(*(written[parent] for parent in stage.after))
-        for part in sorted(stage.run.reads - at_hand):
-            raise ConfigError(
-                f"{path}: stage '{stage.name}' reads {part.capitalize()}, "
-                "but nothing above it writes them"
-            )
-        if stage.run.writes != "receipt" and stage.run.writes in at_hand:
-            raise ConfigError(
-                f"{path}: stage '{stage.name}' writes {stage.run.writes.capitalize()}, "
-                "but a stage above it has written them already"
-            )
-        if isinstance(stage.run, Forecaster) and not any(
-            isinstance(s.run, Segment) for s in ordered if s.name in stage.after
-        ):
-            raise ConfigError(
-                f"{path}: stage '{stage.name}' works on the features of a stage of kind segment; "
-                "name that one in its `after`"
-            )
-        if lack := missing_input(stage.run, at_hand):
-            raise ConfigError(f"{path}: stage '{stage.name}' {lack}")
-        written[stage.name] = at_hand | {stage.run.writes}
+        over: dict[str, StageSpec] = {}
+        for parent in stage.after:
+            over |= above[parent]
+        _check_inputs(stage, list(over.values()), path)
+        above[stage.name] = {**over, stage.name: stage}
     return ordered
+
+
+def _check_inputs(stage: StageSpec, above: Sequence[StageSpec], path: Path | str) -> None:
+    """Raise ConfigError when the stages above do not give what this one reads or borrows."""
+    run, where = stage.run, f"{path}: stage '{stage.name}'"
+    parts = {other.run.writes for other in above}
+    for part in sorted(run.reads - parts, key=part_name):
+        raise ConfigError(f"{where} reads {part.__name__}, but nothing above it writes them")
+    if run.writes is not Receipt and run.writes in parts:
+        raise ConfigError(
+            f"{where} writes {run.writes.__name__}, but a stage above it has written them already"
+        )
+    if run.borrows is not None and not any(
+        other.run.lends is run.borrows for other in above if other.name in stage.after
+    ):
+        lenders = quoted(kind_name(k) for k in installed_kinds().kinds if k.lends is run.borrows)
+        raise ConfigError(
+            f"{where} works on the features of a stage of kind {lenders}; name that one in its "
+            "`after`"
+        )
+    if lack := run.missing([other.run for other in above]):
+        raise ConfigError(f"{where} {lack}")
 
 
 def topological_order(parents: Mapping[Node, Iterable[Node]]) -> list[Node]:
@@ -243,48 +247,6 @@ def _sorted(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:
         ) from None
 
 
-def missing_input(run: Run, at_hand: Set[str]) -> str | None:
-    """Describe which part the settings of a stage require and no stage above writes, or None.
-
-    `at_hand` are the parts that the stages above write. The text ends with the stage to add.
-    """
-    match run:
-        case Jipda():
-            return _tracker_misses(run, at_hand)
-        case OffActions() if run.scope != "frame" and "tracks" not in at_hand:
-            return (
-                f"has scope {run.scope}, but no stage above it tracks people; add "
-                "{name: detect, run: {kind: mask_rcnn}} and "
-                "{name: track, after: [detect], run: {kind: jipda}}, and name track in its "
-                "`after`; or set its scope to frame"
-            )
-        case Publish() if at_hand.isdisjoint(run.may_read):
-            return (
-                "reads Tracks, but nothing above it writes them; Actions, Segmentation or "
-                "Forecast would do as well: name the stage that writes them in its `after`"
-            )
-        case Record() if at_hand.isdisjoint(run.may_read):
-            return (
-                "has nothing to draw: no stage above it writes Detections, Tracks, Actions, "
-                "Segmentation or Forecast; name one that does in its `after`"
-            )
-    return None
-
-
-def _tracker_misses(tracker: Jipda, at_hand: Set[str]) -> str | None:
-    if tracker.mode in ("jipda_embed", "gnn_embed") and "embeddings" not in at_hand:
-        return (
-            f"has mode {tracker.mode}, but no stage above it writes Embeddings; add "
-            "{name: embed, after: [detect], run: {kind: appearance}} and name embed in its `after`"
-        )
-    if tracker.camera == "moving" and "motion" not in at_hand:
-        return (
-            "has camera moving, but no stage above it measures camera motion; add "
-            "{name: camera, run: {kind: camera_motion}} and name camera in its `after`"
-        )
-    return None
-
-
 def to_text(pipeline: Pipeline) -> str:
     """Return one line for each stage: what feeds it, which parts it reads and writes."""
     width = max(len(stage.name) for stage in pipeline.stages)
@@ -292,9 +254,12 @@ def to_text(pipeline: Pipeline) -> str:
     for stage in pipeline.stages:
         fed = ", ".join(stage.after) or "frames"
         inputs = inputs_of(pipeline, stage.name)
-        reads = ", ".join(sorted({pipeline.stage(one).run.writes for one in inputs})) or "pixels"
+        parts = {part_name(pipeline.stage(one).run.writes) for one in inputs}
+        reads = ", ".join(sorted(parts)) or "pixels"
         every = f", every {stage.every_s:g} s" if stage.every_s else ""
-        lines.append(f"{stage.name:<{width}}  <- {fed}: {reads} -> {stage.run.writes}{every}")
+        lines.append(
+            f"{stage.name:<{width}}  <- {fed}: {reads} -> {part_name(stage.run.writes)}{every}"
+        )
     return "\n".join(lines)
 
 
@@ -306,6 +271,6 @@ def to_dot(pipeline: Pipeline) -> str:
         kind = type(stage.run).__name__
         lines.append(f'  "{stage.name}" [label="{stage.name}\\n{kind}"];')
         for parent in stage.after or ["frames"]:
-            written = pipeline.stage(parent).run.writes if stage.after else "pixels"
+            written = part_name(pipeline.stage(parent).run.writes) if stage.after else "pixels"
             lines.append(f'  "{parent}" -> "{stage.name}" [label="{written}"];')
     return "\n".join([*lines, "}"])

@@ -11,10 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from streamvis.config.pipeline import Pipeline, lender_of
-from streamvis.config.registry import Publish, Record
 from streamvis.errors import ConfigError
 from streamvis.parsing import alternatives, convert, quoted, read_mapping
 from streamvis.shipped import find
+from streamvis.stages.publish import Publish
+from streamvis.stages.record import Record
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

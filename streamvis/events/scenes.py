@@ -5,13 +5,12 @@ reached, an unpublished one is not. Out-of-distribution events use hysteresis in
 largest region and in media time.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 
-from streamvis.config import Alarm
 from streamvis.events.mask_attachments import png
 from streamvis.events.schema import (
     EndedSighting,
@@ -33,6 +32,9 @@ from streamvis.events.schema import (
 )
 from streamvis.messages import Array, Forecast, ForecastScore, Frame, HorizonForecast, Segmentation
 
+if TYPE_CHECKING:
+    from streamvis.stages.publish import Alarm
+
 END_SHARE = 0.5  # of the area at which an object begins: below this share of it, it ends
 LATE_US = 1_000_000  # after twice its horizon and this, a pending score is dropped
 
@@ -40,8 +42,8 @@ LATE_US = 1_000_000  # after twice its horizon and this, a pending score is drop
 class PublishPolicy(NamedTuple):
     """Which scene events are published: sampling interval, thresholds, masks."""
 
-    every_us: int = 0
-    alarm: Alarm = Alarm()
+    every_us: int
+    alarm: "Alarm"
     masks: bool = False
 
 
@@ -144,7 +146,7 @@ def _unknown(frame: Frame, seen: Segmentation, p: float) -> Unknown | None:
 
 
 def _unknown_events(
-    state: SceneState, region: Region | None, media_us: int, rule: Alarm
+    state: SceneState, region: Region | None, media_us: int, rule: "Alarm"
 ) -> list[BodyWithMask]:
     share, min_us = region.share if region else 0.0, round(rule.min_s * 1e6)
     sighting = state.sighting

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from streamvis.config import MaskRcnn
-from streamvis.messages import Array, Detections, Frame, Packet, Site
+from streamvis.messages import Array, Detections, Frame, Packet
+from streamvis.stages.protocol import Site
 
 Detector = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
 

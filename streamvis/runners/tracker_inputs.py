@@ -19,13 +19,13 @@ from streamvis.config import (
     MaskRcnn,
     Pipeline,
     StageSpec,
-    missing_input,
 )
 from streamvis.datasets.motchallenge import SequenceInfo
 from streamvis.errors import DataError, UsageError
-from streamvis.messages import Detections, Embeddings, Motion, Packet, Site, SourceInfo, Stage
+from streamvis.messages import Detections, Embeddings, Motion, Packet, SourceInfo
 from streamvis.sources import SourceSpec, open_source, resolve
 from streamvis.sources.listing import images_of
+from streamvis.stages.protocol import Site, Stage
 
 FrameNumber = Callable[[int], int]  # place of a picture in its source, from 0 -> frame number
 NO_DETECTIONS = Detections(
@@ -48,8 +48,8 @@ class Cues(NamedTuple):
 
     def check(self, tracker: Jipda) -> None:
         """Raise UsageError when the tracker's settings need a cue that is not measured."""
-        parts = {"embeddings"} if self.looks else set()
-        if missing_input(tracker, parts | ({"motion"} if self.camera else set())):
+        above = [Appearance()] * bool(self.looks) + [CameraMotion()] * self.camera
+        if tracker.missing(above):
             raise UsageError(
                 f"--set mode={tracker.mode} camera={tracker.camera}: the tracker needs a video, "
                 "with --looks for a mode that uses appearance, and --camera for a moving camera"
@@ -160,8 +160,8 @@ class _GivenDetections:
 
 def _packets(video: Path, detect: MaskRcnn | Sequence[Detections], cues: Cues) -> dict[int, Packet]:
     """Run the stages on the video and return each frame's packet by its number."""
-    from streamvis.build import build_stage
     from streamvis.runtime import inline
+    from streamvis.runtime.host import build_stage
 
     spec = _spec(video)
     number_of = _number_of(spec)

@@ -1,15 +1,15 @@
 """Runs the stages of one group on the batches that the core sends, in a worker or inline."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import cast
 
 import msgspec
 
-from streamvis.config import Pipeline, inputs_of
+from streamvis.config import Pipeline, StageSpec, inputs_of, lender_of
 from streamvis.errors import RunError
-from streamvis.messages import Findings, Packet, Part, Stage, StatefulStage
+from streamvis.messages import Findings, Packet, Part
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -20,6 +20,34 @@ from streamvis.runtime.protocol import (
     StageState,
     StageTime,
 )
+from streamvis.stages.protocol import Site, Stage, StatefulStage
+
+Build = Callable[[StageSpec, Site], Stage]
+
+
+def build_stage(spec: StageSpec, site: Site) -> Stage:
+    """Build one stage in the process that runs it; raises ModelError, DeviceError, …"""
+    return spec.run.build(site)
+
+
+def build_stages(
+    pipeline: Pipeline, names: Sequence[str], site: Site, build: Build
+) -> dict[str, Stage]:
+    """Build these stages in order; close those built before a failure.
+
+    Each gets the settings of the stages that it reads, and what the stage that it borrows from
+    lends.
+    """
+    stages: dict[str, Stage] = {}
+    with ExitStack() as stack:
+        for name in names:
+            lender = stages.get(lender_of(pipeline, name) or "")
+            above = tuple(pipeline.stage(one).run for one in inputs_of(pipeline, name))
+            own = msgspec.structs.replace(site, above=above, lent=getattr(lender, "lent", None))
+            stages[name] = stage = build(pipeline.stage(name), own)
+            stack.callback(stage.close)
+        stack.pop_all()
+    return stages
 
 
 class PendingFrame(msgspec.Struct, eq=False):

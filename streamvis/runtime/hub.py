@@ -20,7 +20,6 @@ import zmq
 from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
-from streamvis.messages import LogPosition
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
@@ -29,6 +28,7 @@ from streamvis.runtime.routing import Core
 from streamvis.runtime.segments import Segments
 from streamvis.runtime.state import Stream
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.protocol import LogPosition
 from streamvis.transport.sockets import Server
 
 TICK_S = 0.5  # at most, between two ticks of the core

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from streamvis.config import Pipeline, StageSpec
+from streamvis.config import Pipeline
 from streamvis.errors import SourceError, StreamvisError
-from streamvis.messages import Array, Ending, Frame, Packet, Site, Stage
+from streamvis.messages import Array, Ending, Frame, Packet
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.errors import ending_of, failure
 from streamvis.runtime.gaps import GapCounter
-from streamvis.runtime.host import Host
+from streamvis.runtime.host import Build, Host, build_stages
 from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import group_stages, one_stage_per_worker
@@ -27,8 +27,8 @@ from streamvis.runtime.state import decoder_name
 from streamvis.sources import open_source as open_any
 from streamvis.sources.picture import Picture, Source
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.protocol import Site
 
-Build = Callable[[StageSpec, Site], Stage]
 Opener = Callable[[SourceSpec, int], Source]
 OnPacket = Callable[[Packet], None]
 
@@ -87,9 +87,9 @@ def _run(
         regions=pipeline.regions,
     )
     with ExitStack() as stack:
-        hosts = {}
-        for stage in pipeline.stages:
-            hosts[f"{stage.name}.0"] = host = Host(pipeline, {stage.name: build(stage, site)})
+        stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)
+        hosts = {f"{name}.0": Host(pipeline, {name: stage}) for name, stage in stages.items()}
+        for host in hosts.values():
             stack.callback(host.close)
         reader = Reader(sources, open_source, pictures)
         stack.callback(reader.close)

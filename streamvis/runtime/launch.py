@@ -31,7 +31,7 @@ def run(
     placement: Placement,
     sources: Sequence[SourceSpec],
     *,
-    build: str = "streamvis.build:build_stage",
+    build: str = "streamvis.runtime.host:build_stage",
     open_source: str = "streamvis.sources:open_source",
     out: Path | None = None,
     on_used: OnUsed = "refuse",

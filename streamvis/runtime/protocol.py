@@ -11,10 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Findings, Frame, LogPosition, Notice, SourceInfo
+from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo
 from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.protocol import LogPosition
 
 # Messages from the hub to a process
 

@@ -11,7 +11,7 @@ from streamvis.errors import UsageError
 from streamvis.events.derive import State, source_findings
 from streamvis.events.ids import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
-from streamvis.messages import Findings, LogPosition
+from streamvis.messages import Findings
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import CheckpointWriter
 from streamvis.runtime.manifest import Manifest
@@ -27,6 +27,7 @@ from streamvis.runtime.output import (
 )
 from streamvis.runtime.protocol import SourceCheckpoint
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.protocol import LogPosition
 
 
 class RunStart(msgspec.Struct, kw_only=True):

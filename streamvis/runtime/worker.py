@@ -3,24 +3,22 @@
 python -m streamvis.runtime.worker <endpoint> <identity> <pid of the hub>
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
-from streamvis.config import StageSpec
 from streamvis.errors import DeviceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.logs import warn
-from streamvis.messages import Site, Stage, decode_part, encode_part
+from streamvis.messages import encode_part
 from streamvis.runtime import protocol
-from streamvis.runtime.host import Host
+from streamvis.runtime.host import Build, Host, build_stages
 from streamvis.runtime.processes import load, serve
+from streamvis.stages import part_decoder
+from streamvis.stages.protocol import Site, Stage
 from streamvis.transport.slots import SlotReader
 from streamvis.transport.sockets import Client
-
-Build = Callable[[StageSpec, Site], Stage]
 
 
 def work(client: Client) -> None:
@@ -52,7 +50,7 @@ def _answer(client: Client, host: Host) -> None:
         order, blobs = _receive(client)
         if not isinstance(order, protocol.Work):
             return
-        answer, parts = host(order.id, order.items, map(decode_part, blobs))
+        answer, parts = host(order.id, order.items, map(part_decoder(), blobs))
         client.send([protocol.encode(answer), *map(encode_part, parts)])
 
 
@@ -64,7 +62,6 @@ def _receive(client: Client) -> tuple[protocol.ToProcess, list[bytes]]:
 
 def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
     build = load(setup.build)
-    specs = [setup.pipeline.stage(name) for name in setup.stages]
     site = Site(
         device=setup.device,
         pixels=pixels,
@@ -75,7 +72,7 @@ def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
         logged=setup.logged,
     )
     try:
-        return _all(build, specs, site)
+        return _all(build, setup, site)
     except DeviceError as error:
         if setup.fallback is None:
             raise
@@ -85,18 +82,12 @@ def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
             device=setup.fallback,
             reason=str(error),
         )
-    return _all(build, specs, msgspec.structs.replace(site, device=setup.fallback))
+    return _all(build, setup, msgspec.structs.replace(site, device=setup.fallback))
 
 
-def _all(build: Build, specs: Sequence[StageSpec], site: Site) -> dict[str, Stage]:
-    """Build all stages; close those built before a failure."""
-    stages: dict[str, Stage] = {}
-    with imports_of_packages(), ExitStack() as stack:
-        for spec in specs:
-            stages[spec.name] = stage = build(spec, site)
-            stack.callback(stage.close)
-        stack.pop_all()
-    return stages
+def _all(build: Build, setup: protocol.Setup, site: Site) -> dict[str, Stage]:
+    with imports_of_packages():
+        return build_stages(setup.pipeline, setup.stages, site, build)
 
 
 if __name__ == "__main__":

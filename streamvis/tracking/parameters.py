@@ -1,6 +1,31 @@
 """The constants of the tracker, in seconds, metres and box heights, never in frames or pixels."""
 
+from typing import Literal, Protocol
+
 import msgspec
+
+
+class TrackerSettings(Protocol):
+    """The settings of a tracker, which `stages.track.Jipda` describes."""
+
+    @property
+    def mode(self) -> Literal["auto", "jipda", "jipda_embed", "gnn_embed"]: ...
+    @property
+    def camera(self) -> Literal["auto", "fixed", "moving"]: ...
+    @property
+    def space(self) -> Literal["auto", "image", "ground"]: ...
+    @property
+    def birth_score(self) -> float: ...
+    @property
+    def p_detect(self) -> float: ...
+    @property
+    def memory_s(self) -> float: ...
+    @property
+    def remember_s(self) -> float: ...
+    @property
+    def reentry(self) -> bool: ...
+    @property
+    def clutter(self) -> float | None: ...
 
 
 class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):

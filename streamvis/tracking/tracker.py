@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from streamvis.config import Jipda
 from streamvis.errors import ConfigError, DataError
 from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
@@ -28,7 +27,7 @@ from streamvis.tracking.association_summary import (
     without_detections,
 )
 from streamvis.tracking.camera_state import CameraState
-from streamvis.tracking.parameters import TrackerParameters
+from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
 from streamvis.tracking.state_space import (
     H_STATE,
     MEASURED,
@@ -75,7 +74,7 @@ _decoder = msgspec.msgpack.Decoder(TrackerState)
 class Tracker:
     """Tracks the people of one source; deterministic, and exact when resumed from `state`."""
 
-    def __init__(self, source: SourceInfo, config: Jipda) -> None:
+    def __init__(self, source: SourceInfo, config: TrackerSettings) -> None:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
         self.space = _space(source, config, self.size)
@@ -168,7 +167,7 @@ class Tracker:
         )
 
     @classmethod
-    def resume(cls, source: SourceInfo, config: Jipda, state: bytes) -> "Tracker":
+    def resume(cls, source: SourceInfo, config: TrackerSettings, state: bytes) -> "Tracker":
         """Restore a tracker from `state`; raises DataError if the bytes are not such a state."""
         try:
             was = _decoder.decode(state)
@@ -510,7 +509,7 @@ class Tracker:
         )
 
 
-def _space(source: SourceInfo, config: Jipda, size: tuple[int, int]) -> StateSpace:
+def _space(source: SourceInfo, config: TrackerSettings, size: tuple[int, int]) -> StateSpace:
     """Return the state space of a source for frames of this size."""
     if config.space == "ground" and source.ground_plane is None:
         raise ConfigError(

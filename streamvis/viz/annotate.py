@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from streamvis.errors import UsageError
-from streamvis.geometry import paste_mask
+from streamvis.geometry import Regions, paste_mask
 from streamvis.geometry import paste_masks as paste_masks
-from streamvis.messages import Actions, Array, Detections, Regions, Tracks
+from streamvis.messages import Actions, Array, Detections, Tracks
 from streamvis.viz.actions import draw_actions
 from streamvis.viz.ground_map import Trail as Trail
 from streamvis.viz.ground_map import Trails as Trails

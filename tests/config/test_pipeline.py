@@ -102,7 +102,7 @@ def test_tiles_and_region_can_be_set_from_the_command_line():
     )
     run = pipeline.stage("detect").run
     assert (run.tiles, run.min_height) == ("auto", 30)
-    assert run.region == [[(0, 0.5), (1, 0.5), (1, 1), (0, 1)]]
+    assert run.region == ([(0, 0.5), (1, 0.5), (1, 1), (0, 1)],)
     assert "detections" in config.to_text(pipeline)
 
 
@@ -237,7 +237,7 @@ FORECAST = "{name: forecast, after: [segment], run: {kind: forecast}}"
         (
             f"{SEGMENT}, {{name: camera, after: [segment], run: {{kind: camera_motion}}}}, "
             "{name: forecast, after: [camera], run: {kind: forecast}}",
-            "stage 'forecast' works on the features of a stage of kind segment; name that one",
+            "stage 'forecast' works on the features of a stage of kind 'segment'; name that one",
         ),
         (
             f"{SEGMENT}, {{name: f, after: [segment], run: {{kind: forecast, weights: []}}}}",

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from streamvis.config import Alarm, Placement, Run, StageSpec, WorkerSpec, Zone
+from streamvis.config import Alarm, Placement, StageSpec, WorkerSpec, Zone
+from streamvis.config.pipeline import Run
+from streamvis.stages import KINDS
+from streamvis.stages.protocol import kind_name, part_name
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 NAMES: dict[object, str] = {
@@ -41,10 +44,10 @@ placement file (such as `configs/one-gpu.yaml`) lists `workers`. In YAML, write 
 
 
 def page() -> str:
-    kinds = typing.get_args(Run)
+    kinds = KINDS
     parts = [HEAD + "\n".join(map(row_of, kinds)) + "\n"]
     parts += [section("Stage (an entry of `stages`)", StageSpec)]
-    parts += [section(f"Kind `{tag_of(kind)}`", kind) for kind in kinds]
+    parts += [section(f"Kind `{kind_name(kind)}`", kind) for kind in kinds]
     parts += [
         section("Zone (an entry of `zones` of kind `forecast`)", Zone),
         section("Alarm (`unknown` of kind `publish`)", Alarm),
@@ -56,13 +59,9 @@ def page() -> str:
 
 def row_of(kind: type) -> str:
     """Return the table row that says which parts a kind of stage writes and reads."""
-    requires = ", ".join(sorted(kind.reads)) or "–"
-    uses = ", ".join(sorted(kind.may_read)) or "–"
-    return f"| [`{tag_of(kind)}`](#kind-{tag_of(kind)}) | {kind.writes} | {requires} | {uses} |"
-
-
-def tag_of(kind: type) -> str:
-    return str(kind.__struct_config__.tag)
+    requires = ", ".join(sorted(map(part_name, kind.reads))) or "–"
+    uses = ", ".join(sorted(map(part_name, kind.may_read))) or "–"
+    return f"| [`{kind_name(kind)}`](#kind-{kind_name(kind)}) | {part_name(kind.writes)} | {requires} | {uses} |"
 
 
 def section(title: str, kind: type[msgspec.Struct]) -> str:
@@ -164,7 +163,7 @@ def test_the_page_is_up_to_date(golden: Golden) -> None:
 def test_every_setting_of_a_kind_has_a_meaning() -> None:
     missing = [
         f"{kind.__name__}.{name}"
-        for kind in [*typing.get_args(Run), Zone, Alarm, StageSpec, WorkerSpec, Placement]
+        for kind in [*KINDS, Zone, Alarm, StageSpec, WorkerSpec, Placement]
         for name, meaning in comments_of(kind).items()
         if not meaning and "ClassVar" not in str(kind.__annotations__.get(name))
     ]

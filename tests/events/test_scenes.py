@@ -58,7 +58,7 @@ def step(state, k, segmentation=None, forecast=None, policy=None, epoch=1):
     frame = frame_at(k, epoch)
     drafts = derive.derive_frame_events(state, frame, None)
     return drafts + derive.derive_scene_events(
-        state, frame, segmentation, forecast, policy or PublishPolicy(alarm=RULE)
+        state, frame, segmentation, forecast, policy or PublishPolicy(0, RULE)
     )
 
 
@@ -261,7 +261,7 @@ def test_a_score_that_is_no_number_does_not_break_the_json(miou):
 
 def test_masks_go_beside_when_asked_for():
     classes = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
-    policy = PublishPolicy(alarm=RULE, masks=True)
+    policy = PublishPolicy(0, RULE, masks=True)
     drafts = step(fresh(), 0, seen(classes=classes), ahead(HORIZON_US, 600_000), policy)
     assert [len(draft.attachments) for draft in drafts] == [1, 1, 1]
     for draft, expected in zip(drafts, [classes, [[0, 1], [1, 2]], [[0, 1], [1, 2]]], strict=True):

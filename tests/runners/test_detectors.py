@@ -5,9 +5,10 @@ import pytest
 
 from streamvis.config import MaskRcnn
 from streamvis.errors import DeviceError, WeightsError
-from streamvis.messages import Frame, Packet, Site
+from streamvis.messages import Frame, Packet
 from streamvis.runners.detectors import open_detector
 from streamvis.stages.detect.stage import DetectStage
+from streamvis.stages.protocol import Site
 from streamvis.synthetic.render import SyntheticScene
 
 SCENE = SyntheticScene(seed=5, people=4, size=(320, 240), fps=5, seconds=4)

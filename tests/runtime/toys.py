@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from streamvis.build import build_stage
 from streamvis.config import Jipda, MaskRcnn
 from streamvis.errors import DataError, DeviceError, RunError, SourceError, WeightsError
 from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
+from streamvis.runtime.host import build_stage
 from streamvis.sources.picture import Picture
 
 WIDTH, HEIGHT = 32, 16
@@ -283,9 +283,9 @@ class Passers(ToyDetect):
 
 def build_street(spec, site):
     """Two people one after the other, for the real tracker and the real publisher."""
-    from streamvis.build import build_stage
+    from streamvis.runtime.host import build_stage
 
-    return Passers(spec, site) if spec.run.writes == "detections" else build_stage(spec, site)
+    return Passers(spec, site) if spec.run.writes is Detections else build_stage(spec, site)
 
 
 TOYS = {"MaskRcnn": ToyDetect, "Jipda": ToyTrack, "Publish": ToyPublish, "Record": ToyPublish}

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 
-from streamvis.config import OffActions
 from streamvis.errors import ConfigError, ModelError
 from streamvis.messages import (
     Actions,
@@ -20,7 +19,6 @@ from streamvis.messages import (
     Frame,
     Notice,
     Packet,
-    Site,
     SourceInfo,
     Tracks,
 )
@@ -28,6 +26,7 @@ from streamvis.models.crops import crop
 from streamvis.models.inference.actions import accelerate_actions
 from streamvis.models.off import LEVELS
 from streamvis.models.weights import load_actions
+from streamvis.stages.actions import OffActions
 from streamvis.stages.actions.state import (
     WHOLE,
     ActionSample,
@@ -36,6 +35,7 @@ from streamvis.stages.actions.state import (
     SubjectRow,
     means,
 )
+from streamvis.stages.protocol import Site
 
 MAX_BATCH = 32  # subjects
 

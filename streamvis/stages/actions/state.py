@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from streamvis.config import OffActions
 from streamvis.errors import DataError
 from streamvis.messages import Array, Frame, Tracks
+from streamvis.stages.actions import OffActions
 from streamvis.tracking.tubelets import Tubelet, watched
 
 WHOLE = 0  # tracks count from 1

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.messages import Ending, Frame, Motion, Notice, Packet, Site, SourceInfo
+from streamvis.messages import Ending, Frame, Motion, Notice, Packet, SourceInfo
+from streamvis.stages.protocol import Site
 from streamvis.tracking.camera import (
     GreyFrame,
     estimate_motion,

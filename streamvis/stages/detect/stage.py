@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from streamvis.config import MaskRcnn
 from streamvis.geometry import foot, inside
-from streamvis.messages import Array, Detections, Packet, Site
+from streamvis.messages import Array, Detections, Packet
 from streamvis.models.inference.select import accelerate_detector
 from streamvis.models.roi_heads import Instances
 from streamvis.models.tiles import TileLayout, detect_tiled, plan_tiles
 from streamvis.models.weights import load_detector
+from streamvis.stages.detect import MaskRcnn
+from streamvis.stages.protocol import Site
 
 LARGE = 1920  # px of the longer side from which `auto` looks at tiles
 AUTO_TILES = 2

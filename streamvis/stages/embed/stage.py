@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from streamvis.config import Appearance
-from streamvis.messages import Array, Detections, Embeddings, Packet, Site
+from streamvis.messages import Array, Detections, Embeddings, Packet
 from streamvis.models.crops import crop
 from streamvis.models.inference.select import accelerate_embedder
 from streamvis.models.weights import load_embedder
+from streamvis.stages.embed import Appearance
+from streamvis.stages.protocol import Site
 
 SMALLEST = 4.0  # px of either side; smaller crops show a colour, no person
 

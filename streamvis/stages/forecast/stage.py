@@ -6,13 +6,11 @@ of each forecaster; other frames cost only the scores of the forecasts that are 
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from streamvis.config import Forecaster as Config
-from streamvis.config import Zone
 from streamvis.errors import ConfigError, ModelError, RunError
 from streamvis.geometry import inside
 from streamvis.messages import (
@@ -24,7 +22,6 @@ from streamvis.messages import (
     Notice,
     Packet,
     Segmentation,
-    Site,
     SourceInfo,
     ZoneOccupancy,
 )
@@ -34,8 +31,11 @@ from streamvis.models.inference.segmentation import ClassMaps, SegmentedFrame
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
+from streamvis.stages.forecast import Forecaster as Config
+from streamvis.stages.forecast import Zone
 from streamvis.stages.forecast.state import ForecastState, PendingForecast
-from streamvis.stages.segment.stage import SharedFeatures, key_of
+from streamvis.stages.protocol import Site
+from streamvis.stages.segment.features import SegmenterFeatures, key_of
 
 
 class Horizon(NamedTuple):
@@ -49,8 +49,8 @@ class Horizon(NamedTuple):
 class ForecastStage:
     """Forecast each source on its own clock; score each forecast at its target time."""
 
-    def __init__(self, config: Config, site: Site, after: Sequence[str]) -> None:
-        self.shared = shared = _borrowed(site.shared_features, after)
+    def __init__(self, config: Config, site: Site) -> None:
+        self.shared = shared = site.borrow(SegmenterFeatures)
         self.pixels = site.pixels
         self.labels = shared.model.architecture.segments
         self.zones = [ZoneGrid(zone, self.labels) for zone in config.zones]
@@ -111,7 +111,7 @@ class ForecastStage:
         )
 
     def _features(self, frame: Frame) -> SegmentedFrame:
-        found = self.shared.seen.get(key_of(frame))
+        found = self.shared.frames.get(key_of(frame))
         if found is None:
             raise RunError(
                 f"{frame.source}: no segmenter features of frame {frame.n} for a forecast; "
@@ -168,17 +168,7 @@ class ZoneGrid:
         return np.array([np.argmin(((centres - polygon.mean(0)) ** 2).sum(1))])
 
 
-def _borrowed(shared_features: Mapping[str, Any], after: Sequence[str]) -> SharedFeatures:
-    for name in after:
-        if isinstance(shared := shared_features.get(name), SharedFeatures):
-            return shared
-    raise ConfigError(
-        f"a forecast works on the features of its segmenter, '{after[0]}', which never leave its "
-        "worker; place both in one: `stages: [segment, forecast]`"
-    )
-
-
-def _horizon(weights: str, shared: SharedFeatures, site: Site, config: Config) -> Horizon:
+def _horizon(weights: str, shared: SegmenterFeatures, site: Site, config: Config) -> Horizon:
     """ModelError unless the forecaster has learnt from this segmenter."""
     model = load_forecaster(weights, site.device)
     check_origin(weights, shared.weights)

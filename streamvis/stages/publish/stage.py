@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamvis.config import Publish
 from streamvis.errors import RunError
 from streamvis.events import derive, schema
 from streamvis.events.derive import Draft, State
@@ -35,15 +34,15 @@ from streamvis.messages import (
     Ending,
     Findings,
     Forecast,
-    LogPosition,
     Notice,
     Packet,
     Receipt,
     Segmentation,
-    Site,
     SourceInfo,
     Tracks,
 )
+from streamvis.stages.protocol import LogPosition, Site
+from streamvis.stages.publish import Publish
 
 REMEMBERED = 256  # notices since the last packet, at most
 

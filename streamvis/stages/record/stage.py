@@ -12,9 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from streamvis.config import Record
 from streamvis.errors import ConfigError
-from streamvis.geometry import foot
+from streamvis.geometry import Regions, foot
 from streamvis.logs import warn
 from streamvis.messages import (
     Actions,
@@ -26,12 +25,12 @@ from streamvis.messages import (
     Notice,
     Packet,
     Receipt,
-    Regions,
     Segmentation,
-    Site,
     SourceInfo,
     Tracks,
 )
+from streamvis.stages.protocol import Site
+from streamvis.stages.record import Record
 from streamvis.viz.annotate import annotate
 from streamvis.viz.film import Film
 from streamvis.viz.forecast_panels import Panels, PanelSet, highlighted

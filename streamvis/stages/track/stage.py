@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from streamvis.config import Jipda
 from streamvis.errors import DataError
 from streamvis.messages import (
     Detections,
@@ -15,6 +14,7 @@ from streamvis.messages import (
     SourceInfo,
     Tracks,
 )
+from streamvis.stages.track import Jipda
 from streamvis.tracking.tracker import Tracker
 
 EPOCH_BYTES = 8

@@ -8,16 +8,17 @@ import torch
 from factories import packet as packet_of
 from factories import source, tracks
 
-from streamvis.build import build_stage
 from streamvis.config import OffActions, StageSpec
 from streamvis.errors import ConfigError, DataError, ModelError
-from streamvis.messages import Actions, Frame, Site, SourceInfo, encode_part
+from streamvis.messages import Actions, Frame, SourceInfo, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.inference.select import openvino_version
 from streamvis.models.off import Calibration, Off, OffConfig, consensus
 from streamvis.models.weights import load_actions, save
+from streamvis.runtime.host import build_stage
 from streamvis.stages.actions.stage import ActStage
 from streamvis.stages.actions.state import ActionState, SamplingPlan
+from streamvis.stages.protocol import Site
 
 PICTURES: dict[str, np.ndarray] = {}
 SIZE = (64, 64)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from factories import frame, source
 
-from streamvis.build import build_stage
 from streamvis.config import CameraMotion, Pipeline, StageSpec
 from streamvis.errors import DataError
-from streamvis.messages import Motion, Notice, Packet, Site, encode_part
+from streamvis.messages import Motion, Notice, Packet, encode_part
 from streamvis.runtime import inline
+from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
 from streamvis.stages.camera_motion.stage import CameraStage
+from streamvis.stages.protocol import Site
 
 STEP = np.array([6.0, -4.0])  # px that the view goes from picture to picture
 

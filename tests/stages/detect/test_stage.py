@@ -11,9 +11,10 @@ from factories import packet as packet_of
 from streamvis.config import MaskRcnn
 from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate
-from streamvis.messages import Array, Detections, Packet, Site
+from streamvis.messages import Array, Detections, Packet
 from streamvis.models.roi_heads import Instances
 from streamvis.stages.detect.stage import DetectStage
+from streamvis.stages.protocol import Site
 from streamvis.synthetic.render import SyntheticScene
 
 PICTURES: dict[str, Array] = {}

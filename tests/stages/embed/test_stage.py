@@ -6,14 +6,15 @@ import pytest
 import torch
 from factories import packet as packet_of
 
-from streamvis.build import build_stage
 from streamvis.config import Appearance, StageSpec
 from streamvis.errors import DeviceError, WeightsError
-from streamvis.messages import Detections, Embeddings, Packet, Site, decode_part, encode_part
+from streamvis.messages import Detections, Embeddings, Packet, decode_part, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
 from streamvis.models.weights import save
+from streamvis.runtime.host import build_stage
 from streamvis.stages.embed.stage import EmbedStage
+from streamvis.stages.protocol import Site
 
 PICTURES: dict[str, np.ndarray] = {}
 WIDTH = ARCHITECTURES["person-r18"].stripes * 128

@@ -10,12 +10,11 @@ from factories import source
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.build import build_stage
 from streamvis.config import Forecaster as Config
 from streamvis.config import Segment, StageSpec, Zone
 from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Forecast, Packet, Site, SourceInfo, decode_part, encode_part
+from streamvis.messages import Forecast, Packet, SourceInfo, decode_part, encode_part
 from streamvis.models import swiftnet
 from streamvis.models.flow_warp import extrapolate, flow_frame, warp_image
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
@@ -24,8 +23,10 @@ from streamvis.models.inference.segmentation import SegmentationHead, SegmentedF
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.models.weights import load_forecaster, save, sight
+from streamvis.runtime.host import build_stage
 from streamvis.stages.forecast.stage import ForecastStage, ZoneGrid
-from streamvis.stages.segment.stage import SharedFeatures, key_of
+from streamvis.stages.protocol import Site
+from streamvis.stages.segment.features import SegmenterFeatures, key_of
 
 LABELS = ("road", "tree", "car")
 SIZE = (64, 96)
@@ -140,17 +141,20 @@ class Pair:
             return SEEN[key]
 
         self.segment.network.segment = look_once
-        forecast = build_stage(StageSpec("forecast", tell, after=["segment"]), site)
+        lent = self.segment.lent
+        forecast = build_stage(
+            StageSpec("forecast", tell, after=["segment"]), msgspec.structs.replace(site, lent=lent)
+        )
         assert isinstance(forecast, ForecastStage)
         self.forecast = forecast
-        self.shared: SharedFeatures = site.shared_features["segment"]
+        self.lent: SegmenterFeatures = lent
         self.seen: dict[int, SegmentedFrame] = {}  # by seq
         self.classes: dict[int, np.ndarray] = {}
 
     def __call__(self, packets: list[Packet]) -> list[Forecast]:
         parts = [*self.segment(packets)]
         for one, part in zip(packets, parts, strict=True):
-            self.seen[one.frame.seq] = self.shared.seen[key_of(one.frame)]
+            self.seen[one.frame.seq] = self.lent.frames[key_of(one.frame)]
             self.classes[one.frame.seq] = part.classes
         with_parts = [
             Packet(frame=one.frame, parts=[part]) for one, part in zip(packets, parts, strict=True)
@@ -184,7 +188,7 @@ def test_the_stream_says_what_the_network_says_of_moments_as_in_training(made, w
     moments = [18 - 6 * i for i in range(model.architecture.past)][::-1]
     with torch.inference_mode():
         future = model(torch.stack([pair.seen[k].features for k in moments], 1))
-        classes, _ = SegmentationHead(pair.shared.model, SIZE)(future)
+        classes, _ = SegmentationHead(pair.lent.model, SIZE)(future)
     (found,) = told[18].horizons
     assert found.horizon_us == (600_000 if name == "moves-0.6" else 200_000)
     np.testing.assert_array_equal(found.classes, classes[0].numpy())
@@ -541,7 +545,7 @@ def test_a_segmenter_that_has_learnt_what_is_unknown_besides_sees_the_same(made)
 def test_without_its_segmenter_a_forecast_is_not_built(weights):
     site = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot])
     spec = StageSpec("forecast", Config(weights=(weights["0.2"],)), after=["segment"])
-    with pytest.raises(ConfigError, match="features of its segmenter, 'segment'"):
+    with pytest.raises(ConfigError, match="no stage of this worker lends SegmenterFeatures"):
         build_stage(spec, site)
 
 

@@ -22,9 +22,9 @@ from streamvis.messages import (
     HorizonForecast,
     Notice,
     Segmentation,
-    Site,
     ZoneOccupancy,
 )
+from streamvis.stages.protocol import Site
 from streamvis.stages.publish.stage import PublishStage
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"

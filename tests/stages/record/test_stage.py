@@ -18,13 +18,12 @@ from streamvis.messages import (
     Forecast,
     ForecastScore,
     HorizonForecast,
-    LogPosition,
     Packet,
     Receipt,
     Segmentation,
-    Site,
     Tracks,
 )
+from streamvis.stages.protocol import LogPosition, Site
 from streamvis.stages.record.stage import RecordStage, correct_trails
 from streamvis.viz.scene import palette_of
 from streamvis.viz.style import colour_of

@@ -6,13 +6,14 @@ import pytest
 import torch
 from factories import packet as packet_of
 
-from streamvis.build import build_stage
 from streamvis.config import Segment, StageSpec
 from streamvis.errors import WeightsError
-from streamvis.messages import Packet, Segmentation, Site, decode_part, encode_part
+from streamvis.messages import Packet, Segmentation, decode_part, encode_part
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
 from streamvis.models.weights import load_segmenter, save
-from streamvis.stages.segment.stage import SharedFeatures, key_of
+from streamvis.runtime.host import build_stage
+from streamvis.stages.protocol import Site
+from streamvis.stages.segment.features import SegmenterFeatures, key_of
 
 PICTURES: dict[str, np.ndarray] = {}
 
@@ -59,13 +60,13 @@ def made(weights):
     def make(outliers: bool = False, **settings):
         given = {"weights": weights[outliers], "engine": "torch", "precision": "fp32", **settings}
         site = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot])
-        return build_stage(StageSpec("look", Segment(**given)), site), site
+        return build_stage(StageSpec("look", Segment(**given)), site)
 
     return make
 
 
 def test_a_frame_is_what_the_network_says(made, weights):
-    stage, _ = made()
+    stage = made()
     (part,) = stage([packet(0)])
     model = load_segmenter(weights[False])
     with torch.inference_mode():
@@ -80,7 +81,7 @@ def test_a_frame_is_what_the_network_says(made, weights):
 
 
 def test_frames_of_a_call_are_the_frames_one_by_one(made):
-    stage, _ = made()
+    stage = made()
     packets = [packet(n, size) for n in range(3) for size in ((64, 96), (48, 48))]
     alone = [part for one in packets for part in stage([one])]
     for one, other in zip(alone, stage(packets), strict=True):
@@ -98,34 +99,34 @@ def test_frames_of_a_call_are_the_frames_one_by_one(made):
     ],
 )
 def test_pictures_are_looked_at_as_high_as_trained_or_as_asked(made, size, lines, shape):
-    stage, _ = made(lines=lines)
+    stage = made(lines=lines)
     (part,) = stage([packet(0, size)])
     assert part.classes.shape == shape
     assert part.classes.dtype == np.uint8
 
 
 def test_what_is_unknown_is_told_where_the_weights_can(made):
-    stage, _ = made(outliers=True)
+    stage = made(outliers=True)
     (part,) = stage([packet(0)])
     assert part.unknown.shape == (16, 24)
     assert np.ptp(part.unknown) > 0
 
 
 def test_what_was_seen_in_the_last_call_is_lent_to_its_neighbours(made, weights):
-    stage, site = made()
+    stage = made()
     packets = [packet(0), packet(1), packet(1, name="b")]
     parts = [*stage(packets)]
-    shared = site.shared_features["look"]
-    assert isinstance(shared, SharedFeatures)
+    shared = stage.lent
+    assert isinstance(shared, SegmenterFeatures)
     assert shared.weights == weights[False]
-    assert [*shared.seen] == [key_of(one.frame) for one in packets]
+    assert [*shared.frames] == [key_of(one.frame) for one in packets]
     for one, part in zip(packets, parts, strict=True):
-        np.testing.assert_array_equal(shared.seen[key_of(one.frame)].classes, part.classes)
-    first = shared.seen[key_of(packets[0].frame)].features
+        np.testing.assert_array_equal(shared.frames[key_of(one.frame)].classes, part.classes)
+    first = shared.frames[key_of(packets[0].frame)].features
     assert first.shape == (1, 8, 16, 24)
     kept = first.clone()
     [*stage(packets[1:2])]
-    assert [*shared.seen] == [key_of(packets[1].frame)]
+    assert [*shared.frames] == [key_of(packets[1].frame)]
     assert torch.equal(first, kept)
     stage.close()
 

@@ -1,0 +1,141 @@
+"""What a kind of stage consists of: its settings, its stage, and what the worker gives to it.
+
+    class Density(StageConfig, frozen=True, tag="density"):
+        cell_px: int = 32
+        reads: ClassVar[Parts] = frozenset({Tracks})
+        writes: ClassVar[type[Part]] = DensityMap
+
+        def build(self, site: Site) -> Stage: ...
+
+Settings are loaded in every process and by `streamvis check`; so the module of a kind's settings
+imports neither torch nor OpenCV, and its methods import what they return.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from streamvis.errors import ConfigError
+from streamvis.geometry import Regions
+from streamvis.messages import (
+    Array,
+    Ending,
+    Findings,
+    Frame,
+    Notice,
+    Packet,
+    Part,
+    Receipt,
+    SourceInfo,
+)
+
+Parts = frozenset[type[Part]]
+F = TypeVar("F")
+
+
+class Pixels(Protocol):
+    """Returns a frame's pixels: (H, W, 3) uint8 RGB, a read-only view of the shared slot."""
+
+    def __call__(self, frame: Frame) -> Array: ...
+
+
+class Stage(Protocol):
+    """A callable: packets in, one part out for each, in the same order."""
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterable[Part]: ...
+
+    def close(self) -> None:
+        """Release the stage's resources; called once, when its worker ends normally."""
+
+
+class StatefulStage(Stage, Protocol):
+    """A stage that remembers each source; it sees a source's packets in `seq` order."""
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        """Start a source, or resume it from the last `state` of a predecessor."""
+
+    def state(self, source: str) -> bytes:
+        """Return the state from which a successor continues exactly after the last packet."""
+
+    def notice(self, notice: Notice) -> None:
+        """Handle a notice at its position in the order of the source's packets."""
+
+    def finish(self, source: str, ending: Ending) -> Findings | None:
+        """End a source after all of its packets were answered; return its findings.
+
+        Only the publisher returns findings.
+        """
+
+
+class LogPosition(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a source's event log when its run was resumed."""
+
+    offset: int  # of the next event
+    epoch: int  # stream epoch and seq of the last frame
+    seq: int
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment that a worker gives to a stage that it builds."""
+
+    device: str  # cpu, cuda:0, …
+    pixels: Pixels
+    out: Path | None = None  # output directory; None: write nothing
+    epoch: str = ""  # uuid7 of this run: the publisher's boot
+    logged: Mapping[str, LogPosition] = {}  # by source, in a run that was resumed
+    pipeline: str = ""  # hash of the pipeline's configuration
+    regions: Regions = ()  # where people are detected; empty: in the whole frame
+    above: "tuple[StageConfig, ...]" = ()  # settings of the stages whose parts this one gets
+    lent: object = None  # what the stage named by `borrows` lends
+
+    def borrow(self, kind: type[F]) -> F:
+        """Return what another stage of this worker lends; ConfigError when there is none."""
+        if not isinstance(self.lent, kind):
+            raise ConfigError(
+                f"no stage of this worker lends {kind.__name__}, which never leave their worker; "
+                "place the stage that lends them in the same worker: `stages: [segment, forecast]`"
+            )
+        return self.lent
+
+
+class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """The settings of one kind of stage: a frozen struct, tagged with the name of the kind.
+
+    This base has no settings, only defaults for what a kind need not state.
+    """
+
+    reads: ClassVar[Parts] = frozenset()  # parts that the stage requires
+    may_read: ClassVar[Parts] = frozenset()  # parts that it uses where they are written
+    writes: ClassVar[type[Part]] = Receipt
+    stateful: ClassVar[bool] = False  # remembers each source: see StatefulStage
+    torch: ClassVar[bool] = False  # runs a network: gets a worker of its own by default
+    lends: ClassVar[type | None] = None  # type of the attribute `lent` of the stage, which stages
+    # in the same worker may use
+    borrows: ClassVar[type | None] = None  # type of what one of the stages in `after` has to lend
+
+    def build(self, site: Site) -> Stage:
+        """Build the stage in the process that runs it; raises ModelError, DeviceError, …"""
+        raise NotImplementedError(f"{type(self).__name__} has no `build`: it cannot run")
+
+    def uses(self, other: "StageConfig") -> bool:
+        """Whether the stage gets the part of this other stage above it."""
+        return other.writes in self.reads | self.may_read
+
+    def missing(self, above: "Sequence[StageConfig]") -> str | None:
+        """Describe what the settings require of the stages above and none gives, or None.
+
+        The text follows "stage 'name'" in a sentence, and ends with what to add.
+        """
+        return None
+
+
+def part_name(part: type[Part]) -> str:
+    """Return the name of a part: its tag, such as `detections`."""
+    return str(part.__struct_config__.tag)
+
+
+def kind_name(kind: type[StageConfig]) -> str:
+    """Return the name of a kind in pipeline files: its tag, such as `mask_rcnn`."""
+    return str(kind.__struct_config__.tag)
