@@ -61,7 +61,8 @@ def row_of(kind: type) -> str:
     """Return the table row that says which parts a kind of stage writes and reads."""
     requires = ", ".join(sorted(map(part_name, kind.reads))) or "–"
     uses = ", ".join(sorted(map(part_name, kind.may_read))) or "–"
-    return f"| [`{kind_name(kind)}`](#kind-{kind_name(kind)}) | {part_name(kind.writes)} | {requires} | {uses} |"
+    name, writes = kind_name(kind), part_name(kind.writes)
+    return f"| [`{name}`](#kind-{name}) | {writes} | {requires} | {uses} |"
 
 
 def section(title: str, kind: type[msgspec.Struct]) -> str:
