@@ -195,7 +195,9 @@ def run(
     trials = [_fold(recipe, corpus, splits[k - 1], out / f"fold-{k}", streams) for k in wanted]
     base = Calibration(weights=dict(recipe.fusion)) if recipe.fusion else Calibration()
     if final and fold is None and split is None:
-        calibration = calibrated(together(trials), corpus, base) if trials else base
+        calibration = base  # only the network of rgb has one
+        if trials and "rgb" in trials[0].streams:
+            calibration = calibrated(together(trials), corpus, base)
         _final(recipe, corpus, data, out, streams, calibration)
     return {"folds": [scores_of(trial, corpus, base) for trial in trials]} | (
         {"together": [scores_of(together(trials), corpus, base)]} if trials else {}
