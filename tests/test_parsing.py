@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.calibration.inputs import provenance, read_points
-from streamvis.cli.settings import configure
 from streamvis.config import (
     Jipda,
     Pipeline,
@@ -28,6 +27,7 @@ from streamvis.datasets.clips import read_clips
 from streamvis.errors import ConfigError, DataError, StreamvisError, UsageError
 from streamvis.geometry import read_ground_plane
 from streamvis.parsing import alternatives, convert, read_text, read_yaml
+from streamvis.runners.settings import configure
 from streamvis.sources import resolve
 from streamvis.training.recipes import read_recipe
 

@@ -214,3 +214,16 @@ def totals(results: Sequence[Result]) -> dict[str, int]:
     """Count the files in each state, in the order of the states."""
     counts = Counter(result.state for result in results)
     return {state: counts[state] for state in State.__args__ if counts[state]}  # type: ignore[attr-defined]
+
+
+def line_of(result: Result) -> str:
+    """Return the result in one line."""
+    frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
+    where = f", in {result.directory}" if result.frames else ""
+    why = f": {result.why}" if result.why else ""
+    return printable(f"{result.file}: {result.state}{frames}{where}{why}")
+
+
+def printable(text: str) -> str:
+    """Return the text on one line: control characters and line breaks as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,6 +7,9 @@ embedder              crops and appearance embeddings of one frame
 actions               the action stage over the length of its video
 tracker_speed         time per frame of our tracker and of other trackers
 tracker_accuracy      scores of the same trackers on MOTChallenge sequences
+tracker_tables        the results of both, as reports and tables
+report_lines          reports as lines of text
+one_thread            linear algebra in one thread, for trackers
 jpda_step             one step of JPDA, ours and Stone-Soup's
 simulated_detections  the detections that tracker_speed and jpda_step use
 peers, stone_soup     adapters for other trackers

@@ -1,47 +1,42 @@
 """`streamvis batch`: many files, each a run of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from streamvis.cli.options import Annotate, Json, PlacementPath, Settings, StartTime
 from streamvis.cli.output import (
     INTERRUPTED,
     PARTIAL,
-    put,
-    put_json,
-    put_table,
-    reported_errors,
+    put_result,
     say,
 )
 from streamvis.cli.run import load, on_used_directory
 
 if TYPE_CHECKING:
     from streamvis.batch.results import Result
-    from streamvis.sources import SourceSpec
+    from streamvis.runners.tables import Table
 
 
 def batch(
-    paths: Annotated[list[str], typer.Argument(help="Video files, globs or directories.")],
-    out: Annotated[Path, typer.Option(help="Each file has a directory NAME-KEY in here.")],
-    pipeline: Annotated[
-        Path | None, typer.Option(help="A pipeline: a file or a shipped name.")
-    ] = None,
+    paths: Annotated[list[str], Argument(help="Video files, globs or directories.")],
+    out: Annotated[Path, Option(help="Each file has a directory NAME-KEY in here.")],
+    pipeline: Annotated[Path | None, Option(help="A pipeline: a file or a shipped name.")] = None,
     on: PlacementPath = None,
     set_: Settings = None,
     annotate: Annotate = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Also take what lies in directories below.")
+        bool, Option("--recursive", "-r", help="Also take what lies in directories below.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Files at a time.")] = 1,
+    jobs: Annotated[int, Option(min=1, help="Files at a time.")] = 1,
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Skip what is done, go on with what is not, retry failures."),
+        bool, Option("--resume", help="Skip what is done, go on with what is not, retry failures.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Process again what is there, done or not.")
+        bool, Option("--overwrite", help="Process again what is there, done or not.")
     ] = False,
     start_time: StartTime = None,
     json: Json = False,
@@ -57,34 +52,27 @@ def batch(
 
     Exit code 0: all done; 5: some failed or were refused; 130: interrupted.
     """
-    with reported_errors():
-        from streamvis import config
-        from streamvis.batch.jobs import Plan
-        from streamvis.batch.pool import process
-        from streamvis.batch.results import totals
-        from streamvis.runtime.output import make_directory
-
-        on_used = on_used_directory(out, resume, overwrite)
-        loaded = config.without_feed(load(pipeline, set_ or [], annotate))
-        default = config.default_placement(loaded, jobs)
-        placement = config.load_placement(on, loaded) if on else default
-        specs = _recordings(paths, recursive, start_time)
-        make_directory(out)
-        with ProgressBar(len(specs)) as bar:
-            results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)
-        if json:
-            put_json({"out": str(out), "totals": totals(results), "files": results})
-        else:
-            put_results(results, out)
-        if code := exit_code(results):
-            raise typer.Exit(code)
-
-
-def _recordings(paths: list[str], recursive: bool, start_time: str | None) -> "list[SourceSpec]":
+    from streamvis import config
+    from streamvis.batch.jobs import Plan
+    from streamvis.batch.pool import process
+    from streamvis.batch.results import totals
+    from streamvis.runtime.output import make_directory
     from streamvis.sources import resolve, starting
 
+    on_used = on_used_directory(out, resume, overwrite)
+    loaded = config.without_feed(load(pipeline, set_ or [], annotate))
+    default = config.default_placement(loaded, jobs)
+    placement = config.load_placement(on, loaded) if on else default
     specs = resolve(paths, recursive=recursive)
-    return specs if start_time is None else starting(specs, start_time, at_once=False)
+    if start_time is not None:
+        specs = starting(specs, start_time, at_once=False)
+    make_directory(out)
+    with ProgressBar(len(specs)) as bar:
+        results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)
+    report = {"out": str(out), "totals": totals(results), "files": results}
+    put_result(report, text_of(results, out), json=json)
+    if code := exit_code(results):
+        raise typer.Exit(code)
 
 
 def exit_code(results: "Sequence[Result]") -> int:
@@ -129,6 +117,8 @@ class ProgressBar:
         self._bar.stop()
 
     def started(self, file: str) -> Any:
+        from streamvis.batch.results import printable
+
         return self._bar.add_task(printable(file), total=None, fps="")
 
     def advanced(self, handle: Any, frames: int, fps: float) -> None:
@@ -140,40 +130,29 @@ class ProgressBar:
     def completed(self, result: "Result", number: int) -> None:
         self._bar.advance(self._total)
         if result.state != "skipped":
+            from streamvis.batch.results import line_of
+
             say(f"[{number}/{self._files}] {line_of(result)}")
 
     def warn(self, text: str) -> None:
         say(f"streamvis: {text}")
 
 
-def put_results(results: "Sequence[Result]", out: Path) -> None:
-    """Print the results as a table, and a line of totals."""
-    from streamvis.batch.results import totals
+def text_of(results: "Sequence[Result]", out: Path) -> "Iterator[Table | str]":
+    """Yield the results as a table, and a line of totals."""
+    from streamvis.batch.results import printable, totals
+    from streamvis.runners.tables import Table
 
     rows = [
         (
-            printable(r.file),
-            r.state,
+            *(printable(r.file), r.state),
             f"{r.frames} of {r.frames_promised}" if r.frames_promised else str(r.frames),
-            f"{r.seconds:.1f}" if r.seconds else "-",
-            r.directory or "-",
-            printable(r.why),
+            f"{r.seconds:.1f}" if r.seconds else None,
+            *(r.directory or None, printable(r.why)),
         )
         for r in results
     ]
-    put_table(f"in {out}", ("file", "state", "frames", "seconds", "directory", "why"), rows)
+    columns = ("file", "state", "frames", "seconds", "directory", "why")
+    yield Table(f"in {out}", columns, rows)
     counts = ", ".join(f"{count} {state}" for state, count in totals(results).items())
-    put(f"{len(results)} file{'s' * (len(results) != 1)}: {counts}")
-
-
-def line_of(result: "Result") -> str:
-    """The result in one line."""
-    frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
-    where = f", in {result.directory}" if result.frames else ""
-    why = f": {result.why}" if result.why else ""
-    return printable(f"{result.file}: {result.state}{frames}{where}{why}")
-
-
-def printable(text: str) -> str:
-    """The text on one line: control characters and line breaks as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    yield f"{len(results)} file{'s' * (len(results) != 1)}: {counts}"

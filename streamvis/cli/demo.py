@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
-from streamvis.cli.output import INTERRUPTED, put, reported_errors, say
+from streamvis.cli.output import INTERRUPTED, put, put_text, say
 
 if TYPE_CHECKING:
     from streamvis.runtime.output import OnUsed
@@ -14,30 +15,29 @@ OUT = Path("demo-out")
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the results go.")] = OUT,
+    out: Annotated[Path, Option(help="Where the results go.")] = OUT,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in --out; demo-out always is.")
+        bool, Option("--overwrite", help="Replace the run in --out; demo-out always is.")
     ] = False,
 ) -> None:
     """Find, follow and report the people in a real clip: video, events and a contact sheet."""
-    with reported_errors():
-        from streamvis import config
-        from streamvis.cli.run import start
-        from streamvis.cli.status_table import put_summary
-        from streamvis.demo_clip import contact_sheet, find_clip
-        from streamvis.runtime.output import locked
+    from streamvis import config
+    from streamvis.cli.run import start
+    from streamvis.demo_clip import contact_sheet, find_clip
+    from streamvis.runners.summary_tables import tables
+    from streamvis.runtime.output import locked
 
-        pipeline = config.without_feed(config.default_pipeline())
-        pipeline = config.with_record(pipeline, config.Record())
-        on_used: OnUsed = "overwrite" if overwrite or out == OUT else "refuse"
-        summary = start(pipeline, None, [find_clip(say)], out, on_used=on_used)
-        put_summary(summary)
-        video = out / "annotated.mp4"
-        if video.exists():
-            sheet = out / "contact-sheet.png"
-            with locked(out):
-                contact_sheet(video, sheet)
-            put(f"annotated video  {video}\ncontact sheet    {sheet}")
-        put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
-        if summary.interrupted == "SIGINT":
-            raise typer.Exit(INTERRUPTED)
+    pipeline = config.without_feed(config.default_pipeline())
+    pipeline = config.with_record(pipeline, config.Record())
+    on_used: OnUsed = "overwrite" if overwrite or out == OUT else "refuse"
+    summary = start(pipeline, None, [find_clip(say)], out, on_used=on_used)
+    put_text(tables(summary))
+    video = out / "annotated.mp4"
+    if video.exists():
+        sheet = out / "contact-sheet.png"
+        with locked(out):
+            contact_sheet(video, sheet)
+        put(f"annotated video  {video}\ncontact sheet    {sheet}")
+    put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
+    if summary.interrupted == "SIGINT":
+        raise typer.Exit(INTERRUPTED)

@@ -9,6 +9,7 @@ Commands import what they need when they are called, so that --help is quick.
 from typing import Annotated
 
 import typer
+from typer import Option
 
 import streamvis
 from streamvis.cli import (
@@ -25,6 +26,7 @@ from streamvis.cli import (
     train,
     weights,
 )
+from streamvis.cli.output import command
 
 app = typer.Typer(
     help="streamvis finds, follows and reports the people in video.",
@@ -44,7 +46,7 @@ def _print_version(asked: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
@@ -52,19 +54,19 @@ def options(
     """streamvis finds, follows and reports the people in video."""
 
 
-app.command()(run.run)
-app.command()(batch.batch)
-app.command()(demo.demo)
-app.command()(track.track)
+command(app)(run.run)
+command(app)(batch.batch)
+command(app)(demo.demo)
+command(app)(track.track)
 app.add_typer(events.app, name="events")
-app.command()(inspect.check)
-app.command()(inspect.graph)
-app.command()(inspect.probe)
-app.command()(calibrate.calibrate)
-app.command()(inspect.doctor)
+command(app)(inspect.check)
+command(app)(inspect.graph)
+command(app)(inspect.probe)
+command(app)(calibrate.calibrate)
+command(app)(inspect.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(evaluate.app, name="eval")
-app.command()(label.label)
+command(app)(label.label)
 app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 

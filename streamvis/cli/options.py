@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 LOOKS, SEGMENTER = "person-r18", "street-seg"  # default weights
 NO_VIDEO = ", without pictures, which appearance and camera motion need"
@@ -25,27 +25,26 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda:0, …")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Device = Annotated[str, Option(help="cpu, cuda:0, …")]
 PipelinePath = Annotated[
     Path | None,
-    typer.Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
+    Argument(help="A pipeline: a file, or the name of a shipped one (default: people)."),
 ]
 PlacementPath = Annotated[
     Path | None,
-    typer.Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
+    Option("--on", help="A placement, file or shipped name: which worker runs what, where."),
 ]
 TrackerSettings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="key=value of the tracker: memory_s=1; repeatable."),
+    list[str] | None, Option("--set", help="key=value of the tracker: memory_s=1; repeatable.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="stage.key=value, over the file's; repeatable.")
+    list[str] | None, Option("--set", help="stage.key=value, over the file's; repeatable.")
 ]
-Annotate = Annotated[bool, typer.Option("--annotate", help="Also write annotated.mp4.")]
+Annotate = Annotated[bool, Option("--annotate", help="Also write annotated.mp4.")]
 StartTime = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="When the first picture of a file was taken, as in 2026-11-29T08:00:00+01:00 "
         "(without an offset: local time), or `container`: as the file says. For one source: "
         "FILE#start_time=TIME."
@@ -53,26 +52,23 @@ StartTime = Annotated[
 ]
 Data = Annotated[
     list[Path],
-    typer.Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
+    Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),
 ]
 Scenes = Annotated[
     Path,
-    typer.Argument(
+    Argument(
         help="Labelled pictures: images/ with labels/, a folder beside its …annot (CamVid), or "
         "leftImg8bit/ with gtFine/ (Cityscapes; all of it, or one split)."
     ),
 ]
-DetectorWeights = Annotated[str, typer.Option(help="Of the detector: a shipped name, or a path.")]
+DetectorWeights = Annotated[str, Option(help="Of the detector: a shipped name, or a path.")]
 SegmenterSettings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="key=value of the segmenter: engine=torch, precision=fp32, lines=540."
-    ),
+    Option("--set", help="key=value of the segmenter: engine=torch, precision=fp32, lines=540."),
 ]
 Scores = Annotated[
-    ScoreScale, typer.Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
+    ScoreScale, Option(help="auto: those in [0, 1] are probabilities, others calibrated.")
 ]
-Looks = Annotated[
-    str, typer.Option(help="Weights of the embedder that re-identifies people, or none.")
-]
-Camera = Annotated[bool, typer.Option(help="Measure how the camera moves.")]
+Looks = Annotated[str, Option(help="Weights of the embedder that re-identifies people, or none.")]
+Mistakes = Annotated[Path | None, Option(help="Write the worst mistakes here, PNG.")]
+Camera = Annotated[bool, Option(help="Measure how the camera moves.")]

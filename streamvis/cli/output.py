@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
@@ -13,9 +13,13 @@ from streamvis.errors import StreamvisError, UsageError
 from streamvis.installation import imports_of_packages
 
 if TYPE_CHECKING:
-    from streamvis.messages import Array
+    from rich.table import Table as RenderableTable
 
-T = TypeVar("T")
+    from streamvis.messages import Array
+    from streamvis.runners.tables import Table
+
+P = ParamSpec("P")
+Text = Iterable["Table | str"]  # tables and lines, for people
 PARTIAL = 5  # exit code: some of several files failed
 INTERRUPTED = 130
 
@@ -37,6 +41,18 @@ def reported_errors() -> Iterator[None]:
         raise typer.Exit(0) from None
 
 
+def command(
+    app: typer.Typer, name: str | None = None
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Register a function as a command whose errors are reported."""
+
+    def register(function: Callable[P, None]) -> Callable[P, None]:
+        app.command(name)(reported_errors()(function))
+        return function
+
+    return register
+
+
 def say(text: str) -> None:
     """A line for the person at the terminal."""
     print(text, file=sys.stderr)  # noqa: T201
@@ -54,27 +70,63 @@ def put_json(value: Any) -> None:
     put(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def put_result(value: Any, text: Text, *, json: bool) -> None:
+    """Print a result: the value as JSON where that is asked for, else its text."""
+    if json:
+        put_json(value)
+    else:
+        put_text(text)
+
+
+def put_text(text: Text) -> None:
+    """Data as tables and lines for people."""
+    for part in text:
+        if isinstance(part, str):
+            put(part)
+        else:
+            put_table(*part)
+
+
 def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Data as a table for people; numbers are aligned right."""
-    from rich import box
+    """Data as a table for people."""
     from rich.console import Console
+
+    console = Console(markup=False, emoji=False)  # names of files may look like either
+    if not console.is_terminal:  # piped into a file: as wide as it needs to be
+        console = Console(markup=False, emoji=False, width=200)
+    console.print(rich_table(title, columns, rows))
+
+
+def rich_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> "RenderableTable":
+    """Render a table: numbers are aligned right; None is a dash."""
+    from rich import box
     from rich.table import Table
 
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for index, name in enumerate(columns):
-        numeric = rows and all(isinstance(row[index], int | float) for row in rows)
+        numeric = rows and all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console = Console(markup=False, emoji=False)  # names of files may look like either
-    if not console.is_terminal:  # piped into a file: as wide as it needs to be
-        console = Console(markup=False, emoji=False, width=200)
-    console.print(table)
+        table.add_row(*map(_cell, row))
+    return table
 
 
-def or_dash(value: T | None) -> T | str:
-    """The value, or a dash where there is none."""
-    return "-" if value is None else value
+def _cell(value: object) -> str:
+    """Return shares with three decimals, larger numbers with one."""
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+
+
+def begin(*results: Path | None) -> None:
+    """Prepare for long work: check where its results go, and keep memory that is freed."""
+    from streamvis.runtime.processes import keep_memory
+
+    for path in filter(None, results):
+        check_writable(path)
+    keep_memory()
 
 
 def check_writable(path: Path) -> None:
@@ -94,9 +146,3 @@ def write_png(path: Path, image: "Array") -> None:
     _, data = cv2.imencode(".png", image[..., ::-1])
     path.write_bytes(data.tobytes())
     say(f"wrote {path}")
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"  # shares, and all else

@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
-from streamvis.cli.options import (
-    Annotate,
-    Json,
-    PipelinePath,
-    PlacementPath,
-    Settings,
-    StartTime,
-)
-from streamvis.cli.output import INTERRUPTED, put_json, reported_errors, say
-from streamvis.cli.status_table import Show
+from streamvis.cli.options import Annotate, Json, PipelinePath, PlacementPath, Settings, StartTime
+from streamvis.cli.output import INTERRUPTED, put_result, say
+from streamvis.cli.status_table import Show, shown
 from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +20,11 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--source", "-s", help="Path, glob, directory, camera index, URL or synthetic:; repeatable."
     ),
 ]
-Status = Annotated[Show, typer.Option("--status", help="What stderr shows while it runs.")]
+Status = Annotated[Show, Option("--status", help="What stderr shows while it runs.")]
 
 
 class Engine(StrEnum):
@@ -42,40 +36,34 @@ def run(
     source: Sources = None,
     pipeline: PipelinePath = None,
     on: PlacementPath = None,
-    out: Annotated[Path | None, typer.Option(help="Where events.db and the rest go.")] = None,
+    out: Annotated[Path | None, Option(help="Where events.db and the rest go.")] = None,
     set_: Settings = None,
     annotate: Annotate = False,
-    engine: Annotated[Engine, typer.Option(help="Worker processes, or all in one.")] = Engine.local,
+    engine: Annotated[Engine, Option(help="Worker processes, or all in one.")] = Engine.local,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
+        bool, Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in --out.")
-    ] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
     start_time: StartTime = None,
     status: Status = Show.auto,
     json: Json = False,
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
-    with reported_errors():
-        sources = _sources(source, pipeline)
-        on_used = on_used_directory(out, resume, overwrite)
-        loaded = load(pipeline, set_ or [], annotate)
-        summary = start(loaded, on, sources, out, engine, status, on_used, start_time)
-        for report in summary.sources:  # the others went on without it
-            if report.error:
-                say(f"streamvis: {report.error}")
-        if json:
-            put_json(summary)
-        else:
-            from streamvis.cli.status_table import put_summary
+    from streamvis.runners.summary_tables import tables
 
-            put_summary(summary)
-        if out:
-            files = sorted(path.name for path in out.glob("[!.]*") if path.is_file())
-            say(f"{out} holds {', '.join(files)}")
-        if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
-            raise typer.Exit(INTERRUPTED)
+    sources = _sources(source, pipeline)
+    on_used = on_used_directory(out, resume, overwrite)
+    loaded = load(pipeline, set_ or [], annotate)
+    summary = start(loaded, on, sources, out, engine, status, on_used, start_time)
+    for report in summary.sources:  # the others went on without it
+        if report.error:
+            say(f"streamvis: {report.error}")
+    put_result(summary, tables(summary), json=json)
+    if out:
+        files = sorted(path.name for path in out.glob("[!.]*") if path.is_file())
+        say(f"{out} holds {', '.join(files)}")
+    if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
+        raise typer.Exit(INTERRUPTED)
 
 
 def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
@@ -112,9 +100,11 @@ def on_used_directory(out: Path | None, resume: bool, overwrite: bool) -> "OnUse
 def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
     """Load the pipeline of a command line."""
     from streamvis import config
-    from streamvis.cli.settings import stage_settings
 
-    loaded = config.load_pipeline(path, stage_settings(pairs))
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--set {pair}: expected stage.key=value")
+    loaded = config.load_pipeline(path, dict(pair.split("=", 1) for pair in pairs))
     return config.with_record(loaded, config.Record()) if annotate else loaded
 
 
@@ -130,7 +120,6 @@ def start(
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
-    from streamvis.cli.status_table import shown
     from streamvis.sources import resolve, starting
 
     if on and engine is Engine.inline:

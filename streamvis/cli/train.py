@@ -4,135 +4,128 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from streamvis.cli.options import Json
-from streamvis.cli.output import put, put_json, reported_errors, say
+from streamvis.cli.output import command, put, put_result, say
 
 app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Start anew and delete the training in --out.")
+    bool, Option("--overwrite", help="Start anew and delete the training in --out.")
 ]
 HoldOut = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         metavar="NAME",
         help="Do not train on this source, sequence or video; repeatable. Replaces the recipe's "
         "hold_out; none: train on everything.",
     ),
 ]
-RESUMABLE = "training into {}; stop it at any time, the same command resumes it"
+Recipe = Annotated[Path, Argument(help="A recipe file, or the name of a shipped one.")]
 
 
-@app.callback()
-def train() -> None:
-    """Train the networks."""
+def _say_resumable(out: Path) -> None:
+    say(f"training into {out}; stop it at any time, the same command resumes it")
 
 
-@app.command()
+@command(app)
 def detector(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Recipe,
     data: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             help="Folder with annotations.json and images/; repeatable: all have the same weight, "
             "whatever their number of images."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for checkpoints, curves and weights.")],
+    out: Annotated[Path, Option(help="Directory for checkpoints, curves and weights.")],
     hold_out: HoldOut = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a person detector; the same command resumes a stopped training."""
-    with reported_errors():
-        from streamvis.training.detector.recipe import load_recipe, run
+    from streamvis.training.detector.recipe import load_recipe, run
 
-        say(RESUMABLE.format(out))
-        put(str(run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)))
+    _say_resumable(out)
+    put(str(run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)))
 
 
-@app.command()
+@command(app)
 def embedder(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Recipe,
     data: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             help="MOTChallenge sequences, results of `streamvis batch`, or a folder with "
             "annotations.json and images/; repeatable."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for crops, checkpoints and weights.")],
+    out: Annotated[Path, Option(help="Directory for crops, checkpoints and weights.")],
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="A re-identification network (.onnx) to distil from; repeatable."),
+        Option(help="A re-identification network (.onnx) to distil from; repeatable."),
     ] = None,
     hold_out: HoldOut = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train an appearance embedder; the same command resumes a stopped training."""
-    with reported_errors():
-        from streamvis.training.reid.recipe import load_recipe, run
+    from streamvis.training.reid.recipe import load_recipe, run
 
-        say(RESUMABLE.format(out))
-        loaded = load_recipe(recipe, hold_out)
-        put(str(run(loaded, data, teacher or [], out, overwrite=overwrite)))
+    _say_resumable(out)
+    loaded = load_recipe(recipe, hold_out)
+    put(str(run(loaded, data, teacher or [], out, overwrite=overwrite)))
 
 
-@app.command()
+@command(app)
 def actions(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Recipe,
     data: Annotated[
         Path,
-        typer.Option(
+        Option(
             help="A CSV (path,label,source[,start,end]), a folder with clips.csv or with a folder "
             "for each action; UCF-101 and HMDB-51 as published."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for clips, checkpoints and weights.")],
+    out: Annotated[Path, Option(help="Directory for clips, checkpoints and weights.")],
     streams: Annotated[
-        str, typer.Option(help="Streams to train and compare: rgb,off,flow,diff.")
+        str, Option(help="Streams to train and compare: rgb,off,flow,diff.")
     ] = "rgb,off",
     fold: Annotated[
-        int | None, typer.Option(help="Train only this fold, from 1, and no final network.")
+        int | None, Option(help="Train only this fold, from 1, and no final network.")
     ] = None,
     split: Annotated[
-        int | None, typer.Option(help="Train only this published split of UCF-101 or HMDB-51.")
+        int | None, Option(help="Train only this published split of UCF-101 or HMDB-51.")
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Train an action network: cross-validation over sources, then training on all clips."""
-    with reported_errors():
-        from streamvis.cli.evaluate.actions import put_folds
-        from streamvis.training.actions.cross_validation import report, run
-        from streamvis.training.actions.recipe import load_recipe
+    from streamvis.runners.action_tables import fold_lines
+    from streamvis.training.actions.cross_validation import report, run
+    from streamvis.training.actions.recipe import load_recipe
 
-        say(RESUMABLE.format(out))
-        found = run(
-            load_recipe(recipe),
-            data,
-            out,
-            streams=streams.split(","),
-            fold=fold,
-            split=split,
-            overwrite=overwrite,
-        )
-        if json:
-            put_json(report(found))
-        else:
-            put_folds(found["folds"])
+    _say_resumable(out)
+    found = run(
+        load_recipe(recipe),
+        data,
+        out,
+        streams=streams.split(","),
+        fold=fold,
+        split=split,
+        overwrite=overwrite,
+    )
+    put_result(report(found), fold_lines(found["folds"]), json=json)
 
 
-@app.command()
+@command(app)
 def segmenter(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Recipe,
     data: Annotated[
-        list[Path],
-        typer.Option(help="Labelled images in CamVid's or Cityscapes' layout; repeatable."),
+        list[Path], Option(help="Labelled images in CamVid's or Cityscapes' layout; repeatable.")
     ],
-    out: Annotated[Path, typer.Option(help="Directory for checkpoints, curves and weights.")],
+    out: Annotated[Path, Option(help="Directory for checkpoints, curves and weights.")],
     negatives: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             help="Images without streets, or cut-outs with alpha, to paste as "
             "out-of-distribution objects; repeatable. For recipes with `outliers`."
         ),
@@ -140,23 +133,22 @@ def segmenter(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a semantic segmenter; the same command resumes a stopped training."""
-    with reported_errors():
-        from streamvis.training.scenes.segmenter import load_recipe, run
+    from streamvis.training.scenes.segmenter import load_recipe, run
 
-        say(RESUMABLE.format(out))
-        put(str(run(load_recipe(recipe), data, out, negatives or [], overwrite=overwrite)))
+    _say_resumable(out)
+    put(str(run(load_recipe(recipe), data, out, negatives or [], overwrite=overwrite)))
 
 
-@app.command()
+@command(app)
 def forecaster(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Recipe,
     data: Annotated[
-        list[Path], typer.Option(help="Folder of driving videos, without labels; repeatable.")
+        list[Path], Option(help="Folder of driving videos, without labels; repeatable.")
     ],
     weights: Annotated[
-        str, typer.Option(help="The segmenter whose feature maps are forecast: a name, or a path.")
+        str, Option(help="The segmenter whose feature maps are forecast: a name, or a path.")
     ],
-    out: Annotated[Path, typer.Option(help="Directory for maps, checkpoints and weights.")],
+    out: Annotated[Path, Option(help="Directory for maps, checkpoints and weights.")],
     hold_out: HoldOut = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -165,12 +157,11 @@ def forecaster(
     Cached maps take about 1.5 MB for a view of 480×360 px, which is 15 MB for each second of
     video, and three times as much for wide video.
     """
-    with reported_errors():
-        from streamvis.training.scenes.forecaster import load_recipe, run
+    from streamvis.training.scenes.forecaster import load_recipe, run
 
-        say(RESUMABLE.format(out))
-        loaded = load_recipe(recipe, hold_out)
-        path, scores = run(loaded, data, weights, out, overwrite=overwrite)
-        if scores.pictures:
-            say(str(scores))
-        put(str(path))
+    _say_resumable(out)
+    loaded = load_recipe(recipe, hold_out)
+    path, scores = run(loaded, data, weights, out, overwrite=overwrite)
+    if scores.pictures:
+        say(str(scores))
+    put(str(path))

@@ -202,12 +202,12 @@ def _shares(classes: dict[str, float]) -> list[Cells]:
     return [{"label": label, "share": share} for label, share in classes.items()]
 
 
-def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> list[Path]:
+def write_tracks(log_path: Path, out_dir: Path, *, as_published: bool = False) -> list[Path]:
     """MOTChallenge text of the latest run in the log; returns the files written.
 
     One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
-    the files have only the published frames. Corrections in the log are applied, unless `as_told`:
-    tracks as first published, to score an online tracker.
+    the files have only the published frames. Corrections in the log are applied, unless
+    `as_published`: tracks as first published, to score an online tracker.
     """
     with LogReader(log_path) as log:
         sources = log.sources()
@@ -215,7 +215,7 @@ def write_tracks(log_path: Path, out_dir: Path, *, as_told: bool = False) -> lis
         for source in sources:
             path = out_dir / ("tracks.txt" if len(sources) == 1 else f"tracks-{source}.txt")
             rows = log.latest(source, types=["track"])
-            corrections = Corrections() if as_told else corrections_of(log, source)
+            corrections = Corrections() if as_published else corrections_of(log, source)
             with _replacing(path) as file:
                 file.writelines(mot_lines(rows, corrections))
             written.append(path)

@@ -1,5 +1,5 @@
-"""The evaluations behind `streamvis eval` and `streamvis track`, importable from Python.
+"""What `streamvis eval`, `track`, `label`, `calibrate` and `check` do, importable from Python.
 
-They measure and return results, and print nothing. This package stands outside `evaluation`, whose
-metrics training uses too: import-linter allows no layer inside another.
+The functions return results as values and as tables, and print nothing. This package stands outside
+`evaluation`, whose metrics training uses too: import-linter allows no layer inside another.
 """

@@ -53,6 +53,11 @@ class ActionResult:
     trial: FoldLogits
     clips: Sequence[Clip]
 
+    @property
+    def best(self) -> str:
+        """The best of the streams that there are, which is drawn."""
+        return "rgb+off" if "rgb+off" in self.all else "rgb"
+
     def report(self) -> dict[str, Any]:
         """Return the report that `--json` prints, by stream."""
         found = {

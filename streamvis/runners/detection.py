@@ -1,6 +1,6 @@
 """Detection scores: detectors see the same pictures and are scored side by side."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from streamvis.evaluation.mistakes import Matches
 from streamvis.messages import Array
 from streamvis.runners.detectors import Detector
 from streamvis.runners.progress import Progress, silent
+from streamvis.runners.tables import Table, table_of
 
 COMPARED = ("ap50", "ap", "f1", "miss_rate", "mask_ap")
+SHOWN = ("people", "ap50", "ap", "ap75", "f1", "threshold", "miss_rate", "mask_ap", "mask_ap50")
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,32 @@ def score(
     results = [examine(data.truth, [each[i] for each in found]) for i in range(len(detectors))]
     scores = {name: one for name, (one, _) in zip(detectors, results, strict=True)}
     return DetectionResult(data, scores, results[0][1])
+
+
+def tables(results: list[DetectionResult]) -> Iterator[Table]:
+    """Yield the scores, and the AP by height of people."""
+    if any(result.other for result in results):
+        rows = [row for result in results for row in _compared(result)]
+        yield Table("", ("data", "detector", *COMPARED), rows)
+    else:
+        yield table_of("", {one.data.name: one.ours for one in results}, SHOWN, "data")
+    by_height = [
+        [result.data.name, name, *scores.ap_by_height.values()]
+        for result in results
+        for name, scores in result.scores.items()
+    ]
+    bands = results[0].ours.ap_by_height
+    yield Table("AP by height in pixels", ("data", "detector", *bands), by_height)
+
+
+def _compared(result: DetectionResult) -> Iterator[list[str | None]]:
+    """Yield a row for each detector, and one for how much higher our scores are."""
+    for name, scores in result.scores.items():
+        values = (getattr(scores, key) for key in COMPARED)
+        yield [result.data.name, name, *(None if v is None else f" {v:.3f}" for v in values)]
+    if result.other:
+        differences = map(result.difference, COMPARED)
+        yield ["", "difference", *(None if v is None else f"{v:+.3f}" for v in differences)]
 
 
 def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:

@@ -8,13 +8,14 @@ frame).
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from streamvis.datasets.classes import VOID, Classes
 from streamvis.datasets.labelled_video import LabelledFrame, LabelledVideo
-from streamvis.errors import UsageError
+from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.segmentation import Confusion, Reliability, gap_closed
 from streamvis.messages import Array
 from streamvis.runners.progress import Progress, silent
@@ -294,6 +295,13 @@ def evaluate(
         for horizon in horizons:
             _score(horizon, now, window, result, forecasters)
     return result
+
+
+def check_scored(result: ForecastResult, path: Path) -> None:
+    """Raise DataError when the video at `path` was too short for any forecast."""
+    if not any(one.confusions for one in result.horizons):
+        nearest = f"{result.horizons[0].us / 1e6:g} s and the past frames that a forecaster needs"
+        raise DataError(f"{path}: too short for any forecast; expected more than {nearest}")
 
 
 def _score(

@@ -11,6 +11,7 @@ from streamvis.messages import Array
 from streamvis.runners.progress import Progress, silent
 from streamvis.runners.scene_networks import SceneNetwork, published_unknown
 from streamvis.runners.segmentation import StreetScenes, check_classes, lowest, nothing_labelled
+from streamvis.runners.tables import Table
 from streamvis.training.scenes.outlier_synthesis import OutlierObject, PastedImage, pasted
 
 
@@ -105,3 +106,28 @@ def report(
         "weights": {name: result.report() for name, result in results.items()},
         "miou_difference": miou_difference(results),
     }
+
+
+def tables(
+    data: StreetScenes, results: Mapping[str, OutlierResult], objects: int
+) -> Iterator[Table | str]:
+    """Yield the scores over labelled and over all pixels, and how the mIoUs differ.
+
+    objects: how many there were to paste.
+    """
+    rows: list[list[object]] = []
+    for name, result in results.items():
+        over = {"labelled pixels": result.labelled, "all pixels": result.everywhere}
+        if result.published.pictures:
+            over["as published, in 8 bits"] = result.published
+        of_result: list[object] = [name, result.plain.miou()]  # only in its first row
+        for pixels, histogram in over.items():
+            s = histogram.scores()
+            rows.append([of_result[0], pixels, s.ap, s.fpr95, s.auroc, s.unknown, of_result[1]])
+            of_result = ["", ""]
+    columns = ("weights", "over", "AP", "FPR95", "AUROC", "AP of chance", "mIoU without objects")
+    yield Table(f"{data.name}: {len(data.scenes)} pictures, {objects} objects", columns, rows)
+    difference = miou_difference(results)
+    if difference is not None:
+        ours, *_, other = results
+        yield f"mIoU of {ours} less that of {other}: {100 * difference:+.1f} points"

@@ -1,6 +1,6 @@
 """Re-identification scores: embeddings of the people of the ground truth, compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +11,17 @@ import numpy as np
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows
 from streamvis.errors import DataError
-from streamvis.evaluation.reid import LabelledEmbeddings, ReidScores, Retrieval, evaluate, people_of
+from streamvis.evaluation.reid import (
+    LAGS,
+    LabelledEmbeddings,
+    ReidScores,
+    Retrieval,
+    evaluate,
+    people_of,
+)
 from streamvis.messages import Array
 from streamvis.runners.detection import frames_of
+from streamvis.runners.tables import Table
 
 if TYPE_CHECKING:
     from streamvis.models.inference.select import Precision
@@ -122,3 +130,13 @@ def score(
 def report(results: Sequence[ReidResult]) -> dict[str, Any]:
     """Return the scores by sequence, as JSON holds them."""
     return {one.sequence.name: asdict(one.scores) for one in results}
+
+
+def tables(results: Sequence[ReidResult], apart_s: float) -> Iterator[Table]:
+    """Yield the scores of retrieval, and the areas under the curve by time lag."""
+    columns = ("data", "crops", "people", "queries", "rank-1", "rank-5", "mAP")
+    named = [(one.sequence.name, one.scores) for one in results]
+    rows = [(name, s.looks, s.people, s.queries, s.rank1, s.rank5, s.map) for name, s in named]
+    yield Table(f"The same person again, {apart_s:g} s apart or more", columns, rows)
+    title = "Same or different: AUC by time between frames, up to"
+    yield Table(title, ("data", *LAGS), [(name, *s.auc.values()) for name, s in named])

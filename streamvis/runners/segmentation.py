@@ -16,6 +16,7 @@ from streamvis.evaluation.segmentation import Confusion, SegmentationScores
 from streamvis.messages import Array
 from streamvis.runners.progress import Progress, silent
 from streamvis.runners.scene_networks import SceneNetwork
+from streamvis.runners.tables import Table
 
 WARM_UP = 3  # pictures that are not timed
 
@@ -133,3 +134,23 @@ def score(
         )
         for name in networks
     }
+
+
+def tables(data: StreetScenes, results: Mapping[str, SegmentationResult]) -> Iterator[Table | str]:
+    """Yield the means, the IoU by class, and which classes were left out of the mean."""
+    first = next(iter(results.values())).scores
+    columns = ("mIoU", "movable mIoU", "pixel accuracy", "mean class accuracy", "pictures/s")
+    rows = [
+        [name, s.miou, s.movable_miou, s.accuracy, s.class_accuracy, report["per_s"]]
+        for name, report, s in ((n, r.report(), r.scores) for n, r in results.items())
+    ]
+    title = f"{data.name}: {first.pictures} pictures, {data.classes.name}"
+    yield Table(title, ("weights", *columns), rows)
+    by_class = [
+        [name, *(r.scores.per_class[name] for r in results.values())] for name in data.classes.names
+    ]
+    yield Table("IoU", ("class", *results), by_class)
+    for name, result in results.items():
+        if result.scores.skipped:
+            absent = ", ".join(result.scores.skipped)
+            yield f"{name}: neither labelled nor predicted, left out of the mean: {absent}"

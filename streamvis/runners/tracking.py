@@ -1,7 +1,7 @@
 """Tracking scores: a tracker follows the people of MOTChallenge sequences and is scored."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,14 @@ import numpy as np
 from streamvis.config import Jipda, MaskRcnn
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows, SequenceInfo
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
 from streamvis.evaluation import identities
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.identities import IdentityTrace
 from streamvis.evaluation.mot import Space, evaluate_all
 from streamvis.geometry import read_ground_plane
 from streamvis.messages import Detections, SourceInfo, Tracks
+from streamvis.runners.tables import Table
 from streamvis.runners.tracker_inputs import (
     Cues,
     TrackerFrame,
@@ -27,6 +28,8 @@ from streamvis.runners.tracker_inputs import (
 )
 from streamvis.tracking.score_calibration import ScoreCalibration
 from streamvis.tracking.tracker import Tracker
+
+SHOWN = ("hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
 
 
 class TrackerRun(NamedTuple):
@@ -84,6 +87,23 @@ def check_sequences(
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"two sequences are called {name}; give each one once")
+
+
+def result_paths(
+    out: Path, sequences: Sequence[motchallenge.Sequence], *, overwrite: bool
+) -> dict[str, Path]:
+    """Return each sequence's file of tracks by name; UsageError for a name or file in the way."""
+    paths = {one.name: out / f"{one.name}.txt" for one in sequences}
+    for name, path in paths.items():
+        if path.parent != out:
+            raise UsageError(
+                f"--out: the sequence is called {name}, which cannot be the name of a file"
+            )
+        if path.exists() and not overwrite:
+            raise UsageError(
+                f"{path} exists already; choose another --out, or replace it with --overwrite"
+            )
+    return paths
 
 
 def track_public(
@@ -210,3 +230,13 @@ def _on_ground(results: Sequence[TrackingResult]) -> dict[str, dict[str, Any]]:
         )
     scores = evaluate_all([(one.sequence, one.run.rows) for one in placed], "ground")
     return {one.name: asdict(one) for one in scores}
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Yield the scores of `report`: in the image, and on the ground where it has them."""
+    table = [[row["name"], *(row[key] for key in SHOWN), round(row["hz"])] for row in rows]
+    yield Table("", ("name", *SHOWN, "hz"), table)
+    ground = [(row["name"], row["ground"]) for row in rows if row.get("ground")]
+    if ground:
+        table = [[name, *(one[key] for key in SHOWN)] for name, one in ground]
+        yield Table("On the ground: matched within 1 m", ("name", *SHOWN), table)

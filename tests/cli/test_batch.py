@@ -8,9 +8,10 @@ from factories import notes, video
 from typer.testing import CliRunner
 
 from streamvis.batch import pool
-from streamvis.batch.results import Result
-from streamvis.cli.batch import exit_code, printable, put_results
+from streamvis.batch.results import Result, printable
+from streamvis.cli.batch import exit_code, text_of
 from streamvis.cli.main import app
+from streamvis.cli.output import put_text
 
 SUMMARY = {
     "sources": [{"admitted": 4, "decoded": 4, "frames_promised": None}],
@@ -52,15 +53,13 @@ def test_the_exit_code_tells_the_worst(states, code):
 
 
 def test_the_table_says_what_was_done_and_why_not(capsys):
-    put_results(
-        [
-            result("a", frames=4, seconds=0.5),
-            result("[b]\nc", "failed", why="source 'b' is empty", directory=""),
-            result("d", "incomplete", frames=3, frames_promised=6, why="3 of 6 decode"),
-            result("e", "skipped", why="done before"),
-        ],
-        Path("out"),
-    )
+    results = [
+        result("a", frames=4, seconds=0.5),
+        result("[b]\nc", "failed", why="source 'b' is empty", directory=""),
+        result("d", "incomplete", frames=3, frames_promised=6, why="3 of 6 decode"),
+        result("e", "skipped", why="done before"),
+    ]
+    put_text(text_of(results, Path("out")))
     shown = capsys.readouterr().out
     for words in ("a-0123456789ab", "[b]\\nc", "source 'b' is empty", "3 of 6", "done before"):
         assert words in shown

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from streamvis.cli import events
 from streamvis.cli.main import app
-from streamvis.events import schema
+from streamvis.events import follow, schema
 from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
 from streamvis.events.log import Cursor, LogWriter, Row
@@ -56,9 +56,11 @@ def write_log(path, whats):
     log.close()
 
 
-@pytest.mark.parametrize(("options", "ids"), [([], "22"), (["--as-told"], "52")])
+@pytest.mark.parametrize(
+    ("options", "ids"), [([], "22"), (["--as-published"], "52"), (["--as-told"], "52")]
+)
 @pytest.mark.parametrize("to_file", [False, True])
-def test_tracks_are_exported_put_right_or_as_told(tmp_path, options, ids, to_file):
+def test_tracks_are_exported_corrected_or_as_first_published(tmp_path, options, ids, to_file):
     merge = schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2"))
     write_log(tmp_path / "events.db", [seen(5), merge, seen(2)])
     out = ["--out", str(tmp_path)] if to_file else []
@@ -124,7 +126,7 @@ def test_tail_says_that_the_publisher_is_gone_when_it_was_killed(tmp_path, monke
 def test_tail_goes_on_with_the_next_publisher_when_asked_to_wait(tmp_path, monkeypatch):
     address = f"ipc://{tmp_path}/feed"
     feeds, said = [Feed(address, epoch="one")], []
-    monkeypatch.setattr(events, "SILENCE_S", 0.5)
+    monkeypatch.setattr(follow, "SILENCE_S", 0.5)
     seen = []
 
     def put(text):
@@ -152,7 +154,7 @@ def test_tail_goes_on_with_the_next_publisher_when_asked_to_wait(tmp_path, monke
 
 
 def test_tail_says_that_nobody_is_there_yet(tmp_path, monkeypatch):
-    monkeypatch.setattr(events, "SILENCE_S", 0.1)
+    monkeypatch.setattr(follow, "SILENCE_S", 0.1)
     address = f"ipc://{tmp_path}/feed"
     result = tail("--connect", address, "--timeout-s", "0.5")
     assert result.exit_code == 3

@@ -1,11 +1,14 @@
 """Results are written where they can be, and this is known before the work."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
-from streamvis.cli.output import check_writable, or_dash, write_png
+from streamvis.cli.output import check_writable, put_result, write_png
 from streamvis.errors import UsageError
+from streamvis.runners.tables import Table
 
 
 def test_paths_that_cannot_be_written_are_refused_before_the_work(tmp_path):
@@ -24,5 +27,13 @@ def test_png_files_are_rgb(tmp_path, capsys):
     assert capsys.readouterr().err == f"wrote {tmp_path / 'a.png'}\n"
 
 
-def test_a_value_that_does_not_exist_is_a_dash():
-    assert [or_dash(value) for value in (0, 0.0, None)] == [0, 0.0, "-"]
+def test_a_result_is_json_or_tables_and_lines(capsys):
+    """Shares have three decimals, larger numbers one; a value that does not exist is a dash."""
+    text = [Table("two", ("name", "a", "b"), [("x", 0, 0.25), ("y", None, 12.345)]), "a line"]
+    put_result({"x": None}, text, json=True)
+    assert json.loads(capsys.readouterr().out) == {"x": None}
+    put_result({"x": None}, text, json=False)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row in (["two"], ["name", "a", "b"], ["x", "0", "0.250"], ["y", "-", "12.3"]):
+        assert row in rows
+    assert rows[-1] == ["a", "line"]

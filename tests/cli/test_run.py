@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from typer.testing import CliRunner
 
-from streamvis.cli import status_table
+from streamvis.cli import run
 from streamvis.cli.main import app
 from streamvis.events.log import Cursor, LogWriter
 from streamvis.runtime.output import locked
@@ -83,6 +83,6 @@ def test_the_inline_engine_shows_its_status(tmp_path, monkeypatch):
     pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
     statuses = []
     shown = contextlib.contextmanager(lambda how: iter([statuses.append]))
-    monkeypatch.setattr(status_table, "shown", shown)
+    monkeypatch.setattr(run, "shown", shown)
     assert call(pipeline, "--engine", "inline").exit_code == 0
     assert [stage.name for stage in statuses[0].stages] == ["camera"]

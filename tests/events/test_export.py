@@ -163,11 +163,12 @@ CORRECTED = [
 
 
 @pytest.mark.parametrize(
-    ("as_told", "rights"), [(False, ["1,4", "2,4", "3,4", "4,4"]), (True, ["1,4", "2,3", "3,5"])]
+    ("as_published", "rights"),
+    [(False, ["1,4", "2,4", "3,4", "4,4"]), (True, ["1,4", "2,3", "3,5"])],
 )
-def test_tracks_are_put_right_unless_wanted_as_told(tmp_path, as_told, rights):
+def test_tracks_are_corrected_unless_wanted_as_published(tmp_path, as_published, rights):
     logged(tmp_path / "events.db", "cam1", CORRECTED)
-    [path] = write_tracks(tmp_path / "events.db", tmp_path, as_told=as_told)
+    [path] = write_tracks(tmp_path / "events.db", tmp_path, as_published=as_published)
     lines = [line.split(",") for line in path.read_text().splitlines()]
     assert len(lines) == 7
     found = [f"{line[0]},{line[1]}" for line in lines if line[2] == "50.00"]
@@ -178,8 +179,8 @@ def test_an_earlier_run_in_the_log_corrects_nothing_of_a_later_one(tmp_path):
     logged(tmp_path / "events.db", "cam1", CORRECTED)
     logged(tmp_path / "events.db", "cam1", CORRECTED[:4], first=len(CORRECTED), epoch="e2")
     files = [
-        write_tracks(tmp_path / "events.db", tmp_path, as_told=as_told)[0].read_text()
-        for as_told in (False, True)
+        write_tracks(tmp_path / "events.db", tmp_path, as_published=as_published)[0].read_text()
+        for as_published in (False, True)
     ]
     assert files[0] == files[1]
 

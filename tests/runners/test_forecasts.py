@@ -21,9 +21,7 @@ from labelled_drives import (
     write_textured,
 )
 
-from streamvis.cli.evaluate.forecast import put_result
-from streamvis.cli.output import write_png
-from streamvis.cli.settings import segmenter_configs
+from streamvis.cli.output import put_text, write_png
 from streamvis.datasets.classes import CAMVID
 from streamvis.datasets.labelled_video import LabelledFrame, read_labelled_video
 from streamvis.errors import UsageError
@@ -31,7 +29,7 @@ from streamvis.models import forecasting
 from streamvis.models.inference import segmentation
 from streamvis.models.warp_calibrator import WarpCalibrator
 from streamvis.models.weights import describe, save
-from streamvis.runners import forecasts, scene_networks
+from streamvis.runners import forecast_tables, forecasts, scene_networks
 from streamvis.runners.forecasts import (
     COPY,
     COPY_TRUTH,
@@ -43,6 +41,7 @@ from streamvis.runners.forecasts import (
     Window,
 )
 from streamvis.runners.scene_networks import SegmentedPicture
+from streamvis.runners.settings import segmenter_configs
 from streamvis.runners.sheets.scenes import forecast_sheet
 
 
@@ -231,7 +230,7 @@ def test_a_film_too_short_has_no_targets(tmp_path, capsys):
     found = evaluate(tmp_path / "short", {"one": Moves(0)})
     assert found.horizons[0].confusions == {}
     assert found.cost_ms("one") is None
-    put_result(found, "reads")
+    put_text(forecast_tables.tables(found, "reads"))
     assert "too short" in capsys.readouterr().out
     assert found.report("reads")["forecast_of_segmentation"] == {"one": None}
 
@@ -239,7 +238,7 @@ def test_a_film_too_short_has_no_targets(tmp_path, capsys):
 def test_people_read_tables_and_strips(labelled, tmp_path, capsys):
     given = {"knows": Moves(3 * SPEED), "copies": Moves(0)}
     result = evaluate(labelled, given)
-    put_result(result, "reads")
+    put_text(forecast_tables.tables(result, "reads"))
     told = capsys.readouterr().out
     assert "0.2 s ahead: 12 pictures, against their labels" in told
     row = next(line.split() for line in told.splitlines() if line.split()[:1] == ["knows"])

@@ -9,10 +9,11 @@ from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
+from streamvis.cli.output import command
 
 app = typer.Typer(
     help="Score detectors, trackers, embedders and the other networks on ground truth.",
     no_args_is_help=True,
 )
-for command in (detect, mot, reid, actions, segment, outliers, forecast):
-    app.command()(command)
+for function in (detect, mot, reid, actions, segment, outliers, forecast):
+    command(app)(function)

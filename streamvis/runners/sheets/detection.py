@@ -1,11 +1,13 @@
-"""A sheet of our detector's worst mistakes on each data set."""
+"""A sheet of our detector's worst mistakes on each data set, and a plot of the scores."""
 
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from streamvis.evaluation.mistakes import Mistake, mistakes
 from streamvis.messages import Array
 from streamvis.runners.detection import DetectionResult, LabelledPictures
+from streamvis.viz.plots import precision_recall
 from streamvis.viz.sheets.errors import Section, Tile, mistake_sheet
 
 WORST = 12  # tiles of each kind and data set
@@ -16,6 +18,16 @@ def detection_sheet(results: Sequence[DetectionResult]) -> Array:
     """Draw the false positives and missed people that cost most, (H, W, 3) RGB."""
     name = next(iter(results[0].scores))
     return mistake_sheet(f"Worst mistakes of {name}, in bold", [section_of(one) for one in results])
+
+
+def plot_curves(path: Path, results: Sequence[DetectionResult]) -> None:
+    """Write the precision-recall curves at IoU 0.5 of all data sets and detectors."""
+    recall = [i / 100 for i in range(101)]
+    curves = {
+        result.data.name: {name: (recall, s.curve) for name, s in result.scores.items()}
+        for result in results
+    }
+    precision_recall(path, curves, title="Precision and recall at IoU 0.5")
 
 
 def section_of(result: DetectionResult) -> Section:

@@ -1,14 +1,17 @@
-"""A sheet of re-identification's worst mistakes."""
+"""A sheet of re-identification's worst mistakes, and a plot of its scores by time lag."""
 
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
+from streamvis.evaluation.reid import LAGS
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.runners.detection import frames_of
 from streamvis.runners.reid import ReidResult
+from streamvis.viz.plots import over_categories
 from streamvis.viz.sheets.reid import TILE, Face, Lineup, Section, lineup_sheet
 
 WORST = 12  # queries of each sequence, of as many people
@@ -18,6 +21,16 @@ WIDE = 1.15  # of a person's box, so that a picture of it shows the whole person
 def reid_sheet(results: Sequence[ReidResult], name: str) -> Array:
     """Draw the queries answered worst, each beside the people ranked as most similar."""
     return lineup_sheet(f"{name}: the worst mistakes", [_section(one) for one in results])
+
+
+def plot_auc(path: Path, results: Sequence[ReidResult], name: str) -> None:
+    """Write the area under the curve by time lag of all sequences."""
+    series = {
+        one.sequence.name: [float("nan") if v is None else v for v in one.scores.auc.values()]
+        for one in results
+    }
+    title = f"{name}: same or different?"
+    over_categories(path, LAGS, series, title=title, x="time between frames, up to", y="AUC")
 
 
 def _section(result: ReidResult) -> Section:

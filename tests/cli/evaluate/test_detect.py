@@ -6,8 +6,8 @@ import pytest
 from factories import oracle_detector, whole_picture_detector
 from typer.testing import CliRunner
 
-from streamvis.cli.evaluate.detect import put_results
 from streamvis.cli.main import app
+from streamvis.cli.output import put_text
 from streamvis.runners import detection
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
@@ -51,13 +51,8 @@ def test_eval_detect_tells_a_setting_that_it_does_not_know(sequence):
 
 def test_tables_hold_both_and_the_difference(sequence, capsys):
     (street,) = detection.read_datasets([sequence], None)
-    put_results(
-        [
-            detection.score(
-                street, {"knows": oracle_detector(street), "blind": whole_picture_detector}
-            )
-        ]
-    )
+    detectors = {"knows": oracle_detector(street), "blind": whole_picture_detector}
+    put_text(detection.tables([detection.score(street, detectors)]))
     lines = capsys.readouterr().out.splitlines()
     ours = next(line.split() for line in lines if "knows" in line)
     other = next(line.split() for line in lines if "blind" in line)

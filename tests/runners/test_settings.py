@@ -2,9 +2,9 @@
 
 import pytest
 
-from streamvis.cli.settings import configure, segmenter_configs
 from streamvis.config import MaskRcnn
 from streamvis.errors import UsageError
+from streamvis.runners.settings import configure, segmenter_configs
 
 
 def test_settings_lie_over_the_fields():

@@ -1,4 +1,4 @@
-"""The settings of stages from `--set`."""
+"""Settings of the detector, the tracker and the segmenters, given as `key=value`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -8,7 +8,9 @@ import yaml
 from streamvis.config import Jipda, MaskRcnn, Segment
 from streamvis.errors import UsageError
 from streamvis.parsing import alternatives, convert
+from streamvis.runners.detectors import Detector, name_of, open_detector
 
+LOWEST_SCORE = 0.01  # detections below it are not ranked
 S = TypeVar("S", Jipda, MaskRcnn, Segment)
 
 
@@ -34,9 +36,15 @@ def segmenter_configs(weights: Sequence[str], pairs: Sequence[str]) -> list[Segm
     return [configure(Segment, {"weights": path}, pairs) for path in weights]
 
 
-def stage_settings(pairs: Sequence[str]) -> Mapping[str, str]:
-    """Return `--set stage.key=value` texts as a mapping."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise UsageError(f"--set {pair}: expected stage.key=value")
-    return dict(pair.split("=", 1) for pair in pairs)
+def open_detectors(
+    fields: Mapping[str, Any], pairs: Sequence[str], compare: str | None, device: str
+) -> dict[str, Detector]:
+    """Load our detector, with these fields and settings, and one to compare with, by name."""
+    ours = configure(MaskRcnn, {**fields, "min_score": LOWEST_SCORE}, pairs)
+    detectors = {name_of(fields["weights"], pairs): open_detector(ours, device)}
+    if compare:
+        other = MaskRcnn(weights=compare, min_score=LOWEST_SCORE)
+        name = name_of(compare, [])
+        name = f"{name} (other)" if name in detectors else name
+        detectors[name] = open_detector(other, device)
+    return detectors

@@ -1,0 +1,61 @@
+"""Follow the feed of a run to its end, with notes on who publishes it.
+
+A publisher sends heartbeats each second, so SILENCE_S without a message shows that it is gone.
+"""
+
+import time
+from collections.abc import Iterator
+
+from streamvis.errors import SourceError
+from streamvis.events.client import Inbox, Subscription
+from streamvis.events.schema import Event
+
+LOOK_S = 0.25  # between two looks at the clock while nothing comes
+SILENCE_S = 3.0  # without a message, heartbeats among them: the publisher is gone
+
+
+def follow(
+    subscription: Subscription, timeout_s: float | None = None, *, wait: bool = False
+) -> Iterator[Event | str]:
+    """Yield events until the run has ended, and a note (str) where a publisher or source is absent.
+
+    wait: go on with the next publisher when a run ends or its publisher dies. Raises SourceError
+    when nothing came for `timeout_s`, and, without `wait`, when the publisher is gone.
+    """
+    where, inbox = subscription.endpoint, subscription.inbox
+    heard = time.monotonic()
+    warned = False  # that nobody is there
+    missing = inbox.source is not None  # perhaps; that is said once
+    look_s = min(LOOK_S, SILENCE_S if timeout_s is None else timeout_s)
+    for events in subscription.messages(round(look_s * 1000)):
+        if events is not None:
+            if warned:
+                yield f"there is a publisher at {where} now"
+            heard, warned = time.monotonic(), False
+            yield from events
+            if missing and inbox.sources:
+                missing = False
+                if inbox.source not in inbox.sources:
+                    there = ", ".join(inbox.sources)
+                    yield f"no source '{inbox.source}' at {where} yet; open there: {there}"
+            if inbox.ended and not wait:
+                return
+            continue
+        silent_s = time.monotonic() - heard
+        if timeout_s is not None and silent_s >= timeout_s:
+            raise SourceError(f"nothing came from {where} for {timeout_s:g} s")
+        if not warned and silent_s >= SILENCE_S:
+            warned = True
+            yield _silence(where, inbox, wait)
+
+
+def _silence(where: str, inbox: Inbox, wait: bool) -> str:
+    """Describe that nobody publishes; SourceError when a publisher was there and died."""
+    if inbox.ready and not inbox.ended and not wait:
+        raise SourceError(
+            f"{where}: no heartbeat for {SILENCE_S:g} s, expected one each second; the "
+            "publisher died or cannot be reached. With --wait, tail goes on when it is back"
+        )
+    if inbox.ready:
+        return f"no publisher at {where} any more; waiting for the next"
+    return f"nothing at {where} yet; waiting for a run"

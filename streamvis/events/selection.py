@@ -1,0 +1,39 @@
+"""Checks sources, types and families of events that a caller selects."""
+
+from collections.abc import Sequence
+
+from streamvis.errors import UsageError
+from streamvis.events import schema
+from streamvis.events.log import LogReader
+
+
+def check_family(family: str) -> None:
+    """Raise UsageError for a family that no event has."""
+    if family not in schema.FAMILIES:
+        known = ", ".join(schema.FAMILIES)
+        raise UsageError(f"--family {family}: no such family of events; expected one of {known}")
+
+
+def absent_types(log: LogReader, source: str | None, types: Sequence[str]) -> list[str]:
+    """Return a note for each type or family of which the log holds no event.
+
+    Raises UsageError for a source that the log does not hold, or a type that no event has.
+    """
+    sources = log.cursors()
+    if source is not None and source not in sources:
+        raise UsageError(
+            f"--source {source}: not in {log.path}, which holds {', '.join(sources) or 'none'}"
+        )
+    if not types:
+        return []
+    there = log.types()
+    known = {*there, *(str(kind.__struct_config__.tag) for kind in schema.KINDS)}
+    families = {one.partition(".")[0] for one in known}
+    for name in types:
+        if name not in known | families:
+            raise UsageError(
+                f"--type {name}: no such type or family of events; {log.path} holds "
+                f"{', '.join(there) or 'none'}"
+            )
+    absent = [t for t in types if not any(one == t or one.startswith(f"{t}.") for one in there)]
+    return [f"{log.path} holds no event of type {t}; it holds {', '.join(there)}" for t in absent]

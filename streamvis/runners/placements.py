@@ -1,0 +1,51 @@
+"""Where the stages of a pipeline would run on this machine."""
+
+from collections.abc import Iterator
+
+from streamvis.config import Pipeline, Placement, WorkerSpec
+from streamvis.errors import DeviceError
+from streamvis.runners.tables import Table
+
+
+def devices_of(
+    pipeline: Pipeline, placement: Placement
+) -> tuple[list[str | None], DeviceError | None]:
+    """Return where each worker would run, None for nowhere, and the error that a run ends with."""
+    devices: list[str | None] = []
+    absent = None
+    for worker in placement.workers:
+        device: str | None = worker.device
+        networks = any(pipeline.stage(name).run.torch for name in worker.stages)
+        if networks and worker.device != "cpu":  # or torch would be imported for nothing
+            from streamvis.models.weights import check_device
+
+            try:
+                check_device(worker.device)
+            except DeviceError as error:
+                device = worker.fallback
+                absent = absent or (error if device is None else None)
+        devices.append(device)
+    return devices, absent
+
+
+def table(placement: Placement, devices: list[str | None]) -> Table:
+    """Return the stages, the device and the processes of each worker."""
+    rows = [
+        (", ".join(w.stages), _shown(w, device), w.replicas, w.batch, str(w.cores or "any"))
+        for w, device in zip(placement.workers, devices, strict=True)
+    ]
+    return Table("", ("stages", "device", "replicas", "batch", "cores"), rows)
+
+
+def fallbacks(placement: Placement, devices: list[str | None]) -> Iterator[str]:
+    """Yield a line for each worker that would run on another device than it is placed on."""
+    for worker, device in zip(placement.workers, devices, strict=True):
+        if device != worker.device:
+            name = ", ".join(worker.stages)
+            yield f"{worker.device} is not there: {name} would fall back to the {device}"
+
+
+def _shown(worker: WorkerSpec, device: str | None) -> str:
+    if device is None:
+        return f"{worker.device} (not here: refused)"
+    return device if device == worker.device else f"{worker.device} -> {device} (not here)"
