@@ -1,5 +1,6 @@
 """Cross-validation over sources, calibration by the held-out clips, and the final training."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -240,7 +241,10 @@ def _fold(
                     recipe.method,
                 )
             )
-            np.savez(kept, rows=np.array(held), **scored)  # type: ignore[arg-type]
+            part = kept.with_suffix(".part")  # a stopped training leaves no incomplete scores
+            with part.open("wb") as opened:
+                np.savez(opened, rows=np.array(held), **scored)  # type: ignore[arg-type]
+            os.replace(part, kept)
         with closing(np.load(kept)) as file:
             if file["rows"].tolist() != held:
                 raise DataError(f"{kept} belongs to another split; choose another --out")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -239,9 +240,9 @@ def _read(cache: Path, key: str) -> tuple[Array, Array] | None:
     if not cache.exists():
         return None
     try:
-        with np.load(cache) as file:
+        with cache.open("rb") as opened, np.load(opened) as file:
             return (file["crops"], file["taught"]) if str(file["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # of an older version, or incomplete
 
 

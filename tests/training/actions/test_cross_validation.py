@@ -256,3 +256,21 @@ def test_scores_of_another_split_are_refused(folder, tmp_path, monkeypatch):
     np.savez(tmp_path / "fold/rgb.npz", rows=[0, 1], frame=np.zeros((2, 2)))
     with pytest.raises(DataError, match=r"rgb\.npz belongs to another split; choose another --out"):
         cross_validation._fold(RECIPE, data, ([0, 1], [2, 3]), tmp_path / "fold", ["rgb"])
+
+
+def test_scores_whose_writing_was_stopped_are_computed_again(folder, tmp_path, monkeypatch):
+    data, whole = corpus_of(read_clips(folder), tmp_path / "clips"), np.savez
+
+    def stopped(file, *arrays, **named):
+        whole(file, *arrays, **named)
+        if named:
+            file.truncate(100)
+            raise KeyboardInterrupt
+
+    split = (list(range(4)), [4, 5])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "savez", stopped)
+        cross_validation._fold(RECIPE, data, split, tmp_path / "fold-1", ["rgb"])
+    found = cross_validation._fold(RECIPE, data, split, tmp_path / "fold-1", ["rgb"])
+    assert found.rows.tolist() == [4, 5]
+    assert found.streams["rgb"]["frame"].shape == (2, 2)
