@@ -9,6 +9,7 @@ import numpy as np
 ROAD, TREE, CAR, VOID = 3, 5, 8, 11  # CamVid's classes
 STREET_SIZE = (72, 96)  # height, width in px, of `write_street`
 CAR_SIZE = (64, 96)  # of `write_growing_car`
+CLASS_COLOURS = np.random.default_rng(5).integers(0, 256, (256, 3), dtype=np.uint8)
 THING = (10, 250, 10)  # RGB of the object of `write_thing`
 
 
@@ -39,6 +40,25 @@ def write_thing(folder: Path) -> Path:
     cut_out = np.zeros((40, 40, 4), np.uint8)
     cut_out[4:36, 4:36] = (*THING[::-1], 255)
     cv2.imwrite(str(folder / "thing.png"), cut_out)
+    return folder
+
+
+def random_labels(seed: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """Return random classes of CamVid, void included, in squares of 16 px."""
+    rough = np.random.default_rng(seed).integers(0, 12, (size[0] // 16, size[1] // 16))
+    return np.kron(rough, np.ones((16, 16), int)).astype(np.uint8)
+
+
+def write_random_street(
+    folder: Path, count: int = 3, images: str = "images", labels: str = "labels"
+) -> Path:
+    """Write pictures of random classes in which each class has its colour."""
+    for name in (images, labels):
+        (folder / name).mkdir(parents=True)
+    for n in range(count):
+        truth = random_labels(n)
+        cv2.imwrite(str(folder / images / f"{n}.png"), CLASS_COLOURS[truth][..., ::-1])
+        cv2.imwrite(str(folder / labels / f"{n}.png"), truth)
     return folder
 
 

@@ -1,17 +1,14 @@
 """Detectors side by side on the same pictures, with detectors whose scores are known."""
 
 import json
-from contextlib import closing
 
 import cv2
 import numpy as np
 import pytest
-from factories import detections, oracle_detector, whole_picture_detector
+from factories import oracle_detector, whole_picture_detector
 
-from streamvis.cli.output import write_png
 from streamvis.errors import DataError, UsageError
 from streamvis.runners import detection
-from streamvis.runners.sheets.detection import detection_sheet, section_of
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 from streamvis.training.detector.coco_folder import LabelOrigin
@@ -50,35 +47,6 @@ def test_one_alone_is_reported_as_it_is(street):
     assert "other" not in report
     for key in ("ap", "ap50", "ap_by_height", "f1", "threshold", "miss_rate", "mask_ap"):
         assert key in report
-
-
-def test_a_sheet_shows_the_mistakes_where_they_were(street, tmp_path):
-    there = iter(street.truth)
-
-    def late(pixels):
-        return detections(np.concatenate([next(there).boxes[1:], [[5, 5, 25, 45]]]))
-
-    path = tmp_path / "sheet.png"
-    result = detection.score(street, {"late": late})
-    write_png(path, detection_sheet([result]))
-    assert cv2.imread(str(path)).shape[1] > 1400
-    (_, wrong), (_, missed) = section_of(result).rows
-    assert len(wrong) == 1  # in the same place all the time
-    assert wrong[0].lines[1:] == (
-        "score 0.90, IoU 0.00",
-        f"nobody labelled there, {len(street.truth)} frames",
-    )
-    for tile in (*wrong, *missed):
-        number = int(tile.lines[0].rpartition(":")[2])
-        with closing(street.read()) as pictures:
-            shown = next(p for n, p in enumerate(pictures, 1) if n == number)
-            np.testing.assert_array_equal(tile.pixels, shown)
-
-
-def test_nobody_found_is_no_sheet_of_mistakes(street, tmp_path):
-    result = detection.score(street, {"asleep": lambda pixels: detections([])})
-    write_png(tmp_path / "sheet.png", detection_sheet([result]))
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] < 240
 
 
 def test_coco_folders_are_no_films(tmp_path):

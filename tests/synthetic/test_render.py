@@ -3,14 +3,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from streamvis import geometry
 from streamvis.sources import open_source, resolve
-from streamvis.synthetic.body import pose
 from streamvis.synthetic.render import SceneTruth, SyntheticScene
-from streamvis.synthetic.scene import Camera, dress, simulate
 
 
 @pytest.fixture(scope="module")
@@ -128,27 +124,6 @@ def test_nobody_jumps(scene, truths):
             if before is not None and before[0] == n - 1:
                 assert np.linalg.norm(ground - before[1]) * scene.fps < 3
             at[id] = (n, ground)
-
-
-def test_people_pause():
-    walks = simulate(seed=5, people=10, seconds=30, camera=Camera(640, 480))
-    speeds = np.concatenate([[state[4] for state in walk.states] for walk in walks])
-    assert 0.03 < (speeds < 0.1).mean() < 0.5
-    assert 0.8 < np.median(speeds) < 1.8
-
-
-@settings(max_examples=50)
-@given(st.integers(0, 1000), st.floats(-7, 7), st.floats(0, 700), st.floats(0, 2), st.floats(-9, 9))
-def test_a_sole_is_on_the_ground_and_none_below(seed, heading, phase, speed, x):
-    person = dress(np.random.default_rng(seed), 1)
-    body = pose(person, np.array([x, 8.0, heading, phase, speed]))
-    lowest = min(
-        min(limb.a[2] - limb.radius_a, limb.b[2] - limb.radius_b)
-        for limb in body.limbs
-        if limb.cloth == "shoes"
-    )
-    assert lowest == pytest.approx(0, abs=1e-9)
-    assert body.head[2] == pytest.approx(0.92 * person.height, rel=0.06)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (641, 359), (120, 400)])

@@ -74,10 +74,10 @@ def write_inputs(model: Off, maps: TrunkMaps, path: Path) -> None:
         levels = part.statistics(*model.triples(taps, 1, len(taps[0]))) if part else []
         rows.append([x.mean(0).cpu().numpy() for x in (taps[-1], *levels)])
     kept = [np.stack(x).reshape(views, clips, -1) for x in zip(*rows, strict=True)]
-    part = path.with_suffix(".part")
-    with part.open("wb") as opened:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as opened:
         np.savez(opened, *kept)
-    os.replace(part, path)
+    os.replace(partial, path)
 
 
 def load_inputs(path: Path) -> ClassifierInputs:

@@ -268,9 +268,10 @@ def test_scores_whose_writing_was_stopped_are_computed_again(folder, tmp_path, m
             raise KeyboardInterrupt
 
     split = (list(range(4)), [4, 5])
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(np, "savez", stopped)
+    monkeypatch.setattr(np, "savez", stopped)
+    with pytest.raises(KeyboardInterrupt):
         cross_validation._fold(RECIPE, data, split, tmp_path / "fold-1", ["rgb"])
+    monkeypatch.setattr(np, "savez", whole)
     found = cross_validation._fold(RECIPE, data, split, tmp_path / "fold-1", ["rgb"])
     assert found.rows.tolist() == [4, 5]
     assert found.streams["rgb"]["frame"].shape == (2, 2)
