@@ -1,24 +1,18 @@
 """`streamvis batch`: many files, each a run of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 from streamvis.cli.options import Annotate, Json, PlacementPath, Settings, StartTime
-from streamvis.cli.output import (
-    INTERRUPTED,
-    PARTIAL,
-    put_result,
-    say,
-)
+from streamvis.cli.output import INTERRUPTED, PARTIAL, put_result
 from streamvis.cli.run import load, on_used_directory
 
 if TYPE_CHECKING:
     from streamvis.batch.results import Result
-    from streamvis.runners.tables import Table
 
 
 def batch(
@@ -56,6 +50,7 @@ def batch(
     from streamvis.batch.jobs import Plan
     from streamvis.batch.pool import process
     from streamvis.batch.results import totals
+    from streamvis.cli.batch_output import ProgressBar, text_of
     from streamvis.runtime.output import make_directory
     from streamvis.sources import resolve, starting
 
@@ -81,78 +76,3 @@ def exit_code(results: "Sequence[Result]") -> int:
     if "interrupted" in states:
         return INTERRUPTED
     return PARTIAL if states & {"failed", "refused"} else 0
-
-
-class ProgressBar:
-    """Shows the progress of a batch on stderr; without a terminal, one line per completed file."""
-
-    def __init__(self, files: int) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-
-        console = Console(stderr=True)
-        self._files = files
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[fps]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._total = self._bar.add_task("files", total=files, fps="")
-
-    def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def started(self, file: str) -> Any:
-        from streamvis.batch.results import printable
-
-        return self._bar.add_task(printable(file), total=None, fps="")
-
-    def advanced(self, handle: Any, frames: int, fps: float) -> None:
-        self._bar.update(handle, completed=frames, fps=f"{fps:.1f} fps")
-
-    def ended(self, handle: Any) -> None:
-        self._bar.remove_task(handle)
-
-    def completed(self, result: "Result", number: int) -> None:
-        self._bar.advance(self._total)
-        if result.state != "skipped":
-            from streamvis.batch.results import line_of
-
-            say(f"[{number}/{self._files}] {line_of(result)}")
-
-    def warn(self, text: str) -> None:
-        say(f"streamvis: {text}")
-
-
-def text_of(results: "Sequence[Result]", out: Path) -> "Iterator[Table | str]":
-    """Yield the results as a table, and a line of totals."""
-    from streamvis.batch.results import printable, totals
-    from streamvis.runners.tables import Table
-
-    rows = [
-        (
-            *(printable(r.file), r.state),
-            f"{r.frames} of {r.frames_promised}" if r.frames_promised else str(r.frames),
-            f"{r.seconds:.1f}" if r.seconds else None,
-            *(r.directory or None, printable(r.why)),
-        )
-        for r in results
-    ]
-    columns = ("file", "state", "frames", "seconds", "directory", "why")
-    yield Table(f"in {out}", columns, rows)
-    counts = ", ".join(f"{count} {state}" for state, count in totals(results).items())
-    yield f"{len(results)} file{'s' * (len(results) != 1)}: {counts}"

@@ -21,6 +21,7 @@ HoldOut = Annotated[
         "hold_out; none: train on everything.",
     ),
 ]
+Out = Annotated[Path, Option(help="Directory for checkpoints, curves and weights.")]
 Recipe = Annotated[Path, Argument(help="A recipe file, or the name of a shipped one.")]
 
 
@@ -38,7 +39,7 @@ def detector(
             "whatever their number of images."
         ),
     ],
-    out: Annotated[Path, Option(help="Directory for checkpoints, curves and weights.")],
+    out: Out,
     hold_out: HoldOut = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -104,15 +105,8 @@ def actions(
     from streamvis.training.actions.recipe import load_recipe
 
     _say_resumable(out)
-    found = run(
-        load_recipe(recipe),
-        data,
-        out,
-        streams=streams.split(","),
-        fold=fold,
-        split=split,
-        overwrite=overwrite,
-    )
+    chosen, loaded = streams.split(","), load_recipe(recipe)
+    found = run(loaded, data, out, streams=chosen, fold=fold, split=split, overwrite=overwrite)
     put_result(report(found), fold_lines(found["folds"]), json=json)
 
 
@@ -122,7 +116,7 @@ def segmenter(
     data: Annotated[
         list[Path], Option(help="Labelled images in CamVid's or Cityscapes' layout; repeatable.")
     ],
-    out: Annotated[Path, Option(help="Directory for checkpoints, curves and weights.")],
+    out: Out,
     negatives: Annotated[
         list[Path] | None,
         Option(

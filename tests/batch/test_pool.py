@@ -185,7 +185,7 @@ from pathlib import Path
 import msgspec
 from streamvis.batch.jobs import Plan
 from streamvis.batch.pool import process
-from streamvis.cli.batch import ProgressBar
+from streamvis.cli.batch_output import ProgressBar
 from streamvis.config import Pipeline, Placement
 from streamvis.sources import resolve
 pipeline = msgspec.json.decode(sys.argv[1], type=Pipeline)

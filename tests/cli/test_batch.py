@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from streamvis.batch import pool
 from streamvis.batch.results import Result, printable
-from streamvis.cli.batch import exit_code, text_of
+from streamvis.cli.batch import exit_code
+from streamvis.cli.batch_output import text_of
 from streamvis.cli.main import app
 from streamvis.cli.output import put_text
 
