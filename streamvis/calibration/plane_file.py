@@ -1,5 +1,6 @@
 """The file that holds the ground plane of a source: where it lies, what it holds."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -84,4 +85,6 @@ def write(path: Path, data: bytes) -> None:
         new.write_bytes(data)
         new.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
