@@ -5,32 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from labelled_streets import CAR, ROAD, TREE, write_growing_car
+from labelled_streets import CAR, ROAD, TREE, ClassReader, write_growing_car
 
 from streamvis.datasets.classes import CAMVID, CITYSCAPES
 from streamvis.errors import DataError
-from streamvis.models.inference.segmentation import SegmentedFrame
 from streamvis.runners import segmentation
-from streamvis.runners.scene_networks import SegmentedPicture
 from streamvis.runners.segmentation import WARM_UP, Stopwatch
-
-
-class Knows:
-    """Reads a class from the red of each pixel, but takes some classes for others."""
-
-    def __init__(self, mistakes=(), names=CAMVID.names):
-        self.names, self.mistakes = names, dict(mistakes)
-
-    def segment(self, pixels):
-        labels = pixels[..., 0].copy()
-        for found, said in self.mistakes.items():
-            labels[pixels[..., 0] == found] = said
-        return SegmentedPicture(
-            SegmentedFrame(None, labels, np.zeros((0, 0), np.uint8)), labels.shape
-        )
-
-    def unknown(self, picture):
-        return np.zeros(picture.size, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +20,9 @@ def street(tmp_path_factory) -> Path:
 
 def test_every_picture_is_shown_to_all_and_counted_together(street):
     data = segmentation.read_street_scenes(street)
-    found = segmentation.score(data, {"knows": Knows(), "no cars": Knows([(CAR, ROAD)])})
+    found = segmentation.score(
+        data, {"knows": ClassReader(), "no cars": ClassReader([(CAR, ROAD)])}
+    )
     right, blind = (found[name].scores for name in ("knows", "no cars"))
     assert (right.pictures, right.pixels) == (4, 4 * 64 * 80)
     assert (right.miou, right.accuracy, right.movable_miou) == (1, 1, 1)
@@ -55,7 +37,7 @@ def test_every_picture_is_shown_to_all_and_counted_together(street):
 
 def test_the_worst_pictures_are_those_of_the_lowest_score(street):
     data = segmentation.read_street_scenes(street)
-    found = segmentation.score(data, {"no cars": Knows([(CAR, ROAD)])})["no cars"]
+    found = segmentation.score(data, {"no cars": ClassReader([(CAR, ROAD)])})["no cars"]
     assert found.worst(9) == [3, 2, 1, 0]  # the more car, the less of the road is right
     assert found.worst(2) == [3, 2]
     assert found.per_picture == sorted(found.per_picture, reverse=True)
@@ -64,7 +46,7 @@ def test_the_worst_pictures_are_those_of_the_lowest_score(street):
 def test_published_layouts_are_read(tmp_path):
     write_growing_car(tmp_path, range(1, 3), "test", "testannot")
     data = segmentation.read_street_scenes(tmp_path / "test")
-    assert segmentation.score(data, {"ours": Knows()})["ours"].scores.miou == 1
+    assert segmentation.score(data, {"ours": ClassReader()})["ours"].scores.miou == 1
     (tmp_path / "leftImg8bit/val/bonn").mkdir(parents=True)
     (tmp_path / "gtFine/val/bonn").mkdir(parents=True)
     truth = np.full((8, 8), 26, np.uint8)  # a car
@@ -77,7 +59,7 @@ def test_published_layouts_are_read(tmp_path):
     )
     cv2.imwrite(str(tmp_path / f"gtFine/val/bonn/{stem}_gtFine_labelIds.png"), truth)
     data = segmentation.read_street_scenes(tmp_path / "leftImg8bit/val")
-    scores = segmentation.score(data, {"ours": Knows(names=CITYSCAPES.names)})["ours"].scores
+    scores = segmentation.score(data, {"ours": ClassReader(names=CITYSCAPES.names)})["ours"].scores
     assert (scores.pixels, scores.miou) == (56, 1)
     assert len(scores.skipped) == 17
 
@@ -87,7 +69,7 @@ def test_networks_of_other_classes_are_refused(street):
         DataError, match=r"labelled with camvid-11 .* but the classes of ours are road, sidewalk"
     ):
         segmentation.score(
-            segmentation.read_street_scenes(street), {"ours": Knows(names=CITYSCAPES.names)}
+            segmentation.read_street_scenes(street), {"ours": ClassReader(names=CITYSCAPES.names)}
         )
 
 
@@ -95,7 +77,7 @@ def test_labels_of_another_size_are_refused(tmp_path):
     write_growing_car(tmp_path, [1])
     cv2.imwrite(str(tmp_path / "labels/001.png"), np.zeros((32, 48), np.uint8))
     with pytest.raises(DataError, match=r"001\.png is 48×32, its picture 96×64"):
-        segmentation.score(segmentation.read_street_scenes(tmp_path), {"ours": Knows()})
+        segmentation.score(segmentation.read_street_scenes(tmp_path), {"ours": ClassReader()})
 
 
 def test_time_is_the_median_of_warm_pictures():
