@@ -5,7 +5,6 @@ import torch
 
 from streamvis.models.layers import FrozenBatchNorm2d, fuse
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
-from streamvis.models.rpn import base_anchors, grid_anchors
 
 
 def seeded(name: str) -> MaskRcnn:
@@ -40,18 +39,6 @@ def test_the_second_resnet50_has_the_published_sizes():
     assert tuple(state["rpn.head.conv.1.0.weight"].shape) == (256, 256, 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (32, [(-23, -11, 23, 11), (-16, -16, 16, 16), (-11, -23, 11, 23)]),
-        (64, [(-45, -23, 45, 23), (-32, -32, 32, 32), (-23, -45, 23, 45)]),
-        (512, [(-362, -181, 362, 181), (-256, -256, 256, 256), (-181, -362, 181, 362)]),
-    ],
-)
-def test_base_anchors_are_the_published_ones(size, expected):
-    assert [tuple(row) for row in base_anchors([size], [0.5, 1, 2]).tolist()] == expected
-
-
 def test_a_vga_image_has_217413_anchors():
     model = MaskRcnn(ARCHITECTURES["maskrcnn_resnet50_fpn"])
     batch, sizes = model.prepare([torch.zeros(3, 480, 640)])
@@ -59,14 +46,6 @@ def test_a_vga_image_has_217413_anchors():
     assert tuple(batch.shape[2:]) == (800, 1088)
     maps = [torch.zeros(1, 1, *s) for s in ((200, 272), (100, 136), (50, 68), (25, 34), (13, 17))]
     assert sum(len(a) for a in model.rpn.anchors(maps, (800, 1088))) == 217_413
-
-
-def test_anchors_run_over_x_before_y_from_the_cell_origin():
-    base = ((-1.0, -1.0, 1.0, 1.0), (-2.0, -1.0, 2.0, 1.0))
-    grid = grid_anchors(base, 2, 3, (8, 4))
-    assert grid[0].tolist() == [-1, -1, 1, 1]
-    assert grid[2].tolist() == [3, -1, 5, 1]
-    assert grid[6].tolist() == [-1, 7, 1, 9]
 
 
 def test_padding_is_normalised_black_after_resizing(lite):

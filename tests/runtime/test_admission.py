@@ -1,0 +1,93 @@
+"""Which source is granted which slots, and when."""
+
+import pytest
+from factories import source as source_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
+from streamvis.runtime.admission import AGE_S, IDLE_S, Admission
+from streamvis.runtime.dispatch import PREFETCH
+from streamvis.runtime.plan import group_stages
+from streamvis.runtime.state import Stream, worker_group_of
+from streamvis.runtime.supervision import ProcessSlot
+
+WINDOW = 4
+
+
+def workers(state="ready", batch=1):
+    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
+    placement = Placement(workers=[WorkerSpec(["detect"], batch=batch)])
+    group = worker_group_of(group_stages(pipeline, placement)[0])
+    group.replicas[0].process.state = state
+    return group
+
+
+def streams(*names, live=False):
+    return {
+        name: Stream(
+            name,
+            ProcessSlot(f"decode-{name}"),
+            info=source_of(name, live=live),
+            free=[f"{name}{n}" for n in range(WINDOW)],
+            open=True,
+        )
+        for name in names
+    }
+
+
+def granted(sources, group, at=0.0):
+    return [(g.source, g.slots) for g in Admission([group], sources, WINDOW)(at)]
+
+
+def test_a_file_is_granted_every_free_slot_whether_a_worker_is_ready_or_not():
+    for state in ("ready", "starting"):
+        sources = streams("a", "b")
+        expected = [(name, [f"{name}{n}" for n in range(WINDOW)]) for name in "ab"]
+        assert granted(sources, workers(state)) == expected
+        assert sources["a"].granted == set(expected[0][1])
+        assert sources["a"].free == []
+
+
+@pytest.mark.parametrize("change", [{"open": False}, {"saving": True}, {"ending": "eof"}])
+def test_a_source_that_is_not_open_or_saves_or_has_ended_is_granted_nothing(change):
+    sources = streams("a")
+    for name, value in change.items():
+        setattr(sources["a"], name, value)
+    assert granted(sources, workers()) == []
+
+
+def test_slots_of_an_older_size_in_flight_count_in_the_window():
+    sources = streams("a")
+    sources["a"].frames_in_flight = dict.fromkeys(range(WINDOW - 1))
+    assert granted(sources, workers()) == [("a", ["a0"])]
+
+
+@given(st.integers(1, 6), st.integers(1, 3))
+def test_cameras_get_as_many_slots_as_workers_prefetch_one_by_one_in_turn(cameras, batch):
+    names = [f"c{n}" for n in range(cameras)]
+    sources = streams(*names, live=True)
+    found = granted(sources, workers(batch=batch))
+    assert all(len(slots) == 1 for _, slots in found)
+    places = min(PREFETCH * batch, WINDOW * cameras)
+    assert [name for name, _ in found] == [names[k % cameras] for k in range(places)]
+
+
+def test_a_camera_waits_for_a_worker():
+    assert granted(streams("a", live=True), workers("starting")) == []
+
+
+def test_where_packets_are_quick_as_many_are_granted_as_are_done_in_time():
+    group = workers()
+    group.packet_s = AGE_S / 3
+    assert len(granted(streams("a", "b", live=True), group)) in {2, 3}
+    group.packet_s = AGE_S / 100
+    assert len(granted(streams("a", "b", live=True), group)) == 2 * WINDOW
+
+
+def test_a_silent_camera_holds_back_the_others_no_longer_than_its_time():
+    sources = streams("silent", "other", live=True)
+    silent = sources["silent"]
+    silent.granted, silent.free, silent.granted_at = {"x", "y"}, [], 0.0
+    assert granted(sources, workers(), at=IDLE_S / 2) == []
+    assert [name for name, _ in granted(sources, workers(), at=IDLE_S)] == ["other"] * PREFETCH

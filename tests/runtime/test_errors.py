@@ -1,0 +1,63 @@
+"""How the end of a source and of a run are reported."""
+
+from types import SimpleNamespace
+
+import pytest
+from factories import source as source_of
+
+from streamvis import errors
+from streamvis.runtime.errors import ending_of, error_of, failure
+
+
+def ended(why):
+    return SimpleNamespace(ended=why, info=source_of(label="gate"))
+
+
+def core(*streams, failed=None):
+    named = {
+        str(n): SimpleNamespace(ending=ending, error=error, message=message)
+        for n, (ending, error, message) in enumerate(streams)
+    }
+    return SimpleNamespace(failed=failed, streams=named)
+
+
+@pytest.mark.parametrize(
+    ("why", "expected"),
+    [
+        ("eof", ("eof", "")),
+        (None, ("eof", "")),
+        ("lost", ("failed", "source 'gate' was lost")),
+        ("timeout", ("failed", "source 'gate' sent nothing until the read timeout")),
+    ],
+)
+def test_the_end_of_the_pictures_says_whether_the_source_failed(why, expected):
+    assert ending_of(ended(why)) == expected
+
+
+@pytest.mark.parametrize("name", ["SourceError", "WeightsError", "DataError", "RunError"])
+def test_an_error_of_another_process_keeps_its_class_and_message(name):
+    error = error_of(name, "x: found y")
+    assert type(error) is getattr(errors, name)
+    assert str(error) == "x: found y"
+
+
+@pytest.mark.parametrize("name", ["", "ValueError", "NoSuchError", "__doc__"])
+def test_an_error_of_no_class_of_ours_is_one_of_the_run(name):
+    assert type(error_of(name, "x")) is errors.RunError
+
+
+LOST = ("failed", "SourceError", "source 'a' was lost")
+
+
+def test_a_run_fails_if_all_its_sources_do():
+    error = failure(core(LOST, ("failed", "RunError", "other")))
+    assert type(error) is errors.SourceError
+    assert str(error) == "source 'a' was lost"
+    assert failure(core(LOST, ("eof", "", ""))) is None
+
+
+def test_the_error_of_the_run_goes_before_those_of_its_sources():
+    cause = SimpleNamespace(error="DeviceError", message="no cuda")
+    error = failure(core(LOST, failed=cause))
+    assert type(error) is errors.DeviceError
+    assert str(error) == "no cuda"
