@@ -42,12 +42,16 @@ class Pixels(Protocol):
 
 
 class Stage(Protocol):
-    """A callable: packets in, one part out for each, in the same order."""
+    """A callable: packets in, one part out for each, in the same order.
+
+    A class may inherit from it, or from `StatefulStage`, for methods that have nothing to do.
+    """
 
     def __call__(self, packets: Sequence[Packet]) -> Iterable[Part]: ...
 
     def close(self) -> None:
-        """Release the stage's resources; called once, when its worker ends normally."""
+        """Release the stage's resources, if any; called once, when its worker ends normally."""
+        return
 
 
 class StatefulStage(Stage, Protocol):
@@ -60,7 +64,8 @@ class StatefulStage(Stage, Protocol):
         """Return the state from which a successor continues exactly after the last packet."""
 
     def notice(self, notice: Notice) -> None:
-        """Handle a notice at its position in the order of the source's packets."""
+        """Handle a notice at its position in the order of the source's packets, if it matters."""
+        return
 
     def finish(self, source: str, ending: Ending) -> Findings | None:
         """End a source after all of its packets were answered; return its findings.

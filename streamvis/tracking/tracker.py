@@ -149,7 +149,7 @@ class Tracker:
             one.x, one.P = self.space.scaled(one.x, one.P, sx, sy)
 
     def state(self) -> bytes:
-        """Encode the complete state; `resume` continues from it exactly."""
+        """Encode the complete state; `restore` continues from it exactly."""
         return msgspec.msgpack.encode(
             TrackerState(
                 self.tracks.pack(),
@@ -166,23 +166,20 @@ class Tracker:
             )
         )
 
-    @classmethod
-    def resume(cls, source: SourceInfo, config: TrackerSettings, state: bytes) -> "Tracker":
-        """Restore a tracker from `state`; raises DataError if the bytes are not such a state."""
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`; raises DataError if the bytes are not such a state."""
         try:
             was = _decoder.decode(state)
         except msgspec.DecodeError as error:
             raise DataError(f"not the state of a tracker ({len(state)} bytes): {error}") from None
-        tracker = cls(source, config)
-        if was.size != tracker.size:
-            tracker.resize(*was.size)
-        tracker.tracks = track_array.unpack(was.tracks, was.width)
-        tracker.lost = track_array.unpack(was.lost, was.width)
-        tracker.likeness, tracker.camera = was.likeness, was.camera
-        tracker.next_id = was.next_id
-        tracker.now_us, tracker.looked_us = was.now_us, was.looked_us
-        tracker.clutter, tracker.refused = was.clutter, was.refused
-        return tracker
+        if was.size != self.size:
+            self.resize(*was.size)
+        self.tracks = track_array.unpack(was.tracks, was.width)
+        self.lost = track_array.unpack(was.lost, was.width)
+        self.likeness, self.camera = was.likeness, was.camera
+        self.next_id = was.next_id
+        self.now_us, self.looked_us = was.now_us, was.looked_us
+        self.clutter, self.refused = was.clutter, was.refused
 
     def _advance(self, media_us: int, motion: Motion | None) -> tuple[PredictedBoxes, list[int]]:
         """Drop tracks undetected for too long and predict the others; also the ids that ended."""

@@ -449,6 +449,7 @@ def test_a_successor_goes_on_exactly_with_looks_and_motion():
         held |= {"doubt"} if follow.tracks.group.any() else set()
     assert held == {"lost", "doubt"}
     for k, step in enumerate(steps):
-        successor = Tracker.resume(INFO, config, states[k])
+        successor = Tracker(INFO, config)
+        successor.restore(states[k])
         assert encode_part(successor.update(*step)) == answers[k]
         assert successor.state() == states[k + 1]

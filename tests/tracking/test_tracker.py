@@ -278,7 +278,8 @@ def test_a_successor_goes_on_exactly_from_every_frame(space):
         answers.append(encode_part(follow.coast(at) if k % 5 == 4 else follow.update(found, at)))
     assert len(states[-1]) > len(states[0])
     for cut, state in enumerate(states):
-        successor = Tracker.resume(source(), config, state)
+        successor = Tracker(source(), config)
+        successor.restore(state)
         assert successor.state() == state
         for k in range(cut, len(frames)):
             at = k * 150_000
@@ -290,7 +291,7 @@ def test_a_state_that_is_none_is_refused():
     state = tracker().state()
     for bad in (b"", b"\x00", state[:-9], b"\x93\x01\x02\x03"):
         with pytest.raises(DataError, match="not the state of a tracker"):
-            Tracker.resume(source(), Jipda(), bad)
+            tracker().restore(bad)
 
 
 def test_hostile_detections_are_refused_row_by_row_and_counted():

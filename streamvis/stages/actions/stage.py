@@ -17,7 +17,6 @@ from streamvis.messages import (
     Array,
     Ending,
     Frame,
-    Notice,
     Packet,
     SourceInfo,
     Tracks,
@@ -35,12 +34,13 @@ from streamvis.stages.actions.state import (
     SubjectRow,
     means,
 )
-from streamvis.stages.protocol import Site
+from streamvis.stages.per_source import PerSource
+from streamvis.stages.protocol import Site, StatefulStage
 
 MAX_BATCH = 32  # subjects
 
 
-class ActStage:
+class ActStage(StatefulStage):
     """Classify actions of tracks and of the whole frame, for each source on its own clock."""
 
     def __init__(self, config: OffActions, site: Site) -> None:
@@ -67,29 +67,19 @@ class ActStage:
             ignore=tuple(config.ignore),
         )
         self.network = accelerate_actions(model, site.device, config.precision, config.engine)
-        self.states: dict[str, ActionState] = {}
+        self.sources: PerSource[ActionState] = PerSource("off")
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start or resume a source; a resumed one is not warm, since its state has no features."""
-        self.states[source.id] = (
-            ActionState(self.plan, source.epoch)
-            if state is None
-            else ActionState.resume(self.plan, source.id, state, len(self.labels))
-        )
+        self.sources.begin(source, ActionState(self.plan, len(self.labels)), state)
 
     def state(self, source: str) -> bytes:
-        """A few numbers for each person."""
-        return self.states[source].state()
-
-    def notice(self, notice: Notice) -> None:
-        """Notices are ignored: frames carry their time and stream epoch."""
+        """Return a few numbers for each person."""
+        return self.sources.state(source)
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
-        self.states.pop(source, None)
-
-    def close(self) -> None:
-        """There are no resources to release."""
+        self.sources.finish(source)
 
     @torch.inference_mode()
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Actions]:
@@ -98,7 +88,7 @@ class ActStage:
         crops: list[Array] = []
         for packet in packets:
             frame = packet.frame
-            rows = self.states[frame.source].observe(frame, packet.part(Tracks))
+            rows = self.sources.at(frame).observe(frame, packet.part(Tracks))
             new = [row for row in rows if row.sampled]
             if new:
                 crops += self._cut(frame, new)

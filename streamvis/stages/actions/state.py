@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from streamvis.errors import DataError
 from streamvis.messages import Array, Frame, Tracks
 from streamvis.stages.actions import OffActions
 from streamvis.tracking.tubelets import Tubelet, watched
@@ -120,19 +119,22 @@ class Subject:
 class ActionState:
     """One source: `observe` takes every frame in order and returns its subjects."""
 
-    def __init__(self, plan: SamplingPlan, epoch: int) -> None:
+    def __init__(self, plan: SamplingPlan, labels: int) -> None:
         self.plan = plan
-        self.epoch = epoch
-        self.size: tuple[int, int] | None = None
+        self.labels = labels  # number of actions
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all subjects; the next frame is sampled."""
         self.next_us: int | None = None  # when the next sample is due; None: at once
         self.subjects: dict[int, Subject] = {}
 
+    def resize(self, width: int, height: int) -> None:
+        """Forget all subjects: boxes of another size are in other places."""
+        self.restart()
+
     def observe(self, frame: Frame, tracks: Tracks | None) -> list[SubjectRow]:
         """The rows of all subjects, with new samples for those sampled in this frame."""
-        size = (frame.width, frame.height)
-        if frame.epoch != self.epoch or self.size not in (None, size):
-            self.subjects, self.next_us = {}, None
-        self.epoch, self.size = frame.epoch, size
         if self.plan.people and tracks is not None:
             self._correct(tracks)
             self._follow(frame.media_us, tracks)
@@ -205,21 +207,13 @@ class ActionState:
             for id_, subject in self.subjects.items()
             if subject.samples or subject.tubelet
         ]
-        return _encoder.encode(_StoredActions(self.epoch, self.size, self.next_us, summaries))
+        return _encoder.encode(_StoredActions(self.next_us, summaries))
 
-    @classmethod
-    def resume(cls, plan: SamplingPlan, source: str, state: bytes, labels: int) -> "ActionState":
-        """Restore what `state` returned; DataError on anything else."""
-        try:
-            was = _decoder.decode(state)
-            made = cls(plan, was.epoch)
-            made.size, made.next_us = was.size, was.next_us
-            made.subjects = {one.id: one.subject(plan, labels) for one in was.subjects}
-        except (msgspec.DecodeError, ValueError) as error:
-            raise DataError(
-                f"source {source}: not the state of an action stage ({len(state)} bytes): {error}"
-            ) from None
-        return made
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`; ValueError or DecodeError on anything else."""
+        was = _decoder.decode(state)
+        self.next_us = was.next_us
+        self.subjects = {one.id: one.subject(self.plan, self.labels) for one in was.subjects}
 
 
 class _Summary(msgspec.Struct, array_like=True):
@@ -280,8 +274,6 @@ class _Summary(msgspec.Struct, array_like=True):
 
 
 class _StoredActions(msgspec.Struct, array_like=True):
-    epoch: int
-    size: tuple[int, int] | None
     next_us: int | None
     subjects: list[_Summary]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from streamvis.errors import DataError
-from streamvis.messages import Ending, Frame, Motion, Notice, Packet, SourceInfo
-from streamvis.stages.protocol import Site
+from streamvis.messages import Ending, Motion, Packet, SourceInfo
+from streamvis.stages.per_source import PerSource
+from streamvis.stages.protocol import Site, StatefulStage
 from streamvis.tracking.camera import (
     GreyFrame,
     estimate_motion,
@@ -17,70 +17,60 @@ from streamvis.tracking.camera import (
 )
 
 
-class _StoredCamera(msgspec.Struct, array_like=True):
-    """The state from which a successor continues: the last frame, small and grey."""
-
-    epoch: int
-    size: tuple[int, int] | None  # of the source; None: nothing has been seen yet
+class _StoredFrame(msgspec.Struct, array_like=True):
+    size: tuple[int, int]  # px of the source, width and height
     gray: bytes
 
 
-class CameraStage:
+class PreviousFrame:
+    """The frame before the next one, small and grey; None at first and after a restart."""
+
+    def __init__(self) -> None:
+        self.grey: GreyFrame | None = None
+
+    def restart(self) -> None:
+        """Forget the frame."""
+        self.grey = None
+
+    def resize(self, width: int, height: int) -> None:
+        """Forget the frame: motion is measured between frames of one size."""
+        self.grey = None
+
+    def state(self) -> bytes:
+        """Return the small frame, about 60 kB."""
+        stored = self.grey and _StoredFrame(self.grey.size, self.grey.gray.tobytes())
+        return msgspec.msgpack.encode(stored)
+
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`; ValueError or DecodeError on anything else."""
+        was = msgspec.msgpack.decode(state, type=_StoredFrame | None)
+        if was is not None:
+            gray = np.frombuffer(was.gray, np.uint8).reshape(small_shape(*was.size))
+            self.grey = GreyFrame(gray, was.size)
+
+
+class CameraStage(StatefulStage):
     """Estimate the motion from the previous frame of each source; unknown for the first."""
 
     def __init__(self, site: Site) -> None:
         self.pixels = site.pixels
-        self.last: dict[str, GreyFrame | None] = {}
-        self.epochs: dict[str, int] = {}  # the stream epoch of each source's last picture
+        self.sources: PerSource[PreviousFrame] = PerSource("camera_motion")
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or resume it from `state`."""
-        if state is None:
-            self.epochs[source.id], self.last[source.id] = source.epoch, None
-        else:
-            self.epochs[source.id], self.last[source.id] = _unpacked(source.id, state)
+        self.sources.begin(source, PreviousFrame(), state)
 
     def state(self, source: str) -> bytes:
-        """The stream epoch and the last small picture, about 60 kB."""
-        epoch, view = self.epochs[source], self.last[source]
-        state = _StoredCamera(epoch, view and view.size, view.gray.tobytes() if view else b"")
-        return msgspec.msgpack.encode(state)
-
-    def notice(self, notice: Notice) -> None:
-        """Notices are ignored: motion is measured across gaps too."""
+        """Return the last small frame, about 60 kB."""
+        return self.sources.state(source)
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
-        self.last.pop(source, None)
-        self.epochs.pop(source, None)
-
-    def close(self) -> None:
-        """There are no resources to release."""
+        self.sources.finish(source)
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Motion]:
         for packet in packets:
-            frame = packet.frame
-            before, now = self._before(frame), grey_frame(self.pixels(frame))
-            self.last[frame.source] = now
+            previous = self.sources.at(packet.frame)
+            before, now = previous.grey, grey_frame(self.pixels(packet.frame))
+            previous.grey = now
             yield unknown_motion() if before is None else estimate_motion(before, now)
-
-    def _before(self, frame: Frame) -> GreyFrame | None:
-        """The picture before this one in the same stream epoch."""
-        if frame.epoch != self.epochs[frame.source]:
-            self.epochs[frame.source] = frame.epoch
-            return None
-        return self.last[frame.source]
-
-
-def _unpacked(source: str, state: bytes) -> tuple[int, GreyFrame | None]:
-    """The epoch and the picture that `state` holds; DataError when it is no such thing."""
-    try:
-        was = msgspec.msgpack.decode(state, type=_StoredCamera)
-        if was.size is None:
-            return was.epoch, None
-        gray = np.frombuffer(was.gray, np.uint8).reshape(small_shape(*was.size))
-    except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(
-            f"source {source}: not the state of a camera stage ({len(state)} bytes): {error}"
-        ) from None
-    return was.epoch, GreyFrame(gray, was.size)

@@ -19,7 +19,6 @@ from streamvis.messages import (
     Forecast,
     Frame,
     HorizonForecast,
-    Notice,
     Packet,
     Segmentation,
     SourceInfo,
@@ -34,7 +33,8 @@ from streamvis.parsing import alternatives
 from streamvis.stages.forecast import Forecaster as Config
 from streamvis.stages.forecast import Zone
 from streamvis.stages.forecast.state import ForecastState, PendingForecast
-from streamvis.stages.protocol import Site
+from streamvis.stages.per_source import PerSource
+from streamvis.stages.protocol import Site, StatefulStage
 from streamvis.stages.segment.features import SegmenterFeatures, key_of
 
 
@@ -46,7 +46,7 @@ class Horizon(NamedTuple):
     about: ForecasterConfig
 
 
-class ForecastStage:
+class ForecastStage(StatefulStage):
     """Forecast each source on its own clock; score each forecast at its target time."""
 
     def __init__(self, config: Config, site: Site) -> None:
@@ -59,28 +59,20 @@ class ForecastStage:
             key=lambda one: one.us,
         )
         self.every_us = _every_us(self.horizons)
-        self.states: dict[str, ForecastState] = {}
+        self.sources: PerSource[ForecastState] = PerSource("forecast")
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start or resume a source; a resumed one is not warm, since its state has no features."""
         lengths = [one.about.past for one in self.horizons]
-        self.states[source.id] = past = ForecastState(self.every_us, lengths, source.epoch)
-        if state is not None:
-            past.resume(source.id, state)
+        self.sources.begin(source, ForecastState(self.every_us, lengths), state)
 
     def state(self, source: str) -> bytes:
-        """The pending forecasts and the time of the next sample, a few kB."""
-        return self.states[source].state()
-
-    def notice(self, notice: Notice) -> None:
-        """Notices are ignored: frames carry their time and stream epoch."""
+        """Return the pending forecasts and the time of the next sample, a few kB."""
+        return self.sources.state(source)
 
     def finish(self, source: str, ending: Ending) -> None:
         """Forget a source that has ended."""
-        self.states.pop(source, None)
-
-    def close(self) -> None:
-        """There are no resources to release."""
+        self.sources.finish(source)
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Forecast]:
         for packet in packets:
@@ -91,8 +83,7 @@ class ForecastStage:
                 yield self._forecast(packet.frame, now.classes)
 
     def _forecast(self, frame: Frame, classes: Array) -> Forecast:
-        state, at_us = self.states[frame.source], frame.media_us
-        state.observe(frame)
+        state, at_us = self.sources.at(frame), frame.media_us
         scores = tuple(state.score_due(at_us, classes, self.labels))
         horizons: list[HorizonForecast] = []
         if state.clock.is_due(at_us):

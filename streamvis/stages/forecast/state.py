@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streamvis.errors import DataError
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Array, ForecastScore, Frame
+from streamvis.messages import Array, ForecastScore
 
 STEP = 2  # px from one pixel that is compared to the next
 NONE = 255  # no class
@@ -77,17 +76,20 @@ class SampleClock:
 class ForecastState:
     """One source: the past features of each forecaster, and the pending forecasts."""
 
-    def __init__(self, every_us: int, lengths: Sequence[int], epoch: int) -> None:
+    def __init__(self, every_us: int, lengths: Sequence[int]) -> None:
         self.every_us = every_us
         self.lengths = tuple(lengths)
-        self.start(epoch, None)
+        self.restart()
 
-    def start(self, epoch: int, size: tuple[int, int] | None) -> None:
-        """Start without features and forecasts."""
-        self.epoch, self.size = epoch, size
+    def restart(self) -> None:
+        """Start without features and forecasts; the next frame is sampled."""
         self.clock = SampleClock(self.every_us)
         self.pending: list[PendingForecast] = []
         self.forget()
+
+    def resize(self, width: int, height: int) -> None:
+        """Start without features and forecasts: those of another size do not fit."""
+        self.restart()
 
     def forget(self) -> None:
         """Drop past features; pending forecasts stay."""
@@ -97,13 +99,6 @@ class ForecastState:
     @property
     def warm(self) -> bool:
         return all(len(ring) == ring.maxlen for ring in self.rings)
-
-    def observe(self, frame: Frame) -> None:
-        """Start again when the stream epoch or the frame size changes."""
-        size = (frame.width, frame.height)
-        if frame.epoch != self.epoch or self.size not in (None, size):
-            self.start(frame.epoch, size)
-        self.size = size
 
     def score_due(
         self, media_us: int, classes: Array, labels: Sequence[str]
@@ -136,19 +131,13 @@ class ForecastState:
     def state(self) -> bytes:
         """Encode clock and pending forecasts, without features: a successor is not warm at once."""
         at = (self.clock.next_us, self.clock.last_us)
-        return _encoder.encode(_StoredForecasts(self.epoch, self.size, at, self.pending))
+        return _encoder.encode(_StoredForecasts(at, self.pending))
 
-    def resume(self, source: str, state: bytes) -> None:
-        """Restore what `state` returned; DataError on anything else."""
-        try:
-            was = _decoder.decode(state)
-            for forecast in was.pending:
-                forecast.classes()
-        except (msgspec.DecodeError, ValueError) as error:
-            raise DataError(
-                f"source {source}: not the state of a forecast stage ({len(state)} bytes): {error}"
-            ) from None
-        self.start(was.epoch, was.size)
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`; ValueError or DecodeError on anything else."""
+        was = _decoder.decode(state)
+        for forecast in was.pending:
+            forecast.classes()
         self.clock.next_us, self.clock.last_us = was.at
         self.pending = was.pending
 
@@ -170,8 +159,6 @@ def _score(forecast: PendingForecast, classes: Array, labels: Sequence[str]) -> 
 
 
 class _StoredForecasts(msgspec.Struct, array_like=True):
-    epoch: int
-    size: tuple[int, int] | None
     at: tuple[int | None, int | None]  # media µs of the next sample and of the last frame
     pending: list[PendingForecast]
 

@@ -9,7 +9,7 @@ from factories import packet as packet_of
 from factories import source, tracks
 
 from streamvis.config import OffActions, StageSpec
-from streamvis.errors import ConfigError, DataError, ModelError
+from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.messages import Actions, Frame, SourceInfo, encode_part
 from streamvis.models.crops import crop
 from streamvis.models.inference.select import openvino_version
@@ -141,7 +141,7 @@ def test_the_stream_says_of_a_person_what_the_clip_along_the_track_says(stage, w
     act, windows = stage(), []
     for k in range(WINDOW + 3):
         (told,) = act([packet(k)])
-        windows.append(act.states["a"].subjects[7].samples[-1].box)
+        windows.append(act.sources["a"].subjects[7].samples[-1].box)
     clip = np.concatenate(
         [crop(PICTURES[packet(k).frame.slot], [box], SIZE) for k, box in enumerate(windows)]
     )[-WINDOW - 1 :]
@@ -155,7 +155,7 @@ def test_the_stream_says_of_a_person_what_the_clip_along_the_track_says(stage, w
 def test_the_window_glides_along_with_a_person_and_shows_what_is_around(stage):
     act = stage()
     run(act, [packet(k) for k in range(30)])
-    x1, y1, x2, y2 = act.states["a"].subjects[7].samples[-1].box
+    x1, y1, x2, y2 = act.sources["a"].subjects[7].samples[-1].box
     assert (x2 - x1, y2 - y1) == pytest.approx((192, 192))
     at = place(7, 2.9)
     lag = (at[0] + at[2]) / 2 - (x1 + x2) / 2
@@ -182,7 +182,7 @@ def test_the_frame_rate_moves_the_probability_by_less_than_two_hundredths(stage,
 @pytest.mark.parametrize("fps", [12.5, 15, 24, 25, 29.97, 59.94])
 def test_odd_frame_rates_are_sampled_as_often(fps):
     plan = SamplingPlan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE)
-    watch = ActionState(plan, 1)
+    watch = ActionState(plan, 2)
     frames = [
         Frame(source="a", seq=k, n=k, media_us=round(k / fps * 1e6), width=320, height=240)
         for k in range(int(20 * fps) + 1)
@@ -195,7 +195,7 @@ def test_odd_frame_rates_are_sampled_as_often(fps):
 
 
 def test_a_slow_camera_is_looked_at_in_every_frame():
-    watch = ActionState(SamplingPlan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE), 1)
+    watch = ActionState(SamplingPlan.of(OffActions(scope="frame"), 0.1, WINDOW, SIZE), 2)
     for k in range(20):
         frame = Frame(source="a", seq=k, n=k, media_us=k * 200_000, width=320, height=240)
         (row,) = watch.observe(frame, None)
@@ -234,27 +234,27 @@ def test_who_ends_is_forgotten_and_who_comes_is_cold(stage):
     (told,) = act([packet(9, people=(9, 12), ended=np.array([7]))])
     assert told.ids.tolist() == [9, 12]
     assert told.warm.tolist() == [True, False]
-    assert set(act.states["a"].subjects) == {9, 12}
+    assert set(act.sources["a"].subjects) == {9, 12}
     encode_part(told)
 
 
 def test_a_merge_keeps_the_ring_of_who_is_kept(stage):
     act = stage()
     run(act, [packet(k, people=(7, 9)) for k in range(9)])
-    mine = act.states["a"].subjects[7]
+    mine = act.sources["a"].subjects[7]
     (told,) = act([packet(9, people=(7,), merged=np.array([[9, 7]]))])
     assert told.warm.tolist() == [True]
-    assert act.states["a"].subjects == {7: mine}
+    assert act.sources["a"].subjects == {7: mine}
 
 
 def test_a_merge_into_somebody_forgotten_goes_on(stage):
     act = stage()
     run(act, [packet(k, people=(9,)) for k in range(9)])
-    mine = act.states["a"].subjects[9]
+    mine = act.sources["a"].subjects[9]
     moved = tracks([7], [place(9, 0.9)], merged=np.array([[9, 7]]))
     (told,) = act([msgspec.structs.replace(packet(9, people=(9,)), parts=[moved])])
     assert (told.ids.tolist(), told.warm.tolist()) == ([7], [True])
-    assert act.states["a"].subjects == {7: mine}
+    assert act.sources["a"].subjects == {7: mine}
 
 
 def test_a_split_leaves_nothing_of_either(stage):
@@ -278,7 +278,7 @@ def test_the_tallest_are_looked_at_and_stay_so(stage):
     assert [run(act, [at(k, [grown, tall])])[0].ids.tolist() for k in range(1, 9)] == [[9]] * 8
     huge = [100, 10, 200, 230]
     assert run(act, [at(k, [huge, tall]) for k in range(9, 30)])[-1].ids.tolist() == [7]
-    kept = [m.features for s in act.states["a"].subjects.values() for m in s.samples]
+    kept = [m.features for s in act.sources["a"].subjects.values() for m in s.samples]
     assert sum(one is not None for one in kept) == 2  # two moments' maps for one person
 
 
@@ -330,7 +330,10 @@ def test_a_successor_is_not_warm_at_once_but_knows_what_was_known(stage):
     same(rest[-1], whole[-1])  # a window later nothing of it is left
 
 
-@pytest.mark.parametrize("state", [b"", b"no", msgspec.msgpack.encode([1, None, None, [[7]]])])
+@pytest.mark.parametrize(
+    "state",
+    [b"", b"no", msgspec.msgpack.encode([[1, [320, 240]], msgspec.msgpack.encode([None, [[7]]])])],
+)
 def test_a_state_of_something_else_is_refused(stage, state):
     with pytest.raises(DataError, match="source a"):
         stage().begin(info(), state)
@@ -376,6 +379,6 @@ def test_what_has_ended_is_forgotten(stage):
     act = stage()
     run(act, [packet(0)])
     act.finish("a", "eof")
-    with pytest.raises(KeyError):
+    with pytest.raises(RunError, match="kind off got source 'a', which has not begun or has ended"):
         run(act, [packet(1)])
     act.close()

@@ -11,7 +11,7 @@ import pytest
 from factories import frame, source
 
 from streamvis.config import CameraMotion, Pipeline, StageSpec
-from streamvis.errors import DataError
+from streamvis.errors import DataError, RunError
 from streamvis.messages import Motion, Notice, Packet, encode_part
 from streamvis.runtime import inline
 from streamvis.runtime.host import build_stage
@@ -143,13 +143,14 @@ def test_a_finished_source_is_forgotten():
     ready = started("a", "b")
     ready.finish("a", "eof")
     list(ready([packet("b", 0)]))
-    with pytest.raises(KeyError):
+    with pytest.raises(RunError, match=r"kind camera_motion got source 'a', .* Begun: b"):
         list(ready([packet("a", 0)]))
     ready.close()
 
 
 def state_of(epoch, size, gray):
-    return msgspec.msgpack.encode([epoch, size, gray])
+    own = msgspec.msgpack.encode([size, gray])
+    return msgspec.msgpack.encode([[epoch, (320, 240)], own])
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_a_forecast_whose_time_nobody_saw_is_not_scored(made):
     pair = made()
     told = pair.run([packet(0), packet(2), packet(11)])
     assert [len(part.scores) for part in told] == [0, 1, 0]
-    assert pair.forecast.states["a"].pending[0].made_us == 1_100_000  # expired ones are dropped
+    assert pair.forecast.sources["a"].pending[0].made_us == 1_100_000  # expired ones are dropped
 
 
 @pytest.mark.parametrize(("name", "cold"), [("moves-0.2", 3), ("moved-0.2", 1)])
@@ -430,12 +430,12 @@ def test_a_successor_scores_what_was_told_and_warms_up_again(made):
 
 
 @pytest.mark.parametrize(
-    "state", [b"", b"\x00", b"\x94\x01\xc0\x92\xc0\xc0\x91\x94\x01\x01\x92\x02\x02\xc4\x01x"]
+    "own", [b"", b"\x00", msgspec.msgpack.encode([[None, None], [[1, 1, [2, 2], b"x"]]])]
 )
-def test_another_state_is_refused(made, state):
+def test_another_state_is_refused(made, own):
     pair = made(sources=())
-    with pytest.raises(DataError, match="source a: not the state of a forecast stage"):
-        pair.forecast.begin(info(), state)
+    with pytest.raises(DataError, match="source a: not the state of a stage of kind forecast"):
+        pair.forecast.begin(info(), msgspec.msgpack.encode([[1, SIZE], own]))
 
 
 def zone(**changes) -> Zone:

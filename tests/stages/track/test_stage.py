@@ -4,7 +4,7 @@ import pytest
 from factories import detections, packet, source
 
 from streamvis.config import Jipda
-from streamvis.errors import DataError
+from streamvis.errors import DataError, RunError
 from streamvis.messages import Notice, encode_part
 from streamvis.stages.track.stage import TrackStage
 
@@ -85,7 +85,7 @@ def test_a_finished_source_is_forgotten():
     stage = started("a", "b")
     stage.finish("a", "eof")
     list(stage([packet_of("b", 0)]))
-    with pytest.raises(KeyError):
+    with pytest.raises(RunError, match=r"kind jipda got source 'a', .* Begun: b"):
         list(stage([packet_of("a", 0)]))
     stage.close()
 
