@@ -129,7 +129,7 @@ def test_workers_that_keep_features_from_a_forecast_are_refused(pipeline, tmp_pa
             config.WorkerSpec(["publish"]),
         ]
     )
-    with pytest.raises(ConfigError, match="features of its segmenter, 'segment'"):
+    with pytest.raises(ConfigError, match="no stage of this worker lends SegmenterFeatures"):
         launch.run(pipeline, apart, resolve([SCENE]), out=tmp_path)
 
 
