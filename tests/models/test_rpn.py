@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from streamvis.models import ops
-from streamvis.models.rpn import RegionProposals, base_anchors, grid_anchors, rpn_losses
+from streamvis.models.rpn import (
+    SMALLEST_SIDE,
+    RegionProposals,
+    base_anchors,
+    grid_anchors,
+    rpn_losses,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,8 @@ def test_proposals_are_decoded_clipped_and_thinned_within_each_level_best_first(
             boxes = ops.clip(ops.decode(delta[image], anchor, (1.0,) * 4), *size)
             kept = []
             for i in logit[image].argsort(descending=True).tolist():
+                if (boxes[i, 2:] - boxes[i, :2]).min() < SMALLEST_SIDE:
+                    continue  # it lies outside of the picture
                 overlaps = [float(iou(boxes[i], boxes[j])) for j in kept]
                 if max(overlaps, default=0.0) <= rpn.overlap:
                     kept.append(i)
