@@ -21,7 +21,6 @@ from streamvis.models.flow_warp import FlowFrame, extrapolate, flow_frame, warp_
 from streamvis.models.forecasting import Forecaster, PastFeatures
 from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.inference.segmentation import (
-    ClassMaps,
     SegmentationHead,
     SegmentationLogits,
     SegmentedFrame,
@@ -49,6 +48,13 @@ class PastFrame(NamedTuple):
     @property
     def size(self) -> Size:
         return self.seen.classes.shape[0], self.seen.classes.shape[1]
+
+
+class ClassMaps(NamedTuple):
+    """The forecast classes and their probabilities, in memory of its own."""
+
+    classes: Array  # (H, W) uint8
+    shares: Array  # (K, ⌈H/4⌉, ⌈W/4⌉) float32, probabilities of the classes
 
 
 class ForecastNetwork(Protocol):

@@ -2,7 +2,6 @@
 
     network = accelerate_segmenter(load_segmenter("street-seg"), "cpu")
     segmented = network.segment(pixels)  # (H, W, 3) uint8 RGB, any size
-    maps = network.decode(future, segmented.classes.shape)  # features of a forecaster
 
 The result of a frame depends on that frame alone and is reproducible on one engine. Engines,
 precisions and numbers of threads round differently: one pixel in some hundreds, always at a
@@ -38,13 +37,6 @@ class SegmentedFrame(NamedTuple):
     unknown: Array  # (⌈H/4⌉, ⌈W/4⌉) uint8, 255·P(outlier); (0, 0) without outlier head
 
 
-class ClassMaps(NamedTuple):
-    """Classes and their probabilities, in memory of its own."""
-
-    classes: Array  # (H, W) uint8
-    shares: Array  # (K, ⌈H/4⌉, ⌈W/4⌉) float32, probabilities of the classes
-
-
 class SegmentationNetwork(Protocol):
     """The interface of a segmenter, independent of the back end."""
 
@@ -54,9 +46,6 @@ class SegmentationNetwork(Protocol):
 
     def segment(self, pixels: Array) -> SegmentedFrame:
         """Segment a frame (H, W, 3) uint8 RGB of any size."""
-
-    def decode(self, features: Tensor, size: Size) -> ClassMaps:
-        """Classify features (1, C, h, w) of a frame with input size `size`."""
 
 
 def accelerate_segmenter(
@@ -170,11 +159,6 @@ class TorchSegmenter:
         features, logits, *rest = look(torch.from_numpy(picture)[None].to(self.device))
         return _segmented(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
 
-    @torch.inference_mode()
-    def decode(self, features: Tensor, size: Size) -> ClassMaps:
-        classes, shares = SegmentationHead(self.model, size)(features.float())
-        return ClassMaps(classes[0].cpu().numpy(), shares[0].cpu().numpy())
-
 
 def _segmented(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> SegmentedFrame:
     unknown = rest[0][0].cpu().numpy() if rest else np.zeros((0, 0), np.uint8)
@@ -189,30 +173,18 @@ class CompiledSegmenter:
 
         self.architecture, self.dtype, self.lines = model.architecture, dtype, lines
         self.model, self.compile, self.alone = model, CompiledPlan, one_thread
-        self.segment_plans: PlanCache[Size, CompiledPlan] = PlanCache()
-        self.decode_plans: PlanCache[Size, CompiledPlan] = PlanCache()
+        self.plans: PlanCache[Size, CompiledPlan] = PlanCache()
 
     def segment(self, pixels: Array) -> SegmentedFrame:
         picture = torch.from_numpy(resize_to_lines(pixels, self.lines))[None]  # (1, H, W, 3)
         size = (picture.shape[1], picture.shape[2])
-        plan = self.segment_plans.get(size, lambda: self._segment_plan(picture, size))
+        plan = self.plans.get(size, lambda: self._plan(picture, size))
         with self.alone():
             features, logits, *rest = plan(picture)
             classes = upsample_argmax(logits[0].numpy(), size)
             return _segmented(features.clone(), classes, [x.clone() for x in rest])
 
-    def _segment_plan(self, picture: Tensor, size: Size) -> "CompiledPlan":
+    def _plan(self, picture: Tensor, size: Size) -> "CompiledPlan":
         maps = [torch.float32] if self.model.unknown is None else [torch.float32, torch.uint8]
         types = [torch.uint8, self.dtype, *maps]
         return self.compile(_SegmenterGraph(self.model, size), [picture], self.dtype, types)
-
-    def decode(self, features: Tensor, size: Size) -> ClassMaps:
-        plan = self.decode_plans.get(size, lambda: self._decode_plan(features, size))
-        with self.alone():
-            logits, shares = plan(features.to(self.dtype))
-            return ClassMaps(upsample_argmax(logits[0].numpy(), size), shares[0].clone().numpy())
-
-    def _decode_plan(self, features: Tensor, size: Size) -> "CompiledPlan":
-        types = [self.dtype, torch.float32, torch.float32]
-        part = SegmentationLogits(self.model, size)
-        return self.compile(part, [features.float()], self.dtype, types)

@@ -26,7 +26,7 @@ from streamvis.messages import (
 )
 from streamvis.models.forecasting import ForecasterConfig
 from streamvis.models.inference.forecasts import ForecastNetwork, PastFrame, accelerate_forecaster
-from streamvis.models.inference.segmentation import ClassMaps, SegmentedFrame
+from streamvis.models.inference.segmentation import SegmentedFrame
 from streamvis.models.swiftnet import STRIDE
 from streamvis.models.weights import check_origin, load_forecaster
 from streamvis.parsing import alternatives
@@ -39,7 +39,7 @@ from streamvis.stages.segment.features import SegmenterFeatures, key_of
 
 
 class Horizon(NamedTuple):
-    """A network, and how far it looks ahead."""
+    """A network and its forecast horizon."""
 
     us: int
     network: ForecastNetwork
@@ -95,8 +95,11 @@ class ForecastStage(StatefulStage):
             moments = [kept[one.network.memory] for one in self.horizons]
             for horizon, known in zip(self.horizons, state.push(moments), strict=True):
                 read = horizon.network.forecast(known, shares=bool(self.zones))
-                horizons.append(self._at_horizon(horizon.us, read))
-                state.pending.append(PendingForecast.of(at_us, horizon.us, read.classes))
+                size = read.classes.shape
+                zones = tuple(zone.occupied(read.shares, size) for zone in self.zones)
+                future = HorizonForecast(horizon_us=horizon.us, classes=read.classes, zones=zones)
+                horizons.append(future)
+                state.pending.append(PendingForecast.of(at_us, future))
         return Forecast(
             labels=self.labels, horizons=tuple(horizons), scores=scores, warm=state.warm
         )
@@ -105,15 +108,10 @@ class ForecastStage(StatefulStage):
         found = self.shared.frames.get(key_of(frame))
         if found is None:
             raise RunError(
-                f"{frame.source}: no segmenter features of frame {frame.n} for a forecast; "
-                "place the segmenter in the same worker, just before the forecast stage"
+                f"source {frame.source}: the segmenter lends no features of frame {frame.n}; run "
+                "the forecast stage on each batch right after the segmenter"
             )
         return found
-
-    def _at_horizon(self, horizon_us: int, read: ClassMaps) -> HorizonForecast:
-        size = (read.classes.shape[0], read.classes.shape[1])
-        zones = tuple(place.occupied(read.shares, size) for place in self.zones)
-        return HorizonForecast(horizon_us=horizon_us, classes=read.classes, zones=zones)
 
 
 class ZoneGrid:
@@ -123,21 +121,21 @@ class ZoneGrid:
         unknown = [name for name in zone.holds if name not in labels]
         if unknown:
             raise ConfigError(
-                f"zone '{zone.name}' is to hold '{unknown[0]}', which is no class of the "
+                f"zone '{zone.name}': `holds` lists '{unknown[0]}', which is no class of the "
                 f"segmenter{alternatives(unknown[0], labels)}"
             )
         self.zone = zone
         self.classes = [labels.index(name) for name in dict.fromkeys(zone.holds)]
-        self.cells: dict[tuple[int, int], Array] = {}  # size of pictures -> flat places of cells
+        self.cells: dict[tuple[int, ...], Array] = {}  # frame size -> flat indexes of cells
 
-    def occupied(self, shares: Array, size: tuple[int, int]) -> ZoneOccupancy:
-        """The probability that at least k cells of the zone are of its classes, by `shares`.
+    def occupied(self, shares: Array, size: tuple[int, ...]) -> ZoneOccupancy:
+        """Return the probability that at least k cells of the zone are of its classes.
 
-        shares (K, h, w) are probabilities of classes, cell by cell; k is the least area in cells.
-        How cells go together they do not say. With q the probability of any of the classes, the
-        k-th largest q in the zone is exact if cells are comonotone: if where it is less probable
-        there is something only where it is more probable too. Of a pedestrian who will come or
-        not, with blurred outlines, that is nearly so.
+        shares (K, h, w) are the probabilities of the classes in each cell, size is height and
+        width of the frame, and k is the zone's least area in cells. The joint distribution of
+        cells is unknown. Let q be the probability of any of the zone's classes in a cell; the k-th
+        largest q is exact if cells are comonotone: where a cell is occupied, all with a larger q
+        are too. This is nearly so for a pedestrian with blurred outlines who will come or not.
         """
         if size not in self.cells:
             self.cells[size] = self._cells(shares.shape[1:], size)
@@ -148,8 +146,8 @@ class ZoneGrid:
         p = float(min(1.0, np.partition(q, len(q) - k)[len(q) - k]))
         return ZoneOccupancy(zone=self.zone.name, p=p, polygon=tuple(self.zone.polygon))
 
-    def _cells(self, grid: Sequence[int], size: tuple[int, int]) -> Array:
-        """Cells with their centre in the zone, or, of a sliver, the one nearest to its corners."""
+    def _cells(self, grid: Sequence[int], size: Sequence[int]) -> Array:
+        """Return the cells whose centre is in the zone; if there is none, the nearest cell."""
         y, x = (np.indices(grid).reshape(2, -1) + 0.5) * STRIDE
         centres = np.column_stack([x / size[1], y / size[0]])  # (h·w, 2) shares of the frame
         polygon = np.array(self.zone.polygon)
@@ -160,7 +158,7 @@ class ZoneGrid:
 
 
 def _horizon(weights: str, shared: SegmenterFeatures, site: Site, config: Config) -> Horizon:
-    """ModelError unless the forecaster has learnt from this segmenter."""
+    """Load a forecaster; ModelError if it was trained on features of another segmenter."""
     model = load_forecaster(weights, site.device)
     check_origin(weights, shared.weights)
     about = model.architecture
@@ -171,16 +169,16 @@ def _horizon(weights: str, shared: SegmenterFeatures, site: Site, config: Config
 
 
 def _every_us(horizons: Sequence[Horizon]) -> int:
-    """ModelError unless all look at the same moments, and no two as far ahead."""
+    """Return the sampling interval; ModelError unless all have the same and no two one horizon."""
     for one, other in itertools.pairwise(horizons):
         if one.us == other.us:
             raise ModelError(
-                f"'{one.about.name}' and '{other.about.name}' both look {one.about.horizon_s:g} s "
-                "ahead; leave one of them away"
+                f"'{one.about.name}' and '{other.about.name}' have the same horizon, "
+                f"{one.about.horizon_s:g} s; leave one of them out of `weights`"
             )
         if one.about.every_s != other.about.every_s:
             raise ModelError(
-                f"'{one.about.name}' goes by moments {one.about.every_s:g} s apart, "
-                f"'{other.about.name}' by {other.about.every_s:g} s; give each a stage of its own"
+                f"'{one.about.name}' needs frames {one.about.every_s:g} s apart, "
+                f"'{other.about.name}' {other.about.every_s:g} s; give each a stage of its own"
             )
     return round(horizons[0].about.every_s * 1e6)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Array, ForecastScore
+from streamvis.messages import Array, ForecastScore, HorizonForecast
 
 STEP = 2  # px from one pixel that is compared to the next
 NONE = 255  # no class
@@ -29,9 +29,9 @@ class PendingForecast(msgspec.Struct, array_like=True):
     packed: bytes  # every STEP-th pixel's class
 
     @classmethod
-    def of(cls, made_us: int, horizon_us: int, classes: Array) -> "PendingForecast":
-        some = np.ascontiguousarray(classes[::STEP, ::STEP])
-        return cls(made_us, horizon_us, some.shape, zlib.compress(some.tobytes(), 1))
+    def of(cls, made_us: int, future: HorizonForecast) -> "PendingForecast":
+        some = np.ascontiguousarray(future.classes[::STEP, ::STEP])
+        return cls(made_us, future.horizon_us, some.shape, zlib.compress(some.tobytes(), 1))
 
     @property
     def due_us(self) -> int:

@@ -99,19 +99,6 @@ def test_an_engine_says_what_the_network_says(wary, quick):
     assert np.abs(seen.unknown - 255 * strange.numpy()).mean() < (0.6 if exact else 8)
 
 
-def test_what_is_read_of_features_is_what_was_seen(quick):
-    seen = quick.segment(picture())
-    told = quick.decode(seen.features, SIZE)
-    assert (told.classes == seen.classes).mean() > 0.999
-    assert told.shares.shape == (4, 18, 25)
-    assert told.shares.dtype == np.float32
-    atol = 1e-5 if quick.dtype == torch.float32 else 2e-2
-    np.testing.assert_allclose(told.shares.sum(0), 1, atol=atol)
-    kept = told.shares.copy()
-    assert not np.array_equal(quick.decode(seen.features.flip(1), SIZE).shares, kept)
-    assert np.array_equal(told.shares, kept)  # nothing was written over
-
-
 def test_a_picture_is_read_alike_whatever_came_before(quick):
     first = quick.segment(picture(0))
     classes, unknown, features = first.classes.copy(), first.unknown.copy(), first.features.clone()
@@ -135,7 +122,7 @@ def test_only_the_last_few_compiled_sizes_are_kept(plain, monkeypatch):
     for size in (*sizes[:-1], sizes[0], sizes[-1], sizes[0], sizes[1]):
         assert quick.segment(picture(0, size)).classes.shape == size
     assert compiled == [*sizes, sizes[1]]  # which was looked at longest ago when the last came
-    assert len(quick.segment_plans.plans) == MOST_SIZES
+    assert len(quick.plans.plans) == MOST_SIZES
 
 
 @pytest.mark.parametrize(

@@ -517,7 +517,7 @@ def test_how_probable_what_moved_is_costs_nothing_where_no_zone_asks(made, monke
 
 def test_what_a_zone_cannot_hold_is_named(made):
     with pytest.raises(
-        ConfigError, match=r"'crossing' is to hold 'boat', which .* road, tree, car"
+        ConfigError, match=r"'crossing': `holds` lists 'boat', which .* road, tree, car"
     ):
         made(zones=(zone(holds=("car", "boat")),))
 
@@ -527,8 +527,8 @@ def test_what_a_zone_cannot_hold_is_named(made):
     [
         (["of-another"], "another segmenter than '.*segment.safetensors' .*abc"),
         (["of-none"], "which they do not name"),
-        (["0.2", "moves-0.2"], "both look 0.2 s ahead"),
-        (["0.2", "slow"], "moments 0.2 s apart, .* by 0.4 s"),
+        (["0.2", "moves-0.2"], "have the same horizon, 0.2 s"),
+        (["0.2", "slow"], "frames 0.2 s apart, .* 0.4 s"),
     ],
 )
 def test_weights_that_do_not_go_together_are_told(made, given, error):
@@ -552,7 +552,7 @@ def test_without_its_segmenter_a_forecast_is_not_built(weights):
 def test_features_of_another_call_are_not_taken_for_these(made):
     pair = made()
     (part,) = pair.segment([packet(0)])
-    with pytest.raises(RunError, match="a: no segmenter features of frame 1"):
+    with pytest.raises(RunError, match="source a: the segmenter lends no features of frame 1"):
         [*pair.forecast([Packet(frame=packet(1).frame, parts=[part])])]
 
 

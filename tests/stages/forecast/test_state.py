@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvis.messages import HorizonForecast
 from streamvis.stages.forecast.state import ForecastState, PendingForecast, SampleClock
 
 
@@ -40,7 +41,7 @@ def test_however_frames_come_no_two_moments_are_one(steps):
 def test_what_was_told_is_packed_and_found_again(height, width, seed):
     classes = np.random.default_rng(seed).integers(0, 20, (height, width), np.uint8)
     past = ForecastState(200_000, [4])
-    past.pending.append(PendingForecast.of(5, 7, classes))
+    past.pending.append(PendingForecast.of(5, HorizonForecast(horizon_us=7, classes=classes)))
     other = ForecastState(200_000, [4])
     other.restore(past.state())
     np.testing.assert_array_equal(other.pending[0].classes(), classes[::2, ::2])
