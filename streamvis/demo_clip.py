@@ -92,7 +92,7 @@ def contact_sheet(video: Path, path: Path) -> None:
     import cv2
 
     from streamvis.sources import open_source, resolve
-    from streamvis.viz.annotate import contact_sheet as arrange
+    from streamvis.viz.contact_sheet import contact_sheet as arrange
 
     (spec,) = resolve([str(video)])
     source = open_source(spec)

@@ -14,9 +14,6 @@ Homography = tuple[float, ...]  # nine numbers, row-major: foot point in pixels 
 EDGE = 1e-6  # distance at which a point is on a polygon's edge, in the units of both
 FEW = 5000  # pairs of intervals up to which comparing all is faster than sorting
 
-# Polygons in shares of a frame's width and height.
-Regions = tuple[tuple[tuple[float, float], ...], ...]
-
 
 def area(boxes: Array) -> Array:
     """Return areas (N,) of boxes (N, 4)."""

@@ -59,12 +59,6 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The first 12 hexadecimal digits of the SHA-256 of the configuration."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:12]
 
-    @property
-    def regions(self) -> tuple[tuple[tuple[float, float], ...], ...]:
-        """The detection regions: polygons in shares of the frame's width and height."""
-        detectors = (s.run for s in self.stages if isinstance(s.run, MaskRcnn))
-        return tuple(tuple(polygon) for run in detectors for polygon in run.region)
-
 
 def default_pipeline() -> Pipeline:
     """Return the pipeline of `pipelines/people.yaml`: detect, embed, track and publish people."""

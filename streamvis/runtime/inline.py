@@ -84,7 +84,6 @@ def _run(
         epoch=start.epoch,
         logged=start.logged,
         pipeline=pipeline.hash,
-        regions=pipeline.regions,
     )
     with ExitStack() as stack:
         stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)

@@ -68,7 +68,6 @@ def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
         out=Path(setup.out) if setup.out is not None else None,
         epoch=setup.epoch,
         pipeline=setup.pipeline.hash,
-        regions=setup.pipeline.regions,
         logged=setup.logged,
     )
     try:

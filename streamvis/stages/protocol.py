@@ -13,12 +13,11 @@ imports neither torch nor OpenCV, and its methods import what they return.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import msgspec
 
 from streamvis.errors import ConfigError
-from streamvis.geometry import Regions
 from streamvis.messages import (
     Array,
     Ending,
@@ -30,6 +29,9 @@ from streamvis.messages import (
     Receipt,
     SourceInfo,
 )
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 Parts = frozenset[type[Part]]
 F = TypeVar("F")
@@ -91,7 +93,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str = ""  # uuid7 of this run: the publisher's boot
     logged: Mapping[str, LogPosition] = {}  # by source, in a run that was resumed
     pipeline: str = ""  # hash of the pipeline's configuration
-    regions: Regions = ()  # where people are detected; empty: in the whole frame
     above: "tuple[StageConfig, ...]" = ()  # settings of the stages whose parts this one gets
     lent: object = None  # what the stage named by `borrows` lends
 
@@ -124,6 +125,13 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """Build the stage in the process that runs it; raises ModelError, DeviceError, …"""
         raise NotImplementedError(f"{type(self).__name__} has no `build`: it cannot run")
 
+    def overlay(self, drawing: "Drawing") -> "Overlay | None":
+        """Return the layer of the stage's part in the annotated video of one source, if it has one.
+
+        A kind that has one overrides this, and imports it in the method: drawing needs OpenCV.
+        """
+        return None
+
     def uses(self, other: "StageConfig") -> bool:
         """Whether the stage gets the part of this other stage above it."""
         return other.writes in self.reads | self.may_read
@@ -134,6 +142,11 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         The text follows "stage 'name'" in a sentence, and ends with what to add.
         """
         return None
+
+
+def has_overlay(config: StageConfig) -> bool:
+    """Whether the part of this stage is drawn in the annotated video."""
+    return type(config).overlay is not StageConfig.overlay
 
 
 def part_name(part: type[Part]) -> str:

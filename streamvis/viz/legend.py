@@ -1,17 +1,16 @@
 """The legend of the annotated video: what its lines and colours mean, in a corner of the picture.
 
-draw_legend(picture, legend_of({"detections", "tracks"}))
+draw_legend(picture, [Entry("box", GREY, 0, "detection without a track, and its score")])
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.actions import LIKELY, POSSIBLE, UNLIKELY
-from streamvis.viz.style import DARK, GREY, PALE, PALETTE, UNKNOWN, Colour, Style, rectangle, shade
+from streamvis.viz.style import DARK, PALE, Colour, Style, rectangle, shade
 
 WIDEST, TALLEST = 0.85, 0.6  # shares of the picture that the legend may take; else there is none
 
@@ -23,32 +22,12 @@ class Entry(NamedTuple):
     colour: Colour
     thick: int  # multiple of the style's line width; 0: one pixel
     text: str
-
-
-ENTRIES: dict[str, tuple[Entry, ...]] = {
-    "tracks": (
-        Entry("box", PALETTE[0], 1, "tracked person, a colour for each id"),
-        Entry("dashed", PALETTE[0], 1, "predicted, not detected in this frame"),
-        Entry("line", PALETTE[0], 1, "path of the last seconds"),
-    ),
-    "detections": (Entry("box", GREY, 0, "detection without a track, and its score"),),
-    "regions": (Entry("box", PALE, 0, "detection region"),),
-    "actions": (
-        Entry("bar", UNLIKELY, 0, "probability of an action: below the end threshold"),
-        Entry("bar", POSSIBLE, 0, "between the end and begin thresholds"),
-        Entry("bar", LIKELY, 0, "at or above the begin threshold"),
-    ),
-    "unknown": (Entry("area", UNKNOWN, 0, "out-of-distribution object"),),
-}
-
-
-def legend_of(shown: Collection[str]) -> list[Entry]:
-    """Return the entries for what the video shows, by the keys of ENTRIES."""
-    return [entry for key, entries in ENTRIES.items() if key in shown for entry in entries]
+    place: int = 50  # in the legend: lower ones stand above
 
 
 def draw_legend(image: Array, entries: Sequence[Entry]) -> bool:
     """Draw the legend above the caption bar at the left; False where the picture is too small."""
+    entries = sorted(entries, key=lambda entry: entry.place)
     height, width = image.shape[:2]
     style = Style.for_size(height, width)
     pad, step = style.text // 2, round(1.7 * style.text)

@@ -60,7 +60,8 @@ def page() -> str:
 def row_of(kind: type) -> str:
     """Return the table row that says which parts a kind of stage writes and reads."""
     requires = ", ".join(sorted(map(part_name, kind.reads))) or "–"
-    uses = ", ".join(sorted(map(part_name, kind.may_read))) or "–"
+    used = {other.writes for other in KINDS if kind().uses(other())} - kind.reads
+    uses = ", ".join(sorted(map(part_name, used))) or "–"
     name, writes = kind_name(kind), part_name(kind.writes)
     return f"| [`{name}`](#kind-{name}) | {writes} | {requires} | {uses} |"
 

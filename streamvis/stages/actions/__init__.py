@@ -1,13 +1,16 @@
 """Recognition of actions."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from streamvis.messages import Actions, Part, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class OffActions(StageConfig, frozen=True, tag="off"):
@@ -63,3 +66,8 @@ class OffActions(StageConfig, frozen=True, tag="off"):
         from streamvis.stages.actions.stage import ActStage
 
         return ActStage(self, site)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.actions.overlay import ActionOverlay
+
+        return ActionOverlay()

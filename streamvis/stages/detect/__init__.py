@@ -1,12 +1,15 @@
 """Detection of people."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from streamvis.messages import Detections, Part
 from streamvis.stages.fields import Polygon, Share, signed_area
 from streamvis.stages.protocol import Site, Stage, StageConfig
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class MaskRcnn(StageConfig, frozen=True, tag="mask_rcnn"):
@@ -49,3 +52,8 @@ class MaskRcnn(StageConfig, frozen=True, tag="mask_rcnn"):
         from streamvis.stages.detect.stage import DetectStage
 
         return DetectStage(self, site)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.detect.overlay import DetectOverlay
+
+        return DetectOverlay(self.region, drawing.masks)

@@ -1,6 +1,6 @@
 """Forecasts of the segmentation."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -9,6 +9,9 @@ from streamvis.messages import Forecast, Part, Segmentation
 from streamvis.stages.fields import Name, Polygon, signed_area
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 from streamvis.stages.segment.features import SegmenterFeatures
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,3 +65,9 @@ class Forecaster(StageConfig, frozen=True, tag="forecast"):
         from streamvis.stages.forecast.stage import ForecastStage
 
         return ForecastStage(self, site)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.forecast.overlay import ForecastOverlay
+
+        wanted_s = drawing.horizon_s
+        return ForecastOverlay(None if wanted_s is None else round(wanted_s * 1e6))

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from streamvis.messages import Actions, Detections, Forecast, Segmentation, Tracks
-from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
+from streamvis.stages.protocol import Site, Stage, StageConfig, has_overlay
 
 
 class Record(StageConfig, frozen=True, tag="record"):
@@ -19,15 +18,17 @@ class Record(StageConfig, frozen=True, tag="record"):
     crf: Annotated[int, Meta(ge=0, le=51)] = 23  # constant rate factor of H.264: lower means better
     # quality and larger files
 
-    may_read: ClassVar[Parts] = frozenset({Detections, Tracks, Actions, Segmentation, Forecast})
     stateful: ClassVar[bool] = True
+
+    def uses(self, other: StageConfig) -> bool:
+        return has_overlay(other)
 
     def missing(self, above: Sequence[StageConfig]) -> str | None:
         if any(map(self.uses, above)):
             return None
         return (
-            "has nothing to draw: no stage above it writes Detections, Tracks, Actions, "
-            "Segmentation or Forecast; name one that does in its `after`"
+            "has nothing to draw: no stage above it has an overlay; name one that has, such as a "
+            "detector, a tracker or a segmenter, in its `after`"
         )
 
     def build(self, site: Site) -> Stage:

@@ -1,12 +1,15 @@
 """Semantic segmentation."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from streamvis.messages import Part, Segmentation
 from streamvis.stages.protocol import Site, Stage, StageConfig
 from streamvis.stages.segment.features import SegmenterFeatures
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class Segment(StageConfig, frozen=True, tag="segment"):
@@ -28,3 +31,8 @@ class Segment(StageConfig, frozen=True, tag="segment"):
         from streamvis.stages.segment.stage import SegmentStage
 
         return SegmentStage(self, site)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.segment.overlay import SegmentOverlay
+
+        return SegmentOverlay()

@@ -1,13 +1,16 @@
 """Tracking of people."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from streamvis.messages import Detections, Embeddings, Motion, Part, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class Jipda(StageConfig, frozen=True, tag="jipda"):
@@ -56,3 +59,8 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
         from streamvis.stages.track.stage import TrackStage
 
         return TrackStage(self)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.track.overlay import TrackOverlay
+
+        return TrackOverlay(drawing)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.annotate import contact_sheet
+from streamvis.viz.contact_sheet import contact_sheet
 from streamvis.viz.sheets.layout import BACKGROUND, FAINT, TITLE, blank, square
 from streamvis.viz.style import DARK, PALE, Colour, Style, colour_of, rectangle, shade
 

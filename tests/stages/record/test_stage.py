@@ -10,7 +10,6 @@ from factories import packet as packet_of
 from factories import source as source_of
 
 from streamvis.calibration.ground_plane import from_view
-from streamvis.config import Record
 from streamvis.errors import ConfigError
 from streamvis.geometry import to_ground
 from streamvis.messages import (
@@ -23,8 +22,13 @@ from streamvis.messages import (
     Segmentation,
     Tracks,
 )
+from streamvis.stages.detect import MaskRcnn
+from streamvis.stages.forecast import Forecaster
 from streamvis.stages.protocol import LogPosition, Site
-from streamvis.stages.record.stage import RecordStage, correct_trails
+from streamvis.stages.record import Record
+from streamvis.stages.record.stage import RecordStage
+from streamvis.stages.segment import Segment
+from streamvis.stages.track import Jipda
 from streamvis.viz.scene import palette_of
 from streamvis.viz.style import colour_of
 
@@ -37,8 +41,11 @@ def grey(frame):
     return pixels
 
 
-def recorder(out, **config):
-    return RecordStage(Record(**config), Site(device="cpu", pixels=grey, out=out))
+ABOVE = (MaskRcnn(), Jipda(), Segment(), Forecaster())
+
+
+def recorder(out, above=ABOVE, **config):
+    return RecordStage(Record(**config), Site(device="cpu", pixels=grey, out=out, above=above))
 
 
 def source(id_="cam1", epoch=1, **fields):
@@ -244,43 +251,6 @@ def test_trails_last_as_long_in_media_time_as_asked(tmp_path):
     assert 0 < width[0.5] < 45 < width[3.0]
 
 
-def correcting(merged=None, split=None):
-    rows = {"merged": merged, "split": split}
-    return msgspec.structs.replace(
-        followed(0, 1), **{k: None if v is None else np.array(v) for k, v in rows.items()}
-    )
-
-
-def trails_of(**places):
-    """Trails by id: `_1={0: 10, 5: 15}` is at 10 at 0 µs and at 15 at 5 µs."""
-    return {int(k[1:]): [(t, x, 0, 0, 0) for t, x in v.items()] for k, v in places.items()}
-
-
-@pytest.mark.parametrize(
-    ("told", "right"),
-    [
-        ({"merged": [[2, 1]]}, {"_1": {0: 10, 2: 13, 4: 14, 6: 15}}),
-        ({"merged": [[2, 7]]}, {"_1": {0: 10, 2: 13}, "_7": {4: 14, 6: 15}}),
-        ({"merged": [[9, 1], [2, 2]]}, {"_1": {0: 10, 2: 13}, "_2": {4: 14, 6: 15}}),
-        ({"merged": [[1, 2]]}, {"_2": {0: 10, 2: 13, 4: 14, 6: 15}}),
-        ({"merged": [[1, 4]]}, {"_2": {4: 14, 6: 15}, "_4": {0: 10, 2: 13, 3: 21}}),
-        (
-            {"split": [[1, 4, 1], [2, 4, 5]]},
-            {"_1": {0: 10}, "_2": {4: 14}, "_4": {1: 20, 2: 13, 3: 21, 6: 15}},
-        ),
-        ({"split": [[2, 3, 5]]}, {"_1": {0: 10, 2: 13}, "_2": {4: 14}, "_3": {6: 15}}),
-        ({"split": [[1, 2, 1], [2, 1, 1]]}, {"_1": {0: 10, 4: 14, 6: 15}, "_2": {2: 13}}),
-        ({"split": [[1, 5, 1]], "merged": [[2, 1]]}, {"_1": {0: 10, 4: 14, 6: 15}, "_5": {2: 13}}),
-        ({}, {"_1": {0: 10, 2: 13}, "_2": {4: 14, 6: 15}}),
-    ],
-)
-def test_trails_are_put_right(told, right):
-    trails = trails_of(_1={0: 10, 2: 13}, _2={4: 14, 6: 15}, _4={1: 20, 3: 21})
-    correct_trails(trails, correcting(**told))
-    expected = trails_of(**{"_4": {1: 20, 3: 21}, **right})
-    assert {id_: spots for id_, spots in trails.items() if spots} == expected
-
-
 def two(seq, left, right, split=None):
     """A frame with two people, at x 10 and 90, by these ids."""
     tracks = msgspec.structs.replace(
@@ -379,19 +349,6 @@ def test_the_map_is_there_before_and_without_people_and_goes_on_after_a_change_o
     assert len(sizes) == 1
 
 
-def test_a_successor_shows_the_same_map(tmp_path):
-    stage = recorder(tmp_path / "a")
-    stage.begin(source(ground_plane=PLANE), None)
-    stage([grounded(i, 20) for i in range(3)])
-    view, goal = (stage.recordings["cam1"].state.view, stage.recordings["cam1"].state.goal)
-    other = recorder(tmp_path / "b")
-    other.begin(source(ground_plane=PLANE), stage.state("cam1"))
-    state = other.recordings["cam1"].state
-    assert (tuple(state.view), tuple(state.goal)) == (view, goal)
-    for one in (stage, other):
-        one.close()
-
-
 LABELS = ("road", "car")
 HORIZONS_US = (200_000, 600_000)
 
@@ -440,7 +397,7 @@ def test_the_horizon_that_is_wanted_comes_sooner(tmp_path):
     stage = recorder(tmp_path, horizon_s=0.2)
     stage.begin(source(), None)
     stage([street(i) for i in range(3)])
-    assert set(stage.recordings["cam1"].panels.drawn) == {"now", "ahead", "came"}
+    assert stage.recordings["cam1"].overlays["forecast"].came is not None
     stage.close()
 
 
@@ -468,8 +425,10 @@ def test_a_reconnect_forgets_what_was_to_come(tmp_path):
     stage.begin(source(), None)
     stage([street(i) for i in range(8)])
     stage([street(8, epoch=2, sampled=False)])
-    assert stage.recordings["cam1"].panels.drawn == {}
-    assert not stage.recordings["cam1"].panels.made
+    overlays = stage.recordings["cam1"].overlays
+    assert overlays["segmentation"].panel is None
+    assert overlays["forecast"].ahead is None
+    assert not overlays["forecast"].made
     stage.close()
     assert len({picture.shape for picture in film(tmp_path / "annotated.mp4")[1]}) == 1
 

@@ -3,9 +3,17 @@
 import msgspec
 import numpy as np
 import pytest
+from factories import packet, tracks
 
 from streamvis.messages import Actions, ActionThresholds
-from streamvis.viz.actions import LIKELY, POSSIBLE, UNLIKELY, draw_actions, likeliest
+from streamvis.stages.actions.overlay import (
+    LIKELY,
+    POSSIBLE,
+    UNLIKELY,
+    ActionOverlay,
+    likeliest,
+)
+from streamvis.stages.overlay import Canvas
 from streamvis.viz.style import Style
 
 BOX = [200.0, 100.0, 300.0, 300.0]
@@ -24,15 +32,14 @@ def actions(p, ids=(7,), warm=True):
     )
 
 
-class Boxes(msgspec.Struct):
-    ids: np.ndarray
-    boxes: np.ndarray
+def drawn(part, boxes=BOX, ids=(7,)):
+    return canvas(part, boxes, ids).image
 
 
-def drawn(part, box=BOX):
-    image = np.full((480, 640, 3), 90, np.uint8)
-    draw_actions(image, part, Boxes(np.array([7]), np.array([box])), Style.for_size(480, 640))
-    return image
+def canvas(part, boxes=BOX, ids=(7,)):
+    canvas = Canvas.of(np.full((480, 640, 3), 90, np.uint8))
+    ActionOverlay().draw(canvas, packet(0, part, tracks(ids, boxes)))
+    return canvas
 
 
 def width(image, colour):
@@ -81,3 +88,25 @@ def test_who_is_not_in_the_picture_is_not_drawn():
 def test_the_likeliest_of_what_is_news_is_named():
     part = msgspec.structs.replace(actions(0.1), labels=("fight", "normal", "fall"))
     assert likeliest(part, [0.1, 0.6, 0.3]) == ("fall", 0.3)
+
+
+def beside(bottom, shift, height=200):
+    """The boxes of two people close to each other, the first one nearer."""
+    return [[200, bottom - height, 300, bottom], [240, bottom - height, 340, bottom - shift]]
+
+
+@pytest.mark.parametrize("bottom", [300, 440, 479, 600])
+@pytest.mark.parametrize("shift", [0, 5, 12, 30])
+def test_labels_of_people_beside_each_other_cover_neither_labels_nor_bars(bottom, shift):
+    *bars, one, other = canvas(actions(0.8, (7, 8)), beside(bottom, shift), (7, 8)).plates
+    assert len(bars) == 2
+    for label, rest in ((one, (*bars, other)), (other, (*bars, one))):
+        x1, y1, x2, y2 = label
+        assert not any(a < x2 and x1 < c and b < y2 and y1 < d for a, b, c, d in rest)
+        assert y2 <= 480 - Style.for_size(480, 640).bar  # the caption is below
+
+
+def test_the_label_of_the_nearest_person_stays_where_it_would_be_alone():
+    boxes = beside(300, 5)
+    alone = canvas(actions(0.8), boxes[:1]).plates[-1]
+    assert alone in canvas(actions(0.8, (7, 8)), boxes, (7, 8)).plates

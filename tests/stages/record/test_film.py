@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from streamvis.viz.film import Film
+from streamvis.stages.record.film import Film
 
 
 def picture(width, height, level=120):

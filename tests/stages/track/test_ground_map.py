@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from streamvis.calibration.ground_plane import from_view
 from streamvis.geometry import to_ground
 from streamvis.messages import Tracks
-from streamvis.viz.ground_map import GroundMap, Trail, follow, widen
+from streamvis.stages.track.ground_map import GroundMap, Trail, follow, widen
 from streamvis.viz.style import DARK, colour_of
 
 SIZE = (640, 480)
