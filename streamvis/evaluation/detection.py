@@ -24,7 +24,7 @@ from streamvis.messages import Array, Detections
 
 PERSON = 1
 CROWD = 13  # class of MOT16 for crowd regions
-MOST_PER_PICTURE = 300  # crowded frames exceed COCO's 100
+MAX_PER_IMAGE = 300  # crowded frames exceed COCO's 100
 TALLEST = 1e9
 HEIGHT_BANDS = {"<50": (0, 50), "50-100": (50, 100), "100-200": (100, 200), ">=200": (200, TALLEST)}
 FPPI = np.logspace(-2, 0, 9)  # false positives per image at which the miss rate is sampled
@@ -134,12 +134,12 @@ def examine(
 
 
 def _people(found: Detections) -> Detections:
-    """Return the detections of people, best first, at most MOST_PER_PICTURE."""
+    """Return the detections of people, best first, at most MAX_PER_IMAGE."""
     boxes = np.asarray(found.boxes, np.float64).reshape(-1, 4)
     if not (np.isfinite(boxes).all() and np.isfinite(found.scores).all()):
         raise DataError("a box or score of a detection is NaN or infinite, expected finite numbers")
     order = np.argsort(-np.asarray(found.scores, np.float64), kind="stable")
-    keep = order[found.labels[order] == PERSON][:MOST_PER_PICTURE]
+    keep = order[found.labels[order] == PERSON][:MAX_PER_IMAGE]
     return Detections(
         boxes=boxes[keep],
         scores=found.scores[keep],
@@ -186,7 +186,7 @@ def _match(truth: Sequence[ImageTruth], detections: Sequence[Detections], masks:
     evaluation = COCOeval(*sides, "segm" if masks else "bbox")
     bands = [(low, np.nextafter(high, 0)) for low, high in HEIGHT_BANDS.values()]
     evaluation.params.areaRng = [(0, TALLEST), *([] if masks else bands)]
-    evaluation.params.maxDets = [MOST_PER_PICTURE]
+    evaluation.params.maxDets = [MAX_PER_IMAGE]
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation

@@ -100,13 +100,13 @@ class Counts:
         return self.hota_association / np.maximum(1, self.hota_tp)
 
 
-def count(seen: SequenceSimilarities) -> Counts:
-    """Count one sequence."""
-    truth, results = sum(map(len, seen.truth)), sum(map(len, seen.results))
-    tp, overlap, idsw, frag, shares = _clear(seen)
+def count(sequence: SequenceSimilarities) -> Counts:
+    """Count matches, errors and switches of one sequence."""
+    truth, results = sum(map(len, sequence.truth)), sum(map(len, sequence.results))
+    tp, overlap, idsw, frag, shares = _clear(sequence)
     mt = int(np.sum(shares > 0.8))
     pt = int(np.sum(shares >= 0.2)) - mt
-    hota_tp, association = _hota(seen)
+    hota_tp, association = _hota(sequence)
     return Counts(
         tp=tp,
         fp=results - tp,
@@ -116,57 +116,57 @@ def count(seen: SequenceSimilarities) -> Counts:
         frag=frag,
         mt=mt,
         pt=pt,
-        ml=seen.people - mt - pt,
-        idtp=_identity(seen),
+        ml=sequence.people - mt - pt,
+        idtp=_identity(sequence),
         hota_tp=hota_tp,
         hota_association=association,
     )
 
 
-def _clear(seen: SequenceSimilarities) -> tuple[int, float, int, int, Array]:
+def _clear(sequence: SequenceSimilarities) -> tuple[int, float, int, int, Array]:
     """Return matches, their similarity, switches, fragments, tracked share (people,)."""
     tp, overlap, idsw = 0, 0.0, 0
-    life, tracked, starts = (np.zeros(seen.people, int) for _ in range(3))
-    latest = np.full(seen.people, NOBODY)  # the last track of each person at any time before
+    life, tracked, starts = (np.zeros(sequence.people, int) for _ in range(3))
+    latest = np.full(sequence.people, NOBODY)  # the last track of each person at any time before
     current = latest.copy()  # its track in the last frame with people and tracks
-    for people, tracks, alike in zip(*seen[:3], strict=True):
+    for people, tracks, alike in zip(*sequence[:3], strict=True):
         life[people] += 1
         if not alike.size:
             continue
         worth = STAY * (current[people][:, None] == tracks) + alike  # (T, R)
         worth[alike < THRESHOLD - EPS] = 0
         t, r = linear_sum_assignment(-worth)
-        found = worth[t, r] > EPS
-        t, r = t[found], r[found]
-        who, by = people[t], tracks[r]
+        matched = worth[t, r] > EPS
+        t, r = t[matched], r[matched]
+        persons, by = people[t], tracks[r]
 
-        idsw += int(np.sum((latest[who] != NOBODY) & (latest[who] != by)))
-        starts[who] += current[who] == NOBODY
-        tracked[who] += 1
-        latest[who] = by
+        idsw += int(np.sum((latest[persons] != NOBODY) & (latest[persons] != by)))
+        starts[persons] += current[persons] == NOBODY
+        tracked[persons] += 1
+        latest[persons] = by
         current[:] = NOBODY
-        current[who] = by
-        tp += len(who)
+        current[persons] = by
+        tp += len(persons)
         overlap += float(alike[t, r].sum())
     frag = int(np.sum(np.maximum(starts - 1, 0)))
     return tp, overlap, idsw, frag, tracked / np.maximum(1, life)
 
 
-def _identity(seen: SequenceSimilarities) -> int:
+def _identity(sequence: SequenceSimilarities) -> int:
     """Return the matches (IDTP) of the best one-to-one assignment of people and tracks."""
-    matches = np.zeros((seen.people, seen.tracks))
-    for people, tracks, alike in zip(*seen[:3], strict=True):
+    matches = np.zeros((sequence.people, sequence.tracks))
+    for people, tracks, alike in zip(*sequence[:3], strict=True):
         t, r = np.nonzero(alike >= THRESHOLD)
         matches[people[t], tracks[r]] += 1
     t, r = linear_sum_assignment(matches, maximize=True)
     return int(matches[t, r].sum())
 
 
-def _hota(seen: SequenceSimilarities) -> tuple[Array, Array]:
+def _hota(sequence: SequenceSimilarities) -> tuple[Array, Array]:
     """Return matches and the sum of their association Jaccard index at ALPHAS (19,) each."""
-    life, length = np.zeros((seen.people, 1)), np.zeros((1, seen.tracks))
-    together = np.zeros((seen.people, seen.tracks))
-    for people, tracks, alike in zip(*seen[:3], strict=True):
+    life, length = np.zeros((sequence.people, 1)), np.zeros((1, sequence.tracks))
+    together = np.zeros((sequence.people, sequence.tracks))
+    for people, tracks, alike in zip(*sequence[:3], strict=True):
         life[people] += 1
         length[0, tracks] += 1
         rivals = alike.sum(0)[None] + alike.sum(1)[:, None] - alike
@@ -174,8 +174,8 @@ def _hota(seen: SequenceSimilarities) -> tuple[Array, Array]:
         together[np.ix_(people, tracks)] += share
     alignment = together / (life + length - together)
 
-    matches = np.zeros((len(ALPHAS), seen.people, seen.tracks))
-    for people, tracks, alike in zip(*seen[:3], strict=True):
+    matches = np.zeros((len(ALPHAS), sequence.people, sequence.tracks))
+    for people, tracks, alike in zip(*sequence[:3], strict=True):
         t, r = linear_sum_assignment(-alignment[np.ix_(people, tracks)] * alike)
         matches[:, people[t], tracks[r]] += alike[t, r] >= ALPHAS[:, None] - EPS
     jaccard = matches / np.maximum(1, life + length - matches)

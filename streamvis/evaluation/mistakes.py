@@ -19,7 +19,7 @@ from streamvis.geometry import area, covered, iou
 from streamvis.messages import Array, Detections
 
 NEAR = 3  # largest gap in frames between repetitions of one error
-SAME_PLACE = 0.3  # IoU
+SAME_REGION_IOU = 0.3  # IoU
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _groups(found: list[Mistake]) -> Array:
     rows, columns = [], []
     for picture in np.unique(pictures):
         start, end, far = np.searchsorted(pictures, [picture, picture + 1, picture + NEAR + 1])
-        i, j = np.nonzero(iou(boxes[start:end], boxes[end:far]) >= SAME_PLACE)
+        i, j = np.nonzero(iou(boxes[start:end], boxes[end:far]) >= SAME_REGION_IOU)
         rows.append(start + i)
         columns.append(end + j)
     if not rows:

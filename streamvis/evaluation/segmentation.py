@@ -20,7 +20,7 @@ from streamvis.messages import Array
 
 CELLS = 1 << 16  # histogram bins of outlier scores from 0 to 1
 TENTHS = 10
-FOUND_SHARE = 0.95  # recall at which false positives are measured
+RECALL = 0.95  # recall at which false positives are measured
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def gap_closed(copied: float | None, forecast: float | None, oracle: float | Non
 class ReliabilityBin(NamedTuple):
     """One bin of the reliability diagram."""
 
-    told: float  # mean predicted probability
-    came: float  # observed frequency
-    places: int
+    predicted: float  # mean predicted probability
+    observed: float  # observed frequency
+    samples: int
 
 
 class Reliability:
@@ -132,11 +132,13 @@ class Reliability:
     def __init__(self) -> None:
         self.sums = np.zeros((3, TENTHS))  # sums of probabilities, of positives, of all
 
-    def add(self, told: Array, came: Array) -> None:
+    def add(self, predicted: Array, observed: Array) -> None:
         """Count probabilities and outcomes (bool), arrays of one shape."""
-        tenth = (told * TENTHS).astype(np.int64).clip(0, TENTHS - 1).ravel()
-        for row, what in zip(self.sums, (told, came, np.ones(told.shape)), strict=True):
-            row += np.bincount(tenth, what.ravel().astype(np.float64), TENTHS)
+        tenth = (predicted * TENTHS).astype(np.int64).clip(0, TENTHS - 1).ravel()
+        for row, weights in zip(
+            self.sums, (predicted, observed, np.ones(predicted.shape)), strict=True
+        ):
+            row += np.bincount(tenth, weights.ravel().astype(np.float64), TENTHS)
 
     def steps(self) -> list[ReliabilityBin]:
         """Return the nonempty bins by rising probability."""
@@ -144,8 +146,12 @@ class Reliability:
 
     def unsure(self) -> ReliabilityBin | None:
         """Return all but the first and the last bin, merged into one; None if empty."""
-        told, came, places = self.sums[:, 1:-1].sum(1).tolist()
-        return ReliabilityBin(told / places, came / places, int(places)) if places else None
+        predicted, observed, samples = self.sums[:, 1:-1].sum(1).tolist()
+        return (
+            ReliabilityBin(predicted / samples, observed / samples, int(samples))
+            if samples
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ class OutlierHistogram:
         negatives, positives = self.counts[:, there]
         fp, tp = np.cumsum(negatives), np.cumsum(positives)
         both = bool(known and unknown)
-        at = int(np.argmax(tp >= np.ceil(FOUND_SHARE * unknown - 1e-9))) if unknown else 0
+        at = int(np.argmax(tp >= np.ceil(RECALL * unknown - 1e-9))) if unknown else 0
         return OutlierScores(
             pictures=self.pictures,
             pixels=known + unknown,

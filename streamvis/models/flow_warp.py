@@ -2,7 +2,7 @@
 
     before = flow_frame(earlier, None, size)
     frame = flow_frame(pixels, before, size)               # (H, W, 3) uint8 RGB, of any size
-    source = extrapolate(frame.flow, classes, things, 3.0) # (H, W, 2) px: 3 such steps later
+    source = extrapolate(frame.flow, classes, movable, 3.0) # (H, W, 2) px: 3 such steps later
     warp_image(classes, source)                            # (H, W)
 
 A point that approaches the camera plane by the share e of its distance per step and appears at r
@@ -23,7 +23,7 @@ import numpy as np
 from streamvis.messages import Array
 
 FINE = 2  # px of a working picture to one of the picture that flow is seen in
-THING_CELL = 4  # px; things are small
+OBJECT_CELL = 4  # px; objects are small
 CELL = 12  # px; what stands is large
 NOISE = 0.7  # px, of a cell's flow
 INDEPENDENT = 100.0  # cells: the errors of neighbours are alike
@@ -32,13 +32,13 @@ TURN = 4.0  # px a step, that of the turning
 GROWTH = 0.15  # that of a thing's e, a step
 NEAREST = 0.9  # k·e, at most: what would have passed the camera has left the picture
 LEAST = 2  # cells of a thing; fewer stand or fall with what is around
-MOST = 255  # things
+MOST = 255  # objects
 FARTHEST = 8000  # px from a picture's corner that is told apart
 CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothing
 WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
 # is taken for what stands,
 STRANGER = 10  # unless it moves so many times as far as what stands does in the mean
-FOOT = 5  # cells of things from a foot to where the flow is the ground's
+FOOT = 5  # cells of objects from a foot to where the flow is the ground's
 ALIKE = 0.4  # of the ground's motion may be unlike that of what is parked on it
 DRIVEN = 2.0  # px a step, at least, of the ground's motion for telling
 ROUNDS = 3  # of fits, each weighed by how well the last one explained a cell
@@ -97,10 +97,10 @@ def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
     return FlowFrame(grey, dis.calc(grey, before.grey, found))
 
 
-def extrapolate(flow: Array | None, classes: Array, things: Array, ahead: float) -> Array:
+def extrapolate(flow: Array | None, classes: Array, movable: Array, ahead: float) -> Array:
     """Return source positions of the frame `ahead` steps later: x and y in px, (H, W, 2) int16.
 
-    classes (H, W) uint8; `things` (K,) bool marks movable classes. Regions that enter the frame
+    classes (H, W) uint8; `movable` (K,) bool marks movable classes. Regions that enter the frame
     are filled from its border, disoccluded regions from their neighbourhood.
     """
     height, width = classes.shape
@@ -109,8 +109,8 @@ def extrapolate(flow: Array | None, classes: Array, things: Array, ahead: float)
     of = _sampled(classes, CELL)
     moved = _cells(flow, of.shape, CELL)
     at = _from_middle(of.shape, CELL, classes.shape)
-    ego = _ego(moved, at, (_table(things)[of] == 0).astype(np.float32))
-    found = _things(flow, classes, things, ego)
+    ego = _ego(moved, at, (_table(movable)[of] == 0).astype(np.float32))
+    found = _object_motion(flow, classes, movable, ego)
     thing = (found.number > 0).view(np.uint8)
     source = _stand(moved, of, ego, (height, width), ahead)
     _uncover(source, thing)
@@ -189,22 +189,22 @@ def _smooth(x: Array, of: Array) -> Array:
     return total / count
 
 
-def _things(flow: Array, classes: Array, things: Array, ego: EgoMotion) -> ObjectMotion:
+def _object_motion(flow: Array, classes: Array, movable: Array, ego: EgoMotion) -> ObjectMotion:
     """Segment objects by class and connected component, and fit shift and growth of each."""
-    number, boxes = _apart(classes, things)
-    moved = _cells(flow, number.shape, THING_CELL)
+    number, boxes = _apart(classes, movable)
+    moved = _cells(flow, number.shape, OBJECT_CELL)
     fit = _fitted(number, moved, len(boxes))
     few = number[::4, ::4]
     still = (_length(moved[::4, ::4]) * (few == 0)).sum() / max((few == 0).sum(), 1)
     own = (fit.away <= np.maximum(WHOLE * fit.length, 1.0)) | (fit.length > STRANGER * still)
-    own &= ~_parked(number, moved, ego, _from_middle(number.shape, THING_CELL, classes.shape))
+    own &= ~_parked(number, moved, ego, _from_middle(number.shape, OBJECT_CELL, classes.shape))
     # px of a thing go with it from cells, too, whose middles are beside it
     number = np.where(number, number, cv2.dilate(number, np.ones((3, 3), np.uint8)))
     number *= np.append(False, own)[number]
-    size = (number.shape[1] * THING_CELL, number.shape[0] * THING_CELL)
+    size = (number.shape[1] * OBJECT_CELL, number.shape[0] * OBJECT_CELL)
     wide = cv2.resize(number, size, interpolation=cv2.INTER_NEAREST)
     wide = wide[: classes.shape[0], : classes.shape[1]]
-    wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(things)))
+    wide = cv2.bitwise_and(wide, cv2.LUT(classes, _table(movable)))
     return ObjectMotion(wide, boxes, fit.centre, fit.shift, fit.q / (1 - fit.q))
 
 
@@ -222,7 +222,7 @@ def _fitted(number: Array, motion: Array, count: int) -> Fit:
     """Fit shift and growth of `count` labelled objects to the flow (h, w, 2) of their cells."""
     inside = np.flatnonzero(number)
     which = number.ravel()[inside].astype(np.int64) - 1
-    at = _centres(number.shape, THING_CELL).reshape(-1, 2)[inside].astype(np.float64)
+    at = _centres(number.shape, OBJECT_CELL).reshape(-1, 2)[inside].astype(np.float64)
     moved = motion.reshape(-1, 2)[inside].astype(np.float64)
 
     def total(x: Array) -> Array:
@@ -264,11 +264,11 @@ def _parked(number: Array, motion: Array, ego: EgoMotion, at: Array) -> Array:
     return (driven > DRIVEN * seen) & (unlike < ALIKE * driven)
 
 
-def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
+def _apart(classes: Array, movable: Array) -> tuple[Array, Array]:
     """Return object labels (h, w) uint8 of cells, from 1, and boxes (N, 4) px."""
-    of = _sampled(classes, THING_CELL)
+    of = _sampled(classes, OBJECT_CELL)
     height, width = of.shape
-    indices = np.flatnonzero(things)
+    indices = np.flatnonzero(movable)
     # one under the other, with a row between them, so that classes are looked at together
     layers = np.zeros((max(len(indices), 1), height + 1, width), np.uint8)  # cv2 needs some
     np.equal(of, indices[:, None, None], out=layers[: len(indices), :height], casting="unsafe")
@@ -282,13 +282,13 @@ def _apart(classes: Array, things: Array) -> tuple[Array, Array]:
     top = top % (height + 1)
     # a cell around, for px of a thing whose cell's middle is beside it
     edges = np.stack([left - 1, top - 1, left + wide + 1, top + high + 1], -1)
-    return number, edges * float(THING_CELL)
+    return number, edges * float(OBJECT_CELL)
 
 
 def _uncover(source: Array, thing: Array) -> None:
     """Where a thing would come from, let the nearest come that is none: in place."""
     taken = warp_image(thing, source)
-    cells = _sampled(thing, THING_CELL)
+    cells = _sampled(thing, OBJECT_CELL)
     if not taken.any() or cells.all():
         return
     _, nearest = cv2.distanceTransformWithLabels(
@@ -296,9 +296,9 @@ def _uncover(source: Array, thing: Array) -> None:
     )
     free = np.flatnonzero(cells == 0)
     there = np.zeros(int(nearest.max()) + 1, np.int32)
-    there[nearest.ravel()[free]] = _pairs(_centres(cells.shape, THING_CELL) + 0.5)[free]
+    there[nearest.ravel()[free]] = _pairs(_centres(cells.shape, OBJECT_CELL) + 0.5)[free]
     flat, places = _pairs(source), np.flatnonzero(taken)
-    x, y = flat[places].view(np.int16).reshape(-1, 2).T.astype(np.int64) // THING_CELL
+    x, y = flat[places].view(np.int16).reshape(-1, 2).T.astype(np.int64) // OBJECT_CELL
     height, width = cells.shape
     cell = y.clip(0, height - 1) * width + x.clip(0, width - 1)
     flat[places] = there[nearest.ravel()[cell]]
@@ -309,21 +309,21 @@ def _pairs(xy: Array) -> Array:
     return np.ascontiguousarray(xy, np.int16).view(np.int32).reshape(-1)
 
 
-def _move(source: Array, things: ObjectMotion, ahead: float) -> None:
+def _move(source: Array, objects: ObjectMotion, ahead: float) -> None:
     """Things to where they will be, those in front that come up quickest: in place."""
-    height, width = things.number.shape
-    left = 1 - np.minimum(ahead * things.growth, NEAREST)  # of their distance
-    centre = things.centre - things.shift * (ahead * (1 + things.growth) / left)[:, None]
-    for i in np.argsort(things.growth):
-        corners = (things.boxes[i].reshape(2, 2) - things.centre[i]) / left[i] + centre[i]
+    height, width = objects.number.shape
+    left = 1 - np.minimum(ahead * objects.growth, NEAREST)  # of their distance
+    centre = objects.centre - objects.shift * (ahead * (1 + objects.growth) / left)[:, None]
+    for i in np.argsort(objects.growth):
+        corners = (objects.boxes[i].reshape(2, 2) - objects.centre[i]) / left[i] + centre[i]
         (x0, y0), (x1, y1) = np.rint(corners).astype(int).clip(0, (width, height))
         if x0 == x1 or y0 == y1:
             continue
-        x = (np.arange(x0, x1) - centre[i, 0]) * left[i] + things.centre[i, 0]
-        y = (np.arange(y0, y1) - centre[i, 1]) * left[i] + things.centre[i, 1]
+        x = (np.arange(x0, x1) - centre[i, 0]) * left[i] + objects.centre[i, 0]
+        y = (np.arange(y0, y1) - centre[i, 1]) * left[i] + objects.centre[i, 1]
         columns = np.rint(x).astype(int).clip(0, width - 1)
         rows = np.rint(y).astype(int).clip(0, height - 1)
-        own = things.number[rows].take(columns, 1) == i + 1
+        own = objects.number[rows].take(columns, 1) == i + 1
         np.copyto(source[y0:y1, x0:x1, 0], columns, "unsafe", own)
         np.copyto(source[y0:y1, x0:x1, 1], rows[:, None], "unsafe", own)
 
@@ -359,10 +359,10 @@ def _length(x: Array) -> Array:
     return np.hypot(x[..., 0], x[..., 1])
 
 
-def _table(things: Array) -> Array:
+def _table(movable: Array) -> Array:
     """Return a lookup table (256,) uint8: 255 for movable classes, else 0."""
     table = np.zeros(256, np.uint8)
-    table[: len(things)] = things * np.uint8(255)
+    table[: len(movable)] = movable * np.uint8(255)
     return table
 
 

@@ -38,5 +38,5 @@ def _of_horizon(horizon: Horizon, classes: Classes, segmenter: str) -> Iterator[
         if unsure := one.unsure():
             yield (
                 f"{name}: where it forecast movable classes with a probability of 0.1 to 0.9, "
-                f"{unsure.told:.2f} on average, they came in {unsure.came:.2f} of places"
+                f"{unsure.predicted:.2f} on average, they came in {unsure.observed:.2f} of places"
             )

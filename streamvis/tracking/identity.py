@@ -86,17 +86,17 @@ def _join(group: Array, i: int, j: int) -> None:
 def unobstructed(boxes: Array, others: Array, pairs: Pairs, known: Array) -> tuple[Array, Array]:
     """Return rows of tracks (K,) that are unoccluded and surely associated, and detections (K,).
 
-    `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks; `known` (M,) bool tells which
+    `boxes` (M, 4) of the detections, `others` (N, 4) of the tracks; `known` (M,) bool marks the
     detections have an embedding.
     """
     sure = (pairs.hit >= PARAMETERS.sure) & known[pairs.detection]
-    rows, seen = pairs.track[sure], pairs.detection[sure]
-    near = overlaps(boxes[seen], others)
+    rows, detections = pairs.track[sure], pairs.detection[sure]
+    near = overlaps(boxes[detections], others)
     hidden = np.maximum(near.first, near.second) * (rows[near.i] != near.j)
     most = np.zeros(len(rows))
     np.maximum.at(most, near.i, hidden)
     clear = most <= 1 - PARAMETERS.clear
-    return rows[clear], seen[clear]
+    return rows[clear], detections[clear]
 
 
 def update_appearance(
@@ -115,9 +115,11 @@ def update_appearance(
         (settled, tracks.known, tracks.known_s),
         (~settled, tracks.fresh, tracks.fresh_s),
     ):
-        who = rows[pick]
-        mean[who] = blend(mean[who], seconds[who], vectors[pick], dt[pick], PARAMETERS.memory_s)
-        seconds[who] += dt[pick]
+        assigned = rows[pick]
+        mean[assigned] = blend(
+            mean[assigned], seconds[assigned], vectors[pick], dt[pick], PARAMETERS.memory_s
+        )
+        seconds[assigned] += dt[pick]
     return likeness
 
 
@@ -134,13 +136,13 @@ def position_log_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
 def resolve(
     tracks: TrackArray,
     lost: TrackArray,
-    place: PositionLogRatio,
+    position: PositionLogRatio,
     likeness: AppearanceLikelihood,
     next_id: int,
 ) -> tuple[TrackArray, int, IdentityChanges]:
     """Resolve ambiguous tracks with enough unoccluded time.
 
-    Returns the lost people that remain, the next free id and the changes. `place` gives the
+    Returns the lost people that remain, the next free id and the changes. `position` gives the
     position log ratio for rows of tracks (K,) and of lost people (K,).
     """
     changes = IdentityChanges()
@@ -148,10 +150,10 @@ def resolve(
     ready = tracks.fresh_s[open_] >= PARAMETERS.need_s
     if not ready.any():
         return lost, next_id, changes
-    who = _assigned(tracks, lost, place, likeness, open_, ready)
+    assigned = _assigned(tracks, lost, position, likeness, open_, ready)
     n = len(open_)
     was = tracks.take(open_)
-    for k, (row, answer) in enumerate(zip(open_.tolist(), who.tolist(), strict=True)):
+    for k, (row, answer) in enumerate(zip(open_.tolist(), assigned.tolist(), strict=True)):
         if answer == k:
             continue
         since = int(was.doubt_us[k])
@@ -177,8 +179,8 @@ def resolve(
                 changes.merged.append((mine, id_))
             else:
                 changes.split.append((mine, id_, since))
-    free = np.setdiff1d(np.arange(n), who)  # ids that no track has now
-    taken = who[(who >= n) & (who < n + len(lost))] - n
+    free = np.setdiff1d(np.arange(n), assigned)  # ids that no track has now
+    taken = assigned[(assigned >= n) & (assigned < n + len(lost))] - n
     lost = lost.take(np.setdiff1d(np.arange(len(lost)), taken))
     gone = was.take(free)
     changes.ended = [int(i) for i in gone.id if i > 0]
@@ -204,7 +206,7 @@ def _merge_appearance(tracks: TrackArray, rows: Array) -> None:
 def _assigned(
     tracks: TrackArray,
     lost: TrackArray,
-    place: PositionLogRatio,
+    position: PositionLogRatio,
     likeness: AppearanceLikelihood,
     rows: Array,
     ready: Array,
@@ -213,16 +215,18 @@ def _assigned(
     k = len(rows)
     mine = tracks.take(rows)
     fresh = np.where(ready[:, None], mine.fresh, 0.0)
-    looks = likeness.log_ratio(distances(fresh, mine.known), PARAMETERS.limit)  # (K, K)
+    appearance = likeness.log_ratio(distances(fresh, mine.known), PARAMETERS.limit)  # (K, K)
     met = (mine.group[:, None] == mine.group) & (mine.group > 0)
     own = np.eye(k, dtype=bool)
     doubted = mine.group > 0
-    exchange = np.where(met | own, looks + own * np.where(doubted, PARAMETERS.own, 0.0), -np.inf)
+    exchange = np.where(
+        met | own, appearance + own * np.where(doubted, PARAMETERS.own, 0.0), -np.inf
+    )
     back = likeness.log_ratio(distances(fresh, lost.known), PARAMETERS.limit)  # (K, L)
     i, j = np.nonzero(back >= PARAMETERS.alike)
-    found = np.full(back.shape, -np.inf)
-    found[i, j] = back[i, j] + place(rows[i], j) + PARAMETERS.lost
+    reidentified = np.full(back.shape, -np.inf)
+    reidentified[i, j] = back[i, j] + position(rows[i], j) + PARAMETERS.lost
     new = np.where(own & doubted, PARAMETERS.new, -np.inf)
-    weight = np.maximum(np.concatenate([exchange, found, new], axis=1), -IMPOSSIBLE)
+    weight = np.maximum(np.concatenate([exchange, reidentified, new], axis=1), -IMPOSSIBLE)
     _, answer = linear_sum_assignment(weight, maximize=True)
     return np.asarray(answer)

@@ -105,7 +105,7 @@ class Tracker:
         self.looked_us = media_us
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
-        vectors = self._looks(embeddings, found, len(detections.boxes))
+        vectors = self._unit_embeddings(embeddings, found, len(detections.boxes))
         links, pairs = self._associate(view, found, vectors, media_us, since_s)
         unclaimed = np.clip(1 - pairs.of_detections(pairs.hit), 0, 1)
         boxes = self.space.boxes(self.tracks.x)
@@ -223,7 +223,7 @@ class Tracker:
         self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
         return [int(i) for i in gone.id]
 
-    def _looks(
+    def _unit_embeddings(
         self, embeddings: Embeddings | None, found: AdmittedDetections, detected: int
     ) -> Array | None:
         """Return the unit embeddings (M, D) of the admitted detections, or None."""
@@ -260,7 +260,7 @@ class Tracker:
             self.tracks, rows, vectors[seen], media_us, self.likeness
         )
 
-    def _places(self, missing: TrackArray, track: Array, lost: Array) -> Array:
+    def _position_log_ratio(self, missing: TrackArray, track: Array, lost: Array) -> Array:
         """Return log ratios (K,) of positions for tracks (K,) being lost people (K,)."""
         body = self.space.body(self.tracks.x)[track]
         gap_s = (self.tracks.seen_us[track] - missing.seen_us[lost]) / 1e6
@@ -456,7 +456,7 @@ class Tracker:
         missing = self.lost.join(tracks.take(sought))
         before = missing.id
         missing, self.next_id, changes = identity.resolve(
-            tracks, missing, partial(self._places, missing), self.likeness, self.next_id
+            tracks, missing, partial(self._position_log_ratio, missing), self.likeness, self.next_id
         )
         robbed = ~np.isin(
             missing.id, before

@@ -231,15 +231,17 @@ def test_scores_that_are_none_are_refused(scores, message):
 
 def test_what_is_told_with_a_probability_comes_true_as_often():
     random = np.random.default_rng(2)
-    told = random.random((400, 500))
+    predicted = random.random((400, 500))
     reliability = Reliability()
-    reliability.add(told[:100], random.random((100, 500)) < told[:100])
-    reliability.add(told[100:], random.random((300, 500)) < told[100:])
+    reliability.add(predicted[:100], random.random((100, 500)) < predicted[:100])
+    reliability.add(predicted[100:], random.random((300, 500)) < predicted[100:])
     steps = reliability.steps()
-    assert [step.told for step in steps] == pytest.approx(np.arange(0.05, 1, 0.1), abs=0.002)
-    assert [step.came for step in steps] == pytest.approx([step.told for step in steps], abs=0.02)
-    assert sum(step.places for step in steps) == told.size
-    unsure = ((told >= 0.1) & (told < 0.9)).sum()
+    assert [step.predicted for step in steps] == pytest.approx(np.arange(0.05, 1, 0.1), abs=0.002)
+    assert [step.observed for step in steps] == pytest.approx(
+        [step.predicted for step in steps], abs=0.02
+    )
+    assert sum(step.samples for step in steps) == predicted.size
+    unsure = ((predicted >= 0.1) & (predicted < 0.9)).sum()
     assert reliability.unsure() == (
         pytest.approx(0.5, abs=0.01),
         pytest.approx(0.5, abs=0.01),

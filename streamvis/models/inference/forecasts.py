@@ -143,8 +143,8 @@ class WarpForecaster:
             return ClassMaps(classes, NO_SHARES)
         with self.alone():
             (logits,) = self.logits_graph(now.size, now.seen.features)
-            (told,) = self.calibration_graph(now.size, *warp_logits(logits, source))
-            return ClassMaps(classes, told[0].cpu().clone().numpy())
+            (probabilities,) = self.calibration_graph(now.size, *warp_logits(logits, source))
+            return ClassMaps(classes, probabilities[0].cpu().clone().numpy())
 
 
 class TorchForecaster:
@@ -166,8 +166,8 @@ class TorchForecaster:
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         kept = [_features(one) for one in past]
         future = self.model.forecast(kept) if times == 1 else self.model.rollout(kept, times)[-1]
-        classes, told = SegmentationHead(self.segmenter, past[-1].size)(future.float())
-        return ClassMaps(classes[0].cpu().numpy(), told[0].cpu().numpy())
+        classes, probabilities = SegmentationHead(self.segmenter, past[-1].size)(future.float())
+        return ClassMaps(classes[0].cpu().numpy(), probabilities[0].cpu().numpy())
 
 
 def _features(moment: PastFrame) -> PastFeatures:
