@@ -117,7 +117,7 @@ class Subject:
 
 
 class ActionState:
-    """One source: `observe` takes every frame in order and returns its subjects."""
+    """The subjects of one source, which `observe` returns for every frame in order."""
 
     def __init__(self, plan: SamplingPlan, labels: int) -> None:
         self.plan = plan
@@ -138,10 +138,10 @@ class ActionState:
         if self.plan.people and tracks is not None:
             self._correct(tracks)
             self._follow(frame.media_us, tracks)
-        at_hand = tracks is not None or not self.plan.people
-        looked = self._take_samples(frame) if at_hand and self._due(frame.media_us) else set()
+        complete = tracks is not None or not self.plan.people  # the stage has all that it reads
+        sampled = self._take_samples(frame) if complete and self._due(frame.media_us) else set()
         return [
-            SubjectRow(id_, subject.samples[-1], id_ in looked)
+            SubjectRow(id_, subject.samples[-1], id_ in sampled)
             for id_, subject in sorted(self.subjects.items())
             if subject.samples
         ]
@@ -162,9 +162,9 @@ class ActionState:
         for id_, other, _ in [] if tracks.split is None else tracks.split.tolist():
             for one in (id_, other):
                 self.subjects.pop(one, None)
-        for gone, features in [] if tracks.merged is None else tracks.merged.tolist():
-            if gone != features and (subject := self.subjects.pop(gone, None)) is not None:
-                self.subjects.setdefault(features, subject)
+        for gone, kept in [] if tracks.merged is None else tracks.merged.tolist():
+            if gone != kept and (subject := self.subjects.pop(gone, None)) is not None:
+                self.subjects.setdefault(kept, subject)
 
     def _follow(self, media_us: int, tracks: Tracks) -> None:
         """Move the crop windows along; drop subjects whose track is not in the frame."""
@@ -230,8 +230,8 @@ class _Summary(msgspec.Struct, array_like=True):
 
     @classmethod
     def of(cls, id_: int, subject: Subject) -> "_Summary":
-        glides = subject.tubelet
-        tubelet = None if glides is None else (glides.at_us, glides.state())
+        smoothed = subject.tubelet
+        tubelet = None if smoothed is None else (smoothed.at_us, smoothed.state())
         samples = [one for one in subject.samples if one.frame is not None]
         if not samples:
             return cls(id_, tubelet, (0, 0))
@@ -258,10 +258,11 @@ class _Summary(msgspec.Struct, array_like=True):
         known = np.array(self.probabilities, np.float32)
         if not self.samples:
             return made
-        sound = frame.shape == known.shape == (labels,) and len(levels.T) in (0, labels)
-        if not (sound and 0 <= self.pairs <= self.samples <= plan.window + 1):
+        fits = frame.shape == known.shape == (labels,) and len(levels.T) in (0, labels)
+        if not (fits and 0 <= self.pairs <= self.samples <= plan.window + 1):
             raise ValueError(
-                f"subject {self.id} of {self.samples} samples does not fit {labels} labels"
+                f"subject {self.id} has {self.samples} samples of {len(frame)} actions; expected "
+                f"at most {plan.window + 1} of {labels}, the actions of the weights"
             )
         for at_us in np.linspace(*self.times, self.samples).round().astype(int).tolist():
             sample = ActionSample(at_us, np.zeros(4), None)

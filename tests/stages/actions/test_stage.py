@@ -346,7 +346,7 @@ def test_a_state_of_other_weights_is_refused(stage, tmp_path):
     model = network(actions=("fight", "fall", "normal"))
     model.calibration = Calibration()
     save(model, other, {})
-    with pytest.raises(DataError, match="does not fit"):
+    with pytest.raises(DataError, match="2 actions; expected at most 10 of 3"):
         stage(weights=str(other)).begin(info(), act.state("a"))
 
 
