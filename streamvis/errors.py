@@ -1,7 +1,7 @@
 """Everything streamvis raises on purpose.
 
 StreamvisError                exit code 1
-├── UsageError                2    a command line that cannot be meant
+├── UsageError                2    a command line, or a call, that cannot be meant
 ├── ConfigError               2    a pipeline, placement or training file that does not add up
 ├── SourceError               3    a source that cannot be opened or read
 ├── ModelError                4    a model, its weights or its device
@@ -11,7 +11,7 @@ StreamvisError                exit code 1
 ├── RunError                  1    the run itself failed: workers dying, shared memory, ports
 │   ├── InUseError                 another run writes into the directory
 │   └── EndedEarlyError     130, 143   ended at once, by a second SIGINT or SIGTERM
-└── DataError                 2    annotations, detections or logs that cannot be read
+└── DataError                 2    pictures, detections, annotations or logs that cannot be used
 
 Each message says where, what was found, what was expected, and what to do.
 """

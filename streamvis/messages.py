@@ -4,17 +4,19 @@ A packet is a frame's header plus the parts gathered so far. Parts are msgspec s
 NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever pickled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamvis.errors import DataError
 
 Array = NDArray[Any]
 Clock = Literal["file", "arrival", "rtcp_sr"]
+Rows = int | slice | Sequence[int] | Sequence[bool] | Array  # which rows of a part are meant
+SHOWN = 8  # ids in a repr
 
 
 class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,74 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
         np.ndarray
     )  # (N, 28, 28) uint8, 255·probability on a grid over the box; (0, 0, 0) if none
 
+    @classmethod
+    def of(
+        cls,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        labels: ArrayLike | None = None,
+        masks: ArrayLike | None = None,
+    ) -> "Detections":
+        """Return checked detections of these boxes (N, 4), xyxy pixels, and scores (N,).
+
+        Labels are 1, person, unless given. Raises DataError for what no detector returns.
+        """
+        try:
+            rows = np.asarray(boxes, np.float32)
+            rows = rows if rows.size else rows.reshape(0, 4)
+            made = cls(
+                boxes=rows,
+                scores=np.asarray(scores, np.float32),
+                labels=np.asarray([1] * len(rows) if labels is None else labels, np.int32),
+                masks=np.zeros((0, 0, 0), np.uint8) if masks is None else np.asarray(masks),
+            )
+        except (TypeError, ValueError) as error:
+            raise DataError(f"Detections.of: not arrays of numbers: {error}") from None
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Raise DataError for wrong shapes or types, NaN, scores outside [0, 1], turned boxes."""
+        _check_array("Detections.boxes", self.boxes, "f", (None, 4))
+        n = len(self.boxes)
+        _check_array("Detections.scores", self.scores, "f", (n,))
+        _check_array("Detections.labels", self.labels, "iu", (n,))
+        _check_array("Detections.masks", self.masks, "u", (None, None, None))
+        if len(self.masks) not in (0, n):
+            raise DataError(f"Detections.masks are {len(self.masks)}; expected {n}, or none")
+        if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
+            raise DataError("Detections: boxes and scores hold NaN or infinity; drop those rows")
+        if n and not (self.scores.min() >= 0 and self.scores.max() <= 1):
+            raise DataError(
+                f"Detections.scores reach from {self.scores.min():g} to {self.scores.max():g}; "
+                "expected 0 to 1"
+            )
+        turned = np.flatnonzero((self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1))
+        if len(turned):
+            raise DataError(
+                f"Detections.boxes: row {turned[0]} is {self.boxes[turned[0]].tolist()}; expected "
+                "x1 <= x2 and y1 <= y2, pixels of two corners: from x, y, width, height add the "
+                "corner to the size"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: Rows) -> "Detections":
+        """Return these rows: a number, a slice, a boolean mask (N,) or indexes (K,)."""
+        chosen = _rows(rows)
+        return Detections(
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            masks=self.masks[chosen] if len(self.masks) else self.masks,
+        )
+
+    def __repr__(self) -> str:
+        scores = f", scores {_span(self.scores)}" if len(self) else ""
+        masks = f", masks {self.masks.shape[1]}x{self.masks.shape[2]}" if len(self.masks) else ""
+        return f"Detections({len(self)} people{scores}{masks})"
+
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag="embeddings"):
     """Appearance embeddings of one frame's detections, row for row."""
@@ -97,6 +167,32 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     merged: np.ndarray | None = None  # (K, 2) int64, gone and kept: both ids are one person
     split: np.ndarray | None = None  # (K, 3) int64, id, other, since_us: boxes reported as `id`
     # from since_us until now were of another person, whose id is `other` from this frame on
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Rows) -> "Tracks":
+        """Return these rows: a number, a slice, a boolean mask (N,) or indexes (K,).
+
+        `detection` still counts in all detections of the frame; `ended`, `merged` and `split` are
+        of the whole frame.
+        """
+        chosen, whole = _rows(rows), ("ended", "merged", "split")
+        columns = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return msgspec.structs.replace(
+            self,
+            **{
+                name: values[chosen]
+                for name, values in columns
+                if isinstance(values, np.ndarray) and name not in whole
+            },
+        )
+
+    def __repr__(self) -> str:
+        named = ", ".join(map(str, self.ids[:SHOWN].tolist())) + ", …" * (len(self) > SHOWN)
+        ended = f", ended {self.ended.tolist()}" if len(self.ended) else ""
+        ids = f", ids {named}" if len(self) else ""
+        return f"Tracks({len(self)} people{ids}{ended}, {self.space} space)"
 
 
 class ActionThresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +336,31 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     actions: dict[str, int] | None = None  # by label: how often one began
     unknown: int | None = None  # how often an out-of-distribution object began
     forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
+
+
+def _rows(rows: Rows) -> slice | Array:
+    """Return an index that keeps arrays as they are, only with other rows."""
+    if isinstance(rows, slice):
+        return rows
+    chosen = np.atleast_1d(np.asarray(rows))
+    return chosen if chosen.size else chosen.astype(np.int64)
+
+
+def _span(numbers: Array) -> str:
+    low, high = f"{numbers.min():.2f}", f"{numbers.max():.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _check_array(name: str, array: Any, kind: str, shape: Sequence[int | None]) -> None:
+    """Raise DataError unless it is an array of this kind of numbers; None: any length."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
+        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        numbers = {"f": "floating point numbers", "u": "uint8"}.get(kind, "integers")
+        raise DataError(f"{name}: found {found}, expected a NumPy array of {numbers}")
+    sides = zip(array.shape, shape, strict=False)
+    if array.ndim != len(shape) or any(want not in (None, side) for side, want in sides):
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise DataError(f"{name}: found shape {array.shape}, expected ({wanted})")
 
 
 def _encode_array(value: Any) -> Any:

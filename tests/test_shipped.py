@@ -88,6 +88,7 @@ def test_wheel_and_sdist_hold_every_file_that_ships(tmp_path):
     for folder in ("pipelines", "configs", "configs/training"):
         for path in (ROOT / folder).glob("*.yaml"):
             assert f"streamvis/{folder}/{path.name}" in held
+    assert "streamvis/py.typed" in held
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "streamvis").rglob("*.py")}
     assert modules <= held
 

@@ -1,23 +1,28 @@
 """The inline engine: the whole run in one process and one thread, driven by the same core.
 
-It serves tests, evaluation and debugging. Stages get the same packets as in workers.
+    for frame in frames(pipeline, sources):
+        frame.packet, frame.pixels
+
+It serves Python programs, tests, evaluation and debugging. Stages get the same packets as in
+workers. Nothing is decoded while the consumer of `frames` works.
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from streamvis.config import Pipeline
 from streamvis.errors import SourceError, StreamvisError
-from streamvis.messages import Array, Ending, Frame, Packet
+from streamvis.messages import Array, Ending, Packet
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.errors import ending_of, failure
 from streamvis.runtime.gaps import GapCounter
-from streamvis.runtime.host import Build, Host, build_stages
+from streamvis.runtime.host import Build, Host, build_stage, build_stages
 from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import group_stages, one_stage_per_worker
@@ -31,6 +36,14 @@ from streamvis.stages.protocol import Site
 
 Opener = Callable[[SourceSpec, int], Source]
 OnPacket = Callable[[Packet], None]
+OnStatus = Callable[[Status], None]
+
+
+class CompletedFrame(NamedTuple):
+    """A frame that every stage has answered."""
+
+    packet: Packet  # with all parts, in the order of the pipeline
+    pixels: Array  # (H, W, 3) uint8 RGB, read-only
 
 
 def run(
@@ -42,63 +55,93 @@ def run(
     out: Path | None = None,
     on_used: OnUsed = "refuse",
     on_packet: OnPacket | None = None,
-    on_status: Callable[[Status], None] | None = None,
+    on_status: OnStatus | None = None,
 ) -> Summary:
     """Run to the end of all sources; `on_packet` gets each frame with all parts, in seq order.
 
-    `on_used` and `on_status` as in `launch.run`. Exceptions of stages pass through unchanged.
-    Raises SourceError when every source failed.
+    Otherwise as `frames`.
+    """
+    summary: Summary
+
+    def completed() -> Generator[CompletedFrame, None, None]:
+        nonlocal summary
+        summary = yield from frames(
+            pipeline,
+            sources,
+            build=build,
+            open_source=open_source,
+            out=out,
+            on_used=on_used,
+            on_status=on_status,
+        )
+
+    with closing(completed()) as running:
+        for frame in running:
+            if on_packet is not None:
+                on_packet(frame.packet)
+    return summary
+
+
+def frames(
+    pipeline: Pipeline,
+    sources: Sequence[SourceSpec],
+    *,
+    build: Build = build_stage,
+    open_source: Opener = open_any,
+    device: str = "cpu",
+    out: Path | None = None,
+    on_used: OnUsed = "refuse",
+    on_status: OnStatus | None = None,
+) -> Generator[CompletedFrame, None, Summary]:
+    """Yield each frame of a run with all parts, in seq order within its source.
+
+    When the generator is closed, the run is drained: sources and stages are closed, and the files
+    in `out` are complete up to the last frame. `on_used` and `on_status` as in `launch.run`.
+    Exceptions of stages pass through unchanged. Raises SourceError when every source failed.
     """
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
-        core, meter = _run(pipeline, sources, build, open_source, out, start, on_packet, on_status)
-        summary = meter.summary(core, time.monotonic())
-        summary = msgspec.structs.replace(summary, pipeline=pipeline.hash, epoch=start.epoch)
-        if out is not None:
-            write_summary(summary, out)
-        if (error := failure(core)) is not None:
-            raise error
-        return summary
-
-
-def _run(
-    pipeline: Pipeline,
-    sources: Sequence[SourceSpec],
-    build: Build,
-    open_source: Opener,
-    out: Path | None,
-    start: RunStart,
-    on_packet: OnPacket | None,
-    on_status: Callable[[Status], None] | None,
-) -> tuple[Core, Meter]:
-    pictures: dict[str, Array] = {}
-
-    def pixels(frame: Frame) -> Array:
-        return pictures[frame.slot]
-
-    site = Site(
-        device="cpu",
-        pixels=pixels,
-        out=out,
-        epoch=start.epoch,
-        logged=start.logged,
-        pipeline=pipeline.hash,
-    )
-    with ExitStack() as stack:
-        stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)
-        hosts = {f"{name}.0": Host(pipeline, {name: stage}) for name, stage in stages.items()}
-        for host in hosts.values():
-            stack.callback(host.close)
-        reader = Reader(sources, open_source, pictures)
-        stack.callback(reader.close)
         groups = group_stages(pipeline, one_stage_per_worker(pipeline))
         core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
         meter = Meter(time.monotonic())
         meter.findings.update(start.findings)
-        deliver = InOrder(pipeline, on_packet, core)
-        Loop(core, hosts, reader, meter, deliver, start.save, on_status).run()
-    return core, meter
+        pictures: dict[str, Array] = {}
+        site = Site(
+            device=device,
+            pixels=lambda frame: pictures[frame.slot],
+            out=out,
+            epoch=start.epoch,
+            logged=start.logged,
+            pipeline=pipeline.hash,
+        )
+        with ExitStack() as stack:
+            stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)
+            hosts = {f"{name}.0": Host(pipeline, {name: stage}) for name, stage in stages.items()}
+            for host in hosts.values():
+                stack.callback(host.close)
+            reader = Reader(sources, open_source, pictures)
+            stack.callback(reader.close)
+            deliver = InOrder(pipeline, core)
+            loop = Loop(core, hosts, reader, meter, deliver, start.save, on_status)
+            try:
+                yield from loop.frames()
+            except GeneratorExit:  # the consumer has seen enough
+                loop.drain()
+        return _summary(core, meter, pipeline, start, out)
+
+
+def _summary(
+    core: Core, meter: Meter, pipeline: Pipeline, start: RunStart, out: Path | None
+) -> Summary:
+    """Return the summary of a run that has ended, written to `out`; or raise its error."""
+    summary = meter.summary(core, time.monotonic())
+    summary = msgspec.structs.replace(summary, pipeline=pipeline.hash, epoch=start.epoch)
+    if out is not None:
+        write_summary(summary, out)
+    if (error := failure(core)) is not None:
+        raise error
+    return summary
 
 
 class Loop:
@@ -112,7 +155,7 @@ class Loop:
         meter: Meter,
         deliver: "InOrder",
         save: Callable[[str, protocol.SourceCheckpoint], None] | None,
-        on_status: Callable[[Status], None] | None,
+        on_status: OnStatus | None,
     ) -> None:
         self._core = core
         self._hosts = hosts
@@ -124,13 +167,23 @@ class Loop:
         self._status_due = 0.0
         self._facts: deque[protocol.Fact] = deque()
 
-    def run(self) -> None:
+    def frames(self) -> Iterator[CompletedFrame]:
+        """Run to the end of all sources, and yield the frames that are complete."""
         self._facts.append(protocol.Tick(time.monotonic()))
         while not self._core.finished:
-            fact = self._facts.popleft() if self._facts else self._reader.next_fact()
-            for order in self._core.step(fact):
-                self._facts += self._carry_out(order)
-            self._report()
+            self._step(self._facts.popleft() if self._facts else self._reader.next_fact())
+            yield from self._deliver.take()
+
+    def drain(self) -> None:
+        """End the run: no frame is read any more, and stages get the end of each source."""
+        self._facts.append(protocol.Drain(time.monotonic()))
+        while not self._core.finished:
+            self._step(self._facts.popleft())
+
+    def _step(self, fact: protocol.Fact) -> None:
+        for order in self._core.step(fact):
+            self._facts += self._carry_out(order)
+        self._report()
 
     def _report(self) -> None:
         at = time.monotonic()
@@ -159,9 +212,9 @@ class Loop:
                 self._meter.findings.update(answer.findings)
                 yield protocol.Received(process, answer, time.monotonic(), parts)
             case protocol.FrameCompleted():
-                self._reader.release(order.frame.slot)
+                pixels = self._reader.release(order.frame.slot)
                 self._meter.add_frame(order, at)
-                self._deliver(order)
+                self._deliver.add(order, pixels)
 
 
 class Reader:
@@ -215,8 +268,9 @@ class Reader:
         )
         return self._fact(name, decoded)
 
-    def release(self, slot: str) -> None:
-        del self._pictures[slot]
+    def release(self, slot: str) -> Array:
+        """Forget the picture in this slot, and return it."""
+        return self._pictures.pop(slot)
 
     def close(self) -> None:
         while self._open:
@@ -237,23 +291,28 @@ class Reader:
 
 
 class InOrder:
-    """Calls `on_packet` in the order of seq: a frame that skips stages may complete early."""
+    """Puts frames in the order of seq: one that skips stages may complete early."""
 
-    def __init__(self, pipeline: Pipeline, on_packet: OnPacket | None, core: Core) -> None:
+    def __init__(self, pipeline: Pipeline, core: Core) -> None:
         self._names = [stage.name for stage in pipeline.stages]
-        self._on_packet = on_packet
         self._next = Counter({name: stream.admitted for name, stream in core.streams.items()})
-        self._held: dict[tuple[str, int], Packet] = {}
+        self._held: dict[tuple[str, int], CompletedFrame] = {}
+        self._ready: deque[CompletedFrame] = deque()
 
-    def __call__(self, done: protocol.FrameCompleted) -> None:
-        if self._on_packet is None:
-            return
+    def add(self, done: protocol.FrameCompleted, pixels: Array) -> None:
+        """Add a frame that is complete."""
         parts = [done.parts[name] for name in self._names if name in done.parts]
         source = done.frame.source
-        self._held[source, done.frame.seq] = Packet(frame=done.frame, parts=parts)
-        while packet := self._held.pop((source, self._next[source]), None):
+        packet = Packet(frame=done.frame, parts=parts)
+        self._held[source, done.frame.seq] = CompletedFrame(packet, pixels)
+        while frame := self._held.pop((source, self._next[source]), None):
             self._next[source] += 1
-            self._on_packet(packet)
+            self._ready.append(frame)
+
+    def take(self) -> Iterator[CompletedFrame]:
+        """Yield the frames that are complete and whose predecessors have been yielded."""
+        while self._ready:
+            yield self._ready.popleft()
 
 
 def _after(source: Source, n: int) -> Iterator[Picture]:

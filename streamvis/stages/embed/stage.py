@@ -2,52 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from streamvis.messages import Array, Detections, Embeddings, Packet
-from streamvis.models.crops import crop
-from streamvis.models.inference.select import accelerate_embedder
-from streamvis.models.weights import load_embedder
+from streamvis.messages import Detections, Embeddings, Packet
 from streamvis.stages.embed import Appearance
+from streamvis.stages.embed.embedder import PersonEmbedder
 from streamvis.stages.protocol import Site
-
-SMALLEST = 4.0  # px of either side; smaller crops show a colour, no person
 
 
 class EmbedStage:
-    """Embed all detections of a call in one batch: those of `min_score` and `SMALLEST` px."""
+    """Embed the people of all frames of a call in one batch."""
 
     def __init__(self, config: Appearance, site: Site) -> None:
         self.pixels = site.pixels
-        self.min_score = config.min_score
-        self.masks = config.masks
-        model = load_embedder(config.weights, site.device)
-        self.size, self.width = model.size, model.outputs
-        self.embed = accelerate_embedder(model, site.device, config.precision, config.engine)
+        self.embedder = PersonEmbedder(config, site.device)
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Embeddings]:
-        looked = [self._worth(packet.part(Detections)) for packet in packets]
-        crops = [self._crop(p, rows) for p, rows in zip(packets, looked, strict=True)]
-        vectors = self.embed(np.concatenate([np.empty((0, *self.size, 3), np.uint8), *crops]))
-        ends = np.cumsum([len(some) for some in crops])
-        for rows, some, end in zip(looked, crops, ends, strict=True):
-            every = np.zeros((len(rows), self.width), np.float32)  # row for row with them
-            every[rows] = vectors[end - len(some) : end]
-            yield Embeddings(vectors=every)
-
-    def _worth(self, found: Detections | None) -> Array:
-        """Rows (N,) bool that are embedded."""
-        if found is None:
-            return np.zeros(0, bool)
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        return (found.scores >= self.min_score) & (sides >= SMALLEST).all(1)
-
-    def _crop(self, packet: Packet, rows: Array) -> Array:
-        found = packet.part(Detections)
-        if found is None or not rows.any():
-            return np.empty((0, *self.size, 3), np.uint8)
-        masks = found.masks[rows] if self.masks and len(found.masks) else None
-        return crop(self.pixels(packet.frame), found.boxes[rows], self.size, masks)
+        return self.embedder(
+            [self.pixels(packet.frame) for packet in packets],
+            [packet.part(Detections) for packet in packets],
+        )
 
     def close(self) -> None:
         """There are no resources to release."""

@@ -105,7 +105,7 @@ def look(boxes: list[list[int]], size: tuple[int, int], **settings) -> Detection
     for x1, y1, x2, y2 in boxes:
         picture[y1:y2, x1:x2] = 255
     detect = stage(**settings)
-    detect.detector = bright
+    detect.detector.network = bright
     (part,) = detect([packet("boxes", picture)])
     assert len(part.boxes) == len(part.scores) == len(part.labels) == len(part.masks)
     return part

@@ -76,7 +76,7 @@ def test_a_vector_is_the_networks_word_on_the_crop(stage):
     embed = stage()
     (part,) = embed([packet("one", found(BOXES))])
     crops = crop(PICTURES["one"], np.array(BOXES), (64, 32))
-    np.testing.assert_allclose(part.vectors, embed.embed(crops), atol=1e-5)
+    np.testing.assert_allclose(part.vectors, embed.embedder.network(crops), atol=1e-5)
     alike = part.vectors @ part.vectors.T
     assert (alike[~np.eye(4, dtype=bool)] < 0.9999).all()
 

@@ -132,7 +132,7 @@ class Pair:
         look = Segment(weights=weights[segment], **how)
         tell = Config(weights=tuple(weights[name] for name in given), **{**how, **settings})
         self.segment = build_stage(StageSpec("segment", look), site)
-        looked = self.segment.network.segment
+        looked = self.segment.segmenter.network.segment
 
         def look_once(pixels: np.ndarray) -> SegmentedFrame:
             key = (segment, pixels.tobytes())
@@ -140,7 +140,7 @@ class Pair:
                 SEEN[key] = looked(pixels)
             return SEEN[key]
 
-        self.segment.network.segment = look_once
+        self.segment.segmenter.network.segment = look_once
         lent = self.segment.lent
         forecast = build_stage(
             StageSpec("forecast", tell, after=["segment"]), msgspec.structs.replace(site, lent=lent)

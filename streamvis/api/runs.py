@@ -1,0 +1,113 @@
+"""Whole pipelines: `stream` in this process, `run` in processes of their own."""
+
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamvis import config
+from streamvis.api.packet import StreamPacket
+from streamvis.config import Pipeline
+from streamvis.errors import UsageError
+from streamvis.messages import Receipt
+from streamvis.runtime import inline, launch
+from streamvis.runtime.metrics import Status, Summary
+from streamvis.runtime.output import OnUsed
+from streamvis.sources import resolve
+from streamvis.sources.spec import SourceSpec
+
+Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Settings = Mapping[str, Any]  # "stage.key": value
+
+
+def stream(
+    sources: Sources,
+    pipeline: str | os.PathLike[str] | Pipeline = "people",
+    *,
+    settings: Settings | None = None,
+    device: str = "cpu",
+    out: str | os.PathLike[str] | None = None,
+    on_used: OnUsed = "refuse",
+) -> Generator[StreamPacket, None, None]:
+    """Run a pipeline in this process, and yield each frame with its pixels and parts.
+
+    Nothing is decoded while the loop's body runs. When the loop is left, sources and stages are
+    closed. The arguments are those of `run`; without `out`, stages that only write files or
+    events, such as publish and record, are left out. device: of the networks. Exceptions of stages
+    pass through. Raises ConfigError, UsageError and SourceError at once where it can.
+    """
+    loaded, specs = _pipeline(pipeline, settings), _sources(sources)
+    if out is None:
+        loaded = _without_sinks(loaded)
+    folder = None if out is None else Path(out)
+    frames = inline.frames(loaded, specs, device=device, out=folder, on_used=on_used)
+    return _packets(frames)
+
+
+def _packets(
+    frames: Generator[inline.CompletedFrame, None, Summary],
+) -> Generator[StreamPacket, None, None]:
+    try:
+        for packet, pixels in frames:
+            yield StreamPacket(frame=packet.frame, parts=packet.parts, pixels=pixels)
+    finally:
+        frames.close()
+
+
+def run(
+    pipeline: str | os.PathLike[str] | Pipeline = "people",
+    sources: Sources = (),
+    *,
+    out: str | os.PathLike[str] | None = None,
+    on: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+    annotate: bool = False,
+    on_used: OnUsed = "refuse",
+    on_status: Callable[[Status], None] | None = None,
+) -> Summary:
+    """Run a pipeline in worker processes to the end of its sources, as `streamvis run` does.
+
+    pipeline: people, actions, forecast, full, or the path of a file. sources: paths, globs,
+    directories, URLs, camera indexes or `synthetic:` scenes. out: directory for events.db,
+    tracks.txt and summary.json. on: a placement, by name or path. settings: changes of the
+    pipeline, {"detect.min_score": 0.5}. annotate: write an annotated video, too. on_used: where
+    `out` holds a run, `refuse`, `overwrite` or `resume` it. on_status: called about once a second.
+
+    SIGINT and SIGTERM end the run in good order when it is called from the main thread. Raises
+    StreamvisError: see `streamvis.errors`.
+    """
+    loaded, specs = _pipeline(pipeline, settings), _sources(sources)
+    if annotate:
+        loaded = config.with_record(loaded, config.Record())
+    placement = (
+        config.default_placement(loaded) if on is None else config.load_placement(Path(on), loaded)
+    )
+    folder = None if out is None else Path(out)
+    return launch.run(loaded, placement, specs, out=folder, on_used=on_used, on_status=on_status)
+
+
+def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | None) -> Pipeline:
+    if isinstance(pipeline, Pipeline):
+        if settings:
+            raise UsageError("settings are for pipelines by name or path; this one is loaded")
+        return pipeline
+    texts = {key: msgspec.json.encode(value).decode() for key, value in (settings or {}).items()}
+    return config.load_pipeline(Path(pipeline), texts)  # JSON is YAML
+
+
+def _sources(sources: Sources) -> list[SourceSpec]:
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if not given:
+        raise UsageError("there is no source; name at least one: sources=['video.mp4']")
+    return resolve([os.fspath(source) for source in given])
+
+
+def _without_sinks(pipeline: Pipeline) -> Pipeline:
+    """Leave out the stages that only write files or events."""
+    needed = {parent for stage in pipeline.stages for parent in stage.after}
+    kept = [s for s in pipeline.stages if s.run.writes is not Receipt or s.name in needed]
+    if not kept:
+        raise UsageError("the pipeline only writes files: give `out`, the directory for them")
+    return Pipeline(kept)

@@ -1,0 +1,198 @@
+"""`stream` gives what `run` writes, closes everything however it is left, and draws."""
+
+import sqlite3
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from walkers import assert_same, quick_people
+
+import streamvis
+from streamvis.config import Pipeline, Record, StageSpec, load_pipeline
+from streamvis.errors import ConfigError, SourceError, UsageError, WeightsError
+from streamvis.messages import Detections, Packet, Receipt
+from streamvis.runtime.output import LOCK
+from streamvis.sources import open_source, resolve
+
+FRAMES = 15
+
+
+@pytest.fixture(scope="module")
+def people(looks):
+    return quick_people(looks)
+
+
+@pytest.fixture(scope="module")
+def packets(clip, people, one_thread):
+    return list(streamvis.stream(clip, settings=people))
+
+
+def test_every_frame_comes_with_its_pixels_and_parts(packets, clip):
+    (spec,) = resolve([str(clip)])
+    with closing(open_source(spec)) as source:
+        pictures = [picture.pixels.copy() for picture in source]
+    assert [packet.frame.seq for packet in packets] == list(range(FRAMES))
+    for packet, pixels in zip(packets, pictures, strict=True):
+        np.testing.assert_array_equal(packet.pixels, pixels)
+        assert not packet.pixels.flags.writeable
+        assert packet.source == spec.id
+        assert packet.time_s == packet.frame.seq / 5
+        assert packet.embeddings is not None
+        assert packet.motion is not None
+        assert packet.actions is packet.segmentation is packet.forecast is None
+        assert len(packet.embeddings.vectors) == len(packet.detections)
+        assert packet.part(Receipt) is None
+    assert max(len(packet.tracks) for packet in packets) > 1
+
+
+def test_the_classes_one_by_one_give_the_same(packets, people, looks, clip):
+    settings = {key.partition(".")[2]: value for key, value in people.items() if "detect." in key}
+    detect = streamvis.Detector(**settings)
+    embed = streamvis.Embedder(looks, engine="torch", precision="fp32")
+    tracker = streamvis.Tracker(ground_plane=clip.with_name("ground_plane.json"))
+    for packet in packets:
+        found = detect(packet.pixels)
+        vectors = embed(packet.pixels, found)
+        tracks = tracker.update(found, vectors, picture=packet.pixels, time_s=packet.time_s)
+        assert_same(found, packet.detections)
+        assert_same(vectors, packet.embeddings)
+        assert_same(tracks, packet.tracks)
+
+
+def events(out: Path) -> list[tuple]:
+    """The log without what names the run and the time on the wall."""
+    with closing(sqlite3.connect(out / "events.db")) as log:
+        return log.execute("select offset, source, media_us, type, what from events").fetchall()
+
+
+def test_a_stream_is_the_run_in_processes(packets, clip, people, tmp_path):
+    placement = tmp_path / "placement.yaml"
+    heavy, light = ["detect", "embed"], ["camera", "track", "publish"]
+    workers = [{"stages": heavy, "threads": 1}, {"stages": light}]
+    placement.write_text(yaml.safe_dump({"workers": workers}))
+    given = {"settings": people, "out": tmp_path / "run"}
+    summary = streamvis.run("people", [clip], on=placement, **given)
+    assert [(one.ending, one.admitted) for one in summary.sources] == [("eof", FRAMES)]
+    logged = list(streamvis.stream([clip], settings=people, out=tmp_path / "stream"))
+    for one, other in zip(logged, packets, strict=True):
+        assert_same(one.tracks, other.tracks)
+        assert one.part(Receipt) is not None
+    texts = [(tmp_path / name / "tracks.txt").read_text() for name in ("run", "stream")]
+    assert texts[0] == texts[1]
+    rows = [line.split(",") for line in texts[0].splitlines()]
+    tracked = [(p.frame.n + 1, id_) for p in packets for id_ in p.tracks.ids.tolist()]
+    assert sorted((int(row[0]), int(row[1])) for row in rows) == sorted(tracked)
+
+
+def test_leaving_the_loop_closes_all_and_leaves_a_complete_log(clip, people, tmp_path):
+    out = tmp_path / "out"
+    for packet in streamvis.stream(clip, settings=people, out=out):
+        if packet.frame.seq == 9:
+            break
+    assert not (out / LOCK).exists()
+    assert (out / "summary.json").is_file()
+    seen = {int(row.split(",")[0]) for row in (out / "tracks.txt").read_text().splitlines()}
+    assert max(seen) == 10
+    with closing(sqlite3.connect(out / "events.db")) as log:
+        types = [row[0] for row in log.execute("select type from events")]
+    assert types.count("track.begin") == types.count("track.end") > 0
+
+
+@pytest.mark.parametrize("end", ["break", "raise", "close"])
+def test_no_thread_descriptor_or_process_is_left(end, clip, people):
+    # the fixture `nothing_left_behind` looks
+    running = streamvis.stream(clip, settings=people)
+    with suppress(ZeroDivisionError), closing(running):
+        for packet in running:
+            if end == "raise":
+                assert packet.frame.seq // 0
+            break
+    assert list(running) == []
+
+
+def test_a_stream_that_is_never_begun_opens_nothing(clip, people, tmp_path):
+    running = streamvis.stream(clip, settings=people, out=tmp_path / "out")
+    del running
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_used_directory_is_refused_unless_said_otherwise(clip, people, tmp_path):
+    given = {"pipeline": "people", "settings": people, "out": tmp_path}
+    with closing(streamvis.stream(clip, **given)) as running:
+        next(running)
+    with pytest.raises(UsageError, match="holds a run already"):
+        next(streamvis.stream(clip, **given))
+    again = list(streamvis.stream(clip, **given, on_used="overwrite"))
+    assert len(again) == FRAMES
+    assert list(streamvis.stream(clip, **given, on_used="resume")) == []  # it is finished
+
+
+def test_exceptions_of_stages_pass_through(clip, people):
+    settings = {**people, "detect.weights": "nobody"}
+    with pytest.raises(WeightsError, match="no weights 'nobody'"):
+        next(streamvis.stream(clip, settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "problem"),
+    [
+        ({"pipeline": "peeple"}, ConfigError, "did you mean people"),
+        ({"sources": []}, UsageError, "there is no source"),
+        ({"sources": "absent.mp4"}, SourceError, "absent.mp4"),
+        ({"settings": {"detect.min_score": 2}}, ConfigError, "min_score"),
+        ({"settings": {"detect": 2}}, UsageError, "expected stage.key=value"),
+        ({"pipeline": Pipeline([]), "settings": {"a.b": 1}}, UsageError, "this one is loaded"),
+    ],
+)
+@pytest.mark.parametrize("call", [streamvis.stream, streamvis.run])
+def test_wrong_arguments_are_refused_at_once(call, given, error, problem, clip):
+    with pytest.raises(error, match=problem):
+        call(**{"sources": clip, **given})
+
+
+def test_a_pipeline_of_files_alone_needs_a_directory(clip):
+    only = Pipeline([StageSpec("film", Record())])
+    with pytest.raises(UsageError, match="give `out`"):
+        streamvis.stream(clip, only)
+
+
+@pytest.mark.parametrize("name", ["people", "actions", "forecast", "full"])
+def test_shipped_pipelines_go_by_name_anywhere(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    streamvis.stream("synthetic:walkers", name)  # loaded and checked, not begun
+    assert load_pipeline(Path(name)).stages
+
+
+def test_several_sources_and_a_loaded_pipeline(clip, people):
+    pipeline = load_pipeline(None, {"detect.engine": "torch", "detect.short_side": "64"})
+    only = Pipeline([pipeline.stage("detect")])
+    found = [
+        (p.source, p.frame.seq)
+        for p in islice(streamvis.stream([f"a={clip}", f"b={clip}"], only), 6)
+    ]
+    assert sorted(found) == [(name, n) for name in "ab" for n in range(3)]
+
+
+def test_a_packet_is_drawn_as_its_parts_are(packets):
+    packet = packets[-1]
+    drawn = streamvis.annotate(packet.pixels, packet)
+    assert drawn.shape == packet.pixels.shape
+    assert (drawn != packet.pixels).any()
+    parts = streamvis.annotate(packet.pixels, packet.detections, packet.tracks)
+    np.testing.assert_array_equal(drawn, parts)
+    same = streamvis.annotate(packet.pixels, Packet(frame=packet.frame, parts=packet.parts))
+    np.testing.assert_array_equal(drawn, same)
+    np.testing.assert_array_equal(streamvis.annotate(packet.pixels), packet.pixels)
+    with pytest.raises(streamvis.StreamvisError, match="annotate: cannot draw a list"):
+        streamvis.annotate(packet.pixels, [packet])
+
+
+def test_a_packet_says_what_is_in_it(packets):
+    text = repr(packets[-1])
+    assert text.startswith("StreamPacket(walkers, 2.8 s, 320x240 px, Detections(")
+    assert "Tracks(" in text
+    assert "array" not in text
+    assert isinstance(packets[0].part(Detections), streamvis.Detections)

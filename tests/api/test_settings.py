@@ -1,0 +1,22 @@
+"""The keywords that type checkers know are the settings of the kinds of stages."""
+
+from typing import get_type_hints
+
+import pytest
+
+from streamvis.api import settings
+from streamvis.config import Appearance, Jipda, MaskRcnn, OffActions, Segment
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kind"),
+    [
+        (settings.DetectorSettings, MaskRcnn),
+        (settings.EmbedderSettings, Appearance),
+        (settings.SegmenterSettings, Segment),
+        (settings.ActionSettings, OffActions),
+        (settings.TrackerSettings, Jipda),
+    ],
+)
+def test_keywords_are_the_settings_of_the_kind(keywords, kind):
+    assert set(get_type_hints(keywords)) == set(kind.__struct_fields__) - {"weights"}
