@@ -360,7 +360,9 @@ def _check_array(name: str, array: Any, kind: str, shape: Sequence[int | None]) 
     sides = zip(array.shape, shape, strict=False)
     if array.ndim != len(shape) or any(want not in (None, side) for side, want in sides):
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise DataError(f"{name}: found shape {array.shape}, expected ({wanted})")
+        raise DataError(
+            f"{name}: found shape {array.shape}, expected ({wanted}{',' * (len(shape) == 1)})"
+        )
 
 
 def _encode_array(value: Any) -> Any:
