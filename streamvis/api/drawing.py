@@ -1,21 +1,17 @@
 """Annotated pictures."""
 
-from typing import TypeVar
-
 from streamvis.api.checks import check_picture
 from streamvis.api.packet import StreamPacket
 from streamvis.errors import DataError
-from streamvis.messages import Actions, Array, Detections, Packet, Part, Tracks
-from streamvis.viz import annotate as drawing
-
-P = TypeVar("P", bound=Part)
+from streamvis.messages import Array, Frame, Packet, Part
+from streamvis.stages.record.picture import draw_packet
 
 
-def annotate(picture: Array, *found: StreamPacket | Packet | Part, masks: bool = True) -> Array:
+def annotate(picture: Array, *found: StreamPacket | Packet | Part) -> Array:
     """Return a copy of the picture (H, W, 3) uint8 RGB with what was found drawn on it.
 
-    found: a packet of `stream`, or parts: detections, tracks, actions. masks: draw outlines of
-    people, too.
+    found: a packet of `stream`, or parts: detections, tracks, actions, …. The copy is larger where
+    parts are shown beside the picture, as segmentations are. docs/annotated-video.md is its legend.
     """
     check_picture(picture, "annotate")
     parts: list[Part] = []
@@ -28,14 +24,6 @@ def annotate(picture: Array, *found: StreamPacket | Packet | Part, masks: bool =
             raise DataError(
                 f"annotate: cannot draw a {type(one).__name__}; expected a packet or parts"
             )
-    return drawing.annotate(
-        picture,
-        _first(Detections, parts),
-        _first(Tracks, parts),
-        actions=_first(Actions, parts),
-        masks=masks,
-    )
-
-
-def _first(kind: type[P], parts: list[Part]) -> P | None:
-    return next((part for part in parts if isinstance(part, kind)), None)
+    height, width = picture.shape[:2]
+    frame = Frame(source="picture", seq=0, n=0, media_us=0, width=width, height=height)
+    return draw_packet(picture, Packet(frame=frame, parts=parts))
