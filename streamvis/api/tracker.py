@@ -1,7 +1,7 @@
 """The tracker of one video, without torch."""
 
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from streamvis.api.checks import (
     FrameClock,
@@ -18,6 +18,9 @@ from streamvis.geometry import read_ground_plane
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.stages.track import Jipda
 from streamvis.tracking import tracker
+
+if TYPE_CHECKING:
+    from streamvis.stages.camera_motion.stage import PreviousFrame
 
 WHERE = "Tracker"
 
@@ -43,7 +46,7 @@ class Tracker:
         self._size = None if size is None else check_size(size, WHERE)
         self._plane = None if ground_plane is None else read_ground_plane(Path(ground_plane))
         self._tracker: tracker.Tracker | None = None
-        self._camera: PictureMotion | None = None
+        self._camera: PreviousFrame | None = None
 
     def update(
         self,
@@ -66,8 +69,7 @@ class Tracker:
         media_us = self._clock.at(time_s)
         tracking = self._sized(picture)
         if picture is not None and motion is None and self.config.camera != "fixed":
-            self._camera = self._camera or PictureMotion()
-            motion = self._camera(picture)
+            motion = self._motion_to(picture)
         self._clock.advance(media_us, given=time_s is not None)
         if found is None:
             return tracking.coast(media_us, motion)
@@ -84,7 +86,7 @@ class Tracker:
             check_detections(found, WHERE)
         if looks is not None:
             check_looks(looks, found, WHERE)
-        elif found is not None and self.config.mode in ("jipda_embed", "gnn_embed"):
+        elif self._tracker is None and self.config.mode in ("jipda_embed", "gnn_embed"):
             raise UsageError(
                 f"Tracker: mode {self.config.mode} needs embeddings: update(found, looks)"
             )
@@ -92,7 +94,7 @@ class Tracker:
             check_picture(picture, WHERE)
         if motion is not None:
             check_motion(motion, WHERE)
-        elif picture is None and self.config.camera == "moving":
+        elif picture is None and self._tracker is None and self.config.camera == "moving":
             raise UsageError(
                 "Tracker: camera='moving' needs the camera's motion: update(found, picture=rgb)"
             )
@@ -120,22 +122,13 @@ class Tracker:
             self._tracker.resize(*size)
         return self._tracker
 
+    def _motion_to(self, picture: Array) -> Motion:
+        if self._camera is None:
+            # OpenCV, which trackers without pictures do not need
+            from streamvis.stages.camera_motion.stage import PreviousFrame
+
+            self._camera = PreviousFrame()
+        return self._camera.motion_to(picture)
+
     def __repr__(self) -> str:
         return f"Tracker(fps={self._clock.fps}, mode={self.config.mode!r})"
-
-
-class PictureMotion:
-    """Estimates the motion of the camera from one picture to the next."""
-
-    def __init__(self) -> None:
-        from streamvis.tracking import camera  # OpenCV, which trackers without pictures do not need
-
-        self._camera = camera
-        self._last: camera.GreyFrame | None = None
-
-    def __call__(self, picture: Array) -> Motion:
-        """Return the motion since the last picture; unknown for the first one."""
-        before, self._last = self._last, self._camera.grey_frame(picture)
-        if before is None:
-            return self._camera.unknown_motion()
-        return self._camera.estimate_motion(before, self._last)

@@ -10,16 +10,15 @@ import msgspec
 import numpy as np
 import torch
 
+from streamvis.api.actions import ActionRecogniser
 from streamvis.config import OffActions
 from streamvis.errors import UsageError
-from streamvis.messages import Array, Frame, Packet, SourceInfo, Tracks
-from streamvis.models.inference.actions import TorchActions
+from streamvis.messages import Array, Tracks
+from streamvis.models.inference.select import choose
 from streamvis.models.off import Off, OffConfig
 from streamvis.models.weights import save, shipped
 from streamvis.parsing import convert
 from streamvis.runtime.processes import keep_memory
-from streamvis.stages.actions.stage import ActStage
-from streamvis.stages.protocol import Site
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.transport.sockets import temporary_root
 
@@ -51,13 +50,12 @@ def measure(
 ) -> ActionsReport:
     """Time the stage on a synthetic scene of tracked people, each sampled `per_second` times."""
     keep_memory()
-    pictures: dict[str, Array] = {}
     with tempfile.TemporaryDirectory(dir=temporary_root()) as folder:
         name = _save_weights(weights, per_second, Path(folder))
         fields = {"kind": "off", "weights": name, "people": people, "min_height": 8}
         config = convert({**fields, "engine": engine}, OffActions, "bench actions", UsageError)
-        act = ActStage(config, Site(device="cpu", pixels=lambda frame: pictures[frame.slot]))
-    used = _run(act, pictures, people, per_second, seconds)
+        recognise = ActionRecogniser(fps=FPS, **msgspec.structs.asdict(config))
+    used = _run(recognise, people, per_second, seconds)
     if not used.crops:
         raise UsageError(
             f"--seconds {seconds:g}: no track is sampled at --per-second {per_second:g}; expected "
@@ -65,7 +63,7 @@ def measure(
         )
     return ActionsReport(
         weights=weights if weights in shipped() or Path(weights).exists() else "random",
-        engine="torch" if isinstance(act.network, TorchActions) else "compiled",
+        engine="torch" if choose("cpu", "auto", config.engine)[0] == "torch" else "compiled",
         people=people,
         samples_per_second=round(used.samples / seconds, 2),
         crops=used.crops,
@@ -84,24 +82,19 @@ class _Used(NamedTuple):
     crops: int
 
 
-def _run(
-    act: ActStage, pictures: dict[str, Array], people: int, per_second: float, seconds: float
-) -> _Used:
-    """Call the stage frame by frame; the warm-up does not count."""
+def _run(recognise: ActionRecogniser, people: int, per_second: float, seconds: float) -> _Used:
+    """Recognise frame by frame; the warm-up does not count."""
     scene = SyntheticScene(seed=1, people=people, size=SIZE, fps=FPS, seconds=seconds)
-    act.begin(
-        SourceInfo(id="a", label="a", width=SIZE[0], height=SIZE[1], fps=FPS, live=False), None
-    )
     boxes, speed = _boxes(people, np.random.default_rng(0))
     wall_s = cpu_s = 0.0
     samples = crops = 0
     count = round(seconds * FPS)
     warm_up = max(FPS, ceil(2 * FPS / per_second))  # a second, and at least two samples
     for n in range(-warm_up, count):
-        pictures["a"] = scene.picture(n % count)
-        packet = _packet(n + warm_up, boxes + speed * (n / FPS))
+        picture = scene.picture(n % count)
+        tracks = _tracks(boxes + speed * (n / FPS))
         start, cpu_start = time.perf_counter(), time.process_time()
-        (part,) = act([packet])
+        part = recognise(picture, tracks)
         if n >= 0:
             wall_s += time.perf_counter() - start
             cpu_s += time.process_time() - cpu_start
@@ -139,19 +132,10 @@ def _boxes(people: int, rng: np.random.Generator) -> tuple[Array, Array]:
     return boxes, rng.uniform(-10, 10, (people, 4))[:, [0, 1, 0, 1]]
 
 
-def _packet(n: int, boxes: Array) -> Packet:
+def _tracks(boxes: Array) -> Tracks:
     count = len(boxes)
-    frame = Frame(
-        source="a",
-        seq=n,
-        n=n,
-        media_us=n * 1_000_000 // FPS,
-        width=SIZE[0],
-        height=SIZE[1],
-        slot="a",
-    )
     zeros, none = np.zeros(count, np.float32), np.zeros(0, np.int64)
-    tracks = Tracks(
+    return Tracks(
         ids=np.arange(1, count + 1),
         boxes=boxes.astype(np.float32),
         scores=zeros,
@@ -165,4 +149,3 @@ def _packet(n: int, boxes: Array) -> Packet:
         first_seen_us=np.zeros(count, np.int64),
         ended=none,
     )
-    return Packet(frame=frame, parts=[tracks])

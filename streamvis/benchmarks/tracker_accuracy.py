@@ -15,19 +15,19 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from streamvis.api.tracker import Tracker
 from streamvis.benchmarks import peers
 from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update
 from streamvis.benchmarks.tracker_speed import OURS, our_tracker
-from streamvis.config import Appearance, Jipda
+from streamvis.config import Appearance
 from streamvis.datasets import motchallenge
-from streamvis.datasets.motchallenge import Rows
+from streamvis.datasets.motchallenge import Rows, SequenceInfo
 from streamvis.errors import DataError
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.mot import COMBINED, MotScores, evaluate, evaluate_all
-from streamvis.messages import Detections, SourceInfo
+from streamvis.messages import Detections
 from streamvis.runners import tracker_inputs, tracking
 from streamvis.runners.tracker_inputs import TrackerFrame
-from streamvis.tracking.tracker import Tracker
 
 ON_GROUND = f"{OURS}, on the ground"
 WITH_CUES = "with looks and camera motion"
@@ -124,16 +124,20 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     assert rows is not None  # checked by `read`
     info = tracking.info_of(sequence)
     parts = tracking.public_detections(rows, sequence.length)
-    sources = {OURS: tracking.source_info(info, None)}
+    planes: dict[str, Path | None] = {OURS: None}
     if sequence.ground_plane:
-        sources[ON_GROUND] = tracking.source_info(info, sequence.ground_plane)
-    entries = [Entry(name, None, our_tracker(at, Jipda()), parts) for name, at in sources.items()]
+        planes[ON_GROUND] = sequence.ground_plane
+    size = (info.width, info.height)
+    entries = [
+        Entry(name, None, our_tracker(info.fps, size, plane), parts)
+        for name, plane in planes.items()
+    ]
     if sequence.video:
         cues = tracker_inputs.Cues(EMBEDDER, camera=True)
         inputs = tracker_inputs.from_detections(info, sequence.video, parts, cues)
         entries += [
-            Entry(f"{name}, {WITH_CUES}", None, our_tracker_with_cues(at, inputs.frames), parts)
-            for name, at in sources.items()
+            Entry(f"{name}, {WITH_CUES}", None, with_cues(info, plane, inputs.frames), parts)
+            for name, plane in planes.items()
         ]
     ranks = np.searchsorted(np.sort(rows.scores), rows.scores) / max(len(rows), 1)
     parts = detections_of(replace(rows, scores=ranks), sequence.length)
@@ -142,13 +146,16 @@ def _entries(sequence: motchallenge.Sequence) -> list[Entry]:
     return entries
 
 
-def our_tracker_with_cues(source: SourceInfo, frames: Sequence[TrackerFrame]) -> Update:
+def with_cues(info: SequenceInfo, plane: Path | None, frames: Sequence[TrackerFrame]) -> Update:
     """Start our tracker with the appearance embeddings and camera motion of each frame."""
-    tracker, left = Tracker(source, Jipda()), iter(frames)
+    tracker = Tracker(info.fps, size=(info.width, info.height), ground_plane=plane)
+    left = iter(frames)
 
     def update(detections: Detections) -> ReportedTracks:
         one = next(left)
-        tracks = tracker.update(detections, one.media_us, one.embeddings, one.motion)
+        tracks = tracker.update(
+            detections, one.embeddings, motion=one.motion, time_s=one.media_us / 1e6
+        )
         return ReportedTracks(tracks.ids, tracks.boxes)
 
     return update

@@ -4,24 +4,23 @@ All contenders get the same detections and alternate frame by frame in one threa
 load on the machine affects each of them alike. Times are CPU times.
 """
 
-import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from streamvis.api.tracker import Tracker
 from streamvis.benchmarks import jpda_step, peers
 from streamvis.benchmarks.jpda_step import Associate
 from streamvis.benchmarks.simulated_detections import FPS, Scene, detections_of, scene
 from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update
-from streamvis.config import Jipda
-from streamvis.messages import Array, Detections, SourceInfo
-from streamvis.tracking.tracker import Tracker
+from streamvis.messages import Array, Detections
 
 OURS = "streamvis"
 SIZES = (10, 20, 50, 100, 200, 500)  # people
@@ -100,7 +99,7 @@ def measure(sizes: Sequence[int] = SIZES) -> SpeedReport:
     steps: dict[int, ByName] = {}
     for people in sizes:
         simulated = scene(people, WARM_UP + ROUNDS)
-        updates = {OURS: our_tracker(_source(simulated), Jipda())}
+        updates = {OURS: our_tracker(FPS, (simulated.width, simulated.height))}
         updates |= {name: peer.start(FPS, START_SCORE) for name, peer in others.items()}
         contenders = {name: _whole(update, simulated) for name, update in updates.items()}
         frames = range(WARM_UP + ROUNDS)
@@ -133,20 +132,15 @@ def interleaved(contenders: Mapping[str, Prepare], frames: Sequence[int], warm_u
     return timings
 
 
-def our_tracker(source: SourceInfo, config: Jipda) -> Update:
-    """Start our tracker; it reads the detections alone."""
-    tracker, numbers = Tracker(source, config), itertools.count()
+def our_tracker(fps: float, size: tuple[int, int], plane: Path | None = None) -> Update:
+    """Start our tracker; it reads the detections alone. plane: file with a ground plane."""
+    tracker = Tracker(fps, size=size, ground_plane=plane)
 
     def update(detections: Detections) -> ReportedTracks:
-        tracks = tracker.update(detections, round(next(numbers) * 1e6 / source.fps))
+        tracks = tracker.update(detections)
         return ReportedTracks(tracks.ids, tracks.boxes)
 
     return update
-
-
-def _source(simulated: Scene) -> SourceInfo:
-    width, height = simulated.width, simulated.height
-    return SourceInfo(id="crowd", label="crowd", width=width, height=height, fps=FPS, live=False)
 
 
 def _whole(update: Update, simulated: Scene) -> Prepare:

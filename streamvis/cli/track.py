@@ -55,7 +55,7 @@ def track(
     from streamvis.runners.detection_files import beside, described
     from streamvis.runners.settings import configure
     from streamvis.runners.tracker_inputs import cues_for, from_detections
-    from streamvis.runners.tracking import public_detections, run_tracker, source_info
+    from streamvis.runners.tracking import public_detections, run_tracker
 
     config = configure(Jipda, {"space": space.value}, set_ or [])
     check_writable(out)
@@ -75,7 +75,7 @@ def track(
     inputs = from_detections(info, video, parts, cues)
     if inputs.note:
         say(inputs.note)
-    run = run_tracker(source_info(info, plane), config, inputs.frames)
+    run = run_tracker(info, plane, config, inputs.frames)
     motchallenge.write_results(out, run.rows)
     people = len(set(run.rows.ids.tolist()))
     if json:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from streamvis.config import MaskRcnn
-from streamvis.messages import Array, Detections, Frame, Packet
-from streamvis.stages.protocol import Site
+from streamvis.messages import Array, Detections
 
 Detector = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
 
@@ -22,22 +23,6 @@ def open_detector(config: MaskRcnn, device: str = "cpu") -> Detector:
 
         yolox = Yolox(Path(config.weights).expanduser(), min_score=config.min_score)
         return lambda pixels: yolox([pixels])[0]
-    return _own_detector(config, device)
+    from streamvis.api.networks import Detector as OwnDetector
 
-
-def _own_detector(config: MaskRcnn, device: str) -> Detector:
-    from streamvis.stages.detect.stage import DetectStage
-
-    slots: dict[str, Array] = {}  # slot -> pixels, in place of shared memory
-    stage = DetectStage(config, Site(device=device, pixels=lambda frame: slots[frame.slot]))
-
-    def detect(pixels: Array) -> Detections:
-        slots["now"] = pixels
-        height, width = pixels.shape[:2]
-        frame = Frame(
-            source="alone", seq=0, n=0, media_us=0, width=width, height=height, slot="now"
-        )
-        (part,) = stage([Packet(frame=frame)])
-        return part
-
-    return detect
+    return OwnDetector(device=device, **msgspec.structs.asdict(config))

@@ -6,34 +6,21 @@ inputs = from_detector(info, Path("video.avi"), MaskRcnn(), cues)  # detections 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from streamvis.config import (
-    Appearance,
-    CameraMotion,
-    Jipda,
-    MaskRcnn,
-    Pipeline,
-    StageSpec,
-)
+from streamvis.config import Appearance, CameraMotion, Jipda, MaskRcnn
 from streamvis.datasets.motchallenge import SequenceInfo
-from streamvis.errors import DataError, UsageError
-from streamvis.messages import Detections, Embeddings, Motion, Packet, SourceInfo
+from streamvis.errors import DataError, SourceError, UsageError
+from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo
+from streamvis.runtime.errors import ending_of
 from streamvis.sources import SourceSpec, open_source, resolve
 from streamvis.sources.listing import images_of
-from streamvis.stages.protocol import Site, Stage
 
 FrameNumber = Callable[[int], int]  # place of a picture in its source, from 0 -> frame number
-NO_DETECTIONS = Detections(
-    boxes=np.zeros((0, 4), np.float32),
-    scores=np.zeros(0, np.float32),
-    labels=np.zeros(0, np.int32),
-    masks=np.zeros((0, 0, 0), np.uint8),
-)
+Detect = Callable[[int, Array], Detections]  # frame number, pixels -> people
 
 
 class Cues(NamedTuple):
@@ -91,14 +78,12 @@ def from_detector(
     sequence: SequenceInfo, video: Path, detect: MaskRcnn, cues: Cues
 ) -> TrackerInputs:
     """Run our detector on the video, up to the sequence's length, and measure the cues."""
-    packets = _packets(video, detect, cues)
-    frames = []
-    for number, packet in packets.items():
-        part = packet.part(Detections)
-        if number <= sequence.length and part is not None:
-            embeddings, motion = packet.part(Embeddings), packet.part(Motion)
-            frames.append(TrackerFrame(number, packet.frame.media_us, part, embeddings, motion))
-    return TrackerInputs(frames, _lengths(video, packets, sequence.length))
+    from streamvis.runners.detectors import open_detector
+
+    find = open_detector(detect)
+    seen = _measured(video, lambda number, pixels: find(pixels), cues)
+    frames = [frame for number, frame in seen.items() if number <= sequence.length]
+    return TrackerInputs(frames, _lengths(video, seen, sequence.length))
 
 
 def from_detections(
@@ -109,12 +94,13 @@ def from_detections(
     if video is None or not cues.any:
         return TrackerInputs(frames)
     _check_size(sequence, video)
-    packets = _packets(video, parts, cues)
+    known = dict(enumerate(parts, 1))
+    nobody = Detections.of([], [])
+    seen = _measured(video, lambda number, pixels: known.get(number, nobody), cues)
     for i, frame in enumerate(frames):
-        if packet := packets.get(frame.number):
-            embeddings, motion = packet.part(Embeddings), packet.part(Motion)
-            frames[i] = frame._replace(embeddings=embeddings, motion=motion)
-    return TrackerInputs(frames, _lengths(video, packets, len(parts)))
+        if measured := seen.get(frame.number):
+            frames[i] = measured._replace(media_us=frame.media_us)
+    return TrackerInputs(frames, _lengths(video, seen, len(parts)))
 
 
 def video_info(video: Path) -> SourceInfo:
@@ -144,45 +130,35 @@ def _lengths(video: Path, numbers: Iterable[int], length: int) -> str | None:
     return f"{video}: {', '.join(found)}" if found else None
 
 
-class _GivenDetections:
-    """A stage in the detector's place, which returns detections that are known already."""
+def _measured(video: Path, detect: Detect, cues: Cues) -> dict[int, TrackerFrame]:
+    """Read the video; return detections and cues of each picture by the frame's number."""
+    embed = previous = None
+    if cues.looks:
+        from streamvis.api.networks import Embedder
 
-    def __init__(self, parts: Sequence[Detections], number_of: FrameNumber) -> None:
-        self._parts = dict(enumerate(parts, 1))
-        self._number_of = number_of
+        embed = Embedder(cues.looks)
+    if cues.camera:
+        from streamvis.stages.camera_motion.stage import PreviousFrame
 
-    def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
-        return (self._parts.get(self._number_of(p.frame.n), NO_DETECTIONS) for p in packets)
-
-    def close(self) -> None:
-        """There are no resources to release."""
-
-
-def _packets(video: Path, detect: MaskRcnn | Sequence[Detections], cues: Cues) -> dict[int, Packet]:
-    """Run the stages on the video and return each frame's packet by its number."""
-    from streamvis.runtime import inline
-    from streamvis.runtime.host import build_stage
-
+        previous = PreviousFrame()
     spec = _spec(video)
     number_of = _number_of(spec)
-
-    def build(stage: StageSpec, site: Site) -> Stage:
-        if isinstance(stage.run, MaskRcnn) and not isinstance(detect, MaskRcnn):
-            return _GivenDetections(detect, number_of)
-        return build_stage(stage, site)
-
-    packets: dict[int, Packet] = {}
-
-    def keep(packet: Packet) -> None:
-        packets[number_of(packet.frame.n)] = packet
-
-    stages = [StageSpec("detect", detect if isinstance(detect, MaskRcnn) else MaskRcnn())]
-    if cues.looks:
-        stages.append(StageSpec("embed", Appearance(weights=cues.looks), after=["detect"]))
-    if cues.camera:
-        stages.append(StageSpec("camera", CameraMotion()))
-    inline.run(Pipeline(stages), [spec], build=build, on_packet=keep)
-    return packets
+    seen = {}
+    with closing(open_source(spec)) as source:
+        for picture in source:
+            number, pixels = number_of(picture.n), picture.pixels
+            found = detect(number, pixels)
+            seen[number] = TrackerFrame(
+                number,
+                picture.media_us,
+                found,
+                embed(pixels, found) if embed else None,
+                previous.motion_to(pixels) if previous else None,
+            )
+        ending, fault = ending_of(source)
+    if ending == "failed":
+        raise SourceError(fault)
+    return seen
 
 
 def _spec(video: Path) -> SourceSpec:

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
+from streamvis.api.tracker import Tracker
 from streamvis.config import Jipda, MaskRcnn
 from streamvis.datasets import motchallenge
 from streamvis.datasets.motchallenge import Rows, SequenceInfo
@@ -16,8 +18,7 @@ from streamvis.evaluation import identities
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.identities import IdentityTrace
 from streamvis.evaluation.mot import Space, evaluate_all
-from streamvis.geometry import read_ground_plane
-from streamvis.messages import Detections, SourceInfo, Tracks
+from streamvis.messages import Detections, Tracks
 from streamvis.runners.tables import Table
 from streamvis.runners.tracker_inputs import (
     Cues,
@@ -27,7 +28,6 @@ from streamvis.runners.tracker_inputs import (
     from_detector,
 )
 from streamvis.tracking.score_calibration import ScoreCalibration
-from streamvis.tracking.tracker import Tracker
 
 SHOWN = ("hota", "mota", "idf1", "deta", "assa", "motp", "idsw", "frag", "mt", "ml", "fp", "fn")
 
@@ -132,8 +132,8 @@ def track_detected(
 def _track(
     sequence: motchallenge.Sequence, config: Jipda, inputs: TrackerInputs, cues: Cues
 ) -> TrackingResult:
-    source = source_info(info_of(sequence), sequence.ground_plane)
-    return TrackingResult(sequence, run_tracker(source, config, inputs.frames), cues, inputs.note)
+    run = run_tracker(info_of(sequence), sequence.ground_plane, config, inputs.frames)
+    return TrackingResult(sequence, run, cues, inputs.note)
 
 
 def public_detections(rows: Rows, length: int, *, calibrate: bool = False) -> list[Detections]:
@@ -149,14 +149,22 @@ def public_detections(rows: Rows, length: int, *, calibrate: bool = False) -> li
     return detections_of(calibrated, length)
 
 
-def run_tracker(source: SourceInfo, config: Jipda, frames: Iterable[TrackerFrame]) -> TrackerRun:
-    """Update a tracker with each frame, and take the time of the updates."""
-    tracker = Tracker(source, config)
+def run_tracker(
+    info: SequenceInfo, plane: Path | None, config: Jipda, frames: Iterable[TrackerFrame]
+) -> TrackerRun:
+    """Update a tracker with each frame, and take the time of the updates.
+
+    plane: a file with the sequence's ground plane.
+    """
+    settings = msgspec.structs.asdict(config)
+    tracker = Tracker(info.fps, size=(info.width, info.height), ground_plane=plane, **settings)
     found = []
     seconds = 0.0
     for one in frames:
         start = time.perf_counter()
-        tracks = tracker.update(one.detections, one.media_us, one.embeddings, one.motion)
+        tracks = tracker.update(
+            one.detections, one.embeddings, motion=one.motion, time_s=one.media_us / 1e6
+        )
         seconds += time.perf_counter() - start
         found.append((one.number, tracks))
     return TrackerRun(_rows(found), len(found), seconds)
@@ -171,19 +179,6 @@ def _rows(found: Sequence[tuple[int, Tracks]]) -> Rows:
         boxes=np.concatenate(empty + [t.boxes for _, t in found]),
         scores=np.concatenate([np.zeros(0), *(t.existence for _, t in found)]),
         world=np.concatenate([np.zeros((0, 2)), *(t.ground for _, t in found)]),
-    )
-
-
-def source_info(info: SequenceInfo, plane: Path | None) -> SourceInfo:
-    """Describe a sequence as a source of frames. plane: a file with its ground plane."""
-    return SourceInfo(
-        id="detections",
-        label=info.name,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
-        live=False,
-        ground_plane=read_ground_plane(plane) if plane else None,
     )
 
 

@@ -1,6 +1,5 @@
 """`stream` gives what `run` writes, closes everything however it is left, and draws."""
 
-import sqlite3
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,9 @@ from walkers import assert_same, quick_people
 import streamvis
 from streamvis.config import Pipeline, Record, StageSpec, load_pipeline
 from streamvis.errors import ConfigError, SourceError, UsageError, WeightsError
+from streamvis.events import schema
+from streamvis.events.log import LogReader
+from streamvis.events.schema import Event
 from streamvis.messages import Detections, Packet, Receipt
 from streamvis.runtime.output import LOCK
 from streamvis.sources import open_source, resolve
@@ -62,10 +64,10 @@ def test_the_classes_one_by_one_give_the_same(packets, people, looks, clip):
         assert_same(tracks, packet.tracks)
 
 
-def events(out: Path) -> list[tuple]:
-    """The log without what names the run and the time on the wall."""
-    with closing(sqlite3.connect(out / "events.db")) as log:
-        return log.execute("select offset, source, media_us, type, what from events").fetchall()
+def events(out: Path) -> list[Event]:
+    """The log without what differs between two runs: their names and the wall clock."""
+    with LogReader(out / "events.db") as log:
+        return [schema.content(schema.decode(row.payload)) for row in log.events()]
 
 
 def test_a_stream_is_the_run_in_processes(packets, clip, people, tmp_path):
@@ -80,9 +82,9 @@ def test_a_stream_is_the_run_in_processes(packets, clip, people, tmp_path):
     for one, other in zip(logged, packets, strict=True):
         assert_same(one.tracks, other.tracks)
         assert one.part(Receipt) is not None
-    texts = [(tmp_path / name / "tracks.txt").read_text() for name in ("run", "stream")]
-    assert texts[0] == texts[1]
-    rows = [line.split(",") for line in texts[0].splitlines()]
+    assert events(tmp_path / "run") == events(tmp_path / "stream")
+    text = (tmp_path / "run" / "tracks.txt").read_text()
+    rows = [line.split(",") for line in text.splitlines()]
     tracked = [(p.frame.n + 1, id_) for p in packets for id_ in p.tracks.ids.tolist()]
     assert sorted((int(row[0]), int(row[1])) for row in rows) == sorted(tracked)
 
@@ -96,8 +98,7 @@ def test_leaving_the_loop_closes_all_and_leaves_a_complete_log(clip, people, tmp
     assert (out / "summary.json").is_file()
     seen = {int(row.split(",")[0]) for row in (out / "tracks.txt").read_text().splitlines()}
     assert max(seen) == 10
-    with closing(sqlite3.connect(out / "events.db")) as log:
-        types = [row[0] for row in log.execute("select type from events")]
+    types = [event.type for event in events(out)]
     assert types.count("track.begin") == types.count("track.end") > 0
 
 

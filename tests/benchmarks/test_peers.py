@@ -8,7 +8,6 @@ import pytest
 
 from streamvis.benchmarks import peers, simulated_detections, tracker_speed
 from streamvis.benchmarks.tracker_protocol import ReportedTracks
-from streamvis.config import Jipda
 from streamvis.geometry import iou
 from streamvis.messages import Detections
 
@@ -52,8 +51,8 @@ def test_the_peers_that_are_here_follow_two_people(name):
 
 
 def test_ours_keeps_the_contract():
-    source = tracker_speed._source(simulated_detections.scene(4, 1))
-    check_contract(tracker_speed.our_tracker(source, Jipda()))
+    scene = simulated_detections.scene(4, 1)
+    check_contract(tracker_speed.our_tracker(25, (scene.width, scene.height)))
 
 
 class Toy:

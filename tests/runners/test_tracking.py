@@ -45,8 +45,8 @@ def test_perfect_detections_are_tracked_and_scored(sequence, capsys):
 def test_a_run_is_the_same_from_its_parts(sequence):
     whole = tracking.track_public(sequence, CONFIG, Cues()).run.rows
     parts = tracking.public_detections(sequence.detections, sequence.length)
-    source = tracking.source_info(tracking.info_of(sequence), sequence.ground_plane)
-    run = tracking.run_tracker(source, CONFIG, at_rate(parts, sequence.fps))
+    info, plane = tracking.info_of(sequence), sequence.ground_plane
+    run = tracking.run_tracker(info, plane, CONFIG, at_rate(parts, sequence.fps))
     np.testing.assert_array_equal(run.rows.boxes, whole.boxes)
     np.testing.assert_array_equal(run.rows.ids, whole.ids)
 
@@ -85,6 +85,6 @@ def test_a_truth_without_world_coordinates_is_matched_in_the_image(sequence):
 def test_an_empty_run_has_no_rows(sequence):
     empty = rows(frames=np.zeros(0), ids=np.zeros(0), boxes=np.zeros((0, 4)), scores=np.zeros(0))
     parts = tracking.public_detections(empty, 3)
-    source = tracking.source_info(tracking.info_of(sequence), None)
-    run = tracking.run_tracker(source, CONFIG, at_rate(parts, sequence.fps))
+    info = tracking.info_of(sequence)
+    run = tracking.run_tracker(info, None, CONFIG, at_rate(parts, sequence.fps))
     assert (len(run.rows), run.frames) == (0, 3)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from streamvis.messages import Ending, Motion, Packet, SourceInfo
+from streamvis.messages import Array, Ending, Motion, Packet, SourceInfo
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import Site, StatefulStage
 from streamvis.tracking.camera import (
@@ -27,6 +27,11 @@ class PreviousFrame:
 
     def __init__(self) -> None:
         self.grey: GreyFrame | None = None
+
+    def motion_to(self, pixels: Array) -> Motion:
+        """Go on to the next frame, (H, W, 3) uint8 RGB, and return the motion since this one."""
+        before, self.grey = self.grey, grey_frame(pixels)
+        return unknown_motion() if before is None else estimate_motion(before, self.grey)
 
     def restart(self) -> None:
         """Forget the frame."""
@@ -70,7 +75,4 @@ class CameraStage(StatefulStage):
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Motion]:
         for packet in packets:
-            previous = self.sources.at(packet.frame)
-            before, now = previous.grey, grey_frame(self.pixels(packet.frame))
-            previous.grey = now
-            yield unknown_motion() if before is None else estimate_motion(before, now)
+            yield self.sources.at(packet.frame).motion_to(self.pixels(packet.frame))
