@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import toys
 
@@ -77,3 +79,41 @@ def test_a_run_without_out_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run([source("a", 2)], None, Pipeline(stages=[StageSpec("detect", MaskRcnn())]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_closing_the_frames_drains_the_run(tmp_path):
+    frames = inline.frames(
+        PIPELINE,
+        [source("a", 6), source("b", 9)],
+        build=toys.build,
+        open_source=toys.open_toy,
+        out=tmp_path,
+    )
+    seen = [next(frames).packet.frame.source for _ in range(4)]
+    frames.close()
+    for name in ("a", "b"):
+        lines = (tmp_path / f"publish-{name}.log").read_text().splitlines()
+        assert lines[-1] == "end drained"
+        assert len([line for line in lines if line.startswith("frame")]) <= seen.count(name) + 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {one["ending"] for one in summary["sources"]} == {"drained"}
+    assert run([source("a", 6), source("b", 9)], tmp_path, on_used="resume").error == ""
+
+
+def test_a_frame_comes_with_its_pixels():
+    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
+    frames = inline.frames(pipeline, [source("a", 3)], build=toys.build, open_source=toys.open_toy)
+    for frame in frames:
+        height, width = frame.pixels.shape[:2]
+        assert (width, height) == (frame.packet.frame.width, frame.packet.frame.height)
+        with pytest.raises(ValueError, match="read-only"):
+            frame.pixels[:] = 0
+
+
+def test_what_the_consumer_raises_passes_through_and_the_run_is_drained(tmp_path):
+    def refuse(packet):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run([source("a", 5)], tmp_path, on_packet=refuse)
+    assert (tmp_path / "publish-a.log").read_text().splitlines()[-1] == "end drained"
