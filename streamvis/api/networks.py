@@ -32,7 +32,7 @@ class Detector:
     ) -> None:
         given = {"weights": str(weights), **settings}
         self.config = configured(MaskRcnn, "Detector", given)
-        self._detect = PersonDetector(self.config, device)
+        self.detector = PersonDetector(self.config, device)  # that stages use
 
     @overload
     def __call__(self, picture: Array) -> Detections: ...
@@ -44,11 +44,11 @@ class Detector:
         Raises DataError for anything but pictures.
         """
         pictures, batch = pictures_of(picture, "Detector")
-        found = self._detect(pictures) if pictures else []
+        found = self.detector(pictures) if pictures else []
         return found if batch else found[0]
 
     def __repr__(self) -> str:
-        return f"Detector({self.config.weights!r}, device={self._detect.device!r})"
+        return f"Detector({self.config.weights!r}, device={self.detector.device!r})"
 
 
 class Embedder:

@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from streamvis.api.networks import Detector
 from streamvis.errors import DataError
 from streamvis.models.inference.select import accelerate_detector, choose, openvino_fault
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
@@ -50,6 +51,8 @@ class DetectorReport(msgspec.Struct, frozen=True, kw_only=True):
     masks: bool
     contenders: dict[str, Contender]
     parts_ms: dict[str, dict[str, float]]  # engine -> part -> median
+    call_overhead: float | None  # of streamvis.Detector over its network alone, as a share of that;
+    # None for random weights
 
 
 def measure(
@@ -69,6 +72,7 @@ def measure(
     with torch.inference_mode():
         times, found = interleaved(contenders, images, rounds)
         parts = _parts(weights, images[0], rounds)
+        overhead = _call_overhead(weights, images, masks, rounds)
     baseline = times.get(TORCHVISION, times[PLAIN])
     return DetectorReport(
         weights=weights if weights in shipped() or Path(weights).is_file() else "random",
@@ -85,6 +89,7 @@ def measure(
             for name, seconds in times.items()
         },
         parts_ms=parts,
+        call_overhead=overhead,
     )
 
 
@@ -133,6 +138,27 @@ def interleaved(
         {name: statistics.median(values) for name, values in times.items()},
         {name: round(statistics.mean(values), 1) for name, values in found.items()},
     )
+
+
+def _call_overhead(
+    weights: str, images: Sequence[Tensor], masks: bool, rounds: int
+) -> float | None:
+    """Alternate a Detector and the network in it; the median difference over the network's time."""
+    if weights not in shipped() and not Path(weights).is_file():
+        return None
+    detect = Detector(weights, masks=masks)
+    network, pictures = detect.detector.network, [i.permute(1, 2, 0).numpy() for i in images]
+    times: list[tuple[float, float]] = []
+    for round_ in range(WARM_UP + rounds):
+        n = round_ % len(images)
+        began = time.perf_counter()
+        network([images[n]], masks)
+        between = time.perf_counter()
+        detect(pictures[n])
+        times.append((between - began, time.perf_counter() - between))
+    alone = statistics.median(one for one, _ in times[WARM_UP:])
+    more = statistics.median(whole - one for one, whole in times[WARM_UP:])
+    return round(more / alone, 4)
 
 
 def _model(weights: str) -> MaskRcnn:

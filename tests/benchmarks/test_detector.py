@@ -41,3 +41,4 @@ def test_the_command_races_the_engines_and_names_the_parts():
     assert {name.split()[0] for name in names} >= {"torch", "openvino"}
     assert {"backbone", "fpn", "rpn", "boxes and masks"} <= set(report["parts_ms"]["torch"])
     assert {"dense", "proposals"} <= set(report["parts_ms"]["openvino"])
+    assert isinstance(report["call_overhead"], float)
