@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 import streamvis
-from streamvis.events.schema import ActionBegin, ActionEnd
+from streamvis.stages.actions.events import ActionBegin, ActionEnd
 
 
 async def main(endpoint: str) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 import streamvis
-from streamvis.events.schema import ForecastScored, ForecastSegmentation
+from streamvis.stages.forecast.events import ForecastScored, ForecastSegmentation
 
 
 async def main(endpoint: str) -> None:

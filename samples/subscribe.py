@@ -7,7 +7,8 @@ import asyncio
 import sys
 
 import streamvis
-from streamvis.events.schema import Lost, TrackBegin, TrackEnd, TrackMerge, TrackSplit
+from streamvis.events.envelope import Lost
+from streamvis.stages.track.events import TrackBegin, TrackEnd, TrackMerge, TrackSplit
 
 
 async def main(endpoint: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streamvis.api.runs import run, stream
     from streamvis.api.tracker import Tracker
     from streamvis.errors import StreamvisError
-    from streamvis.events.client import subscribe
+    from streamvis.api.subscription import subscribe
     from streamvis.messages import (
         Actions,
         Detections,
@@ -65,7 +65,7 @@ _MODULES = {
     "annotate": "api.drawing",
     "run": "api.runs",
     "stream": "api.runs",
-    "subscribe": "events.client",
+    "subscribe": "api.subscription",
 }  # others are in `messages`
 
 

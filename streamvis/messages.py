@@ -224,6 +224,13 @@ class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"
     unknown: np.ndarray  # (h/4, w/4) uint8, 255·probability of being out of distribution; or (0, 0)
 
 
+def class_shares(labels: tuple[str, ...], classes: Array) -> dict[str, float]:
+    """Return the share of pixels (h, w) of each class, in the order of the labels."""
+    counts = np.bincount(classes.ravel(), minlength=len(labels))[: len(labels)]
+    shares = (counts / max(classes.size, 1)).round(5).tolist()
+    return dict(zip(labels, shares, strict=True))
+
+
 class ZoneOccupancy(msgspec.Struct, frozen=True, kw_only=True):
     """The probability that a zone will hold an object of its classes."""
 

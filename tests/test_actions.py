@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from streamvis import config
-from streamvis.events import schema
+from streamvis.events.envelope import Event, content
 from streamvis.events.log import LogReader
 from streamvis.messages import Actions
 from streamvis.models.off import Calibration, Off, OffConfig
@@ -19,6 +19,7 @@ from streamvis.models.weights import save
 from streamvis.runtime import inline, launch
 from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
+from streamvis.stages import event_codec
 
 SCENE = "a=synthetic:walkers?people=3&seconds=3&fps=20&size=320x240&seed=5"
 FRAMES = 60
@@ -47,13 +48,13 @@ def pipeline(tmp_path_factory) -> config.Pipeline:
     )
 
 
-def events(out: Path) -> list[schema.Event]:
+def events(out: Path) -> list[Event]:
     with LogReader(out / "events.db") as log:
-        return [schema.content(schema.decode(row.payload)) for row in log.events()]
+        return [content(event_codec().decode(row.payload)) for row in log.events()]
 
 
 @pytest.fixture(scope="module")
-def expected(pipeline, tmp_path_factory) -> list[schema.Event]:
+def expected(pipeline, tmp_path_factory) -> list[Event]:
     out = tmp_path_factory.mktemp("inline")
     inline.run(pipeline, resolve([SCENE]), build=build_stage, out=out)
     return events(out)

@@ -13,7 +13,7 @@ import torch
 
 from streamvis import config
 from streamvis.errors import ConfigError
-from streamvis.events import schema
+from streamvis.events.envelope import Event, content
 from streamvis.events.log import LogReader
 from streamvis.messages import Forecast, Packet, Segmentation
 from streamvis.models import forecasting, swiftnet
@@ -23,6 +23,7 @@ from streamvis.models.weights import save, sight
 from streamvis.runtime import inline, launch
 from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
+from streamvis.stages import event_codec
 
 ROOT = Path(__file__).parents[1]
 SCENE = "a=synthetic:walkers?people=3&seconds=3&fps=20&size=320x240&seed=5"
@@ -86,19 +87,19 @@ def pipeline(settings) -> config.Pipeline:
     return config.load_pipeline(ROOT / "pipelines/forecast.yaml", settings)
 
 
-def events(out: Path) -> list[schema.Event]:
+def events(out: Path) -> list[Event]:
     with LogReader(out / "events.db") as log:
-        return [schema.content(schema.decode(row.payload)) for row in log.events()]
+        return [content(event_codec().decode(row.payload)) for row in log.events()]
 
 
 @pytest.fixture(scope="module")
-def expected(pipeline, tmp_path_factory) -> list[schema.Event]:
+def expected(pipeline, tmp_path_factory) -> list[Event]:
     out = tmp_path_factory.mktemp("inline")
     inline.run(pipeline, resolve([SCENE]), build=build_stage, out=out)
     return events(out)
 
 
-def seqs(found: list[schema.Event], kind: str) -> list[int]:
+def seqs(found: list[Event], kind: str) -> list[int]:
     return [event.frame.seq for event in found if event.type == kind]
 
 
@@ -173,7 +174,7 @@ def test_a_killed_worker_is_cold_for_a_while_and_forgets_no_forecast(pipeline, e
             assert one == other
 
 
-def is_warm(event: schema.Event) -> bool:
+def is_warm(event: Event) -> bool:
     return event.type == "forecast.segmentation" and event.what.forecast.warm
 
 

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
-from streamvis.events.schema import Track
 from streamvis.geometry import read_ground_plane, to_ground
 from streamvis.sources import resolve
+from streamvis.stages.track.events import Track
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 

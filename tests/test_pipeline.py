@@ -11,15 +11,15 @@ import pytest
 from counted_findings import counted
 
 from streamvis import config
-from streamvis.events import schema
-from streamvis.events.corrections import Corrections
-from streamvis.events.export import write_tracks
+from streamvis.events.envelope import Event, content
 from streamvis.events.log import LogReader
-from streamvis.events.schema import Event
 from streamvis.runtime import inline, launch
 from streamvis.runtime.host import build_stage
 from streamvis.runtime.metrics import Summary
 from streamvis.sources import resolve
+from streamvis.stages import event_codec
+from streamvis.stages.track.corrections import Corrections
+from streamvis.stages.track.mot import write_tracks
 
 SCENE = "a=synthetic:walkers?people=4&seconds=4&fps=10&size=320x240&seed=5"
 FRAMES = 40
@@ -32,7 +32,7 @@ def pipeline() -> config.Pipeline:
 
 def events(out: Path) -> list[Event]:
     with LogReader(out / "events.db") as log:
-        return [schema.content(schema.decode(row.payload)) for row in log.events()]
+        return [content(event_codec().decode(row.payload)) for row in log.events()]
 
 
 def together() -> config.Placement:
@@ -49,7 +49,7 @@ def alone() -> config.Placement:
 def seen(out: Path) -> list[tuple[int, int]]:
     """Frames from 1 and who was in them, by what the log knows in the end."""
     with LogReader(out / "events.db") as log:
-        told = [schema.decode(row.payload) for row in log.events()]
+        told = [event_codec().decode(row.payload) for row in log.events()]
     corrections = Corrections(told)
     sights = [e for e in told if e.frame and e.type in ("track.begin", "track.update")]
     who = {(e.frame.n + 1, corrections.track_id(e)): None for e in sights}

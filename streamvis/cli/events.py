@@ -42,23 +42,25 @@ def tail(
     Exit 0 when the run has ended, 3 when its publisher was not heard for 3 s without having said
     so. Where nobody publishes yet, tail waits; --timeout-s says for how long.
     """
-    from streamvis.events import schema
     from streamvis.events.client import Subscription
+    from streamvis.events.envelope import encode
     from streamvis.events.follow import follow
     from streamvis.events.lines import line
     from streamvis.events.selection import check_family
+    from streamvis.stages import event_codec
 
     if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
         raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
+    codec = event_codec()
     if family is not None:
-        check_family(family)
-    subscription = Subscription(connect, source, family)
+        check_family(family, codec)
+    subscription = Subscription(connect, codec, source, family)
     say(f"listening to {connect}; Ctrl-C ends it")
     for event in follow(subscription, timeout_s, wait=wait):
         if isinstance(event, str):
             say(event)
             continue
-        put(schema.encode(event).decode() if json else line(event))
+        put(encode(event).decode() if json else line(event, codec))
         sys.stdout.flush()
     say("the run has ended")
 
@@ -82,18 +84,20 @@ def export(
 ) -> None:
     """Write a log as JSON lines, CSV or MOTChallenge text."""
     from streamvis.events import export as exports
-    from streamvis.events.corrections import Corrections
     from streamvis.events.log import LogReader
     from streamvis.events.selection import absent_types
+    from streamvis.stages import event_codec
+    from streamvis.stages.track import mot
+    from streamvis.stages.track.corrections import Corrections
 
     path = log / "events.db" if log.is_dir() else log
     as_published = as_published or as_told
     with LogReader(path) as reader:
-        for note in absent_types(reader, source, type or []):
+        for note in absent_types(reader, source, type or [], event_codec()):
             say(note)
     if format is Format.mot and out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for written in exports.write_tracks(path, out, as_published=as_published):
+        for written in mot.write_tracks(path, out, as_published=as_published):
             say(f"wrote {written}")
         return
     types = type or (["track"] if format is Format.mot else [])
@@ -102,12 +106,12 @@ def export(
         if reader.has_older_runs():
             say(f"{path} holds several runs; the latest of them is exported")
         if format is Format.mot:
-            known = Corrections() if as_published else exports.corrections_of(reader, source)
-            sys.stdout.writelines(exports.mot_lines(rows, known))
+            known = Corrections() if as_published else mot.corrections_of(reader, source)
+            sys.stdout.writelines(mot.mot_lines(rows, known))
         elif format is Format.csv and out is None:
-            sys.stdout.writelines(exports.csv_lines(rows))
+            sys.stdout.writelines(exports.csv_lines(rows, event_codec()))
         elif format is Format.csv and out is not None:
-            exports.write_csv(rows, out)
+            exports.write_csv(rows, out, event_codec())
         elif out is None:
             sys.stdout.writelines(row.decode() for row in exports.jsonl(rows))
         else:

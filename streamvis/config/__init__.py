@@ -30,9 +30,9 @@ from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
 from streamvis.stages.fields import Name
 from streamvis.stages.forecast import Forecaster, Zone
-from streamvis.stages.publish import Alarm, Publish
+from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
-from streamvis.stages.segment import Segment
+from streamvis.stages.segment import Alarm, Segment
 from streamvis.stages.track import Jipda
 
 __all__ = [

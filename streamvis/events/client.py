@@ -19,10 +19,10 @@ import zmq
 import zmq.asyncio
 
 from streamvis.errors import DataError, UsageError
-from streamvis.events import schema
+from streamvis.events import envelope
+from streamvis.events.codec import Codec
+from streamvis.events.envelope import Event, Heartbeat, Lost, Time, new_epoch
 from streamvis.events.feed import LONGEST, SYSTEM, SYSTEM_TOPIC, WELCOME
-from streamvis.events.ids import new_epoch
-from streamvis.events.schema import Event, Heartbeat, Lost, Time
 
 MOST_PARTS = 16  # of a message
 QUEUE = 10_000  # messages that wait for a slow reader
@@ -31,7 +31,8 @@ QUEUE = 10_000  # messages that wait for a slow reader
 class Inbox:
     """Checks each message of the feed and finds lost ones by their numbers. Pure."""
 
-    def __init__(self, source: str | None = None, family: str | None = None) -> None:
+    def __init__(self, codec: Codec, source: str | None = None, family: str | None = None) -> None:
+        self.codec = codec
         self.source = source
         self.family = family
         self.lost = 0  # messages that were lost
@@ -48,7 +49,7 @@ class Inbox:
         if len(parts) == 1 and parts[0].startswith(WELCOME):
             return []
         try:
-            topic, tseq, event = _parsed(parts)
+            topic, tseq, event = _parsed(parts, self.codec)
         except DataError:
             self.refused += 1
             return []
@@ -78,7 +79,7 @@ class Inbox:
         """A heartbeat is sent after the messages it counts: those not received are lost."""
         found: list[Event] = []
         for family, tseq in beat.hb.last.items():
-            topic = schema.topic(event.source, family)
+            topic = envelope.topic(event.source, family)
             if self.source in (None, event.source) and self.family in (None, family):
                 last = self._last.get(topic, tseq)
                 self._last[topic] = max(tseq, last)
@@ -103,14 +104,14 @@ class Inbox:
         ]
 
 
-def _parsed(parts: Sequence[bytes]) -> tuple[str, int, Event]:
+def _parsed(parts: Sequence[bytes], codec: Codec) -> tuple[str, int, Event]:
     longest = max(map(len, parts), default=0)
     if not 3 <= len(parts) <= MOST_PARTS or len(parts[1]) != 8 or longest > LONGEST:
         raise DataError(f"not a message of the feed: {len(parts)} frames, expected 3 or more")
-    event = schema.decode(parts[2])
+    event = codec.decode(parts[2])
     tseq = int.from_bytes(parts[1])
     system = event.source == SYSTEM
-    topic = SYSTEM_TOPIC if system else schema.topic(event.source, event.family)
+    topic = SYSTEM_TOPIC if system else envelope.topic(event.source, event.family)
     if parts[0] != topic.encode() or tseq != event.tseq:
         raise DataError("topic or number of a message differ from those of its event")
     if len(parts) > 3:
@@ -128,6 +129,7 @@ class Subscription:
     def __init__(
         self,
         endpoint: str,
+        codec: Codec,
         source: str | None = None,
         family: str | None = None,
         timeout_s: float | None = None,
@@ -135,7 +137,7 @@ class Subscription:
         until_ended: bool = False,
     ) -> None:
         self.endpoint = endpoint
-        self.inbox = Inbox(source, family)
+        self.inbox = Inbox(codec, source, family)
         self._timeout_ms = None if timeout_s is None else int(timeout_s * 1000)
         self._until_ended = until_ended
 
@@ -185,8 +187,8 @@ class Subscription:
         subscriber.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         topics = [f"sv1/{source}/" if source else "sv1/"]
         if source and family:
-            topics = [schema.topic(source, family)]
-        topics += [schema.topic(source, "hb"), SYSTEM_TOPIC] if source else []
+            topics = [envelope.topic(source, family)]
+        topics += [envelope.topic(source, "hb"), SYSTEM_TOPIC] if source else []
         for topic in topics:  # heartbeats last: when one comes, all before it are in force
             subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
         subscriber.setsockopt(zmq.SUBSCRIBE, WELCOME)
@@ -196,29 +198,3 @@ class Subscription:
             raise UsageError(
                 f"{self.endpoint}: {error.strerror}. Expected an address like tcp://127.0.0.1:5560"
             ) from None
-
-
-def subscribe(
-    endpoint: str,
-    source: str | None = None,
-    family: str | None = None,
-    *,
-    until_ended: bool = False,
-) -> Subscription:
-    """Events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
-
-    Continues from run to run; with `until_ended`, to the end of the run.
-    """
-    return Subscription(endpoint, source, family, until_ended=until_ended)
-
-
-def listen(
-    endpoint: str,
-    source: str | None = None,
-    family: str | None = None,
-    *,
-    timeout_s: float | None = None,
-    until_ended: bool = False,
-) -> Iterator[Event]:
-    """`subscribe` for a plain `for`; ends after `timeout_s` without a message."""
-    return iter(Subscription(endpoint, source, family, timeout_s, until_ended=until_ended))

@@ -28,9 +28,8 @@ import msgspec
 import zmq
 
 from streamvis.errors import ConfigError, RunError
-from streamvis.events import schema
-from streamvis.events.ids import new_epoch
-from streamvis.events.schema import Beat, Event, Heartbeat, Provenance, Time
+from streamvis.events import envelope
+from streamvis.events.envelope import Beat, Event, Heartbeat, Provenance, Time, new_epoch
 
 BEAT_S = 1.0
 SOON_S = 0.05  # a new subscriber's first heartbeat, and the least time between two
@@ -94,7 +93,7 @@ class Feed:
     def publish(self, messages: Iterable[Message]) -> None:
         """Queue messages for the thread; never waits."""
         for source, family, tseq, payload, attachments in messages:
-            topic = schema.topic(source, family)
+            topic = envelope.topic(source, family)
             parts = [topic.encode(), tseq.to_bytes(8), payload, *attachments]
             try:
                 self._inlet.send_multipart(parts, zmq.NOBLOCK)
@@ -208,7 +207,7 @@ class _PublisherLoop:
     def _send_heartbeats(self, *, ended: bool = False) -> None:
         for source, last in self.last.items():
             beat = Beat(last=last, dropped=self._dropped_of(source))
-            self._send_heartbeat(schema.topic(source, "hb"), source, beat)
+            self._send_heartbeat(envelope.topic(source, "hb"), source, beat)
         self._send_heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last), ended=ended))
         self.last_beat_s = time.monotonic()
         self.next_beat_s = self.last_beat_s + BEAT_S
@@ -224,7 +223,7 @@ class _PublisherLoop:
             prov=self.prov,
             what=Heartbeat(beat),
         )
-        self._send([topic.encode(), bytes(8), schema.encode(event)])
+        self._send([topic.encode(), bytes(8), envelope.encode(event)])
 
     def _dropped_of(self, source: str) -> dict[str, int]:
         """By family."""

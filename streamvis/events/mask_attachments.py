@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from streamvis.errors import DataError
+from streamvis.events.deriver import PublishPolicy
+from streamvis.events.envelope import Event, Mask
 from streamvis.events.feed import LONGEST
-from streamvis.events.schema import Event, ForecastSegmentation, Mask, SceneUpdate
 from streamvis.messages import Array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # then width and height, u32 big-endian
@@ -23,18 +24,25 @@ def png(classes: Array) -> bytes | None:
     return data.tobytes() if done and data.size <= LONGEST else None
 
 
+def mask_attachment(
+    labels: tuple[str, ...], classes: Array, policy: PublishPolicy
+) -> tuple[Mask | None, tuple[bytes, ...]]:
+    """Return the description of a mask and its attachment; None and none without masks."""
+    data = png(classes) if policy.masks else None
+    if data is None:
+        return None, ()
+    height, width = classes.shape
+    return Mask(attachment=0, w=width, h=height, labels=labels), (data,)
+
+
 def mask_of(event: Event) -> Array | None:
     """The classes (h, w) uint8 attached to an event; None without an attachment.
 
     DataError when the attachment is not the mask that the event describes.
     """
-    match event.what:
-        case SceneUpdate(scene):
-            mask = scene.mask
-        case ForecastSegmentation(forecast):
-            mask = forecast.mask
-        case _:
-            mask = None
+    members = (getattr(event.what, name) for name in event.what.__struct_fields__)
+    masks = (getattr(member, "mask", None) for member in members)
+    mask = next((mask for mask in masks if isinstance(mask, Mask)), None)
     if mask is None or mask.attachment >= len(event.attachments):
         return None
     return _read(event.attachments[mask.attachment], mask)

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 from streamvis.errors import UsageError
-from streamvis.events import schema
+from streamvis.events.codec import Codec
 from streamvis.events.log import LogReader
 
 
-def check_family(family: str) -> None:
+def check_family(family: str, codec: Codec) -> None:
     """Raise UsageError for a family that no event has."""
-    if family not in schema.FAMILIES:
-        known = ", ".join(schema.FAMILIES)
+    if family not in codec.families:
+        known = ", ".join(codec.families)
         raise UsageError(f"--family {family}: no such family of events; expected one of {known}")
 
 
-def absent_types(log: LogReader, source: str | None, types: Sequence[str]) -> list[str]:
+def absent_types(
+    log: LogReader, source: str | None, types: Sequence[str], codec: Codec
+) -> list[str]:
     """Return a note for each type or family of which the log holds no event.
 
     Raises UsageError for a source that the log does not hold, or a type that no event has.
@@ -27,7 +29,7 @@ def absent_types(log: LogReader, source: str | None, types: Sequence[str]) -> li
     if not types:
         return []
     there = log.types()
-    known = {*there, *(str(kind.__struct_config__.tag) for kind in schema.KINDS)}
+    known = {*there, *codec.names}
     families = {one.partition(".")[0] for one in known}
     for name in types:
         if name not in known | families:

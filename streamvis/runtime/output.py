@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from streamvis.errors import DataError, InUseError, RunError, StreamvisError, UsageError
-from streamvis.events.export import write_tracks
 from streamvis.events.log import FILE_NAME, LogReader
+from streamvis.stages.track.mot import write_tracks
 
 OnUsed = Literal["refuse", "overwrite", "resume"]  # for a directory that holds a run
 

@@ -8,8 +8,7 @@ import msgspec
 
 from streamvis.config import Pipeline, Publish
 from streamvis.errors import UsageError
-from streamvis.events.derive import State, source_findings
-from streamvis.events.ids import new_epoch
+from streamvis.events.envelope import new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter
 from streamvis.messages import Findings
 from streamvis.runtime import checkpoint, manifest
@@ -28,6 +27,7 @@ from streamvis.runtime.output import (
 from streamvis.runtime.protocol import SourceCheckpoint
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import LogPosition
+from streamvis.stages.publish.derive import SourceStatus
 
 
 class RunStart(msgspec.Struct, kw_only=True):
@@ -120,8 +120,8 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             published = _publisher_state(cursor)
             start.logged[listed.id] = LogPosition(cursor.next, *published.at)
             at = resume_point(at, cursor, published)
-            if cursor.ending == "eof":
-                start.findings[listed.id] = source_findings(published.derived)
+            if cursor.ending == "eof" and published.findings is not None:
+                start.findings[listed.id] = published.findings
         elif logs:
             at = None  # without an event log, from the first frame
         if at is not None:
@@ -145,9 +145,10 @@ def _cursors(path: Path, there: Manifest) -> dict[str, Cursor]:
 class PublisherState(msgspec.Struct):
     """How far a source came, from the publisher's state in the event log."""
 
-    derived: State
+    status: SourceStatus
     at: tuple[int, int]  # stream epoch and seq of the last frame
     n: int  # its number in the source
+    findings: Findings | None = None  # once the source has ended
 
 
 def _publisher_state(cursor: Cursor) -> PublisherState:
@@ -174,27 +175,27 @@ def resume_point(
         if kept is not None and kept.ending == "eof":
             return kept
         return _after(published, published.at[0], kept, ending="eof")
-    live = published.derived.info.live
+    live = published.status.info.live
     if not live and not cursor.ending:
         if usable:
             return kept
         if published.at[0] <= 1:
             return None
-    return _after(published, max(published.derived.epoch, published.at[0]) + 1, kept)
+    return _after(published, max(published.status.epoch, published.at[0]) + 1, kept)
 
 
 def _after(
     published: PublisherState, epoch: int, kept: SourceCheckpoint | None, ending: str | None = None
 ) -> SourceCheckpoint:
     """Return a checkpoint after the last frame of the log, without states."""
-    info = published.derived.info
+    info = published.status.info
     return SourceCheckpoint(
         info=info,
         epoch=epoch,
-        known_epoch=published.derived.epoch,
+        known_epoch=published.status.epoch,
         admitted=published.at[1] + 1,
         last_n=-1 if info.live else published.n,
-        last_us=published.derived.media_us,
+        last_us=published.status.media_us,
         poisoned=kept.poisoned if kept else 0,
         dropped=kept.dropped if kept else {},
         errors=kept.errors if kept else 0,

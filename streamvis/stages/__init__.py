@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
+from streamvis.events.codec import Codec
 from streamvis.messages import PARTS, Part, PartDecoder
 from streamvis.stages.actions import OffActions
 from streamvis.stages.camera_motion import CameraMotion
@@ -73,3 +74,10 @@ def part_decoder() -> PartDecoder:
     """Return the decoder of the parts of all kinds."""
     own: dict[type[Part], None] = dict.fromkeys(one.writes for one in installed_kinds().kinds)
     return PartDecoder(part for part in own if part not in PARTS)
+
+
+@cache
+def event_codec() -> Codec:
+    """Return the codec of the events of all kinds."""
+    families = [kind.event_types() for kind in installed_kinds().kinds]
+    return Codec([family for family in families if family is not None])

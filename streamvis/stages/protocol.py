@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 import msgspec
 
 from streamvis.errors import ConfigError
+from streamvis.events.codec import EventTypes
+from streamvis.events.deriver import Deriver, PublishPolicy
 from streamvis.messages import (
     Array,
     Ending,
@@ -132,6 +134,18 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """
         return None
 
+    @classmethod
+    def event_types(cls) -> EventTypes | None:
+        """Return the event types of the kind; None when it has no events."""
+        return None
+
+    def deriver(self, source: SourceInfo, policy: PublishPolicy, state: bytes | None) -> Deriver:
+        """Return what derives the events of a source; `state` is that of a predecessor.
+
+        A kind with event types has one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has event types, but no `deriver`")
+
     def uses(self, other: "StageConfig") -> bool:
         """Whether the stage gets the part of this other stage above it."""
         return other.writes in self.reads | self.may_read
@@ -147,6 +161,11 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 def has_overlay(config: StageConfig) -> bool:
     """Whether the part of this stage is drawn in the annotated video."""
     return type(config).overlay is not StageConfig.overlay
+
+
+def has_events(config: StageConfig) -> bool:
+    """Whether the kind has event types; tells without importing them."""
+    return type(config).event_types.__func__ is not StageConfig.event_types.__func__  # type: ignore[attr-defined]
 
 
 def part_name(part: type[Part]) -> str:

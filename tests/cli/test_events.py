@@ -10,28 +10,31 @@ from typer.testing import CliRunner
 
 from streamvis.cli import events
 from streamvis.cli.main import app
-from streamvis.events import follow, schema
+from streamvis.events import follow
 from streamvis.events.client import Subscription
+from streamvis.events.envelope import Event, FrameRef, Time, encode
 from streamvis.events.feed import Feed
 from streamvis.events.log import Cursor, LogWriter, Row
+from streamvis.stages import event_codec
+from streamvis.stages.track.events import Association, Merge, Track, TrackBegin, TrackMerge
 
 
 def event_of(what, offset=0):
-    return schema.Event(
+    return Event(
         id="",
         source="a",
         epoch="e",
         tseq=offset + 1,
         offset=offset,
-        time=schema.Time(media_us=40_000 * offset),
-        frame=schema.FrameRef(n=offset, seq=offset, w=640, h=480, stream_epoch=1),
+        time=Time(media_us=40_000 * offset),
+        frame=FrameRef(n=offset, seq=offset, w=640, h=480, stream_epoch=1),
         what=what,
     )
 
 
 def seen(number):
-    return schema.TrackBegin(
-        schema.Track(
+    return TrackBegin(
+        Track(
             id=f"a:1:{number}",
             box_px=(0.0, 0.0, 10.0, 20.0),
             box_from="update",
@@ -39,7 +42,7 @@ def seen(number):
             vel_px_s=(0.0, 0.0),
             cov_diag=(1.0, 1.0, 1.0, 1.0),
             p_exist=0.75,
-            assoc=schema.Association(),
+            assoc=Association(),
             first_seen_us=0,
             age_s=0.0,
         )
@@ -49,7 +52,7 @@ def seen(number):
 def write_log(path, whats):
     log = LogWriter(path)
     rows = [
-        Row("a", event.offset, event.tseq, event.type, event.time.media_us, schema.encode(event))
+        Row("a", event.offset, event.tseq, event.type, event.time.media_us, encode(event))
         for event in map(event_of, whats, range(len(whats)))
     ]
     log.commit(rows, [Cursor("a", "e", 0, len(rows), "eof", b"")])
@@ -61,7 +64,7 @@ def write_log(path, whats):
 )
 @pytest.mark.parametrize("to_file", [False, True])
 def test_tracks_are_exported_corrected_or_as_first_published(tmp_path, options, ids, to_file):
-    merge = schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2"))
+    merge = TrackMerge(Merge(gone="a:1:5", kept="a:1:2"))
     write_log(tmp_path / "events.db", [seen(5), merge, seen(2)])
     out = ["--out", str(tmp_path)] if to_file else []
     result = CliRunner().invoke(
@@ -169,7 +172,9 @@ def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
     """A publisher that closes without a word may come back."""
     feed = Feed(f"ipc://{tmp_path}/feed", epoch="e")
     feed.open_source("a")
-    subscription = Subscription(feed.endpoint, family="hb", timeout_s=2, until_ended=True)
+    subscription = Subscription(
+        feed.endpoint, event_codec(), family="hb", timeout_s=2, until_ended=True
+    )
     for _ in subscription:
         feed.close(ended=ended)
     assert subscription.inbox.ended == ended

@@ -13,10 +13,21 @@ from hypothesis import strategies as st
 
 import streamvis
 from streamvis.errors import UsageError
-from streamvis.events import schema
-from streamvis.events.client import Inbox, Subscription, listen, subscribe
+from streamvis.events import envelope
+from streamvis.events.client import Inbox, Subscription
+from streamvis.events.envelope import (
+    Beat,
+    Event,
+    Gap,
+    Heartbeat,
+    Lost,
+    SourceGap,
+    Time,
+    encode,
+)
 from streamvis.events.feed import Feed, Message
-from streamvis.events.schema import Beat, Event, Gap, Heartbeat, Lost, SourceGap, Time
+from streamvis.stages import event_codec
+from streamvis.api.subscription import listen, subscribe
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 
@@ -40,8 +51,8 @@ def beat_of(last, source="cam1", epoch=EPOCH):
 
 
 def wire(event, topic=None):
-    topic = topic or schema.topic(event.source, event.family)
-    return [topic.encode(), struct.pack(">Q", event.tseq), schema.encode(event)]
+    topic = topic or envelope.topic(event.source, event.family)
+    return [topic.encode(), struct.pack(">Q", event.tseq), encode(event)]
 
 
 def took(inbox, events):
@@ -53,40 +64,40 @@ def took(inbox, events):
 
 
 def test_a_late_joiner_starts_where_it_joins():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert took(inbox, [event_of(7), event_of(8)]) == [7, 8]
     assert (inbox.lost, inbox.repeated, inbox.refused) == (0, 0, 0)
 
 
 def test_what_is_missing_is_told_in_its_place():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert took(inbox, [event_of(1), event_of(4), event_of(5)]) == [1, (2, 3), 4, 5]
     assert inbox.lost == 2
 
 
 def test_what_comes_again_is_left_out():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert took(inbox, [event_of(n) for n in (1, 2, 1, 2, 3)]) == [1, 2, 3]
     assert (inbox.lost, inbox.repeated) == (0, 2)
 
 
 def test_a_heartbeat_tells_of_the_last_message_that_never_came():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert took(inbox, [event_of(1), beat_of(1), beat_of(3), event_of(4)]) == [1, (2, 3), 4]
     assert inbox.ready
 
 
 def test_after_the_first_heartbeat_nothing_is_missed_unnoticed():
-    assert took(Inbox(), [beat_of(5), event_of(7)]) == [(6, 6), 7]
+    assert took(Inbox(event_codec()), [beat_of(5), event_of(7)]) == [(6, 6), 7]
 
 
 def test_sources_are_counted_apart():
     events = [event_of(1), event_of(9, "cam10"), event_of(2), event_of(10, "cam10")]
-    assert took(Inbox(), events) == [1, 9, 2, 10]
+    assert took(Inbox(event_codec()), events) == [1, 9, 2, 10]
 
 
 def test_a_new_boot_counts_anew():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert took(inbox, [event_of(8), event_of(1, epoch="next"), event_of(2, epoch="next")]) == [
         *(8, 1, 2)
     ]
@@ -94,16 +105,16 @@ def test_a_new_boot_counts_anew():
 
 
 def test_only_what_was_asked_for():
-    assert took(Inbox(source="cam1"), [event_of(1, "cam10"), event_of(1)]) == [1]
-    assert took(Inbox(family="track"), [event_of(1), beat_of(1), beat_of(5)]) == []
-    beats = Inbox(family="hb")
+    assert took(Inbox(event_codec(), source="cam1"), [event_of(1, "cam10"), event_of(1)]) == [1]
+    assert took(Inbox(event_codec(), family="track"), [event_of(1), beat_of(1), beat_of(5)]) == []
+    beats = Inbox(event_codec(), family="hb")
     assert took(beats, [event_of(1), beat_of(1), beat_of(5)]) == [0, 0]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
 def test_every_loss_is_counted(arrives):
     events = [event_of(n) for n, here in enumerate(arrives, start=1) if here]
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     inbox.take(wire(beat_of(0)))
     out = took(inbox, [*events, beat_of(len(arrives))])
     assert [n for n in out if isinstance(n, int)] == [event.tseq for event in events]
@@ -136,7 +147,7 @@ good = wire(event_of(1))
     ids=range(13),
 )
 def test_malformed_messages_are_counted_and_left_out(parts):
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     assert inbox.take(parts) == []
     assert inbox.refused == 1
     assert took(inbox, [event_of(1)]) == [1]
@@ -144,11 +155,11 @@ def test_malformed_messages_are_counted_and_left_out(parts):
 
 @given(st.lists(st.binary(max_size=30), max_size=5))
 def test_noise_never_raises(parts):
-    assert Inbox().take(parts) == []
+    assert Inbox(event_codec()).take(parts) == []
 
 
 def test_what_is_attached_comes_with_its_event_and_the_welcome_is_no_trouble():
-    inbox = Inbox()
+    inbox = Inbox(event_codec())
     (event,) = inbox.take([*good, b"mask", b"more"])
     assert (event.tseq, event.attachments) == (1, (b"mask", b"more"))
     assert [event.attachments for event in inbox.take(wire(event_of(2)))] == [()]
@@ -167,7 +178,7 @@ def publishing(*sources):
         def publish():
             for tseq in itertools.count(1):
                 for source in sources:
-                    payload = schema.encode(event_of(tseq, source))
+                    payload = encode(event_of(tseq, source))
                     feed.publish([Message(source, "source", tseq, payload)])
                 if stop.wait(0.002):
                     return
@@ -199,7 +210,7 @@ def test_events_with_async_for():
 
 def test_events_with_for_of_all_sources():
     with publishing("cam1", "cam10") as endpoint:
-        subscription = Subscription(endpoint, timeout_s=20)
+        subscription = Subscription(endpoint, event_codec(), timeout_s=20)
         got = list(itertools.islice(subscription, 50))
     assert {event.source for event in got} == {"cam1", "cam10"}
     assert subscription.inbox.lost == 0
@@ -208,7 +219,7 @@ def test_events_with_for_of_all_sources():
 def test_thirty_late_joins_under_load_leave_no_gap():
     with publishing("cam1", "cam10") as endpoint:
         for _ in range(30):
-            subscription = Subscription(endpoint, source="cam1", timeout_s=20)
+            subscription = Subscription(endpoint, event_codec(), source="cam1", timeout_s=20)
             list(itertools.islice((e for e in subscription if subscription.inbox.ready), 10))
             assert (subscription.inbox.lost, subscription.inbox.refused) == (0, 0)
 
@@ -221,7 +232,7 @@ def test_silence_ends_it_when_asked_to():
 
 COLLECTED = """
 import gc, sys
-from streamvis.events.client import subscribe
+from streamvis.api.subscription import subscribe
 events = iter(subscribe(sys.argv[1]))
 next(events)
 circle = [events]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvis.events import schema
+from streamvis.events.envelope import Event, encode
 from streamvis.events.export import COLUMNS
+from streamvis.stages import event_codec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 GOLDEN = Path(__file__).parent / "golden"
@@ -18,20 +19,20 @@ EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: json.loads(text)["type"])
 def test_an_example_is_what_is_encoded(text):
     value = json.loads(text)
-    event = schema.decode(text.encode())
-    assert json.loads(schema.encode(event)) == value
+    event = event_codec().decode(text.encode())
+    assert json.loads(encode(event)) == value
     assert json.loads((GOLDEN / f"{event.type}.json").read_bytes()) == value
 
 
 def test_each_family_has_an_example():
     types = {json.loads(text)["type"] for text in EXAMPLES}
-    assert {name.partition(".")[0] for name in types} == set(schema.FAMILIES)
+    assert {name.partition(".")[0] for name in types} == set(event_codec().families)
 
 
 def test_each_type_and_envelope_member_is_described():
-    for kind in schema.KINDS:
+    for kind in event_codec().types:
         assert str(kind.__struct_config__.tag) in PAGE
-    envelope = {*schema.Event.__struct_fields__} - {"attachments", "what"}
+    envelope = {*Event.__struct_fields__} - {"attachments", "what"}
     assert envelope <= set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
 
 

@@ -7,19 +7,27 @@ import numpy as np
 import pytest
 
 from streamvis.errors import DataError, RunError
-from streamvis.events import schema
-from streamvis.events.export import COLUMNS, csv_lines, jsonl, write_csv, write_jsonl, write_tracks
-from streamvis.events.log import Cursor, LogReader, LogWriter, Row
-from streamvis.events.schema import (
-    Association,
-    EndedTrack,
+from streamvis.events.envelope import (
     Event,
     Finish,
     FrameRef,
-    Merge,
+    Heartbeat,
+    Restart,
     SourceEof,
-    Split,
+    SourceEpoch,
     Time,
+    encode,
+)
+from streamvis.events.export import COLUMNS, csv_lines, jsonl, write_csv, write_jsonl
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.stages import event_codec
+from streamvis.stages.forecast.events import ForecastSegmentation
+from streamvis.stages.segment.events import SceneUpdate
+from streamvis.stages.track.events import (
+    Association,
+    EndedTrack,
+    Merge,
+    Split,
     Track,
     TrackBegin,
     TrackEnd,
@@ -27,6 +35,7 @@ from streamvis.events.schema import (
     TrackSplit,
     TrackUpdate,
 )
+from streamvis.stages.track.mot import write_tracks
 
 
 def track_of(number, box, epoch=1, ground=None):
@@ -59,7 +68,7 @@ def logged(path, source, whats, first=0, epoch="e1"):
             frame=FrameRef(n=n, seq=n, w=640, h=480, stream_epoch=1),
             what=what,
         )
-        payload = schema.encode(event)
+        payload = encode(event)
         rows.append(Row(source, offset, offset + 1, event.type, event.time.media_us, payload))
     with closing(LogWriter(path)) as log:
         log.commit(rows, [Cursor(source, epoch, first, first + len(rows), "eof", b"")])
@@ -137,7 +146,7 @@ def test_json_lines(tmp_path):
 
 def test_csv(tmp_path):
     rows = logged(tmp_path / "events.db", "cam1", WALK)
-    write_csv(rows, tmp_path / "events.csv")
+    write_csv(rows, tmp_path / "events.csv", event_codec())
     with (tmp_path / "events.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert tuple(table[0]) == COLUMNS
@@ -186,7 +195,9 @@ def test_an_earlier_run_in_the_log_corrects_nothing_of_a_later_one(tmp_path):
 
 
 def test_csv_has_a_line_for_each_id_that_is_corrected(tmp_path):
-    write_csv(logged(tmp_path / "events.db", "cam1", CORRECTED), tmp_path / "events.csv")
+    write_csv(
+        logged(tmp_path / "events.db", "cam1", CORRECTED), tmp_path / "events.csv", event_codec()
+    )
     with (tmp_path / "events.csv").open(newline="") as file:
         table = [line for line in csv.DictReader(file) if line["other"]]
     assert [(line["type"], line["track"], line["other"], line["since_us"]) for line in table] == [
@@ -212,14 +223,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 def test_a_place_that_is_not_there(tmp_path):
     with pytest.raises(RunError, match=r"gone/events\.csv cannot be written: No such file"):
-        write_csv([], tmp_path / "gone" / "events.csv")
+        write_csv([], tmp_path / "gone" / "events.csv", event_codec())
 
 
 def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
     rows = logged(tmp_path / "events.db", "cam1", WALK)
     (tmp_path / "target").touch()
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    write_csv(rows, tmp_path / "link")
+    write_csv(rows, tmp_path / "link", event_codec())
     assert (tmp_path / "link").is_symlink()
     assert len((tmp_path / "target").read_text().splitlines()) == 1 + len(rows)
 
@@ -234,24 +245,24 @@ FIRST_COLUMNS = (
 
 
 def fixture_of(kind):
-    return schema.decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
+    return event_codec().decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
 
 
 def table_of(event):
-    row = Row(event.source, event.offset, event.tseq, event.type, 0, schema.encode(event))
-    return list(csv.DictReader(csv_lines([row])))
+    row = Row(event.source, event.offset, event.tseq, event.type, 0, encode(event))
+    return list(csv.DictReader(csv_lines([row], event_codec())))
 
 
 def test_the_table_of_one_event_of_each_type(golden):
-    events = [fixture_of(kind) for kind in schema.KINDS]
-    rows = [Row(e.source, e.offset, e.tseq, e.type, 0, schema.encode(e)) for e in events]
-    golden(GOLDEN / "export.csv", "".join(csv_lines(rows)))
+    events = [fixture_of(kind) for kind in event_codec().types]
+    rows = [Row(e.source, e.offset, e.tseq, e.type, 0, encode(e)) for e in events]
+    golden(GOLDEN / "export.csv", "".join(csv_lines(rows, event_codec())))
 
 
-@pytest.mark.parametrize("kind", schema.KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", event_codec().types, ids=lambda kind: kind.__name__)
 def test_no_row_of_any_event_says_only_that_it_was(kind):
     table = table_of(fixture_of(kind))
-    assert bool(table) == (kind is not schema.Heartbeat)  # which is in no log
+    assert bool(table) == (kind is not Heartbeat)  # which is in no log
     for line in table:
         assert line["type"] == kind.__struct_config__.tag
         assert any(value for name, value in line.items() if name not in OF_EVERY_EVENT), line
@@ -260,7 +271,7 @@ def test_no_row_of_any_event_says_only_that_it_was(kind):
 def test_every_column_is_filled_by_some_event_and_the_first_ones_stay_in_their_places():
     filled = {
         name
-        for kind in schema.KINDS
+        for kind in event_codec().types
         for line in table_of(fixture_of(kind))
         for name, value in line.items()
         if value
@@ -279,7 +290,7 @@ def test_speed_is_in_the_table():
 
 
 def test_a_scene_has_a_row_for_each_class_and_one_for_what_is_unknown():
-    event = fixture_of(schema.SceneUpdate)
+    event = fixture_of(SceneUpdate)
     *classes, unknown = table_of(event)
     scene = event.what.scene
     assert {line["label"]: float(line["share"]) for line in classes} == scene.classes
@@ -288,7 +299,7 @@ def test_a_scene_has_a_row_for_each_class_and_one_for_what_is_unknown():
 
 
 def test_a_forecast_has_a_row_for_each_class_and_each_zone():
-    event = fixture_of(schema.ForecastSegmentation)
+    event = fixture_of(ForecastSegmentation)
     table = table_of(event)
     shares = {line["label"]: float(line["share"]) for line in table if line["label"]}
     zones = {line["zone"]: float(line["p"]) for line in table if line["zone"]}
@@ -320,7 +331,7 @@ def test_exports_are_of_the_latest_run_of_an_old_log_with_several(tmp_path):
 def test_csv_says_the_stream_epoch_of_the_frame_or_of_the_track(tmp_path):
     whats = [
         (3, TrackBegin(track_of(1, (0.0, 0.0, 1.0, 1.0)))),
-        (4, schema.SourceEpoch(schema.Restart(stream_epoch=2, reason="resumed"))),
+        (4, SourceEpoch(Restart(stream_epoch=2, reason="resumed"))),
         (4, TrackMerge(Merge(gone="cam1:2:2", kept="cam1:2:1"))),
         (4, SourceEof(Finish(5))),
     ]
@@ -330,6 +341,6 @@ def test_csv_says_the_stream_epoch_of_the_frame_or_of_the_track(tmp_path):
         event = json.loads(row.payload)
         event["frame"] = None
         bare.append(row._replace(payload=json.dumps(event).encode()))
-    table = list(csv.DictReader(csv_lines(bare)))
+    table = list(csv.DictReader(csv_lines(bare, event_codec())))
     assert [line["stream_epoch"] for line in table] == ["1", "2", "2", ""]
     assert COLUMNS[-1] == "stream_epoch"

@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from streamvis.errors import ConfigError, RunError
-from streamvis.events import schema
+from streamvis.events.envelope import Beat
 from streamvis.events.feed import (
     Feed,
     Message,
@@ -17,6 +17,7 @@ from streamvis.events.feed import (
     remove_announcement,
     write_announcement,
 )
+from streamvis.stages import event_codec
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 PATIENCE_MS = 20_000
@@ -101,9 +102,9 @@ def test_a_heartbeat_tells_where_each_topic_stands(feed):
     feed.open_source("cam1", {"source": 4})
     feed.publish([message("cam1", tseq) for tseq in (1, 2, 3)])
     with subscriber(feed.endpoint, "sv1/cam1/hb/") as sub:
-        while (event := schema.decode(received(sub)[2])).what.hb.last.get("track") != 3:
+        while (event := event_codec().decode(received(sub)[2])).what.hb.last.get("track") != 3:
             pass
-    assert event.what.hb == schema.Beat(last={"track": 3, "source": 4})
+    assert event.what.hb == Beat(last={"track": 3, "source": 4})
     assert (event.source, event.epoch, event.prov.pipeline) == ("cam1", EPOCH, "abc")
     assert (event.tseq, event.offset) == (0, -1)
 
@@ -112,7 +113,7 @@ def test_a_source_that_is_shut_beats_no_more(feed):
     feed.open_source("cam1")
     feed.open_source("cam2")
     with subscriber(feed.endpoint, "sv1/") as sub:
-        beats = (schema.decode(received(sub)[2]) for _ in range(100))
+        beats = (event_codec().decode(received(sub)[2]) for _ in range(100))
         assert any(beat.what.hb.sources == ["cam1", "cam2"] for beat in beats)
         feed.close_source("cam1")
         assert any(beat.what.hb.sources == ["cam2"] for beat in beats)
@@ -138,7 +139,7 @@ def test_a_slow_subscriber_is_counted_and_the_others_lose_nothing():
                         parts = received(quick)
                         got += numbers(parts)
             assert got == list(range(1, total + 1))
-            beat = schema.decode(awaited(quick, b"sv1/cam1/hb/")[2])
+            beat = event_codec().decode(awaited(quick, b"sv1/cam1/hb/")[2])
             assert beat.what.hb.last == {"track": total}
             dropped = sum(beat.what.hb.dropped.values())  # a heartbeat may be what found it full
             assert dropped == sum(feed.dropped.values()) >= 1

@@ -6,13 +6,44 @@ from typing import get_args
 import msgspec
 import pytest
 
-from streamvis.events import schema
+from streamvis.events.envelope import (
+    Beat,
+    Change,
+    Event,
+    EventBody,
+    FrameRef,
+    Gap,
+    Heartbeat,
+    Lost,
+    Other,
+    SourceGap,
+    SourceOffline,
+    Time,
+)
 from streamvis.events.lines import line
+from streamvis.stages import event_codec
+from streamvis.stages.forecast.events import (
+    ForecastScored,
+    ForecastSegmentation,
+    Outlook,
+    Score,
+    ZoneForecast,
+)
+from streamvis.stages.segment.events import (
+    EndedSighting,
+    Scene,
+    SceneUpdate,
+    Sighting,
+    Unknown,
+    UnknownBegin,
+    UnknownEnd,
+)
+from streamvis.stages.track.events import EndedTrack, Merge, Split, TrackEnd, TrackMerge, TrackSplit
 
 GOLDEN = Path(__file__).parent / "golden"
 UNSENT = {  # what the client itself tells
-    schema.Lost: schema.Lost("sv1/a/source/", 3, 4),
-    schema.Other: schema.Other("zone.enter", {"zone": {"id": "door"}}),
+    Lost: Lost("sv1/a/source/", 3, 4),
+    Other: Other("zone.enter", {"zone": {"id": "door"}}),
 }
 
 
@@ -20,13 +51,13 @@ def example(kind):
     """An event of this type with all that it can say."""
     if kind in UNSENT:
         return event_of(UNSENT[kind])
-    return schema.decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
+    return event_codec().decode((GOLDEN / f"{kind.__struct_config__.tag}.json").read_bytes())
 
 
-@pytest.mark.parametrize("kind", get_args(schema.EventBody), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", get_args(EventBody), ids=lambda kind: kind.__name__)
 def test_every_type_of_the_schema_has_a_line_of_its_own(kind):
     event = example(kind)
-    told = line(event)
+    told = line(event, event_codec())
     assert "\n" not in told
     place, said = told.split(f"  {event.type}", 1)
     assert place == f"{event.time.media_us / 1e6:10.3f}  {event.source}"
@@ -34,7 +65,7 @@ def test_every_type_of_the_schema_has_a_line_of_its_own(kind):
 
 
 def test_who_leaves():
-    ended = schema.EndedTrack(
+    ended = EndedTrack(
         id="a:1:7",
         reason="lost",
         box_px=(1.0, 2.0, 30.0, 40.0),
@@ -42,23 +73,23 @@ def test_who_leaves():
         last_seen_us=12_340_000,
         age_s=12.34,
     )
-    assert line(event_of(schema.TrackEnd(ended))).endswith("after 12.3 s (lost)")
-    into = schema.TrackEnd(msgspec.structs.replace(ended, into="a:1:3"))
-    assert line(event_of(into)).endswith("after 12.3 s (lost, goes on as a:1:3)")
+    assert line(event_of(TrackEnd(ended)), event_codec()).endswith("after 12.3 s (lost)")
+    into = TrackEnd(msgspec.structs.replace(ended, into="a:1:3"))
+    assert line(event_of(into), event_codec()).endswith("after 12.3 s (lost, goes on as a:1:3)")
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
         (
-            schema.TrackMerge(schema.Merge(gone="a:1:5", kept="a:1:2")),
+            TrackMerge(Merge(gone="a:1:5", kept="a:1:2")),
             "track.merge   a:1:5 is a:1:2",
         ),
         (
-            schema.TrackSplit(
+            TrackSplit(
                 (
-                    schema.Split(id="a:1:5", other="a:1:2", since_us=1_250_000),
-                    schema.Split(id="a:1:2", other="a:1:5", since_us=1_300_000),
+                    Split(id="a:1:5", other="a:1:2", since_us=1_250_000),
+                    Split(id="a:1:2", other="a:1:5", since_us=1_300_000),
                 )
             ),
             "a:1:5 was a:1:2 from 1.250 s on, a:1:2 was a:1:5 from 1.300 s on",
@@ -66,7 +97,7 @@ def test_who_leaves():
     ],
 )
 def test_a_correction_for_people(what, words):
-    told = line(event_of(what))
+    told = line(event_of(what), event_codec())
     assert words in told
     assert "\n" not in told
 
@@ -79,61 +110,59 @@ SHARES = {"sky": 0.25, "road": 0.4, "car": 0.05, "tree": 0.3}
     ("what", "words"),
     [
         (
-            schema.SceneUpdate(schema.Scene(classes=SHARES, unknown=schema.Unknown(share=0.0125))),
+            SceneUpdate(Scene(classes=SHARES, unknown=Unknown(share=0.0125))),
             "scene.update  road 40%, tree 30%, sky 25%; unknown 1.2%",
         ),
-        (schema.SceneUpdate(schema.Scene(classes={"sky": 1.0})), "scene.update  sky 100%"),
-        (schema.UnknownBegin(schema.Sighting(**BOX)), "0.0     1.0    64.0   480.0  p=0.90"),
+        (SceneUpdate(Scene(classes={"sky": 1.0})), "scene.update  sky 100%"),
+        (UnknownBegin(Sighting(**BOX)), "0.0     1.0    64.0   480.0  p=0.90"),
         (
-            schema.UnknownEnd(schema.EndedSighting(**BOX, share_max=0.2, reason="over")),
+            UnknownEnd(EndedSighting(**BOX, share_max=0.2, reason="over")),
             "480.0  p=0.90 (over)",
         ),
         (
-            schema.ForecastSegmentation(
-                schema.Outlook(
+            ForecastSegmentation(
+                Outlook(
                     horizon_us=600_000,
                     target_us=700_000,
                     classes=SHARES,
-                    zones=(schema.ZoneForecast(zone="crossing", p=0.8),),
+                    zones=(ZoneForecast(zone="crossing", p=0.8),),
                 )
             ),
             "in 0.6 s: road 40%, tree 30%, sky 25%; crossing p=0.80",
         ),
         (
-            schema.ForecastScored(
-                schema.Score(made_us=1, horizon_us=200_000, miou=0.617, accuracy=0.9)
-            ),
+            ForecastScored(Score(made_us=1, horizon_us=200_000, miou=0.617, accuracy=0.9)),
             "made 0.2 s ago: mIoU 0.62",
         ),
     ],
 )
 def test_a_scene_for_people(what, words):
-    assert line(event_of(what)).endswith(words)
+    assert line(event_of(what), event_codec()).endswith(words)
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (schema.SourceGap(schema.Gap(first=8, last=76, reason="overload")), "pictures 8..76"),
-        (schema.Lost("sv1/a/source/", 3, 4), "sv1/a/source/ 3..4 never came"),
-        (schema.SourceOffline(schema.Change("refused")), "source.offline  refused"),
-        (schema.Heartbeat(schema.Beat(sources=["a"])), "open: a"),
+        (SourceGap(Gap(first=8, last=76, reason="overload")), "pictures 8..76"),
+        (Lost("sv1/a/source/", 3, 4), "sv1/a/source/ 3..4 never came"),
+        (SourceOffline(Change("refused")), "source.offline  refused"),
+        (Heartbeat(Beat(sources=["a"])), "open: a"),
     ],
 )
 def test_what_is_missing_for_people(what, words):
-    told = line(event_of(what))
+    told = line(event_of(what), event_codec())
     assert words in told
     assert "\n" not in told
 
 
 def event_of(what):
-    return schema.Event(
+    return Event(
         id="",
         source="a",
         epoch="e",
         tseq=1,
         offset=0,
-        time=schema.Time(media_us=0),
-        frame=schema.FrameRef(n=0, seq=0, w=640, h=480, stream_epoch=1),
+        time=Time(media_us=0),
+        frame=FrameRef(n=0, seq=0, w=640, h=480, stream_epoch=1),
         what=what,
     )

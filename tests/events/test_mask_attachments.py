@@ -9,21 +9,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from streamvis.errors import DataError
-from streamvis.events import schema
+from streamvis.events.envelope import Event, Finish, Mask, SourceEof, Time
 from streamvis.events.feed import LONGEST
 from streamvis.events.mask_attachments import mask_of, png
+from streamvis.stages.segment.events import Scene, SceneUpdate
 
 
 def event_with(*attachments, w=4, h=3, attachment=0):
-    mask = schema.Mask(attachment=attachment, w=w, h=h, labels=("road",))
-    return schema.Event(
+    mask = Mask(attachment=attachment, w=w, h=h, labels=("road",))
+    return Event(
         id="x",
         source="cam1",
         epoch="e",
         tseq=1,
         offset=0,
-        time=schema.Time(media_us=0),
-        what=schema.SceneUpdate(schema.Scene(classes={}, mask=mask)),
+        time=Time(media_us=0),
+        what=SceneUpdate(Scene(classes={}, mask=mask)),
         attachments=attachments,
     )
 
@@ -49,9 +50,9 @@ def test_an_event_without_a_mask_or_without_its_attachment_has_none():
     event = event_with()
     assert mask_of(event) is None
     assert mask_of(event_with(b"other", attachment=1)) is None
-    what = schema.SourceEof(schema.Finish(1))
+    what = SourceEof(Finish(1))
     assert mask_of(msgspec.structs.replace(event, what=what, attachments=(b"x",))) is None
-    bare = schema.SceneUpdate(schema.Scene(classes={}))
+    bare = SceneUpdate(Scene(classes={}))
     assert mask_of(msgspec.structs.replace(event, what=bare, attachments=(b"x",))) is None
 
 

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from streamvis.events.corrections import Corrections
-from streamvis.events.schema import TrackBegin, TrackMerge, TrackSplit, TrackUpdate
+from streamvis.stages.track.corrections import Corrections
+from streamvis.stages.track.events import TrackBegin, TrackMerge, TrackSplit, TrackUpdate
 
 
 def counted(events):

@@ -10,12 +10,12 @@ import pytest
 from counted_findings import counted
 
 from streamvis import config
-from streamvis.events import schema
 from streamvis.events.log import LogReader
 from streamvis.messages import Findings
 from streamvis.runtime import launch
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import parse_start
+from streamvis.stages import event_codec
 
 
 def street(publish: config.Publish, detect: str = "detect") -> config.Pipeline:
@@ -76,7 +76,7 @@ def test_a_run_reports_its_findings(tmp_path, logged):
         summary = json.loads((tmp_path / "summary.json").read_bytes())
         assert msgspec.convert(summary["sources"][0]["found"], Findings) == found
         with LogReader(tmp_path / "events.db") as log:
-            expected = counted([schema.decode(row.payload) for row in log.events()])
+            expected = counted([event_codec().decode(row.payload) for row in log.events()])
         assert (found.people, found.tracks) == (expected["people"], expected["tracks"])
         assert found.longest.seconds == expected["longest"]
         assert found.busiest.media_us == expected["when"]
@@ -93,7 +93,7 @@ def test_a_file_with_a_start_time_has_a_wall_clock_in_all_of_its_events(tmp_path
     start_us = parse_start("2026-11-29T08:00:00+01:00", "start_time")
     summary = run(street(config.Publish(bind=None)), tmp_path, start=start_us)
     with LogReader(tmp_path / "events.db") as log:
-        events = [schema.decode(row.payload) for row in log.events()]
+        events = [event_codec().decode(row.payload) for row in log.events()]
     assert {"source.online", "track.begin", "track.end", "source.eof"} < {e.type for e in events}
     for event in events:
         assert event.time.capture_us == start_us + event.time.media_us
@@ -106,5 +106,5 @@ def test_a_file_with_a_start_time_has_a_wall_clock_in_all_of_its_events(tmp_path
 def test_a_file_without_one_has_none(tmp_path):
     run(street(config.Publish(bind=None)), tmp_path)
     with LogReader(tmp_path / "events.db") as log:
-        events = [schema.decode(row.payload) for row in log.events()]
+        events = [event_codec().decode(row.payload) for row in log.events()]
     assert {event.time.capture_us for event in events} == {0}

@@ -25,13 +25,13 @@ from streamvis.config import (
     WorkerSpec,
 )
 from streamvis.errors import DataError, UsageError
-from streamvis.events import schema
-from streamvis.events.ids import epoch_us, event_id
+from streamvis.events.envelope import epoch_us, event_id
 from streamvis.events.log import LogReader
 from streamvis.runtime import inline, launch
 from streamvis.runtime.manifest import difference, manifest_of
 from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages import event_codec
 from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory
 
@@ -84,7 +84,7 @@ def rows(out):
         assert len(epochs) == 1
         ids = set()
         for row in log.events():
-            event = schema.decode(row.payload)
+            event = event_codec().decode(row.payload)
             wall_us = epoch_us(event.epoch) + event.time.media_us
             assert event.id == event_id(event.epoch, row.source, row.offset, wall_us)
             assert {event.epoch} == epochs
@@ -278,7 +278,7 @@ def test_an_interrupted_run_resumes_in_its_next_stream_epoch(tmp_path):
     summary = run([source(**options)], tmp_path)
     assert (summary.sources[0].admitted, summary.sources[0].ending) == (150, "eof")
     with LogReader(tmp_path / "events.db") as log:
-        events = [schema.decode(row.payload) for row in log.events()]
+        events = [event_codec().decode(row.payload) for row in log.events()]
     numbers = list(dict.fromkeys(event.frame.n for event in events if event.frame))
     assert numbers == list(range(150))
     assert [event.what.stream.reason for event in events if event.type == "source.epoch"] == [
@@ -296,7 +296,7 @@ def test_a_live_source_resumes_in_its_next_stream_epoch_and_ends_its_tracks_firs
     killed_at(150, [options], tmp_path)
     killed_at(count(tmp_path) + 150, [options], tmp_path)
     with LogReader(tmp_path / "events.db") as log:
-        events = [schema.decode(row.payload) for row in log.events()]
+        events = [event_codec().decode(row.payload) for row in log.events()]
     assert [event.offset for event in events] == list(range(len(events)))
     (again,) = (i for i, event in enumerate(events) if event.type == "source.epoch")
     assert events[again].what.stream.reason == "resumed"

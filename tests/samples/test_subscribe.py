@@ -8,30 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from streamvis.events import schema
+from streamvis.events.envelope import Event, Mask, Time, encode, family_of
 from streamvis.events.feed import Feed, Message
-from streamvis.events.schema import (
-    Action,
-    ActionBegin,
-    ActionEnd,
-    Association,
-    EndedAction,
-    EndedTrack,
-    Event,
+from streamvis.stages.actions.events import Action, ActionBegin, ActionEnd, EndedAction
+from streamvis.stages.forecast.events import (
     ForecastScored,
     ForecastSegmentation,
-    Mask,
-    Merge,
     Outlook,
     Score,
+    ZoneForecast,
+)
+from streamvis.stages.track.events import (
+    Association,
+    EndedTrack,
+    Merge,
     Split,
-    Time,
     Track,
     TrackBegin,
     TrackEnd,
     TrackMerge,
     TrackSplit,
-    ZoneForecast,
 )
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -95,7 +91,7 @@ def people_coming_and_going():
                     time=Time(media_us=1_500_000),
                     what=what,
                 )
-                family, payload = schema.family_of(what), schema.encode(event)
+                family, payload = family_of(what), encode(event)
                 attachments = (b"\x89PNG",) if isinstance(what, ForecastSegmentation) else ()
                 feed.publish([Message("cam1", family, tseq, payload, attachments)])
                 if stop.wait(0.02):

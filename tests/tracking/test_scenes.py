@@ -5,13 +5,13 @@ import pytest
 from factories import source
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from source_events import end_source, frame_events, start_source
 
 from streamvis.config import Jipda
 from streamvis.errors import DataError
-from streamvis.events import derive
-from streamvis.events.schema import TrackBegin, TrackEnd, TrackMerge, TrackSplit, TrackUpdate
 from streamvis.geometry import iou
 from streamvis.messages import Detections, Embeddings, Frame, Motion, encode_part
+from streamvis.stages.track.events import TrackBegin, TrackEnd, TrackMerge, TrackSplit, TrackUpdate
 from streamvis.tracking.tracker import Tracker
 
 WIDTH = 6  # of the embeddings
@@ -212,11 +212,11 @@ def test_who_took_anothers_place_gets_an_id_of_their_own():
 
 def events_of(out):
     """All that is told of the run, in order."""
-    state, drafts = derive.start_source(INFO)
+    state, drafts = start_source(INFO)
     for n, (t, tracks, _) in enumerate(out):
         frame = Frame(source="s", seq=n, n=n, media_us=round(t * 1e6), width=640, height=480)
-        drafts += derive.derive_frame_events(state, frame, tracks)
-    return drafts + derive.end_source(state, "eof")
+        drafts += frame_events(state, frame, tracks)
+    return drafts + end_source(state, "eof")
 
 
 def assert_sound(out):

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from streamvis.messages import Actions, Part, Tracks
+from streamvis.events.codec import EventTypes
+from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.messages import Actions, Part, SourceInfo, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 
@@ -71,3 +73,14 @@ class OffActions(StageConfig, frozen=True, tag="off"):
         from streamvis.stages.actions.overlay import ActionOverlay
 
         return ActionOverlay()
+
+    @classmethod
+    def event_types(cls) -> EventTypes:
+        from streamvis.stages.actions.events import ACTION_EVENTS
+
+        return ACTION_EVENTS
+
+    def deriver(self, source: SourceInfo, policy: PublishPolicy, state: bytes | None) -> Deriver:
+        from streamvis.stages.actions.deriver import ActionDeriver
+
+        return ActionDeriver(source, policy, state)

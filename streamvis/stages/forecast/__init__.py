@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from streamvis.messages import Forecast, Part, Segmentation
+from streamvis.events.codec import EventTypes
+from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.messages import Forecast, Part, Segmentation, SourceInfo
 from streamvis.stages.fields import Name, Polygon, signed_area
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 from streamvis.stages.segment.features import SegmenterFeatures
@@ -71,3 +73,14 @@ class Forecaster(StageConfig, frozen=True, tag="forecast"):
 
         wanted_s = drawing.horizon_s
         return ForecastOverlay(None if wanted_s is None else round(wanted_s * 1e6))
+
+    @classmethod
+    def event_types(cls) -> EventTypes:
+        from streamvis.stages.forecast.events import FORECAST_EVENTS
+
+        return FORECAST_EVENTS
+
+    def deriver(self, source: SourceInfo, policy: PublishPolicy, state: bytes | None) -> Deriver:
+        from streamvis.stages.forecast.deriver import ForecastDeriver
+
+        return ForecastDeriver(source, policy, state)

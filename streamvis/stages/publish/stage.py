@@ -17,8 +17,16 @@ from typing import NamedTuple
 import msgspec
 
 from streamvis.errors import RunError
-from streamvis.events import derive, schema
-from streamvis.events.derive import Draft, State
+from streamvis.events.deriver import PublishPolicy
+from streamvis.events.envelope import (
+    Event,
+    Provenance,
+    encode,
+    epoch_us,
+    event_id,
+    family_of,
+    new_epoch,
+)
 from streamvis.events.feed import (
     Feed,
     Message,
@@ -26,32 +34,22 @@ from streamvis.events.feed import (
     remove_announcement,
     write_announcement,
 )
-from streamvis.events.ids import epoch_us, event_id, new_epoch
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
-from streamvis.events.scenes import PublishPolicy
-from streamvis.messages import (
-    Actions,
-    Ending,
-    Findings,
-    Forecast,
-    Notice,
-    Packet,
-    Receipt,
-    Segmentation,
-    SourceInfo,
-    Tracks,
-)
-from streamvis.stages.protocol import LogPosition, Site
+from streamvis.messages import Ending, Findings, Notice, Packet, Receipt, SourceInfo
+from streamvis.stages import installed_kinds
+from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
+from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
 
 REMEMBERED = 256  # notices since the last packet, at most
 
 
-class SourceState(msgspec.Struct, rename={"notices": "told"}):
+class SourceState(msgspec.Struct):
     """The state from which a successor continues one source."""
 
-    derived: State
+    status: SourceStatus
     epoch: str  # of the run
+    events: dict[str, msgspec.Raw] = {}  # state of the events of each kind of stage
     first: int = 0  # offset at which this run begins in the log
     next: int = 0  # offset of the next event
     tseq: dict[str, int] = {}  # family -> last
@@ -59,9 +57,10 @@ class SourceState(msgspec.Struct, rename={"notices": "told"}):
     n: int = -1  # its number in the source
     notices: list[Notice] = []  # since that packet
     ending: str = ""
+    findings: Findings | None = None  # once the source has ended
 
 
-class StreamPosition(msgspec.Struct, rename={"notices": "told"}):
+class StreamPosition(msgspec.Struct):
     """The last packet and notice received; behind the source state while packets come again."""
 
     at: tuple[int, int] = (0, -1)
@@ -73,6 +72,13 @@ class OutgoingEvent(NamedTuple):
 
     row: Row
     attachments: tuple[bytes, ...] = ()
+
+
+class OpenSource(NamedTuple):
+    """A source while it is open."""
+
+    state: SourceState
+    events: SourceEvents
 
 
 class PublisherState(NamedTuple):
@@ -91,16 +97,16 @@ class PublishStage:
     """Turn tracks, actions, scenes and notices into events; log them, then publish them."""
 
     def __init__(self, config: Publish, site: Site) -> None:
+        self._kinds = _kinds_with_events(site.above)
         self._policy = PublishPolicy(
             every_us=round(config.update_every_s * 1e6),
-            alarm=config.unknown,
             masks="masks" in config.attach and config.bind not in (None, "none"),
         )
         self._epoch = site.epoch or new_epoch()
-        self._prov = schema.Provenance(pipeline=site.pipeline)
+        self._prov = Provenance(pipeline=site.pipeline)
         self._out = site.out
         self._logged = site.logged
-        self._states: dict[str, SourceState] = {}
+        self._sources: dict[str, OpenSource] = {}
         self._positions: dict[str, StreamPosition] = {}
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
@@ -141,7 +147,9 @@ class PublishStage:
         else:
             self._start(source, first=logged.next if logged else 0)
             return
-        self._states[source.id] = source_state
+        states = {name: bytes(raw) for name, raw in source_state.events.items()}
+        events = SourceEvents(source_state.status, self._kinds, self._policy, states)
+        opened = self._sources[source.id] = OpenSource(source_state, events)
         self._positions[source.id] = answered.position if answered else StreamPosition()
         if self._feed:
             self._feed.open_source(source.id, source_state.tseq)
@@ -151,109 +159,101 @@ class PublishStage:
             first = max(first, before.offset) if before else first
             self._publish(OutgoingEvent(row) for row in self._log.events(source.id, first))
             if before and not answered:
-                self._resume(source, source_state, before)
+                self._resume(source, opened, before)
 
-    def _resume(self, source: SourceInfo, source_state: SourceState, before: LogPosition) -> None:
+    def _resume(self, source: SourceInfo, opened: OpenSource, before: LogPosition) -> None:
         """Continue a resumed run in another stream epoch: close everything open."""
-        if (before.epoch, before.seq) != source_state.at or source.epoch <= before.epoch:
+        state = opened.state
+        if (before.epoch, before.seq) != state.at or source.epoch <= before.epoch:
             return
-        if source_state.next == before.offset and source.epoch > source_state.derived.epoch:
-            source_state.notices, source_state.ending = [], ""
-            self._commit(
-                [source_state],
-                self._numbered(source_state, derive.resume_source(source_state.derived, source)),
-            )
-        self._positions[source.id] = StreamPosition(source_state.at)
+        if state.next == before.offset and source.epoch > state.status.epoch:
+            state.notices, state.ending, state.findings = [], "", None
+            self._commit([opened], self._numbered(state, opened.events.resume(source)))
+        self._positions[source.id] = StreamPosition(state.at)
 
     def _start(self, source: SourceInfo, first: int) -> None:
-        derived, drafts = derive.start_source(source)
-        source_state = SourceState(derived, self._epoch, first=first, next=first)
-        self._states[source.id] = source_state
+        status = SourceStatus(info=source, epoch=source.epoch)
+        state = SourceState(status, self._epoch, first=first, next=first)
+        opened = OpenSource(state, SourceEvents(status, self._kinds, self._policy))
+        self._sources[source.id] = opened
         self._positions[source.id] = StreamPosition()
         if self._feed:
             self._feed.open_source(source.id)
-        self._commit([source_state], self._numbered(source_state, drafts))
+        self._commit([opened], self._numbered(state, opened.events.start()))
 
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
         """Log the batch in one transaction, publish it, and return the event count of each packet.
 
-        A packet without `Tracks` gives no track events, and so on.
+        Of a kind whose part a packet lacks, there are no events.
         """
         outgoing: list[OutgoingEvent] = []
         receipts: list[Receipt] = []
-        changed: dict[str, SourceState] = {}
+        changed: dict[str, OpenSource] = {}
         for packet in packets:
             frame = packet.frame
-            source_state = self._states[frame.source]
-            at = (frame.epoch, frame.seq)
+            opened = self._sources[frame.source]
+            state, at = opened.state, (frame.epoch, frame.seq)
             self._positions[frame.source] = StreamPosition(at)
-            if at <= source_state.at:  # it comes again after a restart
+            if at <= state.at:  # it comes again after a restart
                 receipts.append(Receipt())
                 continue
-            source_state.at, source_state.n, source_state.notices = at, frame.n, []
-            new = self._numbered(source_state, self._derive(source_state.derived, packet))
+            state.at, state.n, state.notices = at, frame.n, []
+            new = self._numbered(state, opened.events.frame(packet))
             outgoing += new
             receipts.append(Receipt(written=len(new)))
-            changed[frame.source] = source_state
+            changed[frame.source] = opened
         self._commit(changed.values(), outgoing)
         return receipts
 
-    def _derive(self, state: State, packet: Packet) -> list[Draft]:
-        frame, policy = packet.frame, self._policy
-        tracks, actions = packet.part(Tracks), packet.part(Actions)
-        seen, forecast = packet.part(Segmentation), packet.part(Forecast)
-        drafts = derive.derive_frame_events(state, frame, tracks, policy.every_us, actions)
-        return drafts + derive.derive_scene_events(state, frame, seen, forecast, policy)
-
     def notice(self, notice: Notice) -> None:
         """Handle a notice between packets; a repeated one gives no event."""
-        source_state, position = self._states[notice.source], self._positions[notice.source]
-        if position.at < source_state.at:
+        opened, position = self._sources[notice.source], self._positions[notice.source]
+        state = opened.state
+        if position.at < state.at:
             return
-        ahead = source_state.notices[position.notices :]
+        ahead = state.notices[position.notices :]
         if notice in ahead:
             position.notices += ahead.index(notice) + 1
             return
-        source_state.notices = [*source_state.notices[-REMEMBERED + 1 :], notice]
-        position.notices = len(source_state.notices)
-        self._commit(
-            [source_state],
-            self._numbered(source_state, derive.derive_notice_events(source_state.derived, notice)),
-        )
+        state.notices = [*state.notices[-REMEMBERED + 1 :], notice]
+        position.notices = len(state.notices)
+        self._commit([opened], self._numbered(state, opened.events.notice(notice)))
 
     def finish(self, source: str, ending: Ending) -> Findings:
-        """End open tracks, then the source; return its findings."""
-        source_state = self._states[source]
-        if not source_state.ending:
-            source_state.ending = ending
-            self._commit(
-                [source_state],
-                self._numbered(source_state, derive.end_source(source_state.derived, ending)),
-            )
-        del self._states[source], self._positions[source]
+        """End all that is open, then the source; return its findings."""
+        opened = self._sources[source]
+        state, findings = opened.state, opened.events.findings()
+        if not state.ending:
+            drafts = opened.events.end(ending)
+            state.ending, state.findings = ending, findings
+            self._commit([opened], self._numbered(state, drafts))
+        del self._sources[source], self._positions[source]
         if self._feed:
             self._feed.close_source(source)
-        return derive.source_findings(source_state.derived)
+        return findings
 
     def state(self, source: str) -> bytes:
-        return _encoder.encode(PublisherState(self._states[source], self._positions[source]))
+        opened = self._sources[source]
+        return _encoder.encode(PublisherState(_stored(opened), self._positions[source]))
 
     def close(self) -> None:
         if self._feed:
-            self._feed.close(ended=not self._states)  # open ones: this worker has failed
+            self._feed.close(ended=not self._sources)  # open ones: this worker has failed
             if self._out:
                 remove_announcement(self._out, self._epoch)
         if self._log:
             self._log.close()
 
-    def _numbered(self, source_state: SourceState, drafts: Iterable[Draft]) -> list[OutgoingEvent]:
-        source, emit_us = source_state.derived.info.id, time.time_ns() // 1000
+    def _numbered(
+        self, source_state: SourceState, drafts: Iterable[TimedDraft]
+    ) -> list[OutgoingEvent]:
+        source, emit_us = source_state.status.info.id, time.time_ns() // 1000
         outgoing = []
         for draft in drafts:
-            family = schema.family_of(draft.what)
+            family = family_of(draft.what)
             source_state.tseq[family] = source_state.tseq.get(family, 0) + 1
             wall_us = draft.time.capture_us or epoch_us(self._epoch) + draft.time.media_us
-            event = schema.Event(
+            event = Event(
                 id=event_id(self._epoch, source, source_state.next, wall_us),
                 source=source,
                 epoch=self._epoch,
@@ -271,27 +271,15 @@ class PublishStage:
                 event.tseq,
                 event.type,
                 event.time.media_us,
-                schema.encode(event),
+                encode(event),
             )
             outgoing.append(OutgoingEvent(row, draft.attachments))
         return outgoing
 
-    def _commit(self, source_states: Iterable[SourceState], outgoing: list[OutgoingEvent]) -> None:
+    def _commit(self, sources: Iterable[OpenSource], outgoing: list[OutgoingEvent]) -> None:
         """Log, then publish: a published event is never missing from the log."""
-        if self._log:
-            cursors = [
-                Cursor(
-                    source_state.derived.info.id,
-                    source_state.epoch,
-                    source_state.first,
-                    source_state.next,
-                    source_state.ending,
-                    _encoder.encode(source_state),
-                )
-                for source_state in source_states
-            ]
-            if cursors:
-                self._log.commit([one.row for one in outgoing], cursors)
+        if self._log and (cursors := [_cursor(opened) for opened in sources]):
+            self._log.commit([one.row for one in outgoing], cursors)
         self._publish(outgoing)
 
     def _publish(self, outgoing: Iterable[OutgoingEvent]) -> None:
@@ -300,6 +288,36 @@ class PublishStage:
                 Message(row.source, row.type.partition(".")[0], row.tseq, row.payload, attachments)
                 for row, attachments in outgoing
             )
+
+
+def _kinds_with_events(above: Sequence[StageConfig]) -> list[StageConfig]:
+    """Return the settings of each kind with events, once, in the order of all kinds."""
+    first: dict[type[StageConfig], StageConfig] = {}
+    for config in above:
+        first.setdefault(type(config), config)
+    return [
+        first[kind] for kind in installed_kinds().kinds if kind in first and has_events(first[kind])
+    ]
+
+
+def _stored(opened: OpenSource) -> SourceState:
+    """Return the state with the states of all kinds of events."""
+    opened.state.events = {
+        name: msgspec.Raw(state) for name, state in opened.events.states().items()
+    }
+    return opened.state
+
+
+def _cursor(opened: OpenSource) -> Cursor:
+    state = _stored(opened)
+    return Cursor(
+        state.status.info.id,
+        state.epoch,
+        state.first,
+        state.next,
+        state.ending,
+        _encoder.encode(state),
+    )
 
 
 def _open_log(out: Path) -> LogWriter:

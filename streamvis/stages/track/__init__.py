@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from streamvis.messages import Detections, Embeddings, Motion, Part, Tracks
+from streamvis.events.codec import EventTypes
+from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.messages import Detections, Embeddings, Motion, Part, SourceInfo, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 
@@ -64,3 +66,14 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
         from streamvis.stages.track.overlay import TrackOverlay
 
         return TrackOverlay(drawing)
+
+    @classmethod
+    def event_types(cls) -> EventTypes:
+        from streamvis.stages.track.events import TRACK_EVENTS
+
+        return TRACK_EVENTS
+
+    def deriver(self, source: SourceInfo, policy: PublishPolicy, state: bytes | None) -> Deriver:
+        from streamvis.stages.track.deriver import TrackDeriver
+
+        return TrackDeriver(source, policy, state)

@@ -9,10 +9,10 @@ import pytest
 import zmq
 from factories import packet, source, tracks
 
-from streamvis.config import Alarm, Publish
+from streamvis.config import Alarm, Forecaster, Jipda, Publish, Segment
 from streamvis.errors import DataError, RunError
-from streamvis.events import schema
 from streamvis.events.client import Subscription
+from streamvis.events.envelope import Event, content, topic
 from streamvis.events.feed import read_announcement
 from streamvis.events.log import LogReader
 from streamvis.events.mask_attachments import mask_of
@@ -24,6 +24,7 @@ from streamvis.messages import (
     Segmentation,
     ZoneOccupancy,
 )
+from streamvis.stages import event_codec
 from streamvis.stages.protocol import Site
 from streamvis.stages.publish.stage import PublishStage
 
@@ -31,10 +32,18 @@ EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"
 SOURCES = ("cam1", "cam10", "street")
 CLASSES = np.array([[0, 0, 0], [1, 1, 0]], np.uint8)
+SEGMENT = Segment()
 
 
-def site_at(out, epoch=EPOCH):
-    return Site(device="cpu", pixels=lambda frame: None, out=out, epoch=epoch, pipeline="abc")
+def site_at(out, epoch=EPOCH, segment=SEGMENT):
+    return Site(
+        device="cpu",
+        pixels=lambda frame: None,
+        out=out,
+        epoch=epoch,
+        pipeline="abc",
+        above=(Jipda(), segment, Forecaster()),
+    )
 
 
 def info_of(name):
@@ -147,13 +156,13 @@ def run_through(out, cuts=()):
 def logged(out):
     with LogReader(out / "events.db") as log:
         return {
-            source: [schema.decode(row.payload) for row in log.events(source)]
+            source: [event_codec().decode(row.payload) for row in log.events(source)]
             for source in log.cursors()
         }
 
 
 def contents(out):
-    return {source: [schema.content(e) for e in events] for source, events in logged(out).items()}
+    return {source: [content(e) for e in events] for source, events in logged(out).items()}
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +271,8 @@ def test_shares_and_forecasts_are_sampled_too_and_alarms_are_not(tmp_path):
 
 def test_what_is_unknown_enough_is_configured(tmp_path):
     alarm = Alarm(p=0.95, min_s=0)
-    with closing(PublishStage(Publish(bind=None, unknown=alarm), site_at(tmp_path))) as stage:
+    site = site_at(tmp_path, segment=Segment(unknown=alarm))
+    with closing(PublishStage(Publish(bind=None), site)) as stage:
         stage.begin(info_of("street"), None)
         stage([scene_of(0, unknown=0.9), scene_of(1, unknown=1.0)])
     told = [e.frame.n for e in logged(tmp_path)["street"] if e.family == "unknown"]
@@ -278,7 +288,7 @@ def test_the_next_run_goes_on_in_the_same_log(tmp_path):
     events = logged(tmp_path)["cam1"]
     assert [event.offset for event in events] == list(range(8))
     assert [event.epoch for event in events] == [EPOCH] * 4 + [NEXT_EPOCH] * 4
-    first, second = ([schema.content(e) for e in part] for part in (events[:4], events[4:]))
+    first, second = ([content(e) for e in part] for part in (events[:4], events[4:]))
     assert [(e.what, e.tseq, e.time) for e in first] == [(e.what, e.tseq, e.time) for e in second]
     with LogReader(tmp_path / "events.db") as log:
         cursor = log.cursors()["cam1"]
@@ -316,8 +326,8 @@ def test_no_feed(bind):
 def hearing(endpoint, *topics):
     context = zmq.Context()
     sub = context.socket(zmq.SUB)
-    for topic in topics:
-        sub.subscribe(topic)
+    for one in topics:
+        sub.subscribe(one)
     sub.connect(endpoint)
     try:
         yield lambda: heard(sub)
@@ -333,10 +343,7 @@ def heard(sub):
 
 
 def published(rows):
-    return [
-        (schema.topic(row.source, row.type.partition(".")[0]), row.tseq, row.payload)
-        for row in rows
-    ]
+    return [(topic(row.source, row.type.partition(".")[0]), row.tseq, row.payload) for row in rows]
 
 
 def test_what_is_logged_is_published_as_it_is(tmp_path):
@@ -387,10 +394,10 @@ def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_
 
 def test_masks_are_on_the_live_feed_and_nowhere_else(tmp_path):
     config = Publish(bind="tcp://127.0.0.1:*", attach=("masks",))
-    heard_of: list[schema.Event] = []
+    heard_of: list[Event] = []
     with closing(PublishStage(config, site_at(tmp_path))) as stage:
         stage.begin(info_of("street"), None)
-        events = iter(Subscription(stage.endpoint, "street", timeout_s=20))
+        events = iter(Subscription(stage.endpoint, event_codec(), "street", timeout_s=20))
         with closing(events), hearing(stage.endpoint, "sv1/street/", "sv1/_sys/") as hear:
             inbox = threading.Thread(target=lambda: heard_of.extend(itertools.islice(events, 2)))
             while hear()[0] != "sv1/_sys/":  # it listens, and takes no notice of what is attached
@@ -422,7 +429,9 @@ def test_without_a_feed_no_masks_are_made(tmp_path):
 def test_subscribers_are_told_of_the_end_of_a_run_and_not_of_a_worker_that_failed(finished):
     stage = PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(None))
     stage.begin(info_of("cam1"), None)
-    subscription = Subscription(stage.endpoint, family="hb", timeout_s=2, until_ended=True)
+    subscription = Subscription(
+        stage.endpoint, event_codec(), family="hb", timeout_s=2, until_ended=True
+    )
     events = iter(subscription)
     next(events)  # it listens
     if finished:

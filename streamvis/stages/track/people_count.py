@@ -1,32 +1,17 @@
-"""Count the findings of one source while it runs, in bounded memory. Pure.
+"""Count the people of one source while it runs, in bounded memory. Pure.
 
 People are counted by the ids that `Corrections.track_id` returns at the end: an id merged into
-another does not count, one that took over a part of another does. So the tally keeps the time span
+another does not count, one that took over a part of another does. So the count keeps the time span
 of each of the last RECENT ids; corrections reach back about a minute.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
-from streamvis.events.schema import (
-    ActionBegin,
-    EventBody,
-    ForecastScored,
-    Split,
-    TrackMerge,
-    TrackSplit,
-    UnknownBegin,
-)
-from streamvis.messages import (
-    Actions,
-    Busiest,
-    Findings,
-    Forecast,
-    Frame,
-    LongestStay,
-    MeanForecastScore,
-    Segmentation,
-    Tracks,
-)
+from streamvis.events.envelope import EventBody
+from streamvis.messages import Busiest, Findings, Frame, LongestStay, Tracks
+from streamvis.stages.track.events import Split, TrackMerge, TrackSplit
 
 RECENT = 128  # ids not in the frame that corrections can still reach
 
@@ -53,21 +38,15 @@ class PeopleCount(msgspec.Struct):
     busiest: Busiest | None = None
 
 
-class Tally(msgspec.Struct, rename={"people_count": "crowd"}):
-    """The counts of one source; None where no stage measures it."""
-
-    people_count: PeopleCount | None = None
-    actions: dict[str, int] | None = None  # label -> how often one began
-    unknown: int | None = None  # how often an out-of-distribution object began
-    forecasts: dict[int, tuple[int, float]] | None = None  # horizon µs -> how many, sum of mIoU
-
-
-def count_people(
-    tally: Tally, name: str, frame: Frame, tracks: Tracks, bodies: list[EventBody]
+def count_frame(
+    people_count: PeopleCount,
+    name: str,
+    frame: Frame,
+    tracks: Tracks,
+    corrections: Sequence[EventBody],
 ) -> None:
     """Count a frame: its corrections, then its tracks. `name` is the prefix of ids."""
-    people_count = tally.people_count = tally.people_count or PeopleCount()
-    for what in bodies:
+    for what in corrections:
         match what:
             case TrackSplit(splits):
                 people_count.splits += len(splits)
@@ -87,52 +66,17 @@ def count_people(
         )
 
 
-def count_events(
-    tally: Tally,
-    bodies: list[EventBody],
-    actions: Actions | None,
-    seen: Segmentation | None = None,
-    forecast: Forecast | None = None,
-) -> None:
-    """Count the events of a frame other than tracks; a part shows that its stage exists."""
-    if actions is not None and tally.actions is None:
-        tally.actions = {}
-    if seen is not None and seen.unknown.size and tally.unknown is None:
-        tally.unknown = 0
-    if forecast is not None and tally.forecasts is None:
-        tally.forecasts = {}
-    for what in bodies:
-        match what:
-            case ActionBegin(action) if tally.actions is not None:
-                tally.actions[action.label] = tally.actions.get(action.label, 0) + 1
-            case UnknownBegin() if tally.unknown is not None:
-                tally.unknown += 1
-            case ForecastScored(score) if tally.forecasts is not None:
-                count, total = tally.forecasts.get(score.horizon_us, (0, 0.0))
-                tally.forecasts[score.horizon_us] = (count + 1, total + score.miou)
-
-
-def start_epoch(tally: Tally, name: str) -> None:
+def start_epoch(people_count: PeopleCount, name: str) -> None:
     """Start a stream epoch: ids restart at 1, media time at 0. `name` is the old id prefix."""
-    if (people_count := tally.people_count) is not None:
-        people_count.stay = _longest(people_count, name)
-        people_count.spans, people_count.newest, people_count.skipped, people_count.emptied = (
-            {},
-            0,
-            [],
-            [],
-        )
+    people_count.stay = _longest(people_count, name)
+    people_count.spans, people_count.newest = {}, 0
+    people_count.skipped, people_count.emptied = [], []
 
 
-def findings(tally: Tally, name: str) -> Findings:
-    """The findings so far."""
-    found = Findings(
-        actions=tally.actions, unknown=tally.unknown, forecasts=_scores(tally.forecasts)
-    )
-    if (people_count := tally.people_count) is None:
-        return found
+def people_findings(people_count: PeopleCount, name: str, so_far: Findings) -> Findings:
+    """Return the findings with the counts of people so far."""
     return msgspec.structs.replace(
-        found,
+        so_far,
         people=people_count.people,
         tracks=people_count.tracks,
         merges=people_count.merges,
@@ -140,15 +84,6 @@ def findings(tally: Tally, name: str) -> Findings:
         longest=_longest(people_count, name),
         busiest=people_count.busiest,
     )
-
-
-def _scores(forecasts: dict[int, tuple[int, float]] | None) -> dict[int, MeanForecastScore] | None:
-    if forecasts is None:
-        return None
-    return {
-        horizon_us: MeanForecastScore(count=count, miou=round(total / count, 4))
-        for horizon_us, (count, total) in sorted(forecasts.items())
-    }
 
 
 def _followed(people_count: PeopleCount, number: int, media_us: int, first_us: int) -> None:

@@ -25,9 +25,8 @@ from typing import NamedTuple
 import msgspec
 
 from streamvis.errors import UsageError
-from streamvis.events.schema import (
-    Event,
-    FrameRef,
+from streamvis.events.envelope import Event, FrameRef
+from streamvis.stages.track.events import (
     Track,
     TrackBegin,
     TrackEnd,

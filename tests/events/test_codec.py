@@ -8,8 +8,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import DataError
-from streamvis.events import schema
+from streamvis.events.envelope import (
+    Beat,
+    Change,
+    Event,
+    FrameRef,
+    Gap,
+    Heartbeat,
+    Lost,
+    Mask,
+    Other,
+    Provenance,
+    SourceGap,
+    SourceOffline,
+    Time,
+    content,
+    encode,
+)
+from streamvis.stages import event_codec
+from streamvis.stages.actions.events import (
+    Action,
+    ActionBegin,
+    ActionEnd,
+    ActionUpdate,
+    EndedAction,
+)
+from streamvis.stages.forecast.events import (
+    ForecastScored,
+    ForecastSegmentation,
+    Outlook,
+    Score,
+    ZoneForecast,
+)
+from streamvis.stages.segment.events import (
+    EndedSighting,
+    Region,
+    Scene,
+    SceneUpdate,
+    Sighting,
+    Unknown,
+    UnknownBegin,
+    UnknownEnd,
+)
+from streamvis.stages.track.events import (
+    Association,
+    Merge,
+    Split,
+    Track,
+    TrackBegin,
+    TrackMerge,
+    TrackSplit,
+    TrackUpdate,
+)
 
+CODEC = event_codec()
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURES = sorted(path for path in GOLDEN.glob("*.json") if path.stem != "schema")
 
@@ -17,7 +69,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(max_size=20)
 count = st.integers(0, 2**53)
 tracks = st.builds(
-    schema.Track,
+    Track,
     id=text,
     box_px=st.tuples(finite, finite, finite, finite),
     box_from=st.sampled_from(["update", "predict"]),
@@ -25,7 +77,7 @@ tracks = st.builds(
     vel_px_s=st.tuples(finite, finite),
     cov_diag=st.tuples(finite, finite, finite, finite),
     p_exist=finite,
-    assoc=st.builds(schema.Association, entropy=finite, gated=count),
+    assoc=st.builds(Association, entropy=finite, gated=count),
     first_seen_us=count,
     age_s=finite,
     ground_m=st.none() | st.tuples(finite, finite),
@@ -33,12 +85,12 @@ tracks = st.builds(
     vel_m_s=st.none() | st.tuples(finite, finite),
     speed_m_s=st.none() | finite,
 )
-splits = st.builds(schema.Split, id=text, other=text, since_us=st.integers(-(2**53), 2**53))
+splits = st.builds(Split, id=text, other=text, since_us=st.integers(-(2**53), 2**53))
 known = {"label": text, "p": finite, "window_us": count, "since_us": count}
 whose = st.none() | text
-actions = st.builds(schema.Action, **known, track=whose)
+actions = st.builds(Action, **known, track=whose)
 ends = st.builds(
-    schema.EndedAction,
+    EndedAction,
     **known,
     p_max=finite,
     track=whose,
@@ -47,65 +99,62 @@ ends = st.builds(
 shares = st.dictionaries(text, finite, max_size=3)
 boxes = st.tuples(finite, finite, finite, finite)
 masks = st.builds(
-    schema.Mask, attachment=count, w=count, h=count, labels=st.lists(text, max_size=3).map(tuple)
+    Mask, attachment=count, w=count, h=count, labels=st.lists(text, max_size=3).map(tuple)
 )
-regions = st.builds(schema.Region, share=finite, box_px=boxes, p=finite)
+regions = st.builds(Region, share=finite, box_px=boxes, p=finite)
 seen = {"share": finite, "box_px": boxes, "p": finite, "since_us": count}
 scenes = st.builds(
-    schema.Scene,
+    Scene,
     classes=shares,
-    unknown=st.none() | st.builds(schema.Unknown, share=finite, largest=st.none() | regions),
+    unknown=st.none() | st.builds(Unknown, share=finite, largest=st.none() | regions),
     mask=st.none() | masks,
 )
 outlooks = st.builds(
-    schema.Outlook,
+    Outlook,
     horizon_us=count,
     target_us=count,
     classes=shares,
-    zones=st.lists(st.builds(schema.ZoneForecast, zone=text, p=finite), max_size=3).map(tuple),
+    zones=st.lists(st.builds(ZoneForecast, zone=text, p=finite), max_size=3).map(tuple),
     warm=st.booleans(),
     mask=st.none() | masks,
 )
-scores = st.builds(schema.Score, made_us=count, horizon_us=count, miou=finite, accuracy=finite)
+scores = st.builds(Score, made_us=count, horizon_us=count, miou=finite, accuracy=finite)
 gone = st.builds(
-    schema.EndedSighting,
+    EndedSighting,
     **seen,
     share_max=finite,
     reason=st.sampled_from(["over", "epoch", "eof", "drained", "failed"]),
 )
 whats = st.one_of(
-    st.builds(schema.SceneUpdate, scenes),
-    st.builds(schema.UnknownBegin, st.builds(schema.Sighting, **seen)),
-    st.builds(schema.UnknownEnd, gone),
-    st.builds(schema.ForecastSegmentation, outlooks),
-    st.builds(schema.ForecastScored, scores),
-    st.builds(schema.ActionBegin, actions),
-    st.builds(schema.ActionUpdate, actions),
-    st.builds(schema.ActionEnd, ends),
-    st.builds(schema.TrackMerge, st.builds(schema.Merge, gone=text, kept=text)),
-    st.builds(schema.TrackSplit, st.lists(splits, max_size=3).map(tuple)),
-    st.builds(schema.TrackBegin, tracks),
-    st.builds(schema.TrackUpdate, tracks),
-    st.builds(schema.SourceOffline, st.builds(schema.Change, text)),
+    st.builds(SceneUpdate, scenes),
+    st.builds(UnknownBegin, st.builds(Sighting, **seen)),
+    st.builds(UnknownEnd, gone),
+    st.builds(ForecastSegmentation, outlooks),
+    st.builds(ForecastScored, scores),
+    st.builds(ActionBegin, actions),
+    st.builds(ActionUpdate, actions),
+    st.builds(ActionEnd, ends),
+    st.builds(TrackMerge, st.builds(Merge, gone=text, kept=text)),
+    st.builds(TrackSplit, st.lists(splits, max_size=3).map(tuple)),
+    st.builds(TrackBegin, tracks),
+    st.builds(TrackUpdate, tracks),
+    st.builds(SourceOffline, st.builds(Change, text)),
+    st.builds(SourceGap, st.builds(Gap, first=count, last=count, reason=text, count=count)),
     st.builds(
-        schema.SourceGap, st.builds(schema.Gap, first=count, last=count, reason=text, count=count)
-    ),
-    st.builds(
-        schema.Heartbeat,
-        st.builds(schema.Beat, last=st.dictionaries(text, count), sources=st.lists(text)),
+        Heartbeat,
+        st.builds(Beat, last=st.dictionaries(text, count), sources=st.lists(text)),
     ),
 )
 events = st.builds(
-    schema.Event,
+    Event,
     id=text,
     source=st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True),
     epoch=text,
     tseq=count,
     offset=st.integers(-1, 2**53),
-    time=st.builds(schema.Time, media_us=count, capture_us=count, emit_us=count),
-    frame=st.none()
-    | st.builds(schema.FrameRef, n=count, seq=count, w=count, h=count, stream_epoch=count),
-    prov=st.builds(schema.Provenance, pipeline=text | st.just(',"what":{')),
+    time=st.builds(Time, media_us=count, capture_us=count, emit_us=count),
+    frame=st.none() | st.builds(FrameRef, n=count, seq=count, w=count, h=count, stream_epoch=count),
+    prov=st.builds(Provenance, pipeline=text | st.just(',"what":{')),
     what=whats,
 )
 
@@ -113,20 +162,20 @@ events = st.builds(
 @given(events, st.lists(st.binary(max_size=5)).map(tuple))
 def test_what_is_attached_is_not_in_the_json(event, attachments):
     with_some = msgspec.structs.replace(event, attachments=attachments)
-    assert schema.encode(with_some) == schema.encode(event)
-    assert schema.content(with_some) == schema.content(event)
+    assert encode(with_some) == encode(event)
+    assert content(with_some) == content(event)
 
 
 def test_nothing_in_the_json_passes_for_an_attachment():
     value = json.loads((GOLDEN / "scene.update.json").read_bytes())
-    event = schema.decode(json.dumps({**value, "attachments": ["aGk="]}).encode())
+    event = CODEC.decode(json.dumps({**value, "attachments": ["aGk="]}).encode())
     assert event.attachments == ()
 
 
 @given(events)
 def test_decoding_undoes_encoding_and_the_schema_holds(event):
-    data = schema.encode(event)
-    assert schema.decode(data) == event
+    data = encode(event)
+    assert CODEC.decode(data) == event
     value = json.loads(data)
     assert value["type"] == event.type
     assert "what" not in value
@@ -134,16 +183,16 @@ def test_decoding_undoes_encoding_and_the_schema_holds(event):
 
 
 def test_every_type_has_a_fixture():
-    assert {path.stem for path in FIXTURES} == {kind.__struct_config__.tag for kind in schema.KINDS}
+    assert {path.stem for path in FIXTURES} == {kind.__struct_config__.tag for kind in CODEC.types}
     assert sum(path.stat().st_size for path in GOLDEN.iterdir()) < 50_000
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_fixture(path, golden):
-    event = schema.decode(path.read_bytes())
+    event = CODEC.decode(path.read_bytes())
     assert event.type == path.stem
-    assert type(event.what) in schema.KINDS
-    value = json.loads(schema.encode(event))
+    assert type(event.what) in CODEC.types
+    value = json.loads(encode(event))
     assert faults(value, SCHEMA) == []
     golden(path, json.dumps(value, indent=1) + "\n")
 
@@ -151,7 +200,7 @@ def test_fixture(path, golden):
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_members_from_the_future_are_ignored(path):
     value = json.loads(path.read_bytes())
-    event = schema.decode(path.read_bytes())
+    event = CODEC.decode(path.read_bytes())
     value["schema"] = "streamvis.event/1.7"
     grown = {**value, "weather": {"rain": True}}
     for member in (
@@ -159,7 +208,7 @@ def test_members_from_the_future_are_ignored(path):
     ):
         if member in grown:
             grown[member] = {**grown[member], "novel": [1]}
-    assert schema.decode(json.dumps(grown).encode()) == msgspec.structs.replace(
+    assert CODEC.decode(json.dumps(grown).encode()) == msgspec.structs.replace(
         event, schema="streamvis.event/1.7"
     )
 
@@ -178,20 +227,20 @@ def test_the_oldest_client_takes_an_end_by_merging():
     value = json.loads((GOLDEN / "track.end.json").read_bytes())
     value["track"]["into"] = "cam1:3:12"
     assert faults(value, FIRST) == []
-    assert schema.decode(json.dumps(value).encode()).what.track.into == "cam1:3:12"
+    assert CODEC.decode(json.dumps(value).encode()).what.track.into == "cam1:3:12"
 
 
 def test_an_end_told_before_there_were_merges_went_into_nobody():
     value = json.loads((GOLDEN / "track.end.json").read_bytes())
     del value["track"]["into"]
-    assert schema.decode(json.dumps(value).encode()).what.track.into is None
+    assert CODEC.decode(json.dumps(value).encode()).what.track.into is None
 
 
 def test_a_track_told_before_there_was_a_speed_is_read_without_one():
     value = json.loads((GOLDEN / "track.update.json").read_bytes())
     for member in ("ground_cov_m2", "vel_m_s", "speed_m_s"):
         del value["track"][member]
-    track = schema.decode(json.dumps(value).encode()).what.track
+    track = CODEC.decode(json.dumps(value).encode()).what.track
     assert track.ground_m == (3.2, 7.9)
     assert (track.ground_cov_m2, track.vel_m_s, track.speed_m_s) == (None, None, None)
 
@@ -199,8 +248,8 @@ def test_a_track_told_before_there_was_a_speed_is_read_without_one():
 def test_a_type_from_the_future_is_handed_over_as_it_is():
     value = json.loads((GOLDEN / "source.eof.json").read_bytes())
     del value["stream"]
-    event = schema.decode(json.dumps({**value, "type": "zone.enter", "zone": {"id": "a"}}).encode())
-    assert event.what == schema.Other("zone.enter", {"zone": {"id": "a"}})
+    event = CODEC.decode(json.dumps({**value, "type": "zone.enter", "zone": {"id": "a"}}).encode())
+    assert event.what == Other("zone.enter", {"zone": {"id": "a"}})
     assert (event.type, event.family) == ("zone.enter", "zone")
 
 
@@ -221,13 +270,13 @@ def test_what_does_not_fit_is_refused(change):
     value = {**json.loads((GOLDEN / "track.begin.json").read_bytes()), **change}
     assert faults(value, SCHEMA) != []
     with pytest.raises(DataError, match="not an event of streamvis"):
-        schema.decode(json.dumps(value).encode())
+        CODEC.decode(json.dumps(value).encode())
 
 
 @given(st.binary(max_size=60) | st.sampled_from([b"[" * 100_000, b'{"type":"hb"}', b"{}", b"1"]))
 def test_noise_is_a_data_error(data):
     with pytest.raises(DataError):
-        schema.decode(data)
+        CODEC.decode(data)
 
 
 def test_the_schema_is_the_published_one(golden):
@@ -236,16 +285,16 @@ def test_the_schema_is_the_published_one(golden):
 
 
 def test_content_leaves_what_two_runs_share():
-    event = schema.decode((GOLDEN / "track.begin.json").read_bytes())
+    event = CODEC.decode((GOLDEN / "track.begin.json").read_bytes())
     other = msgspec.structs.replace(
         event,
         id="x",
         epoch="y",
         time=msgspec.structs.replace(event.time, capture_us=1, emit_us=2),
     )
-    assert schema.content(event) == schema.content(other)
+    assert content(event) == content(other)
     later = msgspec.structs.replace(event, time=msgspec.structs.replace(event.time, media_us=1))
-    assert schema.content(event) != schema.content(later)
+    assert content(event) != content(later)
 
 
 def inlined(rule, parts):
@@ -259,7 +308,7 @@ def inlined(rule, parts):
     return {word: inlined(one, parts) for word, one in rule.items() if word != "$defs"}
 
 
-SCHEMA = schema.json_schema()
+SCHEMA = CODEC.json_schema()
 FIRST_TEXT = json.loads((Path(__file__).parent / "first_schema.json").read_bytes())
 FIRST = inlined(FIRST_TEXT, FIRST_TEXT["$defs"])
 FIRST_TYPES = {
@@ -329,6 +378,6 @@ RULES = {
 
 
 def test_what_was_lost_is_told_apart_as_the_samples_do():
-    match schema.Lost(topic="sv1/a/track/", first=3, last=5):
-        case schema.Lost(topic, first, last):
+    match Lost(topic="sv1/a/track/", first=3, last=5):
+        case Lost(topic, first, last):
             assert (topic, first, last) == ("sv1/a/track/", 3, 5)

@@ -6,12 +6,13 @@ import pytest
 from factories import frame, source
 from hypothesis import given
 from hypothesis import strategies as st
+from source_events import end_source, frame_events, inner, source_findings, start_source, successor
 
 from streamvis.config import Alarm
-from streamvis.events import derive, export, schema
+from streamvis.events.envelope import Event, Time, encode, family_of, type_of
+from streamvis.events.export import csv_lines
 from streamvis.events.log import Row
 from streamvis.events.mask_attachments import mask_of
-from streamvis.events.scenes import PublishPolicy
 from streamvis.messages import (
     Forecast,
     ForecastScore,
@@ -19,6 +20,24 @@ from streamvis.messages import (
     MeanForecastScore,
     Segmentation,
     ZoneOccupancy,
+)
+from streamvis.stages import event_codec
+from streamvis.stages.forecast.events import (
+    ForecastScored,
+    ForecastSegmentation,
+    Outlook,
+    Score,
+    ZoneForecast,
+)
+from streamvis.stages.segment.events import (
+    EndedSighting,
+    Region,
+    Scene,
+    SceneUpdate,
+    Sighting,
+    Unknown,
+    UnknownBegin,
+    UnknownEnd,
 )
 
 INFO = source("cam1")
@@ -55,19 +74,16 @@ def blob(share):
 
 
 def step(state, k, segmentation=None, forecast=None, policy=None, epoch=1):
-    frame = frame_at(k, epoch)
-    drafts = derive.derive_frame_events(state, frame, None)
-    return drafts + derive.derive_scene_events(
-        state, frame, segmentation, forecast, policy or PublishPolicy(0, RULE)
-    )
+    policy = {"alarm": RULE, **(policy or {})}
+    return frame_events(state, frame_at(k, epoch), segmentation, forecast, **policy)
 
 
 def fresh():
-    return derive.start_source(INFO)[0]
+    return start_source(INFO)[0]
 
 
 def types(drafts):
-    return [schema.type_of(draft.what) for draft in drafts]
+    return [type_of(draft.what) for draft in drafts]
 
 
 def alarms(shares, every_us=FAR, rule=RULE):
@@ -75,16 +91,16 @@ def alarms(shares, every_us=FAR, rule=RULE):
     state, told = fresh(), {}
     for k, share in enumerate(shares):
         segmentation = None if share is None else seen(blob(share))
-        for draft in step(state, k, segmentation, policy=PublishPolicy(every_us, rule)):
-            if schema.family_of(draft.what) == "unknown":
-                told[k] = (schema.type_of(draft.what), getattr(draft.what.unknown, "reason", ""))
+        for draft in step(state, k, segmentation, policy={"every_us": every_us, "alarm": rule}):
+            if family_of(draft.what) == "unknown":
+                told[k] = (type_of(draft.what), getattr(draft.what.unknown, "reason", ""))
     return told
 
 
 def test_a_scene_is_told_as_shares_of_the_picture():
     (draft,) = step(fresh(), 3, seen())
     scene = {"sky": 0.5, "road": 0.375, "car": 0.125}
-    assert draft.what == schema.SceneUpdate(schema.Scene(classes=scene))
+    assert draft.what == SceneUpdate(Scene(classes=scene))
     assert (draft.time.media_us, draft.frame.n, draft.attachments) == (300_000, 3, ())
 
 
@@ -116,14 +132,14 @@ def test_the_largest_unknown_region_has_a_box_in_the_source_frame():
 @pytest.mark.parametrize("p", [np.zeros((6, 8)), np.full((6, 8), 0.55)])
 def test_nothing_unknown_is_not_the_same_as_not_knowing(p):
     (draft,) = step(fresh(), 0, seen(p))
-    assert draft.what.scene.unknown == schema.Unknown(share=0.0)
+    assert draft.what.scene.unknown == Unknown(share=0.0)
     (draft,) = step(fresh(), 0, seen())
     assert draft.what.scene.unknown is None
 
 
 def test_all_unknown_is_one_region_of_the_whole_picture():
     (draft,) = step(fresh(), 0, seen(np.ones((6, 8))))
-    assert draft.what.scene.unknown.largest == schema.Region(
+    assert draft.what.scene.unknown.largest == Region(
         share=1.0, box_px=(0.0, 0.0, 640.0, 480.0), p=1.0
     )
 
@@ -161,10 +177,10 @@ def test_what_is_told_of_something_unknown():
     for k, share in enumerate((0.2, 0.4, 0.1)):
         drafts = step(state, k, seen(blob(share)))
     region = {"share": 0.1, "box_px": (0.0, 0.0, 64.0, 480.0), "p": 0.902}
-    assert drafts[0].what == schema.UnknownBegin(schema.Sighting(**region, since_us=0))
-    (end,) = derive.end_source(state, "drained")
-    assert end.what == schema.UnknownEnd(
-        schema.EndedSighting(**region, since_us=0, share_max=0.4, reason="drained")
+    assert drafts[0].what == UnknownBegin(Sighting(**region, since_us=0))
+    (end,) = end_source(state, "drained")
+    assert end.what == UnknownEnd(
+        EndedSighting(**region, since_us=0, share_max=0.4, reason="drained")
     )
 
 
@@ -172,7 +188,7 @@ def test_a_new_stream_epoch_ends_it_and_begins_all_anew():
     state = fresh()
     for k in range(5, 8):
         step(state, k, seen(blob(0.3)), ahead(HORIZON_US))
-    policy = PublishPolicy(FAR, RULE)
+    policy = {"every_us": FAR}
     drafts = step(state, 0, seen(blob(0.3)), ahead(HORIZON_US, came=[came(6)]), policy, epoch=2)
     assert types(drafts) == [
         *("unknown.end", "source.epoch", "scene.update", "forecast.segmentation"),
@@ -185,12 +201,12 @@ def test_a_forecast_names_when_it_is_of():
         ZoneOccupancy(zone="crossing", p=0.80004, polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))),
     )
     (draft,) = step(fresh(), 2, None, ahead(HORIZON_US, zones=zones, warm=False))
-    assert draft.what == schema.ForecastSegmentation(
-        schema.Outlook(
+    assert draft.what == ForecastSegmentation(
+        Outlook(
             horizon_us=300_000,
             target_us=500_000,
             classes={"sky": 0.25, "road": 0.5, "car": 0.25},
-            zones=(schema.ZoneForecast(zone="crossing", p=0.8),),
+            zones=(ZoneForecast(zone="crossing", p=0.8),),
             warm=False,
         )
     )
@@ -203,7 +219,7 @@ def test_scores_come_before_what_is_forecast_and_scenes_before_both():
     assert types(drafts) == [
         *("scene.update", "forecast.scored", "forecast.segmentation", "forecast.segmentation"),
     ]
-    score = schema.Score(made_us=0, horizon_us=HORIZON_US, miou=0.5123, accuracy=0.875)
+    score = Score(made_us=0, horizon_us=HORIZON_US, miou=0.5123, accuracy=0.875)
     assert drafts[1].what.forecast == score
 
 
@@ -213,7 +229,7 @@ def test_between_two_samples_nothing_is_told():
 
 
 def test_scenes_and_forecasts_are_sampled_each_for_itself():
-    state, policy, told = fresh(), PublishPolicy(250_000, RULE), {}
+    state, policy, told = fresh(), {"every_us": 250_000}, {}
     for k in range(8):
         segmentation = seen() if k % 2 == 0 else None
         horizons = (HORIZON_US,) if k < 1 else (HORIZON_US, 600_000)
@@ -223,14 +239,14 @@ def test_scenes_and_forecasts_are_sampled_each_for_itself():
 
 
 def test_who_was_told_a_forecast_is_told_its_score_and_nobody_else():
-    state, policy, scored = fresh(), PublishPolicy(250_000, RULE), []
+    state, policy, scored = fresh(), {"every_us": 250_000}, []
     for k in range(12):
         results = [came(k - 3)] if k >= 3 else []
         drafts = step(state, k, None, ahead(HORIZON_US, came=results), policy)
         scored += [
             (k, draft.what.forecast.made_us // 100_000)
             for draft in drafts
-            if isinstance(draft.what, schema.ForecastScored)
+            if isinstance(draft.what, ForecastScored)
         ]
     assert scored == [(3, 0), (6, 3), (9, 6)]
 
@@ -247,7 +263,7 @@ def test_forecasts_whose_future_never_comes_are_forgotten():
     sizes = []
     for k in range(400):
         step(state, k, None, ahead(HORIZON_US))
-        sizes.append(len(state.scene.horizons[HORIZON_US].awaited))
+        sizes.append(len(inner(state, "forecast").horizons[HORIZON_US].awaited))
     assert max(sizes) == sizes[-1] < 20
 
 
@@ -261,11 +277,11 @@ def test_a_score_that_is_no_number_does_not_break_the_json(miou):
 
 def test_masks_go_beside_when_asked_for():
     classes = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
-    policy = PublishPolicy(0, RULE, masks=True)
+    policy = {"masks": True}
     drafts = step(fresh(), 0, seen(classes=classes), ahead(HORIZON_US, 600_000), policy)
     assert [len(draft.attachments) for draft in drafts] == [1, 1, 1]
     for draft, expected in zip(drafts, [classes, [[0, 1], [1, 2]], [[0, 1], [1, 2]]], strict=True):
-        event = schema.Event(
+        event = Event(
             id="x",
             source="cam1",
             epoch="e",
@@ -281,26 +297,26 @@ def test_masks_go_beside_when_asked_for():
 
 def test_something_unknown_in_a_table():
     region = {"share": 0.1, "box_px": (0.0, 1.0, 64.0, 480.0), "p": 0.9}
-    ended = schema.EndedSighting(**region, since_us=5, share_max=0.4, reason="over")
+    ended = EndedSighting(**region, since_us=5, share_max=0.4, reason="over")
     rows = []
     for k, what in enumerate(
         [
-            schema.UnknownBegin(schema.Sighting(**region, since_us=5)),
-            schema.UnknownEnd(ended),
-            schema.SceneUpdate(schema.Scene(classes={"sky": 1.0})),
+            UnknownBegin(Sighting(**region, since_us=5)),
+            UnknownEnd(ended),
+            SceneUpdate(Scene(classes={"sky": 1.0})),
         ]
     ):
-        event = schema.Event(
+        event = Event(
             id="x",
             source="cam1",
             epoch="e",
             tseq=1,
             offset=k,
-            time=schema.Time(media_us=7),
+            time=Time(media_us=7),
             what=what,
         )
-        rows.append(Row("cam1", k, 1, event.type, 7, schema.encode(event)))
-    head, *lines = (line.strip().split(",") for line in export.csv_lines(rows))
+        rows.append(Row("cam1", k, 1, event.type, 7, encode(event)))
+    head, *lines = (line.strip().split(",") for line in csv_lines(rows, event_codec()))
     begin, end, scene = (dict(zip(head, line, strict=True)) for line in lines)
     box = {"left": "0.0", "top": "1.0", "right": "64.0", "bottom": "480.0"}
     known = {"label": "unknown", **box, "p": "0.9", "since_us": "5", "share": "0.1"}
@@ -328,22 +344,22 @@ forecasts = st.none() | st.builds(
 
 @given(st.lists(st.tuples(looks, forecasts), max_size=30), st.sampled_from([0, 250_000]), st.data())
 def test_a_successor_goes_on_exactly_and_begins_and_ends_alternate(works, every_us, data):
-    state, policy = fresh(), PublishPolicy(every_us, RULE)
+    state, policy = fresh(), {"every_us": every_us}
     there, epoch = False, 1
     for k, (segmentation, forecast) in enumerate(works):
         epoch += data.draw(st.integers(0, 9)) == 9
-        heir = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=derive.State)
+        heir = successor(state)
         drafts = step(state, k, segmentation, forecast, policy, epoch)
         assert step(heir, k, segmentation, forecast, policy, epoch) == drafts
         for kind in types(drafts):
             assert kind != ("unknown.begin" if there else "unknown.end")
             there = kind == "unknown.begin" or (there and kind != "unknown.end")
-    assert types(derive.end_source(state, "failed")) == ["unknown.end"] * there
+    assert types(end_source(state, "failed")) == ["unknown.end"] * there
 
 
 def test_what_was_found_counts_the_unknown_and_scores_each_horizon():
     state = fresh()
-    assert (derive.source_findings(state).unknown, derive.source_findings(state).forecasts) == (
+    assert (source_findings(state).unknown, source_findings(state).forecasts) == (
         None,
         None,
     )
@@ -352,10 +368,10 @@ def test_what_was_found_counts_the_unknown_and_scores_each_horizon():
     for k, share in enumerate(shares):
         scored = [came(k - 3, miou=k / 20)] if k >= 3 else []
         drafts += step(state, k, seen(blob(share)), ahead(HORIZON_US, 600_000, came=scored))
-    found = derive.source_findings(state)
+    found = source_findings(state)
     assert found.unknown == types(drafts).count("unknown.begin") == 2
     assert (found.people, found.actions) == (None, None)
-    mious = [d.what.forecast.miou for d in drafts if schema.type_of(d.what) == "forecast.scored"]
+    mious = [d.what.forecast.miou for d in drafts if type_of(d.what) == "forecast.scored"]
     assert len(mious) == 10
     assert found.forecasts == {
         HORIZON_US: MeanForecastScore(count=10, miou=pytest.approx(np.mean(mious), abs=1e-4))
@@ -365,4 +381,4 @@ def test_what_was_found_counts_the_unknown_and_scores_each_horizon():
 def test_weights_that_cannot_tell_the_unknown_find_none_of_it():
     state = fresh()
     step(state, 0, seen())
-    assert derive.source_findings(state).unknown is None
+    assert source_findings(state).unknown is None

@@ -8,15 +8,13 @@ import pytest
 from factories import frame, source, tracks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from source_events import end_source, frame_events, start_source
 
 from streamvis.errors import UsageError
-from streamvis.events import derive
-from streamvis.events.corrections import Corrections, corrected_tracks
-from streamvis.events.schema import (
-    Event,
-    Finish,
+from streamvis.events.envelope import Event, Finish, SourceEof
+from streamvis.stages.track.corrections import Corrections, corrected_tracks
+from streamvis.stages.track.events import (
     Merge,
-    SourceEof,
     Split,
     TrackBegin,
     TrackEnd,
@@ -44,10 +42,10 @@ def tracks_of(places, ended=(), merged=None, split=None, seen=True):
 
 def logged(frames, ending="eof"):
     """The events of (frame, tracks), numbered as a publisher would."""
-    state, drafts = derive.start_source(INFO)
+    state, drafts = start_source(INFO)
     for seen, followed in frames:
-        drafts += derive.derive_frame_events(state, seen, followed)
-    drafts += derive.end_source(state, ending)
+        drafts += frame_events(state, seen, followed)
+    drafts += end_source(state, ending)
     return [
         Event(
             id="",

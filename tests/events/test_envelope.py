@@ -3,7 +3,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.events.ids import epoch_us, event_id, new_epoch
+from streamvis.events.envelope import epoch_us, event_id, new_epoch
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 

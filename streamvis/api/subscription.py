@@ -1,0 +1,41 @@
+"""Subscribe to the feed of a run, with the event types of all installed kinds of stages.
+
+async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", family="track"):
+    match event.what:
+        case TrackBegin(track): ...
+        case Lost(topic, first, last): ...
+"""
+
+from collections.abc import Iterator
+
+from streamvis.events.client import Subscription
+from streamvis.events.envelope import Event
+from streamvis.stages import event_codec
+
+
+def subscribe(
+    endpoint: str,
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    until_ended: bool = False,
+) -> Subscription:
+    """Return the events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
+
+    For `for` and `async for`. Continues from run to run; with `until_ended`, to the end of the run.
+    """
+    return Subscription(endpoint, event_codec(), source, family, until_ended=until_ended)
+
+
+def listen(
+    endpoint: str,
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    timeout_s: float | None = None,
+    until_ended: bool = False,
+) -> Iterator[Event]:
+    """Yield events for a plain `for`; ends after `timeout_s` without a message."""
+    return iter(
+        Subscription(endpoint, event_codec(), source, family, timeout_s, until_ended=until_ended)
+    )

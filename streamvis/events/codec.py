@@ -1,0 +1,119 @@
+"""Event types by family, and the codec that reads the events of all of them.
+
+    codec = Codec([TRACKS, ACTIONS])
+    event = codec.decode(payload)
+
+Each family states its types, and how one of its events is shown in a line and in CSV.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Union
+
+import msgspec
+
+from streamvis.errors import ConfigError, DataError
+from streamvis.events.envelope import (
+    ASIDE,
+    MAJOR,
+    SCHEMA,
+    Event,
+    EventBody,
+    Heartbeat,
+    Other,
+    SourceConnecting,
+    SourceEof,
+    SourceEpoch,
+    SourceGap,
+    SourceOffline,
+    SourceOnline,
+    SourceStalled,
+)
+
+Cells = dict[str, object]  # of a CSV row, by column
+
+SOURCE_TYPES: tuple[type[EventBody], ...] = (
+    *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
+    *(SourceEof, SourceGap, SourceEpoch),
+)
+
+
+class EventTypes(NamedTuple):
+    """The event types of one kind of stage."""
+
+    types: tuple[type[EventBody], ...]  # structs with `tag_field="type", tag="family.name"`
+    line: Callable[[Any], str]  # of a body: its line in `events tail`, after the type
+    csv_rows: Callable[[Any], list[Cells]]  # of a body: its rows
+    columns: tuple[str, ...] = ()  # of CSV, that no other family has
+
+
+class _Type(msgspec.Struct):
+    type: str
+
+
+_ENVELOPE = {*Event.__struct_fields__, "type"} - {*ASIDE}
+_events = msgspec.json.Decoder(Event)
+_types = msgspec.json.Decoder(_Type)
+_members = msgspec.json.Decoder(dict[str, Any])
+
+
+class Codec:
+    """Reads and describes the events of these families, of sources, and heartbeats.
+
+    Raises ConfigError when two families have types of one name.
+    """
+
+    def __init__(self, families: Sequence[EventTypes] = ()) -> None:
+        self.of_types = tuple(families)
+        own = tuple(one for family in families for one in family.types)
+        self.types: tuple[type[EventBody], ...] = (*own, *SOURCE_TYPES, Heartbeat)
+        self._family_of = {one: family for family in families for one in family.types}
+        self.names = {tag_of(one) for one in self.types}  # such as `track.begin`
+        if len(self.names) < len(self.types):
+            tags = [tag_of(one) for one in self.types]
+            twice = next(tag for tag in tags if tags.count(tag) > 1)
+            raise ConfigError(f"two kinds of stages have events of type '{twice}'")
+        self.families = tuple(sorted({name.partition(".")[0] for name in self.names}))
+        union: Any = Union[self.types]  # noqa: UP007 - of types known when it runs
+        self._bodies = msgspec.json.Decoder(union)
+
+    def types_of(self, what: EventBody) -> EventTypes | None:
+        """Return the family of a body; None for sources, heartbeats and unknown types."""
+        return self._family_of.get(type(what))
+
+    def decode(self, data: bytes | memoryview) -> Event:
+        """Return the event that `encode` wrote, also by a later version of major 1.
+
+        Its body is `Other` when the type is unknown here. Raises DataError on anything else.
+        """
+        try:
+            event = _events.decode(data)
+            kind = _types.decode(data).type
+            what = self._bodies.decode(data) if kind in self.names else _other(kind, data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DataError(f"not an event of {MAJOR}x ({len(data)} bytes): {error}") from None
+        return msgspec.structs.replace(event, attachments=(), what=what)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of what is on the wire, all types of this version."""
+        (envelope, *bodies), parts = msgspec.json.schema_components(
+            (Event, *self.types), ref_template="#/$defs/{name}"
+        )
+        head = parts["Event"]
+        for aside in ASIDE:
+            head["properties"].pop(aside)
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": SCHEMA,
+            "allOf": [envelope, {"anyOf": bodies}],
+            "$defs": parts,
+        }
+
+
+def tag_of(kind: type[EventBody]) -> str:
+    """Return the name of an event type, such as `track.begin`."""
+    return str(kind.__struct_config__.tag)
+
+
+def _other(kind: str, data: bytes | memoryview) -> Other:
+    members = _members.decode(data)
+    return Other(kind, {key: value for key, value in members.items() if key not in _ENVELOPE})

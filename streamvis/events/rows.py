@@ -1,0 +1,32 @@
+"""Cells of CSV rows and words of lines that several event families share."""
+
+import msgspec
+
+from streamvis.events.codec import Cells
+from streamvis.events.envelope import Box
+
+
+def members(value: msgspec.Struct, *names: str) -> Cells:
+    """Return the named members as cells of the same names."""
+    return {name: getattr(value, name) for name in names}
+
+
+def box_cells(box: Box) -> Cells:
+    """Return the cells `left`, `top`, `right`, `bottom` of an xyxy box."""
+    return dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+
+
+def box_text(box: Box) -> str:
+    """Return the box in columns of equal width."""
+    return " ".join(f"{value:7.1f}" for value in box)
+
+
+def share_rows(classes: dict[str, float]) -> list[Cells]:
+    """Return a row for each class with its share of the picture."""
+    return [{"label": label, "share": share} for label, share in classes.items()]
+
+
+def largest_shares(classes: dict[str, float]) -> str:
+    """Return the three classes with the largest shares of the picture as text."""
+    first = sorted(classes.items(), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{label} {share:.0%}" for label, share in first)
