@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from streamvis.api.networks import Detector, Embedder, Segmenter
     from streamvis.api.packet import StreamPacket
     from streamvis.api.runs import run, stream
+    from streamvis.api.subscription import subscribe
     from streamvis.api.tracker import Tracker
     from streamvis.errors import StreamvisError
-    from streamvis.api.subscription import subscribe
     from streamvis.messages import (
         Actions,
         Detections,

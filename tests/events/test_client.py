@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamvis
+from streamvis.api.subscription import listen, subscribe
 from streamvis.errors import UsageError
 from streamvis.events import envelope
 from streamvis.events.client import Inbox, Subscription
@@ -27,7 +28,6 @@ from streamvis.events.envelope import (
 )
 from streamvis.events.feed import Feed, Message
 from streamvis.stages import event_codec
-from streamvis.api.subscription import listen, subscribe
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 
