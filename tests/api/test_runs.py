@@ -12,12 +12,12 @@ from walkers import assert_same, quick_people
 import streamvis
 from streamvis.config import Pipeline, Record, StageSpec, load_pipeline
 from streamvis.errors import ConfigError, SourceError, UsageError, WeightsError
-from streamvis.events import schema
+from streamvis.events.envelope import Event, content
 from streamvis.events.log import LogReader
-from streamvis.events.schema import Event
 from streamvis.messages import Detections, Packet, Receipt
 from streamvis.runtime.output import LOCK
 from streamvis.sources import open_source, resolve
+from streamvis.stages import event_codec
 
 FRAMES = 15
 
@@ -67,7 +67,7 @@ def test_the_classes_one_by_one_give_the_same(packets, people, looks, clip):
 def events(out: Path) -> list[Event]:
     """The log without what differs between two runs: their names and the wall clock."""
     with LogReader(out / "events.db") as log:
-        return [schema.content(schema.decode(row.payload)) for row in log.events()]
+        return [content(event_codec().decode(row.payload)) for row in log.events()]
 
 
 def test_a_stream_is_the_run_in_processes(packets, clip, people, tmp_path):
