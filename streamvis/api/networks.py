@@ -9,11 +9,11 @@ from streamvis.api.settings import DetectorSettings, EmbedderSettings, Segmenter
 from streamvis.errors import DataError
 from streamvis.messages import Array, Detections, Embeddings, Segmentation
 from streamvis.stages.detect import MaskRcnn
-from streamvis.stages.detect.detector import PersonDetector
+from streamvis.stages.detect.stage import PersonDetector
 from streamvis.stages.embed import Appearance
-from streamvis.stages.embed.embedder import PersonEmbedder
+from streamvis.stages.embed.stage import PersonEmbedder
 from streamvis.stages.segment import Segment
-from streamvis.stages.segment.segmenter import SceneSegmenter
+from streamvis.stages.segment.stage import SceneSegmenter
 
 
 class Detector:
