@@ -5,10 +5,11 @@ NumPy arrays; on the wire an array is `[dtype, shape, bytes]`. Nothing is ever p
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
 from streamvis.errors import DataError
@@ -247,12 +248,12 @@ class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True):
     zones: tuple[ZoneOccupancy, ...] = ()
 
 
-class ForecastScore(msgspec.Struct, frozen=True, kw_only=True):
-    """How well an earlier forecast fits the segmentation of this frame."""
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a forecast that was told fits what this picture was found to show."""
 
-    made_us: int  # media time of the frame that the forecast was made from
-    horizon_us: int
-    miou: float  # over the classes in either segmentation
+    made_us: int  # media time of the frame the forecast was made from
+    horizon_us: Annotated[int, Meta(ge=0)]
+    miou: float  # over the classes in either
     accuracy: float  # share of pixels
 
 
@@ -261,7 +262,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):
 
     labels: tuple[str, ...]  # names of the K classes
     horizons: tuple[HorizonForecast, ...] = ()  # by ascending horizon; none between two samples
-    scores: tuple[ForecastScore, ...] = ()
+    scores: tuple[Score, ...] = ()
     warm: bool = True  # False: from fewer frames than the network was trained with
 
 

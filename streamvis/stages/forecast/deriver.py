@@ -12,11 +12,11 @@ from streamvis.events.mask_attachments import mask_attachment
 from streamvis.messages import (
     Findings,
     Forecast,
-    ForecastScore,
     Frame,
     HorizonForecast,
     MeanForecastScore,
     Packet,
+    Score,
     SourceInfo,
     class_shares,
 )
@@ -24,24 +24,18 @@ from streamvis.stages.forecast.events import (
     ForecastScored,
     ForecastSegmentation,
     Outlook,
-    Score,
     ZoneForecast,
 )
 
 LATE_US = 1_000_000  # after twice its horizon and this, a pending score is dropped
 
 
-class PublishedForecasts(msgspec.Struct):
-    """The forecasts of one horizon that were published and not scored yet."""
-
-    published_us: int
-    awaited: list[int] = []  # media times of the frames that they were made from
-
-
 class ForecastEventState(msgspec.Struct):
     """The state of one source's forecast events."""
 
-    horizons: dict[int, PublishedForecasts] = {}  # by horizon, µs
+    published_us: dict[int, int] = {}  # horizon µs -> when one was last published
+    awaited: dict[int, list[int]] = {}  # horizon µs -> media times of the frames that published
+    # forecasts without a score were made from
     scores: dict[int, tuple[int, float]] | None = None  # horizon µs -> how many, sum of mIoU;
     # None: no frame had a forecast
 
@@ -75,7 +69,7 @@ class ForecastDeriver:
     def close(self, reason: Reason) -> list[EventBody]:
         """Nothing is open; in a new stream epoch, no score is awaited."""
         if reason == "epoch":
-            self._state.horizons = {}
+            self._state.published_us, self._state.awaited = {}, {}
         return []
 
     def findings(self, so_far: Findings) -> Findings:
@@ -93,16 +87,15 @@ class ForecastDeriver:
         return msgspec.msgpack.encode(self._state)
 
     def _is_due(self, frame: Frame, forecast: HorizonForecast) -> bool:
-        last = self._state.horizons.get(forecast.horizon_us)
-        return last is None or frame.media_us - last.published_us >= self.policy.every_us
+        last_us = self._state.published_us.get(forecast.horizon_us)
+        return last_us is None or frame.media_us - last_us >= self.policy.every_us
 
     def _published(self, frame: Frame, forecast: Forecast, one: HorizonForecast) -> Draft:
-        last = self._state.horizons.get(one.horizon_us)
         oldest_us = frame.media_us - 2 * one.horizon_us - LATE_US
-        awaited = [made_us for made_us in last.awaited if made_us > oldest_us] if last else []
-        self._state.horizons[one.horizon_us] = PublishedForecasts(
-            frame.media_us, [*awaited, frame.media_us]
-        )
+        awaited = self._state.awaited.get(one.horizon_us, [])
+        kept = [made_us for made_us in awaited if made_us > oldest_us]
+        self._state.awaited[one.horizon_us] = [*kept, frame.media_us]
+        self._state.published_us[one.horizon_us] = frame.media_us
         mask, attachments = mask_attachment(forecast.labels, one.classes, self.policy)
         outlook = Outlook(
             horizon_us=one.horizon_us,
@@ -114,16 +107,13 @@ class ForecastDeriver:
         )
         return Draft(ForecastSegmentation(outlook), attachments)
 
-    def _scored(self, score: ForecastScore) -> list[EventBody]:
-        horizon = self._state.horizons.get(score.horizon_us)
-        if horizon is None or score.made_us not in horizon.awaited:
+    def _scored(self, score: Score) -> list[EventBody]:
+        awaited = self._state.awaited.get(score.horizon_us, [])
+        if score.made_us not in awaited:
             return []
-        horizon.awaited = [made_us for made_us in horizon.awaited if made_us > score.made_us]
-        published = Score(
-            made_us=score.made_us,
-            horizon_us=score.horizon_us,
-            miou=rounded(score.miou, 4),
-            accuracy=rounded(score.accuracy, 4),
+        self._state.awaited[score.horizon_us] = [made for made in awaited if made > score.made_us]
+        published = msgspec.structs.replace(
+            score, miou=rounded(score.miou, 4), accuracy=rounded(score.accuracy, 4)
         )
         scores = self._state.scores = self._state.scores or {}
         count, total = scores.get(score.horizon_us, (0, 0.0))

@@ -7,6 +7,7 @@ import msgspec
 from streamvis.events.codec import Cells, EventTypes
 from streamvis.events.envelope import Count, Mask
 from streamvis.events.rows import largest_shares, members, share_rows
+from streamvis.messages import Score
 
 
 class ZoneForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,15 +24,6 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     zones: tuple[ZoneForecast, ...] = ()
     warm: bool = True  # false: from fewer frames than the network was trained with
     mask: Mask | None = None
-
-
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a forecast that was told fits what this picture was found to show."""
-
-    made_us: int  # media time of the frame the forecast was made from
-    horizon_us: Count
-    miou: float  # over the classes in either
-    accuracy: float  # share of pixels
 
 
 class ForecastSegmentation(

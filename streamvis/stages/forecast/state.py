@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from streamvis.evaluation.segmentation import Confusion
-from streamvis.messages import Array, ForecastScore, HorizonForecast
+from streamvis.messages import Array, HorizonForecast, Score
 
 STEP = 2  # px from one pixel that is compared to the next
 NONE = 255  # no class
@@ -100,9 +100,7 @@ class ForecastState:
     def warm(self) -> bool:
         return all(len(ring) == ring.maxlen for ring in self.rings)
 
-    def score_due(
-        self, media_us: int, classes: Array, labels: Sequence[str]
-    ) -> Iterator[ForecastScore]:
+    def score_due(self, media_us: int, classes: Array, labels: Sequence[str]) -> Iterator[Score]:
         """Score the forecasts due now against the segmentation; drop those overdue."""
         early = self.clock.early(media_us)
         due = sorted((t for t in self.pending if media_us >= t.due_us - early), key=_order)
@@ -146,11 +144,11 @@ def _order(forecast: PendingForecast) -> tuple[int, int]:
     return forecast.horizon_us, forecast.made_us
 
 
-def _score(forecast: PendingForecast, classes: Array, labels: Sequence[str]) -> ForecastScore:
+def _score(forecast: PendingForecast, classes: Array, labels: Sequence[str]) -> Score:
     confusion = Confusion(labels, ignore=NONE)
     confusion.add(forecast.classes(), classes[::STEP, ::STEP])
     scores = confusion.scores()
-    return ForecastScore(
+    return Score(
         made_us=forecast.made_us,
         horizon_us=forecast.horizon_us,
         miou=scores.miou or 0.0,

@@ -3,7 +3,7 @@
 import numpy as np
 from factories import packet, source
 
-from streamvis.messages import Forecast, ForecastScore, HorizonForecast, Segmentation, ZoneOccupancy
+from streamvis.messages import Forecast, HorizonForecast, Score, Segmentation, ZoneOccupancy
 from streamvis.stages.forecast import Forecaster
 from streamvis.stages.forecast.overlay import FREE, OCCUPIED, PENDING
 from streamvis.stages.overlay import Drawing
@@ -41,7 +41,7 @@ def seen(car=None):
 def forecast(car=None, came=(), horizons=(HORIZON_US,), warm=True, zones=()):
     """`came` are pairs of when it was made and its score."""
     judged = [
-        ForecastScore(made_us=made, horizon_us=horizon, miou=miou, accuracy=0.9)
+        Score(made_us=made, horizon_us=horizon, miou=miou, accuracy=0.9)
         for made, miou in came
         for horizon in horizons or (HORIZON_US,)
     ]

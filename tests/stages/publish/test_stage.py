@@ -18,9 +18,9 @@ from streamvis.events.log import LogReader
 from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Forecast,
-    ForecastScore,
     HorizonForecast,
     Notice,
+    Score,
     Segmentation,
     ZoneOccupancy,
 )
@@ -67,8 +67,7 @@ def scene_of(seq, epoch=1, unknown=0.9, came=()):
         horizon_us=300_000, classes=CLASSES[::-1], zones=(ZoneOccupancy(zone="crossing", p=0.8),)
     )
     judged = [
-        ForecastScore(made_us=made * 100_000, horizon_us=300_000, miou=0.5, accuracy=0.75)
-        for made in came
+        Score(made_us=made * 100_000, horizon_us=300_000, miou=0.5, accuracy=0.75) for made in came
     ]
     packet.parts = [
         Segmentation(

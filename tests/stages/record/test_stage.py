@@ -15,10 +15,10 @@ from streamvis.geometry import to_ground
 from streamvis.messages import (
     Detections,
     Forecast,
-    ForecastScore,
     HorizonForecast,
     Packet,
     Receipt,
+    Score,
     Segmentation,
     Tracks,
 )
@@ -357,7 +357,7 @@ def street(seq, x=None, epoch=1, sampled=True):
     """A frame of a street of which a car is forecast everywhere, or of one between two samples."""
     frame = packet(seq, x=x, epoch=epoch)
     came = [
-        ForecastScore(made_us=made, horizon_us=horizon, miou=0.5, accuracy=0.5)
+        Score(made_us=made, horizon_us=horizon, miou=0.5, accuracy=0.5)
         for horizon in HORIZONS_US
         if (made := 100_000 * seq - horizon) >= 0
     ]

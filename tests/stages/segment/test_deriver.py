@@ -15,9 +15,9 @@ from streamvis.events.log import Row
 from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Forecast,
-    ForecastScore,
     HorizonForecast,
     MeanForecastScore,
+    Score,
     Segmentation,
     ZoneOccupancy,
 )
@@ -26,7 +26,6 @@ from streamvis.stages.forecast.events import (
     ForecastScored,
     ForecastSegmentation,
     Outlook,
-    Score,
     ZoneForecast,
 )
 from streamvis.stages.segment.events import (
@@ -65,7 +64,7 @@ def ahead(*horizons, came=(), warm=True, zones=()) -> Forecast:
 
 
 def came(made, miou=0.5, horizon_us=HORIZON_US):
-    return ForecastScore(made_us=made * 100_000, horizon_us=horizon_us, miou=miou, accuracy=0.875)
+    return Score(made_us=made * 100_000, horizon_us=horizon_us, miou=miou, accuracy=0.875)
 
 
 def blob(share):
@@ -263,7 +262,7 @@ def test_forecasts_whose_future_never_comes_are_forgotten():
     sizes = []
     for k in range(400):
         step(state, k, None, ahead(HORIZON_US))
-        sizes.append(len(inner(state, "forecast").horizons[HORIZON_US].awaited))
+        sizes.append(len(inner(state, "forecast").awaited[HORIZON_US]))
     assert max(sizes) == sizes[-1] < 20
 
 
