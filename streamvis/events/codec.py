@@ -6,44 +6,15 @@
 Each family states its types, and how one of its events is shown in a line and in CSV.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 import msgspec
 
 from streamvis.errors import ConfigError, DataError
-from streamvis.events.envelope import (
-    ASIDE,
-    MAJOR,
-    SCHEMA,
-    Event,
-    EventBody,
-    Heartbeat,
-    Other,
-    SourceConnecting,
-    SourceEof,
-    SourceEpoch,
-    SourceGap,
-    SourceOffline,
-    SourceOnline,
-    SourceStalled,
-)
-
-Cells = dict[str, object]  # of a CSV row, by column
-
-SOURCE_TYPES: tuple[type[EventBody], ...] = (
-    *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
-    *(SourceEof, SourceGap, SourceEpoch),
-)
-
-
-class EventTypes(NamedTuple):
-    """The event types of one kind of stage."""
-
-    types: tuple[type[EventBody], ...]  # structs with `tag_field="type", tag="family.name"`
-    line: Callable[[Any], str]  # of a body: its line in `events tail`, after the type
-    csv_rows: Callable[[Any], list[Cells]]  # of a body: its rows
-    columns: tuple[str, ...] = ()  # of CSV, that no other family has
+from streamvis.events.envelope import ASIDE, MAJOR, SCHEMA, Event, EventBody, Heartbeat, Other
+from streamvis.events.rows import EventTypes
+from streamvis.events.source_events import SOURCE_EVENTS
 
 
 class _Type(msgspec.Struct):
@@ -63,10 +34,12 @@ class Codec:
     """
 
     def __init__(self, families: Sequence[EventTypes] = ()) -> None:
-        self.of_types = tuple(families)
-        own = tuple(one for family in families for one in family.types)
-        self.types: tuple[type[EventBody], ...] = (*own, *SOURCE_TYPES, Heartbeat)
-        self._family_of = {one: family for family in families for one in family.types}
+        self.of_types = (*families, SOURCE_EVENTS)
+        self._family_of = {one: family for family in self.of_types for one in family.types}
+        self.types: tuple[type[EventBody], ...] = (
+            *(one for family in self.of_types for one in family.types),
+            Heartbeat,
+        )
         self.names = {tag_of(one) for one in self.types}  # such as `track.begin`
         if len(self.names) < len(self.types):
             tags = [tag_of(one) for one in self.types]
@@ -77,7 +50,7 @@ class Codec:
         self._bodies = msgspec.json.Decoder(union)
 
     def types_of(self, what: EventBody) -> EventTypes | None:
-        """Return the family of a body; None for sources, heartbeats and unknown types."""
+        """Return the family of a body; None for heartbeats and unknown types."""
         return self._family_of.get(type(what))
 
     def decode(self, data: bytes | memoryview) -> Event:

@@ -63,71 +63,6 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["png"] = "png"  # grey, 8 bits
 
 
-class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a source that is online."""
-
-    label: str  # where it came from, without credentials
-    w: int
-    h: int
-    fps: float = 0.0  # nominal, 0 when unknown
-    live: bool = False
-
-
-class Change(msgspec.Struct, frozen=True):
-    reason: str = ""
-
-
-class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
-    """Pictures of the source that are missing, by number, both included; -1 when unknown.
-
-    Not all between the first and the last need be missing: `count` of them are, 0 when unknown.
-    """
-
-    first: int
-    last: int
-    reason: str
-    count: int = 0
-
-
-class Restart(msgspec.Struct, frozen=True):
-    """Media time starts anew, and so do the numbers of tracks."""
-
-    stream_epoch: int
-    reason: str = ""
-
-
-class Finish(msgspec.Struct, frozen=True):
-    frames: Count  # that were admitted
-
-
-class SourceConnecting(msgspec.Struct, frozen=True, tag_field="type", tag="source.connecting"):
-    stream: Change
-
-
-class SourceOnline(msgspec.Struct, frozen=True, tag_field="type", tag="source.online"):
-    stream: Stream
-
-
-class SourceStalled(msgspec.Struct, frozen=True, tag_field="type", tag="source.stalled"):
-    stream: Change
-
-
-class SourceOffline(msgspec.Struct, frozen=True, tag_field="type", tag="source.offline"):
-    stream: Change
-
-
-class SourceEof(msgspec.Struct, frozen=True, tag_field="type", tag="source.eof"):
-    stream: Finish
-
-
-class SourceGap(msgspec.Struct, frozen=True, tag_field="type", tag="source.gap"):
-    stream: Gap
-
-
-class SourceEpoch(msgspec.Struct, frozen=True, tag_field="type", tag="source.epoch"):
-    stream: Restart
-
-
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """What the publisher sent last for a source, by family."""
 
@@ -156,15 +91,6 @@ class Other(msgspec.Struct, frozen=True, tag_field="type", tag="sys.other"):
     members: dict[str, Any] = {}
 
 
-SourceBody = (
-    SourceConnecting
-    | SourceOnline
-    | SourceStalled
-    | SourceOffline
-    | SourceEof
-    | SourceGap
-    | SourceEpoch
-)
 if TYPE_CHECKING:
     EventBody = msgspec.Struct  # a tagged struct of one of the families
 else:

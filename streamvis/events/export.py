@@ -10,23 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from streamvis.errors import RunError
-from streamvis.events.codec import Cells, Codec
-from streamvis.events.envelope import (
-    Event,
-    EventBody,
-    Heartbeat,
-    Lost,
-    Other,
-    SourceConnecting,
-    SourceEof,
-    SourceEpoch,
-    SourceGap,
-    SourceOffline,
-    SourceOnline,
-    SourceStalled,
-)
+from streamvis.events.codec import Codec
+from streamvis.events.envelope import Event, EventBody, Other
 from streamvis.events.log import Row
-from streamvis.events.rows import members
+from streamvis.events.rows import Cells
+from streamvis.events.source_events import SourceEpoch
 
 COLUMNS = (
     *("source", "offset", "type", "media_us", "capture_us", "n", "track", "label"),
@@ -113,29 +101,7 @@ def _cells(what: EventBody, codec: Codec) -> list[Cells]:
     family = codec.types_of(what)
     if family is not None:
         return family.csv_rows(what)
-    if isinstance(what, Heartbeat | Lost):  # of the feed: in no log
-        return []
-    if isinstance(what, Other):
-        return [{}]
-    return [_source(what)]
-
-
-def _source(what: EventBody) -> Cells:
-    match what:
-        case SourceOnline(stream):
-            known = members(stream, "label", "fps", "live")
-            return {**known, "width": stream.w, "height": stream.h}
-        case SourceGap(gap):
-            numbers = {"first_n": gap.first, "last_n": gap.last, "count": gap.count}
-            return {"reason": gap.reason, **numbers}
-        case SourceEof(finish):
-            return {"frames": finish.frames}
-        case SourceConnecting(change) | SourceStalled(change) | SourceOffline(change):
-            return {"reason": change.reason}
-        case SourceEpoch(restart):
-            return {"reason": restart.reason}
-        case _:
-            raise TypeError(f"{type(what).__name__} is of no family of this codec")
+    return [{}] if isinstance(what, Other) else []  # others are of the feed: in no log
 
 
 @contextmanager

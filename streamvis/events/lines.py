@@ -3,20 +3,7 @@
 import msgspec
 
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import (
-    Event,
-    EventBody,
-    Heartbeat,
-    Lost,
-    Other,
-    SourceConnecting,
-    SourceEof,
-    SourceEpoch,
-    SourceGap,
-    SourceOffline,
-    SourceOnline,
-    SourceStalled,
-)
+from streamvis.events.envelope import Event, EventBody, Heartbeat, Lost, Other
 
 LONGEST = 200  # characters of an event of an unknown type
 
@@ -41,25 +28,5 @@ def _body(what: EventBody, codec: Codec) -> str:
             return f"{topic} {first}..{last} never came; the log has them"
         case Other(_, members):
             return msgspec.json.encode(members).decode()[:LONGEST]
-        case _:
-            return _source(what)
-
-
-def _source(what: EventBody) -> str:
-    match what:
-        case SourceOnline(stream):
-            rate = f", {stream.fps:g} fps" if stream.fps else ""
-            return f"{stream.label}, {stream.w}x{stream.h}{rate}{', live' if stream.live else ''}"
-        case SourceConnecting(change) | SourceStalled(change) | SourceOffline(change):
-            return change.reason
-        case SourceEof(finish):
-            return f"{finish.frames} frames"
-        case SourceGap(gap):
-            some = f"{gap.count} of " if 0 < gap.count <= gap.last - gap.first else ""
-            return f"{gap.reason}, {some}pictures {gap.first}..{gap.last}"
-        case SourceEpoch(restart):
-            return f"stream epoch {restart.stream_epoch}" + (
-                f" ({restart.reason})" if restart.reason else ""
-            )
         case _:
             raise TypeError(f"{type(what).__name__} is of no family of this codec")

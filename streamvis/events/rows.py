@@ -1,9 +1,22 @@
-"""Cells of CSV rows and words of lines that several event families share."""
+"""The event types of a family, and what families share in CSV rows and lines."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from streamvis.events.codec import Cells
-from streamvis.events.envelope import Box
+from streamvis.events.envelope import Box, EventBody
+
+Cells = dict[str, object]  # of a CSV row, by column
+
+
+class EventTypes(NamedTuple):
+    """The event types of one kind of stage, or of sources."""
+
+    types: tuple[type[EventBody], ...]  # structs with `tag_field="type", tag="family.name"`
+    line: Callable[[Any], str]  # of a body: its line in `events tail`, after the type
+    csv_rows: Callable[[Any], list[Cells]]  # of a body: its rows
+    columns: tuple[str, ...] = ()  # of CSV, that no other family has
 
 
 def members(value: msgspec.Struct, *names: str) -> Cells:

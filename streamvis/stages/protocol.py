@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 import msgspec
 
 from streamvis.errors import ConfigError
-from streamvis.events.codec import EventTypes
 from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.events.rows import EventTypes
 from streamvis.messages import (
     Array,
     Ending,

@@ -16,17 +16,9 @@ from streamvis.api.subscription import listen, subscribe
 from streamvis.errors import UsageError
 from streamvis.events import envelope
 from streamvis.events.client import Inbox, Subscription
-from streamvis.events.envelope import (
-    Beat,
-    Event,
-    Gap,
-    Heartbeat,
-    Lost,
-    SourceGap,
-    Time,
-    encode,
-)
+from streamvis.events.envelope import Beat, Event, Heartbeat, Lost, Time, encode
 from streamvis.events.feed import Feed, Message
+from streamvis.events.source_events import Gap, SourceGap
 from streamvis.stages import event_codec
 
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"

@@ -10,21 +10,18 @@ from hypothesis import strategies as st
 from streamvis.errors import DataError
 from streamvis.events.envelope import (
     Beat,
-    Change,
     Event,
     FrameRef,
-    Gap,
     Heartbeat,
     Lost,
     Mask,
     Other,
     Provenance,
-    SourceGap,
-    SourceOffline,
     Time,
     content,
     encode,
 )
+from streamvis.events.source_events import Change, Gap, SourceGap, SourceOffline
 from streamvis.stages import event_codec
 from streamvis.stages.actions.events import (
     Action,

@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 
 from streamvis.errors import DataError, RunError
-from streamvis.events.envelope import (
-    Event,
-    Finish,
-    FrameRef,
-    Heartbeat,
-    Restart,
-    SourceEof,
-    SourceEpoch,
-    Time,
-    encode,
-)
+from streamvis.events.envelope import Event, FrameRef, Heartbeat, Time, encode
 from streamvis.events.export import COLUMNS, csv_lines, jsonl, write_csv, write_jsonl
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.events.source_events import Finish, Restart, SourceEof, SourceEpoch
 from streamvis.stages import event_codec
 from streamvis.stages.forecast.events import ForecastSegmentation
 from streamvis.stages.segment.events import SceneUpdate

@@ -6,21 +6,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from streamvis.events.envelope import (
-    Beat,
-    Change,
-    Event,
-    EventBody,
-    FrameRef,
-    Gap,
-    Heartbeat,
-    Lost,
-    Other,
-    SourceGap,
-    SourceOffline,
-    Time,
-)
+from streamvis.events.envelope import Beat, Event, EventBody, FrameRef, Heartbeat, Lost, Other, Time
 from streamvis.events.lines import line
+from streamvis.events.source_events import Change, Gap, SourceGap, SourceOffline
 from streamvis.stages import event_codec
 from streamvis.stages.forecast.events import (
     ForecastScored,

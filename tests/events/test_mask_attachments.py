@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from streamvis.errors import DataError
-from streamvis.events.envelope import Event, Finish, Mask, SourceEof, Time
+from streamvis.events.envelope import Event, Mask, Time
 from streamvis.events.feed import LONGEST
 from streamvis.events.mask_attachments import mask_of, png
+from streamvis.events.source_events import Finish, SourceEof
 from streamvis.stages.segment.events import Scene, SceneUpdate
 
 

@@ -13,17 +13,17 @@ from streamvis.messages import Array
 from streamvis.runners.detection import frames_of
 from streamvis.runners.tracking import TrackingResult
 from streamvis.viz.sheets.switches import Moment, Pair, draw, side_of, switch_page
-from streamvis.viz.sheets.timeline import Panel
+from streamvis.viz.sheets.timeline import TimelinePanel
 
 MOST_SWITCHES = 60  # on one page
 
 
 def timeline_panels(
     results: Sequence[TrackingResult], traces: Sequence[IdentityTrace]
-) -> list[Panel]:
+) -> list[TimelinePanel]:
     """Collect, for each sequence, which track was on which person over time."""
     return [
-        Panel(
+        TimelinePanel(
             title=one.sequence.name,
             note=_summary(trace),
             lives=trace.lives(),

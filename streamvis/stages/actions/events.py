@@ -4,9 +4,8 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from streamvis.events.codec import Cells, EventTypes
 from streamvis.events.envelope import Count
-from streamvis.events.rows import members
+from streamvis.events.rows import Cells, EventTypes, members
 
 ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 

@@ -4,9 +4,8 @@ from typing import assert_never
 
 import msgspec
 
-from streamvis.events.codec import Cells, EventTypes
 from streamvis.events.envelope import Count, Mask
-from streamvis.events.rows import largest_shares, members, share_rows
+from streamvis.events.rows import Cells, EventTypes, largest_shares, members, share_rows
 from streamvis.messages import Score
 
 

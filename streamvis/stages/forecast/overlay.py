@@ -29,7 +29,7 @@ FREE: Colour = (86, 180, 233)  # sky: a zone that will probably be empty
 OCCUPIED: Colour = (213, 94, 0)  # vermilion: a zone that will probably be occupied
 
 
-class PendingForecast(NamedTuple):
+class ShownForecast(NamedTuple):
     """A forecast whose time has not come yet."""
 
     made_us: int
@@ -49,7 +49,7 @@ class ForecastOverlay(Overlay):
 
     def restart(self) -> None:
         self.classes: Array | None = None  # of the last segmentation
-        self.made: deque[PendingForecast] = deque(maxlen=PENDING)
+        self.made: deque[ShownForecast] = deque(maxlen=PENDING)
         self.came: Array | None = None
         self.ahead: Array | None = None
 
@@ -81,7 +81,7 @@ class ForecastOverlay(Overlay):
         if not forecast.horizons:
             return
         future = _chosen(forecast.horizons, self.wanted_us)
-        self.made.append(PendingForecast(media_us, future.horizon_us, future.classes))
+        self.made.append(ShownForecast(media_us, future.horizon_us, future.classes))
         self.ahead = _ahead(small, forecast.labels, future, forecast.warm)
 
 
@@ -92,7 +92,7 @@ def _chosen(horizons: Sequence[HorizonForecast], wanted_us: int | None) -> Horiz
 
 
 def _came(
-    small: Array, labels: tuple[str, ...], made: PendingForecast, now: Array, miou: float
+    small: Array, labels: tuple[str, ...], made: ShownForecast, now: Array, miou: float
 ) -> Array:
     """Draw a past forecast over the present picture and outline where it was wrong."""
     panel = blended(small, made.classes, palette_of(labels))

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from streamvis.events.deriver import Deriver, PublishPolicy
-from streamvis.events.envelope import (
+from streamvis.events.envelope import EventBody, FrameRef, Reason, Time
+from streamvis.events.source_events import (
     Change,
-    EventBody,
     Finish,
-    FrameRef,
     Gap,
-    Reason,
     Restart,
     SourceConnecting,
     SourceEof,
@@ -26,7 +24,6 @@ from streamvis.events.envelope import (
     SourceOnline,
     SourceStalled,
     Stream,
-    Time,
 )
 from streamvis.messages import Ending, Findings, Frame, Notice, Packet, SourceInfo
 from streamvis.stages.protocol import StageConfig, kind_name

@@ -74,7 +74,7 @@ class OutgoingEvent(NamedTuple):
     attachments: tuple[bytes, ...] = ()
 
 
-class OpenSource(NamedTuple):
+class PublishedSource(NamedTuple):
     """A source while it is open."""
 
     state: SourceState
@@ -106,7 +106,7 @@ class PublishStage:
         self._prov = Provenance(pipeline=site.pipeline)
         self._out = site.out
         self._logged = site.logged
-        self._sources: dict[str, OpenSource] = {}
+        self._sources: dict[str, PublishedSource] = {}
         self._positions: dict[str, StreamPosition] = {}
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
@@ -149,7 +149,7 @@ class PublishStage:
             return
         states = {name: bytes(raw) for name, raw in source_state.events.items()}
         events = SourceEvents(source_state.status, self._kinds, self._policy, states)
-        opened = self._sources[source.id] = OpenSource(source_state, events)
+        opened = self._sources[source.id] = PublishedSource(source_state, events)
         self._positions[source.id] = answered.position if answered else StreamPosition()
         if self._feed:
             self._feed.open_source(source.id, source_state.tseq)
@@ -161,7 +161,7 @@ class PublishStage:
             if before and not answered:
                 self._resume(source, opened, before)
 
-    def _resume(self, source: SourceInfo, opened: OpenSource, before: LogPosition) -> None:
+    def _resume(self, source: SourceInfo, opened: PublishedSource, before: LogPosition) -> None:
         """Continue a resumed run in another stream epoch: close everything open."""
         state = opened.state
         if (before.epoch, before.seq) != state.at or source.epoch <= before.epoch:
@@ -174,7 +174,7 @@ class PublishStage:
     def _start(self, source: SourceInfo, first: int) -> None:
         status = SourceStatus(info=source, epoch=source.epoch)
         state = SourceState(status, self._epoch, first=first, next=first)
-        opened = OpenSource(state, SourceEvents(status, self._kinds, self._policy))
+        opened = PublishedSource(state, SourceEvents(status, self._kinds, self._policy))
         self._sources[source.id] = opened
         self._positions[source.id] = StreamPosition()
         if self._feed:
@@ -188,7 +188,7 @@ class PublishStage:
         """
         outgoing: list[OutgoingEvent] = []
         receipts: list[Receipt] = []
-        changed: dict[str, OpenSource] = {}
+        changed: dict[str, PublishedSource] = {}
         for packet in packets:
             frame = packet.frame
             opened = self._sources[frame.source]
@@ -276,7 +276,7 @@ class PublishStage:
             outgoing.append(OutgoingEvent(row, draft.attachments))
         return outgoing
 
-    def _commit(self, sources: Iterable[OpenSource], outgoing: list[OutgoingEvent]) -> None:
+    def _commit(self, sources: Iterable[PublishedSource], outgoing: list[OutgoingEvent]) -> None:
         """Log, then publish: a published event is never missing from the log."""
         if self._log and (cursors := [_cursor(opened) for opened in sources]):
             self._log.commit([one.row for one in outgoing], cursors)
@@ -300,7 +300,7 @@ def _kinds_with_events(above: Sequence[StageConfig]) -> list[StageConfig]:
     ]
 
 
-def _stored(opened: OpenSource) -> SourceState:
+def _stored(opened: PublishedSource) -> SourceState:
     """Return the state with the states of all kinds of events."""
     opened.state.events = {
         name: msgspec.Raw(state) for name, state in opened.events.states().items()
@@ -308,7 +308,7 @@ def _stored(opened: OpenSource) -> SourceState:
     return opened.state
 
 
-def _cursor(opened: OpenSource) -> Cursor:
+def _cursor(opened: PublishedSource) -> Cursor:
     state = _stored(opened)
     return Cursor(
         state.status.info.id,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from streamvis.events.codec import EventTypes
 from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.events.rows import EventTypes
 from streamvis.messages import Part, Segmentation, SourceInfo
 from streamvis.stages.protocol import Site, Stage, StageConfig
 from streamvis.stages.segment.features import SegmenterFeatures

@@ -4,9 +4,16 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from streamvis.events.codec import Cells, EventTypes
 from streamvis.events.envelope import Box, Mask
-from streamvis.events.rows import box_cells, box_text, largest_shares, members, share_rows
+from streamvis.events.rows import (
+    Cells,
+    EventTypes,
+    box_cells,
+    box_text,
+    largest_shares,
+    members,
+    share_rows,
+)
 
 SightingReason = Literal["over", "epoch", "eof", "drained", "failed"]
 UNKNOWN = "unknown"  # label of out-of-distribution regions in CSV

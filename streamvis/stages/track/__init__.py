@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from streamvis.events.codec import EventTypes
 from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.events.rows import EventTypes
 from streamvis.messages import Detections, Embeddings, Motion, Part, SourceInfo, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig

@@ -4,9 +4,8 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from streamvis.events.codec import Cells, EventTypes
 from streamvis.events.envelope import Box, Count, Pair
-from streamvis.events.rows import box_cells, box_text, members
+from streamvis.events.rows import Cells, EventTypes, box_cells, box_text, members
 
 Covariance = tuple[Pair, Pair]
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]

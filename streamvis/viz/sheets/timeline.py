@@ -1,6 +1,6 @@
 """Identities over time as a PNG: a row for each person, bars in the colours of their tracks.
 
-    timeline(Path("who.png"), [Panel("PETS09-S2L1", "11 switches", lives, strays, 795, 7.0)])
+    timeline(Path("who.png"), [TimelinePanel("PETS09-S2L1", "11", lives, strays, 795, 7.0)])
 
 A thin line is a person without a track, a black mark an identity switch. Below are the tracks that
 match no person. Needs matplotlib.
@@ -35,7 +35,7 @@ ON_NOBODY = 0.56
 
 
 @dataclass(frozen=True)
-class Panel:
+class TimelinePanel:
     """One sequence."""
 
     title: str
@@ -46,7 +46,7 @@ class Panel:
     fps: float
 
 
-def timeline(path: Path, panels: Sequence[Panel]) -> None:
+def timeline(path: Path, panels: Sequence[TimelinePanel]) -> None:
     """Draw the panels below each other."""
     try:
         from matplotlib import rc_context
@@ -89,7 +89,7 @@ def pack(bars: Sequence[Bar], room: float = 0) -> list[list[Bar]]:
     return lanes
 
 
-def _draw(axes: "Axes", panel: Panel, lanes: Sequence[Sequence[Bar]], rows: int) -> None:
+def _draw(axes: "Axes", panel: TimelinePanel, lanes: Sequence[Sequence[Bar]], rows: int) -> None:
     for row, bars in enumerate(panel.lives.values()):
         _person(axes, row, bars, panel.frames)
     labels = {row: str(person) for row, person in enumerate(panel.lives)}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from source_events import end_source, frame_events, start_source
 
 from streamvis.errors import UsageError
-from streamvis.events.envelope import Event, Finish, SourceEof
+from streamvis.events.envelope import Event
+from streamvis.events.source_events import Finish, SourceEof
 from streamvis.stages.track.corrections import Corrections, corrected_tracks
 from streamvis.stages.track.events import (
     Merge,

@@ -14,10 +14,10 @@ from source_events import (
 from streamvis.calibration import ground_plane
 from streamvis.config import Jipda
 from streamvis.errors import DataError
-from streamvis.events.envelope import (
+from streamvis.events.envelope import FrameRef, Time, type_of
+from streamvis.events.source_events import (
     Change,
     Finish,
-    FrameRef,
     Gap,
     Restart,
     SourceConnecting,
@@ -27,8 +27,6 @@ from streamvis.events.envelope import (
     SourceOffline,
     SourceOnline,
     Stream,
-    Time,
-    type_of,
 )
 from streamvis.geometry import to_ground
 from streamvis.messages import Detections, Notice

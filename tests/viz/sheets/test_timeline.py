@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvis.viz.sheets.timeline import NOBODY, Panel, pack, timeline
+from streamvis.viz.sheets.timeline import NOBODY, TimelinePanel, pack, timeline
 from streamvis.viz.style import colour_of
 
 bars = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 9), st.integers(1, 5)), max_size=30)
 
 
 def panel(lives, strays=(), frames=100):
-    return Panel("street", "2 people", lives, strays, frames, 25.0)
+    return TimelinePanel("street", "2 people", lives, strays, frames, 25.0)
 
 
 def pixels_of(path, colour):

@@ -1,0 +1,134 @@
+"""The event types of a source: its state, its gaps, its stream epochs and its end."""
+
+from typing import assert_never
+
+import msgspec
+
+from streamvis.events.envelope import Count
+from streamvis.events.rows import Cells, EventTypes, members
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a source that is online."""
+
+    label: str  # where it came from, without credentials
+    w: int
+    h: int
+    fps: float = 0.0  # nominal, 0 when unknown
+    live: bool = False
+
+
+class Change(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
+    """Pictures of the source that are missing, by number, both included; -1 when unknown.
+
+    Not all between the first and the last need be missing: `count` of them are, 0 when unknown.
+    """
+
+    first: int
+    last: int
+    reason: str
+    count: int = 0
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """Media time starts anew, and so do the numbers of tracks."""
+
+    stream_epoch: int
+    reason: str = ""
+
+
+class Finish(msgspec.Struct, frozen=True):
+    frames: Count  # that were admitted
+
+
+class SourceConnecting(msgspec.Struct, frozen=True, tag_field="type", tag="source.connecting"):
+    stream: Change
+
+
+class SourceOnline(msgspec.Struct, frozen=True, tag_field="type", tag="source.online"):
+    stream: Stream
+
+
+class SourceStalled(msgspec.Struct, frozen=True, tag_field="type", tag="source.stalled"):
+    stream: Change
+
+
+class SourceOffline(msgspec.Struct, frozen=True, tag_field="type", tag="source.offline"):
+    stream: Change
+
+
+class SourceEof(msgspec.Struct, frozen=True, tag_field="type", tag="source.eof"):
+    stream: Finish
+
+
+class SourceGap(msgspec.Struct, frozen=True, tag_field="type", tag="source.gap"):
+    stream: Gap
+
+
+class SourceEpoch(msgspec.Struct, frozen=True, tag_field="type", tag="source.epoch"):
+    stream: Restart
+
+
+SourceBody = (
+    SourceConnecting
+    | SourceOnline
+    | SourceStalled
+    | SourceOffline
+    | SourceEof
+    | SourceGap
+    | SourceEpoch
+)
+
+
+def line(what: SourceBody) -> str:
+    """Return the line of `events tail`, after the type."""
+    match what:
+        case SourceOnline(stream):
+            rate = f", {stream.fps:g} fps" if stream.fps else ""
+            return f"{stream.label}, {stream.w}x{stream.h}{rate}{', live' if stream.live else ''}"
+        case SourceConnecting(change) | SourceStalled(change) | SourceOffline(change):
+            return change.reason
+        case SourceEof(finish):
+            return f"{finish.frames} frames"
+        case SourceGap(gap):
+            some = f"{gap.count} of " if 0 < gap.count <= gap.last - gap.first else ""
+            return f"{gap.reason}, {some}pictures {gap.first}..{gap.last}"
+        case SourceEpoch(restart):
+            return f"stream epoch {restart.stream_epoch}" + (
+                f" ({restart.reason})" if restart.reason else ""
+            )
+        case _:
+            assert_never(what)
+
+
+def csv_rows(what: SourceBody) -> list[Cells]:
+    """Return the row of the event."""
+    match what:
+        case SourceOnline(stream):
+            known = members(stream, "label", "fps", "live")
+            return [{**known, "width": stream.w, "height": stream.h}]
+        case SourceGap(gap):
+            numbers = {"first_n": gap.first, "last_n": gap.last, "count": gap.count}
+            return [{"reason": gap.reason, **numbers}]
+        case SourceEof(finish):
+            return [{"frames": finish.frames}]
+        case SourceConnecting(change) | SourceStalled(change) | SourceOffline(change):
+            return [{"reason": change.reason}]
+        case SourceEpoch(restart):
+            return [{"reason": restart.reason}]
+        case _:
+            assert_never(what)
+
+
+SOURCE_EVENTS = EventTypes(
+    (
+        *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
+        *(SourceEof, SourceGap, SourceEpoch),
+    ),
+    line,
+    csv_rows,
+)
