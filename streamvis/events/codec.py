@@ -13,7 +13,7 @@ import msgspec
 
 from streamvis.errors import ConfigError, DataError
 from streamvis.events.envelope import ASIDE, MAJOR, SCHEMA, Event, EventBody, Heartbeat, Other
-from streamvis.events.rows import EventTypes
+from streamvis.events.family import EventTypes
 from streamvis.events.source_events import SOURCE_EVENTS
 
 

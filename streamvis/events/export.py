@@ -12,8 +12,8 @@ from typing import IO
 from streamvis.errors import RunError
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import Event, EventBody, Other
+from streamvis.events.family import Cells
 from streamvis.events.log import Row
-from streamvis.events.rows import Cells
 from streamvis.events.source_events import SourceEpoch
 
 COLUMNS = (

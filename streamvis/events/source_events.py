@@ -5,7 +5,7 @@ from typing import assert_never
 import msgspec
 
 from streamvis.events.envelope import Count
-from streamvis.events.rows import Cells, EventTypes, members
+from streamvis.events.family import Cells, EventTypes, members
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ import msgspec
 
 from streamvis.errors import ConfigError
 from streamvis.events.deriver import Deriver, PublishPolicy
-from streamvis.events.rows import EventTypes
+from streamvis.events.family import EventTypes
 from streamvis.messages import (
     Array,
     Ending,

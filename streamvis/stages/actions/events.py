@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from streamvis.events.envelope import Count
-from streamvis.events.rows import Cells, EventTypes, members
+from streamvis.events.family import Cells, EventTypes, members
 
 ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from streamvis.events.deriver import Deriver, PublishPolicy
-from streamvis.events.rows import EventTypes
+from streamvis.events.family import EventTypes
 from streamvis.messages import Forecast, Part, Segmentation, SourceInfo
 from streamvis.stages.fields import Name, Polygon, signed_area
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig

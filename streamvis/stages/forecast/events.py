@@ -5,7 +5,7 @@ from typing import assert_never
 import msgspec
 
 from streamvis.events.envelope import Count, Mask
-from streamvis.events.rows import Cells, EventTypes, largest_shares, members, share_rows
+from streamvis.events.family import Cells, EventTypes, largest_shares, members, share_rows
 from streamvis.messages import Score
 
 

@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from streamvis.events.envelope import Box, Mask
-from streamvis.events.rows import (
+from streamvis.events.family import (
     Cells,
     EventTypes,
     box_cells,

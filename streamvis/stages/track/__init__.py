@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from streamvis.events.deriver import Deriver, PublishPolicy
-from streamvis.events.rows import EventTypes
+from streamvis.events.family import EventTypes
 from streamvis.messages import Detections, Embeddings, Motion, Part, SourceInfo, Tracks
 from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig

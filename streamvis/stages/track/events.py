@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from streamvis.events.envelope import Box, Count, Pair
-from streamvis.events.rows import Cells, EventTypes, box_cells, box_text, members
+from streamvis.events.family import Cells, EventTypes, box_cells, box_text, members
 
 Covariance = tuple[Pair, Pair]
 EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
