@@ -1,128 +1,25 @@
 import csv
 import json
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
+from event_logs import CORRECTED, WALK, logged, track_of
 
 from streamvis.errors import DataError, RunError
-from streamvis.events.envelope import Event, FrameRef, Heartbeat, Time, encode
+from streamvis.events.envelope import Heartbeat, encode
 from streamvis.events.export import COLUMNS, csv_lines, jsonl, write_csv, write_jsonl
-from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.events.log import LogReader, Row
 from streamvis.events.source_events import Finish, Restart, SourceEof, SourceEpoch
 from streamvis.stages import event_codec
 from streamvis.stages.forecast.events import ForecastSegmentation
 from streamvis.stages.segment.events import SceneUpdate
 from streamvis.stages.track.events import (
-    Association,
-    EndedTrack,
     Merge,
-    Split,
-    Track,
     TrackBegin,
-    TrackEnd,
     TrackMerge,
-    TrackSplit,
     TrackUpdate,
 )
 from streamvis.stages.track.mot import write_tracks
-
-
-def track_of(number, box, epoch=1, ground=None):
-    return Track(
-        id=f"cam1:{epoch}:{number}",
-        box_px=box,
-        box_from="update",
-        score=0.8,
-        vel_px_s=(0.0, 0.0),
-        cov_diag=(1.0, 1.0, 1.0, 1.0),
-        p_exist=0.75,
-        assoc=Association(),
-        first_seen_us=0,
-        age_s=0.0,
-        ground_m=ground,
-    )
-
-
-def logged(path, source, whats, first=0, epoch="e1"):
-    """A log with these (frame number, what), as a run would write it."""
-    rows = []
-    for offset, (n, what) in enumerate(whats, start=first):
-        event = Event(
-            id="x",
-            source=source,
-            epoch=epoch,
-            tseq=offset + 1,
-            offset=offset,
-            time=Time(media_us=40_000 * n),
-            frame=FrameRef(n=n, seq=n, w=640, h=480, stream_epoch=1),
-            what=what,
-        )
-        payload = encode(event)
-        rows.append(Row(source, offset, offset + 1, event.type, event.time.media_us, payload))
-    with closing(LogWriter(path)) as log:
-        log.commit(rows, [Cursor(source, epoch, first, first + len(rows), "eof", b"")])
-    return rows
-
-
-END = TrackEnd(
-    EndedTrack(
-        id="cam1:1:3",
-        reason="lost",
-        box_px=(0.0, 0.0, 1.0, 1.0),
-        first_seen_us=0,
-        last_seen_us=1,
-        age_s=0.0,
-    )
-)
-WALK = [
-    (0, TrackBegin(track_of(3, (10.0, 20.0, 30.5, 80.25)))),
-    (2, TrackUpdate(track_of(3, (11.0, 20.0, 31.5, 80.25), ground=(1.5, -2.0)))),
-    (2, TrackBegin(track_of(1, (0.0, 0.0, 5.0, 9.0), epoch=2))),
-    (3, END),
-    (4, SourceEof(Finish(5))),
-]
-
-
-def test_tracks_as_motchallenge_text(tmp_path):
-    logged(tmp_path / "events.db", "cam1", WALK)
-    [path] = write_tracks(tmp_path / "events.db", tmp_path)
-    assert path == tmp_path / "tracks.txt"
-    assert path.read_text() == (
-        "1,3,10.00,20.00,20.50,60.25,0.7500,-1,-1,-1\n"
-        "3,3,11.00,20.00,20.50,60.25,0.7500,1.500,-2.000,0\n"
-        "3,1000001,0.00,0.00,5.00,9.00,0.7500,-1,-1,-1\n"
-    )
-
-
-def test_boxes_come_back_from_the_text(tmp_path):
-    rng = np.random.default_rng(5)
-    corner, size = rng.uniform(0, 1900, (50, 2)), rng.uniform(1, 300, (50, 2))
-    boxes = np.hstack([corner, corner + size]).round(2)
-    whats = [(n, TrackBegin(track_of(n + 1, tuple(box)))) for n, box in enumerate(boxes.tolist())]
-    logged(tmp_path / "events.db", "cam1", whats)
-    table = np.loadtxt(write_tracks(tmp_path / "events.db", tmp_path)[0], delimiter=",")
-    assert table.shape == (50, 10)
-    np.testing.assert_array_equal(table[:, 0], table[:, 1])
-    np.testing.assert_allclose(
-        np.hstack([table[:, 2:4], table[:, 2:4] + table[:, 4:6]]), boxes, atol=0.011
-    )
-
-
-def test_several_sources_and_one_that_saw_nobody(tmp_path):
-    logged(tmp_path / "events.db", "cam1", WALK)
-    logged(tmp_path / "events.db", "cam2", [(4, SourceEof(Finish(5)))])
-    paths = write_tracks(tmp_path / "events.db", tmp_path)
-    assert [path.name for path in paths] == ["tracks-cam1.txt", "tracks-cam2.txt"]
-    assert [len(path.read_text().splitlines()) for path in paths] == [3, 0]
-
-
-def test_only_the_latest_run_counts(tmp_path):
-    logged(tmp_path / "events.db", "cam1", WALK)
-    logged(tmp_path / "events.db", "cam1", WALK[:1], first=len(WALK), epoch="e2")
-    [path] = write_tracks(tmp_path / "events.db", tmp_path)
-    assert len(path.read_text().splitlines()) == 1
 
 
 def test_json_lines(tmp_path):
@@ -146,43 +43,6 @@ def test_csv(tmp_path):
         *("cam1:1:3", "31.5", "-2.0"),
     )
     assert (table[0]["ground_x_m"], table[3]["reason"], table[4]["track"]) == ("", "lost", "")
-
-
-LEFT, RIGHT = (0.0, 0.0, 10.0, 20.0), (50.0, 0.0, 60.0, 20.0)
-SWAP = tuple(
-    Split(id=f"cam1:1:{a}", other=f"cam1:1:{b}", since_us=40_000) for a, b in [(3, 4), (4, 3)]
-)
-CORRECTED = [
-    *((0, TrackBegin(track_of(3, LEFT))), (0, TrackBegin(track_of(4, RIGHT)))),
-    *((1, TrackUpdate(track_of(3, RIGHT))), (1, TrackUpdate(track_of(4, LEFT)))),
-    (2, TrackSplit(SWAP)),
-    *((2, TrackUpdate(track_of(3, LEFT))), (2, TrackBegin(track_of(5, RIGHT)))),
-    (3, TrackMerge(Merge(gone="cam1:1:5", kept="cam1:1:4"))),
-    (3, TrackUpdate(track_of(4, RIGHT))),
-]
-
-
-@pytest.mark.parametrize(
-    ("as_published", "rights"),
-    [(False, ["1,4", "2,4", "3,4", "4,4"]), (True, ["1,4", "2,3", "3,5"])],
-)
-def test_tracks_are_corrected_unless_wanted_as_published(tmp_path, as_published, rights):
-    logged(tmp_path / "events.db", "cam1", CORRECTED)
-    [path] = write_tracks(tmp_path / "events.db", tmp_path, as_published=as_published)
-    lines = [line.split(",") for line in path.read_text().splitlines()]
-    assert len(lines) == 7
-    found = [f"{line[0]},{line[1]}" for line in lines if line[2] == "50.00"]
-    assert found[: len(rights)] == rights
-
-
-def test_an_earlier_run_in_the_log_corrects_nothing_of_a_later_one(tmp_path):
-    logged(tmp_path / "events.db", "cam1", CORRECTED)
-    logged(tmp_path / "events.db", "cam1", CORRECTED[:4], first=len(CORRECTED), epoch="e2")
-    files = [
-        write_tracks(tmp_path / "events.db", tmp_path, as_published=as_published)[0].read_text()
-        for as_published in (False, True)
-    ]
-    assert files[0] == files[1]
 
 
 def test_csv_has_a_line_for_each_id_that_is_corrected(tmp_path):

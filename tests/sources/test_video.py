@@ -1,11 +1,8 @@
 import os
 import subprocess
-import wave
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
@@ -13,8 +10,6 @@ from structlog.testing import capture_logs
 from streamvis.errors import SourceError
 from streamvis.messages import Array
 from streamvis.sources import Picture, SourceSpec, open_source, resolve
-from streamvis.sources.color import upright
-from streamvis.sources.container import rate_of
 from streamvis.sources.video import VideoSource
 
 
@@ -64,28 +59,6 @@ def test_every_picture_comes_out_once_in_order(encode, name, how):
     assert {(p.clock, p.capture_us) for p in pictures} == {("file", 0)}
 
 
-@pytest.mark.parametrize(("name", "how"), KINDS, ids=lambda value: str(value))
-def test_pixels_are_those_of_swscale(encode, name, how):
-    path = encode(name, **how)
-    with av.open(str(path)) as container:
-        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    pictures, _ = watched(path)
-    np.testing.assert_array_equal([p.pixels for p in pictures], expected)
-
-
-@pytest.mark.parametrize("matrix", [1, 6], ids=["BT.709", "BT.601"])
-@pytest.mark.parametrize("extent", [1, 2], ids=["limited", "full"])
-def test_colours_survive_as_they_are_tagged(encode, matrix, extent):
-    patch = np.zeros((48, 64, 3), np.uint8)
-    patch[:24, :32], patch[:24, 32:] = (200, 40, 60), (30, 180, 70)
-    patch[24:, :32], patch[24:, 32:] = (40, 60, 210), (250, 250, 250)
-    options = {"crf": "4"}
-    path = encode("a.mp4", pictures=[patch] * 3, colour=(matrix, extent), options=options)
-    picture = watched(path)[0][-1]
-    for y, x in ((12, 16), (12, 48), (36, 16), (36, 48)):
-        np.testing.assert_allclose(picture.pixels[y, x], patch[y, x], atol=6)
-
-
 def test_pixels_outlive_the_source(encode):
     source = opened(encode("a.mp4", frames=30))
     first = next(iter(source)).pixels
@@ -93,41 +66,6 @@ def test_pixels_outlive_the_source(encode):
     list(source)
     source.close()
     np.testing.assert_array_equal(first, before)
-
-
-TURNS = [(90, 0, 0), (-90, 0, 0), (180, 0, 0), (0, 1, 0), (0, 0, 1), (90, 1, 0), (90, 0, 1)]
-
-
-@pytest.mark.parametrize("turn", TURNS, ids=str)
-def test_rotation_and_mirroring_are_applied(encode, turn):
-    degrees, hflip, vflip = turn
-    path = encode("a.mp4", turn=(degrees, bool(hflip), bool(vflip)), options={"crf": "4"})
-    plain = encode("b.mp4", options={"crf": "4"})
-    expected = np.rot90(watched(plain)[0][0].pixels, degrees // 90)
-    expected = expected[:, ::-1] if hflip else expected
-    expected = expected[::-1] if vflip else expected
-    pictures, source = watched(path)
-    np.testing.assert_array_equal(pictures[0].pixels, expected)
-    assert (source.info.height, source.info.width) == expected.shape[:2]
-
-
-def test_a_slanted_display_matrix_is_left_alone(encode):
-    pictures, _ = watched(encode("a.mp4", turn=(30, False, False)))
-    assert pictures[0].pixels.shape == (48, 64, 3)
-
-
-@pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize("mirror", [False, True])
-def test_upright_agrees_with_the_matrix_on_every_pixel(turns, mirror):
-    picture = np.arange(15, dtype=np.uint8).reshape(3, 5, 1).repeat(3, axis=2)
-    quarter = np.array([[0, 1], [-1, 0]])  # rows [x y] @ quarter
-    matrix = np.linalg.matrix_power(quarter, turns) @ np.diag([-1 if mirror else 1, 1])
-    rows, columns = np.mgrid[:3, :5]
-    moved = np.stack([columns, rows], axis=2).reshape(-1, 2) @ matrix
-    moved -= moved.min(axis=0)
-    expected = np.zeros_like(upright(picture, matrix))
-    expected[moved[:, 1], moved[:, 0]] = picture.reshape(-1, 3)
-    np.testing.assert_array_equal(upright(picture, matrix), expected)
 
 
 def test_a_variable_rate_keeps_its_times(encode):
@@ -244,65 +182,6 @@ def test_packets_that_cannot_be_decoded_are_counted_and_skipped(encode):
     assert source.errors == 3
 
 
-def test_sound_alone_is_refused(tmp_path):
-    path = tmp_path / "a.wav"
-    with wave.open(str(path), "wb") as sound:
-        sound.setparams((1, 2, 8000, 8000, "NONE", ""))
-        sound.writeframes(bytes(16000))
-    with pytest.raises(SourceError, match=r"a\.wav' has no video stream, only audio \(pcm_s16le\)"):
-        opened(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.mp4", b"", "is empty"),
-        ("a.mp4", b"these are words, not pictures\n" * 50, "is not a video"),
-        ("a.txt", b"these are words, not pictures\n" * 50, "is not a video"),
-        ("a.avi", bytes(range(256)) * 40, "is not a video"),
-        ("a.mp4", b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "is truncated"),
-    ],
-)
-def test_what_is_not_a_video_is_refused(tmp_path, capfd, name, content, message):
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=f"source '.*{name}' {message}"):
-        opened(path)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="cannot be read: No such file"):
-        opened(tmp_path / "a.mp4")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_file_that_may_not_be_read_is_refused(encode):
-    path = encode("a.mp4")
-    path.chmod(0)
-    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
-        opened(path)
-
-
-@pytest.mark.parametrize("side", [0, 10**9, 40_000])
-def test_sizes_that_cannot_be_are_refused(encode, side):
-    path = encode("a.avi", codec="rawvideo", pix_fmt="bgr24")
-    data = bytearray(path.read_bytes())
-    strf = data.index(b"strf") + 8  # BITMAPINFOHEADER: size, width, height
-    data[strf + 4 : strf + 12] = side.to_bytes(4, "little") * 2
-    path.write_bytes(bytes(data))
-    with pytest.raises(SourceError, match=r"a\.avi'"):
-        opened(path)
-
-
-def test_a_codec_nobody_knows_is_named(encode):
-    path = encode("a.avi", codec="mpeg4")
-    data = path.read_bytes().replace(b"FMP4", b"ZZZZ")
-    path.write_bytes(data)
-    with pytest.raises(SourceError, match="has a codec for which this FFmpeg has no decoder"):
-        opened(path)
-
-
 def test_names_that_look_like_protocols_are_files(encode, tmp_path):
     (tmp_path / "concat:a%03d.mp4").write_bytes(encode("a.mp4").read_bytes())
     (spec,) = resolve([str(tmp_path / "concat:a%03d.mp4")])
@@ -390,32 +269,3 @@ def test_a_damaged_file_is_shown_or_refused(encode, name):
             continue
         assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
         assert source.ended is not None
-
-
-def test_pyav_19_takes_no_word_about_metadata(encode, monkeypatch):
-    before = av.open
-
-    def later(address, mode="r", **how):
-        if "metadata_errors" in how:
-            raise TypeError("open() got an unexpected keyword argument 'metadata_errors'")
-        return before(address, mode, **how)
-
-    monkeypatch.setattr(av, "open", later)
-    assert len(watched(encode("a.mp4"))[0]) == 10
-
-
-def test_metadata_need_not_be_text(encode):
-    path = encode("a.mkv", codec="mpeg4", metadata={"title": "caf_"})
-    path.write_bytes(path.read_bytes().replace(b"caf_", b"caf\xe9"))
-    assert len(watched(path)[0]) == 10
-
-
-def test_a_rate_that_nobody_knows_is_0_with_any_pyav():
-    class Rational:  # of PyAV 19: 0/0 rather than None
-        def __bool__(self):
-            return False
-
-        def __float__(self):
-            raise ZeroDivisionError
-
-    assert rate_of(SimpleNamespace(average_rate=Rational(), guessed_rate=None, base_rate=None)) == 0
