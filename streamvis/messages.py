@@ -266,6 +266,18 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):
     warm: bool = True  # False: from fewer frames than the network was trained with
 
 
+class Density(msgspec.Struct, frozen=True, kw_only=True, tag="density"):
+    """The mean number of people in each cell of a grid over an interval that has just ended."""
+
+    cells: np.ndarray  # (N, 2) int32, column and row of each cell that had people, ascending
+    people: np.ndarray  # (N,) float32, mean number of people in it
+    cell: float  # side of a cell in `unit`; cell (0, 0) begins at the origin
+    unit: Literal["px", "m"]  # pixels of the source frame, or metres on the ground plane
+    start_us: int  # media time of the interval
+    end_us: int
+    frames: int  # frames with tracks in the interval; 0: no interval has ended with this frame
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     """A sink's answer: how much it wrote for this frame."""
 
@@ -275,7 +287,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
 Part = msgspec.Struct  # one of these, or a part that another package's kind of stage brings
 PARTS: tuple[type[Part], ...] = (
     *(Detections, Embeddings, Motion, Tracks),
-    *(Actions, Segmentation, Forecast, Receipt),
+    *(Actions, Segmentation, Forecast, Density, Receipt),
 )
 P = TypeVar("P", bound=Part)
 

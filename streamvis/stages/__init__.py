@@ -12,6 +12,7 @@ from streamvis.events.codec import Codec
 from streamvis.messages import PARTS, Part, PartDecoder
 from streamvis.stages.actions import OffActions
 from streamvis.stages.camera_motion import CameraMotion
+from streamvis.stages.density import DensityMap
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
 from streamvis.stages.forecast import Forecaster
@@ -23,7 +24,7 @@ from streamvis.stages.track import Jipda
 
 GROUP = "streamvis.stages"
 KINDS: tuple[type[StageConfig], ...] = (
-    *(MaskRcnn, Appearance, CameraMotion, Jipda, OffActions, Segment, Forecaster),
+    *(MaskRcnn, Appearance, CameraMotion, Jipda, OffActions, Segment, Forecaster, DensityMap),
     *(Publish, Record),
 )
 
