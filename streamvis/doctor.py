@@ -44,6 +44,7 @@ def examine() -> Examination:
     _opencv(report)
     _video(report)
     _shared_memory(report)
+    _kinds(report)
     if with_torch:
         _weights(report)
     for extra, modules in EXTRAS.items():
@@ -105,6 +106,18 @@ def _video(report: Examination) -> None:
         return
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     report.facts["video"] = f"PyAV {av.__version__}, annotated videos by {encoder}"
+
+
+def _kinds(report: Examination) -> None:
+    """Report the kinds of stages that other installed packages provide, and what is wrong."""
+    from streamvis.stages import installed_kinds
+
+    installed = installed_kinds()
+    for name, package in installed.packages.items():
+        report.facts[f"stage {name}"] = package
+    for name, problem in installed.problems.items():
+        report.facts.setdefault(f"stage {name}", "cannot be used")
+        report.advice.append(problem)
 
 
 def _broken(report: Examination, name: str, error: Exception, advice: str) -> None:

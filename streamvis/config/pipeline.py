@@ -134,6 +134,7 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
     for key, value in (settings or {}).items():
         _override(raw, key, value, where)
     _name_off(raw)
+    _check_kinds(raw, where)
     pipeline = convert(raw, Pipeline, where, ConfigError)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
@@ -166,6 +167,25 @@ def _name_off(raw: Any) -> None:
         run = stage.get("run") if isinstance(stage, dict) else None
         if isinstance(run, dict) and run.get("kind") is False:
             run["kind"] = "off"
+
+
+def _check_kinds(raw: Any, path: Path | str) -> None:
+    """Raise ConfigError for a kind of stage that no package provides, or only a broken one."""
+    stages, installed = raw.get("stages"), installed_kinds()
+    known = [kind_name(kind) for kind in installed.kinds]
+    for stage in stages if isinstance(stages, list) else []:
+        run = stage.get("run") if isinstance(stage, dict) else None
+        kind = run.get("kind") if isinstance(run, dict) else None
+        if not isinstance(kind, str) or kind in known:
+            continue
+        where = f"{path}: stage '{stage.get('name')}'"
+        if kind in installed.problems:
+            raise ConfigError(f"{where} has kind '{kind}' of {installed.problems[kind]}")
+        raise ConfigError(
+            f"{where} has kind '{kind}', which neither streamvis nor another installed package "
+            f"provides{alternatives(kind, known)}. If a package provides it, install that one; "
+            "`streamvis doctor` lists the packages found"
+        )
 
 
 def _wired(stages: list[StageSpec], path: Path | str) -> list[StageSpec]:

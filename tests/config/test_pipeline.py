@@ -39,7 +39,10 @@ def test_the_default_pipeline_is_the_one_in_pipelines_people():
         ("stages: []", "length >= 1"),
         ("stages: [", "is not YAML"),
         ("stages: [{name: UPPER, run: {kind: jipda}}]", "matching regex"),
-        ("stages: [{name: a, run: {kind: nonsense}}]", "Invalid value 'nonsense'"),
+        (
+            "stages: [{name: a, run: {kind: nonsense}}]",
+            "'a' has kind 'nonsense', which neither",
+        ),
         ("stages: [{name: a, run: {kind: mask_rcnn, min_scroe: 1}}]", "unknown field `min_scroe`"),
         ("stages: [{name: a, run: {kind: mask_rcnn, min_score: 7}}]", "<= 1"),
         (f"stages: [{DETECT}, {DETECT}]", "two stages are called 'detect'"),
