@@ -249,7 +249,7 @@ class HorizonForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a forecast that was told fits what this picture was found to show."""
+    """How well a published forecast fits the segmentation of this frame."""
 
     made_us: int  # media time of the frame the forecast was made from
     horizon_us: Annotated[int, Meta(ge=0)]

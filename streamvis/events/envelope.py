@@ -64,7 +64,7 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """What the publisher sent last for a source, by family."""
+    """The last numbers that the publisher sent for a source, by family."""
 
     last: dict[str, int] = {}  # tseq
     dropped: dict[str, int] = {}  # how often a subscriber's queue was full, each a gap
@@ -77,7 +77,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag_field="type", tag="sys.lost"):
-    """Told by the client itself: messages of `topic` that never came, both ends included."""
+    """Made by the client: the messages of `topic` that were lost, both ends included."""
 
     topic: str
     first: int  # tseq

@@ -9,7 +9,7 @@ from streamvis.events.family import Cells, EventTypes, members
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a source that is online."""
+    """The properties of a source that is online."""
 
     label: str  # where it came from, without credentials
     w: int

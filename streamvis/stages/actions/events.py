@@ -11,7 +11,7 @@ ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody does, or what goes on in the whole frame."""
+    """An action of a tracked person, or of the whole frame."""
 
     label: str
     p: float  # calibrated probability, of the window that ends with this picture
@@ -41,7 +41,7 @@ class ActionUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="action.up
 
 
 class ActionEnd(msgspec.Struct, frozen=True, tag_field="type", tag="action.end"):
-    """Told before the `track.end` of the same frame."""
+    """It precedes the `track.end` of the same frame."""
 
     action: EndedAction
 

@@ -15,7 +15,7 @@ class ZoneForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scene is forecast to be."""
+    """The forecast of a scene."""
 
     horizon_us: Count  # how far ahead
     target_us: int  # media time of the forecast

@@ -35,7 +35,7 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """What one picture shows."""
+    """The classes in one frame."""
 
     classes: dict[str, float]  # share of the picture, by class, in the order of the weights
     unknown: Unknown | None = None  # null: the weights do not detect it
@@ -67,7 +67,7 @@ class EndedSighting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnknownBegin(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.begin"):
-    """How it goes on is told by `scene.update`."""
+    """Each `scene.update` describes its largest region from then on."""
 
     unknown: Sighting
 

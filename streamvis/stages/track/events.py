@@ -12,7 +12,7 @@ EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
 
 
 class Association(msgspec.Struct, frozen=True, kw_only=True):
-    """How sure the tracker was of what it saw."""
+    """How certain the tracker was of the association."""
 
     method: str = "jipda"
     entropy: float = 0.0  # nats
@@ -67,14 +67,14 @@ class TrackEnd(msgspec.Struct, frozen=True, tag_field="type", tag="track.end"):
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """Two ids were one person: all that was told of `gone` before was of `kept`."""
+    """Two ids were one person: all earlier events of `gone` were about `kept`."""
 
     gone: str
     kept: str
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """One id was two people: what was told of `id` from `since_us` until now was of `other`."""
+    """One id was two people: events of `id` from `since_us` until now were about `other`."""
 
     id: str
     other: str
@@ -82,7 +82,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackMerge(msgspec.Struct, frozen=True, tag_field="type", tag="track.merge"):
-    """A correction of what was told before its frame; the frame's other events follow it.
+    """A correction of events before its frame; the frame's other events follow it.
 
     If `gone` was open, its `track.end` follows, with `into`; `kept` begins again or goes on.
     """
@@ -93,7 +93,7 @@ class TrackMerge(msgspec.Struct, frozen=True, tag_field="type", tag="track.merge
 class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split"):
     """All splits of one frame, true at once and before its merges: two make a swap.
 
-    They end nobody: who is still there is told of by the events that follow.
+    They end no track: the events that follow describe the tracks that remain.
     """
 
     splits: tuple[Split, ...]
