@@ -90,6 +90,10 @@ def _checked(
     if name in map(kind_name, kinds):
         owner = packages.get(name, "streamvis")
         raise ConfigError(f"{owner} has a kind '{name}', too; rename one, or uninstall one package")
+    if "every_s" in kind.__struct_fields__:
+        raise ConfigError(
+            "it has a setting `every_s`, which every stage has beside its settings; rename it"
+        )
     _called("the settings cannot be read", lambda: msgspec.json.Decoder(kind), CORRECT)
     _check_part(kind, kinds)
     _check_events(kind, kinds)

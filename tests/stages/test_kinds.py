@@ -44,6 +44,9 @@ BROKEN = {  # the text of the module, and what the line says
     "Kind = 7": "found 7, expected a subclass of streamvis.stages.protocol.StageConfig; name",
     GOOD.replace('tag="own"', 'tag="else"'): "has the tag 'else', expected 'own', the name of the",
     GOOD.replace("writes = Own", "writes = int"): "its part int is no msgspec.Struct; set `writes`",
+    GOOD.replace("writes = Own", "every_s: float = 1.0\n    writes = Own"): (
+        "it has a setting `every_s`, which every stage has beside its settings; rename it"
+    ),
     "class Bare(msgspec.Struct):\n    pass\n" + GOOD.replace("writes = Own", "writes = Bare"): (
         "its part Bare has no tag; expected one"
     ),

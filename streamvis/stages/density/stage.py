@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from streamvis.errors import ConfigError
 from streamvis.geometry import foot
 from streamvis.messages import Array, Density, Ending, Frame, Packet, SourceInfo, Tracks
 from streamvis.stages.density import DensityMap
@@ -13,6 +14,8 @@ from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import StatefulStage
 
 Cell = tuple[int, int]  # column, row
+FARTHEST_M = 1e4  # people who are placed farther from the origin are not counted: near the horizon
+# of a ground plane, a pixel is kilometres
 
 
 class _StoredCounts(msgspec.Struct, array_like=True):
@@ -72,7 +75,7 @@ class CellCounts:
         """Return the cell of each person who is in one."""
         if self.config.cell_m is not None:
             points, side = tracks.ground, self.config.cell_m
-            within = np.isfinite(points).all(axis=1)
+            within = (np.abs(points) <= FARTHEST_M).all(axis=1)  # NaN is not
         else:
             points, side = foot(tracks.boxes), self.config.cell_px
             within = ((points >= 0) & (points < (frame.width, frame.height))).all(axis=1)
@@ -107,7 +110,13 @@ class DensityStage(StatefulStage):
         self.sources: PerSource[CellCounts] = PerSource("density")
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it from `state`."""
+        """Start a source, or resume it from `state`; ConfigError for metres without a plane."""
+        if self.config.cell_m is not None and source.ground_plane is None:
+            raise ConfigError(
+                f"source {source.id}: density has cell_m {self.config.cell_m:g}, but the source "
+                "has no ground plane; calibrate one with `streamvis calibrate`, or leave out "
+                "cell_m to count in cells of cell_px pixels"
+            )
         self.sources.begin(source, CellCounts(self.config), state)
 
     def state(self, source: str) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.config import load_pipeline
-from streamvis.errors import DataError
+from streamvis.errors import ConfigError, DataError
 from streamvis.messages import decode_part, encode_part
 from streamvis.stages.density import DensityMap
 from streamvis.stages.density.stage import DensityStage
@@ -21,7 +21,7 @@ INTERVAL_S = 0.5  # five frames
 
 def stage_of(**settings):
     stage = DensityStage(DensityMap(**{"interval_s": INTERVAL_S, **settings}))
-    stage.begin(source("a"), None)
+    stage.begin(source("a", ground_plane=(1, 0, 0, 0, 1, 0, 0, 0, 1)), None)
     return stage
 
 
@@ -84,13 +84,22 @@ def test_an_interval_without_frames_is_left_out():
 
 
 def test_on_the_ground_plane_cells_are_metres():
-    ground = np.array([(-0.5, 3.9), (1.2, 4.1), (np.nan, np.nan)], np.float32)
-    people = msgspec.structs.replace(people_at([(10, 10), (20, 20), (30, 30)]), ground=ground)
+    ground = np.array([(-0.5, 3.9), (1.2, 4.1), (np.nan, np.nan), (1e30, 0)], np.float32)
+    people = msgspec.structs.replace(
+        people_at([(10, 10), (20, 20), (30, 30), (40, 40)]), ground=ground
+    )
     parts = [*stage_of(cell_m=2.0)([packet(k, people) for k in range(6)])]
     assert parts[-1].cells.tolist() == [[-1, 1], [0, 2]]
     assert parts[-1].people.tolist() == [1.0, 1.0]
     assert (parts[-1].cell, parts[-1].unit) == (2.0, "m")
     assert encode_part(decode_part(encode_part(parts[-1]))) == encode_part(parts[-1])
+
+
+def test_metres_without_a_ground_plane_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"source a: density has cell_m 2, but .* no ground plane"
+    ):
+        DensityStage(DensityMap(cell_m=2)).begin(source("a"), None)
 
 
 def test_a_state_of_something_else_is_refused():
