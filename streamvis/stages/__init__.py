@@ -101,7 +101,7 @@ def _checked(
 
 
 def _check_part(kind: type[StageConfig], kinds: Sequence[type[StageConfig]]) -> None:
-    """Raise ConfigError when the part of a kind cannot be told from the other parts."""
+    """Raise ConfigError when the part of a kind cannot be distinguished from others."""
     what = f"its part {getattr(kind.writes, '__name__', kind.writes)}"
     if not (isinstance(kind.writes, type) and issubclass(kind.writes, msgspec.Struct)):
         raise ConfigError(f"{what} is no msgspec.Struct; set `writes` to a tagged struct")

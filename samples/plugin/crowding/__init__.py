@@ -20,7 +20,7 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True, tag="crowding.neighb
 
     ids: np.ndarray  # (N,) int64, of tracks
     feet: np.ndarray  # (N, 2, 2) float32, px: own foot point, and the nearest neighbour's
-    close_us: np.ndarray  # (N,) int64, for how long the person has been close to somebody
+    close_us: np.ndarray  # (N,) int64, for how long the person has had a close neighbour
 
 
 class Crowding(StageConfig, frozen=True, tag="crowding"):

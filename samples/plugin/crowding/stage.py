@@ -12,7 +12,7 @@ from streamvis.stages.protocol import StatefulStage
 
 
 class CloseSince:
-    """Since when each person of one source has been close to somebody: id -> media time, µs."""
+    """Since when each person of one source has had a close neighbour: id -> media time, µs."""
 
     def __init__(self) -> None:
         self.since: dict[int, int] = {}

@@ -107,13 +107,11 @@ def test_outlines_drawn_again_are_the_mask(seed, place):
     mask, box = person(seed), np.array(place, np.float32) + np.array([0, 0, *place[:2]], np.float32)
     drawn = filled(outline(mask, box), 240, 320)
     assert overlap(drawn, seen(mask, box, 240, 320)) > 0.93
-    rows, columns, patch = paste_mask(
-        mask, box, 240, 320
-    )  # on whole pixels: stretched by up to one
+    rows, columns, patch = paste_mask(mask, box, 240, 320)  # on whole pixels: stretched by one
     pasted = np.zeros((240, 320), bool)
     pasted[rows, columns] = patch
     aside = 1 / place[2] + 1 / place[3]  # share of a box that a pixel at its edges is
-    assert overlap(drawn, pasted) > 1 - 4 * aside
+    assert overlap(drawn, pasted) > max(0.82, 1 - 4 * aside)
     for one, other in ((drawn, pasted), (pasted, drawn)):  # where they differ, they are close
         assert not (one & ~ndimage.binary_dilation(other, np.ones((3, 3)), FARTHEST_PX)).any()
 
