@@ -34,6 +34,7 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     promised: int | None = None  # by the container's index: with fewer, the file is truncated
     ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
     start_us: int | None = None  # of a file: wall clock of media time 0, µs since 1970
+    clips_on: tuple[str, ...] = ()  # types of events of which a clip is recorded
 
     def wall_us(self, media_us: int) -> int:
         """The wall clock at this media time, µs since 1970; 0 when unknown, and of live sources."""
@@ -53,6 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 1
     capture_us: int = 0  # wall clock, microseconds since 1970
     clock: Clock = "file"
+    suspect: bool = False  # data before it was lost: it may be grey or smeared
 
 
 class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
@@ -310,8 +312,11 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a source between two of its packets."""
 
     source: str
-    kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch"]
+    kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch", "clip"]
     media_us: int  # of the last frame admitted before it, 0 when there was none
+    info: SourceInfo | None = None  # online: as it was opened now
+    path: str = ""  # clip: the file, relative to the output directory
+    event: str = ""  # clip: id of the event that it shows
     first_n: int = -1  # for gaps: numbers of the first and the last missing picture
     last_n: int = -1
     reason: str = ""  # poison, overload, decode, …

@@ -47,6 +47,21 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     fps: float
     latency_ms: Quantiles  # from admission until every leaf has answered
     found: Findings | None = None  # once it has ended; None: no stage publishes
+    state: str = "connecting"  # connecting, online, stalled, offline, ended
+    state_s: float = 0.0  # for how long
+    reason: str = ""  # of that state, such as why it is offline
+    attempts: int = 0  # to connect, since it was last online
+    reconnects: int = 0  # times that it came back
+    epoch: int = 1  # stream epoch
+    declared_fps: float = 0.0  # 0: unknown
+    measured_fps: float = 0.0  # of arrival; 0: unknown, and of files
+    skipped: int = 0  # pictures that were not decoded, since the stages are too slow
+    suspect: int = 0  # pictures that may be damaged, since data before them was lost
+    clock: str = ""  # of capture times: file, arrival or rtcp_sr
+    clock_offset_ms: float | None = None  # arrival − capture time of the camera
+    clock_drift_ppm: float | None = None  # of the camera's clock
+    age_ms: Quantiles = Quantiles()  # of a live source, from capture until every leaf has answered
+    recorded_bytes: int = 0
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,9 @@ import msgspec
 from streamvis.config import Pipeline
 from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo
 from streamvis.runtime.gaps import Gap, GapNotices
+from streamvis.runtime.reconnect import Reconnect
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
+from streamvis.sources.picture import StreamStats
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import LogPosition
 
@@ -78,6 +80,16 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
     opener: str  # "module:function"
     epoch: int
     after_n: int  # the number of the last picture admitted before; -1: none
+    last_us: int = -1  # media time of the last frame admitted before, in any epoch; -1: none
+    zero_s: float | None = None  # of a live source: time.monotonic() at media time 0
+
+
+class CutClip(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
+    """Have a decode process record a clip around an event."""
+
+    event: str  # its id
+    kind: str  # its type, such as action.begin
+    media_us: int
 
 
 class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
@@ -91,7 +103,7 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Have the process finish and exit."""
 
 
-ToProcess = Setup | Work | Open | SlotGrant | Stop
+ToProcess = Setup | Work | Open | CutClip | SlotGrant | Stop
 
 # Messages from a process to the hub
 
@@ -128,6 +140,13 @@ class StageState(msgspec.Struct, frozen=True, array_like=True):
     data: bytes
 
 
+class ClipRequest(msgspec.Struct, frozen=True, array_like=True):
+    """An event of which a clip is wanted."""
+
+    source: str
+    clip: CutClip
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     """The whole result of a `Work`, so that parts and states are always consistent."""
 
@@ -136,12 +155,39 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     states: list[StageState]
     times: list[StageTime]
     findings: dict[str, Findings] = {}  # by source that has ended
+    clips: list[ClipRequest] = []
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     """The source is open."""
 
     info: SourceInfo
+
+
+class Waiting(msgspec.Struct, frozen=True, array_like=True, tag="waiting"):
+    """The source is connected, but there is no picture yet."""
+
+    reason: str
+
+
+class Silence(msgspec.Struct, frozen=True, array_like=True, tag="silence"):
+    """Nothing has arrived from the source for a while, or it goes on after such a time."""
+
+    over: bool
+    seconds: float
+
+
+class Measured(msgspec.Struct, frozen=True, array_like=True, tag="measured"):
+    """What was measured of a live stream; sent about once a second."""
+
+    stats: StreamStats
+
+
+class ClipSaved(msgspec.Struct, frozen=True, array_like=True, tag="saved"):
+    """A clip around an event is complete."""
+
+    event: str  # its id
+    path: str  # relative to the output directory
 
 
 class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="size"):
@@ -163,6 +209,8 @@ class DecodedFrame(msgspec.Struct, frozen=True, array_like=True, tag="decoded"):
     height: int
     errors: int
     gaps: list[Gap] = []  # just before it
+    suspect: bool = False
+    restarted: bool = False  # time stamps began anew: it is the first of another stream epoch
 
 
 class SourceEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
@@ -175,7 +223,20 @@ class SourceEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     error: str = "SourceError"  # the class in errors.py, if it failed
 
 
-FromProcess = Hello | Ready | Refused | Answer | Opened | SizeChanged | DecodedFrame | SourceEnded
+FromProcess = (
+    Hello
+    | Ready
+    | Refused
+    | Answer
+    | Opened
+    | Waiting
+    | Silence
+    | Measured
+    | ClipSaved
+    | SizeChanged
+    | DecodedFrame
+    | SourceEnded
+)
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_process = msgspec.msgpack.Decoder(ToProcess).decode
@@ -230,13 +291,46 @@ class Drain(msgspec.Struct, frozen=True):
     at: float
 
 
+class AddSource(msgspec.Struct, frozen=True):
+    """A source joins the run; one of this name that has ended begins another stream epoch."""
+
+    source: str
+    reconnect: Reconnect | None  # None: it is not connected again when it is lost
+    at: float
+
+
+class RemoveSource(msgspec.Struct, frozen=True):
+    """The source leaves the run: what is in flight is finished, then it ends."""
+
+    source: str
+    at: float
+
+
+class RestartSource(msgspec.Struct, frozen=True):
+    """Close the source and connect to it again at once."""
+
+    source: str
+    at: float
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
     at: float
 
 
-Fact = Received | SlotsCreated | ProcessExited | Heartbeat | ShellFailed | Drain | Tick
+Fact = (
+    Received
+    | SlotsCreated
+    | ProcessExited
+    | Heartbeat
+    | ShellFailed
+    | Drain
+    | AddSource
+    | RemoveSource
+    | RestartSource
+    | Tick
+)
 
 # Orders
 
@@ -247,6 +341,21 @@ class OpenSource(msgspec.Struct, frozen=True):
     source: str
     epoch: int
     after_n: int
+
+
+class SendClip(msgspec.Struct, frozen=True):
+    """Have the decode process of the source record a clip."""
+
+    source: str
+    clip: CutClip
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """Log a change for those who operate the run: a restart, a kill, a lost camera, a burst."""
+
+    event: str  # such as "source offline"
+    fields: dict[str, Any]  # source or process, reason, …
+    level: Literal["info", "warning", "error"] = "warning"
 
 
 class GrantSlots(msgspec.Struct, frozen=True):
@@ -324,6 +433,8 @@ Order = (
     | StopProcess
     | KillProcess
     | OpenSource
+    | SendClip
+    | LogEntry
     | GrantSlots
     | FreeSlot
     | SendWork

@@ -1,6 +1,6 @@
 """The interface of sources: pictures with their times."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,6 +19,23 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     media_us: int  # strictly increasing, 0 for the first picture
     capture_us: int = 0  # wall clock, microseconds since 1970; 0: unknown
     clock: Clock = "file"
+    suspect: bool = False  # data was lost since the last key frame: it may be grey or smeared
+    restarted: bool = False  # the time stamps of a live source began anew: another stream epoch
+
+
+Skip = Literal["none", "nonref", "nonkey"]  # what is skipped before it is decoded
+Waiting = Callable[[str], None]  # told, about once a second, why an open source has no picture yet
+
+
+class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a live stream so far."""
+
+    fps: float = 0.0  # pictures that arrived in a second, over the last ten seconds or so
+    skipped: int = 0  # pictures that were skipped before decoding
+    suspect: int = 0  # pictures that were given as suspect
+    offset_us: int | None = None  # arrival − capture time by RTCP; None: no sender reports
+    drift_ppm: float | None = None  # of the camera's time stamps against the clock of this machine
+    recorded_bytes: int = 0  # in segments and clips
 
 
 class Source(Protocol):
@@ -40,3 +57,20 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release all resources; may be called twice."""
+
+
+class LiveSource(Source, Protocol):
+    """A live source that says how it fares; others are only iterated.
+
+    `skip` is set between two pictures, by the thread that iterates; the rest may be read by
+    another.
+    """
+
+    skip: Skip
+
+    @property
+    def silent_s(self) -> float:
+        """For how long no packet of the video has arrived."""
+
+    @property
+    def stats(self) -> StreamStats: ...

@@ -53,6 +53,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     fps: float | None = None  # when given, media time counts pictures at this rate
     open_s: float = 10.0  # connection timeout, seconds
     read_s: float = 5.0  # read timeout, seconds
+    stall_s: float | None = None  # silence after which it counts as stalled; None: read_s / 2
+    retry_s: float = 30.0  # longest pause between two attempts to connect; 0: one attempt only
     options: dict[str, str] = {}  # for the demuxer, as FFmpeg names them
     start: Start | None = None  # of a file: when its first picture was taken
 
@@ -60,6 +62,11 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """The uri without credentials, for logs and events."""
         return without_credentials(self.uri) if self.kind == "url" else self.uri
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether the source is connected again when it is lost; an HTTP file is not."""
+        return self.kind in {"camera", "url"} and self.retry_s > 0
 
     def __repr__(self) -> str:  # a spec may end up in a log
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"

@@ -1,0 +1,21 @@
+"""When a live source is connected again after it was lost."""
+
+import msgspec
+
+
+class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
+    """The pauses between two attempts: 1, 2, 4, … s, each shortened by chance."""
+
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    open_s: float = 10.0  # in which an attempt has to connect
+    give_up_s: float | None = None  # without a picture for so long, it has failed; None: never
+
+    def pause_s(self, failed: int, chance: float) -> float:
+        """Return the pause after `failed` attempts in a row, for a `chance` in [0, 1).
+
+        Between half and all of min(longest_s, first_s · 2^(failed − 1)), so that cameras behind
+        one switch do not come back all at once.
+        """
+        pause = min(self.longest_s, self.first_s * 2 ** min(failed - 1, 30))
+        return pause * (1 - chance / 2)
