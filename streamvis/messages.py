@@ -280,10 +280,19 @@ class Density(msgspec.Struct, frozen=True, kw_only=True, tag="density"):
     frames: int  # frames with tracks in the interval; 0: no interval has ended with this frame
 
 
+class ClipEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event of which a clip is wanted."""
+
+    event: str  # its id
+    kind: str  # its type, such as action.begin
+    media_us: int
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     """A sink's answer: how much it wrote for this frame."""
 
     written: int = 0
+    clips: list[ClipEvent] = []
 
 
 Part = msgspec.Struct  # one of these, or a part that another package's kind of stage brings

@@ -9,10 +9,12 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec, inputs_of, lender_of
 from streamvis.errors import RunError
-from streamvis.messages import Findings, Packet, Part
+from streamvis.messages import Findings, Packet, Part, Receipt
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
+    ClipRequest,
+    CutClip,
     EndItem,
     FrameItem,
     Item,
@@ -23,6 +25,7 @@ from streamvis.runtime.protocol import (
 from streamvis.stages.protocol import Site, Stage, StatefulStage
 
 Build = Callable[[StageSpec, Site], Stage]
+OrderedItem = BeginItem | NoticeItem | EndItem
 
 
 def build_stage(spec: StageSpec, site: Site) -> Stage:
@@ -64,6 +67,10 @@ class Host:
         self._stages = stages
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
+        # of each stage the sources that it begins once they are open, with the states of BeginItem
+        self._unopened: dict[str, dict[str, dict[str, bytes]]] = {
+            name: {} for name in self._stateful if not pipeline.stage(name).run.follows_status
+        }
 
     def __call__(
         self, batch: int, items: Sequence[Item], parts: Iterable[Part]
@@ -78,7 +85,7 @@ class Host:
             for item in items
             if isinstance(item, FrameItem)
         ]
-        answer = Answer(batch, [], [], [], {})
+        answer = Answer(batch, [], [], [], {}, [])
         for name in self._stages:
             if name in self._stateful:
                 self._in_order(name, items, pending, answer)
@@ -112,18 +119,39 @@ class Host:
                 continue
             self._call(name, run, answer)
             run = []
-            try:
-                source, continues, findings = _deliver(name, stage, item)
-            except Exception as error:
-                error.add_note(f"in stage '{name}', at {item}")
-                raise
-            open_.pop(source, None)
-            if continues:
-                open_[source] = None
-            if findings is not None:
-                answer.findings[source] = findings
+            for given in self._items_for(name, item):
+                try:
+                    source, continues, findings = _deliver(name, stage, given)
+                except Exception as error:
+                    error.add_note(f"in stage '{name}', at {given}")
+                    raise
+                open_.pop(source, None)
+                if continues:
+                    open_[source] = None
+                if findings is not None:
+                    answer.findings[source] = findings
         self._call(name, run, answer)
         answer.states.extend(StageState(name, source, stage.state(source)) for source in open_)
+
+    def _items_for(self, name: str, item: OrderedItem) -> list[OrderedItem]:
+        """Return what the stage gets for the item: a source that was never open begins later."""
+        unopened = self._unopened.get(name)
+        if unopened is None:
+            return [item]
+        match item:
+            case BeginItem(info, states):
+                unopened.pop(info.id, None)
+                if info.width == 0:
+                    unopened[info.id] = states
+                return [] if info.width == 0 else [item]
+            case NoticeItem(notice) if notice.source in unopened:
+                if notice.kind != "online" or notice.info is None:
+                    return []
+                return [BeginItem(notice.info, unopened.pop(notice.source)), item]
+            case EndItem(source, _) if source in unopened:
+                del unopened[source]
+                return []
+        return [item]
 
     def _call(self, name: str, pending: Sequence[PendingFrame], answer: Answer) -> None:
         pending = [frame for frame in pending if name not in frame.item.skip]
@@ -149,10 +177,14 @@ class Host:
             )
         for frame, part in zip(pending, parts, strict=True):
             frame.parts[name] = part
+            if isinstance(part, Receipt) and part.clips:
+                source = frame.item.frame.source
+                clips = (CutClip(one.event, one.kind, one.media_us) for one in part.clips)
+                answer.clips.extend(ClipRequest(source, clip) for clip in clips)
 
 
 def _deliver(
-    name: str, stage: StatefulStage, item: BeginItem | NoticeItem | EndItem
+    name: str, stage: StatefulStage, item: OrderedItem
 ) -> tuple[str, bool, Findings | None]:
     """Give the item to the stage; return its source, whether that continues, and its findings."""
     match item:

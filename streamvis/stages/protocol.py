@@ -118,6 +118,8 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     may_read: ClassVar[Parts] = frozenset()  # parts that it uses where they are written
     writes: ClassVar[type[Part]] = Receipt
     stateful: ClassVar[bool] = False  # remembers each source: see StatefulStage
+    follows_status: ClassVar[bool] = False  # gets `begin` before its source was ever open, with a
+    # SourceInfo of width 0; other stages get `begin` once it is open
     torch: ClassVar[bool] = False  # runs a network: gets a worker of its own by default
     lends: ClassVar[type | None] = None  # type of the attribute `lent` of the stage, which stages
     # in the same worker may use

@@ -4,9 +4,16 @@ import toys
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
 from streamvis.errors import RunError
-from streamvis.messages import Detections, Frame, Notice, Receipt, SourceInfo
+from streamvis.messages import ClipEvent, Detections, Frame, Notice, Receipt, SourceInfo
 from streamvis.runtime.host import Host
-from streamvis.runtime.protocol import BeginItem, EndItem, FrameItem, NoticeItem
+from streamvis.runtime.protocol import (
+    BeginItem,
+    ClipRequest,
+    CutClip,
+    EndItem,
+    FrameItem,
+    NoticeItem,
+)
 
 PIPELINE = Pipeline(
     stages=[
@@ -76,6 +83,61 @@ def test_a_notice_between_two_frames_reaches_the_stage_between_them():
         ("publish", "a", b"4")
     ]
     assert [(each.stage, each.packets) for each in answer.times] == [("publish", 2), ("publish", 1)]
+
+
+UNOPENED = SourceInfo(id="a", label="a", width=0, height=0, fps=0, live=True)
+
+
+def online(info=INFO):
+    return NoticeItem(Notice(source="a", kind="online", media_us=0, info=info))
+
+
+def test_a_source_that_was_never_open_begins_at_once_only_for_stages_that_follow_its_status():
+    track, publish = CallRecorder(toys.tracks(np.zeros(1, np.int64))), CallRecorder()
+    host = Host(PIPELINE, {"track": track, "publish": publish})
+    states = {"track": b"t", "publish": b"p"}
+    answer, _ = host(7, [BeginItem(UNOPENED, states), notice("connecting")], [])
+    assert track.calls == []
+    assert publish.calls == [("begin", "a", b"p"), ("notice", "connecting")]
+    assert [state.stage for state in answer.states] == ["publish"]
+
+    answer, _ = host(
+        8, [notice("offline"), online(), frame_item(0, parts=["detect"])], [detections()]
+    )
+    assert track.calls == [("begin", "a", b"t"), ("notice", "online"), [(0, ["Detections"])]]
+    assert publish.calls[2:] == [("notice", "offline"), ("notice", "online"), [(0, ["Tracks"])]]
+    assert [state.stage for state in answer.states] == ["track", "publish"]
+
+
+def test_a_source_that_is_online_again_does_not_begin_again():
+    recorder = CallRecorder(toys.tracks(np.zeros(1, np.int64)))
+    host = Host(PIPELINE, {"track": recorder})
+    host(7, [BeginItem(UNOPENED, {}), online()], [])
+    larger = SourceInfo(id="a", label="a", width=2, height=2, fps=25, live=True, epoch=2)
+    host(8, [notice("offline"), online(larger)], [])
+    assert recorder.calls == [
+        ("begin", "a", None),
+        *(("notice", kind) for kind in ("online", "offline", "online")),
+    ]
+
+
+def test_a_source_that_ends_unopened_has_an_end_only_for_stages_that_follow_its_status():
+    track, publish = CallRecorder(), CallRecorder()
+    host = Host(PIPELINE, {"track": track, "publish": publish})
+    answer, _ = host(7, [BeginItem(UNOPENED, {}), notice("offline"), EndItem("a", "failed")], [])
+    assert track.calls == []
+    assert publish.calls[-1] == ("finish", "a", "failed")
+    assert answer.states == []
+    assert answer.findings == {}
+    host(8, [BeginItem(INFO, {})], [])  # added again
+    assert track.calls == [("begin", "a", None)]
+
+
+def test_events_of_which_a_clip_is_wanted_are_in_the_answer():
+    wanted = Receipt(written=2, clips=[ClipEvent("id-1", "action.begin", 40_000)])
+    host = Host(PIPELINE, {"publish": CallRecorder(wanted)})
+    answer, _ = host(7, [BeginItem(INFO, {}), frame_item(0)], [])
+    assert answer.clips == [ClipRequest("a", CutClip("id-1", "action.begin", 40_000))]
 
 
 def test_an_ended_source_has_no_state():

@@ -18,6 +18,7 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     # log; masks: the label map as PNG
 
     stateful: ClassVar[bool] = True
+    follows_status: ClassVar[bool] = True
 
     def uses(self, other: StageConfig) -> bool:
         return has_events(other)
