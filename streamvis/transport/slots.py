@@ -22,6 +22,7 @@ from streamvis.transport.owner import is_abandoned, owned_name
 
 DIRECTORY = Path("/dev/shm")
 PAGE = 4096
+MIB = 2**20
 
 
 class Segment:
@@ -150,11 +151,19 @@ def _unmap(memory: mmap.mmap) -> None:
 def _too_small(directory: Path, what: str, count: int, stride: int, error: OSError) -> str:
     if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
         return f"{directory}: no shared memory for {what}: {error.strerror}"
-    stat = os.statvfs(directory)
-    free = stat.f_bavail * stat.f_frsize
-    return (
+    need = (
         f"{directory}: {what} needs {count} slots of {stride / 1e6:.1f} MB = "
-        f"{count * stride / 1e6:.1f} MB of shared memory, {free / 1e6:.1f} MB are free "
-        f"({error.strerror}). Make it larger (docker run --shm-size=…, mount -o remount,size=… "
-        f"{directory}) or lower `slots` in the placement"
+        f"{count * stride / 1e6:.1f} MB of shared memory"
+    )
+    if error.errno == errno.EFBIG:
+        return f"{need}, more than this process may write to a file. Raise the limit (ulimit -f)"
+    stat = os.statvfs(directory)
+    free, total = (blocks * stat.f_frsize for blocks in (stat.f_bavail, stat.f_blocks))
+    size = f"{-(-(total - free + count * stride) // MIB)}m"
+    fit = min(count - 1, free // stride)
+    slots = f"set `slots: {fit}` in the placement" if fit else "take a smaller picture"
+    return (
+        f"{need}, {free / 1e6:.1f} MB of {total / 1e6:.1f} MB are free ({error.strerror}). Make it "
+        f"{size} or larger, and more for each further source (docker run --shm-size={size}, "
+        f"mount -o remount,size={size} {directory}), or {slots}"
     )

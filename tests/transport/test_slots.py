@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,17 +104,34 @@ def test_a_picture_that_does_not_fit_is_refused(segment, read, size):
         read(frame(segment.slots[2], *size))
 
 
-def test_too_little_shared_memory_names_the_needed_and_the_free_size(tmp_path, monkeypatch):
+MIB = 2**20
+PICTURE = 1920 * 1080 * 3
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "size", "slots"),
+    [
+        (16 * MIB, 16 * MIB, "48m", "or set `slots: 2` in the placement"),
+        (64 * MIB, 40 * MIB, "72m", "or set `slots: 6` in the placement"),
+        (16 * MIB, 6 * 10**6, "58m", "or take a smaller picture"),  # not one slot
+    ],
+)
+def test_too_little_shared_memory_names_the_needed_and_the_free_size(
+    tmp_path, monkeypatch, total, free, size, slots
+):
     def full(fd, offset, length):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    blocks = SimpleNamespace(f_frsize=1, f_blocks=total, f_bavail=free)
     monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "statvfs", lambda _: blocks)
     with pytest.raises(RunError) as caught:
-        Segment(8, 1920 * 1080 * 3, "source 'cam1' (1920×1080)", tmp_path)
+        Segment(8, PICTURE, "source 'cam1' (1920×1080)", tmp_path)
     message = str(caught.value)
     assert "source 'cam1' (1920×1080) needs 8 slots of 6.2 MB = 49.8 MB" in message
-    assert "MB are free" in message
-    assert "--shm-size" in message
+    assert f"{free / 1e6:.1f} MB of {total / 1e6:.1f} MB are free" in message
+    assert f"docker run --shm-size={size}," in message
+    assert message.endswith(slots)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,6 +151,7 @@ def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert done.returncode == 1
     assert "source needs 8 slots of 1.0 MB = 8.0 MB" in done.stderr
+    assert "ulimit -f" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
