@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from streamvis import logs
 from streamvis.cli.options import Annotate, Json, PipelinePath, PlacementPath, Settings, StartTime
 from streamvis.cli.output import INTERRUPTED, put_result, say
 from streamvis.cli.status_table import Show, shown
@@ -25,6 +26,17 @@ Sources = Annotated[
     ),
 ]
 Status = Annotated[Show, Option("--status", help="What stderr shows while it runs.")]
+
+
+class LogFormat(StrEnum):
+    console = "console"  # for people
+    json = "json"  # one object a line, for services
+
+
+LogFormatOption = Annotated[
+    LogFormat,
+    Option("--log-format", envvar=logs.FORMAT, help="How stderr's log entries are written."),
+]
 
 
 class Engine(StrEnum):
@@ -46,11 +58,13 @@ def run(
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
     start_time: StartTime = None,
     status: Status = Show.auto,
+    log_format: LogFormatOption = LogFormat.console,
     json: Json = False,
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     from streamvis.runners.summary_tables import tables
 
+    logs.configure(log_format.value)
     sources = _sources(source, pipeline)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)

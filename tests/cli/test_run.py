@@ -1,7 +1,10 @@
 """What `streamvis run` says and does where --out holds a run already."""
 
 import contextlib
+import json
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -86,3 +89,23 @@ def test_the_inline_engine_shows_its_status(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "shown", shown)
     assert call(pipeline, "--engine", "inline").exit_code == 0
     assert [stage.name for stage in statuses[0].stages] == ["camera"]
+
+
+def test_log_entries_are_json_where_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("STREAMVIS_LOG_FORMAT", "console")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1])
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    line = ["run", str(pipeline), "--source", str(tmp_path), "--engine", "inline"]
+    written = CliRunner().invoke(app, [*line, "--log-format", "json"])
+    assert written.exit_code == 0, written.stderr
+    (entry,) = map(json.loads, written.stderr.splitlines())
+    assert (entry["level"], entry["path"]) == ("warning", str(tmp_path / "1.png"))
+
+
+def test_a_log_format_that_there_is_not_is_refused(monkeypatch):
+    monkeypatch.setenv("STREAMVIS_LOG_FORMAT", "xml")
+    result = call()
+    assert result.exit_code == 2
+    assert "'xml' is not one of 'console', 'json'" in " ".join(result.stderr.split())
