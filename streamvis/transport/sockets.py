@@ -25,17 +25,20 @@ LONGEST_HOME = 60  # characters: sockaddr_un holds 107, and our names need 45
 
 
 class Server:
-    """The socket of the hub, to many processes that are known by their identities."""
+    """The socket of the hub, to many processes that are known by their identities.
 
-    def __init__(self, endpoint: str) -> None:
+    `queued` limits the messages that wait in each direction for each peer; 0: no limit.
+    """
+
+    def __init__(self, endpoint: str, max_bytes: int = MAX_BYTES, queued: int = 0) -> None:
         self.refused = 0  # foreign messages
         self._context = zmq.Context()
-        self.socket = _socket(self._context, zmq.ROUTER)
+        self.socket = _socket(self._context, zmq.ROUTER, max_bytes, queued)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.bind(endpoint)
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
-        """Send a message; False when the peer is not connected, such as a process that has died."""
+        """Send a message; False when the peer has died, or leaves too many messages unread."""
         try:
             self.socket.send(peer, MORE)
             for frame in frames[:-1]:
@@ -134,10 +137,15 @@ def private_directory() -> Iterator[Path]:
         os.close(fd)
 
 
-def _socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+def _socket(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    kind: int,
+    max_bytes: int = MAX_BYTES,
+    queued: int = 0,
+) -> "zmq.Socket[bytes]":
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
+    socket.setsockopt(zmq.SNDHWM, queued)
+    socket.setsockopt(zmq.RCVHWM, queued)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     return socket

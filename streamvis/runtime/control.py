@@ -1,0 +1,377 @@
+"""The control socket of a run: status, and sources that come and go while it runs.
+
+A request and its reply are one JSON document each, `{"version": 1, "request": {"type": …}}` and
+`{"version": 1, "reply": {"type": …}}`. `handle` decides without sockets or clocks; the hub
+carries out its decisions. What cannot be read is answered with an error and counted.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+from streamvis.errors import RunError, StreamvisError
+from streamvis.parsing import alternatives
+from streamvis.runtime.metrics import SourceReport, Status
+from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
+from streamvis.runtime.reconnect import Reconnect
+from streamvis.sources.spec import ID, SourceSpec
+from streamvis.transport.sockets import Server
+
+VERSION = 1
+LONGEST_REQUEST = 2**16  # bytes
+LONGEST_MESSAGE = 2**20  # bytes: above, libzmq ends the connection
+QUEUED = 16  # messages that wait in each direction for each client
+AT_ONCE = 16  # requests between two other works of the hub
+
+Origin = Literal["start", "file", "added"]  # of a source: given at start, in the sources file
+ControlFact = AddSource | RemoveSource | RestartSource
+
+# Requests
+
+
+class GetStatus(msgspec.Struct, frozen=True, tag="status", forbid_unknown_fields=True):
+    """Ask for the status of the run."""
+
+
+class ListSources(msgspec.Struct, frozen=True, tag="sources", forbid_unknown_fields=True):
+    """Ask for the sources of the run."""
+
+
+class Add(msgspec.Struct, frozen=True, tag="add", forbid_unknown_fields=True):
+    """Add a source, or start one again that has ended."""
+
+    source: SourceSpec
+
+
+class Remove(msgspec.Struct, frozen=True, tag="remove", forbid_unknown_fields=True):
+    """Remove a source: what is in flight is finished, then it ends."""
+
+    source: str
+
+
+class Restart(msgspec.Struct, frozen=True, tag="restart", forbid_unknown_fields=True):
+    """Close a source and connect to it again at once."""
+
+    source: str
+
+
+class Reload(msgspec.Struct, frozen=True, tag="reload", forbid_unknown_fields=True):
+    """Read the sources file again and apply the difference."""
+
+
+Request = GetStatus | ListSources | Add | Remove | Restart | Reload
+
+# Replies
+
+
+class RunStatus(msgspec.Struct, frozen=True, tag="status"):
+    """The status of the run, at most a second old."""
+
+    status: Status
+
+
+class ListedSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of the run."""
+
+    id: str
+    label: str  # without credentials
+    kind: str  # file, images, camera, url, synthetic
+    origin: Origin
+    state: str  # connecting, online, stalled, offline, ended
+    state_s: float  # for how long
+    reason: str
+
+
+class SourceList(msgspec.Struct, frozen=True, tag="sources"):
+    """The sources of the run, those that have ended included."""
+
+    sources: list[ListedSource]
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """Ids of the sources that the request has changed."""
+
+    added: list[str] = []
+    removed: list[str] = []
+    restarted: list[str] = []
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="error"):
+    """Why nothing was done."""
+
+    message: str
+
+
+Reply = RunStatus | SourceList | Changed | Refusal
+
+# Decisions
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The run as the handler of requests sees it."""
+
+    at: float
+    status: Status  # at most a second old
+    specs: Mapping[str, SourceSpec]  # of all its sources
+    ended: Mapping[str, str] = {}  # source -> how it ended: eof, drained or failed
+    origins: Mapping[str, Origin] = {}
+    draining: bool = False
+    give_up_s: float | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What the hub does: keep the specs, feed the facts to the core, then send the reply."""
+
+    reply: Reply
+    facts: list[ControlFact] = []
+    specs: dict[str, SourceSpec] = {}  # of sources that are new or changed
+
+
+def handle(request: Request, view: View) -> Decision:
+    """Decide what a request brings about; `Reload` is decided by `apply_file`."""
+    match request:
+        case GetStatus():
+            return Decision(RunStatus(_labelled(view)))
+        case ListSources():
+            return Decision(SourceList([_listed(r, view) for r in _labelled(view).sources]))
+        case Remove(name) | Restart(name) if name not in view.specs:
+            known = alternatives(name, view.specs)
+            return Decision(Refusal(f"the run has no source '{_shown(name)}'{known}"))
+        case Remove(name) if name in view.ended:
+            return Decision(Refusal(f"source '{name}' has ended already"))
+        case Remove(name):
+            return Decision(Changed(removed=[name]), [RemoveSource(name, view.at)])
+        case _ if view.draining:
+            return Decision(Refusal("the run is about to end: no source can join it any more"))
+        case Restart(name) if name in view.ended:
+            return Decision(Changed(restarted=[name]), [_add(view.specs[name], view)])
+        case Restart(name):
+            return Decision(Changed(restarted=[name]), [RestartSource(name, view.at)])
+        case Add(spec) if wrong := _fault(spec, view):
+            return Decision(Refusal(wrong))
+        case Add(spec):
+            return Decision(Changed(added=[spec.id]), [_add(spec, view)], {spec.id: spec})
+    return Decision(Refusal("the run has no sources file: start it with run --sources FILE"))
+
+
+def apply_file(
+    before: Mapping[str, SourceSpec], now: Mapping[str, SourceSpec], view: View
+) -> Decision:
+    """Decide what turns the sources that the file listed before into those that it lists now.
+
+    Sources that were never in the file stay as they are. One of the file that was removed by hand,
+    or has failed, comes back; a recording that was played to its end does not, unless it has
+    changed.
+    """
+    if view.draining:
+        return Decision(Refusal("the run is about to end: the sources file is not read again"))
+    added, restarted, specs = [], [], {}
+    facts: list[ControlFact] = []
+    for name, spec in now.items():
+        changed = view.specs.get(name) != spec
+        if name not in view.specs or (name in view.ended and (changed or not _played(name, view))):
+            added.append(name)
+            facts.append(_add(spec, view))
+        elif changed and name not in view.ended:
+            restarted.append(name)
+            facts.append(RestartSource(name, view.at))
+        else:
+            continue
+        specs[name] = spec
+    removed = [n for n in before if n not in now and n in view.specs and n not in view.ended]
+    facts += [RemoveSource(name, view.at) for name in removed]
+    return Decision(Changed(added, removed, restarted), facts, specs)
+
+
+def reconnect_of(spec: SourceSpec, give_up_s: float | None = None) -> Reconnect | None:
+    """Return how a source is connected again; None: it ends when it is lost."""
+    if not spec.reconnects:
+        return None
+    return Reconnect(longest_s=spec.retry_s, open_s=spec.open_s, give_up_s=give_up_s)
+
+
+def _add(spec: SourceSpec, view: View) -> AddSource:
+    return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at)
+
+
+def _played(name: str, view: View) -> bool:
+    return view.ended.get(name) == "eof"
+
+
+def _fault(spec: SourceSpec, view: View) -> str:
+    """Return why a source cannot be added; empty when it can."""
+    if not ID.fullmatch(spec.id):
+        return f"source id '{_shown(spec.id)}' is not made of a-z, 0-9, '_' and '-' (1 to 64)"
+    if spec.id in view.specs and spec.id not in view.ended:
+        return (
+            f"the run has a source '{spec.id}' already, {view.specs[spec.id].label}; remove it "
+            "first, or choose another id"
+        )
+    waits = {"open_s": spec.open_s, "read_s": spec.read_s}
+    for key, seconds in waits.items():
+        if not 0 < seconds < 1e6:
+            return f"source '{spec.id}': {key} is {seconds}, expected a number above 0"
+    if not 0 <= spec.retry_s < 1e6:
+        return f"source '{spec.id}': retry_s is {spec.retry_s}, expected 0 or more"
+    return "" if spec.uri else f"source '{spec.id}' has no uri"
+
+
+def _labelled(view: View) -> Status:
+    """Return the status with labels also of sources that were never open."""
+    sources = [
+        r if r.label or r.id not in view.specs else _with_label(r, view.specs[r.id].label)
+        for r in view.status.sources
+    ]
+    return msgspec.structs.replace(view.status, sources=sources)
+
+
+def _with_label(report: SourceReport, label: str) -> SourceReport:
+    return msgspec.structs.replace(report, label=label)
+
+
+def _listed(report: SourceReport, view: View) -> ListedSource:
+    return ListedSource(
+        id=report.id,
+        label=report.label,
+        kind=view.specs[report.id].kind if report.id in view.specs else "",
+        origin=view.origins.get(report.id, "start"),
+        state=report.state,
+        state_s=report.state_s,
+        reason=report.reason,
+    )
+
+
+def _shown(name: str) -> str:
+    """A name for an error text: short, without what would break a line."""
+    return re.sub(r"[^ -~]", "?", name[:64])
+
+
+# The socket
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    version: int
+    request: msgspec.Raw
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    version: int
+    reply: Reply
+
+
+class _Call(msgspec.Struct, frozen=True):
+    version: int
+    request: Request
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_request = msgspec.json.Decoder(Request).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def encode_request(request: Request) -> bytes:
+    return msgspec.json.encode(_Call(VERSION, request))
+
+
+def encode_reply(reply: Reply) -> bytes:
+    return msgspec.json.encode(_Answer(VERSION, reply))
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Return the reply; RunError when it is none."""
+    try:
+        return _decode_answer(data).reply
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RunError(f"the answer of the run cannot be read: {error}") from None
+
+
+def decode_request(frames: list[bytes]) -> Request | Refusal:
+    """Return the request of a message, or why it is none."""
+    if len(frames) != 1:
+        return Refusal(f"a request of {len(frames)} parts; expected one JSON document")
+    (data,) = frames
+    if len(data) > LONGEST_REQUEST:
+        return Refusal(f"a request of {len(data)} bytes; expected at most {LONGEST_REQUEST}")
+    try:
+        envelope = _decode_envelope(data)
+        if envelope.version == VERSION:
+            return _decode_request(envelope.request)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Refusal(f"the request cannot be read: {error}")
+    return Refusal(
+        f"version {envelope.version} of the control protocol; this run speaks {VERSION}: "
+        "use the streamvis that runs it"
+    )
+
+
+class Control:
+    """The control socket of a run, and the sources file that it follows.
+
+        for decision in control.receive(view):
+            specs.update(decision.specs)
+            for fact in decision.facts:
+                feed(fact)
+
+    `load_file` reads the sources file; `listed` is what it held at the start of the run.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        load_file: "Callable[[], Mapping[str, SourceSpec]] | None" = None,
+        listed: Mapping[str, SourceSpec] | None = None,
+    ) -> None:
+        self._server = Server(endpoint, LONGEST_MESSAGE, QUEUED)
+        self.socket = self._server.socket
+        self.unreadable = 0
+        self.origins: dict[str, Origin] = dict.fromkeys(listed or {}, "file")
+        self._load_file = load_file
+        self._listed = dict(listed or {})
+
+    @property
+    def refused(self) -> int:
+        """The number of messages that were no requests."""
+        return self._server.refused + self.unreadable
+
+    @property
+    def follows_file(self) -> bool:
+        """Whether the run has a sources file."""
+        return self._load_file is not None
+
+    def receive(self, view: Callable[[], View]) -> Iterator[Decision]:
+        """Yield a decision for each request; the reply is sent once it has been carried out."""
+        for peer, frames in islice(self._server.receive(), AT_ONCE):
+            request = decode_request(frames)
+            if isinstance(request, Refusal):
+                self.unreadable += 1
+                self._reply(peer, request)
+                continue
+            now = msgspec.structs.replace(view(), origins=self.origins)
+            decision = self.reload(now) if isinstance(request, Reload) else handle(request, now)
+            if isinstance(request, Add):
+                self.origins.update(dict.fromkeys(decision.specs, "added"))
+            yield decision
+            self._reply(peer, decision.reply)
+
+    def reload(self, view: View) -> Decision:
+        """Read the sources file again; a file with errors changes nothing."""
+        if self._load_file is None:
+            return handle(Reload(), view)
+        try:
+            now = self._load_file()
+        except StreamvisError as error:
+            return Decision(Refusal(str(error)))
+        decision = apply_file(self._listed, now, view)
+        if isinstance(decision.reply, Changed):
+            self._listed = dict(now)
+            self.origins.update(dict.fromkeys(now, "file"))
+        return decision
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _reply(self, peer: bytes, reply: Reply) -> None:
+        self._server.send(peer, [encode_reply(reply)])
