@@ -1,5 +1,6 @@
 """Video sources: files, images, cameras, URLs and synthetic scenes."""
 
+from streamvis.errors import SourceError
 from streamvis.sources.picture import Ended, Picture, Source
 from streamvis.sources.spec import SourceSpec, resolve, starting
 
@@ -8,6 +9,11 @@ __all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve",
 
 def open_source(spec: SourceSpec, epoch: int = 1) -> Source:
     """Open a source and decode its first picture; SourceError when that fails."""
+    if spec.record is not None and spec.kind in {"images", "synthetic"}:
+        raise SourceError(
+            f"source '{spec.label}' cannot be recorded: it is made of pictures, and a recording "
+            "needs the packets of a camera or video; remove its `record`"
+        )
     if spec.kind == "images":
         from streamvis.sources.images import ImageSource
 

@@ -18,6 +18,7 @@ import msgspec
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
+from streamvis.recording.settings import Recording
 from streamvis.sources.credentials import ENCODE, is_cut, redacted, without_credentials
 from streamvis.sources.listing import (
     IMAGES,
@@ -50,6 +51,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     uri: str  # path, glob of images, device, URL with its credentials, or synthetic: scene
     kind: Kind
     ground_plane: Homography | None = None  # foot px -> metres
+    record: Recording | None = None
+    record_to: str = ""  # absolute path of the output directory; empty: nothing is recorded
     fps: float | None = None  # when given, media time counts pictures at this rate
     open_s: float = 10.0  # connection timeout, seconds
     read_s: float = 5.0  # read timeout, seconds

@@ -1,0 +1,1 @@
+"""Recording: the packets of a camera as segments and clips, without encoding; room on the disk."""
