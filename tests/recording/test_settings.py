@@ -37,5 +37,5 @@ def test_a_synthetic_scene_has_no_packets_to_record():
     spec = SourceSpec(
         id="a", uri="synthetic:street", kind="synthetic", record=Recording(segments=Segments())
     )
-    with pytest.raises(SourceError, match="'synthetic:street' cannot be recorded: .* remove its"):
+    with pytest.raises(SourceError, match=r"'synthetic:street' cannot be recorded: .* remove its"):
         open_source(spec)
