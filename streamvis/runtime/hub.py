@@ -159,7 +159,7 @@ class Hub:
         for stream in self._core.streams.values():
             self._segments.tidy(stream)
         if self._on_status is not None:
-            self._on_status(self._meter.status(self._core, at))
+            self._on_status(self._meter.status(self._core, at, self.refused))
 
     # facts
 

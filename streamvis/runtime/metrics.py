@@ -2,9 +2,12 @@
 
 import math
 import os
+import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -19,6 +22,7 @@ RATIO = 1.02  # between the bounds of a bucket: quantiles are accurate to 1 %
 LOG_RATIO = math.log(RATIO)
 SHORTEST_S = 1e-6
 STATUS_S = 1.0  # between two statuses
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +32,13 @@ class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
     p95: float = 0.0
     p99: float = 0.0
     most: float = 0.0
+
+
+class Histogram(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of durations up to each bound, to 2 % of the bound."""
+
+    counts: list[int]  # up to each of BOUNDS_S, then all
+    sum_s: float
 
 
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +85,8 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     queue: int  # frames that wait for it or that it processes
     fps: float
     service_ms: Quantiles  # one packet's share of the call
+    workers: int = 0  # processes that host it
+    ready: int = 0  # of them
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +95,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     sources: list[SourceReport]
     stages: list[StageReport]
+    refused_messages: int = 0
+    latency: dict[str, Histogram] = {}  # by source, as `latency_ms`
+    age: dict[str, Histogram] = {}  # by live source, as `age_ms`
+    service: dict[str, Histogram] = {}  # by stage, as `service_ms`
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,15 +120,24 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self._most = 0.0
+        self._sum = 0.0
 
     def add(self, seconds: float, times: int = 1) -> None:
+        seconds = max(seconds, 0.0)  # clocks of cameras may be ahead
         bucket = int(math.log(max(seconds, SHORTEST_S) / SHORTEST_S) / LOG_RATIO)
         self._buckets[bucket] += times
         self._most = max(self._most, seconds)
+        self._sum += seconds * times
 
     def quantiles(self) -> Quantiles:
         p50, p95, p99 = (self._quantile(q) for q in (0.5, 0.95, 0.99))
         return Quantiles(p50=p50, p95=p95, p99=p99, most=round(self._most * 1e3, 4))
+
+    def histogram(self) -> Histogram:
+        counts = [0] * (len(BOUNDS_S) + 1)
+        for bucket, count in self._buckets.items():
+            counts[bisect_left(BOUNDS_S, SHORTEST_S * RATIO ** (bucket + 0.5))] += count
+        return Histogram(counts=list(accumulate(counts)), sum_s=self._sum)
 
     def _quantile(self, share: float) -> float:
         left = share * self._buckets.total()
@@ -132,6 +158,7 @@ class Meter:
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
+        self._age: dict[str, LatencyHistogram] = {}  # by live source
         self._first, self._last = float("inf"), at  # when frames were in flight
         self._status_at = at
         self._status_counts: Counter[tuple[str, str]] = Counter()
@@ -148,18 +175,31 @@ class Meter:
             return
         self._first = min(self._first, at - frame.seconds)
         self._last = at
-        if frame.frame.source not in self._latency:
-            self._latency[frame.frame.source] = LatencyHistogram()
-        self._latency[frame.frame.source].add(frame.seconds)
+        source = frame.frame.source
+        if source not in self._latency:
+            self._latency[source] = LatencyHistogram()
+        self._latency[source].add(frame.seconds)
+        if frame.frame.clock != "file" and frame.frame.capture_us:
+            if source not in self._age:
+                self._age[source] = LatencyHistogram()
+            self._age[source].add(time.time() - frame.frame.capture_us / 1e6)
 
-    def status(self, core: Core, at: float) -> Status:
+    def status(self, core: Core, at: float, refused: int = 0) -> Status:
         seconds = max(at - self._status_at, 1e-9)
         seen = self._rates(core)
         rates = Counter(seen)
         rates.subtract(self._status_counts)
         self._status_at, self._status_counts = at, seen
         sources, stages = self._reports(core, {key: n / seconds for key, n in rates.items()})
-        return Status(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
+        return Status(
+            wall_s=round(at - self.start, 3),
+            sources=sources,
+            stages=stages,
+            refused_messages=refused,
+            latency={name: times.histogram() for name, times in self._latency.items()},
+            age={name: times.histogram() for name, times in self._age.items()},
+            service={name: times.histogram() for name, times in self._service.items()},
+        )
 
     def summary(self, core: Core, at: float) -> Summary:
         seconds = max(self._last - self._first, 1e-9)
@@ -182,6 +222,7 @@ class Meter:
                 stream,
                 fps.get(("source", name), 0.0),
                 self._latency.get(name, LatencyHistogram()),
+                self._age.get(name, LatencyHistogram()),
                 self.findings.get(name),
             )
             for name, stream in core.streams.items()
@@ -191,12 +232,15 @@ class Meter:
                 name=name,
                 count=self._counts[name],
                 skipped=core.skipped[name],
-                restarts=sum(r.process.restarts for r in core.worker_groups[group.index].replicas),
+                restarts=sum(process.restarts for process in processes),
                 queue=core.queue_length(group.index),
                 fps=round(fps.get(("stage", name), 0.0), 2),
                 service_ms=self._service.get(name, LatencyHistogram()).quantiles(),
+                workers=len(processes),
+                ready=sum(process.state == "ready" for process in processes),
             )
             for group in core.groups
+            for processes in [[r.process for r in core.worker_groups[group.index].replicas]]
             for name in group.names
         ]
         return sources, stages
@@ -216,7 +260,11 @@ def write_summary(summary: Summary, out: Path) -> None:
 
 
 def _source(
-    stream: Stream, fps: float, latency: LatencyHistogram, found: Findings | None
+    stream: Stream,
+    fps: float,
+    latency: LatencyHistogram,
+    age: LatencyHistogram,
+    found: Findings | None,
 ) -> SourceReport:
     return SourceReport(
         id=stream.name,
@@ -233,4 +281,5 @@ def _source(
         fps=round(fps, 2),
         latency_ms=latency.quantiles(),
         found=found,
+        age_ms=age.quantiles(),
     )

@@ -1,12 +1,28 @@
 import json
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvis.config import Jipda, Pipeline, StageSpec
 from streamvis.errors import RunError
-from streamvis.runtime.metrics import LatencyHistogram, Quantiles, Summary, write_summary
+from streamvis.messages import Frame
+from streamvis.runtime.metrics import (
+    BOUNDS_S,
+    RATIO,
+    LatencyHistogram,
+    Meter,
+    Quantiles,
+    Summary,
+    write_summary,
+)
+from streamvis.runtime.plan import group_stages, one_stage_per_worker
+from streamvis.runtime.protocol import FrameCompleted
+from streamvis.runtime.routing import Core
+
+PIPELINE = Pipeline(stages=[StageSpec("track", Jipda())])
 
 
 @given(st.lists(st.floats(1e-5, 1e3), min_size=1, max_size=200))
@@ -21,6 +37,19 @@ def test_quantiles_are_those_of_numpy_to_two_percent(seconds):
     assert found.most == pytest.approx(max(seconds) * 1e3, abs=1e-4)
 
 
+@given(st.lists(st.floats(1e-5, 1e3), max_size=200))
+def test_a_histogram_counts_up_to_each_bound(seconds):
+    latencies = LatencyHistogram()
+    for value in seconds:
+        latencies.add(value)
+    found = latencies.histogram()
+    for bound, count in zip(BOUNDS_S, found.counts, strict=False):
+        fewest, most = (sum(value <= bound * f for value in seconds) for f in (1 / RATIO, RATIO))
+        assert fewest <= count <= most
+    assert found.counts[-1] == len(seconds)
+    assert found.sum_s == pytest.approx(sum(seconds))
+
+
 @given(st.floats(0, 1e6), st.integers(1, 1000))
 def test_a_call_with_many_packets_counts_as_many(seconds, times):
     once, often = LatencyHistogram(), LatencyHistogram()
@@ -32,6 +61,25 @@ def test_a_call_with_many_packets_counts_as_many(seconds, times):
 
 def test_nothing_timed_is_all_zeros():
     assert LatencyHistogram().quantiles() == Quantiles()
+
+
+@pytest.mark.parametrize(("clock", "timed"), [("file", 0), ("arrival", 1), ("rtcp_sr", 1)])
+def test_a_live_frame_has_an_age_from_its_capture_on(clock, timed):
+    core = Core(group_stages(PIPELINE, one_stage_per_worker(PIPELINE)), ["a"], window=1)
+    meter = Meter(0.0)
+    captured_us = round((time.time() - 60) * 1e6)
+    for at in (captured_us, 0):  # 0: unknown
+        done = Frame(
+            source="a", seq=0, n=0, media_us=0, width=4, height=2, capture_us=at, clock=clock
+        )
+        meter.add_frame(FrameCompleted(done, {}, (), False, seconds=0.2), 1.0)
+    status = meter.status(core, 2.0, refused=3)
+    assert status.latency["a"].counts[-1] == 2
+    assert sum(status.age[s].counts[-1] for s in status.age) == timed
+    (report,) = status.sources
+    assert report.age_ms.p50 == (pytest.approx(60_000, rel=0.05) if timed else 0)
+    assert status.refused_messages == 3
+    assert [(stage.workers, stage.ready) for stage in status.stages] == [(1, 0)]
 
 
 def test_memory_does_not_grow_with_what_is_timed():
