@@ -41,13 +41,17 @@ def read_yaml(path: Path, error: type[StreamvisError]) -> Any:
     """Return the content of a YAML file."""
     text = read_text(path, error)
     try:
+        return yaml_value(text)
+    except ValueError as failure:
+        raise error(f"{path} is not YAML: {failure}") from None
+
+
+def yaml_value(text: str) -> Any:
+    """Return the value that a YAML text holds; ValueError, in one line, where it is none."""
+    try:
         return yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as failure:  # dates are checked
-        raise error(f"{path} is not YAML: {' '.join(str(failure).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
+        raise ValueError(" ".join(str(failure).split())) from None
 
 
 def read_mapping(path: Path, error: type[StreamvisError]) -> Any:
@@ -67,6 +71,9 @@ def convert(
     except msgspec.ValidationError as failure:
         message = " ".join(str(failure).split())
         raise error(f"{where}: {message}{_help(message, raw, kind)}") from None
+    except UnicodeEncodeError as failure:  # YAML and JSON can write half a surrogate pair
+        text = failure.object[failure.start : failure.end].encode("ascii", "backslashreplace")
+        raise error(f"{where}: {text.decode()} is not a character; expected text") from None
 
 
 def alternatives(name: object, known: Iterable[object]) -> str:

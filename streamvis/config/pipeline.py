@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from streamvis.errors import ConfigError, UsageError
 from streamvis.messages import Receipt
-from streamvis.parsing import alternatives, convert, quoted, read_mapping
+from streamvis.parsing import alternatives, convert, quoted, read_mapping, yaml_value
 from streamvis.shipped import find
 from streamvis.stages import installed_kinds
 from streamvis.stages.camera_motion import CameraMotion
@@ -146,9 +145,11 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
         if isinstance(stage, dict) and stage.get("name") == name and field:
             target = stage if field == "every_s" else stage.setdefault("run", {})
             try:
-                target[field] = yaml.safe_load(value)
-            except yaml.YAMLError:
+                found = yaml_value(value)
+            except ValueError:
                 raise UsageError(f"--set {key}={value}: the value is not YAML") from None
+            if isinstance(target, dict):  # otherwise the file is refused for it
+                target[field] = found
             return
     known = [str(stage.get("name")) for stage in stages if isinstance(stage, dict)]
     if not field:

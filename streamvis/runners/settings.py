@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
-
 from streamvis.config import Jipda, MaskRcnn, Segment
 from streamvis.errors import UsageError
-from streamvis.parsing import alternatives, convert
+from streamvis.parsing import alternatives, convert, yaml_value
 from streamvis.runners.detectors import Detector, name_of, open_detector
 
 LOWEST_SCORE = 0.01  # detections below it are not ranked
@@ -25,8 +23,8 @@ def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -
         if key not in keys:
             raise UsageError(f"--set {pair}: {kind} has no '{key}'{alternatives(key, keys)}")
         try:
-            given[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            given[key] = yaml_value(text)
+        except ValueError:
             raise UsageError(f"--set {pair}: the value is not YAML") from None
     return convert({"kind": kind, **given}, stage, f"the settings of {kind}", UsageError)
 
