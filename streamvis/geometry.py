@@ -163,15 +163,20 @@ def read_ground_plane(path: Path) -> Homography:
     """
     try:
         rows = json.loads(read_text(path, ConfigError))["image_foot_to_world_m"]
-        H = np.array(rows, dtype=np.float64)
+        return ground_plane_of(rows, f"{path}: image_foot_to_world_m")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f'{path} is not a ground plane: {error!r}. Expected JSON with "image_foot_to_world_m", '
             "a 3×3 homography from foot points in pixels to metres."
         ) from None
+
+
+def ground_plane_of(rows: object, where: str) -> Homography:
+    """Return the rows of a homography as nine numbers; ConfigError when it cannot be inverted."""
+    H = np.array(rows, dtype=np.float64)
     if H.shape != (3, 3) or not np.isfinite(H).all() or abs(np.linalg.det(H)) < 1e-12:
         raise ConfigError(
-            f"{path}: image_foot_to_world_m has shape {H.shape} or cannot be inverted; "
+            f"{where} has shape {H.shape} or cannot be inverted; "
             "expected an invertible 3×3 matrix of finite numbers."
         )
     return tuple(H.ravel().tolist())

@@ -37,26 +37,50 @@ def read_text(path: Path, error: type[StreamvisError]) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_yaml(path: Path, error: type[StreamvisError]) -> Any:
-    """Return the content of a YAML file."""
+class WordLoader(yaml.SafeLoader):
+    """YAML in which `on`, `off`, `yes` and `no` are words, as in version 1.2."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+WordLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+WordLoader.add_implicit_resolver(_BOOL, re.compile("true|false"), list("tf"))
+
+
+def read_yaml(path: Path, error: type[StreamvisError], *, secret: bool = False) -> Any:
+    """Return the content of a YAML file.
+
+    `secret`: it may hold passwords. Then `on` and `no` are words, and an error quotes nothing.
+    """
     text = read_text(path, error)
     try:
-        return yaml_value(text)
+        return yaml_value(text, secret=secret)
     except ValueError as failure:
         raise error(f"{path} is not YAML: {failure}") from None
 
 
-def yaml_value(text: str) -> Any:
+def yaml_value(text: str, *, secret: bool = False) -> Any:
     """Return the value that a YAML text holds; ValueError, in one line, where it is none."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, WordLoader if secret else yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
-        raise ValueError(" ".join(str(failure).split())) from None
+        reason = _place(failure) if secret else " ".join(str(failure).split())
+        raise ValueError(reason) from None
 
 
-def read_mapping(path: Path, error: type[StreamvisError]) -> Any:
-    """Read a YAML file that has to hold a mapping."""
-    raw = read_yaml(path, error)
+def _place(failure: Exception) -> str:
+    """Return what is wrong and where, without the words and lines that YAML quotes."""
+    problem = getattr(failure, "problem", None) or "a value cannot be read"
+    mark = getattr(failure, "problem_mark", None)
+    where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "…", problem) + where
+
+
+def read_mapping(path: Path, error: type[StreamvisError], *, secret: bool = False) -> Any:
+    """Read a YAML file that has to hold a mapping; `secret` as for `read_yaml`."""
+    raw = read_yaml(path, error, secret=secret)
     if not isinstance(raw, dict):
         raise error(f"{path}: expected a mapping at the top, found {type(raw).__name__}")
     return raw
@@ -108,8 +132,8 @@ def _named(raw: Any, steps: list[str]) -> str:
     found = ""
     for step in steps:
         raw = _inside(raw, step)
-        if isinstance(raw, dict) and isinstance(raw.get("name"), str):
-            found = f" (of '{raw['name']}')"
+        if isinstance(raw, dict) and isinstance(name := raw.get("name", raw.get("id")), str):
+            found = f" (of '{name}')"
     return found
 
 

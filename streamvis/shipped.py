@@ -20,10 +20,12 @@ FOLDERS: dict[Kind, Path] = {
     "training file": HOME / "configs/training",
 }
 
+SITE = HOME / "configs/site.yaml"  # a sample of a sources file, beside the placements
+
 
 def names(kind: Kind) -> list[str]:
     """Return the names of the shipped files of this kind, sorted."""
-    return sorted(path.stem for path in FOLDERS[kind].glob("*.yaml"))
+    return sorted(path.stem for path in FOLDERS[kind].glob("*.yaml") if path != SITE)
 
 
 def find(path: Path, kind: Kind) -> Path:

@@ -1,7 +1,8 @@
-"""Configuration as types: pipelines (*what* runs), placements (*where*), and the kinds of stage.
+"""Configuration as types: pipelines (*what* runs), placements (*where*), sources (*on what*).
 
 pipeline = load_pipeline(Path("pipelines/people.yaml"), {"detect.min_score": "0.6"})
 placement = load_placement(Path("configs/one-gpu.yaml"), pipeline)
+site = load_site(Path("configs/site.yaml"))
 """
 
 from streamvis.config.pipeline import (
@@ -24,6 +25,7 @@ from streamvis.config.placement import (
     default_placement,
     load_placement,
 )
+from streamvis.config.site import Site, SiteSource, difference, load_site
 from streamvis.stages.actions import OffActions
 from streamvis.stages.camera_motion import CameraMotion
 from streamvis.stages.detect import MaskRcnn
@@ -50,15 +52,19 @@ __all__ = [
     "Record",
     "Run",
     "Segment",
+    "Site",
+    "SiteSource",
     "StageSpec",
     "WorkerSpec",
     "Zone",
     "default_pipeline",
     "default_placement",
+    "difference",
     "inputs_of",
     "lender_of",
     "load_pipeline",
     "load_placement",
+    "load_site",
     "to_dot",
     "to_text",
     "topological_order",

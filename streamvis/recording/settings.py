@@ -21,17 +21,17 @@ class Clips(Struct, frozen=True, forbid_unknown_fields=True):
 
     on: Annotated[list[EventType], Meta(min_length=1)]  # types of events, such as track.begin
     before_s: Annotated[float, Meta(ge=0, le=600)] = 5.0  # from the key frame before this time
-    after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0  # to this time after the event
     memory_mb: Annotated[float, Meta(ge=1, le=4096)] = 64.0  # for what was received before an event
-    keep_days: Annotated[float, Meta(gt=0)] | None = None
-    keep_gb: Annotated[float, Meta(gt=0)] | None = None
+    keep_days: Annotated[float, Meta(gt=0)] | None = None  # older ones are deleted; none: kept
+    keep_gb: Annotated[float, Meta(gt=0)] | None = None  # of this source; the oldest are deleted
 
 
 class Recording(Struct, frozen=True, forbid_unknown_fields=True):
     """What is recorded of a source: its packets as the camera sends them."""
 
-    segments: Segments | None = None
-    clips: Clips | None = None
+    segments: Segments | None = None  # all packets; none: no segments
+    clips: Clips | None = None  # the packets around events; none: no clips
     min_free_gb: Annotated[float, Meta(ge=0)] | None = None  # free on the disk, below which the
     # oldest recordings of all sources are deleted; none: the smaller of 1 GB and 5 % of the disk
 

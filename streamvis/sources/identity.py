@@ -16,6 +16,7 @@ import msgspec
 
 from streamvis.errors import SourceError
 from streamvis.sources.listing import images_of
+from streamvis.sources.options import CONNECTION
 from streamvis.sources.spec import SourceSpec
 
 EDGE = 1 << 20  # bytes hashed at the head and at the tail
@@ -54,8 +55,7 @@ def settings_of(spec: SourceSpec) -> dict[str, str]:
     return {
         name: msgspec.json.encode(value, order="deterministic").decode()
         for name in spec.__struct_fields__
-        if name not in {"open_s", "read_s"}
-        and (value := getattr(spec, name)) != getattr(usual, name)
+        if name not in CONNECTION and (value := getattr(spec, name)) != getattr(usual, name)
     }
 
 

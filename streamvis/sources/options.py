@@ -18,7 +18,10 @@ TEXT, NUMBER, SWITCH = "any text", "a number", "0 1 true false auto"  # else: wo
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?([kKMG]i?B?)?")
 
 OURS: dict[str, str] = {"fps": NUMBER, "start_time": TEXT}
-PATIENCE = {"open_s": NUMBER, "read_s": NUMBER}
+CONNECTION = {"open_s": NUMBER, "read_s": NUMBER, "stall_s": NUMBER, "retry_s": NUMBER}
+HWACCEL = {"hwaccel": "auto none cuda qsv drm"}
+TRANSPORT = {"transport": "tcp udp"}
+CREDENTIALS = {"user": TEXT, "password": TEXT, "password_file": TEXT}
 # FFmpeg's own options. It ignores unknown ones, so they are listed here to reject typos.
 DEMUXING = {
     "analyzeduration": NUMBER,
@@ -105,13 +108,16 @@ V4L2 = {
     "video_size": TEXT,
 }
 SETTINGS: dict[Transport, dict[str, str]] = {
-    "file": OURS | DEMUXING | FORMATS,
+    "file": OURS | HWACCEL | DEMUXING | FORMATS,
     "images": OURS,
-    "camera": OURS | PATIENCE | V4L2 | DEMUXING,
-    "rtsp": OURS | PATIENCE | RTSP | TLS | DEMUXING,
-    "http": OURS | PATIENCE | HTTP | TLS | DEMUXING | FORMATS,
+    "camera": OURS | CONNECTION | HWACCEL | V4L2 | DEMUXING,
+    "rtsp": OURS | CONNECTION | CREDENTIALS | TRANSPORT | HWACCEL | RTSP | TLS | DEMUXING,
+    "http": OURS | CONNECTION | CREDENTIALS | HWACCEL | HTTP | TLS | DEMUXING | FORMATS,
     "synthetic": OURS,
 }
+NUMBERS = frozenset({"fps", *CONNECTION})
+READ_S = 5.0  # default of read_s
+OWN = frozenset(OURS | CONNECTION | CREDENTIALS | TRANSPORT | HWACCEL)  # the others are FFmpeg's
 
 
 def check_settings(kind: Transport, pairs: Iterable[tuple[str, str]], where: str) -> None:
@@ -123,10 +129,33 @@ def check_settings(kind: Transport, pairs: Iterable[tuple[str, str]], where: str
     for key, value in pairs:
         if key not in known:
             raise UsageError(f"{where} has no setting '{key}'{alternatives(key, known)}")
-        _check(known[key], value, f"{where}: {key}={value}")
+        _check(known[key], value, f"{where}: {key}={value}", joined=key not in OWN)
 
 
-def _check(allowed: str, value: str, where: str) -> None:
+def seconds_of(pairs: Iterable[tuple[str, str]], where: str) -> dict[str, float]:
+    """The settings that are numbers of their own fields: `fps` and the times of a connection."""
+    found = {key: _positive(key, value, where) for key, value in pairs if key in NUMBERS}
+    read_s, stall_s = found.get("read_s", READ_S), found.get("stall_s")
+    if stall_s is not None and stall_s >= read_s:
+        raise UsageError(
+            f"{where}: stall_s={stall_s:g}, expected less than read_s={read_s:g}, after which the "
+            "connection is given up"
+        )
+    return found
+
+
+def _positive(key: str, text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not (0 < number < 1e6 or (number == 0 and key == "retry_s")):
+        least = "of at least 0" if key == "retry_s" else "above 0"
+        raise UsageError(f"{where}: {key}={text}, expected a number {least} and below 1000000")
+    return number
+
+
+def _check(allowed: str, value: str, where: str, *, joined: bool) -> None:
     if allowed == TEXT:
         return
     if allowed == NUMBER:
@@ -134,7 +163,8 @@ def _check(allowed: str, value: str, where: str) -> None:
             raise UsageError(f"{where} is not a number; expected digits, such as 500000 or 5M")
         return
     words = allowed.split()
-    for word in re.split("[+-]", value.removeprefix("+").removeprefix("-")):
+    parts = re.split("[+-]", value.removeprefix("+").removeprefix("-")) if joined else [value]
+    for word in parts:
         if word not in words:
             raise UsageError(f"{where}: unknown value '{word}'{alternatives(word, words)}")
 

@@ -18,8 +18,17 @@ import msgspec
 
 from streamvis.errors import SourceError, UsageError
 from streamvis.geometry import Homography, read_ground_plane
+from streamvis.parsing import read_text
 from streamvis.recording.settings import Recording
-from streamvis.sources.credentials import ENCODE, is_cut, redacted, without_credentials
+from streamvis.sources.credentials import (
+    ENCODE,
+    is_cut,
+    password_in,
+    redacted,
+    warn_if_shared,
+    with_credentials,
+    without_credentials,
+)
 from streamvis.sources.listing import (
     IMAGES,
     VIDEOS,
@@ -33,11 +42,21 @@ from streamvis.sources.listing import (
     videos_in,
     warn,
 )
-from streamvis.sources.options import Transport, check_settings, scene_options
+from streamvis.sources.options import (
+    CREDENTIALS,
+    OWN,
+    Transport,
+    check_settings,
+    scene_options,
+    seconds_of,
+)
 from streamvis.sources.seqinfo import read_seqinfo
 from streamvis.sources.start import CONTAINER, Start, parse_start
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
+Hwaccel = Literal["auto", "none", "cuda", "qsv", "drm"]
+Polygons = tuple[tuple[tuple[float, float], ...], ...]
+Setting = tuple[str, str]  # name and value, as after '#'
 
 LAST_CAMERA = 255  # Linux has no more
 URLS = frozenset({"rtsp", "rtsps", "http", "https"})
@@ -60,6 +79,9 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float = 30.0  # longest pause between two attempts to connect; 0: one attempt only
     options: dict[str, str] = {}  # for the demuxer, as FFmpeg names them
     start: Start | None = None  # of a file: when its first picture was taken
+    hwaccel: Hwaccel = "none"  # device that decodes; auto: one that is there, or else the CPU
+    privacy_masks: Polygons = ()  # areas filled before pixels are used: corners [x, y] in pixels
+    # of the upright picture, or in shares of its size where all of a polygon's are at most 1
 
     @property
     def label(self) -> str:
@@ -81,9 +103,9 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
     A directory means the videos or sequences in it; with `recursive`, those in all directories
     below it too. Without, a warning says how many lie below. A glob or directory gives
     each real file once, whatever links lead to it, and not again what another text without an id
-    gives.
+    gives. `@FILE` stands for the lines of a file, each with one source.
     """
-    split = [_split_id(text) for text in specs]
+    split = [_split_id(text) for text in _listed(specs)]
     given_ids = [given for given, _ in split if given is not None]
     for name in given_ids:
         if given_ids.count(name) > 1:
@@ -98,9 +120,27 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
         for number, spec in enumerate(found):
             name = given if given and number == 0 else _unique(given or spec.id, taken)
             taken.add(name)
-            _check_text(spec.uri)
+            _check_text(spec)
             out.append(_named(spec, name))
     return out
+
+
+def _listed(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, with the lines of FILE in the place of `@FILE`: a password is in no argument."""
+    for text in texts:
+        if not text.startswith("@") or _exists(text):
+            yield text
+            continue
+        path = Path(text[1:])
+        lines = [line.strip() for line in read_text(path, UsageError).split("\n")]
+        sources = [line for line in lines if line and line != "#" and not line.startswith("# ")]
+        if not sources:
+            raise UsageError(f"{path} has no sources; expected one in each line")
+        if any(source.startswith("@") for source in sources):
+            raise UsageError(f"{path} names a file of sources in a line; expected sources alone")
+        if any(redacted(source) != source for source in sources):
+            warn_if_shared(path)
+        yield from sources
 
 
 def starting(specs: Sequence[SourceSpec], text: str, *, at_once: bool = True) -> list[SourceSpec]:
@@ -179,12 +219,12 @@ def _named(spec: SourceSpec, name: str) -> SourceSpec:
     return msgspec.structs.replace(spec, id=name, ground_plane=plane)
 
 
-def _check_text(uri: str) -> None:
+def _check_text(spec: SourceSpec) -> None:
     """Names go into events and summaries, and these are UTF-8."""
     try:
-        uri.encode()
+        spec.uri.encode()
     except UnicodeEncodeError:
-        shown = uri.encode(errors="backslashreplace").decode()
+        shown = spec.label.encode(errors="backslashreplace").decode()
         raise SourceError(
             f"source '{shown}': the name has bytes that are not UTF-8; rename the file"
         ) from None
@@ -193,13 +233,71 @@ def _check_text(uri: str) -> None:
 def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
     """The sources of one text without its id; settings after '#' go into each of them."""
     body, pairs = _without_settings(text)
-    seconds = {key: _positive(body, key, value) for key, value in pairs if key in _SECONDS}
-    times = [value for key, value in pairs if key == _START]
-    options = {key: value for key, value in pairs if key not in {*_SECONDS, _START}}
     for spec in _found(body, recursive):
-        check_settings(_transport(spec), pairs, f"source '{redacted(body)}'")
-        spec = msgspec.structs.replace(spec, options=options, **seconds)
-        yield _started(spec, parse_start(times[-1], _START), _START) if times else spec
+        yield _with_settings(spec, pairs, f"source '{redacted(body)}'", Path())
+
+
+def source_of(text: str, settings: Sequence[Setting], base: Path) -> SourceSpec:
+    """The one source of a text without an id, with settings that may also follow its '#'.
+
+    Relative paths start at `base`. UsageError or SourceError in one line.
+    """
+    body, pairs = _without_settings(_based(text, base))
+    where = f"source '{redacted(body)}'"
+    if twice := {name for name, _ in pairs} & {name for name, _ in settings}:
+        raise UsageError(f"{where} has '{min(twice)}' twice, after '#' and as a setting of its own")
+    found = _found(body, recursive=False)
+    if len(found) != 1:
+        raise UsageError(f"{where} is {len(found)} sources; expected one")
+    _check_text(found[0])
+    return _with_settings(found[0], [*pairs, *settings], where, base)
+
+
+def _based(text: str, base: Path) -> str:
+    """The text with its path from `base`, if it is a relative path."""
+    if "://" in text or not text:
+        return text
+    path = str(base / text)
+    if _exists(_without_settings(path)[0]):
+        return path
+    if re.match(r"[0-9]+(#|$)|[A-Za-z][A-Za-z0-9+.-]*:", text):
+        return text
+    return os.path.join(glob.escape(str(base)), text) if glob.has_magic(text) else path
+
+
+def _with_settings(
+    spec: SourceSpec, pairs: Sequence[Setting], where: str, base: Path
+) -> SourceSpec:
+    """The spec with settings, names and values; UsageError for those that it does not have."""
+    seconds = seconds_of(pairs, where)
+    check_settings(_transport(spec), pairs, where)
+    given = dict(pairs)
+    options = {name: value for name, value in given.items() if name not in OWN}
+    if "transport" in given:
+        if "rtsp_transport" in options:
+            raise UsageError(f"{where} has both transport and rtsp_transport; give one of them")
+        options["rtsp_transport"] = given["transport"]
+    spec = msgspec.structs.replace(
+        spec,
+        uri=_with_credentials(spec.uri, given, where, base),
+        options=options,
+        hwaccel=given.get("hwaccel", "none"),
+        **seconds,
+    )
+    if "start_time" not in given:
+        return spec
+    return _started(spec, parse_start(given["start_time"], "start_time"), "start_time")
+
+
+def _with_credentials(uri: str, given: dict[str, str], where: str, base: Path) -> str:
+    user, password, file = (given.get(name) for name in CREDENTIALS)
+    if file is not None:
+        if password is not None:
+            raise UsageError(f"{where} has both password and password_file; give one of them")
+        password = password_in(base / file, where)
+    if user is None and password is None:
+        return uri
+    return with_credentials(uri, user, password, where)
 
 
 def _transport(spec: SourceSpec) -> Transport:
@@ -215,20 +313,6 @@ def _without_settings(text: str) -> tuple[str, list[tuple[str, str]]]:
     settings = r"\w+=[^@]*" if "://" in body else r"\w+=[^@/]*"  # a path may go on after a '#'
     pairs = parse_qsl(plain, keep_blank_values=True) if re.fullmatch(settings, tail) else []
     return (body, pairs) if body and pairs and not _exists(text) else (text, [])
-
-
-_SECONDS = {"fps", "open_s", "read_s"}
-_START = "start_time"
-
-
-def _positive(text: str, key: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e6:
-        raise UsageError(f"source '{redacted(text)}': {key}={value}, expected a number above 0")
-    return number
 
 
 def _exists(text: str) -> bool:
@@ -263,7 +347,7 @@ def _meant(text: str, recursive: bool) -> list[SourceSpec]:
         return [_spec(f"synthetic-{scene}" if scene else "synthetic", text, "synthetic")]
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text):
         return [_url(text, scheme.group(1))]
-    return _glob(str(path))
+    return _glob(str(path), redacted(text))
 
 
 def _hint(path: str) -> str:
@@ -400,22 +484,22 @@ def _file(path: Path) -> SourceSpec:
     return _spec(path.stem, str(path), "file", _plane(own, *([shared] if alone else [])))
 
 
-def _glob(pattern: str) -> list[SourceSpec]:
+def _glob(pattern: str, shown: str) -> list[SourceSpec]:
     if not glob.has_magic(pattern):
-        raise SourceError(f"source '{pattern}': no such file or directory{_hint(pattern)}")
+        raise SourceError(f"source '{shown}': no such file or directory{_hint(pattern)}")
     found = matches(pattern)
     videos = distinct(p for p in found if _is_sequence(p) or videos_in([p]))
     images = images_in(found)
     if videos and images:
         raise UsageError(
-            f"source '{pattern}' matches {len(videos)} videos and {len(images)} images; "
+            f"source '{shown}' matches {len(videos)} videos and {len(images)} images; "
             "say which with a narrower glob"
         )
     if images:
         return [_spec(images[0].resolve().parent.name, pattern, "images")]
     if not videos:
         files = f"{len(found)} files, none of them video or image" if found else "nothing"
-        raise SourceError(f"source '{pattern}' matches {files}")
+        raise SourceError(f"source '{shown}' matches {files}")
     return [_video_or_sequence(path) for path in videos]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvis import config
+from streamvis import config, shipped
 from streamvis.errors import ConfigError
 from streamvis.runtime.plan import group_stages
 
@@ -24,7 +24,10 @@ SEGMENT = "{name: segment, run: {kind: segment}}"
 FORECAST = "{name: forecast, after: [segment], run: {kind: forecast}}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+PLACEMENTS = [ROOT / f"configs/{name}.yaml" for name in shipped.names("placement")]
+
+
+@pytest.mark.parametrize("path", PLACEMENTS, ids=lambda p: p.name)
 def test_every_shipped_placement_fits_its_pipeline(path, monkeypatch):
     """The pipeline of the same name, or else the default one, on a machine with 64 cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))

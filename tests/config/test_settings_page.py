@@ -13,6 +13,8 @@ import msgspec
 
 from streamvis.config import Alarm, Placement, StageSpec, WorkerSpec, Zone
 from streamvis.config.pipeline import Run
+from streamvis.config.site import SiteFile, SiteSource
+from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.stages import KINDS
 from streamvis.stages.protocol import kind_name, part_name
 
@@ -25,18 +27,24 @@ NAMES: dict[object, str] = {
     Zone: "zone",
     Alarm: "alarm",
     WorkerSpec: "worker",
+    SiteSource: "source",
+    Recording: "recording",
+    Segments: "segments",
+    Clips: "clips",
 }
 Golden = Callable[[Path, str], None]
 UNITS = {"_s": "s", "_ms": "ms", "_px": "px", "_m": "m"}
 HEAD = """\
 # Settings
 
-Every setting of every kind of stage and of the placement: type, default, unit, meaning. This page
-is generated from the configuration types; `pytest tests/config --accept` rewrites it.
+Every setting of every kind of stage, of the placement and of the sources file: type, default,
+unit, meaning. This page is generated from the configuration types; `pytest tests/config --accept`
+rewrites it.
 
 A pipeline file (such as `pipelines/people.yaml`) lists `stages`. The settings of a kind stand in
 the stage's `run` mapping; the command line overrides them: `--set detect.min_score=0.5`. A
-placement file (such as `configs/one-gpu.yaml`) lists `workers`. In YAML, write `null` for none.
+placement file (such as `configs/one-gpu.yaml`) lists `workers`, a sources file (such as
+`configs/site.yaml`) lists `sources`. In YAML, write `null` for none.
 
 | kind | writes | requires | also uses |
 |---|---|---|---|
@@ -53,6 +61,11 @@ def page() -> str:
         section("Alarm (`unknown` of kind `publish`)", Alarm),
         section("Placement (a file of `configs/`)", Placement),
         section("Worker (an entry of `workers`)", WorkerSpec),
+        section("Sources file (such as `configs/site.yaml`)", SiteFile),
+        section("Source (an entry of `sources`)", SiteSource),
+        section("Recording (`record` of a source and of the sources file)", Recording),
+        section("Segments (`segments` of a recording)", Segments),
+        section("Clips (`clips` of a recording)", Clips),
     ]
     return "\n".join(parts)
 
@@ -118,7 +131,8 @@ def type_text(annotation: object) -> str:
     if origin in (list, tuple):
         return f"list of {type_text(arguments[0])}"
     if arguments:  # a union
-        return " or ".join("none" if one is type(None) else type_text(one) for one in arguments)
+        kinds = [one for one in arguments if one is not msgspec.UnsetType]
+        return " or ".join("none" if one is type(None) else type_text(one) for one in kinds)
     return NAMES[annotation]
 
 
@@ -144,6 +158,8 @@ def default_text(field: msgspec.structs.FieldInfo) -> str:
         return "as below"
     if default is None:
         return "none"
+    if default is msgspec.UNSET:
+        return "absent"
     if isinstance(default, tuple | list):
         return ", ".join(f"`{value}`" for value in default) or "empty"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
@@ -165,7 +181,19 @@ def test_the_page_is_up_to_date(golden: Golden) -> None:
 def test_every_setting_of_a_kind_has_a_meaning() -> None:
     missing = [
         f"{kind.__name__}.{name}"
-        for kind in [*KINDS, Zone, Alarm, StageSpec, WorkerSpec, Placement]
+        for kind in [
+            *KINDS,
+            Zone,
+            Alarm,
+            StageSpec,
+            WorkerSpec,
+            Placement,
+            SiteFile,
+            SiteSource,
+            Recording,
+            Segments,
+            Clips,
+        ]
         for name, meaning in comments_of(kind).items()
         if not meaning and "ClassVar" not in str(kind.__annotations__.get(name))
     ]

@@ -5,6 +5,7 @@ import pytest
 from streamvis.errors import UsageError
 from streamvis.sources.options import (
     NUMBER,
+    OWN,
     SETTINGS,
     SWITCH,
     TEXT,
@@ -16,25 +17,27 @@ from streamvis.sources.options import (
 VALUES = {NUMBER: ("5", "-1.5", "1e3", "5M", "500KiB"), TEXT: ("any", "", "a=b")}
 
 
-def accepted(allowed):
+def accepted(key, allowed):
     words = VALUES.get(allowed) or allowed.split()
-    return [
-        *words,
-        *([] if allowed in {NUMBER, TEXT, SWITCH} else ["+".join(words), "-" + words[0]]),
-    ]
+    joined = key not in OWN and allowed not in {NUMBER, TEXT, SWITCH}
+    return [*words, *(["+".join(words), "-" + words[0]] if joined else [])]
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_every_setting_accepts_every_value_that_it_lists(kind):
     for key, allowed in SETTINGS[kind].items():
-        for value in accepted(allowed):
+        for value in accepted(key, allowed):
             check_settings(kind, [(key, value)], "source 'a'")
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_every_source_has_a_rate_and_a_start(kind):
     assert {"fps", "start_time"} <= SETTINGS[kind].keys()
-    assert ("open_s" in SETTINGS[kind]) == (kind in {"camera", "rtsp", "http"})
+    for key in ("open_s", "read_s", "stall_s", "retry_s"):
+        assert (key in SETTINGS[kind]) == (kind in {"camera", "rtsp", "http"})
+    for key in ("user", "password", "password_file"):
+        assert (key in SETTINGS[kind]) == (kind in {"rtsp", "http"})
+    assert ("hwaccel" in SETTINGS[kind]) == (kind not in {"images", "synthetic"})
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,10 @@ def test_every_source_has_a_rate_and_a_start(kind):
         ("rtsp", "rtsp_transport", "tpc", "source 'a': rtsp_transport=tpc: unknown value 'tpc'"),
         ("file", "fflags", "+nobuffer+x", "fflags=+nobuffer+x: unknown value 'x'"),
         ("images", "open_s", "5", "source 'a' has no setting 'open_s'"),
+        ("images", "hwaccel", "auto", "source 'a' has no setting 'hwaccel'"),
+        ("http", "transport", "tcp", "source 'a' has no setting 'transport'"),
+        ("rtsp", "transport", "tcp+udp", "transport=tcp+udp: unknown value 'tcp+udp'"),
+        ("rtsp", "hwaccel", "cudo", "unknown value 'cudo'; did you mean cuda?"),
     ],
 )
 def test_an_unknown_setting_or_value_is_refused_by_name(kind, key, value, message):

@@ -458,7 +458,7 @@ def test_an_at_sign_behind_the_host_is_none_of_a_password(url):
     ("text", "message"),
     [
         ("rtsp://u:pw@h/a#rtsp_transport=upd", "unknown value 'upd'; did you mean udp?"),
-        ("rtsp://u:pw@h/a#rtsp_transprot=udp", "'rtsp_transprot'; did you mean rtsp_transport?"),
+        ("rtsp://u:pw@h/a#rtsp_transprot=udp", "'rtsp_transprot'; did you mean rtsp_transport"),
         ("rtsp://u:pw@h/a#rtsp_transport=", "unknown value ''"),
         ("rtsp://u:pw@h/a#rtsp_flags=listen+prefer_udp", "did you mean prefer_tcp?"),
         ("http://u:pw@h/a#rtsp_transport=tcp", "no setting 'rtsp_transport'"),
@@ -466,7 +466,10 @@ def test_an_at_sign_behind_the_host_is_none_of_a_password(url):
         ("http://u:pw@h/a#timeout=soon", "timeout=soon is not a number"),
         ("http://u:pw@h/a#page", "what follows '#' is not made of settings"),
         ("http://u:pw@h/a#user_agent=x#read_s=2", "what follows '#' is not made of settings"),
-        ("a.mp4#fsp=7", "'fsp'; did you mean fps? Allowed: fps, start_time, analyzeduration"),
+        (
+            "a.mp4#fsp=7",
+            "'fsp'; did you mean fps? Allowed: fps, start_time, hwaccel, analyzeduration",
+        ),
         ("a.mp4#fps=seven", "fps=seven, expected a number"),
         ("a.mp4#fps=0", "fps=0, expected a number above 0"),
         ("a.mp4#open_s=3", "no setting 'open_s'"),
