@@ -64,10 +64,18 @@ def read_yaml(path: Path, error: type[StreamvisError], *, secret: bool = False) 
 def yaml_value(text: str, *, secret: bool = False) -> Any:
     """Return the value that a YAML text holds; ValueError, in one line, where it is none."""
     try:
-        return yaml.load(text, WordLoader if secret else yaml.SafeLoader)
+        return _loaded(text) if secret else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
         reason = _place(failure) if secret else " ".join(str(failure).split())
         raise ValueError(reason) from None
+
+
+def _loaded(text: str) -> Any:
+    loader = WordLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _place(failure: Exception) -> str:

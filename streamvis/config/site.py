@@ -147,7 +147,10 @@ def _settings(source: SiteSource) -> list[Setting]:
 
 def _ground_plane(source: SiteSource, base: Path) -> Homography | None:
     if isinstance(source.ground_plane, str):
-        return read_ground_plane(base / source.ground_plane)
+        path = base / source.ground_plane
+        if path.exists() and not path.is_file():  # a device might be read for ever
+            raise ConfigError(f"ground_plane {path} is no file; expected one in JSON")
+        return read_ground_plane(path)
     if source.ground_plane is not None:
         return ground_plane_of(source.ground_plane, "ground_plane")
     own = base / f"{source.id}.ground_plane.json"
