@@ -43,7 +43,7 @@ class Time(msgspec.Struct, frozen=True, kw_only=True):
     emit_us: int = 0  # since 1970, when the publisher wrote it
 
 
-class FrameRef(msgspec.Struct, frozen=True, kw_only=True):
+class FrameRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The picture an event is about."""
 
     n: int  # number of the picture in the source, from 0; dropped ones count
@@ -51,6 +51,7 @@ class FrameRef(msgspec.Struct, frozen=True, kw_only=True):
     w: int  # pixels
     h: int
     stream_epoch: int
+    suspect: bool = False  # data before it was lost: it may be damaged; absent when false
 
 
 class Mask(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ COLUMNS = (
     "count",
     "stream_epoch",
 )
+LATER = ("suspect",)  # of the frame; after the columns that there were before
 
 
 def jsonl(rows: Iterable[Row]) -> Iterator[bytes]:
@@ -62,9 +63,9 @@ def csv_lines(rows: Iterable[Row], codec: Codec) -> Iterator[str]:
 
 
 def columns_of(codec: Codec) -> tuple[str, ...]:
-    """Return the columns: `COLUMNS`, then those that only one family has."""
+    """Return the columns: `COLUMNS`, those that only one family has, then `LATER`."""
     own = (name for family in codec.of_types for name in family.columns if name not in COLUMNS)
-    return (*COLUMNS, *dict.fromkeys(own))
+    return (*COLUMNS, *dict.fromkeys(own), *LATER)
 
 
 def csv_rows(event: Event, codec: Codec) -> list[Cells]:
@@ -76,6 +77,7 @@ def csv_rows(event: Event, codec: Codec) -> list[Cells]:
         "media_us": event.time.media_us,
         "capture_us": event.time.capture_us,
         "n": event.frame.n if event.frame else "",
+        "suspect": True if event.frame and event.frame.suspect else "",
     }
     return [
         {**head, "stream_epoch": _stream_epoch(event, cells), **_without_none(cells)}

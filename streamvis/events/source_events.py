@@ -1,4 +1,4 @@
-"""The event types of a source: its state, its gaps, its stream epochs and its end."""
+"""The event types of a source: its state, gaps, stream epochs, clips and its end."""
 
 from typing import assert_never
 
@@ -35,7 +35,10 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "l
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """Media time starts anew, and so do the numbers of tracks."""
+    """The numbers of tracks start anew.
+
+    Media time goes on near real time where a live source was connected again.
+    """
 
     stream_epoch: int
     reason: str = ""
@@ -43,6 +46,13 @@ class Restart(msgspec.Struct, frozen=True):
 
 class Finish(msgspec.Struct, frozen=True):
     frames: Count  # that were admitted
+
+
+class Clip(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording of some seconds around an event."""
+
+    path: str  # of the file, relative to the output directory
+    event: str  # id of the event
 
 
 class SourceConnecting(msgspec.Struct, frozen=True, tag_field="type", tag="source.connecting"):
@@ -73,6 +83,10 @@ class SourceEpoch(msgspec.Struct, frozen=True, tag_field="type", tag="source.epo
     stream: Restart
 
 
+class SourceClip(msgspec.Struct, frozen=True, tag_field="type", tag="source.clip"):
+    stream: Clip
+
+
 SourceBody = (
     SourceConnecting
     | SourceOnline
@@ -81,6 +95,7 @@ SourceBody = (
     | SourceEof
     | SourceGap
     | SourceEpoch
+    | SourceClip
 )
 
 
@@ -101,6 +116,8 @@ def line(what: SourceBody) -> str:
             return f"stream epoch {restart.stream_epoch}" + (
                 f" ({restart.reason})" if restart.reason else ""
             )
+        case SourceClip(clip):
+            return f"{clip.path} of event {clip.event}"
         case _:
             assert_never(what)
 
@@ -120,6 +137,8 @@ def csv_rows(what: SourceBody) -> list[Cells]:
             return [{"reason": change.reason}]
         case SourceEpoch(restart):
             return [{"reason": restart.reason}]
+        case SourceClip(clip):
+            return [members(clip, "path", "event")]
         case _:
             assert_never(what)
 
@@ -127,8 +146,9 @@ def csv_rows(what: SourceBody) -> list[Cells]:
 SOURCE_EVENTS = EventTypes(
     (
         *(SourceConnecting, SourceOnline, SourceStalled, SourceOffline),
-        *(SourceEof, SourceGap, SourceEpoch),
+        *(SourceEof, SourceGap, SourceEpoch, SourceClip),
     ),
     line,
     csv_rows,
+    ("path", "event"),
 )

@@ -13,9 +13,11 @@ from streamvis.events.deriver import Deriver, PublishPolicy
 from streamvis.events.envelope import EventBody, FrameRef, Reason, Time
 from streamvis.events.source_events import (
     Change,
+    Clip,
     Finish,
     Gap,
     Restart,
+    SourceClip,
     SourceConnecting,
     SourceEof,
     SourceEpoch,
@@ -43,14 +45,17 @@ class SourceStatus(msgspec.Struct):
 
     info: SourceInfo
     epoch: int = 1  # stream epoch
-    status: str = "online"
+    status: str = "online"  # empty before the first notice of a source that was never open
     restart: str = ""  # why the next stream epoch begins
     frames: int = 0
     media_us: int = 0  # of the last frame
 
 
 class SourceEvents:
-    """Derives the events of one source. `status` and `states` are all that it remembers."""
+    """Derives the events of one source. `status` and `states` are all that it remembers.
+
+    `live` is the policy of a live source; None: the same as of a file.
+    """
 
     def __init__(
         self,
@@ -58,22 +63,32 @@ class SourceEvents:
         kinds: Sequence[StageConfig],
         policy: PublishPolicy,
         states: Mapping[str, bytes] | None = None,
+        live: PublishPolicy | None = None,
     ) -> None:
         self.status = status
-        self.derivers: dict[str, Deriver] = {}  # by name of the kind, in order
-        for kind in kinds:
-            name = kind_name(type(kind))
-            state = states.get(name) if states else None
-            self.derivers[name] = kind.deriver(status.info, policy, state)
+        self._kinds = kinds
+        self._policies = (policy, live or policy)
         self._closing = _readers_first(kinds)
+        self.derivers = self._derivers(states or {})  # by name of the kind, in order
+
+    def _derivers(self, states: Mapping[str, bytes]) -> dict[str, Deriver]:
+        info = self.status.info
+        return {
+            name: kind.deriver(info, self._policies[info.live], states.get(name))
+            for kind in self._kinds
+            for name in [kind_name(type(kind))]
+        }
 
     def states(self) -> dict[str, bytes]:
         """Return the state of each deriver."""
         return {name: deriver.state() for name, deriver in self.derivers.items()}
 
     def start(self) -> list[TimedDraft]:
-        """Return the first event of a source that has just been opened."""
-        return [TimedDraft(SourceOnline(_stream(self.status)), _time(self.status, 0))]
+        """Return the first event of a source that has just begun: none before it is open."""
+        if not self.status.info.width:
+            self.status.status = ""
+            return []
+        return [TimedDraft(SourceOnline(_stream(self.status.info)), _time(self.status, 0))]
 
     def frame(self, packet: Packet) -> list[TimedDraft]:
         """Return the events of a frame; of a kind whose part is absent, none."""
@@ -95,40 +110,61 @@ class SourceEvents:
     def notice(self, notice: Notice) -> list[TimedDraft]:
         """Return the events of a notice; none for a status that the source already has."""
         status = self.status
-        if notice.kind == "epoch":  # published with the epoch's first frame, which has its number
-            status.restart = notice.reason
-            return []
         time = _time(status, notice.media_us)
-        if notice.kind == "gap":
-            first, last, count = notice.first_n, notice.last_n, notice.count
-            gap = Gap(first=first, last=last, reason=notice.reason, count=count)
-            return [TimedDraft(SourceGap(gap), time)]
+        match notice.kind:
+            case "epoch":  # published with the epoch's first frame, which has its number
+                status.restart = notice.reason or status.restart
+                return []
+            case "gap":
+                first, last, count = notice.first_n, notice.last_n, notice.count
+                gap = Gap(first=first, last=last, reason=notice.reason, count=count)
+                return [TimedDraft(SourceGap(gap), time)]
+            case "clip":
+                clip = Clip(path=notice.path, event=notice.event)
+                return [TimedDraft(SourceClip(clip), time)]
+            case "online":
+                return self._online(notice.info or status.info, time)
         if notice.kind == status.status:
             return []
         status.status = notice.kind
-        what: EventBody
-        match notice.kind:
-            case "online":
-                what = SourceOnline(_stream(status))
-            case "connecting":
-                what = SourceConnecting(Change(notice.reason))
-            case "stalled":
-                what = SourceStalled(Change(notice.reason))
-            case "offline":
-                what = SourceOffline(Change(notice.reason))
-        return [TimedDraft(what, time)]
+        kind = {
+            "connecting": SourceConnecting,
+            "stalled": SourceStalled,
+            "offline": SourceOffline,
+        }[notice.kind]
+        return [TimedDraft(kind(Change(notice.reason)), time)]
+
+    def _online(self, info: SourceInfo, time: Time) -> list[TimedDraft]:
+        """Publish that the source is online: again where it is so with another size or rate."""
+        status, before = self.status, _stream(self.status.info)
+        status.info = info
+        if status.frames == 0 and not status.restart:
+            status.epoch = info.epoch  # no frame of another stream epoch came before
+        if (changed := _stream(info)) != before:
+            self.derivers = self._derivers(self.states())
+        elif status.status == "online":
+            return []
+        status.status = "online"
+        return [TimedDraft(SourceOnline(changed), time)]
 
     def resume(self, info: SourceInfo) -> list[TimedDraft]:
         """Continue a source in its next stream epoch after a resume: close everything open."""
         status = self.status
         status.restart = "resumed"
         drafts = self._start_epoch(info.epoch)
+        if not info.width:  # it is not open yet
+            return drafts
         status.info = info
         if status.status != "online":
             status.status = "online"
-            online = SourceOnline(_stream(status))
-            drafts.append(TimedDraft(online, Time(media_us=status.media_us)))
+            drafts.append(TimedDraft(SourceOnline(_stream(info)), Time(media_us=status.media_us)))
         return drafts
+
+    def add_again(self, info: SourceInfo) -> list[TimedDraft]:
+        """Begin a source that has ended again: its first frame starts a stream epoch."""
+        self.status.info, self.status.restart, self.status.frames = info, "added", 0
+        self.derivers = self._derivers(self.states())
+        return self.start()
 
     def end(self, ending: Ending) -> list[TimedDraft]:
         """End a source, and with it all that is open."""
@@ -175,7 +211,12 @@ def _readers_first(kinds: Sequence[StageConfig]) -> list[str]:
 
 def _time_and_frame(frame: Frame) -> tuple[Time, FrameRef]:
     frame_ref = FrameRef(
-        n=frame.n, seq=frame.seq, w=frame.width, h=frame.height, stream_epoch=frame.epoch
+        n=frame.n,
+        seq=frame.seq,
+        w=frame.width,
+        h=frame.height,
+        stream_epoch=frame.epoch,
+        suspect=frame.suspect,
     )
     return Time(media_us=frame.media_us, capture_us=frame.capture_us, clock=frame.clock), frame_ref
 
@@ -186,6 +227,5 @@ def _time(status: SourceStatus, media_us: int) -> Time:
     return Time(media_us=media_us, capture_us=wall_us, clock="file" if wall_us else "none")
 
 
-def _stream(status: SourceStatus) -> Stream:
-    info = status.info
+def _stream(info: SourceInfo) -> Stream:
     return Stream(label=info.label, w=info.width, h=info.height, fps=info.fps, live=info.live)

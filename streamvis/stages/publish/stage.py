@@ -35,13 +35,20 @@ from streamvis.events.feed import (
     write_announcement,
 )
 from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
-from streamvis.messages import Ending, Findings, Notice, Packet, Receipt, SourceInfo
+from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages import installed_kinds
 from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
 from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
 
-REMEMBERED = 256  # notices since the last packet, at most
+CLIPS = 64  # that wait for the next receipt, at most
+
+
+class Began(msgspec.Struct, frozen=True):
+    """Where a source was begun last: it may be removed and added again, or resumed."""
+
+    next: int = 0  # offset of the next event then
+    at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet then
 
 
 class SourceState(msgspec.Struct):
@@ -55,7 +62,8 @@ class SourceState(msgspec.Struct):
     tseq: dict[str, int] = {}  # family -> last
     at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet
     n: int = -1  # its number in the source
-    notices: list[Notice] = []  # since that packet
+    noticed: int = 0  # notices since that packet
+    began: Began = Began()
     ending: str = ""
     findings: Findings | None = None  # once the source has ended
 
@@ -64,7 +72,7 @@ class StreamPosition(msgspec.Struct):
     """The last packet and notice received; behind the source state while packets come again."""
 
     at: tuple[int, int] = (0, -1)
-    notices: int = 0
+    noticed: int = 0  # notices since that packet
 
 
 class OutgoingEvent(NamedTuple):
@@ -74,11 +82,20 @@ class OutgoingEvent(NamedTuple):
     attachments: tuple[bytes, ...] = ()
 
 
-class PublishedSource(NamedTuple):
-    """A source while it is open."""
+class PublishedSource(msgspec.Struct):
+    """A source from its begin to its end."""
 
     state: SourceState
     events: SourceEvents
+    position: StreamPosition
+    clips_on: frozenset[str]  # types of events of which a clip is recorded
+    clips: list[ClipEvent] = []  # wanted, and not in a receipt yet
+
+
+class _Identified(msgspec.Struct):
+    """What is read of an event that was encoded before."""
+
+    id: str
 
 
 class PublisherState(NamedTuple):
@@ -107,7 +124,6 @@ class PublishStage:
         self._out = site.out
         self._logged = site.logged
         self._sources: dict[str, PublishedSource] = {}
-        self._positions: dict[str, StreamPosition] = {}
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
         try:
@@ -147,39 +163,54 @@ class PublishStage:
         else:
             self._start(source, first=logged.next if logged else 0)
             return
-        states = {name: bytes(raw) for name, raw in source_state.events.items()}
-        events = SourceEvents(source_state.status, self._kinds, self._policy, states)
-        opened = self._sources[source.id] = PublishedSource(source_state, events)
-        self._positions[source.id] = answered.position if answered else StreamPosition()
+        position = answered.position if answered else StreamPosition(source_state.began.at)
+        opened = self._opened(source, source_state, position)
         if self._feed:
             self._feed.open_source(source.id, source_state.tseq)
-        if self._log:
-            before = self._logged.get(source.id)
-            first = answered.source_state.next if answered else source_state.first
-            first = max(first, before.offset) if before else first
-            self._publish(OutgoingEvent(row) for row in self._log.events(source.id, first))
-            if before and not answered:
-                self._resume(source, opened, before)
-
-    def _resume(self, source: SourceInfo, opened: PublishedSource, before: LogPosition) -> None:
-        """Continue a resumed run in another stream epoch: close everything open."""
-        state = opened.state
-        if (before.epoch, before.seq) != state.at or source.epoch <= before.epoch:
+        if self._log is None or (answered is None and self._begin_again(source, opened)):
             return
-        if state.next == before.offset and source.epoch > state.status.epoch:
-            state.notices, state.ending, state.findings = [], "", None
-            self._commit([opened], self._numbered(state, opened.events.resume(source)))
-        self._positions[source.id] = StreamPosition(state.at)
+        before = self._logged.get(source.id)
+        first = answered.source_state.next if answered else source_state.began.next
+        rows = list(self._log.events(source.id, max(first, before.offset if before else 0)))
+        self._publish(OutgoingEvent(row) for row in rows)
+        self._want_clips(opened, rows)
+
+    def _begin_again(self, source: SourceInfo, opened: PublishedSource) -> bool:
+        """Begin a source of a resumed run, or one that has ended and is added again.
+
+        Its numbers go on in another stream epoch. False when it is neither: its worker has died.
+        """
+        state, before = opened.state, self._logged.get(source.id)
+        if source.epoch <= state.status.epoch:
+            return False
+        if before and before == LogPosition(state.next, *state.at):
+            drafts = opened.events.resume(source)
+        elif state.ending:
+            drafts = opened.events.add_again(source)
+        else:
+            return False
+        state.noticed, state.ending, state.findings = 0, "", None
+        state.began = Began(state.next, state.at)
+        opened.position = StreamPosition(state.at)
+        self._commit([opened], self._numbered(state, drafts))
+        return True
 
     def _start(self, source: SourceInfo, first: int) -> None:
         status = SourceStatus(info=source, epoch=source.epoch)
-        state = SourceState(status, self._epoch, first=first, next=first)
-        opened = PublishedSource(state, SourceEvents(status, self._kinds, self._policy))
-        self._sources[source.id] = opened
-        self._positions[source.id] = StreamPosition()
+        state = SourceState(status, self._epoch, first=first, next=first, began=Began(first))
+        opened = self._opened(source, state, StreamPosition())
         if self._feed:
             self._feed.open_source(source.id)
         self._commit([opened], self._numbered(state, opened.events.start()))
+
+    def _opened(
+        self, source: SourceInfo, state: SourceState, position: StreamPosition
+    ) -> PublishedSource:
+        states = {name: bytes(raw) for name, raw in state.events.items()}
+        events = SourceEvents(state.status, self._kinds, self._policy, states)
+        opened = PublishedSource(state, events, position, frozenset(source.clips_on))
+        self._sources[source.id] = opened
+        return opened
 
     def __call__(self, packets: Sequence[Packet]) -> list[Receipt]:
         """Log the batch in one transaction, publish it, and return the event count of each packet.
@@ -193,31 +224,39 @@ class PublishStage:
             frame = packet.frame
             opened = self._sources[frame.source]
             state, at = opened.state, (frame.epoch, frame.seq)
-            self._positions[frame.source] = StreamPosition(at)
-            if at <= state.at:  # it comes again after a restart
-                receipts.append(Receipt())
-                continue
-            state.at, state.n, state.notices = at, frame.n, []
-            new = self._numbered(state, opened.events.frame(packet))
-            outgoing += new
-            receipts.append(Receipt(written=len(new)))
-            changed[frame.source] = opened
+            opened.position = StreamPosition(at)
+            new: list[OutgoingEvent] = []
+            if at > state.at:  # otherwise it comes again after a restart
+                state.at, state.n, state.noticed = at, frame.n, 0
+                new = self._numbered(state, opened.events.frame(packet))
+                self._want_clips(opened, [one.row for one in new])
+                outgoing += new
+                changed[frame.source] = opened
+            receipts.append(Receipt(written=len(new), clips=opened.clips))
+            opened.clips = []
         self._commit(changed.values(), outgoing)
         return receipts
 
     def notice(self, notice: Notice) -> None:
-        """Handle a notice between packets; a repeated one gives no event."""
-        opened, position = self._sources[notice.source], self._positions[notice.source]
-        state = opened.state
+        """Handle a notice between packets; a repeated one gives no event.
+
+        After a restart the items since the last answer come again, one by one as before, so that a
+        count is enough to tell repeated notices from new ones.
+        """
+        opened = self._sources[notice.source]
+        state, position = opened.state, opened.position
+        if _replaces_last_packet(notice, state):
+            opened.position = position = StreamPosition(state.at)
         if position.at < state.at:
             return
-        ahead = state.notices[position.notices :]
-        if notice in ahead:
-            position.notices += ahead.index(notice) + 1
+        position.noticed += 1
+        if position.noticed <= state.noticed:
             return
-        state.notices = [*state.notices[-REMEMBERED + 1 :], notice]
-        position.notices = len(state.notices)
-        self._commit([opened], self._numbered(state, opened.events.notice(notice)))
+        state.noticed = position.noticed
+        outgoing = self._numbered(state, opened.events.notice(notice))
+        opened.clips_on = frozenset(notice.info.clips_on) if notice.info else opened.clips_on
+        self._want_clips(opened, [one.row for one in outgoing])
+        self._commit([opened], outgoing)
 
     def finish(self, source: str, ending: Ending) -> Findings:
         """End all that is open, then the source; return its findings."""
@@ -227,14 +266,14 @@ class PublishStage:
             drafts = opened.events.end(ending)
             state.ending, state.findings = ending, findings
             self._commit([opened], self._numbered(state, drafts))
-        del self._sources[source], self._positions[source]
+        del self._sources[source]
         if self._feed:
             self._feed.close_source(source)
         return findings
 
     def state(self, source: str) -> bytes:
         opened = self._sources[source]
-        return _encoder.encode(PublisherState(_stored(opened), self._positions[source]))
+        return _encoder.encode(PublisherState(_stored(opened), opened.position))
 
     def close(self) -> None:
         if self._feed:
@@ -276,6 +315,13 @@ class PublishStage:
             outgoing.append(OutgoingEvent(row, draft.attachments))
         return outgoing
 
+    def _want_clips(self, opened: PublishedSource, rows: Iterable[Row]) -> None:
+        """Ask for a clip of each event of the types that are configured, with the next receipt."""
+        for row in rows:
+            if row.type in opened.clips_on:
+                event = msgspec.json.decode(row.payload, type=_Identified).id
+                opened.clips = [*opened.clips, ClipEvent(event, row.type, row.media_us)][-CLIPS:]
+
     def _commit(self, sources: Iterable[PublishedSource], outgoing: list[OutgoingEvent]) -> None:
         """Log, then publish: a published event is never missing from the log."""
         if self._log and (cursors := [_cursor(opened) for opened in sources]):
@@ -288,6 +334,15 @@ class PublishStage:
                 Message(row.source, row.type.partition(".")[0], row.tseq, row.payload, attachments)
                 for row, attachments in outgoing
             )
+
+
+def _replaces_last_packet(notice: Notice, state: SourceState) -> bool:
+    """Whether the notice comes in place of the last packet, whose events are in the log.
+
+    A packet is given up when workers have died while they processed it, even after its events were
+    committed.
+    """
+    return notice.reason == "poison" and notice.first_n == state.n
 
 
 def _kinds_with_events(above: Sequence[StageConfig]) -> list[StageConfig]:

@@ -1,17 +1,22 @@
+import msgspec
 import pytest
 from factories import frame, source, tracks
 from source_events import (
+    KINDS,
     end_source,
     frame_events,
     notice_events,
     start_source,
 )
 
+from streamvis.events.deriver import PublishPolicy
 from streamvis.events.envelope import Time, type_of
 from streamvis.events.source_events import (
     Change,
+    Clip,
     Gap,
     Restart,
+    SourceClip,
     SourceConnecting,
     SourceEpoch,
     SourceGap,
@@ -19,8 +24,8 @@ from streamvis.events.source_events import (
     SourceOnline,
     Stream,
 )
-from streamvis.messages import Notice
-from streamvis.stages.publish.derive import TimedDraft
+from streamvis.messages import Notice, Packet
+from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
 
 INFO = source("cam1", label="walk.mp4")
 
@@ -74,6 +79,90 @@ def test_notices_in_order_and_no_status_twice():
         "source.online",
     ]
     assert {draft.time for draft in drafts} == {Time(media_us=5)}
+
+
+UNOPENED = source("cam1", label="rtsp://cam1", width=0, height=0, fps=0, live=True)
+CAMERA = source("cam1", label="rtsp://cam1", width=640, height=480, fps=25, live=True)
+
+
+def online(info):
+    return Notice(source="cam1", kind="online", media_us=0, info=info)
+
+
+def stream_of(draft):
+    return (draft.what.stream.w, draft.what.stream.h, draft.what.stream.fps)
+
+
+def test_a_source_that_was_never_open_begins_with_its_first_notice():
+    state, drafts = start_source(UNOPENED)
+    assert drafts == []
+    for kind in ("connecting", "offline", "connecting"):
+        [draft] = notice_events(state, Notice(source="cam1", kind=kind, media_us=0, reason="why"))
+        assert draft.what.stream == Change("why")
+        assert type_of(draft.what) == f"source.{kind}"
+    [draft] = notice_events(state, online(CAMERA))
+    assert stream_of(draft) == (640, 480, 25)
+
+
+def test_another_size_or_rate_is_published_though_the_source_is_online():
+    state, _ = start_source(CAMERA)
+    assert notice_events(state, online(CAMERA)) == []
+    larger = msgspec.structs.replace(CAMERA, width=1280, epoch=2)
+    [draft] = notice_events(state, online(larger))
+    assert stream_of(draft) == (1280, 480, 25)
+    assert notice_events(state, online(larger)) == []
+    slower = msgspec.structs.replace(larger, fps=12)
+    assert [stream_of(draft) for draft in notice_events(state, online(slower))] == [(1280, 480, 12)]
+
+
+def test_attempts_before_the_first_frame_give_no_event_of_a_stream_epoch():
+    state, _ = start_source(UNOPENED)
+    notice_events(state, online(msgspec.structs.replace(CAMERA, epoch=4)))
+    assert frame_events(state, frame_at(0, epoch=4)) == []
+    notice_events(state, Notice(source="cam1", kind="offline", media_us=0))
+    notice_events(state, online(msgspec.structs.replace(CAMERA, epoch=5)))
+    [draft] = frame_events(state, frame_at(1, epoch=5))
+    assert draft.what == SourceEpoch(Restart(5))
+
+
+def test_an_online_source_of_another_size_goes_on_with_its_open_tracks():
+    state, _ = start_source(CAMERA)
+    frame_events(state, frame_at(0), tracks_with([1]))
+    notice_events(state, online(msgspec.structs.replace(CAMERA, width=1280)))
+    assert told(frame_events(state, frame_at(1), tracks_with([1, 2]))) == [
+        ("track.update", "cam1:1:1"),
+        ("track.begin", "cam1:1:2"),
+    ]
+
+
+def test_a_clip_does_not_change_the_state_of_a_source():
+    state = started()
+    clip = Notice(source="cam1", kind="clip", media_us=5, path="clips/a.mp4", event="id-1")
+    assert notice_events(state, clip) == [
+        TimedDraft(SourceClip(Clip(path="clips/a.mp4", event="id-1")), Time(media_us=5))
+    ]
+    assert notice_events(state, Notice(source="cam1", kind="online", media_us=5)) == []
+
+
+def test_events_say_that_their_picture_is_suspect():
+    state = started()
+    damaged = msgspec.structs.replace(frame_at(0), suspect=True)
+    [draft] = frame_events(state, damaged, tracks_with([1]))
+    assert draft.frame.suspect
+
+
+def test_updates_of_a_live_source_have_a_policy_of_their_own():
+    for info, updates in ((INFO, 7), (CAMERA, 1)):
+        status = SourceStatus(UNOPENED if info.live else info)
+        events = SourceEvents(status, KINDS, PublishPolicy(), live=PublishPolicy(every_us=500_000))
+        events.start()
+        events.notice(online(info))
+        drafts = [d for seq in range(8) for d in frame_events_of(events, seq)]
+        assert [type_of(d.what) for d in drafts].count("track.update") == updates
+
+
+def frame_events_of(events, seq):
+    return events.frame(Packet(frame=frame_at(seq), parts=[tracks_with([1])]))
 
 
 def test_reasons_are_passed_on():

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from factories import packet, source, tracks
+from published import EPOCH, contents, do, info_of, logged, notice_of, packet_of, site_at
 
-from streamvis.config import Alarm, Forecaster, Jipda, Publish, Segment
+from streamvis.config import Alarm, Publish, Segment
 from streamvis.errors import DataError, RunError
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event, content, topic
@@ -19,45 +19,16 @@ from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Forecast,
     HorizonForecast,
-    Notice,
     Score,
     Segmentation,
     ZoneOccupancy,
 )
 from streamvis.stages import event_codec
-from streamvis.stages.protocol import Site
 from streamvis.stages.publish.stage import PublishStage
 
-EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 NEXT_EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e12"
 SOURCES = ("cam1", "cam10", "street")
 CLASSES = np.array([[0, 0, 0], [1, 1, 0]], np.uint8)
-SEGMENT = Segment()
-
-
-def site_at(out, epoch=EPOCH, segment=SEGMENT):
-    return Site(
-        device="cpu",
-        pixels=lambda frame: None,
-        out=out,
-        epoch=epoch,
-        pipeline="abc",
-        above=(Jipda(), segment, Forecaster()),
-    )
-
-
-def info_of(name):
-    return source(name, label=f"{name}.mp4")
-
-
-def tracks_of(ids, ended=(), **corrections):
-    boxes = np.array([[10.0 + i, 20, 30 + i, 80] for i in ids]).reshape(-1, 4)
-    return tracks(ids, boxes, scores=0.9, existence=0.97, ended=ended, **corrections)
-
-
-def packet_of(source, seq, epoch=1, ids=(1,), ended=(), **corrections):
-    part = None if ids is None else tracks_of(ids, ended, **corrections)
-    return packet(seq, part, source=source, epoch=epoch)
 
 
 def scene_of(seq, epoch=1, unknown=0.9, came=()):
@@ -78,10 +49,6 @@ def scene_of(seq, epoch=1, unknown=0.9, came=()):
         Forecast(labels=("sky", "road"), horizons=(future,), scores=tuple(judged), warm=seq > 0),
     ]
     return packet
-
-
-def notice_of(source, kind, reason=""):
-    return Notice(source=source, kind=kind, media_us=300_000, reason=reason)
 
 
 # What a hub sends, in order; each work is answered as a whole. Lists are packets of one call.
@@ -106,15 +73,6 @@ WORKS = [
     [[scene_of(19, epoch=2, unknown=0), scene_of(22, 2, unknown=0)], ("street", "eof")],
 ]
 STEPS = sum(len(work) for work in WORKS)
-
-
-def do(stage, step):
-    if isinstance(step, Notice):
-        stage.notice(step)
-    elif isinstance(step, tuple):
-        stage.finish(*step)
-    else:
-        stage(step)
 
 
 class Killed(Exception):  # noqa: N818 - what the test does, not a fault
@@ -150,18 +108,6 @@ def run_through(out, cuts=()):
             open_ -= ended
             break
     stage.close()
-
-
-def logged(out):
-    with LogReader(out / "events.db") as log:
-        return {
-            source: [event_codec().decode(row.payload) for row in log.events(source)]
-            for source in log.cursors()
-        }
-
-
-def contents(out):
-    return {source: [content(e) for e in events] for source, events in logged(out).items()}
 
 
 @pytest.fixture(scope="module")
