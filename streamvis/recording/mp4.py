@@ -1,0 +1,187 @@
+"""An MP4 file of packets, in fragments: it can be played up to the last second at any time."""
+
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.packet import Packet
+
+from streamvis.recording.names import names
+from streamvis.recording.tracks import TimedPacket, Track, VideoFormat
+
+FRAGMENT_US = 1_000_000  # a fragment ends at a key frame or after this time
+OPTIONS = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer",
+    "frag_duration": str(FRAGMENT_US),
+    "flush_packets": "1",
+    "max_interleave_delta": "100000",  # µs: a silent audio stream does not hold back the video
+}
+MOST_REFUSED = 50  # packets in a row, after which the file is given up
+
+
+class _Output:
+    """The file for FFmpeg: it writes all or nothing more. `error` is set once, never raised."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.written = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        while self.error is None and rest:
+            try:
+                count = self._file.write(rest) or 0
+            except OSError as error:
+                self.error = error
+                break
+            self.written += count
+            rest = rest[count:]
+        return len(data)
+
+
+class Mp4File:
+    """Writes packets of a video and perhaps an audio track, from a key frame on, rebased to 0.
+
+    Packets that the muxer refuses are left out and counted. When the disk refuses, `error` is set
+    and nothing more is written; what is there can be played. FFmpegError or ValueError if the
+    tracks do not fit into an MP4, OSError if the file cannot be made.
+    """
+
+    def __init__(
+        self, path: Path, tracks: Sequence[Track], video: VideoFormat, first: TimedPacket
+    ) -> None:
+        self.path = path
+        self.began_s = first.seconds
+        self.refused = 0
+        self._refused_in_row = 0
+        self._zero = first.dts * first.track.time_base  # s
+        self._streams: dict[Track, Any] = {}
+        self._last: dict[Track, int] = {}  # dts in ticks of the file
+        self._file = FileIO(path, "xb")
+        self._output = _Output(self._file)
+        try:
+            self._container = av.open(self._output, "w", format="mp4", options=OPTIONS)
+            for track in tracks:
+                self._add_track(track, video)
+            self._container.start_encoding()
+        except (FFmpegError, ValueError):
+            self._file.close()
+            path.unlink()
+            raise
+
+    @property
+    def written(self) -> int:
+        return self._output.written
+
+    @property
+    def error(self) -> OSError | None:
+        """Why the disk refused; None while all was written."""
+        return self._output.error
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the muxer has refused everything for a while."""
+        return self._refused_in_row > MOST_REFUSED
+
+    def add(self, packet: TimedPacket) -> None:
+        """Write a packet, if it belongs to a track of the file and is not before its beginning."""
+        stream = self._streams.get(packet.track)
+        if stream is None or self.error is not None:
+            return
+        tick = packet.track.time_base / stream.time_base
+        zero = self._zero / stream.time_base
+        dts, pts = round(packet.dts * tick - zero), round(packet.pts * tick - zero)
+        if dts < 0 and not packet.track.is_video:
+            return
+        dts = max(dts, self._last.get(packet.track, -1) + 1)
+        copy = Packet(packet.data)
+        copy.time_base = stream.time_base
+        copy.dts, copy.pts = dts, max(pts, dts)
+        copy.duration = round(packet.duration * tick)
+        copy.is_keyframe = packet.key or not packet.track.is_video
+        copy.stream = stream
+        try:
+            self._container.mux_one(copy)
+        except (FFmpegError, ValueError):
+            self.refused += 1
+            self._refused_in_row += 1
+            return
+        self._refused_in_row = 0
+        self._last[packet.track] = dts
+
+    def close(self) -> None:
+        """Write the last fragment; after a full disk, remove what is left of a torn one."""
+        try:
+            self._container.close()
+        except (FFmpegError, ValueError):
+            self.refused += 1
+        finally:
+            self._file.close()
+        if self.error is not None:
+            trim(self.path)
+
+    def _add_track(self, track: Track, video: VideoFormat) -> None:
+        stream: Any = self._container.add_stream_from_template(track.template, opaque=True)
+        stream.time_base = track.time_base
+        if track.is_video:
+            context = stream.codec_context
+            context.width, context.height = video.width, video.height
+            if video.extradata:
+                context.extradata = video.extradata
+        self._streams[track] = stream
+
+
+def trim(path: Path) -> None:
+    """Cut a file behind its last whole fragment; without any, remove it."""
+    try:
+        if end := end_of_fragments(path):
+            with path.open("r+b") as file:
+                file.truncate(end)
+        else:
+            path.unlink()
+    except OSError:  # the disk refuses that too: players stop at the torn fragment
+        return
+
+
+def end_of_fragments(path: Path) -> int:
+    """Return the byte behind the last whole `mdat` box; 0 without one."""
+    at = end = 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(8)
+            at += max(8, int.from_bytes(head[:4], "big"))
+            if head[4:] == b"mdat" and at <= size:
+                end = at
+    return end
+
+
+def create(
+    folder: Path,
+    name: tuple[float, str],
+    tracks: Sequence[Track],
+    video: VideoFormat,
+    first: TimedPacket,
+) -> Mp4File:
+    """Make a file with the first free name of this time and text; it replaces no other.
+
+    Audio that does not fit into it is left out.
+    """
+    for path in names(folder, *name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                return Mp4File(path, tracks, video, first)
+            except (FFmpegError, ValueError):
+                alone = [track for track in tracks if track.is_video]
+                if len(alone) == len(tracks):
+                    raise
+                return Mp4File(path, alone, video, first)
+        except FileExistsError:
+            continue
+    raise AssertionError("names never end")
