@@ -26,6 +26,7 @@ from streamvis.cli import (
     train,
     weights,
 )
+from streamvis.cli.arguments import hide_arguments
 from streamvis.cli.output import command
 
 app = typer.Typer(
@@ -73,4 +74,5 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """The `streamvis` program."""
+    hide_arguments()
     app()
