@@ -9,9 +9,11 @@ from streamvis.messages import Array
 
 COLOUR = (128, 128, 128)  # a grey that looks like nothing
 
+MARGIN = 3  # pixels, thickness of the outline: for the rounding of corners and of edges
+
 
 def hide(pixels: Array, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
-    """Fill polygons of a picture (H, W, 3) uint8 in place, each with all pixels on its edge.
+    """Fill polygons of a picture (H, W, 3) uint8 in place, with a margin of one pixel.
 
     Corners are pixels (x, y), or shares of width and height where all of a polygon's are at most 1.
     """
@@ -20,4 +22,6 @@ def hide(pixels: Array, polygons: Sequence[Sequence[tuple[float, float]]]) -> No
         corners = np.asarray(polygon, dtype=np.float64)  # (K, 2)
         if corners.max() <= 1:
             corners = corners * (width, height)
-        cv2.fillPoly(pixels, [np.rint(corners).astype(np.int32)], COLOUR)
+        outline = [np.rint(corners).astype(np.int32)]
+        cv2.fillPoly(pixels, outline, COLOUR)
+        cv2.polylines(pixels, outline, isClosed=True, color=COLOUR, thickness=MARGIN)

@@ -220,7 +220,7 @@ def _named(spec: SourceSpec, name: str) -> SourceSpec:
 
 
 def _check_text(spec: SourceSpec) -> None:
-    """Names go into events and summaries, and these are UTF-8."""
+    """Names go into events and summaries, settings to other processes, and these are UTF-8."""
     try:
         spec.uri.encode()
     except UnicodeEncodeError:
@@ -228,6 +228,13 @@ def _check_text(spec: SourceSpec) -> None:
         raise SourceError(
             f"source '{shown}': the name has bytes that are not UTF-8; rename the file"
         ) from None
+    for name, value in spec.options.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"source '{spec.label}': {name} has bytes that are not UTF-8"
+            ) from None
 
 
 def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:
@@ -249,8 +256,9 @@ def source_of(text: str, settings: Sequence[Setting], base: Path) -> SourceSpec:
     found = _found(body, recursive=False)
     if len(found) != 1:
         raise UsageError(f"{where} is {len(found)} sources; expected one")
-    _check_text(found[0])
-    return _with_settings(found[0], [*pairs, *settings], where, base)
+    spec = _with_settings(found[0], [*pairs, *settings], where, base)
+    _check_text(spec)
+    return spec
 
 
 def _based(text: str, base: Path) -> str:
