@@ -22,6 +22,8 @@ from streamvis.cli import (
     inspect,
     label,
     run,
+    sources,
+    status,
     track,
     train,
     weights,
@@ -56,6 +58,8 @@ def options(
 
 
 command(app)(run.run)
+command(app)(status.status)
+app.add_typer(sources.app, name="sources")
 command(app)(batch.batch)
 command(app)(demo.demo)
 command(app)(track.track)

@@ -26,6 +26,10 @@ class Precision(StrEnum):
 
 
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
+RunName = Annotated[
+    str | None,
+    Option("--run", help="Process id or --out of the run; default: the only run of this user."),
+]
 Device = Annotated[str, Option(help="cpu, cuda:0, …")]
 PipelinePath = Annotated[
     Path | None,

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamvis.cli.output import rich_table
@@ -38,27 +39,16 @@ def shown(how: Show) -> "Iterator[Callable[[Status], None] | None]":
             yield show
 
 
-def table(status: "Status") -> "RenderableType":
-    """Render the sources above the stages."""
+def table(status: "Status", out: Path | None = None) -> "RenderableType":
+    """Render the sources above the stages, and below what is wrong."""
     from rich.console import Group
+    from rich.text import Text
 
-    sources = [
-        (
-            *(s.id if not s.ending else f"{s.id} ({s.ending})", s.decoded, s.admitted),
-            *(sum(s.dropped.values()), s.decode_errors, f"{s.fps:.1f}"),
-            *(f"{s.latency_ms.p50:.0f}", f"{s.latency_ms.p95:.0f}"),
-        )
-        for s in status.sources
-    ]
-    columns = ("source", "decoded", "admitted", "dropped", "errors", "fps", "p50 ms", "p95 ms")
-    stages = [
-        (
-            *(g.name, g.count, g.queue, g.restarts, f"{g.fps:.1f}"),
-            *(f"{g.service_ms.p50:.1f}", f"{g.service_ms.p95:.1f}"),
-        )
-        for g in status.stages
-    ]
+    from streamvis.runners.status_tables import tables
+
     return Group(
-        rich_table(f"{status.wall_s:.0f} s", columns, sources),
-        rich_table("", ("stage", "done", "queue", "restarts", "fps", "p50 ms", "p95 ms"), stages),
+        *(
+            Text(part) if isinstance(part, str) else rich_table(*part)
+            for part in tables(status, out)
+        )
     )

@@ -29,27 +29,33 @@ GATE = SourceReport(
     error="",
     fps=1.0,
     latency_ms=Quantiles(),
+    state="offline",
+    state_s=21.4,
+    reason="refused",
+    attempts=3,
 )
 
 
 def stage_of(name, **fields):
     given = {"count": 40, "skipped": 0, "restarts": 1, "queue": 2, "fps": 12.5}
-    return StageReport(name=name, service_ms=Quantiles(p50=3.25, p95=7.5), **{**given, **fields})
+    return StageReport(name=name, service_ms=Quantiles(p50=3.25, p99=7.5), **{**given, **fields})
 
 
 def test_the_live_table_has_a_row_for_each_source_and_each_stage(monkeypatch):
     """Drawn anew on stderr with each status, and wiped at the end."""
     screen = io.StringIO()
-    terminal = partial(rich.console.Console, file=screen, force_terminal=True, width=120)
+    terminal = partial(rich.console.Console, file=screen, force_terminal=True, width=80)
     monkeypatch.setattr(rich.console, "Console", lambda stderr: terminal())
     with shown(Show.table) as show:
         show(Status(wall_s=7.4, sources=[GATE], stages=[stage_of("detect"), stage_of("track")]))
         drawn = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", screen.getvalue())
     rows = [line.split() for line in drawn.splitlines()]
     assert ["7", "s"] in rows
-    assert ["gate", "50", "45", "5", "1", "1.0", "0", "0"] in rows
+    assert ["gate", "offline", "21", "s", "1.000", "-", "-", "-"] in rows
+    assert ["gate", "45", "5", "0", "1", "0"] in rows
+    assert ["gate", "offline", "for", "21", "s:", "refused", "(attempt", "3)"] in rows
     for name in ("detect", "track"):
-        assert [name, "40", "2", "1", "12.5", "3.2", "7.5"] in rows
+        assert [name, "40", "2", "1", "12.5", "3.2", "/", "7.5"] in rows
     assert screen.getvalue().count("\x1b[2K") >= len(rows)  # lines erased
 
 
@@ -77,5 +83,5 @@ def test_a_run_shows_its_table(tmp_path):
                     stopped = True
     os.close(ours)
     assert process.returncode == 130, drawn
-    assert b"decoded" in drawn
+    assert b"dropped" in drawn
     assert b"camera" in drawn

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 import msgspec
 import pytest
 import zmq
+from controlled_runs import camera, report
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,37 +28,15 @@ from streamvis.runtime.control import (
     apply_file,
     handle,
 )
-from streamvis.runtime.metrics import Quantiles, SourceReport, Status
+from streamvis.runtime.metrics import Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
 from streamvis.runtime.reconnect import Reconnect
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import private_directory
 
 
-def camera(name, host="10.0.0.2", **fields):
-    return SourceSpec(id=name, uri=f"rtsp://joe:s3cret@{host}/{name}", kind="url", **fields)
-
-
 def movie(name):
     return SourceSpec(id=name, uri=f"{name}.mp4", kind="file")
-
-
-def report(name, **fields):
-    given = {
-        "label": "",
-        "decoded": 0,
-        "frames_promised": None,
-        "admitted": 0,
-        "dropped": {},
-        "poisoned": 0,
-        "decode_errors": 0,
-        "restarts": 0,
-        "ending": None,
-        "error": "",
-        "fps": 0.0,
-        "latency_ms": Quantiles(),
-    }
-    return SourceReport(id=name, **{**given, **fields})
 
 
 def view_of(*specs, ended=None, **fields):

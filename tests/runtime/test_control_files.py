@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from controlled_runs import private_home
 
 from streamvis.errors import RunError, UsageError
 from streamvis.runtime import control
@@ -20,12 +21,9 @@ from streamvis.runtime.metrics import Status
 
 
 @pytest.fixture
-def home(monkeypatch):
-    """The directory of control sockets, of this test alone; tmp_path may be too long for one."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        path = Path(short) / "streamvis"
-        monkeypatch.setattr("streamvis.runtime.control_files.directories", lambda: [path])
-        yield path
+def home():
+    with private_home() as home:
+        yield home
 
 
 VIEW = control.View(at=0.0, status=Status(wall_s=3.0, sources=[], stages=[]), specs={})
