@@ -128,8 +128,8 @@ class ClipWriter:
     def cut(self, cut: Cut, video: VideoFormat | None, tracks: Sequence[Track]) -> None:
         """Begin a clip with what the ring has of the time before the event."""
         packets = self._ring.since(cut.media_us - self._before_us - REORDERED_US)
-        end_us = cut.media_us + self._after_us
-        if video is None or not packets or packets[0].media_us >= max(end_us, cut.media_us + 1):
+        end_us = cut.media_us + self._after_us + 1
+        if video is None or not packets or packets[0].media_us >= end_us:
             self._refuse(cut, "its packets are not in memory (any more)")
         elif len(self._clips) >= MOST_AT_ONCE:
             self._refuse(cut, f"{MOST_AT_ONCE} clips are being written")

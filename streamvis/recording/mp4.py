@@ -114,14 +114,17 @@ class Mp4File:
         self._last[packet.track] = dts
 
     def close(self) -> None:
-        """Write the last fragment; after a full disk, remove what is left of a torn one."""
+        """Write the last fragment; after a full disk, remove what is left of a torn one.
+
+        A file without a picture is removed.
+        """
         try:
             self._container.close()
         except (FFmpegError, ValueError):
             self.refused += 1
         finally:
             self._file.close()
-        if self.error is not None:
+        if self.error is not None or not self._last:
             trim(self.path)
 
     def _add_track(self, track: Track, video: VideoFormat) -> None:

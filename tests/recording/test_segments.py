@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packet_streams import (
     FPS,
@@ -181,6 +181,12 @@ def test_wrong_stamps_lose_no_packet_and_times_stay_near_real_time(tmp_path, fau
     assert float(packets[-1].dts * packets[-1].time_base) == pytest.approx(4.9, abs=2.5)
 
 
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return encoded(tmp_path_factory.mktemp("film") / "in.ts", pictures=30)
+
+
+@settings(max_examples=40)
 @given(
     stamps=st.lists(
         st.tuples(
@@ -190,9 +196,8 @@ def test_wrong_stamps_lose_no_packet_and_times_stay_near_real_time(tmp_path, fau
         max_size=30,
     )
 )
-def test_any_stamps_make_a_file_that_plays(tmp_path_factory, stamps):
-    folder = tmp_path_factory.mktemp("any")
-    source = encoded(folder / "in.ts", pictures=30)
+def test_any_stamps_make_a_file_that_plays(tmp_path_factory, film, stamps):
+    folder, source = tmp_path_factory.mktemp("any"), film
     recorder = recorder_of(folder, segments=1)
     feed(recorder, source, lambda n, p: like(p, pts=stamps[n][0], dts=stamps[n][1]))
     recorder.close()
