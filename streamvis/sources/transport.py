@@ -83,16 +83,7 @@ class Part:
         table = self._start.table
         if at < len(table):
             return table, 0
-        position = self._start.at + at - len(table)
-        step = self._step if position >= self._step else self._start.at
-        begin = step + (position - step) // self._size * self._size
-        end = BLOCK * self._size if self.next is None else max(0, self.next.at - begin)
-        self._file.seek(begin)
-        block = self._file.read(min(end, BLOCK * self._size)) or b""
-        out_of_step = self._tables.out_of_step(block)
-        if out_of_step:  # bytes were lost on the way
-            self._step = begin + out_of_step
-            block = block[:out_of_step]
+        begin, block = self._block_of(self._start.at + at - len(table))
         follows = begin <= self._scanned < begin + len(block)
         changed = self._tables.changed(block, begin, follows=follows)
         if changed is not None:
@@ -102,6 +93,24 @@ class Part:
         if follows:
             self._scanned = begin + len(block)
         return block, begin - self._start.at + len(table)
+
+    def _block_of(self, position: int) -> tuple[int, bytes]:
+        """Where the block that holds a byte of the file begins, and its packets that lie in step.
+
+        It is empty at the end of the part.
+        """
+        while True:
+            step = self._step if position >= self._step else self._start.at
+            begin = step + (position - step) // self._size * self._size
+            end = BLOCK * self._size if self.next is None else max(0, self.next.at - begin)
+            self._file.seek(begin)
+            block = self._file.read(min(end, BLOCK * self._size)) or b""
+            out_of_step = self._tables.out_of_step(block)
+            if not out_of_step:
+                return begin, block
+            self._step = begin + out_of_step  # bytes were lost on the way
+            if position < self._step:
+                return begin, block[:out_of_step]
 
 
 class Tables:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import av
 import pytest
 from films import Film, number, write
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.sources import SourceSpec
@@ -84,6 +84,36 @@ def test_a_change_is_found_after_bytes_were_lost(tmp_path, lost):
     pictures, _ = watched(path)
     assert [number(p.pixels) for p in pictures][-24:] == list(range(24))
     assert 40 < len(pictures) <= 48
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp("films") / "small.ts"
+    write(Film("ts", "h264"), path)
+    return path.read_bytes()
+
+
+@settings(max_examples=60)
+@given(
+    losses=st.lists(
+        st.tuples(st.integers(2000, 9000), st.integers(1, 400)), min_size=1, max_size=9
+    ),
+    places=st.lists(st.integers(0, 14_000), min_size=1, max_size=9),
+)
+def test_a_damaged_part_has_the_bytes_of_its_file_from_anywhere_on(
+    small, tmp_path_factory, losses, places
+):
+    """No read is empty before the end: FFmpeg would take that for the end, and read on for ever."""
+    data = bytearray(small)
+    for place, count in losses:
+        del data[place : place + count]
+    path = tmp_path_factory.getbasetemp() / "damaged.ts"
+    path.write_bytes(data)
+    part = first_part(path)
+    for place in places:
+        part.seek(place)
+        assert b"".join(iter(lambda: part.read(1000), b"")) == data[place:]
+    part.close()
 
 
 def test_a_part_reads_as_the_file_does(tmp_path):
