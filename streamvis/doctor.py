@@ -13,6 +13,7 @@ import msgspec
 from streamvis.installation import OPENCV, opencv_repair, opencv_rivals
 
 MEBIBYTE = 1 << 20
+TESTED_PYAV = (18, 19)  # major versions
 SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
 EXTRAS = {
     "eval": ("pycocotools", "matplotlib"),
@@ -106,6 +107,25 @@ def _video(report: Examination) -> None:
         return
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     report.facts["video"] = f"PyAV {av.__version__}, annotated videos by {encoder}"
+    if int(av.__version__.partition(".")[0]) not in TESTED_PYAV:
+        report.advice.append(
+            f"PyAV {av.__version__} is not one that streamvis is tested with, which are 18 and 19: "
+            "pip install 'av>=18,<20'"
+        )
+    _hardware_decoders(report)
+
+
+def _hardware_decoders(report: Examination) -> None:
+    """Report which devices decode video, for the setting `hwaccel` of sources."""
+    from streamvis.sources.hwaccel import faults
+
+    for device, fault in faults().items():
+        report.facts[f"hwaccel={device}"] = fault or "decodes H.264"
+        if fault and "nvcuvid" in fault:
+            report.advice.append(
+                "the GPU is there, its video decoder is not; in a container, start it with "
+                "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+            )
 
 
 def _kinds(report: Examination) -> None:
@@ -133,8 +153,11 @@ def _shared_memory(report: Examination) -> None:
         report.advice.append("streamvis keeps frames in /dev/shm and needs Linux")
         report.broken = True
         return
-    free = shutil.disk_usage(where).free
-    report.facts["shared memory"] = f"{free // MEBIBYTE} MiB free in /dev/shm"
+    total, _, free = shutil.disk_usage(where)
+    report.facts["shared memory"] = (
+        f"{free // MEBIBYTE} of {total // MEBIBYTE} MiB free in /dev/shm: "
+        f"{free // SLOTS_1080P} sources of 1080p with 8 slots each"
+    )
     if free < SLOTS_1080P:
         report.advice.append(
             f"one 1080p source needs {SLOTS_1080P // MEBIBYTE} MiB of /dev/shm; "

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import pytest
 from typer.testing import CliRunner
 
@@ -24,6 +25,35 @@ def test_a_machine_that_runs_the_tests_is_not_broken(report):
 def test_every_shipped_file_of_weights_is_verified(report):
     assert len(shipped()) > 3
     assert {report.facts[name] for name in shipped()} == {"verified"}
+
+
+def test_each_device_that_may_decode_is_usable_or_has_a_reason(report):
+    for device in ("cuda", "qsv", "drm"):
+        assert report.facts[f"hwaccel={device}"]
+
+
+def test_a_driver_without_its_decoder_and_an_untested_pyav_get_advice(monkeypatch):
+    reasons = {"cuda": "Cannot load libnvcuvid.so.1", "qsv": None}
+    monkeypatch.setattr("streamvis.sources.hwaccel.faults", lambda: reasons)
+    monkeypatch.setattr(av, "__version__", "16.1.0")
+    report = doctor.examine()
+    assert report.facts["hwaccel=cuda"] == "Cannot load libnvcuvid.so.1"
+    assert report.facts["hwaccel=qsv"] == "decodes H.264"
+    advice = " ".join(report.advice)
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video" in advice
+    assert "pip install 'av>=18,<20'" in advice
+    assert not report.broken
+
+
+@pytest.mark.parametrize(("free_mib", "sources"), [(1024, 21), (48, 1), (16, 0)])
+def test_shared_memory_is_measured_in_sources(monkeypatch, free_mib, sources):
+    usage = (2048 * doctor.MEBIBYTE, 0, free_mib * doctor.MEBIBYTE)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    report = doctor.examine()
+    assert report.facts["shared memory"] == (
+        f"{free_mib} of 2048 MiB free in /dev/shm: {sources} sources of 1080p with 8 slots each"
+    )
+    assert any("--shm-size" in advice for advice in report.advice) == (sources == 0)
 
 
 @pytest.mark.parametrize("broken", [False, True])

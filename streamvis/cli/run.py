@@ -39,6 +39,15 @@ LogFormatOption = Annotated[
 ]
 
 
+Metrics = Annotated[
+    str | None,
+    Option(
+        metavar="ADDRESS:PORT",
+        help="Serve metrics for Prometheus, and health, at this address, such as 127.0.0.1:9100.",
+    ),
+]
+
+
 class Engine(StrEnum):
     local = "local"  # worker processes
     inline = "inline"  # all in this process, for debugging
@@ -59,6 +68,7 @@ def run(
     start_time: StartTime = None,
     status: Status = Show.auto,
     log_format: LogFormatOption = LogFormat.console,
+    metrics: Metrics = None,
     json: Json = False,
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
@@ -68,7 +78,7 @@ def run(
     sources = _sources(source, pipeline)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)
-    summary = start(loaded, on, sources, out, engine, status, on_used, start_time)
+    summary = start(loaded, on, sources, out, engine, status, on_used, start_time, metrics)
     for report in summary.sources:  # the others went on without it
         if report.error:
             say(f"streamvis: {report.error}")
@@ -131,9 +141,12 @@ def start(
     status: Show = Show.auto,
     on_used: "OnUsed" = "refuse",
     start_time: str | None = None,
+    metrics: str | None = None,
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
+    from streamvis.runtime.monitor import each_of, monitored
+    from streamvis.runtime.systemd import notified
     from streamvis.sources import resolve, starting
 
     if on and engine is Engine.inline:
@@ -145,7 +158,12 @@ def start(
     specs = resolve(sources)
     if start_time is not None:
         specs = starting(specs, start_time)
-    with shown(status) as on_status:
+    with (
+        monitored(metrics, out) as served,
+        notified() as told,
+        shown(status) as show,
+    ):
+        on_status = each_of(show, served, told)
         if engine is Engine.inline:
             from streamvis.runtime import inline
             from streamvis.runtime.host import build_stage

@@ -159,7 +159,8 @@ class Hub:
         for stream in self._core.streams.values():
             self._segments.tidy(stream)
         if self._on_status is not None:
-            self._on_status(self._meter.status(self._core, at, self.refused))
+            pids = {name: child.process.pid for name, child in self._children.items()}
+            self._on_status(self._meter.status(self._core, at, self.refused, pids))
 
     # facts
 

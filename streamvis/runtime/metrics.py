@@ -96,6 +96,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[SourceReport]
     stages: list[StageReport]
     refused_messages: int = 0
+    processes: dict[str, int] = {}  # process ids by name, such as decode-gate and detect.0
     latency: dict[str, Histogram] = {}  # by source, as `latency_ms`
     age: dict[str, Histogram] = {}  # by live source, as `age_ms`
     service: dict[str, Histogram] = {}  # by stage, as `service_ms`
@@ -184,7 +185,9 @@ class Meter:
                 self._age[source] = LatencyHistogram()
             self._age[source].add(time.time() - frame.frame.capture_us / 1e6)
 
-    def status(self, core: Core, at: float, refused: int = 0) -> Status:
+    def status(
+        self, core: Core, at: float, refused: int = 0, processes: dict[str, int] | None = None
+    ) -> Status:
         seconds = max(at - self._status_at, 1e-9)
         seen = self._rates(core)
         rates = Counter(seen)
@@ -196,6 +199,7 @@ class Meter:
             sources=sources,
             stages=stages,
             refused_messages=refused,
+            processes=processes or {},
             latency={name: times.histogram() for name, times in self._latency.items()},
             age={name: times.histogram() for name, times in self._age.items()},
             service={name: times.histogram() for name, times in self._service.items()},

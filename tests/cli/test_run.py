@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 
 import cv2
 import numpy as np
@@ -109,3 +110,20 @@ def test_a_log_format_that_there_is_not_is_refused(monkeypatch):
     result = call()
     assert result.exit_code == 2
     assert "'xml' is not one of 'console', 'json'" in " ".join(result.stderr.split())
+
+
+def test_metrics_are_served_while_it_runs(tmp_path):
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    result = call(pipeline, "--engine", "inline", "--metrics", "127.0.0.1:0")
+    assert result.exit_code == 0, result.stderr
+    assert "address=http://127.0.0.1:" in result.stderr
+
+
+def test_an_address_of_metrics_that_cannot_be_used_is_refused_before_the_run(tmp_path):
+    refused(call("--metrics", "9100", "--out", tmp_path / "out"), 2, "--metrics 9100", "expected")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        result = call("--metrics", address, "--out", tmp_path / "out")
+    refused(result, 1, f"--metrics {address}", "in use")
+    assert not (tmp_path / "out").exists()
