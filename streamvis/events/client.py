@@ -21,8 +21,8 @@ import zmq.asyncio
 from streamvis.errors import DataError, UsageError
 from streamvis.events import envelope
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import Event, Heartbeat, Lost, Time, new_epoch
-from streamvis.events.feed import LONGEST, SYSTEM, SYSTEM_TOPIC, WELCOME
+from streamvis.events.envelope import SYSTEM_TOPIC, Event, Heartbeat, Lost, Time, new_epoch
+from streamvis.events.feed import LONGEST, WELCOME
 
 MOST_PARTS = 16  # of a message
 QUEUE = 10_000  # messages that wait for a slow reader
@@ -110,8 +110,7 @@ def _parsed(parts: Sequence[bytes], codec: Codec) -> tuple[str, int, Event]:
         raise DataError(f"not a message of the feed: {len(parts)} frames, expected 3 or more")
     event = codec.decode(parts[2])
     tseq = int.from_bytes(parts[1])
-    system = event.source == SYSTEM
-    topic = SYSTEM_TOPIC if system else envelope.topic(event.source, event.family)
+    topic = envelope.topic(event.source, event.family)
     if parts[0] != topic.encode() or tseq != event.tseq:
         raise DataError("topic or number of a message differ from those of its event")
     if len(parts) > 3:

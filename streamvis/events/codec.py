@@ -15,6 +15,7 @@ from streamvis.errors import ConfigError, DataError
 from streamvis.events.envelope import ASIDE, MAJOR, SCHEMA, Event, EventBody, Heartbeat, Other
 from streamvis.events.family import EventTypes
 from streamvis.events.source_events import SOURCE_EVENTS
+from streamvis.events.system_events import SYSTEM_EVENTS
 
 
 class _Type(msgspec.Struct):
@@ -28,13 +29,13 @@ _members = msgspec.json.Decoder(dict[str, Any])
 
 
 class Codec:
-    """Reads and describes the events of these families, of sources, and heartbeats.
+    """Reads and describes the events of these families, of sources, the system, and heartbeats.
 
     Raises ConfigError when two families have types of one name.
     """
 
     def __init__(self, families: Sequence[EventTypes] = ()) -> None:
-        self.of_types = (*families, SOURCE_EVENTS)
+        self.of_types = (*families, SOURCE_EVENTS, SYSTEM_EVENTS)
         self._family_of = {one: family for family in self.of_types for one in family.types}
         self.types: tuple[type[EventBody], ...] = (
             *(one for family in self.of_types for one in family.types),

@@ -26,6 +26,8 @@ from msgspec import Meta
 
 SCHEMA = "streamvis.event/1.0"
 MAJOR = "streamvis.event/1."
+SYSTEM = "_sys"  # in place of a source: the publisher itself
+SYSTEM_TOPIC = f"sv1/{SYSTEM}/"
 
 Box = tuple[float, float, float, float]
 Pair = tuple[float, float]
@@ -114,6 +116,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     time: Time
     frame: FrameRef | None = None
     prov: Provenance = Provenance()
+    unlogged: bool | msgspec.UnsetType = msgspec.UNSET  # true: sent before it could be logged
     attachments: tuple[bytes, ...] = ()  # came beside the JSON, which has none of them
     what: EventBody = Other()
 
@@ -137,7 +140,7 @@ def family_of(what: EventBody) -> str:
 
 def topic(source: str, family: str) -> str:
     """The trailing slash is part of it, or the prefix `cam1` would also match `cam10`."""
-    return f"sv1/{source}/{family}/"
+    return SYSTEM_TOPIC if source == SYSTEM else f"sv1/{source}/{family}/"
 
 
 _SEAM = b',"attachments":[],"what":{'  # cannot occur in a string
@@ -150,6 +153,11 @@ def encode(event: Event) -> bytes:
     bare = msgspec.structs.replace(event, attachments=()) if event.attachments else event
     head, _, what = _encoder.encode(bare).partition(_SEAM)
     return head + b"," + what[:-1]
+
+
+def unlogged(payload: bytes) -> bytes:
+    """The encoded event with the mark that it is not in the log."""
+    return payload[:-1] + b',"unlogged":true}'
 
 
 def content(event: Event) -> Event:

@@ -29,7 +29,16 @@ import zmq
 
 from streamvis.errors import ConfigError, RunError
 from streamvis.events import envelope
-from streamvis.events.envelope import Beat, Event, Heartbeat, Provenance, Time, new_epoch
+from streamvis.events.envelope import (
+    SYSTEM,
+    SYSTEM_TOPIC,
+    Beat,
+    Event,
+    Heartbeat,
+    Provenance,
+    Time,
+    new_epoch,
+)
 
 BEAT_S = 1.0
 SOON_S = 0.05  # a new subscriber's first heartbeat, and the least time between two
@@ -38,8 +47,6 @@ LINGER_MS = 1000  # how long a close may wait for what is queued
 LONGEST_REQUEST = 1024  # bytes of a subscription
 LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no more
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
-SYSTEM = "_sys"
-SYSTEM_TOPIC = f"sv1/{SYSTEM}/"
 ANNOUNCEMENT = "feed.json"
 
 
@@ -181,8 +188,9 @@ class _PublisherLoop:
                 return True
             match parts:
                 case [topic, tseq, _, *_] if topic.startswith(b"sv1/"):
-                    _, source, family, _ = topic.decode().split("/")
-                    self.last.get(source, {})[family] = int.from_bytes(tseq)
+                    if topic != SYSTEM_TOPIC.encode():  # heartbeats of old do not count its events
+                        _, source, family, _ = topic.decode().split("/")
+                        self.last.get(source, {})[family] = int.from_bytes(tseq)
                     self._send(parts)
                 case [b"open", source, last]:
                     self.last[source.decode()] = msgspec.msgpack.decode(last)

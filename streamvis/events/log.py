@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from streamvis.errors import DataError, RunError
+from streamvis.events.envelope import SYSTEM
 
 FILE_NAME = "events.db"
 APPLICATION_ID = 0x53764576  # "SvEv"
@@ -24,6 +25,7 @@ VERSION = 1
 BUSY_S = 5.0
 CHUNK = 1000  # rows read at a time: a slow reader holds no transaction open
 MAX_OFFSET = 2**63 - 1
+_DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 TABLES = f"""
 BEGIN;
@@ -73,6 +75,10 @@ class Cursor(NamedTuple):
     state: bytes
 
 
+class LogDiskError(RunError):
+    """The disk of the log is full, or fails; a later commit may succeed."""
+
+
 class LogWriter:
     """The only writer of a log; creates the file when it does not exist."""
 
@@ -120,6 +126,11 @@ class LogWriter:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database, so that its space is used again."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def cursor(self, source: str) -> Cursor | None:
         with _read_errors(self.path):
             return _cursors(self._db, source).get(source)
@@ -143,7 +154,8 @@ class LogWriter:
                 "give each run an --out of its own"
             ) from None
         except sqlite3.Error as error:
-            raise RunError(
+            disk = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS
+            raise (LogDiskError if disk else RunError)(
                 f"{self.path}: the event log cannot be written: {error}. "
                 "Free space or choose another --out"
             ) from None
@@ -210,15 +222,16 @@ class LogReader:
         if source is not None:
             first = cursors[source].first if source in cursors else 0
             return self.events(source, types=types, first=first)
-        firsts = {name: cursors[name].first for name in self.sources()}
+        newest = _newest(cursors.values())
+        firsts = {name: cursor.first for name, cursor in cursors.items() if cursor.epoch == newest}
         rows = self.events(types=types)
         return (row for row in rows if row.offset >= firsts.get(row.source, MAX_OFFSET))
 
     def sources(self) -> list[str]:
         """The sources of the latest run."""
         cursors = self.cursors().values()
-        newest = max((cursor.epoch for cursor in cursors), default="")
-        return [cursor.source for cursor in cursors if cursor.epoch == newest]
+        newest = _newest(cursors)
+        return [one.source for one in cursors if one.epoch == newest and one.source != SYSTEM]
 
     def types(self) -> list[str]:
         """The types of its events, in alphabetical order."""
@@ -251,6 +264,11 @@ class LogReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _newest(cursors: Iterable[Cursor]) -> str:
+    """Return the latest run."""
+    return max((cursor.epoch for cursor in cursors), default="")
 
 
 def _reading(path: Path) -> sqlite3.Connection:

@@ -6,40 +6,27 @@ state in the log. Packets and notices that come again add nothing. Events from t
 last answer on may not have been published: they are published again with the same numbers, but
 without attachments, which are not logged. A resumed run publishes no event that was logged before:
 the sequence numbers show subscribers what they have missed.
+
+While the log cannot be written, since the disk is full, events are published all the same and are
+marked; a successor then continues from the last answer.
 """
 
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from streamvis.errors import RunError
 from streamvis.events.deriver import PublishPolicy
-from streamvis.events.envelope import (
-    Event,
-    Provenance,
-    encode,
-    epoch_us,
-    event_id,
-    family_of,
-    new_epoch,
-)
-from streamvis.events.feed import (
-    Feed,
-    Message,
-    read_announcement,
-    remove_announcement,
-    write_announcement,
-)
-from streamvis.events.log import FILE_NAME, Cursor, LogWriter, Row
+from streamvis.events.envelope import Provenance, new_epoch
+from streamvis.events.log import Cursor, Row
 from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages import installed_kinds
 from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
 from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
+from streamvis.stages.publish.numbering import OutgoingEvent, Run, numbered
+from streamvis.stages.publish.outbox import Outbox
 
 CLIPS = 64  # that wait for the next receipt, at most
 
@@ -67,19 +54,17 @@ class SourceState(msgspec.Struct):
     ending: str = ""
     findings: Findings | None = None  # once the source has ended
 
+    @property
+    def reached(self) -> tuple[int, tuple[int, int], int]:
+        """Grows with every packet, notice and event."""
+        return self.next, self.at, self.noticed
+
 
 class StreamPosition(msgspec.Struct):
     """The last packet and notice received; behind the source state while packets come again."""
 
     at: tuple[int, int] = (0, -1)
     noticed: int = 0  # notices since that packet
-
-
-class OutgoingEvent(NamedTuple):
-    """An event as it is logged, and its attachments, which only the feed has."""
-
-    row: Row
-    attachments: tuple[bytes, ...] = ()
 
 
 class PublishedSource(msgspec.Struct):
@@ -120,44 +105,22 @@ class PublishStage:
             masks="masks" in config.attach and config.bind not in (None, "none"),
         )
         self._epoch = site.epoch or new_epoch()
-        self._prov = Provenance(pipeline=site.pipeline)
-        self._out = site.out
+        self._run = Run(self._epoch, Provenance(pipeline=site.pipeline))
         self._logged = site.logged
         self._sources: dict[str, PublishedSource] = {}
-        self._log: LogWriter | None = None
-        self._feed: Feed | None = None
-        try:
-            if site.out is not None:
-                self._log = _open_log(site.out)
-            if config.bind not in (None, "none"):
-                self._feed = self._open_feed(config.bind)
-        except BaseException:
-            self.close()
-            raise
+        self._outbox = Outbox(site.out, config.bind, self._run)
 
     @property
     def endpoint(self) -> str | None:
-        """The address the feed is bound to; None without a feed."""
-        return self._feed.endpoint if self._feed else None
-
-    def _open_feed(self, bind: str) -> Feed:
-        """Open the feed; a successor binds the port of its predecessor again."""
-        feed = None
-        note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
-        if note and note[1] == self._epoch:
-            with suppress(RunError):
-                feed = Feed(note[0], epoch=self._epoch, pipeline=self._prov.pipeline)
-        feed = feed or Feed(bind, epoch=self._epoch, pipeline=self._prov.pipeline)
-        if self._out:
-            write_announcement(self._out, feed.endpoint, self._epoch)
-        return feed
+        """The address that the feed is bound to; None without a feed."""
+        return self._outbox.endpoint
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or continue it from the state in the log."""
         answered = _read(source.id, state) if state is not None else None
-        logged = self._log.cursor(source.id) if self._log else None
+        logged = self._outbox.cursor(source.id)
         if logged and logged.epoch == self._epoch:
-            source_state = _states.decode(logged.state)
+            source_state = self._latest(_states.decode(logged.state), answered)
         elif answered:
             source_state = answered.source_state
         else:
@@ -165,15 +128,22 @@ class PublishStage:
             return
         position = answered.position if answered else StreamPosition(source_state.began.at)
         opened = self._opened(source, source_state, position)
-        if self._feed:
-            self._feed.open_source(source.id, source_state.tseq)
-        if self._log is None or (answered is None and self._begin_again(source, opened)):
+        self._outbox.open_source(source.id, source_state.tseq)
+        if answered is None and self._begin_again(source, opened):
             return
         before = self._logged.get(source.id)
         first = answered.source_state.next if answered else source_state.began.next
-        rows = list(self._log.events(source.id, max(first, before.offset if before else 0)))
-        self._publish(OutgoingEvent(row) for row in rows)
+        rows = self._outbox.send_again(source.id, max(first, before.offset if before else 0))
         self._want_clips(opened, rows)
+
+    def _latest(self, logged: SourceState, answered: PublisherState | None) -> SourceState:
+        """Return the later state: that of the log, unless its last events were never logged."""
+        if answered is None or answered.source_state.reached <= logged.reached:
+            return logged
+        state = answered.source_state
+        if state.next > logged.next:
+            self._outbox.count_missing(state.status.info.id, logged.next, state.next - 1)
+        return state
 
     def _begin_again(self, source: SourceInfo, opened: PublishedSource) -> bool:
         """Begin a source of a resumed run, or one that has ended and is added again.
@@ -199,8 +169,7 @@ class PublishStage:
         status = SourceStatus(info=source, epoch=source.epoch)
         state = SourceState(status, self._epoch, first=first, next=first, began=Began(first))
         opened = self._opened(source, state, StreamPosition())
-        if self._feed:
-            self._feed.open_source(source.id)
+        self._outbox.open_source(source.id, {})
         self._commit([opened], self._numbered(state, opened.events.start()))
 
     def _opened(
@@ -267,8 +236,7 @@ class PublishStage:
             state.ending, state.findings = ending, findings
             self._commit([opened], self._numbered(state, drafts))
         del self._sources[source]
-        if self._feed:
-            self._feed.close_source(source)
+        self._outbox.close_source(source)
         return findings
 
     def state(self, source: str) -> bytes:
@@ -276,44 +244,10 @@ class PublishStage:
         return _encoder.encode(PublisherState(_stored(opened), opened.position))
 
     def close(self) -> None:
-        if self._feed:
-            self._feed.close(ended=not self._sources)  # open ones: this worker has failed
-            if self._out:
-                remove_announcement(self._out, self._epoch)
-        if self._log:
-            self._log.close()
+        self._outbox.close(ended=not self._sources)  # open ones: this worker has failed
 
-    def _numbered(
-        self, source_state: SourceState, drafts: Iterable[TimedDraft]
-    ) -> list[OutgoingEvent]:
-        source, emit_us = source_state.status.info.id, time.time_ns() // 1000
-        outgoing = []
-        for draft in drafts:
-            family = family_of(draft.what)
-            source_state.tseq[family] = source_state.tseq.get(family, 0) + 1
-            wall_us = draft.time.capture_us or epoch_us(self._epoch) + draft.time.media_us
-            event = Event(
-                id=event_id(self._epoch, source, source_state.next, wall_us),
-                source=source,
-                epoch=self._epoch,
-                tseq=source_state.tseq[family],
-                offset=source_state.next,
-                time=msgspec.structs.replace(draft.time, emit_us=emit_us),
-                frame=draft.frame,
-                prov=self._prov,
-                what=draft.what,
-            )
-            source_state.next += 1
-            row = Row(
-                source,
-                event.offset,
-                event.tseq,
-                event.type,
-                event.time.media_us,
-                encode(event),
-            )
-            outgoing.append(OutgoingEvent(row, draft.attachments))
-        return outgoing
+    def _numbered(self, state: SourceState, drafts: Iterable[TimedDraft]) -> list[OutgoingEvent]:
+        return numbered(state.status.info.id, state, drafts, self._run)
 
     def _want_clips(self, opened: PublishedSource, rows: Iterable[Row]) -> None:
         """Ask for a clip of each event of the types that are configured, with the next receipt."""
@@ -322,18 +256,10 @@ class PublishStage:
                 event = msgspec.json.decode(row.payload, type=_Identified).id
                 opened.clips = [*opened.clips, ClipEvent(event, row.type, row.media_us)][-CLIPS:]
 
-    def _commit(self, sources: Iterable[PublishedSource], outgoing: list[OutgoingEvent]) -> None:
-        """Log, then publish: a published event is never missing from the log."""
-        if self._log and (cursors := [_cursor(opened) for opened in sources]):
-            self._log.commit([one.row for one in outgoing], cursors)
-        self._publish(outgoing)
-
-    def _publish(self, outgoing: Iterable[OutgoingEvent]) -> None:
-        if self._feed:
-            self._feed.publish(
-                Message(row.source, row.type.partition(".")[0], row.tseq, row.payload, attachments)
-                for row, attachments in outgoing
-            )
+    def _commit(
+        self, sources: Iterable[PublishedSource], outgoing: Sequence[OutgoingEvent]
+    ) -> None:
+        self._outbox.send(outgoing, [_cursor(opened) for opened in sources])
 
 
 def _replaces_last_packet(notice: Notice, state: SourceState) -> bool:
@@ -373,14 +299,6 @@ def _cursor(opened: PublishedSource) -> Cursor:
         state.ending,
         _encoder.encode(state),
     )
-
-
-def _open_log(out: Path) -> LogWriter:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: cannot make the output directory: {error.strerror}") from None
-    return LogWriter(out / FILE_NAME)
 
 
 def _read(source: str, state: bytes) -> PublisherState:

@@ -316,8 +316,8 @@ def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_
     state = first.state("cam1")
     unanswered = [packet_of("cam1", 1), packet_of("cam1", 2)]
     first(unanswered)
-    first._feed.close()  # it dies: the note of where it listened stays
-    first._log.close()
+    first._outbox._feed.close()  # it dies: the note of where it listened stays
+    first._outbox._log.close()
 
     with (
         closing(PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(tmp_path))) as second,

@@ -1,0 +1,156 @@
+"""An event log that goes on when it cannot be written, for example since the disk is full.
+
+Events that could not be committed are kept in memory, in order, and committed together with the
+latest states of their sources once there is room. An attempt that failed is repeated after RETRY_S
+at the earliest, when there is something to commit. While there is only the space of the reserve,
+that is for events other than updates: updates that wait are dropped then, and counted.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from streamvis.events.disk import Reserve
+from streamvis.events.log import Cursor, LogDiskError, LogWriter, Row
+from streamvis.logs import log, warn
+
+RETRY_S = 1.0
+KEPT_BYTES = 16 << 20  # of payloads that wait, at most
+
+
+class Missing(msgspec.Struct):
+    """Events of a source that will never be in the log."""
+
+    count: int
+    first: int  # offset
+    last: int
+
+
+class KeptLog:
+    """Writes a log, or keeps what cannot be written."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._writer = LogWriter(path)
+        self._reserve = Reserve(path.parent)
+        self._reserve.make()
+        self._now = now
+        self._retry_at = 0.0
+        self._rows: list[Row] = []  # not committed, in order
+        self._bytes = 0
+        self._cursors: dict[str, Cursor] = {}  # by source, latest
+        self._missing: dict[str, Missing] = {}
+        self.writable = True
+
+    def commit(self, rows: Sequence[Row], cursors: Sequence[Cursor]) -> set[tuple[str, int]]:
+        """Write events and cursors in one transaction, or keep them for later.
+
+        Returns source and offset of each event that is not in the log.
+        """
+        if self.writable:
+            try:
+                self._writer.commit(rows, cursors)
+            except LogDiskError as error:
+                warn("event log cannot be written", path=str(self._writer.path), error=str(error))
+                self.writable, self._retry_at = False, 0.0
+                self._reserve.release()
+            else:
+                return set()
+        self._keep(rows, cursors)
+        committed = self._retry() if self._due else set()
+        return {place for row in rows if (place := (row.source, row.offset)) not in committed}
+
+    def shed(self, rows: Iterable[Row]) -> None:
+        """Drop the updates that wait, if events that matter more will use the last room.
+
+        To be called before `commit` of these rows, so that `missing` can be committed with them.
+        """
+        if self.writable or not self._due or self._reserve.has_room():
+            return
+        if not all(is_update(row.type) for row in (*self._rows, *rows)):
+            self._drop([row for row in self._rows if is_update(row.type)])
+
+    @property
+    def missing(self) -> Mapping[str, Missing]:
+        """By source, what will never be in the log, and was not taken yet."""
+        return self._missing
+
+    @property
+    def _due(self) -> bool:
+        return self._now() >= self._retry_at
+
+    def cursor(self, source: str) -> Cursor | None:
+        """Return the latest cursor of the source, committed or not."""
+        return self._cursors.get(source) or self._writer.cursor(source)
+
+    def events(self, source: str, first: int = 0) -> Iterator[Row]:
+        """Yield the committed events of a source from offset `first` on."""
+        return self._writer.events(source, first)
+
+    def count_missing(self, source: str, missing: Missing) -> None:
+        """Add what a predecessor has not logged."""
+        known = self._missing.setdefault(source, Missing(0, missing.first, missing.last))
+        known.count += missing.count
+        known.first = min(known.first, missing.first)
+        known.last = max(known.last, missing.last)
+
+    def take_missing(self) -> dict[str, Missing]:
+        """Return, once and while the log can be written, by source what will never be in it."""
+        if not self.writable:
+            return {}
+        missing, self._missing = self._missing, {}
+        return missing
+
+    def flush(self) -> None:
+        """Try once more to commit what is kept."""
+        if not self.writable:
+            self._retry()
+
+    def close(self) -> None:
+        """Close the log, and say how many events it lacks."""
+        self._drop(self._rows)
+        if lost := sum(one.count for one in self._missing.values()):
+            warn("events are not in the log", path=str(self._writer.path), count=lost)
+        self._writer.close()
+        self._reserve.release()
+
+    def _keep(self, rows: Iterable[Row], cursors: Iterable[Cursor]) -> None:
+        for row in rows:
+            self._rows.append(row)
+            self._bytes += len(row.payload)
+        self._cursors.update((cursor.source, cursor) for cursor in cursors)
+        if self._bytes > KEPT_BYTES:
+            self._drop([row for row in self._rows if is_update(row.type)])
+        if self._bytes > KEPT_BYTES:
+            self._drop(self._rows[: len(self._rows) // 2])
+
+    def _retry(self) -> set[tuple[str, int]]:
+        """Commit what is kept, and return source and offset of what is in the log now."""
+        room = self._reserve.has_room()
+        if not room and all(is_update(row.type) for row in self._rows):
+            return set()
+        self._writer.checkpoint()
+        try:
+            self._writer.commit(self._rows, self._cursors.values())
+        except LogDiskError:
+            self._retry_at = self._now() + RETRY_S
+            return set()
+        committed = {(row.source, row.offset) for row in self._rows}
+        self._rows, self._bytes, self._cursors = [], 0, {}
+        if room and self._reserve.make():
+            self.writable = True
+            log("info", "event log is written again", path=str(self._writer.path))
+        return committed
+
+    def _drop(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self.count_missing(row.source, Missing(1, row.offset, row.offset))
+            self._bytes -= len(row.payload)
+        dropped = {(row.source, row.offset) for row in rows}
+        self._rows = [row for row in self._rows if (row.source, row.offset) not in dropped]
+
+
+def is_update(kind: str) -> bool:
+    """Whether events of this type are samples of something, rather than its begin or end."""
+    return kind.endswith(".update") or kind.startswith("forecast.")
