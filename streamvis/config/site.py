@@ -8,6 +8,7 @@ added, removed, changed = difference(site.specs(), load_site(path).specs())  # a
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,9 +131,29 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
             "of pictures; remove its `record`"
         )
     masks = tuple(tuple(mask) for mask in source.privacy_masks)
+    for number, mask in enumerate(masks):
+        if _crosses_itself(mask):
+            raise ConfigError(
+                f"{where}: privacy_masks[{number}] crosses itself, so that a part of it would stay "
+                "visible; give its corners in order around the area"
+            )
     return msgspec.structs.replace(
         spec, id=source.id, ground_plane=plane, privacy_masks=masks, record=record
     )
+
+
+def _crosses_itself(polygon: Sequence[tuple[float, float]]) -> bool:
+    """Whether two edges of a polygon cross between their ends."""
+    edges = list(zip(polygon, [*polygon[1:], polygon[0]], strict=True))
+    return any(
+        _side(a, b, c) * _side(a, b, d) < 0 and _side(c, d, a) * _side(c, d, b) < 0
+        for (a, b), (c, d) in combinations(edges, 2)
+    )
+
+
+def _side(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
+    """Twice the signed area of a triangle: its sign is the side of ab on which c lies."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _settings(source: SiteSource) -> list[Setting]:

@@ -19,6 +19,7 @@ from streamvis.sources.listing import images_of
 from streamvis.sources.options import CONNECTION
 from streamvis.sources.spec import SourceSpec
 
+SECRET = frozenset({"decryption_key"})
 EDGE = 1 << 20  # bytes hashed at the head and at the tail
 
 
@@ -50,12 +51,18 @@ def content_of(spec: SourceSpec) -> Content:
 
 
 def settings_of(spec: SourceSpec) -> dict[str, str]:
-    """The other settings of a source that results depend on, if not default: names and JSON."""
+    """The other settings of a source that results depend on, if not default: names and JSON.
+
+    Keys of encrypted files are left out, as is what says when and how a connection is made.
+    """
+    options = {name: value for name, value in spec.options.items() if name not in SECRET}
+    spec = msgspec.structs.replace(spec, options=options)
     usual = SourceSpec(id=spec.id, uri=spec.uri, kind=spec.kind)
     return {
         name: msgspec.json.encode(value, order="deterministic").decode()
         for name in spec.__struct_fields__
-        if name not in CONNECTION and (value := getattr(spec, name)) != getattr(usual, name)
+        if name not in {*CONNECTION, "record_to"}
+        and (value := getattr(spec, name)) != getattr(usual, name)
     }
 
 

@@ -1,6 +1,7 @@
 """A sources file becomes sources; what is wrong in it is named with file and place."""
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.config.site import Site, SiteSource, difference, load_site
+from streamvis.config.site import Site, SiteSource, _crosses_itself, difference, load_site
 from streamvis.errors import ConfigError, SourceError, UsageError
 from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.sources.listing import images_of
@@ -160,6 +161,10 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
         (f"sources: [{CAMERA}, ground_plane: [[1,2,3],[1,2,3],[1,2,3]]}}]", "cannot be inverted"),
         (f"sources: [{CAMERA}, privacy_masks: [[[0, 0], [1, 1]]]}}]", "length >= 3"),
         (f"sources: [{CAMERA}, privacy_masks: [[[0, 0], [1, 1], [-1, 0]]]}}]", ">= 0.0"),
+        (
+            f"sources: [{CAMERA}, privacy_masks: [[[0, 0], [1, 1], [1, 0], [0, 1]]]}}]",
+            "privacy_masks[0] crosses itself",
+        ),
         (f"sources: [{CAMERA}, password: '${{NOPE}}'}}]", "NOPE at `$.sources[0].password` is not"),
         (f"sources: [{CAMERA}, password: '${{a b}}'}}]", "expected ${NAME}"),
         (f"sources: [{CAMERA}, password: 'x${{NOPE'}}]", "expected ${NAME}"),
@@ -251,6 +256,20 @@ def test_a_recording_for_all_is_that_of_cameras_which_do_not_say(tmp_path):
         Recording(clips=Clips(["track.begin"])),
     )
     assert [spec.record for spec in given.specs()] == [for_all, clips, None, None, None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=3))
+def test_a_triangle_never_crosses_itself(triangle):
+    assert not _crosses_itself(triangle)
+
+
+@given(st.lists(st.floats(0, 6.28), min_size=3, max_size=9, unique_by=lambda a: round(a, 2)))
+def test_corners_in_order_around_a_point_do_not_cross_and_two_exchanged_ones_do(angles):
+    corners = [(10 + 5 * math.cos(a), 10 + 5 * math.sin(a)) for a in sorted(angles)]
+    assert not _crosses_itself(corners)
+    if len(corners) > 3:
+        corners[1], corners[2] = corners[2], corners[1]
+        assert _crosses_itself(corners)
 
 
 VALUES = st.recursive(

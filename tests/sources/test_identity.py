@@ -8,7 +8,7 @@ import pytest
 
 from streamvis.errors import SourceError
 from streamvis.sources import resolve
-from streamvis.sources.identity import EDGE, content_of
+from streamvis.sources.identity import EDGE, content_of, settings_of
 
 
 def identity(path: Path | str):
@@ -102,3 +102,15 @@ def test_what_cannot_be_read_says_why(tmp_path):
 def test_a_pipe_is_not_read_by_looking_at_it(tmp_path):
     os.mkfifo(tmp_path / "live.mp4")
     assert identity(tmp_path / "live.mp4").size == 0
+
+
+def test_settings_that_change_results_are_listed_and_no_others(clip):
+    (spec,) = resolve([f"{clip}#fps=5&probesize=5M&decryption_key=geheim&hwaccel=auto"])
+    assert settings_of(spec) == {
+        "fps": "5.0",
+        "options": '{"probesize":"5M"}',
+        "hwaccel": '"auto"',
+    }
+    for tail in ("open_s=3&read_s=4&stall_s=1&retry_s=0", "open_s=10&read_s=5&retry_s=30"):
+        (camera,) = resolve([f"rtsp://h/a#{tail}"])
+        assert settings_of(camera) == {}
