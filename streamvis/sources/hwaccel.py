@@ -9,6 +9,8 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from streamvis.errors import SourceError
+from streamvis.parsing import quoted
 from streamvis.sources.spec import Hwaccel
 
 DEVICES = tuple(name for name in get_args(Hwaccel) if name not in {"auto", "none"})
@@ -26,6 +28,26 @@ def faults() -> dict[str, str | None]:
         else f"this PyAV, {av.__version__}, is built without it"
         for name in DEVICES
     }
+
+
+def accelerator(setting: Hwaccel, label: str) -> HWAccel | None:
+    """The device for `av.open`, or None for the CPU; SourceError where the one given is absent.
+
+    With `auto`, FFmpeg decodes on the CPU what the device cannot; with a name that is an error.
+    """
+    if setting == "none":
+        return None
+    found = faults()
+    if setting == "auto":
+        usable = next((name for name, fault in found.items() if fault is None), None)
+        return HWAccel(usable, allow_software_fallback=True) if usable else None
+    if fault := found[setting]:
+        usable_text = quoted(name for name, other in found.items() if other is None)
+        raise SourceError(
+            f"source '{label}': hwaccel={setting} cannot decode here: {fault}. Usable: "
+            f"{usable_text}; hwaccel=auto takes one of them, or else the CPU"
+        )
+    return HWAccel(setting, allow_software_fallback=False)
 
 
 def _film() -> bytes:

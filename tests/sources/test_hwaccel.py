@@ -7,6 +7,7 @@ import pytest
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 
+from streamvis.errors import SourceError
 from streamvis.sources import hwaccel
 
 
@@ -38,3 +39,27 @@ def test_the_logging_of_pyav_is_as_before():
 def test_a_device_that_pyav_is_built_without_is_told(monkeypatch):
     monkeypatch.setattr(hwaccel, "hwdevices_available", lambda: ["cuda"])
     assert "is built without it" in hwaccel.faults()["qsv"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "setting", "device", "falls_back"),
+    [
+        ({"cuda": "no", "qsv": None, "drm": None}, "auto", "qsv", True),
+        ({"cuda": None, "qsv": None, "drm": None}, "drm", "drm", False),
+    ],
+)
+def test_auto_takes_the_first_usable_device_and_a_name_that_one_alone(
+    monkeypatch, faults, setting, device, falls_back
+):
+    monkeypatch.setattr(hwaccel, "faults", lambda: faults)
+    monkeypatch.setattr(hwaccel, "HWAccel", lambda name, **how: (name, how))
+    found = hwaccel.accelerator(setting, "a.mp4")
+    assert found == (device, {"allow_software_fallback": falls_back})
+
+
+def test_without_a_device_auto_is_the_cpu_and_a_name_is_an_error(monkeypatch):
+    monkeypatch.setattr(hwaccel, "faults", lambda: {"cuda": "no driver", "qsv": "x", "drm": "y"})
+    assert hwaccel.accelerator("none", "a.mp4") is None
+    assert hwaccel.accelerator("auto", "a.mp4") is None
+    with pytest.raises(SourceError, match=r"'a\.mp4': hwaccel=cuda .* no driver\. Usable: none"):
+        hwaccel.accelerator("cuda", "a.mp4")
