@@ -132,7 +132,7 @@ def _encoded(text: str) -> str:
     """Encode what ends a part of a URL, and bytes that are no UTF-8; FFmpeg's buffer is short."""
     return "".join(
         quote(character, safe="", errors="surrogateescape")
-        if character in UNSAFE or "\ud800" <= character <= "\udfff"
+        if character in UNSAFE or "\udc80" <= character <= "\udcff"
         else character
         for character in text
     )
@@ -142,5 +142,9 @@ def _check_characters(text: str, name: str, where: str, refused: str = "") -> No
     """UsageError for what FFmpeg cannot send; the text is not shown."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise UsageError(f"{where}: `{name}` has a control character, such as a line end")
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: `{name}` has half of a surrogate pair; expected text") from None
     if refused and refused in text:
         raise UsageError(f"{where}: `{name}` has a '{refused}', which ends a user name; remove it")

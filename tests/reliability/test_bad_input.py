@@ -92,6 +92,15 @@ def test_a_pipeline_loads_or_is_refused(file, tree):
         assert config.to_text(pipeline)
 
 
+@settings(max_examples=150)
+@given(tree=spoiled([yaml.safe_load((ROOT / "configs/site.yaml").read_text())]))
+def test_a_sources_file_loads_or_is_refused(file, tree):
+    try:
+        config.load_site(written(file, tree), {"GATE_PASSWORD": "sesame"})
+    except StreamvisError as error:
+        one_line(str(error).replace("sesame", "\n"))  # the password is in no error
+
+
 @settings(max_examples=100)
 @given(
     tree=spoiled([yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text()) for name in PLACED])
