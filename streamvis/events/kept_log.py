@@ -1,4 +1,4 @@
-"""An event log that goes on when it cannot be written, for example since the disk is full.
+"""What waits for a log that cannot be written, for example since the disk is full.
 
 Events that could not be committed are kept in memory, in order, and committed together with the
 latest states of their sources once there is room. An attempt that failed is repeated after RETRY_S
@@ -7,8 +7,7 @@ that is for events other than updates: updates that wait are dropped then, and c
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -29,11 +28,11 @@ class Missing(msgspec.Struct):
 
 
 class KeptLog:
-    """Writes a log, or keeps what cannot be written."""
+    """Keeps what cannot be written to a log, and the reserve beside it."""
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._writer = LogWriter(path)
-        self._reserve = Reserve(path.parent)
+    def __init__(self, writer: LogWriter, now: Callable[[], float] = time.monotonic) -> None:
+        self._writer = writer
+        self._reserve = Reserve(writer.path.parent)
         self._reserve.make()
         self._now = now
         self._retry_at = 0.0
@@ -41,22 +40,19 @@ class KeptLog:
         self._bytes = 0
         self._cursors: dict[str, Cursor] = {}  # by source, latest
         self._missing: dict[str, Missing] = {}
-        self.writable = True
+        self.writable = True  # nothing is kept: commit to the log itself
+
+    def fail(self, error: LogDiskError) -> None:
+        """Have the next commit go through `commit`, after one to the log itself has failed."""
+        warn("event log cannot be written", path=str(self._writer.path), error=str(error))
+        self.writable, self._retry_at = False, 0.0
+        self._reserve.release()
 
     def commit(self, rows: Sequence[Row], cursors: Sequence[Cursor]) -> set[tuple[str, int]]:
-        """Write events and cursors in one transaction, or keep them for later.
+        """Commit these and all that is kept in one transaction, or keep them for later.
 
-        Returns source and offset of each event that is not in the log.
+        Returns source and offset of each of these events that is not in the log.
         """
-        if self.writable:
-            try:
-                self._writer.commit(rows, cursors)
-            except LogDiskError as error:
-                warn("event log cannot be written", path=str(self._writer.path), error=str(error))
-                self.writable, self._retry_at = False, 0.0
-                self._reserve.release()
-            else:
-                return set()
         self._keep(rows, cursors)
         committed = self._retry() if self._due else set()
         return {place for row in rows if (place := (row.source, row.offset)) not in committed}
@@ -81,12 +77,8 @@ class KeptLog:
         return self._now() >= self._retry_at
 
     def cursor(self, source: str) -> Cursor | None:
-        """Return the latest cursor of the source, committed or not."""
-        return self._cursors.get(source) or self._writer.cursor(source)
-
-    def events(self, source: str, first: int = 0) -> Iterator[Row]:
-        """Yield the committed events of a source from offset `first` on."""
-        return self._writer.events(source, first)
+        """Return the latest cursor of the source that was not committed, if there is one."""
+        return self._cursors.get(source)
 
     def count_missing(self, source: str, missing: Missing) -> None:
         """Add what a predecessor has not logged."""
@@ -108,11 +100,10 @@ class KeptLog:
             self._retry()
 
     def close(self) -> None:
-        """Close the log, and say how many events it lacks."""
+        """Give up what is kept, and say how many events the log lacks."""
         self._drop(self._rows)
         if lost := sum(one.count for one in self._missing.values()):
             warn("events are not in the log", path=str(self._writer.path), count=lost)
-        self._writer.close()
         self._reserve.release()
 
     def _keep(self, rows: Iterable[Row], cursors: Iterable[Cursor]) -> None:

@@ -7,18 +7,27 @@ from msgspec import Meta
 
 from streamvis.stages.protocol import Site, Stage, StageConfig, has_events
 
+LIVE_UPDATE_US = 1_000_000  # a frame's updates of a live source would be gigabytes a day
+
 
 class Publish(StageConfig, frozen=True, tag="publish"):
     """Write events to the log, then publish them on the feed."""
 
     bind: str | None = "tcp://127.0.0.1:5560"  # ZeroMQ address of the feed; none: event log only
-    update_every_s: Annotated[float, Meta(ge=0)] = 0.0  # shortest interval between two updates of
-    # the same thing, such as a track; 0: one for every frame
+    update_every_s: Annotated[float, Meta(ge=0)] | None = None  # shortest interval between two
+    # updates of the same thing, such as a track; 0: one for every frame; none: 0 for files, 1 s for
+    # live sources
     attach: tuple[Literal["masks"], ...] = ()  # data sent with the events on the feed, not to the
     # log; masks: the label map as PNG
 
     stateful: ClassVar[bool] = True
     follows_status: ClassVar[bool] = True
+
+    def every_us(self, *, live: bool) -> int:
+        """Return the shortest media time between two updates of the same thing."""
+        if self.update_every_s is not None:
+            return round(self.update_every_s * 1e6)
+        return LIVE_UPDATE_US if live else 0
 
     def uses(self, other: StageConfig) -> bool:
         return has_events(other)

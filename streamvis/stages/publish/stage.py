@@ -11,22 +11,43 @@ While the log cannot be written, since the disk is full, events are published al
 marked; a successor then continues from the last answer.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from streamvis.errors import RunError
+from streamvis.events import envelope
 from streamvis.events.deriver import PublishPolicy
-from streamvis.events.envelope import Provenance, new_epoch
-from streamvis.events.log import Cursor, Row
+from streamvis.events.envelope import (
+    SYSTEM,
+    Event,
+    Provenance,
+    encode,
+    epoch_us,
+    event_id,
+    family_of,
+    new_epoch,
+)
+from streamvis.events.feed import (
+    Feed,
+    Message,
+    read_announcement,
+    remove_announcement,
+    write_announcement,
+)
+from streamvis.events.kept_log import KeptLog, Missing
+from streamvis.events.log import FILE_NAME, Cursor, LogDiskError, LogWriter, Row
+from streamvis.logs import warn
 from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages import installed_kinds
 from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
 from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
-from streamvis.stages.publish.numbering import OutgoingEvent, Run, numbered
-from streamvis.stages.publish.outbox import Outbox
+from streamvis.stages.publish.system import SystemEvents
 
 CLIPS = 64  # that wait for the next receipt, at most
 
@@ -67,6 +88,27 @@ class StreamPosition(msgspec.Struct):
     noticed: int = 0  # notices since that packet
 
 
+class Counts(Protocol):
+    """Where a source's numbers have come to."""
+
+    next: int  # offset of the next event
+    tseq: dict[str, int]  # family -> last
+
+
+class Run(NamedTuple):
+    """What all events of a run share."""
+
+    epoch: str
+    prov: Provenance
+
+
+class OutgoingEvent(NamedTuple):
+    """An event as it is logged, and its attachments, which only the feed has."""
+
+    row: Row
+    attachments: tuple[bytes, ...] = ()
+
+
 class PublishedSource(msgspec.Struct):
     """A source from its begin to its end."""
 
@@ -100,10 +142,9 @@ class PublishStage:
 
     def __init__(self, config: Publish, site: Site) -> None:
         self._kinds = _kinds_with_events(site.above)
-        self._policy = PublishPolicy(
-            every_us=round(config.update_every_s * 1e6),
-            masks="masks" in config.attach and config.bind not in (None, "none"),
-        )
+        masks = "masks" in config.attach and config.bind not in (None, "none")
+        self._policy = PublishPolicy(config.every_us(live=False), masks)
+        self._live_policy = PublishPolicy(config.every_us(live=True), masks)
         self._epoch = site.epoch or new_epoch()
         self._run = Run(self._epoch, Provenance(pipeline=site.pipeline))
         self._logged = site.logged
@@ -176,7 +217,7 @@ class PublishStage:
         self, source: SourceInfo, state: SourceState, position: StreamPosition
     ) -> PublishedSource:
         states = {name: bytes(raw) for name, raw in state.events.items()}
-        events = SourceEvents(state.status, self._kinds, self._policy, states)
+        events = SourceEvents(state.status, self._kinds, self._policy, states, self._live_policy)
         opened = PublishedSource(state, events, position, frozenset(source.clips_on))
         self._sources[source.id] = opened
         return opened
@@ -260,6 +301,185 @@ class PublishStage:
         self, sources: Iterable[PublishedSource], outgoing: Sequence[OutgoingEvent]
     ) -> None:
         self._outbox.send(outgoing, [_cursor(opened) for opened in sources])
+
+
+class Outbox:
+    """The log in `out` and the feed on `bind`; either may be None."""
+
+    def __init__(self, out: Path | None, bind: str | None, run: Run) -> None:
+        self._out = out
+        self._run = run
+        self._log: LogWriter | None = None
+        self._feed: Feed | None = None
+        try:
+            if out is not None:
+                self._log = _open_log(out)
+                self._kept = KeptLog(self._log)
+                self._system = SystemEvents(out, run.epoch, self._log.cursor(SYSTEM))
+                for source, missing in self._system.state.missing.items():
+                    self._kept.count_missing(source, missing)
+            if bind not in (None, "none"):
+                self._feed = self._open_feed(bind)
+        except BaseException:
+            self.close(ended=False)
+            raise
+
+    @property
+    def endpoint(self) -> str | None:
+        """The address that the feed is bound to; None without a feed."""
+        return self._feed.endpoint if self._feed else None
+
+    def cursor(self, source: str) -> Cursor | None:
+        """Return the latest cursor of the source in the log."""
+        return (self._kept.cursor(source) or self._log.cursor(source)) if self._log else None
+
+    def open_source(self, source: str, tseq: Mapping[str, int]) -> None:
+        """Start heartbeats of a source, which continue these sequence numbers."""
+        if self._feed:
+            self._feed.open_source(source, dict(tseq))
+
+    def close_source(self, source: str) -> None:
+        """Send the last heartbeat of a source."""
+        if self._feed:
+            self._feed.close_source(source)
+
+    def send(self, outgoing: Sequence[OutgoingEvent], cursors: Sequence[Cursor]) -> None:
+        """Log, then publish: an event that is not in the log when it is published is marked."""
+        if self._log is None:
+            self._publish(outgoing)
+        elif cursors:
+            self._commit(self._log, outgoing, cursors, self._system.of_disk())
+            self._commit_missing(self._log)
+
+    def send_again(self, source: str, first: int) -> list[Row]:
+        """Publish the logged events of a source from this offset on again, and return them."""
+        rows = list(self._log.events(source, first)) if self._log else []
+        self._publish(OutgoingEvent(row) for row in rows)
+        return rows
+
+    def count_missing(self, source: str, first: int, last: int) -> None:
+        """Count the events from one offset to another as absent from the log for good."""
+        if self._log:
+            self._kept.count_missing(source, Missing(last - first + 1, first, last))
+
+    def close(self, *, ended: bool) -> None:
+        """Commit what is kept, if that is possible, and close; `ended`: so has the run."""
+        with ExitStack() as stack:
+            if self._log:
+                stack.callback(self._log.close)
+                stack.callback(self._kept.close)
+                self._kept.flush()
+                self._commit_missing(self._log)
+            if self._feed:
+                self._feed.close(ended=ended)
+                if self._out:
+                    remove_announcement(self._out, self._run.epoch)
+
+    def _commit(
+        self,
+        log: LogWriter,
+        outgoing: Sequence[OutgoingEvent],
+        cursors: Sequence[Cursor],
+        system: Sequence[TimedDraft] = (),
+    ) -> None:
+        kept = self._kept
+        outgoing = [*outgoing, *numbered(SYSTEM, self._system.state, system, self._run)]
+        rows = [one.row for one in outgoing]
+        if not kept.writable:
+            kept.shed(rows)
+        if system or kept.missing or not kept.writable:
+            cursors = [*cursors, self._system.cursor(kept.missing)]
+        unlogged: Container[tuple[str, int]] = frozenset()
+        try:
+            if kept.writable:
+                log.commit(rows, cursors)
+        except LogDiskError as error:
+            kept.fail(error)
+        if not kept.writable:
+            unlogged = kept.commit(rows, cursors)
+        self._publish(outgoing, unlogged)
+
+    def _commit_missing(self, log: LogWriter) -> None:
+        """Publish what will never be in the log, once that is certain."""
+        if missing := self._kept.take_missing():
+            self._commit(log, [], [], self._system.of_missing(missing))
+
+    def _publish(
+        self,
+        outgoing: Iterable[OutgoingEvent],
+        unlogged: Container[tuple[str, int]] = frozenset(),
+    ) -> None:
+        if self._feed:
+            self._feed.publish(
+                Message(
+                    row.source,
+                    row.type.partition(".")[0],
+                    row.tseq,
+                    envelope.unlogged(row.payload)
+                    if (row.source, row.offset) in unlogged
+                    else row.payload,
+                    attachments,
+                )
+                for row, attachments in outgoing
+            )
+
+    def _open_feed(self, bind: str) -> Feed:
+        """Open the feed; a successor binds the port of its predecessor again."""
+        feed, epoch, pipeline = None, self._run.epoch, self._run.prov.pipeline
+        note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
+        if note and note[1] == epoch:
+            with suppress(RunError):
+                feed = Feed(note[0], epoch=epoch, pipeline=pipeline)
+        feed = feed or Feed(bind, epoch=epoch, pipeline=pipeline)
+        if self._out:
+            try:
+                write_announcement(self._out, feed.endpoint, epoch)
+            except OSError as error:  # the disk is full
+                reason = error.strerror or str(error)
+                warn("address of the feed not written", path=str(self._out), error=reason)
+        return feed
+
+
+def _open_log(out: Path) -> LogWriter:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot make the output directory: {error.strerror}") from None
+    return LogWriter(out / FILE_NAME)
+
+
+def numbered(
+    source: str, counts: Counts, drafts: Iterable[TimedDraft], run: Run
+) -> list[OutgoingEvent]:
+    """Return the drafts as events with the next numbers, and advance `counts`."""
+    emit_us = time.time_ns() // 1000
+    outgoing = []
+    for draft in drafts:
+        family = family_of(draft.what)
+        counts.tseq[family] = counts.tseq.get(family, 0) + 1
+        wall_us = draft.time.capture_us or epoch_us(run.epoch) + draft.time.media_us
+        event = Event(
+            id=event_id(run.epoch, source, counts.next, wall_us),
+            source=source,
+            epoch=run.epoch,
+            tseq=counts.tseq[family],
+            offset=counts.next,
+            time=msgspec.structs.replace(draft.time, emit_us=emit_us),
+            frame=draft.frame,
+            prov=run.prov,
+            what=draft.what,
+        )
+        counts.next += 1
+        row = Row(
+            source,
+            event.offset,
+            event.tseq,
+            event.type,
+            event.time.media_us,
+            encode(event),
+        )
+        outgoing.append(OutgoingEvent(row, draft.attachments))
+    return outgoing
 
 
 def _replaces_last_packet(notice: Notice, state: SourceState) -> bool:

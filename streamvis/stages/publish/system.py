@@ -1,6 +1,6 @@
-"""The events of the system: the disk of the log, and what could not be logged."""
+"""Derive the events of the system: of the disk of the log, and of what could not be logged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,6 @@ from streamvis.events.kept_log import Missing
 from streamvis.events.log import Cursor
 from streamvis.events.system_events import Disk, SysDiskLow, SysDiskOk, SysUnlogged, Unlogged
 from streamvis.stages.publish.derive import TimedDraft
-from streamvis.stages.publish.numbering import OutgoingEvent, Run, numbered
 
 
 class SystemState(msgspec.Struct):
@@ -25,41 +24,45 @@ class SystemState(msgspec.Struct):
 
 
 class SystemEvents:
-    """Derives and numbers the events of the system; most runs have none."""
+    """Derives the events of the system; most runs have none."""
 
-    def __init__(self, out: Path, run: Run, logged: Cursor | None) -> None:
+    def __init__(self, out: Path, epoch: str, logged: Cursor | None) -> None:
         if logged is None:
-            self._state = SystemState()
-        elif logged.epoch == run.epoch:
-            self._state = msgspec.msgpack.decode(logged.state, type=SystemState)
+            self.state = SystemState()
+        elif logged.epoch == epoch:
+            self.state = msgspec.msgpack.decode(logged.state, type=SystemState)
         else:
-            self._state = SystemState(first=logged.next, next=logged.next)
-        self.missing = self._state.missing  # of a predecessor
+            self.state = SystemState(first=logged.next, next=logged.next)
         self._out = out
-        self._run = run
-        self._watch = DiskWatch(out, self._state.low)
+        self._epoch = epoch
+        self._watch = DiskWatch(out, self.state.low)
 
-    def of_disk(self) -> list[OutgoingEvent]:
+    def of_disk(self) -> list[TimedDraft]:
         """Return the event of a disk that is low, or no longer so."""
         if not self._watch.changed():
             return []
-        self._state.low = self._watch.low
+        self.state.low = self._watch.low
         disk = Disk(free_bytes=self._watch.free_bytes, path=str(self._out))
-        return self._numbered([SysDiskLow(disk) if self._watch.low else SysDiskOk(disk)])
+        return [_draft(SysDiskLow(disk) if self._watch.low else SysDiskOk(disk))]
 
-    def of_missing(self, missing: Mapping[str, Missing]) -> list[OutgoingEvent]:
+    def of_missing(self, missing: Mapping[str, Missing]) -> list[TimedDraft]:
         """Return an event for each source with events that will never be in the log."""
-        return self._numbered(
-            SysUnlogged(Unlogged(source=source, count=one.count, first=one.first, last=one.last))
+        return [
+            _draft(
+                SysUnlogged(
+                    Unlogged(source=source, count=one.count, first=one.first, last=one.last)
+                )
+            )
             for source, one in missing.items()
-        )
+        ]
 
     def cursor(self, missing: Mapping[str, Missing]) -> Cursor:
         """Return the end of the events in the log, and the state to continue from."""
-        self._state.missing = dict(missing)
-        state, encoded = self._state, msgspec.msgpack.encode(self._state)
-        return Cursor(SYSTEM, self._run.epoch, state.first, state.next, "", encoded)
+        state = self.state
+        state.missing = dict(missing)
+        encoded = msgspec.msgpack.encode(state)
+        return Cursor(SYSTEM, self._epoch, state.first, state.next, "", encoded)
 
-    def _numbered(self, whats: Iterable[EventBody]) -> list[OutgoingEvent]:
-        drafts = [TimedDraft(what, Time(media_us=0)) for what in whats]
-        return numbered(SYSTEM, self._state, drafts, self._run)
+
+def _draft(what: EventBody) -> TimedDraft:
+    return TimedDraft(what, Time(media_us=0))

@@ -18,7 +18,7 @@ CAMERA = source("cam1", label="rtsp://cam1", fps=25, live=True)
 
 
 def publisher(out):
-    return PublishStage(Publish(bind=None), site_at(out))
+    return PublishStage(Publish(bind=None, update_every_s=0), site_at(out))
 
 
 def opened_as(info):
@@ -163,6 +163,20 @@ def test_a_frame_that_is_given_up_after_its_events_were_logged_hides_no_later_no
         stage.notice(notice_of("cam1", "offline"))
         stage.close()
     assert types_of(tmp_path, 2) == ["track.update", "source.gap", "source.offline"]
+
+
+@pytest.mark.parametrize(
+    ("live", "setting", "updated"),
+    [(False, None, 29), (True, None, 2), (True, 0, 29), (True, 0.5, 5), (False, 0.5, 5)],
+)
+def test_updates_are_sampled_once_a_second_where_the_source_is_live(
+    live, setting, updated, tmp_path
+):
+    stage = PublishStage(Publish(bind=None, update_every_s=setting), site_at(tmp_path))
+    with closing(stage):
+        stage.begin(msgspec.structs.replace(CAMERA, live=live), None)
+        stage(live_frames(1, range(30)))  # 100 ms apart
+    assert types_of(tmp_path) == ["source.online", "track.begin", *["track.update"] * updated]
 
 
 def test_a_clip_is_wanted_of_each_event_of_the_types_that_are_configured(tmp_path):
