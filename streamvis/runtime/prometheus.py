@@ -42,7 +42,7 @@ SOURCE: Sequence[Definition] = (
     (COUNTER, "decode_errors", "Packets and pictures not decodable.", lambda s: s.decode_errors),
     (COUNTER, "reconnects", "Times that the source came back.", lambda s: s.reconnects),
     (GAUGE, "connect_attempts", "Attempts since it was last online.", lambda s: s.attempts),
-    (COUNTER, "restarts", "Restarts of the decode process after a crash.", lambda s: s.restarts),
+    (COUNTER, "restarts", "Restarts of its decode process.", lambda s: s.restarts),
     (GAUGE, "stream_epoch", "Number of the present stream epoch.", lambda s: s.epoch),
     (GAUGE, "declared_hertz", "Frame rate the source declares.", lambda s: s.declared_fps or None),
     (GAUGE, "measured_hertz", "Frame rate of arrival.", lambda s: s.measured_fps or None),
