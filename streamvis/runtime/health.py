@@ -1,5 +1,6 @@
 """Whether a run is alive and ready, from its latest status."""
 
+from streamvis.logs import redacted
 from streamvis.runtime.metrics import SourceReport, StageReport, Status
 
 LIVE_S = 10.0  # without a status for longer, the hub hangs
@@ -25,5 +26,5 @@ def _describe_stage(stage: StageReport) -> str:
 
 
 def _describe_source(source: SourceReport) -> str:
-    why = f": {source.reason}" if source.reason else ""
+    why = f": {redacted(source.reason)}" if source.reason else ""
     return f"source '{source.id}' is {source.state} for {source.state_s:.0f} s{why}"

@@ -127,3 +127,21 @@ def test_an_address_of_metrics_that_cannot_be_used_is_refused_before_the_run(tmp
         result = call("--metrics", address, "--out", tmp_path / "out")
     refused(result, 1, f"--metrics {address}", "in use")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_service_reports_that_it_is_ready_alive_and_stopping(tmp_path, monkeypatch):
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    scene = "synthetic:walkers?people=1&seconds=3&fps=5&size=64x48&live=true"  # lasts three seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        line = ["run", str(pipeline), "--source", scene, "--engine", "inline"]
+        assert CliRunner().invoke(app, line).exit_code == 0
+        told = []
+        while "STOPPING=1" not in told:
+            told += manager.recv(4096).decode().splitlines()
+    assert told.count("READY=1") == 1
+    assert told.count("WATCHDOG=1") >= 2
+    assert "STATUS=0 of 1 sources online" in told[1] or "STATUS=1 of 1" in told[1]

@@ -36,3 +36,10 @@ def test_a_run_is_ready_with_all_workers_and_one_source(found, reasons):
 
 def test_workers_alone_do_not_wait_for_cameras():
     assert unready_workers(status(READY, YARD)) == []
+
+
+def test_a_reason_shows_no_password():
+    away = source("a", state="offline", reason="rtsp://joe:geheim@host/live is gone")
+    assert unready(status(READY, away)) == [
+        "source 'a' is offline for 0 s: rtsp://host/live is gone"
+    ]
