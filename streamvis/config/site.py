@@ -21,6 +21,7 @@ from streamvis.parsing import convert, read_mapping
 from streamvis.recording.settings import Recording
 from streamvis.sources.credentials import warn_if_shared
 from streamvis.sources.options import CONNECTION, CREDENTIALS, HWACCEL, TRANSPORT
+from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import Setting, SourceSpec, source_of
 from streamvis.stages.fields import Name
 
@@ -125,11 +126,6 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
         record = file.record if spec.kind in {"camera", "url"} else None
     else:
         record = source.record
-    if record is not None and spec.kind in {"images", "synthetic"}:
-        raise ConfigError(
-            f"{where}: `record` needs the packets of a camera or video, and '{spec.label}' is made "
-            "of pictures; remove its `record`"
-        )
     masks = tuple(tuple(mask) for mask in source.privacy_masks)
     for number, mask in enumerate(masks):
         if _crosses_itself(mask):
@@ -137,9 +133,12 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
                 f"{where}: privacy_masks[{number}] crosses itself, so that a part of it would stay "
                 "visible; give its corners in order around the area"
             )
-    return msgspec.structs.replace(
+    spec = msgspec.structs.replace(
         spec, id=source.id, ground_plane=plane, privacy_masks=masks, record=record
     )
+    if reason := not_recordable(spec):
+        raise ConfigError(f"{where}: {reason}")
+    return spec
 
 
 def _crosses_itself(polygon: Sequence[tuple[float, float]]) -> bool:

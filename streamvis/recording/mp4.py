@@ -1,5 +1,6 @@
 """An MP4 file of packets, in fragments: it can be played up to the last second at any time."""
 
+import os
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -9,6 +10,7 @@ import av
 from av.error import FFmpegError
 from av.packet import Packet
 
+from streamvis.logs import log
 from streamvis.recording.names import names
 from streamvis.recording.tracks import TimedPacket, Track, VideoFormat
 
@@ -19,6 +21,7 @@ OPTIONS = {
     "flush_packets": "1",
     "max_interleave_delta": "100000",  # µs: a silent audio stream does not hold back the video
 }
+NO_AUDIO = "audio is not recorded: an MP4 cannot hold it"
 MOST_REFUSED = 50  # packets in a row, after which the file is given up
 
 
@@ -61,7 +64,7 @@ class Mp4File:
         self._zero = first.dts * first.track.time_base  # s
         self._streams: dict[Track, Any] = {}
         self._last: dict[Track, int] = {}  # dts in ticks of the file
-        self._file = FileIO(path, "xb")
+        self._file = FileIO(path, "xb", opener=_open)
         self._output = _Output(self._file)
         try:
             self._container = av.open(self._output, "w", format="mp4", options=OPTIONS)
@@ -138,6 +141,10 @@ class Mp4File:
         self._streams[track] = stream
 
 
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
+
+
 def trim(path: Path) -> None:
     """Cut a file behind its last whole fragment; without any, remove it."""
     try:
@@ -164,6 +171,13 @@ def end_of_fragments(path: Path) -> int:
     return end
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, in which others cannot read."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(0o750, exist_ok=True)
+
+
 def create(
     folder: Path,
     name: tuple[float, str],
@@ -173,18 +187,23 @@ def create(
 ) -> Mp4File:
     """Make a file with the first free name of this time and text; it replaces no other.
 
-    Audio that does not fit into it is left out.
+    Audio that does not fit into it is left out, and its track is marked.
     """
+    tracks = [track for track in tracks if track.fits]
     for path in names(folder, *name):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             try:
                 return Mp4File(path, tracks, video, first)
             except (FFmpegError, ValueError):
-                alone = [track for track in tracks if track.is_video]
-                if len(alone) == len(tracks):
+                audio = [track for track in tracks if not track.is_video]
+                if not audio:
                     raise
-                return Mp4File(path, alone, video, first)
+                file = Mp4File(path, [first.track], video, first)
+                for track in audio:
+                    track.fits = False
+                    log("info", NO_AUDIO, path=str(path), codec=track.codec)
+                return file
         except FileExistsError:
             continue
     raise AssertionError("names never end")

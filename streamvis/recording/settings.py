@@ -32,6 +32,7 @@ class Recording(Struct, frozen=True, forbid_unknown_fields=True):
 
     segments: Segments | None = None  # all packets; none: no segments
     clips: Clips | None = None  # the packets around events; none: no clips
+    unmasked: bool = False  # record a source that has privacy masks: its packets are without them
     min_free_gb: Annotated[float, Meta(ge=0)] | None = None  # free on the disk, below which the
     # oldest recordings of all sources are deleted; none: the smaller of 1 GB and 5 % of the disk
 

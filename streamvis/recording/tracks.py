@@ -35,6 +35,7 @@ class Track:
         self.size = (context.width, context.height) if self.is_video else (0, 0)
         if self.codec in NEEDS_EXTRADATA and not self.extradata:
             raise ValueError(f"{self.codec} without its configuration")
+        self.fits = True  # as far as is known, into an MP4
         self._holder = av.open(io.BytesIO(), "w", format="mp4")
         self.template: Stream = self._holder.add_stream_from_template(stream, opaque=True)
 

@@ -2,6 +2,7 @@
 
 from streamvis.errors import SourceError
 from streamvis.sources.picture import Ended, Picture, Source
+from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import SourceSpec, resolve, starting
 
 __all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve", "starting"]
@@ -9,11 +10,8 @@ __all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve",
 
 def open_source(spec: SourceSpec, epoch: int = 1) -> Source:
     """Open a source and decode its first picture; SourceError when that fails."""
-    if spec.record is not None and spec.kind in {"images", "synthetic"}:
-        raise SourceError(
-            f"source '{spec.label}' cannot be recorded: it is made of pictures, and a recording "
-            "needs the packets of a camera or video; remove its `record`"
-        )
+    if reason := not_recordable(spec):
+        raise SourceError(f"source '{spec.label}': {reason}")
     if spec.kind == "images":
         from streamvis.sources.images import ImageSource
 

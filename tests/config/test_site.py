@@ -171,6 +171,11 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
         (f"sources: [{CAMERA}, user: a, password_file: no}}]", "no: No such file or directory"),
         ("sources: [{id: a, uri: 'synthetic:', record: {segments: {}}}]", "remove its `record`"),
         (f"sources: [{CAMERA}, record: {{}}}}]", "`segments`, `clips` or both"),
+        (
+            f"sources: [{CAMERA}, record: {{segments: {{}}}}, "
+            "privacy_masks: [[[0, 0], [1, 0], [1, 1]]]}]",
+            "set `unmasked: true` in `record`",
+        ),
         ("sources: &a [*a]", "nested too deep"),
         ("sources: [", "is not YAML"),
     ],

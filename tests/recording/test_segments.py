@@ -1,6 +1,7 @@
 """Segments: every packet in its place, playable, whatever stamps and parameter sets do."""
 
 import errno
+import os
 import shutil
 import subprocess
 from itertools import pairwise
@@ -207,9 +208,10 @@ def test_any_stamps_make_a_file_that_plays(tmp_path_factory, film, stamps):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("codec", ["aac", "pcm_mulaw"])
-def test_audio_is_recorded_if_an_mp4_can_hold_it(tmp_path, codec):
-    source = encoded(tmp_path / "in.mov", audio=codec)
+@pytest.mark.parametrize("codec", ["aac", "pcm_mulaw", "mp3"])
+def test_audio_is_recorded_if_an_mp4_can_hold_it(tmp_path, codec, capfd):
+    """MP3 of 8 kHz is refused only when the header is written."""
+    source = encoded(tmp_path / ("in.mkv" if codec == "mp3" else "in.mov"), audio=codec)
     recorder = recorder_of(tmp_path, segments=60)
     feed(recorder, source)
     recorder.close()
@@ -217,6 +219,8 @@ def test_audio_is_recorded_if_an_mp4_can_hold_it(tmp_path, codec):
     assert_same_pictures([path], source)
     with av.open(str(path)) as container:
         assert len(container.streams.audio) == (codec == "aac")
+    log = capfd.readouterr()
+    assert (log.out + log.err).count("audio is not recorded") == (codec != "aac")
     if codec == "aac":
         sent, kept = packets_of(source, "audio"), packets_of(path, "audio")
         sent = [p for p in sent if p.dts >= 0]
@@ -257,6 +261,19 @@ def test_names_tell_time_and_epoch_and_replace_nothing(tmp_path):
     ]
     for path in recorded(tmp_path):
         assert_same_pictures([path], source)
+
+
+def test_others_cannot_read_recordings(tmp_path):
+    before = os.umask(0)
+    try:
+        recorder = recorder_of(tmp_path, segments=60)
+        feed(recorder, encoded(tmp_path / "in.ts"))
+        recorder.close()
+    finally:
+        os.umask(before)
+    (path,) = recorded(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert {folder.stat().st_mode & 0o777 for folder in path.parents[:3]} == {0o750}
 
 
 def test_what_comes_before_the_first_key_frame_is_not_recorded(tmp_path):

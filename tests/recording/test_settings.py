@@ -1,5 +1,7 @@
 """Settings of recordings: what a sources file may say, and what it is told otherwise."""
 
+import re
+
 import pytest
 
 from streamvis.errors import ConfigError, SourceError
@@ -37,5 +39,19 @@ def test_a_synthetic_scene_has_no_packets_to_record():
     spec = SourceSpec(
         id="a", uri="synthetic:street", kind="synthetic", record=Recording(segments=Segments())
     )
-    with pytest.raises(SourceError, match=r"'synthetic:street' cannot be recorded: .* remove its"):
+    with pytest.raises(SourceError, match=r"'synthetic:street' is made of pictures; remove its"):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("unmasked", [False, True])
+def test_a_camera_with_privacy_masks_is_recorded_only_if_that_is_said(tmp_path, unmasked):
+    spec = SourceSpec(
+        id="a",
+        uri=str(tmp_path / "camera.mp4"),
+        kind="file",
+        record=Recording(segments=Segments(), unmasked=unmasked),
+        privacy_masks=(((0, 0), (1, 0), (1, 1)),),
+    )
+    expected = "cannot be read" if unmasked else "set `unmasked: true` in `record`"
+    with pytest.raises(SourceError, match=re.escape(expected)):
         open_source(spec)
