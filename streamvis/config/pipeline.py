@@ -43,6 +43,8 @@ class StageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: list[str] = []  # stages whose output this stage gets; empty: frames only
     every_s: Annotated[float, Meta(ge=0)] = 0.0  # media time between two frames that the stage
     # processes; 0: every frame
+    skip_suspect: bool = False  # whether frames that may be damaged are skipped, since data before
+    # them was lost
 
 
 class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,7 +145,7 @@ def _override(raw: Any, key: str, value: str, path: Path | str) -> None:
     stages = raw.get("stages") if isinstance(raw.get("stages"), list) else []
     for stage in stages:
         if isinstance(stage, dict) and stage.get("name") == name and field:
-            target = stage if field == "every_s" else stage.setdefault("run", {})
+            target = stage if field in ("every_s", "skip_suspect") else stage.setdefault("run", {})
             try:
                 found = yaml_value(value)
             except ValueError:
@@ -272,6 +274,7 @@ def to_text(pipeline: Pipeline) -> str:
         parts = {part_name(pipeline.stage(one).run.writes) for one in inputs}
         reads = ", ".join(sorted(parts)) or "pixels"
         every = f", every {stage.every_s:g} s" if stage.every_s else ""
+        every += ", no suspect frames" if stage.skip_suspect else ""
         lines.append(
             f"{stage.name:<{width}}  <- {fed}: {reads} -> {part_name(stage.run.writes)}{every}"
         )

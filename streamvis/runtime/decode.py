@@ -7,9 +7,12 @@ newest picture while there is no slot, and counts the pictures that it replaced.
 """
 
 import os
+import time
 from collections import deque
 from contextlib import closing, suppress
+from functools import partial
 
+import msgspec
 import zmq
 
 from streamvis.errors import SourceError, StreamvisError
@@ -20,9 +23,13 @@ from streamvis.runtime.errors import ending_of
 from streamvis.runtime.gaps import Gap, GapCounter
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.runtime.processes import load, serve
-from streamvis.sources.picture import Picture, Source
+from streamvis.sources.picture import LiveSource, Picture, Source
+from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import SlotWriter
 from streamvis.transport.sockets import Client
+
+REPORT_S = 0.2  # at most, between two looks at what is to be reported
+MEASURED_S = 1.0  # between two reports of what was measured
 
 
 def work(client: Client) -> None:
@@ -33,22 +40,27 @@ def work(client: Client) -> None:
         return
     try:
         with imports_of_packages():
-            source: Source = load(order.opener)(order.spec, order.epoch)
+            open_source = load(order.opener)
+            source: Source = open_source(order.spec, order.epoch, partial(_wait, client))
     except StreamvisError as error:
         client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
         return
     with closing(SlotWriter()) as write:
-        decode = Decode(client, source, write)
+        decode = Decode(client, source, write, order.spec)
         if not source.info.live:
             with closing(source):
                 decode.file(order.after_n)
             return
         newest = LatestFrame(source)
-        decode.live(newest)
+        decode.live(newest, order)
         if not newest.close():  # its thread is blocked in the source, which cannot be closed then
             client.close()
             os._exit(0)
         source.close()
+
+
+def _wait(client: Client, reason: str) -> None:
+    client.send([protocol.encode(protocol.Waiting(reason))])
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -58,13 +70,19 @@ class Stopped(Exception):  # noqa: N818 - not an error
 class Decode:
     """Writes each picture into a granted slot and reports it to the hub."""
 
-    def __init__(self, client: Client, source: Source, write: SlotWriter) -> None:
+    def __init__(
+        self, client: Client, source: Source, write: SlotWriter, spec: SourceSpec
+    ) -> None:
         self._client = client
         self._source = source
         self._write = write
         self._size = source.info.width * source.info.height * 3  # bytes of a slot
         self._slots: deque[str] = deque()
         self._gaps: list[Gap] = []  # sent with the next picture, or with the end
+        self._shift_us: int | None = None  # media time of the source − that of the epoch
+        self._stall_s = spec.read_s / 2 if spec.stall_s is None else spec.stall_s
+        self._stalled = False
+        self._measured_due = 0.0
         self._send(protocol.Opened(source.info))
 
     def file(self, after_n: int) -> None:
@@ -84,21 +102,19 @@ class Decode:
         else:
             self._end(*ending_of(self._source))
 
-    def live(self, newest: LatestFrame) -> None:
-        """Send the newest picture whenever there is a slot."""
+    def live(self, newest: LatestFrame, order: protocol.Open | None = None) -> None:
+        """Send the newest picture whenever there is a slot; media time continues as ordered."""
         try:
             while True:
-                while not self._slots:
-                    self._receive_messages(None)
                 ended = newest.ended  # read first: the last picture may come just before the end
-                picture, gaps = newest.take()
-                self._gaps += gaps
-                if picture is not None:
-                    self._send_picture(picture)
-                elif ended:
-                    break
-                else:
-                    self._wait(newest.fd)
+                if self._slots:
+                    picture, gaps = newest.take()
+                    self._gaps += gaps
+                    if picture is not None:
+                        self._send_picture(self._continued(picture, order))
+                    elif ended:
+                        break
+                self._wait(newest)
         except Stopped:
             picture, gaps = newest.take()
             self._gaps += gaps
@@ -109,6 +125,19 @@ class Decode:
             self._end("failed", str(error))
         else:
             self._end(*ending_of(self._source))
+
+    def _continued(self, picture: Picture, order: protocol.Open | None) -> Picture:
+        """Return the picture at the media time of the source, which goes on over stream epochs."""
+        if self._shift_us is None:
+            self._shift_us = 0
+            if order is not None and order.last_us >= 0:
+                due_us = order.last_us + 1
+                if order.zero_s is not None:
+                    due_us = max(due_us, round((time.monotonic() - order.zero_s) * 1e6))
+                self._shift_us = due_us - picture.media_us
+        if self._shift_us == 0:
+            return picture
+        return msgspec.structs.replace(picture, media_us=picture.media_us + self._shift_us)
 
     def _send_picture(self, picture: Picture) -> None:
         height, width = picture.pixels.shape[:2]
@@ -128,6 +157,8 @@ class Decode:
             height=height,
             errors=self._source.errors,
             gaps=self._gaps,
+            suspect=picture.suspect,
+            restarted=picture.restarted,
         )
         self._send(decoded)
         self._gaps = []
@@ -150,13 +181,28 @@ class Decode:
                 while True:
                     self._receive_messages(None)
 
-    def _wait(self, fd: int) -> None:
-        """Wait until there is a picture or a message from the hub."""
+    def _wait(self, newest: LatestFrame) -> None:
+        """Wait for a message from the hub or, with a slot, for a picture; and report."""
+        self._receive_messages(0)
         poller = zmq.Poller()
         poller.register(self._client.socket, zmq.POLLIN)
-        poller.register(fd, zmq.POLLIN)
-        poller.poll()
+        if self._slots:
+            poller.register(newest.fd, zmq.POLLIN)
+        poller.poll(REPORT_S * 1000)
         self._receive_messages(0)
+        self._report(newest)
+
+    def _report(self, newest: LatestFrame) -> None:
+        """Report silence, its end, and what is measured of the source."""
+        silent_s = newest.silent_s
+        stalled = silent_s >= self._stall_s and not newest.ended
+        if stalled != self._stalled:
+            self._stalled = stalled
+            self._send(protocol.Silence(not stalled, silent_s))
+        now = time.monotonic()
+        if isinstance(self._source, LiveSource) and now >= self._measured_due:
+            self._measured_due = now + MEASURED_S
+            self._send(protocol.Measured(self._source.stats))
 
     def _receive_messages(self, timeout_s: float | None) -> None:
         """Process the messages from the hub; `timeout_s` applies to the first one only."""

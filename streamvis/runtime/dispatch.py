@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import Answer, BeginItem, FrameItem, Item, SendWork
 from streamvis.runtime.state import Batch, Job, Replica, Stream, WorkerGroup
@@ -78,9 +80,12 @@ class Dispatch:
             items.append(FrameItem(in_flight.frame, skip, parts))
 
     def _begin(self, group: Group, source: str) -> BeginItem:
-        info = self._streams[source].info
-        assert info is not None
+        stream = self._streams[source]
         keys = [(stage, source) for stage in group.stateful if (stage, source) in self.states]
+        info = stream.known
+        if stream.reconnect is not None and group.follows_status and not keys:
+            # the notice that it is online comes in its turn
+            info = msgspec.structs.replace(info, width=0, height=0)
         return BeginItem(info, {key[0]: self.states[key] for key in keys})
 
 

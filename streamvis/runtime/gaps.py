@@ -11,7 +11,8 @@ INTERVAL_S = 1.0  # between two notices of gaps for one reason
 class Gap(msgspec.Struct, frozen=True, array_like=True):
     """Pictures that are missing for one reason, in a range of picture numbers."""
 
-    reason: str  # overload, drained: decoded, then dropped; decode: could not be decoded;
+    reason: str  # overload, drained: decoded, then dropped; skipped: not decoded, since the stages
+    # are too slow; decode: could not be decoded;
     # poison: given up, since workers died while processing it
     count: int
     first_n: int
@@ -38,10 +39,16 @@ class GapCounter:
         self._next_n = next_n
         self._gaps: dict[str, Gap] = {}
 
-    def note(self, picture: Picture) -> None:
-        """Count the numbers skipped before this picture as pictures that could not be decoded."""
-        if picture.n > self._next_n:
-            self.add("decode", self._next_n, picture.n - 1)
+    def note(self, picture: Picture, skipped: int = 0) -> None:
+        """Count the missing numbers before this picture.
+
+        So many of them were skipped, and the others could not be decoded.
+        """
+        lost = max(picture.n - self._next_n - skipped, 0)
+        if lost:
+            self.add("decode", self._next_n, self._next_n + lost - 1)
+        if picture.n - lost > self._next_n:
+            self.add("skipped", self._next_n + lost, picture.n - 1)
         self._next_n = picture.n + 1
 
     def add(self, reason: str, first_n: int, last_n: int) -> None:

@@ -17,6 +17,7 @@ from signal import SIGHUP
 import msgspec
 import zmq
 
+from streamvis import logs
 from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
@@ -34,6 +35,7 @@ from streamvis.transport.sockets import Server
 TICK_S = 0.5  # at most, between two ticks of the core
 DELIVERY_MS = 50  # at most, from the exit of a process to the arrival of its last message
 ONE_SIGNAL_S = 0.1  # the same signal again within this time is the same request
+REMEMBERED = 64  # dead processes whose late messages do not count as refused
 MESSAGES_AT_ONCE = 256  # between two checks of processes and signals
 
 
@@ -71,13 +73,14 @@ class Hub:
         self._on_status = on_status
         self._save = save
         self._status_due = 0.0
-        self._streams = {stream.process.name: stream for stream in core.streams.values()}
+        self._specs = dict(program.sources)
         self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
         self._facts: deque[protocol.Fact] = deque()
         self._children: dict[str, Child] = {}  # by process slot
         self._peers: dict[bytes, str] = {}  # identity of a living process -> its slot
         self._incarnations = 0
-        self._gone: set[bytes] = set()  # identities of dead processes: late messages are known
+        self._gone: deque[bytes] = deque(maxlen=REMEMBERED)  # identities of dead processes: late
+        # messages are known
         self._fds: dict[int, Child] = {}
         self._segments = Segments(core.window)
         self._server = Server(endpoint)
@@ -111,6 +114,10 @@ class Hub:
         """Whether a second signal has ended the run before it was finished."""
         asked = sum(number != SIGHUP for number in self.signals)
         return asked > 1 and not self._core.finished
+
+    def add(self, spec: SourceSpec) -> None:
+        """Keep the settings of a source that `AddSource` is about to add."""
+        self._specs[spec.id] = spec
 
     def run(self) -> None:
         """Run until the core is finished, or until the second signal."""
@@ -180,7 +187,7 @@ class Hub:
         except msgspec.DecodeError:
             self._server.refused += 1
             return
-        if stream := self._streams.get(process):
+        if stream := self._core.stream_of(process):
             self._handle_decode(stream, message)
         else:
             self._handle_worker(process, message, frames[1:])
@@ -228,7 +235,9 @@ class Hub:
         self._receive()
         if child.name in self._children and self._children[child.name] is child:
             self._end_process(child)
-            self._feed(protocol.ProcessExited(child.name, child.reason(), time.monotonic()))
+            if reason := child.reason():
+                logs.log("warning", "process died", process=child.name, reason=reason)
+            self._feed(protocol.ProcessExited(child.name, reason, time.monotonic()))
 
     # orders
 
@@ -255,13 +264,21 @@ class Hub:
                 self._segments.tidy(self._core.streams[source])
             case supervision.StartProcess(process):
                 self._start(process)
-            case protocol.OpenSource(source, epoch, after_n):
-                spec = self._program.sources[source]
+            case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
+                spec, opener = self._specs[source], self._program.opener
                 process = self._core.streams[source].process.name
-                self._send(process, protocol.Open(spec, self._program.opener, epoch, after_n))
+                self._send(process, protocol.Open(spec, opener, epoch, after_n, last_us, zero_s))
+            case protocol.SendClip(source, clip):
+                process = self._core.streams[source].process.name
+                if process in self._children:
+                    self._send(process, clip)
+            case protocol.LogEntry(event, fields, level):
+                logs.log(level, event, **fields)
             case supervision.StopProcess(process):
                 self._send(process, protocol.Stop())
             case supervision.KillProcess(process, reason):
+                if reason:
+                    logs.log("warning", "process killed", process=process, reason=reason)
                 self._end_process(self._children[process])
                 self._facts.append(protocol.ProcessExited(process, reason, time.monotonic()))
 
@@ -312,7 +329,7 @@ class Hub:
         for fd in (child.exit, child.output):
             self._forget(fd)
         del self._children[child.name], self._peers[child.identity]
-        self._gone.add(child.identity)
+        self._gone.append(child.identity)
         _print(child.end())
 
     def _forget(self, fd: int) -> None:

@@ -3,10 +3,14 @@
 import contextlib
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import msgspec
+
 from streamvis.runtime.gaps import Gap, GapCounter
-from streamvis.sources.picture import Picture, Source
+from streamvis.runtime.overload import SkipPolicy
+from streamvis.sources.picture import LiveSource, Picture, Source
 
 
 class LatestFrame:
@@ -14,9 +18,11 @@ class LatestFrame:
 
     def __init__(self, source: Source) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._source = source
         self._lock = threading.Lock()
         self._counter = GapCounter()
         self._picture: Picture | None = None
+        self._came_at = time.monotonic()  # time of the last picture
         self._over = False
         self._pool = ThreadPoolExecutor(1, "latest-frame")
         self._reading = self._pool.submit(self._read, source)
@@ -26,6 +32,13 @@ class LatestFrame:
     def ended(self) -> bool:
         """Whether the source has ended; raises its exception."""
         return self._reading.done() and self._reading.result() is None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has arrived from the source."""
+        if isinstance(self._source, LiveSource):
+            return self._source.silent_s
+        return time.monotonic() - self._came_at
 
     def take(self) -> tuple[Picture | None, list[Gap]]:
         """Return the newest picture unless it was taken before, and the gaps before it."""
@@ -46,12 +59,30 @@ class LatestFrame:
         return True
 
     def _read(self, source: Source) -> None:
+        live = source if isinstance(source, LiveSource) else None
+        policy, skipped, restarted = SkipPolicy(time.monotonic()), 0, False
         for picture in source:
             if self._over:
                 return
+            self._came_at = now = time.monotonic()
+            before, skipped = skipped, live.stats.skipped if live else 0
+            restarted |= picture.restarted
             with self._lock:
+                replaced = self._picture is not None
                 if self._picture is not None:
                     self._counter.add("overload", self._picture.n, self._picture.n)
-                self._counter.note(picture)
-                self._picture = picture
+                else:
+                    restarted = picture.restarted
+                self._counter.note(picture, skipped - before)
+                self._picture = _marked(picture, restarted)
                 os.eventfd_write(self.fd, 1)
+            policy.add(replaced=replaced)
+            if live is not None:
+                live.skip = policy.update(now, live.stats.key_fps)
+
+
+def _marked(picture: Picture, restarted: bool) -> Picture:
+    """Return the picture, marked as the first of a stream epoch if that was replaced by it."""
+    if restarted == picture.restarted:
+        return picture
+    return msgspec.structs.replace(picture, restarted=restarted)

@@ -57,7 +57,16 @@ def run(
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
-        core = Core(groups, list(specs), placement.slots, limits, start.sources)
+        core = Core(
+            groups,
+            list(specs),
+            placement.slots,
+            limits,
+            start.sources,
+            reconnect={spec.id: reconnect_of(spec, give_up_s) for spec in sources},
+            labels={spec.id: spec.label for spec in sources},
+            serve=serve,
+        )
         program = Program(
             pipeline=pipeline,
             sources=specs,

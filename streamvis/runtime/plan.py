@@ -28,6 +28,11 @@ class Group(msgspec.Struct, frozen=True):
     worker: WorkerSpec
 
     @property
+    def follows_status(self) -> bool:
+        """Whether one of the stages begins a source before it was ever open."""
+        return any(stage.run.follows_status for stage in self.stages)
+
+    @property
     def name(self) -> str:
         return "+".join(self.names)
 

@@ -297,6 +297,7 @@ class AddSource(msgspec.Struct, frozen=True):
     source: str
     reconnect: Reconnect | None  # None: it is not connected again when it is lost
     at: float
+    label: str = ""  # where it comes from, without credentials
 
 
 class RemoveSource(msgspec.Struct, frozen=True):
@@ -341,6 +342,8 @@ class OpenSource(msgspec.Struct, frozen=True):
     source: str
     epoch: int
     after_n: int
+    last_us: int = -1  # as in `Open`
+    zero_s: float | None = None
 
 
 class SendClip(msgspec.Struct, frozen=True):
@@ -350,12 +353,15 @@ class SendClip(msgspec.Struct, frozen=True):
     clip: CutClip
 
 
+Level = Literal["info", "warning", "error"]
+
+
 class LogEntry(msgspec.Struct, frozen=True):
     """Log a change for those who operate the run: a restart, a kill, a lost camera, a burst."""
 
     event: str  # such as "source offline"
     fields: dict[str, Any]  # source or process, reason, …
-    level: Literal["info", "warning", "error"] = "warning"
+    level: Level = "warning"
 
 
 class GrantSlots(msgspec.Struct, frozen=True):

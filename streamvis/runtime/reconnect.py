@@ -9,6 +9,7 @@ class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
     first_s: float = 1.0
     longest_s: float = 30.0
     open_s: float = 10.0  # in which an attempt has to connect
+    read_s: float = 5.0  # silence after which the connection is given up
     give_up_s: float | None = None  # without a picture for so long, it has failed; None: never
 
     def pause_s(self, failed: int, chance: float) -> float:

@@ -2,16 +2,20 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from streamvis.config import StageSpec
 from streamvis.messages import Ending, Frame, SourceInfo
-from streamvis.runtime.gaps import GapNotices
+from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import DecodedFrame, EndItem, NoticeItem
+from streamvis.runtime.reconnect import Reconnect
 from streamvis.runtime.supervision import Limits, ProcessSlot
+from streamvis.sources.picture import StreamStats
+
+SourceState = Literal["connecting", "online", "stalled", "offline", "ended"]
 
 SMOOTHING = 0.1  # weight of the last batch in the mean duration of a group
 
@@ -97,6 +101,24 @@ class Stream(msgspec.Struct, eq=False):
 
     name: str
     process: ProcessSlot  # of its decode process
+    reconnect: Reconnect | None = None  # of a source that is connected again when it is lost
+    label: str = ""
+    state: SourceState = "connecting"
+    state_at: float = 0.0  # time of the last change of state
+    reason: str = ""  # of the state, such as why it is offline
+    attempts: int = 0  # to connect that failed in a row
+    reconnects: int = 0
+    deadline: float = float("inf")  # of this attempt: without progress its process is killed
+    online_at: float = 0.0  # time of the last connection
+    absent_since: float | None = None  # time since which there is no picture
+    zero_s: float | None = None  # of a live source: time at media time 0
+    why_epoch: str = ""  # why the next stream epoch begins
+    leaving: str = ""  # why it leaves the run before its end
+    stats: StreamStats = StreamStats()  # of this epoch's process
+    recorded: int = 0  # bytes by the processes before
+    skipped: int = 0
+    suspect: int = 0
+    clock: str = ""  # of the last frame
     info: SourceInfo | None = None
     epoch: int = 1
     known_epoch: int = 1  # the stream epoch that the stages have a notice of
@@ -109,6 +131,7 @@ class Stream(msgspec.Struct, eq=False):
     slots: frozenset[str] = frozenset()  # free, granted or in flight; older ones are in flight
     frames_in_flight: dict[int, InFlightFrame] = {}  # by seq
     queues: dict[int, OrderedQueue] = {}  # by stateful group
+    opened_queues: set[int] = set()  # groups that it has or had a queue for
     open_notices: int = 0  # notices and ends that are not answered yet
     turns: dict[str, int] = {}  # stages with every_s: the interval of their last run
     finishing: bool = False  # the stateful groups have been sent the end
@@ -129,6 +152,32 @@ class Stream(msgspec.Struct, eq=False):
     @property
     def live(self) -> bool:
         return self.info is not None and self.info.live
+
+    @property
+    def reconnects_when_lost(self) -> bool:
+        """Whether the source is connected again; over HTTP it may turn out to be a file."""
+        return self.reconnect is not None and (self.info is None or self.info.live)
+
+    @property
+    def known(self) -> SourceInfo:
+        """What is known of the source; of one that was never open, no more than its name."""
+        return self.info or SourceInfo(
+            id=self.name,
+            label=self.label or self.name,
+            width=0,
+            height=0,
+            fps=0.0,
+            live=self.reconnect is not None,
+            epoch=self.epoch,
+        )
+
+    def count(self, gap: Gap) -> None:
+        """Count the pictures of a gap, and keep it for the next notice."""
+        if gap.reason == "skipped":
+            self.skipped += gap.count
+        elif gap.reason != "decode":
+            self.dropped[gap.reason] = self.dropped.get(gap.reason, 0) + gap.count
+        self.gaps.add(gap)
 
 
 def worker_group_of(group: Group) -> WorkerGroup:
@@ -168,6 +217,7 @@ def frame_of(stream: Stream, decoded: DecodedFrame) -> Frame:
         epoch=stream.epoch,
         capture_us=decoded.capture_us or wall_us,
         clock=decoded.clock,
+        suspect=decoded.suspect,
     )
 
 
@@ -176,14 +226,23 @@ def skips_frame(group: Group, in_flight: InFlightFrame) -> bool:
     return bool(in_flight.skip) and set(group.names) <= set(in_flight.skip)
 
 
-def stages_to_skip(stream: Stream, timed: Sequence[StageSpec], media_us: int) -> tuple[str, ...]:
-    """Return the stages with `every_s` that already ran in this interval of media time."""
+def stages_to_skip(
+    stream: Stream, timed: Sequence[StageSpec], decoded: DecodedFrame
+) -> tuple[str, ...]:
+    """Return the stages that do not run for this picture.
+
+    Those are stages with `every_s` that already ran in this interval of media time, and those with
+    `skip_suspect` if it is suspect.
+    """
     skip = []
     for stage in timed:
-        turn = int(media_us // (stage.every_s * 1e6))
-        if stream.turns.get(stage.name) == turn:
+        if stage.skip_suspect and decoded.suspect:
             skip.append(stage.name)
-        stream.turns[stage.name] = turn
+        elif stage.every_s > 0:
+            turn = int(decoded.media_us // (stage.every_s * 1e6))
+            if stream.turns.get(stage.name) == turn:
+                skip.append(stage.name)
+            stream.turns[stage.name] = turn
     return tuple(skip)
 
 

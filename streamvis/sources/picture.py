@@ -1,7 +1,7 @@
 """The interface of sources: pictures with their times."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of a live stream so far."""
 
     fps: float = 0.0  # pictures that arrived in a second, over the last ten seconds or so
+    key_fps: float = 0.0  # key frames that arrived in a second, over the last minute or so
     skipped: int = 0  # pictures that were skipped before decoding
     suspect: int = 0  # pictures that were given as suspect
     offset_us: int | None = None  # arrival − capture time by RTCP; None: no sender reports
@@ -59,6 +60,7 @@ class Source(Protocol):
         """Release all resources; may be called twice."""
 
 
+@runtime_checkable
 class LiveSource(Source, Protocol):
     """A live source that says how it fares; others are only iterated.
 

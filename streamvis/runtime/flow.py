@@ -1,0 +1,248 @@
+"""The way of frames and notices through the groups of a run: queues, answers, joins. Pure.
+
+A frame waits at a group until the parents of that have answered; a notice or the end of a source
+keeps its place among the frames of a stateful group.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from streamvis.messages import Ending, Notice
+from streamvis.runtime import protocol
+from streamvis.runtime.dispatch import Dispatch, fits
+from streamvis.runtime.drain import remove_jobs
+from streamvis.runtime.gaps import Gap, notice_of
+from streamvis.runtime.plan import Group
+from streamvis.runtime.state import (
+    InFlightFrame,
+    Job,
+    OrderedQueue,
+    Replica,
+    Stream,
+    WorkerGroup,
+    replica_with_fewest_sources,
+    skips_frame,
+)
+from streamvis.runtime.supervision import kill
+
+
+class Flow:
+    """Moves frames and notices on; `orders` are those that follow, for the core to return."""
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        worker_groups: list[WorkerGroup],
+        streams: dict[str, Stream],
+    ) -> None:
+        self.groups = groups
+        self.worker_groups = worker_groups
+        self.streams = streams
+        self.orders: list[protocol.Order] = []
+        self.to_dispatch: dict[int, None] = {}  # groups that may have something to send, in order
+        self._dispatch = Dispatch(streams)
+        self.states = self._dispatch.states  # (stage, source) -> from the last answer
+
+    def dispatch(self, at: float) -> None:
+        """Send what is queued, as far as the workers have room."""
+        while self.to_dispatch:
+            index = next(iter(self.to_dispatch))
+            del self.to_dispatch[index]
+            self.orders += self._dispatch(self.worker_groups[index], at)
+
+    def open_queues(self, stream: Stream, *, followers: bool = False) -> None:
+        """Give the source its queues; `followers`: of the groups that follow its status, only."""
+        for workers in self.worker_groups:
+            group = workers.group
+            wanted = group.follows_status if followers else bool(group.stateful)
+            if wanted and group.index not in stream.opened_queues:
+                stream.opened_queues.add(group.index)
+                replica = replica_with_fewest_sources(workers, self.streams.values())
+                stream.queues[group.index] = OrderedQueue(replica, deque())
+
+    def admit(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
+        """Queue a frame for the stateful groups in order, and for the first groups."""
+        stream.frames_in_flight[in_flight.frame.seq] = in_flight
+        for index, queue in stream.queues.items():
+            if not skips_frame(self.groups[index], in_flight):
+                in_flight.jobs[index] = job = Job(stream.name, in_flight)
+                queue.jobs.append(job)
+        for group in self.groups:
+            if not group.parents:
+                self.queue_frame(in_flight, group.index, at)
+
+    def end(self, stream: Stream, ending: Ending, at: float) -> None:
+        """Send the end of the source to all groups that have begun it."""
+        item = protocol.EndItem(stream.name, ending)
+        self._queue_item(stream, item, at)
+
+    def _queue_item(
+        self, stream: Stream, item: protocol.NoticeItem | protocol.EndItem, at: float
+    ) -> None:
+        for index, queue in stream.queues.items():
+            queue.jobs.append(Job(stream.name, item=item, ready=True))
+            stream.open_notices += 1
+            self.queue_ready(stream, index, at)
+
+    def detach(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
+        """Detach a process without successor: sources of a stateful group continue without it."""
+        self.requeue(workers, replica, at)
+        index = workers.group.index
+        self.to_dispatch[index] = None  # another replica may take over its jobs
+        for stream in self.streams.values():
+            queue = stream.queues.get(index)
+            if queue is None or queue.replica is not replica:
+                continue
+            jobs = [
+                *queue.jobs,
+                *(job for job in replica.queue if job.source == stream.name),
+            ]
+            stream.open_notices -= sum(job.in_flight is None for job in jobs)
+            del stream.queues[index]
+        if workers.group.stateful:
+            replica.queue.clear()
+
+    def notify(self, stream: Stream, notice: Notice, at: float) -> None:
+        """Send a notice to all groups that have begun the source, or begin with it."""
+        self._queue_item(stream, protocol.NoticeItem(notice), at)
+
+    def queue_frame(self, in_flight: InFlightFrame, index: int, at: float) -> None:
+        """Queue the frame for a group whose parents have all answered."""
+        if in_flight.given_up:
+            return
+        if skips_frame(self.groups[index], in_flight):
+            self._count_group(in_flight, index, at)
+            return
+        stream = self.streams[in_flight.frame.source]
+        if self.groups[index].stateful:
+            in_flight.jobs[index].ready = True
+            if index in stream.queues:
+                self.queue_ready(stream, index, at)
+            return
+        in_flight.jobs[index] = job = Job(in_flight.frame.source, in_flight, ready=True, since=at)
+        self.worker_groups[index].queue.append(job)
+        self.to_dispatch[index] = None
+
+    def queue_ready(self, stream: Stream, index: int, at: float) -> None:
+        queue = stream.queues[index]
+        while queue.jobs and queue.jobs[0].ready:
+            job = queue.jobs.popleft()
+            job.since = at
+            queue.replica.queue.append(job)
+        self.to_dispatch[index] = None
+
+    def answered(
+        self,
+        workers: WorkerGroup,
+        replica: Replica,
+        answer: protocol.Answer,
+        blobs: Sequence[Any],
+        at: float,
+    ) -> None:
+        group = workers.group
+        if not replica.sent or not fits(answer, replica.sent[0], group, len(blobs)):
+            self.orders.append(kill(replica.process, "its answer does not match its batch"))
+            return
+        batch = replica.sent.popleft()
+        replica.load -= batch.packets
+        workers.add_batch(batch.packets, at - batch.at)
+        if replica.sent:
+            replica.sent[0].at = at
+        for state in answer.states:
+            self.states[state.stage, state.source] = state.data
+        self.to_dispatch[group.index] = None
+        for request in answer.clips:
+            self.orders.append(protocol.SendClip(request.source, request.clip))
+        parts = iter(blobs)
+        wrote = iter(answer.wrote)
+        for job in batch.jobs:
+            if (in_flight := job.in_flight) is not None:
+                in_flight.out -= 1
+                in_flight.parts.update(zip(next(wrote), parts, strict=False))
+                in_flight.jobs.pop(group.index, None)
+                self._count_group(in_flight, group.index, at)
+            else:
+                self.streams[job.source].open_notices -= 1
+                if isinstance(job.item, protocol.EndItem):
+                    replica.begun.discard(job.source)  # it may be added again
+
+    def _count_group(self, in_flight: InFlightFrame, index: int, at: float) -> None:
+        """Count the group as finished with the frame, and queue the frame for its children."""
+        in_flight.left -= 1
+        for child in self.groups[index].children:
+            in_flight.waits[child] -= 1
+            if in_flight.waits[child] == 0:
+                self.queue_frame(in_flight, child, at)
+        self._complete_if_over(in_flight, at)
+
+    def _complete_if_over(self, in_flight: InFlightFrame, at: float, dropped: bool = False) -> None:
+        stream = self.streams[in_flight.frame.source]
+        over = in_flight.out == 0 if in_flight.given_up else in_flight.left == 0
+        if not over or stream.frames_in_flight.pop(in_flight.frame.seq, None) is None:
+            return
+        slot = in_flight.frame.slot
+        if slot in stream.slots:
+            stream.free.append(slot)
+        else:
+            self.orders.append(protocol.FreeSlot(stream.name, slot))
+        poison = in_flight.given_up and not dropped
+        frame, parts, skip = in_flight.frame, in_flight.parts, in_flight.skip
+        completed = protocol.FrameCompleted(frame, parts, skip, poison, at - in_flight.at, dropped)
+        self.orders.append(completed)
+
+    def _poison(self, in_flight: InFlightFrame, at: float) -> None:
+        """Give up a frame that kills workers; groups without it get a notice in its place."""
+        frame = in_flight.frame
+        stream = self.streams[frame.source]
+        stream.poisoned += not in_flight.given_up
+        in_flight.given_up = True
+        gap = Gap("poison", 1, frame.n, frame.n)
+        item = protocol.NoticeItem(notice_of(gap, frame.source, in_flight.before_us))
+        for index, job in list(in_flight.jobs.items()):
+            if job.out:
+                continue
+            del in_flight.jobs[index]
+            if index in stream.queues:
+                job.in_flight, job.item, job.ready, job.deaths = None, item, True, 0
+                stream.open_notices += 1
+                self.queue_ready(stream, index, at)
+            elif not self.groups[index].stateful:  # otherwise its worker has no successor
+                self.worker_groups[index].queue.remove(job)
+        self._complete_if_over(in_flight, at)
+
+    def requeue(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
+        """Queue the jobs of a process that died again, in order.
+
+        A frame that was alone in its batch when two workers died is given up as the cause.
+        """
+        batches = list(replica.sent)
+        replica.sent.clear()
+        replica.begun.clear()
+        replica.load = 0
+        jobs = [job for batch in batches for job in batch.jobs]
+        for job in jobs:
+            job.out = False
+            if job.in_flight is not None:
+                job.in_flight.out -= 1
+        suspects = [job for job in batches[0].jobs if job.in_flight is not None] if batches else []
+        for job in suspects:
+            job.deaths += 1
+        queue = replica.queue if workers.group.stateful else workers.queue
+        queue.extendleft(reversed(jobs))
+        for job in jobs:
+            is_cause = suspects == [job] and job.deaths >= 2
+            if (in_flight := job.in_flight) is not None and (is_cause or in_flight.given_up):
+                self._poison(in_flight, at)
+
+    def drop(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
+        """Give up a frame that no worker has; it counts as dropped, not as admitted."""
+        frame = in_flight.frame
+        in_flight.given_up = True
+        stream.admitted -= 1
+        if stream.ending == "eof":
+            stream.ending = "drained"
+        stream.count(Gap("drained", 1, frame.n, frame.n))
+        for index in remove_jobs(in_flight, stream, self.worker_groups):
+            self.queue_ready(stream, index, at)
+        self._complete_if_over(in_flight, at, dropped=True)
