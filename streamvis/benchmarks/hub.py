@@ -28,7 +28,7 @@ from streamvis.messages import (
 )
 from streamvis.runtime import launch
 from streamvis.runtime.plan import one_stage_per_worker
-from streamvis.sources.picture import Ended, Picture
+from streamvis.sources.picture import Ended, Picture, Waiting
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import Site, part_name
 from streamvis.transport.sockets import temporary_root
@@ -136,7 +136,7 @@ class Probe:
 class BlankSource:
     """A source of `frames` small black pictures, one every `pause_s`."""
 
-    def __init__(self, spec: SourceSpec, epoch: int = 1) -> None:
+    def __init__(self, spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> None:
         self._frames = int(spec.options["frames"])
         self._pause_s = float(spec.options["pause_s"])
         self.errors = 0

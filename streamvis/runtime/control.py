@@ -16,7 +16,7 @@ from streamvis.errors import RunError, StreamvisError
 from streamvis.parsing import alternatives
 from streamvis.runtime.metrics import SourceReport, Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
-from streamvis.runtime.reconnect import Reconnect
+from streamvis.runtime.reconnect import reconnect_of
 from streamvis.sources.spec import ID, SourceSpec
 from streamvis.transport.sockets import Server
 
@@ -186,15 +186,8 @@ def apply_file(
     return Decision(Changed(added, removed, restarted), facts, specs)
 
 
-def reconnect_of(spec: SourceSpec, give_up_s: float | None = None) -> Reconnect | None:
-    """Return how a source is connected again; None: it ends when it is lost."""
-    if not spec.reconnects:
-        return None
-    return Reconnect(longest_s=spec.retry_s, open_s=spec.open_s, give_up_s=give_up_s)
-
-
 def _add(spec: SourceSpec, view: View) -> AddSource:
-    return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at)
+    return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at, spec.label)
 
 
 def _played(name: str, view: View) -> bool:

@@ -70,9 +70,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 class Decode:
     """Writes each picture into a granted slot and reports it to the hub."""
 
-    def __init__(
-        self, client: Client, source: Source, write: SlotWriter, spec: SourceSpec
-    ) -> None:
+    def __init__(self, client: Client, source: Source, write: SlotWriter, spec: SourceSpec) -> None:
         self._client = client
         self._source = source
         self._write = write
@@ -188,7 +186,7 @@ class Decode:
         poller.register(self._client.socket, zmq.POLLIN)
         if self._slots:
             poller.register(newest.fd, zmq.POLLIN)
-        poller.poll(REPORT_S * 1000)
+        poller.poll(round(REPORT_S * 1000))
         self._receive_messages(0)
         self._report(newest)
 

@@ -19,7 +19,7 @@ def failure(core: Core) -> errors.StreamvisError | None:
     if core.failed is not None:
         return error_of(core.failed.error, core.failed.message)
     streams = list(core.streams.values())
-    if all(stream.ending == "failed" for stream in streams):
+    if streams and all(stream.ending == "failed" for stream in streams):
         return error_of(streams[0].error, streams[0].message)
     return None
 

@@ -18,6 +18,7 @@ from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import Group, group_stages
 from streamvis.runtime.processes import discard_closed, open_terminals
+from streamvis.runtime.reconnect import reconnect_of
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
@@ -37,8 +38,13 @@ def run(
     on_used: OnUsed = "refuse",
     on_status: Callable[[Status], None] | None = None,
     limits: Limits | None = None,
+    give_up_s: float | None = None,
+    serve: bool = False,
 ) -> Summary:
     """Run to the end of all sources, or until SIGINT, SIGTERM or SIGHUP.
+
+    A camera or stream that is lost, refused or absent is connected again, for ever or until there
+    was no picture for `give_up_s`. A run that serves goes on without any source.
 
     The first signal drains the run within ten seconds: frames that workers have begun are
     finished, others are dropped and counted. A second one, other than SIGHUP, ends the run at once.
@@ -53,7 +59,7 @@ def run(
     when every source failed.
     """
     groups = group_stages(pipeline, placement)
-    specs = _by_id(sources)
+    specs = _by_id(sources, serve)
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
@@ -63,8 +69,8 @@ def run(
             placement.slots,
             limits,
             start.sources,
-            reconnect={spec.id: reconnect_of(spec, give_up_s) for spec in sources},
-            labels={spec.id: spec.label for spec in sources},
+            reconnect={name: reconnect_of(spec, give_up_s) for name, spec in specs.items()},
+            labels={name: spec.label for name, spec in specs.items()},
             serve=serve,
         )
         program = Program(
@@ -140,9 +146,9 @@ def _write_summary(summary: Summary, out: Path) -> None:
             raise
 
 
-def _by_id(sources: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
+def _by_id(sources: Sequence[SourceSpec], serve: bool) -> dict[str, SourceSpec]:
     specs = {spec.id: spec for spec in sources}
-    if not specs:
+    if not specs and not serve:
         raise UsageError("the run has no source; name at least one")
     if len(specs) < len(sources):
         ids = [spec.id for spec in sources]

@@ -116,7 +116,8 @@ class LifeCycle:
         now_s = at if stream.live else decoded.media_us / 1e6
         self._notify_gaps(stream, stream.gaps.take(now_s), at)
         frame = frame_of(stream, decoded)
-        self.skipped.update(skip := stages_to_skip(stream, self._timed, decoded))
+        skip = stages_to_skip(stream, self._timed, decoded.media_us, suspect=decoded.suspect)
+        self.skipped.update(skip)
         groups = self._flow.groups
         in_flight = InFlightFrame(frame, at, stream.last_us, skip, self._waits.copy(), len(groups))
         stream.admitted += 1
@@ -404,8 +405,8 @@ class LifeCycle:
 
 
 def _last_us(stream: Stream) -> int:
-    """Return the media time of the last frame; -1 when there was none."""
-    return stream.last_us if stream.admitted or stream.zero_s is not None else -1
+    """Return the media time from which a live source goes on; -1 for the first and for files."""
+    return stream.last_us if stream.zero_s is not None or (stream.live and stream.admitted) else -1
 
 
 def _may_recover(error: str) -> bool:

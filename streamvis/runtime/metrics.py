@@ -193,7 +193,7 @@ class Meter:
         rates = Counter(seen)
         rates.subtract(self._status_counts)
         self._status_at, self._status_counts = at, seen
-        sources, stages = self._reports(core, {key: n / seconds for key, n in rates.items()})
+        sources, stages = self._reports(core, at, {key: n / seconds for key, n in rates.items()})
         return Status(
             wall_s=round(at - self.start, 3),
             sources=sources,
@@ -208,7 +208,7 @@ class Meter:
     def summary(self, core: Core, at: float) -> Summary:
         seconds = max(self._last - self._first, 1e-9)
         sources, stages = self._reports(
-            core, {key: n / seconds for key, n in self._rates(core).items()}
+            core, at, {key: n / seconds for key, n in self._rates(core).items()}
         )
         return Summary(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
 
@@ -219,11 +219,12 @@ class Meter:
         return counts
 
     def _reports(
-        self, core: Core, fps: dict[tuple[str, str], float]
+        self, core: Core, at: float, fps: dict[tuple[str, str], float]
     ) -> tuple[list[SourceReport], list[StageReport]]:
         sources = [
             _source(
                 stream,
+                at,
                 fps.get(("source", name), 0.0),
                 self._latency.get(name, LatencyHistogram()),
                 self._age.get(name, LatencyHistogram()),
@@ -265,14 +266,16 @@ def write_summary(summary: Summary, out: Path) -> None:
 
 def _source(
     stream: Stream,
+    at: float,
     fps: float,
     latency: LatencyHistogram,
     age: LatencyHistogram,
     found: Findings | None,
 ) -> SourceReport:
+    stats = stream.stats
     return SourceReport(
         id=stream.name,
-        label=stream.info.label if stream.info else "",
+        label=stream.known.label,
         decoded=stream.admitted + sum(stream.dropped.values()),
         frames_promised=stream.info.promised if stream.info else None,
         admitted=stream.admitted,
@@ -285,5 +288,19 @@ def _source(
         fps=round(fps, 2),
         latency_ms=latency.quantiles(),
         found=found,
+        state=stream.state,
+        state_s=round(max(at - stream.state_at, 0.0), 1) if stream.state_at else 0.0,
+        reason=stream.reason,
+        attempts=stream.attempts,
+        reconnects=stream.reconnects,
+        epoch=stream.epoch,
+        declared_fps=stream.info.fps if stream.info else 0.0,
+        measured_fps=round(stats.fps, 2),
+        skipped=stream.skipped,
+        suspect=stream.suspect,
+        clock=stream.clock,
+        clock_offset_ms=None if stats.offset_us is None else round(stats.offset_us / 1e3, 1),
+        clock_drift_ppm=None if stats.drift_ppm is None else round(stats.drift_ppm, 1),
         age_ms=age.quantiles(),
+        recorded_bytes=stream.recorded + stats.recorded_bytes,
     )

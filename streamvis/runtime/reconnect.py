@@ -2,6 +2,8 @@
 
 import msgspec
 
+from streamvis.sources.spec import SourceSpec
+
 
 class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
     """The pauses between two attempts: 1, 2, 4, … s, each shortened by chance."""
@@ -20,3 +22,16 @@ class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
         """
         pause = min(self.longest_s, self.first_s * 2 ** min(failed - 1, 30))
         return pause * (1 - chance / 2)
+
+
+def reconnect_of(spec: SourceSpec, give_up_s: float | None = None) -> Reconnect | None:
+    """Return how a source is connected again; None: it ends when it is lost."""
+    if not spec.reconnects:
+        return None
+    return Reconnect(
+        first_s=min(1.0, spec.retry_s),
+        longest_s=spec.retry_s,
+        open_s=spec.open_s,
+        read_s=spec.read_s,
+        give_up_s=give_up_s,
+    )

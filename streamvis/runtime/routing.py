@@ -51,7 +51,7 @@ class Core:
         limits: Limits | None = None,
         resumed: Mapping[str, protocol.SourceCheckpoint] | None = None,
         *,
-        reconnect: Mapping[str, Reconnect] | None = None,
+        reconnect: Mapping[str, Reconnect | None] | None = None,
         labels: Mapping[str, str] | None = None,
         serve: bool = False,
         chance: random.Random | None = None,

@@ -227,7 +227,7 @@ def skips_frame(group: Group, in_flight: InFlightFrame) -> bool:
 
 
 def stages_to_skip(
-    stream: Stream, timed: Sequence[StageSpec], decoded: DecodedFrame
+    stream: Stream, timed: Sequence[StageSpec], media_us: int, *, suspect: bool = False
 ) -> tuple[str, ...]:
     """Return the stages that do not run for this picture.
 
@@ -236,10 +236,10 @@ def stages_to_skip(
     """
     skip = []
     for stage in timed:
-        if stage.skip_suspect and decoded.suspect:
+        if stage.skip_suspect and suspect:
             skip.append(stage.name)
         elif stage.every_s > 0:
-            turn = int(decoded.media_us // (stage.every_s * 1e6))
+            turn = int(media_us // (stage.every_s * 1e6))
             if stream.turns.get(stage.name) == turn:
                 skip.append(stage.name)
             stream.turns[stage.name] = turn

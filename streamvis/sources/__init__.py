@@ -1,15 +1,18 @@
 """Video sources: files, images, cameras, URLs and synthetic scenes."""
 
 from streamvis.errors import SourceError
-from streamvis.sources.picture import Ended, Picture, Source
+from streamvis.sources.picture import Ended, Picture, Source, Waiting
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import SourceSpec, resolve, starting
 
 __all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve", "starting"]
 
 
-def open_source(spec: SourceSpec, epoch: int = 1) -> Source:
-    """Open a source and decode its first picture; SourceError when that fails."""
+def open_source(spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> Source:
+    """Open a source and decode its first picture; SourceError when that fails.
+
+    `waiting` is told why a live source that is connected has no picture yet.
+    """
     if reason := not_recordable(spec):
         raise SourceError(f"source '{spec.label}': {reason}")
     if spec.kind == "images":

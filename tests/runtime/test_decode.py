@@ -56,7 +56,7 @@ def connect(tmp_path):
 
             def decode():
                 client = Client(endpoint, b"decode")
-                one = Decode(client, source, writer)
+                one = Decode(client, source, writer, spec)
                 if source.info.live:
                     newest = LatestFrame(source)
                     one.live(newest)

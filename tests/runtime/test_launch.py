@@ -218,7 +218,8 @@ def test_a_fatal_error_ends_in_good_order_where_the_publisher_lives(
         run(chain(detect=name), placement, [source()], tmp_path, limits=Limits(deaths=0))
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
     assert lines[-1] == "end drained"
-    assert lines[-2].startswith("gap drained 7-")
+    assert lines[-2].startswith("offline the run has ended")
+    assert lines[-3].startswith("gap drained 7-")
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert message in summary["error"]
     (report,) = summary["sources"]

@@ -369,7 +369,9 @@ def test_a_live_source_goes_on_in_the_next_epoch():
     core = started(CHAIN, info=msgspec.structs.replace(INFO, live=True))
     admit(core, 0)
     core.step(protocol.ProcessExited("decode-a", "boom", 1.0))
-    assert core.step(facts.started("decode-a", 1.1)) == [protocol.OpenSource("a", 2, -1)]
+    (opened,) = core.step(facts.started("decode-a", 1.1))
+    assert (opened.epoch, opened.after_n) == (2, -1)
+    assert (opened.last_us, opened.zero_s) == (0, 0.0)  # media time goes on
     info = msgspec.structs.replace(INFO, live=True, epoch=2)
     grant, *_ = core.step(facts.opened("a", info, 1.2))
     core.step(facts.admitted("a", decoded_frame(*grant.slots, 0), 1.3))
@@ -421,7 +423,9 @@ def test_a_source_without_frames_ends_too():
     core = started(CHAIN)
     core.step(facts.ended("a", "failed", 0.0, message="torn"))
     (track,) = core._replicas["track.0"][1].sent
-    assert track.jobs[0].item == EndItem("a", "failed")
+    offline, end = (job.item for job in track.jobs)
+    assert (offline.notice.kind, offline.notice.reason) == ("offline", "torn")
+    assert end == EndItem("a", "failed")
     assert core.streams["a"].message == "torn"
 
 

@@ -62,7 +62,7 @@ class ToySource:
         pass
 
 
-def open_toy(spec, epoch=1):
+def open_toy(spec, epoch=1, waiting=None):
     return ToySource(spec, epoch)
 
 
