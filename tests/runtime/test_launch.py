@@ -223,7 +223,7 @@ def test_a_fatal_error_ends_in_good_order_where_the_publisher_lives(
     summary = json.loads((tmp_path / "summary.json").read_bytes())
     assert message in summary["error"]
     (report,) = summary["sources"]
-    assert (report["ending"], report["admitted"]) == ("drained", len(lines) - 2)
+    assert (report["ending"], report["admitted"]) == ("drained", len(lines) - 3)
     assert report["decoded"] == report["admitted"] + report["dropped"]["drained"]
 
 
@@ -260,7 +260,8 @@ def test_too_little_shared_memory_is_in_the_summary(tmp_path, monkeypatch):
 
 
 def test_a_source_that_never_opened_has_a_label_without_credentials(tmp_path):
-    lost = SourceSpec(id="b", uri="rtsp://me:geheim@toy/absent", kind="url", options={"refuse": ""})
+    address = "rtsp://me:geheim@toy/absent"
+    lost = SourceSpec(id="b", uri=address, kind="url", options={"refuse": ""}, retry_s=0)
     summary = run(chain(), workers(["detect", "track", "publish"]), [source(), lost], tmp_path)
     assert {s.id: s.label for s in summary.sources}["b"] == "rtsp://toy/absent"
     assert b"geheim" not in (tmp_path / "summary.json").read_bytes()
