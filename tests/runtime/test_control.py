@@ -57,21 +57,23 @@ NEW = camera("dock", retry_s=8.0, open_s=3.0)
             Add(NEW),
             Decision(
                 Changed(added=["dock"]),
-                [AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5)],
+                [AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5, NEW.label)],
                 {"dock": NEW},
             ),
         ),
         (
             Add(movie("film")),
             Decision(
-                Changed(added=["film"]), [AddSource("film", None, 12.5)], {"film": movie("film")}
+                Changed(added=["film"]),
+                [AddSource("film", None, 12.5, movie("film").label)],
+                {"film": movie("film")},
             ),
         ),
         (  # the id of one that has ended may be used again, also for another address
             Add(camera("yard", "10.0.0.9")),
             Decision(
                 Changed(added=["yard"]),
-                [AddSource("yard", FOREVER, 12.5)],
+                [AddSource("yard", FOREVER, 12.5, camera("yard", "10.0.0.9").label)],
                 {"yard": camera("yard", "10.0.0.9")},
             ),
         ),
@@ -79,7 +81,10 @@ NEW = camera("dock", retry_s=8.0, open_s=3.0)
         (Restart("gate"), Decision(Changed(restarted=["gate"]), [RestartSource("gate", 12.5)])),
         (
             Restart("yard"),
-            Decision(Changed(restarted=["yard"]), [AddSource("yard", FOREVER, 12.5)]),
+            Decision(
+                Changed(restarted=["yard"]),
+                [AddSource("yard", FOREVER, 12.5, RUN.specs["yard"].label)],
+            ),
         ),
     ],
 )
@@ -154,7 +159,7 @@ def test_the_difference_between_two_files_is_applied():
     assert decision.reply == Changed(added=["dock"], removed=["x"], restarted=["yard"])
     assert decision.facts == [
         RestartSource("yard", 12.5),
-        AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5),
+        AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5, NEW.label),
         RemoveSource("x", 12.5),
     ]
     assert decision.specs == ids(moved, NEW)
