@@ -4,15 +4,21 @@ During the run a source's video is `annotated-<source>.mp4`; a run that ends nor
 source renames it to `annotated.mp4`. A successor or a resumed run never touches earlier files: it
 continues in `annotated-<source>.1.mp4`, and so on. After a resume the new part begins with the
 frame at which the run continued, which the earlier part may have too.
+
+A video that cannot be written, for example since the disk is full, ends; the run continues, and the
+video goes on in its next part once there is room.
 """
 
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from streamvis.errors import ConfigError
-from streamvis.logs import warn
+from streamvis.events.disk import OK_RATIO, low_limit
+from streamvis.logs import log, warn
 from streamvis.messages import Array, Ending, Frame, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages.overlay import Drawing
 from streamvis.stages.protocol import Site, StageConfig
@@ -22,6 +28,8 @@ from streamvis.stages.record.picture import draw_caption, drawn, framed, overlay
 from streamvis.viz.legend import draw_legend
 
 LEGEND_US = 1_000_000  # the legend is shown for the first second
+RETRY_US = 10_000_000  # film time after which a video that could not be written goes on; doubled …
+LONGEST_RETRY_US = 600_000_000  # … with each failure, up to this
 
 
 class _StoredRecording(msgspec.Struct, array_like=True):
@@ -101,7 +109,8 @@ class _Recording:
         self.config = config
         self.out = out
         self.film: Film | None = None
-        self.broken = False
+        self.retry_at_us: int | None = None  # film time; None: the video can be written
+        self.retry_us = RETRY_US
         self.state = resumed or _StoredRecording(
             part=-1,
             alone=True,
@@ -109,9 +118,7 @@ class _Recording:
             ahead_us=0,
             last_us=-1,
         )
-        self.state.part += 1
-        while self._path(self.state.part).is_file() or self._alone(self.state.part).is_file():
-            self.state.part += 1
+        self._next_part()
         drawing = Drawing(
             source=source,
             trail_s=config.trail_s,
@@ -129,9 +136,9 @@ class _Recording:
         return msgspec.msgpack.encode(self.state)
 
     def add(self, packet: Packet, pixels: Array) -> bool:
-        """Draw and append the frame; False when the film can no longer be written."""
+        """Draw and append the frame; False while the film cannot be written."""
         elapsed_s = self._advance(packet.frame)
-        if self.broken:
+        if self.retry_at_us is not None and not self._goes_on(self.retry_at_us):
             return False
         canvas = drawn(self.overlays, packet, pixels, elapsed_s)
         draw_caption(canvas, self.source.label, _clock(packet.frame.media_us))
@@ -144,7 +151,7 @@ class _Recording:
             self.film.write(picture, self.state.last_us)
         except OSError as error:
             self._give_up(error)
-        return not self.broken
+        return self.retry_at_us is None
 
     def close(self) -> None:
         film, self.film = self.film, None
@@ -175,16 +182,42 @@ class _Recording:
 
     def _give_up(self, error: OSError) -> None:
         """End the video after a write error such as a full disk; the run continues."""
-        if self.broken:
+        if self.retry_at_us is not None:
             return
-        self.broken = True
-        warn(
-            "recording stopped",
+        self.retry_at_us = self.state.last_us + self.retry_us
+        self.retry_us = min(2 * self.retry_us, LONGEST_RETRY_US)
+        path = self._path(self.state.part)
+        reason = error.strerror or str(error)
+        warn("recording stopped", source=self.source.id, path=str(path), error=reason)
+        self.close()
+        with suppress(OSError):
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()
+
+    def _goes_on(self, retry_at_us: int) -> bool:
+        """Whether it is time to write the next part, and there is room for it."""
+        if self.state.last_us < retry_at_us:
+            return False
+        try:
+            usage = shutil.disk_usage(self.out)
+        except OSError:
+            return False
+        if usage.free < OK_RATIO * low_limit(usage.total):
+            return False
+        self.retry_at_us = None
+        self._next_part()
+        log(
+            "info",
+            "recording goes on",
             source=self.source.id,
             path=str(self._path(self.state.part)),
-            error=error.strerror or str(error),
         )
-        self.close()
+        return True
+
+    def _next_part(self) -> None:
+        self.state.part += 1
+        while self._path(self.state.part).is_file() or self._alone(self.state.part).is_file():
+            self.state.part += 1
 
     def _advance(self, frame: Frame) -> float:
         """Advance film time, also across a restart of media time; return the seconds."""

@@ -1,6 +1,7 @@
 """The recorder: which files it leaves, what is in them, and what a successor does with them."""
 
 import os
+import shutil
 
 import av
 import msgspec
@@ -442,6 +443,37 @@ def test_a_full_disk_ends_the_film_and_not_the_watching(tmp_path, capsys):
     assert capsys.readouterr().err.count("recording stopped") == 1
     stage.finish("cam1", "eof")
     (tmp_path / "annotated-cam1.mp4").unlink()
+    stage.close()
+
+
+def test_a_film_goes_on_in_its_next_part_once_there_is_room(tmp_path, monkeypatch, capsys):
+    (tmp_path / "annotated-cam1.mp4").symlink_to("/dev/full")
+    free = {"now": 0}
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free["now"]))
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    stage([packet(i) for i in range(30)])
+    assert stage([packet(300)]) == [Receipt(written=0)]
+    free["now"] = usage.total
+    assert stage([packet(i) for i in range(301, 311)]) == [Receipt(written=1)] * 10
+    stage.finish("cam1", "eof")
+    (tmp_path / "annotated-cam1.mp4").unlink()
+    stage.close()
+    assert names(tmp_path) == ["annotated.1.mp4"]
+    assert len(film(tmp_path / "annotated.1.mp4")[1]) == 10
+    told = capsys.readouterr().err
+    assert (told.count("recording stopped"), told.count("recording goes on")) == (1, 1)
+
+
+def test_a_film_that_fails_again_and_again_is_tried_ever_more_rarely(tmp_path, capsys):
+    for part in range(20):
+        (tmp_path / f"annotated-cam1{f'.{part}' if part else ''}.mp4").symlink_to("/dev/full")
+    stage = recorder(tmp_path)
+    stage.begin(source(), None)
+    for i in range(3600):  # an hour
+        stage([packet(10 * i)])
+    assert 5 <= capsys.readouterr().err.count("recording stopped") <= 12
     stage.close()
 
 
