@@ -47,6 +47,14 @@ class DiskWatch:
         return changed
 
 
+def has_room(path: Path) -> bool:
+    """Whether so much is free that the reserve is safe from others who write there."""
+    try:
+        return shutil.disk_usage(path).free >= 2 * RESERVE_BYTES
+    except OSError:
+        return False
+
+
 def low_limit(total_bytes: int) -> float:
     """Return the number of free bytes below which a disk of this size is low."""
     return min(LOW_BYTES, LOW_SHARE * total_bytes)
@@ -73,10 +81,7 @@ class Reserve:
 
     def has_room(self) -> bool:
         """Whether twice the reserve is free."""
-        try:
-            return shutil.disk_usage(self._path.parent).free >= 2 * RESERVE_BYTES
-        except OSError:
-            return False
+        return has_room(self._path.parent)
 
     def release(self) -> None:
         """Give the space back."""

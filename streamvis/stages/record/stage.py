@@ -9,6 +9,8 @@ A video that cannot be written, for example since the disk is full, ends; the ru
 video goes on in its next part once there is room.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.errors import ConfigError
-from streamvis.events.disk import OK_RATIO, low_limit
+from streamvis.events.disk import OK_RATIO, RESERVE_BYTES, has_room, low_limit
 from streamvis.logs import log, warn
 from streamvis.messages import Array, Ending, Frame, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages.overlay import Drawing
@@ -147,6 +149,10 @@ class _Recording:
         picture = framed(canvas)
         try:
             if self.film is None:
+                self.out.mkdir(parents=True, exist_ok=True)
+            if not has_room(self.out):  # what is left is for the event log
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self.film is None:
                 self.film = self._open(picture)
             self.film.write(picture, self.state.last_us)
         except OSError as error:
@@ -170,7 +176,6 @@ class _Recording:
 
     def _open(self, picture: Array) -> Film:
         height, width = picture.shape[:2]
-        self.out.mkdir(parents=True, exist_ok=True)
         path = self._path(self.state.part)
         return Film(path, width, height, self.source.fps, self.config.crf)
 
@@ -202,7 +207,7 @@ class _Recording:
             usage = shutil.disk_usage(self.out)
         except OSError:
             return False
-        if usage.free < OK_RATIO * low_limit(usage.total):
+        if usage.free < max(OK_RATIO * low_limit(usage.total), 4 * RESERVE_BYTES):
             return False
         self.retry_at_us = None
         self._next_part()
