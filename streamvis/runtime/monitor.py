@@ -31,7 +31,7 @@ from streamvis.runtime.metrics import Status
 from streamvis.runtime.resource_usage import disk_of, usage_of
 
 TIMEOUT_S = 5.0  # for a client to send its request, and to take the answer
-CONNECTIONS = 16  # at once; more are closed unanswered
+CONNECTIONS = 16  # at once; the oldest is closed for another one
 POLL_S = 0.1  # at most, from `close` to its end
 PAUSE_S = 0.1  # before the next attempt to accept, where no descriptor is free
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
@@ -162,7 +162,7 @@ class _Server(ThreadingMixIn, HTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.monitor = monitor
-        self._open: set[socket.socket] = set()
+        self._open: list[socket.socket] = []  # the oldest first
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
@@ -180,31 +180,34 @@ class _Server(ThreadingMixIn, HTTPServer):
             time.sleep(PAUSE_S)
             raise
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        with self._lock:
-            return len(self._open) < CONNECTIONS
-
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; the oldest connection ends where there are too many."""
         with self._lock:
-            self._open.add(request)
+            if len(self._open) >= CONNECTIONS:
+                _disconnect(self._open.pop(0))
+            self._open.append(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.discard(request)
+        with self._lock, suppress(ValueError):  # it was too old
+            self._open.remove(request)
         super().shutdown_request(request)
 
     def disconnect(self) -> None:
         with self._lock:
             for request in self._open:
-                with suppress(OSError):  # the client has closed it
-                    request.shutdown(socket.SHUT_RDWR)
+                _disconnect(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """End the connection of a client that has gone, or whose request was not answered."""
         error = sys.exception()
         if not isinstance(error, OSError):
             log("error", "a request to the monitor failed", error=repr(error))
+
+
+def _disconnect(request: socket.socket) -> None:
+    with suppress(OSError):  # the client has closed it
+        request.shutdown(socket.SHUT_RDWR)
 
 
 def _bound(address: str, monitor: Monitor) -> _Server:
