@@ -6,7 +6,7 @@ values: ids of sources, names of stages and of processes, and fixed sets of stat
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
@@ -18,12 +18,14 @@ from prometheus_client.core import (
 )
 
 from streamvis import __version__
+from streamvis.messages import Clock
 from streamvis.runtime.metrics import BOUNDS_S, Histogram, SourceReport, Status
 from streamvis.runtime.resource_usage import Disk, Usage
+from streamvis.runtime.state import SourceState
 
 PREFIX = "streamvis_"
-STATES = ("connecting", "online", "stalled", "offline", "ended")
-CLOCKS = ("file", "arrival", "rtcp_sr")
+STATES: Sequence[str] = get_args(SourceState)
+CLOCKS: Sequence[str] = get_args(Clock)
 REASONS = ("overload", "drained", "poison")  # of dropped frames; others count as `other`
 MOST_SOURCES = 1000  # with metrics; those that have not ended come first
 
