@@ -1,17 +1,26 @@
 """Video sources: files, images, cameras, URLs and synthetic scenes."""
 
 from streamvis.errors import SourceError
-from streamvis.sources.picture import Ended, Picture, Source, Waiting
+from streamvis.sources.picture import Ended, LiveSource, Picture, Source, Waiting
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import SourceSpec, resolve, starting
 
-__all__ = ["Ended", "Picture", "Source", "SourceSpec", "open_source", "resolve", "starting"]
+__all__ = [
+    "Ended",
+    "LiveSource",
+    "Picture",
+    "Source",
+    "SourceSpec",
+    "open_source",
+    "resolve",
+    "starting",
+]
 
 
 def open_source(spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> Source:
     """Open a source and decode its first picture; SourceError when that fails.
 
-    `waiting` is told why a live source that is connected has no picture yet.
+    While a live stream has no picture yet, `waiting` is told why about once a second.
     """
     if reason := not_recordable(spec):
         raise SourceError(f"source '{spec.label}': {reason}")
@@ -25,4 +34,4 @@ def open_source(spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None
         return SyntheticSource(spec, epoch)
     from streamvis.sources.video import VideoSource
 
-    return VideoSource(spec, epoch)
+    return VideoSource(spec, epoch, waiting)

@@ -21,11 +21,17 @@ from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
 from streamvis.sources.transport import Part
 
+KEY_FRAME_S = 60.0  # for how long a live stream may have no key frame after it was opened
 MAX_PIXELS = 2**26  # 8192 × 8192: larger sizes come from a damaged header
 MOST_FPS = 300.0  # higher rates come from broken time stamps
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
 # TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
-RTSP_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
+# and time stamps that go back are told as they are, not as having passed 2^32
+RTSP_OPTIONS = {
+    "rtsp_transport": "tcp",
+    "analyzeduration": "1000000",
+    "correct_ts_overflow": "0",
+}
 PICTURES = {  # by the major brand of their file, which is laid out like an MP4
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1"), "heic"),
@@ -41,6 +47,7 @@ ADVICE: dict[type[Exception], str] = {
     av.error.HTTPUnauthorizedError: "wants a user and password that were not given or are wrong",
     av.error.HTTPForbiddenError: "forbids this address (403)",
     av.error.HTTPNotFoundError: "does not know this path (404)",
+    av.error.HTTPOtherClientError: "refused the request (4xx): perhaps it has too many clients",
     av.error.HTTPServerError: "answered with an error of its own (5xx)",
     av.error.HTTPError: "refused the request",
     av.error.InvalidDataError: "answers, but not with video",
@@ -96,8 +103,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
             )
         if spec.kind == "url":
             options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
-            patience = (spec.open_s, spec.read_s)
-            return _open(spec.uri, options=options, timeout=patience)
+            return _open(spec.uri, options=options | _silence(spec), timeout=_patience(spec))
         if part is not None:
             return _open(part, options=spec.options)
         # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
@@ -200,6 +206,28 @@ def _rates(stream: VideoStream) -> tuple[Fraction | None, ...]:
 
 def _is_rtsp(spec: SourceSpec) -> bool:
     return spec.uri.lower().startswith(("rtsp:", "rtsps:"))
+
+
+def _patience(spec: SourceSpec) -> tuple[float, float]:
+    """How long opening and each read may take, seconds.
+
+    When a camera sends parameter sets in band only, FFmpeg has opened it at the next key frame.
+    """
+    return spec.open_s + (KEY_FRAME_S if _silence(spec) else 0), spec.read_s
+
+
+def _silence(spec: SourceSpec) -> dict[str, str]:
+    """The option that ends an attempt to open an RTSP source that does not answer.
+
+    It holds for reads too, so it is not used where these may take longer.
+    """
+    if (
+        not _is_rtsp(spec)
+        or spec.read_s > spec.open_s
+        or {"timeout", "rtsp_flags"} & {*spec.options}
+    ):
+        return {}
+    return {"timeout": str(round(spec.open_s * 1e6))}
 
 
 def _camera_options(spec: SourceSpec) -> dict[str, str]:

@@ -61,6 +61,7 @@ class MediaClock:
 OFF_US = 5_000_000  # stamps of a live source this far from arrival are ignored
 AGREED = 3  # … unless this many in a row agree with each other
 AGREE_US = 500_000  # tolerance of the agreement: pictures do not arrive evenly
+RESTART_US = 60_000_000  # for how long a timeline lasts whose end is a restart of the stream
 LATE_US = 1_000_000  # how long a burst of delayed pictures may last
 DRIFT = 0.0005  # of two clocks against each other, at most
 
@@ -72,6 +73,9 @@ class LiveClock:
     seconds of the time expected from arrivals; otherwise the arrival replaces it. Three such stamps
     in a row that agree with each other start a new timeline. Delayed pictures that arrive in a
     burst with increasing stamps keep them. The expected time follows the drift of the camera clock.
+
+    A timeline further back is a restart of the camera (`restarted`), unless the one before lasted
+    less than a minute: recorders jump back every few seconds.
     """
 
     def __init__(self) -> None:
@@ -85,12 +89,16 @@ class LiveClock:
         self._other_zero_us = 0  # of a timeline that may be a new one
         self._agreed = 0  # how many stamps in a row speak for it
         self._late_since_us: int | None = None
+        self._good_us = 0  # the last stamp that was believed
+        self._changed_us: int | None = None  # arrival when a new timeline was last accepted
+        self.restarted = False  # with the last picture
 
     def media_us_of(self, stamp_us: int | None, arrival_us: int, nominal_us: int = 0) -> int:
         """The media time of the next picture, from its stamp and from when it arrived.
 
         The nominal duration counts only before the first stamp, when a camera begins without one.
         """
+        self.restarted = False
         if self.last_us is None:
             self._began_us = self._arrived_us = arrival_us
             self._origin_us = float(arrival_us)
@@ -118,7 +126,7 @@ class LiveClock:
         media_us = stamp_us - self._zero_us
         step_us = 0 if before is None else stamp_us - before
         if self._believed(media_us, expected, step_us, pause_us):
-            self._agreed = 0
+            self._agreed, self._good_us = 0, stamp_us
             return media_us
         return self._off(stamp_us, max(expected, self.last_us + 1))
 
@@ -152,5 +160,13 @@ class LiveClock:
         if not same:
             self._other_zero_us = zero_us
         if self._agreed == AGREED:
-            self._zero_us, self._agreed, self._late_since_us = zero_us, 0, None
+            self._accept(stamp_us, zero_us)
         return media_us
+
+    def _accept(self, stamp_us: int, zero_us: int) -> None:
+        """Count stamps from `zero_us` as media time 0."""
+        since_us = self._changed_us
+        lasted = since_us is None or self._arrived_us - since_us >= RESTART_US
+        self.restarted = lasted and stamp_us < self._good_us - JITTER_US
+        self._changed_us, self._good_us = self._arrived_us, stamp_us
+        self._zero_us, self._agreed, self._late_since_us = zero_us, 0, None

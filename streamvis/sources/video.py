@@ -1,6 +1,6 @@
 """Video files, cameras and URLs through PyAV.
 
-A `VideoSource` is one stream epoch: it never reconnects. When its pictures stop, `ended` is `eof`,
+A `VideoSource` is one connection: it never reconnects. When its pictures stop, `ended` is `eof`,
 `lost` (the connection or disk failed) or `timeout` (no data); the caller decides about the next
 epoch. The end of a live source is always `lost`: PyAV reports a lost RTSP server as a normal end of
 file.
@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import av
 from av.error import FFmpegError
@@ -21,10 +21,11 @@ from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
 from streamvis.logs import warn
-from streamvis.messages import SourceInfo
+from streamvis.messages import Clock, SourceInfo
 from streamvis.sources.color import Converter
 from streamvis.sources.container import (
     INDEX_LAST,
+    KEY_FRAME_S,
     MAX_PIXELS,
     Facts,
     describe,
@@ -36,8 +37,10 @@ from streamvis.sources.container import (
     start_us,
     video_stream,
 )
+from streamvis.sources.damage import Damage, FrameNumbers
+from streamvis.sources.live import LiveMeter, open_and_tell
 from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
-from streamvis.sources.picture import Ended, Picture
+from streamvis.sources.picture import Ended, Picture, Skip, StreamStats, Waiting
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.timestamps import LiveClock, MediaClock
 from streamvis.sources.transport import first_part
@@ -47,14 +50,23 @@ DEFAULT_FPS = 25.0
 NO_PRESENTATION = frozenset({"avi", "asf"})  # containers whose stamps are those of decoding
 MOST_DELAYED = {"h264": MOST_REORDERED, "hevc": MOST_REORDERED}  # pictures; other codecs: 1
 ONE_TO_ONE = frozenset({"h264", "hevc", "mjpeg", "png"})  # each packet is one picture
+FILE: Clock = "file"
+HEAD = 2**16  # bytes of a packet in which its first slice begins
+SKIPPED: dict[Skip, Literal["DEFAULT", "NONREF"]] = {
+    "none": "DEFAULT", "nonref": "NONREF", "nonkey": "DEFAULT",
+}  # fmt: skip
 
 
 class VideoSource:
-    """Decodes one video stream into upright RGB pictures with strictly increasing media times."""
+    """Decodes one video stream into upright RGB pictures with strictly increasing media times.
 
-    def __init__(self, spec: SourceSpec, epoch: int = 1) -> None:
+    `skip` says what is not decoded from now on; from "nonkey" it goes back at the next key frame.
+    """
+
+    def __init__(self, spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> None:
         self.errors = 0
         self.ended: Ended | None = None
+        self.skip: Skip = "none"
         self.facts: Facts | None = None  # once there was a picture
         self._spec = spec
         self._n = 0  # number of the next picture
@@ -62,11 +74,19 @@ class VideoSource:
         self._new_part = False  # whether time stamps may restart with the next picture
         self._clock = MediaClock()
         self._live_clock = LiveClock()
+        self._damage = Damage()
+        self._numbers: FrameNumbers | None = None  # of a live H.264 stream
+        self._skipping: Skip = "none"  # what is skipped now
+        self._after_skipping = MOST_REORDERED  # packets since
+        self._waiting = waiting
+        self._sent = Sent()
         self._convert = Converter()
         self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
         with ExitStack() as undo:
             undo.callback(self._close_part)
-            self._container = open_container(spec, self._part)
+            told = waiting if spec.kind == "url" else None
+            self._container = open_and_tell(lambda: open_container(spec, self._part), told)
+            self._meter = LiveMeter()  # from now on
             undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)
             self._live = is_live(spec, self._container)
@@ -98,6 +118,16 @@ class VideoSource:
             yield self._first
             self._first = None
         yield from self._pictures
+
+    @property
+    def silent_s(self) -> float:
+        """For how long no packet of the video has arrived."""
+        return time.monotonic() - self._meter.heard
+
+    @property
+    def stats(self) -> StreamStats:
+        """What was measured of a live stream so far; any thread may read it."""
+        return self._meter.stats
 
     def close(self) -> None:
         """Release the file or connection and, with the generator, the decoder's threads."""
@@ -139,14 +169,18 @@ class VideoSource:
         return None
 
     def _decode(self, stream: VideoStream) -> Generator[Picture]:
-        # frame threads delay each picture by some others: worth it for files alone
-        stream.thread_type = "SLICE" if self._live else "AUTO"
+        if self._live:
+            # frame threads delay pictures, and with slice threads damage is neither hidden nor told
+            stream.codec_context.thread_count = 1
+        else:
+            stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        if self._live and stream.codec_context.name == "h264":
+            self._numbers = FrameNumbers(stream.codec_context.extradata)
         counter = LossCounter(
             trusted=stream.codec_context.name in ONE_TO_ONE,
             decoding=self._container.format.name in NO_PRESENTATION,
         )
-        opened = time.monotonic()
         for packet in self._packets(stream):
             for frame, came in self._frames(stream, packet, counter):
                 if self.facts is None:
@@ -156,13 +190,21 @@ class VideoSource:
                 picture = self._picture(frame, media_us)
                 if picture is not None:
                     yield picture
-            if self._live and self._n == 0 and time.monotonic() - opened > self._spec.open_s:
-                self.ended = "timeout"  # packets without a picture: a stream without key frames
+            if self._live and self._n == 0 and self._waited_in_vain():
+                self.ended = "timeout"
                 return
         if self.ended == "eof":
             self._lose(counter.outstanding())
             if self._promised and self._n < self._promised:
                 self._warn_of_early_end()
+
+    def _waited_in_vain(self) -> bool:
+        """Whether too much time has passed without a picture; tell about the waiting."""
+        waited_s = time.monotonic() - self._meter.began
+        if self._waiting is not None and waited_s >= self._sent.told_s + 1:
+            self._sent.told_s = waited_s
+            self._waiting(f"connected; waiting for a key frame since {waited_s:.0f} s")
+        return waited_s > KEY_FRAME_S
 
     def _packets(self, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of one stream; the last is empty and flushes the decoder."""
@@ -191,10 +233,15 @@ class VideoSource:
             # not its `stream_index`: PyAV's last packets, which flush the decoders, all have 0
             if packet.stream.index == stream.index:
                 faults = 0
+                if self._live and packet.size:
+                    self._meter.add_packet(packet, _us(packet.pts, stream))
                 yield packet
                 asked = time.monotonic()
-            elif self._live and time.monotonic() - asked > self._spec.read_s:
+            elif packet.size:
+                self._sent.others.add(packet.stream.type)
+            if self._live and time.monotonic() - asked > self._spec.read_s:
                 self.ended = "timeout"
+                yield None
                 return
 
     def _failure(self, error: FFmpegError, waited_s: float, faults: int) -> Ended | None:
@@ -209,12 +256,16 @@ class VideoSource:
     ) -> Iterator[tuple[VideoFrame, MatchedPacket]]:
         """The decoded pictures of a packet, in order; undecodable ones are counted."""
         if packet is not None and packet.size and not packet.is_discard:
-            counter.add_packet(packet.pts, packet.dts, key=packet.is_keyframe)
+            if self._live and not self._admits(stream, packet):
+                return
+            if not self._live or self._is_stamped(packet):
+                counter.add_packet(packet.pts, packet.dts, key=packet.is_keyframe)
         try:
             frames = stream.decode(cast("Packet[VideoStream]", packet))
         except av.error.EOFError:  # flushed already
             return
         except FFmpegError:
+            self._damage.lose()
             if not counter.trusted:  # which will miss the picture when the next one comes
                 self._lose(1)
             return
@@ -224,9 +275,41 @@ class VideoSource:
             if frame.interlaced_frame:  # two packets may be the fields of one picture
                 counter.trusted = False
             came = counter.match_picture(frame.pts, frame.dts, delay)
-            self._lose(came.lost)
+            if self._after_skipping < MOST_REORDERED:
+                self._skip(came.lost)
+            else:
+                self._lose(came.lost)
             self.errors += frame.is_corrupt
             yield frame, came
+
+    def _is_stamped(self, packet: "Packet[Stream]") -> bool:
+        """Whether the stamp of a packet is one: the first packets of RTP have none, or a guess."""
+        first = self._sent.pictures == 1 or not self._sent.keys
+        return not (first and (packet.pts is None or not packet.is_keyframe))
+
+    def _admits(self, stream: VideoStream, packet: "Packet[Stream]") -> bool:
+        """Whether a packet of a live stream is decoded; `skip` begins and ends here."""
+        lost = self._numbers.lost_before(bytes(memoryview(packet)[:HEAD])) if self._numbers else 0
+        self._lose(lost)
+        key = packet.is_keyframe
+        if self._skipping != self.skip and (self._skipping != "nonkey" or key):
+            stream.codec_context.skip_frame = SKIPPED[self.skip]
+            self._skipping = self.skip
+        self._after_skipping = 0 if self._skipping == "nonref" else self._after_skipping + 1
+        if self._skipping == "nonkey" and not key:
+            self._damage.lose()
+            self._skip(1)
+            return False
+        self._damage.add_packet(packet.pts, key=key, lost=lost > 0 or packet.is_corrupt)
+        self._sent.pictures += 1
+        self._sent.keys += key
+        return True
+
+    def _skip(self, count: int) -> None:
+        """Count pictures that were not decoded on purpose."""
+        if self._n > 0:
+            self._n += count
+            self._meter.count(skipped=count)
 
     def _lose(self, count: int) -> None:
         """Count pictures that could not be decoded.
@@ -240,6 +323,11 @@ class VideoSource:
 
     def _picture(self, frame: VideoFrame, media_us: int) -> Picture | None:
         self._n += 1
+        capture_us, clock = self._meter.captured(frame.pts) if self._live else (0, FILE)
+        suspect = self._live and self._damage.is_suspect(
+            frame.pts, key=frame.key_frame, corrupt=frame.is_corrupt
+        )
+        self._meter.count(suspect=suspect)
         try:
             pixels = self._convert(frame)
         except FFmpegError:  # a size or format that swscale does not know
@@ -249,8 +337,10 @@ class VideoSource:
             pixels=pixels,
             n=self._n - 1,
             media_us=media_us,
-            capture_us=time.time_ns() // 1000 if self._live else 0,
-            clock="arrival" if self._live else "file",
+            capture_us=capture_us,
+            clock=clock,
+            suspect=suspect,
+            restarted=self._live and self._live_clock.restarted,
         )
 
     def _media_us(
@@ -277,12 +367,38 @@ class VideoSource:
     def _nothing_decoded(self) -> str:
         source = f"source '{self._spec.label}'"
         if self.ended == "timeout":
-            return f"{source} is connected, but sent no picture within {self._spec.read_s:g} s"
+            return f"{source} is connected, but {self._missing()}"
         if self._live:
             return f"{source} closed the connection before its first picture"
         if index_last(self._spec):
             return f"{source} {INDEX_LAST}"
         return f"{source} has no picture that can be decoded ({self.errors} errors)"
+
+    def _missing(self) -> str:
+        """What a live stream did not send."""
+        sent = self._sent
+        if sent.keys:
+            return (
+                f"none of its {sent.pictures} pictures could be decoded within {KEY_FRAME_S:g} s, "
+                f"{sent.keys} key frames among them: try it with another player"
+            )
+        if sent.pictures:
+            return (
+                f"sent no key frame within {KEY_FRAME_S:g} s, only {sent.pictures} other pictures: "
+                "set a shorter key frame interval (GOP) in the camera"
+            )
+        others = f", only {', '.join(sorted(sent.others))}" if sent.others else ""
+        return f"sent no video within {self._spec.read_s:g} s{others}"
+
+
+class Sent:
+    """What a live source has sent before its first picture."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self.keys = 0  # of them
+        self.others: set[str] = set()  # types of other streams
+        self.told_s = 0.0  # when it was last told, after opening
 
 
 def _us(stamp: int | None, stream: VideoStream) -> int | None:

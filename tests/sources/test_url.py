@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -266,7 +267,8 @@ def test_an_rtsp_stream_never_just_ends(then, ended):
     assert 40 <= len(pictures) <= 50
     assert pictures[0].media_us == 0
     assert all(a.media_us < b.media_us and a.n < b.n for a, b in pairwise(pictures))
-    assert all(p.clock == "arrival" and p.capture_us > 10**15 for p in pictures)
+    assert {p.clock for p in pictures} <= {"arrival", "rtcp_sr"}
+    assert all(abs(p.capture_us - time.time_ns() // 1000) < 60_000_000 for p in pictures)
     assert source.errors == 0
 
 
