@@ -59,7 +59,6 @@ class Recorder:
         self._cuts: deque[Cut] = deque(maxlen=MOST_CUTS)  # appended by other threads
         self._saved: deque[tuple[str, str]] = deque()
         self._media = _MediaTime()
-        self._video_stream: Any = None
         self._tracks: dict[int, Track | None] = {}  # by index in the container; None: not recorded
         self._restampers: dict[Track, Restamper] = {}
         self._zero_s: float | None = None  # stamp at the beginning
@@ -75,7 +74,6 @@ class Recorder:
     def follow(self, stream: Any) -> None:
         """Record this video stream, and the audio beside it, in files of their own from now on."""
         self._finish()
-        self._video_stream = stream
         self._tracks = {}
         self._restampers = {}
         self._zero_s = self._formats = self._video = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import av
+import msgspec
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 from streamvis.errors import SourceError
 from streamvis.logs import warn
 from streamvis.messages import Clock, SourceInfo
+from streamvis.recording.recorder import Recorder
 from streamvis.sources.color import Converter
 from streamvis.sources.container import (
     INDEX_LAST,
@@ -93,6 +95,12 @@ class VideoSource:
             self._start_us = start_us(spec, self._container, stream, self._live)
             fps = self._fps = spec.fps or rate_of(stream)
             frames = stream.frames or None
+            self.recorder: Recorder | None = None
+            if spec.record is not None and spec.record_to:
+                self.recorder = Recorder(
+                    spec.record, spec.record_to, spec.id, epoch, live=self._live
+                )
+                undo.callback(self.recorder.close)
             self._pictures = self._decode_parts(stream)
             self._first = next(self._pictures, None)
             if self._first is None:
@@ -127,11 +135,14 @@ class VideoSource:
     @property
     def stats(self) -> StreamStats:
         """What was measured of a live stream so far; any thread may read it."""
-        return self._meter.stats
+        recorded = 0 if self.recorder is None else self.recorder.recorded_bytes
+        return msgspec.structs.replace(self._meter.stats, recorded_bytes=recorded)
 
     def close(self) -> None:
         """Release the file or connection and, with the generator, the decoder's threads."""
         self._pictures.close()
+        if self.recorder is not None:
+            self.recorder.close()
         self._container.close()
         self._close_part()
 
@@ -145,6 +156,8 @@ class VideoSource:
         while following is not None:
             if self._part is not None:
                 self._part.follow(following.id)
+            if self.recorder is not None:
+                self.recorder.follow(following)
             yield from self._decode(following)
             following = self._next_part(following.id) if self.ended == "eof" else None
 
@@ -230,6 +243,9 @@ class VideoSource:
             if packet is None:
                 self.ended = "lost" if self._live else "eof"
                 return
+            if self.recorder is not None:
+                clock = self._live_clock if self._live else self._clock
+                self.recorder.add(packet, clock.last_us)
             # not its `stream_index`: PyAV's last packets, which flush the decoders, all have 0
             if packet.stream.index == stream.index:
                 faults = 0
