@@ -1,5 +1,7 @@
 """A status of a run with a camera that is online, one that is away, and a file, in every detail."""
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from streamvis.runtime.metrics import (
     BOUNDS_S,
     Histogram,
@@ -10,6 +12,19 @@ from streamvis.runtime.metrics import (
     Status,
 )
 from streamvis.runtime.resource_usage import Disk, Usage
+
+
+def scraped(text: str) -> dict[tuple[str, ...], float]:
+    """Values as Prometheus' parser reads them, by name and labels: that of the source first."""
+    return {
+        (sample.name.removeprefix("streamvis_"), *_values(sample.labels)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _values(labels: dict[str, str]) -> list[str]:
+    return [value for _, value in sorted(labels.items(), key=lambda item: item[0] != "source")]
 
 
 def source(name: str, **changes: object) -> SourceReport:

@@ -12,8 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from urllib.parse import urlsplit
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from status_samples import STATUS, YARD
+from status_samples import STATUS, YARD, scraped
 
 from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
 from streamvis.errors import RunError, UsageError
@@ -51,11 +50,10 @@ def test_metrics_are_those_of_the_latest_status(serving):
     status, headers, body = get(serving, "/metrics?from=prometheus")
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    samples = [s for f in text_string_to_metric_families(body.decode()) for s in f.samples]
-    found = {(s.name, *s.labels.values()): s.value for s in samples}
-    assert found["streamvis_source_frames_admitted_total", "gate"] == 100
-    assert found["streamvis_process_threads", "hub"] >= 2  # this one
-    assert found["streamvis_out_free_bytes",] > 0
+    found = scraped(body.decode())
+    assert found["source_frames_admitted_total", "gate"] == 100
+    assert found["process_threads", "hub"] >= 2  # this one
+    assert found["out_free_bytes",] > 0
 
 
 def test_processes_of_the_run_are_measured(serving):

@@ -4,8 +4,7 @@ import re
 
 import msgspec
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from status_samples import DISK, GATE, STATUS, USAGES, source, stage
+from status_samples import DISK, GATE, STATUS, USAGES, scraped, source, stage
 
 from streamvis import __version__
 from streamvis.runtime.metrics import BOUNDS_S, Status
@@ -13,17 +12,7 @@ from streamvis.runtime.prometheus import MOST_SOURCES, exposition, families
 
 
 def samples(status=STATUS, usages=USAGES, disk=DISK, age_s=0.5):
-    """Values as the parser reads them, by name and labels: that of the source first."""
-    text = exposition(status, usages, disk, age_s).decode()
-    return {
-        (sample.name.removeprefix("streamvis_"), *values(sample.labels)): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def values(labels):
-    return [value for _, value in sorted(labels.items(), key=lambda item: item[0] != "source")]
+    return scraped(exposition(status, usages, disk, age_s).decode())
 
 
 @pytest.fixture(scope="module")
