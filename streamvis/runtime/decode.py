@@ -13,17 +13,18 @@ from contextlib import closing, suppress
 from functools import partial
 
 import msgspec
+import numpy as np
 import zmq
 
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
-from streamvis.messages import Ending
+from streamvis.messages import Array, Ending
 from streamvis.runtime import protocol
 from streamvis.runtime.errors import ending_of
 from streamvis.runtime.gaps import Gap, GapCounter
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.runtime.processes import load, serve
-from streamvis.sources.picture import LiveSource, Picture, Source
+from streamvis.sources.picture import LiveSource, Picture, RecordedSource, Source
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import SlotWriter
 from streamvis.transport.sockets import Client
@@ -56,7 +57,6 @@ def work(client: Client) -> None:
         if not newest.close():  # its thread is blocked in the source, which cannot be closed then
             client.close()
             os._exit(0)
-        source.close()
 
 
 def _wait(client: Client, reason: str) -> None:
@@ -80,6 +80,8 @@ class Decode:
         self._shift_us: int | None = None  # media time of the source − that of the epoch
         self._stall_s = spec.read_s / 2 if spec.stall_s is None else spec.stall_s
         self._stalled = False
+        self._masks = spec.privacy_masks
+        self._recorder = source.recorder if isinstance(source, RecordedSource) else None
         self._measured_due = 0.0
         self._send(protocol.Opened(source.info))
 
@@ -114,15 +116,23 @@ class Decode:
                         break
                 self._wait(newest)
         except Stopped:
+            self._close(newest)
             picture, gaps = newest.take()
             self._gaps += gaps
             if picture is not None:
                 self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             self._end("drained")
         except SourceError as error:
+            self._close(newest)
             self._end("failed", str(error))
         else:
+            self._close(newest)
             self._end(*ending_of(self._source))
+
+    def _close(self, newest: LatestFrame) -> None:
+        """Close the source, unless its thread is blocked in it."""
+        if newest.close():
+            self._source.close()
 
     def _continued(self, picture: Picture, order: protocol.Open | None) -> Picture:
         """Return the picture at the media time of the source, which goes on over stream epochs."""
@@ -144,7 +154,7 @@ class Decode:
         except Stopped:
             self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             raise
-        self._write(slot, picture.pixels)
+        self._write(slot, self._masked(picture.pixels))
         decoded = protocol.DecodedFrame(
             slot=slot,
             n=picture.n,
@@ -161,6 +171,16 @@ class Decode:
         self._send(decoded)
         self._gaps = []
 
+    def _masked(self, pixels: Array) -> Array:
+        """Return the pixels without what privacy masks hide."""
+        if not self._masks:
+            return pixels
+        from streamvis.sources.privacy import hide
+
+        pixels = np.array(pixels, order="C")  # the decoder may need its own again
+        hide(pixels, self._masks)
+        return pixels
+
     def _slot(self, width: int, height: int) -> str:
         """Wait for a granted slot that is large enough."""
         if width * height * 3 > self._size:
@@ -173,6 +193,9 @@ class Decode:
         return self._slots.popleft()
 
     def _end(self, ending: Ending, message: str = "") -> None:
+        if not self._source.info.live:
+            self._source.close()
+        self._report_clips()
         self._send(protocol.SourceEnded(ending, self._source.errors, self._gaps, message))
         if ending != "drained":
             with suppress(Stopped):
@@ -197,10 +220,15 @@ class Decode:
         if stalled != self._stalled:
             self._stalled = stalled
             self._send(protocol.Silence(not stalled, silent_s))
+        self._report_clips()
         now = time.monotonic()
         if isinstance(self._source, LiveSource) and now >= self._measured_due:
             self._measured_due = now + MEASURED_S
             self._send(protocol.Measured(self._source.stats))
+
+    def _report_clips(self) -> None:
+        for event, path in self._recorder.saved() if self._recorder is not None else ():
+            self._send(protocol.ClipSaved(event, path))
 
     def _receive_messages(self, timeout_s: float | None) -> None:
         """Process the messages from the hub; `timeout_s` applies to the first one only."""
@@ -208,6 +236,9 @@ class Decode:
             match protocol.decode_to_process(frames[0]):
                 case protocol.Stop():
                     raise Stopped
+                case protocol.CutClip(event, kind, media_us):
+                    if self._recorder is not None:
+                        self._recorder.cut(event, kind, media_us - (self._shift_us or 0))
                 case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0

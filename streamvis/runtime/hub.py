@@ -25,6 +25,7 @@ from streamvis.runtime import protocol, supervision
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
+from streamvis.runtime.recordings import RecordingRoom
 from streamvis.runtime.routing import Core
 from streamvis.runtime.segments import Segments
 from streamvis.runtime.state import Stream
@@ -83,6 +84,7 @@ class Hub:
         # messages are known
         self._fds: dict[int, Child] = {}
         self._segments = Segments(core.window)
+        self._room = RecordingRoom(Path(program.out)) if program.out is not None else None
         self._server = Server(endpoint)
         self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -137,6 +139,8 @@ class Hub:
             self._end_process(child)
         if self._program.out is not None:
             fold(Path(self._program.out) / FILE_NAME)  # of a publisher that was killed
+        if self._room is not None:
+            self._room.close()
         self._segments.close()
         self._server.close()
         os.close(self._wake)
@@ -165,6 +169,8 @@ class Hub:
         self._status_due = at + STATUS_S
         for stream in self._core.streams.values():
             self._segments.tidy(stream)
+        if self._room is not None:
+            self._room.tick(at, self._specs)
         if self._on_status is not None:
             pids = {name: child.process.pid for name, child in self._children.items()}
             self._on_status(self._meter.status(self._core, at, self.refused, pids))
@@ -266,6 +272,8 @@ class Hub:
                 self._start(process)
             case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
                 spec, opener = self._specs[source], self._program.opener
+                if spec.record is not None:
+                    spec = msgspec.structs.replace(spec, out=self._program.out)
                 process = self._core.streams[source].process.name
                 self._send(process, protocol.Open(spec, opener, epoch, after_n, last_us, zero_s))
             case protocol.SendClip(source, clip):

@@ -23,7 +23,7 @@ class LatestFrame:
         self._counter = GapCounter()
         self._picture: Picture | None = None
         self._came_at = time.monotonic()  # time of the last picture
-        self._over = False
+        self._over = self._closed = False
         self._pool = ThreadPoolExecutor(1, "latest-frame")
         self._reading = self._pool.submit(self._read, source)
         self._reading.add_done_callback(lambda _: os.eventfd_write(self.fd, 1))
@@ -43,18 +43,25 @@ class LatestFrame:
     def take(self) -> tuple[Picture | None, list[Gap]]:
         """Return the newest picture unless it was taken before, and the gaps before it."""
         with self._lock:
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.fd)
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self.fd)
             picture, self._picture = self._picture, None
             return picture, self._counter.take()
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """Stop reading; False when the source still blocks the thread after the timeout."""
+        """Stop reading; False when the source still blocks the thread after the timeout.
+
+        May be called again.
+        """
+        if self._closed:
+            return True
         self._over = True
         _, stuck = wait([self._reading], timeout_s)
         if stuck:
             return False
         self._pool.shutdown()
+        self._closed = True
         os.close(self.fd)
         return True
 

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from streamvis.messages import Clock, SourceInfo
+from streamvis.recording.recorder import Recorder
 
 Ended = Literal["eof", "lost", "timeout"]  # lost: the connection or disk failed; a file ends by eof
 
@@ -76,3 +77,10 @@ class LiveSource(Source, Protocol):
 
     @property
     def stats(self) -> StreamStats: ...
+
+
+@runtime_checkable
+class RecordedSource(Source, Protocol):
+    """A source whose packets may be recorded."""
+
+    recorder: Recorder | None

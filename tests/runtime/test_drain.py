@@ -19,12 +19,20 @@ from test_routing import (
 )
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.messages import Notice
 from streamvis.runtime import protocol
 from streamvis.runtime.gaps import Gap
 from streamvis.runtime.protocol import BeginItem, EndItem, NoticeItem, StageState
 from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
 
 LIMITS = Limits(drain_heartbeat_timeout_s=2.0, drain_work_s=6.0, drain_end_s=9.0, backoff_s=(0.0,))
+
+
+def offline(media_us):
+    """The notice before the end of a source that is drained."""
+    return NoticeItem(
+        Notice(source="a", kind="offline", media_us=media_us, reason="the run has ended")
+    )
 
 
 def drained(core, at):
@@ -83,7 +91,7 @@ def test_frames_that_no_worker_has_begun_are_dropped_and_noticed_before_the_end(
         [],
     ]
     gap = missing("drained", 2, 3, media_us=120_000)
-    assert received[2] == [NoticeItem(gap), EndItem("a", "drained")]
+    assert received[2] == [NoticeItem(gap), offline(120_000), EndItem("a", "drained")]
     assert core.finished
     assert core.failed is None
 
@@ -193,7 +201,7 @@ def test_a_late_sink_is_restarted_and_gets_the_gap_and_the_end():
     log = follow(core, core.step(facts.started(sink, 8.0)), 8.0, (sink, "detect.0"))
     begin = BeginItem(INFO, {"track": b"t", "publish": b"p"})
     gap = NoticeItem(missing("drained", 1, 1, media_us=40_000))
-    assert log == [(sink, [begin, gap, EndItem("a", "drained")])]
+    assert log == [(sink, [begin, gap, offline(40_000), EndItem("a", "drained")])]
     assert core.finished
     assert core.failed is None
 
@@ -205,7 +213,7 @@ def test_the_end_waits_for_no_stage_that_hangs():
     (publish,) = answer(core, track)
     answer(core, publish)
     _, end = only(drained(core, 1.0), protocol.SendWork)
-    assert (end.process, end.items) == ("publish.0", [EndItem("a", "drained")])
+    assert (end.process, end.items) == ("publish.0", [offline(0), EndItem("a", "drained")])
     answer(core, end, at=1.1)
     assert tick(core, 7.0) == [KillProcess("track.0", "")]
     assert core.step(protocol.ProcessExited("track.0", "", 7.0)) == [

@@ -462,8 +462,8 @@ def test_sigterm_does_not_wait_for_a_stage_that_never_returns(hub, tmp_path):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
-    gap, end = (tmp_path / "publish-a.log").read_text().splitlines()[-2:]
-    assert (gap[:14], end) == ("gap drained 3-", "end drained")
+    gap, offline, end = (tmp_path / "publish-a.log").read_text().splitlines()[-3:]
+    assert (gap[:14], offline[:7], end) == ("gap drained 3-", "offline", "end drained")
     report = json.loads((tmp_path / "summary.json").read_bytes())["sources"][0]
     assert report["admitted"] == 3
     assert report["decoded"] == report["admitted"] + report["dropped"]["drained"]
