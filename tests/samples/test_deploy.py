@@ -17,7 +17,7 @@ import yaml
 from status_samples import DISK, STATUS, USAGES
 
 from streamvis.cli.main import app
-from streamvis.runtime.prometheus import families
+from streamvis.runtime.prometheus import STATES, families
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "samples" / "deploy"
@@ -315,6 +315,21 @@ def test_the_page_shows_a_log_entry_as_it_is_written(capsys, monkeypatch):
     written = json.loads(capsys.readouterr().err)
     assert len(written.pop("timestamp")) == len(entry.pop("timestamp"))
     assert written == entry
+
+
+def test_every_reason_on_the_page_is_one_that_a_source_may_have():
+    table = OPERATIONS.partition("| reason | look at |")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    reasons = [reason for cell in cells for reason in re.findall(r"`([^`]+)`", cell)]
+    assert len(reasons) > 15
+    files = [*ROOT.glob("streamvis/sources/*.py"), *ROOT.glob("streamvis/runtime/*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    assert [reason for reason in reasons if reason not in code] == []
+
+
+def test_every_state_of_a_source_is_explained():
+    table = OPERATIONS.partition("\n## States of a source")[2].partition("| reason |")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(STATES)
 
 
 @pytest.mark.parametrize("page", [DEPLOY / "README.md", ROOT / "docs" / "operations.md"])
