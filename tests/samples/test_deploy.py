@@ -189,17 +189,18 @@ def test_the_unit_starts_a_run_in_a_directory_of_its_own(tmp_path):
 
 
 def test_directories_of_runs_go_when_they_are_old_and_nothing_else_does(tmp_path):
-    """What the unit does before each start."""
+    """What the unit does before each start; with DynamicUser its directory is a symbolic link."""
+    state, link = tmp_path / "private", tmp_path / "state"
     for name, days in (("20260101T000000Z", 40), ("20260201T000000Z", 20), (".cache", 400)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
+        (state / name).mkdir(parents=True)
+        (state / name / "file").touch()
         at = time.time() - days * 86_400
-        os.utime(tmp_path / name, (at, at))
-    os.utime(tmp_path, (0, 0))
+        os.utime(state / name, (at, at))
+    link.symlink_to(state)
     (line,) = [value for name, value in settings(UNIT.read_text()) if name == "ExecStartPre"]
-    words = [word.replace("${STATE_DIRECTORY}", str(tmp_path)) for word in shlex.split(line)]
+    words = [word.replace("${STATE_DIRECTORY}", str(link)) for word in shlex.split(line)]
     subprocess.run([words[0].removeprefix("-"), *words[1:]], check=True, timeout=60)
-    assert {path.name for path in tmp_path.iterdir()} == {"20260201T000000Z", ".cache"}
+    assert {path.name for path in state.iterdir()} == {"20260201T000000Z", ".cache"}
 
 
 # The container
