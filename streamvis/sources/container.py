@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from streamvis.errors import SourceError
 from streamvis.sources.credentials import ENCODE, is_cut
+from streamvis.sources.hwaccel import NO_STREAM, accelerator, not_accelerated
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.start import CONTAINER, container_us
 from streamvis.sources.transport import Part
@@ -95,23 +96,31 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
     """Open a file or a part of it, camera or URL; SourceError in one line, without credentials."""
     if spec.kind == "file":
         _check_file(Path(spec.uri), spec.label)
+    device = accelerator(spec.hwaccel, spec.label)
     began = time.monotonic()
     try:
         if spec.kind == "camera":
+            options = _camera_options(spec)
             return av.open(
-                spec.uri, format="v4l2", options=_camera_options(spec), timeout=spec.open_s
+                spec.uri, format="v4l2", options=options, timeout=spec.open_s, hwaccel=device
             )
         if spec.kind == "url":
             options = RTSP_OPTIONS | spec.options if _is_rtsp(spec) else spec.options
-            return _open(spec.uri, options=options | _silence(spec), timeout=_patience(spec))
+            options = options | _silence(spec)
+            return _open(spec.uri, options=options, timeout=_patience(spec), hwaccel=device)
         if part is not None:
-            return _open(part, options=spec.options)
+            return _open(part, options=spec.options, hwaccel=device)
         # `file:` keeps names like `concat:a` or `a:b.mp4` from being read as protocols
         address = f"file:{Path(spec.uri).absolute()}"
-        return _open(address, options=spec.options)
+        return _open(address, options=spec.options, hwaccel=device)
+    except RuntimeError as error:
+        if str(error) != NO_STREAM:
+            raise
     except FFmpegError as error:
         # `from None`: the original names the URL with its credentials
         raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
+    # not while the error is handled: it holds the open file
+    raise SourceError(not_accelerated(spec.hwaccel, spec.label))
 
 
 def _open(file: Any, **how: Any) -> InputContainer:

@@ -50,6 +50,14 @@ def accelerator(setting: Hwaccel, label: str) -> HWAccel | None:
     return HWAccel(setting, allow_software_fallback=False)
 
 
+def not_accelerated(setting: Hwaccel, label: str) -> str:
+    """The error of a device that cannot decode this codec."""
+    return (
+        f"source '{label}': hwaccel={setting} cannot decode its codec; set hwaccel=auto, which "
+        "takes the CPU then, or have the camera send H.264"
+    )
+
+
 def _film() -> bytes:
     """A short video in H.264, or in MPEG-4 where the encoder is missing."""
     file = io.BytesIO()

@@ -74,8 +74,8 @@ class LiveClock:
     in a row that agree with each other start a new timeline. Delayed pictures that arrive in a
     burst with increasing stamps keep them. The expected time follows the drift of the camera clock.
 
-    A timeline further back is a restart of the camera (`restarted`), unless the one before lasted
-    less than a minute: recorders jump back every few seconds.
+    A timeline over five seconds further back is a restart of the camera (`restarted`), unless the
+    one before lasted less than a minute: recorders jump back every few seconds.
     """
 
     def __init__(self) -> None:
@@ -167,6 +167,6 @@ class LiveClock:
         """Count stamps from `zero_us` as media time 0."""
         since_us = self._changed_us
         lasted = since_us is None or self._arrived_us - since_us >= RESTART_US
-        self.restarted = lasted and stamp_us < self._good_us - JITTER_US
+        self.restarted = lasted and stamp_us < self._good_us - OFF_US
         self._changed_us, self._good_us = self._arrived_us, stamp_us
         self._zero_us, self._agreed, self._late_since_us = zero_us, 0, None

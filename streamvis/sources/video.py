@@ -40,6 +40,7 @@ from streamvis.sources.container import (
     video_stream,
 )
 from streamvis.sources.damage import Damage, FrameNumbers
+from streamvis.sources.hwaccel import not_accelerated
 from streamvis.sources.live import LiveMeter, open_and_tell
 from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
 from streamvis.sources.picture import Ended, Picture, Skip, StreamStats, Waiting
@@ -91,6 +92,8 @@ class VideoSource:
             self._meter = LiveMeter()  # from now on
             undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)
+            if spec.hwaccel not in {"auto", "none"} and not stream.codec_context.is_hwaccel:
+                raise SourceError(not_accelerated(spec.hwaccel, spec.label))
             self._live = is_live(spec, self._container)
             self._start_us = start_us(spec, self._container, stream, self._live)
             fps = self._fps = spec.fps or rate_of(stream)

@@ -1,14 +1,16 @@
 """What the machine's devices can decode: the same answer as opening a video with them gives."""
 
 import io
+from contextlib import closing
 
 import av
+import numpy as np
 import pytest
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 
 from streamvis.errors import SourceError
-from streamvis.sources import hwaccel
+from streamvis.sources import hwaccel, open_source, resolve
 
 
 def test_every_device_of_the_setting_is_tried_and_nothing_is_printed(capfd):
@@ -63,3 +65,28 @@ def test_without_a_device_auto_is_the_cpu_and_a_name_is_an_error(monkeypatch):
     assert hwaccel.accelerator("auto", "a.mp4") is None
     with pytest.raises(SourceError, match=r"'a\.mp4': hwaccel=cuda .* no driver\. Usable: none"):
         hwaccel.accelerator("cuda", "a.mp4")
+
+
+@pytest.mark.parametrize("setting", ["auto", *hwaccel.DEVICES])
+def test_a_source_is_decoded_by_the_device_given_or_refused(encode, setting):
+    """Pictures of a device are those of the CPU; without it, the error names it."""
+    path = encode("a.mp4", frames=5, size=(256, 256))
+    (spec,) = resolve([f"{path}#hwaccel={setting}"])
+    (plain,) = resolve([str(path)])
+    if setting != "auto" and hwaccel.faults()[setting] is not None:
+        with pytest.raises(SourceError, match=f"hwaccel={setting} cannot decode here"):
+            open_source(spec)
+        return
+    with closing(open_source(spec)) as source, closing(open_source(plain)) as cpu:
+        for ours, wanted in zip(source, cpu, strict=True):
+            assert np.abs(ours.pixels.astype(int) - wanted.pixels).max() <= 3
+
+
+def test_a_codec_that_the_device_cannot_decode_is_told(encode, monkeypatch):
+    """Whatever the device: a film that FFmpeg has no decoder on it for."""
+    path = encode("a.avi", codec="ffv1", size=(256, 256))
+    device = HWAccel("cuda", allow_software_fallback=False)
+    monkeypatch.setattr("streamvis.sources.container.accelerator", lambda *_: device)
+    (spec,) = resolve([f"{path}#hwaccel=cuda"])
+    with pytest.raises(SourceError, match="hwaccel=cuda cannot decode its codec; set hwaccel=auto"):
+        open_source(spec)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.sources.timestamps import DRIFT, JITTER_US, LATE_US, OFF_US, LiveClock
+from streamvis.sources.timestamps import AGREED, DRIFT, JITTER_US, LATE_US, OFF_US, LiveClock
 
 FRAME = 40_000
 PAUSE = 3_000_000  # µs, the longest between two pictures
@@ -130,3 +130,50 @@ def test_a_camera_that_begins_without_a_stamp_is_not_shifted():
         for i in range(50)
     ]
     assert media == [i * FRAME for i in range(50)]
+
+
+def restarts(stamps, clock=None):
+    """The numbers of the pictures that begin another epoch."""
+    clock, found = clock or LiveClock(), []
+    for i, stamp in enumerate(stamps):
+        clock.media_us_of(stamp, i * FRAME)
+        if clock.restarted:
+            found.append(i)
+    return found
+
+
+@given(st.integers(130, 500), st.integers(-(2**42), 0))
+def test_stamps_that_begin_anew_are_told_with_the_third_that_agrees(at, first):
+    assert at * FRAME > OFF_US
+    stamps = [i * FRAME if i < at else first + (i - at) * FRAME for i in range(at + 100)]
+    assert restarts(stamps) == [at + AGREED - 1]
+
+
+@given(st.sets(st.integers(100, 400), max_size=20), st.integers(-(2**42), 2**42))
+def test_one_or_two_stamps_in_a_row_are_no_restart(places, off):
+    """Whether they are far off or not; of three in a row none can tell."""
+    places = {i for i in places if not {i - 1, i - 2} & places}
+    stamps = [i * FRAME + (off if i in places else 0) for i in range(500)]
+    assert restarts(stamps) == []
+
+
+@given(st.integers(OFF_US, 2**42))
+def test_stamps_that_jump_ahead_are_no_restart(ahead):
+    assert restarts([i * FRAME + (ahead if i >= 100 else 0) for i in range(300)]) == []
+
+
+def test_a_recorder_that_jumps_back_every_few_seconds_restarts_once():
+    stamps = [i * FRAME - i // 100 * 3_600_000_000 for i in range(5000)]
+    assert restarts(stamps) == [100 + AGREED - 1]
+
+
+def test_a_camera_that_restarts_each_two_minutes_is_told_each_time():
+    stamps = [i % 3000 * FRAME for i in range(9500)]
+    assert restarts(stamps) == [3000 + AGREED - 1, 6000 + AGREED - 1, 9000 + AGREED - 1]
+
+
+def test_a_camera_that_paused_has_not_restarted():
+    clock = LiveClock()
+    for i in range(600):
+        clock.media_us_of(i * FRAME, i * FRAME + (20_000_000 if i >= 100 else 0))
+        assert not clock.restarted

@@ -1,10 +1,14 @@
 """The quirks of real cameras, played by a server of our own."""
 
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from rtsp_server import Camera, StampFault, encode_film, serving
 
 from streamvis.errors import SourceError
 from streamvis.sources import Picture, open_source, resolve
+from streamvis.sources.probe import probe
 from streamvis.sources.video import VideoSource
 
 FPS = 25
@@ -100,7 +105,7 @@ def test_pictures_with_one_stamp_are_all_given(film):
 def test_stamps_that_restart_are_another_epoch(film):
     """The third picture with the new stamps is the first of it, since single ones are ignored."""
     fault = StampFault(kind="restart", at=150)
-    seen = watched(Camera(films=[film], stamps=[fault], fps=50, close_after=250))
+    seen = watched(Camera(films=[film], stamps=[fault], close_after=220))
     assert [p.n for p in seen.pictures if p.restarted] == [152]
     stays_near_arrival(seen)
 
@@ -119,6 +124,16 @@ def test_stamps_that_jump_ahead_for_good_are_no_restart(film):
     stays_near_arrival(seen)
     later = {b.media_us - a.media_us for a, b in pairwise(seen.pictures[70:])}
     assert later == {FRAME_US}
+
+
+def test_probe_tells_the_declared_and_the_measured_rate_and_the_clock(film):
+    camera = Camera(films=[film], fps=10, wall_offset_s=100.0)
+    with serving(camera) as server:
+        found = probe(*resolve([server.url]))
+    assert found.fps == 25
+    assert found.measured_fps == pytest.approx(10, rel=0.1)
+    assert found.clock == "arrival"
+    assert found.clock_offset_ms == pytest.approx(-100_000, abs=500)
 
 
 def test_the_rate_is_measured_whatever_is_declared(film):
@@ -228,6 +243,57 @@ def test_a_stall_is_a_timeout(film, transport):
     seen = watched(camera, settings=f"read_s=1&rtsp_transport={transport}")
     assert 58 <= len(seen.pictures) <= 60
     assert seen.source.ended == "timeout"
+
+
+def test_a_camera_may_send_single_pictures_over_http():
+    """Without time stamps: media time is that of arrival."""
+    with serving_mjpeg([draw(n) for n in range(60)], fps=25) as url:
+        (spec,) = resolve([f"{url}#read_s=2"])
+        with closing(open_source(spec)) as source:
+            pictures = list(source)
+            assert (source.info.live, source.ended, source.errors) == (True, "lost", 0)
+    assert [number(p.pixels) for p in pictures] == list(range(60))
+    assert all(a.media_us < b.media_us for a, b in pairwise(pictures))
+    assert pictures[-1].media_us == pytest.approx(59 * FRAME_US, abs=500_000)
+    assert not any(p.suspect for p in pictures)
+
+
+@contextmanager
+def serving_mjpeg(pictures: list, fps: float) -> Iterator[str]:
+    """Serve pictures as a multipart stream, then close the connection."""
+    parts = [_jpeg(picture) for picture in pictures]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace;boundary=frame")
+            self.end_headers()
+            with suppress(OSError):  # the reader went away
+                for part in parts:
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(part)}"
+                    self.wfile.write(f"{head}\r\n\r\n".encode() + part + b"\r\n")
+                    time.sleep(1 / fps)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = False
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/video"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _jpeg(picture) -> bytes:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.height, encoder.width = picture.shape[:2]
+    encoder.pix_fmt, encoder.time_base, encoder.options = "yuvj420p", Fraction(1, 25), {"qmax": "3"}
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuvj420p")
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
 # The capture clock
