@@ -1,5 +1,6 @@
 """An MP4 file of packets, in fragments: it can be played up to the last second at any time."""
 
+import errno
 import os
 from collections.abc import Sequence
 from io import FileIO
@@ -21,6 +22,8 @@ OPTIONS = {
     "flush_packets": "1",
     "max_interleave_delta": "100000",  # µs: a silent audio stream does not hold back the video
 }
+FLOOR_BYTES = 4 << 20  # that recordings leave free on a disk, for the event log
+CHECKED_BYTES = 1 << 16  # are written between two looks at the disk
 NO_AUDIO = "audio is not recorded: an MP4 cannot hold it"
 MOST_REFUSED = 50  # packets in a row, after which the file is given up
 
@@ -31,9 +34,13 @@ class _Output:
     def __init__(self, file: FileIO) -> None:
         self._file = file
         self.written = 0
+        self._check_at = 0
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
+        if self.error is None and self.written >= self._check_at:
+            self._check_at = self.written + CHECKED_BYTES
+            self.error = _too_full(self._file.fileno())
         rest = memoryview(data)
         while self.error is None and rest:
             try:
@@ -44,6 +51,17 @@ class _Output:
             self.written += count
             rest = rest[count:]
         return len(data)
+
+
+def _too_full(fd: int) -> OSError | None:
+    """An error if the disk has no room but that for the event log."""
+    try:
+        disk = os.fstatvfs(fd)
+    except OSError as error:
+        return error
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < FLOOR_BYTES:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
 
 
 class Mp4File:

@@ -5,7 +5,7 @@
     recorder.add(packet, media_us)       # each packet of the container, in order
     recorder.cut(id, "track.begin", us)  # from any thread
     recorder.saved()                     # from any thread: [(event id, path in the output)]
-    recorder.close()
+    recorder.close()                     # from any thread; the last clips are in saved() then
 
 `media_us` of a packet is the media time of the last picture that was decoded. A recorder adds the
 time that has passed since then, if the source is live, and so knows about when the picture of
@@ -13,6 +13,7 @@ a packet is shown before it is decoded. A clip begins half a second earlier than
 when a picture of its end has been decoded: it has all that was asked for.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from streamvis.recording.timing import Restamper
 from streamvis.recording.tracks import FormatDetector, TimedPacket, Track, VideoFormat
 
 OFF_S = 5.0  # audio and video whose stamps differ by more have no common origin
+CLOSE_S = 3.0  # how long closing waits for another thread
 MOST_CUTS = 1000  # asked for while no packet arrives; older ones are forgotten
 
 
@@ -48,6 +50,7 @@ class Recorder:
         self._live = live
         self._now = now
         self._began_s = now()
+        self._lock = threading.Lock()  # of all that is written
         self._segments: SegmentWriter | None = None
         if settings.segments is not None:
             self._segments = SegmentWriter(
@@ -73,20 +76,25 @@ class Recorder:
 
     def follow(self, stream: Any) -> None:
         """Record this video stream, and the audio beside it, in files of their own from now on."""
-        self._finish()
-        self._tracks = {}
-        self._restampers = {}
-        self._zero_s = self._formats = self._video = None
-        best = stream.container.streams.best("audio")
-        for one in (stream, best):
-            if one is not None:
-                self._add_track(one)
+        with self._lock:
+            self._finish()
+            self._tracks = {}
+            self._restampers = {}
+            self._zero_s = self._formats = self._video = None
+            best = stream.container.streams.best("audio")
+            for one in (stream, best):
+                if one is not None:
+                    self._add_track(one)
 
     def add(self, packet: Any, media_us: int | None) -> None:
         """Record a packet of any stream of the container, before it is decoded.
 
         `media_us` is the media time of the last picture, None before the first.
         """
+        with self._lock:
+            self._add(packet, media_us)
+
+    def _add(self, packet: Any, media_us: int | None) -> None:
         now_s = self._now() - self._began_s
         label = self._media(media_us, now_s if self._live else 0.0)
         track = None if packet is None else self._tracks.get(packet.stream.index)
@@ -115,9 +123,19 @@ class Recorder:
         return [self._saved.popleft() for _ in range(len(self._saved))]
 
     def close(self) -> None:
-        """Finish the segment and all clips; may be called twice."""
-        self._finish()
-        self._tracks = {}
+        """Finish the segment and all clips; may be called twice, and by any thread.
+
+        Packets that are added later are ignored. If another thread has been writing for seconds,
+        the disk hangs: its files stay as they are.
+        """
+        if not self._lock.acquire(timeout=CLOSE_S):
+            log("warning", "recording is not closed: the disk does not answer", source=self._source)
+            return
+        try:
+            self._finish()
+            self._tracks = {}
+        finally:
+            self._lock.release()
 
     def _finish(self) -> None:
         self._begin_clips()

@@ -17,12 +17,14 @@ from typing import Literal
 
 import msgspec
 
+from streamvis.recording.mp4 import FLOOR_BYTES
 from streamvis.recording.names import CLIPS, SEGMENTS, time_of
 from streamvis.recording.settings import Clips, Recording, Segments
 
 DAY_S = 86_400.0
 GB = 1_000_000_000
-WRITTEN_S = 60.0  # a file that has changed within this time may still be written
+WRITTEN_S = 60.0  # a file that has changed within this time may still be written: one that is,
+# changes every second
 LISTED_S = 60.0  # between two listings while there is room
 MOST_DELETED = 100  # files in one call
 MOST_RESERVED_BYTES = GB  # kept free without `min_free_gb`, or this share of the disk:
@@ -76,12 +78,7 @@ def to_delete(
     segment is left.
     """
     files = sorted(files, key=lambda file: (file.began_s, file.path))
-    last = {file.source: file for file in files if file.kind == "segment"}
-    closed = [
-        file
-        for file in files
-        if abs(now_s - file.changed_s) >= WRITTEN_S and last.get(file.source) is not file
-    ]
+    closed = [file for file in files if abs(now_s - file.changed_s) >= WRITTEN_S]
     chosen: dict[Path, Deletion] = {}
     held = Counter[tuple[str, Kind]]()
     for file in files:
@@ -109,11 +106,13 @@ def to_delete(
 
 
 def wanted_bytes(settings: Iterable[Recording], disk_bytes: int) -> int:
-    """Return how much is to be free: the most that a source asks for, or the default."""
+    """Return how much is to be free: the most that a source asks for, or the default.
+
+    It is more than what recordings leave to the event log, so that they never stop for long.
+    """
     asked = [one.min_free_gb for one in settings if one.min_free_gb is not None]
-    if asked:
-        return round(max(asked) * GB)
-    return min(MOST_RESERVED_BYTES, round(disk_bytes * RESERVED_SHARE))
+    share = min(MOST_RESERVED_BYTES, round(disk_bytes * RESERVED_SHARE))
+    return max(round(max(asked) * GB) if asked else share, 2 * FLOOR_BYTES)
 
 
 class Listing:

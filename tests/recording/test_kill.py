@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from packet_streams import Clock, encoded, feed, greys, packets_of, recorder_of, recordings
+
+from streamvis.recording.mp4 import FLOOR_BYTES
 
 RECORD = """
 import sys, time
@@ -64,10 +67,10 @@ def test_after_kill_9_all_but_the_last_second_can_be_played(tmp_path, film, seed
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 2 MB."""
+    """A file system of 12 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("a small disk is a mounted tmpfs, which takes root: run this test as root")
     yield disk
@@ -110,13 +113,14 @@ def test_a_full_disk_stops_the_recording_until_there_is_room(tmp_path, film, sma
 
 
 def test_a_disk_that_fills_up_while_recording(film, small_disk):
-    """What was written before the disk was full can be played, to the last whole fragment."""
+    """What was written before can be played; what is left on the disk is for the event log."""
     recorder = recorder_of(small_disk, segments=3)
-    filled(small_disk, left=60_000)
+    filled(small_disk, left=FLOOR_BYTES + 20_000)
     feed(recorder, film)
     recorder.close()
     shown = greys(recordings(small_disk))
     assert 10 <= len(shown) < 300
+    assert shutil.disk_usage(small_disk).free >= FLOOR_BYTES - 100_000
     assert shown == greys([film])[: len(shown)]
 
 
@@ -128,16 +132,16 @@ def test_room_is_made_on_a_full_disk(film, small_disk):
     clock = Clock()
     keeper = RoomKeeper(small_disk, now=lambda: time.time() + 3600)
     log = small_disk / "events.db"
-    log.write_bytes(bytes(1_500_000))
-    settings = {"cam1": Recording(segments=Segments(), min_free_gb=0.0003)}
+    log.write_bytes(bytes(3_500_000))
+    settings = {"cam1": Recording(segments=Segments())}
     for turn in range(12):
         recorder = recorder_of(small_disk, segments=3, clock=clock, epoch=turn)
         feed(recorder, film)
         recorder.close()
         clock.now += 60
         room = keeper.make_room(settings)
-        assert room.free_bytes >= 200_000
-    assert log.stat().st_size == 1_500_000
+        assert room.free_bytes >= 2 * FLOOR_BYTES
+    assert log.stat().st_size == 3_500_000
     epochs = {path.stem.partition("-")[2] for path in recordings(small_disk)}
     assert "e11" in epochs
     assert "e0" not in epochs

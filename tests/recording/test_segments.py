@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import threading
 from itertools import pairwise
 
 import av
@@ -274,6 +275,36 @@ def test_others_cannot_read_recordings(tmp_path):
     (path,) = recorded(tmp_path)
     assert path.stat().st_mode & 0o777 == 0o640
     assert {folder.stat().st_mode & 0o777 for folder in path.parents[:3]} == {0o750}
+
+
+def test_a_segment_that_somebody_has_deleted_is_followed_by_another(tmp_path):
+    source = encoded(tmp_path / "in.ts")
+    recorder = recorder_of(tmp_path, segments=60)
+
+    def delete(number, packet):
+        if number == 15:
+            shutil.rmtree(tmp_path / "recordings")
+        return packet
+
+    feed(recorder, source, delete)
+    recorder.close()
+    assert_same_pictures(recorded(tmp_path), source, 20)
+
+
+def test_another_thread_may_close_it(tmp_path):
+    source = encoded(tmp_path / "in.ts")
+    recorder = recorder_of(tmp_path, segments=60)
+    thread = threading.Thread(target=recorder.close)
+
+    def close(number, packet):
+        if number == 25:
+            thread.start()
+            thread.join()
+        return packet
+
+    feed(recorder, source, close)
+    recorder.close()
+    assert greys(recorded(tmp_path)) == greys([source])[:25]
 
 
 def test_what_comes_before_the_first_key_frame_is_not_recorded(tmp_path):
