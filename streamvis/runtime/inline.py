@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from streamvis.config import Pipeline
 from streamvis.errors import SourceError, StreamvisError
@@ -252,7 +253,7 @@ class Reader:
             return self._end(name, *ending_of(source))
         counter.note(picture)
         slot = self.slots[name].pop()
-        view = picture.pixels.view()
+        view = _masked(picture.pixels, self._specs[name]).view()
         view.flags.writeable = False
         self._pictures[slot] = view
         decoded = protocol.DecodedFrame(
@@ -288,6 +289,17 @@ class Reader:
 
     def _fact(self, name: str, message: protocol.FromProcess) -> protocol.Fact:
         return protocol.Received(decoder_name(name), message, time.monotonic())
+
+
+def _masked(pixels: Array, spec: SourceSpec) -> Array:
+    """The pixels without what the privacy masks of their source hide."""
+    if not spec.privacy_masks:
+        return pixels
+    from streamvis.sources.privacy import hide
+
+    pixels = np.array(pixels, order="C")  # the decoder may need its own again
+    hide(pixels, spec.privacy_masks)
+    return pixels
 
 
 class InOrder:

@@ -1,5 +1,7 @@
 import json
 
+import msgspec
+import numpy as np
 import pytest
 import toys
 
@@ -7,6 +9,7 @@ from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
 from streamvis.errors import SourceError
 from streamvis.messages import Detections, Receipt, Tracks
 from streamvis.runtime import inline
+from streamvis.sources.privacy import COLOUR
 from streamvis.sources.spec import SourceSpec
 
 PIPELINE = Pipeline(
@@ -108,6 +111,35 @@ def test_a_frame_comes_with_its_pixels():
         assert (width, height) == (frame.packet.frame.width, frame.packet.frame.height)
         with pytest.raises(ValueError, match="read-only"):
             frame.pixels[:] = 0
+
+
+def test_what_a_mask_covers_is_in_no_frame():
+    """Neither for stages nor for the consumer."""
+    seen = []
+
+    class Blind(toys.ToyDetect):
+        def __call__(self, packets):
+            seen.extend(self.site.pixels(packet.frame) for packet in packets)
+            return [Detections.of(np.empty((0, 4)), np.empty(0)) for _ in packets]
+
+    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
+    whole, masked = (
+        [
+            frame.pixels
+            for frame in inline.frames(pipeline, [one], build=Blind, open_source=toys.open_toy)
+        ]
+        for one in (
+            source("a", 3),
+            msgspec.structs.replace(
+                source("a", 3), privacy_masks=(((0, 0), (1, 0), (1, 0.5), (0, 0.5)),)
+            ),
+        )
+    )
+    for before, after in zip(whole, masked, strict=True):
+        half = before.shape[0] // 2
+        assert (after[:half] == COLOUR).all()
+        assert (after[half + 3 :] == before[half + 3 :]).all()
+    assert all((pixels[:half] == COLOUR).all() for pixels in seen[len(whole) :])
 
 
 def test_what_the_consumer_raises_passes_through_and_the_run_is_drained(tmp_path):
