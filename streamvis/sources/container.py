@@ -119,7 +119,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
     except FFmpegError as error:
         # `from None`: the original names the URL with its credentials
         raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
-    # not while the error is handled: it holds the open file
+    # not while the error is handled, which holds the open file
     raise SourceError(not_accelerated(spec.hwaccel, spec.label))
 
 

@@ -1,5 +1,6 @@
 """What the machine's devices can decode: the same answer as opening a video with them gives."""
 
+import gc
 import io
 from contextlib import closing
 
@@ -90,3 +91,4 @@ def test_a_codec_that_the_device_cannot_decode_is_told(encode, monkeypatch):
     (spec,) = resolve([f"{path}#hwaccel=cuda"])
     with pytest.raises(SourceError, match="hwaccel=cuda cannot decode its codec; set hwaccel=auto"):
         open_source(spec)
+    gc.collect()  # PyAV closes the file of what it refuses when it is collected
