@@ -273,7 +273,7 @@ class Hub:
             case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
                 spec, opener = self._specs[source], self._program.opener
                 if spec.record is not None:
-                    spec = msgspec.structs.replace(spec, out=self._program.out)
+                    spec = msgspec.structs.replace(spec, record_to=self._program.out or "")
                 process = self._core.streams[source].process.name
                 self._send(process, protocol.Open(spec, opener, epoch, after_n, last_us, zero_s))
             case protocol.SendClip(source, clip):

@@ -59,6 +59,7 @@ class LifeCycle:
             stream.deadline = at + reconnect.open_s + reconnect.read_s + SLACK_S
             if stream.absent_since is None:
                 stream.absent_since = at
+            stream.state_at = stream.state_at or at
             self._change(stream, "connecting", "", at)
         order = protocol.OpenSource(
             stream.name, stream.epoch, stream.last_n, _last_us(stream), stream.zero_s

@@ -71,7 +71,6 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     ground_plane: Homography | None = None  # foot px -> metres
     record: Recording | None = None
-    out: str | None = None  # directory for recordings: the output directory of the run
     record_to: str = ""  # absolute path of the output directory; empty: nothing is recorded
     fps: float | None = None  # when given, media time counts pictures at this rate
     open_s: float = 10.0  # connection timeout, seconds

@@ -306,3 +306,25 @@ def build(spec, site):
     if "unbuildable" in spec.name:
         raise ValueError("toy cannot be built")
     return TOYS[type(spec.run).__name__](spec, site)
+
+
+class Walker(ToyDetect):
+    """Somebody walks to and fro; `late-50` takes 50 ms for a frame."""
+
+    def __call__(self, packets):
+        for packet in packets:
+            for part in self.name.split("_"):
+                if part.startswith("late-"):
+                    time.sleep(float(part.removeprefix("late-")) / 1000)
+            x = 10 + abs(packet.frame.media_us / 50_000 % 60 - 30)
+            yield Detections(
+                boxes=np.array([[x, 10, x + 10, 38]], np.float32),
+                scores=np.array([0.95], np.float32),
+                labels=np.ones(1, np.int32),
+                masks=np.zeros((0, 0, 0), np.uint8),
+            )
+
+
+def build_live(spec, site):
+    """A walker whatever is seen, for the real tracker and the real publisher."""
+    return Walker(spec, site) if spec.run.writes is Detections else build_stage(spec, site)

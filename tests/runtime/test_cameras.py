@@ -1,0 +1,105 @@
+"""Cameras that come and go: real servers, real signals, real processes."""
+
+import time
+from itertools import pairwise
+
+import pytest
+from live_runs import running
+from rtsp_server import Camera, encode_film, serving
+
+from streamvis.sources.spec import SourceSpec
+
+
+@pytest.fixture(scope="module")
+def film():
+    import numpy as np
+
+    pictures = [np.full((48, 64, 3), 20 + 4 * n, np.uint8) for n in range(50)]
+    return encode_film(pictures, fps=25)
+
+
+def camera(name, url, **settings):
+    settings = {"open_s": 3.0, "read_s": 1.0, "retry_s": 1.0, **settings}
+    return SourceSpec(id=name, uri=url, kind="url", **settings)
+
+
+def test_a_camera_that_is_lost_comes_back_in_the_next_epoch(film, tmp_path):
+    with serving(Camera(films=[film])) as server, running(tmp_path, camera("a", server.url)) as run:
+        run.online("a")
+        server.kill()
+        run.wait(lambda: run.source("a")["state"] == "offline")
+        time.sleep(2)
+        server.restart()
+        before = run.source("a")["admitted"]
+        run.wait(lambda: run.source("a")["admitted"] > before + 10, 15)
+        report = run.source("a")
+        assert (report["reconnects"], report["epoch"]) == (1, 2)
+        types = run.types("a")
+        summary = run.end()
+        events = run.events("a")
+    assert types[:3] == ["source.connecting", "source.online", "source.offline"]
+    assert [t for t in types[3:] if t not in ("source.connecting", "source.offline")] == [
+        "source.online",
+        "source.epoch",
+    ]
+    # media time grows over both epochs, and the second goes on at real time
+    frames = [e for e in events if e.frame is not None]
+    times = {(e.frame.stream_epoch, e.frame.seq): e.time for e in frames}
+    ordered = [times[key] for key in sorted(times)]
+    assert all(a.media_us < b.media_us for a, b in pairwise(ordered))
+    first, last = ordered[0], ordered[-1]
+    media_s = (last.media_us - first.media_us) / 1e6
+    assert media_s == pytest.approx((last.capture_us - first.capture_us) / 1e6, abs=1.0)
+    (source,) = summary["sources"]
+    assert source["decoded"] == source["admitted"] + sum(source["dropped"].values())
+    assert "source offline" in run.log()
+
+
+def test_a_camera_that_falls_silent_is_stalled_and_may_go_on(film, tmp_path):
+    with (
+        serving(Camera(films=[film])) as server,
+        running(tmp_path, camera("a", server.url, read_s=4.0)) as run,
+    ):
+        run.online("a")
+        server.pause()
+        stopped = time.monotonic()
+        run.wait(lambda: "source.stalled" in run.types("a"))
+        assert time.monotonic() - stopped < 8.0  # 2 × read_s
+        server.resume()
+        run.wait(lambda: run.source("a")["state"] == "online", 20)
+        run.end()
+
+
+def test_sigterm_ends_a_run_whose_camera_is_silent(film, tmp_path):
+    with (
+        serving(Camera(films=[film])) as server,
+        running(tmp_path, camera("a", server.url, read_s=60.0, stall_s=1.0)) as run,
+    ):
+        run.online("a")
+        server.pause()
+        run.wait(lambda: run.source("a")["state"] == "stalled")
+        run.end(timeout_s=10.0)
+        assert run.types("a")[-1] == "source.offline"
+        server.resume()
+
+
+def test_an_absent_camera_holds_nobody_back_and_joins_later(film, tmp_path):
+    with (
+        serving(Camera(films=[film])) as one,
+        serving(Camera(films=[film])) as two,
+        serving(Camera(films=[film])) as three,
+    ):
+        url = three.url
+        three.kill()
+        cameras = [camera("a", one.url), camera("b", two.url), camera("c", url)]
+        with running(tmp_path, *cameras) as run:
+            run.online("a")
+            run.online("b")
+            run.wait(lambda: run.source("c")["attempts"] >= 2)
+            reason = run.source("c")["reason"]
+            assert "refused the connection" in reason or not reason
+            three.restart()
+            run.online("c", timeout_s=10)
+            run.end()
+            assert run.types("c")[:2] == ["source.connecting", "source.offline"]
+            assert run.source("c")["epoch"] == 1
