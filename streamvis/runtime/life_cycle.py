@@ -29,6 +29,8 @@ from streamvis.runtime.supervision import Limits, ProcessSlot, advance, kill, re
 from streamvis.sources.picture import StreamStats
 
 STEADY_S = 10.0  # online for so long, the next pause is the shortest again
+LOGGED = ("overload", "decode", "skipped", "poison")  # reasons of gaps in the operator's log …
+BURST_S = 60.0  # … with an entry for each source in so long, which sums them up
 SLACK_S = 10.0  # beyond the time-outs of the decode process, which should come first
 
 
@@ -393,6 +395,13 @@ class LifeCycle:
     def _notify_gaps(self, stream: Stream, gaps: Sequence[Gap], at: float) -> None:
         for gap in gaps:
             self._flow.notify(stream, notice_of(gap, stream.name, stream.last_us), at)
+            if stream.live and gap.reason in LOGGED:
+                stream.missing[gap.reason] = stream.missing.get(gap.reason, 0) + gap.count
+        if stream.missing and at >= stream.missing_due:
+            stream.missing_due = at + BURST_S
+            fields = {"source": stream.name, **stream.missing}
+            self._flow.orders.append(protocol.LogEntry("frames missing", fields))
+            stream.missing = {}
 
     def _log(
         self, stream: Stream, event: str, *, level: protocol.Level = "warning", **fields: object

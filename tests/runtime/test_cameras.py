@@ -103,3 +103,22 @@ def test_an_absent_camera_holds_nobody_back_and_joins_later(film, tmp_path):
             run.end()
             assert run.types("c")[:2] == ["source.connecting", "source.offline"]
             assert run.source("c")["epoch"] == 1
+
+
+def test_a_slow_stage_drops_frames_and_counts_balance(film, tmp_path):
+    """A detector three times too slow."""
+    with (
+        serving(Camera(films=[film])) as server,
+        running(tmp_path, camera("a", server.url), detect="detect_late-120") as run,
+    ):
+        run.online("a")
+        time.sleep(6)
+        (source,) = run.end()["sources"]
+    assert source["decoded"] == source["admitted"] + sum(source["dropped"].values())
+    assert source["dropped"]["overload"] > 0
+    events = run.events("a")
+    gaps = [e.what.stream for e in events if e.type == "source.gap"]
+    told = sum(gap.count for gap in gaps if gap.reason == "overload")
+    assert told == source["dropped"]["overload"]
+    skipped = sum(gap.count for gap in gaps if gap.reason == "skipped")
+    assert skipped == source["skipped"]

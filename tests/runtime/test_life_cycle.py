@@ -406,6 +406,15 @@ def test_skipped_pictures_are_counted_apart(cameras):
     assert (stream.skipped, stream.dropped, stream.admitted) == (3, {"overload": 2}, 1)
 
 
+def test_missing_frames_are_logged_once_a_minute(cameras):
+    cameras.open("a", 2.0)
+    for second in range(2, 150):
+        gaps = [protocol.Gap("overload", 5, 0, 4)]
+        cameras.picture("a", float(second), second * 1_000_000, n=second, gaps=gaps)
+    logged = [(e.fields["overload"]) for e in cameras.log if e.event == "frames missing"]
+    assert logged == [5, 300, 300]
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(
