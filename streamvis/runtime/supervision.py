@@ -22,7 +22,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     decode_stop_s: float = 3.0  # for a decode process to exit after it was asked to
     checkpoint_s: float = 30.0  # from the first frame after one checkpoint of a file to the next
     stage_close_s: float = 10.0  # for a worker to close its stages
-    drain_heartbeat_timeout_s: float = 2.0  # as `heartbeat_timeout_s`, while the run is drained
+    drain_heartbeat_timeout_s: float = 4.0  # as `heartbeat_timeout_s`, while the run is drained
     drain_work_s: float = 6.0  # from the drain on; then frames in flight are dropped
     drain_end_s: float = 9.0  # from the drain on; then all processes are killed
 

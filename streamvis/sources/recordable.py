@@ -18,3 +18,10 @@ def not_recordable(spec: SourceSpec) -> str | None:
             "filled; remove one of them, or set `unmasked: true` in `record`"
         )
     return None
+
+
+def clips_on(spec: SourceSpec) -> tuple[str, ...]:
+    """Types of the events of which a clip is recorded."""
+    if spec.record is None or spec.record.clips is None:
+        return ()
+    return tuple(spec.record.clips.on)

@@ -44,6 +44,7 @@ from streamvis.sources.hwaccel import not_accelerated
 from streamvis.sources.live import LiveMeter, open_and_tell
 from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
 from streamvis.sources.picture import Ended, Picture, Skip, StreamStats, Waiting
+from streamvis.sources.recordable import clips_on
 from streamvis.sources.spec import SourceSpec
 from streamvis.sources.timestamps import LiveClock, MediaClock
 from streamvis.sources.transport import first_part
@@ -122,6 +123,7 @@ class VideoSource:
             promised=None if self._live else self._promised,
             ground_plane=spec.ground_plane,
             start_us=self._start_us,
+            clips_on=clips_on(spec),
         )
 
     def __iter__(self) -> Iterator[Picture]:

@@ -3,10 +3,12 @@
 import time
 from itertools import pairwise
 
+import av
 import pytest
 from live_runs import running
 from rtsp_server import Camera, encode_film, serving
 
+from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.sources.spec import SourceSpec
 
 
@@ -122,3 +124,31 @@ def test_a_slow_stage_drops_frames_and_counts_balance(film, tmp_path):
     assert told == source["dropped"]["overload"]
     skipped = sum(gap.count for gap in gaps if gap.reason == "skipped")
     assert skipped == source["skipped"]
+
+
+def test_a_clip_is_recorded_around_an_event_and_segments_play(film, tmp_path):
+    record = Recording(
+        segments=Segments(seconds=2.0),
+        clips=Clips(on=["track.begin"], before_s=1.0, after_s=1.0),
+    )
+    with (
+        serving(Camera(films=[film])) as server,
+        running(tmp_path, camera("a", server.url, record=record)) as run,
+    ):
+        run.online("a")
+        clips = run.wait(lambda: [e for e in run.events("a") if e.type == "source.clip"])
+        run.end()
+        begun = {e.id for e in run.events("a") if e.type == "track.begin"}
+    assert clips[0].what.stream.event in begun
+    path = tmp_path / clips[0].what.stream.path
+    assert 1.0 < played_s(path) < 6.0
+    segments = sorted((tmp_path / "recordings" / "a").rglob("*.mp4"))
+    assert sum(map(played_s, segments)) > 2.0
+    assert run.source("a")["recorded_bytes"] > 0
+
+
+def played_s(path):
+    """Decode a file and return its length in seconds."""
+    with av.open(path) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    return times[-1] - times[0]
