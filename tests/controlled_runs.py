@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamvis.runtime import control, control_files
+from streamvis.runtime.control_socket import Control
 from streamvis.runtime.metrics import Quantiles, SourceReport, StageReport, Status
 from streamvis.runtime.protocol import AddSource, RemoveSource
 from streamvis.sources.spec import SourceSpec
@@ -40,6 +41,28 @@ def stage(name, **fields):
     return StageReport(name=name, service_ms=Quantiles(p50=3.25, p99=7.5), **{**given, **fields})
 
 
+def movie(name):
+    return SourceSpec(id=name, uri=f"{name}.mp4", kind="file")
+
+
+def view_of(*specs, ended=None, **fields):
+    status = Status(wall_s=7.0, sources=[report(spec.id) for spec in specs], stages=[])
+    given = {"at": 12.5, "status": status, "specs": {spec.id: spec for spec in specs}}
+    return control.View(**{**given, "ended": ended or {}, **fields})
+
+
+RUN = view_of(
+    *(camera("gate"), camera("yard"), camera("leaver"), movie("film"), movie("old")),
+    ended={"yard": "failed", "old": "eof"},
+    leaving={"leaver"},
+)
+NEW = camera("dock", retry_s=8.0, open_s=3.0)
+
+
+def ids(*specs):
+    return {spec.id: spec for spec in specs}
+
+
 @contextmanager
 def private_home():
     """Have control sockets in a directory of this test alone; names of sockets must be short."""
@@ -58,7 +81,7 @@ class Run:
         self.facts = []
         self._stack = ExitStack()
         self.file = self._stack.enter_context(control_files.registered(out, "people"))
-        self._control = control.Control(f"ipc://{self.file.socket}", load_file, listed)
+        self._control = Control(f"ipc://{self.file.socket}", load_file, listed)
         self._stack.enter_context(closing(self._control))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve)
@@ -78,7 +101,7 @@ class Run:
     def _serve(self):
         while not self._over.is_set():
             if self._control.socket.poll(20):
-                for decision in self._control.receive(self.view):
+                for decision in self._control.decisions(self.view):
                     self._apply(decision)
 
     def _apply(self, decision):

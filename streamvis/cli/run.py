@@ -16,6 +16,7 @@ from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvis.config import Pipeline
+    from streamvis.runtime.control_socket import ControlSettings
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
 
@@ -56,6 +57,10 @@ class Engine(StrEnum):
 def run(
     source: Sources = None,
     pipeline: PipelinePath = None,
+    sources: Annotated[
+        Path | None,
+        Option(help="A sources file: the run is a service, and SIGHUP has the file read again."),
+    ] = None,
     on: PlacementPath = None,
     out: Annotated[Path | None, Option(help="Where events.db and the rest go.")] = None,
     set_: Settings = None,
@@ -69,16 +74,25 @@ def run(
     status: Status = Show.auto,
     log_format: LogFormatOption = LogFormat.console,
     metrics: Metrics = None,
+    give_up_after: Annotated[
+        float | None,
+        Option(min=0, help="Seconds without a picture after which a live source has failed."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     from streamvis.runners.summary_tables import tables
 
     logs.configure(log_format.value)
-    sources = _sources(source, pipeline)
+    given = _sources(source, pipeline, sources)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)
-    summary = start(loaded, on, sources, out, engine, status, on_used, start_time, metrics)
+    control = _control(pipeline, sources, engine, give_up_after)
+    summary = start(
+        *(loaded, on, given, out, engine, status, on_used, start_time, metrics),
+        give_up_s=give_up_after,
+        control=control,
+    )
     for report in summary.sources:  # the others went on without it
         if report.error:
             say(f"streamvis: {report.error}")
@@ -90,7 +104,26 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
-def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
+def _control(
+    pipeline: Path | None, sources: Path | None, engine: Engine, give_up_s: float | None
+) -> "ControlSettings | None":
+    """Return how the run can be controlled, with the sources file read; inline runs cannot."""
+    from streamvis.config import load_site
+    from streamvis.runtime.control_socket import ControlSettings
+
+    if engine is Engine.inline:
+        for option, value in {"--sources": sources, "--give-up-after": give_up_s}.items():
+            if value is not None:
+                raise UsageError(
+                    f"{option} {value} is for runs in worker processes; --engine inline runs the "
+                    "stages in this one, and connects to each source once. Leave out one of the two"
+                )
+        return None
+    site = load_site(sources) if sources is not None else None
+    return ControlSettings(pipeline=str(pipeline or "people"), site=site)
+
+
+def _sources(given: list[str] | None, pipeline: Path | None, file: Path | None = None) -> list[str]:
     """Return the values of --source; UsageError for a source in the place of the pipeline."""
     from streamvis.shipped import names
     from streamvis.sources.credentials import redacted
@@ -102,12 +135,14 @@ def _sources(given: list[str] | None, pipeline: Path | None) -> list[str]:
             f"{redacted(named)} is a source, not a pipeline; "
             f"did you mean: --source {redacted(named)}"
         )
+    if file is not None:
+        return given or []
     if not given:
         # a pipeline that is not there is the first mistake
         load(pipeline, [], annotate=False)
         raise UsageError(
             "a run needs --source: a path, glob, directory, camera index, URL or synthetic:, "
-            "such as --source video.mp4"
+            "such as --source video.mp4; or --sources: a file that lists them"
         )
     return given
 
@@ -142,6 +177,9 @@ def start(
     on_used: "OnUsed" = "refuse",
     start_time: str | None = None,
     metrics: str | None = None,
+    *,
+    give_up_s: float | None = None,
+    control: "ControlSettings | None" = None,
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
@@ -158,6 +196,9 @@ def start(
     specs = resolve(sources)
     if start_time is not None:
         specs = starting(specs, start_time)
+    site = control.site if control is not None else None
+    if site is not None:
+        specs += site.specs()
     with (
         monitored(metrics, out) as served,
         notified() as told,
@@ -173,4 +214,12 @@ def start(
             )
         from streamvis.runtime import launch
 
-        return launch.run(pipeline, placement, specs, out=out, on_used=on_used, on_status=on_status)
+        return launch.run(
+            *(pipeline, placement, specs),
+            out=out,
+            on_used=on_used,
+            on_status=on_status,
+            give_up_s=give_up_s,
+            serve=site is not None,
+            control=control,
+        )

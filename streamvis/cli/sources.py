@@ -15,7 +15,7 @@ from streamvis.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from streamvis.runners.tables import Table
-    from streamvis.runtime.control import Changed, ListedSource, Request
+    from streamvis.runtime.control import ListedSource, Request
     from streamvis.runtime.control_files import RunFile
     from streamvis.sources.spec import SourceSpec
 
@@ -98,13 +98,7 @@ def _change(run: "RunFile", request: "Request") -> None:
 
     reply = ask(run, request)
     if isinstance(reply, Changed):
-        say(_described(reply))
-
-
-def _described(changed: "Changed") -> str:
-    parts = {"added": changed.added, "removed": changed.removed, "restarted": changed.restarted}
-    text = "; ".join(f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids)
-    return text or "nothing has changed"
+        say(str(reply))
 
 
 def _sources(run: "RunFile") -> "list[ListedSource]":

@@ -134,7 +134,10 @@ def _state_problem(s: SourceReport) -> Iterator[str]:
 
 
 def _attempts(s: SourceReport) -> str:
-    return f" (attempt {s.attempts})" if s.attempts else ""
+    if not s.attempts:
+        return ""
+    waits = "" if s.next_attempt_s is None else f", next in {s.next_attempt_s:.0f} s"
+    return f" (attempt {s.attempts}{waits})"
 
 
 def _stage_problems(stage: StageReport) -> Iterator[str]:

@@ -1,30 +1,25 @@
-"""The control socket of a run: status, and sources that come and go while it runs.
+"""Requests to a run: its status, and sources that come and go. Pure: no sockets, no clocks.
 
 A request and its reply are one JSON document each, `{"version": 1, "request": {"type": …}}` and
-`{"version": 1, "reply": {"type": …}}`. `handle` decides without sockets or clocks; the hub
-carries out its decisions. What cannot be read is answered with an error and counted.
+`{"version": 1, "reply": {"type": …}}`. `handle` decides what a request brings about, and
+`control_socket` carries requests and replies between clients and the hub.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping, Set
 from typing import Literal
 
 import msgspec
 
-from streamvis.errors import RunError, StreamvisError
+from streamvis.errors import RunError
 from streamvis.parsing import alternatives
 from streamvis.runtime.metrics import SourceReport, Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
 from streamvis.runtime.reconnect import reconnect_of
 from streamvis.sources.spec import ID, SourceSpec
-from streamvis.transport.sockets import Server
 
 VERSION = 1
 LONGEST_REQUEST = 2**16  # bytes
-LONGEST_MESSAGE = 2**20  # bytes: above, libzmq ends the connection
-QUEUED = 16  # messages that wait in each direction for each client
-AT_ONCE = 16  # requests between two other works of the hub
 
 Origin = Literal["start", "file", "added"]  # of a source: given at start, in the sources file
 ControlFact = AddSource | RemoveSource | RestartSource
@@ -98,6 +93,11 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
     removed: list[str] = []
     restarted: list[str] = []
 
+    def __str__(self) -> str:
+        ids = {"added": self.added, "removed": self.removed, "restarted": self.restarted}
+        text = "; ".join(f"{what} {', '.join(names)}" for what, names in ids.items() if names)
+        return text or "nothing has changed"
+
 
 class Refusal(msgspec.Struct, frozen=True, tag="error"):
     """Why nothing was done."""
@@ -117,6 +117,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     status: Status  # at most a second old
     specs: Mapping[str, SourceSpec]  # of all its sources
     ended: Mapping[str, str] = {}  # source -> how it ended: eof, drained or failed
+    leaving: Set[str] = frozenset()  # removed, but not ended yet
     origins: Mapping[str, Origin] = {}
     draining: bool = False
     give_up_s: float | None = None
@@ -128,6 +129,7 @@ class Decision(msgspec.Struct, frozen=True):
     reply: Reply
     facts: list[ControlFact] = []
     specs: dict[str, SourceSpec] = {}  # of sources that are new or changed
+    later: dict[str, SourceSpec] = {}  # to be added once the sources of these names have ended
 
 
 def handle(request: Request, view: View) -> Decision:
@@ -142,16 +144,24 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(Refusal(f"the run has no source '{_shown(name)}'{known}"))
         case Remove(name) if name in view.ended:
             return Decision(Refusal(f"source '{name}' has ended already"))
+        case Remove(name) | Restart(name) if name in view.leaving:
+            return Decision(Refusal(f"source '{name}' is being removed"))
         case Remove(name):
             return Decision(Changed(removed=[name]), [RemoveSource(name, view.at)])
         case _ if view.draining:
             return Decision(Refusal("the run is about to end: no source can join it any more"))
         case Restart(name) if name in view.ended:
             return Decision(Changed(restarted=[name]), [_add(view.specs[name], view)])
+        case Restart(name) if not view.specs[name].reconnects:
+            return Decision(
+                Refusal(f"source '{name}' is a recording, without a connection: remove and add it")
+            )
         case Restart(name):
             return Decision(Changed(restarted=[name]), [RestartSource(name, view.at)])
         case Add(spec) if wrong := _fault(spec, view):
             return Decision(Refusal(wrong))
+        case Add(spec) if spec.id in view.leaving:
+            return Decision(Changed(added=[spec.id]), later={spec.id: spec})
         case Add(spec):
             return Decision(Changed(added=[spec.id]), [_add(spec, view)], {spec.id: spec})
     return Decision(Refusal("the run has no sources file: start it with run --sources FILE"))
@@ -168,37 +178,52 @@ def apply_file(
     """
     if view.draining:
         return Decision(Refusal("the run is about to end: the sources file is not read again"))
-    added, restarted, specs = [], [], {}
-    facts: list[ControlFact] = []
+    changed, facts = Changed(), list[ControlFact]()
+    specs, later = dict[str, SourceSpec](), dict[str, SourceSpec]()
     for name, spec in now.items():
-        changed = view.specs.get(name) != spec
-        if name not in view.specs or (name in view.ended and (changed or not _played(name, view))):
-            added.append(name)
+        before_it = view.specs.get(name)
+        if name in view.leaving:
+            changed.added.append(name)
+            later[name] = spec
+        elif before_it is None or name in view.ended:
+            if before_it == spec and view.ended.get(name) == "eof":
+                continue
+            changed.added.append(name)
             facts.append(_add(spec, view))
-        elif changed and name not in view.ended:
-            restarted.append(name)
-            facts.append(RestartSource(name, view.at))
-        else:
-            continue
-        specs[name] = spec
-    removed = [n for n in before if n not in now and n in view.specs and n not in view.ended]
-    facts += [RemoveSource(name, view.at) for name in removed]
-    return Decision(Changed(added, removed, restarted), facts, specs)
+            specs[name] = spec
+        elif before_it != spec:
+            changed.restarted.append(name)
+            if before_it.reconnects and spec.reconnects:
+                facts.append(_restart(spec, view))
+                specs[name] = spec
+            else:
+                facts.append(RemoveSource(name, view.at))
+                later[name] = spec
+    gone = view.ended.keys() | view.leaving
+    changed.removed.extend(n for n in before if n in view.specs.keys() - now.keys() - gone)
+    facts += [RemoveSource(name, view.at) for name in changed.removed]
+    return Decision(changed, facts, specs, later)
+
+
+def late(later: Mapping[str, SourceSpec], view: View) -> Decision:
+    """Decide which of the sources that wait for the end of another of their name begin now."""
+    specs = {name: spec for name, spec in later.items() if name in view.ended}
+    return Decision(Changed(list(specs)), [_add(spec, view) for spec in specs.values()], specs)
 
 
 def _add(spec: SourceSpec, view: View) -> AddSource:
     return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at, spec.label)
 
 
-def _played(name: str, view: View) -> bool:
-    return view.ended.get(name) == "eof"
+def _restart(spec: SourceSpec, view: View) -> RestartSource:
+    return RestartSource(spec.id, view.at, reconnect_of(spec, view.give_up_s), spec.label)
 
 
 def _fault(spec: SourceSpec, view: View) -> str:
     """Return why a source cannot be added; empty when it can."""
     if not ID.fullmatch(spec.id):
         return f"source id '{_shown(spec.id)}' is not made of a-z, 0-9, '_' and '-' (1 to 64)"
-    if spec.id in view.specs and spec.id not in view.ended:
+    if spec.id in view.specs and spec.id not in view.ended.keys() | view.leaving:
         return (
             f"the run has a source '{spec.id}' already, {view.specs[spec.id].label}; remove it "
             "first, or choose another id"
@@ -242,7 +267,7 @@ def _shown(name: str) -> str:
     return re.sub(r"[^ -~]", "?", name[:64])
 
 
-# The socket
+# On the wire
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -298,73 +323,3 @@ def decode_request(frames: list[bytes]) -> Request | Refusal:
         f"version {envelope.version} of the control protocol; this run speaks {VERSION}: "
         "use the streamvis that runs it"
     )
-
-
-class Control:
-    """The control socket of a run, and the sources file that it follows.
-
-        for decision in control.receive(view):
-            specs.update(decision.specs)
-            for fact in decision.facts:
-                feed(fact)
-
-    `load_file` reads the sources file; `listed` is what it held at the start of the run.
-    """
-
-    def __init__(
-        self,
-        endpoint: str,
-        load_file: "Callable[[], Mapping[str, SourceSpec]] | None" = None,
-        listed: Mapping[str, SourceSpec] | None = None,
-    ) -> None:
-        self._server = Server(endpoint, LONGEST_MESSAGE, QUEUED)
-        self.socket = self._server.socket
-        self.unreadable = 0
-        self.origins: dict[str, Origin] = dict.fromkeys(listed or {}, "file")
-        self._load_file = load_file
-        self._listed = dict(listed or {})
-
-    @property
-    def refused(self) -> int:
-        """The number of messages that were no requests."""
-        return self._server.refused + self.unreadable
-
-    @property
-    def follows_file(self) -> bool:
-        """Whether the run has a sources file."""
-        return self._load_file is not None
-
-    def receive(self, view: Callable[[], View]) -> Iterator[Decision]:
-        """Yield a decision for each request; the reply is sent once it has been carried out."""
-        for peer, frames in islice(self._server.receive(), AT_ONCE):
-            request = decode_request(frames)
-            if isinstance(request, Refusal):
-                self.unreadable += 1
-                self._reply(peer, request)
-                continue
-            now = msgspec.structs.replace(view(), origins=self.origins)
-            decision = self.reload(now) if isinstance(request, Reload) else handle(request, now)
-            if isinstance(request, Add):
-                self.origins.update(dict.fromkeys(decision.specs, "added"))
-            yield decision
-            self._reply(peer, decision.reply)
-
-    def reload(self, view: View) -> Decision:
-        """Read the sources file again; a file with errors changes nothing."""
-        if self._load_file is None:
-            return handle(Reload(), view)
-        try:
-            now = self._load_file()
-        except StreamvisError as error:
-            return Decision(Refusal(str(error)))
-        decision = apply_file(self._listed, now, view)
-        if isinstance(decision.reply, Changed):
-            self._listed = dict(now)
-            self.origins.update(dict.fromkeys(now, "file"))
-        return decision
-
-    def close(self) -> None:
-        self._server.close()
-
-    def _reply(self, peer: bytes, reply: Reply) -> None:
-        self._server.send(peer, [encode_reply(reply)])

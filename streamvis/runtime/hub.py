@@ -22,6 +22,8 @@ from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
 from streamvis.runtime import protocol, supervision
+from streamvis.runtime.control import View
+from streamvis.runtime.control_socket import Control
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
@@ -51,6 +53,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     logged: Mapping[str, LogPosition]  # by source: the end of the event log of a resumed run
     threads: Mapping[str, int]  # of the numeric libraries, by group
+    give_up_s: float | None = None  # of sources that are added
 
 
 class Hub:
@@ -64,6 +67,7 @@ class Hub:
         endpoint: str,
         on_status: Callable[[Status], None] | None = None,
         save: Callable[[str, protocol.SourceCheckpoint], None] | None = None,
+        control: Control | None = None,
     ) -> None:
         self.signals: list[int] = []  # that have asked the run to end, in order
         self._signalled_at = 0.0
@@ -73,6 +77,8 @@ class Hub:
         self._endpoint = endpoint
         self._on_status = on_status
         self._save = save
+        self._control = control
+        self._status = meter.status(core, meter.start)
         self._status_due = 0.0
         self._specs = dict(program.sources)
         self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
@@ -90,19 +96,26 @@ class Hub:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake, zmq.POLLIN)
         self._poller.register(self._server.socket, zmq.POLLIN)
+        if control is not None:
+            self._poller.register(control.socket, zmq.POLLIN)
 
     @property
     def refused(self) -> int:
-        """The number of messages that no process of this run has sent."""
-        return self._server.refused
+        """The number of messages that no process of this run has sent, and that are no requests."""
+        return self._server.refused + (self._control.refused if self._control is not None else 0)
 
     def interrupt(self, signal: int) -> None:
         """Drain the run at the first signal, and end it at once at the second; signal-safe.
 
-        SIGHUP never counts as the second: a terminal that is closed may send several, and with
-        systemd one may follow a SIGTERM. Nor does a signal that comes twice within ONE_SIGNAL_S:
+        In a run with a sources file, SIGHUP has the file read again. Otherwise it never counts as
+        the second: a terminal that is closed may send several, and with systemd one may follow a
+        SIGTERM. Nor does a signal that comes twice within ONE_SIGNAL_S:
         `timeout` sends its own to the process and to its group.
         """
+        if signal == SIGHUP and self._control is not None and self._control.follows_file:
+            self._control.ask_reload()
+            os.eventfd_write(self._wake, 1)
+            return
         at = time.monotonic()
         repeated = signal in self.signals[-1:] and at < self._signalled_at + ONE_SIGNAL_S
         self._signalled_at = at
@@ -117,10 +130,6 @@ class Hub:
         asked = sum(number != SIGHUP for number in self.signals)
         return asked > 1 and not self._core.finished
 
-    def add(self, spec: SourceSpec) -> None:
-        """Keep the settings of a source that `AddSource` is about to add."""
-        self._specs[spec.id] = spec
-
     def run(self) -> None:
         """Run until the core is finished, or until the second signal."""
         drained = False
@@ -130,6 +139,7 @@ class Hub:
                 drained = True
                 self._feed(protocol.Drain(time.monotonic()))
             self._report()
+            self._carry_out_requests()
             if not self._core.finished:
                 self._wait()
 
@@ -171,9 +181,35 @@ class Hub:
             self._segments.tidy(stream)
         if self._room is not None:
             self._room.tick(at, self._specs)
+        if self._on_status is None and self._control is None:
+            return
+        pids = {name: child.process.pid for name, child in self._children.items()}
+        self._status = self._meter.status(self._core, at, self.refused, pids)
         if self._on_status is not None:
-            pids = {name: child.process.pid for name, child in self._children.items()}
-            self._on_status(self._meter.status(self._core, at, self.refused, pids))
+            self._on_status(self._status)
+
+    # requests
+
+    def _carry_out_requests(self) -> None:
+        if self._control is None:
+            return
+        for decision in self._control.decisions(self._view):
+            self._specs.update(decision.specs)
+            for fact in decision.facts:
+                self._feed(fact)
+
+    def _view(self) -> View:
+        streams = self._core.streams.values()
+        ended = {s.name: str(s.ending) for s in streams if s.done and s.process.state == "gone"}
+        return View(
+            at=time.monotonic(),
+            status=self._status,
+            specs=self._specs,
+            ended=ended,
+            leaving={s.name for s in streams if s.ending or s.leaving} - ended.keys(),
+            draining=bool(self.signals),
+            give_up_s=self._program.give_up_s,
+        )
 
     # facts
 

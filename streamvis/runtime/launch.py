@@ -12,6 +12,7 @@ import msgspec
 
 from streamvis.config import Pipeline, Placement
 from streamvis.errors import EndedEarlyError, RunError, UsageError
+from streamvis.runtime.control_socket import Control, ControlSettings, controlled
 from streamvis.runtime.errors import failure
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
@@ -40,11 +41,13 @@ def run(
     limits: Limits | None = None,
     give_up_s: float | None = None,
     serve: bool = False,
+    control: ControlSettings | None = None,
 ) -> Summary:
     """Run to the end of all sources, or until SIGINT, SIGTERM or SIGHUP.
 
     A camera or stream that is lost, refused or absent is connected again, for ever or until there
-    was no picture for `give_up_s`. A run that serves goes on without any source.
+    was no picture for `give_up_s`. A run that serves goes on without any source. With `control` it
+    has a control socket; if it follows a sources file, SIGHUP has it read again.
 
     The first signal drains the run within ten seconds: frames that workers have begun are
     finished, others are dropped and counted. A second one, other than SIGHUP, ends the run at once.
@@ -82,8 +85,10 @@ def run(
             epoch=start.epoch,
             logged=start.logged,
             threads=_threads(groups),
+            give_up_s=give_up_s,
         )
-        return _run(core, program, out, on_status, start)
+        with controlled(control, out) as requests:
+            return _run(core, program, out, on_status, start, requests)
 
 
 def _run(
@@ -92,13 +97,16 @@ def _run(
     out: Path | None,
     on_status: Callable[[Status], None] | None,
     start: RunStart,
+    control: Control | None,
 ) -> Summary:
     sweep_leftovers()
     meter = Meter(time.monotonic())
     meter.findings.update(start.findings)
     with (
         private_directory() as home,
-        closing(Hub(core, program, meter, f"ipc://{home}/hub", on_status, start.save)) as hub,
+        closing(
+            Hub(core, program, meter, f"ipc://{home}/hub", on_status, start.save, control)
+        ) as hub,
     ):
         try:
             with _signals(hub):
@@ -126,9 +134,6 @@ def _summary(core: Core, program: Program, meter: Meter, hub: Hub, error: str) -
     summary = meter.summary(core, time.monotonic())
     return msgspec.structs.replace(
         summary,
-        sources=[  # of one that never opened, the stream has no label
-            msgspec.structs.replace(s, label=program.sources[s.id].label) for s in summary.sources
-        ],
         interrupted=signal.Signals(hub.signals[0]).name if hub.signals else "",
         error=error,
         refused_messages=hub.refused,

@@ -288,10 +288,13 @@ class LifeCycle:
         if stream.process.state == "gone":
             self.close(stream, "drained", at)
 
-    def restart(self, stream: Stream, at: float) -> None:
+    def restart(self, stream: Stream, fact: protocol.RestartSource) -> None:
         """Connect to a live source again, at once."""
+        at = fact.at
         if stream.ending is not None or not stream.reconnects_when_lost:
             return
+        if fact.reconnect is not None:
+            stream.reconnect, stream.label = fact.reconnect, fact.label
         stream.attempts = 0
         if stream.process.state == "waiting":
             stream.process.due = at
@@ -366,7 +369,7 @@ class LifeCycle:
     ) -> None:
         """Change the state of the source; of one that reconnects, tell the stages and the log."""
         before, since_s = stream.state, at - stream.state_at
-        if before != state:
+        if before != state or not stream.state_at:
             stream.state, stream.state_at = state, at
         stream.reason = reason
         if stream.reconnect is None:

@@ -62,6 +62,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     state_s: float = 0.0  # for how long
     reason: str = ""  # of that state, such as why it is offline
     attempts: int = 0  # to connect, since it was last online
+    next_attempt_s: float | None = None  # until the next attempt; None: none is due
     reconnects: int = 0  # times that it came back
     epoch: int = 1  # stream epoch
     declared_fps: float = 0.0  # 0: unknown
@@ -292,6 +293,7 @@ def _source(
         state_s=round(max(at - stream.state_at, 0.0), 1) if stream.state_at else 0.0,
         reason=stream.reason,
         attempts=stream.attempts,
+        next_attempt_s=_next_attempt_s(stream, at),
         reconnects=stream.reconnects,
         epoch=stream.epoch,
         declared_fps=stream.info.fps if stream.info else 0.0,
@@ -304,3 +306,10 @@ def _source(
         age_ms=age.quantiles(),
         recorded_bytes=stream.recorded + stats.recorded_bytes,
     )
+
+
+def _next_attempt_s(stream: Stream, at: float) -> float | None:
+    """Return for how long the source still waits before it is connected again."""
+    if stream.state != "offline" or stream.process.state != "waiting":
+        return None
+    return round(max(stream.process.due - at, 0.0), 1)

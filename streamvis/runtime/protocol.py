@@ -308,10 +308,12 @@ class RemoveSource(msgspec.Struct, frozen=True):
 
 
 class RestartSource(msgspec.Struct, frozen=True):
-    """Close the source and connect to it again at once."""
+    """Close the source and connect to it again at once, perhaps with other settings."""
 
     source: str
     at: float
+    reconnect: Reconnect | None = None  # None: as before
+    label: str = ""
 
 
 class Tick(msgspec.Struct, frozen=True):

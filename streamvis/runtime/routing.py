@@ -163,7 +163,7 @@ class Core:
             case protocol.RemoveSource() if fact.source in self.streams:
                 self._sources.remove(self.streams[fact.source], fact.at)
             case protocol.RestartSource() if fact.source in self.streams:
-                self._sources.restart(self.streams[fact.source], fact.at)
+                self._sources.restart(self.streams[fact.source], fact)
             case protocol.ProcessExited():
                 self._process_exited(fact)
             case protocol.ShellFailed():

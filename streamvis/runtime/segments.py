@@ -15,8 +15,8 @@ class Segments:
         """Create slots for pictures of this size; None when the present ones are large enough."""
         size = width * height * 3
         segments = self._segments.setdefault(stream.name, [])
-        if segments and segments[-1].size >= size:
-            return None
+        if segments and segments[-1].size >= size and stream.slots:
+            return None  # without slots it is another source of that name, which begins anew
         what = f"source '{stream.name}' ({width}×{height})"
         segment = Segment(self._window, size, what)
         segments.append(segment)

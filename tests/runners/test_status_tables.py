@@ -38,6 +38,10 @@ def test_durations_have_two_units_at_most(seconds, text):
             "cam2 offline for 20 s: no route (attempt 7)",
         ),
         (
+            {"state": "offline", "reason": "no route", "attempts": 7, "next_attempt_s": 21.4},
+            "cam2 offline for 0 s: no route (attempt 7, next in 21 s)",
+        ),
+        (
             {"state": "connecting", "state_s": 8, "reason": "waits for a key frame"},
             "cam2 connecting for 8 s: waits for a key frame",
         ),

@@ -1,17 +1,14 @@
 """Requests to a run: what each brings about, and that nothing else does."""
 
 import json
-import threading
-from contextlib import closing, contextmanager
 
 import msgspec
 import pytest
-import zmq
-from controlled_runs import camera, report
+from controlled_runs import NEW, RUN, camera, ids, movie, view_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.errors import ConfigError, RunError
+from streamvis.errors import RunError
 from streamvis.geometry import Homography
 from streamvis.runtime import control
 from streamvis.runtime.control import (
@@ -24,30 +21,15 @@ from streamvis.runtime.control import (
     Reload,
     Remove,
     Restart,
-    View,
     apply_file,
     handle,
+    late,
 )
-from streamvis.runtime.metrics import Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
-from streamvis.runtime.reconnect import Reconnect
+from streamvis.runtime.reconnect import reconnect_of
 from streamvis.sources.spec import SourceSpec
-from streamvis.transport.sockets import private_directory
 
-
-def movie(name):
-    return SourceSpec(id=name, uri=f"{name}.mp4", kind="file")
-
-
-def view_of(*specs, ended=None, **fields):
-    status = Status(wall_s=7.0, sources=[report(spec.id) for spec in specs], stages=[])
-    given = {"at": 12.5, "status": status, "specs": {spec.id: spec for spec in specs}}
-    return View(**{**given, "ended": ended or {}, **fields})
-
-
-FOREVER = Reconnect()
-RUN = view_of(camera("gate"), camera("yard"), movie("old"), ended={"yard": "failed", "old": "eof"})
-NEW = camera("dock", retry_s=8.0, open_s=3.0)
+FOREVER = reconnect_of(camera("any"))
 
 
 @pytest.mark.parametrize(
@@ -57,23 +39,23 @@ NEW = camera("dock", retry_s=8.0, open_s=3.0)
             Add(NEW),
             Decision(
                 Changed(added=["dock"]),
-                [AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5, NEW.label)],
+                [AddSource("dock", reconnect_of(NEW), 12.5, NEW.label)],
                 {"dock": NEW},
             ),
         ),
         (
-            Add(movie("film")),
+            Add(movie("new")),
             Decision(
-                Changed(added=["film"]),
-                [AddSource("film", None, 12.5, movie("film").label)],
-                {"film": movie("film")},
+                Changed(added=["new"]),
+                [AddSource("new", None, 12.5, "new.mp4")],
+                {"new": movie("new")},
             ),
         ),
         (  # the id of one that has ended may be used again, also for another address
             Add(camera("yard", "10.0.0.9")),
             Decision(
                 Changed(added=["yard"]),
-                [AddSource("yard", FOREVER, 12.5, camera("yard", "10.0.0.9").label)],
+                [AddSource("yard", FOREVER, 12.5, "rtsp://10.0.0.9/yard")],
                 {"yard": camera("yard", "10.0.0.9")},
             ),
         ),
@@ -83,7 +65,7 @@ NEW = camera("dock", retry_s=8.0, open_s=3.0)
             Restart("yard"),
             Decision(
                 Changed(restarted=["yard"]),
-                [AddSource("yard", FOREVER, 12.5, RUN.specs["yard"].label)],
+                [AddSource("yard", FOREVER, 12.5, "rtsp://10.0.0.2/yard")],
             ),
         ),
     ],
@@ -103,8 +85,11 @@ def test_a_request_that_can_be_met_changes_what_it_names(request_, expected):
         (Add(camera("dock", retry_s=-5.0)), ["retry_s is -5.0", "0 or more"]),
         (Add(SourceSpec(id="dock", uri="", kind="url")), ["no uri"]),
         (Remove("gaet"), ["no source 'gaet'", "did you mean gate?", "yard"]),
-        (Restart("dock"), ["no source 'dock'", "Allowed: gate, yard, old"]),
+        (Restart("dock"), ["no source 'dock'", "Allowed: gate, yard, leaver, film, old"]),
         (Remove("yard"), ["'yard' has ended already"]),
+        (Restart("film"), ["'film' is a recording", "remove and add it"]),
+        (Remove("leaver"), ["'leaver' is being removed"]),
+        (Restart("leaver"), ["'leaver' is being removed"]),
         (Reload(), ["no sources file", "--sources"]),
     ],
 )
@@ -130,25 +115,19 @@ def test_a_run_that_gives_up_gives_up_on_added_sources_too():
 
 def test_the_status_and_the_list_name_sources_that_were_never_open_without_passwords():
     status = handle(GetStatus(), RUN).reply.status
-    assert [s.label for s in status.sources] == [
-        "rtsp://10.0.0.2/gate",
-        "rtsp://10.0.0.2/yard",
-        "old.mp4",
-    ]
-    origins = {"gate": "file"}
+    labels = [spec.label for spec in RUN.specs.values()]
+    assert [s.label for s in status.sources] == labels
+    assert labels[0] == "rtsp://10.0.0.2/gate"
+    origins = {"gate": "file", "yard": "added"}
     listed = handle(ListSources(), msgspec.structs.replace(RUN, origins=origins)).reply.sources
-    assert [(s.id, s.kind, s.origin) for s in listed] == [
+    assert [(s.id, s.kind, s.origin) for s in listed[:2] + listed[-1:]] == [
         ("gate", "url", "file"),
-        ("yard", "url", "start"),
+        ("yard", "url", "added"),
         ("old", "file", "start"),
     ]
 
 
 # The sources file
-
-
-def ids(*specs):
-    return {spec.id: spec for spec in specs}
 
 
 def test_the_difference_between_two_files_is_applied():
@@ -158,8 +137,8 @@ def test_the_difference_between_two_files_is_applied():
     decision = apply_file(before, ids(gate, moved, kept, NEW), view)
     assert decision.reply == Changed(added=["dock"], removed=["x"], restarted=["yard"])
     assert decision.facts == [
-        RestartSource("yard", 12.5),
-        AddSource("dock", Reconnect(longest_s=8.0, open_s=3.0), 12.5, NEW.label),
+        RestartSource("yard", 12.5, FOREVER, "rtsp://10.0.0.9/yard"),
+        AddSource("dock", reconnect_of(NEW), 12.5, NEW.label),
         RemoveSource("x", 12.5),
     ]
     assert decision.specs == ids(moved, NEW)
@@ -174,24 +153,54 @@ def test_a_source_of_the_file_that_was_removed_or_has_failed_comes_back():
     assert apply_file(file, ids(gate, yard, other), view).reply.added == ["gate", "yard", "film"]
 
 
-@given(st.sets(st.sampled_from("abcde")), st.sets(st.sampled_from("abcde")), st.data())
+def test_a_source_whose_id_is_still_in_use_is_added_later():
+    """One that is being removed, and one that becomes something else than a connection."""
+    film = SourceSpec(id="yard", uri="yard.mp4", kind="file")
+    view = view_of(camera("gate"), camera("yard"), leaving={"gate"})
+    file = ids(camera("gate"), camera("yard"))
+    assert handle(Add(camera("gate")), view).later == ids(camera("gate"))
+    decision = apply_file(file, ids(camera("gate"), film), view)
+    assert decision.reply == Changed(added=["gate"], restarted=["yard"])
+    assert decision.facts == [RemoveSource("yard", 12.5)]
+    assert decision.later == ids(camera("gate"), film)
+    assert late(decision.later, view) == Decision(Changed())
+    over = msgspec.structs.replace(view, ended={"gate": "drained"}, leaving={"yard"})
+    begun = late(decision.later, over)
+    assert [type(fact) for fact in begun.facts] == [AddSource]
+    assert begun.specs == ids(camera("gate"))
+
+
+SPECS = st.sampled_from([camera("x"), camera("x", "10.0.0.3"), movie("x")])
+FILES = st.dictionaries(st.sampled_from("abcde"), SPECS).map(
+    lambda specs: {n: msgspec.structs.replace(spec, id=n) for n, spec in specs.items()}
+)
+
+
+@given(FILES, FILES, st.data())
 def test_after_the_difference_the_run_has_what_the_file_lists(before, now, data):
     """Applied to a model of the run: every listed source runs with its settings, no removed one."""
-    hosts = st.sampled_from(["10.0.0.2", "10.0.0.3"])
-    old = ids(*(camera(name, data.draw(hosts)) for name in sorted(before)))
-    new = ids(*(camera(name, data.draw(hosts)) for name in sorted(now)))
     by_hand = camera("by-hand")
-    ended = data.draw(st.sets(st.sampled_from(sorted(before)))) if before else set()
-    view = view_of(*old.values(), by_hand, ended=dict.fromkeys(ended, "drained"))
-    decision = apply_file(old, new, view)
-    running = {name: spec for name, spec in view.specs.items() if name not in ended}
+    states = st.sampled_from(["running", "leaving", "drained", "failed", "eof"])
+    state = {name: data.draw(states) for name in before}
+    ended = {name: how for name, how in state.items() if how in ("drained", "failed", "eof")}
+    leaving = {name for name, how in state.items() if how == "leaving"}
+    view = view_of(*before.values(), by_hand, ended=ended, leaving=leaving)
+    decision = apply_file(before, now, view)
+    running = {n: spec for n, spec in view.specs.items() if n not in ended}
     for fact in decision.facts:
-        if isinstance(fact, RemoveSource):
-            del running[fact.source]
-        else:
-            assert (fact.source in running) == isinstance(fact, RestartSource)
-            running[fact.source] = decision.specs[fact.source]
-    assert running == {**new, "by-hand": by_hand}
+        match fact:
+            case RemoveSource(name):
+                assert name not in leaving
+                del running[name]
+            case AddSource(name) | RestartSource(name):
+                assert (name in running) == isinstance(fact, RestartSource)
+                running[name] = decision.specs[name]
+    for name in leaving:
+        del running[name]
+    assert not running.keys() & decision.later.keys()
+    running |= decision.later
+    played = {n for n, spec in now.items() if ended.get(n) == "eof" and spec == before[n]}
+    assert running == {n: spec for n, spec in now.items() if n not in played} | ids(by_hand)
 
 
 # Messages
@@ -283,121 +292,3 @@ def test_no_message_crashes_and_only_known_sources_are_changed(message):
 def test_a_reply_that_cannot_be_read_is_a_fault_of_the_run():
     with pytest.raises(RunError, match="answer"):
         control.decode_reply(b"{}")
-
-
-# The socket
-
-
-class Hub:
-    """Serves a control socket as the hub does, and keeps what it was told."""
-
-    def __init__(self, home, **settings):
-        self.endpoint = f"ipc://{home}/control"
-        self.control = control.Control(self.endpoint, **settings)
-        self.view = RUN
-        self.facts = []
-
-    def serve(self, seconds=5.0, until=lambda hub: False):
-        """Answer what comes within the time; return earlier once `until` is met."""
-        while not until(self) and self.control.socket.poll(round(seconds * 1000)):
-            for decision in self.control.receive(lambda: self.view):
-                self.facts += decision.facts
-
-
-@contextmanager
-def hub(**settings):
-    with private_directory() as home:
-        served = Hub(home, **settings)
-        with closing(served.control):
-            yield served
-
-
-@contextmanager
-def dealer(endpoint):
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(endpoint)
-    try:
-        yield socket
-    finally:
-        socket.close(linger=0)
-        context.term()
-
-
-def answer(socket):
-    assert socket.poll(5000), "no answer"
-    return control.decode_reply(socket.recv_multipart()[0])
-
-
-def test_hostile_messages_are_refused_and_counted_and_the_next_request_is_met():
-    """Those above 1 MB end the connection of their sender, who connects again."""
-    junk = [
-        [b""],
-        [b"\xff" * 1000],
-        [b"x"] * 5000,
-        [control.encode_request(Remove("gate"))] * 2,
-        [b"[" * 65_000],
-        [b"x" * 100_000],
-    ]
-    with hub() as served, dealer(served.endpoint) as stranger, dealer(served.endpoint) as operator:
-        for message in junk:
-            stranger.send_multipart(message)
-        served.serve(until=lambda hub: hub.control.refused >= len(junk))
-        assert served.control.refused == len(junk)
-        stranger.send(b"x" * 2**21)
-        served.serve(0.1)
-        operator.send(control.encode_request(Remove("gate")))
-        served.serve(until=lambda hub: hub.facts)
-        assert answer(operator) == Changed(removed=["gate"])
-        assert served.control.refused == len(junk)
-    assert served.facts == [RemoveSource("gate", 12.5)]
-
-
-def test_a_client_that_reads_no_answers_does_not_fill_the_memory_nor_delay_others():
-    with hub() as served, dealer(served.endpoint) as deaf, dealer(served.endpoint) as operator:
-        deaf.setsockopt(zmq.RCVHWM, 1)
-        for _ in range(500):
-            deaf.send(control.encode_request(GetStatus()))
-        served.serve(0.1)
-        operator.send(control.encode_request(ListSources()))
-        thread = threading.Thread(target=served.serve, args=(0.3,))
-        thread.start()
-        try:
-            assert len(answer(operator).sources) == 3
-        finally:
-            thread.join()
-
-
-def test_a_client_may_die_before_it_is_answered():
-    with hub() as served:
-        with dealer(served.endpoint) as dying:
-            dying.send(control.encode_request(Remove("gate")))
-            assert served.control.socket.poll(5000)
-        served.serve(0.1)
-        with dealer(served.endpoint) as other:
-            other.send(control.encode_request(GetStatus()))
-            served.serve(0.2)
-            assert answer(other).status.wall_s == 7.0
-    assert served.facts == [RemoveSource("gate", 12.5)]
-
-
-def test_the_file_is_read_again_and_one_with_errors_changes_nothing():
-    gate, yard = camera("gate"), camera("yard")
-    files = [ConfigError("site.yaml: torn"), ids(gate, NEW), ids(gate)]
-
-    def load_file():
-        found = files.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    with hub(load_file=load_file, listed=ids(gate, yard)) as served:
-        assert served.control.follows_file
-        assert served.control.origins == {"gate": "file", "yard": "file"}
-        view = view_of(gate, yard)
-        assert served.control.reload(view) == Decision(Refusal("site.yaml: torn"))
-        first = served.control.reload(view)
-        assert first.reply == Changed(added=["dock"], removed=["yard"])
-        view = view_of(gate, NEW, yard, ended={"yard": "drained"})
-        assert served.control.reload(view).reply == Changed(removed=["dock"])

@@ -17,6 +17,7 @@ from streamvis.runtime import control
 from streamvis.runtime.control import GetStatus, Remove
 from streamvis.runtime.control_client import ask, find_run
 from streamvis.runtime.control_files import living_runs, make_directory, read, registered
+from streamvis.runtime.control_socket import Control
 from streamvis.runtime.metrics import Status
 
 
@@ -31,10 +32,10 @@ VIEW = control.View(at=0.0, status=Status(wall_s=3.0, sources=[], stages=[]), sp
 
 def serve(run, over):
     """Answer requests as a run does, until `over` is set."""
-    with closing(control.Control(f"ipc://{run.socket}")) as served:
+    with closing(Control(f"ipc://{run.socket}")) as served:
         while not over.is_set():
             if served.socket.poll(20):
-                for _ in served.receive(lambda: VIEW):
+                for _ in served.decisions(lambda: VIEW):
                     pass
 
 

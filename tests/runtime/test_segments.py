@@ -38,6 +38,7 @@ def test_slots_are_created_for_the_first_picture_and_kept_for_smaller_ones(segme
     slots = segments.fit(source, 8, 6)
     assert len(set(slots)) == WINDOW
     assert segments.size("a") >= 8 * 6 * 3
+    source.slots = frozenset(slots)  # as the core does
     assert segments.fit(source, 8, 6) is None
     assert segments.fit(source, 6, 4) is None
     assert segments.fit(source, 6, 8) is None  # turned: as many bytes
@@ -76,3 +77,11 @@ def test_closing_unlinks_everything():
     both = [segments.fit(stream(name), 8, 6) for name in "ab"]
     segments.close()
     assert not any(map(present, both))
+
+
+def test_a_source_that_begins_anew_under_the_name_of_another_gets_slots_of_its_own(segments):
+    former = segments.fit(stream(), 8, 6)
+    again = stream()
+    slots = segments.fit(again, 8, 6)
+    assert slots is not None
+    assert not set(slots) & set(former)
