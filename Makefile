@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo check test bench clean
+.PHONY: demo check test bench soak clean
 
 demo: .venv/installed
 	$(BIN)/streamvis demo
@@ -19,6 +19,11 @@ test: check
 
 bench: .venv/installed-dev
 	$(BIN)/streamvis bench --json
+
+# Hours: many rounds of the reliability tests, then 500 reconnects in 2 hours; writes docs/soak.md.
+soak: .venv/installed-dev
+	STREAMVIS_ROUNDS=20 STREAMVIS_RECONNECTS=200 $(BIN)/pytest tests/reliability tests/soak
+	$(BIN)/python tests/soak/soak.py --minutes 120 --reconnects 500
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -30,7 +30,7 @@ PIPELINE = Pipeline(
     stages=[
         StageSpec("detect", MaskRcnn()),
         StageSpec("track", Jipda(space="image"), after=["detect"]),
-        StageSpec("publish", Publish(bind=None), after=["track"]),
+        StageSpec("publish", Publish(bind=None, update_every_s=0.0), after=["track"]),
     ]
 )
 APART = Placement(workers=[WorkerSpec([stage.name]) for stage in PIPELINE.stages], slots=4)
