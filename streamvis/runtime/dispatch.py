@@ -85,7 +85,7 @@ class Dispatch:
         info = stream.known
         if stream.reconnect is not None and group.follows_status and not keys:
             # the notice that it is online comes in its turn
-            info = msgspec.structs.replace(info, width=0, height=0)
+            info = msgspec.structs.replace(info, width=0, height=0, epoch=stream.epoch)
         return BeginItem(info, {key[0]: self.states[key] for key in keys})
 
 

@@ -190,7 +190,7 @@ def _after(
     """Return a checkpoint after the last frame of the log, without states."""
     info = published.status.info
     return SourceCheckpoint(
-        info=info,
+        info=info if info.width else None,  # none: it was never open
         epoch=epoch,
         known_epoch=published.status.epoch,
         admitted=published.at[1] + 1,

@@ -32,13 +32,14 @@ PIPELINE = Pipeline(
 class Cameras:
     """A core whose workers are ready; answers of workers are given at once, without parts."""
 
-    def __init__(self, *names, serve=False, give_up_s=None):
+    def __init__(self, *names, serve=False, give_up_s=None, resumed=None):
         reconnect = Reconnect(give_up_s=give_up_s)
         groups = group_stages(PIPELINE, one_stage_per_worker(PIPELINE))
         self.core = Core(
             groups,
             names,
             window=4,
+            resumed=resumed,
             reconnect=dict.fromkeys(names, reconnect),
             labels={name: f"rtsp://{name}/main" for name in names},
             serve=serve,
@@ -472,3 +473,17 @@ def test_whatever_happens_media_time_grows_and_epochs_are_told(events):
         # online is never told twice in a row without another size
         kinds = [k for k in cameras.kinds(name) if k not in ("epoch", "gap")]
         assert ("online", "online") not in list(itertools.pairwise(kinds))
+
+
+def test_a_resumed_camera_begins_in_its_next_stream_epoch_before_it_is_open():
+    before = SourceInfo(
+        id="a", label="rtsp://a/main", width=64, height=48, fps=25.0, live=True, epoch=1
+    )
+    saved = protocol.SourceCheckpoint(
+        info=before, epoch=2, known_epoch=1, admitted=7, last_n=-1, last_us=320_000
+    )
+    cameras = Cameras("a", resumed={"a": saved})
+    cameras.start("a", 1.0)
+    (begun,) = cameras.begun
+    assert (begun.width, begun.epoch) == (0, 2)
+    assert cameras.kinds("a") == ["connecting"]
