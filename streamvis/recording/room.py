@@ -23,8 +23,9 @@ from streamvis.recording.settings import Clips, Recording, Segments
 
 DAY_S = 86_400.0
 GB = 1_000_000_000
-WRITTEN_S = 60.0  # a file that has changed within this time may still be written: one that is,
-# changes every second
+WRITTEN_S = 10.0  # a file that has changed within this time may be being written; one that is,
+# changes every second while packets arrive
+REST_S = 120.0  # a file that has not changed for this time is not looked at again
 LISTED_S = 60.0  # between two listings while there is room
 MOST_DELETED = 100  # files in one call
 MOST_RESERVED_BYTES = GB  # kept free without `min_free_gb`, or this share of the disk:
@@ -199,7 +200,7 @@ def _part(settings: Mapping[str, Recording], file: RecordedFile) -> Segments | C
 
 
 def _at_rest(files: Iterable[RecordedFile], now_s: float) -> bool:
-    return all(abs(now_s - file.changed_s) > 2 * WRITTEN_S for file in files)
+    return all(abs(now_s - file.changed_s) > REST_S for file in files)
 
 
 def _in_folder(folder: Path, kind: Kind) -> Iterator[RecordedFile]:

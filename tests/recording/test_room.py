@@ -171,7 +171,7 @@ def test_only_recordings_are_deleted(tmp_path):
         written(tmp_path, "recordings/a/2026-10-01/120000-e1.mp4", old),
         written(tmp_path, "clips/a/2026-09-01/120000-track.begin-1.mp4", old),
     ]
-    last = written(tmp_path, "recordings/a/2026-11-01/120000-e1.mp4", NOW - 10)  # being written
+    last = written(tmp_path, "recordings/a/2026-11-01/120000-e1.mp4", NOW - 5)  # being written
     room = RoomKeeper(tmp_path, usage=Disk(0), now=lambda: NOW).make_room({})
     assert [deletion.file.path for deletion in room.deleted] == gone
     assert room.is_low
