@@ -18,6 +18,7 @@ from streamvis.sources.picture import StreamStats, Waiting
 
 Opened = TypeVar("Opened")
 RATE_S = 10.0  # over which the rate of arrival is measured
+KEYS_S = 60.0  # and that of key frames
 JOIN_US = (
     1_500_000  # after the first packet, what the demuxer and the camera have kept comes at once
 )
@@ -48,6 +49,7 @@ class LiveMeter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._arrivals: deque[float] = deque()  # seconds, by time.monotonic()
+        self._keys: deque[float] = deque()  # those of key frames
         self._offsets: deque[int] = deque(maxlen=OFFSETS)
         self._drift = Drift()
         self._held: dict[int | None, Arrival] = {}  # by pts
@@ -71,10 +73,15 @@ class LiveMeter:
                 self._joined = True
                 self._offsets.clear()  # what came at once was late
                 self._arrivals.clear()
+                self._keys.clear()
             self.heard = now
             self._arrivals.append(now)
             while now - self._arrivals[0] > RATE_S:
                 self._arrivals.popleft()
+            if packet.is_keyframe:
+                self._keys.append(now)
+            while self._keys and now - self._keys[0] > KEYS_S:
+                self._keys.popleft()
             if captured is not None:
                 self._offsets.append(arrival_us - captured)
             if stamp_us is not None and self._joined:
@@ -104,6 +111,7 @@ class LiveMeter:
         with self._lock:
             return StreamStats(
                 fps=self._fps(),
+                key_fps=self._key_fps(),
                 skipped=self._skipped,
                 suspect=self._suspect,
                 offset_us=self._offset(),
@@ -112,6 +120,10 @@ class LiveMeter:
 
     def _offset(self) -> int | None:
         return round(statistics.median(list(self._offsets))) if self._offsets else None
+
+    def _key_fps(self) -> float:
+        times = self._keys
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
     def _fps(self) -> float:
         """Packets per second between the first and the last, or until now if they have stopped."""

@@ -42,7 +42,9 @@ def feed(meter, wall, *, count, off_us=0, fps=25, faults=(), jitter_us=0):
         wall.us += round(1e6 / fps)
         delay = 60_000 + (rng.randrange(jitter_us) if jitter_us else 0)
         captured = wall.us - delay + off_us + (3_600_000_000 if n in faults else 0)
-        meter.add_packet(SimpleNamespace(pts=n, capture_us=captured), n * FRAME_US)
+        meter.add_packet(
+            SimpleNamespace(pts=n, capture_us=captured, is_keyframe=n % 50 == 0), n * FRAME_US
+        )
         out.append((meter.captured(n), captured, wall.us))
     return out
 
@@ -55,6 +57,14 @@ def test_the_rate_is_that_of_arrival_and_falls_when_nothing_comes(wall):
     assert meter.stats.fps < 5
     wall.us += 10_000_000
     assert meter.stats.fps == 0
+
+
+def test_the_rate_of_key_frames_is_measured_over_a_minute(wall):
+    meter = LiveMeter()
+    feed(meter, wall, count=90)
+    assert meter.stats.key_fps == 0  # one is no rate
+    feed(meter, wall, count=900)
+    assert meter.stats.key_fps == pytest.approx(0.5, rel=0.15)
 
 
 @pytest.mark.parametrize("off_us", [0, 5_000_000, -20_000_000])

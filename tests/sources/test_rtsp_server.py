@@ -73,5 +73,5 @@ def test_it_runs_by_hand_with_options_as_arguments(encode):
         port = int(process.stdout.readline())
         with av.open(f"rtsp://joe:@127.0.0.1:{port}/main", options=WAITS) as container:
             assert container.streams.video[0].codec_context.name == "h264"
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 0
+        process.terminate()
+        assert process.wait() == -signal.SIGTERM
