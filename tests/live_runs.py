@@ -46,7 +46,7 @@ def write(status):
     draft.replace(out / "status.json")
 launch.run(
     pipeline, placement, sources, build="toys:build_live", out=out, on_status=write,
-    serve=settings["serve"], limits=Limits(drain_heartbeat_timeout_s=6.0),
+    serve=settings["serve"], on_used=settings["on_used"], limits=Limits(drain_heartbeat_timeout_s=6.0),
 )
 """
 
@@ -118,6 +118,7 @@ def running(
     detect: str = "detect",
     slots: int = 4,
     serve: bool = False,
+    on_used: str = "refuse",
     skip_suspect: bool = False,
 ) -> Iterator[LiveRun]:
     """Start a run; it is killed in the end if it still runs."""
@@ -126,6 +127,7 @@ def running(
         "detect": detect,
         "slots": slots,
         "serve": serve,
+        "on_used": on_used,
         "skip_suspect": skip_suspect,
         "out": str(out),
     }

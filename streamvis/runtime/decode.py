@@ -130,9 +130,11 @@ class Decode:
             self._end(*ending_of(self._source))
 
     def _close(self, newest: LatestFrame) -> None:
-        """Close the source, unless its thread is blocked in it."""
+        """Close the source; of one whose thread is blocked in it, the recordings only."""
         if newest.close():
             self._source.close()
+        elif self._recorder is not None:
+            self._recorder.close()
 
     def _continued(self, picture: Picture, order: protocol.Open | None) -> Picture:
         """Return the picture at the media time of the source, which goes on over stream epochs."""

@@ -63,7 +63,7 @@ def run(
     """
     groups = group_stages(pipeline, placement)
     specs = _by_id(sources, serve)
-    with claimed(out, pipeline, sources, on_used) as start:
+    with claimed(out, pipeline, sources, on_used, serve=serve) as start:
         if start.finished is not None:
             return start.finished
         core = Core(

@@ -43,9 +43,16 @@ class RunStart(msgspec.Struct, kw_only=True):
 
 @contextmanager
 def claimed(
-    out: Path | None, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed
+    out: Path | None,
+    pipeline: Pipeline,
+    sources: Sequence[SourceSpec],
+    on_used: OnUsed,
+    *,
+    serve: bool = False,
 ) -> Iterator[RunStart]:
     """Lock the output directory for a run, and yield the state that it starts from.
+
+    A run that serves is never finished, and resumes with whatever sources it has now.
 
     Raises RunError when another run holds the directory, and UsageError when it holds a run
     already and `on_used` is `refuse`, or a run of something else that was to be resumed.
@@ -54,7 +61,7 @@ def claimed(
         yield RunStart(epoch=new_epoch())
         return
     with locked(out):
-        start = _start(out, pipeline, sources, on_used)
+        start = _start(out, pipeline, sources, on_used, serve)
         if start.finished is not None:
             warn(f"{out}: the run in it is finished; replace it with --overwrite")
             yield start
@@ -68,7 +75,7 @@ def claimed(
 
 
 def _start(
-    out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed
+    out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed, serve: bool
 ) -> RunStart:
     wanted = manifest.manifest_of(pipeline, sources, new_epoch())
     if on_used == "overwrite":
@@ -83,13 +90,17 @@ def _start(
             f"{out} holds a run without run.json, perhaps of an older streamvis: it cannot be "
             "resumed. Replace it with --overwrite, or choose another --out"
         )
+    if serve:
+        there = msgspec.structs.replace(there, sources=wanted.sources)
     if text := manifest.difference(there, wanted):
         raise UsageError(
             f"{out} cannot be resumed: it holds another run: {text}. Resume it with the pipeline "
             "and sources that it was started with, replace it with "
             "--overwrite, or choose another --out"
         )
-    if (summary := _finished(out)) is not None:
+    if serve:
+        manifest.write(there, out)
+    elif (summary := _finished(out)) is not None:
         return RunStart(epoch=there.epoch, finished=summary)
     return _resumed(out, pipeline, there)
 
@@ -126,7 +137,7 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             at = None  # without an event log, from the first frame
         if at is not None:
             start.sources[listed.id] = at
-    if len(start.sources) == len(there.sources) and all(s.ending for s in start.sources.values()):
+    if len(start.sources) == len(there.sources) > 0 and all(s.ending for s in start.sources.values()):
         # every source has ended, but not the run: the last one ends again, which logs nothing
         name, at = start.sources.popitem()
         start.sources[name] = msgspec.structs.replace(at, ending=None)

@@ -152,3 +152,25 @@ def played_s(path):
     with av.open(path) as container:
         times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     return times[-1] - times[0]
+
+
+def test_a_service_that_was_killed_goes_on_in_its_log_with_other_cameras(film, tmp_path):
+    with serving(Camera(films=[film])) as one, serving(Camera(films=[film])) as two:
+        a, b, c = camera("a", one.url), camera("b", two.url), camera("c", two.url)
+        with running(tmp_path, a, b, serve=True) as run:
+            run.online("a")
+            run.wait(lambda: [e for e in run.events("a") if e.type == "track.begin"])
+            run.process.kill()
+            run.process.wait()
+        (tmp_path / "status.json").unlink()
+        with running(tmp_path, a, c, serve=True, on_used="resume") as run:
+            run.online("a")
+            run.online("c")
+            run.end()
+            events = run.events("a")
+            offsets = [event.offset for event in events]
+            assert offsets == list(range(len(offsets)))
+            assert {e.frame.stream_epoch for e in events if e.frame} == {1, 2}
+            open_ = {e.what.track.id for e in events if e.type == "track.begin"}
+            assert open_ == {e.what.track.id for e in events if e.type == "track.end"}
+            assert run.types("c")[:2] == ["source.connecting", "source.online"]
