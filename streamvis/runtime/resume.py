@@ -137,7 +137,9 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             at = None  # without an event log, from the first frame
         if at is not None:
             start.sources[listed.id] = at
-    if len(start.sources) == len(there.sources) > 0 and all(s.ending for s in start.sources.values()):
+    if len(start.sources) == len(there.sources) > 0 and all(
+        s.ending for s in start.sources.values()
+    ):
         # every source has ended, but not the run: the last one ends again, which logs nothing
         name, at = start.sources.popitem()
         start.sources[name] = msgspec.structs.replace(at, ending=None)
