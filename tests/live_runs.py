@@ -46,7 +46,8 @@ def write(status):
     draft.replace(out / "status.json")
 launch.run(
     pipeline, placement, sources, build="toys:build_live", out=out, on_status=write,
-    serve=settings["serve"], on_used=settings["on_used"], limits=Limits(drain_heartbeat_timeout_s=6.0),
+    serve=settings["serve"], on_used=settings["on_used"],
+    limits=Limits(drain_heartbeat_timeout_s=6.0),
 )
 """
 
