@@ -37,7 +37,7 @@ def find_run(which: str | None = None) -> RunFile:
 def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -> control.Reply:
     """Return the reply of a run; RunError when none comes, UsageError when it refuses."""
     path = Path(run.socket)
-    check_private(path.parent)
+    check_private(path.parent, by_root=True)
     if not is_living(run):
         raise RunError(f"the run has ended ({run.describe()})")
     data = _exchange(f"ipc://{path}", control.encode_request(request), timeout_s)

@@ -73,8 +73,11 @@ def make_directory() -> Path:
     return path
 
 
-def check_private(path: Path) -> None:
-    """Raise RunError unless it is a directory of this user that nobody else can enter."""
+def check_private(path: Path, *, by_root: bool = False) -> None:
+    """Raise RunError unless it is a directory of this user that nobody else can enter.
+
+    A client of root may reach the runs of other users; a run of root uses no directory of theirs.
+    """
     try:
         found = path.lstat()
     except OSError as error:
@@ -82,7 +85,7 @@ def check_private(path: Path) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode):
         wrong, remedy = "is no directory", "Remove it"
-    elif found.st_uid != os.getuid():
+    elif found.st_uid != os.getuid() and not (by_root and os.getuid() == 0):
         wrong = f"belongs to user {found.st_uid}, not to you, user {os.getuid()}"
         remedy = "Become that user, or set XDG_RUNTIME_DIR to a directory of yours"
     elif mode & 0o077:
@@ -126,7 +129,7 @@ def living_runs() -> list[RunFile]:
     found = {}
     for home in directories():
         with contextlib.suppress(RunError):  # there is none, or it is not ours
-            check_private(home)
+            check_private(home, by_root=True)
             for path in home.glob("*.json"):
                 if _is_held(path) and (run := read(path)) is not None:
                     found[run.socket] = run

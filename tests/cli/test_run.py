@@ -145,3 +145,32 @@ def test_a_service_reports_that_it_is_ready_alive_and_stopping(tmp_path, monkeyp
     assert told.count("READY=1") == 1
     assert told.count("WATCHDOG=1") >= 2
     assert "STATUS=0 of 1 sources online" in told[1] or "STATUS=1 of 1" in told[1]
+
+
+def test_what_is_for_services_is_refused_by_the_inline_engine(tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("sources: [{id: gate, uri: 'synthetic:walkers?live=true'}]\n")
+    refused(call("--engine", "inline", "--sources", site), 2, "--sources", "--engine inline")
+    refused(call("--engine", "inline", "--give-up-after", "5"), 2, "--give-up-after 5.0")
+
+
+def test_a_sources_file_with_errors_or_an_id_twice_is_named(tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("sources: [{id: gate}]\n")
+    refused(call("--sources", site), 2, "site.yaml", "uri")
+    site.write_text(f"sources: [{{id: synthetic-walkers, uri: '{SCENE}'}}]\n")
+    refused(call("--sources", site), 2, "two sources are called 'synthetic-walkers'")
+
+
+def test_cameras_that_are_all_given_up_end_the_run_with_code_3(tmp_path):
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    dead = "gate=rtsp://joe:s3cret@127.0.0.1:9/x"
+    options = ["--source", dead, "--give-up-after", "1"]
+    result = CliRunner().invoke(app, ["run", str(pipeline), *options])
+    refused_lines = [line for line in result.stderr.splitlines() if line.startswith("streamvis: ")]
+    assert result.exit_code == 3, result.output
+    assert len(refused_lines) == 1
+    assert "refused the connection" in refused_lines[0]
+    assert "given up after" in refused_lines[0]
+    assert "s3cret" not in result.output

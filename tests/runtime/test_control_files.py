@@ -163,3 +163,18 @@ def test_a_long_runtime_directory_is_not_used_since_sockets_need_short_names(mon
         monkeypatch.setattr("tempfile.tempdir", str(long))
         assert long / "streamvis" not in directories()
         assert Path(f"/tmp/streamvis-{os.getuid()}") in directories()
+
+
+def test_root_may_ask_the_run_of_another_user(run, monkeypatch):
+    home = Path(run.socket).parent
+    found = home.lstat()
+    if found.st_uid == 0:
+        os.chown(home, 12345, -1)
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    try:
+        assert ask(run, GetStatus()).status.wall_s == 3.0
+        with pytest.raises(RunError, match="not to you, user 0"):
+            make_directory()
+    finally:
+        if found.st_uid == 0:
+            os.chown(home, 0, -1)
