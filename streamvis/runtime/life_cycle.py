@@ -194,7 +194,7 @@ class LifeCycle:
             self._plan(stream, reason, at)
         elif not record_exit(process, at, self._limits):
             stream.error = "RunError"
-            stream.message = too_many_exits(reason, self._limits)
+            stream.message = f"source '{stream.name}': {too_many_exits(reason, self._limits)}"
             self.close(stream, "failed", at)
         elif stream.live:
             self._leave_epoch(stream, "its decode process died")

@@ -58,6 +58,7 @@ class PerSource(Generic[S]):
     def finish(self, source: str) -> None:
         """Forget a source that has ended."""
         self._kept.pop(source, None)
+        self._seen.pop(source, None)
 
     def at(self, frame: Frame) -> S:
         """Return what is kept of the frame's source, restarted or resized first if necessary."""

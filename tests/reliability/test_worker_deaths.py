@@ -93,6 +93,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run_with_a_reason(tmp_path
     assert (process.returncode, out) == (1, "")
     message = next(line for line in err.splitlines() if line.startswith("streamvis: "))
     assert "died more than 5 times in 60 s, the last time: killed by SIGKILL" in message
+    assert {"camera.0": "stage 'camera'", "decode-cam1": "source 'cam1'"}[victim] in message
 
 
 class Run(subprocess.Popen):
