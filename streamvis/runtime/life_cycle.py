@@ -79,7 +79,8 @@ class LifeCycle:
             return
         if silence.over:
             stream.deadline = float("inf")
-            self._change(stream, "online", "", at, stream.info)
+            if stream.state == "stalled":
+                self._change(stream, "online", "", at, stream.info)
         else:
             stream.deadline = at + 2 * stream.reconnect.read_s + SLACK_S
             reason = f"nothing received for {silence.seconds:.1f} s"
