@@ -1,13 +1,15 @@
 """The interface of sources: pictures with their times."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
 from streamvis.messages import Clock, SourceInfo
-from streamvis.recording.recorder import Recorder
+
+if TYPE_CHECKING:  # which needs PyAV
+    from streamvis.recording.recorder import Recorder
 
 Ended = Literal["eof", "lost", "timeout"]  # lost: the connection or disk failed; a file ends by eof
 
@@ -83,4 +85,4 @@ class LiveSource(Source, Protocol):
 class RecordedSource(Source, Protocol):
     """A source whose packets may be recorded."""
 
-    recorder: Recorder | None
+    recorder: "Recorder | None"

@@ -30,12 +30,13 @@ def container_us(metadata: dict[str, str]) -> int | None:
     """The start of a recording by the tags of its container, µs since 1970; None without tags.
 
     Apple's tag comes first: it is the time of recording, where `creation_time` may be that of a
-    copy. Zeros, which mean no time, become 1904 or 1970.
+    copy. Zeros, which mean no time, become 1904 or 1970. FFmpeg 9 joins tags of one name by `;`.
     """
     for tag in ("com.apple.quicktime.creationdate", "creation_time"):
-        tag_us = _iso_us(metadata.get(tag, ""))
-        if tag_us is not None and 0 < tag_us < LATEST_US:
-            return tag_us
+        for text in reversed(metadata.get(tag, "").split(";")):
+            tag_us = _iso_us(text)
+            if tag_us is not None and 0 < tag_us < LATEST_US:
+                return tag_us
     return None
 
 
