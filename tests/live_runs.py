@@ -33,7 +33,7 @@ sources = msgspec.json.decode(settings["sources"], type=list[SourceSpec])
 pipeline = Pipeline([
     StageSpec(settings["detect"], MaskRcnn(), skip_suspect=settings["skip_suspect"]),
     StageSpec("track", Jipda(), after=[settings["detect"]]),
-    StageSpec("publish", Publish(bind=None), after=["track"]),
+    StageSpec("publish", Publish(bind=None, update_every_s=0.0), after=["track"]),
 ])
 placement = Placement(
     workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", "publish"])],

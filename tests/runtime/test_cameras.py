@@ -4,6 +4,7 @@ import time
 from itertools import pairwise
 
 import av
+import numpy as np
 import pytest
 from live_runs import running
 from rtsp_server import Camera, encode_film, serving
@@ -14,8 +15,6 @@ from streamvis.sources.spec import SourceSpec
 
 @pytest.fixture(scope="module")
 def film():
-    import numpy as np
-
     pictures = [np.full((48, 64, 3), 20 + 4 * n, np.uint8) for n in range(50)]
     return encode_film(pictures, fps=25)
 
@@ -174,3 +173,36 @@ def test_a_service_that_was_killed_goes_on_in_its_log_with_other_cameras(film, t
             open_ = {e.what.track.id for e in events if e.type == "track.begin"}
             assert open_ == {e.what.track.id for e in events if e.type == "track.end"}
             assert run.types("c")[:2] == ["source.connecting", "source.online"]
+
+
+def test_two_cameras_of_one_scene_agree_on_when_it_happened(tmp_path):
+    """The events of both have the same capture time for the same picture, whatever the delay."""
+    pictures = [np.full((48, 64, 3), 20 + 2 * n, np.uint8) for n in range(100)]
+    scene = {
+        "films": [encode_film(pictures, fps=25)],
+        "wall_offset_s": 0.0,
+        "scene_us": time.time_ns() // 1000,
+    }
+    with serving(Camera(**scene)) as one, serving(Camera(**scene, latency_s=0.3)) as two:
+        sources = [camera("a", one.url), camera("b", two.url)]
+        with running(tmp_path, *sources, detect="shade") as run:
+            run.wait(lambda: run.source("a").get("clock") == "rtcp_sr")
+            run.wait(lambda: run.source("b").get("clock") == "rtcp_sr")
+            time.sleep(5)
+            run.end()
+            seen = {name: captured(run.events(name)) for name in "ab"}
+    common = seen["a"].keys() & seen["b"].keys()
+    assert len(common) > 20
+    period_us = 4_000_000  # of the film, which repeats
+    for shade in common:
+        apart = (seen["a"][shade] - seen["b"][shade] + period_us // 2) % period_us - period_us // 2
+        assert abs(apart) < 40_000
+
+
+def captured(events):
+    """Capture times in µs by the shade of the picture, which the detector's score tells."""
+    return {
+        round(event.what.track.score, 3): event.time.capture_us
+        for event in events
+        if event.type == "track.update" and event.time.clock == "rtcp_sr"
+    }
