@@ -12,12 +12,12 @@ from soak import CAMERAS, HOURS_RECONNECTS, LONGEST_RETRY_S, Soak, equivalent_mb
 LIMIT_MB_H = 1.0
 LEAK = 0.05  # descriptors or threads for each reconnect: one that is left behind makes 1
 POINTS = 300  # of each line of the chart
-TEXT = """# Memory over months
+TEXT = """# Memory, descriptors and threads of long runs
 
 What a run holds must not grow. `make soak` runs {cameras} simulated RTSP cameras, each of which
 ends its connection again and again, and reads `/proc` of the hub and of each worker. It writes this
-page, and fails where memory grows by {limit:g} MB an hour or more, or descriptors or threads grow. A decode process lives for one connection: it cannot hold more for
-longer.
+page, and fails where memory grows by {limit:g} MB an hour or more, or descriptors or threads grow.
+A decode process lives for one connection: it cannot hold more for longer.
 
 Last result: {reconnects} reconnects in {minutes:.0f} minutes, {detector}, {system}, {date}.
 
@@ -29,7 +29,7 @@ Last result: {reconnects} reconnects in {minutes:.0f} minutes, {detector}, {syst
 |---|---|
 | RSS | resident memory (median of the first and of the last tenth of the samples after the warm-up; the highest of all), with shared memory that is mapped |
 | MB/h | slope of the least-squares line through RSS over time, without the first 30 %, the warm-up |
-| MB/h equivalent | slope over the number of reconnects, × {hours}: an hour in which a connection is lost every {apart:.0f} s. Pauses between two attempts are at most {pause:g} s here, so that the connections of weeks are lost in an hour; memory that grows with them grows as much faster |
+| MB/h equivalent | slope over the number of reconnects, × {hours}: an hour in which a connection is lost every {apart:.0f} s. Pauses between two attempts are at most {pause:g} s here, so that connections are lost far more often than on a site; memory that grows with them grows as much faster |
 | descriptors, threads | median of the first and of the last tenth; they come and go with the decode processes of the moment. The soak fails where they grow by more than one in {leak:.0f} reconnects |
 
 Other lengths: `python tests/soak/soak.py --minutes 10 --reconnects 100`; with the shipped
