@@ -194,7 +194,9 @@ class Meter:
         rates = Counter(seen)
         rates.subtract(self._status_counts)
         self._status_at, self._status_counts = at, seen
-        sources, stages = self._reports(core, at, {key: n / seconds for key, n in rates.items()})
+        sources, stages = self._reports(
+            core, at, {key: max(n, 0) / seconds for key, n in rates.items()}
+        )
         return Status(
             wall_s=round(at - self.start, 3),
             sources=sources,

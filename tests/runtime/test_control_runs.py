@@ -6,13 +6,16 @@ import threading
 import time
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from controlled_runs import private_home
 from test_launch import balanced, chain, logs, run, source, undisturbed, workers
 
-from streamvis.config import Site
+from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, Site, StageSpec
 from streamvis.errors import RunError, StreamvisError, UsageError
-from streamvis.runtime import control_client
+from streamvis.events.export import jsonl
+from streamvis.events.log import LogReader
+from streamvis.runtime import control_client, launch
 from streamvis.runtime.control import Add, GetStatus, Reload, Remove, Restart
 from streamvis.runtime.control_client import find_run
 from streamvis.runtime.control_socket import ControlSettings
@@ -149,6 +152,44 @@ def test_a_restart_and_a_second_life_are_stream_epochs_of_their_own(tmp_path):
 
     out = tmp_path / "out"
     balanced(serve(out, acts, [camera("gate")]))
+
+
+def test_the_event_log_tells_of_each_life_of_a_source(tmp_path):
+    """Of a camera that was removed and added again: one stream of events, without a gap."""
+
+    def acts(operator):
+        for _ in range(2):
+            until(lambda: (s := operator.source("gate")).state == "online" and s.admitted > 20)
+            operator.ask(Remove("gate"))
+            operator.until_state("gate", "ended")
+            operator.ask(Add(camera("gate")))
+            until(lambda: operator.source("gate").state != "ended")
+
+    logged = Pipeline(
+        stages=[
+            StageSpec("detect", MaskRcnn()),
+            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("publish", Publish(bind=None), after=["track"]),
+        ]
+    )
+    with Operator(tmp_path, acts):
+        launch.run(
+            *(logged, PLACEMENT, [camera("gate")]),
+            build="toys:build_logged",
+            open_source="toys:open_toy",
+            out=tmp_path,
+            serve=True,
+            control=ControlSettings(),
+        )
+    with LogReader(tmp_path / "events.db") as reader:
+        events = [msgspec.json.decode(row) for row in jsonl(reader.latest("gate"))]
+    assert [event["offset"] for event in events] == list(range(len(events)))
+    assert len({event["id"] for event in events}) == len(events)
+    kinds = [event["type"] for event in events if event["type"].startswith("source.")]
+    assert kinds.count("source.offline") >= 2
+    assert kinds.count("source.online") >= 2
+    times = [event["time"]["emit_us"] for event in events]
+    assert times == sorted(times)
 
 
 def test_a_service_goes_on_without_sources(tmp_path):
