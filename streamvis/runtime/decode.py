@@ -217,8 +217,10 @@ class Decode:
 
     def _report(self, newest: LatestFrame) -> None:
         """Report silence, its end, and what is measured of the source."""
+        if newest.ended:
+            return
         silent_s = newest.silent_s
-        stalled = silent_s >= self._stall_s and not newest.ended
+        stalled = silent_s >= self._stall_s
         if stalled != self._stalled:
             self._stalled = stalled
             self._send(protocol.Silence(not stalled, silent_s))

@@ -28,7 +28,7 @@ from streamvis.runtime.state import (
 from streamvis.runtime.supervision import Limits, ProcessSlot, advance, kill, record_exit, stop
 from streamvis.sources.picture import StreamStats
 
-STEADY_S = 10.0  # online for so long, the next pause is the shortest again
+STEADY_S = 10.0  # after frames for so long, the next pause is the shortest again
 LOGGED = ("overload", "decode", "skipped", "poison")  # reasons of gaps in the operator's log …
 BURST_S = 60.0  # … with an entry for each source in so long, which sums them up
 SLACK_S = 10.0  # beyond the time-outs of the decode process, which should come first
@@ -125,6 +125,7 @@ class LifeCycle:
         groups = self._flow.groups
         in_flight = InFlightFrame(frame, at, stream.last_us, skip, self._waits.copy(), len(groups))
         stream.admitted += 1
+        stream.admitted_at = at
         stream.suspect += decoded.suspect
         stream.clock = decoded.clock
         stream.last_n, stream.last_us = decoded.n, decoded.media_us
@@ -222,7 +223,7 @@ class LifeCycle:
         """Mark the source as offline; True when it is given up."""
         reconnect = stream.reconnect
         assert reconnect is not None
-        if stream.state in ("online", "stalled") and at - stream.online_at >= STEADY_S:
+        if stream.admitted_at - stream.online_at >= STEADY_S:
             stream.attempts = 0
         stream.attempts += 1
         stream.open = False

@@ -110,6 +110,7 @@ class Stream(msgspec.Struct, eq=False):
     reconnects: int = 0
     deadline: float = float("inf")  # of this attempt: without progress its process is killed
     online_at: float = 0.0  # time of the last connection
+    admitted_at: float = 0.0  # time of the last frame
     absent_since: float | None = None  # time since which there is no picture
     zero_s: float | None = None  # of a live source: time at media time 0
     why_epoch: str = ""  # why the next stream epoch begins

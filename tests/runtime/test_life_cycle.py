@@ -211,8 +211,21 @@ def test_a_camera_that_was_steady_is_tried_again_soon(cameras):
         cameras.run_until(cameras.core.streams["a"].process.due)
         cameras.start("a", 1.0)
     cameras.open("a", 10.0)
+    cameras.picture("a", 10.0, 0)
+    cameras.picture("a", 25.0, 15_000_000, n=1)
     cameras.lose("a", 30.0)
     assert cameras.core.streams["a"].process.due - 30.0 <= 1.0
+
+
+def test_a_camera_that_connects_and_sends_nothing_is_tried_ever_less(cameras):
+    at = 1.0
+    for _ in range(6):
+        cameras.open("a", at)
+        cameras.lose("a", at + 20.0)
+        at = cameras.core.streams["a"].process.due
+        cameras.give(protocol.Tick(at))
+        cameras.start("a", at)
+    assert cameras.core.streams["a"].attempts == 6
 
 
 def test_silence_is_a_stall_and_its_end_is_online_in_the_same_epoch(cameras):
