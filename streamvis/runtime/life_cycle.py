@@ -321,7 +321,7 @@ class LifeCycle:
 
     def due(self) -> float:
         """Return the time of the next decision of `tick`."""
-        times = [stream.deadline for stream in self._streams.values()]
+        times = [stream.deadline for stream in self._streams.values() if stream.process.alive]
         times += [stream.gaps.due_s() for stream in self._streams.values() if stream.live]
         return min(times, default=float("inf"))
 

@@ -500,3 +500,15 @@ def test_a_resumed_camera_begins_in_its_next_stream_epoch_before_it_is_open():
     (begun,) = cameras.begun
     assert (begun.width, begun.epoch) == (0, 2)
     assert cameras.kinds("a") == ["connecting"]
+
+
+def test_a_source_that_was_removed_while_it_connects_leaves_nothing_due():
+    """A time in the past that no tick resolves would keep the hub busy for ever."""
+    cameras = Cameras("a", serve=True)
+    cameras.run_until(1.0)
+    cameras.start("a", 1.0)
+    cameras.give(protocol.RemoveSource("a", 2.0))
+    cameras.give(protocol.ProcessExited("decode-a", "", 2.5))
+    assert cameras.core.streams["a"].process.state == "gone"
+    cameras.give(protocol.Tick(50.0))
+    assert cameras.core.due() > 50.0
