@@ -223,7 +223,8 @@ class LifeCycle:
         """Mark the source as offline; True when it is given up."""
         reconnect = stream.reconnect
         assert reconnect is not None
-        if stream.admitted_at - stream.online_at >= STEADY_S:
+        was_online = stream.state in ("online", "stalled")
+        if was_online and stream.admitted_at - stream.online_at >= STEADY_S:
             stream.attempts = 0
         stream.attempts += 1
         stream.open = False

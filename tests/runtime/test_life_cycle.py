@@ -215,6 +215,12 @@ def test_a_camera_that_was_steady_is_tried_again_soon(cameras):
     cameras.picture("a", 25.0, 15_000_000, n=1)
     cameras.lose("a", 30.0)
     assert cameras.core.streams["a"].process.due - 30.0 <= 1.0
+    cameras.run_until(40.0)
+    for attempts in (2, 3, 4):  # it stays away
+        cameras.start("a", 40.0)
+        cameras.give(facts.refused("decode-a", "SourceError", "nobody there", 40.0))
+        assert cameras.core.streams["a"].attempts == attempts
+        cameras.run_until(cameras.core.streams["a"].process.due)
 
 
 def test_a_camera_that_connects_and_sends_nothing_is_tried_ever_less(cameras):
