@@ -39,6 +39,14 @@ placement = Placement(
     workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", "publish"])],
     slots=settings["slots"],
 )
+if settings["most_bytes"]:  # as if /dev/shm were that small
+    import errno, os
+    allocate = os.posix_fallocate
+    def limited(fd, offset, length):
+        if length > settings["most_bytes"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(fd, offset, length)
+    os.posix_fallocate = limited
 out = Path(settings["out"])
 def write(status):
     draft = out / "status.tmp"
@@ -120,15 +128,20 @@ def running(
     slots: int = 4,
     serve: bool = False,
     on_used: str = "refuse",
+    most_bytes: int | None = None,
     skip_suspect: bool = False,
 ) -> Iterator[LiveRun]:
-    """Start a run; it is killed in the end if it still runs."""
+    """Start a run; it is killed in the end if it still runs.
+
+    `most_bytes`: of a segment of shared memory.
+    """
     settings = {
         "sources": msgspec.json.encode(list(sources)).decode(),
         "detect": detect,
         "slots": slots,
         "serve": serve,
         "on_used": on_used,
+        "most_bytes": most_bytes,
         "skip_suspect": skip_suspect,
         "out": str(out),
     }

@@ -10,7 +10,9 @@ from streamvis.runtime.metrics import SourceReport, StageReport, Status
 PATIENCE_S = 5.0  # a source that connects for longer is worth a line
 OTHER_RATE = 0.2  # share by which the measured frame rate may differ from the declared one
 MANY_LOST = 0.05  # share of pictures that are dropped or skipped
-FAR_OFF_MS = 1000.0  # offset of a camera's clock
+BEHIND_MS, AHEAD_MS = 5000.0, 500.0  # from which a camera's clock is called wrong: the time that a
+# picture takes to arrive looks like a clock that is behind
+STEADY_S = 30.0  # online for so long, a frame rate is that of the camera
 LITTLE_SPACE = 0.03  # share of the disk that is free
 
 
@@ -108,12 +110,12 @@ def _problems_of(s: SourceReport) -> Iterator[str]:
     if s.decode_errors:
         yield f"{s.id}: {s.decode_errors} errors of decoding"
     rates = s.measured_fps and s.declared_fps
-    if rates and abs(s.measured_fps / s.declared_fps - 1) > OTHER_RATE:
+    if rates and s.state_s > STEADY_S and abs(s.measured_fps / s.declared_fps - 1) > OTHER_RATE:
         yield (
             f"{s.id} delivers {s.measured_fps:.1f} frames/s, though it declares "
             f"{s.declared_fps:g}: the measured rate counts"
         )
-    if s.clock_offset_ms is not None and abs(s.clock_offset_ms) > FAR_OFF_MS:
+    if s.clock_offset_ms is not None and not -AHEAD_MS <= s.clock_offset_ms <= BEHIND_MS:
         side = "behind" if s.clock_offset_ms > 0 else "ahead of"
         away = duration(abs(s.clock_offset_ms) / 1000)
         yield f"{s.id}: its clock is {away} {side} ours; set its time server (NTP)"

@@ -266,7 +266,9 @@ class Hub:
         try:
             slots = self._segments.fit(stream, width, height)
         except RunError as error:
-            self._feed(protocol.ShellFailed("RunError", str(error), time.monotonic()))
+            # the others go on
+            ended = protocol.SourceEnded("failed", error=type(error).__name__, message=str(error))
+            self._feed(protocol.Received(stream.process.name, ended, time.monotonic()))
             return
         if slots is not None:
             self._feed(protocol.SlotsCreated(stream.name, slots, time.monotonic()))

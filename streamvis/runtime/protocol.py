@@ -277,14 +277,6 @@ class Heartbeat(msgspec.Struct, frozen=True):
     at: float
 
 
-class ShellFailed(msgspec.Struct, frozen=True):
-    """The shell cannot provide what the run needs, such as shared memory."""
-
-    error: str  # the class in errors.py
-    message: str
-    at: float
-
-
 class Drain(msgspec.Struct, frozen=True):
     """Admit no more frames, finish those that workers have begun, then end."""
 
@@ -327,7 +319,6 @@ Fact = (
     | SlotsCreated
     | ProcessExited
     | Heartbeat
-    | ShellFailed
     | Drain
     | AddSource
     | RemoveSource

@@ -166,8 +166,6 @@ class Core:
                 self._sources.restart(self.streams[fact.source], fact)
             case protocol.ProcessExited():
                 self._process_exited(fact)
-            case protocol.ShellFailed():
-                self._fail(fact.error, fact.message, fact.at)
             case protocol.Drain():
                 self._drain(fact.at)
 

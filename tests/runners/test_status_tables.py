@@ -55,7 +55,7 @@ def test_durations_have_two_units_at_most(seconds, text):
             "cam2 has failed: rtsp://10.0.0.2/x: no video",
         ),
         (
-            {"measured_fps": 7.13, "declared_fps": 25.0},
+            {"measured_fps": 7.13, "declared_fps": 25.0, "state_s": 60.0},
             "cam2 delivers 7.1 frames/s, though it declares 25: the measured rate counts",
         ),
         (

@@ -206,3 +206,43 @@ def captured(events):
         for event in events
         if event.type == "track.update" and event.time.clock == "rtcp_sr"
     }
+
+
+def test_no_file_of_a_run_holds_a_password(film, tmp_path):
+    """Of a camera that is online, of one that refuses it, and of one that is absent."""
+    password, wrong = "s3same-%2F", "0pen-sesame"
+    locked = {"films": [film], "auth": "digest", "user": "joe"}
+    with serving(Camera(**locked, password="s3same-/")) as server:
+        address = server.url.rpartition("@")[2].removeprefix("rtsp://")
+        cameras = [
+            camera("a", f"rtsp://joe:{password}@{address}"),
+            camera("b", f"rtsp://joe:{wrong}@{address}"),
+            camera("c", f"rtsp://joe:{password}@127.0.0.1:9/main"),
+        ]
+        with running(tmp_path, *cameras) as run:
+            run.online("a")
+            run.wait(lambda: run.source("b")["reason"] and run.source("c")["reason"])
+            assert "user and password" in run.source("b")["reason"]
+            run.end()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 4
+    for path in written:
+        data = path.read_bytes()
+        assert not any(secret in data for secret in (b"s3same", b"0pen-sesame")), path
+
+
+def test_a_camera_too_large_for_shared_memory_ends_alone(film, tmp_path):
+    large = encode_film([np.zeros((2160, 3840, 3), np.uint8)] * 10, fps=10)
+    size = 64 * 48 * 3
+    with serving(Camera(films=[film])) as small, serving(Camera(films=[large])) as huge:
+        cameras = [camera("a", small.url), camera("b", huge.url)]
+        with running(tmp_path, *cameras, detect="detect", slots=4, most_bytes=100 * size) as run:
+            run.online("a")
+            failed = run.wait(lambda: run.source("b").get("ending"), 20)
+            before = run.source("a")["admitted"]
+            run.wait(lambda: run.source("a")["admitted"] > before)
+            summary = run.end()
+    assert failed == "failed"
+    errors = {source["id"]: source["error"] for source in summary["sources"]}
+    assert "/dev/shm" in errors["b"]
+    assert not errors["a"]
