@@ -45,6 +45,7 @@ NOT_RUN = {  # the first that is found says why
     r"^streamvis train ": "training takes longer than a test may",
     r"\b(CamVid|camvid|actions|things|sequence|driving)/": "needs real data",
     r"^streamvis (demo|doctor)$": "tests/cli/test_demo.py and tests/test_doctor.py run it",
+    r"^streamvis run --sources ": "goes on until it is stopped",
     r"^streamvis (events tail .*--wait|web|sources|status)\b": "goes on until it is stopped",
     r"^streamvis bench( --json)?$": "takes minutes: `make bench`",
     r"--engine ray|--on one-gpu|cuda": "needs Ray or a GPU",
