@@ -20,6 +20,7 @@ from streamvis.config.pipeline import (
     without_feed,
 )
 from streamvis.config.placement import (
+    DecodeSpec,
     Placement,
     WorkerSpec,
     default_placement,
@@ -41,6 +42,7 @@ __all__ = [
     "Alarm",
     "Appearance",
     "CameraMotion",
+    "DecodeSpec",
     "Forecaster",
     "Jipda",
     "MaskRcnn",

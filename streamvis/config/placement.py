@@ -35,12 +35,22 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # process; none: workers with networks share the cores, all others have one
 
 
+class DecodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the sources are decoded that have no setting of their own."""
+
+    hwaccel: Literal["auto", "none", "cuda", "qsv", "drm"] = (
+        "none"  # device that decodes; auto: one
+    )
+    # that is there, or else the CPU
+
+
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The worker groups that run a pipeline on this machine."""
 
     workers: Annotated[list[WorkerSpec], Meta(min_length=1)]  # worker groups; every stage is in one
     slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames of each source that may be in flight at
     # once: bounds memory and latency
+    decode: DecodeSpec = DecodeSpec()  # decoding of files, cameras and streams
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:

@@ -56,7 +56,7 @@ class SiteSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     password: str | None = None  # password, if it is not in the URL
     password_file: str | None = None  # file with the password in its one line
     hwaccel: Literal["auto", "none", "cuda", "qsv", "drm"] | None = None  # device that decodes;
-    # none: the CPU
+    # none: as the placement says, else the CPU
     record: Recording | UnsetType | None = UNSET  # what of its packets is recorded; none: nothing;
     # absent: as for all
 

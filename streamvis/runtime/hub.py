@@ -31,7 +31,7 @@ from streamvis.runtime.recordings import RecordingRoom
 from streamvis.runtime.routing import Core
 from streamvis.runtime.segments import Segments
 from streamvis.runtime.state import Stream
-from streamvis.sources.spec import SourceSpec
+from streamvis.sources.spec import Hwaccel, SourceSpec
 from streamvis.stages.protocol import LogPosition
 from streamvis.transport.sockets import Server
 
@@ -53,6 +53,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     logged: Mapping[str, LogPosition]  # by source: the end of the event log of a resumed run
     threads: Mapping[str, int]  # of the numeric libraries, by group
+    hwaccel: Hwaccel = "none"  # that decodes sources without a setting of their own
     give_up_s: float | None = None  # of sources that are added
 
 
@@ -310,8 +311,11 @@ class Hub:
                 self._start(process)
             case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
                 spec, opener = self._specs[source], self._program.opener
-                if spec.record is not None:
-                    spec = msgspec.structs.replace(spec, record_to=self._program.out or "")
+                spec = msgspec.structs.replace(
+                    spec,
+                    hwaccel=spec.hwaccel or self._program.hwaccel,
+                    record_to=self._program.out or "",
+                )
                 process = self._core.streams[source].process.name
                 self._send(process, protocol.Open(spec, opener, epoch, after_n, last_us, zero_s))
             case protocol.SendClip(source, clip):

@@ -85,6 +85,7 @@ def run(
             epoch=start.epoch,
             logged=start.logged,
             threads=_threads(groups),
+            hwaccel=placement.decode.hwaccel,
             give_up_s=give_up_s,
         )
         with controlled(control, out) as requests:

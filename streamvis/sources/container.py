@@ -96,7 +96,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
     """Open a file or a part of it, camera or URL; SourceError in one line, without credentials."""
     if spec.kind == "file":
         _check_file(Path(spec.uri), spec.label)
-    device = accelerator(spec.hwaccel, spec.label)
+    device = accelerator(spec.hwaccel or "none", spec.label)
     began = time.monotonic()
     try:
         if spec.kind == "camera":
@@ -120,7 +120,7 @@ def open_container(spec: SourceSpec, part: Part | None = None) -> InputContainer
         # `from None`: the original names the URL with its credentials
         raise SourceError(_refusal(spec, error, time.monotonic() - began)) from None
     # not while the error is handled, which holds the open file
-    raise SourceError(not_accelerated(spec.hwaccel, spec.label))
+    raise SourceError(not_accelerated(spec.hwaccel or "none", spec.label))
 
 
 def _open(file: Any, **how: Any) -> InputContainer:

@@ -79,7 +79,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float = 30.0  # longest pause between two attempts to connect; 0: one attempt only
     options: dict[str, str] = {}  # for the demuxer, as FFmpeg names them
     start: Start | None = None  # of a file: when its first picture was taken
-    hwaccel: Hwaccel = "none"  # device that decodes; auto: one that is there, or else the CPU
+    hwaccel: Hwaccel | None = None  # device that decodes; auto: one that is there, or else the CPU;
+    # None: as the placement says, else the CPU
     privacy_masks: Polygons = ()  # areas filled before pixels are used: corners [x, y] in pixels
     # of the upright picture, or in shares of its size where all of a polygon's are at most 1
 
@@ -289,7 +290,7 @@ def _with_settings(
         spec,
         uri=_with_credentials(spec.uri, given, where, base),
         options=options,
-        hwaccel=given.get("hwaccel", "none"),
+        hwaccel=given.get("hwaccel"),
         **seconds,
     )
     if "start_time" not in given:

@@ -93,8 +93,9 @@ class VideoSource:
             self._meter = LiveMeter()  # from now on
             undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)
-            if spec.hwaccel not in {"auto", "none"} and not stream.codec_context.is_hwaccel:
-                raise SourceError(not_accelerated(spec.hwaccel, spec.label))
+            hwaccel = spec.hwaccel or "none"
+            if hwaccel not in {"auto", "none"} and not stream.codec_context.is_hwaccel:
+                raise SourceError(not_accelerated(hwaccel, spec.label))
             self._live = is_live(spec, self._container)
             self._start_us = start_us(spec, self._container, stream, self._live)
             fps = self._fps = spec.fps or rate_of(stream)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamvis.config import Alarm, Placement, StageSpec, WorkerSpec, Zone
+from streamvis.config import Alarm, DecodeSpec, Placement, StageSpec, WorkerSpec, Zone
 from streamvis.config.pipeline import Run
 from streamvis.config.site import SiteFile, SiteSource
 from streamvis.recording.settings import Clips, Recording, Segments
@@ -27,6 +27,7 @@ NAMES: dict[object, str] = {
     Zone: "zone",
     Alarm: "alarm",
     WorkerSpec: "worker",
+    DecodeSpec: "mapping",
     SiteSource: "source",
     Recording: "recording",
     Segments: "segments",
@@ -61,6 +62,7 @@ def page() -> str:
         section("Alarm (`unknown` of kind `publish`)", Alarm),
         section("Placement (a file of `configs/`)", Placement),
         section("Worker (an entry of `workers`)", WorkerSpec),
+        section("Decoding (`decode`)", DecodeSpec),
         section("Sources file (such as `configs/site.yaml`)", SiteFile),
         section("Source (an entry of `sources`)", SiteSource),
         section("Recording (`record` of a source and of the sources file)", Recording),
@@ -187,6 +189,7 @@ def test_every_setting_of_a_kind_has_a_meaning() -> None:
             Alarm,
             StageSpec,
             WorkerSpec,
+            DecodeSpec,
             Placement,
             SiteFile,
             SiteSource,

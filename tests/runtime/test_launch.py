@@ -9,11 +9,21 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import msgspec
 import pytest
 import toys
 
-from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, StageSpec, WorkerSpec
+from streamvis.config import (
+    DecodeSpec,
+    Jipda,
+    MaskRcnn,
+    Pipeline,
+    Placement,
+    Publish,
+    StageSpec,
+    WorkerSpec,
+)
 from streamvis.errors import DataError, DeviceError, RunError, SourceError, UsageError, WeightsError
 from streamvis.runtime import inline, launch
 from streamvis.runtime.supervision import Limits
@@ -506,3 +516,20 @@ def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tm
     assert list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
     run(chain(), workers(["detect", "track", "publish"]), [source(frames=1)], tmp_path / "next")
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
+
+
+def test_a_placement_says_which_device_decodes(tmp_path):
+    """The source has no setting of its own; this machine has no such device."""
+    placement = msgspec.structs.replace(
+        workers(["detect", "track", "publish"]), decode=DecodeSpec(hwaccel="drm")
+    )
+    film = tmp_path / "film.avi"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode())
+    spec = SourceSpec(id="a", uri=str(film), kind="file")
+    with pytest.raises(SourceError, match="hwaccel=drm cannot decode"):
+        launch.run(chain(), placement, [spec], build="toys:build", out=tmp_path / "out")

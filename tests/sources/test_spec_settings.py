@@ -26,7 +26,7 @@ def refused(text: str) -> str:
 def test_settings_of_a_connection_have_fields_and_defaults():
     spec = only("rtsp://h/a")
     assert (spec.open_s, spec.read_s, spec.stall_s, spec.retry_s) == (10.0, 5.0, None, 30.0)
-    assert (spec.hwaccel, spec.options, spec.reconnects) == ("none", {}, True)
+    assert (spec.hwaccel, spec.options, spec.reconnects) == (None, {}, True)
     spec = only("rtsp://h/a#open_s=3&read_s=8&stall_s=7.5&retry_s=0&transport=udp&hwaccel=cuda")
     assert (spec.open_s, spec.read_s, spec.stall_s, spec.retry_s) == (3.0, 8.0, 7.5, 0.0)
     assert (spec.hwaccel, spec.options) == ("cuda", {"rtsp_transport": "udp"})
