@@ -1,5 +1,6 @@
 """Commands that look and do not touch: check, graph, probe, doctor."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,15 +10,23 @@ from streamvis.cli.options import Json, PipelinePath, PlacementPath
 from streamvis.cli.output import put, put_result, say
 
 
-def check(pipeline: PipelinePath = None, on: PlacementPath = None, json: Json = False) -> None:
-    """Check a pipeline and, with --on, a placement; say what would run where on this machine."""
+def check(
+    pipeline: PipelinePath = None,
+    on: PlacementPath = None,
+    sources: Annotated[Path | None, Option(help="A sources file; nothing is connected.")] = None,
+    json: Json = False,
+) -> None:
+    """Check a pipeline, a placement (--on) and a sources file; say what would run where."""
     from streamvis import config
     from streamvis.runners.placements import devices_of, fallbacks, table
 
     loaded = config.load_pipeline(pipeline)
     placed = config.load_placement(on, loaded) if on else config.default_placement(loaded)
+    specs = config.load_site(sources).specs() if sources else []
     devices, absent = devices_of(loaded, placed)
     found = {"hash": loaded.hash, "pipeline": loaded, "placement": placed, "devices": devices}
+    if sources:
+        found["sources"] = {spec.id: spec.label for spec in specs}
     put_result(found, [table(placed, devices)], json=json)
     if absent is not None:
         raise absent
@@ -25,6 +34,8 @@ def check(pipeline: PipelinePath = None, on: PlacementPath = None, json: Json = 
         for line in fallbacks(placed, devices):
             put(line)
         put(f"{pipeline or 'the default pipeline'} is sound (hash {loaded.hash})")
+        for spec in specs:
+            put(f"source '{spec.id}': {spec.label}")
 
 
 def graph(

@@ -153,3 +153,18 @@ def test_an_import_error_of_ours_stays_what_it_is():
         import streamvis.no_such_module  # noqa: F401
     with pytest.raises(ImportError), installation.imports_of_packages("mine"):
         raise ImportError(name="mine.stages")
+
+
+def test_check_reads_a_sources_file_and_connects_to_nothing(tmp_path, monkeypatch):
+    site = tmp_path / "site.yaml"
+    site.write_text('sources: [{id: gate, uri: "rtsp://joe:${GATE}@10.0.0.9/main"}]')
+    monkeypatch.setenv("GATE", "s3same")
+    checked = check("--sources", site)
+    assert checked.exit_code == 0
+    assert checked.stdout.splitlines()[-1] == "source 'gate': rtsp://10.0.0.9/main"
+    listed = json.loads(check("--sources", site, "--json").stdout)["sources"]
+    assert listed == {"gate": "rtsp://10.0.0.9/main"}
+    monkeypatch.delenv("GATE")
+    refused = check("--sources", site)
+    assert refused.exit_code == 2
+    assert "GATE" in refused.stderr
