@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamvis.errors import DataError, RunError
-from streamvis.events.log import VERSION, Cursor, LogReader, LogWriter, Row, fold
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row, fold
+from streamvis.events.log_schema import VERSION
 
 
 def rows_of(source, offsets, kind="track.update"):
