@@ -89,7 +89,8 @@ class Plan:
             counts = {"frames": earlier.frames, "frames_promised": earlier.frames_promised}
             why = self.index.why_done(result)
             return replace(result, state="skipped", why=why, **counts), None
-        named = replace(spec, id=result.source)
+        # one attempt: a stream that is lost has failed, and must not hold the batch up for ever
+        named = replace(spec, id=result.source, retry_s=0.0)
         nothing_to_resume = earlier.state == "failed" and not earlier.frames
         on_used = "overwrite" if nothing_to_resume else self.on_used
         job = Job(named, self.pipeline, self.placement, str(place), on_used)

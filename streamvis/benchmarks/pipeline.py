@@ -50,6 +50,7 @@ def measure(source: str | None = None) -> PipelineReport:
     specs = resolve([source or SCENE])
     if len(specs) > 1:
         raise UsageError(f"{source} is {len(specs)} sources; give one of them")
+    specs = [msgspec.structs.replace(spec, retry_s=0.0) for spec in specs]  # read once
     alone = _detector_fps(specs[0], whole)
     placement = config.default_placement(whole)
     with tempfile.TemporaryDirectory() as out:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from factories import notes, video
+from rtsp_server import Camera, Film, encode_film, serving
 
 from streamvis.batch import pool
 from streamvis.batch.jobs import Plan
@@ -133,6 +135,31 @@ def test_a_directory_that_another_batch_writes_to_is_left_alone(tmp_path):
     assert states_in(out) == {}
     (result,) = process(out, file)
     assert result.state == "done"
+
+
+@pytest.fixture(scope="module")
+def film() -> Film:
+    return encode_film([np.full((48, 64, 3), 20 + 4 * n, np.uint8) for n in range(20)], fps=20)
+
+
+def test_a_stream_that_is_lost_fails_alone_and_is_not_connected_again(film, tmp_path):
+    camera = Camera(films=[film], fps=20, close_after=30)
+    with serving(camera) as server:
+        clip = video(tmp_path / "a.mp4")
+        lost, done = process(tmp_path / "out", f"gate={server.url}", clip)
+        plays = server.requests().count("PLAY")
+    assert (lost.state, done.state) == ("failed", "done")
+    assert "was lost" in lost.why
+    summary = json.loads((tmp_path / "out" / lost.directory / "summary.json").read_bytes())
+    assert summary["sources"][0]["admitted"] > 0
+    assert plays == 1
+
+
+def test_a_stream_that_is_not_there_fails_alone(tmp_path):
+    url = "rtsp://127.0.0.1:9/none"
+    absent, done = process(tmp_path / "out", url, video(tmp_path / "a.mp4"))
+    assert (absent.state, done.state) == ("failed", "done")
+    assert "refused the connection" in absent.why
 
 
 def test_a_recording_that_grows_meanwhile_is_not_done(tmp_path, monkeypatch):
