@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo check test bench soak clean
+.PHONY: demo check test test-pyav bench soak clean
 
 demo: .venv/installed
 	$(BIN)/streamvis demo
@@ -16,6 +16,10 @@ check: .venv/installed-dev
 
 test: check
 	$(BIN)/pytest
+
+# Decoding and recording with each major version of PyAV that has a wheel here; says what it skips.
+test-pyav:
+	$(PYTHON) tests/pyav_versions.py
 
 bench: .venv/installed-dev
 	$(BIN)/streamvis bench --json
