@@ -30,19 +30,25 @@ def stream(
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
     on_used: OnUsed = "refuse",
+    give_up_s: float | None = None,
 ) -> Generator[StreamPacket, None, None]:
     """Run a pipeline in this process, and yield each frame with its pixels and parts.
 
     Nothing is decoded while the loop's body runs. When the loop is left, sources and stages are
-    closed. The arguments are those of `run`; without `out`, stages that only write files or
-    events, such as publish and record, are left out. device: of the networks. Exceptions of stages
+    closed. A camera or stream that is lost, refused or absent is connected again, for ever or until
+    there was no picture for `give_up_s`; other sources wait while it does not answer.
+
+    The arguments are those of `run`; without `out`, stages that only write files or events, such as
+    publish and record, are left out. device: of the networks. Exceptions of stages
     pass through. Raises ConfigError, UsageError and SourceError at once where it can.
     """
     loaded, specs = _pipeline(pipeline, settings), _sources(sources)
     if out is None:
         loaded = _without_sinks(loaded)
     folder = None if out is None else Path(out)
-    frames = inline.frames(loaded, specs, device=device, out=folder, on_used=on_used)
+    frames = inline.frames(
+        loaded, specs, device=device, out=folder, on_used=on_used, give_up_s=give_up_s
+    )
     return _packets(frames)
 
 
@@ -66,6 +72,7 @@ def run(
     annotate: bool = False,
     on_used: OnUsed = "refuse",
     on_status: Callable[[Status], None] | None = None,
+    give_up_s: float | None = None,
 ) -> Summary:
     """Run a pipeline in worker processes to the end of its sources, as `streamvis run` does.
 
@@ -74,6 +81,8 @@ def run(
     tracks.txt and summary.json. on: a placement, by name or path. settings: changes of the
     pipeline, {"detect.min_score": 0.5}. annotate: write an annotated video, too. on_used: where
     `out` holds a run, `refuse`, `overwrite` or `resume` it. on_status: called about once a second.
+    give_up_s: seconds without a picture after which a camera or stream has failed; without, it is
+    connected again for ever.
 
     SIGINT and SIGTERM end the run in good order when it is called from the main thread. Raises
     StreamvisError: see `streamvis.errors`.
@@ -85,7 +94,13 @@ def run(
         config.default_placement(loaded) if on is None else config.load_placement(Path(on), loaded)
     )
     folder = None if out is None else Path(out)
-    return launch.run(loaded, placement, specs, out=folder, on_used=on_used, on_status=on_status)
+    return launch.run(
+        *(loaded, placement, specs),
+        out=folder,
+        on_used=on_used,
+        on_status=on_status,
+        give_up_s=give_up_s,
+    )
 
 
 def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | None) -> Pipeline:

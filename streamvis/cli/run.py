@@ -87,7 +87,7 @@ def run(
     given = _sources(source, pipeline, sources)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)
-    control = _control(pipeline, sources, engine, give_up_after)
+    control = _control(pipeline, sources, engine)
     summary = start(
         *(loaded, on, given, out, engine, status, on_used, start_time, metrics),
         give_up_s=give_up_after,
@@ -105,19 +105,18 @@ def run(
 
 
 def _control(
-    pipeline: Path | None, sources: Path | None, engine: Engine, give_up_s: float | None
+    pipeline: Path | None, sources: Path | None, engine: Engine
 ) -> "ControlSettings | None":
     """Return how the run can be controlled, with the sources file read; inline runs cannot."""
     from streamvis.config import load_site
     from streamvis.runtime.control_socket import ControlSettings
 
     if engine is Engine.inline:
-        for option, value in {"--sources": sources, "--give-up-after": give_up_s}.items():
-            if value is not None:
-                raise UsageError(
-                    f"{option} {value} is for runs in worker processes; --engine inline runs the "
-                    "stages in this one, and connects to each source once. Leave out one of the two"
-                )
+        if sources is not None:
+            raise UsageError(
+                f"--sources {sources} is for runs in worker processes, where sources come and go; "
+                "--engine inline runs the stages in this one. Leave out one of the two"
+            )
         return None
     site = load_site(sources) if sources is not None else None
     return ControlSettings(pipeline=str(pipeline or "people"), site=site)
@@ -210,7 +209,12 @@ def start(
             from streamvis.runtime.host import build_stage
 
             return inline.run(
-                pipeline, specs, build=build_stage, out=out, on_used=on_used, on_status=on_status
+                *(pipeline, specs),
+                build=build_stage,
+                out=out,
+                on_used=on_used,
+                on_status=on_status,
+                give_up_s=give_up_s,
             )
         from streamvis.runtime import launch
 

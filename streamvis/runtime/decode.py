@@ -12,7 +12,6 @@ from collections import deque
 from contextlib import closing, suppress
 from functools import partial
 
-import msgspec
 import numpy as np
 import zmq
 
@@ -23,6 +22,7 @@ from streamvis.runtime import protocol
 from streamvis.runtime.errors import ending_of
 from streamvis.runtime.gaps import Gap, GapCounter
 from streamvis.runtime.latest_frame import LatestFrame
+from streamvis.runtime.media_time import MediaTime
 from streamvis.runtime.processes import load, serve
 from streamvis.sources.picture import LiveSource, Picture, RecordedSource, Source
 from streamvis.sources.spec import SourceSpec
@@ -77,7 +77,7 @@ class Decode:
         self._size = source.info.width * source.info.height * 3  # bytes of a slot
         self._slots: deque[str] = deque()
         self._gaps: list[Gap] = []  # sent with the next picture, or with the end
-        self._shift_us: int | None = None  # media time of the source − that of the epoch
+        self._time = MediaTime()
         self._stall_s = spec.read_s / 2 if spec.stall_s is None else spec.stall_s
         self._stalled = False
         self._masks = spec.privacy_masks
@@ -104,6 +104,8 @@ class Decode:
 
     def live(self, newest: LatestFrame, order: protocol.Open | None = None) -> None:
         """Send the newest picture whenever there is a slot; media time continues as ordered."""
+        if order is not None:
+            self._time = MediaTime(order.last_us, order.zero_s)
         try:
             while True:
                 ended = newest.ended  # read first: the last picture may come just before the end
@@ -111,7 +113,7 @@ class Decode:
                     picture, gaps = newest.take()
                     self._gaps += gaps
                     if picture is not None:
-                        self._send_picture(self._continued(picture, order))
+                        self._send_picture(self._time.continued(picture))
                     elif ended:
                         break
                 self._wait(newest)
@@ -135,19 +137,6 @@ class Decode:
             self._source.close()
         elif self._recorder is not None:
             self._recorder.close()
-
-    def _continued(self, picture: Picture, order: protocol.Open | None) -> Picture:
-        """Return the picture at the media time of the source, which goes on over stream epochs."""
-        if self._shift_us is None:
-            self._shift_us = 0
-            if order is not None and order.last_us >= 0:
-                due_us = order.last_us + 1
-                if order.zero_s is not None:
-                    due_us = max(due_us, round((time.monotonic() - order.zero_s) * 1e6))
-                self._shift_us = due_us - picture.media_us
-        if self._shift_us == 0:
-            return picture
-        return msgspec.structs.replace(picture, media_us=picture.media_us + self._shift_us)
 
     def _send_picture(self, picture: Picture) -> None:
         height, width = picture.pixels.shape[:2]
@@ -242,7 +231,7 @@ class Decode:
                     raise Stopped
                 case protocol.CutClip(event, kind, media_us):
                     if self._recorder is not None:
-                        self._recorder.cut(event, kind, media_us - (self._shift_us or 0))
+                        self._recorder.cut(event, kind, media_us - self._time.shift_us)
                 case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0

@@ -5,6 +5,10 @@
 
 It serves Python programs, tests, evaluation and debugging. Stages get the same packets as in
 workers. Nothing is decoded while the consumer of `frames` works.
+
+A camera or stream that is lost is connected again as in worker processes. Sources are opened and
+read in turn, in one thread: one that does not answer holds the others back until its timeout
+(`open_s`, `read_s`). A silent source is lost after `read_s` without having been `stalled`.
 """
 
 import time
@@ -17,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from streamvis import logs
 from streamvis.config import Pipeline
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Ending, Packet
@@ -24,9 +29,11 @@ from streamvis.runtime import protocol, supervision
 from streamvis.runtime.errors import ending_of, failure
 from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.host import Build, Host, build_stage, build_stages
+from streamvis.runtime.media_time import MediaTime
 from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import group_stages, one_stage_per_worker
+from streamvis.runtime.reconnect import reconnect_of
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import decoder_name
@@ -38,6 +45,9 @@ from streamvis.stages.protocol import Site
 Opener = Callable[[SourceSpec, int], Source]
 OnPacket = Callable[[Packet], None]
 OnStatus = Callable[[Status], None]
+
+WAIT_S = 0.5  # at most, between two looks at the time while no source is open
+NO_HEARTBEATS = supervision.Limits(heartbeat_timeout_s=float("inf"))  # there are no processes
 
 
 class CompletedFrame(NamedTuple):
@@ -57,6 +67,7 @@ def run(
     on_used: OnUsed = "refuse",
     on_packet: OnPacket | None = None,
     on_status: OnStatus | None = None,
+    give_up_s: float | None = None,
 ) -> Summary:
     """Run to the end of all sources; `on_packet` gets each frame with all parts, in seq order.
 
@@ -74,6 +85,7 @@ def run(
             out=out,
             on_used=on_used,
             on_status=on_status,
+            give_up_s=give_up_s,
         )
 
     with closing(completed()) as running:
@@ -93,18 +105,28 @@ def frames(
     out: Path | None = None,
     on_used: OnUsed = "refuse",
     on_status: OnStatus | None = None,
+    give_up_s: float | None = None,
 ) -> Generator[CompletedFrame, None, Summary]:
     """Yield each frame of a run with all parts, in seq order within its source.
 
     When the generator is closed, the run is drained: sources and stages are closed, and the files
-    in `out` are complete up to the last frame. `on_used` and `on_status` as in `launch.run`.
-    Exceptions of stages pass through unchanged. Raises SourceError when every source failed.
+    in `out` are complete up to the last frame. `on_used`, `on_status` and `give_up_s` as in
+    `launch.run`. Exceptions of stages pass through unchanged. Raises SourceError when every source
+    failed.
     """
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
         groups = group_stages(pipeline, one_stage_per_worker(pipeline))
-        core = Core(groups, [s.id for s in sources], window=1, resumed=start.sources)
+        core = Core(
+            groups,
+            [spec.id for spec in sources],
+            1,
+            NO_HEARTBEATS,
+            start.sources,
+            reconnect={spec.id: reconnect_of(spec, give_up_s) for spec in sources},
+            labels={spec.id: spec.label for spec in sources},
+        )
         meter = Meter(time.monotonic())
         meter.findings.update(start.findings)
         pictures: dict[str, Array] = {}
@@ -172,8 +194,18 @@ class Loop:
         """Run to the end of all sources, and yield the frames that are complete."""
         self._facts.append(protocol.Tick(time.monotonic()))
         while not self._core.finished:
-            self._step(self._facts.popleft() if self._facts else self._reader.next_fact())
+            self._step(self._facts.popleft() if self._facts else self._next_fact())
             yield from self._deliver.take()
+
+    def _next_fact(self) -> protocol.Fact:
+        """Read a picture; or return the time when a decision is due, after waiting for it."""
+        now = time.monotonic()
+        due = self._core.due(now)
+        if due > now:
+            if self._reader.readable:
+                return self._reader.next_fact()
+            time.sleep(min(due - now, WAIT_S))
+        return protocol.Tick(time.monotonic())
 
     def drain(self) -> None:
         """End the run: no frame is read any more, and stages get the end of each source."""
@@ -198,10 +230,16 @@ class Loop:
             case supervision.StartProcess(process):
                 message = protocol.Ready() if process in self._hosts else protocol.Hello()
                 yield protocol.Received(process, message, at)
-            case supervision.StopProcess(process) | supervision.KillProcess(process, _):
+            case supervision.StopProcess(process):
                 yield protocol.ProcessExited(process, "", at)
-            case protocol.OpenSource(source, epoch, after_n):
-                yield from self._reader.open(source, epoch, after_n)
+            case supervision.KillProcess(process, reason):
+                if (stream := self._core.stream_of(process)) is not None:
+                    self._reader.discard(stream.name)
+                yield protocol.ProcessExited(process, reason, at)
+            case protocol.OpenSource():
+                yield from self._reader.open(order)
+            case protocol.LogEntry(event, fields, level):
+                logs.log(level, event, **fields)
             case protocol.SaveCheckpoint(source, checkpoint):
                 if self._save is not None:
                     self._save(source, checkpoint)
@@ -218,6 +256,15 @@ class Loop:
                 self._deliver.add(order, pixels)
 
 
+class Connection(NamedTuple):
+    """A source that is open, and what is known of its pictures so far."""
+
+    source: Source
+    pictures: Iterator[Picture]
+    counter: GapCounter
+    media_time: MediaTime
+
+
 class Reader:
     """The open sources, read in turn as far as they have slots."""
 
@@ -228,23 +275,35 @@ class Reader:
         self._specs = {spec.id: spec for spec in specs}
         self._opener = opener
         self._pictures = pictures
-        self._open: dict[str, tuple[Source, Iterator[Picture], GapCounter]] = {}
+        self._open: dict[str, Connection] = {}
 
-    def open(self, name: str, epoch: int, after_n: int) -> Iterator[protocol.Fact]:
+    @property
+    def readable(self) -> bool:
+        """Whether a source is open and may be read."""
+        return any(self.slots[name] for name in self._open)
+
+    def open(self, order: protocol.OpenSource) -> Iterator[protocol.Fact]:
+        """Open a source, for the first time or again."""
+        name = order.source
+        self.slots[name].clear()
         try:
-            source = self._opener(self._specs[name], epoch)
+            source = self._opener(self._specs[name], order.epoch)
         except StreamvisError as error:
             yield self._fact(name, protocol.Refused(type(error).__name__, str(error)))
             return
-        self._open[name] = (source, _after(source, after_n), GapCounter(after_n + 1))
+        self._open[name] = Connection(
+            source,
+            _after(source, order.after_n),
+            GapCounter(order.after_n + 1),
+            MediaTime(order.last_us, order.zero_s),
+        )
         yield self._fact(name, protocol.Opened(source.info))
         yield protocol.SlotsCreated(name, [f"{name}:0"], time.monotonic())
 
     def next_fact(self) -> protocol.Fact:
         """Read the next picture of the source whose turn it is, or its end."""
         name = next(name for name in self._open if self.slots[name])
-        source, pictures, counter = self._open.pop(name)
-        self._open[name] = (source, pictures, counter)  # the last in line now
+        source, pictures, counter, media_time = self._open[name] = self._open.pop(name)  # now last
         try:
             picture = next(pictures, None)
         except SourceError as error:
@@ -252,6 +311,7 @@ class Reader:
         if picture is None:
             return self._end(name, *ending_of(source))
         counter.note(picture)
+        picture = media_time.continued(picture)
         slot = self.slots[name].pop()
         view = _masked(picture.pixels, self._specs[name]).view()
         view.flags.writeable = False
@@ -266,6 +326,8 @@ class Reader:
             height=view.shape[0],
             errors=source.errors,
             gaps=counter.take(),
+            suspect=picture.suspect,
+            restarted=picture.restarted,
         )
         return self._fact(name, decoded)
 
@@ -273,14 +335,19 @@ class Reader:
         """Forget the picture in this slot, and return it."""
         return self._pictures.pop(slot)
 
+    def discard(self, name: str) -> None:
+        """Close a source without reporting its end."""
+        if (opened := self._open.pop(name, None)) is not None:
+            opened.source.close()
+
     def close(self) -> None:
         while self._open:
-            self._open.popitem()[1][0].close()
+            self._open.popitem()[1].source.close()
 
     def _end(
         self, name: str, ending: Ending, message: str, error: str = "SourceError"
     ) -> protocol.Fact:
-        source = self._open.pop(name)[0]
+        source = self._open.pop(name).source
         source.close()
         return self._fact(
             name,

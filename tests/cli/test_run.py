@@ -151,7 +151,6 @@ def test_what_is_for_services_is_refused_by_the_inline_engine(tmp_path):
     site = tmp_path / "site.yaml"
     site.write_text("sources: [{id: gate, uri: 'synthetic:walkers?live=true'}]\n")
     refused(call("--engine", "inline", "--sources", site), 2, "--sources", "--engine inline")
-    refused(call("--engine", "inline", "--give-up-after", "5"), 2, "--give-up-after 5.0")
 
 
 def test_a_sources_file_with_errors_or_an_id_twice_is_named(tmp_path):
