@@ -161,11 +161,12 @@ def test_a_sources_file_with_errors_or_an_id_twice_is_named(tmp_path):
     refused(call("--sources", site), 2, "two sources are called 'synthetic-walkers'")
 
 
-def test_cameras_that_are_all_given_up_end_the_run_with_code_3(tmp_path):
+@pytest.mark.parametrize("engine", ["local", "inline"])
+def test_cameras_that_are_all_given_up_end_the_run_with_code_3(engine, tmp_path):
     pipeline = tmp_path / "pipeline.yaml"
     pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
     dead = "gate=rtsp://joe:s3cret@127.0.0.1:9/x"
-    options = ["--source", dead, "--give-up-after", "1"]
+    options = ["--source", dead, "--give-up-after", "1", "--engine", engine]
     result = CliRunner().invoke(app, ["run", str(pipeline), *options])
     refused_lines = [line for line in result.stderr.splitlines() if line.startswith("streamvis: ")]
     assert result.exit_code == 3, result.output
