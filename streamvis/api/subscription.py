@@ -7,10 +7,12 @@ async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", fa
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event
 from streamvis.stages import event_codec
+from streamvis.transport.keys import client_keys
 
 
 def subscribe(
@@ -19,12 +21,17 @@ def subscribe(
     family: str | None = None,
     *,
     until_ended: bool = False,
+    keys: str | Path | None = None,
 ) -> Subscription:
     """Return the events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
 
     For `for` and `async for`. Continues from run to run; with `until_ended`, to the end of the run.
+    `keys`: the file of a client, which `streamvis keys new` made.
     """
-    return Subscription(endpoint, event_codec(), source, family, until_ended=until_ended)
+    known = client_keys(Path(keys)) if keys is not None else None
+    return Subscription(
+        endpoint, event_codec(), source, family, until_ended=until_ended, keys=known
+    )
 
 
 def listen(
@@ -34,8 +41,14 @@ def listen(
     *,
     timeout_s: float | None = None,
     until_ended: bool = False,
+    keys: str | Path | None = None,
 ) -> Iterator[Event]:
     """Yield events for a plain `for`; ends after `timeout_s` without a message."""
+    known = client_keys(Path(keys)) if keys is not None else None
     return iter(
-        Subscription(endpoint, event_codec(), source, family, timeout_s, until_ended=until_ended)
+        Subscription(
+            *(endpoint, event_codec(), source, family, timeout_s),
+            until_ended=until_ended,
+            keys=known,
+        )
     )

@@ -36,6 +36,7 @@ def tail(
     timeout_s: Annotated[
         float | None, Option(min=0, help="Exit 3 when nothing came for so long.")
     ] = None,
+    keys: Annotated[Path | None, Option(help="The client's keys, from streamvis keys new.")] = None,
 ) -> None:
     """Print events as they are published, until the run ends.
 
@@ -48,13 +49,15 @@ def tail(
     from streamvis.events.lines import line
     from streamvis.events.selection import check_family
     from streamvis.stages import event_codec
+    from streamvis.transport.keys import client_keys
 
     if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
         raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
     codec = event_codec()
     if family is not None:
         check_family(family, codec)
-    subscription = Subscription(connect, codec, source, family)
+    known = client_keys(keys) if keys else None
+    subscription = Subscription(connect, codec, source, family, keys=known)
     say(f"listening to {connect}; Ctrl-C ends it")
     for event in follow(subscription, timeout_s, wait=wait):
         if isinstance(event, str):

@@ -20,6 +20,7 @@ from streamvis.cli import (
     evaluate,
     events,
     inspect,
+    keys,
     label,
     run,
     sources,
@@ -64,6 +65,7 @@ command(app)(batch.batch)
 command(app)(demo.demo)
 command(app)(track.track)
 app.add_typer(events.app, name="events")
+app.add_typer(keys.app, name="keys")
 command(app)(inspect.check)
 command(app)(inspect.graph)
 command(app)(inspect.probe)

@@ -23,6 +23,7 @@ from streamvis.events import envelope
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import SYSTEM_TOPIC, Event, Heartbeat, Lost, Time, new_epoch
 from streamvis.events.feed import LONGEST, WELCOME
+from streamvis.transport.keys import ClientKeys
 
 MOST_PARTS = 16  # of a message
 QUEUE = 10_000  # messages that wait for a slow reader
@@ -122,7 +123,7 @@ class Subscription:
     """Events in order of arrival, for `for` and `async for`; `inbox` has the counts.
 
     `timeout_s` ends it after that long without any message, heartbeats included; None: never.
-    `until_ended` ends it with the run.
+    `until_ended` ends it with the run. `keys`: those of a client, for a feed that asks for them.
     """
 
     def __init__(
@@ -134,8 +135,10 @@ class Subscription:
         timeout_s: float | None = None,
         *,
         until_ended: bool = False,
+        keys: ClientKeys | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._keys = keys
         self.inbox = Inbox(codec, source, family)
         self._timeout_ms = None if timeout_s is None else int(timeout_s * 1000)
         self._until_ended = until_ended
@@ -181,6 +184,8 @@ class Subscription:
 
     def _connect(self, subscriber: "zmq.Socket[bytes] | zmq.asyncio.Socket") -> None:
         source, family = self.inbox.source, self.inbox.family
+        if self._keys is not None:
+            self._keys.use(subscriber)
         subscriber.setsockopt(zmq.RCVHWM, QUEUE)
         subscriber.setsockopt(zmq.MAXMSGSIZE, LONGEST)
         subscriber.setsockopt(zmq.IPV6, int("[" in self.endpoint))

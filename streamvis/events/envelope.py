@@ -73,6 +73,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int] = {}  # how often a subscriber's queue was full, each a gap
     sources: list[str] = []  # open ones; on sv1/_sys/ only
     ended: bool = False  # the run is over; on sv1/_sys/ only
+    refused: dict[str, int] = {}  # connections, by reason; on sv1/_sys/ only
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):

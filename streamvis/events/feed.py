@@ -39,12 +39,13 @@ from streamvis.events.envelope import (
     Time,
     new_epoch,
 )
+from streamvis.transport.peers import Peers
 
 BEAT_S = 1.0
 SOON_S = 0.05  # a new subscriber's first heartbeat, and the least time between two
 QUEUE = 10_000  # messages for each subscriber, and on their way to the thread
 LINGER_MS = 1000  # how long a close may wait for what is queued
-LONGEST_REQUEST = 1024  # bytes of a subscription
+LONGEST_REQUEST = 1024  # bytes of a subscription, or of a message of the CURVE handshake
 LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no more
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 ANNOUNCEMENT = "feed.json"
@@ -63,14 +64,23 @@ class Message(NamedTuple):
 class Feed:
     """Publishes on `bind`, with a heartbeat each second for every open source.
 
-    `endpoint` is the bound address. ConfigError for an address that other machines could reach,
-    RunError when the address is in use.
+    `keys`: a directory of keys, whose clients alone are served. `endpoint` is the bound address.
+    ConfigError for an address that other machines could reach, without keys; RunError when the
+    address is in use.
     """
 
-    def __init__(self, bind: str, *, epoch: str, pipeline: str = "", queue: int = QUEUE) -> None:
+    def __init__(
+        self,
+        bind: str,
+        *,
+        epoch: str,
+        pipeline: str = "",
+        queue: int = QUEUE,
+        keys: Path | None = None,
+    ) -> None:
         self._context = zmq.Context()
         try:
-            publisher = _publisher(self._context, bind, epoch, queue)
+            publisher, peers = _publisher(self._context, bind, epoch, queue, keys)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -84,8 +94,9 @@ class Feed:
         outlet.bind(name)
         self._inlet.connect(name)
         self._refused: Counter[str] = Counter()  # the way to the thread was full
-        loop = _PublisherLoop(publisher, outlet, epoch, pipeline, self._refused)
+        loop = _PublisherLoop(publisher, peers, outlet, epoch, pipeline, self._refused)
         self._dropped = loop.dropped
+        self._peers = peers
         self._thread = threading.Thread(target=loop.run, name="event-feed", daemon=True)
         self._thread.start()
 
@@ -112,6 +123,11 @@ class Feed:
         """By topic: how often a message found a full queue."""
         return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
 
+    @property
+    def refused(self) -> dict[str, int]:
+        """By reason: how many connections were refused or ended."""
+        return dict(self._peers.refused)
+
     def close(self, *, ended: bool = False) -> None:
         """Send queued messages, for at most LINGER_MS, and end the thread.
 
@@ -136,12 +152,14 @@ class _PublisherLoop:
     def __init__(
         self,
         publisher: "zmq.Socket[bytes]",
+        peers: Peers,
         outlet: "zmq.Socket[bytes]",
         epoch: str,
         pipeline: str,
         refused: Counter[str],
     ) -> None:
         self.publisher = publisher
+        self.peers = peers
         self.outlet = outlet
         self.epoch = epoch
         self.prov = Provenance(pipeline=pipeline)
@@ -153,12 +171,14 @@ class _PublisherLoop:
 
     def run(self) -> None:
         poller = zmq.Poller()
-        poller.register(self.outlet, zmq.POLLIN)
-        poller.register(self.publisher, zmq.POLLIN)
+        for each in (self.outlet, self.publisher, *self.peers.sockets):
+            poller.register(each, zmq.POLLIN)
         try:
             while True:
-                wait_ms = math.ceil(1000 * (self.next_beat_s - time.monotonic()))
+                next_s = min(self.next_beat_s, self.peers.next_s)
+                wait_ms = math.ceil(1000 * (next_s - time.monotonic()))
                 ready = dict(poller.poll(max(0, wait_ms)))
+                self.peers.work()
                 if self.publisher in ready:
                     self._subscriptions()
                 if self.outlet in ready and not self._forward():
@@ -167,16 +187,17 @@ class _PublisherLoop:
                     self._send_heartbeats()
         finally:
             self.outlet.close(linger=0)
+            self.peers.close()
             self.publisher.close(linger=LINGER_MS)
 
     def _subscriptions(self) -> None:
         """Send heartbeats soon after a subscription, so that it has the current numbers."""
         for _ in range(QUEUE):
             try:
-                parts = self.publisher.recv_multipart(zmq.NOBLOCK)
+                frame = self.publisher.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if parts[0][:1] == b"\x01":
+            if self.peers.admit(frame, frame.more) and frame.bytes[:1] == b"\x01":
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:
@@ -216,7 +237,7 @@ class _PublisherLoop:
         for source, last in self.last.items():
             beat = Beat(last=last, dropped=self._dropped_of(source))
             self._send_heartbeat(envelope.topic(source, "hb"), source, beat)
-        self._send_heartbeat(SYSTEM_TOPIC, SYSTEM, Beat(sources=sorted(self.last), ended=ended))
+        self._send_heartbeat(SYSTEM_TOPIC, SYSTEM, self._state(ended=ended))
         self.last_beat_s = time.monotonic()
         self.next_beat_s = self.last_beat_s + BEAT_S
 
@@ -233,6 +254,11 @@ class _PublisherLoop:
         )
         self._send([topic.encode(), bytes(8), envelope.encode(event)])
 
+    def _state(self, *, ended: bool) -> Beat:
+        """Of the publisher itself."""
+        refused = dict(self.peers.refused)
+        return Beat(sources=sorted(self.last), ended=ended, refused=refused)
+
     def _dropped_of(self, source: str) -> dict[str, int]:
         """By family."""
         prefix = f"sv1/{source}/"
@@ -243,31 +269,37 @@ class _PublisherLoop:
 
 
 def _publisher(
-    context: "zmq.Context[zmq.Socket[bytes]]", bind: str, epoch: str, queue: int
-) -> "zmq.Socket[bytes]":
-    address = _checked_address(bind)
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    bind: str,
+    epoch: str,
+    queue: int,
+    keys: Path | None,
+) -> "tuple[zmq.Socket[bytes], Peers]":
+    address = _checked_address(bind, keys)
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.XPUB_NODROP, 1)
-    publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # report every subscriber, not only the first
+    publisher.setsockopt(zmq.XPUB_VERBOSER, 1)  # report each subscription of each peer, and its end
     publisher.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME + epoch.encode())
     publisher.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
     publisher.setsockopt(zmq.IPV6, int("[" in address))
     publisher.sndhwm = queue
+    peers = Peers(context, publisher, keys)
     try:
         publisher.bind(address)
     except zmq.ZMQError as error:
+        peers.close()
         publisher.close(linger=0)
         if error.errno == zmq.EADDRINUSE:
             raise _address_in_use(bind) from None
         raise ConfigError(f"publish.bind={bind}: {error.strerror}. {_EXPECTED}") from None
-    return publisher
+    return publisher, peers
 
 
 _EXPECTED = "Expected tcp://127.0.0.1:PORT (* for any port), ipc://PATH, or none"
 
 
-def _checked_address(bind: str) -> str:
-    """The address; ConfigError if other machines could reach it."""
+def _checked_address(bind: str, keys: Path | None) -> str:
+    """The address; ConfigError if other machines could reach it, and there are no keys."""
     scheme, _, rest = bind.partition("://")
     if scheme == "ipc" and rest:
         _check_path(bind, rest)
@@ -280,10 +312,11 @@ def _checked_address(bind: str) -> str:
         loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         loopback = False  # `*`, an interface or a name
-    if not loopback:
+    if not loopback and keys is None:
         raise ConfigError(
             f"publish.bind={bind} can be reached from other machines, and the feed has no "
-            "authentication. Bind to 127.0.0.1 and forward the port, for example over SSH"
+            "authentication without keys. Make keys with: streamvis keys new DIR, and set "
+            "publish.keys=DIR; or bind to 127.0.0.1"
         )
     return f"tcp://{host}:{port}"
 

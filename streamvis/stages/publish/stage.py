@@ -11,6 +11,7 @@ While the log cannot be written, since the disk is full, events are published al
 marked; a successor then continues from the last answer.
 """
 
+import functools
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -149,7 +150,8 @@ class PublishStage:
         self._run = Run(self._epoch, Provenance(pipeline=site.pipeline))
         self._logged = site.logged
         self._sources: dict[str, PublishedSource] = {}
-        self._outbox = Outbox(site.out, config.bind, self._run)
+        keys = Path(config.keys) if config.keys else None
+        self._outbox = Outbox(site.out, config.bind, self._run, keys)
 
     @property
     def endpoint(self) -> str | None:
@@ -304,10 +306,13 @@ class PublishStage:
 
 
 class Outbox:
-    """The log in `out` and the feed on `bind`; either may be None."""
+    """The log in `out` and the feed on `bind`, for those with `keys`; each may be None."""
 
-    def __init__(self, out: Path | None, bind: str | None, run: Run) -> None:
+    def __init__(
+        self, out: Path | None, bind: str | None, run: Run, keys: Path | None = None
+    ) -> None:
         self._out = out
+        self._keys = keys
         self._run = run
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
@@ -425,19 +430,22 @@ class Outbox:
 
     def _open_feed(self, bind: str) -> Feed:
         """Open the feed; a successor binds the port of its predecessor again."""
-        feed, epoch, pipeline = None, self._run.epoch, self._run.prov.pipeline
+        opened, epoch = None, self._run.epoch
+        feed = functools.partial(
+            Feed, epoch=epoch, pipeline=self._run.prov.pipeline, keys=self._keys
+        )
         note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
         if note and note[1] == epoch:
             with suppress(RunError):
-                feed = Feed(note[0], epoch=epoch, pipeline=pipeline)
-        feed = feed or Feed(bind, epoch=epoch, pipeline=pipeline)
+                opened = feed(note[0])
+        opened = opened or feed(bind)
         if self._out:
             try:
-                write_announcement(self._out, feed.endpoint, epoch)
+                write_announcement(self._out, opened.endpoint, epoch)
             except OSError as error:  # the disk is full
                 reason = error.strerror or str(error)
                 warn("address of the feed not written", path=str(self._out), error=reason)
-        return feed
+        return opened
 
 
 def _open_log(out: Path) -> LogWriter:

@@ -1,0 +1,167 @@
+"""Whom the feed serves: keys, revocation, limits; each in a process of its own."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+import zmq
+
+from streamvis.events.client import Subscription
+from streamvis.events.feed import Feed
+from streamvis.stages import event_codec
+from streamvis.transport import keys
+
+PATIENCE_S = 20.0
+EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
+PUBLISHER = """
+import sys, time
+from pathlib import Path
+from streamvis.events.feed import Feed, Message
+bind, keys = sys.argv[1:]
+feed = Feed(bind, epoch="e", keys=Path(keys) if keys else None)
+feed.open_source("cam1")
+print(feed.endpoint, flush=True)
+for tseq in range(1, 10**9):
+    feed.publish([Message("cam1", "track", tseq, b"{}")])
+    time.sleep(0.005)
+"""
+
+
+@contextlib.contextmanager
+def publisher(bind="tcp://0.0.0.0:*", directory=""):
+    """Run a feed with 200 messages a second; yield its process and its address."""
+    command = [sys.executable, "-c", PUBLISHER, bind, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, process.stdout.readline().strip().replace("0.0.0.0", "127.0.0.1")
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def plain_subscriber(endpoint, *topics, client=None):
+    """A ZeroMQ socket, with the keys of a client."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as sub:
+        sub.linger = 0
+        if client is not None:
+            client.use(sub)
+        for topic in topics or ("sv1/",):
+            sub.subscribe(topic)
+        sub.connect(endpoint)
+        yield sub
+
+
+def hears(sub, seconds=PATIENCE_S):
+    return bool(sub.poll(1000 * seconds))
+
+
+def refused(sub):
+    """The publisher's counts, from its heartbeats."""
+    while True:
+        assert hears(sub)
+        parts = sub.recv_multipart()
+        if parts[0] == b"sv1/_sys/":
+            return json.loads(parts[2])["hb"]["refused"]
+
+
+def awaited(sub, **counts):
+    """Wait until the publisher has counted at least these."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not all((found := refused(sub)).get(name, 0) >= n for name, n in counts.items()):
+        assert time.monotonic() < deadline, (found, counts)
+    return found
+
+
+@pytest.fixture
+def directory(tmp_path):
+    keys.new_server(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+def new_client(directory, name):
+    return keys.client_keys(keys.new_client(directory, name))
+
+
+def test_only_those_with_a_key_are_served_and_the_others_are_counted(directory, tmp_path):
+    keys.new_server(tmp_path / "other")
+    elsewhere = new_client(tmp_path / "other", "elsewhere")
+    phone = new_client(directory, "phone")
+    unknown = msgspec.structs.replace(elsewhere, server=phone.server)
+    with (
+        publisher(directory=directory) as (_, endpoint),
+        plain_subscriber(endpoint, client=phone) as right,
+        plain_subscriber(endpoint) as without,
+        plain_subscriber(endpoint, client=unknown) as wrong,
+        plain_subscriber(endpoint, client=elsewhere) as stray,
+    ):
+        assert hears(right)
+        awaited(right, no_key=1, unknown_key=1, wrong_server_key=1)
+        for sub in (without, wrong, stray):
+            assert not hears(sub, 0)
+
+
+def test_a_client_that_is_added_or_removed_meanwhile(directory):
+    phone, tablet = new_client(directory, "phone"), new_client(directory, "tablet")
+    with (
+        publisher(directory=directory) as (_, endpoint),
+        plain_subscriber(endpoint, client=phone) as first,
+        plain_subscriber(endpoint, client=tablet) as second,
+    ):
+        assert hears(first)
+        assert hears(second)
+        keys.revoke(directory, "phone")
+        time.sleep(1)  # a second, as the documentation states
+        while first.poll(0):
+            first.recv_multipart()
+        assert not hears(first, 1)
+        assert awaited(second, revoked=1)["revoked"] == 1
+        with plain_subscriber(endpoint, client=phone) as again:
+            awaited(second, unknown_key=1)
+            assert not hears(again, 0)
+        with plain_subscriber(endpoint, client=new_client(directory, "phone")) as anew:
+            assert hears(anew)
+
+
+def test_a_subscription_with_keys(directory):
+    phone = new_client(directory, "phone")
+    with publisher(directory=directory) as (_, endpoint):
+        for event in Subscription(endpoint, event_codec(), family="hb", keys=phone):
+            assert event.what.hb.last["track"] >= 0
+            break
+
+
+def test_without_keys_other_addresses_are_refused_and_with_keys_they_are_not(directory):
+    with contextlib.closing(Feed("tcp://0.0.0.0:*", epoch=EPOCH, keys=directory)) as feed:
+        assert feed.endpoint.startswith("tcp://0.0.0.0:")
+        assert feed.refused == {}
+
+
+def test_what_no_subscriber_sends_ends_its_connection_and_is_counted():
+    with (
+        publisher("tcp://127.0.0.1:*") as (_, endpoint),
+        plain_subscriber(endpoint) as good,
+        zmq.Context() as context,
+    ):
+        assert hears(good)
+        for message in (
+            [b"\7hello"],
+            [b"\7not", b"a", b"subscription"],
+            [b"\1" + b"x" * 300],
+            [b"\1" + b"x" * 5000],
+        ):
+            with context.socket(zmq.XSUB) as rude:
+                rude.linger = 1000
+                rude.connect(endpoint)
+                rude.send(b"\1sv1/")
+                assert hears(rude)
+                rude.send_multipart(message)
+                time.sleep(0.1)
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        with socket.create_connection((host, int(port))) as raw:
+            raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)) * 50)
+            awaited(good, malformed=1, frames=1, oversized=2)
