@@ -92,7 +92,7 @@ class LiveRun:
         types = [event.type for event in self.events(source)]
         return [type_ for type_ in types if type_.startswith("source.") and type_ != "source.gap"]
 
-    def wait(self, met, timeout_s: float = 30.0):
+    def wait(self, met, timeout_s: float = 90.0):
         """Wait until `met()` is true and return its value; fail with what the run has printed."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -113,7 +113,7 @@ class LiveRun:
     def log(self) -> str:
         return (self.out / "stderr.txt").read_text()
 
-    def end(self, timeout_s: float = 20.0) -> dict:
+    def end(self, timeout_s: float = 40.0) -> dict:
         """End the run by SIGTERM and return its summary."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout_s) == 0, self.log()

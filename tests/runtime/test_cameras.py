@@ -20,7 +20,7 @@ def film():
 
 
 def camera(name, url, **settings):
-    settings = {"open_s": 3.0, "read_s": 1.0, "retry_s": 1.0, **settings}
+    settings = {"open_s": 10.0, "read_s": 5.0, "retry_s": 1.0, **settings}
     return SourceSpec(id=name, uri=url, kind="url", **settings)
 
 
@@ -32,7 +32,7 @@ def test_a_camera_that_is_lost_comes_back_in_the_next_epoch(film, tmp_path):
         time.sleep(2)
         server.restart()
         before = run.source("a")["admitted"]
-        run.wait(lambda: run.source("a")["admitted"] > before + 10, 15)
+        run.wait(lambda: run.source("a")["admitted"] > before + 10)
         report = run.source("a")
         assert (report["reconnects"], report["epoch"]) == (1, 2)
         types = run.types("a")
@@ -67,7 +67,7 @@ def test_a_camera_that_falls_silent_is_stalled_and_may_go_on(film, tmp_path):
         run.wait(lambda: "source.stalled" in run.types("a"))
         assert time.monotonic() - stopped < 8.0  # 2 × read_s
         server.resume()
-        run.wait(lambda: run.source("a")["state"] == "online", 20)
+        run.wait(lambda: run.source("a")["state"] == "online")
         run.end()
 
 
@@ -79,7 +79,7 @@ def test_sigterm_ends_a_run_whose_camera_is_silent(film, tmp_path):
         run.online("a")
         server.pause()
         run.wait(lambda: run.source("a")["state"] == "stalled")
-        run.end(timeout_s=10.0)
+        run.end(timeout_s=15.0)
         assert run.types("a")[-1] == "source.offline"
         server.resume()
 
@@ -100,7 +100,7 @@ def test_an_absent_camera_holds_nobody_back_and_joins_later(film, tmp_path):
             reason = run.source("c")["reason"]
             assert "refused the connection" in reason or not reason
             three.restart()
-            run.online("c", timeout_s=10)
+            run.online("c")
             run.end()
             assert run.types("c")[:2] == ["source.connecting", "source.offline"]
             assert run.source("c")["epoch"] == 1
@@ -238,7 +238,7 @@ def test_a_camera_too_large_for_shared_memory_ends_alone(film, tmp_path):
         cameras = [camera("a", small.url), camera("b", huge.url)]
         with running(tmp_path, *cameras, detect="detect", slots=4, most_bytes=100 * size) as run:
             run.online("a")
-            failed = run.wait(lambda: run.source("b").get("ending"), 20)
+            failed = run.wait(lambda: run.source("b").get("ending"))
             before = run.source("a")["admitted"]
             run.wait(lambda: run.source("a")["admitted"] > before)
             summary = run.end()
