@@ -64,7 +64,7 @@ class SiteSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class SiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The sources of a run. `${NAME}` in a text is the environment variable NAME, `$$` is `$`."""
 
-    sources: Annotated[list[SiteSource], Meta(min_length=1)]  # sources
+    sources: list[SiteSource]  # sources; none: they are added while it runs
     record: Recording | None = None  # what is recorded of cameras and streams that do not say
 
 

@@ -134,7 +134,7 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("sources: []", "length >= 1"),
+        ("sources:", "Expected `array`, got `null`"),
         ("- a", "expected a mapping at the top, found list"),
         ("source: []", "unknown field `source`; did you mean sources? Allowed: sources"),
         (f"sources: [{CAMERA}, reed_s: 3}}]", "`reed_s` - at `$.sources[0]` (of 'gate'); did you"),
