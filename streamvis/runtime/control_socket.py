@@ -109,8 +109,9 @@ class Control:
             decision = self._reload(now) if isinstance(request, Reload) else handle(request, now)
             if isinstance(request, Add):
                 self.origins.update(dict.fromkeys(decision.specs | decision.later, "added"))
-            elif isinstance(request, Remove):
-                self._later.pop(request.source, None)
+            elif isinstance(request, Remove) and request.source in self._later:
+                del self._later[request.source]  # it has yet to begin
+                decision = Decision(Changed(removed=[request.source]))
             self._later.update(decision.later)
             yield decision
             self._reply(peer, decision.reply)

@@ -159,3 +159,16 @@ def test_a_source_that_is_added_again_at_once_begins_when_the_former_has_ended()
         (decision,) = served.control.decisions(lambda: ended)
         assert [type(fact) for fact in decision.facts] == [AddSource]
         assert list(served.control.decisions(lambda: ended)) == []
+
+
+def test_a_source_that_has_yet_to_begin_is_removed():
+    with hub() as served, dealer(served.endpoint) as operator:
+        served.view = view_of(camera("gate"), leaving={"gate"})
+        for request in (Add(camera("gate")), Remove("gate"), Remove("gate")):
+            operator.send(control.encode_request(request))
+            served.serve(0.2)
+        assert answer(operator) == Changed(added=["gate"])
+        assert answer(operator) == Changed(removed=["gate"])
+        assert "is being removed" in answer(operator).message
+        ended = view_of(camera("gate"), ended={"gate": "drained"})
+        assert list(served.control.decisions(lambda: ended)) == []
