@@ -75,7 +75,9 @@ class LifeCycle:
 
     def silence(self, stream: Stream, silence: protocol.Silence, at: float) -> None:
         """Mark the source as stalled, or as online again."""
-        if stream.reconnect is None or stream.info is None or stream.state == "offline":
+        if stream.reconnect is None or stream.info is None or stream.finishing:
+            return
+        if stream.state == "offline":
             return
         if silence.over:
             stream.deadline = float("inf")
@@ -103,7 +105,9 @@ class LifeCycle:
         self, stream: Stream, decoded: protocol.DecodedFrame, at: float, *, draining: bool
     ) -> None:
         """Admit a picture; it was granted the slot it is in, or its process is killed."""
-        if decoded.slot not in stream.granted or stream.ending is not None:
+        if stream.ending is not None:  # it was sent before the process was stopped
+            return
+        if decoded.slot not in stream.granted:
             reason = f"it wrote to slot {decoded.slot!r}, which it was not granted"
             self._flow.orders.append(kill(stream.process, reason))
             return
@@ -155,7 +159,9 @@ class LifeCycle:
         stream.stats = stats
 
     def saved(self, stream: Stream, clip: protocol.ClipSaved, at: float) -> None:
-        """Tell of a clip that is complete."""
+        """Tell of a clip that is complete, unless the stages have been sent the end."""
+        if stream.finishing:
+            return
         notice = Notice(
             source=stream.name,
             kind="clip",
@@ -383,7 +389,9 @@ class LifeCycle:
             self._log(stream, "source online", level="info", before=before, after_s=round(since_s))
         elif state == "stalled":
             self._log(stream, "source stalled", reason=reason)
-        elif state == "offline" and stream.attempts & (stream.attempts - 1) == 0:
+        elif state == "offline" and (
+            before in ("online", "stalled") or stream.attempts & (stream.attempts - 1) == 0
+        ):
             self._log(stream, "source offline", reason=reason, attempts=stream.attempts)
 
     def _notify(

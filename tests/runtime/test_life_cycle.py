@@ -518,3 +518,27 @@ def test_a_source_that_was_removed_while_it_connects_leaves_nothing_due():
     assert cameras.core.streams["a"].process.state == "gone"
     cameras.give(protocol.Tick(50.0))
     assert cameras.core.due() > 50.0
+
+
+def test_what_a_decode_process_sends_after_the_end_of_its_source_reaches_no_stage(cameras):
+    """A stage that is told of a source that it has ended would fail."""
+    cameras.open("a", 2.0)
+    cameras.picture("a", 2.0, 0)
+    cameras.give(facts.ended("a", "failed", 3.0, error="RunError", message="/dev/shm is full"))
+    assert cameras.ended == [("a", "failed")]
+    told = len(cameras.notices)
+    for message in (protocol.ClipSaved("e1", "clips/e1.mp4"), protocol.Silence(False, 3.0)):
+        cameras.give(protocol.Received("decode-a", message, 3.1))
+    assert len(cameras.notices) == told
+    assert cameras.core.streams["a"].state == "ended"
+
+
+def test_each_loss_of_a_camera_that_was_online_is_logged(cameras):
+    for attempt in range(5):
+        at = 10.0 * attempt
+        cameras.run_until(at + 2.0)
+        if attempt:
+            cameras.start("a", at + 2.0)
+        cameras.open("a", at + 3.0)
+        cameras.lose("a", at + 4.0)
+    assert [entry.event for entry in cameras.log] == ["source online", "source offline"] * 5
