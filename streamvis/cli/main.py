@@ -15,6 +15,7 @@ import streamvis
 from streamvis.cli import (
     batch,
     bench,
+    bridge,
     calibrate,
     demo,
     evaluate,
@@ -66,6 +67,8 @@ command(app)(demo.demo)
 command(app)(track.track)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
+
+app.add_typer(bridge.app, name="bridge")
 command(app)(inspect.check)
 command(app)(inspect.graph)
 command(app)(inspect.probe)

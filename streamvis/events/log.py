@@ -257,6 +257,23 @@ class LogReader:
             yield from (Row(*row) for row in rows)
             first = rows[-1][1] + 1
 
+    def numbered(self, first: int, count: int) -> list[tuple[int, Row]]:
+        """Return up to `count` events from number `first` on, in order of commit over all sources.
+
+        Each has its number before it. Numbers grow, with gaps where events were evicted.
+        """
+        query = (
+            "SELECT id, source, offset, tseq, type, media_us, payload FROM events "
+            "WHERE id >= ? ORDER BY id LIMIT ?"
+        )
+        rows = _rows(self._db, self.path, query, (first, count))
+        return [(row[0], Row(*row[1:])) for row in rows]
+
+    def newest(self) -> int:
+        """Return the number of the event that was committed last, 0 where there is none."""
+        query = "SELECT coalesce(max(id), 0) FROM events"
+        return int(_rows(self._db, self.path, query, ())[0][0])
+
     def latest(self, source: str | None = None, *, types: Iterable[str] = ()) -> Iterator[Row]:
         """Events of the latest run of the source, or of the latest run of all.
 

@@ -16,7 +16,7 @@ from status_samples import STATUS, YARD, scraped
 
 from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
 from streamvis.errors import RunError, UsageError
-from streamvis.runtime import health, launch, monitor
+from streamvis.runtime import health, launch, page_server
 from streamvis.runtime.metrics import Status
 from streamvis.runtime.monitor import Monitor, each_of, monitored
 from streamvis.sources.spec import SourceSpec
@@ -166,16 +166,18 @@ def test_clients_that_send_nothing_are_limited_and_delay_neither_others_nor_the_
     with ExitStack() as stack:
         try:
             silent = [stack.enter_context(connected(running)) for _ in range(40)]
-            while len(closed := select.select(silent, [], [], 10)[0]) < 40 - monitor.CONNECTIONS:
+            while (
+                len(closed := select.select(silent, [], [], 10)[0]) < 40 - page_server.CONNECTIONS
+            ):
                 assert closed, "no more are closed"
-            assert len(closed) == 40 - monitor.CONNECTIONS
+            assert len(closed) == 40 - page_server.CONNECTIONS
             assert get(running, "/health/live")[0] == 200  # they are no obstacle to others
-            while threading.active_count() - threads > monitor.CONNECTIONS:
+            while threading.active_count() - threads > page_server.CONNECTIONS:
                 time.sleep(0.01)  # those of connections that were closed end at once
         finally:
             at = time.monotonic()
             running.close()
-        assert time.monotonic() - at < monitor.TIMEOUT_S
+        assert time.monotonic() - at < page_server.TIMEOUT_S
 
 
 def test_a_fault_in_an_answer_is_logged_and_the_next_one_is_given(serving, monkeypatch, capsys):
