@@ -67,7 +67,6 @@ command(app)(demo.demo)
 command(app)(track.track)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
-
 app.add_typer(bridge.app, name="bridge")
 command(app)(inspect.check)
 command(app)(inspect.graph)
