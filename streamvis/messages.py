@@ -254,9 +254,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """How well a published forecast fits the segmentation of this frame."""
 
     made_us: int  # media time of the frame the forecast was made from
-    horizon_us: Annotated[int, Meta(ge=0)]
-    miou: float  # over the classes in either
-    accuracy: float  # share of pixels
+    horizon_us: Annotated[int, Meta(ge=0)]  # how far ahead the forecast was
+    miou: float  # mean intersection over union of the classes in either
+    accuracy: float  # share of equal pixels
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True, tag="forecast"):

@@ -1,4 +1,4 @@
-"""`streamvis events`: follow the feed, or take a log to other tools."""
+"""`streamvis events`: follow the feed, take a log to other tools, describe the events."""
 
 import sys
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from streamvis.cli.output import command, put, say
+from streamvis.cli.output import command, put, put_json, say
 from streamvis.errors import UsageError
 
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
@@ -119,3 +119,15 @@ def export(
             sys.stdout.writelines(row.decode() for row in exports.jsonl(rows))
         else:
             exports.write_jsonl(rows, out)
+
+
+@command(app)
+def schema(
+    type: Annotated[
+        list[str] | None, Option(help="Only this type or family, like track.end or track.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema (2020-12) of the events, those of installed packages included."""
+    from streamvis.stages import event_codec
+
+    put_json(event_codec().json_schema(*type or ()))

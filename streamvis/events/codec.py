@@ -11,11 +11,13 @@ from typing import Any, Union
 
 import msgspec
 
-from streamvis.errors import ConfigError, DataError
-from streamvis.events.envelope import ASIDE, MAJOR, SCHEMA, Event, EventBody, Heartbeat, Other
+from streamvis.errors import ConfigError, DataError, UsageError
+from streamvis.events.envelope import ASIDE, MAJOR, Event, EventBody, Heartbeat, Other
 from streamvis.events.family import EventTypes
+from streamvis.events.schema import json_schema
 from streamvis.events.source_events import SOURCE_EVENTS
 from streamvis.events.system_events import SYSTEM_EVENTS
+from streamvis.parsing import alternatives
 
 
 class _Type(msgspec.Struct):
@@ -46,7 +48,7 @@ class Codec:
             tags = [tag_of(one) for one in self.types]
             twice = next(tag for tag in tags if tags.count(tag) > 1)
             raise ConfigError(f"two kinds of stages have events of type '{twice}'")
-        self.families = tuple(sorted({name.partition(".")[0] for name in self.names}))
+        self.families = tuple(sorted({_family(one) for one in self.types}))
         union: Any = Union[self.types]  # noqa: UP007 - of types known when it runs
         self._bodies = msgspec.json.Decoder(union)
 
@@ -67,25 +69,27 @@ class Codec:
             raise DataError(f"not an event of {MAJOR}x ({len(data)} bytes): {error}") from None
         return msgspec.structs.replace(event, attachments=(), what=what)
 
-    def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema (2020-12) of what is on the wire, all types of this version."""
-        (envelope, *bodies), parts = msgspec.json.schema_components(
-            (Event, *self.types), ref_template="#/$defs/{name}"
+    def json_schema(self, *names: str) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of these types and families on the wire; none: of all.
+
+        Raises UsageError for a name that is neither.
+        """
+        for name in names:
+            if name not in self.names and name not in self.families:
+                known = sorted({*self.names, *self.families})
+                raise UsageError(f"--type {name}: no such event type{alternatives(name, known)}")
+        return json_schema(
+            [one for one in self.types if not names or {tag_of(one), _family(one)} & {*names}]
         )
-        head = parts["Event"]
-        for aside in ASIDE:
-            head["properties"].pop(aside)
-        return {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "$id": SCHEMA,
-            "allOf": [envelope, {"anyOf": bodies}],
-            "$defs": parts,
-        }
 
 
 def tag_of(kind: type[EventBody]) -> str:
     """Return the name of an event type, such as `track.begin`."""
     return str(kind.__struct_config__.tag)
+
+
+def _family(kind: type[EventBody]) -> str:
+    return tag_of(kind).partition(".")[0]
 
 
 def _other(kind: str, data: bytes | memoryview) -> Other:

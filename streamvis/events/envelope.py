@@ -39,45 +39,49 @@ Reason = Literal["epoch", "eof", "drained", "failed"]  # why all that is open en
 class Time(msgspec.Struct, frozen=True, kw_only=True):
     """Three clocks, in microseconds."""
 
-    media_us: int  # strictly monotone within a stream epoch
-    capture_us: int = 0  # since 1970, by `clock`; 0: unknown
-    clock: EventClock = "none"
-    emit_us: int = 0  # since 1970, when the publisher wrote it
+    media_us: int  # time in the video, strictly increasing in a stream epoch. A file begins at 0; a
+    # live source goes on over its stream epochs, outages included
+    capture_us: int = 0  # wall clock when the frame was captured, since 1970; 0: unknown
+    clock: EventClock = "none"  # origin of `capture_us`
+    emit_us: int = 0  # wall clock when the publisher wrote the event, since 1970
 
 
 class FrameRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The picture an event is about."""
+    """The picture that an event is about."""
 
-    n: int  # number of the picture in the source, from 0; dropped ones count
-    seq: int  # consecutive over admitted pictures, from 0
-    w: int  # pixels
-    h: int
-    stream_epoch: int
-    suspect: bool = False  # data before it was lost: it may be damaged; absent when false
+    n: int  # number of the picture in the source, from 0, dropped ones included
+    seq: int  # number among the pictures that were processed, from 0
+    w: int  # px; width
+    h: int  # px; height
+    stream_epoch: int  # one connection to the source, from 1; each reconnect or resume adds 1
+    suspect: bool = False  # true when data was lost since the last key frame, so that the picture
+    # may be grey or smeared; otherwise absent
 
 
 class Mask(msgspec.Struct, frozen=True, kw_only=True):
     """A picture of classes that came with the event, on the live feed and nowhere else."""
 
-    attachment: Count  # which of the messages' frames after the payload, from 0
-    w: int  # pixels of the mask; it covers the whole frame
-    h: int
+    attachment: Count  # number of the message frame after the payload, from 0
+    w: int  # px; width of the mask, which covers the whole frame
+    h: int  # px; height
     labels: tuple[str, ...]  # names of pixel values, from 0
     format: Literal["png"] = "png"  # grey, 8 bits
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """The last numbers that the publisher sent for a source, by family."""
+    """The last numbers that the publisher sent for a source."""
 
-    last: dict[str, int] = {}  # tseq
-    dropped: dict[str, int] = {}  # how often a subscriber's queue was full, each a gap
-    sources: list[str] = []  # open ones; on sv1/_sys/ only
-    ended: bool = False  # the run is over; on sv1/_sys/ only
-    refused: dict[str, int] = {}  # connections, by reason; on sv1/_sys/ only
+    last: dict[str, int] = {}  # last `tseq`, by family
+    dropped: dict[str, int] = {}  # how often a subscriber's queue was full, by family
+    sources: list[str] = []  # open sources; on `sv1/_sys/` only
+    ended: bool = False  # true: the run is over; on `sv1/_sys/` only
+    refused: dict[str, int] = {}  # refused connections, by reason; on `sv1/_sys/` only
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):
-    hb: Beat
+    """The source is open and its publisher alive; sent each second."""
+
+    hb: Beat  # numbers of the source
 
 
 class Lost(msgspec.Struct, frozen=True, tag_field="type", tag="sys.lost"):
@@ -102,22 +106,31 @@ else:
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event was made by."""
+
     pipeline: str = ""  # hash of the pipeline's configuration
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope. `attachments` and `what` come last: `encode` relies on it."""
+    """The members that every event has, beside those of its type."""
 
-    schema: Annotated[str, Meta(pattern=r"^streamvis\.event/1\.")] = SCHEMA
-    id: str
-    source: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]
-    epoch: str  # uuid7 of the publisher's boot
-    tseq: Count  # from 1, one more for each message of the topic; 0: not counted
-    offset: int  # from 0, the place in the source's log; -1: not in the log
-    time: Time
-    frame: FrameRef | None = None
-    prov: Provenance = Provenance()
-    unlogged: bool | msgspec.UnsetType = msgspec.UNSET  # true: sent before it could be logged
+    # `attachments` and `what` come last: `encode` relies on it
+    schema: Annotated[str, Meta(pattern=r"^streamvis\.event/1\.")] = SCHEMA  # within major
+    # version 1, members and types are only added: ignore unknown ones
+    id: str  # UUID version 7. A function of `epoch`, `source` and `offset`: an event that is sent
+    # twice has the same id both times, so use it to drop duplicates
+    source: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]  # id of the video source; `_sys`:
+    # the publisher itself
+    epoch: str  # UUID version 7 of the run. A resumed run and a restarted publisher keep it
+    tseq: Count  # sequence number in the topic (source and family), from 1, without gaps; 0: a
+    # heartbeat, which is not counted
+    offset: int  # position in the log of the source, over all families, from 0, without gaps unless
+    # the disk was full; -1: not in the log
+    time: Time  # when it was, by three clocks
+    frame: FrameRef | None = None  # the picture; null: the event is not about one
+    prov: Provenance = Provenance()  # what the event was made by
+    unlogged: bool | msgspec.UnsetType = msgspec.UNSET  # true when the event was not in the log
+    # when it was published, since the disk was full; otherwise absent, as it is in the log
     attachments: tuple[bytes, ...] = ()  # came beside the JSON, which has none of them
     what: EventBody = Other()
 

@@ -12,26 +12,28 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """The properties of a source that is online."""
 
     label: str  # where it came from, without credentials
-    w: int
-    h: int
-    fps: float = 0.0  # nominal, 0 when unknown
-    live: bool = False
+    w: int  # px; width of its pictures
+    h: int  # px; height
+    fps: float = 0.0  # frames/s; nominal, 0: unknown
+    live: bool = False  # true: a camera or stream; false: a file
 
 
 class Change(msgspec.Struct, frozen=True):
-    reason: str = ""
+    """Why the status of a source has changed."""
+
+    reason: str = ""  # in words
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
-    """Pictures of the source that are missing, by number, both included; -1 when unknown.
+    """Pictures of the source that were not processed.
 
-    Not all between the first and the last need be missing: `count` of them are, 0 when unknown.
+    Not all between the first and the last need be missing: `count` of them are.
     """
 
-    first: int
-    last: int
-    reason: str
-    count: int = 0
+    first: int  # number of the first missing picture; -1: unknown
+    last: int  # number of the last one; -1: unknown
+    reason: str  # `overload`, `decode`, `poison` or `drained`
+    count: int = 0  # how many are missing; 0: unknown
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -40,12 +42,14 @@ class Restart(msgspec.Struct, frozen=True):
     Media time goes on near real time where a live source was connected again.
     """
 
-    stream_epoch: int
-    reason: str = ""
+    stream_epoch: int  # the new one
+    reason: str = ""  # such as `resumed`
 
 
 class Finish(msgspec.Struct, frozen=True):
-    frames: Count  # that were admitted
+    """How a source has ended."""
+
+    frames: Count  # how many were processed
 
 
 class Clip(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,35 +60,51 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceConnecting(msgspec.Struct, frozen=True, tag_field="type", tag="source.connecting"):
-    stream: Change
+    """A live source is being opened, at the start or again."""
+
+    stream: Change  # why
 
 
 class SourceOnline(msgspec.Struct, frozen=True, tag_field="type", tag="source.online"):
-    stream: Stream
+    """The source is open, or has another size or rate."""
+
+    stream: Stream  # its properties
 
 
 class SourceStalled(msgspec.Struct, frozen=True, tag_field="type", tag="source.stalled"):
-    stream: Change
+    """The source is connected, but nothing arrives."""
+
+    stream: Change  # why
 
 
 class SourceOffline(msgspec.Struct, frozen=True, tag_field="type", tag="source.offline"):
-    stream: Change
+    """The source is lost, refused, or has ended otherwise than a file does."""
+
+    stream: Change  # why
 
 
 class SourceEof(msgspec.Struct, frozen=True, tag_field="type", tag="source.eof"):
-    stream: Finish
+    """The source, a file, has ended."""
+
+    stream: Finish  # its count
 
 
 class SourceGap(msgspec.Struct, frozen=True, tag_field="type", tag="source.gap"):
-    stream: Gap
+    """Pictures were not processed; at most one a second for each reason, so the counts add up."""
+
+    stream: Gap  # which ones
 
 
 class SourceEpoch(msgspec.Struct, frozen=True, tag_field="type", tag="source.epoch"):
-    stream: Restart
+    """Track numbers restart; published just before the first frame of the epoch."""
+
+    stream: Restart  # the epoch
 
 
 class SourceClip(msgspec.Struct, frozen=True, tag_field="type", tag="source.clip"):
-    stream: Clip
+    """A recording around an event is complete."""
+
+    stream: Clip  # the file
 
 
 SourceBody = (

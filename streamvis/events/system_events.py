@@ -11,7 +11,7 @@ from streamvis.events.family import Cells, EventTypes, members
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """The file system of the output directory."""
 
-    free_bytes: Count  # that a user other than root can write
+    free_bytes: Count  # free for users other than root
     path: str  # the output directory
 
 
@@ -21,22 +21,28 @@ class Unlogged(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from
     Not all between the first and the last offset need be missing: `count` of them are.
     """
 
-    source: str
-    count: Count
-    first: int  # offset
-    last: int
+    source: str  # id of the source
+    count: Count  # how many are missing
+    first: int  # offset of the first missing event
+    last: int  # offset of the last one
 
 
 class SysDiskLow(msgspec.Struct, frozen=True, tag_field="type", tag="sys.disk_low"):
-    disk: Disk
+    """Less than 1 GB, or than 5 % of the disk if that is less, is free for the output directory."""
+
+    disk: Disk  # free space
 
 
 class SysDiskOk(msgspec.Struct, frozen=True, tag_field="type", tag="sys.disk_ok"):
-    disk: Disk
+    """20 % more than the limit of `sys.disk_low` is free again."""
+
+    disk: Disk  # free space
 
 
 class SysUnlogged(msgspec.Struct, frozen=True, tag_field="type", tag="sys.unlogged"):
-    log: Unlogged
+    """Events were published that are not in the log, and never will be."""
+
+    log: Unlogged  # which ones
 
 
 SystemBody = SysDiskLow | SysDiskOk | SysUnlogged

@@ -6,12 +6,14 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from events.event_tables import BLOCK, filled
 
 from streamvis.events.envelope import Event, encode
 from streamvis.events.export import columns_of
 from streamvis.stages import event_codec
 
-PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+PATH = Path(__file__).parents[2] / "docs" / "events.md"
+PAGE = PATH.read_text()
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 
@@ -27,6 +29,15 @@ def test_an_example_is_what_is_encoded(text):
 def test_each_family_has_an_example():
     types = {json.loads(text)["type"] for text in EXAMPLES}
     assert {name.partition(".")[0] for name in types} == set(event_codec().families)
+
+
+def test_the_tables_are_those_of_the_types(golden):
+    golden(PATH, filled(PAGE))
+
+
+def test_each_family_has_a_table():
+    tables = {word for words in BLOCK.findall(PAGE) for word in words[1].split()}
+    assert {*event_codec().families} <= tables
 
 
 def test_each_type_and_envelope_member_is_described():

@@ -13,37 +13,44 @@ ActionReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 class Action(msgspec.Struct, frozen=True, kw_only=True):
     """An action of a tracked person, or of the whole frame."""
 
-    label: str
-    p: float  # calibrated probability, of the window that ends with this picture
+    label: str  # name of the action
+    p: float  # calibrated probability over the last `window_us`
     window_us: Count  # media time from the first picture of the window to this one
-    since_us: int  # media time when the probability reached `begin`
+    since_us: int  # media time when `p` reached the threshold `begin`
     track: str | None = None  # track id; null: the whole frame
 
 
 class EndedAction(msgspec.Struct, frozen=True, kw_only=True):
     """An action that is over, or of which nothing is known any more."""
 
-    label: str
-    p: float  # the last value
-    p_max: float  # since it began
-    window_us: Count
-    since_us: int
-    reason: ActionReason  # over: below the threshold `end`; lost: no longer observed
-    track: str | None = None
+    label: str  # name of the action
+    p: float  # its last calibrated probability
+    p_max: float  # the highest since it began
+    window_us: Count  # media time from the first picture of the window to this one
+    since_us: int  # media time when `p` reached the threshold `begin`
+    reason: (
+        ActionReason  # over: below the threshold `end`; lost: no longer observed;
+        # otherwise as of tracks
+    )
+    track: str | None = None  # track id; null: the whole frame
 
 
 class ActionBegin(msgspec.Struct, frozen=True, tag_field="type", tag="action.begin"):
-    action: Action
+    """An action has been probable for long enough."""
+
+    action: Action  # what is done, by whom
 
 
 class ActionUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="action.update"):
-    action: Action
+    """The probability of an open action, at most once in `publish.update_every_s`."""
+
+    action: Action  # what is done, by whom
 
 
 class ActionEnd(msgspec.Struct, frozen=True, tag_field="type", tag="action.end"):
-    """It precedes the `track.end` of the same frame."""
+    """An action is over; it precedes the `track.end` of the same frame."""
 
-    action: EndedAction
+    action: EndedAction  # what was done, by whom
 
 
 ActionBody = ActionBegin | ActionUpdate | ActionEnd

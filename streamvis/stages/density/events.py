@@ -19,17 +19,19 @@ class CellDensity(msgspec.Struct, frozen=True, kw_only=True):
 class DensityGrid(msgspec.Struct, frozen=True, kw_only=True):
     """The mean number of people in each cell of a grid over an interval; other cells had none."""
 
-    start_us: int  # media time of the interval
-    end_us: int
+    start_us: int  # media time when the interval began
+    end_us: int  # media time when it ended
     frames: Count  # frames in the interval that had tracks
     cell: float  # side of a square cell in `unit`; cell (0, 0) begins at the origin
     unit: Literal["px", "m"]  # pixels of the source frame, or metres on the ground plane
     people: float  # mean number of people in all cells
-    cells: tuple[CellDensity, ...]
+    cells: tuple[CellDensity, ...]  # those with people, in ascending order
 
 
 class DensityUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="density.update"):
-    density: DensityGrid
+    """An interval of `density.interval_s` has ended."""
+
+    density: DensityGrid  # the grid
 
 
 def line(what: DensityUpdate) -> str:

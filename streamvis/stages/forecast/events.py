@@ -10,7 +10,9 @@ from streamvis.messages import Score
 
 
 class ZoneForecast(msgspec.Struct, frozen=True, kw_only=True):
-    zone: str
+    """The probability that a zone will hold one of its classes."""
+
+    zone: str  # its name
     p: float  # probability that it will hold one of its classes
 
 
@@ -19,20 +21,24 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     horizon_us: Count  # how far ahead
     target_us: int  # media time of the forecast
-    classes: dict[str, float]  # share of the picture then
-    zones: tuple[ZoneForecast, ...] = ()
+    classes: dict[str, float]  # share of the picture then, by class
+    zones: tuple[ZoneForecast, ...] = ()  # those of the forecast stage
     warm: bool = True  # false: from fewer frames than the network was trained with
-    mask: Mask | None = None
+    mask: Mask | None = None  # the class of every pixel, where masks are attached
 
 
 class ForecastSegmentation(
     msgspec.Struct, frozen=True, tag_field="type", tag="forecast.segmentation"
 ):
-    forecast: Outlook
+    """A forecast of one horizon, at most once in `publish.update_every_s`."""
+
+    forecast: Outlook  # what is forecast
 
 
 class ForecastScored(msgspec.Struct, frozen=True, tag_field="type", tag="forecast.scored"):
-    forecast: Score
+    """A published forecast is compared with the segmentation of the frame that came."""
+
+    forecast: Score  # how well it fits
 
 
 ForecastBody = ForecastSegmentation | ForecastScored

@@ -23,57 +23,62 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
     """A connected piece of a picture that belongs to no class."""
 
     share: float  # of the picture
-    box_px: Box  # around it, xyxy, pixels of the source frame
+    box_px: Box  # left, top, right, bottom in pixels of the source frame
     p: float  # mean out-of-distribution probability of its pixels
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a picture belongs to no class."""
 
-    share: float  # of the picture, in all regions together
-    largest: Region | None = None
+    share: float  # of the picture, in all regions
+    largest: Region | None = None  # the largest connected region, or null
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """The classes in one frame."""
 
-    classes: dict[str, float]  # share of the picture, by class, in the order of the weights
-    unknown: Unknown | None = None  # null: the weights do not detect it
-    mask: Mask | None = None
+    classes: dict[str, float]  # share of the picture, by class; they sum to one
+    unknown: Unknown | None = None  # out-of-distribution pixels; null: weights that do not detect
+    # them
+    mask: Mask | None = None  # the class of every pixel, where masks are attached
 
 
 class SceneUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="scene.update"):
-    scene: Scene
+    """The shares of the semantic classes, at most once in `publish.update_every_s`."""
+
+    scene: Scene  # its classes
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """Something is in the picture that belongs to no class: the largest such region."""
 
     share: float  # of the picture
-    box_px: Box
-    p: float
+    box_px: Box  # left, top, right, bottom in pixels of the source frame
+    p: float  # mean out-of-distribution probability of its pixels
     since_us: int  # media time when it was large enough first
 
 
 class EndedSighting(msgspec.Struct, frozen=True, kw_only=True):
     """There is no such thing any more, or nothing is known of it."""
 
-    share: float  # the last value
-    box_px: Box
-    p: float
-    since_us: int
-    share_max: float  # since it was first seen
-    reason: SightingReason  # over: gone, or too small
+    share: float  # of the picture, the last value
+    box_px: Box  # the last one: left, top, right, bottom in pixels of the source frame
+    p: float  # the last mean out-of-distribution probability of its pixels
+    since_us: int  # media time when it was large enough first
+    share_max: float  # the largest share since it was first seen
+    reason: SightingReason  # over: gone, or too small; otherwise as of tracks
 
 
 class UnknownBegin(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.begin"):
-    """Each `scene.update` describes its largest region from then on."""
+    """An out-of-distribution object is in the picture: `scene.update` describes it from then on."""
 
-    unknown: Sighting
+    unknown: Sighting  # the region
 
 
 class UnknownEnd(msgspec.Struct, frozen=True, tag_field="type", tag="unknown.end"):
-    unknown: EndedSighting
+    """The out-of-distribution object is over."""
+
+    unknown: EndedSighting  # its last state
 
 
 SceneBody = SceneUpdate | UnknownBegin | UnknownEnd

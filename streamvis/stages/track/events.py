@@ -14,70 +14,78 @@ EndReason = Literal["lost", "epoch", "eof", "drained", "failed"]
 class Association(msgspec.Struct, frozen=True, kw_only=True):
     """How certain the tracker was of the association."""
 
-    method: str = "jipda"
-    entropy: float = 0.0  # nats
-    gated: Count = 0
+    method: str = "jipda"  # of data association
+    entropy: float = 0.0  # nats; of the association probabilities, 0 when unambiguous
+    gated: Count = 0  # number of detections in the gate
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
     """A confirmed track in one picture."""
 
     id: str  # source:stream_epoch:number
-    box_px: Box  # xyxy, pixels of the source frame
-    box_from: Literal["update", "predict"]  # whether a detection supports the box
-    score: float  # of its most probable detection, 0 when there is none
-    vel_px_s: Pair  # of the foot point
-    cov_diag: tuple[float, float, float, float]  # x, y, vx, vy in the units of `space`
-    p_exist: float
-    assoc: Association
-    first_seen_us: int
-    age_s: float
-    ground_m: Pair | None = None  # foot point on the ground plane, if there is one
-    ground_cov_m2: Covariance | None = None  # of ground_m; null wherever the space is the image
-    vel_m_s: Pair | None = None  # on the ground plane
-    speed_m_s: float | None = None  # length of vel_m_s
-    space: Literal["image", "ground"] = "image"
-    label: str = "person"
-    state: Literal["confirmed"] = "confirmed"
+    box_px: Box  # left, top, right, bottom in pixels of the source frame
+    box_from: Literal["update", "predict"]  # update: a detection supports the box; predict: the
+    # motion model alone
+    score: float  # of the most probable detection; 0 without one
+    vel_px_s: Pair  # velocity of the foot point
+    cov_diag: tuple[float, float, float, float]  # variances of x, y, vx, vy of the foot point: px²
+    # and px²/s² where `space` is `image`, m² and m²/s² where it is `ground`
+    p_exist: float  # probability that the target exists, given all detections so far
+    assoc: Association  # data association of this frame
+    first_seen_us: int  # media time of the first detection
+    age_s: float  # time since `first_seen_us`
+    ground_m: Pair | None = None  # foot point on the ground plane; null without one
+    ground_cov_m2: Covariance | None = None  # 2×2 covariance of `ground_m`, or null
+    vel_m_s: Pair | None = None  # velocity on the ground plane; null without one
+    speed_m_s: float | None = None  # length of `vel_m_s`, or null
+    space: Literal["image", "ground"] = "image"  # in which the track is filtered
+    label: str = "person"  # object class
+    state: Literal["confirmed"] = "confirmed"  # the same in every event
 
 
 class EndedTrack(msgspec.Struct, frozen=True, kw_only=True):
     """A track that is over."""
 
-    id: str
-    reason: EndReason
-    box_px: Box  # in the last frame, at `last_seen_us`
-    first_seen_us: int
-    last_seen_us: int
-    age_s: float
-    into: str | None = None  # the id that continues after a merge; null: the person has left
-    state: Literal["ended"] = "ended"
+    id: str  # source:stream_epoch:number
+    reason: EndReason  # lost; epoch: reconnect or resume; eof; drained: the run was stopped; failed
+    box_px: Box  # left, top, right, bottom in the last frame, at `last_seen_us`
+    first_seen_us: int  # media time of the first detection
+    last_seen_us: int  # media time of the last frame
+    age_s: float  # time since `first_seen_us`
+    into: str | None = None  # the id under which the person goes on after a merge; null: they left
+    state: Literal["ended"] = "ended"  # the same in every event
 
 
 class TrackBegin(msgspec.Struct, frozen=True, tag_field="type", tag="track.begin"):
-    track: Track
+    """A confirmed track is in this frame and was not in the one before."""
+
+    track: Track  # its state in this frame
 
 
 class TrackUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="track.update"):
-    track: Track
+    """The state of a track, at most once in `publish.update_every_s`."""
+
+    track: Track  # its state in this frame
 
 
 class TrackEnd(msgspec.Struct, frozen=True, tag_field="type", tag="track.end"):
-    track: EndedTrack
+    """A track is over."""
+
+    track: EndedTrack  # its last state
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
     """Two ids were one person: all earlier events of `gone` were about `kept`."""
 
-    gone: str
-    kept: str
+    gone: str  # the track id that was wrong
+    kept: str  # the id that stays
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
     """One id was two people: events of `id` from `since_us` until now were about `other`."""
 
-    id: str
-    other: str
+    id: str  # the track id as it was published
+    other: str  # the right id from `since_us` on
     since_us: int  # media time
 
 
@@ -87,7 +95,7 @@ class TrackMerge(msgspec.Struct, frozen=True, tag_field="type", tag="track.merge
     If `gone` was open, its `track.end` follows, with `into`; `kept` begins again or goes on.
     """
 
-    merge: Merge
+    merge: Merge  # the two ids
 
 
 class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split"):
@@ -96,7 +104,7 @@ class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split
     They end no track: the events that follow describe the tracks that remain.
     """
 
-    splits: tuple[Split, ...]
+    splits: tuple[Split, ...]  # all of one frame
 
 
 TrackBody = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
