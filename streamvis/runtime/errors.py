@@ -15,11 +15,14 @@ def ending_of(source: Source) -> tuple[Ending, str]:
 
 
 def failure(core: Core) -> errors.StreamvisError | None:
-    """Return the error of the run, if it failed itself or if all of its sources did."""
+    """Return the error of the run, if it failed itself or if all of its sources did.
+
+    A service does not fail with its sources: others may be added.
+    """
     if core.failed is not None:
         return error_of(core.failed.error, core.failed.message)
     streams = list(core.streams.values())
-    if streams and all(stream.ending == "failed" for stream in streams):
+    if streams and not core.serve and all(stream.ending == "failed" for stream in streams):
         return error_of(streams[0].error, streams[0].message)
     return None
 

@@ -339,6 +339,8 @@ class LifeCycle:
         if stream.ending is None:
             cut = ending == "eof" and stream.dropped.get("drained", 0) > 0
             stream.ending = "drained" if cut else ending
+            if ending == "failed" and stream.reconnect is not None:
+                self._log(stream, "source failed", level="error", reason=stream.message)
 
     def finish(self, at: float) -> None:
         """Send the end of each source that has ended to all groups, once no frame is open."""

@@ -13,12 +13,12 @@ def ended(why):
     return SimpleNamespace(ended=why, info=source_of(label="gate"))
 
 
-def core(*streams, failed=None):
+def core(*streams, failed=None, serve=False):
     named = {
         str(n): SimpleNamespace(ending=ending, error=error, message=message)
         for n, (ending, error, message) in enumerate(streams)
     }
-    return SimpleNamespace(failed=failed, streams=named)
+    return SimpleNamespace(failed=failed, streams=named, serve=serve)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_a_run_fails_if_all_its_sources_do():
     assert type(error) is errors.SourceError
     assert str(error) == "source 'a' was lost"
     assert failure(core(LOST, ("eof", "", ""))) is None
+    assert failure(core(LOST, serve=True)) is None
 
 
 def test_the_error_of_the_run_goes_before_those_of_its_sources():

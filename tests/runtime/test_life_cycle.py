@@ -320,6 +320,9 @@ def test_a_source_is_given_up_only_when_asked():
     assert (stream.ending, stream.error) == ("failed", "SourceError")
     assert "nobody there; given up after 2" in stream.message
     assert cameras.ended == [("a", "failed")]
+    last = cameras.log[-1]
+    assert (last.event, last.level) == ("source failed", "error")
+    assert last.fields["reason"] == stream.message
 
 
 def test_what_another_attempt_cannot_mend_ends_the_source(cameras):
