@@ -171,14 +171,12 @@ class _PublisherLoop:
 
     def run(self) -> None:
         poller = zmq.Poller()
-        for each in (self.outlet, self.publisher, *self.peers.sockets):
-            poller.register(each, zmq.POLLIN)
+        poller.register(self.outlet, zmq.POLLIN)
+        poller.register(self.publisher, zmq.POLLIN)
         try:
             while True:
-                next_s = min(self.next_beat_s, self.peers.next_s)
-                wait_ms = math.ceil(1000 * (next_s - time.monotonic()))
+                wait_ms = math.ceil(1000 * (self.next_beat_s - time.monotonic()))
                 ready = dict(poller.poll(max(0, wait_ms)))
-                self.peers.work()
                 if self.publisher in ready:
                     self._subscriptions()
                 if self.outlet in ready and not self._forward():
@@ -197,7 +195,7 @@ class _PublisherLoop:
                 frame = self.publisher.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if self.peers.admit(frame, frame.more) and frame.bytes[:1] == b"\x01":
+            if self.peers.admit(frame) and frame.bytes[:1] == b"\x01":
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:

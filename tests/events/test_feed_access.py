@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,8 +17,10 @@ from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
 from streamvis.stages import event_codec
 from streamvis.transport import keys
+from streamvis.transport.peers import Limits
 
 PATIENCE_S = 20.0
+MANY = 600  # connections
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
 PUBLISHER = """
 import sys, time
@@ -165,3 +169,55 @@ def test_what_no_subscriber_sends_ends_its_connection_and_is_counted():
         with socket.create_connection((host, int(port))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)) * 50)
             awaited(good, malformed=1, frames=1, oversized=2)
+
+
+def resident_mb(process):
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.parametrize("bind", ["tcp://127.0.0.1:*", "ipc://{}/feed"])
+def test_a_flood_of_subscriptions_ends_and_memory_stays(bind, tmp_path):
+    with (
+        publisher(bind.format(tmp_path)) as (process, endpoint),
+        plain_subscriber(endpoint) as good,
+        zmq.Context() as context,
+    ):
+        assert hears(good)
+        before = resident_mb(process)
+        for turn in range(2):
+            with context.socket(zmq.XSUB) as rude:
+                rude.sndhwm = 0
+                rude.linger = 2000
+                rude.connect(endpoint)
+                for n in range(100_000):
+                    rude.send(b"\1" + b"%d/%d" % (turn, n) * 5)
+            awaited(good, flood=turn + 1)
+        assert resident_mb(process) - before < 50
+
+
+def cpu_s(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_many_idle_connections_cost_neither_descriptors_nor_a_core():
+    with (
+        publisher("tcp://127.0.0.1:*") as (process, endpoint),
+        plain_subscriber(endpoint) as good,
+        contextlib.ExitStack() as stack,
+    ):
+        assert hears(good)
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        for _ in range(MANY):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        awaited(good, connections=MANY - Limits().connections)
+        descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))
+        assert descriptors < 2 * Limits().connections + 100
+        with plain_subscriber(endpoint) as late:
+            assert hears(late)
+        before = cpu_s(process)
+        time.sleep(2)
+        assert cpu_s(process) - before < 1
+        awaited(good, no_handshake=Limits().connections - 10)  # after 5 s
+        assert len(os.listdir(f"/proc/{process.pid}/fd")) < 100
