@@ -52,6 +52,14 @@ class Codec:
         union: Any = Union[self.types]  # noqa: UP007 - of types known when it runs
         self._bodies = msgspec.json.Decoder(union)
 
+    @property
+    def identities(self) -> dict[str, tuple[str, ...]]:
+        """By family: the members of a body that tell what the event is about."""
+        return {
+            tag_of(one).partition(".")[0]: family.identity
+            for one, family in self._family_of.items()
+        }
+
     def types_of(self, what: EventBody) -> EventTypes | None:
         """Return the family of a body; None for heartbeats and unknown types."""
         return self._family_of.get(type(what))

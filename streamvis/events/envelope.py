@@ -76,6 +76,10 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[str] = []  # open sources; on `sv1/_sys/` only
     ended: bool = False  # true: the run is over; on `sv1/_sys/` only
     refused: dict[str, int] = {}  # refused connections, by reason; on `sv1/_sys/` only
+    replay: str | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # address of the [replay server](#replay-server);
+    # on `sv1/_sys/` of a run that has one only
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):

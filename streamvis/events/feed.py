@@ -77,6 +77,7 @@ class Feed:
         pipeline: str = "",
         queue: int = QUEUE,
         keys: Path | None = None,
+        replay: str | None = None,  # address of the replay server, for the heartbeats
     ) -> None:
         self._context = zmq.Context()
         try:
@@ -94,7 +95,7 @@ class Feed:
         outlet.bind(name)
         self._inlet.connect(name)
         self._refused: Counter[str] = Counter()  # the way to the thread was full
-        loop = _PublisherLoop(publisher, peers, outlet, epoch, pipeline, self._refused)
+        loop = _PublisherLoop(publisher, peers, outlet, epoch, pipeline, self._refused, replay)
         self._dropped = loop.dropped
         self._peers = peers
         self._thread = threading.Thread(target=loop.run, name="event-feed", daemon=True)
@@ -157,6 +158,7 @@ class _PublisherLoop:
         epoch: str,
         pipeline: str,
         refused: Counter[str],
+        replay: str | None = None,
     ) -> None:
         self.publisher = publisher
         self.peers = peers
@@ -164,6 +166,7 @@ class _PublisherLoop:
         self.epoch = epoch
         self.prov = Provenance(pipeline=pipeline)
         self.refused = refused
+        self.replay = replay or msgspec.UNSET
         self.dropped: Counter[str] = Counter()
         self.last: dict[str, dict[str, int]] = {}  # open source -> family -> tseq
         self.last_beat_s = 0.0
@@ -255,7 +258,8 @@ class _PublisherLoop:
     def _state(self, *, ended: bool) -> Beat:
         """Of the publisher itself."""
         refused = dict(self.peers.refused)
-        return Beat(sources=sorted(self.last), ended=ended, refused=refused)
+        sources = sorted(self.last)
+        return Beat(sources=sources, ended=ended, refused=refused, replay=self.replay)
 
     def _dropped_of(self, source: str) -> dict[str, int]:
         """By family."""
@@ -346,19 +350,29 @@ def _address_in_use(bind: str) -> RunError:
     )
 
 
-def write_announcement(out: Path, endpoint: str, epoch: str) -> None:
-    """Write the address of the feed to the output directory."""
+class Announcement(NamedTuple):
+    """Where a run publishes, and where its log can be asked."""
+
+    endpoint: str
+    epoch: str
+    replay: str | None = None
+
+
+def write_announcement(out: Path, endpoint: str, epoch: str, replay: str | None = None) -> None:
+    """Write the addresses of the feed and of its replay server to the output directory."""
     draft = out / f".{ANNOUNCEMENT}.tmp"
-    draft.write_text(json.dumps({"endpoint": endpoint, "epoch": epoch}) + "\n")
+    note = {"endpoint": endpoint, "epoch": epoch} | ({"replay": replay} if replay else {})
+    draft.write_text(json.dumps(note) + "\n")
     draft.replace(out / ANNOUNCEMENT)
 
 
-def read_announcement(out: Path) -> tuple[str, str] | None:
-    """Endpoint and epoch of the run that publishes from this directory; None without one."""
+def read_announcement(out: Path) -> Announcement | None:
+    """Read the addresses of the run that publishes from this directory; None without one."""
     try:
         note = json.loads((out / ANNOUNCEMENT).read_text())
-        return str(note["endpoint"]), str(note["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        replay = note.get("replay")
+        return Announcement(str(note["endpoint"]), str(note["epoch"]), replay and str(replay))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -30,7 +30,8 @@ UMASK = 0o027  # no access for others, no writing for the group
 
 _DRAFT = r"(\.\d+)?(\.tmp)?"
 _OF_A_RUN = re.compile(
-    rf"events\.(db(-wal|-shm|-journal)?|reserve)|\.?(summary|feed|run)\.json{_DRAFT}"
+    rf"\.?events\.(db(-wal|-shm|-journal)?|reserve|snapshot(\.tmp)?)"
+    rf"|\.?(summary|feed|run)\.json{_DRAFT}"
     rf"|\.?checkpoint\.msgpack{_DRAFT}|annotated(\.\d+)?\.mp4|\.?tracks\.txt{_DRAFT}"
 )
 _OF_A_SOURCE = re.compile(

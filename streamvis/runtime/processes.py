@@ -18,6 +18,7 @@ import zmq
 
 from streamvis.errors import ConfigError
 from streamvis.installation import imports_of_packages
+from streamvis.transport.parent import exit_with_parent
 from streamvis.transport.sockets import Client
 
 THREADS = (
@@ -29,7 +30,6 @@ THREADS = (
 
 BEAT_S = 1.0
 BEAT_SUFFIX = b"~"  # identity of a process's second socket, which sends heartbeats only
-PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -132,7 +132,7 @@ class Heartbeats:
 def serve(work: Callable[[Client], None]) -> None:
     """Run `work` as the main function of a process: `<endpoint> <identity> <pid of the hub>`."""
     endpoint, name, hub = sys.argv[1:]
-    _exit_with(int(hub))
+    exit_with_parent(int(hub))
     keep_memory()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the hub handles them
         signal.signal(number, signal.SIG_IGN)
@@ -165,15 +165,6 @@ def load(reference: str) -> Any:
         raise ConfigError(
             f"{reference!r} cannot be imported as module:function: {error}"
         ) from error
-
-
-def _exit_with(hub: int) -> None:
-    """Have the kernel kill this process when the hub ends, however it ends."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != hub:  # it has ended before the call above
-        os._exit(1)
 
 
 def _read(fd: int) -> bytes | None:

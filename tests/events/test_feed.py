@@ -268,7 +268,9 @@ def test_a_file_is_not_overwritten_by_a_socket(tmp_path):
 def test_the_note_of_where_the_feed_is(tmp_path):
     assert read_announcement(tmp_path) is None
     write_announcement(tmp_path, "tcp://127.0.0.1:1", EPOCH)
-    assert read_announcement(tmp_path) == ("tcp://127.0.0.1:1", EPOCH)
+    assert read_announcement(tmp_path) == ("tcp://127.0.0.1:1", EPOCH, None)
+    write_announcement(tmp_path, "tcp://127.0.0.1:1", EPOCH, "tcp://127.0.0.1:2")
+    assert read_announcement(tmp_path).replay == "tcp://127.0.0.1:2"
     remove_announcement(tmp_path, "another run")
     assert read_announcement(tmp_path) is not None
     remove_announcement(tmp_path, EPOCH)

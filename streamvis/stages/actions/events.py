@@ -79,4 +79,6 @@ def csv_rows(what: ActionBody) -> list[Cells]:
             assert_never(what)
 
 
-ACTION_EVENTS = EventTypes((ActionBegin, ActionUpdate, ActionEnd), line, csv_rows)
+ACTION_EVENTS = EventTypes(
+    (ActionBegin, ActionUpdate, ActionEnd), line, csv_rows, identity=("track", "label")
+)

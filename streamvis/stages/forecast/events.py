@@ -69,4 +69,6 @@ def csv_rows(what: ForecastBody) -> list[Cells]:
             assert_never(what)
 
 
-FORECAST_EVENTS = EventTypes((ForecastSegmentation, ForecastScored), line, csv_rows)
+FORECAST_EVENTS = EventTypes(
+    (ForecastSegmentation, ForecastScored), line, csv_rows, identity=("horizon_us",)
+)

@@ -21,6 +21,9 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     update_every_s: Annotated[float, Meta(ge=0)] | None = None  # shortest interval between two
     # updates of the same thing, such as a track; 0: one for every frame; none: 0 for files, 1 s for
     # live sources
+    replay: bool = True  # start a process that answers late joiners and those who have missed
+    # something from the event log, at the next port; without --out, or with keys,
+    # there is none
     attach: tuple[Literal["masks"], ...] = ()  # data sent with the events on the feed, not to the
     # log; masks: the label map as PNG
 

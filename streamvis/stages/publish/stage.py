@@ -11,7 +11,6 @@ While the log cannot be written, since the disk is full, events are published al
 marked; a successor then continues from the last answer.
 """
 
-import functools
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -42,9 +41,10 @@ from streamvis.events.feed import (
 )
 from streamvis.events.kept_log import KeptLog, Missing
 from streamvis.events.log import FILE_NAME, Cursor, LogDiskError, LogWriter, Row
+from streamvis.events.replay_process import ReplayProcess, addresses_beside
 from streamvis.logs import warn
 from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
-from streamvis.stages import installed_kinds
+from streamvis.stages import event_codec, installed_kinds
 from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
 from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
@@ -151,7 +151,7 @@ class PublishStage:
         self._logged = site.logged
         self._sources: dict[str, PublishedSource] = {}
         keys = Path(config.keys) if config.keys else None
-        self._outbox = Outbox(site.out, config.bind, self._run, keys)
+        self._outbox = Outbox(site.out, config.bind, self._run, keys, replay=config.replay)
 
     @property
     def endpoint(self) -> str | None:
@@ -309,13 +309,20 @@ class Outbox:
     """The log in `out` and the feed on `bind`, for those with `keys`; each may be None."""
 
     def __init__(
-        self, out: Path | None, bind: str | None, run: Run, keys: Path | None = None
+        self,
+        out: Path | None,
+        bind: str | None,
+        run: Run,
+        keys: Path | None = None,
+        *,
+        replay: bool = False,
     ) -> None:
         self._out = out
         self._keys = keys
         self._run = run
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
+        self._replay: ReplayProcess | None = None
         try:
             if out is not None:
                 self._log = _open_log(out)
@@ -324,7 +331,7 @@ class Outbox:
                 for source, missing in self._system.state.missing.items():
                     self._kept.count_missing(source, missing)
             if bind not in (None, "none"):
-                self._feed = self._open_feed(bind)
+                self._feed = self._open_feed(bind, replay=replay)
         except BaseException:
             self.close(ended=False)
             raise
@@ -372,6 +379,8 @@ class Outbox:
         with ExitStack() as stack:
             if self._log:
                 stack.callback(self._log.close)
+                if self._replay:
+                    stack.callback(self._replay.close)
                 stack.callback(self._kept.close)
                 self._kept.flush()
                 self._commit_missing(self._log)
@@ -428,24 +437,40 @@ class Outbox:
                 for row, attachments in outgoing
             )
 
-    def _open_feed(self, bind: str) -> Feed:
-        """Open the feed; a successor binds the port of its predecessor again."""
-        opened, epoch = None, self._run.epoch
-        feed = functools.partial(
-            Feed, epoch=epoch, pipeline=self._run.prov.pipeline, keys=self._keys
-        )
-        note = read_announcement(self._out) if self._out and bind.endswith(":*") else None
-        if note and note[1] == epoch:
+    def _open_feed(self, bind: str, *, replay: bool) -> Feed:
+        """Open the feed; a successor binds the ports of its predecessor again."""
+        note = read_announcement(self._out) if self._out else None
+        before = note if note and note.epoch == self._run.epoch else None
+        addresses = addresses_beside(bind, before.replay if before else None)
+        if replay and self._log and addresses and self._keys is None:
+            self._replay = ReplayProcess(self._log.path, addresses, event_codec().identities)
+        feed = None
+        if before and bind.endswith(":*"):
             with suppress(RunError):
-                opened = feed(note[0])
-        opened = opened or feed(bind)
+                feed = self._feed_at(before.endpoint)
+        feed = feed or self._feed_at(bind)
+        if self._replay:
+            self._replay.start()
         if self._out:
             try:
-                write_announcement(self._out, opened.endpoint, epoch)
+                write_announcement(self._out, feed.endpoint, self._run.epoch, self._replay_endpoint)
             except OSError as error:  # the disk is full
                 reason = error.strerror or str(error)
                 warn("address of the feed not written", path=str(self._out), error=reason)
-        return opened
+        return feed
+
+    def _feed_at(self, bind: str) -> Feed:
+        return Feed(
+            bind,
+            epoch=self._run.epoch,
+            pipeline=self._run.prov.pipeline,
+            keys=self._keys,
+            replay=self._replay_endpoint,
+        )
+
+    @property
+    def _replay_endpoint(self) -> str | None:
+        return self._replay.endpoint if self._replay else None
 
 
 def _open_log(out: Path) -> LogWriter:

@@ -165,5 +165,5 @@ def _track_cells(track: Track) -> Cells:
 
 
 TRACK_EVENTS = EventTypes(
-    (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit), line, csv_rows
+    (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit), line, csv_rows, identity=("id",)
 )

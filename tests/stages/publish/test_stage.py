@@ -293,7 +293,7 @@ def published(rows):
 
 def test_what_is_logged_is_published_as_it_is(tmp_path):
     with closing(begun(tmp_path, {}, "tcp://127.0.0.1:*")) as stage:
-        assert read_announcement(tmp_path) == (stage.endpoint, EPOCH)
+        assert read_announcement(tmp_path)[:2] == (stage.endpoint, EPOCH)
         with hearing(stage.endpoint, "sv1/") as hear:
             while hear()[0] != "sv1/_sys/":  # it listens
                 pass
@@ -317,13 +317,16 @@ def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_
     unanswered = [packet_of("cam1", 1), packet_of("cam1", 2)]
     first(unanswered)
     first._outbox._feed.close()  # it dies: the note of where it listened stays
+    first._outbox._replay.close()
     first._outbox._log.close()
+    replay = read_announcement(tmp_path).replay
 
     with (
         closing(PublishStage(Publish(bind="tcp://127.0.0.1:*"), site_at(tmp_path))) as second,
         hearing(endpoint, "sv1/cam1/track/", "sv1/_sys/") as hear,
     ):
         assert second.endpoint == endpoint
+        assert read_announcement(tmp_path).replay == replay
         while hear()[0] != "sv1/_sys/":  # it listens
             pass
         second.begin(info_of("cam1"), state)
@@ -335,6 +338,37 @@ def test_a_successor_listens_where_its_predecessor_did_and_repeats_what_was_not_
     with LogReader(tmp_path / "events.db") as log:
         expected = published(log.events("cam1", types=["track"]))
     assert [one for one in got if one[0] == "sv1/cam1/track/"] == expected[1:]
+
+
+def test_the_replay_server_of_a_run_knows_what_was_published(tmp_path):
+    with closing(begun(tmp_path, {}, "tcp://127.0.0.1:*")) as stage:
+        with hearing(stage.endpoint, "sv1/_sys/") as hear:
+            endpoint = event_codec().decode(hear()[2]).what.hb.replay
+        assert endpoint == read_announcement(tmp_path).replay
+        stage([packet_of("cam1", 0, ids=[1, 2])])
+        with zmq.Context() as context, context.socket(zmq.REQ) as client:
+            client.connect(endpoint)
+            client.send(b'{"get":"snapshot"}')
+            assert client.poll(20_000), "no reply"
+            sources = msgspec.json.decode(client.recv())["sources"]
+        assert {name: one["offset"] for name, one in sources.items()} == {
+            "cam1": 2,
+            "cam10": 0,
+            "street": 0,
+        }
+        types = [event["type"] for event in sources["cam1"]["events"]]
+        assert types == ["source.online", "track.begin", "track.begin"]
+
+
+@pytest.mark.parametrize("settings", [{"replay": False}, {}])
+def test_without_a_log_or_when_not_wanted_there_is_no_replay(settings, tmp_path):
+    site = site_at(tmp_path if settings else None)
+    config = Publish(bind="tcp://127.0.0.1:*", **settings)
+    with (
+        closing(PublishStage(config, site)) as stage,
+        hearing(stage.endpoint, "sv1/_sys/") as hear,
+    ):
+        assert "replay" not in msgspec.json.decode(hear()[2])["hb"]
 
 
 def test_masks_are_on_the_live_feed_and_nowhere_else(tmp_path):
