@@ -113,7 +113,8 @@ class Decode:
                     picture, gaps = newest.take()
                     self._gaps += gaps
                     if picture is not None:
-                        self._send_picture(self._time.continued(picture))
+                        arrived_s = newest.arrived_s
+                        self._send_picture(self._time.continued(picture, arrived_s), arrived_s)
                     elif ended:
                         break
                 self._wait(newest)
@@ -138,7 +139,7 @@ class Decode:
         elif self._recorder is not None:
             self._recorder.close()
 
-    def _send_picture(self, picture: Picture) -> None:
+    def _send_picture(self, picture: Picture, arrived_s: float | None = None) -> None:
         height, width = picture.pixels.shape[:2]
         try:
             slot = self._slot(width, height)
@@ -158,6 +159,7 @@ class Decode:
             gaps=self._gaps,
             suspect=picture.suspect,
             restarted=picture.restarted,
+            arrived_s=arrived_s,
         )
         self._send(decoded)
         self._gaps = []

@@ -22,7 +22,7 @@ class LatestFrame:
         self._lock = threading.Lock()
         self._counter = GapCounter()
         self._picture: Picture | None = None
-        self._came_at = time.monotonic()  # time of the last picture
+        self.arrived_s = time.monotonic()  # arrival of the last picture
         self._over = self._closed = False
         self._pool = ThreadPoolExecutor(1, "latest-frame")
         self._reading = self._pool.submit(self._read, source)
@@ -38,7 +38,7 @@ class LatestFrame:
         """For how long nothing has arrived from the source."""
         if isinstance(self._source, LiveSource):
             return self._source.silent_s
-        return time.monotonic() - self._came_at
+        return time.monotonic() - self.arrived_s
 
     def take(self) -> tuple[Picture | None, list[Gap]]:
         """Return the newest picture unless it was taken before, and the gaps before it."""
@@ -71,7 +71,7 @@ class LatestFrame:
         for picture in source:
             if self._over:
                 return
-            self._came_at = now = time.monotonic()
+            self.arrived_s = now = time.monotonic()
             before, skipped = skipped, live.stats.skipped if live else 0
             restarted |= picture.restarted
             with self._lock:

@@ -139,7 +139,8 @@ class LifeCycle:
     def _follow(self, stream: Stream, decoded: protocol.DecodedFrame, at: float) -> None:
         """Note what has changed within a live stream: its time line or its size."""
         if stream.zero_s is None:
-            stream.zero_s = at - decoded.media_us / 1e6
+            arrived_s = at if decoded.arrived_s is None else decoded.arrived_s
+            stream.zero_s = arrived_s - decoded.media_us / 1e6
         info = stream.known
         if decoded.restarted:
             stream.epoch += 1

@@ -21,18 +21,19 @@ class MediaTime:
         self._zero_s = zero_s
         self._begun = False
 
-    def continued(self, picture: Picture) -> Picture:
-        """Return the picture at the media time of the source."""
+    def continued(self, picture: Picture, arrived_s: float | None = None) -> Picture:
+        """Return the picture at the media time of the source; it arrived at `arrived_s`, or now."""
         if not self._begun:
             self._begun = True
             if self._last_us >= 0:
-                self.shift_us = self._due_us() - picture.media_us
+                self.shift_us = self._due_us(arrived_s) - picture.media_us
         if self.shift_us == 0:
             return picture
         return msgspec.structs.replace(picture, media_us=picture.media_us + self.shift_us)
 
-    def _due_us(self) -> int:
+    def _due_us(self, arrived_s: float | None) -> int:
         after_last_us = self._last_us + 1
         if self._zero_s is None:
             return after_last_us
-        return max(after_last_us, round((time.monotonic() - self._zero_s) * 1e6))
+        arrived_s = time.monotonic() if arrived_s is None else arrived_s
+        return max(after_last_us, round((arrived_s - self._zero_s) * 1e6))

@@ -211,6 +211,7 @@ class DecodedFrame(msgspec.Struct, frozen=True, array_like=True, tag="decoded"):
     gaps: list[Gap] = []  # just before it
     suspect: bool = False
     restarted: bool = False  # time stamps began anew: it is the first of another stream epoch
+    arrived_s: float | None = None  # time.monotonic() when it arrived; None: just now
 
 
 class SourceEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):

@@ -165,6 +165,7 @@ def test_a_service_that_was_killed_goes_on_in_its_log_with_other_cameras(film, t
         with running(tmp_path, a, c, serve=True, on_used="resume") as run:
             run.online("a")
             run.online("c")
+            run.wait(lambda: any(e.frame and e.frame.stream_epoch == 2 for e in run.events("a")))
             run.end()
             events = run.events("a")
             offsets = [event.offset for event in events]
