@@ -5,7 +5,8 @@
 
 Each version gets an environment of its own in `build/pyav-<major>`, with a Python of this machine
 for which it has a wheel, and without torch. `--quick` leaves out the version in `.venv`, with
-which all tests are run anyway, and ends between two tests after three minutes.
+which all tests are run anyway, runs the first of the tests only, and ends between two of them after
+three minutes. An environment that cannot be made in that time is no failure.
 """
 
 import argparse
@@ -26,14 +27,12 @@ SLOWEST_S = 45.0  # for the test under way when time is up
 INTERRUPTED = 2  # exit code of pytest
 LEFT_OUT = re.compile(r"(av|torch|openvino)\b")  # networks are large, and not tested here
 TOOLS = re.compile(r"(hypothesis|pytest)\b")
-TESTS = [  # those that PyAV concerns most come first
+QUICK_TESTS = [  # those that PyAV concerns most
     *(f"tests/sources/test_{name}.py" for name in ("container", "start", "video", "timestamps")),
     *(f"tests/recording/test_{name}.py" for name in ("segments", "clips", "source")),
     "tests/runtime/test_decode.py",
-    "tests/sources",
-    "tests/recording",
-    "tests/runtime/test_cameras.py",
 ]
+TESTS = ["tests/sources", "tests/recording", "tests/runtime/test_cameras.py", QUICK_TESTS[-1]]
 
 
 def main() -> int:
@@ -104,12 +103,16 @@ def tested(major: int, base: str, until: float) -> bool:
             say(major, f"skipped: pip found no wheel of it for {base}")
             return True
         if run([*install, *requirements()], until) != 0:
-            say(major, "failed: pip could not install what the tests need")
-            return False
+            say(major, "skipped: pip could not install what the tests need")
+            return until < float("inf")
+    except TimeoutError:
+        say(major, f"skipped: not installed after {QUICK_S:.0f} s")
+        return True
+    try:
         left_s = until - time.monotonic()
         code = run([str(python), __file__, "--here", f"{left_s:.0f}"], until + SLOWEST_S)
     except TimeoutError:
-        say(major, f"failed: not installed, or a test still busy, after {QUICK_S:.0f} s")
+        say(major, f"failed: a test still busy after {QUICK_S:.0f} s")
         return False
     if code == INTERRUPTED and time.monotonic() >= until - 1:
         say(major, f"ended after {QUICK_S:.0f} s without a failure; all tests: make test-pyav")
@@ -152,7 +155,8 @@ def test_here(left_s: float) -> int:
     """Run the tests with the PyAV of this Python and return pytest's exit code."""
     import pytest
 
-    arguments = ["-x", "-p", "no:cacheprovider", *TESTS]
+    tests = TESTS if left_s == float("inf") else QUICK_TESTS
+    arguments = ["-x", "-p", "no:cacheprovider", *tests]
     return int(pytest.main(arguments, plugins=[TimeIsUp(left_s)]))
 
 
