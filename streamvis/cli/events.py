@@ -69,6 +69,22 @@ def tail(
 
 
 @command(app)
+def vacuum(
+    log: Annotated[Path, Argument(help="events.db, or the directory that holds it.")],
+) -> None:
+    """Return the space of evicted events to the disk, also while a run writes to the log."""
+    from contextlib import nullcontext
+
+    from streamvis.events.vacuum import is_rewritten, vacuum
+    from streamvis.runtime.output import locked
+
+    path = log / "events.db" if log.is_dir() else log
+    with locked(path.parent) if is_rewritten(path) else nullcontext():
+        before, after = vacuum(path)
+    put(f"{path}: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+
+
+@command(app)
 def export(
     log: Annotated[Path, Argument(help="events.db, or the directory that holds it.")],
     format: Annotated[Format, Option(help="What to write.")] = Format.jsonl,

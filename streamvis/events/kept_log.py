@@ -3,7 +3,8 @@
 Events that could not be committed are kept in memory, in order, and committed together with the
 latest states of their sources once there is room. An attempt that failed is repeated after RETRY_S
 at the earliest, when there is something to commit. While there is only the space of the reserve,
-that is for events other than updates: updates that wait are dropped then, and counted.
+that is for events other than updates: updates that wait are dropped then, and counted. With a
+retention the log keeps its size instead: the oldest hours are evicted so that new events fit in.
 """
 
 import time
@@ -13,6 +14,7 @@ import msgspec
 
 from streamvis.events.disk import Reserve
 from streamvis.events.log import Cursor, LogDiskError, LogWriter, Row
+from streamvis.events.retention import Evictor
 from streamvis.logs import log, warn
 
 RETRY_S = 1.0
@@ -28,10 +30,19 @@ class Missing(msgspec.Struct):
 
 
 class KeptLog:
-    """Keeps what cannot be written to a log, and the reserve beside it."""
+    """Keeps what cannot be written to a log, and the reserve beside it.
 
-    def __init__(self, writer: LogWriter, now: Callable[[], float] = time.monotonic) -> None:
+    With an evictor, which it closes, it makes room in the log first.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        evictor: Evictor | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._writer = writer
+        self._evictor = evictor
         self._reserve = Reserve(writer.path.parent)
         self._reserve.make()
         self._now = now
@@ -62,7 +73,7 @@ class KeptLog:
 
         To be called before `commit` of these rows, so that `missing` can be committed with them.
         """
-        if self.writable or not self._due or self._reserve.has_room():
+        if self.writable or not self._due or self._has_room():
             return
         if not all(is_update(row.type) for row in (*self._rows, *rows)):
             self._drop([row for row in self._rows if is_update(row.type)])
@@ -105,6 +116,8 @@ class KeptLog:
         if lost := sum(one.count for one in self._missing.values()):
             warn("events are not in the log", path=str(self._writer.path), count=lost)
         self._reserve.release()
+        if self._evictor:
+            self._evictor.close()
 
     def _keep(self, rows: Iterable[Row], cursors: Iterable[Cursor]) -> None:
         for row in rows:
@@ -118,8 +131,7 @@ class KeptLog:
 
     def _retry(self) -> set[tuple[str, int]]:
         """Commit what is kept, and return source and offset of what is in the log now."""
-        room = self._reserve.has_room()
-        if not room and all(is_update(row.type) for row in self._rows):
+        if not self._has_room() and all(is_update(row.type) for row in self._rows):
             return set()
         self._writer.checkpoint()
         try:
@@ -129,10 +141,16 @@ class KeptLog:
             return set()
         committed = {(row.source, row.offset) for row in self._rows}
         self._rows, self._bytes, self._cursors = [], 0, {}
-        if room and self._reserve.make():
+        if self._reserve.has_room() and self._reserve.make():
             self.writable = True
             log("info", "event log is written again", path=str(self._writer.path))
         return committed
+
+    def _has_room(self) -> bool:
+        """Whether there is room for all events, on the disk or within the log."""
+        if self._reserve.has_room():
+            return True
+        return self._evictor is not None and self._evictor.make_room()
 
     def _drop(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -1,9 +1,13 @@
 """`streamvis events`: how `tail` ends, and what `export` writes."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +18,8 @@ from streamvis.events import follow
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event, FrameRef, Time, encode
 from streamvis.events.feed import Feed
-from streamvis.events.log import Cursor, LogWriter, Row
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.runtime.output import locked
 from streamvis.stages import event_codec
 from streamvis.stages.track.events import Association, Merge, Track, TrackBegin, TrackMerge
 
@@ -199,3 +204,34 @@ def test_a_family_that_is_none_is_refused():
     known = ", ".join(event_codec().families)
     assert "action, " in known
     assert f"--family trak: no such family of events; expected one of {known}" in result.stderr
+
+
+def test_vacuum_says_what_it_returned(tmp_path):
+    log = LogWriter(tmp_path / "events.db")
+    rows = [Row("a", n, n + 1, "track.update", 0, bytes(1000)) for n in range(1000)]
+    log.commit(rows, [Cursor("a", "e", 0, 1000, "", b"")])
+    log._db.execute("DELETE FROM events WHERE offset < 900")
+    result = CliRunner().invoke(app, ["events", "vacuum", str(tmp_path)])
+    log.close()
+    assert result.exit_code == 0, result.output
+    before, after = map(float, re.findall(r"([\d.]+) MB", result.stdout))
+    assert after < 0.3 * before
+
+
+def test_vacuum_of_an_earlier_log_waits_for_its_run(tmp_path):
+    v1 = Path(__file__).parents[1] / "events" / "fixtures" / "log-v1.db"
+    path = Path(shutil.copy(v1, tmp_path / "events.db"))
+    with locked(tmp_path):
+        result = CliRunner().invoke(app, ["events", "vacuum", str(path)])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert f"another run writes here, process {os.getpid()}" in result.stderr
+    assert CliRunner().invoke(app, ["events", "vacuum", str(path)]).exit_code == 0
+    with LogReader(path) as log:
+        assert len(list(log.events())) == 8
+
+
+def test_vacuum_without_a_log(tmp_path):
+    result = CliRunner().invoke(app, ["events", "vacuum", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "events.db: no event log" in result.stderr

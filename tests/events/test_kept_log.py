@@ -1,6 +1,7 @@
 """The log when it cannot be written: SQLite is told that the file may grow no more."""
 
 import json
+import time
 from contextlib import closing
 
 import pytest
@@ -9,6 +10,7 @@ from streamvis.events import kept_log
 from streamvis.events.disk import RESERVE_FILE, Reserve
 from streamvis.events.kept_log import KeptLog, Missing, is_update
 from streamvis.events.log import Cursor, LogDiskError, LogReader, LogWriter, Row
+from streamvis.events.retention import Evictor, Retention
 from streamvis.stages import event_codec
 
 PAYLOAD = 3000  # bytes
@@ -17,11 +19,12 @@ PAYLOAD = 3000  # bytes
 class Bench:
     """A log at `path`, its clock, and the events that were given to it."""
 
-    def __init__(self, path):
+    def __init__(self, path, wall=time.time, keep=None):
         self.path = path
         self.now = 0.0
-        self.writer = LogWriter(path / "events.db")
-        self.log = KeptLog(self.writer, now=lambda: self.now)
+        self.writer = LogWriter(path / "events.db", wall)
+        evictor = Evictor(self.writer, keep, wall) if keep else None
+        self.log = KeptLog(self.writer, evictor, now=lambda: self.now)
         self.next = {"a": 0, "b": 0}
 
     def fill(self):
@@ -137,6 +140,30 @@ def test_memory_is_bounded_and_updates_are_the_first_to_go(bench, crowded, monke
     bench.log.flush()
     missing = bench.log.take_missing()["a"]
     assert missing.count + len(bench.logged()) == bench.next["a"]
+
+
+def test_with_a_retention_the_oldest_hours_make_room_on_a_full_disk(tmp_path, crowded):
+    """The file does not grow, and every event is logged, updates as well."""
+    hour = [0.0]
+    bench = Bench(tmp_path, wall=lambda: 3600 * hour[0], keep=Retention(keep_days=100))
+    with closing(bench):
+        for _ in range(8):
+            hour[0] += 1
+            bench.give(*["track.update"] * 100)
+        bench.fill()
+        for _ in range(300):
+            bench.now += kept_log.RETRY_S
+            bench.give("track.begin", "track.update")
+        assert bench.pragma("max_page_count") >= bench.pragma("page_count")
+        assert bench.log.missing == {}
+        logged = bench.logged()
+        assert logged == list(range(logged[0], 8 * 100 + 600))
+        assert 0 < logged[0] <= 700  # the newest hour began with 700
+        assert not bench.log.writable  # until the disk has room for the reserve
+        crowded["there"] = True
+        bench.free()
+        assert bench.give("track.update") == []
+        assert bench.log.writable
 
 
 def test_what_is_still_kept_at_the_end_is_counted(tmp_path, capsys):

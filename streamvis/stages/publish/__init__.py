@@ -24,6 +24,10 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     replay: bool = True  # start a process that answers late joiners and those who have missed
     # something from the event log, at the next port; without --out, or with keys,
     # there is none
+    keep_days: Annotated[float, Meta(gt=0)] | None = None  # events of hours that ended so long ago
+    # are evicted from the log; none: never
+    keep_gb: Annotated[float, Meta(ge=0.01)] | None = None  # size of the log from which the events
+    # of its oldest hour are evicted; none: no limit
     attach: tuple[Literal["masks"], ...] = ()  # data sent with the events on the feed, not to the
     # log; masks: the label map as PNG
 

@@ -42,6 +42,7 @@ from streamvis.events.feed import (
 from streamvis.events.kept_log import KeptLog, Missing
 from streamvis.events.log import FILE_NAME, Cursor, LogDiskError, LogWriter, Row
 from streamvis.events.replay_process import ReplayProcess, addresses_beside
+from streamvis.events.retention import FOREVER, Retention, evictor_of
 from streamvis.logs import warn
 from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
 from streamvis.stages import event_codec, installed_kinds
@@ -151,7 +152,10 @@ class PublishStage:
         self._logged = site.logged
         self._sources: dict[str, PublishedSource] = {}
         keys = Path(config.keys) if config.keys else None
-        self._outbox = Outbox(site.out, config.bind, self._run, keys, replay=config.replay)
+        retention = Retention(config.keep_days, config.keep_gb)
+        self._outbox = Outbox(
+            site.out, config.bind, self._run, keys, replay=config.replay, retention=retention
+        )
 
     @property
     def endpoint(self) -> str | None:
@@ -316,6 +320,7 @@ class Outbox:
         keys: Path | None = None,
         *,
         replay: bool = False,
+        retention: Retention = FOREVER,
     ) -> None:
         self._out = out
         self._keys = keys
@@ -326,7 +331,7 @@ class Outbox:
         try:
             if out is not None:
                 self._log = _open_log(out)
-                self._kept = KeptLog(self._log)
+                self._kept = KeptLog(self._log, evictor_of(self._log, retention))
                 self._system = SystemEvents(out, run.epoch, self._log.cursor(SYSTEM))
                 for source, missing in self._system.state.missing.items():
                     self._kept.count_missing(source, missing)

@@ -1,6 +1,7 @@
 import itertools
 import os
 import threading
+import time
 from contextlib import closing, contextmanager
 
 import msgspec
@@ -11,10 +12,11 @@ from published import EPOCH, contents, do, info_of, logged, notice_of, packet_of
 
 from streamvis.config import Alarm, Publish, Segment
 from streamvis.errors import DataError, RunError
+from streamvis.events import retention
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event, content, topic
 from streamvis.events.feed import read_announcement
-from streamvis.events.log import LogReader
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.mask_attachments import mask_of
 from streamvis.messages import (
     Forecast,
@@ -418,3 +420,20 @@ def test_subscribers_are_told_of_the_end_of_a_run_and_not_of_a_worker_that_faile
     stage.close()
     assert all(event.type == "hb" for event in events)
     assert subscription.inbox.ended == finished
+
+
+def test_old_hours_of_the_log_are_evicted_while_events_are_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "LOOK_S", 0.05)
+    hour_ago = time.time() - 7200
+    with closing(LogWriter(tmp_path / "events.db", now=lambda: hour_ago)) as log:
+        log.commit([Row("old", 0, 1, "track.update", 0, b"{}")], [Cursor("old", "", 0, 1, "", b"")])
+    config = Publish(bind=None, keep_days=0.5 / 24)
+    with closing(PublishStage(config, site_at(tmp_path))) as stage:
+        stage.begin(info_of("cam1"), None)
+        stage([packet_of("cam1", 0)])
+        deadline = time.monotonic() + 30
+        with LogReader(tmp_path / "events.db") as log:
+            while log.oldest("old") == 0 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert log.oldest("old") == 1
+    assert [event.type for event in logged(tmp_path)["cam1"]] == ["source.online", "track.begin"]
