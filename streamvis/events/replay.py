@@ -47,8 +47,7 @@ from streamvis.events.snapshot import Identities, SourceState, fold
 from streamvis.transport.parent import exit_with_parent
 
 STORE = "events.snapshot"
-STORE_S = 60.0  # between two times that the states are stored
-STORE_EVENTS = 20_000  # folded since, at least
+STORE_S = 60.0  # between two times that the states are stored: well before events are evicted
 AT_ONCE = 5000  # events folded between two looks at the socket
 LOOK_MS = 500  # between two looks at the log while nobody asks
 QUEUED = 16  # messages that wait in each direction for each client
@@ -114,7 +113,7 @@ class LogStates:
 
     def _store_states(self) -> None:
         now = time.monotonic()
-        if self._store is None or self._unstored < STORE_EVENTS or now < self._stored_at + STORE_S:
+        if self._store is None or not self._unstored or now < self._stored_at + STORE_S:
             return
         self._stored_at, self._unstored = now, 0
         draft = self._store.with_name(f".{STORE}.tmp")

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamvis.events import replay
-from streamvis.events.log import LogReader
+from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.replay import LogStates, Replay
 from streamvis.events.replay_process import ReplayProcess, addresses_beside
 from streamvis.events.replay_protocol import decode_reply
+from streamvis.events.retention import Evictor, Retention
 from streamvis.events.source_events import SourceOnline, Stream
 from streamvis.stages import event_codec
-from streamvis.stages.track.events import TrackUpdate
+from streamvis.stages.track.events import TrackBegin, TrackUpdate
 
 IDENTITIES = event_codec().identities
 PATIENCE_MS = 20_000
@@ -146,7 +147,6 @@ def test_a_log_that_is_still_being_read_is_said_to_be(tmp_path, monkeypatch):
 
 
 def test_states_are_stored_and_a_stored_state_is_continued(tmp_path, monkeypatch):
-    monkeypatch.setattr(replay, "STORE_EVENTS", 1)
     monkeypatch.setattr(replay, "STORE_S", 0.0)
     path, store = tmp_path / "events.db", tmp_path / replay.STORE
     with replaying(logged_until(path, 0, 5), store) as server:
@@ -161,6 +161,37 @@ def test_states_are_stored_and_a_stored_state_is_continued(tmp_path, monkeypatch
         with replaying(path, store) as server:
             assert asked(server, get="snapshot") != expected
             assert offsets(asked(server, get="snapshot")) == [6, 7, 8]
+
+
+def test_a_snapshot_has_what_is_open_after_its_begin_was_evicted(tmp_path, monkeypatch):
+    """Also when the server is started again, and for a source that was quiet since."""
+    monkeypatch.setattr(replay, "STORE_S", 0.0)
+    path, store = tmp_path / "events.db", tmp_path / replay.STORE
+    clock = [0.0]
+    online = SourceOnline(Stream(label="x", w=1, h=1))
+    with replaying(logged_until(path, 0, 0), store) as server:
+        for source in ("cam1", "quiet"):
+            logged(path, source, [(0, online), (1, TrackBegin(track_of(1, LEFT)))])
+        expected = asked(server, get="snapshot")
+        for one in expected["sources"].values():
+            assert [event["type"] for event in one["events"]] == ["source.online", "track.begin"]
+        with closing(LogWriter(path, lambda: clock[0])) as writer:
+            writer._db.execute("UPDATE hours SET hour = 0")
+            clock[0] = 48 * 3600.0
+            row = Row("cam2", 0, 1, "source.eof", 0, b"{}")
+            writer.commit([row], [Cursor("cam2", "e1", 1, 1, "eof", b"")])
+            with closing(Evictor(writer, Retention(keep_days=1), lambda: clock[0])) as evictor:
+                assert evictor.evict() == 4
+        assert states(asked(server, get="snapshot")) == states(expected)
+    with replaying(path, store) as server:
+        found = asked(server, get="snapshot")
+        assert states(found) == states(expected)
+        assert found["sources"]["quiet"]["oldest"] == 2
+        assert asked(server, get="events", source="quiet", from_offset=0)["reply"] == "gone"
+
+
+def states(reply):
+    return {name: reply["sources"][name]["events"] for name in ("cam1", "quiet")}
 
 
 MALFORMED = [
