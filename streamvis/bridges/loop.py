@@ -126,7 +126,7 @@ class Loop:
         `skip`: without a stored progress, begin with what comes from now on.
         """
         try:
-            if not self._wait_for_log(sink):
+            if not self._wait_for_log():
                 return
             with self._file.held():
                 try:
@@ -143,7 +143,7 @@ class Loop:
         finally:
             sink.close()
 
-    def _wait_for_log(self, sink: Sink[M]) -> bool:
+    def _wait_for_log(self) -> bool:
         """Return True once there is a log; its directory may not be there before."""
         said = False
         while not self._stop.asked:
@@ -152,7 +152,7 @@ class Loop:
             if not said:
                 log("info", "waits for the log", path=str(self._follower.path))
                 said = True
-            self._attempt(lambda: sink.idle(self._settings.poll_s))
+            self._stop.wait(self._settings.poll_s)
         return False
 
     def _skip(self, mapping: Mapping[M]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from streamvis.cli.output import INTERRUPTED, command, say
 from streamvis.cli.run import LogFormat, LogFormatOption, Metrics
@@ -16,6 +16,7 @@ from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvis.bridges.loop import Mapping, Sink
+    from streamvis.bridges.mqtt_broker import Broker as BrokerAddress
     from streamvis.bridges.stop import Stop
 
 app = typer.Typer(help="Deliver the events of a log to other systems.", no_args_is_help=True)
@@ -40,6 +41,16 @@ RetryLongest = Annotated[float, Option(min=0.01, help="The longest pause, second
 Types = Annotated[
     list[str] | None,
     Option("--type", help="Only this type or family, like track.end or track; repeatable."),
+]
+
+
+Broker = Annotated[
+    str, Argument(help="mqtt://host:port, or mqtts://host:port with TLS.", show_default=False)
+]
+User = Annotated[str | None, Option(help="User name at the broker.")]
+PasswordFile = Annotated[Path | None, Option(help="File with the password, one line.")]
+Ca = Annotated[
+    Path | None, Option(help="Certificates to trust, PEM; default: those of the system.")
 ]
 
 
@@ -70,6 +81,79 @@ def jsonl(
     common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
 
 
+@command(app)
+def mqtt(
+    broker: Broker,
+    log: Log,
+    user: User = None,
+    password_file: PasswordFile = None,
+    ca: Ca = None,
+    prefix: Annotated[str, Option(help="First part of all topics.")] = "sv",
+    discovery: Annotated[
+        str, Option(help="Home Assistant's prefix for discovery; empty: none is published.")
+    ] = "homeassistant",
+    remove: Annotated[
+        list[str] | None,
+        Option(help="Remove a source, with its device, from the broker, and end; repeatable."),
+    ] = None,
+    name: Name = None,
+    state: State = None,
+    from_now: FromNow = False,
+    until_ended: UntilEnded = False,
+    retry_first_s: RetryFirst = 1.0,
+    retry_longest_s: RetryLongest = 60.0,
+    metrics: Metrics = None,
+    log_format: LogFormatOption = LogFormat.console,
+) -> None:
+    """Publish the states of sources, and lifecycle events, at an MQTT broker."""
+    _need_paho()
+    from streamvis.bridges.mqtt import MqttMapping, Topics
+    from streamvis.bridges.mqtt_broker import MqttSink
+    from streamvis.bridges.stop import Stop
+    from streamvis.stages import event_codec
+
+    stop, topics = Stop(), Topics(_topic(prefix, "--prefix"), discovery)
+    mapping = MqttMapping(event_codec(), topics)
+    sink = MqttSink(
+        _broker(broker, user, password_file, ca),
+        stop,
+        status=topics.status,
+        greeting=mapping.current,
+        greet_on=f"{_topic(discovery, '--discovery')}/status" if discovery else None,
+    )
+    common = _Common(log, name or "mqtt", state, from_now, until_ended, metrics, log_format)
+    if remove:
+        from streamvis.bridges.mqtt_removal import remove_sources
+
+        remove_sources(common.file, mapping, sink, remove)
+        return
+    common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
+
+
+def _need_paho() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("paho") is None:
+        raise UsageError("MQTT needs paho-mqtt: pip install 'streamvis[mqtt]'")
+
+
+def _topic(text: str, option: str) -> str:
+    """Return a part of a topic; UsageError for one that subscriptions would misread."""
+    if not re.fullmatch(r"[^+#\0/]+(/[^+#\0/]+)*", text) or len(text.encode()) > 200:
+        raise UsageError(f"{option} {text!r}: expected names separated by /, without + and #")
+    return text
+
+
+def _broker(
+    url: str, user: str | None, password_file: Path | None, ca: Path | None
+) -> "BrokerAddress":
+    from streamvis.bridges.mqtt_broker import broker_at
+    from streamvis.sources.credentials import password_in
+
+    password = password_in(password_file, "--password-file") if password_file else None
+    return broker_at(url, user, password, ca)
+
+
 class _Common:
     """What all bridges have in common on the command line."""
 
@@ -84,6 +168,7 @@ class _Common:
         log_format: LogFormat,
     ) -> None:
         from streamvis import logs
+        from streamvis.bridges.place import ProgressFile
 
         if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
             raise UsageError(f"--name {name}: expected 1 to 64 of a-z, 0-9, - and _")
@@ -92,6 +177,7 @@ class _Common:
         self.log = log if log.suffix == ".db" else log / "events.db"
         self.name = name
         self.state = state or self.log.parent
+        self.file = ProgressFile(self.state / f"bridge-{name}.json")
         self.from_now = from_now
         self.until_ended = until_ended
         self.metrics = metrics
@@ -104,15 +190,13 @@ class _Common:
         from streamvis.bridges.follower import LogFollower
         from streamvis.bridges.loop import Loop, Settings
         from streamvis.bridges.metrics import pages
-        from streamvis.bridges.place import ProgressFile
         from streamvis.runtime.page_server import PageServer
 
         follower = LogFollower(self.log)
         settings = Settings(
             retry_first_s=first_s, retry_longest_s=longest_s, until_ended=self.until_ended
         )
-        file = ProgressFile(self.state / f"bridge-{self.name}.json")
-        loop = Loop(follower, file, stop, settings, time.monotonic)
+        loop = Loop(follower, self.file, stop, settings, time.monotonic)
         with ExitStack() as stack:
             if self.metrics is not None:
                 answer = pages(loop, self.name, lambda: follower.lag(loop.progress.place))

@@ -1,0 +1,170 @@
+"""The state of each source and its lifecycle events, as MQTT messages.
+
+    sv/status              online, offline (last will): of the bridge
+    sv/SOURCE/status       online, stalled, offline, ended
+    sv/SOURCE/people       number of open tracks
+    sv/SOURCE/event        lifecycle events as in the feed, not retained
+
+`homeassistant/device/sv_SOURCE/config` describes the entities of a source (`home_assistant.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from streamvis.bridges.home_assistant import discovery
+from streamvis.bridges.mqtt_broker import Message
+from streamvis.bridges.selection import is_lifecycle
+from streamvis.errors import DataError
+from streamvis.events.codec import Codec
+from streamvis.events.envelope import SYSTEM, Event
+from streamvis.events.log import Row
+from streamvis.events.source_events import (
+    SourceConnecting,
+    SourceEof,
+    SourceOffline,
+    SourceOnline,
+    SourceStalled,
+)
+from streamvis.logs import warn
+from streamvis.stages.track.events import TrackBegin, TrackEnd, TrackMerge
+
+
+class SourceNow(msgspec.Struct):
+    """What is known of a source."""
+
+    epoch: str = ""  # of its run
+    status: str = "offline"
+    open: set[str] = msgspec.field(default_factory=set)  # ids of tracks
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The names of topics."""
+
+    prefix: str = "sv"
+    discovery: str = "homeassistant"  # empty: without messages for Home Assistant
+
+    def of(self, source: str, name: str) -> str:
+        return f"{self.prefix}/{source}/{name}"
+
+    @property
+    def status(self) -> str:
+        return f"{self.prefix}/status"
+
+    def device(self, source: str) -> str:
+        """Return the name of a source's device."""
+        return f"{self.prefix}_{source}".replace("/", "_")
+
+    def config(self, source: str) -> str:
+        return f"{self.discovery}/device/{self.device(source)}/config"
+
+
+def fold(now: SourceNow, event: Event) -> None:
+    """Bring the state of a source up to the event."""
+    if event.epoch != now.epoch:  # another run: what the one before left open is over
+        now.epoch, now.open = event.epoch, set()
+    match event.what:
+        case SourceOnline():
+            now.status = "online"
+        case SourceStalled():
+            now.status = "stalled"
+        case SourceConnecting() | SourceOffline():
+            now.status = "offline"
+        case SourceEof():
+            now.status = "ended"
+        case TrackBegin(track):
+            now.open.add(track.id)
+        case TrackEnd(track):
+            now.open.discard(track.id)
+        case TrackMerge(merge):  # `kept` is open, or begins again
+            now.open.discard(merge.gone)
+
+
+class MqttMapping:
+    """The messages of events. What it remembers are the states of sources."""
+
+    def __init__(self, codec: Codec, topics: Topics) -> None:
+        self._codec = codec
+        self._topics = topics
+        self._event_types = sorted(one for one in codec.names if is_lifecycle(one))
+        self._sources: dict[str, SourceNow] = {}
+
+    def messages(self, rows: Sequence[Row]) -> list[Message]:
+        return latest_states(
+            message for row in rows if is_lifecycle(row.type) for message in self._of(row)
+        )
+
+    def _of(self, row: Row) -> list[Message]:
+        published = Message(self._topics.of(row.source, "event"), row.payload, retain=False)
+        if row.source == SYSTEM:
+            return [published]
+        try:
+            event = self._codec.decode(row.payload)
+        except DataError as error:
+            warn("an event of the log cannot be read", source=row.source, reason=str(error))
+            return [published]
+        new = row.source not in self._sources
+        now = self._sources.setdefault(row.source, SourceNow())
+        before = [] if new else self._states(row.source, now)
+        fold(now, event)
+        states = self._states(row.source, now)
+        announced = self._announcement(row.source) if new else []
+        return [*announced, *(one for one in states if one not in before), published]
+
+    def current(self) -> list[Message]:
+        """Return the retained messages of all sources, as they are now."""
+        return [
+            message
+            for source, now in self._sources.items()
+            for message in (*self._announcement(source), *self._states(source, now))
+        ]
+
+    def forget(self, source: str) -> list[Message]:
+        """Forget a source; return the empty messages that remove what is retained of it."""
+        self._sources.pop(source, None)
+        retained = [*self._announcement(source), *self._states(source, SourceNow())]
+        return [message._replace(payload=b"") for message in retained]
+
+    def state(self) -> msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(self._sources))
+
+    def restore(self, state: msgspec.Raw) -> None:
+        try:
+            self._sources = msgspec.json.decode(state, type=dict[str, SourceNow] | None) or {}
+        except msgspec.DecodeError as error:
+            raise DataError(
+                f"the progress is not that of an MQTT bridge: {error}; give each bridge "
+                "a --name of its own"
+            ) from None
+
+    def _announcement(self, source: str) -> list[Message]:
+        topics = self._topics
+        if not topics.discovery:
+            return []
+        payload = discovery(
+            topics.device(source),
+            source,
+            bridge_status=topics.status,
+            status=topics.of(source, "status"),
+            people=topics.of(source, "people"),
+            event=topics.of(source, "event"),
+            event_types=self._event_types,
+        )
+        return [Message(topics.config(source), msgspec.json.encode(payload))]
+
+    def _states(self, source: str, now: SourceNow) -> list[Message]:
+        return [
+            Message(self._topics.of(source, "status"), now.status.encode()),
+            Message(self._topics.of(source, "people"), str(len(now.open)).encode()),
+        ]
+
+
+def latest_states(messages: Iterable[Message]) -> list[Message]:
+    """Leave out retained messages that a later one of the same topic replaces."""
+    listed = list(messages)
+    last = {message.topic: place for place, message in enumerate(listed) if message.retain}
+    return [
+        message
+        for place, message in enumerate(listed)
+        if not message.retain or last[message.topic] == place
+    ]
