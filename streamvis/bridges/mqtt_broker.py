@@ -124,7 +124,7 @@ class MqttSink:
         client, self._client = self._client, None
         if client is None:
             return
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RuntimeError):  # it is not, or no longer, connected
             info = client.publish(self._status, b"offline", QOS, retain=True)
             until = time.monotonic() + 1
             while not info.is_published() and time.monotonic() < until:
@@ -169,8 +169,6 @@ class MqttSink:
             self._turn(client, TURN_S)
             if time.monotonic() > until:
                 raise self._lost(f"did not answer within {ANSWER_S:g} s")
-        if self._answer.is_failure:
-            raise self._lost(f"refused the connection: {self._answer}")
         if self._greet_on is not None:
             client.subscribe(self._greet_on, QOS)
         return client
@@ -196,6 +194,8 @@ class MqttSink:
             code = client.loop(seconds)
         except (OSError, ValueError) as error:
             raise self._lost(f"was lost: {_reason(error)}") from None
+        if self._answer is not None and self._answer.is_failure:
+            raise self._lost(f"refused the connection: {self._answer}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost(f"was lost: {paho.error_string(code)}")
 

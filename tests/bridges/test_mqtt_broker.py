@@ -46,7 +46,7 @@ def test_states_events_and_the_last_will(tmp_path):
             wait_until(lambda: len(sub.payloads("sv/status")) == 3, lambda: running.said)
             log.walk("a", 2)
             wait_until(lambda: all_there(log, [sub], "a"), lambda: running.said)
-            assert running.stop() == 0
+            assert running.stop() == 0, running.said
         wait_until(lambda: sub.payloads("sv/status")[-1] == b"offline")
         with subscribed(broker) as late:
             wait_until(lambda: len(late.received) == 4)
@@ -88,7 +88,7 @@ def test_a_broker_that_is_away_or_killed_costs_delay_and_no_event(tmp_path):
             assert sub.payloads("homeassistant/device/sv_a/config")
         assert "cannot deliver" in running.said
         assert "delivers again" in running.said
-        assert running.stop() == 0
+        assert running.stop() == 0, running.said
 
 
 def test_connections_cut_at_any_byte_and_a_bridge_killed_at_any_moment(tmp_path):
@@ -112,7 +112,7 @@ def test_connections_cut_at_any_byte_and_a_bridge_killed_at_any_moment(tmp_path)
                 running = BridgeProcess(*words)
         proxy.left = None
         wait_until(lambda: all_there(log, [sub]), lambda: running.said)
-        assert running.stop() == 0
+        assert running.stop() == 0, running.said
     assert proxy.cuts > 3
 
 
@@ -130,7 +130,7 @@ def test_home_assistant_that_starts_again_is_told_everything(tmp_path):
         sub.client.publish("homeassistant/status", b"online")
         wait_until(lambda: len(sub.payloads(config)) == 2, lambda: running.said)
         wait_until(lambda: sub.payloads("sv/a/people")[-1] == b"0")
-        assert running.stop() == 0
+        assert running.stop() == 0, running.said
     assert len(events([sub], "a")) == 2
 
 
@@ -175,7 +175,7 @@ def test_user_and_password(tmp_path):
         words = ("mqtt", f"mqtt://127.0.0.1:{broker.port}", "--log", tmp_path, "--user", "joe")
         with bridge(*words, *QUICK, "--password-file", tmp_path / "wrong") as running:
             running.wait_for("refused the connection: Not authorized")
-            assert running.stop() == 0
+            assert running.stop() == 0, running.said
             assert "s3creT" not in running.said
         with bridge(*words, "--until-ended", "--password-file", tmp_path / "right") as running:
             assert running.wait() == 0, running.said
@@ -191,7 +191,7 @@ def test_a_broker_that_accepts_and_says_nothing_does_not_hold_a_signal_up(tmp_pa
             silent.accept()[0].close()
             accepted, _ = silent.accept()
             with accepted:
-                assert running.stop() == 0
+                assert running.stop() == 0, running.said
 
 
 def test_metrics_say_what_is_delivered_and_what_waits(tmp_path):
@@ -221,7 +221,7 @@ def test_metrics_say_what_is_delivered_and_what_waits(tmp_path):
             broker.start()
             wait_until(lambda: value("lag_events") == 0)
             assert value("delivered_total") == 7 or value("delivered_total") > 7
-            assert running.stop() == 0
+            assert running.stop() == 0, running.said
 
 
 def test_json_of_the_log_is_json_at_the_subscriber(tmp_path):
@@ -235,7 +235,7 @@ def test_json_of_the_log_is_json_at_the_subscriber(tmp_path):
         wait_until(lambda: all_there(log, [sub], "a"), lambda: running.said)
         ids = [json.loads(one)["id"] for one in events([sub], "a")]
         assert len(set(ids)) == len(ids) == 2
-        assert running.stop() == 0
+        assert running.stop() == 0, running.said
 
 
 @pytest.mark.parametrize("words", [("--prefix", "a+b"), ("--discovery", "x/#"), ("--ca", "none")])
