@@ -303,11 +303,19 @@ PARTS: tuple[type[Part], ...] = (
 P = TypeVar("P", bound=Part)
 
 
+class StageRun(msgspec.Struct, frozen=True):
+    """Where a stage has processed a frame, and how long that took."""
+
+    device: str  # such as `cpu` or `cuda:0`
+    ms: float  # of the call that had this frame, with all frames of its batch
+
+
 class Packet(msgspec.Struct, kw_only=True):
     """A frame and the parts that stages have added to it."""
 
     frame: Frame
     parts: list[Part] = []
+    ran: dict[str, StageRun] = {}  # by stage: those above the stage, where it `reads_runs`
 
     def part(self, kind: type[P]) -> P | None:
         """The part of this kind, or None when its stage was skipped for this frame."""

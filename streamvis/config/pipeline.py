@@ -79,11 +79,12 @@ def inputs_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
 
     A stage gets exactly these parts, so that results do not depend on the placement.
     """
-    above, run = _above(pipeline, name), pipeline.stage(name).run
-    return tuple(s.name for s in pipeline.stages if s.name in above and run.uses(s.run))
+    run = pipeline.stage(name).run
+    return tuple(s for s in ancestors_of(pipeline, name) if run.uses(pipeline.stage(s).run))
 
 
-def _above(pipeline: Pipeline, name: str) -> set[str]:
+def ancestors_of(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """Return all stages above this one, in pipeline order."""
     above: set[str] = set()
     open_ = list(pipeline.stage(name).after)
     while open_:
@@ -91,7 +92,7 @@ def _above(pipeline: Pipeline, name: str) -> set[str]:
         if parent not in above:
             above.add(parent)
             open_ += pipeline.stage(parent).after
-    return above
+    return tuple(stage.name for stage in pipeline.stages if stage.name in above)
 
 
 def lender_of(pipeline: Pipeline, name: str) -> str | None:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from streamvis.messages import StageRun
+
 SCHEMA = "streamvis.event/1.0"
 MAJOR = "streamvis.event/1."
 SYSTEM = "_sys"  # in place of a source: the publisher itself
@@ -113,6 +115,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """What an event was made by."""
 
     pipeline: str = ""  # hash of the pipeline's configuration
+    stages: dict[str, StageRun] | msgspec.UnsetType = msgspec.UNSET  # by stage above the publisher:
+    # where it processed the frame; absent unless `publish.provenance` is set
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,9 +183,10 @@ def unlogged(payload: bytes) -> bytes:
 
 
 def content(event: Event) -> Event:
-    """The event without what differs between two runs of one file: names and wall clocks."""
+    """The event without what differs between two runs of one file: names, clocks and devices."""
     bare = msgspec.structs.replace(event.time, capture_us=0, emit_us=0)
-    return msgspec.structs.replace(event, id="", epoch="", time=bare, attachments=())
+    prov = Provenance(pipeline=event.prov.pipeline)
+    return msgspec.structs.replace(event, id="", epoch="", time=bare, prov=prov, attachments=())
 
 
 def new_epoch() -> str:

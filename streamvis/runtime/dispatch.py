@@ -77,7 +77,7 @@ class Dispatch:
             parts = [name for name in group.inputs if name in in_flight.parts]
             blobs += [in_flight.parts[name] for name in parts]
             skip = [name for name in in_flight.skip if name in group.names]
-            items.append(FrameItem(in_flight.frame, skip, parts))
+            items.append(FrameItem(in_flight.frame, skip, parts, in_flight.ran))
 
     def _begin(self, group: Group, source: str) -> BeginItem:
         stream = self._streams[source]
@@ -120,6 +120,7 @@ def fits(answer: Answer, batch: Batch, group: Group, blobs: int) -> bool:
     return (
         answer.id == batch.id
         and len(answer.wrote) == batch.packets
+        and len(answer.ran) in (0, batch.packets)
         and sum(map(len, answer.wrote)) == blobs
         and all(name in group.names for names in answer.wrote for name in names)
     )

@@ -155,11 +155,12 @@ class Flow:
         for request in answer.clips:
             self.orders.append(protocol.SendClip(request.source, request.clip))
         parts = iter(blobs)
-        wrote = iter(answer.wrote)
+        wrote, ran = iter(answer.wrote), iter(answer.ran)
         for job in batch.jobs:
             if (in_flight := job.in_flight) is not None:
                 in_flight.out -= 1
                 in_flight.parts.update(zip(next(wrote), parts, strict=False))
+                in_flight.ran.update(next(ran, {}))
                 in_flight.jobs.pop(group.index, None)
                 self._count_group(in_flight, group.index, at)
             else:

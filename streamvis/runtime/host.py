@@ -7,9 +7,9 @@ from typing import cast
 
 import msgspec
 
-from streamvis.config import Pipeline, StageSpec, inputs_of, lender_of
+from streamvis.config import Pipeline, StageSpec, ancestors_of, inputs_of, lender_of
 from streamvis.errors import RunError
-from streamvis.messages import Findings, Packet, Part, Receipt
+from streamvis.messages import Findings, Packet, Part, Receipt, StageRun
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -58,13 +58,20 @@ class PendingFrame(msgspec.Struct, eq=False):
 
     item: FrameItem
     parts: dict[str, Part]
+    ran: dict[str, StageRun] = {}  # by stage of this host
 
 
 class Host:
     """Built stages, in topological order."""
 
-    def __init__(self, pipeline: Pipeline, stages: dict[str, Stage]) -> None:
+    def __init__(self, pipeline: Pipeline, stages: dict[str, Stage], device: str = "cpu") -> None:
         self._stages = stages
+        self._devices = _devices(pipeline, stages, device)
+        self._readers = {
+            name: ancestors_of(pipeline, name)
+            for name in stages
+            if pipeline.stage(name).run.reads_runs
+        }
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
         # of each stage the sources that it begins once they are open, with the states of BeginItem
@@ -96,6 +103,8 @@ class Host:
             ran = [name for name in self._stages if name not in frame.item.skip]
             answer.wrote.append(ran)
             written += [frame.parts[name] for name in ran]
+            if self._devices:
+                answer.ran.append(frame.ran)
         return answer, written
 
     def close(self) -> None:
@@ -162,6 +171,10 @@ class Host:
             Packet(frame=p.item.frame, parts=[p.parts[i] for i in inputs if i in p.parts])
             for p in pending
         ]
+        if (above := self._readers.get(name)) is not None:
+            for packet, p in zip(packets, pending, strict=True):
+                known = {**p.item.ran, **p.ran}
+                packet.ran = {one: known[one] for one in above if one in known}
         start = time.perf_counter()
         try:
             parts = list(self._stages[name](packets))
@@ -169,7 +182,8 @@ class Host:
             where = ", ".join(f"{p.frame.source}/{p.frame.n}" for p in packets)
             error.add_note(f"in stage '{name}', frames {where}")
             raise
-        answer.times.append(StageTime(name, len(packets), time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        answer.times.append(StageTime(name, len(packets), seconds))
         if len(parts) != len(packets):
             raise RunError(
                 f"stage '{name}' returned {len(parts)} parts for {len(packets)} packets; expected "
@@ -177,10 +191,19 @@ class Host:
             )
         for frame, part in zip(pending, parts, strict=True):
             frame.parts[name] = part
+            if (device := self._devices.get(name)) is not None:
+                frame.ran[name] = StageRun(device, round(1000 * seconds, 3))
             if isinstance(part, Receipt) and part.clips:
                 source = frame.item.frame.source
                 clips = (CutClip(one.event, one.kind, one.media_us) for one in part.clips)
                 answer.clips.extend(ClipRequest(source, clip) for clip in clips)
+
+
+def _devices(pipeline: Pipeline, stages: Iterable[str], device: str) -> dict[str, str]:
+    """Return the device of each stage; none when no stage of the pipeline reads it."""
+    if not any(spec.run.reads_runs for spec in pipeline.stages):
+        return {}
+    return {name: device if pipeline.stage(name).run.torch else "cpu" for name in stages}
 
 
 def _deliver(

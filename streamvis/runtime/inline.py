@@ -140,7 +140,9 @@ def frames(
         )
         with ExitStack() as stack:
             stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)
-            hosts = {f"{name}.0": Host(pipeline, {name: stage}) for name, stage in stages.items()}
+            hosts = {
+                f"{name}.0": Host(pipeline, {name: stage}, device) for name, stage in stages.items()
+            }
             for host in hosts.values():
                 stack.callback(host.close)
             reader = Reader(sources, open_source, pictures)

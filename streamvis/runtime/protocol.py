@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo
+from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo, StageRun
 from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.reconnect import Reconnect
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
@@ -35,6 +35,7 @@ class FrameItem(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     frame: Frame
     skip: list[str] = []  # stages of the worker that do not run for this frame
     parts: list[str] = []  # the stages that wrote them
+    ran: dict[str, StageRun] = {}  # by stage, if a stage of the pipeline reads it
 
 
 class NoticeItem(msgspec.Struct, frozen=True, array_like=True, tag="notice"):
@@ -156,6 +157,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     times: list[StageTime]
     findings: dict[str, Findings] = {}  # by source that has ended
     clips: list[ClipRequest] = []
+    ran: list[dict[str, StageRun]] = []  # for each frame, by stage; none if no stage reads it
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.config import StageSpec
-from streamvis.messages import Ending, Frame, SourceInfo
+from streamvis.messages import Ending, Frame, SourceInfo, StageRun
 from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import DecodedFrame, EndItem, NoticeItem
@@ -33,6 +33,7 @@ class InFlightFrame(msgspec.Struct, eq=False):
     begun: bool = False  # a worker has received it
     given_up: bool = False  # no group gets it any more
     parts: dict[str, Any] = {}
+    ran: dict[str, StageRun] = {}  # by stage, if a stage reads it
     jobs: dict[int, "Job"] = {}  # by group, until answered
 
 

@@ -16,7 +16,7 @@ from streamvis.runtime import protocol
 from streamvis.runtime.host import Build, Host, build_stages
 from streamvis.runtime.processes import load, serve
 from streamvis.stages import part_decoder
-from streamvis.stages.protocol import Site, Stage
+from streamvis.stages.protocol import Site
 from streamvis.transport.slots import SlotReader
 from streamvis.transport.sockets import Client
 
@@ -29,7 +29,7 @@ def work(client: Client) -> None:
         return
     with closing(SlotReader()) as pixels:
         try:
-            host = Host(setup.pipeline, _built(setup, pixels))
+            host = _built(setup, pixels)
         except StreamvisError as error:
             client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
             return
@@ -60,7 +60,7 @@ def _receive(client: Client) -> tuple[protocol.ToProcess, list[bytes]]:
     return protocol.decode_to_process(frames[0]), frames[1:]
 
 
-def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
+def _built(setup: protocol.Setup, pixels: SlotReader) -> Host:
     build = load(setup.build)
     site = Site(
         device=setup.device,
@@ -84,9 +84,10 @@ def _built(setup: protocol.Setup, pixels: SlotReader) -> dict[str, Stage]:
     return _all(build, setup, msgspec.structs.replace(site, device=setup.fallback))
 
 
-def _all(build: Build, setup: protocol.Setup, site: Site) -> dict[str, Stage]:
+def _all(build: Build, setup: protocol.Setup, site: Site) -> Host:
     with imports_of_packages():
-        return build_stages(setup.pipeline, setup.stages, site, build)
+        stages = build_stages(setup.pipeline, setup.stages, site, build)
+    return Host(setup.pipeline, stages, site.device)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,11 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """Whether the stage gets the part of this other stage above it."""
         return other.writes in self.reads | self.may_read
 
+    @property
+    def reads_runs(self) -> bool:
+        """Whether the stage reads where the stages above it ran and for how long: `Packet.ran`."""
+        return False
+
     def missing(self, above: "Sequence[StageConfig]") -> str | None:
         """Describe what the settings require of the stages above and none gives, or None.
 

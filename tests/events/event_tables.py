@@ -117,6 +117,8 @@ def nested_rows(name: str, kind: Type):
             yield from member_rows(kind, f"{name}.")
         case VarTupleType(item_type=item) | ListType(item_type=item):
             yield from nested_rows(f"{name}[]", item)
+        case DictType(value_type=value):
+            yield from nested_rows(f"{name}.*", value)
         case UnionType(types=types):
             for one in types:
                 yield from nested_rows(name, one)

@@ -83,6 +83,8 @@ def test_a_batch_with_an_end_does_not_wait():
         (Answer(2, [["detect"], []], [], []), 1, False),  # of another batch
         (Answer(1, [["detect"]], [], []), 1, False),  # a packet is missing
         (Answer(1, [["detect"], []], [], []), 2, False),  # a part too many
+        (Answer(1, [["detect"], []], [], [], ran=[{}, {}]), 1, True),
+        (Answer(1, [["detect"], []], [], [], ran=[{}]), 1, False),  # provenance of one packet
         (Answer(1, [["track"], []], [], []), 1, False),  # a stage of another group
     ],
 )

@@ -31,6 +31,9 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     attach: tuple[Literal["masks"], ...] = ()  # data sent with the events on the feed, not to the
     # log; masks: the label map as PNG
 
+    provenance: bool = False  # state in each event about a frame on which device each stage
+    # processed that frame, and how long it took: `prov.stages`
+
     stateful: ClassVar[bool] = True
     follows_status: ClassVar[bool] = True
 
@@ -42,6 +45,10 @@ class Publish(StageConfig, frozen=True, tag="publish"):
 
     def uses(self, other: StageConfig) -> bool:
         return has_events(other)
+
+    @property
+    def reads_runs(self) -> bool:
+        return self.provenance
 
     def missing(self, above: Sequence[StageConfig]) -> str | None:
         if any(map(self.uses, above)):

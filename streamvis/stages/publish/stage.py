@@ -44,7 +44,16 @@ from streamvis.events.log import FILE_NAME, Cursor, LogDiskError, LogWriter, Row
 from streamvis.events.replay_process import ReplayProcess, addresses_beside
 from streamvis.events.retention import FOREVER, Retention, evictor_of
 from streamvis.logs import warn
-from streamvis.messages import ClipEvent, Ending, Findings, Notice, Packet, Receipt, SourceInfo
+from streamvis.messages import (
+    ClipEvent,
+    Ending,
+    Findings,
+    Notice,
+    Packet,
+    Receipt,
+    SourceInfo,
+    StageRun,
+)
 from streamvis.stages import event_codec, installed_kinds
 from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
 from streamvis.stages.publish import Publish
@@ -244,7 +253,7 @@ class PublishStage:
             new: list[OutgoingEvent] = []
             if at > state.at:  # otherwise it comes again after a restart
                 state.at, state.n, state.noticed = at, frame.n, 0
-                new = self._numbered(state, opened.events.frame(packet))
+                new = self._numbered(state, opened.events.frame(packet), packet.ran)
                 self._want_clips(opened, [one.row for one in new])
                 outgoing += new
                 changed[frame.source] = opened
@@ -293,8 +302,13 @@ class PublishStage:
     def close(self) -> None:
         self._outbox.close(ended=not self._sources)  # open ones: this worker has failed
 
-    def _numbered(self, state: SourceState, drafts: Iterable[TimedDraft]) -> list[OutgoingEvent]:
-        return numbered(state.status.info.id, state, drafts, self._run)
+    def _numbered(
+        self,
+        state: SourceState,
+        drafts: Iterable[TimedDraft],
+        ran: dict[str, StageRun] | None = None,
+    ) -> list[OutgoingEvent]:
+        return numbered(state.status.info.id, state, drafts, self._run, ran)
 
     def _want_clips(self, opened: PublishedSource, rows: Iterable[Row]) -> None:
         """Ask for a clip of each event of the types that are configured, with the next receipt."""
@@ -487,9 +501,17 @@ def _open_log(out: Path) -> LogWriter:
 
 
 def numbered(
-    source: str, counts: Counts, drafts: Iterable[TimedDraft], run: Run
+    source: str,
+    counts: Counts,
+    drafts: Iterable[TimedDraft],
+    run: Run,
+    ran: dict[str, StageRun] | None = None,
 ) -> list[OutgoingEvent]:
-    """Return the drafts as events with the next numbers, and advance `counts`."""
+    """Return the drafts as events with the next numbers, and advance `counts`.
+
+    Events about the frame state which stages `ran`.
+    """
+    of_frame = msgspec.structs.replace(run.prov, stages=ran) if ran else run.prov
     emit_us = time.time_ns() // 1000
     outgoing = []
     for draft in drafts:
@@ -504,7 +526,7 @@ def numbered(
             offset=counts.next,
             time=msgspec.structs.replace(draft.time, emit_us=emit_us),
             frame=draft.frame,
-            prov=run.prov,
+            prov=run.prov if draft.frame is None else of_frame,
             what=draft.what,
         )
         counts.next += 1
