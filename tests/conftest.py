@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--accept", action="store_true", help="write the golden files instead of comparing them"
     )
+    parser.addoption("--full", action="store_true", help="run compressed tests in full length")
 
 
 @pytest.fixture(scope="session")

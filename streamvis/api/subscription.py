@@ -20,17 +20,26 @@ def subscribe(
     source: str | None = None,
     family: str | None = None,
     *,
+    since: object = "now",
     until_ended: bool = False,
     keys: str | Path | None = None,
+    replay: str | None = None,
 ) -> Subscription:
     """Return the events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
 
     For `for` and `async for`. Continues from run to run; with `until_ended`, to the end of the run.
-    `keys`: the file of a client, which `streamvis keys new` made.
+    `since`: `now`; `snapshot`, to begin with a `Snapshot` of each source; an offset in the log of
+    `source`; or a `cursor` that an earlier subscription had. `keys`: the file of a client, which
+    `streamvis keys new` made. `replay`: the address of the replay server, where the one that the
+    publisher names cannot be reached.
     """
     known = client_keys(Path(keys)) if keys is not None else None
     return Subscription(
-        endpoint, event_codec(), source, family, until_ended=until_ended, keys=known
+        *(endpoint, event_codec(), source, family),
+        since=since,
+        until_ended=until_ended,
+        keys=known,
+        replay=replay,
     )
 
 

@@ -5,13 +5,16 @@
             case TrackBegin(track): ...
             case Lost(topic, first, last): ...
 
-Lost messages appear as a `Lost` event at their position. Attachments are in `event.attachments`;
+What the subscriber has missed is fetched from the log by way of the replay server; what cannot be
+had appears as a `Lost` event at its position. Attachments are in `event.attachments`;
 `mask_attachments.mask_of(event)` decodes them.
 
 A subscription continues after a run has ended or its publisher has died, with the next publisher
 at the address. `until_ended=True` ends it with the run.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
@@ -20,110 +23,31 @@ import zmq.asyncio
 
 from streamvis.errors import DataError, UsageError
 from streamvis.events import envelope
+from streamvis.events import replay_protocol as protocol
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM_TOPIC, Event, Heartbeat, Lost, Time, new_epoch
+from streamvis.events.envelope import SYSTEM_TOPIC, Event, Lost, Snapshot
 from streamvis.events.feed import LONGEST, WELCOME
+from streamvis.events.inbox import Inbox
+from streamvis.events.subscriber import Cursor, Place, Subscriber, read_since
 from streamvis.transport.keys import ClientKeys
 
-MOST_PARTS = 16  # of a message
 QUEUE = 10_000  # messages that wait for a slow reader
-
-
-class Inbox:
-    """Checks each message of the feed and finds lost ones by their numbers. Pure."""
-
-    def __init__(self, codec: Codec, source: str | None = None, family: str | None = None) -> None:
-        self.codec = codec
-        self.source = source
-        self.family = family
-        self.lost = 0  # messages that were lost
-        self.repeated = 0  # messages received again, after the publisher was restarted
-        self.refused = 0  # messages that are not of this feed format
-        self.ready = False  # after the first heartbeat every loss is noticed
-        self.ended = False  # the last heartbeat announced the end of the run
-        self.sources: list[str] = []  # open sources, by the last heartbeat
-        self._last: dict[str, int] = {}  # topic -> tseq
-        self._epochs: dict[str, str] = {}  # source -> boot of its publisher
-
-    def take(self, parts: Sequence[bytes]) -> list[Event]:
-        """The events of a message: none, one, or a `Lost` and one."""
-        if len(parts) == 1 and parts[0].startswith(WELCOME):
-            return []
-        try:
-            topic, tseq, event = _parsed(parts, self.codec)
-        except DataError:
-            self.refused += 1
-            return []
-        if self._epochs.get(event.source) != event.epoch:
-            self._epochs[event.source] = event.epoch
-            for known in [t for t in self._last if t.startswith(f"sv1/{event.source}/")]:
-                del self._last[known]
-        if isinstance(event.what, Heartbeat):
-            self.ready, self.ended = True, event.what.hb.ended
-            if topic == SYSTEM_TOPIC:
-                self.sources = event.what.hb.sources
-            wanted = [event] if self.family == "hb" and topic != SYSTEM_TOPIC else []
-            return self._lost_before_heartbeat(event, event.what) + wanted
-        if self.source not in (None, event.source) or self.family not in (None, event.family):
-            return []
-        return self._counted(topic, tseq, event)
-
-    def _counted(self, topic: str, tseq: int, event: Event) -> list[Event]:
-        last = self._last.get(topic, tseq - 1)
-        if tseq <= last:
-            self.repeated += 1
-            return []
-        self._last[topic] = tseq
-        return [*self._lost(event, topic, last + 1, tseq - 1), event]
-
-    def _lost_before_heartbeat(self, event: Event, beat: Heartbeat) -> list[Event]:
-        """A heartbeat is sent after the messages it counts: those not received are lost."""
-        found: list[Event] = []
-        for family, tseq in beat.hb.last.items():
-            topic = envelope.topic(event.source, family)
-            if self.source in (None, event.source) and self.family in (None, family):
-                last = self._last.get(topic, tseq)
-                self._last[topic] = max(tseq, last)
-                found += self._lost(event, topic, last + 1, tseq)
-        return found
-
-    def _lost(self, event: Event, topic: str, first: int, last: int) -> list[Event]:
-        if last < first:
-            return []
-        self.lost += last - first + 1
-        time = Time(media_us=event.time.media_us, emit_us=event.time.emit_us)
-        return [
-            Event(
-                id=new_epoch(),
-                source=event.source,
-                epoch=event.epoch,
-                tseq=0,
-                offset=-1,
-                time=time,
-                what=Lost(topic=topic, first=first, last=last),
-            )
-        ]
-
-
-def _parsed(parts: Sequence[bytes], codec: Codec) -> tuple[str, int, Event]:
-    longest = max(map(len, parts), default=0)
-    if not 3 <= len(parts) <= MOST_PARTS or len(parts[1]) != 8 or longest > LONGEST:
-        raise DataError(f"not a message of the feed: {len(parts)} frames, expected 3 or more")
-    event = codec.decode(parts[2])
-    tseq = int.from_bytes(parts[1])
-    topic = envelope.topic(event.source, event.family)
-    if parts[0] != topic.encode() or tseq != event.tseq:
-        raise DataError("topic or number of a message differ from those of its event")
-    if len(parts) > 3:
-        event = msgspec.structs.replace(event, attachments=tuple(parts[3:]))
-    return topic, tseq, event
+REPLY_MS = 1000  # until a request is repeated
+AGAIN_S = 0.1  # until one is repeated that the server cannot answer yet
+LONGEST_REPLY = 1 << 28
 
 
 class Subscription:
-    """Events in order of arrival, for `for` and `async for`; `inbox` has the counts.
+    """Events of each source in order, for `for` and `async for`; `inbox` has the counts.
 
+    `since`: `now`; `snapshot`, which begins with a `Snapshot` event of each source; the offset in
+    the log of `source` from which on events are wanted; or the `cursor` of an earlier subscription.
     `timeout_s` ends it after that long without any message, heartbeats included; None: never.
     `until_ended` ends it with the run. `keys`: those of a client, for a feed that asks for them.
+    `replay`: the address of the replay server, where it is another than that of the heartbeats.
+
+    Raises UsageError for a `since` that is none, and, when it iterates, for one other than `now`
+    where the publisher has no replay server.
     """
 
     def __init__(
@@ -134,14 +58,27 @@ class Subscription:
         family: str | None = None,
         timeout_s: float | None = None,
         *,
+        since: object = "now",
         until_ended: bool = False,
         keys: ClientKeys | None = None,
+        replay: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._keys = keys
+        self._replay = replay
         self.inbox = Inbox(codec, source, family)
+        self._since = read_since(since, source)
+        self._cursor = self._since if isinstance(self._since, Cursor) else Cursor()
         self._timeout_ms = None if timeout_s is None else int(timeout_s * 1000)
         self._until_ended = until_ended
+
+    @property
+    def cursor(self) -> str:
+        """Where the loop has come to, as JSON: `since=cursor` goes on after its last event.
+
+        It has the run and, by source, the offset of the last event and the last tseq by family.
+        """
+        return msgspec.json.encode(self._cursor).decode()
 
     def __iter__(self) -> Iterator[Event]:
         for events in self.messages(self._timeout_ms):
@@ -151,36 +88,79 @@ class Subscription:
             if self._until_ended and self.inbox.ended:
                 return
 
-    def messages(self, wait_ms: int | None) -> Iterator[list[Event] | None]:
+    def messages(self, wait_ms: int | None) -> Iterator[Iterator[Event] | None]:
         """The events of each message, often none; None after `wait_ms` without a message."""
         context = zmq.Context()
         subscriber = context.socket(zmq.SUB)
+        state = Subscriber(self.inbox, self._since)
+        asker = _Asker(context, self._keys)
         try:
             self._connect(subscriber)
             while True:
                 came = subscriber.poll(wait_ms)
-                yield self.inbox.take(subscriber.recv_multipart()) if came else None
+                yield self._events(state, asker, subscriber.recv_multipart()) if came else None
         finally:
+            asker.close()
             subscriber.close(
                 linger=0
             )  # by hand: under a garbage collection, destroy() would miss it
             context.term()
 
+    def _events(
+        self, state: Subscriber, asker: "_Asker", parts: Sequence[bytes]
+    ) -> Iterator[Event]:
+        yield from self._noted(state.take(parts))
+        while (request := state.request) is not None:
+            reply = asker.ask(self._replay_at(state), request)
+            yield from self._noted(state.answer(reply))
+            if _is_early(reply):
+                time.sleep(AGAIN_S)
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         context = zmq.asyncio.Context()
         subscriber = context.socket(zmq.SUB)
+        state = Subscriber(self.inbox, self._since)
+        asker = _Asker(context, self._keys)
         try:
             self._connect(subscriber)
             while await subscriber.poll(self._timeout_ms):
-                for event in self.inbox.take(await subscriber.recv_multipart()):
+                for event in self._noted(state.take(await subscriber.recv_multipart())):
                     yield event
+                while (request := state.request) is not None:
+                    reply = await asker.ask_async(self._replay_at(state), request)
+                    for event in self._noted(state.answer(reply)):
+                        yield event
+                    if _is_early(reply):
+                        await asyncio.sleep(AGAIN_S)
                 if self._until_ended and self.inbox.ended:
                     return
         finally:
+            asker.close()
             subscriber.close(
                 linger=0
             )  # by hand: under a garbage collection, destroy() would miss it
             context.term()
+
+    def _noted(self, events: Sequence[Event]) -> Iterator[Event]:
+        """Yield the events, each once the cursor is behind it."""
+        for event in events:
+            self._note(event)
+            yield event
+
+    def _note(self, event: Event) -> None:
+        if self._cursor.epoch != event.epoch:
+            self._cursor = Cursor(event.epoch)
+        place = self._cursor.sources.setdefault(event.source, Place(-1))
+        if isinstance(event.what, Snapshot):
+            place.offset, place.tseq = event.offset, dict(event.what.tseq)
+        elif isinstance(event.what, Lost):
+            family = event.what.topic.split("/")[2] or "sys"
+            place.tseq[family] = event.what.last
+        elif event.offset >= 0:
+            place.offset, place.tseq[event.family] = event.offset, event.tseq
+
+    def _replay_at(self, state: Subscriber) -> str:
+        return self._replay or beside(self.endpoint, state.replay)
 
     def _connect(self, subscriber: "zmq.Socket[bytes] | zmq.asyncio.Socket") -> None:
         source, family = self.inbox.source, self.inbox.family
@@ -202,3 +182,78 @@ class Subscription:
             raise UsageError(
                 f"{self.endpoint}: {error.strerror}. Expected an address like tcp://127.0.0.1:5560"
             ) from None
+
+
+class _Asker:
+    """The socket to the replay server, made anew when its address changes."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]] | zmq.asyncio.Context",
+        keys: ClientKeys | None,
+    ) -> None:
+        self._context = context
+        self._keys = keys
+        self._socket: zmq.Socket[bytes] | zmq.asyncio.Socket | None = None
+        self._endpoint = ""
+
+    def ask(self, endpoint: str, request: protocol.Request) -> protocol.Reply | None:
+        """Return the reply; None when there was none in time."""
+        socket = self._connected(endpoint)
+        socket.send(protocol.encode(request), zmq.NOBLOCK)
+        while socket.poll(REPLY_MS):
+            reply = _reply(socket.recv_multipart(), request)  # type: ignore[arg-type]
+            if reply is not None:
+                return reply
+        return None
+
+    async def ask_async(self, endpoint: str, request: protocol.Request) -> protocol.Reply | None:
+        """Return the reply; None when there was none in time."""
+        socket = self._connected(endpoint)
+        await socket.send(protocol.encode(request), zmq.NOBLOCK)  # type: ignore[misc]
+        while await socket.poll(REPLY_MS):  # type: ignore[misc]
+            reply = _reply(await socket.recv_multipart(), request)  # type: ignore[misc]
+            if reply is not None:
+                return reply
+        return None
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _connected(self, endpoint: str) -> "zmq.Socket[bytes] | zmq.asyncio.Socket":
+        if self._socket is None or endpoint != self._endpoint:
+            self.close()
+            self._socket, self._endpoint = self._context.socket(zmq.DEALER), endpoint
+            if self._keys is not None:
+                self._keys.use(self._socket)
+            self._socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_REPLY)
+            self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+            self._socket.connect(endpoint)
+        return self._socket
+
+
+def _reply(frames: list[bytes], request: protocol.Request) -> protocol.Reply | None:
+    """Return the reply to this request; None for that to an earlier one."""
+    try:
+        reply = protocol.decode_reply(frames)
+    except DataError:
+        return None
+    return reply if reply.id == request.id else None
+
+
+def _is_early(reply: protocol.Reply | None) -> bool:
+    return isinstance(reply, protocol.Failure) and reply.retry
+
+
+def beside(endpoint: str, replay: str) -> str:
+    """Return the address of the replay server as the feed at `endpoint` is reached.
+
+    The publisher may have bound all interfaces, or be reached by another name.
+    """
+    scheme, _, rest = replay.partition("://")
+    if scheme != "tcp" or not endpoint.startswith("tcp://"):
+        return replay
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    return f"tcp://{host}:{rest.rpartition(':')[2]}"

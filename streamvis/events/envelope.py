@@ -151,6 +151,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return family_of(self.what)
 
 
+class Snapshot(msgspec.Struct, frozen=True, tag_field="type", tag="sys.snapshot"):
+    """Made by the client: the state of a source, in place of all that was known of it.
+
+    `events` are the latest event of everything that goes on, in order of offset.
+    """
+
+    events: tuple[Event, ...]
+    tseq: dict[str, int]  # family -> last
+
+
 def type_of(what: EventBody) -> str:
     """`track.begin`, `source.eof`, `hb`, …"""
     return what.kind if isinstance(what, Other) else str(type(what).__struct_config__.tag)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 from streamvis.errors import SourceError
-from streamvis.events.client import Inbox, Subscription
+from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event
+from streamvis.events.inbox import Inbox
 
 LOOK_S = 0.25  # between two looks at the clock while nothing comes
 SILENCE_S = 3.0  # without a message, heartbeats among them: the publisher is gone

@@ -15,9 +15,10 @@ import streamvis
 from streamvis.api.subscription import listen, subscribe
 from streamvis.errors import UsageError
 from streamvis.events import envelope
-from streamvis.events.client import Inbox, Subscription
+from streamvis.events.client import Subscription
 from streamvis.events.envelope import Beat, Event, Heartbeat, Lost, Time, encode
 from streamvis.events.feed import Feed, Message
+from streamvis.events.inbox import Inbox
 from streamvis.events.source_events import Gap, SourceGap
 from streamvis.stages import event_codec
 
