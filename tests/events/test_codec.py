@@ -22,6 +22,7 @@ from streamvis.events.envelope import (
     encode,
 )
 from streamvis.events.source_events import Change, Gap, SourceGap, SourceOffline
+from streamvis.messages import StageRun
 from streamvis.stages import event_codec
 from streamvis.stages.actions.events import (
     Action,
@@ -153,7 +154,12 @@ events = st.builds(
     offset=st.integers(-1, 2**53),
     time=st.builds(Time, media_us=count, capture_us=count, emit_us=count),
     frame=st.none() | st.builds(FrameRef, n=count, seq=count, w=count, h=count, stream_epoch=count),
-    prov=st.builds(Provenance, pipeline=text | st.just(',"what":{')),
+    prov=st.builds(
+        Provenance,
+        pipeline=text | st.just(',"what":{'),
+        stages=st.just(msgspec.UNSET)
+        | st.dictionaries(text, st.builds(StageRun, device=text, ms=finite), max_size=3),
+    ),
     what=whats,
 )
 

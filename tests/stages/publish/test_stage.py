@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from jsonschema import Draft202012Validator
 from published import EPOCH, contents, do, info_of, logged, notice_of, packet_of, site_at
 
 from streamvis.config import Alarm, Publish, Segment
@@ -146,6 +148,15 @@ def test_the_story_of_a_source(undisturbed):
     ]
     ids = [e.what.track.id for e in events["cam1"] if e.family == "track"]
     assert ids[-1] == "cam1:2:3"
+
+
+def test_every_logged_event_fits_the_schema(undisturbed):
+    schema = Draft202012Validator(event_codec().json_schema())
+    with LogReader(undisturbed / "events.db") as log:
+        rows = list(log.events())
+    for row in rows:
+        schema.validate(json.loads(row.payload))
+    assert len({row.type for row in rows}) == 17
 
 
 def test_offsets_count_per_source_and_tseq_per_topic(undisturbed):
