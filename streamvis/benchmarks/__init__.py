@@ -2,6 +2,7 @@
 
 hub                   cost of the runtime alone: hops between processes
 pipeline              a whole pipeline over its detector alone
+feed                  log and feed over a bare socket and a bare table; commits beside an eviction
 detector              one detector on each inference engine, and its parts
 embedder              crops and appearance embeddings of one frame
 actions               the action stage over the length of its video

@@ -25,10 +25,18 @@ Weights = Annotated[
 def bench(context: typer.Context, json: Json = False) -> None:
     """Measure speed on this machine: all of it, or one part."""
     if context.invoked_subcommand is None:
-        from streamvis.benchmarks import actions, detector, embedder, hub, pipeline, tracker_speed
+        from streamvis.benchmarks import (
+            actions,
+            detector,
+            embedder,
+            feed,
+            hub,
+            pipeline,
+            tracker_speed,
+        )
 
-        parts = (hub, pipeline, detector, embedder, actions, tracker_speed)
-        names = ("hub", "pipeline", "detector", "embedder", "actions", "tracker")
+        parts = (hub, feed, pipeline, detector, embedder, actions, tracker_speed)
+        names = ("hub", "feed", "pipeline", "detector", "embedder", "actions", "tracker")
         _measure({name: one.measure for name, one in zip(names, parts, strict=True)}, json)
 
 
@@ -38,6 +46,14 @@ def hub(json: Json = False) -> None:
     from streamvis.benchmarks.hub import measure
 
     _measure({"hub": measure}, json)
+
+
+@command(app)
+def feed(json: Json = False) -> None:
+    """Events per second through log and feed, beside a bare socket and a bare table."""
+    from streamvis.benchmarks.feed import measure
+
+    _measure({"feed": measure}, json)
 
 
 @command(app)

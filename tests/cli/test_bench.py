@@ -1,4 +1,4 @@
-"""`streamvis bench hub` and `bench pipeline` run to their ends, with few frames."""
+"""`streamvis bench hub`, `feed` and `pipeline` run to their ends, with few frames."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamvis import config
-from streamvis.benchmarks import hub, pipeline
+from streamvis.benchmarks import feed, hub, pipeline
 from streamvis.cli.main import app
 from streamvis.runtime import inline, launch
 
@@ -26,6 +26,14 @@ def test_hub(monkeypatch):
     assert 0 < found["hop_us_p50"] <= found["hop_us_p99"]
     assert found["hops_per_cpu_second"] > 0
     assert found["pipeline_over_slowest_stage"] > 0
+
+
+def test_feed(monkeypatch):
+    monkeypatch.setattr(feed, "COMMITS", 20)
+    monkeypatch.setattr(feed.measure, "__defaults__", (100, 1, 2000))
+    found = report("feed")
+    assert (found["events"], found["rounds"]) == (100, 1)
+    assert found["log_and_feed"]["per_s"] > 0
 
 
 @pytest.mark.usefixtures("one_thread")
