@@ -31,6 +31,7 @@ from streamvis.sources.picture import StreamStats
 STEADY_S = 10.0  # after frames for so long, the next pause is the shortest again
 LOGGED = ("overload", "decode", "skipped", "poison")  # reasons of gaps in the operator's log …
 BURST_S = 60.0  # … with an entry for each source in so long, which sums them up
+FROZEN_S = 10.0  # without a heartbeat of its decode process an online source counts as stalled
 SLACK_S = 10.0  # beyond the time-outs of the decode process, which should come first
 
 
@@ -87,6 +88,13 @@ class LifeCycle:
             stream.deadline = at + 2 * stream.reconnect.read_s + SLACK_S
             reason = f"nothing received for {silence.seconds:.1f} s"
             self._change(stream, "stalled", reason, at)
+
+    def heartbeat(self, stream: Stream, at: float) -> None:
+        """Mark a source whose decode process stood still as online again."""
+        if stream.frozen:
+            stream.frozen = False
+            if stream.state == "stalled" and stream.info is not None:
+                self._change(stream, "online", "", at, stream.info)
 
     def opened(self, stream: Stream, info: SourceInfo, at: float) -> None:
         """Begin the source, or its next stream epoch."""
@@ -322,6 +330,10 @@ class LifeCycle:
         for stream in self._streams.values():
             if stream.live:
                 self._notify_gaps(stream, stream.gaps.take(at), at)
+            if at >= self._frozen_due(stream):
+                stream.frozen = True
+                reason = f"no sign of life from its decode process for {FROZEN_S:g} s"
+                self._change(stream, "stalled", reason, at)
             if at >= stream.deadline and stream.process.alive:
                 stream.deadline = float("inf")
                 reason = f"{stream.state} without progress; its decode process was killed"
@@ -331,7 +343,15 @@ class LifeCycle:
         """Return the time of the next decision of `tick`."""
         times = [stream.deadline for stream in self._streams.values() if stream.process.alive]
         times += [stream.gaps.due_s() for stream in self._streams.values() if stream.live]
+        times += [self._frozen_due(stream) for stream in self._streams.values()]
         return min(times, default=float("inf"))
+
+    def _frozen_due(self, stream: Stream) -> float:
+        """Return the time from which an online source counts as stalled for want of heartbeats."""
+        watched = stream.reconnect is not None and stream.state == "online" and not stream.frozen
+        if not watched or stream.process.state != "ready":
+            return float("inf")
+        return stream.process.heartbeat_at + FROZEN_S
 
     # the end
 

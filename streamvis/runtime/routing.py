@@ -155,6 +155,8 @@ class Core:
                 self._tick(fact.at)
             case protocol.Heartbeat():
                 self._process(fact.process).heartbeat_at = fact.at
+                if stream := self._decoders.get(fact.process):
+                    self._sources.heartbeat(stream, fact.at)
             case protocol.SlotsCreated():
                 self._use_slots(self.streams[fact.source], fact.slots)
             case protocol.AddSource():

@@ -114,6 +114,7 @@ class Stream(msgspec.Struct, eq=False):
     admitted_at: float = 0.0  # time of the last frame
     absent_since: float | None = None  # time since which there is no picture
     zero_s: float | None = None  # of a live source: time at media time 0
+    frozen: bool = False  # stalled, since its decode process sends no heartbeats
     why_epoch: str = ""  # why the next stream epoch begins
     leaving: str = ""  # why it leaves the run before its end
     stats: StreamStats = StreamStats()  # of this epoch's process

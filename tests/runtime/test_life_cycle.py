@@ -259,6 +259,21 @@ def test_a_stalled_camera_whose_process_never_ends_is_killed(cameras):
     assert cameras.core.streams["a"].state != "stalled"
 
 
+def test_a_decode_process_that_stands_still_is_a_stall_until_its_next_heartbeat(cameras):
+    cameras.open("a", 2.0)
+    core = cameras.core
+    for at in range(3, 16):  # the workers live
+        for process in core.processes:
+            if process.name != "decode-a":
+                process.heartbeat_at = float(at)
+        for order in core.step(protocol.Tick(float(at))):
+            list(cameras.carry_out(order, float(at)))
+    assert core.streams["a"].state == "stalled"
+    assert "sign of life" in core.streams["a"].reason
+    cameras.give(protocol.Heartbeat("decode-a", 16.0))
+    assert core.streams["a"].state == "online"
+
+
 def test_waiting_for_a_key_frame_is_progress(cameras):
     for at in range(1, 60):
         cameras.give(protocol.Tick(float(at)))
