@@ -43,7 +43,10 @@ def json_schema(types: Sequence[type[EventBody]]) -> dict[str, Any]:
     for aside in ASIDE:
         parts["Event"]["properties"].pop(aside)
     for kind in structs_of((Event, *types)):
-        _describe(parts.get(kind.cls.__name__), kind)
+        name = kind.cls.__name__
+        if name not in parts:  # several structs have it: msgspec adds their modules
+            name = f"{kind.cls.__module__}.{kind.cls.__qualname__}"
+        _describe(parts[name], kind)
     return {
         "$schema": DIALECT,
         "$id": ID,
@@ -53,10 +56,8 @@ def json_schema(types: Sequence[type[EventBody]]) -> dict[str, Any]:
     }
 
 
-def _describe(part: dict[str, Any] | None, kind: StructType) -> None:
+def _describe(part: dict[str, Any], kind: StructType) -> None:
     """Add to a definition what its fields mean."""
-    if part is None:  # of two structs of one name, which msgspec names by their modules
-        return
     meanings = meanings_of(kind.cls)
     for field in kind.fields:
         rule = part["properties"].get(field.encode_name)

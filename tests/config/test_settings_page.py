@@ -1,10 +1,7 @@
 """docs/settings.md is generated from the configuration types; `pytest --accept` rewrites it."""
 
-import ast
 import inspect
-import io
 import re
-import tokenize
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +11,7 @@ import msgspec
 from streamvis.config import Alarm, DecodeSpec, Placement, StageSpec, WorkerSpec, Zone
 from streamvis.config.pipeline import Run
 from streamvis.config.site import SiteFile, SiteSource
+from streamvis.events.schema import meanings_of
 from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.stages import KINDS
 from streamvis.stages.protocol import kind_name, part_name
@@ -82,7 +80,7 @@ def row_of(kind: type) -> str:
 
 
 def section(title: str, kind: type[msgspec.Struct]) -> str:
-    meanings = comments_of(kind)
+    meanings = meanings_of(kind)
     rows = []
     for field in msgspec.structs.fields(kind):
         unit, meaning = split_unit(field.name, meanings[field.name])
@@ -92,31 +90,6 @@ def section(title: str, kind: type[msgspec.Struct]) -> str:
     head = ["| setting | type | default | unit | meaning |", "|---|---|---|---|---|"]
     table = "\n".join([*head, *rows]) + "\n"
     return f"## {title}\n\n{summary}\n" + (f"\n{table}" if rows else "")
-
-
-def comments_of(kind: type) -> dict[str, str]:
-    """Return the comment beside and directly below each field of the class."""
-    source = inspect.getsource(kind)
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    alone = {
-        number
-        for number, text in enumerate(source.splitlines(), 1)
-        if text.lstrip().startswith("#")
-    }
-    body = ast.parse(source).body[0].body
-    found: dict[str, str] = {}
-    for statement in body:
-        if isinstance(statement, ast.AnnAssign):
-            line, texts = statement.lineno, []
-            while line <= (statement.end_lineno or 0) or line in alone:
-                texts += [comments[line]] if line in comments else []
-                line += 1
-            found[statement.target.id] = " ".join(texts)
-    return found
 
 
 def type_text(annotation: object) -> str:
@@ -197,7 +170,7 @@ def test_every_setting_of_a_kind_has_a_meaning() -> None:
             Segments,
             Clips,
         ]
-        for name, meaning in comments_of(kind).items()
+        for name, meaning in meanings_of(kind).items()
         if not meaning and "ClassVar" not in str(kind.__annotations__.get(name))
     ]
     assert missing == []
