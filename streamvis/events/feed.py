@@ -198,7 +198,7 @@ class _PublisherLoop:
                 frame = self.publisher.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if self.peers.admit(frame) and frame.bytes[:1] == b"\x01":
+            if self.peers.admit_subscription(frame) and frame.bytes[:1] == b"\x01":
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:

@@ -45,11 +45,13 @@ from streamvis.events.replay_protocol import (
 )
 from streamvis.events.snapshot import Identities, SourceState, fold
 from streamvis.transport.parent import exit_with_parent
+from streamvis.transport.peers import Limits, Peers
 
 STORE = "events.snapshot"
 STORE_S = 60.0  # between two times that the states are stored: well before events are evicted
 AT_ONCE = 5000  # events folded between two looks at the socket
 LOOK_MS = 500  # between two looks at the log while nobody asks
+LIMITS = Limits(sent=1 << 18, sent_s=float(1 << 16))  # a request has about 100 bytes
 QUEUED = 16  # messages that wait in each direction for each client
 
 
@@ -60,6 +62,7 @@ class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     parent: int  # process id
     listening: int = -1  # descriptor of a socket that listens there
+    keys: str | None = None  # directory of keys, whose clients alone are answered
     identities: dict[str, tuple[str, ...]] = {}
 
 
@@ -215,9 +218,15 @@ class Replay:
 
 
 def router(
-    context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, listening: int = -1
-) -> "zmq.Socket[bytes]":
-    """Return the socket that requests come to; `listening` is a descriptor that is bound there."""
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    endpoint: str,
+    listening: int = -1,
+    keys: Path | None = None,
+) -> "tuple[zmq.Socket[bytes], Peers]":
+    """Return the socket that requests come to, and its peers: with `keys` only their clients.
+
+    `listening` is a descriptor that is bound to the endpoint.
+    """
     server = context.socket(zmq.ROUTER)
     server.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
     server.setsockopt(zmq.SNDHWM, QUEUED)
@@ -226,26 +235,30 @@ def router(
     server.setsockopt(zmq.IPV6, int("[" in endpoint))
     if listening >= 0:
         server.setsockopt(zmq.USE_FD, listening)
+    peers = Peers(context, server, keys, LIMITS)
     server.bind(endpoint)
-    return server
+    return server, peers
 
 
-def serve(server: "zmq.Socket[bytes]", replay: Replay, parent: int) -> None:
+def serve(server: "zmq.Socket[bytes]", peers: Peers, replay: Replay, parent: int) -> None:
     """Answer requests until the parent is gone."""
     caught_up = False
     while os.getppid() == parent:
         if server.poll(LOOK_MS if caught_up else 0):
-            _answer(server, replay)
+            _answer(server, peers, replay)
         with suppress(DataError):  # the log cannot be read now; requests are told so
             caught_up = replay.advance()
 
 
-def _answer(server: "zmq.Socket[bytes]", replay: Replay, most: int = 64) -> None:
+def _answer(server: "zmq.Socket[bytes]", peers: Peers, replay: Replay, most: int = 64) -> None:
     for _ in range(most):
         try:
-            peer, *frames = server.recv_multipart(zmq.NOBLOCK)
+            first, *rest = server.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return
+        if not peers.admit(first):
+            continue
+        peer, frames = first.bytes, [frame.bytes for frame in rest]
         with suppress(zmq.Again, zmq.ZMQError):  # it has left, or does not read its replies
             server.send_multipart([peer, *replay.handle(frames)], zmq.NOBLOCK)
 
@@ -255,9 +268,12 @@ def main(settings: ReplaySettings) -> None:
     exit_with_parent(settings.parent)
     path = Path(settings.log)
     context = zmq.Context()
-    server = router(context, settings.endpoint, settings.listening)
+    keys = Path(settings.keys) if settings.keys else None
+    server, peers = router(context, settings.endpoint, settings.listening, keys)
     with closing(LogReader(path)) as log:
-        serve(server, Replay(log, settings.identities, path.with_name(STORE)), settings.parent)
+        serve(
+            server, peers, Replay(log, settings.identities, path.with_name(STORE)), settings.parent
+        )
 
 
 def settings_of(lines: Iterable[str]) -> ReplaySettings:

@@ -29,12 +29,18 @@ STEADY_S = 60.0  # after so long it is no longer "again"
 
 
 class ReplayProcess:
-    """The replay server of a log; `endpoint` is its address.
+    """The replay server of a log, for those with `keys`; `endpoint` is its address.
 
     RunError when no socket can be made there.
     """
 
-    def __init__(self, log: Path, addresses: Sequence[str], identities: Identities) -> None:
+    def __init__(
+        self,
+        log: Path,
+        addresses: Sequence[str],
+        identities: Identities,
+        keys: Path | None = None,
+    ) -> None:
         self._listening, self.endpoint = _listening(addresses)
         self._settings = ReplaySettings(
             log=str(log.absolute()),
@@ -42,6 +48,7 @@ class ReplayProcess:
             parent=0,
             listening=self._listening.fileno(),
             identities=dict(identities),
+            keys=str(keys.absolute()) if keys else None,
         )
         self._lock = threading.Lock()
         self._over = threading.Event()

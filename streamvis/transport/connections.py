@@ -55,10 +55,23 @@ class Connection:
         """The second descriptor."""
         return self._connection.fileno()
 
+    def received(self) -> int:
+        """The bytes received so far; of a Unix socket, at least about so many."""
+        try:
+            if self._connection.family == socket.AF_UNIX:
+                waiting = array.array("i", [0])
+                fcntl.ioctl(self._connection, termios.FIONREAD, waiting)
+                return self._received + waiting[0]
+            size = TCP_INFO_RECEIVED + 8
+            info = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        except OSError:  # it has ended
+            return self._received
+        return int.from_bytes(info[TCP_INFO_RECEIVED:size], "little")
+
     def spent(self, rate: float) -> float:
         """The bytes received, less those that `rate` bytes per second allow."""
         now = time.monotonic()
-        received = self._received_bytes()
+        received = self.received()
         self._spent = max(0.0, self._spent - (now - self._spent_s) * rate)
         self._spent += received - self._received
         self._received, self._spent_s = received, now
@@ -83,19 +96,6 @@ class Connection:
         """Close the second descriptor."""
         with self._lock:
             self._connection.close()
-
-    def _received_bytes(self) -> int:
-        """Return the bytes received so far; of a Unix socket, at least about so many."""
-        try:
-            if self._connection.family == socket.AF_UNIX:
-                waiting = array.array("i", [0])
-                fcntl.ioctl(self._connection, termios.FIONREAD, waiting)
-                return self._received + waiting[0]
-            size = TCP_INFO_RECEIVED + 8
-            info = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
-        except OSError:  # it has ended
-            return self._received
-        return int.from_bytes(info[TCP_INFO_RECEIVED:size], "little")
 
 
 def _second_descriptor(number: int, endpoint: str) -> socket.socket | None:

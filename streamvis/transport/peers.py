@@ -10,7 +10,7 @@ come, without returning to the thread of the socket.
     publisher.bind("tcp://0.0.0.0:5560")
     while …:
         frame = publisher.recv(copy=False)
-        peers.admit(frame)
+        peers.admit_subscription(frame)
     peers.close()  # before the socket
 """
 
@@ -34,6 +34,7 @@ from streamvis.transport.served import Served
 HANDSHAKE_MS = 5000  # a peer that says nothing is disconnected after that
 KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE_INTVL: 10}
 RECEIVE_BUFFER = 1 << 16  # bytes that a peer can still send when its connection is ended
+GREETING = 64  # bytes, the first that each peer sends, with the mechanism
 WARN_S = 10.0  # between two warnings of one reason
 AT_ONCE = 1000  # events that are handled in one call
 
@@ -63,7 +64,7 @@ class Peers:
     """Counts, limits and disconnects the peers of `server`, which is not bound yet.
 
     `keys`: a directory of keys: only its clients are served, over CURVE. `refused` counts by
-    reason. `admit` and `close` belong to the thread of the socket.
+    reason. All methods belong to the thread of the socket.
     """
 
     def __init__(
@@ -89,21 +90,27 @@ class Peers:
         self._thread.start()
 
     def admit(self, frame: zmq.Frame) -> bool:
-        """Take a frame that the server received; False when its connection ends for it."""
-        number = _property(frame, "__fd")
-        connection = self._connections.get(int(number)) if number else None
-        if connection is None:
-            return bool(number)  # without number it has ended
-        if connection.cut:
-            return False
-        user = _property(frame, "User-Id")
-        if user and user not in connection.users:
-            connection.users |= {user}
-        reason = self._objection(connection, user, frame)
-        connection.talked = True
+        """Take a frame that the server received; False when it came from who is not served."""
+        connection = self._sender(frame)
+        if connection is not None and not connection.cut and self._is_revoked(connection):
+            self._cut(connection, "revoked")
+        return connection is None or not connection.cut
+
+    def admit_subscription(self, frame: zmq.Frame) -> bool:
+        """Take a frame that an XPUB socket received; False when its connection ends for it."""
+        connection = self._sender(frame)
+        if connection is None or connection.cut or not self.admit(frame):
+            return connection is None and bool(_property(frame, "__fd"))
+        reason = self._objection(connection, frame)
         if reason:
             self._cut(connection, reason)
         return not reason
+
+    def count(self, reason: str, frame: zmq.Frame) -> None:
+        """Count a message of this frame's connection as refused, and keep the connection."""
+        connection = self._sender(frame)
+        if connection is not None:
+            self._refuse(reason, connection)
 
     def close(self) -> None:
         """End the thread; before the socket is closed."""
@@ -111,10 +118,26 @@ class Peers:
         os.eventfd_write(self._stop, 1)
         self._thread.join()
 
-    def _objection(self, connection: Connection, user: str, frame: zmq.Frame) -> str:
+    def _sender(self, frame: zmq.Frame) -> Connection | None:
+        """Return the connection of a frame, with what the frame shows of it; None when it is gone.
+
+        Without keys also when the thread has not seen it yet.
+        """
+        number = _property(frame, "__fd")
+        connection = self._connections.get(int(number)) if number else None
+        if connection is not None:
+            connection.talked = True
+            user = _property(frame, "User-Id")
+            if user and user not in connection.users:
+                connection.users |= {user}
+        return connection
+
+    def _is_revoked(self, connection: Connection) -> bool:
+        served = self._served
+        return served is not None and not all(user in served for user in connection.users)
+
+    def _objection(self, connection: Connection, frame: zmq.Frame) -> str:
         """Return why the message is refused, or nothing."""
-        if self._served is not None and user not in self._served:
-            return "revoked"
         if frame.more:
             return "frames"
         data = frame.bytes
@@ -167,7 +190,7 @@ class Peers:
         if time.monotonic() >= served.next_s:
             served.read()
         for connection in self._open():
-            if not all(user in served for user in connection.users):
+            if self._is_revoked(connection):
                 self._cut(connection, "revoked")
 
     def _limit_bytes(self) -> None:
@@ -222,6 +245,8 @@ class Peers:
         connection, failed, self._failed = self._connections.get(number), self._failed, ""
         if connection is None:
             return
+        if failed == "no_handshake" and connection.received() >= GREETING:
+            failed = self._reason(MECHANISM)  # it has read that ours differs, and left first
         if not connection.cut and not connection.talked:
             self._refuse(failed or "malformed", connection)
         elif not connection.cut and not connection.has_left():  # libzmq has ended it

@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
+from event_logs import WALK, logged
 
 from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
+from streamvis.events.replay_process import ReplayProcess
 from streamvis.stages import event_codec
 from streamvis.transport import keys
 from streamvis.transport.peers import Limits
@@ -221,3 +223,43 @@ def test_many_idle_connections_cost_neither_descriptors_nor_a_core():
         assert cpu_s(process) - before < 1
         awaited(good, no_handshake=Limits().connections - 10)  # after 5 s
         assert len(os.listdir(f"/proc/{process.pid}/fd")) < 100
+
+
+@contextlib.contextmanager
+def requester(endpoint, client=None):
+    with zmq.Context() as context, context.socket(zmq.DEALER) as request:
+        request.linger = 0
+        if client is not None:
+            client.use(request)
+        request.connect(endpoint)
+        yield request
+
+
+def answered(request, seconds=PATIENCE_S):
+    while request.poll(0):
+        request.recv()
+    with contextlib.suppress(zmq.Again):  # the connection was refused
+        request.send(b'{"get": "snapshot"}', zmq.NOBLOCK)
+    return request.poll(1000 * seconds) and json.loads(request.recv())["reply"] == "snapshot"
+
+
+def test_the_replay_server_answers_only_those_with_a_key(directory, tmp_path):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    phone, tablet = new_client(directory, "phone"), new_client(directory, "tablet")
+    addresses = ["tcp://127.0.0.1:0"]
+    with contextlib.closing(
+        ReplayProcess(tmp_path / "events.db", addresses, {}, directory)
+    ) as server:
+        server.start()
+        with (
+            requester(server.endpoint, phone) as first,
+            requester(server.endpoint, tablet) as second,
+            requester(server.endpoint) as without,
+        ):
+            assert answered(first)
+            assert answered(second)
+            assert not answered(without, 1)
+            keys.revoke(directory, "phone")
+            time.sleep(1)
+            assert not answered(first, 1)
+            assert answered(second)

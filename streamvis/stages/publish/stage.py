@@ -461,8 +461,9 @@ class Outbox:
         note = read_announcement(self._out) if self._out else None
         before = note if note and note.epoch == self._run.epoch else None
         addresses = addresses_beside(bind, before.replay if before else None)
-        if replay and self._log and addresses and self._keys is None:
-            self._replay = ReplayProcess(self._log.path, addresses, event_codec().identities)
+        if replay and self._log and addresses:
+            identities = event_codec().identities
+            self._replay = ReplayProcess(self._log.path, addresses, identities, self._keys)
         feed = None
         if before and bind.endswith(":*"):
             with suppress(RunError):
