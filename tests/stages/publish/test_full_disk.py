@@ -24,7 +24,7 @@ def results(tmp_path_factory):
         pytest.skip(f"no mount namespace here (it takes root): {done.stderr.strip()}")
     return {
         name: result_of([*prefix, sys.executable, str(CHILD), str(disk), *words])
-        for name, words in (("undisturbed", []), ("killed", ["kill"]))
+        for name, words in (("undisturbed", []), ("killed", ["kill"]), ("kept", ["keep"]))
     }
 
 
@@ -99,5 +99,14 @@ def test_every_event_is_published_and_those_that_are_not_logged_say_so(results):
     assert {event["type"] for event in result["heard"]} >= {"sys.disk_low", "sys.disk_ok"}
 
 
+def test_with_a_retention_old_hours_make_room_and_nothing_is_missing(results):
+    """Due or not: they are of yesterday, and `keep_days` is 100."""
+    events = of_camera(results["kept"])
+    assert [event["offset"] for event in events] == list(range(len(events)))
+    assert {event["type"] for event in results["kept"]["logged"]} >= {"sys.disk_low", "sys.disk_ok"}
+    assert not any(e["type"] == "sys.unlogged" for e in results["kept"]["logged"])
+    assert 0 < results["kept"]["old"] < 4000
+
+
 def test_no_reserve_is_left(results):
-    assert [result["files"] for result in results.values()] == [["events.db"]] * 2
+    assert [result["files"] for result in results.values()] == [["events.db"]] * 3
