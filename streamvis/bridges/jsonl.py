@@ -47,11 +47,7 @@ class LinesFile:
 
     def deliver(self, messages: Sequence[bytes]) -> int:
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
-            try:
-                _append(fd, b"".join(line + b"\n" for line in messages))
-            finally:
-                os.close(fd)
+            append_lines(self._path, messages)
         except OSError as error:
             raise UnreachableError(f"{self._path} cannot be written: {error.strerror}") from None
         return 0
@@ -82,6 +78,15 @@ class LinesOut:
 
     def close(self) -> None:
         """Standard output stays open."""
+
+
+def append_lines(path: Path, lines: Sequence[bytes]) -> None:
+    """Append all of the lines to a file, or none of them."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+    try:
+        _append(fd, b"".join(line + b"\n" for line in lines))
+    finally:
+        os.close(fd)
 
 
 def _append(fd: int, data: bytes) -> None:

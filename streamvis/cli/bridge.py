@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from typer import Argument, Option
 
-from streamvis.cli.output import INTERRUPTED, command, say
+from streamvis.cli.options import Json
+from streamvis.cli.output import INTERRUPTED, command, put_result, say
 from streamvis.cli.run import LogFormat, LogFormatOption, Metrics
 from streamvis.errors import UsageError
 
@@ -127,6 +128,57 @@ def mqtt(
 
         remove_sources(common.file, mapping, sink, remove)
         return
+    common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
+
+
+@command(app)
+def webhook(
+    log: Log,
+    url: Annotated[str | None, Argument(help="http:// or https:// address to POST to.")] = None,
+    secret_file: Annotated[
+        Path | None, Option(help="File with the secret that requests are signed with, one line.")
+    ] = None,
+    type: Types = None,
+    timeout_s: Annotated[
+        float, Option(min=0.01, help="Longest silence of the server, seconds.")
+    ] = 10.0,
+    ca: Ca = None,
+    dead_letters: Annotated[
+        bool, Option("--dead-letters", help="List the events that were refused, and end.")
+    ] = False,
+    json: Json = False,
+    name: Name = None,
+    state: State = None,
+    from_now: FromNow = False,
+    until_ended: UntilEnded = False,
+    retry_first_s: RetryFirst = 1.0,
+    retry_longest_s: RetryLongest = 60.0,
+    metrics: Metrics = None,
+    log_format: LogFormatOption = LogFormat.console,
+) -> None:
+    """Send lifecycle events, or those of --type, to an HTTP server, each as a signed POST."""
+    from streamvis.bridges.dead_letters import DeadLetters
+    from streamvis.bridges.selection import TypeFilter
+    from streamvis.bridges.stop import Stop
+    from streamvis.bridges.webhook import Posts, WebhookSink, webhook_at
+    from streamvis.runners.tables import Table
+    from streamvis.sources.credentials import password_in
+    from streamvis.stages import event_codec
+
+    common = _Common(log, name or "webhook", state, from_now, until_ended, metrics, log_format)
+    letters = DeadLetters(common.file.path.with_suffix(".dead.jsonl"))
+    if dead_letters:
+        listed = letters.listed()
+        rows = [(one.at, one.id, one.source, one.type, one.status, one.reason) for one in listed]
+        columns = ("refused at", "id", "source", "type", "status", "reason")
+        put_result(listed, [Table("", columns, rows)], json=json)
+        return
+    if url is None or secret_file is None:
+        raise UsageError("bridge webhook needs the URL and --secret-file")
+    secret = password_in(secret_file, "--secret-file")
+    stop = Stop()
+    sink = WebhookSink(webhook_at(url, secret, timeout_s=timeout_s, ca=ca), letters, stop)
+    mapping = Posts(TypeFilter(type or [], event_codec().names))
     common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
 
 
