@@ -117,8 +117,8 @@ class Evictor:
         newest hour.
         """
         with suppress(sqlite3.Error):
-            if self._free_bytes() < ROOM_BYTES:
-                self._delete(self._hours()[-1][0])
+            if self._free_bytes() < ROOM_BYTES and (hours := self._hours()):
+                self._delete(hours[-1][0])
                 self.checkpoint()
             return self._free_bytes() >= ROOM_BYTES
         return False

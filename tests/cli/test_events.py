@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from event_logs import CORRECTED, logged
 from typer.testing import CliRunner
 
 from streamvis.cli import events
@@ -235,3 +237,21 @@ def test_vacuum_without_a_log(tmp_path):
     result = CliRunner().invoke(app, ["events", "vacuum", str(tmp_path)])
     assert result.exit_code == 2
     assert "events.db: no event log" in result.stderr
+
+
+@pytest.mark.parametrize("evicted", range(len(CORRECTED)))
+def test_a_log_whose_beginning_is_evicted_is_exported(tmp_path, evicted):
+    """Corrections may name tracks of which nothing is left."""
+    path = tmp_path / "events.db"
+    logged(path, "cam1", CORRECTED)
+    with closing(LogWriter(path)) as log:
+        log._db.execute("DELETE FROM events WHERE offset < ?", (evicted,))
+    for name in ("jsonl", "csv", "mot"):
+        result = CliRunner().invoke(app, ["events", "export", str(path), "--format", name])
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        if name == "mot":
+            boxes = [what for _, what in CORRECTED[evicted:] if hasattr(what, "track")]
+            assert len(lines) == len(boxes)
+        else:
+            assert len(lines) >= len(CORRECTED) - evicted

@@ -234,6 +234,21 @@ class TimeAt:
         self.time = clock
 
 
+def test_room_is_made_from_all_but_the_newest_hour(writer, path, clock):
+    with closing(Evictor(writer, Retention(keep_days=1), clock)) as evictor:
+        assert not evictor.make_room()  # of an empty log
+        give(writer, "a", 3000, size=1000)
+        assert not evictor.make_room()  # of one with a single hour
+        clock.now_s += HOUR_S
+        give(writer, "a", 10)
+        calls = 1
+        while not evictor.make_room():
+            calls += 1
+    assert calls > 1  # each is one small transaction
+    kept = offsets_of(path, "a")
+    assert kept == list(range(calls * retention.AT_ONCE, 3010))
+
+
 def test_without_limits_nothing_is_evicted(writer):
     assert evictor_of(writer, Retention()) is None
 
