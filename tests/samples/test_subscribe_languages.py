@@ -41,7 +41,9 @@ def node(tmp_path_factory):
     except subprocess.TimeoutExpired:
         pytest.skip("npm install took over 120 s: the package registry is unreachable")
     if done.returncode:
-        pytest.skip(f"npm cannot install zeromq, allow it the registry: {done.stderr[-200:]}")
+        pytest.skip(
+            f"npm cannot install zeromq, give it a registry: {done.stderr.splitlines()[:1]}"
+        )
     return ["node", str(home / "subscribe.mjs")]
 
 
