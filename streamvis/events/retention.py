@@ -22,7 +22,7 @@ from typing import NamedTuple
 from streamvis.events.log import BUSY_S, LogWriter
 from streamvis.logs import warn
 
-LOOK_S = 10.0  # between two looks for hours to evict
+LOOK_S = 2.0  # between two looks for hours to evict
 AT_ONCE = 250  # events deleted in one transaction
 CHECKPOINT = 8  # transactions between two checkpoints: before the writer has to make one
 BUSY_SHARE = 0.25  # of the time, at most, that the thread works while there is something to evict
