@@ -132,6 +132,38 @@ def mqtt(
 
 
 @command(app)
+def onvif(
+    broker: Broker,
+    log: Log,
+    user: User = None,
+    password_file: PasswordFile = None,
+    ca: Ca = None,
+    prefix: Annotated[str, Option(help="First part of all topics.")] = "streamvis",
+    name: Name = None,
+    state: State = None,
+    from_now: FromNow = False,
+    until_ended: UntilEnded = False,
+    retry_first_s: RetryFirst = 1.0,
+    retry_longest_s: RetryLongest = 60.0,
+    metrics: Metrics = None,
+    log_format: LogFormatOption = LogFormat.console,
+) -> None:
+    """Publish tracks as ONVIF Profile M metadata and events, JSON at an MQTT broker."""
+    _need_paho()
+    from streamvis.bridges.mqtt_broker import MqttSink
+    from streamvis.bridges.onvif import OnvifMapping
+    from streamvis.bridges.stop import Stop
+    from streamvis.stages import event_codec
+
+    stop = Stop()
+    prefix = _topic(prefix, "--prefix")
+    common = _Common(log, name or "onvif", state, from_now, until_ended, metrics, log_format)
+    address = _broker(broker, user, password_file, ca)
+    sink = MqttSink(address, stop, status=f"{prefix}/status")
+    common.run(OnvifMapping(event_codec(), prefix), sink, stop, retry_first_s, retry_longest_s)
+
+
+@command(app)
 def webhook(
     log: Log,
     url: Annotated[str | None, Argument(help="http:// or https:// address to POST to.")] = None,
