@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 import pytest
 import zmq
 from event_logs import WALK, logged
+from feed_processes import PATIENCE_S, awaited, hears, plain_subscriber, publisher, resident_mb
 
 from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
@@ -21,66 +20,8 @@ from streamvis.stages import event_codec
 from streamvis.transport import keys
 from streamvis.transport.peers import Limits
 
-PATIENCE_S = 20.0
 MANY = 600  # connections
 EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
-PUBLISHER = """
-import sys, time
-from pathlib import Path
-from streamvis.events.feed import Feed, Message
-bind, keys = sys.argv[1:]
-feed = Feed(bind, epoch="e", keys=Path(keys) if keys else None)
-feed.open_source("cam1")
-print(feed.endpoint, flush=True)
-for tseq in range(1, 10**9):
-    feed.publish([Message("cam1", "track", tseq, b"{}")])
-    time.sleep(0.005)
-"""
-
-
-@contextlib.contextmanager
-def publisher(bind="tcp://0.0.0.0:*", directory=""):
-    """Run a feed with 200 messages a second; yield its process and its address."""
-    command = [sys.executable, "-c", PUBLISHER, bind, str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, process.stdout.readline().strip().replace("0.0.0.0", "127.0.0.1")
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
-def plain_subscriber(endpoint, *topics, client=None):
-    """A ZeroMQ socket, with the keys of a client."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as sub:
-        sub.linger = 0
-        if client is not None:
-            client.use(sub)
-        for topic in topics or ("sv1/",):
-            sub.subscribe(topic)
-        sub.connect(endpoint)
-        yield sub
-
-
-def hears(sub, seconds=PATIENCE_S):
-    return bool(sub.poll(1000 * seconds))
-
-
-def refused(sub):
-    """The publisher's counts, from its heartbeats."""
-    while True:
-        assert hears(sub)
-        parts = sub.recv_multipart()
-        if parts[0] == b"sv1/_sys/":
-            return json.loads(parts[2])["hb"]["refused"]
-
-
-def awaited(sub, **counts):
-    """Wait until the publisher has counted at least these."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not all((found := refused(sub)).get(name, 0) >= n for name, n in counts.items()):
-        assert time.monotonic() < deadline, (found, counts)
-    return found
 
 
 @pytest.fixture
@@ -171,11 +112,6 @@ def test_what_no_subscriber_sends_ends_its_connection_and_is_counted():
         with socket.create_connection((host, int(port))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)) * 50)
             awaited(good, malformed=1, frames=1, oversized=2)
-
-
-def resident_mb(process):
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.parametrize("bind", ["tcp://127.0.0.1:*", "ipc://{}/feed"])

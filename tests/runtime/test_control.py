@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 from controlled_runs import NEW, RUN, camera, ids, movie, view_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamvis.errors import RunError
@@ -279,6 +279,7 @@ requests = st.fixed_dictionaries(
 
 
 @given(st.binary() | requests.map(lambda value: json.dumps(value).encode()))
+@example(b'{"version":1,"request":{"type":"\xff"}}')  # no UTF-8 in a string
 def test_no_message_crashes_and_only_known_sources_are_changed(message):
     request = control.decode_request([message])
     if not isinstance(request, Refusal):

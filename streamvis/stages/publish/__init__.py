@@ -22,8 +22,7 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     # updates of the same thing, such as a track; 0: one for every frame; none: 0 for files, 1 s for
     # live sources
     replay: bool = True  # start a process that answers late joiners and those who have missed
-    # something from the event log, at the next port; without --out, or with keys,
-    # there is none
+    # something from the event log, at the next port; without --out there is none
     keep_days: Annotated[float, Meta(gt=0)] | None = None  # events of hours that ended so long ago
     # are evicted from the log; none: never
     keep_gb: Annotated[float, Meta(ge=0.01)] | None = None  # size of the log from which the events

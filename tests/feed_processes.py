@@ -1,0 +1,75 @@
+"""A feed in a process of its own, and its subscribers."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import zmq
+
+PATIENCE_S = 20.0
+PUBLISHER = """
+import sys, time
+from pathlib import Path
+from streamvis.events.feed import Feed, Message
+bind, keys = sys.argv[1:]
+feed = Feed(bind, epoch="e", keys=Path(keys) if keys else None)
+feed.open_source("cam1")
+print(feed.endpoint, flush=True)
+for tseq in range(1, 10**9):
+    feed.publish([Message("cam1", "track", tseq, b"{}")])
+    time.sleep(0.005)
+"""
+
+
+@contextlib.contextmanager
+def publisher(bind="tcp://0.0.0.0:*", directory=""):
+    """Run a feed with 200 messages a second; yield its process and its address."""
+    command = [sys.executable, "-c", PUBLISHER, bind, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, process.stdout.readline().strip().replace("0.0.0.0", "127.0.0.1")
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def plain_subscriber(endpoint, *topics, client=None):
+    """A ZeroMQ socket, with the keys of a client."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as sub:
+        sub.linger = 0
+        if client is not None:
+            client.use(sub)
+        for topic in topics or ("sv1/",):
+            sub.subscribe(topic)
+        sub.connect(endpoint)
+        yield sub
+
+
+def hears(sub, seconds=PATIENCE_S):
+    return bool(sub.poll(1000 * seconds))
+
+
+def refused(sub):
+    """The publisher's counts, from its heartbeats."""
+    while True:
+        assert hears(sub)
+        parts = sub.recv_multipart()
+        if parts[0] == b"sv1/_sys/":
+            return json.loads(parts[2])["hb"]["refused"]
+
+
+def awaited(sub, **counts):
+    """Wait until the publisher has counted at least these."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not all((found := refused(sub)).get(name, 0) >= n for name, n in counts.items()):
+        assert time.monotonic() < deadline, (found, counts)
+    return found
+
+
+def resident_mb(process):
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
