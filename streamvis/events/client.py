@@ -16,6 +16,7 @@ at the address. `until_ended=True` ends it with the run.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 import zmq
@@ -30,6 +31,7 @@ from streamvis.events.feed import LONGEST, WELCOME
 from streamvis.events.inbox import Inbox
 from streamvis.events.subscriber import Cursor, Place, Subscriber, read_since
 from streamvis.transport.keys import ClientKeys
+from streamvis.transport.refusal import check, refusals
 
 QUEUE = 10_000  # messages that wait for a slow reader
 REPLY_MS = 1000  # until a request is repeated
@@ -47,7 +49,8 @@ class Subscription:
     `replay`: the address of the replay server, where it is another than that of the heartbeats.
 
     Raises UsageError for a `since` that is none, and, when it iterates, for one other than `now`
-    where the publisher has no replay server.
+    where the publisher has no replay server, and when the publisher refuses the keys or their
+    absence.
     """
 
     def __init__(
@@ -94,13 +97,24 @@ class Subscription:
         subscriber = context.socket(zmq.SUB)
         state = Subscriber(self.inbox, self._since)
         asker = _Asker(context, self._keys)
+        monitor = refusals(context, subscriber)
+        poller = zmq.Poller()
         try:
             self._connect(subscriber)
+            poller.register(subscriber, zmq.POLLIN)
+            poller.register(monitor, zmq.POLLIN)
             while True:
-                came = subscriber.poll(wait_ms)
-                yield self._events(state, asker, subscriber.recv_multipart()) if came else None
+                came = dict(poller.poll(wait_ms))
+                if monitor in came:
+                    self._check(monitor.recv_multipart())
+                if subscriber in came:
+                    yield self._events(state, asker, subscriber.recv_multipart())
+                elif not came:
+                    yield None
         finally:
             asker.close()
+            subscriber.disable_monitor()
+            monitor.close(linger=0)
             subscriber.close(
                 linger=0
             )  # by hand: under a garbage collection, destroy() would miss it
@@ -121,9 +135,18 @@ class Subscription:
         subscriber = context.socket(zmq.SUB)
         state = Subscriber(self.inbox, self._since)
         asker = _Asker(context, self._keys)
+        monitor = refusals(context, subscriber)
+        poller = zmq.asyncio.Poller()
         try:
             self._connect(subscriber)
-            while await subscriber.poll(self._timeout_ms):
+            poller.register(subscriber, zmq.POLLIN)
+            poller.register(monitor, zmq.POLLIN)
+            timeout_ms = -1 if self._timeout_ms is None else self._timeout_ms
+            while came := dict(await poller.poll(timeout_ms)):
+                if monitor in came:
+                    self._check(await monitor.recv_multipart())
+                if subscriber not in came:
+                    continue
                 for event in self._noted(state.take(await subscriber.recv_multipart())):
                     yield event
                 while (request := state.request) is not None:
@@ -136,10 +159,15 @@ class Subscription:
                     return
         finally:
             asker.close()
+            subscriber.disable_monitor()
+            monitor.close(linger=0)
             subscriber.close(
                 linger=0
             )  # by hand: under a garbage collection, destroy() would miss it
             context.term()
+
+    def _check(self, parts: Sequence[bytes]) -> None:
+        check(parts, self.endpoint, with_keys=self._keys is not None)
 
     def _noted(self, events: Sequence[Event]) -> Iterator[Event]:
         """Yield the events, each once the cursor is behind it."""
@@ -200,7 +228,8 @@ class _Asker:
     def ask(self, endpoint: str, request: protocol.Request) -> protocol.Reply | None:
         """Return the reply; None when there was none in time."""
         socket = self._connected(endpoint)
-        socket.send(protocol.encode(request), zmq.NOBLOCK)
+        with suppress(zmq.Again):  # the server refuses this client
+            socket.send(protocol.encode(request), zmq.NOBLOCK)
         while socket.poll(REPLY_MS):
             reply = _reply(socket.recv_multipart(), request)  # type: ignore[arg-type]
             if reply is not None:
@@ -210,7 +239,8 @@ class _Asker:
     async def ask_async(self, endpoint: str, request: protocol.Request) -> protocol.Reply | None:
         """Return the reply; None when there was none in time."""
         socket = self._connected(endpoint)
-        await socket.send(protocol.encode(request), zmq.NOBLOCK)  # type: ignore[misc]
+        with suppress(zmq.Again):  # the server refuses this client
+            await socket.send(protocol.encode(request), zmq.NOBLOCK)  # type: ignore[misc]
         while await socket.poll(REPLY_MS):  # type: ignore[misc]
             reply = _reply(await socket.recv_multipart(), request)  # type: ignore[misc]
             if reply is not None:

@@ -1,5 +1,6 @@
 """Whom the feed serves: keys, revocation, limits; each in a process of its own."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import zmq
 from event_logs import WALK, logged
 from feed_processes import PATIENCE_S, awaited, hears, plain_subscriber, publisher, resident_mb
 
+from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
 from streamvis.events.feed import Feed
 from streamvis.events.replay_process import ReplayProcess
@@ -199,3 +201,40 @@ def test_the_replay_server_answers_only_those_with_a_key(directory, tmp_path):
             time.sleep(1)
             assert not answered(first, 1)
             assert answered(second)
+
+
+async def first_of(subscription):
+    async for event in subscription:
+        return event
+    return None
+
+
+def test_a_subscription_that_is_refused_says_why(directory):
+    phone = new_client(directory, "phone")
+    with publisher(directory=directory) as (_, endpoint):
+        subscription = Subscription(endpoint, event_codec())
+        with pytest.raises(UsageError, match=r"serves only clients with keys.*--keys FILE"):
+            next(iter(subscription))
+        with pytest.raises(UsageError, match="serves only clients with keys"):
+            asyncio.run(first_of(subscription))
+        keys.revoke(directory, "phone")
+        subscription = Subscription(endpoint, event_codec(), keys=phone)
+        with pytest.raises(UsageError, match="refuses the key of this client"):
+            next(iter(subscription))
+        with pytest.raises(UsageError, match="refuses the key of this client"):
+            asyncio.run(first_of(subscription))
+    with (
+        publisher("tcp://127.0.0.1:*") as (_, endpoint),
+        pytest.raises(UsageError, match="has no keys"),
+    ):
+        next(iter(Subscription(endpoint, event_codec(), keys=phone)))
+
+
+def test_a_subscription_whose_key_is_revoked_ends(directory):
+    phone = new_client(directory, "phone")
+    with publisher(directory=directory) as (_, endpoint):
+        events = iter(Subscription(endpoint, event_codec(), family="hb", keys=phone))
+        assert next(events)
+        keys.revoke(directory, "phone")
+        with pytest.raises(UsageError, match="refuses the key of this client"):
+            list(events)
