@@ -218,7 +218,7 @@ def _need_paho() -> None:
     from importlib.util import find_spec
 
     if find_spec("paho") is None:
-        raise UsageError("MQTT needs paho-mqtt: pip install 'streamvis[mqtt]'")
+        raise UsageError("MQTT needs paho-mqtt: pip install 'paho-mqtt>=2'")
 
 
 def _topic(text: str, option: str) -> str:

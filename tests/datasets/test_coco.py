@@ -119,6 +119,7 @@ def test_compressed_run_lengths_of_pycocotools_are_accepted(tmp_path_factory, se
     assert truth.masks == (mask,)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
 @settings(max_examples=150)
 @given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=30))
 def test_no_run_lengths_reach_pycocotools_that_do_not_fill_the_picture(tmp_path_factory, counts):
