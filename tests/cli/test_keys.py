@@ -1,10 +1,17 @@
 """`streamvis keys`."""
 
 import json
+import shlex
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
 
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
+from streamvis.config import load_pipeline
+from streamvis.events.feed import Feed
 from streamvis.transport import keys
 
 
@@ -48,3 +55,40 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
     ):
         result = call(*arguments)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), (arguments, result.output)
+
+
+def documented():
+    """The commands of docs/security.md."""
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    block = text.split("```bash\n")[1].split("```")[0]
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
+
+
+def test_the_documented_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new, another, run, tail, shown, revoke = documented()
+    for command in (new, another):
+        assert CliRunner().invoke(app, command[1:]).exit_code == 0
+    settings = dict(one.split("=", 1) for one in run if one.startswith("publish."))
+    publish = load_pipeline(None, settings).stages[-1].run
+    with closing(Feed("tcp://127.0.0.1:*", epoch="e", keys=Path(publish.keys))) as feed:
+        feed.open_source("cam1")
+        for keys_file in ("keys/issued/phone.json", "keys/issued/client.json"):
+            followed = [
+                {"tcp://server:5560": feed.endpoint, "client.json": keys_file}.get(word, word)
+                for word in tail
+            ]
+            command = [sys.executable, "-m", *followed, "--family", "hb", "--json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+                assert json.loads(process.stdout.readline())["type"] == "hb"
+                process.kill()
+        assert "phone" in CliRunner().invoke(app, shown[1:]).stdout
+        kept = (tmp_path / "keys" / "issued" / "phone.json").read_bytes()
+        assert CliRunner().invoke(app, revoke[1:]).exit_code == 0
+        stolen = tmp_path / "stolen.json"
+        stolen.write_bytes(kept)
+        for keys_option in ([], ["--keys", str(stolen)]):
+            refused = CliRunner().invoke(
+                app, ["events", "tail", "--connect", feed.endpoint, *keys_option]
+            )
+            assert refused.exit_code == 2, refused.output
