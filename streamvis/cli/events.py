@@ -1,4 +1,4 @@
-"""`streamvis events`: follow the feed, take a log to other tools, describe the events."""
+"""`streamvis events`: follow the feed, replay a log or take it to other tools, describe events."""
 
 import sys
 from enum import StrEnum
@@ -36,18 +36,24 @@ def tail(
     timeout_s: Annotated[
         float | None, Option(min=0, help="Exit 3 when nothing came for so long.")
     ] = None,
+    since: Annotated[
+        str, Option(help="now, snapshot, an offset (with --source), or a file with a cursor.")
+    ] = "now",
     keys: Annotated[Path | None, Option(help="The client's keys, from streamvis keys new.")] = None,
 ) -> None:
     """Print events as they are published, until the run ends.
+
+    With --since snapshot the latest events of all that goes on come first, with an offset those of
+    the log from there on.
 
     Exit 0 when the run has ended, 3 when its publisher was not heard for 3 s without having said
     so. Where nobody publishes yet, tail waits; --timeout-s says for how long.
     """
     from streamvis.events.client import Subscription
-    from streamvis.events.envelope import encode
+    from streamvis.events.envelope import Snapshot, encode
     from streamvis.events.follow import follow
     from streamvis.events.lines import line
-    from streamvis.events.selection import check_family
+    from streamvis.events.selection import check_family, start_of
     from streamvis.stages import event_codec
     from streamvis.transport.keys import client_keys
 
@@ -57,15 +63,59 @@ def tail(
     if family is not None:
         check_family(family, codec)
     known = client_keys(keys) if keys else None
-    subscription = Subscription(connect, codec, source, family, keys=known)
+    begin = start_of(since, source)
+    subscription = Subscription(connect, codec, source, family, since=begin, keys=known)
     say(f"listening to {connect}; Ctrl-C ends it")
     for event in follow(subscription, timeout_s, wait=wait):
         if isinstance(event, str):
             say(event)
             continue
-        put(encode(event).decode() if json else line(event, codec))
+        for one in event.what.events if isinstance(event.what, Snapshot) else (event,):
+            put(encode(one).decode() if json else line(one, codec))
         sys.stdout.flush()
     say("the run has ended")
+
+
+@command(app)
+def replay(
+    log: Annotated[Path, Argument(help="events.db, or the directory that holds it.")],
+    to: Annotated[str, Option(help="stdout, or the address of a feed to publish on.")] = "stdout",
+    speed: Annotated[
+        str, Option(help="Seconds of media time in a second, such as 1 or 10; or max.")
+    ] = "1",
+    source: Source = None,
+    type: Annotated[
+        list[str] | None, Option(help="Only this type or family, like track.end or track.")
+    ] = None,
+    wait_s: Annotated[
+        float, Option(min=0, max=LONGEST_S, help="Wait so long for a subscriber of the feed.")
+    ] = 10.0,
+) -> None:
+    """Replay the events of a log at the pace of its media time.
+
+    They keep their ids, numbers and times. On a feed, --type takes families: a family without some
+    of its events would look as if they had been lost.
+    """
+    from streamvis.events.log import LogReader
+    from streamvis.events.playback import paced, publish, speed_of
+    from streamvis.events.selection import absent_types
+    from streamvis.stages import event_codec
+
+    pace, types = speed_of(speed), type or []
+    if to != "stdout" and any("." in one for one in types):
+        raise UsageError(f"--type {' '.join(types)}: expected families with --to {to}")
+    with LogReader(log / "events.db" if log.is_dir() else log) as reader:
+        for note in absent_types(reader, source, types, event_codec()):
+            say(note)
+        rows = paced(reader.latest(source, types=types), pace)
+        if to != "stdout":
+            for note in publish(reader, rows, to, wait_s):
+                say(note)
+            return
+        for row in rows:
+            put(row.payload.decode())
+            if pace is not None:
+                sys.stdout.flush()
 
 
 @command(app)

@@ -49,6 +49,7 @@ LONGEST_REQUEST = 1024  # bytes of a subscription, or of a message of the CURVE 
 LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no more
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 ANNOUNCEMENT = "feed.json"
+ON_DEMAND = "frame"  # family that is published while somebody subscribes to it by name
 
 
 class Message(NamedTuple):
@@ -96,6 +97,7 @@ class Feed:
         self._inlet.connect(name)
         self._refused: Counter[str] = Counter()  # the way to the thread was full
         loop = _PublisherLoop(publisher, peers, outlet, epoch, pipeline, self._refused, replay)
+        self._loop = loop
         self._dropped = loop.dropped
         self._peers = peers
         self._thread = threading.Thread(target=loop.run, name="event-feed", daemon=True)
@@ -123,6 +125,11 @@ class Feed:
     def dropped(self) -> dict[str, int]:
         """By topic: how often a message found a full queue."""
         return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether somebody has subscribed since the start."""
+        return self._loop.subscribed
 
     @property
     def refused(self) -> dict[str, int]:
@@ -171,6 +178,7 @@ class _PublisherLoop:
         self.last: dict[str, dict[str, int]] = {}  # open source -> family -> tseq
         self.last_beat_s = 0.0
         self.next_beat_s = 0.0
+        self.subscribed = False  # somebody has
 
     def run(self) -> None:
         poller = zmq.Poller()
@@ -199,6 +207,7 @@ class _PublisherLoop:
             except zmq.Again:
                 return
             if self.peers.admit_subscription(frame) and frame.bytes[:1] == b"\x01":
+                self.subscribed = True
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
 
     def _forward(self) -> bool:

@@ -8,10 +8,9 @@ from streamvis.errors import DataError
 from streamvis.events import envelope
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import SYSTEM, SYSTEM_TOPIC, Event, Heartbeat, Lost, Time, new_epoch
-from streamvis.events.feed import LONGEST, WELCOME
+from streamvis.events.feed import LONGEST, ON_DEMAND, WELCOME
 
 MOST_PARTS = 16  # of a message
-ON_DEMAND = "frame"  # family that is published while somebody subscribes to it by name
 
 
 class Inbox:

@@ -1,10 +1,12 @@
 """Checks sources, types and families of events that a caller selects."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from streamvis.errors import UsageError
 from streamvis.events.codec import Codec
 from streamvis.events.log import LogReader
+from streamvis.events.subscriber import Since, read_since
 
 
 def check_family(family: str, codec: Codec) -> None:
@@ -39,3 +41,18 @@ def absent_types(
             )
     absent = [t for t in types if not any(one == t or one.startswith(f"{t}.") for one in there)]
     return [f"{log.path} holds no event of type {t}; it holds {', '.join(there)}" for t in absent]
+
+
+def start_of(text: str, source: str | None) -> Since:
+    """Return where a subscription begins: `now`, `snapshot`, an offset, or the cursor of a file."""
+    if text in ("now", "snapshot") or text.startswith("{"):
+        return read_since(text, source)
+    if text.isascii() and text.isdecimal():
+        return read_since(int(text), source)
+    try:
+        return read_since(Path(text).read_bytes(), source)
+    except OSError as error:
+        raise UsageError(
+            f"--since {text}: {error.strerror}. Expected now, snapshot, an offset, or a file with "
+            "a cursor"
+        ) from None

@@ -23,7 +23,8 @@ from streamvis.errors import DataError, UsageError
 from streamvis.events import envelope
 from streamvis.events import replay_protocol as protocol
 from streamvis.events.envelope import SYSTEM, Event, Heartbeat, Lost, Snapshot, Time, new_epoch
-from streamvis.events.inbox import ON_DEMAND, Inbox
+from streamvis.events.feed import ON_DEMAND
+from streamvis.events.inbox import Inbox
 
 EARLY = 10_000  # events that are kept until it is known whether there is a replay server
 PATIENCE = 50  # of a request that is repeated, before it is given up: where there was no reply in

@@ -255,3 +255,43 @@ def test_a_log_whose_beginning_is_evicted_is_exported(tmp_path, evicted):
             assert len(lines) == len(boxes)
         else:
             assert len(lines) >= len(CORRECTED) - evicted
+
+
+def replayed(*options):
+    return CliRunner().invoke(app, ["events", "replay", *map(str, options)])
+
+
+def test_a_log_is_replayed_as_it_was_published(tmp_path):
+    write_log(tmp_path / "events.db", [seen(1), seen(2), TrackMerge(Merge(gone="b", kept="a"))])
+    with LogReader(tmp_path / "events.db") as log:
+        payloads = [row.payload.decode() for row in log.events()]
+    assert replayed(tmp_path, "--speed", "max").stdout.splitlines() == payloads
+    assert replayed(tmp_path, "--speed", "1000").stdout.splitlines() == payloads
+    merges = replayed(tmp_path, "--speed", "max", "--type", "track.merge", "--source", "a")
+    assert merges.stdout.splitlines() == payloads[2:]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--speed", "0"], "--speed 0: expected a number above 0"),
+        (["--to", "tcp://127.0.0.1:*", "--type", "track.end"], "expected families with --to"),
+        (["--to", "tcp://127.0.0.1"], "is not an address"),
+        (["--source", "b"], "--source b: not in"),
+    ],
+)
+def test_replays_that_are_refused(options, message, tmp_path):
+    write_log(tmp_path / "events.db", [seen(1)])
+    result = replayed(tmp_path, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("since", "message"),
+    [("absent", "--since absent: No such file"), ("7", "name a source"), ("{}x", "since=")],
+)
+def test_a_start_of_tail_that_is_none(since, message):
+    result = CliRunner().invoke(app, ["events", "tail", "--since", since])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
