@@ -125,6 +125,7 @@ class Loop:
 
         `skip`: without a stored progress, begin with what comes from now on.
         """
+        skip = skip and self._follower.path.is_file()  # all of one that comes later is new
         try:
             if not self._wait_for_log():
                 return

@@ -72,7 +72,7 @@ class ProgressFile:
 
     def store(self, progress: Progress) -> None:
         """Replace the content, also across a power cut. OSError when the disk is full."""
-        beside = self.path.with_name(f"{self.path.name}.new")
+        beside = self.path.with_name(f".{self.path.name}.new")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
         try:
             os.write(fd, msgspec.json.encode(progress))
@@ -84,7 +84,7 @@ class ProgressFile:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the file for this process. InUseError when another one does."""
-        lock = self.path.with_name(f"{self.path.name}.lock")
+        lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         except OSError as error:

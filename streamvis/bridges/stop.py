@@ -50,8 +50,9 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Have SIGTERM, SIGINT and SIGHUP ask for the end, in the main thread."""
-        before = {one: signal.signal(one, self.ask) for one in SIGNALS}
+        """Have SIGTERM, SIGINT and SIGHUP ask for the end, but those ignored so far (nohup)."""
+        heeded = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {one: signal.signal(one, self.ask) for one in heeded}
         try:
             yield
         finally:

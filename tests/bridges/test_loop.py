@@ -107,28 +107,28 @@ def test_whatever_fails_all_is_delivered_in_order(tmp_path_factory, seed, batch)
     assert sink.closed
 
 
-def test_a_log_that_is_not_there_yet_is_waited_for_and_followed(tmp_path):
-    sink, steps = Unreliable(random.Random(0), 10), []
-    sink._chance = type("Always", (), {"choice": lambda s, o: "take", "random": lambda s: 1.0})()
+def test_a_log_that_is_not_there_yet_is_waited_for_and_followed(tmp_path, monkeypatch):
+    sink, steps, logs = Reliable(), count(), []
     path = tmp_path / "out" / "events.db"
 
-    def idle(seconds):
+    def run_goes_on(seconds):
         """Whatever a run does while the bridge waits."""
-        steps.append(seconds)
-        match len(steps):
+        match next(steps):
             case 2:
                 path.parent.mkdir()
-                steps.append(GrowingLog(path))
-                steps[-1].write("a", ONLINE)
+                logs.append(GrowingLog(path))
+                logs[0].write("a", ONLINE)
             case 5:
-                steps[2].walk("a", 1)
+                logs[0].walk("a", 1)
             case 8:
-                steps[2].finish("a")
-                steps[2].close()
+                logs[0].finish("a")
+                logs[0].close()
 
-    sink.idle = idle
-    deliver(path.parent, sink)
-    assert [message[2] for message in sink.taken] == list(range(6))
+    loop = loop_at(path.parent)
+    monkeypatch.setattr(loop._stop, "wait", run_goes_on)
+    monkeypatch.setattr(sink, "idle", run_goes_on)
+    loop.run(Counting(), sink)
+    assert [offset for *_, offset in sink.taken] == list(range(6))
 
 
 def test_a_log_that_takes_the_place_of_another_is_delivered_from_its_first_event(tmp_path):
@@ -173,6 +173,20 @@ def test_from_now_on_the_mapping_still_knows_what_was_before(tmp_path):
         log.finish("a")
         deliver(tmp_path, sink, skip=True)
     assert sink.taken == [(n, "a", n) for n in range(5, 10)]
+
+
+def test_from_now_on_a_log_that_comes_later_is_delivered_whole(tmp_path, monkeypatch):
+    sink, loop = Reliable(), loop_at(tmp_path)
+
+    def comes(seconds):
+        if not (tmp_path / "events.db").exists():
+            with growing(tmp_path / "events.db") as log:
+                log.walk("a", 1)
+                log.finish("a")
+
+    monkeypatch.setattr(loop._stop, "wait", comes)
+    loop.run(Counting(), sink, skip=True)
+    assert len(sink.taken) == 5
 
 
 class Reliable:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 
 import pytest
@@ -178,6 +179,41 @@ def test_user_and_password(tmp_path):
             assert running.stop() == 0, running.said
             assert "s3creT" not in running.said
         with bridge(*words, "--until-ended", "--password-file", tmp_path / "right") as running:
+            assert running.wait() == 0, running.said
+        assert all_there(log, [sub], "a")
+
+
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl"
+)
+def test_tls_with_a_certificate_that_is_trusted_or_not(tmp_path):
+    made = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    files = ("-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem", "-days", "2")
+    name = ("-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(["openssl", "req", *made, *files, *name], check=True, capture_output=True)
+    lines = (
+        "allow_anonymous true",
+        f"certfile {tmp_path}/cert.pem",
+        f"keyfile {tmp_path}/key.pem",
+    )
+
+    def trust(client):
+        client.tls_set(tmp_path / "cert.pem")
+
+    with (
+        mosquitto(tmp_path, *lines) as broker,
+        growing(tmp_path / "events.db") as log,
+        subscribed(broker, configure=trust) as sub,
+    ):
+        log.walk("a", 1)
+        log.finish("a")
+        words = ("mqtt", f"mqtts://127.0.0.1:{broker.port}", "--log", tmp_path, *QUICK)
+        with bridge(*words) as running:
+            running.wait_for("cannot deliver")
+            assert "certificate verify failed" in running.said
+            assert running.stop() == 0, running.said
+        assert events([sub], "a") == []
+        with bridge(*words, "--ca", tmp_path / "cert.pem", "--until-ended") as running:
             assert running.wait() == 0, running.said
         assert all_there(log, [sub], "a")
 
