@@ -26,9 +26,10 @@ for tseq in range(1, 10**9):
 
 
 @contextlib.contextmanager
-def publisher(bind="tcp://0.0.0.0:*", directory=""):
+def publisher(bind="tcp://0.0.0.0:*", directory="", descriptors=1024):
     """Run a feed with 200 messages a second; yield its process and its address."""
-    command = [sys.executable, "-c", PUBLISHER, bind, str(directory)]
+    limit = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, ({descriptors}, {descriptors}))"
+    command = [sys.executable, "-c", limit + PUBLISHER, bind, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process, process.stdout.readline().strip().replace("0.0.0.0", "127.0.0.1")

@@ -16,6 +16,7 @@ come, without returning to the thread of the socket.
 
 import math
 import os
+import resource
 import select
 import threading
 import time
@@ -36,6 +37,8 @@ KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE
 RECEIVE_BUFFER = 1 << 16  # bytes that a peer can still send when its connection is ended
 GREETING = 64  # bytes, the first that each peer sends, with the mechanism
 WARN_S = 10.0  # between two warnings of one reason
+RESERVED = 200  # descriptors for the rest of the process
+LEAST = 8  # connections, whatever the limit of descriptors
 AT_ONCE = 1000  # events that are handled in one call
 
 EVENTS = (
@@ -76,7 +79,7 @@ class Peers:
     ) -> None:
         self.refused: Counter[str] = Counter()
         self._server = server
-        self._limits = limits
+        self._limits = limits._replace(connections=_affordable(limits.connections))
         self._served = Served(context, server, keys) if keys is not None else None
         self._connections: dict[int, Connection] = {}  # descriptor of libzmq -> connection
         self._watched: dict[int, Connection] = {}  # our descriptor -> connection
@@ -285,6 +288,17 @@ class Peers:
         self._monitor.close(linger=0)
         if self._served:
             self._served.close()
+
+
+def _affordable(connections: int) -> int:
+    """Return how many connections leave descriptors for the rest of the process.
+
+    Without a free descriptor libzmq's thread would use a whole core: it cannot accept the next.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return connections
+    return max(LEAST, min(connections, (most - RESERVED) // 2))
 
 
 def _monitor(
