@@ -5,7 +5,7 @@ frames give equal events. `stages/publish/derive.py` puts the events of all kind
 them, and keeps the state of each deriver in the event log.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,14 @@ class Deriver(Protocol):
 
     def state(self) -> bytes:
         """Return the msgpack state from which a successor derives exactly the same events."""
+
+
+@runtime_checkable
+class FrameDeriver(Protocol):
+    """A `Deriver` that also describes frames to those who subscribe to them."""
+
+    def frame_body(self, packet: Packet) -> EventBody | None:
+        """Return the brief event of a frame, after `derive`; None when its part is absent."""
 
 
 def rounded(value: float, digits: int) -> float:

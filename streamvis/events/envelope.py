@@ -78,9 +78,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[str] = []  # open sources; on `sv1/_sys/` only
     ended: bool = False  # true: the run is over; on `sv1/_sys/` only
     refused: dict[str, int] = {}  # refused connections, by reason; on `sv1/_sys/` only
-    replay: str | msgspec.UnsetType = (
-        msgspec.UNSET
-    )  # address of the [replay server](#replay-server);
+    replay: str | msgspec.UnsetType = msgspec.UNSET  # address of the [replay server](replay.md);
     # on `sv1/_sys/` of a run that has one only
 
 

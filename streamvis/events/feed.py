@@ -50,6 +50,7 @@ LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no mo
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 ANNOUNCEMENT = "feed.json"
 ON_DEMAND = "frame"  # family that is published while somebody subscribes to it by name
+_END_OF_FRAMES = f"/{ON_DEMAND}/".encode()
 
 
 class Message(NamedTuple):
@@ -131,6 +132,10 @@ class Feed:
         """Whether somebody has subscribed since the start."""
         return self._loop.subscribed
 
+    def wants_frames(self, source: str) -> bool:
+        """Whether somebody has subscribed to the topic of the frames of a source."""
+        return envelope.topic(source, ON_DEMAND).encode() in self._loop.on_demand
+
     @property
     def refused(self) -> dict[str, int]:
         """By reason: how many connections were refused or ended."""
@@ -179,6 +184,8 @@ class _PublisherLoop:
         self.last_beat_s = 0.0
         self.next_beat_s = 0.0
         self.subscribed = False  # somebody has
+        self._frames: Counter[bytes] = Counter()  # topic of frames -> subscriptions
+        self.on_demand: frozenset[bytes] = frozenset()  # topics of frames with subscribers
 
     def run(self) -> None:
         poller = zmq.Poller()
@@ -209,6 +216,15 @@ class _PublisherLoop:
             if self.peers.admit_subscription(frame) and frame.bytes[:1] == b"\x01":
                 self.subscribed = True
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
+            if frame.bytes[:1] in (b"\0", b"\1") and frame.bytes.endswith(_END_OF_FRAMES):
+                self._note_on_demand(frame.bytes)
+
+    def _note_on_demand(self, subscription: bytes) -> None:
+        """Count who subscribes to frames: libzmq reports each subscription, and its end."""
+        topic = subscription[1:]
+        self._frames[topic] = max(0, self._frames[topic] + (1 if subscription[0] else -1))
+        self._frames = +self._frames
+        self.on_demand = frozenset(self._frames)
 
     def _forward(self) -> bool:
         """Publish queued messages, at most 1000; False at the end."""

@@ -50,6 +50,8 @@ from streamvis.stages.segment.events import (
 )
 from streamvis.stages.track.events import (
     Association,
+    BriefTrack,
+    FrameTracks,
     Merge,
     Split,
     Track,
@@ -136,6 +138,7 @@ whats = st.one_of(
     st.builds(ActionEnd, ends),
     st.builds(TrackMerge, st.builds(Merge, gone=text, kept=text)),
     st.builds(TrackSplit, st.lists(splits, max_size=3).map(tuple)),
+    st.builds(FrameTracks, st.lists(st.builds(BriefTrack, text, boxes), max_size=3).map(tuple)),
     st.builds(TrackBegin, tracks),
     st.builds(TrackUpdate, tracks),
     st.builds(SourceOffline, st.builds(Change, text)),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.events.deriver import Deriver, FrameDeriver, PublishPolicy
 from streamvis.events.envelope import EventBody, FrameRef, Reason, Time
 from streamvis.events.source_events import (
     Change,
@@ -28,7 +28,8 @@ from streamvis.events.source_events import (
     Stream,
 )
 from streamvis.messages import Ending, Findings, Frame, Notice, Packet, SourceInfo
-from streamvis.stages.protocol import StageConfig, kind_name
+from streamvis.stages import installed_kinds
+from streamvis.stages.protocol import StageConfig, has_events, kind_name
 
 
 class TimedDraft(msgspec.Struct, frozen=True):
@@ -106,6 +107,13 @@ class SourceEvents:
             for one in events.values()
             for what, attachments in one.drafts
         ]
+
+    def frame_bodies(self, packet: Packet) -> list[TimedDraft]:
+        """Return the brief events of a frame that is not logged, after `frame`."""
+        time, frame_ref = _time_and_frame(packet.frame)
+        describing = (one for one in self.derivers.values() if isinstance(one, FrameDeriver))
+        bodies = (deriver.frame_body(packet) for deriver in describing)
+        return [TimedDraft(what, time, frame_ref) for what in bodies if what is not None]
 
     def notice(self, notice: Notice) -> list[TimedDraft]:
         """Return the events of a notice; none for a status that the source already has."""
@@ -229,3 +237,13 @@ def _time(status: SourceStatus, media_us: int) -> Time:
 
 def _stream(info: SourceInfo) -> Stream:
     return Stream(label=info.label, w=info.width, h=info.height, fps=info.fps, live=info.live)
+
+
+def kinds_with_events(above: Sequence[StageConfig]) -> list[StageConfig]:
+    """Return the settings of each kind with events, once, in the order of all kinds."""
+    first: dict[type[StageConfig], StageConfig] = {}
+    for config in above:
+        first.setdefault(type(config), config)
+    return [
+        first[kind] for kind in installed_kinds().kinds if kind in first and has_events(first[kind])
+    ]

@@ -54,10 +54,16 @@ from streamvis.messages import (
     SourceInfo,
     StageRun,
 )
-from streamvis.stages import event_codec, installed_kinds
-from streamvis.stages.protocol import LogPosition, Site, StageConfig, has_events
+from streamvis.stages import event_codec
+from streamvis.stages.protocol import LogPosition, Site
 from streamvis.stages.publish import Publish
-from streamvis.stages.publish.derive import SourceEvents, SourceStatus, TimedDraft
+from streamvis.stages.publish.derive import (
+    SourceEvents,
+    SourceStatus,
+    TimedDraft,
+    kinds_with_events,
+)
+from streamvis.stages.publish.frames import frame_rows
 from streamvis.stages.publish.system import SystemEvents
 
 CLIPS = 64  # that wait for the next receipt, at most
@@ -152,7 +158,7 @@ class PublishStage:
     """Turn tracks, actions, scenes and notices into events; log them, then publish them."""
 
     def __init__(self, config: Publish, site: Site) -> None:
-        self._kinds = _kinds_with_events(site.above)
+        self._kinds = kinds_with_events(site.above)
         masks = "masks" in config.attach and config.bind not in (None, "none")
         self._policy = PublishPolicy(config.every_us(live=False), masks)
         self._live_policy = PublishPolicy(config.every_us(live=True), masks)
@@ -243,6 +249,7 @@ class PublishStage:
         Of a kind whose part a packet lacks, there are no events.
         """
         outgoing: list[OutgoingEvent] = []
+        frames: list[Row] = []
         receipts: list[Receipt] = []
         changed: dict[str, PublishedSource] = {}
         for packet in packets:
@@ -257,9 +264,13 @@ class PublishStage:
                 self._want_clips(opened, [one.row for one in new])
                 outgoing += new
                 changed[frame.source] = opened
+                if self._outbox.wants_frames(frame.source):
+                    bodies = opened.events.frame_bodies(packet)
+                    frames += frame_rows(frame.source, state.tseq, bodies, *self._run)
             receipts.append(Receipt(written=len(new), clips=opened.clips))
             opened.clips = []
         self._commit(changed.values(), outgoing)
+        self._outbox.publish(OutgoingEvent(row) for row in frames)
         return receipts
 
     def notice(self, notice: Notice) -> None:
@@ -369,6 +380,10 @@ class Outbox:
         if self._feed:
             self._feed.open_source(source, dict(tseq))
 
+    def wants_frames(self, source: str) -> bool:
+        """Whether somebody subscribes to the frames of a source."""
+        return self._feed is not None and self._feed.wants_frames(source)
+
     def close_source(self, source: str) -> None:
         """Send the last heartbeat of a source."""
         if self._feed:
@@ -377,7 +392,7 @@ class Outbox:
     def send(self, outgoing: Sequence[OutgoingEvent], cursors: Sequence[Cursor]) -> None:
         """Log, then publish: an event that is not in the log when it is published is marked."""
         if self._log is None:
-            self._publish(outgoing)
+            self.publish(outgoing)
         elif cursors:
             self._commit(self._log, outgoing, cursors, self._system.of_disk())
             self._commit_missing(self._log)
@@ -385,7 +400,7 @@ class Outbox:
     def send_again(self, source: str, first: int) -> list[Row]:
         """Publish the logged events of a source from this offset on again, and return them."""
         rows = list(self._log.events(source, first)) if self._log else []
-        self._publish(OutgoingEvent(row) for row in rows)
+        self.publish(OutgoingEvent(row) for row in rows)
         return rows
 
     def count_missing(self, source: str, first: int, last: int) -> None:
@@ -430,18 +445,19 @@ class Outbox:
             kept.fail(error)
         if not kept.writable:
             unlogged = kept.commit(rows, cursors)
-        self._publish(outgoing, unlogged)
+        self.publish(outgoing, unlogged)
 
     def _commit_missing(self, log: LogWriter) -> None:
         """Publish what will never be in the log, once that is certain."""
         if missing := self._kept.take_missing():
             self._commit(log, [], [], self._system.of_missing(missing))
 
-    def _publish(
+    def publish(
         self,
         outgoing: Iterable[OutgoingEvent],
         unlogged: Container[tuple[str, int]] = frozenset(),
     ) -> None:
+        """Publish events; of those in `unlogged`, say so."""
         if self._feed:
             self._feed.publish(
                 Message(
@@ -550,16 +566,6 @@ def _replaces_last_packet(notice: Notice, state: SourceState) -> bool:
     committed.
     """
     return notice.reason == "poison" and notice.first_n == state.n
-
-
-def _kinds_with_events(above: Sequence[StageConfig]) -> list[StageConfig]:
-    """Return the settings of each kind with events, once, in the order of all kinds."""
-    first: dict[type[StageConfig], StageConfig] = {}
-    for config in above:
-        first.setdefault(type(config), config)
-    return [
-        first[kind] for kind in installed_kinds().kinds if kind in first and has_events(first[kind])
-    ]
 
 
 def _stored(opened: PublishedSource) -> SourceState:

@@ -15,8 +15,10 @@ from streamvis.events.envelope import Box, EventBody, Reason
 from streamvis.messages import Array, Findings, Frame, Packet, SourceInfo, Tracks
 from streamvis.stages.track.events import (
     Association,
+    BriefTrack,
     EndedTrack,
     EndReason,
+    FrameTracks,
     Merge,
     Split,
     Track,
@@ -81,6 +83,17 @@ class TrackDeriver:
         state.people_count = state.people_count or PeopleCount()
         count_frame(state.people_count, track_prefix(state), frame, tracks, corrections)
         return FrameEvents(corrections, list[EventBody](ends), drafts)
+
+    def frame_body(self, packet: Packet) -> EventBody | None:
+        """Return the ids and boxes of the tracks in the frame."""
+        tracks = packet.part(Tracks)
+        if tracks is None:
+            return None
+        boxes = _rounded(tracks.boxes, 2)
+        ids = [_track_id(self._state, number) for number in tracks.ids.tolist()]
+        return FrameTracks(
+            tuple(BriefTrack(name, tuple(box)) for name, box in zip(ids, boxes, strict=True))
+        )
 
     def close(self, reason: Reason) -> list[EventBody]:
         """End all open tracks; in a new stream epoch, track numbers begin again at 1."""

@@ -107,7 +107,20 @@ class TrackSplit(msgspec.Struct, frozen=True, tag_field="type", tag="track.split
     splits: tuple[Split, ...]  # all of one frame
 
 
-TrackBody = TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
+class BriefTrack(msgspec.Struct, frozen=True):
+    """A track in one frame."""
+
+    id: str  # source:stream_epoch:number
+    box_px: Box  # xyxy, pixels of the source frame
+
+
+class FrameTracks(msgspec.Struct, frozen=True, tag_field="type", tag="frame.tracks"):
+    """the tracks of a frame, while somebody subscribes to them; never in the log"""
+
+    tracks: tuple[BriefTrack, ...]  # confirmed tracks in the frame
+
+
+TrackBody = FrameTracks | TrackBegin | TrackUpdate | TrackEnd | TrackMerge | TrackSplit
 
 
 def line(what: TrackBody) -> str:
@@ -120,6 +133,8 @@ def line(what: TrackBody) -> str:
             into = f", goes on as {ended.into}" if ended.into else ""
             age = f"after {ended.age_s:.1f} s ({ended.reason}{into})"
             return f"{ended.id:<16} {box_text(ended.box_px)}  {age}"
+        case FrameTracks(tracks):
+            return ", ".join(track.id for track in tracks)
         case TrackMerge(merge):
             return f"{merge.gone} is {merge.kept}"
         case TrackSplit(splits):
@@ -141,6 +156,8 @@ def csv_rows(what: TrackBody) -> list[Cells]:
             return [{"track": ended.id, **box_cells(ended.box_px), **known, "other": ended.into}]
         case TrackSplit(splits):
             return [{"track": s.id, "other": s.other, "since_us": s.since_us} for s in splits]
+        case FrameTracks(tracks):
+            return [{"track": track.id, **box_cells(track.box_px)} for track in tracks]
         case TrackMerge(merge):
             return [{"track": merge.gone, "other": merge.kept}]
         case _:
@@ -165,5 +182,8 @@ def _track_cells(track: Track) -> Cells:
 
 
 TRACK_EVENTS = EventTypes(
-    (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit), line, csv_rows, identity=("id",)
+    (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit, FrameTracks),
+    line,
+    csv_rows,
+    identity=("id",),
 )

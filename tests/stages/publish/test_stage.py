@@ -384,6 +384,39 @@ def test_without_a_log_or_when_not_wanted_there_is_no_replay(settings, tmp_path)
         assert "replay" not in msgspec.json.decode(hear()[2])["hb"]
 
 
+def test_frames_are_published_while_somebody_subscribes_to_them(tmp_path):
+    stage = begun(tmp_path, {}, "tcp://127.0.0.1:*")
+    seq = itertools.count()
+
+    def wanted():
+        return stage._outbox.wants_frames("cam1")
+
+    def until(state):
+        deadline = time.monotonic() + 20
+        while wanted() is not state:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    with closing(stage), hearing(stage.endpoint, "sv1/") as everything:
+        everything()
+        stage([packet_of("cam1", next(seq), ids=[1])])
+        assert not wanted()  # the prefix alone asks for none
+        with hearing(stage.endpoint, "sv1/cam1/frame/") as frames:
+            until(True)
+            assert not stage._outbox.wants_frames("cam10")
+            stage([packet_of("cam1", next(seq), ids=[1, 2]), packet_of("cam1", next(seq), ids=[])])
+            got = [frames(), frames()]
+        until(False)
+        stage([packet_of("cam1", next(seq), ids=[1])])
+    events = [event_codec().decode(payload) for _, _, payload in got]
+    assert [(event.tseq, event.offset, event.frame.seq) for event in events] == [
+        *((1, -1, 1), (2, -1, 2)),
+    ]
+    ids = [[track.id for track in event.what.tracks] for event in events]
+    assert ids == [["cam1:1:1", "cam1:1:2"], []]
+    assert "frame" not in {event.family for event in logged(tmp_path)["cam1"]}
+
+
 def test_masks_are_on_the_live_feed_and_nowhere_else(tmp_path):
     config = Publish(bind="tcp://127.0.0.1:*", attach=("masks",))
     heard_of: list[Event] = []
