@@ -7,9 +7,10 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 
 import pytest
-from bridged import BridgeProcess, bridge, growing, wait_until
+from bridged import bridge, growing, wait_until
 from typer.testing import CliRunner
 
 from streamvis.bridges.jsonl import LinesFile, _end_of_lines
@@ -62,14 +63,14 @@ def test_a_growing_log_is_followed_over_kills_and_the_file_has_every_event(tmp_p
     """Killed at random moments: events may come twice, none is missing, no line is torn."""
     chance, to = random.Random(3), tmp_path / "out.jsonl"
     running = None
-    with growing(tmp_path / "events.db") as log:
+    with ExitStack() as started, growing(tmp_path / "events.db") as log:
         for number in range(300):
             log.walk(chance.choice("ab"), number)
             if number % 60 == 0:
                 if running is not None:
                     time.sleep(chance.random() * 0.3)
                     running.kill()
-                running = BridgeProcess("jsonl", "--log", tmp_path, "--to", to)
+                running = started.enter_context(bridge("jsonl", "--log", tmp_path, "--to", to))
                 wait_until(lambda: lines(to), lambda one=running: one.said)
         wait_until(lambda: len(set(lines(to))) == len(log.rows), lambda: running.said)
         assert running.stop(signal.SIGTERM) == 0

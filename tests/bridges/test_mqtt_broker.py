@@ -4,9 +4,10 @@ import json
 import random
 import shutil
 import subprocess
+from contextlib import ExitStack
 
 import pytest
-from bridged import BridgeProcess, bridge, growing, wait_until
+from bridged import bridge, growing, wait_until
 from mqtt_broker import MOSQUITTO, free_port, mosquitto, needs_mosquitto, proxy_of, subscribed
 
 from streamvis.bridges.selection import is_lifecycle
@@ -99,9 +100,10 @@ def test_connections_cut_at_any_byte_and_a_bridge_killed_at_any_moment(tmp_path)
         growing(tmp_path / "events.db") as log,
         subscribed(broker) as sub,
         proxy_of(broker) as proxy,
+        ExitStack() as started,
     ):
         words = ("mqtt", f"mqtt://127.0.0.1:{proxy.port}", "--log", tmp_path, *QUICK)
-        running = BridgeProcess(*words)
+        running = started.enter_context(bridge(*words))
         for number in range(150):
             log.walk(chance.choice("ab"), number)
             if number % 10 == 0:
@@ -110,7 +112,7 @@ def test_connections_cut_at_any_byte_and_a_bridge_killed_at_any_moment(tmp_path)
                 wait_until(lambda n=before: proxy.cuts > n or all_there(log, [sub]))
             if number % 50 == 20:
                 running.kill()
-                running = BridgeProcess(*words)
+                running = started.enter_context(bridge(*words))
         proxy.left = None
         wait_until(lambda: all_there(log, [sub]), lambda: running.said)
         assert running.stop() == 0, running.said

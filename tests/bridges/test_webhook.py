@@ -7,11 +7,11 @@ import json
 import random
 import socket
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from bridged import BridgeProcess, bridge, growing, wait_until
+from bridged import bridge, growing, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -142,15 +142,15 @@ def test_a_server_in_any_trouble_costs_delay_and_no_event(tmp_path, secret):
     """500, silence, ended connections, half answers; then it is away, and the bridge is killed."""
     chance = random.Random(2)
     troubles = [200, 200, 200, 204, 500, 503, 429, 408, 302, "hang", "cut", *PARTS]
-    with growing(tmp_path / "events.db") as log:
+    with ExitStack() as started, growing(tmp_path / "events.db") as log:
         with serving(lambda body: chance.choice(troubles)) as server:
             words = ("webhook", server.url, "--log", tmp_path, "--secret-file", secret, *QUICK)
-            running = BridgeProcess(*words)
+            running = started.enter_context(bridge(*words))
             for number in range(20):
                 log.walk(chance.choice("ab"), number)
             wait_until(lambda: len(server.taken) > 5, lambda: running.said)
             running.kill()
-            running = BridgeProcess(*words)
+            running = started.enter_context(bridge(*words))
             wait_until(lambda: len(server.taken) > 15, lambda: running.said)
         for number in range(5):  # while it is away
             log.walk(chance.choice("ab"), number)
