@@ -9,7 +9,9 @@ again. The states that snapshots consist of are folded from the log as it grows.
 begin with the first event; the file can be deleted at any time.
 """
 
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -52,6 +54,8 @@ STORE_S = 60.0  # between two times that the states are stored: well before even
 AT_ONCE = 5000  # events folded between two looks at the socket
 LOOK_MS = 500  # between two looks at the log while nobody asks
 LIMITS = Limits(sent=1 << 18, sent_s=float(1 << 16))  # a request has about 100 bytes
+QUIET_S = 1.0  # nobody asks
+LINGER_S = 5.0  # at most, from the end of a run to that of the server
 QUEUED = 16  # messages that wait in each direction for each client
 
 
@@ -241,11 +245,27 @@ def router(
 
 
 def serve(server: "zmq.Socket[bytes]", peers: Peers, replay: Replay, parent: int) -> None:
-    """Answer requests until the parent is gone."""
+    """Answer requests until the parent is gone.
+
+    After SIGTERM, until nobody has asked for QUIET_S, and for at most LINGER_S.
+    """
+    asked_s = -QUIET_S
+    deadline_s = math.inf
+
+    def end(*_: object) -> None:
+        nonlocal deadline_s
+        deadline_s = time.monotonic() + LINGER_S
+        if time.monotonic() > asked_s + QUIET_S:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     caught_up = False
-    while os.getppid() == parent:
+    while os.getppid() == parent and time.monotonic() < deadline_s:
         if server.poll(LOOK_MS if caught_up else 0):
+            asked_s = time.monotonic()
             _answer(server, peers, replay)
+        elif deadline_s < math.inf and time.monotonic() > asked_s + QUIET_S:
+            return
         with suppress(DataError):  # the log cannot be read now; requests are told so
             caught_up = replay.advance()
 

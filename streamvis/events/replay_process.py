@@ -7,6 +7,7 @@ it, and so with the publisher's process, however that ends.
 
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.errors import RunError
-from streamvis.events.replay import ReplaySettings
+from streamvis.events.replay import LINGER_S, ReplaySettings
 from streamvis.events.snapshot import Identities
 from streamvis.logs import warn
 
@@ -64,13 +65,20 @@ class ReplayProcess:
         """Start the server, and keep it running."""
         self._thread.start()
 
-    def close(self) -> None:
-        """End the server, and release its address."""
+    def close(self, *, linger: bool = False) -> None:
+        """End the server, and release its address.
+
+        `linger`: those who are being served get the rest of what they ask for first.
+        """
         with self._lock:
             self._over.set()
-            if self._process is not None:
-                self._process.kill()
+            process = self._process
+            if process is not None:
+                process.send_signal(signal.SIGTERM if linger else signal.SIGKILL)
         if self._thread.is_alive():
+            self._thread.join(LINGER_S + 1 if linger else None)
+            if self._thread.is_alive() and process is not None:
+                process.kill()
             self._thread.join()
         self._listening.close()
         scheme, _, path = self.endpoint.partition("://")

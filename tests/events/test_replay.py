@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import threading
 from contextlib import closing, contextmanager
 
 import msgspec
@@ -261,6 +262,15 @@ def test_the_server_is_a_process_that_comes_back_at_its_address(log):
         os.kill(process.pid, signal.SIGKILL)
         with client(process.endpoint) as another:
             assert reply_to(another, get="status")["reply"] == "status"
+
+
+def test_who_is_being_served_at_the_end_of_a_run_gets_the_rest(log):
+    with served(log) as process, client(process.endpoint) as socket:
+        assert reply_to(socket, get="status")["requests"] == 0
+        thread = threading.Thread(target=lambda: process.close(linger=True))
+        thread.start()
+        assert reply_to(socket, get="snapshot")["reply"] == "snapshot"
+        thread.join()
 
 
 def test_hostile_peers_are_refused_and_others_served(log):

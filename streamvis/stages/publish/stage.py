@@ -414,7 +414,7 @@ class Outbox:
             if self._log:
                 stack.callback(self._log.close)
                 if self._replay:
-                    stack.callback(self._replay.close)
+                    stack.callback(self._replay.close, linger=ended)
                 stack.callback(self._kept.close)
                 self._kept.flush()
                 self._commit_missing(self._log)
