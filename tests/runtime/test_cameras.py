@@ -50,7 +50,8 @@ def test_a_camera_that_is_lost_comes_back_in_the_next_epoch(film, tmp_path):
     assert all(a.media_us < b.media_us for a, b in pairwise(ordered))
     first, last = ordered[0], ordered[-1]
     media_s = (last.media_us - first.media_us) / 1e6
-    assert media_s == pytest.approx((last.capture_us - first.capture_us) / 1e6, abs=1.0)
+    # a connection begins with up to a second that was received before the first picture came out
+    assert media_s == pytest.approx((last.capture_us - first.capture_us) / 1e6, abs=2.0)
     (source,) = summary["sources"]
     assert source["decoded"] == source["admitted"] + sum(source["dropped"].values())
     assert "source offline" in run.log()
