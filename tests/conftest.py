@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gc
+import signal
 import sys
 import tempfile
 import threading
@@ -23,6 +24,8 @@ from streamvis.transport.owner import is_abandoned
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of tests are interrupted
 
 Write = Callable[[Path, Sequence[np.ndarray], int], None]
 Golden = Callable[[Path, str], None]

@@ -77,11 +77,15 @@ def test_a_watcher_sees_changes_until_ctrl_c(home):
         watching(home, stdout=theirs, stderr=subprocess.DEVNULL) as process,
     ):
         os.close(theirs)
-        drawn = until(b"online", ours)
-        run.reports["gate"] = report("gate", state="stalled")
-        drawn += until(b"gate stalled", ours)
-        process.send_signal(signal.SIGINT)
-        drawn += until(None, ours)
+        try:
+            drawn = until(b"online", ours)
+            run.reports["gate"] = report("gate", state="stalled")
+            drawn += until(b"gate stalled", ours)
+            process.send_signal(signal.SIGINT)
+            drawn += until(None, ours)
+        except BaseException:
+            process.kill()
+            raise
     os.close(ours)
     assert process.returncode == 0, drawn
 
