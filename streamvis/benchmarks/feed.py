@@ -27,7 +27,8 @@ from streamvis.events.envelope import Event, FrameRef, Provenance, Time, new_epo
 from streamvis.events.feed import QUEUE, WELCOME
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.events.retention import Evictor, Retention
-from streamvis.stages.publish.stage import Outbox, OutgoingEvent, Run
+from streamvis.stages.publish.opening import Run
+from streamvis.stages.publish.stage import Outbox, OutgoingEvent
 from streamvis.stages.track.events import Association, Track, TrackUpdate
 
 BATCH = 10  # events of a commit: the people of a frame

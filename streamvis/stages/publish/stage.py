@@ -13,13 +13,12 @@ marked; a successor then continues from the last answer.
 
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from streamvis.errors import RunError
 from streamvis.events import envelope
 from streamvis.events.deriver import PublishPolicy
 from streamvis.events.envelope import (
@@ -32,18 +31,11 @@ from streamvis.events.envelope import (
     family_of,
     new_epoch,
 )
-from streamvis.events.feed import (
-    Feed,
-    Message,
-    read_announcement,
-    remove_announcement,
-    write_announcement,
-)
+from streamvis.events.feed import Feed, Message, remove_announcement
 from streamvis.events.kept_log import KeptLog, Missing
-from streamvis.events.log import FILE_NAME, Cursor, LogDiskError, LogWriter, Row
-from streamvis.events.replay_process import ReplayProcess, addresses_beside
+from streamvis.events.log import Cursor, LogDiskError, LogWriter, Row
+from streamvis.events.replay_process import ReplayProcess
 from streamvis.events.retention import FOREVER, Retention, evictor_of
-from streamvis.logs import warn
 from streamvis.messages import (
     ClipEvent,
     Ending,
@@ -54,8 +46,7 @@ from streamvis.messages import (
     SourceInfo,
     StageRun,
 )
-from streamvis.stages import event_codec
-from streamvis.stages.protocol import LogPosition, Site
+from streamvis.stages.protocol import Site
 from streamvis.stages.publish import Publish
 from streamvis.stages.publish.derive import (
     SourceEvents,
@@ -64,59 +55,27 @@ from streamvis.stages.publish.derive import (
     kinds_with_events,
 )
 from streamvis.stages.publish.frames import frame_rows
+from streamvis.stages.publish.opening import FeedPlace, Run, open_log
+from streamvis.stages.publish.source_state import (
+    Began,
+    PublishedSource,
+    PublisherState,
+    SourceState,
+    StreamPosition,
+    answered_state,
+    later,
+    logged_state,
+)
 from streamvis.stages.publish.system import SystemEvents
 
 CLIPS = 64  # that wait for the next receipt, at most
 
 
-class Began(msgspec.Struct, frozen=True):
-    """Where a source was begun last: it may be removed and added again, or resumed."""
-
-    next: int = 0  # offset of the next event then
-    at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet then
-
-
-class SourceState(msgspec.Struct):
-    """The state from which a successor continues one source."""
-
-    status: SourceStatus
-    epoch: str  # of the run
-    events: dict[str, msgspec.Raw] = {}  # state of the events of each kind of stage
-    first: int = 0  # offset at which this run begins in the log
-    next: int = 0  # offset of the next event
-    tseq: dict[str, int] = {}  # family -> last
-    at: tuple[int, int] = (0, -1)  # stream epoch and seq of the last packet
-    n: int = -1  # its number in the source
-    noticed: int = 0  # notices since that packet
-    began: Began = Began()
-    ending: str = ""
-    findings: Findings | None = None  # once the source has ended
-
-    @property
-    def reached(self) -> tuple[int, tuple[int, int], int]:
-        """Grows with every packet, notice and event."""
-        return self.next, self.at, self.noticed
-
-
-class StreamPosition(msgspec.Struct):
-    """The last packet and notice received; behind the source state while packets come again."""
-
-    at: tuple[int, int] = (0, -1)
-    noticed: int = 0  # notices since that packet
-
-
-class Counts(Protocol):
+class Numbering(Protocol):
     """Where a source's numbers have come to."""
 
     next: int  # offset of the next event
     tseq: dict[str, int]  # family -> last
-
-
-class Run(NamedTuple):
-    """What all events of a run share."""
-
-    epoch: str
-    prov: Provenance
 
 
 class OutgoingEvent(NamedTuple):
@@ -126,32 +85,13 @@ class OutgoingEvent(NamedTuple):
     attachments: tuple[bytes, ...] = ()
 
 
-class PublishedSource(msgspec.Struct):
-    """A source from its begin to its end."""
-
-    state: SourceState
-    events: SourceEvents
-    position: StreamPosition
-    clips_on: frozenset[str]  # types of events of which a clip is recorded
-    clips: list[ClipEvent] = []  # wanted, and not in a receipt yet
-
-
 class _Identified(msgspec.Struct):
     """What is read of an event that was encoded before."""
 
     id: str
 
 
-class PublisherState(NamedTuple):
-    """The stage state that is returned with each answer."""
-
-    source_state: SourceState
-    position: StreamPosition
-
-
 _encoder = msgspec.msgpack.Encoder()
-_states = msgspec.msgpack.Decoder(SourceState)
-_answers = msgspec.msgpack.Decoder(PublisherState)
 
 
 class PublishStage:
@@ -179,10 +119,10 @@ class PublishStage:
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or continue it from the state in the log."""
-        answered = _read(source.id, state) if state is not None else None
+        answered = answered_state(source.id, state) if state is not None else None
         logged = self._outbox.cursor(source.id)
         if logged and logged.epoch == self._epoch:
-            source_state = self._latest(_states.decode(logged.state), answered)
+            source_state = self._later(logged_state(logged.state), answered)
         elif answered:
             source_state = answered.source_state
         else:
@@ -191,41 +131,19 @@ class PublishStage:
         position = answered.position if answered else StreamPosition(source_state.began.at)
         opened = self._opened(source, source_state, position)
         self._outbox.open_source(source.id, source_state.tseq)
-        if answered is None and self._begin_again(source, opened):
-            return
         before = self._logged.get(source.id)
+        if answered is None and (drafts := opened.begin_again(source, before)) is not None:
+            self._commit([opened], self._numbered(source_state, drafts))
+            return
         first = answered.source_state.next if answered else source_state.began.next
         rows = self._outbox.send_again(source.id, max(first, before.offset if before else 0))
         self._want_clips(opened, rows)
 
-    def _latest(self, logged: SourceState, answered: PublisherState | None) -> SourceState:
-        """Return the later state: that of the log, unless its last events were never logged."""
-        if answered is None or answered.source_state.reached <= logged.reached:
-            return logged
-        state = answered.source_state
+    def _later(self, logged: SourceState, answered: PublisherState | None) -> SourceState:
+        state = later(logged, answered)
         if state.next > logged.next:
             self._outbox.count_missing(state.status.info.id, logged.next, state.next - 1)
         return state
-
-    def _begin_again(self, source: SourceInfo, opened: PublishedSource) -> bool:
-        """Begin a source of a resumed run, or one that has ended and is added again.
-
-        Its numbers go on in another stream epoch. False when it is neither: its worker has died.
-        """
-        state, before = opened.state, self._logged.get(source.id)
-        if source.epoch <= state.status.epoch:
-            return False
-        if before and before == LogPosition(state.next, *state.at):
-            drafts = opened.events.resume(source)
-        elif state.ending:
-            drafts = opened.events.add_again(source)
-        else:
-            return False
-        state.noticed, state.ending, state.findings = 0, "", None
-        state.began = Began(state.next, state.at)
-        opened.position = StreamPosition(state.at)
-        self._commit([opened], self._numbered(state, drafts))
-        return True
 
     def _start(self, source: SourceInfo, first: int) -> None:
         status = SourceStatus(info=source, epoch=source.epoch)
@@ -348,20 +266,19 @@ class Outbox:
         retention: Retention = FOREVER,
     ) -> None:
         self._out = out
-        self._keys = keys
         self._run = run
         self._log: LogWriter | None = None
         self._feed: Feed | None = None
         self._replay: ReplayProcess | None = None
         try:
             if out is not None:
-                self._log = _open_log(out)
+                self._log = open_log(out)
                 self._kept = KeptLog(self._log, evictor_of(self._log, retention))
                 self._system = SystemEvents(out, run.epoch, self._log.cursor(SYSTEM))
                 for source, missing in self._system.state.missing.items():
                     self._kept.count_missing(source, missing)
             if bind not in (None, "none"):
-                self._feed = self._open_feed(bind, replay=replay)
+                self._open_feed(FeedPlace(bind, run, keys, out), replay=replay)
         except BaseException:
             self.close(ended=False)
             raise
@@ -423,6 +340,15 @@ class Outbox:
                 if self._out:
                     remove_announcement(self._out, self._run.epoch)
 
+    def _open_feed(self, place: FeedPlace, *, replay: bool) -> None:
+        if replay and self._log:
+            self._replay = place.open_replay(self._log.path)
+        address = self._replay.endpoint if self._replay else None
+        self._feed = place.open_feed(address)
+        if self._replay:
+            self._replay.start()
+        place.announce(self._feed.endpoint, address)
+
     def _commit(
         self,
         log: LogWriter,
@@ -472,59 +398,15 @@ class Outbox:
                 for row, attachments in outgoing
             )
 
-    def _open_feed(self, bind: str, *, replay: bool) -> Feed:
-        """Open the feed; a successor binds the ports of its predecessor again."""
-        note = read_announcement(self._out) if self._out else None
-        before = note if note and note.epoch == self._run.epoch else None
-        addresses = addresses_beside(bind, before.replay if before else None)
-        if replay and self._log and addresses:
-            identities = event_codec().identities
-            self._replay = ReplayProcess(self._log.path, addresses, identities, self._keys)
-        feed = None
-        if before and bind.endswith(":*"):
-            with suppress(RunError):
-                feed = self._feed_at(before.endpoint)
-        feed = feed or self._feed_at(bind)
-        if self._replay:
-            self._replay.start()
-        if self._out:
-            try:
-                write_announcement(self._out, feed.endpoint, self._run.epoch, self._replay_endpoint)
-            except OSError as error:  # the disk is full
-                reason = error.strerror or str(error)
-                warn("address of the feed not written", path=str(self._out), error=reason)
-        return feed
-
-    def _feed_at(self, bind: str) -> Feed:
-        return Feed(
-            bind,
-            epoch=self._run.epoch,
-            pipeline=self._run.prov.pipeline,
-            keys=self._keys,
-            replay=self._replay_endpoint,
-        )
-
-    @property
-    def _replay_endpoint(self) -> str | None:
-        return self._replay.endpoint if self._replay else None
-
-
-def _open_log(out: Path) -> LogWriter:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: cannot make the output directory: {error.strerror}") from None
-    return LogWriter(out / FILE_NAME)
-
 
 def numbered(
     source: str,
-    counts: Counts,
+    numbering: Numbering,
     drafts: Iterable[TimedDraft],
     run: Run,
     ran: dict[str, StageRun] | None = None,
 ) -> list[OutgoingEvent]:
-    """Return the drafts as events with the next numbers, and advance `counts`.
+    """Return the drafts as events with the next numbers, and advance `numbering`.
 
     Events about the frame state which stages `ran`.
     """
@@ -533,20 +415,20 @@ def numbered(
     outgoing = []
     for draft in drafts:
         family = family_of(draft.what)
-        counts.tseq[family] = counts.tseq.get(family, 0) + 1
+        numbering.tseq[family] = numbering.tseq.get(family, 0) + 1
         wall_us = draft.time.capture_us or epoch_us(run.epoch) + draft.time.media_us
         event = Event(
-            id=event_id(run.epoch, source, counts.next, wall_us),
+            id=event_id(run.epoch, source, numbering.next, wall_us),
             source=source,
             epoch=run.epoch,
-            tseq=counts.tseq[family],
-            offset=counts.next,
+            tseq=numbering.tseq[family],
+            offset=numbering.next,
             time=msgspec.structs.replace(draft.time, emit_us=emit_us),
             frame=draft.frame,
             prov=run.prov if draft.frame is None else of_frame,
             what=draft.what,
         )
-        counts.next += 1
+        numbering.next += 1
         row = Row(
             source,
             event.offset,
@@ -586,13 +468,3 @@ def _cursor(opened: PublishedSource) -> Cursor:
         state.ending,
         _encoder.encode(state),
     )
-
-
-def _read(source: str, state: bytes) -> PublisherState:
-    try:
-        return _answers.decode(state)
-    except msgspec.DecodeError as error:
-        raise RunError(
-            f"{source}: the publisher cannot read the state of its predecessor "
-            f"({len(state)} bytes): {error}. Run all workers with the same version"
-        ) from None
