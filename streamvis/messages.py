@@ -13,6 +13,7 @@ from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
 from streamvis.errors import DataError
+from streamvis.zone_layout import ZoneLayout
 
 Array = NDArray[Any]
 Clock = Literal["file", "arrival", "rtcp_sr"]
@@ -35,6 +36,7 @@ class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
     ground_plane: tuple[float, ...] | None = None  # homography, row-major 3×3: foot px -> metres
     start_us: int | None = None  # of a file: wall clock of media time 0, µs since 1970
     clips_on: tuple[str, ...] = ()  # types of events of which a clip is recorded
+    zones: ZoneLayout | None = None  # its zones and lines; None: those of the pipeline
 
     def wall_us(self, media_us: int) -> int:
         """The wall clock at this media time, µs since 1970; 0 when unknown, and of live sources."""
@@ -329,9 +331,10 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a source between two of its packets."""
 
     source: str
-    kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch", "clip"]
+    kind: Literal["connecting", "online", "stalled", "offline", "gap", "epoch", "clip", "zones"]
     media_us: int  # of the last frame admitted before it, 0 when there was none
     info: SourceInfo | None = None  # online: as it was opened now
+    zones: ZoneLayout | None = None  # zones: the zones and lines from the next frame on
     path: str = ""  # clip: the file, relative to the output directory
     event: str = ""  # clip: id of the event that it shows
     first_n: int = -1  # for gaps: numbers of the first and the last missing picture

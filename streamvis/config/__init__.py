@@ -28,11 +28,11 @@ from streamvis.config.placement import (
     load_placement,
 )
 from streamvis.config.site import Site, SiteSource, difference, load_site
+from streamvis.fields import Name
 from streamvis.stages.actions import OffActions
 from streamvis.stages.camera_motion import CameraMotion
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
-from streamvis.stages.fields import Name
 from streamvis.stages.forecast import Forecaster, Zone
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record

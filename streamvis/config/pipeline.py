@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from streamvis.errors import ConfigError, UsageError
+from streamvis.fields import Name
 from streamvis.messages import Receipt
 from streamvis.parsing import alternatives, convert, quoted, read_mapping, yaml_value
 from streamvis.shipped import find
@@ -22,7 +23,6 @@ from streamvis.stages import installed_kinds
 from streamvis.stages.camera_motion import CameraMotion
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
-from streamvis.stages.fields import Name
 from streamvis.stages.protocol import StageConfig, kind_name, part_name
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record

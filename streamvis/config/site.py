@@ -8,7 +8,6 @@ added, removed, changed = difference(site.specs(), load_site(path).specs())  # a
 import os
 import re
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from streamvis.errors import ConfigError, StreamvisError
+from streamvis.fields import Name
 from streamvis.geometry import Homography, ground_plane_of, read_ground_plane
 from streamvis.parsing import convert, read_mapping
 from streamvis.recording.settings import Recording
@@ -23,7 +23,7 @@ from streamvis.sources.credentials import warn_if_shared
 from streamvis.sources.options import CONNECTION, CREDENTIALS, HWACCEL, TRANSPORT
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import Setting, SourceSpec, source_of
-from streamvis.stages.fields import Name
+from streamvis.zone_layout import crosses_itself
 
 LARGEST = 65536  # coordinate of a privacy mask
 VARIABLE = re.compile(r"\$(?:\$|\{([^{}]*)(\})?)")
@@ -128,7 +128,7 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
         record = source.record
     masks = tuple(tuple(mask) for mask in source.privacy_masks)
     for number, mask in enumerate(masks):
-        if _crosses_itself(mask):
+        if crosses_itself(mask):
             raise ConfigError(
                 f"{where}: privacy_masks[{number}] crosses itself, so that a part of it would stay "
                 "visible; give its corners in order around the area"
@@ -139,20 +139,6 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
     if reason := not_recordable(spec):
         raise ConfigError(f"{where}: {reason}")
     return spec
-
-
-def _crosses_itself(polygon: Sequence[tuple[float, float]]) -> bool:
-    """Whether two edges of a polygon cross between their ends."""
-    edges = list(zip(polygon, [*polygon[1:], polygon[0]], strict=True))
-    return any(
-        _side(a, b, c) * _side(a, b, d) < 0 and _side(c, d, a) * _side(c, d, b) < 0
-        for (a, b), (c, d) in combinations(edges, 2)
-    )
-
-
-def _side(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
-    """Twice the signed area of a triangle: its sign is the side of ab on which c lies."""
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _settings(source: SiteSource) -> list[Setting]:

@@ -12,11 +12,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.config.site import Site, SiteSource, _crosses_itself, difference, load_site
+from streamvis.config.site import Site, SiteSource, difference, load_site
 from streamvis.errors import ConfigError, SourceError, UsageError
 from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.sources.listing import images_of
 from streamvis.sources.spec import SourceSpec
+from streamvis.zone_layout import crosses_itself
 
 ROOT = Path(__file__).parents[2]
 PLANE = [[0.1, 0, -3], [0, 0.2, -4], [0, 0.001, 1]]
@@ -265,16 +266,16 @@ def test_a_recording_for_all_is_that_of_cameras_which_do_not_say(tmp_path):
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=3))
 def test_a_triangle_never_crosses_itself(triangle):
-    assert not _crosses_itself(triangle)
+    assert not crosses_itself(triangle)
 
 
 @given(st.lists(st.floats(0, 6.28), min_size=3, max_size=9, unique_by=lambda a: round(a, 2)))
 def test_corners_in_order_around_a_point_do_not_cross_and_two_exchanged_ones_do(angles):
     corners = [(10 + 5 * math.cos(a), 10 + 5 * math.sin(a)) for a in sorted(angles)]
-    assert not _crosses_itself(corners)
+    assert not crosses_itself(corners)
     if len(corners) > 3:
         corners[1], corners[2] = corners[2], corners[1]
-        assert _crosses_itself(corners)
+        assert crosses_itself(corners)
 
 
 VALUES = st.recursive(

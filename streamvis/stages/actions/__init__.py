@@ -7,8 +7,8 @@ from msgspec import Meta
 
 from streamvis.events.deriver import Deriver, PublishPolicy
 from streamvis.events.family import EventTypes
+from streamvis.fields import Share
 from streamvis.messages import Actions, Part, SourceInfo, Tracks
-from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 
 if TYPE_CHECKING:

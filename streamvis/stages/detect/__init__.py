@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from streamvis.fields import Polygon, Share, signed_area
 from streamvis.messages import Detections, Part
-from streamvis.stages.fields import Polygon, Share, signed_area
 from streamvis.stages.protocol import Site, Stage, StageConfig
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from streamvis.fields import Polygon
 from streamvis.geometry import paste_mask
 from streamvis.messages import Array, Detections, Packet, Tracks
-from streamvis.stages.fields import Polygon
 from streamvis.stages.overlay import Canvas, Overlay
 from streamvis.viz.legend import Entry
 from streamvis.viz.style import GREY, PALE, Style, at, colour_of, rectangle, shade

@@ -2,8 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from streamvis.fields import Share
 from streamvis.messages import Detections, Embeddings, Part
-from streamvis.stages.fields import Share
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 
 

@@ -7,8 +7,8 @@ from msgspec import Meta
 
 from streamvis.events.deriver import Deriver, PublishPolicy
 from streamvis.events.family import EventTypes
+from streamvis.fields import Name, Polygon, signed_area
 from streamvis.messages import Forecast, Part, Segmentation, SourceInfo
-from streamvis.stages.fields import Name, Polygon, signed_area
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 from streamvis.stages.segment.features import SegmenterFeatures
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.stages.fields import signed_area
+from streamvis.fields import signed_area
 
 corner = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
