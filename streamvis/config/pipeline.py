@@ -57,8 +57,23 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def hash(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the configuration."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:12]
+        """The first 12 hexadecimal digits of the SHA-256 of the configuration.
+
+        Every setting counts, defaults included. ConfigError for a value that no file may have.
+        """
+        read = [_as_read(stage) for stage in self.stages]
+        data = msgspec.json.encode({"stages": read}, order="deterministic")
+        return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _as_read(stage: StageSpec) -> StageSpec:
+    """Return the stage as it is read from a file or by a worker.
+
+    Python code may have set a number of seconds to `0`, which they have as 0.0.
+    """
+    run = stage.run
+    read = convert(msgspec.to_builtins(run), type(run), f"stage '{stage.name}'", ConfigError)
+    return msgspec.structs.replace(stage, run=read, every_s=float(stage.every_s))
 
 
 def default_pipeline() -> Pipeline:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamvis import config
@@ -167,6 +168,48 @@ def test_settings_override_and_change_the_hash(tmp_path):
     assert changed.stage("detect").run.min_score == 0.7
     assert changed.stage("track").every_s == 0.5
     assert changed.hash != plain.hash == config.load_pipeline(None).hash
+
+
+def settings_of(pipeline):
+    """Yield the pipeline with one setting of one stage changed, and which."""
+    for place, stage in enumerate(pipeline.stages):
+        for name in stage.run.__struct_fields__:
+            value = getattr(stage.run, name)
+            if isinstance(value, bool):
+                changed = not value
+            elif isinstance(value, int | float):
+                changed = value * 0.99 if isinstance(value, float) and value else value + 1
+            else:
+                continue
+            run = msgspec.structs.replace(stage.run, **{name: changed})
+            stages = list(pipeline.stages)
+            stages[place] = msgspec.structs.replace(stage, run=run)
+            yield f"{stage.name}.{name}", config.Pipeline(stages)
+
+
+def test_every_changed_setting_gives_another_hash():
+    full = config.load_pipeline(ROOT / "pipelines/full.yaml")
+    hashes = {name: changed.hash for name, changed in settings_of(full)}
+    assert len(hashes) > 15
+    assert len({*hashes.values(), full.hash}) == len(hashes) + 1
+
+
+def test_a_pipeline_made_in_python_has_the_hash_that_it_has_in_a_file(tmp_path):
+    seconds = config.Jipda(memory_s=2, remember_s=0)
+    made = config.Pipeline(
+        [
+            config.StageSpec("detect", config.MaskRcnn(), every_s=0),
+            config.StageSpec("track", seconds, after=["detect"]),
+        ]
+    )
+    track = "{name: track, after: [detect], run: {kind: jipda, memory_s: 2, remember_s: 0.0}}"
+    assert made.hash == config.load_pipeline(write(tmp_path, f"stages: [{DETECT}, {track}]")).hash
+
+
+def test_a_value_that_no_file_may_have_has_no_hash():
+    wrong = config.Pipeline([config.StageSpec("detect", config.MaskRcnn(min_score=2))])
+    with pytest.raises(ConfigError, match=r"stage 'detect'.*<= 1"):
+        wrong.hash  # noqa: B018
 
 
 @pytest.mark.parametrize("key", ["nobody.min_score", "detect", "min_score"])

@@ -80,6 +80,9 @@ def test_the_inline_engine_states_it_too_and_its_events_have_the_same_content(tm
         event["prov"]["stages"].keys() == {"detect", "track"} for event in alone if event["frame"]
     )
 
+    hashes = {event["prov"]["pipeline"] for event in (*alone, *many)}
+    assert hashes == {pipeline.hash}
+
     def contents(logged):
         read = [event_codec().decode(json.dumps(event).encode()) for event in logged]
         return [(content(one).offset, content(one).frame, content(one).what) for one in read]
