@@ -5,13 +5,14 @@ import os
 # With more threads, a busy machine waits for the slowest of them at every layer of a network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import gc
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -19,9 +20,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
+
+from shared_files import SharedFiles, parent_in
+
 from streamvis.transport.owner import is_abandoned
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
@@ -31,6 +35,7 @@ Write = Callable[[Path, Sequence[np.ndarray], int], None]
 Golden = Callable[[Path, str], None]
 GOLDEN_LIMIT_BYTES = 50_000
 PATIENCE_S = 5.0  # a killed process is not gone at once
+CHILDREN = Path("/proc/thread-self/children")
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 
 
@@ -87,37 +92,54 @@ def structlog_as_it_comes():
         structlog.reset_defaults()
 
 
+@pytest.fixture(scope="session")
+def shared_files() -> Iterator[SharedFiles]:
+    """The segments and socket directories of this process and of those that descend from it."""
+    files = SharedFiles([Path("/dev/shm"), Path(tempfile.gettempdir())])
+    yield files
+    files.close()
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind():
+def nothing_left_behind(shared_files):
     """Fail the test that leaves a process, thread, descriptor, socket or shared memory behind."""
-    before = _resources()
+    before = _resources(shared_files)
     yield
     deadline = time.monotonic() + PATIENCE_S
-    while left := _resources() - before:
+    while left := _resources(shared_files) - before:
         gc.collect()
         if time.monotonic() > deadline:
-            pytest.fail(f"left behind: {sorted(left)}")
+            pytest.fail(f"left behind: {sorted(map(_named, left))}")
         time.sleep(0.02)
 
 
-def _resources() -> set[str]:
+def _resources(shared_files: SharedFiles) -> set[str]:
     return {
-        *(f"process {pid}: {name}" for pid, name in _children()),
+        *(f"process {pid}" for pid in _children()),  # a name changes after the start
         *(f"thread {t.name} {t.ident}" for t in threading.enumerate()),
         *(f"descriptor {fd}: {target}" for fd, target in _descriptors()),
-        *(f"file {path}" for path in _files()),
+        *(f"file {path}" for path in shared_files() if _is_left(path)),
     }
 
 
-def _children():
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, _, rest = path.read_text().partition(" (")
-        except OSError:  # gone meanwhile
-            continue
-        name, _, fields = rest.rpartition(") ")
-        if int(fields.split()[1]) == os.getpid():
-            yield int(pid), name
+def _children() -> Iterator[int]:
+    if not CHILDREN.exists():  # a kernel without CONFIG_PROC_CHILDREN
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
+                if parent_in(path.read_text()) == os.getpid():
+                    yield int(path.parent.name)
+        return
+    for tid in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from map(int, Path(f"/proc/self/task/{tid}/children").read_text().split())
+
+
+def _named(left: str) -> str:
+    kind, _, pid = left.partition(" ")
+    with contextlib.suppress(OSError):
+        if kind == "process":
+            return f"{left}: {Path(f'/proc/{pid}/comm').read_text().strip()}"
+    return left
 
 
 def _descriptors():
@@ -130,12 +152,8 @@ def _descriptors():
             yield fd, target
 
 
-def _files():
-    """Segments and socket directories of this process, and of dead ones."""
-    for home in (Path("/dev/shm"), Path(tempfile.gettempdir())):
-        for path in home.glob("streamvis-*"):
-            if path.name.startswith(f"streamvis-{os.getpid()}-") or is_abandoned(path):
-                yield path
+def _is_left(path: Path) -> bool:
+    return path.name.startswith(f"streamvis-{os.getpid()}-") or is_abandoned(path)
 
 
 @pytest.fixture(scope="session")
