@@ -5,7 +5,7 @@ from itertools import pairwise
 import facts
 import msgspec
 import pytest
-from test_routing import (
+from routing_steps import (
     CHAIN,
     DETECT,
     INFO,
@@ -22,7 +22,9 @@ from streamvis.config import Jipda, MaskRcnn, Pipeline, Placement, Publish, Stag
 from streamvis.messages import Notice
 from streamvis.runtime import protocol
 from streamvis.runtime.gaps import Gap
+from streamvis.runtime.plan import group_stages, one_stage_per_worker
 from streamvis.runtime.protocol import BeginItem, EndItem, NoticeItem, StageState
+from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import KillProcess, Limits, StartProcess, StopProcess
 
 LIMITS = Limits(drain_heartbeat_timeout_s=2.0, drain_work_s=6.0, drain_end_s=9.0, backoff_s=(0.0,))
@@ -353,3 +355,41 @@ def test_the_gaps_of_a_camera_that_stalls_are_noticed_after_a_second():
     assert core.streams["a"].gaps.unreported == {"overload": Gap("overload", 1, 2, 2)}
     core.step(protocol.Tick(1.1))
     assert core.streams["a"].gaps.unreported == {}
+
+
+def test_a_drain_admits_nothing_more_and_finishes_what_is_in_flight():
+    core = started(DETECT)
+    (send,) = admit(core, 0)
+    assert core.step(protocol.Drain(1.0)) == [StopProcess("decode-a")]
+    orders = answer(core, send)
+    assert only(orders, protocol.GrantSlots) == []
+    ended = core.step(facts.ended("a", "drained", 1.1, gaps=[Gap("drained", 1, 1, 1)]))
+    assert ended == [StopProcess("detect.0")]
+    assert core.streams["a"].dropped == {"drained": 1}
+
+
+def test_a_decode_process_that_does_not_stop_in_a_drain_is_killed():
+    core = started(DETECT, limits=Limits(decode_stop_s=3, drain_heartbeat_timeout_s=10))
+    core.step(protocol.Drain(1.0))
+    assert core.due() == 4.0
+    assert core.step(protocol.Tick(4.0)) == [
+        KillProcess("decode-a", "it did not end when asked to")
+    ]
+    assert core.step(protocol.ProcessExited("decode-a", "", 4.1)) == [StopProcess("detect.0")]
+    assert core.streams["a"].ending == "drained"
+
+
+def test_a_drain_before_anything_started_ends_the_run():
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a"], 4)
+    assert core.step(protocol.Drain(0.0)) == []
+    assert core.finished
+
+
+def test_a_drain_while_processes_start_kills_them():
+    core = Core(group_stages(DETECT, one_stage_per_worker(DETECT)), ["a"], 4)
+    core.step(protocol.Tick(0.0))
+    assert core.step(protocol.Drain(0.1)) == [KillProcess("decode-a", "")]
+    assert core.step(protocol.ProcessExited("decode-a", "", 0.2)) == [KillProcess("detect.0", "")]
+    core.step(protocol.ProcessExited("detect.0", "", 0.3))
+    assert core.finished
+    assert core.failed is None
