@@ -9,11 +9,13 @@ Coordinates are shares of the picture's width and height from its upper left cor
 the ground plane with `space: ground`. All times are seconds of media time.
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from streamvis.fields import Name, Share, signed_area
@@ -22,11 +24,27 @@ Point = tuple[float, float]
 Space = Literal["image", "ground"]
 Anchor = Literal["foot", "centre"]
 Wait = Annotated[float, Meta(ge=0, le=3600)]  # seconds
+Dwell = Annotated[float, Meta(gt=0, le=86400)]  # seconds
 Class = Annotated[str, Meta(min_length=1)]
 MAX_SHAPES = 1000  # zones, and lines, of one source
 MAX_CORNERS = 1000
 FARTHEST_M = 1e5  # coordinate on the ground plane
 CLASSES = ("person",)  # what the tracker follows
+EDGE = 1e-9  # distance at which a corner is on an edge, in the units of both
+
+
+class _Smallest(NamedTuple):
+    """The smallest shapes of a space."""
+
+    length: float
+    area: float
+    unit: str  # of the area
+
+
+_SMALLEST: dict[Space, _Smallest] = {
+    "image": _Smallest(1e-6, 1e-6, "of the picture"),
+    "ground": _Smallest(1e-4, 1e-4, "m²"),
+}
 
 
 class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,8 +59,8 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # its centre
     enter_s: Wait = 0.3  # a person has entered once the anchor has been inside for this long
     exit_s: Wait = 0.5  # a person has left once the anchor has been outside for this long
-    dwell_s: tuple[Annotated[float, Meta(gt=0)], ...] = (10.0, 60.0)  # times in the zone after
-    # which zone.dwell is published
+    dwell_s: Annotated[tuple[Dwell, ...], Meta(max_length=100)] = (10.0, 60.0)  # times in the zone
+    # after which zone.dwell is published
     crowd: Annotated[int, Meta(ge=1)] | None = None  # number of people from which on the zone is
     # crowded; none: never
     crowd_s: Wait = 1.0  # zone.crowded and zone.clear are published after this long
@@ -54,16 +72,7 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         where = f"zone '{self.name}'"
         _check_classes(where, self.classes)
         _check_points(where, self.polygon, self.space)
-        if len(set(self.polygon)) < 3:
-            raise ValueError(
-                f"{where} has {len(set(self.polygon))} different corners; expected three at least"
-            )
-        if crosses_itself(self.polygon):
-            raise ValueError(
-                f"{where} crosses itself; list the corners of `polygon` in order around the area"
-            )
-        if abs(signed_area(self.polygon)) < (1e-6 if self.space == "image" else 1e-4):
-            raise ValueError(f"{where} encloses no area; its corners lie on a line")
+        _check_polygon(where, self.polygon, self.space)
         if list(self.dwell_s) != sorted(set(self.dwell_s)):
             raise ValueError(
                 f"{where} has dwell_s {list(self.dwell_s)}; expected ascending times, each once"
@@ -94,8 +103,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         where = f"line '{self.name}'"
         _check_classes(where, self.classes)
         _check_points(where, (self.start, self.end), self.space)
-        if self.start == self.end:
-            raise ValueError(f"{where} starts where it ends, at {list(self.start)}")
+        if math.dist(self.start, self.end) < _SMALLEST[self.space].length:
+            raise ValueError(
+                f"{where} starts where it ends, at {list(self.start)}; expected two points"
+            )
 
 
 class ZoneLayout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,8 +117,8 @@ class ZoneLayout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         for what, shapes in (("zones", self.zones), ("lines", self.lines)):
-            names = [shape.name for shape in shapes]
-            if twice := next((name for name in names if names.count(name) > 1), None):
+            count = Counter(shape.name for shape in shapes)
+            if twice := next((name for name, number in count.items() if number > 1), None):
                 raise ValueError(f"two {what} are called '{twice}'; give each its own name")
 
     @property
@@ -117,12 +128,23 @@ class ZoneLayout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def crosses_itself(polygon: Sequence[Point]) -> bool:
-    """Whether two edges of a polygon cross between their ends."""
-    edges = list(zip(polygon, [*polygon[1:], polygon[0]], strict=True))
-    return any(
-        side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
-        for (a, b), (c, d) in combinations(edges, 2)
-    )
+    """Whether edges of a polygon cross or touch elsewhere than at the corner between them.
+
+    A corner that is repeated, as at the end of a closed ring, is one corner.
+    """
+    following = [*polygon[1:], *polygon[:1]]
+    start = np.array(
+        [corner for corner, after in zip(polygon, following, strict=True) if corner != after]
+    ).reshape(-1, 2)
+    edge = np.roll(start, -1, axis=0) - start  # (K, 2)
+    to = start - start[:, None]  # (K, K, 2) from the start of an edge to each corner
+    sides = edge[:, None, 0] * to[..., 1] - edge[:, None, 1] * to[..., 0]  # (K, K)
+    parted = sides * np.roll(sides, -1, axis=1) < 0  # an edge's line parts the corners of another
+    along = np.clip((to * edge[:, None]).sum(2) / (edge**2).sum(1)[:, None], 0, 1)  # (K, K)
+    distance = np.linalg.norm(to - along[..., None] * edge[:, None], axis=2)
+    own = np.eye(len(start), dtype=bool)
+    touches = (distance < EDGE) & ~(own | np.roll(own, 1, axis=1))
+    return bool((parted & parted.T).any() or touches.any())
 
 
 def side(a: Point, b: Point, c: Point) -> float:
@@ -135,12 +157,33 @@ def _check_points(where: str, points: Sequence[Point], space: Space) -> None:
     low, high = (0.0, 1.0) if space == "image" else (-FARTHEST_M, FARTHEST_M)
     for point in points:
         if not all(low <= value <= high for value in point):  # NaN is not
-            expected = (
-                "expected shares of its width and height, 0 to 1; pixels are divided by its size"
+            raise ValueError(
+                f"{where} has {list(point)}, outside of the picture; expected shares of its width "
+                "and height, 0 to 1: divide pixels by them"
                 if space == "image"
-                else f"expected metres, {-FARTHEST_M:g} to {FARTHEST_M:g}"
+                else f"{where} has {list(point)}; expected metres, {low:g} to {high:g}"
             )
-            raise ValueError(f"{where} has {list(point)}, outside of the picture; {expected}")
+
+
+def _check_polygon(where: str, polygon: Sequence[Point], space: Space) -> None:
+    """Raise ValueError for a polygon that encloses no area, or that crosses itself."""
+    corners = sorted(set(polygon))
+    if len(corners) < 3:
+        raise ValueError(f"{where} has {len(corners)} different corners; expected three at least")
+    first, last = corners[0], corners[-1]
+    farthest = max(abs(side(first, last, corner)) for corner in corners)
+    if farthest < EDGE * math.dist(first, last):
+        raise ValueError(f"{where} encloses no area: its corners lie on a line")
+    if crosses_itself(polygon):
+        raise ValueError(
+            f"{where} crosses or touches itself; list the corners of `polygon` in order around "
+            "the area"
+        )
+    area, smallest = abs(signed_area(polygon)), _SMALLEST[space]
+    if area < smallest.area:
+        raise ValueError(
+            f"{where} encloses {area:.2g} {smallest.unit}; expected {smallest.area:g} at least"
+        )
 
 
 def _check_classes(where: str, classes: Sequence[str]) -> None:

@@ -130,8 +130,8 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
     for number, mask in enumerate(masks):
         if crosses_itself(mask):
             raise ConfigError(
-                f"{where}: privacy_masks[{number}] crosses itself, so that a part of it would stay "
-                "visible; give its corners in order around the area"
+                f"{where}: privacy_masks[{number}] crosses or touches itself, so that a part of it "
+                "may stay visible; give its corners in order around the area"
             )
     spec = msgspec.structs.replace(
         spec, id=source.id, ground_plane=plane, privacy_masks=masks, record=record

@@ -164,7 +164,7 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
         (f"sources: [{CAMERA}, privacy_masks: [[[0, 0], [1, 1], [-1, 0]]]}}]", ">= 0.0"),
         (
             f"sources: [{CAMERA}, privacy_masks: [[[0, 0], [1, 1], [1, 0], [0, 1]]]}}]",
-            "privacy_masks[0] crosses itself",
+            "privacy_masks[0] crosses or touches itself",
         ),
         (f"sources: [{CAMERA}, password: '${{NOPE}}'}}]", "NOPE at `$.sources[0].password` is not"),
         (f"sources: [{CAMERA}, password: '${{a b}}'}}]", "expected ${NAME}"),
