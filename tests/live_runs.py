@@ -25,6 +25,7 @@ sys.path.insert(0, {toys!r})
 import msgspec
 from streamvis.config import Pipeline, Placement, Publish, StageSpec, WorkerSpec, Jipda, MaskRcnn
 from streamvis.runtime import launch
+from streamvis.runtime.control_socket import ControlSettings
 from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
 
@@ -56,6 +57,7 @@ launch.run(
     pipeline, placement, sources, build="toys:build_live", out=out, on_status=write,
     serve=settings["serve"], on_used=settings["on_used"],
     limits=Limits(drain_heartbeat_timeout_s=6.0),
+    control=ControlSettings(pipeline="toys") if settings["control"] else None,
 )
 """
 
@@ -130,6 +132,7 @@ def running(
     on_used: str = "refuse",
     most_bytes: int | None = None,
     skip_suspect: bool = False,
+    control: bool = False,
 ) -> Iterator[LiveRun]:
     """Start a run; it is killed in the end if it still runs.
 
@@ -143,6 +146,7 @@ def running(
         "on_used": on_used,
         "most_bytes": most_bytes,
         "skip_suspect": skip_suspect,
+        "control": control,
         "out": str(out),
     }
     out.mkdir(exist_ok=True)

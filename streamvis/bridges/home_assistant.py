@@ -20,10 +20,15 @@ def discovery(
     people: str,
     event: str,
     event_types: Sequence[str],
+    snapshot: str | None = None,
+    had_snapshots: bool = False,
 ) -> dict[str, Any]:
-    """Return the payload of `homeassistant/device/DEVICE/config`; the others are topics."""
+    """Return the payload of `homeassistant/device/DEVICE/config`; the others are topics.
+
+    Without `snapshot` there is no camera, and one that there was before is removed.
+    """
     by_bridge = {"topic": bridge_status}
-    return {
+    payload: dict[str, Any] = {
         "device": {
             "identifiers": [device],
             "name": source,
@@ -71,3 +76,13 @@ def discovery(
             },
         },
     }
+    if snapshot is not None:
+        payload["components"]["snapshot"] = {
+            "platform": "camera",
+            "unique_id": f"{device}_snapshot",
+            "name": "Snapshot",
+            "topic": snapshot,
+        }
+    elif had_snapshots:
+        payload["components"]["snapshot"] = {"platform": "camera"}  # alone: it is removed
+    return payload

@@ -132,8 +132,9 @@ class Loop:
             with self._file.held():
                 try:
                     if (stored := self._file.load()) is not None:
-                        self.progress = self._stored = stored
+                        self._stored = stored
                         mapping.restore(stored.state)
+                        self.progress = Progress(stored.place, mapping.state())
                     elif skip:
                         self._skip(mapping)
                     self._deliver_all(mapping, sink)

@@ -4,6 +4,7 @@
     sv/SOURCE/status       online, stalled, offline, ended
     sv/SOURCE/people       number of open tracks
     sv/SOURCE/event        lifecycle events as in the feed, not retained
+    sv/SOURCE/snapshot     a picture, JPEG, where snapshots are on
 
 `homeassistant/device/sv_SOURCE/config` describes the entities of a source (`home_assistant.py`).
 """
@@ -36,6 +37,7 @@ class SourceNow(msgspec.Struct):
     epoch: str = ""  # of its run
     status: str = "offline"
     open: set[str] = msgspec.field(default_factory=set)  # ids of tracks
+    pictured: bool = False  # the broker may have a picture of it
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -83,9 +85,10 @@ def fold(now: SourceNow, event: Event) -> None:
 class MqttMapping:
     """The messages of events. What it remembers are the states of sources."""
 
-    def __init__(self, codec: Codec, topics: Topics) -> None:
+    def __init__(self, codec: Codec, topics: Topics, *, snapshots: bool = False) -> None:
         self._codec = codec
         self._topics = topics
+        self._snapshots = snapshots
         self._event_types = sorted(one for one in codec.names if is_lifecycle(one))
         self._sources: dict[str, SourceNow] = {}
 
@@ -104,25 +107,39 @@ class MqttMapping:
             warn("an event of the log cannot be read", source=row.source, reason=str(error))
             return [published]
         new = row.source not in self._sources
-        now = self._sources.setdefault(row.source, SourceNow())
+        now = self._sources.setdefault(row.source, SourceNow(pictured=self._snapshots))
         before = [] if new else self._states(row.source, now)
         fold(now, event)
         states = self._states(row.source, now)
-        announced = self._announcement(row.source) if new else []
+        announced = self._announcement(row.source, now) if new else []
         return [*announced, *(one for one in states if one not in before), published]
 
     def current(self) -> list[Message]:
-        """Return the retained messages of all sources, as they are now."""
-        return [
-            message
-            for source, now in self._sources.items()
-            for message in (*self._announcement(source), *self._states(source, now))
-        ]
+        """Return the retained messages of all sources, as they are now, without pictures.
+
+        Pictures of a time when snapshots were on are removed.
+        """
+        messages = []
+        for source, now in self._sources.items():
+            messages += [*self._announcement(source, now), *self._states(source, now)]
+            if now.pictured and not self._snapshots:
+                messages.append(self.snapshot(source, b""))
+        return messages
+
+    def online(self) -> list[str]:
+        """Return the sources that are online."""
+        return [source for source, now in self._sources.items() if now.status == "online"]
+
+    def snapshot(self, source: str, jpeg: bytes) -> Message:
+        """Return the message of a picture."""
+        return Message(self._topics.of(source, "snapshot"), jpeg)
 
     def forget(self, source: str) -> list[Message]:
         """Forget a source; return the empty messages that remove what is retained of it."""
-        self._sources.pop(source, None)
-        retained = [*self._announcement(source), *self._states(source, SourceNow())]
+        now = self._sources.pop(source, SourceNow())
+        retained = [*self._announcement(source, now), *self._states(source, now)]
+        if now.pictured or self._snapshots:
+            retained.append(self.snapshot(source, b""))
         return [message._replace(payload=b"") for message in retained]
 
     def state(self) -> msgspec.Raw:
@@ -136,8 +153,10 @@ class MqttMapping:
                 f"the progress is not that of an MQTT bridge: {error}; give each bridge "
                 "a --name of its own"
             ) from None
+        for now in self._sources.values():
+            now.pictured |= self._snapshots
 
-    def _announcement(self, source: str) -> list[Message]:
+    def _announcement(self, source: str, now: SourceNow) -> list[Message]:
         topics = self._topics
         if not topics.discovery:
             return []
@@ -149,6 +168,8 @@ class MqttMapping:
             people=topics.of(source, "people"),
             event=topics.of(source, "event"),
             event_types=self._event_types,
+            snapshot=topics.of(source, "snapshot") if self._snapshots else None,
+            had_snapshots=now.pictured,
         )
         return [Message(topics.config(source), msgspec.json.encode(payload))]
 

@@ -83,7 +83,7 @@ class MqttSink:
     """Publishes messages; says `online` with `status`, and `offline` when it goes or is lost.
 
     `greeting` is published on each connection, and when the payload `online` arrives on the topic
-    `greet_on`.
+    `greet_on`. `extras` are published between two looks at the log, and not again after a failure.
     """
 
     batch = 100
@@ -96,12 +96,14 @@ class MqttSink:
         status: str,
         greeting: Callable[[], Sequence[Message]] = list,
         greet_on: str | None = None,
+        extras: Callable[[], Sequence[Message]] = list,
     ) -> None:
         self._broker = broker
         self._stop = stop
         self._status = status
         self._greeting = greeting
         self._greet_on = greet_on
+        self._extras = extras
         self._tls = _tls_context(broker)
         self._client: paho.Client | None = None
         self._answer: ReasonCode | None = None  # to the connection
@@ -115,6 +117,7 @@ class MqttSink:
 
     def idle(self, seconds: float) -> None:
         client = self._connected()
+        self._publish(client, self._extras())
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._turn(client, min(left, TURN_S))

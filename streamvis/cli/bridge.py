@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -97,6 +97,14 @@ def mqtt(
         list[str] | None,
         Option(help="Remove a source, with its device, from the broker, and end; repeatable."),
     ] = None,
+    snapshot_every: Annotated[
+        float | None,
+        Option(
+            min=1.0,
+            help="Publish a picture of each source that is online, every so many seconds; "
+            "default: none. The run must be one of this user, on this machine.",
+        ),
+    ] = None,
     name: Name = None,
     state: State = None,
     from_now: FromNow = False,
@@ -109,26 +117,37 @@ def mqtt(
     """Publish the states of sources, and lifecycle events, at an MQTT broker."""
     _need_paho()
     from streamvis.bridges.mqtt import MqttMapping, Topics
-    from streamvis.bridges.mqtt_broker import MqttSink
+    from streamvis.bridges.mqtt_broker import Message, MqttSink
+    from streamvis.bridges.snapshots import Snapshots
     from streamvis.bridges.stop import Stop
     from streamvis.stages import event_codec
 
     stop, topics = Stop(), Topics(_topic(prefix, "--prefix"), discovery)
-    mapping = MqttMapping(event_codec(), topics)
+    mapping = MqttMapping(event_codec(), topics, snapshots=snapshot_every is not None)
+    common = _Common(log, name or "mqtt", state, from_now, until_ended, metrics, log_format)
+    snapshots = Snapshots(common.log.parent, snapshot_every or 0.0, time.monotonic)
+
+    def pictures() -> list[Message]:
+        if snapshot_every is None:
+            return []
+        taken = snapshots.taken(mapping.online())
+        return [mapping.snapshot(one.source, one.jpeg) for one in taken]
+
     sink = MqttSink(
         _broker(broker, user, password_file, ca),
         stop,
         status=topics.status,
         greeting=mapping.current,
         greet_on=f"{_topic(discovery, '--discovery')}/status" if discovery else None,
+        extras=pictures,
     )
-    common = _Common(log, name or "mqtt", state, from_now, until_ended, metrics, log_format)
     if remove:
         from streamvis.bridges.mqtt_removal import remove_sources
 
         remove_sources(common.file, mapping, sink, remove)
         return
-    common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
+    with closing(snapshots):
+        common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
 
 
 @command(app)

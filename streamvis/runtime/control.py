@@ -57,7 +57,13 @@ class Reload(msgspec.Struct, frozen=True, tag="reload", forbid_unknown_fields=Tr
     """Read the sources file again and apply the difference."""
 
 
-Request = GetStatus | ListSources | Add | Remove | Restart | Reload
+class GetPicture(msgspec.Struct, frozen=True, tag="picture", forbid_unknown_fields=True):
+    """Ask for the next picture of a source that is online, as a JPEG."""
+
+    source: str
+
+
+Request = GetStatus | ListSources | Add | Remove | Restart | Reload | GetPicture
 
 # Replies
 
@@ -99,13 +105,22 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
         return text or "nothing has changed"
 
 
+class SourcePicture(msgspec.Struct, frozen=True, kw_only=True, tag="picture"):
+    """A picture of a source, after its privacy masks."""
+
+    source: str
+    jpeg: bytes  # base64 in JSON
+    media_us: int
+    capture_us: int  # wall clock, since 1970; 0: unknown
+
+
 class Refusal(msgspec.Struct, frozen=True, tag="error"):
     """Why nothing was done."""
 
     message: str
 
 
-Reply = RunStatus | SourceList | Changed | Refusal
+Reply = RunStatus | SourceList | Changed | SourcePicture | Refusal
 
 # Decisions
 
@@ -118,6 +133,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     specs: Mapping[str, SourceSpec]  # of all its sources
     ended: Mapping[str, str] = {}  # source -> how it ended: eof, drained or failed
     leaving: Set[str] = frozenset()  # removed, but not ended yet
+    online: Set[str] = frozenset()  # that have pictures now
     origins: Mapping[str, Origin] = {}
     draining: bool = False
     give_up_s: float | None = None
@@ -126,10 +142,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 class Decision(msgspec.Struct, frozen=True):
     """What the hub does: keep the specs, feed the facts to the core, then send the reply."""
 
-    reply: Reply
+    reply: Reply | None  # None: it comes with the picture
     facts: list[ControlFact] = []
     specs: dict[str, SourceSpec] = {}  # of sources that are new or changed
     later: dict[str, SourceSpec] = {}  # to be added once the sources of these names have ended
+    picture_of: str | None = None  # the source of which a picture is wanted
 
 
 def handle(request: Request, view: View) -> Decision:
@@ -139,7 +156,7 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(RunStatus(_labelled(view)))
         case ListSources():
             return Decision(SourceList([_listed(r, view) for r in _labelled(view).sources]))
-        case Remove(name) | Restart(name) if name not in view.specs:
+        case Remove(name) | Restart(name) | GetPicture(name) if name not in view.specs:
             known = alternatives(name, view.specs)
             return Decision(Refusal(f"the run has no source '{_shown(name)}'{known}"))
         case Remove(name) if name in view.ended:
@@ -148,6 +165,10 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(Refusal(f"source '{name}' is being removed"))
         case Remove(name):
             return Decision(Changed(removed=[name]), [RemoveSource(name, view.at)])
+        case GetPicture(name) if name not in view.online:
+            return Decision(Refusal(f"source '{name}' has no picture now: it is not online"))
+        case GetPicture(name):
+            return Decision(None, picture_of=name)
         case _ if view.draining:
             return Decision(Refusal("the run is about to end: no source can join it any more"))
         case Restart(name) if name in view.ended:

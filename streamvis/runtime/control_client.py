@@ -1,6 +1,6 @@
 """Asks a run that is under way: finds its control socket, sends a request, returns the reply."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import zmq
@@ -61,6 +61,33 @@ def _exchange(endpoint: str, request: bytes, timeout_s: float) -> bytes | None:
         if not dealer.socket.poll(round(timeout_s * 1000)):
             return None
         return dealer.socket.recv_multipart()[0]
+
+
+class Conversation:
+    """Sends requests to a run and collects the replies later, so that the caller never waits."""
+
+    def __init__(self, run: RunFile) -> None:
+        """Connect to the run. RunError when its socket is not private to this user."""
+        path = Path(run.socket)
+        check_private(path.parent, by_root=True)
+        self.run = run
+        self._dealer = _Dealer(f"ipc://{path}")
+
+    def send(self, request: control.Request) -> None:
+        with suppress(zmq.Again):  # the run takes nothing: there will be no reply either
+            self._dealer.socket.send(control.encode_request(request), zmq.NOBLOCK)
+
+    def replies(self) -> list[control.Reply]:
+        """Return the replies that have arrived. RunError for one that cannot be read."""
+        found = []
+        with suppress(zmq.Again):
+            while True:
+                frames = self._dealer.socket.recv_multipart(zmq.NOBLOCK)
+                found.append(control.decode_reply(frames[0]))
+        return found
+
+    def close(self) -> None:
+        self._dealer.close()
 
 
 class _Dealer:

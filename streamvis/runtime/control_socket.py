@@ -19,6 +19,7 @@ from streamvis.runtime.control import (
     Reload,
     Remove,
     Reply,
+    SourcePicture,
     View,
     apply_file,
     decode_request,
@@ -33,6 +34,7 @@ from streamvis.transport.sockets import Server
 LONGEST_MESSAGE = 2**20  # bytes: above, libzmq ends the connection
 QUEUED = 16  # messages that wait in each direction for each client
 AT_ONCE = 16  # requests between two other works of the hub
+MOST_WAITING = 16  # clients for the picture of a source; the oldest is forgotten for another one
 
 
 class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class Control:
         self._reload_asked = False
         self._later: dict[str, SourceSpec] = {}
         self._listed = dict(listed or {})
+        self._waiting: dict[str, dict[bytes, None]] = {}  # clients by source, the oldest first
 
     @property
     def refused(self) -> int:
@@ -113,8 +116,23 @@ class Control:
                 del self._later[request.source]  # it has yet to begin
                 decision = Decision(Changed(removed=[request.source]))
             self._later.update(decision.later)
+            if decision.picture_of is not None:
+                self._wait(peer, decision.picture_of)
             yield decision
-            self._reply(peer, decision.reply)
+            if decision.reply is not None:
+                self._reply(peer, decision.reply)
+
+    def _wait(self, peer: bytes, source: str) -> None:
+        """Have the client wait for the next picture of the source."""
+        waiting = self._waiting.setdefault(source, {})
+        waiting[peer] = None
+        while len(waiting) > MOST_WAITING:
+            del waiting[next(iter(waiting))]
+
+    def answer_picture(self, picture: SourcePicture) -> None:
+        """Send a picture to all clients that wait for one of its source."""
+        for peer in self._waiting.pop(picture.source, {}):
+            self._reply(peer, picture)
 
     def _reload(self, view: View) -> Decision:
         """Read the sources file again; a file with errors changes nothing."""

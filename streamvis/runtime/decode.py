@@ -31,6 +31,8 @@ from streamvis.transport.sockets import Client
 
 REPORT_S = 0.2  # at most, between two looks at what is to be reported
 MEASURED_S = 1.0  # between two reports of what was measured
+LONGEST_SIDE_PX = 960  # of a picture that was asked for
+QUALITY = (1, 80)  # of its JPEG: cv2.IMWRITE_JPEG_QUALITY, percent
 
 
 def work(client: Client) -> None:
@@ -81,6 +83,7 @@ class Decode:
         self._stall_s = spec.read_s / 2 if spec.stall_s is None else spec.stall_s
         self._stalled = False
         self._masks = spec.privacy_masks
+        self._picture_wanted = False
         self._recorder = source.recorder if isinstance(source, RecordedSource) else None
         self._measured_due = 0.0
         self._send(protocol.Opened(source.info))
@@ -146,7 +149,11 @@ class Decode:
         except Stopped:
             self._gaps.append(Gap("drained", 1, picture.n, picture.n))
             raise
-        self._write(slot, self._masked(picture.pixels))
+        pixels = self._masked(picture.pixels)
+        self._write(slot, pixels)
+        if self._picture_wanted:
+            self._picture_wanted = False
+            self._send(protocol.PictureTaken(jpeg(pixels), picture.media_us, picture.capture_us))
         decoded = protocol.DecodedFrame(
             slot=slot,
             n=picture.n,
@@ -234,12 +241,28 @@ class Decode:
                 case protocol.CutClip(event, kind, media_us):
                     if self._recorder is not None:
                         self._recorder.cut(event, kind, media_us - self._time.shift_us)
+                case protocol.TakePicture():
+                    self._picture_wanted = True
                 case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0
 
     def _send(self, message: protocol.FromProcess) -> None:
         self._client.send([protocol.encode(message)])
+
+
+def jpeg(pixels: Array) -> bytes:
+    """Return the picture (H, W, 3) uint8 RGB as a JPEG of at most LONGEST_SIDE_PX."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = LONGEST_SIDE_PX / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), QUALITY)
+    assert encoded  # of any picture of 8 bits
+    return data.tobytes()
 
 
 def _receive(client: Client) -> protocol.ToProcess:

@@ -22,7 +22,7 @@ from streamvis.config import Pipeline
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
 from streamvis.runtime import protocol, supervision
-from streamvis.runtime.control import View
+from streamvis.runtime.control import SourcePicture, View
 from streamvis.runtime.control_socket import Control
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.plan import Group
@@ -198,6 +198,10 @@ class Hub:
             self._specs.update(decision.specs)
             for fact in decision.facts:
                 self._feed(fact)
+            if decision.picture_of is not None:
+                self._send(
+                    self._core.streams[decision.picture_of].process.name, protocol.TakePicture()
+                )
 
     def _view(self) -> View:
         streams = self._core.streams.values()
@@ -208,6 +212,11 @@ class Hub:
             specs=self._specs,
             ended=ended,
             leaving={s.name for s in streams if s.ending or s.leaving} - ended.keys(),
+            online={
+                s.name
+                for s in streams
+                if s.state == "online" and not s.ending and s.process.name in self._children
+            },
             draining=bool(self.signals),
             give_up_s=self._program.give_up_s,
         )
@@ -260,6 +269,12 @@ class Hub:
                 self._fit(stream, info.width, info.height)
             case protocol.Opened() | protocol.Answer() | protocol.Ready():
                 self._server.refused += 1
+            case protocol.PictureTaken(jpeg, media_us, capture_us):
+                if self._control is not None:
+                    picture = SourcePicture(
+                        source=stream.name, jpeg=jpeg, media_us=media_us, capture_us=capture_us
+                    )
+                    self._control.answer_picture(picture)
             case _:
                 self._feed(fact)
 

@@ -93,6 +93,10 @@ class CutClip(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
     media_us: int
 
 
+class TakePicture(msgspec.Struct, frozen=True, array_like=True, tag="picture"):
+    """Have a decode process send its next picture as a JPEG."""
+
+
 class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
     """Slots that a decode process may write one picture each into."""
 
@@ -104,7 +108,7 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Have the process finish and exit."""
 
 
-ToProcess = Setup | Work | Open | CutClip | SlotGrant | Stop
+ToProcess = Setup | Work | Open | CutClip | TakePicture | SlotGrant | Stop
 
 # Messages from a process to the hub
 
@@ -192,6 +196,14 @@ class ClipSaved(msgspec.Struct, frozen=True, array_like=True, tag="saved"):
     path: str  # relative to the output directory
 
 
+class PictureTaken(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+    """The picture that was asked for, after privacy masks."""
+
+    jpeg: bytes
+    media_us: int
+    capture_us: int
+
+
 class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="size"):
     """The pictures no longer fit the slots granted so far."""
 
@@ -236,6 +248,7 @@ FromProcess = (
     | Silence
     | Measured
     | ClipSaved
+    | PictureTaken
     | SizeChanged
     | DecodedFrame
     | SourceEnded

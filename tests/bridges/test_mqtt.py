@@ -9,7 +9,7 @@ from bridged import ONLINE, begin, end, growing, update
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.bridges.mqtt import MqttMapping, Topics, latest_states
+from streamvis.bridges.mqtt import MqttMapping, SourceNow, Topics, latest_states
 from streamvis.bridges.mqtt_broker import Message, broker_at
 from streamvis.errors import DataError, UsageError
 from streamvis.events.envelope import new_epoch
@@ -139,6 +139,32 @@ def test_a_forgotten_source_is_removed_by_empty_messages(log):
     assert mapped.current() == []
 
 
+def test_pictures_are_removed_from_the_broker_when_snapshots_are_off_again(log):
+    """The state has it: the bridge may have been started without them in between."""
+    topic = "sv/a/snapshot"
+
+    def camera(messages):
+        return json.loads(states_of(messages, CONFIG)[-1])["components"].get("snapshot")
+
+    def states_of(messages, topic):
+        return [m.payload for m in messages if m.topic == topic and m.retain]
+
+    plain = mapping()
+    assert camera(plain.messages(log.write("a", ONLINE))) is None
+    on = MqttMapping(event_codec(), Topics(), snapshots=True)
+    on.restore(plain.state())
+    assert on.online() == ["a"]
+    assert on.snapshot("a", b"jpeg") == Message(topic, b"jpeg", retain=True)
+    assert camera(on.current())["topic"] == topic
+    assert states_of(on.current(), topic) == []  # the broker keeps the last one
+    off = mapping()
+    off.restore(on.state())
+    assert camera(off.current()) == {"platform": "camera"}
+    assert states_of(off.current(), topic) == [b""]
+    assert states_of(off.forget("a"), topic) == [b""]
+    assert states_of(on.forget("a"), topic) == [b""]
+
+
 @given(st.lists(st.builds(Message, st.sampled_from("abc"), st.binary(max_size=1), st.booleans())))
 def test_the_latest_state_of_each_topic_is_left_and_every_event(messages):
     left = latest_states(messages)
@@ -155,15 +181,18 @@ def test_the_state_of_another_bridge_is_refused(state):
         mapping().restore(msgspec.Raw(state))
 
 
-@given(st.from_regex(r"\A[a-z0-9_-]{1,64}\Z"))
-def test_discovery_validates_against_the_published_description(source):
-    mapped = mapping()
-    mapped.messages([Row(source, 0, 1, "source.online", 0, b"{}")])
-    payload = json.loads(mapped._announcement(source)[0].payload)
+@given(st.from_regex(r"\A[a-z0-9_-]{1,64}\Z"), st.booleans(), st.booleans())
+def test_discovery_validates_against_the_published_description(source, snapshots, pictured):
+    mapped = MqttMapping(event_codec(), Topics(), snapshots=snapshots)
+    now = SourceNow(pictured=pictured)
+    payload = json.loads(mapped._announcement(source, now)[0].payload)
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(payload, SCHEMA)
-    ids = [one["unique_id"] for one in payload["components"].values()]
+    shown = [one for one in payload["components"].values() if set(one) != {"platform"}]
+    ids = [one["unique_id"] for one in shown]
     assert len(set(ids)) == len(ids)
+    cameras = [one["topic"] for one in shown if one["platform"] == "camera"]
+    assert cameras == [f"sv/{source}/snapshot"] * snapshots
 
 
 def test_the_entities_of_a_source(log):

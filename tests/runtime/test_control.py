@@ -15,6 +15,7 @@ from streamvis.runtime.control import (
     Add,
     Changed,
     Decision,
+    GetPicture,
     GetStatus,
     ListSources,
     Refusal,
@@ -91,6 +92,8 @@ def test_a_request_that_can_be_met_changes_what_it_names(request_, expected):
         (Remove("leaver"), ["'leaver' is being removed"]),
         (Restart("leaver"), ["'leaver' is being removed"]),
         (Reload(), ["no sources file", "--sources"]),
+        (GetPicture("gaet"), ["no source 'gaet'", "did you mean gate?"]),
+        (GetPicture("yard"), ["'yard' has no picture now"]),
     ],
 )
 def test_a_request_that_cannot_be_met_changes_nothing_and_says_why(request_, words):
@@ -99,6 +102,11 @@ def test_a_request_that_cannot_be_met_changes_nothing_and_says_why(request_, wor
     assert all(word in decision.reply.message for word in words), decision.reply.message
     assert "s3cret" not in decision.reply.message
     assert "\n" not in decision.reply.message
+
+
+def test_a_picture_of_a_source_that_is_online_is_asked_for_and_answered_later():
+    view = msgspec.structs.replace(RUN, online={"gate"})
+    assert handle(GetPicture("gate"), view) == Decision(None, picture_of="gate")
 
 
 @pytest.mark.parametrize("request_", [Add(NEW), Restart("gate"), Restart("yard")])
@@ -211,7 +219,8 @@ def read(text):
 
 
 @pytest.mark.parametrize(
-    "request_", [GetStatus(), ListSources(), Remove("a"), Restart("b"), Reload(), Add(NEW)]
+    "request_",
+    [GetStatus(), ListSources(), Remove("a"), Restart("b"), Reload(), Add(NEW), GetPicture("a")],
 )
 def test_requests_survive_the_wire(request_):
     assert control.decode_request([control.encode_request(request_)]) == request_
@@ -270,7 +279,11 @@ requests = st.fixed_dictionaries(
     {
         "version": st.just(1) | json_values,
         "request": st.fixed_dictionaries(
-            {"type": st.sampled_from(["status", "sources", "add", "remove", "restart", "reload"])},
+            {
+                "type": st.sampled_from(
+                    ["status", "sources", "add", "remove", "restart", "reload", "picture"]
+                )
+            },
             optional={"source": json_values},
         )
         | json_values,

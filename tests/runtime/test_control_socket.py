@@ -1,8 +1,9 @@
 """The control socket: clients that are hostile, deaf or dying, and the sources file."""
 
 import threading
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
+import msgspec
 import zmq
 from controlled_runs import NEW, RUN, camera, ids, view_of
 
@@ -12,12 +13,14 @@ from streamvis.runtime.control import (
     Add,
     Changed,
     Decision,
+    GetPicture,
     GetStatus,
     ListSources,
     Refusal,
     Remove,
+    SourcePicture,
 )
-from streamvis.runtime.control_socket import Control
+from streamvis.runtime.control_socket import MOST_WAITING, Control
 from streamvis.runtime.protocol import AddSource, RemoveSource
 from streamvis.transport.sockets import private_directory
 
@@ -30,12 +33,14 @@ class Hub:
         self.control = Control(self.endpoint, **settings)
         self.view = RUN
         self.facts = []
+        self.pictures_of = 0
 
     def serve(self, seconds=5.0, until=lambda hub: False):
         """Answer what comes within the time; return earlier once `until` is met."""
         while not until(self) and self.control.socket.poll(round(seconds * 1000)):
             for decision in self.control.decisions(lambda: self.view):
                 self.facts += decision.facts
+                self.pictures_of += decision.picture_of is not None
 
 
 @contextmanager
@@ -114,6 +119,27 @@ def test_a_client_may_die_before_it_is_answered():
             served.serve(0.2)
             assert answer(other).status.wall_s == 7.0
     assert served.facts == [RemoveSource("gate", 12.5)]
+
+
+def test_a_picture_goes_once_to_each_client_that_waits_for_one_of_its_source():
+    taken = SourcePicture(source="gate", jpeg=b"\xff\xd8 picture", media_us=40_000, capture_us=7)
+    other = SourcePicture(source="film", jpeg=b"", media_us=0, capture_us=0)
+    with hub() as served, ExitStack() as opened:
+        served.view = msgspec.structs.replace(RUN, online={"gate", "film"})
+        clients = [opened.enter_context(dealer(served.endpoint)) for _ in range(MOST_WAITING + 1)]
+        for client in clients:  # one after another
+            for _ in range(2):
+                client.send(control.encode_request(GetPicture("gate")))
+            asked = served.pictures_of
+            served.serve(until=lambda hub, asked=asked: hub.pictures_of == asked + 2)
+        for picture in (other, taken, taken):
+            served.control.answer_picture(picture)
+        for client in clients[1:]:
+            assert answer(client) == taken
+        clients[0].send(control.encode_request(GetPicture("dock")))
+        served.serve(0.2)
+        assert isinstance(answer(clients[0]), Refusal)  # the first to wait was one too many
+        assert not any(client.poll(0) for client in clients)
 
 
 def test_the_file_is_read_again_and_one_with_errors_changes_nothing(capsys):

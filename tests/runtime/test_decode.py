@@ -3,13 +3,16 @@
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import toys
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamvis.messages import Frame
 from streamvis.runtime import protocol
-from streamvis.runtime.decode import Decode
+from streamvis.runtime.decode import LONGEST_SIDE_PX, Decode, jpeg
 from streamvis.runtime.gaps import Gap
 from streamvis.runtime.latest_frame import LatestFrame
 from streamvis.sources.spec import SourceSpec
@@ -131,6 +134,34 @@ def test_pictures_that_could_not_be_decoded_are_reported_with_the_next(connect, 
     hub.send(protocol.SlotGrant(segment.slots, SIZE))
     assert hub.receive().gaps == []
     assert hub.receive().gaps == [Gap("decode", 1, 1, 1)]
+
+
+@pytest.mark.parametrize("live", [{}, {"live": 1, "pause": 0.01}])
+def test_the_next_picture_is_sent_as_a_jpeg_when_it_is_asked_for(connect, segment, live):
+    hub, _ = connect(100, **live)
+    hub.receive()
+    hub.send(protocol.TakePicture())
+    hub.send(protocol.TakePicture())  # the same picture is for both
+    hub.send(protocol.SlotGrant(segment.slots[:2], SIZE))
+    taken, decoded = hub.receive(), hub.receive()
+    assert (taken.media_us, taken.capture_us) == (decoded.media_us, decoded.capture_us)
+    shown = cv2.imdecode(np.frombuffer(taken.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (toys.HEIGHT, toys.WIDTH, 3)
+    np.testing.assert_allclose(shown, decoded.n, atol=2)
+    assert isinstance(hub.receive(), protocol.DecodedFrame)
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_a_picture_that_was_asked_for_is_small_and_has_its_shape_and_colours(height, width):
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = (200, 120, 40)
+    shown = cv2.imdecode(np.frombuffer(jpeg(pixels), np.uint8), cv2.IMREAD_COLOR)
+    assert max(shown.shape) <= LONGEST_SIDE_PX
+    scale = min(1, LONGEST_SIDE_PX / max(height, width))
+    np.testing.assert_allclose(shown.shape[:2], (height * scale, width * scale), atol=1)
+    np.testing.assert_allclose(
+        shown[..., ::-1], np.broadcast_to((200, 120, 40), shown.shape), atol=4
+    )
 
 
 def test_larger_pictures_need_larger_slots(connect, segment, tmp_path):
