@@ -105,6 +105,9 @@ class Proxy:
         self._other = {}
         self.is_open, self.left = True, None  # bytes until the cut; None: no cut
         self.cuts = 0
+        self.loses_requests = self.loses_answers = False
+        self.lost = b""  # what was lost, while one of them was set
+        self._far = set()
         self._ends = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -140,6 +143,7 @@ class Proxy:
             near.close()
             return
         self._other |= {near: far, far: near}
+        self._far.add(far)
         for one in (near, far):
             self._selector.register(one, selectors.EVENT_READ)
 
@@ -150,6 +154,9 @@ class Proxy:
             if self.left is not None:
                 data, self.left = data[: self.left], self.left - len(data)
             if data:
+                if self.loses_answers if one in self._far else self.loses_requests:
+                    self.lost += data
+                    return
                 other.sendall(data)
                 if self.left is None or self.left > 0:
                     return
@@ -161,7 +168,7 @@ class Proxy:
         for one in self._other:
             self._selector.unregister(one)
             one.close()
-        self._other = {}
+        self._other, self._far = {}, set()
 
 
 @contextmanager
