@@ -155,6 +155,7 @@ def export(
     from streamvis.events import export as exports
     from streamvis.events.log import LogReader
     from streamvis.events.selection import absent_types
+    from streamvis.runtime.output import make_directory
     from streamvis.stages import event_codec
     from streamvis.stages.track import mot
     from streamvis.stages.track.corrections import Corrections
@@ -164,12 +165,18 @@ def export(
     with LogReader(path) as reader:
         for note in absent_types(reader, source, type or [], event_codec()):
             say(note)
+    if format is Format.mot and type:
+        raise UsageError("--format mot has the tracks alone: leave out --type")
+    if format is not Format.mot and out is not None and out.is_dir():
+        raise UsageError(
+            f"--out {out} is a directory; expected a file, such as {out / 'events'}.{format}"
+        )
     if format is Format.mot and out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for written in mot.write_tracks(path, out, as_published=as_published):
+        make_directory(out)
+        for written in mot.write_tracks(path, out, source, as_published=as_published):
             say(f"wrote {written}")
         return
-    types = type or (["track"] if format is Format.mot else [])
+    types = ["track"] if format is Format.mot else type or []
     with LogReader(path) as reader:
         rows = reader.latest(source, types=types)
         if reader.has_older_runs():

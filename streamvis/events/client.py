@@ -76,6 +76,11 @@ class Subscription:
         self._until_ended = until_ended
 
     @property
+    def with_keys(self) -> bool:
+        """Whether it connects with the keys of a client."""
+        return self._keys is not None
+
+    @property
     def cursor(self) -> str:
         """Where the loop has come to, as JSON: `since=cursor` goes on after its last event.
 
@@ -167,7 +172,7 @@ class Subscription:
             context.term()
 
     def _check(self, parts: Sequence[bytes]) -> None:
-        check(parts, self.endpoint, with_keys=self._keys is not None)
+        check(parts, self.endpoint, with_keys=self.with_keys)
 
     def _noted(self, events: Sequence[Event]) -> Iterator[Event]:
         """Yield the events, each once the cursor is behind it."""
@@ -208,7 +213,8 @@ class Subscription:
             subscriber.connect(self.endpoint)
         except zmq.ZMQError as error:
             raise UsageError(
-                f"{self.endpoint}: {error.strerror}. Expected an address like tcp://127.0.0.1:5560"
+                f"{self.endpoint} is not the address of a feed ({zmq.strerror(error.errno or 0)}). "
+                "Expected tcp://HOST:PORT, such as tcp://127.0.0.1:5560, or ipc://PATH"
             ) from None
 
 

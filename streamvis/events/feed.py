@@ -49,6 +49,7 @@ LONGEST_REQUEST = 1024  # bytes of a subscription, or of a message of the CURVE 
 LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no more
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 ANNOUNCEMENT = "feed.json"
+BIND = "publish.bind="
 ON_DEMAND = "frame"  # family that is published while somebody subscribes to it by name
 _END_OF_FRAMES = f"/{ON_DEMAND}/".encode()
 
@@ -80,10 +81,11 @@ class Feed:
         queue: int = QUEUE,
         keys: Path | None = None,
         replay: str | None = None,  # address of the replay server, for the heartbeats
+        option: str = BIND,  # that `bind` comes from, for the errors
     ) -> None:
         self._context = zmq.Context()
         try:
-            publisher, peers = _publisher(self._context, bind, epoch, queue, keys)
+            publisher, peers = _publisher(self._context, (option, bind), epoch, queue, keys)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -297,12 +299,13 @@ class _PublisherLoop:
 
 def _publisher(
     context: "zmq.Context[zmq.Socket[bytes]]",
-    bind: str,
+    named: tuple[str, str],  # the option, and its value
     epoch: str,
     queue: int,
     keys: Path | None,
 ) -> "tuple[zmq.Socket[bytes], Peers]":
-    address = _checked_address(bind, keys)
+    option, bind = named
+    address = _checked_address(option, bind, keys)
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.XPUB_NODROP, 1)
     publisher.setsockopt(zmq.XPUB_VERBOSER, 1)  # report each subscription of each peer, and its end
@@ -317,33 +320,37 @@ def _publisher(
         peers.close()
         publisher.close(linger=0)
         if error.errno == zmq.EADDRINUSE:
-            raise _address_in_use(bind) from None
-        raise ConfigError(f"publish.bind={bind}: {error.strerror}. {_EXPECTED}") from None
+            raise _address_in_use(option, bind) from None
+        reason = zmq.strerror(error.errno or 0)
+        raise ConfigError(f"{option}{bind}: {reason}. {_expected(option)}") from None
     return publisher, peers
 
 
-_EXPECTED = "Expected tcp://127.0.0.1:PORT (* for any port), ipc://PATH, or none"
+def _expected(option: str) -> str:
+    return "Expected tcp://127.0.0.1:PORT (* for any port)" + (
+        ", ipc://PATH, or none" if option == BIND else " or ipc://PATH"
+    )
 
 
-def _checked_address(bind: str, keys: Path | None) -> str:
+def _checked_address(option: str, bind: str, keys: Path | None) -> str:
     """The address; ConfigError if other machines could reach it, and there are no keys."""
     scheme, _, rest = bind.partition("://")
     if scheme == "ipc" and rest:
-        _check_path(bind, rest)
+        _check_path(option, bind, rest)
         return bind
     host, _, port = rest.rpartition(":")
     if scheme != "tcp" or not host or not (port == "*" or _is_port(port)):
-        raise ConfigError(f"publish.bind={bind} is not an address. {_EXPECTED}")
+        raise ConfigError(f"{option}{bind} is not an address. {_expected(option)}")
     host = "127.0.0.1" if host == "localhost" else host
     try:
         loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         loopback = False  # `*`, an interface or a name
     if not loopback and keys is None:
+        made = "Make keys with: streamvis keys new DIR, and set publish.keys=DIR; or bind"
         raise ConfigError(
-            f"publish.bind={bind} can be reached from other machines, and the feed has no "
-            "authentication without keys. Make keys with: streamvis keys new DIR, and set "
-            "publish.keys=DIR; or bind to 127.0.0.1"
+            f"{option}{bind} can be reached from other machines, and the feed has no "
+            f"authentication without keys. {made if option == BIND else 'Bind'} to 127.0.0.1"
         )
     return f"tcp://{host}:{port}"
 
@@ -352,27 +359,24 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and int(text[:6]) <= 65535  # libzmq would wrap
 
 
-def _check_path(bind: str, path: str) -> None:
+def _check_path(option: str, bind: str, path: str) -> None:
     """Refuse an ipc path in use: libzmq removes any file there."""
     if path.startswith("@") or not os.path.exists(path):
         return
     if not stat.S_ISSOCK(os.stat(path).st_mode):
-        raise ConfigError(
-            f"publish.bind={bind}: {path} is a file, expected a free path or a socket"
-        )
+        raise ConfigError(f"{option}{bind}: {path} is a file, expected a free path or a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
         except OSError:
             return
-    raise _address_in_use(bind)
+    raise _address_in_use(option, bind)
 
 
-def _address_in_use(bind: str) -> RunError:
-    return RunError(
-        f"{bind} is in use by another process. Choose another address with "
-        "--set publish.bind=tcp://127.0.0.1:PORT, or none: --set publish.bind=none"
-    )
+def _address_in_use(option: str, bind: str) -> RunError:
+    other = "tcp://127.0.0.1:PORT"
+    choice = f"--set {BIND}{other}, or none: --set {BIND}none" if option == BIND else option + other
+    return RunError(f"{bind} is in use by another process. Choose another address with {choice}")
 
 
 class Announcement(NamedTuple):

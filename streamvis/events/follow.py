@@ -47,10 +47,10 @@ def follow(
             raise SourceError(f"nothing came from {where} for {timeout_s:g} s")
         if not warned and silent_s >= SILENCE_S:
             warned = True
-            yield _silence(where, inbox, wait)
+            yield _silence(where, inbox, wait=wait, with_keys=subscription.with_keys)
 
 
-def _silence(where: str, inbox: Inbox, wait: bool) -> str:
+def _silence(where: str, inbox: Inbox, *, wait: bool, with_keys: bool) -> str:
     """Describe that nobody publishes; SourceError when a publisher was there and died."""
     if inbox.ready and not inbox.ended and not wait:
         raise SourceError(
@@ -59,4 +59,6 @@ def _silence(where: str, inbox: Inbox, wait: bool) -> str:
         )
     if inbox.ready:
         return f"no publisher at {where} any more; waiting for the next"
+    if with_keys:  # libzmq does not say to a client that the server has other keys
+        return f"nothing at {where} yet, or its keys are not those of --keys; waiting for a run"
     return f"nothing at {where} yet; waiting for a run"

@@ -190,9 +190,8 @@ class LogReader:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise DataError(
-                f"{path}: no event log; `streamvis run … --out {path.parent}` writes one"
-            )
+            out = path.parent if path.suffix == ".db" else path
+            raise DataError(f"{path}: no event log; `streamvis run … --out {out}` writes one")
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         with _read_errors(path):

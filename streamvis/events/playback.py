@@ -53,7 +53,7 @@ def publish(log: LogReader, rows: Iterable[Row], bind: str, wait_s: float) -> It
     """
     cursors = log.cursors()
     epoch = max((cursor.epoch for cursor in cursors.values()), default="")
-    with closing(Feed(bind, epoch=epoch)) as feed:
+    with closing(Feed(bind, epoch=epoch, option="--to ")) as feed:
         yield f"publishing on {feed.endpoint}"
         deadline = time.monotonic() + wait_s
         while not feed.subscribed and time.monotonic() < deadline:

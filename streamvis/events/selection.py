@@ -48,11 +48,17 @@ def start_of(text: str, source: str | None) -> Since:
     if text in ("now", "snapshot") or text.startswith("{"):
         return read_since(text, source)
     if text.isascii() and text.isdecimal():
-        return read_since(int(text), source)
+        if source is None:
+            raise UsageError(f"--since {text} is an offset in one source: add --source NAME")
+        return int(text)
+    expected = (
+        "Expected now, snapshot, an offset from 0, or a file with the cursor of a subscription"
+    )
     try:
-        return read_since(Path(text).read_bytes(), source)
+        data = Path(text).read_bytes()
     except OSError as error:
-        raise UsageError(
-            f"--since {text}: {error.strerror}. Expected now, snapshot, an offset, or a file with "
-            "a cursor"
-        ) from None
+        raise UsageError(f"--since {text}: {error.strerror}. {expected}") from None
+    try:
+        return read_since(data, source)
+    except UsageError:  # its text quotes the file
+        raise UsageError(f"--since {text}: the file holds no cursor. {expected}") from None

@@ -26,6 +26,7 @@ from streamvis.events.envelope import SYSTEM, Event, Heartbeat, Lost, Snapshot, 
 from streamvis.events.feed import ON_DEMAND
 from streamvis.events.inbox import Inbox
 
+LONGEST_SHOWN = 80  # characters of a value in an error
 EARLY = 10_000  # events that are kept until it is known whether there is a replay server
 PATIENCE = 50  # of a request that is repeated, before it is given up: where there was no reply in
 UNANSWERED = 10  # time, that takes so much of it; where the server asked to come again, one
@@ -54,7 +55,9 @@ def read_since(since: object, source: str | None) -> Since:
         return since
     if isinstance(since, int) and not isinstance(since, bool) and since >= 0:
         if source is None:
-            raise UsageError(f"since={since} is an offset, which counts in a source; name a source")
+            raise UsageError(
+                f"since={since} is an offset, which counts in one source: name the source too"
+            )
         return since
     try:
         if isinstance(since, str | bytes):
@@ -62,9 +65,14 @@ def read_since(since: object, source: str | None) -> Since:
         return msgspec.convert(since, Cursor)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"since={since!r}: {error}. Expected 'now', 'snapshot', an offset, or a cursor that a "
-            "subscription had"
+            f"since={_short(since)}: {error}. Expected 'now', 'snapshot', an offset from 0, or the "
+            "cursor of a subscription"
         ) from None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 class _Fetch(msgspec.Struct):

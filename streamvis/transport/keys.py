@@ -133,6 +133,12 @@ def server_keys(directory: Path) -> ServerKeys:
 
 def client_keys(path: Path) -> ClientKeys:
     """Read the file of a client; ConfigError when it is absent or unreadable."""
+    if not path.is_file():
+        reason = "is a directory" if path.is_dir() else "is not there"
+        raise ConfigError(
+            f"{path} {reason}. Expected a client's file, {ISSUED}/NAME.json, as made on the "
+            "server by: streamvis keys new DIR --client NAME"
+        )
     return _read(path, ClientKeys)
 
 

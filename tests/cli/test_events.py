@@ -276,7 +276,9 @@ def test_a_log_is_replayed_as_it_was_published(tmp_path):
     [
         (["--speed", "0"], "--speed 0: expected a number above 0"),
         (["--to", "tcp://127.0.0.1:*", "--type", "track.end"], "expected families with --to"),
-        (["--to", "tcp://127.0.0.1"], "is not an address"),
+        (["--to", "tcp://127.0.0.1"], "--to tcp://127.0.0.1 is not an address"),
+        (["--to", "tcp://0.0.0.0:5570"], "--to tcp://0.0.0.0:5570 can be reached from other"),
+        (["--to", "ipc:///absent/feed"], "--to ipc:///absent/feed: No such file or directory. Exp"),
         (["--source", "b"], "--source b: not in"),
     ],
 )
@@ -289,9 +291,72 @@ def test_replays_that_are_refused(options, message, tmp_path):
 
 @pytest.mark.parametrize(
     ("since", "message"),
-    [("absent", "--since absent: No such file"), ("7", "name a source"), ("{}x", "since=")],
+    [
+        ("absent", "--since absent: No such file or directory. Expected now, snapshot, an offset"),
+        ("-5", "Expected now, snapshot, an offset from 0, or a file with the cursor"),
+        ("7", "--since 7 is an offset in one source: add --source NAME"),
+        ("{}x", "since='{}x': JSON is malformed"),
+    ],
 )
 def test_a_start_of_tail_that_is_none(since, message):
     result = CliRunner().invoke(app, ["events", "tail", "--since", since])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_a_file_that_holds_no_cursor_is_named_and_not_printed(tmp_path):
+    file = tmp_path / "client.json"
+    file.write_text('{"secret": "abc"}')
+    result = CliRunner().invoke(app, ["events", "tail", "--since", str(file)])
+    assert result.exit_code == 2
+    assert f"--since {file}: the file holds no cursor" in result.stderr
+    assert "abc" not in result.stderr
+
+
+def test_a_replay_names_its_own_option_where_the_address_is_in_use(tmp_path):
+    write_log(tmp_path / "events.db", [seen(1)])
+    with closing(Feed("tcp://127.0.0.1:*", epoch="e")) as feed:
+        result = replayed(tmp_path, "--to", feed.endpoint)
+    assert result.exit_code == 1
+    assert "is in use by another process" in result.stderr
+    assert "with --to tcp://127.0.0.1:PORT" in result.stderr
+    assert "publish.bind" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--out", "{}"], 2, "--out {} is a directory; expected a file"),
+        (["--format", "csv", "--out", "{}"], 2, "is a directory; expected a file, such as"),
+        (["--format", "mot", "--out", "{}/file"], 1, "{}/file cannot be written to: File exists"),
+        (["--format", "mot", "--type", "track"], 2, "--format mot has the tracks alone"),
+    ],
+)
+def test_exports_that_are_refused(options, code, message, tmp_path):
+    write_log(tmp_path / "events.db", [seen(1)])
+    (tmp_path / "file").write_text("")
+    result = export(tmp_path, *(option.format(tmp_path) for option in options))
+    assert (result.exit_code, result.stderr.count("\n")) == (code, 1)
+    assert message.format(tmp_path) in result.stderr
+
+
+def test_mot_text_of_one_source_of_several(tmp_path):
+    logged(tmp_path / "events.db", "a", CORRECTED)
+    logged(tmp_path / "events.db", "b", CORRECTED)
+    result = export(tmp_path, "--format", "mot", "--out", str(tmp_path / "mot"), "--source", "b")
+    assert result.exit_code == 0
+    assert [path.name for path in (tmp_path / "mot").iterdir()] == ["tracks-b.txt"]
+
+
+@pytest.mark.parametrize("name", ["absent", "absent/events.db"])
+def test_a_log_that_is_not_there_says_where_a_run_writes_it(name):
+    result = export(name)
+    assert result.exit_code == 2
+    assert "`streamvis run … --out absent` writes one" in result.stderr
+
+
+def test_an_address_that_is_none_is_refused_by_tail():
+    result = tail("--connect", "localhost")
+    assert result.exit_code == 2
+    assert "localhost is not the address of a feed (Invalid argument)" in result.stderr
+    assert "Expected tcp://HOST:PORT" in result.stderr

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from streamvis.cli.main import app
 from streamvis.config import load_pipeline
+from streamvis.events import follow
 from streamvis.events.feed import Feed
 from streamvis.transport import keys
 
@@ -55,6 +56,26 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
     ):
         result = call(*arguments)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), (arguments, result.output)
+
+
+def test_a_file_of_a_client_that_is_not_there_is_said_with_how_to_make_one(tmp_path):
+    for path, reason in ((tmp_path / "absent", "is not there"), (tmp_path, "is a directory")):
+        result = CliRunner().invoke(app, ["events", "tail", "--keys", str(path)])
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert f"{path} {reason}. Expected a client's file, issued/NAME.json" in result.stderr
+        assert "streamvis keys new DIR --client NAME" in result.stderr
+
+
+def test_tail_with_keys_says_that_the_server_may_have_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "SILENCE_S", 0.3)
+    call("new", tmp_path / "ours")
+    call("new", tmp_path / "theirs")
+    with closing(Feed("tcp://127.0.0.1:*", epoch="e", keys=tmp_path / "ours")) as feed:
+        file = str(tmp_path / "theirs" / "issued" / "client.json")
+        options = ["--connect", feed.endpoint, "--keys", file, "--timeout-s", "1"]
+        result = CliRunner().invoke(app, ["events", "tail", *options])
+    assert result.exit_code == 3
+    assert f"nothing at {feed.endpoint} yet, or its keys are not those of --keys" in result.stderr
 
 
 def documented():

@@ -241,7 +241,9 @@ def test_a_subscription_that_is_garbage_is_closed_without_a_hang():
 
 
 def test_an_address_that_is_none():
-    with pytest.raises(UsageError, match=r"cam1: .*Expected an address like tcp://"):
+    with pytest.raises(
+        UsageError, match=r"cam1 is not the address of a feed .*Expected tcp://HOST:PORT"
+    ):
         next(iter(subscribe("cam1")))
 
 

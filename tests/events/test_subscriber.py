@@ -350,7 +350,7 @@ def test_a_since_that_is_none(since):
 
 
 def test_an_offset_needs_a_source_and_a_cursor_may_be_json_or_a_dict():
-    with pytest.raises(UsageError, match="name a source"):
+    with pytest.raises(UsageError, match="name the source too"):
         read_since(3, None)
     cursor = Cursor("e", {"cam1": Place(4, {"track": 3})})
     text = '{"epoch":"e","sources":{"cam1":{"offset":4,"tseq":{"track":3}}}}'

@@ -14,20 +14,23 @@ EPOCH_STRIDE = 1_000_000  # track 7 of stream epoch 3 is number 2 000 007 in MOT
 _codec = Codec([TRACK_EVENTS])
 
 
-def write_tracks(log_path: Path, out_dir: Path, *, as_published: bool = False) -> list[Path]:
+def write_tracks(
+    log_path: Path, out_dir: Path, source: str | None = None, *, as_published: bool = False
+) -> list[Path]:
     """MOTChallenge text of the latest run in the log; returns the files written.
 
-    One source gives `tracks.txt`, several give `tracks-<source>.txt`. With `update_every_s` set,
-    the files have only the published frames. Corrections in the log are applied, unless
-    `as_published`: tracks as first published, to score an online tracker.
+    `source`: of this one alone. A log of one source gives `tracks.txt`, one of several
+    `tracks-<source>.txt`. With `update_every_s` set, the files have only the published frames.
+    Corrections in the log are applied, unless `as_published`: tracks as first published, to score
+    an online tracker.
     """
     with LogReader(log_path) as log:
         sources = log.sources()
         written = []
-        for source in sources:
-            path = out_dir / ("tracks.txt" if len(sources) == 1 else f"tracks-{source}.txt")
-            rows = log.latest(source, types=["track"])
-            corrections = Corrections() if as_published else corrections_of(log, source)
+        for one in sources if source is None else [source]:
+            path = out_dir / ("tracks.txt" if len(sources) == 1 else f"tracks-{one}.txt")
+            rows = log.latest(one, types=["track"])
+            corrections = Corrections() if as_published else corrections_of(log, one)
             with replacing(path) as file:
                 file.writelines(mot_lines(rows, corrections))
             written.append(path)
