@@ -4,9 +4,11 @@
 //   g++ -std=c++17 subscribe.cpp -o subscribe -lzmq
 //   ./subscribe tcp://127.0.0.1:5560 sv1/cam1/
 //
-// The slash at the end of a topic keeps cam1 apart from cam10.
+// The slash at the end of a topic keeps cam1 apart from cam10. Of frames, whose topic has to be named
+// (sv1/cam1/frame/), the tracks are printed too.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <iostream>
 #include <map>
@@ -60,6 +62,18 @@ std::uint64_t big_endian(const zmq::message_t& frame) {
   return value;
 }
 
+// The tracks of a frame: each id, and its box in pixels.
+std::string tracks_of(const nlohmann::json& event) {
+  std::string text;
+  for (const auto& track : event.value("tracks", nlohmann::json::array())) {
+    std::string box;
+    for (const double side : track.at("box_px"))
+      box += (box.empty() ? "" : ",") + std::to_string(std::lround(side));
+    text += " " + track.at("id").get<std::string>() + " " + box;
+  }
+  return text;
+}
+
 int main(int argc, char** argv) {
   const std::string endpoint = argc > 1 ? argv[1] : "tcp://127.0.0.1:5560";
   const std::string prefix = argc > 2 ? argv[2] : "sv1/";
@@ -84,7 +98,7 @@ int main(int argc, char** argv) {
       }
       std::cout << topic << " heartbeat" << std::endl;
     } else if (const auto tseq = big_endian(frames[1]); counters.take(topic, tseq, false)) {
-      std::cout << topic << " " << tseq << " " << type << std::endl;
+      std::cout << topic << " " << tseq << " " << type << tracks_of(event) << std::endl;
     }
   }
 }

@@ -2,7 +2,8 @@
 //
 //   npm install && node subscribe.mjs tcp://127.0.0.1:5560 sv1/cam1/
 //
-// The slash at the end of a topic keeps cam1 apart from cam10.
+// The slash at the end of a topic keeps cam1 apart from cam10. Of frames, whose topic has to be named
+// (sv1/cam1/frame/), the tracks are printed too.
 
 import { Subscriber } from "zeromq"
 
@@ -18,6 +19,11 @@ function counted(topic, tseq, isHeartbeat) {
   if (before < next) console.log(`${topic} lost ${before + 1}-${next}`)
   last.set(topic, Math.max(before, tseq))
   return tseq > before
+}
+
+// The tracks of a frame: each id, and its box in pixels.
+function tracksOf({ tracks = [] }) {
+  return tracks.map(({ id, box_px }) => ` ${id} ${box_px.map(Math.round)}`).join("")
 }
 
 const socket = new Subscriber({ maxMessageSize: 1 << 20, receiveHighWaterMark: 10000 })
@@ -38,6 +44,6 @@ for await (const [topicFrame, tseqFrame, payload] of socket) {
     }
     console.log(`${topic} heartbeat`)
   } else if (counted(topic, tseq, false)) {
-    console.log(`${topic} ${tseq} ${event.type}`)
+    console.log(`${topic} ${tseq} ${event.type}${tracksOf(event)}`)
   }
 }

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
 FIRST_CLIENT = ROOT / "tests" / "events" / "fixtures" / "first_client.py"
 GOLDEN = ROOT / "tests" / "events" / "golden"
+CRATES = Path("/usr/share/cargo/registry")
 CPP = "install g++, libzmq3-dev, cppzmq-dev and nlohmann-json3-dev"
 
 
@@ -64,7 +66,31 @@ def cpp(tmp_path_factory):
     return [str(program)]
 
 
-@pytest.fixture(params=["node", "cpp"])
+@pytest.fixture(scope="module")
+def rust(tmp_path_factory):
+    """The command of the Rust sample, built from the sources that Debian has of its crates."""
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        pytest.skip("no cargo: install cargo or rustup")
+    if not all(any(CRATES.glob(f"{crate}-[0-9]*")) for crate in ("zmq", "serde_json")):
+        pytest.skip(
+            "no crates without internet: install librust-zmq-dev and librust-serde-json-dev"
+        )
+    home = tmp_path_factory.mktemp("rust")
+    for name in ("Cargo.toml", "subscribe.rs"):
+        shutil.copy(SAMPLES / name, home)
+    (home / ".cargo").mkdir()
+    (home / ".cargo" / "config.toml").write_text(
+        f'[source.crates-io]\nreplace-with = "here"\n[source.here]\ndirectory = "{CRATES}"\n'
+    )
+    environment = {**os.environ, "RUSTFLAGS": "-D warnings", "CARGO_TARGET_DIR": str(home / "to")}
+    subprocess.run(
+        [cargo, "build", "--quiet", "--offline"], cwd=home, env=environment, check=True, timeout=300
+    )
+    return [str(home / "to" / "debug" / "subscribe")]
+
+
+@pytest.fixture(params=["node", "cpp", "rust"])
 def client(request):
     return request.getfixturevalue(request.param)
 
@@ -145,6 +171,30 @@ def test_numbers_of_another_run_begin_anew(client):
             feed.publish([message("cam1", "track.begin", 2, epoch="f")])
             lines = printed_until(run, "sv1/cam1/track/ 2 track.begin")
     assert lines == ["sv1/cam1/track/ 5 track.begin", "sv1/cam1/track/ 2 track.begin"]
+
+
+def test_the_tracks_of_frames_are_printed(client):
+    """They are published since the client names their topic."""
+    event = json.loads((GOLDEN / "frame.tracks.json").read_bytes())
+    event["tracks"].append({"id": "cam1:3:58", "box_px": [0.4, 1.6, 1279.0, 719.7]})
+    with closing(Feed("tcp://127.0.0.1:*", epoch="e")) as feed:
+        feed.open_source("cam1")
+        with listening(client, feed.endpoint, "sv1/cam1/frame/") as run:
+            deadline = time.monotonic() + 60
+            while not feed.wants_frames("cam1"):
+                assert time.monotonic() < deadline, "nobody subscribes"
+                time.sleep(0.01)
+            for tseq in (31, 33):
+                event |= {"source": "cam1", "epoch": "e", "tseq": tseq}
+                payload = json.dumps(event).encode()
+                feed.publish([Message("cam1", "frame", tseq, payload, ())])
+            tracks = "cam1:3:57 432,497,544,854 cam1:3:58 0,2,1279,720"
+            lines = printed_until(run, f"sv1/cam1/frame/ 33 frame.tracks {tracks}")
+    assert lines == [
+        f"sv1/cam1/frame/ 31 frame.tracks {tracks}",
+        "sv1/cam1/frame/ lost 32-32",
+        f"sv1/cam1/frame/ 33 frame.tracks {tracks}",
+    ]
 
 
 def _readable(run):
