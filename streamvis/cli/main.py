@@ -29,6 +29,7 @@ from streamvis.cli import (
     track,
     train,
     weights,
+    zones,
 )
 from streamvis.cli.arguments import hide_arguments
 from streamvis.cli.output import command
@@ -66,6 +67,7 @@ command(app)(batch.batch)
 command(app)(demo.demo)
 command(app)(track.track)
 app.add_typer(events.app, name="events")
+app.add_typer(zones.app, name="zones")
 app.add_typer(keys.app, name="keys")
 app.add_typer(bridge.app, name="bridge")
 command(app)(inspect.check)
