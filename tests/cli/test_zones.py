@@ -3,6 +3,7 @@
 import csv
 import json
 
+import cv2
 from typer.testing import CliRunner
 from zone_logs import (
     SECOND,
@@ -57,6 +58,8 @@ def test_report_prints_tables_and_writes_files(tmp_path):
     heat = table(tmp_path / "report" / "heatmap.csv")
     assert sum(float(row["seconds"]) for row in heat) == 60.0
     assert {row["row"] for row in heat} == {"30"}  # 300 of 480 px in 48 rows
+    picture = cv2.imread(str(tmp_path / "report" / "heatmap-cam1.png"))
+    assert picture.shape[1] == 1280
     as_json = json.loads(zones("report", log, "--json").stdout)
     assert [row["count"] for row in as_json["counts"]] == [1, 1, 1]
     assert as_json["dwell"][0]["max_s"] == 59.0

@@ -2,12 +2,17 @@
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from streamvis.errors import RunError
 from streamvis.events.export import replacing
+from streamvis.messages import Array
 from streamvis.runners.zone_report.counts import COUNTED
+from streamvis.runners.zone_report.heat import DAY
 from streamvis.runners.zone_report.hours import Hour
 from streamvis.runners.zone_report.report import ZoneReport
 from streamvis.runners.zone_report.tables import (
@@ -17,6 +22,8 @@ from streamvis.runners.zone_report.tables import (
     dwell_rows,
     number_rows,
 )
+from streamvis.viz.heat_map import Outline, Page, Panel, heat_map
+from streamvis.zone_layout import ZoneLayout
 
 HEAT = ("source", "clock", "hour", "column", "row", "x", "y", "seconds")
 
@@ -37,6 +44,13 @@ def write_files(report: ZoneReport, out: Path) -> Iterator[Path]:
     for name, columns, rows in files:
         _write(out / name, columns, rows)
         yield out / name
+    for source in report.heat.grids:
+        path = out / f"heatmap-{source}.png"
+        try:
+            path.write_bytes(_png(heat_map(heat_page(report, source))))
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}") from None
+        yield path
 
 
 def heat_rows(report: ZoneReport) -> Iterator[tuple[Any, ...]]:
@@ -46,6 +60,32 @@ def heat_rows(report: ZoneReport) -> Iterator[tuple[Any, ...]]:
         place = ((column + 0.5) / grid.columns, (row + 0.5) / grid.rows)
         where = (f"{share:.5f}" for share in place)
         yield source, clock, Hour(clock, hour).name, column, row, *where, f"{seconds:.3f}"
+
+
+def heat_page(report: ZoneReport, source: str) -> Page:
+    """Return the page of a source: all hours, and each where they are few, else of the day."""
+    heat = report.heat
+    grid, total = heat.grids[source], heat.total(source)
+    of_day = heat.hours(source) > DAY
+    panels = [
+        Panel(f"{hour.number}:00" if of_day else hour.name, seconds)
+        for hour, seconds in islice(heat.by_hour(source, of_day=of_day), 2 * DAY)
+    ]
+    layout = report.sources[source].layout or ZoneLayout()
+    outlines = [
+        Outline(zone.name, zone.polygon, True) for zone in layout.zones if zone.space == "image"
+    ] + [
+        Outline(line.name, (line.start, line.end), False)
+        for line in layout.lines
+        if line.space == "image"
+    ]
+    title = f"{source}: time of presence, {total.sum() / 3600:.1f} person-hours"
+    shown = panels if len(panels) > 1 else []
+    return Page(title, total, grid.width / grid.height, outlines, shown)
+
+
+def _png(image: Array) -> bytes:
+    return bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
 
 def _write(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
