@@ -1,5 +1,6 @@
 """`streamvis events`: follow the feed, replay a log or take it to other tools, describe events."""
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,11 @@ from streamvis.errors import UsageError
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
 Source = Annotated[str | None, Option(help="Only events of this source.")]
 LONGEST_S = 86400.0
+
+
+def _log_in(place: Path) -> Path:
+    """Return the log that a directory holds, or that the path is."""
+    return place / "events.db" if os.path.isdir(place) else place  # False where it cannot be read
 
 
 class Format(StrEnum):
@@ -104,7 +110,7 @@ def replay(
     pace, types = speed_of(speed), type or []
     if to != "stdout" and any("." in one for one in types):
         raise UsageError(f"--type {' '.join(types)}: expected families with --to {to}")
-    with LogReader(log / "events.db" if log.is_dir() else log) as reader:
+    with LogReader(_log_in(log)) as reader:
         for note in absent_types(reader, source, types, event_codec()):
             say(note)
         rows = paced(reader.latest(source, types=types), pace)
@@ -128,7 +134,7 @@ def vacuum(
     from streamvis.events.vacuum import is_rewritten, vacuum
     from streamvis.runtime.output import locked
 
-    path = log / "events.db" if log.is_dir() else log
+    path = _log_in(log)
     with locked(path.parent) if is_rewritten(path) else nullcontext():
         before, after = vacuum(path)
     put(f"{path}: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
@@ -160,7 +166,7 @@ def export(
     from streamvis.stages.track import mot
     from streamvis.stages.track.corrections import Corrections
 
-    path = log / "events.db" if log.is_dir() else log
+    path = _log_in(log)
     as_published = as_published or as_told
     with LogReader(path) as reader:
         for note in absent_types(reader, source, type or [], event_codec()):

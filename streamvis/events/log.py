@@ -189,6 +189,11 @@ class LogReader:
     """Reads a log, also while a run writes it. DataError when the file is not a log."""
 
     def __init__(self, path: Path) -> None:
+        readable = os.access(path, os.R_OK) and os.access(path.parent, os.X_OK)
+        if not readable and os.path.lexists(
+            path if os.access(path.parent, os.X_OK) else path.parent
+        ):
+            raise DataError(f"{path}: permission denied; its owner and group may read it")
         if not path.is_file():
             out = path.parent if path.suffix == ".db" else path
             raise DataError(f"{path}: no event log; `streamvis run … --out {out}` writes one")

@@ -34,6 +34,7 @@ _OF_A_RUN = re.compile(
     rf"|\.?(summary|feed|run)\.json{_DRAFT}"
     rf"|\.?checkpoint\.msgpack{_DRAFT}|annotated(\.\d+)?\.mp4|\.?tracks\.txt{_DRAFT}"
 )
+_OF_NO_EVENT = re.compile(r"events\.(db(-wal|-shm)?|reserve|snapshot)|(summary|feed|run)\.json")
 _OF_A_SOURCE = re.compile(
     rf"annotated-(?P<film>[a-z0-9_-]+)(\.\d+)?\.mp4|\.?tracks-(?P<tracks>[a-z0-9_-]+)\.txt{_DRAFT}"
 )
@@ -171,13 +172,29 @@ def _sources(out: Path) -> set[str]:
 
 
 def refuse_used(out: Path) -> None:
-    """Raise UsageError when the directory holds files of a run."""
+    """Raise UsageError when the directory holds files of a run.
+
+    Those of a run that failed before its first event, such as by a wrong address, are removed.
+    """
+    if _is_of_no_event(out):
+        remove_run(out)
     if found := run_files(out):
         names = ", ".join(path.name for path in found[:4]) + (", …" if len(found) > 4 else "")
         raise UsageError(
             f"{out} holds a run already ({names}). Resume an unfinished one with --resume, "
             "replace it with --overwrite, or choose another --out"
         )
+
+
+def _is_of_no_event(out: Path) -> bool:
+    """Whether the run in the directory has logged nothing, not even that a source was opened."""
+    if not all(_OF_NO_EVENT.fullmatch(path.name) for path in run_files(out)):
+        return False
+    try:
+        with LogReader(out / FILE_NAME) as log:
+            return not log.cursors()
+    except DataError:
+        return False
 
 
 def remove_run(out: Path) -> None:

@@ -91,7 +91,7 @@ def new_client(directory: Path, name: str) -> Path:
     server = server_keys(directory)
     listed, issued = directory / CLIENTS / _file(name), directory / ISSUED / _file(name)
     for path in (listed, issued):
-        if path.exists():
+        if os.path.lexists(path):
             raise UsageError(
                 f"{path} exists: there is a client {name}. Choose another --client, or remove it "
                 f"with: streamvis keys revoke {directory} {name}"
@@ -115,26 +115,30 @@ def revoke(directory: Path, name: str) -> None:
 
 def clients(directory: Path) -> list[Client]:
     """The clients that are served, by name; UsageError when the directory has no keys."""
-    if not (directory / SERVER).is_file():
+    if not os.path.isfile(directory / SERVER):
         raise UsageError(f"{directory} has no {SERVER}. Make keys with: {_make(directory)}")
+    _check_readable(directory)
     return [
-        Client(name, public, (directory / ISSUED / _file(name)).is_file())
+        Client(name, public, os.path.isfile(directory / ISSUED / _file(name)))
         for public, name in sorted(listed(directory).items(), key=lambda item: item[1])
     ]
 
 
 def server_keys(directory: Path) -> ServerKeys:
-    """Read the key pair of the server; ConfigError when it is absent or unreadable."""
+    """Read the key pair of the server; ConfigError when keys are absent or unreadable."""
     path = directory / SERVER
-    if not path.is_file():
+    if not os.path.lexists(directory) or (
+        os.access(directory, os.X_OK) and not os.path.lexists(path)
+    ):
         raise ConfigError(f"{path} is not there. Make keys with: {_make(directory)}")
+    _check_readable(directory)
     return _read(path, ServerKeys)
 
 
 def client_keys(path: Path) -> ClientKeys:
     """Read the file of a client; ConfigError when it is absent or unreadable."""
-    if not path.is_file():
-        reason = "is a directory" if path.is_dir() else "is not there"
+    if os.path.isdir(path) or not os.path.lexists(path):
+        reason = "is a directory" if os.path.isdir(path) else "is not there, or cannot be read"
         raise ConfigError(
             f"{path} {reason}. Expected a client's file, {ISSUED}/NAME.json, as made on the "
             "server by: streamvis keys new DIR --client NAME"
@@ -165,6 +169,17 @@ def stamp(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
             continue
         found.append((entry.name, status.st_ino, status.st_mtime_ns, status.st_size))
     return tuple(sorted(found))
+
+
+def _check_readable(directory: Path) -> None:
+    """Raise ConfigError where no client would be served since the directory cannot be read."""
+    try:
+        os.scandir(directory / CLIENTS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{directory / CLIENTS} cannot be read: {error.strerror}. The user of the run needs "
+            f"to read {directory}, with {SERVER} and {CLIENTS}"
+        ) from None
 
 
 def _entries(directory: Path) -> Iterator["os.DirEntry[str]"]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -46,12 +47,16 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
     call("new", tmp_path / "keys")
     file = tmp_path / "file"
     file.write_text("")
+    without_clients = tmp_path / "without clients"
+    call("new", without_clients)
+    shutil.rmtree(without_clients / "clients")
     for arguments in (
         ["new", tmp_path / "keys"],  # whose?
         ["new", tmp_path / "keys", "--client", "client"],
         ["new", tmp_path / "keys", "--client", "../client"],
         ["new", file],
         ["list", tmp_path],
+        ["list", without_clients],
         ["revoke", tmp_path / "keys", "nobody"],
     ):
         result = call(*arguments)
@@ -59,7 +64,10 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
 
 
 def test_a_file_of_a_client_that_is_not_there_is_said_with_how_to_make_one(tmp_path):
-    for path, reason in ((tmp_path / "absent", "is not there"), (tmp_path, "is a directory")):
+    for path, reason in (
+        (tmp_path / "absent", "is not there, or cannot be read"),
+        (tmp_path, "is a directory"),
+    ):
         result = CliRunner().invoke(app, ["events", "tail", "--keys", str(path)])
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert f"{path} {reason}. Expected a client's file, issued/NAME.json" in result.stderr

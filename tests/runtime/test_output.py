@@ -1,5 +1,6 @@
 """One run at a time in a directory, none over another, and what is left when a run ends."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -47,6 +48,23 @@ def test_a_run_without_a_directory_writes_nothing(tmp_path, monkeypatch):
     with claimed(None, PIPELINE, [], "refuse"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_failed_before_its_first_event_is_no_run_in_the_directory(tmp_path):
+    with contextlib.suppress(SourceError), claimed(tmp_path, PIPELINE, [], "refuse"):
+        LogWriter(tmp_path / "events.db").close()
+        raise SourceError("the address of the feed is in use")
+    with claimed(tmp_path, PIPELINE, [], "refuse") as second:
+        assert [path.name for path in run_files(tmp_path)] == ["run.json"]
+    (tmp_path / "annotated.mp4").write_bytes(b"film")
+    LogWriter(tmp_path / "events.db").close()
+    with (
+        pytest.raises(UsageError, match="holds a run already"),
+        claimed(tmp_path, PIPELINE, [], "refuse"),
+    ):
+        pass
+    assert (tmp_path / "annotated.mp4").exists()
+    assert second.epoch in (tmp_path / "run.json").read_text()
 
 
 HOLD = """
