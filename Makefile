@@ -1,6 +1,7 @@
 # Three verbs and a demo; CI runs exactly these.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2  # processes that run the tests; 0 for none beside pytest itself
 
 .PHONY: demo check test test-pyav bench soak clean
 
@@ -15,7 +16,7 @@ check: .venv/installed-dev
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Decoding and recording with each major version of PyAV that has a wheel here; says what it skips.
 test-pyav:
