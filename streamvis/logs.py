@@ -39,18 +39,20 @@ def warn(event: str, **fields: object) -> None:
 
 def log(level: Level, event: str, **fields: object) -> None:
     """Log an event with its details; a log that cannot be written is no reason to stop."""
-    import structlog  # 0.25 s to import, and rarely needed
-
-    logger: Any
-    if structlog.is_configured():
-        logger = structlog.get_logger()
-    else:
-        processors = _processors(os.environ.get(FORMAT))
-        logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors)
-    with suppress(OSError, ValueError):  # stderr is gone: a closed terminal or pipe
-        getattr(logger, level)(
+    # stderr is gone: a closed terminal or pipe; or no descriptor is left to read a module with
+    with suppress(OSError, ValueError, ImportError):
+        getattr(_logger(), level)(
             redacted(event), **{name: _without_secrets(name, f) for name, f in fields.items()}
         )
+
+
+def _logger() -> Any:
+    import structlog  # 0.25 s to import, and rarely needed
+
+    if structlog.is_configured():
+        return structlog.get_logger()
+    processors = _processors(os.environ.get(FORMAT))
+    return structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors)
 
 
 def redacted(text: str) -> str:

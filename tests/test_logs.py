@@ -152,6 +152,22 @@ def test_a_log_that_nobody_reads_is_no_reason_to_stop():
     assert done.stdout == b"went on\n"
 
 
+def test_without_a_free_descriptor_nothing_is_logged_and_the_process_goes_on():
+    code = (
+        "import os, resource; from streamvis.logs import warn\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); held = []\n"
+        "try:\n    while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "except OSError: pass\n"
+        "warn('first')  # modules of structlog cannot be read\n"
+        "for fd in held: os.close(fd)\n"
+        "warn('second')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "second" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_command_line_starts_without_structlog():
     code = "import sys, streamvis.logs, streamvis.cli.main; print('structlog' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)

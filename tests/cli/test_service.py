@@ -7,6 +7,10 @@ import subprocess
 import sys
 import time
 
+from typer.testing import CliRunner
+
+from streamvis.cli.main import app
+
 PIPELINE = "stages: [{name: camera, run: {kind: camera_motion}}]\n"
 SCENE = "synthetic:walkers?live=true&people=1&seconds=3600&fps=5&size=64x48"
 PATIENCE_S = 60.0
@@ -23,8 +27,8 @@ def streamvis(*arguments, stdin=""):
 
 
 def states(out):
-    done = streamvis("sources", "list", "--json", "--run", out)
-    return {s["id"]: s["state"] for s in json.loads(done.stdout)} if not done.returncode else {}
+    done = CliRunner().invoke(app, ["sources", "list", "--json", "--run", str(out)])
+    return {s["id"]: s["state"] for s in json.loads(done.stdout)} if not done.exit_code else {}
 
 
 def until(met):
