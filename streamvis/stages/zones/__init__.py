@@ -4,8 +4,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from streamvis.events.deriver import Deriver, PublishPolicy
+from streamvis.events.family import EventTypes
 from streamvis.messages import Forecast, Part, SourceInfo, Tracks
-from streamvis.stages.protocol import Parts, StageConfig
+from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 from streamvis.stages.zones.part import Zones
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
@@ -35,3 +37,19 @@ class ZoneCounter(StageConfig, frozen=True, tag="zones"):
         if source is not None and source.zones is not None:
             return source.zones
         return ZoneLayout(zones=self.zones, lines=self.lines)
+
+    def build(self, site: Site) -> Stage:
+        from streamvis.stages.zones.stage import ZonesStage
+
+        return ZonesStage(self)
+
+    @classmethod
+    def event_types(cls) -> EventTypes:
+        from streamvis.stages.zones.events import ZONE_EVENTS
+
+        return ZONE_EVENTS
+
+    def deriver(self, source: SourceInfo, policy: PublishPolicy, state: bytes | None) -> Deriver:
+        from streamvis.stages.zones.deriver import ZonesDeriver
+
+        return ZonesDeriver(source, state)

@@ -1,0 +1,91 @@
+"""Derive the events of zones and lines: those that the stage found. Pure."""
+
+import msgspec
+
+from streamvis.events.deriver import Draft, FrameEvents
+from streamvis.events.envelope import EventBody, Reason
+from streamvis.messages import Findings, Packet, SourceInfo
+from streamvis.stages.zones.events import (
+    Departure,
+    LineRevise,
+    ZoneBody,
+    ZoneEnter,
+    ZoneExit,
+    ZoneRevise,
+)
+from streamvis.stages.zones.part import Zones
+
+
+class OpenVisits(msgspec.Struct):
+    """The visits of one source that have not ended."""
+
+    visits: dict[str, dict[str, int]] = {}  # zone -> track -> when the person entered, µs
+    media_us: int = 0  # of the last frame
+
+
+class ZonesDeriver:
+    """Derives the events of one source's zones and lines."""
+
+    def __init__(self, source: SourceInfo, state: bytes | None) -> None:
+        self._state = (
+            OpenVisits() if state is None else msgspec.msgpack.decode(state, type=OpenVisits)
+        )
+
+    def derive(self, packet: Packet) -> FrameEvents:
+        """Return corrections, exits, then all else in the order of the stage."""
+        part = packet.part(Zones)
+        if part is None:
+            return FrameEvents()
+        self._state.media_us = packet.frame.media_us
+        for what in part.events:
+            self._remember(what)
+        corrections = [what for what in part.events if isinstance(what, ZoneRevise | LineRevise)]
+        ends = [what for what in part.events if isinstance(what, ZoneExit)]
+        rest = [
+            Draft(what)
+            for what in part.events
+            if not isinstance(what, ZoneRevise | LineRevise | ZoneExit)
+        ]
+        return FrameEvents(list[EventBody](corrections), list[EventBody](ends), rest)
+
+    def _remember(self, what: ZoneBody) -> None:
+        """Keep which visits are open."""
+        visits = self._state.visits
+        match what:
+            case ZoneEnter(entry):
+                visits.setdefault(entry.name, {})[entry.track] = entry.at_us
+            case ZoneExit(gone):
+                visits.get(gone.name, {}).pop(gone.track, None)
+            case ZoneRevise(revision):
+                zone = visits.setdefault(revision.name, {})
+                for visit in revision.was:
+                    zone.pop(visit.track, None)
+                zone |= {one.track: one.entered_us for one in revision.now if one.left_us is None}
+
+    def close(self, reason: Reason) -> list[EventBody]:
+        """End all visits with the last frame; the next stream epoch begins with nobody inside."""
+        until_us = self._state.media_us
+        ends: list[EventBody] = [
+            ZoneExit(
+                Departure(
+                    name=name,
+                    track=track,
+                    at_us=until_us,
+                    entered_us=entered_us,
+                    dwell_s=(until_us - entered_us) / 1e6,
+                    reason=reason,
+                )
+            )
+            for name, tracks in self._state.visits.items()
+            for track, entered_us in tracks.items()
+        ]
+        self._state.visits = {}
+        return ends
+
+    def findings(self, so_far: Findings) -> Findings:
+        """Return the findings unchanged."""
+        return so_far
+
+    def state(self) -> bytes:
+        """Return the open visits."""
+        return msgspec.msgpack.encode(self._state)

@@ -1,0 +1,256 @@
+"""Where people were, as short as counting needs it, and what follows from it. Pure.
+
+A person's history is a list of pieces: what one track id saw without a correction. A piece does not
+keep the path, only when it changed between inside and outside of each zone and between the sides of
+each line, and where it cut a line. `visits` and `crossings` compute from these, without memory, so
+that they can be computed again after ids were merged or split.
+
+Only detections are evidence; between two of them the last value holds. Times are media µs.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+UNKNOWN = 255  # in `first`: no evidence yet
+SPACING_US = 200_000  # between two marks of a trail
+TRAIL_US = 4_000_000  # length of a trail beside its first mark
+Kind = Literal["zone", "line"]
+
+
+class Mark(NamedTuple):
+    """An anchor at a time, px or m."""
+
+    us: int
+    x: float
+    y: float
+
+
+class Change(NamedTuple):
+    """From `us` on the value is another; the evidence before ended at `before_us`."""
+
+    value: int  # zones: 1 inside, 0 outside. Lines: 1 left, 0 in the band, 2 right
+    us: int
+    before_us: int
+
+
+class Cut(NamedTuple):
+    """The path cut a line."""
+
+    us: int
+    sign: int  # 1 from left to right, -1 from right to left
+
+
+class Run(NamedTuple):
+    """The evidence of one value, from the first to the last."""
+
+    value: int
+    from_us: int
+    to_us: int
+    joined: bool  # it follows the run before without a gap in the track
+
+
+class Piece(msgspec.Struct, array_like=True):
+    """The history of one track between two corrections.
+
+    Groups, zones and lines are numbered by the machine; later ones may be missing.
+    """
+
+    trails: list[list[Mark]]  # by group: the first mark, some of the last seconds, the last one
+    first: dict[Kind, bytearray]  # of each zone or line: the first value
+    changes: dict[Kind, dict[int, list[Change]]]  # by zone or line, in order
+    cuts: dict[int, list[Cut]]  # by line, in order
+
+    @property
+    def from_us(self) -> int:
+        return min(trail[0].us for trail in self.trails if trail)
+
+    @property
+    def to_us(self) -> int:
+        return max(trail[-1].us for trail in self.trails if trail)
+
+    def trail(self, group: int) -> list[Mark]:
+        """Return the trail of a group, which may be newer than the piece."""
+        while len(self.trails) <= group:
+            self.trails.append([])
+        return self.trails[group]
+
+    def set_first(self, kind: Kind, index: int, value: int) -> None:
+        """Set the first value of a zone or line."""
+        values = self.first[kind]
+        values.extend([UNKNOWN] * (index + 1 - len(values)))
+        values[index] = value
+
+    def runs(self, kind: Kind, index: int, group: int) -> Iterator[Run]:
+        """Return the runs of one zone or line, whose group is this one."""
+        trail, first = self.trail(group), self.first[kind]
+        if not trail:
+            return
+        value = first[index] if index < len(first) else UNKNOWN
+        from_us, joined = trail[0].us, False
+        for change in self.changes[kind].get(index, ()):
+            if value != UNKNOWN:
+                yield Run(value, from_us, change.before_us, joined)
+            value, from_us, joined = change.value, change.us, value != UNKNOWN
+        if value != UNKNOWN:
+            yield Run(value, from_us, max(from_us, trail[-1].us), joined)
+
+
+def new_piece() -> Piece:
+    """Return a piece without evidence."""
+    first: dict[Kind, bytearray] = {"zone": bytearray(), "line": bytearray()}
+    return Piece([], first, {"zone": {}, "line": {}}, {})
+
+
+def mark(trail: list[Mark], now: Mark) -> None:
+    """Add the last mark to a trail; the one before goes where it is nearer than the spacing."""
+    if len(trail) > 1 and (trail[-1].us - trail[-2].us < SPACING_US or trail[-1].us == now.us):
+        trail[-1] = now
+    elif not trail or trail[-1].us < now.us:
+        trail.append(now)
+    while len(trail) > 2 and trail[1].us < now.us - TRAIL_US:
+        del trail[1]
+
+
+def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
+    """Return a piece until before `us`, and from `us` on; None where there is no evidence."""
+    if not any(piece.trails) or us <= piece.from_us:
+        return None, piece if any(piece.trails) else None
+    if us > piece.to_us:
+        return piece, None
+    halves = (new_piece(), new_piece())
+    for group, trail in enumerate(piece.trails):
+        parts = [half.trail(group) for half in halves]
+        at = bisect_left(trail, us, key=lambda one: one.us)
+        parts[0].extend(trail[:at])
+        parts[1].extend(trail[at:])
+        if 0 < at < len(trail):
+            parts[0].append(_between(trail[at - 1], trail[at], us - 1))
+            if trail[at].us > us:
+                parts[1].insert(0, _between(trail[at - 1], trail[at], us))
+    kinds: tuple[Kind, Kind] = ("zone", "line")
+    for kind in kinds:
+        for index, first in enumerate(piece.first[kind]):
+            changes = piece.changes[kind].get(index, [])
+            at = bisect_left(changes, us, key=lambda one: one.us)
+            halves[0].set_first(kind, index, first)
+            halves[1].set_first(kind, index, changes[at - 1].value if at else first)
+            for half, own in zip(halves, (changes[:at], changes[at:]), strict=True):
+                if own:
+                    half.changes[kind][index] = own
+            if at < len(changes) and changes[at].before_us < us:
+                halves[1].changes[kind][index][0] = changes[at]._replace(before_us=us)
+    for line, cuts in piece.cuts.items():
+        at = bisect_left(cuts, us, key=lambda one: one.us)
+        for half, part in zip(halves, (cuts[:at], cuts[at:]), strict=True):
+            if part:
+                half.cuts[line] = part
+    return halves
+
+
+def _between(a: Mark, b: Mark, us: int) -> Mark:
+    """Return the mark on the straight way from a to b at a time between theirs."""
+    share = (us - a.us) / (b.us - a.us)
+    return Mark(us, a.x + share * (b.x - a.x), a.y + share * (b.y - a.y))
+
+
+def joined_runs(pieces: Sequence[Piece], kind: Kind, index: int, group: int) -> list[Run]:
+    """Return the runs over all pieces in order; equal values that follow each other are one."""
+    runs: list[Run] = []
+    for piece in pieces:
+        for run in piece.runs(kind, index, group):
+            if runs and runs[-1].value == run.value:
+                runs[-1] = runs[-1]._replace(to_us=run.to_us)
+            else:
+                runs.append(run)
+    return runs
+
+
+class Interval(NamedTuple):
+    """A visit by its history."""
+
+    entered_us: int
+    left_us: int | None  # None: still inside
+    reason: Literal["left", "lost"] | None
+    seen_outside: bool  # the person was seen outside before
+
+
+class Timing(NamedTuple):
+    """How long a value has to hold in a zone or beyond a line."""
+
+    begin_us: int  # zones: enter_s; lines: settle_s
+    end_us: int = 0  # zones: exit_s
+
+
+def visits(runs: Sequence[Run], timing: Timing, *, over: bool) -> tuple[list[Interval], int | None]:
+    """Return the visits of a zone, and when the next change can follow if the value holds.
+
+    `over`: the track has ended, so that nothing follows.
+    """
+    found: list[Interval] = []
+    entered: int | None = None
+    last_inside = 0
+    due: int | None = None
+    for number, run in enumerate(runs):
+        due = None
+        if run.value:
+            last_inside = run.to_us
+            if entered is None and run.to_us - run.from_us >= timing.begin_us:
+                entered = run.from_us
+                outside = number > 0
+            elif entered is None:
+                due = run.from_us + timing.begin_us
+        elif entered is not None and run.to_us - last_inside >= timing.end_us:
+            found.append(Interval(entered, last_inside, "left", outside))
+            entered = None
+        elif entered is not None:
+            due = last_inside + timing.end_us
+    if entered is not None:
+        left = bool(runs) and not runs[-1].value
+        found.append(
+            Interval(entered, last_inside, "left" if left else "lost", outside)
+            if over
+            else Interval(entered, None, None, outside)
+        )
+    return found, None if over else due
+
+
+class Passage(NamedTuple):
+    """A crossing by its history."""
+
+    us: int
+    sign: int  # 1 from left to right, -1 from right to left
+
+
+def crossings(
+    runs: Sequence[Run], cuts: Sequence[Cut], settle_us: int, *, over: bool
+) -> tuple[list[Passage], int | None]:
+    """Return the crossings of a line, and when the next can follow if the side holds.
+
+    The first side is that of the first evidence beyond the band. A crossing is made by settling on
+    the other side; the cuts of the segment since the last time on a side must lead there, which
+    they do not where the path passed the segment's end.
+    """
+    found: list[Passage] = []
+    settled = 0  # value of the side
+    since = 0  # cuts from here on count
+    due: int | None = None
+    for number, run in enumerate(runs):
+        if not run.value:
+            continue
+        due = None
+        if run.value == settled or not settled:
+            settled, since = run.value, run.from_us
+            continue
+        last = over and number == len(runs) - 1
+        if run.to_us - run.from_us < settle_us and not last:
+            due = run.from_us + settle_us if number == len(runs) - 1 else None
+            continue
+        sign = 1 if settled == 1 else -1
+        own = [cut for cut in cuts if since < cut.us <= run.from_us]
+        if sum(cut.sign for cut in own) * sign > 0:
+            found.append(Passage(next(cut.us for cut in reversed(own) if cut.sign == sign), sign))
+        settled, since = run.value, run.from_us
+    return found, due

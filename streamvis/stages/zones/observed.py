@@ -1,0 +1,132 @@
+"""What the zones stage reads of a frame: its tracks, as precisely as the event log has them.
+
+The numbers are rounded as those of `track.update`, so that zones that are computed again from a
+log (`streamvis zones replay`) give the same events. N is the number of tracks in the frame.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from streamvis.events.deriver import LARGEST
+from streamvis.messages import Array, Forecast, Frame, Tracks
+
+Splits = tuple[tuple[int, int, int], ...]  # id, other, since µs
+Merges = tuple[tuple[int, int], ...]  # gone, kept
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """The tracks of one frame of a stream epoch."""
+
+    media_us: int
+    size: tuple[int, int]  # px; width and height of the frame
+    ids: Array  # (N,) int64, ascending, different
+    boxes: Array  # (N, 4) float64, xyxy px
+    seen: Array  # (N,) bool; False: the box is predicted
+    p_exist: Array  # (N,) float64
+    variance: Array  # (N, 4) float64; of x, y, vx, vy of the foot point, px or m as `ground_space`
+    velocity: Array  # (N, 2) float64, px/s, of the foot point
+    ground: Array  # (N, 2) float64, m; NaN without a position on the ground plane
+    ground_velocity: Array  # (N, 2) float64, m/s; NaN where it is not known
+    ground_variance: Array  # (N,) float64, m², mean over both axes; NaN where it is not known
+    ground_space: bool = False  # tracks are filtered on the ground plane
+    ended: tuple[int, ...] = ()  # tracks that end with this frame
+    splits: Splits = ()  # boxes reported as `id` since then were of `other`; all at once
+    merges: Merges = ()  # both ids are one person, after the splits
+    scene: Mapping[tuple[str, int], float] = {}  # (zone, horizon µs) -> probability of being
+    # occupied then, by the forecast of the segmentation
+
+
+def observe(frame: Frame, tracks: Tracks | None, forecast: Forecast | None = None) -> Observed:
+    """Return what was observed in a frame; without `tracks`, only that time has passed."""
+    if tracks is None:
+        return passed(frame.media_us, (frame.width, frame.height))
+    n = len(tracks)
+    unknown = np.full((n, 2), np.nan)
+    spread = tracks.ground_covariance
+    order = np.argsort(tracks.ids, kind="stable")  # the tracker's order already
+    columns = {
+        "ids": tracks.ids.astype(np.int64),
+        "boxes": rounded(tracks.boxes, 2),
+        "seen": tracks.detection >= 0,
+        "p_exist": rounded(tracks.existence, 4),
+        "variance": rounded(tracks.covariance, 6),
+        "velocity": rounded(tracks.velocity, 2),
+        "ground": tracks.ground.astype(np.float64).round(3),
+        "ground_velocity": unknown
+        if tracks.ground_velocity is None
+        else tracks.ground_velocity.astype(np.float64).round(3),
+        "ground_variance": unknown[:, 0] if spread is None else mean_variance(spread),
+    }
+    return Observed(
+        media_us=frame.media_us,
+        size=(frame.width, frame.height),
+        ground_space=tracks.space == "ground",
+        ended=tuple(tracks.ended.tolist()),
+        splits=_splits(tracks, frame.media_us),
+        merges=_merges(tracks),
+        scene={} if forecast is None else scene_of(forecast),
+        **{name: column[order] for name, column in columns.items()},
+    )
+
+
+def passed(media_us: int, size: tuple[int, int]) -> Observed:
+    """Return an observation of no tracks: time has passed."""
+    none = np.zeros(0)
+    return Observed(
+        media_us=media_us,
+        size=size,
+        ids=none.astype(np.int64),
+        boxes=none.reshape(0, 4),
+        seen=none.astype(bool),
+        p_exist=none,
+        variance=none.reshape(0, 4),
+        velocity=none.reshape(0, 2),
+        ground=none.reshape(0, 2),
+        ground_velocity=none.reshape(0, 2),
+        ground_variance=none,
+    )
+
+
+def rounded(values: Array, digits: int) -> Array:
+    """Return float64 numbers as the events of tracks have them: rounded, finite and clipped."""
+    finite = np.nan_to_num(values.astype(np.float64)).clip(-LARGEST, LARGEST)
+    return np.asarray(finite.round(digits))
+
+
+def mean_variance(covariance: Array) -> Array:
+    """Return the mean variance (N,) of both axes of covariances (N, 2, 2), rounded as in events."""
+    diagonal = rounded(covariance[:, [0, 1], [0, 1]], 6)
+    return np.asarray(diagonal.mean(axis=1))
+
+
+def scene_of(forecast: Forecast) -> dict[tuple[str, int], float]:
+    """Return the probability of being occupied of each zone of the segmentation's forecast."""
+    return {
+        (zone.zone, horizon.horizon_us): round(zone.p, 4)
+        for horizon in forecast.horizons
+        for zone in horizon.zones
+    }
+
+
+def _splits(tracks: Tracks, media_us: int) -> Splits:
+    """Return the splits, the first of each id, as they are published."""
+    rows: Sequence[Sequence[int]] = [] if tracks.split is None else tracks.split.tolist()
+    first: dict[int, tuple[int, int, int]] = {}
+    for number, other, since_us in rows:
+        if number != other and since_us < media_us:
+            first.setdefault(number, (number, other, since_us))
+    return tuple(first.values())
+
+
+def _merges(tracks: Tracks) -> Merges:
+    """Return the merges, each into the id that is left in the end, as they are published."""
+    rows: Sequence[Sequence[int]] = [] if tracks.merged is None else tracks.merged.tolist()
+    into: dict[int, int] = {}
+    for gone, kept in rows:
+        while kept in into:
+            kept = into[kept]
+        if gone != kept:
+            into.setdefault(gone, kept)
+    return tuple(into.items())

@@ -1,0 +1,291 @@
+"""How many people are in each zone, as a distribution, now and in some seconds. Pure.
+
+The persons of a zone are independent: of the number, the mean is the sum of the probabilities p of
+each to be there, the variance that of p (1 - p), and the zone is empty with the product of (1 - p)
+(a Poisson binomial distribution). p is the probability that the track exists, times that its anchor
+is inside: a normal distribution of the anchor against the nearest edge of the zone.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from scipy.special import ndtr
+
+from streamvis.messages import Array
+from streamvis.stages.zones.events import (
+    Crowd,
+    ForecastOutcome,
+    Occupancy,
+    OccupancyForecast,
+    ZoneBody,
+    ZoneClear,
+    ZoneCrowded,
+    ZoneForecastMade,
+    ZoneScored,
+    ZoneState,
+    ZoneUpdate,
+)
+from streamvis.stages.zones.observed import Observed
+from streamvis.stages.zones.shapes import STANDING_M, Group
+from streamvis.zone_layout import Zone
+
+NOISE_SHARE = 0.05  # sd of the anchor by how boxes are drawn, share of the person's height
+DRIFT_PER_S = 0.3  # sd of a change of velocity in a second, heights of the person per second
+LARGEST_SHARE = 5.0  # a position less certain than so many heights is as uncertain as that
+
+
+class Numbers(msgspec.Struct, frozen=True, array_like=True):
+    """The distribution of the number of people in a zone."""
+
+    mean: float = 0.0
+    sd: float = 0.0
+    p_occupied: float = 0.0
+
+
+class Promise(msgspec.Struct, array_like=True):
+    """A published forecast that is not scored yet."""
+
+    target_us: int
+    zone: int
+    horizon_us: int
+    made_us: int
+    p_occupied: float
+    mean: float
+
+
+class ZoneReport(msgspec.Struct, array_like=True):
+    """What was published of the number of people in one zone, and what is next."""
+
+    people: int = 0
+    numbers: Numbers = Numbers()
+    crowded: bool = False
+    changed_us: int | None = None  # since when the number says otherwise than `crowded`
+    due_us: int | None = None  # of the next zone.update; None: nothing to publish
+    last_us: int | None = None  # of the last zone.update
+
+
+class ReportSettings(NamedTuple):
+    """How often zones are published, and how far ahead they are forecast."""
+
+    update_us: int = 1_000_000
+    horizons_us: tuple[int, ...] = ()
+
+
+def deviations(observed: Observed, group: Group) -> Array:
+    """Return the standard deviation (N,) of the anchors, px or m as the group has them."""
+    heights = np.maximum(observed.boxes[:, 3] - observed.boxes[:, 1], 1.0)
+    own = observed.variance[:, :2].mean(axis=1)  # (N,) px² or m²
+    if group.key.space == "ground":
+        scale = np.full(len(heights), STANDING_M)
+        variance = own if observed.ground_space else observed.ground_variance
+        variance = np.where(np.isfinite(variance), variance, 0)
+    else:
+        scale = heights
+        variance = own * (heights / STANDING_M) ** 2 if observed.ground_space else own
+    variance = variance + (NOISE_SHARE * scale) ** 2
+    return np.asarray(np.sqrt(np.minimum(variance, (LARGEST_SHARE * scale) ** 2)))
+
+
+def probabilities(observed: Observed, group: Group, deviation: Array, ahead_us: int = 0) -> Array:
+    """Return the probability (N, Z) of each track to be in each zone of a group, later on."""
+    points = group.points(observed)
+    known = group.rows(observed)
+    if ahead_us:
+        seconds = ahead_us / 1e6
+        points = points + seconds * _velocity(observed, group)
+        deviation = np.hypot(deviation, _drift(observed, group, seconds))
+    points = np.where(known[:, None], points, 0)
+    inside = ndtr(group.depth(points) / np.maximum(deviation, 1e-9)[:, None])  # (N, Z)
+    return np.asarray(inside * (observed.p_exist * known)[:, None])
+
+
+def _velocity(observed: Observed, group: Group) -> Array:
+    if group.key.space == "image":
+        return observed.velocity
+    return np.nan_to_num(observed.ground_velocity)
+
+
+def _drift(observed: Observed, group: Group, seconds: float) -> Array:
+    """Return the sd (N,) by which a person is elsewhere than at the velocity of now."""
+    heights = np.maximum(observed.boxes[:, 3] - observed.boxes[:, 1], 1.0)
+    scale = np.full(len(heights), STANDING_M) if group.key.space == "ground" else heights
+    own = observed.variance[:, 2:].mean(axis=1) * seconds**2
+    same = observed.ground_space == (group.key.space == "ground")
+    own = own if same else np.zeros(len(heights))
+    grown = np.sqrt(own + (DRIFT_PER_S * scale) ** 2 * seconds**3 / 3)
+    return np.asarray(np.minimum(grown, LARGEST_SHARE * scale))
+
+
+def numbers_of(p: Array) -> tuple[Array, Array, Array]:
+    """Return mean, sd and the probability of at least one (Z,), of probabilities (N, Z)."""
+    return p.sum(axis=0), np.sqrt((p * (1 - p)).sum(axis=0)), 1 - (1 - p).prod(axis=0)
+
+
+class OccupancyReport:
+    """What is published of the number of people in the zones of a source."""
+
+    def __init__(self, settings: ReportSettings) -> None:
+        self.settings = settings
+        self.zones: dict[int, Zone] = {}  # by number of the machine
+        self.reports: dict[int, ZoneReport] = {}
+        self.entries: dict[int, int] = {}
+        self.since: dict[int, list[int]] = {}  # when those inside have entered
+        self.promises: list[Promise] = []
+        self.next_forecast_us = 0
+
+    def set_zones(self, zones: dict[int, Zone]) -> None:
+        """Change the zones; those that stay go on."""
+        self.zones = zones
+        self.reports = {z: self.reports.get(z, ZoneReport()) for z in zones}
+        self.entries = {z: self.entries.get(z, 0) for z in zones}
+        self.since = {z: self.since.get(z, []) for z in zones}
+        self.promises = [one for one in self.promises if one.zone in zones]
+
+    def restart(self) -> None:
+        """Begin a stream epoch, with nobody in the zones."""
+        self.reports = {z: ZoneReport() for z in self.zones}
+        self.since = {z: [] for z in self.zones}
+        self.promises = []
+        self.next_forecast_us = 0
+
+    def occupancy(self, zone: int) -> Occupancy:
+        """Return the occupancy of a zone, for events."""
+        report = self.reports[zone]
+        return Occupancy(
+            people=report.people,
+            mean=round(report.numbers.mean, 3),
+            sd=round(report.numbers.sd, 3),
+            p_occupied=round(report.numbers.p_occupied, 4),
+        )
+
+    def set_inside(self, zone: int, since: list[int], at_us: int, now_us: int) -> None:
+        """Set when those who are inside have entered; `at_us` is when that changed."""
+        self.since[zone] = since
+        report, crowd = self.reports[zone], self.zones[zone].crowd
+        if len(since) == report.people:
+            return
+        report.people = len(since)
+        if crowd is not None:
+            differs = (report.people >= crowd) != report.crowded
+            if not differs:
+                report.changed_us = None
+            elif report.changed_us is None:
+                report.changed_us = at_us
+        self._changed(zone, now_us)
+
+    def set_numbers(self, zone: int, numbers: Numbers, now_us: int) -> None:
+        """Set the distribution of the number of people."""
+        report = self.reports[zone]
+        changed = abs(numbers.mean - report.numbers.mean) >= 0.0005
+        report.numbers = numbers
+        if changed or report.people:
+            self._changed(zone, now_us)
+
+    def entered(self, zone: int, more: int, now_us: int) -> None:
+        """Count visits of a zone, or take some back."""
+        self.entries[zone] += more
+        self._changed(zone, now_us)
+
+    def _changed(self, zone: int, now_us: int) -> None:
+        report = self.reports[zone]
+        if report.due_us is None:
+            last = report.last_us
+            report.due_us = now_us if last is None else max(last + self.settings.update_us, now_us)
+
+    def publish(self, until_us: int) -> list[ZoneBody]:
+        """Return what is due until a time, in order of time."""
+        due: list[tuple[int, int, ZoneBody]] = []
+        for zone, report in self.reports.items():
+            crowd_us = round(self.zones[zone].crowd_s * 1e6)
+            if report.changed_us is not None and report.changed_us + crowd_us <= until_us:
+                due.append((report.changed_us + crowd_us, 0, self._crowd(zone, report)))
+            if report.due_us is not None and report.due_us <= until_us:
+                due.append((report.due_us, 1, self._update(zone, report)))
+        kept = []
+        for promise in self.promises:
+            if promise.target_us <= until_us:
+                due.append((promise.target_us, 2, self._score(promise)))
+            else:
+                kept.append(promise)
+        self.promises = kept
+        due.sort(key=lambda one: one[:2])
+        return [body for _, _, body in due]
+
+    def _crowd(self, zone: int, report: ZoneReport) -> ZoneBody:
+        at_us, report.changed_us = report.changed_us or 0, None
+        report.crowded = not report.crowded
+        crowd = Crowd(
+            name=self.zones[zone].name,
+            at_us=at_us,
+            people=report.people,
+            threshold=self.zones[zone].crowd or 0,
+        )
+        return ZoneCrowded(crowd) if report.crowded else ZoneClear(crowd)
+
+    def _update(self, zone: int, report: ZoneReport) -> ZoneBody:
+        report.last_us, report.due_us = report.due_us, None
+        longest_us = max((report.last_us or 0) - min(self.since[zone], default=2**62), 0)
+        return ZoneUpdate(
+            ZoneState(
+                name=self.zones[zone].name,
+                occupancy=self.occupancy(zone),
+                longest_s=round(longest_us / 1e6, 3),
+                entries=self.entries[zone],
+                crowded=report.crowded,
+            )
+        )
+
+    def _score(self, promise: Promise) -> ZoneBody:
+        people = self.reports[promise.zone].people
+        return ZoneScored(
+            ForecastOutcome(
+                name=self.zones[promise.zone].name,
+                horizon_us=promise.horizon_us,
+                made_us=promise.made_us,
+                p_occupied=promise.p_occupied,
+                mean=promise.mean,
+                people=people,
+                brier=round((promise.p_occupied - (people > 0)) ** 2, 4),
+            )
+        )
+
+    def forecast(self, observed: Observed, groups: dict[int, Group]) -> list[ZoneBody]:
+        """Return the forecasts that are due; each is scored when its time has come."""
+        if not self.settings.horizons_us or not len(observed.ids):
+            return []
+        if observed.media_us < self.next_forecast_us:
+            return []
+        self.next_forecast_us = observed.media_us + self.settings.update_us
+        bodies: list[ZoneBody] = []
+        for group in groups.values():
+            if not len(group.zones):
+                continue
+            deviation = deviations(observed, group)
+            for horizon_us in self.settings.horizons_us:
+                mean, _, occupied = numbers_of(
+                    probabilities(observed, group, deviation, horizon_us)
+                )
+                values = zip(group.zones.tolist(), mean.tolist(), occupied.tolist(), strict=True)
+                bodies += [
+                    self._forecast(observed, zone, horizon_us, number, p)
+                    for zone, number, p in values
+                ]
+        return bodies
+
+    def _forecast(
+        self, observed: Observed, zone: int, horizon_us: int, mean: float, p: float
+    ) -> ZoneBody:
+        name, now_us = self.zones[zone].name, observed.media_us
+        mean, p = round(mean, 3), round(p, 4)
+        self.promises.append(Promise(now_us + horizon_us, zone, horizon_us, now_us, p, mean))
+        return ZoneForecastMade(
+            OccupancyForecast(
+                name=name,
+                horizon_us=horizon_us,
+                target_us=now_us + horizon_us,
+                p_occupied=p,
+                mean=mean,
+                p_scene=observed.scene.get((name, horizon_us)),
+            )
+        )

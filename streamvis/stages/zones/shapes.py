@@ -1,0 +1,186 @@
+"""The geometry of zones and lines, vectorised: K points against Z polygons or L segments.
+
+The shapes of one group share what makes a person's position in it: the anchor, the space, and who
+counts. Units are pixels of the frame, or metres on the ground plane.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.stages.zones.observed import Observed
+from streamvis.zone_layout import Line, Zone
+
+STANDING_M = 1.7  # height of a person, for bands on the ground plane
+EDGE_SHARE = 0.5  # of the room between a line and the edge of the picture, that its band may take
+
+
+class GroupKey(NamedTuple):
+    """What the zones and lines of a group share."""
+
+    anchor: str
+    space: str
+    min_p_exist: float
+    min_height: float
+
+
+class Group:
+    """The zones and lines with equal `GroupKey`, as arrays."""
+
+    def __init__(
+        self,
+        key: GroupKey,
+        zones: Sequence[tuple[int, Zone]],
+        lines: Sequence[tuple[int, Line]],
+        size: tuple[int, int],
+    ) -> None:
+        self.key = key
+        self.zones = np.array([index for index, _ in zones], np.int64)  # (Z,) places in the layout
+        self.lines = np.array([index for index, _ in lines], np.int64)  # (L,)
+        scale = np.array(size if key.space == "image" else (1, 1), np.float64)
+        self.polygons = [np.array(zone.polygon, np.float64) * scale for _, zone in zones]
+        self.outside = np.array([zone.outside for _, zone in zones], bool)
+        self._edges = _Edges(self.polygons)
+        ends = np.array([(line.start, line.end) for _, line in lines], np.float64).reshape(-1, 2, 2)
+        self.start, self.end = ends[:, 0] * scale, ends[:, 1] * scale  # (L, 2)
+        along = self.end - self.start
+        self.length = np.hypot(along[:, 0], along[:, 1])  # (L,)
+        # y goes down in a picture: left of the walker is where the cross product is negative there
+        turn = -1.0 if key.space == "image" else 1.0
+        self._left = turn * np.stack([-along[:, 1], along[:, 0]], axis=1) / self.length[:, None]
+        self._offset = (self.start * self._left).sum(axis=1)  # (L,)
+        self._along = along / self.length[:, None] ** 2
+        self.band = np.array([line.band for _, line in lines], np.float64)
+        self.room = self._room(scale)  # (L, 2), left and right
+
+    def _room(self, scale: Array) -> Array:
+        """Return how far the picture reaches on either side of each line; no end on the ground."""
+        if self.key.space == "ground":
+            return np.full((len(self.lines), 2), np.inf)
+        corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * scale
+        distance = self.left_of(corners)  # (4, L)
+        return np.stack([distance.max(axis=0), -distance.min(axis=0)], axis=1).clip(0, None)
+
+    def rows(self, observed: Observed) -> Array:
+        """Return which tracks (N,) bool may count: probable, high enough, and placed."""
+        heights = observed.boxes[:, 3] - observed.boxes[:, 1]
+        enough = heights >= self.key.min_height * observed.size[1]
+        if self.key.space == "ground":
+            enough &= np.isfinite(observed.ground).all(axis=1)
+        return enough
+
+    def counts(self, observed: Observed) -> Array:
+        """Return which tracks (N,) bool are evidence: also detected and sure enough."""
+        sure = observed.p_exist >= self.key.min_p_exist
+        return np.asarray(self.rows(observed) & observed.seen & sure)
+
+    def points(self, observed: Observed) -> Array:
+        """Return the anchors (N, 2) of the tracks, px or m."""
+        if self.key.space == "ground":
+            return observed.ground
+        boxes = observed.boxes
+        middle = (boxes[:, 0] + boxes[:, 2]) / 2
+        lower = boxes[:, 3] if self.key.anchor == "foot" else (boxes[:, 1] + boxes[:, 3]) / 2
+        return np.stack([middle, lower], axis=1)
+
+    def inside(self, points: Array) -> Array:
+        """Return whether each point (K, 2) is in each zone (K, Z)."""
+        return np.asarray(self._edges.inside(points) != self.outside)
+
+    def depth(self, points: Array) -> Array:
+        """Return the distance of each point (K, 2) to the edge of each zone (K, Z); outside < 0."""
+        distance = self._edges.distance(points)
+        return np.where(self.inside(points), distance, -distance)
+
+    def left_of(self, points: Array) -> Array:
+        """Return how far each point (K, 2) is left of each line (K, L); right is negative."""
+        return points @ self._left.T - self._offset
+
+    def side(self, left_of: Array, heights: Array) -> Array:
+        """Return the side (K, L) int8: 1 left, 2 right, 0 in the band, for heights (K,)."""
+        if self.key.space == "ground":
+            heights = np.full(len(left_of), STANDING_M)
+        band = heights[:, None] * self.band  # (K, L)
+        left = np.minimum(band, EDGE_SHARE * self.room[:, 0])
+        right = np.minimum(band, EDGE_SHARE * self.room[:, 1])
+        return np.where(left_of > left, 1, np.where(left_of < -right, 2, 0)).astype(np.int8)
+
+    def cuts(self, before: Array, now: Array) -> tuple[Array, Array]:
+        """Return how the paths from `before` to `now` (K, 2) cut each line.
+
+        (K, L) int8: 1 from left to right, -1 from right to left, 0 not; and (K, L) the share of the
+        path before the cut. A point on the line is on its left.
+        """
+        was, is_ = self.left_of(before), self.left_of(now)
+        turned = (was >= 0) != (is_ >= 0)  # (K, L)
+        if not turned.any():
+            return turned.astype(np.int8), was
+        share = np.divide(was, was - is_, out=np.zeros_like(was), where=turned)
+        at = before[:, None] + share[..., None] * (now - before)[:, None]  # (K, L, 2)
+        along = np.einsum("kld,ld->kl", at - self.start, self._along)
+        cut = turned & (along >= 0) & (along <= 1)
+        return np.where(cut, np.where(was >= 0, 1, -1), 0).astype(np.int8), share
+
+    def edge_share(self, zone: int, before: Array, now: Array, *, last: bool) -> float:
+        """Return the share of a path (2,) to (2,) before it cuts the edge of a zone of the group.
+
+        The first cut, or the `last` one; 1 or 0 when rounding hides it.
+        """
+        polygon = self.polygons[zone]
+        a, b = polygon, np.roll(polygon, -1, axis=0)
+        edge, path = b - a, now - before
+        turn = path[0] * edge[:, 1] - path[1] * edge[:, 0]  # (E,)
+        off = a - before
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (off[:, 0] * edge[:, 1] - off[:, 1] * edge[:, 0]) / turn
+            along = (off[:, 0] * path[1] - off[:, 1] * path[0]) / turn
+        cut = share[(share >= 0) & (share <= 1) & (along >= 0) & (along <= 1)]
+        if not len(cut):
+            return 0.0 if last else 1.0
+        return float(cut.max() if last else cut.min())
+
+
+class _Edges:
+    """All edges of some polygons; each runs upwards, so that a shared edge is the same in both."""
+
+    def __init__(self, polygons: Sequence[Array]) -> None:
+        self.count = len(polygons)
+        if not polygons:
+            return
+        a = np.concatenate(polygons)
+        b = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
+        swap = (a[:, 1] > b[:, 1]) | ((a[:, 1] == b[:, 1]) & (a[:, 0] > b[:, 0]))
+        low, high = np.where(swap[:, None], b, a), np.where(swap[:, None], a, b)
+        self.first = np.cumsum([0, *(len(polygon) for polygon in polygons[:-1])])
+        self.x, self.y = low.T.copy()  # (E,)
+        self.top = high[:, 1].copy()
+        self.dx, self.dy = (high - low).T.copy()
+        self.slope = np.divide(self.dx, self.dy, out=np.zeros_like(self.dx), where=self.dy > 0)
+        square = self.dx**2 + self.dy**2
+        self.per_length = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0)
+
+    def inside(self, points: Array) -> Array:
+        """Return (K, Z) by the parity of edges to the right of each point (even-odd rule)."""
+        if not (len(points) and self.count):
+            return np.zeros((len(points), self.count), bool)
+        x, y = points[:, :1], points[:, 1:]
+        spans = (y >= self.y) & (y < self.top)
+        crossed = spans & (x < self.x + (y - self.y) * self.slope)
+        return np.asarray(np.logical_xor.reduceat(crossed, self.first, axis=1))
+
+    def distance(self, points: Array) -> Array:
+        """Return the distance (K, Z) of each point to the nearest edge of each polygon."""
+        if not (len(points) and self.count):
+            return np.zeros((len(points), self.count))
+        x, y = points[:, :1] - self.x, points[:, 1:] - self.y
+        along = ((x * self.dx + y * self.dy) * self.per_length).clip(0, 1)
+        square = (x - along * self.dx) ** 2 + (y - along * self.dy) ** 2
+        return np.sqrt(np.minimum.reduceat(square, self.first, axis=1))
+
+
+def key_of(shape: Zone | Line) -> GroupKey:
+    """Return the key of the group of a zone or line."""
+    anchor = "foot" if shape.space == "ground" else shape.anchor  # only feet are on the ground
+    return GroupKey(anchor, shape.space, shape.min_p_exist, shape.min_height)

@@ -1,0 +1,110 @@
+"""The zones stage: a machine for each source."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from streamvis.errors import ConfigError
+from streamvis.messages import Ending, Forecast, Frame, Notice, Packet, SourceInfo, Tracks
+from streamvis.stages.per_source import PerSource
+from streamvis.stages.protocol import StatefulStage
+from streamvis.stages.zones import ZoneCounter
+from streamvis.stages.zones.events import ZoneBody, ZoneLayoutSet
+from streamvis.stages.zones.machine import ZoneMachine
+from streamvis.stages.zones.observed import observe
+from streamvis.stages.zones.occupancy import ReportSettings
+from streamvis.stages.zones.part import Zones
+from streamvis.zone_layout import ZoneLayout
+
+
+class _StoredZones(msgspec.Struct, array_like=True):
+    machine: bytes
+    waiting: ZoneLayout | None
+    restarting: bool
+
+
+class SourceZones:
+    """The zones of one source, over its stream epochs and changes of the layout."""
+
+    def __init__(self, config: ZoneCounter, source: SourceInfo) -> None:
+        settings = ReportSettings(
+            update_us=round(config.update_s * 1e6),
+            horizons_us=tuple(sorted({round(one * 1e6) for one in config.horizons_s})),
+        )
+        self.waiting: ZoneLayout | None = config.layout_of(source)  # to be set with the next frame
+        self.restarting = True
+        self.machine = ZoneMachine(source.id, ZoneLayout(), settings, round(config.keep_s * 1e6))
+
+    def restart(self) -> None:
+        """Begin another stream epoch with the next frame."""
+        self.restarting = True
+
+    def resize(self, width: int, height: int) -> None:
+        """Nothing to do: the machine compares the size of each frame."""
+
+    def state(self) -> bytes:
+        """Return the machine, and what waits for the next frame."""
+        return _encoder.encode(_StoredZones(self.machine.state(), self.waiting, self.restarting))
+
+    def restore(self, state: bytes) -> None:
+        """Continue from `state`; DecodeError or ValueError on anything else."""
+        was = _decoder.decode(state)
+        self.machine.restore(was.machine)
+        self.waiting, self.restarting = was.waiting, was.restarting
+
+    def add(self, frame: Frame, tracks: Tracks | None, forecast: Forecast | None) -> Zones:
+        """Take in a frame."""
+        if self.restarting:
+            self.machine.restart(frame.epoch)
+            self.restarting = False
+        events: list[ZoneBody] = []
+        if self.waiting is not None:
+            events += self.machine.set_layout(self.waiting, frame.media_us)
+            events.append(ZoneLayoutSet(self.waiting))
+            self.waiting = None
+        events += self.machine.step(observe(frame, tracks, forecast))
+        return self.machine.part(frame.media_us, events)
+
+
+class ZonesStage(StatefulStage):
+    """Count the people of every source in its zones and over its lines."""
+
+    def __init__(self, config: ZoneCounter) -> None:
+        self.config = config
+        self.sources: PerSource[SourceZones] = PerSource("zones")
+
+    def begin(self, source: SourceInfo, state: bytes | None) -> None:
+        """Start a source, or resume it; ConfigError for zones in metres without a ground plane."""
+        layout = self.config.layout_of(source)
+        if layout.needs_ground and source.ground_plane is None:
+            spaces = {zone.name: zone.space for zone in layout.zones}
+            spaces |= {line.name: line.space for line in layout.lines}
+            name = next(name for name, space in spaces.items() if space == "ground")
+            raise ConfigError(
+                f"source {source.id}: '{name}' is given in metres (space: ground), but the source "
+                "has no ground plane; calibrate one with `streamvis calibrate`, or give its "
+                "corners as shares of the picture"
+            )
+        self.sources.begin(source, SourceZones(self.config, source), state)
+
+    def state(self, source: str) -> bytes:
+        """Return the state of the source's machine."""
+        return self.sources.state(source)
+
+    def notice(self, notice: Notice) -> None:
+        """Set other zones and lines with the next frame."""
+        if notice.kind == "zones" and notice.zones is not None:
+            self.sources[notice.source].waiting = notice.zones
+
+    def finish(self, source: str, ending: Ending) -> None:
+        """Forget a source that has ended."""
+        self.sources.finish(source)
+
+    def __call__(self, packets: Sequence[Packet]) -> Iterator[Zones]:
+        for packet in packets:
+            zones = self.sources.at(packet.frame)
+            yield zones.add(packet.frame, packet.part(Tracks), packet.part(Forecast))
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_StoredZones)
