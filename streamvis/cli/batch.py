@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from streamvis.cli.options import Annotate, Json, PlacementPath, Settings, StartTime
+from streamvis.cli.options import (
+    Annotate,
+    Json,
+    PlacementPath,
+    Settings,
+    StartTime,
+    ZonesFiles,
+)
 from streamvis.cli.output import INTERRUPTED, PARTIAL, put_result
 from streamvis.cli.run import load, on_used_directory
 
@@ -33,6 +40,7 @@ def batch(
         bool, Option("--overwrite", help="Process again what is there, done or not.")
     ] = False,
     start_time: StartTime = None,
+    zones: ZonesFiles = None,
     json: Json = False,
 ) -> None:
     """Process video files one after another, or --jobs at a time.
@@ -61,6 +69,8 @@ def batch(
     specs = resolve(paths, recursive=recursive)
     if start_time is not None:
         specs = starting(specs, start_time, at_once=False)
+    specs = config.with_zones(specs, config.given_zones(zones or []))
+    config.check_zones(loaded, specs)
     make_directory(out)
     with ProgressBar(len(specs)) as bar:
         results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)

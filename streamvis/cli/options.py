@@ -54,6 +54,14 @@ StartTime = Annotated[
         "FILE#start_time=TIME."
     ),
 ]
+ZonesFiles = Annotated[
+    list[str] | None,
+    Option(
+        "--zones",
+        metavar="[ID=]FILE",
+        help="Zones and lines of a source, or without ID of every source; repeatable.",
+    ),
+]
 Data = Annotated[
     list[Path],
     Argument(help="MOTChallenge sequences, folders of them, or COCO folders (detect only)."),

@@ -1,6 +1,7 @@
 """`streamvis run`: run a pipeline on sources."""
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,15 @@ import typer
 from typer import Option
 
 from streamvis import logs
-from streamvis.cli.options import Annotate, Json, PipelinePath, PlacementPath, Settings, StartTime
+from streamvis.cli.options import (
+    Annotate,
+    Json,
+    PipelinePath,
+    PlacementPath,
+    Settings,
+    StartTime,
+    ZonesFiles,
+)
 from streamvis.cli.output import INTERRUPTED, put_result, say
 from streamvis.cli.status_table import Show, shown
 from streamvis.errors import UsageError
@@ -71,6 +80,7 @@ def run(
     ] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the run in --out.")] = False,
     start_time: StartTime = None,
+    zones: ZonesFiles = None,
     status: Status = Show.auto,
     log_format: LogFormatOption = LogFormat.console,
     metrics: Metrics = None,
@@ -87,11 +97,12 @@ def run(
     given = _sources(source, pipeline, sources)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)
-    control = _control(pipeline, sources, engine)
+    control = _control(pipeline, sources, engine, zones or [])
     summary = start(
         *(loaded, on, given, out, engine, status, on_used, start_time, metrics),
         give_up_s=give_up_after,
         control=control,
+        zones=zones or [],
     )
     for report in summary.sources:  # the others went on without it
         if report.error:
@@ -105,10 +116,10 @@ def run(
 
 
 def _control(
-    pipeline: Path | None, sources: Path | None, engine: Engine
+    pipeline: Path | None, sources: Path | None, engine: Engine, zones: list[str]
 ) -> "ControlSettings | None":
     """Return how the run can be controlled, with the sources file read; inline runs cannot."""
-    from streamvis.config import load_site
+    from streamvis.config import given_zones, load_site
     from streamvis.runtime.control_socket import ControlSettings
 
     if engine is Engine.inline:
@@ -119,7 +130,9 @@ def _control(
             )
         return None
     site = load_site(sources) if sources is not None else None
-    return ControlSettings(pipeline=str(pipeline or "people"), site=site)
+    return ControlSettings(
+        pipeline=str(pipeline or "people"), site=site, zones=tuple(given_zones(zones))
+    )
 
 
 def _sources(given: list[str] | None, pipeline: Path | None, file: Path | None = None) -> list[str]:
@@ -179,6 +192,7 @@ def start(
     *,
     give_up_s: float | None = None,
     control: "ControlSettings | None" = None,
+    zones: Sequence[str] = (),
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
@@ -198,6 +212,8 @@ def start(
     site = control.site if control is not None else None
     if site is not None:
         specs += site.specs()
+    specs = config.with_zones(specs, config.given_zones(zones))
+    config.check_zones(pipeline, specs)
     with (
         monitored(metrics, out) as served,
         notified() as told,

@@ -1,17 +1,92 @@
-"""`streamvis zones`: zones and lines of sources, and what a log says about them."""
+"""`streamvis zones`: zones and lines, checked, listed, changed in a run, and reported from a log."""
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from streamvis.cli.options import Json
-from streamvis.cli.output import command, put_text, say
+from streamvis.cli.options import Json, RunName
+from streamvis.cli.output import check_writable, command, put_result, put_text, say, write_png
+from streamvis.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamvis.viz.zones import Size
 
 app = typer.Typer(help="Count people in zones and over lines.", no_args_is_help=True)
 Log = Annotated[Path, Argument(help="events.db, or the directory that holds it.")]
+LARGEST = 8192  # px, side of a grey still
+
+
+@command(app)
+def check(
+    file: Annotated[Path, Argument(help="A zones file, or a sources file with `zones`.")],
+    source: Annotated[
+        str | None,
+        Option(help="Draw on its first picture: as of run --source; an id of a sources file."),
+    ] = None,
+    picture: Annotated[Path | None, Option(help="Draw them, PNG.")] = None,
+    size: Annotated[
+        str | None, Option(metavar="WxH", help="Draw on grey of this size, px; default 1280x720.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check zones, print them, and draw them with --picture on a still."""
+    from streamvis.runners import zones
+
+    if picture is not None:
+        check_writable(picture)
+    shape = None if size is None else _size(size)
+    found = zones.checked(file, source)
+    listed = [(one.source, one.layout) for one in found]
+    if picture is not None and len(found) > 1:
+        names = ", ".join(str(one.source) for one in found)
+        raise UsageError(f"{file} has zones of {names}; draw those of one of them with --source")
+    image = zones.still(found[0], shape) if picture is not None else None
+    put_result([one.as_json() for one in found], [zones.table(listed)], json=json)
+    if picture is not None and image is not None:
+        write_png(picture, image)
+
+
+@command(app, "list")
+def list_(run: RunName = None, json: Json = False) -> None:
+    """Print the zones and lines of a run, and where each source has them from."""
+    import msgspec
+
+    from streamvis.runners import zones
+    from streamvis.runtime.control_client import ask, find_run
+    from streamvis.runtime.control_zones import ListZones, ZoneList
+
+    reply = ask(find_run(run), ListZones())
+    sources = reply.sources if isinstance(reply, ZoneList) else []
+    text = [zones.table([(one.id, one.layout)], f"{one.id}, from {one.origin}") for one in sources]
+    found = [
+        {"source": one.id, "from": one.origin, **msgspec.to_builtins(one.layout)} for one in sources
+    ]
+    put_result(found, text, json=json)
+
+
+@command(app, "set")
+def set_(
+    source: Annotated[str, Argument(help="Its id, as `sources list` prints it.")],
+    file: Annotated[Path, Argument(help="A zones file with its new zones and lines.")],
+    run: RunName = None,
+) -> None:
+    """Give a source of a run other zones and lines, from its next frame on.
+
+    They are written to the zones file that the source has, without its comments. Where it has
+    none, or shares it with other sources, they are lost when the run ends.
+    """
+    from streamvis.config import read_zones
+    from streamvis.runtime.control_client import ask, find_run
+    from streamvis.runtime.control_zones import ChangeZones, ZonesChanged
+
+    layout = read_zones(file)
+    reply = ask(find_run(run), ChangeZones(source, layout))
+    if isinstance(reply, ZonesChanged):
+        say(str(reply))
 
 
 @command(app)
@@ -53,3 +128,11 @@ def report(
         if out is not None:
             for written in write_files(found, out):
                 say(f"wrote {written}")
+
+
+def _size(text: str) -> "Size":
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
+    if not (16 <= width <= LARGEST and 16 <= height <= LARGEST):
+        raise UsageError(f"--size {text}: expected WxH in px, 16 to {LARGEST} each, as 1280x720")
+    return width, height

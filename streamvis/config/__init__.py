@@ -28,6 +28,15 @@ from streamvis.config.placement import (
     load_placement,
 )
 from streamvis.config.site import Site, SiteSource, difference, load_site
+from streamvis.config.zones import (
+    GivenZones,
+    check_zones,
+    given_zones,
+    pipeline_zones,
+    read_zones,
+    with_zones,
+    zones_of,
+)
 from streamvis.fields import Name
 from streamvis.stages.actions import OffActions
 from streamvis.stages.camera_motion import CameraMotion
@@ -45,6 +54,7 @@ __all__ = [
     "CameraMotion",
     "DecodeSpec",
     "Forecaster",
+    "GivenZones",
     "Jipda",
     "MaskRcnn",
     "Name",
@@ -61,17 +71,23 @@ __all__ = [
     "WorkerSpec",
     "Zone",
     "ancestors_of",
+    "check_zones",
     "default_pipeline",
     "default_placement",
     "difference",
+    "given_zones",
     "inputs_of",
     "lender_of",
     "load_pipeline",
     "load_placement",
     "load_site",
+    "pipeline_zones",
+    "read_zones",
     "to_dot",
     "to_text",
     "topological_order",
     "with_record",
+    "with_zones",
     "without_feed",
+    "zones_of",
 ]

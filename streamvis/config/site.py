@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from streamvis.config.zones import needs_plane, read_zones
 from streamvis.errors import ConfigError, StreamvisError
 from streamvis.fields import Name
 from streamvis.geometry import Homography, ground_plane_of, read_ground_plane
@@ -23,7 +24,7 @@ from streamvis.sources.credentials import warn_if_shared
 from streamvis.sources.options import CONNECTION, CREDENTIALS, HWACCEL, TRANSPORT
 from streamvis.sources.recordable import not_recordable
 from streamvis.sources.spec import Setting, SourceSpec, source_of
-from streamvis.zone_layout import crosses_itself
+from streamvis.zone_layout import ZoneLayout, crosses_itself
 
 LARGEST = 65536  # coordinate of a privacy mask
 VARIABLE = re.compile(r"\$(?:\$|\{([^{}]*)(\})?)")
@@ -46,6 +47,8 @@ class SiteSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     # pixels to metres, or its three rows; none: `ID.ground_plane.json` beside this file
     privacy_masks: list[Mask] = []  # areas that are filled before pixels are used: polygons of
     # corners [x, y], in pixels, or in shares of the frame where all numbers of one are at most 1
+    zones: str | ZoneLayout | None = None  # zones file, or its `zones` and `lines` here; none:
+    # those of the pipeline
     open_s: Seconds | None = None  # connection timeout; none: 10
     read_s: Seconds | None = None  # read timeout; none: 5
     stall_s: Seconds | None = None  # silence after which it counts as stalled; none: half of read_s
@@ -120,6 +123,7 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
     try:
         spec = source_of(source.uri, _settings(source), path.parent)
         plane = _ground_plane(source, path.parent) or spec.ground_plane
+        zones, zones_file = _zones(source, path.parent)
     except StreamvisError as error:
         raise type(error)(f"{where}: {error}") from None
     if source.record is UNSET:
@@ -134,9 +138,15 @@ def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
                 "may stay visible; give its corners in order around the area"
             )
     spec = msgspec.structs.replace(
-        spec, id=source.id, ground_plane=plane, privacy_masks=masks, record=record
+        spec,
+        id=source.id,
+        ground_plane=plane,
+        privacy_masks=masks,
+        record=record,
+        zones=zones,
+        zones_file=zones_file,
     )
-    if reason := not_recordable(spec):
+    if reason := (zones and needs_plane(zones, spec)) or not_recordable(spec):
         raise ConfigError(f"{where}: {reason}")
     return spec
 
@@ -161,6 +171,14 @@ def _ground_plane(source: SiteSource, base: Path) -> Homography | None:
         return ground_plane_of(source.ground_plane, "ground_plane")
     own = base / f"{source.id}.ground_plane.json"
     return read_ground_plane(own) if own.is_file() else None
+
+
+def _zones(source: SiteSource, base: Path) -> tuple[ZoneLayout | None, str]:
+    """Return the zones of a source, and the absolute path of the file that they are from."""
+    if not isinstance(source.zones, str):
+        return source.zones, ""
+    path = (base / source.zones).absolute()
+    return read_zones(path), str(path)
 
 
 def _replaced(value: Any, path: Path, place: str, environ: Mapping[str, str]) -> Any:

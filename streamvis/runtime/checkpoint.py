@@ -49,6 +49,8 @@ def state_of(stream: Stream, states: States) -> SourceCheckpoint:
         errors=stream.errors,
         past_errors=stream.past_errors,
         ending=stream.ending,
+        zones=stream.known_zones,
+        logged=stream.logged,
     )
 
 
@@ -72,6 +74,7 @@ def restore(stream: Stream, at: SourceCheckpoint) -> States:
     stream.gaps = GapNotices(dict(at.gaps.unreported), dict(at.gaps.reported_s))
     stream.poisoned = at.poisoned
     stream.errors, stream.past_errors = at.errors, at.past_errors
+    stream.known_zones, stream.logged = at.zones, at.logged
     if at.ending is not None:
         stream.ending, stream.done = at.ending, True
         stream.process.state = "gone"

@@ -1,4 +1,4 @@
-"""Requests to a run: its status, and sources that come and go. Pure: no sockets, no clocks.
+"""Requests to a run: status, sources that come and go, zones. Pure: no sockets, no clocks.
 
 A request and its reply are one JSON document each, `{"version": 1, "request": {"type": …}}` and
 `{"version": 1, "reply": {"type": …}}`. `handle` decides what a request brings about, and
@@ -11,18 +11,30 @@ from typing import Literal
 
 import msgspec
 
+from streamvis.config.zones import NO_STAGE
 from streamvis.errors import RunError
 from streamvis.parsing import alternatives
+from streamvis.runtime.control_zones import (
+    ChangeZones,
+    KeptZones,
+    ListZones,
+    ZoneList,
+    ZonesChanged,
+    cannot_have,
+    listed_zones,
+    not_kept,
+)
 from streamvis.runtime.metrics import SourceReport, Status
-from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
+from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource, SetZones
 from streamvis.runtime.reconnect import reconnect_of
 from streamvis.sources.spec import ID, SourceSpec
+from streamvis.zone_layout import ZoneLayout
 
 VERSION = 1
 LONGEST_REQUEST = 2**16  # bytes
 
 Origin = Literal["start", "file", "added"]  # of a source: given at start, in the sources file
-ControlFact = AddSource | RemoveSource | RestartSource
+ControlFact = AddSource | RemoveSource | RestartSource | SetZones
 
 # Requests
 
@@ -63,7 +75,9 @@ class GetPicture(msgspec.Struct, frozen=True, tag="picture", forbid_unknown_fiel
     source: str
 
 
-Request = GetStatus | ListSources | Add | Remove | Restart | Reload | GetPicture
+Request = (
+    GetStatus | ListSources | Add | Remove | Restart | Reload | GetPicture | ListZones | ChangeZones
+)
 
 # Replies
 
@@ -98,9 +112,15 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
     added: list[str] = []
     removed: list[str] = []
     restarted: list[str] = []
+    zones: list[str] = []  # that have other zones
 
     def __str__(self) -> str:
-        ids = {"added": self.added, "removed": self.removed, "restarted": self.restarted}
+        ids = {
+            "added": self.added,
+            "removed": self.removed,
+            "restarted": self.restarted,
+            "other zones for": self.zones,
+        }
         text = "; ".join(f"{what} {', '.join(names)}" for what, names in ids.items() if names)
         return text or "nothing has changed"
 
@@ -120,7 +140,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="error"):
     message: str
 
 
-Reply = RunStatus | SourceList | Changed | SourcePicture | Refusal
+Reply = RunStatus | SourceList | Changed | SourcePicture | ZoneList | ZonesChanged | Refusal
 
 # Decisions
 
@@ -137,6 +157,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     origins: Mapping[str, Origin] = {}
     draining: bool = False
     give_up_s: float | None = None
+    zones: ZoneLayout | None = None  # of sources without their own; None: the pipeline counts none
+    unkept: Set[str] = frozenset()  # sources whose zones were set, and that no file has
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -147,6 +169,7 @@ class Decision(msgspec.Struct, frozen=True):
     specs: dict[str, SourceSpec] = {}  # of sources that are new or changed
     later: dict[str, SourceSpec] = {}  # to be added once the sources of these names have ended
     picture_of: str | None = None  # the source of which a picture is wanted
+    keep: KeptZones | None = None  # zones file to be written first
 
 
 def handle(request: Request, view: View) -> Decision:
@@ -156,12 +179,16 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(RunStatus(_labelled(view)))
         case ListSources():
             return Decision(SourceList([_listed(r, view) for r in _labelled(view).sources]))
-        case Remove(name) | Restart(name) | GetPicture(name) if name not in view.specs:
+        case ListZones():
+            return Decision(_zones(view))
+        case Remove(name) | Restart(name) | GetPicture(name) | ChangeZones(name) if (
+            name not in view.specs
+        ):
             known = alternatives(name, view.specs)
             return Decision(Refusal(f"the run has no source '{_shown(name)}'{known}"))
-        case Remove(name) if name in view.ended:
+        case Remove(name) | ChangeZones(name) if name in view.ended:
             return Decision(Refusal(f"source '{name}' has ended already"))
-        case Remove(name) | Restart(name) if name in view.leaving:
+        case Remove(name) | Restart(name) | ChangeZones(name) if name in view.leaving:
             return Decision(Refusal(f"source '{name}' is being removed"))
         case Remove(name):
             return Decision(Changed(removed=[name]), [RemoveSource(name, view.at)])
@@ -169,6 +196,8 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(Refusal(f"source '{name}' has no picture now: it is not online"))
         case GetPicture(name):
             return Decision(None, picture_of=name)
+        case ChangeZones():
+            return _change_zones(request, view)
         case _ if view.draining:
             return Decision(Refusal("the run is about to end: no source can join it any more"))
         case Restart(name) if name in view.ended:
@@ -186,6 +215,29 @@ def handle(request: Request, view: View) -> Decision:
         case Add(spec):
             return Decision(Changed(added=[spec.id]), [_add(spec, view)], {spec.id: spec})
     return Decision(Refusal("the run has no sources file: start it with run --sources FILE"))
+
+
+def _zones(view: View) -> ZoneList | Refusal:
+    if view.zones is None:
+        return Refusal(f"the run counts in no zones: {NO_STAGE}")
+    return listed_zones(view.specs, view.ended.keys(), view.zones, view.unkept)
+
+
+def _change_zones(request: ChangeZones, view: View) -> Decision:
+    name, layout = request.source, request.layout
+    spec = view.specs[name]
+    if wrong := cannot_have(spec, layout, view.zones):
+        return Decision(Refusal(wrong))
+    lost = not_kept(spec, view.specs)
+    file = "" if lost else spec.zones_file
+    return Decision(
+        ZonesChanged(
+            source=name, zones=len(layout.zones), lines=len(layout.lines), file=file, lost=lost
+        ),
+        [SetZones(name, layout, view.at)],
+        {name: msgspec.structs.replace(spec, zones=layout)},
+        keep=KeptZones(file, layout) if file else None,
+    )
 
 
 def apply_file(
@@ -212,10 +264,18 @@ def apply_file(
             changed.added.append(name)
             facts.append(_add(spec, view))
             specs[name] = spec
-        elif before_it != spec:
+        elif before_it == spec:
+            continue
+        elif _with_zones_of(before_it, spec) == spec:
+            specs[name] = spec
+            facts += _other_zones(before_it, spec, view)
+            if before_it.zones != spec.zones:
+                changed.zones.append(name)
+        else:
             changed.restarted.append(name)
             if before_it.reconnects and spec.reconnects:
                 facts.append(_restart(spec, view))
+                facts += _other_zones(before_it, spec, view)
                 specs[name] = spec
             else:
                 facts.append(RemoveSource(name, view.at))
@@ -232,8 +292,21 @@ def late(later: Mapping[str, SourceSpec], view: View) -> Decision:
     return Decision(Changed(list(specs)), [_add(spec, view) for spec in specs.values()], specs)
 
 
+def _with_zones_of(spec: SourceSpec, other: SourceSpec) -> SourceSpec:
+    return msgspec.structs.replace(spec, zones=other.zones, zones_file=other.zones_file)
+
+
+def _other_zones(before: SourceSpec, now: SourceSpec, view: View) -> list[ControlFact]:
+    """Return the fact that a source has other zones than before, if it has."""
+    zones = now.zones or view.zones
+    if zones is None or zones == (before.zones or view.zones):
+        return []
+    return [SetZones(now.id, zones, view.at)]
+
+
 def _add(spec: SourceSpec, view: View) -> AddSource:
-    return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at, spec.label)
+    zones = view.zones and (spec.zones or view.zones)
+    return AddSource(spec.id, reconnect_of(spec, view.give_up_s), view.at, spec.label, zones)
 
 
 def _restart(spec: SourceSpec, view: View) -> RestartSource:
@@ -249,6 +322,8 @@ def _fault(spec: SourceSpec, view: View) -> str:
             f"the run has a source '{spec.id}' already, {view.specs[spec.id].label}; remove it "
             "first, or choose another id"
         )
+    if wrong := cannot_have(spec, spec.zones, view.zones):
+        return wrong
     waits = {"open_s": spec.open_s, "read_s": spec.read_s}
     for key, seconds in waits.items():
         if not 0 < seconds < 1e6:

@@ -36,11 +36,16 @@ def find_run(which: str | None = None) -> RunFile:
 
 def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -> control.Reply:
     """Return the reply of a run; RunError when none comes, UsageError when it refuses."""
+    message = control.encode_request(request)
+    if len(message) > control.LONGEST_REQUEST:
+        raise UsageError(
+            f"the request has {len(message)} bytes; a run takes at most {control.LONGEST_REQUEST}"
+        )
     path = Path(run.socket)
     check_private(path.parent, by_root=True)
     if not is_living(run):
         raise RunError(f"the run has ended ({run.describe()})")
-    data = _exchange(f"ipc://{path}", control.encode_request(request), timeout_s)
+    data = _exchange(f"ipc://{path}", message, timeout_s)
     if data is None and not is_living(run):
         raise RunError(f"the run has ended ({run.describe()})")
     if data is None:

@@ -1,13 +1,13 @@
 """The control socket of a run, through which its user asks and changes it while it goes on."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from streamvis.config import Site, load_site
+from streamvis.config import GivenZones, Pipeline, Site, check_zones, load_site, with_zones
 from streamvis.errors import StreamvisError
 from streamvis.logs import log
 from streamvis.runtime.control import (
@@ -28,6 +28,7 @@ from streamvis.runtime.control import (
     late,
 )
 from streamvis.runtime.control_files import registered
+from streamvis.runtime.control_zones import ZonesChanged, keep
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
@@ -42,6 +43,7 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     pipeline: str = ""  # its name
     site: Site | None = None  # as read at the start of the run
+    zones: tuple[GivenZones, ...] = ()  # zones files of the command line
 
 
 class Control:
@@ -70,6 +72,7 @@ class Control:
         self._reload_asked = False
         self._later: dict[str, SourceSpec] = {}
         self._listed = dict(listed or {})
+        self._unkept: set[str] = set()  # sources whose zones were set, and that no file has
         self._waiting: dict[str, dict[bytes, None]] = {}  # clients by source, the oldest first
 
     @property
@@ -108,8 +111,10 @@ class Control:
                 self.unreadable += 1
                 self._reply(peer, request)
                 continue
-            now = msgspec.structs.replace(view(), origins=self.origins)
+            now = msgspec.structs.replace(view(), origins=self.origins, unkept=self._unkept)
             decision = self._reload(now) if isinstance(request, Reload) else handle(request, now)
+            if isinstance(decision.reply, ZonesChanged):
+                decision = self._kept(decision, decision.reply)
             if isinstance(request, Add):
                 self.origins.update(dict.fromkeys(decision.specs | decision.later, "added"))
             elif isinstance(request, Remove) and request.source in self._later:
@@ -121,6 +126,22 @@ class Control:
             yield decision
             if decision.reply is not None:
                 self._reply(peer, decision.reply)
+
+    def _kept(self, decision: Decision, reply: ZonesChanged) -> Decision:
+        """Write the zones file of a decision; where that fails, nothing changes."""
+        if decision.keep is None:
+            self._unkept.add(reply.source)
+            return decision
+        try:
+            keep(decision.keep)
+        except OSError as error:
+            return Decision(
+                Refusal(
+                    f"source '{reply.source}' keeps its zones: {reply.file} cannot be written: "
+                    f"{error.strerror or error}"
+                )
+            )
+        return decision
 
     def _wait(self, peer: bytes, source: str) -> None:
         """Have the client wait for the next picture of the source."""
@@ -146,6 +167,7 @@ class Control:
         if isinstance(decision.reply, Changed):
             self._listed = dict(now)
             self._later = dict(decision.later)
+            self._unkept -= now.keys()
             self.origins.update(dict.fromkeys(now, "file"))
         return decision
 
@@ -165,7 +187,9 @@ class Control:
 
 
 @contextmanager
-def controlled(settings: ControlSettings | None, out: Path | None) -> Iterator[Control | None]:
+def controlled(
+    settings: ControlSettings | None, out: Path | None, pipeline: Pipeline
+) -> Iterator[Control | None]:
     """Open the control socket of a run, where clients find it; None without settings."""
     if settings is None:
         yield None
@@ -177,10 +201,24 @@ def controlled(settings: ControlSettings | None, out: Path | None) -> Iterator[C
             control = Control(endpoint)
         else:
             path = site.path.absolute()
-            control = Control(endpoint, lambda: _by_id(load_site(path)), _by_id(site))
+            control = Control(
+                endpoint,
+                lambda: _by_id(_with_zones(load_site(path).specs(), settings.zones, pipeline)),
+                _by_id(site.specs()),
+            )
         with closing(control):
             yield control
 
 
-def _by_id(site: Site) -> dict[str, SourceSpec]:
-    return {spec.id: spec for spec in site.specs()}
+def _with_zones(
+    specs: Sequence[SourceSpec], given: Sequence[GivenZones], pipeline: Pipeline
+) -> list[SourceSpec]:
+    """Return the sources of the file with the zones files of the command line, read again."""
+    ids = {None, *(spec.id for spec in specs)}
+    found = with_zones(specs, [one for one in given if one.source in ids])
+    check_zones(pipeline, found)
+    return found
+
+
+def _by_id(specs: Sequence[SourceSpec]) -> dict[str, SourceSpec]:
+    return {spec.id: spec for spec in specs}

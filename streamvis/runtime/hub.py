@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 from streamvis import logs
-from streamvis.config import Pipeline
+from streamvis.config import Pipeline, pipeline_zones
 from streamvis.errors import RunError
 from streamvis.events.log import FILE_NAME, fold
 from streamvis.runtime import protocol, supervision
@@ -82,6 +82,7 @@ class Hub:
         self._status = meter.status(core, meter.start)
         self._status_due = 0.0
         self._specs = dict(program.sources)
+        self._zones = pipeline_zones(program.pipeline)
         self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
         self._facts: deque[protocol.Fact] = deque()
         self._children: dict[str, Child] = {}  # by process slot
@@ -219,6 +220,7 @@ class Hub:
             },
             draining=bool(self.signals),
             give_up_s=self._program.give_up_s,
+            zones=self._zones,
         )
 
     # facts

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from streamvis import logs
-from streamvis.config import Pipeline
+from streamvis.config import Pipeline, zones_of
 from streamvis.errors import SourceError, StreamvisError
 from streamvis.messages import Array, Ending, Packet
 from streamvis.runtime import protocol, supervision
@@ -126,6 +126,7 @@ def frames(
             start.sources,
             reconnect={spec.id: reconnect_of(spec, give_up_s) for spec in sources},
             labels={spec.id: spec.label for spec in sources},
+            zones=zones_of(pipeline, sources),
         )
         meter = Meter(time.monotonic())
         meter.findings.update(start.findings)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamvis.config import Pipeline, Placement
+from streamvis.config import Pipeline, Placement, zones_of
 from streamvis.errors import EndedEarlyError, RunError, UsageError
 from streamvis.runtime.control_socket import Control, ControlSettings, controlled
 from streamvis.runtime.errors import failure
@@ -74,6 +74,7 @@ def run(
             start.sources,
             reconnect={name: reconnect_of(spec, give_up_s) for name, spec in specs.items()},
             labels={name: spec.label for name, spec in specs.items()},
+            zones=zones_of(pipeline, sources),
             serve=serve,
         )
         program = Program(
@@ -88,7 +89,7 @@ def run(
             hwaccel=placement.decode.hwaccel,
             give_up_s=give_up_s,
         )
-        with controlled(control, out) as requests:
+        with controlled(control, out, pipeline) as requests:
             return _run(core, program, out, on_status, start, requests)
 
 

@@ -99,6 +99,9 @@ class LifeCycle:
     def opened(self, stream: Stream, info: SourceInfo, at: float) -> None:
         """Begin the source, or its next stream epoch."""
         self._flow.open_queues(stream)
+        if stream.known_zones is None:
+            stream.known_zones = stream.zones
+        info = msgspec.structs.replace(info, zones=stream.known_zones)
         known, stream.info = stream.info, info
         stream.open = stream.process.state == "ready"
         stream.deadline = float("inf")
@@ -131,6 +134,7 @@ class LifeCycle:
         # a live source counts by arrival; a file by media time, so that every run is the same
         now_s = at if stream.live else decoded.media_us / 1e6
         self._notify_gaps(stream, stream.gaps.take(now_s), at)
+        self._notify_zones(stream, at)
         frame = frame_of(stream, decoded)
         skip = stages_to_skip(stream, self._timed, decoded.media_us, suspect=decoded.suspect)
         self.skipped.update(skip)
@@ -281,6 +285,7 @@ class LifeCycle:
         process = ProcessSlot(decoder_name(fact.source))
         stream = Stream(fact.source, process, reconnect=fact.reconnect, label=fact.label)
         stream.state_at = fact.at
+        stream.zones = fact.zones
         if before is not None:
             stream.epoch = stream.known_epoch = before.epoch + 1
             stream.last_us, stream.zero_s = before.last_us, before.zero_s
@@ -439,6 +444,17 @@ class LifeCycle:
             fields = {"source": stream.name, **stream.missing}
             self._flow.orders.append(protocol.LogEntry("frames missing", fields))
             stream.missing = {}
+
+    def _notify_zones(self, stream: Stream, at: float) -> None:
+        """Send the stages the zones that were set, before the next frame that is not logged yet."""
+        zones, known = stream.zones, stream.known_zones
+        if zones is known or stream.admitted <= stream.logged:
+            return
+        stream.known_zones = zones
+        if zones is not None and zones != known:
+            notice = Notice(source=stream.name, kind="zones", media_us=stream.last_us, zones=zones)
+            self._flow.notify(stream, notice, at)
+            stream.save_due = at  # a run that is killed resumes with them
 
     def _log(
         self, stream: Stream, event: str, *, level: protocol.Level = "warning", **fields: object

@@ -13,6 +13,7 @@ from streamvis.runtime.checkpoint import replace
 from streamvis.runtime.output import MANIFEST
 from streamvis.sources.identity import content_of, settings_of
 from streamvis.sources.spec import SourceSpec
+from streamvis.zone_layout import ZoneLayout
 
 DIGEST_CHARS = 12  # characters of a digest in messages
 
@@ -24,6 +25,7 @@ class ListedSource(msgspec.Struct, frozen=True, kw_only=True):
     label: str  # without credentials
     content: str  # a digest of its content; empty for live and synthetic sources
     settings: dict[str, str]
+    zones: ZoneLayout | None = None  # at the start; they may differ when the run is resumed
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +50,16 @@ def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -
 
 def _listed(spec: SourceSpec) -> ListedSource:
     settings = settings_of(spec)
+    settings.pop("zones", None)
     if spec.kind == "url":  # where options may hold credentials
         settings.pop("options", None)
-    return ListedSource(id=spec.id, label=spec.label, content=_content(spec), settings=settings)
+    return ListedSource(
+        id=spec.id,
+        label=spec.label,
+        content=_content(spec),
+        settings=settings,
+        zones=spec.zones,
+    )
 
 
 def _content(spec: SourceSpec) -> str:

@@ -18,6 +18,7 @@ from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
 from streamvis.sources.picture import StreamStats
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages.protocol import LogPosition
+from streamvis.zone_layout import ZoneLayout
 
 # Messages from the hub to a process
 
@@ -306,6 +307,7 @@ class AddSource(msgspec.Struct, frozen=True):
     reconnect: Reconnect | None  # None: it is not connected again when it is lost
     at: float
     label: str = ""  # where it comes from, without credentials
+    zones: ZoneLayout | None = None  # None: the pipeline counts none
 
 
 class RemoveSource(msgspec.Struct, frozen=True):
@@ -324,6 +326,14 @@ class RestartSource(msgspec.Struct, frozen=True):
     label: str = ""
 
 
+class SetZones(msgspec.Struct, frozen=True):
+    """The source has other zones and lines from the next frame on."""
+
+    source: str
+    zones: ZoneLayout
+    at: float
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
@@ -339,6 +349,7 @@ Fact = (
     | AddSource
     | RemoveSource
     | RestartSource
+    | SetZones
     | Tick
 )
 
@@ -422,6 +433,8 @@ class SourceCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     past_errors: int = 0
     ending: Ending | None = None
+    zones: ZoneLayout | None = None  # that the stages know
+    logged: int = -1  # seq of the last frame in the log; zones do not change for those up to it
 
     @property
     def at(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from streamvis.events.log import FILE_NAME, Cursor, LogWriter
 from streamvis.messages import Findings
 from streamvis.runtime import checkpoint, manifest
 from streamvis.runtime.checkpoint import CheckpointWriter
-from streamvis.runtime.manifest import Manifest
+from streamvis.runtime.manifest import ListedSource, Manifest
 from streamvis.runtime.metrics import Summary
 from streamvis.runtime.output import (
     OnUsed,
@@ -131,6 +131,10 @@ def _resumed(out: Path, pipeline: Pipeline, there: Manifest) -> RunStart:
             published = _publisher_state(cursor)
             start.logged[listed.id] = LogPosition(cursor.next, *published.at)
             at = resume_point(at, cursor, published)
+            if at is None and listed.zones is not None:
+                at = _begin(listed)
+            if at is not None:
+                at = msgspec.structs.replace(at, logged=published.at[1])
             if cursor.ending == "eof" and published.findings is not None:
                 start.findings[listed.id] = published.findings
         elif logs:
@@ -195,6 +199,19 @@ def resume_point(
         if published.at[0] <= 1:
             return None
     return _after(published, max(published.status.epoch, published.at[0]) + 1, kept)
+
+
+def _begin(listed: ListedSource) -> SourceCheckpoint:
+    """Return a checkpoint before the first frame, with the zones of the run's start."""
+    return SourceCheckpoint(
+        info=None,
+        epoch=1,
+        known_epoch=1,
+        admitted=0,
+        last_n=-1,
+        last_us=0,
+        zones=listed.zones,
+    )
 
 
 def _after(

@@ -38,6 +38,7 @@ from streamvis.runtime.supervision import (
     record_exit,
     stop,
 )
+from streamvis.zone_layout import ZoneLayout
 
 
 class Core:
@@ -53,14 +54,16 @@ class Core:
         *,
         reconnect: Mapping[str, Reconnect | None] | None = None,
         labels: Mapping[str, str] | None = None,
+        zones: Mapping[str, ZoneLayout | None] | None = None,
         serve: bool = False,
         chance: random.Random | None = None,
     ) -> None:
         """Prepare a run.
 
         `reconnect`: the sources that are connected again when they are lost. `labels`: where the
-        sources come from, for those that are never open. `serve`: the run goes on without sources,
-        until it is drained. `chance` spreads the attempts to connect.
+        sources come from, for those that are never open. `zones`: their zones and lines, if a stage
+        counts in them. `serve`: the run goes on without sources, until it is drained. `chance`
+        spreads the attempts to connect.
         """
         self.groups = tuple(groups)
         self.window = window
@@ -70,6 +73,7 @@ class Core:
         for name, stream in self.streams.items():
             stream.reconnect = (reconnect or {}).get(name)
             stream.label = (labels or {}).get(name, name)
+            stream.zones = (zones or {}).get(name)
         self.worker_groups = [worker_group_of(group) for group in groups]
         self.failed: protocol.FailRun | None = None
         self._deadlines: DrainDeadlines | None = None  # once the run is drained
@@ -166,6 +170,8 @@ class Core:
                 self._sources.remove(self.streams[fact.source], fact.at)
             case protocol.RestartSource() if fact.source in self.streams:
                 self._sources.restart(self.streams[fact.source], fact)
+            case protocol.SetZones() if fact.source in self.streams:
+                self.streams[fact.source].zones = fact.zones
             case protocol.ProcessExited():
                 self._process_exited(fact)
             case protocol.Drain():

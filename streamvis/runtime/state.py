@@ -14,6 +14,7 @@ from streamvis.runtime.protocol import DecodedFrame, EndItem, NoticeItem
 from streamvis.runtime.reconnect import Reconnect
 from streamvis.runtime.supervision import Limits, ProcessSlot
 from streamvis.sources.picture import StreamStats
+from streamvis.zone_layout import ZoneLayout
 
 SourceState = Literal["connecting", "online", "stalled", "offline", "ended"]
 
@@ -127,6 +128,9 @@ class Stream(msgspec.Struct, eq=False):
     info: SourceInfo | None = None
     epoch: int = 1
     known_epoch: int = 1  # the stream epoch that the stages have a notice of
+    zones: ZoneLayout | None = None  # None: the pipeline counts none
+    known_zones: ZoneLayout | None = None  # those that the stages have begun with or a notice of
+    logged: int = -1  # seq of the last frame in the log of a resumed run
     last_n: int = -1
     last_us: int = 0
     free: list[str] = []

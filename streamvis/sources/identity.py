@@ -53,7 +53,8 @@ def content_of(spec: SourceSpec) -> Content:
 def settings_of(spec: SourceSpec) -> dict[str, str]:
     """The other settings of a source that results depend on, if not default: names and JSON.
 
-    Keys of encrypted files are left out, as is what says when and how a connection is made.
+    Keys of encrypted files are left out, as is what says when and how a connection is made, and
+    which file zones are from.
     """
     options = {name: value for name, value in spec.options.items() if name not in SECRET}
     spec = msgspec.structs.replace(spec, options=options)
@@ -61,7 +62,7 @@ def settings_of(spec: SourceSpec) -> dict[str, str]:
     return {
         name: msgspec.json.encode(value, order="deterministic").decode()
         for name in spec.__struct_fields__
-        if name not in {*CONNECTION, "record_to"}
+        if name not in {*CONNECTION, "record_to", "zones_file"}
         and (value := getattr(spec, name)) != getattr(usual, name)
     }
 

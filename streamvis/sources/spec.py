@@ -52,6 +52,7 @@ from streamvis.sources.options import (
 )
 from streamvis.sources.seqinfo import read_seqinfo
 from streamvis.sources.start import CONTAINER, Start, parse_start
+from streamvis.zone_layout import ZoneLayout
 
 Kind = Literal["file", "images", "camera", "url", "synthetic"]
 Hwaccel = Literal["auto", "none", "cuda", "qsv", "drm"]
@@ -83,6 +84,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     # None: as the placement says, else the CPU
     privacy_masks: Polygons = ()  # areas filled before pixels are used: corners [x, y] in pixels
     # of the upright picture, or in shares of its size where all of a polygon's are at most 1
+    zones: ZoneLayout | None = None  # its zones and lines; None: those of the pipeline
+    zones_file: str = ""  # absolute path of the file that they are from; empty: from none
 
     @property
     def label(self) -> str:

@@ -15,6 +15,7 @@ from streamvis.events.schema import meanings_of
 from streamvis.recording.settings import Clips, Recording, Segments
 from streamvis.stages import KINDS
 from streamvis.stages.protocol import kind_name, part_name
+from streamvis.zone_layout import ZoneLayout
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 NAMES: dict[object, str] = {
@@ -27,6 +28,7 @@ NAMES: dict[object, str] = {
     WorkerSpec: "worker",
     DecodeSpec: "mapping",
     SiteSource: "source",
+    ZoneLayout: "zones and lines",
     Recording: "recording",
     Segments: "segments",
     Clips: "clips",

@@ -140,7 +140,7 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
         ("- a", "expected a mapping at the top, found list"),
         ("source: []", "unknown field `source`; did you mean sources? Allowed: sources"),
         (f"sources: [{CAMERA}, reed_s: 3}}]", "`reed_s` - at `$.sources[0]` (of 'gate'); did you"),
-        (f"sources: [{CAMERA}, zones: []}}]", "unknown field `zones`"),
+        (f"sources: [{CAMERA}, zonen: []}}]", "unknown field `zonen`"),
         (f"sources: [{CAMERA}, transport: upd}}]", "'upd' - at `$.sources[0].transport`"),
         (f"sources: [{CAMERA}, read_s: 0}}]", "> 0.0 - at `$.sources[0].read_s` (of 'gate')"),
         (f"sources: [{CAMERA}, read_s: .nan}}]", "sources[0]"),

@@ -64,6 +64,8 @@ def test_the_keys_in_the_file_stay(written):
         "errors",
         "past_errors",
         "ending",
+        "zones",
+        "logged",
     }
     assert set(stored["sources"]["a"]["gaps"]) == {"untold", "told_s"}
 

@@ -130,6 +130,8 @@ class SourceEvents:
             case "clip":
                 clip = Clip(path=notice.path, event=notice.event)
                 return [TimedDraft(SourceClip(clip), time)]
+            case "zones":  # the stage that counts in them publishes the change
+                return []
             case "online":
                 return self._online(notice.info or status.info, time)
         if notice.kind == status.status:
