@@ -63,7 +63,6 @@ def options(
 command(app)(run.run)
 command(app)(status.status)
 app.add_typer(sources.app, name="sources")
-app.add_typer(zones.app, name="zones")
 command(app)(batch.batch)
 command(app)(demo.demo)
 command(app)(track.track)

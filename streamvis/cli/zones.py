@@ -1,4 +1,4 @@
-"""`streamvis zones`: zones and lines, checked, listed, changed in a run, and reported from a log."""
+"""`streamvis zones`: zones and lines, checked, listed, changed in a run, reported from a log."""
 
 import re
 import sys
