@@ -87,8 +87,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     name: Name  # name in events, unique among the lines of the source
-    start: Point
-    end: Point
+    start: Point  # [x, y]
+    end: Point  # [x, y]
     space: Space = "image"  # of start and end: shares of the picture, or metres on the ground plane
     anchor: Anchor = "foot"  # point of the box that has to cross: middle of its lower edge, or its
     # centre
@@ -112,8 +112,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class ZoneLayout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All zones and lines of a source."""
 
-    zones: Annotated[tuple[Zone, ...], Meta(max_length=MAX_SHAPES)] = ()
-    lines: Annotated[tuple[Line, ...], Meta(max_length=MAX_SHAPES)] = ()
+    zones: Annotated[tuple[Zone, ...], Meta(max_length=MAX_SHAPES)] = ()  # polygons
+    lines: Annotated[tuple[Line, ...], Meta(max_length=MAX_SHAPES)] = ()  # segments
 
     def __post_init__(self) -> None:
         for what, shapes in (("zones", self.zones), ("lines", self.lines)):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from streamvis import zone_layout
 from streamvis.config import Alarm, DecodeSpec, Placement, StageSpec, WorkerSpec, Zone
 from streamvis.config.pipeline import Run
 from streamvis.config.site import SiteFile, SiteSource
@@ -24,6 +25,8 @@ NAMES: dict[object, str] = {
     bool: "true or false",
     int: "integer",
     Zone: "zone",
+    zone_layout.Zone: "zone",
+    zone_layout.Line: "line",
     Alarm: "alarm",
     WorkerSpec: "worker",
     DecodeSpec: "mapping",
@@ -59,6 +62,8 @@ def page() -> str:
     parts += [section(f"Kind `{kind_name(kind)}`", kind) for kind in kinds]
     parts += [
         section("Zone (an entry of `zones` of kind `forecast`)", Zone),
+        section("Zone (an entry of `zones` of kind `zones`)", zone_layout.Zone),
+        section("Line (an entry of `lines` of kind `zones`)", zone_layout.Line),
         section("Alarm (`unknown` of kind `publish`)", Alarm),
         section("Placement (a file of `configs/`)", Placement),
         section("Worker (an entry of `workers`)", WorkerSpec),

@@ -1,4 +1,4 @@
-"""The examples and tables of docs/events.md are those of the code."""
+"""The examples and tables of the pages about events are those of the code."""
 
 import json
 import re
@@ -12,8 +12,9 @@ from streamvis.events.envelope import Event, encode
 from streamvis.events.export import columns_of
 from streamvis.stages import event_codec
 
-PATH = Path(__file__).parents[2] / "docs" / "events.md"
-PAGE = PATH.read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PATHS = [DOCS / "events.md", DOCS / "zone-events.md"]
+PAGE = "".join(path.read_text() for path in PATHS)
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 
@@ -31,8 +32,9 @@ def test_each_family_has_an_example():
     assert {name.partition(".")[0] for name in types} == set(event_codec().families)
 
 
-def test_the_tables_are_those_of_the_types(golden):
-    golden(PATH, filled(PAGE))
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_tables_are_those_of_the_types(path, golden):
+    golden(path, filled(path.read_text()))
 
 
 def test_each_family_has_a_table():
@@ -54,4 +56,4 @@ def test_the_csv_table_lists_the_columns_in_order():
 
 @pytest.mark.parametrize("text", re.findall(r" *```python\n(.*?)```", PAGE, re.DOTALL))
 def test_python_snippets_compile(text):
-    compile(textwrap.dedent(text), "docs/events.md", "exec")
+    compile(textwrap.dedent(text), "docs", "exec")

@@ -82,10 +82,10 @@ class ZoneState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a zone."""
 
     name: str  # of the zone
-    occupancy: Occupancy
+    occupancy: Occupancy  # now
     longest_s: float  # stay of the person who has been inside for longest; 0 without one
     entries: Count  # visits so far, after corrections
-    crowded: bool = False
+    crowded: bool = False  # whether it has had its `crowd` of people
 
 
 class ZoneRevision(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ class PastCrossing(msgspec.Struct, frozen=True, kw_only=True):
     """A crossing as it was published, or as it is after a correction."""
 
     track: str  # id of the track
-    direction: Direction
+    direction: Direction  # left and right as seen when walking from `start` to `end`
     at_us: int  # media time
 
 
