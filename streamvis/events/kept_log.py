@@ -162,4 +162,5 @@ class KeptLog:
 
 def is_update(kind: str) -> bool:
     """Whether events of this type are samples of something, rather than its begin or end."""
-    return kind.endswith(".update") or kind.startswith("forecast.")
+    forecast = kind.startswith("forecast.") or kind in {"zone.forecast", "zone.scored"}
+    return kind.endswith(".update") or forecast

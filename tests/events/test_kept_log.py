@@ -181,4 +181,5 @@ def test_only_samples_are_updates():
     assert updates == {
         *("track.update", "action.update", "scene.update", "density.update"),
         *("forecast.segmentation", "forecast.scored"),
+        *("zone.update", "zone.forecast", "zone.scored"),
     }
