@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+LEFT, RIGHT, BAND_LEFT, BAND_RIGHT = 1, 2, 3, 4  # of a line: beyond its band, or within it
 UNKNOWN = 255  # in `first`: no evidence yet
 SPACING_US = 200_000  # between two marks of a trail
 TRAIL_US = 4_000_000  # length of a trail beside its first mark
@@ -29,18 +30,21 @@ class Mark(NamedTuple):
 
 
 class Change(NamedTuple):
-    """From `us` on the value is another; the evidence before ended at `before_us`."""
+    """The value of a zone or line is another from `us` on."""
 
-    value: int  # zones: 1 inside, 0 outside. Lines: 1 left, 0 in the band, 2 right
-    us: int
-    before_us: int
+    value: int  # zones: 1 inside, 0 outside. Lines: LEFT, RIGHT, BAND_LEFT, BAND_RIGHT
+    us: int  # zones: interpolated. Lines: the first evidence of the new value
+    last_us: int  # of the last evidence of the old value
+    seen_us: int  # of the first evidence of the new value
 
 
 class Cut(NamedTuple):
-    """The path cut a line."""
+    """The path cut a line between two positions."""
 
-    us: int
+    us: int  # interpolated
     sign: int  # 1 from left to right, -1 from right to left
+    last_us: int  # of the position before
+    seen_us: int  # of the position after
 
 
 class Run(NamedTuple):
@@ -83,6 +87,18 @@ class Piece(msgspec.Struct, array_like=True):
         values.extend([UNKNOWN] * (index + 1 - len(values)))
         values[index] = value
 
+    def first_of(self, kind: Kind, index: int) -> int:
+        """Return the first value of a zone or line."""
+        values = self.first[kind]
+        first = values[index] if index < len(values) else UNKNOWN
+        changes = self.changes[kind].get(index)
+        return changes[0].value if first == UNKNOWN and changes else first
+
+    def last(self, kind: Kind, index: int) -> int:
+        """Return the last value of a zone or line."""
+        changes = self.changes[kind].get(index)
+        return changes[-1].value if changes else self.first_of(kind, index)
+
     def runs(self, kind: Kind, index: int, group: int) -> Iterator[Run]:
         """Return the runs of one zone or line, whose group is this one."""
         trail, first = self.trail(group), self.first[kind]
@@ -92,7 +108,8 @@ class Piece(msgspec.Struct, array_like=True):
         from_us, joined = trail[0].us, False
         for change in self.changes[kind].get(index, ()):
             if value != UNKNOWN:
-                yield Run(value, from_us, change.before_us, joined)
+                until_us = change.us if kind == "zone" else change.last_us
+                yield Run(value, from_us, until_us, joined)
             value, from_us, joined = change.value, change.us, value != UNKNOWN
         if value != UNKNOWN:
             yield Run(value, from_us, max(from_us, trail[-1].us), joined)
@@ -122,7 +139,7 @@ def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
         return piece, None
     halves = (new_piece(), new_piece())
     for group, trail in enumerate(piece.trails):
-        parts = [half.trail(group) for half in halves]
+        parts = [half.trail(group) for half in halves]  # marks are about 0.2 s apart
         at = bisect_left(trail, us, key=lambda one: one.us)
         parts[0].extend(trail[:at])
         parts[1].extend(trail[at:])
@@ -134,19 +151,22 @@ def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
     for kind in kinds:
         for index, first in enumerate(piece.first[kind]):
             changes = piece.changes[kind].get(index, [])
-            at = bisect_left(changes, us, key=lambda one: one.us)
+            at = bisect_left(changes, us, key=lambda one: one.seen_us)
+            before, after = changes[:at], changes[at:]
+            if after and after[0].last_us < us:  # between the halves: the value from `us` on
+                value, after = after[0].value, after[1:]
+            else:
+                value = before[-1].value if before else first
             halves[0].set_first(kind, index, first)
-            halves[1].set_first(kind, index, changes[at - 1].value if at else first)
-            for half, own in zip(halves, (changes[:at], changes[at:]), strict=True):
+            halves[1].set_first(kind, index, value)
+            for half, own in zip(halves, (before, after), strict=True):
                 if own:
                     half.changes[kind][index] = own
-            if at < len(changes) and changes[at].before_us < us:
-                halves[1].changes[kind][index][0] = changes[at]._replace(before_us=us)
-    for line, cuts in piece.cuts.items():
-        at = bisect_left(cuts, us, key=lambda one: one.us)
-        for half, part in zip(halves, (cuts[:at], cuts[at:]), strict=True):
-            if part:
-                half.cuts[line] = part
+    for line, cuts in piece.cuts.items():  # a cut between the halves is none of either
+        own_cuts = ([c for c in cuts if c.seen_us < us], [c for c in cuts if c.last_us >= us])
+        for half, some in zip(halves, own_cuts, strict=True):
+            if some:
+                half.cuts[line] = some
     return halves
 
 
@@ -238,7 +258,7 @@ def crossings(
     since = 0  # cuts from here on count
     due: int | None = None
     for number, run in enumerate(runs):
-        if not run.value:
+        if run.value not in (LEFT, RIGHT):
             continue
         due = None
         if run.value == settled or not settled:
@@ -248,7 +268,7 @@ def crossings(
         if run.to_us - run.from_us < settle_us and not last:
             due = run.from_us + settle_us if number == len(runs) - 1 else None
             continue
-        sign = 1 if settled == 1 else -1
+        sign = 1 if settled == LEFT else -1
         own = [cut for cut in cuts if since < cut.us <= run.from_us]
         if sum(cut.sign for cut in own) * sign > 0:
             found.append(Passage(next(cut.us for cut in reversed(own) if cut.sign == sign), sign))

@@ -21,7 +21,7 @@ class LiveTracks:
         self.last_xy = np.zeros((0, groups, 2))  # (M, G, 2) anchor then
         self.marked_us = np.zeros((0, groups), np.int64)  # (M, G) of the last mark in the trail
         self.inside = np.zeros((0, zones), np.int8)  # (M, Z) 1, 0 or NEW
-        self.side = np.zeros((0, lines), np.int8)  # (M, L) 1 left, 0 band, 2 right, or NEW
+        self.side = np.zeros((0, lines), np.int8)  # (M, L) LEFT to BAND_RIGHT, or NEW
 
     def widen(self, groups: int, zones: int, lines: int) -> None:
         """Make room for groups, zones and lines that were added."""

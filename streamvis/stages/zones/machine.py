@@ -41,6 +41,10 @@ from streamvis.stages.zones.events import (
     ZoneRevision,
 )
 from streamvis.stages.zones.history import (
+    BAND_LEFT,
+    LEFT,
+    RIGHT,
+    UNKNOWN,
     Change,
     Cut,
     Interval,
@@ -72,6 +76,7 @@ from streamvis.stages.zones.part import Zones
 from streamvis.stages.zones.shapes import Group, GroupKey, key_of
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
+LEFTS = (LEFT, BAND_LEFT)
 DIRECTIONS: dict[int, Direction] = {1: "left_to_right", -1: "right_to_left"}
 FORGET_EVERY_US = 5_000_000
 MARK_US = 200_000  # between two marks of a trail
@@ -276,7 +281,7 @@ class ZoneMachine:
                 last_us = int(live.last_us[rows[k], g])
                 us = last_us + round(float(share[k, m]) * (now_us - last_us))
                 piece = self.persons[numbers[k]].pieces[-1]
-                cut = Cut(max(us, last_us + 1), int(cuts[k, m]))
+                cut = Cut(max(us, last_us + 1), int(cuts[k, m]), last_us, now_us)
                 piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
             side = group.side(group.left_of(points), heights)
             was = live.side[rows[:, None], group.lines]
@@ -286,7 +291,7 @@ class ZoneMachine:
                     (numbers[k], g),
                     ("line", int(group.lines[m])),
                     int(was[k, m]),
-                    Change(int(side[k, m]), now_us, last_us),
+                    Change(int(side[k, m]), now_us, last_us, now_us),
                 )
             live.side[rows[:, None], group.lines] = side
         marked = ~known | (now_us - live.marked_us[rows, g] >= MARK_US)
@@ -311,7 +316,8 @@ class ZoneMachine:
         if was != NEW:
             share = self.groups[g].edge_share(z, before, now, last=inside)
             us = last_us + round(share * (us - last_us))
-        self._change((number, g), ("zone", zone), was, Change(int(inside), us, us))
+        change = Change(int(inside), us, last_us, self.now_us)
+        self._change((number, g), ("zone", zone), was, change)
 
     def _change(
         self, track: tuple[int, int], shape: tuple[Kind, int], was: int, change: Change
@@ -322,10 +328,8 @@ class ZoneMachine:
         if was == NEW and not piece.trail(g):
             piece.set_first(kind, index, change.value)
         else:
-            before_us = change.before_us if was != NEW else change.us
-            changes = piece.changes[kind].setdefault(index, [])
-            changes.append(change._replace(before_us=before_us))
-        if kind == "line" or change.value or was == 1:
+            piece.changes[kind].setdefault(index, []).append(change)
+        if change.value in (LEFT, RIGHT) if kind == "line" else change.value or was == 1:
             self.due[number, kind, index] = self.now_us
 
     def _pairs_due(self) -> list[Pair]:
@@ -447,15 +451,19 @@ class ZoneMachine:
         return found
 
     def _joins(self, person: Person, k: int, g: int) -> Iterator[Cut]:
-        """Return where the straight ways between a person's pieces cut a line."""
-        trails = [trail for piece in person.pieces if (trail := piece.trail(g))]
-        group = self.groups[g]
-        for before, after in pairwise(trails):
+        """Return where the straight ways between a person's pieces cut a line.
+
+        Whether they do is told by the sides; the positions, which are known less well where a piece
+        was divided, tell whether it is within the segment.
+        """
+        pieces = [(piece, trail) for piece in person.pieces if (trail := piece.trail(g))]
+        for (one, before), (other, after) in pairwise(pieces):
+            was, now = one.last("line", k), other.first_of("line", k)
+            if UNKNOWN in (was, now) or (was in LEFTS) == (now in LEFTS):
+                continue
             a, b = before[-1], after[0]
-            signs, _ = group.cuts(np.array([a[1:]]), np.array([b[1:]]))
-            sign = int(signs[0, group.lines.tolist().index(k)])
-            if sign:
-                yield Cut(b.us, sign)
+            if self.groups[g].is_beside(k, np.array([a[1:], b[1:]])):
+                yield Cut((a.us + b.us) // 2, 1 if was in LEFTS else -1, a.us, b.us)
 
     def _set_inside(self, z: int, at_us: int) -> None:
         since = [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.stages.zones.history import BAND_LEFT, BAND_RIGHT, LEFT, RIGHT
 from streamvis.stages.zones.observed import Observed
 from streamvis.zone_layout import Line, Zone
 
@@ -99,13 +100,15 @@ class Group:
         return points @ self._left.T - self._offset
 
     def side(self, left_of: Array, heights: Array) -> Array:
-        """Return the side (K, L) int8: 1 left, 2 right, 0 in the band, for heights (K,)."""
+        """Return the side (K, L) int8, LEFT to BAND_RIGHT, of people with heights (K,)."""
         if self.key.space == "ground":
             heights = np.full(len(left_of), STANDING_M)
         band = heights[:, None] * self.band  # (K, L)
         left = np.minimum(band, EDGE_SHARE * self.room[:, 0])
         right = np.minimum(band, EDGE_SHARE * self.room[:, 1])
-        return np.where(left_of > left, 1, np.where(left_of < -right, 2, 0)).astype(np.int8)
+        band = np.where(left_of >= 0, BAND_LEFT, BAND_RIGHT)
+        beyond = np.where(left_of > 0, LEFT, RIGHT)
+        return np.where((left_of > left) | (left_of < -right), beyond, band).astype(np.int8)
 
     def cuts(self, before: Array, now: Array) -> tuple[Array, Array]:
         """Return how the paths from `before` to `now` (K, 2) cut each line.
@@ -122,6 +125,18 @@ class Group:
         along = np.einsum("kld,ld->kl", at - self.start, self._along)
         cut = turned & (along >= 0) & (along <= 1)
         return np.where(cut, np.where(was >= 0, 1, -1), 0).astype(np.int8), share
+
+    def is_beside(self, line: int, way: Array) -> bool:
+        """Whether a straight way (2, 2) cuts a line between its ends, given that it changes side.
+
+        Where its ends are on one side after all, by how well they are known, its middle counts.
+        """
+        m = self.lines.tolist().index(line)
+        off = way - self.start[m]
+        left = off @ self._left[m]
+        share = left[0] / (left[0] - left[1]) if (left[0] >= 0) != (left[1] >= 0) else 0.5
+        along = float((off[0] + share * (off[1] - off[0])) @ self._along[m])
+        return 0 <= along <= 1
 
     def edge_share(self, zone: int, before: Array, now: Array, *, last: bool) -> float:
         """Return the share of a path (2,) to (2,) before it cuts the edge of a zone of the group.
