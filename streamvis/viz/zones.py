@@ -22,7 +22,9 @@ Size = tuple[int, int]  # width, height, px
 OPACITY = 0.16  # of the fill of a zone
 WIDEST = 0.3  # share of the picture's width that a name may take
 ARROW = 2.2  # half of the length of an arrow, in heights of the text
-NEAREST = 1e-9  # depth of points behind which nothing is drawn
+_EDGES = np.array(  # of what is drawn, in homogeneous pixels
+    [(1, 0, FARTHEST), (-1, 0, FARTHEST), (0, 1, FARTHEST), (0, -1, FARTHEST)], np.float64
+)
 STEPS = 400  # places along each side that are tried for a label, at most
 
 
@@ -85,23 +87,24 @@ def on_picture(points: Sequence[Point], space: Space, size: Size, plane: Array |
         return corners * size
     if plane is None:
         return np.empty((0, 2))
-    seen = np.column_stack([corners, np.ones(len(corners))]) @ np.linalg.inv(plane).T  # (K, 3)
     near = plane @ (size[0] / 2, size[1], 1.0)  # the ground at the middle of the lower edge
-    seen = _before_camera(seen * np.sign(near[2]))
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        flat = seen[:, :2] / seen[:, 2:]
-    return np.nan_to_num(flat, posinf=FARTHEST, neginf=-FARTHEST).clip(-FARTHEST, FARTHEST)
+    seen = np.column_stack([corners, np.ones(len(corners))]) @ np.linalg.inv(plane).T  # (K, 3)
+    seen *= np.sign(near[2])  # positive before the camera
+    for edge in _EDGES:
+        seen = _clipped(seen, edge)
+    return seen[:, :2] / seen[:, 2:]
 
 
-def _before_camera(seen: Array) -> Array:
-    """Clip a closed polygon in homogeneous coordinates (K, 3) to points before the camera."""
-    least = NEAREST * max(1.0, float(np.abs(seen).max(initial=0)))
-    kept = []
-    for a, b in zip(seen, np.roll(seen, -1, axis=0), strict=True):
-        if a[2] > least:
-            kept.append(a)
-        if (a[2] > least) != (b[2] > least):
-            kept.append(a + (b - a) * (least - a[2]) / (b[2] - a[2]))
+def _clipped(seen: Array, edge: Array) -> Array:
+    """Clip a closed polygon in homogeneous coordinates (K, 3) to where `edge` (3,) is positive."""
+    kept: list[Array] = []
+    depth = seen @ edge
+    for i in range(len(seen)):
+        a, b = i, (i + 1) % len(seen)
+        if depth[a] > 0:
+            kept.append(seen[a])
+        if (depth[a] > 0) != (depth[b] > 0):
+            kept.append(seen[a] + (seen[b] - seen[a]) * depth[a] / (depth[a] - depth[b]))
     return np.array(kept).reshape(-1, 3)
 
 

@@ -1,6 +1,6 @@
 """Zones and lines: who is in a zone, who has crossed a line, and for how long."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -10,6 +10,9 @@ from streamvis.messages import Forecast, Part, SourceInfo, Tracks
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 from streamvis.stages.zones.part import Zones
 from streamvis.zone_layout import Line, Zone, ZoneLayout
+
+if TYPE_CHECKING:
+    from streamvis.stages.overlay import Drawing, Overlay
 
 
 class ZoneCounter(StageConfig, frozen=True, tag="zones"):
@@ -42,6 +45,11 @@ class ZoneCounter(StageConfig, frozen=True, tag="zones"):
         from streamvis.stages.zones.stage import ZonesStage
 
         return ZonesStage(self)
+
+    def overlay(self, drawing: "Drawing") -> "Overlay":
+        from streamvis.stages.zones.overlay import ZonesOverlay
+
+        return ZonesOverlay(drawing, self.layout_of(drawing.source))
 
     @classmethod
     def event_types(cls) -> EventTypes:
