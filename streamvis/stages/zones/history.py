@@ -17,7 +17,8 @@ import msgspec
 LEFT, RIGHT, BAND_LEFT, BAND_RIGHT = 1, 2, 3, 4  # of a line: beyond its band, or within it
 UNKNOWN = 255  # in `first`: no evidence yet
 SPACING_US = 200_000  # between two marks of a trail
-TRAIL_US = 4_000_000  # length of a trail beside its first mark
+MARKS = 24  # of a trail, at most; with the spacing they reach back some minutes
+MANY = 12  # changes of a pair from which on old ones are left out
 Kind = Literal["zone", "line"]
 
 
@@ -127,8 +128,17 @@ def mark(trail: list[Mark], now: Mark) -> None:
         trail[-1] = now
     elif not trail or trail[-1].us < now.us:
         trail.append(now)
-    while len(trail) > 2 and trail[1].us < now.us - TRAIL_US:
-        del trail[1]
+    if len(trail) > MARKS:
+        trail[:] = _thinned(trail)
+
+
+def _thinned(trail: list[Mark]) -> list[Mark]:
+    """Return the first and last mark of a trail, and fewer between the older they are."""
+    kept = [trail[-1]]
+    for one in reversed(trail[1:-1]):
+        if kept[-1].us - one.us >= max(SPACING_US, (trail[-1].us - one.us) // 3):
+            kept.append(one)
+    return [trail[0], *reversed(kept)]
 
 
 def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
@@ -186,6 +196,46 @@ def joined_runs(pieces: Sequence[Piece], kind: Kind, index: int, group: int) -> 
             else:
                 runs.append(run)
     return runs
+
+
+def forget_zone(piece: Piece, zone: int, before_us: int, current_us: int | None) -> None:
+    """Leave out changes before a time that no longer matter to the visits after it.
+
+    current_us: when the visit began that goes on at that time, if one does.
+    """
+    changes = piece.changes["zone"].get(zone, [])
+    at = bisect_left(changes, before_us, key=lambda one: one.seen_us)
+    if at < MANY:
+        return
+    old, last = changes[:at], changes[at - 1]
+    entered = [one for one in old if one.value and one.us == current_us][:1]
+    inside = current_us is not None
+    kept = entered + [last] * (bool(last.value) != inside)
+    piece.set_first("zone", zone, int(inside and not entered))
+    piece.changes["zone"][zone] = kept + changes[at:]
+
+
+def forget_line(piece: Piece, line: int, before_us: int, settle_us: int) -> None:
+    """Leave out changes and cuts before a time that no longer matter to the crossings after it."""
+    changes = piece.changes["line"].get(line, [])
+    at = bisect_left(changes, before_us, key=lambda one: one.seen_us)
+    if at < MANY:
+        return
+    settled, number = piece.first_of("line", line), -1
+    for i, change in enumerate(changes[:at]):
+        until_us = changes[i + 1].last_us if i + 1 < len(changes) else before_us
+        beyond = change.value in (LEFT, RIGHT)
+        known = settled in (LEFT, RIGHT)
+        if beyond and (not known or change.value == settled or until_us - change.us >= settle_us):
+            settled, number = change.value, i
+    since_us = changes[number].us if number >= 0 else 0
+    piece.set_first("line", line, settled)
+    piece.changes["line"][line] = changes[at - 1 :] if at - 1 > number else changes[at:]
+    cuts = [one for one in piece.cuts.get(line, []) if one.us > since_us]
+    old_cuts = [one for one in cuts if one.us < before_us]
+    net = sum(one.sign for one in old_cuts)
+    lasting = [one for one in old_cuts if one.sign * net > 0]
+    piece.cuts[line] = lasting[len(lasting) - abs(net) :] + cuts[len(old_cuts) :]
 
 
 class Interval(NamedTuple):
