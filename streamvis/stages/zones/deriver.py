@@ -32,19 +32,21 @@ class ZonesDeriver:
         )
 
     def derive(self, packet: Packet) -> FrameEvents:
-        """Return corrections, exits, then all else in the order of the stage."""
+        """Return what was due before and corrections, exits, then the rest in the stage's order."""
         part = packet.part(Zones)
         if part is None:
             return FrameEvents()
         self._state.media_us = packet.frame.media_us
         for what in part.events:
             self._remember(what)
-        corrections = [what for what in part.events if isinstance(what, ZoneRevise | LineRevise)]
-        ends = [what for what in part.events if isinstance(what, ZoneExit)]
+        now = part.events[part.due :]
+        corrections = [
+            *part.events[: part.due],
+            *(what for what in now if isinstance(what, ZoneRevise | LineRevise)),
+        ]
+        ends = [what for what in now if isinstance(what, ZoneExit)]
         rest = [
-            Draft(what)
-            for what in part.events
-            if not isinstance(what, ZoneRevise | LineRevise | ZoneExit)
+            Draft(what) for what in now if not isinstance(what, ZoneRevise | LineRevise | ZoneExit)
         ]
         return FrameEvents(list[EventBody](corrections), list[EventBody](ends), rest)
 

@@ -223,7 +223,7 @@ class ZoneMachine:
         if observed.size != self.size:
             self.resize(observed.size)
         self.now_us = observed.media_us
-        timed = self.report.publish(observed.media_us - 1)
+        timed = self.pass_until(observed.media_us - 1)
         revised = self._correct(observed) if observed.splits or observed.merges else []
         if len(observed.ids):
             self._take(observed)
@@ -235,6 +235,10 @@ class ZoneMachine:
         events += self.report.forecast(observed, self.groups)
         self._forget(observed.media_us)
         return timed + revised + events
+
+    def pass_until(self, media_us: int) -> list[ZoneBody]:
+        """Let time pass; return what was due until then, which no frame changes any more."""
+        return self.report.publish(media_us)
 
     def _take(self, observed: Observed) -> None:
         """Take in the positions of the tracks of a frame."""
@@ -402,7 +406,9 @@ class ZoneMachine:
         zone, entered_us = self.zones[z], visit.interval.entered_us
         until_us = left_us
         if until_us is None:
-            until_us = self.persons[number].pieces[-1].trail(self.group_of["zone", z])[-1].us
+            g, pieces = self.group_of["zone", z], self.persons[number].pieces
+            marks = (piece.trail(g)[-1].us for piece in pieces if piece.trail(g))
+            until_us = max(marks, default=entered_us)
         events: list[ZoneBody] = []
         while visit.dwells < len(zone.dwell_s):
             threshold_s = zone.dwell_s[visit.dwells]
@@ -549,6 +555,9 @@ class ZoneMachine:
         self._split(observed)
         for gone, kept in observed.merges:
             self._merge(gone, kept)
+        for number in involved & self.persons.keys():
+            if not self.persons[number].pieces:
+                self.persons[number].pieces.append(new_piece())
         self.due = {pair: us for pair, us in self.due.items() if pair[0] in self.persons}
         events: list[ZoneBody] = []
         for z in self.zones:
@@ -727,8 +736,8 @@ class ZoneMachine:
             for z, mean, sd, occupied in numbers:
                 self.report.set_numbers(z, Numbers(mean, sd, occupied), self.now_us)
 
-    def part(self, media_us: int, events: Iterable[ZoneBody] = ()) -> Zones:
-        """Return the part of a frame."""
+    def part(self, media_us: int, events: Iterable[ZoneBody] = (), due: int = 0) -> Zones:
+        """Return the part of a frame; `due` of its events were so before it."""
         reports = [self.report.reports[z] for z in self.zones]
         since = [min(self.report.since[z], default=media_us) for z in self.zones]
         totals = [self.totals[k] for k in self.lines]
@@ -743,6 +752,7 @@ class ZoneMachine:
             in_total=np.array([entered for entered, _ in totals], np.int64),
             out_total=np.array([left for _, left in totals], np.int64),
             events=tuple(events),
+            due=due,
         )
 
     def state(self) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from streamvis.events.deriver import LARGEST
 from streamvis.messages import Array, Forecast, Frame, Tracks
 
+UNKNOWN = 2**62  # every number is published
 Splits = tuple[tuple[int, int, int], ...]  # id, other, since µs
 Merges = tuple[tuple[int, int], ...]  # gone, kept
 
@@ -38,8 +39,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     # occupied then, by the forecast of the segmentation
 
 
-def observe(frame: Frame, tracks: Tracks | None, forecast: Forecast | None = None) -> Observed:
-    """Return what was observed in a frame; without `tracks`, only that time has passed."""
+def observe(
+    frame: Frame, tracks: Tracks | None, forecast: Forecast | None = None, newest: int = UNKNOWN
+) -> Observed:
+    """Return what was observed in a frame; without `tracks`, only that time has passed.
+
+    newest: highest track number before the frame; corrections of later ones are not published.
+    """
     if tracks is None:
         return passed(frame.media_us, (frame.width, frame.height))
     n = len(tracks)
@@ -64,8 +70,8 @@ def observe(frame: Frame, tracks: Tracks | None, forecast: Forecast | None = Non
         size=(frame.width, frame.height),
         ground_space=tracks.space == "ground",
         ended=tuple(tracks.ended.tolist()),
-        splits=_splits(tracks, frame.media_us),
-        merges=_merges(tracks),
+        splits=_splits(tracks, frame.media_us, newest),
+        merges=_merges(tracks, newest),
         scene={} if forecast is None else scene_of(forecast),
         **{name: column[order] for name, column in columns.items()},
     )
@@ -110,23 +116,26 @@ def scene_of(forecast: Forecast) -> dict[tuple[str, int], float]:
     }
 
 
-def _splits(tracks: Tracks, media_us: int) -> Splits:
+def _splits(tracks: Tracks, media_us: int, newest: int) -> Splits:
     """Return the splits, the first of each id, as they are published."""
     rows: Sequence[Sequence[int]] = [] if tracks.split is None else tracks.split.tolist()
+    newest_now = max(newest, int(tracks.ids.max(initial=0)))
     first: dict[int, tuple[int, int, int]] = {}
     for number, other, since_us in rows:
-        if number != other and since_us < media_us:
+        published = number <= newest and other <= newest_now
+        if published and number != other and since_us < media_us:
             first.setdefault(number, (number, other, since_us))
     return tuple(first.values())
 
 
-def _merges(tracks: Tracks) -> Merges:
+def _merges(tracks: Tracks, newest: int) -> Merges:
     """Return the merges, each into the id that is left in the end, as they are published."""
     rows: Sequence[Sequence[int]] = [] if tracks.merged is None else tracks.merged.tolist()
+    newest_now = max(newest, int(tracks.ids.max(initial=0)))
     into: dict[int, int] = {}
     for gone, kept in rows:
         while kept in into:
             kept = into[kept]
-        if gone != kept:
+        if gone <= newest and kept <= newest_now and gone != kept:
             into.setdefault(gone, kept)
     return tuple(into.items())

@@ -195,22 +195,26 @@ class OccupancyReport:
 
     def publish(self, until_us: int) -> list[ZoneBody]:
         """Return what is due until a time, in order of time."""
-        due: list[tuple[int, int, ZoneBody]] = []
+        due: list[tuple[int, int, int, Promise | None]] = []  # when, kind, zone
         for zone, report in self.reports.items():
             crowd_us = round(self.zones[zone].crowd_s * 1e6)
             if report.changed_us is not None and report.changed_us + crowd_us <= until_us:
-                due.append((report.changed_us + crowd_us, 0, self._crowd(zone, report)))
+                due.append((report.changed_us + crowd_us, 0, zone, None))
             if report.due_us is not None and report.due_us <= until_us:
-                due.append((report.due_us, 1, self._update(zone, report)))
-        kept = []
-        for promise in self.promises:
-            if promise.target_us <= until_us:
-                due.append((promise.target_us, 2, self._score(promise)))
-            else:
-                kept.append(promise)
-        self.promises = kept
+                due.append((report.due_us, 1, zone, None))
+        due += [
+            (one.target_us, 2, one.zone, one) for one in self.promises if one.target_us <= until_us
+        ]
+        self.promises = [one for one in self.promises if one.target_us > until_us]
         due.sort(key=lambda one: one[:2])
-        return [body for _, _, body in due]
+        return [self._due(kind, zone, promise) for _, kind, zone, promise in due]
+
+    def _due(self, kind: int, zone: int, promise: Promise | None) -> ZoneBody:
+        """Return a body that is due, after those that were due before it."""
+        if promise is not None:
+            return self._score(promise)
+        report = self.reports[zone]
+        return self._update(zone, report) if kind else self._crowd(zone, report)
 
     def _crowd(self, zone: int, report: ZoneReport) -> ZoneBody:
         at_us, report.changed_us = report.changed_us or 0, None

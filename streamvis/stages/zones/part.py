@@ -19,3 +19,4 @@ class Zones(msgspec.Struct, frozen=True, kw_only=True, tag="zones"):
     in_total: np.ndarray  # (L,) int64, crossings from left to right so far
     out_total: np.ndarray  # (L,) int64, crossings from right to left so far
     events: tuple[ZoneBody, ...] = ()  # of this frame, in order
+    due: int = 0  # how many of them were due before this frame; they come first

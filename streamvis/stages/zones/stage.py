@@ -9,9 +9,9 @@ from streamvis.messages import Ending, Forecast, Frame, Notice, Packet, SourceIn
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import StatefulStage
 from streamvis.stages.zones import ZoneCounter
-from streamvis.stages.zones.events import ZoneBody, ZoneLayoutSet
+from streamvis.stages.zones.events import ZoneLayoutSet
 from streamvis.stages.zones.machine import ZoneMachine
-from streamvis.stages.zones.observed import observe
+from streamvis.stages.zones.observed import Observed, observe
 from streamvis.stages.zones.occupancy import ReportSettings
 from streamvis.stages.zones.part import Zones
 from streamvis.zone_layout import ZoneLayout
@@ -21,6 +21,7 @@ class _StoredZones(msgspec.Struct, array_like=True):
     machine: bytes
     waiting: ZoneLayout | None
     restarting: bool
+    newest: int
 
 
 class SourceZones:
@@ -33,6 +34,7 @@ class SourceZones:
         )
         self.waiting: ZoneLayout | None = config.layout_of(source)  # to be set with the next frame
         self.restarting = True
+        self.newest = 0  # highest track number in this stream epoch
         self.machine = ZoneMachine(source.id, ZoneLayout(), settings, round(config.keep_s * 1e6))
 
     def restart(self) -> None:
@@ -44,26 +46,38 @@ class SourceZones:
 
     def state(self) -> bytes:
         """Return the machine, and what waits for the next frame."""
-        return _encoder.encode(_StoredZones(self.machine.state(), self.waiting, self.restarting))
+        own = self.machine.state()
+        return _encoder.encode(_StoredZones(own, self.waiting, self.restarting, self.newest))
 
     def restore(self, state: bytes) -> None:
         """Continue from `state`; DecodeError or ValueError on anything else."""
         was = _decoder.decode(state)
         self.machine.restore(was.machine)
-        self.waiting, self.restarting = was.waiting, was.restarting
+        self.waiting, self.restarting, self.newest = was.waiting, was.restarting, was.newest
 
     def add(self, frame: Frame, tracks: Tracks | None, forecast: Forecast | None) -> Zones:
         """Take in a frame."""
+        before = 0 if self.restarting else self.newest
+        return self.take(observe(frame, tracks, forecast, before), frame.epoch)
+
+    def take(self, observed: Observed, epoch: int) -> Zones:
+        """Take in what was observed in a frame of a stream epoch.
+
+        What was due before it comes first, so that the order does not depend on whether there were
+        frames without tracks, which an event log does not have.
+        """
         if self.restarting:
-            self.machine.restart(frame.epoch)
-            self.restarting = False
-        events: list[ZoneBody] = []
+            self.machine.restart(epoch)
+            self.restarting, self.newest = False, 0
+        self.newest = max(self.newest, int(observed.ids.max(initial=0)))
+        events = self.machine.pass_until(observed.media_us - 1)
+        due = len(events)
         if self.waiting is not None:
-            events += self.machine.set_layout(self.waiting, frame.media_us)
+            events += self.machine.set_layout(self.waiting, observed.media_us)
             events.append(ZoneLayoutSet(self.waiting))
             self.waiting = None
-        events += self.machine.step(observe(frame, tracks, forecast))
-        return self.machine.part(frame.media_us, events)
+        events += self.machine.step(observed)
+        return self.machine.part(observed.media_us, events, due)
 
 
 class ZonesStage(StatefulStage):
