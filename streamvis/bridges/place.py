@@ -38,7 +38,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def digest_of(row: Row) -> str:
-    """Return what tells the event apart from all others."""
+    """Return what distinguishes the event from all others."""
     return blake2b(row.payload, digest_size=12).hexdigest()
 
 

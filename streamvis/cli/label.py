@@ -11,7 +11,7 @@ from streamvis.cli.output import PARTIAL, begin, put_result, say
 
 # what person-lite's scores mean on PETS09-S2L1, TUD-Campus and Penn-Fudan
 SURE = 0.85  # nine detections in ten above it are right
-UNSURE = 0.3  # below it not one in twenty is somebody
+UNSURE = 0.3  # below it not one in twenty is a person
 
 
 def label(
@@ -35,7 +35,8 @@ def label(
     masks: Annotated[bool, Option(help="Outlines too, not only boxes.")] = True,
     device: Device = "cpu",
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Start anew, even over labels somebody corrected.")
+        bool,
+        Option("--overwrite", help="Start anew, even over labels that were corrected by hand."),
     ] = False,
     json: Json = False,
 ) -> None:

@@ -216,10 +216,10 @@ def start(
     config.check_zones(pipeline, specs)
     with (
         monitored(metrics, out) as served,
-        notified() as told,
+        notified() as reported,
         shown(status) as show,
     ):
-        on_status = each_of(show, served, told)
+        on_status = each_of(show, served, reported)
         if engine is Engine.inline:
             from streamvis.runtime import inline
             from streamvis.runtime.host import build_stage

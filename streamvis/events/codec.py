@@ -54,7 +54,7 @@ class Codec:
 
     @property
     def identities(self) -> dict[str, tuple[str, ...]]:
-        """By family: the members of a body that tell what the event is about."""
+        """By family: the members of a body that identify what the event is about."""
         return {
             tag_of(one).partition(".")[0]: family.identity
             for one, family in self._family_of.items()

@@ -16,7 +16,7 @@ RESERVE_BYTES = 2 << 20
 
 
 class DiskWatch:
-    """Tells when the disk of a directory becomes low, and when it is no longer so.
+    """Reports when the disk of a directory becomes low, and when it is no longer so.
 
     The space of a reserve that was given up does not count as free.
     """

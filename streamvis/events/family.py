@@ -17,7 +17,9 @@ class EventTypes(NamedTuple):
     line: Callable[[Any], str]  # of a body: its line in `events tail`, after the type
     csv_rows: Callable[[Any], list[Cells]]  # of a body: its rows
     columns: tuple[str, ...] = ()  # of CSV, that no other family has
-    identity: tuple[str, ...] = ()  # members of the body that tell what an event is about, so that
+    identity: tuple[
+        str, ...
+    ] = ()  # members of the body that identify what an event is about, so that
     # `x.end` ends what `x.begin` of the same has begun (events/snapshot.py); none: there is one
 
 

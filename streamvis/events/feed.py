@@ -50,7 +50,7 @@ LONGEST = 1 << 20  # bytes of a payload or an attachment: subscribers take no mo
 WELCOME = b"sv1-welcome/"  # first thing a new subscriber of this prefix gets: WELCOME + epoch
 ANNOUNCEMENT = "feed.json"
 BIND = "publish.bind="
-ON_DEMAND = "frame"  # family that is published while somebody subscribes to it by name
+ON_DEMAND = "frame"  # family that is published while it has a subscriber by name
 _END_OF_FRAMES = f"/{ON_DEMAND}/".encode()
 
 
@@ -131,11 +131,11 @@ class Feed:
 
     @property
     def subscribed(self) -> bool:
-        """Whether somebody has subscribed since the start."""
+        """Whether there has been a subscriber since the start."""
         return self._loop.subscribed
 
     def wants_frames(self, source: str) -> bool:
-        """Whether somebody has subscribed to the topic of the frames of a source."""
+        """Whether there is a subscriber to the topic of the frames of a source."""
         return envelope.topic(source, ON_DEMAND).encode() in self._loop.on_demand
 
     @property
@@ -185,7 +185,7 @@ class _PublisherLoop:
         self.last: dict[str, dict[str, int]] = {}  # open source -> family -> tseq
         self.last_beat_s = 0.0
         self.next_beat_s = 0.0
-        self.subscribed = False  # somebody has
+        self.subscribed = False  # there has been a subscriber
         self._frames: Counter[bytes] = Counter()  # topic of frames -> subscriptions
         self.on_demand: frozenset[bytes] = frozenset()  # topics of frames with subscribers
 

@@ -266,7 +266,7 @@ def serve(server: "zmq.Socket[bytes]", peers: Peers, replay: Replay, parent: int
             _answer(server, peers, replay)
         elif deadline_s < math.inf and time.monotonic() > asked_s + QUIET_S:
             return
-        with suppress(DataError):  # the log cannot be read now; requests are told so
+        with suppress(DataError):  # the log cannot be read now; the replies say so
             caught_up = replay.advance()
 
 

@@ -81,7 +81,7 @@ class _Fetch(msgspec.Struct):
     source: str
     last: int | None = None  # offset; None: to the end of the log
     held: Event | None = None  # to be delivered after them
-    until: dict[str, int] = {}  # by family: tseq that a heartbeat has told
+    until: dict[str, int] = {}  # by family: tseq that a heartbeat has reported
 
 
 class Subscriber:

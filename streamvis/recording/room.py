@@ -4,7 +4,7 @@
     room = keeper.make_room({"cam1": settings})  # about every ten seconds
 
 Only files with the names of recordings, in the folders of recordings, are ever touched: not the
-event log, and nothing that somebody else has put there. A file that may still be written stays.
+event log, and nothing that others have put there. A file that may still be written stays.
 """
 
 import os

@@ -82,7 +82,7 @@ class SegmentWriter:
         return file is not None and (
             file.spoilt
             or self._video is not video
-            or not file.path.exists()  # somebody has deleted it
+            or not file.path.exists()  # it was deleted
             or packet.seconds - file.began_s >= self._settings.seconds
         )
 

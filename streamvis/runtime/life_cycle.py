@@ -172,7 +172,7 @@ class LifeCycle:
         stream.stats = stats
 
     def saved(self, stream: Stream, clip: protocol.ClipSaved, at: float) -> None:
-        """Tell of a clip that is complete, unless the stages have been sent the end."""
+        """Report a clip that is complete, unless the stages have been sent the end."""
         if stream.finishing:
             return
         notice = Notice(
@@ -331,7 +331,7 @@ class LifeCycle:
     # time
 
     def tick(self, at: float) -> None:
-        """Tell of the gaps that are due, and end attempts without progress."""
+        """Report the gaps that are due, and end attempts without progress."""
         for stream in self._streams.values():
             if stream.live:
                 self._notify_gaps(stream, stream.gaps.take(at), at)

@@ -1,4 +1,4 @@
-"""What processes and disks of a run use, as the kernel tells it."""
+"""What processes and disks of a run use, as the kernel reports it."""
 
 import os
 from contextlib import suppress

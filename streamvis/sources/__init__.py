@@ -20,7 +20,7 @@ __all__ = [
 def open_source(spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> Source:
     """Open a source and decode its first picture; SourceError when that fails.
 
-    While a live stream has no picture yet, `waiting` is told why about once a second.
+    While a live stream has no picture yet, `waiting` gets the reason about once a second.
     """
     if reason := not_recordable(spec):
         raise SourceError(f"source '{spec.label}': {reason}")

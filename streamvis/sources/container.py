@@ -27,7 +27,7 @@ MAX_PIXELS = 2**26  # 8192 × 8192: larger sizes come from a damaged header
 MOST_FPS = 300.0  # higher rates come from broken time stamps
 NOT_VIDEO = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any text file as a video
 # TCP: cameras behind switches lose UDP packets; the default 5 s of analysis delay every reconnect
-# and time stamps that go back are told as they are, not as having passed 2^32
+# and time stamps that go back are reported as they are, not as having passed 2^32
 RTSP_OPTIONS = {
     "rtsp_transport": "tcp",
     "analyzeduration": "1000000",

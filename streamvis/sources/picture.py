@@ -27,7 +27,9 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Skip = Literal["none", "nonref", "nonkey"]  # what is skipped before it is decoded
-Waiting = Callable[[str], None]  # told, about once a second, why an open source has no picture yet
+Waiting = Callable[
+    [str], None
+]  # called, about once a second, with the reason why an open source has no picture yet
 
 
 class StreamStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,8 +88,8 @@ class VideoSource:
         self._part = first_part(Path(spec.uri)) if spec.kind == "file" else None
         with ExitStack() as undo:
             undo.callback(self._close_part)
-            told = waiting if spec.kind == "url" else None
-            self._container = open_and_tell(lambda: open_container(spec, self._part), told)
+            reported = waiting if spec.kind == "url" else None
+            self._container = open_and_tell(lambda: open_container(spec, self._part), reported)
             self._meter = LiveMeter()  # from now on
             undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)
@@ -189,7 +189,7 @@ class VideoSource:
 
     def _decode(self, stream: VideoStream) -> Generator[Picture]:
         if self._live:
-            # frame threads delay pictures, and with slice threads damage is neither hidden nor told
+            # frame threads delay pictures; slice threads neither hide damage nor report it
             stream.codec_context.thread_count = 1
         else:
             stream.thread_type = "AUTO"
@@ -220,8 +220,8 @@ class VideoSource:
     def _waited_in_vain(self) -> bool:
         """Whether too much time has passed without a picture; tell about the waiting."""
         waited_s = time.monotonic() - self._meter.began
-        if self._waiting is not None and waited_s >= self._sent.told_s + 1:
-            self._sent.told_s = waited_s
+        if self._waiting is not None and waited_s >= self._sent.reported_s + 1:
+            self._sent.reported_s = waited_s
             self._waiting(f"connected; waiting for a key frame since {waited_s:.0f} s")
         return waited_s > KEY_FRAME_S
 
@@ -420,7 +420,7 @@ class Sent:
         self.pictures = 0
         self.keys = 0  # of them
         self.others: set[str] = set()  # types of other streams
-        self.told_s = 0.0  # when it was last told, after opening
+        self.reported_s = 0.0  # when it was last reported, after opening
 
 
 def _us(stamp: int | None, stream: VideoStream) -> int | None:

@@ -120,7 +120,7 @@ def _check_part(kind: type[StageConfig], kinds: Sequence[type[StageConfig]]) -> 
 
 
 def _check_events(kind: type[StageConfig], kinds: Sequence[type[StageConfig]]) -> None:
-    """Raise ConfigError when the event types of a kind cannot be imported or told from others."""
+    """Raise ConfigError when the event types of a kind cannot be imported or are not distinct."""
     own = _called("its event types cannot be imported", kind.event_types, INSTALL)
     if not (own is None or isinstance(own, EventTypes)):
         raise ConfigError(f"`event_types` returns {own!r}, expected an EventTypes or None")

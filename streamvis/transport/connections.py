@@ -1,8 +1,8 @@
 """A connection that libzmq has accepted, as its own process sees it from outside.
 
-libzmq tells the number of its descriptor. A second descriptor of the same connection shows how much
-has been received and who is at the other end; shutting it down ends the connection for libzmq in
-the way of a peer that has gone.
+libzmq reports the number of its descriptor. A second descriptor of the same connection shows how
+much has been received and who is at the other end; shutting it down ends the connection for libzmq
+in the way of a peer that has gone.
 """
 
 import array

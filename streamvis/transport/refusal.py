@@ -18,7 +18,7 @@ Kind = TypeVar("Kind", "zmq.Socket[bytes]", "zmq.asyncio.Socket")
 
 
 def refusals(context: "zmq.Context[Kind]", client: Kind) -> Kind:
-    """Return the socket on which libzmq tells of failed handshakes of a client.
+    """Return the socket on which libzmq reports failed handshakes of a client.
 
     The client's `disable_monitor` is to be called before it is closed.
     """

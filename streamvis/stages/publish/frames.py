@@ -1,4 +1,4 @@
-"""Brief events of each frame, made while somebody subscribes to them, and never logged."""
+"""Brief events of each frame, made while their topic has a subscriber, and never logged."""
 
 import time
 from collections.abc import Iterable

@@ -195,7 +195,7 @@ class PublishStage:
         """Handle a notice between packets; a repeated one gives no event.
 
         After a restart the items since the last answer come again, one by one as before, so that a
-        count is enough to tell repeated notices from new ones.
+        count is enough to distinguish repeated notices from new ones.
         """
         opened = self._sources[notice.source]
         state, position = opened.state, opened.position
@@ -298,7 +298,7 @@ class Outbox:
             self._feed.open_source(source, dict(tseq))
 
     def wants_frames(self, source: str) -> bool:
-        """Whether somebody subscribes to the frames of a source."""
+        """Whether there is a subscriber to the frames of a source."""
         return self._feed is not None and self._feed.wants_frames(source)
 
     def close_source(self, source: str) -> None:

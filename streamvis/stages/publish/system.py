@@ -20,7 +20,7 @@ class SystemState(msgspec.Struct):
     next: int = 0  # offset of the next event
     tseq: dict[str, int] = {}  # family -> last
     low: bool = False  # the disk, by the last event
-    missing: dict[str, Missing] = {}  # by source: what is not in the log, and no event told of
+    missing: dict[str, Missing] = {}  # by source: what is not in the log, and in no event yet
 
 
 class SystemEvents:

@@ -115,7 +115,7 @@ class BriefTrack(msgspec.Struct, frozen=True):
 
 
 class FrameTracks(msgspec.Struct, frozen=True, tag_field="type", tag="frame.tracks"):
-    """the tracks of a frame, while somebody subscribes to them; never in the log"""
+    """the tracks of a frame, published while their topic has a subscriber; never in the log"""
 
     tracks: tuple[BriefTrack, ...]  # confirmed tracks in the frame
 
