@@ -5,39 +5,26 @@
     sv/SOURCE/people       number of open tracks
     sv/SOURCE/event        lifecycle events as in the feed, not retained
     sv/SOURCE/snapshot     a picture, JPEG, where snapshots are on
+    sv/SOURCE/zone/ZONE/people, occupied, longest_s
+    sv/SOURCE/line/LINE/in, out
 
 `homeassistant/device/sv_SOURCE/config` describes the entities of a source (`home_assistant.py`).
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from streamvis.bridges.home_assistant import discovery
 from streamvis.bridges.mqtt_broker import Message
 from streamvis.bridges.selection import is_lifecycle
+from streamvis.bridges.source_state import UPDATES, SourceNow, fold
 from streamvis.errors import DataError
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import SYSTEM, Event
+from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import Row
-from streamvis.events.source_events import (
-    SourceConnecting,
-    SourceEof,
-    SourceOffline,
-    SourceOnline,
-    SourceStalled,
-)
 from streamvis.logs import warn
-from streamvis.stages.track.events import TrackBegin, TrackEnd, TrackMerge
-
-
-class SourceNow(msgspec.Struct):
-    """What is known of a source."""
-
-    epoch: str = ""  # of its run
-    status: str = "offline"
-    open: set[str] = msgspec.field(default_factory=set)  # ids of tracks
-    pictured: bool = False  # the broker may have a picture of it
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -61,27 +48,6 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.discovery}/device/{self.device(source)}/config"
 
 
-def fold(now: SourceNow, event: Event) -> None:
-    """Bring the state of a source up to the event."""
-    if event.epoch != now.epoch:  # another run: what the one before left open is over
-        now.epoch, now.open = event.epoch, set()
-    match event.what:
-        case SourceOnline():
-            now.status = "online"
-        case SourceStalled():
-            now.status = "stalled"
-        case SourceConnecting() | SourceOffline():
-            now.status = "offline"
-        case SourceEof():
-            now.status = "ended"
-        case TrackBegin(track):
-            now.open.add(track.id)
-        case TrackEnd(track):
-            now.open.discard(track.id)
-        case TrackMerge(merge):  # `kept` is open, or begins again
-            now.open.discard(merge.gone)
-
-
 class MqttMapping:
     """The messages of events. What it remembers are the states of sources."""
 
@@ -94,25 +60,33 @@ class MqttMapping:
 
     def messages(self, rows: Sequence[Row]) -> list[Message]:
         return latest_states(
-            message for row in rows if is_lifecycle(row.type) for message in self._of(row)
+            message
+            for row in rows
+            if is_lifecycle(row.type) or row.type in UPDATES
+            for message in self._of(row)
         )
 
     def _of(self, row: Row) -> list[Message]:
-        published = Message(self._topics.of(row.source, "event"), row.payload, retain=False)
+        published = []
+        if is_lifecycle(row.type):
+            topic = self._topics.of(row.source, "event")
+            published.append(Message(topic, row.payload, retain=False))
         if row.source == SYSTEM:
-            return [published]
+            return published
         try:
             event = self._codec.decode(row.payload)
         except DataError as error:
             warn("an event of the log cannot be read", source=row.source, reason=str(error))
-            return [published]
+            return published
         new = row.source not in self._sources
         now = self._sources.setdefault(row.source, SourceNow(pictured=self._snapshots))
-        before = [] if new else self._states(row.source, now)
+        shapes, before = now.shapes, {} if new else _by_topic(self._states(row.source, now))
         fold(now, event)
         states = self._states(row.source, now)
-        announced = self._announcement(row.source, now) if new else []
-        return [*announced, *(one for one in states if one not in before), published]
+        announced = self._announcement(row.source, now) if new or now.shapes != shapes else []
+        gone = [Message(topic, b"") for topic in before.keys() - _by_topic(states).keys()]
+        changed = [one for one in states if before.get(one.topic) != one.payload]
+        return [*announced, *changed, *sorted(gone), *published]
 
     def current(self) -> list[Message]:
         """Return the retained messages of all sources, as they are now, without pictures.
@@ -163,21 +137,30 @@ class MqttMapping:
         payload = discovery(
             topics.device(source),
             source,
+            now,
+            topic_of=partial(topics.of, source),
             bridge_status=topics.status,
-            status=topics.of(source, "status"),
-            people=topics.of(source, "people"),
-            event=topics.of(source, "event"),
             event_types=self._event_types,
-            snapshot=topics.of(source, "snapshot") if self._snapshots else None,
-            had_snapshots=now.pictured,
+            snapshots=self._snapshots,
         )
         return [Message(topics.config(source), msgspec.json.encode(payload))]
 
     def _states(self, source: str, now: SourceNow) -> list[Message]:
+        values = {"status": now.status, "people": str(len(now.open))}
+        for name, zone in now.zones.items():
+            values[f"zone/{name}/people"] = str(zone.people)
+            values[f"zone/{name}/occupied"] = "ON" if zone.people else "OFF"
+            values[f"zone/{name}/longest_s"] = f"{zone.longest_s:.1f}"
+        for name, line in now.lines.items():
+            values[f"line/{name}/in"] = str(line.in_total)
+            values[f"line/{name}/out"] = str(line.out_total)
         return [
-            Message(self._topics.of(source, "status"), now.status.encode()),
-            Message(self._topics.of(source, "people"), str(len(now.open)).encode()),
+            Message(self._topics.of(source, name), value.encode()) for name, value in values.items()
         ]
+
+
+def _by_topic(messages: Iterable[Message]) -> dict[str, bytes]:
+    return {message.topic: message.payload for message in messages}
 
 
 def latest_states(messages: Iterable[Message]) -> list[Message]:

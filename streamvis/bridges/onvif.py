@@ -2,24 +2,30 @@
 
     PREFIX/onvif-mj/VideoAnalytics/SOURCE/streamvis
         {"Frame": [{"@UtcTime", "@Source", "Transformation", "Object": […], "ObjectTree": {…}}]}
-    PREFIX/onvif-ej/RuleEngine/CountAggregation/Counter/&SOURCE/streamvis/people
-        {"UtcTime", "Source": {"VideoSource", "AnalyticsConfiguration", "Rule"}, "Data": {"Count"}}
+    PREFIX/onvif-ej/RuleEngine/RULE/&SOURCE/CONFIGURATION/NAME
+        {"UtcTime", "Source": {"VideoSource", "AnalyticsConfiguration", "Rule"}, "Data": {…}}
 
-Coordinates are those of ONVIF: x from −1 (left) to 1, y from −1 (bottom) to 1. Object ids are
-integers. Corrections of identities are the operations Merge, Split and Rename of the ObjectTree.
+`onvif_rules.py` has the rules. Coordinates are those of ONVIF: x from −1 (left) to 1, y from −1
+(bottom) to 1. Object ids are integers. Corrections of identities are the operations Merge, Split
+and Rename of the ObjectTree.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from hashlib import blake2b
 from itertools import groupby
-from typing import Any
 
 import msgspec
 
-from streamvis.bridges.mqtt import SourceNow, fold
 from streamvis.bridges.mqtt_broker import Message
+from streamvis.bridges.onvif_rules import (
+    MODULE,
+    Json,
+    Rule,
+    happening_of,
+    object_id,
+    states_of,
+    utc_of,
+)
+from streamvis.bridges.source_state import SourceNow, fold
 from streamvis.errors import DataError
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import Box, Event, FrameRef
@@ -35,13 +41,9 @@ from streamvis.stages.track.events import (
     TrackUpdate,
 )
 
-MODULE = "streamvis"  # of analytics, and its configuration
+FAMILIES = ("track", "zone", "line")
 CLASSES = {"person": "Human"}  # in ONVIF's words
 IDENTITY = {"Translate": {"@x": 0.0, "@y": 0.0}, "Scale": {"@x": 1.0, "@y": 1.0}}
-
-LATEST_US = 253_402_300_799_000_000  # the year 9999 ends
-
-Json = dict[str, Any]
 
 
 class OnvifMapping:
@@ -54,7 +56,7 @@ class OnvifMapping:
 
     def messages(self, rows: Sequence[Row]) -> list[Message]:
         messages: list[Message] = []
-        for _, events in groupby(self._tracks(rows), key=_frame_of):
+        for _, events in groupby(self._events(rows), key=_frame_of):
             messages += self._of_frame(list(events))
         return messages
 
@@ -70,9 +72,9 @@ class OnvifMapping:
                 "of its own"
             ) from None
 
-    def _tracks(self, rows: Sequence[Row]) -> Iterator[Event]:
+    def _events(self, rows: Sequence[Row]) -> Iterator[Event]:
         for row in rows:
-            if not row.type.startswith("track."):
+            if row.type.partition(".")[0] not in FAMILIES:
                 continue
             try:
                 yield self._codec.decode(row.payload)
@@ -80,33 +82,53 @@ class OnvifMapping:
                 warn("an event of the log cannot be read", source=row.source, reason=str(error))
 
     def _of_frame(self, events: Sequence[Event]) -> list[Message]:
-        """Return the messages of the track events of one frame."""
-        source = events[0].source
+        """Return the messages of the events of one frame."""
+        source, at = events[0].source, utc_of(events[0])
+        known = self._sources.get(source)
         now = self._sources.setdefault(source, SourceNow())
-        before, tree, objects = len(now.open), Json(), []
+        before = states_of(known) if known is not None else {}
+        tree, objects, happened = Json(), [], []
         for event in events:
             _add_operations(tree, event, now.open)
             if isinstance(event.what, TrackBegin | TrackUpdate) and event.frame is not None:
                 objects.append(object_of(event.what.track, event.frame))
+            if (found := happening_of(event)) is not None:
+                happened.append(self._of_rule(source, at, *found))
             fold(now, event)
-        utc = utc_of(events[0])
-        frame: Json = {"@UtcTime": utc, "@Source": source, "Transformation": IDENTITY}
+        messages = []
+        if any(event.type.startswith("track.") for event in events):
+            messages.append(self._metadata(source, at, objects, tree))
+        after = states_of(now)
+        changed = {rule: data for rule, data in after.items() if before.get(rule) != data}
+        messages += [self._of_rule(source, at, rule, data) for rule, data in changed.items()]
+        gone = [rule for rule in before if rule not in after]
+        messages += [Message(self._topic(source, rule), b"") for rule in gone]
+        return messages + happened
+
+    def _metadata(self, source: str, at: str, objects: list[Json], tree: Json) -> Message:
+        frame: Json = {"@UtcTime": at, "@Source": source, "Transformation": IDENTITY}
         if objects:
             frame["Object"] = objects
         if tree:
             frame["ObjectTree"] = tree
         topic = f"{self._prefix}/onvif-mj/VideoAnalytics/{source}/{MODULE}"
-        messages = [Message(topic, msgspec.json.encode({"Frame": [frame]}), retain=False)]
-        if len(now.open) != before:
-            messages.append(self._count(source, utc, len(now.open)))
-        return messages
+        return Message(topic, msgspec.json.encode({"Frame": [frame]}), retain=False)
 
-    def _count(self, source: str, utc: str, people: int) -> Message:
-        rule = f"RuleEngine/CountAggregation/Counter/&{source}/{MODULE}/people"
-        place = {"VideoSource": source, "AnalyticsConfiguration": MODULE, "Rule": "people"}
-        payload = {"UtcTime": utc, "Source": place, "Data": {"Count": people}}
+    def _of_rule(self, source: str, at: str, rule: Rule, data: Json) -> Message:
+        place = {
+            "VideoSource": source,
+            "AnalyticsConfiguration": rule.configuration,
+            "Rule": rule.name,
+        }
+        payload = {"UtcTime": at, "Source": place, "Data": data}
         return Message(
-            f"{self._prefix}/onvif-ej/{rule}", msgspec.json.encode(payload), retain=False
+            self._topic(source, rule), msgspec.json.encode(payload), retain=rule.is_property
+        )
+
+    def _topic(self, source: str, rule: Rule) -> str:
+        return (
+            f"{self._prefix}/onvif-ej/RuleEngine/{rule.topic}/&{source}/"
+            f"{rule.configuration}/{rule.name}"
         )
 
 
@@ -135,24 +157,6 @@ def normalised(box: Box, width: int, height: int) -> Box:
     xs = [min(max(2 * x / max(width, 1) - 1, -1.0), 1.0) for x in (box[0], box[2])]
     ys = [min(max(1 - 2 * y / max(height, 1), -1.0), 1.0) for y in (box[1], box[3])]
     return xs[0], ys[0], xs[1], ys[1]
-
-
-def object_id(track: str) -> int:
-    """Return the integer of a track id, `source:stream_epoch:number`, unique in its source.
-
-    In the first stream epoch it is the number; JavaScript's integers hold it for 2²⁰ epochs. An id
-    of another form has the negative integer of its digest.
-    """
-    if match := re.fullmatch(r"[^:]*:([0-9]{1,7}):([0-9]{1,9})", track):
-        return (int(match[1]) - 1 << 32) + int(match[2])
-    return -int.from_bytes(blake2b(track.encode(errors="replace"), digest_size=6).digest())
-
-
-def utc_of(event: Event) -> str:
-    """Return the wall clock of the frame, or of the event where that is unknown."""
-    at_us = min(max(event.time.capture_us or event.time.emit_us, 0), LATEST_US)
-    at = datetime.fromtimestamp(at_us / 1e6, UTC).isoformat(timespec="milliseconds")
-    return at.replace("+00:00", "Z")
 
 
 def _frame_of(event: Event) -> tuple[str, str, FrameRef | None, int]:

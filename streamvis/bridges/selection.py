@@ -4,11 +4,14 @@ from collections.abc import Collection, Sequence
 
 from streamvis.errors import UsageError
 
-LIFECYCLE = {"begin", "end", "merge", "split", "enter", "exit", "cross"}
+LIFECYCLE = {
+    *("begin", "end", "merge", "split"),
+    *("enter", "exit", "dwell", "crowded", "clear", "cross", "revise", "layout"),
+}
 
 
 def is_lifecycle(type: str) -> bool:
-    """Whether the event is never sampled: begins, ends, corrections, and those of sources."""
+    """Whether something happened: begins, ends, crossings, corrections, and those of sources."""
     family, _, name = type.partition(".")
     return name in LIFECYCLE or family in ("source", "sys")
 

@@ -178,8 +178,9 @@ def onvif(
     prefix = _topic(prefix, "--prefix")
     common = _Common(log, name or "onvif", state, from_now, until_ended, metrics, log_format)
     address = _broker(broker, user, password_file, ca)
+    mapping = OnvifMapping(event_codec(), prefix)
     sink = MqttSink(address, stop, status=f"{prefix}/status")
-    common.run(OnvifMapping(event_codec(), prefix), sink, stop, retry_first_s, retry_longest_s)
+    common.run(mapping, sink, stop, retry_first_s, retry_longest_s)
 
 
 @command(app)

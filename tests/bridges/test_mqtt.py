@@ -9,8 +9,9 @@ from bridged import ONLINE, begin, end, growing, update
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvis.bridges.mqtt import MqttMapping, SourceNow, Topics, latest_states
+from streamvis.bridges.mqtt import MqttMapping, Topics, latest_states
 from streamvis.bridges.mqtt_broker import Message, broker_at
+from streamvis.bridges.source_state import SourceNow
 from streamvis.errors import DataError, UsageError
 from streamvis.events.envelope import new_epoch
 from streamvis.events.log import Row

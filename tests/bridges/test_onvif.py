@@ -8,14 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from mqtt_broker import mosquitto, needs_mosquitto, subscribed
 
-from streamvis.bridges.onvif import OnvifMapping, normalised, object_id, utc_of
+from streamvis.bridges.onvif import OnvifMapping, normalised
+from streamvis.bridges.onvif_rules import object_id, utc_of
 from streamvis.events.envelope import Event, Time
 from streamvis.events.log import Row
 from streamvis.stages import event_codec
 from streamvis.stages.track.events import Merge, Split, TrackMerge, TrackSplit
 
 METADATA = "streamvis/onvif-mj/VideoAnalytics/a/streamvis"
-COUNT = "streamvis/onvif-ej/RuleEngine/CountAggregation/Counter/&a/streamvis/people"
+COUNT = "streamvis/onvif-ej/RuleEngine/CountAggregation/OccupancyCounter/&a/streamvis/people"
 
 
 @pytest.fixture
