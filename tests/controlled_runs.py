@@ -74,7 +74,8 @@ def private_home():
 class Run:
     """Carries out decisions at once: an added source is online, a removed one has ended."""
 
-    def __init__(self, specs, out, load_file=None, listed=None):
+    def __init__(self, specs, out, load_file=None, listed=None, zones=None):
+        self.zones = zones
         self.specs = {spec.id: spec for spec in specs}
         self.reports = {name: report(name, state="online") for name in self.specs}
         self.ended = {}
@@ -90,7 +91,9 @@ class Run:
     def view(self):
         sources = list(self.reports.values())
         status = Status(wall_s=7.0, sources=sources, stages=[stage("detect")])
-        return control.View(at=1.0, status=status, specs=self.specs, ended=self.ended)
+        return control.View(
+            at=1.0, status=status, specs=self.specs, ended=self.ended, zones=self.zones
+        )
 
     def close(self):
         """End as a run does: its socket and its files are gone."""

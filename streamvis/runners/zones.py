@@ -127,10 +127,10 @@ def still(one: CheckedZones, size: Size | None) -> Array:
 def _pixels(one: CheckedZones, size: Size | None) -> tuple[Array, Array | None]:
     """Return the pixels to draw on, and the plane from their pixels to metres."""
     if one.spec is None or size is not None:
-        if wrong := on_ground(one.layout):
+        if one.layout.needs_ground:
             raise UsageError(
-                f"{one.file} cannot be drawn on grey: {wrong}; draw it on a picture of a source "
-                "with a ground plane, --source"
+                f"{one.file} cannot be drawn on grey, since it has metres on the ground; draw it "
+                "on a picture of a source with a ground plane: --source"
             )
         width, height = size or (1280, 720)
         return np.full((height, width, 3), GREY, np.uint8), None
