@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +70,36 @@ def awaited(sub, **counts):
     while not all((found := refused(sub)).get(name, 0) >= n for name, n in counts.items()):
         assert time.monotonic() < deadline, (found, counts)
     return found
+
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+
+
+class RawPeer:
+    """A peer that speaks ZMTP 3.0 without libzmq, and so sends whatever it likes."""
+
+    def __init__(self, endpoint):
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        self._data = b""
+        self.socket.sendall(GREETING)
+        self.hears(b"NULL")
+        self.socket.sendall(bytes([4, len(READY)]) + READY)
+        self.hears(b"READY")
+
+    def send(self, *messages):
+        self.socket.sendall(b"".join(bytes([0, len(one)]) + one for one in messages))
+
+    def hears(self, text):
+        """Wait until this text arrives, and forget what came until then."""
+        while text not in self._data:
+            self._data += (more := self.socket.recv(1 << 16))
+            assert more, self._data
+        self._data = self._data.partition(text)[2]
+
+    def close(self):
+        self.socket.close()
 
 
 def resident_mb(process):

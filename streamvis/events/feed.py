@@ -136,7 +136,7 @@ class Feed:
 
     def wants_frames(self, source: str) -> bool:
         """Whether there is a subscriber to the topic of the frames of a source."""
-        return envelope.topic(source, ON_DEMAND).encode() in self._loop.on_demand
+        return self._peers.subscribe_to(envelope.topic(source, ON_DEMAND).encode())
 
     @property
     def refused(self) -> dict[str, int]:
@@ -186,8 +186,6 @@ class _PublisherLoop:
         self.last_beat_s = 0.0
         self.next_beat_s = 0.0
         self.subscribed = False  # there has been a subscriber
-        self._frames: Counter[bytes] = Counter()  # topic of frames -> subscriptions
-        self.on_demand: frozenset[bytes] = frozenset()  # topics of frames with subscribers
 
     def run(self) -> None:
         poller = zmq.Poller()
@@ -215,18 +213,12 @@ class _PublisherLoop:
                 frame = self.publisher.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if self.peers.admit_subscription(frame) and frame.bytes[:1] == b"\x01":
+            subscribes = frame.bytes[:1] == b"\x01"
+            if subscribes and frame.bytes.endswith(_END_OF_FRAMES):
+                self.peers.catch_up()  # so that its topic is kept with its connection
+            if self.peers.admit_subscription(frame) and subscribes:
                 self.subscribed = True
                 self.next_beat_s = min(self.next_beat_s, self.last_beat_s + SOON_S)
-            if frame.bytes[:1] in (b"\0", b"\1") and frame.bytes.endswith(_END_OF_FRAMES):
-                self._note_on_demand(frame.bytes)
-
-    def _note_on_demand(self, subscription: bytes) -> None:
-        """Count who subscribes to frames: libzmq reports each subscription, and its end."""
-        topic = subscription[1:]
-        self._frames[topic] = max(0, self._frames[topic] + (1 if subscription[0] else -1))
-        self._frames = +self._frames
-        self.on_demand = frozenset(self._frames)
 
     def _forward(self) -> bool:
         """Publish queued messages, at most 1000; False at the end."""

@@ -8,6 +8,7 @@ in the way of a peer that has gone.
 import array
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -30,8 +31,10 @@ class Connection:
         self.cut = False  # it was ended by `shutdown`
         self.topics: Counter[bytes] = Counter()  # that it subscribes to
         self.topic_bytes = 0
+        self.began_s = time.monotonic()
         self._lock = threading.Lock()
         self._connection = connection
+        self._inode = os.fstat(connection.fileno()).st_ino
         self._received = 0
         self._spent = 0.0
         self._spent_s = time.monotonic()
@@ -79,12 +82,16 @@ class Connection:
 
     def has_left(self) -> bool:
         """Whether the peer has ended the connection, and not libzmq."""
+        poller = select.poll()
+        poller.register(self._connection, select.POLLRDHUP)
+        return bool(poller.poll(0))
+
+    def is_at(self, number: int) -> bool:
+        """Whether this descriptor of the process is of this connection, which may be closed."""
         try:
-            return not self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
+            return os.fstat(number).st_ino == self._inode
         except OSError:
-            return True
+            return False
 
     def shutdown(self) -> None:
         """End the connection; libzmq then closes it."""

@@ -20,7 +20,7 @@ import resource
 import select
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -33,9 +33,13 @@ from streamvis.transport.connections import Connection
 from streamvis.transport.served import Served
 
 HANDSHAKE_MS = 5000  # a peer that says nothing is disconnected after that
+HANDSHAKE_S = 0.9 * HANDSHAKE_MS / 1000  # so long it was there, at least, when that ends it
+CATCH_UP_S = 1.0  # at most
 KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE_INTVL: 10}
 RECEIVE_BUFFER = 1 << 16  # bytes that a peer can still send when its connection is ended
-GREETING = 64  # bytes, the first that each peer sends, with the mechanism
+DOUBT_S = 0.02  # until an end for which libzmq gives no reason is judged; where it may be that of
+DOUBTS_S = 0.5  # another connection, so long at most
+DOUBTS = 32  # at once, each with a descriptor
 WARN_S = 10.0  # between two warnings of one reason
 RESERVED = 200  # descriptors for the rest of the process
 LEAST = 8  # connections, whatever the limit of descriptors
@@ -50,6 +54,22 @@ EVENTS = (
 )
 CRYPTOGRAPHIC = 0x11000001  # ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
 MECHANISM = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+REASONS = (  # of `refused`
+    *("no_key", "unknown_key", "wrong_server_key", "revoked", "key_not_wanted"),
+    *("malformed", "frames", "oversized", "flood", "connections", "no_handshake"),
+)
+
+
+class Doubt(NamedTuple):
+    """An end without a reason, which may be that of a connection that had this descriptor before.
+
+    libzmq tells the number of a descriptor, not whose it was when it is read.
+    """
+
+    number: int
+    connection: Connection
+    began_s: float
+    due_s: float
 
 
 class Limits(NamedTuple):
@@ -86,9 +106,12 @@ class Peers:
         self._warned_s: dict[str, float] = {}
         self._lock = threading.Lock()  # of the counts
         self._failed = ""  # reason of the handshake failure just before
+        self._doubts: deque[Doubt] = deque()
         self._monitor = _monitor(context, server)
         self._sent = select.epoll()
         self._stop = os.eventfd(0)
+        self._asked = os.eventfd(0, os.EFD_NONBLOCK)
+        self._caught_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
         self._thread.start()
 
@@ -108,6 +131,19 @@ class Peers:
         if reason:
             self._cut(connection, reason)
         return not reason
+
+    def catch_up(self) -> None:
+        """Wait until the thread knows all connections that were accepted so far."""
+        self._caught_up.clear()
+        os.eventfd_write(self._asked, 1)
+        self._caught_up.wait(CATCH_UP_S)
+
+    def subscribe_to(self, topic: bytes) -> bool:
+        """Whether a connection that is served subscribes to exactly this topic. Thread-safe.
+
+        It has to be known when it subscribes: `catch_up` before `admit_subscription`.
+        """
+        return any(topic in connection.topics for connection in self._open())
 
     def count(self, reason: str, frame: zmq.Frame) -> None:
         """Count a message of this frame's connection as refused, and keep the connection."""
@@ -154,9 +190,11 @@ class Peers:
             return "oversized"
         size = len(topic) + 1
         if not on:
-            if connection.topics[topic]:
-                connection.topics[topic] -= 1
+            if topic in connection.topics:  # a peer may send ends of what it has never begun
                 connection.topic_bytes -= size
+                connection.topics[topic] -= 1
+                if not connection.topics[topic]:
+                    del connection.topics[topic]
             return ""
         connection.topics[topic] += 1
         connection.topic_bytes += size
@@ -170,11 +208,18 @@ class Peers:
         poller.register(self._monitor, zmq.POLLIN)
         poller.register(self._sent.fileno(), zmq.POLLIN)
         poller.register(self._stop, zmq.POLLIN)
+        poller.register(self._asked, zmq.POLLIN)
         if self._served:
             poller.register(self._served.socket, zmq.POLLIN)
         try:
             while self._stop not in (ready := dict(poller.poll(self._wait_ms()))):
+                asked = self._asked in ready
+                if asked:
+                    os.eventfd_read(self._asked)
                 self._follow_connections()
+                if asked:
+                    self._caught_up.set()
+                self._judge_ends()
                 if self._sent.fileno() in ready:
                     self._limit_bytes()
                 if self._served:
@@ -183,9 +228,9 @@ class Peers:
             self._close()
 
     def _wait_ms(self) -> int | None:
-        if self._served is None:
-            return None
-        return max(0, math.ceil(1000 * (self._served.next_s - time.monotonic())))
+        due = [self._doubts[0].due_s] if self._doubts else []
+        due += [self._served.next_s] if self._served else []
+        return max(0, math.ceil(1000 * (min(due) - time.monotonic()))) if due else None
 
     def _serve(self, served: Served) -> None:
         """Answer who may connect, and end the connections whose key is gone."""
@@ -248,20 +293,47 @@ class Peers:
         connection, failed, self._failed = self._connections.get(number), self._failed, ""
         if connection is None:
             return
-        if failed == "no_handshake" and connection.received() >= GREETING:
-            failed = self._reason(MECHANISM)  # it has read that ours differs, and left first
-        if not connection.cut and not connection.talked:
-            self._refuse(failed or "malformed", connection)
-        elif not connection.cut and not connection.has_left():  # libzmq has ended it
-            self._refuse("oversized", connection)
+        now = time.monotonic()
+        if connection.cut:
+            pass
+        elif failed == "no_handshake":  # otherwise the peer has left before it was complete
+            if now - connection.began_s > HANDSHAKE_S:
+                self._refuse(failed, connection)
+        elif failed:
+            self._refuse(failed, connection)
+        elif connection.is_at(number) and not connection.has_left():
+            self._doubts.append(Doubt(number, connection, now, now + DOUBT_S))
+            self._forget(number, close=False)
+            return
+        elif not connection.has_left():
+            self._refuse_unread(connection)
         self._forget(number)
 
-    def _forget(self, number: int) -> None:
+    def _judge_ends(self) -> None:
+        """Judge the ends in doubt by who has closed the connection meanwhile: libzmq or the peer."""
+        now = time.monotonic()
+        while self._doubts and (self._doubts[0].due_s <= now or len(self._doubts) > DOUBTS):
+            doubt = self._doubts.popleft()
+            connection, again = doubt.connection, doubt.began_s + DOUBTS_S > now
+            if not connection.has_left():
+                if not connection.is_at(doubt.number):
+                    self._refuse_unread(connection)
+                elif again and len(self._doubts) < DOUBTS:  # libzmq may not have closed it yet
+                    self._doubts.append(doubt._replace(due_s=now + DOUBT_S))
+                    continue
+            connection.close()
+
+    def _refuse_unread(self, connection: Connection) -> None:
+        """Count a connection that libzmq has ended: it could not read what the peer sent."""
+        self._refuse("oversized" if connection.talked else "malformed", connection)
+
+    def _forget(self, number: int, *, close: bool = True) -> None:
         connection = self._connections.pop(number, None)
         if connection is not None:
             del self._watched[connection.fileno()]
             self._sent.unregister(connection.fileno())  # libzmq's descriptor would keep it there
-            connection.close()
+            if close:
+                connection.close()
 
     def _cut(self, connection: Connection, reason: str) -> None:
         connection.shutdown()
@@ -283,8 +355,11 @@ class Peers:
     def _close(self) -> None:
         for number in list(self._connections):
             self._forget(number)
+        for doubt in self._doubts:
+            doubt.connection.close()
         self._sent.close()
         os.close(self._stop)
+        os.close(self._asked)
         self._monitor.close(linger=0)
         if self._served:
             self._served.close()

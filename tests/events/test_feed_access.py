@@ -12,7 +12,16 @@ import msgspec
 import pytest
 import zmq
 from event_logs import WALK, logged
-from feed_processes import PATIENCE_S, awaited, hears, plain_subscriber, publisher, resident_mb
+from feed_processes import (
+    PATIENCE_S,
+    RawPeer,
+    awaited,
+    hears,
+    plain_subscriber,
+    publisher,
+    refused,
+    resident_mb,
+)
 
 from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
@@ -96,11 +105,11 @@ def test_what_no_subscriber_sends_ends_its_connection_and_is_counted():
         zmq.Context() as context,
     ):
         assert hears(good)
-        for message in (
-            [b"\7hello"],
-            [b"\7not", b"a", b"subscription"],
-            [b"\1" + b"x" * 300],
-            [b"\1" + b"x" * 5000],
+        for message, counts in (
+            ([b"\7hello"], {"malformed": 1}),
+            ([b"\7not", b"a", b"subscription"], {"frames": 1}),
+            ([b"\1" + b"x" * 300], {"oversized": 1}),
+            ([b"\1" + b"x" * 5000], {"oversized": 2}),
         ):
             with context.socket(zmq.XSUB) as rude:
                 rude.linger = 1000
@@ -108,11 +117,64 @@ def test_what_no_subscriber_sends_ends_its_connection_and_is_counted():
                 rude.send(b"\1sv1/")
                 assert hears(rude)
                 rude.send_multipart(message)
-                time.sleep(0.1)
+                awaited(good, **counts)
         host, port = endpoint.removeprefix("tcp://").split(":")
         with socket.create_connection((host, int(port))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)) * 50)
-            awaited(good, malformed=1, frames=1, oversized=2)
+            assert hears(good)
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_subscribers_that_leave_at_once_are_not_refused(with_keys, directory):
+    client = new_client(directory, "phone") if with_keys else None
+    with (
+        publisher(directory=directory) if with_keys else publisher("tcp://127.0.0.1:*") as (
+            _,
+            endpoint,
+        )
+    ):
+        for turn in range(120):
+            with plain_subscriber(endpoint, client=client):
+                time.sleep(turn % 6 * 2e-4)  # before, during and after the handshake
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        for _ in range(20):
+            socket.create_connection((host, int(port))).close()
+        with plain_subscriber(endpoint, client=client) as last:
+            time.sleep(1)  # in which the ends of the others are judged
+            while last.poll(0):
+                last.recv_multipart()
+            assert refused(last) == {}
+
+
+def eventually(check):
+    deadline = time.monotonic() + PATIENCE_S
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_frames_of_one_subscriber_do_not_end_with_what_another_sends():
+    begin, end = b"\1sv1/cam1/frame/", b"\0sv1/cam1/frame/"
+    with contextlib.closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
+
+        def wanted(source="cam1"):
+            return feed.wants_frames(source)
+
+        with contextlib.closing(RawPeer(feed.endpoint)) as rude:
+            rude.send(*[end] * 20, b"\1sv1/a/frame/")
+            eventually(lambda: wanted("a"))
+            assert not wanted()
+            with plain_subscriber(feed.endpoint, "sv1/cam1/frame/"):
+                eventually(wanted)
+                rude.send(*[end] * 20, *[begin, end, end] * 5, b"\1sv1/b/frame/")
+                eventually(lambda: wanted("b"))
+                assert wanted()
+            eventually(lambda: not wanted())
+            rude.send(begin, begin)
+            eventually(wanted)
+        eventually(lambda: not wanted())
+        assert not wanted("a")
+        assert feed.refused == {}
 
 
 @pytest.mark.parametrize("bind", ["tcp://127.0.0.1:*", "ipc://{}/feed"])
