@@ -89,6 +89,7 @@ STATUS = Status(
         stage("publish", count=110),
     ],
     refused_messages=9,
+    refused_clients={"unknown_key": 4, "flood": 1},
     processes={},
     latency={"gate": times(0.02, 0.2, 40.0), "tape": times(0.3)},
     age={"gate": times(0.1, 0.4, 45.0)},

@@ -38,7 +38,11 @@ def tables(status: Status, out: Path | None = None) -> Iterator[Table | str]:
 def problems(status: Status) -> list[str]:
     """Return a line for each thing that is wrong, in words; empty when all is well."""
     found = [line for source in status.sources for line in _problems_of(source)]
-    return found + [line for stage in status.stages for line in _stage_problems(stage)]
+    found += [line for stage in status.stages for line in _stage_problems(stage)]
+    if refused := status.refused_clients:
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
+        found.append(f"the feed has refused connections ({counts}); the log says whose")
+    return found
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Runs the stages of one group on the batches that the core sends, in a worker or inline."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import cast
@@ -22,7 +23,7 @@ from streamvis.runtime.protocol import (
     StageState,
     StageTime,
 )
-from streamvis.stages.protocol import Site, Stage, StatefulStage
+from streamvis.stages.protocol import ServingStage, Site, Stage, StatefulStage
 
 Build = Callable[[StageSpec, Site], Stage]
 OrderedItem = BeginItem | NoticeItem | EndItem
@@ -72,6 +73,8 @@ class Host:
             for name in stages
             if pipeline.stage(name).run.reads_runs
         }
+        self._serving = [stage for stage in stages.values() if isinstance(stage, ServingStage)]
+        self._refused: Counter[str] = Counter()  # taken before
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
         # of each stage the sources that it begins once they are open, with the states of BeginItem
@@ -106,6 +109,19 @@ class Host:
             if self._devices:
                 answer.ran.append(frame.ran)
         return answer, written
+
+    @property
+    def serves(self) -> bool:
+        """Whether other programs connect to a stage."""
+        return bool(self._serving)
+
+    def take_refused(self) -> dict[str, int]:
+        """Return, by reason, how many connections were refused since the last call."""
+        now: Counter[str] = Counter()
+        for stage in self._serving:
+            now.update(stage.refused_clients())
+        new, self._refused = now - self._refused, now
+        return dict(new)
 
     def close(self) -> None:
         """Close all stages, the last of the group first, whatever one of them raises."""

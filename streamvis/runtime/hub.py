@@ -254,6 +254,8 @@ class Hub:
                 self._meter.add_times(message.times)
                 self._meter.findings.update(message.findings)
                 self._feed(protocol.Received(process, message, time.monotonic(), blobs))
+            case protocol.ClientsRefused(counts):
+                self._meter.refused_clients.update(counts)
             case protocol.Hello():
                 self._send(process, self._setup(self._groups[process]))
             case protocol.Ready() | protocol.Refused():
@@ -269,7 +271,9 @@ class Hub:
             case protocol.Opened(info) if info.id == stream.name:
                 self._feed(fact)
                 self._fit(stream, info.width, info.height)
-            case protocol.Opened() | protocol.Answer() | protocol.Ready():
+            case (
+                protocol.Opened() | protocol.Answer() | protocol.Ready() | protocol.ClientsRefused()
+            ):
                 self._server.refused += 1
             case protocol.PictureTaken(jpeg, media_us, capture_us):
                 if self._control is not None:

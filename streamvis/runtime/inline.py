@@ -225,6 +225,8 @@ class Loop:
         at = time.monotonic()
         if self._on_status is not None and at >= self._status_due:
             self._status_due = at + STATUS_S
+            for host in self._hosts.values():
+                self._meter.refused_clients.update(host.take_refused())
             self._on_status(self._meter.status(self._core, at))
 
     def _carry_out(self, order: protocol.Order) -> Iterator[protocol.Fact]:

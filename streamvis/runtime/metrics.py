@@ -97,6 +97,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[SourceReport]
     stages: list[StageReport]
     refused_messages: int = 0
+    refused_clients: dict[str, int] = {}  # connections to the feed that were refused, by reason
     processes: dict[str, int] = {}  # process ids by name, such as decode-gate and detect.0
     latency: dict[str, Histogram] = {}  # by source, as `latency_ms`
     age: dict[str, Histogram] = {}  # by live source, as `age_ms`
@@ -157,6 +158,7 @@ class Meter:
     def __init__(self, at: float) -> None:
         self.start = at
         self.findings: dict[str, Findings] = {}  # by source that has ended
+        self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
@@ -202,6 +204,7 @@ class Meter:
             sources=sources,
             stages=stages,
             refused_messages=refused,
+            refused_clients=dict(self.refused_clients),
             processes=processes or {},
             latency={name: times.histogram() for name, times in self._latency.items()},
             age={name: times.histogram() for name, times in self._age.items()},

@@ -22,6 +22,7 @@ from streamvis.messages import Clock
 from streamvis.runtime.metrics import BOUNDS_S, Histogram, SourceReport, Status
 from streamvis.runtime.resource_usage import Disk, Usage
 from streamvis.runtime.state import SourceState
+from streamvis.transport.peers import REASONS as REFUSED
 
 PREFIX = "streamvis_"
 STATES: Sequence[str] = get_args(SourceState)
@@ -150,6 +151,12 @@ def _run(status: Status, disk: Disk | None, age_s: float) -> Iterator[Metric]:
         "Messages that no process of this run has sent.",
         status.refused_messages,
     )
+    refused = COUNTER(
+        f"{PREFIX}feed_refused", "Connections to the feed that were refused.", labels=["reason"]
+    )
+    for reason in REFUSED:
+        refused.add_metric([reason], status.refused_clients.get(reason, 0))
+    yield refused
     yield GAUGE(f"{PREFIX}uptime_seconds", "Time since the run began.", status.wall_s)
     yield GAUGE(f"{PREFIX}status_age_seconds", "Age of these numbers; the hub renews them.", age_s)
     free = GAUGE(f"{PREFIX}out_free_bytes", "Free space on the disk of --out.")

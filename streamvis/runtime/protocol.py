@@ -165,6 +165,12 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     ran: list[dict[str, StageRun]] = []  # for each frame, by stage; none if no stage reads it
 
 
+class ClientsRefused(msgspec.Struct, frozen=True, array_like=True, tag="clients_refused"):
+    """Connections to a stage that were refused since the last such message."""
+
+    counts: dict[str, int]  # by reason
+
+
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     """The source is open."""
 
@@ -244,6 +250,7 @@ FromProcess = (
     | Ready
     | Refused
     | Answer
+    | ClientsRefused
     | Opened
     | Waiting
     | Silence

@@ -20,11 +20,15 @@ from streamvis.stages.protocol import Site
 from streamvis.transport.slots import SlotReader
 from streamvis.transport.sockets import Client
 
+REPORT_S = 1.0  # between two looks at whom its stages refuse, while there is no work
+
 
 def work(client: Client) -> None:
     """Serve the hub: hello, build the stages, ready, answer batches, close."""
     client.send([protocol.encode(protocol.Hello())])
-    setup, _ = _receive(client)
+    frames = client.receive()
+    assert frames is not None  # without a timeout
+    setup = protocol.decode_to_process(frames[0])
     if not isinstance(setup, protocol.Setup):  # Stop: the run ended before this worker began
         return
     with closing(SlotReader()) as pixels:
@@ -46,18 +50,18 @@ def work(client: Client) -> None:
 
 
 def _answer(client: Client, host: Host) -> None:
+    wait_s = REPORT_S if host.serves else None
     while True:
-        order, blobs = _receive(client)
+        frames = client.receive(wait_s)
+        if refused := host.take_refused():
+            client.send([protocol.encode(protocol.ClientsRefused(refused))])
+        if frames is None:
+            continue
+        order, blobs = protocol.decode_to_process(frames[0]), frames[1:]
         if not isinstance(order, protocol.Work):
             return
         answer, parts = host(order.id, order.items, map(part_decoder(), blobs))
         client.send([protocol.encode(answer), *map(encode_part, parts)])
-
-
-def _receive(client: Client) -> tuple[protocol.ToProcess, list[bytes]]:
-    frames = client.receive()
-    assert frames is not None  # without a timeout
-    return protocol.decode_to_process(frames[0]), frames[1:]
 
 
 def _built(setup: protocol.Setup, pixels: SlotReader) -> Host:

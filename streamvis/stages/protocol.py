@@ -13,7 +13,7 @@ imports neither torch nor OpenCV, and its methods import what they return.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -76,6 +76,14 @@ class StatefulStage(Stage, Protocol):
 
         Only the publisher returns findings.
         """
+
+
+@runtime_checkable
+class ServingStage(Protocol):
+    """A stage to which other programs connect."""
+
+    def refused_clients(self) -> Mapping[str, int]:
+        """Return, by reason, how many connections were refused since the stage was built."""
 
 
 class LogPosition(msgspec.Struct, frozen=True, array_like=True):

@@ -310,7 +310,7 @@ class Peers:
         self._forget(number)
 
     def _judge_ends(self) -> None:
-        """Judge the ends in doubt by who has closed the connection meanwhile: libzmq or the peer."""
+        """Judge the ends in doubt by who has closed the connection: libzmq, or the peer."""
         now = time.monotonic()
         while self._doubts and (self._doubts[0].due_s <= now or len(self._doubts) > DOUBTS):
             doubt = self._doubts.popleft()

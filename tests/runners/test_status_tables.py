@@ -1,5 +1,6 @@
 """The status of a run in words: which camera is bad, and why."""
 
+import msgspec
 import pytest
 from controlled_runs import report, stage
 
@@ -99,6 +100,13 @@ def test_a_source_in_good_order_has_none():
 def test_a_stage_whose_process_died_has_a_line():
     (line,) = problems(status(stages=[stage("detect", restarts=2)]))
     assert line == "stage detect: its process was restarted 2 times; the log says why"
+
+
+def test_refused_connections_have_a_line():
+    refused = msgspec.structs.replace(status(), refused_clients={"unknown_key": 4, "flood": 1})
+    assert problems(refused) == [
+        "the feed has refused connections (flood 1, unknown_key 4); the log says whose"
+    ]
 
 
 def test_the_tables_have_a_row_for_each_source_and_stage(tmp_path):

@@ -4,16 +4,18 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import msgspec
 import pytest
 from controlled_runs import private_home
+from feed_processes import RawPeer
 from test_launch import balanced, chain, logs, run, source, undisturbed, workers
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, Site, StageSpec
 from streamvis.errors import RunError, StreamvisError, UsageError
 from streamvis.events.export import jsonl
+from streamvis.events.feed import read_announcement
 from streamvis.events.log import LogReader
 from streamvis.runtime import control_client, launch
 from streamvis.runtime.control import Add, GetStatus, Reload, Remove, Restart
@@ -272,6 +274,39 @@ def test_clients_that_die_and_messages_that_are_none_do_not_disturb_a_run(tmp_pa
     summary = serve(out, acts, [source("film", 100, pause=0.01)])
     assert balanced(summary)["film"].admitted == 100
     assert summary.refused_messages > 0
+
+
+def test_the_status_counts_whom_the_feed_refuses_also_while_no_frame_arrives(tmp_path):
+    pipeline = Pipeline(
+        [
+            StageSpec("detect", MaskRcnn()),
+            StageSpec("track", Jipda(), after=["detect"]),
+            StageSpec("publish", Publish(bind="tcp://127.0.0.1:*"), after=["track"]),
+        ]
+    )
+
+    def refused(operator):
+        return operator.ask(GetStatus()).status.refused_clients
+
+    def acts(operator):
+        operator.until_state("film", "ended")
+        endpoint = read_announcement(tmp_path).endpoint
+        for count in (1, 2):
+            with closing(RawPeer(endpoint)) as rude:
+                rude.send(b"\7neither a subscription nor its end")
+                until(lambda count=count: refused(operator) == {"malformed": count})
+
+    with Operator(tmp_path, acts):
+        launch.run(
+            pipeline,
+            PLACEMENT,
+            [source("film", 3)],
+            build="toys:build_logged",
+            open_source="toys:open_toy",
+            out=tmp_path,
+            serve=True,
+            control=ControlSettings(pipeline="toys"),
+        )
 
 
 def test_nothing_of_the_control_is_left_when_a_run_has_ended(tmp_path):

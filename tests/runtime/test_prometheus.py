@@ -94,6 +94,8 @@ def test_stages_processes_disk_and_build(found):
     assert found["process_cpu_seconds_total", "detect.0"] == 3000
     assert found["out_free_bytes",] == 20e9
     assert found["refused_messages_total",] == 9
+    assert found["feed_refused_total", "unknown_key"] == 4
+    assert found["feed_refused_total", "malformed"] == 0
     assert found["status_age_seconds",] == 0.5
     assert [key for key in found if key[0] == "build_info" and __version__ in key]
 

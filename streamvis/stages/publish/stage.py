@@ -117,6 +117,10 @@ class PublishStage:
         """The address that the feed is bound to; None without a feed."""
         return self._outbox.endpoint
 
+    def refused_clients(self) -> Mapping[str, int]:
+        """Return, by reason, how many connections to the feed were refused."""
+        return self._outbox.refused_clients
+
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or continue it from the state in the log."""
         answered = answered_state(source.id, state) if state is not None else None
@@ -287,6 +291,11 @@ class Outbox:
     def endpoint(self) -> str | None:
         """The address that the feed is bound to; None without a feed."""
         return self._feed.endpoint if self._feed else None
+
+    @property
+    def refused_clients(self) -> Mapping[str, int]:
+        """By reason: how many connections to the feed were refused."""
+        return self._feed.refused if self._feed else {}
 
     def cursor(self, source: str) -> Cursor | None:
         """Return the latest cursor of the source in the log."""
