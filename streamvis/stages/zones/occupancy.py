@@ -65,6 +65,16 @@ class ZoneReport(msgspec.Struct, array_like=True):
     last_us: int | None = None  # of the last zone.update
 
 
+class ReportState(msgspec.Struct, array_like=True):
+    """All that a report remembers."""
+
+    reports: dict[int, ZoneReport]
+    entries: dict[int, int]
+    since: dict[int, list[int]]
+    promises: list[Promise]
+    next_forecast_us: int
+
+
 class ReportSettings(NamedTuple):
     """How often zones are published, and how far ahead they are forecast."""
 
@@ -293,3 +303,15 @@ class OccupancyReport:
                 p_scene=observed.scene.get((name, horizon_us)),
             )
         )
+
+    def state(self) -> ReportState:
+        """Return what `restore` continues from."""
+        return ReportState(
+            self.reports, self.entries, self.since, self.promises, self.next_forecast_us
+        )
+
+    def restore(self, state: ReportState, zones: dict[int, Zone]) -> None:
+        """Continue from a state."""
+        self.zones = zones
+        self.reports, self.entries, self.since = state.reports, state.entries, state.since
+        self.promises, self.next_forecast_us = state.promises, state.next_forecast_us

@@ -1,0 +1,340 @@
+"""What each id of a stream epoch saw: evidence frame by frame, and corrections of ids.
+
+`touched` collects the pairs of a track and a zone or line whose events may change.
+"""
+
+from bisect import insort
+from collections.abc import Iterator
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.stages.zones.arrangement import Arrangement
+from streamvis.stages.zones.history import (
+    BAND_LEFT,
+    LEFT,
+    RIGHT,
+    SPACING_US,
+    UNKNOWN,
+    Change,
+    Cut,
+    Kind,
+    Mark,
+    Piece,
+    Run,
+    divide,
+    joined_runs,
+    mark,
+    new_piece,
+)
+from streamvis.stages.zones.live import NEVER, NEW, LiveTracks
+from streamvis.stages.zones.observed import Merges, Observed, Splits
+from streamvis.stages.zones.occupancy import deviations
+
+LEFTS = (LEFT, BAND_LEFT)
+
+Pair = tuple[int, Kind, int]  # track, and number of a zone or line
+
+
+class Person(msgspec.Struct, array_like=True):
+    """The history of one id, after corrections."""
+
+    pieces: list[Piece]  # in order, one at least; the last one grows while the track is alive
+    over: bool = False
+
+
+class PersonsState(msgspec.Struct, array_like=True):
+    """All that is remembered of persons."""
+
+    persons: dict[int, Person]
+    live: bytes
+
+
+class Persons:
+    """The persons of one stream epoch, by number of the track."""
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        self.arrangement = arrangement
+        self.live = LiveTracks(*arrangement.counts)
+        self.touched: set[Pair] = set()
+        self._of: dict[int, Person] = {}
+        self._now_us = 0
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._of
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all that are remembered."""
+        return list(self._of)
+
+    def is_over(self, number: int) -> bool:
+        """Whether a track has ended."""
+        return self._of[number].over
+
+    def take(self, observed: Observed) -> None:
+        """Take in the positions of the tracks of a frame."""
+        live, self._now_us = self.live, observed.media_us
+        rows = live.rows_of(observed.ids)
+        live.p_exist[rows] = observed.p_exist
+        for number in observed.ids.tolist():
+            person = self._of.get(number)
+            if person is None:
+                self._of[number] = Person([new_piece()])
+            elif person.over:  # it goes on
+                person.over = False
+                person.pieces.append(new_piece())
+                self.touched |= {(number, "zone", z) for z in self.arrangement.zones}
+        for g, group in self.arrangement.groups.items():
+            live.sd[rows, g] = deviations(observed, group)
+            at = np.flatnonzero(group.counts(observed))
+            if len(at):
+                self._take_group(observed, g, rows[at], at)
+
+    def _take_group(self, observed: Observed, g: int, rows: Array, at: Array) -> None:
+        """Take in the evidence of some tracks (K rows) for the zones and lines of a group."""
+        live, group = self.live, self.arrangement.groups[g]
+        points = group.points(observed)[at]  # (K, 2)
+        last_us = live.last_us[rows, g]
+        before = np.where((last_us != NEVER)[:, None], live.last_xy[rows, g], points)
+        numbers = observed.ids[at].tolist()
+        if len(group.zones):
+            self._take_zones(g, rows, (before, points), numbers)
+        if len(group.lines):
+            heights = observed.boxes[at, 3] - observed.boxes[at, 1]
+            self._take_lines(g, rows, (before, points, heights), numbers)
+        due = self._now_us - live.marked_us[rows, g] >= SPACING_US  # NEVER is long ago
+        for k in np.flatnonzero(due).tolist():
+            trail = self._of[numbers[k]].pieces[-1].trail(g)
+            mark(trail, Mark(self._now_us, *points[k].tolist()))
+        live.marked_us[rows[due], g] = self._now_us
+        live.last_us[rows, g] = self._now_us
+        live.last_xy[rows, g] = points
+
+    def _take_zones(
+        self, g: int, rows: Array, way: tuple[Array, Array], numbers: list[int]
+    ) -> None:
+        """Remember which tracks have got into a zone, or out of it, on their way."""
+        live, group = self.live, self.arrangement.groups[g]
+        before, points = way
+        inside = group.inside(points)
+        was = live.inside[rows[:, None], group.zones]
+        changed = inside != was
+        if not changed.any():
+            return
+        for k, z in np.argwhere(changed).tolist():
+            last_us, us = int(live.last_us[rows[k], g]), self._now_us
+            old, new = int(was[k, z]), bool(inside[k, z])
+            if old != NEW:
+                share = group.edge_share(z, before[k], points[k], last=new)
+                us = last_us + round(share * (us - last_us))
+            change = Change(int(new), us, last_us, self._now_us)
+            self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
+        live.inside[rows[:, None], group.zones] = inside
+
+    def _take_lines(
+        self, g: int, rows: Array, way: tuple[Array, Array, Array], numbers: list[int]
+    ) -> None:
+        """Remember on which side of each line tracks are, and where their ways have cut it."""
+        live, group = self.live, self.arrangement.groups[g]
+        before, points, heights = way
+        cuts, share = group.cuts(before, points)
+        for k, m in np.argwhere(cuts).tolist():
+            last_us = int(live.last_us[rows[k], g])
+            us = last_us + round(float(share[k, m]) * (self._now_us - last_us))
+            cut = Cut(max(us, last_us + 1), int(cuts[k, m]), last_us, self._now_us)
+            piece = self._of[numbers[k]].pieces[-1]
+            piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
+        side = group.side(group.left_of(points), heights)
+        was = live.side[rows[:, None], group.lines]
+        changed = side != was
+        if not changed.any():
+            return
+        for k, m in np.argwhere(changed).tolist():
+            last_us = int(live.last_us[rows[k], g])
+            change = Change(int(side[k, m]), self._now_us, last_us, self._now_us)
+            line: tuple[Kind, int] = ("line", int(group.lines[m]))
+            self._change(numbers[k], g, line, int(was[k, m]), change)
+        live.side[rows[:, None], group.lines] = side
+
+    def _change(
+        self, number: int, g: int, shape: tuple[Kind, int], was: int, change: Change
+    ) -> None:
+        """Remember the new value of a zone or line of a track."""
+        kind, index = shape
+        piece = self._of[number].pieces[-1]
+        if was == NEW and not piece.trail(g):
+            piece.set_first(kind, index, change.value)
+        else:
+            piece.changes[kind].setdefault(index, []).append(change)
+        if change.value in (LEFT, RIGHT) if kind == "line" else change.value or was == 1:
+            self.touched.add((number, kind, index))
+
+    # what counting reads
+
+    def evidence_us(self, number: int, g: int) -> int | None:
+        """Return the time of the last evidence of a track for a group; None without any."""
+        trails = [piece.trail(g) for piece in self._of[number].pieces]
+        return max((trail[-1].us for trail in trails if trail), default=None)
+
+    def runs(self, number: int, kind: Kind, index: int) -> list[Run]:
+        """Return the runs of a track at a zone or line."""
+        g, person = self.arrangement.group_of[kind, index], self._of[number]
+        self._sync(number, g)
+        return joined_runs(person.pieces, kind, index, g)
+
+    def cuts(self, number: int, line: int) -> list[Cut]:
+        """Return where the path of a track cuts a line, in order."""
+        person = self._of[number]
+        cuts = [cut for piece in person.pieces for cut in piece.cuts.get(line, ())]
+        for cut in self._joins(person, line):
+            insort(cuts, cut)
+        return cuts
+
+    def _joins(self, person: Person, k: int) -> Iterator[Cut]:
+        """Return where the straight ways between a person's pieces cut a line.
+
+        The sides say whether they do; the positions, which are known less well where a piece was
+        divided, whether that is within the segment.
+        """
+        g = self.arrangement.group_of["line", k]
+        pieces = [(piece, trail) for piece in person.pieces if (trail := piece.trail(g))]
+        for (one, before), (other, after) in pairwise(pieces):
+            was, now = one.last("line", k), other.first_of("line", k)
+            if UNKNOWN in (was, now) or (was in LEFTS) == (now in LEFTS):
+                continue
+            a, b = before[-1], after[0]
+            if self.arrangement.groups[g].is_beside(k, np.array([a[1:], b[1:]])):
+                yield Cut((a.us + b.us) // 2, 1 if was in LEFTS else -1, a.us, b.us)
+
+    def _sync(self, number: int, g: int) -> None:
+        """Bring the last mark of a track's trail up to its last evidence."""
+        person, row = self._of[number], self.live.row(number)
+        if not person.over and row is not None and self.live.last_us[row, g] != NEVER:
+            us, (x, y) = int(self.live.last_us[row, g]), self.live.last_xy[row, g].tolist()
+            trail = person.pieces[-1].trail(g)
+            if trail:  # else the piece is newer than the evidence
+                mark(trail, Mark(us, x, y))
+
+    def _sync_all(self, number: int) -> None:
+        for g in self.arrangement.groups:
+            self._sync(number, g)
+
+    # corrections
+
+    def correct(self, splits: Splits, merges: Merges) -> list[int]:
+        """Apply the splits, then the merges of a frame; return whose history may have changed."""
+        involved = {number for split in splits for number in split[:2]}
+        involved |= {number for merge in merges for number in merge}
+        for number in involved & self._of.keys():
+            self._sync_all(number)
+        self._split(splits)
+        for gone, kept in merges:
+            self._merge(gone, kept)
+        for number in involved & self._of.keys():
+            if not self._of[number].pieces:
+                self._of[number].pieces.append(new_piece())
+        return sorted(involved)
+
+    def _split(self, splits: Splits) -> None:
+        """Move what ids saw from some time on to other ids, all at once."""
+        moved: list[tuple[int, list[Piece]]] = []
+        renamed: dict[int, int] = {}
+        for number, other, since_us in splits:
+            person = self._of.get(number)
+            if person is None:
+                continue
+            halves = [divide(piece, since_us) for piece in person.pieces]
+            person.pieces = [before for before, _ in halves if before is not None]
+            moved.append((other, [after for _, after in halves if after is not None]))
+            if self.live.row(number) is not None:
+                renamed[number] = other
+        for other, pieces in moved:
+            self._give(other, pieces)
+        for number, other in renamed.items():
+            if number not in renamed.values():
+                self._of[number].over = True
+            self._of[other].over = False
+        self.live.rename(renamed)
+
+    def _merge(self, gone: int, kept: int) -> None:
+        """Move all that one id saw to another."""
+        person = self._of.pop(gone, None)
+        if person is None:
+            return
+        alive = self.live.row(gone) is not None
+        over = kept not in self._of or self._of[kept].over
+        self._give(kept, person.pieces)
+        self._of[kept].over = over and not alive
+        if alive:
+            self.live.rename({gone: kept})
+
+    def _give(self, number: int, pieces: list[Piece]) -> None:
+        """Add pieces to a person; where both have evidence, that which is moved is right."""
+        person = self._of.setdefault(number, Person([], over=True))
+        for piece in pieces:
+            if not any(piece.trails):
+                continue
+            kept: list[Piece] = []
+            for own in person.pieces:
+                if not any(own.trails):
+                    continue
+                before, rest = divide(own, piece.from_us)
+                after = None if rest is None else divide(rest, piece.to_us + 1)[1]
+                kept += [part for part in (before, after) if part is not None]
+            person.pieces = sorted([*kept, piece], key=lambda one: one.from_us)
+
+    # ends
+
+    def end(self, numbers: list[int]) -> None:
+        """End tracks."""
+        for number in numbers:
+            self._sync_all(number)
+            self._of[number].over = True
+
+    def drop(self, numbers: list[int]) -> None:
+        """Drop the last evidence of tracks that have ended."""
+        self.live.drop(set(numbers))
+
+    def old(self, before_us: int) -> list[int]:
+        """Return the persons whose tracks ended before a time."""
+        return [
+            number
+            for number, person in self._of.items()
+            if person.over
+            and all(piece.to_us < before_us for piece in person.pieces if any(piece.trails))
+        ]
+
+    def forget(self, number: int) -> None:
+        """Forget a person."""
+        del self._of[number]
+
+    def pieces(self, number: int) -> list[Piece]:
+        """Return the pieces of a person."""
+        return self._of[number].pieces
+
+    def widen(self) -> None:
+        """Make room for zones, lines and groups that were added."""
+        self.live.widen(*self.arrangement.counts)
+
+    def scale(self, x: float, y: float) -> None:
+        """Scale what is in pixels: frames have another size."""
+        for g, group in self.arrangement.groups.items():
+            if group.key.space == "ground":
+                continue
+            self.live.last_xy[:, g] *= (x, y)
+            for person in self._of.values():
+                for piece in person.pieces:
+                    trail = piece.trail(g)
+                    trail[:] = [Mark(one.us, one.x * x, one.y * y) for one in trail]
+
+    def state(self) -> PersonsState:
+        """Return what `restore` continues from."""
+        return PersonsState(self._of, self.live.encode())
+
+    def restore(self, state: PersonsState) -> None:
+        """Continue from a state; ValueError or DecodeError when it is none."""
+        self._of = state.persons
+        self.live.decode(state.live)
+        self.widen()
