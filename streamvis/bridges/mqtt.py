@@ -19,7 +19,7 @@ import msgspec
 from streamvis.bridges.home_assistant import discovery
 from streamvis.bridges.mqtt_broker import Message
 from streamvis.bridges.selection import is_lifecycle
-from streamvis.bridges.source_state import UPDATES, SourceNow, fold
+from streamvis.bridges.source_state import UPDATES, Shapes, SourceNow, fold, touched_by
 from streamvis.errors import DataError
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import SYSTEM
@@ -80,9 +80,10 @@ class MqttMapping:
             return published
         new = row.source not in self._sources
         now = self._sources.setdefault(row.source, SourceNow(pictured=self._snapshots))
-        shapes, before = now.shapes, {} if new else _by_topic(self._states(row.source, now))
+        shapes, touched = now.shapes, touched_by(now, event)
+        before = {} if new else _by_topic(self._states(row.source, now, touched))
         fold(now, event)
-        states = self._states(row.source, now)
+        states = self._states(row.source, now, touched)
         announced = self._announcement(row.source, now) if new or now.shapes != shapes else []
         gone = [Message(topic, b"") for topic in before.keys() - _by_topic(states).keys()]
         changed = [one for one in states if before.get(one.topic) != one.payload]
@@ -95,7 +96,7 @@ class MqttMapping:
         """
         messages = []
         for source, now in self._sources.items():
-            messages += [*self._announcement(source, now), *self._states(source, now)]
+            messages += [*self._announcement(source, now), *self._states(source, now, now.shapes)]
             if now.pictured and not self._snapshots:
                 messages.append(self.snapshot(source, b""))
         return messages
@@ -111,7 +112,7 @@ class MqttMapping:
     def forget(self, source: str) -> list[Message]:
         """Forget a source; return the empty messages that remove what is retained of it."""
         now = self._sources.pop(source, SourceNow())
-        retained = [*self._announcement(source, now), *self._states(source, now)]
+        retained = [*self._announcement(source, now), *self._states(source, now, now.shapes)]
         if now.pictured or self._snapshots:
             retained.append(self.snapshot(source, b""))
         return [message._replace(payload=b"") for message in retained]
@@ -145,13 +146,16 @@ class MqttMapping:
         )
         return [Message(topics.config(source), msgspec.json.encode(payload))]
 
-    def _states(self, source: str, now: SourceNow) -> list[Message]:
+    def _states(self, source: str, now: SourceNow, shapes: Shapes) -> list[Message]:
+        """Return the states of the source, and of these zones and lines as far as it has them."""
         values = {"status": now.status, "people": str(len(now.open))}
-        for name, zone in now.zones.items():
+        for name in sorted(shapes.zones & now.zones.keys()):
+            zone = now.zones[name]
             values[f"zone/{name}/people"] = str(zone.people)
             values[f"zone/{name}/occupied"] = "ON" if zone.people else "OFF"
             values[f"zone/{name}/longest_s"] = f"{zone.longest_s:.1f}"
-        for name, line in now.lines.items():
+        for name in sorted(shapes.lines & now.lines.keys()):
+            line = now.lines[name]
             values[f"line/{name}/in"] = str(line.in_total)
             values[f"line/{name}/out"] = str(line.out_total)
         return [

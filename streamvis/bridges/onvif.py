@@ -11,7 +11,9 @@ and Rename of the ObjectTree.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import groupby
+from operator import or_
 
 import msgspec
 
@@ -25,7 +27,7 @@ from streamvis.bridges.onvif_rules import (
     states_of,
     utc_of,
 )
-from streamvis.bridges.source_state import SourceNow, fold
+from streamvis.bridges.source_state import SourceNow, fold, touched_by
 from streamvis.errors import DataError
 from streamvis.events.codec import Codec
 from streamvis.events.envelope import Box, Event, FrameRef
@@ -86,7 +88,8 @@ class OnvifMapping:
         source, at = events[0].source, utc_of(events[0])
         known = self._sources.get(source)
         now = self._sources.setdefault(source, SourceNow())
-        before = states_of(known) if known is not None else {}
+        touched = reduce(or_, (touched_by(now, event) for event in events))
+        before = states_of(now, touched) if known is not None else {}
         tree, objects, happened = Json(), [], []
         for event in events:
             _add_operations(tree, event, now.open)
@@ -98,7 +101,7 @@ class OnvifMapping:
         messages = []
         if any(event.type.startswith("track.") for event in events):
             messages.append(self._metadata(source, at, objects, tree))
-        after = states_of(now)
+        after = states_of(now, touched)
         changed = {rule: data for rule, data in after.items() if before.get(rule) != data}
         messages += [self._of_rule(source, at, rule, data) for rule, data in changed.items()]
         gone = [rule for rule in before if rule not in after]

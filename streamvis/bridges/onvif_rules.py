@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from streamvis.bridges.source_state import SourceNow
+from streamvis.bridges.source_state import Shapes, SourceNow
 from streamvis.events.envelope import Event
 from streamvis.stages.zones.events import LineCross, ZoneDwell
 
@@ -29,18 +29,20 @@ class Rule(NamedTuple):
     is_property: bool = True  # its messages are a state, not something that happens
 
 
-def states_of(now: SourceNow) -> dict[Rule, Json]:
-    """Return the `Data` of each rule that is a property of the source."""
+def states_of(now: SourceNow, shapes: Shapes) -> dict[Rule, Json]:
+    """Return the `Data` of each property: of the source, and of these zones and lines."""
     counter, occupancy = "CountAggregation/Counter", "CountAggregation/OccupancyCounter"
     states: dict[Rule, Json] = {Rule(occupancy, MODULE, "people"): {"Count": len(now.open)}}
-    for name, zone in now.zones.items():
+    for name in sorted(shapes.zones & now.zones.keys()):
+        zone = now.zones[name]
         inside = " ".join(str(object_id(track)) for track in zone.inside)
         states[Rule("FieldDetector/ObjectsInside", ZONES, name)] = {
             "IsInside": zone.people > 0,
             "ObjectId": inside,
         }
         states[Rule(occupancy, ZONES, name)] = {"Count": zone.people}
-    for name, line in now.lines.items():
+    for name in sorted(shapes.lines & now.lines.keys()):
+        line = now.lines[name]
         states[Rule(counter, LINES, f"{name}_in")] = {"Count": line.in_total}
         states[Rule(counter, LINES, f"{name}_out")] = {"Count": line.out_total}
     return states

@@ -1,5 +1,7 @@
 """What is known of a source after its events: status, open tracks, zones and lines."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from streamvis.events.envelope import Event
@@ -54,9 +56,34 @@ class SourceNow(msgspec.Struct):
     past_lines: set[str] = msgspec.field(default_factory=set)
 
     @property
-    def shapes(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The names of its zones, and of its lines."""
-        return frozenset(self.zones), frozenset(self.lines)
+    def shapes(self) -> "Shapes":
+        return Shapes(frozenset(self.zones), frozenset(self.lines))
+
+
+class Shapes(NamedTuple):
+    """The names of zones and lines of a source."""
+
+    zones: frozenset[str] = frozenset()
+    lines: frozenset[str] = frozenset()
+
+    def __or__(self, other: "Shapes") -> "Shapes":
+        return Shapes(self.zones | other.zones, self.lines | other.lines)
+
+
+def touched_by(now: SourceNow, event: Event) -> Shapes:
+    """Return the zones and lines whose state may change when the event is folded."""
+    match event.what:
+        case ZoneLayoutSet(layout):
+            zones = frozenset(zone.name for zone in layout.zones)
+            lines = frozenset(line.name for line in layout.lines)
+            return now.shapes | Shapes(zones, lines)
+        case ZoneEnter(zone) | ZoneExit(zone) | ZoneRevise(zone) | ZoneUpdate(zone):
+            touched = Shapes(zones=frozenset([zone.name]))
+        case LineCross(line) | LineRevise(line):
+            touched = Shapes(lines=frozenset([line.name]))
+        case _:
+            touched = Shapes()
+    return touched if event.epoch == now.epoch else now.shapes | touched
 
 
 def fold(now: SourceNow, event: Event) -> None:
@@ -115,11 +142,11 @@ def _fold_shapes(now: SourceNow, event: Event) -> None:
 
 def _set_layout(now: SourceNow, layout: ZoneLayout) -> None:
     """Keep what is known of zones and lines that are still there."""
-    zones, lines = now.shapes
+    before = now.shapes
     now.zones = {one.name: now.zones.get(one.name, ZoneNow()) for one in layout.zones}
     now.lines = {one.name: now.lines.get(one.name, LineNow()) for one in layout.lines}
-    now.past_zones = (now.past_zones | zones) - now.zones.keys()
-    now.past_lines = (now.past_lines | lines) - now.lines.keys()
+    now.past_zones = (now.past_zones | before.zones) - now.zones.keys()
+    now.past_lines = (now.past_lines | before.lines) - now.lines.keys()
 
 
 def _zone(now: SourceNow, name: str) -> ZoneNow:
