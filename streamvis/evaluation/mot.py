@@ -132,7 +132,7 @@ def similarities(
     for t, r in zip(_grouped(truth, present), _grouped(results, present), strict=True):
         alike = similarity(truth_at[t], results_at[r])  # (T, R)
         if sequence.layout == "MOT16":
-            keep = ~_on_distractor(truth.classes[t], alike)
+            keep = ~on_distractor(truth.classes[t], alike)
             r, alike = r[keep], alike[:, keep]
         scored = (truth.scores[t] != 0) & (truth.classes[t] == PEDESTRIAN)
         frames.append(FrameSimilarities(t[scored], r, alike[scored]))
@@ -146,7 +146,7 @@ def _grouped(rows: Rows, frames: Array) -> list[Array]:
     return np.split(order, ends[:-1]) if len(frames) else []
 
 
-def _on_distractor(classes: Array, alike: Array) -> Array:
+def on_distractor(classes: Array, alike: Array) -> Array:
     """Whether (R,) results match a distractor when matched with truth of all classes."""
     worth = np.where(alike >= 0.5 - EPS, alike, 0)  # (T, R)
     t, r = linear_sum_assignment(worth, maximize=True)

@@ -9,11 +9,12 @@ from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
+from streamvis.cli.evaluate.zones import zones
 from streamvis.cli.output import command
 
 app = typer.Typer(
     help="Score detectors, trackers, embedders and the other networks on ground truth.",
     no_args_is_help=True,
 )
-for function in (detect, mot, reid, actions, segment, outliers, forecast):
+for function in (detect, mot, reid, actions, segment, outliers, forecast, zones):
     command(app)(function)
