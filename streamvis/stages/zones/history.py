@@ -17,7 +17,7 @@ import msgspec
 LEFT, RIGHT, BAND_LEFT, BAND_RIGHT = 1, 2, 3, 4  # of a line: beyond its band, or within it
 UNKNOWN = 255  # in `first`: no evidence yet
 SPACING_US = 200_000  # between two marks of a trail
-MARKS = 24  # of a trail, at most; with the spacing they reach back some minutes
+MARKS = 18  # of a trail, at most; with the spacing they reach back some minutes
 MANY = 12  # changes of a pair from which on old ones are left out
 Kind = Literal["zone", "line"]
 
@@ -136,7 +136,7 @@ def _thinned(trail: list[Mark]) -> list[Mark]:
     """Return the first and last mark of a trail, and fewer between the older they are."""
     kept = [trail[-1]]
     for one in reversed(trail[1:-1]):
-        if kept[-1].us - one.us >= max(SPACING_US, (trail[-1].us - one.us) // 3):
+        if kept[-1].us - one.us >= max(SPACING_US, (trail[-1].us - one.us) // 2):
             kept.append(one)
     return [trail[0], *reversed(kept)]
 

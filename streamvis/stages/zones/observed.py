@@ -97,8 +97,10 @@ def passed(media_us: int, size: tuple[int, int]) -> Observed:
 
 def rounded(values: Array, digits: int) -> Array:
     """Return float64 numbers as the events of tracks have them: rounded, finite and clipped."""
-    finite = np.nan_to_num(values.astype(np.float64)).clip(-LARGEST, LARGEST)
-    return np.asarray(finite.round(digits))
+    numbers = values.astype(np.float64)
+    if not (np.abs(numbers) <= LARGEST).all():  # NaN is not
+        numbers = np.nan_to_num(numbers).clip(-LARGEST, LARGEST)
+    return np.asarray(numbers.round(digits))
 
 
 def mean_variance(covariance: Array) -> Array:

@@ -6,6 +6,7 @@ each to be there, the variance that of p (1 - p), and the zone is empty with the
 is inside: a normal distribution of the anchor against the nearest edge of the zone.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -30,8 +31,10 @@ from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.shapes import STANDING_M, Group
 from streamvis.zone_layout import Zone
 
+NEVER_US = 2**62
 NOISE_SHARE = 0.05  # sd of the anchor by how boxes are drawn, share of the person's height
 DRIFT_PER_S = 0.3  # sd of a change of velocity in a second, heights of the person per second
+FAR = 5.0  # standard deviations from the edge of a zone, where the probability is as good as 0 or 1
 LARGEST_SHARE = 5.0  # a position less certain than so many heights is as uncertain as that
 
 
@@ -106,7 +109,8 @@ def probabilities(observed: Observed, group: Group, deviation: Array, ahead_us: 
         points = points + seconds * _velocity(observed, group)
         deviation = np.hypot(deviation, _drift(observed, group, seconds))
     points = np.where(known[:, None], points, 0)
-    inside = ndtr(group.depth(points) / np.maximum(deviation, 1e-9)[:, None])  # (N, Z)
+    deviation = np.maximum(deviation, 1e-9)
+    inside = ndtr(group.depth(points, FAR * deviation) / deviation[:, None])  # (N, Z)
     return np.asarray(inside * (observed.p_exist * known)[:, None])
 
 
@@ -143,6 +147,7 @@ class OccupancyReport:
         self.since: dict[int, list[int]] = {}  # when those inside have entered
         self.promises: list[Promise] = []
         self.next_forecast_us = 0
+        self._soonest_us = NEVER_US  # nothing is due before
 
     def set_zones(self, zones: dict[int, Zone]) -> None:
         """Change the zones; those that stay go on."""
@@ -155,6 +160,7 @@ class OccupancyReport:
     def restart(self) -> None:
         """Begin a stream epoch, with nobody in the zones."""
         self.reports = {z: ZoneReport() for z in self.zones}
+        self._soonest_us = NEVER_US
         self.since = {z: [] for z in self.zones}
         self.promises = []
         self.next_forecast_us = 0
@@ -182,6 +188,7 @@ class OccupancyReport:
                 report.changed_us = None
             elif report.changed_us is None:
                 report.changed_us = at_us
+                self._soonest_us = 0
         self._changed(zone, now_us)
 
     def set_numbers(self, zone: int, numbers: Numbers, now_us: int) -> None:
@@ -189,7 +196,7 @@ class OccupancyReport:
         report = self.reports[zone]
         changed = abs(numbers.mean - report.numbers.mean) >= 0.0005
         report.numbers = numbers
-        if changed or report.people:
+        if report.due_us is None and (changed or report.people):
             self._changed(zone, now_us)
 
     def entered(self, zone: int, more: int, now_us: int) -> None:
@@ -205,6 +212,8 @@ class OccupancyReport:
 
     def publish(self, until_us: int) -> list[ZoneBody]:
         """Return what is due until a time, in order of time."""
+        if until_us < self._soonest_us:
+            return []
         due: list[tuple[int, int, int, Promise | None]] = []  # when, kind, zone
         for zone, report in self.reports.items():
             crowd_us = round(self.zones[zone].crowd_s * 1e6)
@@ -217,7 +226,18 @@ class OccupancyReport:
         ]
         self.promises = [one for one in self.promises if one.target_us > until_us]
         due.sort(key=lambda one: one[:2])
-        return [self._due(kind, zone, promise) for _, kind, zone, promise in due]
+        bodies = [self._due(kind, zone, promise) for _, kind, zone, promise in due]
+        self._soonest_us = min(self._times(), default=NEVER_US)
+        return bodies
+
+    def _times(self) -> Iterator[int]:
+        """Return when what is known to come is due."""
+        for zone, report in self.reports.items():
+            if report.changed_us is not None:
+                yield report.changed_us + round(self.zones[zone].crowd_s * 1e6)
+            if report.due_us is not None:
+                yield report.due_us
+        yield from (promise.target_us for promise in self.promises)
 
     def _due(self, kind: int, zone: int, promise: Promise | None) -> ZoneBody:
         """Return a body that is due, after those that were due before it."""
@@ -292,6 +312,7 @@ class OccupancyReport:
     ) -> ZoneBody:
         name, now_us = self.zones[zone].name, observed.media_us
         mean, p = round(mean, 3), round(p, 4)
+        self._soonest_us = min(self._soonest_us, now_us + horizon_us)
         self.promises.append(Promise(now_us + horizon_us, zone, horizon_us, now_us, p, mean))
         return ZoneForecastMade(
             OccupancyForecast(
@@ -315,3 +336,4 @@ class OccupancyReport:
         self.zones = zones
         self.reports, self.entries, self.since = state.reports, state.entries, state.since
         self.promises, self.next_forecast_us = state.promises, state.next_forecast_us
+        self._soonest_us = 0

@@ -90,10 +90,13 @@ class Group:
         """Return whether each point (K, 2) is in each zone (K, Z)."""
         return np.asarray(self._edges.inside(points) != self.outside)
 
-    def depth(self, points: Array) -> Array:
-        """Return the distance of each point (K, 2) to the edge of each zone (K, Z); outside < 0."""
-        distance = self._edges.distance(points)
-        return np.where(self.inside(points), distance, -distance)
+    def depth(self, points: Array, reach: Array) -> Array:
+        """Return the distance of each point (K, 2) to the edge of each zone (K, Z); outside < 0.
+
+        Of a point that is farther from the zone's bounds than its `reach` (K,), the negative reach.
+        """
+        depth = self._edges.depth(points, reach)
+        return np.where(self.outside, -depth, depth)
 
     def left_of(self, points: Array) -> Array:
         """Return how far each point (K, 2) is left of each line (K, L); right is negative."""
@@ -158,41 +161,66 @@ class Group:
 
 
 class _Edges:
-    """All edges of some polygons; each runs upwards, so that a shared edge is the same in both."""
+    """The edges of Z polygons, padded to E each.
+
+    An edge runs upwards, so that one that two polygons share is computed in the same way for both.
+    """
 
     def __init__(self, polygons: Sequence[Array]) -> None:
         self.count = len(polygons)
-        if not polygons:
-            return
-        a = np.concatenate(polygons)
-        b = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
-        swap = (a[:, 1] > b[:, 1]) | ((a[:, 1] == b[:, 1]) & (a[:, 0] > b[:, 0]))
-        low, high = np.where(swap[:, None], b, a), np.where(swap[:, None], a, b)
-        self.first = np.cumsum([0, *(len(polygon) for polygon in polygons[:-1])])
-        self.x, self.y = low.T.copy()  # (E,)
-        self.top = high[:, 1].copy()
-        self.dx, self.dy = (high - low).T.copy()
+        most = max((len(polygon) for polygon in polygons), default=0)
+        # padding repeats the first corner: no length, so that nothing crosses it
+        a = np.array([[*p, *[p[0]] * (most - len(p))] for p in polygons]).reshape(-1, most, 2)
+        b = np.roll(a, -1, axis=1)
+        swap = (a[..., 1] > b[..., 1]) | ((a[..., 1] == b[..., 1]) & (a[..., 0] > b[..., 0]))
+        low, high = np.where(swap[..., None], b, a), np.where(swap[..., None], a, b)
+        self.x, self.y = low[..., 0].copy(), low[..., 1].copy()  # (Z, E)
+        self.top = high[..., 1].copy()
+        self.dx, self.dy = (high - low)[..., 0].copy(), (high - low)[..., 1].copy()
         self.slope = np.divide(self.dx, self.dy, out=np.zeros_like(self.dx), where=self.dy > 0)
         square = self.dx**2 + self.dy**2
         self.per_length = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0)
+        if self.count:
+            self.left, self.lower = a.min(axis=1).T.copy()  # (Z,)
+            self.right, self.upper = a.max(axis=1).T.copy()
+
+    def _near(self, points: Array, reach: Array | float) -> tuple[Array, Array]:
+        """Return the pairs (P,), (P,) of points and polygons to whose bounds they are near."""
+        x, y = points[:, :1], points[:, 1:]
+        near = (x >= self.left - reach) & (x <= self.right + reach)
+        near &= (y >= self.lower - reach) & (y <= self.upper + reach)
+        k, z = np.nonzero(near)
+        return k, z
+
+    def _parity(self, x: Array, y: Array, z: Array) -> Array:
+        """Return (P,): whether the number of edges right of a point is odd (even-odd rule)."""
+        low, dy = self.y[z], y - self.y[z]  # (P, E)
+        spans = (y >= low) & (y < self.top[z])
+        crossed = spans & (x < self.x[z] + dy * self.slope[z])
+        return np.asarray(np.logical_xor.reduce(crossed, axis=1))
 
     def inside(self, points: Array) -> Array:
-        """Return (K, Z) by the parity of edges to the right of each point (even-odd rule)."""
-        if not (len(points) and self.count):
-            return np.zeros((len(points), self.count), bool)
-        x, y = points[:, :1], points[:, 1:]
-        spans = (y >= self.y) & (y < self.top)
-        crossed = spans & (x < self.x + (y - self.y) * self.slope)
-        return np.asarray(np.logical_xor.reduceat(crossed, self.first, axis=1))
+        """Return (K, Z): whether each point (K, 2) is inside of each polygon."""
+        inside = np.zeros((len(points), self.count), bool)
+        if len(points) and self.count:
+            k, z = self._near(points, 0.0)
+            inside[k, z] = self._parity(points[k, :1], points[k, 1:], z)
+        return inside
 
-    def distance(self, points: Array) -> Array:
-        """Return the distance (K, Z) of each point to the nearest edge of each polygon."""
+    def depth(self, points: Array, reach: Array) -> Array:
+        """Return the distance (K, Z) to the nearest edge, negative outside; at most -reach away."""
+        depth = np.repeat(-reach[:, None], self.count, axis=1)
         if not (len(points) and self.count):
-            return np.zeros((len(points), self.count))
-        x, y = points[:, :1] - self.x, points[:, 1:] - self.y
-        along = ((x * self.dx + y * self.dy) * self.per_length).clip(0, 1)
-        square = (x - along * self.dx) ** 2 + (y - along * self.dy) ** 2
-        return np.sqrt(np.minimum.reduceat(square, self.first, axis=1))
+            return depth
+        k, z = self._near(points, reach[:, None])
+        x, y = points[k, :1], points[k, 1:]
+        off_x, off_y, dx, dy = x - self.x[z], y - self.y[z], self.dx[z], self.dy[z]  # (P, E)
+        along = np.minimum(np.maximum((off_x * dx + off_y * dy) * self.per_length[z], 0), 1)
+        off_x -= along * dx
+        off_y -= along * dy
+        distance = np.sqrt((off_x * off_x + off_y * off_y).min(axis=1))  # (P,)
+        depth[k, z] = np.where(self._parity(x, y, z), distance, -distance)
+        return depth
 
 
 def key_of(shape: Zone | Line) -> GroupKey:
