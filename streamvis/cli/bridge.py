@@ -226,7 +226,10 @@ def webhook(
         put_result(listed, [Table("", columns, rows)], json=json)
         return
     if url is None or secret_file is None:
-        raise UsageError("bridge webhook needs the URL and --secret-file")
+        raise UsageError(
+            "bridge webhook needs the URL, and --secret-file: a file of one line with the secret "
+            "that requests are signed with"
+        )
     secret = password_in(secret_file, "--secret-file")
     stop = Stop()
     sink = WebhookSink(webhook_at(url, secret, timeout_s=timeout_s, ca=ca), letters, stop)
@@ -278,7 +281,7 @@ class _Common:
             raise UsageError(f"--name {name}: expected 1 to 64 of a-z, 0-9, - and _")
         if state is not None and not state.is_dir():
             raise UsageError(f"--state {state}: no such directory")
-        self.log = log if log.suffix == ".db" else log / "events.db"
+        self.log = log if log.suffix == ".db" or log.is_file() else log / "events.db"
         self.name = name
         self.state = state or self.log.parent
         self.file = ProgressFile(self.state / f"bridge-{name}.json")

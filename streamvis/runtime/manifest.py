@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 import streamvis
-from streamvis.config import Pipeline
+from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import DataError, RunError, SourceError
 from streamvis.runtime.checkpoint import replace
 from streamvis.runtime.output import MANIFEST
@@ -43,9 +43,14 @@ def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -
         streamvis=streamvis.__version__,
         epoch=epoch,
         pipeline=pipeline.hash,
-        stages={stage.name: msgspec.to_builtins(stage) for stage in pipeline.stages},
+        stages={stage.name: _as_read(stage) for stage in pipeline.stages},
         sources=[_listed(spec) for spec in sources],
     )
+
+
+def _as_read(stage: StageSpec) -> Any:
+    """Return what `read` returns of it: JSON has lists where a stage has tuples."""
+    return msgspec.json.decode(msgspec.json.encode(stage))
 
 
 def _listed(spec: SourceSpec) -> ListedSource:

@@ -107,15 +107,20 @@ def password_in(path: Path, where: str) -> str:
             data = file.read(LONGEST_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in its name
         reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
-        raise UsageError(f"{where}: password_file {path}: {reason}") from None
+        raise UsageError(f"{where}: {_shown(path, where)}: {reason}") from None
     lines = data.decode("utf-8-sig", errors="surrogateescape").splitlines()
     if len(lines) != 1 or not lines[0] or len(data) > LONGEST_FILE:
         raise UsageError(
-            f"{where}: password_file {path} has {len(lines)} lines and {len(data)} bytes; expected "
-            "one line, the password"
+            f"{where}: {_shown(path, where)} has {len(lines)} lines and {len(data)} bytes; "
+            "expected one line with the password or secret"
         )
     warn_if_shared(path)
     return lines[0]
+
+
+def _shown(path: Path, where: str) -> str:
+    """Name the file, with its setting unless `where` is the option that named it."""
+    return str(path) if where.startswith("--") else f"password_file {path}"
 
 
 def warn_if_shared(path: Path) -> None:

@@ -165,3 +165,11 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, says):
     result = CliRunner().invoke(app, ["bridge", "jsonl", "--log", str(tmp_path), *words])
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_a_file_that_is_no_log_is_refused_and_not_waited_for(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("hello")
+    result = CliRunner().invoke(app, ["bridge", "jsonl", "--log", str(notes), "--until-ended"])
+    assert result.exit_code == 2
+    assert f"{notes} cannot be read as an event log" in result.stderr

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from streamvis.config import CameraMotion, Pipeline, StageSpec
-from streamvis.runtime.manifest import difference, manifest_of
+from streamvis.config import CameraMotion, MaskRcnn, Pipeline, StageSpec
+from streamvis.runtime.manifest import difference, manifest_of, read, write
 from streamvis.sources import resolve
 
 PIPELINE = Pipeline(stages=[StageSpec("camera", CameraMotion())])
@@ -46,3 +46,22 @@ def test_settings_count_and_options_of_urls_are_kept_out(tmp_path):
     (url,) = resolve(["rtsp://host/main"])
     secret = manifest_of(PIPELINE, [replace(url, options={"user": "secret"})], "epoch")
     assert "secret" not in str(secret)
+
+
+def test_the_difference_to_a_stored_pipeline_is_the_setting_that_changed(tmp_path):
+    """Stages with tuples too, which are lists in the file."""
+    specs = resolve(["synthetic:walkers?seconds=1"])
+    region = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+    first, second, third = (
+        manifest_of(Pipeline(stages=[StageSpec("detect", run)]), specs, "epoch")
+        for run in (
+            MaskRcnn(min_score=0.2),
+            MaskRcnn(min_score=0.3),
+            MaskRcnn(min_score=0.2, region=(region,)),
+        )
+    )
+    write(first, tmp_path)
+    stored = read(tmp_path)
+    assert not difference(stored, first)
+    assert difference(stored, second) == "detect.min_score was 0.2, is 0.3"
+    assert difference(stored, third).startswith("detect.region was [], is [[[0.0, 0.0], [1.0")
