@@ -16,7 +16,7 @@ def standing(row, column, rows=36, columns=64):
 
 def brightest(image):
     """Row and column of the brightest pixel of the map, shares of the page."""
-    light = image[100:700, MARGIN : WIDE - 200] @ LIGHT
+    light = image[100:600, MARGIN : WIDE - 200] @ LIGHT  # inside of the map
     return np.unravel_index(light.argmax(), light.shape)
 
 
