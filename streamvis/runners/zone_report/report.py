@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 
-from streamvis.errors import DataError
-from streamvis.events.envelope import FrameRef, Time
+from streamvis.events.envelope import EventBody
 from streamvis.events.log import LogReader, Row
 from streamvis.events.selection import absent_types
 from streamvis.events.source_events import (
@@ -17,6 +16,7 @@ from streamvis.events.source_events import (
     SourceOffline,
     SourceStalled,
 )
+from streamvis.runners.log_bodies import BodyReader, Head
 from streamvis.runners.zone_report.counts import Counts, SourceCounts
 from streamvis.runners.zone_report.heat import HeatMaps, SourceHeat
 from streamvis.runners.zone_report.held import HeldNumbers, Sample, ZoneNumbers
@@ -47,19 +47,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     columns: int = 64  # cells of the heat map in a row
 
 
-class _Head(msgspec.Struct, frozen=True):
-    """What is read of each event beside its body."""
-
-    time: Time
-    frame: FrameRef | None = None
-
-
 _Body = (
     TrackBegin | TrackUpdate | TrackEnd | SourceEpoch | SourceEof | SourceOffline | SourceStalled
 )
-_heads = msgspec.json.Decoder(_Head)
-_bodies: Any = msgspec.json.Decoder(_Body | ZoneBody)
-_KNOWN = {str(one.__struct_config__.tag) for one in (*_Body.__args__, *ZoneBody.__args__)}
 
 
 class ZoneReport:
@@ -67,6 +57,7 @@ class ZoneReport:
 
     def __init__(self, path: Path, options: Options, scratch: Scratch) -> None:
         self.path, self.options = path, options
+        self._reader = BodyReader(path, (*_Body.__args__, *ZoneBody.__args__))
         self.counts = Counts(scratch)
         self.occupancy = HeldNumbers(scratch, "occupancy")
         self.queues = HeldNumbers(scratch, "queues")
@@ -78,15 +69,10 @@ class ZoneReport:
     def take(self, row: Row) -> None:
         """Add an event; those of other families are ignored."""
         self.events += 1
-        if row.type not in _KNOWN:
+        read = self._reader.read(row)
+        if read is None:
             return
-        try:
-            head, what = _heads.decode(row.payload), _bodies.decode(row.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DataError(
-                f"{self.path}: event {row.offset} of '{row.source}' is damaged: {error}. "
-                f"Expected a {row.type}; restore the file from a copy"
-            ) from None
+        head, what = read
         source = self.sources.get(row.source)
         if source is None:
             source = self.sources[row.source] = SourceScan(row.source, self)
@@ -126,7 +112,7 @@ class SourceScan:
         """The units in which speeds were compared."""
         return self._queues.units
 
-    def take(self, what: "_Body | ZoneBody", head: _Head) -> None:
+    def take(self, what: EventBody, head: Head) -> None:
         """Add an event."""
         time, clock = head.time, self._clock
         if head.frame is not None:
@@ -146,7 +132,7 @@ class SourceScan:
             case SourceEof() | SourceOffline() | SourceStalled():
                 self.close()
             case _:
-                self._zone(what, time.media_us)
+                self._zone(cast(ZoneBody, what), time.media_us)
 
     def close(self) -> None:
         """End what holds, at the latest event."""

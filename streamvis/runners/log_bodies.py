@@ -1,0 +1,44 @@
+"""Reads the bodies of some types of events from the rows of a log, and little else of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import msgspec
+
+from streamvis.errors import DataError
+from streamvis.events.codec import tag_of
+from streamvis.events.envelope import EventBody, FrameRef, Provenance, Time
+from streamvis.events.log import Row
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What is read of an event beside its body."""
+
+    epoch: str  # of the run
+    time: Time
+    frame: FrameRef | None = None
+    prov: Provenance = Provenance()
+
+
+class BodyReader:
+    """Decodes events of these types; others are passed over."""
+
+    def __init__(self, path: Path, types: Sequence[type[EventBody]]) -> None:
+        self._path = path  # of the log, for errors
+        self._heads = msgspec.json.Decoder(Head)
+        union: Any = Union[tuple(types)]  # noqa: UP007 - of types known when it runs
+        self._bodies = msgspec.json.Decoder(union)
+        self.names = frozenset(tag_of(one) for one in types)
+
+    def read(self, row: Row) -> tuple[Head, EventBody] | None:
+        """Return head and body of an event; None for another type. DataError for a damaged one."""
+        if row.type not in self.names:
+            return None
+        try:
+            return self._heads.decode(row.payload), self._bodies.decode(row.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DataError(
+                f"{self._path}: event {row.offset} of '{row.source}' is damaged: {error}. "
+                f"Expected a {row.type}; restore the file from a copy"
+            ) from None

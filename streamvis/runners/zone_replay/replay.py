@@ -1,0 +1,102 @@
+"""Reads a log and yields the events of zones and lines as if others had been configured."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from streamvis.events.envelope import Event, EventBody, event_id, family_of
+from streamvis.events.log import LogReader
+from streamvis.events.source_events import SourceBody
+from streamvis.runners.log_bodies import BodyReader, Head
+from streamvis.runners.zone_replay.source import SourceReplay
+from streamvis.stages.forecast.events import ForecastSegmentation
+from streamvis.stages.track.events import (
+    TrackBegin,
+    TrackEnd,
+    TrackMerge,
+    TrackSplit,
+    TrackUpdate,
+)
+from streamvis.stages.zones import ZoneCounter
+from streamvis.zone_layout import ZoneLayout
+
+TRACKS = (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit)
+READ = ("track", "source", "forecast.segmentation")  # types and families
+
+
+class _Numbers:
+    """Numbers the events of one source, as the log of a run does."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._tseq: Counter[str] = Counter()
+
+    def event(self, source: str, head: Head, what: EventBody) -> Event:
+        """Return the next event."""
+        family, offset = family_of(what), self._offset
+        self._tseq[family] += 1
+        self._offset += 1
+        return Event(
+            id=event_id(head.epoch, source, offset, head.time.emit_us),
+            source=source,
+            epoch=head.epoch,
+            tseq=self._tseq[family],
+            offset=offset,
+            time=head.time,
+            frame=head.frame,
+            prov=head.prov,
+            what=what,
+        )
+
+
+class ZoneReplay:
+    """The replay of a log with these zones and lines of each source; other sources have none."""
+
+    def __init__(
+        self, log: LogReader, layouts: Mapping[str, ZoneLayout], settings: ZoneCounter
+    ) -> None:
+        self._log = log
+        types = (*TRACKS, ForecastSegmentation, *SourceBody.__args__)
+        self._reader = BodyReader(log.path, types)
+        self.sources = {
+            name: SourceReplay(name, layout, settings) for name, layout in layouts.items()
+        }
+        self.tracks = 0  # events of tracks that were read
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events of zones and lines, and those of the sources, in order.
+
+        Events of one frame have its time, picture and origin; their numbers are new.
+        """
+        numbers = {name: _Numbers() for name in self.sources}
+        only = next(iter(self.sources)) if len(self.sources) == 1 else None
+        for row in self._log.latest(only, types=READ):
+            source, read = self.sources.get(row.source), self._reader.read(row)
+            if source is None or read is None:
+                continue
+            head, what = read
+            number = numbers[row.source]
+            self.tracks += isinstance(what, TRACKS)
+            for timed in source.take(head, what):
+                yield number.event(row.source, *timed)
+            if row.type.startswith("source."):
+                yield number.event(row.source, head, what)
+        for name, source in self.sources.items():
+            for timed in source.end():
+                yield numbers[name].event(name, *timed)
+
+    @property
+    def played_s(self) -> float:
+        """The media time that was replayed, of all sources together."""
+        return sum(source.played_us for source in self.sources.values()) / 1e6
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each source whose log does not have the tracks of every frame."""
+        for name, source in self.sources.items():
+            if (seconds := source.spacing.seconds) is not None:
+                yield (
+                    f"{name}: the log has positions of a track every {seconds:g} s "
+                    "(publish.update_every_s), so times of events are interpolated, and shorter "
+                    "visits and crossings are missing"
+                )
+        if not self.tracks:
+            yield f"{self._log.path} holds no events of tracks, of which zones are computed"

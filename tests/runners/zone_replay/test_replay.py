@@ -1,0 +1,76 @@
+"""A replay has the events of zones and lines that the run had: of random scenes, in all bodies."""
+
+from collections import Counter
+from contextlib import closing
+
+import pytest
+from track_scenes import Scene, rows_of_run
+
+from streamvis.events.log import Cursor, LogReader, LogWriter
+from streamvis.runners.zone_replay.replay import ZoneReplay
+from streamvis.stages import event_codec
+from streamvis.stages.zones import ZoneCounter
+from streamvis.zone_layout import Line, Zone, ZoneLayout
+
+FAMILIES = ("zone", "line")
+LAYOUT = ZoneLayout(
+    zones=(
+        Zone(
+            name="left",
+            polygon=((0.1, 0.4), (0.5, 0.4), (0.5, 0.95), (0.1, 0.95)),
+            dwell_s=(1.0, 3.0),
+            crowd=2,
+        ),
+        Zone(name="right", polygon=((0.5, 0.4), (0.9, 0.4), (0.9, 0.95), (0.5, 0.95)), enter_s=0),
+        Zone(name="far", polygon=((0.0, 0.0), (1.0, 0.0), (0.5, 0.6)), outside=True, crowd=1),
+        Zone(name="heads", polygon=((0.2, 0.2), (0.8, 0.2), (0.5, 0.8)), anchor="centre"),
+    ),
+    lines=(
+        Line(name="gate", start=(0.5, 0.2), end=(0.5, 1.0)),
+        Line(name="aisle", start=(0.0, 0.6), end=(1.0, 0.65), band=0.3, settle_s=0.4),
+    ),
+)
+ON_GROUND = ZoneLayout(
+    zones=(
+        Zone(name="court", space="ground", polygon=((2.0, 4.0), (12.0, 4.0), (7.0, 12.0))),
+        Zone(name="left", polygon=LAYOUT.zones[0].polygon),
+    ),
+    lines=(Line(name="edge", space="ground", start=(8.0, 2.0), end=(8.0, 12.0)),),
+)
+
+
+def configured(layout: ZoneLayout) -> ZoneCounter:
+    return ZoneCounter(zones=layout.zones, lines=layout.lines)
+
+
+def log_of(path, rows):
+    with closing(LogWriter(path)) as log:
+        log.commit(rows, [Cursor("cam1", "e1", 0, len(rows), "eof", b"")])
+    return path
+
+
+def replayed(path, layout, settings=None):
+    with LogReader(path) as log:
+        replay = ZoneReplay(log, {"cam1": layout}, settings or ZoneCounter())
+        events = list(replay)
+        return events, replay
+
+
+def bodies(events):
+    return [event.what for event in events if event.family in FAMILIES]
+
+
+def check(tmp_path, scene, layout, **run):
+    rows = rows_of_run(scene, configured(layout), **run)
+    codec = event_codec()
+    published = bodies(codec.decode(row.payload) for row in rows)
+    found = bodies(replayed(log_of(tmp_path / "events.db", rows), layout)[0])
+    for i, (one, other) in enumerate(zip(found, published, strict=False)):
+        assert one == other, f"event {i}"
+    assert len(found) == len(published)
+    return Counter(type(what).__name__ for what in published)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_replay_has_the_events_of_the_run(tmp_path, seed):
+    check(tmp_path, Scene(seed), LAYOUT)
