@@ -126,7 +126,8 @@ def rows_of_run(
     scene: Scene, config: ZoneCounter, *, every_us: int = 0, ending="eof", parts=None
 ) -> list[Row]:
     """The log of a run over the scene with these zones; `parts` are of other stages, by frame."""
-    info = source("cam1", size=(WIDTH, HEIGHT))
+    plane = (0.025, 0.0, 0.0, 0.0, 0.025, 0.0, 0.0, 0.0, 1.0) if scene.ground else None
+    info = source("cam1", size=(WIDTH, HEIGHT), ground_plane=plane)
     stage = ZonesStage(config)
     stage.begin(info, None)
     events = SourceEvents(SourceStatus(info), [Jipda(), config], PublishPolicy(every_us=every_us))

@@ -35,8 +35,16 @@ class BodyReader:
         """Return head and body of an event; None for another type. DataError for a damaged one."""
         if row.type not in self.names:
             return None
+        return self.head(row), self._decoded(row, self._bodies)
+
+    def head(self, row: Row) -> Head:
+        """Return the head of an event of any type."""
+        head: Head = self._decoded(row, self._heads)
+        return head
+
+    def _decoded(self, row: Row, decoder: Any) -> Any:
         try:
-            return self._heads.decode(row.payload), self._bodies.decode(row.payload)
+            return decoder.decode(row.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(
                 f"{self._path}: event {row.offset} of '{row.source}' is damaged: {error}. "

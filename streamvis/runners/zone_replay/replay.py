@@ -68,6 +68,7 @@ class ZoneReplay:
         Events of one frame have its time, picture and origin; their numbers are new.
         """
         numbers = {name: _Numbers() for name in self.sources}
+        last = {name: self._last(name) for name in self.sources}  # before others are written
         only = next(iter(self.sources)) if len(self.sources) == 1 else None
         for row in self._log.latest(only, types=READ):
             source, read = self.sources.get(row.source), self._reader.read(row)
@@ -81,8 +82,15 @@ class ZoneReplay:
             if row.type.startswith("source."):
                 yield number.event(row.source, head, what)
         for name, source in self.sources.items():
-            for timed in source.end():
+            for timed in source.end(last[name]):
                 yield numbers[name].event(name, *timed)
+
+    def _last(self, source: str) -> Head | None:
+        """Return the head of the last event of a source."""
+        cursor = self._log.cursors().get(source)
+        first = 0 if cursor is None else max(cursor.next - 1, cursor.first)
+        rows = list(self._log.events(source, first=first, last=first))
+        return self._reader.head(rows[0]) if rows else None
 
     @property
     def played_s(self) -> float:

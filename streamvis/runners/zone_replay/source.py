@@ -62,13 +62,11 @@ class SourceReplay:
         self._size: Size = (1, 1)
         self._epoch = 1  # stream epoch
         self._media_us: int | None = None  # of the last frame in this stream epoch
-        self._newest: Head | None = None
         self.spacing = Spacing()
         self.played_us = 0  # media time that was replayed
 
     def take(self, head: Head, what: EventBody) -> Iterator[Timed]:
         """Take an event of the source; yield the events of zones and lines that come before it."""
-        self._newest = head
         if head.frame is None:
             yield from self.finish()
             yield from self._without_frame(head, what)
@@ -92,11 +90,14 @@ class SourceReplay:
         self._size = (frame.w, frame.h)
         yield from self._step(pending.head, pending.observed(self._open))
 
-    def end(self) -> Iterator[Timed]:
-        """Yield what is left at the end of the log, also of one that is being written."""
+    def end(self, last: Head | None) -> Iterator[Timed]:
+        """Yield what is left at the end of the log, also of one that is being written.
+
+        last: the source's last event of any type, which shows that time has passed until then.
+        """
         yield from self.finish()
-        if self._newest is not None:
-            yield from self._pass(self._newest)
+        if last is not None:
+            yield from self._pass(last)
 
     def _without_frame(self, head: Head, what: EventBody) -> Iterator[Timed]:
         match what:

@@ -6,10 +6,12 @@ from contextlib import closing
 import pytest
 from track_scenes import Scene, rows_of_run
 
+from streamvis.events.codec import Codec
 from streamvis.events.log import Cursor, LogReader, LogWriter
 from streamvis.runners.zone_replay.replay import ZoneReplay
-from streamvis.stages import event_codec
+from streamvis.stages.track.events import TRACK_EVENTS
 from streamvis.stages.zones import ZoneCounter
+from streamvis.stages.zones.events import ZONE_EVENTS
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 FAMILIES = ("zone", "line")
@@ -62,15 +64,40 @@ def bodies(events):
 
 def check(tmp_path, scene, layout, **run):
     rows = rows_of_run(scene, configured(layout), **run)
-    codec = event_codec()
+    codec = Codec([TRACK_EVENTS, ZONE_EVENTS])
     published = bodies(codec.decode(row.payload) for row in rows)
     found = bodies(replayed(log_of(tmp_path / "events.db", rows), layout)[0])
     for i, (one, other) in enumerate(zip(found, published, strict=False)):
         assert one == other, f"event {i}"
-    assert len(found) == len(published)
+    assert found[len(published) :] == published[len(found) :] == []
     return Counter(type(what).__name__ for what in published)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_replay_has_the_events_of_the_run(tmp_path, seed):
     check(tmp_path, Scene(seed), LAYOUT)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_replay_has_the_events_of_a_run_over_stream_epochs(tmp_path, seed):
+    kinds = check(tmp_path, Scene(seed, epochs=True), LAYOUT)
+    assert kinds["ZoneExit"] > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_replay_has_the_corrections_of_the_run(tmp_path, seed):
+    kinds = check(tmp_path, Scene(seed, people=8, corrections=0.3, empty=False), LAYOUT)
+    assert kinds["ZoneRevise"] > 3
+    assert kinds["LineRevise"] > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_replay_has_the_events_of_zones_on_the_ground(tmp_path, seed):
+    kinds = check(tmp_path, Scene(seed, ground=True, fps=25), ON_GROUND)
+    assert kinds["ZoneEnter"] > 0
+
+
+@pytest.mark.parametrize("ending", ["drained", "failed"])
+def test_a_replay_ends_visits_as_the_run_did(tmp_path, ending):
+    kinds = check(tmp_path, Scene(3, empty=False), LAYOUT, ending=ending)
+    assert kinds["ZoneExit"] > 0
