@@ -32,7 +32,10 @@ from streamvis.stages.zones.shapes import STANDING_M, Group
 from streamvis.zone_layout import Zone
 
 NEVER_US = 2**62
-NOISE_SHARE = 0.05  # sd of the anchor by how boxes are drawn, share of the person's height
+NOISE_SHARE = 0.05  # sd of the anchor by how boxes are drawn, share of the person's height; the
+# detector errs alike in consecutive frames, so that this does not average out
+FORESHORTENED = 0.5  # variance in the picture over that on the ground, mean over both axes: the
+# camera sees little of depth
 DRIFT_PER_S = 0.3  # sd of a change of velocity in a second, heights of the person per second
 FAR = 5.0  # standard deviations from the edge of a zone, where the probability is as good as 0 or 1
 LARGEST_SHARE = 5.0  # a position less certain than so many heights is as uncertain as that
@@ -89,14 +92,15 @@ def deviations(observed: Observed, group: Group) -> Array:
     """Return the standard deviation (N,) of the anchors, px or m as the group has them."""
     heights = np.maximum(observed.boxes[:, 3] - observed.boxes[:, 1], 1.0)
     own = observed.variance[:, :2].mean(axis=1)  # (N,) px² or m²
-    if group.key.space == "ground":
-        scale = np.full(len(heights), STANDING_M)
-        variance = own if observed.ground_space else observed.ground_variance
-        variance = np.where(np.isfinite(variance), variance, 0)
+    on_ground = group.key.space == "ground"
+    scale = np.full(len(heights), STANDING_M) if on_ground else heights
+    noise = (NOISE_SHARE * scale) ** 2
+    if observed.ground_space:  # filtered with errors of the plane, which do not average out either
+        own = own if on_ground else own * FORESHORTENED * (heights / STANDING_M) ** 2
+        variance = np.maximum(own, noise)
     else:
-        scale = heights
-        variance = own * (heights / STANDING_M) ** 2 if observed.ground_space else own
-    variance = variance + (NOISE_SHARE * scale) ** 2
+        own = np.nan_to_num(observed.ground_variance) if on_ground else own
+        variance = own + noise
     return np.asarray(np.sqrt(np.minimum(variance, (LARGEST_SHARE * scale) ** 2)))
 
 

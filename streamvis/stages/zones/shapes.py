@@ -168,7 +168,7 @@ class _Edges:
 
     def __init__(self, polygons: Sequence[Array]) -> None:
         self.count = len(polygons)
-        most = max((len(polygon) for polygon in polygons), default=0)
+        most = max((len(polygon) for polygon in polygons), default=1)
         # padding repeats the first corner: no length, so that nothing crosses it
         a = np.array([[*p, *[p[0]] * (most - len(p))] for p in polygons]).reshape(-1, most, 2)
         b = np.roll(a, -1, axis=1)
