@@ -99,6 +99,7 @@ class Feed:
         outlet.bind(name)
         self._inlet.connect(name)
         self._refused: Counter[str] = Counter()  # the way to the thread was full
+        self._gaps: set[str] = set()  # topics whose last message found it so
         loop = _PublisherLoop(publisher, peers, outlet, epoch, pipeline, self._refused, replay)
         self._loop = loop
         self._dropped = loop.dropped
@@ -122,11 +123,15 @@ class Feed:
             try:
                 self._inlet.send_multipart(parts, zmq.NOBLOCK)
             except zmq.Again:
-                self._refused[topic] += 1
+                if topic not in self._gaps:  # one gap, however many messages are in it
+                    self._gaps.add(topic)
+                    self._refused[topic] += 1
+            else:
+                self._gaps.discard(topic)
 
     @property
     def dropped(self) -> dict[str, int]:
-        """By topic: how often a message found a full queue."""
+        """By topic: how often a queue became full, each of which is a gap for its subscribers."""
         return dict(Counter(dict(self._refused)) + Counter(dict(self._dropped)))
 
     @property

@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import closing, contextmanager
 
 import pytest
@@ -13,6 +14,7 @@ from streamvis.events.envelope import Beat
 from streamvis.events.feed import (
     Feed,
     Message,
+    _PublisherLoop,
     read_announcement,
     remove_announcement,
     write_announcement,
@@ -153,6 +155,36 @@ def test_a_slow_subscriber_is_counted_and_the_others_lose_nothing():
             gaps = sum(b != a + 1 for a, b in itertools.pairwise(late))
             assert len(late) < total
             assert gaps == dropped == sum(feed.dropped.values())
+
+
+def test_a_full_way_to_the_thread_counts_once_for_each_gap(monkeypatch):
+    gate, send = threading.Event(), _PublisherLoop._send
+
+    def when_open(loop, parts):
+        gate.wait()
+        time.sleep(0.001)  # so that the queue of the subscriber does not become full as well
+        send(loop, parts)
+
+    monkeypatch.setattr(_PublisherLoop, "_send", when_open)
+    queue, got, tseq = 50, [], 0
+    with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH, queue=queue)) as feed:
+        gate.set()
+        feed.open_source("cam1")
+        with subscriber(feed.endpoint, "sv1/cam1/track/", "sv1/cam1/hb/") as sub:
+            until_listening(sub)
+            for _ in range(3):
+                gate.clear()
+                for _ in range(10 * queue):
+                    tseq += 1
+                    feed.publish([message("cam1", tseq)])
+                gate.set()
+                while sub.poll(500):
+                    got += numbers(received(sub))
+            feed.publish([message("cam1", tseq + 1)])
+            while tseq + 1 not in got:
+                got += numbers(received(sub))
+        gaps = sum(b != a + 1 for a, b in itertools.pairwise(got))
+        assert gaps == feed.dropped["sv1/cam1/track/"] == 3
 
 
 def numbers(parts):

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 import msgspec
 import pytest
 from event_logs import END, LEFT, track_of
+from feed_processes import plain_subscriber
 
 import streamvis
 from streamvis.events import client
@@ -200,6 +201,27 @@ def test_a_subscriber_that_sleeps_catches_up_from_the_log_and_the_others_lose_no
         assert (asleep.inbox.lost, awake.inbox.lost) == (0, 0)
         assert asleep.inbox.gaps >= 1
         assert sum(run.feed.dropped.values()) >= 1
+
+
+def test_the_drops_that_the_publisher_counts_are_the_gaps_of_the_subscriber(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "QUEUE", 100)
+    with (
+        running(tmp_path, queue=200) as run,
+        plain_subscriber(run.feed.endpoint, "sv1/cam1/track/") as quick,
+    ):
+        asleep = Subscription(run.feed.endpoint, CODEC, "cam1", timeout_s=20, since=0)
+        events = iter(asleep)
+        got = [next(events)]
+        truth = run.events["cam1"]
+        run.publish(1)
+        for _ in range(400):  # no faster than `quick`, so that `asleep` alone has gaps
+            while int.from_bytes(quick.recv_multipart()[1]) < len(truth):
+                pass
+            run.publish(100)
+        got += itertools.islice(events, len(truth) - 1)
+        events.close()
+        assert got == truth
+        assert asleep.inbox.gaps == sum(run.feed.dropped.values()) >= 1
 
 
 def test_a_subscription_is_resumed_with_its_cursor(tmp_path):
