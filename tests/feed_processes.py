@@ -16,24 +16,50 @@ PUBLISHER = """
 import sys, time
 from pathlib import Path
 from streamvis.events.feed import Feed, Message
-bind, keys = sys.argv[1:]
+bind, keys, rate, size = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
 feed = Feed(bind, epoch="e", keys=Path(keys) if keys else None)
 feed.open_source("cam1")
 print(feed.endpoint, flush=True)
-for tseq in range(1, 10**9):
-    feed.publish([Message("cam1", "track", tseq, b"{}")])
+began, tseq = time.monotonic(), 0
+while True:
+    due = int((time.monotonic() - began) * rate)
+    numbers = range(tseq + 1, due + 1)
+    feed.publish([Message("cam1", "track", n, b"{" + b" " * size + b"}") for n in numbers])
+    tseq = max(tseq, due)
     time.sleep(0.005)
 """
 
 
 @contextlib.contextmanager
-def publisher(bind="tcp://0.0.0.0:*", directory="", descriptors=1024):
-    """Run a feed with 200 messages a second; yield its process and its address."""
+def publisher(bind="tcp://0.0.0.0:*", directory="", descriptors=1024, rate=200, size=0):
+    """Run a feed with `rate` messages a second, of `size` bytes; yield its process and address."""
     limit = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, ({descriptors}, {descriptors}))"
-    command = [sys.executable, "-c", limit + PUBLISHER, bind, str(directory)]
+    command = [sys.executable, "-c", limit + PUBLISHER, bind, str(directory), str(rate), str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process, process.stdout.readline().strip().replace("0.0.0.0", "127.0.0.1")
+        finally:
+            process.kill()
+
+
+SUBSCRIBER = """
+import sys, zmq
+sub = zmq.Context().socket(zmq.SUB)
+sub.subscribe("sv1/cam1/")
+sub.connect(sys.argv[1])
+while True:
+    print(int.from_bytes(sub.recv_multipart()[1]), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def subscriber_process(endpoint):
+    """Run a subscriber that prints the numbers of messages; yield its process once it has some."""
+    command = [sys.executable, "-c", SUBSCRIBER, endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            process.stdout.readline()
+            yield process
         finally:
             process.kill()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -21,11 +22,12 @@ from feed_processes import (
     publisher,
     refused,
     resident_mb,
+    subscriber_process,
 )
 
 from streamvis.errors import UsageError
 from streamvis.events.client import Subscription
-from streamvis.events.feed import Feed
+from streamvis.events.feed import QUEUE, Feed
 from streamvis.events.replay_process import ReplayProcess
 from streamvis.stages import event_codec
 from streamvis.transport import keys
@@ -195,6 +197,29 @@ def test_a_flood_of_subscriptions_ends_and_memory_stays(bind, tmp_path):
                     rude.send(b"\1" + b"%d/%d" % (turn, n) * 5)
             awaited(good, flood=turn + 1)
         assert resident_mb(process) - before < 50
+
+
+def test_a_subscriber_that_sleeps_for_10_s_costs_the_publisher_no_more_than_its_queue():
+    rate, size, sleep_s = 3000, 1000, 10.0
+    with (
+        publisher("tcp://127.0.0.1:*", rate=rate, size=size) as (process, endpoint),
+        plain_subscriber(endpoint, "sv1/cam1/track/") as quick,
+        plain_subscriber(endpoint, "sv1/cam1/hb/") as beats,
+        subscriber_process(endpoint) as asleep,
+    ):
+        numbers = [int.from_bytes(quick.recv_multipart()[1])]
+        before = most = resident_mb(process)
+        os.kill(asleep.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        while time.monotonic() < began + sleep_s:
+            numbers.append(int.from_bytes(quick.recv_multipart()[1]))
+            if len(numbers) % 1000 == 0:
+                most = max(most, resident_mb(process))
+        assert len(numbers) / sleep_s > 2000
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
+        assert most - before < 2 * QUEUE * size / 1e6
+        while not json.loads(beats.recv_multipart()[2])["hb"]["dropped"]:
+            assert hears(beats)  # the queue was full
 
 
 def cpu_s(process):
