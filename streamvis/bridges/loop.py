@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from streamvis.bridges.follower import LogFollower, Reading
-from streamvis.bridges.place import Place, Progress, ProgressFile, digest_of
+from streamvis.bridges.place import BridgeProgress, Place, ProgressFile, digest_of
 from streamvis.bridges.stop import Stop, Stopped
 from streamvis.errors import StreamvisError
 from streamvis.events.log import Row
@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return pause * (1 - chance / 2)
 
 
-class Counts(msgspec.Struct):
+class DeliveryCounts(msgspec.Struct):
     """What a bridge has done since it began."""
 
     delivered: int = 0  # messages
@@ -110,14 +110,14 @@ class Loop:
         settings: Settings,
         now: Callable[[], float],
     ) -> None:
-        self.counts = Counts()
-        self.progress = Progress()
+        self.counts = DeliveryCounts()
+        self.progress = BridgeProgress()
         self._follower = follower
         self._file = file
         self._stop = stop
         self._settings = settings
         self._now = now
-        self._stored = Progress()
+        self._stored = BridgeProgress()
         self._stored_at = now()
 
     def run(self, mapping: Mapping[M], sink: Sink[M], *, skip: bool = False) -> None:
@@ -134,7 +134,7 @@ class Loop:
                     if (stored := self._file.load()) is not None:
                         self._stored = stored
                         mapping.restore(stored.state)
-                        self.progress = Progress(stored.place, mapping.state())
+                        self.progress = BridgeProgress(stored.place, mapping.state())
                     elif skip:
                         self._skip(mapping)
                     self._deliver_all(mapping, sink)
@@ -195,12 +195,12 @@ class Loop:
             warn("the log no longer has some events", path=path, count=reading.evicted)
         if reading.replaced:
             log("info", "the log was replaced: the new one is delivered", path=path)
-            self.progress = Progress(Place(), self.progress.state)
+            self.progress = BridgeProgress(Place(), self.progress.state)
         return reading
 
     def _move(self, rows: Sequence[tuple[int, Row]], mapping: Mapping[M]) -> None:
         number, row = rows[-1]
-        self.progress = Progress(Place(number, digest_of(row)), mapping.state())
+        self.progress = BridgeProgress(Place(number, digest_of(row)), mapping.state())
 
     def _attempt(self, act: Callable[[], None]) -> bool:
         """Do it, again and again while the other system cannot be reached; False when stopped."""

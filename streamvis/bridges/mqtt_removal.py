@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from streamvis.bridges.mqtt import MqttMapping
 from streamvis.bridges.mqtt_broker import MqttSink
-from streamvis.bridges.place import Progress, ProgressFile
+from streamvis.bridges.place import BridgeProgress, ProgressFile
 
 
 def remove_sources(
@@ -16,10 +16,10 @@ def remove_sources(
     without the broker.
     """
     with file.held():
-        progress = file.load() or Progress()
+        progress = file.load() or BridgeProgress()
         mapping.restore(progress.state)
         try:
             sink.deliver([message for source in sources for message in mapping.forget(source)])
         finally:
             sink.close()
-        file.store(Progress(progress.place, mapping.state()))
+        file.store(BridgeProgress(progress.place, mapping.state()))

@@ -29,7 +29,7 @@ class Place(msgspec.Struct, frozen=True):
     digest: str = ""  # of the event: another log has another event of this number
 
 
-class Progress(msgspec.Struct, frozen=True):
+class BridgeProgress(msgspec.Struct, frozen=True):
     """How far a bridge has come: the content of its file."""
 
     place: Place = Place()
@@ -48,7 +48,7 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(self) -> Progress | None:
+    def load(self) -> BridgeProgress | None:
         """Return what was stored last, None before that. DataError for another content."""
         try:
             data = self.path.read_bytes()
@@ -57,7 +57,7 @@ class ProgressFile:
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from None
         try:
-            progress = msgspec.json.decode(data, type=Progress)
+            progress = msgspec.json.decode(data, type=BridgeProgress)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(
                 f"{self.path} is not the progress of a bridge: {error}; delete it to deliver the "
@@ -70,7 +70,7 @@ class ProgressFile:
             )
         return progress
 
-    def store(self, progress: Progress) -> None:
+    def store(self, progress: BridgeProgress) -> None:
         """Replace the content, also across a power cut. OSError when the disk is full."""
         beside = self.path.with_name(f".{self.path.name}.new")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamvis.bridges.follower import LogFollower, after
 from streamvis.bridges.loop import NOTHING, Loop, Settings, UnreachableError
-from streamvis.bridges.place import Place, Progress, ProgressFile, digest_of
+from streamvis.bridges.place import BridgeProgress, Place, ProgressFile, digest_of
 from streamvis.bridges.stop import Stop
 from streamvis.errors import DataError, InUseError
 from streamvis.events.log import Row
@@ -255,7 +255,7 @@ def test_lag_is_what_is_not_delivered(tmp_path):
 def test_progress_is_loaded_as_it_was_stored(tmp_path_factory, number, digest, state):
     file = ProgressFile(tmp_path_factory.mktemp("progress") / "bridge.json")
     assert file.load() is None
-    progress = Progress(Place(number, digest), msgspec.Raw(msgspec.json.encode(state)))
+    progress = BridgeProgress(Place(number, digest), msgspec.Raw(msgspec.json.encode(state)))
     file.store(progress)
     assert file.load() == progress
 
