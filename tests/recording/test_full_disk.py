@@ -30,8 +30,8 @@ def small_disk(tmp_path):
 
 def test_watching_goes_on_and_the_oldest_segments_go(small_disk):
     rng = np.random.default_rng(1)
-    pictures = [rng.integers(0, 255, (64, 96, 3)).astype(np.uint8) for _ in range(25)]
-    film = encode_film(pictures, fps=25, key_every=25)  # 0.1 MB a second
+    pictures = [rng.integers(0, 255, (128, 192, 3)).astype(np.uint8) for _ in range(25)]
+    film = encode_film(pictures, fps=25, key_every=25)  # 0.4 MB a second
     (small_disk / "ballast").write_bytes(bytes(7_000_000))
     out = small_disk / "out"
     record = Recording(segments=Segments(seconds=1))

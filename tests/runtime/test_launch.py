@@ -442,7 +442,7 @@ def test_nohup_stays_in_effect(hub):
 
 
 def test_a_sigterm_that_timeout_sends_twice_is_one(hub):
-    process = hub(detect="detect-hang-3")
+    process = hub(detect="detect-hang-3", limits=Limits(drain_work_s=1.0))
     for _ in range(2):  # to the process, and to its group
         process.send_signal(signal.SIGTERM)
         time.sleep(0.01)
@@ -481,7 +481,7 @@ def test_sigterm_does_not_wait_for_a_stage_that_never_returns(hub, tmp_path):
 
 @pytest.mark.parametrize("who", ["detect", "track+publish"])
 def test_sigterm_does_not_wait_for_a_worker_that_is_stopped(hub, tmp_path, who):
-    process = hub()
+    process = hub(limits=Limits(drain_heartbeat_timeout_s=1.5))
     (victim,) = (
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/cmdline")

@@ -205,7 +205,7 @@ def test_tail_shows_its_events(installed, tmp_path):
     tail = ["events", "tail", "--connect", address, "--family", "crowding"]
     with started(installed, *tail, "--timeout-s", "200") as listening:
         assert "listening" in listening.stdout.readline()
-        streamvis(installed, *run_words(tmp_path / "out", address))
+        streamvis(installed, *run_words(tmp_path / "out", address), "--engine", "inline")
         text, _ = listening.communicate(timeout=100)
     assert "people close together" in text
     assert "crowding.end" in text
