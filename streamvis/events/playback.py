@@ -58,6 +58,8 @@ def publish(log: LogReader, rows: Iterable[Row], bind: str, wait_s: float) -> It
         deadline = time.monotonic() + wait_s
         while not feed.subscribed and time.monotonic() < deadline:
             time.sleep(LOOK_S)
+        if not feed.subscribed:
+            yield f"no subscriber within {wait_s:g} s; publishing without one"
         opened: set[str] = set()
         due = time.monotonic()
         for row in rows:

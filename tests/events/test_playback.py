@@ -58,6 +58,14 @@ def test_speeds():
     assert [speed_of(text) for text in ("1", "2.5", "max")] == [1, 2.5, None]
 
 
+def test_a_replay_that_nobody_subscribes_to_says_so(tmp_path):
+    logged(tmp_path / "events.db", "cam1", WALK)
+    with LogReader(tmp_path / "events.db") as log:
+        address, note = publish(log, log.latest(), "tcp://127.0.0.1:*", wait_s=0)
+    assert address.startswith("publishing on tcp://127.0.0.1:")
+    assert note == "no subscriber within 0 s; publishing without one"
+
+
 def test_a_log_is_published_as_it_was(tmp_path):
     logged(tmp_path / "events.db", "cam1", WALK)
     logged(tmp_path / "events.db", "cam2", CORRECTED)
