@@ -34,7 +34,8 @@ class Change(NamedTuple):
     """The value of a zone or line is another from `us` on."""
 
     value: int  # zones: 1 inside, 0 outside. Lines: LEFT, RIGHT, BAND_LEFT, BAND_RIGHT
-    us: int  # zones: interpolated. Lines: the first evidence of the new value
+    us: int  # when the new value began, interpolated
+    until_us: int  # when the old value ended, interpolated; between the two is the band of a line
     last_us: int  # of the last evidence of the old value
     seen_us: int  # of the first evidence of the new value
 
@@ -109,8 +110,7 @@ class Piece(msgspec.Struct, array_like=True):
         from_us, joined = trail[0].us, False
         for change in self.changes[kind].get(index, ()):
             if value != UNKNOWN:
-                until_us = change.us if kind == "zone" else change.last_us
-                yield Run(value, from_us, until_us, joined)
+                yield Run(value, from_us, change.until_us, joined)
             value, from_us, joined = change.value, change.us, value != UNKNOWN
         if value != UNKNOWN:
             yield Run(value, from_us, max(from_us, trail[-1].us), joined)

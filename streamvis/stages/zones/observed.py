@@ -52,6 +52,7 @@ def observe(
     unknown = np.full((n, 2), np.nan)
     spread = tracks.ground_covariance
     order = np.argsort(tracks.ids, kind="stable")  # the tracker's order already
+    order = order[tracks.ids[order] > 0]  # others are not confirmed
     columns = {
         "ids": tracks.ids.astype(np.int64),
         "boxes": rounded(tracks.boxes, 2),

@@ -48,7 +48,7 @@ class Person(msgspec.Struct, array_like=True):
 class PersonsState(msgspec.Struct, array_like=True):
     """All that is remembered of persons."""
 
-    persons: dict[int, Person]
+    persons: dict[int, msgspec.Raw]  # a Person each
     live: bytes
 
 
@@ -60,6 +60,7 @@ class Persons:
         self.live = LiveTracks(*arrangement.counts)
         self.touched: set[Pair] = set()
         self._of: dict[int, Person] = {}
+        self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
         self._now_us = 0
 
     def __contains__(self, number: int) -> bool:
@@ -84,7 +85,7 @@ class Persons:
                 self._of[number] = Person([new_piece()])
             elif person.over:  # it goes on
                 person.over = False
-                person.pieces.append(new_piece())
+                self._last(number, new_piece())
                 self.touched |= {(number, "zone", z) for z in self.arrangement.zones}
         for g, group in self.arrangement.groups.items():
             live.sd[rows, g] = deviations(observed, group)
@@ -106,7 +107,7 @@ class Persons:
             self._take_lines(g, rows, (before, points, heights), numbers)
         due = self._now_us - live.marked_us[rows, g] >= SPACING_US  # NEVER is long ago
         for k in np.flatnonzero(due).tolist():
-            trail = self._of[numbers[k]].pieces[-1].trail(g)
+            trail = self._last(numbers[k]).trail(g)
             mark(trail, Mark(self._now_us, *points[k].tolist()))
         live.marked_us[rows[due], g] = self._now_us
         live.last_us[rows, g] = self._now_us
@@ -120,18 +121,29 @@ class Persons:
         before, points = way
         inside = group.inside(points)
         was = live.inside[rows[:, None], group.zones]
-        changed = inside != was
-        if not changed.any():
-            return
-        for k, z in np.argwhere(changed).tolist():
+        for k, z in np.argwhere(inside != was).tolist():
             last_us, us = int(live.last_us[rows[k], g]), self._now_us
             old, new = int(was[k, z]), bool(inside[k, z])
             if old != NEW:
-                share = group.edge_share(z, before[k], points[k], last=new)
-                us = last_us + round(share * (us - last_us))
-            change = Change(int(new), us, last_us, self._now_us)
+                cuts = group.edge_shares(z, before[k], points[k])
+                us = _at(last_us, self._now_us, (cuts[-1] if new else cuts[0]) if cuts else 1.0)
+            change = Change(int(new), us, us, last_us, self._now_us)
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
         live.inside[rows[:, None], group.zones] = inside
+        outside = (was == 0) & ~inside
+        for k, z in zip(*map(Array.tolist, group.passes(before, points)), strict=True):
+            cuts = group.edge_shares(z, before[k], points[k]) if outside[k, z] else []
+            if len(cuts) > 1:  # through the zone between two detections
+                last_us, piece = int(live.last_us[rows[k], g]), self._last(numbers[k])
+                zone, seen_us = int(group.zones[z]), self._now_us
+                us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
+                piece.changes["zone"].setdefault(zone, []).extend(
+                    [
+                        Change(1, us, us, last_us, seen_us),
+                        Change(0, left_us, left_us, last_us, seen_us),
+                    ]
+                )
+                self.touched.add((numbers[k], "zone", zone))
 
     def _take_lines(
         self, g: int, rows: Array, way: tuple[Array, Array, Array], numbers: list[int]
@@ -144,16 +156,22 @@ class Persons:
             last_us = int(live.last_us[rows[k], g])
             us = last_us + round(float(share[k, m]) * (self._now_us - last_us))
             cut = Cut(max(us, last_us + 1), int(cuts[k, m]), last_us, self._now_us)
-            piece = self._of[numbers[k]].pieces[-1]
+            piece = self._last(numbers[k])
             piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
-        side = group.side(group.left_of(points), heights)
+        left_of, bands = group.left_of(points), group.bands(heights)
+        side = group.side(left_of, bands)
         was = live.side[rows[:, None], group.lines]
-        changed = side != was
-        if not changed.any():
-            return
-        for k, m in np.argwhere(changed).tolist():
+        changed = np.argwhere(side != was).tolist()
+        left_before = group.left_of(before) if changed else left_of
+        for k, m in changed:
             last_us = int(live.last_us[rows[k], g])
-            change = Change(int(side[k, m]), self._now_us, last_us, self._now_us)
+            old, new = int(was[k, m]), int(side[k, m])
+            us = until_us = self._now_us
+            if old != NEW:
+                ends = (float(left_before[k, m]), float(left_of[k, m]))
+                us = _at(last_us, self._now_us, _edge_share(ends, new, bands[k, m], 1.0))
+                until_us = _at(last_us, self._now_us, _edge_share(ends, old, bands[k, m], 0.0))
+            change = Change(new, max(us, until_us), until_us, last_us, self._now_us)
             line: tuple[Kind, int] = ("line", int(group.lines[m]))
             self._change(numbers[k], g, line, int(was[k, m]), change)
         live.side[rows[:, None], group.lines] = side
@@ -163,13 +181,21 @@ class Persons:
     ) -> None:
         """Remember the new value of a zone or line of a track."""
         kind, index = shape
-        piece = self._of[number].pieces[-1]
+        piece = self._last(number)
         if was == NEW and not piece.trail(g):
             piece.set_first(kind, index, change.value)
         else:
             piece.changes[kind].setdefault(index, []).append(change)
         if change.value in (LEFT, RIGHT) if kind == "line" else change.value or was == 1:
             self.touched.add((number, kind, index))
+
+    def _last(self, number: int, new: Piece | None = None) -> Piece:
+        """Return the last piece of a person, which is about to change; or add a `new` one."""
+        self._encoded.pop(number, None)
+        pieces = self._of[number].pieces
+        if new is not None:
+            pieces.append(new)
+        return pieces[-1]
 
     # what counting reads
 
@@ -213,7 +239,7 @@ class Persons:
         person, row = self._of[number], self.live.row(number)
         if not person.over and row is not None and self.live.last_us[row, g] != NEVER:
             us, (x, y) = int(self.live.last_us[row, g]), self.live.last_xy[row, g].tolist()
-            trail = person.pieces[-1].trail(g)
+            trail = self._last(number).trail(g)
             if trail:  # else the piece is newer than the evidence
                 mark(trail, Mark(us, x, y))
 
@@ -227,6 +253,8 @@ class Persons:
         """Apply the splits, then the merges of a frame; return whose history may have changed."""
         involved = {number for split in splits for number in split[:2]}
         involved |= {number for merge in merges for number in merge}
+        for number in involved:
+            self._encoded.pop(number, None)
         for number in involved & self._of.keys():
             self._sync_all(number)
         self._split(splits)
@@ -234,7 +262,7 @@ class Persons:
             self._merge(gone, kept)
         for number in involved & self._of.keys():
             if not self._of[number].pieces:
-                self._of[number].pieces.append(new_piece())
+                self._last(number, new_piece())
         return sorted(involved)
 
     def _split(self, splits: Splits) -> None:
@@ -291,6 +319,7 @@ class Persons:
         """End tracks."""
         for number in numbers:
             self._sync_all(number)
+            self._encoded.pop(number, None)
             self._of[number].over = True
 
     def drop(self, numbers: list[int]) -> None:
@@ -308,10 +337,12 @@ class Persons:
 
     def forget(self, number: int) -> None:
         """Forget a person."""
+        self._encoded.pop(number, None)
         del self._of[number]
 
     def pieces(self, number: int) -> list[Piece]:
-        """Return the pieces of a person."""
+        """Return the pieces of a person, to be shortened."""
+        self._encoded.pop(number, None)
         return self._of[number].pieces
 
     def widen(self) -> None:
@@ -320,6 +351,7 @@ class Persons:
 
     def scale(self, x: float, y: float) -> None:
         """Scale what is in pixels: frames have another size."""
+        self._encoded.clear()
         for g, group in self.arrangement.groups.items():
             if group.key.space == "ground":
                 continue
@@ -331,10 +363,35 @@ class Persons:
 
     def state(self) -> PersonsState:
         """Return what `restore` continues from."""
-        return PersonsState(self._of, self.live.encode())
+        for number, person in self._of.items():
+            if number not in self._encoded:
+                self._encoded[number] = msgspec.Raw(_encoder.encode(person))
+        encoded = {number: self._encoded[number] for number in self._of}
+        return PersonsState(encoded, self.live.encode())
 
     def restore(self, state: PersonsState) -> None:
         """Continue from a state; ValueError or DecodeError when it is none."""
-        self._of = state.persons
+        self._of = {number: _decoder.decode(raw) for number, raw in state.persons.items()}
         self.live.decode(state.live)
         self.widen()
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Person)
+
+
+def _at(last_us: int, now_us: int, share: float) -> int:
+    """Return the time at a share of the way between two positions."""
+    return last_us + round(share * (now_us - last_us))
+
+
+def _edge_share(way: tuple[float, float], side: int, band: Array, inner: float) -> float:
+    """Return the share of a way at which it meets the edge of a line's band on one side.
+
+    way: how far left of the line it begins and ends. `inner` where the side is in the band.
+    """
+    if side not in (LEFT, RIGHT):
+        return inner
+    begin, end = way
+    edge = float(band[0]) if side == LEFT else -float(band[1])
+    return min(max((edge - begin) / (end - begin), 0.0), 1.0) if end != begin else inner

@@ -102,16 +102,19 @@ class Group:
         """Return how far each point (K, 2) is left of each line (K, L); right is negative."""
         return points @ self._left.T - self._offset
 
-    def side(self, left_of: Array, heights: Array) -> Array:
-        """Return the side (K, L) int8, LEFT to BAND_RIGHT, of people with heights (K,)."""
+    def bands(self, heights: Array) -> Array:
+        """Return the bands (K, L, 2) left and right of each line, for people of heights (K,)."""
         if self.key.space == "ground":
-            heights = np.full(len(left_of), STANDING_M)
-        band = heights[:, None] * self.band  # (K, L)
-        left = np.minimum(band, EDGE_SHARE * self.room[:, 0])
-        right = np.minimum(band, EDGE_SHARE * self.room[:, 1])
-        band = np.where(left_of >= 0, BAND_LEFT, BAND_RIGHT)
-        beyond = np.where(left_of > 0, LEFT, RIGHT)
-        return np.where((left_of > left) | (left_of < -right), beyond, band).astype(np.int8)
+            heights = np.full(len(heights), STANDING_M)
+        return np.minimum((heights[:, None] * self.band)[..., None], EDGE_SHARE * self.room)
+
+    def side(self, left_of: Array, bands: Array) -> Array:
+        """Return the side (K, L) int8, LEFT to BAND_RIGHT, of points so far left of each line."""
+        beyond = (left_of > bands[..., 0]) | (left_of < -bands[..., 1])
+        sides = np.where(left_of > 0, LEFT, RIGHT)
+        return np.where(beyond, sides, np.where(left_of >= 0, BAND_LEFT, BAND_RIGHT)).astype(
+            np.int8
+        )
 
     def cuts(self, before: Array, now: Array) -> tuple[Array, Array]:
         """Return how the paths from `before` to `now` (K, 2) cut each line.
@@ -141,23 +144,21 @@ class Group:
         along = float((off[0] + share * (off[1] - off[0])) @ self._along[m])
         return 0 <= along <= 1
 
-    def edge_share(self, zone: int, before: Array, now: Array, *, last: bool) -> float:
-        """Return the share of a path (2,) to (2,) before it cuts the edge of a zone of the group.
+    def passes(self, before: Array, now: Array) -> tuple[Array, Array]:
+        """Return the pairs (P,), (P,) of ways and zones that may meet: by their bounds."""
+        return self._edges.meeting(np.minimum(before, now), np.maximum(before, now))
 
-        The first cut, or the `last` one; 1 or 0 when rounding hides it.
-        """
-        polygon = self.polygons[zone]
-        a, b = polygon, np.roll(polygon, -1, axis=0)
-        edge, path = b - a, now - before
-        turn = path[0] * edge[:, 1] - path[1] * edge[:, 0]  # (E,)
+    def edge_shares(self, zone: int, before: Array, now: Array) -> list[float]:
+        """Return the shares of a way (2,) to (2,) at which it cuts the edge of a zone, in order."""
+        a = self.polygons[zone]
+        edge, way = np.concatenate([a[1:], a[:1]]) - a, now - before
+        turn = way[0] * edge[:, 1] - way[1] * edge[:, 0]  # (E,)
         off = a - before
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (off[:, 0] * edge[:, 1] - off[:, 1] * edge[:, 0]) / turn
-            along = (off[:, 0] * path[1] - off[:, 1] * path[0]) / turn
-        cut = share[(share >= 0) & (share <= 1) & (along >= 0) & (along <= 1)]
-        if not len(cut):
-            return 0.0 if last else 1.0
-        return float(cut.max() if last else cut.min())
+            along = (off[:, 0] * way[1] - off[:, 1] * way[0]) / turn
+        cut = (share >= 0) & (share <= 1) & (along >= 0) & (along <= 1)
+        return sorted(share[cut].tolist())
 
 
 class _Edges:
@@ -170,7 +171,10 @@ class _Edges:
         self.count = len(polygons)
         most = max((len(polygon) for polygon in polygons), default=1)
         # padding repeats the first corner: no length, so that nothing crosses it
-        a = np.array([[*p, *[p[0]] * (most - len(p))] for p in polygons]).reshape(-1, most, 2)
+        a = np.zeros((self.count, most, 2))
+        for corners, polygon in zip(a, polygons, strict=True):
+            corners[:] = polygon[0]
+            corners[: len(polygon)] = polygon
         b = np.roll(a, -1, axis=1)
         swap = (a[..., 1] > b[..., 1]) | ((a[..., 1] == b[..., 1]) & (a[..., 0] > b[..., 0]))
         low, high = np.where(swap[..., None], b, a), np.where(swap[..., None], a, b)
@@ -183,6 +187,13 @@ class _Edges:
         if self.count:
             self.left, self.lower = a.min(axis=1).T.copy()  # (Z,)
             self.right, self.upper = a.max(axis=1).T.copy()
+
+    def meeting(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """Return the pairs (P,), (P,) of bounds (K, 2) to (K, 2) and polygons that overlap."""
+        overlap = (high[:, :1] >= self.left) & (low[:, :1] <= self.right)
+        overlap &= (high[:, 1:] >= self.lower) & (low[:, 1:] <= self.upper)
+        k, z = np.nonzero(overlap)
+        return k, z
 
     def _near(self, points: Array, reach: Array | float) -> tuple[Array, Array]:
         """Return the pairs (P,), (P,) of points and polygons to whose bounds they are near."""
