@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from streamvis.cli.options import Json, RunName
-from streamvis.cli.output import check_writable, command, put_result, put_text, say, write_png
+from streamvis.cli.output import check_writable, command, put, put_result, put_text, say, write_png
 from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,57 @@ def report(
         if out is not None:
             for written in write_files(found, out):
                 say(f"wrote {written}")
+
+
+@command(app)
+def replay(
+    log: Log,
+    zones: Annotated[
+        list[str], Option(metavar="[ID=]FILE", help="A zones file, of every source or of one.")
+    ],
+    source: Annotated[str | None, Option(help="Only this source.")] = None,
+    out: Annotated[Path | None, Option(help="A log to write the events to.")] = None,
+    jsonl: Annotated[bool, Option("--jsonl", help="Print the events as JSON lines.")] = False,
+    set: Annotated[
+        list[str] | None, Option(help="key=value of the stage: update_s=5; repeatable.")
+    ] = None,
+) -> None:
+    """Compute the events of zones and lines again from the tracks in a log.
+
+    They are those that the run would have published with these zones. Without --out and --jsonl
+    they are printed as `events tail` does.
+    """
+    from time import perf_counter
+
+    from streamvis.events.envelope import encode
+    from streamvis.events.lines import line
+    from streamvis.events.log import LogReader
+    from streamvis.runners.settings import configure
+    from streamvis.runners.zone_replay.layouts import layouts_of
+    from streamvis.runners.zone_replay.output import write_log, zone_events
+    from streamvis.runners.zone_replay.replay import ZoneReplay
+    from streamvis.stages import event_codec
+    from streamvis.stages.zones import ZoneCounter
+
+    settings = configure(ZoneCounter, {}, set or [])
+    codec, count, start = event_codec(), 0, perf_counter()
+    with LogReader(log / "events.db" if log.is_dir() else log) as reader:
+        again = ZoneReplay(reader, layouts_of(reader, zones, source), settings)
+        if out is not None:
+            count = write_log(again, out, reader.cursors())
+        else:
+            for event in zone_events(again):
+                count += 1
+                put(encode(event).decode() if jsonl else line(event, codec))
+    for note in again.notes():
+        say(note)
+    took_s = max(perf_counter() - start, 1e-6)
+    say(
+        f"{count} events of zones and lines, of {again.played_s:.1f} s in {took_s:.1f} s "
+        f"({again.played_s / took_s:.0f} times real time)"
+    )
+    if out is not None:
+        say(f"wrote {out}")
 
 
 def _size(text: str) -> "Size":

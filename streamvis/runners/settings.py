@@ -1,4 +1,4 @@
-"""Settings of the detector, the tracker and the segmenters, given as `key=value`."""
+"""Settings of detector, tracker, segmenters and zones, given as `key=value`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -7,9 +7,10 @@ from streamvis.config import Jipda, MaskRcnn, Segment
 from streamvis.errors import UsageError
 from streamvis.parsing import alternatives, convert, yaml_value
 from streamvis.runners.detectors import Detector, name_of, open_detector
+from streamvis.stages.zones import ZoneCounter
 
 LOWEST_SCORE = 0.01  # detections below it are not ranked
-S = TypeVar("S", Jipda, MaskRcnn, Segment)
+S = TypeVar("S", Jipda, MaskRcnn, Segment, ZoneCounter)
 
 
 def configure(stage: type[S], fields: Mapping[str, Any], pairs: Sequence[str]) -> S:

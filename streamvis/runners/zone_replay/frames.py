@@ -1,7 +1,7 @@
 """Puts the tracks of a frame together from their events."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,16 @@ from streamvis.stages.zones.observed import Observed, passed
 
 NOWHERE = (float("nan"), float("nan"))  # without a position on the ground plane
 Size = tuple[int, int]  # px, width and height
+
+
+class Position(NamedTuple):
+    """The last update of a track."""
+
+    track: Track
+    media_us: int
+
+
+OpenTracks = dict[int, Position]  # by number
 
 
 class LoggedFrame:
@@ -50,23 +60,27 @@ class LoggedFrame:
             case ForecastSegmentation(outlook):
                 self._scene |= {(zone.zone, outlook.horizon_us): zone.p for zone in outlook.zones}
 
-    def observed(self, open_tracks: dict[int, Track]) -> Observed:
+    def observed(self, open_tracks: OpenTracks, spacing_us: int) -> Observed:
         """Return what was observed in the frame, and bring the open tracks up to date.
 
-        A track without an update in this frame, since the log has only some of them, is where it
-        was, as if predicted.
+        Where the log has an update of a track only every `spacing_us`, the track is where it was
+        until the next one is due, as if predicted. Otherwise a track without one is not there.
         """
+        now_us = self.head.time.media_us
         for number in self._ended:
             open_tracks.pop(number, None)
-        open_tracks |= self._tracks
-        head, frame = self.head, self.head.frame
+        for number, old in list(open_tracks.items()):
+            if now_us - old.media_us >= spacing_us:
+                del open_tracks[number]
+        open_tracks |= {n: Position(track, now_us) for n, track in self._tracks.items()}
+        frame = self.head.frame
         size = (1, 1) if frame is None else (frame.w, frame.h)
         if not (self._tracks or self._ended or self._splits or self._merges):
-            return passed(head.time.media_us, size)
+            return passed(now_us, size)
         return Observed(
-            media_us=head.time.media_us,
+            media_us=now_us,
             size=size,
-            **_columns(open_tracks, self._tracks.keys()),
+            **_columns(open_tracks, now_us),
             ended=tuple(self._ended),
             splits=tuple(
                 (number_of(one.id), number_of(one.other), one.since_us) for one in self._splits
@@ -81,15 +95,16 @@ def number_of(track: str) -> int:
     return int(track.rpartition(":")[2])
 
 
-def _columns(open_tracks: dict[int, Track], updated: Iterable[int]) -> dict[str, Any]:
+def _columns(open_tracks: OpenTracks, now_us: int) -> dict[str, Any]:
     """Return the tracks as arrays, by ascending number."""
-    ids, now = sorted(open_tracks), set(updated)
-    tracks = [open_tracks[number] for number in ids]
+    ids = sorted(open_tracks)
+    positions = [open_tracks[number] for number in ids]
+    tracks = [position.track for position in positions]
     return {
         "ids": np.array(ids, np.int64),
         "boxes": _table([one.box_px for one in tracks], 4),
         "seen": np.array(
-            [n in now and one.box_from == "update" for n, one in zip(ids, tracks, strict=True)],
+            [one.media_us == now_us and one.track.box_from == "update" for one in positions],
             bool,
         ),
         "p_exist": np.array([one.p_exist for one in tracks], np.float64),

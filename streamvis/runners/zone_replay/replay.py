@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from streamvis.events.envelope import Event, EventBody, event_id, family_of
 from streamvis.events.log import LogReader
 from streamvis.events.source_events import SourceBody
 from streamvis.runners.log_bodies import BodyReader, Head
 from streamvis.runners.zone_replay.source import SourceReplay
+from streamvis.runners.zone_replay.spacing import LOOKED_AT, spacing_us
 from streamvis.stages.forecast.events import ForecastSegmentation
 from streamvis.stages.track.events import (
     TrackBegin,
@@ -58,7 +60,8 @@ class ZoneReplay:
         types = (*TRACKS, ForecastSegmentation, *SourceBody.__args__)
         self._reader = BodyReader(log.path, types)
         self.sources = {
-            name: SourceReplay(name, layout, settings) for name, layout in layouts.items()
+            name: SourceReplay(name, layout, settings, self._spacing_us(name))
+            for name, layout in layouts.items()
         }
         self.tracks = 0  # events of tracks that were read
 
@@ -85,6 +88,11 @@ class ZoneReplay:
             for timed in source.end(last[name]):
                 yield numbers[name].event(name, *timed)
 
+    def _spacing_us(self, source: str) -> int:
+        """Return the time between two positions of a track, by the first events of a source."""
+        rows = islice(self._log.latest(source, types=["track"]), LOOKED_AT)
+        return spacing_us(read for row in rows if (read := self._reader.read(row)) is not None)
+
     def _last(self, source: str) -> Head | None:
         """Return the head of the last event of a source."""
         cursor = self._log.cursors().get(source)
@@ -100,9 +108,9 @@ class ZoneReplay:
     def notes(self) -> Iterator[str]:
         """Yield a line for each source whose log does not have the tracks of every frame."""
         for name, source in self.sources.items():
-            if (seconds := source.spacing.seconds) is not None:
+            if source.spacing_us:
                 yield (
-                    f"{name}: the log has positions of a track every {seconds:g} s "
+                    f"{name}: the log has a track's position every {source.spacing_us / 1e6:.3g} s "
                     "(publish.update_every_s), so times of events are interpolated, and shorter "
                     "visits and crossings are missing"
                 )

@@ -1,16 +1,13 @@
 """Computes the events of the zones of one source again, from its events in order."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
-
-import msgspec
 
 from streamvis.events.envelope import EventBody, FrameRef, Reason
 from streamvis.events.source_events import SourceEof, SourceEpoch, SourceOnline
 from streamvis.messages import Frame, Packet, SourceInfo
 from streamvis.runners.log_bodies import Head
-from streamvis.runners.zone_replay.frames import LoggedFrame, Size, number_of
-from streamvis.stages.track.events import Track, TrackEnd, TrackUpdate
+from streamvis.runners.zone_replay.frames import LoggedFrame, OpenTracks, Size, number_of
+from streamvis.stages.track.events import TrackEnd
 from streamvis.stages.zones import ZoneCounter
 from streamvis.stages.zones.deriver import ZonesDeriver
 from streamvis.stages.zones.observed import Observed, passed
@@ -20,49 +17,22 @@ from streamvis.zone_layout import ZoneLayout
 Timed = tuple[Head, EventBody]
 
 
-class Seen(NamedTuple):
-    """When a track was last in the log."""
-
-    seq: int  # of the frame
-    media_us: int
-
-
-class Spacing(msgspec.Struct):
-    """How far apart the positions of a track are in the log."""
-
-    adjacent: int = 0  # updates in the frame after the one before
-    apart: int = 0  # updates in a later frame
-    least_us: int = 2**62  # least time to a later frame
-
-    def add(self, before: Seen, now: Seen) -> None:
-        """Take two updates of a track that follow each other."""
-        if now.seq - before.seq <= 1:
-            self.adjacent += 1
-            return
-        self.apart += 1
-        self.least_us = min(self.least_us, now.media_us - before.media_us)
-
-    @property
-    def seconds(self) -> float | None:
-        """The time between two positions where frames are left out; None where they are not."""
-        return self.least_us / 1e6 if self.apart > self.adjacent else None
-
-
 class SourceReplay:
     """The zones and lines of one source, over its stream epochs."""
 
-    def __init__(self, source: str, layout: ZoneLayout, settings: ZoneCounter) -> None:
+    def __init__(
+        self, source: str, layout: ZoneLayout, settings: ZoneCounter, spacing_us: int = 0
+    ) -> None:
         info = SourceInfo(id=source, label="", width=0, height=0, fps=0.0, live=False, zones=layout)
         self._source = source
+        self.spacing_us = spacing_us  # between two updates of a track; 0: one for every frame
         self._zones = SourceZones(settings, info)
         self._deriver = ZonesDeriver(info, None)
-        self._open: dict[int, Track] = {}
-        self._seen: dict[int, Seen] = {}
+        self._open: OpenTracks = {}
         self._pending: LoggedFrame | None = None
         self._size: Size = (1, 1)
         self._epoch = 1  # stream epoch
         self._media_us: int | None = None  # of the last frame in this stream epoch
-        self.spacing = Spacing()
         self.played_us = 0  # media time that was replayed
 
     def take(self, head: Head, what: EventBody) -> Iterator[Timed]:
@@ -77,7 +47,6 @@ class SourceReplay:
         if self._pending is None:
             self._pending = LoggedFrame(head)
         self._pending.add(what)
-        self._watch(head.frame, head.time.media_us, what)
 
     def finish(self) -> Iterator[Timed]:
         """Yield the events of the frame whose events came last."""
@@ -88,7 +57,7 @@ class SourceReplay:
         if frame.stream_epoch != self._epoch:
             self._begin_epoch(frame.stream_epoch)
         self._size = (frame.w, frame.h)
-        yield from self._step(pending.head, pending.observed(self._open))
+        yield from self._step(pending.head, pending.observed(self._open, self.spacing_us))
 
     def end(self, last: Head | None) -> Iterator[Timed]:
         """Yield what is left at the end of the log, also of one that is being written.
@@ -119,7 +88,6 @@ class SourceReplay:
     def _begin_epoch(self, epoch: int) -> None:
         self._epoch, self._media_us = epoch, None
         self._open.clear()
-        self._seen.clear()
         self._zones.restart()
 
     def _pass(self, head: Head) -> Iterator[Timed]:
@@ -152,16 +120,6 @@ class SourceReplay:
             height=height,
             epoch=self._epoch,
         )
-
-    def _watch(self, frame: FrameRef, media_us: int, what: EventBody) -> None:
-        """Note how far apart the updates of a track are."""
-        if isinstance(what, TrackEnd):
-            self._seen.pop(number_of(what.track.id), None)
-        elif isinstance(track := getattr(what, "track", None), Track):
-            number, now = number_of(track.id), Seen(frame.seq, media_us)
-            if isinstance(what, TrackUpdate) and number in self._seen:
-                self.spacing.add(self._seen[number], now)
-            self._seen[number] = now
 
 
 def _is_same(a: FrameRef | None, b: FrameRef) -> bool:
