@@ -99,6 +99,7 @@ def folder(tmp_path_factory) -> Path:
     for name in ("a.mp4", "monday/b.mp4"):
         (home / "recordings" / name).write_bytes(clip.read_bytes())
     (home / "points.csv").write_text(POINTS)
+    (home / "door.yaml").write_text("zones: [{name: door, polygon: [[0, 0.5], [1, 0.5], [1, 1]]}]")
     rows = (f"{n},-1,{10 + n},20,12,30,0.9" for n in range(1, 11))
     (home / "det.txt").write_text("".join(f"{row}\n" for row in rows))
     return home
