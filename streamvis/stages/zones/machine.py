@@ -550,8 +550,8 @@ def _goes_on(published: list[Interval], found: list[Interval]) -> bool:
     )
 
 
-def _visit_key(number: int, interval: Interval) -> tuple[int, int, int | None]:
-    return number, interval.entered_us, interval.left_us
+def _visit_key(number: int, interval: Interval) -> tuple[int, int, int | None, str | None]:
+    return number, interval.entered_us, interval.left_us, interval.reason
 
 
 def _dwells_of(interval: Interval, was: list[tuple[int, PublishedVisit]]) -> int:

@@ -154,8 +154,8 @@ class Persons:
         cuts, share = group.cuts(before, points)
         for k, m in np.argwhere(cuts).tolist():
             last_us = int(live.last_us[rows[k], g])
-            us = last_us + round(float(share[k, m]) * (self._now_us - last_us))
-            cut = Cut(max(us, last_us + 1), int(cuts[k, m]), last_us, self._now_us)
+            us = max(_at(last_us, self._now_us, float(share[k, m])), last_us + 1)
+            cut = Cut(us, int(cuts[k, m]), last_us, self._now_us)
             piece = self._last(numbers[k])
             piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
         left_of, bands = group.left_of(points), group.bands(heights)
@@ -171,6 +171,8 @@ class Persons:
                 ends = (float(left_before[k, m]), float(left_of[k, m]))
                 us = _at(last_us, self._now_us, _edge_share(ends, new, bands[k, m], 1.0))
                 until_us = _at(last_us, self._now_us, _edge_share(ends, old, bands[k, m], 0.0))
+                if cuts[k, m]:  # it is beyond the line after it has cut it
+                    us = max(us, _at(last_us, self._now_us, float(share[k, m])), last_us + 1)
             change = Change(new, max(us, until_us), until_us, last_us, self._now_us)
             line: tuple[Kind, int] = ("line", int(group.lines[m]))
             self._change(numbers[k], g, line, int(was[k, m]), change)
