@@ -34,6 +34,7 @@ from streamvis.bridges.selection import TypeFilter
 from streamvis.bridges.stop import Stop
 from streamvis.errors import UsageError
 from streamvis.events.log import Row
+from streamvis.logs import warn
 from streamvis.sources.credentials import without_credentials
 
 AGAIN = {408, 425, 429}  # of 4xx: not refused for good
@@ -169,17 +170,26 @@ class WebhookSink:
     def deliver(self, messages: Sequence[Post]) -> int:
         """Send the events; UnreachableError where one is to be sent again."""
         refused = 0
-        for post in messages:
-            status, reason, retry_after_s = self._send(post)
-            if 200 <= status < 300:
-                continue
-            if status in AGAIN or not 400 <= status < 500:
-                raise UnreachableError(
-                    f"{self._webhook.shown} answered {status} {reason}".rstrip(), retry_after_s
-                )
-            self._letters.keep(post.id, post.row, status, reason, self._now())
-            refused += 1
+        try:
+            for post in messages:
+                refused += self._is_refused(post)
+        finally:
+            if refused:
+                path = str(self._letters.path)
+                warn("refused for good, kept as dead letters", count=refused, path=path)
         return refused
+
+    def _is_refused(self, post: Post) -> bool:
+        """Send an event, and keep it as a dead letter where the server refuses it for good."""
+        status, reason, retry_after_s = self._send(post)
+        if 200 <= status < 300:
+            return False
+        if status in AGAIN or not 400 <= status < 500:
+            raise UnreachableError(
+                f"{self._webhook.shown} answered {status} {reason}".rstrip(), retry_after_s
+            )
+        self._letters.keep(post.id, post.row, status, reason, self._now())
+        return True
 
     def idle(self, seconds: float) -> None:
         self._stop.wait(seconds)

@@ -174,6 +174,7 @@ def test_what_is_refused_is_kept_listed_and_does_not_hold_up_the_rest(tmp_path, 
         more = (server.url, "--secret-file", secret, "--until-ended")
         with bridge(*words, *more) as running:
             assert running.wait() == 0, running.said
+        assert "refused for good, kept as dead letters" in running.said
         assert "3 messages delivered, 2 refused" in running.said
         (tmp_path / "bridge-webhook.json").unlink()
         with bridge(*words, *more) as running:  # once more: no letter is listed twice
