@@ -26,6 +26,8 @@ from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import Row
 from streamvis.logs import warn
 
+CUT_OFF_STATUSES = ("online", "stalled")
+
 
 class Topics(msgspec.Struct, frozen=True):
     """The names of topics."""
@@ -57,8 +59,11 @@ class MqttMapping:
         self._snapshots = snapshots
         self._event_types = sorted(one for one in codec.names if is_lifecycle(one))
         self._sources: dict[str, SourceNow] = {}
+        self._cut_off: dict[str, str] = {}  # source whose run was killed -> its status before
+        self.events = 0  # taken so far
 
     def messages(self, rows: Sequence[Row]) -> list[Message]:
+        self.events += len(rows)
         return latest_states(
             message
             for row in rows
@@ -82,6 +87,7 @@ class MqttMapping:
         now = self._sources.setdefault(row.source, SourceNow(pictured=self._snapshots))
         shapes, touched = now.shapes, touched_by(now, event)
         before = {} if new else _by_topic(self._states(row.source, now, touched))
+        now.status = self._cut_off.pop(row.source, now.status)  # a run writes again
         fold(now, event)
         states = self._states(row.source, now, touched)
         announced = self._announcement(row.source, now) if new or now.shapes != shapes else []
@@ -101,6 +107,18 @@ class MqttMapping:
                 messages.append(self.snapshot(source, b""))
         return messages
 
+    def cut_off(self) -> list[Message]:
+        """Return that the sources are offline, after their run was killed.
+
+        The next event of a source says that a run writes again.
+        """
+        there = {
+            source: now for source, now in self._sources.items() if now.status in CUT_OFF_STATUSES
+        }
+        for source, now in there.items():
+            self._cut_off[source], now.status = now.status, "offline"
+        return [Message(self._topics.of(source, "status"), b"offline") for source in there]
+
     def online(self) -> list[str]:
         """Return the sources that are online."""
         return [source for source, now in self._sources.items() if now.status == "online"]
@@ -118,7 +136,11 @@ class MqttMapping:
         return [message._replace(payload=b"") for message in retained]
 
     def state(self) -> msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(self._sources))
+        logged = {
+            source: msgspec.structs.replace(now, status=self._cut_off.get(source, now.status))
+            for source, now in self._sources.items()
+        }
+        return msgspec.Raw(msgspec.json.encode(logged))
 
     def restore(self, state: msgspec.Raw) -> None:
         try:

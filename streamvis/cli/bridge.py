@@ -118,6 +118,7 @@ def mqtt(
     _need_paho()
     from streamvis.bridges.mqtt import MqttMapping, Topics
     from streamvis.bridges.mqtt_broker import Message, MqttSink
+    from streamvis.bridges.publisher_watch import PublisherWatch
     from streamvis.bridges.snapshots import Snapshots
     from streamvis.bridges.stop import Stop
     from streamvis.stages import event_codec
@@ -127,11 +128,14 @@ def mqtt(
     common = _Common(log, name or "mqtt", state, from_now, until_ended, metrics, log_format)
     snapshots = Snapshots(common.log.parent, snapshot_every or 0.0, time.monotonic)
 
-    def pictures() -> list[Message]:
+    watch = PublisherWatch(common.log.parent, time.monotonic)
+
+    def extras() -> list[Message]:
+        gone = mapping.cut_off() if watch.died(mapping.events) else []
         if snapshot_every is None:
-            return []
+            return gone
         taken = snapshots.taken(mapping.online())
-        return [mapping.snapshot(one.source, one.jpeg) for one in taken]
+        return gone + [mapping.snapshot(one.source, one.jpeg) for one in taken]
 
     sink = MqttSink(
         _broker(broker, user, password_file, ca),
@@ -139,7 +143,7 @@ def mqtt(
         status=topics.status,
         greeting=mapping.current,
         greet_on=f"{_topic(discovery, '--discovery')}/status" if discovery else None,
-        extras=pictures,
+        extras=extras,
     )
     if remove:
         from streamvis.bridges.mqtt_removal import remove_sources

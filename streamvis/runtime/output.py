@@ -85,6 +85,24 @@ def locked(out: Path) -> Iterator[None]:
         os.umask(before)
 
 
+def was_killed(out: Path) -> bool:
+    """Whether the last run in this directory has died without its end, for example by kill -9.
+
+    It leaves the file of its lock, which nobody holds any more.
+    """
+    try:
+        fd = os.open(out / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # a run removes it at its end
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # it is held, or cannot be
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 def _lock(out: Path) -> int:
     path = out / LOCK
     while True:
