@@ -23,6 +23,7 @@ def check(
     loaded = config.load_pipeline(pipeline)
     placed = config.load_placement(on, loaded) if on else config.default_placement(loaded)
     specs = config.load_site(sources).specs() if sources else []
+    config.check_zones(loaded, specs)
     devices, absent = devices_of(loaded, placed)
     found = {"hash": loaded.hash, "pipeline": loaded, "placement": placed, "devices": devices}
     if sources:

@@ -116,11 +116,13 @@ def still(one: CheckedZones, size: Size | None) -> Array:
     height, width = pixels.shape[:2]
     drawing = ZonesDrawing(one.layout, (width, height), plane)
     image = np.array(pixels, np.uint8, order="C")
-    drawing.draw(
+    labels = drawing.draw(
         image,
         {zone.name: Label("outside" if zone.outside else "") for zone in one.layout.zones},
         {line.name: Sides() for line in one.layout.lines},
     )
+    for label in labels:
+        drawing.style.write_label(image, label)
     return image
 
 

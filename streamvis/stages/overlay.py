@@ -21,7 +21,7 @@ import numpy as np
 from streamvis.messages import Array, Packet, SourceInfo
 from streamvis.viz.legend import Entry
 from streamvis.viz.panels import BandEntry, Panel, cell_of
-from streamvis.viz.style import Colour, Plate, Style
+from streamvis.viz.style import Colour, PlacedLabel, Plate, Style
 
 MOST_MOVES = 4  # of a plate that would cover another one
 
@@ -48,6 +48,7 @@ class Canvas:
     cell: tuple[int, int]  # width and height of a panel, px
     elapsed_s: float = 0.0  # since the previous picture; in the video, also across reconnects
     plates: list[Plate] = field(default_factory=list)  # areas that labels should not cover
+    above: list[PlacedLabel] = field(default_factory=list)  # labels above all layers
     legend: list[Entry] = field(default_factory=list)  # of what is drawn
     beside: list[Array] = field(default_factory=list)  # pictures (H, any width, 3) to the right
     panels: list[Panel] = field(default_factory=list)  # around the picture

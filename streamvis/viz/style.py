@@ -5,6 +5,7 @@ Everything draws in place on RGB arrays (H, W, 3) uint8.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +14,15 @@ from streamvis.messages import Array
 
 Colour = tuple[int, int, int]
 Plate = tuple[int, int, int, int]  # xyxy, px
+
+
+class PlacedLabel(NamedTuple):
+    """A label and its place, which may be wider than its text."""
+
+    text: str
+    plate: Plate
+    colour: Colour
+
 
 # Okabe and Ito's colours, then Tol's, in an order that keeps neighbours apart for all eyes.
 PALETTE: tuple[Colour, ...] = (
@@ -109,6 +119,12 @@ class Style:
         cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
         self.write(image, text, x1 + pad, y2 - pad, on(colour))
         return plate
+
+    def write_label(self, image: Array, label: PlacedLabel) -> None:
+        """Write a label on its filled plate."""
+        x1, y1, x2, y2 = label.plate
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), label.colour, cv2.FILLED)
+        self.plate(image, label.text, x1, y2, label.colour)
 
     def label(self, image: Array, text: str, x: int, y: int, colour: Colour) -> None:
         """Write on a darkened background with the baseline's left end at (x, y), moved inside."""

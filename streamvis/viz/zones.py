@@ -1,7 +1,8 @@
 """Zones and lines on a picture: outlines, fill, arrows, and labels that do not cover each other.
 
     drawing = ZonesDrawing(layout, (1920, 1080), plane)
-    drawing.draw(image, zones={"door": Label("door", "2  0:35")}, lines={"gate": Sides("in 3", …)})
+    for label in drawing.draw(image, {"door": Label("2, 0:35")}, {"gate": Sides("in 3", "out 4")}):
+        drawing.style.write_label(image, label)
 
 Zones and lines on the ground plane are drawn in perspective. The arrow of a line points to its
 right side, where who crosses it counts as in. Labels keep their places from frame to frame.
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.viz.style import DARK, FARTHEST, PALE, PALETTE, Colour, Plate, Style, at
+from streamvis.viz.style import DARK, FARTHEST, PALE, PALETTE, Colour, PlacedLabel, Plate, Style, at
 from streamvis.zone_layout import Line, Point, Space, Zone, ZoneLayout
 
 Size = tuple[int, int]  # width, height, px
@@ -155,21 +156,27 @@ class ZonesDrawing:
         self.zones = zone_shapes(layout.zones, size, plane)
         self.lines = line_shapes(layout.lines, size, plane)
         self._share, self._tint = self._fill()
+        self._filled = _bounds(self._share)
         self._spots: dict[tuple[str, ...], list[Spot | None]] = {}
 
     def draw(
         self, image: Array, zones: Mapping[str, Label], lines: Mapping[str, Sides]
-    ) -> list[Plate]:
-        """Draw on the picture (H, W, 3) in place; return the places of the labels."""
-        if self._share.any():
-            image[:] = cv2.blendLinear(image, self._tint, 1 - self._share, self._share)
+    ) -> list[PlacedLabel]:
+        """Draw on the picture (H, W, 3) in place; return the labels, which are yet to be written.
+
+        What is drawn between the two is below the labels.
+        """
+        rows, columns = self._filled
+        part, share = image[rows, columns], self._share[rows, columns]
+        if share.size:
+            part[:] = cv2.blendLinear(part, self._tint[rows, columns], 1 - share, share)
         for zone in self.zones:
             if len(zone.polygon) > 2:
                 thick = self.style.line * (2 if zones.get(zone.name, Label()).bold else 1)
                 cv2.polylines(image, [_whole(zone.polygon)], True, zone.colour, thick, cv2.LINE_AA)
         for line in self.lines:
             self._draw_line(image, line)
-        return self._draw_labels(image, zones, lines)
+        return self._labels(image, zones, lines)
 
     def _fill(self) -> tuple[Array, Array]:
         """Return the share (H, W) of the fill in each pixel, and its colour (H, W, 3)."""
@@ -210,9 +217,10 @@ class ZonesDrawing:
         found, a, b = cv2.clipLine((0, 0, width, height), at(line.start), at(line.end))
         return (np.add(a, b) / 2) if found else (line.start + line.end) / 2
 
-    def _draw_labels(
+    def _labels(
         self, image: Array, zones: Mapping[str, Label], lines: Mapping[str, Sides]
-    ) -> list[Plate]:
+    ) -> list[PlacedLabel]:
+        """Return the labels; draw the lines that lead from them."""
         texts, colours = [], []
         for line in self.lines:
             sides = lines.get(line.name, Sides())
@@ -224,18 +232,15 @@ class ZonesDrawing:
         key = tuple(re.sub(r"\d", "8", text) for text in texts)
         if key not in self._spots:
             self._spots = {key: self._place(key)}
-        plates = []
         spots = self._spots[key]
         for colour, spot in zip(colours, spots, strict=True):
             if spot is not None and spot.tip is not None:
                 self._draw_leader(image, spot.plate, spot.tip, colour)
-        for text, colour, spot in zip(texts, colours, spots, strict=True):
-            if spot is not None:
-                x1, y1, x2, y2 = spot.plate
-                cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
-                self.style.plate(image, text, x1, y2, colour)
-                plates.append(spot.plate)
-        return plates
+        return [
+            PlacedLabel(text, spot.plate, colour)
+            for text, colour, spot in zip(texts, colours, spots, strict=True)
+            if spot is not None
+        ]
 
     def _draw_leader(
         self, image: Array, plate: Plate, tip: tuple[int, int], colour: Colour
@@ -332,6 +337,14 @@ class ZonesDrawing:
             return False
         outline = wanted.polygon.astype(np.float32)
         return cv2.pointPolygonTest(outline, middle, measureDist=False) >= 0
+
+
+def _bounds(share: Array) -> tuple[slice, slice]:
+    """Return the rows and columns that have anything but zeros."""
+    rows, columns = (np.flatnonzero(share.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _places(first: int, low: int, high: int, step: int) -> Array:

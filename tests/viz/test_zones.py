@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.calibration.ground_plane import from_view
+from streamvis.viz.style import PlacedLabel
 from streamvis.viz.zones import Label, Sides, ZonesDrawing, line_shapes, on_picture
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
@@ -48,16 +49,23 @@ def crowded(count, seed, length=6):
 def test_labels_of_20_zones_lie_in_the_picture_and_do_not_cover_each_other(size, seed, length):
     layout = crowded(20, seed, length)
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
-    plates = ZonesDrawing(layout, size).draw(
+    drawing = ZonesDrawing(layout, size)
+    labels = drawing.draw(
         image,
         {zone.name: Label("12, 1:23") for zone in layout.zones},
         {line.name: Sides("in 120", "out 99") for line in layout.lines},
     )
+    plates = [label.plate for label in labels]
     assert len(plates) == 20 + 2 * 3
     assert apart(plates)
     low, high = np.min(plates, axis=0), np.max(plates, axis=0)
     assert (low >= 0).all()
     assert (high[2:] <= size).all()
+    for text, (x1, y1, x2, y2), _ in labels:  # what is written stays on its plate
+        outside = np.full_like(image, GREY)
+        drawing.style.write_label(outside, PlacedLabel(text, (x1, y1, x2, y2), (0, 0, 0)))
+        outside[y1:y2, x1:x2] = GREY
+        assert (outside == GREY).all()
 
 
 def test_labels_keep_their_places_while_the_numbers_have_as_many_digits():
@@ -66,7 +74,8 @@ def test_labels_keep_their_places_while_the_numbers_have_as_many_digits():
 
     def plates(text):
         image = np.full((SIZE[1], SIZE[0], 3), GREY, np.uint8)
-        return drawing.draw(image, {zone.name: Label(text) for zone in layout.zones}, {})
+        labels = drawing.draw(image, {zone.name: Label(text) for zone in layout.zones}, {})
+        return [label.plate for label in labels]
 
     assert plates("1, 0:07") == plates("9, 5:59")
 
@@ -74,7 +83,8 @@ def test_labels_keep_their_places_while_the_numbers_have_as_many_digits():
 def test_what_finds_no_room_is_left_out():
     layout = crowded(20, 1, length=40)
     image = np.full((48, 64, 3), GREY, np.uint8)
-    plates = ZonesDrawing(layout, (64, 48)).draw(image, {}, {})
+    labels = ZonesDrawing(layout, (64, 48)).draw(image, {}, {})
+    plates = [label.plate for label in labels]
     assert len(plates) < 26
     assert apart(plates)
 
@@ -142,5 +152,5 @@ def test_any_zones_can_be_drawn_at_any_size(seed, count):
     line = Line(name="l", start=tuple(rng.uniform(-99, 99, 2)), end=(0.0, 1.0), space="ground")
     layout = ZoneLayout(zones=metres, lines=(line,))
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
-    plates = ZonesDrawing(layout, size, PLANE).draw(image, {}, {})
-    assert apart(plates)
+    labels = ZonesDrawing(layout, size, PLANE).draw(image, {}, {})
+    assert apart([label.plate for label in labels])

@@ -70,6 +70,8 @@ def drawn(
     canvas = Canvas.of(pixels, panels, elapsed_s)
     for overlay in overlays.values():
         overlay.draw(canvas, packet)
+    for label in canvas.above:
+        canvas.style.write_label(canvas.image, label)
     return canvas
 
 

@@ -29,7 +29,8 @@ class _LastSeen(msgspec.Struct, array_like=True):
 class ZonesOverlay(Overlay):
     """Fill zones, with how many people are inside and the longest stay; draw lines with totals.
 
-    A zone with people has a thick outline. On the ground plane they are drawn in perspective.
+    They are drawn below people, on the ground plane in perspective, and their labels above all
+    layers. A zone with people has a thick outline.
     """
 
     order: ClassVar[int] = 12
@@ -60,7 +61,9 @@ class ZonesOverlay(Overlay):
             for name, (right, left) in self.last.lines.items()
         }
         height, width = canvas.image.shape[:2]
-        canvas.plates += self._drawing((width, height)).draw(canvas.image, zones, lines)
+        labels = self._drawing((width, height)).draw(canvas.image, zones, lines)
+        canvas.above += labels
+        canvas.plates += [label.plate for label in labels]
         canvas.legend += [ZONE] * bool(layout.zones) + [LINE] * bool(layout.lines)
 
     def _take(self, part: Zones) -> None:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from factories import packet, source
 
-from streamvis.stages.overlay import Canvas, Drawing
+from streamvis.messages import Packet
+from streamvis.stages.overlay import Canvas, Drawing, Overlay
+from streamvis.stages.record import picture
 from streamvis.stages.zones import ZoneCounter
 from streamvis.stages.zones.events import ZoneLayoutSet
 from streamvis.stages.zones.overlay import ZonesOverlay, label_of, stay
@@ -44,9 +46,7 @@ def overlay_of(*, zones=(DOOR,), lines=(GATE,), **info):
 
 
 def drawn(overlay, *parts, size=(480, 640)):
-    canvas = Canvas.of(np.full((*size, 3), GREY, np.uint8))
-    overlay.draw(canvas, packet(0, *parts))
-    return canvas
+    return picture.drawn({"zones": overlay}, packet(0, *parts), np.full((*size, 3), GREY, np.uint8))
 
 
 def test_a_zone_is_filled_inside_its_corners_and_nowhere_else():
@@ -140,6 +140,24 @@ def test_metres_are_drawn_where_they_lie_at_any_size_of_the_picture():
 )
 def test_times_of_stay_are_short(us, text):
     assert stay(us) == text
+
+
+class Flood(Overlay):
+    """A layer that covers everything."""
+
+    def draw(self, canvas: Canvas, packet: Packet) -> None:
+        canvas.image[:] = 0
+
+
+def test_labels_stand_above_what_is_drawn_later():
+    pixels = np.full((480, 640, 3), GREY, np.uint8)
+    overlays = {"zones": overlay_of(), "flood": Flood()}
+    canvas = picture.drawn(overlays, packet(0, part()), pixels)
+    assert len(canvas.above) == 3
+    where = np.zeros((480, 640), bool)
+    for _, (x1, y1, x2, y2), _ in canvas.above:
+        where[y1:y2, x1:x2] = True
+    np.testing.assert_array_equal((canvas.image != 0).any(axis=2), where)
 
 
 def test_an_empty_zone_says_so():
