@@ -2,23 +2,30 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
+import toys
 from controlled_runs import private_home
 from test_control_runs import Operator, until
 from test_launch import processes, source, workers
 
 from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, Site, StageSpec, load_site
 from streamvis.config.zones import read_zones, zones_text
-from streamvis.errors import UsageError
+from streamvis.errors import DataError, UsageError
 from streamvis.events.export import jsonl
 from streamvis.events.log import LogReader
-from streamvis.runtime import launch
+from streamvis.runtime import inline, launch
 from streamvis.runtime.control import Reload
 from streamvis.runtime.control_socket import ControlSettings
 from streamvis.runtime.control_zones import ChangeZones, ListZones
+from streamvis.runtime.supervision import Limits
 from streamvis.stages.zones import ZoneCounter
+from streamvis.transport.slots import sweep_leftovers
+from streamvis.transport.sockets import private_directory
 from streamvis.zone_layout import Zone, ZoneLayout
 
 PIPELINE = Pipeline(
@@ -114,6 +121,74 @@ def test_changed_zones_are_logged_once_each_also_when_the_worker_is_killed(tmp_p
     for event in (event for event in events(out) if event["type"] in known):
         number = sum(event["frame"]["seq"] >= frame for frame in frames)
         assert [event["zone"]["name"]] == names[number - 1]
+
+
+TO_BE_KILLED = f"""
+import sys
+from pathlib import Path
+sys.path += {[str(place) for place in Path(__file__).parents[:2]]!r}
+import test_zones_runs
+test_zones_runs.recorded(Path(sys.argv[1]), "first", float(sys.argv[2]))
+"""
+
+
+def short(zones):
+    return msgspec.structs.replace(source("film", 200, pause=0.003), zones=layout(zones))
+
+
+def recorded(out, zones, checkpoint_s):
+    return launch.run(
+        *(PIPELINE, PLACEMENT, [short(zones)]),
+        build="toys:build_logged",
+        open_source="toys:open_toy",
+        out=out,
+        on_used="resume",
+        limits=Limits(checkpoint_s=checkpoint_s),
+    )
+
+
+def logged(out):
+    """The events without what no two runs have in common."""
+    found = events(out)
+    for event in found:
+        del event["id"], event["epoch"], event["time"]["emit_us"]
+    return found
+
+
+def count(out):
+    try:
+        with LogReader(out / "events.db") as reader:
+            return sum(cursor.next for cursor in reader.cursors().values())
+    except DataError:  # not there yet
+        return 0
+
+
+@pytest.mark.parametrize("checkpoint_s", [0.05, 1e9])
+def test_a_killed_run_is_resumed_with_other_zones(tmp_path, checkpoint_s):
+    """They count after the last logged frame; what is logged is that of an undisturbed run."""
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    inline.run(
+        *(PIPELINE, [short("first")]),
+        build=toys.build_logged,
+        open_source=toys.open_toy,
+        out=alone,
+    )
+    command = [sys.executable, "-c", TO_BE_KILLED, str(out), str(checkpoint_s)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        until(lambda: count(out) > 400 or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
+        process.kill()
+    sweep_leftovers()
+    with private_directory():
+        pass
+    before = logged(out)
+    assert before == logged(alone)[: len(before)]
+    recorded(out, "second", checkpoint_s)
+    after = logged(out)
+    assert after[: len(before)] == before
+    last = max(event["frame"]["seq"] for event in before if event["frame"])
+    assert layouts(out) == [(["first"], 0), (["second"], last + 1)]
+    assert [event["offset"] for event in after] == list(range(len(after)))
 
 
 def test_a_sources_file_that_is_read_again_changes_zones_without_a_restart(tmp_path, monkeypatch):

@@ -123,6 +123,7 @@ class PublishStage:
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or continue it from the state in the log."""
+        source = _without_zones(source)
         answered = answered_state(source.id, state) if state is not None else None
         logged = self._outbox.cursor(source.id)
         if logged and logged.epoch == self._epoch:
@@ -211,6 +212,8 @@ class PublishStage:
         if position.noticed <= state.noticed:
             return
         state.noticed = position.noticed
+        if notice.info is not None:
+            notice = msgspec.structs.replace(notice, info=_without_zones(notice.info))
         outgoing = self._numbered(state, opened.events.notice(notice))
         opened.clips_on = frozenset(notice.info.clips_on) if notice.info else opened.clips_on
         self._want_clips(opened, [one.row for one in outgoing])
@@ -448,6 +451,11 @@ def numbered(
         )
         outgoing.append(OutgoingEvent(row, draft.attachments))
     return outgoing
+
+
+def _without_zones(source: SourceInfo) -> SourceInfo:
+    """Return the source as the state of each commit has it: zones would make that heavy."""
+    return msgspec.structs.replace(source, zones=None)
 
 
 def _replaces_last_packet(notice: Notice, state: SourceState) -> bool:

@@ -93,6 +93,11 @@ def stream_of(draft):
     return (draft.what.stream.w, draft.what.stream.h, draft.what.stream.fps)
 
 
+def test_other_zones_are_no_event_of_the_source():
+    events = started()
+    assert notice_events(events, Notice(source="cam1", kind="zones", media_us=40_000)) == []
+
+
 def test_a_source_that_was_never_open_begins_with_its_first_notice():
     state, drafts = start_source(UNOPENED)
     assert drafts == []
