@@ -6,6 +6,7 @@ feed                  log and feed over a bare socket and a bare table; commits 
 detector              one detector on each inference engine, and its parts
 embedder              crops and appearance embeddings of one frame
 actions               the action stage over the length of its video
+zones                 cost of counting in zones for a frame; replay of a log over real time
 tracker_speed         time per frame of our tracker and of other trackers
 tracker_accuracy      scores of the same trackers on MOTChallenge sequences
 tracker_tables        the results of both, as reports and tables

@@ -33,10 +33,11 @@ def bench(context: typer.Context, json: Json = False) -> None:
             hub,
             pipeline,
             tracker_speed,
+            zones,
         )
 
-        parts = (hub, feed, pipeline, detector, embedder, actions, tracker_speed)
-        names = ("hub", "feed", "pipeline", "detector", "embedder", "actions", "tracker")
+        parts = (hub, feed, pipeline, detector, embedder, actions, tracker_speed, zones)
+        names = ("hub", "feed", "pipeline", "detector", "embedder", "actions", "tracker", "zones")
         _measure({name: one.measure for name, one in zip(names, parts, strict=True)}, json)
 
 
@@ -114,6 +115,19 @@ def actions(
     from streamvis.benchmarks.actions import measure
 
     _measure({"actions": lambda: measure(weights, people, per_second, seconds, engine)}, json)
+
+
+@command(app)
+def zones(
+    people: Annotated[int, Option(min=5, help="People in the picture.")] = 50,
+    count: Annotated[int, Option("--zones", min=4, max=1000, help="Zones.")] = 20,
+    frames: Annotated[int, Option(min=50, help="Frames.")] = 750,
+    json: Json = False,
+) -> None:
+    """The stage that counts: CPU time of a frame, and the replay of a log over real time."""
+    from streamvis.benchmarks.zones import measure
+
+    _measure({"zones": lambda: measure(frames, people, count)}, json)
 
 
 @command(app)

@@ -28,6 +28,13 @@ def test_hub(monkeypatch):
     assert found["pipeline_over_slowest_stage"] > 0
 
 
+def test_zones():
+    found = report("zones", "--people", "5", "--zones", "4", "--frames", "50")
+    assert (found["people"], found["replay_people"], found["replay_zones"]) == (5, 1, 1)
+    assert found["frame_ms_p50"] > 0
+    assert found["replay_over_real_time"] > 0
+
+
 def test_feed(monkeypatch):
     monkeypatch.setattr(feed, "COMMITS", 20)
     monkeypatch.setattr(feed.measure, "__defaults__", (100, 1, 2000))
