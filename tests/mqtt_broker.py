@@ -71,6 +71,9 @@ class Subscriber:
             (m.topic, m.payload, m.retain)
         )
         self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self._ended = threading.Event()
+        self.client.on_connect = lambda *_: self._ended.clear()
+        self.client.on_disconnect = lambda *_: self._ended.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         self.client.subscribe(topic, 1)
@@ -81,6 +84,7 @@ class Subscriber:
 
     def close(self):
         self.client.disconnect()
+        self._ended.wait(10)  # its thread has closed the socket
         self.client.loop_stop()
 
 
