@@ -46,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run compressed tests in full length")
 
 
+def pytest_collection_finish() -> None:
+    """Keep modules and tests, which stay, out of every later collection: it takes 0.3 s less."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Golden:
     """`golden(path, text)` compares a text with the file, or writes it under `--accept`."""
