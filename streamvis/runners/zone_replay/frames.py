@@ -108,6 +108,7 @@ def _columns(open_tracks: OpenTracks, now_us: int) -> dict[str, Any]:
             bool,
         ),
         "p_exist": np.array([one.p_exist for one in tracks], np.float64),
+        "first_us": np.array([one.first_seen_us for one in tracks], np.int64),
         "variance": _table([one.cov_diag for one in tracks], 4),
         "velocity": _table([one.vel_px_s for one in tracks], 2),
         "ground": _table([one.ground_m or NOWHERE for one in tracks], 2),

@@ -26,6 +26,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     boxes: Array  # (N, 4) float64, xyxy px
     seen: Array  # (N,) bool; False: the box is predicted
     p_exist: Array  # (N,) float64
+    first_us: Array  # (N,) int64; media time of the first detection, before the track was reported
     variance: Array  # (N, 4) float64; of x, y, vx, vy of the foot point, px or m as `ground_space`
     velocity: Array  # (N, 2) float64, px/s, of the foot point
     ground: Array  # (N, 2) float64, m; NaN without a position on the ground plane
@@ -58,6 +59,7 @@ def observe(
         "boxes": rounded(tracks.boxes, 2),
         "seen": tracks.detection >= 0,
         "p_exist": rounded(tracks.existence, 4),
+        "first_us": tracks.first_seen_us.astype(np.int64),
         "variance": rounded(tracks.covariance, 6),
         "velocity": rounded(tracks.velocity, 2),
         "ground": tracks.ground.astype(np.float64).round(3),
@@ -88,6 +90,7 @@ def passed(media_us: int, size: tuple[int, int]) -> Observed:
         boxes=none.reshape(0, 4),
         seen=none.astype(bool),
         p_exist=none,
+        first_us=none.astype(np.int64),
         variance=none.reshape(0, 4),
         velocity=none.reshape(0, 2),
         ground=none.reshape(0, 2),

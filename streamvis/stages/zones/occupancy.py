@@ -213,6 +213,7 @@ class OccupancyReport:
         if report.due_us is None:
             last = report.last_us
             report.due_us = now_us if last is None else max(last + self.settings.update_us, now_us)
+            self._soonest_us = min(self._soonest_us, report.due_us)
 
     def publish(self, until_us: int) -> list[ZoneBody]:
         """Return what is due until a time, in order of time."""

@@ -12,6 +12,14 @@ import numpy as np
 
 from streamvis.messages import Array
 from streamvis.stages.zones.arrangement import Arrangement
+from streamvis.stages.zones.beginnings import (
+    SHORTEST_US,
+    WAIT_US,
+    Beginning,
+    beginning_of,
+    earlier,
+    prepend,
+)
 from streamvis.stages.zones.history import (
     BAND_LEFT,
     LEFT,
@@ -50,6 +58,7 @@ class PersonsState(msgspec.Struct, array_like=True):
 
     persons: dict[int, msgspec.Raw]  # a Person each
     live: bytes
+    young: dict[int, Beginning]
 
 
 class Persons:
@@ -61,6 +70,7 @@ class Persons:
         self.touched: set[Pair] = set()
         self._of: dict[int, Person] = {}
         self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
+        self._young: dict[int, Beginning] = {}  # tracks whose way before the report is not known
         self._now_us = 0
 
     def __contains__(self, number: int) -> bool:
@@ -79,10 +89,12 @@ class Persons:
         live, self._now_us = self.live, observed.media_us
         rows = live.rows_of(observed.ids)
         live.p_exist[rows] = observed.p_exist
-        for number in observed.ids.tolist():
+        for row, number in enumerate(observed.ids.tolist()):
             person = self._of.get(number)
             if person is None:
                 self._of[number] = Person([new_piece()])
+                if beginning := beginning_of(observed, row):
+                    self._young[number] = beginning
             elif person.over:  # it goes on
                 person.over = False
                 self._last(number, new_piece())
@@ -92,6 +104,26 @@ class Persons:
             at = np.flatnonzero(group.counts(observed))
             if len(at):
                 self._take_group(observed, g, rows[at], at)
+        if self._young:
+            self._begin_earlier(observed)
+
+    def _begin_earlier(self, observed: Observed) -> None:
+        """Put the way before the report at the beginning of tracks that are old enough now."""
+        shortest = min((zone.enter_s for zone in self.arrangement.zones.values()), default=1.0)
+        wait_us = min(WAIT_US, round(shortest * 1e6))  # no visit has been published until then
+        if wait_us < SHORTEST_US:
+            self._young.clear()
+        for number, beginning in list(self._young.items()):
+            row = int(np.searchsorted(observed.ids, number))
+            there = row < len(observed.ids) and observed.ids[row] == number
+            if not there or not observed.seen[row] or observed.media_us - beginning.us < wait_us:
+                continue
+            del self._young[number]
+            path = Persons(self.arrangement)
+            for one in earlier(number, beginning, observed, row):
+                path.take(one)
+            prepend(path.pieces(number)[0], self.pieces(number)[0], self.arrangement.group_of)
+            self.touched |= {(number, *shape) for shape in self.arrangement.group_of}
 
     def _take_group(self, observed: Observed, g: int, rows: Array, at: Array) -> None:
         """Take in the evidence of some tracks (K rows) for the zones and lines of a group."""
@@ -259,6 +291,7 @@ class Persons:
             self._encoded.pop(number, None)
         for number in involved & self._of.keys():
             self._sync_all(number)
+            self._young.pop(number, None)
         self._split(splits)
         for gone, kept in merges:
             self._merge(gone, kept)
@@ -323,6 +356,7 @@ class Persons:
             self._sync_all(number)
             self._encoded.pop(number, None)
             self._of[number].over = True
+            self._young.pop(number, None)
 
     def drop(self, numbers: list[int]) -> None:
         """Drop the last evidence of tracks that have ended."""
@@ -354,6 +388,7 @@ class Persons:
     def scale(self, x: float, y: float) -> None:
         """Scale what is in pixels: frames have another size."""
         self._encoded.clear()
+        self._young.clear()
         for g, group in self.arrangement.groups.items():
             if group.key.space == "ground":
                 continue
@@ -369,11 +404,12 @@ class Persons:
             if number not in self._encoded:
                 self._encoded[number] = msgspec.Raw(_encoder.encode(person))
         encoded = {number: self._encoded[number] for number in self._of}
-        return PersonsState(encoded, self.live.encode())
+        return PersonsState(encoded, self.live.encode(), self._young)
 
     def restore(self, state: PersonsState) -> None:
         """Continue from a state; ValueError or DecodeError when it is none."""
         self._of = {number: _decoder.decode(raw) for number, raw in state.persons.items()}
+        self._young = state.young
         self.live.decode(state.live)
         self.widen()
 

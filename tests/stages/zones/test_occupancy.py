@@ -21,6 +21,7 @@ def one_person(variance: float, *, ground_space: bool) -> Observed:
         boxes=np.array([[80.0, 5.0, 120.0, 5.0 + HEIGHT]]),
         seen=np.array([True]),
         p_exist=np.array([1.0]),
+        first_us=np.array([0]),
         variance=np.full((1, 4), variance),
         velocity=np.zeros((1, 2)),
         ground=np.zeros((1, 2)),

@@ -1,0 +1,100 @@
+"""The way of a person before the tracker was sure of the track."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamvis.stages.zones.events import LineCross, ZoneEnter, ZoneRevise, ZoneUpdate
+from streamvis.stages.zones.machine import ZoneMachine
+from streamvis.stages.zones.observed import Observed, passed
+from streamvis.stages.zones.occupancy import ReportSettings
+from streamvis.zone_layout import Line, Zone, ZoneLayout
+
+SIZE = (200, 100)
+GATE = Line(name="gate", start=(0.25, 0.0), end=(0.25, 1.0))  # x = 50
+ROOM = Zone(name="room", polygon=((0.2, 0.0), (0.9, 0.0), (0.9, 1.0), (0.2, 1.0)))  # 40 to 180
+SPEED = 80.0  # px/s to the right
+FPS = 25
+
+
+def frame(n: int, x: float, *, first: int, number: int = 1, seen: bool = True) -> Observed:
+    return msgspec.structs.replace(
+        passed(n * 1_000_000 // FPS, SIZE),
+        ids=np.array([number]),
+        boxes=np.array([[x - 5, 30.0, x + 5, 50.0]]),
+        seen=np.array([seen]),
+        p_exist=np.array([0.9]),
+        first_us=np.array([first * 1_000_000 // FPS]),
+        variance=np.ones((1, 4)),
+        velocity=np.array([[SPEED, 0.0]]),
+        ground=np.full((1, 2), np.nan),
+        ground_velocity=np.full((1, 2), np.nan),
+        ground_variance=np.full(1, np.nan),
+    )
+
+
+def events(reported: int, *, first: int = 0, layout=None, until: int = 25, machine=None):
+    """Walk from x = 30, detected from frame `first` on and reported from `reported` on."""
+    layout = layout or ZoneLayout(zones=(ROOM,), lines=(GATE,))
+    machine = machine or ZoneMachine("a", layout, ReportSettings(), 10_000_000)
+    steps = [
+        machine.step(frame(n, 30 + SPEED * n / FPS, first=first)) for n in range(reported, until)
+    ]
+    return [event for found in steps for event in found]
+
+
+def enters(found):
+    return [(one.zone.at_us, one.zone.seen_outside) for one in found if isinstance(one, ZoneEnter)]
+
+
+def crosses(found):
+    return [(e.line.direction, e.line.at_us) for e in found if isinstance(e, LineCross)]
+
+
+def test_a_track_that_is_reported_late_has_the_events_of_one_that_is_not():
+    at_once, late = events(0), events(9)  # at 9 it is at x = 58.8, beyond the line
+    assert enters(at_once) == [(pytest.approx(125_000, abs=2000), True)]
+    assert crosses(at_once) == [("right_to_left", pytest.approx(250_000, abs=2000))]
+    assert enters(late) == [(pytest.approx(125_000, abs=2000), True)]
+    assert crosses(late) == [("right_to_left", pytest.approx(250_000, abs=2000))]
+    assert not [one for one in late if isinstance(one, ZoneRevise)]
+
+
+def test_who_was_seen_too_rarely_begins_with_the_report():
+    late = events(15)  # 0.6 s after the first detection
+    assert crosses(late) == []
+    assert enters(late) == [(600_000, False)]
+
+
+def test_zones_that_publish_at_once_are_not_corrected_for_it():
+    now = msgspec.structs.replace(ROOM, enter_s=0.0)
+    found = events(9, layout=ZoneLayout(zones=(now,), lines=(GATE,)))
+    assert enters(found) == [(360_000, False)]
+    assert not [one for one in found if isinstance(one, ZoneRevise)]
+
+
+def test_a_track_that_ends_at_once_has_no_other_beginning():
+    machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
+    found = events(9, until=12, machine=machine)
+    gone = msgspec.structs.replace(passed(500_000, SIZE), ended=(1,))
+    assert crosses(found + machine.step(gone)) == []
+
+
+@pytest.mark.parametrize("stop", range(10, 20))
+def test_a_machine_that_goes_on_from_its_state_has_the_same_events(stop):
+    layout = ZoneLayout(zones=(ROOM,), lines=(GATE,))
+    first = ZoneMachine("a", layout, ReportSettings(), 10_000_000)
+    before = events(9, until=stop, machine=first)
+    second = ZoneMachine("a", ZoneLayout(), ReportSettings(), 10_000_000)
+    second.restore(first.state())
+    after = [
+        event
+        for n in range(stop, 25)
+        for event in second.step(frame(n, 30 + SPEED * n / FPS, first=0))
+    ]
+    assert before + after == events(9)
+
+
+def test_zones_are_published_without_forecasts_too():
+    updates = [one for one in events(0, until=60) if isinstance(one, ZoneUpdate)]
+    assert len(updates) == 3  # at once, and once in a second
