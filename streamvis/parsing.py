@@ -18,6 +18,7 @@ from streamvis.errors import StreamvisError
 
 T = TypeVar("T")
 
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins with the first
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
 
@@ -37,7 +38,23 @@ def read_text(path: Path, error: type[StreamvisError]) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-class WordLoader(yaml.SafeLoader):
+class UniqueLoader(yaml.SafeLoader):
+    """YAML in which a mapping has each key once; otherwise the last one would count alone."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; ConstructorError for a key that is there twice."""
+        seen = set[tuple[str, str]]()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key.value}' is there twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+class WordLoader(UniqueLoader):
     """YAML in which `on`, `off`, `yes` and `no` are words, as in version 1.2."""
 
 
@@ -64,14 +81,14 @@ def read_yaml(path: Path, error: type[StreamvisError], *, secret: bool = False) 
 def yaml_value(text: str, *, secret: bool = False) -> Any:
     """Return the value that a YAML text holds; ValueError, in one line, where it is none."""
     try:
-        return _loaded(text) if secret else yaml.safe_load(text)
+        return _loaded(text, WordLoader if secret else UniqueLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
         reason = _place(failure) if secret else " ".join(str(failure).split())
         raise ValueError(reason) from None
 
 
-def _loaded(text: str) -> Any:
-    loader = WordLoader(text)
+def _loaded(text: str, kind: type[UniqueLoader]) -> Any:
+    loader = kind(text)
     try:
         return loader.get_single_data()
     finally:

@@ -26,7 +26,7 @@ from streamvis.datasets import coco, motchallenge
 from streamvis.datasets.clips import read_clips
 from streamvis.errors import ConfigError, DataError, StreamvisError, UsageError
 from streamvis.geometry import read_ground_plane
-from streamvis.parsing import alternatives, convert, read_text, read_yaml
+from streamvis.parsing import alternatives, convert, read_text, read_yaml, yaml_value
 from streamvis.runners.settings import configure
 from streamvis.sources import resolve
 from streamvis.training.recipes import read_recipe
@@ -118,6 +118,20 @@ def test_invalid_yaml_is_one_line(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match="is not YAML"):
         read_yaml(tmp_path / "a.yaml", ConfigError)
+
+
+def test_a_key_that_is_there_twice_is_one_line_without_secrets():
+    with pytest.raises(ValueError, match="key 'stages' is there twice") as error:
+        yaml_value("stages: 1\nother: 2\nstages: 3")
+    assert "line 3, column 1" in str(error.value)
+    with pytest.raises(ValueError, match="is there twice at line 2, column 1") as error:
+        yaml_value("hunter2: 1\nhunter2: 2", secret=True)
+    assert "hunter" not in str(error.value)
+
+
+def test_merged_keys_may_be_given_again():
+    text = "base: &base {a: 1, b: 2}\none: {<<: *base, b: 3}\ntwo: {<<: [*base, {c: 4}], a: 5}"
+    assert yaml_value(text) == yaml_value(text, secret=True) == yaml.safe_load(text)
 
 
 def refused(raw: object, kind: type) -> str:

@@ -56,6 +56,8 @@ ALL = "polygon: [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]"
     ("text", "words"),
     [
         ("zones: [{name: door", ["is not YAML", "line 1"]),
+        ("zones: []\nlines: []\nzones: []", ["is not YAML", "'zones' is there twice", "line 3"]),
+        (zone(f"{ALL}, crowd: 2, crowd: 3"), ["'crowd' is there twice", "line 1"]),
         ("- door", ["expected a mapping at the top, found list"]),
         ("zone: []", ["unknown field `zone`", "did you mean zones? Allowed: zones, lines"]),
         (zone("poligon: []"), ["`poligon`", "$.zones[0]", "'door'", "did you mean polygon?"]),

@@ -4,11 +4,14 @@ import stat
 
 import msgspec
 import pytest
-from controlled_runs import camera, ids, movie, view_of
+from controlled_runs import camera, ids, movie, private_home, view_of
 
-from streamvis.config.zones import read_zones, zones_text
-from streamvis.runtime import control
+from streamvis.config import Pipeline, StageSpec
+from streamvis.config.site import Site
+from streamvis.config.zones import given_zones, read_zones, zones_text
+from streamvis.runtime import control, control_socket
 from streamvis.runtime.control import Add, Changed, Refusal, apply_file, handle
+from streamvis.runtime.control_socket import ControlSettings, controlled
 from streamvis.runtime.control_zones import (
     ChangeZones,
     KeptZones,
@@ -19,6 +22,7 @@ from streamvis.runtime.control_zones import (
     keep,
 )
 from streamvis.runtime.protocol import RestartSource, SetZones
+from streamvis.stages.zones import ZoneCounter
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 TRIANGLE = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
@@ -193,3 +197,32 @@ def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         keep(KeptZones(str(tmp_path / "no" / "own.yaml"), DOOR))
     assert [path.name for path in tmp_path.iterdir()] == ["dir"]
+
+
+def test_zones_of_the_command_line_count_also_when_the_sources_file_is_read_again(
+    tmp_path, monkeypatch
+):
+    """One for a source that is not in the file counts for none of it."""
+    own, all_ = tmp_path / "own.yaml", tmp_path / "all.yaml"
+    own.write_text(zones_text(DESK))
+    all_.write_text(zones_text(DOOR))
+    site = Site(tmp_path / "site.yaml", (camera("own"), camera("plain")))
+    monkeypatch.setattr(control_socket, "load_site", lambda path: site)
+    counting = Pipeline((StageSpec(name="zones", run=ZoneCounter()),))
+    given = given_zones([f"own={own}", f"film={own}", str(all_)])
+    settings = ControlSettings(site=site, zones=tuple(given))
+    before = ids(camera("own"), camera("plain"))
+    with private_home(), controlled(settings, None, counting) as opened:
+        for metres in (False, True):
+            if metres:
+                all_.write_text(zones_text(METRES))
+            opened.ask_reload()
+            (decision,) = opened.decisions(lambda: view_of(*before.values(), zones=ZoneLayout()))
+            if metres:
+                assert "'plain': line 'kerb' is in metres" in decision.reply.message
+            else:
+                assert decision.facts == [
+                    SetZones("own", DESK, 12.5),
+                    SetZones("plain", DOOR, 12.5),
+                ]
+                assert decision.specs["plain"].zones_file == str(all_)
