@@ -142,9 +142,18 @@ def end(name, last_us, foot=(320.0, 240.0)):
     )
 
 
-def rows_of(timed: Iterable, source="cam1", epoch="e1", capture_us=0, first=0) -> Iterator[Row]:
-    """Rows of (media µs, body); `capture_us` is the wall clock at media time 0, 0: unknown."""
+def rows_of(
+    timed: Iterable, source="cam1", epoch="e1", capture_us=0, first=0, seqs=None
+) -> Iterator[Row]:
+    """Rows of (media µs, body); `capture_us` is the wall clock at media time 0, 0: unknown.
+
+    `seqs` gives the number of a frame by its media time; without it, frames follow each other.
+    """
+    seq, last_us = -1, None
     for offset, (media_us, what) in enumerate(timed, start=first):
+        seq += media_us != last_us
+        last_us = media_us
+        n = seqs(media_us) if seqs else seq
         wall_us = capture_us + media_us if capture_us else 0
         event = Event(
             id="x",
@@ -153,15 +162,15 @@ def rows_of(timed: Iterable, source="cam1", epoch="e1", capture_us=0, first=0) -
             tseq=offset + 1,
             offset=offset,
             time=Time(media_us=media_us, capture_us=wall_us, clock="file"),
-            frame=FrameRef(n=offset, seq=offset, w=WIDTH, h=HEIGHT, stream_epoch=1),
+            frame=FrameRef(n=n, seq=n, w=WIDTH, h=HEIGHT, stream_epoch=1),
             what=what,
         )
         yield Row(source, offset, offset + 1, event.type, media_us, encode(event))
 
 
-def write_log(path, timed: Iterable, source="cam1", epoch="e1", capture_us=0, first=0):
+def write_log(path, timed: Iterable, source="cam1", epoch="e1", capture_us=0, first=0, seqs=None):
     """Write (media µs, body) as a log, or behind what it holds."""
-    rows = rows_of(timed, source, epoch, capture_us, first)
+    rows = rows_of(timed, source, epoch, capture_us, first, seqs)
     following = first
     with closing(LogWriter(path)) as log:
         while chunk := list(islice(rows, 10_000)):

@@ -7,7 +7,7 @@ from streamvis.events.envelope import EventBody
 from streamvis.runners.log_bodies import Head
 from streamvis.stages.track.events import TrackBegin, TrackEnd, TrackUpdate
 
-LOOKED_AT = 5000  # events of tracks, from the first on
+LOOKED_AT = 1000  # events of tracks, from the first on
 
 
 class _Seen(NamedTuple):
