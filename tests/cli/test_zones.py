@@ -168,7 +168,11 @@ def test_replay_writes_a_log_once(tmp_path):
     ("words", "text", "says"),
     [
         (["--zones", "absent.yaml"], DOOR, "absent.yaml"),
-        (["--zones", "door.yaml"], "zones: [{name: a, polygon: [[0, 0], [1, 1]]}]", "three at least"),
+        (
+            ["--zones", "door.yaml"],
+            "zones: [{name: a, polygon: [[0, 0], [1, 1]]}]",
+            "three at least",
+        ),
         (["--zones", "cam9=door.yaml"], DOOR, "--zones cam9"),
         (["--zones", "door.yaml", "--source", "cam9"], DOOR, "--source cam9"),
         (["--zones", "door.yaml", "--zones", "door.yaml"], DOOR, "two files"),
