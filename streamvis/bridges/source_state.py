@@ -52,6 +52,7 @@ class SourceNow(msgspec.Struct):
     pictured: bool = False  # the broker may have a picture of it
     zones: dict[str, ZoneNow] = {}
     lines: dict[str, LineNow] = {}
+    layout: ZoneLayout | None = None  # the last one
     past_zones: set[str] = msgspec.field(default_factory=set)  # that were removed
     past_lines: set[str] = msgspec.field(default_factory=set)
 
@@ -126,7 +127,8 @@ def _fold_shapes(now: SourceNow, event: Event) -> None:
         case ZoneRevise(revision) if revision.name in now.zones:
             zone = now.zones[revision.name]
             staying = [visit.track for visit in revision.now if visit.left_us is None]
-            others = _without(zone.inside, *staying, *(visit.track for visit in revision.was))
+            ended = [visit.track for visit in revision.was if visit.left_us is None]
+            others = _without(zone.inside, *staying, *ended)
             zone.inside = [*others, *staying]
             _count(zone, revision.occupancy)
         case ZoneUpdate(state):
@@ -141,8 +143,12 @@ def _fold_shapes(now: SourceNow, event: Event) -> None:
 
 
 def _set_layout(now: SourceNow, layout: ZoneLayout) -> None:
-    """Keep what is known of zones and lines that are still there."""
+    """Keep what is known of zones that are still there, and of lines that are the same."""
     before = now.shapes
+    if now.layout is not None:
+        same = {line.name for line in layout.lines if line in now.layout.lines}
+        now.lines = {name: one for name, one in now.lines.items() if name in same}
+    now.layout = layout
     now.zones = {one.name: now.zones.get(one.name, ZoneNow()) for one in layout.zones}
     now.lines = {one.name: now.lines.get(one.name, LineNow()) for one in layout.lines}
     now.past_zones = (now.past_zones | before.zones) - now.zones.keys()

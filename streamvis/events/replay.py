@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import zmq
@@ -68,6 +69,13 @@ class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True):
     listening: int = -1  # descriptor of a socket that listens there
     keys: str | None = None  # directory of keys, whose clients alone are answered
     identities: dict[str, tuple[str, ...]] = {}
+
+
+class _Stored(msgspec.Struct):
+    """The states in the file; of another version they are folded from the log again."""
+
+    version: Literal[2]  # 2: with zones and lines
+    states: dict[str, SourceState]
 
 
 class LogStates:
@@ -125,7 +133,7 @@ class LogStates:
         self._stored_at, self._unstored = now, 0
         draft = self._store.with_name(f".{STORE}.tmp")
         with suppress(OSError):  # a full disk: the next start takes longer
-            draft.write_bytes(msgspec.msgpack.encode(self.states))
+            draft.write_bytes(msgspec.msgpack.encode(_Stored(2, self.states)))
             draft.replace(self._store)
 
 
@@ -133,7 +141,7 @@ def _stored(store: Path | None) -> dict[str, SourceState]:
     """Return the states that a predecessor has stored; none where there are none to be read."""
     try:
         data = store.read_bytes() if store is not None else b""
-        return msgspec.msgpack.decode(data, type=dict[str, SourceState]) if data else {}
+        return msgspec.msgpack.decode(data, type=_Stored).states if data else {}
     except (OSError, msgspec.DecodeError):
         return {}
 

@@ -7,14 +7,17 @@
 
 The state holds, for everything that goes on, the latest event about it, as it was published: the
 `track.begin` or `track.update` of each open track, the last `source.online`, the last
-`scene.update`, the last forecast of each horizon. A late joiner applies these events as it applies
-those that follow. Pure.
+`scene.update`, the last forecast of each horizon; of zones and lines what `zone_snapshot.py`
+describes. A late joiner applies these events as it applies those that follow. Pure.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from streamvis.events.zone_snapshot import FAMILIES as OF_SHAPES
+from streamvis.events.zone_snapshot import ZonesAndLines, fold_shapes
 
 Identities = Mapping[str, tuple[str, ...]]  # by family: members that identify what events are about
 
@@ -29,10 +32,12 @@ class SourceState(msgspec.Struct):
     offset: int = -1  # of the last event
     tseq: dict[str, int] = {}  # family -> last
     latest: dict[str, tuple[int, bytes]] = {}  # by what it is about: offset and payload
+    shapes: ZonesAndLines = msgspec.field(default_factory=ZonesAndLines)
 
     def events(self) -> list[bytes]:
         """Return the latest event of all that goes on, as published, in order of offset."""
         by_offset = dict(self.latest.values())  # `source.online` may be there twice
+        by_offset |= dict(self.shapes.kept())
         return [payload for _, payload in sorted(by_offset.items())]
 
 
@@ -55,6 +60,7 @@ def fold(state: SourceState, payload: bytes, identities: Identities) -> None:
     head = _heads.decode(payload)
     if head.epoch != state.epoch:
         state.epoch, state.tseq, state.latest = head.epoch, {}, {}
+        state.shapes = ZonesAndLines()
     elif head.offset <= state.offset:
         return
     family, _, verb = head.type.partition(".")
@@ -62,6 +68,9 @@ def fold(state: SourceState, payload: bytes, identities: Identities) -> None:
     state.tseq[family] = max(head.tseq, state.tseq.get(family, 0))
     if family in ("source", "sys"):
         _fold_status(state, head, payload)
+        return
+    if family in OF_SHAPES:
+        fold_shapes(state.shapes, head.offset, payload)
         return
     what = _members.decode(payload).get(family)
     identity = identities.get(family, ())

@@ -213,6 +213,40 @@ def test_a_zone_s_corrections(log):
     assert inside == {"zones/door": {"IsInside": True, "ObjectId": "1"}}
 
 
+def test_a_correction_of_an_earlier_visit_leaves_who_is_inside_now(log):
+    revise = ZoneRevise(
+        ZoneRevision(
+            name="door",
+            was=(Visit(track="a:1:1", entered_us=0, left_us=5, reason="left"),),
+            now=(Visit(track="a:1:2", entered_us=0, left_us=5, reason="left"),),
+            entries=2,
+            occupancy=occupancy(1),
+        )
+    )
+    whats = (layout(), enter(1, 1), leave(1, 0), enter(1, 1), revise)
+    inside = told(onvif(), log, *whats).data("FieldDetector/ObjectsInside")
+    assert inside == {"zones/door": {"IsInside": True, "ObjectId": "1"}}
+
+
+def test_a_changed_line_begins_at_zero(log):
+    moved = ZoneLayoutSet(
+        ZoneLayout(
+            lines=(
+                Line(name="gate", start=(0.0, 0.4), end=(1.0, 0.4)),
+                Line(name="far", start=(0.0, 0.5), end=(1.0, 0.5)),
+            )
+        )
+    )
+    whats = [layout((), ("gate", "far")), cross(1, 1, 0), cross(1, 2, 0, "far"), moved]
+    broker = told(mqtt(), log, *whats)
+    assert broker.below("sv/a/line/") == {
+        "gate/in": "0",
+        "gate/out": "0",
+        "far/in": "2",
+        "far/out": "0",
+    }
+
+
 def test_totals_of_a_line_and_their_corrections(log):
     revise = LineRevise(
         LineRevision(

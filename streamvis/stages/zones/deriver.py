@@ -61,7 +61,8 @@ class ZonesDeriver:
             case ZoneRevise(revision):
                 zone = visits.setdefault(revision.name, {})
                 for visit in revision.was:
-                    zone.pop(visit.track, None)
+                    if visit.left_us is None:  # an earlier one says nothing of the present
+                        zone.pop(visit.track, None)
                 zone |= {one.track: one.entered_us for one in revision.now if one.left_us is None}
 
     def close(self, reason: Reason) -> list[EventBody]:
