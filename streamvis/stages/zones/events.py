@@ -69,7 +69,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     threshold_s: float  # one of the zone's `dwell_s`
 
 
-class Crowd(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneCrowd(msgspec.Struct, frozen=True, kw_only=True):
     """The number of people in a zone has reached its threshold, or fallen below it."""
 
     name: str  # of the zone
@@ -179,13 +179,13 @@ class ZoneDwell(msgspec.Struct, frozen=True, tag_field="type", tag="zone.dwell")
 class ZoneCrowded(msgspec.Struct, frozen=True, tag_field="type", tag="zone.crowded"):
     """A zone has had its `crowd` of people for `crowd_s`."""
 
-    zone: Crowd  # how many
+    zone: ZoneCrowd  # how many
 
 
 class ZoneClear(msgspec.Struct, frozen=True, tag_field="type", tag="zone.clear"):
     """A crowded zone has had fewer people than its `crowd` for `crowd_s`."""
 
-    zone: Crowd  # how many
+    zone: ZoneCrowd  # how many
 
 
 class ZoneUpdate(msgspec.Struct, frozen=True, tag_field="type", tag="zone.update"):

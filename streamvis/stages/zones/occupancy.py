@@ -15,12 +15,12 @@ from scipy.special import ndtr
 
 from streamvis.messages import Array
 from streamvis.stages.zones.events import (
-    Crowd,
     ForecastOutcome,
     Occupancy,
     OccupancyForecast,
     ZoneBody,
     ZoneClear,
+    ZoneCrowd,
     ZoneCrowded,
     ZoneForecastMade,
     ZoneScored,
@@ -254,7 +254,7 @@ class OccupancyReport:
     def _crowd(self, zone: int, report: ZoneReport) -> ZoneBody:
         at_us, report.changed_us = report.changed_us or 0, None
         report.crowded = not report.crowded
-        crowd = Crowd(
+        crowd = ZoneCrowd(
             name=self.zones[zone].name,
             at_us=at_us,
             people=report.people,
