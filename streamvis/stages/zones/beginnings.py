@@ -1,8 +1,9 @@
 """The way of a person before the tracker was sure of the track.
 
 A tracker reports a track after some detections only, together with the time of the first one. At
-`WAIT_US` after the report the velocity is known well enough to continue the way backwards to that
-time, so that who begins just before a line has crossed it, and who begins in a zone was in it.
+`WAIT_US` after the report, or when the track ends, the velocity is known well enough to continue
+the way backwards to that time: who begins just before a line has crossed it, and who begins in a
+zone was in it.
 """
 
 import msgspec
@@ -20,35 +21,52 @@ Pair = tuple[int, Kind, int]  # track, and number of a zone or line
 
 
 class Beginning(msgspec.Struct, array_like=True):
-    """A track as it was reported first."""
+    """A track as it was reported first, and its velocity since."""
 
     first_us: int  # of the first detection
     us: int  # of the report
     box: tuple[float, ...]  # xyxy px
     ground: tuple[float, ...]  # m; NaN without a position on the ground plane
+    size: tuple[int, int]  # px
+    last_us: int  # of the last detection
+    velocity: tuple[float, ...]  # px/s, of then
+    ground_velocity: tuple[float, ...]  # m/s; NaN where it is not known
+
+    def see(self, observed: Observed, row: int) -> None:
+        """Take in another detection."""
+        self.last_us = observed.media_us
+        self.velocity = tuple(observed.velocity[row].tolist())
+        self.ground_velocity = tuple(observed.ground_velocity[row].tolist())
 
 
 def beginning_of(observed: Observed, row: int) -> Beginning | None:
     """Return how a new track begins, if it was detected before."""
-    first_us = int(observed.first_us[row])
-    if not (0 < observed.media_us - first_us <= LONGEST_US and observed.seen[row]):
+    first_us, now_us = int(observed.first_us[row]), observed.media_us
+    if not (0 < now_us - first_us <= LONGEST_US and observed.seen[row]):
         return None
-    box, ground = observed.boxes[row].tolist(), observed.ground[row].tolist()
-    return Beginning(first_us, observed.media_us, tuple(box), tuple(ground))
+    columns = (observed.boxes, observed.ground)
+    box, ground = (tuple(column[row].tolist()) for column in columns)
+    found = Beginning(first_us, now_us, box, ground, observed.size, now_us, (), ())
+    found.see(observed, row)
+    return found
 
 
-def earlier(number: int, of: Beginning, now: Observed, row: int) -> tuple[Observed, Observed]:
+def earlier(number: int, of: Beginning) -> tuple[Observed, Observed]:
     """Return the track in a straight line at its first detection, and as it was reported."""
     seconds = (of.us - of.first_us) / 1e6
-    velocity = now.velocity[row]
     box, ground = np.array(of.box), np.array(of.ground)
-    before = (box - seconds * np.tile(velocity, 2), ground - seconds * now.ground_velocity[row])
-    return _alone(number, of.first_us, *before, now), _alone(number, of.us, box, ground, now)
+    before = (
+        box - seconds * np.tile(of.velocity, 2),
+        ground - seconds * np.array(of.ground_velocity),
+    )
+    return _alone(number, of.first_us, *before, of.size), _alone(
+        number, of.us, box, ground, of.size
+    )
 
 
-def _alone(number: int, us: int, box: Array, ground: Array, now: Observed) -> Observed:
+def _alone(number: int, us: int, box: Array, ground: Array, size: tuple[int, int]) -> Observed:
     return msgspec.structs.replace(
-        passed(us, now.size),
+        passed(us, size),
         ids=np.array([number]),
         boxes=box[None],
         seen=np.array([True]),

@@ -435,7 +435,9 @@ class ZoneMachine:
         if not ended:
             return []
         self.persons.end(ended)
-        pairs = {pair for pair in self.due if pair[0] in ended}
+        touched = {pair for pair in self.persons.touched if pair[0] in ended}
+        self.persons.touched -= touched
+        pairs = {pair for pair in self.due if pair[0] in ended} | touched
         pairs |= {(n, "zone", z) for z, own in self.visits.items() for n in ended if n in own}
         events: list[ZoneBody] = []
         for pair in sorted(pairs, key=lambda one: (one[1] == "line", one[2], one[0])):

@@ -105,25 +105,32 @@ class Persons:
             if len(at):
                 self._take_group(observed, g, rows[at], at)
         if self._young:
-            self._begin_earlier(observed)
+            self._grow(observed)
 
-    def _begin_earlier(self, observed: Observed) -> None:
-        """Put the way before the report at the beginning of tracks that are old enough now."""
-        shortest = min((zone.enter_s for zone in self.arrangement.zones.values()), default=1.0)
-        wait_us = min(WAIT_US, round(shortest * 1e6))  # no visit has been published until then
-        if wait_us < SHORTEST_US:
-            self._young.clear()
+    def _grow(self, observed: Observed) -> None:
+        """Let young tracks get older; those that are old enough begin earlier."""
         for number, beginning in list(self._young.items()):
             row = int(np.searchsorted(observed.ids, number))
-            there = row < len(observed.ids) and observed.ids[row] == number
-            if not there or not observed.seen[row] or observed.media_us - beginning.us < wait_us:
-                continue
-            del self._young[number]
-            path = Persons(self.arrangement)
-            for one in earlier(number, beginning, observed, row):
-                path.take(one)
-            prepend(path.pieces(number)[0], self.pieces(number)[0], self.arrangement.group_of)
-            self.touched |= {(number, *shape) for shape in self.arrangement.group_of}
+            if row < len(observed.ids) and observed.ids[row] == number and observed.seen[row]:
+                beginning.see(observed, row)
+                if beginning.last_us - beginning.us >= self._wait_us():
+                    self._begin_earlier(number)
+
+    def _wait_us(self) -> int:
+        """Return how long tracks are young: until then, no visit of theirs has been published."""
+        shortest = min((zone.enter_s for zone in self.arrangement.zones.values()), default=1.0)
+        return min(WAIT_US, round(shortest * 1e6))
+
+    def _begin_earlier(self, number: int) -> None:
+        """Put the way before the report at the beginning of a track, if it is a young one."""
+        beginning = self._young.pop(number, None)
+        if beginning is None or beginning.last_us - beginning.us < SHORTEST_US:
+            return
+        path = Persons(self.arrangement)
+        for one in earlier(number, beginning):
+            path.take(one)
+        prepend(path.pieces(number)[0], self.pieces(number)[0], self.arrangement.group_of)
+        self.touched |= {(number, *shape) for shape in self.arrangement.group_of}
 
     def _take_group(self, observed: Observed, g: int, rows: Array, at: Array) -> None:
         """Take in the evidence of some tracks (K rows) for the zones and lines of a group."""
@@ -291,10 +298,11 @@ class Persons:
             self._encoded.pop(number, None)
         for number in involved & self._of.keys():
             self._sync_all(number)
-            self._young.pop(number, None)
+            self._begin_earlier(number)
         self._split(splits)
         for gone, kept in merges:
             self._merge(gone, kept)
+        self.touched = {pair for pair in self.touched if pair[0] not in involved}
         for number in involved & self._of.keys():
             if not self._of[number].pieces:
                 self._last(number, new_piece())
@@ -355,8 +363,8 @@ class Persons:
         for number in numbers:
             self._sync_all(number)
             self._encoded.pop(number, None)
+            self._begin_earlier(number)
             self._of[number].over = True
-            self._young.pop(number, None)
 
     def drop(self, numbers: list[int]) -> None:
         """Drop the last evidence of tracks that have ended."""

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamvis.stages.zones.events import LineCross, ZoneEnter, ZoneRevise, ZoneUpdate
+from streamvis.stages.zones.events import LineCross, LineRevise, ZoneEnter, ZoneRevise, ZoneUpdate
 from streamvis.stages.zones.machine import ZoneMachine
 from streamvis.stages.zones.observed import Observed, passed
 from streamvis.stages.zones.occupancy import ReportSettings
@@ -73,11 +73,23 @@ def test_zones_that_publish_at_once_are_not_corrected_for_it():
     assert not [one for one in found if isinstance(one, ZoneRevise)]
 
 
-def test_a_track_that_ends_at_once_has_no_other_beginning():
+@pytest.mark.parametrize(("until", "counted"), [(11, 0), (13, 1)])  # 0.04 and 0.12 s
+def test_a_track_that_ends_soon_begins_earlier_where_its_velocity_is_known(until, counted):
     machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
-    found = events(9, until=12, machine=machine)
-    gone = msgspec.structs.replace(passed(500_000, SIZE), ended=(1,))
-    assert crosses(found + machine.step(gone)) == []
+    found = events(9, until=until, machine=machine)
+    assert crosses(found) == []
+    gone = msgspec.structs.replace(passed(600_000, SIZE), ended=(1,))
+    assert len(crosses(machine.step(gone))) == counted
+
+
+def test_a_young_track_that_is_merged_begins_earlier():
+    machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
+    found = [e for n in range(9, 14) for e in machine.step(frame(n, 30 + SPEED * n / FPS, first=0))]
+    now = frame(14, 30 + SPEED * 14 / FPS, first=0, number=2)
+    found += machine.step(msgspec.structs.replace(now, ended=(1,), merges=((1, 2),)))
+    assert crosses(found) == []
+    (revised,) = (one.line for one in found if isinstance(one, LineRevise))
+    assert (revised.was, len(revised.now), revised.out_total) == ((), 1, 1)
 
 
 @pytest.mark.parametrize("stop", range(10, 20))
