@@ -61,8 +61,8 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     exit_s: Wait = 0.5  # a person has left once the anchor has been outside for this long
     dwell_s: Annotated[tuple[Dwell, ...], Meta(max_length=100)] = (10.0, 60.0)  # times in the zone
     # after which zone.dwell is published
-    crowd: Annotated[int, Meta(ge=1)] | None = None  # number of people from which on the zone is
-    # crowded; none: never
+    crowd: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None  # number of people from which on
+    # the zone is crowded; none: never
     crowd_s: Wait = 1.0  # zone.crowded and zone.clear are published after this long
     min_p_exist: Share = 0.5  # a track with a lower probability of existence does not count
     min_height: Share = 0.0  # share of the picture's height; a box that is lower does not count

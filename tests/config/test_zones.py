@@ -79,6 +79,7 @@ ALL = "polygon: [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]"
         (zone(f"{ALL}, dwell_s: [60, 10]"), ["'door'", "[60.0, 10.0]", "ascending"]),
         ("lines: [{name: gate, start: [0.1, 0.5], end: [0.1, 0.5]}]", ["'gate'", "ends"]),
         ("lines: [{name: gate, start: [0.1, 0.5]}]", ["missing required field `end`", "'gate'"]),
+        (zone(f"{ALL}, crowd: {10**20}"), ["<= 1000000", "$.zones[0].crowd"]),
         (zone(f"{ALL}, min_p_exist: 2"), ["<= 1", "$.zones[0].min_p_exist", "'door'"]),
     ],
 )
@@ -196,6 +197,38 @@ layouts = st.builds(
     zones=st.lists(zones, max_size=3, unique_by=lambda one: one.name).map(tuple),
     lines=st.lists(lines, max_size=3, unique_by=lambda one: one.name).map(tuple),
 )
+
+
+atoms = (
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text("ab<>&*\ud800", max_size=3)
+)
+keys = st.sampled_from(["zones", "lines", *Zone.__struct_fields__, *Line.__struct_fields__, "x"])
+anything = st.recursive(
+    atoms,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=20,
+)
+mistaken = zones.map(lambda one: zones_text(ZoneLayout(zones=(one,)))).flatmap(
+    lambda text: st.builds(
+        lambda at, length, junk: text[:at] + junk + text[at + length :],
+        st.integers(0, len(text)),
+        st.integers(0, 9),
+        st.text("[]{}:,-. ae0&*!|>\n#'", max_size=4),
+    )
+)
+
+
+@given(mistaken | anything.map(lambda raw: yaml.safe_dump({"zones": raw, "lines": [raw]})))
+def test_whatever_a_zones_file_holds_it_is_read_or_refused_in_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.zones.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    said = str(path)
+    try:
+        msgspec.msgpack.encode(read_zones(path))  # it is sent to other processes
+    except ConfigError as error:
+        said = str(error)
+    assert str(path) in said
+    assert "\n" not in said
 
 
 @given(layouts)
