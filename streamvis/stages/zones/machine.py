@@ -275,12 +275,8 @@ class ZoneMachine:
         return events
 
     def _set_inside(self, z: int, at_us: int) -> None:
-        since = [
-            visit.interval.entered_us
-            for own in self.visits.get(z, {}).values()
-            for visit in own
-            if visit.interval.left_us is None
-        ]
+        last = (own[-1].interval for own in self.visits.get(z, {}).values() if own)
+        since = [one.entered_us for one in last if one.left_us is None]
         self.report.set_inside(z, since, at_us, self.now_us)
 
     def _add_total(self, k: int, sign: int, more: int) -> None:

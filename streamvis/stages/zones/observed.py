@@ -52,8 +52,10 @@ def observe(
     n = len(tracks)
     unknown = np.full((n, 2), np.nan)
     spread = tracks.ground_covariance
-    order = np.argsort(tracks.ids, kind="stable")  # the tracker's order already
-    order = order[tracks.ids[order] > 0]  # others are not confirmed
+    order: Array | slice = slice(None)
+    if n and not (tracks.ids[0] > 0 and (np.diff(tracks.ids) > 0).all()):  # as the tracker has them
+        order = np.argsort(tracks.ids, kind="stable")
+        order = order[tracks.ids[order] > 0]  # others are not confirmed
     columns = {
         "ids": tracks.ids.astype(np.int64),
         "boxes": rounded(tracks.boxes, 2),
