@@ -10,6 +10,7 @@ import yaml
 from controlled_runs import camera, private_home, under_way
 from test_readme import quick
 from typer.testing import CliRunner
+from zone_logs import SECOND, move, write_log
 
 from streamvis.cli.main import app
 from streamvis.config import load_site
@@ -44,6 +45,9 @@ def folder(tmp_path_factory):
     (home / "door.yaml").write_text(example)
     (home / "new.yaml").write_text(example)
     (home / "site.yaml").write_text(SITE)
+    (home / "monday").mkdir()
+    crossing = [(n * SECOND // 10, move("gate:1:1", (320.0, 200.0 + 2 * n))) for n in range(100)]
+    write_log(home / "monday/events.db", crossing, source="gate")
     return home
 
 
@@ -51,6 +55,10 @@ def folder(tmp_path_factory):
 def test_every_command_runs(line, folder, one_thread, monkeypatch):
     monkeypatch.chdir(folder)
     words = shlex.split(line, comments=True)[1:]
+    if "report new.db" in line and not (folder / "new.db").exists():  # another process made it
+        write_log(folder / "new.db", [], source="gate")
+    elif "--out new.db" in line:
+        (folder / "new.db").unlink(missing_ok=True)
     if re.search(OF_A_RUN, line):
         listed = {"gate": camera("gate", zones=ZoneLayout())}
         with (
@@ -68,6 +76,18 @@ def test_every_command_runs(line, folder, one_thread, monkeypatch):
 def test_there_are_commands_of_every_kind():
     names = {" ".join(line.split()[1:3]) for line in COMMANDS}
     assert {"zones check", "zones list", "zones set", "run zones"} <= names
+    assert {"zones report", "zones replay"} <= names
+
+
+def test_the_table_of_files_has_every_column(folder, tmp_path):
+    log = str(folder / "monday")
+    result = CliRunner().invoke(app, ["zones", "report", log, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    shown = dict(re.findall(r"^\| `(\w+\.csv)` \| .*? \| (.*) \|$", TEXT, re.MULTILINE))
+    assert sorted(shown) == sorted(path.name for path in tmp_path.glob("*.csv"))
+    for name, columns in shown.items():
+        head = (tmp_path / name).read_text().splitlines()[0]
+        assert head.split(",") == re.findall(r"`(\w+)`", columns), name
 
 
 def table(title):
