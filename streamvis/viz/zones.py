@@ -261,7 +261,7 @@ class ZonesDrawing:
         left = iter(texts)
         taken: list[Plate] = []
         for line in self.lines:
-            taken.append(_around(self._arrow(line)))
+            taken.append(_around(self._arrow(line), self.style.text))
             wanted += self._beside(line, next(left), next(left))
         wanted += [self._within(zone, next(left)) for zone in self.zones]
         spots: list[Spot | None] = []
@@ -355,9 +355,16 @@ def _places(first: int, low: int, high: int, step: int) -> Array:
     return np.unique([low, *before, *np.arange(start, high + 1, step), high])
 
 
-def _around(points: Sequence[Array]) -> Plate:
-    (x1, y1), (x2, y2) = np.min(points, axis=0), np.max(points, axis=0)
-    return int(x1) - 2, int(y1) - 2, int(x2) + 3, int(y2) + 3
+def _around(arrow: Sequence[Array], head: int) -> Plate:
+    """Return the place of an arrow whose head reaches so many pixels to each side."""
+    (x1, y1), (x2, y2) = np.min(arrow, axis=0), np.max(arrow, axis=0)
+    across = head if x2 - x1 < y2 - y1 else 2, head if x2 - x1 >= y2 - y1 else 2
+    return (
+        int(x1) - across[0],
+        int(y1) - across[1],
+        int(x2) + across[0] + 1,
+        int(y2) + across[1] + 1,
+    )
 
 
 def _whole(polygon: Array) -> Array:

@@ -198,3 +198,15 @@ def test_wrong_zones_change_neither_the_run_nor_the_file(tmp_path):
 def test_a_run_that_counts_nothing_says_so():
     with under_way(camera("gate")):
         refused(call("list"), 2, "kind `zones`")
+
+
+def test_zones_of_a_sources_file_are_checked_with_the_pipeline(tmp_path):
+    written(tmp_path, DOOR, "door.yaml")
+    path = site(tmp_path, "door.yaml")
+    checked = CliRunner().invoke(app, ["check", "zones", "--sources", str(path)])
+    assert checked.exit_code == 0, checked.output
+    for command in (["check", "people"], ["run", "people"]):
+        refused(
+            CliRunner().invoke(app, [*command, "--sources", str(path)]),
+            *(2, "source 's0'", str(tmp_path / "door.yaml"), "kind `zones`"),
+        )
