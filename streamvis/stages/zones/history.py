@@ -163,10 +163,9 @@ def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
             changes = piece.changes[kind].get(index, [])
             at = bisect_left(changes, us, key=lambda one: one.seen_us)
             before, after = changes[:at], changes[at:]
-            if after and after[0].last_us < us:  # between the halves: the value from `us` on
+            value = before[-1].value if before else first
+            while after and after[0].last_us < us:  # between the halves: the value from `us` on
                 value, after = after[0].value, after[1:]
-            else:
-                value = before[-1].value if before else first
             halves[0].set_first(kind, index, first)
             halves[1].set_first(kind, index, value)
             for half, own in zip(halves, (before, after), strict=True):

@@ -65,6 +65,11 @@ class LiveTracks:
         row = int(np.searchsorted(self.ids, number))
         return row if row < len(self.ids) and self.ids[row] == number else None
 
+    def reset(self, row: int) -> None:
+        """Forget the evidence of a track."""
+        self.last_us[row], self.last_xy[row], self.marked_us[row] = NEVER, 0, NEVER
+        self.inside[row], self.side[row] = NEW, NEW
+
     def drop(self, numbers: set[int]) -> None:
         """Remove tracks that have ended; others are ignored."""
         gone = np.isin(self.ids, list(numbers))

@@ -228,10 +228,7 @@ class ZoneMachine:
     ) -> list[ZoneBody]:
         """Return the thresholds that a visit has reached, and note when it will reach the next."""
         zone, entered_us = self.shapes.zones[z], visit.interval.entered_us
-        until_us = left_us
-        if until_us is None:
-            g = self.shapes.group_of["zone", z]
-            until_us = self.persons.evidence_us(number, g) or entered_us
+        until_us = self.persons.inside_us(number, z) if left_us is None else left_us
         events: list[ZoneBody] = []
         while visit.dwells < len(zone.dwell_s):
             threshold_s = zone.dwell_s[visit.dwells]
@@ -422,11 +419,12 @@ class ZoneMachine:
 
     def _end(self, observed: Observed) -> list[ZoneBody]:
         """End tracks: who was inside is lost, who was beyond a line has crossed it."""
-        gone = {one for one, _ in observed.merges}
+        into = dict(observed.merges)  # a track that ends with its merge ends the kept one
+        numbers = {into.get(number, number) for number in (*observed.ended, *into)}
         ended = [
             number
-            for number in observed.ended
-            if number not in gone and number in self.persons and not self.persons.is_over(number)
+            for number in sorted(numbers - set(observed.ids.tolist()))
+            if number in self.persons and not self.persons.is_over(number)
         ]
         if not ended:
             return []

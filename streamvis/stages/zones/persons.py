@@ -159,27 +159,28 @@ class Persons:
         live, group = self.live, self.arrangement.groups[g]
         before, points = way
         inside = group.inside(points)
+        within = inside != group.outside  # the polygon
         was = live.inside[rows[:, None], group.zones]
         for k, z in np.argwhere(inside != was).tolist():
             last_us, us = int(live.last_us[rows[k], g]), self._now_us
-            old, new = int(was[k, z]), bool(inside[k, z])
+            old, new = int(was[k, z]), int(inside[k, z])
             if old != NEW:
-                cuts = group.edge_shares(z, before[k], points[k])
-                us = _at(last_us, self._now_us, (cuts[-1] if new else cuts[0]) if cuts else 1.0)
-            change = Change(int(new), us, us, last_us, self._now_us)
+                cuts = group.edge_shares(z, before[k], points[k]) or [1.0]
+                us = _at(last_us, self._now_us, cuts[-1] if within[k, z] else cuts[0])
+            change = Change(new, us, us, last_us, self._now_us)
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
         live.inside[rows[:, None], group.zones] = inside
-        outside = (was == 0) & ~inside
+        beside = (was == inside) & ~within
         for k, z in zip(*map(Array.tolist, group.passes(before, points)), strict=True):
-            cuts = group.edge_shares(z, before[k], points[k]) if outside[k, z] else []
-            if len(cuts) > 1:  # through the zone between two detections
+            cuts = group.edge_shares(z, before[k], points[k]) if beside[k, z] else []
+            if len(cuts) > 1:  # through the polygon between two detections
                 last_us, piece = int(live.last_us[rows[k], g]), self._last(numbers[k])
-                zone, seen_us = int(group.zones[z]), self._now_us
+                zone, seen_us, old = int(group.zones[z]), self._now_us, int(was[k, z])
                 us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
                 piece.changes["zone"].setdefault(zone, []).extend(
                     [
-                        Change(1, us, us, last_us, seen_us),
-                        Change(0, left_us, left_us, last_us, seen_us),
+                        Change(1 - old, us, us, last_us, seen_us),
+                        Change(old, left_us, left_us, last_us, seen_us),
                     ]
                 )
                 self.touched.add((numbers[k], "zone", zone))
@@ -240,10 +241,9 @@ class Persons:
 
     # what counting reads
 
-    def evidence_us(self, number: int, g: int) -> int | None:
-        """Return the time of the last evidence of a track for a group; None without any."""
-        trails = [piece.trail(g) for piece in self._of[number].pieces]
-        return max((trail[-1].us for trail in trails if trail), default=None)
+    def inside_us(self, number: int, z: int) -> int:
+        """Return when a track was last seen inside of a zone in which it has been."""
+        return max(run.to_us for run in self.runs(number, "zone", z) if run.value)
 
     def runs(self, number: int, kind: Kind, index: int) -> list[Run]:
         """Return the runs of a track at a zone or line."""
@@ -304,9 +304,21 @@ class Persons:
             self._merge(gone, kept)
         self.touched = {pair for pair in self.touched if pair[0] not in involved}
         for number in involved & self._of.keys():
-            if not self._of[number].pieces:
-                self._last(number, new_piece())
+            self._go_on(number)
         return sorted(involved)
+
+    def _go_on(self, number: int) -> None:
+        """Begin a piece, unless the last one ends with the last evidence of the track."""
+        person, row = self._of[number], self.live.row(number)
+        if person.pieces and row is not None:
+            known_us = self.live.last_us[row].tolist()
+            trails = [person.pieces[-1].trail(g) for g in range(len(known_us))]
+            if known_us == [trail[-1].us if trail else NEVER for trail in trails]:
+                return
+        if row is not None:
+            self.live.reset(row)
+        if row is not None or not person.pieces:
+            self._last(number, new_piece())
 
     def _split(self, splits: Splits) -> None:
         """Move what ids saw from some time on to other ids, all at once."""

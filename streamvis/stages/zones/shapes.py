@@ -65,9 +65,9 @@ class Group:
         return np.stack([distance.max(axis=0), -distance.min(axis=0)], axis=1).clip(0, None)
 
     def rows(self, observed: Observed) -> Array:
-        """Return which tracks (N,) bool may count: probable, high enough, and placed."""
+        """Return which tracks (N,) bool may count: confirmed, high enough, and placed."""
         heights = observed.boxes[:, 3] - observed.boxes[:, 1]
-        enough = heights >= self.key.min_height * observed.size[1]
+        enough = (heights >= self.key.min_height * observed.size[1]) & (observed.ids > 0)
         if self.key.space == "ground":
             enough &= np.isfinite(observed.ground).all(axis=1)
         return enough
