@@ -16,7 +16,7 @@ from streamvis.cli.options import (
     ZonesFiles,
 )
 from streamvis.cli.output import INTERRUPTED, PARTIAL, put_result
-from streamvis.cli.run import load, on_used_directory
+from streamvis.cli.run import load, on_used_directory, warn_without_zones
 
 if TYPE_CHECKING:
     from streamvis.batch.results import Result
@@ -71,6 +71,7 @@ def batch(
         specs = starting(specs, start_time, at_once=False)
     specs = config.with_zones(specs, config.given_zones(zones or []))
     config.check_zones(loaded, specs)
+    warn_without_zones(loaded, specs)
     make_directory(out)
     with ProgressBar(len(specs)) as bar:
         results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)

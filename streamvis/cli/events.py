@@ -33,7 +33,10 @@ def tail(
     connect: Annotated[str, Option(help="The feed's address.")] = "tcp://127.0.0.1:5560",
     source: Source = None,
     family: Annotated[
-        str | None, Option(help="Only this family: track, action, scene, source, hb, …")
+        list[str] | None,
+        Option(
+            help="Only this family: track, zone, line, action, scene, source, hb, …; repeatable."
+        ),
     ] = None,
     json: Annotated[bool, Option("--json", help="Print JSON lines.")] = False,
     wait: Annotated[
@@ -59,25 +62,27 @@ def tail(
     from streamvis.events.envelope import Snapshot, encode
     from streamvis.events.follow import follow
     from streamvis.events.lines import line
-    from streamvis.events.selection import check_family, start_of
+    from streamvis.events.selection import check_families, is_of, start_of
     from streamvis.stages import event_codec
     from streamvis.transport.keys import client_keys
 
     if timeout_s is not None and not timeout_s <= LONGEST_S:  # nor nan
         raise UsageError(f"--timeout-s {timeout_s}: expected seconds, at most {LONGEST_S:g}")
     codec = event_codec()
-    if family is not None:
-        check_family(family, codec)
+    families = frozenset(family or [])
+    check_families(families, codec)
     known = client_keys(keys) if keys else None
     begin = start_of(since, source)
-    subscription = Subscription(connect, codec, source, family, since=begin, keys=known)
+    only = next(iter(families)) if len(families) == 1 else None  # of several, all come
+    subscription = Subscription(connect, codec, source, only, since=begin, keys=known)
     say(f"listening to {connect}; Ctrl-C ends it")
     for event in follow(subscription, timeout_s, wait=wait):
         if isinstance(event, str):
             say(event)
             continue
         for one in event.what.events if isinstance(event.what, Snapshot) else (event,):
-            put(encode(one).decode() if json else line(one, codec))
+            if is_of(one, families):
+                put(encode(one).decode() if json else line(one, codec))
         sys.stdout.flush()
     say("the run has ended")
 

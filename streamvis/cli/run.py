@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from streamvis.runtime.control_socket import ControlSettings
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
+    from streamvis.sources.spec import SourceSpec
 
+MOST_NAMED = 5  # sources in a warning
 Sources = Annotated[
     list[str] | None,
     Option(
@@ -179,6 +181,15 @@ def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
     return config.with_record(loaded, config.Record()) if annotate else loaded
 
 
+def warn_without_zones(pipeline: "Pipeline", specs: "Sequence[SourceSpec]") -> None:
+    """Warn of sources in which a stage counts people, but in no zone and over no line."""
+    from streamvis import config
+
+    if without := config.without_zones(pipeline, specs):
+        shown = ", ".join(without[:MOST_NAMED]) + ", …" * (len(without) > MOST_NAMED)
+        logs.warn("no zones and no lines, so nothing is counted; give --zones FILE", sources=shown)
+
+
 def start(
     pipeline: "Pipeline",
     on: Path | None,
@@ -214,6 +225,7 @@ def start(
         specs += site.specs()
     specs = config.with_zones(specs, config.given_zones(zones))
     config.check_zones(pipeline, specs)
+    warn_without_zones(pipeline, specs)
     with (
         monitored(metrics, out) as served,
         notified() as reported,

@@ -35,6 +35,7 @@ from streamvis.config.zones import (
     pipeline_zones,
     read_zones,
     with_zones,
+    without_zones,
     zones_of,
 )
 from streamvis.fields import Name
@@ -89,5 +90,6 @@ __all__ = [
     "with_record",
     "with_zones",
     "without_feed",
+    "without_zones",
     "zones_of",
 ]

@@ -111,6 +111,14 @@ def check_zones(pipeline: Pipeline, specs: Sequence[SourceSpec]) -> None:
             raise ConfigError(f"source '{spec.id}': {wrong}")
 
 
+def without_zones(pipeline: Pipeline, specs: Sequence[SourceSpec]) -> list[str]:
+    """Return the ids of sources in which a stage counts, but which have no zones and no lines."""
+    layouts = zones_of(pipeline, specs)
+    return [
+        name for name, one in layouts.items() if one is not None and not (one.zones or one.lines)
+    ]
+
+
 NO_STAGE = "no stage of the pipeline is of kind `zones`; add one, or run the pipeline `zones`"
 
 

@@ -1,19 +1,34 @@
 """Checks sources, types and families of events that a caller selects."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from streamvis.errors import UsageError
 from streamvis.events.codec import Codec
+from streamvis.events.envelope import Event, Lost
+from streamvis.events.feed import ON_DEMAND
 from streamvis.events.log import LogReader
 from streamvis.events.subscriber import Since, read_since
 
+ALONE = ("hb", ON_DEMAND)  # families that only come to those who ask for nothing else
 
-def check_family(family: str, codec: Codec) -> None:
-    """Raise UsageError for a family that no event has."""
-    if family not in codec.families:
-        known = ", ".join(codec.families)
-        raise UsageError(f"--family {family}: no such family of events; expected one of {known}")
+
+def check_families(families: Collection[str], codec: Codec) -> None:
+    """Raise UsageError for a family that no event has, or that is only published for itself."""
+    for family in sorted(families):
+        if family not in codec.families:
+            known = ", ".join(codec.families)
+            raise UsageError(
+                f"--family {family}: no such family of events; expected one of {known}"
+            )
+        if family in ALONE and len(families) > 1:
+            raise UsageError(f"--family {family} can only be followed alone; leave out the others")
+
+
+def is_of(event: Event, families: Collection[str]) -> bool:
+    """Whether an event, or what was lost before it, is of one of the families; none: of all."""
+    family = event.what.topic.split("/")[2] if isinstance(event.what, Lost) else event.family
+    return not families or family in families
 
 
 def absent_types(

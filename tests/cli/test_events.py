@@ -18,12 +18,14 @@ from streamvis.cli import events
 from streamvis.cli.main import app
 from streamvis.events import follow
 from streamvis.events.client import Subscription
-from streamvis.events.envelope import Event, FrameRef, Time, encode
+from streamvis.events.envelope import Event, FrameRef, Lost, Time, encode
 from streamvis.events.feed import Feed
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
 from streamvis.runtime.output import locked
 from streamvis.stages import event_codec
 from streamvis.stages.track.events import Association, Merge, Track, TrackBegin, TrackMerge
+from streamvis.stages.zones.events import Crossing, LineCross, ZoneLayoutSet
+from streamvis.zone_layout import Line, ZoneLayout
 
 
 def event_of(what, offset=0):
@@ -206,6 +208,37 @@ def test_a_family_that_is_none_is_refused():
     known = ", ".join(event_codec().families)
     assert "action, " in known
     assert f"--family trak: no such family of events; expected one of {known}" in result.stderr
+
+
+def test_several_families_are_followed_at_once(tmp_path, monkeypatch):
+    """The one that is named last does not replace the others; losses of the others are left out."""
+    zones = ZoneLayoutSet(ZoneLayout(lines=(Line(name="gate", start=(0, 0), end=(1, 1)),)))
+    cross = LineCross(
+        Crossing(
+            name="gate",
+            track="a:1:2",
+            direction="left_to_right",
+            at_us=0,
+            p=0.9,
+            in_total=1,
+            out_total=0,
+        )
+    )
+    lost = [Lost(topic=f"sv1/a/{family}/", first=1, last=2) for family in ("zone", "track")]
+    came = [event_of(what) for what in (seen(5), zones, cross, *lost)]
+    monkeypatch.setattr(follow, "follow", lambda *_, **__: iter(came))
+    families = ("--family", "zone", "--family", "line")
+    result = CliRunner().invoke(app, ["events", "tail", *families, "--json"])
+    assert [json.loads(line)["type"] for line in result.stdout.splitlines()] == [
+        *("zone.layout", "line.cross", "sys.lost")
+    ]
+
+
+@pytest.mark.parametrize("family", ["hb", "frame"])
+def test_a_family_that_comes_only_when_it_is_asked_for_alone_is_refused_among_others(family):
+    result = tail("--family", family, "--family", "zone")
+    assert result.exit_code == 2
+    assert f"--family {family} can only be followed alone" in result.stderr
 
 
 def test_vacuum_says_what_it_returned(tmp_path):

@@ -162,6 +162,13 @@ def test_a_source_without_zones_has_those_of_the_pipeline():
     assert pipeline_zones(config.load_pipeline(None)) is None
 
 
+def test_sources_in_which_nothing_is_counted_are_found():
+    bare = [replaced(A, zones=METRES), B, replaced(B, id="c", zones=ZoneLayout())]
+    assert config.without_zones(counting(), bare) == ["b", "c"]
+    assert config.without_zones(counting(DOOR), bare) == ["c"]  # b has those of the pipeline
+    assert config.without_zones(Pipeline(()), bare) == []  # nothing is meant to be counted
+
+
 def test_results_depend_on_zones_and_not_on_their_file():
     settings = settings_of(replaced(A, zones=LAYOUT, zones_file="/x.yaml"))
     assert settings.keys() == {"zones"}
