@@ -297,6 +297,30 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     clips: list[ClipEvent] = []
 
 
+class ZoneGauges(msgspec.Struct, frozen=True, array_like=True):
+    """The present numbers of a zone."""
+
+    people: int  # who have entered and not left
+    mean: float  # expected number of people
+    p_occupied: float  # probability that at least one person is inside
+    longest_s: float  # stay of the person who has been inside for longest; 0 without one
+    entries: int  # visits so far, after corrections
+
+
+class LineGauges(msgspec.Struct, frozen=True, array_like=True):
+    """The present numbers of a line."""
+
+    in_total: int  # crossings from left to right so far, after corrections
+    out_total: int  # crossings from right to left
+
+
+class SourceGauges(msgspec.Struct, frozen=True, array_like=True):
+    """The present numbers of the zones and lines of a source, by their names."""
+
+    zones: dict[str, ZoneGauges] = {}
+    lines: dict[str, LineGauges] = {}
+
+
 Part = msgspec.Struct  # one of these, or a part that another package's kind of stage brings
 PARTS: tuple[type[Part], ...] = (
     *(Detections, Embeddings, Motion, Tracks),

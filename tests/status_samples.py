@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamvis.messages import LineGauges, SourceGauges, ZoneGauges
 from streamvis.runtime.metrics import (
     BOUNDS_S,
     Histogram,
@@ -93,6 +94,12 @@ STATUS = Status(
     processes={},
     latency={"gate": times(0.02, 0.2, 40.0), "tape": times(0.3)},
     age={"gate": times(0.1, 0.4, 45.0)},
+    gauges={
+        "gate": SourceGauges(
+            {"door": ZoneGauges(2, 2.13, 0.99, 35.5, 214), "hall": ZoneGauges(0, 0.1, 0.1, 0, 3)},
+            {"line 1": LineGauges(87, 91)},
+        )
+    },
     service={"detect": times(0.03), "publish": times(0.001)},
 )
 USAGES = {

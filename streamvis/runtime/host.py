@@ -10,7 +10,7 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec, ancestors_of, inputs_of, lender_of
 from streamvis.errors import RunError
-from streamvis.messages import Findings, Packet, Part, Receipt, StageRun
+from streamvis.messages import Findings, Packet, Part, Receipt, SourceGauges, StageRun
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -23,7 +23,7 @@ from streamvis.runtime.protocol import (
     StageState,
     StageTime,
 )
-from streamvis.stages.protocol import ServingStage, Site, Stage, StatefulStage
+from streamvis.stages.protocol import GaugedStage, ServingStage, Site, Stage, StatefulStage
 
 Build = Callable[[StageSpec, Site], Stage]
 OrderedItem = BeginItem | NoticeItem | EndItem
@@ -75,6 +75,8 @@ class Host:
         }
         self._serving = [stage for stage in stages.values() if isinstance(stage, ServingStage)]
         self._refused: Counter[str] = Counter()  # taken before
+        self._gauged = [stage for stage in stages.values() if isinstance(stage, GaugedStage)]
+        self._gauges: dict[str, SourceGauges] = {}  # taken before
         self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
         # of each stage the sources that it begins once they are open, with the states of BeginItem
@@ -111,9 +113,9 @@ class Host:
         return answer, written
 
     @property
-    def serves(self) -> bool:
-        """Whether other programs connect to a stage."""
-        return bool(self._serving)
+    def reports(self) -> bool:
+        """Whether there is something to take without a batch: refused connections, gauges."""
+        return bool(self._serving or self._gauged)
 
     def take_refused(self) -> dict[str, int]:
         """Return, by reason, how many connections were refused since the last call."""
@@ -122,6 +124,15 @@ class Host:
             now.update(stage.refused_clients())
         new, self._refused = now - self._refused, now
         return dict(new)
+
+    def take_gauges(self) -> dict[str, SourceGauges]:
+        """Return, by source, the numbers that are others than at the last call."""
+        now: dict[str, SourceGauges] = {}
+        for stage in self._gauged:
+            now.update(stage.take_gauges())
+        new = {source: one for source, one in now.items() if self._gauges.get(source) != one}
+        self._gauges = now
+        return new
 
     def close(self) -> None:
         """Close all stages, the last of the group first, whatever one of them raises."""

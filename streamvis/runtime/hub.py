@@ -256,6 +256,8 @@ class Hub:
                 self._feed(protocol.Received(process, message, time.monotonic(), blobs))
             case protocol.ClientsRefused(counts):
                 self._meter.refused_clients.update(counts)
+            case protocol.Gauges(sources):
+                self._meter.gauges.update(sources)
             case protocol.Hello():
                 self._send(process, self._setup(self._groups[process]))
             case protocol.Ready() | protocol.Refused():
@@ -272,7 +274,11 @@ class Hub:
                 self._feed(fact)
                 self._fit(stream, info.width, info.height)
             case (
-                protocol.Opened() | protocol.Answer() | protocol.Ready() | protocol.ClientsRefused()
+                protocol.Opened()
+                | protocol.Answer()
+                | protocol.Ready()
+                | protocol.ClientsRefused()
+                | protocol.Gauges()
             ):
                 self._server.refused += 1
             case protocol.PictureTaken(jpeg, media_us, capture_us):

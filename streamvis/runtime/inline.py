@@ -227,6 +227,7 @@ class Loop:
             self._status_due = at + STATUS_S
             for host in self._hosts.values():
                 self._meter.refused_clients.update(host.take_refused())
+                self._meter.gauges.update(host.take_gauges())
             self._on_status(self._meter.status(self._core, at))
 
     def _carry_out(self, order: protocol.Order) -> Iterator[protocol.Fact]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.errors import RunError
-from streamvis.messages import Findings
+from streamvis.messages import Findings, SourceGauges
 from streamvis.runtime.protocol import FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
@@ -100,6 +100,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     refused_clients: dict[str, int] = {}  # connections to the feed that were refused, by reason
     processes: dict[str, int] = {}  # process ids by name, such as decode-gate and detect.0
     latency: dict[str, Histogram] = {}  # by source, as `latency_ms`
+    gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
     age: dict[str, Histogram] = {}  # by live source, as `age_ms`
     service: dict[str, Histogram] = {}  # by stage, as `service_ms`
 
@@ -159,6 +160,7 @@ class Meter:
         self.start = at
         self.findings: dict[str, Findings] = {}  # by source that has ended
         self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
+        self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
@@ -206,6 +208,7 @@ class Meter:
             refused_messages=refused,
             refused_clients=dict(self.refused_clients),
             processes=processes or {},
+            gauges={name: one for name, one in self.gauges.items() if name in core.streams},
             latency={name: times.histogram() for name, times in self._latency.items()},
             age={name: times.histogram() for name, times in self._age.items()},
             service={name: times.histogram() for name, times in self._service.items()},

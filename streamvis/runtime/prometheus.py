@@ -6,7 +6,7 @@ values: ids of sources, names of stages and of processes, and fixed sets of stat
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 
 from streamvis import __version__
-from streamvis.messages import Clock
+from streamvis.messages import Clock, LineGauges, SourceGauges, ZoneGauges
 from streamvis.runtime.metrics import BOUNDS_S, Histogram, SourceReport, Status
 from streamvis.runtime.resource_usage import Disk, Usage
 from streamvis.runtime.state import SourceState
@@ -29,6 +29,9 @@ STATES: Sequence[str] = get_args(SourceState)
 CLOCKS: Sequence[str] = get_args(Clock)
 REASONS = ("overload", "drained", "poison")  # of dropped frames; others count as `other`
 MOST_SOURCES = 1000  # with metrics; those that have not ended come first
+MOST_SHAPES = 2000  # zones with metrics, and as many lines; the first of each source come first
+
+G = TypeVar("G", ZoneGauges, LineGauges)
 
 COUNTER, GAUGE = CounterMetricFamily, GaugeMetricFamily
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
@@ -83,6 +86,15 @@ PROCESS: Sequence[Definition] = (
     (COUNTER, "cpu_seconds", "CPU time, user and system.", lambda p: p.cpu_s),
 )
 
+# A correction may lower a count: a counter would be taken as begun anew, and counted twice.
+ZONE: Sequence[tuple[str, str, Callable[[ZoneGauges], float]]] = (
+    ("people", "People who have entered and not left.", lambda z: z.people),
+    ("expected_people", "Expected number of people.", lambda z: z.mean),
+    ("occupied_probability", "Probability that somebody is inside.", lambda z: z.p_occupied),
+    ("longest_stay_seconds", "Stay of who is inside for longest.", lambda z: z.longest_s),
+    ("entries", "Visits so far; corrections may lower it.", lambda z: z.entries),
+)
+
 
 def exposition(
     status: Status, processes: Mapping[str, Usage], disk: Disk | None, age_s: float
@@ -117,6 +129,9 @@ def families(
         ((s.id, s.clock) for s in sources if s.clock),
     )
     yield _dropped(sources)
+    gauges = [(s.id, status.gauges[s.id]) for s in sources if s.id in status.gauges]
+    yield from _zones(gauges)
+    yield _crossings(gauges)
     yield _histogram(
         "source_latency_seconds",
         "Time from the admission of a frame until every stage has answered it.",
@@ -202,6 +217,40 @@ def _dropped(sources: Iterable[SourceReport]) -> Metric:
         for reason, count in counts.items() | {("other", other)}:
             family.add_metric([source.id, reason], count)
     return family
+
+
+def _zones(gauges: Sequence[tuple[str, SourceGauges]]) -> Iterator[Metric]:
+    rows = _shared([(source, [*one.zones.items()]) for source, one in gauges])
+    for name, text, value_in in ZONE:
+        family = GAUGE(f"{PREFIX}zone_{name}", text, labels=["source", "zone"])
+        for source, zone, numbers in rows:
+            family.add_metric([source, zone], value_in(numbers))
+        yield family
+
+
+def _crossings(gauges: Sequence[tuple[str, SourceGauges]]) -> Metric:
+    family = GAUGE(
+        f"{PREFIX}line_crossings",
+        "Crossings so far; corrections may lower it.",
+        labels=["source", "line", "direction"],
+    )
+    rows: list[tuple[str, str, LineGauges]]
+    rows = _shared([(source, [*one.lines.items()]) for source, one in gauges])
+    for source, line, totals in rows:
+        family.add_metric([source, line, "in"], totals.in_total)
+        family.add_metric([source, line, "out"], totals.out_total)
+    return family
+
+
+def _shared(named: Sequence[tuple[str, Sequence[tuple[str, G]]]]) -> list[tuple[str, str, G]]:
+    """Return at most MOST_SHAPES rows: source, name, numbers; the first of each source first."""
+    rows = [
+        (place, source, name, numbers)
+        for source, listed in named
+        for place, (name, numbers) in enumerate(listed)
+    ]
+    rows = sorted(rows, key=lambda row: row[0])[:MOST_SHAPES]
+    return [row[1:] for row in rows]
 
 
 def _histogram(name: str, text: str, label: str, rows: Iterable[tuple[str, Histogram]]) -> Metric:

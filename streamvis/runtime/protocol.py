@@ -11,7 +11,16 @@ from typing import Any, Literal
 import msgspec
 
 from streamvis.config import Pipeline
-from streamvis.messages import Clock, Ending, Findings, Frame, Notice, SourceInfo, StageRun
+from streamvis.messages import (
+    Clock,
+    Ending,
+    Findings,
+    Frame,
+    Notice,
+    SourceGauges,
+    SourceInfo,
+    StageRun,
+)
 from streamvis.runtime.gaps import Gap, GapNotices
 from streamvis.runtime.reconnect import Reconnect
 from streamvis.runtime.supervision import KillProcess, StartProcess, StopProcess
@@ -171,6 +180,12 @@ class ClientsRefused(msgspec.Struct, frozen=True, array_like=True, tag="clients_
     counts: dict[str, int]  # by reason
 
 
+class Gauges(msgspec.Struct, frozen=True, array_like=True, tag="gauges"):
+    """The present numbers of zones and lines, where they are others than in the last message."""
+
+    sources: dict[str, SourceGauges]
+
+
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     """The source is open."""
 
@@ -251,6 +266,7 @@ FromProcess = (
     | Refused
     | Answer
     | ClientsRefused
+    | Gauges
     | Opened
     | Waiting
     | Silence

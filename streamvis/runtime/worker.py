@@ -3,6 +3,7 @@
 python -m streamvis.runtime.worker <endpoint> <identity> <pid of the hub>
 """
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from streamvis.stages.protocol import Site
 from streamvis.transport.slots import SlotReader
 from streamvis.transport.sockets import Client
 
-REPORT_S = 1.0  # between two looks at whom its stages refuse, while there is no work
+REPORT_S = 1.0  # between two looks at the numbers of its stages; and at whom they refuse, while
+# there is no work
 
 
 def work(client: Client) -> None:
@@ -50,11 +52,16 @@ def work(client: Client) -> None:
 
 
 def _answer(client: Client, host: Host) -> None:
-    wait_s = REPORT_S if host.serves else None
+    wait_s = REPORT_S if host.reports else None
+    gauges_due_s = 0.0
     while True:
         frames = client.receive(wait_s)
         if refused := host.take_refused():
             client.send([protocol.encode(protocol.ClientsRefused(refused))])
+        if wait_s is not None and time.monotonic() >= gauges_due_s:
+            gauges_due_s = time.monotonic() + wait_s
+            if gauges := host.take_gauges():
+                client.send([protocol.encode(protocol.Gauges(gauges))])
         if frames is None:
             continue
         order, blobs = protocol.decode_to_process(frames[0]), frames[1:]

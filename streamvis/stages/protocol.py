@@ -29,6 +29,7 @@ from streamvis.messages import (
     Packet,
     Part,
     Receipt,
+    SourceGauges,
     SourceInfo,
 )
 
@@ -84,6 +85,14 @@ class ServingStage(Protocol):
 
     def refused_clients(self) -> Mapping[str, int]:
         """Return, by reason, how many connections were refused since the stage was built."""
+
+
+@runtime_checkable
+class GaugedStage(Protocol):
+    """A stage with numbers of each source that the metrics of the run show."""
+
+    def take_gauges(self) -> dict[str, SourceGauges]:
+        """Return the present numbers by source, the last ones of a source that has ended once."""
 
 
 class LogPosition(msgspec.Struct, frozen=True, array_like=True):

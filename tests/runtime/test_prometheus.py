@@ -7,8 +7,9 @@ import pytest
 from status_samples import DISK, GATE, STATUS, USAGES, scraped, source, stage
 
 from streamvis import __version__
+from streamvis.messages import LineGauges, SourceGauges, ZoneGauges
 from streamvis.runtime.metrics import BOUNDS_S, Status
-from streamvis.runtime.prometheus import MOST_SOURCES, exposition, families
+from streamvis.runtime.prometheus import MOST_SHAPES, MOST_SOURCES, exposition, families
 
 
 def samples(status=STATUS, usages=USAGES, disk=DISK, age_s=0.5):
@@ -98,6 +99,40 @@ def test_stages_processes_disk_and_build(found):
     assert found["feed_refused_total", "malformed"] == 0
     assert found["status_age_seconds",] == 0.5
     assert [key for key in found if key[0] == "build_info" and __version__ in key]
+
+
+def test_zones_and_lines(found):
+    assert found["zone_people", "gate", "door"] == 2
+    assert found["zone_expected_people", "gate", "door"] == 2.13
+    assert found["zone_occupied_probability", "gate", "door"] == 0.99
+    assert found["zone_longest_stay_seconds", "gate", "door"] == 35.5
+    assert found["zone_entries", "gate", "door"] == 214
+    assert found["zone_people", "gate", "hall"] == 0
+    crossings = {k[2:]: v for k, v in found.items() if k[0] == "line_crossings"}
+    assert sorted(crossings.values()) == [87, 91]
+    assert {frozenset(key) for key in crossings} == {
+        frozenset({"line 1", "in"}),
+        frozenset({"line 1", "out"}),
+    }
+
+
+def test_many_zones_are_a_bounded_number_of_series_and_each_source_has_some():
+    count = 2 * MOST_SHAPES
+    zones = {f"z{n}": ZoneGauges(1, 1.0, 1.0, 1.0, 1) for n in range(count)}
+    lines = {f"l{n}": LineGauges(1, 1) for n in range(count)}
+    status = msgspec.structs.replace(
+        STATUS,
+        gauges={
+            "gate": SourceGauges(zones, lines),
+            "yard": SourceGauges({"door": ZoneGauges(1, 1.0, 1.0, 1.0, 1)}, {}),
+            "not a source": SourceGauges(zones, lines),
+        },
+    )
+    found = samples(status)
+    assert sum(key[0] == "zone_people" for key in found) == MOST_SHAPES
+    assert sum(key[0] == "line_crossings" for key in found) == 2 * MOST_SHAPES
+    assert found["zone_people", "yard", "door"] == 1
+    assert not [key for key in found if "not a source" in key]
 
 
 def test_without_an_output_directory_there_is_no_disk():

@@ -5,7 +5,18 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from streamvis.errors import ConfigError
-from streamvis.messages import Ending, Forecast, Frame, Notice, Packet, SourceInfo, Tracks
+from streamvis.messages import (
+    Ending,
+    Forecast,
+    Frame,
+    LineGauges,
+    Notice,
+    Packet,
+    SourceGauges,
+    SourceInfo,
+    Tracks,
+    ZoneGauges,
+)
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import StatefulStage
 from streamvis.stages.zones import ZoneCounter
@@ -55,6 +66,20 @@ class SourceZones:
         self.machine.restore(was.machine)
         self.waiting, self.restarting, self.newest = was.waiting, was.restarting, was.newest
 
+    def gauges(self) -> SourceGauges:
+        """Return the present numbers of all zones and lines."""
+        machine = self.machine
+        part = machine.part(machine.now_us)
+        stays = (round(us / 1e6, 3) for us in part.longest_us.tolist())
+        entries = (machine.report.entries[z] for z in machine.shapes.zones)
+        numbers = (part.people.tolist(), part.mean.tolist(), part.p_occupied.tolist())
+        zones = zip(part.zones, *numbers, stays, entries, strict=True)
+        lines = zip(part.lines, part.in_total.tolist(), part.out_total.tolist(), strict=True)
+        return SourceGauges(
+            {name: ZoneGauges(*values) for name, *values in zones},
+            {name: LineGauges(*values) for name, *values in lines},
+        )
+
     def add(self, frame: Frame, tracks: Tracks | None, forecast: Forecast | None) -> Zones:
         """Take in a frame."""
         before = 0 if self.restarting else self.newest
@@ -86,6 +111,8 @@ class ZonesStage(StatefulStage):
     def __init__(self, config: ZoneCounter) -> None:
         self.config = config
         self.sources: PerSource[SourceZones] = PerSource("zones")
+        self._open: dict[str, SourceZones] = {}
+        self._ended: dict[str, SourceGauges] = {}  # since gauges were last taken
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or resume it; ConfigError for zones in metres without a ground plane."""
@@ -99,7 +126,8 @@ class ZonesStage(StatefulStage):
                 "has no ground plane; calibrate one with `streamvis calibrate`, or give its "
                 "corners as shares of the picture"
             )
-        self.sources.begin(source, SourceZones(self.config, source), state)
+        self._open[source.id] = zones = SourceZones(self.config, source)
+        self.sources.begin(source, zones, state)
 
     def state(self, source: str) -> bytes:
         """Return the state of the source's machine."""
@@ -111,8 +139,16 @@ class ZonesStage(StatefulStage):
             self.sources[notice.source].waiting = notice.zones
 
     def finish(self, source: str, ending: Ending) -> None:
-        """Forget a source that has ended."""
+        """Forget a source that has ended, with nobody inside."""
+        if (zones := self._open.pop(source, None)) is not None:
+            zones.machine.restart(zones.machine.epoch)
+            self._ended[source] = zones.gauges()
         self.sources.finish(source)
+
+    def take_gauges(self) -> dict[str, SourceGauges]:
+        """Return the present numbers by source, the last ones of a source that has ended once."""
+        ended, self._ended = self._ended, {}
+        return ended | {source: zones.gauges() for source, zones in self._open.items()}
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Zones]:
         for packet in packets:
