@@ -1,5 +1,7 @@
 """Derive the events of zones and lines: those that the stage found. Pure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from streamvis.events.deriver import Draft, FrameEvents
@@ -9,6 +11,7 @@ from streamvis.stages.zones.events import (
     Departure,
     LineRevise,
     ZoneBody,
+    ZoneDwell,
     ZoneEnter,
     ZoneExit,
     ZoneRevise,
@@ -32,7 +35,10 @@ class ZonesDeriver:
         )
 
     def derive(self, packet: Packet) -> FrameEvents:
-        """Return what was due before and corrections, exits, then the rest in the stage's order."""
+        """Return what was due before and corrections, visits that end, then the rest.
+
+        Each in the stage's order. What came before an exit of the same visit stays before it.
+        """
         part = packet.part(Zones)
         if part is None:
             return FrameEvents()
@@ -44,11 +50,10 @@ class ZonesDeriver:
             *part.events[: part.due],
             *(what for what in now if isinstance(what, ZoneRevise | LineRevise)),
         ]
-        ends = [what for what in now if isinstance(what, ZoneExit)]
-        rest = [
-            Draft(what) for what in now if not isinstance(what, ZoneRevise | LineRevise | ZoneExit)
-        ]
-        return FrameEvents(list[EventBody](corrections), list[EventBody](ends), rest)
+        ends, rest = _divided([one for one in now if not isinstance(one, ZoneRevise | LineRevise)])
+        return FrameEvents(
+            list[EventBody](corrections), list[EventBody](ends), [Draft(what) for what in rest]
+        )
 
     def _remember(self, what: ZoneBody) -> None:
         """Keep which visits are open."""
@@ -92,3 +97,22 @@ class ZonesDeriver:
     def state(self) -> bytes:
         """Return the open visits."""
         return msgspec.msgpack.encode(self._state)
+
+
+def _divided(bodies: Sequence[ZoneBody]) -> tuple[list[ZoneBody], list[ZoneBody]]:
+    """Divide bodies into exits, with what comes before them of the same visit, and the rest."""
+    ends: list[ZoneBody] = []
+    rest: list[ZoneBody] = []
+    ending: set[tuple[str, str]] = set()  # zone and track of the exits that follow
+    for what in reversed(bodies):
+        match what:
+            case ZoneExit(gone):
+                ending.add((gone.name, gone.track))
+                ends.append(what)
+            case ZoneEnter(entry) if (entry.name, entry.track) in ending:
+                ends.append(what)
+            case ZoneDwell(stay) if (stay.name, stay.track) in ending:
+                ends.append(what)
+            case _:
+                rest.append(what)
+    return ends[::-1], rest[::-1]
