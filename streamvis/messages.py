@@ -405,6 +405,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     actions: dict[str, int] | None = None  # by label: how often one began
     unknown: int | None = None  # how often an out-of-distribution object began
     forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
+    zones: dict[str, int] | None = None  # by name: visits, after corrections
+    lines: dict[str, tuple[int, int]] | None = None  # by name: crossings in and out, likewise
 
 
 def _rows(rows: Rows) -> slice | Array:

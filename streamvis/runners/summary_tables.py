@@ -29,6 +29,7 @@ def tables(summary: Summary) -> Iterator[Table]:
     columns = ("stage", "done", "skipped", "restarts", "fps", "p50 ms", "p95 ms", "p99 ms")
     yield Table("", columns, stages)
     yield from findings_table(summary)
+    yield from counts_tables(summary)
 
 
 def findings_table(summary: Summary) -> Iterator[Table]:
@@ -38,6 +39,17 @@ def findings_table(summary: Summary) -> Iterator[Table]:
     filled = {name: cells for name, cells in columns.items() if cells != [None] * len(found)}
     if filled:
         yield Table("", ("source", *filled), list(zip(found, *filled.values(), strict=True)))
+
+
+def counts_tables(summary: Summary) -> Iterator[Table]:
+    """Yield the visits of zones and the crossings of lines; none without any zone or line."""
+    found = [(s.id, s.found) for s in summary.sources if s.found is not None]
+    visits = [(id, name, n) for id, one in found for name, n in (one.zones or {}).items()]
+    crossings = [(id, name, *n) for id, one in found for name, n in (one.lines or {}).items()]
+    if visits:
+        yield Table("", ("source", "zone", "visits"), visits)
+    if crossings:
+        yield Table("", ("source", "line", "in", "out"), crossings)
 
 
 def _longest(found: Findings) -> str | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from streamvis.messages import Busiest, Findings, LongestStay, MeanForecastScore
-from streamvis.runners.summary_tables import findings_table, moment, tables
+from streamvis.runners.summary_tables import counts_tables, findings_table, moment, tables
 from streamvis.runtime.metrics import Quantiles, SourceReport, StageReport, Summary
 
 PEOPLE = Findings(
@@ -90,6 +90,16 @@ def test_actions():
     found = Findings(actions={"fight": 3, "run": 1})
     assert cells(gate=found) == [{"source": "gate", "actions": "fight 3, run 1"}]
     assert cells(gate=Findings(actions={})) == [{"source": "gate", "actions": "none"}]
+
+
+def test_zones_and_lines_have_a_row_each():
+    found = Findings(zones={"door": 3, "yard": 0}, lines={"gate": (5, 0)})
+    zones, lines = counts_tables(summary_of(a=found, b=Findings(zones={}, lines={}), c=Findings()))
+    assert zones.columns == ("source", "zone", "visits")
+    assert list(zones.rows) == [("a", "door", 3), ("a", "yard", 0)]
+    assert lines.columns == ("source", "line", "in", "out")
+    assert list(lines.rows) == [("a", "gate", 5, 0)]
+    assert list(counts_tables(summary_of(a=PEOPLE))) == []
 
 
 def test_frames_and_stages_have_a_row_each():

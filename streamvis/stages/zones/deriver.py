@@ -19,11 +19,13 @@ from streamvis.stages.zones.events import (
 from streamvis.stages.zones.part import Zones
 
 
-class OpenVisits(msgspec.Struct):
-    """The visits of one source that have not ended."""
+class DeriverState(msgspec.Struct):
+    """The visits of one source that have not ended, and the totals of the last frame."""
 
     visits: dict[str, dict[str, int]] = {}  # zone -> track -> when the person entered, µs
     media_us: int = 0  # of the last frame
+    zones: dict[str, int] = {}  # visits so far
+    lines: dict[str, tuple[int, int]] = {}  # crossings so far, in and out
 
 
 class ZonesDeriver:
@@ -31,7 +33,7 @@ class ZonesDeriver:
 
     def __init__(self, source: SourceInfo, state: bytes | None) -> None:
         self._state = (
-            OpenVisits() if state is None else msgspec.msgpack.decode(state, type=OpenVisits)
+            DeriverState() if state is None else msgspec.msgpack.decode(state, type=DeriverState)
         )
 
     def derive(self, packet: Packet) -> FrameEvents:
@@ -43,6 +45,9 @@ class ZonesDeriver:
         if part is None:
             return FrameEvents()
         self._state.media_us = packet.frame.media_us
+        self._state.zones = dict(zip(part.zones, part.entries.tolist(), strict=True))
+        totals = zip(part.in_total.tolist(), part.out_total.tolist(), strict=True)
+        self._state.lines = dict(zip(part.lines, totals, strict=True))
         for what in part.events:
             self._remember(what)
         now = part.events[part.due :]
@@ -91,11 +96,11 @@ class ZonesDeriver:
         return ends
 
     def findings(self, so_far: Findings) -> Findings:
-        """Return the findings unchanged."""
-        return so_far
+        """Return the findings with the visits of zones and the crossings of lines."""
+        return msgspec.structs.replace(so_far, zones=self._state.zones, lines=self._state.lines)
 
     def state(self) -> bytes:
-        """Return the open visits."""
+        """Return the open visits and the totals."""
         return msgspec.msgpack.encode(self._state)
 
 

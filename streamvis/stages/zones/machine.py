@@ -501,6 +501,7 @@ class ZoneMachine:
             sd=np.array([one.numbers.sd for one in reports], np.float64),
             p_occupied=np.array([one.numbers.p_occupied for one in reports], np.float64),
             longest_us=np.array([max(media_us - us, 0) for us in since], np.int64),
+            entries=np.array([self.report.entries[z] for z in self.shapes.zones], np.int64),
             lines=tuple(line.name for line in self.shapes.lines.values()),
             in_total=np.array([entered for entered, _ in totals], np.int64),
             out_total=np.array([left for _, left in totals], np.int64),

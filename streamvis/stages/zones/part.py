@@ -15,6 +15,7 @@ class Zones(msgspec.Struct, frozen=True, kw_only=True, tag="zones"):
     sd: np.ndarray  # (Z,) float64, standard deviation of the number
     p_occupied: np.ndarray  # (Z,) float64, probability that at least one person is inside
     longest_us: np.ndarray  # (Z,) int64, longest stay of those inside; 0 without anyone
+    entries: np.ndarray  # (Z,) int64, visits so far, after corrections
     lines: tuple[str, ...]  # names (L)
     in_total: np.ndarray  # (L,) int64, crossings from left to right so far
     out_total: np.ndarray  # (L,) int64, crossings from right to left so far

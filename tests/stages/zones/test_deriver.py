@@ -1,9 +1,11 @@
-"""The order of the events of a frame, and which visits are open when a source ends."""
+"""The order of the events of a frame, the totals, and which visits are open at the end."""
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
+import numpy as np
 from zone_logs import enter, leave, revise, visit
 
+from streamvis.messages import Findings
 from streamvis.stages.zones.deriver import ZonesDeriver
 from streamvis.stages.zones.events import Stay, ZoneDwell, ZoneExit
 
@@ -25,9 +27,27 @@ def test_a_visit_that_is_known_only_after_it_has_ended_begins_before_it_ends():
     assert [draft.what for draft in found.drafts] == [late, other]
 
 
-def derived(deriver, *whats):
-    """The events of a frame in which the stage has found these."""
-    part = SimpleNamespace(events=whats, due=0)
+def test_a_source_is_found_to_have_the_last_totals_also_by_a_successor():
+    deriver = ZonesDeriver(SimpleNamespace(), None)
+    derived(deriver, zones={"door": 3}, lines={"gate": (5, 2)})
+    derived(deriver, zones={"door": 2, "yard": 0}, lines={"gate": (4, 2)})  # corrected, and added
+    successor = ZonesDeriver(SimpleNamespace(), deriver.state())
+    found = successor.findings(Findings(people=7))
+    assert found == Findings(people=7, zones={"door": 2, "yard": 0}, lines={"gate": (4, 2)})
+
+
+def derived(deriver, *whats, zones=MappingProxyType({}), lines=MappingProxyType({})):
+    """The events of a frame in which the stage has found these, with its totals by name."""
+    crossed = np.array([*lines.values()], np.int64).reshape(-1, 2)
+    part = SimpleNamespace(
+        events=whats,
+        due=0,
+        zones=tuple(zones),
+        entries=np.array([*zones.values()], np.int64),
+        lines=tuple(lines),
+        in_total=crossed[:, 0],
+        out_total=crossed[:, 1],
+    )
     packet = SimpleNamespace(part=lambda _: part, frame=SimpleNamespace(media_us=10))
     return deriver.derive(packet)
 

@@ -33,6 +33,7 @@ def part(zones=(("door", 0, 0),), lines=(("gate", 0, 0),), events=()):
         sd=shares,
         p_occupied=shares,
         longest_us=numbers[:, 1] * 1_000_000,
+        entries=np.zeros(len(names), np.int64),
         lines=tuple(name for name, *_ in lines),
         in_total=totals[:, 0],
         out_total=totals[:, 1],
