@@ -101,8 +101,10 @@ class LifeCycle:
         self._flow.open_queues(stream)
         if stream.known_zones is None:
             stream.known_zones = stream.zones
-        info = msgspec.structs.replace(info, zones=stream.known_zones)
-        known, stream.info = stream.info, info
+        known = stream.info
+        # a stage without a state gets all since the first opening again, changes of zones included
+        first = stream.known_zones if known is None or known.zones is None else known.zones
+        stream.info = info = msgspec.structs.replace(info, zones=first)
         stream.open = stream.process.state == "ready"
         stream.deadline = float("inf")
         if stream.epoch != stream.known_epoch:

@@ -5,6 +5,7 @@ answers, who dies, which picture comes, how time passes.
 """
 
 from collections import Counter, deque
+from itertools import pairwise
 
 import facts
 import msgspec
@@ -37,6 +38,7 @@ from streamvis.runtime.protocol import (
 )
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
+from streamvis.zone_layout import Zone, ZoneLayout
 
 PIPELINE = Pipeline(
     stages=[
@@ -57,6 +59,12 @@ READS = {
 LONG = Limits(deaths=10**6, heartbeat_timeout_s=1e9, call_timeout_s=1e9, checkpoint_s=0.002)
 
 
+LAYOUTS = [
+    ZoneLayout(zones=(Zone(name=f"z{i}", polygon=((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))),))
+    for i in range(5)
+]
+
+
 class World:
     """Processes, sources and time, all made up."""
 
@@ -64,7 +72,12 @@ class World:
         self.cursed = cursed  # (stage, source, seq): a worker that processes it dies
         self.hung = hung  # stages that never answer once the run is drained
         self.silent = False  # and have no heartbeat then
-        self.core = Core(group_stages(PIPELINE, placement), list(sources), placement.slots, LONG)
+        self.zones = dict.fromkeys(sources, 0)  # number of the layout that each source has now
+        self.zones_at = {}  # (source, seq) -> when it was admitted
+        self.core = Core(
+            *(group_stages(PIPELINE, placement), list(sources), placement.slots, LONG),
+            zones=dict.fromkeys(sources, LAYOUTS[0]),
+        )
         self.window = placement.slots
         self.batch = {
             workers.group.name: workers.group.worker.batch for workers in self.core.worker_groups
@@ -165,6 +178,7 @@ class World:
     def deaths(self):
         yield from (("die", process) for process in sorted(self.alive))
         yield from (("grow", source) for source in sorted(self.decode))
+        yield from (("set_zones", source) for source in sorted(self.sources))
 
     def hangs(self, choice):
         """Whether this is the answer of a worker that gives none."""
@@ -209,6 +223,10 @@ class World:
             self.sizes[source] += 1
             self.slots(source)
 
+    def set_zones(self, source):
+        self.zones[source] = number = (self.zones[source] + 1) % len(LAYOUTS)
+        self.feed(protocol.SetZones(source, LAYOUTS[number], self.now))
+
     def die(self, process):
         self.forget(process)
         self.feed(protocol.ProcessExited(process, "boom", self.now))
@@ -221,6 +239,7 @@ class World:
             self.dropped[source] += 1
             n += 1
         self.decode[source][0] = n + 1
+        self.zones_at[source, self.admitted[source]] = LAYOUTS[self.zones[source]].zones[0].name
         self.admitted[source] += 1
         decoded_frame = DecodedFrame(granted.pop(0), n, n * 40_000, 0, "file", 1, 1, 0, gaps)
         self.feed(facts.admitted(source, decoded_frame, self.now))
@@ -267,12 +286,18 @@ class World:
             case BeginItem(info, begun):
                 source = info.id
                 assert (process, stage, source) not in self.memory
-                history = msgspec.msgpack.decode(begun[stage]) if stage in begun else []
+                # of a source that was never open nothing is known
+                history = [["zones", info.zones.zones[0].name]] if info.zones else []
+                if stage in begun:
+                    history = msgspec.msgpack.decode(begun[stage])
                 self.memory[process, stage, source] = history
             case FrameItem(frame, skip):
                 source = frame.source
                 if stage not in skip:
                     self.memory[process, stage, source].append(["frame", frame.seq])
+            case NoticeItem(notice) if notice.kind == "zones":
+                source = notice.source
+                self.memory[process, stage, source].append(["zones", notice.zones.zones[0].name])
             case NoticeItem(notice):
                 source = notice.source
                 self.memory[process, stage, source].append(
@@ -301,6 +326,13 @@ def verdict(world):
                 assert world.admitted[source] == 0
                 continue
             history = world.ended[stage, source]
+            zones = [what[1] for what in history if what[0] == "zones"]
+            assert all(before != after for before, after in pairwise(zones))
+            now = None
+            for kind, what, *_ in history:
+                if kind == "zones":
+                    now = what
+                assert kind != "frame" or now == world.zones_at[source, what]
             seqs = [what[1] for what in history if what[0] == "frame"]
             assert seqs == sorted(set(seqs))
             due = [
