@@ -152,7 +152,9 @@ class Loop:
             if self._follower.read(Place(), 0) is not None:
                 return True
             if not said:
-                log("info", "waits for the log", path=str(self._follower.path))
+                there = self._follower.path.is_file()  # it may be in the making
+                what = "waits until the log can be read" if there else "waits for the log"
+                log("info", what, path=str(self._follower.path))
                 said = True
             self._stop.wait(self._settings.poll_s)
         return False

@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from streamvis.bridges.loop import UnreachableError
 from streamvis.bridges.stop import Stop, Stopped
-from streamvis.errors import StreamvisError, UsageError
+from streamvis.errors import UsageError
 
 KEEPALIVE_S = 20
 CONNECT_S = 5.0  # for the connection of the socket
@@ -241,4 +241,4 @@ def _tls_context(broker: Broker) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=broker.ca)
     except (OSError, ssl.SSLError) as error:
-        raise StreamvisError(f"--ca {broker.ca} cannot be read: {_reason(error)}") from None
+        raise UsageError(f"--ca {broker.ca} cannot be read: {_reason(error)}") from None

@@ -217,6 +217,7 @@ def webhook(
     from streamvis.bridges.selection import TypeFilter
     from streamvis.bridges.stop import Stop
     from streamvis.bridges.webhook import Posts, WebhookSink, webhook_at
+    from streamvis.events.log import LogReader
     from streamvis.runners.tables import Table
     from streamvis.sources.credentials import password_in
     from streamvis.stages import event_codec
@@ -225,6 +226,9 @@ def webhook(
     letters = DeadLetters(common.file.path.with_suffix(".dead.jsonl"))
     if dead_letters:
         listed = letters.listed()
+        if not listed:
+            LogReader(common.log).close()  # DataError where there is none
+            say(f"no event was refused: {letters.path} has none")
         rows = [(one.at, one.id, one.source, one.type, one.status, one.reason) for one in listed]
         columns = ("refused at", "id", "source", "type", "status", "reason")
         put_result(listed, [Table("", columns, rows)], json=json)

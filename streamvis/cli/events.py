@@ -62,7 +62,7 @@ def tail(
     from streamvis.events.envelope import Snapshot, encode
     from streamvis.events.follow import follow
     from streamvis.events.lines import line
-    from streamvis.events.selection import check_families, is_of, start_of
+    from streamvis.events.selection import check_families, check_source, is_of, start_of
     from streamvis.stages import event_codec
     from streamvis.transport.keys import client_keys
 
@@ -71,10 +71,12 @@ def tail(
     codec = event_codec()
     families = frozenset(family or [])
     check_families(families, codec)
+    check_source(source)
     known = client_keys(keys) if keys else None
     begin = start_of(since, source)
     only = next(iter(families)) if len(families) == 1 else None  # of several, all come
     subscription = Subscription(connect, codec, source, only, since=begin, keys=known)
+    subscription.check_address()
     say(f"listening to {connect}; Ctrl-C ends it")
     for event in follow(subscription, timeout_s, wait=wait):
         if isinstance(event, str):
@@ -160,7 +162,6 @@ def export(
         bool,
         Option("--as-published", help="mot: tracks as first published, corrections left out."),
     ] = False,
-    as_told: Annotated[bool, Option("--as-told", hidden=True)] = False,  # its former name
 ) -> None:
     """Write a log as JSON lines, CSV or MOTChallenge text."""
     from streamvis.events import export as exports
@@ -172,7 +173,6 @@ def export(
     from streamvis.stages.track.corrections import Corrections
 
     path = _log_in(log)
-    as_published = as_published or as_told
     with LogReader(path) as reader:
         for note in absent_types(reader, source, type or [], event_codec()):
             say(note)

@@ -88,6 +88,11 @@ class Subscription:
         """
         return msgspec.json.encode(self._cursor).decode()
 
+    def check_address(self) -> None:
+        """Raise UsageError for what is not the address of a feed; nobody needs to be there."""
+        with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
+            self._connect(subscriber)
+
     def __iter__(self) -> Iterator[Event]:
         for events in self.messages(self._timeout_ms):
             if events is None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from streamvis.errors import UsageError
 from streamvis.events.codec import Codec
-from streamvis.events.envelope import Event, Lost
+from streamvis.events.envelope import SYSTEM, Event, Lost
 from streamvis.events.feed import ON_DEMAND
 from streamvis.events.log import LogReader
 from streamvis.events.subscriber import Since, read_since
+from streamvis.sources.spec import ID
 
 ALONE = ("hb", ON_DEMAND)  # families that only come to those who ask for nothing else
 
@@ -23,6 +24,12 @@ def check_families(families: Collection[str], codec: Codec) -> None:
             )
         if family in ALONE and len(families) > 1:
             raise UsageError(f"--family {family} can only be followed alone; leave out the others")
+
+
+def check_source(source: str | None) -> None:
+    """Raise UsageError for what cannot be the id of a source."""
+    if source is not None and source != SYSTEM and not ID.fullmatch(source):
+        raise UsageError(f"--source {source}: expected the id of a source, of a-z, 0-9, _ and -")
 
 
 def is_of(event: Event, families: Collection[str]) -> bool:

@@ -182,7 +182,7 @@ def _report(horizon: Horizon, classes: Classes) -> dict[str, Any]:
         "same_by_construction": horizon.same,
         "against": against,
         "movable_reliability": {
-            name: [{"told": p, "came": o, "places": n} for p, o, n in one.steps()]
+            name: [{"forecast": p, "measured": o, "places": n} for p, o, n in one.steps()]
             for name, one in horizon.reliability.items()
         },
     }

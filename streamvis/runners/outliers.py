@@ -38,7 +38,7 @@ class OutlierResult:
         return {
             **asdict(self.labelled.scores()),
             "void_is_known": asdict(self.everywhere.scores()),
-            "as_told": asdict(self.published.scores()) if self.published.pictures else None,
+            "as_published": asdict(self.published.scores()) if self.published.pictures else None,
             "without_outliers": scores,
         }
 

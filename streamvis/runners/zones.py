@@ -94,15 +94,15 @@ def _zone_row(source: str | None, zone: Zone) -> list[object]:
     crowd = [] if zone.crowd is None else [f"crowd of {zone.crowd} for {zone.crowd_s:g} s"]
     dwell = [f"dwell {', '.join(f'{s:g}' for s in zone.dwell_s)} s"] if zone.dwell_s else []
     after = f"enter {zone.enter_s:g} s, exit {zone.exit_s:g} s"
-    told = "; ".join([after, *dwell, *crowd])
-    return [source, zone.name, shape, zone.space, zone.anchor, _counts(zone), told]
+    rules = "; ".join([after, *dwell, *crowd])
+    return [source, zone.name, shape, zone.space, zone.anchor, _counts(zone), rules]
 
 
 def _line_row(source: str | None, line: Line) -> list[object]:
     start, end = (f"{x:g},{y:g}" for x, y in (line.start, line.end))
-    told = f"band {line.band:g}, settle {line.settle_s:g} s"
+    rules = f"band {line.band:g}, settle {line.settle_s:g} s"
     shape = f"line from {start} to {end}"
-    return [source, line.name, shape, line.space, line.anchor, _counts(line), told]
+    return [source, line.name, shape, line.space, line.anchor, _counts(line), rules]
 
 
 def _counts(shape: Zone | Line) -> str:

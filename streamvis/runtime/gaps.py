@@ -62,9 +62,7 @@ class GapCounter:
         return gaps
 
 
-class GapNotices(
-    msgspec.Struct, eq=False, rename={"unreported": "untold", "reported_s": "told_s"}
-):  # under the older names in checkpoints
+class GapNotices(msgspec.Struct, eq=False):
     """Gaps that the stages have no notice of yet: one notice a second for each reason."""
 
     unreported: dict[str, Gap] = {}  # by reason

@@ -138,9 +138,9 @@ class LiveMeter:
         return (len(times) - 1) / (end - times[0]) if end > times[0] else 0.0
 
 
-def open_and_tell(opening: Callable[[], Opened], tell: Waiting | None) -> Opened:
-    """Return what `opening` returns, and tell each second that it has not ended."""
-    if tell is None:
+def open_and_report(opening: Callable[[], Opened], report: Waiting | None) -> Opened:
+    """Return what `opening` returns, and report each second that it has not ended."""
+    if report is None:
         return opening()
     began = time.monotonic()
     with ThreadPoolExecutor(1, "open") as threads:
@@ -152,7 +152,7 @@ def open_and_tell(opening: Callable[[], Opened], tell: Waiting | None) -> Opened
                 if future.done():  # it was the exception of `opening`
                     return future.result()
                 elapsed_s = time.monotonic() - began
-                tell(f"no answer, or no key frame with the size, since {elapsed_s:.0f} s")
+                report(f"no answer, or no key frame with the size, since {elapsed_s:.0f} s")
 
 
 class Drift:

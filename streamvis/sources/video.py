@@ -41,7 +41,7 @@ from streamvis.sources.container import (
 )
 from streamvis.sources.damage import Damage, FrameNumbers
 from streamvis.sources.hwaccel import not_accelerated
-from streamvis.sources.live import LiveMeter, open_and_tell
+from streamvis.sources.live import LiveMeter, open_and_report
 from streamvis.sources.loss_counter import MOST_REORDERED, LossCounter, MatchedPacket
 from streamvis.sources.picture import Ended, Picture, Skip, StreamStats, Waiting
 from streamvis.sources.recordable import clips_on
@@ -89,7 +89,7 @@ class VideoSource:
         with ExitStack() as undo:
             undo.callback(self._close_part)
             reported = waiting if spec.kind == "url" else None
-            self._container = open_and_tell(lambda: open_container(spec, self._part), reported)
+            self._container = open_and_report(lambda: open_container(spec, self._part), reported)
             self._meter = LiveMeter()  # from now on
             undo.callback(lambda: self._container.close())  # which may be that of a later part
             stream = video_stream(self._container, spec.label)

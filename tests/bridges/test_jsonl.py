@@ -91,6 +91,14 @@ def test_a_log_that_never_comes_is_no_reason_not_to_stop(tmp_path):
         assert running.stop() == 0
 
 
+def test_what_is_said_of_a_log_that_is_there_and_no_log_yet(tmp_path):
+    (tmp_path / "events.db").write_bytes(b"not yet " * 100)
+    with bridge("jsonl", "--log", tmp_path) as running:
+        running.wait_for("waits until the log can be read")
+        assert "waits for the log" not in running.said
+        assert running.stop() == 0
+
+
 def test_the_file_may_be_renamed_at_any_time(tmp_path):
     sink = LinesFile(tmp_path / "out.jsonl", Stop())
     sink.deliver([b"1", b"2"])

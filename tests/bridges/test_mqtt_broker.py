@@ -9,8 +9,10 @@ from contextlib import ExitStack
 import pytest
 from bridged import bridge, growing, wait_until
 from mqtt_broker import MOSQUITTO, free_port, mosquitto, needs_mosquitto, proxy_of, subscribed
+from typer.testing import CliRunner
 
 from streamvis.bridges.selection import is_lifecycle
+from streamvis.cli.main import app
 
 pytestmark = needs_mosquitto
 QUICK = ("--retry-first-s", "0.05", "--retry-longest-s", "0.2")
@@ -281,3 +283,11 @@ def test_json_of_the_log_is_json_at_the_subscriber(tmp_path):
 def test_options_that_cannot_be_meant(tmp_path, words):
     with bridge("mqtt", "mqtt://127.0.0.1:1", "--log", tmp_path, *words) as running:
         assert running.wait() == 2, running.said
+
+
+@pytest.mark.parametrize("kind", ["mqtt", "onvif"])
+def test_certificates_that_are_not_there_are_a_usage_error(tmp_path, kind):
+    words = ["bridge", kind, "mqtts://127.0.0.1:1", "--ca", "absent", "--log", str(tmp_path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--ca absent cannot be read: No such file" in result.stderr

@@ -203,7 +203,20 @@ def test_a_server_that_hangs_does_not_hold_a_signal_up(tmp_path, secret):
 
 def test_without_dead_letters_the_list_is_empty(tmp_path):
     words = ["bridge", "webhook", "--log", str(tmp_path), "--dead-letters", "--json"]
-    assert json.loads(CliRunner().invoke(app, words).stdout) == []
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "`streamvis run … --out" in result.stderr
+    with growing(tmp_path / "events.db"):
+        result = CliRunner().invoke(app, words)
+    assert json.loads(result.stdout) == []
+    assert "no event was refused" in result.stderr
+
+
+def test_certificates_that_are_not_there_are_a_usage_error(tmp_path, secret):
+    words = ["https://127.0.0.1:1/", "--secret-file", secret, "--ca", "absent", "--log", tmp_path]
+    result = CliRunner().invoke(app, ["bridge", "webhook", *map(str, words)])
+    assert result.exit_code == 2
+    assert "--ca absent cannot be read: No such file" in result.stderr
 
 
 @given(st.binary(max_size=200))

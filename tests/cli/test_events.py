@@ -68,9 +68,7 @@ def write_log(path, whats):
     log.close()
 
 
-@pytest.mark.parametrize(
-    ("options", "ids"), [([], "22"), (["--as-published"], "52"), (["--as-told"], "52")]
-)
+@pytest.mark.parametrize(("options", "ids"), [([], "22"), (["--as-published"], "52")])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_tracks_are_exported_corrected_or_as_first_published(tmp_path, options, ids, to_file):
     merge = TrackMerge(Merge(gone="a:1:5", kept="a:1:2"))
@@ -393,3 +391,11 @@ def test_an_address_that_is_none_is_refused_by_tail():
     assert result.exit_code == 2
     assert "localhost is not the address of a feed (Invalid argument)" in result.stderr
     assert "Expected tcp://HOST:PORT" in result.stderr
+    assert "listening" not in result.stderr
+
+
+@pytest.mark.parametrize("source", ["a b", "A", "cam1/", "", "x" * 65])
+def test_what_cannot_be_the_id_of_a_source_is_refused_by_tail(source):
+    result = tail("--source", source)
+    assert result.exit_code == 2
+    assert f"--source {source}: expected the id of a source" in result.stderr

@@ -95,10 +95,10 @@ def test_scenes_are_read_as_they_are(data, things):
 def test_what_others_are_told_is_scored_too(data, things):
     found = outliers.score(data, read_objects(things), {"tells": Sees(tells=True)}, seed=0)
     published = outliers.report(found, read_objects(things), 0)["weights"]["tells"]
-    assert 0.5 < published["as_told"]["ap"] <= 1  # coarser than `ap`
-    assert published["as_told"]["pixels"] == published["pixels"]
+    assert 0.5 < published["as_published"]["ap"] <= 1  # coarser than `ap`
+    assert published["as_published"]["pixels"] == published["pixels"]
     silent = outliers.score(data, read_objects(things), {"sees": Sees()}, seed=0)
-    assert silent["sees"].report()["as_told"] is None
+    assert silent["sees"].report()["as_published"] is None
 
 
 def test_chance_has_a_seed(data, things):

@@ -67,7 +67,7 @@ def test_the_keys_in_the_file_stay(written):
         "zones",
         "logged",
     }
-    assert set(stored["sources"]["a"]["gaps"]) == {"untold", "told_s"}
+    assert set(stored["sources"]["a"]["gaps"]) == {"unreported", "reported_s"}
 
 
 def test_a_full_disk_ends_checkpoints_and_not_the_run(tmp_path, capsys):

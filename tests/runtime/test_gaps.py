@@ -1,6 +1,5 @@
 """Gaps are counted exactly, and each has one notice a second at most."""
 
-import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,11 +32,3 @@ def test_gaps_without_notice_are_all_there_at_the_end():
     gaps.add(Gap("decode", 3, 30, 40))
     assert gaps.take_all() == [Gap("overload", 9, 2, 18), Gap("decode", 3, 30, 40)]
     assert gaps.take_all() == []
-
-
-def test_notices_are_stored_in_checkpoints_under_their_older_keys():
-    gaps = GapNotices({"overload": Gap("overload", 1, 0, 0)}, {"decode": 1.5})
-    assert msgspec.to_builtins(gaps).keys() == {"untold", "told_s"}
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(gaps), type=GapNotices).reported_s == {
-        "decode": 1.5
-    }

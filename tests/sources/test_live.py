@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.sources import live
-from streamvis.sources.live import Drift, LiveMeter, open_and_tell
+from streamvis.sources.live import Drift, LiveMeter, open_and_report
 
 FRAME_US = 40_000
 
@@ -127,13 +127,13 @@ def test_opening_that_takes_long_is_told_each_second():
         time.sleep(2.3)
         return "open"
 
-    assert open_and_tell(opening, said.append) == "open"
+    assert open_and_report(opening, said.append) == "open"
     assert len(said) == 2
 
 
 def test_an_error_of_opening_is_raised():
     with pytest.raises(TimeoutError, match="gone"):
-        open_and_tell(fail, lambda text: None)
+        open_and_report(fail, lambda text: None)
 
 
 def fail() -> None:

@@ -54,7 +54,7 @@ def test_the_command_compares_with_a_plain_segmenter(street, things, weights, tm
     assert list(found["weights"]) == ["untrained", "plain"]
     for name, scores in found["weights"].items():
         assert 0 <= scores["ap"] <= 1
-        assert (scores["as_told"] is None) == (name == "plain")
+        assert (scores["as_published"] is None) == (name == "plain")
     mious = [one["without_outliers"]["miou"] for one in found["weights"].values()]
     assert found["miou_difference"] == pytest.approx(mious[0] - mious[1])
     assert cv2.imread(str(sheet)).shape[0] > PICTURES * 200
