@@ -157,7 +157,7 @@ class ZoneMachine:
             self.persons.take(observed)
         events = [body for pair in self._pairs_due() for body in self._evaluate(*pair)]
         events += self._end(observed)
-        if len(observed.ids) or observed.ended:
+        if len(observed.ids) or observed.ended or observed.merges:
             self._count(observed)
         events += self.report.publish(observed.media_us)
         events += self.report.forecast(observed, self.shapes.groups)

@@ -101,3 +101,8 @@ def test_a_replay_has_the_events_of_zones_on_the_ground(tmp_path, seed):
 def test_a_replay_ends_visits_as_the_run_did(tmp_path, ending):
     kinds = check(tmp_path, Scene(3, empty=False), LAYOUT, ending=ending)
     assert kinds["ZoneExit"] > 0
+
+
+def test_a_merge_in_a_frame_without_tracks_is_the_same_in_the_replay(tmp_path):
+    scene = Scene(2018, frames=400, fps=5, people=1, corrections=0.1, epochs=True)
+    assert check(tmp_path, scene, LAYOUT)["ZoneRevise"] > 0
