@@ -9,7 +9,6 @@ from streamvis.events.snapshot import SourceState, fold
 from streamvis.stages import event_codec
 from streamvis.stages.zones.events import (
     Crossing,
-    Crowd,
     Departure,
     Entry,
     ForecastOutcome,
@@ -22,6 +21,7 @@ from streamvis.stages.zones.events import (
     Stay,
     Visit,
     ZoneClear,
+    ZoneCrowd,
     ZoneCrowded,
     ZoneDwell,
     ZoneEnter,
@@ -237,7 +237,7 @@ def score(horizon_us, name="door"):
 
 
 def crowd(kind, name="door"):
-    return kind(Crowd(name=name, at_us=0, people=3, threshold=3))
+    return kind(ZoneCrowd(name=name, at_us=0, people=3, threshold=3))
 
 
 def dwell(track, name="door"):
