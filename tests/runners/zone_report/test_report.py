@@ -1,6 +1,7 @@
 """The numbers of a report: after corrections, over hours, epochs and runs."""
 
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +18,14 @@ from zone_logs import (
     past,
     revise,
     revise_line,
+    rows_of,
     update,
     visit,
     write_log,
 )
 
 from streamvis.errors import DataError, UsageError
-from streamvis.events.log import LogWriter, Row
+from streamvis.events.log import Cursor, LogWriter, Row
 from streamvis.events.source_events import Restart, SourceEpoch
 from streamvis.runners.zone_report.report import Options, report_of
 from streamvis.runners.zone_report.tables import (
@@ -256,3 +258,32 @@ def test_a_log_without_events_has_no_tables(tmp_path):
         assert not list(tables(report))
         assert not report.has_zones
         assert "".join(json_text(report)).count("[]") >= 4
+
+
+def test_a_log_that_is_being_written_is_reported_as_far_as_it_is(tmp_path):
+    """The writer has the file open in WAL mode, and goes on meanwhile."""
+    path = tmp_path / "events.db"
+    rows = list(rows_of([(n * S, cross("gate", "cam1:1:1", n * S)) for n in range(20)]))
+    with closing(LogWriter(path)) as log:
+        log.commit(rows[:10], [Cursor("cam1", "e1", 0, 10, "", b"")])
+        assert list(counts_of(path).values()) == [10]
+        with report_of(path, Options()) as report:
+            log.commit(rows[10:], [Cursor("cam1", "e1", 0, 20, "", b"")])
+            assert [row[-1] for row in count_rows(report)] == [10]
+        assert list(counts_of(path).values()) == [20]
+
+
+def test_corrections_of_what_is_evicted_leave_no_negative_counts(tmp_path):
+    gone = (visit("cam1:1:1", 10 * S, 20 * S),)
+    path = write_log(
+        tmp_path / "events.db",
+        [
+            (HOUR, revise("door", gone, (visit("cam1:1:2", 10 * S, 25 * S),))),
+            (HOUR, revise_line("gate", (past("cam1:1:1", 15 * S),), ())),
+        ],
+        first=1000,
+    )
+    assert counts_of(path) == {}
+    with report_of(path, Options()) as report:
+        assert all(row[3] >= 0 for row in dwell_rows(report))
+        assert "".join(json_text(report))
