@@ -53,6 +53,7 @@ class Page(NamedTuple):
     aspect: float  # width / height of the picture
     outlines: Sequence[Outline] = ()
     panels: Sequence[Panel] = ()
+    by: str = "by hour"  # what the panels are
 
 
 def heat_map(page: Page) -> Array:
@@ -69,7 +70,7 @@ def heat_map(page: Page) -> Array:
     bands = [_head(page.title), body]
     most = max((float(panel.seconds.max(initial=0.0)) for panel in page.panels), default=0.0)
     if page.panels:
-        note = f"by hour; the brightest is {_duration(most)}"
+        note = f"{page.by}; the brightest is {_duration(most)}"
         band = blank(CAPTION + GAP, WIDE)
         TEXT.write(band, note, MARGIN, GAP + TEXT.text, FAINT)
         bands.append(band)

@@ -81,7 +81,8 @@ def heat_page(report: ZoneReport, source: str) -> Page:
     ]
     title = f"{source}: time of presence, {total.sum() / 3600:.1f} person-hours"
     shown = panels if len(panels) > 1 else []
-    return Page(title, total, grid.width / grid.height, outlines, shown)
+    by = "by hour of the day" if of_day else "by hour"
+    return Page(title, total, grid.width / grid.height, outlines, shown, by)
 
 
 def _png(image: Array) -> bytes:
