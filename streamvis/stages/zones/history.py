@@ -197,20 +197,22 @@ def joined_runs(pieces: Sequence[Piece], kind: Kind, index: int, group: int) -> 
     return runs
 
 
-def forget_zone(piece: Piece, zone: int, before_us: int, current_us: int | None) -> None:
-    """Leave out changes before a time that no longer matter to the visits after it.
-
-    current_us: when the visit began that goes on at that time, if one does.
-    """
+def forget_zone(piece: Piece, zone: int, before_us: int, published: Sequence["Interval"]) -> None:
+    """Leave out changes before a time that no longer matter to the visits after it."""
     changes = piece.changes["zone"].get(zone, [])
     at = bisect_left(changes, before_us, key=lambda one: one.seen_us)
     if at < MANY:
         return
     old, last = changes[:at], changes[at - 1]
-    entered = [one for one in old if one.value and one.us == current_us][:1]
-    inside = current_us is not None
-    kept = entered + [last] * (bool(last.value) != inside)
-    piece.set_first("zone", zone, int(inside and not entered))
+    until_us = min([before_us, *(one.us for one in changes[at : at + 1])])  # a way may go beyond
+    current = [
+        one.entered_us
+        for one in published
+        if one.entered_us < until_us and (one.left_us is None or one.left_us >= until_us)
+    ]
+    entered = [one for one in old if one.value and one.us in current][:1]
+    kept = entered + [last] * (bool(last.value) != bool(current))
+    piece.set_first("zone", zone, int(bool(current) and not entered))
     piece.changes["zone"][zone] = kept + changes[at:]
 
 
@@ -222,14 +224,14 @@ def forget_line(piece: Piece, line: int, before_us: int, settle_us: int) -> None
         return
     settled, number = piece.first_of("line", line), -1
     for i, change in enumerate(changes[:at]):
-        until_us = changes[i + 1].last_us if i + 1 < len(changes) else before_us
+        until_us = changes[i + 1].until_us if i + 1 < len(changes) else before_us
         beyond = change.value in (LEFT, RIGHT)
         known = settled in (LEFT, RIGHT)
         if beyond and (not known or change.value == settled or until_us - change.us >= settle_us):
             settled, number = change.value, i
     since_us = changes[number].us if number >= 0 else 0
-    piece.set_first("line", line, settled)
-    piece.changes["line"][line] = changes[at - 1 :] if at - 1 > number else changes[at:]
+    lasting_changes = {0, number, at - 1} - {-1}  # the first: what joins the piece before it
+    piece.changes["line"][line] = [changes[i] for i in sorted(lasting_changes)] + changes[at:]
     cuts = [one for one in piece.cuts.get(line, []) if one.us > since_us]
     old_cuts = [one for one in cuts if one.us < before_us]
     net = sum(one.sign for one in old_cuts)

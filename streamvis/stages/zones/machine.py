@@ -459,7 +459,7 @@ class ZoneMachine:
             for z in [z for z, own in piece.changes["zone"].items() if len(own) > MANY]:
                 if z in self.shapes.zones:
                     published = self.visits.get(z, {}).get(number, [])
-                    forget_zone(piece, z, before_us, _current(published, before_us))
+                    forget_zone(piece, z, before_us, [one.interval for one in published])
                     self._keep_visits(number, z)
             for k in [k for k, own in piece.changes["line"].items() if len(own) > MANY]:
                 if k in self.shapes.lines:
@@ -563,15 +563,6 @@ def _dwells_of(interval: Interval, was: list[tuple[int, PublishedVisit]]) -> int
         ),
         default=0,
     )
-
-
-def _current(published: list[PublishedVisit], us: int) -> int | None:
-    """Return when the visit began that goes on at a time; None when there is none."""
-    for one in published:
-        left_us = one.interval.left_us
-        if one.interval.entered_us < us and (left_us is None or left_us >= us):
-            return one.interval.entered_us
-    return None
 
 
 _encoder = msgspec.msgpack.Encoder()
