@@ -79,10 +79,18 @@ def heat_page(report: ZoneReport, source: str) -> Page:
         for line in layout.lines
         if line.space == "image"
     ]
-    title = f"{source}: time of presence, {total.sum() / 3600:.1f} person-hours"
+    title = f"{source}: time of presence, {presence(total.sum())}"
     shown = panels if len(panels) > 1 else []
     by = "by hour of the day" if of_day else "by hour"
     return Page(title, total, grid.width / grid.height, outlines, shown, by)
+
+
+def presence(seconds: float) -> str:
+    """Return a time that people were there, all together, in a unit of which there are some."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} person-{unit}"
+    return f"{seconds:.0f} person-seconds"
 
 
 def _png(image: Array) -> bytes:

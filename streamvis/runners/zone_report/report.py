@@ -148,15 +148,23 @@ class SourceScan:
     def _zone(self, what: ZoneBody, media_us: int) -> None:
         self.has_zones = True
         if isinstance(what, ZoneLayoutSet):
-            self.layout = what.zone
-            keep = frozenset(zone.name for zone in what.zone.zones)
-            self._occupancy.close(media_us, self._clock, keep)
-            self._queues.close(media_us, self._clock, keep)
+            self._begin(what.zone, media_us)
         self._counts.take(what, self._clock)
         self._queues.take(what, media_us, self._clock)
         match what:
             case ZoneEnter(one) | ZoneExit(one) | ZoneUpdate(one) | ZoneRevise(one):
                 self._people(one.name, one.occupancy, media_us)
+
+    def _begin(self, layout: ZoneLayout, media_us: int) -> None:
+        """Change the zones; nobody is in those that are new or changed."""
+        before = () if self.layout is None else self.layout.zones
+        keep = frozenset(zone.name for zone in layout.zones if zone in before)
+        self._occupancy.close(media_us, self._clock, keep)
+        self._queues.close(media_us, self._clock, keep)
+        for zone in layout.zones:
+            if zone.name not in keep:
+                self._occupancy.take(zone.name, Sample(media_us, 0, 0.0), self._clock)
+        self.layout = layout
 
     def _people(self, zone: str, occupancy: Occupancy | None, media_us: int) -> None:
         if occupancy is not None:

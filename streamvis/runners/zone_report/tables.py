@@ -1,16 +1,17 @@
 """A report as rows, as tables for people, and as JSON."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from streamvis.runners.tables import Table
-from streamvis.runners.zone_report.counts import Counts
+from streamvis.runners.zone_report.counts import PERSON, Counts
 from streamvis.runners.zone_report.held import HeldNumbers
 from streamvis.runners.zone_report.hours import Hour
 from streamvis.runners.zone_report.quantiles import TimeHistogram
 from streamvis.runners.zone_report.report import ZoneReport
+from streamvis.zone_layout import ZoneLayout
 
 DWELL = (
     *("source", "zone", "class", "visits", "cut_short"),
@@ -52,7 +53,10 @@ def _means(
 
 
 def tables(report: ZoneReport) -> Iterator[Table]:
-    """Yield the tables of zones, lines and hours; none for what the log does not have."""
+    """Yield the tables of zones, lines and hours; none for what the log does not have.
+
+    The zones and lines that a source has at the end of the log are there with zeros too.
+    """
     yield from _zones(report)
     yield from _lines(report)
     yield from _hours(report)
@@ -60,6 +64,8 @@ def tables(report: ZoneReport) -> Iterator[Table]:
 
 def _zones(report: ZoneReport) -> Iterator[Table]:
     counts = _totals(report.counts, "zone", ("event", "reason"))
+    for source, zone in _of_layouts(report, "zones") - {key[:2] for key in counts}:
+        counts[source, zone, PERSON] = {}
     stays = {row[:3]: row[5:] for row in dwell_rows(report)}
     occupancy, queues = (_by_zone(numbers) for numbers in (report.occupancy, report.queues))
     rows = []
@@ -74,20 +80,32 @@ def _zones(report: ZoneReport) -> Iterator[Table]:
     if rows:
         columns = (
             *("source", "zone", "class", "entries", "exits", "lost"),
-            *("p10 s", "p50 s", "p90 s", "max s"),
-            *("people", "most", "queue", "longest"),
+            *("stay p10 s", "p50 s", "p90 s", "max s"),
+            *("mean people", "max people", "mean queue", "max queue"),
         )
         yield Table("Zones", columns, rows)
 
 
 def _lines(report: ZoneReport) -> Iterator[Table]:
     counts = _totals(report.counts, "line", ("direction",))
+    for source, line in _of_layouts(report, "lines") - {key[:2] for key in counts}:
+        counts[source, line, PERSON] = {}
     rows = [
         (*key, of.get(("left_to_right",), 0), of.get(("right_to_left",), 0))
         for key, of in sorted(counts.items())
     ]
     if rows:
         yield Table("Lines", ("source", "line", "class", "in", "out"), rows)
+
+
+def _of_layouts(report: ZoneReport, kind: Literal["zones", "lines"]) -> set[tuple[str, str]]:
+    """Return source and name of the zones or lines that the sources have at the end of the log."""
+    layouts = {name: scan.layout or ZoneLayout() for name, scan in report.sources.items()}
+    return {
+        (source, shape.name)
+        for source, layout in layouts.items()
+        for shape in getattr(layout, kind)
+    }
 
 
 def _totals(

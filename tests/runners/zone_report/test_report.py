@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import closing
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from zone_logs import (
 from streamvis.errors import DataError, UsageError
 from streamvis.events.log import Cursor, LogWriter, Row
 from streamvis.events.source_events import Restart, SourceEpoch
+from streamvis.runners.zone_report.files import presence
 from streamvis.runners.zone_report.report import Options, report_of
 from streamvis.runners.zone_report.tables import (
     count_rows,
@@ -36,7 +38,7 @@ from streamvis.runners.zone_report.tables import (
     tables,
 )
 from streamvis.stages.zones.events import ZoneLayoutSet
-from streamvis.zone_layout import ZoneLayout
+from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 WALL = 1_796_000_000 * SECOND  # 2026-11-30T00:53:20Z: 400 s before a full hour
 S = SECOND
@@ -174,6 +176,56 @@ def test_a_zone_that_is_removed_holds_nobody(tmp_path):
         ],
     )
     assert numbers_of(path, "occupancy")["0:00", "door"][0] == 10.0
+
+
+DOOR, YARD = (
+    Zone(name=name, polygon=((0.0, 0.0), (0.5, 0.0), (0.5, 0.5))) for name in ("door", "yard")
+)
+GATE = Line(name="gate", start=(0.0, 0.5), end=(1.0, 0.5))
+
+
+def test_a_zone_is_empty_before_its_first_visitor_and_after_it_was_changed(tmp_path):
+    wider = msgspec.structs.replace(DOOR, outside=True)
+    path = write_log(
+        tmp_path / "events.db",
+        [
+            (0, ZoneLayoutSet(ZoneLayout(zones=(DOOR,)))),
+            (30 * S, enter("door", "cam1:1:1", 30 * S)),
+            (40 * S, ZoneLayoutSet(ZoneLayout(zones=(YARD, DOOR)))),  # the door goes on
+            (60 * S, ZoneLayoutSet(ZoneLayout(zones=(YARD, wider)))),
+            (90 * S, move("cam1:1:1")),
+        ],
+    )
+    found = numbers_of(path, "occupancy")
+    assert found["0:00", "door"] == (90.0, round(30 / 90, 4), 1, round(30 / 90, 4))
+    assert found["0:00", "yard"] == (50.0, 0.0, 0, 0.0)
+
+
+def test_a_zone_and_a_line_without_an_event_are_in_the_tables(tmp_path):
+    layout = ZoneLayout(zones=(DOOR, YARD), lines=(GATE,))
+    path = write_log(
+        tmp_path / "events.db",
+        [
+            (0, ZoneLayoutSet(layout)),
+            (S, enter("door", "cam1:1:1", S)),
+            (9 * S, leave("door", "cam1:1:1", S, 9 * S)),
+        ],
+    )
+    with report_of(path, Options()) as report:
+        zones, lines, _ = tables(report)
+    assert [row[1:6] for row in zones.rows] == [
+        ("door", "person", 1, 1, 0),
+        ("yard", "person", 0, 0, 0),
+    ]
+    assert [row[1:] for row in lines.rows] == [("gate", "person", 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(112.4, "112 person-seconds"), (180, "3.0 person-minutes"), (9000, "2.5 person-hours")],
+)
+def test_presence_is_in_a_unit_of_which_there_are_some(seconds, text):
+    assert presence(seconds) == text
 
 
 def test_a_queue_is_who_is_slow_in_the_zone(tmp_path):
