@@ -58,6 +58,9 @@ class WordLoader(UniqueLoader):
     """YAML in which `on`, `off`, `yes` and `no` are words, as in version 1.2."""
 
 
+YAML_TOKEN = re.compile(
+    r"<(stream|document|block)( mapping| sequence)? (start|end)>|<(alias|anchor|tag|scalar)>"
+)
 _BOOL = "tag:yaml.org,2002:bool"
 WordLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
@@ -83,8 +86,7 @@ def yaml_value(text: str, *, secret: bool = False) -> Any:
     try:
         return _loaded(text, WordLoader if secret else UniqueLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as failure:  # dates are checked
-        reason = _place(failure) if secret else " ".join(str(failure).split())
-        raise ValueError(reason) from None
+        raise ValueError(_place(failure, secret=secret)) from None
 
 
 def _loaded(text: str, kind: type[UniqueLoader]) -> Any:
@@ -95,19 +97,30 @@ def _loaded(text: str, kind: type[UniqueLoader]) -> Any:
         loader.dispose()
 
 
-def _place(failure: Exception) -> str:
-    """Return what is wrong and where, without the words and lines that YAML quotes."""
-    problem = getattr(failure, "problem", None) or "a value cannot be read"
+def _place(failure: Exception, *, secret: bool) -> str:
+    """Return what is wrong and where; without the words that YAML quotes where they are secret."""
+    problem = getattr(failure, "problem", None)
     mark = getattr(failure, "problem_mark", None)
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "…", problem) + where
+    if secret:  # signs of YAML, and what it calls them, are none: ',', '<stream end>'
+        quoted = (r"'([^']*)'", r'"([^"]*)"')
+        problem = problem or "a value cannot be read"
+        for pattern in quoted:
+            problem = re.sub(pattern, _without_words, problem)
+    return (problem or " ".join(str(failure).split())) + where
+
+
+def _without_words(quoted: re.Match[str]) -> str:
+    is_sign = len(quoted[1]) < 2 or YAML_TOKEN.fullmatch(quoted[1])
+    return quoted[0] if is_sign else "…"
 
 
 def read_mapping(path: Path, error: type[StreamvisError], *, secret: bool = False) -> Any:
     """Read a YAML file that has to hold a mapping; `secret` as for `read_yaml`."""
     raw = read_yaml(path, error, secret=secret)
     if not isinstance(raw, dict):
-        raise error(f"{path}: expected a mapping at the top, found {type(raw).__name__}")
+        found = "nothing" if raw is None else type(raw).__name__
+        raise error(f"{path}: expected a mapping at the top, found {found}")
     return raw
 
 

@@ -120,6 +120,13 @@ def test_invalid_yaml_is_one_line(tmp_path, text):
         read_yaml(tmp_path / "a.yaml", ConfigError)
 
 
+@pytest.mark.parametrize("secret", [False, True])
+def test_an_error_in_yaml_says_what_and_where_in_a_few_words(secret):
+    with pytest.raises(ValueError, match="expected") as error:
+        yaml_value("zones:\n  - {name: door\n", secret=secret)
+    assert str(error.value) == "expected ',' or '}', but got '<stream end>' at line 3, column 1"
+
+
 def test_a_key_that_is_there_twice_is_one_line_without_secrets():
     with pytest.raises(ValueError, match="key 'stages' is there twice") as error:
         yaml_value("stages: 1\nother: 2\nstages: 3")

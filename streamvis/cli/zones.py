@@ -61,7 +61,10 @@ def list_(run: RunName = None, json: Json = False) -> None:
 
     reply = ask(find_run(run), ListZones())
     sources = reply.sources if isinstance(reply, ZoneList) else []
-    text = [zones.table([(one.id, one.layout)], f"{one.id}, from {one.origin}") for one in sources]
+    text = [
+        zones.table([(one.id, one.layout)], f"{one.id}, from {_place(one.origin)}")
+        for one in sources
+    ]
     found = [
         {"source": one.id, "from": one.origin, **msgspec.to_builtins(one.layout)} for one in sources
     ]
@@ -179,6 +182,12 @@ def replay(
     )
     if out is not None:
         say(f"wrote {out}")
+
+
+def _place(origin: str) -> str:
+    """Return where zones are from, in words."""
+    words = {"set": "`zones set`, in no file", "pipeline": "the pipeline"}
+    return (words | {"sources file": "the sources file"}).get(origin, origin)
 
 
 def _size(text: str) -> "Size":

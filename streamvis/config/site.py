@@ -120,10 +120,11 @@ def _as_read(spec: SourceSpec) -> SourceSpec:
 def _spec(file: SiteFile, index: int, path: Path) -> SourceSpec:
     source = file.sources[index]
     where = f"{path}: sources[{index}] (of '{source.id}')"
+    parent = path.absolute().parent  # the same sources, from wherever the file is read again
     try:
-        spec = source_of(source.uri, _settings(source), path.parent)
-        plane = _ground_plane(source, path.parent) or spec.ground_plane
-        zones, zones_file = _zones(source, path.parent)
+        spec = source_of(source.uri, _settings(source), parent)
+        plane = _ground_plane(source, parent) or spec.ground_plane
+        zones, zones_file = _zones(source, parent)
     except StreamvisError as error:
         raise type(error)(f"{where}: {error}") from None
     if source.record is UNSET:

@@ -146,7 +146,7 @@ def test_zones_of_a_run_are_listed_with_where_they_are_from(tmp_path):
         found = json.loads(call("list", "--json").stdout)
     assert table.exit_code == 0, table.output
     assert "own, from /etc/own.yaml" in table.stdout
-    assert "plain, from pipeline" in table.stdout
+    assert "plain, from the pipeline" in table.stdout
     assert [(one["source"], one["from"]) for one in found] == [
         ("own", "/etc/own.yaml"),
         ("plain", "pipeline"),

@@ -36,7 +36,7 @@ def test_the_default_pipeline_is_the_one_in_pipelines_people():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected a mapping at the top, found NoneType"),
+        ("", "expected a mapping at the top, found nothing"),
         ("stages: []", "length >= 1"),
         ("stages: [", "is not YAML"),
         ("stages: [{name: UPPER, run: {kind: jipda}}]", "matching regex"),

@@ -54,6 +54,14 @@ def refused(folder: Path, text: str, **environ: str) -> str:
 CAMERA = "{id: gate, uri: 'rtsp://192.0.2.10/main'"
 
 
+def test_a_file_that_is_read_again_by_its_whole_path_has_the_same_sources(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "door.yaml").write_text("zones: []")
+    monkeypatch.chdir(tmp_path)
+    text = "sources: [{id: a, uri: a.mp4, zones: door.yaml}]"
+    assert site(Path(), text).specs() == load_site(tmp_path / "site.yaml").specs()
+
+
 def test_every_setting_reaches_the_source(tmp_path):
     (tmp_path / "pw").write_text("a:b@c\n")
     (tmp_path / "pw").chmod(0o640)
