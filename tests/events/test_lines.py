@@ -5,6 +5,7 @@ from typing import get_args
 
 import msgspec
 import pytest
+from zone_logs import enter, leave, past, revise, revise_line, update, visit
 
 from streamvis.events.envelope import Beat, Event, EventBody, FrameRef, Heartbeat, Lost, Other, Time
 from streamvis.events.lines import line
@@ -29,7 +30,7 @@ from streamvis.stages.segment.events import (
 from streamvis.stages.track.events import EndedTrack, Merge, Split, TrackEnd, TrackMerge, TrackSplit
 
 GOLDEN = Path(__file__).parent / "golden"
-UNSENT = {  # what the client itself tells
+UNSENT = {  # what the client itself adds
     Lost: Lost("sv1/a/source/", 3, 4),
     Other: Other("zone.enter", {"zone": {"id": "door"}}),
 }
@@ -45,9 +46,9 @@ def example(kind):
 @pytest.mark.parametrize("kind", get_args(EventBody), ids=lambda kind: kind.__name__)
 def test_every_type_of_the_schema_has_a_line_of_its_own(kind):
     event = example(kind)
-    told = line(event, event_codec())
-    assert "\n" not in told
-    place, said = told.split(f"  {event.type}", 1)
+    text = line(event, event_codec())
+    assert "\n" not in text
+    place, said = text.split(f"  {event.type}", 1)
     assert place == f"{event.time.media_us / 1e6:10.3f}  {event.source}"
     assert said.strip(), f"{event.type} says nothing but its type"
 
@@ -154,3 +155,25 @@ def event_of(what):
         frame=FrameRef(n=0, seq=0, w=640, h=480, stream_epoch=1),
         what=what,
     )
+
+
+def test_zones_and_lines_for_people():
+    moved = [visit("a:1:5", 1_000_000, 3_200_000), visit("a:1:7", 4_000_000)]
+    expected = [
+        (enter("door", "a:1:5", 0, people=2), "door: a:1:5; 2 people inside"),
+        (
+            leave("door", "a:1:5", 0, 1_500_000, people=1),
+            "door: a:1:5 after 1.5 s (left); 1 person",
+        ),
+        (
+            revise("door", moved, [visit("a:1:5", 1_000_000)], people=1),
+            "door: not a:1:5 1.0 to 3.2 s, a:1:7 since 4.0 s, but a:1:5 since 1.0 s; 1 visit",
+        ),
+        (
+            revise_line("gate", [past("a:1:5", 1_000_000)], []),
+            "gate: not a:1:5 left_to_right at 1.0 s, but nothing; in 0, out 0",
+        ),
+        (update("door", 2, 1.95), "door: 2 people, expected 1.95 ± 0.00; longest 0.0 s; 0 visits"),
+    ]
+    for what, words in expected:
+        assert words in line(event_of(what), event_codec())

@@ -4,6 +4,7 @@
 `time` is that of the picture in which it was certain.
 """
 
+from collections.abc import Iterable
 from typing import Literal, assert_never
 
 import msgspec
@@ -244,41 +245,66 @@ def line(what: ZoneBody) -> str:
     """Return the line of `events tail`, after the type."""
     match what:
         case ZoneLayoutSet(layout):
-            names = [zone.name for zone in layout.zones] + [line.name for line in layout.lines]
-            return ", ".join(names) or "no zones and no lines"
+            zones = ", ".join(zone.name for zone in layout.zones) or "none"
+            lines = ", ".join(line.name for line in layout.lines) or "none"
+            return f"zones: {zones}; lines: {lines}"
         case ZoneEnter(entry):
-            return f"{entry.name}: {entry.track}, {_people(entry.occupancy.people)} inside"
+            began = "" if entry.seen_outside else " (first seen inside)"
+            return f"{entry.name}: {entry.track}{began}; {_people(entry.occupancy.people)} inside"
         case ZoneExit(gone):
-            return f"{gone.name}: {gone.track} after {gone.dwell_s:.1f} s ({gone.reason})"
+            left = "" if gone.occupancy is None else f"; {_people(gone.occupancy.people)} inside"
+            return f"{gone.name}: {gone.track} after {gone.dwell_s:.1f} s ({gone.reason}){left}"
         case ZoneDwell(stay):
             return f"{stay.name}: {stay.track} for {stay.threshold_s:g} s"
         case ZoneCrowded(crowd) | ZoneClear(crowd):
             return f"{crowd.name}: {_people(crowd.people)}, threshold {crowd.threshold}"
         case ZoneUpdate(state):
             number = state.occupancy
-            return (
-                f"{state.name}: {_people(number.people)} ({number.mean:.2f} ± {number.sd:.2f}), "
-                f"longest {state.longest_s:.1f} s"
-            )
+            expected = f"expected {number.mean:.2f} ± {number.sd:.2f}"
+            so_far = f"longest {state.longest_s:.1f} s; {_count(state.entries, 'visit')} so far"
+            return f"{state.name}: {_people(number.people)}, {expected}; {so_far}"
         case ZoneRevise(revision):
-            return f"{revision.name}: {len(revision.was)} visits are {len(revision.now)}"
+            changed = _changed(map(_visit, revision.was), map(_visit, revision.now))
+            return f"{revision.name}: {changed}; {_count(revision.entries, 'visit')} so far"
         case ZoneForecastMade(ahead):
-            return f"{ahead.name}: in {ahead.horizon_us / 1e6:g} s p={ahead.p_occupied:.2f}"
+            expected = f"expected {ahead.mean:.2f}"
+            when = f"in {ahead.horizon_us / 1e6:g} s"
+            return f"{ahead.name}: {when} occupied p={ahead.p_occupied:.2f}, {expected}"
         case ZoneScored(score):
-            made = f"made {score.horizon_us / 1e6:g} s ago p={score.p_occupied:.2f}"
-            return f"{score.name}: {made}, now {_people(score.people)}"
+            made = f"forecast of {score.horizon_us / 1e6:g} s ago: p={score.p_occupied:.2f}"
+            return f"{score.name}: {made}, expected {score.mean:.2f}; now {_people(score.people)}"
         case LineCross(cross):
             totals = f"in {cross.in_total}, out {cross.out_total}"
             return f"{cross.name}: {cross.track} {cross.direction} p={cross.p:.2f}; {totals}"
         case LineRevise(revised):
             totals = f"in {revised.in_total}, out {revised.out_total}"
-            return f"{revised.name}: {len(revised.was)} crossings are {len(revised.now)}; {totals}"
+            changed = _changed(map(_crossing, revised.was), map(_crossing, revised.now))
+            return f"{revised.name}: {changed}; {totals}"
         case _:
             assert_never(what)
 
 
 def _people(count: int) -> str:
     return f"{count} person" if count == 1 else f"{count} people"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _visit(visit: Visit) -> str:
+    since = f"{visit.entered_us / 1e6:.1f}"
+    if visit.left_us is None:
+        return f"{visit.track} since {since} s"
+    return f"{visit.track} {since} to {visit.left_us / 1e6:.1f} s"
+
+
+def _crossing(past: PastCrossing) -> str:
+    return f"{past.track} {past.direction} at {past.at_us / 1e6:.1f} s"
+
+
+def _changed(was: Iterable[str], now: Iterable[str]) -> str:
+    return f"not {', '.join(was) or 'nothing'}, but {', '.join(now) or 'nothing'}"
 
 
 def csv_rows(what: ZoneBody) -> list[Cells]:
@@ -289,19 +315,27 @@ def csv_rows(what: ZoneBody) -> list[Cells]:
             lines: list[Cells] = [{"line": line.name} for line in layout.lines]
             return zones + lines
         case ZoneEnter(entry):
-            return [{"zone": entry.name, **members(entry, "track", "at_us", "entries")}]
+            known = members(entry, "track", "at_us", "entries")
+            return [{"zone": entry.name, "people": entry.occupancy.people, **known}]
         case ZoneExit(gone):
-            return [{"zone": gone.name, **members(gone, "track", "at_us", "dwell_s", "reason")}]
+            people = "" if gone.occupancy is None else gone.occupancy.people
+            known = members(gone, "track", "at_us", "dwell_s", "reason")
+            return [{"zone": gone.name, "since_us": gone.entered_us, "people": people, **known}]
         case ZoneDwell(stay):
-            return [{"zone": stay.name, **members(stay, "track", "at_us", "threshold_s")}]
+            known = members(stay, "track", "at_us", "threshold_s")
+            return [{"zone": stay.name, "since_us": stay.entered_us, **known}]
         case ZoneCrowded(crowd) | ZoneClear(crowd):
             return [{"zone": crowd.name, **members(crowd, "at_us", "people")}]
         case ZoneUpdate(state):
             number = members(state.occupancy, "people", "mean", "sd")
-            return [{"zone": state.name, **number, "entries": state.entries}]
+            known = members(state, "longest_s", "entries")
+            return [{"zone": state.name, "p": state.occupancy.p_occupied, **number, **known}]
         case ZoneRevise(revision):
+            common = {"zone": revision.name, "entries": revision.entries}
+            common["people"] = revision.occupancy.people
             return [
-                {"zone": revision.name, "track": v.track, "at_us": v.entered_us, "reason": label}
+                {**common, "track": v.track, "since_us": v.entered_us, "at_us": v.left_us}
+                | {"reason": label}
                 for label, visits in (("was", revision.was), ("now", revision.now))
                 for v in visits
             ]
@@ -315,8 +349,9 @@ def csv_rows(what: ZoneBody) -> list[Cells]:
             known = members(cross, "track", "at_us", "direction", "p", "in_total", "out_total")
             return [{"line": cross.name, **known}]
         case LineRevise(revised):
+            totals = members(revised, "in_total", "out_total")
             return [
-                {"line": revised.name, "reason": label}
+                {"line": revised.name, "reason": label, **totals}
                 | members(one, "track", "at_us", "direction")
                 for label, crossings in (("was", revised.was), ("now", revised.now))
                 for one in crossings
@@ -331,7 +366,7 @@ ZONE_EVENTS = EventTypes(
     csv_rows,
     columns=(
         *("line", "at_us", "dwell_s", "threshold_s", "people", "entries", "mean", "sd"),
-        *("in_total", "out_total", "direction"),
+        *("in_total", "out_total", "direction", "longest_s"),
     ),
     identity=("name",),
 )
