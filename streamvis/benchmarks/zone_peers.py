@@ -3,8 +3,7 @@
 None of them is a dependency. The anchor is the middle of the lower edge, as in ours; otherwise
 they have their authors' settings. A LineZone has two variants: it counts once a track has been seen
 on the other side in one frame, or in two in a row. A PolygonZone tells who is inside in a frame; a
-visit is made of that with the `enter_s` and `exit_s` of our zones, where it has neither. What they
-count less than `settle_s` before the end of the sequence is left out, as it is in the truth.
+visit is made of that with the `enter_s` and `exit_s` of our zones, where it has neither.
 """
 
 from collections.abc import Sequence
@@ -68,10 +67,7 @@ def _crossings(
             triggering_anchors=[sv.Position.BOTTOM_CENTER],
             minimum_crossing_threshold=seen,
         )
-        until_s = float(times[-1]) - line.settle_s
         for at_s, detections in zip(times.tolist(), frames, strict=True):
-            if at_s > until_s:
-                break
             to_left, to_right = zone.trigger(detections)
             found += [CountedCrossing(i, "right_to_left", at_s)] * int(to_left.sum())
             found += [CountedCrossing(i, "left_to_right", at_s)] * int(to_right.sum())

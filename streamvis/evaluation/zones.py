@@ -10,7 +10,7 @@ is sampled every 10 ms, so that the definitions can be applied as they are writt
 `exit_s`, or where the path ends. *Crossing*: the anchor has been beyond the band on one side, then
 is beyond it on the other for `settle_s` or until the path ends, and in between it has cut the
 segment once more in this direction than in the other. Where the picture ends behind the line, the
-band covers at most half of what is left. With the last frame of the sequence, paths do not end.
+band covers at most half of what is left.
 """
 
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def true_record(
         samples = sampled(path, time)
         last = path.frames[-1] == time.length
         for i, line in enumerate(layout.lines):
-            found = line_crossings(samples, line, size, ends=not last)
+            found = line_crossings(samples, line, size)
             crossings += [CountedCrossing(i, way, at_s) for way, at_s in found]
         for i, zone in enumerate(layout.zones):
             inside = inside_zone(samples.anchor(zone.anchor), zone, size)
@@ -181,10 +181,8 @@ def zone_visits(times: Array, inside: Array, zone: Zone) -> list[tuple[float, fl
     return stays
 
 
-def line_crossings(
-    samples: Samples, line: Line, size: tuple[int, int], *, ends: bool
-) -> list[tuple[Way, float]]:
-    """Return the crossings of one path: direction and time. `ends`: before the sequence does."""
+def line_crossings(samples: Samples, line: Line, size: tuple[int, int]) -> list[tuple[Way, float]]:
+    """Return the crossings of one path: direction and time."""
     points = samples.anchor(line.anchor)
     start, end = np.array(line.start) * size, np.array(line.end) * size
     along = (end - start) / np.linalg.norm(end - start)
@@ -201,7 +199,7 @@ def line_crossings(
         settled = samples.times[high] - samples.times[low] >= line.settle_s - 1e-9
         if state and side in (0, state):
             side, since = state, high
-        elif state and (settled or (ends and high == len(beyond) - 1)):
+        elif state and (settled or high == len(beyond) - 1):
             between = cuts[since:low]
             if between.sum() * state > 0:  # as many more cuts towards this side
                 at = since + int(np.flatnonzero(between == state)[-1])

@@ -156,6 +156,9 @@ def record_of(
         occupied[one.number - 1] = part.p_occupied
         for body in part.events:
             ledger.add(body)
+    for last in parts[-1:]:
+        for crossing in last.at_end:
+            ledger.add(crossing)
     end_s = frames[-1].media_us / 1e6 if frames else 0.0
     return ZoneRecord(ledger.crossings(), ledger.visits(end_s), people, mean, occupied)
 

@@ -78,8 +78,6 @@ def test_coming_back_within_the_band_or_too_soon_is_none():
 def test_the_path_may_end_soon_after_the_line_but_not_in_the_band():
     assert crossings(walk((96, 50), (104, 50), per_step=2)) == [("right_to_left", 0.1)]
     assert crossings(walk((60, 50), (101, 50))) == []
-    path = people(walk((96, 50), (104, 50), per_step=2))
-    assert record(path, lines=(GATE,), length=3).crossings == []  # it is the sequence that ends
 
 
 def test_a_line_at_the_edge_of_the_picture_counts():

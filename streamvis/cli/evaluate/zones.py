@@ -17,7 +17,7 @@ def zones(
     count: Annotated[
         int, Option(min=1, max=1000, help="Zones, and lines, of a sequence and seed.")
     ] = 20,
-    seeds: Annotated[int, Option(min=1, max=1000, help="How often they are drawn.")] = 1,
+    seeds: Annotated[int, Option(min=1, max=1000, help="How often they are drawn.")] = 5,
     seed: Annotated[int, Option(min=0, help="The first seed.")] = 0,
     peers: Annotated[bool, Option(help="Also supervision on SORT and ByteTrack.")] = True,
     weights: options.DetectorWeights = "person-lite",

@@ -9,6 +9,7 @@ from streamvis.events.envelope import EventBody, Reason
 from streamvis.messages import Findings, Packet, SourceInfo
 from streamvis.stages.zones.events import (
     Departure,
+    LineCross,
     LineRevise,
     ZoneBody,
     ZoneDwell,
@@ -26,6 +27,7 @@ class DeriverState(msgspec.Struct):
     media_us: int = 0  # of the last frame
     zones: dict[str, int] = {}  # visits so far
     lines: dict[str, tuple[int, int]] = {}  # crossings so far, in and out
+    at_end: list[LineCross] = []  # crossings that count if the source ends
 
 
 class ZonesDeriver:
@@ -48,6 +50,7 @@ class ZonesDeriver:
         self._state.zones = dict(zip(part.zones, part.entries.tolist(), strict=True))
         totals = zip(part.in_total.tolist(), part.out_total.tolist(), strict=True)
         self._state.lines = dict(zip(part.lines, totals, strict=True))
+        self._state.at_end = list(part.at_end)
         for what in part.events:
             self._remember(what)
         now = part.events[part.due :]
@@ -76,7 +79,10 @@ class ZonesDeriver:
                 zone |= {one.track: one.entered_us for one in revision.now if one.left_us is None}
 
     def close(self, reason: Reason) -> list[EventBody]:
-        """End all visits with the last frame; the next stream epoch begins with nobody inside."""
+        """End all visits with the last frame; the next stream epoch begins with nobody inside.
+
+        At the end of the source, who is beyond a line has crossed it.
+        """
         until_us = self._state.media_us
         ends: list[EventBody] = [
             ZoneExit(
@@ -93,7 +99,12 @@ class ZonesDeriver:
             for track, entered_us in tracks.items()
         ]
         self._state.visits = {}
-        return ends
+        crossed = self._state.at_end if reason == "eof" else []
+        self._state.lines |= {
+            one.line.name: (one.line.in_total, one.line.out_total) for one in crossed
+        }
+        self._state.at_end = []
+        return [*ends, *crossed]
 
     def findings(self, so_far: Findings) -> Findings:
         """Return the findings with the visits of zones and the crossings of lines."""

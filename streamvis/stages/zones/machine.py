@@ -79,6 +79,7 @@ class MachineState(msgspec.Struct, array_like=True):
     visits: dict[int, dict[int, list[PublishedVisit]]]
     crossings: dict[int, dict[int, list[Passage]]]
     due: list[tuple[int, Kind, int, int]]
+    pending: list[tuple[Pair, list[Passage]]]
     totals: dict[int, tuple[int, int]]
     forget_us: int
     report: ReportState
@@ -105,6 +106,7 @@ class ZoneMachine:
         self.visits: dict[int, dict[int, list[PublishedVisit]]] = {}  # by zone, by track
         self.crossings: dict[int, dict[int, list[Passage]]] = {}  # by line, by track
         self.due: dict[Pair, int] = {}  # when the next event of a pair may follow
+        self.pending: dict[Pair, list[Passage]] = {}  # crossings that have not settled
         self.forget_us = 0
         self.now_us = 0
         self.report.restart()
@@ -253,9 +255,26 @@ class ZoneMachine:
         """Return the crossings of a line by a track's history, and note when to look again."""
         settle_us = round(self.shapes.lines[k].settle_s * 1e6)
         runs, over = self.persons.runs(number, "line", k), self.persons.is_over(number)
-        found, due = crossings(runs, self.persons.cuts(number, k), settle_us, over=over)
-        self._note((number, "line", k), due)
+        cuts = self.persons.cuts(number, k)
+        pair: Pair = (number, "line", k)
+        found, due = crossings(runs, cuts, settle_us, over=over)
+        self._note(pair, due)
+        if due is not None:
+            self.pending[pair] = crossings(runs, cuts, settle_us, over=True)[0][len(found) :]
         return found
+
+    def at_end(self) -> tuple[LineCross, ...]:
+        """Return the crossings that follow if all tracks end now, which settles them."""
+        if not self.pending:
+            return ()
+        self.pending = {p: own for p, own in self.pending.items() if own and p in self.due}
+        totals, found = dict(self.totals), []
+        for number, _, k in sorted(self.pending, key=lambda pair: (pair[2], pair[0])):
+            for passage in self.pending[number, "line", k]:
+                self._add_total(k, passage.sign, 1)
+                found.append(self._cross(number, k, passage))
+        self.totals = totals
+        return tuple(found)
 
     def _evaluate_line(self, number: int, k: int) -> list[ZoneBody]:
         own = self.crossings.setdefault(k, {})
@@ -312,7 +331,7 @@ class ZoneMachine:
         )
         return ZoneExit(departure)
 
-    def _cross(self, number: int, k: int, passage: Passage) -> ZoneBody:
+    def _cross(self, number: int, k: int, passage: Passage) -> LineCross:
         entered, left = self.totals[k]
         crossing = Crossing(
             name=self.shapes.lines[k].name,
@@ -507,6 +526,7 @@ class ZoneMachine:
             out_total=np.array([left for _, left in totals], np.int64),
             events=tuple(events),
             due=due,
+            at_end=self.at_end(),
         )
 
     def state(self) -> bytes:
@@ -519,6 +539,7 @@ class ZoneMachine:
                 visits=self.visits,
                 crossings=self.crossings,
                 due=[(*pair, us) for pair, us in self.due.items()],
+                pending=list(self.pending.items()),
                 totals=self.totals,
                 forget_us=self.forget_us,
                 report=self.report.state(),
@@ -533,7 +554,7 @@ class ZoneMachine:
         self.persons.restore(was.persons)
         self.visits, self.crossings, self.totals = was.visits, was.crossings, was.totals
         self.due = {(number, kind, index): us for number, kind, index, us in was.due}
-        self.forget_us = was.forget_us
+        self.pending, self.forget_us = dict(was.pending), was.forget_us
         self.report.restore(was.report, self.shapes.zones)
 
 

@@ -4,6 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from streamvis.messages import Findings, Frame, Packet, SourceInfo
+from streamvis.stages.zones.deriver import ZonesDeriver
 from streamvis.stages.zones.events import LineCross, LineRevise, ZoneEnter, ZoneRevise, ZoneUpdate
 from streamvis.stages.zones.machine import ZoneMachine
 from streamvis.stages.zones.observed import Observed, passed
@@ -110,3 +112,25 @@ def test_a_machine_that_goes_on_from_its_state_has_the_same_events(stop):
 def test_zones_are_published_without_forecasts_too():
     updates = [one for one in events(0, until=60) if isinstance(one, ZoneUpdate)]
     assert len(updates) == 3  # at once, and once in a second
+
+
+def test_who_is_beyond_a_line_when_the_source_ends_has_crossed_it():
+    machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
+    assert crosses(events(0, first=0, until=9, machine=machine)) == []  # 0.07 s after the line
+    assert [one.line.out_total for one in machine.part(320_000).at_end] == [1]
+    assert machine.totals[0] == (0, 0)
+    events(9, first=0, until=25, machine=machine)
+    assert (machine.part(1_000_000).at_end, machine.totals[0]) == ((), (0, 1))
+
+
+@pytest.mark.parametrize(("reason", "counted"), [("eof", 1), ("epoch", 0), ("drained", 0)])
+def test_the_deriver_counts_them_only_where_nothing_follows(reason, counted):
+    machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
+    events(0, first=0, until=9, machine=machine)
+    info = SourceInfo(id="a", label="a", width=200, height=100, fps=25, live=False)
+    frame_ = Frame(source="a", seq=8, n=8, media_us=320_000, width=200, height=100)
+    deriver = ZonesDeriver(info, None)
+    deriver.derive(Packet(frame=frame_, parts=[machine.part(320_000)]))
+    assert len(ZonesDeriver(info, deriver.state()).close(reason)) == counted
+    assert len(crosses(deriver.close(reason))) == counted
+    assert deriver.findings(Findings()).lines == {"gate": (0, counted)}

@@ -42,6 +42,7 @@ def derived(deriver, *whats, zones=MappingProxyType({}), lines=MappingProxyType(
     part = SimpleNamespace(
         events=whats,
         due=0,
+        at_end=(),
         zones=tuple(zones),
         entries=np.array([*zones.values()], np.int64),
         lines=tuple(lines),
