@@ -145,8 +145,10 @@ class Group:
         return 0 <= along <= 1
 
     def passes(self, before: Array, now: Array) -> tuple[Array, Array]:
-        """Return the pairs (P,), (P,) of ways and zones that may meet: by their bounds."""
-        return self._edges.meeting(np.minimum(before, now), np.maximum(before, now))
+        """Return the pairs (P,), (P,) of ways and zones whose edges they meet."""
+        k, z = self._edges.meeting(np.minimum(before, now), np.maximum(before, now))
+        meets = self._edges.cut_by(z, before[k], now[k])
+        return k[meets], z[meets]
 
     def edge_shares(self, zone: int, before: Array, now: Array) -> list[float]:
         """Return the shares of a way (2,) to (2,) at which it cuts the edge of a zone, in order."""
@@ -187,6 +189,18 @@ class _Edges:
         if self.count:
             self.left, self.lower = a.min(axis=1).T.copy()  # (Z,)
             self.right, self.upper = a.max(axis=1).T.copy()
+
+    def cut_by(self, polygon: Array, before: Array, now: Array) -> Array:
+        """Return whether ways between two points each (P, 2) meet an edge of P polygons (P,)."""
+        dx, dy = self.dx[polygon], self.dy[polygon]  # (P, E)
+        off_x = self.x[polygon] - before[:, :1]  # from the way's first point to lower ends
+        off_y = self.y[polygon] - before[:, 1:]
+        way = (now - before)[..., None]  # (P, 2, 1)
+        lower = way[:, 0] * off_y - way[:, 1] * off_x
+        upper = lower + way[:, 0] * dy - way[:, 1] * dx
+        first = dy * off_x - dx * off_y
+        last = first - (dy * way[:, 0] - dx * way[:, 1])
+        return np.asarray(((lower * upper <= 0) & (first * last <= 0)).any(axis=1))
 
     def meeting(self, low: Array, high: Array) -> tuple[Array, Array]:
         """Return the pairs (P,), (P,) of bounds (K, 2) to (K, 2) and polygons that overlap."""
