@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from streamvis.config.zones import on_ground
+from streamvis.errors import ConfigError
 from streamvis.events.envelope import Event, EventBody, event_id, family_of
 from streamvis.events.log import LogReader
 from streamvis.events.source_events import SourceBody
@@ -51,7 +53,10 @@ class _Numbers:
 
 
 class ZoneReplay:
-    """The replay of a log with these zones and lines of each source; other sources have none."""
+    """The replay of a log with these zones and lines of each source; other sources have none.
+
+    Raises ConfigError for zones in metres of a source whose tracks have none.
+    """
 
     def __init__(
         self, log: LogReader, layouts: Mapping[str, ZoneLayout], settings: ZoneCounter
@@ -59,6 +64,8 @@ class ZoneReplay:
         self._log = log
         types = (*TRACKS, ForecastSegmentation, *SourceBody.__args__)
         self._reader = BodyReader(log.path, types)
+        for name, layout in layouts.items():
+            self._check_ground(name, layout)
         self.sources = {
             name: SourceReplay(name, layout, settings, self._spacing_us(name))
             for name, layout in layouts.items()
@@ -88,10 +95,25 @@ class ZoneReplay:
             for timed in source.end(last[name]):
                 yield numbers[name].event(name, *timed)
 
+    def _check_ground(self, source: str, layout: ZoneLayout) -> None:
+        """Raise ConfigError for zones in metres where the first tracks have no such position."""
+        tracks = [
+            what.track
+            for _, what in self._first(source)
+            if isinstance(what, TrackBegin | TrackUpdate)
+        ]
+        wrong = on_ground(layout)
+        if wrong and tracks and all(track.ground_m is None for track in tracks):
+            raise ConfigError(f"source '{source}' of {self._log.path}: {wrong}")
+
     def _spacing_us(self, source: str) -> int:
         """Return the time between two positions of a track, by the first events of a source."""
+        return spacing_us(self._first(source))
+
+    def _first(self, source: str) -> Iterator[tuple[Head, EventBody]]:
+        """Yield the first events of tracks of a source."""
         rows = islice(self._log.latest(source, types=["track"]), LOOKED_AT)
-        return spacing_us(read for row in rows if (read := self._reader.read(row)) is not None)
+        return (read for row in rows if (read := self._reader.read(row)) is not None)
 
     def _last(self, source: str) -> Head | None:
         """Return the head of the last event of a source."""

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from track_scenes import Scene, rows_of_run
 
+from streamvis.errors import ConfigError
 from streamvis.events.codec import Codec
 from streamvis.events.log import Cursor, LogReader, LogWriter
 from streamvis.runners.zone_replay.replay import ZoneReplay
@@ -95,6 +96,13 @@ def test_a_replay_has_the_corrections_of_the_run(tmp_path, seed):
 def test_a_replay_has_the_events_of_zones_on_the_ground(tmp_path, seed):
     kinds = check(tmp_path, Scene(seed, ground=True, fps=25), ON_GROUND)
     assert kinds["ZoneEnter"] > 0
+
+
+def test_zones_in_metres_need_tracks_in_metres(tmp_path):
+    """Without them everybody would be outside of each zone."""
+    rows = rows_of_run(Scene(3, empty=False), configured(LAYOUT))
+    with pytest.raises(ConfigError, match=r"'cam1' of .*events.db: .* is in metres .*calibrate"):
+        replayed(log_of(tmp_path / "events.db", rows), ON_GROUND)
 
 
 @pytest.mark.parametrize("ending", ["drained", "failed"])
