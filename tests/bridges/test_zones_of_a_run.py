@@ -1,4 +1,4 @@
-"""A run of the pipeline `zones`, and what a broker has of its zones and lines, through both bridges.
+"""A run of the pipeline `zones`, and what a broker has of it through both bridges.
 
 The log is delivered in two parts: up to a frame with people in the zones, then the rest.
 """

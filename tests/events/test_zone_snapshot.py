@@ -1,12 +1,15 @@
 """What a late joiner gets of zones and lines, against a consumer that was there from the start."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from track_scenes import Scene, rows_of_run
 
 from streamvis.events.envelope import Event, Time, encode
 from streamvis.events.snapshot import SourceState, fold
 from streamvis.stages import event_codec
+from streamvis.stages.zones import ZoneCounter
 from streamvis.stages.zones.events import (
     Crossing,
     Departure,
@@ -333,3 +336,33 @@ def test_a_snapshot_does_not_grow_with_the_number_of_events(whats):
     for zone in state.shapes.zones.values():
         assert len(zone.latest) <= 4 + 2 * 2
         assert len(zone.outside) <= 4
+
+
+SHAPES = ZoneCounter(
+    zones=(
+        Zone(name="door", polygon=((0.1, 0.3), (0.5, 0.3), (0.5, 0.9), (0.1, 0.9)), crowd=2),
+        Zone(name="hall", polygon=((0.3, 0.2), (0.9, 0.2), (0.9, 0.8), (0.3, 0.8)), enter_s=0),
+    ),
+    lines=(Line(name="gate", start=(0.5, 0.2), end=(0.5, 1.0)),),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_late_joins_into_runs_with_corrections(seed):
+    rows = rows_of_run(Scene(seed, frames=150, corrections=0.15, epochs=True), SHAPES)
+    events = [CODEC.decode(row.payload) for row in rows]
+    shapes = [event for event in events if event.family in ("zone", "line")]
+    assert sum(isinstance(event.what, ZoneRevise) for event in shapes) > 5
+    expected = Consumer(shapes)
+    assert expected.inside == {}  # all visits have ended with the run
+    state = SourceState()
+    for row in rows:
+        fold(state, row.payload, CODEC.identities)
+        if row.offset % 20 == 0:
+            joined = [one for one in joined_at(state) if one.family in ("zone", "line")]
+            later = [one for one in shapes if one.offset > row.offset]
+            assert Consumer([*joined, *later]).shows() == expected.shows()
+            assert (
+                Consumer(joined).shows()
+                == Consumer([one for one in shapes if one.offset <= row.offset]).shows()
+            )
