@@ -28,7 +28,7 @@ from streamvis.zone_layout import Line, Zone
 XY = tuple[float, float]
 
 
-class Place(NamedTuple):
+class PathPoint(NamedTuple):
     """A box of a track."""
 
     us: int  # media time
@@ -57,7 +57,7 @@ class Passage(NamedTuple):
     cuts_us: tuple[float, ...]  # when the path cut the segment in this direction
 
 
-class Run(NamedTuple):
+class PathRun(NamedTuple):
     """A part of a path."""
 
     state: str
@@ -73,14 +73,14 @@ class Paths:
     """The paths of all ids, as they are after the corrections so far."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, dict[int, Place]] = {}  # by id and media time
+        self.rows: dict[int, dict[int, PathPoint]] = {}  # by id and media time
         self.open: set[int] = set()
         self._track: dict[int, int] = {}  # of the ids that are open
         self._tracks = 0
 
     def take(
         self,
-        places: dict[int, Place],
+        places: dict[int, PathPoint],
         ended: Iterable[int] = (),
         merged: Iterable[tuple[int, int]] = (),
         split: Iterable[tuple[int, int, int]] = (),
@@ -114,7 +114,7 @@ class Paths:
             self._give(id, place._replace(track=self._track[id]))
             self.open.add(id)
 
-    def _divide(self, id: int, since_us: int) -> list[Place]:
+    def _divide(self, id: int, since_us: int) -> list[PathPoint]:
         """Take the places since then from an id; it stays where it was until just before."""
         rows = self.rows.get(id, {})
         seen = [us for us in sorted(rows) if rows[us].detected]
@@ -127,13 +127,13 @@ class Paths:
             part.append(first._replace(us=since_us))
         return part
 
-    def _give(self, id: int, place: Place) -> None:
+    def _give(self, id: int, place: PathPoint) -> None:
         rows = self.rows.setdefault(id, {})
         was = rows.get(place.us)
         if was is None or (place.detected, place.moved) > (was.detected, was.moved):
             rows[place.us] = place
 
-    def path(self, id: int) -> list[Place]:
+    def path(self, id: int) -> list[PathPoint]:
         """The detections of an id, in order."""
         rows = self.rows.get(id, {})
         return [rows[us] for us in sorted(rows) if rows[us].detected]
@@ -152,7 +152,9 @@ class Paths:
         }
 
 
-def visits(path: Sequence[Place], zone: Zone, polygon: Sequence[XY], *, ended: bool) -> list[Stay]:
+def visits(
+    path: Sequence[PathPoint], zone: Zone, polygon: Sequence[XY], *, ended: bool
+) -> list[Stay]:
     """The visits of a path."""
     found: list[Stay] = []
     entered_us = left_us = None
@@ -177,7 +179,7 @@ def visits(path: Sequence[Place], zone: Zone, polygon: Sequence[XY], *, ended: b
     return found
 
 
-def zone_runs(path: Sequence[Place], zone: Zone, polygon: Sequence[XY]) -> list[Run]:
+def zone_runs(path: Sequence[PathPoint], zone: Zone, polygon: Sequence[XY]) -> list[PathRun]:
     """The parts of a path inside and outside, in turn."""
     edges = list(zip(polygon, [*polygon[1:], polygon[0]], strict=True))
 
@@ -185,8 +187,8 @@ def zone_runs(path: Sequence[Place], zone: Zone, polygon: Sequence[XY]) -> list[
         return "inside" if contains(polygon, point) != zone.outside else "outside"
 
     if len(path) == 1:
-        return [Run(state(path[0].anchor(zone.anchor)), path[0].us, path[0].us)]
-    runs: list[Run] = []
+        return [PathRun(state(path[0].anchor(zone.anchor)), path[0].us, path[0].us)]
+    runs: list[PathRun] = []
     for a, b in pairwise(path):
         p, q = a.anchor(zone.anchor), b.anchor(zone.anchor)
         if a.track != b.track:
@@ -207,15 +209,15 @@ def zone_runs(path: Sequence[Place], zone: Zone, polygon: Sequence[XY]) -> list[
     return runs
 
 
-def _extend(runs: list[Run], state: str, start_us: float, stop_us: float) -> None:
+def _extend(runs: list[PathRun], state: str, start_us: float, stop_us: float) -> None:
     if runs and runs[-1].state == state:
         runs[-1] = runs[-1]._replace(stop_us=stop_us)
     else:
-        runs.append(Run(state, start_us, stop_us))
+        runs.append(PathRun(state, start_us, stop_us))
 
 
 def crossings(
-    path: Sequence[Place], line: Line, start: XY, end: XY, *, ended: bool
+    path: Sequence[PathPoint], line: Line, start: XY, end: XY, *, ended: bool
 ) -> list[Passage]:
     """The crossings of a path."""
     runs = line_runs(path, line, start, end)
@@ -238,7 +240,7 @@ def crossings(
     return found
 
 
-def line_runs(path: Sequence[Place], line: Line, start: XY, end: XY) -> list[Run]:
+def line_runs(path: Sequence[PathPoint], line: Line, start: XY, end: XY) -> list[PathRun]:
     """The parts of a path to the left, within the band and to the right."""
 
     def state(far: float, band: float) -> str:
@@ -249,8 +251,8 @@ def line_runs(path: Sequence[Place], line: Line, start: XY, end: XY) -> list[Run
     ]
     if len(measured) == 1:
         us, far, band = measured[0]
-        return [Run(state(far, band), us, us)]
-    runs: list[Run] = []
+        return [PathRun(state(far, band), us, us)]
+    runs: list[PathRun] = []
     for number, ((us, far, band), (us2, far2, band2)) in enumerate(pairwise(measured)):
         if path[number].track != path[number + 1].track:
             _extend(runs, state(far, band), us, us)
@@ -267,7 +269,9 @@ def line_runs(path: Sequence[Place], line: Line, start: XY, end: XY) -> list[Run
     return runs
 
 
-def cuts_of(path: Sequence[Place], line: Line, start: XY, end: XY) -> Iterable[tuple[float, str]]:
+def cuts_of(
+    path: Sequence[PathPoint], line: Line, start: XY, end: XY
+) -> Iterable[tuple[float, str]]:
     """Yield when and in which direction the path cuts the segment."""
     side, since = 0.0, None
     for place in path:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from zone_scenes import History, Picture, Seen, play
-from zones import Paths, Place, distance, line_runs, zone_runs
+from zones import PathPoint, Paths, distance, line_runs, zone_runs
 
 from streamvis.stages.zones import ZoneCounter
 from streamvis.stages.zones.events import ZoneDwell
@@ -150,7 +150,7 @@ def paths(pictures):
     whole = Paths()
     for picture in pictures:
         rows = {
-            id: Place(picture.media_us, (seen.x, seen.y), seen.height, seen.detected)
+            id: PathPoint(picture.media_us, (seen.x, seen.y), seen.height, seen.detected)
             for id, seen in picture.people.items()
         }
         whole.take(rows, picture.ended, picture.merged, picture.split)
