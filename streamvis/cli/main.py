@@ -28,6 +28,7 @@ from streamvis.cli import (
     status,
     track,
     train,
+    web,
     weights,
     zones,
 )
@@ -68,6 +69,7 @@ command(app)(demo.demo)
 command(app)(track.track)
 app.add_typer(events.app, name="events")
 app.add_typer(zones.app, name="zones")
+command(app)(web.web)
 app.add_typer(keys.app, name="keys")
 app.add_typer(bridge.app, name="bridge")
 command(app)(inspect.check)

@@ -273,6 +273,27 @@ class LogReader:
         rows = _rows(self._db, self.path, query, (first, count))
         return [(row[0], Row(*row[1:])) for row in rows]
 
+    def first_at(self, source: str, media_us: int, first: int = 0) -> int:
+        """Return the offset of the first event of a source that is at `media_us` or later.
+
+        Where there is none, that of its next event. Events before offset `first` are not looked at.
+        The media time of events grows with their offset, so that a bisection finds it.
+        """
+        query = (
+            "SELECT offset, media_us FROM events WHERE source = ? AND offset >= ? "
+            "ORDER BY offset LIMIT 1"
+        )
+        known = self.cursors().get(source)
+        end = known.next if known is not None else first
+        while first < end:
+            middle = (first + end) // 2
+            found = _rows(self._db, self.path, query, (source, middle))
+            if not found or found[0][1] >= media_us:
+                end = middle
+            else:
+                first = int(found[0][0]) + 1
+        return first
+
     def newest(self) -> int:
         """Return the number of the event that was committed last, 0 where there is none."""
         query = "SELECT coalesce(max(id), 0) FROM events"

@@ -79,13 +79,23 @@ class _Stored(msgspec.Struct):
 
 
 class LogStates:
-    """The states of all sources, folded from the log as far as it has been read."""
+    """The states of all sources, folded from the log as far as it has been read.
 
-    def __init__(self, log: LogReader, identities: Identities, store: Path | None = None) -> None:
+    `store` is the file that the states are read from at the start, and kept in.
+    """
+
+    def __init__(
+        self,
+        log: LogReader,
+        identities: Identities,
+        store: Path | None = None,
+        *,
+        keeps: bool = True,  # writes `store` too
+    ) -> None:
         self.log = log
         self.states: dict[str, SourceState] = _stored(store)
         self._identities = identities
-        self._store = store
+        self._store = store if keeps else None
         self._stored_at = time.monotonic()
         self._unstored = 0
 

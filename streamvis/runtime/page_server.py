@@ -22,7 +22,8 @@ POLL_S = 0.1  # at most, from `close` to its end
 PAUSE_S = 0.1  # before the next attempt to accept, where no descriptor is free
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-EXPECTED = "expected ADDRESS:PORT of this machine, such as 127.0.0.1:9100"
+EXPECTED = "expected ADDRESS:PORT of this machine, such as 127.0.0.1:"
+PORT = 9100  # of the examples
 
 Answer = tuple[HTTPStatus, str, bytes]  # with the content type
 
@@ -62,7 +63,7 @@ class PageServer(ThreadingMixIn, HTTPServer):
 
     def __init__(self, address: str, answer: Callable[[str], Answer]) -> None:
         """Bind to `address`. UsageError for one that is none, RunError for one in use."""
-        host, port = _parse(address)
+        host, port = parse_address(address)
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.answer = answer
@@ -72,7 +73,9 @@ class PageServer(ThreadingMixIn, HTTPServer):
             super().__init__((host, port), _Handler)
         except OSError as error:
             why = error.strerror or str(error)
-            raise RunError(f"--metrics {address}: {why}; {EXPECTED}, and a free port") from None
+            raise RunError(
+                f"--metrics {address}: {why}; {EXPECTED}{PORT}, and a free port"
+            ) from None
         self._thread = threading.Thread(
             target=self.serve_forever, args=(POLL_S,), name="monitor", daemon=True
         )
@@ -135,13 +138,15 @@ def _disconnect(request: socket.socket) -> None:
         request.shutdown(socket.SHUT_RDWR)
 
 
-def _parse(address: str) -> tuple[str, int]:
-    """Return IP address and port. An address must be named: no port is open to all by default."""
+def parse_address(address: str, option: str = "--metrics", port: int = PORT) -> tuple[str, int]:
+    """Return IP address and port of an option's value; UsageError, with an example, for no address.
+
+    An address must be named: no port is open to all by default.
+    """
     if match := re.fullmatch(r"(\[[^]]+\]|[^:[]+):([0-9]{1,5})", address):
         bracketed, host = address.startswith("["), match[1].strip("[]")
         with suppress(ValueError):
             ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-            port = int(match[2])
-            if port < 2**16 and bracketed == (ip.version == 6):
-                return str(ip), port
-    raise UsageError(f"--metrics {address} is not an address; {EXPECTED}")
+            if int(match[2]) < 2**16 and bracketed == (ip.version == 6):
+                return str(ip), int(match[2])
+    raise UsageError(f"{option} {address} is not an address; {EXPECTED}{port}")

@@ -1,0 +1,143 @@
+"""The web application: routes of the operations, the stream of events, the pages, one guard."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+
+import msgspec
+from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from streamvis.stages import event_codec
+from streamvis.web.api import Api, operations
+from streamvis.web.event_stream import PATH, EventStream, StreamQuery
+from streamvis.web.guard import Application, Guard, Receive, Scope, Send, address_of
+from streamvis.web.openapi import document
+from streamvis.web.operations import (
+    JSON,
+    Answered,
+    Call,
+    NoQuery,
+    Operation,
+    body_of,
+    converted_query,
+    query_of,
+)
+from streamvis.web.problems import RefusedError, shown
+from streamvis.web.run_folder import RunFolder
+from streamvis.web.snapshots import Snapshots
+from streamvis.web.token import Logins
+
+AT_ONCE = 4  # operations: each has a thread
+TYPES = {"html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript"}
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def application(
+    folder: RunFolder,
+    *,
+    logins: Logins | None = None,
+    cookie: str = "streamvis",
+    names: Iterable[str] = (),
+) -> Application:
+    """Return the application of one run; with `logins` all but the page wants the token."""
+    table = operations(Api(folder, logins, cookie))
+    described = msgspec.json.encode(document(table))
+    snapshots = Snapshots(folder, event_codec().identities)
+
+    @asynccontextmanager
+    async def lifespan(router: Router) -> AsyncIterator[None]:
+        stream = EventStream(folder, snapshots)
+        router.routes.append(WebSocketRoute(PATH, _socket(stream)))
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(snapshots.close)
+
+    limiter = CapacityLimiter(AT_ONCE)
+    routes: list[BaseRoute] = [
+        Route(one.path, _endpoint(one, limiter), methods=[one.method]) for one in table
+    ]
+    routes.append(Route("/api/openapi.json", _fixed(described, JSON)))
+    pages = _pages()
+    routes += [Route(path, _fixed(data, media)) for path, (media, data) in pages.items()]
+    open_paths = [*pages, *(one.path for one in table if one.without_token)]
+    router = Router(routes, lifespan=lifespan, redirect_slashes=False)
+    return Guard(
+        _json_errors(router), logins=logins, cookie=cookie, open_paths=open_paths, names=names
+    )
+
+
+def _endpoint(operation: Operation, limiter: CapacityLimiter) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        data = await request.body()
+        call = Call(
+            path=request.path_params,
+            query=query_of(operation, request.query_params),
+            body=body_of(operation, data, request.headers.get("content-type", "")),
+            address=address_of(request.scope),
+        )
+        answered = await to_thread.run_sync(operation.call, call, limiter=limiter)
+        return _response(answered, operation.media)
+
+    return endpoint
+
+
+def _response(answered: Answered, media: str) -> Response:
+    value = answered.value
+    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    headers = {"content-type": media, **answered.headers}
+    return Response(body, answered.status, headers)
+
+
+def _socket(stream: EventStream) -> Callable[[WebSocket], Coroutine[Any, Any, None]]:
+    async def endpoint(socket: WebSocket) -> None:
+        await stream.serve(socket, converted_query(StreamQuery, socket.query_params))
+
+    return endpoint
+
+
+def _fixed(data: bytes, media: str) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        converted_query(NoQuery, request.query_params)
+        return Response(data, headers={"content-type": media})
+
+    return endpoint
+
+
+def _pages() -> dict[str, tuple[str, bytes]]:
+    """Return the files of the pages by path: no request reaches the file system."""
+    found = {}
+    for file in (resources.files("streamvis.web") / "static").iterdir():
+        name, _, ending = file.name.rpartition(".")
+        if ending in TYPES:
+            path = "/" if file.name == "index.html" else f"/static/{name}.{ending}"
+            found[path] = (TYPES[ending], file.read_bytes())
+    return found
+
+
+def _json_errors(router: Router) -> Application:
+    """Answer unknown paths and methods as all errors are."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await router({**scope, "app": router}, receive, send)
+        except HTTPException as error:
+            what = HTTPStatus(error.status_code).phrase.lower()
+            path = shown(str(scope["path"]))
+            raise RefusedError(
+                error.status_code,
+                "path",
+                f"{scope.get('method', 'WebSocket')} {path}: {what}",
+                expected="a path and method of /api/openapi.json",
+                headers=dict(error.headers or {}),
+            ) from None
+
+    return app

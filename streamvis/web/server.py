@@ -1,0 +1,192 @@
+"""The web server: its address, its limits, its life."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from streamvis.errors import RunError, UsageError
+from streamvis.logs import log
+from streamvis.runtime.page_server import parse_address
+from streamvis.web.app import application
+from streamvis.web.run_folder import RunFolder
+from streamvis.web.token import Logins, read_token
+
+PORT = 8080
+CONNECTIONS = 128  # at once; above, requests are refused
+IDLE_CONNECTIONS = 64  # that send no request; the oldest is closed for another one
+FIRST_REQUEST_S = 10.0  # for the head of the first request of a connection
+STALL_S = 30.0  # for a client that takes nothing of what was sent
+SWEEP_S = 1.0
+LONGEST_HEAD = 16384  # bytes of a request without its body
+LONGEST_MESSAGE = 1024  # bytes of a WebSocket message: none is expected
+PING_S = 20.0
+GRACE_S = 3.0  # for requests under way, when the server ends
+
+
+class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run in a directory is served."""
+
+    out: Path
+    address: str = f"127.0.0.1:{PORT}"
+    run: str | None = None  # process id or --out of the run that is asked; None: that of `out`
+    token_file: Path | None = None
+    names: Sequence[str] = ()  # host names of this server
+
+
+class WebServer(uvicorn.Server):
+    """Serves until it is told to end, and closes connections that do not behave.
+
+    with closing(WebServer(settings)) as server:
+        server.run()
+    """
+
+    def __init__(self, settings: WebSettings) -> None:
+        """Bind the address. UsageError for a wrong setting, RunError for an address in use."""
+        host, port = parse_address(settings.address, "--web", PORT)
+        loopback = ipaddress.ip_address(host).is_loopback
+        if settings.token_file is None and not loopback:
+            raise UsageError(
+                f"--web {settings.address} is open to other machines; give it --token-file FILE, "
+                "which is created if it does not exist, or take 127.0.0.1"
+            )
+        folder = RunFolder(settings.out, settings.run)
+        folder.check()
+        self.token = read_token(settings.token_file) if settings.token_file is not None else None
+        self.listener = _listening(host, port, settings.address)
+        app = application(
+            folder,
+            logins=Logins(self.token) if self.token is not None else None,
+            cookie=f"streamvis-{self.listener.getsockname()[1]}",
+            names=settings.names,
+        )
+        super().__init__(_configured(app))
+        self._sweeper = Sweeper(self.server_state)
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        host, port = self.listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    def run(self, sockets: "list[socket.socket] | None" = None) -> None:
+        """Serve until SIGINT or SIGTERM, or until `should_exit` is set."""
+        asyncio.run(self.serve(sockets or [self.listener]))
+
+    async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
+        await super().startup(sockets)
+        self._task = asyncio.create_task(self._sweeper.run())
+
+    async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._sweeper.abort_unread()
+        await super().shutdown(sockets)
+
+    def close(self) -> None:
+        """Free the address."""
+        self.listener.close()
+
+
+class Sweeper:
+    """Closes connections that send no request, and those that take no answer."""
+
+    def __init__(self, state: uvicorn.server.ServerState) -> None:
+        self._state = state
+        self._opened: dict[object, float] = {}  # connections, by when they were first seen
+        self._unread: dict[object, tuple[int, float]] = {}  # bytes, and since when so many
+
+    async def run(self) -> None:
+        """Look at all connections again and again."""
+        while True:
+            self.sweep(time.monotonic())
+            await asyncio.sleep(SWEEP_S)
+
+    def sweep(self, now: float) -> None:
+        """Look at all connections once."""
+        connections = [one for one in self._state.connections if one.transport is not None]
+        self._opened = {one: self._opened.get(one, now) for one in connections}
+        self._unread = {
+            one: known if known and known[0] == size else (size, now)
+            for one in connections
+            if (size := one.transport.get_write_buffer_size())
+            for known in [self._unread.get(one)]
+        }
+        idle = sorted(filter(_is_idle, connections), key=self._opened.__getitem__)
+        surplus = idle[: max(len(idle) - IDLE_CONNECTIONS, 0)]
+        late = [one for one in idle if now - self._opened[one] > FIRST_REQUEST_S]
+        stalled = [one for one, (_, since) in self._unread.items() if now - since > STALL_S]
+        for one in {*surplus, *late, *stalled}:
+            one.transport.abort()  # type: ignore[attr-defined]
+
+    def abort_unread(self) -> None:
+        """End the connections whose client has not taken all that was sent."""
+        for one in list(self._state.connections):
+            if one.transport is not None and one.transport.get_write_buffer_size():
+                one.transport.abort()
+
+
+def _is_idle(connection: object) -> bool:
+    """Whether no request has come yet; uvicorn ends connections that idle after one."""
+    if hasattr(connection, "handshake_complete"):  # a WebSocket, which exists by its request
+        return False
+    return getattr(connection, "cycle", None) is None
+
+
+def _configured(app: object) -> uvicorn.Config:
+    _forward_errors()
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="on",
+        loop="asyncio",
+        http="h11",
+        ws="websockets-sansio",
+        ws_max_size=LONGEST_MESSAGE,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,  # its memory, for each viewer
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the address of a client is that of its connection
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
+        timeout_graceful_shutdown=int(GRACE_S),
+    )
+
+
+class _Forward(logging.Handler):
+    """Writes errors of the server to the log of this process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log("error", "web server", error=record.getMessage())
+
+
+def _forward_errors() -> None:
+    logger = logging.getLogger("uvicorn")
+    if not logger.handlers:
+        logger.addHandler(_Forward(logging.ERROR))
+        logger.propagate = False
+
+
+def _listening(host: str, port: int, address: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise RunError(
+            f"--web {address}: {error.strerror or error}; expected an address of this machine and "
+            "a free port"
+        ) from None
+    return listener
