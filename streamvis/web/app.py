@@ -31,7 +31,7 @@ from streamvis.web.operations import (
 )
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
-from streamvis.web.snapshots import Snapshots
+from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
 
 AT_ONCE = 4  # operations: each has a thread
@@ -50,7 +50,7 @@ def application(
     """Return the application of one run; with `logins` all but the page wants the token."""
     table = operations(Api(folder, logins, cookie))
     described = msgspec.json.encode(document(table))
-    snapshots = Snapshots(folder, event_codec().identities)
+    snapshots = SourceSnapshots(folder, event_codec().identities)
 
     @asynccontextmanager
     async def lifespan(router: Router) -> AsyncIterator[None]:

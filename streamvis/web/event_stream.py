@@ -2,8 +2,8 @@
 
 Messages are JSON objects with a `kind`: `begin`, `snapshot` of each source, `events`, `idle`. A
 client keeps the last `cursor` and connects again with it: it misses nothing, and gets nothing
-twice. All comes from the event log, so that the run does no work for viewers. For a viewer that does
-not read, one chunk of events is held, and the connection ends after a while.
+twice. All comes from the event log, so that the run does no work for viewers. For a viewer that
+does not read, one chunk of events is held, and the connection ends after a while.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from streamvis.logs import redacted
 from streamvis.web.event_pages import SOURCE, TYPES, is_of
 from streamvis.web.problems import RefusedError
 from streamvis.web.run_folder import Identity, RunFolder
-from streamvis.web.snapshots import Snapshots
+from streamvis.web.snapshots import SourceSnapshots
 
 T = TypeVar("T")
 MOST_VIEWERS = 32
@@ -46,7 +46,7 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class StreamBegin(msgspec.Struct, frozen=True, kw_only=True, tag="begin", tag_field="kind"):
-    """Snapshots of these sources follow; forget what was known, unless `why` is `resumed`."""
+    """SourceSnapshots of these sources follow; forget what was known, unless `why` is `resumed`."""
 
     why: Why  # start; resumed: at the cursor, without snapshots; evicted: events after the
     # cursor are no longer in the log; another_run: the cursor is of another log
@@ -67,7 +67,7 @@ class StreamIdle(msgspec.Struct, frozen=True, kw_only=True, tag="idle", tag_fiel
     cursor: str  # empty: there is no log yet
 
 
-class Mark(NamedTuple):
+class LogEnd(NamedTuple):
     """How far the log is."""
 
     identity: Identity | None = None  # of its file
@@ -77,7 +77,7 @@ class Mark(NamedTuple):
 class Follower:
     """Reads the log for one viewer. Its methods block, and are called one after the other."""
 
-    def __init__(self, folder: RunFolder, snapshots: Snapshots, query: StreamQuery) -> None:
+    def __init__(self, folder: RunFolder, snapshots: SourceSnapshots, query: StreamQuery) -> None:
         self._folder = folder
         self._snapshots = snapshots
         self._source = query.source
@@ -177,7 +177,7 @@ class Tail:
     def __init__(self, folder: RunFolder, reads: CapacityLimiter) -> None:
         self._folder = folder
         self._reads = reads
-        self._mark = Mark()
+        self._mark = LogEnd()
         self._changed = asyncio.Event()
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
@@ -204,7 +204,7 @@ class Tail:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def beyond(self, known: Mark, timeout_s: float) -> Mark:
+    async def beyond(self, known: LogEnd, timeout_s: float) -> LogEnd:
         """Return how far the log is, once it is farther than `known`, or after the timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -226,17 +226,17 @@ class Tail:
                 self._log.close()
                 self._log = None
 
-    def _look(self) -> Mark:
+    def _look(self) -> LogEnd:
         identity = self._folder.log_identity()
         if identity is None:
-            return Mark()
+            return LogEnd()
         try:
             if self._log is None or identity != self._mark.identity:
                 if self._log is not None:
                     self._log.close()
                     self._log = None
                 self._log = self._folder.log()
-            return Mark(identity, self._log.newest())
+            return LogEnd(identity, self._log.newest())
         except StreamvisError:  # the file is being created, or a disk fails: look again
             return self._mark
 
@@ -244,7 +244,7 @@ class Tail:
 class EventStream:
     """The endpoint of `/ws/events`."""
 
-    def __init__(self, folder: RunFolder, snapshots: Snapshots) -> None:
+    def __init__(self, folder: RunFolder, snapshots: SourceSnapshots) -> None:
         self._folder = folder
         self._snapshots = snapshots
         self._reads = CapacityLimiter(4)
@@ -270,7 +270,7 @@ class EventStream:
                 await to_thread.run_sync(follower.close)
 
     async def _send_all(self, socket: WebSocket, follower: Follower) -> None:
-        mark, begun = Mark(), False
+        mark, begun = LogEnd(), False
         while True:
             try:
                 messages = await self._read(follower.more, self._reads)

@@ -74,7 +74,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answer = _Answer(scope, send)
+        answer = _Sending(scope, send)
         try:
             self._check(scope, Headers(scope=scope))
             if scope["type"] == "websocket":
@@ -225,7 +225,7 @@ def _too_long() -> RefusedError:
     )
 
 
-class _Answer:
+class _Sending:
     """Adds the headers to what the application sends, and knows whether it has begun."""
 
     def __init__(self, scope: Scope, send: Send) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from streamvis import __version__
 from streamvis.events.schema import meanings_of, split_unit, structs_of
 from streamvis.web.operations import JSON, Operation
-from streamvis.web.problems import Refused
+from streamvis.web.problems import ErrorBody
 
 REFERENCE = "#/components/schemas/{name}"
 MEANINGS = {
@@ -34,7 +34,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     kinds = dict.fromkeys(
         kind
         for one in operations
-        for kind in (one.query, one.body, one.answer, Refused)
+        for kind in (one.query, one.body, one.answer, ErrorBody)
         if kind is not None
     )
     _, parts = msgspec.json.schema_components(tuple(kinds), ref_template=REFERENCE)
@@ -101,7 +101,7 @@ def _responses(one: Operation) -> dict[str, Any]:
     schema = {"type": "string"} if one.answer is None else _reference(one.answer)
     answer = {one.media: {"schema": schema}}
     good = {str(status): {"description": "", "content": answer} for status in (200, *one.same)}
-    refused = {JSON: {"schema": _reference(Refused)}}
+    refused = {JSON: {"schema": _reference(ErrorBody)}}
     statuses = {*one.statuses, *ALWAYS, *(ON_WRITES if one.method != "GET" else ())}
     bad = {
         str(status): {"description": MEANINGS[status], "content": refused}

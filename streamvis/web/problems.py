@@ -19,7 +19,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     to_do: str = ""  # what to do about it
 
 
-class Refused(msgspec.Struct, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True):
     """The body of every answer that is an error."""
 
     error: Problem
@@ -48,7 +48,7 @@ class RefusedError(StreamvisError):
 
     def body(self) -> bytes:
         """Return the JSON of the answer."""
-        return msgspec.json.encode(Refused(self.problem))
+        return msgspec.json.encode(ErrorBody(self.problem))
 
 
 def refusal_of(error: StreamvisError, where: str) -> RefusedError:

@@ -30,7 +30,7 @@ class Taken(NamedTuple):
     sources: list[StreamSnapshot]
 
 
-class Snapshots:
+class SourceSnapshots:
     """Folds the log as far as it has grown, whenever somebody begins to watch.
 
     It begins with the states that the replay server of the run has stored, where there are some.

@@ -106,29 +106,29 @@ def test_what_the_run_refuses_has_the_message_of_the_command(client, run):
     assert (again.status, again.error["found"]) == (409, told.message)
 
 
-@pytest.mark.parametrize(
-    ("new", "word"),
-    [
-        ({"id": "a", "uri": "/etc/passwd"}, "no address on the network"),
-        ({"id": "a", "uri": "video.mp4"}, "no address on the network"),
-        ({"id": "a", "uri": "@/etc/passwd"}, "no address on the network"),
-        ({"id": "a", "uri": "0"}, "no address on the network"),
-        ({"id": "a", "uri": "file:///etc/passwd"}, "no address on the network"),
-        ({"id": "a", "uri": "rtsp://h/x#password_file=/etc/passwd"}, "no address on the network"),
-        ({"id": "a", "uri": "rtsp://h/x", "settings": {"password_file": "p"}}, "password_file"),
-        ({"id": "a", "uri": "rtsp://h/x", "settings": {"fps": "1&password_file=p"}}, "settings"),
-        ({"id": "a", "uri": "rtsp://h/x", "settings": {"fps": "-1"}}, "fps=-1"),
-        ({"id": "../a", "uri": "rtsp://h/x"}, "$.id"),
-        ({"id": "a", "uri": "rtsp://h/x", "record": {}}, "unknown field `record`"),
-        ({"id": "a"}, "missing required field `uri`"),
-        ([], "Expected `object`"),
-    ],
-)
-def test_a_source_that_may_not_be_added(client, run, new, word):
+NOT_TO_ADD = [
+    ({"id": "a", "uri": "/etc/passwd"}, "no address on the network"),
+    ({"id": "a", "uri": "video.mp4"}, "no address on the network"),
+    ({"id": "a", "uri": "@/etc/passwd"}, "no address on the network"),
+    ({"id": "a", "uri": "0"}, "no address on the network"),
+    ({"id": "a", "uri": "file:///etc/passwd"}, "no address on the network"),
+    ({"id": "a", "uri": "rtsp://h/x#password_file=/etc/passwd"}, "no address on the network"),
+    ({"id": "a", "uri": "rtsp://h/x", "settings": {"password_file": "p"}}, "password_file"),
+    ({"id": "a", "uri": "rtsp://h/x", "settings": {"fps": "1&password_file=p"}}, "settings"),
+    ({"id": "a", "uri": "rtsp://h/x", "settings": {"fps": "-1"}}, "fps=-1"),
+    ({"id": "../a", "uri": "rtsp://h/x"}, "$.id"),
+    ({"id": "a", "uri": "rtsp://h/x", "record": {}}, "unknown field `record`"),
+    ({"id": "a"}, "missing required field `uri`"),
+    ([], "Expected `object`"),
+]
+
+
+def test_sources_that_may_not_be_added(client, run):
     before = dict(run.specs)
-    refused = client.ask("POST", "/api/sources", new)
-    assert refused.status == 400
-    assert word in refused.error["message"]
+    for new, word in NOT_TO_ADD:
+        refused = client.ask("POST", "/api/sources", new)
+        assert refused.status == 400, new
+        assert word in refused.error["message"]
     assert run.specs == before
 
 
@@ -142,25 +142,25 @@ def test_zones_are_set_kept_and_listed(client, run):
     assert again.status == 200
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        {"zones": [{"name": "door", "polygon": [[0, 0], [1, 1]]}]},
-        {"zones": [{"name": "door", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}]},
-        {"zones": [DOOR, DOOR]},
-        {"zones": [{**DOOR, "colour": "red"}]},
-        {"zones": [{**DOOR, "polygon": [[0, 0], [2, 0], [2, 2]]}]},
-        {"lines": [{"name": "gate", "start": [0, 0]}]},
-        {"zones": 5},
-    ],
-)
-def test_wrong_zones_have_the_message_of_the_command(client, run, layout):
+WRONG_ZONES = [
+    {"zones": [{"name": "door", "polygon": [[0, 0], [1, 1]]}]},
+    {"zones": [{"name": "door", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}]},
+    {"zones": [DOOR, DOOR]},
+    {"zones": [{**DOOR, "colour": "red"}]},
+    {"zones": [{**DOOR, "polygon": [[0, 0], [2, 0], [2, 2]]}]},
+    {"lines": [{"name": "gate", "start": [0, 0]}]},
+    {"zones": 5},
+]
+
+
+def test_wrong_zones_have_the_message_of_the_command(client, run):
     before = run.zones_path.read_text()
-    refused = client.ask("PUT", "/api/zones/gate", layout)
-    with pytest.raises(ConfigError) as told:
-        convert(yaml.safe_load(json.dumps(layout)), ZoneLayout, "body", ConfigError)
-    assert refused.status == 400
-    assert refused.error["found"] == str(told.value).removeprefix("body: ")
+    for layout in WRONG_ZONES:
+        refused = client.ask("PUT", "/api/zones/gate", layout)
+        with pytest.raises(ConfigError) as told:
+            convert(yaml.safe_load(json.dumps(layout)), ZoneLayout, "body", ConfigError)
+        assert refused.status == 400, layout
+        assert refused.error["found"] == str(told.value).removeprefix("body: ")
     assert run.zones_path.read_text() == before
 
 

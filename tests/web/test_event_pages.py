@@ -46,7 +46,7 @@ def logs(draw):
 
 def written(path, rows):
     with closing(LogWriter(path)) as log:
-        nexts = {source: 0 for source in "ab"} | {r.source: r.offset + 1 for r in rows}
+        nexts = dict.fromkeys("ab", 0) | {r.source: r.offset + 1 for r in rows}
         log.commit(rows, [Cursor(name, "e1", 0, next_, "", b"") for name, next_ in nexts.items()])
 
 
