@@ -80,7 +80,7 @@ def _unpickle(path: Path, size: int) -> dict[str, Tensor]:
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         if not stored or sum(entry.file_size for entry in entries) > size:
             raise ValueError("a zip that unpacks to more than itself; torch writes none such")
-    with warnings.catch_warnings(action="ignore"):  # of what is then read, or is told as an error
+    with warnings.catch_warnings(action="ignore"):  # what cannot be read is an error
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]  # a training checkpoint

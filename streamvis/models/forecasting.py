@@ -77,8 +77,8 @@ class Outputs(NamedTuple):
 
     def loss(self, target: Tensor) -> Tensor:
         """Sum of mean squared errors; the target is normalised."""
-        told = {id(x): x for x in self if x is not None}  # of an F2F, the first two are one
-        return torch.stack([F.mse_loss(x.float(), target) for x in told.values()]).sum()
+        distinct = {id(x): x for x in self if x is not None}  # of an F2F, the first two are one
+        return torch.stack([F.mse_loss(x.float(), target) for x in distinct.values()]).sum()
 
 
 class Unit(nn.Module):
