@@ -116,14 +116,18 @@ def _reference(kind: type[msgspec.Struct]) -> dict[str, str]:
     return {"$ref": REFERENCE.format(name=kind.__name__)}
 
 
-def _describe(parts: dict[str, Any], kind: type) -> None:
+def _describe(parts: dict[str, Any], kind: type[msgspec.Struct]) -> None:
     """Add the meanings of the fields of a struct, which are the comments beside them."""
     part = parts.get(kind.__name__) or parts.get(f"{kind.__module__}.{kind.__qualname__}")
     if part is None:
         return
+    rules = part.get("properties")
+    if rules is None:  # a struct that is an array in JSON: its members are named nowhere else
+        rules = dict(zip(kind.__struct_fields__, part["prefixItems"], strict=True))
+        for name, rule in rules.items():
+            rule["title"] = name
     for name, text in meanings_of(kind).items():
         unit, meaning = split_unit(name, text)
         words = "; ".join(filter(None, (meaning, unit and f"unit: {unit}")))
-        rule = part["properties"].get(name)
-        if rule is not None and words:
-            rule["description"] = words
+        if name in rules and words:
+            rules[name]["description"] = words
