@@ -46,6 +46,8 @@ def check(
         raise UsageError(f"{file} has zones of {names}; draw those of one of them with --source")
     image = zones.still(found[0], shape) if picture is not None else None
     put_result([one.as_json() for one in found], [zones.table(listed)], json=json)
+    if not any(one.layout.zones or one.layout.lines for one in found):
+        say(f"{file} has no zones and no lines: nothing is counted")
     if picture is not None and image is not None:
         write_png(picture, image)
 

@@ -49,6 +49,8 @@ def given_zones(texts: Sequence[str]) -> list[GivenZones]:
 
 def _given(text: str) -> GivenZones:
     name, equals, rest = text.partition("=")
+    if equals and name and not rest:
+        raise UsageError(f"--zones {text}: no file is named; expected [ID=]FILE")
     if not equals or Path(text).exists() or re.search(r"[/\\.]", name):
         return GivenZones(None, Path(text))
     if not ID.fullmatch(name):

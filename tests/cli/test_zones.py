@@ -158,7 +158,7 @@ def test_replay_writes_a_log_once(tmp_path):
     assert zones(*words).exit_code == 0
     result = zones(*words)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "give the new log another name" in result.stderr
+    assert "there is a file of this name; give the new log another" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["door.yaml", "events.db", "new.db"]
     report = zones("report", tmp_path / "new.db")
     assert "no updates of tracks" in report.stderr
@@ -178,7 +178,8 @@ def test_replay_writes_a_log_once(tmp_path):
         (["--zones", "door.yaml", "--zones", "door.yaml"], DOOR, "two files"),
         (["--zones", "door.yaml", "--set", "update_x=1"], DOOR, "update_x"),
         (["--zones", "door.yaml", "--set", "update_s=-1"], DOOR, "update_s"),
-        (["--zones", "door.yaml", "--out", "absent/new.db"], DOOR, "absent/"),
+        (["--zones", "door.yaml", "--out", "absent/new.db"], DOOR, "no directory absent"),
+        (["--zones", "door.yaml", "--out", "."], DOOR, "a directory of this name"),
     ],
 )
 def test_what_is_wrong_with_a_replay_is_one_line(tmp_path, monkeypatch, words, text, says):

@@ -107,6 +107,7 @@ def test_a_file_that_is_not_there_or_is_none_is_named(tmp_path):
         (["a={file}", "a={file}"], ["two files for source 'a'"]),
         (["{file}", "{file}"], ["two files for every source"]),
         (["A B={file}"], ["'A B'", "[ID=]FILE"]),
+        (["a="], ["--zones a=: no file is named", "[ID=]FILE"]),
     ],
 )
 def test_zones_of_the_command_line_name_sources_of_the_run(tmp_path, given, words):

@@ -21,10 +21,13 @@ def write_log(events: Iterable[Event], path: Path, cursors: Mapping[str, Cursor]
     """Write a log with these events, and return how many are of zones or lines.
 
     It appears under its name when it is complete. `cursors` are those of the log that was read.
-    UsageError when there is such a file.
+    UsageError when there is such a file, or no directory for it.
     """
     if path.exists():
-        raise UsageError(f"--out {path}: there is such a file; give the new log another name")
+        what = "directory" if path.is_dir() else "file"
+        raise UsageError(f"--out {path}: there is a {what} of this name; give the new log another")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {path}: there is no directory {path.parent}; make it first")
     draft = path.with_name(f".{path.name}.tmp")
     _remove(draft)
     try:

@@ -33,7 +33,9 @@ def write_files(report: ZoneReport, out: Path) -> Iterator[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{out} cannot be made: {error.strerror}") from None
+        raise RunError(
+            f"--out {out}: the directory cannot be made: {error.strerror}; give it another name"
+        ) from None
     files = (
         ("counts.csv", (*COUNTED, "count"), count_rows(report)),
         ("dwell.csv", DWELL, dwell_rows(report)),
