@@ -112,7 +112,7 @@ def test_replay_prints_the_events_that_there_would_have_been(tmp_path):
     log = write_log(tmp_path / "events.db", walk("cam1", 1))
     result = zones("replay", log, "--zones", zones_file(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "door: cam1:1:1, 1 person inside" in result.stdout
+    assert "door: cam1:1:1; 1 person inside" in result.stdout
     events = [
         json.loads(one)
         for one in zones("replay", log, "--zones", tmp_path / "door.yaml", "--jsonl").stdout.split(
