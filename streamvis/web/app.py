@@ -35,7 +35,12 @@ from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
 
 AT_ONCE = 4  # operations: each has a thread
-TYPES = {"html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript"}
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -118,7 +123,9 @@ def _pages() -> dict[str, tuple[str, bytes]]:
     for file in (resources.files("streamvis.web") / "static").iterdir():
         name, _, ending = file.name.rpartition(".")
         if ending in TYPES:
-            path = "/" if file.name == "index.html" else f"/static/{name}.{ending}"
+            path = f"/static/{file.name}"
+            if ending == "html":
+                path = "/" if name == "index" else f"/{name}"
             found[path] = (TYPES[ending], file.read_bytes())
     return found
 

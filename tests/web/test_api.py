@@ -255,8 +255,8 @@ def test_the_document_lists_the_parameters_and_resolves(over):
     assert all(operation["summary"] for _, _, operation in operations(document))
 
 
-def test_the_page_lists_every_operation(over):
-    page = over.get("/").body.decode()
+def test_the_reference_lists_every_operation(over):
+    page = over.get("/reference").body.decode()
     document = over.get("/api/openapi.json").json
     for method, path, _ in operations(document):
         assert f"{method} {path.replace('{source}', 'ID')}<" in page
