@@ -155,9 +155,10 @@ def read_sequences(folder: Path) -> list[Sequence]:
         return [read_sequence(folder)]
     found = sorted(path.parent for path in folder.glob("[!.]*/seqinfo.ini"))
     if not found:
+        where = "no seqinfo.ini here or one level below" if folder.is_dir() else "no such directory"
         raise DataError(
-            f"{folder}: no seqinfo.ini here or one level below; expected a MOTChallenge "
-            "sequence (seqinfo.ini, gt/gt.txt, a video or img1/) or a folder of them"
+            f"{folder}: {where}; expected a MOTChallenge sequence (seqinfo.ini, gt/gt.txt, a video "
+            "or img1/) or a folder of them"
         )
     return [read_sequence(path) for path in found]
 

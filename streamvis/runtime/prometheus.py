@@ -90,7 +90,11 @@ PROCESS: Sequence[Definition] = (
 ZONE: Sequence[tuple[str, str, Callable[[ZoneGauges], float]]] = (
     ("people", "People who have entered and not left.", lambda z: z.people),
     ("expected_people", "Expected number of people.", lambda z: z.mean),
-    ("occupied_probability", "Probability that somebody is inside.", lambda z: z.p_occupied),
+    (
+        "occupied_probability",
+        "Probability that at least one person is inside.",
+        lambda z: z.p_occupied,
+    ),
     ("longest_stay_seconds", "Stay of who is inside for longest.", lambda z: z.longest_s),
     ("entries", "Visits so far; corrections may lower it.", lambda z: z.entries),
 )

@@ -111,7 +111,9 @@ def test_it_tells_what_is_missing(sequence, tmp_path):
     assert "two sequences are called" in told(folder, folder, "--detections", "public")
     public = ("--detections", "public")
     assert "birth_score" in told(folder, *public, "--set", "speed=3")
-    assert "no seqinfo.ini here" in told(tmp_path / "nowhere", *public)
+    assert "nowhere: no such directory" in told(tmp_path / "nowhere", *public)
+    (tmp_path / "empty").mkdir()
+    assert "empty: no seqinfo.ini here" in told(tmp_path / "empty", *public)
     (folder / "det/det.txt").unlink()
     assert "no det/det.txt" in told(folder, *public)
 
