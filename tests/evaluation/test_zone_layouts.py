@@ -41,6 +41,22 @@ def test_people_are_counted_on_most_lines_and_in_all_zones():
     assert (found.people.max(axis=0) > 0).sum() >= 17
 
 
+def reach(truth):
+    """How near to the edges zones and lines come, in pixels."""
+    layout = generated_layout(truth, SIZE, FPS, 20, 2)
+    points = [one for zone in layout.zones for one in zone.polygon]
+    points += [end for line in layout.lines for end in (line.start, line.end)]
+    px = np.array(points) * SIZE
+    return min(px.min(), (SIZE - px).min())
+
+
+def test_they_keep_away_from_edges_where_the_truth_leaves_out_who_is_cut_off():
+    truth = walkers()
+    assert reach(truth) < 10  # some boxes reach beyond the picture
+    whole = (truth.boxes[:, 0] >= 0) & (truth.boxes[:, 2] <= SIZE[0])
+    assert reach(truth.where(whole)) > 19.9  # half of the height of these people
+
+
 def test_where_nobody_walks_there_is_no_line():
     with pytest.raises(DataError, match="only 0 of 3 lines and 3 of 3 zones could be placed"):
         generated_layout(walkers(speed=0), SIZE, FPS, 3, 0)
