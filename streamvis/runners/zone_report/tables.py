@@ -74,12 +74,13 @@ def _zones(report: ZoneReport) -> Iterator[Table]:
         left, lost = (of.get(("exit", reason), 0) for reason in ("left", "lost"))
         _, p10, p50, p90, most = stays.get((source, zone, label), (None,) * 5)
         inside, queue = occupancy.get((source, zone)), queues.get((source, zone))
-        counted = (of.get(("entry", ""), 0), left, lost)
+        cut = sum(count for (event, _), count in of.items() if event == "exit") - left - lost
+        counted = (of.get(("entry", ""), 0), left, lost, cut)
         numbers = (*(inside or (None, None)), *(queue or (None, None)))
         rows.append((source, zone, label, *counted, p10, p50, p90, most, *numbers))
     if rows:
         columns = (
-            *("source", "zone", "class", "entries", "exits", "lost"),
+            *("source", "zone", "class", "entries", "left", "lost", "cut short"),
             *("stay p10 s", "p50 s", "p90 s", "max s"),
             *("mean people", "max people", "mean queue", "max queue"),
         )
@@ -127,14 +128,15 @@ def _by_zone(numbers: HeldNumbers) -> dict[tuple[str, str], tuple[float, int]]:
 
 def _hours(report: ZoneReport) -> Iterator[Table]:
     """Yield the counts by hour, where they are few enough to read."""
-    by = ("source", "clock", "hour", "name", "class", "event", "direction")
+    by = ("source", "clock", "hour", "name", "class", "event", "direction", "reason")
     rows: list[tuple[object, ...]] = []
     for source, clock, hour, *rest in report.counts.rows(*by):
         if len(rows) == MOST_ROWS:
             return
         rows.append((source, Hour(clock, hour).name, *rest[:-1], int(rest[-1])))
     if rows:
-        columns = ("source", "hour", "zone or line", "class", "event", "direction", "count")
+        what = ("class", "event", "direction", "reason")
+        columns = ("source", "hour", "zone or line", *what, "count")
         yield Table("By hour", columns, rows)
 
 

@@ -209,13 +209,20 @@ def test_a_zone_and_a_line_without_an_event_are_in_the_tables(tmp_path):
             (0, ZoneLayoutSet(layout)),
             (S, enter("door", "cam1:1:1", S)),
             (9 * S, leave("door", "cam1:1:1", S, 9 * S)),
+            (9 * S, enter("door", "cam1:1:2", 9 * S)),
+            (9 * S, leave("door", "cam1:1:2", 9 * S, 9 * S, "eof")),
         ],
     )
     with report_of(path, Options()) as report:
-        zones, lines, _ = tables(report)
-    assert [row[1:6] for row in zones.rows] == [
-        ("door", "person", 1, 1, 0),
-        ("yard", "person", 0, 0, 0),
+        zones, lines, hours = tables(report)
+    assert [row[1:7] for row in zones.rows] == [  # entries, and how the visits ended
+        ("door", "person", 2, 1, 0, 1),
+        ("yard", "person", 0, 0, 0, 0),
+    ]
+    assert [row[4:] for row in hours.rows] == [
+        ("entry", "", "", 2),
+        ("exit", "", "eof", 1),
+        ("exit", "", "left", 1),
     ]
     assert [row[1:] for row in lines.rows] == [("gate", "person", 0, 0)]
 
