@@ -90,7 +90,7 @@ def table(found: Sequence[tuple[str | None, ZoneLayout]], title: str = "") -> Ta
 
 def _zone_row(source: str | None, zone: Zone) -> list[object]:
     where = "outside of" if zone.outside else "inside of"
-    shape = f"zone, {where} {len(zone.polygon)} corners"
+    shape = f"zone, {where} {len(set(zone.polygon))} corners"  # a closed ring repeats one
     crowd = [] if zone.crowd is None else [f"crowd of {zone.crowd} for {zone.crowd_s:g} s"]
     dwell = [f"dwell {', '.join(f'{s:g}' for s in zone.dwell_s)} s"] if zone.dwell_s else []
     after = f"enter {zone.enter_s:g} s, exit {zone.exit_s:g} s"

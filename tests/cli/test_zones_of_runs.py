@@ -50,6 +50,20 @@ def picture(path):
     return cv2.imread(str(path))[..., ::-1]
 
 
+def test_check_counts_the_corner_that_a_closed_ring_repeats_once(tmp_path):
+    path = tmp_path / "ring.yaml"
+    path.write_text("zones: [{name: a, polygon: [[0, 0], [1, 0], [1, 1], [0, 0]]}]")
+    assert "inside of 3 corners" in call("check", path).stdout
+
+
+def test_a_file_without_zones_is_sound_and_said_to_count_nothing(tmp_path):
+    path = tmp_path / "none.yaml"
+    path.write_text("zones: []")
+    result = call("check", path)
+    assert result.exit_code == 0
+    assert "no zones and no lines: nothing is counted" in result.stderr
+
+
 def test_check_prints_zones_and_lines(tmp_path):
     path = written(tmp_path, DOOR)
     table = call("check", path)
