@@ -94,7 +94,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # centre
     band: Annotated[float, Meta(ge=0, le=1)] = 0.1  # share of the person's height; who is nearer to
     # the line is on neither side
-    settle_s: Wait = 0.2  # a crossing counts once the anchor has been beyond the band for this long
+    settle_s: Wait = 0.4  # a crossing counts once the anchor has been beyond the band for this long
     min_p_exist: Share = 0.5  # a track with a lower probability of existence does not count
     min_height: Share = 0.0  # share of the picture's height; a box that is lower does not count
     classes: tuple[Class, ...] = CLASSES  # object classes that count

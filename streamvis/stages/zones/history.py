@@ -56,6 +56,7 @@ class Run(NamedTuple):
     from_us: int
     to_us: int
     joined: bool  # it follows the run before without a gap in the track
+    several: bool  # more than one detection has the value
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -107,13 +108,15 @@ class Piece(msgspec.Struct, array_like=True):
         if not trail:
             return
         value = first[index] if index < len(first) else UNKNOWN
-        from_us, joined = trail[0].us, False
+        from_us, seen_us, joined = trail[0].us, trail[0].us, False
         for change in self.changes[kind].get(index, ()):
             if value != UNKNOWN:
-                yield Run(value, from_us, change.until_us, joined)
+                yield Run(value, from_us, change.until_us, joined, change.last_us > seen_us)
             value, from_us, joined = change.value, change.us, value != UNKNOWN
+            seen_us = change.seen_us
         if value != UNKNOWN:
-            yield Run(value, from_us, max(from_us, trail[-1].us), joined)
+            to_us = max(from_us, trail[-1].us)
+            yield Run(value, from_us, to_us, joined, trail[-1].us > seen_us)
 
 
 def new_piece() -> Piece:
@@ -191,7 +194,7 @@ def joined_runs(pieces: Sequence[Piece], kind: Kind, index: int, group: int) -> 
     for piece in pieces:
         for run in piece.runs(kind, index, group):
             if runs and runs[-1].value == run.value:
-                runs[-1] = runs[-1]._replace(to_us=run.to_us)
+                runs[-1] = runs[-1]._replace(to_us=run.to_us, several=True)
             else:
                 runs.append(run)
     return runs
@@ -224,10 +227,13 @@ def forget_line(piece: Piece, line: int, before_us: int, settle_us: int) -> None
         return
     settled, number = piece.first_of("line", line), -1
     for i, change in enumerate(changes[:at]):
-        until_us = changes[i + 1].until_us if i + 1 < len(changes) else before_us
+        later = changes[i + 1] if i + 1 < len(changes) else None
+        until_us = before_us if later is None else later.until_us
+        several = later is None or later.last_us > change.seen_us
         beyond = change.value in (LEFT, RIGHT)
         known = settled in (LEFT, RIGHT)
-        if beyond and (not known or change.value == settled or until_us - change.us >= settle_us):
+        settles = several and until_us - change.us >= settle_us
+        if beyond and (not known or change.value == settled or settles):
             settled, number = change.value, i
     since_us = changes[number].us if number >= 0 else 0
     lasting_changes = {0, number, at - 1} - {-1}  # the first: what joins the piece before it
@@ -301,8 +307,9 @@ def crossings(
     """Return the crossings of a line, and when the next can follow if the side holds.
 
     The first side is that of the first evidence beyond the band. A crossing is made by settling on
-    the other side; the cuts of the segment since the last time on a side must lead there, which
-    they do not where the path passed the segment's end.
+    the other side, which takes two detections at least: one alone may be wrong. The cuts of the
+    segment since the last time on a side must lead there, which they do not where the path passed
+    the segment's end.
     """
     found: list[Passage] = []
     settled = 0  # value of the side
@@ -316,7 +323,8 @@ def crossings(
             settled, since = run.value, run.from_us
             continue
         last = over and number == len(runs) - 1
-        if run.to_us - run.from_us < settle_us and not last:
+        settles = run.several and run.to_us - run.from_us >= settle_us
+        if not settles and not last:
             due = run.from_us + settle_us if number == len(runs) - 1 else None
             continue
         sign = 1 if settled == LEFT else -1

@@ -13,7 +13,7 @@ from streamvis.stages.zones.occupancy import ReportSettings
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 SIZE = (200, 100)
-GATE = Line(name="gate", start=(0.25, 0.0), end=(0.25, 1.0))  # x = 50
+GATE = Line(name="gate", start=(0.25, 0.0), end=(0.25, 1.0), settle_s=0.2)  # x = 50
 ROOM = Zone(name="room", polygon=((0.2, 0.0), (0.9, 0.0), (0.9, 1.0), (0.2, 1.0)))  # 40 to 180
 SPEED = 80.0  # px/s to the right
 FPS = 25
