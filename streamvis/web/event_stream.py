@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamvis.errors import StreamvisError
 from streamvis.events.log import LogReader
-from streamvis.logs import redacted
+from streamvis.logs import log
 from streamvis.web.event_pages import SOURCE, TYPES, is_of
 from streamvis.web.problems import RefusedError
 from streamvis.web.run_folder import Identity, RunFolder
@@ -29,6 +29,7 @@ T = TypeVar("T")
 MOST_VIEWERS = 32
 LOOK_S = 0.1  # between two looks at the log
 IDLE_S = 5.0  # without an event, after which `idle` is sent
+ATTEMPTS = 10  # to read a log, which may be in the making, within IDLE_S
 CHUNK = 200  # events that are read at once
 CHUNK_BYTES = 1 << 18  # of payloads in a message
 PATH = "/ws/events"
@@ -64,7 +65,7 @@ class StreamEvents(msgspec.Struct, frozen=True, kw_only=True, tag="events", tag_
 class StreamIdle(msgspec.Struct, frozen=True, kw_only=True, tag="idle", tag_field="kind"):
     """Nothing has come for a while, or all snapshots were sent."""
 
-    cursor: str  # empty: there is no log yet
+    cursor: str  # empty: there is no log yet, or the snapshots are being made
 
 
 class LogEnd(NamedTuple):
@@ -123,7 +124,10 @@ class Follower:
         return [msgspec.json.encode(message)] if events else []
 
     def begin(self) -> list[bytes]:
-        """Return the first messages, from the cursor or with snapshots; DataError without a log."""
+        """Return the first messages, from the cursor or with snapshots; none for an empty log.
+
+        Raises DataError without a log.
+        """
         identity = self._folder.log_identity()
         if self._log is not None and identity != self._identity:
             self._why = "another_run"
@@ -137,6 +141,9 @@ class Follower:
                 begin = StreamBegin(why="resumed", epoch=self._epoch, sources=[])
                 return [msgspec.json.encode(begin), self.idle()]
         taken = self._snapshots.take()
+        if not taken.epoch:  # nothing is logged yet
+            self.close()
+            return []
         sources = [one for one in taken.sources if self._source in (None, one.source)]
         self._epoch, self._number = taken.epoch, taken.number
         self._included = {one.source: one.offset for one in sources}
@@ -169,6 +176,7 @@ class Follower:
         """Close the log."""
         if self._log is not None:
             self._log.close()
+            self._log = None
 
 
 class Tail:
@@ -215,7 +223,7 @@ class Tail:
     async def _look_again_and_again(self) -> None:
         try:
             while True:
-                mark = await to_thread.run_sync(self._look, limiter=self._reads)
+                mark = await _in_thread(self._look, self._reads)
                 if mark != self._mark:
                     self._mark = mark
                     self._changed.set()
@@ -267,19 +275,24 @@ class EventStream:
             try:
                 await _first(self._send_all(socket, follower), _until_gone(socket))
             finally:
-                await to_thread.run_sync(follower.close)
+                follower.close()
 
     async def _send_all(self, socket: WebSocket, follower: Follower) -> None:
-        mark, begun = LogEnd(), False
+        mark, failures = LogEnd(), 0
         while True:
             try:
-                messages = await self._read(follower.more, self._reads)
+                messages = await _in_thread(follower.more, self._reads)
                 if messages is None:
-                    messages = await self._read(follower.begin, self._folds)
-                    begun = True
+                    messages = await self._begun(socket, follower)
+                failures = 0
             except StreamvisError as error:
-                await socket.close(1011, redacted(str(error))[:100])
-                return
+                failures += 1
+                if failures == ATTEMPTS:
+                    log("error", "events cannot be read", error=str(error))
+                    await socket.close(1011, "the event log cannot be read")
+                    return
+                await asyncio.sleep(IDLE_S / ATTEMPTS)
+                continue
             for message in messages:
                 await socket.send_text(message.decode())
             if messages:
@@ -287,11 +300,30 @@ class EventStream:
             known, mark = mark, await self._tail.beyond(mark, IDLE_S)
             if known == mark:
                 await socket.send_text(follower.idle().decode())
-            elif not begun and mark.identity is None:
-                continue
 
-    async def _read(self, function: Callable[[], T], limiter: CapacityLimiter) -> T:
-        return await to_thread.run_sync(function, limiter=limiter)
+    async def _begun(self, socket: WebSocket, follower: Follower) -> list[bytes]:
+        """Return the first messages; a long log takes minutes, in which `idle` is sent."""
+        task = asyncio.ensure_future(_in_thread(follower.begin, self._folds))
+        try:
+            while not (await asyncio.wait([task], timeout=IDLE_S))[0]:
+                await socket.send_text(msgspec.json.encode(StreamIdle(cursor="")).decode())
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _in_thread(function: Callable[[], T], limiter: CapacityLimiter) -> T:
+    """Call a function in a thread; when this is cancelled, wait for its end first.
+
+    Otherwise the log would be closed while the thread reads it.
+    """
+    task = asyncio.ensure_future(to_thread.run_sync(function, limiter=limiter))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _until_gone(socket: WebSocket) -> None:

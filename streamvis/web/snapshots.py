@@ -48,11 +48,11 @@ class SourceSnapshots:
     def take(self) -> Taken:
         """Return the present states; DataError without a log, RunError while it is closed."""
         with self._lock:
+            self._check_open()
             log, states = self._opened()
             number = log.newest()
             while not states.advance():
-                if self._closing:
-                    raise RunError("the server is about to end")
+                self._check_open()
             cursors = log.cursors()
             sources = [
                 StreamSnapshot(
@@ -74,6 +74,10 @@ class SourceSnapshots:
             if self._log is not None:
                 self._log.close()
             self._log = self._states = None
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise RunError("the server is about to end")
 
     def _opened(self) -> tuple[LogReader, LogStates]:
         """Return the log and its states; those of another file after `run --overwrite`."""

@@ -146,11 +146,39 @@ def test_a_log_that_is_replaced_begins_anew(client, path):
 
 def test_a_viewer_may_wait_for_a_log(tmp_path, path, monkeypatch):
     monkeypatch.setattr(event_stream, "IDLE_S", 0.05)
+    monkeypatch.setattr(event_stream, "ATTEMPTS", 10_000)
     (tmp_path / "control.json").write_text("{}")
     with serving(tmp_path) as client, client.stream() as stream:
         assert received(stream, "idle") == [{"kind": "idle", "cursor": ""}]
+        path.touch()  # as a run does first
+        time.sleep(0.1)
         logged(path, "cam1", WALK)
         assert received(stream, "begin")[-1]["sources"] == ["cam1"]
+
+
+def test_a_file_that_is_no_log_ends_the_connection(tmp_path, path, monkeypatch):
+    monkeypatch.setattr(event_stream, "IDLE_S", 0.1)
+    path.write_text("no database" * 100)
+    with serving(tmp_path) as client, client.stream() as stream:
+        assert closed_with(stream) == 1011
+        assert client.get("/api/events").status == 404
+
+
+def test_a_viewer_of_a_long_log_knows_that_the_connection_lives(client, monkeypatch):
+    monkeypatch.setattr(event_stream, "IDLE_S", 0.05)
+    take = event_stream.SourceSnapshots.take
+    monkeypatch.setattr(
+        event_stream.SourceSnapshots, "take", lambda self: time.sleep(0.4) or take(self)
+    )
+    with client.stream() as stream:
+        *before, begin = received(stream, "begin")
+        assert len(before) >= 2
+        assert all(one == {"kind": "idle", "cursor": ""} for one in before)
+        assert begin["sources"] == ["cam1"]
+        assert received(stream, "idle")[-1]["cursor"] == f"e1:{len(WALK)}"
+    with client.stream():  # one that leaves meanwhile
+        pass
+    wait_for(lambda: not client.server.server_state.connections)
 
 
 def test_queries_and_messages_that_are_wrong(client):

@@ -5,6 +5,7 @@ With STREAMVIS_SCREENSHOTS=DIRECTORY the pictures of the page are kept there.
 
 import os
 import shutil
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -114,6 +115,36 @@ def test_the_page_goes_on_after_a_restart_of_the_server(browser, out):
         types = page.locator("#events .type").all_inner_texts()
         assert types == ["source.eof", "track.end", "track.begin", "track.begin"]
         page.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The script of axe-core, which checks pages for people who use a screen reader."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm: install npm, which fetches axe-core")
+    home = tmp_path_factory.mktemp("axe")
+    quick = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    command = ["npm", "install", "--prefix", str(home), *quick, "axe-core@4"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm install took over 60 s: the package registry is unreachable")
+    if done.returncode:
+        pytest.skip(f"npm cannot install axe-core: {done.stderr.splitlines()[:1]}")
+    return home / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def test_the_pages_are_accessible(axe, browser, out):
+    with serving(out) as client:
+        for path in ("", "reference"):
+            for scheme in ("light", "dark"):
+                page = browser.new_page(bypass_csp=True, color_scheme=scheme)  # for its script
+                page.goto(f"http://{client.host}/{path}")
+                page.locator("tbody tr").first.wait_for()
+                page.add_script_tag(path=axe)
+                found = page.evaluate("axe.run()")["violations"]
+                assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+                page.close()
 
 
 def test_a_token_is_asked_for(browser, out):
