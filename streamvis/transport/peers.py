@@ -234,7 +234,8 @@ class Peers:
 
     def _serve(self, served: Served) -> None:
         """Answer who may connect, and end the connections whose key is gone."""
-        served.answer()
+        for address in served.answer():  # their ends may come after other connections' failures
+            self._count("unknown_key", address)
         if time.monotonic() >= served.next_s:
             served.read()
         for connection in self._open():
@@ -299,6 +300,8 @@ class Peers:
         elif failed == "no_handshake":  # otherwise the peer has left before it was complete
             if now - connection.began_s > HANDSHAKE_S:
                 self._refuse(failed, connection)
+        elif failed == "unknown_key":  # counted when it was refused
+            pass
         elif failed:
             self._refuse(failed, connection)
         elif connection.is_at(number) and not connection.has_left():
@@ -340,6 +343,12 @@ class Peers:
         self._refuse(reason, connection)
 
     def _refuse(self, reason: str, connection: Connection) -> None:
+        known = self._served.names if self._served else {}
+        names = ", ".join(sorted(known.get(user, user) for user in connection.users))
+        self._count(reason, connection.address, **({"client": names} if names else {}))
+
+    def _count(self, reason: str, address: str, **client: str) -> None:
+        """Count a refusal, and warn of it unless that was done a moment ago."""
         now = time.monotonic()
         with self._lock:
             self.refused[reason] += 1
@@ -347,10 +356,7 @@ class Peers:
             if now - self._warned_s.get(reason, -WARN_S) < WARN_S:
                 return
             self._warned_s[reason] = now
-        known = self._served.names if self._served else {}
-        names = ", ".join(sorted(known.get(user, user) for user in connection.users))
-        client = {"client": names} if names else {}
-        warn("refused", reason=reason, peer=connection.address, count=count, **client)
+        warn("refused", reason=reason, peer=address, count=count, **client)
 
     def _close(self) -> None:
         for number in list(self._connections):

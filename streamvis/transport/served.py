@@ -54,13 +54,14 @@ class Served:
         self.names |= self._now
         return True
 
-    def answer(self) -> None:
-        """Answer the questions that have come."""
+    def answer(self) -> list[str]:
+        """Answer the questions that have come; return the addresses of those that are refused."""
+        refused: list[str] = []
         for _ in range(AT_ONCE):
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             if len(parts) != 9 or parts[7] != b"CURVE":
                 continue  # not from libzmq
             public = z85.encode(parts[8])
@@ -69,6 +70,9 @@ class Served:
             known = public.decode() in self
             status = [b"200", b"OK", public, b""] if known else [b"400", b"unknown key", b"", b""]
             self.socket.send_multipart([*parts[:4], *status])
+            if not known:
+                refused.append(parts[5].decode(errors="replace"))
+        return refused
 
     def close(self) -> None:
         self.socket.close(linger=0)

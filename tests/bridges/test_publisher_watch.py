@@ -69,7 +69,7 @@ def test_the_broker_has_offline_after_a_kill_and_online_when_the_next_run_writes
     with mosquitto(tmp_path) as broker, subscribed(broker) as sub:
         log.write("a", ONLINE)
         with bridge("mqtt", f"mqtt://127.0.0.1:{broker.port}", "--log", tmp_path) as running:
-            wait_until(lambda: sub.payloads("sv/a/status") == [b"online"], lambda: running.said)
+            wait_until(lambda: b"online" in sub.payloads("sv/a/status"), lambda: running.said)
             killed_run(tmp_path)
             wait_until(lambda: sub.payloads("sv/a/status")[-1] == b"offline", lambda: running.said)
             log.write("a", SourceEpoch(Restart(2, "resumed")))

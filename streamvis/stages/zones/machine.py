@@ -173,8 +173,8 @@ class ZoneMachine:
 
     def _pairs_due(self) -> list[Pair]:
         """Return the pairs that may have events now: zones, then lines, by number and track."""
-        now_us, touched = self.now_us, self.persons.touched
-        due = {pair for pair, us in self.due.items() if us <= now_us} | touched
+        now_us, seen, touched = self.now_us, self.persons.seen, self.persons.touched
+        due = {pair for pair, us in self.due.items() if us <= now_us and pair[0] in seen} | touched
         touched.clear()
         return sorted(due, key=lambda pair: (pair[1] == "line", pair[2], pair[0]))
 
@@ -380,7 +380,7 @@ class ZoneMachine:
         new = {_visit_key(n, interval) for n, interval in are}
         for n, interval in are:
             own.setdefault(n, []).append(PublishedVisit(interval, _dwells_of(interval, was)))
-            self.due[n, "zone", z] = self.now_us  # dwell times may be reached
+            self.persons.touched.add((n, "zone", z))  # dwell times may be reached
         if old == new:
             return []
         self.report.entered(z, len(are) - len(was), self.now_us)

@@ -68,6 +68,7 @@ class Persons:
         self.arrangement = arrangement
         self.live = LiveTracks(*arrangement.counts)
         self.touched: set[Pair] = set()
+        self.seen: set[int] = set()  # who was detected in the frame: of others, nothing is new
         self._of: dict[int, Person] = {}
         self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
         self._young: dict[int, Beginning] = {}  # tracks whose way before the report is not known
@@ -86,7 +87,7 @@ class Persons:
 
     def take(self, observed: Observed) -> None:
         """Take in the positions of the tracks of a frame."""
-        live, self._now_us = self.live, observed.media_us
+        live, self._now_us, self.seen = self.live, observed.media_us, set()
         rows = live.rows_of(observed.ids)
         live.p_exist[rows] = observed.p_exist
         for row, number in enumerate(observed.ids.tolist()):
@@ -139,6 +140,7 @@ class Persons:
         last_us = live.last_us[rows, g]
         before = np.where((last_us != NEVER)[:, None], live.last_xy[rows, g], points)
         numbers = observed.ids[at].tolist()
+        self.seen.update(numbers)
         if len(group.zones):
             self._take_zones(g, rows, (before, points), numbers)
         if len(group.lines):
