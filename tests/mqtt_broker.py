@@ -86,6 +86,8 @@ class Subscriber:
         self.client.disconnect()
         self._ended.wait(10)  # its thread has closed the socket
         self.client.loop_stop()
+        if (left := self.client.socket()) is not None:  # its thread was about to connect again
+            left.close()
 
 
 @contextmanager
