@@ -82,6 +82,12 @@ class Subscriber:
     def payloads(self, topic):
         return [payload for name, payload, _ in list(self.received) if name == topic]
 
+    def catch_up(self):
+        """Wait until all that the broker has accepted so far has arrived."""
+        before = len(self.payloads("marker"))
+        self.client.publish("marker", b"", 1)
+        wait_until(lambda: len(self.payloads("marker")) > before)
+
     def close(self):
         self.client.disconnect()
         self._ended.wait(10)  # its thread has closed the socket
