@@ -94,6 +94,9 @@ class Subscriber:
         self.client.loop_stop()
         if (left := self.client.socket()) is not None:  # its thread was about to connect again
             left.close()
+        # without a cycle, the client closes its other sockets when it is let go
+        self.client.on_message = self.client.on_subscribe = None
+        self.client.on_connect = self.client.on_disconnect = None
 
 
 @contextmanager

@@ -292,7 +292,9 @@ class Peers:
 
     def _disconnected(self, number: int) -> None:
         connection, failed, self._failed = self._connections.get(number), self._failed, ""
-        if connection is None:
+        if connection is None:  # it had ended before it was looked at, or was counted already
+            if failed not in ("", "no_handshake", "unknown_key"):
+                self._count(failed, "unknown")
             return
         now = time.monotonic()
         if connection.cut:
