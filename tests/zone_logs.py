@@ -17,7 +17,6 @@ from streamvis.stages.track.events import (
 from streamvis.stages.zones.events import (
     Crossing,
     Departure,
-    Entry,
     LineCross,
     LineRevise,
     LineRevision,
@@ -25,6 +24,7 @@ from streamvis.stages.zones.events import (
     PastCrossing,
     Visit,
     ZoneEnter,
+    ZoneEntry,
     ZoneExit,
     ZoneRevise,
     ZoneRevision,
@@ -45,7 +45,7 @@ def inside(people: int, mean: float | None = None) -> Occupancy:
 
 def enter(zone, track, at_us, people=1):
     return ZoneEnter(
-        Entry(
+        ZoneEntry(
             name=zone,
             track=track,
             at_us=at_us,

@@ -23,7 +23,6 @@ from streamvis.stages.zones.events import (
     ZONE_EVENTS,
     Crossing,
     Departure,
-    Entry,
     LineCross,
     LineRevise,
     LineRevision,
@@ -33,6 +32,7 @@ from streamvis.stages.zones.events import (
     Visit,
     ZoneDwell,
     ZoneEnter,
+    ZoneEntry,
     ZoneExit,
     ZoneLayoutSet,
     ZoneRevise,
@@ -77,7 +77,7 @@ def occupancy(people):
 
 def enter(who, people, name="door"):
     return ZoneEnter(
-        Entry(
+        ZoneEntry(
             name=name,
             track=f"a:1:{who}",
             at_us=0,

@@ -62,11 +62,11 @@ from streamvis.stages.track.events import (
 )
 from streamvis.stages.zones.events import (
     Crossing,
-    Entry,
     LineCross,
     Occupancy,
     Visit,
     ZoneEnter,
+    ZoneEntry,
     ZoneRevise,
     ZoneRevision,
 )
@@ -160,7 +160,7 @@ whats = st.one_of(
     st.builds(TrackUpdate, tracks),
     st.builds(SourceOffline, st.builds(Change, text)),
     st.builds(SourceGap, st.builds(Gap, first=count, last=count, reason=text, count=count)),
-    st.builds(ZoneEnter, st.builds(Entry, name=text, entries=count, occupancy=numbers)),
+    st.builds(ZoneEnter, st.builds(ZoneEntry, name=text, entries=count, occupancy=numbers)),
     st.builds(ZoneRevise, revisions),
     st.builds(LineCross, st.builds(Crossing, p=finite, in_total=count, out_total=count)),
     st.builds(

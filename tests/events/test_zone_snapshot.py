@@ -13,7 +13,6 @@ from streamvis.stages.zones import ZoneCounter
 from streamvis.stages.zones.events import (
     Crossing,
     Departure,
-    Entry,
     ForecastOutcome,
     LineCross,
     LineRevise,
@@ -28,6 +27,7 @@ from streamvis.stages.zones.events import (
     ZoneCrowded,
     ZoneDwell,
     ZoneEnter,
+    ZoneEntry,
     ZoneExit,
     ZoneForecastMade,
     ZoneLayoutSet,
@@ -153,7 +153,7 @@ def layout(zones=("door",), lines=("gate",), enter_s=0.3):
 
 def enter(track, entries=1, name="door", at_us=0):
     return ZoneEnter(
-        Entry(
+        ZoneEntry(
             name=name,
             track=track,
             at_us=at_us,

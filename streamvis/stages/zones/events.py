@@ -36,7 +36,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     # layout: the zone was changed or removed; epoch: reconnect or resume; eof; drained; failed
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A person has entered a zone."""
 
     name: str  # of the zone
@@ -162,7 +162,7 @@ class ZoneLayoutSet(msgspec.Struct, frozen=True, tag_field="type", tag="zone.lay
 class ZoneEnter(msgspec.Struct, frozen=True, tag_field="type", tag="zone.enter"):
     """A person has been in a zone for its `enter_s`."""
 
-    zone: Entry  # who, and since when
+    zone: ZoneEntry  # who, and since when
 
 
 class ZoneExit(msgspec.Struct, frozen=True, tag_field="type", tag="zone.exit"):

@@ -30,7 +30,7 @@ class Mark(NamedTuple):
     y: float
 
 
-class Change(NamedTuple):
+class Transition(NamedTuple):
     """The value of a zone or line is another from `us` on."""
 
     value: int  # zones: 1 inside, 0 outside. Lines: LEFT, RIGHT, BAND_LEFT, BAND_RIGHT
@@ -67,7 +67,7 @@ class Piece(msgspec.Struct, array_like=True):
 
     trails: list[list[Mark]]  # by group: the first mark, some of the last seconds, the last one
     first: dict[Kind, bytearray]  # of each zone or line: the first value
-    changes: dict[Kind, dict[int, list[Change]]]  # by zone or line, in order
+    changes: dict[Kind, dict[int, list[Transition]]]  # by zone or line, in order
     cuts: dict[int, list[Cut]]  # by line, in order
 
     @property

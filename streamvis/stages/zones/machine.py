@@ -20,7 +20,6 @@ from streamvis.stages.zones.events import (
     Crossing,
     Departure,
     Direction,
-    Entry,
     ExitReason,
     LineCross,
     LineRevise,
@@ -31,6 +30,7 @@ from streamvis.stages.zones.events import (
     ZoneBody,
     ZoneDwell,
     ZoneEnter,
+    ZoneEntry,
     ZoneExit,
     ZoneRevise,
     ZoneRevision,
@@ -306,7 +306,7 @@ class ZoneMachine:
         return f"{self.source}:{self.epoch}:{number}"
 
     def _enter(self, number: int, z: int, interval: Interval) -> ZoneBody:
-        entry = Entry(
+        entry = ZoneEntry(
             name=self.shapes.zones[z].name,
             track=self.name(number),
             at_us=interval.entered_us,

@@ -26,12 +26,12 @@ from streamvis.stages.zones.history import (
     RIGHT,
     SPACING_US,
     UNKNOWN,
-    Change,
     Cut,
     Kind,
     Mark,
     Piece,
     Run,
+    Transition,
     divide,
     joined_runs,
     mark,
@@ -169,7 +169,7 @@ class Persons:
             if old != NEW:
                 cuts = group.edge_shares(z, before[k], points[k]) or [1.0]
                 us = _at(last_us, self._now_us, cuts[-1] if within[k, z] else cuts[0])
-            change = Change(new, us, us, last_us, self._now_us)
+            change = Transition(new, us, us, last_us, self._now_us)
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
         live.inside[rows[:, None], group.zones] = inside
         beside = (was == inside) & ~within
@@ -181,8 +181,8 @@ class Persons:
                 us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
                 piece.changes["zone"].setdefault(zone, []).extend(
                     [
-                        Change(1 - old, us, us, last_us, seen_us),
-                        Change(old, left_us, left_us, last_us, seen_us),
+                        Transition(1 - old, us, us, last_us, seen_us),
+                        Transition(old, left_us, left_us, last_us, seen_us),
                     ]
                 )
                 self.touched.add((numbers[k], "zone", zone))
@@ -215,13 +215,13 @@ class Persons:
                 until_us = _at(last_us, self._now_us, _edge_share(ends, old, bands[k, m], 0.0))
                 if cuts[k, m]:  # it is beyond the line after it has cut it
                     us = max(us, _at(last_us, self._now_us, float(share[k, m])), last_us + 1)
-            change = Change(new, max(us, until_us), until_us, last_us, self._now_us)
+            change = Transition(new, max(us, until_us), until_us, last_us, self._now_us)
             line: tuple[Kind, int] = ("line", int(group.lines[m]))
             self._change(numbers[k], g, line, int(was[k, m]), change)
         live.side[rows[:, None], group.lines] = side
 
     def _change(
-        self, number: int, g: int, shape: tuple[Kind, int], was: int, change: Change
+        self, number: int, g: int, shape: tuple[Kind, int], was: int, change: Transition
     ) -> None:
         """Remember the new value of a zone or line of a track."""
         kind, index = shape
