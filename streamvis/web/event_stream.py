@@ -198,7 +198,7 @@ class Tail:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look at the log while somebody watches."""
+        """Look at the log while there are viewers."""
         self._viewers += 1
         try:
             if self._task is None:

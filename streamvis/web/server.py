@@ -42,7 +42,7 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebServer(uvicorn.Server):
-    """Serves until it is told to end, and closes connections that do not behave.
+    """Serves until it is asked to end, and closes connections that do not behave.
 
     with closing(WebServer(settings)) as server:
         server.run()

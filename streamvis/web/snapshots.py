@@ -31,7 +31,7 @@ class Taken(NamedTuple):
 
 
 class SourceSnapshots:
-    """Folds the log as far as it has grown, whenever somebody begins to watch.
+    """Folds the log as far as it has grown, whenever a viewer begins to watch.
 
     It begins with the states that the replay server of the run has stored, where there are some.
     """

@@ -35,6 +35,9 @@ from streamvis.stages.track.people_count import (
     start_epoch,
 )
 
+Splits = tuple[tuple[int, int, int], ...]  # id, other, since µs
+Merges = tuple[tuple[int, int], ...]  # gone, kept
+
 
 class OpenTrack(msgspec.Struct):
     """The last box of an open track, and when it was last published."""
@@ -135,26 +138,43 @@ def _corrections(
     """
     newest_before = state.newest
     state.newest = max(newest_before, int(tracks.ids.max(initial=0)))
-    splits: dict[int, Split] = {}
-    for number, other, since_us in _rows(tracks.split):
-        published = number <= newest_before and other <= state.newest
-        if published and number != other and since_us < frame.media_us:
-            split = Split(
-                id=_track_id(state, number), other=_track_id(state, other), since_us=since_us
-            )
-            splits.setdefault(number, split)
-    into: dict[int, int] = {}
-    for gone, kept in _rows(tracks.merged):
-        while kept in into:
-            kept = into[kept]
-        if gone <= newest_before and kept <= state.newest and gone != kept:
-            into.setdefault(gone, kept)
-    bodies: list[EventBody] = [TrackSplit(tuple(splits.values()))] if splits else []
+    splits = tuple(
+        Split(id=_track_id(state, number), other=_track_id(state, other), since_us=since_us)
+        for number, other, since_us in published_splits(tracks, frame.media_us, newest_before)
+    )
+    into = dict(published_merges(tracks, newest_before))
+    bodies: list[EventBody] = [TrackSplit(splits)] if splits else []
     bodies += [
         TrackMerge(Merge(gone=_track_id(state, gone), kept=_track_id(state, kept)))
         for gone, kept in into.items()
     ]
     return bodies, into
+
+
+def published_splits(tracks: Tracks, media_us: int, newest: int) -> Splits:
+    """Return the splits of a frame that are published: the first of each id.
+
+    newest: highest track number before the frame.
+    """
+    newest_now = max(newest, int(tracks.ids.max(initial=0)))
+    first: dict[int, tuple[int, int, int]] = {}
+    for number, other, since_us in _rows(tracks.split):
+        published = number <= newest and other <= newest_now
+        if published and number != other and since_us < media_us:
+            first.setdefault(number, (number, other, since_us))
+    return tuple(first.values())
+
+
+def published_merges(tracks: Tracks, newest: int) -> Merges:
+    """Return the merges of a frame that are published, each into the id that is left in the end."""
+    newest_now = max(newest, int(tracks.ids.max(initial=0)))
+    into: dict[int, int] = {}
+    for gone, kept in _rows(tracks.merged):
+        while kept in into:
+            kept = into[kept]
+        if gone <= newest and kept <= newest_now and gone != kept:
+            into.setdefault(gone, kept)
+    return tuple(into.items())
 
 
 def _rows(rows: Array | None) -> list[list[int]]:
@@ -257,6 +277,12 @@ def _tuples(rows: list[Any]) -> list[Any]:
 
 
 def _rounded(values: Array, digits: int) -> list[Any]:
-    """Python numbers, short in JSON and always finite: JSON has no infinity."""
-    finite = np.nan_to_num(values.astype(np.float64)).clip(-LARGEST, LARGEST)
-    return finite.round(digits).tolist()
+    return rounded(values, digits).tolist()
+
+
+def rounded(values: Array, digits: int) -> Array:
+    """Return float64 numbers that are short in JSON and always finite: JSON has no infinity."""
+    numbers = values.astype(np.float64)
+    if not (np.abs(numbers) <= LARGEST).all():  # NaN is not
+        numbers = np.nan_to_num(numbers).clip(-LARGEST, LARGEST)
+    return np.asarray(numbers.round(digits))

@@ -4,17 +4,21 @@ The numbers are rounded as those of `track.update`, so that zones that are compu
 log (`streamvis zones replay`) give the same events. N is the number of tracks in the frame.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 
-from streamvis.events.deriver import LARGEST
 from streamvis.messages import Array, Forecast, Frame, Tracks
+from streamvis.stages.track.deriver import (
+    Merges,
+    Splits,
+    published_merges,
+    published_splits,
+    rounded,
+)
 
 UNKNOWN = 2**62  # every number is published
-Splits = tuple[tuple[int, int, int], ...]  # id, other, since µs
-Merges = tuple[tuple[int, int], ...]  # gone, kept
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +79,8 @@ def observe(
         size=(frame.width, frame.height),
         ground_space=tracks.space == "ground",
         ended=tuple(tracks.ended.tolist()),
-        splits=_splits(tracks, frame.media_us, newest),
-        merges=_merges(tracks, newest),
+        splits=published_splits(tracks, frame.media_us, newest),
+        merges=published_merges(tracks, newest),
         scene={} if forecast is None else scene_of(forecast),
         **{name: column[order] for name, column in columns.items()},
     )
@@ -101,14 +105,6 @@ def passed(media_us: int, size: tuple[int, int]) -> Observed:
     )
 
 
-def rounded(values: Array, digits: int) -> Array:
-    """Return float64 numbers as the events of tracks have them: rounded, finite and clipped."""
-    numbers = values.astype(np.float64)
-    if not (np.abs(numbers) <= LARGEST).all():  # NaN is not
-        numbers = np.nan_to_num(numbers).clip(-LARGEST, LARGEST)
-    return np.asarray(numbers.round(digits))
-
-
 def mean_variance(covariance: Array) -> Array:
     """Return the mean variance (N,) of both axes of covariances (N, 2, 2), rounded as in events."""
     diagonal = rounded(covariance[:, [0, 1], [0, 1]], 6)
@@ -122,28 +118,3 @@ def scene_of(forecast: Forecast) -> dict[tuple[str, int], float]:
         for horizon in forecast.horizons
         for zone in horizon.zones
     }
-
-
-def _splits(tracks: Tracks, media_us: int, newest: int) -> Splits:
-    """Return the splits, the first of each id, as they are published."""
-    rows: Sequence[Sequence[int]] = [] if tracks.split is None else tracks.split.tolist()
-    newest_now = max(newest, int(tracks.ids.max(initial=0)))
-    first: dict[int, tuple[int, int, int]] = {}
-    for number, other, since_us in rows:
-        published = number <= newest and other <= newest_now
-        if published and number != other and since_us < media_us:
-            first.setdefault(number, (number, other, since_us))
-    return tuple(first.values())
-
-
-def _merges(tracks: Tracks, newest: int) -> Merges:
-    """Return the merges, each into the id that is left in the end, as they are published."""
-    rows: Sequence[Sequence[int]] = [] if tracks.merged is None else tracks.merged.tolist()
-    newest_now = max(newest, int(tracks.ids.max(initial=0)))
-    into: dict[int, int] = {}
-    for gone, kept in rows:
-        while kept in into:
-            kept = into[kept]
-        if gone <= newest and kept <= newest_now and gone != kept:
-            into.setdefault(gone, kept)
-    return tuple(into.items())

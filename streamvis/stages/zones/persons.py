@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.stages.track.deriver import Merges, Splits
 from streamvis.stages.zones.arrangement import Arrangement
 from streamvis.stages.zones.beginnings import (
     SHORTEST_US,
@@ -38,7 +39,7 @@ from streamvis.stages.zones.history import (
     new_piece,
 )
 from streamvis.stages.zones.live import NEVER, NEW, LiveTracks
-from streamvis.stages.zones.observed import Merges, Observed, Splits
+from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.occupancy import deviations
 
 LEFTS = (LEFT, BAND_LEFT)
