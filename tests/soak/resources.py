@@ -73,7 +73,7 @@ class Trend(NamedTuple):
     end_mb: float  # median of the last tenth
     peak_mb: float  # of all samples
     mb_per_hour: float  # slope of a straight line through the samples
-    mb_per_reconnect: float
+    mb_per_reconnect: float  # of all or of the second half, the lesser: a leak is in both
     descriptors: "Count"
     threads: "Count"
 
@@ -83,7 +83,7 @@ class Count(NamedTuple):
 
     begin: int  # median of the first tenth after the warm-up
     end: int  # median of the last tenth
-    per_reconnect: float
+    per_reconnect: float  # by which the least number rises, from the first third to the last
 
 
 def trend(samples: list[Sample], name: str, warm_up: float = 0.3) -> Trend:
@@ -93,21 +93,29 @@ def trend(samples: list[Sample], name: str, warm_up: float = 0.3) -> Trend:
     rss = np.array([s.usage[name].rss_mb for s in kept])
     tenth = max(1, len(kept) // 10)
     started = [s.started for s in kept]
+    half = len(kept) // 2
     return Trend(
         begin_mb=float(np.median(rss[:tenth])),
         end_mb=float(np.median(rss[-tenth:])),
         peak_mb=max(s.usage[name].rss_mb for s in known),
         mb_per_hour=slope([s.at_s / 3600 for s in kept], rss),
-        mb_per_reconnect=slope(started, rss),
+        mb_per_reconnect=min(slope(started, rss), slope(started[half:], rss[half:])),
         descriptors=count([s.usage[name].descriptors for s in kept], started, tenth),
         threads=count([s.usage[name].threads for s in kept], started, tenth),
     )
 
 
 def count(values: list[int], started: list[int], tenth: int) -> Count:
-    """Compare the first tenth with the last."""
+    """Compare the first tenth with the last, the least of the first third with that of the last.
+
+    What is left behind stays: it raises the least number. The others rise and fall with the decode
+    processes that live when a sample is taken, and a line through them has a slope by chance.
+    """
     begin, end = (int(np.median(part)) for part in (values[:tenth], values[-tenth:]))
-    return Count(begin, end, slope(started, np.array(values)))
+    third = max(1, len(values) // 3)
+    reconnects = float(np.mean(started[-third:]) - np.mean(started[:third]))
+    left = min(values[-third:]) - min(values[:third])
+    return Count(begin, end, left / reconnects if reconnects > 0 else 0.0)
 
 
 def slope(x: Sequence[float], y: np.ndarray) -> float:
