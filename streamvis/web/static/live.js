@@ -1,25 +1,17 @@
 // The live page: the sources of the run with their state, and its last events.
 // Names of sources and all that events say is text, never markup.
 
-import { ApiError, ask, follow } from "/static/api.js";
+import { ask } from "/static/api.js";
+import { byId, element } from "/static/dom.js";
+import { say, start } from "/static/shell.js";
 import { RunState, aboutOf, durationOf, timeOf } from "/static/state.js";
 
-const EVERY_MS = 2000;
 const SHOWN = 100; // events
 const EARLIER = 500; // events that are looked at, of those before the page was opened
-const byId = (id) => document.getElementById(id);
 const state = new RunState();
 let status = null; // of /api/status
-let stop = null; // ends the stream of events
 let waiting = false; // to draw
 let wantsEarlier = false; // events
-
-function element(name, text, className) {
-  const found = document.createElement(name);
-  if (text !== undefined) found.textContent = text;
-  if (className) found.className = className;
-  return found;
-}
 
 function draw() {
   if (waiting) return;
@@ -82,12 +74,6 @@ function drawEvents() {
   byId("no-events").hidden = lines.length > 0;
 }
 
-function say() {
-  const run = status.run;
-  const words = run ? `${run.pipeline}, process ${run.pid}` : "the run is over";
-  byId("run").textContent = status.problem ? `${words}: ${status.problem}` : words;
-}
-
 function take(message) {
   state.take(message);
   if (message.kind === "begin") {
@@ -113,47 +99,15 @@ async function addEarlier(last) {
     state.addEarlier(events);
     draw();
   } catch (error) {
-    byId("run").textContent = `no answer: ${error.message}`;
+    say(`no answer: ${error.message}`);
   }
 }
 
-async function look() {
-  try {
-    status = await ask("GET", "/api/status");
-    byId("login").hidden = true;
-    stop ??= follow(take);
-    say();
-    draw();
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 401) {
-      if (byId("login").hidden) {
-        byId("login").hidden = false;
-        byId("token").focus();
-      }
-      byId("run").textContent = "a token is needed";
-      stop?.();
-      stop = null;
-    } else {
-      byId("run").textContent = `no answer: ${error.message}`;
-    }
-  }
-}
-
-async function lookAgainAndAgain() {
-  if (!document.hidden) await look();
-  setTimeout(lookAgainAndAgain, EVERY_MS);
-}
-
-byId("login").addEventListener("submit", async (submitted) => {
-  submitted.preventDefault();
-  try {
-    await ask("POST", "/api/login", { token: byId("token").value });
-    byId("token").value = "";
-    byId("refused").textContent = "";
-    await look();
-  } catch (error) {
-    byId("refused").textContent = error.message;
-  }
-});
 byId("updates").addEventListener("change", draw);
-lookAgainAndAgain();
+start({
+  look(found) {
+    status = found;
+    draw();
+  },
+  take,
+});
