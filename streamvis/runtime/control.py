@@ -21,8 +21,10 @@ from streamvis.runtime.control_zones import (
     ZoneList,
     ZonesChanged,
     cannot_have,
+    is_newer,
     listed_zones,
     not_kept,
+    revision_of,
 )
 from streamvis.runtime.metrics import SourceReport, Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource, SetZones
@@ -31,7 +33,7 @@ from streamvis.sources.spec import ID, SourceSpec
 from streamvis.zone_layout import ZoneLayout
 
 VERSION = 1
-LONGEST_REQUEST = 2**16  # bytes
+LONGEST_REQUEST = 2**19  # bytes: 1000 zones have some 400 000
 
 Origin = Literal["start", "file", "added"]  # of a source: given at start, in the sources file
 ControlFact = AddSource | RemoveSource | RestartSource | SetZones
@@ -138,6 +140,7 @@ class Refusal(msgspec.Struct, frozen=True, tag="error"):
     """Why nothing was done."""
 
     message: str
+    newer: bool = False  # what was to be replaced is newer than the client knows
 
 
 Reply = RunStatus | SourceList | Changed | SourcePicture | ZoneList | ZonesChanged | Refusal
@@ -228,15 +231,22 @@ def _change_zones(request: ChangeZones, view: View) -> Decision:
     spec = view.specs[name]
     if wrong := cannot_have(spec, layout, view.zones):
         return Decision(Refusal(wrong))
+    if newer := is_newer(request.expected, layout, spec, view.zones):
+        return Decision(Refusal(newer, newer=True))
     lost = not_kept(spec, view.specs)
     file = "" if lost else spec.zones_file
     return Decision(
         ZonesChanged(
-            source=name, zones=len(layout.zones), lines=len(layout.lines), file=file, lost=lost
+            source=name,
+            zones=len(layout.zones),
+            lines=len(layout.lines),
+            file=file,
+            lost=lost,
+            revision=revision_of(layout),
         ),
         [SetZones(name, layout, view.at)],
         {name: msgspec.structs.replace(spec, zones=layout)},
-        keep=KeptZones(file, layout) if file else None,
+        keep=KeptZones(file, layout, spec.zones if request.expected else None) if file else None,
     )
 
 

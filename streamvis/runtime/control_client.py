@@ -19,6 +19,10 @@ from streamvis.runtime.control_files import (
 PATIENCE_S = 5.0  # for a reply: the hub answers between two frames
 
 
+class NewerError(UsageError):
+    """What was to be replaced is newer than the client knows."""
+
+
 def find_run(which: str | None = None) -> RunFile:
     """Return the run of a process id or an output directory; without, the only run of this user.
 
@@ -35,7 +39,10 @@ def find_run(which: str | None = None) -> RunFile:
 
 
 def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -> control.Reply:
-    """Return the reply of a run; RunError when none comes, UsageError when it refuses."""
+    """Return the reply of a run; RunError when none comes, UsageError when it refuses.
+
+    NewerError is the refusal to replace what is newer than the request says.
+    """
     message = control.encode_request(request)
     if len(message) > control.LONGEST_REQUEST:
         raise UsageError(
@@ -55,7 +62,7 @@ def ask(run: RunFile, request: control.Request, timeout_s: float = PATIENCE_S) -
         )
     reply = control.decode_reply(data)
     if isinstance(reply, control.Refusal):
-        raise UsageError(reply.message)
+        raise (NewerError if reply.newer else UsageError)(reply.message)
     return reply
 
 

@@ -133,13 +133,17 @@ class Control:
             self._unkept.add(reply.source)
             return decision
         try:
-            keep(decision.keep)
+            edited = keep(decision.keep)
         except OSError as error:
             return Decision(
                 Refusal(
                     f"source '{reply.source}' keeps its zones: {reply.file} cannot be written: "
                     f"{error.strerror or error}"
                 )
+            )
+        if edited:
+            return Decision(
+                Refusal(f"source '{reply.source}' keeps its zones: {edited}", newer=True)
             )
         return decision
 

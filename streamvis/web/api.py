@@ -23,24 +23,17 @@ from streamvis.runtime.control import (
     SourceList,
 )
 from streamvis.runtime.control_files import RunFile
-from streamvis.runtime.control_zones import (
-    ChangeZones,
-    ListZones,
-    SourceZones,
-    ZoneList,
-    ZonesChanged,
-)
 from streamvis.runtime.metrics import Status
 from streamvis.runtime.page_server import METRICS
 from streamvis.runtime.resource_usage import disk_of
-from streamvis.sources.spec import ID, SourceSpec, resolve
+from streamvis.sources.spec import SourceSpec, resolve
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
-from streamvis.web.operations import Answered, Call, Operation
+from streamvis.web.operations import Answered, Call, Operation, source_of
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.token import LONGEST, SESSION_S, Logins
-from streamvis.zone_layout import ZoneLayout
+from streamvis.web.zone_operations import ZoneOperations
 
 SETTINGS = frozenset({"fps", "open_s", "read_s", "stall_s", "retry_s", "transport"})
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://", "synthetic:")
@@ -80,12 +73,6 @@ class RunSources(msgspec.Struct, frozen=True, kw_only=True):
 
     live: bool  # whether the run is under way
     sources: list[ListedSource]
-
-
-class RunZones(msgspec.Struct, frozen=True, kw_only=True):
-    """The zones and lines of all sources that have not ended."""
-
-    sources: list[SourceZones]
 
 
 class NewSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +118,7 @@ class Api:
         self._folder = folder
         self._logins = logins
         self._cookie = cookie
+        self.zones = ZoneOperations(folder)
 
     def status(self, call: Call) -> Answered:
         """Return the state of the run and of its log."""
@@ -165,20 +153,7 @@ class Api:
 
     def remove_source(self, call: Call) -> Answered:
         """Remove a source: its frames in flight are finished, and its tracks end."""
-        return self._changed(Remove(_id_of(call)))
-
-    def zones(self, call: Call) -> Answered:
-        """Return the zones and lines of the sources, and where they are from."""
-        reply = self._folder.ask(ListZones())
-        sources = reply.sources if isinstance(reply, ZoneList) else []
-        return Answered(value=RunZones(sources=sources))
-
-    def set_zones(self, call: Call) -> Answered:
-        """Give a source other zones and lines from its next frame on, and write its zones file."""
-        reply = self._folder.ask(ChangeZones(_id_of(call), call.body))
-        if not isinstance(reply, ZonesChanged):
-            raise RunError("the run sent another answer than that to a change of zones")
-        return Answered(value=reply)
+        return self._changed(Remove(source_of(call)))
 
     def events(self, call: Call) -> Answered:
         """Return a page of the event log."""
@@ -264,17 +239,7 @@ def operations(api: Api) -> tuple[Operation, ...]:
             answer=Changed,
             statuses=(400, 409, 503),
         ),
-        Operation(
-            method="GET", path="/api/zones", call=api.zones, answer=RunZones, statuses=(409, 503)
-        ),
-        Operation(
-            method="PUT",
-            path="/api/zones/{source}",
-            call=api.set_zones,
-            body=ZoneLayout,
-            answer=ZonesChanged,
-            statuses=(400, 409, 413, 415, 503),
-        ),
+        *api.zones.table(),
         Operation(
             method="GET",
             path="/api/events",
@@ -330,15 +295,6 @@ def _ended(source: LoggedSource) -> ListedSource:
         state_s=0.0,
         reason=source.ending or "the run ended without an end of this source",
     )
-
-
-def _id_of(call: Call) -> str:
-    name = call.path["source"]
-    if not ID.fullmatch(name):
-        raise RefusedError(
-            400, "path", shown(name), expected="a source id of a-z, 0-9, '_' and '-' (1 to 64)"
-        )
-    return name
 
 
 def _spec_of(new: NewSource) -> SourceSpec:

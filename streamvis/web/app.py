@@ -21,6 +21,7 @@ from streamvis.web.guard import Application, Guard, Receive, Scope, Send, addres
 from streamvis.web.openapi import document
 from streamvis.web.operations import (
     JSON,
+    LONGEST_BODY,
     Answered,
     Call,
     NoQuery,
@@ -74,9 +75,15 @@ def application(
     pages = _pages()
     routes += [Route(path, _fixed(data, media)) for path, (media, data) in pages.items()]
     open_paths = [*pages, *(one.path for one in table if one.without_token)]
+    long_bodies = {one.path.partition("{")[0]: one.longest for one in table}
     router = Router(routes, lifespan=lifespan, redirect_slashes=False)
     return Guard(
-        _json_errors(router), logins=logins, cookie=cookie, open_paths=open_paths, names=names
+        _json_errors(router),
+        logins=logins,
+        cookie=cookie,
+        open_paths=open_paths,
+        long_bodies={path: n for path, n in long_bodies.items() if n > LONGEST_BODY},
+        names=names,
     )
 
 
@@ -111,7 +118,8 @@ def _socket(stream: EventStream) -> Callable[[WebSocket], Coroutine[Any, Any, No
 
 def _fixed(data: bytes, media: str) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        converted_query(NoQuery, request.query_params)
+        if media != TYPES["html"]:  # what is in the query of a page is for its script
+            converted_query(NoQuery, request.query_params)
         return Response(data, headers={"content-type": media})
 
     return endpoint

@@ -4,14 +4,15 @@
   name is made to lead here (DNS rebinding) has its own name there.
 - `Origin`, which browsers send with every write and every WebSocket, has to be this server.
 - With a token: the cookie of a login, or `Authorization: Bearer TOKEN`.
-- Bodies are of JSON, of at most LONGEST_BODY bytes; the answer comes within REQUEST_S.
+- Bodies are of JSON, of at most LONGEST_BODY bytes, or as many as `long_bodies` says; the answer
+  comes within REQUEST_S.
 """
 
 import asyncio
 import ipaddress
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -19,7 +20,7 @@ from starlette.requests import cookie_parser
 
 from streamvis.errors import StreamvisError
 from streamvis.logs import log
-from streamvis.runtime.control import LONGEST_REQUEST
+from streamvis.web.operations import LONGEST_BODY
 from streamvis.web.problems import RefusedError, refusal_of, shown
 from streamvis.web.token import Logins
 
@@ -29,7 +30,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LONGEST_BODY = LONGEST_REQUEST  # bytes
 LONGEST_TARGET = 4096  # characters of path and query
 BODY_S = 10.0  # for a client to send its body
 REQUEST_S = 30.0  # for an answer
@@ -52,7 +52,8 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,
 class Guard:
     """Passes to the application what may pass, and answers the rest itself.
 
-    `open_paths` need no token. `names` are host names of this server, besides its addresses.
+    `open_paths` need no token. `long_bodies` has the bytes that bodies may have, by the beginning
+    of the path. `names` are host names of this server, besides its addresses.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Guard:
         logins: Logins | None = None,
         cookie: str = "",
         open_paths: Iterable[str] = (),
+        long_bodies: Mapping[str, int] | None = None,
         names: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._logins = logins
         self._cookie = cookie
         self._open = frozenset(open_paths)
+        self._long_bodies = dict(long_bodies or {})
         self._names = {"localhost", *(name.lower() for name in names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +84,7 @@ class Guard:
                 await self._app(scope, receive, answer.send)
                 return
             async with asyncio.timeout(REQUEST_S):
-                await self._app(scope, _Body(scope, receive), answer.send)
+                await self._app(scope, _Body(scope, receive, self._longest(scope)), answer.send)
         except TimeoutError:
             await answer.refuse(
                 RefusedError(503, "the server", f"no answer within {REQUEST_S:g} s")
@@ -113,6 +116,13 @@ class Guard:
             _check_origin(headers, host)
         if scope["path"] not in self._open:
             self._check_login(scope, headers)
+
+    def _longest(self, scope: Scope) -> int:
+        """Return how many bytes the body of a request may have."""
+        path = str(scope["path"])
+        return next(
+            (n for name, n in self._long_bodies.items() if path.startswith(name)), LONGEST_BODY
+        )
 
     def _is_ours(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -189,14 +199,14 @@ def _check_origin(headers: Headers, host: str) -> None:
 class _Body:
     """Receives a body that is not too long, in a time that is not too long."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, longest: int) -> None:
         self._receive = receive
-        self._left = LONGEST_BODY
+        self._longest = self._left = longest
         self._until = time.monotonic() + BODY_S
         self._ended = False
         length = Headers(scope=scope).get("content-length", "0")
-        if not length.isascii() or not length.isdecimal() or int(length[:12]) > LONGEST_BODY:
-            raise _too_long()
+        if not length.isascii() or not length.isdecimal() or int(length[:12]) > longest:
+            raise _too_long(longest)
 
     async def __call__(self) -> Message:
         if self._ended:  # nothing but the end of the connection is still to come
@@ -211,16 +221,16 @@ class _Body:
         self._ended = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _too_long()
+            raise _too_long(self._longest)
         return message
 
 
-def _too_long() -> RefusedError:
+def _too_long(longest: int) -> RefusedError:
     return RefusedError(
         413,
         "body",
-        f"it is above {LONGEST_BODY} bytes",
-        expected=f"at most {LONGEST_BODY}",
+        f"it is above {longest} bytes",
+        expected=f"at most {longest}",
         headers={"connection": "close"},
     )
 

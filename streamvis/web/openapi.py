@@ -19,6 +19,7 @@ MEANINGS = {
     408: "The body did not come in time.",
     409: "The run refuses the change.",
     410: "The events are evicted.",
+    412: "What is to be replaced is newer than the request says.",
     413: "The body is too long.",
     415: "The body is not JSON.",
     421: "The name of the server in the request is not one of its names.",

@@ -13,10 +13,12 @@ from starlette.datastructures import QueryParams
 
 from streamvis.errors import StreamvisError
 from streamvis.parsing import convert
+from streamvis.sources.spec import ID
 from streamvis.web.problems import RefusedError, shown
 
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
+LONGEST_BODY = 2**16  # bytes, unless an operation takes longer ones
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     media: str = JSON
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None
+    longest: int = LONGEST_BODY  # bytes of the body
     statuses: tuple[int, ...] = ()  # of its answers that are errors
     same: tuple[int, ...] = ()  # other statuses with the answer
     without_token: bool = False
@@ -73,6 +76,16 @@ def converted_query(kind: type[T], given: QueryParams) -> T:
             400, f"query parameter {shown(twice)}", "it is there twice", expected="it once"
         )
     return _converted(dict(given), kind, "query", strict=False)
+
+
+def source_of(call: Call) -> str:
+    """Return the id of a source in the path; RefusedError where it cannot be one."""
+    name = call.path["source"]
+    if not ID.fullmatch(name):
+        raise RefusedError(
+            400, "path", shown(name), expected="a source id of a-z, 0-9, '_' and '-' (1 to 64)"
+        )
+    return name
 
 
 def body_of(operation: Operation, data: bytes, content_type: str) -> Any:

@@ -5,6 +5,7 @@ import msgspec
 from streamvis.errors import DataError, RunError, StreamvisError, UsageError
 from streamvis.events.log import GoneError
 from streamvis.logs import redacted
+from streamvis.runtime.control_client import NewerError
 
 LONGEST = 200  # characters that are quoted of a request
 
@@ -58,6 +59,8 @@ def refusal_of(error: StreamvisError, where: str) -> RefusedError:
             return error
         case GoneError():
             status = 410
+        case NewerError():
+            status = 412
         case UsageError():  # the run refuses it
             status = 409
         case RunError():

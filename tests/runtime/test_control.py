@@ -249,8 +249,8 @@ def test_all_settings_of_a_source_survive_the_wire():
     [
         (b"", "cannot be read"),
         (b"\xff" * 1000, "cannot be read"),
-        (b"[" * 60_000, "cannot be read"),
-        (b"x" * 70_000, "70000 bytes"),
+        (b"[" * 500_000, "cannot be read"),
+        (b"x" * 600_000, "600000 bytes"),
         ({"version": 2, "request": {"type": "new"}}, "version 2"),
         ({"version": 1, "request": {"type": "explode"}}, "explode"),
         ({"version": 1, "request": {"type": "remove", "source": 7}}, "Expected `str`"),

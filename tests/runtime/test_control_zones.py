@@ -16,13 +16,14 @@ from streamvis.runtime.control_zones import (
     ChangeZones,
     KeptZones,
     ListZones,
-    SourceZones,
-    ZoneList,
     ZonesChanged,
     keep,
+    revision_of,
 )
 from streamvis.runtime.protocol import RestartSource, SetZones
+from streamvis.sources.spec import SourceSpec
 from streamvis.stages.zones import ZoneCounter
+from streamvis.synthetic.render import SyntheticScene
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 TRIANGLE = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
@@ -53,7 +54,9 @@ def test_zones_of_a_source_are_set_and_kept_in_the_file_that_is_its_own():
     assert decision.facts == [SetZones("own", DESK, 12.5)]
     assert decision.specs == {"own": replaced(OWN, zones=DESK)}
     assert decision.keep == KeptZones("/etc/own.yaml", DESK)
-    assert decision.reply == ZonesChanged(source="own", zones=1, lines=1, file="/etc/own.yaml")
+    assert decision.reply == ZonesChanged(
+        source="own", zones=1, lines=1, file="/etc/own.yaml", revision=revision_of(DESK)
+    )
     assert str(decision.reply) == "source 'own' has 1 zone and 1 line, kept in /etc/own.yaml"
 
 
@@ -110,13 +113,51 @@ def test_an_added_source_has_its_zones_or_those_of_the_pipeline():
 def test_the_list_has_the_zones_of_each_source_and_where_they_are_from():
     specs = (OWN, INLINE, PLAIN, camera("gone"))
     run = view_of(*specs, zones=DESK, ended={"gone": "eof"}, unkept={"inline"})
-    assert handle(ListZones(), run).reply == ZoneList(
-        [
-            SourceZones(id="own", origin="/etc/own.yaml", layout=DOOR),
-            SourceZones(id="inline", origin="set", layout=DOOR),
-            SourceZones(id="plain", origin="pipeline", layout=DESK),
-        ]
-    )
+    listed = handle(ListZones(), run).reply.sources
+    assert [(one.id, one.origin, one.layout) for one in listed] == [
+        ("own", "/etc/own.yaml", DOOR),
+        ("inline", "set", DOOR),
+        ("plain", "pipeline", DESK),
+    ]
+    assert [one.revision for one in listed] == [revision_of(one.layout) for one in listed]
+    assert [bool(one.lost) for one in listed] == [False, True, True]
+
+
+def test_the_list_has_the_ground_planes_that_are_known():
+    scene = SourceSpec(id="scene", uri="synthetic:walkers?size=320x240", kind="synthetic")
+    wrong = replaced(scene, id="wrong", uri="synthetic:walkers?size=0")
+    run = view_of(replaced(PLAIN, ground_plane=PLANE), OWN, scene, wrong, zones=DESK)
+    plain, own, made, without = (one.ground_plane for one in handle(ListZones(), run).reply.sources)
+    assert (plain, own, without) == (PLANE, None, None)
+    assert made == SyntheticScene(size=(320, 240)).homography
+
+
+def test_zones_replace_only_those_that_are_expected():
+    expected = revision_of(DOOR)
+    assert revision_of(ZoneLayout(zones=DOOR.zones)) == expected != revision_of(DESK)
+    changed = handle(ChangeZones("own", DESK, expected), RUN)
+    assert changed.keep == KeptZones("/etc/own.yaml", DESK, DOOR)
+    refused = handle(ChangeZones("own", ZoneLayout(), revision_of(DESK)), RUN)
+    assert refused.reply.newer
+    assert "it has 1 zone and 0 lines now" in refused.reply.message
+    assert not refused.facts
+    assert handle(ChangeZones("plain", DOOR, revision_of(DESK)), RUN).facts  # the pipeline's
+    assert handle(ChangeZones("own", DOOR, revision_of(DESK)), RUN).facts  # they are in force
+
+
+def test_a_zones_file_that_was_edited_is_not_replaced(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(edited := "zones: []  # mine")
+    assert "was edited since" in keep(KeptZones(str(path), DESK, DOOR))
+    assert path.read_text() == edited
+    path.write_text(broken := "zones: [")
+    assert "has an error" in keep(KeptZones(str(path), DESK, DOOR))
+    assert path.read_text() == broken
+    assert keep(KeptZones(str(path), DESK)) == ""
+    assert keep(KeptZones(str(path), DOOR, DESK)) == ""
+    path.unlink()
+    assert keep(KeptZones(str(path), DESK, DOOR)) == ""
+    assert read_zones(path) == DESK
 
 
 def test_other_zones_in_the_sources_file_restart_no_source():

@@ -15,7 +15,7 @@ from streamvis.errors import ConfigError
 from streamvis.events.log import FILE_NAME
 from streamvis.parsing import convert
 from streamvis.runtime import control
-from streamvis.zone_layout import ZoneLayout
+from streamvis.zone_layout import MAX_SHAPES, ZoneLayout
 
 DOOR = {"name": "door", "polygon": [[0.1, 0.5], [0.4, 0.5], [0.4, 0.9]]}
 PLAIN_ERROR = {"message", "where", "found", "expected", "to_do"}
@@ -140,6 +140,54 @@ def test_zones_are_set_kept_and_listed(client, run):
     assert listed["layout"]["zones"][0]["name"] == "door"
     again = client.ask("PUT", "/api/zones/gate", listed["layout"])  # as it was listed
     assert again.status == 200
+    assert again.json["revision"] == changed["revision"] == listed["revision"]
+
+
+def test_newer_zones_are_not_replaced_unless_it_is_wanted(client, run):
+    def put(layout, revision=""):
+        query = f"?revision={revision}" if revision else ""
+        return client.ask("PUT", f"/api/zones/gate{query}", layout)
+
+    (first,) = [
+        s["revision"] for s in client.get("/api/zones").json["sources"] if s["id"] == "gate"
+    ]
+    second = put({"zones": [DOOR]}, first).json["revision"]
+    desk = {"zones": [{**DOOR, "name": "desk"}]}
+    refused = put(desk, first)
+    assert refused.status == 412
+    assert "has 1 zone and 0 lines now" in refused.error["message"]
+    assert put({"zones": [DOOR]}, first).status == 200  # what is there already
+    assert [zone.name for zone in read_zones(run.zones_path).zones] == ["door"]
+    run.zones_path.write_text("zones: []  # by hand\n")
+    refused = put(desk, second)
+    assert refused.status == 412
+    assert "was edited since" in refused.error["message"]
+    assert run.zones_path.read_text() == "zones: []  # by hand\n"
+    assert put(desk).status == 200
+    assert [zone.name for zone in read_zones(run.zones_path).zones] == ["desk"]
+    assert put(desk, "newest").status == 400
+
+
+def test_a_zones_file_is_made_without_a_run(over, tmp_path):
+    layout = {
+        "zones": [{**DOOR, "crowd": 4}],
+        "lines": [{"name": "l", "start": [0, 0], "end": [1, 1]}],
+    }
+    (tmp_path / "made.yaml").write_text(over.ask("POST", "/api/zones-file", layout).json["text"])
+    assert read_zones(tmp_path / "made.yaml") == convert(layout, ZoneLayout, "it", ConfigError)
+    refused = over.ask("POST", "/api/zones-file", {"zones": [DOOR, DOOR]})
+    assert refused.status == 400
+    assert "called 'door'" in refused.error["message"]
+
+
+def test_as_many_zones_as_a_source_may_have_are_set(client, run):
+    corners = [(0.1 + n / 7000, 0.1 + n / 9000) for n in range(MAX_SHAPES)]
+    squares = [[(x, y), (x + 0.1, y), (x + 0.1, y + 0.1), (x, y + 0.1)] for x, y in corners]
+    layout = {"zones": [{"name": f"z{n}", "polygon": one} for n, one in enumerate(squares)]}
+    assert client.ask("PUT", "/api/zones/gate", layout).json["zones"] == MAX_SHAPES
+    (listed,) = [s for s in client.get("/api/zones").json["sources"] if s["id"] == "gate"]
+    assert client.ask("PUT", "/api/zones/gate", listed["layout"]).status == 200  # with defaults
+    assert len(read_zones(run.zones_path).zones) == MAX_SHAPES
 
 
 WRONG_ZONES = [
@@ -219,6 +267,9 @@ REQUESTS = [
     ("PUT", "/api/zones/gate", {"zones": [DOOR]}),
     ("PUT", "/api/zones/nobody", {"zones": []}),
     ("PUT", "/api/zones/gate", {"zones": [{}]}),
+    ("PUT", "/api/zones/gate?revision=0123456789abcdef", {"zones": []}),
+    ("POST", "/api/zones-file", {"zones": [DOOR]}),
+    ("POST", "/api/zones-file", {"zones": [{}]}),
     ("POST", "/api/sources", {"id": "dock", "uri": "rtsp://10.0.0.2/dock"}),
     ("POST", "/api/sources", {"id": "dock", "uri": "dock"}),
     ("DELETE", "/api/sources/dock", None),

@@ -14,6 +14,8 @@ from websockets.exceptions import InvalidStatus
 
 from streamvis.events.log import FILE_NAME
 from streamvis.web import guard
+from streamvis.web.operations import LONGEST_BODY
+from streamvis.web.zone_operations import LONGEST_LAYOUT
 
 TOKEN = "a-token-of-this-test-0123456789"
 PATHS = ("/", "/api/status", "/api/events", "/api/nothing", "/static/page.css", "/health/live")
@@ -157,21 +159,26 @@ def test_wrong_tokens_are_counted(locked):
     assert locked.get("/api/status", Authorization=f"Bearer {TOKEN}").status == 429
 
 
-@pytest.mark.parametrize("size", [guard.LONGEST_BODY + 1, 50_000_000])
-def test_a_body_that_is_too_long_is_not_read(client, size):
-    head = f"PUT /api/zones/gate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
-    assert b" 413 " in raw(client, head.encode()).partition(b"\r\n")[0]
+LONGEST = {"PUT /api/zones/gate": LONGEST_LAYOUT, "POST /api/login": LONGEST_BODY}
+
+
+@pytest.mark.parametrize("what", LONGEST)
+def test_a_body_that_is_too_long_is_not_read(client, what):
+    for size in (LONGEST[what] + 1, 50_000_000):
+        head = f"{what} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+        assert b" 413 " in raw(client, head.encode()).partition(b"\r\n")[0]
     for wrong in ("-1", "1e9", "9" * 400):
-        head = f"PUT /api/zones/gate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {wrong}\r\n\r\n"
+        head = f"{what} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {wrong}\r\n\r\n"
         status = raw(client, head.encode()).partition(b"\r\n")[0]
         assert b" 413 " in status or b" 400 " in status
 
 
-def test_a_body_in_chunks_is_bounded_too(client):
+@pytest.mark.parametrize("what", LONGEST)
+def test_a_body_in_chunks_is_bounded_too(client, what):
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    head = b"PUT /api/zones/gate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"{what} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     with suppress(ConnectionResetError):  # what was sent after the answer is not read
-        assert b" 413 " in raw(client, head + chunk + chunk).partition(b"\r\n")[0]
+        assert b" 413 " in raw(client, head + chunk * (LONGEST[what] // 0x10000 + 1))
     assert client.get("/").status == 200
 
 
