@@ -41,6 +41,12 @@ def stage(name, **fields):
     return StageReport(name=name, service_ms=Quantiles(p50=3.25, p99=7.5), **{**given, **fields})
 
 
+def picture(source, n=1, jpeg=b"\xff\xd8 picture", **fields):
+    """A picture as a run sends it."""
+    given = {"stream_epoch": 1, "media_us": 40_000 * n, "capture_us": 7, "width": 64, "height": 48}
+    return control.SourcePicture(source=source, jpeg=jpeg, n=n, **{**given, **fields})
+
+
 def movie(name):
     return SourceSpec(id=name, uri=f"{name}.mp4", kind="file")
 

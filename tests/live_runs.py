@@ -18,6 +18,7 @@ from streamvis.sources.spec import SourceSpec
 from streamvis.stages import event_codec
 
 TOYS = Path(__file__).parent / "runtime"
+OPENER = "streamvis.sources:open_source"
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -34,7 +35,7 @@ sources = msgspec.json.decode(settings["sources"], type=list[SourceSpec])
 pipeline = Pipeline([
     StageSpec(settings["detect"], MaskRcnn(), skip_suspect=settings["skip_suspect"]),
     StageSpec("track", Jipda(), after=[settings["detect"]]),
-    StageSpec("publish", Publish(bind=None, update_every_s=0.0), after=["track"]),
+    StageSpec("publish", Publish(bind=settings["bind"], update_every_s=0.0), after=["track"]),
 ])
 placement = Placement(
     workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", "publish"])],
@@ -54,7 +55,8 @@ def write(status):
     draft.write_bytes(msgspec.json.encode(status))
     draft.replace(out / "status.json")
 launch.run(
-    pipeline, placement, sources, build="toys:build_live", out=out, on_status=write,
+    pipeline, placement, sources, build=settings["build"], out=out, on_status=write,
+    open_source=settings["opener"],
     serve=settings["serve"], on_used=settings["on_used"],
     limits=Limits(drain_heartbeat_timeout_s=6.0),
     control=ControlSettings(pipeline="toys") if settings["control"] else None,
@@ -133,6 +135,9 @@ def running(
     most_bytes: int | None = None,
     skip_suspect: bool = False,
     control: bool = False,
+    build: str = "toys:build_live",
+    opener: str = OPENER,
+    bind: str | None = None,
 ) -> Iterator[LiveRun]:
     """Start a run; it is killed in the end if it still runs.
 
@@ -147,6 +152,9 @@ def running(
         "most_bytes": most_bytes,
         "skip_suspect": skip_suspect,
         "control": control,
+        "build": build,
+        "opener": opener,
+        "bind": bind,
         "out": str(out),
     }
     out.mkdir(exist_ok=True)

@@ -21,6 +21,10 @@ def web(
     name: Annotated[
         list[str] | None, Option(help="Host name by which clients reach it; repeatable.")
     ] = None,
+    keys: Annotated[
+        Path | None,
+        Option(help="The client's keys, where the feed of the run asks for them (publish.keys)."),
+    ] = None,
     run: RunName = None,
 ) -> None:
     """Serve the state and the events of a run over HTTP and WebSocket, until Ctrl-C."""
@@ -29,7 +33,7 @@ def web(
     from streamvis.web.server import WebServer, WebSettings
 
     settings = WebSettings(
-        out=out, address=address, run=run, token_file=token_file, names=name or []
+        out=out, address=address, run=run, token_file=token_file, names=name or [], keys=keys
     )
     with closing(WebServer(settings)) as server:
         say(f"{server.url} serves {out}; Ctrl-C ends it")

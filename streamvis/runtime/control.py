@@ -7,9 +7,10 @@ A request and its reply are one JSON document each, `{"version": 1, "request": {
 
 import re
 from collections.abc import Mapping, Set
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from streamvis.config.zones import NO_STAGE
 from streamvis.errors import RunError
@@ -34,6 +35,7 @@ from streamvis.zone_layout import ZoneLayout
 
 VERSION = 1
 LONGEST_REQUEST = 2**19  # bytes: 1000 zones have some 400 000
+MOST_PICTURES = 2  # that a client may wait for
 
 Origin = Literal["start", "file", "added"]  # of a source: given at start, in the sources file
 ControlFact = AddSource | RemoveSource | RestartSource | SetZones
@@ -72,9 +74,14 @@ class Reload(msgspec.Struct, frozen=True, tag="reload", forbid_unknown_fields=Tr
 
 
 class GetPicture(msgspec.Struct, frozen=True, tag="picture", forbid_unknown_fields=True):
-    """Ask for the next picture of a source that is online, as a JPEG."""
+    """Ask for the next pictures of a source that is online, as JPEG, a reply for each.
+
+    Who asks again before all have come waits for the larger number from then on. A client that
+    wants all pictures of a source asks for two whenever one has come.
+    """
 
     source: str
+    count: Annotated[int, Meta(ge=1, le=MOST_PICTURES)] = 1
 
 
 Request = (
@@ -132,8 +139,12 @@ class SourcePicture(msgspec.Struct, frozen=True, kw_only=True, tag="picture"):
 
     source: str
     jpeg: bytes  # base64 in JSON
+    stream_epoch: int
+    n: int  # number of the picture in its stream epoch
     media_us: int
     capture_us: int  # wall clock, since 1970; 0: unknown
+    width: int  # of the source's picture: the JPEG may be smaller
+    height: int
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="error"):
@@ -171,7 +182,8 @@ class Decision(msgspec.Struct, frozen=True):
     facts: list[ControlFact] = []
     specs: dict[str, SourceSpec] = {}  # of sources that are new or changed
     later: dict[str, SourceSpec] = {}  # to be added once the sources of these names have ended
-    picture_of: str | None = None  # the source of which a picture is wanted
+    picture_of: str | None = None  # the source of which pictures are wanted
+    pictures: int = 1  # how many of them
     keep: KeptZones | None = None  # zones file to be written first
 
 
@@ -197,8 +209,8 @@ def handle(request: Request, view: View) -> Decision:
             return Decision(Changed(removed=[name]), [RemoveSource(name, view.at)])
         case GetPicture(name) if name not in view.online:
             return Decision(Refusal(f"source '{name}' has no picture now: it is not online"))
-        case GetPicture(name):
-            return Decision(None, picture_of=name)
+        case GetPicture(name, count):
+            return Decision(None, picture_of=name, pictures=count)
         case ChangeZones():
             return _change_zones(request, view)
         case _ if view.draining:

@@ -4,6 +4,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import zmq
+import zmq.asyncio
 
 from streamvis.errors import RunError, UsageError
 from streamvis.runtime import control
@@ -100,6 +101,31 @@ class Conversation:
 
     def close(self) -> None:
         self._dealer.close()
+
+
+class AsyncConversation:
+    """Sends requests to a run and waits for the replies, in an event loop."""
+
+    def __init__(self, run: RunFile) -> None:
+        """Connect to the run. RunError when its socket is not private to this user."""
+        path = Path(run.socket)
+        check_private(path.parent, by_root=True)
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(f"ipc://{path}")
+
+    async def send(self, request: control.Request) -> None:
+        with suppress(zmq.Again):  # the run takes nothing: there will be no reply either
+            await self._socket.send(control.encode_request(request), zmq.NOBLOCK)
+
+    async def reply(self) -> control.Reply:
+        """Return the next reply. RunError for one that cannot be read."""
+        return control.decode_reply((await self._socket.recv_multipart())[0])
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+        self._context.term()
 
 
 class _Dealer:

@@ -73,7 +73,8 @@ class Control:
         self._later: dict[str, SourceSpec] = {}
         self._listed = dict(listed or {})
         self._unkept: set[str] = set()  # sources whose zones were set, and that no file has
-        self._waiting: dict[str, dict[bytes, None]] = {}  # clients by source, the oldest first
+        # by source: clients, the oldest first, and how many pictures each waits for
+        self._waiting: dict[str, dict[bytes, int]] = {}
 
     @property
     def refused(self) -> int:
@@ -122,7 +123,7 @@ class Control:
                 decision = Decision(Changed(removed=[request.source]))
             self._later.update(decision.later)
             if decision.picture_of is not None:
-                self._wait(peer, decision.picture_of)
+                self._wait(peer, decision.picture_of, decision.pictures)
             yield decision
             if decision.reply is not None:
                 self._reply(peer, decision.reply)
@@ -147,17 +148,20 @@ class Control:
             )
         return decision
 
-    def _wait(self, peer: bytes, source: str) -> None:
-        """Have the client wait for the next picture of the source."""
+    def _wait(self, peer: bytes, source: str, count: int) -> None:
+        """Have the client wait for the next pictures of the source."""
         waiting = self._waiting.setdefault(source, {})
-        waiting[peer] = None
+        waiting[peer] = max(waiting.get(peer, 0), count)
         while len(waiting) > MOST_WAITING:
             del waiting[next(iter(waiting))]
 
     def answer_picture(self, picture: SourcePicture) -> None:
         """Send a picture to all clients that wait for one of its source."""
-        for peer in self._waiting.pop(picture.source, {}):
+        waiting = self._waiting.pop(picture.source, {})
+        for peer in waiting:
             self._reply(peer, picture)
+        if still := {peer: count - 1 for peer, count in waiting.items() if count > 1}:
+            self._waiting[picture.source] = still
 
     def _reload(self, view: View) -> Decision:
         """Read the sources file again; a file with errors changes nothing."""

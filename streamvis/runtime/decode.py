@@ -83,7 +83,7 @@ class Decode:
         self._stall_s = spec.read_s / 2 if spec.stall_s is None else spec.stall_s
         self._stalled = False
         self._masks = spec.privacy_masks
-        self._picture_wanted = False
+        self._pictures_wanted = 0
         self._recorder = source.recorder if isinstance(source, RecordedSource) else None
         self._measured_due = 0.0
         self._send(protocol.Opened(source.info))
@@ -151,9 +151,6 @@ class Decode:
             raise
         pixels = self._masked(picture.pixels)
         self._write(slot, pixels)
-        if self._picture_wanted:
-            self._picture_wanted = False
-            self._send(protocol.PictureTaken(jpeg(pixels), picture.media_us, picture.capture_us))
         decoded = protocol.DecodedFrame(
             slot=slot,
             n=picture.n,
@@ -170,6 +167,9 @@ class Decode:
         )
         self._send(decoded)
         self._gaps = []
+        if self._pictures_wanted:
+            self._pictures_wanted -= 1
+            self._send(taken(picture, pixels))
 
     def _masked(self, pixels: Array) -> Array:
         """Return the pixels without what privacy masks hide."""
@@ -241,14 +241,27 @@ class Decode:
                 case protocol.CutClip(event, kind, media_us):
                     if self._recorder is not None:
                         self._recorder.cut(event, kind, media_us - self._time.shift_us)
-                case protocol.TakePicture():
-                    self._picture_wanted = True
+                case protocol.TakePicture(count):
+                    self._pictures_wanted = max(self._pictures_wanted, count)
                 case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0
 
     def _send(self, message: protocol.FromProcess) -> None:
         self._client.send([protocol.encode(message)])
+
+
+def taken(picture: Picture, pixels: Array) -> protocol.PictureTaken:
+    """Return a picture, whose pixels are masked now, as it is sent to those who asked for it."""
+    height, width = pixels.shape[:2]
+    return protocol.PictureTaken(
+        jpeg=jpeg(pixels),
+        n=picture.n,
+        media_us=picture.media_us,
+        capture_us=picture.capture_us,
+        width=width,
+        height=height,
+    )
 
 
 def jpeg(pixels: Array) -> bytes:

@@ -200,9 +200,8 @@ class Hub:
             for fact in decision.facts:
                 self._feed(fact)
             if decision.picture_of is not None:
-                self._send(
-                    self._core.streams[decision.picture_of].process.name, protocol.TakePicture()
-                )
+                decoder = self._core.streams[decision.picture_of].process.name
+                self._send(decoder, protocol.TakePicture(decision.pictures))
 
     def _view(self) -> View:
         streams = self._core.streams.values()
@@ -281,12 +280,9 @@ class Hub:
                 | protocol.Gauges()
             ):
                 self._server.refused += 1
-            case protocol.PictureTaken(jpeg, media_us, capture_us):
+            case protocol.PictureTaken():
                 if self._control is not None:
-                    picture = SourcePicture(
-                        source=stream.name, jpeg=jpeg, media_us=media_us, capture_us=capture_us
-                    )
-                    self._control.answer_picture(picture)
+                    self._control.answer_picture(_sent_picture(stream, message))
             case _:
                 self._feed(fact)
 
@@ -420,3 +416,17 @@ def _print(text: str) -> None:
         with suppress(OSError):  # the terminal may have been closed
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+def _sent_picture(stream: Stream, taken: protocol.PictureTaken) -> SourcePicture:
+    """Return a picture for those who asked for it; its frame was admitted just before."""
+    return SourcePicture(
+        source=stream.name,
+        jpeg=taken.jpeg,
+        stream_epoch=stream.epoch,
+        n=taken.n,
+        media_us=taken.media_us,
+        capture_us=taken.capture_us,
+        width=taken.width,
+        height=taken.height,
+    )

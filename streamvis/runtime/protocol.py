@@ -104,7 +104,9 @@ class CutClip(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
 
 
 class TakePicture(msgspec.Struct, frozen=True, array_like=True, tag="picture"):
-    """Have a decode process send its next picture as a JPEG."""
+    """Have a decode process send its next pictures as JPEG, too."""
+
+    count: int = 1  # so many from now on, unless more were asked for before
 
 
 class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
@@ -219,11 +221,14 @@ class ClipSaved(msgspec.Struct, frozen=True, array_like=True, tag="saved"):
 
 
 class PictureTaken(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
-    """The picture that was asked for, after privacy masks."""
+    """A picture that was asked for, after privacy masks; it follows its `DecodedFrame`."""
 
     jpeg: bytes
+    n: int
     media_us: int
     capture_us: int
+    width: int  # of the source's picture, before it was made smaller
+    height: int
 
 
 class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="size"):

@@ -30,6 +30,7 @@ from streamvis.sources.spec import SourceSpec, resolve
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
 from streamvis.web.operations import Answered, Call, Operation, source_of
+from streamvis.web.pictures import JPEG, Pictures
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.token import LONGEST, SESSION_S, Logins
@@ -116,6 +117,7 @@ class Api:
 
     def __init__(self, folder: RunFolder, logins: Logins | None = None, cookie: str = "") -> None:
         self._folder = folder
+        self.pictures = Pictures(folder)
         self._logins = logins
         self._cookie = cookie
         self.zones = ZoneOperations(folder)
@@ -247,6 +249,13 @@ def operations(api: Api) -> tuple[Operation, ...]:
             query=EventQuery,
             answer=EventPage,
             statuses=(400, 404, 410),
+        ),
+        Operation(
+            method="GET",
+            path="/api/picture/{source}",
+            call=api.pictures.picture,
+            media=JPEG,
+            statuses=(400, 409, 503),
         ),
         Operation(method="GET", path="/metrics", call=api.metrics, media=METRICS, statuses=(503,)),
         Operation(

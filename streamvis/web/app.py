@@ -15,6 +15,8 @@ from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from streamvis.stages import event_codec
+from streamvis.transport.keys import ClientKeys
+from streamvis.web import video
 from streamvis.web.api import Api, operations
 from streamvis.web.event_stream import PATH, EventStream, StreamQuery
 from streamvis.web.guard import Application, Guard, Receive, Scope, Send, address_of
@@ -34,6 +36,7 @@ from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
+from streamvis.web.video import VideoQuery, VideoStream
 
 AT_ONCE = 4  # operations: each has a thread
 TYPES = {
@@ -52,6 +55,7 @@ def application(
     logins: Logins | None = None,
     cookie: str = "streamvis",
     names: Iterable[str] = (),
+    keys: ClientKeys | None = None,
 ) -> Application:
     """Return the application of one run; with `logins` all but the page wants the token."""
     table = operations(Api(folder, logins, cookie))
@@ -62,6 +66,7 @@ def application(
     async def lifespan(router: Router) -> AsyncIterator[None]:
         stream = EventStream(folder, snapshots)
         router.routes.append(WebSocketRoute(PATH, _socket(stream)))
+        router.routes.append(WebSocketRoute(video.PATH, _video(VideoStream(folder, keys))))
         try:
             yield
         finally:
@@ -112,6 +117,14 @@ def _response(answered: Answered, media: str) -> Response:
 def _socket(stream: EventStream) -> Callable[[WebSocket], Coroutine[Any, Any, None]]:
     async def endpoint(socket: WebSocket) -> None:
         await stream.serve(socket, converted_query(StreamQuery, socket.query_params))
+
+    return endpoint
+
+
+def _video(stream: VideoStream) -> Callable[[WebSocket], Coroutine[Any, Any, None]]:
+    async def endpoint(socket: WebSocket) -> None:
+        converted_query(VideoQuery, socket.query_params)
+        await stream.serve(socket, socket.path_params["source"])
 
     return endpoint
 

@@ -8,12 +8,12 @@ does not read, one chunk of events is held, and the connection ends after a whil
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from msgspec import Meta
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -24,8 +24,8 @@ from streamvis.web.event_pages import SOURCE, TYPES, is_of
 from streamvis.web.problems import RefusedError
 from streamvis.web.run_folder import Identity, RunFolder
 from streamvis.web.snapshots import SourceSnapshots
+from streamvis.web.tasks import first, in_thread
 
-T = TypeVar("T")
 MOST_VIEWERS = 32
 LOOK_S = 0.1  # between two looks at the log
 IDLE_S = 5.0  # without an event, after which `idle` is sent
@@ -223,7 +223,7 @@ class Tail:
     async def _look_again_and_again(self) -> None:
         try:
             while True:
-                mark = await _in_thread(self._look, self._reads)
+                mark = await in_thread(self._look, self._reads)
                 if mark != self._mark:
                     self._mark = mark
                     self._changed.set()
@@ -273,7 +273,7 @@ class EventStream:
             await socket.accept()
             follower = Follower(self._folder, self._snapshots, query)
             try:
-                await _first(self._send_all(socket, follower), _until_gone(socket))
+                await first(self._send_all(socket, follower), _until_gone(socket))
             finally:
                 follower.close()
 
@@ -281,7 +281,7 @@ class EventStream:
         mark, failures = LogEnd(), 0
         while True:
             try:
-                messages = await _in_thread(follower.more, self._reads)
+                messages = await in_thread(follower.more, self._reads)
                 if messages is None:
                     messages = await self._begun(socket, follower)
                 failures = 0
@@ -303,7 +303,7 @@ class EventStream:
 
     async def _begun(self, socket: WebSocket, follower: Follower) -> list[bytes]:
         """Return the first messages; a long log takes minutes, in which `idle` is sent."""
-        task = asyncio.ensure_future(_in_thread(follower.begin, self._folds))
+        task = asyncio.ensure_future(in_thread(follower.begin, self._folds))
         try:
             while not (await asyncio.wait([task], timeout=IDLE_S))[0]:
                 await socket.send_text(msgspec.json.encode(StreamIdle(cursor="")).decode())
@@ -313,36 +313,9 @@ class EventStream:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _in_thread(function: Callable[[], T], limiter: CapacityLimiter) -> T:
-    """Call a function in a thread; when this is cancelled, wait for its end first.
-
-    Otherwise the log would be closed while the thread reads it.
-    """
-    task = asyncio.ensure_future(to_thread.run_sync(function, limiter=limiter))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
 async def _until_gone(socket: WebSocket) -> None:
     """Return when the viewer has gone; one that sends something is disconnected."""
     with suppress(WebSocketDisconnect):
         message = await socket.receive()
         if message["type"] == "websocket.receive":
             await socket.close(1008, "no messages are expected")
-
-
-async def _first(*coroutines: Awaitable[None]) -> None:
-    """Run both until one of them has ended, then end the other; errors of the first count."""
-    tasks = [asyncio.ensure_future(one) for one in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        with suppress(WebSocketDisconnect, OSError):
-            task.result()

@@ -15,6 +15,7 @@ import uvicorn
 from streamvis.errors import RunError, UsageError
 from streamvis.logs import log
 from streamvis.runtime.page_server import parse_address
+from streamvis.transport.keys import client_keys
 from streamvis.web.app import application
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.token import Logins, read_token
@@ -39,6 +40,7 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None = None  # process id or --out of the run that is asked; None: that of `out`
     token_file: Path | None = None
     names: Sequence[str] = ()  # host names of this server
+    keys: Path | None = None  # of a client, for a feed that asks for them
 
 
 class WebServer(uvicorn.Server):
@@ -60,12 +62,14 @@ class WebServer(uvicorn.Server):
         folder = RunFolder(settings.out, settings.run)
         folder.check()
         self.token = read_token(settings.token_file) if settings.token_file is not None else None
+        keys = client_keys(settings.keys) if settings.keys is not None else None
         self.listener = _listening(host, port, settings.address)
         app = application(
             folder,
             logins=Logins(self.token) if self.token is not None else None,
             cookie=f"streamvis-{self.listener.getsockname()[1]}",
             names=settings.names,
+            keys=keys,
         )
         super().__init__(_configured(app))
         self._sweeper = Sweeper(self.server_state)

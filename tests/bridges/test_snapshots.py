@@ -9,12 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 from bridged import bridge, wait_until
-from controlled_runs import RUN, private_home
+from controlled_runs import RUN, picture, private_home
 from live_runs import running
 from mqtt_broker import mosquitto, needs_mosquitto, subscribed
 
 from streamvis.bridges.snapshots import Snapshots
-from streamvis.runtime.control import SourcePicture
 from streamvis.runtime.control_files import registered
 from streamvis.runtime.control_socket import Control
 from streamvis.sources.privacy import COLOUR
@@ -101,7 +100,7 @@ def answer(control, number=1):
 
 
 def picture_of(source):
-    return SourcePicture(source=source, jpeg=b"jpeg", media_us=40_000, capture_us=7)
+    return picture(source, jpeg=b"jpeg")
 
 
 def arrived(snapshots, sources):

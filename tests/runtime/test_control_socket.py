@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import msgspec
 import zmq
-from controlled_runs import NEW, RUN, camera, ids, view_of
+from controlled_runs import NEW, RUN, camera, ids, picture, view_of
 
 from streamvis.errors import ConfigError
 from streamvis.runtime import control
@@ -18,7 +18,6 @@ from streamvis.runtime.control import (
     ListSources,
     Refusal,
     Remove,
-    SourcePicture,
 )
 from streamvis.runtime.control_socket import MOST_WAITING, Control
 from streamvis.runtime.protocol import AddSource, RemoveSource
@@ -122,8 +121,7 @@ def test_a_client_may_die_before_it_is_answered():
 
 
 def test_a_picture_goes_once_to_each_client_that_waits_for_one_of_its_source():
-    taken = SourcePicture(source="gate", jpeg=b"\xff\xd8 picture", media_us=40_000, capture_us=7)
-    other = SourcePicture(source="film", jpeg=b"", media_us=0, capture_us=0)
+    taken, other = picture("gate"), picture("film", 0)
     with hub() as served, ExitStack() as opened:
         served.view = msgspec.structs.replace(RUN, online={"gate", "film"})
         clients = [opened.enter_context(dealer(served.endpoint)) for _ in range(MOST_WAITING + 1)]
@@ -132,14 +130,29 @@ def test_a_picture_goes_once_to_each_client_that_waits_for_one_of_its_source():
                 client.send(control.encode_request(GetPicture("gate")))
             asked = served.pictures_of
             served.serve(until=lambda hub, asked=asked: hub.pictures_of == asked + 2)
-        for picture in (other, taken, taken):
-            served.control.answer_picture(picture)
+        for sent in (other, taken, taken):
+            served.control.answer_picture(sent)
         for client in clients[1:]:
             assert answer(client) == taken
         clients[0].send(control.encode_request(GetPicture("dock")))
         served.serve(0.2)
         assert isinstance(answer(clients[0]), Refusal)  # the first to wait was one too many
         assert not any(client.poll(0) for client in clients)
+
+
+def test_a_client_gets_as_many_pictures_as_it_asked_for():
+    with hub() as served, dealer(served.endpoint) as one, dealer(served.endpoint) as two:
+        served.view = msgspec.structs.replace(RUN, online={"gate"})
+        for client, count in ((one, 1), (two, 2), (two, 1)):
+            client.send(control.encode_request(GetPicture("gate", count)))
+        served.serve(until=lambda hub: hub.pictures_of == 3)
+        for n in range(3):
+            served.control.answer_picture(picture("gate", n))
+        assert [answer(client).n for client in (one, two, two)] == [0, 0, 1]
+        two.send(control.encode_request(GetPicture("gate", 3)))
+        served.serve(0.2)
+        assert "count" in answer(two).message
+        assert not one.poll(0)
 
 
 def test_the_file_is_read_again_and_one_with_errors_changes_nothing(capsys):

@@ -143,12 +143,29 @@ def test_the_next_picture_is_sent_as_a_jpeg_when_it_is_asked_for(connect, segmen
     hub.send(protocol.TakePicture())
     hub.send(protocol.TakePicture())  # the same picture is for both
     hub.send(protocol.SlotGrant(segment.slots[:2], SIZE))
-    taken, decoded = hub.receive(), hub.receive()
-    assert (taken.media_us, taken.capture_us) == (decoded.media_us, decoded.capture_us)
+    decoded, taken = hub.receive(), hub.receive()
+    assert (taken.n, taken.media_us, taken.capture_us) == (
+        decoded.n,
+        decoded.media_us,
+        decoded.capture_us,
+    )
+    assert (taken.width, taken.height) == (decoded.width, decoded.height)
     shown = cv2.imdecode(np.frombuffer(taken.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert shown.shape == (toys.HEIGHT, toys.WIDTH, 3)
     np.testing.assert_allclose(shown, decoded.n, atol=2)
     assert isinstance(hub.receive(), protocol.DecodedFrame)
+
+
+def test_as_many_pictures_are_sent_as_were_asked_for_at_most(connect, segment):
+    hub, _ = connect(100)
+    hub.receive()
+    hub.send(protocol.TakePicture(2))
+    hub.send(protocol.TakePicture())
+    hub.send(protocol.SlotGrant(segment.slots[:3], SIZE))
+    sent = [hub.receive() for _ in range(5)]
+    taken = [one.n for one in sent if isinstance(one, protocol.PictureTaken)]
+    decoded = [one.n for one in sent if isinstance(one, protocol.DecodedFrame)]
+    assert (taken, decoded) == ([0, 1], [0, 1, 2])
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))

@@ -261,6 +261,8 @@ REQUESTS = [
     ("GET", "/api/events?source=gate&from_us=1&to_us=100000&types=track&limit=2", None),
     ("GET", "/api/events?source=nobody", None),
     ("GET", "/api/events?limit=0", None),
+    ("GET", "/api/picture/nobody", None),
+    ("GET", "/api/picture/%2e%2e", None),
     ("GET", "/metrics", None),
     ("GET", "/health/live", None),
     ("GET", "/health/ready", None),
@@ -286,7 +288,7 @@ def test_every_answer_is_as_the_document_says(server, request):
     known = {(method, path): found for method, path, found in operations(document)}
     asked = set()
     for method, path, body in REQUESTS:
-        plain = re.sub(r"(zones|sources)/.+", r"\1/{source}", path.partition("?")[0])
+        plain = re.sub(r"(zones|sources|picture)/.+", r"\1/{source}", path.partition("?")[0])
         asked.add((method, plain))
         checked(document, known[method, plain], client.ask(method, path, body))
     assert asked == set(known)

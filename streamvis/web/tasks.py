@@ -1,0 +1,38 @@
+"""How coroutines of a connection live and end together, and call what blocks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from starlette.websockets import WebSocketDisconnect
+
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[[], T], limiter: CapacityLimiter) -> T:
+    """Call a function in a thread; when this is cancelled, wait for its end first.
+
+    Otherwise what it uses would be closed while it uses it.
+    """
+    task = asyncio.ensure_future(to_thread.run_sync(function, limiter=limiter))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def first(*coroutines: Awaitable[None]) -> None:
+    """Run all until one of them has ended, then end the others; errors of the first count."""
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        with suppress(WebSocketDisconnect, OSError):
+            task.result()
