@@ -22,8 +22,9 @@ export async function ask(method, path, body) {
 const RETRY_MS = 1000;
 const SILENCE_MS = 15000; // the server says something every 5 s
 
-// Calls `take` with each message. Returns a function that ends the stream.
-export function follow(take) {
+// Calls `take` with each message, of one source where there is a `source`. Returns a function that
+// ends the stream.
+export function follow(take, source) {
   let cursor = "";
   let socket;
   let timer;
@@ -37,6 +38,7 @@ export function follow(take) {
   function open() {
     const address = new URL("/ws/events", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    if (source) address.searchParams.set("source", source);
     if (cursor) address.searchParams.set("cursor", cursor);
     socket = new WebSocket(address);
     watchSilence();

@@ -52,8 +52,8 @@ export function say(text) {
 }
 
 // Calls `look` with the answer of /api/status, again and again while the page is visible, and
-// `take` with each message of /ws/events.
-export function start({ look, take }) {
+// `take` with each message of /ws/events, those of one `source` where it is given.
+export function start({ look, take, source }) {
   let stop = null; // ends the stream of events
   build();
 
@@ -61,7 +61,7 @@ export function start({ look, take }) {
     try {
       const status = await ask("GET", "/api/status");
       login.hidden = true;
-      if (take) stop ??= follow(take);
+      if (take) stop ??= follow(take, source);
       const words = status.run
         ? `${status.run.pipeline}, process ${status.run.pid}`
         : "the run is over";

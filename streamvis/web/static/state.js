@@ -90,6 +90,11 @@ export function aboutOf(event) {
   return words.join(" ");
 }
 
+// The page of a source.
+export function sourceAddress(id) {
+  return `/source?id=${encodeURIComponent(id)}`;
+}
+
 export function durationOf(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
   if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
