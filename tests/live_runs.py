@@ -32,10 +32,11 @@ from streamvis.sources.spec import SourceSpec
 
 settings = json.loads(sys.argv[1])
 sources = msgspec.json.decode(settings["sources"], type=list[SourceSpec])
+publish = Publish(bind=settings["bind"], keys=settings["keys"], update_every_s=0.0)
 pipeline = Pipeline([
     StageSpec(settings["detect"], MaskRcnn(), skip_suspect=settings["skip_suspect"]),
     StageSpec("track", Jipda(), after=[settings["detect"]]),
-    StageSpec("publish", Publish(bind=settings["bind"], update_every_s=0.0), after=["track"]),
+    StageSpec("publish", publish, after=["track"]),
 ])
 placement = Placement(
     workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", "publish"])],
@@ -138,6 +139,7 @@ def running(
     build: str = "toys:build_live",
     opener: str = OPENER,
     bind: str | None = None,
+    keys: str | None = None,
 ) -> Iterator[LiveRun]:
     """Start a run; it is killed in the end if it still runs.
 
@@ -155,6 +157,7 @@ def running(
         "build": build,
         "opener": opener,
         "bind": bind,
+        "keys": keys,
         "out": str(out),
     }
     out.mkdir(exist_ok=True)

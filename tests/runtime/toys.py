@@ -66,6 +66,21 @@ def open_toy(spec, epoch=1, waiting=None):
     return ToySource(spec, epoch)
 
 
+def open_counted(spec, epoch=1, waiting=None):
+    """Open a toy whose option `encoded` names a file that grows by a byte with each JPEG."""
+    import cv2
+
+    encode = cv2.imencode
+
+    def counted(*given):
+        with open(spec.options["encoded"], "ab") as file:
+            file.write(b".")
+        return encode(*given)
+
+    cv2.imencode = counted
+    return ToySource(spec, epoch)
+
+
 class ToyDetect:
     """One box whose coordinates encode the picture's value and number."""
 
