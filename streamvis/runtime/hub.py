@@ -25,6 +25,7 @@ from streamvis.runtime import protocol, supervision
 from streamvis.runtime.control import SourcePicture, View
 from streamvis.runtime.control_socket import Control
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
+from streamvis.runtime.opened import writer_of
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import BEAT_SUFFIX, Child
 from streamvis.runtime.recordings import RecordingRoom
@@ -82,6 +83,7 @@ class Hub:
         self._status = meter.status(core, meter.start)
         self._status_due = 0.0
         self._specs = dict(program.sources)
+        self._note_opened = writer_of(program.out)
         self._zones = pipeline_zones(program.pipeline)
         self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
         self._facts: deque[protocol.Fact] = deque()
@@ -334,6 +336,7 @@ class Hub:
                 self._start(process)
             case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
                 spec, opener = self._specs[source], self._program.opener
+                self._note_opened(spec, epoch)
                 spec = msgspec.structs.replace(
                     spec,
                     hwaccel=spec.hwaccel or self._program.hwaccel,

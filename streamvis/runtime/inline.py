@@ -31,6 +31,7 @@ from streamvis.runtime.gaps import GapCounter
 from streamvis.runtime.host import Build, Host, build_stage, build_stages
 from streamvis.runtime.media_time import MediaTime
 from streamvis.runtime.metrics import STATUS_S, Meter, Status, Summary, write_summary
+from streamvis.runtime.opened import Note, writer_of
 from streamvis.runtime.output import OnUsed
 from streamvis.runtime.plan import group_stages, one_stage_per_worker
 from streamvis.runtime.reconnect import reconnect_of
@@ -146,7 +147,7 @@ def frames(
             }
             for host in hosts.values():
                 stack.callback(host.close)
-            reader = Reader(sources, open_source, pictures)
+            reader = Reader(sources, open_source, pictures, writer_of(out))
             stack.callback(reader.close)
             deliver = InOrder(pipeline, core)
             loop = Loop(core, hosts, reader, meter, deliver, start.save, on_status)
@@ -275,12 +276,17 @@ class Reader:
     """The open sources, read in turn as far as they have slots."""
 
     def __init__(
-        self, specs: Sequence[SourceSpec], opener: Opener, pictures: dict[str, Array]
+        self,
+        specs: Sequence[SourceSpec],
+        opener: Opener,
+        pictures: dict[str, Array],
+        note_opened: Note,
     ) -> None:
         self.slots: dict[str, list[str]] = {spec.id: [] for spec in specs}
         self._specs = {spec.id: spec for spec in specs}
         self._opener = opener
         self._pictures = pictures
+        self._note_opened = note_opened
         self._open: dict[str, Connection] = {}
 
     @property
@@ -292,6 +298,7 @@ class Reader:
         """Open a source, for the first time or again."""
         name = order.source
         self.slots[name].clear()
+        self._note_opened(self._specs[name], order.epoch)
         try:
             source = self._opener(self._specs[name], order.epoch)
         except StreamvisError as error:
