@@ -300,7 +300,6 @@ class FileDecoder:
         found = self._kept.get(self._last) if self._last is not None else None
         proper = found is not None
         for frame in self._frames:
-            _check(give_up_s)
             if frame.pts is None or frame.interlaced_frame:
                 raise DisorderError
             if since is not None and frame.pts < since:
@@ -317,6 +316,7 @@ class FileDecoder:
             found = frame
             if frame.pts >= stamp:
                 return frame
+            _check(give_up_s)
         return found
 
     def _keep(self, frame: VideoFrame) -> None:

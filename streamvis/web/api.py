@@ -30,8 +30,9 @@ from streamvis.sources.spec import SourceSpec, resolve
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
 from streamvis.web.operations import Answered, Call, Operation, source_of
-from streamvis.web.pictures import JPEG, Pictures
+from streamvis.web.pictures import JPEG, PictureQuery, Pictures
 from streamvis.web.problems import RefusedError, shown
+from streamvis.web.recorded import RecordedPictures
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.token import LONGEST, SESSION_S, Logins
 from streamvis.web.zone_operations import ZoneOperations
@@ -115,9 +116,15 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 class Api:
     """The operations on one run."""
 
-    def __init__(self, folder: RunFolder, logins: Logins | None = None, cookie: str = "") -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        logins: Logins | None = None,
+        cookie: str = "",
+        recorded: RecordedPictures | None = None,
+    ) -> None:
         self._folder = folder
-        self.pictures = Pictures(folder)
+        self.pictures = Pictures(folder, recorded or RecordedPictures(folder))
         self._logins = logins
         self._cookie = cookie
         self.zones = ZoneOperations(folder)
@@ -254,8 +261,10 @@ def operations(api: Api) -> tuple[Operation, ...]:
             method="GET",
             path="/api/picture/{source}",
             call=api.pictures.picture,
+            query=PictureQuery,
             media=JPEG,
-            statuses=(400, 409, 503),
+            statuses=(400, 404, 409, 503),
+            threads=4,
         ),
         Operation(method="GET", path="/metrics", call=api.metrics, media=METRICS, statuses=(503,)),
         Operation(

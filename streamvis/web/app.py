@@ -1,7 +1,8 @@
 """The web application: routes of the operations, the stream of events, the pages, one guard."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib import resources
 from typing import Any
@@ -33,12 +34,15 @@ from streamvis.web.operations import (
     query_of,
 )
 from streamvis.web.problems import RefusedError, shown
+from streamvis.web.recorded import RecordedPictures
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
 from streamvis.web.video import VideoQuery, VideoStream
 
 AT_ONCE = 4  # operations: each has a thread
+MOST_WAITING = 8  # calls of an operation with threads of its own
+TIDY_S = 5.0  # between two looks at what is open and no longer used
 TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css",
@@ -58,7 +62,8 @@ def application(
     keys: ClientKeys | None = None,
 ) -> Application:
     """Return the application of one run; with `logins` all but the page wants the token."""
-    table = operations(Api(folder, logins, cookie))
+    recorded = RecordedPictures(folder)
+    table = operations(Api(folder, logins, cookie, recorded))
     described = msgspec.json.encode(document(table))
     snapshots = SourceSnapshots(folder, event_codec().identities)
 
@@ -67,14 +72,22 @@ def application(
         stream = EventStream(folder, snapshots)
         router.routes.append(WebSocketRoute(PATH, _socket(stream)))
         router.routes.append(WebSocketRoute(video.PATH, _video(VideoStream(folder, keys))))
+        tidying = asyncio.create_task(_tidied(recorded))
         try:
             yield
         finally:
+            await ended(tidying)
+            await to_thread.run_sync(recorded.close)
             await to_thread.run_sync(snapshots.close)
 
     limiter = CapacityLimiter(AT_ONCE)
     routes: list[BaseRoute] = [
-        Route(one.path, _endpoint(one, limiter), methods=[one.method]) for one in table
+        Route(
+            one.path,
+            _endpoint(one, CapacityLimiter(one.threads) if one.threads else limiter),
+            methods=[one.method],
+        )
+        for one in table
     ]
     routes.append(Route("/api/openapi.json", _fixed(described, JSON)))
     pages = _pages()
@@ -95,6 +108,14 @@ def application(
 def _endpoint(operation: Operation, limiter: CapacityLimiter) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         data = await request.body()
+        if operation.threads and limiter.statistics().tasks_waiting >= MOST_WAITING:
+            raise RefusedError(
+                503,
+                "the server",
+                f"{MOST_WAITING} requests of this kind are waiting",
+                to_do="ask again later",
+                headers={"retry-after": "1"},
+            )
         call = Call(
             path=request.path_params,
             query=query_of(operation, request.query_params),
@@ -105,6 +126,19 @@ def _endpoint(operation: Operation, limiter: CapacityLimiter) -> Endpoint:
         return _response(answered, operation.media)
 
     return endpoint
+
+
+async def _tidied(recorded: RecordedPictures) -> None:
+    while True:
+        await asyncio.sleep(TIDY_S)
+        await to_thread.run_sync(recorded.close_idle)
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    """End a task."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _response(answered: Answered, media: str) -> Response:

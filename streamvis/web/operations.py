@@ -56,6 +56,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...] = ()  # of its answers that are errors
     same: tuple[int, ...] = ()  # other statuses with the answer
     without_token: bool = False
+    threads: int = 0  # of its own, and how many calls are made at once; 0: those of all others
 
     @property
     def words(self) -> str:

@@ -66,7 +66,10 @@ def test_a_run_in_one_process_is_replaced_and_then_finished(tmp_path):
     options = [pipeline, "--out", tmp_path, "--engine", "inline"]
     done = call(*options, "--overwrite")
     assert done.exit_code == 0, done.stderr
-    assert f"{tmp_path} holds notes.txt, pipeline.yaml, run.json, summary.json" in done.stderr
+    assert (
+        f"{tmp_path} holds notes.txt, pipeline.yaml, run.json, sources.json, summary.json"
+        in done.stderr
+    )
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "summary.json").stat().st_mode & 0o027 == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -154,7 +154,8 @@ def test_a_run_that_is_killed_again_and_again_leaves_the_log_of_an_undisturbed_o
     assert reports["long"].decode_errors == 1
     assert json.loads((out / "summary.json").read_bytes()) == msgspec.to_builtins(summary)
     names = {path.name for path in out.iterdir()}
-    assert names == {"events.db", "run.json", "summary.json", "tracks-long.txt", "tracks-short.txt"}
+    files = {"events.db", "run.json", "sources.json", "summary.json"}
+    assert names == {*files, "tracks-long.txt", "tracks-short.txt"}
 
 
 def spoil(path):
