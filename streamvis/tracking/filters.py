@@ -48,6 +48,7 @@ from streamvis.tracking.association import (
 Number = float | Array
 
 LEAST = 1e-300  # instead of a clutter of 0
+NEGLIGIBLE = 1e-12  # weight of a hit below which a state is not updated by it
 
 
 class Associated(NamedTuple):
@@ -162,15 +163,15 @@ def associate(
     r = np.clip(r, 1e-9, 1.0)
     p_detect = np.broadcast_to(np.asarray(p_detect, dtype=np.float64), n)
     R = np.broadcast_to(R, (m, *R.shape[-2:]))
-    track, detection, posterior = _gated(x, P, z, R, H, p_gate)
-    log_density = posterior.log_density
+    track, detection, innovations = _gated(x, P, z, R, H, p_gate)
+    log_density = innovations.log_density
     if log_ratio is not None:
         log_density = log_density + _relative(log_ratio(track, detection), detection, m)
     log_clutter = np.broadcast_to(log_clutter, m)[detection]
     hit = hit_weight(r[track], p_detect[track], log_density, log_clutter)
     weights = miss_weight(r, p_detect, p_gate), track, detection, hit, m
     pairs = alone(*weights) if method is None else together(*weights, method)
-    return _updated(x, P, r, p_detect * p_gate, pairs, posterior)
+    return _updated(x, P, r, H, p_detect * p_gate, pairs, innovations)
 
 
 def assign(
@@ -185,31 +186,35 @@ def assign(
     own = gnn_assignment(np.zeros(len(x)), gain)
     track = np.flatnonzero(own >= 0)
     detection = own[track]
+    near = kalman.innovations(x, P, z, R, H, track, detection)
     leap = z[detection] - x[track] @ H.T
-    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
-    leap[posterior.distance2 <= gating.threshold(p_gate, len(H))] = 0
+    leap[near.distance2 <= gating.threshold(p_gate, len(H))] = 0
     P = P.copy()
     P[track] += (
         H.T * leap[:, None] ** 2
     ) @ H  # the prediction of a target out of its gate was wrong by this
-    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
+    innovations = kalman.innovations(x, P, z, R, H, track, detection)
     missed = np.asarray(own < 0, dtype=np.float64)
     pairs = Pairs(track, detection, np.ones(len(track)), missed, len(z))
     seen = np.broadcast_to(p_detect, len(x)) * p_gate
-    after = _updated(x, P, np.clip(r, 1e-9, 1.0), seen, pairs, posterior)
+    after = _updated(x, P, np.clip(r, 1e-9, 1.0), H, seen, pairs, innovations)
     track, detection = np.nonzero(gain > -np.inf)
     hit = np.asarray(own[track] == detection, dtype=np.float64)
     return after._replace(pairs=Pairs(track, detection, hit, missed, len(z)))
 
 
 def _updated(
-    x: Array, P: Array, r: Array, seen: Array, pairs: Pairs, posterior: kalman.Posterior
-) -> Associated:
+    x: Array, P: Array, r: Array, H: Array,
+    seen: Array, pairs: Pairs, innovations: kalman.Innovations,
+) -> Associated:  # fmt: skip
     """Update existence and states by their detections; `seen` (N,) is P_D P_G."""
     hits = pairs.of_tracks(pairs.hit)
     after, missed = existence.posterior(r, np.minimum(seen, 1 - 1e-12), pairs.miss, hits)
     weight = pairs.hit / after[pairs.track]  # β given that the target exists
-    x, P = kalman.merge(x, P, missed, pairs.track, posterior, weight)
+    some = weight > NEGLIGIBLE
+    track = pairs.track[some]
+    posterior = kalman.update(x[track], P[track], H, innovations.take(some))
+    x, P = kalman.merge(x, P, missed, track, posterior, weight[some])
     return Associated(x, P, after, pairs)
 
 
@@ -222,15 +227,17 @@ def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
 
 def _gated(
     x: Array, P: Array, z: Array, R: Array, H: Array, p_gate: float
-) -> tuple[Array, Array, kalman.Posterior]:
-    """Return gated pairs of tracks (K,) and detections (K,), and their updated states."""
+) -> tuple[Array, Array, kalman.Innovations]:
+    """Return gated pairs of tracks (K,) and detections (K,), and their innovations."""
     gate = gating.threshold(p_gate, len(H))
     variance = (H @ P * H).sum(axis=2)  # (N, Z), the diagonal of HPHᵀ
     noise = np.diagonal(R, axis1=1, axis2=2)
     track, detection = gating.candidates(x @ H.T, variance, z, noise, gate)
-    posterior = kalman.update(x[track], P[track], z[detection], R[detection], H)
-    near = posterior.distance2 <= gate
-    return track[near], detection[near], kalman.Posterior(*(field[near] for field in posterior))
+    for k in (min(2, len(H)), len(H)):  # the distance in two dimensions is no greater than in all
+        found = kalman.innovations(x, P, z[:, :k], R[:, :k, :k], H[:k], track, detection)
+        near = found.distance2 <= gate
+        track, detection = track[near], detection[near]
+    return track, detection, found.take(near)
 
 
 def _log(clutter: Number) -> Array:

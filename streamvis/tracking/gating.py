@@ -1,6 +1,8 @@
 """Gating of track-detection pairs, and clusters of tracks that share gated detections."""
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtri
 
 from streamvis.geometry import meeting
@@ -33,23 +35,14 @@ def candidates(z_hat: Array, variance: Array, z: Array, noise: Array, gate: floa
 def clusters(track: Array, detection: Array, n: int) -> Array:
     """Return the cluster (N,) of each of n tracks; gated pairs (K,), (K,) connect tracks.
 
-    Union-find over the detections that several tracks share. The label of a cluster is the row of
-    one of its tracks.
+    Labels are numbers from 0, without gaps.
     """
-    root = list(range(n))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
     order = np.argsort(detection, kind="stable")
     track, detection = track[order], detection[order]
-    same = detection[1:] == detection[:-1]
-    for i, j in zip(track[:-1][same].tolist(), track[1:][same].tolist(), strict=True):
-        root[find(i)] = find(j)
-    return np.array([find(i) for i in range(n)], dtype=np.int64)
+    same = np.flatnonzero(detection[1:] == detection[:-1])
+    links = coo_array((np.ones(len(same)), (track[same], track[same + 1])), shape=(n, n))
+    _, label = connected_components(links, directed=False)
+    return label.astype(np.int64)
 
 
 def grouped(group: Array, groups: int) -> tuple[Array, Array, Array]:

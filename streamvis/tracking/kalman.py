@@ -13,13 +13,24 @@ from filterpy.common import Q_continuous_white_noise
 from streamvis.messages import Array
 
 
+class Innovations(NamedTuple):
+    """Of each pair, how far its detection is from the prediction, and how likely that is."""
+
+    root: Array  # (Z, Z, K) lower triangular L with LLᵀ = S = HPHᵀ + R
+    white: Array  # (Z, K) L⁻¹ν, with ν = z − Hx
+    distance2: Array  # (K,) squared Mahalanobis distance νᵀS⁻¹ν
+    log_density: Array  # (K,) log N(z; Hx, S)
+
+    def take(self, pairs: Array) -> "Innovations":
+        """Return those of some pairs."""
+        return Innovations(*(field[..., pairs] for field in self))
+
+
 class Posterior(NamedTuple):
-    """The updated state of each pair, and the likelihood of its detection."""
+    """The updated state of each pair."""
 
     x: Array  # (K, D)
     P: Array  # (K, D, D)
-    distance2: Array  # (K,) squared Mahalanobis distance of the innovation
-    log_density: Array  # (K,) log N(z; Hx, S)
 
 
 def constant_velocity(dt: float) -> tuple[Array, Array]:
@@ -38,19 +49,48 @@ def predict(x: Array, P: Array, F: Array, Q: Array) -> tuple[Array, Array]:
     return x @ F.T, F @ P @ F.T + Q
 
 
-def update(x: Array, P: Array, z: Array, R: Array, H: Array) -> Posterior:
-    """Update K pairs: x (K, D), P (K, D, D), z (K, Z), R (K, Z, Z), H (Z, D)."""
-    PHt = P @ H.T  # (K, D, Z)
-    S = H @ PHt + R  # (K, Z, Z)
-    nu = z - x @ H.T  # (K, Z)
-    inverse = np.linalg.inv(S)
-    K = PHt @ inverse  # (K, D, Z)
-    log_det = np.linalg.slogdet(S)[1]
-    distance2 = np.einsum("ka,kab,kb->k", nu, inverse, nu)
-    log_density = -0.5 * (distance2 + log_det + H.shape[0] * math.log(2 * math.pi))
-    A = np.eye(x.shape[1]) - K @ H
-    joseph = A @ P @ A.mT + K @ R @ K.mT  # stays positive definite under rounding
-    return Posterior(x + np.einsum("kdz,kz->kd", K, nu), joseph, distance2, log_density)
+def innovations(
+    x: Array, P: Array, z: Array, R: Array, H: Array, track: Array, detection: Array
+) -> Innovations:
+    """Compare x (N, D), P (N, D, D) with z (M, Z), R (M, Z, Z) by H (Z, D), for K pairs.
+
+    `track` and `detection` (K,) are the rows of the pairs.
+    """
+    S = np.moveaxis(H @ P @ H.T, 0, 2)[..., track] + np.moveaxis(R, 0, 2)[..., detection]
+    nu = (z.T)[:, detection] - (H @ x.T)[:, track]  # (Z, K)
+    root = _cholesky(S)
+    white = _solve(root, nu[:, None])[:, 0]
+    distance2 = (white * white).sum(axis=0)
+    log_det = 2 * np.log(np.diagonal(root)).sum(axis=1)
+    log_density = -0.5 * (distance2 + log_det + len(H) * math.log(2 * math.pi))
+    return Innovations(root, white, distance2, log_density)
+
+
+def update(x: Array, P: Array, H: Array, of: Innovations) -> Posterior:
+    """Update K pairs: x (K, D), P (K, D, D), H (Z, D).
+
+    With Y = L⁻¹HP the updated mean is x + YᵀL⁻¹ν, the covariance P − YᵀY.
+    """
+    Y = _solve(of.root, np.moveaxis(H @ P, 0, 2)).T  # (K, D, Z)
+    return Posterior(x + np.einsum("kdz,zk->kd", Y, of.white), P - Y @ Y.mT)
+
+
+def _cholesky(S: Array) -> Array:
+    """Return L (Z, Z, K), lower triangular, of S (Z, Z, K): all K at once, Z is small."""
+    L = np.zeros_like(S)
+    for j in range(len(S)):
+        L[j, j] = np.sqrt(S[j, j] - (L[j, :j] ** 2).sum(axis=0))
+        for i in range(j + 1, len(S)):
+            L[i, j] = (S[i, j] - (L[i, :j] * L[j, :j]).sum(axis=0)) / L[j, j]
+    return L
+
+
+def _solve(L: Array, b: Array) -> Array:
+    """Return L⁻¹b (Z, C, K) of L (Z, Z, K) and b (Z, C, K)."""
+    y = np.empty_like(b)
+    for j in range(len(L)):
+        y[j] = (b[j] - (L[j, :j, None] * y[:j]).sum(axis=0)) / L[j, j]
+    return y
 
 
 def merge(

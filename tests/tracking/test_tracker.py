@@ -1,5 +1,7 @@
 """The tracker as a whole: simulated walkers, frame rates, resuming, hostile input."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from factories import detections
@@ -215,6 +217,28 @@ def test_everything_moves_with_the_picture(space):
         assert a.ids.tolist() == b.ids.tolist()
         np.testing.assert_allclose(b.boxes, 2 * a.boxes, rtol=1e-3, atol=0.1)
     assert len(a.ids) == 4
+
+
+GRAZING = (3.0, 0.0, -2880.0, 0.0, 0.0, 3600.0, 0.0, 1.0, -290.0)  # 3 m high, horizon at y = 290
+
+
+@pytest.mark.parametrize("plane", [None, GRAZING])
+def test_a_thousand_detections_of_five_hundred_tracks_take_little_memory(plane):
+    """On a plane seen at a grazing angle, gates are filled with neighbours."""
+    rng = np.random.default_rng(0)
+    feet = rng.uniform([0, 300], [1920, 1080], (1000, 2))
+    boxes = np.array([person(*foot, height=rng.uniform(60, 160)) for foot in feet])
+    follow = Tracker(source(width=1920, height=1080, ground_plane=plane), Jipda())
+    for k in range(12):
+        follow.update(detections(boxes[:500] + rng.normal(0, 1.5, (500, 4))), k * 40_000)
+    assert len(follow.tracks) > 400
+    tracemalloc.start()
+    try:
+        follow.update(detections(boxes + rng.normal(0, 1.5, boxes.shape)), 12 * 40_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**30 / 4
 
 
 def crowd(seed, frames=12):

@@ -13,13 +13,16 @@ import numpy as np
 from streamvis.messages import Array
 from streamvis.tracking.association.layers import layered
 
+MOST_PAIRS = 10_000  # to find out how many states they have takes 0.1 s
 FEW_STATES = 300  # beyond, arrays are faster than dictionaries
 Option = tuple[int, int, float]  # column of β, bit of the detection (0: none), log weight
 States = dict[int, float]  # set of used detections -> log of the summed weight
 
 
 def exact_marginals(log_miss: Array, log_hit: Array, max_states: int) -> Array | None:
-    """Return β (N, M + 1), or None if more than `max_states` states are needed."""
+    """Return β (N, M + 1), or None for more than `max_states` states or MOST_PAIRS gated pairs."""
+    if np.count_nonzero(log_hit > -inf) > MOST_PAIRS:
+        return None
     gates = [[j for j, w in enumerate(row) if w > -inf] for row in log_hit.tolist()]
     order = _order([sum(1 << j for j in gate) for gate in gates])
     misses, hits = log_miss.tolist(), log_hit.tolist()

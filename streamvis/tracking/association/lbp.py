@@ -9,11 +9,14 @@ from streamvis.tracking.gating import grouped
 
 
 class Side(NamedTuple):
-    """Indices of E gated pairs into a table with one column per track, or per detection."""
+    """E gated pairs, grouped by track or by detection."""
 
-    row: Array  # (E,)
-    column: Array  # (E,)
-    shape: tuple[int, int]  # (largest number of pairs in a column, columns)
+    group: Array  # (E,) track or detection
+    rank: Array  # (E,) of the pair within its group
+    shape: tuple[int, int]  # (largest number of pairs in a group, groups)
+    order: Array  # (E,) pairs, sorted by group
+    start: Array  # (G,) of each group that is not empty, in this order
+    run: Array  # (E,) 0 … G − 1, in this order
 
 
 class Messages(NamedTuple):
@@ -68,20 +71,37 @@ def propagate(
 
 
 def _side(group: Array, groups: int) -> Side:
-    _, start, row = grouped(group, groups)
-    return Side(row, group, (np.diff(start).max(initial=0), groups))
+    order, start, rank = grouped(group, groups)
+    size = np.diff(start)
+    some = np.flatnonzero(size)
+    run = np.repeat(np.arange(len(some)), size[some])
+    return Side(group, rank, (size.max(initial=0), groups), order, start[some], run)
 
 
 def _one_plus_others(log_a: Array, side: Side) -> Array:
-    """Return log(1 + Σ a) over each pair's column (E,) without the pair itself.
+    """Return log(1 + Σ a) over each pair's group (E,) without the pair itself.
 
-    Subtracting from the whole sum would cancel where one entry dominates, so sums run from both
-    ends instead.
+    Subtracting from the whole sum would cancel where one entry dominates, so the greatest entry of
+    a group is kept apart: it is in all sums but its own, beside it nothing is lost.
     """
-    table = np.full((side.shape[0] + 1, side.shape[1]), -np.inf)  # with a border of log 0
-    table[side.row + 1, side.column] = log_a
-    before = np.logaddexp.accumulate(table[:-1], axis=0)
-    table[:-1] = table[1:]
-    table[-1] = -np.inf
-    after = np.logaddexp.accumulate(table[:0:-1], axis=0)[::-1]
-    return np.logaddexp(np.logaddexp(before, after), 0.0)[side.row, side.column]
+    if len(log_a) == 0:
+        return log_a
+    log_a, run = log_a[side.order], side.run
+    top = np.maximum.reduceat(log_a, side.start)  # (G,)
+    best = np.flatnonzero(log_a == top[run])[::-1]
+    greatest = np.empty(len(top), dtype=np.int64)
+    greatest[run[best]] = best  # the first one
+    log_a[greatest] = -np.inf
+    second = np.maximum.reduceat(log_a, side.start)
+    second = np.where(second > -np.inf, second, 0.0)
+    share = np.exp(log_a - second[run])  # (E,), 0 for the greatest
+    rest = np.add.reduceat(share, side.start)  # (G,)
+    scale = np.maximum(top, 0.0)
+    with_top = np.exp(-scale) + np.exp(top - scale)
+    total = with_top[run] + np.maximum(rest[run] - share, 0.0) * np.exp(second - scale)[run]
+    found = np.log(total) + scale[run]
+    scale = np.maximum(second, 0.0)
+    found[greatest] = np.log(np.exp(-scale) + rest * np.exp(second - scale)) + scale
+    after = np.empty_like(found)
+    after[side.order] = found
+    return after

@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from joint_events import dense_errors, scenes
 
-from streamvis.tracking.association import exact_marginals, paired_marginals
+from streamvis.tracking.association import exact_marginals, lbp_marginals, paired_marginals
+from streamvis.tracking.association import pairs as module
+from streamvis.tracking.association.lbp import propagate
 
 
 @given(scenes(most=2))
@@ -25,3 +27,49 @@ def test_corrected_for_pairs_it_is_twice_as_good():
     assert np.mean(error) < 0.008
     assert np.quantile(error, 0.99) < 0.05
     assert np.max(error) < 0.12
+
+
+def corrected(log_miss, log_hit):
+    """The definition, pair by pair: the belief of i times what each rival a makes of it."""
+    n, m = log_hit.shape
+    mu = np.full((n, m), -np.inf)
+    found = propagate(log_miss, log_hit)
+    mu[found.track, found.detection] = found.mu
+    nu = np.zeros((n, m))
+    nu[found.track, found.detection] = found.nu
+    psi = log_hit - log_miss[:, None]
+    belief = np.exp(np.column_stack([np.zeros(n), psi + nu]))
+    belief /= belief.sum(axis=1, keepdims=True)
+    after = belief.copy()
+    for i in range(n):
+        for a in range(n):
+            gated = (log_hit[[i, a]] > -np.inf).all(axis=0)
+            if a == i or gated.sum() < 2:
+                continue
+            others = [k for k in range(n) if k not in (i, a)]
+            w = np.exp(psi[[i, a]]) / (1 + np.exp(mu[others]).sum(axis=0))
+            pair = np.array([1 + w[1].sum(), *(w[0] * (1 + w[1].sum() - w[1]))])
+            pair /= pair.sum()
+            known = belief[i] > 0
+            after[i, known] *= pair[known] / belief[i, known]
+    return after / after.sum(axis=1, keepdims=True)
+
+
+@given(scenes(most=7))
+def test_it_is_what_its_definition_says(scene):
+    np.testing.assert_allclose(paired_marginals(*scene), corrected(*scene), atol=1e-5)
+
+
+def test_in_chunks_it_is_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    log_miss, log_hit = np.log(rng.uniform(0.1, 1, 12)), rng.normal(0, 3, (12, 15))
+    whole = paired_marginals(log_miss, log_hit)
+    monkeypatch.setattr(module, "AT_ONCE", 40)
+    np.testing.assert_allclose(paired_marginals(log_miss, log_hit), whole, atol=1e-12)
+
+
+def test_beliefs_of_very_large_clusters_are_not_corrected():
+    rng = np.random.default_rng(0)
+    log_miss, log_hit = np.full(120, -2.0), rng.normal(0, 1, (120, 130))
+    beta = paired_marginals(log_miss, log_hit)
+    np.testing.assert_allclose(beta, lbp_marginals(log_miss, log_hit), atol=1e-3)
