@@ -273,6 +273,27 @@ class LogReader:
         rows = _rows(self._db, self.path, query, (first, count))
         return [(row[0], Row(*row[1:])) for row in rows]
 
+    def outline(self, first: int, last: int) -> list[tuple[str, int, str, int, bytes | None]]:
+        """Return source, offset, type, media time and payload of events by number.
+
+        Both ends are included. Updates, which are most of a log, are without their payload.
+        """
+        query = (
+            "SELECT source, offset, type, media_us, "
+            "CASE WHEN type GLOB '*.update' THEN NULL ELSE payload END "
+            "FROM events WHERE id BETWEEN ? AND ? ORDER BY id"
+        )
+        return _rows(self._db, self.path, query, (first, last))
+
+    def without_updates(self, source: str, first: int, last: int) -> list[Row]:
+        """Return the events of a source that are no updates, by offset; `last` is included."""
+        query = (
+            "SELECT source, offset, tseq, type, media_us, payload FROM events "
+            "WHERE source = ? AND offset BETWEEN ? AND ? AND type NOT GLOB '*.update' "
+            "ORDER BY offset"
+        )
+        return [Row(*row) for row in _rows(self._db, self.path, query, (source, first, last))]
+
     def first_at(self, source: str, media_us: int, first: int = 0) -> int:
         """Return the offset of the first event of a source that is at `media_us` or later.
 

@@ -29,6 +29,8 @@ from streamvis.runtime.resource_usage import disk_of
 from streamvis.sources.spec import SourceSpec, resolve
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
+from streamvis.web.lane_query import LaneQuery, Timeline
+from streamvis.web.lanes import LaneCounter
 from streamvis.web.operations import Answered, Call, Operation, source_of
 from streamvis.web.pictures import JPEG, PictureQuery, Pictures
 from streamvis.web.problems import RefusedError, shown
@@ -128,6 +130,7 @@ class Api:
         self._logins = logins
         self._cookie = cookie
         self.zones = ZoneOperations(folder)
+        self.lanes = LaneCounter(folder)
 
     def status(self, call: Call) -> Answered:
         """Return the state of the run and of its log."""
@@ -265,6 +268,15 @@ def operations(api: Api) -> tuple[Operation, ...]:
             media=JPEG,
             statuses=(400, 404, 409, 503),
             threads=4,
+        ),
+        Operation(
+            method="GET",
+            path="/api/lanes",
+            call=api.lanes.lanes,
+            query=LaneQuery,
+            answer=Timeline,
+            statuses=(400, 404, 410, 503),
+            threads=2,
         ),
         Operation(method="GET", path="/metrics", call=api.metrics, media=METRICS, statuses=(503,)),
         Operation(

@@ -63,7 +63,8 @@ def application(
 ) -> Application:
     """Return the application of one run; with `logins` all but the page wants the token."""
     recorded = RecordedPictures(folder)
-    table = operations(Api(folder, logins, cookie, recorded))
+    api = Api(folder, logins, cookie, recorded)
+    table = operations(api)
     described = msgspec.json.encode(document(table))
     snapshots = SourceSnapshots(folder, event_codec().identities)
 
@@ -79,6 +80,7 @@ def application(
             await ended(tidying)
             await to_thread.run_sync(recorded.close)
             await to_thread.run_sync(snapshots.close)
+            await to_thread.run_sync(api.lanes.close)
 
     limiter = CapacityLimiter(AT_ONCE)
     routes: list[BaseRoute] = [

@@ -263,6 +263,8 @@ REQUESTS = [
     ("GET", "/api/events?limit=0", None),
     ("GET", "/api/picture/nobody", None),
     ("GET", "/api/picture/%2e%2e", None),
+    ("GET", "/api/lanes?source=gate", None),
+    ("GET", "/api/lanes?source=nobody", None),
     ("GET", "/metrics", None),
     ("GET", "/health/live", None),
     ("GET", "/health/ready", None),
