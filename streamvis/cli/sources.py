@@ -110,8 +110,8 @@ def _sources(run: "RunFile") -> "list[ListedSource]":
 
 
 def _table(sources: "list[ListedSource]") -> "Table":
-    from streamvis.runners.status_tables import duration
     from streamvis.runners.tables import Table
+    from streamvis.runtime.faults import duration
 
     rows = [(s.id, s.state, duration(s.state_s), s.kind, s.origin, s.label) for s in sources]
     return Table("", ("source", "state", "since", "kind", "from", "address"), rows)

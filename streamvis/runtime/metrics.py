@@ -12,8 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from streamvis.config import StageSpec
 from streamvis.errors import RunError
+from streamvis.logs import redacted
 from streamvis.messages import Findings, SourceGauges
+from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
@@ -88,6 +91,10 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     service_ms: Quantiles  # one packet's share of the call
     workers: int = 0  # processes that host it
     ready: int = 0  # of them
+    calls: int = 0  # of it: each answers a batch of packets
+    largest_batch: int = 0  # packets in one call
+    device: str = ""  # on which the placement has it; its `fallback`, where that is absent
+    last_exit: str = ""  # why one of its processes was last restarted
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +170,8 @@ class Meter:
         self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
+        self._calls: Counter[str] = Counter()  # by stage
+        self._largest: dict[str, int] = {}  # packets in one call, by stage
         self._latency: dict[str, LatencyHistogram] = {}  # by source
         self._age: dict[str, LatencyHistogram] = {}  # by live source
         self._first, self._last = float("inf"), at  # when frames were in flight
@@ -175,6 +184,8 @@ class Meter:
                 self._service[call.stage] = LatencyHistogram()
             self._service[call.stage].add(call.seconds / call.packets, call.packets)
             self._counts[call.stage] += call.packets
+            self._calls[call.stage] += 1
+            self._largest[call.stage] = max(self._largest.get(call.stage, 0), call.packets)
 
     def add_frame(self, frame: FrameCompleted, at: float) -> None:
         if frame.dropped:
@@ -242,22 +253,31 @@ class Meter:
             for name, stream in core.streams.items()
         ]
         stages = [
-            StageReport(
-                name=name,
-                count=self._counts[name],
-                skipped=core.skipped[name],
-                restarts=sum(process.restarts for process in processes),
-                queue=core.queue_length(group.index),
-                fps=round(fps.get(("stage", name), 0.0), 2),
-                service_ms=self._service.get(name, LatencyHistogram()).quantiles(),
-                workers=len(processes),
-                ready=sum(process.state == "ready" for process in processes),
-            )
+            self._stage(core, group, stage, fps.get(("stage", stage.name), 0.0))
             for group in core.groups
-            for processes in [[r.process for r in core.worker_groups[group.index].replicas]]
-            for name in group.names
+            for stage in group.stages
         ]
         return sources, stages
+
+    def _stage(self, core: Core, group: Group, stage: StageSpec, fps: float) -> StageReport:
+        processes = [replica.process for replica in core.worker_groups[group.index].replicas]
+        name = stage.name
+        last = max(processes, key=lambda process: max(process.deaths, default=0.0))
+        return StageReport(
+            name=name,
+            count=self._counts[name],
+            skipped=core.skipped[name],
+            restarts=sum(process.restarts for process in processes),
+            queue=core.queue_length(group.index),
+            fps=round(fps, 2),
+            service_ms=self._service.get(name, LatencyHistogram()).quantiles(),
+            workers=len(processes),
+            ready=sum(process.state == "ready" for process in processes),
+            calls=self._calls[name],
+            largest_batch=self._largest.get(name, 0),
+            device=group.worker.device if stage.run.torch else "cpu",
+            last_exit=redacted(last.last_exit),
+        )
 
 
 def write_summary(summary: Summary, out: Path) -> None:

@@ -7,7 +7,6 @@
 It has no authentication and changes nothing. It never waits for the run, nor the run for it.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ from streamvis.logs import log
 from streamvis.runtime import health
 from streamvis.runtime.metrics import Status
 from streamvis.runtime.page_server import JSON, METRICS, TEXT, Answer, PageServer
-from streamvis.runtime.resource_usage import disk_of, usage_of
+from streamvis.runtime.resource_usage import disk_of, usages_of
 
 OnStatus = Callable[[Status], None]
 
@@ -69,10 +68,8 @@ class Monitor:
         return HTTPStatus.NOT_FOUND, TEXT, b"/metrics, /health/live or /health/ready\n"
 
     def _metrics(self, status: Status, age_s: float) -> bytes:
-        pids = {"hub": os.getpid()} | status.processes
-        usages = {name: usage for name, pid in pids.items() if (usage := usage_of(pid))}
         disk = disk_of(self._out) if self._out is not None else None
-        return self._exposition(status, usages, disk, age_s)
+        return self._exposition(status, usages_of(status.processes), disk, age_s)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ SOURCE: Sequence[Definition] = (
 )
 STAGE: Sequence[Definition] = (
     (COUNTER, "packets", "Packets answered.", lambda g: g.count),
+    (COUNTER, "calls", "Calls, each of a batch of packets.", lambda g: g.calls),
     (COUNTER, "packets_skipped", "Packets it did not run for, by every_s.", lambda g: g.skipped),
     (GAUGE, "queue_packets", "Packets that wait for it or are with it.", lambda g: g.queue),
     (COUNTER, "restarts", "Restarts of its workers after a crash.", lambda g: g.restarts),

@@ -1,6 +1,7 @@
 """What processes and disks of a run use, as the kernel reports it."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,14 +26,18 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-def usage_of(pid: int) -> Usage | None:
-    """Return what this process or a child of it uses; None when it is gone."""
+def usage_of(pid: int, hub: int | None = None) -> Usage | None:
+    """Return what the hub or a child of it uses; None when it is gone.
+
+    Without `hub`, this process is the hub.
+    """
     home = Path(f"/proc/{pid}")
+    hub = os.getpid() if hub is None else hub
     try:
         status = _fields((home / "status").read_text())
         times = (home / "stat").read_text().rpartition(")")[2].split()
         fds = len(os.listdir(home / "fd"))
-        if os.getpid() not in (pid, int(status["PPid"])):  # another process has the number now
+        if hub not in (pid, int(status["PPid"])):  # another process has the number now
             return None
         return Usage(
             resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
@@ -42,6 +47,22 @@ def usage_of(pid: int) -> Usage | None:
         )
     except (OSError, KeyError):  # it has exited: without memory it has no VmRSS
         return None
+
+
+def usages_of(processes: Mapping[str, int], hub: int | None = None) -> dict[str, Usage]:
+    """Return what the processes of a run use, by name: its hub, and those of `Status.processes`.
+
+    A process that has just ended is left out. Without `hub`, this process is the hub.
+    """
+    own = hub is None
+    hub = os.getpid() if hub is None else hub
+    children = {
+        name: usage for name, pid in processes.items() if (usage := usage_of(pid, hub)) is not None
+    }
+    if processes and not children and not own:  # the hub counts in another namespace of processes
+        return {}
+    usage = usage_of(hub, hub)
+    return children if usage is None else {"hub": usage, **children}
 
 
 def disk_of(path: Path) -> Disk | None:

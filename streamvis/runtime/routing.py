@@ -279,7 +279,7 @@ class Core:
         if self._deadlines and not self._deadlines.allow_restart(workers.group, fact.at):
             process.state = "gone"
             self._flow.detach(workers, replica, fact.at)
-        elif not record_exit(process, fact.at, self.limits):
+        elif not record_exit(process, fact.at, self.limits, fact.reason):
             reason = f"{describe_group(workers)}: {too_many_exits(fact.reason, self.limits)}"
             self._fail("RunError", reason, fact.at)
             self._flow.detach(workers, replica, fact.at)

@@ -59,6 +59,7 @@ class ProcessSlot(msgspec.Struct):
     deaths: list[float] = []  # the recent ones
     restarts: int = 0
     retiring: bool = False  # it gets no successor
+    last_exit: str = ""  # why the process ended that had to be restarted
 
     @property
     def alive(self) -> bool:
@@ -102,8 +103,9 @@ def stop(process: ProcessSlot, at: float, timeout_s: float) -> Order | None:
     return None
 
 
-def record_exit(process: ProcessSlot, at: float, limits: Limits) -> bool:
+def record_exit(process: ProcessSlot, at: float, limits: Limits, reason: str = "") -> bool:
     """Record the death of the process and plan its successor; False when there were too many."""
+    process.last_exit = reason
     process.deaths = [*(t for t in process.deaths if t > at - limits.within_s), at]
     if len(process.deaths) > limits.deaths:
         process.state = "gone"

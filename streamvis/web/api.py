@@ -23,9 +23,9 @@ from streamvis.runtime.control import (
     SourceList,
 )
 from streamvis.runtime.control_files import RunFile
-from streamvis.runtime.metrics import Status
+from streamvis.runtime.metrics import Status, Summary
 from streamvis.runtime.page_server import METRICS
-from streamvis.runtime.resource_usage import disk_of
+from streamvis.runtime.resource_usage import disk_of, usages_of
 from streamvis.sources.spec import SourceSpec, resolve
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
@@ -35,6 +35,7 @@ from streamvis.web.operations import Answered, Call, Operation, source_of
 from streamvis.web.pictures import JPEG, PictureQuery, Pictures
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.recorded import RecordedPictures
+from streamvis.web.resources import Resources, RunResources
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.token import LONGEST, SESSION_S, Logins
 from streamvis.web.zone_operations import ZoneOperations
@@ -173,9 +174,10 @@ class Api:
             return Answered(value=page_of(log, call.query))
 
     def metrics(self, call: Call) -> Answered:
-        """Return the metrics of the run for Prometheus, without those of its processes."""
-        status = self._folder.status()
-        text = prometheus.exposition(status, {}, disk_of(self._folder.out), 0.0)
+        """Return the metrics of the run for Prometheus."""
+        run, status = self._folder.living(), self._folder.status()
+        usages = usages_of(status.processes, run.pid) if run is not None else {}
+        text = prometheus.exposition(status, usages, disk_of(self._folder.out), 0.0)
         return Answered(value=text, headers={"content-type": METRICS})
 
     def live(self, call: Call) -> Answered:
@@ -228,13 +230,18 @@ class Api:
             return []
 
 
-def operations(api: Api) -> tuple[Operation, ...]:
+def operations(api: Api, resources: Resources) -> tuple[Operation, ...]:
     """List the operations, in the order of their document."""
     id_ = "/api/sources/{source}"
     return (
-        Operation(method="GET", path="/api/status", call=api.status, answer=RunState),
+        Operation(method="GET", path="/api/status", call=api.status, shared=True, answer=RunState),
         Operation(
-            method="GET", path="/api/sources", call=api.sources, answer=RunSources, statuses=(503,)
+            method="GET",
+            path="/api/sources",
+            call=api.sources,
+            shared=True,
+            answer=RunSources,
+            statuses=(503,),
         ),
         Operation(
             method="POST",
@@ -256,6 +263,7 @@ def operations(api: Api) -> tuple[Operation, ...]:
             method="GET",
             path="/api/events",
             call=api.events,
+            shared=True,
             query=EventQuery,
             answer=EventPage,
             statuses=(400, 404, 410),
@@ -273,28 +281,62 @@ def operations(api: Api) -> tuple[Operation, ...]:
             method="GET",
             path="/api/lanes",
             call=api.lanes.lanes,
+            shared=True,
             query=LaneQuery,
             answer=Timeline,
             statuses=(400, 404, 410, 503),
             threads=2,
         ),
-        Operation(method="GET", path="/metrics", call=api.metrics, media=METRICS, statuses=(503,)),
         Operation(
-            method="GET", path="/health/live", call=api.live, answer=LiveVerdict, same=(503,)
+            method="GET",
+            path="/api/resources",
+            call=resources.resources,
+            shared=True,
+            answer=RunResources,
         ),
         Operation(
-            method="GET", path="/health/ready", call=api.ready, answer=ReadyVerdict, same=(503,)
+            method="GET",
+            path="/api/summary",
+            call=resources.summary,
+            shared=True,
+            answer=Summary,
+            statuses=(404,),
+        ),
+        Operation(
+            method="GET",
+            path="/metrics",
+            call=api.metrics,
+            shared=True,
+            media=METRICS,
+            statuses=(503,),
+        ),
+        Operation(
+            method="GET",
+            path="/health/live",
+            call=api.live,
+            shared=True,
+            answer=LiveVerdict,
+            same=(503,),
+        ),
+        Operation(
+            method="GET",
+            path="/health/ready",
+            call=api.ready,
+            shared=True,
+            answer=ReadyVerdict,
+            same=(503,),
         ),
         Operation(
             method="POST",
             path="/api/login",
             call=api.login,
+            shared=True,
             body=LoginRequest,
             answer=Login,
             statuses=(400, 401, 413, 415, 429),
             without_token=True,
         ),
-        Operation(method="POST", path="/api/logout", call=api.logout, answer=Login),
+        Operation(method="POST", path="/api/logout", call=api.logout, shared=True, answer=Login),
     )
 
 

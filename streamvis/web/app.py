@@ -1,6 +1,7 @@
 """The web application: routes of the operations, the stream of events, the pages, one guard."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -35,6 +36,7 @@ from streamvis.web.operations import (
 )
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.recorded import RecordedPictures
+from streamvis.web.resources import Resources
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.snapshots import SourceSnapshots
 from streamvis.web.token import Logins
@@ -64,7 +66,8 @@ def application(
     """Return the application of one run; with `logins` all but the page wants the token."""
     recorded = RecordedPictures(folder)
     api = Api(folder, logins, cookie, recorded)
-    table = operations(api)
+    viewers: Counter[str] = Counter()
+    table = operations(api, Resources(folder, viewers))
     described = msgspec.json.encode(document(table))
     snapshots = SourceSnapshots(folder, event_codec().identities)
 
@@ -96,6 +99,8 @@ def application(
     routes += [Route(path, _fixed(data, media)) for path, (media, data) in pages.items()]
     open_paths = [*pages, *(one.path for one in table if one.without_token)]
     long_bodies = {one.path.partition("{")[0]: one.longest for one in table}
+    shared = {("GET", path) for path in (*pages, "/api/openapi.json", PATH)}
+    shared |= {(one.method, one.path) for one in table if one.shared}
     router = Router(routes, lifespan=lifespan, redirect_slashes=False)
     return Guard(
         _json_errors(router),
@@ -104,6 +109,8 @@ def application(
         open_paths=open_paths,
         long_bodies={path: n for path, n in long_bodies.items() if n > LONGEST_BODY},
         names=names,
+        shared=shared,
+        viewers=viewers,
     )
 
 

@@ -4,15 +4,18 @@
   name is made to lead here (DNS rebinding) has its own name there.
 - `Origin`, which browsers send with every write and every WebSocket, has to be this server.
 - With a token: the cookie of a login, or `Authorization: Bearer TOKEN`.
+- Without one: for all but what every user of this machine may read, the user who runs this server.
 - Bodies are of JSON, of at most LONGEST_BODY bytes, or as many as `long_bodies` says; the answer
   comes within REQUEST_S.
 """
 
 import asyncio
 import ipaddress
+import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -21,6 +24,7 @@ from starlette.requests import cookie_parser
 from streamvis.errors import StreamvisError
 from streamvis.logs import log
 from streamvis.web.operations import LONGEST_BODY
+from streamvis.web.peer_user import is_owner, user_of
 from streamvis.web.problems import RefusedError, refusal_of, shown
 from streamvis.web.token import Logins
 
@@ -53,7 +57,9 @@ class Guard:
     """Passes to the application what may pass, and answers the rest itself.
 
     `open_paths` need no token. `long_bodies` has the bytes that bodies may have, by the beginning
-    of the path. `names` are host names of this server, besides its addresses.
+    of the path. `names` are host names of this server, besides its addresses. On a server without a
+    token, every user of this machine may ask for what is `shared`, as method and path. Open
+    WebSockets are counted in `viewers`.
     """
 
     def __init__(
@@ -65,12 +71,16 @@ class Guard:
         open_paths: Iterable[str] = (),
         long_bodies: Mapping[str, int] | None = None,
         names: Iterable[str] = (),
+        shared: Container[tuple[str, str]] = (),
+        viewers: Counter[str] | None = None,
     ) -> None:
         self._app = app
         self._logins = logins
         self._cookie = cookie
         self._open = frozenset(open_paths)
         self._long_bodies = dict(long_bodies or {})
+        self._shared = shared
+        self._viewers = Counter() if viewers is None else viewers
         self._names = {"localhost", *(name.lower() for name in names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +90,9 @@ class Guard:
         answer = _Sending(scope, send)
         try:
             self._check(scope, Headers(scope=scope))
+            await self._check_user(scope)
             if scope["type"] == "websocket":
-                await self._app(scope, receive, answer.send)
+                await self._watched(scope, receive, answer.send)
                 return
             async with asyncio.timeout(REQUEST_S):
                 await self._app(scope, _Body(scope, receive, self._longest(scope)), answer.send)
@@ -96,6 +107,15 @@ class Guard:
             await answer.refuse(
                 RefusedError(500, "the server", "an error of its own; its log says which")
             )
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = "/".join(str(scope["path"]).split("/")[:3])
+        self._viewers[path] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._viewers[path] -= 1
+            self._viewers += Counter()  # without those that are zero
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -123,6 +143,28 @@ class Guard:
         return next(
             (n for name, n in self._long_bodies.items() if path.startswith(name)), LONGEST_BODY
         )
+
+    async def _check_user(self, scope: Scope) -> None:
+        """Raise RefusedError where another user asks for what is of the one who runs this server.
+
+        What nobody has called shared is refused, and a user who cannot be told is another one.
+        """
+        method = scope.get("method", "GET")  # that of the handshake of a WebSocket
+        wanted = ("GET" if method == "HEAD" else method, scope["path"])
+        if self._logins is not None or wanted in self._shared:
+            return
+        client, server = scope.get("client"), scope.get("server")
+        user = None
+        if client and server:
+            user = await asyncio.to_thread(user_of, tuple(client), tuple(server))
+        if not is_owner(user):
+            raise RefusedError(
+                403,
+                "the request",
+                "its user cannot be told" if user is None else f"it comes from user {user}",
+                expected=f"user {os.geteuid()}, who runs this server, which has no token",
+                to_do="start streamvis web with --token-file FILE, and send that token",
+            )
 
     def _is_ours(self, host: str) -> bool:
         match = _HOST.fullmatch(host)

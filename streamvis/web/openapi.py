@@ -14,7 +14,7 @@ REFERENCE = "#/components/schemas/{name}"
 MEANINGS = {
     400: "The request is wrong.",
     401: "The token is missing or wrong.",
-    403: "The request comes from a page of another site.",
+    403: "The request comes from a page of another site, or from another user of the machine.",
     404: "There is no such thing.",
     408: "The body did not come in time.",
     409: "The run refuses the change.",
@@ -104,6 +104,8 @@ def _responses(one: Operation) -> dict[str, Any]:
     good = {str(status): {"description": "", "content": answer} for status in (200, *one.same)}
     refused = {JSON: {"schema": _reference(ErrorBody)}}
     statuses = {*one.statuses, *ALWAYS, *(ON_WRITES if one.method != "GET" else ())}
+    if not one.shared:
+        statuses.add(403)
     bad = {
         str(status): {"description": MEANINGS[status], "content": refused}
         for status in sorted(statuses)

@@ -57,6 +57,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     same: tuple[int, ...] = ()  # other statuses with the answer
     without_token: bool = False
     threads: int = 0  # of its own, and how many calls are made at once; 0: those of all others
+    shared: bool = False  # where there is no token, every user of this machine may call it
 
     @property
     def words(self) -> str:

@@ -73,6 +73,7 @@ class ZoneOperations:
                 method="GET",
                 path="/api/zones",
                 call=self.zones,
+                shared=True,
                 answer=RunZones,
                 statuses=(409, 503),
             ),

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 from controlled_runs import report, stage
 
-from streamvis.runners.status_tables import duration, problems, tables
+from streamvis.runners.status_tables import problems, tables
+from streamvis.runtime.faults import duration
 from streamvis.runtime.metrics import Quantiles, Status
 
 

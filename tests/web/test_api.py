@@ -265,6 +265,8 @@ REQUESTS = [
     ("GET", "/api/picture/%2e%2e", None),
     ("GET", "/api/lanes?source=gate", None),
     ("GET", "/api/lanes?source=nobody", None),
+    ("GET", "/api/resources", None),
+    ("GET", "/api/summary", None),
     ("GET", "/metrics", None),
     ("GET", "/health/live", None),
     ("GET", "/health/ready", None),
