@@ -34,6 +34,7 @@ def test_the_live_page_shows_sources_and_events_as_they_come(browser, out):
         r.reports["cam1"] = report("cam1", state="online", state_s=90.0, fps=11.98, label=HOSTILE)
         with serving(out) as client:
             page = opened(browser, f"http://{client.host}/", complaints)
+            page.get_by_label("as a list").check()
             row = page.locator("#sources tr", has_text="cam1")
             row.locator(".chip.online").wait_for()
             row.locator("td").nth(1).filter(has_text="1").wait_for()  # people
@@ -65,7 +66,7 @@ def test_the_live_page_shows_sources_and_events_as_they_come(browser, out):
 def test_the_page_goes_on_after_a_restart_of_the_server(browser, out):
     with serving(out) as client:
         page = opened(browser, f"http://{client.host}/", [])
-        page.locator("#sources tr", has_text="cam1").wait_for()
+        page.locator("#cards li", has_text="cam1").wait_for()
         address = client.host
     append(out)
     with serving(out, address=address):
@@ -81,7 +82,7 @@ def test_the_pages_are_accessible(axe, browser, out):
             for scheme in ("light", "dark"):
                 page = browser.new_page(bypass_csp=True, color_scheme=scheme)  # for its script
                 page.goto(f"http://{client.host}/{path}")
-                page.locator("tbody tr").first.wait_for()
+                page.locator("#cards li, tbody tr").first.wait_for()
                 assert violations(page, axe) == []
                 page.close()
 
@@ -91,13 +92,13 @@ def test_a_token_is_asked_for(browser, out):
         page = opened(browser, f"http://{client.host}/", [])
         field = page.get_by_label("Token")
         field.wait_for()
-        assert page.locator("#sources tr").count() == 0
+        assert page.locator("#cards li").count() == 0
         field.fill("wrong")
         page.get_by_role("button", name="Log in").click()
         page.get_by_role("alert").filter(has_text="it is wrong").wait_for()
         field.fill((out / "token").read_text().strip())
         field.press("Enter")
-        page.locator("#sources tr", has_text="cam1").wait_for()
+        page.locator("#cards li", has_text="cam1").wait_for()
         assert not field.is_visible()
         assert page.evaluate("document.cookie") == ""  # no script can read it
         page.close()

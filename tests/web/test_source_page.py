@@ -1,10 +1,7 @@
 """The page of a source in a real browser: what is drawn where, looking back, layers, keys."""
 
 import json
-import struct
-import time
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -12,8 +9,9 @@ from controlled_runs import camera, private_home, report, under_way
 from event_logs import LEFT, RIGHT, logged, track_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from web_pages import HOSTILE, PATIENCE_MS, keep, opened, violations
+from web_pages import HOSTILE, keep, opened, violations
 from web_servers import serving
+from web_video import HEADER, HEIGHT, JPEG, STEP_US, WIDTH, Video, box_of, picture_of
 
 from streamvis.events.envelope import Event, FrameRef, Time, encode
 from streamvis.events.log import FILE_NAME
@@ -43,9 +41,6 @@ from streamvis.stages.zones.events import (
 )
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
-HEADER = struct.Struct("<BIQqqHH")
-JPEG, TRACKS = 1, 3
-WIDTH, HEIGHT, STEP_US = 640, 480, 40_000
 LAYERS = ("boxes", "ids", "trails", "zones", "actions", "unknown", "plan")
 PLACES = """() => {
   const canvas = document.getElementById("picture");
@@ -63,54 +58,6 @@ PLACES = """() => {
   }
   return { ...found, scale: width / 640, mediaUs: Number(canvas.dataset.mediaUs) };
 }"""  # where white pixels are, and those in the colour of track 4
-
-
-def box_of(n):
-    """The box of the person in frame `n`, which moves by more than the width of its outline."""
-    left, top = 40.0 + 23 * (n % 20), 60.0 + 11 * (n % 17)
-    return left, top, left + 62, top + 140
-
-
-def picture_of(n):
-    """The JPEG of frame `n`, half as large as the source's frame: a white box on black."""
-    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    left, top, right, bottom = map(int, box_of(n))
-    pixels[top:bottom, left:right] = 255
-    half = cv2.resize(pixels, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", half, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-
-
-class Video:
-    """Stands for `/ws/video/SOURCE`: what is sent is up to the test, acknowledgements are kept."""
-
-    def __init__(self, page):
-        self.page = page
-        self.acknowledged = []
-        self.sockets = []
-        page.route_web_socket("**/ws/video/**", self._open)
-
-    def _open(self, socket):
-        self.sockets.append(socket)
-        socket.on_message(lambda text: self.acknowledged.append(json.loads(text)["ack"]))
-
-    def picture(self, n, epoch=1):
-        self._send(JPEG, n, epoch, picture_of(n))
-
-    def tracks(self, n, epoch=1, box=None):
-        tracks = [{"id": "cam1:1:4", "box_px": box or box_of(n)}]
-        self._send(TRACKS, n, epoch, json.dumps({"tracks": tracks}).encode())
-
-    def _send(self, kind, n, epoch, payload):
-        media_us = STEP_US * n
-        head = HEADER.pack(kind, epoch, n, media_us, 0, WIDTH, HEIGHT)
-        self.sockets[-1].send(head + payload)
-
-    def wait(self, condition):
-        """Let the page go on until a condition holds."""
-        deadline = time.monotonic() + PATIENCE_MS / 1000
-        while not condition():
-            assert time.monotonic() < deadline, self.acknowledged
-            self.page.wait_for_timeout(20)
 
 
 def only(page, *names):

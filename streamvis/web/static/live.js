@@ -2,13 +2,16 @@
 // Names of sources and all that events say is text, never markup.
 
 import { ask } from "/static/api.js";
+import { SourceCards } from "/static/cards.js";
 import { byId, element } from "/static/dom.js";
 import { say, start } from "/static/shell.js";
-import { RunState, aboutOf, durationOf, timeOf } from "/static/state.js";
+import { RunState, aboutOf, durationOf, sourceAddress, timeOf } from "/static/state.js";
 
 const SHOWN = 100; // events
 const EARLIER = 500; // events that are looked at, of those before the page was opened
+const STORED = "streamvis.list"; // whether sources are shown as a list
 const state = new RunState();
+const cards = new SourceCards(byId("cards"));
 let status = null; // of /api/status
 let waiting = false; // to draw
 let wantsEarlier = false; // events
@@ -30,32 +33,55 @@ function reports() {
 }
 
 function drawSources() {
-  const rows = reports().map((report) => {
-    const known = state.sources.get(report.id);
-    const row = element("tr");
-    const name = element("th", report.id);
-    name.scope = "row";
-    if (report.label) name.title = report.label;
-    const chip = element("span", report.state, `chip ${report.state}`);
-    const since = report.state_s ? ` ${durationOf(report.state_s)}` : "";
-    const cell = element("td");
-    cell.append(chip, element("span", `${since}${report.reason ? ` ${report.reason}` : ""}`, "quiet"));
-    const age = report.age_ms?.p50 || report.latency_ms?.p50;
-    const dropped = Object.values(report.dropped ?? {}).reduce((sum, one) => sum + one, 0);
-    const last = known?.last;
-    row.append(
-      name,
-      cell,
-      element("td", known ? known.tracks.size : "–", "number"),
-      element("td", report.fps === undefined ? "–" : report.fps.toFixed(1), "number"),
-      element("td", age ? Math.round(age) : "–", "number"),
-      element("td", report.dropped ? dropped : "–", "number"),
-      element("td", last ? `${timeOf(last, state.dated)} ${last.type} ${aboutOf(last)}` : "–"),
-    );
-    return row;
-  });
-  byId("sources").replaceChildren(...rows);
-  byId("no-sources").hidden = rows.length > 0 || status === null;
+  const sources = reports().map(factsOf);
+  const asList = byId("list").checked;
+  byId("table").hidden = !asList;
+  byId("cards").hidden = asList;
+  cards.draw(sources); // those that are hidden show no pictures
+  byId("sources").replaceChildren(...(asList ? sources.map(rowOf) : []));
+  byId("no-sources").hidden = sources.length > 0 || status === null;
+}
+
+function factsOf(report) {
+  const known = state.sources.get(report.id);
+  const age = report.age_ms?.p50 || report.latency_ms?.p50;
+  const words = [report.state_s ? durationOf(report.state_s) : "", report.reason];
+  const { last } = known ?? {};
+  return {
+    id: report.id,
+    label: report.label ?? "",
+    state: report.state,
+    since: words.filter(Boolean).join(" "),
+    people: known?.tracks.size ?? null,
+    fps: report.fps ?? null,
+    age: age ? Math.round(age) : null,
+    dropped: report.dropped && Object.values(report.dropped).reduce((sum, one) => sum + one, 0),
+    last: last ? `${timeOf(last, state.dated)} ${last.type} ${aboutOf(last)}` : "",
+    next: status.log.find((one) => one.id === report.id)?.next,
+  };
+}
+
+function rowOf(facts) {
+  const row = element("tr");
+  const name = element("th");
+  const link = element("a", facts.id);
+  link.href = sourceAddress(facts.id);
+  name.scope = "row";
+  name.title = facts.label;
+  name.append(link);
+  const cell = element("td");
+  const chip = element("span", facts.state, `chip ${facts.state}`);
+  cell.append(chip, element("span", ` ${facts.since}`, "quiet"));
+  row.append(
+    name,
+    cell,
+    element("td", facts.people ?? "–", "number"),
+    element("td", facts.fps?.toFixed(1) ?? "–", "number"),
+    element("td", facts.age ?? "–", "number"),
+    element("td", facts.dropped ?? "–", "number"),
+    element("td", facts.last || "–"),
+  );
+  return row;
 }
 
 function drawEvents() {
@@ -104,6 +130,17 @@ async function addEarlier(last) {
 }
 
 byId("updates").addEventListener("change", draw);
+byId("list").checked = localStorage.getItem(STORED) === "true";
+byId("list").addEventListener("change", () => {
+  localStorage.setItem(STORED, byId("list").checked);
+  draw();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key.startsWith("Arrow") && event.target === document.body) {
+    event.preventDefault();
+    cards.focus();
+  }
+});
 start({
   look(found) {
     status = found;
