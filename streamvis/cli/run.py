@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
     from streamvis.sources.spec import SourceSpec
+    from streamvis.web.settings import WebSettings
 
 MOST_NAMED = 5  # sources in a warning
 Sources = Annotated[
@@ -60,6 +61,20 @@ Metrics = Annotated[
 ]
 
 
+Web = Annotated[
+    str | None,
+    Option(
+        "--web",
+        metavar="ADDRESS:PORT",
+        help="Serve the pages of the run at this address, such as 127.0.0.1:8080.",
+    ),
+]
+WebTokenFile = Annotated[
+    Path | None,
+    Option(help="File with the token that clients of --web need; it is created. Mode 0600."),
+]
+
+
 class Engine(StrEnum):
     local = "local"  # worker processes
     inline = "inline"  # all in this process, for debugging
@@ -86,6 +101,8 @@ def run(
     status: Status = Show.auto,
     log_format: LogFormatOption = LogFormat.console,
     metrics: Metrics = None,
+    web: Web = None,
+    web_token_file: WebTokenFile = None,
     give_up_after: Annotated[
         float | None,
         Option(min=0, help="Seconds without a picture after which a live source has failed."),
@@ -105,6 +122,7 @@ def run(
         give_up_s=give_up_after,
         control=control,
         zones=zones or [],
+        web=_web(web, web_token_file, out),
     )
     for report in summary.sources:  # the others went on without it
         if report.error:
@@ -135,6 +153,19 @@ def _control(
     return ControlSettings(
         pipeline=str(pipeline or "people"), site=site, zones=tuple(given_zones(zones))
     )
+
+
+def _web(address: str | None, token_file: Path | None, out: Path | None) -> "WebSettings | None":
+    """Return how the run is served; UsageError where there is nothing that could be."""
+    from streamvis.web.settings import WebSettings
+
+    if address is None:
+        if token_file is not None:
+            raise UsageError(f"--web-token-file {token_file} is for --web ADDRESS:PORT")
+        return None
+    if out is None:
+        raise UsageError(f"--web {address} needs --out: its pages read what the run writes there")
+    return WebSettings(out=out.absolute(), address=address, token_file=token_file)
 
 
 def _sources(given: list[str] | None, pipeline: Path | None, file: Path | None = None) -> list[str]:
@@ -204,12 +235,14 @@ def start(
     give_up_s: float | None = None,
     control: "ControlSettings | None" = None,
     zones: Sequence[str] = (),
+    web: "WebSettings | None" = None,
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
     from streamvis.runtime.monitor import each_of, monitored
     from streamvis.runtime.systemd import notified
     from streamvis.sources import resolve, starting
+    from streamvis.web.beside import beside
 
     if on and engine is Engine.inline:
         raise UsageError(
@@ -230,8 +263,9 @@ def start(
         monitored(metrics, out) as served,
         notified() as reported,
         shown(status) as show,
+        beside(web, say) as watched,
     ):
-        on_status = each_of(show, served, reported)
+        on_status = each_of(show, served, reported, watched)
         if engine is Engine.inline:
             from streamvis.runtime import inline
             from streamvis.runtime.host import build_stage

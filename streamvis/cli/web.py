@@ -30,7 +30,8 @@ def web(
     """Serve the state and the events of a run over HTTP and WebSocket, until Ctrl-C."""
     from contextlib import closing
 
-    from streamvis.web.server import WebServer, WebSettings
+    from streamvis.web.server import WebServer
+    from streamvis.web.settings import WebSettings
 
     settings = WebSettings(
         out=out, address=address, run=run, token_file=token_file, names=name or [], keys=keys

@@ -1,26 +1,20 @@
 """The web server: its address, its limits, its life."""
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
-import msgspec
 import uvicorn
 
-from streamvis.errors import RunError, UsageError
 from streamvis.logs import log
-from streamvis.runtime.page_server import parse_address
 from streamvis.transport.keys import client_keys
 from streamvis.web.app import application
 from streamvis.web.run_folder import RunFolder
+from streamvis.web.settings import WebSettings, bound, check_address, url_of
 from streamvis.web.token import Logins, read_token
 
-PORT = 8080
 CONNECTIONS = 128  # at once; above, requests are refused
 IDLE_CONNECTIONS = 64  # that send no request; the oldest is closed for another one
 FIRST_REQUEST_S = 10.0  # for the head of the first request of a connection
@@ -32,17 +26,6 @@ PING_S = 20.0
 GRACE_S = 3.0  # for requests under way, when the server ends
 
 
-class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the run in a directory is served."""
-
-    out: Path
-    address: str = f"127.0.0.1:{PORT}"
-    run: str | None = None  # process id or --out of the run that is asked; None: that of `out`
-    token_file: Path | None = None
-    names: Sequence[str] = ()  # host names of this server
-    keys: Path | None = None  # of a client, for a feed that asks for them
-
-
 class WebServer(uvicorn.Server):
     """Serves until it is asked to end, and closes connections that do not behave.
 
@@ -50,20 +33,18 @@ class WebServer(uvicorn.Server):
         server.run()
     """
 
-    def __init__(self, settings: WebSettings) -> None:
-        """Bind the address. UsageError for a wrong setting, RunError for an address in use."""
-        host, port = parse_address(settings.address, "--web", PORT)
-        loopback = ipaddress.ip_address(host).is_loopback
-        if settings.token_file is None and not loopback:
-            raise UsageError(
-                f"--web {settings.address} is open to other machines; give it --token-file FILE, "
-                "which is created if it does not exist, or take 127.0.0.1"
-            )
+    def __init__(self, settings: WebSettings, listener: socket.socket | None = None) -> None:
+        """Bind the address, unless a listener is given, whose run may not have begun.
+
+        UsageError for a wrong setting, RunError for an address in use.
+        """
         folder = RunFolder(settings.out, settings.run)
-        folder.check()
+        if listener is None:
+            check_address(settings)
+            folder.check()
         self.token = read_token(settings.token_file) if settings.token_file is not None else None
         keys = client_keys(settings.keys) if settings.keys is not None else None
-        self.listener = _listening(host, port, settings.address)
+        self.listener = listener or bound(settings)
         app = application(
             folder,
             logins=Logins(self.token) if self.token is not None else None,
@@ -77,8 +58,7 @@ class WebServer(uvicorn.Server):
     @property
     def url(self) -> str:
         """The address of the page."""
-        host, port = self.listener.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        return url_of(self.listener)
 
     def run(self, sockets: "list[socket.socket] | None" = None) -> None:
         """Serve until SIGINT or SIGTERM, or until `should_exit` is set."""
@@ -179,18 +159,3 @@ def _forward_errors() -> None:
     if not logger.handlers:
         logger.addHandler(_Forward(logging.ERROR))
         logger.propagate = False
-
-
-def _listening(host: str, port: int, address: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise RunError(
-            f"--web {address}: {error.strerror or error}; expected an address of this machine and "
-            "a free port"
-        ) from None
-    return listener
