@@ -29,17 +29,20 @@ from streamvis.runtime import launch
 from streamvis.runtime.control_socket import ControlSettings
 from streamvis.runtime.supervision import Limits
 from streamvis.sources.spec import SourceSpec
+from streamvis.stages.zones import ZoneCounter
 
 settings = json.loads(sys.argv[1])
 sources = msgspec.json.decode(settings["sources"], type=list[SourceSpec])
 publish = Publish(bind=settings["bind"], keys=settings["keys"], update_every_s=0.0)
+counted = ["zones"] if settings["zones"] else []
 pipeline = Pipeline([
     StageSpec(settings["detect"], MaskRcnn(), skip_suspect=settings["skip_suspect"]),
     StageSpec("track", Jipda(), after=[settings["detect"]]),
-    StageSpec("publish", publish, after=["track"]),
+    *(StageSpec(name, ZoneCounter(), after=["track"]) for name in counted),
+    StageSpec("publish", publish, after=["track", *counted]),
 ])
 placement = Placement(
-    workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", "publish"])],
+    workers=[WorkerSpec([settings["detect"]]), WorkerSpec(["track", *counted, "publish"])],
     slots=settings["slots"],
 )
 if settings["most_bytes"]:  # as if /dev/shm were that small
@@ -140,10 +143,11 @@ def running(
     opener: str = OPENER,
     bind: str | None = None,
     keys: str | None = None,
+    zones: bool = False,
 ) -> Iterator[LiveRun]:
     """Start a run; it is killed in the end if it still runs.
 
-    `most_bytes`: of a segment of shared memory.
+    `most_bytes`: of a segment of shared memory. `zones`: people are counted in zones.
     """
     settings = {
         "sources": msgspec.json.encode(list(sources)).decode(),
@@ -158,6 +162,7 @@ def running(
         "opener": opener,
         "bind": bind,
         "keys": keys,
+        "zones": zones,
         "out": str(out),
     }
     out.mkdir(exist_ok=True)

@@ -26,8 +26,7 @@ export function defaultsOf(schema) {
 
 function fieldOf(name, rule, isCommon) {
   const [, meaning, unit] = /^(.*?)(?:(?:; |^)unit: (.+))?$/s.exec(rule.description ?? "");
-  const label = (unit === "s" ? name.replace(/_s$/, "") : name).replaceAll("_", " ");
-  return { name, label, unit: unit ?? "", meaning, isCommon, ...typeOf(rule), rule };
+  return { name, label: name, unit: unit ?? "", meaning, isCommon, ...typeOf(rule), rule };
 }
 
 function typeOf(rule) {

@@ -44,7 +44,7 @@ export class Panel {
       }
       row.append(
         element("span", undefined, "swatch"),
-        element("span", shape.settings.name),
+        element("span", shape.settings.name, "name"),
         element("span", [shape.kind, ...words].join(", "), "about"),
       );
       if (problem?.key === shape.key) row.append(element("span", "wrong", "wrong"));

@@ -87,8 +87,8 @@ export async function pictureOf(source, state) {
 async function sizeOf(source) {
   try {
     const { events } = await ask("GET", `/api/events?source=${source}&limit=200`);
-    const event = events.find((one) => one.frame?.w && one.frame?.h);
-    return event ? { width: event.frame.w, height: event.frame.h } : null;
+    const size = events.map((one) => one.frame ?? one.stream).find((one) => one?.w && one?.h);
+    return size ? { width: size.w, height: size.h } : null;
   } catch {
     return null;
   }

@@ -35,6 +35,7 @@ let key = null; // of the chosen shape
 let problem = null; // { message, key, setting } of the last check
 let draft = null; // what is being drawn
 let dragged = null; // the shape as it was when a drag began
+let hasPicture = false;
 let looks = 0;
 let checking = 0; // number of the last check
 let timer;
@@ -106,7 +107,7 @@ async function problemOf(shapes) {
 
 function placed(error, shapes) {
   const message = error.message.replace(/^body: /, "").replace(/ - at `\$.*?`/, "")
-    .replace(/; expected the members of .*$/, "");
+    .replace(/; expected the members of .*$/, "").replace(/ \(of '[^']*'\)$/, "");
   return { message, ...placeOf(error.message, shapes) };
 }
 
@@ -341,7 +342,7 @@ function sayKept() {
   if (!state.live) {
     keptIs(`${state.why} Zones can be drawn and downloaded as a file, for: streamvis run --zones FILE`);
   } else if (state.lost) {
-    keptIs(`In force until the run ends: ${state.lost}. Download them to keep them.`);
+    keptIs(`What is saved lasts until the run ends: ${state.lost}. Download a file to keep it.`);
   } else {
     keptIs(`Kept in ${state.origin}, also for the next start.`);
   }
@@ -358,8 +359,8 @@ async function newPicture() {
   canvas.setPicture(found.address);
   frame = new Frame(found.width, found.height, state.plane);
   canvas.setFrame(frame);
-  byId("picture").title = found.why;
-  if (found.why) speak(found.why);
+  hasPicture = !found.why;
+  byId("no-picture").textContent = found.why;
   draw();
 }
 
@@ -375,7 +376,7 @@ async function save(revision) {
     notice("");
     keptIs(`In force from the next frame on. ${reply.file
       ? `Saved in ${reply.file}, also for the next start.`
-      : `They last until the run ends: ${reply.lost}. Download them to keep them.`}`);
+      : `It lasts until the run ends: ${reply.lost}. Download a file to keep it.`}`);
   } catch (error) {
     const isNewer = error.status === 412;
     if (error.status === 400) problem = placed(error, sent);
@@ -434,7 +435,10 @@ async function look() {
   looks += 1;
   try {
     if (!state && !opening) await (opening = open().finally(() => { opening = null; }));
-    else if (state && looks % LOOK_AGAIN === 0) await lookAgain();
+    else if (state && looks % LOOK_AGAIN === 0) {
+      await lookAgain();
+      if (state.live && !hasPicture) await newPicture();
+    }
   } catch (error) {
     notice(`no answer: ${error.message}`);
   }
