@@ -27,6 +27,7 @@ from streamvis.runtime.metrics import Status, Summary
 from streamvis.runtime.page_server import METRICS
 from streamvis.runtime.resource_usage import disk_of, usages_of
 from streamvis.sources.spec import SourceSpec, resolve
+from streamvis.web.clips import Clips
 from streamvis.web.event_pages import SOURCE, EventPage, EventQuery, page_of
 from streamvis.web.guard import check_token
 from streamvis.web.lane_query import LaneQuery, Timeline
@@ -127,6 +128,7 @@ class Api:
         recorded: RecordedPictures | None = None,
     ) -> None:
         self._folder = folder
+        self.clips = Clips(folder)
         self.pictures = Pictures(folder, recorded or RecordedPictures(folder))
         self._logins = logins
         self._cookie = cookie
@@ -259,6 +261,7 @@ def operations(api: Api, resources: Resources) -> tuple[Operation, ...]:
             statuses=(400, 409, 503),
         ),
         *api.zones.table(),
+        *api.clips.table(),
         Operation(
             method="GET",
             path="/api/events",

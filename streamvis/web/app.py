@@ -1,18 +1,20 @@
 """The web application: routes of the operations, the stream of events, the pages, one guard."""
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -51,6 +53,8 @@ TYPES = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
+
+RANGE = re.compile(r"bytes=(\d{1,15}-\d{0,15}|-\d{1,15})")
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -132,9 +136,20 @@ def _endpoint(operation: Operation, limiter: CapacityLimiter) -> Endpoint:
             address=address_of(request.scope),
         )
         answered = await to_thread.run_sync(operation.call, call, limiter=limiter)
+        if isinstance(answered.value, Path):
+            _drop_wrong_range(request.scope)
         return _response(answered, operation.media)
 
     return endpoint
+
+
+def _drop_wrong_range(scope: MutableMapping[str, Any]) -> None:
+    """Take a header `Range` away that is none, or several, which a server may ignore."""
+    scope["headers"] = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name != b"range" or RANGE.fullmatch(value.decode("latin-1"))
+    ]
 
 
 async def _tidied(recorded: RecordedPictures) -> None:
@@ -152,6 +167,8 @@ async def ended(task: "asyncio.Task[None]") -> None:
 
 def _response(answered: Answered, media: str) -> Response:
     value = answered.value
+    if isinstance(value, Path):
+        return FileResponse(value, headers=answered.headers, media_type=media)
     body = value if isinstance(value, bytes) else msgspec.json.encode(value)
     headers = {"content-type": media, **answered.headers}
     return Response(body, answered.status, headers)

@@ -36,12 +36,13 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LONGEST_TARGET = 4096  # characters of path and query
 BODY_S = 10.0  # for a client to send its body
-REQUEST_S = 30.0  # for an answer
+REQUEST_S = 30.0  # for an answer to begin
+ANSWER_S = 600.0  # for a client to take it
 READS = ("GET", "HEAD")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "img-src 'self' blob:; media-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -94,8 +95,12 @@ class Guard:
             if scope["type"] == "websocket":
                 await self._watched(scope, receive, answer.send)
                 return
-            async with asyncio.timeout(REQUEST_S):
-                await self._app(scope, _Body(scope, receive, self._longest(scope)), answer.send)
+            async with asyncio.timeout(REQUEST_S) as limit:
+                answer.limit = limit
+                try:
+                    await self._app(scope, _Body(scope, receive, self._longest(scope)), answer.send)
+                finally:
+                    answer.limit = None
         except TimeoutError:
             await answer.refuse(
                 RefusedError(503, "the server", f"no answer within {REQUEST_S:g} s")
@@ -284,6 +289,7 @@ class _Sending:
         self._scope = scope
         self._send = send
         self._begun = False
+        self.limit: asyncio.Timeout | None = None  # until the answer has begun
 
     async def send(self, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -295,6 +301,8 @@ class _Sending:
                 if name.encode() not in there
             ]
             message = {**message, "headers": given}
+            if self.limit is not None:  # who takes nothing is disconnected by the server
+                self.limit.reschedule(asyncio.get_running_loop().time() + ANSWER_S)
         self._begun = True
         await self._send(message)
 

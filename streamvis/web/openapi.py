@@ -12,12 +12,13 @@ from streamvis.web.problems import ErrorBody
 
 REFERENCE = "#/components/schemas/{name}"
 MEANINGS = {
+    206: "A part of the answer, as the header Range asks for.",
     400: "The request is wrong.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another site, or from another user of the machine.",
     404: "There is no such thing.",
     408: "The body did not come in time.",
-    409: "The run refuses the change.",
+    409: "The run refuses the change, or what is asked for must not be shown.",
     410: "The events are evicted.",
     412: "What is to be replaced is newer than the request says.",
     413: "The body is too long.",

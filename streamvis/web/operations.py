@@ -6,6 +6,7 @@ Members of the query, and the body, are converted to their types before the func
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,9 +32,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer: a struct that is sent as JSON, or bytes."""
+    """An answer: a struct that is sent as JSON, bytes, or a file that may be asked for in parts."""
 
-    value: msgspec.Struct | bytes
+    value: msgspec.Struct | bytes | Path
     status: int = 200
     headers: dict[str, str] = {}
 

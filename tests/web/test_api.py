@@ -267,6 +267,9 @@ REQUESTS = [
     ("GET", "/api/lanes?source=nobody", None),
     ("GET", "/api/resources", None),
     ("GET", "/api/summary", None),
+    ("GET", "/api/clips?source=gate", None),
+    ("GET", "/api/clips/gate/2026-11-29/080000-track.begin-abc.mp4?offset=0", None),
+    ("GET", "/api/picture/gate?media_us=0", None),
     ("GET", "/metrics", None),
     ("GET", "/health/live", None),
     ("GET", "/health/ready", None),
@@ -293,6 +296,7 @@ def test_every_answer_is_as_the_document_says(server, request):
     asked = set()
     for method, path, body in REQUESTS:
         plain = re.sub(r"(zones|sources|picture)/.+", r"\1/{source}", path.partition("?")[0])
+        plain = re.sub(r"(clips)/.+", r"\1/{source}/{date}/{name}", plain)
         asked.add((method, plain))
         checked(document, known[method, plain], client.ask(method, path, body))
     assert asked == set(known)
