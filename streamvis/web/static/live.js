@@ -52,7 +52,7 @@ function factsOf(report) {
     label: report.label ?? "",
     state: report.state,
     since: words.filter(Boolean).join(" "),
-    people: known?.tracks.size ?? null,
+    people: report.state === "ended" ? null : known?.tracks.size ?? null,
     fps: report.fps ?? null,
     age: age ? Math.round(age) : null,
     dropped: report.dropped && Object.values(report.dropped).reduce((sum, one) => sum + one, 0),
@@ -88,10 +88,13 @@ function drawEvents() {
   const events = byId("updates").checked ? state.updates : state.events;
   const lines = events.slice(0, SHOWN).map((event) => {
     const line = element("li");
+    const ofSource = event.source !== "_sys";
+    const type = element(ofSource ? "a" : "span", event.type, "type");
+    if (ofSource) type.href = sourceAddress(event.source, event.time.media_us);
     line.append(
       element("time", timeOf(event, state.dated)),
       element("span", event.source, "source"),
-      element("span", event.type, "type"),
+      type,
       element("span", aboutOf(event), "about"),
     );
     return line;

@@ -1,7 +1,7 @@
 // What stands beside the picture of a source: forecasts and events, as tables and lists.
 
 import { element } from "/static/dom.js";
-import { aboutOf, timeOf } from "/static/state.js";
+import { aboutOf, sourceAddress, timeOf } from "/static/state.js";
 
 const CLASSES = 7; // those with the largest shares
 const EVENTS = 60;
@@ -84,9 +84,11 @@ function zonesTable({ zones, zoneForecasts, forecasts }) {
 export function eventLines(events, dated) {
   return events.slice(0, EVENTS).map((event) => {
     const line = element("li");
+    const link = element("a", event.type, "type");
+    link.href = sourceAddress(event.source, event.time.media_us);
     line.append(
       element("time", timeOf(event, dated)),
-      element("span", event.type, "type"),
+      link,
       element("span", aboutOf(event), "about"),
     );
     return line;

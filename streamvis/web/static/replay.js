@@ -10,17 +10,18 @@ const MOST_PAGES = 40; // of a window, or of the events that matter for the whol
 const LONGEST_GAP_US = 5e6; // between two updates of a track that are drawn as one path
 const LASTING = "track.merge,track.split,zone.layout,line,source.online";
 
-async function pages(source, query, most = MOST_PAGES) {
+// The events of several pages, and where the next one begins: null after the last one.
+async function pages(source, query) {
   const events = [];
   let next;
-  for (let count = 0; count < most && next !== null; count += 1) {
+  for (let count = 0; count < MOST_PAGES && next !== null; count += 1) {
     const given = new URLSearchParams({ source, limit: String(PAGE), ...query });
     if (next !== undefined) given.set("cursor", next);
     const page = await ask("GET", `/api/events?${given}`);
     events.push(...page.events);
     next = page.next;
   }
-  return events;
+  return { events, next };
 }
 
 // The index of the first item whose value is greater than `limit`; items are in order of it.
@@ -73,6 +74,7 @@ export class Replay {
     this.first = 0; // media time of the first and of the last event, µs
     this.last = 0;
     this.lasting = []; // events of the whole log that matter later: layouts, corrections, lines
+    this.scanned = 0; // offset up to which they are known
     this.corrections = new TrackCorrections([]);
     this.window = { from: 0, to: -1, events: [], times: [], samples: new Map() };
     this.loading = null;
@@ -82,19 +84,23 @@ export class Replay {
 
   // Find the range of media time. `next` is the offset after the last event of the log.
   async open({ oldest, next }) {
-    const end = await ask("GET", this.path({ cursor: next - 1, limit: 1 }));
     const begin = await ask("GET", this.path({ cursor: oldest, limit: 1 }));
     this.first = begin.events[0]?.time.media_us ?? 0;
-    this.last = Math.max(this.first, end.events[0]?.time.media_us ?? 0);
-    this.lasting = await pages(this.source, { types: LASTING });
-    this.corrections = new TrackCorrections(this.lasting);
-    this.window.to = -1;
+    this.last = this.first;
+    this.scanned = oldest;
+    await this.grow(next);
   }
 
   // The log has grown.
   async grow(next) {
     const end = await ask("GET", this.path({ cursor: next - 1, limit: 1 }));
     this.last = Math.max(this.last, end.events[0]?.time.media_us ?? 0);
+    const found = await pages(this.source, { types: LASTING, cursor: this.scanned });
+    this.scanned = found.next ?? next;
+    if (!found.events.length) return;
+    this.lasting.push(...found.events);
+    this.corrections = new TrackCorrections(this.lasting);
+    this.window.to = -1; // what is loaded may have to be corrected
   }
 
   path(query) {
@@ -117,7 +123,8 @@ export class Replay {
   }
 
   async fetch(from, to) {
-    this.fill(from, to, await pages(this.source, { from_us: from, to_us: to }));
+    const { events } = await pages(this.source, { from_us: from, to_us: to });
+    this.fill(from, to, events);
   }
 
   fill(from, to, found) {

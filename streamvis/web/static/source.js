@@ -151,10 +151,10 @@ function drawFacts() {
   byId("state").textContent = mode === "back" && isLive() ? `${state}, looking back` : state;
   byId("state").className = `chip ${state}`;
   const words = [];
-  if (report?.state_s) words.push(`for ${durationOf(report.state_s)}`);
+  if (mode === "live" && report?.state_s) words.push(`for ${durationOf(report.state_s)}`);
   if (report?.reason) words.push(report.reason);
   if (mode === "live") words.push(...liveFacts(report));
-  const people = painted ? Number(canvas.dataset.people) : scene.tracks.size;
+  const people = painted?.complete ? Number(canvas.dataset.people) : scene.tracks.size;
   words.push(people === 1 ? "1 person" : `${people} people`);
   byId("facts").textContent = words.join(" · ");
   canvas.ariaLabel = painted ? `${id}: ${words.at(-1)}` : "no picture yet";
@@ -294,8 +294,12 @@ document.addEventListener("keydown", (event) => {
 });
 
 byId("mode").addEventListener("click", () => {
-  if (mode === "live") lookBack(painted?.media_us ?? Infinity);
-  else goLive();
+  if (mode === "live") {
+    lookBack(painted?.media_us ?? Infinity);
+    byId("play").focus(); // so that the space bar plays
+  } else {
+    goLive();
+  }
 });
 byId("full").addEventListener("click", toggleFull);
 for (const box of byId("layers").querySelectorAll("input")) {

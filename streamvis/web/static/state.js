@@ -90,9 +90,10 @@ export function aboutOf(event) {
   return words.join(" ");
 }
 
-// The page of a source.
-export function sourceAddress(id) {
-  return `/source?id=${encodeURIComponent(id)}`;
+// The page of a source, looking back at a media time where one is given.
+export function sourceAddress(id, at) {
+  const page = `/source?id=${encodeURIComponent(id)}`;
+  return at === undefined ? page : `${page}&at=${at}`;
 }
 
 export function durationOf(seconds) {
