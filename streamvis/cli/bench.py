@@ -152,6 +152,17 @@ def tracker(
         put_result(report, tracker_tables.tables(speed, scores), json=json)
 
 
+@command(app)
+def web(
+    seconds: Annotated[float, Option(min=5, help="Of painted pictures.")] = 30.0,
+    json: Json = False,
+) -> None:
+    """Live pictures in Chromium: capture to painted, and what viewers cost the decode process."""
+    from streamvis.benchmarks.web import measure
+
+    _measure({"web": lambda: measure(seconds)}, json)
+
+
 def _announced(sequences: "Iterable[Sequence]") -> "Iterator[Sequence]":
     for one in sequences:
         say(f"{one.name}: {one.length} frames")
