@@ -24,7 +24,8 @@ from streamvis.errors import RunError, UsageError
 from streamvis.runtime.control import GetStatus, RunStatus
 from streamvis.runtime.control_client import ask, find_run
 from streamvis.runtime.resource_usage import TICKS
-from streamvis.web.server import WebServer, WebSettings
+from streamvis.web.server import WebServer
+from streamvis.web.settings import WebSettings
 
 ONLINE_S = 90.0  # for the run to have frames
 WARM_UP_S = 5.0
