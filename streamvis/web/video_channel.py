@@ -65,8 +65,12 @@ class VideoChannel:
         self.tell(VideoState(state="waiting"))
 
     async def demand(self) -> int:
-        """Wait until a viewer can take pictures; return how many, at most MOST_PICTURES."""
-        while not (count := max((one.credit for one in self._viewers), default=0)):
+        """Wait until a viewer can take pictures; return how many, at most MOST_PICTURES.
+
+        To one that takes only a few a second, those that wait for their tracks are on their way:
+        for others more are asked for meanwhile, or the stages would set their rate.
+        """
+        while not (count := max(map(self._wanted_by, self._viewers), default=0)):
             await self._changed.wait()
         return min(count, MOST_PICTURES)
 
@@ -84,6 +88,7 @@ class VideoChannel:
             for viewer in self._viewers:
                 viewer.late_tracks(key, tracks)
         self._show(shown)
+        self._notify()
 
     def without_pictures(self, reason: str, *, over: bool = False) -> None:
         """Tell why no pictures come."""
@@ -100,6 +105,11 @@ class VideoChannel:
             self._state = state
             for viewer in self._viewers:
                 viewer.tell(state)
+
+    def _wanted_by(self, viewer: Viewer) -> int:
+        if viewer.slow:
+            return min(viewer.credit, int(self._pairing.due() is None))
+        return viewer.credit
 
     async def _expire(self) -> None:
         """Show pictures whose tracks do not come."""
