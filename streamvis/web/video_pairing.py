@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from streamvis.runtime.control import SourcePicture
 
-HOLD_S = 1.0  # for which a picture waits for its tracks, while tracks come
-MOST_KEPT = 32  # pictures that wait, and tracks whose picture has not come
+HOLD_S = 5.0  # for which a picture waits for its tracks, while tracks come: the stages may be slow
+MOST_KEPT = 160  # pictures that wait, and tracks whose picture has not come
 
 
 class FrameKey(NamedTuple):
