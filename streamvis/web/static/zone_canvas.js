@@ -20,6 +20,17 @@ function svg(name, attributes = {}, ...children) {
 
 const pathOf = (corners) => `M${corners.map(([x, y]) => `${x} ${y}`).join("L")}`;
 
+// Have an element hold these children in this order; those that are there stay, and keep the focus.
+export function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const one of [...parent.children]) if (!wanted.has(one)) one.remove();
+  let place = parent.firstElementChild;
+  for (const one of children) {
+    if (one === place) place = place.nextElementSibling;
+    else parent.insertBefore(one, place);
+  }
+}
+
 export class Canvas {
   // `act` has press, drag, release and choose; they get what is at the pointer, and pixels.
   constructor(stage, act) {
@@ -32,6 +43,7 @@ export class Canvas {
     this.root = svg("svg", {}, this.blank, this.image, this.shapes, this.chosen);
     stage.append(this.root);
     this.elements = new Map(); // of the chosen shape, by what they are for
+    this.drawn = new Map(); // shapes by key, as they were drawn last
     this.pressed = null;
     this.root.addEventListener("pointerdown", (event) => this.press(event));
     this.root.addEventListener("pointermove", (event) => this.drag(event));
@@ -68,28 +80,37 @@ export class Canvas {
     const { frame, shapes, key, problem, draft } = view;
     const k = this.scale;
     this.root.classList.toggle("drawing", !!draft);
-    this.shapes.replaceChildren(
-      ...shapes.flatMap((shape, index) => {
-        const corners = frame.pixelsOf(shape);
-        if (corners === null) return [];
-        const classes = [
-          shape.kind,
-          `colour-${index % COLOURS}`,
-          shape.key === key ? "chosen" : "",
-          shape.key === problem ? "wrong" : "",
-        ];
-        const group = svg("g", { class: classes.join(" ") });
-        group.append(...(shape.kind === "zone"
-          ? zoneParts(shape, corners, frame, k)
-          : lineParts(shape, corners, frame, k)));
-        return [group];
-      }),
-    );
+    const drawn = new Map();
+    const groups = shapes.flatMap((one, index) => {
+      const group = this.groupOf(one, frame, k);
+      if (!group) return [];
+      const classes = [
+        one.kind,
+        `colour-${index % COLOURS}`,
+        one.key === key ? "chosen" : "",
+        one.key === problem ? "wrong" : "",
+      ].join(" ");
+      if (group.getAttribute("class") !== classes) group.setAttribute("class", classes);
+      drawn.set(one.key, { shape: one, frame, k, group });
+      return [group];
+    });
+    this.drawn = drawn;
+    arrange(this.shapes, groups);
     const shape = draft ? undefined : shapes.find((one) => one.key === key);
     const corners = shape && frame.pixelsOf(shape);
     if (corners) this.drawChosen(shape, corners, k);
     else if (draft) this.drawDraft(draft, k);
     else this.keepOnly([]);
+  }
+
+  // What a shape looks like; as it was drawn before, where nothing of it has changed.
+  groupOf(shape, frame, k) {
+    const before = this.drawn.get(shape.key);
+    if (before?.shape === shape && before.frame === frame && before.k === k) return before.group;
+    const corners = frame.pixelsOf(shape);
+    if (corners === null) return null;
+    const parts = shape.kind === "zone" ? zoneParts : lineParts;
+    return svg("g", {}, ...parts(shape, corners, frame, k));
   }
 
   // Elements stay the same while what they are for does, so that they keep the focus.
@@ -173,13 +194,8 @@ export class Canvas {
     for (const [purpose, one] of this.elements) {
       if (wanted.includes(one)) continue;
       this.elements.delete(purpose);
-      one.remove();
     }
-    wanted.forEach((one, index) => {
-      if (this.chosen.children[index] !== one) {
-        this.chosen.insertBefore(one, this.chosen.children[index] ?? null);
-      }
-    });
+    arrange(this.chosen, wanted);
   }
 
   focus(purpose) {
@@ -258,7 +274,7 @@ function zoneParts(shape, corners, { width, height }, k) {
   return [
     svg("path", { class: "fill", d: whole, "data-key": shape.key }),
     svg("path", { class: "outline", d: outline }),
-    label(shape.settings.name, [top[0], top[1] - 8 * k], k, width),
+    label(shape.settings.name, [top[0], top[1] - 8 * k], k, [width, height]),
   ];
 }
 
@@ -269,7 +285,8 @@ function lineParts(shape, [a, b], frame, k) {
     [middle[0] + into[0] * along * k + into[1] * side * k, middle[1] + into[1] * along * k - into[0] * side * k];
   const arrow = `${pathOf([at(-22, 0), at(22, 0)])}${pathOf([at(12, -7), at(22, 0), at(12, 7)])}`;
   const d = pathOf([a, b]);
-  const { name } = shape.settings;
+  const along = [into[1], -into[0]];
+  const size = [frame.width, frame.height];
   return [
     svg("path", { class: "touch", d, "data-key": shape.key, "stroke-width": TOUCH_PX * k }),
     svg("path", { class: "casing", d }),
@@ -277,21 +294,25 @@ function lineParts(shape, [a, b], frame, k) {
     svg("path", { class: "outline", d }),
     svg("path", { class: "arrow", d: arrow }),
     svg("circle", { class: "start", cx: a[0], cy: a[1], r: 4 * k }),
-    label(`${name}: in`, at(38, 0), k, frame.width, frame.height),
-    label("out", at(-34, 0), k, frame.width, frame.height),
+    label(`${shape.settings.name}: in`, at(38, 0), k, size, along),
+    label("out", at(-34, 0), k, size, along),
   ];
 }
 
-// A label with its middle at a place, as far as the picture allows.
-function label(text, [x, y], k, width, height = Infinity) {
+// A label with its middle at a place, as far as the picture allows. One that would have to leave its
+// place goes along `aside`, so that it does not cover what it is about.
+function label(text, [x, y], k, [width, height], aside = [0, 0]) {
   const half = Math.min(text.length * 3.9 * k, width / 2);
-  const place = {
-    x: Math.min(Math.max(x, half), width - half),
-    y: Math.min(Math.max(y, 14 * k), height - 6 * k),
-    "font-size": 13 * k,
-    "stroke-width": 3.5 * k,
-  };
-  const found = svg("text", place);
+  const within = ([a, b]) => [
+    Math.min(Math.max(a, half), width - half),
+    Math.min(Math.max(b, 14 * k), height - 6 * k),
+  ];
+  let [left, base] = within([x, y]);
+  if (Math.hypot(left - x, base - y) > 6 * k) {
+    const by = Math.abs(aside[0]) * half + 14 * k;
+    [left, base] = within([left + aside[0] * by, base + aside[1] * by]);
+  }
+  const found = svg("text", { x: left, y: base, "font-size": 13 * k, "stroke-width": 3.5 * k });
   found.textContent = text;
   return found;
 }

@@ -1,6 +1,7 @@
 // The list of zones and lines, and the form of the chosen one. Names are text, never markup.
 
 import { byId, element } from "/static/dom.js";
+import { arrange } from "/static/zone_canvas.js";
 import { leastCorners, pointsOf, tenth } from "/static/zone_editor.js";
 import { fieldsOf, textOf, valueOf } from "/static/zone_fields.js";
 
@@ -15,12 +16,13 @@ function button(text, act, name) {
 }
 
 export class Panel {
-  // `act` has choose, rename, set, moveCorner, addCorner, removeCorner, turn and remove.
+  // `act` has choose, type, refuse, set, place, addCorner, removeCorner, turn and remove.
   constructor(act) {
     this.act = act;
     this.structure = null; // of the form; while it is the same, only values are written
     this.refused = new Map(); // setting -> why its text has no value
-    this.rows = new Map(); // key -> button of the list
+    this.rows = new Map(); // key -> row of the list, and what it shows
+    byId("form").addEventListener("input", () => act.type());
   }
 
   draw(view) {
@@ -31,36 +33,50 @@ export class Panel {
 
   drawList() {
     const { shapes, key, frame, problem } = this.view;
-    const focused = [...this.rows].find(([, row]) => row === document.activeElement)?.[0];
-    this.rows.clear();
-    const items = shapes.map((shape, index) => {
-      const row = element("button");
-      row.type = "button";
-      row.ariaPressed = shape.key === key;
-      const words = [];
-      if (shape.kind === "zone") words.push(`${pointsOf(shape).length} corners`);
-      if (shape.settings.space === "ground") {
-        words.push(frame.pixelsOf(shape) ? "on the ground" : "on the ground, not drawn");
-      }
-      row.append(
-        element("span", undefined, "swatch"),
-        element("span", shape.settings.name, "name"),
-        element("span", [shape.kind, ...words].join(", "), "about"),
-      );
-      if (problem?.key === shape.key) row.append(element("span", "wrong", "wrong"));
-      row.addEventListener("click", (event) => this.act.choose(shape.key, event.detail === 0));
-      this.rows.set(shape.key, row);
-      const item = element("li", undefined, `${shape.kind} colour-${index % COLOURS}`);
-      item.append(row);
-      return item;
+    const rows = new Map();
+    shapes.forEach((shape, index) => {
+      const before = this.rows.get(shape.key);
+      const isWrong = problem?.key === shape.key;
+      const isSame = before?.shape === shape && before.frame === frame
+        && before.index === index && before.isWrong === isWrong;
+      const row = isSame ? before : { shape, frame, index, isWrong, ...this.row(before) };
+      if (!isSame) this.fillRow(row);
+      row.button.ariaPressed = shape.key === key;
+      rows.set(shape.key, row);
     });
-    byId("shapes").replaceChildren(...items);
-    byId("no-shapes").hidden = items.length > 0;
-    this.rows.get(focused)?.focus();
+    this.rows = rows;
+    arrange(byId("shapes"), [...rows.values()].map((row) => row.item));
+    byId("no-shapes").hidden = rows.size > 0;
+  }
+
+  row(before) {
+    if (before) return { item: before.item, button: before.button };
+    const found = { item: element("li"), button: element("button") };
+    found.button.type = "button";
+    found.button.addEventListener("click", (event) => {
+      this.act.choose(Number(found.button.value), event.detail === 0);
+    });
+    found.item.append(found.button);
+    return found;
+  }
+
+  fillRow({ shape, frame, index, isWrong, item, button: row }) {
+    const words = [shape.kind];
+    if (shape.kind === "zone") words.push(`${pointsOf(shape).length} corners`);
+    if (shape.settings.space === "ground") words.push("on the ground");
+    if (frame.pixelsOf(shape) === null) words.push("not drawn");
+    item.className = `${shape.kind} colour-${index % COLOURS}`;
+    row.value = shape.key;
+    row.replaceChildren(
+      element("span", undefined, "swatch"),
+      element("span", shape.settings.name, "name"),
+      element("span", words.join(", "), "about"),
+    );
+    if (isWrong) row.append(element("span", "wrong", "wrong"));
   }
 
   focusRow(key) {
-    this.rows.get(key)?.focus();
+    this.rows.get(key)?.button.focus();
   }
 
   drawForm() {
@@ -118,11 +134,15 @@ export class Panel {
     const id = `field-${field.name}`;
     const label = element("label", field.label);
     label.htmlFor = id;
+    let { meaning } = field;
     let input;
     if (field.type === "choice") {
       input = element("select");
       input.append(...field.choices.map((one) => new Option(one, one)));
-      if (field.name === "space") input.disabled = !this.mayChangeSpace();
+      if (field.name === "space" && !this.mayChangeSpace()) {
+        input.disabled = true;
+        meaning += "; the run knows no ground plane here";
+      }
     } else {
       input = element(field.type === "json" ? "textarea" : "input");
       if (field.type !== "json") input.type = field.type === "flag" ? "checkbox" : "text";
@@ -135,8 +155,8 @@ export class Panel {
     why.id = `${id}-why`;
     const described = [why.id];
     row.append(label, input, element("span", field.unit, "quiet"));
-    if (field.meaning) {
-      const hint = element("span", field.meaning, "hint");
+    if (meaning) {
+      const hint = element("span", meaning, "hint");
       hint.id = `${id}-hint`;
       described.unshift(hint.id);
       row.append(hint);

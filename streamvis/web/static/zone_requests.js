@@ -58,7 +58,7 @@ async function lastLayout(source, status) {
 
 // { address, width, height, why }: the newest picture of a source, or a blank of its size.
 export async function pictureOf(source, state) {
-  const at = !state.live && state.media_us !== undefined ? `?media_us=${state.media_us}` : "";
+  const at = state.live ? "" : `?media_us=${state.media_us ?? 0}`;
   const answer = await fetch(`/api/picture/${source}${at}`);
   if (shown) URL.revokeObjectURL(shown);
   shown = "";

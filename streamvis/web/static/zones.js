@@ -36,6 +36,7 @@ let problem = null; // { message, key, setting } of the last check
 let draft = null; // what is being drawn
 let dragged = null; // the shape as it was when a drag began
 let hasPicture = false;
+let unanswered = false; // the last look
 let looks = 0;
 let checking = 0; // number of the last check
 let timer;
@@ -211,6 +212,7 @@ const pointer = {
 const form = {
   choose,
   refuse: draw,
+  type: () => { byId("save").disabled = !state?.live; }, // what is typed counts when it is left
   set(name, value) {
     const shape = chosen();
     const next = name === "space" ? frame.inSpace(shape, value) : withSetting(shape, name, value);
@@ -290,7 +292,11 @@ function onKey(event) {
   if (!event.ctrlKey && !event.metaKey) return;
   const pressed = event.key.toLowerCase();
   const writes = event.target.matches("input[type=text], input[type=number], textarea");
-  if (pressed === "s") byId("save").click();
+  if (pressed === "s") {
+    if (writes) event.target.blur(); // what was typed counts
+    byId("save").click();
+    if (writes) event.target.focus();
+  }
   else if (pressed === "z" && !writes) byId(event.shiftKey ? "redo" : "undo").click();
   else if (pressed === "y" && !writes) byId("redo").click();
   else return;
@@ -439,7 +445,10 @@ async function look() {
       await lookAgain();
       if (state.live && !hasPicture) await newPicture();
     }
+    if (unanswered) notice("");
+    unanswered = false;
   } catch (error) {
+    unanswered = true;
     notice(`no answer: ${error.message}`);
   }
 }
