@@ -160,10 +160,10 @@ def _attempts(s: SourceReport) -> str:
 def _of_stage(stage: StageReport) -> Iterator[Fault]:
     if stage.restarts:
         times = "once" if stage.restarts == 1 else f"{stage.restarts} times"
-        why = f", the last time: {stage.last_exit}" if stage.last_exit else ""
+        why = f", the last time: {stage.last_exit}" if stage.last_exit else "; the log says why"
         yield _warning(
             stage.name,
-            f"stage {stage.name}: its process was restarted {times}{why}; the log says why",
+            f"stage {stage.name}: its process was restarted {times}{why}",
             "look for its last output in the log; more than five in a minute end the run",
             LOG,
         )

@@ -50,10 +50,11 @@ class Resources:
         """Return what is wrong with the run, and what it uses of this machine."""
         disk = disk_of(self._folder.out)
         hub, status = self._living()
+        shown = status if status is not None or hub else self._ended()
         sources = status.sources if status is not None else []
         return Answered(
             value=RunResources(
-                faults=faults(status, disk) if status is not None else [],
+                faults=faults(shown, disk) if shown is not None else [],
                 processes=_processes(status, hub) if status is not None else [],
                 disk=disk,
                 log_bytes=self._log_bytes(),
@@ -64,11 +65,14 @@ class Resources:
 
     def summary(self, call: Call) -> Answered:
         """Return the summary of a run that is over."""
+        return Answered(value=self._summary())
+
+    def _summary(self) -> Summary:
         path = self._folder.out / "summary.json"
         try:
             with path.open("rb") as file:
                 data = file.read(LONGEST_SUMMARY)
-            return Answered(value=msgspec.json.decode(data, type=Summary))
+            return msgspec.json.decode(data, type=Summary)
         except OSError as error:
             raise DataError(
                 f"summary.json of the run: {error.strerror}; expected the file that a run writes "
@@ -79,13 +83,21 @@ class Resources:
                 "summary.json of the run is not the summary of this version of streamvis"
             ) from None
 
+    def _ended(self) -> Status | None:
+        """Return what the summary says as a status; None without one."""
+        with suppress(DataError):
+            summary = self._summary()
+            return Status(wall_s=summary.wall_s, sources=summary.sources, stages=summary.stages)
+        return None
+
     def _living(self) -> tuple[int, Status | None]:
         """Return the process id of the hub, and the status of the run; none while it is over."""
         run = self._folder.living()
-        if run is not None:
-            with suppress(StreamvisError):  # /api/status says why there is none
-                return run.pid, self._folder.status()
-        return 0, None
+        if run is None:
+            return 0, None
+        with suppress(StreamvisError):  # /api/status says why there is none
+            return run.pid, self._folder.status()
+        return run.pid, None
 
     def _log_bytes(self) -> int:
         total = 0
