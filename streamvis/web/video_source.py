@@ -82,7 +82,7 @@ class VideoSources:
                     await first(
                         self._pictures(channel, run, conversation), self._tracks(channel, run)
                     )
-            except RunError as error:
+            except (RunError, zmq.ZMQError) as error:  # such as one without free descriptors
                 channel.without_pictures(str(error))
                 await asyncio.sleep(AGAIN_S)
 

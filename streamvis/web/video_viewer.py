@@ -15,7 +15,7 @@ from streamvis.web.video_pairing import FrameKey, ShownFrame
 HEADER = struct.Struct("<BIQqqHH")
 JPEG, TRACKS = 1, 3  # kinds
 MOST_UNACKNOWLEDGED = 2  # pictures
-SLOW_S = 0.25  # between the acknowledgements of a viewer that needs few pictures
+SLOW_S = 0.25  # until the acknowledgement of a viewer that takes only a few pictures a second
 STALE_S = 0.5  # a picture that waits longer for an acknowledgement gives way to a new one
 
 
@@ -45,7 +45,6 @@ class Viewer:
         self._late: dict[FrameKey, bytes] = {}  # tracks of pictures that were sent without
         self._sent: deque[SentPicture] = deque()  # and not acknowledged
         self._woken = asyncio.Event()
-        self._acknowledged_at = 0.0
         self.slow = False  # whether it takes only a few pictures a second
 
     @property
@@ -77,10 +76,9 @@ class Viewer:
     def acknowledge(self, seq: int, at: float) -> None:
         """Take an acknowledgement, which is one of all pictures before it too."""
         if any(one.seq == seq for one in self._sent):
-            while self._sent.popleft().seq != seq:
+            while (sent := self._sent.popleft()).seq != seq:
                 pass
-            self.slow = at - self._acknowledged_at > SLOW_S
-            self._acknowledged_at = at
+            self.slow = at - sent.at > SLOW_S
         if self._next is not None and at - self._next[1] > STALE_S:
             self._next = None
         self._woken.set()

@@ -35,14 +35,15 @@ def run_at_once(coroutine):
 class FakeRun:
     """Encodes a picture when one is wanted, and has its tracks a little later."""
 
-    def __init__(self):
+    def __init__(self, frame_s=FRAME_S):
         self.encoded = 0
+        self.frame_s = frame_s
 
     async def feed(self, channel):
         loop, n = asyncio.get_running_loop(), 0
         while True:
             await channel.demand()
-            await asyncio.sleep(FRAME_S)
+            await asyncio.sleep(self.frame_s)
             n += 1
             self.encoded += 1
             channel.picture(picture("gate", n))
@@ -74,6 +75,16 @@ def test_pictures_are_encoded_at_the_pace_of_acknowledgements(count, pause_s, mo
     if not pause_s:
         last = numbers[-30:]
         assert last == list(range(last[0], last[0] + 30))
+
+
+def test_of_a_source_with_few_pictures_all_are_shown():
+    async def watched():
+        numbers = await shown(VideoChannel("gate", FakeRun(frame_s=0.3).feed), 20, 0.0)
+        return numbers, asyncio.get_running_loop().time()
+
+    numbers, seconds = run_at_once(watched())
+    assert numbers == list(range(1, 21))
+    assert seconds == pytest.approx(20 * 0.3 + STAGES_S)
 
 
 def test_of_a_fast_and_a_slow_viewer_each_gets_what_it_can_take():
