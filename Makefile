@@ -7,7 +7,6 @@ WORKERS ?= 3  # processes that run the tests; 0 for none beside pytest itself
 
 demo: .venv/installed
 	$(BIN)/streamvis demo
-	@echo 'Next: . $(BIN)/activate && streamvis run --source VIDEO --out out'
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

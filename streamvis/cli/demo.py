@@ -1,5 +1,8 @@
 """`streamvis demo`: a real clip of real people, found and followed by one command."""
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,12 @@ if TYPE_CHECKING:
     from streamvis.runtime.output import OnUsed
 
 OUT = Path("demo-out")
+
+
+def program() -> str:
+    """Return how this program is called: by its path where the shell does not find it."""
+    found = Path(sys.argv[0])
+    return "streamvis" if shutil.which("streamvis") or found.name != "streamvis" else str(found)
 
 
 def demo(
@@ -39,5 +48,6 @@ def demo(
             contact_sheet(video, sheet)
         put(f"annotated video  {video}\ncontact sheet    {sheet}")
     put(f"event log        {out / 'events.db'}\ntracks           {out / 'tracks.txt'}")
+    put(f"look back        {program()} web {shlex.quote(str(out))}")
     if summary.interrupted == "SIGINT":
         raise typer.Exit(INTERRUPTED)

@@ -25,6 +25,54 @@ class DisorderError(Exception):
     """The time stamps of a file are not in order, so that its index says nothing."""
 
 
+class KeyFrames:
+    """The key frames of a file, by the stamps of their pictures."""
+
+    def __init__(self) -> None:
+        self.starts: dict[int, int] = {}  # stamp by which each is sought
+        self._stamps: list[int] = []
+
+    def add(self, stamp: int, start: int) -> None:
+        """Add the next one; DisorderError where it is shown before the last."""
+        if self._stamps and stamp <= self._stamps[-1]:
+            raise DisorderError
+        self._stamps.append(stamp)
+        self.starts[stamp] = start
+
+    def before(self, stamp: int, back: int = 0) -> int | None:
+        """Return the last one that is shown at or before a stamp, or one `back` before it."""
+        place = bisect_right(self._stamps, stamp) - 1 - back
+        return self._stamps[place] if place >= 0 else None
+
+
+class LearnedIndex:
+    """The stamps and media times of pictures that were decoded in order."""
+
+    def __init__(self) -> None:
+        self.keys = KeyFrames()
+        self.usable = True  # whether stamps grow, so that pictures are found by them
+        self._times: list[int] = []
+        self._stamps: list[int] = []
+
+    def add(self, media_us: int, stamp: int | None, *, key: bool) -> None:
+        """Add a picture; one that is there already changes nothing."""
+        if not self.usable or (self._times and media_us <= self._times[-1]):
+            return
+        if stamp is None or (self._stamps and stamp <= self._stamps[-1]):
+            self.usable = False
+            return
+        self._times.append(media_us)
+        self._stamps.append(stamp)
+        if key:
+            self.keys.add(stamp, stamp)
+
+    def at(self, media_us: int) -> tuple[int, int] | None:
+        """Return media time and stamp of the picture of a time, or of the newest before it."""
+        place = max(0, bisect_right(self._times, media_us) - 1)
+        known = self.usable and place < len(self._times)
+        return (self._times[place], self._stamps[place]) if known else None
+
+
 class VideoIndex:
     """The stamps of the pictures of a file in the order in which they are shown."""
 
@@ -33,8 +81,7 @@ class VideoIndex:
         self.reordered = False  # whether packets come in another order than pictures are shown
         self.whole = False  # whether all of the file is known
         self.stamps: list[int] = []
-        self.keys: list[int] = []  # stamps of the key frames
-        self.starts: dict[int, int] = {}  # key frame -> stamp by which it is sought
+        self.keys = KeyFrames()
         self._base = time_base
         self._zero = zero
         self._fps = fps
@@ -49,10 +96,7 @@ class VideoIndex:
             if pts is None or packet.is_corrupt:
                 raise DisorderError
             if packet.is_keyframe:
-                if self.keys and pts <= self.keys[-1]:
-                    raise DisorderError
-                self.keys.append(pts)
-                self.starts[pts] = pts if packet.dts is None else packet.dts
+                self.keys.add(pts, pts if packet.dts is None else packet.dts)
             if packet.is_discard:
                 continue
             self.reordered = self.reordered or pts < self._highest
@@ -101,11 +145,6 @@ class VideoIndex:
     def media_us(self, place: int) -> int:
         """Return the media time of a picture."""
         return self._media_us(place)
-
-    def key_before(self, stamp: int, back: int = 0) -> int | None:
-        """Return the last key frame that is shown at or before a stamp, or one `back` before it."""
-        place = bisect_right(self.keys, stamp) - 1 - back
-        return self.keys[place] if place >= 0 else None
 
     def _media_us(self, place: int) -> int:
         if self._fps is not None:

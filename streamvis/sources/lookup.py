@@ -23,7 +23,7 @@ from streamvis.messages import Array
 from streamvis.sources import open_source
 from streamvis.sources.color import Converter
 from streamvis.sources.container import MAX_PIXELS, open_container, video_stream
-from streamvis.sources.index import DisorderError, VideoIndex
+from streamvis.sources.index import DisorderError, KeyFrames, LearnedIndex, VideoIndex
 from streamvis.sources.options import scene_options
 from streamvis.sources.picture import Picture
 from streamvis.sources.spec import SourceSpec
@@ -105,31 +105,64 @@ class SceneLookup:
 
 
 class SequentialLookup:
-    """Pictures of any recording, read as in a run; a step back begins at the first one again."""
+    """Pictures of any recording, read as in a run.
+
+    Steps back are sought where the time stamps of the pictures that were read are in order. Where
+    not, they begin at the first picture again.
+    """
 
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
+        self._index = LearnedIndex()
+        self._index.usable = spec.kind == "file"
+        self._decoder: FileDecoder | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._source = open_source(self._spec)
         self._pictures = iter(self._source)
         self._now: Picture | None = None
-        self._next: Picture | None = next(self._pictures, None)
+        self._next = self._read()
+
+    def _read(self) -> Picture | None:
+        picture = next(self._pictures, None)
+        if picture is not None:
+            self._index.add(picture.media_us, picture.stamp, key=picture.key)
+        return picture
 
     def at(self, media_us: int, give_up_s: float) -> FoundPicture:
         if self._now is not None and media_us < self._now.media_us and self._now.n > 0:
-            self.close()
+            if (found := self._back(media_us, give_up_s)) is not None:
+                return found
+            self._source.close()
             self._begin()
         while self._next is not None and (self._now is None or self._next.media_us <= media_us):
-            self._now, self._next = self._next, next(self._pictures, None)
+            self._now, self._next = self._next, self._read()
             _check(give_up_s)
         if self._now is None:
             raise SourceError(f"source '{self._spec.label}' has no picture that can be decoded")
         return FoundPicture(self._now.media_us, self._now.pixels)
 
+    def _back(self, media_us: int, give_up_s: float) -> FoundPicture | None:
+        """Seek a picture that was read before; None where that does not find it."""
+        if (known := self._index.at(media_us)) is None:
+            return None
+        time_us, stamp = known
+        try:
+            if self._decoder is None:
+                self._decoder = FileDecoder(self._spec)
+            frame = self._decoder.frame(stamp, self._index.keys, give_up_s)
+            if frame.pts == stamp:
+                return FoundPicture(time_us, self._decoder.pixels(frame))
+        except DisorderError:
+            pass
+        self._index.usable = False
+        return None
+
     def close(self) -> None:
         self._source.close()
+        if self._decoder is not None:
+            self._decoder.close()
 
 
 class FileLookup:
@@ -166,7 +199,7 @@ class FileLookup:
         self._reader.read_to(media_us, give_up_s)
         index = self._reader.index
         stamp = index.stamps[index.at(media_us)]
-        frame = self._decoder.frame(stamp, index, give_up_s)
+        frame = self._decoder.frame(stamp, index.keys, give_up_s)
         place = index.place_of(frame.pts) if frame.pts is not None else None
         if place is None or (frame.pts != stamp and not self._decoder.one_to_one):
             raise DisorderError
@@ -274,19 +307,19 @@ class FileDecoder:
         except FFmpegError:
             raise DisorderError from None
 
-    def frame(self, stamp: int, index: VideoIndex, give_up_s: float) -> VideoFrame:
+    def frame(self, stamp: int, keys: KeyFrames, give_up_s: float) -> VideoFrame:
         """Return the picture with a stamp, or the newest before it that can be decoded."""
         if (kept := self._kept.get(stamp)) is not None:
             return kept
-        key = index.key_before(stamp)
+        key = keys.before(stamp)
         last = self._last
         if key is not None and last is not None and key <= last < stamp:
             found = self._from_here(stamp, last, give_up_s)
             if found is not None:
                 return found
         back = 0
-        while (key := index.key_before(stamp, back)) is not None:
-            self._seek(index.starts[key])
+        while (key := keys.before(stamp, back)) is not None:
+            self._seek(keys.starts[key])
             if (found := self._from_here(stamp, key, give_up_s)) is not None:
                 return found
             back = 2 * back + 1

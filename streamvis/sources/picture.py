@@ -24,6 +24,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock = "file"
     suspect: bool = False  # data was lost since the last key frame: it may be grey or smeared
     restarted: bool = False  # the time stamps of a live source began anew: another stream epoch
+    stamp: int | None = None  # of a video, as its container has it, ticks
+    key: bool = False  # of a video: it was decoded without others
 
 
 Skip = Literal["none", "nonref", "nonkey"]  # what is skipped before it is decoded

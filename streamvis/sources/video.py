@@ -363,6 +363,8 @@ class VideoSource:
             clock=clock,
             suspect=suspect,
             restarted=self._live and self._live_clock.restarted,
+            stamp=frame.pts,
+            key=frame.key_frame,
         )
 
     def _media_us(
