@@ -93,6 +93,8 @@ def test_wheel_and_sdist_hold_every_file_that_ships(tmp_path):
     assert "streamvis/py.typed" in held
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "streamvis").rglob("*.py")}
     assert modules <= held
+    pages = (path for path in (ROOT / "streamvis/web/static").rglob("*") if path.is_file())
+    assert {str(path.relative_to(ROOT)) for path in pages} <= held
 
 
 def build(project: Path, what: str, into: Path) -> None:

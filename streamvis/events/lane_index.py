@@ -32,7 +32,7 @@ from streamvis.events.lane_bins import (
     LaneHour,
     coarser,
 )
-from streamvis.events.lanes import OTHER, LaneFold, LaneName
+from streamvis.events.lanes import OTHER, SOURCE, LaneFold, LaneName, LaneSpan
 from streamvis.events.log import LogReader
 from streamvis.logs import warn
 
@@ -71,6 +71,15 @@ CREATE TABLE seconds (
     hour INTEGER NOT NULL,
     counts BLOB NOT NULL,
     PRIMARY KEY (lane, hour)
+) WITHOUT ROWID;
+CREATE TABLE states (  -- of sources, as far as they are over
+    source TEXT NOT NULL,
+    last INTEGER NOT NULL,  -- offset of the event that ended it
+    first INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    from_us INTEGER NOT NULL,
+    to_us INTEGER NOT NULL,
+    PRIMARY KEY (source, last)
 ) WITHOUT ROWID;
 CREATE TABLE checkpoints (
     source TEXT NOT NULL,
@@ -154,6 +163,7 @@ class _SourceLanes:
         self.fold = progress.spans.fold()
         self.hour = self.at_us // HOUR_US
         self.hours: dict[LaneName, LaneHour] = {}
+        self.states: list[LaneSpan] = []  # that are over since the last transaction
 
     def take(
         self, offset: int, kind: str, media_us: int, payload: bytes | None, done: Counted
@@ -173,6 +183,8 @@ class _SourceLanes:
             if hour is None:
                 hour = self.hours[change.lane] = LaneHour()
             hour.take(change)
+            if change.lane == SOURCE and change.ended is not None:
+                self.states.append(change.ended)
 
     def _begin_hour(self, hour: int, done: Counted) -> None:
         for lane, before in list(self.hours.items()):
@@ -272,6 +284,16 @@ class LaneIndex:
                 part = hour * bins, _loaded(blob, bins)
                 found.setdefault(LaneName(family, name), []).append(part)
         return found
+
+    def states(self, source: str, from_us: int, to_us: int, most: int) -> list[LaneSpan]:
+        """Return the states of a source in a stretch that are over, at most `most`."""
+        query = (
+            "SELECT key, from_us, to_us, first, last FROM states "
+            "WHERE source = ? AND to_us >= ? AND from_us <= ? ORDER BY last LIMIT ?"
+        )
+        with self._reading() as db:
+            rows = db.execute(query, (source, from_us, to_us, most))
+            return [LaneSpan(*row) for row in rows]
 
     def checkpoint(self, source: str, before_us: int) -> Checkpoint | None:
         """Return the last checkpoint whose events are all before a media time."""
@@ -451,6 +473,10 @@ class LaneIndex:
         db.executemany(query, self._checkpoints)
         for (name, lane, hour), found in self._pending.items():
             _store(db, name, lane, hour, found)
+        for name, source in self._sources.items():
+            rows = [(name, s.last, s.first, s.key, s.from_us, s.to_us) for s in source.states]
+            db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?)", rows)
+            source.states = []
 
     def _evict(self, log: LogReader) -> None:
         """Delete hours of which the log has no event any more."""
@@ -467,6 +493,8 @@ class LaneIndex:
                 lanes = "lane IN (SELECT id FROM lanes WHERE source = ?) AND hour < ?"
                 for table in ("hours", "seconds"):
                     db.execute(f"DELETE FROM {table} WHERE {lanes}", (name, hour))
+                at_us = rows[0].media_us
+                db.execute("DELETE FROM states WHERE source = ? AND to_us < ?", (name, at_us))
                 db.execute(
                     "DELETE FROM checkpoints WHERE source = ? AND offset < "
                     "(SELECT max(offset) FROM checkpoints WHERE source = ? AND offset < ?)",

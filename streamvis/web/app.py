@@ -200,14 +200,16 @@ def _fixed(data: bytes, media: str) -> Endpoint:
 
 def _pages() -> dict[str, tuple[str, bytes]]:
     """Return the files of the pages by path: no request reaches the file system."""
+    static = resources.files("streamvis.web") / "static"
     found = {}
-    for file in (resources.files("streamvis.web") / "static").iterdir():
-        name, _, ending = file.name.rpartition(".")
-        if ending in TYPES:
-            path = f"/static/{file.name}"
-            if ending == "html":
-                path = "/" if name == "index" else f"/{name}"
-            found[path] = (TYPES[ending], file.read_bytes())
+    for folder, address in ((static, "/static"), (static / "vendor", "/static/vendor")):
+        for file in folder.iterdir():
+            name, _, ending = file.name.rpartition(".")
+            if ending in TYPES:
+                path = f"{address}/{file.name}"
+                if ending == "html":
+                    path = "/" if name == "index" else f"/{name}"
+                found[path] = (TYPES[ending], file.read_bytes())
     return found
 
 

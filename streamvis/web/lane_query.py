@@ -20,7 +20,8 @@ from streamvis.events.lane_bins import (
     binned,
     joined,
 )
-from streamvis.events.lane_index import CHECKPOINT, LaneIndex, OpenSpans
+from streamvis.events.lane_index import CHECKPOINT, Checkpoint, LaneIndex, OpenSpans
+from streamvis.events.lanes import SOURCE as LANE_OF_STATES
 from streamvis.events.lanes import LaneChange, LaneMark, LaneName, LaneSpan
 from streamvis.events.log import Cursor, GoneError, LogReader
 from streamvis.web.event_pages import SOURCE
@@ -102,7 +103,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     to_us: int  # its end
     first_us: int  # begin of the first bin
     bin_us: int  # width of a bin
-    lanes: list[TimelineLane]
+    lanes: list[TimelineLane]  # those without anything in the stretch included, as far as known
 
 
 class _Stretch(msgspec.Struct, frozen=True):
@@ -153,17 +154,19 @@ def timeline_of(log: LogReader, index: LaneIndex, query: LaneQuery) -> Timeline:
     last = log.first_at(known.source, stretch.end_us, oldest) - 1
     progress = index.progress(known.source)
     until_us = None
-    if progress is not None and progress.epoch == known.epoch:
+    if is_known := progress is not None and progress.epoch == known.epoch:
         until_us = newest_us if progress.offset >= known.next - 1 else progress.at_us
-    lanes = None
     if last - first < MOST_SCANNED:
-        lanes = _near(log, index, stretch, first, last, oldest)
-    if lanes is None:
+        before = index.checkpoint(known.source, stretch.first_us) if is_known else None
+        lanes, is_complete = _near(log, before, stretch, first, last, oldest)
+        if is_complete:
+            until_us = max(until_us or 0, min(stretch.to_us, newest_us))
+    else:
         if stretch.bin_us < SECOND_US:
             stretch = _widened(stretch, SECOND_US)
         lanes = [] if until_us is None else _far(index, stretch)
-    else:
-        until_us = max(until_us or 0, min(stretch.to_us, newest_us))
+    if is_known:
+        lanes += _empty(index.lanes(known.source), lanes)
     return Timeline(
         source=known.source,
         epoch=known.epoch,
@@ -223,15 +226,20 @@ def _wall_us(log: LogReader, known: Cursor, first: int) -> int | None:
 
 
 def _near(
-    log: LogReader, index: LaneIndex, stretch: _Stretch, first: int, last: int, oldest: int
-) -> list[TimelineLane] | None:
-    """Return lanes from the log; None when it is not known what was open before the stretch."""
-    checkpoint = index.checkpoint(stretch.source, stretch.first_us)
+    log: LogReader,
+    checkpoint: Checkpoint | None,
+    stretch: _Stretch,
+    first: int,
+    last: int,
+    oldest: int,
+) -> tuple[list[TimelineLane], bool]:
+    """Return lanes from the log, and whether all is known that was open before the stretch."""
     start, spans = oldest, OpenSpans([], [])
     if checkpoint is not None and checkpoint.offset + 1 >= oldest:
         start, spans = checkpoint.offset + 1, checkpoint.spans
-    if first - start > 2 * CHECKPOINT:
-        return None
+    is_complete = first - start <= 2 * CHECKPOINT
+    if not is_complete:  # the log is not read so far
+        start, spans = first - CHECKPOINT, OpenSpans([], [])
     fold = spans.fold()
     before: dict[LaneName, int] = {lane: len(found) for lane, found in fold.open.items()}
     found: dict[LaneName, list[LaneChange]] = {lane: [] for lane in before if before[lane]}
@@ -250,7 +258,7 @@ def _near(
         changes = found.get(lane, [])
         open_ = fold.open.get(lane, {})
         lanes.append(_lane(stretch, lane, changes, before.get(lane, 0), open_))
-    return lanes
+    return lanes, is_complete
 
 
 def _lane(
@@ -298,9 +306,41 @@ def _far(index: LaneIndex, stretch: _Stretch) -> list[TimelineLane]:
     else:
         parts, small_us = index.parts(stretch.source, first, last, seconds=True), SECOND_US
     start, factor = stretch.first_us // stretch.bin_us, stretch.bin_us // small_us
-    return [
+    lanes = [
         _counted(lane, joined(found, start, factor, stretch.bins)) for lane, found in parts.items()
     ]
+    states = _states(index, stretch)
+    return lanes if states is None else [states, *(one for one in lanes if one.family != "source")]
+
+
+def _empty(names: list[LaneName], lanes: list[TimelineLane]) -> list[TimelineLane]:
+    """Return the lanes in which nothing is in the stretch."""
+    known = {(lane.family, lane.name) for lane in lanes}
+    return [
+        TimelineLane(family=family, name=name, spans=[], marks=[], bins=None)
+        for family, name in names
+        if (family, name) not in known
+    ]
+
+
+def _states(index: LaneIndex, stretch: _Stretch) -> TimelineLane | None:
+    """Return the states of the source, unless there are too many."""
+    limit = MOST_SPANS + 1
+    spans = index.states(stretch.source, stretch.first_us, stretch.end_us - 1, limit)
+    progress = index.progress(stretch.source)
+    if progress is not None:
+        now = progress.spans.fold().open.get(LANE_OF_STATES, {})
+        spans += [LaneSpan(key, at, None, first, -1) for key, (at, first) in now.items()]
+    spans = [
+        one._replace(to_us=None, last=-1) if (one.to_us or 0) >= stretch.end_us else one
+        for one in spans
+        if one.from_us is None or one.from_us < stretch.end_us
+    ]
+    if not 0 < len(spans) <= MOST_SPANS:
+        return None
+    return TimelineLane(
+        family="source", name="", spans=[_span(one) for one in spans], marks=[], bins=None
+    )
 
 
 def _counted(lane: LaneName, counts: Counts) -> TimelineLane:
