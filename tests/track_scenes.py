@@ -28,6 +28,7 @@ class Scene(NamedTuple):
     corrections: float = 0.05  # merges and splits, of each kind in a frame
     epochs: bool = False
     ground: bool = False
+    absent: float = 0.0  # share of frames in which a track gets absent, for up to 4 s
 
 
 class Walkers:
@@ -42,6 +43,7 @@ class Walkers:
         self.next = 1
         self.alive: dict[int, np.ndarray] = {}  # id -> x, y, vx, vy in px and px/s
         self.past: list[int] = []
+        self.absent: dict[int, int] = {}  # until when, by id
 
     def step(self, media_us: int):
         """The tracks of a frame."""
@@ -61,6 +63,9 @@ class Walkers:
         for state in self.alive.values():
             state[:2] += state[2:] / scene.fps
             state[2:] += rng.normal(0, 8, 2)
+        if scene.absent:
+            chosen = [n for n in self.alive if rng.random() < scene.absent]
+            self.absent |= {n: media_us + int(rng.integers(4e6)) for n in chosen}
         merged, split = self._corrections(gone, media_us)
         self.past = [*self.past, *gone][-20:]
         return self._tracks(gone, merged, split, media_us)
@@ -96,6 +101,7 @@ class Walkers:
     def _tracks(self, gone, merged, split, media_us):
         rng = self.rng
         ids = [n for n in sorted(self.alive) if rng.random() > 0.03]  # some are missed at times
+        ids = [n for n in ids if self.absent.get(n, 0) <= media_us]
         at = np.array([self.alive[n] for n in ids]).reshape(-1, 4)
         n, height = len(ids), 60 + at[:, 1] / 8
         boxes = np.stack(

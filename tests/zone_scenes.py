@@ -64,6 +64,7 @@ class Picture(NamedTuple):
     split: tuple[tuple[int, int, int], ...] = ()  # id, other, since_us
     tracked: bool = True  # False: the frame has no tracks
     first: Mapping[int, int] = {}  # media time of the first detection, by id; else now
+    seq: int | None = None  # number of the picture; else its place among all
 
 
 def walk(*corners: tuple[float, float, float], **settings: Any) -> Path:
@@ -157,7 +158,11 @@ def packets(
             seen_us.setdefault(id, picture.media_us)
     return [
         Packet(
-            frame=frame(first + k, size=size, media_us=picture.media_us),
+            frame=frame(
+                first + k if picture.seq is None else picture.seq,
+                size=size,
+                media_us=picture.media_us,
+            ),
             parts=[tracks_of(picture._replace(first=seen_us))] if picture.tracked else [],
         )
         for k, picture in enumerate(pictures)

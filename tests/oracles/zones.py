@@ -16,7 +16,7 @@ applied to the paths themselves. Then:
   person, the path is not known: a visit ends or begins with a detection, and a line is cut in the
   middle of the time between.
 - Where a split divides a path, the person of the first part is where it was last detected until
-  just before, and that of the second part is where it is next detected from then on.
+  one frame before, and that of the second part is where it is next detected from then on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,6 +37,7 @@ class PathPoint(NamedTuple):
     detected: bool = True
     moved: bool = False  # given to this id by a correction
     track: int = 0  # that was followed without a break, whatever its id
+    divided: bool = False  # a split divided the path here: where it was is not known well
 
     def anchor(self, kind: str) -> XY:
         return self.foot if kind == "foot" else (self.foot[0], self.foot[1] - self.height / 2)
@@ -72,7 +73,8 @@ class PathRun(NamedTuple):
 class Paths:
     """The paths of all ids, as they are after the corrections so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame_us: int = 1) -> None:
+        self.frame_us = frame_us  # between two frames
         self.rows: dict[int, dict[int, PathPoint]] = {}  # by id and media time
         self.open: set[int] = set()
         self._track: dict[int, int] = {}  # of the ids that are open
@@ -115,16 +117,17 @@ class Paths:
             self.open.add(id)
 
     def _divide(self, id: int, since_us: int) -> list[PathPoint]:
-        """Take the places since then from an id; it stays where it was until just before."""
+        """Take the places since then from an id; it stays where it was until one frame before."""
         rows = self.rows.get(id, {})
         seen = [us for us in sorted(rows) if rows[us].detected]
         before = [us for us in seen if us < since_us]
         after = [us for us in seen if us >= since_us]
         part = [rows.pop(us) for us in list(rows) if us >= since_us]
         if before and after:
-            rows[since_us - 1] = rows[before[-1]]._replace(us=since_us - 1)
+            end_us = max(since_us - self.frame_us, before[-1])
+            rows[end_us] = rows[before[-1]]._replace(us=end_us, divided=True)
             first = next(place for place in part if place.us == after[0])
-            part.append(first._replace(us=since_us))
+            part.append(first._replace(us=since_us, divided=True))
         return part
 
     def _give(self, id: int, place: PathPoint) -> None:

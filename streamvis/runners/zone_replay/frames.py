@@ -79,6 +79,7 @@ class LoggedFrame:
             return passed(now_us, size)
         return Observed(
             media_us=now_us,
+            seq=0 if frame is None else frame.seq,
             size=size,
             **_columns(open_tracks, now_us),
             ended=tuple(self._ended),

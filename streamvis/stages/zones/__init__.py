@@ -26,6 +26,8 @@ class ZoneCounter(StageConfig, frozen=True, tag="zones"):
     # occupancy is forecast; none: no forecasts
     keep_s: Annotated[float, Meta(ge=0, le=3700)] = 90.0  # corrections of tracks that ended longer
     # ago do not change what was counted
+    absent_s: Annotated[float, Meta(gt=0, le=3600)] = 4.0  # a track that no frame has had for so
+    # long is taken as lost until it is seen again, though it has not ended
 
     reads: ClassVar[Parts] = frozenset({Tracks})
     may_read: ClassVar[Parts] = frozenset({Forecast})

@@ -32,8 +32,9 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     track: str  # id of the track
     entered_us: int  # media time
     left_us: int | None = None  # media time; null while the person is in the zone
-    reason: ExitReason | None = None  # why it ended: left the zone; lost: the track ended inside;
-    # layout: the zone was changed or removed; epoch: reconnect or resume; eof; drained; failed
+    reason: ExitReason | None = None  # why it ended: left the zone; lost: the track ended inside,
+    # or no frame had it for `zones.absent_s`; layout: the zone was changed or removed; epoch:
+    # reconnect or resume; eof; drained; failed
 
 
 class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +56,9 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int  # media time when the person left, or was last seen inside
     entered_us: int  # media time
     dwell_s: float  # time from `entered_us` to `at_us`
-    reason: ExitReason  # left; lost: the track ended inside; layout: the zone was changed or
-    # removed; epoch: reconnect or resume; eof; drained; failed
+    reason: ExitReason  # left; lost: the track ended inside, or no frame had it for
+    # `zones.absent_s`; layout: the zone was changed or removed; epoch: reconnect or resume; eof;
+    # drained; failed
     occupancy: Occupancy | None = None  # after the exit; null where all ends at once
 
 
@@ -90,7 +92,7 @@ class ZoneState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ZoneRevision(msgspec.Struct, frozen=True, kw_only=True):
-    """Visits that were published and are corrected, because ids were merged or split."""
+    """Visits that were published and are corrected, as by merges and splits of ids."""
 
     name: str  # of the zone
     was: tuple[Visit, ...]  # as published before
@@ -166,7 +168,7 @@ class ZoneEnter(msgspec.Struct, frozen=True, tag_field="type", tag="zone.enter")
 
 
 class ZoneExit(msgspec.Struct, frozen=True, tag_field="type", tag="zone.exit"):
-    """A person has been outside of a zone for its `exit_s`, or the track has ended inside."""
+    """A person has been outside of a zone for its `exit_s`, or the track is lost inside."""
 
     zone: Departure  # who, when and why
 

@@ -144,8 +144,11 @@ def _thinned(trail: list[Mark]) -> list[Mark]:
     return [trail[0], *reversed(kept)]
 
 
-def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
-    """Return a piece until before `us`, and from `us` on; None where there is no evidence."""
+def divide(piece: Piece, us: int, apart_us: int = 1) -> tuple[Piece | None, Piece | None]:
+    """Return a piece until before `us`, and from `us` on; None where there is no evidence.
+
+    The last evidence before was `apart_us` earlier, if there was any in that frame.
+    """
     if not any(piece.trails) or us <= piece.from_us:
         return None, piece if any(piece.trails) else None
     if us > piece.to_us:
@@ -157,7 +160,8 @@ def divide(piece: Piece, us: int) -> tuple[Piece | None, Piece | None]:
         parts[0].extend(trail[:at])
         parts[1].extend(trail[at:])
         if 0 < at < len(trail):
-            parts[0].append(_between(trail[at - 1], trail[at], us - 1))
+            if us - apart_us > trail[at - 1].us:
+                parts[0].append(_between(trail[at - 1], trail[at], us - apart_us))
             if trail[at].us > us:
                 parts[1].insert(0, _between(trail[at - 1], trail[at], us))
     kinds: tuple[Kind, Kind] = ("zone", "line")

@@ -7,7 +7,8 @@ from streamvis.messages import Array
 
 NEVER = -(2**62)  # media µs: no evidence yet
 NEW = -1  # of `inside` and `side`: no evidence yet
-_ROWS = ("ids", "p_exist", "sd", "last_us", "last_xy", "marked_us", "inside", "side")
+LOST = 2**62  # of `present_us`: no frame has had the track for so long that it is taken as lost
+_ROWS = ("ids", "present_us", "p_exist", "sd", "last_us", "last_xy", "marked_us", "inside", "side")
 
 
 class LiveTracks:
@@ -15,6 +16,7 @@ class LiveTracks:
 
     def __init__(self, groups: int, zones: int, lines: int) -> None:
         self.ids = np.zeros(0, np.int64)  # (M,)
+        self.present_us = np.zeros(0, np.int64)  # (M,) of the last frame that had the track; LOST
         self.p_exist = np.zeros(0)  # (M,)
         self.sd = np.zeros((0, groups))  # (M, G) standard deviation of the anchor, px or m
         self.last_us = np.zeros((0, groups), np.int64)  # (M, G) of the last evidence
@@ -44,6 +46,7 @@ class LiveTracks:
     def _add(self, new: Array) -> None:
         count = len(new)
         self.ids = np.append(self.ids, new)
+        self.present_us = np.append(self.present_us, np.full(count, NEVER))
         self.p_exist = np.append(self.p_exist, np.zeros(count))
         for name, value in (("sd", 0), ("last_us", NEVER), ("last_xy", 0), ("marked_us", NEVER)):
             self._append(name, count, value)
@@ -64,6 +67,21 @@ class LiveTracks:
         """Return the row of a track; None when it is not alive."""
         row = int(np.searchsorted(self.ids, number))
         return row if row < len(self.ids) and self.ids[row] == number else None
+
+    def is_lost(self, number: int) -> bool:
+        """Whether a track is alive and taken as lost."""
+        row = self.row(number)
+        return row is not None and bool(self.present_us[row] == LOST)
+
+    def absent_since(self) -> int:
+        """Return the time of the last frame with the track that is absent longest; else LOST."""
+        return int(self.present_us.min(initial=LOST))
+
+    def lose(self, until_us: int) -> list[int]:
+        """Take the tracks that no frame has had since then as lost; return their numbers."""
+        rows = np.flatnonzero(self.present_us <= until_us)
+        self.present_us[rows] = LOST
+        return self.ids[rows].tolist()
 
     def reset(self, row: int) -> None:
         """Forget the evidence of a track."""

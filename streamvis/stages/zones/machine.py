@@ -15,23 +15,16 @@ import msgspec
 import numpy as np
 from scipy.special import ndtr
 
+from streamvis.stages.zones import bodies
 from streamvis.stages.zones.arrangement import Arrangement, ArrangementState
 from streamvis.stages.zones.events import (
     Crossing,
-    Departure,
-    Direction,
-    ExitReason,
     LineCross,
     LineRevise,
     LineRevision,
-    PastCrossing,
     Stay,
-    Visit,
     ZoneBody,
     ZoneDwell,
-    ZoneEnter,
-    ZoneEntry,
-    ZoneExit,
     ZoneRevise,
     ZoneRevision,
 )
@@ -57,17 +50,18 @@ from streamvis.stages.zones.occupancy import (
 )
 from streamvis.stages.zones.part import Zones
 from streamvis.stages.zones.persons import Pair, Persons, PersonsState
+from streamvis.stages.zones.published import (
+    PublishedVisit,
+    dwells_of,
+    goes_on,
+    is_ending,
+    reached,
+    visit_key,
+)
 from streamvis.zone_layout import Zone, ZoneLayout
 
-DIRECTIONS: dict[int, Direction] = {1: "left_to_right", -1: "right_to_left"}
 FORGET_EVERY_US = 5_000_000
-
-
-class PublishedVisit(msgspec.Struct, array_like=True):
-    """A visit as the events have it."""
-
-    interval: Interval
-    dwells: int = 0  # thresholds that were reached
+ABSENT_US = 4_000_000
 
 
 class MachineState(msgspec.Struct, array_like=True):
@@ -89,10 +83,16 @@ class ZoneMachine:
     """The zones and lines of one source."""
 
     def __init__(
-        self, source: str, layout: ZoneLayout, settings: ReportSettings, keep_us: int
+        self,
+        source: str,
+        layout: ZoneLayout,
+        settings: ReportSettings,
+        keep_us: int,
+        absent_us: int = ABSENT_US,
     ) -> None:
         self.source = source
         self.keep_us = keep_us  # corrections of tracks that ended longer ago change nothing
+        self.absent_us = absent_us  # who is in no frame for so long is taken as lost
         self.shapes = Arrangement()
         self.totals: dict[int, tuple[int, int]] = {}  # in and out, by line
         self.report = OccupancyReport(settings)
@@ -103,7 +103,7 @@ class ZoneMachine:
         """Begin a stream epoch: nobody is inside; totals go on."""
         self.epoch = epoch
         self.persons = Persons(self.shapes)
-        self.visits: dict[int, dict[int, list[PublishedVisit]]] = {}  # by zone, by track
+        self.visits: dict[int, dict[int, list[PublishedVisit]]] = {z: {} for z in self.shapes.zones}
         self.crossings: dict[int, dict[int, list[Passage]]] = {}  # by line, by track
         self.due: dict[Pair, int] = {}  # when the next event of a pair may follow
         self.pending: dict[Pair, list[Passage]] = {}  # crossings that have not settled
@@ -121,7 +121,7 @@ class ZoneMachine:
         zones, lines = self.shapes.zones, self.shapes.lines
         left = list(self._left({z: one for z, one in before.items() if z not in zones}, at_us))
         self.totals = {k: self.totals.get(k, (0, 0)) for k in lines}
-        self.visits = {z: own for z, own in self.visits.items() if z in zones}
+        self.visits = {z: self.visits.get(z, {}) for z in zones}
         self.crossings = {k: own for k, own in self.crossings.items() if k in lines}
         self.due = {
             pair: us for pair, us in self.due.items() if (pair[1], pair[2]) in self.shapes.group_of
@@ -137,7 +137,7 @@ class ZoneMachine:
                 for visit in own:
                     if visit.interval.left_us is None:
                         ended = visit.interval._replace(left_us=at_us)
-                        yield self._exit(number, zone.name, ended, "layout")
+                        yield bodies.leave(zone.name, self.name(number), ended, "layout")
 
     def _resize(self, size: tuple[int, int]) -> None:
         """Change to frames of another size."""
@@ -152,13 +152,16 @@ class ZoneMachine:
         """Take in one frame; return what was due before, corrections, then what has happened."""
         if observed.size != self.shapes.size:
             self._resize(observed.size)
-        self.now_us = observed.media_us
         timed = self.pass_until(observed.media_us - 1)
+        self.now_us = observed.media_us
         revised = self._correct(observed) if observed.splits or observed.merges else []
-        if len(observed.ids):
-            self.persons.take(observed)
-        events = [body for pair in self._pairs_due() for body in self._evaluate(*pair)]
-        events += self._end(observed)
+        self.persons.take(observed)
+        ended = self._ended(observed)
+        if ended:
+            self.persons.end(ended)
+        events = self._evaluate(self._pairs_due(ended))
+        if ended:
+            self._drop(ended)
         if len(observed.ids) or observed.ended or observed.merges:
             self._count(observed)
         events += self.report.publish(observed.media_us)
@@ -169,22 +172,56 @@ class ZoneMachine:
 
     def pass_until(self, media_us: int) -> list[ZoneBody]:
         """Let time pass; return what was due until then, which no frame changes any more."""
-        return self.report.publish(media_us)
+        events: list[ZoneBody] = []
+        while (due_us := self.persons.next_loss_us(self.absent_us)) <= media_us:
+            events += self.report.publish(due_us)
+            events += self._lose(due_us)
+        return events + self.report.publish(media_us)
 
-    def _pairs_due(self) -> list[Pair]:
-        """Return the pairs that may have events now: zones, then lines, by number and track."""
-        now_us, seen, touched = self.now_us, self.persons.seen, self.persons.touched
-        due = {pair for pair, us in self.due.items() if us <= now_us and pair[0] in seen} | touched
-        touched.clear()
-        return sorted(due, key=lambda pair: (pair[1] == "line", pair[2], pair[0]))
+    def _lose(self, due_us: int) -> list[ZoneBody]:
+        """Take those who are due as lost: they were in their zones until they were last seen."""
+        self.now_us = due_us
+        lost = self.persons.lose()
+        events = self._evaluate(
+            [(n, "zone", z) for z, own in self.visits.items() for n in lost if n in own]
+        )
+        if not self.persons.is_anybody_there():  # since the last frame with tracks
+            for z in self.shapes.zones:
+                self.report.set_numbers(z, Numbers(), due_us)
+        return events
+
+    def _pairs_due(self, ended: list[int]) -> set[Pair]:
+        """Return the pairs that may have events now."""
+        now_us, there = self.now_us, self.persons.there
+        due = {pair for pair, us in self.due.items() if us <= now_us and pair[0] in there}
+        due |= self.persons.touched
+        if ended:
+            due |= {pair for pair in self.due if pair[0] in ended}
+            due |= {(n, "zone", z) for z, own in self.visits.items() for n in ended if n in own}
+        return due
 
     # what is published of a pair
 
-    def _evaluate(self, number: int, kind: Kind, index: int) -> list[ZoneBody]:
-        """Return the events of a track at a zone or line, and note when to look again."""
-        if kind == "zone":
-            return self._evaluate_zone(number, index)
-        return self._evaluate_line(number, index)
+    def _evaluate(self, pairs: Iterable[Pair]) -> list[ZoneBody]:
+        """Return the events of tracks at zones and lines, and note when to look again.
+
+        Corrections come first, then visits that end, then others, as they are published, so that
+        each has the numbers of then. Zones are before lines, by number and track.
+        """
+        ordered = sorted((kind, index, number) for number, kind, index in pairs)
+        found = {(n, z): self._visits_so_far(n, z) for kind, z, n in ordered if kind == "zone"}
+        events: list[ZoneBody] = []
+        for (n, z), own in found.items():
+            if not goes_on(self._published(n, z), own, self.shapes.zones[z]):
+                events += self._revise_zone(z, [n], {n: own})
+        ending = [pair for pair, own in found.items() if is_ending(self._published(*pair), own)]
+        for n, z in [*ending, *(pair for pair in found if pair not in ending)]:
+            events += self._publish_visits(n, z, found[n, z])
+        for kind, k, n in ordered:
+            if kind == "line":
+                events += self._evaluate_line(n, k)
+        self.persons.touched.clear()
+        return events
 
     def _note(self, pair: Pair, due_us: int | None) -> None:
         if due_us is None:
@@ -192,37 +229,54 @@ class ZoneMachine:
         else:
             self.due[pair] = max(due_us, self.now_us + 1)
 
-    def _visits(self, number: int, z: int) -> list[Interval]:
-        """Return the visits of a track to a zone by its history, and note when to look again."""
+    def _published(self, number: int, z: int) -> list[PublishedVisit]:
+        return self.visits.get(z, {}).get(number, [])
+
+    def _visits(self, number: int, z: int, was: Interval | None = None) -> list[Interval]:
+        """Return the visits of a track to a zone by its history, and note when to look again.
+
+        was: how the last one was published. If it was taken as lost and is back, but outside, that
+        stays until it is known whether it has left.
+        """
         zone = self.shapes.zones[z]
         timing = Timing(round(zone.enter_s * 1e6), round(zone.exit_s * 1e6))
-        runs, over = self.persons.runs(number, "zone", z), self.persons.is_over(number)
-        found, due = visits(runs, timing, over=over)
+        runs, away = self.persons.runs(number, "zone", z), self.persons.is_away(number)
+        found, due = visits(runs, timing, over=away)
         self._note((number, "zone", z), due)
+        if was is not None and was.left_us is not None and found and not runs[-1].value:
+            last = found[-1]
+            if last.left_us is None and last.entered_us == was.entered_us:
+                found[-1] = was
         return found
 
-    def _evaluate_zone(self, number: int, z: int) -> list[ZoneBody]:
-        name = self.shapes.zones[z].name
-        own = self.visits.setdefault(z, {})
-        found = self._visits(number, z)
-        events: list[ZoneBody] = []
-        if not _goes_on([one.interval for one in own.get(number, [])], found):
-            events += self._revise_zone(z, [number], {number: found})
+    def _visits_so_far(self, number: int, z: int) -> list[Interval]:
+        published = self._published(number, z)
+        return self._visits(number, z, published[-1].interval if published else None)
+
+    def _publish_visits(self, number: int, z: int, found: list[Interval]) -> list[ZoneBody]:
+        """Return the events of the visits of a track, of which the first ones are published."""
         if not found:
-            return events
-        published = own.setdefault(number, [])
+            return []
+        name, track = self.shapes.zones[z].name, self.name(number)
+        published = self.visits[z].setdefault(number, [])
+        events: list[ZoneBody] = []
         for i, interval in enumerate(found):
             if i == len(published):
                 published.append(PublishedVisit(interval._replace(left_us=None, reason=None)))
                 self.report.entered(z, 1, self.now_us)
                 self._set_inside(z, interval.entered_us)
-                events.append(self._enter(number, z, interval))
+                events.append(
+                    bodies.enter(
+                        name, track, interval, self.report.entries[z], self.report.occupancy(z)
+                    )
+                )
             visit = published[i]
             events += self._dwells(number, z, visit, interval.left_us)
             if visit.interval.left_us is None and interval.left_us is not None:
                 visit.interval = interval
                 self._set_inside(z, interval.left_us)
-                events.append(self._exit(number, name, interval, interval.reason or "left", z))
+                now = self.report.occupancy(z)
+                events.append(bodies.leave(name, track, interval, occupancy=now))
         return events
 
     def _dwells(
@@ -291,7 +345,7 @@ class ZoneMachine:
         return events
 
     def _set_inside(self, z: int, at_us: int) -> None:
-        last = (own[-1].interval for own in self.visits.get(z, {}).values() if own)
+        last = (own[-1].interval for own in self.visits[z].values() if own)
         since = [one.entered_us for one in last if one.left_us is None]
         self.report.set_inside(z, since, at_us, self.now_us)
 
@@ -305,38 +359,12 @@ class ZoneMachine:
         """Return the id of a track in events."""
         return f"{self.source}:{self.epoch}:{number}"
 
-    def _enter(self, number: int, z: int, interval: Interval) -> ZoneBody:
-        entry = ZoneEntry(
-            name=self.shapes.zones[z].name,
-            track=self.name(number),
-            at_us=interval.entered_us,
-            seen_outside=interval.seen_outside,
-            entries=self.report.entries[z],
-            occupancy=self.report.occupancy(z),
-        )
-        return ZoneEnter(entry)
-
-    def _exit(
-        self, number: int, name: str, interval: Interval, reason: ExitReason, z: int | None = None
-    ) -> ZoneBody:
-        left_us = interval.left_us or 0
-        departure = Departure(
-            name=name,
-            track=self.name(number),
-            at_us=left_us,
-            entered_us=interval.entered_us,
-            dwell_s=(left_us - interval.entered_us) / 1e6,
-            reason=reason,
-            occupancy=None if z is None else self.report.occupancy(z),
-        )
-        return ZoneExit(departure)
-
     def _cross(self, number: int, k: int, passage: Passage) -> LineCross:
         entered, left = self.totals[k]
         crossing = Crossing(
             name=self.shapes.lines[k].name,
             track=self.name(number),
-            direction=DIRECTIONS[passage.sign],
+            direction=bodies.DIRECTIONS[passage.sign],
             at_us=passage.us,
             p=self._crossing_p(number, k),
             in_total=entered,
@@ -373,36 +401,32 @@ class ZoneMachine:
         self, z: int, numbers: Iterable[int], now: dict[int, list[Interval]]
     ) -> list[ZoneBody]:
         """Replace the published visits of some tracks; return the event if that changes any."""
-        own = self.visits.setdefault(z, {})
+        own = self.visits[z]
         was = [(n, visit) for n in numbers for visit in own.pop(n, [])]
         are = [(n, interval) for n, intervals in now.items() for interval in intervals]
-        old = {_visit_key(n, visit.interval) for n, visit in was}
-        new = {_visit_key(n, interval) for n, interval in are}
+        old = {visit_key(n, visit.interval) for n, visit in was}
+        new = {visit_key(n, interval) for n, interval in are}
+        zone, before = self.shapes.zones[z], [visit for _, visit in was]
         for n, interval in are:
-            own.setdefault(n, []).append(PublishedVisit(interval, _dwells_of(interval, was)))
+            still = min(dwells_of(interval, before), reached(zone, interval, self.now_us))
+            own.setdefault(n, []).append(PublishedVisit(interval, still))
             self.persons.touched.add((n, "zone", z))  # dwell times may be reached
         if old == new:
             return []
         self.report.entered(z, len(are) - len(was), self.now_us)
         self._set_inside(z, self.now_us)
         revision = ZoneRevision(
-            name=self.shapes.zones[z].name,
+            name=zone.name,
             was=tuple(
-                self._visit(n, v.interval) for n, v in was if _visit_key(n, v.interval) not in new
+                bodies.visit(self.name(n), v.interval)
+                for n, v in was
+                if visit_key(n, v.interval) not in new
             ),
-            now=tuple(self._visit(n, i) for n, i in are if _visit_key(n, i) not in old),
+            now=tuple(bodies.visit(self.name(n), i) for n, i in are if visit_key(n, i) not in old),
             entries=self.report.entries[z],
             occupancy=self.report.occupancy(z),
         )
         return [ZoneRevise(revision)]
-
-    def _visit(self, number: int, interval: Interval) -> Visit:
-        return Visit(
-            track=self.name(number),
-            entered_us=interval.entered_us,
-            left_us=interval.left_us,
-            reason=interval.reason,
-        )
 
     def _revise_line(
         self, k: int, numbers: Iterable[int], now: dict[int, list[Passage]]
@@ -422,42 +446,29 @@ class ZoneMachine:
         entered, left = self.totals[k]
         revision = LineRevision(
             name=self.shapes.lines[k].name,
-            was=tuple(self._past(*one) for one in was if one not in are),
-            now=tuple(self._past(*one) for one in are if one not in was),
+            was=tuple(bodies.past(self.name(n), one) for n, one in was if (n, one) not in are),
+            now=tuple(bodies.past(self.name(n), one) for n, one in are if (n, one) not in was),
             in_total=entered,
             out_total=left,
         )
         return [LineRevise(revision)]
 
-    def _past(self, number: int, passage: Passage) -> PastCrossing:
-        return PastCrossing(
-            track=self.name(number), direction=DIRECTIONS[passage.sign], at_us=passage.us
-        )
-
     # the end of tracks
 
-    def _end(self, observed: Observed) -> list[ZoneBody]:
-        """End tracks: who was inside is lost, who was beyond a line has crossed it."""
+    def _ended(self, observed: Observed) -> list[int]:
+        """Return the tracks that end: who was inside is lost, who was beyond a line has crossed."""
         into = dict(observed.merges)  # a track that ends with its merge ends the kept one
         numbers = {into.get(number, number) for number in (*observed.ended, *into)}
-        ended = [
+        return [
             number
-            for number in sorted(numbers - set(observed.ids.tolist()))
+            for number in sorted(numbers - self.persons.there)
             if number in self.persons and not self.persons.is_over(number)
         ]
-        if not ended:
-            return []
-        self.persons.end(ended)
-        touched = {pair for pair in self.persons.touched if pair[0] in ended}
-        self.persons.touched -= touched
-        pairs = {pair for pair in self.due if pair[0] in ended} | touched
-        pairs |= {(n, "zone", z) for z, own in self.visits.items() for n in ended if n in own}
-        events: list[ZoneBody] = []
-        for pair in sorted(pairs, key=lambda one: (one[1] == "line", one[2], one[0])):
-            events += self._evaluate(*pair)
-            self.due.pop(pair, None)
+
+    def _drop(self, ended: list[int]) -> None:
+        """Drop what is kept of tracks that are alive."""
+        self.due = {pair: us for pair, us in self.due.items() if pair[0] not in ended}
         self.persons.drop(ended)
-        return events
 
     def _forget(self) -> None:
         """Forget who can no longer be corrected, and what no longer matters of the others."""
@@ -477,7 +488,7 @@ class ZoneMachine:
         for piece in self.persons.pieces(number):
             for z in [z for z, own in piece.changes["zone"].items() if len(own) > MANY]:
                 if z in self.shapes.zones:
-                    published = self.visits.get(z, {}).get(number, [])
+                    published = self._published(number, z)
                     forget_zone(piece, z, before_us, [one.interval for one in published])
                     self._keep_visits(number, z)
             for k in [k for k, own in piece.changes["line"].items() if len(own) > MANY]:
@@ -488,10 +499,10 @@ class ZoneMachine:
 
     def _keep_visits(self, number: int, z: int) -> None:
         """Forget the published visits that the history no longer has."""
-        published = self.visits.get(z, {}).get(number, [])
+        published = self._published(number, z)
         found = {interval.entered_us for interval in self._visits(number, z)}
         kept = [one for one in published if one.interval.entered_us in found]
-        self.visits.setdefault(z, {})[number] = kept
+        self.visits[z][number] = kept
         if kept and kept[-1].interval.left_us is None:
             self.due[number, "zone", z] = self.now_us + 1
 
@@ -556,34 +567,6 @@ class ZoneMachine:
         self.due = {(number, kind, index): us for number, kind, index, us in was.due}
         self.pending, self.forget_us = dict(was.pending), was.forget_us
         self.report.restore(was.report, self.shapes.zones)
-
-
-def _goes_on(published: list[Interval], found: list[Interval]) -> bool:
-    """Whether what was published is the beginning of what is found: visits may have ended since."""
-    if len(found) < len(published):
-        return False
-    return all(
-        was == now or (was.left_us is None and was.entered_us == now.entered_us)
-        for was, now in zip(published, found, strict=False)
-    )
-
-
-def _visit_key(number: int, interval: Interval) -> tuple[int, int, int | None, str | None]:
-    return number, interval.entered_us, interval.left_us, interval.reason
-
-
-def _dwells_of(interval: Interval, was: list[tuple[int, PublishedVisit]]) -> int:
-    """Return how many thresholds were published of visits that a corrected one overlaps."""
-    end = interval.left_us if interval.left_us is not None else 2**62
-    return max(
-        (
-            visit.dwells
-            for _, visit in was
-            if visit.interval.entered_us <= end
-            and (visit.interval.left_us is None or visit.interval.left_us >= interval.entered_us)
-        ),
-        default=0,
-    )
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -25,6 +25,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """The tracks of one frame of a stream epoch."""
 
     media_us: int
+    seq: int = 0  # number of the frame, of those that are analysed
     size: tuple[int, int]  # px; width and height of the frame
     ids: Array  # (N,) int64, ascending, different
     boxes: Array  # (N, 4) float64, xyxy px
@@ -76,6 +77,7 @@ def observe(
     }
     return Observed(
         media_us=frame.media_us,
+        seq=frame.seq,
         size=(frame.width, frame.height),
         ground_space=tracks.space == "ground",
         ended=tuple(tracks.ended.tolist()),

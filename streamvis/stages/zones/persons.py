@@ -38,11 +38,12 @@ from streamvis.stages.zones.history import (
     mark,
     new_piece,
 )
-from streamvis.stages.zones.live import NEVER, NEW, LiveTracks
+from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks
 from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.occupancy import deviations
 
 LEFTS = (LEFT, BAND_LEFT)
+ABSENT_FRAMES = 3  # of so many, at least, a track is absent before it is taken as lost
 
 Pair = tuple[int, Kind, int]  # track, and number of a zone or line
 
@@ -60,6 +61,8 @@ class PersonsState(msgspec.Struct, array_like=True):
     persons: dict[int, msgspec.Raw]  # a Person each
     live: bytes
     young: dict[int, Beginning]
+    last: tuple[int, int] | None
+    interval_us: int | None
 
 
 class Persons:
@@ -69,11 +72,13 @@ class Persons:
         self.arrangement = arrangement
         self.live = LiveTracks(*arrangement.counts)
         self.touched: set[Pair] = set()
-        self.seen: set[int] = set()  # who was detected in the frame: of others, nothing is new
+        self.there: set[int] = set()  # whom the frame has: of others, nothing is new
         self._of: dict[int, Person] = {}
         self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
         self._young: dict[int, Beginning] = {}  # tracks whose way before the report is not known
         self._now_us = 0
+        self._last: tuple[int, int] | None = None  # number and time of the last frame with tracks
+        self.interval_us: int | None = None  # between two frames, by those with tracks
 
     def __contains__(self, number: int) -> bool:
         return number in self._of
@@ -88,10 +93,18 @@ class Persons:
 
     def take(self, observed: Observed) -> None:
         """Take in the positions of the tracks of a frame."""
-        live, self._now_us, self.seen = self.live, observed.media_us, set()
+        numbers = observed.ids.tolist()
+        live, self._now_us, self.there = self.live, observed.media_us, set(numbers)
+        if not numbers:
+            return
+        self._measure(observed)
         rows = live.rows_of(observed.ids)
         live.p_exist[rows] = observed.p_exist
-        for row, number in enumerate(observed.ids.tolist()):
+        back = live.present_us[rows] == LOST
+        live.present_us[rows] = self._now_us
+        for row in np.flatnonzero(back).tolist():
+            self._touch_zones(numbers[row])
+        for row, number in enumerate(numbers):
             person = self._of.get(number)
             if person is None:
                 self._of[number] = Person([new_piece()])
@@ -99,8 +112,8 @@ class Persons:
                     self._young[number] = beginning
             elif person.over:  # it goes on
                 person.over = False
-                self._last(number, new_piece())
-                self.touched |= {(number, "zone", z) for z in self.arrangement.zones}
+                self._last_piece(number, new_piece())
+                self._touch_zones(number)
         for g, group in self.arrangement.groups.items():
             live.sd[rows, g] = deviations(observed, group)
             at = np.flatnonzero(group.counts(observed))
@@ -108,6 +121,16 @@ class Persons:
                 self._take_group(observed, g, rows[at], at)
         if self._young:
             self._grow(observed)
+
+    def _measure(self, observed: Observed) -> None:
+        """Measure the time between two frames."""
+        last, (seq, us) = self._last, (observed.seq, observed.media_us)
+        if last is not None and seq > last[0] and us > last[1]:
+            self.interval_us = (us - last[1]) // (seq - last[0])
+        self._last = seq, us
+
+    def _touch_zones(self, number: int) -> None:
+        self.touched |= {(number, "zone", z) for z in self.arrangement.zones}
 
     def _grow(self, observed: Observed) -> None:
         """Let young tracks get older; those that are old enough begin earlier."""
@@ -141,7 +164,6 @@ class Persons:
         last_us = live.last_us[rows, g]
         before = np.where((last_us != NEVER)[:, None], live.last_xy[rows, g], points)
         numbers = observed.ids[at].tolist()
-        self.seen.update(numbers)
         if len(group.zones):
             self._take_zones(g, rows, (before, points), numbers)
         if len(group.lines):
@@ -149,7 +171,7 @@ class Persons:
             self._take_lines(g, rows, (before, points, heights), numbers)
         due = self._now_us - live.marked_us[rows, g] >= SPACING_US  # NEVER is long ago
         for k in np.flatnonzero(due).tolist():
-            trail = self._last(numbers[k]).trail(g)
+            trail = self._last_piece(numbers[k]).trail(g)
             mark(trail, Mark(self._now_us, *points[k].tolist()))
         live.marked_us[rows[due], g] = self._now_us
         live.last_us[rows, g] = self._now_us
@@ -177,7 +199,7 @@ class Persons:
         for k, z in zip(*map(Array.tolist, group.passes(before, points)), strict=True):
             cuts = group.edge_shares(z, before[k], points[k]) if beside[k, z] else []
             if len(cuts) > 1:  # through the polygon between two detections
-                last_us, piece = int(live.last_us[rows[k], g]), self._last(numbers[k])
+                last_us, piece = int(live.last_us[rows[k], g]), self._last_piece(numbers[k])
                 zone, seen_us, old = int(group.zones[z]), self._now_us, int(was[k, z])
                 us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
                 piece.changes["zone"].setdefault(zone, []).extend(
@@ -199,7 +221,7 @@ class Persons:
             last_us = int(live.last_us[rows[k], g])
             us = max(_at(last_us, self._now_us, float(share[k, m])), last_us + 1)
             cut = Cut(us, int(cuts[k, m]), last_us, self._now_us)
-            piece = self._last(numbers[k])
+            piece = self._last_piece(numbers[k])
             piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
         left_of, bands = group.left_of(points), group.bands(heights)
         side = group.side(left_of, bands)
@@ -226,7 +248,7 @@ class Persons:
     ) -> None:
         """Remember the new value of a zone or line of a track."""
         kind, index = shape
-        piece = self._last(number)
+        piece = self._last_piece(number)
         if was == NEW and not piece.trail(g):
             piece.set_first(kind, index, change.value)
         else:
@@ -234,7 +256,7 @@ class Persons:
         if change.value in (LEFT, RIGHT) if kind == "line" else change.value or was == 1:
             self.touched.add((number, kind, index))
 
-    def _last(self, number: int, new: Piece | None = None) -> Piece:
+    def _last_piece(self, number: int, new: Piece | None = None) -> Piece:
         """Return the last piece of a person, which is about to change; or add a `new` one."""
         self._encoded.pop(number, None)
         pieces = self._of[number].pieces
@@ -245,8 +267,14 @@ class Persons:
     # what counting reads
 
     def inside_us(self, number: int, z: int) -> int:
-        """Return when a track was last seen inside of a zone in which it has been."""
-        return max(run.to_us for run in self.runs(number, "zone", z) if run.value)
+        """Return until when a track has been inside of a zone in which it has been.
+
+        That is now for who is in the frame, if only with a predicted box, and was last seen inside.
+        """
+        runs = self.runs(number, "zone", z)
+        if number in self.there and runs[-1].value:
+            return self._now_us
+        return max(run.to_us for run in runs if run.value)
 
     def runs(self, number: int, kind: Kind, index: int) -> list[Run]:
         """Return the runs of a track at a zone or line."""
@@ -283,7 +311,7 @@ class Persons:
         person, row = self._of[number], self.live.row(number)
         if not person.over and row is not None and self.live.last_us[row, g] != NEVER:
             us, (x, y) = int(self.live.last_us[row, g]), self.live.last_xy[row, g].tolist()
-            trail = self._last(number).trail(g)
+            trail = self._last_piece(number).trail(g)
             if trail:  # else the piece is newer than the evidence
                 mark(trail, Mark(us, x, y))
 
@@ -313,15 +341,20 @@ class Persons:
     def _go_on(self, number: int) -> None:
         """Begin a piece, unless the last one ends with the last evidence of the track."""
         person, row = self._of[number], self.live.row(number)
-        if person.pieces and row is not None:
-            known_us = self.live.last_us[row].tolist()
-            trails = [person.pieces[-1].trail(g) for g in range(len(known_us))]
-            if known_us == [trail[-1].us if trail else NEVER for trail in trails]:
-                return
+        if person.pieces and row is not None and self._ends_with(person.pieces[-1], row):
+            return
         if row is not None:
             self.live.reset(row)
         if row is not None or not person.pieces:
-            self._last(number, new_piece())
+            self._last_piece(number, new_piece())
+
+    def _ends_with(self, piece: Piece, row: int) -> bool:
+        """Whether a piece ends with the last evidence of a track, in all groups."""
+        known = zip(self.live.last_us[row].tolist(), self.live.last_xy[row].tolist(), strict=True)
+        return all(
+            (trail[-1] == (us, *xy) if trail else us == NEVER)
+            for trail, (us, xy) in ((piece.trail(g), one) for g, one in enumerate(known))
+        )
 
     def _split(self, splits: Splits) -> None:
         """Move what ids saw from some time on to other ids, all at once."""
@@ -331,7 +364,7 @@ class Persons:
             person = self._of.get(number)
             if person is None:
                 continue
-            halves = [divide(piece, since_us) for piece in person.pieces]
+            halves = [divide(piece, since_us, self.interval_us or 1) for piece in person.pieces]
             person.pieces = [before for before, _ in halves if before is not None]
             moved.append((other, [after for _, after in halves if after is not None]))
             if self.live.row(number) is not None:
@@ -366,12 +399,30 @@ class Persons:
             for own in person.pieces:
                 if not any(own.trails):
                     continue
-                before, rest = divide(own, piece.from_us)
+                before, rest = divide(own, piece.from_us, self.interval_us or 1)
                 after = None if rest is None else divide(rest, piece.to_us + 1)[1]
                 kept += [part for part in (before, after) if part is not None]
             person.pieces = sorted([*kept, piece], key=lambda one: one.from_us)
 
-    # ends
+    # absence and ends
+
+    def next_loss_us(self, absent_us: int) -> int:
+        """Return when the next track is to be taken as lost if no frame has it until then."""
+        if self.interval_us is None:
+            return LOST
+        return self.live.absent_since() + max(absent_us, ABSENT_FRAMES * self.interval_us)
+
+    def is_away(self, number: int) -> bool:
+        """Whether a track has ended, or is taken as lost."""
+        return self._of[number].over or self.live.is_lost(number)
+
+    def is_anybody_there(self) -> bool:
+        """Whether any track is alive and not taken as lost."""
+        return self.live.absent_since() != LOST
+
+    def lose(self) -> list[int]:
+        """Take those that are absent longest as lost; return their numbers."""
+        return self.live.lose(self.live.absent_since())
 
     def end(self, numbers: list[int]) -> None:
         """End tracks."""
@@ -427,12 +478,14 @@ class Persons:
             if number not in self._encoded:
                 self._encoded[number] = msgspec.Raw(_encoder.encode(person))
         encoded = {number: self._encoded[number] for number in self._of}
-        return PersonsState(encoded, self.live.encode(), self._young)
+        live = self.live.encode()
+        return PersonsState(encoded, live, self._young, self._last, self.interval_us)
 
     def restore(self, state: PersonsState) -> None:
         """Continue from a state; ValueError or DecodeError when it is none."""
         self._of = {number: _decoder.decode(raw) for number, raw in state.persons.items()}
         self._young = state.young
+        self._last, self.interval_us = state.last, state.interval_us
         self.live.decode(state.live)
         self.widen()
 

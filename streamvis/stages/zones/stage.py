@@ -46,7 +46,8 @@ class SourceZones:
         self.waiting: ZoneLayout | None = config.layout_of(source)  # to be set with the next frame
         self.restarting = True
         self.newest = 0  # highest track number in this stream epoch
-        self.machine = ZoneMachine(source.id, ZoneLayout(), settings, round(config.keep_s * 1e6))
+        times = (round(config.keep_s * 1e6), round(config.absent_s * 1e6))
+        self.machine = ZoneMachine(source.id, ZoneLayout(), settings, *times)
 
     def restart(self) -> None:
         """Begin another stream epoch with the next frame."""

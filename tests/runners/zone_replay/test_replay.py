@@ -42,8 +42,8 @@ ON_GROUND = ZoneLayout(
 )
 
 
-def configured(layout: ZoneLayout) -> ZoneCounter:
-    return ZoneCounter(zones=layout.zones, lines=layout.lines)
+def configured(layout: ZoneLayout, absent_s: float = 4.0) -> ZoneCounter:
+    return ZoneCounter(zones=layout.zones, lines=layout.lines, absent_s=absent_s)
 
 
 def log_of(path, rows):
@@ -63,11 +63,12 @@ def bodies(events):
     return [event.what for event in events if event.family in FAMILIES]
 
 
-def check(tmp_path, scene, layout, **run):
-    rows = rows_of_run(scene, configured(layout), **run)
+def check(tmp_path, scene, layout, absent_s=4.0, **run):
+    settings = configured(layout, absent_s)
+    rows = rows_of_run(scene, settings, **run)
     codec = Codec([TRACK_EVENTS, ZONE_EVENTS])
     published = bodies(codec.decode(row.payload) for row in rows)
-    found = bodies(replayed(log_of(tmp_path / "events.db", rows), layout)[0])
+    found = bodies(replayed(log_of(tmp_path / "events.db", rows), layout, settings)[0])
     for i, (one, other) in enumerate(zip(found, published, strict=False)):
         assert one == other, f"event {i}"
     assert found[len(published) :] == published[len(found) :] == []
@@ -90,6 +91,16 @@ def test_a_replay_has_the_corrections_of_the_run(tmp_path, seed):
     kinds = check(tmp_path, Scene(seed, people=8, corrections=0.3, empty=False), LAYOUT)
     assert kinds["ZoneRevise"] > 3
     assert kinds["LineRevise"] > 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_replay_takes_the_same_tracks_as_lost(tmp_path, seed):
+    """Tracks are absent for seconds and come back; for some of the time nobody is there at all."""
+    scene = Scene(
+        seed, people=(1, 3, 8)[seed % 3], absent=0.03, corrections=0.1, epochs=seed % 2 == 0
+    )
+    kinds = check(tmp_path, scene, LAYOUT, absent_s=0.5)
+    assert kinds["ZoneRevise"] > 1
 
 
 @pytest.mark.parametrize("seed", range(4))

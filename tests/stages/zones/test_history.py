@@ -147,7 +147,7 @@ def scene(people, identity, fps):
 
 def paths(pictures):
     """The paths of all ids after all corrections."""
-    whole = Paths()
+    whole = Paths(pictures[1].media_us - pictures[0].media_us)
     for picture in pictures:
         rows = {
             id: PathPoint(picture.media_us, (seen.x, seen.y), seen.height, seen.detected)
@@ -175,7 +175,7 @@ def certain(whole):
                     return False
             for a, b in pairwise(path):  # where a path was divided, positions are not exact
                 sides = [distance(*ends, place.anchor(line.anchor)) > 0 for place in (a, b)]
-                if b.us - a.us == 1 and sides[0] != sides[1]:
+                if (a.divided or b.divided) and sides[0] != sides[1]:
                     return False
     return True
 
