@@ -68,6 +68,7 @@ class PaintedReport(msgspec.Struct, frozen=True, kw_only=True):
     capture_to_painted_ms_p50: float
     capture_to_painted_ms_p95: float
     per_s: float
+    analysed_per_s: float  # frames of the run, of 12: the machine may not keep up
     with_boxes: float  # share
 
 
@@ -91,21 +92,21 @@ def measure(seconds: float = 30.0) -> WebReport:
     """Measure both, in about three minutes. UsageError without Playwright and Chromium."""
     with _chromium() as browser, _run() as out, _serving(out) as server:
         return WebReport(
-            painted=painted(browser, server.url, seconds), decoding=decoding(out, server)
+            painted=painted(browser, server.url, out, seconds), decoding=decoding(out, server)
         )
 
 
-def painted(browser: Any, url: str, seconds: float) -> PaintedReport:
+def painted(browser: Any, url: str, out: Path, seconds: float) -> PaintedReport:
     """Return what a page of the source paints in this time."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.add_init_script(LOOK)
     page.goto(f"{url}source?id=cam")
     page.wait_for_timeout(1000 * WARM_UP_S)
     page.evaluate("() => { window.painted.length = 0; }")
-    began = time.monotonic()
+    began, before = time.monotonic(), _admitted(out)
     page.wait_for_timeout(1000 * seconds)
     found = page.evaluate("() => window.painted")
-    took = time.monotonic() - began
+    took, frames = time.monotonic() - began, _admitted(out) - before
     page.close()
     if not found:
         raise RunError("the page has painted nothing; does the run have pictures?")
@@ -114,6 +115,7 @@ def painted(browser: Any, url: str, seconds: float) -> PaintedReport:
         capture_to_painted_ms_p50=round(float(np.median(ms)), 1),
         capture_to_painted_ms_p95=round(float(np.quantile(ms, 0.95)), 1),
         per_s=round(len(found) / took, 2),
+        analysed_per_s=round(frames / took, 2),
         with_boxes=round(float(with_boxes.mean()), 4),
     )
 

@@ -52,7 +52,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "streamvis",
             "version": __version__,
-            "description": "State and events of a run. `GET /ws/events` is a WebSocket.",
+            "description": "State, events and pictures of a run. `GET /ws/events` and "
+            "`GET /ws/video/SOURCE` are WebSockets.",
         },
         "paths": paths,
         "components": {
