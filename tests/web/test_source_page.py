@@ -188,6 +188,21 @@ def test_layers_keys_and_hostile_names(browser, live):
     assert complaints == []
 
 
+def test_an_event_leads_to_its_moment_and_keeps_the_focus_while_others_come(browser, live, out):
+    page, _ = watched(browser, live, [])
+    link = page.locator("#events a").first
+    link.focus()
+    whats = [(n, TrackUpdate(track_of(4, LEFT))) for n in range(1, 9)]
+    logged(out / FILE_NAME, "cam1", [*whats, (9, TrackBegin(track_of(5, RIGHT)))], first=1)
+    page.locator("#events li", has_text="cam1:1:5").wait_for()
+    assert page.evaluate("document.activeElement.href") == f"{live}/source?id=cam1&at=0"
+    page.locator("#events a").first.click()
+    page.wait_for_url("**/source?id=cam1&at=360000")
+    page.locator("#state", has_text="looking back").wait_for()
+    shown_at(page, 9)
+    page.close()
+
+
 LAYOUT = ZoneLayout(
     zones=(
         Zone(name="door", polygon=((0.1, 0.4), (0.45, 0.4), (0.45, 0.95), (0.1, 0.95))),
@@ -261,6 +276,7 @@ def test_looking_back_draws_the_logged_boxes_on_their_pictures(browser, ended):
     page.goto(f"{ended}/source?id=cam1&at={6 * STEP_US}")
     shown_at(page, 6)
     only(page, "boxes")
+    page.wait_for_function(f"() => ({PLACES})().box[2] > 0")
     assert_box_is_on_picture(page, 6)  # in the colour of the track into which it was merged later
     for key, n in [(".", 7), (".", 8), (",", 7)]:
         page.keyboard.press(key)

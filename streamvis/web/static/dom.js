@@ -8,3 +8,20 @@ export function element(name, text, className) {
   if (className) found.className = className;
   return found;
 }
+
+// Fill a list with an element for each item, in order. Those that are there by the same key stay,
+// with the focus that they may have.
+export function refill(list, items, keyOf, make) {
+  const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  items.forEach((item, at) => {
+    const key = keyOf(item);
+    let child = known.get(key);
+    known.delete(key);
+    if (!child) {
+      child = make(item);
+      child.dataset.key = key;
+    }
+    if (list.children[at] !== child) list.insertBefore(child, list.children[at] ?? null);
+  });
+  for (const child of known.values()) child.remove();
+}

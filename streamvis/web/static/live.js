@@ -3,9 +3,9 @@
 
 import { ask } from "/static/api.js";
 import { SourceCards } from "/static/cards.js";
-import { byId, element } from "/static/dom.js";
+import { byId, element, refill } from "/static/dom.js";
 import { say, start } from "/static/shell.js";
-import { RunState, aboutOf, durationOf, sourceAddress, timeOf } from "/static/state.js";
+import { RunState, aboutOf, durationOf, keyOf, sourceAddress, timeOf } from "/static/state.js";
 
 const SHOWN = 100; // events
 const EARLIER = 500; // events that are looked at, of those before the page was opened
@@ -86,21 +86,23 @@ function rowOf(facts) {
 
 function drawEvents() {
   const events = byId("updates").checked ? state.updates : state.events;
-  const lines = events.slice(0, SHOWN).map((event) => {
-    const line = element("li");
-    const ofSource = event.source !== "_sys";
-    const type = element(ofSource ? "a" : "span", event.type, "type");
-    if (ofSource) type.href = sourceAddress(event.source, event.time.media_us);
-    line.append(
-      element("time", timeOf(event, state.dated)),
-      element("span", event.source, "source"),
-      type,
-      element("span", aboutOf(event), "about"),
-    );
-    return line;
-  });
-  byId("events").replaceChildren(...lines);
-  byId("no-events").hidden = lines.length > 0;
+  const shown = events.slice(0, SHOWN);
+  refill(byId("events"), shown, (event) => keyOf(event, state.dated), eventLine);
+  byId("no-events").hidden = shown.length > 0;
+}
+
+function eventLine(event) {
+  const line = element("li");
+  const ofSource = event.source !== "_sys";
+  const type = element(ofSource ? "a" : "span", event.type, "type");
+  if (ofSource) type.href = sourceAddress(event.source, event.time.media_us);
+  line.append(
+    element("time", timeOf(event, state.dated)),
+    element("span", event.source, "source"),
+    type,
+    element("span", aboutOf(event), "about"),
+  );
+  return line;
 }
 
 function take(message) {

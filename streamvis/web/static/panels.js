@@ -1,7 +1,7 @@
 // What stands beside the picture of a source: forecasts and events, as tables and lists.
 
-import { element } from "/static/dom.js";
-import { aboutOf, sourceAddress, timeOf } from "/static/state.js";
+import { element, refill } from "/static/dom.js";
+import { aboutOf, keyOf, sourceAddress, timeOf } from "/static/state.js";
 
 const CLASSES = 7; // those with the largest shares
 const EVENTS = 60;
@@ -81,8 +81,8 @@ function zonesTable({ zones, zoneForecasts, forecasts }) {
   return table(caption, ["zone", "now", ...horizons.map(ahead)], rows);
 }
 
-export function eventLines(events, dated) {
-  return events.slice(0, EVENTS).map((event) => {
+export function fillEvents(list, events, dated) {
+  refill(list, events.slice(0, EVENTS), (event) => keyOf(event, dated), (event) => {
     const line = element("li");
     const link = element("a", event.type, "type");
     link.href = sourceAddress(event.source, event.time.media_us);

@@ -27,7 +27,7 @@ export class Player {
     this.wanted = null; // media time that is to be shown next
     this.busy = false;
     this.retryAt = 0;
-    this.next = 0; // offset after the last event of the log
+    this.scanning = false;
     this.listen();
   }
 
@@ -43,24 +43,36 @@ export class Player {
   }
 
   async open(logged, at) {
-    this.next = logged.next;
     try {
       await this.replay.open(logged);
       this.drawRange();
       await this.seek(at ?? this.replay.first);
+      await this.scan();
     } catch (error) {
       this.onNotice(error.message);
     }
   }
 
   async grow(logged) {
-    if (!logged || logged.next === this.next) return;
-    this.next = logged.next;
+    if (!logged || logged.next === this.replay.next || !this.replay.next) return;
     try {
       await this.replay.grow(logged.next);
       this.drawRange();
+      await this.scan();
     } catch {
       // the next look asks again
+    }
+  }
+
+  // Have corrections, zones and lines of the whole log, then show the picture with them.
+  async scan() {
+    if (this.scanning) return;
+    this.scanning = true;
+    try {
+      while (await this.replay.scan());
+      if (this.replay.settle() && !this.playing) await this.seek(this.position);
+    } finally {
+      this.scanning = false;
     }
   }
 

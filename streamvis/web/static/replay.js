@@ -6,22 +6,23 @@ import { SourceScene } from "/static/scene.js";
 const REACH_US = 10e6; // before and after the time that was asked for
 const MARGIN_US = 3e6; // to the end of what is loaded, from which on more is loaded
 const PAGE = 1000; // events
-const MOST_PAGES = 40; // of a window, or of the events that matter for the whole log
+const MOST_PAGES = 40; // of a window
 const LONGEST_GAP_US = 5e6; // between two updates of a track that are drawn as one path
 const LASTING = "track.merge,track.split,zone.layout,line,source.online";
 
-// The events of several pages, and where the next one begins: null after the last one.
+function pageOf(source, query) {
+  return ask("GET", `/api/events?${new URLSearchParams({ source, limit: String(PAGE), ...query })}`);
+}
+
 async function pages(source, query) {
   const events = [];
-  let next;
-  for (let count = 0; count < MOST_PAGES && next !== null; count += 1) {
-    const given = new URLSearchParams({ source, limit: String(PAGE), ...query });
-    if (next !== undefined) given.set("cursor", next);
-    const page = await ask("GET", `/api/events?${given}`);
+  let cursor = {};
+  for (let count = 0; count < MOST_PAGES && cursor; count += 1) {
+    const page = await pageOf(source, { ...query, ...cursor });
     events.push(...page.events);
-    next = page.next;
+    cursor = page.next === null ? null : { cursor: page.next };
   }
-  return { events, next };
+  return events;
 }
 
 // The index of the first item whose value is greater than `limit`; items are in order of it.
@@ -73,8 +74,11 @@ export class Replay {
     this.source = source;
     this.first = 0; // media time of the first and of the last event, µs
     this.last = 0;
-    this.lasting = []; // events of the whole log that matter later: layouts, corrections, lines
+    this.lasting = []; // events of the whole log that matter later, such as corrections
+    this.found = []; // those that are still to be taken in
+    this.totals = new Map(); // of a line the last event in each REACH_US
     this.scanned = 0; // offset up to which they are known
+    this.next = 0; // offset after the last event of the log
     this.corrections = new TrackCorrections([]);
     this.window = { from: 0, to: -1, events: [], times: [], samples: new Map() };
     this.loading = null;
@@ -84,7 +88,7 @@ export class Replay {
 
   // Find the range of media time. `next` is the offset after the last event of the log.
   async open({ oldest, next }) {
-    const begin = await ask("GET", this.path({ cursor: oldest, limit: 1 }));
+    const begin = await pageOf(this.source, { cursor: oldest, limit: 1 });
     this.first = begin.events[0]?.time.media_us ?? 0;
     this.last = this.first;
     this.scanned = oldest;
@@ -93,18 +97,32 @@ export class Replay {
 
   // The log has grown.
   async grow(next) {
-    const end = await ask("GET", this.path({ cursor: next - 1, limit: 1 }));
+    const end = await pageOf(this.source, { cursor: next - 1, limit: 1 });
     this.last = Math.max(this.last, end.events[0]?.time.media_us ?? 0);
-    const found = await pages(this.source, { types: LASTING, cursor: this.scanned });
-    this.scanned = found.next ?? next;
-    if (!found.events.length) return;
-    this.lasting.push(...found.events);
-    this.corrections = new TrackCorrections(this.lasting);
-    this.window.to = -1; // what is loaded may have to be corrected
+    this.next = next;
   }
 
-  path(query) {
-    return `/api/events?${new URLSearchParams({ source: this.source, ...query })}`;
+  // Look for the events that matter later, a page at a time: a long log takes seconds. Returns
+  // whether there are more to look for; they count from `settle` on.
+  async scan() {
+    const until = this.next;
+    const page = await pageOf(this.source, { types: LASTING, cursor: this.scanned });
+    this.scanned = page.next === null ? until : Number(page.next);
+    for (const event of page.events) {
+      if (!event.type.startsWith("line.")) this.found.push(event);
+      else this.totals.set(`${Math.floor(timeOf(event) / REACH_US)} ${event.line.name}`, event);
+    }
+    return this.scanned < this.next;
+  }
+
+  // Returns whether something was found since the last time.
+  settle() {
+    if (!this.found.length) return false;
+    this.lasting.push(...this.found);
+    this.found = [];
+    this.corrections = new TrackCorrections(this.lasting);
+    this.window.to = -1; // what is loaded may have to be corrected
+    return true;
   }
 
   // Have the events around a time, at once or soon: only a time outside of what is there waits.
@@ -123,8 +141,7 @@ export class Replay {
   }
 
   async fetch(from, to) {
-    const { events } = await pages(this.source, { from_us: from, to_us: to });
-    this.fill(from, to, events);
+    this.fill(from, to, await pages(this.source, { from_us: from, to_us: to }));
   }
 
   fill(from, to, found) {
@@ -142,6 +159,9 @@ export class Replay {
     this.now = -1;
     const before = firstAfter(this.lasting, this.window.from - 1, timeOf);
     for (const event of this.lasting.slice(0, before)) this.take(event);
+    for (const event of this.totals.values()) {
+      if (timeOf(event) < this.window.from) this.take(event);
+    }
   }
 
   take(event) {

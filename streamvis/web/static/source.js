@@ -1,17 +1,19 @@
 // The page of one source: its live pictures, or the logged ones, with what the events say of them.
 // `/source?id=ID`; with `&at=US` it begins looking back at that media time.
 
+import { ask } from "/static/api.js";
 import { byId, element } from "/static/dom.js";
 import { drawOverlay, drawPlan, planView } from "/static/overlay.js";
-import { eventLines, forecastTables, hasForecasts } from "/static/panels.js";
+import { fillEvents, forecastTables, hasForecasts } from "/static/panels.js";
 import { Player } from "/static/player.js";
 import { SourceScene } from "/static/scene.js";
-import { start } from "/static/shell.js";
+import { say, start } from "/static/shell.js";
 import { RunState, durationOf, isUpdate, sourceAddress } from "/static/state.js";
 import { watch } from "/static/video.js";
 
 const STORED = "streamvis.layers";
 const LAYERS = ["boxes", "ids", "trails", "zones", "actions", "unknown", "plan"];
+const EARLIER = 500; // events before the page was opened that are looked at
 const PANELS_MS = 250; // between two updates of what stands beside the picture
 const RATE_MS = 2000; // over which shown pictures are counted
 const ROOM = 0.78; // of the height of the window, for the picture
@@ -130,7 +132,7 @@ function drawPanels() {
   const events = mode === "back"
     ? player.replay.eventsUntil(player.position).filter((event) => !isUpdate(event.type))
     : run.events;
-  byId("events").replaceChildren(...eventLines(events, run.dated));
+  fillEvents(byId("events"), events, run.dated);
   byId("no-events").hidden = events.length > 0;
 }
 
@@ -317,11 +319,27 @@ function take(message) {
   run.take(message);
   if (message.kind === "begin" && message.why !== "resumed") scene.clear();
   for (const event of message.events ?? []) scene.take(event);
+  if (message.kind === "snapshot") addEarlier(message.offset);
   panelsDue ||= setTimeout(drawPanels, PANELS_MS);
+}
+
+// The events up to the last one that the snapshot includes.
+async function addEarlier(last) {
+  const { oldest } = status?.log.find((one) => one.id === id) ?? { oldest: 0 };
+  const cursor = Math.max(oldest, last + 1 - EARLIER);
+  if (last < cursor) return;
+  const query = new URLSearchParams({ source: id, cursor, limit: last + 1 - cursor });
+  try {
+    run.addEarlier((await ask("GET", `/api/events?${query}`)).events);
+    panelsDue ||= setTimeout(drawPanels, PANELS_MS);
+  } catch (error) {
+    say(`no answer: ${error.message}`);
+  }
 }
 
 byId("name").textContent = id;
 document.title = `streamvis: ${id}`;
+byId("zones").href = `/zones?source=${encodeURIComponent(id)}`;
 start({
   source: id,
   look,

@@ -79,6 +79,11 @@ export function timeOf(event, dated) {
   return parts.map((part) => String(part).padStart(2, "0")).join(":");
 }
 
+// What tells an event, and how its time is shown, from others.
+export function keyOf({ epoch, source, offset, id }, dated) {
+  return [epoch, source, offset, offset < 0 ? id : "", dated.has(source)].join(" ");
+}
+
 // What an event is about, in a few words.
 export function aboutOf(event) {
   const family = event.type.split(".")[0];
