@@ -16,10 +16,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
+from starlette.websockets import WebSocketDisconnect
 
 from streamvis.errors import StreamvisError
 from streamvis.logs import log
@@ -117,7 +119,8 @@ class Guard:
         path = "/".join(str(scope["path"]).split("/")[:3])
         self._viewers[path] += 1
         try:
-            await self._app(scope, receive, send)
+            with suppress(WebSocketDisconnect):  # it may go at any time
+                await self._app(scope, receive, send)
         finally:
             self._viewers[path] -= 1
             self._viewers += Counter()  # without those that are zero

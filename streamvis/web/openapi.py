@@ -27,7 +27,7 @@ MEANINGS = {
     429: "Too many wrong tokens came from this address.",
     503: "The run is not under way, or does not answer.",
 }
-ALWAYS = (401, 421)
+ALWAYS = (400, 401, 421)
 ON_WRITES = (403, 408)
 
 

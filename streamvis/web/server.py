@@ -23,6 +23,8 @@ SWEEP_S = 1.0
 LONGEST_HEAD = 16384  # bytes of a request without its body
 LONGEST_MESSAGE = 1024  # bytes of a WebSocket message: none is expected
 PING_S = 20.0
+REFUSED = "ASGI callable returned without completing handshake."  # uvicorn says it of each
+# WebSocket that is answered with an error
 GRACE_S = 3.0  # for requests under way, when the server ends
 
 
@@ -151,6 +153,8 @@ class _Forward(logging.Handler):
     """Writes errors of the server to the log of this process."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == REFUSED:
+            return
         log("error", "web server", error=record.getMessage())
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from anyio import CapacityLimiter
 from msgspec import Meta
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from streamvis.errors import DataError, StreamvisError
 from streamvis.parsing import alternatives
@@ -47,6 +47,10 @@ class VideoAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ack: int
 
 
+class WrongMessageError(StreamvisError):
+    """What a viewer has sent is no acknowledgement."""
+
+
 _decode = msgspec.json.Decoder(VideoAck).decode
 
 
@@ -74,7 +78,7 @@ class VideoStream:
         try:
             await socket.accept()
             if reason := await in_thread(lambda: self._unknown(source), self._reads):
-                await socket.close(NO_SOURCE, reason[:LONGEST_REASON])
+                await socket.close(NO_SOURCE, _shortened(reason))
                 return
             await self._show(socket, source)
         finally:
@@ -87,6 +91,9 @@ class VideoStream:
         try:
             async with channel.watching() as viewer:
                 await first(_send(socket, viewer), _receive(socket, viewer, channel))
+        except WrongMessageError as error:
+            if socket.application_state is WebSocketState.CONNECTED:  # the viewer is still there
+                await socket.close(WRONG, str(error))
         finally:
             if not channel.watched:
                 self._channels.pop(source, None)
@@ -111,6 +118,11 @@ class VideoStream:
         return [one.id for one in reply.sources]
 
 
+def _shortened(reason: str) -> str:
+    """Return the reason in as many bytes as the end of a connection may have."""
+    return reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+
+
 async def _send(socket: WebSocket, viewer: Viewer) -> None:
     """Send what there is; end the connection of a viewer that does not acknowledge."""
     now = asyncio.get_running_loop().time
@@ -125,11 +137,10 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
 
 
 async def _receive(socket: WebSocket, viewer: Viewer, channel: VideoChannel) -> None:
-    """Take acknowledgements until the viewer has gone, or has sent something else."""
+    """Take acknowledgements until the viewer has gone. WrongMessageError for anything else."""
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
             seq = _decode(message.get("text") or message.get("bytes") or b"").ack
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            await socket.close(WRONG, 'expected {"ack": seq} of a picture')
-            return
+            raise WrongMessageError('expected {"ack": seq} of a picture') from None
         channel.acknowledge(viewer, seq)
