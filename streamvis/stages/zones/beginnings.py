@@ -2,8 +2,9 @@
 
 A tracker reports a track after some detections only, together with the time of the first one. At
 `WAIT_US` after the report, or when the track ends, the velocity is known well enough to continue
-the way backwards to that time: who begins just before a line has crossed it, and who begins in a
-zone was in it.
+the way backwards, to `BEFORE_US` before that time, as people are there before they are detected:
+who begins just before a line has crossed it, and who begins in a zone was in it. A tracker that
+reports a track with its first detection needs none of this.
 """
 
 import msgspec
@@ -14,6 +15,7 @@ from streamvis.stages.zones.history import UNKNOWN, Kind, Piece
 from streamvis.stages.zones.observed import Observed, passed
 
 WAIT_US = 300_000
+BEFORE_US = 300_000
 SHORTEST_US = 100_000  # a velocity from less is too uncertain
 LONGEST_US = 500_000  # whoever took longer to be sure of was seen too rarely to know the way
 
@@ -21,7 +23,7 @@ Pair = tuple[int, Kind, int]  # track, and number of a zone or line
 
 
 class Beginning(msgspec.Struct, array_like=True):
-    """A track as it was reported first, and its velocity since."""
+    """A track as it was reported first, and where it has been seen since."""
 
     first_us: int  # of the first detection
     us: int  # of the report
@@ -29,14 +31,23 @@ class Beginning(msgspec.Struct, array_like=True):
     ground: tuple[float, ...]  # m; NaN without a position on the ground plane
     size: tuple[int, int]  # px
     last_us: int  # of the last detection
-    velocity: tuple[float, ...]  # px/s, of then
-    ground_velocity: tuple[float, ...]  # m/s; NaN where it is not known
+    places: list[tuple[float, float, float, float]]  # of detections: x and y, px, of the feet, and
+    # on the ground, m
+    seconds: list[float]  # of `places`, since the report
 
     def see(self, observed: Observed, row: int) -> None:
         """Take in another detection."""
         self.last_us = observed.media_us
-        self.velocity = tuple(observed.velocity[row].tolist())
-        self.ground_velocity = tuple(observed.ground_velocity[row].tolist())
+        x1, _, x2, y2 = observed.boxes[row].tolist()
+        x, y = observed.ground[row].tolist()
+        self.places.append(((x1 + x2) / 2, y2, x, y))
+        self.seconds.append((self.last_us - self.us) / 1e6)
+
+    def velocity(self) -> tuple[Array, Array]:
+        """Return the velocity (2,) in px/s and (2,) in m/s: that of the nearest straight way."""
+        off = np.array(self.seconds) - np.mean(self.seconds)
+        velocity = off @ np.array(self.places) / (off @ off)
+        return velocity[:2], velocity[2:]
 
 
 def beginning_of(observed: Observed, row: int) -> Beginning | None:
@@ -46,22 +57,22 @@ def beginning_of(observed: Observed, row: int) -> Beginning | None:
         return None
     columns = (observed.boxes, observed.ground)
     box, ground = (tuple(column[row].tolist()) for column in columns)
-    found = Beginning(first_us, now_us, box, ground, observed.size, now_us, (), ())
+    found = Beginning(first_us, now_us, box, ground, observed.size, now_us, [], [])
     found.see(observed, row)
     return found
 
 
 def earlier(number: int, of: Beginning) -> tuple[Observed, Observed]:
-    """Return the track in a straight line at its first detection, and as it was reported."""
-    seconds = (of.us - of.first_us) / 1e6
+    """Return the track in a straight line before its first detection, and as it was reported.
+
+    Nobody is there before the media begin.
+    """
+    from_us = max(of.first_us - BEFORE_US, min(of.first_us, 0))
+    seconds = (of.us - from_us) / 1e6
+    velocity, ground_velocity = of.velocity()
     box, ground = np.array(of.box), np.array(of.ground)
-    before = (
-        box - seconds * np.tile(of.velocity, 2),
-        ground - seconds * np.array(of.ground_velocity),
-    )
-    return _alone(number, of.first_us, *before, of.size), _alone(
-        number, of.us, box, ground, of.size
-    )
+    before = (box - seconds * np.tile(velocity, 2), ground - seconds * ground_velocity)
+    return _alone(number, from_us, *before, of.size), _alone(number, of.us, box, ground, of.size)
 
 
 def _alone(number: int, us: int, box: Array, ground: Array, size: tuple[int, int]) -> Observed:

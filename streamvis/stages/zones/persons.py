@@ -154,6 +154,7 @@ class Persons:
         path = Persons(self.arrangement)
         for one in earlier(number, beginning):
             path.take(one)
+        path._sync_all(number)  # its last mark is where the track was reported
         prepend(path.pieces(number)[0], self.pieces(number)[0], self.arrangement.group_of)
         self.touched |= {(number, *shape) for shape in self.arrangement.group_of}
 

@@ -62,6 +62,16 @@ def test_a_track_that_is_reported_late_has_the_events_of_one_that_is_not():
     assert not [one for one in late if isinstance(one, ZoneRevise)]
 
 
+@pytest.mark.parametrize(("start", "counted"), [(6, 1), (0, 0)])  # 0.24 s after the media begin
+def test_a_way_is_continued_before_the_first_detection_but_not_before_the_media(start, counted):
+    machine = ZoneMachine("a", ZoneLayout(lines=(GATE,)), ReportSettings(), 10_000_000)
+    x = 49 - SPEED * start / FPS  # first detected within the band, and reported beyond the line
+    walk = [frame(n, x + SPEED * n / FPS, first=start) for n in range(start + 2, start + 20)]
+    found = [event for one in walk for event in machine.step(one)]
+    cut_us = (start / FPS + 1 / SPEED) * 1e6
+    assert crosses(found) == [("right_to_left", pytest.approx(cut_us, abs=2000))] * counted
+
+
 def test_who_was_seen_too_rarely_begins_with_the_report():
     late = events(15)  # 0.6 s after the first detection
     assert crosses(late) == []
