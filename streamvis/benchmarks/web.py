@@ -139,7 +139,7 @@ def decoding(out: Path, server: WebServer) -> DecodingReport:
         ms_without_viewer=round(none, 2),
         ms_with_one=round(one, 2),
         ms_with_four=round(four, 2),
-        four_over_one=round(four / one, 3),
+        four_over_one=round(four / max(one, 1e-3), 3),
     )
 
 

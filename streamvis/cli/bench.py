@@ -23,7 +23,7 @@ Weights = Annotated[
 @app.callback()
 @reported_errors()
 def bench(context: typer.Context, json: Json = False) -> None:
-    """Measure speed on this machine: all of it, or one part."""
+    """Measure speed on this machine: all but `web`, which needs a browser, or one part."""
     if context.invoked_subcommand is None:
         from streamvis.benchmarks import (
             actions,
