@@ -1,11 +1,13 @@
 // Draws lanes on a canvas, and says what is at a point of it.
 
-import { clockOf, dayOf, labelsOf, pack, ticksOf } from "/static/timeline_view.js";
+import { clockOf, dayOf, labelsOf, lengthOf, pack, ticksOf } from "/static/timeline_view.js";
 
 const AXIS = 26;
 const NARROW = 640;
 const PAD = 5;
-const HEIGHTS = { track: 104, zone: 56, source: 30, line: 30, action: 34, unknown: 30 };
+const HEIGHTS = { track: 104, zone: 56, source: 30 };
+const HEIGHT = 40;
+const RARE = new Set(["action", "unknown"]); // over hours, how many began says more
 const SPANS = new Set(["track", "zone", "action", "unknown", "source"]);
 const NAMES = {
   track: "tracks",
@@ -68,7 +70,7 @@ export class LaneCanvas {
   }
 
   heightOf(lane) {
-    return (HEIGHTS[lane.family] ?? 30) + (this.isNarrow ? 16 : 0);
+    return (HEIGHTS[lane.family] ?? HEIGHT) + (this.isNarrow ? 16 : 0);
   }
 
   draw(view, answer, { hover, selected }) {
@@ -116,10 +118,11 @@ export class LaneCanvas {
       const x = Math.round(this.x(at, view));
       context.fillStyle = colours["line-colour"];
       context.fillRect(x, AXIS - 6, 1, height);
-      if (x + 4 < free) return;
+      const wide = context.measureText(labels[k]).width;
+      if (x + 4 < free || x + 4 + wide > this.width) return;
       context.fillStyle = colours.quiet;
       context.fillText(labels[k], x + 4, AXIS / 2);
-      free = x + 8 + context.measureText(labels[k]).width;
+      free = x + 12 + wide;
     });
     context.fillStyle = colours["line-colour"];
     context.fillRect(0, AXIS - 1, this.width, 1);
@@ -154,12 +157,11 @@ export class LaneCanvas {
       context.fillText(note, this.width - wide - 4, top + 10);
       return;
     }
-    const isTall = height > 40;
-    const noteWide = isTall ? 0 : context.measureText(note).width + 8;
-    context.fillText(this.fitted(name, this.gutter - 10 - noteWide), 2, top + (isTall ? 16 : height / 2));
+    const isTall = height >= HEIGHT;
+    const y = isTall ? Math.min(16, height / 2 - 7) : height / 2;
+    context.fillText(this.fitted(name, this.gutter - 12), 4, top + y);
     context.fillStyle = colours.quiet;
-    if (isTall) context.fillText(note, 2, top + 32);
-    else context.fillText(note, this.gutter - noteWide, top + height / 2);
+    if (isTall) context.fillText(note, 4, top + y + 15);
   }
 
   fitted(text, wide) {
@@ -178,8 +180,9 @@ export class LaneCanvas {
   // Bars: how many there were at once, or how many events. Returns the largest number in view.
   drawBins(lane, area, view, answer) {
     const { context } = this;
-    const isSpans = SPANS.has(lane.family);
-    const counts = isSpans && lane.bins.most.some(Boolean) ? lane.bins.most : lane.bins.events;
+    const { begins, most: level, events } = lane.bins;
+    const isLevel = SPANS.has(lane.family) && level.some(Boolean);
+    const counts = !isLevel ? events : RARE.has(lane.family) ? begins : level;
     const first = Math.max(Math.floor((view.from - answer.first_us) / answer.bin_us), 0);
     const last = Math.min(Math.ceil((view.to - answer.first_us) / answer.bin_us), counts.length);
     let most = 0;
@@ -187,18 +190,22 @@ export class LaneCanvas {
     const full = area.bottom - area.top;
     context.fillStyle = this.colourOf(lane);
     for (let k = first; k < last; k += 1) {
-      if (!counts[k]) continue;
+      if (!counts[k] && !(isLevel && level[k])) continue;
       const x0 = Math.round(this.x(answer.first_us + k * answer.bin_us, view));
       const x1 = Math.round(this.x(answer.first_us + (k + 1) * answer.bin_us, view));
-      const high = Math.max((counts[k] / most) * full, 1.5);
+      const high = Math.max((counts[k] / Math.max(most, 1)) * full, 1.5);
       context.fillRect(x0, area.bottom - high, Math.max(x1 - x0, 1), high);
     }
-    return most ? `max. ${most}` : "";
+    if (!most) return "";
+    return counts === level ? `max. ${most}` : `max. ${most} in ${lengthOf(answer.bin_us)}`;
   }
 
   drawSpans(lane, area, view, answer, selected) {
     const { context, colours } = this;
-    lane.rows ??= pack(lane.spans, answer.oldest_us);
+    if (!lane.rows) {
+      lane.rows = pack(lane.spans, answer.oldest_us);
+      if (lane.family === "source") lane.spans.sort((a, b) => worse(a) - worse(b));
+    }
     const full = area.bottom - area.top;
     const pitch = Math.min(full / lane.rows, 16);
     const high = Math.max(pitch - (pitch > 4 ? 2 : 0.5), 1.5);
@@ -233,7 +240,7 @@ export class LaneCanvas {
       }
     }
     count += this.drawMarks(lane, area, view, selected);
-    return count ? `${count}` : "";
+    return count && lane.family !== "source" ? `${count}` : "";
   }
 
   drawMarks(lane, area, view, selected) {
@@ -306,6 +313,11 @@ export class LaneCanvas {
     near.sort((a, b) => away(a) - away(b) || (b.mark ? 1 : 0) - (a.mark ? 1 : 0));
     return near[0] ?? (place ? { lane: place.lane } : null);
   }
+}
+
+// The worst state is drawn last, so that it is seen however short it is.
+function worse(span) {
+  return ["online", "connecting", "stalled", "offline"].indexOf(span.key);
 }
 
 function isOf(selected, span) {

@@ -97,17 +97,15 @@ async function showClip(event) {
   const link = byId("clip");
   link.hidden = true;
   const at = event.time.media_us;
-  const query = new URLSearchParams({ source: event.source, types: "source.clip", limit: 100 });
+  const query = new URLSearchParams({ source: event.source, limit: 100 });
   query.set("from_us", Math.max(at, 0));
   query.set("to_us", Math.max(at, 0) + CLIP_WAIT_US);
+  const wanted = event.type === "source.clip" ? event.stream.event : event.id;
   try {
-    const page = await ask("GET", `/api/events?${query}`);
-    const clip = event.type === "source.clip"
-      ? event
-      : page.events.find((one) => one.stream?.event === event.id);
-    if (!clip || byId("event").dataset.id !== event.id) return;
-    const path = clip.stream.path.split("/").map(encodeURIComponent).join("/");
-    link.href = `/api/clips/${path}`;
+    const page = await ask("GET", `/api/clips?${query}`);
+    const clip = page.clips.find((one) => one.event === wanted);
+    if (!clip?.url || byId("event").dataset.id !== event.id) return;
+    link.href = clip.url;
     link.hidden = false;
   } catch {
     // the events are evicted, or the server has gone: there is no clip to show
