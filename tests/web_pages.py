@@ -21,11 +21,13 @@ def opened(browser, url, complaints, **options):
 def keep(page, name):
     """Keep a picture of the page, where a directory for them is given."""
     if folder := os.environ.get("STREAMVIS_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
+        (Path(folder) / f"{name}.png").write_bytes(
+            page.screenshot()
+        )  # without Playwright's threads
 
 
 def violations(page, axe):
     """Return what axe-core finds wrong; the page has to be opened with `bypass_csp`."""
-    page.add_script_tag(path=axe)
+    page.add_script_tag(content=axe.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [(one["id"], one["nodes"][0]["html"]) for one in found]
