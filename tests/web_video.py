@@ -9,7 +9,7 @@ import numpy as np
 from web_pages import PATIENCE_MS
 
 HEADER = struct.Struct("<BIQqqHH")
-JPEG, TRACKS = 1, 3
+JPEG, TRACKS, MASK = 1, 3, 4
 WIDTH, HEIGHT, STEP_US = 640, 480, 40_000
 
 
@@ -56,6 +56,11 @@ class Video:
     def tracks(self, n, epoch=1, box=None, to=None):
         tracks = [{"id": "cam1:1:4", "box_px": box or box_of(n)}]
         self._send(TRACKS, n, epoch, json.dumps({"tracks": tracks}).encode(), to)
+
+    def mask(self, n, classes, labels):
+        words = json.dumps({"labels": labels}).encode()
+        png = cv2.imencode(".png", classes)[1].tobytes()
+        self._send(MASK, n, 1, struct.pack("<H", len(words)) + words + png, None)
 
     def _send(self, kind, n, epoch, payload, to):
         head = HEADER.pack(kind, epoch, n, STEP_US * n, 0, WIDTH, HEIGHT)

@@ -8,6 +8,7 @@ import msgspec
 
 from streamvis.runtime.control import MOST_PICTURES, SourcePicture
 from streamvis.web.tasks import first
+from streamvis.web.video_masks import ClassMask
 from streamvis.web.video_pairing import FrameKey, Pairing, ShownFrame
 from streamvis.web.video_viewer import VideoState, Viewer
 
@@ -89,6 +90,11 @@ class VideoChannel:
                 viewer.late_tracks(key, tracks)
         self._show(shown)
         self._notify()
+
+    def mask(self, mask: ClassMask) -> None:
+        """Take the class of every pixel of a frame."""
+        for viewer in self._viewers:
+            viewer.mask(mask)
 
     def without_pictures(self, reason: str, *, over: bool = False) -> None:
         """Tell why no pictures come."""

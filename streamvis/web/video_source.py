@@ -22,6 +22,7 @@ from streamvis.runtime.control_client import AsyncConversation
 from streamvis.runtime.control_files import RunFile, is_living
 from streamvis.transport.keys import ClientKeys
 from streamvis.transport.refusal import check, refusals
+from streamvis.web import video_masks
 from streamvis.web.run_folder import RunFolder
 from streamvis.web.tasks import first, in_thread
 from streamvis.web.video_channel import VideoChannel
@@ -144,6 +145,8 @@ class VideoSources:
         subscriber = context.socket(zmq.SUB)
         monitor = refusals(context, subscriber)
         poller = zmq.asyncio.Poller()
+        now = asyncio.get_running_loop().time
+        last = now()  # when tracks have come, or viewers were told that none do
         try:
             self._connect(subscriber, channel.source, endpoint)
             poller.register(subscriber, zmq.POLLIN)
@@ -153,9 +156,10 @@ class VideoSources:
                 if monitor in came:
                     parts = await monitor.recv_multipart()
                     check(parts, endpoint, with_keys=self._keys is not None)
-                if subscriber in came:
-                    _take(channel, await subscriber.recv_multipart())
-                if not came:
+                if subscriber in came and _take(channel, await subscriber.recv_multipart()):
+                    last = now()
+                if not came or now() - last >= SILENT_S:
+                    last = now()
                     channel.without_tracks(f"none have come from {endpoint} for {SILENT_S:g} s")
                     if await self._endpoint(run) != endpoint:
                         return
@@ -171,7 +175,8 @@ class VideoSources:
         subscriber.setsockopt(zmq.RCVHWM, QUEUE)
         subscriber.setsockopt(zmq.MAXMSGSIZE, LONGEST)
         subscriber.setsockopt(zmq.IPV6, int("[" in endpoint))
-        subscriber.setsockopt(zmq.SUBSCRIBE, envelope.topic(source, ON_DEMAND).encode())
+        for family in (ON_DEMAND, video_masks.FAMILY):
+            subscriber.setsockopt(zmq.SUBSCRIBE, envelope.topic(source, family).encode())
         try:
             subscriber.connect(endpoint)
         except zmq.ZMQError as error:
@@ -179,9 +184,15 @@ class VideoSources:
             raise UsageError(f"{endpoint}, the feed of the run: {reason}") from None
 
 
-def _take(channel: VideoChannel, parts: list[bytes]) -> None:
-    """Take a message of the feed; what is no `frame.tracks` is not for viewers."""
+def _take(channel: VideoChannel, parts: list[bytes]) -> bool:
+    """Take a message of the feed; return whether it has tracks. Others are not for viewers."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        if parts[0] == envelope.topic(channel.source, video_masks.FAMILY).encode():
+            if (mask := video_masks.mask_of_message(parts)) is not None:
+                channel.mask(mask)
+            return False
         event = _decode(parts[2])
         key = FrameKey(event.frame.stream_epoch, event.time.media_us)
         channel.tracks(key, b'{"tracks":%b}' % bytes(event.tracks))
+        return True
+    return False

@@ -8,12 +8,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from streamvis.web.video_masks import ClassMask
 from streamvis.web.video_pairing import FrameKey, ShownFrame
 
 # kind, stream epoch, number of the frame, media and capture time in µs, width and height of the
 # source's picture: little endian, without padding
 HEADER = struct.Struct("<BIQqqHH")
-JPEG, TRACKS = 1, 3  # kinds
+JPEG, TRACKS, MASK = 1, 3, 4  # kinds
 MOST_UNACKNOWLEDGED = 2  # pictures
 SLOW_S = 0.25  # until the acknowledgement of a viewer that takes only a few pictures a second
 STALE_S = 0.5  # a picture that waits longer for an acknowledgement gives way to a new one
@@ -42,6 +43,7 @@ class Viewer:
     def __init__(self) -> None:
         self._next: tuple[ShownFrame, float] | None = None  # with when it came
         self._state: VideoState | None = None  # to be sent
+        self._mask: bytes = b""  # to be sent; empty: none
         self._late: dict[FrameKey, bytes] = {}  # tracks of pictures that were sent without
         self._sent: deque[SentPicture] = deque()  # and not acknowledged
         self._woken = asyncio.Event()
@@ -73,6 +75,11 @@ class Viewer:
                 self._late[key] = HEADER.pack(TRACKS, *sent.header) + tracks
                 self._woken.set()
 
+    def mask(self, mask: ClassMask) -> None:
+        """Have a mask sent, unless a newer one comes first."""
+        self._mask = HEADER.pack(MASK, *mask.header) + mask.payload
+        self._woken.set()
+
     def acknowledge(self, seq: int, at: float) -> None:
         """Take an acknowledgement, which is one of all pictures before it too."""
         if any(one.seq == seq for one in self._sent):
@@ -90,6 +97,9 @@ class Viewer:
         if self._state is not None:
             found.insert(0, msgspec.json.encode(self._state).decode())
             self._state = None
+        if self._mask and len(self._sent) < MOST_UNACKNOWLEDGED:
+            found.append(self._mask)
+            self._mask = b""
         if self._next is not None and len(self._sent) < MOST_UNACKNOWLEDGED:
             found += self._packed(self._next[0], at)
             self._next = None

@@ -41,7 +41,7 @@ from streamvis.stages.zones.events import (
 )
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
-LAYERS = ("boxes", "ids", "trails", "zones", "actions", "unknown", "plan")
+LAYERS = ("boxes", "ids", "trails", "zones", "actions", "unknown", "masks", "plan")
 PLACES = """() => {
   const canvas = document.getElementById("picture");
   const { width, height } = canvas;
@@ -58,6 +58,13 @@ PLACES = """() => {
   }
   return { ...found, scale: width / 640, mediaUs: Number(canvas.dataset.mediaUs) };
 }"""  # where white pixels are, and those in the colour of track 4
+
+COLOURS_AT = """(places) => places.map(([x, y]) => {
+  const canvas = document.getElementById("picture");
+  const scale = canvas.width / 640;
+  const context = canvas.getContext("2d");
+  return [...context.getImageData(x * scale, y * scale, 1, 1).data].slice(0, 3);
+})"""  # at places in pixels of the source frame
 
 
 def only(page, *names):
@@ -149,6 +156,34 @@ def test_messages_that_are_damaged_do_not_stop_the_pictures(browser, live):
     video.picture(1)
     video.wait(lambda: 1 in video.acknowledged)
     page.close()
+
+
+def test_a_mask_is_drawn_on_its_picture_in_the_colours_of_its_classes(browser, live):
+    complaints = []
+    page, video = watched(browser, live, complaints)
+    classes = np.zeros((24, 32), np.uint8)  # a twentieth of the picture's size
+    classes[:, 16:] = 1
+    classes[12:, 16:] = 77  # of no class
+    for n in (1, 2):  # the mask comes before the picture, then after it
+        sending = [
+            lambda n=n: video.mask(n, classes, ["road", HOSTILE]),
+            lambda n=n: video.picture(n),
+        ]
+        for send in sending if n == 1 else reversed(sending):
+            send()
+        video.tracks(n)
+        video.wait(lambda n=n: n in video.acknowledged)
+        page.locator("#classes li", has_text=HOSTILE).wait_for()
+        only(page, "masks")
+        colours = page.evaluate(COLOURS_AT, [[5, 240], [620, 20], [620, 470]])
+        share = 0.45  # of the class's colour, over black
+        expected = [[230, 159, 0], [86, 180, 233], [0, 0, 0]]
+        np.testing.assert_allclose(colours, np.array(expected) * share, atol=2)
+    only(page)
+    assert page.evaluate(COLOURS_AT, [[5, 240]]) == [[0, 0, 0]]
+    page.locator("#classes").wait_for(state="hidden")
+    page.close()
+    assert complaints == []
 
 
 def test_layers_keys_and_hostile_names(browser, live):

@@ -13,6 +13,7 @@ const UNKNOWN = "#00ffff";
 const FONT = 'system-ui, "Segoe UI", Roboto, sans-serif';
 const TEXT = 12; // CSS px
 const AHEAD_S = 1; // that arrows of the plan reach
+const MASK_OPACITY = 0.45;
 const LONGEST = 40; // characters of a label
 
 // The number of a track, which its id `source:stream_epoch:number` ends with.
@@ -23,6 +24,15 @@ export function shortId(id) {
 export function colourOf(id) {
   const number = Number(shortId(id));
   return Number.isInteger(number) ? PALETTE[(number + PALETTE.length - 1) % PALETTE.length] : PALE;
+}
+
+// The colour of a class of pixels, of which there may be more than colours in the palette.
+export function classColour(at) {
+  const round = Math.floor(at / PALETTE.length) % 3;
+  const colour = PALETTE[at % PALETTE.length];
+  const channels = [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
+  const darker = channels.map((value) => Math.round(value * (1 - 0.3 * round)));
+  return `#${darker.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
 // The text colour, dark or pale, that is legible on a colour.
@@ -41,6 +51,7 @@ export function drawOverlay(context, state, view, shown) {
   context.font = `600 ${TEXT * view.unit}px ${FONT}`;
   context.textBaseline = "alphabetic";
   context.lineJoin = "round";
+  if (shown.masks && state.mask) drawMask(context, state.mask, view);
   if (shown.zones) drawZones(context, state, view);
   if (shown.trails) drawTrails(context, state, view);
   if (shown.unknown && state.unknown) drawUnknown(context, state.unknown, view);
@@ -48,6 +59,14 @@ export function drawOverlay(context, state, view, shown) {
   if (shown.ids) drawIds(context, state, view);
   if (shown.actions) drawActions(context, state, view);
   context.restore();
+}
+
+function drawMask(context, { bitmap }, { scale, width, height }) {
+  context.globalAlpha = MASK_OPACITY;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(bitmap, 0, 0, width * scale, height * scale);
+  context.imageSmoothingEnabled = true;
+  context.globalAlpha = 1;
 }
 
 function nearerLast(tracks) {

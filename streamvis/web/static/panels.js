@@ -1,6 +1,7 @@
 // What stands beside the picture of a source: forecasts and events, as tables and lists.
 
 import { element, refill } from "/static/dom.js";
+import { classColour } from "/static/overlay.js";
 import { aboutOf, keyOf, sourceAddress, timeOf } from "/static/state.js";
 
 const CLASSES = 7; // those with the largest shares
@@ -79,6 +80,17 @@ function zonesTable({ zones, zoneForecasts, forecasts }) {
   ]);
   const caption = "zones: people now; probability that it is occupied, mean number of people";
   return table(caption, ["zone", "now", ...horizons.map(ahead)], rows);
+}
+
+// The colours of a mask.
+export function fillClasses(list, labels) {
+  refill(list, labels.map((name, at) => ({ name, at })), ({ name, at }) => `${at} ${name}`, (one) => {
+    const item = element("li", one.name);
+    const colour = element("span", undefined, "swatch");
+    colour.style.backgroundColor = classColour(one.at);
+    item.prepend(colour);
+    return item;
+  });
 }
 
 export function fillEvents(list, events, dated) {

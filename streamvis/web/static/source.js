@@ -4,7 +4,7 @@
 import { ask } from "/static/api.js";
 import { byId, element } from "/static/dom.js";
 import { drawOverlay, drawPlan, planView } from "/static/overlay.js";
-import { fillEvents, forecastTables, hasForecasts } from "/static/panels.js";
+import { fillClasses, fillEvents, forecastTables, hasForecasts } from "/static/panels.js";
 import { Player } from "/static/player.js";
 import { SourceScene } from "/static/scene.js";
 import { say, start } from "/static/shell.js";
@@ -12,10 +12,11 @@ import { RunState, durationOf, isUpdate, sourceAddress } from "/static/state.js"
 import { watch } from "/static/video.js";
 
 const STORED = "streamvis.layers";
-const LAYERS = ["boxes", "ids", "trails", "zones", "actions", "unknown", "plan"];
+const LAYERS = ["boxes", "ids", "trails", "zones", "actions", "unknown", "masks", "plan"];
 const EARLIER = 500; // events before the page was opened that are looked at
 const PANELS_MS = 250; // between two updates of what stands beside the picture
 const RATE_MS = 2000; // over which shown pictures are counted
+const MASK_US = 1e6; // for which a mask is drawn on the pictures after its own
 const ROOM = 0.78; // of the height of the window, for the picture
 const EMPTY = "#20242a"; // where there is no picture
 
@@ -33,6 +34,7 @@ let mode = ""; // live, or back
 let stop = null; // ends the live pictures
 let status = null; // of /api/status
 let painted = null; // { bitmap, width, height, media_us, capture_us, boxes, complete }
+let mask = null; // { frame, labels, bitmap }, the newest one
 let notice = ""; // why there are no pictures
 let panelsDue = 0; // timer
 
@@ -56,14 +58,23 @@ function show(picture) {
 }
 
 function showLive({ frame, bitmap, tracks }) {
-  const { width, height, media_us, capture_us } = frame;
-  const boxes = tracks ?? [];
-  show({ bitmap, width, height, media_us, capture_us, boxes, complete: tracks !== null });
+  show({ ...frame, bitmap, boxes: tracks ?? [], complete: tracks !== null });
 }
 
 function stateOf(picture) {
   if (mode === "back") return player.replay.at(picture.media_us);
-  return scene.at(picture.media_us, picture.boxes);
+  return { ...scene.at(picture.media_us, picture.boxes), mask: maskFor(picture) };
+}
+
+function maskFor({ stream_epoch: epoch, media_us: now }) {
+  const age = mask && mask.frame.stream_epoch === epoch ? now - mask.frame.media_us : -1;
+  return age >= 0 && age <= MASK_US ? mask : null;
+}
+
+function takeMask(found) {
+  mask?.bitmap.close();
+  mask = found;
+  if (painted?.media_us === found.frame.media_us) draw();
 }
 
 function fit({ width, height }) {
@@ -127,6 +138,9 @@ function drawPanels() {
   panelsDue = 0;
   drawFacts();
   const seen = mode === "back" ? player.replay.scene : scene;
+  const masked = mode === "live" && painted && shown.masks ? maskFor(painted) : null;
+  byId("classes").hidden = !masked;
+  if (masked) fillClasses(byId("classes"), masked.labels);
   byId("forecast-panel").hidden = !hasForecasts(seen);
   byId("forecasts").replaceChildren(...forecastTables(seen));
   const events = mode === "back"
@@ -188,6 +202,7 @@ function goLive() {
   notice = painted ? "" : "waiting for a picture";
   stop = watch(id, {
     paint: showLive,
+    mask: takeMask,
     say(text) {
       notice = text;
       drawPanels();

@@ -4,12 +4,15 @@
 // an animation frame and the picture is acknowledged: the server sends the next one at the pace at
 // which they are painted. A page that is hidden is disconnected.
 
+import { classColour } from "/static/overlay.js";
+
 export const HEADER_BYTES = 33;
 export const HOLD_MS = 250;
 const KEPT = 64; // frames whose tracks have come before their picture
 const RETRY_MS = [1000, 2000, 5000, 10000];
 const PICTURE = 1;
 const TRACKS = 3;
+const MASK = 4;
 
 // A binary message: little endian, packed.
 export function parse(buffer) {
@@ -78,10 +81,33 @@ function keyOf({ stream_epoch: epoch, media_us: media }) {
   return `${epoch}:${media}`;
 }
 
+// The class of every pixel: { labels, bitmap }, in the colours of the classes. The payload is the
+// length of a JSON object, the object, then a grey PNG with the number of the class.
+async function maskOf(payload) {
+  const data = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const start = 2 + data.getUint16(0, true);
+  const { labels } = JSON.parse(new TextDecoder().decode(payload.subarray(2, start)));
+  const png = new Blob([payload.subarray(start)], { type: "image/png" });
+  const grey = await createImageBitmap(png, { colorSpaceConversion: "none" });
+  const canvas = new OffscreenCanvas(grey.width, grey.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(grey, 0, 0);
+  grey.close();
+  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  const bytes = new DataView(image.data.buffer);
+  const colours = labels.map((_, at) => (parseInt(classColour(at).slice(1), 16) << 8) | 0xff);
+  for (let at = 0; at < image.data.length / 4; at += 1) {
+    bytes.setUint32(4 * at, colours[image.data[4 * at]] ?? 0);
+  }
+  context.putImageData(image, 0, 0);
+  return { labels, bitmap: canvas.transferToImageBitmap() };
+}
+
 // Calls paint({ frame, bitmap, tracks }) for each picture, which closes the bitmap, and say(text)
 // when there is something to say of the connection, such as why no pictures come; at most
-// `mostPerSecond` pictures. Returns a function that ends it.
-export function watch(source, { mostPerSecond = Infinity, paint, say = () => {} }) {
+// `mostPerSecond` pictures; mask({ frame, labels, bitmap }) where the run sends masks. Returns a
+// function that ends it.
+export function watch(source, { mostPerSecond = Infinity, paint, say = () => {}, mask }) {
   const pairs = new FramePairs();
   const gap = 1000 / mostPerSecond;
   let socket = null;
@@ -121,6 +147,10 @@ export function watch(source, { mostPerSecond = Infinity, paint, say = () => {} 
     const frame = parse(buffer);
     if (frame?.kind === TRACKS) {
       pairs.addTracks(frame, JSON.parse(new TextDecoder().decode(frame.payload)).tracks);
+    } else if (frame?.kind === MASK && mask) {
+      const found = await maskOf(frame.payload);
+      if (from === socket) mask({ frame, ...found });
+      return;
     } else if (frame?.kind === PICTURE) {
       const received = performance.now();
       const jpeg = new Blob([frame.payload], { type: "image/jpeg" });
