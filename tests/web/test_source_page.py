@@ -39,6 +39,7 @@ from streamvis.stages.zones.events import (
     ZoneState,
     ZoneUpdate,
 )
+from streamvis.viz.scene import COLOURS, palette_of
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
 LAYERS = ("boxes", "ids", "trails", "zones", "actions", "unknown", "masks", "plan")
@@ -177,7 +178,7 @@ def test_a_mask_is_drawn_on_its_picture_in_the_colours_of_its_classes(browser, l
         only(page, "masks")
         colours = page.evaluate(COLOURS_AT, [[5, 240], [620, 20], [620, 470]])
         share = 0.45  # of the class's colour, over black
-        expected = [[230, 159, 0], [86, 180, 233], [0, 0, 0]]
+        expected = [*palette_of(["road", HOSTILE]), (0, 0, 0)]
         np.testing.assert_allclose(colours, np.array(expected) * share, atol=2)
     only(page)
     assert page.evaluate(COLOURS_AT, [[5, 240]]) == [[0, 0, 0]]
@@ -427,6 +428,26 @@ def test_logged_tracks_are_corrected_as_the_library_corrects_them(browser, ended
             wanted.append([sorted(frame) for frame in frames])
         sent = [[json.loads(encode(event)) for event in events] for events in pages]
         assert page.evaluate(script, sent) == wanted
+
+    check()
+    page.close()
+
+
+NAMES = st.sampled_from([*COLOURS, *map(str, range(60)), "toString", "__proto__"])
+
+
+def test_classes_have_the_colours_of_the_annotated_video(browser, ended):
+    page = opened(browser, f"{ended}/reference", [])
+    script = """async (lists) => {
+      const { paletteOf } = await import("/static/class_colours.js");
+      return lists.map(paletteOf);
+    }"""
+
+    @settings(max_examples=10)
+    @given(st.lists(st.lists(NAMES, max_size=70, unique=True), min_size=1, max_size=20))
+    def check(lists):
+        wanted = [["#" + bytes(one).hex() for one in palette_of(names)] for names in lists]
+        assert page.evaluate(script, lists) == wanted
 
     check()
     page.close()

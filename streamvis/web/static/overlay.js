@@ -26,15 +26,6 @@ export function colourOf(id) {
   return Number.isInteger(number) ? PALETTE[(number + PALETTE.length - 1) % PALETTE.length] : PALE;
 }
 
-// The colour of a class of pixels, of which there may be more than colours in the palette.
-export function classColour(at) {
-  const round = Math.floor(at / PALETTE.length) % 3;
-  const colour = PALETTE[at % PALETTE.length];
-  const channels = [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
-  const darker = channels.map((value) => Math.round(value * (1 - 0.3 * round)));
-  return `#${darker.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
-}
-
 // The text colour, dark or pale, that is legible on a colour.
 export function textOn(colour) {
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));

@@ -1,7 +1,7 @@
 // What stands beside the picture of a source: forecasts and events, as tables and lists.
 
+import { paletteOf } from "/static/class_colours.js";
 import { element, refill } from "/static/dom.js";
-import { classColour } from "/static/overlay.js";
 import { aboutOf, keyOf, sourceAddress, timeOf } from "/static/state.js";
 
 const CLASSES = 7; // those with the largest shares
@@ -84,11 +84,12 @@ function zonesTable({ zones, zoneForecasts, forecasts }) {
 
 // The colours of a mask.
 export function fillClasses(list, labels) {
-  refill(list, labels.map((name, at) => ({ name, at })), ({ name, at }) => `${at} ${name}`, (one) => {
-    const item = element("li", one.name);
-    const colour = element("span", undefined, "swatch");
-    colour.style.backgroundColor = classColour(one.at);
-    item.prepend(colour);
+  const classes = paletteOf(labels).map((colour, at) => ({ colour, name: labels[at] }));
+  refill(list, classes, ({ name, colour }) => `${colour} ${name}`, ({ name, colour }) => {
+    const item = element("li", name);
+    const swatch = element("span", undefined, "swatch");
+    swatch.style.backgroundColor = colour;
+    item.prepend(swatch);
     return item;
   });
 }

@@ -36,6 +36,7 @@ let status = null; // of /api/status
 let painted = null; // { bitmap, width, height, media_us, capture_us, boxes, complete }
 let mask = null; // { frame, labels, bitmap }, the newest one
 let notice = ""; // why there are no pictures
+let withoutBoxes = ""; // why there are no boxes
 let panelsDue = 0; // timer
 
 function remembered() {
@@ -58,6 +59,7 @@ function show(picture) {
 }
 
 function showLive({ frame, bitmap, tracks }) {
+  notice = "";
   show({ ...frame, bitmap, boxes: tracks ?? [], complete: tracks !== null });
 }
 
@@ -189,6 +191,7 @@ function liveFacts(report) {
   }
   const dropped = Object.values(report?.dropped ?? {}).reduce((sum, one) => sum + one, 0);
   if (dropped) words.push(`${dropped} dropped`);
+  if (withoutBoxes) words.push(withoutBoxes);
   return words;
 }
 
@@ -203,8 +206,9 @@ function goLive() {
   stop = watch(id, {
     paint: showLive,
     mask: takeMask,
-    say(text) {
-      notice = text;
+    say(pictures, boxes = "") {
+      notice = pictures;
+      withoutBoxes = boxes;
       drawPanels();
     },
   });

@@ -4,7 +4,7 @@
 // an animation frame and the picture is acknowledged: the server sends the next one at the pace at
 // which they are painted. A page that is hidden is disconnected.
 
-import { classColour } from "/static/overlay.js";
+import { paletteOf } from "/static/class_colours.js";
 
 export const HEADER_BYTES = 33;
 export const HOLD_MS = 250;
@@ -95,7 +95,7 @@ async function maskOf(payload) {
   grey.close();
   const image = context.getImageData(0, 0, canvas.width, canvas.height);
   const bytes = new DataView(image.data.buffer);
-  const colours = labels.map((_, at) => (parseInt(classColour(at).slice(1), 16) << 8) | 0xff);
+  const colours = paletteOf(labels).map((one) => (parseInt(one.slice(1), 16) << 8) | 0xff);
   for (let at = 0; at < image.data.length / 4; at += 1) {
     bytes.setUint32(4 * at, colours[image.data[4 * at]] ?? 0);
   }
@@ -103,8 +103,8 @@ async function maskOf(payload) {
   return { labels, bitmap: canvas.transferToImageBitmap() };
 }
 
-// Calls paint({ frame, bitmap, tracks }) for each picture, which closes the bitmap, and say(text)
-// when there is something to say of the connection, such as why no pictures come; at most
+// Calls paint({ frame, bitmap, tracks }) for each picture, which closes the bitmap, and
+// say(pictures, boxes) with why none come, when that changes; at most
 // `mostPerSecond` pictures; mask({ frame, labels, bitmap }) where the run sends masks. Returns a
 // function that ends it.
 export function watch(source, { mostPerSecond = Infinity, paint, say = () => {}, mask }) {
@@ -167,8 +167,8 @@ export function watch(source, { mostPerSecond = Infinity, paint, say = () => {},
 
   function takeState({ state, reason, without_tracks: without }) {
     pairs.hold = without ? 0 : HOLD_MS;
-    if (state !== "live") say(reason || (state === "over" ? "no run is under way" : "no pictures yet"));
-    else say(without ? `no boxes: ${without}` : "");
+    const why = reason || (state === "over" ? "no run is under way" : "no pictures yet");
+    say(state === "live" ? "" : why, without ? `no boxes: ${without}` : "");
   }
 
   function open() {
