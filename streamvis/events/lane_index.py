@@ -37,7 +37,7 @@ from streamvis.events.log import LogReader
 from streamvis.logs import warn
 
 FILE = "events.lanes"
-CHUNK = 10_000  # events that are read at once
+CHUNK = 5000  # events that are read at once
 CHECKPOINT = 10_000  # offsets of a source between two checkpoints
 FLUSH_S = 1.0  # between two transactions, while there is more to read
 MOST_PENDING = 500  # hours of lanes that wait for a transaction
@@ -532,7 +532,7 @@ def _file(path: Path) -> sqlite3.Connection:
         except sqlite3.DatabaseError:
             kind = version = 0
         if (kind, version) == (APPLICATION_ID, VERSION):
-            db.execute("PRAGMA synchronous = NORMAL")
+            _set_up(db)
             db.execute("BEGIN IMMEDIATE")  # whether it can be written
             db.execute("ROLLBACK")
             return db
@@ -541,10 +541,16 @@ def _file(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
         db.executescript(_TABLES)
+        _set_up(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA secure_delete = ON")  # as in the log: what is evicted is overwritten
 
 
 def _store(db: sqlite3.Connection, name: str, lane: LaneName, hour: int, found: _Hour) -> None:

@@ -106,11 +106,6 @@ _unknown = msgspec.json.Decoder(_Unknown)
 Open = dict[LaneName, dict[str, tuple[int, int]]]  # by key: since when, and offset of the event
 
 
-def is_in_lanes(kind: str) -> bool:
-    """Whether events of a type are in a lane."""
-    return not kind.endswith(".update")
-
-
 class LaneFold:
     """What is open in the lanes of a source, after its events so far."""
 

@@ -27,6 +27,8 @@ FILE_NAME = "events.db"
 BUSY_S = 5.0
 CHUNK = 1000  # rows read at a time: a slow reader holds no transaction open
 MAX_OFFSET = 2**63 - 1
+LONGEST_OUTLINED = 1 << 16  # bytes of a payload
+_OUTLINED = f"type NOT GLOB '*.update' AND length(payload) <= {LONGEST_OUTLINED}"
 _DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 
@@ -276,21 +278,21 @@ class LogReader:
     def outline(self, first: int, last: int) -> list[tuple[str, int, str, int, bytes | None]]:
         """Return source, offset, type, media time and payload of events by number.
 
-        Both ends are included. Updates, which are most of a log, are without their payload.
+        Both ends are included. Updates, which are most of a log, and events over LONGEST_OUTLINED
+        are without their payload.
         """
         query = (
             "SELECT source, offset, type, media_us, "
-            "CASE WHEN type GLOB '*.update' THEN NULL ELSE payload END "
+            f"CASE WHEN {_OUTLINED} THEN payload END "
             "FROM events WHERE id BETWEEN ? AND ? ORDER BY id"
         )
         return _rows(self._db, self.path, query, (first, last))
 
-    def without_updates(self, source: str, first: int, last: int) -> list[Row]:
-        """Return the events of a source that are no updates, by offset; `last` is included."""
+    def outlined(self, source: str, first: int, last: int) -> list[Row]:
+        """Return the events of a source that have a payload in `outline`, by offset."""
         query = (
             "SELECT source, offset, tseq, type, media_us, payload FROM events "
-            "WHERE source = ? AND offset BETWEEN ? AND ? AND type NOT GLOB '*.update' "
-            "ORDER BY offset"
+            f"WHERE source = ? AND offset BETWEEN ? AND ? AND {_OUTLINED} ORDER BY offset"
         )
         return [Row(*row) for row in _rows(self._db, self.path, query, (source, first, last))]
 

@@ -30,12 +30,12 @@ UMASK = 0o027  # no access for others, no writing for the group
 
 _DRAFT = r"(\.\d+)?(\.tmp)?"
 _OF_A_RUN = re.compile(
-    rf"\.?events\.(db(-wal|-shm|-journal)?|reserve|snapshot(\.tmp)?)"
+    rf"\.?events\.(db(-wal|-shm|-journal)?|reserve|snapshot(\.tmp)?|lanes(-journal)?)"
     rf"|\.?(summary|feed|run|sources)\.json{_DRAFT}"
     rf"|\.?checkpoint\.msgpack{_DRAFT}|annotated(\.\d+)?\.mp4|\.?tracks\.txt{_DRAFT}"
 )
 _OF_NO_EVENT = re.compile(
-    r"events\.(db(-wal|-shm)?|reserve|snapshot)|(summary|feed|run|sources)\.json"
+    r"events\.(db(-wal|-shm)?|reserve|snapshot|lanes)|(summary|feed|run|sources)\.json"
 )
 _OF_A_SOURCE = re.compile(
     rf"annotated-(?P<film>[a-z0-9_-]+)(\.\d+)?\.mp4|\.?tracks-(?P<tracks>[a-z0-9_-]+)\.txt{_DRAFT}"

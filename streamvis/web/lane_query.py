@@ -244,7 +244,7 @@ def _near(
     before: dict[LaneName, int] = {lane: len(found) for lane, found in fold.open.items()}
     found: dict[LaneName, list[LaneChange]] = {lane: [] for lane in before if before[lane]}
     at_us = 0
-    for row in log.without_updates(stretch.source, start, last):
+    for row in log.outlined(stretch.source, start, last):
         at_us = max(at_us, row.media_us)
         for change in fold.take(row.type, row.offset, at_us, row.payload):
             if change.at_us >= stretch.first_us:

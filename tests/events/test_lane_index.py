@@ -213,3 +213,14 @@ def test_an_event_that_cannot_be_read_is_passed_over(tmp_path):
         counted(index, path)
         counts = index.parts("cam1", 0, 0, seconds=False)["track", ""][0][1]
     assert counts[:, :2].tolist() == [[1, 1], [1, 2], [1, 1]]  # begins, most, events by minute
+
+
+def test_an_event_that_is_too_long_is_passed_over(tmp_path):
+    path = tmp_path / "events.db"
+    append(path, made([(0, 1, "door", 0), (0, 2, "door", 1), (1, 2, "door", 1)]))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE events SET payload = payload || zeroblob(100000) WHERE offset = 1")
+    with closing(LaneIndex(tmp_path / FILE)) as index:
+        counted(index, path)
+        counts = index.parts("cam1", 0, 0, seconds=False)["track", ""][0][1]
+    assert counts[:, 0].tolist() == [1, 1, 2]

@@ -16,6 +16,7 @@ from streamvis.errors import DataError
 from streamvis.events import lane_index
 from streamvis.events.lane_index import FILE, LaneIndex
 from streamvis.events.log import Cursor, LogReader, LogWriter
+from streamvis.runtime.output import run_files
 from streamvis.web import lane_query
 from streamvis.web.lane_query import LaneQuery, timeline_of
 from streamvis.web.lanes import LaneCounter
@@ -44,9 +45,15 @@ def answer(path, **query):
         return timeline_of(log, index, LaneQuery(source="cam1", **query))
 
 
-def spans_of(lane, from_us):
-    """Return the spans that go on at a time or later."""
-    found = [tuple(span) for span in lane.spans if span[2] is None or span[2] >= from_us]
+def spans_of(lane, from_us, end_us):
+    """Return the spans of a stretch, as they are known at its end."""
+    found = [
+        (key, start, stop, first, last)
+        if stop is not None and stop < end_us
+        else (key, start, None, first, -1)
+        for key, start, stop, first, last in lane.spans
+        if start < end_us and (stop is None or stop >= from_us)
+    ]
     return sorted(found, key=ORDER)
 
 
@@ -58,7 +65,7 @@ def check(found, events, is_near):
     lanes = lanes_of(until if is_near else events)
     answered = {(lane.family, lane.name): lane for lane in found.lanes}
     for name, lane in lanes.items():
-        spans = [span for span in spans_of(lane, found.first_us) if span[1] < end_us]
+        spans = spans_of(lane, found.first_us, end_us)
         marks = [mark for mark in lane.marks if found.first_us <= mark[0]]
         one = answered.pop(name, None)
         if one is not None and (one.spans or one.marks):
@@ -195,3 +202,9 @@ def test_without_a_log_there_are_no_lanes(tmp_path):
     ):
         counter.lanes(Call(query=LaneQuery(source="cam1")))
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_run_that_overwrites_another_removes_its_counts(tmp_path):
+    append(tmp_path / "events.db", made([(0, 1, "door", 0)]))
+    indexed(tmp_path / "events.db").close()
+    assert tmp_path / FILE in run_files(tmp_path)

@@ -218,8 +218,7 @@ function watchPointer() {
     pointers.set(event.pointerId, x);
     dragged += Math.abs(x - before);
     if (pointers.size === 2) {
-      const [a, b] = pointers.values();
-      const other = before === undefined ? a : [a, b].find((one) => one !== x) ?? a;
+      const [, other] = [...pointers].find(([id]) => id !== event.pointerId);
       const [old, now] = [Math.abs(before - other), Math.abs(x - other)];
       if (old > 5 && now > 5) view.zoom(old / now, lanes.time(other, view));
     } else {
