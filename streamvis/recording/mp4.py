@@ -78,6 +78,7 @@ class Mp4File:
         self.path = path
         self.began_s = first.seconds
         self.refused = 0
+        self.pictures = 0  # packets of the video that were written
         self._refused_in_row = 0
         self._zero = first.dts * first.track.time_base  # s
         self._streams: dict[Track, Any] = {}
@@ -132,6 +133,7 @@ class Mp4File:
             self._refused_in_row += 1
             return
         self._refused_in_row = 0
+        self.pictures += packet.track.is_video
         self._last[packet.track] = dts
 
     def close(self) -> None:

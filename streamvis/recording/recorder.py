@@ -3,6 +3,7 @@
     recorder = Recorder(settings, "/out", "cam1", epoch=1, live=True)
     recorder.follow(stream)              # of a container that was opened
     recorder.add(packet, media_us)       # each packet of the container, in order
+    recorder.decoded(pts, media_us)      # each picture
     recorder.cut(id, "track.begin", us)  # from any thread
     recorder.saved()                     # from any thread: [(event id, path in the output)]
     recorder.close()                     # from any thread; the last clips are in saved() then
@@ -22,6 +23,7 @@ from typing import Any
 
 from streamvis.logs import log
 from streamvis.recording.clips import ClipWriter, Cut
+from streamvis.recording.picture_times import PictureTimes
 from streamvis.recording.segments import SegmentWriter
 from streamvis.recording.settings import Recording
 from streamvis.recording.timing import Restamper
@@ -62,6 +64,7 @@ class Recorder:
         self._cuts: deque[Cut] = deque(maxlen=MOST_CUTS)  # appended by other threads
         self._saved: deque[tuple[str, str]] = deque()
         self._media = _MediaTime()
+        self._times = PictureTimes()
         self._tracks: dict[int, Track | None] = {}  # by index in the container; None: not recorded
         self._restampers: dict[Track, Restamper] = {}
         self._zero_s: float | None = None  # stamp at the beginning
@@ -109,7 +112,19 @@ class Recorder:
         self._latest_s = timed.seconds
         if self._video is not None:
             self._write(timed, self._video)
+            if track.is_video and self._segments and self._segments.place is not None:
+                self._times.written(packet.pts, *self._segments.place)
         self._begin_clips()
+
+    def decoded(self, stamp: int | None, media_us: int) -> None:
+        """Record the media time of the picture of a packet, by the packet's time stamp."""
+        if self._segments is not None:
+            with self._lock:
+                self._times.decoded(stamp, media_us)
+
+    def shift(self, shift_us: int) -> None:
+        """Record what is added to media times for those of the source; any thread may call it."""
+        self._times.shift(shift_us)
 
     def cut(self, event: str, kind: str, media_us: int) -> None:
         """Have a clip of an event written; any thread may call it."""
@@ -133,6 +148,7 @@ class Recorder:
             return
         try:
             self._finish()
+            self._times.flush()
             self._tracks = {}
         finally:
             self._lock.release()

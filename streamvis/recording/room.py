@@ -19,6 +19,7 @@ import msgspec
 
 from streamvis.recording.mp4 import FLOOR_BYTES
 from streamvis.recording.names import CLIPS, SEGMENTS, time_of
+from streamvis.recording.picture_times import ENDING
 from streamvis.recording.settings import Clips, Recording, Segments
 
 DAY_S = 86_400.0
@@ -227,6 +228,7 @@ def _remove(path: Path) -> bool:
     except OSError:  # deleted meanwhile, or not ours to delete
         return False
     try:
+        path.with_suffix(ENDING).unlink(missing_ok=True)
         path.parent.rmdir()
     except OSError:  # there are others
         return True

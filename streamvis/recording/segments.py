@@ -29,6 +29,8 @@ class SegmentWriter:
         wall: Callable[[], float],
     ) -> None:
         self.closed_bytes = 0
+        self.place: tuple[Path, int] | None = None  # of the last packet of the video: the file, and
+        # its number there; None: it was not written
         self._settings = settings
         self._folder = folder / SEGMENTS / source
         self._source = source
@@ -53,9 +55,13 @@ class SegmentWriter:
                 self.close()
             if self._file is None and self._may_open(video):
                 self._open(packet, video, tracks)
+        self.place = None
         if self._file is None:
             return
+        before = self._file.pictures
         self._file.add(packet)
+        if self._file.pictures > before:
+            self.place = self._file.path, before
         if self._file.error is not None:
             self._fail(self._file.error)
         elif self._retry_at is not None and packet.seconds - self._file.began_s > PROVEN_S:

@@ -117,7 +117,10 @@ class Decode:
                     self._gaps += gaps
                     if picture is not None:
                         arrived_s = newest.arrived_s
-                        self._send_picture(self._time.continued(picture, arrived_s), arrived_s)
+                        picture = self._time.continued(picture, arrived_s)
+                        if self._recorder is not None:
+                            self._recorder.shift(self._time.shift_us)
+                        self._send_picture(picture, arrived_s)
                     elif ended:
                         break
                 self._wait(newest)

@@ -201,7 +201,8 @@ class FileLookup:
         stamp = index.stamps[index.at(media_us)]
         frame = self._decoder.frame(stamp, index.keys, give_up_s)
         place = index.place_of(frame.pts) if frame.pts is not None else None
-        if place is None or (frame.pts != stamp and not self._decoder.one_to_one):
+        skipped = frame.pts != stamp and not self._decoder.one_to_one
+        if place is None or skipped or frame.interlaced_frame:
             raise DisorderError
         return FoundPicture(index.media_us(place), self._decoder.pixels(frame))
 
@@ -333,7 +334,7 @@ class FileDecoder:
         found = self._kept.get(self._last) if self._last is not None else None
         proper = found is not None
         for frame in self._frames:
-            if frame.pts is None or frame.interlaced_frame:
+            if frame.pts is None:
                 raise DisorderError
             if since is not None and frame.pts < since:
                 continue  # of the group before the key frame, which was not decoded

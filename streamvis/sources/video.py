@@ -206,6 +206,8 @@ class VideoSource:
                     self.facts = describe(self._container, stream, frame)
                     self._promised = promised(self._container, stream, frame)
                 media_us = self._media_us(stream, frame, came, counter.partial)
+                if self.recorder is not None and self._live:
+                    self.recorder.decoded(frame.pts, media_us)
                 picture = self._picture(frame, media_us)
                 if picture is not None:
                     yield picture

@@ -1,60 +1,37 @@
 """Recorded pictures by media time: `GET /api/picture/{source}?media_us=N`.
 
-They come from the file that a source of the run was, which `sources.json` names; no path comes from
-a request. Media times are those of the run. Privacy masks are filled as in the run, and where it is
-not known which ones that were, there is no picture.
+They come from the file that a source of the run was, which `sources.json` names, or from the
+segments of a live one; no path comes from a request. Media times are those of the run. Privacy
+masks are filled as in the run, and where it is not known which ones that were, there is no picture.
 
 Open files are kept while somebody looks at their pictures, so that the next one needs no seeking.
 """
 
 import os
 import stat
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
+from uuid import UUID
 
 import msgspec
 import numpy as np
 
-from streamvis.errors import SourceError
+from streamvis.errors import DataError, SourceError
+from streamvis.recording.finding import SegmentList, segment_at
+from streamvis.runtime import manifest
 from streamvis.runtime.decode import jpeg
 from streamvis.runtime.opened import OPENED, OpenedSource, read
 from streamvis.sources.identity import Content, content_of
-from streamvis.sources.lookup import FoundPicture, LookupTimeoutError, PictureLookup, open_lookup
+from streamvis.sources.lookup import FoundPicture, LookupTimeoutError, open_lookup
 from streamvis.sources.privacy import hide
-from streamvis.sources.spec import SourceSpec
+from streamvis.sources.segment_lookup import SegmentLookup
+from streamvis.web.open_recordings import OpenRecordings, Place
 from streamvis.web.operations import Answered
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
 
-MOST_OPEN = 4  # files
-IDLE_S = 30.0  # after which a file is closed
+LIVE = frozenset({"camera", "url"})
 GIVE_UP_S = 10.0  # for a picture
 WHERE = "recorded picture"
-
-
-class _Recording:
-    """A recording that is opened by its first request; one at a time uses it."""
-
-    def __init__(self, spec: SourceSpec, content: Content | None) -> None:
-        self.content = content
-        self._spec = spec
-        self._lookup: PictureLookup | None = None
-        self.lock = threading.Lock()
-        self.users = 0
-        self.used_s = time.monotonic()
-        self.spoilt = False  # it is closed when its last user has left
-
-    def at(self, media_us: int, give_up_s: float) -> FoundPicture:
-        if self._lookup is None:
-            self._lookup = open_lookup(self._spec)
-        return self._lookup.at(media_us, give_up_s)
-
-    def close(self) -> None:
-        if self._lookup is not None:
-            self._lookup.close()
 
 
 class RecordedPictures:
@@ -62,14 +39,20 @@ class RecordedPictures:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # of what follows
-        self._open: OrderedDict[bytes, _Recording] = OrderedDict()
+        self._open = OpenRecordings()
+        self._segments = SegmentList(folder.out)
         self._same: dict[tuple[str, Content], bool] = {}  # whether changed files are as they were
 
     def picture(self, source: str, media_us: int, stream_epoch: int | None = None) -> Answered:
         """Return the picture of a media time, else the newest before it; the headers say which."""
-        entry = self._entry(source, stream_epoch)
-        found = self._found(entry, media_us)
+        entries = self._entries(source, stream_epoch)
+        entry = entries[-1]
+        if entry.kind in LIVE:
+            entry, place = self._segment(entries, media_us, stream_epoch)
+        else:
+            name = msgspec.json.encode(entry)
+            place = Place(name, partial(open_lookup, entry.spec()), self._unchanged(entry))
+        found = self._found(place, media_us)
         pixels = np.array(found.pixels, order="C")
         if entry.privacy_masks:
             hide(pixels, entry.privacy_masks)
@@ -83,49 +66,55 @@ class RecordedPictures:
 
     def close_idle(self) -> None:
         """Close the files at which nobody has looked for a while."""
-        before_s = time.monotonic() - IDLE_S
-        with self._lock:
-            idle = [
-                name for name, one in self._open.items() if not one.users and one.used_s < before_s
-            ]
-            closed = [self._open.pop(name) for name in idle]
-        for one in closed:
-            one.close()
+        self._open.close_idle()
 
     def close(self) -> None:
         """Close all files; those in use are closed by their last user."""
-        with self._lock:
-            for one in self._open.values():
-                one.spoilt = True
-            closed = [one for one in self._open.values() if not one.users]
-            self._open.clear()
-        for one in closed:
-            one.close()
+        self._open.close()
 
-    def _entry(self, source: str, stream_epoch: int | None) -> OpenedSource:
-        """Return what the source was; RefusedError where that is not known or no recording."""
+    def _entries(self, source: str, stream_epoch: int | None) -> list[OpenedSource]:
+        """Return what the source was, the newest last; RefusedError where that is not known."""
         known = read(self._folder.out)
         own = [one for one in known if one.source == source]
         if stream_epoch is not None:
             own = [one for one in own if one.stream_epoch <= stream_epoch]
         if not own:
             raise self._unknown(source, {one.source for one in known})
-        entry = own[-1]
-        if entry.kind in {"camera", "url"}:
-            raise RefusedError(
-                404,
-                WHERE,
-                f"source {shown(source)} is live",
-                expected="a source that is a file",
-            )
-        if entry.encrypted:
+        if own[-1].encrypted:
             raise RefusedError(
                 409,
                 WHERE,
                 f"the file of source {shown(source)} is encrypted, and its key is not kept",
                 expected="a file without a key",
             )
-        return entry
+        return own
+
+    def _segment(
+        self, entries: list[OpenedSource], media_us: int, stream_epoch: int | None
+    ) -> tuple[OpenedSource, Place]:
+        """Return the segment of a live source, and what the source was when it was recorded."""
+        source = entries[-1].source
+        try:
+            listed = self._segments(source, _began_s(self._folder))
+            segment = segment_at(listed, media_us, stream_epoch)
+            if segment is not None:
+                status = os.stat(segment.path)
+        except OSError as error:
+            raise RefusedError(404, WHERE, f"segments of {shown(source)}: {error}") from None
+        if segment is None:
+            raise RefusedError(
+                404,
+                WHERE,
+                f"no segment of source {shown(source)} is there from {media_us} us",
+                expected="a recording of it that is still kept",
+                to_do="record sources by `record: {segments: {}}` in the sources file",
+            )
+        then = [one for one in entries if one.stream_epoch <= segment.stream_epoch]
+        if not then:
+            raise self._unknown(source, set())
+        content = Content(status.st_size, status.st_mtime_ns, "")
+        name = os.fsencode(segment.path)
+        return then[-1], Place(name, partial(SegmentLookup, segment.path), content)
 
     def _unknown(self, source: str, known: set[str]) -> RefusedError:
         path = self._folder.out / OPENED
@@ -144,17 +133,9 @@ class RecordedPictures:
             404, "path", f"no source {shown(source)} in the run", expected=f"one of {expected}"
         )
 
-    def _found(self, entry: OpenedSource, media_us: int) -> FoundPicture:
-        content = self._unchanged(entry)
-        give_up_s = time.monotonic() + GIVE_UP_S
+    def _found(self, place: Place, media_us: int) -> FoundPicture:
         try:
-            with self._used(entry, content) as one:
-                if not one.lock.acquire(timeout=GIVE_UP_S):
-                    raise LookupTimeoutError
-                try:
-                    return one.at(media_us, give_up_s)
-                finally:
-                    one.lock.release()
+            return self._open.at(place, media_us, GIVE_UP_S)
         except LookupTimeoutError:
             raise RefusedError(
                 503,
@@ -165,46 +146,6 @@ class RecordedPictures:
             ) from None
         except SourceError as error:
             raise RefusedError(404, WHERE, str(error)) from None
-
-    @contextmanager
-    def _used(self, entry: OpenedSource, content: Content | None) -> Iterator[_Recording]:
-        """The open recording of a source; the one that was used least recently is closed for it."""
-        name = msgspec.json.encode(entry)
-        one = self._borrowed(name, entry, content)
-        try:
-            yield one
-        except BaseException as error:
-            one.spoilt = one.spoilt or not isinstance(error, LookupTimeoutError)
-            raise
-        finally:
-            with self._lock:
-                one.users -= 1
-                one.used_s = time.monotonic()
-                if one.spoilt and self._open.get(name) is one:
-                    del self._open[name]
-                unused = one.spoilt and not one.users
-            if unused:
-                one.close()
-
-    def _borrowed(self, name: bytes, entry: OpenedSource, content: Content | None) -> _Recording:
-        surplus: list[_Recording] = []
-        with self._lock:
-            one = self._open.pop(name, None)
-            if one is not None and one.content != content:  # the file was written anew
-                one.spoilt = True
-                surplus += [one] if not one.users else []
-                one = None
-            if one is None:
-                one = _Recording(entry.spec(), content)
-            one.users += 1
-            self._open[name] = one
-            while len(self._open) > MOST_OPEN:
-                _, oldest = self._open.popitem(last=False)
-                oldest.spoilt = True
-                surplus += [oldest] if not oldest.users else []
-        for other in surplus:
-            other.close()
-        return one
 
     def _unchanged(self, entry: OpenedSource) -> Content | None:
         """Return what tells the file from what is written over it; RefusedError if it is another.
@@ -250,3 +191,12 @@ def _content(entry: OpenedSource) -> Content:
     if not stat.S_ISREG(found.st_mode):
         raise SourceError("not a regular file")
     return Content(found.st_size, found.st_mtime_ns, "")
+
+
+def _began_s(folder: RunFolder) -> float:
+    """Return when the run began, by its id; segments from before are those of another run."""
+    try:
+        found = manifest.read(folder.out)
+        return int(UUID(found.epoch).int >> 80) // 1000 if found is not None else 0.0
+    except (DataError, ValueError):
+        return 0.0

@@ -19,7 +19,7 @@ from streamvis.runtime.decode import jpeg
 from streamvis.runtime.opened import OPENED, OpenedWriter
 from streamvis.sources import SourceSpec, open_source
 from streamvis.sources.privacy import COLOUR, hide
-from streamvis.web import app, recorded
+from streamvis.web import app, open_recordings, recorded
 
 sys.path.append(str(Path(__file__).parents[1] / "sources"))
 
@@ -149,7 +149,7 @@ def test_a_file_that_has_changed(out, spec):
 
 
 def test_many_at_once(out, spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "MOST_OPEN", 2)
+    monkeypatch.setattr(open_recordings, "MOST_OPEN", 2)
     names = ("cam1", "cam2", "cam3")
     opened(out, *(msgspec.structs.replace(spec, id=name) for name in names))
     seen = seen_by_a_run(spec)
@@ -166,7 +166,7 @@ def files_of(path):
 
 
 def test_files_are_closed_when_nobody_looks(out, spec, monkeypatch):
-    monkeypatch.setattr(recorded, "IDLE_S", 0.05)
+    monkeypatch.setattr(open_recordings, "IDLE_S", 0.05)
     monkeypatch.setattr(app, "TIDY_S", 0.02)
     opened(out, spec)
     with serving(out) as client:

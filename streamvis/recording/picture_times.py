@@ -1,0 +1,121 @@
+"""The media time of each picture in a segment, in a file beside it: `080000-e1.times`.
+
+Players have no use for it. It is for those who look at recorded pictures together with events:
+media times follow from when packets arrived, and cannot be found in the recording alone.
+
+The file is a row of records, little endian: the number of a packet of the video in the segment,
+from 0, u32; the media time of its picture in the connection, µs, i64. A record with the highest
+number has what is added for the media time of the source; without it, media times are not known.
+"""
+
+import os
+import struct
+from collections import OrderedDict, deque
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+RECORD = struct.Struct("<Iq")
+SHIFT = 2**32 - 1  # in the place of a number
+MOST_DUE = 256  # packets whose pictures have not been decoded yet
+BUFFERED = 25  # records, until they are written
+ENDING = ".times"
+
+
+class _Place(NamedTuple):
+    path: Path  # of the segment
+    number: int
+
+
+class PictureTimes:
+    """Writes the media times of the pictures of one stream epoch; a full disk ends it."""
+
+    def __init__(self) -> None:
+        self._due: OrderedDict[int, _Place] = OrderedDict()  # by time stamp
+        self._unstamped: deque[_Place] = deque(maxlen=MOST_DUE)  # as the first packets of RTP
+        self._buffers: dict[Path, bytearray] = {}
+        self._shifted: set[Path] = set()  # files that have the shift
+        self._shift_us: int | None = None
+
+    def written(self, stamp: int | None, path: Path, number: int) -> None:
+        """Record that a packet is that of this number in a segment."""
+        if stamp is None:
+            self._unstamped.append(_Place(path, number))
+            return
+        self._due[stamp] = _Place(path, number)
+        while len(self._due) > MOST_DUE:
+            self._due.popitem(last=False)
+
+    def decoded(self, stamp: int | None, media_us: int) -> None:
+        """Record the media time of the picture with a time stamp."""
+        place = self._place(stamp)
+        if place is None:
+            return
+        if place.path not in self._buffers:
+            self.flush()
+            self._buffers = {place.path: bytearray()}
+            self._shifted &= {place.path}
+        buffer = self._buffers[place.path]
+        buffer += RECORD.pack(place.number, media_us)
+        if len(buffer) >= BUFFERED * RECORD.size:
+            self.flush()
+
+    def _place(self, stamp: int | None) -> _Place | None:
+        if stamp is None:
+            return self._unstamped.popleft() if self._unstamped else None
+        self._unstamped.clear()  # those that are left were lost
+        return self._due.pop(stamp, None)
+
+    def shift(self, shift_us: int) -> None:
+        """Record what is added to the media time of the connection for that of the source."""
+        self._shift_us = shift_us
+
+    def flush(self) -> None:
+        """Write what is known by now."""
+        for path, buffer in self._buffers.items():
+            if not buffer or not path.exists():  # it was deleted
+                continue
+            data = bytes(buffer)
+            if self._shift_us is not None and path not in self._shifted:
+                self._shifted.add(path)
+                data = RECORD.pack(SHIFT, self._shift_us) + data
+            buffer.clear()
+            with (
+                suppress(OSError),
+                open(path.with_suffix(ENDING), "ab", opener=_open) as file,
+            ):
+                file.write(data)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
+
+
+def read_times(segment: Path) -> dict[int, int]:
+    """Return media times (µs) by the number of the packet; none where they are not known."""
+    try:
+        data = segment.with_suffix(ENDING).read_bytes()
+    except OSError:
+        return {}
+    whole = len(data) // RECORD.size * RECORD.size  # a kill may have torn the last record
+    shift_us: int | None = None
+    found: dict[int, int] = {}
+    for number, media_us in RECORD.iter_unpack(data[:whole]):
+        if number == SHIFT:
+            shift_us = media_us
+        else:
+            found[number] = media_us
+    return {} if shift_us is None else {number: us + shift_us for number, us in found.items()}
+
+
+def first_time(segment: Path) -> int | None:
+    """Return the lowest media time of a segment, without reading all of its times."""
+    try:
+        with segment.with_suffix(ENDING).open("rb") as file:
+            head = file.read(RECORD.size * (BUFFERED + 2))
+    except OSError:
+        return None
+    records = list(RECORD.iter_unpack(head[: len(head) // RECORD.size * RECORD.size]))
+    shifts = [us for number, us in records if number == SHIFT]
+    times = [us for number, us in records if number != SHIFT]
+    return min(times) + shifts[0] if shifts and times else None
