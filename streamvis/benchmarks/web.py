@@ -23,6 +23,7 @@ import numpy as np
 from streamvis.errors import RunError, UsageError
 from streamvis.runtime.control import GetStatus, RunStatus
 from streamvis.runtime.control_client import ask, find_run
+from streamvis.runtime.metrics import Status
 from streamvis.runtime.resource_usage import TICKS
 from streamvis.web.server import WebServer
 from streamvis.web.settings import WebSettings
@@ -67,6 +68,8 @@ class PaintedReport(msgspec.Struct, frozen=True, kw_only=True):
 
     capture_to_painted_ms_p50: float
     capture_to_painted_ms_p95: float
+    capture_to_tracks_ms_p50: float  # until all stages have answered: what of it is theirs
+    capture_to_tracks_ms_p95: float
     per_s: float
     analysed_per_s: float  # frames of the run, of 12: the machine may not keep up
     with_boxes: float  # share
@@ -107,6 +110,7 @@ def painted(browser: Any, url: str, out: Path, seconds: float) -> PaintedReport:
     page.wait_for_timeout(1000 * seconds)
     found = page.evaluate("() => window.painted")
     took, frames = time.monotonic() - began, _admitted(out) - before
+    age = _status(out).sources[0].age_ms
     page.close()
     if not found:
         raise RunError("the page has painted nothing; does the run have pictures?")
@@ -114,6 +118,8 @@ def painted(browser: Any, url: str, out: Path, seconds: float) -> PaintedReport:
     return PaintedReport(
         capture_to_painted_ms_p50=round(float(np.median(ms)), 1),
         capture_to_painted_ms_p95=round(float(np.quantile(ms, 0.95)), 1),
+        capture_to_tracks_ms_p50=round(age.p50, 1),
+        capture_to_tracks_ms_p95=round(age.p95, 1),
         per_s=round(len(found) / took, 2),
         analysed_per_s=round(frames / took, 2),
         with_boxes=round(float(with_boxes.mean()), 4),
@@ -123,7 +129,7 @@ def painted(browser: Any, url: str, out: Path, seconds: float) -> PaintedReport:
 def decoding(out: Path, server: WebServer) -> DecodingReport:
     """Return the CPU time of the decode process for a frame, medians of the rounds."""
     times: dict[int, list[float]] = {0: [], 1: [], 4: []}
-    pid = _decoder(find_run(str(out)).pid)
+    pid = _status(out).processes["decode-cam"]
     for _ in range(ROUNDS):
         for viewers, found in times.items():
             with ExitStack() as stack:
@@ -222,27 +228,18 @@ def _viewer(server: WebServer) -> Iterator[None]:
 def _admitted(out: Path) -> int:
     """Return the frames of the source so far; 0 before the run answers."""
     try:
-        reply = ask(find_run(str(out)), GetStatus())
+        return sum(source.admitted for source in _status(out).sources)
     except (RunError, UsageError):
         return 0
+
+
+def _status(out: Path) -> Status:
+    reply = ask(find_run(str(out)), GetStatus())
     assert isinstance(reply, RunStatus)
-    return sum(source.admitted for source in reply.status.sources)
+    return reply.status
 
 
 def _cpu_s(pid: int) -> float:
     """Return the CPU time of a process so far."""
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(times[11]) + int(times[12])) / TICKS  # utime and stime of proc(5)
-
-
-def _decoder(run: int) -> int:
-    """Return the id of the decode process of a run of one source."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words, stat = path.read_bytes(), (path.parent / "stat").read_text()
-        except OSError:  # gone meanwhile
-            continue
-        parent = int(stat.rpartition(")")[2].split()[1])
-        if parent == run and b"streamvis.runtime.decode" in words:
-            return int(path.parent.name)
-    raise RunError(f"process {run} has no decode process")
