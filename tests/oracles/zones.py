@@ -9,9 +9,10 @@ applied to the paths themselves. Then:
   path passes through it at most once, also where the polygon has notches.
 - On a line, the path is to the left, to the right, or within the band, which is a share of the
   height of the box. It is on the side where it was first beyond the band, and changes sides where
-  it begins to be on the other one for `settle_s` without a break, with two detections at least, or
-  until the track ends. That is a crossing if the path, between its last point on the one side and
-  its first on the other, has cut the segment in this direction more often than in the other.
+  it begins to be on the other one for `settle_s` without a break, with two detections at least, of
+  which one is beyond the band by more than the error of a position, or until the track ends.
+  That is a crossing if the path, between its last point on the one side and its first on the other,
+  has cut the segment in this direction more often than in the other.
 - Between the last detection of one track and the first of another that turned out to be the same
   person, the path is not known: a visit ends or begins with a detection, and a line is cut in the
   middle of the time between.
@@ -26,6 +27,7 @@ from typing import NamedTuple
 from streamvis.zone_layout import Line, Zone
 
 XY = tuple[float, float]
+ERROR = 0.05  # of a position, share of the height of the box
 
 
 class PathPoint(NamedTuple):
@@ -238,7 +240,12 @@ def crossings(
                 if run.start_us <= point.us <= run.stop_us
                 and line_runs([point], line, start, end)[0].state == run.state
             ]
-            if (run.seconds < line.settle_s or len(there) < 2) and not final:
+            sure = any(
+                abs(distance(start, end, point.anchor(line.anchor)))
+                > (line.band + ERROR) * point.height
+                for point in there
+            )
+            if (run.seconds < line.settle_s or len(there) < 2 or not sure) and not final:
                 continue
             direction = f"{side}_to_{run.state}"
             between = [cut for cut in cuts if last_us <= cut[0] <= run.start_us]

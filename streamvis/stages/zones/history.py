@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 LEFT, RIGHT, BAND_LEFT, BAND_RIGHT = 1, 2, 3, 4  # of a line: beyond its band, or within it
+NEAR_LEFT, NEAR_RIGHT = 5, 6  # beyond its band by no more than the error of a position
+SIDES = {LEFT: LEFT, NEAR_LEFT: LEFT, RIGHT: RIGHT, NEAR_RIGHT: RIGHT}  # of who is beyond the band
 UNKNOWN = 255  # in `first`: no evidence yet
 SPACING_US = 200_000  # between two marks of a trail
 MARKS = 18  # of a trail, at most; with the spacing they reach back some minutes
@@ -33,7 +35,7 @@ class Mark(NamedTuple):
 class Transition(NamedTuple):
     """The value of a zone or line is another from `us` on."""
 
-    value: int  # zones: 1 inside, 0 outside. Lines: LEFT, RIGHT, BAND_LEFT, BAND_RIGHT
+    value: int  # zones: 1 inside, 0 outside. Lines: LEFT to NEAR_RIGHT
     us: int  # when the new value began, interpolated
     until_us: int  # when the old value ended, interpolated; between the two is the band of a line
     last_us: int  # of the last evidence of the old value
@@ -229,24 +231,32 @@ def forget_line(piece: Piece, line: int, before_us: int, settle_us: int) -> None
     at = bisect_left(changes, before_us, key=lambda one: one.seen_us)
     if at < MANY:
         return
-    settled, number = piece.first_of("line", line), -1
+    settled, since_us = SIDES.get(piece.first_of("line", line)), 0
+    lasting = {0: changes[0], at - 1: changes[at - 1]}  # the first: what joins the piece before it
+    begin = 0
+    stay: LineStay | None = None
     for i, change in enumerate(changes[:at]):
+        side = SIDES.get(change.value)
         later = changes[i + 1] if i + 1 < len(changes) else None
         until_us = before_us if later is None else later.until_us
         several = later is None or later.last_us > change.seen_us
-        beyond = change.value in (LEFT, RIGHT)
-        known = settled in (LEFT, RIGHT)
-        settles = several and until_us - change.us >= settle_us
-        if beyond and (not known or change.value == settled or settles):
-            settled, number = change.value, i
-    since_us = changes[number].us if number >= 0 else 0
-    lasting_changes = {0, number, at - 1} - {-1}  # the first: what joins the piece before it
-    piece.changes["line"][line] = [changes[i] for i in sorted(lasting_changes)] + changes[at:]
+        run = Run(change.value, change.us, until_us, False, several)
+        begin = begin if stay is not None and side == stay.side else i
+        stay = None if side is None else joined_stay(stay, side, run)
+        if stay is None:
+            continue
+        if settled is None or (stay.side != settled and stay.settles(settle_us)):
+            settled = stay.side
+            now = {begin: changes[begin]._replace(value=stay.side if stay.sure else change.value)}
+            lasting = {0: changes[0], at - 1: changes[at - 1]} | now
+        if stay.side == settled:
+            since_us = stay.from_us
+    piece.changes["line"][line] = [lasting[i] for i in sorted(lasting)] + changes[at:]
     cuts = [one for one in piece.cuts.get(line, []) if one.us > since_us]
     old_cuts = [one for one in cuts if one.us < before_us]
     net = sum(one.sign for one in old_cuts)
-    lasting = [one for one in old_cuts if one.sign * net > 0]
-    piece.cuts[line] = lasting[len(lasting) - abs(net) :] + cuts[len(old_cuts) :]
+    towards = [one for one in old_cuts if one.sign * net > 0]
+    piece.cuts[line] = towards[len(towards) - abs(net) :] + cuts[len(old_cuts) :]
 
 
 class Interval(NamedTuple):
@@ -298,6 +308,40 @@ def visits(runs: Sequence[Run], timing: Timing, *, over: bool) -> tuple[list[Int
     return found, None if over else due
 
 
+class LineStay(NamedTuple):
+    """The time beyond the band of a line on one side, without a break."""
+
+    side: int  # LEFT or RIGHT
+    from_us: int
+    to_us: int
+    several: bool  # more than one detection was there
+    sure: bool  # one was farther away than the error of a position
+
+    def settles(self, settle_us: int) -> bool:
+        """Whether it is long and far enough for a crossing."""
+        return self.several and self.sure and self.to_us - self.from_us >= settle_us
+
+
+def joined_stay(stay: LineStay | None, side: int, run: Run) -> LineStay:
+    """Return a stay with the next run, which is on a side; the stay may be another one."""
+    sure = run.value == side
+    if stay is None or stay.side != side:
+        return LineStay(side, run.from_us, run.to_us, run.several, sure)
+    return stay._replace(to_us=run.to_us, several=True, sure=stay.sure or sure)
+
+
+def stays(runs: Sequence[Run]) -> Iterator[tuple[LineStay, bool]]:
+    """Yield the stays of a line in order, and whether each is the end of the runs."""
+    stay: LineStay | None = None
+    for run in runs:
+        side = SIDES.get(run.value)
+        if stay is not None and stay.side != side:
+            yield stay, False
+        stay = None if side is None else joined_stay(stay, side, run)
+    if stay is not None:
+        yield stay, True
+
+
 class Passage(NamedTuple):
     """A crossing by its history."""
 
@@ -311,29 +355,26 @@ def crossings(
     """Return the crossings of a line, and when the next can follow if the side holds.
 
     The first side is that of the first evidence beyond the band. A crossing is made by settling on
-    the other side, which takes two detections at least: one alone may be wrong. The cuts of the
-    segment since the last time on a side must lead there, which they do not where the path passed
-    the segment's end.
+    the other side, which takes two detections at least: one alone may be wrong; and one that is
+    farther than the error of a position from where the band ends, or the end of the track. The cuts
+    of the segment since the last time on a side must lead there, which they do not where the path
+    passed the segment's end.
     """
     found: list[Passage] = []
     settled = 0  # value of the side
     since = 0  # cuts from here on count
     due: int | None = None
-    for number, run in enumerate(runs):
-        if run.value not in (LEFT, RIGHT):
-            continue
+    for stay, is_last in stays(runs):
         due = None
-        if run.value == settled or not settled:
-            settled, since = run.value, run.from_us
+        if stay.side == settled or not settled:
+            settled, since = stay.side, stay.from_us
             continue
-        last = over and number == len(runs) - 1
-        settles = run.several and run.to_us - run.from_us >= settle_us
-        if not settles and not last:
-            due = run.from_us + settle_us if number == len(runs) - 1 else None
+        if not stay.settles(settle_us) and not (over and is_last):
+            due = stay.from_us + settle_us if is_last else None
             continue
         sign = 1 if settled == LEFT else -1
-        own = [cut for cut in cuts if since < cut.us <= run.from_us]
+        own = [cut for cut in cuts if since < cut.us <= stay.from_us]
         if sum(cut.sign for cut in own) * sign > 0:
             found.append(Passage(next(cut.us for cut in reversed(own) if cut.sign == sign), sign))
-        settled, since = run.value, run.from_us
+        settled, since = stay.side, stay.from_us
     return found, due

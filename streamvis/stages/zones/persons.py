@@ -24,7 +24,8 @@ from streamvis.stages.zones.beginnings import (
 from streamvis.stages.zones.history import (
     BAND_LEFT,
     LEFT,
-    RIGHT,
+    NEAR_LEFT,
+    SIDES,
     SPACING_US,
     UNKNOWN,
     Cut,
@@ -42,7 +43,7 @@ from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks
 from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.occupancy import deviations
 
-LEFTS = (LEFT, BAND_LEFT)
+LEFTS = (LEFT, NEAR_LEFT, BAND_LEFT)
 ABSENT_FRAMES = 3  # of so many, at least, a track is absent before it is taken as lost
 
 Pair = tuple[int, Kind, int]  # track, and number of a zone or line
@@ -225,7 +226,7 @@ class Persons:
             piece = self._last_piece(numbers[k])
             piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
         left_of, bands = group.left_of(points), group.bands(heights)
-        side = group.side(left_of, bands)
+        side = group.side(left_of, bands, heights)
         was = live.side[rows[:, None], group.lines]
         changed = np.argwhere(side != was).tolist()
         left_before = group.left_of(before) if changed else left_of
@@ -254,7 +255,7 @@ class Persons:
             piece.set_first(kind, index, change.value)
         else:
             piece.changes[kind].setdefault(index, []).append(change)
-        if change.value in (LEFT, RIGHT) if kind == "line" else change.value or was == 1:
+        if change.value in SIDES if kind == "line" else change.value or was == 1:
             self.touched.add((number, kind, index))
 
     def _last_piece(self, number: int, new: Piece | None = None) -> Piece:
@@ -505,8 +506,8 @@ def _edge_share(way: tuple[float, float], side: int, band: Array, inner: float) 
 
     way: how far left of the line it begins and ends. `inner` where the side is in the band.
     """
-    if side not in (LEFT, RIGHT):
+    if side not in SIDES:
         return inner
     begin, end = way
-    edge = float(band[0]) if side == LEFT else -float(band[1])
+    edge = float(band[0]) if SIDES[side] == LEFT else -float(band[1])
     return min(max((edge - begin) / (end - begin), 0.0), 1.0) if end != begin else inner

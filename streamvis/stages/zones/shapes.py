@@ -10,12 +10,20 @@ from typing import NamedTuple
 import numpy as np
 
 from streamvis.messages import Array
-from streamvis.stages.zones.history import BAND_LEFT, BAND_RIGHT, LEFT, RIGHT
+from streamvis.stages.zones.history import (
+    BAND_LEFT,
+    BAND_RIGHT,
+    LEFT,
+    NEAR_LEFT,
+    NEAR_RIGHT,
+    RIGHT,
+)
 from streamvis.stages.zones.observed import Observed
 from streamvis.zone_layout import Line, Zone
 
 STANDING_M = 1.7  # height of a person, for bands on the ground plane
 EDGE_SHARE = 0.5  # of the room between a line and the edge of the picture, that its band may take
+ERROR_SHARE = 0.05  # sd of the anchor by how boxes are drawn, share of the person's height
 
 
 class GroupKey(NamedTuple):
@@ -102,19 +110,24 @@ class Group:
         """Return how far each point (K, 2) is left of each line (K, L); right is negative."""
         return points @ self._left.T - self._offset
 
-    def bands(self, heights: Array) -> Array:
-        """Return the bands (K, L, 2) left and right of each line, for people of heights (K,)."""
+    def bands(self, heights: Array, wider: float = 0.0) -> Array:
+        """Return the bands (K, L, 2) left and right of each line, for people of heights (K,).
+
+        wider: share of the height by which they are wider than is set.
+        """
         if self.key.space == "ground":
             heights = np.full(len(heights), STANDING_M)
-        return np.minimum((heights[:, None] * self.band)[..., None], EDGE_SHARE * self.room)
+        widths = heights[:, None] * (self.band + wider)
+        return np.minimum(widths[..., None], EDGE_SHARE * self.room)
 
-    def side(self, left_of: Array, bands: Array) -> Array:
-        """Return the side (K, L) int8, LEFT to BAND_RIGHT, of points so far left of each line."""
-        beyond = (left_of > bands[..., 0]) | (left_of < -bands[..., 1])
-        sides = np.where(left_of > 0, LEFT, RIGHT)
-        return np.where(beyond, sides, np.where(left_of >= 0, BAND_LEFT, BAND_RIGHT)).astype(
-            np.int8
-        )
+    def side(self, left_of: Array, bands: Array, heights: Array) -> Array:
+        """Return the side (K, L) int8, LEFT to NEAR_RIGHT, of points so far left of each line."""
+        wide = self.bands(heights, ERROR_SHARE)
+        left, far_left = left_of > bands[..., 0], left_of > wide[..., 0]
+        right, far_right = left_of < -bands[..., 1], left_of < -wide[..., 1]
+        within = np.where(left_of >= 0, BAND_LEFT, BAND_RIGHT)
+        near = np.where(left, NEAR_LEFT, np.where(right, NEAR_RIGHT, within))
+        return np.where(far_left, LEFT, np.where(far_right, RIGHT, near)).astype(np.int8)
 
     def cuts(self, before: Array, now: Array) -> tuple[Array, Array]:
         """Return how the paths from `before` to `now` (K, 2) cut each line.

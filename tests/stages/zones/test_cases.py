@@ -295,6 +295,26 @@ def test_13_the_anchor_exactly_on_the_line_for_one_picture_is_one_crossing(fps):
         assert history.totals("gate") == (0, 0)
 
 
+@pytest.mark.parametrize(("farthest", "there", "back"), [(0.12, 0, 0), (0.2, 1, 1)])
+def test_who_is_beyond_the_band_by_less_than_a_position_errs_and_returns_has_not_crossed(
+    farthest, there, back
+):
+    """The band is a tenth of the person's height, a position errs by a twentieth."""
+    away = [200.0, 260.0, *[320 + farthest * 100] * 10, 260.0, *[200.0] * 10]
+    history = play(line(), steps(*away, height=100.0))
+    assert history.totals("gate") == (there, back)
+    forgetful = msgspec.structs.replace(line(), keep_s=0.0)
+    often = play(forgetful, steps(*away * 30, height=100.0))
+    assert often.totals("gate") == (30 * there, 30 * back)
+
+
+def test_who_is_beyond_the_band_by_less_than_a_position_errs_has_crossed_when_the_track_ends():
+    history = play(line(), steps(200, 260, *[332] * 10, height=100))
+    assert history.totals("gate") == (1, 0)
+    [cross] = history.of(LineCross)
+    assert cross.at_us == near(0.1 + 0.1 * 60 / 72)
+
+
 @rates
 def test_14_with_exit_s_the_dwell_goes_on_after_one_picture_outside(fps):
     pictures = [
