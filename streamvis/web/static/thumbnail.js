@@ -14,7 +14,7 @@ export class Thumbnail {
     this.canvas = canvas;
     this.visible = false;
     this.live = false;
-    this.ended = null; // offset after the last event, of a source that has ended
+    this.next = null; // offset after its last event
     this.asked = false; // for a recorded picture
     this.stop = null; // ends the live pictures
   }
@@ -22,7 +22,7 @@ export class Thumbnail {
   // `state` is that of the source, `next` the offset after its last event, if any.
   update(state, next) {
     this.live = PICTURED.includes(state);
-    this.ended = state === "ended" && next ? next : null;
+    this.next = next || null;
     this.look();
   }
 
@@ -40,9 +40,9 @@ export class Thumbnail {
       this.stop();
       this.stop = null;
     }
-    if (this.visible && this.ended !== null && !this.asked) {
+    if (this.visible && this.next !== null && !this.asked) {
       this.asked = true;
-      this.recorded(this.ended).catch(() => {}); // a card without a picture
+      this.recorded(this.next).catch(() => {}); // a card without a picture
     }
   }
 
@@ -63,7 +63,8 @@ export class Thumbnail {
     canvas.dataset.pictures = Number(canvas.dataset.pictures ?? 0) + 1;
   }
 
-  // Half way through a file, where more is to be seen than at its ends.
+  // Half way through what is logged of a file, where more is to be seen than at its ends; until
+  // there is a live picture.
   async recorded(next) {
     const given = { source: this.source, limit: "1" };
     const page = (query) => ask("GET", `/api/events?${new URLSearchParams({ ...given, ...query })}`);
@@ -75,6 +76,7 @@ export class Thumbnail {
     const answer = await fetch(path);
     if (!answer.ok) return;
     const bitmap = await createImageBitmap(await answer.blob());
+    if (this.canvas.dataset.pictures) return;
     this.draw(bitmap, bitmap.width, bitmap.height, []);
   }
 }

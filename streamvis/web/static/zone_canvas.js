@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const HANDLE_PX = 6; // radius of a corner on the screen
 const TOUCH_PX = 16; // radius that takes the pointer
 const DRAG_PX = 3; // way of the pointer from which on it drags
-const COLOURS = 8;
+const COLOURS = 12; // of zones.css
 
 function svg(name, attributes = {}, ...children) {
   const found = document.createElementNS(SVG, name);

@@ -5,7 +5,7 @@ import { arrange } from "/static/zone_canvas.js";
 import { leastCorners, pointsOf, tenth } from "/static/zone_editor.js";
 import { fieldsOf, textOf, valueOf } from "/static/zone_fields.js";
 
-const COLOURS = 8;
+const COLOURS = 12; // of zones.css
 
 function button(text, act, name) {
   const found = element("button", text);
