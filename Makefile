@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3  # processes that run the tests; 0 for none beside pytest itself
 
-.PHONY: demo check test test-pyav bench soak clean
+.PHONY: demo check test test-pyav bench soak screenshots clean
 
 demo: .venv/installed
 	$(BIN)/streamvis demo
@@ -28,6 +28,10 @@ bench: .venv/installed-dev
 soak: .venv/installed-dev
 	STREAMVIS_ROUNDS=20 STREAMVIS_RECONNECTS=200 $(BIN)/pytest tests/reliability tests/soak
 	$(BIN)/python tests/soak/soak.py --minutes 120 --reconnects 500
+
+# The pictures of the pages in docs/web.md, of a real run; under two minutes.
+screenshots: .venv/installed-dev
+	$(BIN)/python tests/web/screenshots.py
 
 clean:
 	rm -rf .venv build *.egg-info
