@@ -2,7 +2,8 @@
 
 - `Host` has to be an IP address, `localhost` or a name that was given: a page of another site whose
   name is made to lead here (DNS rebinding) has its own name there.
-- `Origin`, which browsers send with every write and every WebSocket, has to be this server.
+- `Origin`, which browsers send with every write and every WebSocket, has to be this server; where
+  they say `Sec-Fetch-Site`, only links lead here from pages of other sites.
 - With a token: the cookie of a login, or `Authorization: Bearer TOKEN`.
 - Without one: for all but what every user of this machine may read, the user who runs this server.
 - Bodies are of JSON, of at most LONGEST_BODY bytes, or as many as `long_bodies` says; the answer
@@ -142,6 +143,8 @@ class Guard:
             )
         if scope["type"] == "websocket" or scope["method"] not in READS:
             _check_origin(headers, host)
+        elif headers.get("sec-fetch-mode") != "navigate":  # a link to a page is one of its own
+            _check_site(headers)
         if scope["path"] not in self._open:
             self._check_login(scope, headers)
 
@@ -171,7 +174,7 @@ class Guard:
                 "the request",
                 "its user cannot be told" if user is None else f"it comes from user {user}",
                 expected=f"user {os.geteuid()}, who runs this server, which has no token",
-                to_do="start streamvis web with --token-file FILE, and send that token",
+                to_do="give it a token: streamvis web --token-file FILE, run --web-token-file FILE",
             )
 
     def _is_ours(self, host: str) -> bool:
@@ -242,6 +245,11 @@ def _check_origin(headers: Headers, host: str) -> None:
         raise RefusedError(
             403, "header Origin", shown(origins[0]), expected=f"http://{host}, this server"
         )
+    _check_site(headers)
+
+
+def _check_site(headers: Headers) -> None:
+    """Raise RefusedError for what a browser asks for in the name of a page of another site."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise RefusedError(403, "header Sec-Fetch-Site", "a page of another site")
 

@@ -27,8 +27,8 @@ MEANINGS = {
     429: "Too many wrong tokens came from this address.",
     503: "The run is not under way, or does not answer.",
 }
-ALWAYS = (400, 401, 421)
-ON_WRITES = (403, 408)
+ALWAYS = (400, 401, 403, 421)
+ON_WRITES = (408,)
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -106,8 +106,6 @@ def _responses(one: Operation) -> dict[str, Any]:
     good = {str(status): {"description": "", "content": answer} for status in (200, *one.same)}
     refused = {JSON: {"schema": _reference(ErrorBody)}}
     statuses = {*one.statuses, *ALWAYS, *(ON_WRITES if one.method != "GET" else ())}
-    if not one.shared:
-        statuses.add(403)
     bad = {
         str(status): {"description": MEANINGS[status], "content": refused}
         for status in sorted(statuses)

@@ -107,6 +107,17 @@ def test_writes_of_pages_of_other_sites_are_refused(client):
         assert own.status in (200, 503)  # there is no run
 
 
+def test_pages_of_other_sites_may_link_here_and_ask_for_nothing(client):
+    for site in ("cross-site", "same-site"):
+        for path in PATHS:
+            for mode in ("no-cors", "cors"):  # of <img>, <script> and fetch
+                refused = client.get(path, Sec_Fetch_Site=site, Sec_Fetch_Mode=mode)
+                assert (refused.status, refused.error["where"]) == (403, "header Sec-Fetch-Site")
+        assert client.get("/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 200
+        own = client.get("/api/status", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors")
+        assert own.status == 200
+
+
 def test_websockets_of_pages_of_other_sites_are_refused(client):
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         with pytest.raises(InvalidStatus) as refused, client.stream(additional_headers=headers):
