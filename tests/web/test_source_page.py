@@ -433,6 +433,22 @@ def test_logged_tracks_are_corrected_as_the_library_corrects_them(browser, ended
     page.close()
 
 
+def test_a_time_of_day_is_shown_where_pictures_have_one(browser, ended):
+    page = opened(browser, f"{ended}/reference", [])
+    script = """async (captured) => {
+      const { Replay } = await import("/static/replay.js");
+      const replay = new Replay("cam1");
+      const times = [[0, 0], [40000, captured], [80000, 0]];
+      replay.fill(0, 1000000, times.map(([media_us, capture_us], offset) => (
+        { offset, type: "zone.dwell", time: { media_us, capture_us }, frame: null })));
+      return replay.wallClock(100000);
+    }"""
+    captured = 1_790_000_000_000_000
+    assert page.evaluate(script, captured) == (captured + 60_000) / 1000
+    assert page.evaluate(script, 0) is None
+    page.close()
+
+
 NAMES = st.sampled_from([*COLOURS, *map(str, range(60)), "toString", "__proto__"])
 
 

@@ -51,7 +51,13 @@ function hue(at) {
   const [turn, saturation] = [(at * GOLDEN) % 1, 0.75];
   const channel = (offset) => {
     const k = (offset + turn * 6) % 6;
-    return Math.round(255 * value * (1 - saturation * Math.max(0, Math.min(k, 4 - k, 1))));
+    return nearest(255 * value * (1 - saturation * Math.max(0, Math.min(k, 4 - k, 1))));
   };
   return `#${[5, 3, 1].map((offset) => channel(offset).toString(16).padStart(2, "0")).join("")}`;
+}
+
+// Of two whole numbers that are as near, the even one.
+function nearest(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }

@@ -184,6 +184,8 @@ export class Player {
     const text = clockOf(this.position);
     byId("at").value = this.position / INSTANT_US;
     byId("at").setAttribute("aria-valuetext", text);
-    byId("time").textContent = `${text} / ${clockOf(this.replay.last)}`;
+    const clock = this.replay.wallClock(this.position);
+    const day = clock === null ? "" : ` · ${new Date(clock).toLocaleString([], { hour12: false })}`;
+    byId("time").textContent = `${text} / ${clockOf(this.replay.last)}${day}`;
   }
 }

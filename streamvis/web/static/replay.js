@@ -8,6 +8,7 @@ const MARGIN_US = 3e6; // to the end of what is loaded, from which on more is lo
 const PAGE = 1000; // events
 const MOST_PAGES = 40; // of a window
 const LONGEST_GAP_US = 5e6; // between two updates of a track that are drawn as one path
+const CLOCKED = 200; // events before and after, of which one may have a time of day
 const LASTING = "track.merge,track.split,zone.layout,line,source.online";
 
 function pageOf(source, query) {
@@ -214,6 +215,14 @@ export class Replay {
   pictureTime(now) {
     const logged = this.window.times[firstAfter(this.window.times, now, Number) - 1];
     return logged !== undefined && now - logged < 1.5 * this.period ? logged : now;
+  }
+
+  // The time of day, in ms since 1970, where pictures near it have one; else null.
+  wallClock(now) {
+    const until = firstAfter(this.window.events, now, timeOf);
+    const near = this.window.events.slice(Math.max(0, until - CLOCKED), until + CLOCKED);
+    const { time } = near.findLast((event) => event.time.capture_us) ?? {};
+    return time ? (time.capture_us + now - time.media_us) / 1000 : null;
   }
 
   inside(now) {
