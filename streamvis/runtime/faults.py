@@ -83,8 +83,8 @@ def _of_source(s: SourceReport) -> Iterator[Fault]:
     yield from _of_state(s)
     if s.state == "ended":
         return
-    pictures = s.decoded + s.skipped
     lost = sum(s.dropped.values()) + s.skipped
+    pictures = max(s.decoded + s.skipped, lost)
     if lost > MANY_LOST * pictures:
         reasons = dict(s.dropped) | ({"skipped": s.skipped} if s.skipped else {})
         counts = ", ".join(f"{reason} {n}" for reason, n in reasons.items() if n)

@@ -89,8 +89,10 @@ def test_the_page_says_what_is_wrong_and_what_to_do(browser, out):
             texts = page.locator("#faults").inner_text()
             assert "detect: its process was restarted 2 times, the last time: killed by" in texts
             assert "dropped or skipped" not in texts  # those were dropped before the page was open
+            page.evaluate("window.kept = document.querySelector('#sources tbody th')")
             changing.drop(7)
             page.locator("#faults li", has_text="gate: 7 pictures dropped or skipped").wait_for()
+            assert page.evaluate("window.kept.isConnected")  # what has not changed stays
             source, found = cells(page, "sources", 0), cells(page, "stages", 0)
             assert source["age ms"] == "13 / 140 / 3100"
             assert source["dropped"] == "overload 52"

@@ -3,7 +3,7 @@
 import { ApiError, ask } from "/static/api.js";
 import { byId, element } from "/static/dom.js";
 import { RunHistory } from "/static/health_history.js";
-import { PROCESS, SOURCE, STAGE, count, fill, milliseconds, named, percent, size }
+import { PROCESS, SOURCE, STAGE, count, fill, milliseconds, named, percent, renew, size }
   from "/static/health_tables.js";
 import { say, start } from "/static/shell.js";
 import { drawLine } from "/static/spark.js";
@@ -21,6 +21,7 @@ const context = {
   lost: (id) => history.lost(id),
   cores: (name, pid) => history.cores(name, pid),
 };
+const MOST_FAULTS = 50; // that are listed
 const metrics = "docs/operations.md, Metrics";
 let summary = null; // of a run that is over
 let latest = null; // [status, resources] that are shown
@@ -44,14 +45,17 @@ function drawFaults(status, resources) {
       to_do: "see in its log what it does; restart it if it hangs", see: "docs/operations.md, Health",
     });
   }
-  const items = faults.map((fault) => {
+  const items = faults.slice(0, MOST_FAULTS).map((fault) => {
     const item = element("li", undefined, fault.weight);
     const what = element("p");
     what.append(element("strong", fault.weight), ` ${fault.text}`);
     item.append(what, element("p", `${fault.to_do} (${fault.see})`, "quiet"));
     return item;
   });
-  byId("faults").replaceChildren(...items);
+  if (faults.length > MOST_FAULTS) {
+    items.push(element("li", `${count(faults.length - MOST_FAULTS)} more: see the tables below`));
+  }
+  renew(byId("faults"), items);
   byId("no-faults").hidden = items.length > 0;
   const ended = summary ? "The run is over; nothing failed in it." : "The run is over.";
   byId("no-faults").textContent = status.live ? "Nothing: all sources and stages work." : ended;
@@ -75,7 +79,7 @@ function list(place, pairs) {
     pair.append(element("dt", name), element("dd", text, className));
     return pair;
   });
-  byId(place).replaceChildren(...parts);
+  renew(byId(place), parts);
 }
 
 function drawMachine(status, resources) {

@@ -111,6 +111,17 @@ export const PROCESS = [
   ["threads", true, (p) => p.threads],
 ];
 
+// Have `parent` contain these nodes. Those that are there already are kept, with what is selected in
+// them and with their place on the screen.
+export function renew(parent, nodes) {
+  const there = [...parent.children];
+  nodes.forEach((node, place) => {
+    if (!there[place]) parent.append(node);
+    else if (!there[place].isEqualNode(node)) there[place].replaceWith(node);
+  });
+  for (const old of there.slice(nodes.length)) old.remove();
+}
+
 export function fill(table, columns, reports, context) {
   if (!table.tHead) {
     const row = table.createTHead().insertRow();
@@ -122,17 +133,17 @@ export function fill(table, columns, reports, context) {
     }
     table.createTBody();
   }
-  const rows = reports.map((report) => {
-    const row = element("tr");
-    columns.forEach(([, isNumber, cellOf], place) => {
+  const body = table.tBodies[0];
+  while (body.rows.length > reports.length) body.lastChild.remove();
+  reports.forEach((report, number) => {
+    const cells = columns.map(([, isNumber, cellOf], place) => {
       const cell = element(place ? "td" : "th", undefined, isNumber ? "number" : "");
       const found = cellOf(report, context);
       if (found?.poor) cell.classList.add("poor");
       cell.append(found?.text ?? found);
       if (!place) cell.scope = "row";
-      row.append(cell);
+      return cell;
     });
-    return row;
+    renew(body.rows[number] ?? body.insertRow(), cells);
   });
-  table.tBodies[0].replaceChildren(...rows);
 }
