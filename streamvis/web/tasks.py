@@ -20,7 +20,7 @@ async def in_thread(function: Callable[[], T], limiter: CapacityLimiter) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.gather(task, return_exceptions=True)  # nobody waits for its error either
         raise
 
 
