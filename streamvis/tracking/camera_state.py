@@ -23,6 +23,7 @@ STOP = 0.004  # diagonals of drift below which the camera is fixed,
 STOP_S = 5.0  # after this time
 LEAPS = 2.0  # motions above START within about MEMORY_S that start "moving"
 STEP = 0.005  # diagonals, the most that one motion adds: single outliers have no effect
+MOST_SCALE = 10.0  # a picture scaled by more from one frame to the next shows another scene
 
 
 class CameraState(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,15 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
         w, h = self.width, self.height
         corners = np.array([[0, 0], [w, 0], [0, h], [w, h]], dtype=np.float64)
         return (corners @ warp[:, :2].T + warp[:, 2] - corners) / math.hypot(w, h)
+
+
+def credible(warp: Array) -> bool:
+    """Whether a warp (2, 3) can be a camera's motion: finite, invertible and not mirrored."""
+    if warp.shape != (2, 3) or not np.isfinite(warp).all():
+        return False
+    largest, smallest = np.linalg.svd(warp[:, :2], compute_uv=False)
+    upright = np.linalg.det(warp[:, :2]) > 0
+    return bool(upright and smallest >= 1 / MOST_SCALE and largest <= MOST_SCALE)
 
 
 def _size(corners: Array) -> float:

@@ -26,7 +26,7 @@ from streamvis.tracking.association_summary import (
     summarise,
     without_detections,
 )
-from streamvis.tracking.camera_state import CameraState
+from streamvis.tracking.camera_state import CameraState, credible
 from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
 from streamvis.tracking.state_space import (
     H_STATE,
@@ -66,6 +66,7 @@ class TrackerState(msgspec.Struct, frozen=True):
     clutter: float
     refused: int
     size: tuple[int, int]
+    refused_motions: int = 0
 
 
 _decoder = msgspec.msgpack.Decoder(TrackerState)
@@ -87,6 +88,7 @@ class Tracker:
         self.looked_us: int | None = None  # media time of the last detections
         self.clutter = 1.0  # estimated number of false detections in a frame
         self.refused = 0  # detections with invalid boxes, or outside of the state space
+        self.refused_motions = 0  # camera motions that no camera makes, taken as unknown
 
     def update(
         self,
@@ -98,10 +100,13 @@ class Tracker:
         """Update with the detections of a frame and return the confirmed tracks.
 
         `embeddings` are the appearance embeddings of the detections, `motion` is the camera motion
-        since the frame before. Raises DataError if their shapes differ.
+        since the frame before. Raises DataError if their shapes differ. A frame that is not later
+        than the last detections is no further evidence: the tracks coast.
         """
         view, ended = self._advance(media_us, motion)
-        since_s = math.inf if self.looked_us is None else max(0, media_us - self.looked_us) / 1e6
+        if self.looked_us is not None and media_us <= self.looked_us:
+            return self._coasted(view, ended)
+        since_s = math.inf if self.looked_us is None else (media_us - self.looked_us) / 1e6
         self.looked_us = media_us
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
@@ -129,8 +134,7 @@ class Tracker:
 
     def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
         """Predict the tracks to a frame without detection and return the confirmed ones."""
-        view, ended = self._advance(media_us, motion)
-        return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
+        return self._coasted(*self._advance(media_us, motion))
 
     def restart(self) -> None:
         """Reset for a new stream epoch: no tracks, no time, ids from 1."""
@@ -163,6 +167,7 @@ class Tracker:
                 self.clutter,
                 self.refused,
                 self.size,
+                self.refused_motions,
             )
         )
 
@@ -180,22 +185,50 @@ class Tracker:
         self.next_id = was.next_id
         self.now_us, self.looked_us = was.now_us, was.looked_us
         self.clutter, self.refused = was.clutter, was.refused
+        self.refused_motions = was.refused_motions
+
+    def _coasted(self, view: PredictedBoxes, ended: list[int]) -> Tracks:
+        return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
+
+    def _clock(self, media_us: int) -> tuple[int, float, list[int]]:
+        """Return the time that the tracks are predicted to, by how much, and the ids that end.
+
+        Time never runs backwards: what lies between two time stamps counts once. A jump back by
+        more than `memory_s` is a cut to another time, in which nobody is known.
+        """
+        if self.now_us is None:
+            return media_us, 0.0, []
+        if self.now_us - media_us > self.config.memory_s * 1e6:
+            ended = [int(i) for i in self.tracks.id if i > 0]
+            self.tracks = track_array.blank(0, self.tracks.width)
+            self.lost = track_array.blank(0, self.tracks.width)
+            self.looked_us = None
+            return media_us, 0.0, ended
+        now_us = max(media_us, self.now_us)
+        return now_us, (now_us - self.now_us) / 1e6, []
+
+    def _compensate(self, motion: Motion, dt: float) -> None:
+        """Shift the tracks by the camera's motion, where the camera moves."""
+        if not credible(motion.warp):
+            self.refused_motions += 1
+            return
+        self.camera = self.camera.update(motion, dt)
+        moving = self.config.camera == "moving" or self.camera.moving
+        if moving and self.config.camera != "fixed":
+            for one in (self.tracks, self.lost):
+                one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
 
     def _advance(self, media_us: int, motion: Motion | None) -> tuple[PredictedBoxes, list[int]]:
         """Drop tracks undetected for too long and predict the others; also the ids that ended."""
-        dt = 0.0 if self.now_us is None else max(0, media_us - self.now_us) / 1e6
-        self.now_us = media_us
+        self.now_us, dt, ended = self._clock(media_us)
+        media_us = self.now_us
+        if motion is not None:
+            self._compensate(motion, dt)
         tracks = self.tracks
-        if motion is not None and np.isfinite(motion.warp).all():
-            self.camera = self.camera.update(motion, dt)
-            moving = self.config.camera == "moving" or self.camera.moving
-            if moving and self.config.camera != "fixed":
-                for one in (self.tracks, self.lost):
-                    one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
         tracks.x, tracks.P = _predicted(self.space, tracks.x, tracks.P, dt)
         boxes = self.space.boxes(tracks.x)
         fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _projectable(boxes)
-        ended = self._lose(fresh)
+        ended += self._lose(fresh)
         tracks = self.tracks
         lost = self.lost
         lost.x, lost.P = _predicted(self.space, lost.x, lost.P, dt)
