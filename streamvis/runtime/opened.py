@@ -14,7 +14,7 @@ import msgspec
 
 from streamvis.errors import DataError, SourceError
 from streamvis.logs import warn
-from streamvis.sources.identity import SECRET, Content, content_of
+from streamvis.sources.identity import SECRET, Content, content_of, size_of
 from streamvis.sources.spec import Kind, Polygons, SourceSpec
 
 OPENED = "sources.json"
@@ -35,7 +35,8 @@ class OpenedSource(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}  # of a file, for the demuxer
     encrypted: bool = False  # its key is not kept
     privacy_masks: Polygons = ()
-    content: Content | None = None  # when it was opened; None: not made of files
+    content: Content | None = None  # when it was opened; None: not made of files. Images have
+    # no digest
 
     def spec(self) -> SourceSpec:
         """Return the source as it may be opened again; it has no masks, which are applied after."""
@@ -103,9 +104,9 @@ def read(out: Path) -> list[OpenedSource]:
 def _entry(spec: SourceSpec, stream_epoch: int) -> OpenedSource:
     files = spec.kind in {"file", "images"}
     content = None
-    if files:
-        with suppress(SourceError):  # it is reported when the source is opened
-            content = content_of(spec)
+    with suppress(SourceError, OSError):  # it is reported when the source is opened
+        if files:  # of which images may be many
+            content = content_of(spec) if spec.kind == "file" else size_of(spec)
     options = spec.options if files else {}
     return OpenedSource(
         source=spec.id,

@@ -50,6 +50,16 @@ def content_of(spec: SourceSpec) -> Content:
     return Content(size, mtime_ns, _digest([f"{name}/{digest}" for name, *_, digest in parts]))
 
 
+def size_of(spec: SourceSpec) -> Content:
+    """The size and the latest modification of a source's files, which are not read: no digest.
+
+    OSError when they are not there.
+    """
+    found = [os.stat(path) for path in _files(spec)]
+    newest = max((one.st_mtime_ns for one in found), default=0)
+    return Content(sum(one.st_size for one in found), newest, "")
+
+
 def settings_of(spec: SourceSpec) -> dict[str, str]:
     """The other settings of a source that results depend on, if not default: names and JSON.
 

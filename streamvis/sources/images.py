@@ -71,11 +71,24 @@ class ImageSource:
                 self.errors += 1
                 warn("image skipped: it cannot be decoded", source=self.info.id, path=path)
                 continue
-            seconds = at_s if self._timed else n / self.info.fps
-            yield Picture(pixels=pixels, n=n, media_us=round(seconds * 1_000_000))
+            media_us = round(at_s * 1_000_000) if self._timed else self.media_us(n)
+            yield Picture(pixels=pixels, n=n, media_us=media_us)
             at_s += shown_s or 1 / DEFAULT_FPS
         self.errors += (self.info.frames or 0) - (n + 1)  # pictures at the end of a damaged file
         self.ended = "eof"
+
+    @property
+    def single(self) -> bool:
+        """Whether each file is one picture, so that `media_us` and `picture` know them."""
+        return not self._animated
+
+    def media_us(self, n: int) -> int:
+        """Return the media time of file `n`."""
+        return round(n / self.info.fps * 1_000_000)
+
+    def picture(self, n: int) -> Array | None:
+        """Return file `n`, (H, W, 3) uint8 RGB; None when it cannot be decoded."""
+        return _decoded(_data(self.paths[n]))
 
     def _shown(self) -> Iterator[Shown]:
         for path in self.paths:

@@ -9,6 +9,7 @@ code as in the run, and on from there while times grow.
 """
 
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Generator
 from itertools import islice
@@ -23,6 +24,7 @@ from streamvis.messages import Array
 from streamvis.sources import open_source
 from streamvis.sources.color import Converter
 from streamvis.sources.container import MAX_PIXELS, open_container, video_stream
+from streamvis.sources.images import ImageSource
 from streamvis.sources.index import DisorderError, KeyFrames, LearnedIndex, VideoIndex
 from streamvis.sources.options import scene_options
 from streamvis.sources.picture import Picture
@@ -66,6 +68,10 @@ def open_lookup(spec: SourceSpec) -> PictureLookup:
     """Open a file, images or a synthetic scene; SourceError when that fails."""
     if spec.kind == "synthetic":
         return SceneLookup(spec)
+    if spec.kind == "images":
+        images = ImageSource(spec)
+        if images.single:
+            return ImageLookup(images)
     if spec.kind == "file" and first_part_of(spec) is None:
         try:
             return FileLookup(spec)
@@ -102,6 +108,26 @@ class SceneLookup:
 
     def _media_us(self, n: int) -> int:
         return round(n * 1_000_000 / self._scene.fps)
+
+
+class ImageLookup:
+    """Pictures of files that are one each."""
+
+    def __init__(self, images: ImageSource) -> None:
+        self._images = images
+
+    def at(self, media_us: int, give_up_s: float) -> FoundPicture:
+        count = len(self._images.paths)
+        newest = bisect_right(range(count), media_us, key=self._images.media_us) - 1
+        for n in (*range(newest, -1, -1), *range(max(0, newest + 1), count)):
+            pixels = self._images.picture(n)
+            if pixels is not None:
+                return FoundPicture(self._images.media_us(n), pixels)
+            _check(give_up_s)
+        raise SourceError("none of the images can be read")
+
+    def close(self) -> None:
+        """There are no resources to release."""
 
 
 class SequentialLookup:

@@ -8,7 +8,6 @@ Open files are kept while somebody looks at their pictures, so that the next one
 """
 
 import os
-import stat
 from functools import partial
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from streamvis.recording.finding import SegmentList, segment_at
 from streamvis.runtime import manifest
 from streamvis.runtime.decode import jpeg
 from streamvis.runtime.opened import OPENED, OpenedSource, read
-from streamvis.sources.identity import Content, content_of
+from streamvis.sources.identity import Content, content_of, size_of
 from streamvis.sources.lookup import FoundPicture, LookupTimeoutError, open_lookup
 from streamvis.sources.privacy import hide
 from streamvis.sources.segment_lookup import SegmentLookup
@@ -158,6 +157,7 @@ class RecordedPictures:
             raise RefusedError(404, WHERE, f"{entry.uri} could not be read in the run")
         try:
             now = _content(entry)
+            same = self._is_same(entry, entry.content, now)
         except (OSError, SourceError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise RefusedError(
@@ -167,30 +167,32 @@ class RecordedPictures:
                 expected="the file of the run in its place",
                 to_do="put it back",
             ) from None
-        if (now.size, now.mtime_ns) != (entry.content.size, entry.content.mtime_ns):
-            known = self._same.get((entry.uri, now))
-            if known is None:
-                known = content_of(entry.spec()).digest == entry.content.digest
-                self._same = {(entry.uri, now): known}
-            if not known:
-                raise RefusedError(
-                    404,
-                    WHERE,
-                    f"{entry.uri} has changed since the run: {now.size} bytes",
-                    expected=f"the file of the run, of {entry.content.size} bytes",
-                    to_do="put it back, or run it again",
-                )
+        if not same:
+            raise RefusedError(
+                404,
+                WHERE,
+                f"{entry.uri} has changed since the run: {now.size} bytes",
+                expected=f"the file of the run, of {entry.content.size} bytes",
+                to_do="put it back, or run it again",
+            )
         return now
+
+    def _is_same(self, entry: OpenedSource, then: Content, now: Content) -> bool:
+        if (now.size, now.mtime_ns) == (then.size, then.mtime_ns):
+            return True
+        known = self._same.get((entry.uri, now))
+        if known is None:
+            known = bool(then.digest) and content_of(entry.spec()).digest == then.digest
+            self._same = {(entry.uri, now): known}
+        return known
 
 
 def _content(entry: OpenedSource) -> Content:
     """Return size and modification time without reading; OSError or SourceError without a file."""
-    if entry.kind == "images":
-        return msgspec.structs.replace(content_of(entry.spec()), digest="")
-    found = os.stat(entry.uri)
-    if not stat.S_ISREG(found.st_mode):
-        raise SourceError("not a regular file")
-    return Content(found.st_size, found.st_mtime_ns, "")
+    found = size_of(entry.spec())
+    if found.size == 0:
+        raise SourceError("no file that can be read" if entry.kind == "file" else "no images")
+    return found
 
 
 def _began_s(folder: RunFolder) -> float:

@@ -148,6 +148,25 @@ def test_a_file_that_has_changed(out, spec):
         assert picture(client, 0).body == first.body
 
 
+def test_images(out, tmp_path):
+    folder = tmp_path / "img"
+    folder.mkdir()
+    for n in range(6):
+        cv2.imwrite(str(folder / f"{n}.png"), np.full((20, 30, 3), 40 * n, np.uint8))
+    (folder / "3.png").write_bytes(b"damaged")
+    spec = SourceSpec(id="cam1", uri=str(folder), kind="images", fps=10.0)
+    opened(out, spec)
+    with serving(out) as client:
+        for n in (5, 0, 4, 2, 3):
+            media_us, pixels = shown(picture(client, 100_000 * n))
+            there = 2 if n == 3 else n
+            assert (media_us, round(pixels.mean())) == (100_000 * there, 40 * there)
+        (folder / "5.png").unlink()
+        assert "has changed" in picture(client, 0).error["found"]
+        shutil.rmtree(folder)
+        assert picture(client, 0).status == 404
+
+
 def test_many_at_once(out, spec, tmp_path, monkeypatch):
     monkeypatch.setattr(open_recordings, "MOST_OPEN", 2)
     names = ("cam1", "cam2", "cam3")
