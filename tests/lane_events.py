@@ -58,11 +58,12 @@ STEPS_US = (0, 0, 40_000, 1_000_000, 999_999, 61_000_000, 3_600_000_000, 7_300_0
 
 events_of_a_source = st.lists(
     st.tuples(
-        st.integers(0, KINDS - 1),
-        st.integers(0, 3),
+        st.sampled_from([*range(KINDS), *(0, 1, 3, 4) * 5]),  # tracks and visits more often
+        st.integers(0, 2),
         st.sampled_from(["door", "yard"]),
         st.sampled_from(STEPS_US),
     ),
+    min_size=1,
     max_size=60,
 )
 

@@ -298,7 +298,7 @@ def _mark(mark: LaneMark) -> TimelineMark:
 
 def _far(index: LaneIndex, stretch: _Stretch) -> list[TimelineLane]:
     """Return lanes from the counts of the index."""
-    first, last = stretch.from_us // HOUR_US, stretch.to_us // HOUR_US
+    first, last = stretch.first_us // HOUR_US, (stretch.end_us - 1) // HOUR_US
     if stretch.bin_us % HOUR_US == 0:
         parts, small_us = index.hours(stretch.source, first, last), HOUR_US
     elif stretch.bin_us % MINUTE_US == 0:

@@ -34,6 +34,7 @@ class LaneCounter:
         self._complete = threading.Event()  # all of the log was read, at the last look
         self._asked = -WATCHED_S  # when somebody asked last
         self._failure = ""
+        self._damage = ""  # of the counts, as a request found it
 
     def lanes(self, call: Call) -> Answered:
         """Return the lanes of a source in a stretch of media time, as spans or counts."""
@@ -44,6 +45,7 @@ class LaneCounter:
             with self._folder.log() as log:
                 return Answered(value=timeline_of(log, index, call.query))
         except LaneIndexError as error:
+            self._damage = str(error)
             raise RefusedError(
                 503, "the counts of lanes", str(error), to_do="ask again in a while"
             ) from None
@@ -95,6 +97,9 @@ class LaneCounter:
             self._ended.wait(LOOK_S)
 
     def _catch_up(self, index: LaneIndex) -> None:
+        if self._damage:
+            index.restart(self._damage)
+            self._damage = ""
         identity = self._folder.log_identity()
         if identity is None:
             raise DataError(f"{self._folder.log_path}: there is no event log any more")

@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from controlled_runs import camera, private_home, under_way
+from lane_events import append, made
 from web_pages import HOSTILE, keep, opened, violations
 from web_servers import serving
 from web_video import picture_of
@@ -42,7 +44,11 @@ def out(tmp_path):
     return tmp_path
 
 
+CLIP = {"source": "cam1", "event": "x", "url": "/api/clips/cam1/day/clip.mp4?offset=9"}
+
+
 def with_pictures(page):
+    page.route("**/api/clips?*", lambda route: route.fulfill(json={"clips": [CLIP], "next": None}))
     page.route(
         "**/api/picture/**",
         lambda route: route.fulfill(body=picture_of(3), content_type="image/jpeg"),
@@ -91,6 +97,7 @@ def test_lanes_show_what_was_and_a_click_shows_its_event(browser, out):
         page.get_by_role("img", name="picture of cam1").wait_for()
         link = page.get_by_role("link", name="Look back").get_attribute("href")
         assert link == "/source?id=cam1&at=2000000"
+        assert page.get_by_role("link", name="Clip").get_attribute("href") == CLIP["url"]
         page.locator("#lanes").click(position=at(page, 7, first_row))  # again: its end
         page.get_by_role("heading", name="track.end cam1:1:1").wait_for()
         page.get_by_role("button", name="Close").click()
@@ -174,18 +181,25 @@ def test_where_events_are_many_a_click_zooms_in(browser, out, monkeypatch):
     assert complaints == []
 
 
-def test_it_goes_on_as_the_log_grows(browser, tmp_path):
+def test_the_newest_event_stays_in_view_while_the_run_goes_on(browser, tmp_path):
+    complaints = []
     path = tmp_path / FILE_NAME
-    write_log(path, DAY[:3])
-    with serving(tmp_path) as client:
-        page = opened(browser, f"http://{client.host}/timeline", [])
-        page.locator("#listed tr").nth(2).wait_for()
-        assert "0:00:00" in page.locator("#stretch").inner_text()  # no time of day is known
-        page.get_by_role("button", name="Newest").click()
-        write_log(path, [(60 * SECOND, begin(name(9)))], first=3)
-        page.reload()
+    append(path, made([(0, 1, "door", 0), (3, 1, "door", 5 * SECOND)]))
+    with private_home(), under_way(camera("cam1"), out=tmp_path), serving(tmp_path) as client:
+        page = opened(browser, f"http://{client.host}/timeline", complaints)
+        page.locator("#stretch", has_text="0:00:00.00 – 0:00:05.00").wait_for()
+        newest = page.get_by_role("button", name="Newest")
+        assert newest.get_attribute("aria-pressed") == "true"
+        append(path, made([(0, 2, "door", 60 * SECOND)], first=2))
         page.locator("#stretch", has_text="0:01:00").wait_for()
+        newest.click()
+        append(path, made([(0, 3, "door", 90 * SECOND)], first=3))
+        page.wait_for_timeout(3000)
+        assert "0:01:30" not in page.locator("#stretch").inner_text()
+        page.locator("#lanes").press("End")
+        page.locator("#stretch", has_text="0:01:30").wait_for()
         page.close()
+    assert complaints == []
 
 
 def test_it_is_accessible(axe, browser, out):
