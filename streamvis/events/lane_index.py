@@ -6,7 +6,6 @@ hour in which something was, and every CHECKPOINT events of a source what is ope
 the spans of a short time can be read from the log itself.
 """
 
-import os
 import sqlite3
 import threading
 import time
@@ -32,66 +31,17 @@ from streamvis.events.lane_bins import (
     LaneHour,
     coarser,
 )
+from streamvis.events.lane_file import TABLES, check_room, open_file, transaction
 from streamvis.events.lanes import OTHER, SOURCE, LaneFold, LaneName, LaneSpan
 from streamvis.events.log import LogReader
 from streamvis.logs import warn
 
-FILE = "events.lanes"
 CHUNK = 5000  # events that are read at once
 CHECKPOINT = 10_000  # offsets of a source between two checkpoints
 FLUSH_S = 1.0  # between two transactions, while there is more to read
 MOST_PENDING = 500  # hours of lanes that wait for a transaction
 MOST_FILLED = 1000  # hours without an event that are filled with what is open
-VERSION = 1
-APPLICATION_ID = 0x53764C61  # "SvLa"
-
-_TABLES = f"""
-PRAGMA auto_vacuum = INCREMENTAL;
-BEGIN;
-CREATE TABLE log (identity TEXT NOT NULL, number INTEGER NOT NULL);  -- last event that is included
-CREATE TABLE sources (source TEXT PRIMARY KEY, state BLOB NOT NULL);
-CREATE TABLE lanes (
-    id INTEGER PRIMARY KEY,
-    source TEXT NOT NULL,
-    family TEXT NOT NULL,
-    name TEXT NOT NULL,
-    UNIQUE (source, family, name)
-);
-CREATE TABLE hours (
-    lane INTEGER NOT NULL,
-    hour INTEGER NOT NULL,  -- of media time
-    begins INTEGER NOT NULL,
-    most INTEGER NOT NULL,
-    events INTEGER NOT NULL,
-    minutes BLOB NOT NULL,
-    PRIMARY KEY (lane, hour)
-) WITHOUT ROWID;
-CREATE TABLE seconds (
-    lane INTEGER NOT NULL,
-    hour INTEGER NOT NULL,
-    counts BLOB NOT NULL,
-    PRIMARY KEY (lane, hour)
-) WITHOUT ROWID;
-CREATE TABLE states (  -- of sources, as far as they are over
-    source TEXT NOT NULL,
-    last INTEGER NOT NULL,  -- offset of the event that ended it
-    first INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    from_us INTEGER NOT NULL,
-    to_us INTEGER NOT NULL,
-    PRIMARY KEY (source, last)
-) WITHOUT ROWID;
-CREATE TABLE checkpoints (
-    source TEXT NOT NULL,
-    offset INTEGER NOT NULL,  -- of the last event that is included
-    at_us INTEGER NOT NULL,  -- its media time
-    open BLOB NOT NULL,
-    PRIMARY KEY (source, offset)
-) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
+MOST_FAILURES = 3  # after which the file is given up
 
 
 class LaneIndexError(DataError):
@@ -230,6 +180,7 @@ class LaneIndex:
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
         self.path: Path | None = path
         self._now = now
+        self._failures = 0
         self._lock = threading.Lock()
         self._identity = ""
         self._number = 0  # of the last event that is included
@@ -247,7 +198,7 @@ class LaneIndex:
         try:
             return self._advance(log, identity)
         except LaneIndexError as error:
-            self.restart(str(error))
+            self.recover(str(error))
             return False
 
     def progress(self, source: str) -> SourceProgress | None:
@@ -307,6 +258,11 @@ class LaneIndex:
                 return None
             return Checkpoint(row[0], msgspec.json.decode(row[1], type=OpenSpans))
 
+    def recover(self, why: str) -> None:
+        """Begin with an empty file after a failure; after several, in memory."""
+        self._failures += 1
+        self.restart(why)
+
     def restart(self, why: str) -> None:
         """Begin with an empty file."""
         with self._lock:
@@ -338,12 +294,15 @@ class LaneIndex:
         """Open the file, or make it; in memory where that is impossible."""
         if self.path is not None:
             try:
-                return _file(self.path)
+                if self._failures > MOST_FAILURES:
+                    raise OSError("it has failed several times")
+                check_room(self.path)
+                return open_file(self.path)
             except (OSError, sqlite3.Error) as error:
                 warn("counts of lanes are held in memory", path=str(self.path), error=str(error))
                 self.path = None
         db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        db.executescript(_TABLES)
+        db.executescript(TABLES)
         return db
 
     def _load_or_restart(self) -> None:
@@ -455,7 +414,9 @@ class LaneIndex:
         for name, source in self._sources.items():
             self._keep(name, list(source.written()))
         self._flushed = self._now()
-        with self._lock, self._errors(), _transaction(self._db) as db:
+        with self._lock, self._errors(), transaction(self._db) as db:
+            if self.path is not None:
+                check_room(self.path)
             row = db.execute("SELECT number FROM log").fetchone()
             ahead = row is not None and row[0] > self._number
             if not ahead:
@@ -489,7 +450,7 @@ class LaneIndex:
             if not rows:
                 continue
             hour = rows[0].media_us // HOUR_US
-            with self._lock, self._errors(), _transaction(self._db) as db:
+            with self._lock, self._errors(), transaction(self._db) as db:
                 lanes = "lane IN (SELECT id FROM lanes WHERE source = ?) AND hour < ?"
                 for table in ("hours", "seconds"):
                     db.execute(f"DELETE FROM {table} WHERE {lanes}", (name, hour))
@@ -512,45 +473,17 @@ class LaneIndex:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, msgspec.MsgspecError, zlib.error, ValueError, TypeError) as error:
+        except (
+            OSError,
+            sqlite3.Error,
+            msgspec.MsgspecError,
+            zlib.error,
+            ValueError,
+            TypeError,
+        ) as error:
             raise LaneIndexError(
                 f"{self.path or 'counts of lanes in memory'}: {error}. It is made anew from the log"
             ) from None
-
-
-def _file(path: Path) -> sqlite3.Connection:
-    """Open a file of ours, or make it; another one is replaced."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    try:
-        try:
-            kind = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            kind = version = 0
-        if (kind, version) == (APPLICATION_ID, VERSION):
-            _set_up(db)
-            db.execute("BEGIN IMMEDIATE")  # whether it can be written
-            db.execute("ROLLBACK")
-            return db
-        db.close()
-        path.unlink()
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-        db.executescript(_TABLES)
-        _set_up(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA secure_delete = ON")  # as in the log: what is evicted is overwritten
 
 
 def _store(db: sqlite3.Connection, name: str, lane: LaneName, hour: int, found: _Hour) -> None:
@@ -562,15 +495,3 @@ def _store(db: sqlite3.Connection, name: str, lane: LaneName, hour: int, found: 
         "INSERT OR REPLACE INTO hours VALUES (?, ?, ?, ?, ?, ?)", (number, hour, *counts, minutes)
     )
     db.execute("INSERT OR REPLACE INTO seconds VALUES (?, ?, ?)", (number, hour, seconds))
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise

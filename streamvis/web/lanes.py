@@ -8,7 +8,8 @@ import threading
 import time
 
 from streamvis.errors import DataError, StreamvisError
-from streamvis.events.lane_index import FILE, LaneIndex, LaneIndexError
+from streamvis.events.lane_file import FILE
+from streamvis.events.lane_index import LaneIndex, LaneIndexError
 from streamvis.logs import log as say
 from streamvis.web.lane_query import timeline_of
 from streamvis.web.operations import Answered, Call
@@ -98,7 +99,7 @@ class LaneCounter:
 
     def _catch_up(self, index: LaneIndex) -> None:
         if self._damage:
-            index.restart(self._damage)
+            index.recover(self._damage)
             self._damage = ""
         identity = self._folder.log_identity()
         if identity is None:

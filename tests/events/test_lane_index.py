@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from lane_events import append, events_of_a_source, made
 from lane_oracle import bins_of, lanes_of
 
-from streamvis.events import lane_index
+from streamvis.events import lane_file, lane_index
 from streamvis.events.lane_bins import HOUR_S, SECOND_US, joined
-from streamvis.events.lane_index import FILE, LaneIndex
+from streamvis.events.lane_file import FILE
+from streamvis.events.lane_index import LaneIndex
 from streamvis.events.log import LogReader
 
 HOURS = 800
@@ -188,6 +189,38 @@ def test_without_a_directory_to_write_to_counts_are_in_memory(tmp_path, capsys):
         counted(index, path)
         check(index, "cam1", events)
     assert "in memory" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_left_to_the_log(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "events.db"
+    events = made([(0, k % 3, "door", 0) for k in range(20)])
+    append(path, events[:10])
+    with closing(LaneIndex(tmp_path / FILE)) as index:
+        counted(index, path)
+        monkeypatch.setattr(lane_file, "has_room", lambda folder: folder != tmp_path)
+        append(path, events[10:])
+        counted(index, path)
+        check(index, "cam1", events)
+    assert not (tmp_path / FILE).exists()
+    assert "nearly full" in capsys.readouterr().err
+
+
+def test_a_file_that_fails_again_and_again_is_given_up(tmp_path, monkeypatch):
+    path = tmp_path / "events.db"
+    events = made([(0, 1, "door", 0)])
+    append(path, events)
+
+    def broken(db, *_):
+        if db.execute("PRAGMA database_list").fetchone()[2]:  # the name of a file
+            raise sqlite3.OperationalError("disk I/O error")
+        stored(db, *_)
+
+    stored = lane_index._store
+    monkeypatch.setattr(lane_index, "_store", broken)
+    with closing(LaneIndex(tmp_path / FILE)) as index:
+        counted(index, path)
+        check(index, "cam1", events)
+    assert not (tmp_path / FILE).exists()
 
 
 def test_two_servers_may_count_into_one_file(tmp_path):

@@ -14,7 +14,8 @@ from zone_logs import SECOND, begin, rows_of
 
 from streamvis.errors import DataError
 from streamvis.events import lane_index
-from streamvis.events.lane_index import FILE, LaneIndex
+from streamvis.events.lane_file import FILE
+from streamvis.events.lane_index import LaneIndex
 from streamvis.events.log import Cursor, LogReader, LogWriter
 from streamvis.runtime.output import run_files
 from streamvis.web import lane_query
