@@ -79,7 +79,7 @@ def diff(
 
 @command(app, "import")
 def import_weights(
-    checkpoint: Annotated[Path, Argument(help="A torchvision Mask R-CNN .pth.")],
+    checkpoint: Annotated[Path, Argument(help="A torchvision Mask R-CNN .pth, or OFF's.")],
     out: Annotated[Path | None, Option(help="Where to write; default: beside it.")] = None,
     json: Json = False,
 ) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
 from streamvis.models import embedding, forecasting, off, swiftnet
+from streamvis.models.caffe_off import from_caffe, is_caffe
 from streamvis.models.checkpoint_io import read, shown
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
@@ -385,10 +386,14 @@ def verify(name: str) -> Info:
 
 
 def import_checkpoint(path: Path, out: Path) -> Info:
-    """Convert a torchvision checkpoint to safetensors; only tensors are unpickled."""
+    """Convert a published checkpoint to safetensors; only tensors are unpickled.
+
+    Torchvision's Mask R-CNN, or the layers of the authors' OFF network.
+    """
     if out.suffix != ".safetensors" or out.resolve() == path.resolve():
         raise UsageError(f"--out {out}: expected another .safetensors file than is imported")
-    model = load_detector(str(path))
+    state, _ = read(find(str(path)))
+    model = from_caffe(state, path) if is_caffe(state) else load_detector(str(path))
     save(model, out, {"imported_from": path.name})
     return verify(str(out))
 

@@ -29,6 +29,8 @@ from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
 from streamvis.training.results import write_results
 
+CLASSES = 2  # person and background: what the losses are for
+
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A source of which every n-th image is held out; of a video, all should be (`every: 1`)."""
@@ -93,10 +95,7 @@ def split(
 
 def build(recipe: DetectorRecipe) -> MaskRcnn:
     """Return the detector before training, on its pretrained trunk."""
-    if recipe.architecture not in ARCHITECTURES:
-        raise ConfigError(
-            f"architecture is '{recipe.architecture}'; expected one of {', '.join(ARCHITECTURES)}"
-        )
+    _check_trainable(recipe.architecture)
     torch.manual_seed(recipe.seed)
     model = MaskRcnn(ARCHITECTURES[recipe.architecture])
     if recipe.start == "imagenet":
@@ -110,6 +109,19 @@ def build(recipe: DetectorRecipe) -> MaskRcnn:
     else:
         load_into(model, find(recipe.start))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _check_trainable(architecture: str) -> None:
+    """Raise ConfigError for an architecture that is unknown, or that has other classes."""
+    able = [name for name, a in ARCHITECTURES.items() if a.classes == CLASSES]
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"architecture is '{architecture}'; expected one of {', '.join(able)}")
+    if architecture not in able:
+        raise ConfigError(
+            f"architecture is '{architecture}', a layout of published weights for "
+            f"{ARCHITECTURES[architecture].classes - 1} classes, which can be run but not trained; "
+            f"expected one for people alone: {', '.join(able)}"
+        )
 
 
 def parameter_groups(model: MaskRcnn, recipe: DetectorRecipe) -> Groups:

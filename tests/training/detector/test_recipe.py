@@ -190,3 +190,13 @@ def test_an_unknown_architecture_lists_the_known(tmp_path):
     path.write_text(RECIPE.replace("person-lite", "person-huge"))
     with pytest.raises(ConfigError, match="person-lite"):
         build_model(load_recipe(path))
+
+
+@pytest.mark.parametrize("name", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
+def test_a_layout_that_cannot_be_trained_is_refused_before_any_weights_are_read(name, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("person-lite", name) + "\nstart: no-such-weights\n")
+    with pytest.raises(ConfigError, match=r"not trained.*person-lite") as caught:
+        build_model(load_recipe(path))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
