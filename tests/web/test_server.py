@@ -98,6 +98,8 @@ def test_among_many_connections_there_is_room_for_a_request(out, monkeypatch):
         wait_for(lambda: len(client.server.server_state.connections) == 10)
         time.sleep(0.1)
         connected(client, 300, stack)
+        # once all of them have been accepted, and the surplus was closed
+        wait_for(lambda: client.get("/api/status").status == 200)
         wait_for(lambda: len(client.server.server_state.connections) <= server.IDLE_CONNECTIONS)
         assert client.get("/api/status").status == 200
         assert all(map(is_closed, first))  # the oldest ones had to go
