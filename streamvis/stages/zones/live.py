@@ -65,7 +65,7 @@ class LiveTracks:
 
     def row(self, number: int) -> int | None:
         """Return the row of a track; None when it is not alive."""
-        row = int(np.searchsorted(self.ids, number))
+        row = int(self.ids.searchsorted(number))
         return row if row < len(self.ids) and self.ids[row] == number else None
 
     def is_lost(self, number: int) -> bool:
@@ -118,6 +118,11 @@ class LiveTracks:
             raise ValueError(f"live tracks with {', '.join(rows)}; expected {', '.join(_ROWS)}")
         for name, (dtype, shape, content) in rows.items():
             setattr(self, name, np.frombuffer(content, np.dtype(dtype)).reshape(shape).copy())
+
+
+def index(rows: Array, columns: Array | slice) -> tuple[Array, Array | slice]:
+    """Return what selects a block of rows and columns."""
+    return (rows, columns) if isinstance(columns, slice) else (rows[:, None], columns)
 
 
 def _wider(rows: Array, width: int, value: int) -> Array:

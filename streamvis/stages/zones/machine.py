@@ -510,11 +510,13 @@ class ZoneMachine:
 
     def _count(self, observed: Observed) -> None:
         """Compute how many people are in each zone, as a distribution."""
-        rows = self.persons.live.rows_of(observed.ids)
         for g, group in self.shapes.groups.items():
             if not len(group.zones):
                 continue
-            p = probabilities(observed, group, self.persons.live.sd[rows, g])
+            if len(observed.ids):
+                p = probabilities(observed.p_exist, group, self.persons.placed[g])
+            else:
+                p = np.zeros((0, len(group.zones)))
             numbers = zip(group.zones.tolist(), *(v.tolist() for v in numbers_of(p)), strict=True)
             for z, mean, sd, occupied in numbers:
                 self.report.set_numbers(z, Numbers(mean, sd, occupied), self.now_us)

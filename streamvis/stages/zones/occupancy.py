@@ -28,7 +28,7 @@ from streamvis.stages.zones.events import (
     ZoneUpdate,
 )
 from streamvis.stages.zones.observed import Observed
-from streamvis.stages.zones.shapes import STANDING_M, Group
+from streamvis.stages.zones.shapes import STANDING_M, Group, Near
 from streamvis.zone_layout import Zone
 
 NEVER_US = 2**62
@@ -101,21 +101,43 @@ def deviations(observed: Observed, group: Group) -> Array:
     else:
         own = np.nan_to_num(observed.ground_variance) if on_ground else own
         variance = own + noise
-    return np.asarray(np.sqrt(np.minimum(variance, (LARGEST_SHARE * scale) ** 2)))
+    largest = np.minimum(variance, (LARGEST_SHARE * scale) ** 2)
+    return np.asarray(np.maximum(np.sqrt(largest), 1e-9))
 
 
-def probabilities(observed: Observed, group: Group, deviation: Array, ahead_us: int = 0) -> Array:
-    """Return the probability (N, Z) of each track to be in each zone of a group, later on."""
-    points = group.points(observed)
-    known = group.rows(observed)
-    if ahead_us:
-        seconds = ahead_us / 1e6
-        points = points + seconds * _velocity(observed, group)
-        deviation = np.hypot(deviation, _drift(observed, group, seconds))
-    points = np.where(known[:, None], points, 0)
-    deviation = np.maximum(deviation, 1e-9)
-    inside = ndtr(group.depth(points, FAR * deviation) / deviation[:, None])  # (N, Z)
-    return np.asarray(inside * (observed.p_exist * known)[:, None])
+class Placed(NamedTuple):
+    """Where the N tracks of a frame are, for the zones of a group."""
+
+    points: Array  # (N, 2) anchors, px or m
+    known: Array  # (N,) bool, who may count
+    deviation: Array  # (N,) of the anchors
+    near: Near
+
+
+def placed(observed: Observed, group: Group) -> Placed:
+    """Return where the tracks of a frame are."""
+    points, deviation = group.points(observed), deviations(observed, group)
+    near = group.near(points, FAR * deviation)
+    return Placed(points, group.rows(observed), deviation, near)
+
+
+def ahead(observed: Observed, group: Group, now: Placed, ahead_us: int) -> Placed:
+    """Return where the tracks of a frame will be."""
+    seconds = ahead_us / 1e6
+    points = now.points + seconds * _velocity(observed, group)
+    deviation = np.hypot(now.deviation, _drift(observed, group, seconds))
+    return Placed(points, now.known, deviation, group.near(points, FAR * deviation))
+
+
+def probabilities(p_exist: Array, group: Group, there: Placed) -> Array:
+    """Return the probability (N, Z) of each track to be in each zone of a group."""
+    k, z, within, distance = there.near
+    p = np.where(group.outside, ndtr(FAR), ndtr(-FAR))  # (Z,) far from the polygon
+    p = np.repeat(p[None], len(p_exist), axis=0)
+    inward = np.where(within != group.outside[z], distance, -distance)
+    p[k, z] = ndtr(inward / there.deviation[k])
+    p *= (p_exist * there.known)[:, None]
+    return p
 
 
 def _velocity(observed: Observed, group: Group) -> Array:
@@ -300,11 +322,10 @@ class OccupancyReport:
         for group in groups.values():
             if not len(group.zones):
                 continue
-            deviation = deviations(observed, group)
+            now = placed(observed, group)
             for horizon_us in self.settings.horizons_us:
-                mean, _, occupied = numbers_of(
-                    probabilities(observed, group, deviation, horizon_us)
-                )
+                then = ahead(observed, group, now, horizon_us)
+                mean, _, occupied = numbers_of(probabilities(observed.p_exist, group, then))
                 values = zip(group.zones.tolist(), mean.tolist(), occupied.tolist(), strict=True)
                 bodies += [
                     self._forecast(observed, zone, horizon_us, number, p)

@@ -39,9 +39,9 @@ from streamvis.stages.zones.history import (
     mark,
     new_piece,
 )
-from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks
+from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks, index
 from streamvis.stages.zones.observed import Observed
-from streamvis.stages.zones.occupancy import deviations
+from streamvis.stages.zones.occupancy import Placed, placed
 
 LEFTS = (LEFT, NEAR_LEFT, BAND_LEFT)
 ABSENT_FRAMES = 3  # of so many, at least, a track is absent before it is taken as lost
@@ -78,6 +78,7 @@ class Persons:
         self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
         self._young: dict[int, Beginning] = {}  # tracks whose way before the report is not known
         self._now_us = 0
+        self.placed: dict[int, Placed] = {}  # in the last frame with tracks, by group
         self._last: tuple[int, int] | None = None  # number and time of the last frame with tracks
         self.interval_us: int | None = None  # between two frames, by those with tracks
 
@@ -116,8 +117,9 @@ class Persons:
                 self._last_piece(number, new_piece())
                 self._touch_zones(number)
         for g, group in self.arrangement.groups.items():
-            live.sd[rows, g] = deviations(observed, group)
-            at = np.flatnonzero(group.counts(observed))
+            self.placed[g] = place = placed(observed, group)
+            live.sd[rows, g] = place.deviation
+            at = np.flatnonzero(group.counts(observed, place.known))
             if len(at):
                 self._take_group(observed, g, rows[at], at)
         if self._young:
@@ -162,44 +164,46 @@ class Persons:
     def _take_group(self, observed: Observed, g: int, rows: Array, at: Array) -> None:
         """Take in the evidence of some tracks (K rows) for the zones and lines of a group."""
         live, group = self.live, self.arrangement.groups[g]
-        points = group.points(observed)[at]  # (K, 2)
-        last_us = live.last_us[rows, g]
+        place = self.placed[g]
+        points, last_us = place.points[at], live.last_us[rows, g]  # (K, 2), (K,)
         before = np.where((last_us != NEVER)[:, None], live.last_xy[rows, g], points)
         numbers = observed.ids[at].tolist()
         if len(group.zones):
-            self._take_zones(g, rows, (before, points), numbers)
+            within = group.within(place.near, len(observed.ids))[at]
+            self._take_zones(g, rows, (before, points, within), numbers)
         if len(group.lines):
             heights = observed.boxes[at, 3] - observed.boxes[at, 1]
             self._take_lines(g, rows, (before, points, heights), numbers)
-        due = self._now_us - live.marked_us[rows, g] >= SPACING_US  # NEVER is long ago
-        for k in np.flatnonzero(due).tolist():
-            trail = self._last_piece(numbers[k]).trail(g)
-            mark(trail, Mark(self._now_us, *points[k].tolist()))
+        # NEVER is long ago
+        due = np.flatnonzero(self._now_us - live.marked_us[rows, g] >= SPACING_US)
+        for k, xy in zip(due.tolist(), points[due].tolist(), strict=True):
+            mark(self._last_piece(numbers[k]).trail(g), Mark(self._now_us, *xy))
         live.marked_us[rows[due], g] = self._now_us
         live.last_us[rows, g] = self._now_us
         live.last_xy[rows, g] = points
 
     def _take_zones(
-        self, g: int, rows: Array, way: tuple[Array, Array], numbers: list[int]
+        self, g: int, rows: Array, way: tuple[Array, Array, Array], numbers: list[int]
     ) -> None:
         """Remember which tracks have got into a zone, or out of it, on their way."""
         live, group = self.live, self.arrangement.groups[g]
-        before, points = way
-        inside = group.inside(points)
-        within = inside != group.outside  # the polygon
-        was = live.inside[rows[:, None], group.zones]
-        for k, z in np.argwhere(inside != was).tolist():
+        before, points, within = way
+        inside = within != group.outside
+        at = index(rows, group.columns)
+        was = live.inside[at]
+        changed = inside != was
+        for k, z in np.argwhere(changed).tolist():
             last_us, us = int(live.last_us[rows[k], g]), self._now_us
             old, new = int(was[k, z]), int(inside[k, z])
             if old != NEW:
-                cuts = group.edge_shares(z, before[k], points[k]) or [1.0]
+                cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist()) or [1.0]
                 us = _at(last_us, self._now_us, cuts[-1] if within[k, z] else cuts[0])
             change = Transition(new, us, us, last_us, self._now_us)
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
-        live.inside[rows[:, None], group.zones] = inside
-        beside = (was == inside) & ~within
-        for k, z in zip(*map(Array.tolist, group.passes(before, points)), strict=True):
-            cuts = group.edge_shares(z, before[k], points[k]) if beside[k, z] else []
+        live.inside[at] = inside
+        beside = group.passes(before, points, ~(changed | within))
+        for k, z in zip(*map(Array.tolist, beside), strict=True):
+            cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist())
             if len(cuts) > 1:  # through the polygon between two detections
                 last_us, piece = int(live.last_us[rows[k], g]), self._last_piece(numbers[k])
                 zone, seen_us, old = int(group.zones[z]), self._now_us, int(was[k, z])
@@ -227,7 +231,8 @@ class Persons:
             piece.cuts.setdefault(int(group.lines[m]), []).append(cut)
         left_of, bands = group.left_of(points), group.bands(heights)
         side = group.side(left_of, bands, heights)
-        was = live.side[rows[:, None], group.lines]
+        at = index(rows, group.line_columns)
+        was = live.side[at]
         changed = np.argwhere(side != was).tolist()
         left_before = group.left_of(before) if changed else left_of
         for k, m in changed:
@@ -243,7 +248,7 @@ class Persons:
             change = Transition(new, max(us, until_us), until_us, last_us, self._now_us)
             line: tuple[Kind, int] = ("line", int(group.lines[m]))
             self._change(numbers[k], g, line, int(was[k, m]), change)
-        live.side[rows[:, None], group.lines] = side
+        live.side[at] = side
 
     def _change(
         self, number: int, g: int, shape: tuple[Kind, int], was: int, change: Transition

@@ -35,6 +35,15 @@ class GroupKey(NamedTuple):
     min_height: float
 
 
+class Near(NamedTuple):
+    """The P pairs of points and polygons that are not far from each other."""
+
+    points: Array  # (P,) rows
+    polygons: Array  # (P,) rows
+    within: Array  # (P,) bool, inside of the polygon
+    distance: Array  # (P,) to its nearest edge
+
+
 class Group:
     """The zones and lines with equal `GroupKey`, as arrays."""
 
@@ -51,6 +60,10 @@ class Group:
         scale = np.array(size if key.space == "image" else (1, 1), np.float64)
         self.polygons = [np.array(zone.polygon, np.float64) * scale for _, zone in zones]
         self.outside = np.array([zone.outside for _, zone in zones], bool)
+        self.columns = _columns(self.zones)
+        self.line_columns = _columns(self.lines)
+        corners = [polygon.tolist() for polygon in self.polygons]
+        self._sides = [list(zip(one, [*one[1:], one[0]], strict=True)) for one in corners]
         self._edges = _Edges(self.polygons)
         ends = np.array([(line.start, line.end) for _, line in lines], np.float64).reshape(-1, 2, 2)
         self.start, self.end = ends[:, 0] * scale, ends[:, 1] * scale  # (L, 2)
@@ -80,10 +93,9 @@ class Group:
             enough &= np.isfinite(observed.ground).all(axis=1)
         return enough
 
-    def counts(self, observed: Observed) -> Array:
-        """Return which tracks (N,) bool are evidence: also detected and sure enough."""
-        sure = observed.p_exist >= self.key.min_p_exist
-        return np.asarray(self.rows(observed) & observed.seen & sure)
+    def counts(self, observed: Observed, rows: Array) -> Array:
+        """Return which of `rows` (N,) bool are evidence: also detected and sure enough."""
+        return np.asarray(rows & observed.seen & (observed.p_exist >= self.key.min_p_exist))
 
     def points(self, observed: Observed) -> Array:
         """Return the anchors (N, 2) of the tracks, px or m."""
@@ -94,17 +106,15 @@ class Group:
         lower = boxes[:, 3] if self.key.anchor == "foot" else (boxes[:, 1] + boxes[:, 3]) / 2
         return np.stack([middle, lower], axis=1)
 
-    def inside(self, points: Array) -> Array:
-        """Return whether each point (K, 2) is in each zone (K, Z)."""
-        return np.asarray(self._edges.inside(points) != self.outside)
+    def near(self, points: Array, reach: Array) -> Near:
+        """Return the points (K, 2) that are within `reach` (K,) of the bounds of polygons."""
+        return self._edges.near(points, reach)
 
-    def depth(self, points: Array, reach: Array) -> Array:
-        """Return the distance of each point (K, 2) to the edge of each zone (K, Z); outside < 0.
-
-        Of a point that is farther from the zone's bounds than its `reach` (K,), the negative reach.
-        """
-        depth = self._edges.depth(points, reach)
-        return np.where(self.outside, -depth, depth)
+    def within(self, near: Near, count: int) -> Array:
+        """Return whether each of `count` points is inside of each polygon (K, Z)."""
+        within = np.zeros((count, len(self.zones)), bool)
+        within[near.points, near.polygons] = near.within
+        return within
 
     def left_of(self, points: Array) -> Array:
         """Return how far each point (K, 2) is left of each line (K, L); right is negative."""
@@ -157,23 +167,30 @@ class Group:
         along = float((off[0] + share * (off[1] - off[0])) @ self._along[m])
         return 0 <= along <= 1
 
-    def passes(self, before: Array, now: Array) -> tuple[Array, Array]:
-        """Return the pairs (P,), (P,) of ways and zones whose edges they meet."""
-        k, z = self._edges.meeting(np.minimum(before, now), np.maximum(before, now))
+    def passes(self, before: Array, now: Array, among: Array) -> tuple[Array, Array]:
+        """Return the pairs (P,), (P,) of ways and zones whose edges they meet, `among` (K, Z)."""
+        overlap = self._edges.overlap(np.minimum(before, now), np.maximum(before, now))
+        k, z = np.nonzero(overlap & among)
+        if not len(k):
+            return k, z
         meets = self._edges.cut_by(z, before[k], now[k])
         return k[meets], z[meets]
 
-    def edge_shares(self, zone: int, before: Array, now: Array) -> list[float]:
+    def edge_shares(self, zone: int, before: Sequence[float], now: Sequence[float]) -> list[float]:
         """Return the shares of a way (2,) to (2,) at which it cuts the edge of a zone, in order."""
-        a = self.polygons[zone]
-        edge, way = np.concatenate([a[1:], a[:1]]) - a, now - before
-        turn = way[0] * edge[:, 1] - way[1] * edge[:, 0]  # (E,)
-        off = a - before
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = (off[:, 0] * edge[:, 1] - off[:, 1] * edge[:, 0]) / turn
-            along = (off[:, 0] * way[1] - off[:, 1] * way[0]) / turn
-        cut = (share >= 0) & (share <= 1) & (along >= 0) & (along <= 1)
-        return sorted(share[cut].tolist())
+        (x, y), (to_x, to_y) = before, now
+        way_x, way_y = to_x - x, to_y - y
+        shares = []
+        for (ax, ay), (bx, by) in self._sides[zone]:
+            edge_x, edge_y, off_x, off_y = bx - ax, by - ay, ax - x, ay - y
+            turn = way_x * edge_y - way_y * edge_x
+            if turn == 0:
+                continue
+            share = (off_x * edge_y - off_y * edge_x) / turn
+            along = (off_x * way_y - off_y * way_x) / turn
+            if 0 <= share <= 1 and 0 <= along <= 1:
+                shares.append(share)
+        return sorted(shares)
 
 
 class _Edges:
@@ -193,12 +210,13 @@ class _Edges:
         b = np.roll(a, -1, axis=1)
         swap = (a[..., 1] > b[..., 1]) | ((a[..., 1] == b[..., 1]) & (a[..., 0] > b[..., 0]))
         low, high = np.where(swap[..., None], b, a), np.where(swap[..., None], a, b)
-        self.x, self.y = low[..., 0].copy(), low[..., 1].copy()  # (Z, E)
-        self.top = high[..., 1].copy()
-        self.dx, self.dy = (high - low)[..., 0].copy(), (high - low)[..., 1].copy()
-        self.slope = np.divide(self.dx, self.dy, out=np.zeros_like(self.dx), where=self.dy > 0)
+        self.x, self.y = low[..., 0], low[..., 1]  # (Z, E)
+        self.dx, self.dy = (high - low)[..., 0], (high - low)[..., 1]
+        slope = np.divide(self.dx, self.dy, out=np.zeros_like(self.dx), where=self.dy > 0)
         square = self.dx**2 + self.dy**2
-        self.per_length = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0)
+        per_length = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0)
+        columns = (self.x, self.y, high[..., 1], self.dx, self.dy, slope, per_length)
+        self.table = np.stack(columns)  # (7, Z, E)
         if self.count:
             self.left, self.lower = a.min(axis=1).T.copy()  # (Z,)
             self.right, self.upper = a.max(axis=1).T.copy()
@@ -215,50 +233,41 @@ class _Edges:
         last = first - (dy * way[:, 0] - dx * way[:, 1])
         return np.asarray(((lower * upper <= 0) & (first * last <= 0)).any(axis=1))
 
-    def meeting(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """Return the pairs (P,), (P,) of bounds (K, 2) to (K, 2) and polygons that overlap."""
+    def overlap(self, low: Array, high: Array) -> Array:
+        """Return (K, Z): whether bounds (K, 2) to (K, 2) and those of a polygon overlap."""
         overlap = (high[:, :1] >= self.left) & (low[:, :1] <= self.right)
         overlap &= (high[:, 1:] >= self.lower) & (low[:, 1:] <= self.upper)
-        k, z = np.nonzero(overlap)
-        return k, z
+        return np.asarray(overlap)
 
-    def _near(self, points: Array, reach: Array | float) -> tuple[Array, Array]:
-        """Return the pairs (P,), (P,) of points and polygons to whose bounds they are near."""
-        x, y = points[:, :1], points[:, 1:]
-        near = (x >= self.left - reach) & (x <= self.right + reach)
-        near &= (y >= self.lower - reach) & (y <= self.upper + reach)
-        k, z = np.nonzero(near)
-        return k, z
-
-    def _parity(self, x: Array, y: Array, z: Array) -> Array:
-        """Return (P,): whether the number of edges right of a point is odd (even-odd rule)."""
-        low, dy = self.y[z], y - self.y[z]  # (P, E)
-        spans = (y >= low) & (y < self.top[z])
-        crossed = spans & (x < self.x[z] + dy * self.slope[z])
-        return np.asarray(np.logical_xor.reduce(crossed, axis=1))
-
-    def inside(self, points: Array) -> Array:
-        """Return (K, Z): whether each point (K, 2) is inside of each polygon."""
-        inside = np.zeros((len(points), self.count), bool)
-        if len(points) and self.count:
-            k, z = self._near(points, 0.0)
-            inside[k, z] = self._parity(points[k, :1], points[k, 1:], z)
-        return inside
-
-    def depth(self, points: Array, reach: Array) -> Array:
-        """Return the distance (K, Z) to the nearest edge, negative outside; at most -reach away."""
-        depth = np.repeat(-reach[:, None], self.count, axis=1)
+    def near(self, points: Array, reach: Array) -> Near:
+        """Return the pairs of points (K, 2) and polygons whose bounds they are near, see `Near`."""
+        none = np.zeros(0, np.int64)
         if not (len(points) and self.count):
-            return depth
-        k, z = self._near(points, reach[:, None])
+            return Near(none, none, none.astype(bool), none.astype(np.float64))
+        near_x, near_y = points[:, :1], points[:, 1:]
+        more = reach[:, None]
+        near = (near_x >= self.left - more) & (near_x <= self.right + more)
+        near &= (near_y >= self.lower - more) & (near_y <= self.upper + more)
+        k, z = np.nonzero(near)
         x, y = points[k, :1], points[k, 1:]
-        off_x, off_y, dx, dy = x - self.x[z], y - self.y[z], self.dx[z], self.dy[z]  # (P, E)
-        along = np.minimum(np.maximum((off_x * dx + off_y * dy) * self.per_length[z], 0), 1)
+        low_x, low_y, top, dx, dy, slope, per_length = self.table[:, z]  # (P, E) each
+        off_x, off_y = x - low_x, y - low_y
+        crossed = (off_y >= 0) & (y < top)  # the edges right of a point (even-odd rule)
+        crossed &= x < low_x + off_y * slope
+        within = np.logical_xor.reduce(crossed, axis=1)
+        along = (off_x * dx + off_y * dy) * per_length
+        np.minimum(np.maximum(along, 0, out=along), 1, out=along)
         off_x -= along * dx
         off_y -= along * dy
-        distance = np.sqrt((off_x * off_x + off_y * off_y).min(axis=1))  # (P,)
-        depth[k, z] = np.where(self._parity(x, y, z), distance, -distance)
-        return depth
+        distance = np.sqrt((off_x * off_x + off_y * off_y).min(axis=1))
+        return Near(k, z, within, distance)
+
+
+def _columns(numbers: Array) -> Array | slice:
+    """Return what selects columns with these numbers: a slice, which is faster, if they follow."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def key_of(shape: Zone | Line) -> GroupKey:
