@@ -27,15 +27,19 @@ class BodyReader:
     def __init__(self, path: Path, types: Sequence[type[EventBody]]) -> None:
         self._path = path  # of the log, for errors
         self._heads = msgspec.json.Decoder(Head)
-        union: Any = Union[tuple(types)]  # noqa: UP007 - of types known when it runs
-        self._bodies = msgspec.json.Decoder(union)
+        self._whole = {_whole(one): one for one in types}
+        union: Any = Union[tuple(self._whole)]  # noqa: UP007 - of types known when it runs
+        self._events = msgspec.json.Decoder(union)
         self.names = frozenset(tag_of(one) for one in types)
 
     def read(self, row: Row) -> tuple[Head, EventBody] | None:
         """Return head and body of an event; None for another type. DataError for a damaged one."""
         if row.type not in self.names:
             return None
-        return self.head(row), self._decoded(row, self._bodies)
+        event = self._decoded(row, self._events)
+        head = Head(event.epoch, event.time, event.frame, event.prov)
+        body = self._whole[type(event)]
+        return head, body(*[getattr(event, name) for name in body.__struct_fields__])
 
     def head(self, row: Row) -> Head:
         """Return the head of an event of any type."""
@@ -50,3 +54,15 @@ class BodyReader:
                 f"{self._path}: event {row.offset} of '{row.source}' is damaged: {error}. "
                 f"Expected a {row.type}; restore the file from a copy"
             ) from None
+
+
+def _whole(body: type[EventBody]) -> type[msgspec.Struct]:
+    """Return a type with the members of a body and of the head, which are read at once."""
+    fields: list[Any] = []
+    for field in (*msgspec.structs.fields(body), *msgspec.structs.fields(Head)):
+        default: Any = {"default": field.default, "default_factory": field.default_factory}
+        more = () if field.required else (msgspec.field(**default),)
+        fields.append((field.name, field.type, *more))
+    return msgspec.defstruct(
+        body.__name__, fields, tag_field="type", tag=tag_of(body), frozen=True, kw_only=True
+    )

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from streamvis.stages.zones.history import Kind
+from streamvis.stages.zones.history import Kind, Timing
 from streamvis.stages.zones.shapes import Group, GroupKey, key_of
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
@@ -35,6 +35,7 @@ class Arrangement:
         self.lines: dict[int, Line] = {}
         self.groups: dict[int, Group] = {}
         self.group_of: dict[tuple[Kind, int], int] = {}
+        self.timings: dict[tuple[Kind, int], Timing] = {}
         self._keys: list[GroupKey] = []  # by number of the group
         self._next = (0, 0)  # numbers of the next zone and line
 
@@ -66,6 +67,7 @@ class Arrangement:
             members.setdefault(key_of(zone), ([], []))[0].append((number, zone))
         for number, line in self.lines.items():
             members.setdefault(key_of(line), ([], []))[1].append((number, line))
+        self._time()
         self._keys += [key for key in members if key not in self._keys]
         self.groups = {
             self._keys.index(key): Group(key, *shapes, self.size) for key, shapes in members.items()
@@ -73,6 +75,15 @@ class Arrangement:
         self.group_of = {
             **{("zone", z): g for g, group in self.groups.items() for z in group.zones.tolist()},
             **{("line", k): g for g, group in self.groups.items() for k in group.lines.tolist()},
+        }
+
+    def _time(self) -> None:
+        self.timings = {
+            **{
+                ("zone", z): Timing(_us(one.enter_s), _us(one.exit_s))
+                for z, one in self.zones.items()
+            },
+            **{("line", k): Timing(_us(one.settle_s)) for k, one in self.lines.items()},
         }
 
     def state(self) -> ArrangementState:
@@ -84,6 +95,10 @@ class Arrangement:
         self.size, self.zones, self.lines = state.size, state.zones, state.lines
         self._keys, self._next = state.keys, state.next_numbers
         self._arrange()
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _numbered(old: dict[int, S], shapes: Iterable[S], next_: int) -> tuple[dict[int, S], int]:

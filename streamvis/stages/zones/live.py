@@ -8,6 +8,8 @@ from streamvis.messages import Array
 NEVER = -(2**62)  # media µs: no evidence yet
 NEW = -1  # of `inside` and `side`: no evidence yet
 LOST = 2**62  # of `present_us`: no frame has had the track for so long that it is taken as lost
+ALL = slice(None)
+Rows = Array | slice  # numbers of rows, or all of them
 _ROWS = ("ids", "present_us", "p_exist", "sd", "last_us", "last_xy", "marked_us", "inside", "side")
 
 
@@ -34,10 +36,10 @@ class LiveTracks:
         self.inside = _wider(self.inside, zones, NEW)
         self.side = _wider(self.side, lines, NEW)
 
-    def rows_of(self, ids: Array) -> Array:
+    def rows_of(self, ids: Array) -> Rows:
         """Return the rows (N,) of ascending ids (N,); those that are new get one."""
-        if np.array_equal(ids, self.ids):
-            return np.arange(len(ids))
+        if len(ids) == len(self.ids) and (ids == self.ids).all():
+            return ALL
         new = np.setdiff1d(ids, self.ids)
         if len(new):
             self._add(new)
@@ -120,9 +122,11 @@ class LiveTracks:
             setattr(self, name, np.frombuffer(content, np.dtype(dtype)).reshape(shape).copy())
 
 
-def index(rows: Array, columns: Array | slice) -> tuple[Array, Array | slice]:
+def index(rows: Rows, columns: Rows) -> tuple[Rows, Rows]:
     """Return what selects a block of rows and columns."""
-    return (rows, columns) if isinstance(columns, slice) else (rows[:, None], columns)
+    if isinstance(rows, slice) or isinstance(columns, slice):
+        return rows, columns
+    return rows[:, None], columns
 
 
 def _wider(rows: Array, width: int, value: int) -> Array:

@@ -9,14 +9,14 @@ before. So a correction of ids, which changes the history, gives corrections of 
 crossings.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
 from scipy.special import ndtr
 
 from streamvis.stages.zones import bodies
-from streamvis.stages.zones.arrangement import Arrangement, ArrangementState
+from streamvis.stages.zones.arrangement import Arrangement
 from streamvis.stages.zones.events import (
     Crossing,
     LineCross,
@@ -31,30 +31,30 @@ from streamvis.stages.zones.events import (
 from streamvis.stages.zones.history import (
     MANY,
     Interval,
-    Kind,
     Passage,
-    Timing,
+    Run,
     crossings,
     forget_line,
     forget_zone,
     visits,
 )
+from streamvis.stages.zones.machine_state import MachineState
 from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.occupancy import (
-    Numbers,
     OccupancyReport,
     ReportSettings,
-    ReportState,
     numbers_of,
     probabilities,
 )
 from streamvis.stages.zones.part import Zones
-from streamvis.stages.zones.persons import Pair, Persons, PersonsState
+from streamvis.stages.zones.persons import Pair, Persons
 from streamvis.stages.zones.published import (
+    Look,
     PublishedVisit,
     dwells_of,
     goes_on,
     is_ending,
+    is_open,
     reached,
     visit_key,
 )
@@ -62,21 +62,6 @@ from streamvis.zone_layout import Zone, ZoneLayout
 
 FORGET_EVERY_US = 5_000_000
 ABSENT_US = 4_000_000
-
-
-class MachineState(msgspec.Struct, array_like=True):
-    """All that a machine remembers."""
-
-    epoch: int
-    arrangement: ArrangementState
-    persons: PersonsState
-    visits: dict[int, dict[int, list[PublishedVisit]]]
-    crossings: dict[int, dict[int, list[Passage]]]
-    due: list[tuple[int, Kind, int, int]]
-    pending: list[tuple[Pair, list[Passage]]]
-    totals: dict[int, tuple[int, int]]
-    forget_us: int
-    report: ReportState
 
 
 class ZoneMachine:
@@ -105,6 +90,7 @@ class ZoneMachine:
         self.persons = Persons(self.shapes)
         self.visits: dict[int, dict[int, list[PublishedVisit]]] = {z: {} for z in self.shapes.zones}
         self.crossings: dict[int, dict[int, list[Passage]]] = {}  # by line, by track
+        self.inside: dict[int, dict[int, int]] = {z: {} for z in self.visits}  # when who entered
         self.due: dict[Pair, int] = {}  # when the next event of a pair may follow
         self.pending: dict[Pair, list[Passage]] = {}  # crossings that have not settled
         self.forget_us = 0
@@ -122,6 +108,7 @@ class ZoneMachine:
         left = list(self._left({z: one for z, one in before.items() if z not in zones}, at_us))
         self.totals = {k: self.totals.get(k, (0, 0)) for k in lines}
         self.visits = {z: self.visits.get(z, {}) for z in zones}
+        self.inside = {z: self.inside.get(z, {}) for z in zones}
         self.crossings = {k: own for k, own in self.crossings.items() if k in lines}
         self.due = {
             pair: us for pair, us in self.due.items() if (pair[1], pair[2]) in self.shapes.group_of
@@ -186,19 +173,35 @@ class ZoneMachine:
             [(n, "zone", z) for z, own in self.visits.items() for n in lost if n in own]
         )
         if not self.persons.is_anybody_there():  # since the last frame with tracks
-            for z in self.shapes.zones:
-                self.report.set_numbers(z, Numbers(), due_us)
+            nobody = np.zeros((3, len(self.shapes.zones)))
+            self.report.set_numbers(list(self.shapes.zones), nobody, due_us)
         return events
 
     def _pairs_due(self, ended: list[int]) -> set[Pair]:
         """Return the pairs that may have events now."""
         now_us, there = self.now_us, self.persons.there
+        self._await()
         due = {pair for pair, us in self.due.items() if us <= now_us and pair[0] in there}
         due |= self.persons.touched
         if ended:
             due |= {pair for pair in self.due if pair[0] in ended}
             due |= {(n, "zone", z) for z, own in self.visits.items() for n in ended if n in own}
         return due
+
+    def _await(self) -> None:
+        """Note when values of zones that are new will have held for long enough.
+
+        Nothing happens before, unless a visit goes on within `exit_s` or may just have been one.
+        """
+        persons = self.persons
+        for pair, (value, us) in persons.soon.items():
+            number, _, z = pair
+            if bool(value) == (number in self.inside[z]) or number in persons.corrected:
+                persons.touched.add(pair)
+            else:
+                self.due[pair] = min(us, self.due.get(pair, us))
+        persons.soon.clear()
+        persons.corrected.clear()
 
     # what is published of a pair
 
@@ -209,14 +212,14 @@ class ZoneMachine:
         each has the numbers of then. Zones are before lines, by number and track.
         """
         ordered = sorted((kind, index, number) for number, kind, index in pairs)
-        found = {(n, z): self._visits_so_far(n, z) for kind, z, n in ordered if kind == "zone"}
+        zones = [self._look(n, z) for kind, z, n in ordered if kind == "zone"]
         events: list[ZoneBody] = []
-        for (n, z), own in found.items():
-            if not goes_on(self._published(n, z), own, self.shapes.zones[z]):
-                events += self._revise_zone(z, [n], {n: own})
-        ending = [pair for pair, own in found.items() if is_ending(self._published(*pair), own)]
-        for n, z in [*ending, *(pair for pair in found if pair not in ending)]:
-            events += self._publish_visits(n, z, found[n, z])
+        for look in zones:
+            if not goes_on(look.published, look.found, self.shapes.zones[look.zone]):
+                events += self._revise_zone(look.zone, [look.number], {look.number: look.found})
+        zones.sort(key=lambda look: not is_ending(look.published, look.found))
+        for look in zones:
+            events += self._publish_visits(look)
         for kind, k, n in ordered:
             if kind == "line":
                 events += self._evaluate_line(n, k)
@@ -232,31 +235,34 @@ class ZoneMachine:
     def _published(self, number: int, z: int) -> list[PublishedVisit]:
         return self.visits.get(z, {}).get(number, [])
 
-    def _visits(self, number: int, z: int, was: Interval | None = None) -> list[Interval]:
-        """Return the visits of a track to a zone by its history, and note when to look again.
-
-        was: how the last one was published. If it was taken as lost and is back, but outside, that
-        stays until it is known whether it has left.
-        """
-        zone = self.shapes.zones[z]
-        timing = Timing(round(zone.enter_s * 1e6), round(zone.exit_s * 1e6))
-        runs, away = self.persons.runs(number, "zone", z), self.persons.is_away(number)
-        found, due = visits(runs, timing, over=away)
+    def _visits(self, number: int, z: int, runs: Sequence[Run] | None = None) -> list[Interval]:
+        """Return the visits of a track to a zone by its history, and note when to look again."""
+        runs = self.persons.runs(number, "zone", z) if runs is None else runs
+        over = self.persons.is_away(number)
+        found, due = visits(runs, self.shapes.timings["zone", z], over=over)
         self._note((number, "zone", z), due)
-        if was is not None and was.left_us is not None and found and not runs[-1].value:
-            last = found[-1]
-            if last.left_us is None and last.entered_us == was.entered_us:
-                found[-1] = was
         return found
 
-    def _visits_so_far(self, number: int, z: int) -> list[Interval]:
-        published = self._published(number, z)
-        return self._visits(number, z, published[-1].interval if published else None)
+    def _look(self, number: int, z: int) -> Look:
+        """Return the visits of a track to a zone, as they were published and as they are.
 
-    def _publish_visits(self, number: int, z: int, found: list[Interval]) -> list[ZoneBody]:
+        If it was taken as lost and is back, but outside, the last one stays as it was until it is
+        known whether it has left.
+        """
+        runs, published = self.persons.runs(number, "zone", z), self._published(number, z)
+        found = self._visits(number, z, runs)
+        if published and found and not runs[-1].value:
+            was, last = published[-1].interval, found[-1]
+            back = was.left_us is not None and last.left_us is None
+            if back and was.entered_us == last.entered_us:
+                found[-1] = was
+        return Look(number, z, published, found, runs)
+
+    def _publish_visits(self, look: Look) -> list[ZoneBody]:
         """Return the events of the visits of a track, of which the first ones are published."""
-        if not found:
+        if not look.found:
             return []
+        number, z, _, found, runs = look
         name, track = self.shapes.zones[z].name, self.name(number)
         published = self.visits[z].setdefault(number, [])
         events: list[ZoneBody] = []
@@ -264,50 +270,52 @@ class ZoneMachine:
             if i == len(published):
                 published.append(PublishedVisit(interval._replace(left_us=None, reason=None)))
                 self.report.entered(z, 1, self.now_us)
-                self._set_inside(z, interval.entered_us)
+                self._set_inside(z, [number], interval.entered_us)
                 events.append(
                     bodies.enter(
                         name, track, interval, self.report.entries[z], self.report.occupancy(z)
                     )
                 )
             visit = published[i]
-            events += self._dwells(number, z, visit, interval.left_us)
+            if visit.dwells < len(self.shapes.zones[z].dwell_s):
+                left_us = interval.left_us
+                until_us = self.persons.inside_us(number, runs) if left_us is None else left_us
+                events += self._dwells(number, z, visit, until_us)
+                if left_us is None:
+                    self._note_dwell(number, z, visit)
             if visit.interval.left_us is None and interval.left_us is not None:
                 visit.interval = interval
-                self._set_inside(z, interval.left_us)
+                self._set_inside(z, [number], interval.left_us)
                 now = self.report.occupancy(z)
                 events.append(bodies.leave(name, track, interval, occupancy=now))
         return events
 
     def _dwells(
-        self, number: int, z: int, visit: PublishedVisit, left_us: int | None
-    ) -> list[ZoneBody]:
-        """Return the thresholds that a visit has reached, and note when it will reach the next."""
-        zone, entered_us = self.shapes.zones[z], visit.interval.entered_us
-        until_us = self.persons.inside_us(number, z) if left_us is None else left_us
-        events: list[ZoneBody] = []
-        while visit.dwells < len(zone.dwell_s):
-            threshold_s = zone.dwell_s[visit.dwells]
-            at_us = entered_us + round(threshold_s * 1e6)
-            if at_us > until_us:
-                if left_us is None:
-                    pair: Pair = (number, "zone", z)
-                    self._note(pair, min(at_us, self.due.get(pair, at_us)))
-                break
+        self, number: int, z: int, visit: PublishedVisit, until_us: int
+    ) -> Iterator[ZoneBody]:
+        """Yield the thresholds that a visit has reached."""
+        zone, interval = self.shapes.zones[z], visit.interval
+        for threshold_s in zone.dwell_s[visit.dwells : reached(zone, interval, until_us)]:
             visit.dwells += 1
             stay = Stay(
                 name=zone.name,
                 track=self.name(number),
-                at_us=at_us,
-                entered_us=entered_us,
+                at_us=interval.entered_us + round(threshold_s * 1e6),
+                entered_us=interval.entered_us,
                 threshold_s=threshold_s,
             )
-            events.append(ZoneDwell(stay))
-        return events
+            yield ZoneDwell(stay)
+
+    def _note_dwell(self, number: int, z: int, visit: PublishedVisit) -> None:
+        """Note when a visit reaches its next threshold."""
+        pair: Pair = (number, "zone", z)
+        for threshold_s in self.shapes.zones[z].dwell_s[visit.dwells :][:1]:
+            at_us = visit.interval.entered_us + round(threshold_s * 1e6)
+            self._note(pair, min(at_us, self.due.get(pair, at_us)))
 
     def _crossings(self, number: int, k: int) -> list[Passage]:
         """Return the crossings of a line by a track's history, and note when to look again."""
-        settle_us = round(self.shapes.lines[k].settle_s * 1e6)
+        settle_us = self.shapes.timings["line", k].begin_us
         runs, over = self.persons.runs(number, "line", k), self.persons.is_over(number)
         cuts = self.persons.cuts(number, k)
         pair: Pair = (number, "line", k)
@@ -344,10 +352,16 @@ class ZoneMachine:
             events.append(self._cross(number, k, passage))
         return events
 
-    def _set_inside(self, z: int, at_us: int) -> None:
-        last = (own[-1].interval for own in self.visits[z].values() if own)
-        since = [one.entered_us for one in last if one.left_us is None]
-        self.report.set_inside(z, since, at_us, self.now_us)
+    def _set_inside(self, z: int, numbers: Iterable[int], at_us: int) -> None:
+        """Note who of these is inside."""
+        inside = self.inside[z]
+        for number in numbers:
+            visits = self._published(number, z)
+            if is_open(visits):
+                inside[number] = visits[-1].interval.entered_us
+            else:
+                inside.pop(number, None)
+        self.report.set_inside(z, inside.values(), at_us, self.now_us)
 
     def _add_total(self, k: int, sign: int, more: int) -> None:
         entered, left = self.totals[k]
@@ -414,7 +428,7 @@ class ZoneMachine:
         if old == new:
             return []
         self.report.entered(z, len(are) - len(was), self.now_us)
-        self._set_inside(z, self.now_us)
+        self._set_inside(z, [n for n, _ in (*was, *are)], self.now_us)
         revision = ZoneRevision(
             name=zone.name,
             was=tuple(
@@ -513,26 +527,25 @@ class ZoneMachine:
         for g, group in self.shapes.groups.items():
             if not len(group.zones):
                 continue
+            numbers = np.zeros((3, len(group.zones)))
             if len(observed.ids):
-                p = probabilities(observed.p_exist, group, self.persons.placed[g])
-            else:
-                p = np.zeros((0, len(group.zones)))
-            numbers = zip(group.zones.tolist(), *(v.tolist() for v in numbers_of(p)), strict=True)
-            for z, mean, sd, occupied in numbers:
-                self.report.set_numbers(z, Numbers(mean, sd, occupied), self.now_us)
+                numbers = numbers_of(probabilities(observed.p_exist, group, self.persons.placed[g]))
+            self.report.set_numbers(group.zones.tolist(), numbers, self.now_us)
 
     def part(self, media_us: int, events: Iterable[ZoneBody] = (), due: int = 0) -> Zones:
         """Return the part of a frame; `due` of its events were so before it."""
         reports = [self.report.reports[z] for z in self.shapes.zones]
-        since = [min(self.report.since[z], default=media_us) for z in self.shapes.zones]
+        earliest = [self.report.earliest[z] for z in self.shapes.zones]
+        stays = [0 if us is None else max(media_us - us, 0) for us in earliest]
+        mean, sd, p_occupied = self.report.numbers.copy()
         totals = [self.totals[k] for k in self.shapes.lines]
         return Zones(
             zones=tuple(zone.name for zone in self.shapes.zones.values()),
             people=np.array([one.people for one in reports], np.int32),
-            mean=np.array([one.numbers.mean for one in reports], np.float64),
-            sd=np.array([one.numbers.sd for one in reports], np.float64),
-            p_occupied=np.array([one.numbers.p_occupied for one in reports], np.float64),
-            longest_us=np.array([max(media_us - us, 0) for us in since], np.int64),
+            mean=mean,
+            sd=sd,
+            p_occupied=p_occupied,
+            longest_us=np.array(stays, np.int64),
             entries=np.array([self.report.entries[z] for z in self.shapes.zones], np.int64),
             lines=tuple(line.name for line in self.shapes.lines.values()),
             in_total=np.array([entered for entered, _ in totals], np.int64),
@@ -566,6 +579,10 @@ class ZoneMachine:
         self.restart(was.epoch)
         self.persons.restore(was.persons)
         self.visits, self.crossings, self.totals = was.visits, was.crossings, was.totals
+        self.inside = {
+            z: {n: visit[-1].interval.entered_us for n, visit in own.items() if is_open(visit)}
+            for z, own in self.visits.items()
+        }
         self.due = {(number, kind, index): us for number, kind, index, us in was.due}
         self.pending, self.forget_us = dict(was.pending), was.forget_us
         self.report.restore(was.report, self.shapes.zones)

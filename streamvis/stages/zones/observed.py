@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
+from streamvis.events.deriver import LARGEST
 from streamvis.messages import Array, Forecast, Frame, Tracks
 from streamvis.stages.track.deriver import (
     Merges,
@@ -19,6 +20,8 @@ from streamvis.stages.track.deriver import (
 )
 
 UNKNOWN = 2**62  # every number is published
+FACTORS = np.repeat([1e2, 1e4, 1e6, 1e2], [4, 1, 4, 2])  # digits of boxes, existence, variance and
+# velocity in the log
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,17 +61,18 @@ def observe(
     unknown = np.full((n, 2), np.nan)
     spread = tracks.ground_covariance
     order: Array | slice = slice(None)
-    if n and not (tracks.ids[0] > 0 and (np.diff(tracks.ids) > 0).all()):  # as the tracker has them
+    if n and not (tracks.ids[0] > 0 and (tracks.ids[1:] > tracks.ids[:-1]).all()):  # as it has them
         order = np.argsort(tracks.ids, kind="stable")
         order = order[tracks.ids[order] > 0]  # others are not confirmed
+    table = _rounded(tracks)
     columns = {
         "ids": tracks.ids.astype(np.int64),
-        "boxes": rounded(tracks.boxes, 2),
+        "boxes": table[:, :4],
         "seen": tracks.detection >= 0,
-        "p_exist": rounded(tracks.existence, 4),
+        "p_exist": table[:, 4],
         "first_us": tracks.first_seen_us.astype(np.int64),
-        "variance": rounded(tracks.covariance, 6),
-        "velocity": rounded(tracks.velocity, 2),
+        "variance": table[:, 5:9],
+        "velocity": table[:, 9:],
         "ground": tracks.ground.astype(np.float64).round(3),
         "ground_velocity": unknown
         if tracks.ground_velocity is None
@@ -86,6 +90,15 @@ def observe(
         scene={} if forecast is None else scene_of(forecast),
         **{name: column[order] for name, column in columns.items()},
     )
+
+
+def _rounded(tracks: Tracks) -> Array:
+    """Return boxes, existence, variance and velocity (N, 11), as `rounded` has each of them."""
+    columns = (tracks.boxes, tracks.existence[:, None], tracks.covariance, tracks.velocity)
+    table = np.concatenate(columns, axis=1, dtype=np.float64)
+    if not (np.abs(table) <= LARGEST).all():  # NaN is not
+        table = np.nan_to_num(table).clip(-LARGEST, LARGEST)
+    return np.asarray(np.rint(table * FACTORS) / FACTORS)
 
 
 def passed(media_us: int, size: tuple[int, int]) -> Observed:

@@ -6,7 +6,8 @@ each to be there, the variance that of p (1 - p), and the zone is empty with the
 is inside: a normal distribution of the anchor against the nearest edge of the zone.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right, insort_right
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -41,14 +42,6 @@ FAR = 5.0  # standard deviations from the edge of a zone, where the probability 
 LARGEST_SHARE = 5.0  # a position less certain than so many heights is as uncertain as that
 
 
-class Numbers(msgspec.Struct, frozen=True, array_like=True):
-    """The distribution of the number of people in a zone."""
-
-    mean: float = 0.0
-    sd: float = 0.0
-    p_occupied: float = 0.0
-
-
 class Promise(msgspec.Struct, array_like=True):
     """A published forecast that is not scored yet."""
 
@@ -64,7 +57,6 @@ class ZoneReport(msgspec.Struct, array_like=True):
     """What was published of the number of people in one zone, and what is next."""
 
     people: int = 0
-    numbers: Numbers = Numbers()
     crowded: bool = False
     changed_us: int | None = None  # since when the number says otherwise than `crowded`
     due_us: int | None = None  # of the next zone.update; None: nothing to publish
@@ -76,7 +68,8 @@ class ReportState(msgspec.Struct, array_like=True):
 
     reports: dict[int, ZoneReport]
     entries: dict[int, int]
-    since: dict[int, list[int]]
+    earliest: dict[int, int | None]
+    numbers: list[list[float]]
     promises: list[Promise]
     next_forecast_us: int
 
@@ -91,7 +84,7 @@ class ReportSettings(NamedTuple):
 def deviations(observed: Observed, group: Group) -> Array:
     """Return the standard deviation (N,) of the anchors, px or m as the group has them."""
     heights = np.maximum(observed.boxes[:, 3] - observed.boxes[:, 1], 1.0)
-    own = observed.variance[:, :2].mean(axis=1)  # (N,) px² or m²
+    own = (observed.variance[:, 0] + observed.variance[:, 1]) / 2  # (N,) px² or m²
     on_ground = group.key.space == "ground"
     scale = np.full(len(heights), STANDING_M) if on_ground else heights
     noise = (NOISE_SHARE * scale) ** 2
@@ -157,9 +150,14 @@ def _drift(observed: Observed, group: Group, seconds: float) -> Array:
     return np.asarray(np.minimum(grown, LARGEST_SHARE * scale))
 
 
-def numbers_of(p: Array) -> tuple[Array, Array, Array]:
-    """Return mean, sd and the probability of at least one (Z,), of probabilities (N, Z)."""
-    return p.sum(axis=0), np.sqrt((p * (1 - p)).sum(axis=0)), 1 - (1 - p).prod(axis=0)
+def numbers_of(p: Array) -> Array:
+    """Return mean, sd and the probability of at least one (3, Z), of probabilities (N, Z)."""
+    absent = 1 - p
+    numbers = np.empty((3, p.shape[1]))
+    numbers[0] = p.sum(axis=0)
+    numbers[1] = np.sqrt((p * absent).sum(axis=0))
+    numbers[2] = 1 - absent.prod(axis=0)
+    return numbers
 
 
 class OccupancyReport:
@@ -170,40 +168,53 @@ class OccupancyReport:
         self.zones: dict[int, Zone] = {}  # by number of the machine
         self.reports: dict[int, ZoneReport] = {}
         self.entries: dict[int, int] = {}
-        self.since: dict[int, list[int]] = {}  # when those inside have entered
-        self.promises: list[Promise] = []
+        self.earliest: dict[int, int | None] = {}  # when the first of those inside has entered
+        self.numbers = np.zeros((3, 0))  # mean, sd and p_occupied of the zones, in their order
+        self.promises: list[Promise] = []  # by time
+        self._place: dict[int, int] = {}  # of a zone among all
+        self._idle: set[int] = set()  # zones of which nothing is due
         self.next_forecast_us = 0
         self._soonest_us = NEVER_US  # nothing is due before
 
     def set_zones(self, zones: dict[int, Zone]) -> None:
         """Change the zones; those that stay go on."""
-        self.zones = zones
+        before = {z: self.numbers[:, i] for z, i in self._place.items()}
         self.reports = {z: self.reports.get(z, ZoneReport()) for z in zones}
         self.entries = {z: self.entries.get(z, 0) for z in zones}
-        self.since = {z: self.since.get(z, []) for z in zones}
+        self.earliest = {z: self.earliest.get(z) for z in zones}
+        numbers = [before.get(z, np.zeros(3)) for z in zones]
+        self.numbers = np.array(numbers).reshape(-1, 3).T.copy()
         self.promises = [one for one in self.promises if one.zone in zones]
+        self._arrange(zones)
+
+    def _arrange(self, zones: dict[int, Zone]) -> None:
+        self.zones = zones
+        self._place = {z: i for i, z in enumerate(zones)}
+        self._idle = {z for z, report in self.reports.items() if report.due_us is None}
 
     def restart(self) -> None:
         """Begin a stream epoch, with nobody in the zones."""
         self.reports = {z: ZoneReport() for z in self.zones}
         self._soonest_us = NEVER_US
-        self.since = {z: [] for z in self.zones}
+        self.earliest = dict.fromkeys(self.zones)
+        self.numbers = np.zeros((3, len(self.zones)))
         self.promises = []
+        self._idle = set(self.zones)
         self.next_forecast_us = 0
 
     def occupancy(self, zone: int) -> Occupancy:
         """Return the occupancy of a zone, for events."""
-        report = self.reports[zone]
+        mean, sd, p_occupied = self.numbers[:, self._place[zone]].tolist()
         return Occupancy(
-            people=report.people,
-            mean=round(report.numbers.mean, 3),
-            sd=round(report.numbers.sd, 3),
-            p_occupied=round(report.numbers.p_occupied, 4),
+            people=self.reports[zone].people,
+            mean=round(mean, 3),
+            sd=round(sd, 3),
+            p_occupied=round(p_occupied, 4),
         )
 
-    def set_inside(self, zone: int, since: list[int], at_us: int, now_us: int) -> None:
+    def set_inside(self, zone: int, since: Collection[int], at_us: int, now_us: int) -> None:
         """Set when those who are inside have entered; `at_us` is when that changed."""
-        self.since[zone] = since
+        self.earliest[zone] = min(since, default=None)
         report, crowd = self.reports[zone], self.zones[zone].crowd
         if len(since) == report.people:
             return
@@ -217,13 +228,17 @@ class OccupancyReport:
                 self._soonest_us = 0
         self._changed(zone, now_us)
 
-    def set_numbers(self, zone: int, numbers: Numbers, now_us: int) -> None:
-        """Set the distribution of the number of people."""
-        report = self.reports[zone]
-        changed = abs(numbers.mean - report.numbers.mean) >= 0.0005
-        report.numbers = numbers
-        if report.due_us is None and (changed or report.people):
-            self._changed(zone, now_us)
+    def set_numbers(self, zones: Sequence[int], numbers: Array, now_us: int) -> None:
+        """Set the distributions (3, Z) of the numbers of people in some zones."""
+        at: list[int] | slice = [self._place[zone] for zone in zones]
+        if at == list(range(len(self._place))):
+            at = slice(None)  # which is faster
+        changed = np.abs(numbers[0] - self.numbers[0, at]) >= 0.0005
+        self.numbers[:, at] = numbers
+        if self._idle:
+            for zone, moved in zip(zones, changed.tolist(), strict=True):
+                if zone in self._idle and (moved or self.reports[zone].people):
+                    self._changed(zone, now_us)
 
     def entered(self, zone: int, more: int, now_us: int) -> None:
         """Count visits of a zone, or take some back."""
@@ -236,6 +251,7 @@ class OccupancyReport:
             last = report.last_us
             report.due_us = now_us if last is None else max(last + self.settings.update_us, now_us)
             self._soonest_us = min(self._soonest_us, report.due_us)
+            self._idle.discard(zone)
 
     def publish(self, until_us: int) -> list[ZoneBody]:
         """Return what is due until a time, in order of time."""
@@ -243,15 +259,15 @@ class OccupancyReport:
             return []
         due: list[tuple[int, int, int, Promise | None]] = []  # when, kind, zone
         for zone, report in self.reports.items():
-            crowd_us = round(self.zones[zone].crowd_s * 1e6)
-            if report.changed_us is not None and report.changed_us + crowd_us <= until_us:
-                due.append((report.changed_us + crowd_us, 0, zone, None))
+            if report.changed_us is not None:
+                crowd_us = report.changed_us + round(self.zones[zone].crowd_s * 1e6)
+                if crowd_us <= until_us:
+                    due.append((crowd_us, 0, zone, None))
             if report.due_us is not None and report.due_us <= until_us:
                 due.append((report.due_us, 1, zone, None))
-        due += [
-            (one.target_us, 2, one.zone, one) for one in self.promises if one.target_us <= until_us
-        ]
-        self.promises = [one for one in self.promises if one.target_us > until_us]
+        kept = bisect_right(self.promises, until_us, key=lambda one: one.target_us)
+        due += [(one.target_us, 2, one.zone, one) for one in self.promises[:kept]]
+        del self.promises[:kept]
         due.sort(key=lambda one: one[:2])
         bodies = [self._due(kind, zone, promise) for _, kind, zone, promise in due]
         self._soonest_us = min(self._times(), default=NEVER_US)
@@ -264,7 +280,7 @@ class OccupancyReport:
                 yield report.changed_us + round(self.zones[zone].crowd_s * 1e6)
             if report.due_us is not None:
                 yield report.due_us
-        yield from (promise.target_us for promise in self.promises)
+        yield from (promise.target_us for promise in self.promises[:1])
 
     def _due(self, kind: int, zone: int, promise: Promise | None) -> ZoneBody:
         """Return a body that is due, after those that were due before it."""
@@ -286,7 +302,9 @@ class OccupancyReport:
 
     def _update(self, zone: int, report: ZoneReport) -> ZoneBody:
         report.last_us, report.due_us = report.due_us, None
-        longest_us = max((report.last_us or 0) - min(self.since[zone], default=2**62), 0)
+        self._idle.add(zone)
+        now_us, earliest_us = report.last_us or 0, self.earliest[zone]
+        longest_us = 0 if earliest_us is None else max(now_us - earliest_us, 0)
         return ZoneUpdate(
             ZoneState(
                 name=self.zones[zone].name,
@@ -339,7 +357,8 @@ class OccupancyReport:
         name, now_us = self.zones[zone].name, observed.media_us
         mean, p = round(mean, 3), round(p, 4)
         self._soonest_us = min(self._soonest_us, now_us + horizon_us)
-        self.promises.append(Promise(now_us + horizon_us, zone, horizon_us, now_us, p, mean))
+        promise = Promise(now_us + horizon_us, zone, horizon_us, now_us, p, mean)
+        insort_right(self.promises, promise, key=lambda one: one.target_us)
         return ZoneForecastMade(
             OccupancyForecast(
                 name=name,
@@ -354,12 +373,18 @@ class OccupancyReport:
     def state(self) -> ReportState:
         """Return what `restore` continues from."""
         return ReportState(
-            self.reports, self.entries, self.since, self.promises, self.next_forecast_us
+            self.reports,
+            self.entries,
+            self.earliest,
+            self.numbers.tolist(),
+            self.promises,
+            self.next_forecast_us,
         )
 
     def restore(self, state: ReportState, zones: dict[int, Zone]) -> None:
         """Continue from a state."""
-        self.zones = zones
-        self.reports, self.entries, self.since = state.reports, state.entries, state.since
+        self.reports, self.entries, self.earliest = state.reports, state.entries, state.earliest
+        self.numbers = np.array(state.numbers, np.float64).reshape(3, len(zones))
+        self._arrange(zones)
         self.promises, self.next_forecast_us = state.promises, state.next_forecast_us
         self._soonest_us = 0

@@ -4,8 +4,9 @@
 """
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -39,7 +40,7 @@ from streamvis.stages.zones.history import (
     mark,
     new_piece,
 )
-from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks, index
+from streamvis.stages.zones.live import LOST, NEVER, NEW, LiveTracks, Rows, index
 from streamvis.stages.zones.observed import Observed
 from streamvis.stages.zones.occupancy import Placed, placed
 
@@ -54,6 +55,15 @@ class Person(msgspec.Struct, array_like=True):
 
     pieces: list[Piece]  # in order, one at least; the last one grows while the track is alive
     over: bool = False
+
+
+class Ways(NamedTuple):
+    """The ways of K tracks since their last evidence."""
+
+    numbers: list[int]  # of the tracks
+    before: Array  # (K, 2) px or m
+    points: Array  # (K, 2) now
+    since_us: Array  # (K,) of the last evidence
 
 
 class PersonsState(msgspec.Struct, array_like=True):
@@ -73,6 +83,9 @@ class Persons:
         self.arrangement = arrangement
         self.live = LiveTracks(*arrangement.counts)
         self.touched: set[Pair] = set()
+        self.soon: dict[Pair, tuple[int, int]] = {}  # the new value of a zone, and when it has held
+        # for long enough
+        self.corrected: set[int] = set()  # whose history was corrected in the frame
         self.there: set[int] = set()  # whom the frame has: of others, nothing is new
         self._of: dict[int, Person] = {}
         self._encoded: dict[int, msgspec.Raw] = {}  # of persons that have not changed since
@@ -104,26 +117,34 @@ class Persons:
         live.p_exist[rows] = observed.p_exist
         back = live.present_us[rows] == LOST
         live.present_us[rows] = self._now_us
-        for row in np.flatnonzero(back).tolist():
-            self._touch_zones(numbers[row])
+        if back.any():
+            for row in np.flatnonzero(back).tolist():
+                self._touch_zones(numbers[row])
+        if not isinstance(rows, slice):  # else all are known
+            self._begin(observed, numbers)
+        for g, group in self.arrangement.groups.items():
+            self.placed[g] = place = placed(observed, group)
+            live.sd[rows, g] = place.deviation
+            counts = group.counts(observed, place.known)
+            if isinstance(rows, slice) and counts.all():
+                self._take_group(observed, g, rows, rows)
+            elif len(at := np.flatnonzero(counts)):
+                self._take_group(observed, g, at if isinstance(rows, slice) else rows[at], at)
+        if self._young:
+            self._grow(observed)
+
+    def _begin(self, observed: Observed, numbers: list[int]) -> None:
+        """Begin the persons that are new, and go on with those that had ended."""
         for row, number in enumerate(numbers):
             person = self._of.get(number)
             if person is None:
                 self._of[number] = Person([new_piece()])
                 if beginning := beginning_of(observed, row):
                     self._young[number] = beginning
-            elif person.over:  # it goes on
+            elif person.over:
                 person.over = False
                 self._last_piece(number, new_piece())
                 self._touch_zones(number)
-        for g, group in self.arrangement.groups.items():
-            self.placed[g] = place = placed(observed, group)
-            live.sd[rows, g] = place.deviation
-            at = np.flatnonzero(group.counts(observed, place.known))
-            if len(at):
-                self._take_group(observed, g, rows[at], at)
-        if self._young:
-            self._grow(observed)
 
     def _measure(self, observed: Observed) -> None:
         """Measure the time between two frames."""
@@ -161,39 +182,37 @@ class Persons:
         prepend(path.pieces(number)[0], self.pieces(number)[0], self.arrangement.group_of)
         self.touched |= {(number, *shape) for shape in self.arrangement.group_of}
 
-    def _take_group(self, observed: Observed, g: int, rows: Array, at: Array) -> None:
+    def _take_group(self, observed: Observed, g: int, rows: Rows, at: Rows) -> None:
         """Take in the evidence of some tracks (K rows) for the zones and lines of a group."""
         live, group = self.live, self.arrangement.groups[g]
         place = self.placed[g]
         points, last_us = place.points[at], live.last_us[rows, g]  # (K, 2), (K,)
         before = np.where((last_us != NEVER)[:, None], live.last_xy[rows, g], points)
-        numbers = observed.ids[at].tolist()
+        way = Ways(observed.ids[at].tolist(), before, points, last_us.copy())
         if len(group.zones):
             within = group.within(place.near, len(observed.ids))[at]
-            self._take_zones(g, rows, (before, points, within), numbers)
+            self._take_zones(g, rows, way, within)
         if len(group.lines):
             heights = observed.boxes[at, 3] - observed.boxes[at, 1]
-            self._take_lines(g, rows, (before, points, heights), numbers)
+            self._take_lines(g, rows, way, heights)
         # NEVER is long ago
         due = np.flatnonzero(self._now_us - live.marked_us[rows, g] >= SPACING_US)
         for k, xy in zip(due.tolist(), points[due].tolist(), strict=True):
-            mark(self._last_piece(numbers[k]).trail(g), Mark(self._now_us, *xy))
-        live.marked_us[rows[due], g] = self._now_us
+            mark(self._last_piece(way.numbers[k]).trail(g), Mark(self._now_us, *xy))
+        live.marked_us[due if isinstance(rows, slice) else rows[due], g] = self._now_us
         live.last_us[rows, g] = self._now_us
         live.last_xy[rows, g] = points
 
-    def _take_zones(
-        self, g: int, rows: Array, way: tuple[Array, Array, Array], numbers: list[int]
-    ) -> None:
+    def _take_zones(self, g: int, rows: Rows, ways: Ways, within: Array) -> None:
         """Remember which tracks have got into a zone, or out of it, on their way."""
         live, group = self.live, self.arrangement.groups[g]
-        before, points, within = way
+        numbers, before, points, since_us = ways
         inside = within != group.outside
         at = index(rows, group.columns)
-        was = live.inside[at]
+        was = live.inside[at].copy()
         changed = inside != was
-        for k, z in np.argwhere(changed).tolist():
-            last_us, us = int(live.last_us[rows[k], g]), self._now_us
+        for k, z in zip(*map(Array.tolist, changed.nonzero()), strict=True):
+            last_us, us = int(since_us[k]), self._now_us
             old, new = int(was[k, z]), int(inside[k, z])
             if old != NEW:
                 cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist()) or [1.0]
@@ -205,7 +224,7 @@ class Persons:
         for k, z in zip(*map(Array.tolist, beside), strict=True):
             cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist())
             if len(cuts) > 1:  # through the polygon between two detections
-                last_us, piece = int(live.last_us[rows[k], g]), self._last_piece(numbers[k])
+                last_us, piece = int(since_us[k]), self._last_piece(numbers[k])
                 zone, seen_us, old = int(group.zones[z]), self._now_us, int(was[k, z])
                 us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
                 piece.changes["zone"].setdefault(zone, []).extend(
@@ -216,15 +235,13 @@ class Persons:
                 )
                 self.touched.add((numbers[k], "zone", zone))
 
-    def _take_lines(
-        self, g: int, rows: Array, way: tuple[Array, Array, Array], numbers: list[int]
-    ) -> None:
+    def _take_lines(self, g: int, rows: Rows, ways: Ways, heights: Array) -> None:
         """Remember on which side of each line tracks are, and where their ways have cut it."""
         live, group = self.live, self.arrangement.groups[g]
-        before, points, heights = way
+        numbers, before, points, since_us = ways
         cuts, share = group.cuts(before, points)
-        for k, m in np.argwhere(cuts).tolist():
-            last_us = int(live.last_us[rows[k], g])
+        for k, m in zip(*map(Array.tolist, cuts.nonzero()), strict=True):
+            last_us = int(since_us[k])
             us = max(_at(last_us, self._now_us, float(share[k, m])), last_us + 1)
             cut = Cut(us, int(cuts[k, m]), last_us, self._now_us)
             piece = self._last_piece(numbers[k])
@@ -232,11 +249,11 @@ class Persons:
         left_of, bands = group.left_of(points), group.bands(heights)
         side = group.side(left_of, bands, heights)
         at = index(rows, group.line_columns)
-        was = live.side[at]
-        changed = np.argwhere(side != was).tolist()
-        left_before = group.left_of(before) if changed else left_of
-        for k, m in changed:
-            last_us = int(live.last_us[rows[k], g])
+        was = live.side[at].copy()
+        changed = (side != was).nonzero()
+        left_before = group.left_of(before) if len(changed[0]) else left_of
+        for k, m in zip(*map(Array.tolist, changed), strict=True):
+            last_us = int(since_us[k])
             old, new = int(was[k, m]), int(side[k, m])
             us = until_us = self._now_us
             if old != NEW:
@@ -260,8 +277,16 @@ class Persons:
             piece.set_first(kind, index, change.value)
         else:
             piece.changes[kind].setdefault(index, []).append(change)
-        if change.value in SIDES if kind == "line" else change.value or was == 1:
-            self.touched.add((number, kind, index))
+        if kind == "line":
+            if change.value in SIDES:
+                self.touched.add((number, kind, index))
+        elif change.value or was == 1:
+            timing = self.arrangement.timings["zone", index]
+            us = change.us + (timing.begin_us if change.value else timing.end_us)
+            if us > self._now_us:
+                self.soon[number, "zone", index] = change.value, us
+            else:
+                self.touched.add((number, "zone", index))
 
     def _last_piece(self, number: int, new: Piece | None = None) -> Piece:
         """Return the last piece of a person, which is about to change; or add a `new` one."""
@@ -273,12 +298,11 @@ class Persons:
 
     # what counting reads
 
-    def inside_us(self, number: int, z: int) -> int:
-        """Return until when a track has been inside of a zone in which it has been.
+    def inside_us(self, number: int, runs: Sequence[Run]) -> int:
+        """Return until when a track has been inside of a zone, of which it has these runs.
 
         That is now for who is in the frame, if only with a predicted box, and was last seen inside.
         """
-        runs = self.runs(number, "zone", z)
         if number in self.there and runs[-1].value:
             return self._now_us
         return max(run.to_us for run in runs if run.value)
@@ -341,6 +365,7 @@ class Persons:
         for gone, kept in merges:
             self._merge(gone, kept)
         self.touched = {pair for pair in self.touched if pair[0] not in involved}
+        self.corrected |= involved
         for number in involved & self._of.keys():
             self._go_on(number)
         return sorted(involved)

@@ -1,10 +1,11 @@
 """Visits as they were published, which corrections are compared with. Pure."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from streamvis.stages.zones.history import Interval
+from streamvis.stages.zones.history import Interval, Run
 from streamvis.zone_layout import Zone
 
 VisitKey = tuple[int, int, int | None, str | None]
@@ -15,6 +16,16 @@ class PublishedVisit(msgspec.Struct, array_like=True):
 
     interval: Interval
     dwells: int = 0  # thresholds that were reached
+
+
+class Look(NamedTuple):
+    """The visits of a track to a zone, as they were published and as they are found."""
+
+    number: int
+    zone: int
+    published: list[PublishedVisit]
+    found: list[Interval]
+    runs: list[Run]
 
 
 def reached(zone: Zone, interval: Interval, now_us: int) -> int:
@@ -40,6 +51,11 @@ def goes_on(published: Sequence[PublishedVisit], found: Sequence[Interval], zone
         )
         for was, now in zip(published, found, strict=False)
     )
+
+
+def is_open(published: Sequence[PublishedVisit]) -> bool:
+    """Whether the last visit has not ended."""
+    return bool(published) and published[-1].interval.left_us is None
 
 
 def is_ending(published: Sequence[PublishedVisit], found: Sequence[Interval]) -> bool:

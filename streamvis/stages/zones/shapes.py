@@ -104,7 +104,9 @@ class Group:
         boxes = observed.boxes
         middle = (boxes[:, 0] + boxes[:, 2]) / 2
         lower = boxes[:, 3] if self.key.anchor == "foot" else (boxes[:, 1] + boxes[:, 3]) / 2
-        return np.stack([middle, lower], axis=1)
+        points = np.empty((len(boxes), 2))
+        points[:, 0], points[:, 1] = middle, lower
+        return points
 
     def near(self, points: Array, reach: Array) -> Near:
         """Return the points (K, 2) that are within `reach` (K,) of the bounds of polygons."""
@@ -216,7 +218,7 @@ class _Edges:
         square = self.dx**2 + self.dy**2
         per_length = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0)
         columns = (self.x, self.y, high[..., 1], self.dx, self.dy, slope, per_length)
-        self.table = np.stack(columns)  # (7, Z, E)
+        self.table = np.stack([one.T for one in columns])  # (7, E, Z)
         if self.count:
             self.left, self.lower = a.min(axis=1).T.copy()  # (Z,)
             self.right, self.upper = a.max(axis=1).T.copy()
@@ -244,22 +246,19 @@ class _Edges:
         none = np.zeros(0, np.int64)
         if not (len(points) and self.count):
             return Near(none, none, none.astype(bool), none.astype(np.float64))
-        near_x, near_y = points[:, :1], points[:, 1:]
-        more = reach[:, None]
-        near = (near_x >= self.left - more) & (near_x <= self.right + more)
-        near &= (near_y >= self.lower - more) & (near_y <= self.upper + more)
-        k, z = np.nonzero(near)
-        x, y = points[k, :1], points[k, 1:]
-        low_x, low_y, top, dx, dy, slope, per_length = self.table[:, z]  # (P, E) each
+        low, high = points - reach[:, None], points + reach[:, None]
+        k, z = np.nonzero(self.overlap(low, high))
+        x, y = points[k].T
+        low_x, low_y, top, dx, dy, slope, per_length = self.table.take(z, axis=2)  # (E, P) each
         off_x, off_y = x - low_x, y - low_y
         crossed = (off_y >= 0) & (y < top)  # the edges right of a point (even-odd rule)
         crossed &= x < low_x + off_y * slope
-        within = np.logical_xor.reduce(crossed, axis=1)
+        within = np.logical_xor.reduce(crossed, axis=0)
         along = (off_x * dx + off_y * dy) * per_length
         np.minimum(np.maximum(along, 0, out=along), 1, out=along)
         off_x -= along * dx
         off_y -= along * dy
-        distance = np.sqrt((off_x * off_x + off_y * off_y).min(axis=1))
+        distance = np.sqrt((off_x * off_x + off_y * off_y).min(axis=0))
         return Near(k, z, within, distance)
 
 

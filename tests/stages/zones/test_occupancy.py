@@ -60,4 +60,5 @@ def test_there_may_be_lines_without_zones_and_neither():
     for layout in (ZoneLayout(lines=(line,)), ZoneLayout()):
         lines = list(enumerate(layout.lines))
         group = Group(GroupKey("foot", "image", 0.5, 0.0), [], lines, SIZE)
-        assert group.inside(np.array([[100.0, 50.0]])).shape == (1, 0)
+        near = group.near(np.array([[100.0, 50.0]]), np.array([1.0]))
+        assert group.within(near, 1).shape == (1, 0)
