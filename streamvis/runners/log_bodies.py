@@ -21,6 +21,15 @@ class Head(msgspec.Struct, frozen=True):
     prov: Provenance = Provenance()
 
 
+class _RawHead(msgspec.Struct, frozen=True):
+    """The members of a head as they are written, which events of one frame have in common."""
+
+    epoch: msgspec.Raw
+    time: msgspec.Raw
+    frame: msgspec.Raw = msgspec.Raw(b"null")
+    prov: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 class BodyReader:
     """Decodes events of these types; others are passed over."""
 
@@ -30,6 +39,7 @@ class BodyReader:
         self._whole = {_whole(one): one for one in types}
         union: Any = Union[tuple(self._whole)]  # noqa: UP007 - of types known when it runs
         self._events = msgspec.json.Decoder(union)
+        self._last = b"", Head("", Time(media_us=0))  # a head as it is written, and decoded
         self.names = frozenset(tag_of(one) for one in types)
 
     def read(self, row: Row) -> tuple[Head, EventBody] | None:
@@ -37,8 +47,11 @@ class BodyReader:
         if row.type not in self.names:
             return None
         event = self._decoded(row, self._events)
-        head = Head(event.epoch, event.time, event.frame, event.prov)
         body = self._whole[type(event)]
+        written = b"|".join((event.epoch, event.time, event.frame, event.prov))
+        if written != self._last[0]:
+            self._last = written, self.head(row)
+        head = self._last[1]
         return head, body(*[getattr(event, name) for name in body.__struct_fields__])
 
     def head(self, row: Row) -> Head:
@@ -57,9 +70,9 @@ class BodyReader:
 
 
 def _whole(body: type[EventBody]) -> type[msgspec.Struct]:
-    """Return a type with the members of a body and of the head, which are read at once."""
+    """Return a type with the members of a body, and those of the head as they are written."""
     fields: list[Any] = []
-    for field in (*msgspec.structs.fields(body), *msgspec.structs.fields(Head)):
+    for field in (*msgspec.structs.fields(body), *msgspec.structs.fields(_RawHead)):
         default: Any = {"default": field.default, "default_factory": field.default_factory}
         more = () if field.required else (msgspec.field(**default),)
         fields.append((field.name, field.type, *more))

@@ -21,6 +21,7 @@ from streamvis.stages.track.events import (
 )
 from streamvis.stages.zones.observed import Observed, passed
 
+NO_GROUND = (None, None, None)
 NOWHERE = (float("nan"), float("nan"))  # without a position on the ground plane
 Size = tuple[int, int]  # px, width and height
 
@@ -102,6 +103,7 @@ def _columns(open_tracks: OpenTracks, now_us: int) -> dict[str, Any]:
     positions = [open_tracks[number] for number in ids]
     tracks = [position.track for position in positions]
     return {
+        **_ground_columns(tracks),
         "ids": np.array(ids, np.int64),
         "boxes": _table([one.box_px for one in tracks], 4),
         "seen": np.array(
@@ -112,12 +114,24 @@ def _columns(open_tracks: OpenTracks, now_us: int) -> dict[str, Any]:
         "first_us": np.array([one.first_seen_us for one in tracks], np.int64),
         "variance": _table([one.cov_diag for one in tracks], 4),
         "velocity": _table([one.vel_px_s for one in tracks], 2),
+        "ground_space": any(one.space == "ground" for one in tracks),
+    }
+
+
+def _ground_columns(tracks: Sequence[Track]) -> dict[str, Any]:
+    if all((one.ground_m, one.vel_m_s, one.ground_cov_m2) == NO_GROUND for one in tracks):
+        nowhere = np.full((len(tracks), 5), np.nan)
+        return {
+            "ground": nowhere[:, :2],
+            "ground_velocity": nowhere[:, 2:4],
+            "ground_variance": nowhere[:, 4],
+        }
+    return {
         "ground": _table([one.ground_m or NOWHERE for one in tracks], 2),
         "ground_velocity": _table([one.vel_m_s or NOWHERE for one in tracks], 2),
         "ground_variance": np.array(
             [_mean_variance(one.ground_cov_m2) for one in tracks], np.float64
         ),
-        "ground_space": any(one.space == "ground" for one in tracks),
     }
 
 

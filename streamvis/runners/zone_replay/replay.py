@@ -1,7 +1,7 @@
 """Reads a log and yields the events of zones and lines as if others had been configured."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from streamvis.config.zones import on_ground
@@ -24,6 +24,7 @@ from streamvis.stages.zones import ZoneCounter
 from streamvis.zone_layout import ZoneLayout
 
 TRACKS = (TrackBegin, TrackUpdate, TrackEnd, TrackMerge, TrackSplit)
+Read = tuple[Head, EventBody]
 READ = ("track", "source", "forecast.segmentation")  # types and families
 
 
@@ -64,10 +65,11 @@ class ZoneReplay:
         self._log = log
         types = (*TRACKS, ForecastSegmentation, *SourceBody.__args__)
         self._reader = BodyReader(log.path, types)
+        first = {name: self._first(name) for name in layouts}
         for name, layout in layouts.items():
-            self._check_ground(name, layout)
+            self._check_ground(name, layout, first[name])
         self.sources = {
-            name: SourceReplay(name, layout, settings, self._spacing_us(name))
+            name: SourceReplay(name, layout, settings, spacing_us(first[name]))
             for name, layout in layouts.items()
         }
         self.tracks = 0  # events of tracks that were read
@@ -95,25 +97,17 @@ class ZoneReplay:
             for timed in source.end(last[name]):
                 yield numbers[name].event(name, *timed)
 
-    def _check_ground(self, source: str, layout: ZoneLayout) -> None:
+    def _check_ground(self, source: str, layout: ZoneLayout, first: Sequence[Read]) -> None:
         """Raise ConfigError for zones in metres where the first tracks have no such position."""
-        tracks = [
-            what.track
-            for _, what in self._first(source)
-            if isinstance(what, TrackBegin | TrackUpdate)
-        ]
+        tracks = [what.track for _, what in first if isinstance(what, TrackBegin | TrackUpdate)]
         wrong = on_ground(layout)
         if wrong and tracks and all(track.ground_m is None for track in tracks):
             raise ConfigError(f"source '{source}' of {self._log.path}: {wrong}")
 
-    def _spacing_us(self, source: str) -> int:
-        """Return the time between two positions of a track, by the first events of a source."""
-        return spacing_us(self._first(source))
-
-    def _first(self, source: str) -> Iterator[tuple[Head, EventBody]]:
-        """Yield the first events of tracks of a source."""
+    def _first(self, source: str) -> list[Read]:
+        """Return the first events of tracks of a source."""
         rows = islice(self._log.latest(source, types=["track"]), LOOKED_AT)
-        return (read for row in rows if (read := self._reader.read(row)) is not None)
+        return [read for row in rows if (read := self._reader.read(row)) is not None]
 
     def _last(self, source: str) -> Head | None:
         """Return the head of the last event of a source."""

@@ -1,6 +1,6 @@
 """Computes the events of the zones of one source again, from its events in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from streamvis.events.envelope import EventBody, FrameRef, Reason
 from streamvis.events.source_events import SourceEof, SourceEpoch, SourceOnline
@@ -35,8 +35,14 @@ class SourceReplay:
         self._media_us: int | None = None  # of the last frame in this stream epoch
         self.played_us = 0  # media time that was replayed
 
-    def take(self, head: Head, what: EventBody) -> Iterator[Timed]:
-        """Take an event of the source; yield the events of zones and lines that come before it."""
+    def take(self, head: Head, what: EventBody) -> Iterable[Timed]:
+        """Take an event of the source; return the events of zones and lines before it, once."""
+        if self._pending is not None and self._pending.head is head:
+            self._pending.add(what)
+            return ()
+        return self._begin(head, what)
+
+    def _begin(self, head: Head, what: EventBody) -> Iterator[Timed]:
         if head.frame is None:
             yield from self.finish()
             yield from self._without_frame(head, what)

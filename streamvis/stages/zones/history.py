@@ -37,9 +37,26 @@ class Transition(NamedTuple):
 
     value: int  # zones: 1 inside, 0 outside. Lines: LEFT to NEAR_RIGHT
     us: int  # when the new value began, interpolated
-    until_us: int  # when the old value ended, interpolated; between the two is the band of a line
-    last_us: int  # of the last evidence of the old value
-    seen_us: int  # of the first evidence of the new value
+    between_us: int  # time from the end of the old value on, interpolated: the band of a line
+    before_us: int  # time from the last evidence of the old value on
+    after_us: (
+        int  # time until the first evidence of the new value; short numbers are stored shorter
+    )
+
+    @property
+    def until_us(self) -> int:
+        """When the old value ended."""
+        return self.us - self.between_us
+
+    @property
+    def last_us(self) -> int:
+        """When the last evidence of the old value was."""
+        return self.us - self.before_us
+
+    @property
+    def seen_us(self) -> int:
+        """When the first evidence of the new value was."""
+        return self.us + self.after_us
 
 
 class Cut(NamedTuple):

@@ -217,7 +217,7 @@ class Persons:
             if old != NEW:
                 cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist()) or [1.0]
                 us = _at(last_us, self._now_us, cuts[-1] if within[k, z] else cuts[0])
-            change = Transition(new, us, us, last_us, self._now_us)
+            change = Transition(new, us, 0, us - last_us, self._now_us - us)
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
         live.inside[at] = inside
         beside = group.passes(before, points, ~(changed | within))
@@ -229,8 +229,8 @@ class Persons:
                 us, left_us = (_at(last_us, seen_us, share) for share in (cuts[0], cuts[-1]))
                 piece.changes["zone"].setdefault(zone, []).extend(
                     [
-                        Transition(1 - old, us, us, last_us, seen_us),
-                        Transition(old, left_us, left_us, last_us, seen_us),
+                        Transition(1 - old, us, 0, us - last_us, seen_us - us),
+                        Transition(old, left_us, 0, left_us - last_us, seen_us - left_us),
                     ]
                 )
                 self.touched.add((numbers[k], "zone", zone))
@@ -262,7 +262,8 @@ class Persons:
                 until_us = _at(last_us, self._now_us, _edge_share(ends, old, bands[k, m], 0.0))
                 if cuts[k, m]:  # it is beyond the line after it has cut it
                     us = max(us, _at(last_us, self._now_us, float(share[k, m])), last_us + 1)
-            change = Transition(new, max(us, until_us), until_us, last_us, self._now_us)
+            us = max(us, until_us)
+            change = Transition(new, us, us - until_us, us - last_us, self._now_us - us)
             line: tuple[Kind, int] = ("line", int(group.lines[m]))
             self._change(numbers[k], g, line, int(was[k, m]), change)
         live.side[at] = side
