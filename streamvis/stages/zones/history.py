@@ -33,15 +33,16 @@ class Mark(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """The value of a zone or line is another from `us` on."""
+    """The value of a zone or line is another from `us` on.
+
+    Times are relative to that, because states store short numbers in fewer bytes.
+    """
 
     value: int  # zones: 1 inside, 0 outside. Lines: LEFT to NEAR_RIGHT
     us: int  # when the new value began, interpolated
     between_us: int  # time from the end of the old value on, interpolated: the band of a line
     before_us: int  # time from the last evidence of the old value on
-    after_us: (
-        int  # time until the first evidence of the new value; short numbers are stored shorter
-    )
+    after_us: int  # time until the first evidence of the new value
 
     @property
     def until_us(self) -> int:
