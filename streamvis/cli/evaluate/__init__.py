@@ -9,6 +9,7 @@ from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
+from streamvis.cli.evaluate.tracker_trials import tracker_trials
 from streamvis.cli.evaluate.zones import zones
 from streamvis.cli.output import command
 
@@ -18,3 +19,4 @@ app = typer.Typer(
 )
 for function in (detect, mot, reid, actions, segment, outliers, forecast, zones):
     command(app)(function)
+command(app, "tracker-trials")(tracker_trials)
