@@ -58,6 +58,7 @@ from streamvis.stages.zones.published import (
     reached,
     visit_key,
 )
+from streamvis.stages.zones.unseen import Unseen
 from streamvis.zone_layout import Zone, ZoneLayout
 
 FORGET_EVERY_US = 5_000_000
@@ -95,6 +96,7 @@ class ZoneMachine:
         self.pending: dict[Pair, list[Passage]] = {}  # crossings that have not settled
         self.forget_us = 0
         self.now_us = 0
+        self.unseen = Unseen()
         self.report.restart()
 
     def set_layout(self, layout: ZoneLayout, at_us: int = 0) -> list[ZoneBody]:
@@ -109,6 +111,7 @@ class ZoneMachine:
         self.totals = {k: self.totals.get(k, (0, 0)) for k in lines}
         self.visits = {z: self.visits.get(z, {}) for z in zones}
         self.inside = {z: self.inside.get(z, {}) for z in zones}
+        self.unseen.keep(zones)
         self.crossings = {k: own for k, own in self.crossings.items() if k in lines}
         self.due = {
             pair: us for pair, us in self.due.items() if (pair[1], pair[2]) in self.shapes.group_of
@@ -142,6 +145,7 @@ class ZoneMachine:
         timed = self.pass_until(observed.media_us - 1)
         self.now_us = observed.media_us
         revised = self._correct(observed) if observed.splits or observed.merges else []
+        self.unseen.see(observed)
         self.persons.take(observed)
         ended = self._ended(observed)
         if ended:
@@ -527,10 +531,12 @@ class ZoneMachine:
         for g, group in self.shapes.groups.items():
             if not len(group.zones):
                 continue
-            numbers = np.zeros((3, len(group.zones)))
+            p = np.zeros((0, len(group.zones)))
             if len(observed.ids):
-                numbers = numbers_of(probabilities(observed.p_exist, group, self.persons.placed[g]))
-            self.report.set_numbers(group.zones.tolist(), numbers, self.now_us)
+                p = probabilities(observed.p_exist, group, self.persons.placed[g])
+            zones = group.zones.tolist()
+            unseen = self.unseen.expect(zones, p.sum(axis=0), self.now_us)
+            self.report.set_numbers(zones, numbers_of(p, unseen), self.now_us)
 
     def part(self, media_us: int, events: Iterable[ZoneBody] = (), due: int = 0) -> Zones:
         """Return the part of a frame; `due` of its events were so before it."""
@@ -569,6 +575,7 @@ class ZoneMachine:
                 totals=self.totals,
                 forget_us=self.forget_us,
                 report=self.report.state(),
+                unseen=self.unseen,
             )
         )
 
@@ -585,6 +592,7 @@ class ZoneMachine:
         }
         self.due = {(number, kind, index): us for number, kind, index, us in was.due}
         self.pending, self.forget_us = dict(was.pending), was.forget_us
+        self.unseen = was.unseen
         self.report.restore(was.report, self.shapes.zones)
 
 

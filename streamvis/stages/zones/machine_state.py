@@ -7,6 +7,7 @@ from streamvis.stages.zones.history import Kind, Passage
 from streamvis.stages.zones.occupancy import ReportState
 from streamvis.stages.zones.persons import Pair, PersonsState
 from streamvis.stages.zones.published import PublishedVisit
+from streamvis.stages.zones.unseen import Unseen
 
 
 class MachineState(msgspec.Struct, array_like=True):
@@ -22,3 +23,4 @@ class MachineState(msgspec.Struct, array_like=True):
     totals: dict[int, tuple[int, int]]
     forget_us: int
     report: ReportState
+    unseen: Unseen

@@ -2,8 +2,10 @@
 
 The persons of a zone are independent: of the number, the mean is the sum of the probabilities p of
 each to be there, the variance that of p (1 - p), and the zone is empty with the product of (1 - p)
-(a Poisson binomial distribution). p is the probability that the track exists, times that its anchor
-is inside: a normal distribution of the anchor against the nearest edge of the zone.
+(a Poisson binomial distribution). p is the probability that the person exists, times that its
+anchor is inside: a normal distribution of the anchor against the nearest edge of the zone. Of the
+track's probability it is the root: whoever is hidden in one frame is mostly so in the next, so that
+missed detections say half of what they would say one by one.
 """
 
 from bisect import bisect_right, insort_right
@@ -129,7 +131,7 @@ def probabilities(p_exist: Array, group: Group, there: Placed) -> Array:
     p = np.repeat(p[None], len(p_exist), axis=0)
     inward = np.where(within != group.outside[z], distance, -distance)
     p[k, z] = ndtr(inward / there.deviation[k])
-    p *= (p_exist * there.known)[:, None]
+    p *= (np.sqrt(p_exist) * there.known)[:, None]
     return p
 
 
@@ -150,13 +152,16 @@ def _drift(observed: Observed, group: Group, seconds: float) -> Array:
     return np.asarray(np.minimum(grown, LARGEST_SHARE * scale))
 
 
-def numbers_of(p: Array) -> Array:
-    """Return mean, sd and the probability of at least one (3, Z), of probabilities (N, Z)."""
+def numbers_of(p: Array, unseen: Array | float = 0.0) -> Array:
+    """Return mean, sd and the probability of at least one (3, Z), of probabilities (N, Z).
+
+    unseen: expected number (Z,) of people who are not followed.
+    """
     absent = 1 - p
     numbers = np.empty((3, p.shape[1]))
-    numbers[0] = p.sum(axis=0)
-    numbers[1] = np.sqrt((p * absent).sum(axis=0))
-    numbers[2] = 1 - absent.prod(axis=0)
+    numbers[0] = p.sum(axis=0) + unseen
+    numbers[1] = np.sqrt((p * absent).sum(axis=0) + unseen)
+    numbers[2] = 1 - absent.prod(axis=0) * np.exp(-unseen)
     return numbers
 
 

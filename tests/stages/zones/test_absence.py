@@ -57,7 +57,7 @@ def test_who_is_in_no_frame_for_absent_s_was_there_until_last_seen(fps, others):
     [told_us] = history.times(ZoneExit)
     assert 0 <= told_us - (gone.at_us + 2e6) <= 1e6 / fps + 1
     assert gone.occupancy.people == history.parts[-1].people[0] == others
-    assert history.parts[-1].mean[0] == pytest.approx(int(others), abs=0.01)
+    assert others - 0.01 <= history.parts[-1].mean[0] <= 1.3 * others  # some may be unseen
     assert history.of(ZoneRevise) == []
 
 
