@@ -33,10 +33,15 @@ CLASSES = 2  # person and background: what the losses are for
 
 
 class HoldOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A source of which every n-th image is held out; of a video, all should be (`every: 1`)."""
+    """A source of which images are held out: every n-th; of a video, all should be (`every: 1`).
+
+    `pictures`: hold out these alone, by the ends of their names without extension; whole scenes,
+    for a picture of a place and people that were learnt measures nothing.
+    """
 
     source: str
-    every: Annotated[int, Meta(ge=1)]
+    every: Annotated[int, Meta(ge=1)] = 1
+    pictures: tuple[str, ...] = ()
 
 
 class DetectorRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,10 +92,19 @@ def split(
         picture.path
         for one in asked
         if one.source in names
-        for picture in [p for p in pictures if p.source == one.source][:: one.every]
+        for picture in _of(one, [p for p in pictures if p.source == one.source])
     }
     learnt = [p for p in pictures if p.path not in held]
     return learnt, [p for p in pictures if p.path in held]
+
+
+def _of(hold_out: HoldOut, pictures: Sequence[AnnotatedImage]) -> Sequence[AnnotatedImage]:
+    """Return the images of a source that are held out; absent ones are reported."""
+    if not hold_out.pictures:
+        return pictures[:: hold_out.every]
+    ends = {p.path: next(filter(p.path.stem.endswith, hold_out.pictures), "") for p in pictures}
+    names = present(hold_out.pictures, [end or p.stem for p, end in ends.items()], "pictures")
+    return [p for p in pictures if ends[p.path] in names][:: hold_out.every]
 
 
 def build(recipe: DetectorRecipe) -> MaskRcnn:

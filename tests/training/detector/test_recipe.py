@@ -36,6 +36,20 @@ settle: 1
 sampling: [64, 32, 4]
 """
 
+TWINS = (  # near-duplicates in Penn-Fudan, a scene a line
+    "FudanPed00004 FudanPed00005 FudanPed00006 FudanPed00008",
+    "FudanPed00027 FudanPed00051",
+    "PennPed00011 PennPed00012",
+    "PennPed00025 PennPed00028",
+    "PennPed00031 PennPed00032",
+    "PennPed00035 PennPed00036",
+    "PennPed00038 PennPed00039 PennPed00041",
+    "PennPed00065 PennPed00067",
+    "PennPed00073 PennPed00084",
+    "PennPed00077 PennPed00078",
+    "PennPed00087 PennPed00088 PennPed00089 PennPed00091 PennPed00093",
+)
+
 SIZED = {"width": 160, "height": 120}
 
 
@@ -102,6 +116,24 @@ def test_held_out_pictures_are_not_trained_on(people, capsys):
         "elsewhere not found in the data, ignored; its sources: even, odd"
         in capsys.readouterr().err
     )
+
+
+def test_scenes_are_held_out_by_the_names_of_their_pictures(people, capsys):
+    pictures = read_people(people)
+    train, held = split(pictures, HoldOut("even", pictures=("2", "gone")))
+    assert [p.path.name for p in held] == ["2.png"]
+    assert [p.path.name for p in train] == ["0.png", "1.png", "3.png"]
+    assert "hold_out: gone not found in the data, ignored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["person-lite", "person-lite-finish"])
+def test_no_scene_of_penn_fudan_is_on_both_sides(name):
+    """Pictures that one homography lays over each other, found by ORB features, and their twins."""
+    (held,) = [load_recipe(ROOT / f"configs/training/{name}.yaml").hold_out]
+    assert held.source == "Penn-Fudan"
+    assert len(held.pictures) == len(set(held.pictures)) == 35  # a fifth
+    for scene in TWINS:
+        assert len({one in held.pictures for one in scene.split()}) == 1, scene
 
 
 def copy(people: Path, to: Path, keep: int) -> Path:
