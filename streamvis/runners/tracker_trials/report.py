@@ -19,7 +19,7 @@ from streamvis.evaluation.trials import (
     leave_one_out,
 )
 from streamvis.runners.tables import Table
-from streamvis.runners.tracker_trials.inputs import LEARNT, RECORDED
+from streamvis.runners.tracker_trials.inputs import BOXES, EMBEDDINGS, LEARNT, RECORDED
 from streamvis.runners.tracker_trials.trials import Thinning
 
 ALL = "all simulated scenes"
@@ -40,6 +40,7 @@ class SettingResult(msgspec.Struct, frozen=True, kw_only=True):
     scores: list[TrialScore]
     groups: list[TrialSummary]
     cells: list[TrialSummary]
+    by_embeddings: list[TrialSummary]  # of groups: with embeddings, minus without
     change: PairedChange | None = None  # None: this is the first one
 
 
@@ -65,12 +66,26 @@ def report(
             scores=own,
             groups=_groups(own),
             cells=by_cell(own),
+            by_embeddings=_groups(by_embeddings(own)),
             change=_change(first, own) if i else None,
         )
         for i, (name, own) in enumerate(scores)
     ]
     choice = leave_one_out(dict(scores), metric, not_deciding) if len(scores) > 2 else None
     return TrialReport(thinning=thinning, results=results, choice=choice)
+
+
+def by_embeddings(scores: Sequence[TrialScore]) -> list[TrialScore]:
+    """Return what embeddings change in each trial, against the same copy without them."""
+
+    def of(kind: str) -> list[TrialScore]:
+        return [
+            msgspec.structs.replace(one, inputs=one.inputs.removesuffix(f", {kind}"))
+            for one in scores
+            if one.inputs.endswith(f", {kind}")
+        ]
+
+    return differences(of(BOXES), of(EMBEDDINGS))[0]
 
 
 def read_scores(path: Path, thinning: Thinning) -> tuple[str, list[TrialScore]]:
@@ -100,11 +115,13 @@ def tables(read: TrialReport, *, cells: bool) -> Iterator[Table | str]:
     yield _table(f"{first.setting}: groups", first.groups)
     if cells:
         yield _table(f"{first.setting}: sequences", first.cells)
+    yield _table(f"{first.setting}: with embeddings, minus without", first.by_embeddings)
     for one in others:
         assert one.change is not None  # only the first has none
         yield _table(f"{one.setting}, minus {first.setting}: groups", one.change.groups)
         if cells:
             yield _table(f"{one.setting}, minus {first.setting}: sequences", one.change.cells)
+        yield _table(f"{one.setting}: with embeddings, minus without", one.by_embeddings)
         if one.change.unpaired:
             yield f"{one.change.unpaired} trials are of only one of the two, and left out"
     if read.choice:

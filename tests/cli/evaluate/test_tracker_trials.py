@@ -97,13 +97,17 @@ def test_a_change_is_told_against_today_and_against_a_file(tmp_path):
 
 
 def test_candidates_are_chosen_by_the_sequences_left_out():
-    given = ("--only", "sparse", "--copies", 1)
-    result = trials(*given, "--candidate", "memory_s=0.1", "--candidate", "memory_s=4")
+    given = ("--only", "misses, 5 fps", "--only", "misses, 10 fps", "--copies", 1)
+    candidates = ("--candidate", "memory_s=0.1", "--candidate", "memory_s=4")
+    result = trials(*given, *candidates)
     assert set(result.choice.means) == {"as it is", "memory_s=0.1", "memory_s=4"}
-    assert len(result.choice.folds) == 4
-    text = call(*given, "--candidate", "memory_s=0.1", "--candidate", "memory_s=4", "--cells")
-    assert "folds that choose it" in text.stdout
-    assert "memory_s=4, minus as it is: sequences" in text.stdout
+    assert set(result.choice.folds) == {
+        "sparse, many misses, 5 fps",
+        "sparse, many misses, 10 fps",
+    }
+    text = call(*SCENE[:2], "--copies", 1, *candidates, "--cells").stdout
+    assert "folds that choose it" in text
+    assert "memory_s=4, minus as it is: sequences" in text
 
 
 def test_several_processes_change_nothing():
