@@ -32,6 +32,14 @@ class Measurements(NamedTuple):
     usable: Array  # (M,) bool: False if the box has no place in the space
 
 
+class GroundStates(NamedTuple):
+    """Where the foot points of N tracks are on the ground; NaN too near the horizon."""
+
+    place: Array  # (N, 2) m
+    velocity: Array  # (N, 2) m/s
+    covariance: Array  # (N, 2, 2) m², of the place
+
+
 class StateSpace(Protocol):
     """Converts between boxes in the frame and track states."""
 
@@ -54,8 +62,8 @@ class StateSpace(Protocol):
     def foot_velocity(self, x: Array) -> Array:
         """Return velocities (N, 2) of the foot points in px/s."""
 
-    def ground(self, x: Array) -> Array:
-        """Return ground positions (N, 2) in metres, NaN without a ground plane."""
+    def on_ground(self, x: Array, P: Array) -> "GroundStates | None":
+        """Return the foot points on the ground of states (N, 6), None without a ground plane."""
 
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         """Return states and covariances after the frame was resized by sx, sy."""
@@ -65,10 +73,16 @@ class StateSpace(Protocol):
 
 
 class ImageSpace:
-    """The anchor is the middle of the upper edge: heads are occluded less often than feet."""
+    """The anchor is the middle of the upper edge: heads are occluded less often than feet.
+
+    With a ground plane the foot points of tracks are projected to it.
+    """
 
     name: Literal["image"] = "image"
     vague = 0.13  # about a third of a box's width
+
+    def __init__(self, plane: "GroundSpace | None" = None) -> None:
+        self.plane = plane
 
     def measure(self, boxes: Array, hidden: Array) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
@@ -88,8 +102,15 @@ class ImageSpace:
     def foot_velocity(self, x: Array) -> Array:
         return x[:, 2:4]
 
-    def ground(self, x: Array) -> Array:
-        return np.full((len(x), 2), np.nan)
+    def on_ground(self, x: Array, P: Array) -> GroundStates | None:
+        if self.plane is None:
+            return None
+        height = np.exp(x[:, 5])
+        feet = np.column_stack([x[:, 0], x[:, 1] + height])
+        to_foot = np.zeros((len(x), 2, 6))  # of the state
+        to_foot[:, [0, 1], [0, 1]] = 1
+        to_foot[:, 1, 5] = height
+        return self.plane.projected(feet, x[:, 2:4], to_foot @ P @ to_foot.mT)
 
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         by = np.array([sx, sy, sx, sy, 1, 1])
@@ -147,8 +168,22 @@ class GroundSpace:
         _, J = to_ground(self.inverse, x[:, :2])
         return np.einsum("nij,nj->ni", J, x[:, 2:4])
 
-    def ground(self, x: Array) -> Array:
-        return x[:, :2]
+    def on_ground(self, x: Array, P: Array) -> GroundStates | None:
+        return GroundStates(x[:, :2], x[:, 2:4], P[:, :2, :2])
+
+    def projected(self, feet: Array, velocity: Array, covariance: Array) -> GroundStates:
+        """Project feet (N, 2), velocities (N, 2) and covariances (N, 2, 2) from the image."""
+        place, J = to_ground(self.H, feet)
+        below = feet @ self.H[2, :2] + self.H[2, 2] > 0
+        J = np.where(below[:, None, None], J, 0.0)
+        spread = J @ covariance @ J.mT
+        near = below & (np.trace(spread, axis1=1, axis2=2) < HORIZON_M**2)
+        found = GroundStates(
+            place, np.einsum("nij,nj->ni", J, velocity), spread + FLOOR_M**2 * np.eye(2)
+        )
+        for values in found:
+            values[~near] = np.nan
+        return found
 
     def scaled(self, x: Array, P: Array, sx: float, sy: float) -> tuple[Array, Array]:
         return x + np.array([0, 0, 0, 0, np.log(sx), np.log(sy)]), P

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from streamvis.errors import ConfigError, DataError
+from streamvis.errors import DataError
 from streamvis.geometry import Overlaps, area, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.tracking import existence, filters, identity, kalman, track_array
@@ -28,11 +28,10 @@ from streamvis.tracking.association_summary import (
 )
 from streamvis.tracking.camera_state import CameraState, credible
 from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
+from streamvis.tracking.space_choice import Space, choose_space, make_space
 from streamvis.tracking.state_space import (
     H_STATE,
     MEASURED,
-    GroundSpace,
-    ImageSpace,
     StateSpace,
 )
 from streamvis.tracking.track_array import TrackArray
@@ -67,6 +66,7 @@ class TrackerState(msgspec.Struct, frozen=True):
     refused: int
     size: tuple[int, int]
     refused_motions: int = 0
+    space: Space | None = None  # of the tracks; None: the one that the tracker has
 
 
 _decoder = msgspec.msgpack.Decoder(TrackerState)
@@ -78,7 +78,7 @@ class Tracker:
     def __init__(self, source: SourceInfo, config: TrackerSettings) -> None:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
-        self.space = _space(source, config, self.size)
+        self.space = self._space(choose_space(source, config.space).space)
         self.tracks = track_array.blank(0, 0)
         self.lost = track_array.blank(0, 0)  # may be re-identified
         self.likeness = AppearanceLikelihood()
@@ -147,7 +147,7 @@ class Tracker:
         """Rescale all tracks when the source changes its resolution."""
         sx, sy = width / self.size[0], height / self.size[1]
         self.size = (width, height)
-        self.space = _space(self.source, self.config, self.size)
+        self.space = self._space(self.space.name)
         self.camera = self.camera.resize(width, height)
         for one in (self.tracks, self.lost):
             one.x, one.P = self.space.scaled(one.x, one.P, sx, sy)
@@ -168,6 +168,7 @@ class Tracker:
                 self.refused,
                 self.size,
                 self.refused_motions,
+                self.space.name,
             )
         )
 
@@ -177,6 +178,7 @@ class Tracker:
             was = _decoder.decode(state)
         except msgspec.DecodeError as error:
             raise DataError(f"not the state of a tracker ({len(state)} bytes): {error}") from None
+        self.space = self._space(was.space or self.space.name)
         if was.size != self.size:
             self.resize(*was.size)
         self.tracks = track_array.unpack(was.tracks, was.width)
@@ -186,6 +188,10 @@ class Tracker:
         self.now_us, self.looked_us = was.now_us, was.looked_us
         self.clutter, self.refused = was.clutter, was.refused
         self.refused_motions = was.refused_motions
+
+    def _space(self, name: Space) -> StateSpace:
+        metric = self.config.space != "image"
+        return make_space(self.source, name, self.size, metric=metric)
 
     def _coasted(self, view: PredictedBoxes, ended: list[int]) -> Tracks:
         return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
@@ -516,7 +522,8 @@ class Tracker:
         shown = (tracks.id > 0) & (tracks.r >= PARAMETERS.show) & (inside >= REPORT_INSIDE) & placed
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
-        x, metric = tracks.x[rows], space.name == "ground"
+        x, P = tracks.x[rows], tracks.P[rows]
+        feet = space.on_ground(x, P)
         clipped = np.clip(boxes[rows], 0, np.tile(self.size, 2))
         return Tracks(
             ids=tracks.id[rows],
@@ -524,32 +531,21 @@ class Tracker:
             scores=links.score[rows].astype(np.float32),
             existence=tracks.r[rows].astype(np.float32),
             velocity=space.foot_velocity(x).astype(np.float32),
-            covariance=np.diagonal(tracks.P[rows], axis1=1, axis2=2)[:, :4].astype(np.float32),
-            ground=space.ground(x).astype(np.float32),
+            covariance=np.diagonal(P, axis1=1, axis2=2)[:, :4].astype(np.float32),
+            ground=(np.full((len(x), 2), np.nan) if feet is None else feet.place).astype(
+                np.float32
+            ),
             entropy=links.entropy[rows].astype(np.float32),
             gated=links.gated[rows].astype(np.int32),
             detection=links.detection[rows].astype(np.int32),
             first_seen_us=tracks.first_us[rows],
             ended=np.array(sorted(ended), dtype=np.int64),
             space=space.name,
-            ground_velocity=x[:, 2:4].astype(np.float32) if metric else None,
-            ground_covariance=tracks.P[rows, :2, :2].astype(np.float32) if metric else None,
+            ground_velocity=None if feet is None else feet.velocity.astype(np.float32),
+            ground_covariance=None if feet is None else feet.covariance.astype(np.float32),
             merged=np.array(changes.merged, np.int64) if changes and changes.merged else None,
             split=np.array(changes.split, np.int64) if changes and changes.split else None,
         )
-
-
-def _space(source: SourceInfo, config: TrackerSettings, size: tuple[int, int]) -> StateSpace:
-    """Return the state space of a source for frames of this size."""
-    if config.space == "ground" and source.ground_plane is None:
-        raise ConfigError(
-            f"source {source.id}: the tracker's `space` is ground, but the source has no ground "
-            "plane. Give the source its homography, or set `space` to auto or image."
-        )
-    if config.space == "image" or source.ground_plane is None:
-        return ImageSpace()
-    back = np.diag([source.width / size[0], source.height / size[1], 1])
-    return GroundSpace(np.array(source.ground_plane).reshape(3, 3) @ back, *size)
 
 
 def _projectable(boxes: Array) -> Array:

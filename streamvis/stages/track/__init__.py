@@ -24,7 +24,8 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
     camera: Literal["auto", "fixed", "moving"] = "auto"  # moving: compensate camera motion; auto:
     # where a stage above estimates it
     space: Literal["auto", "image", "ground"] = "auto"  # coordinates of the track state, pixels or
-    # metres on the ground; auto: ground where the source has a ground plane
+    # metres on the ground; auto: ground where the source has a ground plane that is not grazing, by
+    # the size of gates on it; positions in metres are reported with any plane
     birth_score: Share = 0.7  # detections with a lower score can continue a track but not start one
     p_detect: Annotated[float, Meta(gt=0, lt=1)] = 0.9  # probability that a visible person is
     # detected in a frame
