@@ -37,7 +37,7 @@ def track(
         Path | None, Option(help="Homography; default: ground_plane.json beside seqinfo.ini.")
     ] = None,
     space: Annotated[
-        TrackSpace, Option(help="auto: ground where a plane is known.")
+        TrackSpace, Option(help="auto: ground on a plane that is not grazing.")
     ] = TrackSpace.auto,
     scores: options.Scores = options.ScoreScale.auto,
     video: Annotated[

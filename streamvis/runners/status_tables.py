@@ -24,6 +24,8 @@ def tables(status: Status, out: Path | None = None) -> Iterator[Table | str]:
         for g in status.stages
     ]
     yield Table("", ("stage", "done", "queue", "restarts", "fps", "ms"), stages)
+    for source in status.sources:
+        yield from (f"{source.id}: {name} is {text}" for name, text in source.chosen.items())
     if out is not None and (disk := _disk(status, out)):
         yield disk
     yield from problems(status)

@@ -15,7 +15,7 @@ import msgspec
 from streamvis.config import StageSpec
 from streamvis.errors import RunError
 from streamvis.logs import redacted
-from streamvis.messages import Findings, SourceGauges
+from streamvis.messages import Findings, SourceGauges, SourceInfo
 from streamvis.runtime.plan import Group
 from streamvis.runtime.protocol import FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
@@ -77,6 +77,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     clock_drift_ppm: float | None = None  # of the camera's clock
     age_ms: Quantiles = Quantiles()  # of a live source, from capture until every leaf has answered
     recorded_bytes: int = 0
+    chosen: dict[str, str] = {}  # what `auto` comes to, by stage and setting: track.space
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +169,7 @@ class Meter:
         self.findings: dict[str, Findings] = {}  # by source that has ended
         self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
         self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
+        self._chosen: dict[str, tuple[SourceInfo, dict[str, str]]] = {}  # by source
         self._service: dict[str, LatencyHistogram] = {}
         self._counts: Counter[str] = Counter()  # packets by stage
         self._calls: Counter[str] = Counter()  # by stage
@@ -249,6 +251,7 @@ class Meter:
                 self._latency.get(name, LatencyHistogram()),
                 self._age.get(name, LatencyHistogram()),
                 self.findings.get(name),
+                self._chosen_for(core, stream),
             )
             for name, stream in core.streams.items()
         ]
@@ -258,6 +261,21 @@ class Meter:
             for stage in group.stages
         ]
         return sources, stages
+
+    def _chosen_for(self, core: Core, stream: Stream) -> dict[str, str]:
+        """Return what the stages chose for an open source; asked once for each opening."""
+        if stream.info is None:
+            return {}
+        info, chosen = self._chosen.get(stream.name, (None, {}))
+        if info is not stream.info:
+            stages = [stage for group in core.groups for stage in group.stages]
+            chosen = {
+                f"{stage.name}.{setting}": text
+                for stage in stages
+                for setting, text in stage.run.chosen(stream.info).items()
+            }
+            self._chosen[stream.name] = stream.info, chosen
+        return chosen
 
     def _stage(self, core: Core, group: Group, stage: StageSpec, fps: float) -> StageReport:
         processes = [replica.process for replica in core.worker_groups[group.index].replicas]
@@ -300,6 +318,7 @@ def _source(
     latency: LatencyHistogram,
     age: LatencyHistogram,
     found: Findings | None,
+    chosen: dict[str, str],
 ) -> SourceReport:
     stats = stream.stats
     return SourceReport(
@@ -333,6 +352,7 @@ def _source(
         clock_drift_ppm=None if stats.drift_ppm is None else round(stats.drift_ppm, 1),
         age_ms=age.quantiles(),
         recorded_bytes=stream.recorded + stats.recorded_bytes,
+        chosen=chosen,
     )
 
 

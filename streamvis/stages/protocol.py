@@ -165,6 +165,13 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """
         raise NotImplementedError(f"{type(self).__name__} has event types, but no `deriver`")
 
+    def chosen(self, source: SourceInfo) -> dict[str, str]:
+        """Return what settings that are `auto` come to for an open source, by name, in words.
+
+        Only those whose value depends on the source and is not plain from its own settings.
+        """
+        return {}
+
     def uses(self, other: "StageConfig") -> bool:
         """Whether the stage gets the part of this other stage above it."""
         return other.writes in self.reads | self.may_read

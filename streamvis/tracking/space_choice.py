@@ -25,6 +25,7 @@ MOST_GATE_M2 = (
     5.6  # a person's ground in free flow, level of service A of the Highway Capacity Manual
 )
 SMALLEST, LARGEST = 1 / 20, 1.0  # height of people who are looked for, shares of the frame's height
+FARTHEST = 1e6  # metres per pixel, on the horizon
 CELLS = 32  # of the grid of foot points, in each direction
 
 
@@ -107,6 +108,8 @@ def _places(space: GroundSpace, width: int, height: int) -> tuple[Array, Array, 
     feet = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 2)
     feet = feet[feet @ space.H[2, :2] + space.H[2, 2] > 0]
     _, J = to_ground(space.H, feet)
+    fair = (np.abs(J) < FARTHEST).all(axis=(1, 2)) & (np.abs(np.linalg.det(J)) > FARTHEST**-2)
+    feet, J = feet[fair], J[fair]
     depth, across = np.linalg.svd(J, compute_uv=False).T  # metres per pixel
     tall = BODY_M / across
     seen = (tall >= SMALLEST * height) & (tall <= LARGEST * height)

@@ -133,7 +133,7 @@ class GroundSpace:
     def __init__(self, homography: Array, width: int, height: int) -> None:
         H = np.asarray(homography, dtype=np.float64).reshape(3, 3)
         # the third coordinate is zero on the horizon, positive below it
-        self.H = H * np.sign(H[2] @ [width / 2, height, 1])
+        self.H = -H if H[2] @ [width / 2, height, 1] < 0 else H
         self.inverse = np.linalg.inv(self.H)
 
     def measure(self, boxes: Array, hidden: Array) -> Measurements:

@@ -156,3 +156,10 @@ def test_the_tables_have_a_row_for_each_source_and_stage(tmp_path):
 def test_a_directory_that_is_gone_is_named(tmp_path):
     *_, disk = tables(status(), tmp_path / "gone")
     assert disk == f"disk of {tmp_path / 'gone'}: No such file or directory"
+
+
+def test_what_the_stages_chose_for_a_source_is_a_line():
+    chosen = {"track.space": "image: gates on the ground are 9.4 m², more than 5.6 m²"}
+    text = [one for one in tables(status(report("cam2", chosen=chosen))) if isinstance(one, str)]
+    line = "cam2: track.space is image: gates on the ground are 9.4 m², more than 5.6 m²"
+    assert line in text

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+from factories import source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,18 @@ def test_a_live_frame_has_an_age_from_its_capture_on(clock, timed):
     assert report.age_ms.p50 == (pytest.approx(60_000, rel=0.05) if timed else 0)
     assert status.refused_messages == 3
     assert [(stage.workers, stage.ready) for stage in status.stages] == [(1, 0)]
+
+
+def test_the_status_says_what_auto_comes_to_for_a_source_once_it_is_open():
+    core = Core(group_stages(PIPELINE, one_stage_per_worker(PIPELINE)), ["a", "b"], window=1)
+    meter = Meter(0.0)
+    assert [report.chosen for report in meter.status(core, 1.0).sources] == [{}, {}]
+    plane = (4.0, 0.0, -1280.0, 0.0, 0.0, 1600.0, 0.0, 1.0, -100.0)
+    core.streams["a"].info = source("a", ground_plane=plane)
+    core.streams["b"].info = source("b")
+    first, second = meter.status(core, 2.0).sources
+    assert first.chosen == {"track.space": "ground: gates on the ground are 2.9 m², at most 5.6 m²"}
+    assert second.chosen == {}
 
 
 def test_memory_does_not_grow_with_what_is_timed():

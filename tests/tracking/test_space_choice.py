@@ -75,6 +75,19 @@ def test_the_choice_depends_on_neither_resolution_nor_the_origin_and_north_of_th
     assert scaled == pytest.approx(size, rel=1e-6)
 
 
+@settings(max_examples=200)
+@given(st.lists(st.floats(-1e4, 1e4), min_size=9, max_size=9))
+def test_no_plane_that_can_be_inverted_breaks_the_choice(numbers):
+    if not abs(np.linalg.det(np.reshape(numbers, (3, 3)))) >= 1e-12:
+        return
+    assert choose_space(source(tuple(numbers)), "auto").space in ("image", "ground")
+
+
+def test_a_horizon_through_the_lower_edge_shows_nobody():
+    through = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, -float(HEIGHT))
+    assert choose_space(source(through), "auto").gate_m2 == 0.0
+
+
 def test_the_noise_that_a_gate_is_made_of_is_that_of_feet_on_the_ground():
     """Against detections of one person, drawn with the detector's noise."""
     view = camera(*STEEP)

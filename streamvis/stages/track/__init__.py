@@ -58,6 +58,13 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
             )
         return None
 
+    def chosen(self, source: SourceInfo) -> dict[str, str]:
+        if self.space != "auto" or source.ground_plane is None:
+            return {}
+        from streamvis.tracking.space_choice import choose_space
+
+        return {"space": choose_space(source, self.space).text}
+
     def build(self, site: Site) -> Stage:
         from streamvis.stages.track.stage import TrackStage
 

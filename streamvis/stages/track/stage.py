@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from streamvis.logs import log
 from streamvis.messages import (
     Detections,
     Embeddings,
@@ -14,6 +15,7 @@ from streamvis.messages import (
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import StatefulStage
 from streamvis.stages.track import Jipda
+from streamvis.tracking.space_choice import choose_space
 from streamvis.tracking.tracker import Tracker
 
 
@@ -25,7 +27,10 @@ class TrackStage(StatefulStage):
         self.sources: PerSource[Tracker] = PerSource("jipda")
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
-        """Start a source, or resume it from `state`."""
+        """Start a source, or resume it from `state`; the log says why a plane is not used."""
+        choice = choose_space(source, self.config.space)
+        if choice.gate_m2 is not None and choice.space == "image":
+            log("info", "people are associated in the image", source=source.id, space=choice.text)
         self.sources.begin(source, Tracker(source, self.config), state)
 
     def state(self, source: str) -> bytes:

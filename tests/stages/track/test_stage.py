@@ -1,5 +1,8 @@
 """The tracking stage: sources apart, frames without detections, epochs, resolutions, resuming."""
 
+import math
+
+import numpy as np
 import pytest
 from factories import detections, packet, source
 
@@ -7,6 +10,7 @@ from streamvis.config import Jipda
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Notice, encode_part
 from streamvis.stages.track.stage import TrackStage
+from streamvis.synthetic.scene import Camera
 
 
 def packet_of(name, k, *, x=100.0, seen=True, **changes):
@@ -93,3 +97,13 @@ def test_a_finished_source_is_forgotten():
 def test_a_state_of_something_else_is_refused():
     with pytest.raises(DataError, match="source a"):
         TrackStage(Jipda()).begin(source("a"), b"no")
+
+
+@pytest.mark.parametrize(("space", "logged"), [("auto", True), ("ground", False)])
+def test_the_log_says_why_a_grazing_plane_is_not_used(space, logged, capfd):
+    camera = Camera(640, 480, height=1.6, pitch=math.radians(1))
+    stage = TrackStage(Jipda(space=space))
+    stage.begin(source("gate", ground_plane=tuple(np.ravel(camera.homography).tolist())), None)
+    text = capfd.readouterr().err
+    assert ("people are associated in the image" in text) == logged
+    assert ("gate" in text) == logged
