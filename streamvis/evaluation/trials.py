@@ -103,24 +103,33 @@ def differences(
 
 def leave_one_out(
     candidates: Mapping[str, Sequence[TrialScore]], metric: Metric, not_deciding: Iterable[str]
-) -> HeldOutChoice:
+) -> HeldOutChoice | None:
     """Choose among candidates on all sequences but one, and score the choice on that one.
 
     All inputs of a sequence are left out together. The first candidate is the one to beat.
     `not_deciding`: sequences without a say, such as those that networks were trained on. A tie
-    goes to the earlier candidate.
+    goes to the earlier candidate. Trials that some candidate lacks are left out; None where less
+    than two sequences decide.
     """
     left_out = set(not_deciding)
     sign = -1 if metric in LESS_IS_BETTER else 1
+    shared = set.intersection(
+        *({(*one.cell, one.copy) for one in scores} for scores in candidates.values())
+    )
     table = {
         name: {
             sequence: float(np.mean(_cell_values(own, metric)))
-            for sequence, own in _grouped(scores, lambda one: one.sequence).items()
+            for sequence, own in _grouped(
+                (one for one in scores if (*one.cell, one.copy) in shared),
+                lambda one: one.sequence,
+            ).items()
             if sequence not in left_out
         }
         for name, scores in candidates.items()
     }
     first = next(iter(table.values()))
+    if len(first) < 2:
+        return None
 
     def best(sequences: Sequence[str]) -> str:
         return max(table, key=lambda name: sign * sum(table[name][one] for one in sequences))

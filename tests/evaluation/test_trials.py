@@ -113,6 +113,16 @@ def test_sequences_that_decide_nothing_are_left_out_of_it():
     assert choice.gain.mean == pytest.approx(0.15)
 
 
+def test_trials_that_a_candidate_lacks_are_left_out():
+    """Today's scores may be of an earlier run, on more sequences and copies."""
+    table = candidates(today=(0.5, 0.5, 0.9), good=(0.6, 0.7))
+    table["today"] += trials("s0", [9.0, 9.0])[1:]
+    choice = leave_one_out(table, "idf1", [])
+    assert set(choice.folds) == {"s0", "s1"}
+    assert choice.means["today"] == pytest.approx(0.5)
+    assert leave_one_out(table, "idf1", ["s0"]) is None  # one sequence decides nothing
+
+
 def test_all_inputs_of_a_sequence_are_left_out_together():
     """With embeddings, s0 alone favours `lucky`; its boxes must not keep a say."""
     today = trials("s0", [0.5]) + trials("s0", [0.5], inputs="embeddings") + trials("s1", [0.5])

@@ -126,6 +126,8 @@ def tables(read: TrialReport, *, cells: bool) -> Iterator[Table | str]:
             yield f"{one.change.unpaired} trials are of only one of the two, and left out"
     if read.choice:
         yield from _choice(read.choice)
+    elif len(others) > 1:
+        yield "no choice: it takes two sequences that may decide; give more DATA or scenes"
 
 
 def _choice(choice: HeldOutChoice) -> Iterator[Table | str]:

@@ -106,7 +106,7 @@ def test_candidates_are_chosen_by_the_sequences_left_out():
         "sparse, many misses, 10 fps",
     }
     text = call(*SCENE[:2], "--copies", 1, *candidates, "--cells").stdout
-    assert "folds that choose it" in text
+    assert "no choice: it takes two sequences" in text
     assert "memory_s=4, minus as it is: sequences" in text
 
 

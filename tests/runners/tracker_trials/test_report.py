@@ -48,6 +48,7 @@ def test_a_report_is_read_back_as_it_was():
     made = report(Thinning(), [("today", SCORES), ("x=1", better), ("x=2", SCORES)])
     assert msgspec.json.decode(msgspec.json.encode(made), type=TrialReport) == made
     assert made.choice.chosen == "x=1"
+    assert "chosen on all: x=1; on the sequences left out" in list(tables(made, cells=False))[-1]
     titles = [part.title for part in tables(made, cells=True) if not isinstance(part, str)]
     assert titles[:3] == [
         "today: groups",
