@@ -48,7 +48,8 @@ def corrected(log_miss, log_hit):
                 continue
             others = [k for k in range(n) if k not in (i, a)]
             w = np.exp(psi[[i, a]]) / (1 + np.exp(mu[others]).sum(axis=0))
-            pair = np.array([1 + w[1].sum(), *(w[0] * (1 + w[1].sum() - w[1]))])
+            left = [1 + np.delete(w[1], j).sum() for j in range(m)]  # a difference would cancel
+            pair = np.array([1 + w[1].sum(), *(w[0] * left)])
             pair /= pair.sum()
             known = belief[i] > 0
             after[i, known] *= pair[known] / belief[i, known]
