@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from anyio import CapacityLimiter
 from msgspec import Meta
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from streamvis.errors import StreamvisError
 from streamvis.events.log import LogReader
@@ -24,7 +24,7 @@ from streamvis.web.event_pages import SOURCE, TYPES, is_of
 from streamvis.web.problems import RefusedError
 from streamvis.web.run_folder import Identity, RunFolder
 from streamvis.web.snapshots import SourceSnapshots
-from streamvis.web.tasks import first, in_thread
+from streamvis.web.tasks import Close, in_thread, serve_until_first
 
 MOST_VIEWERS = 32
 LOOK_S = 0.1  # between two looks at the log
@@ -273,11 +273,13 @@ class EventStream:
             await socket.accept()
             follower = Follower(self._folder, self._snapshots, query)
             try:
-                await first(self._send_all(socket, follower), _until_gone(socket))
+                await serve_until_first(
+                    socket, self._send_all(socket, follower), _until_gone(socket)
+                )
             finally:
                 follower.close()
 
-    async def _send_all(self, socket: WebSocket, follower: Follower) -> None:
+    async def _send_all(self, socket: WebSocket, follower: Follower) -> Close:
         mark, failures = LogEnd(), 0
         while True:
             try:
@@ -289,8 +291,7 @@ class EventStream:
                 failures += 1
                 if failures == ATTEMPTS:
                     log("error", "events cannot be read", error=str(error))
-                    await socket.close(1011, "the event log cannot be read")
-                    return
+                    return Close(1011, "the event log cannot be read")
                 await asyncio.sleep(IDLE_S / ATTEMPTS)
                 continue
             for message in messages:
@@ -313,9 +314,9 @@ class EventStream:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_gone(socket: WebSocket) -> None:
+async def _until_gone(socket: WebSocket) -> Close | None:
     """Return when the viewer has gone; one that sends something is disconnected."""
-    with suppress(WebSocketDisconnect):
-        message = await socket.receive()
-        if message["type"] == "websocket.receive":
-            await socket.close(1008, "no messages are expected")
+    message = await socket.receive()
+    if message["type"] == "websocket.receive":
+        return Close(1008, "no messages are expected")
+    return None

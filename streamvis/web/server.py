@@ -4,9 +4,11 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streamvis.logs import log
 from streamvis.transport.keys import client_keys
@@ -82,12 +84,22 @@ class WebServer(uvicorn.Server):
         self.listener.close()
 
 
+class TimedProtocol(H11Protocol):
+    """A connection that knows since when it is there."""
+
+    opened_s = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the time."""
+        self.opened_s = time.monotonic()
+        super().connection_made(transport)
+
+
 class Sweeper:
     """Closes connections that send no request, and those that take no answer."""
 
     def __init__(self, state: uvicorn.server.ServerState) -> None:
         self._state = state
-        self._opened: dict[object, float] = {}  # connections, by when they were first seen
         self._unread: dict[object, tuple[int, float]] = {}  # bytes, and since when so many
 
     async def run(self) -> None:
@@ -99,16 +111,15 @@ class Sweeper:
     def sweep(self, now: float) -> None:
         """Look at all connections once."""
         connections = [one for one in self._state.connections if one.transport is not None]
-        self._opened = {one: self._opened.get(one, now) for one in connections}
         self._unread = {
             one: known if known and known[0] == size else (size, now)
             for one in connections
             if (size := one.transport.get_write_buffer_size())
             for known in [self._unread.get(one)]
         }
-        idle = sorted(filter(_is_idle, connections), key=self._opened.__getitem__)
+        idle = sorted(_idle(connections), key=lambda one: one.opened_s)
         surplus = idle[: max(len(idle) - IDLE_CONNECTIONS, 0)]
-        late = [one for one in idle if now - self._opened[one] > FIRST_REQUEST_S]
+        late = [one for one in idle if now - one.opened_s > FIRST_REQUEST_S]
         stalled = [one for one, (_, since) in self._unread.items() if now - since > STALL_S]
         for one in {*surplus, *late, *stalled}:
             one.transport.abort()  # type: ignore[attr-defined]
@@ -120,11 +131,10 @@ class Sweeper:
                 one.transport.abort()
 
 
-def _is_idle(connection: object) -> bool:
-    """Whether no request has come yet; uvicorn ends connections that idle after one."""
-    if hasattr(connection, "handshake_complete"):  # a WebSocket, which exists by its request
-        return False
-    return getattr(connection, "cycle", None) is None
+def _idle(connections: Iterable[object]) -> list[TimedProtocol]:
+    """Return those without a request so far; uvicorn ends connections that idle after one."""
+    timed = [one for one in connections if isinstance(one, TimedProtocol)]
+    return [one for one in timed if one.cycle is None]
 
 
 def _configured(app: object) -> uvicorn.Config:
@@ -133,7 +143,7 @@ def _configured(app: object) -> uvicorn.Config:
         app,  # type: ignore[arg-type]
         lifespan="on",
         loop="asyncio",
-        http="h11",
+        http=TimedProtocol,
         ws="websockets-sansio",
         ws_max_size=LONGEST_MESSAGE,
         ws_ping_interval=PING_S,

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 T = TypeVar("T")
 
@@ -24,8 +24,18 @@ async def in_thread(function: Callable[[], T], limiter: CapacityLimiter) -> T:
         raise
 
 
-async def first(*coroutines: Awaitable[None]) -> None:
-    """Run all until one of them has ended, then end the others; errors of the first count."""
+class Close(NamedTuple):
+    """How the server ends a connection."""
+
+    code: int
+    reason: str
+
+
+async def first(*coroutines: Awaitable[Close | None]) -> Close | None:
+    """Run all until one of them has ended, then end the others; return what the first returned.
+
+    Errors of the first count.
+    """
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -35,4 +45,17 @@ async def first(*coroutines: Awaitable[None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         with suppress(WebSocketDisconnect, OSError):
-            task.result()
+            if (close := task.result()) is not None:
+                return close
+    return None
+
+
+async def serve_until_first(socket: WebSocket, *coroutines: Awaitable[Close | None]) -> None:
+    """Run the parts of a connection until one of them has ended, and close it if that one says so.
+
+    None of them closes it by itself: another one may be about to send.
+    """
+    close = await first(*coroutines)
+    if close is not None and socket.application_state is WebSocketState.CONNECTED:
+        with suppress(WebSocketDisconnect, OSError):
+            await socket.close(close.code, close.reason)

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from anyio import CapacityLimiter
 from msgspec import Meta
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket
 
 from streamvis.errors import DataError, StreamvisError
 from streamvis.parsing import alternatives
@@ -22,7 +22,7 @@ from streamvis.sources.spec import ID
 from streamvis.transport.keys import ClientKeys
 from streamvis.web.problems import RefusedError, shown
 from streamvis.web.run_folder import RunFolder
-from streamvis.web.tasks import first, in_thread
+from streamvis.web.tasks import Close, in_thread, serve_until_first
 from streamvis.web.video_channel import VideoChannel
 from streamvis.web.video_source import VideoSources
 from streamvis.web.video_viewer import Viewer
@@ -45,10 +45,6 @@ class VideoAck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a viewer sends when it has shown a picture."""
 
     ack: int
-
-
-class WrongMessageError(StreamvisError):
-    """What a viewer has sent is no acknowledgement."""
 
 
 _decode = msgspec.json.Decoder(VideoAck).decode
@@ -90,10 +86,9 @@ class VideoStream:
             channel = self._channels[source] = VideoChannel(source, self._sources.feed)
         try:
             async with channel.watching() as viewer:
-                await first(_send(socket, viewer), _receive(socket, viewer, channel))
-        except WrongMessageError as error:
-            if socket.application_state is WebSocketState.CONNECTED:  # the viewer is still there
-                await socket.close(WRONG, str(error))
+                await serve_until_first(
+                    socket, _send(socket, viewer), _receive(socket, viewer, channel)
+                )
         finally:
             if not channel.watched:
                 self._channels.pop(source, None)
@@ -123,7 +118,7 @@ def _shortened(reason: str) -> str:
     return reason.encode()[:LONGEST_REASON].decode(errors="ignore")
 
 
-async def _send(socket: WebSocket, viewer: Viewer) -> None:
+async def _send(socket: WebSocket, viewer: Viewer) -> Close:
     """Send what there is; end the connection of a viewer that does not acknowledge."""
     now = asyncio.get_running_loop().time
     while viewer.stalled_s(now()) < STALL_S:
@@ -133,14 +128,15 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
             else:
                 await socket.send_bytes(message)
         await viewer.wait(STALL_S / 10)
-    await socket.close(STALLED, f"no picture was acknowledged for {STALL_S:g} s")
+    return Close(STALLED, f"no picture was acknowledged for {STALL_S:g} s")
 
 
-async def _receive(socket: WebSocket, viewer: Viewer, channel: VideoChannel) -> None:
-    """Take acknowledgements until the viewer has gone. WrongMessageError for anything else."""
+async def _receive(socket: WebSocket, viewer: Viewer, channel: VideoChannel) -> Close | None:
+    """Take acknowledgements until the viewer has gone, or has sent something else."""
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
             seq = _decode(message.get("text") or message.get("bytes") or b"").ack
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise WrongMessageError('expected {"ack": seq} of a picture') from None
+            return Close(WRONG, 'expected {"ack": seq} of a picture')
         channel.acknowledge(viewer, seq)
+    return None

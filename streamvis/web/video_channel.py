@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from streamvis.runtime.control import MOST_PICTURES, SourcePicture
-from streamvis.web.tasks import first
+from streamvis.web.tasks import Close, first
 from streamvis.web.video_masks import ClassMask
 from streamvis.web.video_pairing import FrameKey, Pairing, ShownFrame
 from streamvis.web.video_viewer import VideoState, Viewer
@@ -26,7 +26,7 @@ class VideoChannel:
         self._pairing = Pairing()
         self._state = VideoState(state="waiting")
         self._changed = asyncio.Event()  # what the viewers want, or which pictures wait
-        self._tasks: asyncio.Task[None] | None = None
+        self._tasks: asyncio.Task[Close | None] | None = None
 
     @property
     def watched(self) -> bool:
