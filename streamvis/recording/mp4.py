@@ -13,6 +13,7 @@ from av.packet import Packet
 
 from streamvis.logs import log
 from streamvis.recording.names import names
+from streamvis.recording.picture_times import ENDING
 from streamvis.recording.tracks import TimedPacket, Track, VideoFormat
 
 FRAGMENT_US = 1_000_000  # a fragment ends at a key frame or after this time
@@ -166,13 +167,14 @@ def _open(path: str, flags: int) -> int:
 
 
 def trim(path: Path) -> None:
-    """Cut a file behind its last whole fragment; without any, remove it."""
+    """Cut a file behind its last whole fragment; without any, remove it and its media times."""
     try:
         if end := end_of_fragments(path):
             with path.open("r+b") as file:
                 file.truncate(end)
         else:
             path.unlink()
+            path.with_suffix(ENDING).unlink(missing_ok=True)
     except OSError:  # the disk refuses that too: players stop at the torn fragment
         return
 

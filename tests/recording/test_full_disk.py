@@ -43,10 +43,12 @@ def test_watching_goes_on_and_the_oldest_segments_go(small_disk):
             run.wait(lambda: not first.exists(), 60)
             before = len(run.events("cam1")), run.source("cam1")["admitted"]
             run.wait(lambda: run.source("cam1")["admitted"] > before[1] + 25)
+            run.wait(lambda: len(recordings(out)) >= 3, 60)  # tried again 30 s after a full disk
             run.end()
             log = run.log()
             assert len(run.events("cam1")) >= before[0]
     assert "recordings deleted" in log
-    assert recordings(out)
+    segments = {path.stem for path in recordings(out)}
+    assert {path.stem for path in out.glob("recordings/cam1/*/*.times")} <= segments
     assert len(greys(recordings(out))) >= 25  # each of them plays to its end
     assert (small_disk / "ballast").stat().st_size == 7_000_000
