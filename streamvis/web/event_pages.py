@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streamvis.events.log import LogReader, Row
+from streamvis.events.log import Cursor, LogReader, Row
 from streamvis.web.problems import RefusedError, shown
 
 MOST_EVENTS = 1000
@@ -47,20 +47,26 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None  # `cursor` of the next page; null: these were the last ones
 
 
+def cursor_of(log: LogReader, source: str) -> Cursor:
+    """Return how far the log is for a source; RefusedError for an unknown one."""
+    cursors = log.cursors()
+    known = cursors.get(source)
+    if known is None:
+        raise RefusedError(
+            404,
+            "query parameter source",
+            f"no source {shown(source)} in the log",
+            expected=f"one of {', '.join(cursors) or 'none: nothing is logged yet'}",
+        )
+    return known
+
+
 def page_of(log: LogReader, query: EventQuery) -> EventPage:
     """Return a page; RefusedError for an unknown source, GoneError for events that are evicted."""
     types = tuple(query.types.split(",")) if query.types else ()
     if query.source is None:
         return _of_all(log, query, types)
-    cursors = log.cursors()
-    known = cursors.get(query.source)
-    if known is None:
-        raise RefusedError(
-            404,
-            "query parameter source",
-            f"no source {shown(query.source)} in the log",
-            expected=f"one of {', '.join(cursors) or 'none: nothing is logged yet'}",
-        )
+    known = cursor_of(log, query.source)
     if query.from_us is not None and query.to_us is not None and query.from_us > query.to_us:
         raise RefusedError(
             400,

@@ -24,8 +24,8 @@ from streamvis.events.lane_index import CHECKPOINT, Checkpoint, LaneIndex, OpenS
 from streamvis.events.lanes import SOURCE as LANE_OF_STATES
 from streamvis.events.lanes import LaneChange, LaneMark, LaneName, LaneSpan
 from streamvis.events.log import Cursor, GoneError, LogReader
-from streamvis.web.event_pages import SOURCE
-from streamvis.web.problems import RefusedError, shown
+from streamvis.web.event_pages import SOURCE, cursor_of
+from streamvis.web.problems import RefusedError
 
 MOST_BINS = 2000
 MOST_SCANNED = 20_000  # events of a stretch that is read from the log
@@ -137,15 +137,7 @@ _timed = msgspec.json.Decoder(_Timed)
 
 def timeline_of(log: LogReader, index: LaneIndex, query: LaneQuery) -> Timeline:
     """Return the lanes; RefusedError for an unknown source."""
-    cursors = log.cursors()
-    known = cursors.get(query.source)
-    if known is None:
-        raise RefusedError(
-            404,
-            "query parameter source",
-            f"no source {shown(query.source)} in the log",
-            expected=f"one of {', '.join(cursors) or 'none: nothing is logged yet'}",
-        )
+    known = cursor_of(log, query.source)
     oldest = max(known.first, log.oldest(known.source))
     oldest_us = _media_us(log, known.source, oldest, 0)
     newest_us = _media_us(log, known.source, max(known.next - 64, oldest), oldest_us, 64)

@@ -4,8 +4,8 @@ The persons of a zone are independent: of the number, the mean is the sum of the
 each to be there, the variance that of p (1 - p), and the zone is empty with the product of (1 - p)
 (a Poisson binomial distribution). p is the probability that the person exists, times that its
 anchor is inside: a normal distribution of the anchor against the nearest edge of the zone. Of the
-track's probability it is the root: whoever is hidden in one frame is mostly so in the next, so that
-missed detections say half of what they would say one by one.
+track's probability it is the root: a person who is hidden in one frame is mostly so in the next,
+so that missed detections say half of what they would say one by one.
 """
 
 from bisect import bisect_right, insort_right
