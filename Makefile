@@ -14,7 +14,9 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+# Beside mypy, which has one thread, the asserts of all tests are rewritten once for all workers.
+test: .venv/installed-dev
+	$(MAKE) --no-print-directory --jobs 2 check .venv/collected
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Decoding and recording with each major version of PyAV that has a wheel here; says what it skips.
@@ -46,5 +48,9 @@ clean:
 
 .venv/installed-dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps trackeval  # it asks for opencv-python
+	$(BIN)/python -m pip install --quiet --no-deps trackeval trackers  # they ask for opencv-python
 	touch $@ .venv/installed
+
+.venv/collected: .venv/installed-dev
+	$(BIN)/pytest --collect-only -qq > $@.log || { cat $@.log; exit 1; }
+	touch $@

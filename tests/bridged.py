@@ -10,13 +10,13 @@ from contextlib import closing, contextmanager
 
 import msgspec
 from event_logs import track_of
+from waiting import PATIENCE_S
 
 from streamvis.events.envelope import Event, FrameRef, Time, encode, event_id, new_epoch
 from streamvis.events.log import Cursor, LogWriter, Row
 from streamvis.events.source_events import Finish, SourceEof, SourceOnline, Stream
 from streamvis.stages.track.events import EndedTrack, TrackBegin, TrackEnd, TrackUpdate
 
-PATIENCE_S = 60.0
 BOX = (10.0, 20.0, 30.0, 80.0)
 ONLINE = SourceOnline(Stream(label="gate", w=640, h=480))
 

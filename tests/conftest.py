@@ -22,19 +22,27 @@ from hypothesis import settings
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "oracles")]
 
+from compiled_networks import share_compiled
 from shared_files import SharedFiles, parent_in
+from waiting import PATIENCE_S
 
+from streamvis.config import Machine, placement
 from streamvis.transport.owner import is_abandoned
 
+# Without compiled modules each of the processes that tests start compiles a hundred of them, and
+# every run of pytest rewrites the asserts of all tests: 15 s of CPU.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 settings.register_profile("no clock", deadline=None)  # timings are benchmarks, not tests
 settings.load_profile("no clock")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of tests are interrupted
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Write = Callable[[Path, Sequence[np.ndarray], int], None]
 Golden = Callable[[Path, str], None]
 GOLDEN_LIMIT_BYTES = 50_000
-PATIENCE_S = 5.0  # a killed process is not gone at once
 CHILDREN = Path("/proc/thread-self/children")
 NOT_OURS = ("/dev/null", "/dev/urandom", "/dev/nvidia", "/proc/", "/sys/")
 
@@ -88,6 +96,27 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def of_session() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_core(of_session):
+    """Runs of this process are placed as on one core, whatever the machine has.
+
+    More processes of a network pay for hours of video, and cost a handful of frames their start.
+    """
+    of_session.setattr(placement, "this_machine", lambda: Machine(cores=1))
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(of_session):
+    """A module of tests may be the first to import OpenVINO."""
+    share_compiled(of_session)
 
 
 @pytest.fixture(autouse=True)

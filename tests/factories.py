@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from streamvis.messages import Detections, Frame, Packet, Part, SourceInfo, Tracks
+from streamvis.stages.protocol import StageConfig
 
 SIZE = (640, 480)  # width, height in px
 FPS = 10.0
@@ -115,3 +116,9 @@ def whole_picture_detector(pixels: np.ndarray) -> Detections:
     """A detector that reports one box as large as the picture."""
     height, width = pixels.shape[:2]
     return detections([(0, 0, width, height)], 0.8)
+
+
+def kind_with_defaults(kind: type[StageConfig]) -> StageConfig:
+    """Settings of a kind of stage: the defaults, and a path where one is required."""
+    needed = [one.name for one in msgspec.structs.fields(kind) if one.required]
+    return kind(**dict.fromkeys(needed, "a.onnx"))

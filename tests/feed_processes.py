@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import zmq
+from waiting import PATIENCE_S
 
-PATIENCE_S = 20.0
 PUBLISHER = """
 import sys, time
 from pathlib import Path

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+from waiting import PATIENCE_S
 
 from streamvis.errors import DataError
 from streamvis.events.log import FILE_NAME, LogReader
@@ -100,7 +101,7 @@ class LiveRun:
         types = [event.type for event in self.events(source)]
         return [type_ for type_ in types if type_.startswith("source.") and type_ != "source.gap"]
 
-    def wait(self, met, timeout_s: float = 90.0):
+    def wait(self, met, timeout_s: float = PATIENCE_S):
         """Wait until `met()` is true and return its value; fail with what the run has printed."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -121,7 +122,7 @@ class LiveRun:
     def log(self) -> str:
         return (self.out / "stderr.txt").read_text()
 
-    def end(self, timeout_s: float = 40.0) -> dict:
+    def end(self, timeout_s: float = PATIENCE_S) -> dict:
         """End the run by SIGTERM and return its summary."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout_s) == 0, self.log()

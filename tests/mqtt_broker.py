@@ -11,6 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 from bridged import wait_until
 from paho.mqtt.enums import CallbackAPIVersion
+from waiting import PATIENCE_S
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 needs_mosquitto = pytest.mark.skipif(
@@ -77,7 +78,7 @@ class Subscriber:
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         self.client.subscribe(topic, 1)
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(PATIENCE_S)
 
     def payloads(self, topic):
         return [payload for name, payload, _ in list(self.received) if name == topic]
@@ -90,7 +91,7 @@ class Subscriber:
 
     def close(self):
         self.client.disconnect()
-        self._ended.wait(10)  # its thread has closed the socket
+        self._ended.wait(PATIENCE_S)  # its thread has closed the socket
         self.client.loop_stop()
         if (left := self.client.socket()) is not None:  # its thread was about to connect again
             left.close()

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-PATIENCE_MS = 20_000
+from waiting import PATIENCE_S
+
+PATIENCE_MS = 1000 * PATIENCE_S
 HOSTILE = "<img src=x onerror=alert(1)>"  # as the name of a source or the reason of its end
 
 

@@ -7,11 +7,10 @@ import time
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
+from waiting import PATIENCE_S
 from websockets.sync.client import connect
 
 from streamvis.web.server import WebServer, WebSettings
-
-PATIENCE_S = 20.0
 
 
 class Reply(NamedTuple):
