@@ -7,6 +7,7 @@ import numpy as np
 from streamvis.geometry import overlaps
 from streamvis.messages import Array, Detections
 from streamvis.tracking import existence
+from streamvis.tracking.clipped_boxes import complete
 from streamvis.tracking.state_space import Measurements, StateSpace
 
 MAX_DETECTIONS = 1000  # per frame, the highest scores
@@ -33,7 +34,8 @@ def admit(detections: Detections, space: StateSpace, size: tuple[int, int]) -> A
     row = row[np.lexsort((*boxes[row].T, -scores[row]))][:MAX_DETECTIONS]
     boxes, scores = boxes[row], scores[row]
     hidden = 1 - existence.visibility(boxes, overlaps(boxes, boxes), scores)
-    at = space.measure(boxes, hidden)
+    whole = complete(boxes, size)
+    at = space.measure(whole.boxes, hidden, whole.clipped)
     usable = at.usable
     at = Measurements(*(field[usable] for field in at))
     return AdmittedDetections(row[usable], boxes[usable], scores[usable], at)

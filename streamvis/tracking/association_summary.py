@@ -44,6 +44,8 @@ def join_newborn(
 ) -> AssociationSummary:
     """Concatenate the rows of the surviving tracks and those of the new tracks."""
     own = np.flatnonzero(born)
+    if len(own) == 0 and alive.all():
+        return old
     ones = np.ones(len(own), dtype=np.int64)
     new = AssociationSummary(found.scores[own], found.row[own], ones, np.zeros(len(own)))
     pairs = zip(old, new, strict=True)

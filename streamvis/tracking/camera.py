@@ -30,6 +30,8 @@ TOLERANCE = 0.6  # px, largest residual of an inlier
 STRIPS = 8  # vertical strips of the frame: a person fills one or two, the background all
 STILL = 0.9  # zero motion is preferred when it has this share of the best votes
 REFINEMENTS = 6
+FEW = 80  # corners, about, that are tracked first: most cameras stand still
+CERTAIN = 0.8  # share of all possible votes for zero motion above which nothing else is proposed
 
 LEAST = 15  # smallest number of inliers
 LEAST_SHARE = 0.05  # smallest share of inliers
@@ -77,10 +79,20 @@ def estimate_motion(before: GreyFrame, after: GreyFrame) -> Motion:
     starts = _corners(before.gray)
     if len(starts) < LEAST:
         return unknown_motion()
-    p, q = _follow(before.gray, after.gray, starts)
-    if len(p) < LEAST:
-        return unknown_motion()
-    a, b = _similarity(p, q, before.gray.shape[1])
+    width = before.gray.shape[1]
+    ends, found = np.empty_like(starts), np.zeros(len(starts), bool)
+    first = np.arange(len(starts)) % max(1, len(starts) // FEW) == 0
+    ends[first], found[first] = _follow(before.gray, after.gray, starts[first])
+    if _stands_still(starts[first], ends[first], found[first], width):
+        starts, ends, found = starts[first], ends[first], found[first]
+        p, q = _complex(starts[found]), _complex(ends[found])
+        a, b = _refined(p, q, 1, 0)
+    else:
+        ends[~first], found[~first] = _follow(before.gray, after.gray, starts[~first])
+        p, q = _complex(starts[found]), _complex(ends[found])
+        if len(p) < LEAST:
+            return unknown_motion()
+        a, b = _similarity(p, q, width)
     with_it = np.abs(a * p + b - q) < TOLERANCE
     if with_it.sum() < max(LEAST, LEAST_SHARE * len(starts)):
         return unknown_motion()
@@ -113,7 +125,9 @@ def _corners(gray: Array) -> Array:
 
 
 def _follow(before: Array, after: Array, starts: Array) -> tuple[Array, Array]:
-    """Return old and new places, (N,) complex px, of the corners that can be tracked."""
+    """Return the new places (N, 2) of corners (N, 2), px, and which (N,) could be tracked."""
+    if len(starts) == 0:
+        return starts, np.zeros(0, bool)
     ends, found, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
@@ -125,8 +139,17 @@ def _follow(before: Array, after: Array, starts: Array) -> tuple[Array, Array]:
     )
     height, width = before.shape
     inside = (np.asarray(ends) >= 0) & (ends <= np.array([width - 1, height - 1]))
-    good = inside.all(axis=1) & (np.asarray(found)[:, 0] == 1)
-    return _complex(starts[good]), _complex(np.asarray(ends)[good])
+    return np.asarray(ends), inside.all(axis=1) & (np.asarray(found)[:, 0] == 1)
+
+
+def _stands_still(starts: Array, ends: Array, found: Array, width: int) -> bool:
+    """Whether so many corners (N, 2) are where they were that no other motion is likely.
+
+    Those that were not `found` (N,) again vote for another one.
+    """
+    closeness = _closeness(_complex(starts) - _complex(ends)) * found
+    still, most = _votes(np.stack([closeness, np.ones(len(starts))]), starts[:, 0] / width)
+    return bool(still >= CERTAIN * most)
 
 
 def _complex(points: Array) -> Array:
@@ -136,8 +159,7 @@ def _complex(points: Array) -> Array:
 def _similarity(p: Array, q: Array, width: int) -> tuple[complex, complex]:
     """Fit a·p + b ≈ q robustly, (N,) complex; |a| is the zoom, arg a the rotation.
 
-    Pairs of points propose motions, all points vote, and least squares with Tukey's weights
-    refines the best one.
+    Pairs of points propose motions, all points vote, and the best one is refined.
     """
     random = np.random.default_rng(0)
     i, j = random.integers(len(p), size=(2, PAIRS))
@@ -145,9 +167,16 @@ def _similarity(p: Array, q: Array, width: int) -> tuple[complex, complex]:
     i, j = i[far], j[far]
     slopes = np.append(1, (q[i] - q[j]) / (p[i] - p[j]))  # the first proposal is zero motion
     shifts = np.append(0, q[i] - slopes[1:] * p[i])
-    votes = _votes(_closeness(slopes[:, None] * p + shifts[:, None] - q), p.real / width)
+    error = slopes[:, None] * p
+    error += shifts[:, None]
+    error -= q
+    votes = _votes(_closeness(error), p.real / width)
     best = 0 if votes[0] >= STILL * votes.max() else int(votes.argmax())
-    a, b = complex(slopes[best]), complex(shifts[best])
+    return _refined(p, q, complex(slopes[best]), complex(shifts[best]))
+
+
+def _refined(p: Array, q: Array, a: complex, b: complex) -> tuple[complex, complex]:
+    """Refine a·p + b ≈ q by least squares with Tukey's weights."""
     for _ in range(REFINEMENTS):
         weight = _closeness(a * p + b - q) ** 2
         total = weight.sum()
@@ -174,7 +203,11 @@ def _votes(closeness: Array, across: Array) -> Array:
 
 def _closeness(error: Array) -> Array:
     """Return 1 − (error / tolerance)², from 1 for an exact fit to 0 for an outlier."""
-    return np.maximum(0, 1 - (error.real**2 + error.imag**2) / TOLERANCE**2)
+    square = error.real**2
+    square += error.imag**2
+    square /= -(TOLERANCE**2)
+    square += 1
+    return np.maximum(square, 0, out=square)
 
 
 def _spread(points: Array, shape: tuple[int, ...]) -> bool:

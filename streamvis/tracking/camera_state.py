@@ -11,6 +11,7 @@ diagonal, so that neither resolution nor frame rate matter.
 """
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -44,7 +45,8 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
         fade = math.exp(-dt_s / MEMORY_S)
         step = self._step(motion.warp)
         size = _size(step)
-        drift = fade * np.reshape(self.drift, (4, 2)) + step * (STEP / max(size, STEP))
+        share = STEP / max(size, STEP)
+        drift = tuple(fade * was + share * one for was, one in zip(self.drift, step, strict=True))
         leaps = fade * self.leaps + (size > START)
         far = _size(drift)
         quiet_s = 0.0 if max(far, size) > STOP else self.quiet_s + dt_s
@@ -52,7 +54,7 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self,
             moving=moved or (self.moving and quiet_s < STOP_S),
-            drift=tuple(drift.ravel().tolist()),
+            drift=drift,
             leaps=leaps,
             quiet_s=quiet_s,
         )
@@ -61,22 +63,26 @@ class CameraState(msgspec.Struct, frozen=True, kw_only=True):
         """Return the state for frames of another size of the same camera."""
         return msgspec.structs.replace(self, width=width, height=height)
 
-    def _step(self, warp: Array) -> Array:
-        """Return the displacement (4, 2) of the frame's corners in diagonals."""
+    def _step(self, warp: Array) -> list[float]:
+        """Return the displacements x, y of the frame's four corners in diagonals."""
+        (a, b, right), (c, d, down) = warp.tolist()
         w, h = self.width, self.height
-        corners = np.array([[0, 0], [w, 0], [0, h], [w, h]], dtype=np.float64)
-        return (corners @ warp[:, :2].T + warp[:, 2] - corners) / math.hypot(w, h)
+        scale = 1 / math.hypot(w, h)
+        corners = ((0, 0), (w, 0), (0, h), (w, h))
+        moved = [(a * x + b * y + right - x, c * x + d * y + down - y) for x, y in corners]
+        return [scale * one for point in moved for one in point]
 
 
 def credible(warp: Array) -> bool:
     """Whether a warp (2, 3) can be a camera's motion: finite, invertible and not mirrored."""
     if warp.shape != (2, 3) or not np.isfinite(warp).all():
         return False
-    largest, smallest = np.linalg.svd(warp[:, :2], compute_uv=False)
-    upright = np.linalg.det(warp[:, :2]) > 0
-    return bool(upright and smallest >= 1 / MOST_SCALE and largest <= MOST_SCALE)
+    (a, b, _), (c, d, _) = warp.tolist()
+    turned, mirrored = math.hypot(a + d, c - b), math.hypot(a - d, c + b)
+    largest, smallest = (turned + mirrored) / 2, (turned - mirrored) / 2  # singular values
+    return smallest >= 1 / MOST_SCALE and largest <= MOST_SCALE  # smallest < 0: mirrored
 
 
-def _size(corners: Array) -> float:
-    """Return the root mean square length of displacements (4, 2)."""
-    return math.sqrt(float((corners**2).sum(axis=1).mean()))
+def _size(corners: Sequence[float]) -> float:
+    """Return the root mean square length of the displacements x, y of four corners."""
+    return math.sqrt(sum(one * one for one in corners) / 4)

@@ -10,12 +10,18 @@ from streamvis.geometry import Overlaps
 from streamvis.messages import Array
 
 LOGIT_LIMIT = 20.0
+LEAST = 1e-12  # probability, beyond the limit
 
 
 def logit(p: Array) -> Array:
     """Return log p/(1 − p), clipped to finite values."""
-    with np.errstate(divide="ignore"):
-        return np.clip(np.log(p) - np.log1p(-p), -LOGIT_LIMIT, LOGIT_LIMIT)
+    p = np.minimum(np.maximum(p, LEAST), 1 - LEAST)
+    return limited(np.log(p) - np.log1p(-p), -LOGIT_LIMIT, LOGIT_LIMIT)
+
+
+def limited(x: Array, low: float, high: float) -> Array:
+    """Return x limited to low … high: for a few numbers this is faster than np.clip."""
+    return np.minimum(np.maximum(x, low), high)
 
 
 def sigmoid(x: Array) -> Array:
@@ -35,6 +41,26 @@ def posterior(r: Array, seen: Array, miss: Array, hits: Array) -> tuple[Array, A
     alive = miss * missed(r, seen)
     after = alive + hits
     return after, alive / after
+
+
+def hiding(hidden: Array, dt: float, hide_s: float, appear_s: float) -> Array:
+    """Predict the probability (N,) that an existing target cannot be detected, by `dt` seconds.
+
+    Markov chain two of IPDA (Musicki, Evans and Stankovic 1994), in continuous time: targets become
+    undetectable at the rate 1/hide_s and detectable again at the rate 1/appear_s.
+    """
+    stationary = appear_s / (hide_s + appear_s)
+    return hidden + (hidden - stationary) * np.expm1(-dt * (1 / hide_s + 1 / appear_s))
+
+
+def missed_likelihood(hidden: Array, seen: Array, share: float = 1.0) -> Array:
+    """Return the probability (N,) that an existing target is missed, h + (1 − h)(1 − seen)^share.
+
+    `hidden` (N,) is h, the probability that it is undetectable, `seen` (N,) P_D·P_G of a detectable
+    one. `share` is that of independent evidence in the frame: misses of a detectable target are
+    correlated in time.
+    """
+    return hidden + (1 - hidden) * (1 - seen) ** share
 
 
 def visibility(boxes: Array, near: Overlaps, weight: Array) -> Array:

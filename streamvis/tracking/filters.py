@@ -48,6 +48,7 @@ from streamvis.tracking.association import (
 Number = float | Array
 
 LEAST = 1e-300  # instead of a clutter of 0
+FEW = 100  # pairs whose distance is computed at once
 NEGLIGIBLE = 1e-12  # weight of a hit below which a state is not updated by it
 
 
@@ -151,26 +152,37 @@ def associate(
     x: Array, P: Array, r: Array, z: Array, R: Array, H: Array, *,
     p_detect: Number, p_gate: float, log_clutter: Array, method: Method | None = cluster_marginals,
     log_ratio: Callable[[Array, Array], Array] | None = None,
+    ask: Callable[[Pairs, Array], bool] | None = None,
 ) -> Associated:  # fmt: skip
     """Gate, weigh, compute marginals, update existence and state: the core of all filters.
 
     Without a `method` targets are independent. `log_ratio`, a function of rows of tracks (K,) and
-    detections (K,), is further evidence for each pair, such as appearance. It is never evidence
-    for clutter: ratios of a detection are raised until the best one is not negative, because a
-    spoilt crop matches nobody.
+    detections (K,), is further evidence for each pair over clutter and new people, such as
+    appearance. `ask` gets the association without it, and the probabilities (K,) of its pairs if
+    the track exists; it returns whether there is such evidence.
     """
     n, m = len(x), len(z)
     r = np.clip(r, 1e-9, 1.0)
     p_detect = np.broadcast_to(np.asarray(p_detect, dtype=np.float64), n)
     R = np.broadcast_to(R, (m, *R.shape[-2:]))
     track, detection, innovations = _gated(x, P, z, R, H, p_gate)
-    log_density = innovations.log_density
-    if log_ratio is not None:
-        log_density = log_density + _relative(log_ratio(track, detection), detection, m)
     log_clutter = np.broadcast_to(log_clutter, m)[detection]
-    hit = hit_weight(r[track], p_detect[track], log_density, log_clutter)
-    weights = miss_weight(r, p_detect, p_gate), track, detection, hit, m
-    pairs = alone(*weights) if method is None else together(*weights, method)
+    log_miss = miss_weight(r, p_detect, p_gate)
+
+    def marginals(log_density: Array) -> Pairs:
+        hit = hit_weight(r[track], p_detect[track], log_density, log_clutter)
+        weights = log_miss, track, detection, hit, m
+        return alone(*weights) if method is None else together(*weights, method)
+
+    pairs = None
+    if ask is not None:
+        pairs = marginals(innovations.log_density)
+        if not ask(pairs, _beliefs(r, p_detect * p_gate, pairs)[2]):
+            log_ratio = None
+    if log_ratio is not None:
+        pairs = marginals(innovations.log_density + log_ratio(track, detection))
+    elif pairs is None:
+        pairs = marginals(innovations.log_density)
     return _updated(x, P, r, H, p_detect * p_gate, pairs, innovations)
 
 
@@ -208,9 +220,7 @@ def _updated(
     seen: Array, pairs: Pairs, innovations: kalman.Innovations,
 ) -> Associated:  # fmt: skip
     """Update existence and states by their detections; `seen` (N,) is P_D P_G."""
-    hits = pairs.of_tracks(pairs.hit)
-    after, missed = existence.posterior(r, np.minimum(seen, 1 - 1e-12), pairs.miss, hits)
-    weight = pairs.hit / after[pairs.track]  # β given that the target exists
+    after, missed, weight = _beliefs(r, seen, pairs)
     some = weight > NEGLIGIBLE
     track = pairs.track[some]
     posterior = kalman.update(x[track], P[track], H, innovations.take(some))
@@ -218,11 +228,11 @@ def _updated(
     return Associated(x, P, after, pairs)
 
 
-def _relative(log_ratio: Array, detection: Array, m: int) -> Array:
-    """Raise log ratios (K,) for each of m detections until its best one is not negative."""
-    best = np.full(m, -np.inf)
-    np.maximum.at(best, detection, log_ratio)
-    return log_ratio - np.minimum(best, 0)[detection]
+def _beliefs(r: Array, seen: Array, pairs: Pairs) -> tuple[Array, Array, Array]:
+    """Return r⁺ (N,), and β_i0 (N,) and β_ij (K,) given that the target exists."""
+    hits = pairs.of_tracks(pairs.hit)
+    after, missed = existence.posterior(r, np.minimum(seen, 1 - 1e-12), pairs.miss, hits)
+    return after, missed, pairs.hit / after[pairs.track]
 
 
 def _gated(
@@ -233,7 +243,8 @@ def _gated(
     variance = (H @ P * H).sum(axis=2)  # (N, Z), the diagonal of HPHᵀ
     noise = np.diagonal(R, axis1=1, axis2=2)
     track, detection = gating.candidates(x @ H.T, variance, z, noise, gate)
-    for k in (min(2, len(H)), len(H)):  # the distance in two dimensions is no greater than in all
+    # the distance in two dimensions is no greater than in all
+    for k in (min(2, len(H)), len(H)) if len(track) > FEW else (len(H),):
         found = kalman.innovations(x, P, z[:, :k], R[:, :k, :k], H[:k], track, detection)
         near = found.distance2 <= gate
         track, detection = track[near], detection[near]

@@ -1,8 +1,6 @@
 """Gating of track-detection pairs, and clusters of tracks that share gated detections."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtri
 
 from streamvis.geometry import meeting
@@ -35,14 +33,26 @@ def candidates(z_hat: Array, variance: Array, z: Array, noise: Array, gate: floa
 def clusters(track: Array, detection: Array, n: int) -> Array:
     """Return the cluster (N,) of each of n tracks; gated pairs (K,), (K,) connect tracks.
 
-    Labels are numbers from 0, without gaps.
+    Labels are numbers from 0, without gaps, in the order of the first track of each cluster.
     """
-    order = np.argsort(detection, kind="stable")
-    track, detection = track[order], detection[order]
-    same = np.flatnonzero(detection[1:] == detection[:-1])
-    links = coo_array((np.ones(len(same)), (track[same], track[same + 1])), shape=(n, n))
-    _, label = connected_components(links, directed=False)
-    return label.astype(np.int64)
+    first: dict[int, int] = {}  # detection -> the first track that has it
+    above = list(range(n))  # a track of the same cluster with a lower number, or itself
+    for i, j in zip(track.tolist(), detection.tolist(), strict=True):
+        a, b = _lowest(above, i), _lowest(above, first.setdefault(j, i))
+        above[max(a, b)] = min(a, b)
+    label: list[int] = []
+    count = 0
+    for i in range(n):
+        lowest = _lowest(above, i)
+        label.append(count if lowest == i else label[lowest])
+        count += lowest == i
+    return np.array(label, dtype=np.int64)
+
+
+def _lowest(above: list[int], i: int) -> int:
+    while above[i] != i:
+        above[i] = i = above[above[i]]
+    return i
 
 
 def grouped(group: Array, groups: int) -> tuple[Array, Array, Array]:

@@ -14,7 +14,14 @@ from scipy.optimize import linear_sum_assignment
 
 from streamvis.geometry import overlaps
 from streamvis.messages import Array
-from streamvis.tracking.appearance import AppearanceLikelihood, blend, distances, pair_distances
+from streamvis.tracking.appearance import (
+    AppearanceLikelihood,
+    KnownDistances,
+    age,
+    blend,
+    distances,
+    pair_distances,
+)
 from streamvis.tracking.association import Pairs
 from streamvis.tracking.track_array import TrackArray
 
@@ -34,9 +41,12 @@ class IdentityParameters(msgspec.Struct, frozen=True, kw_only=True):
     clear: float = 0.6  # share of a box that must be free of other tracks
     sure: float = 0.8  # least association probability of an embedding
     need_s: float = 0.4  # unoccluded time that resolves an ambiguity
-    step_s: float = 0.2  # limit of the time that one embedding stands for
+    ask_s: float = 8.0  # unoccluded time up to which a new person may turn out to be a lost one
+    step_s: float = 0.5  # limit of the time that one embedding stands for
+    fresh_step_s: float = 0.2  # and of an ambiguous track
     memory_s: float = 8.0  # time constant of mean embeddings
-    learn: float = 400.0  # number of samples of the density estimates
+    learn_s: float = 30.0  # time constant of the densities of distances
+    copy_s: float = 2.0  # age up to which copies of mean embeddings are kept to learn their change
     others: int = 64  # most tracks per frame that are sampled for the density of different people
     limit: float = 4.0  # nats, limit of the appearance evidence
     own: float = 3.0  # prior log odds that a track keeps its id
@@ -73,6 +83,7 @@ def mark_ambiguous(tracks: TrackArray, boxes: Array, pairs: Pairs, media_us: int
     rows = np.union1d(i, j)
     tracks.doubt_us[rows[tracks.doubt_us[rows] == 0]] = media_us
     tracks.fresh[rows], tracks.fresh_s[rows] = 0.0, 0.0
+    tracks.copy_us[rows] = 0
 
 
 def _join(group: Array, i: int, j: int) -> None:
@@ -104,13 +115,14 @@ def update_appearance(
 ) -> AppearanceLikelihood:
     """Update the mean embeddings of tracks at `rows` (K,) by vectors (K, D), and the densities."""
     settled = (tracks.known_s[rows] > 0) & (tracks.group[rows] == 0)
-    old = rows[settled]
-    same = pair_distances(vectors, tracks.known, np.flatnonzero(settled), old)
-    some = old[:: len(old) // PARAMETERS.others + 1]
-    other = distances(vectors, tracks.known[some])[rows[:, None] != some]
-    likeness = likeness.learn(same, other, PARAMETERS.learn)
     dt = np.clip((media_us - tracks.look_us[rows]) / 1e6, 0, PARAMETERS.step_s)
+    known = _known_distances(
+        tracks, rows[settled], vectors[settled], float(dt[settled].sum()), media_us
+    )
+    likeness = likeness.learn(known, PARAMETERS.learn_s, PARAMETERS.limit)
+    _copy_means(tracks, rows[settled], media_us)
     tracks.look_us[rows] = media_us
+    dt = np.where(settled, dt, np.minimum(dt, PARAMETERS.fresh_step_s))
     for pick, mean, seconds in (
         (settled, tracks.known, tracks.known_s),
         (~settled, tracks.fresh, tracks.fresh_s),
@@ -123,6 +135,30 @@ def update_appearance(
     return likeness
 
 
+def _known_distances(
+    tracks: TrackArray, rows: Array, vectors: Array, seconds: float, media_us: int
+) -> KnownDistances:
+    """Return the distances of vectors (K, D) of settled tracks at `rows` (K,)."""
+    ages = age((media_us - tracks.look_us[rows]) / 1e6, tracks.known_s[rows])
+    some = np.arange(0, len(rows), len(rows) // PARAMETERS.others + 1)
+    apart = distances(vectors, tracks.known[rows[some]])
+    i, j = np.nonzero(np.arange(len(rows))[:, None] != some)
+    own = pair_distances(vectors, tracks.known[rows], *np.tile(np.arange(len(rows)), (2, 1)))
+    copied = np.flatnonzero(tracks.copy_us[rows] > 0)
+    old = rows[copied]
+    copy = pair_distances(vectors[copied], tracks.copy[old], *np.tile(np.arange(len(old)), (2, 1)))
+    copy_age = age((media_us - tracks.copy_us[old]) / 1e6, tracks.copy_s[old])
+    return KnownDistances(own, ages, copied, copy, copy_age, apart[i, j], ages[some][j], seconds)
+
+
+def _copy_means(tracks: TrackArray, rows: Array, media_us: int) -> None:
+    """Copy the mean embeddings of settled tracks at `rows` that have no copy or an old one."""
+    since = tracks.copy_us[rows]
+    rows = rows[(since == 0) | (media_us - since > PARAMETERS.copy_s * 1e6)]
+    tracks.copy[rows], tracks.copy_s[rows] = tracks.known[rows], tracks.known_s[rows]
+    tracks.copy_us[rows] = tracks.look_us[rows]
+
+
 def position_log_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
     """Return log p(position | lost person) / p(position | new person), (K,).
 
@@ -131,6 +167,26 @@ def position_log_ratio(distance2: Array, log_det: Array, body: Array) -> Array:
     """
     density = -0.5 * (distance2 + log_det) - np.log(2 * np.pi)
     return np.clip(density + 2 * np.log(10 * body), *PARAMETERS.near)
+
+
+def ask_again(tracks: TrackArray) -> None:
+    """Let new people be compared with lost people again, each time their known time has doubled.
+
+    The mean of the first `need_s` may be unlike that of the same person before.
+    """
+    new = (tracks.id > 0) & (tracks.group == 0) & (tracks.asked_s > 0)
+    again = new & (tracks.known_s >= 2 * tracks.asked_s)
+    tracks.fresh[again], tracks.fresh_s[again] = tracks.known[again], tracks.known_s[again]
+    tracks.known[again], tracks.known_s[again] = 0.0, 0.0
+
+
+def due(tracks: TrackArray) -> bool:
+    """Whether there is an ambiguous track with enough unoccluded time."""
+    return bool((_unresolved(tracks) & (tracks.fresh_s >= PARAMETERS.need_s)).any())
+
+
+def _unresolved(tracks: TrackArray) -> Array:
+    return (tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0))
 
 
 def resolve(
@@ -146,15 +202,19 @@ def resolve(
     position log ratio for rows of tracks (K,) and of lost people (K,).
     """
     changes = IdentityChanges()
-    open_ = np.flatnonzero((tracks.id != 0) & ((tracks.group > 0) | (tracks.known_s == 0)))
+    open_ = np.flatnonzero(_unresolved(tracks))
     ready = tracks.fresh_s[open_] >= PARAMETERS.need_s
     if not ready.any():
         return lost, next_id, changes
     assigned = _assigned(tracks, lost, position, likeness, open_, ready)
     n = len(open_)
     was = tracks.take(open_)
+    first = tracks.known_s[open_] == 0
+    tracks.asked_s[open_[ready]] = 0.0
     for k, (row, answer) in enumerate(zip(open_.tolist(), assigned.tolist(), strict=True)):
         if answer == k:
+            if first[k] and ready[k] and was.fresh_s[k] < PARAMETERS.ask_s:
+                tracks.asked_s[row] = was.fresh_s[k]
             continue
         since = int(was.doubt_us[k])
         if answer < n:

@@ -8,7 +8,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from filterpy.common import Q_continuous_white_noise
 
 from streamvis.messages import Array
 
@@ -39,9 +38,12 @@ def constant_velocity(dt: float) -> tuple[Array, Array]:
     Q = [[dt³/3, dt²/2], [dt²/2, dt]] ⊗ I: white acceleration in continuous time, so that two steps
     of dt/2 equal one of dt whatever the frame rate.
     """
-    F = np.eye(4)
+    F, Q = np.eye(4), np.zeros((4, 4))
     F[0, 2] = F[1, 3] = dt
-    return F, Q_continuous_white_noise(dim=2, dt=dt, block_size=2, order_by_dim=False)
+    Q[0, 0] = Q[1, 1] = dt**3 / 3
+    Q[0, 2] = Q[1, 3] = Q[2, 0] = Q[3, 1] = dt**2 / 2
+    Q[2, 2] = Q[3, 3] = dt
+    return F, Q
 
 
 def predict(x: Array, P: Array, F: Array, Q: Array) -> tuple[Array, Array]:

@@ -23,6 +23,8 @@ class TrackerSettings(Protocol):
     @property
     def remember_s(self) -> float: ...
     @property
+    def refresh_s(self) -> float: ...
+    @property
     def reentry(self) -> bool: ...
     @property
     def clutter(self) -> float | None: ...
@@ -34,6 +36,9 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
     # motion; a body is the height of the box, or 1.7 m on the ground
     speed: float = 0.8  # bodies/s, one sigma of a new track's velocity
     acceleration: float = 0.25  # bodies/s^1.5, root of its spectral density
+    still_s: float = 0.1  # time constant of the velocity of people in a picture without movement
+    still_speed: float = 0.2  # bodies/s, one sigma of their velocity when they set out
+    still_drift: float = 0.05  # bodies/√s, of their position
     size_drift: float = 0.3  # nats/√s, random walk of log width and log height
 
     # detection
@@ -45,12 +50,18 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     # existence
     lifetime_s: float = 20.0  # mean time that a person stays in view
-    leave_s: float = 0.2  # mean lifetime of a track outside of the frame
+    leave_s: float = 0.2  # mean lifetime of a track outside of the frame, at the `pace`
+    pace: float = 0.25  # bodies/s over the border
+    partly: float = 0.8  # share of a detected box inside, below which the person may be leaving
     evidence_s: float = 0.15  # correlation time of detector errors
-    novelty: float = 2.5  # nats, limit of the evidence of repeated hits for a tentative track
+    hide_s: float = 4.0  # mean time until a person in view becomes undetectable
+    appear_s: float = 0.7  # mean time until an undetectable person becomes detectable
+    novelty: float = 2.5  # nats, limit of the evidence of repeated hits for a tentative track ...
+    lost_view: float = 0.3  # ... or a confirmed one with a lower r: it is lost from view
     birth: float = 0.5  # r of a new track, for a score of 1
     confirm: float = 0.8  # r at which a track becomes confirmed
-    show: float = 0.5  # r below which a confirmed track is not reported
+    show: float = 0.3  # r below which a confirmed track inside the frame is not reported
+    show_leaving: float = 0.5  # and one that crosses the edge of the frame
     r_max: float = 0.98
     r_min: float = 0.01  # r below which a track is dropped
     r_hidden: float = 0.1  # least r of a confirmed track in view, for `memory_s`
@@ -65,8 +76,8 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
     clutter_s: float = 20.0  # time constant of the clutter estimate
 
     # appearance
-    appearance_power: float = 1.0  # exponent of the likelihood ratio: frames are correlated
-    appearance_limit: float = 3.0  # nats, limit of the evidence of one embedding
+    appearance_limit: float = 5.0  # nats, limit of the evidence of one embedding
+    appearance_against: float = 3.0  # nats, and against a person: the crop may be spoilt
     embed_limit: float = 0.35  # largest embedding distance of a match in `gnn_embed`
     embed_gap_s: float = 0.1  # gap up to which a track's box and its detection must overlap
     sought_s: float = 0.3  # a track undetected for so long may be re-identified elsewhere

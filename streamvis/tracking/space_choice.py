@@ -111,6 +111,7 @@ def _places(space: GroundSpace, width: int, height: int) -> tuple[Array, Array, 
     fair = (np.abs(J) < FARTHEST).all(axis=(1, 2)) & (np.abs(np.linalg.det(J)) > FARTHEST**-2)
     feet, J = feet[fair], J[fair]
     depth, across = np.linalg.svd(J, compute_uv=False).T  # metres per pixel
-    tall = BODY_M / across
+    unseen = np.full_like(across, np.inf)  # where ground has no width
+    tall = np.divide(BODY_M, across, out=unseen, where=across > FARTHEST**-2)
     seen = (tall >= SMALLEST * height) & (tall <= LARGEST * height)
     return feet[seen], (depth * across)[seen], tall[seen]

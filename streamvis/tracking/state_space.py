@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from streamvis.geometry import foot, to_ground
+from streamvis.geometry import foot, homogeneous, to_ground
 from streamvis.messages import Array
+from streamvis.tracking.clipped_boxes import SIGMA_CLIPPED
 
 MEASURED = [0, 1, 4, 5]  # measured components of the state
 H_STATE = np.eye(6)[MEASURED]  # (4, 6)
@@ -21,6 +22,11 @@ SIGMA_COVERED = 0.5  # added to both for a fully occluded person
 FLOOR_M = 0.1  # m: unevenness of the ground, error of the homography
 HORIZON_M = 5.0  # m, largest standard deviation of a foot point; beyond it is too near the horizon
 BODY_M = 1.7  # m, height of a person
+
+# derivatives of a point of the box by its edges, left, upper, right and lower
+ANCHOR_BY_EDGE = np.array([[0.5, 0, 0.5, 0], [0, 1, 0, 0]])
+FOOT_BY_EDGE = np.array([[0.5, 0, 0.5, 0], [0, 0, 0, 1]])
+SIZE_BY_EDGE = np.array([[-1, 0, 1, 0], [0, -1, 0, 1]])
 
 
 class Measurements(NamedTuple):
@@ -50,8 +56,11 @@ class StateSpace(Protocol):
     def vague(self) -> float:
         """Largest standard deviation, in bodies, at which an undetected track is reported."""
 
-    def measure(self, boxes: Array, hidden: Array) -> Measurements:
-        """Measure boxes (M, 4) of which nearer boxes occlude a share `hidden` (M,)."""
+    def measure(self, boxes: Array, hidden: Array, clipped: Array | None = None) -> Measurements:
+        """Measure boxes (M, 4) of which nearer boxes occlude a share `hidden` (M,).
+
+        `clipped` (M, 4) bool: edges that were completed, for the frame's border clips them.
+        """
 
     def boxes(self, x: Array) -> Array:
         """Return boxes (N, 4) in pixels of states (N, 6); not finite beyond the horizon."""
@@ -84,17 +93,27 @@ class ImageSpace:
     def __init__(self, plane: "GroundSpace | None" = None) -> None:
         self.plane = plane
 
-    def measure(self, boxes: Array, hidden: Array) -> Measurements:
+    def measure(self, boxes: Array, hidden: Array, clipped: Array | None = None) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
-        z = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1], np.log(size)])
+        z = np.empty((len(boxes), 4))
+        z[:, 0] = (boxes[:, 0] + boxes[:, 2]) / 2
+        z[:, 1] = boxes[:, 1]
+        z[:, 2:] = np.log(size)
         R = np.zeros((len(z), 4, 4))
-        R[:, [0, 1], [0, 1]] = ((SIGMA_ANCHOR * size[:, 1]) ** 2)[:, None]
-        R[:, [2, 3], [2, 3]] = _size_variance(hidden)
+        R[:, 0, 0] = R[:, 1, 1] = (SIGMA_ANCHOR * size[:, 1]) ** 2
+        R[:, 2, 2] = R[:, 3, 3] = _size_variance(hidden)
+        if clipped is not None and clipped.any():
+            R += _clipped_noise(clipped, size, ANCHOR_BY_EDGE)
         return Measurements(z, R, np.zeros(len(z)), np.ones(len(z), dtype=bool))
 
     def boxes(self, x: Array) -> Array:
-        half, height = np.exp(x[:, 4]) / 2, np.exp(x[:, 5])
-        return np.stack([x[:, 0] - half, x[:, 1], x[:, 0] + half, x[:, 1] + height], axis=1)
+        boxes = np.empty((len(x), 4))
+        half = np.exp(x[:, 4]) / 2
+        boxes[:, 0] = x[:, 0] - half
+        boxes[:, 1] = x[:, 1]
+        boxes[:, 2] = x[:, 0] + half
+        boxes[:, 3] = x[:, 1] + np.exp(x[:, 5])
+        return boxes
 
     def body(self, x: Array) -> Array:
         return np.exp(x[:, 5])
@@ -136,7 +155,7 @@ class GroundSpace:
         self.H = -H if H[2] @ [width / 2, height, 1] < 0 else H
         self.inverse = np.linalg.inv(self.H)
 
-    def measure(self, boxes: Array, hidden: Array) -> Measurements:
+    def measure(self, boxes: Array, hidden: Array, clipped: Array | None = None) -> Measurements:
         size = boxes[:, 2:] - boxes[:, :2]
         feet = foot(boxes)
         metres, J = to_ground(self.H, feet)
@@ -147,19 +166,27 @@ class GroundSpace:
         lower = sigma + SIGMA_COVERED * hidden * size[:, 1]
         R = np.zeros((len(size), 4, 4))
         R[:, :2, :2] = (J * np.stack([sigma, lower], axis=1)[:, None] ** 2) @ J.mT  # J R_u Jᵀ
-        R[:, [0, 1], [0, 1]] += FLOOR_M**2
-        R[:, [2, 3], [2, 3]] = _size_variance(hidden)
-        z = np.column_stack([np.where(usable[:, None], metres, 0), np.log(size)])
+        R[:, 0, 0] += FLOOR_M**2
+        R[:, 1, 1] += FLOOR_M**2
+        R[:, 2, 2] = R[:, 3, 3] = _size_variance(hidden)
+        if clipped is not None and clipped.any():
+            R += _clipped_noise(clipped, size, J @ FOOT_BY_EDGE)
+        z = np.empty((len(size), 4))
+        z[:, :2] = np.where(usable[:, None], metres, 0)
+        z[:, 2:] = np.log(size)
         return Measurements(z, R, np.log(np.abs(np.linalg.det(J))), usable)
 
     def boxes(self, x: Array) -> Array:
-        feet, _ = to_ground(self.inverse, x[:, :2])
-        feet[x[:, :2] @ self.inverse[2, :2] + self.inverse[2, 2] <= 0] = (
-            np.nan
-        )  # beyond the horizon
-        half, height = np.exp(x[:, 4]) / 2, np.exp(x[:, 5])
-        u, v = feet[:, 0], feet[:, 1]
-        return np.stack([u - half, v - height, u + half, v], axis=1)
+        feet = homogeneous(self.inverse, x[:, :2])
+        feet[feet[:, 2] <= 0] = np.nan  # beyond the horizon
+        u, v = feet[:, 0] / feet[:, 2], feet[:, 1] / feet[:, 2]
+        boxes = np.empty((len(x), 4))
+        half = np.exp(x[:, 4]) / 2
+        boxes[:, 0] = u - half
+        boxes[:, 1] = v - np.exp(x[:, 5])
+        boxes[:, 2] = u + half
+        boxes[:, 3] = v
+        return boxes
 
     def body(self, x: Array) -> Array:
         return np.full(len(x), BODY_M)
@@ -192,6 +219,19 @@ class GroundSpace:
         return x, P  # ground planes belong to fixed cameras
 
 
+def _clipped_noise(clipped: Array, size: Array, point_by_edge: Array) -> Array:
+    """Return the covariances (M, 4, 4) that edges (M, 4) on the border add.
+
+    `size` (M, 2) of the boxes, `point_by_edge` (2, 4) or (M, 2, 4) of their anchors.
+    """
+    by_edge = np.empty((len(size), 4, 4))  # of z
+    by_edge[:, :2] = point_by_edge
+    by_edge[:, 2:] = SIZE_BY_EDGE / size[:, :, None]
+    sigma = SIGMA_CLIPPED * np.tile(size, 2) * clipped
+    by_edge *= sigma[:, None]
+    return np.asarray(by_edge @ by_edge.mT)
+
+
 def _size_variance(hidden: Array) -> Array:
-    """Return variances (M, 1) of log w and log h: boxes of occluded people are truncated."""
-    return ((SIGMA_SIZE + SIGMA_COVERED * hidden) ** 2)[:, None]
+    """Return variances (M,) of log w and log h: boxes of occluded people are truncated."""
+    return (SIGMA_SIZE + SIGMA_COVERED * hidden) ** 2

@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from streamvis.errors import DataError
-from streamvis.geometry import Overlaps, area, iou, overlaps
+from streamvis.geometry import Overlaps, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
-from streamvis.tracking import existence, filters, identity, kalman, track_array
+from streamvis.tracking import existence, filters, identity, track_array
 from streamvis.tracking.admission import AdmittedDetections, admit
-from streamvis.tracking.appearance import AppearanceLikelihood, distances, pair_distances, unit
+from streamvis.tracking.appearance import AppearanceLikelihood, age, distances, pair_distances
 from streamvis.tracking.association import Pairs
 from streamvis.tracking.association_summary import (
     AssociationSummary,
@@ -26,18 +26,20 @@ from streamvis.tracking.association_summary import (
     summarise,
     without_detections,
 )
+from streamvis.tracking.border import at_edge, leaving_rate, outward, share_inside
 from streamvis.tracking.camera_state import CameraState, credible
+from streamvis.tracking.look_demand import FrameEmbeddings, Look, look_of, needed
+from streamvis.tracking.motion_model import stand_still, walk_on
+from streamvis.tracking.newcomers import newborn_existence, newborn_tracks
 from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
 from streamvis.tracking.space_choice import Space, choose_space, make_space
 from streamvis.tracking.state_space import (
     H_STATE,
-    MEASURED,
     StateSpace,
 )
 from streamvis.tracking.track_array import TrackArray
 
 PARAMETERS = TrackerParameters()
-EDGE = 0.1  # share of a box's height: margin at the frame's edge where people enter
 REPORT_INSIDE = 0.3  # share of the box that must lie in the frame
 REPORT_WHOLE = 0.95  # share of the box above which the person has not left the frame
 
@@ -79,6 +81,7 @@ class Tracker:
         self.source, self.config = source, config
         self.size = (source.width, source.height)
         self.space = self._space(choose_space(source, config.space).space)
+        self._nil = existence.logit(np.array(config.birth_score))
         self.tracks = track_array.blank(0, 0)
         self.lost = track_array.blank(0, 0)  # may be re-identified
         self.likeness = AppearanceLikelihood()
@@ -94,15 +97,19 @@ class Tracker:
         self,
         detections: Detections,
         media_us: int,
-        embeddings: Embeddings | None = None,
+        embeddings: Embeddings | Look | None = None,
         motion: Motion | None = None,
     ) -> Tracks:
         """Update with the detections of a frame and return the confirmed tracks.
 
-        `embeddings` are the appearance embeddings of the detections, `motion` is the camera motion
-        since the frame before. Raises DataError if their shapes differ. A frame that is not later
-        than the last detections is no further evidence: the tracks coast.
+        `embeddings` are the appearance embeddings of the detections, or a function that computes
+        those of some rows; `motion` is the camera motion since the frame before. Raises DataError
+        if their shapes differ. A frame that is not later than the last detections is no
+        further evidence: the tracks coast. Detections of a frame that was not looked at, since
+        nothing had moved, have the tracks held.
         """
+        if not detections.looked:
+            return self.hold(media_us, motion)
         view, ended = self._advance(media_us, motion)
         if self.looked_us is not None and media_us <= self.looked_us:
             return self._coasted(view, ended)
@@ -110,31 +117,44 @@ class Tracker:
         self.looked_us = media_us
         found = admit(detections, self.space, self.size)
         self.refused += len(detections.boxes) - len(found.row)
-        vectors = self._unit_embeddings(embeddings, found, len(detections.boxes))
-        links, pairs = self._associate(view, found, vectors, media_us, since_s)
+        looks = None
+        if embeddings is not None:
+            every = self.config.refresh_s == 0 or self.config.mode == "gnn_embed"
+            look = look_of(embeddings, len(detections.boxes), self.source.id)
+            looks = FrameEmbeddings(look, found.row, self.tracks, self.lost, every=every)
+        links, pairs = self._associate(view, found, looks, media_us, since_s)
+        vectors = None if looks is None else looks.vectors
         unclaimed = np.clip(1 - pairs.of_detections(pairs.hit), 0, 1)
         boxes = self.space.boxes(self.tracks.x)
         if self.tracks.width:
             self._look(found, vectors, boxes, pairs, media_us)
         alive = (self.tracks.r > PARAMETERS.r_min) & _projectable(boxes)
         ended += self._lose(alive)
-        born = self._births(found, unclaimed, boxes[alive])
+        born = self._births(found, unclaimed, boxes[alive], since_s)
         self._learn_clutter(found, unclaimed, since_s)
-        newborn = _newborn(self.space, found, born, media_us, self.tracks.width)
-        newborn.came_in = self._at_edge(found.boxes[born > 0])
-        if vectors is not None:
-            newborn.fresh[:] = vectors[born > 0]
-            newborn.fresh_s[:] = 0.1 * np.any(newborn.fresh, axis=1)
-        self.tracks = self.tracks.join(newborn)
-        boxes = self.space.boxes(self.tracks.x)
+        boxes = boxes[alive]
+        if born.any():
+            width = self.tracks.width
+            newborn = newborn_tracks(self.space, found, born, media_us, width, PARAMETERS)
+            newborn.came_in = at_edge(found.boxes[born > 0], self.size)
+            if vectors is not None:
+                newborn.fresh[:] = vectors[born > 0]
+                newborn.fresh_s[:] = 0.1 * np.any(newborn.fresh, axis=1)
+            self.tracks = self.tracks.join(newborn)
+            boxes = self.space.boxes(self.tracks.x)
         inside = self._inside(boxes)
         changes = self._confirm(inside)
-        ended = np.setdiff1d([*ended, *changes.ended], self.tracks.id).tolist()
+        ended = list({*ended, *changes.ended} - set(self.tracks.id.tolist()))
         return self._report(boxes, inside, join_newborn(links, alive, found, born), ended, changes)
 
     def coast(self, media_us: int, motion: Motion | None = None) -> Tracks:
         """Predict the tracks to a frame without detection and return the confirmed ones."""
         return self._coasted(*self._advance(media_us, motion))
+
+    def hold(self, media_us: int, motion: Motion | None = None) -> Tracks:
+        """Keep the tracks where they are, in a frame that shows no movement since the last look."""
+        view, ended = self._advance(media_us, motion, still=True)
+        return self._coasted(view, ended, held=self.tracks.seen_us == (self.looked_us or 0))
 
     def restart(self) -> None:
         """Reset for a new stream epoch: no tracks, no time, ids from 1."""
@@ -193,8 +213,9 @@ class Tracker:
         metric = self.config.space != "image"
         return make_space(self.source, name, self.size, metric=metric)
 
-    def _coasted(self, view: PredictedBoxes, ended: list[int]) -> Tracks:
-        return self._report(view.boxes, view.inside, without_detections(len(self.tracks)), ended)
+    def _coasted(self, view: PredictedBoxes, ended: list[int], held: Array | None = None) -> Tracks:
+        links = without_detections(len(self.tracks))
+        return self._report(view.boxes, view.inside, links, ended, held=held)
 
     def _clock(self, media_us: int) -> tuple[int, float, list[int]]:
         """Return the time that the tracks are predicted to, by how much, and the ids that end.
@@ -224,29 +245,36 @@ class Tracker:
             for one in (self.tracks, self.lost):
                 one.x, one.P = self.space.shifted(one.x, one.P, motion.warp)
 
-    def _advance(self, media_us: int, motion: Motion | None) -> tuple[PredictedBoxes, list[int]]:
-        """Drop tracks undetected for too long and predict the others; also the ids that ended."""
+    def _advance(
+        self, media_us: int, motion: Motion | None, *, still: bool = False
+    ) -> tuple[PredictedBoxes, list[int]]:
+        """Drop tracks undetected for too long and predict the others; also the ids that ended.
+
+        still: nothing has moved, so nobody has left or come out from behind something.
+        """
         self.now_us, dt, ended = self._clock(media_us)
         media_us = self.now_us
         if motion is not None:
             self._compensate(motion, dt)
         tracks = self.tracks
-        tracks.x, tracks.P = _predicted(self.space, tracks.x, tracks.P, dt)
+        predict = stand_still if still else walk_on
+        tracks.x, tracks.P = predict(tracks.x, tracks.P, dt, self.space.body(tracks.x), PARAMETERS)
         boxes = self.space.boxes(tracks.x)
         fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _projectable(boxes)
         ended += self._lose(fresh)
-        tracks = self.tracks
-        lost = self.lost
-        lost.x, lost.P = _predicted(self.space, lost.x, lost.P, dt)
-        recent = media_us - lost.seen_us <= self.config.remember_s * 1e6
-        self.lost = lost.take(recent & _projectable(self.space.boxes(lost.x)))
+        tracks, lost = self.tracks, self.lost
+        if len(lost):
+            lost.x, lost.P = walk_on(lost.x, lost.P, dt, self.space.body(lost.x), PARAMETERS)
+            recent = media_us - lost.seen_us <= self.config.remember_s * 1e6
+            self.lost = lost.take(recent & _projectable(self.space.boxes(lost.x)))
         view = self._view(boxes[fresh])
-        leaving = (
-            1 / PARAMETERS.lifetime_s
-            + (1 - view.inside) / PARAMETERS.leave_s
-            + view.twin / PARAMETERS.twin_s
-        )
-        tracks.r = tracks.r * np.exp(-dt * leaving)
+        if still:
+            return view, ended
+        seen = tracks.seen_us == (self.looked_us or 0)
+        speed = outward(view.boxes, self.space.foot_velocity(tracks.x), self.size)
+        rate = leaving_rate(view.inside, speed, seen, PARAMETERS) + view.twin / PARAMETERS.twin_s
+        tracks.r = tracks.r * np.exp(-dt * rate)
+        tracks.hidden = existence.hiding(tracks.hidden, dt, PARAMETERS.hide_s, PARAMETERS.appear_s)
         return view, ended
 
     def _lose(self, alive: Array) -> list[int]:
@@ -261,26 +289,6 @@ class Tracker:
         stayed = self.config.reentry | (self._inside(self.space.boxes(gone.x)) > REPORT_WHOLE)
         self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
         return [int(i) for i in gone.id]
-
-    def _unit_embeddings(
-        self, embeddings: Embeddings | None, found: AdmittedDetections, detected: int
-    ) -> Array | None:
-        """Return the unit embeddings (M, D) of the admitted detections, or None."""
-        if embeddings is None:
-            return None
-        vectors = embeddings.vectors
-        if vectors.ndim != 2 or len(vectors) != detected:
-            raise DataError(
-                f"source {self.source.id}: embeddings have shape {vectors.shape}, but "
-                f"{detected} people were detected; the stage that embeds must write a row for each"
-            )
-        if detected == 0:
-            return np.zeros((0, self.tracks.width))
-        vectors = unit(vectors)[found.row]
-        if vectors.shape[1] != self.tracks.width:
-            self.tracks.widen(vectors.shape[1])
-            self.lost.widen(vectors.shape[1])
-        return vectors
 
     def _look(
         self,
@@ -308,6 +316,8 @@ class Tracker:
         apart = self.tracks.x[track, :2] - missing.x[lost, :2]
         distance2 = np.einsum("ka,kab,kb->k", apart, np.linalg.inv(S), apart)
         ratio = identity.position_log_ratio(distance2, np.linalg.slogdet(S)[1], body)
+        together = missing.seen_us[lost] - self.tracks.first_us[track] > PARAMETERS.sought_s * 1e6
+        ratio[together] = -np.inf
         if not self.config.reentry:  # a person who enters is new
             ratio[(self.tracks.came_in & (self.tracks.group == 0))[track]] = -np.inf
         return ratio
@@ -324,31 +334,23 @@ class Tracker:
 
     def _inside(self, boxes: Array) -> Array:
         """Return the share (N,) of each box that lies within the frame."""
-        whole = area(boxes)
-        seen = area(np.clip(boxes, 0, (*self.size, *self.size)))
-        return np.divide(seen, whole, out=np.zeros(len(boxes)), where=whole > 0)
-
-    def _at_edge(self, boxes: Array) -> Array:
-        """Whether (N,) boxes (N, 4) reach the left, right or lower edge of the frame."""
-        margin = EDGE * (boxes[:, 3] - boxes[:, 1])
-        width, height = self.size
-        x1, _, x2, y2 = boxes.T
-        return (x1 < margin) | (x2 > width - margin) | (y2 > height - margin)
+        return share_inside(boxes, self.size)
 
     def _associate(
         self,
         view: PredictedBoxes,
         found: AdmittedDetections,
-        vectors: Array | None,
+        looks: FrameEmbeddings | None,
         media_us: int,
         since_s: float,
     ) -> tuple[AssociationSummary, Pairs]:
         """Associate the detections and update all tracks; also return the association weights."""
         tracks, at = self.tracks, found.at
-        p_detect = self.config.p_detect * self._observable(view)
+        detectable = self.config.p_detect * self._observable(view)
+        p_detect = detectable * (1 - tracks.hidden)
         log_odds = self._log_odds(found.scores)
         log_clutter = self._log_clutter_px() - 2 * math.log(PARAMETERS.size_range) - at.log_area
-        if self.config.mode == "gnn_embed" and vectors is not None:
+        if self.config.mode == "gnn_embed" and looks is not None:
             after = filters.assign(
                 tracks.x,
                 tracks.P,
@@ -358,9 +360,10 @@ class Tracker:
                 H_STATE,
                 p_detect=p_detect,
                 p_gate=PARAMETERS.p_gate,
-                gain=self._gain(view, found, vectors, media_us),
+                gain=self._gain(view, found, looks.vectors, media_us),
             )
         else:
+            need = partial(needed, tracks, view.boxes, found, self.config, media_us)
             after = filters.associate(
                 tracks.x,
                 tracks.P,
@@ -371,12 +374,14 @@ class Tracker:
                 p_detect=p_detect,
                 p_gate=PARAMETERS.p_gate,
                 log_clutter=log_clutter - log_odds,
-                log_ratio=self._likeness(vectors),
+                log_ratio=self._likeness(looks),
+                ask=None if looks is None else looks.asking(need),
             )
         tracks.x, tracks.P = after.x, after.P
-        tracks.r = self._existence(view, after.r, after.pairs, found.scores, since_s)
+        self._exist(view, after, detectable * PARAMETERS.p_gate, found.scores, since_s)
         links = summarise(found, after.pairs)
-        hit = links.detection >= 0
+        believed = (tracks.r >= PARAMETERS.lost_view) | (tracks.id == 0)
+        hit = (links.detection >= 0) & believed  # false boxes do not keep a lost track
         tracks.seen_us[hit] = media_us
         tracks.apart_s[hit & (view.twin == 0)] += min(since_s, PARAMETERS.apart_s / 2)
         return links, after.pairs
@@ -396,15 +401,19 @@ class Tracker:
         tracks = self.tracks
         return np.where((tracks.known_s > 0)[:, None], tracks.known, tracks.fresh)
 
-    def _likeness(self, vectors: Array | None) -> Callable[[Array, Array], Array] | None:
+    def _likeness(self, looks: FrameEmbeddings | None) -> Callable[[Array, Array], Array] | None:
         """Return the appearance log ratio of track-detection pairs (K,), None if it is not used."""
-        if vectors is None or self.config.mode == "jipda":
+        if looks is None or self.config.mode == "jipda":
             return None
 
+        tracks = self.tracks
+        known_s = np.where(tracks.known_s > 0, tracks.known_s, tracks.fresh_s)
+        ages = age(((self.now_us or 0) - tracks.look_us) / 1e6, known_s)
+
         def log_ratio(track: Array, detection: Array) -> Array:
-            apart = pair_distances(self._look_of(), vectors, track, detection)
-            ratio = self.likeness.log_ratio(apart, PARAMETERS.appearance_limit)
-            return PARAMETERS.appearance_power * ratio
+            apart = pair_distances(self._look_of(), looks.vectors, track, detection)
+            ratio = self.likeness.log_ratio(apart, PARAMETERS.appearance_limit, ages[track])
+            return np.maximum(ratio, -PARAMETERS.appearance_against)
 
         return log_ratio
 
@@ -420,9 +429,8 @@ class Tracker:
 
         A logistic calibration of fixed slope, clipped at `score_limit`.
         """
-        nil = existence.logit(np.array(self.config.birth_score))
-        odds = PARAMETERS.score_slope * (existence.logit(scores) - nil)
-        return np.clip(odds, -PARAMETERS.score_limit, PARAMETERS.score_limit)
+        odds = PARAMETERS.score_slope * (existence.logit(scores) - self._nil)
+        return existence.limited(odds, -PARAMETERS.score_limit, PARAMETERS.score_limit)
 
     def _log_clutter_px(self) -> float:
         """Return the log of the expected false detections per px²."""
@@ -430,36 +438,50 @@ class Tracker:
             return math.log(self.config.clutter)
         return math.log(max(self.clutter, 0.01) / (self.size[0] * self.size[1]))
 
-    def _existence(
-        self, view: PredictedBoxes, after: Array, pairs: Pairs, scores: Array, since_s: float
-    ) -> Array:
-        """Return r (N,), limiting the posterior of JIPDA (`after`) of this frame.
+    def _exist(
+        self,
+        view: PredictedBoxes,
+        after: filters.Associated,
+        seen: Array,
+        scores: Array,
+        since_s: float,
+    ) -> None:
+        """Update r and `hidden`, limiting the posterior of JIPDA (`after`) of this frame.
 
-        JIPDA assumes that clutter is independent from frame to frame, but false detections repeat
-        at the same place. So a hit contributes the evidence of its score, and `novelty` more only
-        for a tentative track, or for a strong detection of a track that was lost from view.
+        JIPDA assumes that detections are independent from frame to frame, but clutter and misses
+        repeat at the same place. So a hit contributes the evidence of its score, and `novelty` more
+        only for a tentative track, or for a strong detection of a track that was lost from view.
+        `seen` (N,) is P_D·P_G of those who are not hidden.
         """
-        tracks, log_odds = self.tracks, self._log_odds(scores)
-        again = (tracks.r < PARAMETERS.show)[pairs.track]
+        tracks, pairs, log_odds = self.tracks, after.pairs, self._log_odds(scores)
+        again = (tracks.r < PARAMETERS.lost_view)[pairs.track]
         again &= (scores >= self.config.birth_score)[pairs.detection]
         again |= (tracks.id == 0)[pairs.track]
         said = log_odds[pairs.detection] + PARAMETERS.novelty * again
-        hit = pairs.of_tracks(pairs.hit * said)
         odds = existence.logit(tracks.r)
-        change = np.minimum(existence.logit(after) - odds, hit)
+        change = np.minimum(existence.logit(after.r) - odds, pairs.of_tracks(pairs.hit * said))
         news = 1 - math.exp(-since_s / PARAMETERS.evidence_s)
-        r = existence.sigmoid(odds + news * change)
-        floor = PARAMETERS.r_hidden * (tracks.id > 0) * view.inside * (1 - view.twin)
-        return np.clip(r, floor, PARAMETERS.r_max)
+        missed = existence.missed_likelihood(tracks.hidden, seen, news)
+        alone = existence.missed_likelihood(tracks.hidden, seen)
+        change = news * change + pairs.miss * (np.log(missed) - news * np.log(alone))
+        whole = view.inside > REPORT_WHOLE
+        floor = PARAMETERS.r_hidden * (tracks.id > 0) * whole * (1 - view.twin)
+        tracks.r = np.clip(existence.sigmoid(odds + change), floor, PARAMETERS.r_max)
+        share = np.clip(1 - pairs.of_tracks(pairs.hit) / after.r, 0, 1)  # missed, if it exists
+        tracks.hidden = share * tracks.hidden / missed
 
-    def _births(self, found: AdmittedDetections, unclaimed: Array, boxes: Array) -> Array:
+    def _births(
+        self, found: AdmittedDetections, unclaimed: Array, boxes: Array, since_s: float
+    ) -> Array:
         """Return r (M,) of the tracks that the detections initiate, 0 for none.
 
         `unclaimed` (M,) is the probability that a detection belongs to no track; `boxes` (N, 4)
         are those of the tracks.
         """
         able = unclaimed * (found.scores >= self.config.birth_score)
-        r = PARAMETERS.birth * found.scores * able  # (M,) without competing boxes
+        log_odds = self._log_odds(found.scores)
+        r = newborn_existence(found.boxes, found.scores, log_odds, since_s, PARAMETERS)
+        r *= able  # (M,) without competing boxes
         own = np.flatnonzero(r > 5 * PARAMETERS.r_min)  # the others stay below the limit
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
         taken = np.zeros(len(own))
@@ -490,6 +512,11 @@ class Tracker:
     def _settle(self) -> identity.IdentityChanges:
         """Resolve ambiguous identities; undetected tracks are candidates like lost people."""
         tracks, now_us = self.tracks, self.now_us or 0
+        if not tracks.width:
+            return identity.IdentityChanges()
+        identity.ask_again(tracks)
+        if not identity.due(tracks):
+            return identity.IdentityChanges()
         settled = (tracks.id > 0) & (tracks.group == 0) & (tracks.known_s > 0)
         sought = np.flatnonzero(settled & (now_us - tracks.seen_us > PARAMETERS.sought_s * 1e6))
         missing = self.lost.join(tracks.take(sought))
@@ -514,12 +541,14 @@ class Tracker:
         links: AssociationSummary,
         ended: list[int],
         changes: identity.IdentityChanges | None = None,
+        held: Array | None = None,
     ) -> Tracks:
         tracks, space = self.tracks, self.space
         variance = np.trace(tracks.P[:, :2, :2], axis1=1, axis2=2) / 2
         placed = np.sqrt(variance) < space.vague * space.body(tracks.x)
         placed |= links.detection >= 0
-        shown = (tracks.id > 0) & (tracks.r >= PARAMETERS.show) & (inside >= REPORT_INSIDE) & placed
+        least = np.where(inside > REPORT_WHOLE, PARAMETERS.show, PARAMETERS.show_leaving)
+        shown = (tracks.id > 0) & (tracks.r >= least) & (inside >= REPORT_INSIDE) & placed
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(tracks.id[rows])]
         x, P = tracks.x[rows], tracks.P[rows]
@@ -545,6 +574,7 @@ class Tracker:
             ground_covariance=None if feet is None else feet.covariance.astype(np.float32),
             merged=np.array(changes.merged, np.int64) if changes and changes.merged else None,
             split=np.array(changes.split, np.int64) if changes and changes.split else None,
+            held=None if held is None else held[rows],
         )
 
 
@@ -558,27 +588,3 @@ def _same_person_pairs(boxes: Array, others: Array) -> tuple[Array, Array]:
     near = overlaps(boxes, others)
     close = (near.iou > PARAMETERS.twin_birth_iou) | (near.first > PARAMETERS.twin_birth_inside)
     return near.i[close], near.j[close]
-
-
-def _predicted(space: StateSpace, x: Array, P: Array, dt: float) -> tuple[Array, Array]:
-    F = np.eye(6)
-    F[:4, :4], unit = kalman.constant_velocity(dt)
-    Q = np.zeros((len(x), 6, 6))
-    Q[:, :4, :4] = (PARAMETERS.acceleration * space.body(x))[:, None, None] ** 2 * unit
-    Q[:, [4, 5], [4, 5]] = PARAMETERS.size_drift**2 * dt
-    return kalman.predict(x, P, F, Q)
-
-
-def _newborn(
-    space: StateSpace, found: AdmittedDetections, born: Array, media_us: int, width: int
-) -> TrackArray:
-    own = np.flatnonzero(born)
-    at = found.at
-    new = track_array.blank(len(own), width)
-    new.x[:, MEASURED] = at.z[own]
-    new.P[:, :2, :2] = at.R[own, :2, :2]
-    new.P[:, 4:, 4:] = at.R[own, 2:, 2:]
-    new.P[:, [2, 3], [2, 3]] = (PARAMETERS.speed * space.body(new.x))[:, None] ** 2
-    new.r = born[own]
-    new.first_us[:] = new.seen_us[:] = new.look_us[:] = media_us
-    return new

@@ -9,7 +9,10 @@ from scipy.stats import norm
 from streamvis.tracking.appearance import (
     SPREAD,
     AppearanceLikelihood,
+    KnownDistances,
     NormalEstimate,
+    RatioCalibration,
+    age,
     blend,
     distances,
     unit,
@@ -26,43 +29,155 @@ def units(n, width, seed):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def distances_of(same, other, ages=0.0, copy=None, copy_age=0.0, seconds=1.0):
+    """The distances of one frame."""
+    same, other = np.atleast_1d(same), np.atleast_1d(other)
+    copy = np.zeros(0) if copy is None else np.atleast_1d(copy)
+    return KnownDistances(
+        same,
+        np.broadcast_to(ages, same.shape),
+        np.arange(len(copy)),
+        copy,
+        np.broadcast_to(copy_age, copy.shape),
+        other,
+        np.broadcast_to(ages, other.shape),
+        seconds,
+    )
+
+
 @given(batches)
-def test_below_the_most_it_is_the_mean_and_variance_of_all_samples(samples):
+def test_without_fading_it_is_the_mean_and_variance_of_all_samples(samples):
     told = NormalEstimate(0.5, 0.04, 0.0)
     for batch in samples:
-        told = told.learn(batch, most=1e9)
+        told = told.learn(batch, 0.1 * len(batch), keep=1.0)
     every = np.concatenate([*samples, []])
     assume(len(every))
-    assert told.weight == len(every)
+    assert told.weight == pytest.approx(0.1 * len(every))
     assert told.mean == pytest.approx(every.mean(), abs=1e-9)
     assert told.variance == pytest.approx(every.var(), abs=1e-9)
 
 
 @given(st.lists(distance, min_size=1, max_size=20), st.integers(1, 50))
-def test_what_was_believed_before_counts_as_so_many_samples(samples, weight):
+def test_what_was_believed_before_counts_for_its_time(samples, weight):
     rng = np.random.default_rng(0)
     before = rng.normal(0.4, 0.1, weight)
-    told = NormalEstimate(before.mean(), before.var(), weight).learn(np.array(samples), most=1e9)
+    told = NormalEstimate(before.mean(), before.var(), 0.2 * weight)
+    told = told.learn(np.array(samples), 0.2 * len(samples), keep=1.0)
     both = np.concatenate([before, samples])
     assert (told.mean, told.variance) == pytest.approx((both.mean(), both.var()), abs=1e-9)
 
 
-def test_beyond_the_most_older_samples_fade():
-    told = NormalEstimate(0.9, 0.01, 100.0)
-    for k in range(1, 4):
-        told = told.learn(np.full(100, 0.1), most=100.0)
-        assert told.mean == pytest.approx(0.1 + 0.8 * 0.5**k)  # a hundred new ones are half
-        assert told.weight == 200.0
-    rng = np.random.default_rng(0)
-    for _ in range(400):
-        told = told.learn(rng.normal(0.3, 0.05, 10), most=400.0)
-    assert told.mean == pytest.approx(0.3, abs=0.01)
-    assert told.variance == pytest.approx(0.05**2, rel=0.25)
-
-
 def test_nothing_is_learnt_from_nothing():
-    told = NormalEstimate(0.3, 0.1, 7.0)
-    assert told.learn(np.empty(0), most=5.0) == told
+    likeness = AppearanceLikelihood()
+    assert likeness.learn(distances_of([], [], seconds=0.0), 30.0, 4.0) == likeness
+    assert likeness.learn(distances_of([0.3], [0.5], seconds=0.0), 30.0, 4.0) == likeness
+
+
+@given(st.sampled_from([5, 12.5, 25, 50]), st.integers(1, 12), st.integers(0, 3))
+def test_the_memory_is_in_seconds_of_media_time(fps, people, seed):
+    """The same people at another frame rate are the same evidence."""
+    told = []
+    for rate in (fps, 10):
+        likeness, rng = AppearanceLikelihood(), np.random.default_rng(seed)
+        for _ in range(20):  # seconds, in each of which distances stay as they are
+            same, other = rng.normal(0.3, 0.05, people), rng.normal(0.6, 0.1, people)
+            copy = same + 0.2 + rng.normal(0, 0.02, people)
+            found = distances_of(same, other, 0.1, copy, 1.0, seconds=people / rate)
+            for _ in range(round(rate)):
+                likeness = likeness.learn(found, 30.0, 4.0)
+        told.append(likeness)
+    for one, other in ((t.same, u.same) for t, u in [told]):
+        assert one.mean == pytest.approx(other.mean, abs=0.01)
+        assert one.variance**0.5 == pytest.approx(other.variance**0.5, abs=0.01)
+        assert one.weight == pytest.approx(other.weight, rel=0.05)
+    assert told[0].growth.rate == pytest.approx(told[1].growth.rate, abs=0.01)
+    assert told[0].calibration.power == pytest.approx(told[1].calibration.power, abs=0.05)
+
+
+@pytest.mark.parametrize("people", [1, 10])
+def test_half_of_what_is_older_than_the_memory_is_forgotten_however_many_people_there_are(people):
+    likeness = AppearanceLikelihood()
+    for mean in (0.2, 0.4):
+        for _ in range(10 * 60 if mean == 0.2 else 10 * 20):  # a minute; then log(2) of 30 s
+            found = distances_of(np.full(people, mean), [], seconds=people / 10)
+            likeness = likeness.learn(found, 20 / np.log(2), 4.0)
+    assert likeness.same.mean == pytest.approx(0.3, abs=0.02)
+
+
+@given(st.integers(0, 99), st.floats(0.03, 0.25), st.floats(0.0, 0.06))
+def test_growth_with_age_recovers_the_curve(seed, rate, spread):
+    rng = np.random.default_rng(seed)
+    growth = AppearanceLikelihood().growth
+    for _ in range(300):
+        ages = np.log1p(rng.uniform(0, 2, 6) / rng.uniform(0.3, 4, 6))
+        grown = ages * rng.normal(rate, spread, 6)
+        growth = growth.learn(ages, grown, 0.6, keep=1.0)
+    assert growth.rate == pytest.approx(rate, abs=0.01)
+    assert growth.variance**0.5 == pytest.approx(spread, abs=0.025)  # 0.05 before
+
+
+def test_growth_of_nothing_or_at_no_age_teaches_nothing():
+    growth = AppearanceLikelihood().growth
+    assert growth.learn(np.zeros(0), np.zeros(0), 1.0, 1.0) == growth
+    assert growth.learn(np.zeros(3), np.full(3, 0.1), 1.0, 1.0) == growth
+
+
+@given(likenesses, st.floats(0, 1), st.floats(0, 2))
+def test_with_age_it_is_the_log_ratio_of_a_density_that_has_grown(likeness, share, years):
+    same, other, growth = likeness.same, likeness.other, likeness.growth
+    mean = same.mean + growth.rate * years
+    assume(mean <= other.mean)
+    d = np.array([mean + share * (other.mean - mean)])
+    narrow = same.variance + SPREAD**2 + growth.variance * years**2
+    p = norm(mean, np.sqrt(narrow)).logpdf(d)
+    q = norm(other.mean, np.sqrt(other.variance + SPREAD**2)).logpdf(d)
+    found = likeness.log_ratio(d, 1e9, np.full(1, years))
+    np.testing.assert_allclose(found, p - q, rtol=1e-9, atol=1e-9)
+
+
+@given(st.floats(0, 10), st.floats(0, 10), st.floats(0.1, 8), st.floats(1.0, 4.0))
+def test_means_age_with_time_and_those_over_a_longer_time_less(gap, more, known, longer):
+    one, later, long = age(
+        np.array([gap, gap + more, gap]), np.array([known, known, known * longer])
+    )
+    assert 0 <= long <= one <= later
+    assert age(np.zeros(1), np.array([known])) == 0
+
+
+def test_who_was_not_seen_for_a_while_may_look_different():
+    """Distances of the same person grow from 0.15 to 0.35: then 0.45 says little against it."""
+    likeness = AppearanceLikelihood()
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        found = distances_of(
+            rng.normal(0.15, 0.04, 5), rng.normal(0.65, 0.15, 5), 0.05,
+            rng.normal(0.35, 0.06, 5), 1.0, seconds=0.5,
+        )  # fmt: skip
+        likeness = likeness.learn(found, 30.0, 4.0)
+    at_once, later = likeness.log_ratio(np.array([0.45, 0.45]), 5.0, np.array([0.0, 1.0]))
+    assert at_once == pytest.approx(-5)
+    assert later > -0.5
+
+
+@given(st.integers(0, 20), st.floats(0.3, 0.7))
+def test_embeddings_that_tell_nobody_apart_count_nothing(seed, mean):
+    rng = np.random.default_rng(seed)
+    likeness = AppearanceLikelihood()
+    for _ in range(300):
+        same, other = rng.normal(mean, 0.15, (2, 5))
+        likeness = likeness.learn(distances_of(same, other, seconds=0.5), 30.0, 5.0)
+    assert np.abs(likeness.log_ratio(np.linspace(0, 1.5, 9), 5.0)).max() < 0.5
+
+
+def test_a_ratio_that_is_often_wrong_counts_less_until_it_is_right_again():
+    calibration = RatioCalibration()
+    for _ in range(200):  # three nats that are wrong each fourth time: log(3) is right
+        wrong, right = np.array([3.0, 3, 3, -3]), np.array([-3.0, -3, -3, 3])
+        calibration = calibration.learn(wrong, right, 0.5, keep=0.98)
+    assert 3 * calibration.power == pytest.approx(np.log(3), abs=0.05)
+    for _ in range(400):
+        calibration = calibration.learn(np.full(4, 3.0), np.full(4, -3.0), 0.5, keep=0.98)
+    assert calibration.power == 1.0
 
 
 @given(likenesses, st.floats(0, 1))
@@ -88,8 +203,8 @@ def test_where_nobody_looked_nothing_is_said():
 
 
 def test_what_is_learnt_of_the_same_and_of_others_stays_apart():
-    a = AppearanceLikelihood().learn(np.full(500, 0.1), np.empty(0), 400.0)
-    assert (a.same.mean < 0.2, a.other) == (True, AppearanceLikelihood().other)
+    a = AppearanceLikelihood().learn(distances_of(np.full(50, 0.1), [], seconds=50.0), 30.0, 4.0)
+    assert (a.same.mean < 0.15, a.other) == (True, AppearanceLikelihood().other)
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(1, 8))

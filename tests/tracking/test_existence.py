@@ -1,6 +1,7 @@
 """Existence in closed form, and who hides whom."""
 
 import numpy as np
+import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,29 @@ def test_ipda_closed_form(r, log_density):
     delta = SEEN - 0.9 * np.exp(log_density).sum() / 0.012
     np.testing.assert_allclose(after, (1 - delta) * r / (1 - delta * r), rtol=1e-9)
     np.testing.assert_allclose(given_exists.sum(), 1)
+
+
+@given(probabilities, st.lists(st.booleans(), max_size=12), st.floats(0.01, 2))
+def test_existence_and_hiding_are_those_of_a_three_state_chain(r, detections, dt):
+    """Absent, detectable, undetectable: the forward algorithm on the whole chain."""
+    hide_s, appear_s, density = 3.0, 0.5, 4.0
+    generator = np.zeros((3, 3))  # columns: from
+    generator[1:, 1:] = [[-1 / hide_s, 1 / appear_s], [1 / hide_s, -1 / appear_s]]
+    move = scipy.linalg.expm(generator * dt)
+    chain = np.array([1 - r, r, 0.0])
+    r, hidden = np.array([r]), np.zeros(1)
+    for detected in detections:
+        chain = move @ chain
+        gain = density if detected else 0.0  # P_D N/λ
+        likelihood = np.array([1, 1 - SEEN[0] + gain, 1])
+        chain = chain * likelihood / (chain @ likelihood)
+        hidden = existence.hiding(hidden, dt, hide_s, appear_s)
+        seen = SEEN * (1 - hidden)
+        weights = np.array([1 - seen * r, r * (1 - hidden) * gain])
+        missed, hit = weights / weights.sum(axis=0)
+        r, missed = existence.posterior(r, seen, missed, hit)
+        hidden = missed * hidden / existence.missed_likelihood(hidden, SEEN)
+        np.testing.assert_allclose([1 - r[0], r[0] * (1 - hidden[0])], chain[:2], atol=1e-9)
 
 
 @given(st.lists(st.floats(-20, 5), max_size=5))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvis.tracking import filters, kalman
-from streamvis.tracking.association import gnn_marginals, lbp_marginals, marginals
+from streamvis.tracking.association import gnn_marginals, lbp_marginals, log_weights, marginals
 
 SENSOR = {"p_detect": 0.9, "p_gate": 0.99, "clutter": 0.012}
 WITHOUT_R = [filters.pda, filters.jpda, filters.gnn]
@@ -65,6 +65,67 @@ def test_golden_b():
     np.testing.assert_allclose(
         after.x, B["x"] + gain * (after.beta[:, 1:] @ B["z"] - B["x"] * (1 - after.beta[:, :1]))
     )
+
+
+@given(seeds)
+def test_further_evidence_of_a_pair_multiplies_its_density(seed):
+    """A negative log ratio is evidence for clutter and new people, also if it is the best one."""
+    x, P, z, R, H, r = crowd(seed)
+    ratio = np.random.default_rng(seed).uniform(-4, 2, (len(x), len(z)))
+    sensor = {"p_detect": 0.9, "p_gate": 0.99, "log_clutter": np.log(0.012)}
+    plain = filters.associate(x, P, r, z, R, H, **sensor)
+    after = filters.associate(x, P, r, z, R, H, **sensor, log_ratio=lambda i, j: ratio[i, j])
+    S = H @ P[:, None] @ H.T + R  # (N, M, 2, 2)
+    nu = z - (x @ H.T)[:, None]
+    distance2 = np.einsum("nmi,nmij,nmj->nm", nu, np.linalg.inv(S), nu)
+    log_density = -0.5 * (distance2 + np.log(np.linalg.det(2 * np.pi * S))) + ratio
+    log_density[~plain.gated] = -np.inf
+    weights = log_weights(
+        r, np.full(len(x), 0.9), 0.99, log_density, np.full(len(z), np.log(0.012))
+    )
+    np.testing.assert_allclose(after.beta, marginals(*weights), atol=1e-9)
+
+
+@given(seeds)
+def test_evidence_may_be_asked_for_after_the_association_without_it(seed):
+    x, P, z, R, H, r = crowd(seed)
+    ratio = np.random.default_rng(seed).uniform(-4, 2, (len(x), len(z)))
+    sensor = {"p_detect": 0.9, "p_gate": 0.99, "log_clutter": np.log(0.012)}
+    for there in (False, True):
+        seen = []
+
+        def ask(pairs, belief, there=there, seen=seen):
+            seen.append((pairs, belief))
+            return there
+
+        after = filters.associate(
+            x, P, r, z, R, H, **sensor, log_ratio=lambda i, j: ratio[i, j], ask=ask
+        )
+        plain = filters.associate(x, P, r, z, R, H, **sensor)
+        full = filters.associate(x, P, r, z, R, H, **sensor, log_ratio=lambda i, j: ratio[i, j])
+        np.testing.assert_array_equal(after.beta, (full if there else plain).beta)
+        [(pairs, belief)] = seen
+        np.testing.assert_array_equal(pairs.dense(), plain.beta)
+        np.testing.assert_allclose(belief * plain.r[pairs.track], pairs.hit)
+
+
+def test_a_detection_that_surely_shows_somebody_else_is_refused():
+    one = (
+        np.zeros((1, 2)),
+        np.eye(2)[None],
+        np.array([0.9]),
+        np.zeros((1, 2)),
+        np.eye(2),
+        np.eye(2),
+    )
+    sensor = {"p_detect": 0.9, "p_gate": 0.99, "log_clutter": np.log(0.012)}
+    hits = [
+        filters.associate(*one, **sensor, log_ratio=lambda i, j, said=said: np.full(len(i), said))
+        for said in (0.0, -4.0)
+    ]
+    assert hits[0].beta[0, 1] > 0.9
+    assert hits[1].beta[0, 1] < 0.4
+    assert hits[1].r[0] < hits[0].r[0]
 
 
 def test_golden_b_with_existence():

@@ -143,13 +143,32 @@ def test_where_nobody_is_nobody_is_seen():
         assert len(rows) == len(seen) == 0
 
 
+def test_means_are_copied_to_learn_how_people_change():
+    """A copy is kept for two seconds, and dropped when the track may have become another."""
+    tracks = tracks_of([1, 2], known=PERSON[:2], known_s=[1, 1], look_us=1_000_000)
+    likeness = before = AppearanceLikelihood()
+    for k in range(1, 31):  # a tenth of a second each; both turn towards what nobody was
+        new = np.cos(0.05 * k) * PERSON[:2] + np.sin(0.05 * k) * PERSON[2:4]
+        likeness = identity.update_appearance(
+            tracks, np.arange(2), new, 100_000 * k + 1_000_000, likeness
+        )
+    assert tracks.copy_us.tolist() == [3_000_000, 3_000_000]  # the first one: 1 s
+    assert (tracks.copy_s > 2.9).all()
+    assert likeness.growth.rate > before.growth.rate
+    assert likeness.growth.weight > before.growth.weight
+    close = apart(2)
+    close[1] = close[0]
+    identity.mark_ambiguous(tracks, close, missed(2), 4_000_000)
+    assert tracks.copy_us.tolist() == [0, 0]
+
+
 def test_a_look_counts_for_the_time_since_the_last_but_not_for_long():
     tracks = tracks_of([1, 2, 3, 0], known=PERSON[:4], known_s=[2, 2, 0, 0], group=[0, 5, 0, 0])
     tracks.look_us[:] = [900_000, 900_000, 100_000, 1_000_000]
     new = PERSON[[1, 1, 2, 3]]
     identity.update_appearance(tracks, np.arange(4), new, 1_000_000, AppearanceLikelihood())
     np.testing.assert_allclose(tracks.known_s, [2.1, 2, 0, 0])  # settled; in doubt; not known yet
-    np.testing.assert_allclose(tracks.fresh_s, [0, 0.1, PARAMETERS.step_s, 0])
+    np.testing.assert_allclose(tracks.fresh_s, [0, 0.1, PARAMETERS.fresh_step_s, 0])
     np.testing.assert_allclose(tracks.fresh[1:3], new[1:3])
     share = 0.1 / 2.1
     np.testing.assert_allclose(
@@ -162,8 +181,9 @@ def test_the_scene_is_learnt_from_those_who_are_settled_only():
     tracks = tracks_of([1, 2, 3], known=PERSON[:3], known_s=[1, 1, 1], group=[0, 0, 7])
     before = AppearanceLikelihood()
     after = identity.update_appearance(tracks, np.arange(3), PERSON[:3], 100_000, before)
-    assert after.same.weight == before.same.weight + 2
-    assert after.other.weight == before.other.weight + 4  # three looks, held against two people
+    keep = np.exp(-0.1 / PARAMETERS.learn_s)  # of a tenth of a second, of two people
+    assert after.same.weight == pytest.approx(keep * before.same.weight + 0.2)
+    assert after.other.weight == pytest.approx(keep * before.other.weight + 0.2)
     assert after.same.mean < before.same.mean
     assert after.other.mean > before.other.mean
 
@@ -324,3 +344,40 @@ def test_who_is_in_the_wrong_place_is_not_known_again(place):
     left, _, changes = settled(tracks, lost, np.full((1, 1), place))
     assert (tracks.id.tolist(), left.id.tolist()) == ([9], [3])
     assert (changes.merged, changes.split, changes.ended) == ([], [], [])
+
+
+def test_who_looked_like_nobody_at_first_is_known_again_when_more_has_been_seen():
+    """The mean of more looks decides, each time the known time has doubled."""
+    blurred = PERSON[0] + PERSON[1] + PERSON[2]
+    tracks = tracks_of([7], r=0.9, fresh=blurred / np.sqrt(3), fresh_s=PARAMETERS.need_s)
+    lost = tracks_of([3], known=PERSON[0], known_s=5.0)
+    assert identity.due(tracks)
+    left, _, changes = settled(tracks, lost)
+    assert tracks.id.tolist() == [7]
+    assert left.id.tolist() == [3]
+    assert not changes.merged
+    asked = []
+    for seconds in np.arange(1, 30) * 0.2:
+        tracks.known[0], tracks.known_s[0] = PERSON[0], seconds
+        identity.ask_again(tracks)
+        if identity.due(tracks):
+            asked.append(seconds)
+            left, _, changes = settled(tracks, lost)
+            break
+    assert asked == pytest.approx([2 * PARAMETERS.need_s])
+    assert tracks.id.tolist() == [3]
+    assert changes.merged == [(7, 3)]
+    assert len(left) == 0
+
+
+def test_who_is_new_is_asked_for_as_long_as_the_mean_is_young():
+    tracks = tracks_of([7], r=0.9, fresh=PERSON[0], fresh_s=PARAMETERS.need_s)
+    asked = []
+    for _ in range(500):
+        identity.ask_again(tracks)
+        if identity.due(tracks):
+            asked.append(float(tracks.fresh_s[0]))
+            settled(tracks, tracks_of([]))
+        tracks.known_s += 0.1
+    assert asked == pytest.approx(PARAMETERS.need_s * 2.0 ** np.arange(len(asked)), rel=0.3)
+    assert PARAMETERS.ask_s <= max(asked) < 2.6 * PARAMETERS.ask_s

@@ -1,6 +1,7 @@
 """The batched filter against filterpy, and mixtures against the formulas of PDA."""
 
 import numpy as np
+from filterpy.common import Q_continuous_white_noise
 from filterpy.kalman import KalmanFilter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,12 @@ def test_prediction_and_update_equal_filterpy(seed, n):
         np.testing.assert_allclose(posterior.P[i], oracle.P, atol=1e-9)
         np.testing.assert_allclose(innovations.log_density[i], oracle.log_likelihood, atol=1e-9)
         np.testing.assert_allclose(innovations.distance2[i], oracle.mahalanobis**2, rtol=1e-6)
+
+
+@given(st.floats(0, 100))
+def test_the_noise_of_constant_velocity_is_that_of_filterpy(dt):
+    expected = Q_continuous_white_noise(dim=2, dt=dt, block_size=2, order_by_dim=False)
+    np.testing.assert_array_equal(kalman.constant_velocity(dt)[1], expected)
 
 
 @given(st.floats(0.01, 2), st.floats(0.01, 2))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from factories import detections
 from factories import source as source_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamvis.config import Jipda
@@ -75,6 +75,7 @@ def test_the_choice_depends_on_neither_resolution_nor_the_origin_and_north_of_th
     assert scaled == pytest.approx(size, rel=1e-6)
 
 
+@example([-237.75, -227.75, -10.0, 1007.75, 966.75, 41.0, 1.0, 0.0, 1.0])
 @settings(max_examples=200)
 @given(st.lists(st.floats(-1e4, 1e4), min_size=9, max_size=9))
 def test_no_plane_that_can_be_inverted_breaks_the_choice(numbers):

@@ -52,7 +52,8 @@ def test_another_embedding_length_drops_all_embeddings():
     tracks = random_tracks(0, 2, 3)
     tracks.widen(5)
     assert tracks.width == 5
-    assert tracks.known.dtype == tracks.fresh.dtype == np.float16
+    assert tracks.known.dtype == tracks.fresh.dtype == np.float32
+    assert tracks.copy.shape == (2, 5)
     assert not any(array.any() for array in (tracks.known, tracks.fresh, tracks.known_s))
     assert_same(unpack(tracks.pack(), 5), tracks)
 
@@ -70,3 +71,29 @@ def test_a_missing_array_is_named():
     del packed["group"]
     with pytest.raises(DataError, match="not the state of a tracker: KeyError\\('group'\\)"):
         unpack(packed, 3)
+
+
+def test_a_state_of_half_precision_embeddings_is_read():
+    tracks = random_tracks(0, 2, 3)
+    packed = tracks.pack()
+    for name in ("known", "fresh"):
+        packed[name] = getattr(tracks, name).astype(np.float16).tobytes()
+    again = unpack(packed, 3)
+    assert again.known.dtype == np.float32
+    np.testing.assert_array_equal(again.known, tracks.known.astype(np.float16))
+    np.testing.assert_array_equal(again.x, tracks.x)
+
+
+def test_a_state_from_before_a_field_was_added_has_zeros_there():
+    tracks = blank(2, 3)
+    tracks.x[:] = 7
+    later = ("hidden", "copy", "copy_s", "copy_us")
+    for name in later:
+        getattr(tracks, name)[:] = 3
+    packed = tracks.pack()
+    for name in later:
+        del packed[name]
+    again = unpack(packed, 3)
+    assert again.copy.shape == (2, 3)
+    assert not any(getattr(again, name).any() for name in later)
+    assert (again.x == 7).all()

@@ -178,6 +178,20 @@ def test_weak_detections_sustain_a_track_but_start_none():
     assert run(0.9, 0.02) == 0
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_boxes_that_are_probably_nobody_do_not_keep_a_lost_track(every):
+    """They hit the predicted box again and again, which says no more than that they are false."""
+    follow = tracker(memory_s=2.0)
+    walk(follow, [lambda t: (300, 300)], 2)
+    ended = []
+    for k in range(20, 60):
+        weak = detections([person(300, 300)] * (k % every == 0), scores=[0.05] * (k % every == 0))
+        tracks = follow.update(weak, k * 100_000)
+        ended += [k / 10] * len(tracks.ended)
+    assert len(ended) == 1
+    assert 3.5 < ended[0] < 5  # `memory_s` after it was last believed
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_what_is_seen_depends_on_time_not_on_frame_rate(space):
     def path(t):

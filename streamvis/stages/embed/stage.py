@@ -27,7 +27,10 @@ class PersonEmbedder:
     def __call__(
         self, pictures: Sequence[Array], found: Sequence[Detections | None]
     ) -> Iterator[Embeddings]:
-        """Yield the embeddings of each picture's people; pictures are (H, W, 3) uint8 RGB."""
+        """Yield the embeddings of each picture's people; pictures are (H, W, 3) uint8 RGB.
+
+        They are zeros for people of a lower score or a smaller box.
+        """
         looked = [self._worth(part) for part in found]
         crops = [self._crop(*one) for one in zip(pictures, found, looked, strict=True)]
         vectors = self.network(np.concatenate([np.empty((0, *self.size, 3), np.uint8), *crops]))
@@ -36,6 +39,11 @@ class PersonEmbedder:
             every = np.zeros((len(rows), self.width), np.float32)  # row for row with them
             every[rows] = vectors[end - len(some) : end]
             yield Embeddings(vectors=every)
+
+    def rows(self, pixels: Array, found: Detections, rows: Array) -> Array:
+        """Return the embeddings (K, D) of rows (K,) of one picture's people; zeros as above."""
+        (part,) = self([pixels], [found[rows]])
+        return part.vectors
 
     def _worth(self, found: Detections | None) -> Array:
         """Rows (N,) bool that are embedded."""

@@ -29,10 +29,12 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
     birth_score: Share = 0.7  # detections with a lower score can continue a track but not start one
     p_detect: Annotated[float, Meta(gt=0, lt=1)] = 0.9  # probability that a visible person is
     # detected in a frame
-    memory_s: Annotated[float, Meta(gt=0, le=60)] = 2.0  # a track without detections is predicted
+    memory_s: Annotated[float, Meta(gt=0, le=60)] = 3.0  # a track without detections is predicted
     # for at most this long
     remember_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0  # a person can be re-identified by
     # appearance for this long after the track was lost
+    refresh_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # from one embedding of a person whose
+    # identity is not ambiguous to the next; 0: in each frame
     reentry: bool = False  # also re-identify people who left through the frame's edge; false: they
     # get a new id
     clutter: Annotated[float, Meta(gt=0)] | None = None  # per px² and frame; density of false
@@ -42,6 +44,10 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
     may_read: ClassVar[Parts] = frozenset({Embeddings, Motion})
     writes: ClassVar[type[Part]] = Tracks
     stateful: ClassVar[bool] = True
+
+    @property
+    def reads_masks(self) -> bool:
+        return False
 
     def missing(self, above: Sequence[StageConfig]) -> str | None:
         parts = {one.writes for one in above}
@@ -68,7 +74,7 @@ class Jipda(StageConfig, frozen=True, tag="jipda"):
     def build(self, site: Site) -> Stage:
         from streamvis.stages.track.stage import TrackStage
 
-        return TrackStage(self)
+        return TrackStage(self, site)
 
     def overlay(self, drawing: "Drawing") -> "Overlay":
         from streamvis.stages.track.overlay import TrackOverlay

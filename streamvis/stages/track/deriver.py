@@ -234,7 +234,7 @@ def _as_tracks(state: TrackEventState, frame: Frame, tracks: Tracks) -> list[Tra
     scores, existence = _rounded(tracks.scores, 4), _rounded(tracks.existence, 4)
     covariance, entropy = _rounded(tracks.covariance, 6), _rounded(tracks.entropy, 4)
     metric = _ground_members(tracks)
-    seen = tracks.detection >= 0
+    seen = tracks.supported
     return [
         Track(
             id=_track_id(state, number),

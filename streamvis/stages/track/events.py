@@ -24,8 +24,8 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str  # source:stream_epoch:number
     box_px: Box  # left, top, right, bottom in pixels of the source frame
-    box_from: Literal["update", "predict"]  # update: a detection supports the box; predict: the
-    # motion model alone
+    box_from: Literal["update", "predict"]  # update: a detection of this picture, or one that
+    # still holds, supports the box; predict: the motion model alone
     score: float  # of the most probable detection; 0 without one
     vel_px_s: Pair  # velocity of the foot point
     cov_diag: tuple[float, float, float, float]  # variances of x, y, vx, vy of the foot point: px²

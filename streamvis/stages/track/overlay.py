@@ -128,7 +128,7 @@ def _people(canvas: Canvas, tracks: Tracks) -> None:
     nearer_last = sound[np.argsort(tracks.boxes[sound, 3], kind="stable")]
     for i in nearer_last:
         colour = colour_of(int(tracks.ids[i]))
-        predicted = bool(tracks.detection[i] < 0)
+        predicted = not tracks.supported[i]
         rectangle(image, tracks.boxes[i], colour, style.line, dashed=predicted)
     for i in nearer_last[::-1]:  # the nearest person's name stays at the box, others move up
         x, y = at(tracks.boxes[i, :2])

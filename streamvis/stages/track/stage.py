@@ -1,6 +1,7 @@
 """The tracking stage: a tracker for each source."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from streamvis.logs import log
 from streamvis.messages import (
@@ -12,19 +13,30 @@ from streamvis.messages import (
     SourceInfo,
     Tracks,
 )
+from streamvis.stages.embed import Appearance
 from streamvis.stages.per_source import PerSource
-from streamvis.stages.protocol import StatefulStage
+from streamvis.stages.protocol import Site, StatefulStage
 from streamvis.stages.track import Jipda
+from streamvis.tracking.look_demand import Look
 from streamvis.tracking.space_choice import choose_space
 from streamvis.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from streamvis.stages.embed.stage import PersonEmbedder
 
 
 class TrackStage(StatefulStage):
     """Track the people of every source; predict through frames without detections."""
 
-    def __init__(self, config: Jipda) -> None:
-        self.config = config
+    def __init__(self, config: Jipda, site: Site | None = None) -> None:
+        """`site` has the pixels, and the settings of a stage that leaves embeddings to this one."""
+        self.config, self.site = config, site
         self.sources: PerSource[Tracker] = PerSource("jipda")
+        self.embedder: PersonEmbedder | None = None
+        if site is not None:
+            for above in site.above:
+                if isinstance(above, Appearance) and above.on_demand:
+                    self.embedder = _embedder(above, site.device)
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         """Start a source, or resume it from `state`; the log says why a plane is not used."""
@@ -49,4 +61,17 @@ class TrackStage(StatefulStage):
             if detections is None:
                 yield tracker.coast(media_us, motion)
             else:
-                yield tracker.update(detections, media_us, packet.part(Embeddings), motion)
+                yield tracker.update(detections, media_us, self._looks(packet, detections), motion)
+
+    def _looks(self, packet: Packet, found: Detections) -> Embeddings | Look | None:
+        looks = packet.part(Embeddings)
+        if looks is None or self.embedder is None or self.site is None:
+            return looks
+        embedder, pixels = self.embedder, self.site.pixels
+        return lambda rows: embedder.rows(pixels(packet.frame), found, rows)
+
+
+def _embedder(config: Appearance, device: str) -> "PersonEmbedder":
+    from streamvis.stages.embed.stage import PersonEmbedder  # torch, which other trackers need not
+
+    return PersonEmbedder(config, device)

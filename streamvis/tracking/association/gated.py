@@ -10,7 +10,7 @@ import numpy as np
 
 from streamvis.geometry import runs
 from streamvis.messages import Array
-from streamvis.tracking.gating import clusters, grouped
+from streamvis.tracking.gating import clusters
 
 Method = Callable[[Array, Array], Array]  # log_miss (N,), log_hit (N, M) -> β (N, M + 1)
 
@@ -76,18 +76,21 @@ def together(
     """Return β of competing tracks: `method` is applied to one cluster at a time."""
     pairs = alone(log_miss, track, detection, log_hit, m)
     n = len(log_miss)
-    cluster = clusters(track, detection, n)
-    of_detection = np.full(m, n)  # n: no cluster
-    of_detection[detection] = cluster[track]
-    tracks, first, row = grouped(cluster, n)
-    _, begin, column = grouped(of_detection, n + 1)
-    ours, start, _ = grouped(cluster[track], n)
-    rows, columns = np.diff(first), np.diff(begin)
-    for c in np.flatnonzero(rows > 1).tolist():
-        members, own = tracks[first[c] : first[c + 1]], ours[start[c] : start[c + 1]]
-        i, j = row[track[own]], column[detection[own]]
-        part = np.full((rows[c], columns[c]), -np.inf)
-        part[i, j] = log_hit[own]
+    cluster = clusters(track, detection, n).tolist()
+    parts: dict[int, tuple[list[int], list[int]]] = {c: ([], []) for c in cluster}
+    for i, c in enumerate(cluster):
+        parts[c][0].append(i)
+    for pair, i in enumerate(track.tolist()):
+        parts[cluster[i]][1].append(pair)
+    for members, own in parts.values():
+        if len(members) == 1:
+            continue
+        theirs = detection[own].tolist()
+        columns = {one: column for column, one in enumerate(sorted(set(theirs)))}
+        place = np.searchsorted(members, track[own]), [columns[one] for one in theirs]
+        part = np.full((len(members), len(columns)), -np.inf)
+        part[place] = log_hit[own]
         beta = method(log_miss[members], part)
-        pairs.miss[members], pairs.hit[own] = beta[:, 0], beta[i, j + 1]
+        pairs.miss[members] = beta[:, 0]
+        pairs.hit[own] = beta[:, 1:][place]
     return pairs

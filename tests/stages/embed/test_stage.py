@@ -34,6 +34,7 @@ def weights(tmp_path_factory) -> str:
 def stage(weights):
     def make(**settings) -> EmbedStage:
         given = {"weights": weights, "engine": "torch", "precision": "fp32", **settings}
+        given["on_demand"] = False
         spec = StageSpec("embed", Appearance(**given))
         made = build_stage(spec, Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot]))
         assert isinstance(made, EmbedStage)

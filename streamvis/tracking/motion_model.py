@@ -1,0 +1,40 @@
+"""How the state of people is predicted: walking on, or standing still."""
+
+import math
+
+import numpy as np
+
+from streamvis.messages import Array
+from streamvis.tracking import kalman
+from streamvis.tracking.parameters import TrackerParameters
+
+
+def walk_on(
+    x: Array, P: Array, dt: float, body: Array, parameters: TrackerParameters
+) -> tuple[Array, Array]:
+    """Predict states x (N, 6) and covariances P (N, 6, 6) by `dt` s, at constant velocity.
+
+    `body` (N,) is the height of each person in the units of the state.
+    """
+    F = np.eye(6)
+    F[:4, :4], unit = kalman.constant_velocity(dt)
+    Q = np.zeros((len(x), 6, 6))
+    Q[:, :4, :4] = (parameters.acceleration * body)[:, None, None] ** 2 * unit
+    Q[:, [4, 5], [4, 5]] = parameters.size_drift**2 * dt
+    return kalman.predict(x, P, F, Q)
+
+
+def stand_still(
+    x: Array, P: Array, dt: float, body: Array, parameters: TrackerParameters
+) -> tuple[Array, Array]:
+    """Predict as `walk_on`, but people of whom the picture shows no movement.
+
+    They stay where they are but for a slow drift, which the picture would not show. The velocity is
+    forgotten within `still_s`, and its variance tends to that of somebody who may set out.
+    """
+    kept = math.exp(-dt / parameters.still_s)
+    F = np.diag([1, 1, kept, kept, 1, 1])
+    Q = np.zeros((len(x), 6, 6))
+    Q[:, [0, 1], [0, 1]] = ((parameters.still_drift * body) ** 2 * dt)[:, None]
+    Q[:, [2, 3], [2, 3]] = ((parameters.still_speed * body) ** 2 * (1 - kept**2))[:, None]
+    return kalman.predict(x, P, F, Q)
