@@ -46,6 +46,11 @@ MASK_FCN = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$")
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by our names, and metadata."""
+    if path.suffix == ".onnx":
+        raise WeightsError(
+            f"{path} is an ONNX file; expected .safetensors, or a torch .pth that holds tensors "
+            "only. A detector in ONNX runs as a stage of kind yolox: docs/own-detector.md"
+        )
     try:
         size = path.stat().st_size
         if size > LARGEST:

@@ -2,15 +2,15 @@
 
     before = flow_frame(earlier, None, size)
     frame = flow_frame(pixels, before, size)               # (H, W, 3) uint8 RGB, of any size
-    source = extrapolate(frame.flow, classes, movable, 3.0) # (H, W, 2) px: 3 such steps later
+    motion = scene_motion(frame.flow, classes, movable)
+    source = extrapolate(motion, classes.shape, 3.0)       # (H, W, 2) px: 3 such steps later
     warp_image(classes, source)                            # (H, W)
 
 A point that approaches the camera plane by the share e of its distance per step and appears at r
 from the focus of expansion was at r / (1 + e) one step before, and is at r / (1 − k·e) k steps
 later: 1/e is the time to contact in steps (Lee 1976, "A theory of visual control of braking based
-on information about time-to-collision"). The static scene moves along lines through one focus,
-plus a common shift by the camera's rotation (to first order: Longuet-Higgins and Prazdny 1980,
-"The interpretation of a moving retinal image"). A moving object has a focus of its own: it is
+on information about time-to-collision"). The static scene moves so about one focus, and is turned
+by the camera's rotation (`models/ego_motion.py`). A moving object has a focus of its own: it is
 shifted and scaled as a whole. Flow is DIS (Kroeger et al. 2016), initialised by the previous flow.
 """
 
@@ -21,20 +21,27 @@ import cv2
 import numpy as np
 
 from streamvis.messages import Array
+from streamvis.models.ego_motion import (
+    CLOSE,
+    NOISE,
+    CameraPath,
+    EgoMotion,
+    across,
+    continued,
+    estimate_ego,
+    parallax,
+    rotated,
+)
 
 FINE = 2  # px of a working picture to one of the picture that flow is seen in
 OBJECT_CELL = 4  # px; objects are small
 CELL = 12  # px; what stands is large
-NOISE = 0.7  # px, of a cell's flow
-INDEPENDENT = 100.0  # cells: the errors of neighbours are alike
-FOCUS = 60.0  # px, the deviation of the focus from the middle of a picture, before it was seen
-TURN = 4.0  # px a step, that of the turning
+FOCAL = 1.5  # heights of a picture to the focal length: 60° across 16:9
 GROWTH = 0.15  # that of a thing's e, a step
 NEAREST = 0.9  # k·e, at most: what would have passed the camera has left the picture
 LEAST = 2  # cells of a thing; fewer stand or fall with what is around
 MOST = 255  # objects
 FARTHEST = 8000  # px from a picture's corner that is told apart
-CLOSE = 10.0  # px from the focus: within, growth is told by the motion of nothing
 WHOLE = 0.2  # of a thing's motion may be unlike that of a whole; else, as parked cars in a row, it
 # is taken for what stands,
 STRANGER = 10  # unless it moves so many times as far as what stands does in the mean
@@ -52,13 +59,6 @@ class FlowFrame(NamedTuple):
     flow: Array | None  # (⌈H/2⌉, ⌈W/2⌉, 2) float32, px to the previous place; None without one
 
 
-class EgoMotion(NamedTuple):
-    """The motion of the static scene: the backward flow is `turn` − q·(x − focus) per step."""
-
-    focus: Array  # (2,) px from the middle of the picture
-    turn: Array  # (2,) px
-
-
 class ObjectMotion(NamedTuple):
     """The motion of N objects: the backward flow is `shift` − q·(x − centre) per step."""
 
@@ -67,6 +67,18 @@ class ObjectMotion(NamedTuple):
     centre: Array  # (N, 2) px
     shift: Array  # (N, 2) px
     growth: Array  # (N,) e
+
+
+class SceneMotion(NamedTuple):
+    """The motion of a scene in one step, in cells of CELL px, and of its objects."""
+
+    ego: EgoMotion
+    e: Array  # (h, w) share of its distance by which the static scene comes nearer
+    sure: (
+        Array  # (h, w) share to which it moves as the static scene does; the rest goes on as it is
+    )
+    shift: Array  # (h, w, 2) px of flow, without that of the camera's rotation
+    objects: ObjectMotion
 
 
 def flow_frame(pixels: Array, before: FlowFrame | None, size: tuple[int, int]) -> FlowFrame:
@@ -97,24 +109,37 @@ def follow(grey: Array, before: FlowFrame | None) -> FlowFrame:
     return FlowFrame(grey, dis.calc(grey, before.grey, found))
 
 
-def extrapolate(flow: Array | None, classes: Array, movable: Array, ahead: float) -> Array:
-    """Return source positions of the frame `ahead` steps later: x and y in px, (H, W, 2) int16.
+def scene_motion(flow: Array | None, classes: Array, movable: Array) -> SceneMotion | None:
+    """Estimate the motion of a scene from its flow; None without one.
 
-    classes (H, W) uint8; `movable` (K,) bool marks movable classes. Regions that enter the frame
-    are filled from its border, disoccluded regions from their neighbourhood.
+    classes (H, W) uint8; `movable` (K,) bool marks movable classes.
     """
-    height, width = classes.shape
     if flow is None:
-        return _places(height, width).copy()
+        return None
     of = _sampled(classes, CELL)
     moved = _cells(flow, of.shape, CELL)
     at = _from_middle(of.shape, CELL, classes.shape)
-    ego = _ego(moved, at, (_table(movable)[of] == 0).astype(np.float32))
-    found = _object_motion(flow, classes, movable, ego)
-    thing = (found.number > 0).view(np.uint8)
-    source = _stand(moved, of, ego, (height, width), ahead)
-    _uncover(source, thing)
-    _move(source, found, ahead)
+    ego = estimate_ego(moved, at, _table(movable)[of] == 0, FOCAL * classes.shape[0])
+    shift, r = parallax(moved, at, ego)
+    q = -(shift * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
+    q = np.clip(_smooth(q, of), -0.5, NEAREST)
+    odd = cv2.blur(np.abs(across(shift, r)), (3, 3)) / (1 + 0.3 * _length(moved))
+    objects = _object_motion(flow, classes, movable, ego)
+    return SceneMotion(ego, q / (1 - q), 1 / (1 + odd * odd), shift, objects)
+
+
+def extrapolate(motion: SceneMotion | None, size: tuple[int, int], ahead: float) -> Array:
+    """Return source positions of the frame `ahead` steps later: x and y in px, (H, W, 2) int16.
+
+    size: height and width. Regions that enter the frame are filled from its border, disoccluded
+    regions from their neighbourhood.
+    """
+    if motion is None:
+        return _places(*size).copy()
+    path = continued(motion.ego, ahead)
+    source = _stand(motion, path, size, ahead)
+    _uncover(source, (motion.objects.number > 0).view(np.uint8))
+    _move(source, motion, path, ahead)
     return source
 
 
@@ -124,61 +149,30 @@ def warp_image(picture: Array, source: Array, how: int = cv2.INTER_NEAREST) -> A
     return cv2.remap(picture, *at, how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _stand(moved: Array, of: Array, ego: EgoMotion, size: tuple[int, int], ahead: float) -> Array:
-    """Return source positions of the static scene, from flow (h, w, 2) and classes (h, w)."""
-    at = _from_middle(of.shape, CELL, size)
-    r = at - ego.focus
-    q = -((moved - ego.turn) * r).sum(-1) / ((r * r).sum(-1) + CLOSE**2)
-    q = np.clip(_smooth(q, of), -0.5, NEAREST)
-    e = q / (1 - q)
-    # flow that no line explains goes on as it is
-    odd = cv2.blur(_astray(moved, at, ego), (3, 3)) / (1 + 0.3 * _length(moved))
-    sure = (1 / (1 + odd * odd))[..., None]
-    grown = sure * (ahead * e / (1 - np.minimum(ahead * e, NEAREST)))[..., None]
-    rest = -ahead * (sure * ego.turn + (1 - sure) * moved)
-    # what is at r now is later at r·(1 + grown) + rest: of what is later at a cell, r is sought
-    field = np.concatenate([grown, rest], -1).astype(np.float32)
-    place, found = _centres(of.shape, 1), (r - rest) / (1 + grown)
+def _stand(motion: SceneMotion, path: CameraPath, size: tuple[int, int], ahead: float) -> Array:
+    """Return source positions of the static scene."""
+    shape, sure = (motion.e.shape[0], motion.e.shape[1]), motion.sure
+    at = _from_middle(shape, CELL, size)
+    nearer = path.approach * motion.e
+    grown = sure * nearer / (1 - np.minimum(nearer, NEAREST))
+    rest = -ahead * (1 - sure)[..., None] * motion.shift
+    # what is at r from the path's focus now is later, before the rotation, at r·(1 + grown) + rest:
+    # of what is later at a cell, r is sought
+    r = at - path.focus
+    later = rotated(at, path.rotation.T, motion.ego.focal) - path.focus
+    field = np.concatenate([grown[..., None], rest], -1).astype(np.float32)
+    place, found = _centres(shape, 1), (later - rest) / (1 + grown[..., None])
     for _ in range(STEPS):
         x = (place + (found - r) / CELL).astype(np.float32)
         there = warp_image(field, x, cv2.INTER_LINEAR)
         # half-way, for beyond a growth of 1 whole steps swing
-        found = (found + (r - there[..., 1:]) / (1 + there[..., :1])) / 2
+        found = (found + (later - there[..., 1:]) / (1 + there[..., :1])) / 2
     # in quarters of px, and two for rounding
     back = np.rint((found - r).clip(-FARTHEST, FARTHEST) * 4 + 2).astype(np.int16)
-    cells = (of.shape[1] * CELL, of.shape[0] * CELL)
+    cells = (shape[1] * CELL, shape[0] * CELL)
     whole = cv2.resize(back, cells, interpolation=cv2.INTER_LINEAR)
     whole >>= 2
     return cv2.add(whole[: size[0], : size[1]], _places(*size))
-
-
-def _ego(moved: Array, at: Array, weight: Array) -> EgoMotion:
-    """Estimate focus of expansion and rotation from flow (h, w, 2) of cells, robustly.
-
-    (moved − turn) × (at − focus) = 0 is linear in the focus, the turning and their product.
-    """
-    ego = EgoMotion(np.zeros(2, np.float32), np.zeros(2, np.float32))
-    cross = moved[..., 0] * at[..., 1] - moved[..., 1] * at[..., 0]
-    terms = [-moved[..., 1], moved[..., 0], at[..., 1], -at[..., 0], -np.ones_like(cross)]
-    matrix = np.stack(terms, -1).reshape(-1, 5)
-    # for a static camera the prior decides
-    prior = np.diag([FOCUS**-2, FOCUS**-2, TURN**-2, TURN**-2, 1e-6])
-    trust = weight
-    for _ in range(ROUNDS):
-        far = _length(at - ego.focus) + CLOSE
-        each = trust / (trust.sum() + 1e-6) * INDEPENDENT / (NOISE * far) ** 2
-        rows = matrix * each.reshape(-1, 1)
-        found = np.linalg.solve(rows.T @ matrix + prior, rows.T @ cross.ravel())
-        ego = EgoMotion(found[:2].astype(np.float32), found[2:4].astype(np.float32))
-        trust = weight / (1 + (_astray(moved, at, ego) / NOISE) ** 2)
-    return ego
-
-
-def _astray(moved: Array, at: Array, ego: EgoMotion) -> Array:
-    """Return the residual (h, w) in px of flow (h, w, 2) from the motion of the static scene."""
-    r, turned = at - ego.focus, moved - ego.turn
-    across = np.abs(turned[..., 0] * r[..., 1] - turned[..., 1] * r[..., 0])
-    return across / (_length(r) + CLOSE)
 
 
 def _smooth(x: Array, of: Array) -> Array:
@@ -253,13 +247,13 @@ def _parked(number: Array, motion: Array, ego: EgoMotion, at: Array) -> Array:
     feet = (number[:-FOOT] > 0) & (number[1 : 1 - FOOT] == 0) & (number[FOOT:] == 0)
     rows, columns = np.nonzero(feet)
     which = number[rows, columns].astype(np.int64) - 1
-    foot, below = at[rows, columns] - ego.focus, at[rows + FOOT, columns] - ego.focus
-    q = ((ego.turn - motion[rows + FOOT, columns]) * below).sum(-1)
-    q /= (below * below).sum(-1) + CLOSE**2
+    shift, foot = parallax(motion[rows, columns], at[rows, columns], ego)
+    along, below = parallax(motion[rows + FOOT, columns], at[rows + FOOT, columns], ego)
+    q = -(along * below).sum(-1) / ((below * below).sum(-1) + CLOSE**2)
     q *= (foot[:, 1] / np.maximum(below[:, 1], CLOSE)).clip(0, 1)
     ground = -q[:, None] * foot
     driven = np.bincount(which, _length(ground), count)
-    unlike = np.bincount(which, _length(motion[rows, columns] - ego.turn - ground), count)
+    unlike = np.bincount(which, _length(shift - ground), count)
     seen = np.bincount(which, minlength=count)
     return (driven > DRIVEN * seen) & (unlike < ALIKE * driven)
 
@@ -309,11 +303,17 @@ def _pairs(xy: Array) -> Array:
     return np.ascontiguousarray(xy, np.int16).view(np.int32).reshape(-1)
 
 
-def _move(source: Array, objects: ObjectMotion, ahead: float) -> None:
+def _move(source: Array, motion: SceneMotion, path: CameraPath, ahead: float) -> None:
     """Things to where they will be, those in front that come up quickest: in place."""
+    ego, objects = motion.ego, motion.objects
     height, width = objects.number.shape
     left = 1 - np.minimum(ahead * objects.growth, NEAREST)  # of their distance
-    centre = objects.centre - objects.shift * (ahead * (1 + objects.growth) / left)[:, None]
+    # their own way first, then the camera's rotation
+    middle = np.array([width / 2, height / 2])
+    at = objects.centre - middle
+    own = parallax(objects.shift, at, ego)[0]
+    at = at - own * (ahead * (1 + objects.growth) / left)[:, None]
+    centre = rotated(at, path.rotation, ego.focal) + middle
     for i in np.argsort(objects.growth):
         corners = (objects.boxes[i].reshape(2, 2) - objects.centre[i]) / left[i] + centre[i]
         (x0, y0), (x1, y1) = np.rint(corners).astype(int).clip(0, (width, height))

@@ -1,8 +1,29 @@
 """Small blocks that several networks share."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def constant(values: tuple[float, ...] | tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """Return a tensor of these values, of the type and on the device of `like`.
+
+    It is made once for each type and device: making it copies from the host, which waits for a GPU
+    and has no place in a CUDA graph. It is never freed, because graphs know its address.
+    """
+    return _constant(values, like.dtype, like.device)
+
+
+@cache
+def _constant(
+    values: tuple[float, ...] | tuple[tuple[float, ...], ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    with torch.inference_mode(False):  # training may use it as well
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -97,6 +118,8 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # x (B, C, H, W)
+        if not x.requires_grad:
+            return self.mix(self.depthwise(x))
         return self.mix(convolve(x, self.depthwise, self.depthwise.weight, self.depthwise.bias))
 
 

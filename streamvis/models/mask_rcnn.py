@@ -4,7 +4,9 @@ model = MaskRcnn(ARCHITECTURES["person-lite"])
 found = model([image])  # image (3, H, W) RGB, uint8 or float in [0, 1]
 """
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -152,8 +154,10 @@ class MaskRcnn(nn.Module):
     def __init__(self, architecture: MaskRcnnConfig) -> None:
         super().__init__()
         self.architecture = architecture
+        self.source: Path | None = None  # the weights file, where there is one
         self.short_side = architecture.short_side
         self.long_side = architecture.long_side
+        self.most_scale = math.inf  # px of the network's input for a px of the image
         self.backbone = Backbone(architecture)
         self.rpn = RegionProposals(
             architecture.channels,
@@ -183,24 +187,29 @@ class MaskRcnn(nn.Module):
         """Normalise, resize and pad into one batch; sizes are (height, width) before padding."""
         sizes = [self.size_of(image.shape[1], image.shape[2]) for image in images]
         height, width = padded_size(sizes)
-        resized = [self.resize(image, size) for image, size in zip(images, sizes, strict=True)]
+        resized = [self.resize(i[None], size)[0] for i, size in zip(images, sizes, strict=True)]
         padded = [F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in resized]
         batch = torch.stack(padded)  # (B, 3, H, W)
         return batch.contiguous(memory_format=torch.channels_last), sizes
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """Return the network's input size (height, width) for an image of this size."""
-        scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
-        return int(height * scale), int(width * scale)
+        scale = self.scale_of(height, width)
+        return max(int(height * scale), 1), max(int(width * scale), 1)
 
-    def resize(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Normalised and of another size; uint8 or [0, 1] in (3, H, W)."""
-        if image.dtype == torch.uint8:
-            image = image.to(self.mean.dtype) / 255
-        image = (image - self.mean) / self.std
-        if image.shape[1:] == size:
-            return image
-        return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+    def scale_of(self, height: int, width: int) -> float:
+        """Return the px of the network's input for each px of an image of this size."""
+        sides = self.short_side / min(height, width), self.long_side / max(height, width)
+        return min(*sides, self.most_scale)
+
+    def resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Normalised and of another size; uint8 or [0, 1] in (B, 3, H, W)."""
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        images = (images - self.mean) / self.std
+        if images.shape[2:] == size:
+            return images
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
 
     def dense(self, batch: Tensor) -> Dense:
         """Compute the dense part for prepared images (B, 3, H, W)."""

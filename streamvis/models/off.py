@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from streamvis.messages import Array
 from streamvis.models.bn_inception import BnInception
 from streamvis.models.efficientnet import EfficientNetLite0
+from streamvis.models.layers import constant
 from streamvis.models.resnet import ResNet18Whole, ResNet50
 
 Modality = Literal["rgb", "diff", "flow"]
@@ -443,11 +444,11 @@ class Off(nn.Module):
             return (x - 128 / 255) / FLOW_STD
         if self.body.bgr:
             x = x.unflatten(-3, (-1, 3)).flip(-3).flatten(-4, -3)
-        std = x.new_tensor(self.body.std)[:, None, None]
+        std = constant(self.body.std, x)[:, None, None]
         if self.architecture.modality == "diff":
             steps = x[..., 3:, :, :] - x[..., :-3, :, :]  # (…, 15, H, W)
             return steps / std.repeat(5, 1, 1)
-        return (x - x.new_tensor(self.body.mean)[:, None, None]) / std
+        return (x - constant(self.body.mean, x)[:, None, None]) / std
 
 
 def _triples(

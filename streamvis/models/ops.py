@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from streamvis.models.layers import constant
+
 LARGEST_LOG_RATIO = math.log(1000 / 16)  # of a side to its anchor's, when decoding
 
 
@@ -19,12 +21,12 @@ def encode(boxes: Tensor, anchors: Tensor, weights: tuple[float, float, float, f
     wanted = boxes[:, 2:] - boxes[:, :2]
     centre = anchors[:, :2] + size / 2
     shift = (boxes[:, :2] + wanted / 2 - centre) / size
-    return torch.cat([shift, torch.log(wanted / size)], 1) * boxes.new_tensor(weights)
+    return torch.cat([shift, torch.log(wanted / size)], 1) * constant(weights, boxes)
 
 
 def decode(deltas: Tensor, anchors: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
     """Boxes (..., 4) from deltas (..., 4) and anchors (..., 4) that broadcast to them."""
-    deltas = deltas / deltas.new_tensor(weights)
+    deltas = deltas / constant(weights, deltas)
     size = anchors[..., 2:] - anchors[..., :2]
     centre = anchors[..., :2] + size / 2 + deltas[..., :2] * size
     half = torch.exp(deltas[..., 2:].clamp(max=LARGEST_LOG_RATIO)) * size / 2
@@ -33,7 +35,7 @@ def decode(deltas: Tensor, anchors: Tensor, weights: tuple[float, float, float, 
 
 def clip(boxes: Tensor, height: float, width: float) -> Tensor:
     """Boxes (..., 4) cut at the border of the image."""
-    limit = boxes.new_tensor([width, height, width, height])
+    limit = constant((width, height, width, height), boxes)
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
@@ -43,18 +45,19 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Shared areas (N, M) of boxes (N, 4) and (M, 4)."""
-    x1, y1, x2, y2 = a.t().contiguous()[..., None]  # (N, 1) each; rows of memory, not strides
-    u1, v1, u2, v2 = b.t().contiguous()  # (M,) each
+    """Shared areas (..., N, M) of boxes (..., N, 4) and (..., M, 4)."""
+    # rows of memory, not strides: (..., N, 1) and (..., 1, M) each
+    x1, y1, x2, y2 = a.mT.contiguous()[..., None].unbind(-3)
+    u1, v1, u2, v2 = b.mT.contiguous()[..., None, :].unbind(-3)
     width = torch.minimum(x2, u2) - torch.maximum(x1, u1)
     height = torch.minimum(y2, v2) - torch.maximum(y1, v1)
     return width.clamp(min=0) * height.clamp(min=0)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
+    """Intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4)."""
     both = intersection(a, b)
-    return both / (area(a)[:, None] + area(b)[None] - both).clamp(min=1e-9)
+    return both / (area(a)[..., None] + area(b)[..., None, :] - both).clamp(min=1e-9)
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None = None) -> Tensor:
@@ -79,25 +82,38 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None =
     return order[keep.bool()]
 
 
+def settle(over: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+    """Return which rows greedy NMS keeps (..., N) bool, and whether that is certain (...,) bool.
+
+    over: (..., N, N) float, upper triangles, 1 where row i would suppress column j. As `nms`, but
+    with a fixed number of rounds, so that nothing waits for a comparison: it is certain where the
+    last round changed nothing.
+    """
+    keep = before = over.new_ones(over.shape[:-1])
+    for _ in range(rounds):
+        before, keep = keep, ((keep[..., None, :] @ over)[..., 0, :] == 0).float()
+    return keep.bool(), (keep == before).all(-1)
+
+
 def vote(kept: Tensor, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Kept boxes (K, 4) as means of the candidates (N, 4) that overlap them at least so much.
+    """Kept boxes (..., K, 4) as means of candidates (..., N, 4) that overlap them at least so much.
 
     Box voting (Gidaris & Komodakis 2015, §4.2): NMS keeps the best-scored box, but its
     neighbours saw the same person, and their mean, weighted by score and overlap, lies closer.
     """
-    overlap = iou(kept, boxes)  # (K, N)
-    weight = torch.where(overlap >= threshold, overlap * scores, 0)
-    return weight @ boxes / weight.sum(1, keepdim=True).clamp(min=1e-9)
+    overlap = iou(kept, boxes)  # (..., K, N)
+    weight = torch.where(overlap >= threshold, overlap * scores[..., None, :], 0)
+    return weight @ boxes / weight.sum(-1, keepdim=True).clamp(min=1e-9)
 
 
 def soften(boxes: Tensor, scores: Tensor, sigma: float) -> Tensor:
-    """Scores (N,) less what each box (N, 4) shares with better ones; both sorted, best first.
+    """Scores (..., N) less what boxes (..., N, 4) share with better ones; both sorted, best first.
 
     The Gaussian penalty of Soft-NMS (Bodla et al. 2017, §3), of all better boxes at once: a box
     that NMS let stand beside another is more likely its double than one that stands alone.
     """
-    shared = iou(boxes, boxes).triu(1)  # (N, N): row i is better than column j
-    return scores * torch.exp(-(shared**2).sum(0) / sigma)
+    shared = iou(boxes, boxes).triu(1)  # (..., N, N): row i is better than column j
+    return scores * torch.exp(-(shared**2).sum(-2) / sigma)
 
 
 def roi_align(
@@ -127,8 +143,9 @@ def roi_align(
         total += x.shape[0] * x.shape[2] * x.shape[3]
     table = torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps])  # (cells, C)
     table = table.float() if table.requires_grad else table
-    height, width, start = level.new_tensor([heights, widths, starts])[:, level]  # (R,) each
-    scaled = rois / rois.new_tensor(strides)[level][:, None]
+    cells_of = constant((tuple(heights), tuple(widths), tuple(starts)), level)
+    height, width, start = cells_of[:, level]  # (R,) each
+    scaled = rois / constant(tuple(strides), rois)[level][:, None]
     rows, down = _taps(scaled[:, 1], scaled[:, 3], height, bins)  # (R, bins, 4)
     columns, across = _taps(scaled[:, 0], scaled[:, 2], width, bins)
     cells = rows[:, :, None, :, None] * width.view(-1, 1, 1, 1, 1) + columns[:, None, :, None]

@@ -104,26 +104,32 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """The trunk up to `layer2`: 128 channels at stride 8. Norms are frozen unless trained."""
+    """The trunk up to `layer2`, 128 channels at stride 8, or `layer3`, 256 at 16.
+
+    Norms are frozen unless trained.
+    """
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
-    stride = 8
-    channels = 128
-    beyond = ("layer3.", "layer4.", "fc.")  # what published files have and this trunk has not
 
-    def __init__(self, train_norms: bool = False) -> None:
+    def __init__(self, train_norms: bool = False, layers: int = 2) -> None:
         super().__init__()
+        self.stride, self.channels = 2 ** (layers + 1), 2 ** (layers + 5)
         norm: type[nn.Module] = nn.BatchNorm2d if train_norms else FrozenBatchNorm2d
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = norm(64, EPS)
         self.layer1 = nn.Sequential(BasicBlock(64, 64, 1, norm), BasicBlock(64, 64, 1, norm))
         self.layer2 = nn.Sequential(BasicBlock(64, 128, 2, norm), BasicBlock(128, 128, 1, norm))
+        self.layer3: nn.Sequential | None = None
+        if layers > 2:
+            first = BasicBlock(128, 256, 2, norm)
+            self.layer3 = nn.Sequential(first, BasicBlock(256, 256, 1, norm))
 
     def forward(self, x: Tensor) -> Tensor:
         # x (B, 3, H, W)
         x = F.max_pool2d(F.relu(conv_norm(x, self.conv1, self.bn1)), 3, 2, 1)
-        return self.layer2(self.layer1(x))  # (B, 128, H/8, W/8)
+        x = self.layer2(self.layer1(x))  # (B, 128, H/8, W/8)
+        return x if self.layer3 is None else self.layer3(x)  # (B, 256, H/16, W/16)
 
 
 class ResNet18Whole(nn.Module):

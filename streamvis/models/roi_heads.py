@@ -133,6 +133,8 @@ class RoiHeads(nn.Module):
         masks: bool = True,
     ) -> list[Instances]:
         counts = [len(boxes) for boxes in proposals]
+        if not any(counts):
+            return [_nothing(boxes, masks) for boxes in proposals]
         image = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         logits, deltas = self.classify(maps, torch.cat(proposals), image.to(maps[0].device))
         boxes = ops.decode(deltas.float(), torch.cat(proposals)[:, None], BOX_WEIGHTS)
@@ -172,3 +174,10 @@ class RoiHeads(nn.Module):
         logits = self.draw(maps, boxes, image, torch.cat([f.labels for f in found]))
         masks = logits.float().sigmoid().split(counts)
         return [f._replace(masks=m) for f, m in zip(found, masks, strict=True)]
+
+
+def _nothing(boxes: Tensor, masks: bool) -> Instances:
+    """No instances, on the device of some boxes."""
+    side = 28 if masks else 0
+    labels = boxes.new_zeros(0, dtype=torch.int64)
+    return Instances(boxes[:0], boxes.new_zeros(0), labels, boxes.new_zeros(0, side, side))

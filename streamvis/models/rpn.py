@@ -1,5 +1,6 @@
 """Region proposal network (Ren et al. 2015) over a feature pyramid."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,8 +17,9 @@ SMALLEST_SIDE = 1e-3  # pixels; proposals with a shorter side are dropped
 
 def base_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """Anchors (A, 4) about the origin, corners rounded to whole pixels; ratios are h/w."""
-    ratio = torch.tensor(ratios, dtype=torch.float32).sqrt()
-    size = torch.tensor(sizes, dtype=torch.float32)
+    cpu = torch.device("cpu")  # also where the model's shapes alone are asked for
+    ratio = torch.tensor(ratios, dtype=torch.float32, device=cpu).sqrt()
+    size = torch.tensor(sizes, dtype=torch.float32, device=cpu)
     h = (ratio[:, None] * size).flatten() / 2
     w = (size / ratio[:, None]).flatten() / 2
     return torch.stack([-w, -h, w, h], 1).round()
@@ -82,6 +84,7 @@ class RegionProposals(nn.Module):
         self.keep_before = keep_before
         self.keep_after = keep_after
         self.overlap = overlap
+        self.min_logit = -math.inf  # of the objectness of a proposal
 
     def anchors(self, maps: Sequence[Tensor], image: tuple[int, int]) -> list[Tensor]:
         """Anchors (H·W·A, 4) of each level that has some, for a padded image (height, width)."""
@@ -109,16 +112,23 @@ class RegionProposals(nn.Module):
         sizes: Sequence[tuple[int, int]],  # (height, width) of each image before padding
     ) -> list[Tensor]:
         """The best boxes (R, 4) of each image, best first."""
+        scores, boxes = self.strongest(logits, deltas, anchors)
+        return [
+            self._best([b[i] for b in boxes], [s[i] for s in scores], size)
+            for i, size in enumerate(sizes)
+        ]
+
+    def strongest(
+        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness (B, k) and boxes (B, k, 4) of each level's best anchors, best first."""
         scores, boxes = [], []
         for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
             best, index = logit.float().topk(min(self.keep_before, logit.shape[1]), dim=1)
             chosen = delta.float().gather(1, index[..., None].expand(-1, -1, 4))
             scores.append(best)
-            boxes.append(ops.decode(chosen, anchor[index], BOX_WEIGHTS))  # (B, k, 4)
-        return [
-            self._best([b[i] for b in boxes], [s[i] for s in scores], size)
-            for i, size in enumerate(sizes)
-        ]
+            boxes.append(ops.decode(chosen, anchor[index], BOX_WEIGHTS))
+        return scores, boxes
 
     def _best(
         self, boxes: Sequence[Tensor], scores: Sequence[Tensor], size: tuple[int, int]
@@ -127,6 +137,7 @@ class RegionProposals(nn.Module):
         for level_boxes, level_scores in zip(boxes, scores, strict=True):
             clipped = ops.clip(level_boxes, *size)
             wide = ((clipped[:, 2:] - clipped[:, :2]) >= SMALLEST_SIDE).all(1)
+            wide &= level_scores > self.min_logit
             clipped, level_scores = clipped[wide], level_scores[wide]
             keep = ops.nms(clipped, level_scores, self.overlap)
             kept_boxes.append(clipped[keep])

@@ -12,7 +12,8 @@ are dropped as well.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from streamvis.models.roi_heads import Instances
 SIGHT = 80  # network px: height from which people are detected well
 MARGIN = 4  # network px of the whole view: distance to a border at which a box is cut
 SAME = 0.5  # IoU above which boxes of different views are duplicates
-MOST = {"cpu": 2, "cuda": 8}  # views per call, a bound of memory; more are no faster on a CPU
+MOST = 2  # views per call, a bound of memory; more are no faster on a CPU
 
 Box = tuple[float, float, float, float]  # xyxy
 
@@ -69,19 +70,50 @@ def _spread(length: int, tiles: int, overlap: int) -> tuple[list[int], int]:
 
 
 def detect_tiled(
-    detector: Detector, images: Sequence[Tensor], layouts: Sequence[TileLayout], masks: bool = True
+    detector: Detector,
+    images: Sequence[Any],  # (3, H, W) as the detector takes them
+    layouts: Sequence[TileLayout],
+    masks: bool = True,
+    most: int | None = MOST,  # tiles per call; None: the detector makes batches of its own
+    *,
+    where_small: bool = False,
 ) -> list[Instances]:
-    """Run the detector on all views of images (3, H, W); boxes are in px of the image."""
+    """Run the detector on whole images, then on their tiles; boxes are in px of the image.
+
+    where_small: on those tiles alone in which the whole image shows people small enough for tiles,
+    however low their scores.
+    """
+    found = detector(images, masks)
+    if where_small:
+        layouts = [with_small(one, layout) for one, layout in zip(found, layouts, strict=True)]
     crops = [
         image[:, y1:y2, x1:x2]
         for image, layout in zip(images, layouts, strict=True)
-        for x1, y1, x2, y2 in layout.views
+        for x1, y1, x2, y2 in layout.views[1:]
     ]
-    device = next((image.device.type for image in images), "cpu")
-    step = max(len(images), MOST[device])  # a batch without tiles is never split
+    step = max(len(images), most or len(crops), 1)
     groups = [crops[i : i + step] for i in range(0, len(crops), step)]
-    found = iter([one for group in groups for one in detector(group, masks)])
-    return [merge([next(found) for _ in layout.views], layout) for layout in layouts]
+    in_tiles = iter([one for group in groups for one in detector(group, masks)])
+    return [
+        merge([whole, *islice(in_tiles, len(layout.views) - 1)], layout)
+        for whole, layout in zip(found, layouts, strict=True)
+    ]
+
+
+def with_small(whole: Instances, layout: TileLayout) -> TileLayout:
+    """Return the layout with those tiles alone that may show a small person better.
+
+    These are the tiles with the centre of a box that `merge` would take from a tile.
+    """
+    small = (whole.boxes[:, 2:] - whole.boxes[:, :2]).amax(1) <= layout.overlap
+    boxes = whole.boxes[small].tolist()
+    centres = [((x1 + x2) / 2, (y1 + y2) / 2) for x1, y1, x2, y2 in boxes]
+    views = [
+        (x1, y1, x2, y2)
+        for x1, y1, x2, y2 in layout.views[1:]
+        if any(x1 <= x <= x2 and y1 <= y <= y2 for x, y in centres)
+    ]
+    return layout._replace(views=[layout.views[0], *views])
 
 
 def merge(found: Sequence[Instances], layout: TileLayout) -> Instances:

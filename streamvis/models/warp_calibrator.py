@@ -10,6 +10,8 @@ objects. Probabilities, such as that of a pedestrian in a zone, are calibrated b
 because warped ones are overconfident.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -72,6 +74,16 @@ class WarpCalibrator(nn.Module):
         more = self.correct(self.trunk(x))
         size = (int(shares.shape[2]), int(shares.shape[3]))
         return known + F.interpolate(more, size, mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def recalibrate(self, temperature: float, shift: Tensor) -> None:
+        """Divide all logits by a temperature and add a shift (K,), in the weights."""
+        self.sharpness.sub_(math.log(temperature))
+        first, *_ = self.trunk.parameters()  # (width, classes + cues, 3, 3)
+        first[:, : len(shift)].mul_(temperature)  # it sees what it saw before
+        weight, bias = self.correct.parameters()
+        weight.div_(temperature)
+        bias.div_(temperature).add_(shift)
 
 
 def build_forecaster(architecture: ForecasterConfig) -> Forecaster | WarpCalibrator:

@@ -29,6 +29,7 @@ from streamvis.models.forecasting import Forecaster
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn, MaskRcnnConfig
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
+from streamvis.models.uninitialized import Uninitialized
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
 from streamvis.parsing import alternatives
 
@@ -104,8 +105,10 @@ def load_detector(name: str, device: str = "cpu") -> MaskRcnn:
     expected = f"a detector: {', '.join(ARCHITECTURES)}"
     path, state, metadata, architecture = _opened(name, device, MaskRcnnConfig, expected)
     check(architecture, state, path)  # before memory is allocated for the model
-    model = MaskRcnn(architecture)
+    with Uninitialized():
+        model = MaskRcnn(architecture)
     model.load_state_dict(state)
+    model.source = path
     model.short_side = _side(path, metadata, "short_side", architecture.short_side)
     model.long_side = _side(path, metadata, "long_side", architecture.long_side)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -116,9 +119,10 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
     """Load an embedder, or a published ResNet-18 as one, for inference on the device."""
     expected = f"an embedder: {', '.join(embedding.ARCHITECTURES)}"
     path, state, _, architecture = _opened(name, device, embedding.EmbedderConfig, expected)
-    state = embedder_state(state)
+    state = embedder_state(state, architecture)
     check(architecture, state, path)
-    model = Embedder(architecture)
+    with Uninitialized():
+        model = Embedder(architecture)
     model.load_state_dict(state)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
@@ -129,7 +133,8 @@ def load_actions(name: str, device: str = "cpu") -> Off:
     expected = "an action network, as made by `train actions`"
     path, state, metadata, architecture = _opened(name, device, off.OffConfig, expected)
     check(architecture, state, path)
-    model = Off(architecture)
+    with Uninitialized():
+        model = Off(architecture)
     model.load_state_dict(state)
     model.calibration = _calibration(path, metadata, len(architecture.actions))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -141,7 +146,8 @@ def load_segmenter(name: str, device: str = "cpu") -> SwiftNet:
     expected = "a segmenter, as made by `train segmenter`"
     path, state, _, architecture = _opened(name, device, swiftnet.SwiftNetConfig, expected)
     check(architecture, state, path)
-    model = SwiftNet(architecture)
+    with Uninitialized():
+        model = SwiftNet(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not saved
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
@@ -152,7 +158,8 @@ def load_forecaster(name: str, device: str = "cpu") -> Forecaster | WarpCalibrat
     expected = "a forecaster, as made by `train forecaster`"
     path, state, _, architecture = _opened(name, device, forecasting.ForecasterConfig, expected)
     check(architecture, state, path)
-    model = build_forecaster(architecture)
+    with Uninitialized():
+        model = build_forecaster(architecture)
     model.load_state_dict(state, strict=False)  # counters of norms are not saved
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -187,12 +194,15 @@ def _calibration(path: Path, metadata: Mapping[str, str], actions: int) -> Calib
     return found
 
 
-def embedder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def embedder_state(
+    state: Mapping[str, Tensor], architecture: embedding.EmbedderConfig
+) -> dict[str, Tensor]:
     """Return the tensors of a ResNet-18 that the embedder uses, without counters."""
+    beyond = (*(f"layer{n}." for n in range(architecture.layers + 1, 5)), "fc.")
     return {
         key: value
         for key, value in state.items()
-        if not key.startswith(Embedder.beyond) and not key.endswith("num_batches_tracked")
+        if not key.startswith(beyond) and not key.endswith("num_batches_tracked")
     }
 
 
@@ -221,7 +231,7 @@ def load_into(model: Network, path: Path) -> None:
     """Load a file into a model of the same architecture."""
     state = read(path)[0]
     if isinstance(model, Embedder):
-        state = embedder_state(state)
+        state = embedder_state(state, model.architecture)
     check(model.architecture, state, path)
     model.load_state_dict(state, strict=False)  # counters of norms are not saved
 
@@ -264,7 +274,7 @@ def architecture_of(
 
 def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
     """Return names and shapes of a model's tensors without allocating it."""
-    with torch.device("meta"):
+    with torch.device("meta"), Uninitialized():
         model: Network
         match architecture:
             case MaskRcnnConfig():

@@ -156,3 +156,10 @@ def test_whatever_is_damaged_reads_or_is_told(good_files, tmp_path, name, change
     except WeightsError:
         return
     assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+def test_of_an_onnx_file_the_error_names_the_kind_of_stage_that_takes_it(tmp_path):
+    path = tmp_path / "yolox_nano.onnx"
+    path.write_bytes(b"\x08\x08")
+    with pytest.raises(WeightsError, match=r"is an ONNX file; .* runs as a stage of kind yolox"):
+        read(path)

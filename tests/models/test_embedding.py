@@ -21,9 +21,10 @@ from streamvis.models.resnet import ResNet18
 SMALL = msgspec.structs.replace(ARCHITECTURES["person-r18"], size=(64, 32), stripes=1, power=1.0)
 
 
-def made(stripes: int = 1, train_norms: bool = False) -> Embedder:
+def made(stripes: int = 1, train_norms: bool = False, **changes) -> Embedder:
     torch.manual_seed(0)
-    model = Embedder(msgspec.structs.replace(SMALL, stripes=stripes), train_norms)
+    architecture = msgspec.structs.replace(SMALL, stripes=stripes, **changes)
+    model = Embedder(architecture, train_norms)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -105,6 +106,26 @@ def test_normalise_is_imagenets():
     torch.testing.assert_close(x, model.normalise(torch.from_numpy(pixel)))
 
 
+@settings(max_examples=10)
+@given(st.floats(0.3, 1), st.integers(0, 60), st.integers(0, 99))
+def test_standardised_crops_do_not_show_how_much_light_there_was(gain, offset, seed):
+    model = made(layers=3, vector=32, standardise=True).eval()
+    assert model.outputs == 32
+    shown = (crops(2, seed) // 2 + 40).astype(float)
+    lit = np.clip(gain * shown + offset, 0, 255).astype(np.uint8)
+    x = model.normalise(shown.astype(np.uint8))
+    torch.testing.assert_close(x.mean((1, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    with torch.inference_mode():
+        one, other = (model(model.normalise(c)) for c in (shown.astype(np.uint8), lit))
+    assert float((one * other).sum(1).min()) > 0.98
+    torch.testing.assert_close(one.norm(dim=1), torch.ones(2))
+
+
+def test_a_crop_of_one_colour_is_nothing_to_standardise():
+    x = made(standardise=True).normalise(np.full((1, 64, 32, 3), 200, np.uint8))
+    torch.testing.assert_close(x, torch.zeros_like(x), atol=1e-5, rtol=0)
+
+
 def test_a_published_resnet18_loads_and_its_second_half_is_left_out(tmp_path):
     published = torchvision_resnet18()
     path = tmp_path / "resnet18-f37072fd.pth"
@@ -121,7 +142,7 @@ def test_frozen_norms_say_what_trained_ones_say_in_evaluation():
     trained = made(train_norms=True)
     x = trained.normalise(crops(6))
     trained.train()(x)  # fills the running statistics
-    state = weights.embedder_state(trained.state_dict())
+    state = weights.embedder_state(trained.state_dict(), trained.architecture)
     frozen = made()
     frozen.load_state_dict(state)
     with torch.inference_mode():
@@ -161,14 +182,18 @@ def test_a_detector_is_no_embedder_nor_the_reverse(tmp_path):
         ({"size": [8, 48]}, "Expected `int` >= 32"),
         ({"stripes": 0}, "Expected `int` >= 1"),
         ({"power": 0.5}, "Expected `float` >= 1"),
+        ({"layers": 4}, "Expected `int` <= 3"),
+        ({"vector": 0}, "Expected `int` >= 1"),
         ({"depth": 3}, "unknown field `depth`"),
     ],
 )
 def test_a_file_of_impossible_architecture_is_refused(tmp_path, change, message):
-    about = json.loads(msgspec.json.encode(SMALL)) | change
+    about = json.loads(msgspec.json.encode(made().architecture)) | change
     path = tmp_path / "odd.safetensors"
     save_file(
-        weights.embedder_state(made().state_dict()), path, {"architecture": json.dumps(about)}
+        weights.embedder_state(made().state_dict(), made().architecture),
+        path,
+        {"architecture": json.dumps(about)},
     )
     with pytest.raises(WeightsError, match=re.escape(message)):
         weights.load_embedder(str(path))
@@ -176,14 +201,14 @@ def test_a_file_of_impossible_architecture_is_refused(tmp_path, change, message)
 
 @pytest.mark.parametrize("fault", ["absent", "shape", "nan"])
 def test_a_file_that_does_not_fit_is_refused_by_name(tmp_path, fault):
-    state = weights.embedder_state(made().state_dict())
+    state = weights.embedder_state(made().state_dict(), made().architecture)
     key = "layer2.0.conv1.weight"
     if fault == "absent":
         del state[key]
     else:
         state[key] = torch.full((128, 64, 3, 3) if fault == "nan" else (128, 64, 1, 1), torch.nan)
     path = tmp_path / "bad.safetensors"
-    save_file(state, path, {"architecture": msgspec.json.encode(SMALL).decode()})
+    save_file(state, path, {"architecture": msgspec.json.encode(made().architecture).decode()})
     with pytest.raises(WeightsError, match=r"layer2\.0\.conv1\.weight (is|holds)"):
         weights.load_embedder(str(path))
 

@@ -50,6 +50,26 @@ def test_nms_of_a_chain_keeps_every_other_box():
     assert kept.tolist() == list(range(0, 60, 2))
 
 
+def test_rounds_of_several_sets_settle_as_each_alone():
+    sets = torch.stack(
+        [random_boxes(30, seed) for seed in range(4)]
+    )  # in the order of their scores
+    over = (ops.iou(sets, sets) > 0.3).float().triu(1)
+    keep, settled = ops.settle(over, 30)
+    assert settled.all()
+    for boxes, kept in zip(sets, keep, strict=True):
+        alone = ops.nms(boxes, torch.linspace(1, 0, 30), 0.3)
+        assert kept.nonzero()[:, 0].tolist() == alone.tolist()
+
+
+def test_a_chain_longer_than_the_rounds_is_not_settled():
+    over = torch.eye(20).roll(1, 1).triu(1)  # each row overlaps the next one only
+    assert not ops.settle(over, 19)[1]
+    keep, settled = ops.settle(over, 21)
+    assert settled
+    assert keep.tolist() == [True, False] * 10
+
+
 @given(st.integers(1, 20), st.integers(0, 10_000))
 def test_decode_undoes_encode(count, seed):
     boxes, anchors = random_boxes(count, seed), random_boxes(count, seed + 1)

@@ -205,10 +205,38 @@ def test_frames_are_cut_into_views_and_put_together_again_a_few_at_a_time():
     model = Blobs()
     found = tiles.detect_tiled(model, images, layouts, masks=False)
     assert sum(model.calls) == sum(len(layout.views) for layout in layouts) == 30
-    assert max(model.calls) == max(len(images), tiles.MOST["cpu"])
+    assert max(model.calls) == max(len(images), tiles.MOST)
     for one, whole in zip(found, Blobs()(images, masks=False), strict=True):
         assert sorted(one.boxes.tolist()) == sorted(whole.boxes.tolist())
         assert one.masks.shape == (len(whole.boxes), 0, 0)
+
+
+@given(sizes, people, st.integers(2, 4))
+def test_tiles_where_small_people_are_seen_give_all_whom_all_tiles_give(size, people, count):
+    """Those of whom the whole view shows anything; others are not expected."""
+    boxes = placed(people, *size)
+    everywhere = planned(size, count)
+    whole = torch.from_numpy(boxes)
+    seen_whole = Instances(whole, torch.ones(len(boxes)), torch.ones(len(boxes)), torch.empty(0))
+    some = tiles.with_small(seen_whole, everywhere)
+    assert some.views[0] == everywhere.views[0]
+    left_out = set(everywhere.views) - set(some.views)
+    for x1, y1, x2, y2 in boxes:
+        if max(x2 - x1, y2 - y1) <= everywhere.overlap:
+            for left, top, right, low in left_out:
+                assert not (left <= (x1 + x2) / 2 <= right and top <= (y1 + y2) / 2 <= low)
+    if (boxes[:, 2:] - boxes[:, :2] > everywhere.overlap).any(1).all():
+        assert some.views == everywhere.views[:1]
+
+
+def test_only_tiles_with_small_people_cost_a_look():
+    image = torch.zeros(3, 1080, 1920, dtype=torch.uint8)
+    image[:, 100:900, 1000:1400] = 255  # large: for the whole view
+    image[:, 60:100, 60:80] = 255
+    layout, model = planned((1080, 1920), 2), Blobs()
+    (found,) = tiles.detect_tiled(model, [image], [layout], where_small=True)
+    assert sum(model.calls) == 2  # the whole, and the upper left tile
+    assert sorted(found.boxes.tolist()) == [[60, 60, 80, 100], [1000, 100, 1400, 900]]
 
 
 def test_without_tiles_a_batch_is_one_call_with_the_very_images():

@@ -251,3 +251,15 @@ def test_of_any_names_those_move_that_some_list_knows():
     names = ("boat", "pedestrian", "road", "train", "Car")
     assert movable(names) == [False, True, False, True, False]
     assert movable(()) == []
+
+
+@pytest.mark.parametrize("temperature", [0.8, 1.0, 1.7])
+def test_a_temperature_divides_the_logits_and_a_shift_is_added(temperature):
+    model, shift = network(), torch.tensor([0.0, -0.5, 0.0, 0.3, 0.0])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    shares, cues = shares_of(2, 5, 9, 11), cues_of(2, 3, 9, 11)
+    with torch.no_grad():
+        expected = model(shares, cues) / temperature + shift[:, None, None]
+        model.recalibrate(temperature, shift)
+        torch.testing.assert_close(model(shares, cues), expected, rtol=1e-4, atol=1e-5)

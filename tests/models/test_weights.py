@@ -1,6 +1,8 @@
 """Files that fit are loaded, under any of their names; all others get one clear line."""
 
 import json
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -220,6 +222,25 @@ def test_difference_of_two_files_tells_how_far_their_numbers_are_apart(lite, sav
     assert numbers.keys() <= kernels  # kernels are rounded to half precision, all else is exact
     assert all(value <= 2**-11 * state[name].abs().max() for name, value in numbers.items())
     assert weights.difference(str(saved), str(saved)).numbers == {}
+
+
+def test_loading_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    weights.load_detector("person-lite")
+    weights.load_embedder("person-r18")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_shapes_of_a_network_are_known_without_the_compiler_of_torch():
+    """Its import takes a second, which each process of a network would wait for."""
+    code = (
+        "import sys; from streamvis.models import weights\n"
+        "for path in weights.shipped().values():\n"
+        "    assert weights.shapes_of(weights.architecture_of(path, *weights.read(path)))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "False\n"
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from streamvis.messages import Array
+from streamvis.models.inference.device import DeviceBatches
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.layers import fuse
 from streamvis.models.off import (
@@ -85,14 +86,20 @@ class TorchActions:
     """PyTorch back end; single items are doubled, for torch rounds batches of one differently."""
 
     def __init__(self, model: Off, device: str, dtype: torch.dtype) -> None:
-        self.model, self.device, self.dtype = model, device, dtype
+        self.model, self.dtype = model, dtype
+        # logits of frames go to the host, features stay on the device
+        self.run = DeviceBatches(lambda shape: self._kept, device, downloads=1)
 
     @torch.inference_mode()
     def project(self, crops: Array) -> list[FrameFeatures]:
         batch = np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops
-        x = self.model.normalise(torch.from_numpy(batch).to(self.device)).to(self.dtype)
+        (outputs,) = self.run([batch])
+        return split_batch(_packed(outputs))[: len(crops)]
+
+    def _kept(self, crops: Tensor) -> tuple[Tensor, ...]:
+        x = self.model.normalise(crops).to(self.dtype)
         kept = self.model.project(x.contiguous(memory_format=torch.channels_last))
-        return split_batch(kept)[: len(crops)]
+        return (kept.frame, *kept.features, *kept.gradients)
 
     @torch.inference_mode()
     def pair(
@@ -105,6 +112,12 @@ class TorchActions:
         steps = (join_batch([*x] * times) for x in (before, now, earlier or before))
         found = self.model.pair(*steps)
         return _stacked([found[name] for name in LEVELS if found])[: len(now)]
+
+
+def _packed(outputs: Sequence[Tensor]) -> FrameFeatures:
+    """Return features from the outputs of a graph: there are none without OFF."""
+    frame, *maps = outputs
+    return FrameFeatures(frame, tuple(maps[: len(LEVELS)]), tuple(maps[len(LEVELS) :]))
 
 
 def _stacked(levels: Sequence[Tensor]) -> Tensor:
@@ -123,7 +136,7 @@ class CompiledActions:
         self.project_graph = CompiledParts(kept, [example], dtype)
         if self.guided is not None:
             with torch.inference_mode():
-                some = self._packed(kept(example))
+                some = _packed(kept(example))
             part: nn.Module
             if isinstance(self.guided, MotionClassifier):  # see `rounded`
                 part, self.steps, dtype = (
@@ -137,14 +150,8 @@ class CompiledActions:
 
     def project(self, crops: Array) -> list[FrameFeatures]:
         with self.alone():
-            return split_batch(
-                self._packed(self.project_graph(torch.from_numpy(np.ascontiguousarray(crops))))
-            )
-
-    def _packed(self, outputs: Sequence[Tensor]) -> FrameFeatures:
-        frame, *maps = outputs
-        count = len(LEVELS) if self.guided is not None else 0
-        return FrameFeatures(frame, tuple(maps[:count]), tuple(maps[count:]))
+            pixels = torch.from_numpy(np.ascontiguousarray(crops))
+            return split_batch(_packed(self.project_graph(pixels)))
 
     def pair(
         self,

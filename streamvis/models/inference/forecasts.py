@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from streamvis.datasets.classes import movable
 from streamvis.messages import Array
-from streamvis.models.flow_warp import FlowFrame, extrapolate, flow_frame, warp_image
+from streamvis.models.flow_warp import (
+    FlowFrame,
+    SceneMotion,
+    extrapolate,
+    flow_frame,
+    scene_motion,
+    warp_image,
+)
 from streamvis.models.forecasting import Forecaster, PastFeatures
 from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.inference.segmentation import (
@@ -43,11 +50,18 @@ class PastFrame(NamedTuple):
 
     at_us: int  # media time
     seen: SegmentedFrame
-    kept: PastFeatures | FlowFrame
+    kept: "PastFeatures | PastMotion"
 
     @property
     def size(self) -> Size:
         return self.seen.classes.shape[0], self.seen.classes.shape[1]
+
+
+class PastMotion(NamedTuple):
+    """A frame with its flow, and the motion of its scene since the frame before it."""
+
+    frame: FlowFrame
+    motion: SceneMotion | None
 
 
 class ClassMaps(NamedTuple):
@@ -100,7 +114,7 @@ def accelerate_forecaster(
 class WarpForecaster:
     """Flow-based forecaster: warping on the CPU, calibration of probabilities on the device."""
 
-    memory = FlowFrame
+    memory = PastMotion
 
     def __init__(
         self, model: WarpCalibrator, segmenter: SwiftNet, engine: Engine, dtype: torch.dtype
@@ -128,16 +142,18 @@ class WarpForecaster:
     def encode(
         self, at_us: int, pixels: Array, seen: SegmentedFrame, before: PastFrame | None = None
     ) -> PastFrame:
-        earlier = before.kept if before is not None and isinstance(before.kept, FlowFrame) else None
+        earlier = _motion(before).frame if before is not None else None
         size = (seen.classes.shape[0], seen.classes.shape[1])
-        return PastFrame(at_us, seen, flow_frame(pixels, earlier, size))
+        frame = flow_frame(pixels, earlier, size)
+        motion = scene_motion(frame.flow, seen.classes, self.things)
+        return PastFrame(at_us, seen, PastMotion(frame, motion))
 
     @torch.inference_mode()
     def forecast(self, past: Sequence[PastFrame], times: int = 1, shares: bool = True) -> ClassMaps:
         now, step_us = past[-1], past[-1].at_us - past[-2].at_us
-        flow = now.kept.flow if isinstance(now.kept, FlowFrame) and step_us > 0 else None
+        motion = _motion(now).motion if step_us > 0 else None
         ahead = times * self.horizon_us / max(step_us, 1)
-        source = extrapolate(flow, now.seen.classes, self.things, ahead)
+        source = extrapolate(motion, now.size, ahead)
         classes = warp_image(now.seen.classes, source)
         if not shares:
             return ClassMaps(classes, NO_SHARES)
@@ -172,11 +188,21 @@ class TorchForecaster:
 
 def _features(moment: PastFrame) -> PastFeatures:
     if not isinstance(moment.kept, PastFeatures):
-        raise TypeError(
-            f"the frame was encoded as {type(moment.kept).__name__}, expected PastFeatures: "
-            "encode it with this forecaster"
-        )
+        raise _of_another(moment, PastFeatures)
     return moment.kept
+
+
+def _motion(moment: PastFrame) -> PastMotion:
+    if not isinstance(moment.kept, PastMotion):
+        raise _of_another(moment, PastMotion)
+    return moment.kept
+
+
+def _of_another(moment: PastFrame, expected: type) -> TypeError:
+    return TypeError(
+        f"the frame was encoded as {type(moment.kept).__name__}, expected {expected.__name__}: "
+        "encode it with this forecaster"
+    )
 
 
 class CompiledForecaster:

@@ -11,16 +11,17 @@ MOST_SIZES = 4  # input sizes for which a compiled network is kept
 
 
 class PlanCache(Generic[Key, Plan]):
-    """Keeps the compiled networks of the last MOST_SIZES input sizes."""
+    """Keeps the compiled networks of the last `most` input sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_SIZES) -> None:
+        self.most = most
         self.plans: OrderedDict[Key, Plan] = OrderedDict()
 
     def get(self, key: Key, build: Callable[[], Plan]) -> Plan:
         """Return the plan of this size; build it if it is absent, and drop the oldest one."""
         if key not in self.plans:
             self.plans[key] = build()
-            if len(self.plans) > MOST_SIZES:
+            if len(self.plans) > self.most:
                 self.plans.popitem(last=False)
         self.plans.move_to_end(key)
         return self.plans[key]

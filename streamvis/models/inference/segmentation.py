@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from streamvis.messages import Array
+from streamvis.models.inference.device import DeviceBatches, Part
 from streamvis.models.inference.plan_cache import PlanCache
 from streamvis.models.inference.select import Engine, Precision, choose
 from streamvis.models.layers import fuse
@@ -149,19 +150,27 @@ class TorchSegmenter:
         for part in model.modules():
             if isinstance(part, nn.Conv2d) and id(part) not in exact:
                 part.to(dtype)
-        self.model, self.device = model.to(device), device
+        self.model = model.to(device)
+        # the features, which come last, stay on the device
+        self.run = DeviceBatches(self._part, device, downloads=1 if model.unknown is None else 2)
 
-    @torch.inference_mode()
     def segment(self, pixels: Array) -> SegmentedFrame:
-        picture = resize_to_lines(pixels, self.lines)
-        size = (picture.shape[0], picture.shape[1])
+        ((classes, *rest, features),) = self.run([[resize_to_lines(pixels, self.lines)]])
+        return _segmented(features, classes[0].numpy(), rest)
+
+    def _part(self, shape: tuple[int, ...]) -> Part:
+        size = (shape[1], shape[2])
         look = _SegmenterGraph(self.model, size, self.dtype)
-        features, logits, *rest = look(torch.from_numpy(picture)[None].to(self.device))
-        return _segmented(features, argmax_classes(logits, size)[0].cpu().numpy(), rest)
+
+        def part(pixels: Tensor) -> tuple[Tensor, ...]:
+            features, logits, *rest = look(pixels)
+            return (argmax_classes(logits, size), *rest, features)
+
+        return part
 
 
 def _segmented(features: Tensor, classes: Array, rest: Sequence[Tensor]) -> SegmentedFrame:
-    unknown = rest[0][0].cpu().numpy() if rest else np.zeros((0, 0), np.uint8)
+    unknown = rest[0][0].numpy() if rest else np.zeros((0, 0), np.uint8)
     return SegmentedFrame(features, classes, unknown)
 
 

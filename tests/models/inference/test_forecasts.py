@@ -9,7 +9,7 @@ import torch
 
 from streamvis.errors import ModelError
 from streamvis.models import swiftnet
-from streamvis.models.flow_warp import extrapolate
+from streamvis.models.flow_warp import extrapolate, scene_motion
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.inference import forecasts, plan_cache
 from streamvis.models.inference.forecasts import accelerate_forecaster
@@ -258,7 +258,7 @@ def test_what_glides_by_goes_on_as_far_as_the_time_is_long(seconds, times, segme
     found, now = quick.forecast(past, times).classes, past[-1].seen.classes
     by = [agreement(found, now, shift) for shift in range(50)]
     assert np.argmax(by) == times * SPEED * 0.2
-    assert max(by) > 0.95
+    assert max(by) > 0.93  # a pan is taken for a turn, which bends edges
 
 
 def test_a_longer_horizon_is_as_many_times_a_shorter_one(segmenter):
@@ -308,7 +308,8 @@ def test_what_arrives_is_as_probable_as_the_network_says(engine, precision, segm
     past = moments(quick, BEFORE[2], size=(90, 122))
     found, now = quick.forecast(past), past[-1]
     with torch.inference_mode():
-        source = extrapolate(now.kept.flow, now.seen.classes, np.array(LABELS) == "car", 0.2 / 0.18)
+        motion = scene_motion(now.kept.frame.flow, now.seen.classes, np.array(LABELS) == "car")
+        source = extrapolate(motion, now.size, 0.2 / 0.18)
         shares, cues = warp_logits(segmenter.logits(now.seen.features), source)
         expected = model(shares, cues).softmax(1)
     assert (found.shares.shape, found.shares.dtype) == ((4, 23, 31), np.float32)
