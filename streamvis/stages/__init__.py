@@ -26,6 +26,7 @@ from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
 from streamvis.stages.segment import Segment
 from streamvis.stages.track import Jipda
+from streamvis.stages.yolox import Yolox
 from streamvis.stages.zones import ZoneCounter
 
 T = TypeVar("T")
@@ -33,8 +34,8 @@ GROUP = "streamvis.stages"
 INSTALL = "install the package again, with what it requires"  # advice
 CORRECT = "correct the package"
 KINDS: tuple[type[StageConfig], ...] = (
-    *(MaskRcnn, Appearance, CameraMotion, Jipda, OffActions, Segment, Forecaster, DensityMap),
-    *(ZoneCounter, Publish, Record),
+    *(MaskRcnn, Yolox, Appearance, CameraMotion, Jipda, OffActions, Segment, Forecaster),
+    *(DensityMap, ZoneCounter, Publish, Record),
 )
 
 

@@ -114,6 +114,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str = ""  # hash of the pipeline's configuration
     above: "tuple[StageConfig, ...]" = ()  # settings of the stages whose parts this one gets
     lent: object = None  # what the stage named by `borrows` lends
+    masks: bool = False  # whether a stage reads the masks of its detections
 
     def borrow(self, kind: type[F]) -> F:
         """Return what another stage of this worker lends; ConfigError when there is none."""
@@ -146,6 +147,13 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """Build the stage in the process that runs it; raises ModelError, DeviceError, …"""
         raise NotImplementedError(f"{type(self).__name__} has no `build`: it cannot run")
 
+    def examine_files(self) -> str | None:
+        """Describe files of the settings that were made elsewhere; None for a kind without any.
+
+        Raises ModelError for a file that the stage could not use. `streamvis check` prints it.
+        """
+        return None
+
     def overlay(self, drawing: "Drawing") -> "Overlay | None":
         """Return the layer of the stage's part in the annotated video of one source, if it has one.
 
@@ -175,6 +183,22 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     def uses(self, other: "StageConfig") -> bool:
         """Whether the stage gets the part of this other stage above it."""
         return other.writes in self.reads | self.may_read
+
+    def keeps_state(self, live: bool) -> bool:
+        """Whether the stage remembers each source in this run; `live`: one of them may be live.
+
+        A kind whose settings decide overrides this. Frames of a source whose stage remembers it all
+        go to one worker, in order.
+        """
+        return self.stateful
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether the stage reads `Detections.masks` where it gets detections.
+
+        A detector predicts masks only where a stage reads them.
+        """
+        return True
 
     @property
     def reads_runs(self) -> bool:

@@ -5,6 +5,7 @@ import sys
 from typing import ClassVar
 
 import pytest
+from factories import kind_with_defaults
 
 from streamvis.config import Forecaster, Jipda, MaskRcnn, Publish, Record, Segment
 from streamvis.errors import ConfigError
@@ -34,14 +35,15 @@ def test_a_kind_need_not_state_the_defaults():
     assert not has_events(kind)
     assert not has_overlay(kind)
     assert kind.missing([]) is None
+    assert kind.examine_files() is None
     with pytest.raises(NotImplementedError, match="Plain has no `build`"):
         kind.build(Site(device="cpu", pixels=lambda frame: None))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
 def test_a_kind_with_events_has_their_types_and_a_deriver(kind):
-    assert has_events(kind()) == (kind.event_types() is not None)
-    assert has_events(kind()) == (kind.deriver is not StageConfig.deriver)
+    assert has_events(kind_with_defaults(kind)) == (kind.event_types() is not None)
+    assert has_events(kind_with_defaults(kind)) == (kind.deriver is not StageConfig.deriver)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
@@ -51,11 +53,11 @@ def test_parts_have_names(kind):
 
 
 def test_publish_gets_what_has_events_and_record_what_is_drawn():
-    assert [kind for kind in KINDS if Publish().uses(kind())] == [
+    assert [kind for kind in KINDS if Publish().uses(kind_with_defaults(kind))] == [
         kind for kind in KINDS if kind.event_types() is not None
     ]
-    assert [kind for kind in KINDS if Record().uses(kind())] == [
-        kind for kind in KINDS if has_overlay(kind())
+    assert [kind for kind in KINDS if Record().uses(kind_with_defaults(kind))] == [
+        kind for kind in KINDS if has_overlay(kind_with_defaults(kind))
     ]
 
 

@@ -1,21 +1,27 @@
 """The detection stage, and the detector in it: pictures in, detections out."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import cv2
+import msgspec
 import numpy as np
 import torch
 
-from streamvis.geometry import foot, inside
 from streamvis.messages import Array, Detections, Packet
-from streamvis.models.inference.select import accelerate_detector
+from streamvis.models.detector_speed import set_speed
+from streamvis.models.inference.select import accelerate_detector, int8_runs
 from streamvis.models.roi_heads import Instances
-from streamvis.models.tiles import TileLayout, detect_tiled, plan_tiles
+from streamvis.models.tiles import MOST, TileLayout, detect_tiled, plan_tiles
 from streamvis.models.weights import load_detector
-from streamvis.stages.detect import MaskRcnn
-from streamvis.stages.protocol import Site, Stage
+from streamvis.stages.detect import AUTO_TILES, TILED_FROM, MaskRcnn
+from streamvis.stages.detect.region import RegionFilter
+from streamvis.stages.gate import GatedStage, LookGates, detected
+from streamvis.stages.protocol import Site
 
-LARGE = 1920  # px of the longer side from which `auto` looks at tiles
-AUTO_TILES = 2
+TALL_ENOUGH = 60  # network px: higher people are detected hardly better
+COARSE = 2  # of a coarse look: pixels of a side of the picture become one
+COARSE_PROPOSALS = (60, 30)  # of each level, and of all
 
 
 class PersonDetector:
@@ -25,56 +31,82 @@ class PersonDetector:
     `region` and `min_height` filter the result: a person is in a region if their foot point is.
     """
 
-    def __init__(self, config: MaskRcnn, device: str) -> None:
+    def __init__(self, config: MaskRcnn, device: str, masks: bool = True) -> None:
+        """`masks`: whether a stage reads them, for the setting `auto`."""
         self.device = device
-        self.masks = config.masks
+        self.masks = masks if config.masks == "auto" else config.masks
         self.tiles = config.tiles
-        self.min_height = config.min_height
-        self.region = [np.array(polygon) for polygon in config.region]
+        self.wanted = RegionFilter(config.region, config.min_height)
         self.model = load_detector(config.weights, device)
         self.model.roi_heads.min_score = config.min_score
-        if config.short_side is not None:
-            self.model.long_side = round(
-                self.model.long_side * config.short_side / self.model.short_side
-            )
-            self.model.short_side = config.short_side
-        self.network = accelerate_detector(self.model, device, config.precision, config.engine)
+        side = None if config.short_side == "auto" else config.short_side
+        speed = set_speed(self.model, config.speed, side)
+        if config.short_side == "auto" and config.min_height:
+            self.model.most_scale = TALL_ENOUGH / config.min_height
+        precision = config.precision
+        if precision == "auto" and speed.int8 and int8_runs(self.model, device, config.engine):
+            precision = "int8"
+        self.network = accelerate_detector(self.model, device, precision, config.engine)
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Array]) -> list[Detections]:
         """Return the people in each picture (H, W, 3) uint8 RGB, of any size."""
         images = [self._fetch(pixels) for pixels in pictures]
         layouts = [self._layout(image.shape[1], image.shape[2]) for image in images]
-        found = detect_tiled(self.network, images, layouts, self.masks)
+        most = MOST if self.device == "cpu" else None
+        found = detect_tiled(
+            self.network, images, layouts, self.masks, most, where_small=self.tiles == "auto"
+        )
         return [
-            self._wanted(part, image.shape[2], image.shape[1])
+            self.wanted(part, image.shape[2], image.shape[1])
             for part, image in zip(_parts(found), images, strict=True)
         ]
 
-    def _fetch(self, pixels: Array) -> torch.Tensor:
-        # a private copy, for a slot is read-only, which torch cannot express; a pinned one
-        # goes up to a GPU while the next is being made
-        held = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self.device != "cpu")
-        held.numpy()[:] = pixels
-        return held.to(self.device, non_blocking=True).permute(2, 0, 1)  # (3, H, W)
+    @torch.inference_mode()
+    def glance(self, pixels: Array) -> Detections:
+        """Return the people in a picture as they are found at half the scale, without masks.
+
+        It costs a quarter of a look, and misses small people.
+        """
+        height, width = pixels.shape[:2]
+        with self._coarse():
+            h, w = self.model.size_of(height, width)
+            self.model.most_scale = 1.0  # scaled it is
+            small = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
+            image = torch.from_numpy(small).permute(2, 0, 1)  # (3, h, w)
+            (found,) = _parts(self.network([image], False))
+        scale = np.array([width / w, height / h] * 2, np.float32)
+        return self.wanted(msgspec.structs.replace(found, boxes=found.boxes * scale), width, height)
+
+    @contextmanager
+    def _coarse(self) -> Iterator[None]:
+        model, rpn = self.model, self.model.rpn
+        kept = model.short_side, model.long_side, rpn.keep_before, rpn.keep_after
+        most_scale = model.most_scale
+        model.short_side, model.long_side = (side // COARSE for side in kept[:2])
+        model.most_scale = most_scale / COARSE
+        rpn.keep_before, rpn.keep_after = COARSE_PROPOSALS
+        try:
+            yield
+        finally:
+            model.short_side, model.long_side, rpn.keep_before, rpn.keep_after = kept
+            model.most_scale = most_scale
+
+    def _fetch(self, pixels: Array) -> torch.Tensor | Array:
+        """Return the picture as the network takes it: (3, H, W)."""
+        if self.device != "cpu":
+            return pixels.transpose(2, 0, 1)  # to be copied to pinned memory
+        # a private copy, for a slot is read-only, which torch cannot express
+        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
     def _layout(self, height: int, width: int) -> TileLayout:
-        short, long = sorted((height, width))
         tiles = self.tiles
         if tiles == "auto":
-            tiles = AUTO_TILES if long >= LARGE else 1
-        scale = min(self.model.short_side / short, self.model.long_side / long)
-        bounds = [(*polygon.min(0), *polygon.max(0)) for polygon in self.region]
+            tiles = AUTO_TILES if max(height, width) >= TILED_FROM else 1
+        scale = self.model.scale_of(height, width)
+        bounds = [(*polygon.min(0), *polygon.max(0)) for polygon in self.wanted.polygons]
         regions = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in bounds]
         return plan_tiles(height, width, tiles, scale, regions)
-
-    def _wanted(self, part: Detections, width: int, height: int) -> Detections:
-        """The people tall enough, with their feet in the region."""
-        keep = part.boxes[:, 3] - part.boxes[:, 1] >= self.min_height
-        if self.region:
-            feet = foot(part.boxes) / [width, height]
-            keep &= np.any([inside(feet, polygon) for polygon in self.region], axis=0)
-        return part if keep.all() else part[keep]
 
 
 def _parts(found: Sequence[Instances]) -> Iterator[Detections]:
@@ -89,12 +121,16 @@ def _parts(found: Sequence[Instances]) -> Iterator[Detections]:
         yield Detections(boxes=boxes, scores=scores, labels=labels, masks=drawn)
 
 
-class DetectStage(Stage):
-    """Detect the people of all frames of a call in one batch."""
+class DetectStage(GatedStage):
+    """Detect the people of all frames of a call in one batch, where something has moved."""
 
     def __init__(self, config: MaskRcnn, site: Site) -> None:
+        super().__init__(LookGates("mask_rcnn", config.gate, config.min_height))
         self.pixels = site.pixels
-        self.detector = PersonDetector(config, site.device)
+        self.detector = PersonDetector(config, site.device, site.masks)
+        # a GPU gains nothing, and of tiles a coarse look would see too little
+        self.coarse = site.device == "cpu" and config.tiles == 1
 
     def __call__(self, packets: Sequence[Packet]) -> Iterator[Detections]:
-        return iter(self.detector([self.pixels(packet.frame) for packet in packets]))
+        glance = self.detector.glance if self.coarse else None
+        return detected(self.detector, self.gates, self.pixels, packets, glance)

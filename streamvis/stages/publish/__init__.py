@@ -14,10 +14,8 @@ class Publish(StageConfig, frozen=True, tag="publish"):
     """Write events to the log, then publish them on the feed."""
 
     bind: str | None = "tcp://127.0.0.1:5560"  # ZeroMQ address of the feed; none: event log only
-    keys: str | None = (
-        None  # directory of keys, made by `streamvis keys new DIR`: only clients whose
-    )
-    # public key is there are served; needed for addresses that other machines can reach
+    keys: str | None = None  # directory of keys, made by `streamvis keys new DIR`: only clients
+    # whose public key is there are served; needed for addresses that other machines can reach
     update_every_s: Annotated[float, Meta(ge=0)] | None = None  # shortest interval between two
     # updates of the same thing, such as a track; 0: one for every frame; none: 0 for files, 1 s for
     # live sources

@@ -23,6 +23,10 @@ class Record(StageConfig, frozen=True, tag="record"):
     def uses(self, other: StageConfig) -> bool:
         return has_overlay(other)
 
+    @property
+    def reads_masks(self) -> bool:
+        return self.masks
+
     def missing(self, above: Sequence[StageConfig]) -> str | None:
         if any(map(self.uses, above)):
             return None

@@ -3,8 +3,9 @@
 A tracker reports a track after some detections only, together with the time of the first one. At
 `WAIT_US` after the report, or when the track ends, the velocity is known well enough to continue
 the way backwards, to `BEFORE_US` before that time, as people are there before they are detected:
-who begins just before a line has crossed it, and who begins in a zone was in it. A tracker that
-reports a track with its first detection needs none of this.
+who begins just before a line has crossed it, and who begins in a zone was in it. That holds also
+for who was hidden for seconds after the first detections. A tracker that reports a track with its
+first detection needs none of this.
 """
 
 import msgspec
@@ -17,7 +18,7 @@ from streamvis.stages.zones.observed import Observed, passed
 WAIT_US = 300_000
 BEFORE_US = 300_000
 SHORTEST_US = 100_000  # a velocity from less is too uncertain
-LONGEST_US = 500_000  # whoever took longer to be sure of was seen too rarely to know the way
+LONGEST_US = 2_000_000  # farther back a straight way leads elsewhere, or the id is an older one
 
 Pair = tuple[int, Kind, int]  # track, and number of a zone or line
 

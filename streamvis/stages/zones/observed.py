@@ -68,7 +68,7 @@ def observe(
     columns = {
         "ids": tracks.ids.astype(np.int64),
         "boxes": table[:, :4],
-        "seen": tracks.detection >= 0,
+        "seen": tracks.supported,
         "p_exist": table[:, 4],
         "first_us": tracks.first_seen_us.astype(np.int64),
         "variance": table[:, 5:9],

@@ -13,7 +13,9 @@ from streamvis.datasets.coco import ImageTruth
 from streamvis.evaluation.detection import evaluate
 from streamvis.messages import Array, Detections, Packet
 from streamvis.models.roi_heads import Instances
+from streamvis.stages.detect import stage as module
 from streamvis.stages.detect.stage import DetectStage
+from streamvis.stages.gate import same_people
 from streamvis.stages.protocol import Site
 from streamvis.synthetic.render import SyntheticScene
 
@@ -27,7 +29,7 @@ def packet(name: str, pixels: Array) -> Packet:
 
 
 def stage(**settings) -> DetectStage:
-    site = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot])
+    site = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot], masks=True)
     return DetectStage(MaskRcnn(**{"short_side": 240, "precision": "fp32", **settings}), site)
 
 
@@ -47,6 +49,28 @@ def test_people_of_a_made_up_scene_are_found_with_their_masks():
     for part in parts:
         assert part.masks.shape == (len(part.boxes), 28, 28)
         assert part.masks.dtype == np.uint8
+
+
+def test_a_coarse_look_finds_the_same_clear_people_in_pixels_of_the_frame():
+    scene = SyntheticScene(seed=11, people=2, size=(640, 360), fps=1, seconds=12)
+    shown = [scene.picture(n) for n in range(3, 12, 2)]
+    detector = stage(short_side=576).detector
+    masks, proposals = detector.masks, detector.model.rpn.keep_after
+    coarse = [detector.glance(pixels) for pixels in shown]
+    full = [detector([pixels])[0] for pixels in shown]  # by networks of their own scale
+    assert sum((part.scores >= 0.5).sum() for part in full) >= 5
+    agree = [
+        same_people(*(np.column_stack([one.boxes, one.scores]) for one in both))
+        for both in zip(full, coarse, strict=True)
+    ]
+    assert sum(agree) >= 4
+    assert all(one.masks.size == 0 for one in coarse)
+    small = cv2.resize(shown[0], (512, 288))  # of another camera, as large as a coarse look's input
+    (here,), (afresh,) = (one([small]) for one in (detector, stage(short_side=576).detector))
+    for a, b in zip(everything(here), everything(afresh), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (detector.model.short_side, detector.model.rpn.keep_after) == (576, proposals)
+    assert (detector.masks, full[0].masks.shape[1:]) == (masks, (28, 28))
 
 
 @pytest.mark.parametrize("size", [(48, 64), (241, 97), (40, 900), (5, 5), (700, 33)])
@@ -138,3 +162,52 @@ def test_shorter_people_are_dropped_and_nobody_is_fine():
     assert look(LARGE, (1080, 1920), min_height=90).boxes.tolist() == [LARGE[0], LARGE[1], LARGE[3]]
     assert len(look(LARGE, (1080, 1920), min_height=900).boxes) == 0
     assert len(look([], (100, 200), tiles=2, region=REGION, min_height=5).boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "runs", "expected"),
+    [
+        ({"speed": "fast"}, True, "int8"),
+        ({"speed": "fast"}, False, "auto"),
+        ({"speed": "fast", "precision": "bf16"}, True, "bf16"),
+        ({}, True, "auto"),
+    ],
+)
+def test_fast_is_int8_where_it_runs_and_nothing_else_is_asked_for(
+    settings, runs, expected, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(module, "int8_runs", lambda *_: runs)
+    monkeypatch.setattr(module, "accelerate_detector", lambda *given: asked.append(given[2]))
+    module.PersonDetector(MaskRcnn(**settings), "cpu")
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize(
+    ("min_height", "expected"),
+    [(0, (576, 768)), (60, (576, 768)), (120, (288, 384)), (1e6, (1, 1))],
+)
+def test_auto_scales_no_further_than_the_smallest_person_needs(min_height, expected, monkeypatch):
+    """A picture of 576×768 has the size of the network's input: 60 px there are 60 px in it."""
+    monkeypatch.setattr(module, "accelerate_detector", lambda model, *_: model)
+    detector = module.PersonDetector(MaskRcnn(short_side="auto", min_height=min_height), "cpu")
+    assert detector.model.size_of(576, 768) == expected
+
+
+def test_a_glance_at_an_adapted_scale_is_half_of_it_and_scaled_once(monkeypatch):
+    """The network is given half of 288×384, which is the size of its input: it scales nothing."""
+    nobody = Instances(*(torch.zeros(shape) for shape in ((0, 4), (0,), (0,), (0, 0, 0))))
+    sizes = []
+
+    def built(model, *_):
+        def network(images, masks):
+            sizes.extend((tuple(one.shape[1:]), model.size_of(*one.shape[1:])) for one in images)
+            return [nobody for _ in images]
+
+        return network
+
+    monkeypatch.setattr(module, "accelerate_detector", built)
+    detector = module.PersonDetector(MaskRcnn(short_side="auto", min_height=120), "cpu")
+    detector.glance(np.zeros((576, 768, 3), np.uint8))
+    assert sizes == [((144, 192), (144, 192))]
+    assert detector.model.size_of(576, 768) == (288, 384)

@@ -16,7 +16,7 @@ from streamvis.errors import ConfigError, DataError, ModelError, RunError
 from streamvis.evaluation.segmentation import Confusion
 from streamvis.messages import Forecast, Packet, SourceInfo, decode_part, encode_part
 from streamvis.models import swiftnet
-from streamvis.models.flow_warp import extrapolate, flow_frame, warp_image
+from streamvis.models.flow_warp import extrapolate, flow_frame, scene_motion, warp_image
 from streamvis.models.forecasting import Forecaster, ForecasterConfig
 from streamvis.models.inference import forecasts
 from streamvis.models.inference.segmentation import SegmentationHead, SegmentedFrame
@@ -209,7 +209,8 @@ def test_what_moves_goes_on_as_it_is_seen_to_move_from_moment_to_moment(made, fp
     now = pair.classes[looked[-1].seq]
     for future in told[looked[-1].seq].horizons:
         ahead = future.horizon_us / (at_us[-1] - at_us[-2])
-        source = extrapolate(last.flow, now, np.array(LABELS) == "car", ahead)
+        motion = scene_motion(last.flow, now, np.array(LABELS) == "car")
+        source = extrapolate(motion, now.shape, ahead)
         np.testing.assert_array_equal(future.classes, warp_image(now, source))
         assert (future.classes != now).any()
 

@@ -11,6 +11,7 @@ import pytest
 import zmq
 from jsonschema import Draft202012Validator
 from published import EPOCH, contents, do, info_of, logged, notice_of, packet_of, site_at
+from waiting import PATIENCE_S
 
 from streamvis.config import Alarm, Publish, Segment
 from streamvis.errors import DataError, RunError
@@ -295,7 +296,7 @@ def hearing(endpoint, *topics):
 
 
 def heard(sub):
-    assert sub.poll(20_000), "nothing came"
+    assert sub.poll(1000 * PATIENCE_S), "nothing came"
     topic, tseq, payload, *_ = sub.recv_multipart()
     return topic.decode(), int.from_bytes(tseq), payload
 
@@ -362,7 +363,7 @@ def test_the_replay_server_of_a_run_knows_what_was_published(tmp_path):
         with zmq.Context() as context, context.socket(zmq.REQ) as client:
             client.connect(endpoint)
             client.send(b'{"get":"snapshot"}')
-            assert client.poll(20_000), "no reply"
+            assert client.poll(1000 * PATIENCE_S), "no reply"
             sources = msgspec.json.decode(client.recv())["sources"]
         assert {name: one["offset"] for name, one in sources.items()} == {
             "cam1": 2,
@@ -392,7 +393,7 @@ def test_frames_are_published_while_somebody_subscribes_to_them(tmp_path):
         return stage._outbox.wants_frames("cam1")
 
     def until(state):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while wanted() is not state:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -475,7 +476,7 @@ def test_old_hours_of_the_log_are_evicted_while_events_are_published(tmp_path, m
     with closing(PublishStage(config, site_at(tmp_path))) as stage:
         stage.begin(info_of("cam1"), None)
         stage([packet_of("cam1", 0)])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         with LogReader(tmp_path / "events.db") as log:
             while log.oldest("old") == 0 and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -72,10 +72,16 @@ def test_a_way_is_continued_before_the_first_detection_but_not_before_the_media(
     assert crosses(found) == [("right_to_left", pytest.approx(cut_us, abs=2000))] * counted
 
 
-def test_who_was_seen_too_rarely_begins_with_the_report():
-    late = events(15)  # 0.6 s after the first detection
+def test_who_is_hidden_for_seconds_after_the_first_detections_has_crossed_too():
+    late = events(40, until=60)  # reported after 1.6 s
+    assert enters(late) == enters(events(0))
+    assert crosses(late) == crosses(events(0))
+
+
+def test_who_was_detected_first_long_ago_begins_with_the_report():
+    late = events(80, until=100)  # 3.2 s after the first detection
     assert crosses(late) == []
-    assert enters(late) == [(600_000, False)]
+    assert enters(late) == []  # it is at x = 286, beyond the zone
 
 
 def test_zones_that_publish_at_once_are_not_corrected_for_it():
