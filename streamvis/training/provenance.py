@@ -29,10 +29,11 @@ RESULTS = ("last.pt", "fold-*/*.npz", "fold-*/*/*/last.pt", "all/*/*/last.pt")
 WEIGHTS = "*.safetensors"
 REST = (  # further results that depend on the recipe
     *("log.jsonl", "curves*.png", "fold-*/*.safetensors", "clips/readings-*.npz", "clips/maps-*/*"),
+    *("labelled/*.json", "labelled/*/*.png"),
     *(f"{part}/*/{name}" for part in ("fold-*", "all") for name in ("*/log.jsonl", "maps-*/*")),
 )
 CACHES = (  # made of the data and of other networks, independent of the recipe
-    *("people.npz", "clips/*.npy", "maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
+    *("people/*", "clips/*.npy", "maps/*/*.maps", "maps/*/*.grey", "maps/*/*.json"),
 )
 R = TypeVar("R", bound=msgspec.Struct)
 MOST = 6  # differences that a message names

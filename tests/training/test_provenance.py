@@ -33,7 +33,8 @@ def start(out: Path, data: Path, recipe: Recipe | None = None, kind="detector", 
 
 def trained(out: Path, data: Path) -> Path:
     start(out, data)
-    for name in ("last.pt", "log.jsonl", "people.npz", "a.safetensors", "notes.txt"):
+    (out / "people").mkdir()
+    for name in ("last.pt", "log.jsonl", "people/crops.npy", "a.safetensors", "notes.txt"):
         (out / name).write_text("kept")
     return out
 
@@ -91,12 +92,12 @@ def test_overwriting_removes_what_was_trained_and_what_no_longer_fits(data, tmp_
     start(out, data, Recipe(steps=5), overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == [
         "notes.txt",
-        "people.npz",  # of the same data
+        "people",  # of the same data
         "training.json",
     ]
     (data / "images/b.png").write_text("more")
     start(out, data, Recipe(steps=5), overwrite=True)
-    assert not (out / "people.npz").exists()
+    assert not (out / "people/crops.npy").exists()
 
 
 def test_nothing_is_lost_where_nothing_was_trained(data, tmp_path):

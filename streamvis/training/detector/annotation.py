@@ -16,6 +16,8 @@ from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections
 from streamvis.sources import Picture
 
+Label = Literal["gt", "predicted"]
+
 PERSON = 1
 BLOCK = 16  # px, side of the blocks whose means are compared to find motion
 CHANGE = 5.0  # grey levels, least change of a block's mean; noise and compression stay below
@@ -57,7 +59,7 @@ class CocoImage(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     source: str
-    media_us: int
+    media_us: int = 0
 
 
 class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +73,8 @@ class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
     area: float  # px², of the segmentation where there is one
     segmentation: list[list[float]]  # polygons x, y, x, y, …; empty: no mask is known
     score: float
-    box_label: Literal["predicted"] = "predicted"
-    mask_label: Literal["predicted", "none"]
+    box_label: Label = "predicted"
+    mask_label: Literal["gt", "predicted", "none"]
 
 
 def chosen(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]:
@@ -114,20 +116,36 @@ def annotate(
     for id_, i in enumerate(np.flatnonzero(kept), first_id):
         is_person = bool(found.scores[i] >= plan.sure)
         parts = outline(found.masks[i], found.boxes[i]) if is_person and found.masks.size else []
-        (left, top), (width, height) = boxes[i, :2].tolist(), sides[i].tolist()
-        rows.append(
-            CocoAnnotation(
-                id=id_,
-                image_id=image.id,
-                iscrowd=0 if is_person else 1,
-                bbox=(round(left, 2), round(top, 2), round(width, 2), round(height, 2)),
-                area=round(sum(map(_area, parts)) if parts else width * height, 2),
-                segmentation=parts,
-                score=round(float(found.scores[i]), 4),
-                mask_label="predicted" if parts else "none",
-            )
-        )
+        score = float(found.scores[i])
+        rows.append(row_of(boxes[i], parts, image, id_, score=score, ignored=not is_person))
     return rows
+
+
+def row_of(
+    box: Array,
+    polygons: list[list[float]],
+    image: CocoImage,
+    id_: int,
+    *,
+    score: float = 1.0,
+    ignored: bool = False,
+    box_label: Label = "predicted",
+    mask_label: Label = "predicted",
+) -> CocoAnnotation:
+    """Return the row of one box (4,) xyxy of an image; `mask_label` counts if there is a mask."""
+    left, top, right, bottom = box.tolist()
+    area = sum(map(_area, polygons)) if polygons else (right - left) * (bottom - top)
+    return CocoAnnotation(
+        id=id_,
+        image_id=image.id,
+        iscrowd=1 if ignored else 0,
+        bbox=(round(left, 2), round(top, 2), round(right - left, 2), round(bottom - top, 2)),
+        area=round(area, 2),
+        segmentation=polygons,
+        score=round(score, 4),
+        box_label=box_label,
+        mask_label=mask_label if polygons else "none",
+    )
 
 
 def outline(mask: Array, box: Array) -> list[list[float]]:

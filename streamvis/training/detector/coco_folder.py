@@ -105,7 +105,11 @@ class CocoFolder:
     def add(self, pixels: Array, image: CocoImage, rows: list[CocoAnnotation]) -> None:
         """Write a picture (H, W, 3) RGB, then keep its annotations; RunError when that fails."""
         _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-        _write(self.images / image.file_name, data.tobytes())
+        self.put(data.tobytes(), image, rows)
+
+    def put(self, data: bytes, image: CocoImage, rows: list[CocoAnnotation]) -> None:
+        """Write the file of a picture, then keep its annotations; RunError when that fails."""
+        _write(self.images / image.file_name, data)
         self.labels.images.append(image)
         self.labels.annotations.extend(rows)
         self._names.add(image.file_name)

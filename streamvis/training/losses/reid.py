@@ -72,8 +72,3 @@ def relation_loss(vectors: Tensor, teacher: Tensor, temperature: float) -> Tenso
     cross = -(target * ours.log_softmax(1).masked_fill(itself, 0)).sum(1)
     entropy = -(target * theirs.log_softmax(1).masked_fill(itself, 0)).sum(1)
     return (cross - entropy).mean()
-
-
-def mean_similarity(vectors: list[Tensor]) -> Tensor:
-    """Return the mean over teachers of the products of their unit vectors (B, D): (B, B)."""
-    return torch.stack([v @ v.T for v in vectors]).mean(0)

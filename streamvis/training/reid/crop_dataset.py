@@ -3,10 +3,9 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import msgspec
@@ -25,6 +24,7 @@ from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, 
 from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
+KEY, CROPS, VECTORS = "key.txt", "crops.npy", "vectors.npy"  # the files of the cache
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -35,7 +35,7 @@ class CropDataset(NamedTuple):
     person: Array  # (N,) int64, over all sources
     source: Array  # (N,) int64
     teacher_vectors: Array  # (N, V, T, D) float32: unit vectors of T teachers in V colourings
-    apart: list[Array]  # of each source (P, P) bool: its pairs of certainly different people
+    apart: list[Array | None]  # of each source (P, P) bool: its pairs of certainly different people
     first: Array  # (sources + 1,) number of each source's first person
 
 
@@ -88,7 +88,10 @@ def gather(
     invented: SyntheticIdentities,
     cache: Path,
 ) -> CropDataset:
-    """Cut all crops and compute the teachers' vectors, or read both from `cache`."""
+    """Cut all crops and compute the teachers' vectors; `cache`, a folder, keeps both.
+
+    What a run that was stopped has left there is used: whole crops, and vectors up to the last.
+    """
     counts = [int(one.ids.max()) + 1 for one in sources]
     first = np.concatenate([[0], np.cumsum(counts)])
     source = np.repeat(np.arange(len(sources)), [len(one) for one in sources])
@@ -98,36 +101,20 @@ def gather(
     source = np.concatenate([source, np.full(strangers, len(sources))])
     first = np.append(first, first[-1] + strangers)
     key = _key(sources, size, teachers, invented)
-    kept = _read(cache, key)
-    if kept is None:
-        crops, vectors = _cut(sources, size, teachers)
-        more = composed(crops, strangers)
-        vectors = np.concatenate(
-            [vectors, _embed_recoloured(teachers, more, person[len(crops) :], 0)]
-        )
-        crops = np.concatenate([crops, more])
-        recolourings = range(1, invented.wardrobes)
-        kept = (
-            crops,
-            np.stack(
-                [vectors, *(_embed_recoloured(teachers, crops, person, w) for w in recolourings)], 1
-            ),
-        )
-        _write(cache, key, kept)
-    apart = [*(one.apart() for one in sources), np.zeros((strangers, strangers), bool)]
-    return CropDataset(kept[0], person, source, kept[1], apart, first)
+    if _read_key(cache) != key:
+        crops = _cut(sources, size)
+        _start(cache, key, np.concatenate([crops, composed(crops, strangers)]))
+    crops = np.load(cache / CROPS, mmap_mode="r")
+    vectors = _taught(teachers, crops, person, invented.wardrobes, cache / VECTORS)
+    return CropDataset(crops, person, source, vectors, [*(s.apart() for s in sources), None], first)
 
 
-def _cut(
-    sources: Sequence[IdentityBoxes], size: tuple[int, int], teachers: Sequence[Teacher]
-) -> tuple[Array, Array]:
+def _cut(sources: Sequence[IdentityBoxes], size: tuple[int, int]) -> Array:
     total = sum(map(len, sources))
     large = tuple(round(side * (1 + 2 * BORDER)) for side in size)
     crops = np.zeros((total, *large, 3), np.uint8)
-    vectors: list[Array] = []
-    console = Console(stderr=True)
     start = 0
-    for one in track(sources, "people", console=console, disable=not console.is_terminal):
+    for one in _progress(sources, "people"):
         ends = np.searchsorted(one.frames, np.arange(int(one.frames.max()) + 2))
         done = 0
         for number, pixels in one.pictures():
@@ -135,48 +122,55 @@ def _cut(
                 break
             boxes = one.boxes[ends[number] : ends[number + 1]]
             if len(boxes):
-                border = np.tile(boxes[:, 2:] - boxes[:, :2], 2) * (
-                    -BORDER,
-                    -BORDER,
-                    BORDER,
-                    BORDER,
-                )
+                sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+                border = sides * (-BORDER, -BORDER, BORDER, BORDER)
                 at = slice(start + ends[number], start + ends[number + 1])
                 crops[at] = crop(pixels, boxes + border, (large[0], large[1]))
-                vectors.append(_embed(teachers, pixels, boxes))
                 done += len(boxes)
         if done < len(one):
             raise DataError(
                 f"{one.name} has boxes up to frame {one.frames.max()}, but fewer pictures"
             )
         start += len(one)
-    return crops, np.concatenate(vectors)
+    return crops
 
 
-def _embed(teachers: Sequence[Teacher], pixels: Array, boxes: Array) -> Array:
-    """Return each teacher's vectors (N, T, D), of crop and mirror image together."""
-    vectors = []
-    for teacher in teachers:
-        crops = crop(pixels, boxes, teacher.size)
-        both = teacher(crops) + teacher(crops[:, :, ::-1])
-        vectors.append(both / np.linalg.norm(both, axis=1, keepdims=True))
-    return (
-        np.stack(vectors, 1).astype(np.float32)
-        if vectors
-        else np.zeros((len(boxes), 0, 0), np.float32)
-    )
-
-
-def _embed_recoloured(
-    teachers: Sequence[Teacher], crops: Array, person: Array, wardrobe: int
+def _taught(
+    teachers: Sequence[Teacher], crops: Array, person: Array, wardrobes: int, path: Path
 ) -> Array:
-    """Return the teachers' vectors (N, T, D) of crops (N, H, W, 3) with border, recoloured."""
-    (h, w), whole = crops.shape[1:3], 1 + 2 * BORDER
+    """Return the teachers' vectors (N, V, T, D) of crops (N, H, W, 3) in all colourings.
+
+    They are written to `path` as they are computed; rows that are NaN there are still to be done.
+    """
+    if not teachers:
+        return np.zeros((len(crops), wardrobes, 0, 0), np.float32)
+    if not path.exists():
+        width = teachers[0](np.zeros((0, *teachers[0].size, 3), np.uint8)).shape[1]
+        part, shape = path.with_suffix(".tmp"), (len(crops), wardrobes, len(teachers), width)
+        empty = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+        empty[:] = np.nan
+        empty.flush()
+        os.replace(part, path)
+    vectors = np.lib.format.open_memmap(path, "r+")
+    for row in _progress(np.flatnonzero(np.isnan(vectors[:, -1, -1, -1])), "teachers"):
+        for worn in range(wardrobes):
+            pixels = recoloured(crops[row], int(person[row]), worn)
+            for number, teacher in enumerate(teachers):
+                vectors[row, worn, number] = teacher(unchanged(pixels, teacher.size)[None])[0]
+    vectors.flush()
+    return vectors
+
+
+def unchanged(pixels: Array, size: tuple[int, int]) -> Array:
+    """Return what is in the box (h, w, 3) of a crop with its border (H, W, 3)."""
+    (h, w), whole = pixels.shape[:2], 1 + 2 * BORDER
     own = np.array([[w, h, w, h]]) * (BORDER, BORDER, 1 + BORDER, 1 + BORDER) / whole
-    vectors = [np.zeros((0, len(teachers), 0), np.float32)] if not len(crops) else []
-    for pixels, id_ in zip(crops, person, strict=True):
-        vectors.append(_embed(teachers, recoloured(pixels, int(id_), wardrobe), own))
-    return np.concatenate(vectors)
+    return np.asarray(crop(pixels, own, size)[0])
+
+
+def _progress(items: Sequence[Any] | Array, title: str) -> Iterator[Any]:
+    console = Console(stderr=True)
+    yield from track(items, title, console=console, disable=not console.is_terminal)
 
 
 def composed(crops: Array, count: int) -> Array:
@@ -236,22 +230,21 @@ def _key(
     return digest.hexdigest()
 
 
-def _read(cache: Path, key: str) -> tuple[Array, Array] | None:
-    if not cache.exists():
-        return None
+def _read_key(cache: Path) -> str:
+    """Return what the crops of the cache were made of; "" without any."""
     try:
-        with cache.open("rb") as opened, np.load(opened) as file:
-            return (file["crops"], file["taught"]) if str(file["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # of an older version, or incomplete
+        return (cache / KEY).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
-def _write(cache: Path, key: str, kept: tuple[Array, Array]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    part = cache.with_suffix(".tmp")
-    with part.open("wb") as file:
-        np.savez(file, key=np.array(key), crops=kept[0], taught=kept[1])
-    os.replace(part, cache)
+def _start(cache: Path, key: str, crops: Array) -> None:
+    """Empty the cache and write the crops; the key, last, says that they are whole."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in (KEY, VECTORS):
+        (cache / name).unlink(missing_ok=True)
+    np.save(cache / CROPS, crops)
+    (cache / KEY).write_text(key, encoding="utf-8")
 
 
 def batches(
@@ -328,8 +321,8 @@ def relations(people: CropDataset, chosen: Array) -> tuple[Array, Array]:
     other = source[:, None] != source[None]
     for one in np.unique(source):
         (here,) = np.nonzero(source == one)
-        local = person[here] - people.first[one]
-        other[np.ix_(here, here)] = people.apart[one][np.ix_(local, local)]
+        local, apart = person[here] - people.first[one], people.apart[one]
+        other[np.ix_(here, here)] = False if apart is None else apart[np.ix_(local, local)]
     return same, other
 
 

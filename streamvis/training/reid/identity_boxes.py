@@ -2,7 +2,8 @@
 
 MOT/            sequences in MOTChallenge's layout: identities of the ground truth
 runs/mine       results of `streamvis batch`: identities of the tracker, without annotation
-people          COCO layout: every box is an identity of its own, for distillation
+people          COCO layout: every box is an identity of its own, for distillation, and boxes to
+                ignore too, since a teacher describes any crop
 """
 
 import json
@@ -54,9 +55,14 @@ class IdentityBoxes:
             )
         )
 
-    def apart(self) -> Array:
-        """Return the pairs (P, P) bool of ids that are certainly different people."""
+    def apart(self) -> Array | None:
+        """Return the pairs (P, P) bool of ids that are certainly different people.
+
+        None where nobody has two boxes, so that nobody is compared.
+        """
         people = int(self.ids.max(initial=-1)) + 1
+        if people == len(self.ids):
+            return None
         if self.certain:
             return ~np.eye(people, dtype=bool)
         there = np.zeros((people, int(self.frames.max(initial=0)) + 1), np.float32)
@@ -111,9 +117,8 @@ def _coco(folder: Path) -> IdentityBoxes:
     boxes, frames = [], []
     for number, picture in enumerate(pictures, 1):
         for one in picture.instances:
-            if not one.ignore:
-                boxes.append(one.box)
-                frames.append(number)
+            boxes.append(one.box)
+            frames.append(number)
 
     def pictures_of() -> Iterator[tuple[int, Array]]:
         for number, picture in enumerate(pictures, 1):

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from streamvis.errors import ConfigError, DataError, ModelError
@@ -19,7 +19,7 @@ from streamvis.models.onnx_reid import Teacher
 from streamvis.models.weights import embedder_state, find
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit
-from streamvis.training.losses.reid import AngularLoss, angular_loss, mean_similarity, relation_loss
+from streamvis.training.losses.reid import AngularLoss, angular_loss, relation_loss
 from streamvis.training.pretrained import eyes
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
@@ -31,11 +31,13 @@ from streamvis.training.reid.crop_dataset import (
     SyntheticIdentities,
     batches,
     gather,
+    unchanged,
 )
 from streamvis.training.reid.identity_boxes import IdentityBoxes, read_identity_boxes
 from streamvis.training.results import write_results
 
 DEAD = 1e-6  # length of a filter
+SAMPLE = 1000  # crops whose distances are measured
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +45,7 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     relations: Annotated[float, Meta(ge=0)] = 1.0  # weight of the similarities within a batch
     temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those similarities
-    vectors: Annotated[float, Meta(ge=0)] = 1.0  # weight of the vectors, through a linear map
+    vectors: Annotated[float, Meta(ge=0)] = 1.0  # weight of the vectors themselves
     steady: Annotated[float, Meta(ge=0, le=1)] = 0.5  # share of a person's mean in each vector
 
 
@@ -51,7 +53,7 @@ class EmbedderRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Peak learning rates of AdamW."""
 
     body: float = 1e-3
-    heads: float = 3e-3
+    head: float = 3e-3
 
 
 class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +64,9 @@ class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: str = "eyes"  # or weights: a shipped name, or a path, torchvision's resnet18 too
     stripes: Annotated[int, Meta(ge=1, le=16)] | None = None  # None: the architecture's
     power: Annotated[float, Meta(ge=1, le=8, multiple_of=1)] | None = None
+    layers: Annotated[int, Meta(ge=2, le=3)] | None = None
+    vector: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    standardise: bool | None = None
     hold_out: tuple[str, ...] = ()  # names of sequences and videos that are not trained on
     every_s: Annotated[float, Meta(gt=0)] = 0.2  # between two crops of a person
     invented: SyntheticIdentities = SyntheticIdentities()
@@ -70,19 +75,9 @@ class EmbedderRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     angular: AngularLoss = AngularLoss()
     lesson: Distillation = Distillation()
     rates: EmbedderRates = EmbedderRates()
+    apart: Annotated[float, Meta(gt=0, lt=1)] = 0.75  # mean distance of people, for the tracker
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
-
-
-class StudentEmbedder(nn.Module):
-    """An embedder, and a linear map to the vectors of each teacher that only training needs."""
-
-    def __init__(self, embedder: Embedder, teachers: int, outputs: int) -> None:
-        super().__init__()
-        self.embedder = embedder
-        self.to_teachers = nn.ModuleList(
-            nn.Linear(embedder.outputs, outputs) for _ in range(teachers)
-        )
 
 
 def load_recipe(path: Path, hold_out: Sequence[str] | None = None) -> EmbedderRecipe:
@@ -98,17 +93,18 @@ def build(recipe: EmbedderRecipe) -> Embedder:
             f"architecture is '{recipe.architecture}'; expected one of {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[recipe.architecture]
-    asked = {"stripes": recipe.stripes, "power": recipe.power}
+    names = ("stripes", "power", "layers", "vector", "standardise")
+    asked = {name: getattr(recipe, name) for name in names}
     asked = {name: value for name, value in asked.items() if value is not None}
     architecture = msgspec.structs.replace(architecture, **asked)
     torch.manual_seed(recipe.seed)
     model = Embedder(architecture, train_norms=True)
     if recipe.start == "eyes":
-        state = embedder_state(eyes())
+        state = embedder_state(eyes(), architecture)
     else:
-        state = embedder_state(read_tensors(find(recipe.start))[0])
+        state = embedder_state(read_tensors(find(recipe.start))[0], architecture)
     lacking, unexpected = model.load_state_dict(state, strict=False)
-    lacking = [key for key in lacking if not key.endswith("num_batches_tracked")]
+    lacking = [k for k in lacking if not k.endswith("num_batches_tracked") and "head." not in k]
     if lacking or unexpected:
         raise ModelError(f"start: {recipe.start} is no ResNet-18: {[*lacking, *unexpected][0]}")
     revive(model)
@@ -155,9 +151,9 @@ def steadied(people: CropDataset, share: float) -> CropDataset:
     return people._replace(teacher_vectors=mixed / norms)
 
 
-def losses(student: StudentEmbedder, batch: CropBatch, recipe: EmbedderRecipe) -> dict[str, Tensor]:
+def losses(model: Embedder, batch: CropBatch, recipe: EmbedderRecipe) -> dict[str, Tensor]:
     """Return the terms of the loss of one step."""
-    model, lesson = student.embedder, recipe.lesson
+    lesson = recipe.lesson
     device = next(model.parameters()).device
     x = model.normalise(batch.crops.to(device)).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
@@ -168,14 +164,49 @@ def losses(student: StudentEmbedder, batch: CropBatch, recipe: EmbedderRecipe) -
     terms = {
         "angular": recipe.angular.weight * angular_loss(vectors[known], same, other, recipe.angular)
     }
-    if student.to_teachers:
-        targets = list(batch.teacher_vectors.to(device).unbind(1))  # T × (B, D)
-        ours = [F.normalize(matrix(vectors), dim=1) for matrix in student.to_teachers]
-        missed = [1 - (a * b).sum(1).mean() for a, b in zip(ours, targets, strict=True)]
-        terms["vectors"] = lesson.vectors * torch.stack(missed).mean()
-        apart = relation_loss(vectors, mean_similarity(targets), lesson.temperature)
+    targets = batch.teacher_vectors.to(device)  # (B, T, D)
+    if targets.shape[1]:
+        target = F.normalize(targets.flatten(1), dim=1)
+        terms["vectors"] = lesson.vectors * (1 - (vectors * target).sum(1).mean())
+        apart = relation_loss(vectors, target @ target.T, lesson.temperature)
         terms["relations"] = lesson.relations * apart
     return terms
+
+
+@torch.no_grad()
+def set_apart(model: Embedder, people: CropDataset, apart: float, seed: int) -> None:
+    """Take from all vectors the share of their mean that leaves people `apart` on average.
+
+    A student that is unsure of a crop comes near to the mean of its teacher's vectors, so that
+    everybody looks alike; whose product is larger hardly changes.
+    """
+    if model.head is None:
+        return
+    head, model.head = model.head, None
+    real = np.flatnonzero(people.source < len(people.apart) - 1)
+    rows = np.random.default_rng(seed).choice(real, min(len(real), SAMPLE), replace=False)
+    crops = np.stack([unchanged(people.crops[row], model.size) for row in np.sort(rows)])
+    parts = [head(model(model.normalise(crops[i : i + 100]))) for i in range(0, len(crops), 100)]
+    model.head = head
+    vectors = torch.cat(parts)
+    mean = vectors.mean(0)
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        share = (low + high) / 2
+        units = F.normalize(vectors - share * mean, dim=1)
+        distance = 1 - (units.sum(0).square().sum() - len(units)) / (len(units) * (len(units) - 1))
+        low, high = (share, high) if float(distance) < apart else (low, share)
+    head.bias.sub_(low * mean)
+
+
+def check_lengths(model: Embedder, people: CropDataset) -> None:
+    """Raise ConfigError unless the embedder's vectors are as long as those of all teachers."""
+    teachers, length = people.teacher_vectors.shape[2:]
+    if teachers and model.outputs != teachers * length:
+        raise ConfigError(
+            f"architecture {model.architecture.name} gives vectors of {model.outputs} numbers, "
+            f"{teachers} teachers {teachers * length}; expected as many: name other teachers"
+        )
 
 
 def train(
@@ -200,25 +231,23 @@ def train(
         weights={"start": [recipe.start]},
         overwrite=overwrite,
     )
-    people = gather(boxes, model.size, networks, recipe.invented, out / "people.npz")
+    people = gather(boxes, model.size, networks, recipe.invented, out / "people")
     people = steadied(people, recipe.lesson.steady)
-    student = StudentEmbedder(model, *people.teacher_vectors.shape[2:]).to(device).train()
+    check_lengths(model, people)
+    model.to(device).train()
 
     def data_from(step: int) -> Iterator[CropBatch]:
         return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)
 
-    groups: Groups = [
-        (list(model.parameters()), recipe.rates.body),
-        (list(student.to_teachers.parameters()), recipe.rates.heads),
-    ]
+    head = [] if model.head is None else list(model.head.parameters())
+    body = [p for name, p in model.named_parameters() if not name.startswith("head.")]
+    groups: Groups = [(body, recipe.rates.body), (head, recipe.rates.head)]
     groups = [group for group in groups if group[0]]
-    state = fit(
-        student, groups, data_from, lambda b: losses(student, b, recipe), recipe.schedule, out
-    )
+    state = fit(model, groups, data_from, lambda b: losses(model, b, recipe), recipe.schedule, out)
     trained = Embedder(model.architecture)
-    inside = {k.removeprefix("embedder."): v for k, v in state.items() if k.startswith("embedder.")}
-    trained.load_state_dict(embedder_state(inside))
-    return trained.eval()
+    trained.load_state_dict(embedder_state(state, model.architecture))
+    set_apart(trained.eval(), people, recipe.apart, recipe.seed)
+    return trained
 
 
 def run(

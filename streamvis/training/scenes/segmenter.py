@@ -36,6 +36,7 @@ from streamvis.training.scenes.outliers import (
     start_without_head,
     with_objects,
 )
+from streamvis.training.scenes.self_training import SelfTraining, label_videos
 from streamvis.training.scenes.street_views import StreetAugment, StreetBatch, StreetDataset, views
 
 Side = Annotated[int, Meta(ge=64, le=4096, multiple_of=32)]
@@ -70,6 +71,7 @@ class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: SegmenterLossWeights = SegmenterLossWeights()
     augment: StreetAugment = StreetAugment()
     outliers: OutlierTraining | None = None  # out-of-distribution objects are trained as well
+    unlabelled: SelfTraining | None = None  # video that `start` labels is trained on as well
     settle: Annotated[int, Meta(ge=0)] = 0  # last steps, without mixed images
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
@@ -119,8 +121,13 @@ def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> Non
     model.body.load_state_dict(filled, strict=False)  # counters of norms are not in the file
 
 
-def gather(recipe: SegmenterRecipe, data: Sequence[Path]) -> StreetDataset:
-    """Read the labelled images of all folders; ConfigError when their classes differ."""
+def gather(
+    recipe: SegmenterRecipe, data: Sequence[Path], made: Sequence[LabelledImage] = ()
+) -> StreetDataset:
+    """Read the labelled images of all folders; ConfigError when their classes differ.
+
+    made: images that a network has labelled. Others are repeated to at least half of all.
+    """
     scenes: list[LabelledImage] = []
     classes: Classes | None = None
     for folder in data:
@@ -133,7 +140,8 @@ def gather(recipe: SegmenterRecipe, data: Sequence[Path]) -> StreetDataset:
         classes, scenes = found, scenes + there
     if classes is None:
         raise DataError("no data to train on; give --data")
-    return StreetDataset(scenes, classes, recipe.architecture.lines)
+    scenes = scenes * max(round(len(made) / max(len(scenes), 1)), 1)
+    return StreetDataset([*scenes, *made], classes, recipe.architecture.lines)
 
 
 def weights_of(streets: StreetDataset, power: float) -> Tensor:
@@ -189,14 +197,23 @@ def train(
     data: Sequence[Path],
     out: Path,
     negatives: Sequence[Path] = (),
+    unlabelled: Sequence[Path] = (),
     *,
     overwrite: bool = False,
 ) -> SwiftNet:
     """Train on folders of labelled images and return the averaged weights.
 
-    negatives: folders of out-of-distribution objects, for recipes with `outliers`.
+    negatives: folders of out-of-distribution objects, for recipes with `outliers`. unlabelled:
+    folders of driving video, for recipes with `unlabelled`.
     """
     check_recipe(recipe.outliers, recipe.architecture)
+    if recipe.unlabelled is not None and not unlabelled:
+        raise ConfigError("the recipe has `unlabelled`: give driving video with --unlabelled DIR")
+    if recipe.unlabelled is None and unlabelled:
+        raise ConfigError(
+            f"--unlabelled {unlabelled[0]}: the recipe does not use it; expected "
+            "`unlabelled: {}` in the recipe, as in street-seg-2, or no --unlabelled"
+        )
     cv2.setNumThreads(1)  # the loader shares the machine with the network
     streets = gather(recipe, data)
     objects = gather_objects(negatives) if recipe.outliers is not None else []
@@ -206,10 +223,18 @@ def train(
         out,
         "segmenter",
         recipe,
-        data={"--data": data, "--negatives": negatives if objects else []},
+        data={
+            "--data": data,
+            "--negatives": negatives if objects else [],
+            "--unlabelled": unlabelled,
+        },
         weights={"start": [recipe.start]},
         overwrite=overwrite,
     )
+    if recipe.unlabelled is not None:
+        size = (recipe.architecture.lines, recipe.architecture.lines * 4 // 3)
+        made = label_videos(unlabelled, recipe.start, recipe.unlabelled, size, out / "labelled")
+        streets = gather(recipe, data, read_scenes(made)[1])
     alone = recipe.outliers is not None and recipe.outliers.learns == "head"
     if alone:
         freeze(model)
@@ -239,11 +264,12 @@ def run(
     data: Sequence[Path],
     out: Path,
     negatives: Sequence[Path] = (),
+    unlabelled: Sequence[Path] = (),
     *,
     overwrite: bool = False,
 ) -> Path:
     """Train, write the curves and the weights, and return the path of the weights."""
-    model = train(recipe, data, out, negatives, overwrite=overwrite)
+    model = train(recipe, data, out, negatives, unlabelled, overwrite=overwrite)
     return write_results(
         out,
         recipe.architecture.name,
@@ -252,4 +278,5 @@ def run(
         data,
         start=recipe.start,
         negatives=names(negatives),
+        unlabelled=names(unlabelled),
     )

@@ -45,7 +45,13 @@ class StreetDataset:
     def __init__(self, scenes: Sequence[LabelledImage], classes: Classes, lines: int) -> None:
         self.pictures: list[Array] = []
         self.labels: list[Array] = []
-        for scene in scenes:
+        places: dict[LabelledImage, int] = {}  # of scenes that come more than once
+        for place, scene in enumerate(scenes):
+            first = places.setdefault(scene, place)
+            if first < place:
+                self.pictures.append(self.pictures[first])
+                self.labels.append(self.labels[first])
+                continue
             image, labels = read_image(scene.image), read_labels(scene.label, classes)
             if image.shape[:2] != labels.shape:
                 raise DataError(

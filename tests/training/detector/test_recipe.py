@@ -21,6 +21,7 @@ from streamvis.training.detector.recipe import (
     parameter_groups,
     read_folders,
     split,
+    train,
 )
 from streamvis.training.detector.recipe import build as build_model
 
@@ -75,7 +76,7 @@ def people(tmp_path) -> Path:
 def test_every_shipped_recipe_of_a_detector_loads():
     paths = (ROOT / "configs/training").glob("*.yaml")
     detectors = [path for path in paths if "train detector" in path.read_text()]
-    assert len(detectors) == 3
+    assert len(detectors) == 4
     for path in detectors:
         assert load_recipe(path).schedule.steps > 0
 
@@ -126,7 +127,7 @@ def test_scenes_are_held_out_by_the_names_of_their_pictures(people, capsys):
     assert "hold_out: gone not found in the data, ignored" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["person-lite", "person-lite-finish"])
+@pytest.mark.parametrize("name", ["person-lite", "person-lite-finish", "person-lite-streets"])
 def test_no_scene_of_penn_fudan_is_on_both_sides(name):
     """Pictures that one homography lays over each other, found by ORB features, and their twins."""
     (held,) = [load_recipe(ROOT / f"configs/training/{name}.yaml").hold_out]
@@ -184,6 +185,21 @@ def test_training_starts_from_shipped_weights_by_name(tmp_path):
         WeightsError, match=r"neither a file nor the name of any that are shipped.*person-lite"
     ):
         build_model(load_recipe(recipe))
+
+
+def test_what_is_kept_of_the_start_is_blended_with_what_was_trained(people, tmp_path):
+    recipe = RECIPE.replace("steps: 3", "steps: 1") + "start: person-lite\n"
+    found = {}
+    for kept in (0, 0.25):
+        (tmp_path / "recipe.yaml").write_text(f"{recipe}kept: {kept}\n")
+        model = train(load_recipe(tmp_path / "recipe.yaml"), [people], tmp_path / f"run-{kept}")
+        found[kept] = model.state_dict()
+    start = weights.load_detector("person-lite").state_dict()
+    moved = 0
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[0.25][name], 0.75 * value + 0.25 * start[name])
+        moved += not torch.equal(value, start[name])
+    assert moved > 50
 
 
 def test_the_first_blocks_keep_their_imagenet_weights(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from streamvis.training.losses.reid import AngularLoss, angular_loss, mean_similarity, relation_loss
+from streamvis.training.losses.reid import AngularLoss, angular_loss, relation_loss
 
 SAME = torch.tensor([0, 0, 1, 1, 1, 2, 3])[:, None] == torch.tensor([0, 0, 1, 1, 1, 2, 3])
 
@@ -112,8 +112,3 @@ def test_gradients_of_relations_are_those_of_small_differences():
     assert torch.autograd.gradcheck(
         lambda x: relation_loss(F.normalize(x, dim=1), teacher @ teacher.T, 0.2), raw
     )
-
-
-def test_likeness_is_the_mean_over_teachers():
-    a, b = unit(1), unit(2, size=3)
-    torch.testing.assert_close(mean_similarity([a, b]), (a @ a.T + b @ b.T) / 2)

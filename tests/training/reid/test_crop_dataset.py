@@ -31,7 +31,7 @@ from streamvis.training.reid.identity_boxes import read_identity_boxes
 
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
     found = [*read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)]
-    cache = tmp_path / "people.npz"
+    cache = tmp_path / "people"
     first = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
     for picture in (tmp_path / "a/img1").iterdir():
         picture.unlink()
@@ -86,7 +86,7 @@ class Brightness:
 def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
     (one,) = read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)
     teacher = Brightness()
-    people = gather([one], (32, 16), [teacher], SyntheticIdentities(3, 5), tmp_path / "people.npz")
+    people = gather([one], (32, 16), [teacher], SyntheticIdentities(3, 5), tmp_path / "people")
     assert people.teacher_vectors.shape == (len(one) + 5, 3, 1, 3)
     for row in (0, 1, 2, 3, len(one), len(one) + 4):
         for wardrobe in range(3):
@@ -143,17 +143,38 @@ def test_people_with_one_crop_each_cannot_be_compared():
         next(batches(alone, (32, 16), BatchComposition(), CropAugment(), 0, 0))
 
 
-@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"old" * 99])
-def test_an_incomplete_cache_is_made_anew(harm, tmp_path):
+def test_a_cache_whose_crops_were_not_finished_is_made_anew(tmp_path):
     found = read_identity_boxes(sequence(tmp_path / "a", "walk", people=2, frames=3), 0.1)
-    cache = tmp_path / "caches/people.npz"
-    first = gather(found, (32, 16), [], SyntheticIdentities(1), cache)
-    whole = cache.read_bytes()
-    cache.write_bytes(harm(whole))
+    cache = tmp_path / "caches/people"
+    first = gather(found, (32, 16), [], SyntheticIdentities(1), cache).crops.copy()
+    (cache / "crops.npy").write_bytes(b"half")
+    (cache / "key.txt").unlink()  # which is written last
     again = gather(found, (32, 16), [], SyntheticIdentities(1), cache)
-    np.testing.assert_array_equal(again.crops, first.crops)
-    assert len(cache.read_bytes()) == len(whole)
-    assert not list(cache.parent.glob("*.tmp"))
+    np.testing.assert_array_equal(again.crops, first)
+
+
+def test_vectors_go_on_where_they_were_stopped(tmp_path):
+    class Stopping(Brightness):
+        left = 7
+        asked = 0
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            if len(crops) and self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= len(crops)
+            self.asked += len(crops)
+            return super().__call__(crops)
+
+    found = read_identity_boxes(sequence(tmp_path / "a", "walk", people=2, frames=3), 0.1)
+    invented = SyntheticIdentities(2, 4)
+    whole = gather(found, (32, 16), [Brightness()], invented, tmp_path / "whole").teacher_vectors
+    with pytest.raises(KeyboardInterrupt):
+        gather(found, (32, 16), [Stopping()], invented, tmp_path / "parts")
+    rest = Stopping()
+    rest.left = 99
+    parts = gather(found, (32, 16), [rest], invented, tmp_path / "parts").teacher_vectors
+    np.testing.assert_array_equal(parts, whole)
+    assert rest.asked == 2 * (6 + 4) - 6  # three crops were done, the fourth was not
 
 
 def test_crops_of_all_sources_are_boxes_with_a_border_and_people_are_numbered_through(tmp_path):
@@ -162,7 +183,7 @@ def test_crops_of_all_sources_are_boxes_with_a_border_and_people_are_numbered_th
     truth = folders[0] / "gt/gt.txt"
     truth.write_text("\n".join(truth.read_text().splitlines()[2:]))
     sources = read_identity_boxes(tmp_path, 0.1)
-    people = gather(sources, (32, 16), [], SyntheticIdentities(1, 3), tmp_path / "people.npz")
+    people = gather(sources, (32, 16), [], SyntheticIdentities(1, 3), tmp_path / "people")
     assert people.person.tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 4, 5, 6]
     assert people.source.tolist() == [0] * 4 + [1] * 6 + [2] * 3
     assert people.first.tolist() == [0, 2, 4, 7]
@@ -183,7 +204,7 @@ def test_boxes_beyond_the_end_of_the_video_are_refused_with_the_last_frame(tmp_p
     sources = read_identity_boxes(folder, 0.1)
     (folder / "img1/000004.png").unlink()
     with pytest.raises(DataError, match="walk has boxes up to frame 4, but fewer pictures"):
-        gather(sources, (32, 16), [], SyntheticIdentities(1), tmp_path / "people.npz")
+        gather(sources, (32, 16), [], SyntheticIdentities(1), tmp_path / "people")
 
 
 @given(st.integers(0, 200), st.floats(0, 0.1))

@@ -81,14 +81,14 @@ def coco(folder: Path, *boxes, **fields) -> Path:
     return folder
 
 
-def test_each_box_of_a_coco_folder_is_a_person_who_differs_from_those_beside(tmp_path):
+def test_each_box_of_a_coco_folder_is_somebody_who_is_compared_with_nobody(tmp_path):
     folder = coco(tmp_path / "people", [1, 2, 10, 30], [40, 2, 10, 30], [20, 2, 10, 20])
     (one,) = read_identity_boxes(folder, 0.2)
     assert one.name == "people"
     assert one.frames.tolist() == [2, 2]  # the third is less than 24 px high
     assert one.ids.tolist() == [0, 1]
     assert one.boxes.tolist() == [[1, 2, 11, 32], [40, 2, 50, 32]]
-    assert one.apart().tolist() == [[False, True], [True, False]]
+    assert one.apart() is None
     assert not one.certain
     (_, _), (number, pixels) = one.pictures()
     assert (number, pixels[0, 0].tolist()) == (2, [3, 2, 1])  # RGB
@@ -97,8 +97,13 @@ def test_each_box_of_a_coco_folder_is_a_person_who_differs_from_those_beside(tmp
         list(one.pictures())
 
 
-def test_a_coco_folder_of_regions_to_ignore_has_nobody_to_train_on(tmp_path):
-    folder = coco(tmp_path / "crowd", [1, 2, 10, 30], iscrowd=1)
+def test_regions_to_ignore_are_crops_to_learn_from(tmp_path):
+    (one,) = read_identity_boxes(coco(tmp_path / "crowd", [1, 2, 10, 30], iscrowd=1), 0.2)
+    assert one.boxes.tolist() == [[1, 2, 11, 32]]
+
+
+def test_a_coco_folder_without_boxes_has_nobody_to_train_on(tmp_path):
+    folder = coco(tmp_path / "crowd")
     with pytest.raises(DataError, match="crowd has no boxes of people to train on; expected"):
         read_identity_boxes(folder, 0.2)
 

@@ -25,11 +25,13 @@ from streamvis.training.reid.crop_dataset import (
     gather,
 )
 from streamvis.training.reid.recipe import (
+    Distillation,
     EmbedderRecipe,
     boxes_to_train_on,
     build,
     load_recipe,
     losses,
+    set_apart,
     steadied,
     train,
 )
@@ -105,7 +107,8 @@ def published(folder: Path) -> Path:
     torch.manual_seed(0)
     model = weights.Embedder(ARCHITECTURES["person-r18"])
     for parameter in model.parameters():
-        torch.nn.init.kaiming_normal_(parameter)
+        if parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)
     path = folder / "start.safetensors"
     weights.save(model, path, {})
     return path
@@ -133,6 +136,38 @@ def vectors_of(model: weights.Embedder, people: CropDataset) -> torch.Tensor:
     rng = np.random.default_rng(0)
     crops = np.stack([augmented(crop, model.size, UNCHANGED, rng) for crop in people.crops])
     return model(model.normalise(crops)).float()
+
+
+def test_vectors_come_near_those_of_a_teacher(tmp_path, monkeypatch):
+    people, start = coloured(12, 4), str(published(tmp_path))
+    means = people.crops[:, 10:70, 5:35].astype(np.float32).mean((1, 2)) + 1
+    told = np.stack([means[:, 0] - means[:, 1], means[:, 1] - means[:, 2], means[:, 0]], 1)
+    told /= np.linalg.norm(told, axis=1, keepdims=True)
+    lesson = Distillation(relations=0, vectors=1, steady=0)
+    recipe = quick(start=start, angular=AngularLoss(weight=0), lesson=lesson, apart=0.01)
+    people = people._replace(teacher_vectors=told[:, None, None])
+    with pytest.raises(ConfigError, match="vectors of 128 numbers, 1 teachers 3"):
+        taught(recipe, people, tmp_path / "out", monkeypatch)
+    recipe = msgspec.structs.replace(recipe, vector=3, standardise=True)
+    before, after = (
+        float((vectors_of(m, people).numpy() * told).sum(1).mean())
+        for m in (build(recipe).eval(), taught(recipe, people, tmp_path / "out", monkeypatch))
+    )
+    assert after > max(before + 0.1, 0.9)
+
+
+def test_people_are_as_far_apart_as_the_tracker_expects(tmp_path):
+    people = coloured(30, 1)
+    torch.manual_seed(0)
+    model = weights.Embedder(msgspec.structs.replace(ARCHITECTURES["person-r18"], vector=16)).eval()
+    before = vectors_of(model, people)
+    for apart in (0.4, 0.7):
+        set_apart(model, people, apart, 0)
+        v = vectors_of(model, people)
+        found = float(1 - (v @ v.T).sum().sub(len(v)) / (len(v) * (len(v) - 1)))
+        assert found == pytest.approx(apart, abs=0.02)
+    order, now = ((v @ v.T).flatten().argsort().argsort().float() for v in (before, v))
+    assert float(torch.corrcoef(torch.stack([order, now]))[0, 1]) > 0.7  # likeness is kept
 
 
 def test_stopped_and_resumed_is_as_if_never_stopped(tmp_path, monkeypatch):
@@ -168,8 +203,7 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     found = boxes_to_train_on(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
     assert (
-        len(gather(found, (32, 16), [], SyntheticIdentities(1), tmp_path / "people.npz").crops)
-        == 4 * 5
+        len(gather(found, (32, 16), [], SyntheticIdentities(1), tmp_path / "people").crops) == 4 * 5
     )
     with pytest.raises(DataError, match="all of the data is held out: held"):
         boxes_to_train_on(recipe, [held])
