@@ -68,6 +68,8 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
     masks: (
         np.ndarray
     )  # (N, 28, 28) uint8, 255·probability on a grid over the box; (0, 0, 0) if none
+    looked: bool = True  # False: nothing has moved since the last frame that was looked at, so that
+    # this one was not, and has no rows
 
     @classmethod
     def of(
@@ -99,6 +101,10 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
         """Raise DataError for wrong shapes or types, NaN, scores outside [0, 1], turned boxes."""
         _check_array("Detections.boxes", self.boxes, "f", (None, 4))
         n = len(self.boxes)
+        if n and not self.looked:
+            raise DataError(
+                f"Detections: {n} people in a frame that was not looked at; expected none"
+            )
         _check_array("Detections.scores", self.scores, "f", (n,))
         _check_array("Detections.labels", self.labels, "iu", (n,))
         _check_array("Detections.masks", self.masks, "u", (None, None, None))
@@ -130,16 +136,22 @@ class Detections(msgspec.Struct, frozen=True, kw_only=True, tag="detections"):
             scores=self.scores[chosen],
             labels=self.labels[chosen],
             masks=self.masks[chosen] if len(self.masks) else self.masks,
+            looked=self.looked,
         )
 
     def __repr__(self) -> str:
+        if not self.looked:
+            return "Detections(not looked at: nothing has moved)"
         scores = f", scores {_span(self.scores)}" if len(self) else ""
         masks = f", masks {self.masks.shape[1]}x{self.masks.shape[2]}" if len(self.masks) else ""
         return f"Detections({len(self)} people{scores}{masks})"
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag="embeddings"):
-    """Appearance embeddings of one frame's detections, row for row."""
+    """Appearance embeddings of one frame's detections, row for row.
+
+    No rows where the tracker computes those that it needs.
+    """
 
     vectors: np.ndarray  # (N, D) float32 of unit length; zeros where none was computed
 
@@ -172,6 +184,14 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
     merged: np.ndarray | None = None  # (K, 2) int64, gone and kept: both ids are one person
     split: np.ndarray | None = None  # (K, 3) int64, id, other, since_us: boxes reported as `id`
     # from since_us until now were of another person, whose id is `other` from this frame on
+    held: np.ndarray | None = None  # (N,) bool, detected in the last frame that was looked at,
+    # since when nothing has moved; None: this frame was looked at, or predicted
+
+    @property
+    def supported(self) -> np.ndarray:
+        """Whether (N,) bool a detection supports each box, of this frame or still valid."""
+        seen = self.detection >= 0
+        return seen if self.held is None else seen | self.held
 
     def __len__(self) -> int:
         return len(self.ids)

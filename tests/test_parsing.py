@@ -162,7 +162,7 @@ def stage(**run: object) -> dict[str, object]:
         (
             stage(kind="mask_rcn"),
             "'mask_rcn' - at `$.stages[0].run.kind` (of 'look'); did you mean mask_rcnn? "
-            "Allowed: mask_rcnn, appearance,",
+            "Allowed: mask_rcnn, yolox, appearance,",
         ),
         (stage(kind="off", scope="frames"), "did you mean frame? Allowed: both, frame, people"),
         (stage(kind="off", scope=True), "got `bool` - at `$.stages[0].run.scope` (of 'look'). "),

@@ -5,6 +5,7 @@ placement = load_placement(Path("configs/one-gpu.yaml"), pipeline)
 site = load_site(Path("configs/site.yaml"))
 """
 
+from streamvis.config.machine import Machine, this_machine
 from streamvis.config.pipeline import (
     Pipeline,
     Run,
@@ -48,6 +49,7 @@ from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
 from streamvis.stages.segment import Alarm, Segment
 from streamvis.stages.track import Jipda
+from streamvis.stages.yolox import Yolox
 
 __all__ = [
     "Alarm",
@@ -57,6 +59,7 @@ __all__ = [
     "Forecaster",
     "GivenZones",
     "Jipda",
+    "Machine",
     "MaskRcnn",
     "Name",
     "OffActions",
@@ -70,6 +73,7 @@ __all__ = [
     "SiteSource",
     "StageSpec",
     "WorkerSpec",
+    "Yolox",
     "Zone",
     "ancestors_of",
     "check_zones",
@@ -84,6 +88,7 @@ __all__ = [
     "load_site",
     "pipeline_zones",
     "read_zones",
+    "this_machine",
     "to_dot",
     "to_text",
     "topological_order",

@@ -3,19 +3,31 @@
 placement = load_placement(Path("configs/one-gpu.yaml"), pipeline)
 """
 
+import math
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from streamvis.config.machine import Machine, this_machine
 from streamvis.config.pipeline import Pipeline, lender_of
 from streamvis.errors import ConfigError
 from streamvis.parsing import alternatives, convert, quoted, read_mapping
 from streamvis.shipped import find
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
+
+SLOTS = 8
+MOST_REPLICAS = 8  # of networks: more take too much memory for what they gain
+NETWORK_MB = 700  # of a process with networks
+CORE_FPS = 12.0  # frames per second of a core, by detection and embedding of `people`
+GPU_FPS = 300.0  # of a GPU: assumed
+GPU_BATCH = 8  # frames; it fills while the batch before is at work, and never waits
+LIGHT_BATCH = 4  # frames of files that stages without a network take together while they lag
+LIGHT_FPS = 120.0  # of a process with all stages of `people` that run no network
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +40,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replicas: Annotated[int, Meta(ge=1, le=64)] = 1  # number of processes
     batch: Annotated[int, Meta(ge=1, le=256)] = 1  # largest number of frames in one call
     wait_ms: Annotated[float, Meta(ge=0)] = 0.0  # how long an incomplete batch waits for more
-    # frames
+    # frames, if they come often enough to fill it
     fallback: Literal["cpu"] | None = None  # device to use where `device` is absent; none: the run
     # ends with exit code 4
     threads: Annotated[int, Meta(ge=1)] | None = None  # threads of the numeric libraries in each
@@ -48,8 +60,8 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The worker groups that run a pipeline on this machine."""
 
     workers: Annotated[list[WorkerSpec], Meta(min_length=1)]  # worker groups; every stage is in one
-    slots: Annotated[int, Meta(ge=1, le=256)] = 8  # frames of each source that may be in flight at
-    # once: bounds memory and latency
+    slots: Annotated[int, Meta(ge=1, le=256)] = SLOTS  # frames of each source that may be in
+    # flight at once: bounds memory and latency
     decode: DecodeSpec = DecodeSpec()  # decoding of files, cameras and streams
 
 
@@ -82,15 +94,48 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
     return placement
 
 
-def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
-    """Place each network in a worker of its own, and the stages without torch together in another.
+def default_placement(
+    pipeline: Pipeline,
+    runs: int = 1,  # side by side, each of which takes its share of the cores
+    *,
+    sources: int | None = None,  # of each run; None: not known, or sources come and go
+    live: bool = False,  # one of them may be live
+    machine: Machine | None = None,  # None: this one
+) -> Placement:
+    """Place networks in workers of their own, and the stages without torch together in others.
 
     A network that is fed by one other network alone shares its worker. Stages without torch are
-    split over several workers where a network runs between them. So torch is loaded once for each
-    chain of networks, and each network has all cores in its turn. With several `runs` side by
-    side, each takes its share of the cores.
+    split over several workers where a network runs between them. On a CPU a chain of networks has a
+    process of one thread for each core, as far as its sources and the memory allow; those are
+    faster than fewer processes of several threads. On GPUs it has one process and batches. Cores
+    are not reserved for the hub and for decoding, which take a tenth of the CPU time.
     """
-    threads = None if runs == 1 else max(1, len(os.sched_getaffinity(0)) // runs)
+    machine = machine or this_machine()
+    chains = _chains(pipeline)
+    on_gpu = [chain for chain in chains if machine.gpus and _runs_on_gpu(pipeline, chain)]
+    share = machine.cores // (runs * max(1, len(chains) - len(on_gpu)))
+    most = min(MOST_REPLICAS, machine.memory_mb // (2 * NETWORK_MB * runs * max(1, len(chains))))
+    heavy: list[WorkerSpec] = []
+    for chain in chains:
+        if chain in on_gpu:
+            device = f"cuda:{on_gpu.index(chain) % machine.gpus}"
+            heavy.append(WorkerSpec(chain, device=device, batch=GPU_BATCH, fallback="cpu"))
+            continue
+        remembers = any(pipeline.stage(name).run.keeps_state(live) for name in chain)
+        replicas = max(1, min(share, most, sources if remembers and sources else share))
+        heavy.append(WorkerSpec(chain, replicas=replicas, threads=max(1, share // replicas)))
+    fps = GPU_FPS if on_gpu else CORE_FPS * machine.cores
+    wanted = math.ceil(fps / (runs * LIGHT_FPS))
+    replicas = max(1, min(wanted, sources or wanted, machine.cores // (2 * runs)))
+    in_flight = 2 * max((w.replicas * w.batch for w in heavy), default=1)
+    return Placement(
+        workers=[*heavy, *_light(pipeline, replicas, 1 if live else LIGHT_BATCH)],
+        slots=SLOTS if live else max(SLOTS, in_flight + LIGHT_BATCH + 2),
+    )
+
+
+def _chains(pipeline: Pipeline) -> list[list[str]]:
+    """Return the networks that share a worker, each list in the order of the pipeline."""
     chains: list[list[str]] = []
     for stage in pipeline.stages:
         lender = lender_of(pipeline, stage.name)
@@ -99,18 +144,29 @@ def default_placement(pipeline: Pipeline, runs: int = 1) -> Placement:
             before.append(stage.name)
         elif stage.run.torch:
             chains.append([stage.name])
-    heavy = [WorkerSpec(chain, threads=threads) for chain in chains]
-    light: dict[int, list[str]] = {}  # level -> stages
+    return chains
+
+
+def _runs_on_gpu(pipeline: Pipeline, chain: Sequence[str]) -> bool:
+    """Whether no setting keeps a network of the chain on the CPU, as the engine OpenVINO does."""
+    return all(getattr(pipeline.stage(name).run, "engine", "") != "openvino" for name in chain)
+
+
+def _light(pipeline: Pipeline, replicas: int, batch: int) -> Iterator[WorkerSpec]:
+    """Yield the workers of the stages without torch; those that write files are one process."""
     levels: dict[str, int] = {}  # stage -> how many networks with light parents lie above it
+    groups: dict[tuple[int, bool], list[str]] = {}  # level, whether replicas are ruled out
     for stage in pipeline.stages:
         waits = [levels[parent] for parent in stage.after]
         if stage.run.torch:
             fed = [not pipeline.stage(parent).run.torch for parent in stage.after]
             levels[stage.name] = max((w + f for w, f in zip(waits, fed, strict=True)), default=0)
         else:
-            levels[stage.name] = max(waits, default=0)
-            light.setdefault(levels[stage.name], []).append(stage.name)
-    return Placement(workers=[*heavy, *(WorkerSpec(names) for names in light.values())])
+            levels[stage.name] = level = max(waits, default=0)
+            alone = replicas > 1 and isinstance(stage.run, Publish | Record)
+            groups.setdefault((level, alone), []).append(stage.name)
+    for (_, alone), names in groups.items():
+        yield WorkerSpec(names, replicas=1 if alone else replicas, batch=batch)
 
 
 def _check_lenders(placement: Placement, pipeline: Pipeline, path: Path) -> None:

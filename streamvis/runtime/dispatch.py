@@ -42,14 +42,19 @@ class Dispatch:
     def _send(
         self, workers: WorkerGroup, replica: Replica, queue: deque[Job], at: float
     ) -> SendWork | None:
-        """Build the next batch, if the worker has room and the batch is full or overdue."""
+        """Build the next batch, if the worker has room.
+
+        For a worker that is busy a batch is built once it is full. For an idle one also when it is
+        overdue, or when packets come too seldom to fill it in time.
+        """
         if not queue or replica.process.state != "ready" or len(replica.sent) >= PREFETCH:
             return None
         jobs, packets, full = _next_batch(queue, workers.group.worker.batch)
         before = replica.sent[-1].jobs if replica.sent else []
         if before and (jobs[0].deaths or before[0].deaths):
             return None  # if the worker died now, two batches could be the cause
-        if not full and (replica.sent or at < jobs[0].since + workers.wait_s):
+        wait_s = jobs[0].since + workers.wait_s - at
+        if not full and (replica.sent or (wait_s > 0 and workers.may_fill(packets, wait_s))):
             return None
         for _ in jobs:
             queue.popleft()
@@ -122,5 +127,5 @@ def fits(answer: Answer, batch: Batch, group: Group, blobs: int) -> bool:
         and len(answer.wrote) == batch.packets
         and len(answer.ran) in (0, batch.packets)
         and sum(map(len, answer.wrote)) == blobs
-        and all(name in group.names for names in answer.wrote for name in names)
+        and all(map(frozenset(group.names).issuperset, answer.wrote))
     )

@@ -46,10 +46,9 @@ class Flow:
 
     def dispatch(self, at: float) -> None:
         """Send what is queued, as far as the workers have room."""
-        while self.to_dispatch:
-            index = next(iter(self.to_dispatch))
-            del self.to_dispatch[index]
+        for index in self.to_dispatch:
             self.orders += self._dispatch(self.worker_groups[index], at)
+        self.to_dispatch.clear()
 
     def open_queues(self, stream: Stream, *, followers: bool = False) -> None:
         """Give the source its queues; `followers`: of the groups that follow its status, only."""
@@ -121,7 +120,9 @@ class Flow:
                 self.queue_ready(stream, index, at)
             return
         in_flight.jobs[index] = job = Job(in_flight.frame.source, in_flight, ready=True, since=at)
-        self.worker_groups[index].queue.append(job)
+        workers = self.worker_groups[index]
+        workers.add_arrival(at)
+        workers.queue.append(job)
         self.to_dispatch[index] = None
 
     def queue_ready(self, stream: Stream, index: int, at: float) -> None:
@@ -129,6 +130,7 @@ class Flow:
         while queue.jobs and queue.jobs[0].ready:
             job = queue.jobs.popleft()
             job.since = at
+            self.worker_groups[index].add_arrival(at)
             queue.replica.queue.append(job)
         self.to_dispatch[index] = None
 
@@ -146,7 +148,7 @@ class Flow:
             return
         batch = replica.sent.popleft()
         replica.load -= batch.packets
-        workers.add_batch(batch.packets, at - batch.at)
+        replica.add_batch(batch.packets, at - batch.at)
         if replica.sent:
             replica.sent[0].at = at
         for state in answer.states:

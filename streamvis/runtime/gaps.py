@@ -84,6 +84,8 @@ class GapNotices(msgspec.Struct, eq=False):
 
     def take(self, now_s: float) -> list[Gap]:
         """Return the gaps whose notice is due by now, and mark them as reported."""
+        if not self.unreported:
+            return []
         due = [reason for reason in self.unreported if now_s >= self._due_s(reason)]
         self.reported_s |= dict.fromkeys(due, now_s)
         return [self.unreported.pop(reason) for reason in due]

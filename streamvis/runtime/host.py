@@ -10,7 +10,7 @@ import msgspec
 
 from streamvis.config import Pipeline, StageSpec, ancestors_of, inputs_of, lender_of
 from streamvis.errors import RunError
-from streamvis.messages import Findings, Packet, Part, Receipt, SourceGauges, StageRun
+from streamvis.messages import Detections, Findings, Packet, Part, Receipt, SourceGauges, StageRun
 from streamvis.runtime.protocol import (
     Answer,
     BeginItem,
@@ -47,11 +47,22 @@ def build_stages(
         for name in names:
             lender = stages.get(lender_of(pipeline, name) or "")
             above = tuple(pipeline.stage(one).run for one in inputs_of(pipeline, name))
-            own = msgspec.structs.replace(site, above=above, lent=getattr(lender, "lent", None))
+            masks = site.masks or masks_read(pipeline, name)
+            lent = getattr(lender, "lent", None)
+            own = msgspec.structs.replace(site, above=above, lent=lent, masks=masks)
             stages[name] = stage = build(pipeline.stage(name), own)
             stack.callback(stage.close)
         stack.pop_all()
     return stages
+
+
+def masks_read(pipeline: Pipeline, name: str) -> bool:
+    """Whether a stage that gets the part of this one reads masks in it."""
+    return any(
+        stage.run.reads_masks
+        for stage in pipeline.stages
+        if name in inputs_of(pipeline, stage.name)
+    )
 
 
 class PendingFrame(msgspec.Struct, eq=False):
@@ -65,7 +76,15 @@ class PendingFrame(msgspec.Struct, eq=False):
 class Host:
     """Built stages, in topological order."""
 
-    def __init__(self, pipeline: Pipeline, stages: dict[str, Stage], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stages: dict[str, Stage],
+        device: str = "cpu",
+        *,
+        live: bool = False,
+    ) -> None:
+        """Prepare to run these stages; `live`: one of the sources may be live."""
         self._stages = stages
         self._devices = _devices(pipeline, stages, device)
         self._readers = {
@@ -77,7 +96,11 @@ class Host:
         self._refused: Counter[str] = Counter()  # taken before
         self._gauged = [stage for stage in stages.values() if isinstance(stage, GaugedStage)]
         self._gauges: dict[str, SourceGauges] = {}  # taken before
-        self._stateful = {name for name in stages if pipeline.stage(name).run.stateful}
+        self._stateful = {
+            name
+            for name, stage in stages.items()
+            if pipeline.stage(name).run.keeps_state(live) and hasattr(stage, "begin")
+        }  # a builder of one's own may give a stage that remembers nothing
         self._inputs = {name: inputs_of(pipeline, name) for name in stages}
         # of each stage the sources that it begins once they are open, with the states of BeginItem
         self._unopened: dict[str, dict[str, dict[str, bytes]]] = {
@@ -210,12 +233,13 @@ class Host:
             error.add_note(f"in stage '{name}', frames {where}")
             raise
         seconds = time.perf_counter() - start
-        answer.times.append(StageTime(name, len(packets), seconds))
         if len(parts) != len(packets):
             raise RunError(
                 f"stage '{name}' returned {len(parts)} parts for {len(packets)} packets; expected "
                 "one for each"
             )
+        gated = sum(isinstance(part, Detections) and not part.looked for part in parts)
+        answer.times.append(StageTime(name, len(packets), seconds, gated))
         for frame, part in zip(pending, parts, strict=True):
             frame.parts[name] = part
             if (device := self._devices.get(name)) is not None:

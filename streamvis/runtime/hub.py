@@ -5,6 +5,7 @@ core makes every decision.
 """
 
 import os
+import select
 import sys
 import time
 from collections import deque
@@ -56,6 +57,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     threads: Mapping[str, int]  # of the numeric libraries, by group
     hwaccel: Hwaccel = "none"  # that decodes sources without a setting of their own
     give_up_s: float | None = None  # of sources that are added
+    live: bool = False  # one of the sources may be live
 
 
 class Hub:
@@ -81,7 +83,8 @@ class Hub:
         self._save = save
         self._control = control
         self._status = meter.status(core, meter.start)
-        self._status_due = 0.0
+        self._tick_due = self._status_due = 0.0
+        self._asked = False  # a request may have come
         self._specs = dict(program.sources)
         self._note_opened = writer_of(program.out)
         self._zones = pipeline_zones(program.pipeline)
@@ -92,13 +95,16 @@ class Hub:
         self._incarnations = 0
         self._gone: deque[bytes] = deque(maxlen=REMEMBERED)  # identities of dead processes: late
         # messages are known
-        self._fds: dict[int, Child] = {}
+        self._fds: dict[int, Child] = {}  # by the descriptors that say something of them
         self._segments = Segments(core.window)
         self._room = RecordingRoom(Path(program.out)) if program.out is not None else None
         self._server = Server(endpoint)
-        self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._wake, zmq.POLLIN)
+        # of the processes, of which there are many: a poll takes longer with each of its items
+        self._seldom = select.epoll()
+        self._seldom.register(self._wake, select.EPOLLIN)
+        self._poller = zmq.Poller()
+        self._poller.register(self._seldom.fileno(), zmq.POLLIN)
         self._poller.register(self._server.socket, zmq.POLLIN)
         if control is not None:
             self._poller.register(control.socket, zmq.POLLIN)
@@ -138,12 +144,18 @@ class Hub:
         """Run until the core is finished, or until the second signal."""
         drained = False
         while not self._core.finished and not self.ended_early:
-            self._feed(protocol.Tick(time.monotonic()))
+            at = time.monotonic()
+            if at >= self._tick_due:
+                self._tick_due = at + TICK_S
+                self._feed(protocol.Tick(at))
+                self._asked = True
             if self.signals and not drained:
                 drained = True
-                self._feed(protocol.Drain(time.monotonic()))
-            self._report()
-            self._carry_out_requests()
+                self._feed(protocol.Drain(at))
+            self._report(at)
+            if self._asked:
+                self._asked = False
+                self._carry_out_requests()
             if not self._core.finished:
                 self._wait()
 
@@ -158,26 +170,36 @@ class Hub:
         self._segments.close()
         self._server.close()
         os.close(self._wake)
+        self._seldom.close()
 
     def _wait(self) -> None:
         now = time.monotonic()
-        due = min(self._core.due(now) - now, TICK_S)
-        ready = dict(self._poller.poll(max(0, round(due * 1000 + 0.5))))
-        if self._wake in ready:
-            os.eventfd_read(self._wake)
+        self._tick_due = min(self._core.due(now), self._tick_due)
+        due_ms = round((self._tick_due - now) * 1000 + 0.5)
+        ready = [item for item, _ in self._poller.poll(max(0, due_ms))]
         self._receive()
-        for fd in ready.keys() & self._fds.keys():
-            if (child := self._fds.get(fd)) is None:  # its process has ended meanwhile
-                continue
-            if fd == child.exit:
+        if self._seldom.fileno() in ready:
+            self._look_at_processes()
+        if self._control is not None and self._control.socket in ready:
+            self._asked = True
+
+    def _look_at_processes(self) -> None:
+        """Handle what processes have printed, their ends, and signals."""
+        ready = [(fd, self._fds.get(fd)) for fd, _ in self._seldom.poll(0)]
+        for fd, child in ready:
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+                self._asked = True
+            elif child is None or self._fds.get(fd) is not child:  # it has ended meanwhile, and
+                continue  # the descriptor may be that of another process
+            elif fd == child.exit:
                 self._exited(child)
             elif (text := child.read()) is not None:
                 _print(text)
             else:
                 self._forget(fd)
 
-    def _report(self) -> None:
-        at = time.monotonic()
+    def _report(self, at: float) -> None:
         if at < self._status_due:
             return
         self._status_due = at + STATUS_S
@@ -228,13 +250,14 @@ class Hub:
 
     def _receive(self) -> None:
         for peer, frames in islice(self._server.receive(), MESSAGES_AT_ONCE):
-            process = self._peers.get(peer.removesuffix(BEAT_SUFFIX))
-            if process is None:
-                self._server.refused += peer.removesuffix(BEAT_SUFFIX) not in self._gone
-            elif peer.endswith(BEAT_SUFFIX):
+            if (process := self._peers.get(peer)) is not None:
+                self._handle(process, frames)
+                continue
+            sender = peer.removesuffix(BEAT_SUFFIX)
+            if (process := self._peers.get(sender)) is not None:
                 self._feed(protocol.Heartbeat(process, time.monotonic()))
             else:
-                self._handle(process, frames)
+                self._server.refused += sender not in self._gone
 
     def _handle(self, process: str, frames: list[bytes]) -> None:
         try:
@@ -252,8 +275,7 @@ class Hub:
     ) -> None:
         match message:
             case protocol.Answer():
-                self._meter.add_times(message.times)
-                self._meter.findings.update(message.findings)
+                self._meter.add_answer(message)
                 self._feed(protocol.Received(process, message, time.monotonic(), blobs))
             case protocol.ClientsRefused(counts):
                 self._meter.refused_clients.update(counts)
@@ -308,6 +330,7 @@ class Hub:
             if reason := child.reason():
                 logs.log("warning", "process died", process=child.name, reason=reason)
             self._feed(protocol.ProcessExited(child.name, reason, time.monotonic()))
+            self._asked = True  # a source may follow that waited for it
 
     # orders
 
@@ -376,6 +399,7 @@ class Hub:
             out=self._program.out,
             epoch=self._program.epoch,
             logged=dict(self._program.logged),
+            live=self._program.live,
         )
 
     # processes
@@ -398,7 +422,7 @@ class Hub:
         self._peers[child.identity] = process
         for fd in (child.exit, child.output):
             self._fds[fd] = child
-            self._poller.register(fd, zmq.POLLIN)
+            self._seldom.register(fd, select.EPOLLIN)
 
     def _end_process(self, child: Child) -> None:
         """Kill the process if it runs, and wait until it is gone."""
@@ -410,7 +434,7 @@ class Hub:
 
     def _forget(self, fd: int) -> None:
         if self._fds.pop(fd, None) is not None:
-            self._poller.unregister(fd)
+            self._seldom.unregister(fd)
 
 
 def _print(text: str) -> None:

@@ -118,7 +118,8 @@ def frames(
     with claimed(out, pipeline, sources, on_used) as start:
         if start.finished is not None:
             return start.finished
-        groups = group_stages(pipeline, one_stage_per_worker(pipeline))
+        live = any(spec.may_be_live for spec in sources)
+        groups = group_stages(pipeline, one_stage_per_worker(pipeline), live=live)
         core = Core(
             groups,
             [spec.id for spec in sources],
@@ -139,11 +140,13 @@ def frames(
             epoch=start.epoch,
             logged=start.logged,
             pipeline=pipeline.hash,
+            masks=True,  # the caller may read them
         )
         with ExitStack() as stack:
             stages = build_stages(pipeline, [stage.name for stage in pipeline.stages], site, build)
             hosts = {
-                f"{name}.0": Host(pipeline, {name: stage}, device) for name, stage in stages.items()
+                f"{name}.0": Host(pipeline, {name: stage}, device, live=live)
+                for name, stage in stages.items()
             }
             for host in hosts.values():
                 stack.callback(host.close)
@@ -254,8 +257,7 @@ class Loop:
                 self._reader.slots[source] += slots
             case protocol.SendWork(process, batch, items, blobs):
                 answer, parts = self._hosts[process](batch, items, blobs)
-                self._meter.add_times(answer.times)
-                self._meter.findings.update(answer.findings)
+                self._meter.add_answer(answer)
                 yield protocol.Received(process, answer, time.monotonic(), parts)
             case protocol.FrameCompleted():
                 pixels = self._reader.release(order.frame.slot)

@@ -1,5 +1,6 @@
 """The local engine: a process for each source and for each replica of each worker group."""
 
+import gc
 import os
 import signal
 import threading
@@ -61,8 +62,9 @@ def run(
     run writes there or workers keep dying, EndedEarlyError after a second signal, and SourceError
     when every source failed.
     """
-    groups = group_stages(pipeline, placement)
     specs = _by_id(sources, serve)
+    live = serve or any(spec.may_be_live for spec in sources)
+    groups = group_stages(pipeline, placement, live=live)
     with claimed(out, pipeline, sources, on_used, serve=serve) as start:
         if start.finished is not None:
             return start.finished
@@ -88,6 +90,7 @@ def run(
             threads=_threads(groups),
             hwaccel=placement.decode.hwaccel,
             give_up_s=give_up_s,
+            live=live,
         )
         with controlled(control, out, pipeline) as requests:
             return _run(core, program, out, on_status, start, requests)
@@ -111,7 +114,7 @@ def _run(
         ) as hub,
     ):
         try:
-            with _signals(hub):
+            with _signals(hub), _fewer_to_collect():
                 hub.run()
         finally:
             error = failure(core) or (_ended_early(hub.signals) if hub.ended_early else None)
@@ -176,6 +179,21 @@ def _threads(groups: Sequence[Group]) -> dict[str, int]:
         or (len(group.worker.cores) or max(1, share) if group in heavy else 1)
         for group in groups
     }
+
+
+@contextmanager
+def _fewer_to_collect() -> Iterator[None]:
+    """Leave what exists now, modules above all, to no collection of garbage during the run.
+
+    The hub makes and forgets objects for each packet, and each full collection would take as long
+    as hundreds of packets.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

@@ -139,7 +139,8 @@ class LifeCycle:
         self._notify_zones(stream, at)
         frame = frame_of(stream, decoded)
         skip = stages_to_skip(stream, self._timed, decoded.media_us, suspect=decoded.suspect)
-        self.skipped.update(skip)
+        if skip:
+            self.skipped.update(skip)
         groups = self._flow.groups
         in_flight = InFlightFrame(frame, at, stream.last_us, skip, self._waits.copy(), len(groups))
         stream.admitted += 1

@@ -4,8 +4,7 @@ import math
 import os
 import time
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -17,7 +16,7 @@ from streamvis.errors import RunError
 from streamvis.logs import redacted
 from streamvis.messages import Findings, SourceGauges, SourceInfo
 from streamvis.runtime.plan import Group
-from streamvis.runtime.protocol import FrameCompleted, StageTime
+from streamvis.runtime.protocol import Answer, FrameCompleted, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
 
@@ -94,6 +93,7 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0  # of them
     calls: int = 0  # of it: each answers a batch of packets
     largest_batch: int = 0  # packets in one call
+    gated: int = 0  # packets of `count` that its gate kept from its network: nothing had moved
     device: str = ""  # on which the placement has it; its `fallback`, where that is absent
     last_exit: str = ""  # why one of its processes was last restarted
 
@@ -130,7 +130,7 @@ class LatencyHistogram:
     """A histogram of durations with buckets of equal ratio."""
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
+        self._buckets: defaultdict[int, int] = defaultdict(int)
         self._most = 0.0
         self._sum = 0.0
 
@@ -152,13 +152,30 @@ class LatencyHistogram:
         return Histogram(counts=list(accumulate(counts)), sum_s=self._sum)
 
     def _quantile(self, share: float) -> float:
-        left = share * self._buckets.total()
+        left = share * sum(self._buckets.values())
         for bucket in sorted(self._buckets):
             left -= self._buckets[bucket]
             if left <= 0:
                 middle = SHORTEST_S * RATIO ** (bucket + 0.5)
                 return round(min(middle, self._most) * 1e3, 4)
         return 0.0
+
+
+class StageWork:
+    """The calls of a stage so far."""
+
+    def __init__(self) -> None:
+        self.times = LatencyHistogram()  # one packet's share of a call
+        self.packets = self.calls = 0
+        self.largest = 0  # packets in one call
+        self.gated = 0  # packets that its gate kept from its network
+
+    def add(self, call: StageTime) -> None:
+        self.times.add(call.seconds / max(call.packets, 1), call.packets)
+        self.packets += call.packets
+        self.gated += call.gated
+        self.calls += 1
+        self.largest = max(self.largest, call.packets)
 
 
 class Meter:
@@ -170,24 +187,19 @@ class Meter:
         self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
         self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
         self._chosen: dict[str, tuple[SourceInfo, dict[str, str]]] = {}  # by source
-        self._service: dict[str, LatencyHistogram] = {}
-        self._counts: Counter[str] = Counter()  # packets by stage
-        self._calls: Counter[str] = Counter()  # by stage
-        self._largest: dict[str, int] = {}  # packets in one call, by stage
-        self._latency: dict[str, LatencyHistogram] = {}  # by source
-        self._age: dict[str, LatencyHistogram] = {}  # by live source
+        self._work: defaultdict[str, StageWork] = defaultdict(StageWork)  # by stage
+        # by source, of all and of live ones
+        self._latency: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
+        self._age: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
         self._first, self._last = float("inf"), at  # when frames were in flight
         self._status_at = at
         self._status_counts: Counter[tuple[str, str]] = Counter()
 
-    def add_times(self, calls: Sequence[StageTime]) -> None:
-        for call in calls:
-            if call.stage not in self._service:
-                self._service[call.stage] = LatencyHistogram()
-            self._service[call.stage].add(call.seconds / call.packets, call.packets)
-            self._counts[call.stage] += call.packets
-            self._calls[call.stage] += 1
-            self._largest[call.stage] = max(self._largest.get(call.stage, 0), call.packets)
+    def add_answer(self, answer: Answer) -> None:
+        for call in answer.times:
+            self._work[call.stage].add(call)
+        if answer.findings:
+            self.findings.update(answer.findings)
 
     def add_frame(self, frame: FrameCompleted, at: float) -> None:
         if frame.dropped:
@@ -195,12 +207,8 @@ class Meter:
         self._first = min(self._first, at - frame.seconds)
         self._last = at
         source = frame.frame.source
-        if source not in self._latency:
-            self._latency[source] = LatencyHistogram()
         self._latency[source].add(frame.seconds)
         if frame.frame.clock != "file" and frame.frame.capture_us:
-            if source not in self._age:
-                self._age[source] = LatencyHistogram()
             self._age[source].add(time.time() - frame.frame.capture_us / 1e6)
 
     def status(
@@ -224,7 +232,7 @@ class Meter:
             gauges={name: one for name, one in self.gauges.items() if name in core.streams},
             latency={name: times.histogram() for name, times in self._latency.items()},
             age={name: times.histogram() for name, times in self._age.items()},
-            service={name: times.histogram() for name, times in self._service.items()},
+            service={name: work.times.histogram() for name, work in self._work.items()},
         )
 
     def summary(self, core: Core, at: float) -> Summary:
@@ -235,7 +243,7 @@ class Meter:
         return Summary(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
 
     def _rates(self, core: Core) -> "Counter[tuple[str, str]]":
-        counts = Counter({("stage", name): n for name, n in self._counts.items()})
+        counts = Counter({("stage", name): work.packets for name, work in self._work.items()})
         for name, stream in core.streams.items():
             counts["source", name] = stream.admitted - len(stream.frames_in_flight)
         return counts
@@ -280,19 +288,21 @@ class Meter:
     def _stage(self, core: Core, group: Group, stage: StageSpec, fps: float) -> StageReport:
         processes = [replica.process for replica in core.worker_groups[group.index].replicas]
         name = stage.name
+        work = self._work.get(name) or StageWork()
         last = max(processes, key=lambda process: max(process.deaths, default=0.0))
         return StageReport(
             name=name,
-            count=self._counts[name],
+            count=work.packets,
             skipped=core.skipped[name],
             restarts=sum(process.restarts for process in processes),
             queue=core.queue_length(group.index),
             fps=round(fps, 2),
-            service_ms=self._service.get(name, LatencyHistogram()).quantiles(),
+            service_ms=work.times.quantiles(),
             workers=len(processes),
             ready=sum(process.state == "ready" for process in processes),
-            calls=self._calls[name],
-            largest_batch=self._largest.get(name, 0),
+            calls=work.calls,
+            largest_batch=work.largest,
+            gated=work.gated,
             device=group.worker.device if stage.run.torch else "cpu",
             last_exit=redacted(last.last_exit),
         )

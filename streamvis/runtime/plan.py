@@ -37,8 +37,13 @@ class Group(msgspec.Struct, frozen=True):
         return "+".join(self.names)
 
 
-def group_stages(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
-    """Return the groups in topological order; ConfigError when two of them wait for each other."""
+def group_stages(
+    pipeline: Pipeline, placement: Placement, *, live: bool = False
+) -> tuple[Group, ...]:
+    """Return the groups in topological order; ConfigError when two of them wait for each other.
+
+    live: one of the sources may be live.
+    """
     home = {name: i for i, worker in enumerate(placement.workers) for name in worker.stages}
     parents: dict[int, set[int]] = {i: set() for i in range(len(placement.workers))}
     for stage in pipeline.stages:
@@ -52,6 +57,7 @@ def group_stages(pipeline: Pipeline, placement: Placement) -> tuple[Group, ...]:
             index,
             tuple(sorted(place[p] for p in parents[spec])),
             tuple(sorted(place[c] for c in parents if spec in parents[c])),
+            live,
         )
         for index, spec in enumerate(order)
     )
@@ -68,6 +74,7 @@ def _group(
     index: int,
     parents: tuple[int, ...],
     children: tuple[int, ...],
+    live: bool,
 ) -> Group:
     stages = tuple(stage for stage in pipeline.stages if stage.name in worker.stages)
     names = tuple(stage.name for stage in stages)
@@ -76,7 +83,7 @@ def _group(
         index=index,
         stages=stages,
         names=names,
-        stateful=tuple(stage.name for stage in stages if stage.run.stateful),
+        stateful=tuple(stage.name for stage in stages if stage.run.keeps_state(live)),
         inputs=tuple(stage.name for stage in pipeline.stages if stage.name in needed),
         parents=parents,
         children=children,

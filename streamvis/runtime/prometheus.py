@@ -70,6 +70,12 @@ STAGE: Sequence[Definition] = (
     (COUNTER, "packets", "Packets answered.", lambda g: g.count),
     (COUNTER, "calls", "Calls, each of a batch of packets.", lambda g: g.calls),
     (COUNTER, "packets_skipped", "Packets it did not run for, by every_s.", lambda g: g.skipped),
+    (
+        COUNTER,
+        "packets_gated",
+        "Of the packets, without movement: not analysed.",
+        lambda g: g.gated,
+    ),
     (GAUGE, "queue_packets", "Packets that wait for it or are with it.", lambda g: g.queue),
     (COUNTER, "restarts", "Restarts of its workers after a crash.", lambda g: g.restarts),
     (GAUGE, "workers", "Worker processes that it should have.", lambda g: g.workers),

@@ -75,6 +75,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag="setup"):
     out: str | None
     epoch: str
     logged: dict[str, LogPosition] = {}
+    live: bool = False  # a source may be live
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):
@@ -147,6 +148,7 @@ class StageTime(msgspec.Struct, frozen=True, array_like=True):
     stage: str
     packets: int
     seconds: float
+    gated: int = 0  # of the packets, those that its gate kept from its network
 
 
 class StageState(msgspec.Struct, frozen=True, array_like=True):

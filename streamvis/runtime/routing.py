@@ -135,11 +135,13 @@ class Core:
         """Stop the workers once all sources have ended; those of a service when it is drained."""
         if self.serve and self._deadlines is None:
             return
-        if all(stream.done for stream in self.streams.values()):
-            for workers in self.worker_groups:
-                for replica in workers.replicas:
-                    if not replica.process.retiring:
-                        self._order(stop(replica.process, at, self.limits.stage_close_s))
+        for stream in self.streams.values():
+            if not stream.done:
+                return
+        for workers in self.worker_groups:
+            for replica in workers.replicas:
+                if not replica.process.retiring:
+                    self._order(stop(replica.process, at, self.limits.stage_close_s))
 
     def _save(self) -> None:
         """Order the checkpoints that are due; a drain has none, since it drops frames."""
@@ -151,10 +153,11 @@ class Core:
 
     def _handle(self, fact: protocol.Fact) -> None:
         match fact:
-            case protocol.Received() if stream := self._decoders.get(fact.process):
-                self._handle_decode(stream, fact.message, fact.at)
             case protocol.Received():
-                self._handle_worker(*self._replicas[fact.process], fact)
+                if stream := self._decoders.get(fact.process):
+                    self._handle_decode(stream, fact.message, fact.at)
+                else:
+                    self._handle_worker(*self._replicas[fact.process], fact)
             case protocol.Tick():
                 self._tick(fact.at)
             case protocol.Heartbeat():

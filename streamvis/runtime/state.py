@@ -18,7 +18,7 @@ from streamvis.zone_layout import ZoneLayout
 
 SourceState = Literal["connecting", "online", "stalled", "offline", "ended"]
 
-SMOOTHING = 0.1  # weight of the last batch in the mean duration of a group
+SMOOTHING = 0.1  # weight of the last batch in the mean duration of a packet
 
 
 class InFlightFrame(msgspec.Struct, eq=False):
@@ -67,6 +67,12 @@ class Replica(msgspec.Struct, eq=False):
     sent: deque[Batch]
     load: int = 0  # packets with the worker
     begun: set[str] = set()  # sources whose begin item this process has received
+    packet_s: float = 0.0  # smoothed duration of one packet
+
+    def add_batch(self, packets: int, seconds: float) -> None:
+        if packets:
+            before = self.packet_s or seconds / packets
+            self.packet_s = before + SMOOTHING * (seconds / packets - before)
 
     def busy_s(self, at: float) -> float:
         """Return for how long the worker has been at its present batch."""
@@ -79,12 +85,22 @@ class WorkerGroup(msgspec.Struct, eq=False):
     group: Group
     replicas: list[Replica]
     queue: deque[Job]  # of a stateless group: ready jobs
-    packet_s: float = 0.0  # smoothed duration of one packet
+    interval_s: float = 0.0  # smoothed time between two packets that became ready; 0: unknown
+    arrived_at: float | None = None  # when the last one did
 
-    def add_batch(self, packets: int, seconds: float) -> None:
-        if packets:
-            before = self.packet_s or seconds / packets
-            self.packet_s = before + SMOOTHING * (seconds / packets - before)
+    def add_arrival(self, at: float) -> None:
+        """Note that a packet has become ready, if batches wait for packets."""
+        if self.wait_s:
+            if self.arrived_at is not None:
+                seconds = at - self.arrived_at
+                before = self.interval_s or seconds
+                self.interval_s = before + SMOOTHING * (seconds - before)
+            self.arrived_at = at
+
+    def may_fill(self, packets: int, seconds: float) -> bool:
+        """Whether a batch that has these packets is likely to be full within so much time."""
+        missing = self.group.worker.batch - packets
+        return missing * self.interval_s <= seconds
 
     @property
     def wait_s(self) -> float:

@@ -98,7 +98,7 @@ def _built(setup: protocol.Setup, pixels: SlotReader) -> Host:
 def _all(build: Build, setup: protocol.Setup, site: Site) -> Host:
     with imports_of_packages():
         stages = build_stages(setup.pipeline, setup.stages, site, build)
-    return Host(setup.pipeline, stages, site.device)
+    return Host(setup.pipeline, stages, site.device, live=setup.live)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from streamvis.errors import ConfigError
 from streamvis.runtime.plan import group_stages
 
 ROOT = Path(__file__).parents[2]
+SMALL = config.Machine(cores=2)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -77,7 +78,7 @@ def test_a_faulty_placement_gets_one_line(workers, message, tmp_path):
 
 
 def test_by_default_networks_that_wait_for_each_other_share_a_worker():
-    placement = config.default_placement(config.default_pipeline())
+    placement = config.default_placement(config.default_pipeline(), machine=SMALL)
     assert [worker.stages for worker in placement.workers] == [
         ["detect", "embed"],
         ["camera", "track", "publish"],
@@ -92,7 +93,7 @@ def test_networks_that_wait_for_others_too_have_workers_of_their_own():
         config.StageSpec("both", config.Appearance(), after=["near", "far"]),
         config.StageSpec("last", config.Appearance(), after=["both"]),
     ]
-    placement = config.default_placement(config.Pipeline(stages), runs=2)
+    placement = config.default_placement(config.Pipeline(stages), 2, machine=SMALL)
     groups = [["detect", "near"], ["far"], ["both", "last"]]
     assert [worker.stages for worker in placement.workers] == groups
     assert len(group_stages(config.Pipeline(stages), placement)) == 3  # no cycle
@@ -101,7 +102,7 @@ def test_networks_that_wait_for_others_too_have_workers_of_their_own():
 def test_stages_that_a_network_lies_between_are_placed_apart():
     """Or the workers of `pipelines/actions.yaml` would wait for each other in a cycle."""
     pipeline = config.load_pipeline(ROOT / "pipelines/actions.yaml")
-    placement = config.default_placement(pipeline)
+    placement = config.default_placement(pipeline, machine=SMALL)
     assert [worker.stages for worker in placement.workers] == [
         ["detect", "embed"],
         ["act"],
@@ -114,7 +115,7 @@ def test_a_forecast_shares_the_worker_of_its_segmenter(tmp_path):
     beside = "{name: other, after: [segment], run: {kind: forecast, weights: [x]}}"
     path = write(tmp_path, f"stages: [{SEGMENT}, {FORECAST}, {beside}]")
     pipeline = config.load_pipeline(path)
-    (worker,) = config.default_placement(pipeline).workers
+    (worker,) = config.default_placement(pipeline, machine=SMALL).workers
     assert worker.stages == ["segment", "forecast", "other"]
     text = "workers: [{stages: [segment, other]}, {stages: [forecast], replicas: 2}]"
     one_stage_per_worker = tmp_path / "apart.yaml"
@@ -130,7 +131,9 @@ def test_a_forecast_shares_the_worker_of_its_segmenter(tmp_path):
 
 def test_everything_has_its_workers_and_none_waits_in_a_cycle():
     pipeline = config.load_pipeline(ROOT / "pipelines/full.yaml")
-    placement = config.default_placement(config.with_record(pipeline, config.Record()))
+    placement = config.default_placement(
+        config.with_record(pipeline, config.Record()), machine=SMALL
+    )
     assert [worker.stages for worker in placement.workers] == [
         ["detect", "embed"],
         ["segment", "forecast"],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from factories import kind_with_defaults
 
 from streamvis import zone_layout
 from streamvis.config import Alarm, DecodeSpec, Placement, StageSpec, WorkerSpec, Zone
@@ -80,7 +81,9 @@ def page() -> str:
 def row_of(kind: type) -> str:
     """Return the table row that says which parts a kind of stage writes and reads."""
     requires = ", ".join(sorted(map(part_name, kind.reads))) or "–"
-    used = {other.writes for other in KINDS if kind().uses(other())} - kind.reads
+    used = {
+        other.writes for other in KINDS if kind_with_defaults(kind).uses(kind_with_defaults(other))
+    } - kind.reads
     uses = ", ".join(sorted(map(part_name, used))) or "–"
     name, writes = kind_name(kind), part_name(kind.writes)
     return f"| [`{name}`](#kind-{name}) | {writes} | {requires} | {uses} |"

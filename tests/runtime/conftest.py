@@ -1,4 +1,4 @@
-"""Makes `toys` importable here and in the processes that tests start."""
+"""Makes `toys`, and what all tests share, importable in the processes that tests start."""
 
 import os
 import sys
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = str(Path(__file__).parent)
-sys.path.append(HERE)
+HERE = Path(__file__).parent
+sys.path.append(str(HERE))
 
 
 @pytest.fixture(autouse=True)
 def toys_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
+    for folder in (HERE.parent, HERE):
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)

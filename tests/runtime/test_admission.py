@@ -1,5 +1,7 @@
 """Which source is granted which slots, and when."""
 
+from collections import Counter, deque
+
 import pytest
 from factories import source as source_of
 from hypothesis import given
@@ -9,17 +11,18 @@ from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpe
 from streamvis.runtime.admission import AGE_S, IDLE_S, Admission
 from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.plan import group_stages
-from streamvis.runtime.state import Stream, worker_group_of
+from streamvis.runtime.state import OrderedQueue, Stream, worker_group_of
 from streamvis.runtime.supervision import ProcessSlot
 
 WINDOW = 4
 
 
-def workers(state="ready", batch=1):
-    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn())])
-    placement = Placement(workers=[WorkerSpec(["detect"], batch=batch)])
+def workers(state="ready", batch=1, replicas=1, gate=False):
+    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn(gate=gate))])
+    placement = Placement(workers=[WorkerSpec(["detect"], batch=batch, replicas=replicas)])
     group = worker_group_of(group_stages(pipeline, placement)[0])
-    group.replicas[0].process.state = state
+    for replica in group.replicas:
+        replica.process.state = state
     return group
 
 
@@ -79,9 +82,9 @@ def test_a_camera_waits_for_a_worker():
 
 def test_where_packets_are_quick_as_many_are_granted_as_are_done_in_time():
     group = workers()
-    group.packet_s = AGE_S / 3
+    group.replicas[0].packet_s = AGE_S / 3
     assert len(granted(streams("a", "b", live=True), group)) in {2, 3}
-    group.packet_s = AGE_S / 100
+    group.replicas[0].packet_s = AGE_S / 100
     assert len(granted(streams("a", "b", live=True), group)) == 2 * WINDOW
 
 
@@ -91,3 +94,34 @@ def test_a_silent_camera_holds_back_the_others_no_longer_than_its_time():
     silent.granted, silent.free, silent.granted_at = {"x", "y"}, [], 0.0
     assert granted(sources, workers(), at=IDLE_S / 2) == []
     assert [name for name, _ in granted(sources, workers(), at=IDLE_S)] == ["other"] * PREFETCH
+
+
+def test_where_packets_are_slow_none_waits_behind_another():
+    group = workers()
+    group.replicas[0].packet_s = 2 * AGE_S
+    assert len(granted(streams("a", "b", live=True), group)) == 1
+    group.replicas[0].load = 1
+    assert granted(streams("a", "b", live=True), group) == []
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_a_camera_is_granted_what_its_own_worker_can_take(first, second):
+    """Or the frames of a busy worker would grow old, while another has nothing to do."""
+    group = workers(replicas=2, gate=True)
+    sources = streams("a", "b", "c", live=True)
+    for name, replica in zip("abc", [*group.replicas, group.replicas[0]], strict=True):
+        sources[name].queues[group.group.index] = OrderedQueue(replica, deque())
+    group.replicas[0].load, group.replicas[1].load = first, second
+    found = Counter(name for name, _ in granted(sources, group))
+    assert found["a"] + found["c"] == max(0, PREFETCH - first)
+    assert found["a"] - found["c"] in (0, 1)
+    assert found["b"] == max(0, PREFETCH - second)
+
+
+def test_what_was_granted_before_counts_for_its_worker_alone():
+    group = workers(replicas=2, gate=True)
+    sources = streams("a", "b", live=True)
+    for name, replica in zip("ab", group.replicas, strict=True):
+        sources[name].queues[group.group.index] = OrderedQueue(replica, deque())
+    sources["a"].granted, sources["a"].granted_at = {"x", "y"}, 0.0
+    assert [name for name, _ in granted(sources, group, at=IDLE_S / 2)] == ["b"] * PREFETCH

@@ -64,9 +64,7 @@ def test_a_camera_that_falls_silent_is_stalled_and_may_go_on(film, tmp_path):
     ):
         run.online("a")
         server.pause()
-        stopped = time.monotonic()
         run.wait(lambda: "source.stalled" in run.types("a"))
-        assert time.monotonic() - stopped < 8.0  # 2 × read_s
         server.resume()
         run.wait(lambda: run.source("a")["state"] == "online")
         run.end()
@@ -80,7 +78,7 @@ def test_sigterm_ends_a_run_whose_camera_is_silent(film, tmp_path):
         run.online("a")
         server.pause()
         run.wait(lambda: run.source("a")["state"] == "stalled")
-        run.end(timeout_s=15.0)
+        run.end()
         assert run.types("a")[-1] == "source.offline"
         server.resume()
 
@@ -114,7 +112,7 @@ def test_a_slow_stage_drops_frames_and_counts_balance(film, tmp_path):
         running(tmp_path, camera("a", server.url), detect="detect_late-120") as run,
     ):
         run.online("a")
-        time.sleep(6)
+        run.wait(lambda: run.source("a")["dropped"].get("overload", 0) > 20)
         (source,) = run.end()["sources"]
     assert source["decoded"] == source["admitted"] + sum(source["dropped"].values())
     assert source["dropped"]["overload"] > 0
@@ -190,7 +188,7 @@ def test_two_cameras_of_one_scene_agree_on_when_it_happened(tmp_path):
         with running(tmp_path, *sources, detect="shade") as run:
             run.wait(lambda: run.source("a").get("clock") == "rtcp_sr")
             run.wait(lambda: run.source("b").get("clock") == "rtcp_sr")
-            time.sleep(5)
+            run.wait(lambda: len(captured(run.events("a")).keys() & captured(run.events("b"))) > 20)
             run.end()
             seen = {name: captured(run.events(name)) for name in "ab"}
     common = seen["a"].keys() & seen["b"].keys()

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 import msgspec
 import zmq
 from controlled_runs import NEW, RUN, camera, ids, picture, view_of
+from waiting import PATIENCE_S
 
 from streamvis.errors import ConfigError
 from streamvis.runtime import control
@@ -64,7 +65,7 @@ def dealer(endpoint):
 
 
 def answer(socket):
-    assert socket.poll(5000), "no answer"
+    assert socket.poll(1000 * PATIENCE_S), "no answer"
     return control.decode_reply(socket.recv_multipart()[0])
 
 
@@ -111,7 +112,7 @@ def test_a_client_may_die_before_it_is_answered():
     with hub() as served:
         with dealer(served.endpoint) as dying:
             dying.send(control.encode_request(Remove("gate")))
-            assert served.control.socket.poll(5000)
+            assert served.control.socket.poll(1000 * PATIENCE_S)
         served.serve(0.1)
         with dealer(served.endpoint) as other:
             other.send(control.encode_request(GetStatus()))

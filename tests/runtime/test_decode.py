@@ -9,6 +9,7 @@ import pytest
 import toys
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE_S
 
 from streamvis.messages import Frame
 from streamvis.runtime import protocol
@@ -35,7 +36,7 @@ class Hub:
 
     def receive(self):
         while not self._received:
-            assert self._server.socket.poll(10_000), "no message from decode"
+            assert self._server.socket.poll(1000 * PATIENCE_S), "no message from decode"
             self._received += [frames[0] for _, frames in self._server.receive()]
         return protocol.decode_from_process(self._received.pop(0))
 
@@ -75,7 +76,7 @@ def connect(tmp_path):
         yield start
         server.send(b"decode", [protocol.encode(protocol.Stop())])
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
         server.close()
         reader.close()

@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 from factories import frame
 from factories import source as source_of
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
@@ -52,6 +52,23 @@ def test_a_batch_that_is_not_full_waits_its_time_if_the_worker_is_idle():
     assert dispatched(group, [job(0)], at=0.05) == [[0]]
     assert list(waiting(group)) == []
     assert dispatched(group, [job(1)], at=9.0) == []  # the worker has work until it is full
+
+
+@given(st.integers(2, 8), st.floats(0.001, 0.1), st.floats(1.0, 200.0))
+def test_a_batch_that_will_not_fill_in_its_time_does_not_wait(batch, interval_s, wait_ms):
+    """Of packets that come at regular intervals the first waits only if the last comes in time."""
+    group = workers(batch, wait_ms=wait_ms)
+    for n in range(100):
+        group.add_arrival(n * interval_s)
+    spare_s = wait_ms / 1000 - (batch - 1) * interval_s
+    assume(abs(spare_s) > 1e-6)
+    assert dispatched(group, [job(0)]) == ([] if spare_s > 0 else [[0]])
+
+
+def test_a_batch_waits_while_intervals_are_unknown():
+    group = workers(batch=2, wait_ms=50.0)
+    group.add_arrival(0.0)
+    assert dispatched(group, [job(0)], at=0.001) == []
 
 
 def test_a_frame_that_a_worker_died_at_is_sent_alone():

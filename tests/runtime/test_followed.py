@@ -8,6 +8,7 @@ import uuid
 import msgspec
 import pytest
 from counted_findings import counted
+from waiting import PATIENCE_S
 
 from streamvis import config
 from streamvis.events.log import LogReader
@@ -51,7 +52,7 @@ def test_every_event_of_a_run_and_its_end_have_a_line(tmp_path):
         assert "listening to" in follower.stderr.readline()
         pipeline = street(config.Publish(bind=address))
         run(pipeline, tmp_path / "out", pause="0.03")
-        told, said = follower.communicate(timeout=60)
+        told, said = follower.communicate(timeout=PATIENCE_S)
     assert follower.returncode == 0, said
     assert said.splitlines()[-1] == "the run has ended"
     types = [text.split()[2] for text in told.splitlines()]

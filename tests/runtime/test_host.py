@@ -2,10 +2,18 @@ import numpy as np
 import pytest
 import toys
 
-from streamvis.config import Jipda, MaskRcnn, Pipeline, Publish, StageSpec
+from streamvis.config import (
+    Appearance,
+    Jipda,
+    MaskRcnn,
+    Pipeline,
+    Publish,
+    Record,
+    StageSpec,
+)
 from streamvis.errors import RunError
 from streamvis.messages import ClipEvent, Detections, Frame, Notice, Receipt, SourceInfo
-from streamvis.runtime.host import Host
+from streamvis.runtime.host import Host, build_stages
 from streamvis.runtime.protocol import (
     BeginItem,
     ClipRequest,
@@ -14,6 +22,8 @@ from streamvis.runtime.protocol import (
     FrameItem,
     NoticeItem,
 )
+from streamvis.stages.gate import not_looked
+from streamvis.stages.protocol import Site
 
 PIPELINE = Pipeline(
     stages=[
@@ -185,3 +195,44 @@ def test_every_stage_is_closed_though_one_fails():
     with pytest.raises(OSError, match="stuck"):
         host.close()
     assert recorder.calls == ["close"]
+
+
+class Forgetful:
+    """A stage without a state, which did not look at the first frame of two."""
+
+    def __call__(self, packets):
+        return [not_looked() if p.frame.seq % 2 == 0 else Detections.of([], []) for p in packets]
+
+
+def test_a_builder_may_give_a_detector_that_remembers_nothing():
+    """Its settings say that the stage keeps a state of live sources; this one has no `begin`."""
+    host = Host(PIPELINE, {"detect": Forgetful()}, live=True)
+    answer, _ = host(7, [BeginItem(INFO, {}), *map(frame_item, range(3))], [])
+    assert (answer.wrote, answer.states) == ([["detect"]] * 3, [])
+
+
+def test_frames_that_a_detector_did_not_look_at_are_counted():
+    answer, _ = Host(PIPELINE, {"detect": Forgetful()})(7, [*map(frame_item, range(3))], [])
+    assert [(time.stage, time.packets, time.gated) for time in answer.times] == [("detect", 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("below", "read"),
+    [
+        ([StageSpec("track", Jipda(), after=["detect"])], False),
+        ([StageSpec("embed", Appearance(), after=["detect"])], False),
+        ([StageSpec("embed", Appearance(masks=True), after=["detect"])], True),
+        ([StageSpec("record", Record(), after=["detect"])], True),
+        ([StageSpec("record", Record(masks=False), after=["detect"])], False),
+    ],
+)
+def test_masks_are_predicted_where_a_stage_below_reads_them(below, read):
+    pipeline = Pipeline(stages=[StageSpec("detect", MaskRcnn()), *below])
+    sites = {}
+
+    def build(spec, site):
+        sites[spec.name] = site
+        return CallRecorder()
+
+    build_stages(pipeline, ["detect"], Site(device="cpu", pixels=lambda frame: None), build)
+    assert sites["detect"].masks is read

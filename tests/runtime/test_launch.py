@@ -13,6 +13,7 @@ import av
 import msgspec
 import pytest
 import toys
+from waiting import PATIENCE_S, until
 
 from streamvis.config import (
     DecodeSpec,
@@ -408,7 +409,7 @@ def hub(tmp_path):
 def test_sigterm_drains_and_leaves_nothing(hub, tmp_path):
     process = hub()
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
     assert lines[-1] == "end drained"
@@ -425,7 +426,7 @@ def test_a_closed_terminal_drains_like_sigterm(hub, tmp_path):
     process = hub(before=take_it, start_new_session=True, **std)
     os.close(its)
     os.close(ours)
-    assert process.wait(timeout=20) == 0  # though it prints
+    assert process.wait(PATIENCE_S) == 0  # though it prints
     assert (tmp_path / "publish-a.log").read_text().splitlines()[-1] == "end drained"
     assert json.loads((tmp_path / "summary.json").read_bytes())["interrupted"] == "SIGHUP"
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
@@ -437,7 +438,7 @@ def test_nohup_stays_in_effect(hub):
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert out == "SIGTERM drained\n", err
 
 
@@ -446,7 +447,7 @@ def test_a_sigterm_that_timeout_sends_twice_is_one(hub):
     for _ in range(2):  # to the process, and to its group
         process.send_signal(signal.SIGTERM)
         time.sleep(0.01)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
 
 
@@ -458,7 +459,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
     time.sleep(0.3)
     assert process.poll() is None  # it waits for frame 3
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGTERM
     assert err.splitlines()[-1].startswith("the run was ended by a second signal (SIGTERM)")
     summary = json.loads((tmp_path / "summary.json").read_bytes())
@@ -470,7 +471,7 @@ def test_the_second_sigterm_ends_it_at_once(hub, tmp_path):
 def test_sigterm_does_not_wait_for_a_stage_that_never_returns(hub, tmp_path):
     process = hub(detect="detect-hang-3", limits=Limits(drain_work_s=0.5))
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
     gap, offline, end = (tmp_path / "publish-a.log").read_text().splitlines()[-3:]
     assert (gap[:14], offline[:7], end) == ("gap drained 3-", "offline", "end drained")
@@ -490,7 +491,7 @@ def test_sigterm_does_not_wait_for_a_worker_that_is_stopped(hub, tmp_path, who):
     )
     os.kill(victim, signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "SIGTERM drained\n"), err
     lines = (tmp_path / "publish-a.log").read_text().splitlines()
     assert lines[-1] == "end drained"
@@ -510,10 +511,7 @@ def test_kill_9_of_the_hub_ends_its_workers_and_the_next_start_cleans_up(hub, tm
     assert list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
     process.kill()  # what it had is left until a run starts, here or in another test
     process.communicate()
-    deadline = time.monotonic() + 10
-    while any(map(runs, children)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not any(map(runs, children)))
     run(chain(), workers(["detect", "track", "publish"]), [source(frames=1)], tmp_path / "next")
     assert not list(Path("/dev/shm").glob(f"streamvis-{process.pid}-*"))
 

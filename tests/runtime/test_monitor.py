@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from status_samples import STATUS, YARD, scraped
+from waiting import PATIENCE_S
 
 from streamvis.config import MaskRcnn, Pipeline, Placement, StageSpec, WorkerSpec
 from streamvis.errors import RunError, UsageError
@@ -32,7 +33,9 @@ def serving(tmp_path):
 
 def get(running, path, method="GET"):
     """Status, headers and body of the answer."""
-    with closing(http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=10)) as client:
+    with closing(
+        http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=PATIENCE_S)
+    ) as client:
         client.request(method, path)
         answer = client.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
@@ -40,7 +43,7 @@ def get(running, path, method="GET"):
 
 def connected(running):
     address = urlsplit(running.url)
-    return socket.create_connection((address.hostname, address.port), timeout=10)
+    return socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S)
 
 
 def test_metrics_are_those_of_the_latest_status(serving):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from status_samples import scraped
+from waiting import PATIENCE_S
 
 HERE = "synthetic:walkers?people=1&seconds=600&fps=5&size=64x48&live=true"
 
@@ -47,7 +48,7 @@ def running(tmp_path, refused_port):
 
 
 def get(address, path):
-    with closing(http.client.HTTPConnection(address, timeout=30)) as client:
+    with closing(http.client.HTTPConnection(address, timeout=PATIENCE_S)) as client:
         client.request("GET", path)
         answer = client.getresponse()
         return answer.status, answer.read().decode()
@@ -61,7 +62,7 @@ def metrics(address):
 
 def until(found):
     """Wait until `found` returns something."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_S
     while not (result := found()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -86,7 +87,7 @@ def test_which_camera_is_away_and_why_is_seen_from_outside(running):
     assert found["process_threads", "decode-gate"] >= 1
     assert get(address, "/health/live")[0] == 200
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "geheim" not in out + err
     entries = [json.loads(line) for line in err.splitlines()]

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import toys
+from waiting import PATIENCE_S
 
 from streamvis.config import (
     Jipda,
@@ -275,7 +276,7 @@ def test_an_interrupted_run_resumes_in_its_next_stream_epoch(tmp_path):
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20)[0] == "SIGTERM\n"
+        assert process.communicate(timeout=PATIENCE_S)[0] == "SIGTERM\n"
     summary = run([source(**options)], tmp_path)
     assert (summary.sources[0].admitted, summary.sources[0].ending) == (150, "eof")
     with LogReader(tmp_path / "events.db") as log:

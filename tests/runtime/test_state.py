@@ -55,14 +55,14 @@ def test_a_frame_has_the_number_and_times_of_its_picture_and_the_next_place_of_i
 
 @pytest.mark.parametrize("seconds", [0.1, 2.0])
 def test_the_smoothed_duration_of_a_packet_settles_at_that_of_equal_batches(seconds):
-    group = workers()
-    group.add_batch(0, 5.0)
-    assert group.packet_s == 0  # a batch without packets says nothing
-    group.add_batch(4, 4 * seconds)
-    assert group.packet_s == pytest.approx(seconds)
+    replica = workers().replicas[0]
+    replica.add_batch(0, 5.0)
+    assert replica.packet_s == 0  # a batch without packets says nothing
+    replica.add_batch(4, 4 * seconds)
+    assert replica.packet_s == pytest.approx(seconds)
     for _ in range(100):
-        group.add_batch(2, 6 * seconds)
-    assert group.packet_s == pytest.approx(3 * seconds, rel=1e-3)
+        replica.add_batch(2, 6 * seconds)
+    assert replica.packet_s == pytest.approx(3 * seconds, rel=1e-3)
 
 
 def test_a_queue_counts_what_waits_and_what_is_with_the_workers():

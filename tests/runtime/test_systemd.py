@@ -3,6 +3,7 @@ import socket
 
 import pytest
 from status_samples import GATE, YARD, stage
+from waiting import PATIENCE_S
 
 from streamvis.runtime import systemd
 from streamvis.runtime.metrics import Status
@@ -17,7 +18,7 @@ def manager(request, tmp_path, monkeypatch):
     address = str(tmp_path / "notify") if request.param == "path" else f"\0streamvis-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(address)
-        receiver.settimeout(5)
+        receiver.settimeout(PATIENCE_S)
         monkeypatch.setenv(systemd.SOCKET, address.replace("\0", "@"))
         yield lambda: receiver.recv(4096).decode().splitlines()
 

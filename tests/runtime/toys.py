@@ -17,6 +17,7 @@ from streamvis.errors import DataError, DeviceError, RunError, SourceError, Weig
 from streamvis.messages import Detections, Receipt, SourceInfo, Tracks
 from streamvis.runtime.host import build_stage
 from streamvis.sources.picture import Picture
+from streamvis.stages.protocol import StatefulStage
 
 WIDTH, HEIGHT = 32, 16
 
@@ -81,12 +82,21 @@ def open_counted(spec, epoch=1, waiting=None):
     return ToySource(spec, epoch)
 
 
-class ToyDetect:
-    """One box whose coordinates encode the picture's value and number."""
+class ToyDetect(StatefulStage):
+    """One box whose coordinates encode the picture's value and number; it remembers nothing."""
 
     def __init__(self, spec, site):
         self.site = site
         self.name = spec.name
+
+    def begin(self, source, state):
+        pass
+
+    def state(self, source):
+        return b""
+
+    def finish(self, source, ending):
+        pass
 
     def __call__(self, packets):
         for packet in packets:

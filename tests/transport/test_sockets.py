@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import zmq
+from waiting import PATIENCE_S
 
 from streamvis.errors import RunError
 from streamvis.transport.sockets import MAX_FRAMES, Client, Server, private_directory
@@ -24,7 +25,7 @@ def heard(server, count):
     """The next messages; waits for them."""
     messages = []
     while len(messages) < count:
-        assert server.socket.poll(5000), "nothing came"
+        assert server.socket.poll(1000 * PATIENCE_S), "nothing came"
         messages += server.receive()
     return messages
 
