@@ -17,7 +17,13 @@ from torch import Tensor
 
 from streamvis.api.networks import Detector
 from streamvis.errors import DataError
-from streamvis.models.inference.select import accelerate_detector, choose, openvino_fault
+from streamvis.models.inference.select import (
+    DetectorPrecision,
+    accelerate_detector,
+    choose,
+    has_int8,
+    openvino_fault,
+)
 from streamvis.models.mask_rcnn import ARCHITECTURES, Dense, MaskRcnn
 from streamvis.models.weights import load_detector, shipped
 from streamvis.runtime.processes import keep_memory
@@ -27,6 +33,7 @@ SCENE = "synthetic:walkers?people=6&seconds=2&fps=10&size=768x576&seed=3"
 PICTURES = 3
 WARM_UP = PICTURES  # rounds that do not count: engines compile for each picture size
 MIN_SCORE = 0.1  # the default of the detection stage
+ROUNDED: dict[torch.dtype, DetectorPrecision] = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 PLAIN, TORCHVISION = "torch fp32, plain", "torchvision fp32"
 
 Parts = dict[str, Callable[[], object]]
@@ -99,7 +106,9 @@ def _contenders(weights: str, against: Path | None, masks: bool) -> dict[str, De
         if engine == "torch" or not openvino_fault():
             _, dtype = choose("cpu", "auto", "auto")
             name = f"{engine} {str(dtype).removeprefix('torch.')}"
-            contenders[name] = _accelerated(weights, engine, masks)
+            contenders[name] = _accelerated(weights, engine, masks, ROUNDED[dtype])
+    if not openvino_fault() and has_int8(_model(weights)):
+        contenders["openvino int8"] = _accelerated(weights, "openvino", masks, "int8")
     if (theirs := _torchvision(weights)) is not None:
         contenders[TORCHVISION] = theirs
     if against is not None:
@@ -176,8 +185,8 @@ def _plain(weights: str, masks: bool) -> Detect:
     return lambda image: len(model([image], masks)[0].boxes)
 
 
-def _accelerated(weights: str, engine: Any, masks: bool) -> Detect:
-    model = accelerate_detector(_model(weights), "cpu", engine=engine)
+def _accelerated(weights: str, engine: Any, masks: bool, precision: DetectorPrecision) -> Detect:
+    model = accelerate_detector(_model(weights), "cpu", precision, engine)
     return lambda image: len(model([image], masks)[0].boxes)
 
 
@@ -196,9 +205,11 @@ def _torchvision(weights: str) -> Detect | None:
 
 
 def _onnx(path: Path) -> Detect:
-    from streamvis.models.yolox import Yolox
+    from streamvis.models.inference.onnx_networks import EngineChoice
+    from streamvis.models.yolox import OnnxDetector
 
-    yolox = Yolox(path, min_score=MIN_SCORE, threads=torch.get_num_threads())
+    choice = EngineChoice(engine="onnxruntime", threads=torch.get_num_threads())
+    yolox = OnnxDetector(path, min_score=MIN_SCORE, choice=choice)
     return lambda image: len(yolox([image.permute(1, 2, 0).numpy()])[0].boxes)
 
 

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 
 from streamvis import config
+from streamvis.config import Pipeline, Placement
 from streamvis.errors import DataError, RunError, UsageError
-from streamvis.messages import Ending, Notice, Packet, Part, SourceInfo
+from streamvis.messages import Array, Detections, Ending, Frame, Notice, Packet, Part, SourceInfo
 from streamvis.runtime.processes import keep_memory
 from streamvis.sources import SourceSpec
 from streamvis.stages.protocol import Site, Stage, StatefulStage
@@ -37,25 +38,25 @@ class PipelineReport(msgspec.Struct, frozen=True, kw_only=True):
     latency_p50_ms: float
 
 
-def measure(source: str | None = None) -> PipelineReport:
-    """Run the default pipeline, and its detector alone in this process; a synthetic scene for None.
+def measure(
+    source: str | None = None,
+    pipeline: Pipeline | None = None,
+    placement: Placement | None = None,
+) -> PipelineReport:
+    """Run a pipeline, and its detector alone in this process; the default one, a synthetic scene.
 
     Start-up, compilation and the first frames do not count. Raises UsageError for a live source
     and for several sources, DataError for too few frames, RunError when workers died.
     """
     from streamvis.runtime import launch
-    from streamvis.sources import resolve
 
-    whole = config.without_feed(config.default_pipeline())
-    specs = resolve([source or SCENE])
-    if len(specs) > 1:
-        raise UsageError(f"{source} is {len(specs)} sources; give one of them")
-    specs = [msgspec.structs.replace(spec, retry_s=0.0) for spec in specs]  # read once
-    alone = _detector_fps(specs[0], whole)
-    placement = config.default_placement(whole)
+    whole = config.without_feed(pipeline or config.default_pipeline())
+    spec, _ = one_recording(source)
+    alone = _detector_fps(spec, whole)
+    placement = placement or config.default_placement(whole, sources=1)
     with tempfile.TemporaryDirectory() as out:
         summary = launch.run(
-            whole, placement, specs, build="streamvis.benchmarks.pipeline:build", out=Path(out)
+            whole, placement, [spec], build="streamvis.benchmarks.pipeline:build", out=Path(out)
         )
         times = np.load(Path(out) / TIMES)[WARM_UP:]
     if len(times) < LEAST:  # a worker that died has lost the times it recorded
@@ -65,7 +66,9 @@ def measure(source: str | None = None) -> PipelineReport:
         )
     fps = (len(times) - 1) / float(times[-1] - times[0])
     ms = {stage.name: stage.service_ms.p50 for stage in summary.stages}
-    busiest = max(sum(ms[name] for name in worker.stages) for worker in placement.workers)
+    busiest = max(
+        sum(ms[name] for name in worker.stages) / worker.replicas for worker in placement.workers
+    )
     return PipelineReport(
         frames=len(times),
         frames_not_counted=WARM_UP,
@@ -117,17 +120,34 @@ class TimedStage:
         self._stage.finish(source, ending)
 
 
-def _detector_fps(spec: SourceSpec, whole: config.Pipeline) -> float:
-    from streamvis.runners.detectors import open_detector
+def one_recording(source: str | None) -> tuple[SourceSpec, int]:
+    """Return the only source, read once, and the bytes of its pictures; None: a synthetic scene.
+
+    Raises UsageError for several sources and for a live one.
+    """
+    from streamvis.sources import open_source, resolve
+
+    specs = resolve([source or SCENE])
+    if len(specs) > 1:
+        raise UsageError(f"{source} is {len(specs)} sources; give one of them")
+    spec = msgspec.structs.replace(specs[0], retry_s=0.0)
+    opened = open_source(spec)
+    opened.close()
+    if opened.info.live:
+        raise UsageError(
+            f"source '{spec.label}' is live, so the rate of its camera would be measured; "
+            "expected a recording or a synthetic: scene"
+        )
+    return spec, opened.info.width * opened.info.height * 3
+
+
+def _detector_fps(spec: SourceSpec, whole: Pipeline) -> float:
+    """Return how many pictures per second the detection stage does in this process."""
+    from streamvis.runtime.host import build_stage
     from streamvis.sources import open_source
 
     source = open_source(spec)
     try:
-        if source.info.live:
-            raise UsageError(
-                f"source '{spec.label}' is live, so the rate of its camera would be measured; "
-                "expected a recording or a synthetic: scene"
-            )
         most = max(DETECTOR_FRAMES, LEAST + WARM_UP)
         pictures = [picture.pixels.copy() for picture in islice(source, most)]
     finally:
@@ -138,11 +158,28 @@ def _detector_fps(spec: SourceSpec, whole: config.Pipeline) -> float:
             f"more: {WARM_UP} for the warm-up and {LEAST} to measure"
         )
     keep_memory()
-    run = whole.stage("detect").run
-    assert isinstance(run, config.MaskRcnn)
-    detect = open_detector(run)
+    detect = build_stage(detection_of(whole), Site(device="cpu", pixels=lambda f: pictures[f.n]))
+    packets = [Packet(frame=_frame(n, pixels)) for n, pixels in enumerate(pictures)]
     for warm_up in (True, False):
         began = time.perf_counter()
-        for pixels in pictures[: 5 if warm_up else None]:
-            detect(pixels)
-    return len(pictures) / (time.perf_counter() - began)
+        for packet in packets[: 5 if warm_up else None]:
+            list(detect([packet]))
+    seconds = time.perf_counter() - began
+    detect.close()
+    return len(pictures) / seconds
+
+
+def detection_of(pipeline: Pipeline) -> config.StageSpec:
+    """Return the first stage that writes detections; UsageError when there is none."""
+    for stage in pipeline.stages:
+        if stage.run.writes is Detections and not stage.run.reads:
+            return stage
+    raise UsageError(
+        "the pipeline has no stage that detects, with which it could be compared; expected one, "
+        "such as of kind mask_rcnn or yolox. Without it: bench pipeline --profile"
+    )
+
+
+def _frame(n: int, pixels: Array) -> Frame:
+    height, width = pixels.shape[:2]
+    return Frame(source="a", seq=n, n=n, media_us=n, width=width, height=height)

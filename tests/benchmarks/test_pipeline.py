@@ -41,10 +41,10 @@ def test_the_rate_is_that_of_the_steady_part(monkeypatch):
         return Summary
 
     class Placement:
-        workers = (type("Worker", (), {"stages": ()}),)
+        workers = (type("Worker", (), {"stages": (), "replicas": 1}),)
 
     monkeypatch.setattr(launch, "run", run)
-    monkeypatch.setattr(benchmark.config, "default_placement", lambda pipeline: Placement)
+    monkeypatch.setattr(benchmark.config, "default_placement", lambda pipeline, sources: Placement)
     monkeypatch.setattr(benchmark, "_detector_fps", lambda spec, whole: 10.0)
     found = msgspec.to_builtins(benchmark.measure())
     assert found["pipeline_fps"] == pytest.approx(8)
