@@ -21,7 +21,7 @@ from streamvis.parsing import read_text
 
 PERSON_NAMES = ("person", "pedestrian")
 UNCHECKED = "not checked by anyone"  # what `streamvis label` writes about its file
-PREDICTED = "predicted"  # and in `box_label` of each row
+PREDICTED = "predicted"  # and in `box_label` and `mask_label` of each row
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,21 @@ class ImageTruth:
     ignore: Array  # (G,) bool: neither finding nor missing this person costs anything
     crowd: Array  # (G,) bool: a region in which any number of detections costs nothing
     masks: tuple[Any, ...]  # (G,) COCO segmentations: polygons or run lengths, None without one
-    predicted: int = 0  # of the people, how many were labelled by a network and not checked
+    predicted_boxes: Array | None = None  # (G,) bool: by a network, and not checked; None: nobody's
+    predicted_masks: Array | None = None  # (G,) bool: the same of masks
     source: str = ""  # the video or folder that the image came from, where the file says so
 
     @property
     def people(self) -> int:
         """The number of people that a detector has to find."""
         return int((~self.ignore & ~self.crowd).sum())
+
+    @property
+    def predicted(self) -> int:
+        """Of the people, how many were labelled by a network and not checked."""
+        if self.predicted_boxes is None:
+            return 0
+        return int((self.predicted_boxes & ~self.ignore & ~self.crowd).sum())
 
 
 def read_coco(path: Path) -> list[ImageTruth]:
@@ -182,7 +190,10 @@ def _truth(
     crowd = np.array([bool(a.get("iscrowd")) for a in annotations], bool)
     ignore = np.array([bool(a.get("ignore")) for a in annotations], bool)
     ignore |= (xywh[:, 2:] == 0).any(1)
-    predicted = np.array([a.get("box_label", label) == PREDICTED for a in annotations], bool)
+    predicted, drawn = (
+        np.array([a.get(key, label) == PREDICTED for a in annotations], bool)
+        for key in ("box_label", "mask_label")
+    )
     return ImageTruth(
         name=str(image.get("file_name", image["id"])),
         width=width,
@@ -191,6 +202,7 @@ def _truth(
         ignore=ignore,
         crowd=crowd,
         masks=tuple(a.get("segmentation") or None for a in annotations),
-        predicted=int((predicted & ~ignore & ~crowd).sum()),
+        predicted_boxes=predicted,
+        predicted_masks=drawn,
         source=str(image.get("source", "")),
     )

@@ -13,7 +13,7 @@ from streamvis.evaluation.mistakes import Matches
 from streamvis.messages import Array
 from streamvis.runners.detectors import Detector
 from streamvis.runners.progress import Progress, silent
-from streamvis.runners.tables import Table, table_of
+from streamvis.runners.tables import Table, table_of, with_mean
 
 COMPARED = ("ap50", "ap", "f1", "miss_rate", "mask_ap")
 SHOWN = ("people", "ap50", "ap", "ap75", "f1", "threshold", "miss_rate", "mask_ap", "mask_ap50")
@@ -154,16 +154,16 @@ def tables(results: list[DetectionResult]) -> Iterator[Table]:
     """Yield the scores, and the AP by height of people."""
     if any(result.other for result in results):
         rows = [row for result in results for row in _compared(result)]
-        yield Table("", ("data", "detector", *COMPARED), rows)
+        yield Table("", ("data", "detector", *COMPARED), [*rows, *_mean_compared(results)])
     else:
-        yield table_of("", {one.data.name: one.ours for one in results}, SHOWN, "data")
+        yield with_mean(table_of("", {one.data.name: one.ours for one in results}, SHOWN, "data"))
     by_height = [
         [result.data.name, name, *scores.ap_by_height.values()]
         for result in results
         for name, scores in result.scores.items()
     ]
     bands = results[0].ours.ap_by_height
-    yield Table("AP by height in pixels", ("data", "detector", *bands), by_height)
+    yield with_mean(Table("AP by height in pixels", ("data", "detector", *bands), by_height), 2)
 
 
 def _compared(result: DetectionResult) -> Iterator[list[str | None]]:
@@ -174,6 +174,18 @@ def _compared(result: DetectionResult) -> Iterator[list[str | None]]:
     if result.other:
         differences = map(result.difference, COMPARED)
         yield ["", "difference", *(None if v is None else f"{v:+.3f}" for v in differences)]
+
+
+def _mean_compared(results: list[DetectionResult]) -> Iterator[list[str | None]]:
+    """Yield the mean over data sets of each detector."""
+    rows = [
+        (result.data.name, name, *(getattr(scores, key) for key in COMPARED))
+        for result in results
+        for name, scores in result.scores.items()
+    ]
+    table = with_mean(Table("", ("data", "detector", *COMPARED), rows), 2)
+    for data, name, *values in table.rows[len(rows) :]:
+        yield [str(data), str(name), *(None if v is None else f" {v:.3f}" for v in values)]
 
 
 def _held_out(path: Path, hold_out: Path | None) -> set[str] | None:

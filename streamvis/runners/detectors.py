@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.config import MaskRcnn
+from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections
 
 Detector = Callable[[Array], Detections]  # pixels (H, W, 3) uint8 RGB -> people
@@ -17,12 +18,19 @@ def name_of(weights: str, pairs: Sequence[str]) -> str:
 
 
 def open_detector(config: MaskRcnn, device: str = "cpu") -> Detector:
-    """Load the detector of `config`; .onnx files are YOLOX networks and run on the CPU."""
+    """Load the detector of `config`; .onnx files are networks of kind `yolox`."""
     if config.weights.endswith(".onnx"):
-        from streamvis.models.yolox import Yolox
+        from streamvis.models.inference.onnx_networks import EngineChoice
+        from streamvis.models.yolox import OnnxDetector
 
-        yolox = Yolox(Path(config.weights).expanduser(), min_score=config.min_score)
-        return lambda pixels: yolox([pixels])[0]
+        path = Path(config.weights).expanduser()
+        if config.precision == "int8":
+            raise UsageError(
+                f"precision int8: {path} is an ONNX file, which runs as it is; use auto"
+            )
+        choice = EngineChoice(device, precision=config.precision)
+        theirs = OnnxDetector(path, min_score=config.min_score, choice=choice)
+        return lambda pixels: theirs([pixels])[0]
     from streamvis.api.networks import Detector as OwnDetector
 
     return OwnDetector(device=device, **msgspec.structs.asdict(config))

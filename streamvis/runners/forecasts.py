@@ -2,9 +2,10 @@
 
 Every forecaster starts from what one segmenter computed of past frames. Two references need no
 forecaster: copy-last (the segmenter's last classes) and the oracle (its classes of the future
-frame).
+frame). Targets are also scored apart by whether the camera turned until they came.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from streamvis.datasets.labelled_video import LabelledFrame, LabelledVideo
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.segmentation import Confusion, Reliability, gap_closed
 from streamvis.messages import Array
+from streamvis.models.flow_warp import FlowFrame, flow_frame, scene_motion
 from streamvis.runners.progress import Progress, silent
 from streamvis.runners.scene_networks import SceneNetwork, SegmentedPicture, sized
 from streamvis.runners.segmentation import Stopwatch
@@ -26,6 +28,8 @@ T = TypeVar("T")
 Confusions = dict[str, Confusion]  # by method
 ORACLE, COPY, COPY_TRUTH = "oracle", "copy-last", "copy-last of the labels"
 LABELS, OWN = "labels", "oracle"  # the truth that forecasts are compared with
+TURNING, STRAIGHT = "turning", "straight"  # parts of a video
+TURNS = 3.0  # degrees a second, at least, of a camera that turns
 SAMPLES = 4  # of each horizon, about
 SLACK_US = 1000  # times are rounded
 
@@ -71,6 +75,7 @@ class RememberedFrame:
     frame: LabelledFrame
     labels: Array
     states: dict[str, Any]  # by forecaster
+    heading: float = 0.0  # rad, by which the camera has turned to the right since the first frame
 
 
 class Window:
@@ -93,6 +98,22 @@ class Window:
         best = min(self.frames, key=lambda one: abs(one.frame.media_us - media_us))
         off = abs(best.frame.media_us - media_us)
         return best if off <= self.near_us else None
+
+
+class Compass:
+    """The heading of a camera, from the optical flow of one frame after the other."""
+
+    def __init__(self, classes: Classes) -> None:
+        self.movable = np.isin(np.arange(len(classes.names)), classes.movable)
+        self.last: FlowFrame | None = None
+        self.turned = 0.0
+
+    def heading(self, pixels: Array, classes: Array) -> float:
+        """Return how far it has turned to the right since the first frame, in rad."""
+        self.last = flow_frame(pixels, self.last, (classes.shape[0], classes.shape[1]))
+        motion = scene_motion(self.last.flow, classes, self.movable)
+        self.turned += float(motion.ego.rotation[1]) if motion else 0.0
+        return self.turned
 
 
 class EvenSample(Generic[T]):
@@ -127,6 +148,7 @@ class Horizon:
     methods: list[ForecastMethod]
     same: dict[str, str] = field(default_factory=dict)  # left out: label -> that of an equal method
     confusions: dict[str, Confusions] = field(default_factory=dict)  # by LABELS or OWN
+    parts: dict[str, dict[str, Confusions]] = field(default_factory=dict)  # by TURNING or STRAIGHT
     reliability: dict[str, Reliability] = field(default_factory=dict)  # of movable classes
     samples: EvenSample[SampledTarget] = field(default_factory=lambda: EvenSample(SAMPLES))
     off_us: int = 0  # the farthest that a frame was from the time asked for
@@ -175,7 +197,15 @@ def _report(horizon: Horizon, classes: Classes) -> dict[str, Any]:
             del scores["confusion"]
             gap, movable = gaps_closed(confusions, method, classes)
             methods[method] = {**scores, "gap_closed": gap, "movable_gap_closed": movable}
-        against[kind] = {"targets": confusions[COPY].pictures, "methods": methods}
+        against[kind] = {
+            "targets": confusions[COPY].pictures,
+            "methods": methods,
+            "parts": {
+                part: _part(by_kind[kind], classes)
+                for part, by_kind in horizon.parts.items()
+                if kind in by_kind
+            },
+        }
     return {
         "seconds": horizon.us / 1e6,
         "off_ms": horizon.off_us / 1e3,
@@ -186,6 +216,18 @@ def _report(horizon: Horizon, classes: Classes) -> dict[str, Any]:
             for name, one in horizon.reliability.items()
         },
     }
+
+
+def _part(confusions: Confusions, classes: Classes) -> dict[str, Any]:
+    methods = {}
+    for method, confusion in confusions.items():
+        gap, movable = gaps_closed(confusions, method, classes)
+        methods[method] = {
+            "miou": confusion.miou(),
+            "gap_closed": gap,
+            "movable_gap_closed": movable,
+        }
+    return {"targets": confusions[COPY].pictures, "methods": methods}
 
 
 def gaps_closed(
@@ -265,9 +307,10 @@ def evaluate(
 ) -> ForecastResult:
     """Read the video once; a frame is scored as soon as it has come.
 
-    horizons: of `plan`; their scores are filled in.
+    horizons: of `plan`, for any number of videos: the result has scores of its own.
     """
     names = [*forecasters]
+    horizons = [Horizon(one.us, one.methods, one.same) for one in horizons]
     result = ForecastResult(
         video,
         horizons,
@@ -280,7 +323,7 @@ def evaluate(
         for h in horizons
         for m in h.methods
     )
-    window = Window(span, 1e6 / video.fps)
+    window, compass = Window(span, 1e6 / video.fps), Compass(video.classes)
     for frame in progress(video, video.name, video.frames):
         with result.segmentation.running():
             picture = network.segment(frame.pixels)
@@ -290,7 +333,8 @@ def evaluate(
             before = None if earlier is None else earlier.states[name]
             with result.remembering[name].running():
                 states[name] = forecaster.remember(frame.media_us, frame.pixels, picture, before)
-        now = RememberedFrame(frame, picture.labels, states)
+        heading = compass.heading(frame.pixels, picture.seen.classes)
+        now = RememberedFrame(frame, picture.labels, states, heading)
         window.add(now)
         for horizon in horizons:
             _score(horizon, now, window, result, forecasters)
@@ -331,7 +375,10 @@ def _score(
             _add_shares(reliability, shares, now, result.video)
     off_us = abs(now.frame.media_us - last.frame.media_us - horizon.us)
     horizon.off_us = max(horizon.off_us, off_us)
-    _add_labels(horizon, now, last, labels, result.video.classes)
+    rate = math.degrees(now.heading - last.heading) * 1e6 / horizon.us
+    part = horizon.parts.setdefault(TURNING if abs(rate) > TURNS else STRAIGHT, {})
+    for confusions in (horizon.confusions, part):
+        _add_labels(confusions, now, last, labels, result.video.classes)
     horizon.samples.offer(SampledTarget(last.frame, now.frame, labels))
 
 
@@ -355,7 +402,7 @@ def _past(
 
 
 def _add_labels(
-    horizon: Horizon,
+    by_kind: dict[str, Confusions],
     now: RememberedFrame,
     last: RememberedFrame,
     labels: Mapping[str, Array],
@@ -365,11 +412,11 @@ def _add_labels(
     truth, kind = now.frame.truth, LABELS
     if truth is None:
         truth, kind = now.labels, OWN
-    if kind not in horizon.confusions:
-        names = [ORACLE, *(method.label for method in horizon.methods), COPY]
-        names = [*names, COPY_TRUTH] if kind == LABELS else names[1:]
-        horizon.confusions[kind] = {name: Confusion(classes.names, VOID) for name in names}
-    for name, confusion in horizon.confusions[kind].items():
+    if kind not in by_kind:
+        names = [name for name in labels if name not in (ORACLE, COPY)] + [COPY]
+        names = [ORACLE, *names, COPY_TRUTH] if kind == LABELS else names
+        by_kind[kind] = {name: Confusion(classes.names, VOID) for name in names}
+    for name, confusion in by_kind[kind].items():
         if name != COPY_TRUTH:
             confusion.add(labels[name], truth)
         elif last.frame.truth is not None:  # pixels without a label in one of them do not count

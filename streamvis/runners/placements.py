@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from streamvis.config import Pipeline, Placement, WorkerSpec
-from streamvis.errors import DeviceError
+from streamvis.config import MaskRcnn, Pipeline, Placement, WorkerSpec
+from streamvis.errors import DeviceError, ModelError
 from streamvis.runners.tables import Table
+from streamvis.stages.detect import AUTO_TILES, TILED_FROM
 
 
 def devices_of(
@@ -28,6 +29,22 @@ def devices_of(
     return devices, absent
 
 
+def examine_files(pipeline: Pipeline) -> dict[str, str]:
+    """Describe the files that stages have from elsewhere, by the stage's name.
+
+    Raises ModelError, with the name of the stage, for a file that it could not use.
+    """
+    found = {}
+    for stage in pipeline.stages:
+        try:
+            text = stage.run.examine_files()
+        except ModelError as error:
+            raise ModelError(f"stage '{stage.name}': {error}") from None
+        if text is not None:
+            found[stage.name] = f"{stage.name}: {text}"
+    return found
+
+
 def table(placement: Placement, devices: list[str | None]) -> Table:
     """Return the stages, the device and the processes of each worker."""
     rows = [
@@ -43,6 +60,22 @@ def fallbacks(placement: Placement, devices: list[str | None]) -> Iterator[str]:
         if device != worker.device:
             name = ", ".join(worker.stages)
             yield f"{worker.device} is not there: {name} would fall back to the {device}"
+
+
+def costs(pipeline: Pipeline) -> Iterator[str]:
+    """Yield a line for each detector that looks at tiles: how many looks a frame costs."""
+    for stage in pipeline.stages:
+        run = stage.run
+        if not isinstance(run, MaskRcnn):
+            continue
+        if run.tiles == "auto":
+            most = AUTO_TILES**2
+            yield (
+                f"{stage.name}: tiles: auto costs 1 look a frame below {TILED_FROM} px, and from "
+                f"there on 1 to {1 + most}: 1 more for each of {most} tiles with small people"
+            )
+        elif run.tiles > 1:
+            yield f"{stage.name}: tiles: {run.tiles} costs {1 + run.tiles**2} looks a frame"
 
 
 def _shown(worker: WorkerSpec, device: str | None) -> str:

@@ -21,7 +21,7 @@ from streamvis.evaluation.reid import (
 )
 from streamvis.messages import Array
 from streamvis.runners.detection import frames_of
-from streamvis.runners.tables import Table
+from streamvis.runners.tables import Table, with_mean
 
 if TYPE_CHECKING:
     from streamvis.models.inference.select import Precision
@@ -137,6 +137,6 @@ def tables(results: Sequence[ReidResult], apart_s: float) -> Iterator[Table]:
     columns = ("data", "crops", "people", "queries", "rank-1", "rank-5", "mAP")
     named = [(one.sequence.name, one.scores) for one in results]
     rows = [(name, s.looks, s.people, s.queries, s.rank1, s.rank5, s.map) for name, s in named]
-    yield Table(f"The same person again, {apart_s:g} s apart or more", columns, rows)
+    yield with_mean(Table(f"The same person again, {apart_s:g} s apart or more", columns, rows))
     title = "Same or different: AUC by time between frames, up to"
-    yield Table(title, ("data", *LAGS), [(name, *s.auc.values()) for name, s in named])
+    yield with_mean(Table(title, ("data", *LAGS), [(name, *s.auc.values()) for name, s in named]))

@@ -138,7 +138,7 @@ def weight_names(weights: Sequence[str]) -> list[str]:
         raise UsageError(
             f"--weights {' --weights '.join(weights)}: one is given twice; give each one once"
         )
-    names = [Path(path).stem for path in weights]
+    names = [Path(path).name.removesuffix(".safetensors") for path in weights]
     return names if len(set(names)) == len(names) else list(weights)
 
 

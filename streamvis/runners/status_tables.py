@@ -24,6 +24,10 @@ def tables(status: Status, out: Path | None = None) -> Iterator[Table | str]:
         for g in status.stages
     ]
     yield Table("", ("stage", "done", "queue", "restarts", "fps", "ms"), stages)
+    for stage in status.stages:
+        if stage.gated:
+            share = f"{100 * stage.gated / stage.count:.0f}%"
+            yield f"{stage.name}: nothing had moved in {share} of its frames: not looked at"
     for source in status.sources:
         yield from (f"{source.id}: {name} is {text}" for name, text in source.chosen.items())
     if out is not None and (disk := _disk(status, out)):

@@ -17,9 +17,9 @@ from streamvis.errors import DataError, UsageError
 from streamvis.evaluation import identities
 from streamvis.evaluation.detection import detections_of
 from streamvis.evaluation.identities import IdentityTrace
-from streamvis.evaluation.mot import Space, evaluate_all
+from streamvis.evaluation.mot import COMBINED, Space, evaluate_all
 from streamvis.messages import Detections, Tracks
-from streamvis.runners.tables import Table
+from streamvis.runners.tables import Table, with_mean
 from streamvis.runners.tracker_inputs import (
     Cues,
     TrackerFrame,
@@ -52,6 +52,7 @@ class TrackingResult:
     run: TrackerRun
     cues: Cues
     note: str | None = None  # how the video's length differs from the sequence's
+    inputs: tuple[TrackerFrame, ...] = ()  # of the tracker
 
     @property
     def on_ground(self) -> bool:
@@ -133,7 +134,7 @@ def _track(
     sequence: motchallenge.Sequence, config: Jipda, inputs: TrackerInputs, cues: Cues
 ) -> TrackingResult:
     run = run_tracker(info_of(sequence), sequence.ground_plane, config, inputs.frames)
-    return TrackingResult(sequence, run, cues, inputs.note)
+    return TrackingResult(sequence, run, cues, inputs.note, tuple(inputs.frames))
 
 
 def public_detections(rows: Rows, length: int, *, calibrate: bool = False) -> list[Detections]:
@@ -230,8 +231,15 @@ def _on_ground(results: Sequence[TrackingResult]) -> dict[str, dict[str, Any]]:
 def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """Yield the scores of `report`: in the image, and on the ground where it has them."""
     table = [[row["name"], *(row[key] for key in SHOWN), round(row["hz"])] for row in rows]
-    yield Table("", ("name", *SHOWN, "hz"), table)
+    yield _with_mean(Table("", ("name", *SHOWN, "hz"), table))
     ground = [(row["name"], row["ground"]) for row in rows if row.get("ground")]
     if ground:
         table = [[name, *(one[key] for key in SHOWN)] for name, one in ground]
-        yield Table("On the ground: matched within 1 m", ("name", *SHOWN), table)
+        yield _with_mean(Table("On the ground: matched within 1 m", ("name", *SHOWN), table))
+
+
+def _with_mean(table: Table) -> Table:
+    """Add the mean over sequences before the row of all together, in which long ones count more."""
+    single = [row for row in table.rows if row[0] != COMBINED]
+    together = [row for row in table.rows if row[0] == COMBINED]
+    return table._replace(rows=[*with_mean(table._replace(rows=single)).rows, *together])

@@ -18,7 +18,7 @@ def test_our_own_answers_as_its_stage_does():
     config = MaskRcnn(short_side=240, min_score=0.3, precision="fp32")
     detect = open_detector(config)
     shown = [SCENE.picture(n) for n in (3, 12)]
-    site = Site(device="cpu", pixels=lambda frame: shown[int(frame.slot)])
+    site = Site(device="cpu", pixels=lambda frame: shown[int(frame.slot)], masks=True)
     stage = DetectStage(config, site)
     for i, pixels in enumerate(shown):
         found = detect(pixels)

@@ -230,19 +230,89 @@ def test_a_film_too_short_has_no_targets(tmp_path, capsys):
     found = evaluate(tmp_path / "short", {"one": Moves(0)})
     assert found.horizons[0].confusions == {}
     assert found.cost_ms("one") is None
-    put_text(forecast_tables.tables(found, "reads"))
+    put_text(forecast_tables.tables([found], "reads"))
     assert "too short" in capsys.readouterr().out
     assert found.report("reads")["forecast_of_segmentation"] == {"one": None}
+
+
+def test_the_mean_over_films_counts_each_film_once(labelled, capsys):
+    knows = Moves(3 * SPEED)
+    given = ({"late": Moves(SPEED), "knows": knows}, {"late": Moves(2 * SPEED), "knows": knows})
+    results = [evaluate(labelled, forecasters) for forecasters in given]
+    means = {one["method"]: one for one in forecast_tables.mean_gaps(results)}
+    reports = [one.report("reads")["horizons"][0]["against"]["labels"] for one in results]
+    late = [one["methods"]["late"]["gap_closed"] for one in reports]
+    assert 0 < min(late) < max(late) < 1
+    assert means["late"]["gap_closed"] == pytest.approx(sum(late) / 2)
+    assert (means["knows"]["films"], means["knows"]["gap_closed"]) == (2, 1)
+    assert means[ORACLE]["gap_closed"] is None
+    put_text(forecast_tables.tables(results, "reads"))
+    told = capsys.readouterr().out
+    assert "labelled:" in told
+    assert "Mean over films" in told
+
+
+def pan(folder: Path, steps: list[int]) -> Path:
+    """Pictures of a texture that a camera turns across, so many px to the right in each step."""
+    shape = (SIZE[0], SIZE[1] + sum(steps))
+    texture = np.random.default_rng(0).random(shape).astype(np.float32)
+    texture = cv2.normalize(cv2.GaussianBlur(texture, (0, 0), 2), None, 0, 10, cv2.NORM_MINMAX)
+    folder.mkdir()
+    for n, left in enumerate(np.cumsum([0, *steps])):
+        red = np.rint(texture[:, left : left + SIZE[1]])  # the classes that `Reads` reads
+        pixels = np.dstack([20 * red, 20 * red, red]).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{n:03}.png"), pixels)
+    return folder
+
+
+def test_turning_and_straight_parts_are_scored_apart(tmp_path, capsys):
+    folder = pan(tmp_path / "pan", [0] * 12 + [2] * 20)
+    result = evaluate(folder, {"copies": Moves(0), "turns": Moves(-6)})
+    (horizon,) = result.horizons
+    turning, straight = (horizon.parts[part][OWN] for part in ("turning", "straight"))
+    # of 21 targets, the first comes after the twelfth step; of those soon after, a part turns
+    assert turning[COPY].pictures in (19, 20, 21)
+    assert straight[COPY].pictures == 21 - turning[COPY].pictures
+    whole = horizon.confusions[OWN]
+    for method in whole:
+        parts = turning[method].counts + straight[method].counts
+        np.testing.assert_array_equal(parts, whole[method].counts)
+    report = result.report("reads")["horizons"][0]["against"][OWN]["parts"]
+    assert report["turning"]["methods"]["turns"]["gap_closed"] > 0.5
+    assert report["turning"]["methods"]["copies"]["gap_closed"] == 0
+    (mean,) = (m for m in forecast_tables.mean_gaps([result]) if m["method"] == "turns")
+    assert mean["turning_gap_closed"] == report["turning"]["methods"]["turns"]["gap_closed"]
+    put_text(forecast_tables.tables([result], "reads"))
+    assert "turning" in capsys.readouterr().out
+
+
+def test_a_compass_tells_how_far_a_camera_has_turned(tmp_path):
+    compass, headings = forecasts.Compass(CAMVID), []
+    for picture in read_labelled_video(pan(tmp_path / "pan", [3] * 8), FPS, CAMVID.names):
+        classes = np.full(SIZE, ROAD, np.uint8)
+        headings.append(compass.heading(picture.pixels, classes))
+    # 1.5 heights of a picture are its focal length
+    assert headings[0] == 0
+    assert headings[-1] - headings[2] == pytest.approx(6 * 3 / (1.5 * SIZE[0]), rel=0.15)
+
+
+def test_films_of_one_plan_have_scores_of_their_own(labelled):
+    given, video = {"knows": Moves(3 * SPEED)}, read_labelled_video(labelled, FPS, Reads.names)
+    plan = forecasts.plan(given, [])
+    first, second = (forecasts.evaluate(video, Reads(), given, plan) for _ in range(2))
+    assert first.report("reads")["horizons"] == second.report("reads")["horizons"]
+    assert first.horizons[0].confusions[LABELS][COPY].pictures == FRAMES - 12
+    assert plan[0].confusions == {}
 
 
 def test_people_read_tables_and_strips(labelled, tmp_path, capsys):
     given = {"knows": Moves(3 * SPEED), "copies": Moves(0)}
     result = evaluate(labelled, given)
-    put_text(forecast_tables.tables(result, "reads"))
+    put_text(forecast_tables.tables([result], "reads"))
     told = capsys.readouterr().out
     assert "0.2 s ahead: 12 pictures, against their labels" in told
     row = next(line.split() for line in told.splitlines() if line.split()[:1] == ["knows"])
-    assert row == ["knows", "1.000", "1.000", "1.000", "1.000"]
+    assert row[:5] == ["knows", "1.000", "1.000", "1.000", "1.000"]
     path = tmp_path / "strips.png"
     write_png(path, forecast_sheet(result, "reads"))
     sheet = cv2.imread(str(path))[..., ::-1]

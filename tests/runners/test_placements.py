@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from streamvis import config
 from streamvis.errors import DeviceError
 from streamvis.models import weights
-from streamvis.runners.placements import devices_of, fallbacks, table
+from streamvis.runners.placements import costs, devices_of, fallbacks, table
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +46,18 @@ def test_without_a_fallback_the_error_is_that_of_the_run():
     assert str(error) == "cuda:0 is not there"
     rows = table(placement, devices).rows
     assert [row[1] == "cuda:0 (not here: refused)" for row in rows] == [d is None for d in devices]
+
+
+@pytest.mark.parametrize(
+    ("tiles", "expected"),
+    [
+        (1, []),
+        (3, ["detect: tiles: 3 costs 10 looks a frame"]),
+        ("auto", ["there on 1 to 5: 1 more"]),
+    ],
+)
+def test_check_gives_the_cost_of_tiles(tiles, expected):
+    pipeline = config.load_pipeline(None, {"detect.tiles": str(tiles)})
+    lines = list(costs(pipeline))
+    assert len(lines) == len(expected)
+    assert all(text in line for text, line in zip(expected, lines, strict=True))

@@ -15,6 +15,7 @@ from streamvis.runners.scene_networks import (
 
 def test_weights_are_named_by_file_or_by_path_where_files_are_alike():
     assert weight_names(["street-seg", "runs/a/best.safetensors"]) == ["street-seg", "best"]
+    assert weight_names(["forecast-0.6", "b/near-0.2.safetensors"]) == ["forecast-0.6", "near-0.2"]
     paths = ["a/best.safetensors", "b/best.safetensors"]
     assert weight_names(paths) == paths
     with pytest.raises(UsageError, match="--weights a --weights a: one is given twice"):

@@ -23,7 +23,7 @@ def test_settings_lie_over_the_fields():
     ("pair", "message"),
     [
         ("short_side", "expected key=value"),
-        ("shortside=5", "weights, min_score, short_side"),
+        ("shortside=5", "did you mean short_side"),
         ("short_side=5", "short_side"),
         ("min_score=[", "not YAML"),
         ("precision=fp8", "fp8"),
