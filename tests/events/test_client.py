@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE_S
 
 import streamvis
 from streamvis.api.subscription import listen, subscribe
@@ -237,7 +238,7 @@ gc.collect()
 
 def test_a_subscription_that_is_garbage_is_closed_without_a_hang():
     with publishing("cam1") as endpoint:
-        subprocess.run([sys.executable, "-c", COLLECTED, endpoint], check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", COLLECTED, endpoint], check=True, timeout=PATIENCE_S)
 
 
 def test_an_address_that_is_none():
@@ -249,6 +250,6 @@ def test_an_address_that_is_none():
 
 def test_importing_streamvis_is_cheap_and_subscribe_is_there():
     code = "import sys, streamvis; assert 'zmq' not in sys.modules; streamvis.subscribe"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
     with pytest.raises(AttributeError, match="no attribute 'unsubscribe'"):
         _ = streamvis.unsubscribe

@@ -58,9 +58,12 @@ def test_only_those_with_a_key_are_served_and_the_others_are_counted(directory, 
         plain_subscriber(endpoint) as without,
         plain_subscriber(endpoint, client=unknown) as wrong,
         plain_subscriber(endpoint, client=elsewhere) as stray,
+        contextlib.ExitStack() as more,
     ):
         assert hears(right)
-        awaited(right, no_key=1, unknown_key=1, wrong_server_key=1)
+        awaited(right, unknown_key=1, wrong_server_key=1)
+        # libzmq's client may leave before it is known to have no key, and then does not try again
+        ended(right, 1, ["no_key"], lambda: more.enter_context(plain_subscriber(endpoint)))
         for sub in (without, wrong, stray):
             assert not hears(sub, 0)
 
@@ -201,7 +204,7 @@ def test_a_flood_of_subscriptions_ends_and_memory_stays(bind, tmp_path):
     ):
         assert hears(good)
         before = resident_mb(process)
-        for turn in range(2):
+        for turn in range(3):
             with context.socket(zmq.XSUB) as rude:
                 rude.sndhwm = 0
                 rude.linger = 2000
@@ -209,7 +212,8 @@ def test_a_flood_of_subscriptions_ends_and_memory_stays(bind, tmp_path):
                 for n in range(100_000):
                     rude.send(b"\1" + b"%d/%d" % (turn, n) * 5)
             awaited(good, flood=turn + 1)
-        assert resident_mb(process) - before < 50
+        # Kept, each flood would take more; some waits in queues while the publisher gets no core
+        assert resident_mb(process) - before < 100
 
 
 def test_a_subscriber_that_sleeps_for_10_s_costs_the_publisher_no_more_than_its_queue():

@@ -203,7 +203,9 @@ def test_a_subscriber_that_sleeps_catches_up_from_the_log_and_the_others_lose_no
         assert sum(run.feed.dropped.values()) >= 1
 
 
-def test_the_drops_that_the_publisher_counts_are_the_gaps_of_the_subscriber(tmp_path, monkeypatch):
+def test_the_drops_that_the_publisher_counts_are_gaps_that_the_subscriber_fills(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(client, "QUEUE", 100)
     with (
         running(tmp_path, queue=200) as run,
@@ -221,7 +223,8 @@ def test_the_drops_that_the_publisher_counts_are_the_gaps_of_the_subscriber(tmp_
         got += itertools.islice(events, len(truth) - 1)
         events.close()
         assert got == truth
-        assert asleep.inbox.gaps == sum(run.feed.dropped.values()) >= 1
+        # what is fetched from the log for one gap may hold the messages of the next
+        assert 1 <= asleep.inbox.gaps <= sum(run.feed.dropped.values())
 
 
 def test_a_subscription_is_resumed_with_its_cursor(tmp_path):

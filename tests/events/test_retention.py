@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from waiting import PATIENCE_S
 
 from streamvis.events import retention
 from streamvis.events.log import Cursor, GoneError, LogReader, LogWriter, Row
@@ -217,7 +218,7 @@ def test_the_thread_evicts_while_events_are_committed(path, clock, monkeypatch):
         evictor = Evictor(writer, Retention(keep_days=1), clock)
         evictor.start()
         with closing(evictor):
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE_S
             count = 4001
             while offsets_of(path, "a")[0] < 4000 and time.monotonic() < deadline:
                 give(writer, "a", 10)
