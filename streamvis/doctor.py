@@ -22,7 +22,7 @@ EXTRAS = {
 }
 USES = {
     "eval": "`streamvis eval`",
-    "onnx": "detectors of the YOLOX layout",
+    "onnx": "teachers of training, and ONNX detectors where OpenVINO cannot run them",
     "train": "`streamvis train`",
 }
 
@@ -63,12 +63,8 @@ def _torch(report: Examination) -> bool:
     except (ImportError, OSError) as error:
         _broken(report, "torch", error, "install a torch for this machine: pip install torch")
         return False
-    from streamvis.models.inference.select import (
-        choose,
-        cpu_has_bf16,
-        openvino_fault,
-        openvino_version,
-    )
+    from streamvis.models.inference.hardware import cpu_has_bf16
+    from streamvis.models.inference.select import choose, openvino_fault, openvino_version
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     bf16 = "bf16" if cpu_has_bf16() else "no bf16"

@@ -82,7 +82,8 @@ def test_what_goes_on_in_the_frame_begins_goes_on_and_ends(expected):
 
 
 def test_processes_give_the_same_events_as_one_process(pipeline, expected, tmp_path):
-    launch.run(pipeline, config.default_placement(pipeline), resolve([SCENE]), out=tmp_path)
+    placement = config.default_placement(pipeline, machine=config.Machine(cores=2))
+    launch.run(pipeline, placement, resolve([SCENE]), out=tmp_path)
     assert events(tmp_path) == expected
 
 
@@ -106,7 +107,10 @@ def test_a_killed_worker_is_cold_for_a_while_and_the_run_goes_on(pipeline, expec
     assassin.start()
     try:
         summary = launch.run(
-            pipeline, config.default_placement(pipeline), resolve([SCENE]), out=tmp_path
+            pipeline,
+            config.default_placement(pipeline),
+            resolve([SCENE]),
+            out=tmp_path,
         )
     finally:
         assassin.join()

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from msgspec.structs import replace
+from onnx_files import cells, onnx_file
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
@@ -44,6 +46,7 @@ def home(tmp_path_factory) -> Path:
         folder = write_sequence(home / f"{day}-made", scene(seed))
         shutil.move(folder / "video.mp4", home / f"{day}.mp4")
     write_truth(home / "people", scene(9))
+    onnx_file(home / "yolox_nano.onnx", np.zeros((cells((96, 128)), 8)), size=(96, 128))
     recipe = yaml.safe_load((ROOT / f"configs/training/{RECIPE}.yaml").read_text())
     recipe["batch"] = 2
     recipe["schedule"] |= {"steps": 2, "warmup": 1}
@@ -71,7 +74,8 @@ def write_truth(folder: Path, scene: SyntheticScene) -> None:
         image = CocoImage(
             id=n + 1, file_name=f"{n}.jpg", width=width, height=height, source="", media_us=n
         )
-        labels.add(scene.picture(n), image, annotate(found, image, labels.next_annotation, PLAN))
+        rows = annotate(found, image, labels.next_annotation, PLAN)
+        labels.add(scene.picture(n), image, [replace(row, box_label="gt") for row in rows])
     labels.save()
 
 
@@ -103,7 +107,7 @@ def test_the_document_has_the_commands_that_this_test_relies_on():
         "train detector",
         "eval detect",
     ]
-    assert sum(verb.startswith("label") for verb in verbs) == 2
+    assert sum(verb.startswith("label") for verb in verbs) == 4
 
 
 def test_labels_are_near_the_truth(home, outputs):
@@ -118,6 +122,17 @@ def test_labels_are_near_the_truth(home, outputs):
             people += int((~truth.crowd).sum())
     assert people >= 4
     assert hits >= 0.7 * people
+
+
+def test_several_networks_label_together_and_true_labels_stay(home, outputs):
+    (both,) = [
+        truth for truth in read_coco(home / "both/annotations.json") if truth.name[-9] == "1"
+    ]
+    assert (both.people, both.crowd.any()) == (0, True)  # one network of two finds nobody
+    truths = (read_coco(home / name / "annotations.json") for name in ("people", "people-again"))
+    for before, after in zip(*truths, strict=True):
+        assert before.people == len(before.boxes) >= 1
+        np.testing.assert_allclose(after.boxes[~after.predicted_boxes], before.boxes)
 
 
 def test_the_recipe_ends_in_weights_that_load_and_score(home, outputs):
@@ -137,9 +152,9 @@ def test_one_source_of_a_folder_is_held_out_by_its_name(home, monkeypatch):
     recipe["hold_out"] = {"source": "door", "every": 1}
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     call = CliRunner().invoke
-    line = "label hall=monday.mp4 door=tuesday.mp4 --out both --no-masks"
+    line = "label hall=monday.mp4 door=tuesday.mp4 --out named --no-masks"
     assert call(app, line.split()).exit_code == 0
-    scored = call(app, ["eval", "detect", "both", "--hold-out", "recipe.yaml", "--json"])
+    scored = call(app, ["eval", "detect", "named", "--hold-out", "recipe.yaml", "--json"])
     assert scored.exit_code == 0, scored.stderr
     (scores,) = json.loads(scored.stdout).values()
     assert scores["pictures"] == 2

@@ -134,7 +134,7 @@ def test_every_command_runs(line, folder, one_thread, monkeypatch):
         if re.search(pattern, shlex.join(["streamvis", *words_of(line)])):
             pytest.skip(reason)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))  # placements name some
     for earlier in COMMANDS[: COMMANDS.index(line)]:  # what the line goes on from, if it is not
         made = re.search(r"--out (\S+)", earlier)
         if made and not Path(made[1]).exists() and made[1] in words_of(line):

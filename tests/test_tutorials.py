@@ -55,7 +55,7 @@ def shown(scores):
 def test_evaluate_a_tracker_scores_as_the_command_does(tmp_path):
     text = run("evaluate_a_tracker", "street", folder=tmp_path)
     sequence = motchallenge.read_sequence(tmp_path / "street")
-    for name, memory_s in (("default", 2.0), ("memory_s=0.1", 0.1)):
+    for name, memory_s in (("default", 3.0), ("memory_s=0.1", 0.1)):
         config = Jipda(space="image", memory_s=memory_s)
         ours = track_public(sequence, config, Cues())
         assert f"{name:<18} {shown(evaluate(sequence, ours.run.rows))}" in text

@@ -6,7 +6,7 @@ from typing import Unpack, overload
 
 from streamvis.api.checks import check_detections, configured, pictures_of
 from streamvis.api.settings import DetectorSettings, EmbedderSettings, SegmenterSettings
-from streamvis.errors import DataError
+from streamvis.errors import DataError, UsageError
 from streamvis.messages import Array, Detections, Embeddings, Segmentation
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.detect.stage import PersonDetector
@@ -32,6 +32,11 @@ class Detector:
     ) -> None:
         given = {"weights": str(weights), **settings}
         self.config = configured(MaskRcnn, "Detector", given)
+        if self.config.gate is True:
+            raise UsageError(
+                "Detector: gate is true, but a detector looks at every picture that it is given; "
+                "a pipeline has a gate: streamvis.stream(source, settings={'detect.gate': True})"
+            )
         self.detector = PersonDetector(self.config, device)  # that stages use
 
     @overload

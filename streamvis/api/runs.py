@@ -90,9 +90,9 @@ def run(
     loaded, specs = _pipeline(pipeline, settings), _sources(sources)
     if annotate:
         loaded = config.with_record(loaded, config.Record())
-    placement = (
-        config.default_placement(loaded) if on is None else config.load_placement(Path(on), loaded)
-    )
+    live = any(spec.may_be_live for spec in specs)
+    default = config.default_placement(loaded, sources=len(specs), live=live)
+    placement = default if on is None else config.load_placement(Path(on), loaded)
     folder = None if out is None else Path(out)
     return launch.run(
         *(loaded, placement, specs),

@@ -10,18 +10,21 @@ Polygon = Sequence[tuple[float, float]]  # corners, shares of width and height
 
 
 class NetworkSettings(TypedDict, total=False):
-    """Settings of all classes with a network."""
+    """Settings of all classes with a network but the detector, which has int8 too."""
 
     precision: Literal["auto", "fp32", "bf16"]
     engine: Literal["auto", "torch", "openvino"]
 
 
-class DetectorSettings(NetworkSettings, total=False):
+class DetectorSettings(TypedDict, total=False):
     """Settings of `mask_rcnn`."""
 
+    precision: Literal["auto", "fp32", "bf16", "int8"]
+    engine: Literal["auto", "torch", "openvino"]
     min_score: float
-    short_side: int | None
-    masks: bool
+    speed: Literal["fast", "balanced", "accurate"]
+    short_side: Literal["auto"] | int | None
+    masks: Literal["auto"] | bool
     tiles: Literal["auto"] | int
     region: Sequence[Polygon]
     min_height: float
@@ -63,5 +66,6 @@ class TrackerSettings(TypedDict, total=False):
     p_detect: float
     memory_s: float
     remember_s: float
+    refresh_s: float
     reentry: bool
     clutter: float | None

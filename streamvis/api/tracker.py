@@ -1,5 +1,6 @@
 """The tracker of one video, without torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -18,11 +19,13 @@ from streamvis.geometry import read_ground_plane
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
 from streamvis.stages.track import Jipda
 from streamvis.tracking import tracker
+from streamvis.tracking.look_demand import Look
 
 if TYPE_CHECKING:
     from streamvis.stages.camera_motion.stage import PreviousFrame
 
 WHERE = "Tracker"
+Embed = Callable[[Array, Detections], Embeddings]  # an Embedder: picture, people -> a row for each
 
 
 class Tracker:
@@ -51,7 +54,7 @@ class Tracker:
     def update(
         self,
         found: Detections | None,
-        looks: Embeddings | None = None,
+        looks: Embeddings | Embed | None = None,
         *,
         picture: Array | None = None,
         motion: Motion | None = None,
@@ -60,10 +63,12 @@ class Tracker:
         """Update with the next frame and return its confirmed tracks.
 
         found: the detections; None: the frame was not searched, tracks are predicted. looks: their
-        embeddings. picture: the frame (H, W, 3) uint8 RGB, from which the camera's motion is
+        embeddings; or an Embedder, which is given the picture and those people whose embeddings
+        are needed. picture: the frame (H, W, 3) uint8 RGB, from which the camera's motion is
         estimated; or that motion itself, as `motion`. time_s: media time, increasing.
 
-        Raises DataError or UsageError, and is then as before the call.
+        Raises DataError or UsageError, and is then as before the call. After an error of the
+        Embedder itself the frame is half done: go on with a new Tracker.
         """
         self._check(found, looks, picture, motion)
         media_us = self._clock.at(time_s)
@@ -73,18 +78,23 @@ class Tracker:
         self._clock.advance(media_us, given=time_s is not None)
         if found is None:
             return tracking.coast(media_us, motion)
-        return tracking.update(found, media_us, looks, motion)
+        return tracking.update(found, media_us, _of_rows(looks, picture, found), motion)
 
     def _check(
         self,
         found: Detections | None,
-        looks: Embeddings | None,
+        looks: Embeddings | Embed | None,
         picture: Array | None,
         motion: Motion | None,
     ) -> None:
         if found is not None:
             check_detections(found, WHERE)
-        if looks is not None:
+        if callable(looks):
+            if picture is None and found is not None:
+                raise UsageError(
+                    "Tracker: an Embedder needs the frame: update(found, embed, picture=rgb)"
+                )
+        elif looks is not None:
             check_looks(looks, found, WHERE)
         elif self._tracker is None and self.config.mode in ("jipda_embed", "gnn_embed"):
             raise UsageError(
@@ -132,3 +142,19 @@ class Tracker:
 
     def __repr__(self) -> str:
         return f"Tracker(fps={self._clock.fps}, mode={self.config.mode!r})"
+
+
+def _of_rows(
+    looks: Embeddings | Embed | None, picture: Array | None, found: Detections
+) -> Embeddings | Look | None:
+    """Return the embeddings as the tracker takes them; an Embedder is called when it asks."""
+    if looks is None or isinstance(looks, Embeddings) or picture is None:
+        return None if callable(looks) else looks
+
+    def look(rows: Array) -> Array:
+        some = found[rows]
+        vectors = looks(picture, some)
+        check_looks(vectors, some, WHERE)
+        return vectors.vectors
+
+    return look

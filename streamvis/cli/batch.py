@@ -64,7 +64,7 @@ def batch(
 
     on_used = on_used_directory(out, resume, overwrite)
     loaded = config.without_feed(load(pipeline, set_ or [], annotate))
-    default = config.default_placement(loaded, jobs)
+    default = config.default_placement(loaded, jobs, sources=1)
     placement = config.load_placement(on, loaded) if on else default
     specs = resolve(paths, recursive=recursive)
     if start_time is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from streamvis.cli.options import Json
-from streamvis.cli.output import command, put_result, reported_errors, say
+from streamvis.cli.options import Data, Device, Json, PipelinePath, PlacementPath, Settings
+from streamvis.cli.output import begin, command, put_result, reported_errors, say
+from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvis.datasets.motchallenge import Sequence
@@ -23,22 +24,34 @@ Weights = Annotated[
 @app.callback()
 @reported_errors()
 def bench(context: typer.Context, json: Json = False) -> None:
-    """Measure speed on this machine: all but `web`, which needs a browser, or one part."""
+    """Measure speed on this machine: one part, or all but `streams`, `web` and `peers`."""
     if context.invoked_subcommand is None:
         from streamvis.benchmarks import (
             actions,
+            decode,
             detector,
             embedder,
             feed,
             hub,
             pipeline,
             tracker_speed,
+            transport,
             zones,
         )
 
-        parts = (hub, feed, pipeline, detector, embedder, actions, tracker_speed, zones)
-        names = ("hub", "feed", "pipeline", "detector", "embedder", "actions", "tracker", "zones")
-        _measure({name: one.measure for name, one in zip(names, parts, strict=True)}, json)
+        parts = {
+            "hub": hub,
+            "transport": transport,
+            "decode": decode,
+            "feed": feed,
+            "pipeline": pipeline,
+            "detector": detector,
+            "embedder": embedder,
+            "actions": actions,
+            "tracker": tracker_speed,
+            "zones": zones,
+        }
+        _measure({name: part.measure for name, part in parts.items()}, json)
 
 
 @command(app)
@@ -47,6 +60,32 @@ def hub(json: Json = False) -> None:
     from streamvis.benchmarks.hub import measure
 
     _measure({"hub": measure}, json)
+
+
+@command(app)
+def transport(
+    seconds: Annotated[float, Option(min=2, help="Of each measurement.")] = 4.0,
+    rounds: Annotated[int, Option(min=1, help="Measurements of each; they alternate.")] = 3,
+    json: Json = False,
+) -> None:
+    """Pictures of 1920×1080 into another process: ours beside NetGear, imagezmq and memcpy."""
+    from streamvis.benchmarks.transport import measure
+
+    _measure({"transport": lambda: measure(seconds, rounds)}, json)
+
+
+@command(app)
+def decode(
+    source: Annotated[
+        str | None, Option(help="A video file; without one, a clip of 1920×1080.")
+    ] = None,
+    rounds: Annotated[int, Option(min=1, help="Runs of each; they alternate.")] = 3,
+    json: Json = False,
+) -> None:
+    """Decoding to RGB, alone and into shared memory, beside `ffmpeg -f null`."""
+    from streamvis.benchmarks.decode import measure
+
+    _measure({"decode": lambda: measure(source, rounds)}, json)
 
 
 @command(app)
@@ -59,13 +98,79 @@ def feed(json: Json = False) -> None:
 
 @command(app)
 def pipeline(
+    pipeline: PipelinePath = None,
     source: Annotated[str | None, Option(help="A video; without one, a synthetic scene.")] = None,
+    on: PlacementPath = None,
+    set_: Settings = None,
+    profile: Annotated[
+        bool, Option("--profile", help="CPU time of each process and stage, instead.")
+    ] = False,
+    flame: Annotated[
+        Path | None, Option(help="Write a flame graph of all processes, SVG, by py-spy.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """The whole pipeline against its detector alone, on the same pictures."""
+    from streamvis import config
+    from streamvis.benchmarks import flame_graph, pipeline_profile, profile_tables
     from streamvis.benchmarks.pipeline import measure
+    from streamvis.cli.run import load
 
-    _measure({"pipeline": lambda: measure(source)}, json)
+    begin(flame)
+    if flame is not None:
+        flame_graph.spy_path()  # or the error would come after minutes
+    loaded = load(pipeline, set_ or [], annotate=False)
+    placed = config.load_placement(on, loaded) if on else None
+    if profile:
+        say("measuring pipeline …")
+        found = pipeline_profile.measure(source, loaded, placed)
+        put_result({"profile": found}, profile_tables.tables(found), json=json)
+    elif flame is None:
+        _measure({"pipeline": lambda: measure(source, loaded, placed)}, json)
+    if flame is not None:
+        say("drawing …")
+        placed = placed or config.default_placement(loaded, sources=1)
+        flame_graph.draw(flame, source, config.without_feed(loaded), placed)
+        say(f"wrote {flame}")
+
+
+@command(app)
+def streams(
+    pipeline: PipelinePath = None,
+    cameras: Annotated[
+        str, Option(help="How many cameras: numbers, one after the other.")
+    ] = "1,2,4,8,16,32",
+    busy: Annotated[
+        int | None, Option(min=0, help="How many of them show people; without it, all.")
+    ] = None,
+    fps: Annotated[float, Option(min=0.1, max=120, help="Frame rate of each camera.")] = 5.0,
+    size: Annotated[str, Option(help="Width and height of the pictures.")] = "640x360",
+    source: Annotated[
+        str | None, Option(help="A video that the cameras show; without one, a synthetic scene.")
+    ] = None,
+    on: PlacementPath = None,
+    set_: Settings = None,
+    slow: Annotated[
+        float,
+        Option(
+            min=1, help="Show pictures so many times slower, to measure what many cameras need."
+        ),
+    ] = 1.0,
+    seconds: Annotated[float, Option(min=2, help="Of each measurement.")] = 30.0,
+    json: Json = False,
+) -> None:
+    """Many cameras at once: frames/s, age, fairness, drops, and what the CPU time goes to."""
+    from streamvis import config
+    from streamvis.benchmarks import stream_tables
+    from streamvis.benchmarks.streams import Cameras, measure
+    from streamvis.cli.run import load
+
+    counts = stream_tables.counts_of(cameras)
+    shown = Cameras(source=source, fps=fps, size=stream_tables.size_of(size), busy=busy, slow=slow)
+    loaded = load(pipeline, set_ or [], annotate=False)
+    placed = config.load_placement(on, loaded) if on else None
+    report = measure(counts, shown, loaded, placed, seconds, say)
+    put_result({"streams": report}, stream_tables.tables(report), json=json)
 
 
 @command(app)
@@ -75,16 +180,28 @@ def detector(
         str | None, Option(help="A video or pictures; without one, a synthetic scene.")
     ] = None,
     against: Annotated[
-        Path | None, Option(help="A YOLOX .onnx to compare with, on the same pictures.")
+        Path | None, Option(help="A YOLO .onnx to compare with, on the same pictures.")
     ] = None,
     rounds: Annotated[int, Option(min=1, help="Pictures for each contender.")] = 15,
     masks: Annotated[bool, Option(help="Predict masks too.")] = True,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """One detector on each engine, side by side with others, and the time of its parts."""
+    """One detector on each engine, side by side with others, and the time of its parts.
+
+    On a GPU: frames per second by batch, and the shares of uploads, computation and downloads.
+    """
+    from streamvis.benchmarks import gpu_detector
     from streamvis.benchmarks.detector import measure
 
-    _measure({"detector": lambda: measure(weights, source, against, rounds, masks)}, json)
+    if device == "cpu":
+        _measure({"detector": lambda: measure(weights, source, against, rounds, masks)}, json)
+        return
+    if against is not None:
+        raise UsageError("--against compares on the CPU; leave it out, or --device")
+    _measure(
+        {"detector": lambda: gpu_detector.measure(weights, source, device, rounds, masks)}, json
+    )
 
 
 @command(app)
@@ -150,6 +267,36 @@ def tracker(
         scores = tracker_accuracy.measure(_announced(sequences)) if sequences else None
         report = {"tracker": tracker_tables.report(speed, scores)}
         put_result(report, tracker_tables.tables(speed, scores), json=json)
+
+
+@command(app)
+def peers(
+    data: Data,
+    weights: Annotated[
+        Path,
+        Option(help="YOLOX-nano as .onnx, for all but the first pipeline.", show_default=False),
+    ],
+    also: Annotated[
+        list[str] | None,
+        Option(help="One more pipeline, a file or the name of a shipped one; repeatable."),
+    ] = None,
+    repeats: Annotated[int, Option(min=1, help="Runs of each; they alternate.")] = 3,
+    json: Json = False,
+) -> None:
+    """Our pipelines beside loops of OpenCV, YOLOX-nano and ByteTrack: speed, CPU time, accuracy."""
+    from streamvis.benchmarks import peer_comparison, peer_loops
+    from streamvis.datasets import motchallenge
+
+    sequences = [one for path in data for one in motchallenge.read_sequences(path)]
+    report = peer_comparison.measure(
+        sequences,
+        weights,
+        pipelines=(*peer_comparison.PIPELINES, *(also or [])),
+        loops=peer_loops.LOOPS,
+        repeats=repeats,
+        say=say,
+    )
+    put_result({"peers": report}, peer_comparison.tables(report), json=json)
 
 
 @command(app)

@@ -18,21 +18,24 @@ def check(
 ) -> None:
     """Check a pipeline, a placement (--on) and a sources file; say what would run where."""
     from streamvis import config
-    from streamvis.runners.placements import devices_of, fallbacks, table
+    from streamvis.runners.placements import costs, devices_of, examine_files, fallbacks, table
 
     loaded = config.load_pipeline(pipeline)
     placed = config.load_placement(on, loaded) if on else config.default_placement(loaded)
     specs = config.load_site(sources).specs() if sources else []
     config.check_zones(loaded, specs)
+    files = examine_files(loaded)
     devices, absent = devices_of(loaded, placed)
     found = {"hash": loaded.hash, "pipeline": loaded, "placement": placed, "devices": devices}
+    if files:
+        found["files"] = files
     if sources:
         found["sources"] = {spec.id: spec.label for spec in specs}
     put_result(found, [table(placed, devices)], json=json)
     if absent is not None:
         raise absent
     if not json:
-        for line in fallbacks(placed, devices):
+        for line in [*files.values(), *costs(loaded), *fallbacks(placed, devices)]:
             put(line)
         put(f"{pipeline or 'the default pipeline'} is sound (hash {loaded.hash})")
         for spec in specs:

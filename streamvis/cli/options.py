@@ -25,6 +25,15 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class DetectorPrecision(StrEnum):
+    """Number format of a detector's dense parts."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 RunName = Annotated[
     str | None,

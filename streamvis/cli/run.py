@@ -249,13 +249,16 @@ def start(
             f"--on {on} places stages in worker processes, but --engine inline runs them all in "
             "this one; leave out one of the two"
         )
-    placement = config.load_placement(on, pipeline) if on else config.default_placement(pipeline)
     specs = resolve(sources)
     if start_time is not None:
         specs = starting(specs, start_time)
     site = control.site if control is not None else None
     if site is not None:
         specs += site.specs()
+    live = site is not None or any(spec.may_be_live for spec in specs)
+    count = len(specs) if site is None else None
+    default = config.default_placement(pipeline, sources=count, live=live)
+    placement = config.load_placement(on, pipeline) if on else default
     specs = config.with_zones(specs, config.given_zones(zones))
     config.check_zones(pipeline, specs)
     warn_without_zones(pipeline, specs)

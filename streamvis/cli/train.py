@@ -51,6 +51,24 @@ def detector(
 
 
 @command(app)
+def int8(
+    weights: Annotated[str, Argument(help="A detector: a shipped name, or a path.")],
+    data: Annotated[
+        list[Path],
+        Option(help="Folder with annotations.json and images/ of the training set; repeatable."),
+    ],
+    pictures: Annotated[int, Option(min=1, help="How many pictures to measure on.")] = 200,
+    out: Annotated[
+        Path | None, Option(help="File to write; default: WEIGHTS.int8.json, beside the weights.")
+    ] = None,
+) -> None:
+    """Measure the ranges of a detector's values, with which it runs in int8."""
+    from streamvis.training.detector.int8 import run
+
+    put(str(run(weights, data, pictures, out)))
+
+
+@command(app)
 def embedder(
     recipe: Recipe,
     data: Annotated[
@@ -124,13 +142,31 @@ def segmenter(
             "out-of-distribution objects; repeatable. For recipes with `outliers`."
         ),
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        Option(
+            help="Folder of driving videos that the weights to start from label, to learn from as "
+            "well; repeatable. For recipes with `unlabelled`."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a semantic segmenter; the same command resumes a stopped training."""
     from streamvis.training.scenes.segmenter import load_recipe, run
 
     _say_resumable(out)
-    put(str(run(load_recipe(recipe), data, out, negatives or [], overwrite=overwrite)))
+    put(
+        str(
+            run(
+                load_recipe(recipe),
+                data,
+                out,
+                negatives or [],
+                unlabelled or [],
+                overwrite=overwrite,
+            )
+        )
+    )
 
 
 @command(app)

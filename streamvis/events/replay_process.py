@@ -1,17 +1,8 @@
-"""Starts the replay server beside the publisher, and starts it again when it dies.
-
-The publisher holds the listening socket, so that the address is known at once and stays the same
-over restarts: clients that connect meanwhile wait. The server dies with the thread that has started
-it, and so with the publisher's process, however that ends.
-"""
+"""Starts the replay server beside the publisher, and again at the same address when it dies."""
 
 import ipaddress
 import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,11 +13,9 @@ import msgspec
 from streamvis.errors import RunError
 from streamvis.events.replay import LINGER_S, ReplaySettings
 from streamvis.events.snapshot import Identities
-from streamvis.logs import warn
+from streamvis.transport.server_process import ServerProcess
 
 IN_USE_S = 1.0  # how long the server of a predecessor that was killed may still hold the address
-PAUSES_S = (0.1, 1.0, 5.0, 30.0)  # before it is started again, if it dies again and again
-STEADY_S = 60.0  # after so long it is no longer "again"
 
 
 class ReplayProcess:
@@ -42,81 +31,40 @@ class ReplayProcess:
         identities: Identities,
         keys: Path | None = None,
     ) -> None:
-        self._listening, self.endpoint = _listening(addresses)
-        self._settings = ReplaySettings(
+        listening, self.endpoint = _listening(addresses)
+        settings = ReplaySettings(
             log=str(log.absolute()),
             endpoint=self.endpoint,
-            parent=0,
-            listening=self._listening.fileno(),
+            parent=os.getpid(),
+            listening=listening.fileno(),
             identities=dict(identities),
             keys=str(keys.absolute()) if keys else None,
         )
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
+        self._server = ServerProcess(
+            "streamvis.events.replay",
+            "replay server",
+            listening,
+            lambda: msgspec.json.encode(settings),
+        )
 
     @property
     def pid(self) -> int | None:
         """The process id of the server, while it runs."""
-        return self._process.pid if self._process is not None else None
+        return self._server.pid
 
     def start(self) -> None:
         """Start the server, and keep it running."""
-        self._thread.start()
+        self._server.start()
 
     def close(self, *, linger: bool = False) -> None:
         """End the server, and release its address.
 
         `linger`: those who are being served get the rest of what they ask for first.
         """
-        with self._lock:
-            self._over.set()
-            process = self._process
-            if process is not None:
-                process.send_signal(signal.SIGTERM if linger else signal.SIGKILL)
-        if self._thread.is_alive():
-            self._thread.join(LINGER_S + 1 if linger else None)
-            if self._thread.is_alive() and process is not None:
-                process.kill()
-            self._thread.join()
-        self._listening.close()
+        self._server.close(LINGER_S + 1 if linger else 0.0)
         scheme, _, path = self.endpoint.partition("://")
         if scheme == "ipc" and not path.startswith("@"):
             Path(path).unlink(missing_ok=True)
-
-    def _run(self) -> None:
-        deaths = 0
-        while True:
-            with self._lock:
-                if self._over.is_set():
-                    return
-                self._process = process = self._started()
-            began = time.monotonic()
-            code = process.wait()
-            self._process = None
-            if self._over.is_set():
-                return
-            deaths = 0 if time.monotonic() > began + STEADY_S else deaths
-            pause_s = PAUSES_S[min(deaths, len(PAUSES_S) - 1)]
-            deaths += 1
-            warn("replay server died", exit_code=code, again_in_s=pause_s)
-            self._over.wait(pause_s)
-
-    def _started(self) -> "subprocess.Popen[bytes]":
-        fd = self._listening.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "streamvis.events.replay"],  # -P: not from the cwd
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[fd],
-            process_group=0,  # Ctrl-C reaches the run alone
-        )
-        settings = msgspec.structs.replace(self._settings, parent=os.getpid())
-        assert process.stdin is not None
-        with suppress(OSError), process.stdin as stdin:  # it has died: `wait` returns at once
-            stdin.write(msgspec.json.encode(settings))
-        return process
 
 
 def addresses_beside(bind: str, before: str | None = None) -> list[str]:

@@ -19,6 +19,9 @@ class Converter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._matrix: Array | None = None  # display matrix
+        self._rotation: int | None = None  # of the frame that it was read from
+        self._after_key = False  # whether the frame before was a key frame
 
     def __call__(self, frame: VideoFrame) -> Array:
         """The frame (H, W, 3) uint8 RGB: a view on memory that the array keeps alive."""
@@ -27,7 +30,19 @@ class Converter:
         plane = rgb.planes[0]
         shape, strides = (rgb.height, rgb.width, 3), (plane.line_size, 3, 1)  # lines are padded
         pixels = np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
-        return upright(pixels, display_matrix(frame))
+        return upright(pixels, self._display_matrix(frame))
+
+    def _display_matrix(self, frame: VideoFrame) -> Array | None:
+        """The frame's display matrix, read where the rotation changes and from key frames.
+
+        It is not read from every frame, nor from one key frame after another: PyAV's side data and
+        their frame refer to each other, so that each frame that they are read from stays in memory
+        until garbage is collected, and the decoder allocates another one.
+        """
+        after_key, self._after_key = self._after_key, frame.key_frame
+        if frame.rotation != self._rotation or (frame.key_frame and not after_key):
+            self._matrix, self._rotation = display_matrix(frame), frame.rotation
+        return self._matrix
 
 
 def display_matrix(frame: VideoFrame) -> Array | None:

@@ -97,6 +97,17 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the source is connected again when it is lost; an HTTP file is not."""
         return self.kind in {"camera", "url"} and self.retry_s > 0
 
+    @property
+    def may_be_live(self) -> bool:
+        """Whether the source is live, or turns out to be when it is open; HTTP gives both.
+
+        No for a scene that only the run's own opener knows.
+        """
+        try:
+            return self.kind == "url" or _is_live(self)
+        except UsageError:
+            return False
+
     def __repr__(self) -> str:  # a spec may end up in a log
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"
 

@@ -3,32 +3,27 @@
     with closing(WebProcess(settings)) as web:
         web.start()
 
-The run holds the address, so that one in use is an error at once, and it stays the same when the
-server dies and is started again: browsers that connect meanwhile wait. Nothing that the server does
-disturbs the run. It dies with the thread that has started it, however that ends.
+Nothing that the server does disturbs the run. When it dies it is started again, at the same
+address.
 """
 
 import os
 import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 import msgspec
 
 from streamvis.errors import StreamvisError
-from streamvis.logs import log, warn
+from streamvis.logs import log
 from streamvis.runtime.metrics import Status
 from streamvis.transport.parent import exit_with_parent
+from streamvis.transport.server_process import ServerProcess
 from streamvis.web.settings import WebSettings, bound, check_address, url_of
 from streamvis.web.token import read_token
 
-PAUSES_S = (0.1, 1.0, 5.0, 30.0)  # before it is started again, if it dies again and again
-STEADY_S = 60.0  # after so long it is no longer "again"
 END_S = 2.0  # for its end
 BACKLOG = 128  # connections that wait for the server
 
@@ -49,74 +44,24 @@ class WebProcess:
         check_address(settings, "--web-token-file")
         if settings.token_file is not None:
             read_token(settings.token_file)
-        self._settings = settings
-        self._listening = bound(settings)
-        self._listening.listen(BACKLOG)
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="web-server", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The address of the page."""
-        return url_of(self._listening)
+        listening = bound(settings)
+        listening.listen(BACKLOG)
+        self.url = url_of(listening)  # of the page
+        order = _Order(settings, listening.fileno(), os.getpid())
+        self._server = ServerProcess(
+            "streamvis.web.beside",
+            "web server",
+            listening,
+            lambda: msgspec.json.encode(order, enc_hook=str),
+        )
 
     def start(self) -> None:
         """Start the server, once, and keep it running."""
-        if self._thread.ident is None:
-            self._thread.start()
+        self._server.start()
 
     def close(self) -> None:
         """End the server, and free the address."""
-        with self._lock:
-            self._over.set()
-            process = self._process
-            if process is not None:
-                process.terminate()
-        if self._thread.ident is not None:
-            self._thread.join(END_S)
-            if self._thread.is_alive() and process is not None:
-                process.kill()
-            self._thread.join()
-        self._listening.close()
-
-    def _run(self) -> None:
-        deaths = 0
-        while True:
-            with self._lock:
-                if self._over.is_set():
-                    return
-                process = self._process = self._started()
-            began = time.monotonic()
-            code = None if process is None else process.wait()
-            self._process = None
-            if self._over.is_set():
-                return
-            deaths = 0 if time.monotonic() > began + STEADY_S else deaths
-            pause_s = PAUSES_S[min(deaths, len(PAUSES_S) - 1)]
-            deaths += 1
-            warn("web server died", exit_code=code, again_in_s=pause_s)
-            self._over.wait(pause_s)
-
-    def _started(self) -> "subprocess.Popen[bytes] | None":
-        fd = self._listening.fileno()
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "streamvis.web.beside"],  # -P: not from the cwd
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[fd],
-                process_group=0,  # Ctrl-C reaches the run alone
-            )
-        except OSError as error:  # no memory, or no process, is left
-            log("warning", "web server cannot be started", reason=error.strerror)
-            return None
-        order = _Order(self._settings, fd, os.getpid())
-        assert process.stdin is not None
-        with suppress(OSError), process.stdin as stdin:  # it has died: `wait` returns at once
-            stdin.write(msgspec.json.encode(order, enc_hook=str))
-        return process
+        self._server.close(END_S)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from streamvis.stages.protocol import Site
 RGB = SCENE.picture(7)
 OTHER = np.ascontiguousarray(SCENE.picture(3)[:200, :260])
 PICTURES = {"0": RGB, "1": OTHER}
-SITE = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot])
+SITE = Site(device="cpu", pixels=lambda frame: PICTURES[frame.slot], masks=True)
 
 
 def packets(*parts):
@@ -61,7 +61,7 @@ def test_the_region_is_the_stages(detect):
 
 def test_an_embedder_answers_as_its_stage_does(detect, embed, looks):
     found = detect([RGB, OTHER])
-    stage = Appearance(weights=looks, **NETWORK).build(SITE)
+    stage = Appearance(weights=looks, on_demand=False, **NETWORK).build(SITE)
     expected = list(stage(packets(*found)))
     for vectors, part in zip(embed([RGB, OTHER], found), expected, strict=True):
         assert_same(vectors, part)

@@ -70,7 +70,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert inspect.iscoroutinefunction(names["watch"])
     for path in ("drawn.png", "out/events.db", "out/summary.json"):
         assert (tmp_path / path).is_file()
-    assert len(names["tracks"].ids) == 0  # of one frame: nobody is confirmed
+    assert len(names["tracks"].ids) == 1  # in the first frame a sure detection is a person
     assert "expected a NumPy array" in capsys.readouterr().out
 
 

@@ -45,7 +45,7 @@ def test_every_frame_comes_with_its_pixels_and_parts(packets, clip):
         assert packet.embeddings is not None
         assert packet.motion is not None
         assert packet.actions is packet.segmentation is packet.forecast is None
-        assert len(packet.embeddings.vectors) == len(packet.detections)
+        assert len(packet.embeddings.vectors) == 0  # the tracker computes those that it needs
         assert packet.part(Receipt) is None
     assert max(len(packet.tracks) for packet in packets) > 1
 
@@ -57,11 +57,14 @@ def test_the_classes_one_by_one_give_the_same(packets, people, looks, clip):
     tracker = streamvis.Tracker(ground_plane=clip.with_name("ground_plane.json"))
     for packet in packets:
         found = detect(packet.pixels)
-        vectors = embed(packet.pixels, found)
-        tracks = tracker.update(found, vectors, picture=packet.pixels, time_s=packet.time_s)
+        tracks = tracker.update(found, embed, picture=packet.pixels, time_s=packet.time_s)
         assert_same(found, packet.detections)
-        assert_same(vectors, packet.embeddings)
         assert_same(tracks, packet.tracks)
+    everybody = {**people, "embed.on_demand": False}
+    for packet in islice(streamvis.stream(clip, settings=everybody), 3):
+        assert packet.embeddings is not None
+        assert len(packet.embeddings.vectors) == len(packet.detections)
+        assert_same(embed(packet.pixels, packet.detections), packet.embeddings)
 
 
 def events(out: Path) -> list[Event]:

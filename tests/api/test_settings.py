@@ -19,6 +19,7 @@ from streamvis.config import Appearance, Jipda, MaskRcnn, OffActions, Segment
     ],
 )
 def test_keywords_are_the_settings_of_the_kind(keywords, kind):
-    of_events = {"unknown"}  # when an event is published: the library publishes none
-    settings_of_kind = set(kind.__struct_fields__) - {"weights"} - of_events
+    # when an event is published; which frames are looked at; where embeddings are computed
+    of_runs = {"unknown", "gate", "on_demand"}
+    settings_of_kind = set(kind.__struct_fields__) - {"weights"} - of_runs
     assert set(get_type_hints(keywords)) == settings_of_kind

@@ -49,6 +49,26 @@ def test_tracks_are_the_stages_with_looks_and_the_cameras_motion():
     assert count > FRAMES
 
 
+def test_an_embedder_is_called_for_those_who_are_needed():
+    rows = []
+
+    def embed(picture, found):
+        n = next(n for n, one in enumerate(PICTURES) if one is picture)
+        looked = [FOUND[n].boxes.tolist().index(box) for box in found.boxes.tolist()]
+        rows.extend(looked)
+        return Embeddings(vectors=looks_of(n).vectors[looked])
+
+    one, other = (streamvis.Tracker(fps=FPS) for _ in range(2))
+    for n, picture in enumerate(PICTURES):
+        tracks = one.update(FOUND[n], embed, picture=picture)
+        assert_same(tracks, other.update(FOUND[n], looks_of(n), picture=picture))
+    assert 0 < len(rows) < sum(map(len, FOUND))
+    with pytest.raises(UsageError, match="an Embedder needs the frame"):
+        one.update(FOUND[0], embed)
+    with pytest.raises(DataError, match="looks is a ndarray, expected Embeddings"):
+        streamvis.Tracker(fps=FPS).update(FOUND[0], lambda *_: np.ones((4, 8)), picture=PICTURES[0])
+
+
 def test_frames_without_detections_are_predicted():
     tracker = streamvis.Tracker(fps=FPS, memory_s=1.5)
     parts = [(FOUND[n],) if n % 2 == 0 else () for n in range(FRAMES)]

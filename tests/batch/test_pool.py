@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from factories import notes, video
 from rtsp_server import Camera, Film, encode_film, serving
+from waiting import PATIENCE_S
 
 from streamvis.batch import pool
 from streamvis.batch.jobs import Plan
@@ -267,7 +268,7 @@ def events(log: Path) -> list[tuple[str, int]]:
 
 
 def patiently(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)

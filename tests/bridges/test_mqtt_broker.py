@@ -10,6 +10,7 @@ import pytest
 from bridged import bridge, growing, wait_until
 from mqtt_broker import MOSQUITTO, free_port, mosquitto, needs_mosquitto, proxy_of, subscribed
 from typer.testing import CliRunner
+from waiting import PATIENCE_S
 
 from streamvis.bridges.selection import is_lifecycle
 from streamvis.cli.main import app
@@ -246,7 +247,7 @@ def test_metrics_say_what_is_delivered_and_what_waits(tmp_path):
             log.walk("a", 1)
 
             def value(name):
-                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as page:
                     text = page.read().decode()
                 label = f'streamvis_bridge_{name}{{bridge="mqtt"}} '
                 return float(text.partition(f"\n{label}")[2].partition("\n")[0])

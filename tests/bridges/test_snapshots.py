@@ -12,6 +12,7 @@ from bridged import bridge, wait_until
 from controlled_runs import RUN, picture, private_home
 from live_runs import running
 from mqtt_broker import mosquitto, needs_mosquitto, subscribed
+from waiting import PATIENCE_S
 
 from streamvis.bridges.snapshots import Snapshots
 from streamvis.runtime.control_files import registered
@@ -91,7 +92,7 @@ def answer(control, number=1):
     view = msgspec.structs.replace(RUN, online={"gate"})
     asked = []
     while len(asked) < number:
-        assert control.socket.poll(5000), "no request"
+        assert control.socket.poll(1000 * PATIENCE_S), "no request"
         for decision in control.decisions(lambda: view):
             asked.append(decision.picture_of)
     for source in {one for one in asked if one is not None}:

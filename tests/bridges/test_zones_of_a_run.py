@@ -20,7 +20,7 @@ from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
 from streamvis.zone_layout import Line, Zone, ZoneLayout
 
-SCENE = "a=synthetic:walkers?people=5&seconds=6&fps=10&size=320x240&seed=4"
+SCENE = "a=synthetic:walkers?people=5&seconds=6&fps=10&size=320x240&seed=2"
 LAYOUT = ZoneLayout(
     zones=(
         Zone(name="left", polygon=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), dwell_s=(1,)),

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 LOGIN = "joe:ge%40heim@"
 
 

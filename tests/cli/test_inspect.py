@@ -49,7 +49,7 @@ def test_without_its_gpu_a_placement_falls_back_and_check_says_so(gpus):
     checked = check("--on", "one-gpu")
     assert checked.exit_code == 0
     assert "cuda:0 -> cpu (not here)" in checked.stdout
-    assert "detect, embed would fall back to the cpu" in checked.stdout
+    assert "embed, track, publish would fall back to the cpu" in checked.stdout
     assert json.loads(check("--on", "one-gpu", "--json").stdout)["devices"] == ["cpu"] * 3
     gpus(1)
     assert "cpu (" not in check("--on", "one-gpu").stdout

@@ -13,7 +13,7 @@ from streamvis.cli.main import app
 from streamvis.datasets.coco import read_coco
 from streamvis.errors import WeightsError
 from streamvis.messages import Detections
-from streamvis.runners import detectors
+from streamvis.runners import labelling
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.synthetic.sequence import write_sequence
 
@@ -48,14 +48,14 @@ class Labeller:
 @pytest.fixture
 def labeller(monkeypatch) -> Labeller:
     one = Labeller()
-    monkeypatch.setattr(detectors, "open_detector", one.open)
+    monkeypatch.setattr(labelling, "open_detector", one.open)
     return one
 
 
 def label(out: Path, *arguments: object, code: int = 0):
     result = CliRunner().invoke(app, ["label", *map(str, arguments), "--out", str(out), "--json"])
     assert result.exit_code == code, result.stderr
-    return json.loads(result.stdout) if code in (0, 5) else result.stderr
+    return json.loads(result.stdout)["sources"] if code in (0, 5) else result.stderr
 
 
 def names(out: Path) -> list[str]:
@@ -101,7 +101,7 @@ def test_corrected_labels_are_not_touched(labeller, tmp_path):
     assert "was edited" in label(tmp_path, SCENE, code=2)
     assert path.read_bytes() == before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detectors, "open_detector", refuse)
+        patch.setattr(labelling, "open_detector", refuse)
         label(tmp_path, SCENE, "--overwrite", code=4)
     assert path.read_bytes() == before  # not before there is something to put in its place
     label(tmp_path, SCENE, "--overwrite")
@@ -150,6 +150,10 @@ def test_a_source_that_cannot_be_read_does_not_stop_the_others(labeller, tmp_pat
         ([SCENE, "--unsure", "0.9"], 2, r"--unsure 0\.9 is above --sure 0\.85"),
         ([SCENE, "--weights", "absent.onnx"], 4, r"no weights 'absent\.onnx'"),
         (["absent.mp4"], 3, "no such file"),
+        ([], 2, "nothing to label: expected footage, or --relabel FOLDER"),
+        (["--relabel", "a/x", "--relabel", "b/x"], 2, "two folders have one name in x, x"),
+        (["--relabel", "absent"], 2, r"absent/annotations\.json"),
+        ([SCENE, "--mask-teacher", "absent.tflite"], 4, r"absent\.tflite: no such file"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line(labeller, tmp_path, arguments, code, words):
@@ -163,3 +167,20 @@ def test_an_output_that_cannot_be_made_is_told(labeller, tmp_path):
     assert "cannot be written to" in label(tmp_path / "file", SCENE, code=1)
     (tmp_path / "images").touch()
     assert "images cannot be made: File exists" in label(tmp_path, SCENE, code=1)
+
+
+def test_a_folder_is_labelled_again_by_several_with_a_sheet(labeller, tmp_path):
+    label(tmp_path / "first", f"hall={SCENE}", "--no-masks")
+    sheet, again = tmp_path / "sheet.png", tmp_path / "again"
+    arguments = ["--relabel", tmp_path / "first", "--weights", "person-lite", "--sheet", sheet]
+    result = CliRunner().invoke(app, ["label", *map(str, arguments), "--out", str(again), "--json"])
+    (changes,) = json.loads(result.stdout)["relabelled"]
+    # the detector finds two people at fixed places of each view: none is confirmed by most
+    assert (changes["source"], changes["pictures"], changes["true"]) == ("first", 3, 0)
+    assert changes["confirmed"] + changes["doubted"] == 3
+    assert labeller.asked == 3 + 4 * 3
+    assert cv2.imread(str(sheet)).ndim == 3
+    info = json.loads((again / "annotations.json").read_text())["info"]
+    assert f"--relabel {tmp_path / 'first'} --weights person-lite --every 1" in info["command"]
+    label(again, *arguments)
+    assert labeller.asked == 3 + 4 * 3

@@ -2,24 +2,39 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
+from contextlib import closing
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
+from waiting import PATIENCE_S, until
 
 import streamvis
 from streamvis.cli.main import app
 
 ROOT = Path(__file__).parents[2]
+MOTION = "stages: [{name: camera, run: {kind: camera_motion}}]\n"  # no network, which takes seconds
+PEOPLE = """
+stages:
+  - {name: detect, run: {kind: mask_rcnn, short_side: 192}}
+  - {name: track, after: [detect], run: {kind: jipda}}
+  - {name: publish, after: [track], run: {kind: publish, bind: null}}
+"""
 
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def pipeline(folder: Path, text: str) -> Path:
+    path = folder / "pipeline.yaml"
+    path.write_text(text)
+    return path
 
 
 def one_line(result: Result) -> str:
@@ -217,16 +232,16 @@ def test_a_log_that_is_none_is_told(content, tmp_path):
 
 def test_an_absent_device_names_those_there_are(tmp_path):
     path = tmp_path / "on.yaml"
-    rest = "{stages: [camera, track, publish]}"
-    path.write_text(f"workers: [{{stages: [detect, embed], device: 'cuda:63'}}, {rest}]")
-    result = call("run", "--on", path, "--source", "synthetic:", "--set", "publish.bind=null")
+    rest = "{stages: [track, publish]}"
+    path.write_text(f"workers: [{{stages: [detect], device: 'cuda:63'}}, {rest}]")
+    result = call("run", pipeline(tmp_path, PEOPLE), "--on", path, "--source", "synthetic:")
     assert result.exit_code == 4
     assert "device 'cuda:63' is not there; this machine has cpu" in one_line(result)
 
 
 def test_a_source_that_cannot_be_opened_ends_a_run_with_code_3(tmp_path):
     path = not_a_video(tmp_path)
-    result = call("run", "--source", path, "--set", "publish.bind=null")
+    result = call("run", pipeline(tmp_path, MOTION), "--source", path)
     assert result.exit_code == 3
     assert "notes.mp4" in one_line(result)
 
@@ -234,28 +249,34 @@ def test_a_source_that_cannot_be_opened_ends_a_run_with_code_3(tmp_path):
 def test_weights_that_do_not_fit_end_a_run_with_code_4(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    settings = ("--set", f"detect.weights={path}", "--set", "publish.bind=null")
-    result = call("run", "--source", "synthetic:", *settings)
+    settings = ("--set", f"detect.weights={path}")
+    result = call("run", pipeline(tmp_path, PEOPLE), "--source", "synthetic:", *settings)
     assert result.exit_code == 4
     assert "w.safetensors" in one_line(result)
+
+
+def logged(path: Path) -> int:
+    """How many events a log has, which may not be there yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as log:
+            return log.execute("select count(*) from events").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_drains_a_run_and_leaves_its_files_whole(number, code, tmp_path):
     scene = "a=synthetic:walkers?people=3&seconds=600&fps=10&size=320x240"
-    settings = ("--set", "detect.short_side=192", "--set", "publish.bind=null")
-    command = ["run", "--source", scene, "--out", str(tmp_path), "--annotate", *settings]
+    people = str(pipeline(tmp_path, PEOPLE))
+    command = ["run", people, "--source", scene, "--out", str(tmp_path), "--annotate"]
     process = subprocess.Popen(
         [sys.executable, "-m", "streamvis", *command], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     with process:
-        log, deadline = tmp_path / "events.db", time.monotonic() + 90
-        while not (log.exists() and call("events", "export", log).stdout.count("\n") > 5):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: logged(tmp_path / "events.db") > 5)
         process.send_signal(number)
-        assert process.wait(30) == code
+        assert process.wait(PATIENCE_S) == code
     exported = call("events", "export", tmp_path).stdout.splitlines()
     kinds = [json.loads(line)["type"] for line in exported]
     assert kinds.count("track.begin") == kinds.count("track.end")
@@ -282,8 +303,7 @@ def test_a_feed_that_is_not_there_is_waited_for_as_long_as_asked():
 
 def test_a_source_that_fails_while_others_go_on_is_told(tmp_path):
     sources = ("--source", video(tmp_path), "--source", not_a_video(tmp_path))
-    settings = ("--set", "publish.bind=null", "--set", "detect.every_s=1000")
-    result = call("run", *sources, *settings, "--set", "detect.short_side=64")
+    result = call("run", pipeline(tmp_path, MOTION), *sources)
     assert result.exit_code == 0
     assert "notes.mp4' is not a video" in one_line(result)
 

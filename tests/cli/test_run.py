@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from waiting import PATIENCE_S
 
 from streamvis.cli import run
 from streamvis.cli.main import app
@@ -138,7 +139,7 @@ def test_a_service_reports_that_it_is_ready_alive_and_stopping(tmp_path, monkeyp
     scene = "synthetic:walkers?people=1&seconds=3&fps=5&size=64x48&live=true"  # lasts three seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(5)
+        manager.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         line = ["run", str(pipeline), "--source", scene, "--engine", "inline"]
         assert CliRunner().invoke(app, line).exit_code == 0

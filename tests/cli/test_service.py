@@ -5,15 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from typer.testing import CliRunner
+from waiting import PATIENCE_S, until
 
 from streamvis.cli.main import app
 
 PIPELINE = "stages: [{name: camera, run: {kind: camera_motion}}]\n"
 SCENE = "synthetic:walkers?live=true&people=1&seconds=3600&fps=5&size=64x48"
-PATIENCE_S = 60.0
 
 
 def site_of(**scenes):
@@ -29,13 +28,6 @@ def streamvis(*arguments, stdin=""):
 def states(out):
     done = CliRunner().invoke(app, ["sources", "list", "--json", "--run", str(out)])
     return {s["id"]: s["state"] for s in json.loads(done.stdout)} if not done.exit_code else {}
-
-
-def until(met):
-    deadline = time.monotonic() + PATIENCE_S
-    while not met():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)
 
 
 def test_a_service_is_changed_by_commands_and_by_its_file(tmp_path):

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from controlled_runs import camera, private_home, report, under_way
 from typer.testing import CliRunner
+from waiting import PATIENCE_S
 
 from streamvis.cli.main import app
 from streamvis.runtime.metrics import Status
@@ -93,7 +94,7 @@ def test_a_watcher_sees_changes_until_ctrl_c(home):
 def until(words, terminal):
     """What is drawn until these words are, or until the end; at most 30 s."""
     drawn = b""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     with suppress(OSError):  # the terminal's other end is closed
         while words is None or words not in drawn:
             assert select.select([terminal], [], [], deadline - time.monotonic())[0], drawn
@@ -106,7 +107,7 @@ def test_a_watcher_ends_with_the_run(home):
         process = watching(home, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         lines = [process.stdout.readline() for _ in range(2)]
         run.close()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert [json.loads(line)["sources"][0]["id"] for line in lines] == ["gate", "gate"]
     assert (process.returncode, said) == (0, b"the run has ended\n")
 

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from waiting import PATIENCE_S
+
 STREAMVIS = (sys.executable, "-m", "streamvis")
 CAMERA = "stages:\n  - {name: camera, run: {kind: camera_motion}}\n"  # a pipeline without networks
-PATIENCE_S = 30.0
 
 
 def streamvis(*arguments, prefix=(), **settings):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from waiting import PATIENCE_S
 
 from streamvis.errors import DataError
 from streamvis.events.log import LogReader
@@ -75,7 +76,7 @@ def started(site, *words):
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.wait(60)
+                process.wait(PATIENCE_S)
 
 
 def run_words(out, bind="none"):
@@ -206,6 +207,6 @@ def test_tail_shows_its_events(installed, tmp_path):
     with started(installed, *tail, "--timeout-s", "200") as listening:
         assert "listening" in listening.stdout.readline()
         streamvis(installed, *run_words(tmp_path / "out", address), "--engine", "inline")
-        text, _ = listening.communicate(timeout=100)
+        text, _ = listening.communicate(timeout=PATIENCE_S)
     assert "people close together" in text
     assert "crowding.end" in text

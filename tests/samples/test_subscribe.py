@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from streamvis.events.envelope import Event, Mask, Time, encode, family_of
 from streamvis.events.feed import Feed, Message
@@ -159,4 +160,4 @@ def test_sample(sample, expected):
             words = line.split()
             seen.add(" ".join("N" if word.isdecimal() else word for word in words))
         run.send_signal(signal.SIGINT)
-        run.wait(20)
+        run.wait(PATIENCE_S)

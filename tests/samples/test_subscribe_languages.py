@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from streamvis.events.feed import Feed, Message
 
@@ -105,7 +106,7 @@ def listening(client, endpoint, prefix):
             yield run
         finally:
             run.send_signal(signal.SIGTERM)
-            run.wait(20)
+            run.wait(PATIENCE_S)
 
 
 def printed_until(run, last):
@@ -180,7 +181,7 @@ def test_the_tracks_of_frames_are_printed(client):
     with closing(Feed("tcp://127.0.0.1:*", epoch="e")) as feed:
         feed.open_source("cam1")
         with listening(client, feed.endpoint, "sv1/cam1/frame/") as run:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE_S
             while not feed.wants_frames("cam1"):
                 assert time.monotonic() < deadline, "nobody subscribes"
                 time.sleep(0.01)

@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import av
@@ -70,7 +71,23 @@ def test_rotation_and_mirroring_are_applied(encode, turn):
     expected = expected[::-1] if vflip else expected
     pictures, source = watched(path)
     np.testing.assert_array_equal(pictures[0].pixels, expected)
+    assert all(picture.pixels.shape == expected.shape for picture in pictures)
     assert (source.info.height, source.info.width) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("how", [{}, {"codec": "mjpeg", "pix_fmt": "yuvj420p"}], ids=str)
+def test_decoded_frames_are_freed_without_garbage_collection(encode, how):
+    source = opened(encode("a.mkv", frames=30, **how))
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in source)
+        left = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+    finally:
+        gc.enable()
+        source.close()
+    assert count == 30
+    assert left <= 4  # key frames whose display matrix was read, and the last picture
 
 
 def test_a_slanted_display_matrix_is_left_alone(encode):

@@ -45,7 +45,7 @@ class Watched(msgspec.Struct):
 
 
 def watched(
-    camera: Camera, count: int = 1000, settings: str = "read_s=2", each: Each | None = None
+    camera: Camera, count: int = 1000, settings: str = "read_s=10", each: Each | None = None
 ) -> Watched:
     """The first pictures of a camera; less when it ends before."""
     with serving(camera) as server:
@@ -67,11 +67,15 @@ def watched(
 
 
 def stays_near_arrival(seen: Watched, within_us: int = 700_000) -> None:
-    """Media time grows as fast as pictures arrive, once those that were kept have come."""
-    joined = 50
-    zero_us = seen.pictures[joined].media_us - seen.arrivals[joined] * 1e6
-    for picture, arrival in zip(seen.pictures[joined:], seen.arrivals[joined:], strict=True):
-        assert abs(picture.media_us - arrival * 1e6 - zero_us) < within_us
+    """Media time grows as fast as pictures arrive, once those that were kept have come.
+
+    On a busy machine they arrive in bursts; by how much counts in addition.
+    """
+    media_us = np.array([p.media_us for p in seen.pictures[50:]])
+    arrival_us = np.array(seen.arrivals[50:]) * 1e6
+    n = np.arange(len(arrival_us))
+    bursts_us = np.ptp(arrival_us - np.polyval(np.polyfit(n, arrival_us, 1), n))
+    assert np.ptp(media_us - arrival_us) < within_us + bursts_us
 
 
 def test_a_good_camera_gives_every_picture_and_no_suspicion(film):
@@ -80,7 +84,9 @@ def test_a_good_camera_gives_every_picture_and_no_suspicion(film):
     assert [p.n for p in seen.pictures] == list(range(120))
     assert {b.media_us - a.media_us for a, b in pairwise(seen.pictures)} == {1_000_000 // 25}
     assert (seen.source.errors, seen.source.ended, seen.source.stats.suspect) == (0, "lost", 0)
-    assert seen.source.stats.fps == pytest.approx(25, rel=0.1)
+    # test_live.py tests the exact rate on a clock of its own; a busy machine is slower
+    arrived = (len(seen.arrivals) - 1) / (seen.arrivals[-1] - seen.arrivals[0])
+    assert seen.source.stats.fps == pytest.approx(arrived, rel=0.25)
 
 
 # Time stamps
@@ -131,7 +137,7 @@ def test_probe_tells_the_declared_and_the_measured_rate_and_the_clock(film):
     with serving(camera) as server:
         found = probe(*resolve([server.url]))
     assert found.fps == 25
-    assert found.measured_fps == pytest.approx(10, rel=0.1)
+    assert found.measured_fps == pytest.approx(10, rel=0.5)  # not the 25 that it declares
     assert found.clock == "arrival"
     assert found.clock_offset_ms == pytest.approx(-100_000, abs=500)
 
@@ -139,7 +145,7 @@ def test_probe_tells_the_declared_and_the_measured_rate_and_the_clock(film):
 def test_the_rate_is_measured_whatever_is_declared(film):
     seen = watched(Camera(films=[film], fps=10, declared_fps=30, close_after=60))
     assert seen.source.info.fps in {25, 30}
-    assert seen.source.stats.fps == pytest.approx(10, rel=0.1)
+    assert seen.source.stats.fps == pytest.approx(10, rel=0.5)  # not the 30 that it declares
 
 
 # Streams
@@ -157,7 +163,7 @@ def test_parameter_sets_may_be_in_the_description_or_in_the_stream_only(where, c
 def test_the_video_among_sound_and_metadata_is_found(film, transport):
     other = encode_film([draw(n)[:48, :80].copy() for n in range(50)])
     camera = Camera(films=[film, other], fps=FPS, audio_first=True, metadata=True)
-    seen = watched(camera, 30, f"read_s=2&rtsp_transport={transport}")
+    seen = watched(camera, 30, f"read_s=10&rtsp_transport={transport}")
     assert seen.numbers == list(range(30))
 
 
@@ -248,7 +254,7 @@ def test_a_stall_is_a_timeout(film, transport):
 def test_a_camera_may_send_single_pictures_over_http():
     """Without time stamps: media time is that of arrival."""
     with serving_mjpeg([draw(n) for n in range(60)], fps=25) as url:
-        (spec,) = resolve([f"{url}#read_s=2"])
+        (spec,) = resolve([f"{url}#read_s=10"])
         with closing(open_source(spec)) as source:
             pictures = list(source)
             assert (source.info.live, source.ended, source.errors) == (True, "lost", 0)
@@ -333,7 +339,7 @@ def test_two_cameras_of_one_scene_agree_on_the_time_of_each_moment(film):
     moments = []
     for camera in (here, there):
         with serving(camera) as server:
-            (spec,) = resolve([f"{server.url}#read_s=2"])
+            (spec,) = resolve([f"{server.url}#read_s=10"])
             with closing(open_source(spec)) as source:
                 moments.append([(p.capture_us, number(p.pixels)) for p in source])
     for seen in moments:

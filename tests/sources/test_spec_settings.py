@@ -125,3 +125,22 @@ def test_any_settings_are_accepted_or_refused(head, settings):
             assert spec.label.encode()
             assert spec.retry_s >= 0
             assert min(spec.open_s, spec.read_s, spec.stall_s or 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "live"),
+    [
+        ("rtsp://camera/main", True),
+        ("http://camera/mjpeg", True),  # or a file: known once it is open
+        ("0", True),
+        ("synthetic:walkers?live=true", True),
+        ("synthetic:walkers", False),
+    ],
+)
+def test_which_sources_may_be_live(text, live):
+    (spec,) = resolve([text])
+    assert spec.may_be_live == live
+
+
+def test_a_scene_that_only_another_opener_knows_is_not_taken_as_live():
+    assert not SourceSpec(id="a", uri="synthetic:blanks", kind="synthetic").may_be_live

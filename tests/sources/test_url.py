@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import PATIENCE_S
 
 from streamvis.errors import SourceError
 from streamvis.sources import Picture, Source, open_source, resolve
@@ -59,7 +60,7 @@ def serving(
                 self.wfile.write(data[first:stop_at])
                 self.wfile.flush()
                 if then == "hang":
-                    ended.wait(10)
+                    ended.wait(PATIENCE_S)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -21,7 +21,7 @@ from web_servers import PATIENCE_S, wait_for
 from streamvis.cli.main import app
 from streamvis.errors import RunError, UsageError
 from streamvis.events.log import FILE_NAME
-from streamvis.web import beside
+from streamvis.transport import server_process
 from streamvis.web.beside import WebProcess
 from streamvis.web.settings import WebSettings
 
@@ -89,7 +89,7 @@ def test_one_that_was_never_started_leaves_nothing(out):
 
 
 def test_it_is_started_again_when_it_dies(out, monkeypatch):
-    monkeypatch.setattr(beside, "PAUSES_S", (0.01, 0.02))
+    monkeypatch.setattr(server_process, "PAUSES_S", (0.01, 0.02))
     with (
         capture_logs() as entries,
         closing(WebProcess(WebSettings(out=out, address="127.0.0.1:0"))) as web,
@@ -105,7 +105,7 @@ def test_it_is_started_again_when_it_dies(out, monkeypatch):
 
 
 def test_a_server_that_cannot_begin_is_tried_again_and_ends_with_the_run(out, monkeypatch):
-    monkeypatch.setattr(beside, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(server_process, "PAUSES_S", (0.01,))
     token = out / "token"
     settings = WebSettings(out=out, address="127.0.0.1:0", token_file=token)
     with capture_logs() as entries, closing(WebProcess(settings)) as web:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from event_logs import WALK, logged
+from waiting import PATIENCE_S
 from web_servers import serving, wait_for
 
 from streamvis.events.log import FILE_NAME
@@ -199,7 +200,7 @@ def test_a_picture_that_takes_too_long_comes_later(out, spec, monkeypatch):
     opened(out, spec)
     media_us, pixels = seen_by_a_run(spec)[9]
     with serving(out) as client:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while (reply := picture(client, media_us)).status == 503:
             assert "going on" in reply.error["to_do"] or "goes on" in reply.error["to_do"]
             assert reply.headers["retry-after"] == "1"

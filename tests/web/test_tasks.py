@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from anyio import CapacityLimiter
+from waiting import PATIENCE_S
 
 from streamvis.web.tasks import in_thread
 
@@ -15,7 +16,7 @@ def test_a_cancelled_call_waits_for_its_end_and_its_error_is_nobodys():
 
     def fails():
         begun.set()
-        assert ended.wait(10)
+        assert ended.wait(PATIENCE_S)
         raise ValueError
 
     async def main():

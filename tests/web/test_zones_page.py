@@ -53,12 +53,19 @@ def zones_page(browser, client, complaints, source="gate", **options):
 
 
 def screen(page, x, y):
-    """The place on the screen of a pixel of the source."""
+    """The place on the screen of a pixel of the source, once the page moves no more."""
     return page.evaluate(
-        """([x, y]) => {
+        """async ([x, y]) => {
           const root = document.querySelector("#stage svg");
-          const at = new DOMPoint(x, y).matrixTransform(root.getScreenCTM());
-          return [at.x, at.y];
+          const frame = () => new Promise(requestAnimationFrame);
+          const place = () => new DOMPoint(x, y).matrixTransform(root.getScreenCTM());
+          let before = place();
+          await frame();
+          for (let at = place(); at.x !== before.x || at.y !== before.y; at = place()) {
+            before = at;
+            await frame();
+          }
+          return [before.x, before.y];
         }""",
         [x, y],
     )
@@ -265,7 +272,7 @@ def test_what_is_wrong_is_said_at_the_shape_and_nothing_is_saved(browser, client
         assert page.locator("#chosen-title").inner_text() == f"zone {name}"
     page.get_by_label("crowd_s").fill("soon")
     page.get_by_label("crowd_s").press("Tab")
-    assert "'soon': expected a number" in page.locator("#field-crowd_s-why").inner_text()
+    page.locator("#field-crowd_s-why", has_text="'soon': expected a number").wait_for()
     assert page.locator("img").count() == 0
     assert run.path.read_text() == before
     page.close()

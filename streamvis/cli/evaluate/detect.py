@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from streamvis.cli.options import Data, DetectorWeights, Device, Json, Mistakes, Precision
+from streamvis.cli.options import Data, DetectorPrecision, DetectorWeights, Device, Json, Mistakes
 from streamvis.cli.output import begin, put_result, say, write_png
 from streamvis.cli.progress import progress
 
@@ -14,7 +14,7 @@ def detect(
     data: Data,
     weights: DetectorWeights = "person-lite",
     compare: Annotated[
-        str | None, Option(help="Weights, or a YOLOX .onnx, to score on the same pictures.")
+        str | None, Option(help="Weights, or a YOLO .onnx, to score on the same pictures.")
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -22,7 +22,9 @@ def detect(
     ] = None,
     short_side: Annotated[int | None, Option(help="Pixels; default: as the weights say.")] = None,
     device: Device = "cpu",
-    precision: Annotated[Precision, Option(help="Of the dense parts.")] = Precision.auto,
+    precision: Annotated[
+        DetectorPrecision, Option(help="Of the dense parts.")
+    ] = DetectorPrecision.auto,
     plot: Annotated[Path | None, Option(help="Write precision-recall curves here.")] = None,
     sheet: Mistakes = None,
     hold_out: Annotated[

@@ -13,10 +13,10 @@ FORECASTERS = ("street-forecast-0.2", "street-forecast-0.6")
 
 
 def forecast(
-    sequence: Annotated[
-        Path,
+    sequences: Annotated[
+        list[Path],
         Argument(
-            help="A video, a folder of pictures, or a folder with images/ and, of all or some of "
+            help="Videos, folders of pictures, or folders with images/ and, of all or some of "
             "them, labels/."
         ),
     ],
@@ -37,7 +37,9 @@ def forecast(
     ] = None,
     set_: SegmenterSettings = None,
     device: Device = "cpu",
-    sheet: Annotated[Path | None, Option(help="Write strips of pictures here, PNG.")] = None,
+    sheet: Annotated[
+        Path | None, Option(help="Write strips of pictures of the first sequence here, PNG.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score forecasts of scenes: mIoU of all and of movable classes, beside two references of the
@@ -54,11 +56,16 @@ def forecast(
     begin(sheet)
     configs = segmenter_configs([segmenter], set_ or [])
     ((name, network),) = open_segmenters(configs, device).items()
-    video = read_labelled_video(sequence, fps, network.names)
+    videos = [read_labelled_video(path, fps, network.names) for path in sequences]
     forecasters = open_forecasters(weights or list(FORECASTERS), network)
     horizons = forecasts.plan(forecasters, horizon or [])
-    result = forecasts.evaluate(video, network, forecasters, horizons, progress)
-    forecasts.check_scored(result, sequence)
+    results = [forecasts.evaluate(one, network, forecasters, horizons, progress) for one in videos]
+    for result, path in zip(results, sequences, strict=True):
+        forecasts.check_scored(result, path)
     if sheet:
-        write_png(sheet, forecast_sheet(result, name))
-    put_result(result.report(name), forecast_tables.tables(result, name), json=json)
+        write_png(sheet, forecast_sheet(results[0], name))
+    report = {
+        "films": [result.report(name) for result in results],
+        "mean": forecast_tables.mean_gaps(results),
+    }
+    put_result(report, forecast_tables.tables(results, name), json=json)

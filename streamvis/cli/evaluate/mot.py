@@ -45,6 +45,10 @@ def mot(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace tracks that --out holds already.")
     ] = False,
+    consistency: Annotated[
+        bool,
+        Option("--consistency", help="Compare covariances and probabilities with the errors too."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Score the tracker by TrackEval: HOTA, MOTA, IDF1 and their parts; Hz of the tracker alone.
@@ -53,6 +57,7 @@ def mot(
     """
     from streamvis.config import Jipda
     from streamvis.datasets import motchallenge
+    from streamvis.runners import consistency as agreement
     from streamvis.runners import tracking
     from streamvis.runners.settings import configure
     from streamvis.runners.sheets.tracking import switch_sheet, timeline_panels
@@ -95,4 +100,9 @@ def mot(
         say(f"wrote {timeline}")
     if switches:
         write_png(switches, switch_sheet(results, traces))
-    put_result(rows, tracking.tables(rows), json=json)
+    measured = agreement.measure(results, config) if consistency else {}
+    for row in rows:
+        if row["name"] in measured:
+            row["consistency"] = agreement.as_json(measured[row["name"]])
+    text = [*tracking.tables(rows), *(agreement.tables(measured) if measured else [])]
+    put_result(rows, text, json=json)

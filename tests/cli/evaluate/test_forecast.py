@@ -52,7 +52,7 @@ def test_an_untrained_forecaster_copies(labelled, weights, tmp_path):
     horizons, sheet = ("--horizon", 0.2, "--horizon", 0.4), ("--sheet", tmp_path / "strips.png")
     result = invoke(*given, *exact, *horizons, *sheet, "--json")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
+    (found,) = json.loads(result.stdout)["films"]
     assert [one["seconds"] for one in found["horizons"]] == [0.2, 0.4]
     for horizon, told in zip(found["horizons"], ("near", "near, 2 times"), strict=True):
         methods = horizon["against"]["labels"]["methods"]
@@ -61,6 +61,16 @@ def test_an_untrained_forecaster_copies(labelled, weights, tmp_path):
     assert found["forecast_ms"]["near"] > 0
     assert found["segmenter"] == "seg"
     assert cv2.imread(str(tmp_path / "strips.png")).shape[1] > 1000
+
+
+def test_several_films_are_scored_by_one_command(labelled, moving, weights):
+    segmenter, near, _ = weights
+    given = ("--fps", FPS, "--segmenter", segmenter, "--weights", near, "--json")
+    result = invoke(moving, labelled, *given)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert [one["film"] for one in found["films"]] == ["moving", "labelled"]
+    assert {one["films"] for one in found["mean"] if one["against"] == "labels"} == {2}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +95,7 @@ def test_shipped_forecasters_are_compared_by_name(moving, tmp_path):
     sheet = ("--sheet", tmp_path / "strips.png")
     result = invoke(moving, "--fps", FPS, *given, *small, *sheet, "--json")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
+    (found,) = json.loads(result.stdout)["films"]
     near, far = (one["against"]["labels"] for one in found["horizons"])
     assert [one["seconds"] for one in found["horizons"]] == [0.2, 0.6]
     assert list(near["methods"]) == [ORACLE, names[0], COPY, COPY_TRUTH]

@@ -96,6 +96,23 @@ def test_it_takes_settings_of_the_tracker(sequence, tmp_path):
     assert scores(*arguments, "--set", "birth_score=1")[0]["tp"] == 0
 
 
+def test_it_compares_covariances_with_errors(sequence, tmp_path):
+    folder = write_public(sequence, tmp_path / "a")
+    arguments = ("eval", "mot", folder, "--detections", "public")
+    one, both = scores(*arguments, "--consistency")
+    assert one["consistency"] == both["consistency"]
+    found = one["consistency"]
+    assert found["nis"]["n"] > 30
+    assert found["nis"]["mean"] < 0.5  # the detections are the truth
+    assert found["components"]["across"]["detection_rms"] < 0.05  # m; clipped boxes are completed
+    assert found["groups"]["all"]["calibration"][-1]["right"] > 0.9
+    assert "consistency" not in scores(*arguments)[0]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--consistency"])
+    assert result.exit_code == 0, result.stderr
+    for title in ("Consistency", "Components", "Probability of existence", "not seen"):
+        assert title in result.stdout
+
+
 def test_it_tells_what_is_missing(sequence, tmp_path):
     folder = write_public(sequence, tmp_path / "a")
 
