@@ -148,6 +148,26 @@ def vacuum(
 
 
 @command(app)
+def merge(
+    out: Annotated[Path, Argument(help="The new log: a file NAME.db, or a new directory for it.")],
+    logs: Annotated[
+        list[Path], Argument(metavar="IN...", help="events.db, or directories that hold one.")
+    ],
+) -> None:
+    """Merge the logs of several hubs into a new one, which all commands read like any other.
+
+    No source may be in two of them. A log that a run still writes is read as it is now.
+    """
+    from streamvis.events.merge import merge
+
+    path = out if out.suffix == ".db" else out / "events.db"
+    merged = merge(path, [_log_in(log) for log in logs])
+    if merged.open:
+        say(f"without their end, as in the logs: {', '.join(merged.open)}")
+    put(f"{path}: {merged.events} events of {len(merged.sources)} sources")
+
+
+@command(app)
 def export(
     log: Annotated[Path, Argument(help="events.db, or the directory that holds it.")],
     format: Annotated[Format, Option(help="What to write.")] = Format.jsonl,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from streamvis.runtime.control_socket import ControlSettings
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
+    from streamvis.sources.shard import Shard
     from streamvis.sources.spec import SourceSpec
     from streamvis.web.settings import WebSettings
 
@@ -87,6 +88,10 @@ def run(
         Path | None,
         Option(help="A sources file: the run is a service, and SIGHUP has the file read again."),
     ] = None,
+    shard: Annotated[
+        str,
+        Option(metavar="K/N", help="Run only the K-th of N shares of the sources, such as 2/8."),
+    ] = "1/1",
     on: PlacementPath = None,
     out: Annotated[Path | None, Option(help="Where events.db and the rest go.")] = None,
     set_: Settings = None,
@@ -111,12 +116,14 @@ def run(
 ) -> None:
     """Run PIPELINE on the sources until they end, or until Ctrl-C."""
     from streamvis.runners.summary_tables import tables
+    from streamvis.sources.shard import Shard
 
     logs.configure(log_format.value)
+    share = Shard.of(shard)
     given = _sources(source, pipeline, sources)
     on_used = on_used_directory(out, resume, overwrite)
     loaded = load(pipeline, set_ or [], annotate)
-    control = _control(pipeline, sources, engine, zones or [])
+    control = _control(pipeline, sources, engine, zones or [], share)
     summary = start(
         *(loaded, on, given, out, engine, status, on_used, start_time, metrics),
         give_up_s=give_up_after,
@@ -127,8 +134,9 @@ def run(
     for report in summary.sources:  # the others went on without it
         if report.error:
             say(f"streamvis: {report.error}")
-    put_result(summary, tables(summary), json=json)
-    if out:
+    empty = not summary.sources and share.count > 1
+    put_result(summary, [] if empty else tables(summary), json=json)
+    if out and out.is_dir():
         files = sorted(path.name for path in out.glob("[!.]*") if path.is_file())
         say(f"{out} holds {', '.join(files)}")
     if summary.interrupted == "SIGINT":  # SIGTERM is how a service is ended in good order
@@ -136,13 +144,18 @@ def run(
 
 
 def _control(
-    pipeline: Path | None, sources: Path | None, engine: Engine, zones: list[str]
+    pipeline: Path | None, sources: Path | None, engine: Engine, zones: list[str], shard: "Shard"
 ) -> "ControlSettings | None":
     """Return how the run can be controlled, with the sources file read; inline runs cannot."""
     from streamvis.config import given_zones, load_site
     from streamvis.runtime.control_socket import ControlSettings
 
     if engine is Engine.inline:
+        if shard.count > 1:
+            raise UsageError(
+                f"--shard {shard} is for runs in worker processes, one of several hubs; leave out "
+                "--shard or --engine inline"
+            )
         if sources is not None:
             raise UsageError(
                 f"--sources {sources} is for runs in worker processes, where sources come and go; "
@@ -151,7 +164,7 @@ def _control(
         return None
     site = load_site(sources) if sources is not None else None
     return ControlSettings(
-        pipeline=str(pipeline or "people"), site=site, zones=tuple(given_zones(zones))
+        pipeline=str(pipeline or "people"), site=site, zones=tuple(given_zones(zones)), shard=shard
     )
 
 
@@ -239,6 +252,7 @@ def start(
 ) -> "Summary":
     """Run the pipeline to the end of its sources and write its files to `out`."""
     from streamvis import config
+    from streamvis.runtime.metrics import Summary
     from streamvis.runtime.monitor import each_of, monitored
     from streamvis.runtime.systemd import notified
     from streamvis.sources import resolve, starting
@@ -255,12 +269,17 @@ def start(
     site = control.site if control is not None else None
     if site is not None:
         specs += site.specs()
+    specs = config.with_zones(specs, config.given_zones(zones))
+    config.check_zones(pipeline, specs)
+    if control is not None and control.shard.count > 1:
+        all_of, specs = len(specs), control.shard.among(specs)
+        if not specs and site is None:
+            say(f"shard {control.shard} has none of the {all_of} sources: nothing to run")
+            return Summary(wall_s=0.0, sources=[], stages=[], shard=str(control.shard))
     live = site is not None or any(spec.may_be_live for spec in specs)
     count = len(specs) if site is None else None
     default = config.default_placement(pipeline, sources=count, live=live)
     placement = config.load_placement(on, pipeline) if on else default
-    specs = config.with_zones(specs, config.given_zones(zones))
-    config.check_zones(pipeline, specs)
     warn_without_zones(pipeline, specs)
     with (
         monitored(metrics, out) as served,

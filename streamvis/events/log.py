@@ -100,6 +100,11 @@ class LogWriter:
             empty = log_schema.is_empty(self._db)
             if not empty:
                 log_schema.check(self._db, self.path)
+                if log_schema.is_merged(self._db):
+                    raise RunError(
+                        f"{self.path} was merged from the logs of several runs; no run can go on "
+                        "in it. Give the run another --out"
+                    )
         with self._write_errors():
             if empty:
                 log_schema.create(self._db)
@@ -210,9 +215,16 @@ class LogReader:
                     self._copy = tempfile.TemporaryDirectory()
                     self._db = _reading(_copied(path, Path(self._copy.name)))
                 log_schema.check(self._db, path)
+                self.is_merged = log_schema.is_merged(self._db)
         except BaseException:
             self.close()
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read the state that the log has now, whatever is written or evicted meanwhile."""
+        with _snapshot(self._db):
+            yield
 
     def cursors(self) -> dict[str, Cursor]:
         """By source, in order of name."""
@@ -325,22 +337,29 @@ class LogReader:
     def latest(self, source: str | None = None, *, types: Iterable[str] = ()) -> Iterator[Row]:
         """Events of the latest run of the source, or of the latest run of all.
 
-        A log holds one run; old ones may hold several, whose ids of tracks recur.
+        A log holds one run; old ones may hold several, whose ids of tracks recur. A merged log
+        holds one of each hub, and all of them are meant.
         """
         cursors = self.cursors()
         if source is not None:
             first = cursors[source].first if source in cursors else 0
             return self.events(source, types=types, first=first)
+        if self.is_merged:
+            return self.events(types=types)
         newest = _newest(cursors.values())
         firsts = {name: cursor.first for name, cursor in cursors.items() if cursor.epoch == newest}
         rows = self.events(types=types)
         return (row for row in rows if row.offset >= firsts.get(row.source, MAX_OFFSET))
 
     def sources(self) -> list[str]:
-        """The sources of the latest run."""
+        """The sources of the latest run, or of all runs of a merged log."""
         cursors = self.cursors().values()
         newest = _newest(cursors)
-        return [one.source for one in cursors if one.epoch == newest and one.source != SYSTEM]
+        return [
+            one.source
+            for one in cursors
+            if (self.is_merged or one.epoch == newest) and one.source != SYSTEM
+        ]
 
     def types(self) -> list[str]:
         """The types of its events, in alphabetical order."""
@@ -348,7 +367,10 @@ class LogReader:
         return [row[0] for row in _rows(self._db, self.path, query, ())]
 
     def has_older_runs(self) -> bool:
+        """Whether it holds several runs of a source, or, unless merged, of its sources."""
         cursors = self.cursors().values()
+        if self.is_merged:
+            return any(cursor.first for cursor in cursors)
         return any(cursor.first for cursor in cursors) or len({c.epoch for c in cursors}) > 1
 
     def _chunk_after(

@@ -5,6 +5,9 @@
 | 1 | events, cursors |
 | 2 | `hours`; a new file also returns free pages in small steps (`auto_vacuum`) |
 
+A log that `events merge` wrote has the tables of the newest version and an application id of its
+own: it holds the runs of several hubs, which no run writes to.
+
 A reader reads each of them as it is. A writer brings the file to the newest first, in one
 transaction: a kill in its midst leaves the earlier version.
 """
@@ -18,6 +21,7 @@ import msgspec
 from streamvis.errors import DataError
 
 APPLICATION_ID = 0x53764576  # "SvEv"
+MERGED_ID = 0x5376456D  # "SvEm"
 VERSION = 2
 HOUR_US = 3_600_000_000
 
@@ -76,7 +80,7 @@ def is_empty(db: sqlite3.Connection) -> bool:
 def check(db: sqlite3.Connection, path: Path) -> None:
     """Raise DataError for a file that is no event log, or one of a later version."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
-    if application != APPLICATION_ID:
+    if application not in (APPLICATION_ID, MERGED_ID):
         raise DataError(f"{path} is not an event log of streamvis; the file was not changed")
     if (version := _version(db)) > VERSION:
         raise DataError(
@@ -85,9 +89,19 @@ def check(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def is_merged(db: sqlite3.Connection) -> bool:
+    """Whether it holds the logs of several hubs."""
+    return bool(db.execute("PRAGMA application_id").fetchone()[0] == MERGED_ID)
+
+
 def create(db: sqlite3.Connection) -> None:
     """Make the tables of an empty file; to be called before it is in WAL mode."""
     db.executescript(_TABLES)
+
+
+def mark_merged(db: sqlite3.Connection) -> None:
+    """Say in the file that it holds the logs of several hubs."""
+    db.execute(f"PRAGMA application_id = {MERGED_ID}")
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -130,7 +144,12 @@ def _hour_of(db: sqlite3.Connection, event: int) -> int:
     """Return the hour in which an event was published; 0 when it does not say so."""
     query = "SELECT payload FROM events WHERE id >= ? ORDER BY id LIMIT 1"
     (payload,) = db.execute(query, (event,)).fetchone()
+    return emitted_us(payload) // HOUR_US
+
+
+def emitted_us(payload: bytes) -> int:
+    """Return the wall clock at which an event was published, µs since 1970; 0: it does not say."""
     try:
-        return _emitted.decode(payload).time.emit_us // HOUR_US
+        return _emitted.decode(payload).time.emit_us
     except msgspec.DecodeError:
         return 0

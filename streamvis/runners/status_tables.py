@@ -13,7 +13,10 @@ from streamvis.runtime.resource_usage import Disk
 def tables(status: Status, out: Path | None = None) -> Iterator[Table | str]:
     """Yield the state and the counts of the sources, the stages, the disk, and what is wrong."""
     columns = ("source", "state", "fps", "camera fps", "age ms", "clock")
-    yield Table(duration(status.wall_s), columns, [_state_row(s) for s in status.sources])
+    share = "" if status.shard == "1/1" else f", shard {status.shard}"
+    yield Table(
+        f"{duration(status.wall_s)}{share}", columns, [_state_row(s) for s in status.sources]
+    )
     counts = ("admitted", "dropped", "skipped", "errors", "reconnects")
     yield Table("", ("source", *counts), [_count_row(s) for s in status.sources])
     stages = [

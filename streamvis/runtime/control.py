@@ -30,6 +30,7 @@ from streamvis.runtime.control_zones import (
 from streamvis.runtime.metrics import SourceReport, Status
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource, SetZones
 from streamvis.runtime.reconnect import reconnect_of
+from streamvis.sources.shard import ALL, Shard, shard_of
 from streamvis.sources.spec import ID, SourceSpec
 from streamvis.zone_layout import ZoneLayout
 
@@ -172,6 +173,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool = False
     give_up_s: float | None = None
     zones: ZoneLayout | None = None  # of sources without their own; None: the pipeline counts none
+    shard: Shard = ALL  # of the sources, which this run has
     unkept: Set[str] = frozenset()  # sources whose zones were set, and that no file has
 
 
@@ -339,6 +341,12 @@ def _fault(spec: SourceSpec, view: View) -> str:
     """Return why a source cannot be added; empty when it can."""
     if not ID.fullmatch(spec.id):
         return f"source id '{_shown(spec.id)}' is not made of a-z, 0-9, '_' and '-' (1 to 64)"
+    if not view.shard.has(spec.id):
+        right = Shard(shard_of(spec.id, view.shard.count), view.shard.count)
+        return (
+            f"source '{spec.id}' is of shard {right}, and this run has shard {view.shard}; add it "
+            f"to the run with --shard {right}"
+        )
     if spec.id in view.specs and spec.id not in view.ended.keys() | view.leaving:
         return (
             f"the run has a source '{spec.id}' already, {view.specs[spec.id].label}; remove it "
@@ -361,7 +369,7 @@ def _labelled(view: View) -> Status:
         r if r.label or r.id not in view.specs else _with_label(r, view.specs[r.id].label)
         for r in view.status.sources
     ]
-    return msgspec.structs.replace(view.status, sources=sources)
+    return msgspec.structs.replace(view.status, sources=sources, shard=str(view.shard))
 
 
 def _with_label(report: SourceReport, label: str) -> SourceReport:

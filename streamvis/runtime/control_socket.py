@@ -29,6 +29,7 @@ from streamvis.runtime.control import (
 )
 from streamvis.runtime.control_files import registered
 from streamvis.runtime.control_zones import ZonesChanged, keep
+from streamvis.sources.shard import ALL, Shard
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.sockets import Server
 
@@ -44,6 +45,7 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str = ""  # its name
     site: Site | None = None  # as read at the start of the run
     zones: tuple[GivenZones, ...] = ()  # zones files of the command line
+    shard: Shard = ALL  # of the sources, which the run has
 
 
 class Control:
@@ -63,9 +65,11 @@ class Control:
         endpoint: str,
         load_file: "Callable[[], Mapping[str, SourceSpec]] | None" = None,
         listed: Mapping[str, SourceSpec] | None = None,
+        shard: Shard = ALL,
     ) -> None:
         self._server = Server(endpoint, LONGEST_MESSAGE, QUEUED)
         self.socket = self._server.socket
+        self.shard = shard
         self.unreadable = 0
         self.origins: dict[str, Origin] = dict.fromkeys(listed or {}, "file")
         self._load_file = load_file
@@ -112,7 +116,9 @@ class Control:
                 self.unreadable += 1
                 self._reply(peer, request)
                 continue
-            now = msgspec.structs.replace(view(), origins=self.origins, unkept=self._unkept)
+            now = msgspec.structs.replace(
+                view(), origins=self.origins, unkept=self._unkept, shard=self.shard
+            )
             decision = self._reload(now) if isinstance(request, Reload) else handle(request, now)
             if isinstance(decision.reply, ZonesChanged):
                 decision = self._kept(decision, decision.reply)
@@ -202,17 +208,20 @@ def controlled(
     if settings is None:
         yield None
         return
-    site = settings.site
+    site, shard = settings.site, settings.shard
     with registered(out, settings.pipeline, site.path if site is not None else None) as run:
         endpoint = f"ipc://{run.socket}"
         if site is None:
-            control = Control(endpoint)
+            control = Control(endpoint, shard=shard)
         else:
             path = site.path.absolute()
             control = Control(
                 endpoint,
-                lambda: _by_id(_with_zones(load_site(path).specs(), settings.zones, pipeline)),
-                _by_id(site.specs()),
+                lambda: _by_id(
+                    shard.among(_with_zones(load_site(path).specs(), settings.zones, pipeline))
+                ),
+                _by_id(shard.among(site.specs())),
+                shard,
             )
         with closing(control):
             yield control

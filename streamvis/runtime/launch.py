@@ -119,6 +119,8 @@ def _run(
         finally:
             error = failure(core) or (_ended_early(hub.signals) if hub.ended_early else None)
             summary = _summary(core, program, meter, hub, str(error or ""))
+            if control is not None:
+                summary = msgspec.structs.replace(summary, shard=str(control.shard))
             if out is not None:
                 _write_summary(summary, out)
     if error is not None:

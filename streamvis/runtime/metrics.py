@@ -111,6 +111,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
     age: dict[str, Histogram] = {}  # by live source, as `age_ms`
     service: dict[str, Histogram] = {}  # by stage, as `service_ms`
+    shard: str = "1/1"  # which share of the sources it has
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +125,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     refused_messages: int = 0
     pipeline: str = ""  # hash of its configuration
     epoch: str = ""  # uuid7 of the run
+    shard: str = "1/1"  # which share of the sources it had
 
 
 class LatencyHistogram:

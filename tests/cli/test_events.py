@@ -21,6 +21,7 @@ from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event, FrameRef, Lost, Time, encode
 from streamvis.events.feed import Feed
 from streamvis.events.log import Cursor, LogReader, LogWriter, Row
+from streamvis.events.source_events import Finish, SourceEof
 from streamvis.runtime.output import locked
 from streamvis.stages import event_codec
 from streamvis.stages.track.events import Association, Merge, Track, TrackBegin, TrackMerge
@@ -399,3 +400,18 @@ def test_what_cannot_be_the_id_of_a_source_is_refused_by_tail(source):
     result = tail("--source", source)
     assert result.exit_code == 2
     assert f"--source {source}: expected the id of a source" in result.stderr
+
+
+def test_logs_are_merged_and_read_like_one(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        logged(tmp_path / name / "events.db", name, [(0, SourceEof(Finish(frames=1)))], epoch=name)
+    result = CliRunner().invoke(
+        app, ["events", "merge", *(str(tmp_path / name) for name in ("all", "b", "a"))]
+    )
+    assert result.stdout == f"{tmp_path / 'all' / 'events.db'}: 2 events of 2 sources\n"
+    exported = CliRunner().invoke(app, ["events", "export", str(tmp_path / "all")])
+    assert [json.loads(line)["source"] for line in exported.stdout.splitlines()] == ["a", "b"]
+    again = CliRunner().invoke(app, ["events", "merge", str(tmp_path / "all"), str(tmp_path / "a")])
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr

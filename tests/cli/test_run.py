@@ -14,6 +14,7 @@ from streamvis.cli import run
 from streamvis.cli.main import app
 from streamvis.events.log import Cursor, LogWriter
 from streamvis.runtime.output import locked
+from streamvis.sources.shard import shard_of
 
 SCENE = "synthetic:walkers?people=1&seconds=1&fps=5&size=64x48"
 
@@ -178,3 +179,29 @@ def test_cameras_that_are_all_given_up_end_the_run_with_code_3(engine, tmp_path)
     assert "refused the connection" in refused_lines[0]
     assert "given up after" in refused_lines[0]
     assert "s3cret" not in result.output
+
+
+def test_shards_split_the_sources_among_them(tmp_path):
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    by_shard = {n: [s for s in ("a", "b", "c") if shard_of(s, 4) == n] for n in range(1, 5)}
+    empty = next(n for n, names in by_shard.items() if not names)
+    some = next(n for n, names in by_shard.items() if names)
+    sources = [part for name in "abc" for part in ("--source", f"{name}={SCENE}")]
+    for number in (empty, some):
+        out = tmp_path / str(number)
+        arguments = ["run", pipeline, *sources, "--shard", f"{number}/4", "--out", out, "--json"]
+        result = CliRunner().invoke(app, [*map(str, arguments)])
+        assert result.exit_code == 0, result.stderr
+        summary = json.loads(result.stdout)
+        assert [source["id"] for source in summary["sources"]] == by_shard[number]
+        assert summary["shard"] == f"{number}/4"
+        if number == empty:
+            assert "shard " + f"{number}/4 has none of the 3 sources" in result.stderr
+        else:
+            assert json.loads((out / "summary.json").read_text())["shard"] == f"{number}/4"
+
+
+def test_a_shard_is_refused_where_it_is_none_or_cannot_be():
+    refused(call("--shard", "3/2"), 2, "--shard 3/2", "expected K/N")
+    refused(call("--shard", "1/2", "--engine", "inline"), 2, "--shard", "inline")

@@ -28,6 +28,7 @@ from streamvis.runtime.control import (
 )
 from streamvis.runtime.protocol import AddSource, RemoveSource, RestartSource
 from streamvis.runtime.reconnect import reconnect_of
+from streamvis.sources.shard import Shard, shard_of
 from streamvis.sources.spec import SourceSpec
 
 FOREVER = reconnect_of(camera("any"))
@@ -306,3 +307,17 @@ def test_no_message_crashes_and_only_known_sources_are_changed(message):
 def test_a_reply_that_cannot_be_read_is_a_fault_of_the_run():
     with pytest.raises(RunError, match="answer"):
         control.decode_reply(b"{}")
+
+
+def test_a_source_of_another_shard_is_refused_and_the_right_one_named():
+    right = shard_of("dock", 3)
+    wrong = right % 3 + 1
+    refusal = control.handle(control.Add(NEW), view_of(shard=Shard(wrong, 3)))
+    assert not refusal.facts
+    assert refusal.reply.message == (
+        f"source 'dock' is of shard {right}/3, and this run has shard {wrong}/3; add it to the run "
+        f"with --shard {right}/3"
+    )
+    view = view_of(shard=Shard(right, 3))
+    assert control.handle(control.Add(NEW), view).reply == control.Changed(added=["dock"])
+    assert control.handle(control.GetStatus(), view).reply.status.shard == f"{right}/3"

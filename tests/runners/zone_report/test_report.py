@@ -27,6 +27,7 @@ from zone_logs import (
 
 from streamvis.errors import DataError, UsageError
 from streamvis.events.log import Cursor, LogWriter, Row
+from streamvis.events.merge import merge
 from streamvis.events.source_events import Restart, SourceEpoch
 from streamvis.runners.zone_report.files import presence
 from streamvis.runners.zone_report.report import Options, report_of
@@ -346,3 +347,23 @@ def test_corrections_of_what_is_evicted_leave_no_negative_counts(tmp_path):
     with report_of(path, Options()) as report:
         assert all(row[3] >= 0 for row in dwell_rows(report))
         assert "".join(json_text(report))
+
+
+def test_the_report_of_a_merged_log_has_what_those_of_its_parts_have(tmp_path):
+    parts = []
+    for n, name in enumerate(("cam1", "cam2", "cam3")):
+        timed = [
+            (402 * S, enter("door", f"{name}:1:1", 399 * S)),
+            (402 * S + n, cross("gate", f"{name}:1:1", 401 * S)),
+            (500 * S, leave("door", f"{name}:1:1", 399 * S, (450 + n) * S)),
+        ]
+        path = tmp_path / f"{name}.db"
+        parts.append(write_log(path, timed, source=name, epoch=f"e{n}", capture_us=WALL))
+    merge(tmp_path / "all.db", parts)
+
+    def read(path):
+        with report_of(path, Options()) as report:
+            assert not report.older_runs
+            return Counter([*count_rows(report), *dwell_rows(report)])
+
+    assert read(tmp_path / "all.db") == sum(map(read, parts), Counter())
