@@ -134,7 +134,7 @@ def run(
     for report in summary.sources:  # the others went on without it
         if report.error:
             say(f"streamvis: {report.error}")
-    empty = not summary.sources and share.count > 1
+    empty = not summary.sources and share.shards > 1
     put_result(summary, [] if empty else tables(summary), json=json)
     if out and out.is_dir():
         files = sorted(path.name for path in out.glob("[!.]*") if path.is_file())
@@ -151,7 +151,7 @@ def _control(
     from streamvis.runtime.control_socket import ControlSettings
 
     if engine is Engine.inline:
-        if shard.count > 1:
+        if shard.shards > 1:
             raise UsageError(
                 f"--shard {shard} is for runs in worker processes, one of several hubs; leave out "
                 "--shard or --engine inline"
@@ -271,7 +271,7 @@ def start(
         specs += site.specs()
     specs = config.with_zones(specs, config.given_zones(zones))
     config.check_zones(pipeline, specs)
-    if control is not None and control.shard.count > 1:
+    if control is not None and control.shard.shards > 1:
         all_of, specs = len(specs), control.shard.among(specs)
         if not specs and site is None:
             say(f"shard {control.shard} has none of the {all_of} sources: nothing to run")

@@ -342,7 +342,7 @@ def _fault(spec: SourceSpec, view: View) -> str:
     if not ID.fullmatch(spec.id):
         return f"source id '{_shown(spec.id)}' is not made of a-z, 0-9, '_' and '-' (1 to 64)"
     if not view.shard.has(spec.id):
-        right = Shard(shard_of(spec.id, view.shard.count), view.shard.count)
+        right = Shard(shard_of(spec.id, view.shard.shards), view.shard.shards)
         return (
             f"source '{spec.id}' is of shard {right}, and this run has shard {view.shard}; add it "
             f"to the run with --shard {right}"

@@ -21,7 +21,7 @@ class Shard(NamedTuple):
     """The share of one of several hubs in the sources."""
 
     number: int  # from 1
-    count: int
+    shards: int
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -36,14 +36,14 @@ class Shard(NamedTuple):
 
     def has(self, source: str) -> bool:
         """Whether the source with this id is in the shard."""
-        return shard_of(source, self.count) == self.number
+        return shard_of(source, self.shards) == self.number
 
     def among(self, specs: Iterable[SourceSpec]) -> list[SourceSpec]:
         """Return the sources that are in the shard."""
         return [spec for spec in specs if self.has(spec.id)]
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.shards}"
 
 
 ALL = Shard(1, 1)
