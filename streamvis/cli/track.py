@@ -85,3 +85,32 @@ def track(
         f"{out}: {people} people in {run.frames} frames{'' if video else options.NO_VIDEO}; the "
         f"tracker alone did {run.hz:.0f} frames/s"
     )
+
+
+def track_clips(
+    data: Annotated[
+        Path,
+        Argument(
+            help="A CSV (path,label,source[,start,end]), a folder with clips.csv or a folder for "
+            "each action."
+        ),
+    ],
+    out: Annotated[Path, Option(help="Where clips.csv and tracks/ go.")],
+    min_height: Annotated[
+        float, Option(min=1, help="Pixels; people whose box is lower are left out.")
+    ] = 48.0,
+    min_s: Annotated[
+        float, Option(min=0.1, help="Seconds; people followed for less are left out.")
+    ] = 1.0,
+    device: options.Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Follow the people of labelled action clips: each becomes a clip to train and score on."""
+    from streamvis.cli.output import put_result
+    from streamvis.runners.clip_tracks import ClipTracker, counts, tables, track_clips
+    from streamvis.runtime.output import make_directory
+
+    make_directory(out)
+    people = track_clips(data, out, ClipTracker(device), min_height=min_height, min_s=min_s)
+    put_result(counts(people), tables(counts(people)), json=json)
+    say(f"{out / 'clips.csv'}: {len(people)} people in the clips of {data}")

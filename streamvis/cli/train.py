@@ -98,10 +98,11 @@ def embedder(
 def actions(
     recipe: Recipe,
     data: Annotated[
-        Path,
+        list[Path],
         Option(
             help="A CSV (path,label,source[,start,end]), a folder with clips.csv or with a folder "
-            "for each action; UCF-101 and HMDB-51 as published."
+            "for each action; UCF-101 and HMDB-51 as published. Repeatable: folds are of the "
+            "first, the others are learnt from too."
         ),
     ],
     out: Annotated[Path, Option(help="Directory for clips, checkpoints and weights.")],
@@ -124,7 +125,16 @@ def actions(
 
     _say_resumable(out)
     chosen, loaded = streams.split(","), load_recipe(recipe)
-    found = run(loaded, data, out, streams=chosen, fold=fold, split=split, overwrite=overwrite)
+    found = run(
+        loaded,
+        data[0],
+        out,
+        also=data[1:],
+        streams=chosen,
+        fold=fold,
+        split=split,
+        overwrite=overwrite,
+    )
     put_result(report(found), fold_lines(found["folds"]), json=json)
 
 

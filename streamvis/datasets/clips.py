@@ -1,7 +1,7 @@
 """Action clips from a CSV, from folders by class, or from UCF-101 and HMDB-51, and their splits.
 
 A source is the video that a clip was cut from. Clips of one source look alike, so a split never has
-clips of a source in both training and test.
+clips of a source in both training and test. A clip may be of one person alone, along a track.
 """
 
 import csv
@@ -36,6 +36,8 @@ class Clip:
     source: str
     start_s: float = 0.0
     end_s: float = math.inf
+    tracks: Path | None = None  # the tracks of its video, as MOTChallenge has results
+    track: int = 0  # the one among them that is cropped along; 0: whole frames
 
 
 Split = tuple[list[int], list[int]]  # indexes of clips to train on, to test on
@@ -61,11 +63,17 @@ def read_clips(data: Path) -> list[Clip]:
 
 
 def check_there(data: Path, clips: Sequence[Clip]) -> None:
-    """Raise DataError when a listed clip does not exist, before any work is done."""
+    """Raise DataError when a listed clip or its tracks do not exist, before any work is done."""
     if absent := [clip.path for clip in clips if not clip.path.is_file()]:
         raise DataError(
             f"{data} lists {len(clips)} clips, but {len(absent)} of them do not exist; the first "
             f"is {absent[0]}"
+        )
+    tracks = {clip.tracks for clip in clips if clip.tracks is not None}
+    if lost := sorted(path for path in tracks if not path.is_file()):
+        raise DataError(
+            f"{data} names {len(tracks)} files of tracks, but {len(lost)} of them do not exist; "
+            f"the first is {lost[0]}. Make them with: streamvis track-clips"
         )
 
 
@@ -88,8 +96,22 @@ def _from_csv(path: Path) -> list[Clip]:
                 f"{path}, line {line}: start is {start:g} s and end is {end:g} s; expected start "
                 "before end"
             )
-        clips.append(Clip(path.parent / row["path"], row["label"], row["source"], start, end))
+        place = (path.parent / row["path"], row["label"], row["source"], start, end)
+        clips.append(Clip(*place, *_track(path, line, row)))
     return clips
+
+
+def _track(path: Path, line: int, row: dict[str, str]) -> tuple[Path | None, int]:
+    """Return the file of tracks and the track of a row; None and 0 for whole frames."""
+    tracks, track = row.get("tracks") or "", row.get("track") or ""
+    if not tracks and not track:
+        return None, 0
+    if not (tracks and track.isascii() and track.isdecimal() and int(track)):
+        raise DataError(
+            f"{path}, line {line}: tracks is '{tracks}' and track is '{track}'; expected a file "
+            "of tracks and the number, from 1, of one of them, or neither"
+        )
+    return path.parent / tracks, int(track)
 
 
 def _seconds(

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streamvis.datasets.clips import Clip, published_split, read_clips, source_folds, source_of
+from streamvis.datasets.clips import (
+    Clip,
+    check_there,
+    published_split,
+    read_clips,
+    source_folds,
+    source_of,
+)
 from streamvis.errors import DataError
 
 labelled = st.lists(
@@ -64,6 +71,19 @@ def test_a_csv_tells_labels_sources_and_times(tmp_path):
     assert [clip.label for clip in read_clips(tmp_path)] == ["fight", "normal"]
 
 
+def test_a_csv_tells_of_people_along_tracks(tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("path,label,source,tracks,track\n1.mp4,fight,v,t/1.txt,3\n2.mp4,normal,w,,\n")
+    person, whole = read_clips(path)
+    assert person == Clip(tmp_path / "1.mp4", "fight", "v", tracks=tmp_path / "t/1.txt", track=3)
+    assert (whole.tracks, whole.track) == (None, 0)
+    files(tmp_path, "1.mp4", "2.mp4")
+    with pytest.raises(DataError, match=r"1 files of tracks, but 1 of them do not exist; .*1\.txt"):
+        check_there(path, [person, whole])
+    files(tmp_path, "t/1.txt")
+    check_there(path, [person, whole])
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -72,6 +92,8 @@ def test_a_csv_tells_labels_sources_and_times(tmp_path):
         ("path,label,source,start\n1.mp4,fight,a,soon\n", "'soon', expected seconds"),
         ("path,label,source,start,end\n1.mp4,fight,a,3,2\n", "start is 3 s and end is 2 s"),
         ("path,label,source\n1.mp4,fight,a\n", "at least two actions"),
+        ("path,label,source,tracks,track\n1.mp4,fight,a,t.txt,\n", "expected a file of tracks and"),
+        ("path,label,source,tracks,track\n1.mp4,fight,a,t.txt,0\n", "track is '0'; expected a"),
     ],
 )
 def test_a_wrong_csv_is_told_by_its_line(tmp_path, text, told):

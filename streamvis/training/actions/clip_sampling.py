@@ -15,14 +15,18 @@ from rich.console import Console
 from rich.progress import track
 
 from streamvis.datasets.clips import Clip
+from streamvis.datasets.motchallenge import MOST_FRAMES, read_results
 from streamvis.errors import DataError
 from streamvis.messages import Array
+from streamvis.models.crops import crop
 from streamvis.models.off import Modality
 from streamvis.sources import open_source, resolve
+from streamvis.tracking.tubelets import Tubelet
 
 STACK = 5  # flows, or differences, of one sample
 SLACK_US = 1000  # a picture this much too early still counts for its time
 FLOW_RANGE = 20.0  # px in STEP_S that fill a byte; the paper's bound
+CONTEXT = 4.0  # side of a crop in heights of the person, as the stage's setting `context`
 LARGER = 1.125  # of the network's size, so that crops are smaller than the frame
 
 T = TypeVar("T")
@@ -54,13 +58,20 @@ def gather(clips: Sequence[Clip], sampling: ClipSampling, folder: Path) -> ClipF
     """Decode the clips into `folder` unless they are there already."""
     folder.mkdir(parents=True, exist_ok=True)
     key = msgspec.json.encode(sampling) + msgspec.json.encode(
-        [(str(c.path.resolve()), c.start_s, str(c.end_s)) for c in clips]
+        [(str(c.path.resolve()), c.start_s, str(c.end_s), *_person(c)) for c in clips]
     )
     name = f"{sampling.modality}-{hashlib.sha256(key).hexdigest()[:12]}"
     path, index = folder / f"{name}.npy", folder / f"{name}.first.npy"
     if not (path.exists() and index.exists()):
         _write(clips, sampling, path, index)
     return ClipFrames(np.load(path, mmap_mode="r"), np.load(index))
+
+
+def _person(clip: Clip) -> tuple[str, ...]:
+    """Return what else the pixels of a clip depend on; nothing for whole frames."""
+    if clip.tracks is None:
+        return ()
+    return hashlib.sha256(clip.tracks.read_bytes()).hexdigest(), str(clip.track)
 
 
 def _write(clips: Sequence[Clip], sampling: ClipSampling, path: Path, index: Path) -> None:
@@ -101,22 +112,51 @@ def sample_clip(clip: Clip, sampling: ClipSampling) -> Array:
 
 
 def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
-    """Return all pictures (n, H, W, 3) of a clip at the sampling's size, and times (n,) in µs."""
+    """Return all pictures (n, H, W, 3) of a clip at the sampling's size, and times (n,) in µs.
+
+    Of a clip of one person, the pictures are crops along the track, as those of the action stage.
+    """
     try:
         (spec,) = resolve([str(clip.path)])
     except ValueError:
         raise DataError(f"{clip.path} names several videos; expected one") from None
+    boxes = None if clip.tracks is None else boxes_of(clip.tracks, clip.track)
+    tubelet: Tubelet | None = None
     pictures, times = [], []
     with closing(open_source(spec)) as source:
         for picture in source:
             if picture.media_us >= clip.end_s * 1e6:
                 break
-            if picture.media_us >= clip.start_s * 1e6:
+            if picture.media_us < clip.start_s * 1e6:
+                continue
+            if boxes is None:
                 pictures.append(resized(picture.pixels, sampling.size))
-                times.append(picture.media_us)
+            elif (box := boxes.get(picture.n + 1)) is not None:
+                if tubelet is None:
+                    tubelet = Tubelet(box, picture.media_us)
+                else:
+                    tubelet.follow(box, picture.media_us)
+                window = tubelet.window(CONTEXT, sampling.size)
+                pictures.append(crop(picture.pixels, window[None], sampling.size)[0])
+            else:
+                continue
+            times.append(picture.media_us)
     if not pictures:
-        raise DataError(f"{clip.path} has no picture from {clip.start_s:g} to {clip.end_s:g} s")
+        whose = f" with track {clip.track}" if clip.tracks else ""
+        raise DataError(
+            f"{clip.path} has no picture{whose} from {clip.start_s:g} to {clip.end_s:g} s"
+        )
     return np.stack(pictures), np.array(times, np.float64)
+
+
+def boxes_of(tracks: Path, track: int) -> dict[int, Array]:
+    """Return a track's boxes (4,) xyxy px by frame, from 1; DataError where there is none."""
+    rows = read_results(tracks, MOST_FRAMES)
+    own = rows.where(rows.ids == track)
+    if not len(own):
+        known = ", ".join(map(str, sorted(set(rows.ids.tolist()))[:8])) or "none"
+        raise DataError(f"{tracks} has no track {track}; expected one of its tracks: {known}")
+    return dict(zip(own.frames.tolist(), own.boxes, strict=True))
 
 
 def resized(pixels: Array, size: tuple[int, int]) -> Array:

@@ -166,6 +166,7 @@ def run(
     data: Path,
     out: Path,
     *,
+    also: Sequence[Path] = (),
     streams: Sequence[str] = ("rgb", "off"),
     fold: int | None = None,
     split: int | None = None,
@@ -174,12 +175,19 @@ def run(
 ) -> dict[str, list[dict[str, ClassificationScores]]]:
     """Train and score the folds, then train the final network on all clips; return the scores.
 
-    fold: the only fold to train, from 1. All files are written into `out`.
+    also: further clips to train on, such as those of single people. The folds are of the sources of
+    `data`, whose clips alone are in the scores; a fold holds out all clips of its sources. fold:
+    the only fold to train, from 1. All files are written into `out`.
     """
-    clips = read_clips(data)
-    check_there(data, clips)
+    read = [read_clips(one) for one in (data, *also)]
+    for one, found in zip((data, *also), read, strict=True):
+        check_there(one, found)
+    clips, count = [clip for found in read for clip in found], len(read[0])
     corpus = corpus_of(clips, out / "clips")
-    splits = folds_of(recipe, data, clips, split)
+    splits = [
+        _with_their_sources(split_, clips)
+        for split_ in folds_of(recipe, data, clips[:count], split)
+    ]
     if fold is not None and not 1 <= fold <= len(splits):
         raise UsageError(f"--fold {fold}: expected 1 to {len(splits)}, the recipe's folds")
     modalities(streams)
@@ -187,7 +195,7 @@ def run(
         out,
         "actions",
         recipe,
-        data={"--data": [data, *outside(data, clips)]},
+        data={"--data": [data, *also, *outside((data, *also), clips)]},
         weights={"start": [recipe.start]},
         options={} if split is None else {"--split": split},
         overwrite=overwrite,
@@ -200,15 +208,35 @@ def run(
         if trials and "rgb" in trials[0].streams:
             calibration = calibrated(together(trials), corpus, base)
         _final(recipe, corpus, data, out, streams, calibration)
+    trials = [_first(trial, count) for trial in trials]
     return {"folds": [scores_of(trial, corpus, base) for trial in trials]} | (
         {"together": [scores_of(together(trials), corpus, base)]} if trials else {}
     )
 
 
-def outside(data: Path, clips: Sequence[Clip]) -> list[Path]:
-    """Return the clips of a CSV that are not below `data`."""
-    root = data.resolve()
-    return sorted({c.path for c in clips if not c.path.resolve().is_relative_to(root)})
+def _with_their_sources(split: Split, clips: Sequence[Clip]) -> Split:
+    """Extend a split of the first clips: all others of its held-out sources are held out too."""
+    train, held = split
+    sources, known = {clips[i].source for i in held}, {*train, *held}
+    others = [i for i in range(len(clips)) if i not in known]
+    apart = [i for i in others if clips[i].source in sources]
+    return train + [i for i in others if clips[i].source not in sources], held + apart
+
+
+def _first(trial: FoldLogits, count: int) -> FoldLogits:
+    """Return the logits of the first `count` clips alone."""
+    keep = trial.rows < count
+    streams = {m: {name: x[keep] for name, x in own.items()} for m, own in trial.streams.items()}
+    return FoldLogits(trial.rows[keep], streams)
+
+
+def outside(data: Sequence[Path], clips: Sequence[Clip]) -> list[Path]:
+    """Return the files of clips, and of their tracks, that are not below one of `data`."""
+    roots = [one.resolve() for one in data]
+    files = {path for c in clips for path in (c.path, c.tracks) if path is not None}
+    return sorted(
+        path for path in files if not any(path.resolve().is_relative_to(root) for root in roots)
+    )
 
 
 def modalities(streams: Sequence[str]) -> list[Modality]:

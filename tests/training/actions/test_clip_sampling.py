@@ -6,12 +6,18 @@ import av
 import cv2
 import numpy as np
 import pytest
+from factories import tracks
 from hypothesis import given
 from hypothesis import strategies as st
 from labelled_clips import SIZE, write_clips
 
 from streamvis.datasets.clips import Clip, read_clips
+from streamvis.datasets.motchallenge import rows, write_results
 from streamvis.errors import DataError
+from streamvis.messages import Frame
+from streamvis.models.crops import crop
+from streamvis.stages.actions import OffActions
+from streamvis.stages.actions.state import ActionState, SamplingPlan
 from streamvis.training.actions.clip_sampling import (
     ClipSampling,
     gather,
@@ -112,3 +118,42 @@ def test_another_sampling_is_decoded_into_a_file_of_its_own(folder, tmp_path):
         gather(clips[::-1], slow, tmp_path).of(0).tolist() == sample_clip(clips[1], slow).tolist()
     )
     assert not list(tmp_path.glob("*.raw"))
+
+
+def test_crops_along_a_track_are_those_of_the_stage(folder, tmp_path):
+    """The stage samples the same frames, with the same windows; the person comes in frame 3."""
+    clip = Clip(folder / "moving/0.avi", "moving", "0", 0.0, 0.95, tmp_path / "a.txt", 7)
+    numbers = np.arange(3, 11)
+    boxes = np.stack(
+        [40 + 2.5 * numbers, 20 - numbers, 58 + 3 * numbers, 75 + numbers], 1
+    )  # exact in float32
+    write_results(tmp_path / "a.txt", rows(numbers, np.full(8, 7), boxes))
+    pictures = sample_clip(Clip(clip.path, "moving", "0"), ClipSampling(size=(96, 96), every_s=0.1))
+    state = ActionState(SamplingPlan.of(OffActions(), 0.2, 16, (48, 64)), 2)
+    expected = []
+    for number, box in zip(numbers, boxes, strict=True):
+        frame = Frame(
+            source="a",
+            seq=0,
+            n=int(number),
+            media_us=int(number - 1) * 100_000,
+            width=96,
+            height=96,
+        )
+        for row in state.observe(frame, tracks([7], box)):
+            if row.sampled:
+                expected.append(crop(pictures[number - 1], row.sample.box[None], (48, 64))[0])
+    found = sample_clip(clip, ClipSampling(size=(48, 64), every_s=0.2))
+    np.testing.assert_array_equal(found, np.stack(expected))
+
+
+def test_people_of_one_video_have_caches_of_their_own(folder, tmp_path):
+    path, boxes = tmp_path / "a.txt", np.array([[10.0, 10, 30, 70], [50, 10, 70, 70]] * 10)
+    write_results(path, rows(np.repeat(np.arange(1, 11), 2), np.tile([1, 2], 10), boxes))
+    video, sampling = folder / "moving/0.avi", ClipSampling(size=SIZE, every_s=0.2)
+    people = [Clip(video, "moving", "0", tracks=path, track=track) for track in (1, 2)]
+    one, two = (gather([clip], sampling, tmp_path).of(0) for clip in people)
+    assert one.shape == two.shape == (5, *SIZE, 3)
+    assert (one != two).any()
+    with pytest.raises(DataError, match=r"a\.txt has no track 3; expected one of its tracks: 1, 2"):
+        sample_clip(Clip(video, "moving", "0", tracks=path, track=3), sampling)

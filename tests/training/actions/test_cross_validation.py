@@ -93,6 +93,20 @@ def test_what_is_done_is_not_done_again(trained, folder, monkeypatch):
     assert found["together"][0]["off"].clips == 20
 
 
+def test_further_clips_are_held_out_with_their_source_and_not_scored(folder, tmp_path):
+    also = tmp_path / "also.csv"
+    rows_ = [f"{folder}/moving/0.avi,moving,0", f"{folder}/still/1.avi,still,elsewhere"]
+    also.write_text("\n".join(["path,label,source", *rows_]))
+    recipe = msgspec.structs.replace(RECIPE, folds=2, views=1)
+    found = cross_validation.run(recipe, folder, tmp_path, also=[also], final=False)
+    clips = read_clips(folder)
+    folds = source_folds(clips, 2)
+    for number, ((_, held), scores) in enumerate(zip(folds, found["folds"], strict=True), 1):
+        rows = np.load(tmp_path / f"fold-{number}/rgb.npz")["rows"].tolist()
+        assert rows == held + [20] * ("0" in {clips[i].source for i in held})
+        assert scores["off"].clips == len(held)
+
+
 def test_another_recipe_is_refused_where_folds_are_kept(trained, folder):
     network = msgspec.structs.replace(RECIPE.network, window=3)
     recipe = msgspec.structs.replace(RECIPE, folds=2, network=network)
@@ -239,7 +253,7 @@ def test_folds_are_of_sources_unless_a_published_split_or_none_is_asked_for(fold
 def test_clips_outside_of_the_data_are_named_for_the_provenance(tmp_path):
     paths = [tmp_path / "data/b.mp4", tmp_path / "z.mp4", tmp_path / "data/../a.mp4"]
     clips = [Clip(path, "a", "s") for path in [*paths, paths[1]]]
-    assert cross_validation.outside(tmp_path / "data", clips) == [paths[2], paths[1]]
+    assert cross_validation.outside([tmp_path / "data"], clips) == [paths[2], paths[1]]
 
 
 def test_a_network_is_made_for_each_modality_once():
