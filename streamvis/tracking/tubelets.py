@@ -40,14 +40,17 @@ class Tubelet:
         """Height of the smoothed box in px."""
         return float(self.smooth[3])
 
-    def window(self, context: float, size: tuple[int, int]) -> Array:
+    def window(self, context: float, size: tuple[int, int], frame: tuple[int, int]) -> Array:
         """Return the crop window (4,) xyxy px around the person, with the aspect of `size` (h, w).
 
-        Its smaller side is `context` times the larger of the person's.
+        Its smaller side is `context` times the larger of the person's. It stays within the frame,
+        of `frame` (width, height) px: it is moved inside, and no larger than fits.
         """
         side = context * max(self.smooth[2], self.smooth[3])
-        half = side / min(size) * np.array(size[::-1]) / 2
-        return np.concatenate([self.smooth[:2] - half, self.smooth[:2] + half])
+        whole = side / min(size) * np.array(size[::-1])
+        half = whole * min(1.0, *(frame / whole)) / 2
+        centre = np.clip(self.smooth[:2], half, frame - half)
+        return np.concatenate([centre - half, centre + half])
 
     def state(self) -> list[float]:
         """Return the numbers that `resume` restores."""

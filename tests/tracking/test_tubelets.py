@@ -52,8 +52,18 @@ def test_who_was_away_is_looked_at_where_they_are():
 
 def test_the_window_has_the_shape_of_what_the_network_takes():
     made = Tubelet(np.array([100, 100, 140, 200]), 0)
-    assert made.window(2.0, (64, 64)).tolist() == [20, 50, 220, 250]
-    assert made.window(1.0, (64, 128)).tolist() == [20, 100, 220, 200]
+    frame = (400, 300)
+    assert made.window(2.0, (64, 64), frame).tolist() == [20, 50, 220, 250]
+    assert made.window(1.0, (64, 128), frame).tolist() == [20, 100, 220, 200]
+
+
+def test_the_window_stays_within_the_frame():
+    made = Tubelet(np.array([100, 100, 140, 200]), 0)
+    assert made.window(2.0, (64, 64), (400, 210)).tolist() == [20, 10, 220, 210]  # moved up
+    assert made.window(2.0, (64, 64), (160, 300)).tolist() == [0, 70, 160, 230]  # as wide as fits
+    assert made.window(4.0, (192, 256), (320, 240)).tolist() == [0, 0, 320, 240]
+    outside = Tubelet(np.array([500, -80, 540, -10]), 0)
+    assert outside.window(2.0, (64, 64), (400, 300)).tolist() == [260, 0, 400, 140]
 
 
 def test_a_successor_looks_where_the_first_did():

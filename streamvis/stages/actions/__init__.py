@@ -35,8 +35,8 @@ class OffActions(StageConfig, frozen=True, tag="off"):
     min_height: Annotated[float, Meta(ge=8)] = 48.0  # px of the source frame; people whose box is
     # lower are not classified
     context: Annotated[float, Meta(ge=1, le=10)] = 4.0  # side of the square crop around a person,
-    # as a multiple of the person's height; wide by default, since a fight involves two people and
-    # the shipped weights were trained on whole frames
+    # as a multiple of the person's height, within the frame; wide by default, since a fight
+    # involves two people. The shipped weights were trained on such crops and on whole frames
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # arithmetic of the network; auto: bf16
     # where the hardware supports it
     engine: Literal["auto", "torch", "openvino"] = "auto"  # inference engine; auto: OpenVINO on a

@@ -192,7 +192,9 @@ class ActionState:
             if subject.tubelet is None:
                 box = np.array([0, 0, frame.width, frame.height], np.float64)
             elif id_ in chosen:
-                box = subject.tubelet.window(self.plan.context, self.plan.size)
+                box = subject.tubelet.window(
+                    self.plan.context, self.plan.size, (frame.width, frame.height)
+                )
             else:
                 subject.pause()
                 subject.samples.clear()

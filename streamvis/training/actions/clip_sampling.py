@@ -136,7 +136,8 @@ def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
                     tubelet = Tubelet(box, picture.media_us)
                 else:
                     tubelet.follow(box, picture.media_us)
-                window = tubelet.window(CONTEXT, sampling.size)
+                height, width = picture.pixels.shape[:2]
+                window = tubelet.window(CONTEXT, sampling.size, (width, height))
                 pictures.append(crop(picture.pixels, window[None], sampling.size)[0])
             else:
                 continue

@@ -148,7 +148,7 @@ def test_crops_along_a_track_are_those_of_the_stage(folder, tmp_path):
 
 
 def test_people_of_one_video_have_caches_of_their_own(folder, tmp_path):
-    path, boxes = tmp_path / "a.txt", np.array([[10.0, 10, 30, 70], [50, 10, 70, 70]] * 10)
+    path, boxes = tmp_path / "a.txt", np.array([[10.0, 10, 15, 20], [70, 60, 75, 70]] * 10)
     write_results(path, rows(np.repeat(np.arange(1, 11), 2), np.tile([1, 2], 10), boxes))
     video, sampling = folder / "moving/0.avi", ClipSampling(size=SIZE, every_s=0.2)
     people = [Clip(video, "moving", "0", tracks=path, track=track) for track in (1, 2)]
