@@ -207,7 +207,7 @@ def run(
         calibration = base  # only the network of rgb has one
         if trials and "rgb" in trials[0].streams:
             calibration = calibrated(together(trials), corpus, base)
-        _final(recipe, corpus, data, out, streams, calibration)
+        _final(recipe, corpus, [data, *also], out, streams, calibration)
     trials = [_first(trial, count) for trial in trials]
     return {"folds": [scores_of(trial, corpus, base) for trial in trials]} | (
         {"together": [scores_of(together(trials), corpus, base)]} if trials else {}
@@ -283,7 +283,7 @@ def _fold(
 def _final(
     recipe: ActionRecipe,
     corpus: Corpus,
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     streams: Sequence[str],
     calibration: Calibration,
@@ -298,7 +298,7 @@ def _final(
         for log in logs:
             write_curves(log, out / f"curves-{modality}-{log.parent.name}.png")
         about = {
-            "data": data.resolve().name,
+            "data": ", ".join(one.resolve().name for one in data),
             "clips": str(len(corpus.clips)),
             "start": recipe.start,
             **run_of(logs),
