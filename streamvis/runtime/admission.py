@@ -31,7 +31,9 @@ class Admission:
         granted: list[GrantSlots] = []
         live: list[Stream] = []
         for stream in self._streams:
-            if not stream.free or not stream.open or stream.saving or stream.ending is not None:
+            if not stream.free or not stream.open or stream.saving:
+                continue
+            if stream.ending is not None and not stream.lost:
                 continue
             if (room := self._room(stream)) <= 0:
                 continue
@@ -44,7 +46,8 @@ class Admission:
         return granted
 
     def _room(self, stream: Stream) -> int:
-        return self._window - len(stream.granted) - len(stream.frames_in_flight)
+        held = len(stream.frames_in_flight) - stream.lost  # a lost frame needs a slot again
+        return self._window - len(stream.granted) - held
 
     def _shared(self, live: list[Stream], at: float) -> Iterator[GrantSlots]:
         """Grant slots one by one, to the source with the fewest grants that waited longest."""

@@ -27,17 +27,13 @@ class Dispatch:
                 while send := self._send(workers, replica, replica.queue, at):
                     yield send
             return
-        while workers.queue:
-            ready = [
-                r for r in workers.replicas if r.process.state == "ready" and len(r.sent) < PREFETCH
-            ]
-            if not ready:
-                return
-            replica = min(ready, key=lambda r: r.load)
-            send = self._send(workers, replica, workers.queue, at)
-            if send is None:
-                return
-            yield send
+        for node, queue in workers.queues.items():
+            while queue and (ready := [r for r in workers.takers(node) if _has_room(r)]):
+                replica = min(ready, key=lambda r: r.load)
+                send = self._send(workers, replica, queue, at)
+                if send is None:
+                    break
+                yield send
 
     def _send(
         self, workers: WorkerGroup, replica: Replica, queue: deque[Job], at: float
@@ -60,10 +56,12 @@ class Dispatch:
             queue.popleft()
         items: list[Item] = []
         blobs: list[Any] = []
+        begun = set(replica.begun)
         for job in jobs:
             self._pack(workers.group, replica, job, items, blobs)
         self._batches += 1
-        replica.sent.append(Batch(self._batches, jobs, packets, at))
+        begins = sorted(replica.begun - begun)
+        replica.sent.append(Batch(self._batches, jobs, packets, at, begins))
         replica.load += packets
         return SendWork(replica.process.name, self._batches, items, blobs)
 
@@ -96,10 +94,17 @@ class Dispatch:
 
 def waiting(workers: WorkerGroup) -> Iterable[Job]:
     """Yield the first job of each queue whose worker is idle until the batch fills up."""
-    for replica in workers.replicas:
-        queue = replica.queue if workers.group.stateful else workers.queue
-        if queue and not replica.sent and replica.process.state == "ready":
+    if workers.group.stateful:
+        queues = [([replica], replica.queue) for replica in workers.replicas]
+    else:
+        queues = [(workers.takers(node), queue) for node, queue in workers.queues.items()]
+    for replicas, queue in queues:
+        if queue and any(not r.sent and r.process.state == "ready" for r in replicas):
             yield queue[0]
+
+
+def _has_room(replica: Replica) -> bool:
+    return replica.process.state == "ready" and len(replica.sent) < PREFETCH
 
 
 def _next_batch(queue: deque[Job], most: int) -> tuple[list[Job], int, bool]:

@@ -87,6 +87,6 @@ def remove_jobs(
             (queue.jobs if job in queue.jobs else queue.replica.queue).remove(job)
             queues.append(index)
         elif not workers.group.stateful:
-            workers.queue.remove(job)
+            workers.remove(job)
     in_flight.jobs.clear()
     return queues

@@ -5,8 +5,10 @@ keeps its place among the frames of a stateful group.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
+
+import msgspec
 
 from streamvis.messages import Ending, Notice
 from streamvis.runtime import protocol
@@ -21,7 +23,9 @@ from streamvis.runtime.state import (
     Replica,
     Stream,
     WorkerGroup,
+    node_of,
     replica_with_fewest_sources,
+    segment_of,
     skips_frame,
 )
 from streamvis.runtime.supervision import kill
@@ -57,7 +61,7 @@ class Flow:
             wanted = group.follows_status if followers else bool(group.stateful)
             if wanted and group.index not in stream.opened_queues:
                 stream.opened_queues.add(group.index)
-                replica = replica_with_fewest_sources(workers, self.streams.values())
+                replica = replica_with_fewest_sources(workers, self.streams.values(), stream.node)
                 stream.queues[group.index] = OrderedQueue(replica, deque())
 
     def admit(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
@@ -113,6 +117,9 @@ class Flow:
         if skips_frame(self.groups[index], in_flight):
             self._count_group(in_flight, index, at)
             return
+        if in_flight.lost and self.groups[index].reads_pixels:
+            in_flight.deferred.append(index)
+            return
         stream = self.streams[in_flight.frame.source]
         if self.groups[index].stateful:
             in_flight.jobs[index].ready = True
@@ -122,7 +129,7 @@ class Flow:
         in_flight.jobs[index] = job = Job(in_flight.frame.source, in_flight, ready=True, since=at)
         workers = self.worker_groups[index]
         workers.add_arrival(at)
-        workers.queue.append(job)
+        workers.queue_of(job).append(job)
         self.to_dispatch[index] = None
 
     def queue_ready(self, stream: Stream, index: int, at: float) -> None:
@@ -184,6 +191,7 @@ class Flow:
         over = in_flight.out == 0 if in_flight.given_up else in_flight.left == 0
         if not over or stream.frames_in_flight.pop(in_flight.frame.seq, None) is None:
             return
+        self._found(stream, in_flight)
         slot = in_flight.frame.slot
         if slot in stream.slots:
             stream.free.append(slot)
@@ -194,13 +202,14 @@ class Flow:
         completed = protocol.FrameCompleted(frame, parts, skip, poison, at - in_flight.at, dropped)
         self.orders.append(completed)
 
-    def _poison(self, in_flight: InFlightFrame, at: float) -> None:
-        """Give up a frame that kills workers; groups without it get a notice in its place."""
+    def give_up(self, in_flight: InFlightFrame, reason: str, at: float) -> None:
+        """Give up a frame; groups that have not begun it get a notice in its place."""
         frame = in_flight.frame
         stream = self.streams[frame.source]
         stream.poisoned += not in_flight.given_up
         in_flight.given_up = True
-        gap = Gap("poison", 1, frame.n, frame.n)
+        self._found(stream, in_flight)
+        gap = Gap(reason, 1, frame.n, frame.n)
         item = protocol.NoticeItem(notice_of(gap, frame.source, in_flight.before_us))
         for index, job in list(in_flight.jobs.items()):
             if job.out:
@@ -211,7 +220,7 @@ class Flow:
                 stream.open_notices += 1
                 self.queue_ready(stream, index, at)
             elif not self.groups[index].stateful:  # otherwise its worker has no successor
-                self.worker_groups[index].queue.remove(job)
+                self.worker_groups[index].remove(job)
         self._complete_if_over(in_flight, at)
 
     def requeue(self, workers: WorkerGroup, replica: Replica, at: float) -> None:
@@ -220,28 +229,127 @@ class Flow:
         A frame that was alone in its batch when two workers died is given up as the cause.
         """
         batches = list(replica.sent)
-        replica.sent.clear()
         replica.begun.clear()
+        replica.node = ""
+        suspects = [job for job in batches[0].jobs if job.in_flight is not None] if batches else []
+        for job in suspects:
+            job.deaths += 1
+        for job in self._take_back(workers, replica):
+            is_cause = suspects == [job] and job.deaths >= 2
+            if (in_flight := job.in_flight) is not None and (is_cause or in_flight.given_up):
+                self.give_up(in_flight, "poison", at)
+
+    def _take_back(self, workers: WorkerGroup, replica: Replica) -> list[Job]:
+        """Queue all that was sent to a process and is not answered again, in order."""
+        jobs = [job for batch in replica.sent for job in batch.jobs]
+        replica.sent.clear()
         replica.load = 0
-        jobs = [job for batch in batches for job in batch.jobs]
         for job in jobs:
             job.out = False
             if job.in_flight is not None:
                 job.in_flight.out -= 1
-        suspects = [job for job in batches[0].jobs if job.in_flight is not None] if batches else []
-        for job in suspects:
-            job.deaths += 1
-        queue = replica.queue if workers.group.stateful else workers.queue
-        queue.extendleft(reversed(jobs))
+        if workers.group.stateful:
+            replica.queue.extendleft(reversed(jobs))
+        else:
+            for job in reversed(jobs):
+                workers.queue_of(job).appendleft(job)
         for job in jobs:
-            is_cause = suspects == [job] and job.deaths >= 2
-            if (in_flight := job.in_flight) is not None and (is_cause or in_flight.given_up):
-                self._poison(in_flight, at)
+            if job.in_flight is not None and job.in_flight.lost:
+                self._defer(self.streams[job.source], job, workers)
+        return jobs
+
+    # pixels that are gone
+
+    def lose(self, stream: Stream, segments: Collection[str]) -> None:
+        """Note that the pixels of frames are gone: groups that read them wait for new ones."""
+        stream.slots = frozenset(s for s in stream.slots if segment_of(s) not in segments)
+        stream.free = [slot for slot in stream.free if slot in stream.slots]
+        stream.granted &= stream.slots
+        for in_flight in stream.frames_in_flight.values():
+            if segment_of(in_flight.frame.slot) in segments:
+                self._lose(stream, in_flight)
+
+    def missing(
+        self, workers: WorkerGroup, replica: Replica, missing: protocol.PixelsMissing
+    ) -> list[Stream]:
+        """Take back what a worker could not do for want of pixels; return the sources of those."""
+        if not replica.sent or replica.sent[0].id != missing.id:
+            self.orders.append(kill(replica.process, "it misses pixels of no batch of its own"))
+            return []
+        frames = [job.in_flight for job in replica.sent[0].jobs if job.in_flight is not None]
+        for batch in replica.sent:
+            replica.begun.difference_update(batch.begins)
+        self._take_back(workers, replica)
+        self.orders.append(protocol.ResumeWorker(replica.process.name))
+        self.to_dispatch[workers.group.index] = None
+        streams: dict[str, Stream] = {}
+        for in_flight in frames:
+            if in_flight.frame.slot in missing.slots:
+                stream = streams[in_flight.frame.source] = self.streams[in_flight.frame.source]
+                self._lose(stream, in_flight)
+        return list(streams.values())
+
+    def restore(self, stream: Stream, decoded: protocol.DecodedFrame, at: float) -> bool:
+        """Use a picture that was decoded again; False when no frame in flight has lost it."""
+        for in_flight in stream.frames_in_flight.values():
+            if in_flight.lost and in_flight.frame.n == decoded.n:
+                break
+        else:
+            return False
+        in_flight.frame = msgspec.structs.replace(in_flight.frame, slot=decoded.slot)
+        in_flight.node = node_of(decoded.slot)
+        self._found(stream, in_flight)
+        deferred, in_flight.deferred = in_flight.deferred, []
+        for index in deferred:
+            self.queue_frame(in_flight, index, at)
+        return True
+
+    def _lose(self, stream: Stream, in_flight: InFlightFrame) -> None:
+        if in_flight.lost or in_flight.given_up or not self._needs_pixels(in_flight):
+            return
+        in_flight.lost = True
+        stream.lost += 1
+        for index, job in list(in_flight.jobs.items()):
+            if job.ready and not job.out and self.groups[index].reads_pixels:
+                self._defer(stream, job, self.worker_groups[index])
+
+    def _needs_pixels(self, in_flight: InFlightFrame) -> bool:
+        """Whether a group that reads pixels has yet to answer for the frame."""
+        return any(
+            group.reads_pixels
+            and (in_flight.waits[group.index] > 0 or group.index in in_flight.jobs)
+            for group in self.groups
+        )
+
+    def _found(self, stream: Stream, in_flight: InFlightFrame) -> None:
+        stream.lost -= in_flight.lost
+        in_flight.lost = False
+
+    def _defer(self, stream: Stream, job: Job, workers: WorkerGroup) -> None:
+        """Take a job that lacks its pixels out of the queue; those behind it keep their order."""
+        index, in_flight = workers.group.index, job.in_flight
+        assert in_flight is not None
+        if index not in in_flight.deferred:
+            in_flight.deferred.append(index)
+        job.ready = False
+        if not workers.group.stateful:
+            workers.remove(job)
+            del in_flight.jobs[index]
+            return
+        queue = stream.queues.get(index)
+        if queue is None or job not in queue.replica.queue:
+            return
+        theirs = [each for each in queue.replica.queue if each.source == stream.name]
+        behind = theirs[theirs.index(job) :]
+        for each in behind:
+            queue.replica.queue.remove(each)
+        queue.jobs.extendleft(reversed(behind))
 
     def drop(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
         """Give up a frame that no worker has; it counts as dropped, not as admitted."""
         frame = in_flight.frame
         in_flight.given_up = True
+        self._found(stream, in_flight)
         stream.admitted -= 1
         if stream.ending == "eof":
             stream.ending = "drained"

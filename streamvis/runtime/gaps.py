@@ -13,7 +13,8 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
 
     reason: str  # overload, drained: decoded, then dropped; skipped: not decoded, since the stages
     # are too slow; decode: could not be decoded;
-    # poison: given up, since workers died while processing it
+    # poison: given up, since workers died while processing it; lost: given up, since its pixels
+    # were gone with the process or node that decoded it
     count: int
     first_n: int
     last_n: int

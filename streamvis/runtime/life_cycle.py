@@ -22,6 +22,7 @@ from streamvis.runtime.state import (
     Stream,
     decoder_name,
     frame_of,
+    node_of,
     stages_to_skip,
     too_many_exits,
 )
@@ -29,7 +30,13 @@ from streamvis.runtime.supervision import Limits, ProcessSlot, advance, kill, re
 from streamvis.sources.picture import StreamStats
 
 STEADY_S = 10.0  # after frames for so long, the next pause is the shortest again
-LOGGED = ("overload", "decode", "skipped", "poison")  # reasons of gaps in the operator's log …
+LOGGED = (
+    "overload",
+    "decode",
+    "skipped",
+    "poison",
+    "lost",
+)  # reasons of gaps in the operator's log …
 BURST_S = 60.0  # … with an entry for each source in so long, which sums them up
 FROZEN_S = 10.0  # without a heartbeat of its decode process an online source counts as stalled
 SLACK_S = 10.0  # beyond the time-outs of the decode process, which should come first
@@ -64,8 +71,10 @@ class LifeCycle:
                 stream.absent_since = at
             stream.state_at = stream.state_at or at
             self._change(stream, "connecting", "", at)
+        after_n = min([stream.last_n, *(n - 1 for n in _lost(stream))])
+        stream.sent_n = after_n
         order = protocol.OpenSource(
-            stream.name, stream.epoch, stream.last_n, _last_us(stream), stream.zero_s
+            stream.name, stream.epoch, after_n, _last_us(stream), stream.zero_s
         )
         self._flow.orders.append(order)
 
@@ -118,12 +127,17 @@ class LifeCycle:
         self, stream: Stream, decoded: protocol.DecodedFrame, at: float, *, draining: bool
     ) -> None:
         """Admit a picture; it was granted the slot it is in, or its process is killed."""
-        if stream.ending is not None:  # it was sent before the process was stopped
-            return
+        if stream.ending is not None and not stream.lost:  # it was sent before the process was
+            return  # stopped
         if decoded.slot not in stream.granted:
             reason = f"it wrote to slot {decoded.slot!r}, which it was not granted"
             self._flow.orders.append(kill(stream.process, reason))
             return
+        if not stream.live:
+            stream.sent_n = decoded.n
+            if decoded.n <= stream.last_n:
+                self._decoded_again(stream, decoded, at)
+                return
         for gap in decoded.gaps:
             stream.count(gap)
         stream.granted.remove(decoded.slot)
@@ -143,6 +157,7 @@ class LifeCycle:
             self.skipped.update(skip)
         groups = self._flow.groups
         in_flight = InFlightFrame(frame, at, stream.last_us, skip, self._waits.copy(), len(groups))
+        in_flight.node = node_of(decoded.slot)
         stream.admitted += 1
         stream.admitted_at = at
         stream.suspect += decoded.suspect
@@ -150,6 +165,32 @@ class LifeCycle:
         stream.last_n, stream.last_us = decoded.n, decoded.media_us
         checkpoint.schedule(stream, at, self._limits)
         self._flow.admit(stream, in_flight, at)
+
+    def _decoded_again(self, stream: Stream, decoded: protocol.DecodedFrame, at: float) -> None:
+        """Use a picture that was admitted before, if a frame in flight has lost its pixels."""
+        stream.granted.remove(decoded.slot)
+        if not self._flow.restore(stream, decoded, at):
+            stream.free.append(decoded.slot)
+        if stream.ending is not None and not stream.lost:
+            self._order(stop(stream.process, at, self._limits.decode_stop_s))
+
+    def lost(self, stream: Stream, at: float) -> None:
+        """Have the pictures decoded again whose pixels are gone; of a live source, give them up."""
+        if not stream.lost:
+            return
+        process = stream.process
+        if stream.live or stream.ending in ("failed", "drained"):
+            self._give_up_lost(stream, at)
+        elif process.state == "gone":
+            process.retiring = False
+            process.state, process.due = "waiting", at
+            self._order(advance(process, at, self._limits))
+        elif process.state == "ready" and min(_lost(stream)) <= stream.sent_n:
+            self._order(kill(process, "pixels that it has decoded are gone"))
+
+    def _give_up_lost(self, stream: Stream, at: float) -> None:
+        for in_flight in [one for one in stream.frames_in_flight.values() if one.lost]:
+            self._flow.give_up(in_flight, "lost", at)
 
     def _follow(self, stream: Stream, decoded: protocol.DecodedFrame, at: float) -> None:
         """Note what has changed within a live stream: its time line or its size."""
@@ -191,7 +232,10 @@ class LifeCycle:
 
     def ended(self, stream: Stream, ended: protocol.SourceEnded, at: float) -> None:
         """End the source, or, if it is connected again when it is lost, this attempt."""
+        if stream.lost and not stream.reconnects_when_lost:  # it did not come to them again
+            self._give_up_lost(stream, at)
         if stream.ending is not None:
+            self._order(stop(stream.process, at, self._limits.decode_stop_s))
             return
         for gap in ended.gaps:
             stream.count(gap)
@@ -214,12 +258,15 @@ class LifeCycle:
         if process.retiring:
             process.state = "gone"
             self.close(stream, "drained", at)
-        elif stream.reconnects_when_lost:
+            self.lost(stream, at)
+            return
+        if stream.reconnects_when_lost:
             self._plan(stream, reason, at)
         elif not record_exit(process, at, self._limits):
             stream.error = "RunError"
             stream.message = f"source '{stream.name}': {too_many_exits(reason, self._limits)}"
             self.close(stream, "failed", at)
+            self._give_up_lost(stream, at)
         elif stream.live:
             self._leave_epoch(stream, "its decode process died")
         self._order(advance(process, at, self._limits))
@@ -468,6 +515,11 @@ class LifeCycle:
     def _order(self, order: protocol.Order | None) -> None:
         if order is not None:
             self._flow.orders.append(order)
+
+
+def _lost(stream: Stream) -> list[int]:
+    """Return the numbers of the pictures in flight whose pixels are gone."""
+    return [one.frame.n for one in stream.frames_in_flight.values() if one.lost]
 
 
 def _last_us(stream: Stream) -> int:

@@ -26,6 +26,7 @@ class Group(msgspec.Struct, frozen=True):
     parents: tuple[int, ...]
     children: tuple[int, ...]
     worker: WorkerSpec
+    reads_pixels: bool  # whether one of the stages does
 
     @property
     def follows_status(self) -> bool:
@@ -88,6 +89,7 @@ def _group(
         parents=parents,
         children=children,
         worker=worker,
+        reads_pixels=any(stage.run.reads_pixels for stage in stages),
     )
 
 

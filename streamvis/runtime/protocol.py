@@ -117,17 +117,31 @@ class SlotGrant(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
     size: int  # bytes of each slot
 
 
+class MakeSlots(msgspec.Struct, frozen=True, array_like=True, tag="make"):
+    """Have a decode process on another node make its slots there, and answer with `SlotsMade`."""
+
+    count: int
+    size: int  # bytes of each
+    what: str  # what they are for, in an error
+
+
+class Resume(msgspec.Struct, frozen=True, array_like=True, tag="resume"):
+    """Have a worker that has sent `PixelsMissing` take work again: what follows was sent after."""
+
+
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Have the process finish and exit."""
 
 
-ToProcess = Setup | Work | Open | CutClip | TakePicture | SlotGrant | Stop
+ToProcess = Setup | Work | Open | CutClip | TakePicture | SlotGrant | MakeSlots | Resume | Stop
 
 # Messages from a process to the hub
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """The process has started: a worker waits for `Setup`, a decode process for `Open`."""
+
+    node: str = ""  # on which it runs; empty: on the hub's
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -176,6 +190,23 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     findings: dict[str, Findings] = {}  # by source that has ended
     clips: list[ClipRequest] = []
     ran: list[dict[str, StageRun]] = []  # for each frame, by stage; none if no stage reads it
+
+
+class PixelsMissing(msgspec.Struct, frozen=True, array_like=True, tag="missing"):
+    """The pixels of frames of a `Work` cannot be read, so none of its stages has run.
+
+    The worker ignores work until `Resume`.
+    """
+
+    id: int  # of the work
+    slots: list[str]  # of these frames
+
+
+class PixelsReceived(msgspec.Struct, frozen=True, array_like=True, tag="received"):
+    """Pixels have come from other nodes since the last such message."""
+
+    frames: int
+    size: int  # bytes
 
 
 class ClientsRefused(msgspec.Struct, frozen=True, array_like=True, tag="clients_refused"):
@@ -240,6 +271,13 @@ class SizeChanged(msgspec.Struct, frozen=True, array_like=True, tag="size"):
     height: int
 
 
+class SlotsMade(msgspec.Struct, frozen=True, array_like=True, tag="made"):
+    """The slots that `MakeSlots` asked for."""
+
+    slots: list[str]
+    size: int
+
+
 class DecodedFrame(msgspec.Struct, frozen=True, array_like=True, tag="decoded"):
     """A picture has been written to its slot."""
 
@@ -272,6 +310,8 @@ FromProcess = (
     | Ready
     | Refused
     | Answer
+    | PixelsMissing
+    | PixelsReceived
     | ClientsRefused
     | Gauges
     | Opened
@@ -281,6 +321,7 @@ FromProcess = (
     | ClipSaved
     | PictureTaken
     | SizeChanged
+    | SlotsMade
     | DecodedFrame
     | SourceEnded
 )
@@ -306,6 +347,14 @@ class SlotsCreated(msgspec.Struct, frozen=True):
 
     source: str
     slots: Sequence[str]
+    at: float
+
+
+class PixelsLost(msgspec.Struct, frozen=True):
+    """Segments of the source are gone, with the process or the node that held them."""
+
+    source: str
+    segments: frozenset[str]
     at: float
 
 
@@ -373,6 +422,7 @@ class Tick(msgspec.Struct, frozen=True):
 Fact = (
     Received
     | SlotsCreated
+    | PixelsLost
     | ProcessExited
     | Heartbeat
     | Drain
@@ -433,6 +483,12 @@ class SendWork(msgspec.Struct, frozen=True):
     id: int
     items: list[Item]
     blobs: list[Any]
+
+
+class ResumeWorker(msgspec.Struct, frozen=True):
+    """Have a worker that missed pixels take work again."""
+
+    process: str
 
 
 class FrameCompleted(msgspec.Struct, frozen=True):
@@ -496,6 +552,7 @@ Order = (
     | GrantSlots
     | FreeSlot
     | SendWork
+    | ResumeWorker
     | FrameCompleted
     | SaveCheckpoint
     | FailRun

@@ -166,6 +166,9 @@ class Core:
                     self._sources.heartbeat(stream, fact.at)
             case protocol.SlotsCreated():
                 self._use_slots(self.streams[fact.source], fact.slots)
+            case protocol.PixelsLost():
+                self._flow.lose(self.streams[fact.source], fact.segments)
+                self._sources.lost(self.streams[fact.source], fact.at)
             case protocol.AddSource():
                 if self._deadlines is None and (stream := self._sources.add(fact)) is not None:
                     self._decoders[stream.process.name] = stream
@@ -185,7 +188,8 @@ class Core:
             case protocol.DecodedFrame():
                 draining = self._deadlines is not None
                 self._sources.admit(stream, message, at, draining=draining)
-            case protocol.Hello():
+            case protocol.Hello(node):
+                stream.node = node
                 if self._becomes_ready(stream.process, at):
                     self._sources.opening(stream, at)
             case protocol.Opened(info):
@@ -210,6 +214,11 @@ class Core:
         match fact.message:
             case protocol.Answer() as answer:
                 self._flow.answered(workers, replica, answer, fact.blobs, fact.at)
+            case protocol.PixelsMissing():
+                for stream in self._flow.missing(workers, replica, fact.message):
+                    self._sources.lost(stream, fact.at)
+            case protocol.Hello(node):
+                replica.node = node
             case protocol.Ready():
                 if self._becomes_ready(replica.process, fact.at):
                     self._flow.to_dispatch[workers.group.index] = None

@@ -33,8 +33,13 @@ class InFlightFrame(msgspec.Struct, eq=False):
     out: int = 0  # groups that process it now
     begun: bool = False  # a worker has received it
     given_up: bool = False  # no group gets it any more
+    lost: bool = (
+        False  # its pixels are gone: groups that read pixels wait until it is decoded again
+    )
+    deferred: list[int] = []  # those groups, whose parents have answered
     parts: dict[str, Any] = {}
     ran: dict[str, StageRun] = {}  # by stage, if a stage reads it
+    node: str = ""  # of its pixels
     jobs: dict[int, "Job"] = {}  # by group, until answered
 
 
@@ -57,6 +62,7 @@ class Batch(msgspec.Struct, eq=False):
     jobs: list[Job]
     packets: int
     at: float  # when the batches before it were answered, or when it was sent
+    begins: list[str] = []  # sources whose begin item is in it
 
 
 class Replica(msgspec.Struct, eq=False):
@@ -68,6 +74,7 @@ class Replica(msgspec.Struct, eq=False):
     load: int = 0  # packets with the worker
     begun: set[str] = set()  # sources whose begin item this process has received
     packet_s: float = 0.0  # smoothed duration of one packet
+    node: str = ""  # on which it runs
 
     def add_batch(self, packets: int, seconds: float) -> None:
         if packets:
@@ -80,13 +87,29 @@ class Replica(msgspec.Struct, eq=False):
 
 
 class WorkerGroup(msgspec.Struct, eq=False):
-    """The replicas of a group, and its queue where they share one."""
+    """The replicas of a group, and the queues that they share if it is stateless."""
 
     group: Group
     replicas: list[Replica]
-    queue: deque[Job]  # of a stateless group: ready jobs
+    queues: dict[str, deque[Job]] = {}  # of a stateless group: ready jobs, by the node of the
+    # pixels that they read
     interval_s: float = 0.0  # smoothed time between two packets that became ready; 0: unknown
     arrived_at: float | None = None  # when the last one did
+
+    def queue_of(self, job: Job) -> deque[Job]:
+        """Return the queue of a job: near its pixels, if the group reads them."""
+        near = self.group.reads_pixels and job.in_flight is not None
+        node = job.in_flight.node if near and job.in_flight is not None else ""
+        return self.queues.setdefault(node, deque())
+
+    def remove(self, job: Job) -> None:
+        """Take a job out of its queue; its frame has not moved since it was queued."""
+        self.queue_of(job).remove(job)
+
+    def takers(self, node: str) -> list[Replica]:
+        """Return the replicas that take the jobs of a node: those there, or all without any."""
+        near = [one for one in self.replicas if one.node == node and one.process.alive]
+        return near or self.replicas
 
     def add_arrival(self, at: float) -> None:
         """Note that a packet has become ready, if batches wait for packets."""
@@ -142,6 +165,9 @@ class Stream(msgspec.Struct, eq=False):
     missing_due: float = 0.0  # time of the next log entry about them
     clock: str = ""  # of the last frame
     info: SourceInfo | None = None
+    sent_n: int = -1  # number of the last picture that this decode process has sent
+    lost: int = 0  # frames in flight whose pixels are gone
+    node: str = ""  # on which it is decoded
     epoch: int = 1
     known_epoch: int = 1  # the stream epoch that the stages have a notice of
     zones: ZoneLayout | None = None  # None: the pipeline counts none
@@ -208,7 +234,7 @@ class Stream(msgspec.Struct, eq=False):
 def worker_group_of(group: Group) -> WorkerGroup:
     names = [f"{group.name}.{index}" for index in range(group.worker.replicas)]
     replicas = [Replica(ProcessSlot(name), deque(), deque()) for name in names]
-    return WorkerGroup(group, replicas, deque())
+    return WorkerGroup(group, replicas)
 
 
 def decoder_name(source: str) -> str:
@@ -218,14 +244,30 @@ def decoder_name(source: str) -> str:
 
 def queue_length(workers: WorkerGroup) -> int:
     """Count the frames that the group has yet to answer and whose parents have answered."""
-    return len(workers.queue) + sum(len(r.queue) + r.load for r in workers.replicas)
+    queued = sum(map(len, workers.queues.values()))
+    return queued + sum(len(r.queue) + r.load for r in workers.replicas)
 
 
-def replica_with_fewest_sources(workers: WorkerGroup, streams: Iterable[Stream]) -> Replica:
+def replica_with_fewest_sources(
+    workers: WorkerGroup, streams: Iterable[Stream], node: str = ""
+) -> Replica:
+    """Return the replica for another source, if possible one on the node of its pixels."""
     index = workers.group.index
+    replicas = workers.takers(node) if workers.group.reads_pixels else workers.replicas
     open_ = [stream for stream in streams if index in stream.queues and not stream.done]
     taken = Counter(id(stream.queues[index].replica) for stream in open_)
-    return min(workers.replicas, key=lambda replica: taken[id(replica)])
+    return min(replicas, key=lambda replica: taken[id(replica)])
+
+
+def node_of(slot: str) -> str:
+    """Return the node of a slot; empty for the hub's, whose slots do not name it."""
+    node, named, _ = slot.partition("@")
+    return node if named else ""
+
+
+def segment_of(slot: str) -> str:
+    """Return the segment of a slot: all but its offset."""
+    return slot.rpartition(":")[0]
 
 
 def frame_of(stream: Stream, decoded: DecodedFrame) -> Frame:

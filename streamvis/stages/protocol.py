@@ -201,6 +201,11 @@ class StageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         return True
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether the stage reads the pixels of frames: it should be where they are decoded."""
+        return True
+
+    @property
     def reads_runs(self) -> bool:
         """Whether the stage reads where the stages above it ran and for how long: `Packet.ran`."""
         return False

@@ -30,7 +30,7 @@ def job(seq, deaths=0):
 
 
 def dispatched(group, jobs, at=0.0):
-    group.queue = deque(jobs)
+    group.queues = {"": deque(jobs)}
     streams = {"a": Stream("a", ProcessSlot("decode-a"), info=source_of())}
     return [[i.frame.seq for i in send.items] for send in Dispatch(streams)(group, at)]
 
@@ -41,7 +41,7 @@ def test_batches_are_full_in_order_and_no_more_than_the_workers_prefetch(batch, 
     sent = dispatched(group, map(job, range(count)))
     expected = min(count // batch, PREFETCH * replicas)
     assert sent == [list(range(k * batch, (k + 1) * batch)) for k in range(expected)]
-    assert len(group.queue) == count - expected * batch
+    assert len(group.queues[""]) == count - expected * batch
     assert all(len(replica.sent) <= PREFETCH for replica in group.replicas)
 
 
@@ -88,7 +88,7 @@ def test_a_worker_that_is_not_ready_gets_nothing(state):
 
 def test_a_batch_with_an_end_does_not_wait():
     group = workers(batch=4)
-    group.queue = deque([Job("a", item=EndItem("a", "eof"))])
+    group.queues[""] = deque([Job("a", item=EndItem("a", "eof"))])
     (send,) = Dispatch({})(group, 0.0)
     assert [type(item) for item in send.items] == [EndItem]
 
