@@ -24,7 +24,7 @@ from streamvis.cli.status_table import Show, shown
 from streamvis.errors import UsageError
 
 if TYPE_CHECKING:
-    from streamvis.config import Pipeline
+    from streamvis.config import Pipeline, Placement
     from streamvis.runtime.control_socket import ControlSettings
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.output import OnUsed
@@ -78,6 +78,7 @@ WebTokenFile = Annotated[
 
 class Engine(StrEnum):
     local = "local"  # worker processes
+    ray = "ray"  # actors of a Ray cluster
     inline = "inline"  # all in this process, for debugging
 
 
@@ -96,7 +97,10 @@ def run(
     out: Annotated[Path | None, Option(help="Where events.db and the rest go.")] = None,
     set_: Settings = None,
     annotate: Annotate = False,
-    engine: Annotated[Engine, Option(help="Worker processes, or all in one.")] = Engine.local,
+    engine: Annotated[
+        Engine | None,
+        Option(help="Worker processes, a Ray cluster, or all in one; else as --on says."),
+    ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
@@ -144,7 +148,11 @@ def run(
 
 
 def _control(
-    pipeline: Path | None, sources: Path | None, engine: Engine, zones: list[str], shard: "Shard"
+    pipeline: Path | None,
+    sources: Path | None,
+    engine: Engine | None,
+    zones: list[str],
+    shard: "Shard",
 ) -> "ControlSettings | None":
     """Return how the run can be controlled, with the sources file read; inline runs cannot."""
     from streamvis.config import given_zones, load_site
@@ -225,6 +233,20 @@ def load(path: Path | None, pairs: list[str], annotate: bool) -> "Pipeline":
     return config.with_record(loaded, config.Record()) if annotate else loaded
 
 
+def _on_engine(placement: "Placement", engine: Engine, on: Path | None) -> "Placement":
+    """Return the placement with the engine that was named; UsageError where it is for another."""
+    from msgspec.structs import replace
+
+    from streamvis.config import LocalSpec, RaySpec
+
+    named = engine is Engine.ray
+    if isinstance(placement.engine, RaySpec) == named:
+        return placement
+    if not named:
+        raise UsageError(f"--engine local: {on} is a placement for engine ray; choose another --on")
+    return replace(placement, engine=RaySpec() if named else LocalSpec())
+
+
 def warn_without_zones(pipeline: "Pipeline", specs: "Sequence[SourceSpec]") -> None:
     """Warn of sources in which a stage counts people, but in no zone and over no line."""
     from streamvis import config
@@ -239,7 +261,7 @@ def start(
     on: Path | None,
     sources: list[str],
     out: Path | None,
-    engine: Engine = Engine.local,
+    engine: Engine | None = None,
     status: Show = Show.auto,
     on_used: "OnUsed" = "refuse",
     start_time: str | None = None,
@@ -280,6 +302,8 @@ def start(
     count = len(specs) if site is None else None
     default = config.default_placement(pipeline, sources=count, live=live)
     placement = config.load_placement(on, pipeline) if on else default
+    if engine in (Engine.local, Engine.ray):
+        placement = _on_engine(placement, engine, on)
     warn_without_zones(pipeline, specs)
     with (
         monitored(metrics, out) as served,

@@ -45,6 +45,10 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # ends with exit code 4
     threads: Annotated[int, Meta(ge=1)] | None = None  # threads of the numeric libraries in each
     # process; none: workers with networks share the cores, all others have one
+    needs: dict[str, Annotated[float, Meta(gt=0)]] = {}  # with engine ray: resources of its node
+    # that each process takes, such as `gpu_node: 0.01`; CPU and GPU replace what is counted else
+    node: Literal["hub"] | None = None  # with engine ray: `hub` for the node that has the event log
+    pixels: Literal["raw", "jpeg"] = "raw"  # with engine ray: how pixels come from another node
 
 
 class DecodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,13 +60,38 @@ class DecodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # that is there, or else the CPU
 
 
+class LocalSpec(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="local"
+):
+    """Processes of this machine."""
+
+
+class RaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="ray"):
+    """Actors of a Ray cluster."""
+
+    address: str = "auto"  # of the cluster, such as 10.0.0.1:6379; auto: the one on this machine
+    node_ip: str | None = None  # address of this machine in the cluster, where it has several
+    start_s: Annotated[float, Meta(gt=0)] = 60.0  # how long a run waits for the resources it needs
+
+
+class SourcesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where sources are decoded, with engine ray."""
+
+    spread: bool = True  # over all replicas of the workers that read pixels
+    together: bool = True  # a source is decoded on the node of the workers that read its pixels
+    needs: dict[str, Annotated[float, Meta(gt=0)]] = {}  # resources of the node, such as
+    # `camera_lan: 0.01`
+
+
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The worker groups that run a pipeline on this machine."""
+    """The worker groups that run a pipeline, on this machine or on several."""
 
     workers: Annotated[list[WorkerSpec], Meta(min_length=1)]  # worker groups; every stage is in one
     slots: Annotated[int, Meta(ge=1, le=256)] = SLOTS  # frames of each source that may be in
     # flight at once: bounds memory and latency
     decode: DecodeSpec = DecodeSpec()  # decoding of files, cameras and streams
+    engine: LocalSpec | RaySpec = LocalSpec()  # what starts the processes
+    sources: SourcesSpec = SourcesSpec()  # with engine ray: where sources are decoded
 
 
 def load_placement(path: Path, pipeline: Pipeline) -> Placement:
@@ -88,8 +117,21 @@ def load_placement(path: Path, pipeline: Pipeline) -> Placement:
                 f"{path}: stage '{name}' has no worker; add it to one of the `stages` lists"
             )
     cores = os.sched_getaffinity(0)
+    local = isinstance(placement.engine, LocalSpec)
+    if local and placement.sources != SourcesSpec():
+        raise ConfigError(f"{path}: `sources` is for engine ray; add `engine: {{kind: ray}}`")
     for worker in placement.workers:
         _check_worker(worker, pipeline, cores, path)
+        if local and (worker.needs or worker.node is not None or worker.pixels != "raw"):
+            raise ConfigError(
+                f"{path}: worker {quoted(worker.stages)} has `needs`, `node` or `pixels`, "
+                "which are for engine ray; add `engine: {kind: ray}`"
+            )
+        if not local and worker.cores:
+            raise ConfigError(
+                f"{path}: worker {quoted(worker.stages)} has `cores`, but engine ray does not pin "
+                "processes; leave them out"
+            )
     _check_lenders(placement, pipeline, path)
     return placement
 

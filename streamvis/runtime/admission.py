@@ -31,9 +31,9 @@ class Admission:
         granted: list[GrantSlots] = []
         live: list[Stream] = []
         for stream in self._streams:
-            if not stream.free or not stream.open or stream.saving:
+            if not stream.free or not stream.open:
                 continue
-            if stream.ending is not None and not stream.lost:
+            if (stream.saving or stream.ending is not None) and not stream.lost:
                 continue
             if (room := self._room(stream)) <= 0:
                 continue

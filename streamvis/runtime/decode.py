@@ -11,11 +11,12 @@ import time
 from collections import deque
 from contextlib import closing, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zmq
 
-from streamvis.errors import SourceError, StreamvisError
+from streamvis.errors import RunError, SourceError, StreamvisError
 from streamvis.installation import imports_of_packages
 from streamvis.messages import Array, Ending
 from streamvis.runtime import protocol
@@ -29,15 +30,21 @@ from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import SlotWriter
 from streamvis.transport.sockets import Client
 
+if TYPE_CHECKING:
+    from streamvis.transport.node_pixels import SlotHost
+
 REPORT_S = 0.2  # at most, between two looks at what is to be reported
 MEASURED_S = 1.0  # between two reports of what was measured
 LONGEST_SIDE_PX = 960  # of a picture that was asked for
 QUALITY = (1, 80)  # of its JPEG: cv2.IMWRITE_JPEG_QUALITY, percent
 
 
-def work(client: Client) -> None:
-    """Serve the hub: hello, open the source, send its pictures, then its end."""
-    client.send([protocol.encode(protocol.Hello())])
+def work(client: Client, host: "SlotHost | None" = None) -> None:
+    """Serve the hub: hello, open the source, send its pictures, then its end.
+
+    `host` keeps the slots on a node that is not the hub's.
+    """
+    client.send([protocol.encode(protocol.Hello(host.node if host is not None else ""))])
     order = _receive(client)
     if not isinstance(order, protocol.Open):  # Stop: the run ended before this source began
         return
@@ -50,6 +57,7 @@ def work(client: Client) -> None:
         return
     with closing(SlotWriter()) as write:
         decode = Decode(client, source, write, order.spec)
+        decode.host = host
         if not source.info.live:
             with closing(source):
                 decode.file(order.after_n)
@@ -86,6 +94,7 @@ class Decode:
         self._pictures_wanted = 0
         self._recorder = source.recorder if isinstance(source, RecordedSource) else None
         self._measured_due = 0.0
+        self.host: SlotHost | None = None
         self._send(protocol.Opened(source.info))
 
     def file(self, after_n: int) -> None:
@@ -246,9 +255,19 @@ class Decode:
                         self._recorder.cut(event, kind, media_us - self._time.shift_us)
                 case protocol.TakePicture(count):
                     self._pictures_wanted = max(self._pictures_wanted, count)
+                case protocol.MakeSlots(count, size, what) if self.host is not None:
+                    self._make_slots(self.host, count, size, what)
                 case protocol.SlotGrant(slots, size) if size >= self._size:
                     self._slots.extend(slots)
             timeout_s = 0
+
+    def _make_slots(self, host: "SlotHost", count: int, size: int, what: str) -> None:
+        try:
+            slots = host.make(count, size, what)
+        except RunError as error:
+            self._send(protocol.SourceEnded("failed", error="RunError", message=str(error)))
+        else:
+            self._send(protocol.SlotsMade(slots, size))
 
     def _send(self, message: protocol.FromProcess) -> None:
         self._client.send([protocol.encode(message)])

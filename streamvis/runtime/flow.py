@@ -270,7 +270,7 @@ class Flow:
                 self._lose(stream, in_flight)
 
     def missing(
-        self, workers: WorkerGroup, replica: Replica, missing: protocol.PixelsMissing
+        self, workers: WorkerGroup, replica: Replica, missing: protocol.PixelsMissing, at: float
     ) -> list[Stream]:
         """Take back what a worker could not do for want of pixels; return the sources of those."""
         if not replica.sent or replica.sent[0].id != missing.id:
@@ -279,7 +279,9 @@ class Flow:
         frames = [job.in_flight for job in replica.sent[0].jobs if job.in_flight is not None]
         for batch in replica.sent:
             replica.begun.difference_update(batch.begins)
-        self._take_back(workers, replica)
+        for job in self._take_back(workers, replica):
+            if job.in_flight is not None and job.in_flight.given_up:
+                self.give_up(job.in_flight, "lost", at)
         self.orders.append(protocol.ResumeWorker(replica.process.name))
         self.to_dispatch[workers.group.index] = None
         streams: dict[str, Stream] = {}

@@ -11,9 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from signal import SIGHUP
+from typing import Any
 
 import msgspec
 import zmq
@@ -25,13 +27,13 @@ from streamvis.events.log import FILE_NAME, fold
 from streamvis.runtime import protocol, supervision
 from streamvis.runtime.control import SourcePicture, View
 from streamvis.runtime.control_socket import Control
+from streamvis.runtime.engine import Engine, Process
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.opened import writer_of
 from streamvis.runtime.plan import Group
-from streamvis.runtime.processes import BEAT_SUFFIX, Child
+from streamvis.runtime.processes import BEAT_SUFFIX
 from streamvis.runtime.recordings import RecordingRoom
 from streamvis.runtime.routing import Core
-from streamvis.runtime.segments import Segments
 from streamvis.runtime.state import Stream
 from streamvis.sources.spec import Hwaccel, SourceSpec
 from streamvis.stages.protocol import LogPosition
@@ -69,6 +71,7 @@ class Hub:
         program: Program,
         meter: Meter,
         endpoint: str,
+        engine: Engine[Any],
         on_status: Callable[[Status], None] | None = None,
         save: Callable[[str, protocol.SourceCheckpoint], None] | None = None,
         control: Control | None = None,
@@ -78,7 +81,7 @@ class Hub:
         self._core = core
         self._program = program
         self._meter = meter
-        self._endpoint = endpoint
+        self._engine = engine
         self._on_status = on_status
         self._save = save
         self._control = control
@@ -90,19 +93,21 @@ class Hub:
         self._zones = pipeline_zones(program.pipeline)
         self._groups = {r.process.name: w.group for w in core.worker_groups for r in w.replicas}
         self._facts: deque[protocol.Fact] = deque()
-        self._children: dict[str, Child] = {}  # by process slot
+        self._children: dict[str, Process] = {}  # by process slot
         self._peers: dict[bytes, str] = {}  # identity of a living process -> its slot
         self._incarnations = 0
         self._gone: deque[bytes] = deque(maxlen=REMEMBERED)  # identities of dead processes: late
         # messages are known
-        self._fds: dict[int, Child] = {}  # by the descriptors that say something of them
-        self._segments = Segments(core.window)
+        self._fds: dict[int, Process] = {}  # by the descriptors that say something of them
         self._room = RecordingRoom(Path(program.out)) if program.out is not None else None
         self._server = Server(endpoint)
+        engine.listen(self._server)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # of the processes, of which there are many: a poll takes longer with each of its items
         self._seldom = select.epoll()
         self._seldom.register(self._wake, select.EPOLLIN)
+        if engine.wake is not None:
+            self._seldom.register(engine.wake, select.EPOLLIN)
         self._poller = zmq.Poller()
         self._poller.register(self._seldom.fileno(), zmq.POLLIN)
         self._poller.register(self._server.socket, zmq.POLLIN)
@@ -167,7 +172,6 @@ class Hub:
             fold(Path(self._program.out) / FILE_NAME)  # of a publisher that was killed
         if self._room is not None:
             self._room.close()
-        self._segments.close()
         self._server.close()
         os.close(self._wake)
         self._seldom.close()
@@ -190,6 +194,9 @@ class Hub:
             if fd == self._wake:
                 os.eventfd_read(self._wake)
                 self._asked = True
+            elif fd == self._engine.wake:
+                for source, segments in self._engine.take_lost():
+                    self._feed(protocol.PixelsLost(source, segments, time.monotonic()))
             elif child is None or self._fds.get(fd) is not child:  # it has ended meanwhile, and
                 continue  # the descriptor may be that of another process
             elif fd == child.exit:
@@ -204,12 +211,12 @@ class Hub:
             return
         self._status_due = at + STATUS_S
         for stream in self._core.streams.values():
-            self._segments.tidy(stream)
+            self._engine.tidy(stream)
         if self._room is not None:
             self._room.tick(at, self._specs)
         if self._on_status is None and self._control is None:
             return
-        pids = {name: child.process.pid for name, child in self._children.items()}
+        pids = {name: each.pid for name, each in self._children.items() if each.pid is not None}
         self._status = self._meter.status(self._core, at, self.refused, pids)
         if self._on_status is not None:
             self._on_status(self._status)
@@ -258,6 +265,7 @@ class Hub:
                 self._feed(protocol.Heartbeat(process, time.monotonic()))
             else:
                 self._server.refused += sender not in self._gone
+                self._meter.late_messages += sender in self._gone
 
     def _handle(self, process: str, frames: list[bytes]) -> None:
         try:
@@ -282,8 +290,11 @@ class Hub:
             case protocol.Gauges(sources):
                 self._meter.gauges.update(sources)
             case protocol.Hello():
+                self._feed(protocol.Received(process, message, time.monotonic()))
                 self._send(process, self._setup(self._groups[process]))
-            case protocol.Ready() | protocol.Refused():
+            case protocol.PixelsReceived():
+                self._meter.add_pixels(process, message)
+            case protocol.PixelsMissing() | protocol.Ready() | protocol.Refused():
                 self._feed(protocol.Received(process, message, time.monotonic()))
             case _:
                 self._server.refused += 1
@@ -293,6 +304,11 @@ class Hub:
         match message:
             case protocol.SizeChanged(width, height):
                 self._fit(stream, width, height)
+            case protocol.SlotsMade(slots):
+                if self._engine.made(stream, message, self._children[stream.process.name]):
+                    self._feed(protocol.SlotsCreated(stream.name, slots, time.monotonic()))
+                else:
+                    self._server.refused += 1
             case protocol.Opened(info) if info.id == stream.name:
                 self._feed(fact)
                 self._fit(stream, info.width, info.height)
@@ -300,6 +316,8 @@ class Hub:
                 protocol.Opened()
                 | protocol.Answer()
                 | protocol.Ready()
+                | protocol.PixelsMissing()
+                | protocol.PixelsReceived()
                 | protocol.ClientsRefused()
                 | protocol.Gauges()
             ):
@@ -312,7 +330,9 @@ class Hub:
 
     def _fit(self, stream: Stream, width: int, height: int) -> None:
         try:
-            slots = self._segments.fit(stream, width, height)
+            name = stream.process.name
+            send = partial(self._send, name)
+            slots = self._engine.fit(stream, width, height, self._children[name], send)
         except RunError as error:
             # the others go on
             ended = protocol.SourceEnded("failed", error=type(error).__name__, message=str(error))
@@ -321,7 +341,7 @@ class Hub:
         if slots is not None:
             self._feed(protocol.SlotsCreated(stream.name, slots, time.monotonic()))
 
-    def _exited(self, child: Child) -> None:
+    def _exited(self, child: Process) -> None:
         # messages that it sent before its exit may still be in ZeroMQ's queues
         self._server.socket.poll(DELIVERY_MS)
         self._receive()
@@ -351,10 +371,10 @@ class Hub:
                 if self._save is not None:
                     self._save(source, checkpoint)
             case protocol.GrantSlots(source, slots):
-                credit = protocol.SlotGrant(slots, self._segments.size(source))
+                credit = protocol.SlotGrant(slots, self._engine.size(source))
                 self._send(self._core.streams[source].process.name, credit)
             case protocol.FreeSlot(source, _):
-                self._segments.tidy(self._core.streams[source])
+                self._engine.tidy(self._core.streams[source])
             case supervision.StartProcess(process):
                 self._start(process)
             case protocol.OpenSource(source, epoch, after_n, last_us, zero_s):
@@ -373,6 +393,8 @@ class Hub:
                     self._send(process, clip)
             case protocol.LogEntry(event, fields, level):
                 logs.log(level, event, **fields)
+            case protocol.ResumeWorker(process):
+                self._send(process, protocol.Resume())
             case supervision.StopProcess(process):
                 self._send(process, protocol.Stop())
             case supervision.KillProcess(process, reason):
@@ -394,7 +416,7 @@ class Hub:
             pipeline=self._program.pipeline,
             stages=list(group.names),
             build=self._program.build,
-            device=group.worker.device,
+            device=self._engine.device(group.worker.device),
             fallback=group.worker.fallback,
             out=self._program.out,
             epoch=self._program.epoch,
@@ -406,31 +428,23 @@ class Hub:
 
     def _start(self, process: str) -> None:
         self._incarnations += 1
-        if group := self._groups.get(process):
-            module, threads, cores = "worker", self._program.threads[group.name], group.worker.cores
-        else:
-            module, threads, cores = "decode", 1, []
-        child = Child(
-            process,
-            self._incarnations,
-            f"streamvis.runtime.{module}",
-            self._endpoint,
-            threads,
-            cores,
-        )
+        group = self._groups.get(process)
+        threads = self._program.threads[group.name] if group is not None else 1
+        child = self._engine.start(process, self._incarnations, group, threads)
         self._children[process] = child
         self._peers[child.identity] = process
-        for fd in (child.exit, child.output):
+        for fd in child.fds:
             self._fds[fd] = child
             self._seldom.register(fd, select.EPOLLIN)
 
-    def _end_process(self, child: Child) -> None:
+    def _end_process(self, child: Process) -> None:
         """Kill the process if it runs, and wait until it is gone."""
-        for fd in (child.exit, child.output):
+        for fd in child.fds:
             self._forget(fd)
         del self._children[child.name], self._peers[child.identity]
         self._gone.append(child.identity)
         _print(child.end())
+        self._engine.ended(child)
 
     def _forget(self, fd: int) -> None:
         if self._fds.pop(fd, None) is not None:

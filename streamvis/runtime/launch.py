@@ -1,6 +1,7 @@
 """The local engine: a process for each source and for each replica of each worker group."""
 
 import gc
+import importlib.util
 import os
 import signal
 import threading
@@ -8,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from streamvis.config import Pipeline, Placement, zones_of
+from streamvis.config import LocalSpec, Pipeline, Placement, zones_of
 from streamvis.errors import EndedEarlyError, RunError, UsageError
 from streamvis.runtime.control_socket import Control, ControlSettings, controlled
+from streamvis.runtime.engine import Engine, LocalEngine
 from streamvis.runtime.errors import failure
 from streamvis.runtime.hub import Hub, Program
 from streamvis.runtime.metrics import Meter, Status, Summary, write_summary
@@ -93,12 +96,13 @@ def run(
             live=live,
         )
         with controlled(control, out, pipeline) as requests:
-            return _run(core, program, out, on_status, start, requests)
+            return _run(core, program, placement, out, on_status, start, requests)
 
 
 def _run(
     core: Core,
     program: Program,
+    placement: Placement,
     out: Path | None,
     on_status: Callable[[Status], None] | None,
     start: RunStart,
@@ -109,8 +113,9 @@ def _run(
     meter.findings.update(start.findings)
     with (
         private_directory() as home,
+        closing(_engine(core, placement, f"ipc://{home}/hub")) as engine,
         closing(
-            Hub(core, program, meter, f"ipc://{home}/hub", on_status, start.save, control)
+            Hub(core, program, meter, f"ipc://{home}/hub", engine, on_status, start.save, control)
         ) as hub,
     ):
         try:
@@ -126,6 +131,16 @@ def _run(
     if error is not None:
         raise error
     return summary
+
+
+def _engine(core: Core, placement: Placement, endpoint: str) -> Engine[Any]:
+    if isinstance(placement.engine, LocalSpec):
+        return LocalEngine(endpoint, core.window)
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("engine ray needs Ray on all nodes: pip install 'streamvis[ray]'")
+    from streamvis.runtime.ray import RayEngine
+
+    return RayEngine(placement.engine, placement, core.groups, endpoint, core.window)
 
 
 def _ended_early(signals: Sequence[int]) -> EndedEarlyError:

@@ -171,8 +171,6 @@ class LifeCycle:
         stream.granted.remove(decoded.slot)
         if not self._flow.restore(stream, decoded, at):
             stream.free.append(decoded.slot)
-        if stream.ending is not None and not stream.lost:
-            self._order(stop(stream.process, at, self._limits.decode_stop_s))
 
     def lost(self, stream: Stream, at: float) -> None:
         """Have the pictures decoded again whose pixels are gone; of a live source, give them up."""
@@ -421,7 +419,11 @@ class LifeCycle:
     def finish(self, at: float) -> None:
         """Send the end of each source that has ended to all groups, once no frame is open."""
         for stream in self._streams.values():
-            if stream.ending is not None and not stream.done and not stream.frames_in_flight:
+            if stream.ending is None:
+                continue
+            if not stream.lost and not stream.process.retiring:  # it decoded lost pictures again
+                self._order(stop(stream.process, at, self._limits.decode_stop_s))
+            if not stream.done and not stream.frames_in_flight:
                 self._finish(stream, stream.ending, at)
 
     def _finish(self, stream: Stream, ending: Ending, at: float) -> None:

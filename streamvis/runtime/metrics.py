@@ -16,7 +16,7 @@ from streamvis.errors import RunError
 from streamvis.logs import redacted
 from streamvis.messages import Findings, SourceGauges, SourceInfo
 from streamvis.runtime.plan import Group
-from streamvis.runtime.protocol import Answer, FrameCompleted, StageTime
+from streamvis.runtime.protocol import Answer, FrameCompleted, PixelsReceived, StageTime
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
 
@@ -98,6 +98,16 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     last_exit: str = ""  # why one of its processes was last restarted
 
 
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of a cluster, as far as this run uses it."""
+
+    name: str  # its address, and what tells it from others there
+    processes: list[str]  # of this run, such as detect.0 and decode-gate
+    frames_in: int  # whose pixels have come from other nodes
+    bytes_in: int  # of these pixels
+    bytes_in_s: float  # a second, since the last status
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a run; rates are those since the last status."""
 
@@ -112,6 +122,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     age: dict[str, Histogram] = {}  # by live source, as `age_ms`
     service: dict[str, Histogram] = {}  # by stage, as `service_ms`
     shard: str = "1/1"  # which share of the sources it has
+    nodes: list[NodeReport] = []  # of a cluster
+    late_messages: int = 0  # of processes that had been given up, such as after a partition
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +200,9 @@ class Meter:
         self.findings: dict[str, Findings] = {}  # by source that has ended
         self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
         self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
+        self.late_messages = 0
+        self._pixels: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])  # frames and bytes
+        # from other nodes, by process
         self._chosen: dict[str, tuple[SourceInfo, dict[str, str]]] = {}  # by source
         self._work: defaultdict[str, StageWork] = defaultdict(StageWork)  # by stage
         # by source, of all and of live ones
@@ -202,6 +217,10 @@ class Meter:
             self._work[call.stage].add(call)
         if answer.findings:
             self.findings.update(answer.findings)
+
+    def add_pixels(self, process: str, received: PixelsReceived) -> None:
+        self._pixels[process][0] += received.frames
+        self._pixels[process][1] += received.size
 
     def add_frame(self, frame: FrameCompleted, at: float) -> None:
         if frame.dropped:
@@ -235,6 +254,8 @@ class Meter:
             latency={name: times.histogram() for name, times in self._latency.items()},
             age={name: times.histogram() for name, times in self._age.items()},
             service={name: work.times.histogram() for name, work in self._work.items()},
+            nodes=self._nodes(core, rates, seconds),
+            late_messages=self.late_messages,
         )
 
     def summary(self, core: Core, at: float) -> Summary:
@@ -248,7 +269,31 @@ class Meter:
         counts = Counter({("stage", name): work.packets for name, work in self._work.items()})
         for name, stream in core.streams.items():
             counts["source", name] = stream.admitted - len(stream.frames_in_flight)
+        counts.update({("pixels", name): size for name, (_, size) in self._pixels.items()})
         return counts
+
+    def _nodes(
+        self, core: Core, new: "Counter[tuple[str, str]]", seconds: float
+    ) -> list[NodeReport]:
+        """Report the nodes of a cluster, with the processes that run there now."""
+        homes: defaultdict[str, list[str]] = defaultdict(list)
+        for workers in core.worker_groups:
+            for replica in workers.replicas:
+                homes[replica.node].append(replica.process.name)
+        for stream in core.streams.values():
+            if stream.process.alive:
+                homes[stream.node].append(stream.process.name)
+        homes.pop("", None)  # not of a cluster, or not started yet
+        return [
+            NodeReport(
+                name=node,
+                processes=names,
+                frames_in=sum(self._pixels[name][0] for name in names),
+                bytes_in=sum(self._pixels[name][1] for name in names),
+                bytes_in_s=round(sum(max(new["pixels", name], 0) for name in names) / seconds, 1),
+            )
+            for node, names in sorted(homes.items())
+        ]
 
     def _reports(
         self, core: Core, at: float, fps: dict[tuple[str, str], float]

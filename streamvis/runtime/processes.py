@@ -71,6 +71,16 @@ class Child:
             with contextlib.suppress(ProcessLookupError):  # it has exited already
                 os.sched_setaffinity(self.process.pid, cores)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None for a process on another machine."""
+        return self.process.pid
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """The descriptors that become readable when there is something to `read`, or at its end."""
+        return self.exit, self.output
+
     def read(self) -> str | None:
         """Return the lines printed since the last call; None at the end of the output."""
         data = _read(self.output)
@@ -104,9 +114,14 @@ class Child:
 
 
 class Heartbeats:
-    """Sends heartbeats to the hub from a thread, and exits this process when the hub is gone."""
+    """Sends heartbeats to the hub from a thread, and exits this process when the hub is gone.
 
-    def __init__(self, client: Client, endpoint: str, identity: bytes, hub: int) -> None:
+    `hub`: its process id, if it is the parent of this process.
+    """
+
+    def __init__(
+        self, client: Client, endpoint: str, identity: bytes, hub: int | None = None
+    ) -> None:
         self._client = Client(endpoint, identity + BEAT_SUFFIX, first=client)
         self._hub = hub
         self._over = threading.Event()
@@ -120,7 +135,7 @@ class Heartbeats:
 
     def _run(self) -> None:
         while not self._over.wait(BEAT_S):
-            if os.getppid() != self._hub:
+            if self._hub is not None and os.getppid() != self._hub:
                 os._exit(1)
             try:
                 self._client.send([b""])

@@ -168,7 +168,8 @@ class Core:
                 self._use_slots(self.streams[fact.source], fact.slots)
             case protocol.PixelsLost():
                 self._flow.lose(self.streams[fact.source], fact.segments)
-                self._sources.lost(self.streams[fact.source], fact.at)
+                if self._deadlines is None:
+                    self._sources.lost(self.streams[fact.source], fact.at)
             case protocol.AddSource():
                 if self._deadlines is None and (stream := self._sources.add(fact)) is not None:
                     self._decoders[stream.process.name] = stream
@@ -215,8 +216,9 @@ class Core:
             case protocol.Answer() as answer:
                 self._flow.answered(workers, replica, answer, fact.blobs, fact.at)
             case protocol.PixelsMissing():
-                for stream in self._flow.missing(workers, replica, fact.message):
-                    self._sources.lost(stream, fact.at)
+                for stream in self._flow.missing(workers, replica, fact.message, fact.at):
+                    if self._deadlines is None:
+                        self._sources.lost(stream, fact.at)
             case protocol.Hello(node):
                 replica.node = node
             case protocol.Ready():
@@ -321,7 +323,10 @@ class Core:
         for stream in self.streams.values():
             for in_flight in list(stream.frames_in_flight.values()):
                 if in_flight.out == 0 and (
-                    late or not in_flight.begun or is_stuck(in_flight, stream, self.worker_groups)
+                    late
+                    or not in_flight.begun
+                    or in_flight.lost  # it will not be decoded again
+                    or is_stuck(in_flight, stream, self.worker_groups)
                 ):
                     self._flow.drop(stream, in_flight, at)
 

@@ -6,6 +6,7 @@ python -m streamvis.runtime.worker <endpoint> <identity> <pid of the hub>
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,19 +22,26 @@ from streamvis.stages.protocol import Site
 from streamvis.transport.slots import SlotReader
 from streamvis.transport.sockets import Client
 
+if TYPE_CHECKING:
+    from streamvis.transport.node_pixels import NodePixels
+
 REPORT_S = 1.0  # between two looks at the numbers of its stages; and at whom they refuse, while
 # there is no work
 
 
-def work(client: Client) -> None:
-    """Serve the hub: hello, build the stages, ready, answer batches, close."""
-    client.send([protocol.encode(protocol.Hello())])
+def work(client: Client, pixels: "SlotReader | NodePixels | None" = None) -> None:
+    """Serve the hub: hello, build the stages, ready, answer batches, close.
+
+    `pixels` reads those of frames, on the hub's machine from the memory that all share.
+    """
+    pixels = pixels or SlotReader()
+    client.send([protocol.encode(protocol.Hello(pixels.node))])
     frames = client.receive()
     assert frames is not None  # without a timeout
     setup = protocol.decode_to_process(frames[0])
     if not isinstance(setup, protocol.Setup):  # Stop: the run ended before this worker began
         return
-    with closing(SlotReader()) as pixels:
+    with closing(pixels):
         try:
             host = _built(setup, pixels)
         except StreamvisError as error:
@@ -46,12 +54,20 @@ def work(client: Client) -> None:
         client.send([protocol.encode(protocol.Ready())])
         with closing(host):
             try:
-                _answer(client, host)
+                _answer(client, host, pixels, _readers(setup))
             except StreamvisError as error:  # neither another frame nor a restart would help
                 client.send([protocol.encode(protocol.Refused(type(error).__name__, str(error)))])
 
 
-def _answer(client: Client, host: Host) -> None:
+def _readers(setup: protocol.Setup) -> set[str]:
+    """Return the stages that read pixels."""
+    return {name for name in setup.stages if setup.pipeline.stage(name).run.reads_pixels}
+
+
+def _answer(
+    client: Client, host: Host, pixels: "SlotReader | NodePixels", readers: set[str]
+) -> None:
+    resumed, received = True, pixels.received
     wait_s = REPORT_S if host.reports else None
     gauges_due_s = 0.0
     while True:
@@ -65,13 +81,29 @@ def _answer(client: Client, host: Host) -> None:
         if frames is None:
             continue
         order, blobs = protocol.decode_to_process(frames[0]), frames[1:]
-        if not isinstance(order, protocol.Work):
-            return
+        match order:
+            case protocol.Resume():
+                resumed = True
+                continue
+            case protocol.Work():
+                if not resumed:
+                    continue
+            case _:
+                return
+        read = (i for i in order.items if isinstance(i, protocol.FrameItem))
+        if missing := pixels.hold(i.frame for i in read if readers - set(i.skip)):
+            resumed = False
+            client.send([protocol.encode(protocol.PixelsMissing(order.id, missing))])
+            continue
+        if pixels.received != received:
+            new = [now - then for now, then in zip(pixels.received, received, strict=True)]
+            client.send([protocol.encode(protocol.PixelsReceived(*new))])
+            received = pixels.received
         answer, parts = host(order.id, order.items, map(part_decoder(), blobs))
         client.send([protocol.encode(answer), *map(encode_part, parts)])
 
 
-def _built(setup: protocol.Setup, pixels: SlotReader) -> Host:
+def _built(setup: protocol.Setup, pixels: "SlotReader | NodePixels") -> Host:
     build = load(setup.build)
     site = Site(
         device=setup.device,

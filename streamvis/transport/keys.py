@@ -81,7 +81,7 @@ def new_server(directory: Path) -> bool:
             raise UsageError(f"{path} cannot be made: {error.strerror}") from None
     if (directory / SERVER).exists():
         return False
-    public, secret = _pair()
+    public, secret = new_pair()
     _write(directory / SERVER, ServerKeys(public=public, secret=secret), 0o600)
     return True
 
@@ -96,7 +96,7 @@ def new_client(directory: Path, name: str) -> Path:
                 f"{path} exists: there is a client {name}. Choose another --client, or remove it "
                 f"with: streamvis keys revoke {directory} {name}"
             )
-    public, secret = _pair()
+    public, secret = new_pair()
     _write(issued, ClientKeys(server=server.public, public=public, secret=secret), 0o600)
     _write(listed, _Listed(public), 0o640)
     return issued
@@ -196,7 +196,8 @@ def _entries(directory: Path) -> Iterator["os.DirEntry[str]"]:
         return
 
 
-def _pair() -> tuple[str, str]:
+def new_pair() -> tuple[str, str]:
+    """Make a key pair, public and secret."""
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
 

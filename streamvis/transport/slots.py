@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +57,31 @@ class Segment:
 class SlotReader:
     """Reads the picture of a frame as a read-only view on its slot."""
 
+    node = ""  # of the hub, whose slots need no name of a node
+    received = (0, 0)  # frames and bytes that have come from other nodes
+
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
         self._maps: dict[str, mmap.mmap] = {}
 
+    def hold(self, frames: Iterable[Frame]) -> list[str]:
+        """Make sure that these frames can be read; return the slots of those that cannot.
+
+        Here all can: the hub, which keeps their memory, ends last.
+        """
+        return []
+
     def __call__(self, frame: Frame) -> Array:
         """Return the picture (H, W, 3) uint8 RGB, valid until the frame is answered."""
-        name, offset = _parsed(frame.slot)
+        return self.view(frame.slot, (frame.height, frame.width, 3))
+
+    def view(self, slot: str, shape: tuple[int, ...]) -> Array:
+        """Return what is in a slot; RunError when its segment cannot be mapped."""
+        name, offset = _parsed(slot)
         if name not in self._maps:
             self.sweep()
             self._maps[name] = _mapped(self._directory, name, mmap.ACCESS_READ)
-        return _view(self._maps[name], frame.slot, offset, (frame.height, frame.width, 3))
+        return _view(self._maps[name], slot, offset, shape)
 
     def sweep(self) -> None:
         """Unmap segments that the hub has unlinked."""
@@ -111,7 +126,7 @@ def sweep_leftovers(directory: Path = DIRECTORY) -> list[str]:
 
 
 def _parsed(slot: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(streamvis-\d+-\d+-[0-9a-f]+):([0-9]{1,15})", slot)
+    match = re.fullmatch(r"(?:.*/)?(streamvis-\d+-\d+-[0-9a-f]+):([0-9]{1,15})", slot)
     if match is None:
         raise DataError(
             f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<random>:<offset>"

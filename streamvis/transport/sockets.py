@@ -9,13 +9,18 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
 from streamvis.errors import RunError
+from streamvis.transport.keys import ClientKeys, ServerKeys
 from streamvis.transport.owner import is_abandoned, owned_name
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 AT_ONCE = int(zmq.NOBLOCK)  # plain integers: pyzmq's enums are measurably slower
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -35,7 +40,22 @@ class Server:
         self._context = zmq.Context()
         self.socket = _socket(self._context, zmq.ROUTER, max_bytes, queued)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._authenticator: ThreadAuthenticator | None = None
         self.socket.bind(endpoint)
+
+    def listen(self, address: str, keys: ServerKeys, clients: Collection[str]) -> str:
+        """Bind to another address, over CURVE, for those whose public keys are in `clients`.
+
+        `address` may leave the port open, `tcp://10.0.0.1:*`. Return the address that is bound.
+        What was bound before stays as it was, without encryption.
+        """
+        self._authenticator = serve_keys(self._context, clients)
+        use_server_keys(self.socket, keys)
+        try:
+            self.socket.bind(address)
+        except zmq.ZMQError as error:
+            raise RunError(f"{address} cannot be bound: {error.strerror}") from None
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
         """Send a message; False when the peer has died, or leaves too many messages unread."""
@@ -67,6 +87,8 @@ class Server:
             yield peer, frames
 
     def close(self) -> None:
+        if self._authenticator is not None:
+            self._authenticator.stop()
         self.socket.close(linger=0)
         self._context.term()
 
@@ -74,13 +96,22 @@ class Server:
 class Client:
     """The socket of a process; one for a second thread shares the context of the first."""
 
-    def __init__(self, endpoint: str, identity: bytes, first: "Client | None" = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        identity: bytes,
+        first: "Client | None" = None,
+        keys: ClientKeys | None = None,
+    ) -> None:
+        self.keys: ClientKeys | None = keys if first is None else first.keys
         self._shares = first is not None
         self._context: zmq.Context[zmq.Socket[bytes]] = (
             zmq.Context() if first is None else first._context
         )
         self.socket = _socket(self._context, zmq.DEALER)
         self.socket.setsockopt(zmq.IDENTITY, identity)
+        if self.keys is not None:
+            self.keys.use(self.socket)
         self.socket.connect(endpoint)
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -96,6 +127,30 @@ class Client:
         self.socket.close(linger=2000)  # time for the last messages to be sent
         if not self._shares:
             self._context.term()
+
+
+def use_server_keys(socket: "zmq.Socket[bytes]", keys: ServerKeys) -> None:
+    """Encrypt the connections that come to addresses bound from now on."""
+    socket.curve_server = True
+    socket.curve_publickey = keys.public.encode()
+    socket.curve_secretkey = keys.secret.encode()
+
+
+def serve_keys(
+    context: "zmq.Context[zmq.Socket[bytes]]", clients: Collection[str]
+) -> "ThreadAuthenticator":
+    """Serve only clients of these public keys over CURVE; `clients` may grow and shrink."""
+
+    from zmq.auth.thread import ThreadAuthenticator
+
+    class Listed:
+        def callback(self, domain: str, key: bytes) -> bool:
+            return key.decode() in clients
+
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve_callback("*", Listed())
+    return authenticator
 
 
 def temporary_root() -> Path:

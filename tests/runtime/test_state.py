@@ -68,7 +68,7 @@ def test_the_smoothed_duration_of_a_packet_settles_at_that_of_equal_batches(seco
 def test_a_queue_counts_what_waits_and_what_is_with_the_workers():
     group = workers()
     assert queue_length(group) == 0
-    group.queue.append(Job("a"))
+    group.queue_of(Job("a")).append(Job("a"))
     group.replicas[0].queue.append(Job("a"))
     group.replicas[1].load = 3
     assert queue_length(group) == 5

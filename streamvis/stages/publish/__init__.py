@@ -55,6 +55,10 @@ class Publish(StageConfig, frozen=True, tag="publish"):
             "tracker, in its `after`"
         )
 
+    @property
+    def reads_pixels(self) -> bool:
+        return False
+
     def build(self, site: Site) -> Stage:
         from streamvis.stages.publish.stage import PublishStage
 

@@ -43,6 +43,10 @@ class ZoneCounter(StageConfig, frozen=True, tag="zones"):
             return source.zones
         return ZoneLayout(zones=self.zones, lines=self.lines)
 
+    @property
+    def reads_pixels(self) -> bool:
+        return False
+
     def build(self, site: Site) -> Stage:
         from streamvis.stages.zones.stage import ZonesStage
 

@@ -1,0 +1,129 @@
+"""Runs over real Ray nodes give what one process gives, whatever dies."""
+
+import importlib.util
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import ray_cluster
+import toys
+from run_on_ray import run
+from test_launch import chain, logs, source, undisturbed
+from waiting import until
+
+from streamvis.config import Placement, RaySpec, SourcesSpec, WorkerSpec
+from streamvis.errors import UsageError
+from streamvis.runtime import launch
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="Ray is not installed: pip install 'streamvis[ray]'",
+)
+HERE = Path(__file__).parent
+HUB, FAR, LATE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+SOURCES = [source("a", 60, jump=7, pause=0.05), source("b", 40, fail=30), source("c", 50, grow=20)]
+SLOW = [source("a", 120, jump=7, pause=0.02), source("b", 80, pause=0.03, grow=40)]
+
+
+def two_nodes():
+    with ray_cluster.cluster(HERE, HERE.parent, HERE.parent.parent) as started:
+        started.start(HUB, hub=1)
+        started.start(FAR, far=1)
+        yield started
+
+
+nodes = pytest.fixture(two_nodes, scope="module")
+own_nodes = pytest.fixture(two_nodes)
+
+
+def placement(nodes, *, needs="far", sources_need="", start_s=60.0):
+    """Detection near `needs`; sources with it, unless they need something else."""
+    detect = WorkerSpec(["detect"], batch=2, needs={needs: 0.01})
+    apart = SourcesSpec(together=False, needs={sources_need: 0.01})
+    return Placement(
+        workers=[detect, WorkerSpec(["track"]), WorkerSpec(["publish"])],
+        slots=4,
+        engine=RaySpec(address=nodes.address, node_ip=HUB, start_s=start_s),
+        sources=apart if sources_need else SourcesSpec(),
+    )
+
+
+def lines(out):
+    return sum(path.read_text().count("\n") for path in out.glob("*.log"))
+
+
+def disturbed(given, out, disturb):
+    """Run SLOW, and call `disturb` when the logs have some lines."""
+    over = threading.Event()
+
+    def watch():
+        until(lambda: over.is_set() or lines(out) >= 30)
+        if not over.is_set():
+            disturb()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        return run(chain(), given, SLOW, out)
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_two_nodes_give_what_one_process_gives(nodes, tmp_path):
+    done = run(chain(), placement(nodes), SOURCES, tmp_path / "two")
+    assert logs(tmp_path / "two") == undisturbed(chain(), SOURCES, tmp_path / "one")
+    assert [report["admitted"] for report in done["summary"]["sources"]] == [59, 30, 50]
+    assert done["summary"]["refused_messages"] == 0
+    seen = [node for status in done["nodes"] for node in status]
+    homes = {process: node["name"] for node in seen for process in node["processes"]}
+    assert homes["publish.0"].startswith(f"{HUB}-")
+    assert homes["detect.0"].startswith(f"{FAR}-")
+    assert homes["decode-a"] == homes["track.0"] == homes["detect.0"]
+    assert all(node["bytes_in"] == 0 for node in seen)
+
+
+def test_pixels_cross_nodes_where_the_placement_says_so(nodes, tmp_path):
+    sources = [source("a", 60, pause=0.05)]
+    done = run(chain(), placement(nodes, sources_need="hub"), sources, tmp_path / "a")
+    assert logs(tmp_path / "a") == undisturbed(chain(), sources, tmp_path / "one")
+    (far,) = [node for node in done["nodes"][-1] if node["name"].startswith(FAR)]
+    assert far["bytes_in"] == far["frames_in"] * toys.WIDTH * toys.HEIGHT * 3 > 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_processes_that_are_killed_on_another_node_change_nothing(together, nodes, tmp_path):
+    def kill():
+        for pid in nodes.pids(FAR, "ray::Seat"):
+            os.kill(pid, signal.SIGKILL)
+
+    given = placement(nodes) if together else placement(nodes, needs="hub", sources_need="far")
+    summary = disturbed(given, tmp_path / "two", kill)["summary"]
+    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert all(report["restarts"] for report in summary["sources"])
+
+
+def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(own_nodes, tmp_path):
+    def replace():
+        own_nodes.kill(FAR)
+        own_nodes.start(LATE, far=1)
+
+    done = disturbed(placement(own_nodes), tmp_path / "two", replace)
+    assert done["error"] == ""
+    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+
+
+def test_resources_that_no_node_has_are_named(nodes, tmp_path):
+    given = placement(nodes, needs="gpu_node", start_s=0.5)
+    error = run(chain(), given, SOURCES, tmp_path / "out")["error"]
+    assert error.startswith("RunError: detect, track (1 of 1) needs CPU 1.2, gpu_node 0.01 on one ")
+    assert "and no node has gpu_node 0.01. The nodes have: CPU 4, " in error
+
+
+def test_a_cluster_that_anybody_may_use_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    given = Placement(workers=[WorkerSpec(["detect", "track", "publish"])], engine=RaySpec())
+    with pytest.raises(UsageError, match="RAY_AUTH_MODE=token"):
+        launch.run(chain(), given, SOURCES, out=tmp_path / "out")
