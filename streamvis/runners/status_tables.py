@@ -31,6 +31,12 @@ def tables(status: Status, out: Path | None = None) -> Iterator[Table | str]:
         if stage.gated:
             share = f"{100 * stage.gated / stage.count:.0f}%"
             yield f"{stage.name}: nothing had moved in {share} of its frames: not looked at"
+    if status.nodes:
+        rows = [
+            (n.name, ", ".join(n.processes), f"{_size(round(n.bytes_in_s))}/s")
+            for n in status.nodes
+        ]
+        yield Table("", ("node", "processes", "pixels from others"), rows)
     for source in status.sources:
         yield from (f"{source.id}: {name} is {text}" for name, text in source.chosen.items())
     if out is not None and (disk := _disk(status, out)):

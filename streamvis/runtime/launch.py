@@ -113,7 +113,7 @@ def _run(
     meter.findings.update(start.findings)
     with (
         private_directory() as home,
-        closing(_engine(core, placement, f"ipc://{home}/hub")) as engine,
+        closing(_engine(core, program, placement, f"ipc://{home}/hub")) as engine,
         closing(
             Hub(core, program, meter, f"ipc://{home}/hub", engine, on_status, start.save, control)
         ) as hub,
@@ -133,11 +133,17 @@ def _run(
     return summary
 
 
-def _engine(core: Core, placement: Placement, endpoint: str) -> Engine[Any]:
+def _engine(core: Core, program: Program, placement: Placement, endpoint: str) -> Engine[Any]:
     if isinstance(placement.engine, LocalSpec):
         return LocalEngine(endpoint, core.window)
     if importlib.util.find_spec("ray") is None:
         raise UsageError("engine ray needs Ray on all nodes: pip install 'streamvis[ray]'")
+    recorded = [spec.id for spec in program.sources.values() if spec.record is not None]
+    if recorded:
+        raise UsageError(
+            f"source '{recorded[0]}' has `record`, but engine ray decodes on other machines, where "
+            "the output directory is not; leave it out, or take engine local"
+        )
     from streamvis.runtime.ray import RayEngine
 
     return RayEngine(placement.engine, placement, core.groups, endpoint, core.window)

@@ -10,7 +10,17 @@ import msgspec
 from factories import kind_with_defaults
 
 from streamvis import zone_layout
-from streamvis.config import Alarm, DecodeSpec, Placement, StageSpec, WorkerSpec, Zone
+from streamvis.config import (
+    Alarm,
+    DecodeSpec,
+    LocalSpec,
+    Placement,
+    RaySpec,
+    SourcesSpec,
+    StageSpec,
+    WorkerSpec,
+    Zone,
+)
 from streamvis.config.pipeline import Run
 from streamvis.config.site import SiteFile, SiteSource
 from streamvis.events.schema import meanings_of
@@ -31,6 +41,9 @@ NAMES: dict[object, str] = {
     Alarm: "alarm",
     WorkerSpec: "worker",
     DecodeSpec: "mapping",
+    LocalSpec: "`kind: local`",
+    RaySpec: "`kind: ray`",
+    SourcesSpec: "mapping",
     SiteSource: "source",
     ZoneLayout: "zones and lines",
     Recording: "recording",
@@ -69,6 +82,8 @@ def page() -> str:
         section("Placement (a file of `configs/`)", Placement),
         section("Worker (an entry of `workers`)", WorkerSpec),
         section("Decoding (`decode`)", DecodeSpec),
+        section("Ray cluster (`engine` with `kind: ray`)", RaySpec),
+        section("Sources of a placement (`sources`)", SourcesSpec),
         section("Sources file (such as `configs/site.yaml`)", SiteFile),
         section("Source (an entry of `sources`)", SiteSource),
         section("Recording (`record` of a source and of the sources file)", Recording),
@@ -107,6 +122,8 @@ def type_text(annotation: object) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation == Run:
         return "mapping with `kind`"
+    if origin is dict:
+        return f"mapping of {type_text(arguments[1])}"
     if origin is typing.Annotated:
         return type_text(arguments[0]) + "".join(map(limits, arguments[1:]))
     if origin is typing.Literal:
@@ -173,6 +190,8 @@ def test_every_setting_of_a_kind_has_a_meaning() -> None:
             StageSpec,
             WorkerSpec,
             DecodeSpec,
+            RaySpec,
+            SourcesSpec,
             Placement,
             SiteFile,
             SiteSource,
