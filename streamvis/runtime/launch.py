@@ -137,7 +137,7 @@ def _engine(core: Core, program: Program, placement: Placement, endpoint: str) -
     if isinstance(placement.engine, LocalSpec):
         return LocalEngine(endpoint, core.window)
     if importlib.util.find_spec("ray") is None:
-        raise UsageError("engine ray needs Ray on all nodes: pip install 'streamvis[ray]'")
+        raise UsageError("engine ray needs Ray on all machines: pip install 'ray>=2.50,<3'")
     recorded = [spec.id for spec in program.sources.values() if spec.record is not None]
     if recorded:
         raise UsageError(

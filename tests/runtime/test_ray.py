@@ -19,7 +19,7 @@ from streamvis.runtime import launch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed: pip install 'streamvis[ray]'",
+    reason="Ray is not installed: pip install ray",
 )
 HERE = Path(__file__).parent
 HUB, FAR, LATE = "127.0.0.2", "127.0.0.3", "127.0.0.4"

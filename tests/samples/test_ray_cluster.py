@@ -19,7 +19,7 @@ print(given["max_workers"], given["provider"]["worker_ips"])
 
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed: pip install 'streamvis[ray]'",
+    reason="Ray is not installed: pip install ray",
 )
 def test_ray_reads_the_sample():
     done = subprocess.run(
