@@ -16,7 +16,7 @@ import numpy as np
 from streamvis.errors import DataError
 from streamvis.geometry import Overlaps, iou, overlaps
 from streamvis.messages import Array, Detections, Embeddings, Motion, SourceInfo, Tracks
-from streamvis.tracking import existence, filters, identity, track_array
+from streamvis.tracking import cut_boxes, existence, filters, identity, track_array
 from streamvis.tracking.admission import AdmittedDetections, admit
 from streamvis.tracking.appearance import AppearanceLikelihood, age, distances, pair_distances
 from streamvis.tracking.association import Pairs
@@ -364,19 +364,27 @@ class Tracker:
             )
         else:
             need = partial(needed, tracks, view.boxes, found, self.config, media_us)
-            after = filters.associate(
-                tracks.x,
-                tracks.P,
-                tracks.r,
-                at.z,
-                at.R,
-                H_STATE,
+            likeness = self._likeness(looks)
+            associate = partial(
+                filters.associate,
+                r=tracks.r,
+                z=at.z,
+                R=at.R,
+                H=H_STATE,
                 p_detect=p_detect,
                 p_gate=PARAMETERS.p_gate,
                 log_clutter=log_clutter - log_odds,
-                log_ratio=self._likeness(looks),
+                log_ratio=likeness,
                 ask=None if looks is None else looks.asking(need),
             )
+            after = associate(tracks.x, tracks.P)
+            if self.space.name == "ground":
+                boxes, least = view.boxes, self.config.birth_score
+                cut = cut_boxes.cut_short(
+                    tracks, boxes, found, after.pairs, likeness, least, PARAMETERS
+                )
+                P = cut_boxes.widened(tracks, self.space, found, *cut, PARAMETERS)
+                after = after if P is None else associate(tracks.x, P)
         tracks.x, tracks.P = after.x, after.P
         self._exist(view, after, detectable * PARAMETERS.p_gate, found.scores, since_s)
         links = summarise(found, after.pairs)
@@ -485,9 +493,9 @@ class Tracker:
         own = np.flatnonzero(r > 5 * PARAMETERS.r_min)  # the others stay below the limit
         sure = np.where(self.tracks.id > 0, 1.0, self.tracks.r)
         taken = np.zeros(len(own))
-        i, track = _same_person_pairs(found.boxes[own], boxes)
+        i, track = cut_boxes.same_person_pairs(found.boxes[own], boxes, PARAMETERS)
         np.maximum.at(taken, i, sure[track])
-        i, rival = _same_person_pairs(found.boxes[own], found.boxes)
+        i, rival = cut_boxes.same_person_pairs(found.boxes[own], found.boxes, PARAMETERS)
         better = rival < own[i]  # rows are best first
         np.maximum.at(taken, i[better], able[rival[better]])
         r[own] *= 1 - taken
@@ -581,10 +589,3 @@ class Tracker:
 def _projectable(boxes: Array) -> Array:
     """Whether (N,) each box is finite: the track is not beyond the horizon."""
     return np.asarray(np.isfinite(boxes).all(axis=1))
-
-
-def _same_person_pairs(boxes: Array, others: Array) -> tuple[Array, Array]:
-    """Return pairs (K,), (K,) of boxes that may show the same person."""
-    near = overlaps(boxes, others)
-    close = (near.iou > PARAMETERS.twin_birth_iou) | (near.first > PARAMETERS.twin_birth_inside)
-    return near.i[close], near.j[close]
