@@ -237,14 +237,14 @@ def _on_engine(placement: "Placement", engine: Engine, on: Path | None) -> "Plac
     """Return the placement with the engine that was named; UsageError where it is for another."""
     from msgspec.structs import replace
 
-    from streamvis.config import LocalSpec, RaySpec
+    from streamvis.config import RaySpec
 
     named = engine is Engine.ray
     if isinstance(placement.engine, RaySpec) == named:
         return placement
     if not named:
         raise UsageError(f"--engine local: {on} is a placement for engine ray; choose another --on")
-    return replace(placement, engine=RaySpec() if named else LocalSpec())
+    return replace(placement, engine=RaySpec())
 
 
 def warn_without_zones(pipeline: "Pipeline", specs: "Sequence[SourceSpec]") -> None:

@@ -20,6 +20,7 @@ from streamvis import logs
 from streamvis.config import Placement, RaySpec
 from streamvis.errors import RunError, UsageError
 from streamvis.runtime import protocol
+from streamvis.runtime.engine import Sender
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import THREADS, Heartbeats, keep_memory
 from streamvis.runtime.state import Stream, segment_of
@@ -37,7 +38,6 @@ CLOSE_S = 3.0  # for the actors to free their slots
 CALLS = 3  # at once, to a seat: `work`, `stay`, and one more
 
 Resources = dict[str, float]
-Sender = Callable[[protocol.ToProcess], None]
 
 
 class SeatOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,6 @@ class SeatProcess:
         self.name = name
         self.identity = identity
         self.actor = actor
-        self.decodes = name.startswith("decode-")
         self.left = False  # its work is over
         self.exit = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.fds = (self.exit,)
@@ -182,6 +181,8 @@ class RayEngine:
         self._chains = _chains(groups)
         self._reserved: list[Any] = []
         self._far = ""
+        self._closing = threading.Lock()  # of `wake`, which Ray's threads write to
+        self._over = False
         self._printing = redirect_stdout(sys.stderr)  # Ray prints at any time; our own is for data
         self._printing.__enter__()
         try:
@@ -308,13 +309,16 @@ class RayEngine:
                 ray.util.remove_placement_group(group)
         ray.shutdown()
         self._printing.__exit__(None, None, None)
-        os.close(self.wake)
+        with self._closing:
+            self._over = True
+            os.close(self.wake)
         sweep_leftovers()  # of actors that were killed on this machine
 
     def _note(self, process: SeatProcess) -> None:
         self._gone.append(process)
-        with suppress(OSError):  # the run is over
-            os.eventfd_write(self.wake, 1)
+        with self._closing:
+            if not self._over:  # otherwise the descriptor may be that of another file
+                os.eventfd_write(self.wake, 1)
 
     # where
 
@@ -365,14 +369,16 @@ class RayEngine:
             )
             self._reserved.append(place)
             _await(place, bundles, what, spec.start_s)
-        nodes = [each["Resources"] for each in ray.nodes() if each["Alive"]]
         alone = [g for g in self._groups if not g.reads_pixels and not on_hub(g)]
         needed = {g.name: needs_of(g) for g in alone}
         if not self._placement.sources.together:
-            needed["sources"] = self._placement.sources.needs
+            needed["sources"] = {"CPU": LIGHT_CPUS, **self._placement.sources.needs}
         for what, needs in needed.items():
-            if not any(_holds(node, needs) for node in nodes):
-                raise RunError(_absent(what, needs, nodes))
+            place = placement_group([needs], strategy="PACK")  # only to see that they are there
+            try:
+                _await(place, [needs], what, spec.start_s)
+            finally:
+                ray.util.remove_placement_group(place)
 
 
 def on_hub(group: Group) -> bool:
