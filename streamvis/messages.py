@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Clock = Literal["file", "arrival", "rtcp_sr"]
 Rows = int | slice | Sequence[int] | Sequence[bool] | Array  # which rows of a part are meant
 SHOWN = 8  # ids in a repr
+KEYPOINTS = 17  # of COCO
 
 
 class SourceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,10 +215,8 @@ class Tracks(msgspec.Struct, frozen=True, kw_only=True, tag="tracks"):
         )
 
     def __repr__(self) -> str:
-        named = ", ".join(map(str, self.ids[:SHOWN].tolist())) + ", …" * (len(self) > SHOWN)
         ended = f", ended {self.ended.tolist()}" if len(self.ended) else ""
-        ids = f", ids {named}" if len(self) else ""
-        return f"Tracks({len(self)} people{ids}{ended}, {self.space} space)"
+        return f"Tracks({len(self)} people{_named(self.ids)}{ended}, {self.space} space)"
 
 
 class ActionThresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +238,66 @@ class Actions(msgspec.Struct, frozen=True, kw_only=True, tag="actions"):
     window_us: np.ndarray  # (N,) int64, media time from the first sample to the last
     sampled: np.ndarray  # (N,) bool; False: this frame was not sampled, values are repeated
     thresholds: ActionThresholds
+
+
+class Poses(msgspec.Struct, frozen=True, kw_only=True, tag="poses"):
+    """The keypoints of tracked people in one frame, by ascending track id.
+
+    The K = 17 keypoints are those of COCO, in its order: nose, eyes, ears, shoulders, elbows,
+    wrists, hips, knees, ankles; left before right, of the person.
+    """
+
+    ids: np.ndarray  # (N,) int64, ids of tracks
+    points: np.ndarray  # (N, 17, 2) float32, x and y, pixels of the source frame
+    scores: np.ndarray  # (N, 17) float32 in [0, 1], confidence that the point is there
+    covariances: np.ndarray  # (N, 17, 2, 2) float32, pixels², of each point
+
+    def check(self) -> None:
+        """Raise DataError for wrong shapes or types, NaN, scores outside [0, 1], and covariances
+        that are not symmetric or have a negative variance.
+        """
+        _check_array("Poses.ids", self.ids, "iu", (None,))
+        n = len(self.ids)
+        _check_array("Poses.points", self.points, "f", (n, KEYPOINTS, 2))
+        _check_array("Poses.scores", self.scores, "f", (n, KEYPOINTS))
+        _check_array("Poses.covariances", self.covariances, "f", (n, KEYPOINTS, 2, 2))
+        if (np.diff(self.ids) <= 0).any():
+            raise DataError(
+                f"Poses.ids are {self.ids.tolist()}; expected ascending ones, each once"
+            )
+        for name in ("points", "scores", "covariances"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise DataError(
+                    f"Poses.{name} hold NaN or infinity; give an unknown point the score 0"
+                )
+        if n and not (self.scores.min() >= 0 and self.scores.max() <= 1):
+            raise DataError(
+                f"Poses.scores reach from {self.scores.min():g} to {self.scores.max():g}; "
+                "expected 0 to 1"
+            )
+        xx, yy = self.covariances[..., 0, 0], self.covariances[..., 1, 1]
+        xy, yx = self.covariances[..., 0, 1], self.covariances[..., 1, 0]
+        if (xx < 0).any() or (yy < 0).any() or not np.allclose(xy, yx):
+            raise DataError(
+                "Poses.covariances: found one that is not symmetric, or has a negative variance; "
+                "expected covariances of x and y, pixels²"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Rows) -> "Poses":
+        """Return these rows: a number, a slice, a boolean mask (N,) or indexes (K,)."""
+        chosen = _rows(rows)
+        columns = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return msgspec.structs.replace(
+            self,
+            **{name: one[chosen] for name, one in columns if isinstance(one, np.ndarray)},
+        )
+
+    def __repr__(self) -> str:
+        scores = f", scores {_span(self.scores)}" if len(self) else ""
+        return f"Poses({len(self)} people{_named(self.ids)}{scores})"
 
 
 class Segmentation(msgspec.Struct, frozen=True, kw_only=True, tag="segmentation"):
@@ -344,7 +403,7 @@ class SourceGauges(msgspec.Struct, frozen=True, array_like=True):
 Part = msgspec.Struct  # one of these, or a part that another package's kind of stage brings
 PARTS: tuple[type[Part], ...] = (
     *(Detections, Embeddings, Motion, Tracks),
-    *(Actions, Segmentation, Forecast, Density, Receipt),
+    *(Actions, Poses, Segmentation, Forecast, Density, Receipt),
 )
 P = TypeVar("P", bound=Part)
 
@@ -435,6 +494,11 @@ def _rows(rows: Rows) -> slice | Array:
         return rows
     chosen = np.atleast_1d(np.asarray(rows))
     return chosen if chosen.size else chosen.astype(np.int64)
+
+
+def _named(ids: Array) -> str:
+    named = ", ".join(map(str, ids[:SHOWN].tolist())) + ", …" * (len(ids) > SHOWN)
+    return f", ids {named}" if len(ids) else ""
 
 
 def _span(numbers: Array) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvis.errors import DataError
-from streamvis.messages import Detections, decode_part, encode_part
+from streamvis.messages import Detections, Poses, decode_part, encode_part
 
 BOXES = np.array([[10, 20, 40, 90], [50, 20, 80, 95], [0, 0, 9, 9]])
 SCORES = [0.9, 0.8, 0.3]
@@ -116,3 +116,61 @@ def test_they_are_shown_in_a_line():
     assert repr(Detections.of([], [])) == "Detections(0 people)"
     assert repr(TRACKED) == "Tracks(3 people, ids 4, 7, 9, ended [1, 2], image space)"
     assert repr(tracks(range(1, 20))).startswith("Tracks(19 people, ids 1, 2, 3, 4, 5, 6, 7, 8, …,")
+
+
+def poses(count: int = 3, seed: int = 0) -> Poses:
+    rng = np.random.default_rng(seed)
+    spread = rng.normal(size=(count, 17, 2, 2))
+    return Poses(
+        ids=np.arange(1, 2 * count, 2),
+        points=rng.uniform(0, 500, (count, 17, 2)).astype(np.float32),
+        scores=rng.uniform(0, 1, (count, 17)).astype(np.float32),
+        covariances=(spread @ spread.swapaxes(2, 3)).astype(np.float32),
+    )
+
+
+@given(st.integers(0, 5), st.integers(0, 1000))
+def test_poses_come_back_as_they_were_and_pass_their_check(count, seed):
+    part = poses(count, seed)
+    back = decode_part(encode_part(part))
+    assert isinstance(back, Poses)
+    back.check()
+    for name in part.__struct_fields__:
+        np.testing.assert_array_equal(getattr(back, name), getattr(part, name))
+
+
+@pytest.mark.parametrize("rows", [0, -1, slice(1, None), [2, 0], [True, False, True], []])
+def test_rows_of_poses_are_those_of_every_array(rows):
+    listed = [rows] if isinstance(rows, int) else rows
+    listed = (
+        listed if isinstance(listed, slice) else np.asarray(listed, bool if True in listed else int)
+    )
+    part = poses()
+    for name in part.__struct_fields__:
+        np.testing.assert_array_equal(getattr(part[rows], name), getattr(part, name)[listed])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("ids", lambda a: a[:2], r"points: found shape \(3, 17, 2\), expected \(2, 17, 2\)"),
+        ("ids", lambda a: a[::-1], r"ids are \[5, 3, 1\]; expected ascending"),
+        ("ids", lambda a: a * 0, r"ids are \[0, 0, 0\]; expected ascending ones, each once"),
+        ("points", lambda a: a[:, :16], r"points: found shape \(3, 16, 2\)"),
+        ("points", lambda a: a * np.nan, "points hold NaN or infinity"),
+        ("points", lambda a: a.astype(int), "points: found int64, expected .* floating"),
+        ("scores", lambda a: a + 1, "scores reach from 1.* expected 0 to 1"),
+        ("covariances", lambda a: -a, "negative variance"),
+        ("covariances", lambda a: a + np.float32([[0, 1], [0, 0]]), "not symmetric"),
+    ],
+)
+def test_unsound_poses_are_refused_with_one_error(name, change, problem):
+    whole = poses()
+    with pytest.raises(DataError, match=f"Poses.*{problem}") as caught:
+        msgspec.structs.replace(whole, **{name: change(getattr(whole, name))}).check()
+    assert "\n" not in str(caught.value)
+
+
+def test_poses_are_shown_in_a_line():
+    assert repr(poses()).startswith("Poses(3 people, ids 1, 3, 5, scores 0.0")
+    assert repr(poses(0)) == "Poses(0 people)"
