@@ -27,6 +27,7 @@ FILE_NAME = "events.db"
 BUSY_S = 5.0
 CHUNK = 1000  # rows read at a time: a slow reader holds no transaction open
 MAX_OFFSET = 2**63 - 1
+CACHE_KB = 256  # of pages: events are appended, and what SQLite keeps by itself grows to 2 MB
 LONGEST_OUTLINED = 1 << 16  # bytes of a payload
 _OUTLINED = f"type NOT GLOB '*.update' AND length(payload) <= {LONGEST_OUTLINED}"
 _DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
@@ -110,6 +111,7 @@ class LogWriter:
                 log_schema.create(self._db)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             log_schema.migrate(self._db)
             query = "SELECT hour FROM hours ORDER BY first DESC LIMIT 1"
             row = self._db.execute(query).fetchone()
