@@ -41,6 +41,7 @@ RENAMES = (  # torchvision's names before 0.14 -> after, which are ours
     (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$"), r"\1.0.\2"),
     (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
 )
+PARALLEL = "module."
 MASK_FCN = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$")
 
 
@@ -87,8 +88,9 @@ def _unpickle(path: Path, size: int) -> dict[str, Tensor]:
             raise ValueError("a zip that unpacks to more than itself; torch writes none such")
     with warnings.catch_warnings(action="ignore"):  # what cannot be read is an error
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # a training checkpoint
+    for part in ("model", "state_dict"):  # of a training checkpoint
+        if isinstance(state, dict) and isinstance(state.get(part), dict):
+            state = state[part]
     if not isinstance(state, dict):
         raise ValueError(f"it holds a {type(state).__name__}, not a dict of tensors")
     for key, value in state.items():
@@ -100,11 +102,17 @@ def _unpickle(path: Path, size: int) -> dict[str, Tensor]:
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's old names as new ones; counters of batch norms are left out."""
+    """torchvision's old names as new ones; counters of batch norms are left out.
+
+    So is the prefix that torch's DataParallel gives every name.
+    """
     renamed = {}
+    wrapped = all(key.startswith(PARALLEL) for key in state)
     for key, value in state.items():
         if key.endswith("num_batches_tracked"):
             continue
+        if wrapped:
+            key = key.removeprefix(PARALLEL)
         for pattern, replacement in RENAMES:
             key = pattern.sub(replacement, key)
         if match := MASK_FCN.match(key):

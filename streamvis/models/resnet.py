@@ -14,19 +14,26 @@ EPS = 1e-5  # of the batch norms of ResNet-18
 class Bottleneck(nn.Module):
     """1×1, 3×3, 1×1 around a shortcut."""
 
-    def __init__(self, inputs: int, width: int, stride: int, eps: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        eps: float,
+        norm: type[nn.Module] = FrozenBatchNorm2d,
+    ) -> None:
         super().__init__()
         outputs = 4 * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = FrozenBatchNorm2d(width, eps)
+        self.bn1 = norm(width, eps)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = FrozenBatchNorm2d(width, eps)
+        self.bn2 = norm(width, eps)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = FrozenBatchNorm2d(outputs, eps)
+        self.bn3 = norm(outputs, eps)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != outputs:
             shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, FrozenBatchNorm2d(outputs, eps))
+            self.downsample = nn.Sequential(shortcut, norm(outputs, eps))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(conv_norm(x, self.conv1, self.bn1))

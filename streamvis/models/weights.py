@@ -1,9 +1,9 @@
 """Weights files: shipped ones by name, safetensors and torchvision checkpoints by path.
 
 The metadata of our safetensors files contain the network's architecture and how it was trained, so
-a path is enough to load one. There are five kinds of networks: detectors (Mask R-CNN), embedders
-(`models/embedding.py`), action networks (`models/off.py`), segmenters (`models/swiftnet.py`) and
-forecasters of segmentation (`models/forecasting.py`).
+a path is enough to load one. There are six kinds of networks: detectors (Mask R-CNN), embedders
+(`models/embedding.py`), action networks (`models/off.py`), segmenters (`models/swiftnet.py`),
+forecasters of segmentation (`models/forecasting.py`) and pose networks (`models/hrnet.py`).
 """
 
 import hashlib
@@ -21,11 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
-from streamvis.models import embedding, forecasting, off, swiftnet
+from streamvis.models import embedding, forecasting, hrnet, off, swiftnet
 from streamvis.models.caffe_off import from_caffe, is_caffe
 from streamvis.models.checkpoint_io import read, shown
 from streamvis.models.embedding import Embedder
 from streamvis.models.forecasting import Forecaster
+from streamvis.models.hrnet import Hrnet
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn, MaskRcnnConfig
 from streamvis.models.off import Calibration, Off
 from streamvis.models.swiftnet import SwiftNet
@@ -42,16 +43,25 @@ AnyConfig = (
     | off.OffConfig
     | swiftnet.SwiftNetConfig
     | forecasting.ForecasterConfig
+    | hrnet.HrnetConfig
 )
-Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator
+Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator | Hrnet
 A = TypeVar("A", bound=AnyConfig)
-NAMES = (*ARCHITECTURES, *embedding.ARCHITECTURES, "actions", "segmenters", "forecasters")
+NAMES = (
+    *ARCHITECTURES,
+    *embedding.ARCHITECTURES,
+    *hrnet.ARCHITECTURES,
+    "actions",
+    "segmenters",
+    "forecasters",
+)
 DOES = {
     MaskRcnnConfig: "detects people",
     embedding.EmbedderConfig: "computes appearance embeddings",
     off.OffConfig: "recognises actions",
     swiftnet.SwiftNetConfig: "segments images",
     forecasting.ForecasterConfig: "forecasts segmentation",
+    hrnet.HrnetConfig: "estimates poses",
 }
 
 
@@ -164,6 +174,18 @@ def load_forecaster(name: str, device: str = "cpu") -> Forecaster | WarpCalibrat
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
+def load_pose(name: str, device: str = "cpu") -> Hrnet:
+    """Load a pose network, or a published HRNet as one, for inference on the device."""
+    expected = f"a pose network: {', '.join(hrnet.ARCHITECTURES)}"
+    path, state, _, architecture = _opened(name, device, hrnet.HrnetConfig, expected)
+    check(architecture, state, path)
+    with Uninitialized():
+        model = Hrnet(architecture)
+    model.load_state_dict(state)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
 def _opened(
     name: str, device: str, kind: type[A], expected: str
 ) -> tuple[Path, dict[str, Tensor], dict[str, str], A]:
@@ -253,6 +275,8 @@ def architecture_of(
                 kind = swiftnet.SwiftNetConfig
             if isinstance(raw, dict) and "horizon_s" in raw:
                 kind = forecasting.ForecasterConfig
+            if isinstance(raw, dict) and "keypoints" in raw:
+                kind = hrnet.HrnetConfig
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -266,6 +290,8 @@ def architecture_of(
         return msgspec.structs.replace(published, classes=classes)
     if "layer2.1.bn2.weight" in state and "layer2.1.bn3.weight" not in state:
         return embedding.ARCHITECTURES["person-r18"]
+    if hrnet.LAST_BRANCH in state and "final_layer.weight" in state:
+        return hrnet.published(state["final_layer.weight"])
     raise WeightsError(
         f"{path} is for no architecture of {', '.join(NAMES)}; its first tensor is "
         f"{shown(next(iter(state), 'absent'))}"
@@ -287,6 +313,8 @@ def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
                 model = SwiftNet(architecture)
             case forecasting.ForecasterConfig():
                 model = build_forecaster(architecture)
+            case hrnet.HrnetConfig():
+                model = Hrnet(architecture)
     return {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()
@@ -392,18 +420,26 @@ def verify(name: str) -> Info:
             load_segmenter(name)
         case forecasting.ForecasterConfig():
             load_forecaster(name)
+        case hrnet.HrnetConfig():
+            load_pose(name)
     return describe(name)
 
 
 def import_checkpoint(path: Path, out: Path) -> Info:
     """Convert a published checkpoint to safetensors; only tensors are unpickled.
 
-    Torchvision's Mask R-CNN, or the layers of the authors' OFF network.
+    Torchvision's Mask R-CNN, HRNet for poses, or the layers of the authors' OFF network.
     """
     if out.suffix != ".safetensors" or out.resolve() == path.resolve():
         raise UsageError(f"--out {out}: expected another .safetensors file than is imported")
     state, _ = read(find(str(path)))
-    model = from_caffe(state, path) if is_caffe(state) else load_detector(str(path))
+    model: Network
+    if is_caffe(state):
+        model = from_caffe(state, path)
+    elif hrnet.LAST_BRANCH in state:
+        model = load_pose(str(path))
+    else:
+        model = load_detector(str(path))
     save(model, out, {"imported_from": path.name})
     return verify(str(out))
 

@@ -146,7 +146,9 @@ def accelerate_embedder(
         )
     else:
         whole = EmbedderGraph(model.to(dtype), dtype).requires_grad_(False)
-        embed = partial(_embed, DeviceBatches(lambda shape: lambda crops: (whole(crops),), device))
+        embed = partial(
+            run_crops, DeviceBatches(lambda shape: lambda crops: (whole(crops),), device)
+        )
 
     def unit(crops: Array) -> Array:
         batches = [crops[i : i + MOST_CROPS] for i in range(0, len(crops), MOST_CROPS)]
@@ -156,11 +158,12 @@ def accelerate_embedder(
     return unit
 
 
-def _embed(run: DeviceBatches, batches: Sequence[Array]) -> Iterator[Array]:
+def run_crops(run: DeviceBatches, batches: Sequence[Array]) -> Iterator[Array]:
+    """Yield the only output of each batch of crops."""
     # torch rounds batches of one differently
     pairs = (np.repeat(crops, 2, axis=0) if len(crops) == 1 else crops for crops in batches)
-    for crops, (vectors,) in zip(batches, run(pairs), strict=True):
-        yield vectors[: len(crops)].numpy()
+    for crops, (found,) in zip(batches, run(pairs), strict=True):
+        yield found[: len(crops)].numpy()
 
 
 class EmbedderGraph(nn.Module):

@@ -1,0 +1,98 @@
+"""Points, scores and covariances from heatmaps (DARK: Zhang et al., CVPR 2020, §3.2).
+
+    points, scores, covariances = decode(heatmaps, sigma=2.0)  # in cells, (N, K, …)
+
+About its highest cell each map is smoothed by the Gaussian that it was trained on ("modulation").
+Near a maximum the logarithm of a Gaussian is a paraboloid: one Newton step leads to its top, and
+its curvature is the inverse of its covariance.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from streamvis.messages import Array
+
+REACH = 2  # cells from the highest one that derivatives read
+FARTHEST = 1.5  # cells of a step; a longer one means that this is no peak
+LEAST = 1e-10  # of a heatmap, where its logarithm is taken
+LEAST_SPREAD = 0.35  # cells: standard deviation of the surest point
+LEAST_SCORE = 0.05  # in the divisor of the covariance
+
+
+class Decoded(NamedTuple):
+    """Points of N people in cells of their heatmaps; the centre of cell 0 is at 0."""
+
+    points: Array  # (N, K, 2) float64, x and y
+    scores: Array  # (N, K) float64 in [0, 1]: height of the peak
+    covariances: Array  # (N, K, 2, 2) float64, cells²
+
+
+def decode(heatmaps: Array, sigma: float) -> Decoded:
+    """Decode heatmaps (N, K, h, w) whose peaks were trained to be Gaussians of `sigma` cells."""
+    people, keypoints, height, width = heatmaps.shape
+    maps = np.asarray(heatmaps, np.float64).reshape(people * keypoints, height, width)
+    cells = maps.reshape(people * keypoints, height * width)
+    best = cells.argmax(1)
+    rows, columns = np.divmod(best, width)
+    scores = np.clip(cells[np.arange(len(cells)), best], 0, 1)
+    steps, spreads = _refine(_smoothed(maps, rows, columns, sigma))
+    points = np.stack([columns, rows], 1) + steps
+    # what was trained and smoothed is not doubt about the place
+    covariances = _at_least(spreads - 2 * sigma**2 * np.eye(2), LEAST_SPREAD**2)
+    covariances /= np.maximum(scores, LEAST_SCORE)[:, None, None]
+    return Decoded(
+        points.reshape(people, keypoints, 2),
+        scores.reshape(people, keypoints),
+        covariances.reshape(people, keypoints, 2, 2),
+    )
+
+
+def _smoothed(maps: Array, rows: Array, columns: Array, sigma: float) -> Array:
+    """Return the smoothed surroundings (M, 5, 5) of one cell of each map; outside of it is 0."""
+    reach = int(np.ceil(3 * sigma))
+    wide = REACH + reach
+    padded = np.pad(np.maximum(maps, 0), ((0, 0), (wide, wide), (wide, wide)))
+    window = np.arange(2 * wide + 1)
+    index = np.arange(len(maps))[:, None, None]
+    around = padded[
+        index, (rows[:, None] + window)[:, :, None], (columns[:, None] + window)[:, None]
+    ]
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    blur = np.zeros((2 * REACH + 1, len(window)))
+    for i in range(len(blur)):
+        blur[i, i : i + len(kernel)] = kernel
+    return blur @ around @ blur.T
+
+
+def _refine(around: Array) -> tuple[Array, Array]:
+    """Return steps (M, 2) from the middle cell to the peak, and its covariance (M, 2, 2), cells².
+
+    Where the surroundings (M, 5, 5) are no peak the step is 0.
+    """
+    log = np.log(np.maximum(around, LEAST))
+    c = REACH
+    middle = log[:, c, c]
+    slope = (
+        np.stack([log[:, c, c + 1] - log[:, c, c - 1], log[:, c + 1, c] - log[:, c - 1, c]], 1) / 2
+    )
+    xx = (log[:, c, c + 2] - 2 * middle + log[:, c, c - 2]) / 4
+    yy = (log[:, c + 2, c] - 2 * middle + log[:, c - 2, c]) / 4
+    xy = (
+        log[:, c + 1, c + 1] - log[:, c - 1, c + 1] - log[:, c + 1, c - 1] + log[:, c - 1, c - 1]
+    ) / 4
+    determinant = xx * yy - xy * xy
+    peak = (xx < 0) & (yy < 0) & (determinant > LEAST)
+    safe = np.where(peak, determinant, 1.0)
+    spread = np.stack([-yy, xy, xy, -xx], 1).reshape(-1, 2, 2) / safe[:, None, None]
+    steps = np.einsum("mij,mj->mi", spread, slope)
+    peak &= np.abs(steps).max(1, initial=0) <= FARTHEST
+    wide = np.eye(2) * FARTHEST**2 * 4
+    return np.where(peak[:, None], steps, 0), np.where(peak[:, None, None], spread, wide)
+
+
+def _at_least(covariances: Array, least: float) -> Array:
+    """Raise eigenvalues to a least value."""
+    values, vectors = np.linalg.eigh(covariances)
+    return (vectors * np.maximum(values, least)[:, None]) @ vectors.transpose(0, 2, 1)
