@@ -23,6 +23,7 @@ from streamvis.cli import (
     inspect,
     keys,
     label,
+    label_poses,
     run,
     sources,
     status,
@@ -81,6 +82,7 @@ command(app)(inspect.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(evaluate.app, name="eval")
 command(app)(label.label)
+command(app)(label_poses.label_poses)
 app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 

@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from streamvis.errors import UsageError
 from streamvis.messages import Array, Detections
@@ -75,6 +76,13 @@ class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     box_label: Label = "predicted"
     mask_label: Literal["gt", "predicted", "none"]
+    # of people whose keypoints were labelled; COCO's 17 points, in its order
+    keypoints: list[float] | UnsetType = UNSET  # x, y, v, …; v is 2 where the point is sure, else 0
+    num_keypoints: int | UnsetType = UNSET  # that are sure
+    point_scores: list[float] | UnsetType = UNSET  # probability that the point is right
+    world: list[float] | UnsetType = UNSET  # x, y, z, …: metres about the middle of the hips
+    presence: float | UnsetType = UNSET  # probability that there is a person
+    track: int | UnsetType = UNSET  # of the image's source: one id is one person
 
 
 def chosen(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]:
