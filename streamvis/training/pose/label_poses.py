@@ -1,7 +1,7 @@
 """Labels the keypoints of people whose boxes are known, in folders of pictures and along tracks."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -116,7 +116,7 @@ def _label_clip(
             folder.add(pixels, image, rows)
 
 
-def _in_turn(pictures: Iterator[Picture], every: float) -> Iterator[Picture]:
+def _in_turn(pictures: Iterable[Picture], every: float) -> Iterator[Picture]:
     turn = -1
     for picture in pictures:
         if (now := int(picture.media_us / 1e6 / every + 1e-6)) != turn:

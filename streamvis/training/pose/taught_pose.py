@@ -25,9 +25,8 @@ HIPS, UP = 33, 34  # landmarks: the middle of the hips; a circle about it throug
 LEFT_RIGHT = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((i, i + 1) for i in range(11, 33, 2)))
 CLOSER, WIDER = 0.4, 2.5  # side of the second crop over the first; others are no person's
 # standard deviation of a point placed by hand over the size of the person (COCO's OKS)
-SIGMAS = np.array(
-    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072]
-    + [0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089]
+SIGMAS = np.repeat(
+    [0.026, 0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], [1, 2, 2, 2, 2, 2, 2, 2, 2]
 )
 # log odds that a point is right, which is OKS > 0.5: 1, log of the spread, log odds of the
 # presence of a person, the network's visibility
@@ -108,5 +107,3 @@ def _swapped(count: int, pairs: Sequence[tuple[int, int]]) -> Array:
     for left, right in pairs:
         order[[left, right]] = right, left
     return order
-
-

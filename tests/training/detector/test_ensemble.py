@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from factories import detections
+from pose_teacher_file import write_teacher
 
 from streamvis.errors import WeightsError
 from streamvis.geometry import iou
@@ -70,18 +71,7 @@ def test_one_detector_of_two_never_gives_more_than_half():
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> PoseTeacher:
     """A network with the outputs of the real one: bright pixels are of the person."""
-    import openvino as ov
-    from openvino import opset13 as ops
-
-    pixels = ops.parameter([1, 256, 256, 3], np.float32)
-    grey = ops.reduce_mean(pixels, [3], keep_dims=True)
-    logits = ops.multiply(ops.subtract(grey, np.float32(0.5)), np.float32(20))
-    most = ops.reshape(ops.reduce_max(grey, [1, 2, 3]), [1, 1], special_zero=False)
-    for node, name in ((most, "Identity_1"), (logits, "Identity_2")):
-        node.output(0).set_names({name})
-    path = tmp_path_factory.mktemp("teacher") / "teacher.xml"
-    ov.save_model(ov.Model([most, logits], [pixels]), path, compress_to_fp16=False)
-    return PoseTeacher(path)
+    return PoseTeacher(write_teacher(tmp_path_factory.mktemp("teacher")))
 
 
 def test_the_mask_lies_where_the_person_is(teacher):
