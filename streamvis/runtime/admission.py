@@ -6,91 +6,156 @@ the root groups can start on soon: what their workers prefetch, or what they com
 that is more. Where each source has its worker, that one counts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from streamvis.runtime.dispatch import PREFETCH
 from streamvis.runtime.protocol import GrantSlots
-from streamvis.runtime.state import Replica, Stream, WorkerGroup, queue_length
+from streamvis.runtime.state import Replica, Stream, WorkerGroup
 
 AGE_S = 0.2  # for which a frame may wait, so that a short delay of the machine drops none
 IDLE_S = 0.2  # a camera that has sent nothing for this long no longer holds back others
 
+Taker = WorkerGroup | Replica  # of frames: a worker that remembers its sources has its own queue
+
+
+class Place(NamedTuple):
+    """The place of a live source among those that wait for a slot; the least is served first."""
+
+    granted: int  # slots that it has been granted and has not used
+    turn: int  # of its last grant
+    number: int  # of the source
+    source: str
+
 
 class Admission:
-    """Grants the free slots of the sources."""
+    """Grants the free slots of the sources.
 
-    def __init__(
-        self, worker_groups: Sequence[WorkerGroup], streams: Mapping[str, Stream], window: int
-    ) -> None:
+    It looks only at sources and workers that have changed, and at those whose time has come.
+    """
+
+    def __init__(self, worker_groups: Sequence[WorkerGroup], window: int) -> None:
         self._roots = [workers for workers in worker_groups if not workers.group.parents]
-        self._streams = streams.values()
         self._window = window
         self._turn = 0  # grants to live sources so far
+        self._numbers: dict[str, int] = {}  # by source
+        self._spare: dict[Replica, int] = {}  # frames that a worker may have beyond those it has
+        self._rooms: dict[Taker, int] = dict.fromkeys(self._roots, 0)  # for frames, without those
+        # in the queues of groups
+        self._held: dict[str, tuple[tuple[Taker, ...], int]] = {}  # by live source: how much of
+        # which rooms is kept for slots that it has been granted
+        self._idle: deque[tuple[float, Stream]] = deque()  # times from which sources count as idle
+        self._waiting: dict[tuple[Taker, ...], list[tuple[Place, Stream]]] = {}  # heaps
+        self._places: dict[str, Place] = {}  # by source; others in the heaps count no more
 
-    def __call__(self, at: float) -> list[GrantSlots]:
+    def __call__(
+        self, changed: Iterable[Stream], workers: Mapping[Replica, WorkerGroup], at: float
+    ) -> list[GrantSlots]:
+        for replica, group in workers.items():
+            if not group.group.parents:
+                self._look_at_worker(replica, group)
         granted: list[GrantSlots] = []
-        live: list[Stream] = []
-        for stream in self._streams:
-            if not stream.free or not stream.open:
-                continue
-            if (stream.saving or stream.ending is not None) and not stream.lost:
-                continue
-            if (room := self._room(stream)) <= 0:
-                continue
-            if not stream.live:
-                granted.append(_grant(stream, room, at))
-            elif not stream.granted or at < stream.granted_at + IDLE_S:
-                live.append(stream)
-        if live:
-            granted += self._shared(live, at)
+        while self._idle and at >= self._idle[0][0]:
+            granted += self._look_at(self._idle.popleft()[1], at)
+        for stream in changed:
+            granted += self._look_at(stream, at)
+        if self._places:
+            granted += self._shared(at)
         return granted
 
-    def _room(self, stream: Stream) -> int:
+    def _look_at_worker(self, replica: Replica, workers: WorkerGroup) -> None:
+        spare = _ahead(replica, workers.group.worker.batch) - len(replica.queue) - replica.load
+        more = spare - self._spare.get(replica, 0)
+        if more:
+            self._spare[replica] = spare
+            taker = replica if workers.group.stateful else workers
+            self._rooms[taker] = self._rooms.get(taker, 0) + more
+
+    def _look_at(self, stream: Stream, at: float) -> list[GrantSlots]:
+        """Note what a source holds and whether it waits; grant slots to a file."""
+        window = self._window_of(stream)
+        if not stream.live:
+            return [self._grant(stream, window, at)] if window > 0 else []
+        takers = self._takers(stream)
+        idle = at >= stream.granted_at + IDLE_S
+        held = 0 if idle else len(stream.granted)
+        before = self._held.get(stream.name, ((), 0))
+        if before != (takers, held):
+            self._hold(*before, -1)
+            self._hold(takers, held, +1)
+            self._held[stream.name] = (takers, held)
+        if window <= 0 or (idle and stream.granted):
+            self._places.pop(stream.name, None)
+            return []
+        number = self._numbers.setdefault(stream.name, len(self._numbers))
+        place = Place(len(stream.granted), stream.turn, number, stream.name)
+        if self._places.get(stream.name) != place or before[0] != takers:
+            self._places[stream.name] = place
+            heappush(self._waiting.setdefault(takers, []), (place, stream))
+        return []
+
+    def _window_of(self, stream: Stream) -> int:
+        """Return how many slots the source may be granted now."""
+        if not stream.free or not stream.open:
+            return 0
+        if (stream.saving or stream.ending is not None) and not stream.lost:
+            return 0
         held = len(stream.frames_in_flight) - stream.lost  # a lost frame needs a slot again
         return self._window - len(stream.granted) - held
 
-    def _shared(self, live: list[Stream], at: float) -> Iterator[GrantSlots]:
+    def _hold(self, takers: tuple[Taker, ...], count: int, sign: int) -> None:
+        for taker in takers:
+            self._rooms[taker] = self._rooms.get(taker, 0) - sign * count
+
+    def _shared(self, at: float) -> Iterator[GrantSlots]:
         """Grant slots one by one, to the source with the fewest grants that waited longest."""
-        rooms = self._rooms(at)
-        waiting = [(stream, self._takers(stream)) for stream in live]
-        while waiting := [one for one in waiting if all(rooms[taker] > 0 for taker in one[1])]:
-            stream, takers = min(waiting, key=lambda one: (len(one[0].granted), one[0].turn))
+        while (stream := self._next()) is not None:
             self._turn += 1
             stream.turn = self._turn
-            yield _grant(stream, 1, at)
-            for taker in takers:
-                rooms[taker] -= 1
-            if not stream.free or self._room(stream) <= 0:
-                waiting = [one for one in waiting if one[0] is not stream]
+            yield self._grant(stream, 1, at)
+            self._idle.append((stream.granted_at + IDLE_S, stream))
+            self._look_at(stream, at)
 
-    def _rooms(self, at: float) -> dict[int, int]:
-        """Count the frames that each root group, or worker of it, takes without letting them wait.
+    def _next(self) -> Stream | None:
+        """Return the source that is granted the next slot, if all that take its frames have room.
+
+        Those that take the same frames wait in one heap.
+        """
+        first: tuple[Place, Stream] | None = None
+        for takers, heap in list(self._waiting.items()):
+            while heap and self._places.get(heap[0][0].source) is not heap[0][0]:
+                heappop(heap)
+            if not heap:
+                del self._waiting[takers]
+            elif (first is None or heap[0][0] < first[0]) and all(map(self._has_room, takers)):
+                first = heap[0]
+        return None if first is None else first[1]
+
+    def _has_room(self, taker: Taker) -> bool:
+        """Whether a group, or a worker of it, takes another frame without letting it wait."""
+        queued = 0
+        if isinstance(taker, WorkerGroup):
+            queued = sum(map(len, taker.queues.values()))
+        return self._rooms.get(taker, 0) > queued
+
+    def _takers(self, stream: Stream) -> tuple[Taker, ...]:
+        """Return what takes the frames of a source; a group that has no worker for it has no room.
 
         A worker that remembers its sources has a queue of its own.
         """
-        rooms: dict[int, int] = {}
-        for workers in self._roots:
-            batch = workers.group.worker.batch
-            rooms[id(workers)] = 0
-            if workers.group.stateful:
-                for one in workers.replicas:
-                    rooms[id(one)] = _ahead(one, batch) - len(one.queue) - one.load
-            else:
-                ahead = sum(_ahead(one, batch) for one in workers.replicas)
-                rooms[id(workers)] = ahead - queue_length(workers)
-        for stream in self._streams:
-            if stream.granted and stream.live and at < stream.granted_at + IDLE_S:
-                for taker in self._takers(stream):
-                    rooms[taker] -= len(stream.granted)
-        return rooms
-
-    def _takers(self, stream: Stream) -> list[int]:
-        """Return the keys of `_rooms` for what takes the frames of a source."""
-        takers = []
+        takers: list[Taker] = []
         for workers in self._roots:
             queue = stream.queues.get(workers.group.index)  # None also where no worker is left
-            takers.append(id(workers) if queue is None else id(queue.replica))
-        return takers
+            takers.append(workers if queue is None else queue.replica)
+        return tuple(takers)
+
+    def _grant(self, stream: Stream, count: int, at: float) -> GrantSlots:
+        slots, stream.free = stream.free[:count], stream.free[count:]
+        stream.granted.update(slots)
+        stream.granted_at = at
+        return GrantSlots(stream.name, slots)
 
 
 def _ahead(replica: Replica, batch: int) -> int:
@@ -103,10 +168,3 @@ def _ahead(replica: Replica, batch: int) -> int:
     prefetch = PREFETCH if replica.packet_s * batch < AGE_S else 1
     soon = int(AGE_S / replica.packet_s) if replica.packet_s > 0 else 0
     return max(prefetch * batch, soon)
-
-
-def _grant(stream: Stream, count: int, at: float) -> GrantSlots:
-    slots, stream.free = stream.free[:count], stream.free[count:]
-    stream.granted.update(slots)
-    stream.granted_at = at
-    return GrantSlots(stream.name, slots)

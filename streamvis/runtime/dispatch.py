@@ -18,14 +18,17 @@ class Dispatch:
 
     def __init__(self, streams: Mapping[str, Stream]) -> None:
         self.states: dict[tuple[str, str], bytes] = {}  # (stage, source) -> from the last answer
+        self.sent_to: dict[Replica, WorkerGroup] = {}  # workers since admission looked at them
         self._streams = streams
         self._batches = 0
 
-    def __call__(self, workers: WorkerGroup, at: float) -> Iterator[SendWork]:
-        if workers.group.stateful:
-            for replica in workers.replicas:
-                while send := self._send(workers, replica, replica.queue, at):
-                    yield send
+    def __call__(
+        self, workers: WorkerGroup, at: float, replica: Replica | None = None
+    ) -> Iterator[SendWork]:
+        """Send what is queued for a group; of a stateful one, what is queued for one worker."""
+        if replica is not None:
+            while send := self._send(workers, replica, replica.queue, at):
+                yield send
             return
         for node, queue in workers.queues.items():
             while queue and (ready := [r for r in workers.takers(node) if _has_room(r)]):
@@ -63,6 +66,7 @@ class Dispatch:
         begins = sorted(replica.begun - begun)
         replica.sent.append(Batch(self._batches, jobs, packets, at, begins))
         replica.load += packets
+        self.sent_to[replica] = workers
         return SendWork(replica.process.name, self._batches, items, blobs)
 
     def _pack(

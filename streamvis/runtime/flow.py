@@ -44,15 +44,30 @@ class Flow:
         self.worker_groups = worker_groups
         self.streams = streams
         self.orders: list[protocol.Order] = []
-        self.to_dispatch: dict[int, None] = {}  # groups that may have something to send, in order
+        self.changed: dict[str, Stream] = {}  # sources that the fact of this step concerns
+        self._to_dispatch: dict[WorkerGroup | Replica, WorkerGroup] = {}  # that may have something
+        # to send, in order: stateless groups, and the workers of others
         self._dispatch = Dispatch(streams)
         self.states = self._dispatch.states  # (stage, source) -> from the last answer
+        self.changed_workers = self._dispatch.sent_to  # since admission looked at them
 
     def dispatch(self, at: float) -> None:
         """Send what is queued, as far as the workers have room."""
-        for index in self.to_dispatch:
-            self.orders += self._dispatch(self.worker_groups[index], at)
-        self.to_dispatch.clear()
+        for place, workers in self._to_dispatch.items():
+            replica = None if place is workers else place
+            self.orders += self._dispatch(workers, at, replica)  # type: ignore[arg-type]
+        self._to_dispatch.clear()
+
+    def wake(self, workers: WorkerGroup, replica: Replica | None = None) -> None:
+        """Note that a group, or a worker of it, may have something to send."""
+        if not workers.group.stateful:
+            self._to_dispatch[workers] = workers
+        elif replica is not None:
+            self._to_dispatch[replica] = workers
+        else:
+            self._to_dispatch.update(dict.fromkeys(workers.replicas, workers))
+        if replica is not None:
+            self.changed_workers[replica] = workers
 
     def open_queues(self, stream: Stream, *, followers: bool = False) -> None:
         """Give the source its queues; `followers`: of the groups that follow its status, only."""
@@ -61,7 +76,8 @@ class Flow:
             wanted = group.follows_status if followers else bool(group.stateful)
             if wanted and group.index not in stream.opened_queues:
                 stream.opened_queues.add(group.index)
-                replica = replica_with_fewest_sources(workers, self.streams.values(), stream.node)
+                replica = replica_with_fewest_sources(workers, stream.node)
+                replica.sources += 1
                 stream.queues[group.index] = OrderedQueue(replica, deque())
 
     def admit(self, stream: Stream, in_flight: InFlightFrame, at: float) -> None:
@@ -92,7 +108,7 @@ class Flow:
         """Detach a process without successor: sources of a stateful group continue without it."""
         self.requeue(workers, replica, at)
         index = workers.group.index
-        self.to_dispatch[index] = None  # another replica may take over its jobs
+        self.wake(workers)  # another replica may take over its jobs
         for stream in self.streams.values():
             queue = stream.queues.get(index)
             if queue is None or queue.replica is not replica:
@@ -105,6 +121,7 @@ class Flow:
             del stream.queues[index]
         if workers.group.stateful:
             replica.queue.clear()
+            replica.sources = 0
 
     def notify(self, stream: Stream, notice: Notice, at: float) -> None:
         """Send a notice to all groups that have begun the source, or begin with it."""
@@ -130,7 +147,7 @@ class Flow:
         workers = self.worker_groups[index]
         workers.add_arrival(at)
         workers.queue_of(job).append(job)
-        self.to_dispatch[index] = None
+        self.wake(workers)
 
     def queue_ready(self, stream: Stream, index: int, at: float) -> None:
         queue = stream.queues[index]
@@ -139,7 +156,7 @@ class Flow:
             job.since = at
             self.worker_groups[index].add_arrival(at)
             queue.replica.queue.append(job)
-        self.to_dispatch[index] = None
+        self.wake(self.worker_groups[index], queue.replica)
 
     def answered(
         self,
@@ -160,7 +177,7 @@ class Flow:
             replica.sent[0].at = at
         for state in answer.states:
             self.states[state.stage, state.source] = state.data
-        self.to_dispatch[group.index] = None
+        self.wake(workers, replica)
         for request in answer.clips:
             self.orders.append(protocol.SendClip(request.source, request.clip))
         parts = iter(blobs)
@@ -171,9 +188,11 @@ class Flow:
                 in_flight.parts.update(zip(next(wrote), parts, strict=False))
                 in_flight.ran.update(next(ran, {}))
                 in_flight.jobs.pop(group.index, None)
+                self.changed[job.source] = self.streams[job.source]
                 self._count_group(in_flight, group.index, at)
             else:
-                self.streams[job.source].open_notices -= 1
+                self.changed[job.source] = stream = self.streams[job.source]
+                stream.open_notices -= 1
                 if isinstance(job.item, protocol.EndItem):
                     replica.begun.discard(job.source)  # it may be added again
 
@@ -283,7 +302,7 @@ class Flow:
             if job.in_flight is not None and job.in_flight.given_up:
                 self.give_up(job.in_flight, "lost", at)
         self.orders.append(protocol.ResumeWorker(replica.process.name))
-        self.to_dispatch[workers.group.index] = None
+        self.wake(workers, replica)
         streams: dict[str, Stream] = {}
         for in_flight in frames:
             if in_flight.frame.slot in missing.slots:

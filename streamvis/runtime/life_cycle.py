@@ -378,26 +378,24 @@ class LifeCycle:
 
     # time
 
-    def tick(self, at: float) -> None:
-        """Report the gaps that are due, and end attempts without progress."""
-        for stream in self._streams.values():
-            if stream.live:
-                self._notify_gaps(stream, stream.gaps.take(at), at)
-            if at >= self._frozen_due(stream):
-                stream.frozen = True
-                reason = f"no sign of life from its decode process for {FROZEN_S:g} s"
-                self._change(stream, "stalled", reason, at)
-            if at >= stream.deadline and stream.process.alive:
-                stream.deadline = float("inf")
-                reason = f"{stream.state} without progress; its decode process was killed"
-                self._flow.orders.append(kill(stream.process, reason))
+    def tick(self, stream: Stream, at: float) -> None:
+        """Report the gaps of a source that are due, and end its attempt without progress."""
+        if stream.live:
+            self._notify_gaps(stream, stream.gaps.take(at), at)
+        if at >= self._frozen_due(stream):
+            stream.frozen = True
+            reason = f"no sign of life from its decode process for {FROZEN_S:g} s"
+            self._change(stream, "stalled", reason, at)
+        if at >= stream.deadline and stream.process.alive:
+            stream.deadline = float("inf")
+            reason = f"{stream.state} without progress; its decode process was killed"
+            self._flow.orders.append(kill(stream.process, reason))
 
-    def due(self) -> float:
-        """Return the time of the next decision of `tick`."""
-        times = [stream.deadline for stream in self._streams.values() if stream.process.alive]
-        times += [stream.gaps.due_s() for stream in self._streams.values() if stream.live]
-        times += [self._frozen_due(stream) for stream in self._streams.values()]
-        return min(times, default=float("inf"))
+    def due(self, stream: Stream) -> float:
+        """Return the time of the next decision of `tick` about a source."""
+        deadline = stream.deadline if stream.process.alive else float("inf")
+        gaps = stream.gaps.due_s() if stream.live else float("inf")
+        return min(deadline, gaps, self._frozen_due(stream))
 
     def _frozen_due(self, stream: Stream) -> float:
         """Return the time from which an online source counts as stalled for want of heartbeats."""
@@ -416,15 +414,14 @@ class LifeCycle:
             if ending == "failed" and stream.reconnect is not None:
                 self._log(stream, "source failed", level="error", reason=stream.message)
 
-    def finish(self, at: float) -> None:
-        """Send the end of each source that has ended to all groups, once no frame is open."""
-        for stream in self._streams.values():
-            if stream.ending is None:
-                continue
-            if not stream.lost and not stream.process.retiring:  # it decoded lost pictures again
-                self._order(stop(stream.process, at, self._limits.decode_stop_s))
-            if not stream.done and not stream.frames_in_flight:
-                self._finish(stream, stream.ending, at)
+    def finish(self, stream: Stream, at: float) -> None:
+        """Send the end of a source that has ended to all groups, once no frame is open."""
+        if stream.ending is None:
+            return
+        if not stream.lost and not stream.process.retiring:  # it decoded lost pictures again
+            self._order(stop(stream.process, at, self._limits.decode_stop_s))
+        if not stream.done and not stream.frames_in_flight:
+            self._finish(stream, stream.ending, at)
 
     def _finish(self, stream: Stream, ending: Ending, at: float) -> None:
         if not stream.finishing:
@@ -441,6 +438,8 @@ class LifeCycle:
         if stream.open_notices:
             return
         stream.done = True
+        for queue in stream.queues.values():
+            queue.replica.sources -= 1
         stream.state, stream.state_at = "ended", at
         stream.reason = stream.message or stream.leaving
         for key in [key for key in self._flow.states if key[1] == stream.name]:

@@ -38,6 +38,7 @@ from streamvis.runtime.supervision import (
     record_exit,
     stop,
 )
+from streamvis.runtime.timers import Timers
 from streamvis.zone_layout import ZoneLayout
 
 
@@ -77,12 +78,19 @@ class Core:
         self.worker_groups = [worker_group_of(group) for group in groups]
         self.failed: protocol.FailRun | None = None
         self._deadlines: DrainDeadlines | None = None  # once the run is drained
+        self._late = self._over = False  # deadlines that have been enforced
+        self._last: ProcessSlot | None = None  # one that is not gone, when last looked for
+        self._running: Stream | None = None  # one that is not done, when last looked for
         self._replicas = {r.process.name: (w, r) for w in self.worker_groups for r in w.replicas}
         self._decoders = {stream.process.name: stream for stream in self.streams.values()}
         timed = [s for group in groups for s in group.stages if s.every_s > 0 or s.skip_suspect]
         self._flow = Flow(self.groups, self.worker_groups, self.streams)
         self._sources = LifeCycle(self._flow, self.limits, timed, chance)
-        self._admission = Admission(self.worker_groups, self.streams, window)
+        self._admission = Admission(self.worker_groups, window)
+        self._timers: Timers[Stream | Replica | WorkerGroup] = Timers(self._due_of)
+        self._filling = [workers for workers in self.worker_groups if workers.wait_s]
+        self._change_all()
+        self._timers.change([*self.streams.values(), *self._flow.changed_workers])
         for name, at in (resumed or {}).items():
             self._flow.states.update(checkpoint.restore(self.streams[name], at))
 
@@ -98,19 +106,36 @@ class Core:
 
     @property
     def finished(self) -> bool:
-        return all(process.state == "gone" for process in self.processes)
+        if self._last is None or self._last.state == "gone":
+            self._last = next((one for one in self.processes if one.state != "gone"), None)
+        return self._last is None
 
     def due(self, now: float = float("-inf")) -> float:
         """Return the time of the next decision that a `Tick` would bring about."""
-        limits, deadlines = self.limits, self._deadlines
-        times = [next_due(p, limits_of(p, limits, deadlines)) for p in self.processes]
-        times.append(self._sources.due())
-        if deadlines is not None:
-            times.append(deadlines.due(now))
-        for workers in self.worker_groups:
-            if workers.wait_s:
-                times += [job.since + workers.wait_s for job in waiting(workers)]
-        return min(times)
+        due = self._timers.due()
+        return due if self._deadlines is None else min(due, self._deadlines.due(now))
+
+    def _due_of(self, item: Stream | Replica | WorkerGroup) -> float:
+        """Return the time of the next decision about a source, a worker or a group."""
+        match item:
+            case Stream():
+                return min(self._due_of_process(item.process), self._sources.due(item))
+            case Replica():
+                due = self._due_of_process(item.process)
+                if item.sent and item.process.alive:
+                    due = min(due, item.sent[0].at + self._call_timeout_s)
+                return due
+            case WorkerGroup():
+                since = (job.since for job in waiting(item))
+                return min(since, default=float("inf")) + item.wait_s
+
+    def _due_of_process(self, process: ProcessSlot) -> float:
+        return next_due(process, limits_of(process, self.limits, self._deadlines))
+
+    @property
+    def _call_timeout_s(self) -> float:
+        limits = self.limits
+        return limits.drain_heartbeat_timeout_s if self._late else limits.call_timeout_s
 
     def queue_length(self, group: int) -> int:
         """Count the frames that the group has yet to answer and whose parents have answered."""
@@ -118,43 +143,62 @@ class Core:
 
     def step(self, fact: protocol.Fact) -> list[protocol.Order]:
         """Process one fact, and return the orders that follow, to be carried out in sequence."""
-        flow = self._flow
+        flow, at = self._flow, fact.at
         flow.orders = []
-        self._handle(fact)
         if self._deadlines is not None:
-            self._enforce_deadlines(self._deadlines, fact.at)
+            self._note_lateness(self._deadlines, at)
+        self._handle(fact)
+        changed = flow.changed.values()
+        if self._deadlines is not None:
+            self._enforce_deadlines(self._deadlines, at)
         else:
-            self._save()
-        self._sources.finish(fact.at)
-        self._stop_if_over(fact.at)
-        flow.orders += self._admission(fact.at)
-        flow.dispatch(fact.at)
+            for stream in changed:
+                self._save(stream)
+        for stream in changed:
+            self._sources.finish(stream, at)
+        self._stop_if_over(at)
+        flow.orders += self._admission(changed, flow.changed_workers, at)
+        self._timers.change(changed)
+        self._timers.change(flow.changed_workers)
+        flow.changed.clear()
+        flow.changed_workers.clear()
+        flow.dispatch(at)
+        self._timers.change(flow.changed_workers)
+        self._timers.change(self._filling)
         return flow.orders
+
+    def _change_all(self) -> None:
+        """Have this step look at all sources and workers."""
+        self._flow.changed.update(self.streams)
+        self._flow.changed_workers.update((r, workers) for workers, r in self._replicas.values())
 
     def _stop_if_over(self, at: float) -> None:
         """Stop the workers once all sources have ended; those of a service when it is drained."""
         if self.serve and self._deadlines is None:
             return
-        for stream in self.streams.values():
-            if not stream.done:
-                return
+        if self._running is None or self._running.done:
+            self._running = next((one for one in self.streams.values() if not one.done), None)
+        if self._running is not None:
+            return
         for workers in self.worker_groups:
             for replica in workers.replicas:
                 if not replica.process.retiring:
+                    self._flow.changed_workers[replica] = workers
                     self._order(stop(replica.process, at, self.limits.stage_close_s))
 
-    def _save(self) -> None:
-        """Order the checkpoints that are due; a drain has none, since it drops frames."""
-        for stream in self.streams.values():
-            if stream.saving and stream.ending is None:
-                taken = checkpoint.take(stream, self._flow.states)
-                if taken is not None:
-                    self._flow.orders.append(protocol.SaveCheckpoint(stream.name, taken))
+    def _save(self, stream: Stream) -> None:
+        """Order the checkpoint of a source if it is due; a drain has none: it drops frames."""
+        if stream.saving and stream.ending is None:
+            taken = checkpoint.take(stream, self._flow.states)
+            if taken is not None:
+                self._flow.orders.append(protocol.SaveCheckpoint(stream.name, taken))
 
     def _handle(self, fact: protocol.Fact) -> None:
+        flow = self._flow
         match fact:
             case protocol.Received():
                 if stream := self._decoders.get(fact.process):
+                    flow.changed[stream.name] = stream
                     self._handle_decode(stream, fact.message, fact.at)
                 else:
                     self._handle_worker(*self._replicas[fact.process], fact)
@@ -162,27 +206,35 @@ class Core:
                 self._tick(fact.at)
             case protocol.Heartbeat():
                 self._process(fact.process).heartbeat_at = fact.at
-                if stream := self._decoders.get(fact.process):
+                if (stream := self._decoders.get(fact.process)) and stream.frozen:
+                    flow.changed[stream.name] = stream
                     self._sources.heartbeat(stream, fact.at)
             case protocol.SlotsCreated():
-                self._use_slots(self.streams[fact.source], fact.slots)
+                self._use_slots(self._changed(fact.source), fact.slots)
             case protocol.PixelsLost():
-                self._flow.lose(self.streams[fact.source], fact.segments)
+                self._change_all()
+                flow.lose(self.streams[fact.source], fact.segments)
                 if self._deadlines is None:
                     self._sources.lost(self.streams[fact.source], fact.at)
             case protocol.AddSource():
                 if self._deadlines is None and (stream := self._sources.add(fact)) is not None:
+                    flow.changed[stream.name] = stream
                     self._decoders[stream.process.name] = stream
             case protocol.RemoveSource() if fact.source in self.streams:
-                self._sources.remove(self.streams[fact.source], fact.at)
+                self._sources.remove(self._changed(fact.source), fact.at)
             case protocol.RestartSource() if fact.source in self.streams:
-                self._sources.restart(self.streams[fact.source], fact)
+                self._sources.restart(self._changed(fact.source), fact)
             case protocol.SetZones() if fact.source in self.streams:
                 self.streams[fact.source].zones = fact.zones
             case protocol.ProcessExited():
                 self._process_exited(fact)
             case protocol.Drain():
                 self._drain(fact.at)
+
+    def _changed(self, source: str) -> Stream:
+        """Return a source that this step is to look at."""
+        stream = self._flow.changed[source] = self.streams[source]
+        return stream
 
     def _handle_decode(self, stream: Stream, message: protocol.FromProcess, at: float) -> None:
         match message:
@@ -212,10 +264,12 @@ class Core:
     def _handle_worker(
         self, workers: WorkerGroup, replica: Replica, fact: protocol.Received
     ) -> None:
+        self._flow.changed_workers[replica] = workers
         match fact.message:
             case protocol.Answer() as answer:
                 self._flow.answered(workers, replica, answer, fact.blobs, fact.at)
             case protocol.PixelsMissing():
+                self._change_all()
                 for stream in self._flow.missing(workers, replica, fact.message, fact.at):
                     if self._deadlines is None:
                         self._sources.lost(stream, fact.at)
@@ -223,7 +277,7 @@ class Core:
                 replica.node = node
             case protocol.Ready():
                 if self._becomes_ready(replica.process, fact.at):
-                    self._flow.to_dispatch[workers.group.index] = None
+                    self._flow.wake(workers, replica)
             case protocol.Refused(error, text):
                 process = replica.process
                 process.retiring, process.state = True, "stopping"
@@ -247,19 +301,23 @@ class Core:
         return True
 
     def _tick(self, at: float) -> None:
-        for process in self.processes:
-            self._order(advance(process, at, limits_of(process, self.limits, self._deadlines)))
-        late = self._deadlines is not None and self._deadlines.late(at)
-        limits = self.limits
-        call_timeout_s = limits.drain_heartbeat_timeout_s if late else limits.call_timeout_s
-        for workers in self.worker_groups:
-            for replica in workers.replicas:
-                if replica.process.alive and replica.busy_s(at) >= call_timeout_s:
-                    reason = f"one call took {call_timeout_s:g} s or more"
-                    self._order(kill(replica.process, reason))
-            if workers.wait_s:
-                self._flow.to_dispatch[workers.group.index] = None
-        self._sources.tick(at)
+        for item in self._timers.take(at):
+            match item:
+                case Stream():
+                    self._flow.changed[item.name] = item
+                    self._advance(item.process, at)
+                    self._sources.tick(item, at)
+                case Replica(process):
+                    self._flow.changed_workers[item] = self._replicas[process.name][0]
+                    self._advance(process, at)
+                    if process.alive and item.busy_s(at) >= self._call_timeout_s:
+                        reason = f"one call took {self._call_timeout_s:g} s or more"
+                        self._order(kill(process, reason))
+                case WorkerGroup():
+                    self._flow.wake(item)
+
+    def _advance(self, process: ProcessSlot, at: float) -> None:
+        self._order(advance(process, at, limits_of(process, self.limits, self._deadlines)))
 
     def _order(self, order: protocol.Order | None) -> None:
         if order is not None:
@@ -274,8 +332,10 @@ class Core:
 
     def _process_exited(self, fact: protocol.ProcessExited) -> None:
         if stream := self._decoders.get(fact.process):
+            self._flow.changed[stream.name] = stream
             self._sources.exited(stream, fact.reason, fact.at)
         else:
+            self._change_all()
             self._worker_exited(*self._replicas[fact.process], fact)
 
     def _worker_exited(
@@ -299,31 +359,41 @@ class Core:
             self._flow.detach(workers, replica, fact.at)
         else:
             self._order(advance(process, fact.at, self.limits))
-            self._flow.to_dispatch[workers.group.index] = None
+            self._flow.wake(workers)
 
     def _drain(self, at: float) -> None:
         if self._deadlines is not None:
             return
         self._deadlines = DrainDeadlines(at, self.limits)
+        self._change_all()
         for process in self.processes:
             # the shorter timeout counts from here
             process.heartbeat_at = max(process.heartbeat_at, at)
         for stream in self.streams.values():
             self._sources.drain(stream, at)
 
+    def _note_lateness(self, deadlines: DrainDeadlines, at: float) -> None:
+        """Once the time for work is over, shorter limits hold for all processes and frames."""
+        if not self._late and deadlines.late(at):
+            self._late = True
+            self._change_all()
+            self._timers.change(self._flow.changed_workers)
+
     def _enforce_deadlines(self, deadlines: DrainDeadlines, at: float) -> None:
         """Drop the frames that cannot be completed in time, and kill processes that are late."""
-        late = deadlines.late(at)
-        if deadlines.over(at):
+        if self._over:
+            pass
+        elif deadlines.over(at):
+            self._over = True
             self._kill_all(at)
-        elif late:
+        elif self._late:
             for workers in self.worker_groups:
                 if not is_sink(workers.group):
                     self._kill_late(workers, at)
-        for stream in self.streams.values():
+        for stream in self._flow.changed.values():
             for in_flight in list(stream.frames_in_flight.values()):
                 if in_flight.out == 0 and (
-                    late
+                    self._late
                     or not in_flight.begun
                     or in_flight.lost  # it will not be decoded again
                     or is_stuck(in_flight, stream, self.worker_groups)

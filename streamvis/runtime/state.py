@@ -1,7 +1,7 @@
 """The state of a run that `routing` decides on: sources, frames in flight, queues and workers."""
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -75,6 +75,7 @@ class Replica(msgspec.Struct, eq=False):
     begun: set[str] = set()  # sources whose begin item this process has received
     packet_s: float = 0.0  # smoothed duration of one packet
     node: str = ""  # on which it runs
+    sources: int = 0  # whose jobs it gets, of a stateful group
 
     def add_batch(self, packets: int, seconds: float) -> None:
         if packets:
@@ -248,15 +249,10 @@ def queue_length(workers: WorkerGroup) -> int:
     return queued + sum(len(r.queue) + r.load for r in workers.replicas)
 
 
-def replica_with_fewest_sources(
-    workers: WorkerGroup, streams: Iterable[Stream], node: str = ""
-) -> Replica:
+def replica_with_fewest_sources(workers: WorkerGroup, node: str = "") -> Replica:
     """Return the replica for another source, if possible one on the node of its pixels."""
-    index = workers.group.index
     replicas = workers.takers(node) if workers.group.reads_pixels else workers.replicas
-    open_ = [stream for stream in streams if index in stream.queues and not stream.done]
-    taken = Counter(id(stream.queues[index].replica) for stream in open_)
-    return min(replicas, key=lambda replica: taken[id(replica)])
+    return min(replicas, key=lambda replica: replica.sources)
 
 
 def node_of(slot: str) -> str:

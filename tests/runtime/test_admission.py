@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 
+import full_scan
 import pytest
 from factories import source as source_of
 from hypothesis import given
@@ -40,7 +41,9 @@ def streams(*names, live=False):
 
 
 def granted(sources, group, at=0.0):
-    return [(g.source, g.slots) for g in Admission([group], sources, WINDOW)(at)]
+    changed_workers = dict.fromkeys(group.replicas, group)
+    grants = Admission([group], WINDOW)(sources.values(), changed_workers, at)
+    return [(grant.source, grant.slots) for grant in grants]
 
 
 def test_a_file_is_granted_every_free_slot_whether_a_worker_is_ready_or_not():
@@ -125,3 +128,43 @@ def test_what_was_granted_before_counts_for_its_worker_alone():
         sources[name].queues[group.group.index] = OrderedQueue(replica, deque())
     sources["a"].granted, sources["a"].granted_at = {"x", "y"}, 0.0
     assert [name for name, _ in granted(sources, group, at=IDLE_S / 2)] == ["b"] * PREFETCH
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.booleans(), st.data())
+def test_a_look_at_what_has_changed_finds_what_a_look_at_everything_finds(
+    batch, replicas, gate, data
+):
+    group = workers(batch=batch, replicas=replicas, gate=gate)
+    sources = streams("file") | streams("a", "b", "c", "d", live=True)
+    if gate:
+        for stream in sources.values():
+            replica = data.draw(st.sampled_from(group.replicas))
+            stream.queues[group.group.index] = OrderedQueue(replica, deque())
+    admission = Admission([group], WINDOW)
+    at, changed = 0.0, dict(sources)
+    changed_workers = dict.fromkeys(group.replicas, group)
+    for _ in range(30):
+        expected = full_scan.grants([group], sources.values(), WINDOW, at)
+        found = admission(changed.values(), changed_workers, at)
+        assert [(grant.source, len(grant.slots)) for grant in found] == expected
+        stream = data.draw(st.sampled_from(list(sources.values())))
+        replica = data.draw(st.sampled_from(group.replicas))
+        changed, changed_workers = {stream.name: stream}, {replica: group}
+        match data.draw(st.sampled_from(["wait", "arrive", "finish", "close", "queue", "work"])):
+            case "wait":
+                changed, changed_workers = {}, {}
+                at += data.draw(st.sampled_from([0.01, IDLE_S / 2, IDLE_S]))
+            case "arrive" if stream.granted:
+                stream.frames_in_flight[stream.admitted] = stream.granted.pop()
+                stream.admitted += 1
+            case "finish" if stream.frames_in_flight:
+                seq = next(iter(stream.frames_in_flight))
+                stream.free.append(stream.frames_in_flight.pop(seq))
+            case "close":
+                stream.open = not stream.open
+            case "queue":
+                group.queues[""] = deque(range(data.draw(st.integers(0, 2))))
+            case "work":
+                replica.load = data.draw(st.integers(0, PREFETCH * batch))
+                replica.packet_s = data.draw(st.sampled_from([0.0, AGE_S / 5, 2 * AGE_S]))
+                replica.process.state = data.draw(st.sampled_from(["ready", "dying"]))

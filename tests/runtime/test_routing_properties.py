@@ -8,6 +8,7 @@ from collections import Counter, deque
 from itertools import pairwise
 
 import facts
+import full_scan
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ class World:
             *(group_stages(PIPELINE, placement), list(sources), placement.slots, self.limits),
             zones=dict.fromkeys(sources, LAYOUTS[0]),
         )
+        self.core._admission = full_scan.CheckedAdmission(self.core)
         self.window = placement.slots
         self.batch = {
             workers.group.name: workers.group.worker.batch for workers in self.core.worker_groups
@@ -155,6 +157,8 @@ class World:
         self.opening.pop(source, None)
 
     def check(self):
+        assert self.core.due(self.now) == full_scan.due(self.core, self.now)
+        assert list(full_scan.left_undone(self.core)) == []
         for stream in self.core.streams.values():
             held = [in_flight.frame.slot for in_flight in stream.frames_in_flight.values()]
             assert len(set(held)) == len(held)
