@@ -43,7 +43,7 @@ NOT_RUN = {  # the first that is found says why
     r"://|camera \d": "needs a camera or the network",
     r"\.(onnx|pth|safetensors)": "needs weights that are not shipped",
     r"^streamvis train ": "training takes longer than a test may",
-    r"\b(CamVid|camvid|actions|things|sequence|driving)/": "needs real data",
+    r"\b(CamVid|camvid|actions|things|sequence|driving|coco)/": "needs real data",
     r"^streamvis (demo|doctor)$": "tests/cli/test_demo.py and tests/test_doctor.py run it",
     r"^streamvis run --sources ": "goes on until it is stopped",
     r"^streamvis (events tail .*--wait|web|sources|status)\b": "goes on until it is stopped",

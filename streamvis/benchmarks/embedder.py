@@ -33,7 +33,7 @@ class EmbedderReport(msgspec.Struct, frozen=True, kw_only=True):
 def measure(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> EmbedderReport:
     """Time the crops of `people` people, and the network on each engine, `rounds` times."""
     keep_memory()
-    pixels, boxes = _scene(people)
+    pixels, boxes = scene(people)
     size = _model(weights).size
     crops = crop(pixels, boxes, size)
     parts: Parts = {"cutting": lambda: crop(pixels, boxes, size)}
@@ -54,7 +54,7 @@ def measure(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> 
     )
 
 
-def _scene(people: int) -> tuple[Array, Array]:
+def scene(people: int) -> tuple[Array, Array]:
     """Return noise (H, W, 3) uint8 and boxes (N, 4) at random places in it."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*SCENE, 3), dtype=np.uint8)

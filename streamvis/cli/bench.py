@@ -34,6 +34,7 @@ def bench(context: typer.Context, json: Json = False) -> None:
             feed,
             hub,
             pipeline,
+            pose,
             tracker_speed,
             transport,
             zones,
@@ -48,6 +49,7 @@ def bench(context: typer.Context, json: Json = False) -> None:
             "detector": detector,
             "embedder": embedder,
             "actions": actions,
+            "pose": pose,
             "tracker": tracker_speed,
             "zones": zones,
         }
@@ -232,6 +234,19 @@ def actions(
     from streamvis.benchmarks.actions import measure
 
     _measure({"actions": lambda: measure(weights, people, per_second, seconds, engine)}, json)
+
+
+@command(app)
+def pose(
+    weights: Weights = "pose-lite",
+    people: Annotated[int, Option(min=1, help="People of one frame.")] = 10,
+    rounds: Annotated[int, Option(min=1, help="Frames.")] = 25,
+    json: Json = False,
+) -> None:
+    """Keypoints, for each person: crops, the network on each engine, decoding."""
+    from streamvis.benchmarks.pose import measure
+
+    _measure({"pose": lambda: measure(weights, people, rounds)}, json)
 
 
 @command(app)

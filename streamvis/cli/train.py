@@ -1,4 +1,4 @@
-"""`streamvis train`: training of detectors, embedders, action networks, segmenters, forecasters."""
+"""`streamvis train`: detectors, embedders, action and pose networks, segmenters, forecasters."""
 
 from pathlib import Path
 from typing import Annotated
@@ -136,6 +136,27 @@ def actions(
         overwrite=overwrite,
     )
     put_result(report(found), fold_lines(found["folds"]), json=json)
+
+
+@command(app)
+def pose(
+    recipe: Recipe,
+    data: Annotated[
+        list[Path],
+        Option(
+            help="Folder with annotations.json, with COCO's keypoints, and images/; repeatable. "
+            "Of pictures that were labelled by hand a third is trained on."
+        ),
+    ],
+    out: Out,
+    hold_out: HoldOut = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a pose network; the same command resumes a stopped training."""
+    from streamvis.training.pose.recipe import load_recipe, run
+
+    _say_resumable(out)
+    put(str(run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)))
 
 
 @command(app)

@@ -7,6 +7,7 @@ from streamvis.cli.evaluate.detect import detect
 from streamvis.cli.evaluate.forecast import forecast
 from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
+from streamvis.cli.evaluate.pose import pose
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
 from streamvis.cli.evaluate.tracker_trials import tracker_trials
@@ -17,6 +18,6 @@ app = typer.Typer(
     help="Score detectors, trackers, embedders and the other networks on ground truth.",
     no_args_is_help=True,
 )
-for function in (detect, mot, reid, actions, segment, outliers, forecast, zones):
+for function in (detect, mot, reid, actions, pose, segment, outliers, forecast, zones):
     command(app)(function)
 command(app, "tracker-trials")(tracker_trials)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamvis.datasets.keypoints import SIGMAS
 from streamvis.messages import Array
 from streamvis.training.detector.pose_teacher import (
     LANDMARKS,
@@ -24,10 +25,6 @@ COCO = np.array([0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
 HIPS, UP = 33, 34  # landmarks: the middle of the hips; a circle about it through it holds the body
 LEFT_RIGHT = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((i, i + 1) for i in range(11, 33, 2)))
 CLOSER, WIDER = 0.4, 2.5  # side of the second crop over the first; others are no person's
-# standard deviation of a point placed by hand over the size of the person (COCO's OKS)
-SIGMAS = np.repeat(
-    [0.026, 0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], [1, 2, 2, 2, 2, 2, 2, 2, 2]
-)
 # log odds that a point is right, which is OKS > 0.5: 1, log of the spread, log odds of the
 # presence of a person, the network's visibility
 ODDS = np.array([-1.556, -1.028, 0.365, 0.344])
@@ -67,6 +64,14 @@ def teach(teacher: PoseTeacher, pixels: Array, box: Array) -> TaughtPose:
     scores = probability(points, visible, presence)
     hips = world[[11, 12]].mean(axis=0)
     return TaughtPose(np.median(points, axis=0), scores, world - hips, presence)
+
+
+def see_once(teacher: PoseTeacher, pixels: Array, box: Array) -> TaughtPose:
+    """Return the keypoints as `teach`, in the crop of the box alone, with the network's scores."""
+    seen = _see(teacher, pixels, around(box))
+    world = seen.world[COCO]
+    scores = seen.presence * seen.confidence[COCO]
+    return TaughtPose(seen.landmarks[COCO], scores, world - world[[11, 12]].mean(0), seen.presence)
 
 
 def probability(points: Array, visible: Array, presence: float) -> Array:
