@@ -166,13 +166,16 @@ def fuse_layer(channels: Sequence[int], j: int, i: int, norm: Norm) -> nn.Module
     return nn.Sequential(*steps, conv_bn(channels[j], channels[i], norm, 2, relu=False))
 
 
-class Hrnet(nn.Module):
-    """Crops of people to a map for each keypoint, at stride 4."""
+class HrnetBody(nn.Module):
+    """Images to maps at strides 4, 8, 16 and 32, of which the finest `outputs` are given."""
 
-    def __init__(self, architecture: HrnetConfig, train_norms: bool = False) -> None:
+    strides = (4, 8, 16, 32)
+    bgr = False
+
+    def __init__(self, architecture: HrnetConfig, norm: Norm, outputs: int = 4) -> None:
         super().__init__()
-        self.architecture = a = architecture
-        norm: Norm = nn.BatchNorm2d if train_norms else FrozenBatchNorm2d
+        a = architecture
+        self.channels = a.channels
         self.trunk: EfficientNetLite0 | None = None
         if a.body == "hrnet":
             self._add_published(norm)
@@ -182,16 +185,25 @@ class Hrnet(nn.Module):
             self.transition1 = nn.ModuleList([conv_bn(24, a.width, norm)])
         for index, modules in enumerate(a.modules):
             there = a.channels[: index + 2]
-            outputs = [len(there)] * modules
+            given = [len(there)] * modules
             if index == len(a.modules) - 1:
-                outputs[-1] = 1  # in the end only the finest branch is read
+                given[-1] = outputs
             linear = self.trunk is not None
-            stage = [HighResolutionModule(there, a.blocks, norm, n, linear) for n in outputs]
+            stage = [HighResolutionModule(there, a.blocks, norm, n, linear) for n in given]
             self.add_module(f"stage{index + 2}", nn.Sequential(*stage))
-        self.final_layer = nn.Conv2d(a.width, a.keypoints, 1)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the trained images, RGB in [0, 1]."""
+        return IMAGENET[0] if self.trunk is None else self.trunk.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Deviation of the trained images."""
+        return IMAGENET[1] if self.trunk is None else self.trunk.std
 
     def _add_published(self, norm: Norm) -> None:
-        channels = self.architecture.channels
+        channels = self.channels
         self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
         self.bn1 = norm(64, EPS)
         self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
@@ -205,14 +217,14 @@ class Hrnet(nn.Module):
             added = new_branch(channels[n - 1], channels[n], norm)
             self.add_module(f"transition{n}", nn.ModuleList([*kept, added]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        # x (B, 3, H, W) as `normalise` gives them -> (B, keypoints, H/4, W/4)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        # x (B, 3, H, W), H and W multiples of 32 -> (B, C_i, H/4/2^i, W/4/2^i)
         x = self.stem(x)
         maps = [self.transition1[0](x)]
         for index in range(3):
             maps.append(self._coarser(index, maps[-1] if index else x))
             maps = self.get_submodule(f"stage{index + 2}")(maps)
-        return self.final_layer(maps[0])
+        return maps
 
     def stem(self, x: Tensor) -> Tensor:
         """Compute the map at stride 4, of which the first two branches are made."""
@@ -234,6 +246,20 @@ class Hrnet(nn.Module):
             x = block(x)
         return x
 
+
+class Hrnet(HrnetBody):
+    """Crops of people to a map for each keypoint, at stride 4."""
+
+    def __init__(self, architecture: HrnetConfig, train_norms: bool = False) -> None:
+        # only the finest branch is read in the end
+        super().__init__(architecture, nn.BatchNorm2d if train_norms else FrozenBatchNorm2d, 1)
+        self.architecture = architecture
+        self.final_layer = nn.Conv2d(architecture.width, architecture.keypoints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        # x (B, 3, H, W) as `normalise` gives them -> (B, keypoints, H/4, W/4)
+        return self.final_layer(super().forward(x)[0])
+
     def heatmaps(self, x: Tensor) -> Tensor:
         """Compute heatmaps whose peaks say how sure they are, at most about 1."""
         maps = self(x).float()
@@ -247,9 +273,9 @@ class Hrnet(nn.Module):
         """Normalise crops (B, H, W, 3) uint8 RGB to network input (B, 3, H, W) float32."""
         if isinstance(crops, np.ndarray):
             crops = torch.from_numpy(np.ascontiguousarray(crops))
-        mean, std = IMAGENET if self.trunk is None else (self.trunk.mean, self.trunk.std)
         x = crops.permute(0, 3, 1, 2).float() / 255
-        return (x - constant(mean, x)[:, None, None]) / constant(std, x)[:, None, None]
+        mean, std = (constant(v, x)[:, None, None] for v in (self.mean, self.std))
+        return (x - mean) / std
 
 
 def new_branch(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:

@@ -1,4 +1,6 @@
-"""Mask R-CNN (He et al. 2017): ResNet-50-FPN as published, twice, and a light one for people.
+"""Mask R-CNN (He et al. 2017): ResNet-50-FPN as published, twice, and two for people.
+
+One of these is light, the other has HRNet and its pyramid V2p (Wang et al., TPAMI 2020).
 
 model = MaskRcnn(ARCHITECTURES["person-lite"])
 found = model([image])  # image (3, H, W) RGB, uint8 or float in [0, 1]
@@ -17,6 +19,9 @@ from torch.nn import functional as F
 
 from streamvis.models.efficientnet import EfficientNetLite0
 from streamvis.models.fpn import FeaturePyramid
+from streamvis.models.hrnet import HrnetBody, HrnetConfig
+from streamvis.models.hrnet_heads import V2Pyramid
+from streamvis.models.layers import FrozenBatchNorm2d
 from streamvis.models.resnet import ResNet50
 from streamvis.models.roi_heads import Instances, RoiHeads
 from streamvis.models.rpn import RegionProposals
@@ -37,7 +42,7 @@ class MaskRcnnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
-    body: Literal["resnet50", "efficientnet_lite0"]
+    body: Literal["resnet50", "efficientnet_lite0", "hrnet"]
     channels: Annotated[int, Meta(ge=1, le=1024)]
     classes: Annotated[int, Meta(ge=2, le=10_000)]  # with the background, class 0
     anchor_sizes: Annotated[  # side of the square of equal area, per level
@@ -59,6 +64,7 @@ class MaskRcnnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     light: bool = False  # separable convolutions; proposals skip the finest map
     vote: Overlap = 1.0  # overlap from which suppressed boxes vote on the kept one's place; 1: none
     soften: Positive | None = None  # sigma of the penalty of boxes beside better ones; None: none
+    trunk_width: Annotated[int, Meta(ge=8, le=128)] = 18  # of HRNet, at stride 4
     v2: bool = False  # torchvision's second: norms in neck and heads, a deeper RPN and box head
 
     def __post_init__(self) -> None:
@@ -108,6 +114,15 @@ ARCHITECTURES = {
         vote=0.7,
         soften=1.5,
     ),
+    "person-hrnet-w18": msgspec.structs.replace(
+        PUBLISHED,
+        name="person-hrnet-w18",
+        body="hrnet",
+        trunk_width=18,
+        classes=2,
+        short_side=576,
+        long_side=1024,
+    ),
 }
 
 
@@ -124,7 +139,13 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: MaskRcnnConfig) -> None:
         super().__init__()
-        self.body: ResNet50 | EfficientNetLite0
+        self.body: ResNet50 | EfficientNetLite0 | HrnetBody
+        self.fpn: FeaturePyramid | V2Pyramid
+        if architecture.body == "hrnet":
+            about = HrnetConfig("hrnet", architecture.trunk_width)
+            self.body = HrnetBody(about, FrozenBatchNorm2d)
+            self.fpn = V2Pyramid(self.body.channels, architecture.channels)
+            return
         if architecture.body == "resnet50":
             self.body = ResNet50(architecture.eps)
         else:

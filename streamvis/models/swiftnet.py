@@ -10,6 +10,9 @@ upsampling modules, each with a skip connection of its stride.
 The pyramidal variant (Oršić & Šegvić, Pattern Recognition 2020) applies one encoder, with norms for
 each level, to the image, its half and its quarter, sums maps of equal strides, and upsamples from
 stride 128.
+
+With the encoder HRNet, which keeps its resolution, the V2 head (Wang et al., TPAMI 2020) takes the
+place of pooling and upsampling.
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,8 @@ from torch.nn import functional as F
 
 from streamvis.messages import Array
 from streamvis.models.efficientnet import EfficientNetLite0
+from streamvis.models.hrnet import HrnetBody, HrnetConfig
+from streamvis.models.hrnet_heads import V2Features
 from streamvis.models.layers import per_level, set_level
 from streamvis.models.resnet import ResNet18Whole
 
@@ -40,13 +45,14 @@ class SwiftNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The architecture of a segmenter, stored in weights files."""
 
     name: str
-    body: Literal["efficientnet_lite0", "resnet18"]
+    body: Literal["efficientnet_lite0", "resnet18", "hrnet"]
     segments: Annotated[tuple[str, ...], Meta(min_length=2, max_length=250)]  # class names
     widths: tuple[Width, Width, Width] = (128, 128, 128)  # of the modules at strides 16, 8, 4
     lines: Annotated[int, Meta(ge=64, le=4096)] = 360  # height in px of training images
     outliers: bool = False  # with a second head for out-of-distribution pixels
     outlier_widths: tuple[Width, ...] = ()  # of dilated convolutions for its context
     levels: Annotated[int, Meta(ge=1, le=4)] = 1  # of the image pyramid, each half the previous one
+    trunk_width: Annotated[int, Meta(ge=8, le=128)] = 48  # of HRNet, at stride 4
     skips: bool = True  # False: features (input of forecasters) are those of SPP at stride 32
 
     def __post_init__(self) -> None:
@@ -54,6 +60,8 @@ class SwiftNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a pyramid sums maps of all strides: its `widths` have to be equal")
         if not self.skips and (self.levels > 1 or self.outliers):
             raise ValueError("`skips: false` goes with one level and without `outliers`")
+        if self.body == "hrnet" and (self.levels > 1 or not self.skips):
+            raise ValueError("the encoder hrnet goes with one level and with `skips`")
 
 
 def bn_relu_conv(
@@ -142,9 +150,10 @@ class SwiftNet(nn.Module):
         self.stride = STRIDE if a.skips else LAST  # of the features
         strides = self.body.channels
         widths = (a.widths[0], *a.widths)
-        if a.levels == 1:
+        plain = a.levels == 1 and a.body != "hrnet"
+        if plain:
             self.spp = SpatialPyramid(strides[3], widths[0])
-        if a.levels == 1 and a.skips:
+        if plain and a.skips:
             self.up = nn.ModuleList(
                 Upsample(widths[i], strides[2 - i], widths[i + 1]) for i in range(3)
             )
@@ -154,11 +163,16 @@ class SwiftNet(nn.Module):
             self.blends = nn.ModuleList(
                 bn_relu_conv(widths[0], widths[0], 3) for _ in range(blends)
             )
-        self.classes = head(widths[3], len(a.segments))
+        self.channels = widths[3] if a.skips else widths[0]  # of the features
+        if a.body == "hrnet":
+            self.v2 = V2Features(strides)
+            self.channels = self.v2.channels
+            self.classes = nn.Sequential(nn.Conv2d(self.channels, len(a.segments), 1))
+        else:
+            self.classes = head(widths[3], len(a.segments))
         if not a.skips:
             ladder = [Grow(widths[i], widths[i + 1]) for i in range(3)]
             self.classes = nn.Sequential(*ladder, *self.classes)
-        self.channels = widths[3] if a.skips else widths[0]  # of the features
         self.unknown = outlier_head(self.channels, a.outlier_widths) if a.outliers else None
         # scaled in Python: arithmetic on the meta device takes seconds
         mean, std = (torch.tensor([255 * x for x in v]) for v in (self.body.mean, self.body.std))
@@ -185,6 +199,8 @@ class SwiftNet(nn.Module):
         if self.architecture.levels > 1:
             return self._fused(x)
         maps = self.body(x)
+        if self.architecture.body == "hrnet":
+            return self.v2(maps)
         y = self.spp(maps[3])
         if self.architecture.skips:
             for module, skip in zip(self.up, reversed(maps[:3]), strict=True):
@@ -221,9 +237,11 @@ class SwiftNet(nn.Module):
         return self.logits(self.features(x))
 
 
-def trunk(architecture: SwiftNetConfig) -> EfficientNetLite0 | ResNet18Whole:
+def trunk(architecture: SwiftNetConfig) -> EfficientNetLite0 | ResNet18Whole | HrnetBody:
     """Return the encoder; in a pyramid its norms are per level, except those of shortcuts."""
-    body: EfficientNetLite0 | ResNet18Whole
+    body: EfficientNetLite0 | ResNet18Whole | HrnetBody
+    if architecture.body == "hrnet":
+        return HrnetBody(HrnetConfig("hrnet", architecture.trunk_width), nn.BatchNorm2d)
     if architecture.body == "resnet18":
         body = ResNet18Whole(train_norms=True, sums=True)
     else:

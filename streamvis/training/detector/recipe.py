@@ -12,7 +12,9 @@ from msgspec import Meta
 from torch import Tensor
 
 from streamvis.errors import ConfigError, DataError
+from streamvis.models.checkpoint_io import read
 from streamvis.models.efficientnet import EfficientNetLite0
+from streamvis.models.hrnet import HrnetBody
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn
 from streamvis.models.weights import find, load_into
 from streamvis.training.detector.crowd_dataset import (
@@ -24,7 +26,7 @@ from streamvis.training.detector.crowd_dataset import (
 from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.detection import SampleCounts, Targets, detector_losses
-from streamvis.training.pretrained import imagenet
+from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin, begun_with
 from streamvis.training.recipes import read_recipe
 from streamvis.training.results import write_results
@@ -56,7 +58,8 @@ class DetectorRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     architecture: str
     schedule: Schedule
-    start: str = "imagenet"  # or detector weights: a shipped name, or a path
+    # or detector weights: a shipped name, or a path; for HRNet also a published one of images
+    start: str = "imagenet"
     hold_out: HoldOut | tuple[HoldOut, ...] | None = None
     frozen_blocks: Annotated[int, Meta(ge=0)] = 3
     batch: Annotated[int, Meta(ge=1)] = 4
@@ -124,8 +127,17 @@ def build(recipe: DetectorRecipe) -> MaskRcnn:
             )
         body.load_state_dict(imagenet())
     else:
-        load_into(model, find(recipe.start))
+        _start_from(model, find(recipe.start))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _start_from(model: MaskRcnn, path: Path) -> None:
+    """Load a detector, or a classifier of images for HRNet's trunk alone."""
+    state = read(path)[0]
+    if isinstance(model.backbone.body, HrnetBody) and "conv1.weight" in state:
+        fill_trunk(model.backbone.body, state, path)
+    else:
+        load_into(model, path)
 
 
 def _check_trainable(architecture: str) -> None:

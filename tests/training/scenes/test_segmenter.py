@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from published_hrnets import published_classifier
 from torch import nn
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from streamvis.errors import ConfigError, DataError, StreamvisError, WeightsErro
 from streamvis.models import weights
 from streamvis.models.resnet import ResNet18Whole
 from streamvis.models.swiftnet import SwiftNet, SwiftNetConfig
+from streamvis.training.loop import read_log
 from streamvis.training.pretrained import imagenet
 from streamvis.training.scenes import segmenter
 from streamvis.training.scenes.segmenter import (
@@ -192,7 +194,9 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
         build(recipe_of(tmp_path, "", text))
     state = resnet18(tmp_path / "resnet18.pth")
     start = f"start: {tmp_path / 'resnet18.pth'}"
-    with pytest.raises(WeightsError, match=r"resnet18\.pth does not fit the trunk efficientnet"):
+    with pytest.raises(
+        WeightsError, match=r"resnet18\.pth does not fit the trunk EfficientNetLite0"
+    ):
         build(recipe_of(tmp_path, start))
     state["layer3.0.conv1.weight"] = torch.zeros(1)
     torch.save(state, tmp_path / "resnet18.pth")
@@ -280,3 +284,23 @@ def test_architectures_say_what_they_are_in_yaml():
     assert about["segments"] == CAMVID.names
     assert (about["levels"], about["skips"]) == (1, True)
     assert msgspec.convert(about, SwiftNetConfig).widths == (128, 128, 64)
+
+
+def test_hrnet_learns_from_a_published_classifier(streets, tmp_path):
+    file = tmp_path / "hrnetv2_w8_imagenet.pth"
+    torch.save(published_classifier(8), file)
+    text = RECIPE.replace("efficientnet_lite0", "hrnet\n  trunk_width: 8").replace(
+        "steps: 3", "steps: 8"
+    )
+    recipe = recipe_of(tmp_path, f"start: {file}\nrates: {{body: 1.0e-3, heads: 3.0e-3}}\n", text)
+    model = train(recipe, [streets], tmp_path / "out")
+    losses = [
+        sum(row[n] for n in ("boundary", "overlap"))
+        for row in read_log(tmp_path / "out/log.jsonl").values()
+    ]
+    assert len(losses) == 8
+    assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
+    assert model.channels == 120
+    imagenet_start = msgspec.structs.replace(recipe, start="imagenet")
+    with pytest.raises(ConfigError, match="no package has ImageNet weights of hrnet"):
+        build(imagenet_start)
