@@ -5,6 +5,9 @@
 About its highest cell each map is smoothed by the Gaussian that it was trained on ("modulation").
 Near a maximum the logarithm of a Gaussian is a paraboloid: one Newton step leads to its top, and
 its curvature is the inverse of its covariance.
+
+The score is the volume about the highest cell over that of the trained Gaussian: the height of a
+map that has its shape, and of a density the probability that the point is near.
 """
 
 from typing import NamedTuple
@@ -17,6 +20,7 @@ REACH = 2  # cells from the highest one that derivatives read
 FARTHEST = 1.5  # cells of a step; a longer one means that this is no peak
 LEAST = 1e-10  # of a heatmap, where its logarithm is taken
 LEAST_SPREAD = 0.35  # cells: standard deviation of the surest point
+NEAR = 2.5  # of sigma: half of the side of the square whose volume is the score
 LEAST_SCORE = 0.05  # in the divisor of the covariance
 
 
@@ -24,7 +28,7 @@ class Decoded(NamedTuple):
     """Points of N people in cells of their heatmaps; the centre of cell 0 is at 0."""
 
     points: Array  # (N, K, 2) float64, x and y
-    scores: Array  # (N, K) float64 in [0, 1]: height of the peak
+    scores: Array  # (N, K) float64 in [0, 1]
     covariances: Array  # (N, K, 2, 2) float64, cells²
 
 
@@ -35,8 +39,9 @@ def decode(heatmaps: Array, sigma: float) -> Decoded:
     cells = maps.reshape(people * keypoints, height * width)
     best = cells.argmax(1)
     rows, columns = np.divmod(best, width)
-    scores = np.clip(cells[np.arange(len(cells)), best], 0, 1)
-    steps, spreads = _refine(_smoothed(maps, rows, columns, sigma))
+    around = _surroundings(maps, rows, columns, sigma)
+    scores = _volumes(around, sigma)
+    steps, spreads = _refine(_smoothed(around, sigma))
     points = np.stack([columns, rows], 1) + steps
     # what was trained and smoothed is not doubt about the place
     covariances = _at_least(spreads - 2 * sigma**2 * np.eye(2), LEAST_SPREAD**2)
@@ -48,19 +53,29 @@ def decode(heatmaps: Array, sigma: float) -> Decoded:
     )
 
 
-def _smoothed(maps: Array, rows: Array, columns: Array, sigma: float) -> Array:
-    """Return the smoothed surroundings (M, 5, 5) of one cell of each map; outside of it is 0."""
-    reach = int(np.ceil(3 * sigma))
-    wide = REACH + reach
+def _surroundings(maps: Array, rows: Array, columns: Array, sigma: float) -> Array:
+    """Return a square (M, n, n) about one cell of each map, of the size that is smoothed."""
+    wide = REACH + int(np.ceil(3 * sigma))
     padded = np.pad(np.maximum(maps, 0), ((0, 0), (wide, wide), (wide, wide)))
     window = np.arange(2 * wide + 1)
-    index = np.arange(len(maps))[:, None, None]
-    around = padded[
-        index, (rows[:, None] + window)[:, :, None], (columns[:, None] + window)[:, None]
-    ]
+    across, down = (columns[:, None] + window)[:, None], (rows[:, None] + window)[:, :, None]
+    return padded[np.arange(len(maps))[:, None, None], down, across]
+
+
+def _volumes(around: Array, sigma: float) -> Array:
+    """Return the volume (M,) about the middle cells, at most 1: that of the trained Gaussian."""
+    middle, near = around.shape[1] // 2, int(np.ceil(NEAR * sigma))
+    inside = slice(middle - near, middle + near + 1)
+    whole = np.exp(-0.5 * (np.arange(-near, near + 1) / sigma) ** 2).sum() ** 2
+    return np.clip(around[:, inside, inside].sum((1, 2)) / whole, 0, 1)
+
+
+def _smoothed(around: Array, sigma: float) -> Array:
+    """Return the surroundings (M, n, n) smoothed in their middle, (M, 5, 5)."""
+    reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
-    blur = np.zeros((2 * REACH + 1, len(window)))
+    blur = np.zeros((2 * REACH + 1, around.shape[1]))
     for i in range(len(blur)):
         blur[i, i : i + len(kernel)] = kernel
     return blur @ around @ blur.T

@@ -66,13 +66,7 @@ ARCHITECTURES = {
     "hrnet-w32": HrnetConfig(name="hrnet-w32", width=32),
     "hrnet-w48": HrnetConfig(name="hrnet-w48", width=48),
     "pose-lite": HrnetConfig(
-        name="pose-lite",
-        width=32,
-        size=(192, 128),
-        modules=(1, 1, 1),
-        blocks=1,
-        body="efficientnet_lite0",
-        sigma=1.5,
+        name="pose-lite", width=32, modules=(1, 1, 1), blocks=1, body="efficientnet_lite0"
     ),
 }
 

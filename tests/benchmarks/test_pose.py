@@ -22,8 +22,8 @@ def test_the_parts_are_the_same_work_and_their_times_add_up(one_thread, monkeypa
     monkeypatch.setattr(pose, "timed", timed)
     report = msgspec.to_builtins(pose.measure("pose-lite", 3, 7))
     cut, decoded = made.pop("cutting"), made.pop("decoding")
-    assert report["crops"] == "3 of 128x192"
-    assert cut.shape == (3, 192, 128, 3)
+    assert report["crops"] == "3 of 192x256"
+    assert cut.shape == (3, 256, 192, 3)
     assert decoded.points.shape == (3, 17, 2)
     assert {"torch fp32", "openvino fp32"} <= set(made)
     for heatmaps in made.values():

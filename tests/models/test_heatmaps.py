@@ -28,7 +28,7 @@ def gaussian(x: float, y: float, covariance: np.ndarray, height: float = 1.0) ->
 def test_a_trained_gaussian_is_found_to_a_hundredth_of_a_cell(x, y, sigma, height):
     decoded = decode(gaussian(x, y, sigma**2 * np.eye(2), height)[None, None], sigma)
     np.testing.assert_allclose(decoded.points[0, 0], [x, y], atol=0.01)
-    assert height * 0.85 <= decoded.scores[0, 0] <= height  # of the nearest cell
+    assert decoded.scores[0, 0] == pytest.approx(height, rel=0.02)
     spread = LEAST_SPREAD**2 / decoded.scores[0, 0]  # the least, as nothing is in doubt
     np.testing.assert_allclose(decoded.covariances[0, 0], spread * np.eye(2), rtol=0.05, atol=0.02)
 
@@ -53,7 +53,8 @@ def test_a_flat_map_or_one_whose_peak_is_at_the_border_gives_finite_numbers():
     decoded = decode(np.stack([flat, corner])[None], 2.0)
     np.testing.assert_array_equal(decoded.points[0, 0], [0, 0])
     assert np.abs(decoded.points[0, 1]).max() < 1.5
-    np.testing.assert_allclose(decoded.scores[0], [0, 1])
+    assert decoded.scores[0, 0] == 0
+    assert 0.2 < decoded.scores[0, 1] < 0.5  # three quarters of it are outside
     assert np.linalg.eigvalsh(decoded.covariances).min() > 0
     assert decoded.covariances[0, 0, 0, 0] > 20 * decoded.covariances[0, 1, 0, 0]
 

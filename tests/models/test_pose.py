@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,8 @@ from streamvis.models.pose import PoseNetwork, crop_regions
 @pytest.fixture
 def network() -> Hrnet:
     torch.manual_seed(0)
-    model = Hrnet(ARCHITECTURES["pose-lite"]).eval()
+    small = msgspec.structs.replace(ARCHITECTURES["pose-lite"], size=(192, 128), sigma=1.5)
+    model = Hrnet(small).eval()
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)

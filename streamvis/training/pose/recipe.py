@@ -47,6 +47,9 @@ class PoseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # network: a name or a path; none: random
     start: str = "imagenet"
     size: tuple[Side, Side] | None = None  # height and width of crops, px; None: the architecture's
+    sigma: Annotated[float, Meta(ge=0.5, le=8)] | None = (
+        None  # of a point, in cells; None: the same
+    )
     hold_out: tuple[str, ...] = ()  # names of sources that are not trained on
     measured: bool = False  # train on all pictures that are labelled by hand, not on a third
     # of the crops drawn, by the beginnings of sources' names; all others are drawn alike
@@ -75,9 +78,11 @@ def build(recipe: PoseRecipe) -> Hrnet:
             f"architecture is '{recipe.architecture}'; expected one of {', '.join(ARCHITECTURES)}"
         )
     torch.manual_seed(recipe.seed)
-    architecture = ARCHITECTURES[recipe.architecture]
-    if recipe.size is not None:
-        architecture = msgspec.structs.replace(architecture, size=recipe.size)
+    asked = {name: getattr(recipe, name) for name in ("size", "sigma")}
+    architecture = msgspec.structs.replace(
+        ARCHITECTURES[recipe.architecture],
+        **{name: value for name, value in asked.items() if value is not None},
+    )
     model = Hrnet(architecture, train_norms=True)
     initialise(model)
     if recipe.start == "none":
