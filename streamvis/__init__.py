@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamvis.api.drawing import annotate
     from streamvis.api.networks import Detector, Embedder, Segmenter
     from streamvis.api.packet import StreamPacket
+    from streamvis.api.poses import PoseEstimator
     from streamvis.api.runs import run, stream
     from streamvis.api.subscription import subscribe
     from streamvis.api.tracker import Tracker
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Embeddings,
         Forecast,
         Motion,
+        Poses,
         Segmentation,
         Tracks,
     )
@@ -40,6 +42,8 @@ __all__ = [
     "Embeddings",
     "Forecast",
     "Motion",
+    "PoseEstimator",
+    "Poses",
     "Segmentation",
     "Segmenter",
     "StreamPacket",
@@ -57,6 +61,7 @@ _MODULES = {
     "ActionRecogniser": "api.actions",
     "Detector": "api.networks",
     "Embedder": "api.networks",
+    "PoseEstimator": "api.poses",
     "Segmenter": "api.networks",
     "StreamPacket": "api.packet",
     "StreamvisError": "errors",

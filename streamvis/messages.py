@@ -251,6 +251,10 @@ class Poses(msgspec.Struct, frozen=True, kw_only=True, tag="poses"):
     points: np.ndarray  # (N, 17, 2) float32, x and y, pixels of the source frame
     scores: np.ndarray  # (N, 17) float32 in [0, 1], confidence that the point is there
     covariances: np.ndarray  # (N, 17, 2, 2) float32, pixels², of each point
+    postures: np.ndarray | None = None  # (N, 4) float32 in [0, 1], how clear each posture is: NaN
+    # unknown; or None: not computed
+    sampled: np.ndarray | None = None  # (N,) bool; False: not estimated in this frame, but
+    # predicted; None: all were estimated
 
     def check(self) -> None:
         """Raise DataError for wrong shapes or types, NaN, scores outside [0, 1], and covariances
@@ -275,6 +279,10 @@ class Poses(msgspec.Struct, frozen=True, kw_only=True, tag="poses"):
                 f"Poses.scores reach from {self.scores.min():g} to {self.scores.max():g}; "
                 "expected 0 to 1"
             )
+        if self.postures is not None:
+            _check_array("Poses.postures", self.postures, "f", (n, None))
+        if self.sampled is not None:
+            _check_array("Poses.sampled", self.sampled, "b", (n,))
         xx, yy = self.covariances[..., 0, 0], self.covariances[..., 1, 1]
         xy, yx = self.covariances[..., 0, 1], self.covariances[..., 1, 0]
         if (xx < 0).any() or (yy < 0).any() or not np.allclose(xy, yx):
@@ -510,7 +518,7 @@ def _check_array(name: str, array: Any, kind: str, shape: Sequence[int | None]) 
     """Raise DataError unless it is an array of this kind of numbers; None: any length."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
         found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        numbers = {"f": "floating point numbers", "u": "uint8"}.get(kind, "integers")
+        numbers = {"f": "floating point numbers", "u": "uint8", "b": "bool"}.get(kind, "integers")
         raise DataError(f"{name}: found {found}, expected a NumPy array of {numbers}")
     sides = zip(array.shape, shape, strict=False)
     if array.ndim != len(shape) or any(want not in (None, side) for side, want in sides):

@@ -20,10 +20,12 @@ from streamvis.events.source_events import (
 )
 from streamvis.events.source_events import Gap as SourceLoss
 from streamvis.stages.actions.events import Action, ActionBegin, ActionEnd, EndedAction
+from streamvis.stages.pose.events import EndedPosture, OpenPosture, PostureBegin, PostureEnd
 from streamvis.stages.segment.events import EndedSighting, Sighting, UnknownBegin, UnknownEnd
 
 BOX = (0.0, 0.0, 1.0, 1.0)
 ACTION = {"label": "fight", "p": 0.9, "window_us": 1, "since_us": 0}
+POSTURE = {"label": "fallen", "clear": 0.9, "since_us": 0}
 SIGHT = {"share": 0.1, "box_px": BOX, "p": 0.5, "since_us": 0}
 
 
@@ -50,6 +52,8 @@ def bodies(key, zone):
         SourceOffline(Change("lost")),
         SourceEof(Finish(5)),
         SourceGap(SourceLoss(first=1, last=2, reason="overload", count=2)),
+        PostureBegin(OpenPosture(**POSTURE, track=name)),
+        PostureEnd(EndedPosture(**POSTURE, clear_max=0.9, reason="over", track=name)),
     )
 
 

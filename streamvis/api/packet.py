@@ -14,6 +14,7 @@ from streamvis.messages import (
     Frame,
     Motion,
     Part,
+    Poses,
     Segmentation,
     Tracks,
 )
@@ -65,6 +66,10 @@ class StreamPacket(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     @property
     def actions(self) -> Actions | None:
         return self.part(Actions)
+
+    @property
+    def poses(self) -> Poses | None:
+        return self.part(Poses)
 
     @property
     def segmentation(self) -> Segmentation | None:

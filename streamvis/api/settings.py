@@ -56,6 +56,15 @@ class ActionSettings(NetworkSettings, total=False):
     context: float
 
 
+class PoseSettings(NetworkSettings, total=False):
+    """Settings of `pose`."""
+
+    interval_s: float
+    people: int
+    min_height: float
+    min_score: float
+
+
 class TrackerSettings(TypedDict, total=False):
     """Settings of `jipda`."""
 

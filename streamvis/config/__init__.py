@@ -48,6 +48,7 @@ from streamvis.stages.camera_motion import CameraMotion
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
 from streamvis.stages.forecast import Forecaster, Zone
+from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
 from streamvis.stages.segment import Alarm, Segment
@@ -69,6 +70,7 @@ __all__ = [
     "OffActions",
     "Pipeline",
     "Placement",
+    "PoseEstimation",
     "Publish",
     "RaySpec",
     "Record",

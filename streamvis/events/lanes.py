@@ -1,9 +1,9 @@
 """Lanes of a timeline as a fold of the events of a source: what each begins, ends or marks.
 
 A lane has the tracks of a source, the visits of a zone, the crossings of a line, the people who do
-an action, out-of-distribution objects, forecasts, or the states of the source. Lanes show what was
-published: a correction is a mark, and changes who is inside from its own time on. Updates are in no
-lane. Pure.
+an action or have a posture, out-of-distribution objects, forecasts, or the states of the source.
+Lanes show what was published: a correction is a mark, and changes who is inside from its own time
+on. Updates are in no lane. Pure.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ class LaneName(NamedTuple):
     """Which lane of a source."""
 
     family: str
-    name: str = ""  # of the zone, the line or the action
+    name: str = ""  # of the zone, the line, the action or the posture
 
 
 OTHER = LaneName("other")
@@ -93,6 +93,10 @@ class _Action(msgspec.Struct):
     action: _What
 
 
+class _Posture(msgspec.Struct):
+    posture: _What
+
+
 class _Unknown(msgspec.Struct):
     unknown: _What
 
@@ -101,6 +105,7 @@ _track = msgspec.json.Decoder(_Track)
 _zone = msgspec.json.Decoder(_Zone)
 _line = msgspec.json.Decoder(_Line)
 _action = msgspec.json.Decoder(_Action)
+_posture = msgspec.json.Decoder(_Posture)
 _unknown = msgspec.json.Decoder(_Unknown)
 
 Open = dict[LaneName, dict[str, tuple[int, int]]]  # by key: since when, and offset of the event
@@ -128,6 +133,10 @@ class LaneFold:
                 case "action" if verb in _EDGES:
                     what = _action.decode(payload).action
                     lane = LaneName("action", what.label)
+                    yield self._edge(lane, verb, what.track or "", what.since_us, offset, at_us)
+                case "posture" if verb in _EDGES:
+                    what = _posture.decode(payload).posture
+                    lane = LaneName("posture", what.label)
                     yield self._edge(lane, verb, what.track or "", what.since_us, offset, at_us)
                 case "unknown" if verb in _EDGES:
                     since_us = _unknown.decode(payload).unknown.since_us

@@ -21,6 +21,7 @@ from streamvis.stages.density import DensityMap
 from streamvis.stages.detect import MaskRcnn
 from streamvis.stages.embed import Appearance
 from streamvis.stages.forecast import Forecaster
+from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.protocol import StageConfig, kind_name, part_name
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
@@ -35,7 +36,7 @@ INSTALL = "install the package again, with what it requires"  # advice
 CORRECT = "correct the package"
 KINDS: tuple[type[StageConfig], ...] = (
     *(MaskRcnn, Yolox, Appearance, CameraMotion, Jipda, OffActions, Segment, Forecaster),
-    *(DensityMap, ZoneCounter, Publish, Record),
+    *(DensityMap, ZoneCounter, PoseEstimation, Publish, Record),
 )
 
 

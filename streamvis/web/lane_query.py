@@ -31,7 +31,7 @@ MOST_BINS = 2000
 MOST_SCANNED = 20_000  # events of a stretch that is read from the log
 MOST_SPANS = 300  # spans and marks of a lane; more are counted
 LATEST_US = 2**62
-FAMILIES = ("source", "track", "zone", "line", "action", "unknown", "forecast")
+FAMILIES = ("source", "track", "zone", "line", "action", "posture", "unknown", "forecast")
 MINUTE_US = 60 * SECOND_US
 BIN_WIDTHS_US = (
     *(n * 10**k for k in range(6) for n in (1, 2, 5)),
@@ -79,10 +79,11 @@ class TimelineBins(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineLane(msgspec.Struct, frozen=True, kw_only=True):
-    """The tracks of the source, a zone, a line, an action, or another family of events."""
+    """The tracks of the source, a zone, a line, an action, a posture, or another family."""
 
-    family: str  # source, track, zone, line, action, unknown, forecast; other: a family of its own
-    name: str  # of the zone, line or action
+    family: str  # source, track, zone, line, action, posture, unknown, forecast; other: a family of
+    # its own
+    name: str  # of the zone, line, action or posture
     spans: list[TimelineSpan]  # those of the stretch, unless there are `bins`
     marks: list[TimelineMark]  # events that are neither begin nor end, unless there are `bins`
     bins: TimelineBins | None  # where spans and marks are many

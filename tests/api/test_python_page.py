@@ -24,8 +24,12 @@ QUICK = {  # keywords added to calls: the clip is small, the machine busy
 
 
 @pytest.fixture
-def quick(monkeypatch, looks):
+def quick(monkeypatch, looks, pose_weights):
     """Give the calls of the page small networks."""
+    estimator = streamvis.PoseEstimator
+    monkeypatch.setattr(
+        *(streamvis, "PoseEstimator", lambda _, **k: estimator(pose_weights, **NETWORK, **k))
+    )
     for name, more in QUICK.items():
         whole = getattr(streamvis, name)
         monkeypatch.setattr(

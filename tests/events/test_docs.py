@@ -14,6 +14,7 @@ from streamvis.stages import event_codec
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATHS = [DOCS / "events.md", DOCS / "zone-events.md"]
+PATHS += [DOCS / "density.md", DOCS / "poses.md"]
 PAGE = "".join(path.read_text() for path in PATHS)
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)

@@ -180,6 +180,7 @@ def test_only_samples_are_updates():
     updates = {name for name in event_codec().names if is_update(name)}
     assert updates == {
         *("track.update", "action.update", "scene.update", "density.update"),
+        "pose.update",
         *("forecast.segmentation", "forecast.scored"),
         *("zone.update", "zone.forecast", "zone.scored"),
     }

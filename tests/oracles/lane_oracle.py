@@ -1,6 +1,7 @@
 """Lanes by brute force: from the bodies of events, one bin and one span after the other."""
 
 from streamvis.stages.actions.events import ActionBegin, ActionEnd
+from streamvis.stages.pose.events import PostureBegin, PostureEnd
 from streamvis.stages.segment.events import UnknownBegin, UnknownEnd
 from streamvis.stages.track.events import TrackBegin, TrackEnd
 from streamvis.stages.zones.events import LineCross, ZoneEnter, ZoneExit, ZoneRevise
@@ -34,6 +35,10 @@ def effects(event):
             yield ("action", action.label), "begin", action.track or ""
         case ActionEnd(action):
             yield ("action", action.label), "end", action.track or ""
+        case PostureBegin(posture):
+            yield ("posture", posture.label), "begin", posture.track
+        case PostureEnd(posture):
+            yield ("posture", posture.label), "end", posture.track
         case UnknownBegin():
             yield ("unknown", ""), "begin", ""
         case UnknownEnd():

@@ -20,6 +20,7 @@ export class SourceScene {
     this.zones = new Map(); // name -> { people, mean, sd, crowded }
     this.lines = new Map(); // name -> { in, out }
     this.actions = new Map(); // `track label` -> action
+    this.postures = new Map(); // `track label` -> both
     this.unknown = null; // the largest out-of-distribution region
     this.classes = null; // shares of the picture
     this.forecasts = new Map(); // horizon in µs -> { forecast, media_us }
@@ -58,6 +59,12 @@ export class SourceScene {
     const key = `${action.track} ${action.label}`;
     if (what === "end") this.actions.delete(key);
     else this.actions.set(key, action);
+  }
+
+  take_posture({ posture }, what) {
+    const { track, label } = posture;
+    if (what === "end") this.postures.delete(`${track} ${label}`);
+    else this.postures.set(`${track} ${label}`, { track, label });
   }
 
   take_zone({ zone }, what) {
@@ -103,6 +110,7 @@ export class SourceScene {
     this.tracks.clear();
     this.trails.clear();
     this.actions.clear();
+    this.postures.clear();
     this.unknown = null;
   }
 
@@ -161,7 +169,7 @@ export class SourceScene {
       layout: this.layout,
       zones: this.zones,
       lines: this.lines,
-      actions: [...this.actions.values()],
+      actions: [...this.actions.values(), ...this.postures.values()],
       unknown: this.unknown,
     };
   }

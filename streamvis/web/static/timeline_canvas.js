@@ -7,8 +7,8 @@ const NARROW = 640;
 const PAD = 5;
 const HEIGHTS = { track: 104, zone: 56, source: 30 };
 const HEIGHT = 40;
-const RARE = new Set(["action", "unknown"]); // over hours, how many began says more
-const SPANS = new Set(["track", "zone", "action", "unknown", "source"]);
+const RARE = new Set(["action", "posture", "unknown"]); // over hours, how many began says more
+const SPANS = new Set(["track", "zone", "action", "posture", "unknown", "source"]);
 const NAMES = {
   track: "tracks",
   unknown: "unknown objects",
@@ -18,7 +18,7 @@ const NAMES = {
 };
 const ZONES = ["zone", "zone-2", "zone-3", "zone-4"];
 export const COLOURS = [
-  ...["track", ...ZONES, "line", "action", "unknown", "forecast", "other"],
+  ...["track", ...ZONES, "line", "action", "posture", "unknown", "forecast", "other"],
   ...["online", "connecting", "stalled", "offline"],
   ...["line-colour", "quiet", "text", "back", "raised", "link"],
 ];

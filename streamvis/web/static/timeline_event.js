@@ -13,7 +13,7 @@ const LAST = new Set(["id", "offset", "time", "frame"]); // after the members of
 const LISTED = [
   ...["begin", "end", "merge", "split"].map((verb) => `track.${verb}`),
   ...["layout", "enter", "exit", "dwell", "crowded", "clear", "revise"].map((v) => `zone.${v}`),
-  ...["action.begin", "action.end", "line", "unknown", "source"],
+  ...["action.begin", "action.end", "posture", "line", "unknown", "source"],
 ];
 
 export async function eventAt(source, offset) {
