@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from streamvis.api.checks import (
     FrameClock,
     check_detections,
+    check_motion,
     check_picture,
     check_tracks,
     configured,
@@ -16,7 +17,17 @@ from streamvis.api.checks import (
 from streamvis.api.settings import PoseSettings
 from streamvis.errors import DataError, UsageError
 from streamvis.geometry import read_ground_plane
-from streamvis.messages import Array, Detections, Frame, Packet, Poses, SourceInfo, Tracks
+from streamvis.messages import (
+    Array,
+    Detections,
+    Frame,
+    Motion,
+    Packet,
+    Part,
+    Poses,
+    SourceInfo,
+    Tracks,
+)
 from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.pose.stage import PoseStage
 from streamvis.stages.pose.state import camera_of, unsmoothed
@@ -57,28 +68,35 @@ class PoseEstimator:
         picture: Array,
         people: Tracks | Detections | ArrayLike,
         *,
+        motion: Motion | None = None,
         time_s: float | None = None,
     ) -> Poses:
         """Return the poses of people in a picture (H, W, 3) uint8 RGB.
 
         people: detections or boxes (N, 4), xyxy pixels: each picture is taken on its own, and the
         ids are the rows; or the tracks of the next frame of a video, whose people are estimated
-        every `interval_s`, at most `people` of them, and smoothed. time_s: its media time, with
-        tracks, increasing.
+        every `interval_s`, at most `people` of them, and smoothed. With tracks, motion: of the
+        camera since the previous frame; time_s: media time, increasing.
         """
         check_picture(picture, WHERE)
         if isinstance(people, Tracks):
-            return self._tracked(picture, people, time_s)
-        if time_s is not None:
-            raise UsageError(f"{WHERE}: time_s is of a frame with tracks; leave it out")
+            return self._tracked(picture, people, motion, time_s)
+        if time_s is not None or motion is not None:
+            raise UsageError(
+                f"{WHERE}: time_s and motion are of a frame with tracks; leave them out"
+            )
         boxes = _boxes(people)
         (found,) = self._stage.network.estimate([picture], [boxes])
         size = picture.shape[1], picture.shape[0]
         camera = camera_of(self._plane, size)
         return unsmoothed(found, boxes, size, camera, self.config.min_score)
 
-    def _tracked(self, picture: Array, tracks: Tracks, time_s: float | None) -> Poses:
+    def _tracked(
+        self, picture: Array, tracks: Tracks, motion: Motion | None, time_s: float | None
+    ) -> Poses:
         check_tracks(tracks, WHERE)
+        if motion is not None:
+            check_motion(motion, WHERE)
         media_us = self._clock.at(time_s)
         height, width = picture.shape[:2]
         if not self._frames:
@@ -89,7 +107,8 @@ class PoseEstimator:
         self._frames += 1
         self._pixels[n] = picture
         try:
-            (poses,) = self._stage([Packet(frame=frame, parts=[tracks])])
+            parts: list[Part] = [tracks] if motion is None else [tracks, motion]
+            (poses,) = self._stage([Packet(frame=frame, parts=parts)])
         finally:
             del self._pixels[n]
         return poses

@@ -67,7 +67,7 @@ def test_what_is_no_input_is_refused(estimate, pose_weights, tmp_path):
         estimate(PICTURES[0] / 255, FOUND[0])
     with pytest.raises(UsageError, match="the time of the frame is unknown"):
         estimate(PICTURES[0], FOUND[0])
-    with pytest.raises(UsageError, match="time_s is of a frame with tracks"):
+    with pytest.raises(UsageError, match="time_s and motion are of a frame with tracks"):
         estimate(PICTURES[0], FOUND[0].boxes, time_s=1.0)
     with pytest.raises(UsageError, match="interval_s"):
         streamvis.PoseEstimator(pose_weights, interval_s=0)

@@ -7,7 +7,7 @@ from msgspec import Meta
 from streamvis.events.deriver import Deriver, PublishPolicy
 from streamvis.events.family import EventTypes
 from streamvis.fields import Share
-from streamvis.messages import Part, Poses, SourceInfo, Tracks
+from streamvis.messages import Motion, Part, Poses, SourceInfo, Tracks
 from streamvis.stages.protocol import Parts, Site, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class PoseEstimation(StageConfig, frozen=True, tag="pose"):
     # CPU when it is installed, else torch
 
     reads: ClassVar[Parts] = frozenset({Tracks})
+    may_read: ClassVar[Parts] = frozenset({Motion})
     writes: ClassVar[type[Part]] = Poses
     stateful: ClassVar[bool] = True
     torch: ClassVar[bool] = True

@@ -18,8 +18,8 @@ from streamvis.stages.pose.keypoints import ANKLES, ELBOWS, KNEES, POSTURES, WRI
 from streamvis.tracking.kalman import constant_velocity, innovations, predict, update
 
 # statures²/s³. A body that walks has .03 in head and hips, .07 in the shoulders, .45 in elbows and
-# knees, 1.2 in the wrists, 2.7 in the ankles
-ACCELERATION = np.full(KEYPOINTS, 0.1)
+# knees, 1.2 in the wrists, 2.7 in the ankles; people also turn, stop and bend
+ACCELERATION = np.full(KEYPOINTS, 0.3)
 ACCELERATION[[*ELBOWS, *KNEES]] = 0.6
 ACCELERATION[list(WRISTS)] = 2.0
 ACCELERATION[list(ANKLES)] = 3.0
@@ -143,6 +143,14 @@ class KeypointFilter:
             self.x[moves] = x.reshape(-1, KEYPOINTS, 4)
             self.P[moves] = P.reshape(-1, KEYPOINTS, 4, 4)
         self.keep(self.seen_us >= media_us - FORGET_US)
+
+    def warp(self, warp: Array) -> None:
+        """Move all keypoints with the background, by a warp (2, 3) of homogeneous pixels."""
+        A, shift = warp[:, :2], warp[:, 2]
+        both = np.kron(np.eye(2), A)  # of positions and velocities
+        self.x = self.x @ both.T
+        self.x[..., :2] += shift
+        self.P = both @ self.P @ both.T
 
     def measure(self, found: Measured) -> None:
         """Update with the keypoints of people at the time of the last `predict`."""

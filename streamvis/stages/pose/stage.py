@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from streamvis.messages import Ending, Packet, Poses, SourceInfo, Tracks
+from streamvis.messages import Ending, Motion, Packet, Poses, SourceInfo, Tracks
 from streamvis.models.pose import PoseNetwork
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.pose import PoseEstimation
@@ -37,7 +37,8 @@ class PoseStage(StatefulStage):
         demands: list[tuple[SourcePoses, Demand]] = []
         for packet in packets:
             poses = self.sources.at(packet.frame)
-            demands.append((poses, poses.demand(packet.frame, packet.part(Tracks))))
+            parts = packet.part(Tracks), packet.part(Motion)
+            demands.append((poses, poses.demand(packet.frame, *parts)))
         looks = [demand for _, demand in demands if len(demand.ids)]
         images = [self.pixels(demand.frame) for demand in looks]
         boxes = [demand.boxes for demand in looks]

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamvis.calibration.ground_plane import Pinhole, pinhole
 from streamvis.geometry import foot
-from streamvis.messages import Array, Frame, Poses, SourceInfo, Tracks
+from streamvis.messages import Array, Frame, Motion, Poses, SourceInfo, Tracks
 from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.pose.keypoints import POSTURES
 from streamvis.stages.pose.postures import ground_plane, image_plane, postures
@@ -36,6 +36,7 @@ class Demand(NamedTuple):
     boxes: Array  # (n, 4) xyxy px
     still: Array  # (K,) int64: ids estimated before, since when nothing has moved
     keypoints: KeypointFilter  # of the stream epoch of the frame
+    warp: Array | None  # (2, 3) motion of the camera since the previous frame
     camera: Pinhole | None  # that sees the ground plane in pictures of this size
 
 
@@ -60,11 +61,12 @@ class SourcePoses:
         self.camera = camera_of(self.plane, (width, height))
         self.restart()
 
-    def demand(self, frame: Frame, tracks: Tracks | None) -> Demand:
+    def demand(self, frame: Frame, tracks: Tracks | None, motion: Motion | None = None) -> Demand:
         """Return whom the network looks at in the next frame."""
+        warp = motion.warp if motion is not None and motion.support > 0 else None
         none = Demand(
             *(frame, tracks, False, np.zeros(0, np.int64), np.zeros((0, 4))),
-            *(np.zeros(0, np.int64), self.keypoints, self.camera),
+            *(np.zeros(0, np.int64), self.keypoints, warp, self.camera),
         )
         if tracks is None:
             return none
@@ -99,6 +101,8 @@ class SourcePoses:
         """Smooth the network's answer, and return the poses of the frame."""
         frame, tracks, keypoints = demand.frame, demand.tracks, demand.keypoints
         keypoints.predict(frame.media_us, demand.still)
+        if demand.warp is not None:
+            keypoints.warp(demand.warp)
         if tracks is None:
             return _part(keypoints, np.zeros(0, np.int64), np.zeros(0, bool))
         _correct(keypoints, tracks)
