@@ -100,7 +100,7 @@ class Probe:
     """A stage that records when a packet arrives, and writes into its part when it is done."""
 
     def __init__(self, name: str, writes: str, out: Path | None) -> None:
-        self._name = name
+        self.name = name
         self._writes = writes
         self._out = out
         self._hops: list[int] = []
@@ -112,13 +112,13 @@ class Probe:
             self._arrivals.append(at)
             if (stamped := packet.part(Detections)) is not None:
                 self._hops.append(at - int(stamped.labels[0]))
-            if sleep_s := SLEEP_S.get(self._name):
+            if sleep_s := SLEEP_S.get(self.name):
                 time.sleep(sleep_s)
             yield _part(self._writes)
 
     def close(self) -> None:
         if self._out is not None:
-            np.savez(self._out / self._name, hops=self._hops, arrivals=self._arrivals)
+            np.savez(self._out / self.name, hops=self._hops, arrivals=self._arrivals)
 
     def begin(self, source: SourceInfo, state: bytes | None) -> None:
         pass

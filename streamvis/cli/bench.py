@@ -24,7 +24,10 @@ Weights = Annotated[
 @app.callback()
 @reported_errors()
 def bench(context: typer.Context, json: Json = False) -> None:
-    """Measure speed on this machine: one part, or all but `streams`, `web` and `peers`."""
+    """Measure speed on this machine: one part, or those that need no more than this machine.
+
+    Without a part: all but `streams`, `cluster`, `web` and `peers`.
+    """
     if context.invoked_subcommand is None:
         from streamvis.benchmarks import (
             actions,
@@ -173,6 +176,65 @@ def streams(
     placed = config.load_placement(on, loaded) if on else None
     report = measure(counts, shown, loaded, placed, seconds, say)
     put_result({"streams": report}, stream_tables.tables(report), json=json)
+
+
+@command(app)
+def cluster(
+    cameras: Annotated[str, Option(help="How many cameras: numbers.")] = "1,10,100,300",
+    gpus: Annotated[str, Option(help="How many GPUs, four on a node: numbers.")] = "1,4,16",
+    hubs: Annotated[int, Option(min=1, max=64, help="That share cameras and GPUs.")] = 1,
+    fps: Annotated[float, Option(min=0.1, max=60, help="Frame rate of each camera.")] = 5.0,
+    seconds: Annotated[float, Option(min=1, help="That are simulated.")] = 20.0,
+    gpu_ms: Annotated[float, Option(min=0.01, help="Of a GPU for each frame.")] = 3.2,
+    hop_us: Annotated[float, Option(min=1, help="Of the hub for each frame and stage.")] = 45.0,
+    limit: Annotated[bool, Option("--limit", help="Find the most cameras of one hub.")] = False,
+    lost_s: Annotated[
+        float, Option(min=0, help="Of the last cameras and GPUs, lose a node for so long.")
+    ] = 0.0,
+    real: Annotated[
+        str, Option(help="Run so many real cameras too, with workers that sleep: numbers.")
+    ] = "",
+    charts: Annotated[Path | None, Option(help="A directory for charts, PNG.")] = None,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Cameras on a cluster, in virtual time: the hub's own code, with simulated workers and links.
+
+    Nothing but the hub's code runs: what stages and links take is assumed, or measured elsewhere.
+    """
+    from streamvis.benchmarks import cluster as benchmark
+    from streamvis.benchmarks import cluster_tables
+    from streamvis.benchmarks.simulated_cluster import Costs
+
+    counts, sizes = cluster_tables.counts_of(cameras), cluster_tables.counts_of(gpus, "--gpus")
+    costs = Costs(detect_ms=gpu_ms, hop_us=hop_us)
+    begin(charts)
+    for count in counts:
+        for size in sizes:
+            benchmark.check(count, size, hubs)
+    report = benchmark.ClusterReport(
+        costs=costs,
+        fps=fps,
+        seconds=seconds,
+        loads=benchmark.measure(
+            counts, sizes, costs, hubs=hubs, fps=fps, seconds=seconds, seed=seed, say=say
+        ),
+    )
+    if limit:
+        say("finding the most cameras of one hub …")
+        report.cameras_per_hub = benchmark.camera_limit(costs, fps=fps, seed=seed)
+    if lost_s:
+        say(f"losing a node for {lost_s:g} s …")
+        report.lost = benchmark.lost_node(
+            *(counts[-1], sizes[-1], costs), lost_s=lost_s, hubs=hubs, fps=fps, seed=seed
+        )
+    if real:
+        numbers = cluster_tables.counts_of(real, "--real")
+        report.real = benchmark.compare(numbers, fps=fps, seed=seed, say=say)
+    if charts is not None:
+        for path in cluster_tables.draw(report, charts):
+            say(f"wrote {path}")
+    put_result({"cluster": report}, cluster_tables.tables(report), json=json)
 
 
 @command(app)

@@ -37,7 +37,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"  # device of the networks
     cores: list[Annotated[int, Meta(ge=0)]] = []  # CPU cores that the processes are pinned to;
     # empty: any
-    replicas: Annotated[int, Meta(ge=1, le=64)] = 1  # number of processes
+    replicas: Annotated[int, Meta(ge=1, le=256)] = 1  # number of processes
     batch: Annotated[int, Meta(ge=1, le=256)] = 1  # largest number of frames in one call
     wait_ms: Annotated[float, Meta(ge=0)] = 0.0  # how long an incomplete batch waits for more
     # frames, if they come often enough to fill it

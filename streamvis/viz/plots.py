@@ -11,6 +11,8 @@ from streamvis.errors import UsageError
 from streamvis.viz.style import PALETTE
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -31,6 +33,7 @@ STYLE: Any = {  # matplotlib types its keys one by one
     "ytick.color": "#555555",
 }
 DASHES = ("-", (0, (4, 1.6)), (0, (1, 1.2)))  # of the first, second, third detector
+MOST_MARKED = 40  # points of a curve, each with a dot
 MOST_NUMBERS = 20  # classes whose counts are written into a confusion matrix
 EQUAL_F1 = (0.5, 0.6, 0.7, 0.8, 0.9)
 NEXT_TO: Any = {
@@ -123,6 +126,32 @@ def over_categories(
     _save(figure, path)
 
 
+def stacked(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    x: str,
+    log_x: bool = False,
+) -> None:
+    """Draw panels above each other that share their x axis: by title, named curves (x, y)."""
+    figure = _blank(7.2, 1.2 + 1.9 * len(panels))
+    with _style():
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    axes[-1].set_xlabel(x)
+    for one, (title, curves) in zip(axes, panels.items(), strict=True):
+        one.set_title(title)
+        for (name, (xs, ys)), colour in zip(curves.items(), itertools.cycle(LINES), strict=False):
+            marker = "o" if len(xs) < MOST_MARKED else None
+            one.plot(xs, ys, label=name, color=colour, marker=marker, markersize=3.5)
+        one.set_ylim(bottom=0)
+    if log_x:
+        axes[0].set_xscale("log")
+        axes[0].xaxis.set_major_formatter("{x:g}")
+    if len(panels) and len(next(iter(panels.values()))) > 1:
+        axes[0].legend(frameon=False, fontsize=8, ncols=4)
+    _save(figure, path)
+
+
 def confusion(
     path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str = ""
 ) -> None:
@@ -147,19 +176,29 @@ def confusion(
 def _figure(
     title: str, x: str, y: str, width: float = 6.4, height: float = 4.2
 ) -> "tuple[Figure, Axes]":
+    figure = _blank(width, height)
+    with _style():
+        axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _blank(width: float, height: float) -> "Figure":
     """Return a figure that is not registered with pyplot, so that nothing stays open."""
+    with _style():
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=(width, height), dpi=130, layout="constrained")
+
+
+def _style() -> "AbstractContextManager[None]":
     try:
         from matplotlib import rc_context
-        from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError(
             f"charts are drawn by matplotlib, which is not installed ({error}). "
             "Install it with: pip install matplotlib"
         ) from None
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-        axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
-    return figure, axes
+    return rc_context(STYLE)
 
 
 def _save(figure: "Figure", path: Path) -> None:
