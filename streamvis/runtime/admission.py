@@ -3,10 +3,10 @@
 A file is granted every free slot. A picture of a camera grows old in a queue, while in the decode
 process a newer one would replace it. So live sources are granted, in turn, only as many slots as
 the root groups can start on soon: what their workers prefetch, or what they complete in `AGE_S` if
-that is more. Where each source has its worker, that one counts.
+that is more. Where each source has its worker, or its node has workers, those count.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -18,7 +18,15 @@ from streamvis.runtime.state import Replica, Stream, WorkerGroup
 AGE_S = 0.2  # for which a frame may wait, so that a short delay of the machine drops none
 IDLE_S = 0.2  # a camera that has sent nothing for this long no longer holds back others
 
-Taker = WorkerGroup | Replica  # of frames: a worker that remembers its sources has its own queue
+
+class Node(NamedTuple):
+    """The workers of a group on one node, which take the frames whose pixels are there."""
+
+    group: int
+    name: str
+
+
+Taker = WorkerGroup | Replica | Node  # of frames: a worker that remembers its sources has its queue
 
 
 class Place(NamedTuple):
@@ -38,10 +46,14 @@ class Admission:
 
     def __init__(self, worker_groups: Sequence[WorkerGroup], window: int) -> None:
         self._roots = [workers for workers in worker_groups if not workers.group.parents]
+        self._groups = {workers.group.index: workers for workers in self._roots}
         self._window = window
         self._turn = 0  # grants to live sources so far
         self._numbers: dict[str, int] = {}  # by source
-        self._spare: dict[Replica, int] = {}  # frames that a worker may have beyond those it has
+        self._live: dict[str, Stream] = {}
+        self._spare: dict[Replica, tuple[int, Node | None]] = {}  # frames that a worker may have
+        # beyond those it has, and its node
+        self._on_node: Counter[Node] = Counter()  # workers that live
         self._rooms: dict[Taker, int] = dict.fromkeys(self._roots, 0)  # for frames, without those
         # in the queues of groups
         self._held: dict[str, tuple[tuple[Taker, ...], int]] = {}  # by live source: how much of
@@ -55,7 +67,7 @@ class Admission:
     ) -> list[GrantSlots]:
         for replica, group in workers.items():
             if not group.group.parents:
-                self._look_at_worker(replica, group)
+                self._look_at_worker(replica, group, at)
         granted: list[GrantSlots] = []
         while self._idle and at >= self._idle[0][0]:
             granted += self._look_at(self._idle.popleft()[1], at)
@@ -65,19 +77,39 @@ class Admission:
             granted += self._shared(at)
         return granted
 
-    def _look_at_worker(self, replica: Replica, workers: WorkerGroup) -> None:
-        spare = _ahead(replica, workers.group.worker.batch) - len(replica.queue) - replica.load
-        more = spare - self._spare.get(replica, 0)
-        if more:
-            self._spare[replica] = spare
-            taker = replica if workers.group.stateful else workers
-            self._rooms[taker] = self._rooms.get(taker, 0) + more
+    def _look_at_worker(self, replica: Replica, workers: WorkerGroup, at: float) -> None:
+        group = workers.group
+        spare = _ahead(replica, group.worker.batch) - len(replica.queue) - replica.load
+        near = group.reads_pixels and not group.stateful and replica.process.alive
+        node = Node(group.index, replica.node) if near else None
+        before, node_before = self._spare.get(replica, (0, None))
+        self._spare[replica] = spare, node
+        taker = replica if group.stateful else workers
+        self._rooms[taker] = self._rooms.get(taker, 0) + spare - before
+        if node_before is not None:
+            self._rooms[node_before] -= before
+        if node is not None:
+            self._rooms[node] = self._rooms.get(node, 0) + spare
+        if node != node_before:
+            self._move(node_before, node, at)
+
+    def _move(self, before: Node | None, after: Node | None, at: float) -> None:
+        """Count a worker on its node; the first and the last there change who takes frames."""
+        had = [node is not None and self._on_node[node] > 0 for node in (before, after)]
+        if before is not None:
+            self._on_node[before] -= 1
+        if after is not None:
+            self._on_node[after] += 1
+        if had != [node is not None and self._on_node[node] > 0 for node in (before, after)]:
+            for stream in self._live.values():
+                self._look_at(stream, at)
 
     def _look_at(self, stream: Stream, at: float) -> list[GrantSlots]:
         """Note what a source holds and whether it waits; grant slots to a file."""
         window = self._window_of(stream)
         if not stream.live:
             return [self._grant(stream, window, at)] if window > 0 else []
+        self._live[stream.name] = stream
         takers = self._takers(stream)
         idle = at >= stream.granted_at + IDLE_S
         held = 0 if idle else len(stream.granted)
@@ -134,21 +166,28 @@ class Admission:
         return None if first is None else first[1]
 
     def _has_room(self, taker: Taker) -> bool:
-        """Whether a group, or a worker of it, takes another frame without letting it wait."""
+        """Whether workers take another frame without letting it wait."""
         queued = 0
         if isinstance(taker, WorkerGroup):
             queued = sum(map(len, taker.queues.values()))
+        elif isinstance(taker, Node):
+            queued = len(self._groups[taker.group].queues.get(taker.name, ()))
         return self._rooms.get(taker, 0) > queued
 
     def _takers(self, stream: Stream) -> tuple[Taker, ...]:
-        """Return what takes the frames of a source; a group that has no worker for it has no room.
+        """Return what takes the frames of a source.
 
-        A worker that remembers its sources has a queue of its own.
+        A worker that remembers its sources has a queue of its own, and a source that has no worker
+        waits. Without a worker on the source's node, all take its frames.
         """
         takers: list[Taker] = []
         for workers in self._roots:
-            queue = stream.queues.get(workers.group.index)  # None also where no worker is left
-            takers.append(workers if queue is None else queue.replica)
+            index = workers.group.index
+            node = Node(index, stream.node)
+            if (queue := stream.queues.get(index)) is not None:
+                takers.append(queue.replica)
+            else:
+                takers.append(node if self._on_node[node] > 0 else workers)
         return tuple(takers)
 
     def _grant(self, stream: Stream, count: int, at: float) -> GrantSlots:

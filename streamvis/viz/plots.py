@@ -139,10 +139,11 @@ def stacked(
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     axes[-1].set_xlabel(x)
     for one, (title, curves) in zip(axes, panels.items(), strict=True):
-        one.set_title(title)
+        one.set_title(title, fontsize=10, loc="left")
         for (name, (xs, ys)), colour in zip(curves.items(), itertools.cycle(LINES), strict=False):
             marker = "o" if len(xs) < MOST_MARKED else None
             one.plot(xs, ys, label=name, color=colour, marker=marker, markersize=3.5)
+        one.margins(y=0.08)
         one.set_ylim(bottom=0)
     if log_x:
         axes[0].set_xscale("log")

@@ -3,7 +3,6 @@
 from streamvis.runtime.admission import IDLE_S, _ahead
 from streamvis.runtime.dispatch import waiting
 from streamvis.runtime.drain import limits_of
-from streamvis.runtime.state import queue_length
 from streamvis.runtime.supervision import next_due
 
 NEVER = float("inf")
@@ -25,12 +24,15 @@ def grants(worker_groups, streams, window, at):
     rooms = {}
     for workers in roots:
         batch = workers.group.worker.batch
-        ahead = {replica: _ahead(replica, batch) for replica in workers.replicas}
+        spare = {one: _ahead(one, batch) - len(one.queue) - one.load for one in workers.replicas}
         rooms[workers] = 0
         if workers.group.stateful:
-            rooms |= {one: ahead[one] - len(one.queue) - one.load for one in workers.replicas}
-        else:
-            rooms[workers] = sum(ahead.values()) - queue_length(workers)
+            rooms |= spare
+            continue
+        rooms[workers] = sum(spare.values()) - sum(map(len, workers.queues.values()))
+        for node in {one.node for one in workers.replicas if one.process.alive}:
+            near = sum(spare[one] for one in workers.takers(node))
+            rooms[workers.group.index, node] = near - len(workers.queues.get(node, ()))
     for stream in streams:
         if stream.granted and stream.live and at < stream.granted_at + IDLE_S:
             for taker in takers(roots, stream):
@@ -50,8 +52,14 @@ def grants(worker_groups, streams, window, at):
 
 def takers(roots, stream):
     for workers in roots:
-        queue = stream.queues.get(workers.group.index)
-        yield workers if queue is None else queue.replica
+        index = workers.group.index
+        near = any(one.node == stream.node and one.process.alive for one in workers.replicas)
+        if index in stream.queues:
+            yield stream.queues[index].replica
+        elif near and workers.group.reads_pixels and not workers.group.stateful:
+            yield index, stream.node
+        else:
+            yield workers
 
 
 def due(core, now):

@@ -140,6 +140,9 @@ def test_a_look_at_what_has_changed_finds_what_a_look_at_everything_finds(
         for stream in sources.values():
             replica = data.draw(st.sampled_from(group.replicas))
             stream.queues[group.group.index] = OrderedQueue(replica, deque())
+    nodes = st.sampled_from(["", "one", "two"])
+    for each in [*sources.values(), *group.replicas]:
+        each.node = data.draw(nodes)
     admission = Admission([group], WINDOW)
     at, changed = 0.0, dict(sources)
     changed_workers = dict.fromkeys(group.replicas, group)
@@ -150,7 +153,9 @@ def test_a_look_at_what_has_changed_finds_what_a_look_at_everything_finds(
         stream = data.draw(st.sampled_from(list(sources.values())))
         replica = data.draw(st.sampled_from(group.replicas))
         changed, changed_workers = {stream.name: stream}, {replica: group}
-        match data.draw(st.sampled_from(["wait", "arrive", "finish", "close", "queue", "work"])):
+        match data.draw(
+            st.sampled_from(["wait", "arrive", "finish", "close", "queue", "work", "move"])
+        ):
             case "wait":
                 changed, changed_workers = {}, {}
                 at += data.draw(st.sampled_from([0.01, IDLE_S / 2, IDLE_S]))
@@ -163,7 +168,9 @@ def test_a_look_at_what_has_changed_finds_what_a_look_at_everything_finds(
             case "close":
                 stream.open = not stream.open
             case "queue":
-                group.queues[""] = deque(range(data.draw(st.integers(0, 2))))
+                group.queues[data.draw(nodes)] = deque(range(data.draw(st.integers(0, 2))))
+            case "move":
+                replica.node = data.draw(nodes)
             case "work":
                 replica.load = data.draw(st.integers(0, PREFETCH * batch))
                 replica.packet_s = data.draw(st.sampled_from([0.0, AGE_S / 5, 2 * AGE_S]))
