@@ -5,8 +5,8 @@
 Cameras show pictures at a fixed rate, each at its own phase, and keep the newest one until the hub
 grants a slot. Workers take a time for each call, links delay each message, and the hub handles one
 message after the other. A node that is lost ends its processes without a word; the hub hears of it
-`detect_s` later, and they start anew once the node is back. The same seed gives the same result,
-but for `core_us`, which is measured.
+`detect_s` later. Trackers start anew on another node, networks and cameras once theirs is back. The
+same seed gives the same result, but for `core_us`, which is measured.
 """
 
 import random
@@ -170,7 +170,7 @@ class _Simulation:
         self._ages: list[float] = []
         self._done_at: list[float] = []
         self._shown = 0
-        nodes = [f"node{index}" for index in range(cluster.nodes)]
+        self._nodes = nodes = [f"node{index}" for index in range(cluster.nodes)]
         groups = group_stages(PIPELINE, placement(cluster))
         self._groups: dict[str, Group] = {}
         self._workers: dict[str, _Worker] = {}
@@ -342,8 +342,12 @@ class _Simulation:
 
     def _start(self, process: _Process, at: float) -> None:
         if process.node in self._down:
-            process.state = "pending"
-            return
+            others = [node for node in self._nodes if node not in self._down]
+            group = self._groups.get(process.name)
+            if group is None or group.worker.device != "cpu" or not others:
+                process.state = "pending"
+                return
+            process.node = self._random.choice(others)
         process.state = "starting"
         began = partial(self._started, process, process.life)
         self._later(at + self._random.uniform(*START_S), began)
