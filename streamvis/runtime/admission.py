@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
     granted: int  # slots that it has been granted and has not used
     turn: int  # of its last grant
-    number: int  # of the source
+    number: int  # of the source, in the order of the run
     source: str
 
 
@@ -106,6 +106,7 @@ class Admission:
 
     def _look_at(self, stream: Stream, at: float) -> list[GrantSlots]:
         """Note what a source holds and whether it waits; grant slots to a file."""
+        number = self._numbers.setdefault(stream.name, len(self._numbers))
         window = self._window_of(stream)
         if not stream.live:
             return [self._grant(stream, window, at)] if window > 0 else []
@@ -121,7 +122,6 @@ class Admission:
         if window <= 0 or (idle and stream.granted):
             self._places.pop(stream.name, None)
             return []
-        number = self._numbers.setdefault(stream.name, len(self._numbers))
         place = Place(len(stream.granted), stream.turn, number, stream.name)
         if self._places.get(stream.name) != place or before[0] != takers:
             self._places[stream.name] = place
