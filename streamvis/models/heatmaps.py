@@ -19,7 +19,10 @@ from streamvis.messages import Array
 REACH = 2  # cells from the highest one that derivatives read
 FARTHEST = 1.5  # cells of a step; a longer one means that this is no peak
 LEAST = 1e-10  # of a heatmap, where its logarithm is taken
-LEAST_SPREAD = 0.35  # cells: standard deviation of the surest point
+# of sigma: standard deviation of the surest point. With it half of the errors of a network on 41
+# people of COCO that it had not learnt were within the ellipse of half of the probability
+LEAST_SPREAD = 0.37
+WIDEST = 4.0  # of sigma: standard deviation where there is no peak
 NEAR = 2.5  # of sigma: half of the side of the square whose volume is the score
 LEAST_SCORE = 0.05  # in the divisor of the covariance
 
@@ -41,10 +44,10 @@ def decode(heatmaps: Array, sigma: float) -> Decoded:
     rows, columns = np.divmod(best, width)
     around = _surroundings(maps, rows, columns, sigma)
     scores = _volumes(around, sigma)
-    steps, spreads = _refine(_smoothed(around, sigma))
+    steps, spreads = _refine(_smoothed(around, sigma), sigma)
     points = np.stack([columns, rows], 1) + steps
     # what was trained and smoothed is not doubt about the place
-    covariances = _at_least(spreads - 2 * sigma**2 * np.eye(2), LEAST_SPREAD**2)
+    covariances = _at_least(spreads - 2 * sigma**2 * np.eye(2), (LEAST_SPREAD * sigma) ** 2)
     covariances /= np.maximum(scores, LEAST_SCORE)[:, None, None]
     return Decoded(
         points.reshape(people, keypoints, 2),
@@ -81,7 +84,7 @@ def _smoothed(around: Array, sigma: float) -> Array:
     return blur @ around @ blur.T
 
 
-def _refine(around: Array) -> tuple[Array, Array]:
+def _refine(around: Array, sigma: float) -> tuple[Array, Array]:
     """Return steps (M, 2) from the middle cell to the peak, and its covariance (M, 2, 2), cells².
 
     Where the surroundings (M, 5, 5) are no peak the step is 0.
@@ -103,7 +106,7 @@ def _refine(around: Array) -> tuple[Array, Array]:
     spread = np.stack([-yy, xy, xy, -xx], 1).reshape(-1, 2, 2) / safe[:, None, None]
     steps = np.einsum("mij,mj->mi", spread, slope)
     peak &= np.abs(steps).max(1, initial=0) <= FARTHEST
-    wide = np.eye(2) * FARTHEST**2 * 4
+    wide = np.eye(2) * (WIDEST * sigma) ** 2
     return np.where(peak[:, None], steps, 0), np.where(peak[:, None, None], spread, wide)
 
 

@@ -29,7 +29,7 @@ def test_a_trained_gaussian_is_found_to_a_hundredth_of_a_cell(x, y, sigma, heigh
     decoded = decode(gaussian(x, y, sigma**2 * np.eye(2), height)[None, None], sigma)
     np.testing.assert_allclose(decoded.points[0, 0], [x, y], atol=0.01)
     assert decoded.scores[0, 0] == pytest.approx(height, rel=0.02)
-    spread = LEAST_SPREAD**2 / decoded.scores[0, 0]  # the least, as nothing is in doubt
+    spread = (LEAST_SPREAD * sigma) ** 2 / decoded.scores[0, 0]  # the least, as nothing is in doubt
     np.testing.assert_allclose(decoded.covariances[0, 0], spread * np.eye(2), rtol=0.05, atol=0.02)
 
 
