@@ -153,7 +153,9 @@ def test_impossible_recipes_are_refused(recipe, message):
         build(recipe)
 
 
-def test_the_shipped_recipe_is_one():
-    recipe = load_recipe(module.Path("pose-lite"), ["none"])
+@pytest.mark.parametrize("name", ["pose-lite", "pose-lite-finish"])
+def test_shipped_recipes_load(name):
+    recipe = load_recipe(module.Path(name), ["none"])
     assert recipe.architecture == "pose-lite"
     assert recipe.hold_out == ()
+    assert sum(recipe.shares.values()) < 1
