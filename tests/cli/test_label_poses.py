@@ -89,9 +89,9 @@ def test_people_are_labelled_along_their_tracks(teacher, tmp_path):
     out = tmp_path / "out"
     label(tmp_path / "people", "--teacher", teacher, "--out", out, "--every", 0.2)
     written = json.loads((out / "annotations.json").read_text())
-    first = [i for i in written["images"] if i["file_name"].startswith("0_")]
+    first = [i for i in written["images"] if i["file_name"].startswith("moving_0_")]
     assert [image["media_us"] for image in first] == [0, 200_000, 400_000, 600_000, 800_000]
-    assert {row["track"] for row in written["annotations"]} == {7}
+    assert {row["track"] for row in written["annotations"]} == set(range(1, 21))  # of 20 clips
     assert len(written["annotations"]) == len(written["images"])
 
 

@@ -82,7 +82,7 @@ class CocoAnnotation(msgspec.Struct, frozen=True, kw_only=True):
     point_scores: list[float] | UnsetType = UNSET  # probability that the point is right
     world: list[float] | UnsetType = UNSET  # x, y, z, …: metres about the middle of the hips
     presence: float | UnsetType = UNSET  # probability that there is a person
-    track: int | UnsetType = UNSET  # of the image's source: one id is one person
+    track: int | UnsetType = UNSET  # of people along tracks: the row of clips.csv, from 1
 
 
 def chosen(pictures: Iterable[Picture], every_s: float) -> Iterator[Picture]:

@@ -34,12 +34,12 @@ class PosePlan(msgspec.Struct, frozen=True, kw_only=True):
     every: float  # seconds from one picture of a clip to the next
 
 
-class _Person(NamedTuple):
+class PersonToLabel(NamedTuple):
     """A person in a picture, who is to be labelled."""
 
     box: Array  # (4,) xyxy
     box_label: Label
-    track: int | None = None
+    track: int | None = None  # the row of clips.csv, from 1
 
 
 def label_folder(root: Path, folder: CocoFolder, teacher: PoseTeacher, plan: PosePlan) -> None:
@@ -71,32 +71,34 @@ def label_clips(data: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pose
     """Label the people of clips along their tracks, which `streamvis track-clips` has found."""
     clips = read_clips(data)
     check_there(data, clips)
-    by_video: dict[Path, list[Clip]] = defaultdict(list)
-    for clip in clips:
+    by_video: dict[Path, dict[int, Clip]] = defaultdict(dict)
+    for row, clip in enumerate(clips, 1):
         if clip.tracks is None:
             raise DataError(
                 f"{data} lists whole frames of {clip.path.name}; expected people along tracks. "
                 "Find them with: streamvis track-clips"
             )
-        by_video[clip.path].append(clip)
+        by_video[clip.path][row] = clip
     for path, people in by_video.items():
-        tracks = read_results(people[0].tracks, MOST_FRAMES)  # type: ignore[arg-type]
+        (of_all,) = {clip.tracks for clip in people.values() if clip.tracks}
+        tracks = read_results(of_all, MOST_FRAMES)
         _label_clip(path, people, tracks, folder, teacher, plan)
 
 
 def _label_clip(
     path: Path,
-    clips: list[Clip],
+    people: dict[int, Clip],
     tracks: Rows,
     folder: CocoFolder,
     teacher: PoseTeacher,
     plan: PosePlan,
 ) -> None:
-    wanted = [clip.track for clip in clips]
+    row_of_track = {clip.track: row for row, clip in people.items()}
+    source_name = next(iter(people.values())).source
     with closing(open_source(resolve([str(path)])[0])) as source:
         for picture in _in_turn(source, plan.every):
-            name = file_name(path.stem, picture, timed=True)
-            here = (tracks.frames == picture.n + 1) & np.isin(tracks.ids, wanted)
+            name = file_name(f"{path.parent.name}_{path.stem}", picture, timed=True)
+            here = (tracks.frames == picture.n + 1) & np.isin(tracks.ids, list(row_of_track))
             if name in folder or not here.any():
                 continue
             pixels = np.ascontiguousarray(picture.pixels)
@@ -105,14 +107,14 @@ def _label_clip(
                 file_name=name,
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                source=clips[0].source,
+                source=source_name,
                 media_us=picture.media_us,
             )
-            people = [
-                _Person(tracks.boxes[i], "predicted", int(tracks.ids[i]))
+            shown = [
+                PersonToLabel(tracks.boxes[i], "predicted", row_of_track[int(tracks.ids[i])])
                 for i in np.flatnonzero(here)
             ]
-            rows = list(_rows(pixels, people, image, folder.next_annotation, teacher, plan))
+            rows = list(_rows(pixels, shown, image, folder.next_annotation, teacher, plan))
             folder.add(pixels, image, rows)
 
 
@@ -124,16 +126,16 @@ def _in_turn(pictures: Iterable[Picture], every: float) -> Iterator[Picture]:
             yield picture
 
 
-def _people_of(truth: ImageTruth) -> Iterator[_Person]:
+def _people_of(truth: ImageTruth) -> Iterator[PersonToLabel]:
     for i, box in enumerate(truth.boxes):
         predicted = truth.predicted_boxes is not None and bool(truth.predicted_boxes[i])
         if predicted or not (truth.ignore[i] or truth.crowd[i]):
-            yield _Person(box, "predicted" if predicted else "gt")
+            yield PersonToLabel(box, "predicted" if predicted else "gt")
 
 
 def _rows(
     pixels: Array,
-    people: list[_Person],
+    people: list[PersonToLabel],
     image: CocoImage,
     first_id: int,
     teacher: PoseTeacher,
