@@ -78,6 +78,29 @@ def pose(person: Person, state: Array) -> Body:
     )
 
 
+def keypoints(person: Person, body: Body) -> Array:
+    """Return COCO's keypoints (17, 3) of a body: metres in the world."""
+    r = HEAD * person.height
+    left = np.cross([0.0, 0.0, 1.0], body.forward)
+    up = np.array([0.0, 0.0, 1.0])
+    face = [r * body.forward]
+    face += [r * (0.85 * body.forward + s * 0.4 * left + 0.35 * up) for s in (1, -1)]
+    face += [s * r * left for s in (1, -1)]
+    # limbs: foot, shin and thigh of either leg, then hand, forearm and upper arm of either arm
+    legs, arms = (body.limbs[0:3], body.limbs[3:6]), (body.limbs[6:9], body.limbs[9:12])
+    return np.array(
+        [
+            *(body.head + part for part in face),
+            *body.shoulders,
+            *(upper.b for _, _, upper in arms),
+            *(forearm.b for _, forearm, _ in arms),
+            *body.hips,
+            *(thigh.b for _, _, thigh in legs),
+            *(shin.b for _, shin, _ in legs),
+        ]
+    )
+
+
 def _leg(
     person: Person, hip: Array, forward: Array, up: Array, swing: float, phase: float
 ) -> list[Limb]:

@@ -34,12 +34,17 @@ class Camera:
     @cached_property
     def matrix(self) -> Array:
         """The projection (3, 4) from world to homogeneous pixels; pixel i covers [i, i + 1)."""
-        c, s = math.cos(self.pitch), math.sin(self.pitch)
-        R = np.array([[1, 0, 0], [0, -s, -c], [0, c, -s]])  # world to right, down, forward
         K = np.array(
             [[self.focal, 0, self.width / 2], [0, self.focal, self.height_px / 2], [0, 0, 1]]
         )
+        R = self.rotation
         return K @ np.column_stack([R, R @ [0, 0, -self.height]])
+
+    @property
+    def rotation(self) -> Array:
+        """The rotation (3, 3) from the world to right, down and away from the camera."""
+        c, s = math.cos(self.pitch), math.sin(self.pitch)
+        return np.array([[1, 0, 0], [0, -s, -c], [0, c, -s]])
 
     @property
     def homography(self) -> Homography:
