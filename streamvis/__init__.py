@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamvis.api.drawing import annotate
     from streamvis.api.networks import Detector, Embedder, Segmenter
     from streamvis.api.packet import StreamPacket
+    from streamvis.api.pose_lifter import LiftedPoses, PoseLifter
     from streamvis.api.poses import PoseEstimator
     from streamvis.api.runs import run, stream
     from streamvis.api.subscription import subscribe
@@ -41,8 +42,10 @@ __all__ = [
     "Embedder",
     "Embeddings",
     "Forecast",
+    "LiftedPoses",
     "Motion",
     "PoseEstimator",
+    "PoseLifter",
     "Poses",
     "Segmentation",
     "Segmenter",
@@ -61,7 +64,9 @@ _MODULES = {
     "ActionRecogniser": "api.actions",
     "Detector": "api.networks",
     "Embedder": "api.networks",
+    "LiftedPoses": "api.pose_lifter",
     "PoseEstimator": "api.poses",
+    "PoseLifter": "api.pose_lifter",
     "Segmenter": "api.networks",
     "StreamPacket": "api.packet",
     "StreamvisError": "errors",

@@ -226,3 +226,23 @@ def forecaster(
     if scores.pictures:
         say(str(scores))
     put(str(path))
+
+
+@command(app, "pose-3d")
+def pose_3d(
+    recipe: Recipe,
+    data: Annotated[
+        list[Path], Option(help="Folder that streamvis label-poses wrote; repeatable.")
+    ],
+    out: Out,
+    hold_out: HoldOut = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a lifter of 2D poses to 3D (experimental); the same command resumes it."""
+    from streamvis.training.pose.lift_recipe import load_recipe, run
+
+    _say_resumable(out)
+    path, scores = run(load_recipe(recipe, hold_out), data, out, overwrite=overwrite)
+    if scores:
+        say(str(scores))
+    put(str(path))

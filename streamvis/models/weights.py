@@ -1,9 +1,10 @@
 """Weights files: shipped ones by name, safetensors and torchvision checkpoints by path.
 
 The metadata of our safetensors files contain the network's architecture and how it was trained, so
-a path is enough to load one. There are six kinds of networks: detectors (Mask R-CNN), embedders
+a path is enough to load one. There are seven kinds of networks: detectors (Mask R-CNN), embedders
 (`models/embedding.py`), action networks (`models/off.py`), segmenters (`models/swiftnet.py`),
-forecasters of segmentation (`models/forecasting.py`) and pose networks (`models/hrnet.py`).
+forecasters of segmentation (`models/forecasting.py`), pose networks (`models/hrnet.py`) and lifters
+of poses to 3D (`models/pose_lifting.py`).
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamvis.errors import DeviceError, ModelError, UsageError, WeightsError
-from streamvis.models import embedding, forecasting, hrnet, off, swiftnet
+from streamvis.models import embedding, forecasting, hrnet, off, pose_lifting, swiftnet
 from streamvis.models.caffe_off import from_caffe, is_caffe
 from streamvis.models.checkpoint_io import read, shown
 from streamvis.models.embedding import Embedder
@@ -29,6 +30,7 @@ from streamvis.models.forecasting import Forecaster
 from streamvis.models.hrnet import Hrnet
 from streamvis.models.mask_rcnn import ARCHITECTURES, MaskRcnn, MaskRcnnConfig
 from streamvis.models.off import Calibration, Off
+from streamvis.models.pose_lifting import PoseLifterNetwork
 from streamvis.models.swiftnet import SwiftNet
 from streamvis.models.uninitialized import Uninitialized
 from streamvis.models.warp_calibrator import WarpCalibrator, build_forecaster
@@ -44,13 +46,17 @@ AnyConfig = (
     | swiftnet.SwiftNetConfig
     | forecasting.ForecasterConfig
     | hrnet.HrnetConfig
+    | pose_lifting.LifterConfig
 )
-Network = MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator | Hrnet
+Network = (
+    MaskRcnn | Embedder | Off | SwiftNet | Forecaster | WarpCalibrator | Hrnet | PoseLifterNetwork
+)
 A = TypeVar("A", bound=AnyConfig)
 NAMES = (
     *ARCHITECTURES,
     *embedding.ARCHITECTURES,
     *hrnet.ARCHITECTURES,
+    *pose_lifting.ARCHITECTURES,
     "actions",
     "segmenters",
     "forecasters",
@@ -62,6 +68,7 @@ DOES = {
     swiftnet.SwiftNetConfig: "segments images",
     forecasting.ForecasterConfig: "forecasts segmentation",
     hrnet.HrnetConfig: "estimates poses",
+    pose_lifting.LifterConfig: "lifts poses to 3D",
 }
 
 
@@ -186,6 +193,17 @@ def load_pose(name: str, device: str = "cpu") -> Hrnet:
     return model.eval()
 
 
+def load_lifter(name: str, device: str = "cpu") -> PoseLifterNetwork:
+    """Load a lifter of poses to 3D for inference on the device."""
+    expected = "a lifter of poses, as made by `train pose-3d`"
+    path, state, _, architecture = _opened(name, device, pose_lifting.LifterConfig, expected)
+    check(architecture, state, path)
+    with Uninitialized():
+        model = PoseLifterNetwork(architecture)
+    model.load_state_dict(state, strict=False)  # counters of norms are not saved
+    return model.to(device).eval()
+
+
 def _opened(
     name: str, device: str, kind: type[A], expected: str
 ) -> tuple[Path, dict[str, Tensor], dict[str, str], A]:
@@ -277,6 +295,8 @@ def architecture_of(
                 kind = forecasting.ForecasterConfig
             if isinstance(raw, dict) and "keypoints" in raw:
                 kind = hrnet.HrnetConfig
+            if isinstance(raw, dict) and "rate_hz" in raw:
+                kind = pose_lifting.LifterConfig
             return msgspec.convert(raw, kind)
         except msgspec.DecodeError as error:
             raise WeightsError(
@@ -315,6 +335,8 @@ def shapes_of(architecture: AnyConfig) -> dict[str, Shape]:
                 model = build_forecaster(architecture)
             case hrnet.HrnetConfig():
                 model = Hrnet(architecture)
+            case pose_lifting.LifterConfig():
+                model = PoseLifterNetwork(architecture)
     return {
         name: tuple(value.shape)
         for name, value in model.state_dict().items()

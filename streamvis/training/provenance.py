@@ -18,7 +18,7 @@ from streamvis.models.weights import find
 NAME = "training.json"
 ANNOTATIONS, IMAGES = "annotations.json", "images"
 WAYS = "Choose another --out, or start anew with --overwrite, which deletes it"
-Kind = Literal["detector", "embedder", "actions", "segmenter", "forecaster", "pose"]
+Kind = Literal["detector", "embedder", "actions", "segmenter", "forecaster", "pose", "lifter"]
 READ_WHOLE = {".json", ".csv", ".txt", ".ini"}  # labels: an edit may leave their size as it was
 READ_ENDS = {
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"),

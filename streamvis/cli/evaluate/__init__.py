@@ -8,6 +8,7 @@ from streamvis.cli.evaluate.forecast import forecast
 from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
 from streamvis.cli.evaluate.pose import pose
+from streamvis.cli.evaluate.pose_3d import pose_3d
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
 from streamvis.cli.evaluate.tracker_trials import tracker_trials
@@ -21,3 +22,4 @@ app = typer.Typer(
 for function in (detect, mot, reid, actions, pose, segment, outliers, forecast, zones):
     command(app)(function)
 command(app, "tracker-trials")(tracker_trials)
+command(app, "pose-3d")(pose_3d)
