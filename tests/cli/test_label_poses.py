@@ -11,6 +11,7 @@ from pose_teacher_file import write_teacher
 from typer.testing import CliRunner
 
 from streamvis.cli.main import app
+from streamvis.datasets.clips import read_clips
 from streamvis.datasets.motchallenge import rows
 from streamvis.runners.clip_tracks import track_clips
 
@@ -93,6 +94,22 @@ def test_people_are_labelled_along_their_tracks(teacher, tmp_path):
     assert [image["media_us"] for image in first] == [0, 200_000, 400_000, 600_000, 800_000]
     assert {row["track"] for row in written["annotations"]} == set(range(1, 21))  # of 20 clips
     assert len(written["annotations"]) == len(written["images"])
+
+
+def test_clips_of_one_video_may_have_tracks_of_their_own(teacher, tmp_path):
+    def walkers(clip):
+        box = [[10, 10, 60, 70]]
+        frames = np.arange(1, 6) + round(10 * clip.start_s)
+        return rows(frames, np.full(5, 7), np.array(box * 5, float))
+
+    video = read_clips(write_clips(tmp_path / "clips"))[0].path
+    listed = ["path,label,source,start,end", f"{video},a,x,0,0.5", f"{video},b,x,0.5,1"]
+    (tmp_path / "two.csv").write_text("\n".join(listed))
+    track_clips(tmp_path / "two.csv", tmp_path / "people", walkers, min_height=48, min_s=0.3)
+    out = tmp_path / "out"
+    label(tmp_path / "people", "--teacher", teacher, "--out", out)
+    written = json.loads((out / "annotations.json").read_text())
+    assert [row["track"] for row in written["annotations"]] == [1] * 5 + [2] * 5
 
 
 def test_whole_frames_are_refused_with_the_command_that_finds_people(teacher, tmp_path):

@@ -71,22 +71,19 @@ def label_clips(data: Path, folder: CocoFolder, teacher: PoseTeacher, plan: Pose
     """Label the people of clips along their tracks, which `streamvis track-clips` has found."""
     clips = read_clips(data)
     check_there(data, clips)
-    by_video: dict[Path, dict[int, Clip]] = defaultdict(dict)
+    by_tracks: dict[Path, dict[int, Clip]] = defaultdict(dict)  # a video may have several clips
     for row, clip in enumerate(clips, 1):
         if clip.tracks is None:
             raise DataError(
                 f"{data} lists whole frames of {clip.path.name}; expected people along tracks. "
                 "Find them with: streamvis track-clips"
             )
-        by_video[clip.path][row] = clip
-    for path, people in by_video.items():
-        (of_all,) = {clip.tracks for clip in people.values() if clip.tracks}
-        tracks = read_results(of_all, MOST_FRAMES)
-        _label_clip(path, people, tracks, folder, teacher, plan)
+        by_tracks[clip.tracks][row] = clip
+    for path, people in by_tracks.items():
+        _label_clip(people, read_results(path, MOST_FRAMES), folder, teacher, plan)
 
 
 def _label_clip(
-    path: Path,
     people: dict[int, Clip],
     tracks: Rows,
     folder: CocoFolder,
@@ -94,7 +91,7 @@ def _label_clip(
     plan: PosePlan,
 ) -> None:
     row_of_track = {clip.track: row for row, clip in people.items()}
-    source_name = next(iter(people.values())).source
+    path, source_name = next((clip.path, clip.source) for clip in people.values())
     with closing(open_source(resolve([str(path)])[0])) as source:
         for picture in _in_turn(source, plan.every):
             name = file_name(f"{path.parent.name}_{path.stem}", picture, timed=True)
