@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from streamvis.synthetic import body as limbs_of
-from streamvis.synthetic.body import Body, Limb, pose
+from streamvis.synthetic.body import Body, Limb, keypoints, pose
 from streamvis.synthetic.drawing import draw
 from streamvis.synthetic.scene import Camera, Person, dress
 
@@ -32,9 +32,9 @@ def person(seed: int = 0) -> Person:
     return dress(np.random.default_rng(seed), 1)
 
 
-def keypoints(body: Body, height: float) -> np.ndarray:
-    """Return the 17 keypoints (17, 3) of a body: face on the head's sphere, then its joints."""
-    radius, (leg, other), (arm, other_arm) = HEAD_M * height, *_sides(body.limbs)
+def joints_of(who: Person, body: Body) -> np.ndarray:
+    """Return the 17 keypoints (17, 3) of a body that may lie: the face turns with it."""
+    radius = HEAD_M * who.height
     up = body.head - body.neck
     up = up / np.linalg.norm(up)
     left = body.hips[0] - body.hips[1]
@@ -46,21 +46,11 @@ def keypoints(body: Body, height: float) -> np.ndarray:
         *(body.head + radius * (0.85 * forward + s * 0.4 * left + 0.25 * up) for s in (1, -1)),
         *(body.head + radius * s * left for s in (1, -1)),
     ]
-    wrists, elbows = (arm[1].b, other_arm[1].b), (arm[1].a, other_arm[1].a)
-    knees, ankles = (leg[1].a, other[1].a), (leg[1].b, other[1].b)
-    return np.stack([*face, *body.shoulders, *elbows, *wrists, *body.hips, *knees, *ankles])
-
-
-def _sides(
-    limbs: list[Limb],
-) -> tuple[tuple[list[Limb], list[Limb]], tuple[list[Limb], list[Limb]]]:
-    """Return the legs and the arms, left before right, from their lower ends upwards."""
-    legs, arms = limbs[:6], limbs[6:]
-    return (legs[:3], legs[3:]), (arms[:3], arms[3:])
+    return np.stack([*face, *keypoints(who, body)[len(face) :]])
 
 
 def posed(who: Person, body: Body) -> Posed:
-    return Posed(who, body, keypoints(body, who.height))
+    return Posed(who, body, joints_of(who, body))
 
 
 def standing(who: Person, x: float = 0.0, y: float = 9.0, heading: float = 0.0) -> Posed:

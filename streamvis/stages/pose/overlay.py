@@ -17,6 +17,7 @@ LEFT: Colour = (86, 180, 233)  # sky
 RIGHT: Colour = (230, 159, 0)  # orange
 ALARM: Colour = (213, 94, 0)  # vermilion, of `fallen`
 OTHER: Colour = (240, 228, 66)  # yellow, of the other postures
+THIN = 60  # px of a person for a pixel of the lines
 LIMBS = (
     *((limb, PALE) for limb in MIDDLE_LIMBS),
     *((limb, LEFT) for limb in LEFT_LIMBS),
@@ -85,7 +86,9 @@ class PoseOverlay(Overlay):
 
 
 def _limbs(canvas: Canvas, points: Array, known: Array) -> None:
-    thick = canvas.style.line
+    """Draw lines and dots, thinner ones for small people."""
+    height = float(np.ptp(points[known], axis=0).max()) if known.any() else 0.0
+    thick = max(1, min(canvas.style.line, round(height / THIN)))
     for (i, j), colour in LIMBS:
         if known[i] and known[j]:
             ends = at(points[i]), at(points[j])
