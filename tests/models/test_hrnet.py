@@ -187,3 +187,12 @@ def test_a_file_of_impossible_architecture_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, path, {"architecture": about})
     with pytest.raises(WeightsError, match="is not one: Expected `int` that's a multiple of 32"):
         weights.load_pose(str(path))
+
+
+def test_the_shipped_pose_network_is_the_one_of_the_table_and_has_a_card():
+    assert weights.verify("pose-lite").architecture == "pose-lite"
+    model = weights.load_pose("pose-lite")
+    assert model.architecture == ARCHITECTURES["pose-lite"]
+    card = weights.shipped()["pose-lite"].with_suffix(".md").read_text(encoding="utf-8")
+    assert "## Scores" in card
+    assert "Not for" in card

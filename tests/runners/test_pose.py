@@ -72,3 +72,13 @@ def test_the_sheet_has_the_worst_people_first(folder):
     assert sheet.dtype == np.uint8
     assert sheet.shape[2] == 3
     assert sheet.shape[0] > 4 * 192
+
+
+def test_the_shipped_network_has_the_precision_of_its_card_on_pictures_it_has_not_learnt(data):
+    people = runner.read([data / "pose"], "measured")
+    estimator = runner.NetworkEstimator("pose-lite", "cpu", "fp32", "auto")
+    scores = runner.score(people, estimator, silent).scores
+    assert scores.people == 215
+    assert scores.ap is not None  # 0.301 in bf16
+    assert scores.ap > 0.29
+    assert scores.brier < 0.2
