@@ -8,13 +8,16 @@ async for event in streamvis.subscribe("tcp://127.0.0.1:5560", source="cam1", fa
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import overload
 
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event
+from streamvis.events.several import Subscriptions, starts_of
 from streamvis.stages import event_codec
 from streamvis.transport.keys import client_keys
 
 
+@overload
 def subscribe(
     endpoint: str,
     source: str | None = None,
@@ -24,7 +27,31 @@ def subscribe(
     until_ended: bool = False,
     keys: str | Path | None = None,
     replay: str | None = None,
-) -> Subscription:
+) -> Subscription: ...
+
+
+@overload
+def subscribe(
+    endpoint: list[str] | tuple[str, ...],
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    since: object = "now",
+    until_ended: bool = False,
+    keys: str | Path | None = None,
+) -> Subscriptions: ...
+
+
+def subscribe(
+    endpoint: str | list[str] | tuple[str, ...],
+    source: str | None = None,
+    family: str | None = None,
+    *,
+    since: object = "now",
+    until_ended: bool = False,
+    keys: str | Path | None = None,
+    replay: str | None = None,
+) -> Subscription | Subscriptions:
     """Return the events of one source or all, of one family (`track`, `source`, `hb`, …) or all.
 
     For `for` and `async for`. Continues from run to run; with `until_ended`, to the end of the run.
@@ -32,8 +59,24 @@ def subscribe(
     `source`; or a `cursor` that an earlier subscription had. `keys`: the file of a client, which
     `streamvis keys new` made. `replay`: the address of the replay server, where the one that the
     publisher names cannot be reached.
+
+    Of several addresses, those of hubs that share the sources, all events come in one loop; `since`
+    is `now`, `snapshot`, or a `cursor` that such a subscription had.
     """
     known = client_keys(Path(keys)) if keys is not None else None
+    if not isinstance(endpoint, str):
+        starts = starts_of(since, endpoint)
+        return Subscriptions(
+            [
+                Subscription(
+                    *(address, event_codec(), source, family),
+                    since=start,
+                    until_ended=until_ended,
+                    keys=known,
+                )
+                for address, start in starts.items()
+            ]
+        )
     return Subscription(
         *(endpoint, event_codec(), source, family),
         since=since,

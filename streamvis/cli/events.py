@@ -15,6 +15,7 @@ from streamvis.errors import UsageError
 app = typer.Typer(help="Follow or export events.", no_args_is_help=True)
 Source = Annotated[str | None, Option(help="Only events of this source.")]
 LONGEST_S = 86400.0
+FEED = "tcp://127.0.0.1:5560"
 
 
 def _log_in(place: Path) -> Path:
@@ -30,7 +31,10 @@ class Format(StrEnum):
 
 @command(app)
 def tail(
-    connect: Annotated[str, Option(help="The feed's address.")] = "tcp://127.0.0.1:5560",
+    connect: Annotated[
+        list[str] | None,
+        Option(help="The feed's address; repeatable.", show_default="tcp://127.0.0.1:5560"),
+    ] = None,
     source: Source = None,
     family: Annotated[
         list[str] | None,
@@ -52,7 +56,8 @@ def tail(
 ) -> None:
     """Print events as they are published, until the run ends.
 
-    With --since snapshot the latest events of all that goes on come first, with an offset those of
+    Of several feeds, those of hubs that share the sources, until all runs have ended. With --since
+    snapshot the latest events of all that goes on come first, with an offset those of
     the log from there on.
 
     Exit 0 when the run has ended, 3 when its publisher was not heard for 3 s without having said
@@ -60,7 +65,7 @@ def tail(
     """
     from streamvis.events.client import Subscription
     from streamvis.events.envelope import Snapshot, encode
-    from streamvis.events.follow import follow
+    from streamvis.events.follow import follow_all
     from streamvis.events.lines import line
     from streamvis.events.selection import check_families, check_source, is_of, start_of
     from streamvis.stages import event_codec
@@ -73,12 +78,21 @@ def tail(
     check_families(families, codec)
     check_source(source)
     known = client_keys(keys) if keys else None
+    addresses = list(dict.fromkeys(connect or [FEED]))
     begin = start_of(since, source)
+    if len(addresses) > 1 and since not in ("now", "snapshot"):
+        raise UsageError(
+            f"--since {since}: expected now or snapshot with several feeds, since an offset or a "
+            "cursor is one of a single log"
+        )
     only = next(iter(families)) if len(families) == 1 else None  # of several, all come
-    subscription = Subscription(connect, codec, source, only, since=begin, keys=known)
-    subscription.check_address()
-    say(f"listening to {connect}; Ctrl-C ends it")
-    for event in follow(subscription, timeout_s, wait=wait):
+    subscriptions = [
+        Subscription(address, codec, source, only, since=begin, keys=known) for address in addresses
+    ]
+    for subscription in subscriptions:
+        subscription.check_address()
+    say(f"listening to {', '.join(addresses)}; Ctrl-C ends it")
+    for event in follow_all(subscriptions, timeout_s, wait=wait):
         if isinstance(event, str):
             say(event)
             continue
@@ -86,7 +100,7 @@ def tail(
             if is_of(one, families):
                 put(encode(one).decode() if json else line(one, codec))
         sys.stdout.flush()
-    say("the run has ended")
+    say("the run has ended" if len(addresses) == 1 else "all runs have ended")
 
 
 @command(app)

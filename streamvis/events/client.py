@@ -15,7 +15,7 @@ at the address. `until_ended=True` ends it with the run.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -67,6 +67,7 @@ class Subscription:
         replay: str | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.notes = True  # the cursor follows the events by itself
         self._keys = keys
         self._replay = replay
         self.inbox = Inbox(codec, source, family)
@@ -97,6 +98,23 @@ class Subscription:
         for events in self.messages(self._timeout_ms):
             if events is None:
                 return
+            yield from events
+            if self._until_ended and self.inbox.ended:
+                return
+
+    def until(self, left: Callable[[], bool], look_s: float) -> Iterator[Event]:
+        """The events, until `left` says so; it is asked with each message, and every `look_s`."""
+        look_ms = round(look_s * 1000)
+        silent_ms = 0
+        for events in self.messages(look_ms):
+            if left():
+                return
+            if events is None:
+                silent_ms += look_ms
+                if self._timeout_ms is not None and silent_ms >= self._timeout_ms:
+                    return
+                continue
+            silent_ms = 0
             yield from events
             if self._until_ended and self.inbox.ended:
                 return
@@ -182,10 +200,12 @@ class Subscription:
     def _noted(self, events: Sequence[Event]) -> Iterator[Event]:
         """Yield the events, each once the cursor is behind it."""
         for event in events:
-            self._note(event)
+            if self.notes:
+                self.note(event)
             yield event
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
+        """Have the cursor be behind this event."""
         if self._cursor.epoch != event.epoch:
             self._cursor = Cursor(event.epoch)
         place = self._cursor.sources.setdefault(event.source, Place(-1))

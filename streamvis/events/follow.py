@@ -3,16 +3,38 @@
 A publisher sends heartbeats each second, so SILENCE_S without a message shows that it is gone.
 """
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from streamvis.errors import SourceError
 from streamvis.events.client import Subscription
 from streamvis.events.envelope import Event
 from streamvis.events.inbox import Inbox
+from streamvis.events.several import joined
 
 LOOK_S = 0.25  # between two looks at the clock while nothing comes
 SILENCE_S = 3.0  # without a message, heartbeats among them: the publisher is gone
+
+
+def follow_all(
+    subscriptions: Sequence[Subscription], timeout_s: float | None = None, *, wait: bool = False
+) -> Iterator[Event | str]:
+    """Follow several feeds, each to the end of its run, as `follow` does."""
+    if len(subscriptions) == 1:
+        yield from follow(subscriptions[0], timeout_s, wait=wait)
+        return
+    yield from joined([partial(_read, one, timeout_s, wait) for one in subscriptions])
+
+
+def _read(
+    subscription: Subscription, timeout_s: float | None, wait: bool, left: threading.Event
+) -> Iterator[Event | str]:
+    for event in follow(subscription, timeout_s, wait=wait):
+        if left.is_set():
+            return
+        yield event
 
 
 def follow(

@@ -175,6 +175,31 @@ def test_tail_says_that_nobody_is_there_yet(tmp_path, monkeypatch):
     ]
 
 
+def test_tail_follows_several_feeds_until_all_runs_have_ended(tmp_path, monkeypatch):
+    feeds = {name: Feed(f"ipc://{tmp_path}/{name}", epoch=name) for name in ("one", "two")}
+    seen = []
+
+    def put(text):
+        seen.append(json.loads(text)["epoch"])
+        if feeds and set(seen) == {"one", "two"}:
+            for name in list(feeds):
+                feeds.pop(name).close(ended=True)
+
+    monkeypatch.setattr(events, "put", put)
+    for name, feed in feeds.items():
+        feed.open_source(name)
+    addresses = [word for feed in feeds.values() for word in ("--connect", feed.endpoint)]
+    result = tail(*addresses, "--timeout-s", "60", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.endswith("all runs have ended\n")
+
+
+def test_tail_of_several_feeds_begins_at_no_offset(tmp_path):
+    result = tail("--connect", "ipc://a", "--connect", "ipc://b", "--source", "x", "--since", "5")
+    assert result.exit_code == 2
+    assert "--since 5: expected now or snapshot with several feeds" in result.stderr
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_subscription_ends_with_the_run_when_asked_to(tmp_path, ended):
     """A publisher that closes without a word may come back."""

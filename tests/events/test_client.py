@@ -3,13 +3,13 @@ import itertools
 import struct
 import subprocess
 import sys
-import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talking_feed import EPOCH, event_of, publishing
 from waiting import PATIENCE_S
 
 import streamvis
@@ -17,26 +17,10 @@ from streamvis.api.subscription import listen, subscribe
 from streamvis.errors import UsageError
 from streamvis.events import envelope
 from streamvis.events.client import Subscription
-from streamvis.events.envelope import Beat, Event, Heartbeat, Lost, Time, encode
-from streamvis.events.feed import Feed, Message
+from streamvis.events.envelope import Beat, Heartbeat, Lost, encode
+from streamvis.events.feed import Feed
 from streamvis.events.inbox import Inbox
-from streamvis.events.source_events import Gap, SourceGap
 from streamvis.stages import event_codec
-
-EPOCH = "01999c82-3d00-7a54-b1d5-0c6d2a7f9e11"
-
-
-def event_of(tseq, source="cam1", epoch=EPOCH):
-    """Events of the family `source` stand in for all."""
-    return Event(
-        id=f"{source}-{tseq}",
-        source=source,
-        epoch=epoch,
-        tseq=tseq,
-        offset=tseq - 1,
-        time=Time(media_us=tseq),
-        what=SourceGap(Gap(first=0, last=0, reason="")),
-    )
 
 
 def beat_of(last, source="cam1", epoch=EPOCH):
@@ -159,31 +143,6 @@ def test_what_is_attached_comes_with_its_event_and_the_welcome_is_no_trouble():
     assert [event.attachments for event in inbox.take(wire(event_of(2)))] == [()]
     assert inbox.take([b"sv1-welcome/" + EPOCH.encode()]) == []
     assert inbox.refused == 0
-
-
-@contextmanager
-def publishing(*sources):
-    """A feed that says something of each source again and again."""
-    stop = threading.Event()
-    with closing(Feed("tcp://127.0.0.1:*", epoch=EPOCH)) as feed:
-        for source in sources:
-            feed.open_source(source)
-
-        def publish():
-            for tseq in itertools.count(1):
-                for source in sources:
-                    payload = encode(event_of(tseq, source))
-                    feed.publish([Message(source, "source", tseq, payload)])
-                if stop.wait(0.002):
-                    return
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        try:
-            yield feed.endpoint
-        finally:
-            stop.set()
-            thread.join()
 
 
 def test_events_with_async_for():
