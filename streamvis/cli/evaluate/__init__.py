@@ -9,6 +9,7 @@ from streamvis.cli.evaluate.mot import mot
 from streamvis.cli.evaluate.outliers import outliers
 from streamvis.cli.evaluate.pose import pose
 from streamvis.cli.evaluate.pose_3d import pose_3d
+from streamvis.cli.evaluate.pose_video import pose_video
 from streamvis.cli.evaluate.reid import reid
 from streamvis.cli.evaluate.segment import segment
 from streamvis.cli.evaluate.tracker_trials import tracker_trials
@@ -23,3 +24,4 @@ for function in (detect, mot, reid, actions, pose, segment, outliers, forecast, 
     command(app)(function)
 command(app, "tracker-trials")(tracker_trials)
 command(app, "pose-3d")(pose_3d)
+command(app, "pose-video")(pose_video)
