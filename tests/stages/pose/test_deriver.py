@@ -7,11 +7,15 @@ from factories import packet, source, tracks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvis.config import Jipda
+from streamvis.events.deriver import PublishPolicy
+from streamvis.events.envelope import type_of
 from streamvis.messages import Packet, Poses
 from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.pose.deriver import LOST_US, PoseDeriver
 from streamvis.stages.pose.events import PoseUpdate, PostureBegin, PostureEnd
 from streamvis.stages.pose.keypoints import POSTURES
+from streamvis.stages.publish.derive import SourceEvents, SourceStatus
 
 INFO = source("cam1")
 CONFIG = PoseEstimation(min_s=0.2, update_s=0.5)
@@ -142,3 +146,17 @@ def test_a_successor_derives_the_same_events(values, cut):
 def test_thresholds_that_cross_are_refused():
     with pytest.raises(msgspec.ValidationError, match="make `end` the smaller"):
         msgspec.convert({"kind": "pose", "begin": 0.3, "end": 0.5}, PoseEstimation)
+
+
+def test_in_the_feed_a_posture_ends_before_its_track_and_state_survives():
+    kinds = (Jipda(), CONFIG)
+    events = SourceEvents(SourceStatus(INFO, INFO.epoch), kinds, PublishPolicy(every_us=10**9))
+    events.start()
+    for k in range(3):
+        events.frame(packet(k, tracks([7]), poses({7: 1.0}), source="cam1"))
+    status = msgspec.msgpack.decode(msgspec.msgpack.encode(events.status), type=SourceStatus)
+    successor = SourceEvents(status, kinds, PublishPolicy(every_us=10**9), events.states())
+    last = packet(3, tracks([], ended=[7]), poses({}), source="cam1")
+    told = [[draft.what for draft in one.frame(last)] for one in (events, successor)]
+    assert told[0] == told[1]
+    assert [type_of(what) for what in told[0]] == ["posture.end", "track.end"]
