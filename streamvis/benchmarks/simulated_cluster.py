@@ -5,7 +5,8 @@
 Cameras show pictures at a fixed rate, each at its own phase, and keep the newest one until the hub
 grants a slot. Workers take a time for each call, links delay each message, and the hub handles one
 message after the other. A node that is lost ends its processes without a word; the hub hears of it
-`detect_s` later. Trackers start anew on another node, networks and cameras once theirs is back. The
+`detect_s` later. Trackers start anew on another node, networks and cameras once theirs is back. A
+node that is cut off for longer counts as lost, and what its processes still send is refused. The
 same seed gives the same result, but for `core_us`, which is measured.
 """
 
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -62,7 +63,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to a node."""
 
-    kind: str  # lost: its processes are gone; slow: calls take `factor` times as long
+    kind: Literal["lost", "cut", "slow"]  # its processes are gone; no message passes; calls take
+    # `factor` times as long
     node: int
     at_s: float  # after the beginning
     seconds: float
@@ -166,6 +168,7 @@ class _Simulation:
         self._core_s, self._steps = 0.0, 0
         self._down: set[str] = set()
         self._slow: dict[str, float] = {}
+        self._cut: dict[str, float] = {}  # until when no message passes
         self._done = np.zeros(cluster.cameras, np.int64)
         self._ages: list[float] = []
         self._done_at: list[float] = []
@@ -211,7 +214,9 @@ class _Simulation:
         for fault in self._cluster.faults:
             node = f"node{fault.node}"
             begin, end = partial(self._lose, node), partial(self._return, node)
-            if fault.kind == "slow":
+            if fault.kind == "cut":
+                begin = partial(self._cut_off, node, fault.seconds)
+            elif fault.kind == "slow":
                 begin = partial(self._slow.__setitem__, node, fault.factor)
                 end = partial(self._slow.__delitem__, node)
             self._later(fault.at_s, begin)
@@ -251,6 +256,8 @@ class _Simulation:
         costs = self._costs
         mean_us = costs.near_us if process.node == HUB else costs.far_us
         arrival = sent + mean_us * (0.5 + 0.5 * self._random.expovariate(1.0)) / 1e6
+        if process.node in self._cut:
+            arrival = max(arrival, self._cut[process.node])
         process.arrived[back] = max(arrival, process.arrived[back])
         return process.arrived[back]
 
@@ -383,6 +390,19 @@ class _Simulation:
             self._end_process(process)
         self._later(self._now + self._costs.detect_s, partial(self._miss, lost))
 
+    def _cut_off(self, node: str, seconds: float) -> None:
+        self._cut[node] = self._now + seconds
+        if seconds > self._costs.detect_s:
+            self._later(self._now + self._costs.detect_s, partial(self._give_up, node))
+
+    def _give_up(self, node: str) -> None:
+        """Count a node that is cut off as lost; its processes work on, and are not heard."""
+        self._down.add(node)
+        lost = [one for one in self._processes.values() if one.node == node]
+        for process in lost:
+            self._end_process(process)
+        self._miss(lost)
+
     def _miss(self, lost: list[_Process]) -> None:
         """Have the hub know that processes are gone."""
         for process in lost:
@@ -396,6 +416,7 @@ class _Simulation:
 
     def _return(self, node: str) -> None:
         self._down.discard(node)
+        self._cut.pop(node, None)
         for process in self._processes.values():
             if process.node == node and process.state == "pending":
                 self._start(process, self._now)

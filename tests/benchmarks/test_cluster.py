@@ -61,6 +61,19 @@ def test_a_lost_node_takes_its_own_cameras_and_gives_them_back():
     assert ((gone >= 100) & (gone <= 100 + 5 * 15)).all()
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(5.0, 30), (20.0, 100 + 5 * 15)])
+def test_a_node_that_is_cut_off_goes_on_or_counts_as_lost(seconds, most):
+    """Below 10 s nobody notices: the cameras lose what they have shown meanwhile, and no more."""
+    fault = Fault(kind="cut", node=0, at_s=12.0, seconds=seconds)
+    found = run(cameras=16, gpus=8, faults=(fault,), seconds=50.0)
+    on_node = np.arange(16) % 8 < 4
+    gone = 250 - found.done[on_node]
+    assert ((gone >= 5 * seconds - 5) & (gone <= most)).all()
+    others = found.done[~on_node]  # a tracker of theirs may be on that node
+    assert np.median(others) == 250
+    assert (others >= 250 - 5 * min(seconds, 15.0) - 5).all()
+
+
 def test_a_slow_node_holds_back_its_own_cameras_alone():
     fault = Fault(kind="slow", node=0, at_s=9.0, seconds=100.0, factor=30.0)
     found = run(cameras=40, gpus=8, faults=(fault,), seconds=10.0)
