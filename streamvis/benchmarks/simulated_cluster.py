@@ -437,7 +437,7 @@ class _Simulation:
         self._decode(camera)
 
     def _open(self, camera: _Camera, life: int, epoch: int) -> None:
-        if camera.life != life:
+        if camera.life != life or camera.state != "up":
             return
         camera.epoch, camera.n, camera.connected = epoch, 0, True
         camera.missing = []
@@ -459,7 +459,7 @@ class _Simulation:
         self._later(at, partial(self._arrive, camera, life, fact, self._costs.beat_us, []))
 
     def _granted(self, camera: _Camera, life: int, slots: list[str]) -> None:
-        if camera.life == life:
+        if camera.life == life and camera.state == "up":
             camera.slots += slots
             self._decode(camera)
 
@@ -479,7 +479,7 @@ class _Simulation:
     # workers
 
     def _work(self, worker: _Worker, life: int, order: protocol.SendWork) -> None:
-        if worker.life != life:
+        if worker.life != life or worker.state != "up":
             return
         worker.batches.append(order)
         if len(worker.batches) == 1:
