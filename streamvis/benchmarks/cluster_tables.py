@@ -9,6 +9,7 @@ from streamvis.errors import UsageError
 from streamvis.runners.tables import Table
 
 MOST = 10_000
+CHART, LOST_CHART = "cluster.png", "lost-node.png"
 
 
 def counts_of(text: str, option: str = "--cameras") -> list[int]:
@@ -83,8 +84,8 @@ def draw(report: ClusterReport, folder: Path) -> Iterator[Path]:
         }
         for title, value in values.items()
     }
-    plots.stacked(folder / "cluster.png", panels, x="cameras", log_x=True)
-    yield folder / "cluster.png"
+    plots.stacked(folder / CHART, panels, x="cameras", log_x=True)
+    yield folder / CHART
     if (lost := report.lost) is not None:
         seconds = [float(second - lost.second[0]) for second in lost.second]
         title = f"frames/s of {lost.cameras} cameras, one of {lost.nodes} nodes lost"
@@ -92,8 +93,8 @@ def draw(report: ClusterReport, folder: Path) -> Iterator[Path]:
             title: {"": (seconds, lost.fps)},
             "age of events, p99 of the hub that has the node, ms": {"": (seconds, lost.p99_ms)},
         }
-        plots.stacked(folder / "lost-node.png", panels, x="s")
-        yield folder / "lost-node.png"
+        plots.stacked(folder / LOST_CHART, panels, x="s")
+        yield folder / LOST_CHART
 
 
 def _row(one: ClusterLoad) -> tuple[object, ...]:

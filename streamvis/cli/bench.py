@@ -208,7 +208,7 @@ def cluster(
 
     counts, sizes = cluster_tables.counts_of(cameras), cluster_tables.counts_of(gpus, "--gpus")
     costs = Costs(detect_ms=gpu_ms, hop_us=hop_us)
-    begin(charts)
+    begin(charts / cluster_tables.CHART if charts is not None else None)
     for count in counts:
         for size in sizes:
             benchmark.check(count, size, hubs)
