@@ -7,16 +7,21 @@ the payloads as they were published. The result does not depend on the order of 
 
 Each input is read in one transaction, so that a run may go on writing to it. Rows are copied in
 chunks: memory does not grow with the logs.
+
+A draft beside the new log gets its name once it is complete. The kernel releases the lock of a
+merge that was killed, and the next one takes its draft.
 """
 
+import fcntl
 import heapq
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from streamvis.errors import DataError, RunError, UsageError
 from streamvis.events import log_schema
@@ -48,26 +53,25 @@ class _Timed(NamedTuple):
 def merge(out: Path, inputs: Sequence[Path]) -> Merged:
     """Write the events of all inputs to the new file `out`.
 
-    Raises UsageError when `out` exists or a log is given twice, DataError when two logs have the
-    same source, or one of them holds several runs of a source, RunError when it cannot be written.
+    Raises UsageError when `out` exists, another merge writes it or a log is given twice, DataError
+    when two logs have the same source, or one of them holds several runs of a source, RunError when
+    it cannot be written.
     Then there is no `out`.
     """
     if os.path.lexists(out):
         raise UsageError(f"{out} exists already; choose another name, or remove it first")
     if len({path.resolve() for path in inputs}) < len(inputs):
         raise UsageError("a log is given twice; name each once")
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
     with ExitStack() as stack:
         logs = [stack.enter_context(LogReader(path)) for path in inputs]
         for log in logs:
             stack.enter_context(log.snapshot())
         logs.sort(key=_rank)
         cursors = _disjoint(logs)
-        stack.callback(_remove, draft)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640))
-            with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+            draft = stack.enter_context(_draft(out))
+            with closing(_connected(draft)) as db:
                 count = _write(db, logs, cursors)
             _sync(draft)
             if os.path.lexists(out):
@@ -83,6 +87,51 @@ def merge(out: Path, inputs: Sequence[Path]) -> Merged:
             ) from None
     named = [cursor for cursor in cursors if cursor.source != SYSTEM]
     return Merged(count, [one.source for one in named], [c.source for c in named if not c.ending])
+
+
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """Yield an empty file beside `out` that no other merge writes; in the end it is removed.
+
+    Each `out` has one draft: that of a merge that was killed is taken.
+    """
+    draft = out.with_name(f".{out.name}.merging")
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    try:
+        if not _locked(fd) or not _is(draft, fd):  # it may have become `out` before it was locked
+            raise UsageError(
+                f"{out} is written by another merge now; wait for it, or choose another name"
+            )
+        try:
+            os.ftruncate(fd, 0)
+            yield draft
+        finally:
+            if _is(draft, fd):
+                _remove(draft)
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    """Lock the file, unless another process holds it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def _connected(draft: Path) -> sqlite3.Connection:
+    """Open the draft without the locks of SQLite, which that of `_draft` would exclude on NFS."""
+    uri = f"file:{quote(str(draft.absolute()))}?nolock=1"
+    return sqlite3.connect(uri, uri=True, isolation_level=None)
 
 
 def _rank(log: LogReader) -> tuple[list[tuple[str, str]], str]:
@@ -116,9 +165,9 @@ def _disjoint(logs: Sequence[LogReader]) -> list[Cursor]:
 
 
 def _write(db: sqlite3.Connection, logs: Sequence[LogReader], cursors: Sequence[Cursor]) -> int:
-    log_schema.create(db)
     db.execute("PRAGMA journal_mode = OFF")  # a draft that is not finished is removed
     db.execute("PRAGMA synchronous = OFF")
+    log_schema.create(db)
     db.execute("BEGIN")
     count = system = 0
     hour: int | None = None

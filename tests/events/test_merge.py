@@ -1,5 +1,8 @@
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from itertools import groupby, permutations
 
@@ -158,3 +161,98 @@ def test_a_log_with_several_runs_is_refused(tmp_path):
         log.commit([], [Cursor("a", "e1", 0, 1, "", b""), Cursor("b", "e2", 0, 1, "", b"")])
     with pytest.raises(DataError, match="holds several runs"):
         merge(tmp_path / "m.db", [tmp_path / "1.db"])
+
+
+def in_a_process(script, *arguments):
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from streamvis.events import log_schema, merge
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def rows(log, rank, timed=merge._timed):
+    for number, row in enumerate(timed(log, rank)):
+        if number == 1500:  # one chunk is written
+            kill()
+        yield row
+
+moment, out, *logs = sys.argv[1:]
+if moment == "begin":
+    log_schema.create = kill
+elif moment == "rows":
+    merge._timed = rows
+else:
+    merge._sync = kill
+merge.merge(Path(out), list(map(Path, logs)))
+"""
+
+
+@pytest.mark.parametrize("moment", ["begin", "rows", "end"])
+def test_after_a_kill_there_is_no_log_and_the_next_merge_takes_the_draft(tmp_path, moment):
+    logs = [tmp_path / "1.db", tmp_path / "2.db"]
+    for n, path in enumerate(logs):
+        write(path, f"e{n}", [(f"s{n}", us) for us in range(2000)])
+    before = {path.name: path.read_bytes() for path in logs}
+    for _ in range(2):
+        killed = in_a_process(KILLED, moment, tmp_path / "m.db", *logs)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert sorted(os.listdir(tmp_path)) == [".m.db.merging", "1.db", "2.db"]
+    assert merge(tmp_path / "m.db", logs).events == 4000
+    assert sorted(os.listdir(tmp_path)) == ["1.db", "2.db", "m.db"]
+    merge(tmp_path / "undisturbed.db", logs)
+    assert all_of(tmp_path / "m.db") == all_of(tmp_path / "undisturbed.db")
+    assert {path.name: path.read_bytes() for path in logs} == before
+
+
+def test_two_merges_do_not_write_the_same_log(tmp_path, monkeypatch):
+    write(tmp_path / "1.db", "e1", [("a", 1)])
+    refusals = []
+
+    def meanwhile(log, rank, timed=merging._timed):
+        with pytest.raises(UsageError) as refused:
+            merge(tmp_path / "m.db", [tmp_path / "1.db"])
+        refusals.append(str(refused.value))
+        return timed(log, rank)
+
+    monkeypatch.setattr(merging, "_timed", meanwhile)
+    assert merge(tmp_path / "m.db", [tmp_path / "1.db"]).events == 1
+    assert refusals == [
+        f"{tmp_path / 'm.db'} is written by another merge now; wait for it, or choose another name"
+    ]
+    assert sorted(os.listdir(tmp_path)) == ["1.db", "m.db"]
+
+
+MEASURED = """
+import re, sys
+from pathlib import Path
+from streamvis.events.merge import merge
+
+events = merge(Path(sys.argv[1]), list(map(Path, sys.argv[2:]))).events
+peak_kb = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(events, peak_kb)
+"""
+
+
+def test_memory_does_not_grow_with_the_events(tmp_path):
+    """Of the process, with what SQLite takes: 64 MB more of events take less than 16 MB more."""
+    peaks = []
+    for count in (2_000, 34_000):
+        logs = [tmp_path / f"{count}-{n}.db" for n in (1, 2)]
+        for n, path in enumerate(logs):
+            rows = [
+                Row(f"s{n}", at, at + 1, "track.update", at, payload("e", at, 0).ljust(2000))
+                for at in range(count // 2)
+            ]
+            with closing(LogWriter(path)) as log:
+                log.commit(rows, [Cursor(f"s{n}", f"e{n}", 0, len(rows), "eof", b"")])
+        measured = in_a_process(MEASURED, tmp_path / f"{count}.db", *logs)
+        events, peak_kb = map(int, measured.stdout.split())
+        assert events == count, measured.stderr
+        peaks.append(peak_kb)
+    assert peaks[1] - peaks[0] < 16_000, peaks
