@@ -276,6 +276,7 @@ def start(
     from streamvis import config
     from streamvis.runtime.metrics import Summary
     from streamvis.runtime.monitor import each_of, monitored
+    from streamvis.runtime.output import MANIFEST
     from streamvis.runtime.systemd import notified
     from streamvis.sources import resolve, starting
     from streamvis.web.beside import beside
@@ -296,6 +297,12 @@ def start(
     if control is not None and control.shard.shards > 1:
         all_of, specs = len(specs), control.shard.among(specs)
         if not specs and site is None:
+            if on_used == "resume" and out is not None and (out / MANIFEST).exists():
+                raise UsageError(
+                    f"{out} cannot be resumed: it holds another run, and shard {control.shard} has "
+                    f"none of the {all_of} sources. Resume it with the sources and shard that it "
+                    "was started with, or choose another --out"
+                )
             say(f"shard {control.shard} has none of the {all_of} sources: nothing to run")
             return Summary(wall_s=0.0, sources=[], stages=[], shard=str(control.shard))
     live = site is not None or any(spec.may_be_live for spec in specs)

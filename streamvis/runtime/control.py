@@ -369,7 +369,7 @@ def _labelled(view: View) -> Status:
         r if r.label or r.id not in view.specs else _with_label(r, view.specs[r.id].label)
         for r in view.status.sources
     ]
-    return msgspec.structs.replace(view.status, sources=sources, shard=str(view.shard))
+    return msgspec.structs.replace(view.status, sources=sources)
 
 
 def _with_label(report: SourceReport, label: str) -> SourceReport:

@@ -27,6 +27,7 @@ from streamvis.runtime.reconnect import reconnect_of
 from streamvis.runtime.resume import RunStart, claimed
 from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
+from streamvis.sources.shard import ALL
 from streamvis.sources.spec import SourceSpec
 from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory
@@ -68,7 +69,8 @@ def run(
     specs = _by_id(sources, serve)
     live = serve or any(spec.may_be_live for spec in sources)
     groups = group_stages(pipeline, placement, live=live)
-    with claimed(out, pipeline, sources, on_used, serve=serve) as start:
+    shard = str(control.shard if control is not None else ALL)
+    with claimed(out, pipeline, sources, on_used, serve=serve, shard=shard) as start:
         if start.finished is not None:
             return start.finished
         core = Core(
@@ -109,7 +111,7 @@ def _run(
     control: Control | None,
 ) -> Summary:
     sweep_leftovers()
-    meter = Meter(time.monotonic())
+    meter = Meter(time.monotonic(), str(control.shard if control is not None else ALL))
     meter.findings.update(start.findings)
     with (
         private_directory() as home,
@@ -124,8 +126,6 @@ def _run(
         finally:
             error = failure(core) or (_ended_early(hub.signals) if hub.ended_early else None)
             summary = _summary(core, program, meter, hub, str(error or ""))
-            if control is not None:
-                summary = msgspec.structs.replace(summary, shard=str(control.shard))
             if out is not None:
                 _write_summary(summary, out)
     if error is not None:

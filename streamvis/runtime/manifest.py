@@ -36,15 +36,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str  # hash
     stages: dict[str, Any]  # the pipeline's, by name
     sources: list[ListedSource]
+    shard: str = "1/1"  # which share of the sources it has
 
 
-def manifest_of(pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str) -> Manifest:
+def manifest_of(
+    pipeline: Pipeline, sources: Sequence[SourceSpec], epoch: str, shard: str = "1/1"
+) -> Manifest:
     return Manifest(
         streamvis=streamvis.__version__,
         epoch=epoch,
         pipeline=pipeline.hash,
         stages={stage.name: _as_read(stage) for stage in pipeline.stages},
         sources=[_listed(spec) for spec in sources],
+        shard=shard,
     )
 
 
@@ -102,6 +106,8 @@ def difference(there: Manifest, wanted: Manifest) -> str:
     """Describe the first difference between the present and the wanted run; empty if none."""
     if there.streamvis != wanted.streamvis:
         return f"streamvis was {there.streamvis}, is {wanted.streamvis}"
+    if there.shard != wanted.shard:
+        return f"it has shard {there.shard} of the sources, not {wanted.shard}"
     theirs, ours = ({s.id: s for s in one.sources} for one in (there, wanted))
     if theirs.keys() != ours.keys():
         return f"its sources are {_names(theirs)}, not {_names(ours)}"

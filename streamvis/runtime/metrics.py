@@ -195,8 +195,9 @@ class StageWork:
 class Meter:
     """Collects the times of stages and frames, and computes rates."""
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, shard: str = "1/1") -> None:
         self.start = at
+        self._shard = shard
         self.findings: dict[str, Findings] = {}  # by source that has ended
         self.refused_clients: Counter[str] = Counter()  # of the feed, by reason
         self.gauges: dict[str, SourceGauges] = {}  # of zones and lines, by source
@@ -256,6 +257,7 @@ class Meter:
             service={name: work.times.histogram() for name, work in self._work.items()},
             nodes=self._nodes(core, rates, seconds),
             late_messages=self.late_messages,
+            shard=self._shard,
         )
 
     def summary(self, core: Core, at: float) -> Summary:
@@ -263,7 +265,9 @@ class Meter:
         sources, stages = self._reports(
             core, at, {key: n / seconds for key, n in self._rates(core).items()}
         )
-        return Summary(wall_s=round(at - self.start, 3), sources=sources, stages=stages)
+        return Summary(
+            wall_s=round(at - self.start, 3), sources=sources, stages=stages, shard=self._shard
+        )
 
     def _rates(self, core: Core) -> "Counter[tuple[str, str]]":
         counts = Counter({("stage", name): work.packets for name, work in self._work.items()})

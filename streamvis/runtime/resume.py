@@ -49,10 +49,12 @@ def claimed(
     on_used: OnUsed,
     *,
     serve: bool = False,
+    shard: str = "1/1",
 ) -> Iterator[RunStart]:
     """Lock the output directory for a run, and yield the state that it starts from.
 
-    A run that serves is never finished, and resumes with whatever sources it has now.
+    A run that serves is never finished, and resumes with whatever sources its shard has now. One of
+    another shard is another run: its log has other sources.
 
     Raises RunError when another run holds the directory, and UsageError when it holds a run
     already and `on_used` is `refuse`, or a run of something else that was to be resumed.
@@ -61,7 +63,8 @@ def claimed(
         yield RunStart(epoch=new_epoch())
         return
     with locked(out):
-        start = _start(out, pipeline, sources, on_used, serve)
+        wanted = manifest.manifest_of(pipeline, sources, new_epoch(), shard)
+        start = _start(out, pipeline, wanted, on_used, serve)
         if start.finished is not None:
             warn(f"{out}: the run in it is finished; replace it with --overwrite")
             yield start
@@ -75,9 +78,8 @@ def claimed(
 
 
 def _start(
-    out: Path, pipeline: Pipeline, sources: Sequence[SourceSpec], on_used: OnUsed, serve: bool
+    out: Path, pipeline: Pipeline, wanted: Manifest, on_used: OnUsed, serve: bool
 ) -> RunStart:
-    wanted = manifest.manifest_of(pipeline, sources, new_epoch())
     if on_used == "overwrite":
         remove_run(out)
     if on_used != "resume" or not run_files(out):
@@ -94,8 +96,8 @@ def _start(
         there = msgspec.structs.replace(there, sources=wanted.sources)
     if text := manifest.difference(there, wanted):
         raise UsageError(
-            f"{out} cannot be resumed: it holds another run: {text}. Resume it with the pipeline "
-            "and sources that it was started with, replace it with "
+            f"{out} cannot be resumed: it holds another run: {text}. Resume it with the pipeline, "
+            "sources and shard that it was started with, replace it with "
             "--overwrite, or choose another --out"
         )
     if serve:

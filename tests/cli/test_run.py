@@ -202,6 +202,25 @@ def test_shards_split_the_sources_among_them(tmp_path):
             assert json.loads((out / "summary.json").read_text())["shard"] == f"{number}/4"
 
 
+def test_a_run_is_not_resumed_with_another_shard(tmp_path):
+    pipeline, site, out = (tmp_path / name for name in ("p.yaml", "site.yaml", "out"))
+    pipeline.write_text("stages: [{name: camera, run: {kind: camera_motion}}]\n")
+    site.write_text(f"sources: [{{id: a, uri: '{SCENE}'}}]\n")
+    own, other = shard_of("a", 2), 3 - shard_of("a", 2)
+
+    def started(shard, *sources):
+        arguments = ["run", pipeline, *sources, "--shard", shard, "--out", out, "--resume"]
+        return CliRunner().invoke(app, [*map(str, arguments)])
+
+    assert started(f"{own}/2", "--source", f"a={SCENE}").exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    empty = started(f"{other}/2", "--source", f"a={SCENE}")
+    refused(empty, 2, f"{out} cannot be resumed", f"shard {other}/2 has none of the 1 sources")
+    service = started(f"{other}/2", "--sources", site)
+    refused(service, 2, f"it has shard {own}/2 of the sources, not {other}/2", "and shard that")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_a_shard_is_refused_where_it_is_none_or_cannot_be():
     refused(call("--shard", "3/2"), 2, "--shard 3/2", "expected K/N")
     refused(call("--shard", "1/2", "--engine", "inline"), 2, "--shard", "inline")

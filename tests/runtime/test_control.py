@@ -320,4 +320,3 @@ def test_a_source_of_another_shard_is_refused_and_the_right_one_named():
     )
     view = view_of(shard=Shard(right, 3))
     assert control.handle(control.Add(NEW), view).reply == control.Changed(added=["dock"])
-    assert control.handle(control.GetStatus(), view).reply.status.shard == f"{right}/3"

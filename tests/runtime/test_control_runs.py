@@ -22,6 +22,7 @@ from streamvis.runtime import control_client, launch
 from streamvis.runtime.control import Add, GetStatus, Reload, Remove, Restart
 from streamvis.runtime.control_client import find_run
 from streamvis.runtime.control_socket import ControlSettings
+from streamvis.sources.shard import ALL, Shard
 from streamvis.sources.spec import SourceSpec
 
 PLACEMENT = workers(["detect"], ["track", "publish"])
@@ -82,7 +83,7 @@ def lines(out, name):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def serve(out, acts, sources, site=None, **settings):
+def serve(out, acts, sources, site=None, shard=ALL, **settings):
     """A service on these sources, which ends when the operator has acted."""
     with Operator(out, acts):
         return run(
@@ -91,7 +92,7 @@ def serve(out, acts, sources, site=None, **settings):
             sources,
             out,
             serve=True,
-            control=ControlSettings(pipeline="toys", site=site),
+            control=ControlSettings(pipeline="toys", site=site, shard=shard),
             **settings,
         )
 
@@ -242,6 +243,46 @@ def test_sighup_has_the_file_read_again_and_one_with_errors_changes_nothing(
     assert summary.interrupted == "SIGTERM"
     reports = balanced(summary)
     assert [reports[name].epoch for name in ("gate", "yard", "hall", "dock")] == [1, 2, 2, 1]
+
+
+def test_a_file_that_is_read_again_changes_the_sources_of_the_shard_alone(tmp_path, monkeypatch):
+    """A run whose share is empty at first; sources of the other shard come, change and go."""
+    share = Shard(2, 3)
+    names = [f"cam{n}" for n in range(30)]
+    (stays, goes, comes, *_), others = (
+        [name for name in names if share.has(name) == mine] for mine in (True, False)
+    )
+
+    def reload(operator, *listed):
+        path.write_text(" ".join(listed))
+        return str(operator.ask(Reload()))
+
+    def acts(operator):
+        until(lambda: (out / "run.json").exists())
+        assert operator.ask(GetStatus()).status.sources == []
+        first = [f"{name}=0.02" for name in (stays, goes, *others[:2])]
+        assert reload(operator, *first) == f"added {stays}, {goes}"
+        for name in (stays, goes):
+            operator.until_state(name, "online")
+        assert reload(operator, *first, f"{others[2]}=0.02") == "nothing has changed"
+        path.write_text(f"{stays}=0.02 {comes}=0.02 {others[1]}=0.01")
+        os.kill(os.getpid(), signal.SIGHUP)
+        operator.until_state(comes, "online")
+        operator.until_state(goes, "ended")
+        assert operator.ask(GetStatus()).status.shard == "2/3"
+
+    out, path, statuses = tmp_path / "out", tmp_path / "site", []
+    path.write_text(f"{others[0]}=0.02")
+    with site_file(path, monkeypatch) as (load, _):
+        site = load(path)
+        summary = serve(
+            *(out, acts, share.among(site.specs()), site, share), on_status=statuses.append
+        )
+    reports = balanced(summary)
+    assert sorted(reports) == sorted([stays, goes, comes])
+    assert [reports[name].epoch for name in (stays, goes, comes)] == [1, 1, 1]
+    assert reports[goes].reason == "removed"
+    assert {status.shard for status in statuses} == {summary.shard} == {"2/3"}
 
 
 def test_clients_that_die_and_messages_that_are_none_do_not_disturb_a_run(tmp_path):

@@ -65,3 +65,11 @@ def test_the_difference_to_a_stored_pipeline_is_the_setting_that_changed(tmp_pat
     assert not difference(stored, first)
     assert difference(stored, second) == "detect.min_score was 0.2, is 0.3"
     assert difference(stored, third).startswith("detect.region was [], is [[[0.0, 0.0], [1.0")
+
+
+def test_another_shard_is_another_run_also_with_the_same_sources(tmp_path):
+    specs = resolve(["synthetic:walkers?seconds=1"])
+    before, after = (manifest_of(PIPELINE, specs, "epoch", shard) for shard in ("1/2", "1/3"))
+    write(before, tmp_path)
+    assert not difference(read(tmp_path), before)
+    assert difference(read(tmp_path), after) == "it has shard 1/2 of the sources, not 1/3"

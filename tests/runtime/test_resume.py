@@ -28,9 +28,12 @@ from streamvis.config import (
 from streamvis.errors import DataError, UsageError
 from streamvis.events.envelope import epoch_us, event_id
 from streamvis.events.log import LogReader
+from streamvis.events.merge import merge
 from streamvis.runtime import inline, launch
+from streamvis.runtime.control_socket import ControlSettings
 from streamvis.runtime.manifest import difference, manifest_of
 from streamvis.runtime.supervision import Limits
+from streamvis.sources.shard import Shard
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages import event_codec
 from streamvis.transport.slots import sweep_leftovers
@@ -53,7 +56,7 @@ def source(name, frames, **options):
     return SourceSpec(id=name, uri=f"toy:{frames}", kind="file", options=options)
 
 
-def run(sources, out, on_used="resume", pipeline=PIPELINE, checkpoint_s=0.1):
+def run(sources, out, on_used="resume", pipeline=PIPELINE, checkpoint_s=0.1, shard=""):
     return launch.run(
         pipeline,
         PLACEMENT,
@@ -63,6 +66,7 @@ def run(sources, out, on_used="resume", pipeline=PIPELINE, checkpoint_s=0.1):
         out=out,
         on_used=on_used,
         limits=Limits(checkpoint_s=checkpoint_s),
+        control=ControlSettings(shard=Shard.of(shard)) if shard else None,
     )
 
 
@@ -111,13 +115,14 @@ from pathlib import Path
 sys.path.append({str(Path(__file__).parent)!r})
 from test_resume import run, source
 sources = [source(**options) for options in json.loads(sys.argv[2])]
-run(sources, Path(sys.argv[1]), checkpoint_s=float(sys.argv[3]))
+run(sources, Path(sys.argv[1]), checkpoint_s=float(sys.argv[3]), shard=sys.argv[4])
 """
 
 
-def killed_at(moment, sources, out, checkpoint_s=0.1):
+def killed_at(moment, sources, out, checkpoint_s=0.1, shard=""):
     """Start or resume the run, and kill it when the log has this many events."""
-    command = [sys.executable, "-c", RUN, str(out), json.dumps(sources), str(checkpoint_s)]
+    given = [str(out), json.dumps(sources), str(checkpoint_s), shard]
+    command = [sys.executable, "-c", RUN, *given]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         while count(out) < moment:
             assert process.poll() is None, process.stderr.read()
@@ -157,6 +162,40 @@ def test_a_run_that_is_killed_again_and_again_leaves_the_log_of_an_undisturbed_o
     names = {path.name for path in out.iterdir()}
     files = {"events.db", "run.json", "sources.json", "summary.json"}
     assert names == {*files, "tracks-long.txt", "tracks-short.txt"}
+
+
+def contents(out):
+    """The files of a run but for its lock, and the index that each reader of the log changes."""
+    files = (path for path in out.glob("[!.]*") if path.name != "events.db-shm")
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_a_hub_goes_on_with_its_own_shard_and_the_merged_log_is_that_of_one_hub(tmp_path):
+    """One of two hubs is killed; a start with another shard by mistake changes nothing."""
+    sources = [{"name": name, "frames": 120, "pause": 0.002} for name in ("a", "b", "c", "d")]
+    specs = [source(**options) for options in sources]
+    own, other = (Shard(number, 2).among(specs) for number in (1, 2))
+    assert own
+    assert other
+    out = tmp_path / "1"
+    killed_at(60, [s for s in sources if Shard(1, 2).has(s["name"])], out, shard="1/2")
+    run(other, tmp_path / "2", shard="2/2")
+    before = contents(out)
+    for shard, given in (("2/2", other), ("1/3", Shard(1, 3).among(specs)), ("1/1", own)):
+        with pytest.raises(UsageError, match=f"it has shard 1/2 of the sources, not {shard}"):
+            run(given or own, out, shard=shard)
+    assert contents(out) == before
+    run(own, out, shard="1/2")
+
+    inline_run(specs, tmp_path / "all")
+    expected = rows(tmp_path / "all")
+    logs = [tmp_path / name / "events.db" for name in "12"]
+    assert rows(out) | rows(tmp_path / "2") == expected
+    assert merge(tmp_path / "merged.db", logs).events == sum(map(len, expected.values()))
+    with LogReader(tmp_path / "merged.db") as merged:
+        for path in logs:
+            with LogReader(path) as log:
+                assert all(list(merged.events(s)) == list(log.events(s)) for s in log.cursors())
 
 
 def spoil(path):
@@ -265,12 +304,12 @@ def test_a_file_with_other_content_is_another_source(tmp_path):
     assert difference(old, manifest_of(PIPELINE, [spec], "")) == ""
 
 
-DRAINED = RUN.replace("run(sources", "print(run(sources").replace("[3]))", "[3])).interrupted)")
+DRAINED = RUN.replace("run(sources", "print(run(sources").replace("[4])", "[4]).interrupted)")
 
 
 def test_an_interrupted_run_resumes_in_its_next_stream_epoch(tmp_path):
     options = {"name": "a", "frames": 150, "pause": 0.005}
-    command = [sys.executable, "-c", DRAINED, str(tmp_path), json.dumps([options]), "0.05"]
+    command = [sys.executable, "-c", DRAINED, str(tmp_path), json.dumps([options]), "0.05", ""]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while count(tmp_path) < 100:
             assert process.poll() is None
