@@ -33,8 +33,9 @@ class PoseEstimation(StageConfig, frozen=True, tag="pose"):
     begin: Share = 0.7  # a posture begins once it has been at least this clear for `min_s`
     end: Share = 0.3  # a posture ends once it has been less clear than this for `min_s`; must not
     # exceed `begin`
-    min_s: Annotated[float, Meta(ge=0, le=60)] = 0.3  # how long a posture must stay above `begin`
+    min_s: Annotated[float, Meta(ge=0, le=60)] = 1.0  # how long a posture must stay above `begin`
     # or below `end` before an event is published
+    fallen_s: Annotated[float, Meta(ge=0, le=60)] = 0.3  # the same for `fallen`
     update_s: Annotated[float, Meta(ge=0)] = 1.0  # media time between two pose.update of a track
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # arithmetic of the network; auto: bf16
     # where the hardware supports it

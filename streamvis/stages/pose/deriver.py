@@ -1,9 +1,9 @@
 """Derive the events of poses: postures by hysteresis in clearness and media time, updates. Pure.
 
-A posture begins after it has been at least as clear as `begin` for `min_s`, and is over after it
-has been less clear than `end` for `min_s`. A frame in which it is unknown decides nothing; one that
-has not begun has to become clear anew after `min_s` of such frames. The postures of a track end
-with it, and as lost once nothing was known of them for `LOST_US`.
+A posture begins after it has been at least as clear as `begin` for `min_s` (`fallen`: `fallen_s`), and
+is over after it has been less clear than `end` for as long. A frame in which it is unknown decides
+nothing; one that has not begun has to become clear anew after as much time of such frames. The
+postures of a track end with it, and as lost once nothing was known of them for `LOST_US`.
 """
 
 import msgspec
@@ -51,7 +51,8 @@ class PoseDeriver:
 
     def __init__(self, config: PoseEstimation, source: SourceInfo, state: bytes | None) -> None:
         self.config = config
-        self.min_us = round(config.min_s * 1e6)
+        self.min_us: dict[Posture, int] = dict.fromkeys(POSTURES, round(config.min_s * 1e6))
+        self.min_us["fallen"] = round(config.fallen_s * 1e6)
         self.update_us = round(config.update_s * 1e6)
         self._state = (
             PoseEventState(source.id, source.epoch)
@@ -110,14 +111,14 @@ class PoseDeriver:
             progress = postures[label] = PostureProgress(
                 Hysteresis(media_us), clear, clear, media_us
             )
-        if progress is not None and unknown and media_us - progress.known_us > self.min_us:
+        if progress is not None and unknown and media_us - progress.known_us > self.min_us[label]:
             if not progress.hysteresis.begun:
                 del postures[label]
         elif progress is not None and not unknown:
             progress.clear, progress.known_us = clear, media_us
             progress.clear_max = max(progress.clear_max, clear)
             begins, ends = clear >= self.config.begin, clear < self.config.end
-            match progress.hysteresis.step(media_us, self.min_us, begins=begins, ends=ends):
+            match progress.hysteresis.step(media_us, self.min_us[label], begins=begins, ends=ends):
                 case "dropped":
                     del postures[label]
                 case "begin":

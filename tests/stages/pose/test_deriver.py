@@ -18,7 +18,7 @@ from streamvis.stages.pose.keypoints import POSTURES
 from streamvis.stages.publish.derive import SourceEvents, SourceStatus
 
 INFO = source("cam1")
-CONFIG = PoseEstimation(min_s=0.2, update_s=0.5)
+CONFIG = PoseEstimation(min_s=0.2, fallen_s=0.2, update_s=0.5)
 NAN = float("nan")
 
 
@@ -47,9 +47,9 @@ def changes(deriver: PoseDeriver, one: Packet):
     ]
 
 
-def curve(values, **given):
+def curve(values, config=CONFIG, **given):
     """The changes by frame, at 10 a second, as one person's posture is so clear."""
-    deriver, found = PoseDeriver(CONFIG, INFO, None), {}
+    deriver, found = PoseDeriver(config, INFO, None), {}
     for k, clear in enumerate(values):
         part = None if clear is None else poses({7: clear}, **given)
         if some := changes(deriver, packet(k, tracks([7]), part, source="cam1")):
@@ -61,6 +61,15 @@ def test_a_posture_begins_once_it_has_lasted_and_is_over_once_it_has_not():
     clear = [0.1, 0.8, 0.8, 0.9, 0.6, 0.2, 0.4, 0.2, 0.2, 0.2, 0.1]
     begin, end = [("posture.begin", "fallen")], [("posture.end", "over")]
     assert curve(clear) == {3: begin, 9: end}
+
+
+def test_a_fall_is_told_sooner_than_other_postures():
+    """A keypoint that is misplaced for half a second makes nobody sit."""
+    config = PoseEstimation()
+    short = [0.0, *[0.9] * 6, 0.0, 0.0, 0.0, 0.0]
+    assert list(curve(short, config, label="fallen")) == [4, 10]
+    assert curve(short, config, label="sitting") == {}
+    assert list(curve([0.9] * 12, config, label="sitting")) == [10]
 
 
 def test_a_flicker_is_no_posture():
