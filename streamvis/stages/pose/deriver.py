@@ -1,9 +1,10 @@
 """Derive the events of poses: postures by hysteresis in clearness and media time, updates. Pure.
 
 A posture begins after it has been at least as clear as `begin` for `min_s` (of `fallen`,
-`fallen_s`), and is over after it has been less clear than `end` for as long. A frame in which it is unknown decides
-nothing; one that has not begun has to become clear anew after as much time of such frames. The
-postures of a track end with it, and as lost once nothing was known of them for `LOST_US`.
+`fallen_s`), and is over after it has been less clear than `end` for as long. A frame in which it is
+unknown decides nothing; one that has not begun has to become clear anew after as much time of such
+frames. The postures of a track end with it, and as lost once nothing was known of them for
+`LOST_US`.
 """
 
 import msgspec
