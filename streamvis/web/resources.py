@@ -87,12 +87,7 @@ class Resources:
         """Return what the summary says as a status; None without one."""
         with suppress(DataError):
             summary = self._summary()
-            return Status(
-                wall_s=summary.wall_s,
-                sources=summary.sources,
-                stages=summary.stages,
-                shard=summary.shard,
-            )
+            return Status(wall_s=summary.wall_s, sources=summary.sources, stages=summary.stages)
         return None
 
     def _living(self) -> tuple[int, Status | None]:
