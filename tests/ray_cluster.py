@@ -76,6 +76,12 @@ class Cluster:
             time.sleep(0.01)
         process.wait()
 
+    def signal(self, address, number):
+        """Send all processes of a node a signal; after SIGSTOP it is there, and does not answer."""
+        for each in self._processes(address):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
     def pids(self, address, name="ray::"):
         """Return the pids of the processes on a node whose command line begins like this."""
         return [each for each in self._processes(address) if _command(each).startswith(name)]

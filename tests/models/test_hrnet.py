@@ -81,16 +81,18 @@ def test_published_networks_have_the_names_shapes_and_counts_of_the_paper(name, 
     assert round(sum(np.prod(shape) for shape in learnt) / 1e6, 1) == millions
 
 
+@pytest.mark.parametrize(("width", "height"), [(8, 128), (32, 64)])
 @torch.no_grad()
-def test_a_published_checkpoint_computes_what_the_description_says(tmp_path):
-    state = published_state(8)
-    path = tmp_path / "pose_hrnet_w8.pth"
+def test_a_published_checkpoint_computes_what_the_description_says(tmp_path, width, height):
+    state = published_state(width)
+    path = tmp_path / f"pose_hrnet_w{width}.pth"
     torch.save(state, path)
     model = weights.load_pose(str(path))
-    assert model.architecture == msgspec.structs.replace(SMALL, size=(256, 192))
-    x = torch.randn(2, 3, 128, 96).double()
+    known = HrnetConfig(name=f"hrnet-w{width}", width=width, size=(256, 192))
+    assert model.architecture == known
+    x = torch.randn(2, 3, height, 96).double()
     expected = reference(x, {name: value.double() for name, value in state.items()})
-    assert expected.shape == (2, 17, 32, 24)
+    assert expected.shape == (2, 17, height // 4, 24)
     assert expected.std() > 0.1
     torch.testing.assert_close(model.double()(x), expected, rtol=1e-6, atol=1e-3)
     torch.testing.assert_close(fuse(model)(x), expected, rtol=1e-6, atol=1e-3)

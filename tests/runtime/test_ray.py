@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,34 @@ def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(own_nodes,
     done = disturbed(placement(own_nodes), tmp_path / "two", replace)
     assert done["error"] == ""
     assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+
+
+def test_a_node_that_was_replaced_and_answers_again_changes_nothing(own_nodes, tmp_path):
+    """Both sides live on: what the one that was given up still says is refused."""
+
+    def cut_off():
+        own_nodes.signal(FAR, signal.SIGSTOP)
+        own_nodes.start(LATE, far=1)
+        before = lines(tmp_path / "two")
+        until(lambda: lines(tmp_path / "two") >= before + 5)  # from the other node
+        own_nodes.signal(FAR, signal.SIGCONT)
+
+    done = disturbed(placement(own_nodes), tmp_path / "two", cut_off)
+    assert done["error"] == ""
+    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert all(report["restarts"] for report in done["summary"]["sources"])
+
+
+def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
+    def stand_still():
+        nodes.signal(FAR, signal.SIGSTOP)
+        time.sleep(0.7)  # less than after which Ray gives a node up
+        nodes.signal(FAR, signal.SIGCONT)
+
+    done = disturbed(placement(nodes), tmp_path / "two", stand_still)
+    assert done["error"] == ""
+    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert not any(report["restarts"] for report in done["summary"]["sources"])
 
 
 def test_resources_that_no_node_has_are_named(nodes, tmp_path):
