@@ -146,6 +146,9 @@ def test_rows_of_poses_are_those_of_every_array(rows):
         listed if isinstance(listed, slice) else np.asarray(listed, bool if True in listed else int)
     )
     part = poses()
+    assert (part[rows].postures, part[rows].sampled) == (None, None)
+    clear = np.random.default_rng(1).uniform(size=(3, 4)).astype(np.float32)
+    part = msgspec.structs.replace(part, postures=clear, sampled=np.array([True, False, True]))
     for name in part.__struct_fields__:
         np.testing.assert_array_equal(getattr(part[rows], name), getattr(part, name)[listed])
 

@@ -22,6 +22,8 @@ from streamvis.config import Appearance, Jipda, MaskRcnn, OffActions, PoseEstima
 def test_keywords_are_the_settings_of_the_kind(keywords, kind):
     # when an event is published; which frames are looked at; where embeddings are computed
     of_runs = {"unknown", "gate", "on_demand"}
-    of_runs |= {"begin", "end", "min_s", "update_s"} if kind is PoseEstimation else set()
+    of_runs |= (
+        {"begin", "end", "min_s", "fallen_s", "update_s"} if kind is PoseEstimation else set()
+    )
     settings_of_kind = set(kind.__struct_fields__) - {"weights"} - of_runs
     assert set(get_type_hints(keywords)) == settings_of_kind
