@@ -117,22 +117,6 @@ def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(own_nodes,
     assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
 
 
-def test_a_node_that_was_replaced_and_answers_again_changes_nothing(own_nodes, tmp_path):
-    """Both sides live on: what the one that was given up still says is refused."""
-
-    def cut_off():
-        own_nodes.signal(FAR, signal.SIGSTOP)
-        own_nodes.start(LATE, far=1)
-        before = lines(tmp_path / "two")
-        until(lambda: lines(tmp_path / "two") >= before + 5)  # from the other node
-        own_nodes.signal(FAR, signal.SIGCONT)
-
-    done = disturbed(placement(own_nodes), tmp_path / "two", cut_off)
-    assert done["error"] == ""
-    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
-    assert all(report["restarts"] for report in done["summary"]["sources"])
-
-
 def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
     def stand_still():
         nodes.signal(FAR, signal.SIGSTOP)
