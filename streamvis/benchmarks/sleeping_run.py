@@ -39,7 +39,7 @@ class SleepingRun(NamedTuple):
     ages_s: Array  # (n,) float64: from shown to out
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+class BlankSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """When a camera shows its pictures."""
 
     fps: float
@@ -51,7 +51,7 @@ class BlankCamera:
     """A camera of small black pictures."""
 
     def __init__(self, spec: SourceSpec, epoch: int = 1, waiting: Waiting | None = None) -> None:
-        self._schedule = msgspec.convert(spec.options, Schedule, strict=False)
+        self._schedule = msgspec.convert(spec.options, BlankSchedule, strict=False)
         self.errors = 0
         self.ended: Ended | None = None
         self.info = SourceInfo(
@@ -109,7 +109,7 @@ def run(cameras: int, fps: float, seconds: float, out: Path, seed: int = 0) -> S
     until = out / "end"
     sampler = LoadSampler(cameras, seconds, until)
     schedules = [
-        Schedule(fps=fps, phase_s=phase_s, until=str(until))
+        BlankSchedule(fps=fps, phase_s=phase_s, until=str(until))
         for phase_s in phases_s(cameras, fps, seed)
     ]
     specs = [
@@ -138,5 +138,5 @@ def run(cameras: int, fps: float, seconds: float, out: Path, seed: int = 0) -> S
     return SleepingRun(len(ages) / max(1, shown), ages)
 
 
-def options_of(schedule: Schedule) -> dict[str, str]:
+def options_of(schedule: BlankSchedule) -> dict[str, str]:
     return {name: str(value) for name, value in msgspec.structs.asdict(schedule).items()}

@@ -29,7 +29,7 @@ class Node(NamedTuple):
 Taker = WorkerGroup | Replica | Node  # of frames: a worker that remembers its sources has its queue
 
 
-class Place(NamedTuple):
+class Turn(NamedTuple):
     """The place of a live source among those that wait for a slot; the least is served first."""
 
     granted: int  # slots that it has been granted and has not used
@@ -59,8 +59,8 @@ class Admission:
         self._held: dict[str, tuple[tuple[Taker, ...], int]] = {}  # by live source: how much of
         # which rooms is kept for slots that it has been granted
         self._idle: deque[tuple[float, Stream]] = deque()  # times from which sources count as idle
-        self._waiting: dict[tuple[Taker, ...], list[tuple[Place, Stream]]] = {}  # heaps
-        self._places: dict[str, Place] = {}  # by source; others in the heaps count no more
+        self._waiting: dict[tuple[Taker, ...], list[tuple[Turn, Stream]]] = {}  # heaps
+        self._places: dict[str, Turn] = {}  # by source; others in the heaps count no more
 
     def __call__(
         self, changed: Iterable[Stream], workers: Mapping[Replica, WorkerGroup], at: float
@@ -122,7 +122,7 @@ class Admission:
         if window <= 0 or (idle and stream.granted):
             self._places.pop(stream.name, None)
             return []
-        place = Place(len(stream.granted), stream.turn, number, stream.name)
+        place = Turn(len(stream.granted), stream.turn, number, stream.name)
         if self._places.get(stream.name) != place or before[0] != takers:
             self._places[stream.name] = place
             heappush(self._waiting.setdefault(takers, []), (place, stream))
@@ -155,7 +155,7 @@ class Admission:
 
         Those that take the same frames wait in one heap.
         """
-        first: tuple[Place, Stream] | None = None
+        first: tuple[Turn, Stream] | None = None
         for takers, heap in list(self._waiting.items()):
             while heap and self._places.get(heap[0][0].source) is not heap[0][0]:
                 heappop(heap)
