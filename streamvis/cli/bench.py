@@ -207,6 +207,7 @@ def cluster(
     from streamvis.benchmarks.simulated_cluster import Costs
 
     counts, sizes = cluster_tables.counts_of(cameras), cluster_tables.counts_of(gpus, "--gpus")
+    numbers = cluster_tables.counts_of(real, "--real") if real else []
     costs = Costs(detect_ms=gpu_ms, hop_us=hop_us)
     begin(charts / cluster_tables.CHART if charts is not None else None)
     for count in counts:
@@ -228,8 +229,7 @@ def cluster(
         report.lost = benchmark.lost_node(
             *(counts[-1], sizes[-1], costs), lost_s=lost_s, hubs=hubs, fps=fps, seed=seed
         )
-    if real:
-        numbers = cluster_tables.counts_of(real, "--real")
+    if numbers:
         report.real = benchmark.compare(numbers, fps=fps, seed=seed, say=say)
     if charts is not None:
         for path in cluster_tables.draw(report, charts):

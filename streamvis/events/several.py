@@ -90,13 +90,15 @@ def starts_of(since: object, addresses: Sequence[str]) -> dict[str, object]:
         raise UsageError(f"addresses {list(addresses)}: expected one or more, each of them once")
     if since in ("now", "snapshot"):
         return dict.fromkeys(addresses, since)
-    try:
+    cursors: dict[str, msgspec.Raw] = {}
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
         cursors = msgspec.json.decode(str(since), type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    if cursors.keys().isdisjoint(addresses):
         raise UsageError(
             f"since {since!r:.60}: expected now, snapshot, or the cursor of a subscription to "
-            "several addresses; an offset is one of a single log"
-        ) from None
+            "several addresses, with one of these; an offset, or the cursor of a subscription to "
+            "one address, is of a single log"
+        )
     return {
         one: bytes(cursors[one]).decode() if one in cursors else "snapshot" for one in addresses
     }

@@ -1,4 +1,4 @@
-"""Pictures between nodes: whoever decodes them serves them, and workers of other nodes fetch them.
+"""Pictures between nodes: who decodes them serves them, and workers of other nodes fetch them.
 
 A slot that is not the hub's names its node and who serves it,
 `<node>@<address>/<segment>:<byte offset>`. On the same node it is mapped as always.

@@ -112,6 +112,13 @@ def test_numbers_are_checked(text):
         cluster_tables.counts_of(text, "--gpus")
 
 
+def test_what_is_wrong_is_said_before_the_simulation(monkeypatch):
+    monkeypatch.setattr(cluster, "measure", lambda *_, **__: pytest.fail("it was simulated"))
+    result = CliRunner().invoke(app, ["bench", "cluster", "--real", "2,many"])
+    assert result.exit_code == 2
+    assert "--real 2,many: expected numbers from 1 to 10000" in result.stderr
+
+
 def test_the_command_prints_and_draws(tmp_path):
     pytest.importorskip("matplotlib", reason="charts need matplotlib: pip install matplotlib")
     words = "bench cluster --cameras 2,4 --gpus 1,2 --seconds 1 --lost-s 2 --limit --json"

@@ -113,7 +113,9 @@ def test_where_each_begins():
     assert starts["b"] == "snapshot"
 
 
-@pytest.mark.parametrize("since", [17, "yesterday", "[]"])
+@pytest.mark.parametrize(
+    "since", [17, "yesterday", "[]", "{}", '{"epoch": "e", "sources": {}}', '{"c": {}}']
+)
 def test_what_is_no_beginning_of_several_is_refused(since):
     with pytest.raises(UsageError, match="several addresses"):
         starts_of(since, ["a", "b"])
