@@ -165,7 +165,7 @@ class Hub:
                 self._wait()
 
     def close(self) -> None:
-        """End every process, unlink every segment, close every socket."""
+        """End every process, close every segment and every socket."""
         for child in list(self._children.values()):
             self._end_process(child)
         if self._program.out is not None:

@@ -29,7 +29,6 @@ from streamvis.runtime.routing import Core
 from streamvis.runtime.supervision import Limits
 from streamvis.sources.shard import ALL
 from streamvis.sources.spec import SourceSpec
-from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory
 
 
@@ -110,7 +109,6 @@ def _run(
     start: RunStart,
     control: Control | None,
 ) -> Summary:
-    sweep_leftovers()
     meter = Meter(time.monotonic(), str(control.shard if control is not None else ALL))
     meter.findings.update(start.findings)
     with (

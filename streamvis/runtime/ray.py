@@ -28,7 +28,6 @@ from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
 from streamvis.transport.keys import ClientKeys, ServerKeys, new_pair
 from streamvis.transport.node_pixels import Encoding, NodePixels, PixelKeys, SlotHost
-from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import Client, Server
 
 LIGHT_CPUS = 0.1  # that Ray counts for a process without networks, and for the decoding of a chain
@@ -59,7 +58,6 @@ class Seat:
     def __init__(self, order: SeatOrder) -> None:
         os.dup2(2, 1)  # standard output of the hub is for data
         keep_memory()
-        sweep_leftovers()
         self._order = order
         self._node, self._address = this_node()
         self._slots: SlotHost | None = None
@@ -312,7 +310,6 @@ class RayEngine:
         with self._closing:
             self._over = True
             os.close(self.wake)
-        sweep_leftovers()  # of actors that were killed on this machine
 
     def _note(self, process: SeatProcess) -> None:
         self._gone.append(process)

@@ -5,7 +5,7 @@ from streamvis.transport.slots import Segment
 
 
 class Segments:
-    """Creates and unlinks the segments of all sources."""
+    """Creates and closes the segments of all sources."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -28,7 +28,7 @@ class Segments:
         return self._segments[source][-1].size
 
     def tidy(self, stream: Stream) -> None:
-        """Unlink segments without frames in flight: older ones, and all of a finished source."""
+        """Close segments without frames in flight: older ones, and all of a finished source."""
         segments = self._segments.get(stream.name, [])
         used = {
             in_flight.frame.slot.partition(":")[0] for in_flight in stream.frames_in_flight.values()

@@ -1,14 +1,13 @@
 """Pictures in shared memory, written once by the decode process and read in place by stages.
 
-A segment is a plain file in /dev/shm with a number of equal slots; a slot is named
-"segment:byte offset". The hub creates segments and unlinks them; workers only map them.
-`multiprocessing.shared_memory` is not used: before Python 3.13 its resource tracker unlinks
-segments that others still use.
+A segment is a file in /dev/shm with a number of equal slots; a slot is named
+"segment:byte offset". The file loses its name at once: others open it through the descriptor of the
+process that made it, in /proc/<pid>/fd. So the kernel frees it when that process has closed it, or
+has died in whatever way, and no process maps it any more.
 """
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import re
@@ -19,37 +18,37 @@ import numpy as np
 
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Array, Frame
-from streamvis.transport.owner import is_abandoned, owned_name
+from streamvis.transport.owner import owned_name
 
 DIRECTORY = Path("/dev/shm")
 PAGE = 4096
 MIB = 2**20
+# the file's name when it was made, and where the process that made it has it open
+SEGMENT = re.compile(r"(?P<name>(?P<file>streamvis-(?P<pid>\d+)-\d+-[0-9a-f]+)-(?P<fd>\d+))")
 
 
 class Segment:
     """`count` slots of `size` bytes each, in memory that is allocated at once."""
 
     def __init__(self, count: int, size: int, what: str, directory: Path = DIRECTORY) -> None:
-        self.name = owned_name()
         self.size = size
         self.stride = -(-size // PAGE) * PAGE
-        self.slots = [f"{self.name}:{i * self.stride}" for i in range(count)]
-        self._path = directory / self.name
         self._fd = -1
+        path = directory / owned_name()
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o600)
-            # held as long as this process lives: segments without lock are removed
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._fd = os.open(path, flags, 0o600)
+            path.unlink()
             os.posix_fallocate(self._fd, 0, count * self.stride)  # without it: SIGBUS when full
         except OSError as error:
             self.close()
             raise RunError(_too_small(directory, what, count, self.stride, error)) from None
+        self.name = f"{path.name}-{self._fd}"
+        self.slots = [f"{self.name}:{i * self.stride}" for i in range(count)]
 
     def close(self) -> None:
-        """Unlink the segment; the memory is freed when no process maps it any more."""
+        """Close the segment; the memory is freed when no process maps it any more."""
         if self._fd >= 0:
-            self._path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
 
@@ -60,8 +59,7 @@ class SlotReader:
     node = ""  # of the hub, whose slots need no name of a node
     received = (0, 0)  # frames and bytes that have come from other nodes
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
         self._maps: dict[str, mmap.mmap] = {}
 
     def hold(self, frames: Iterable[Frame]) -> list[str]:
@@ -80,12 +78,12 @@ class SlotReader:
         name, offset = _parsed(slot)
         if name not in self._maps:
             self.sweep()
-            self._maps[name] = _mapped(self._directory, name, mmap.ACCESS_READ)
+            self._maps[name] = _mapped(name, mmap.ACCESS_READ)
         return _view(self._maps[name], slot, offset, shape)
 
     def sweep(self) -> None:
-        """Unmap segments that the hub has unlinked."""
-        for name in [n for n in self._maps if not (self._directory / n).exists()]:
+        """Unmap segments that their process has closed."""
+        for name in [n for n in self._maps if not _is_open(*_link(n))]:
             _unmap(self._maps.pop(name))
 
     def close(self) -> None:
@@ -96,8 +94,7 @@ class SlotReader:
 class SlotWriter:
     """Writes pictures into slots."""
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
         self._name = ""
         self._map: mmap.mmap | None = None
 
@@ -106,7 +103,7 @@ class SlotWriter:
         name, offset = _parsed(slot)
         if self._map is None or name != self._name:
             self.close()
-            self._name, self._map = name, _mapped(self._directory, name, mmap.ACCESS_WRITE)
+            self._name, self._map = name, _mapped(name, mmap.ACCESS_WRITE)
         _view(self._map, slot, offset, pixels.shape)[...] = pixels
 
     def close(self) -> None:
@@ -115,37 +112,44 @@ class SlotWriter:
             self._map = None
 
 
-def sweep_leftovers(directory: Path = DIRECTORY) -> list[str]:
-    """Unlink the segments of runs that were killed, and return their names."""
-    swept = []
-    for path in directory.glob("streamvis-*"):
-        if is_abandoned(path):
-            path.unlink(missing_ok=True)
-            swept.append(path.name)
-    return swept
-
-
 def _parsed(slot: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:.*/)?(streamvis-\d+-\d+-[0-9a-f]+):([0-9]{1,15})", slot)
+    match = re.fullmatch(rf"(?:.*/)?{SEGMENT.pattern}:(?P<offset>[0-9]{{1,15}})", slot)
     if match is None:
         raise DataError(
-            f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<random>:<offset>"
+            f"{slot!r} is not a slot; expected streamvis-<pid>-<start>-<random>-<fd>:<offset>"
         )
-    return match[1], int(match[2])
+    return match["name"], int(match["offset"])
 
 
-def _mapped(directory: Path, name: str, access: int) -> mmap.mmap:
+def _link(name: str) -> tuple[str, str]:
+    """Return the descriptor that the segment's process has, and the end of what it links to."""
+    match = SEGMENT.fullmatch(name)
+    assert match is not None  # as parsed
+    return f"/proc/{match['pid']}/fd/{match['fd']}", f"/{match['file']} (deleted)"
+
+
+def _is_open(link: str, target: str) -> bool:
+    try:
+        return os.readlink(link).endswith(target)
+    except OSError:
+        return False
+
+
+def _mapped(name: str, access: int) -> mmap.mmap:
     flags = os.O_RDONLY if access == mmap.ACCESS_READ else os.O_RDWR
+    link, target = _link(name)
+    fd = -1
     try:
-        fd = os.open(directory / name, flags | os.O_CLOEXEC)
-    except OSError as error:
-        raise RunError(
-            f"shared memory {directory / name} cannot be opened: {error.strerror}"
-        ) from None
-    try:
+        if _is_open(link, target):
+            fd = os.open(link, flags | os.O_CLOEXEC)
+        if not _is_open(f"/proc/self/fd/{fd}", target):  # it may be another file's by now
+            raise RunError(f"shared memory {name} cannot be opened: its process has closed it")
         return mmap.mmap(fd, 0, access=access)
+    except OSError as error:
+        raise RunError(f"shared memory {name} cannot be opened: {error.strerror}") from None
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _view(memory: mmap.mmap, slot: str, offset: int, shape: tuple[int, ...]) -> Array:

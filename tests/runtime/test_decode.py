@@ -50,7 +50,7 @@ def connect(tmp_path):
     with private_directory() as home:
         endpoint = f"ipc://{home}/hub"
         server = Server(endpoint)
-        threads, reader, writer = [], SlotReader(tmp_path), SlotWriter(tmp_path)
+        threads, reader, writer = [], SlotReader(), SlotWriter()
 
         def start(frames, after_n=-1, **options):
             options = {key: str(value) for key, value in options.items()}

@@ -36,7 +36,6 @@ from streamvis.runtime.supervision import Limits
 from streamvis.sources.shard import Shard
 from streamvis.sources.spec import SourceSpec
 from streamvis.stages import event_codec
-from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory
 
 PIPELINE = Pipeline(
@@ -128,7 +127,6 @@ def killed_at(moment, sources, out, checkpoint_s=0.1, shard=""):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    sweep_leftovers()  # as the next run does
     with private_directory():
         pass
 

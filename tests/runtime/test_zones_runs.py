@@ -24,7 +24,6 @@ from streamvis.runtime.control_socket import ControlSettings
 from streamvis.runtime.control_zones import ChangeZones, ListZones
 from streamvis.runtime.supervision import Limits
 from streamvis.stages.zones import ZoneCounter
-from streamvis.transport.slots import sweep_leftovers
 from streamvis.transport.sockets import private_directory
 from streamvis.zone_layout import Zone, ZoneLayout
 
@@ -178,7 +177,6 @@ def test_a_killed_run_is_resumed_with_other_zones(tmp_path, checkpoint_s):
         until(lambda: count(out) > 400 or process.poll() is not None)
         assert process.poll() is None, process.stderr.read()
         process.kill()
-    sweep_leftovers()
     with private_directory():
         pass
     before = logged(out)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamvis.errors import DataError, RunError
 from streamvis.messages import Frame
-from streamvis.transport.slots import Segment, SlotReader, SlotWriter, sweep_leftovers
+from streamvis.transport.slots import Segment, SlotReader, SlotWriter
 
 
 def frame(slot, width=4, height=3):
@@ -27,15 +27,15 @@ def segment(tmp_path):
 
 
 @pytest.fixture
-def read(tmp_path):
-    reader = SlotReader(tmp_path)
+def read():
+    reader = SlotReader()
     yield reader
     reader.close()
 
 
 @pytest.fixture
-def write(tmp_path):
-    writer = SlotWriter(tmp_path)
+def write():
+    writer = SlotWriter()
     yield writer
     writer.close()
 
@@ -60,11 +60,22 @@ def test_a_stage_cannot_write_into_a_picture(segment, read):
         read(frame(segment.slots[0]))[0, 0, 0] = 1
 
 
-def test_a_segment_is_private_and_goes_with_close(segment, tmp_path):
-    path = tmp_path / segment.name
-    assert path.stat().st_mode & 0o777 == 0o600
+def test_a_segment_is_private_and_has_no_name(segment, read, tmp_path):
+    assert list(tmp_path.iterdir()) == []
+    fd = int(segment.name.rpartition("-")[2])
+    assert os.fstat(fd).st_mode & 0o777 == 0o600
     segment.close()
-    assert not path.exists()
+    with pytest.raises(RunError, match=f"{segment.name} cannot be opened: its process has closed"):
+        read(frame(segment.slots[0]))
+
+
+def test_a_descriptor_that_is_another_file_s_by_now_is_not_the_segment(segment, read, tmp_path):
+    segment.close()
+    other = Segment(3, 36, "a test", tmp_path)  # gets the same descriptor
+    assert other.name.rpartition("-")[2] == segment.name.rpartition("-")[2]
+    with pytest.raises(RunError, match="its process has closed it"):
+        read(frame(segment.slots[0]))
+    other.close()
 
 
 def test_a_view_outlives_the_segment_and_the_reader(segment, read, write):
@@ -81,7 +92,7 @@ def test_a_reader_unmaps_segments_that_are_gone(segment, read, tmp_path):
     segment.close()
     read(frame(other.slots[0]))
     other.close()
-    assert segment.name not in Path("/proc/self/maps").read_text()
+    assert segment.name.rpartition("-")[0] not in Path("/proc/self/maps").read_text()
 
 
 @given(st.text(max_size=40))
@@ -91,9 +102,10 @@ def test_an_invalid_slot_name_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "slot", ["../x:0", "streamvis-1-1-1/../x:0", "streamvis-1-2-3:-1", "streamvis-1-2-..:0"]
+    "slot",
+    ["../x:0", "streamvis-1-1-1-1/../x:0", "streamvis-1-2-3-4:-1", "streamvis-1-2-3-..:0"],
 )
-def test_a_slot_cannot_lead_out_of_the_directory(read, slot):
+def test_a_slot_cannot_lead_to_another_file(read, slot):
     with pytest.raises(DataError, match="is not a slot"):
         read(frame(slot))
 
@@ -155,27 +167,24 @@ def test_a_full_file_system_is_an_error_and_no_bus_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_segments_of_a_killed_run_are_removed_and_no_others(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path\n"
-        "from streamvis.transport.slots import Segment\n"
-        "Segment(1, 10, 'source', Path(sys.argv[1])); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
-    dead = [path.name for path in tmp_path.iterdir()]
-    assert len(dead) == 1
-    own = Segment(1, 10, "source", tmp_path)
-    (tmp_path / "streamvis-notes").touch()
-    assert sweep_leftovers(tmp_path) == dead
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own.name, "streamvis-notes"])
-    own.close()
+MAKE = """
+import sys; from pathlib import Path
+from streamvis.transport.slots import Segment
+print(Segment(1, 12, "source", Path(sys.argv[1])).slots[0], flush=True)
+sys.stdin.read()
+"""
 
 
-def test_a_name_of_another_pid_namespace_is_kept_while_locked(tmp_path):
-    """Its process id means nothing here, but its lock does."""
-    own = Segment(1, 10, "source", tmp_path)
-    foreign = tmp_path / "streamvis-4194303-1-0"
-    (tmp_path / own.name).rename(foreign)
-    assert sweep_leftovers(tmp_path) == []
-    own.close()
-    assert sweep_leftovers(tmp_path) == [foreign.name]
+def test_the_segment_of_another_process_is_read_and_is_gone_when_it_is_killed(
+    read, write, tmp_path
+):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", MAKE, tmp_path], **pipes) as process:
+        slot = process.stdout.readline().strip()
+        write(slot, np.full((2, 2, 3), 7, np.uint8))
+        assert (read(frame(slot, 2, 2)) == 7).all()
+        process.kill()
+    assert list(tmp_path.iterdir()) == []
+    read.sweep()
+    with pytest.raises(RunError, match="its process has closed it"):
+        read(frame(slot, 2, 2))
