@@ -1,4 +1,4 @@
-"""A Ray cluster of real nodes on loopback addresses, for tests; everything that it starts ends."""
+"""A Ray cluster of real nodes on one machine, for tests; everything that it starts ends."""
 
 import contextlib
 import json
@@ -22,11 +22,15 @@ ANY_PORT = ["--min-worker-port=0", "--max-worker-port=0"]
 
 
 class Cluster:
-    """The head, on 127.0.0.2, and more nodes at the addresses after it."""
+    """Nodes by their addresses; the first one that is started is the head.
 
-    def __init__(self, home, paths):
+    `enter`: words before a command that take it to the namespace of an address, on loopback none.
+    """
+
+    def __init__(self, home, paths, enter=None):
         self.port = free_port()
-        self.address = f"127.0.0.2:{self.port}"
+        self.head = self.address = ""
+        self.enter = enter or {}
         self.nodes = {}  # address -> process
         self._home = home
         self._environment = os.environ | {
@@ -42,6 +46,8 @@ class Cluster:
     def start(self, address, cpus=4, **resources):
         """Start a node; it joins while the caller goes on, but the head is up on return."""
         head = not self.nodes
+        if head:
+            self.head, self.address = address, f"{address}:{self.port}"
         where = [
             "--head",
             f"--port={self.port}",
@@ -49,6 +55,7 @@ class Cluster:
             f"--temp-dir={self._home}",
         ]
         command = [
+            *self.enter.get(address, []),
             *START,
             *(where if head else [f"--address={self.address}"]),
             *(f"--node-ip-address={address}", f"--num-cpus={cpus}"),
@@ -113,9 +120,9 @@ class Cluster:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _answers(self):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.2", self.port), 1):
-            return True
-        return False
+        probe = ["bash", "-c", f"</dev/tcp/{self.head}/{self.port}"]
+        command = [*self.enter.get(self.head, []), *probe]
+        return not subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 
 def _command(pid):
@@ -130,10 +137,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def cluster(*paths):
+def cluster(*paths, enter=None):
     """Yield a cluster without nodes."""
     home = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
-    started = Cluster(home, paths)
+    started = Cluster(home, paths, enter)
     try:
         yield started
     finally:

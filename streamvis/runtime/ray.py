@@ -7,6 +7,7 @@ store: they stay in the memory of the node that decodes them, or go over ZeroMQ.
 """
 
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ from streamvis.runtime import protocol
 from streamvis.runtime.engine import Sender
 from streamvis.runtime.plan import Group
 from streamvis.runtime.processes import THREADS, Heartbeats, keep_memory
+from streamvis.runtime.ray_deaths import first_lines, why_it_ended
 from streamvis.runtime.state import Stream, segment_of
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
@@ -105,7 +107,7 @@ class SeatProcess:
         self.fds = (self.exit,)
         self._lock = threading.Lock()
         self._open = True
-        self._reason = "its actor ended"
+        self._reason = ""
         actor.work.remote().future().add_done_callback(self._ended)
         actor.stay.remote().future().add_done_callback(lambda _: gone())
 
@@ -132,8 +134,10 @@ class SeatProcess:
 
     def _ended(self, work: Any) -> None:
         error = work.exception()
-        self._reason = "" if error is None else _first_lines(error)
         self.left = error is None
+        if error is not None:
+            self._reason = why_it_ended(error)
+            logging.getLogger(__name__).debug("%s: %s", self.name, error)
         with self._lock:
             if self._open:
                 os.eventfd_write(self.exit, 1)
@@ -435,8 +439,9 @@ def _connect(spec: RaySpec) -> None:
             configure_logging=False,
         )
     except Exception as error:  # noqa: BLE001 - of many classes, ValueError and RuntimeError too
+        said = first_lines(str(error)) or type(error).__name__
         raise RunError(
-            f"no Ray cluster at {spec.address}: {_first_lines(error)}. Start one with: ray start "
+            f"no Ray cluster at {spec.address}: {said}. Start one with: ray start "
             "--head --node-ip-address ADDRESS, and name it in `engine: {kind: ray, address: …}`"
         ) from None
 
@@ -500,9 +505,3 @@ def _demand(needs: Resources) -> dict[str, Any]:
         "num_gpus": needs.get("GPU", 0.0),
         "resources": others,
     }
-
-
-def _first_lines(error: BaseException) -> str:
-    """Return what an error of Ray says first, and last where it shows a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " | ".join([*lines[:1], *lines[1:][-1:]])[:500] or type(error).__name__

@@ -14,11 +14,14 @@ import ray_cluster
 from waiting import PATIENCE_S
 
 
-def run(pipeline, placement, sources, out):
-    """Return the summary and the nodes of each status; an error's class and text in their place."""
+def run(pipeline, placement, sources, out, enter=()):
+    """Return the summary and the nodes of each status; an error's class and text in their place.
+
+    `enter`: words before the command.
+    """
     given = [msgspec.json.encode(one).decode() for one in (pipeline, placement, sources)]
     done = subprocess.run(
-        [sys.executable, __file__, *given, str(out)],
+        [*enter, sys.executable, __file__, *given, str(out)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ

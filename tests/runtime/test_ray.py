@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import ray_cluster
 import toys
+from msgspec.structs import replace
 from run_on_ray import run
 from test_launch import chain, logs, source, undisturbed
 from waiting import until
@@ -46,7 +47,7 @@ def placement(nodes, *, needs="far", sources_need="", start_s=60.0):
     return Placement(
         workers=[detect, WorkerSpec(["track"]), WorkerSpec(["publish"])],
         slots=4,
-        engine=RaySpec(address=nodes.address, node_ip=HUB, start_s=start_s),
+        engine=RaySpec(address=nodes.address, node_ip=nodes.head, start_s=start_s),
         sources=apart if sources_need else SourcesSpec(),
     )
 
@@ -55,7 +56,14 @@ def lines(out):
     return sum(path.read_text().count("\n") for path in out.glob("*.log"))
 
 
-def disturbed(given, out, disturb):
+def local(sources, out):
+    """Return the logs of a run in this process, which waits for nothing."""
+    options = [{k: v for k, v in one.options.items() if k != "pause"} for one in sources]
+    hasty = [replace(one, options=of) for one, of in zip(sources, options, strict=True)]
+    return undisturbed(chain(), hasty, out)
+
+
+def disturbed(given, out, disturb, enter=()):
     """Run SLOW, and call `disturb` when the logs have some lines."""
     over = threading.Event()
 
@@ -67,7 +75,7 @@ def disturbed(given, out, disturb):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        return run(chain(), given, SLOW, out)
+        return run(chain(), given, SLOW, out, enter)
     finally:
         over.set()
         watcher.join()
@@ -75,7 +83,7 @@ def disturbed(given, out, disturb):
 
 def test_two_nodes_give_what_one_process_gives(nodes, tmp_path):
     done = run(chain(), placement(nodes), SOURCES, tmp_path / "two")
-    assert logs(tmp_path / "two") == undisturbed(chain(), SOURCES, tmp_path / "one")
+    assert logs(tmp_path / "two") == local(SOURCES, tmp_path / "one")
     assert [report["admitted"] for report in done["summary"]["sources"]] == [59, 30, 50]
     assert done["summary"]["refused_messages"] == 0
     seen = [node for status in done["nodes"] for node in status]
@@ -89,7 +97,7 @@ def test_two_nodes_give_what_one_process_gives(nodes, tmp_path):
 def test_pixels_cross_nodes_where_the_placement_says_so(nodes, tmp_path):
     sources = [source("a", 60, pause=0.05)]
     done = run(chain(), placement(nodes, sources_need="hub"), sources, tmp_path / "a")
-    assert logs(tmp_path / "a") == undisturbed(chain(), sources, tmp_path / "one")
+    assert logs(tmp_path / "a") == local(sources, tmp_path / "one")
     (far,) = [node for node in done["nodes"][-1] if node["name"].startswith(FAR)]
     assert far["bytes_in"] == far["frames_in"] * toys.WIDTH * toys.HEIGHT * 3 > 0
 
@@ -103,7 +111,7 @@ def test_processes_that_are_killed_on_another_node_change_nothing(together, node
     given = placement(nodes) if together else placement(nodes, needs="hub", sources_need="far")
     done = disturbed(given, tmp_path / "two", kill)
     assert done["error"] == ""
-    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
     assert all(report["restarts"] for report in done["summary"]["sources"])
 
 
@@ -114,7 +122,7 @@ def test_a_node_that_is_killed_and_one_that_joins_late_change_nothing(own_nodes,
 
     done = disturbed(placement(own_nodes), tmp_path / "two", replace)
     assert done["error"] == ""
-    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
 
 
 def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
@@ -125,7 +133,7 @@ def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
 
     done = disturbed(placement(nodes), tmp_path / "two", stand_still)
     assert done["error"] == ""
-    assert logs(tmp_path / "two") == undisturbed(chain(), SLOW, tmp_path / "one")
+    assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
     assert not any(report["restarts"] for report in done["summary"]["sources"])
 
 
