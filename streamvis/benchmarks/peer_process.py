@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -174,17 +175,35 @@ class MarkedStage(Stage):
 
 def family_cpu_s(root: int) -> float:
     """Return the CPU time of a process and of its children, those that have ended included."""
-    ticks = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()  # from the third one of proc(5)
-        except OSError:  # it has ended
-            continue
-        if int(path.parent.name) == root:
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of ended children
-        elif int(fields[1]) == root:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS
+    while True:
+        own, ended = _ticks(root)
+        running = sum(_ticks(child)[0] for child in _children(root))
+        if _ticks(root)[1] == ended:  # else a child has ended in between: in both sums, or in none
+            return (own + ended + running) / TICKS
+
+
+def _children(root: int) -> list[int]:
+    """Return the processes whose parent is `root`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if int(_stat(int(path.name))[1]) == root:
+                found.append(int(path.name))
+    return found
+
+
+def _ticks(pid: int) -> tuple[int, int]:
+    """Return the clock ticks of a process and of its ended children; 0 if it has ended."""
+    try:
+        user, system, children_user, children_system = map(int, _stat(pid)[11:15])
+    except OSError:
+        return 0, 0
+    return user + system, children_user + children_system
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of proc(5)'s stat from the third one on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def test_each_program_is_scored_with_what_it_cost(report):
         assert one.mota > 0.8
         assert one.idf1 > 0.8
         assert one.idsw == 0
-        assert one.core_ms > 0
+        assert one.core_ms >= 0  # in ticks of 10 ms, of all frames
         assert one.start_s > 0
         assert one.fps_ratio == pytest.approx(one.fps / ours.fps, rel=0.01)
     assert (ours.min_score, loop.min_score) == (0.1, 0.5)

@@ -111,7 +111,7 @@ def rules_at(broker):
         found[topic] = (
             data["Count"] if "Count" in data else {int(one) for one in data["ObjectId"].split()}
         )
-    del found["CountAggregation/OccupancyCounter/&a/streamvis/people"]
+    found.pop("CountAggregation/OccupancyCounter/&a/streamvis/people", None)
     return found
 
 
