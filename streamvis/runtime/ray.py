@@ -28,6 +28,7 @@ from streamvis.runtime.ray_deaths import first_lines, why_it_ended
 from streamvis.runtime.state import Stream, segment_of
 from streamvis.stages.publish import Publish
 from streamvis.stages.record import Record
+from streamvis.transport.hub_watch import exit_without_hub
 from streamvis.transport.keys import ClientKeys, ServerKeys, new_pair
 from streamvis.transport.node_pixels import Encoding, NodePixels, PixelKeys, SlotHost
 from streamvis.transport.sockets import Client, Server
@@ -71,6 +72,8 @@ class Seat:
         endpoint = order.near if near else order.far
         identity = order.identity.encode()
         client = Client(endpoint, identity, keys=None if near else order.keys)
+        if not near:
+            exit_without_hub(endpoint, order.keys)
         beats = Heartbeats(client, endpoint, identity)
         place: SlotHost | NodePixels
         if order.module == "decode":
