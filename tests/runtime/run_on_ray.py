@@ -14,14 +14,19 @@ import ray_cluster
 from waiting import PATIENCE_S
 
 
-def run(pipeline, placement, sources, out, enter=()):
-    """Return the summary and the nodes of each status; an error's class and text in their place.
+def run(*given, **options):
+    """Return the summary and the nodes of each status; an error's class and text in their place."""
+    with started(*given, **options) as process:
+        said, _ = process.communicate(timeout=2 * PATIENCE_S)
+    assert process.returncode == 0
+    return json.loads(said)
 
-    `enter`: words before the command.
-    """
+
+def started(pipeline, placement, sources, out, *, enter=(), build="toys:build", on_used="refuse"):
+    """Start the process; `enter`: words before its command."""
     given = [msgspec.json.encode(one).decode() for one in (pipeline, placement, sources)]
-    done = subprocess.run(
-        [*enter, sys.executable, __file__, *given, str(out)],
+    return subprocess.Popen(
+        [*enter, sys.executable, __file__, *given, str(out), build, on_used],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ
@@ -30,13 +35,10 @@ def run(pipeline, placement, sources, out, enter=()):
             "RAY_AUTH_TOKEN": ray_cluster.TOKEN,
             "RAY_DISABLE_IMPORT_WARNING": "1",
         },
-        timeout=2 * PATIENCE_S,
-        check=True,
     )
-    return json.loads(done.stdout)
 
 
-def main(pipeline, placement, sources, out):
+def main(pipeline, placement, sources, out, build, on_used):
     from streamvis.config import Pipeline, Placement
     from streamvis.errors import StreamvisError
     from streamvis.runtime import launch
@@ -48,9 +50,10 @@ def main(pipeline, placement, sources, out):
             msgspec.json.decode(pipeline, type=Pipeline),
             msgspec.json.decode(placement, type=Placement),
             msgspec.json.decode(sources, type=list[SourceSpec]),
-            build="toys:build",
+            build=build,
             open_source="toys:open_toy",
             out=Path(out),
+            on_used=on_used,
             on_status=lambda status: nodes.append(msgspec.to_builtins(status.nodes)),
         )
     except StreamvisError as error:

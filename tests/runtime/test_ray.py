@@ -11,13 +11,15 @@ import pytest
 import ray_cluster
 import toys
 from msgspec.structs import replace
-from run_on_ray import run
-from test_launch import chain, logs, source, undisturbed
+from run_on_ray import run, started
+from test_launch import chain, logs, runs, source, undisturbed
+from test_resume import PIPELINE, count, inline_run, rows
 from waiting import until
 
 from streamvis.config import Placement, RaySpec, SourcesSpec, WorkerSpec
 from streamvis.errors import UsageError
 from streamvis.runtime import launch
+from streamvis.transport.sockets import private_directory
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
@@ -56,11 +58,15 @@ def lines(out):
     return sum(path.read_text().count("\n") for path in out.glob("*.log"))
 
 
+def hasty(sources):
+    """Return the sources without their pauses, which change no event."""
+    options = [{k: v for k, v in one.options.items() if k != "pause"} for one in sources]
+    return [replace(one, options=of) for one, of in zip(sources, options, strict=True)]
+
+
 def local(sources, out):
     """Return the logs of a run in this process, which waits for nothing."""
-    options = [{k: v for k, v in one.options.items() if k != "pause"} for one in sources]
-    hasty = [replace(one, options=of) for one, of in zip(sources, options, strict=True)]
-    return undisturbed(chain(), hasty, out)
+    return undisturbed(chain(), hasty(sources), out)
 
 
 def disturbed(given, out, disturb, enter=()):
@@ -75,7 +81,7 @@ def disturbed(given, out, disturb, enter=()):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        return run(chain(), given, SLOW, out, enter)
+        return run(chain(), given, SLOW, out, enter=enter)
     finally:
         over.set()
         watcher.join()
@@ -135,6 +141,22 @@ def test_a_node_that_stands_still_for_a_moment_is_waited_for(nodes, tmp_path):
     assert done["error"] == ""
     assert logs(tmp_path / "two") == local(SLOW, tmp_path / "one")
     assert not any(report["restarts"] for report in done["summary"]["sources"])
+
+
+def test_a_hub_that_is_killed_leaves_no_process_and_the_next_start_goes_on(nodes, tmp_path):
+    given = PIPELINE, placement(nodes), SLOW, tmp_path / "two"
+    with started(*given, build="toys:build_logged") as hub:
+        until(lambda: count(tmp_path / "two") >= 60)
+        processes = [pid for node in (HUB, FAR) for pid in nodes.pids(node, "ray::Seat")]
+        assert len(processes) == 5
+        hub.kill()
+    with private_directory():  # removes the socket, as any start does
+        pass
+    until(lambda: not any(map(runs, processes)))
+    done = run(*given, build="toys:build_logged", on_used="resume")
+    assert done["error"] == ""
+    inline_run(hasty(SLOW), tmp_path / "one")
+    assert rows(tmp_path / "two") == rows(tmp_path / "one")
 
 
 def test_resources_that_no_node_has_are_named(nodes, tmp_path):
