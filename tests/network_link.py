@@ -38,8 +38,7 @@ class Link:
         )
         made = self._process.stdout.readline().split()
         if not made:
-            said = self.close()
-            raise RuntimeError(said.strip().splitlines()[-1])
+            raise RuntimeError(self.close().strip().rpartition("\n")[2])
         pid, near_fd, far_fd = made
         enter = ["nsenter", "--preserve-credentials", f"--user=/proc/{pid}/ns/user"]
         self.near = [*enter, f"--net=/proc/{pid}/fd/{near_fd}"]  # before a command
