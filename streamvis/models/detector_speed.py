@@ -19,14 +19,15 @@ class Speed(NamedTuple):
     """What a speed changes."""
 
     scale: float  # of the input, relative to that of the weights
+    larger: float  # factor beyond that, for images that have as many pixels
     proposals: int | None  # regions that the heads look at, at most; None: as the weights say
     int8: bool  # whether precision `auto` is int8 where that runs
 
 
 SPEEDS: dict[SpeedName, Speed] = {
-    "fast": Speed(2 / 3, 48, int8=True),
-    "balanced": Speed(1, 100, int8=False),
-    "accurate": Speed(1, None, int8=False),
+    "fast": Speed(2 / 3, 1, 48, int8=True),
+    "balanced": Speed(1, 1, 100, int8=False),
+    "accurate": Speed(1, 3 / 2, None, int8=False),
 }
 # Where the number of regions is limited:
 KEEP_BEFORE = 100  # of each level, before non-maximum suppression
@@ -42,6 +43,7 @@ def set_speed(model: MaskRcnn, name: SpeedName, short_side: int | None = None) -
     side = short_side or round(model.short_side * speed.scale)
     model.long_side = round(model.long_side * side / model.short_side)
     model.short_side = side
+    model.larger = 1.0 if short_side else speed.larger
     if speed.proposals is not None and model.architecture.classes == 2:
         rpn = model.rpn
         rpn.keep_before = min(rpn.keep_before, KEEP_BEFORE)

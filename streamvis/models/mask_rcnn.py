@@ -178,6 +178,7 @@ class MaskRcnn(nn.Module):
         self.source: Path | None = None  # the weights file, where there is one
         self.short_side = architecture.short_side
         self.long_side = architecture.long_side
+        self.larger = 1.0  # factor on these sides for images that have as many pixels
         self.most_scale = math.inf  # px of the network's input for a px of the image
         self.backbone = Backbone(architecture)
         self.rpn = RegionProposals(
@@ -220,8 +221,9 @@ class MaskRcnn(nn.Module):
 
     def scale_of(self, height: int, width: int) -> float:
         """Return the px of the network's input for each px of an image of this size."""
-        sides = self.short_side / min(height, width), self.long_side / max(height, width)
-        return min(*sides, self.most_scale)
+        fit = min(self.short_side / min(height, width), self.long_side / max(height, width))
+        detailed = max(fit, min(fit * self.larger, 1.0))
+        return min(detailed, self.most_scale)
 
     def resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Normalised and of another size; uint8 or [0, 1] in (B, 3, H, W)."""

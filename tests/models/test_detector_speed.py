@@ -26,6 +26,29 @@ def test_fast_shrinks_the_input_and_short_side_decides_where_it_is_given():
     assert (model.short_side, model.long_side) == (288, 512)
 
 
+@pytest.mark.parametrize(
+    ("image", "size"),
+    [
+        ((1080, 1920), (864, 1536)),
+        ((720, 1280), (720, 1280)),  # all that it has
+        ((576, 768), (576, 768)),
+        ((480, 640), (576, 768)),  # as trained
+        ((500, 2000), (384, 1536)),  # by the longer side
+    ],
+)
+def test_accurate_sees_more_of_large_images_and_never_enlarges_beyond_the_training_size(
+    image, size
+):
+    model = lite()
+    set_speed(model, "accurate")
+    assert model.size_of(*image) == size
+    model.most_scale = 0.5
+    assert model.size_of(*image) == (image[0] // 2, image[1] // 2)
+    model = lite()
+    set_speed(model, "accurate", short_side=288)
+    assert min(model.size_of(1080, 1920)) == 288
+
+
 @pytest.mark.parametrize("name", SPEEDS)
 def test_regions_are_limited_for_people_and_left_alone_for_many_classes(name):
     model, many = lite(), lite(classes=91)

@@ -23,7 +23,7 @@ class MaskRcnn(StageConfig, frozen=True, tag="mask_rcnn"):
     # ones to continue tracks, so that a high value loses people
     speed: Literal["fast", "balanced", "accurate"] = "balanced"  # fast: at 2/3 of the size, at most
     # 48 regions, int8 where it runs; balanced: at most 100 regions; accurate: as many as the
-    # weights say
+    # weights say, at up to 1.5 times the size where frames have as many pixels
     short_side: Literal["auto"] | Annotated[int, Meta(ge=64, le=2160)] | None = None  # px; the
     # frame's shorter side is scaled to this before detection; none: as the weights were trained, or
     # as `speed` says; auto: as none, but no more than needed for people of `min_height`

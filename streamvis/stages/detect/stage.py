@@ -69,11 +69,10 @@ class PersonDetector:
         It costs a quarter of a look, and misses small people.
         """
         height, width = pixels.shape[:2]
+        h, w = (max(side // COARSE, 1) for side in self.model.size_of(height, width))
+        small = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
+        image = torch.from_numpy(small).permute(2, 0, 1)  # (3, h, w)
         with self._coarse():
-            h, w = self.model.size_of(height, width)
-            self.model.most_scale = 1.0  # scaled it is
-            small = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
-            image = torch.from_numpy(small).permute(2, 0, 1)  # (3, h, w)
             (found,) = _parts(self.network([image], False))
         scale = np.array([width / w, height / h] * 2, np.float32)
         return self.wanted(msgspec.structs.replace(found, boxes=found.boxes * scale), width, height)
@@ -81,16 +80,13 @@ class PersonDetector:
     @contextmanager
     def _coarse(self) -> Iterator[None]:
         model, rpn = self.model, self.model.rpn
-        kept = model.short_side, model.long_side, rpn.keep_before, rpn.keep_after
-        most_scale = model.most_scale
-        model.short_side, model.long_side = (side // COARSE for side in kept[:2])
-        model.most_scale = most_scale / COARSE
+        kept = model.most_scale, rpn.keep_before, rpn.keep_after
+        model.most_scale = 1.0  # scaled it is
         rpn.keep_before, rpn.keep_after = COARSE_PROPOSALS
         try:
             yield
         finally:
-            model.short_side, model.long_side, rpn.keep_before, rpn.keep_after = kept
-            model.most_scale = most_scale
+            model.most_scale, rpn.keep_before, rpn.keep_after = kept
 
     def _fetch(self, pixels: Array) -> torch.Tensor | Array:
         """Return the picture as the network takes it: (3, H, W)."""
