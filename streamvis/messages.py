@@ -490,6 +490,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     longest: LongestStay | None = None
     busiest: Busiest | None = None
     actions: dict[str, int] | None = None  # by label: how often one began
+    postures: dict[str, int] | None = None  # by label, likewise
     unknown: int | None = None  # how often an out-of-distribution object began
     forecasts: dict[int, MeanForecastScore] | None = None  # by horizon, µs
     zones: dict[str, int] | None = None  # by name: visits, after corrections

@@ -33,7 +33,7 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 
 def findings_table(summary: Summary) -> Iterator[Table]:
-    """Yield the findings of each source: people, tracks, actions, forecasts; none without any."""
+    """Yield the findings of each source, a column for each kind; none without any."""
     found = {s.id: s.found for s in summary.sources if s.found is not None}
     columns = {name: [value(one) for one in found.values()] for name, value in _COLUMNS}
     filled = {name: cells for name, cells in columns.items() if cells != [None] * len(found)}
@@ -64,10 +64,10 @@ def _busiest(found: Findings) -> str | None:
     return f"{found.busiest.people} at {moment(found.busiest.media_us, found.busiest.capture_us)}"
 
 
-def _actions(found: Findings) -> str | None:
-    if found.actions is None:
+def _counts(counts: dict[str, int] | None) -> str | None:
+    if counts is None:
         return None
-    return ", ".join(f"{label} {count}" for label, count in found.actions.items()) or "none"
+    return ", ".join(f"{label} {count}" for label, count in counts.items()) or "none"
 
 
 def _forecasts(found: Findings) -> str | None:
@@ -84,7 +84,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Findings], int | str | None]], ...] = (
     ("splits", lambda found: found.splits),
     ("longest stay", _longest),
     ("busiest moment", _busiest),
-    ("actions", _actions),
+    ("actions", lambda found: _counts(found.actions)),
+    ("postures", lambda found: _counts(found.postures)),
     ("unknown objects", lambda found: found.unknown),
     ("mIoU of forecasts", _forecasts),
 )

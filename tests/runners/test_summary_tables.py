@@ -89,6 +89,8 @@ def test_a_source_that_failed_has_no_values_and_a_run_without_publisher_no_table
 def test_actions():
     found = Findings(actions={"fight": 3, "run": 1})
     assert cells(gate=found) == [{"source": "gate", "actions": "fight 3, run 1"}]
+    fallen = Findings(postures={"fallen": 1})
+    assert cells(gate=fallen) == [{"source": "gate", "postures": "fallen 1"}]
     assert cells(gate=Findings(actions={})) == [{"source": "gate", "actions": "none"}]
 
 

@@ -45,6 +45,7 @@ class PoseEventState(msgspec.Struct):
     epoch: int  # stream epoch
     open: dict[int, dict[Posture, PostureProgress]] = {}  # track -> posture
     published_us: dict[int, int] = {}  # track -> media time of its last update
+    begun: dict[str, int] | None = None  # by label; None before postures were estimated
 
 
 class PoseDeriver:
@@ -76,6 +77,11 @@ class PoseDeriver:
             return FrameEvents(ends=ends)
         bodies: list[EventBody] = [*self._observed(poses, media_us), *self._lost(media_us)]
         bodies += self._updates(poses, media_us)
+        if poses.postures is not None:
+            begun = state.begun = {} if state.begun is None else state.begun
+            for what in bodies:
+                if isinstance(what, PostureBegin):
+                    begun[what.posture.label] = begun.get(what.posture.label, 0) + 1
         return FrameEvents(ends=ends, drafts=[Draft(what) for what in bodies])
 
     def close(self, reason: Reason) -> list[EventBody]:
@@ -84,8 +90,8 @@ class PoseDeriver:
         return self._end(sorted(self._state.open), reason)
 
     def findings(self, so_far: Findings) -> Findings:
-        """Return the findings unchanged."""
-        return so_far
+        """Return the findings with the number of postures that began."""
+        return msgspec.structs.replace(so_far, postures=self._state.begun)
 
     def state(self) -> bytes:
         """Return open postures and the times of updates."""

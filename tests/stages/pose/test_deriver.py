@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streamvis.config import Jipda
 from streamvis.events.deriver import PublishPolicy
 from streamvis.events.envelope import type_of
-from streamvis.messages import Packet, Poses
+from streamvis.messages import Findings, Packet, Poses
 from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.pose.deriver import LOST_US, PoseDeriver
 from streamvis.stages.pose.events import PoseUpdate, PostureBegin, PostureEnd
@@ -70,6 +70,23 @@ def test_a_fall_is_told_sooner_than_other_postures():
     assert list(curve(short, config, label="fallen")) == [4, 10]
     assert curve(short, config, label="sitting") == {}
     assert list(curve([0.9] * 12, config, label="sitting")) == [10]
+
+
+def test_what_was_found_counts_the_postures_that_began_also_after_a_restart():
+    deriver = PoseDeriver(CONFIG, INFO, None)
+    for k, clear in enumerate([0.9] * 4 + [0.1] * 4):
+        deriver.derive(packet(k, tracks([7]), poses({7: clear}), source="cam1"))
+    deriver = PoseDeriver(CONFIG, INFO, deriver.state())
+    for k, clear in enumerate([0.9] * 4, start=8):
+        deriver.derive(packet(k, tracks([7]), poses({7: clear}), source="cam1"))
+    assert deriver.findings(Findings(people=1)) == Findings(people=1, postures={"fallen": 2})
+
+
+def test_without_postures_none_are_counted():
+    deriver = PoseDeriver(CONFIG, INFO, None)
+    assert deriver.findings(Findings()).postures is None
+    deriver.derive(packet(0, tracks([7]), poses({7: 0.1}), source="cam1"))
+    assert deriver.findings(Findings()).postures == {}
 
 
 def test_a_flicker_is_no_posture():
