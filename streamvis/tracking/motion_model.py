@@ -7,31 +7,39 @@ import numpy as np
 from streamvis.messages import Array
 from streamvis.tracking import kalman
 from streamvis.tracking.parameters import TrackerParameters
+from streamvis.tracking.state_space import StateSpace
 
 
 def walk_on(
-    x: Array, P: Array, dt: float, body: Array, parameters: TrackerParameters
+    x: Array, P: Array, dt: float, space: StateSpace, parameters: TrackerParameters
 ) -> tuple[Array, Array]:
     """Predict states x (N, 6) and covariances P (N, 6, 6) by `dt` s, at constant velocity.
 
-    `body` (N,) is the height of each person in the units of the state.
+    On the ground, people grow in the picture as they come nearer. In the image it is not known who
+    does, so that all sizes drift more.
     """
+    body, scale = space.body(x), space.log_scale(x)
     F = np.eye(6)
     F[:4, :4], unit = kalman.constant_velocity(dt)
     Q = np.zeros((len(x), 6, 6))
     Q[:, :4, :4] = (parameters.acceleration * body)[:, None, None] ** 2 * unit
-    Q[:, [4, 5], [4, 5]] = parameters.size_drift**2 * dt
-    return kalman.predict(x, P, F, Q)
+    drift = parameters.size_drift if scale is None else parameters.ground_size_drift
+    Q[:, [4, 5], [4, 5]] = np.square(drift) * dt
+    x, P = kalman.predict(x, P, F, Q)
+    if scale is not None:
+        x[:, 4:] += (space.log_scale(x) - scale)[:, None]
+    return x, P
 
 
 def stand_still(
-    x: Array, P: Array, dt: float, body: Array, parameters: TrackerParameters
+    x: Array, P: Array, dt: float, space: StateSpace, parameters: TrackerParameters
 ) -> tuple[Array, Array]:
     """Predict as `walk_on`, but people of whom the picture shows no movement.
 
     They stay where they are but for a slow drift, which the picture would not show. The velocity is
     forgotten within `still_s`, and its variance tends to that of somebody who may set out.
     """
+    body = space.body(x)
     kept = math.exp(-dt / parameters.still_s)
     F = np.diag([1, 1, kept, kept, 1, 1])
     Q = np.zeros((len(x), 6, 6))

@@ -68,6 +68,12 @@ class StateSpace(Protocol):
     def body(self, x: Array) -> Array:
         """Return the heights (N,) of people in units of the space, the scale of their motion."""
 
+    def log_scale(self, x: Array) -> Array | None:
+        """Return the log (N,) of sizes in the picture at these places, up to a constant.
+
+        None where it is not known; NaN beyond the horizon.
+        """
+
     def foot_velocity(self, x: Array) -> Array:
         """Return velocities (N, 2) of the foot points in px/s."""
 
@@ -114,6 +120,9 @@ class ImageSpace:
         boxes[:, 2] = x[:, 0] + half
         boxes[:, 3] = x[:, 1] + np.exp(x[:, 5])
         return boxes
+
+    def log_scale(self, x: Array) -> Array | None:
+        return None
 
     def body(self, x: Array) -> Array:
         return np.exp(x[:, 5])
@@ -187,6 +196,11 @@ class GroundSpace:
         boxes[:, 2] = u + half
         boxes[:, 3] = v
         return boxes
+
+    def log_scale(self, x: Array) -> Array | None:
+        depth = homogeneous(self.inverse, x[:, :2])[:, 2]
+        depth[depth <= 0] = np.nan
+        return np.asarray(-np.log(depth))
 
     def body(self, x: Array) -> Array:
         return np.full(len(x), BODY_M)

@@ -258,13 +258,13 @@ class Tracker:
             self._compensate(motion, dt)
         tracks = self.tracks
         predict = stand_still if still else walk_on
-        tracks.x, tracks.P = predict(tracks.x, tracks.P, dt, self.space.body(tracks.x), PARAMETERS)
+        tracks.x, tracks.P = predict(tracks.x, tracks.P, dt, self.space, PARAMETERS)
         boxes = self.space.boxes(tracks.x)
         fresh = (media_us - tracks.seen_us <= self.config.memory_s * 1e6) & _projectable(boxes)
         ended += self._lose(fresh)
         tracks, lost = self.tracks, self.lost
         if len(lost):
-            lost.x, lost.P = walk_on(lost.x, lost.P, dt, self.space.body(lost.x), PARAMETERS)
+            lost.x, lost.P = walk_on(lost.x, lost.P, dt, self.space, PARAMETERS)
             recent = media_us - lost.seen_us <= self.config.remember_s * 1e6
             self.lost = lost.take(recent & _projectable(self.space.boxes(lost.x)))
         view = self._view(boxes[fresh])

@@ -34,23 +34,45 @@ def walked(follow: Tracker, frames: int, start: float = 100, speed: float = 60) 
     return start + speed * (frames - 1) / FPS
 
 
+@pytest.mark.parametrize("space", ["image", "ground"])
 @pytest.mark.parametrize("predict", [walk_on, stand_still])
-@given(st.floats(0, 3), st.floats(0, 3), st.integers(0, 1000))
-def test_two_steps_are_one(predict, one, two, seed):
+@given(one=st.floats(0, 3), two=st.floats(0, 3), seed=st.integers(0, 1000))
+def test_two_steps_are_one(predict, space, one, two, seed):
+    space = tracker(space).space
     rng = np.random.default_rng(seed)
-    x, root = rng.normal(0, 10, (3, 6)), rng.normal(0, 1, (3, 6, 6))
-    P, body = root @ root.transpose(0, 2, 1), rng.uniform(10, 100, 3)
-    apart = predict(*predict(x, P, one, body, PARAMETERS), two, body, PARAMETERS)
-    together = predict(x, P, one + two, body, PARAMETERS)
+    x, root = rng.normal(0, 0.2, (3, 6)), rng.normal(0, 1, (3, 6, 6))
+    x[:, :2] += space.measure(seen(100).boxes, np.zeros(1)).z[:, :2]
+    x[:, 4:] += np.log([30, 90])
+    P = root @ root.transpose(0, 2, 1)
+    apart = predict(*predict(x, P, one, space, PARAMETERS), two, space, PARAMETERS)
+    together = predict(x, P, one + two, space, PARAMETERS)
     for a, b in zip(apart, together, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-7)
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-7)
+
+
+def test_on_the_ground_people_grow_as_they_come_nearer_and_in_the_image_they_keep_their_size():
+    ground, image = tracker("ground").space, tracker("image").space
+    for space, grown in ((ground, True), (image, False)):
+        x = np.zeros((1, 6))
+        x[:, [0, 1, 4, 5]] = space.measure(seen(320).boxes, np.zeros(1)).z
+        away = x.copy()
+        x[:, 2:4] = space.measure(seen(400, y=400).boxes, np.zeros(1)).z[:, :2] - x[:, :2]
+        away[:, 2:4] = -x[:, 2:4] / 4
+        for start in (x, away):
+            after, _ = walk_on(start, np.zeros((1, 6, 6)), 1.0, space, PARAMETERS)
+            before, later = space.boxes(start)[0], space.boxes(after)[0]
+            distance = (later[3] - 100) / (before[3] - 100) if grown else 1  # horizon at y = 100
+            np.testing.assert_allclose(
+                later[2:] - later[:2], distance * (before[2:] - before[:2]), rtol=1e-9
+            )
 
 
 def test_who_stands_still_stays_where_they_are_and_may_set_out_at_any_time():
     x = np.array([[100.0, 200, 30, -10, 3, 4]])
     P = np.diag([1.0, 1, 25, 25, 0.01, 0.01])[None]
-    later, wide = stand_still(x, P, 5.0, np.array([90.0]), PARAMETERS)
-    np.testing.assert_allclose(later, [[100, 200, 0, 0, 3, 4]], atol=1e-9)
+    x[:, 5] = np.log(90)
+    later, wide = stand_still(x, P, 5.0, tracker().space, PARAMETERS)
+    np.testing.assert_allclose(later, [[100, 200, 0, 0, 3, np.log(90)]], atol=1e-9)
     drift = (PARAMETERS.still_drift * 90) ** 2 * 5
     sets_out = (PARAMETERS.still_speed * 90) ** 2
     np.testing.assert_allclose(
