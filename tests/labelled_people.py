@@ -60,7 +60,6 @@ def coloured(count: int, views: int, *, seed: int = 0) -> CropDataset:
         crops.astype(np.uint8),
         person,
         person,
-        np.zeros((len(person), 1, 0, 0)),
         apart,
         np.arange(count + 1),
     )

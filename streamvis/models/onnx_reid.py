@@ -31,11 +31,12 @@ class Teacher:
                 "one tensor(float) [N, height, width, 3]"
             )
         self.size: tuple[int, int] = (shape[1], shape[2])  # of a crop
+        self.outputs = self._one(_blank(self.size)).size  # numbers of a vector
 
     def __call__(self, crops: Array) -> Array:
         """Vectors (N, D) float32 of unit length of crops (N, H, W, 3) uint8 RGB."""
         rows = [self._one(pixels) for pixels in crops]
-        return np.stack(rows) if rows else np.zeros((0, self._one(_blank(self.size)).size))
+        return np.stack(rows) if rows else np.zeros((0, self.outputs), np.float32)
 
     def _one(self, pixels: Array) -> Array:
         bgr = np.ascontiguousarray(pixels[None, ..., ::-1], np.float32)

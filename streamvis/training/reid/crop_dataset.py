@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,17 +23,16 @@ from streamvis.training.color_jitter import jitter, maybe_blur, maybe_compress, 
 from streamvis.training.reid.identity_boxes import IdentityBoxes
 
 BORDER = 0.125  # of a box's side, kept around it on either side for jitter to draw on
-KEY, CROPS, VECTORS = "key.txt", "crops.npy", "vectors.npy"  # the files of the cache
+KEY, CROPS = "key.txt", "crops.npy"  # the files of the cache
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CropDataset(NamedTuple):
-    """The crops of all sources, with their identities and the vectors of teachers."""
+    """The crops of all sources, with their identities."""
 
     crops: Array  # (N, H, W, 3) uint8 RGB, with the border
     person: Array  # (N,) int64, over all sources
     source: Array  # (N,) int64
-    teacher_vectors: Array  # (N, V, T, D) float32: unit vectors of T teachers in V colourings
     apart: list[Array | None]  # of each source (P, P) bool: its pairs of certainly different people
     first: Array  # (sources + 1,) number of each source's first person
 
@@ -45,7 +43,7 @@ class CropBatch(NamedTuple):
     crops: Tensor  # (B, H, W, 3) uint8
     same: Tensor  # (B, B) bool
     other: Tensor  # (B, B) bool; pairs neither same nor other may be either
-    teacher_vectors: Tensor  # (B, T, D)
+    teacher_vectors: Tensor  # (B, T, D) float32: unit vectors of T teachers, of these crops
 
 
 class CropAugment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,29 +82,23 @@ class SyntheticIdentities(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 def gather(
     sources: Sequence[IdentityBoxes],
     size: tuple[int, int],
-    teachers: Sequence[Teacher],
-    invented: SyntheticIdentities,
+    strangers: int,
     cache: Path,
 ) -> CropDataset:
-    """Cut all crops and compute the teachers' vectors; `cache`, a folder, keeps both.
-
-    What a run that was stopped has left there is used: whole crops, and vectors up to the last.
-    """
+    """Cut all crops, and combine `strangers` more; `cache`, a folder, keeps them."""
     counts = [int(one.ids.max()) + 1 for one in sources]
     first = np.concatenate([[0], np.cumsum(counts)])
     source = np.repeat(np.arange(len(sources)), [len(one) for one in sources])
     person = np.concatenate([one.ids for one in sources]) + first[source]
-    strangers = invented.strangers
     person = np.concatenate([person, first[-1] + np.arange(strangers)])
     source = np.concatenate([source, np.full(strangers, len(sources))])
     first = np.append(first, first[-1] + strangers)
-    key = _key(sources, size, teachers, invented)
+    key = _key(sources, size, strangers)
     if _read_key(cache) != key:
         crops = _cut(sources, size)
         _start(cache, key, np.concatenate([crops, composed(crops, strangers)]))
     crops = np.load(cache / CROPS, mmap_mode="r")
-    vectors = _taught(teachers, crops, person, invented.wardrobes, cache / VECTORS)
-    return CropDataset(crops, person, source, vectors, [*(s.apart() for s in sources), None], first)
+    return CropDataset(crops, person, source, [*(s.apart() for s in sources), None], first)
 
 
 def _cut(sources: Sequence[IdentityBoxes], size: tuple[int, int]) -> Array:
@@ -135,30 +127,13 @@ def _cut(sources: Sequence[IdentityBoxes], size: tuple[int, int]) -> Array:
     return crops
 
 
-def _taught(
-    teachers: Sequence[Teacher], crops: Array, person: Array, wardrobes: int, path: Path
-) -> Array:
-    """Return the teachers' vectors (N, V, T, D) of crops (N, H, W, 3) in all colourings.
-
-    They are written to `path` as they are computed; rows that are NaN there are still to be done.
-    """
-    if not teachers:
-        return np.zeros((len(crops), wardrobes, 0, 0), np.float32)
-    if not path.exists():
-        width = teachers[0](np.zeros((0, *teachers[0].size, 3), np.uint8)).shape[1]
-        part, shape = path.with_suffix(".tmp"), (len(crops), wardrobes, len(teachers), width)
-        empty = np.lib.format.open_memmap(part, "w+", np.float32, shape)
-        empty[:] = np.nan
-        empty.flush()
-        os.replace(part, path)
-    vectors = np.lib.format.open_memmap(path, "r+")
-    for row in _progress(np.flatnonzero(np.isnan(vectors[:, -1, -1, -1])), "teachers"):
-        for worn in range(wardrobes):
-            pixels = recoloured(crops[row], int(person[row]), worn)
-            for number, teacher in enumerate(teachers):
-                vectors[row, worn, number] = teacher(unchanged(pixels, teacher.size)[None])[0]
-    vectors.flush()
-    return vectors
+def taught(teachers: Sequence[Teacher], crops: Array) -> Array:
+    """Return the teachers' vectors (B, T, D) of crops (B, h, w, 3) as the student gets them."""
+    found = []
+    for teacher in teachers:
+        height, width = teacher.size
+        found.append(teacher(np.stack([cv2.resize(pixels, (width, height)) for pixels in crops])))
+    return np.stack(found, 1) if found else np.zeros((len(crops), 0, 0), np.float32)
 
 
 def unchanged(pixels: Array, size: tuple[int, int]) -> Array:
@@ -217,12 +192,10 @@ def _tint(rng: np.random.Generator) -> Array:
 def _key(
     sources: Sequence[IdentityBoxes],
     size: tuple[int, int],
-    teachers: Sequence[Teacher],
-    invented: SyntheticIdentities,
+    strangers: int,
 ) -> str:
     """Return a digest of everything that the content of the cache depends on."""
-    about = [size, BORDER, [t.path.name for t in teachers], msgspec.to_builtins(invented)]
-    digest = hashlib.sha256(json.dumps(about).encode())
+    digest = hashlib.sha256(json.dumps([size, BORDER, strangers]).encode())
     for one in sources:
         digest.update(one.name.encode())
         for values in (one.frames, one.ids, one.boxes):
@@ -239,10 +212,9 @@ def _read_key(cache: Path) -> str:
 
 
 def _start(cache: Path, key: str, crops: Array) -> None:
-    """Empty the cache and write the crops; the key, last, says that they are whole."""
+    """Write the crops anew; the key, last, says that they are whole."""
     cache.mkdir(parents=True, exist_ok=True)
-    for name in (KEY, VECTORS):
-        (cache / name).unlink(missing_ok=True)
+    (cache / KEY).unlink(missing_ok=True)
     np.save(cache / CROPS, crops)
     (cache / KEY).write_text(key, encoding="utf-8")
 
@@ -254,14 +226,21 @@ def batches(
     change: CropAugment,
     seed: int,
     start: int,
+    *,
+    wardrobes: int = 1,
+    teachers: Sequence[Teacher] = (),
 ) -> Iterator[CropBatch]:
-    """Yield batches from step `start` on; each step draws from a generator of its own."""
+    """Yield batches from step `start` on; each step draws from a generator of its own.
+
+    Teachers are asked about the augmented crops, so that a student learns from what both see
+    (Beyer et al. 2022, Knowledge distillation: a good teacher is patient and consistent).
+    """
     rows = _rows_of(people)
     step = start
     while True:
         rng = np.random.default_rng((seed, step))
         chosen = np.array(_draw(people, rows, mixture, rng))
-        worn = rng.integers(people.teacher_vectors.shape[1], size=len(chosen))
+        worn = rng.integers(wardrobes, size=len(chosen))
         compared = mixture.people * mixture.views
         worn[:compared] = np.repeat(worn[: mixture.people], mixture.views)
         crops = np.empty((len(chosen), *size, 3), np.uint8)
@@ -277,7 +256,7 @@ def batches(
             torch.from_numpy(crops),
             torch.from_numpy(same & known),
             torch.from_numpy(other & known),
-            torch.from_numpy(people.teacher_vectors[chosen, worn]),
+            torch.from_numpy(taught(teachers, crops)),
         )
         step += 1
 

@@ -46,7 +46,6 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relations: Annotated[float, Meta(ge=0)] = 1.0  # weight of the similarities within a batch
     temperature: Annotated[float, Meta(gt=0)] = 0.1  # of those similarities
     vectors: Annotated[float, Meta(ge=0)] = 1.0  # weight of the vectors themselves
-    steady: Annotated[float, Meta(ge=0, le=1)] = 0.5  # share of a person's mean in each vector
 
 
 class EmbedderRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,18 +138,6 @@ def boxes_to_train_on(recipe: EmbedderRecipe, data: Sequence[Path]) -> list[Iden
     return learnt
 
 
-def steadied(people: CropDataset, share: float) -> CropDataset:
-    """Mix each vector of a teacher with the mean of its person, against noise of single crops."""
-    vectors = people.teacher_vectors  # (N, V, T, D)
-    sums = np.zeros((int(people.first[-1]), *vectors.shape[1:]), np.float32)
-    np.add.at(sums, people.person, vectors)
-    counts = np.bincount(people.person, minlength=len(sums))[people.person]
-    means = sums[people.person] / counts[:, None, None, None]
-    mixed = (1 - share) * vectors + share * means
-    norms = np.linalg.norm(mixed, axis=-1, keepdims=True)
-    return people._replace(teacher_vectors=mixed / norms)
-
-
 def losses(model: Embedder, batch: CropBatch, recipe: EmbedderRecipe) -> dict[str, Tensor]:
     """Return the terms of the loss of one step."""
     lesson = recipe.lesson
@@ -199,13 +186,13 @@ def set_apart(model: Embedder, people: CropDataset, apart: float, seed: int) -> 
     head.bias.sub_(low * mean)
 
 
-def check_lengths(model: Embedder, people: CropDataset) -> None:
+def check_lengths(model: Embedder, teachers: Sequence[Teacher]) -> None:
     """Raise ConfigError unless the embedder's vectors are as long as those of all teachers."""
-    teachers, length = people.teacher_vectors.shape[2:]
-    if teachers and model.outputs != teachers * length:
+    length = sum(teacher.outputs for teacher in teachers)
+    if teachers and model.outputs != length:
         raise ConfigError(
             f"architecture {model.architecture.name} gives vectors of {model.outputs} numbers, "
-            f"{teachers} teachers {teachers * length}; expected as many: name other teachers"
+            f"the teachers {length} in all; expected as many: set `vector: {length}` in the recipe"
         )
 
 
@@ -222,6 +209,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe)
     networks = [Teacher(path) for path in teachers]
+    check_lengths(model, networks)
     boxes = boxes_to_train_on(recipe, data)
     begin(
         out,
@@ -231,13 +219,20 @@ def train(
         weights={"start": [recipe.start]},
         overwrite=overwrite,
     )
-    people = gather(boxes, model.size, networks, recipe.invented, out / "people")
-    people = steadied(people, recipe.lesson.steady)
-    check_lengths(model, people)
+    people = gather(boxes, model.size, recipe.invented.strangers, out / "people")
     model.to(device).train()
 
     def data_from(step: int) -> Iterator[CropBatch]:
-        return batches(people, model.size, recipe.batch, recipe.change, recipe.seed, step)
+        return batches(
+            people,
+            model.size,
+            recipe.batch,
+            recipe.change,
+            recipe.seed,
+            step,
+            wardrobes=recipe.invented.wardrobes,
+            teachers=networks,
+        )
 
     head = [] if model.head is None else list(model.head.parameters())
     body = [p for name, p in model.named_parameters() if not name.startswith("head.")]

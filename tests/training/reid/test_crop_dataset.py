@@ -17,7 +17,6 @@ from streamvis.training.reid.crop_dataset import (
     BatchComposition,
     CropAugment,
     CropDataset,
-    SyntheticIdentities,
     augmented,
     batches,
     composed,
@@ -25,6 +24,7 @@ from streamvis.training.reid.crop_dataset import (
     recoloured,
     relations,
     swap_margins,
+    taught,
 )
 from streamvis.training.reid.identity_boxes import read_identity_boxes
 
@@ -32,13 +32,13 @@ from streamvis.training.reid.identity_boxes import read_identity_boxes
 def test_the_cache_is_read_when_it_fits_and_made_anew_when_not(tmp_path):
     found = [*read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)]
     cache = tmp_path / "people"
-    first = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
+    first = gather(found, (32, 16), 3, cache)
     for picture in (tmp_path / "a/img1").iterdir():
         picture.unlink()
-    again = gather(found, (32, 16), [], SyntheticIdentities(2, 3), cache)
+    again = gather(found, (32, 16), 3, cache)
     np.testing.assert_array_equal(again.crops, first.crops)
     with pytest.raises(StreamvisError):
-        gather(found, (64, 32), [], SyntheticIdentities(2, 3), cache)
+        gather(found, (64, 32), 3, cache)
 
 
 def test_an_unchanged_crop_is_the_box_without_its_border():
@@ -77,26 +77,40 @@ class Brightness:
 
     path = Path("brightness.onnx")
     size = (20, 10)
+    outputs = 3
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         means = crops.astype(np.float32).mean((1, 2)) + 1
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def test_a_teacher_is_asked_about_each_wardrobe(tmp_path):
-    (one,) = read_identity_boxes(sequence(tmp_path / "a", "walk"), 0.2)
-    teacher = Brightness()
-    people = gather([one], (32, 16), [teacher], SyntheticIdentities(3, 5), tmp_path / "people")
-    assert people.teacher_vectors.shape == (len(one) + 5, 3, 1, 3)
-    for row in (0, 1, 2, 3, len(one), len(one) + 4):
-        for wardrobe in range(3):
-            seen = recoloured(people.crops[row], int(people.person[row]), wardrobe)
-            expected = teacher(seen[None, 4:36, 2:18])[0]
-            assert people.teacher_vectors[row, wardrobe, 0] @ expected > 0.999
-    mixture = BatchComposition(people=3, views=2, neighbours=3, others=2)
-    batch = next(batches(people, (32, 16), mixture, UNCHANGED, 0, 0))
-    told = torch.from_numpy(teacher(batch.crops.numpy()))
-    assert float((told * batch.teacher_vectors[:, 0]).sum(1).min()) > 0.999
+def test_a_teacher_is_asked_about_the_crops_that_the_student_gets():
+    people, mixture = coloured(8, 3), BatchComposition(people=3, views=2, neighbours=1, others=4)
+    teacher, change = Brightness(), CropAugment(tint=0.3, erase=1.0)
+    batch = next(
+        batches(people, (20, 10), mixture, change, 0, 0, wardrobes=3, teachers=[teacher, teacher])
+    )
+    assert batch.teacher_vectors.shape == (10, 2, 3)
+    expected = torch.from_numpy(teacher(batch.crops.numpy()))
+    for number in range(2):
+        torch.testing.assert_close(batch.teacher_vectors[:, number], expected)
+    alone = next(batches(people, (20, 10), mixture, change, 0, 0, wardrobes=3))
+    torch.testing.assert_close(alone.crops, batch.crops)
+    assert alone.teacher_vectors.shape[1] == 0
+
+
+def test_crops_are_enlarged_to_the_size_of_the_teacher():
+    crops = np.random.default_rng(0).integers(256, size=(3, 10, 5, 3), dtype=np.uint8)
+    seen = []
+
+    class Noting(Brightness):
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            seen.append(crops)
+            return super().__call__(crops)
+
+    taught([Noting()], crops)
+    assert seen[0].shape == (3, 20, 10, 3)
+    assert seen[0].mean() == pytest.approx(crops.mean(), abs=2)
 
 
 @given(person=st.integers(0, 99), wardrobe=st.integers(1, 9))
@@ -126,7 +140,6 @@ def test_relations_within_a_source_are_what_is_sure():
         np.zeros((5, 8, 4, 3), np.uint8),
         np.array([0, 1, 2, 3, 0]),
         np.array([0, 0, 0, 1, 0]),
-        np.zeros((5, 1, 0, 0)),
         apart,
         np.array([0, 3, 4]),
     )
@@ -146,35 +159,11 @@ def test_people_with_one_crop_each_cannot_be_compared():
 def test_a_cache_whose_crops_were_not_finished_is_made_anew(tmp_path):
     found = read_identity_boxes(sequence(tmp_path / "a", "walk", people=2, frames=3), 0.1)
     cache = tmp_path / "caches/people"
-    first = gather(found, (32, 16), [], SyntheticIdentities(1), cache).crops.copy()
+    first = gather(found, (32, 16), 0, cache).crops.copy()
     (cache / "crops.npy").write_bytes(b"half")
     (cache / "key.txt").unlink()  # which is written last
-    again = gather(found, (32, 16), [], SyntheticIdentities(1), cache)
+    again = gather(found, (32, 16), 0, cache)
     np.testing.assert_array_equal(again.crops, first)
-
-
-def test_vectors_go_on_where_they_were_stopped(tmp_path):
-    class Stopping(Brightness):
-        left = 7
-        asked = 0
-
-        def __call__(self, crops: np.ndarray) -> np.ndarray:
-            if len(crops) and self.left == 0:
-                raise KeyboardInterrupt
-            self.left -= len(crops)
-            self.asked += len(crops)
-            return super().__call__(crops)
-
-    found = read_identity_boxes(sequence(tmp_path / "a", "walk", people=2, frames=3), 0.1)
-    invented = SyntheticIdentities(2, 4)
-    whole = gather(found, (32, 16), [Brightness()], invented, tmp_path / "whole").teacher_vectors
-    with pytest.raises(KeyboardInterrupt):
-        gather(found, (32, 16), [Stopping()], invented, tmp_path / "parts")
-    rest = Stopping()
-    rest.left = 99
-    parts = gather(found, (32, 16), [rest], invented, tmp_path / "parts").teacher_vectors
-    np.testing.assert_array_equal(parts, whole)
-    assert rest.asked == 2 * (6 + 4) - 6  # three crops were done, the fourth was not
 
 
 def test_crops_of_all_sources_are_boxes_with_a_border_and_people_are_numbered_through(tmp_path):
@@ -183,7 +172,7 @@ def test_crops_of_all_sources_are_boxes_with_a_border_and_people_are_numbered_th
     truth = folders[0] / "gt/gt.txt"
     truth.write_text("\n".join(truth.read_text().splitlines()[2:]))
     sources = read_identity_boxes(tmp_path, 0.1)
-    people = gather(sources, (32, 16), [], SyntheticIdentities(1, 3), tmp_path / "people")
+    people = gather(sources, (32, 16), 3, tmp_path / "people")
     assert people.person.tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 4, 5, 6]
     assert people.source.tolist() == [0] * 4 + [1] * 6 + [2] * 3
     assert people.first.tolist() == [0, 2, 4, 7]
@@ -204,7 +193,7 @@ def test_boxes_beyond_the_end_of_the_video_are_refused_with_the_last_frame(tmp_p
     sources = read_identity_boxes(folder, 0.1)
     (folder / "img1/000004.png").unlink()
     with pytest.raises(DataError, match="walk has boxes up to frame 4, but fewer pictures"):
-        gather(sources, (32, 16), [], SyntheticIdentities(1), tmp_path / "people")
+        gather(sources, (32, 16), 0, tmp_path / "people")
 
 
 @given(st.integers(0, 200), st.floats(0, 0.1))

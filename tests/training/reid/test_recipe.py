@@ -20,7 +20,6 @@ from streamvis.training.reid import recipe as embedder
 from streamvis.training.reid.crop_dataset import (
     BatchComposition,
     CropDataset,
-    SyntheticIdentities,
     augmented,
     gather,
 )
@@ -32,7 +31,6 @@ from streamvis.training.reid.recipe import (
     load_recipe,
     losses,
     set_apart,
-    steadied,
     train,
 )
 
@@ -125,10 +123,26 @@ def test_training_separates_people_it_has_seen_and_some_it_has_not(tmp_path, mon
         assert after > before + 0.05
 
 
-def taught(recipe: EmbedderRecipe, people: CropDataset, out: Path, monkeypatch) -> weights.Embedder:
+def taught(
+    recipe: EmbedderRecipe, people: CropDataset, out: Path, monkeypatch, teachers=()
+) -> weights.Embedder:
     monkeypatch.setattr(embedder, "boxes_to_train_on", lambda recipe, data: [])
     monkeypatch.setattr(embedder, "gather", lambda *_: people)
-    return train(recipe, [], [], out)
+    monkeypatch.setattr(embedder, "Teacher", lambda teacher: teacher)
+    monkeypatch.setattr(embedder, "begin", lambda *_, **__: None)
+    return train(recipe, [], teachers, out)
+
+
+class Hue:
+    """A teacher whose vectors are differences of the mean colours, and the red."""
+
+    size = (64, 32)
+    outputs = 3
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        means = crops.astype(np.float32).mean((1, 2)) + 1
+        out = np.stack([means[:, 0] - means[:, 1], means[:, 1] - means[:, 2], means[:, 0]], 1)
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
 
 
 @torch.inference_mode()
@@ -140,18 +154,19 @@ def vectors_of(model: weights.Embedder, people: CropDataset) -> torch.Tensor:
 
 def test_vectors_come_near_those_of_a_teacher(tmp_path, monkeypatch):
     people, start = coloured(12, 4), str(published(tmp_path))
-    means = people.crops[:, 10:70, 5:35].astype(np.float32).mean((1, 2)) + 1
-    told = np.stack([means[:, 0] - means[:, 1], means[:, 1] - means[:, 2], means[:, 0]], 1)
-    told /= np.linalg.norm(told, axis=1, keepdims=True)
-    lesson = Distillation(relations=0, vectors=1, steady=0)
-    recipe = quick(start=start, angular=AngularLoss(weight=0), lesson=lesson, apart=0.01)
-    people = people._replace(teacher_vectors=told[:, None, None])
-    with pytest.raises(ConfigError, match="vectors of 128 numbers, 1 teachers 3"):
-        taught(recipe, people, tmp_path / "out", monkeypatch)
+    teacher, told = Hue(), Hue()(people.crops[:, 10:70, 5:35])
+    recipe = quick(
+        start=start, angular=AngularLoss(weight=0), lesson=Distillation(relations=0), apart=0.01
+    )
+    with pytest.raises(ConfigError, match="vectors of 128 numbers, the teachers 3 in all"):
+        taught(recipe, people, tmp_path / "out", monkeypatch, [teacher])
     recipe = msgspec.structs.replace(recipe, vector=3, standardise=True)
     before, after = (
         float((vectors_of(m, people).numpy() * told).sum(1).mean())
-        for m in (build(recipe).eval(), taught(recipe, people, tmp_path / "out", monkeypatch))
+        for m in (
+            build(recipe).eval(),
+            taught(recipe, people, tmp_path / "out", monkeypatch, [teacher]),
+        )
     )
     assert after > max(before + 0.1, 0.9)
 
@@ -202,22 +217,9 @@ def test_held_out_sequences_are_not_looked_at(tmp_path):
     recipe = quick(hold_out=("held",))
     found = boxes_to_train_on(recipe, [tmp_path / "mot"])
     assert [one.name for one in found] == ["seen"]
-    assert (
-        len(gather(found, (32, 16), [], SyntheticIdentities(1), tmp_path / "people").crops) == 4 * 5
-    )
+    assert len(gather(found, (32, 16), 0, tmp_path / "people").crops) == 4 * 5
     with pytest.raises(DataError, match="all of the data is held out: held"):
         boxes_to_train_on(recipe, [held])
-
-
-def test_a_steadied_vector_lies_between_the_look_and_the_person():
-    people = coloured(2, 3)._replace(
-        teacher_vectors=np.eye(6, dtype=np.float32)[:, None, None]  # (6 crops, 1, 1 teacher, 6)
-    )
-    mixed = steadied(people, 0.5).teacher_vectors
-    np.testing.assert_allclose(np.linalg.norm(mixed, axis=-1), 1, rtol=1e-6)
-    expected = np.array([0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3, 0, 0, 0])
-    np.testing.assert_allclose(mixed[0, 0, 0], expected / np.linalg.norm(expected), rtol=1e-5)
-    np.testing.assert_array_equal(steadied(people, 0.0).teacher_vectors, people.teacher_vectors)
 
 
 def test_what_cannot_be_trained_is_said(tmp_path):
