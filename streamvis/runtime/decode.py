@@ -93,6 +93,7 @@ class Decode:
         self._masks = spec.privacy_masks
         self._pictures_wanted = 0
         self._recorder = source.recorder if isinstance(source, RecordedSource) else None
+        self._live = source if isinstance(source, LiveSource) else None
         self._measured_due = 0.0
         self.host: SlotHost | None = None
         self._send(protocol.Opened(source.info))
@@ -236,9 +237,9 @@ class Decode:
             self._send(protocol.Silence(not stalled, silent_s))
         self._report_clips()
         now = time.monotonic()
-        if isinstance(self._source, LiveSource) and now >= self._measured_due:
+        if self._live is not None and now >= self._measured_due:
             self._measured_due = now + MEASURED_S
-            self._send(protocol.Measured(self._source.stats))
+            self._send(protocol.Measured(self._live.stats))
 
     def _report_clips(self) -> None:
         for event, path in self._recorder.saved() if self._recorder is not None else ():

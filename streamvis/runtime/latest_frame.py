@@ -18,7 +18,8 @@ class LatestFrame:
 
     def __init__(self, source: Source) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._source = source
+        # asked once: isinstance of a protocol is slow
+        self._live = source if isinstance(source, LiveSource) else None
         self._lock = threading.Lock()
         self._counter = GapCounter()
         self._picture: Picture | None = None
@@ -36,8 +37,8 @@ class LatestFrame:
     @property
     def silent_s(self) -> float:
         """For how long nothing has arrived from the source."""
-        if isinstance(self._source, LiveSource):
-            return self._source.silent_s
+        if self._live is not None:
+            return self._live.silent_s
         return time.monotonic() - self.arrived_s
 
     def take(self) -> tuple[Picture | None, list[Gap]]:
@@ -66,7 +67,7 @@ class LatestFrame:
         return True
 
     def _read(self, source: Source) -> None:
-        live = source if isinstance(source, LiveSource) else None
+        live = self._live
         policy, skipped, restarted = SkipPolicy(time.monotonic()), 0, False
         for picture in source:
             if self._over:

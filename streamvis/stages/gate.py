@@ -303,9 +303,9 @@ def block_changes(before: Array, after: Array) -> Array:
     The light and the exposure change all blocks by one gain and one offset.
     """
     old, new = before.astype(np.float32), after.astype(np.float32)
-    gain, offset = _light(*(_blocks(one).mean(axis=(2, 3)).ravel() for one in (old, new)))
+    gain, offset = _light(_block_means(old).ravel(), _block_means(new).ravel())
     difference = new - np.clip(gain * old + offset, 0, 255)
-    return np.asarray((_blocks(difference) ** 2).mean(axis=(2, 3)), np.float64)
+    return _block_means(difference * difference).astype(np.float64)
 
 
 def _light(old: Array, new: Array) -> tuple[float, float]:
@@ -318,11 +318,13 @@ def _light(old: Array, new: Array) -> tuple[float, float]:
         gain = float(((x - x.mean()) * y).mean()) / spread if spread > 1 else 1.0
         offset = float(y.mean()) - gain * float(x.mean())
         error = np.abs(new - gain * old - offset)
-        fits = error <= 3 * np.median(error) + 0.5
+        before, fits = fits, error <= 3 * np.median(error) + 0.5
+        if (fits == before).all():  # the next fit would be the same
+            break
     return gain, offset
 
 
-def _blocks(small: Array) -> Array:
-    """Return the blocks of a picture (h, w) as (h / BLOCK, w / BLOCK, BLOCK, BLOCK)."""
+def _block_means(small: Array) -> Array:
+    """Return the mean of each block of a picture (h, w) float32: (h / BLOCK, w / BLOCK)."""
     h, w = small.shape
-    return small.reshape(h // BLOCK, BLOCK, w // BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    return cv2.resize(small, (w // BLOCK, h // BLOCK), interpolation=cv2.INTER_AREA)

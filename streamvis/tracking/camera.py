@@ -31,6 +31,7 @@ STRIPS = 8  # vertical strips of the frame: a person fills one or two, the backg
 STILL = 0.9  # zero motion is preferred when it has this share of the best votes
 REFINEMENTS = 6
 FEW = 80  # corners, about, that are tracked first: most cameras stand still
+SAME = 3.0  # grey levels, root mean square over a cell: smaller changes are noise
 CERTAIN = 0.8  # share of all possible votes for zero motion above which nothing else is proposed
 
 LEAST = 15  # smallest number of inliers
@@ -104,6 +105,18 @@ def estimate_motion(before: GreyFrame, after: GreyFrame) -> Motion:
 def unknown_motion() -> Motion:
     """Return the identity with support 0."""
     return Motion(warp=np.eye(2, 3), support=0.0)
+
+
+def nothing_moved(before: GreyFrame, after: GreyFrame) -> bool:
+    """Whether two frames of one size differ by noise only, in each cell of a picture.
+
+    Where there are corners, a camera that moves by a third of a grey pixel changes more.
+    """
+    h, w = before.gray.shape
+    cells = max(1, w // CELL), max(1, h // CELL)
+    change = cv2.absdiff(before.gray, after.gray).astype(np.float32)
+    of_cells = cv2.resize(change * change, cells, interpolation=cv2.INTER_AREA)
+    return bool(of_cells.max() < SAME**2)
 
 
 def _scale(width: int, height: int) -> int:

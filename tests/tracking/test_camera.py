@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamvis.messages import encode_part
 from streamvis.sources import open_source, resolve
-from streamvis.tracking.camera import LEAST_SHARE, estimate_motion, grey_frame
+from streamvis.tracking.camera import LEAST_SHARE, estimate_motion, grey_frame, nothing_moved
 
 
 def texture(seed, width=1280, height=960):
@@ -97,6 +97,21 @@ def test_small_motions_are_found_to_a_fraction_of_a_pixel(shift, turn_deg, zoom,
 
     found = motion(noisy(shot(STILL)), noisy(shot(warp)))
     assert corner_error(found.warp, warp) < 0.5
+
+
+@pytest.mark.parametrize("noise", [0, 1.5, 3])
+def test_noise_is_no_motion_and_a_grey_pixel_is_one(noise):
+    random = np.random.default_rng(3)
+
+    def noisy(**moved):
+        picture = shot(similarity(640, 360, **moved))
+        seen = np.clip(picture + random.normal(0, noise, picture.shape), 0, 255)
+        return grey_frame(seen.astype(np.uint8))
+
+    place = noisy()
+    assert nothing_moved(place, noisy())
+    for moved in ({"shift": (2, 0)}, {"shift": (0, -2)}, {"turn_deg": 0.3}, {"zoom": 1.006}):
+        assert not nothing_moved(place, noisy(**moved))
 
 
 def test_there_and_back_is_where_it_was():

@@ -12,6 +12,7 @@ from streamvis.tracking.camera import (
     GreyFrame,
     estimate_motion,
     grey_frame,
+    nothing_moved,
     small_shape,
     unknown_motion,
 )
@@ -20,18 +21,30 @@ from streamvis.tracking.camera import (
 class _StoredFrame(msgspec.Struct, array_like=True):
     size: tuple[int, int]  # px of the source, width and height
     gray: bytes
+    support: float = 0.0
 
 
 class PreviousFrame:
-    """The frame before the next one, small and grey; None at first and after a restart."""
+    """The frame that the next one is compared with; None at first and after a restart.
+
+    It stays as long as nothing moves, so that slow motions add up until they can be measured.
+    """
 
     def __init__(self) -> None:
         self.grey: GreyFrame | None = None
+        self.support = 0.0  # of the last motion that was estimated
 
     def motion_to(self, pixels: Array) -> Motion:
         """Go on to the next frame, (H, W, 3) uint8 RGB, and return the motion since this one."""
-        before, self.grey = self.grey, grey_frame(pixels)
-        return unknown_motion() if before is None else estimate_motion(before, self.grey)
+        before, after = self.grey, grey_frame(pixels)
+        if before is None:
+            self.grey, self.support = after, 0.0
+            return unknown_motion()
+        if self.support and before.size == after.size and nothing_moved(before, after):
+            return Motion(warp=np.eye(2, 3), support=self.support)
+        self.grey, motion = after, estimate_motion(before, after)
+        self.support = motion.support
+        return motion
 
     def restart(self) -> None:
         """Forget the frame."""
@@ -43,7 +56,8 @@ class PreviousFrame:
 
     def state(self) -> bytes:
         """Return the small frame, about 60 kB."""
-        stored = self.grey and _StoredFrame(self.grey.size, self.grey.gray.tobytes())
+        grey = self.grey
+        stored = grey and _StoredFrame(grey.size, grey.gray.tobytes(), self.support)
         return msgspec.msgpack.encode(stored)
 
     def restore(self, state: bytes) -> None:
@@ -51,7 +65,7 @@ class PreviousFrame:
         was = msgspec.msgpack.decode(state, type=_StoredFrame | None)
         if was is not None:
             gray = np.frombuffer(was.gray, np.uint8).reshape(small_shape(*was.size))
-            self.grey = GreyFrame(gray, was.size)
+            self.grey, self.support = GreyFrame(gray, was.size), was.support
 
 
 class CameraStage(StatefulStage):

@@ -16,7 +16,7 @@ from streamvis.messages import Motion, Notice, Packet, encode_part
 from streamvis.runtime import inline
 from streamvis.runtime.host import build_stage
 from streamvis.sources import resolve
-from streamvis.stages.camera_motion.stage import CameraStage
+from streamvis.stages.camera_motion.stage import CameraStage, PreviousFrame
 from streamvis.stages.protocol import Site
 
 STEP = np.array([6.0, -4.0])  # px that the view goes from picture to picture
@@ -83,6 +83,24 @@ def test_the_background_of_an_even_pan_moves_evenly():
         assert shift(motion) == pytest.approx(STEP, abs=0.1)
 
 
+def test_slow_pans_add_up_until_they_can_be_measured():
+    ready, summed, still = PreviousFrame(), np.zeros(2), 0
+    for k in range(40):
+        drifted = np.array([[1, 0, 0.05 * k - 200], [0, 1, -60]])
+        motion = ready.motion_to(cv2.warpAffine(WORLD, drifted, (320, 240)))
+        summed += shift(motion)
+        still += k > 0 and (motion.warp == np.eye(2, 3)).all()
+        assert k == 0 or motion.support > 0.9
+    assert still > 20
+    assert summed == pytest.approx([0.05 * 39, 0], abs=0.3)
+
+
+def test_a_place_without_corners_stays_unknown():
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    ready = PreviousFrame()
+    assert all(is_unknown(ready.motion_to(grey)) for _ in range(4))
+
+
 def test_sources_are_kept_apart():
     packets = [
         packet(name, k, shown=k * way) for k in range(4) for name, way in (("a", 1), ("b", 2))
@@ -99,8 +117,9 @@ def test_batches_change_nothing():
     assert [encode_part(motion) for p in packets for motion in single([p])] == together
 
 
-def test_a_successor_goes_on_exactly():
-    packets = [packet("a", k) for k in range(6)]
+@pytest.mark.parametrize("shown", [range(6), [0, 1, 1, 1, 2, 2]])
+def test_a_successor_goes_on_exactly(shown):
+    packets = [packet("a", k, shown=of) for k, of in enumerate(shown)]
     whole = [encode_part(motion) for motion in started("a")(packets)]
     for cut in range(7):
         first, second = started("a"), stage()
