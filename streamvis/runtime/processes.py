@@ -116,6 +116,7 @@ class Child:
 class Heartbeats:
     """Sends heartbeats to the hub from a thread, and exits this process when the hub is gone.
 
+    While the process sends messages with `client`, which show as much, there are no heartbeats.
     `hub`: its process id, if it is the parent of this process.
     """
 
@@ -123,6 +124,7 @@ class Heartbeats:
         self, client: Client, endpoint: str, identity: bytes, hub: int | None = None
     ) -> None:
         self._client = Client(endpoint, identity + BEAT_SUFFIX, first=client)
+        self._messages = client
         self._hub = hub
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
@@ -134,9 +136,13 @@ class Heartbeats:
         self._client.close()
 
     def _run(self) -> None:
+        sent = self._messages.sent
         while not self._over.wait(BEAT_S):
             if self._hub is not None and os.getppid() != self._hub:
                 os._exit(1)
+            before, sent = sent, self._messages.sent
+            if sent != before:
+                continue
             try:
                 self._client.send([b""])
             except zmq.ContextTerminated:  # the process ends while this thread is sending

@@ -197,6 +197,7 @@ class Core:
         flow = self._flow
         match fact:
             case protocol.Received():
+                self._note_alive(fact.process, fact.at)
                 if stream := self._decoders.get(fact.process):
                     flow.changed[stream.name] = stream
                     self._handle_decode(stream, fact.message, fact.at)
@@ -205,10 +206,7 @@ class Core:
             case protocol.Tick():
                 self._tick(fact.at)
             case protocol.Heartbeat():
-                self._process(fact.process).heartbeat_at = fact.at
-                if (stream := self._decoders.get(fact.process)) and stream.frozen:
-                    flow.changed[stream.name] = stream
-                    self._sources.heartbeat(stream, fact.at)
+                self._note_alive(fact.process, fact.at)
             case protocol.SlotsCreated():
                 self._use_slots(self._changed(fact.source), fact.slots)
             case protocol.PixelsLost():
@@ -230,6 +228,13 @@ class Core:
                 self._process_exited(fact)
             case protocol.Drain():
                 self._drain(fact.at)
+
+    def _note_alive(self, process: str, at: float) -> None:
+        """Note a message or a heartbeat of a process, which is alive then."""
+        self._process(process).heartbeat_at = at
+        if (stream := self._decoders.get(process)) and stream.frozen:
+            self._flow.changed[stream.name] = stream
+            self._sources.heartbeat(stream, at)
 
     def _changed(self, source: str) -> Stream:
         """Return a source that this step is to look at."""

@@ -105,6 +105,7 @@ class Client:
     ) -> None:
         self.keys: ClientKeys | None = keys if first is None else first.keys
         self._shares = first is not None
+        self.sent = 0  # messages
         self._context: zmq.Context[zmq.Socket[bytes]] = (
             zmq.Context() if first is None else first._context
         )
@@ -116,6 +117,7 @@ class Client:
 
     def send(self, frames: Sequence[bytes]) -> None:
         self.socket.send_multipart(frames)
+        self.sent += 1
 
     def receive(self, timeout_s: float | None = None) -> list[bytes] | None:
         """Return the next message, or None after the timeout."""

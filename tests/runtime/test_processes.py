@@ -5,9 +5,12 @@ import sys
 import time
 
 import pytest
+from waiting import PATIENCE_S
 
 from streamvis.errors import ConfigError
-from streamvis.runtime.processes import Child, load
+from streamvis.runtime import processes
+from streamvis.runtime.processes import Child, Heartbeats, load
+from streamvis.transport.sockets import Client, Server
 
 
 @pytest.fixture
@@ -107,3 +110,37 @@ def test_a_function_is_loaded_by_its_name():
 def test_a_name_that_cannot_be_imported_is_refused(reference):
     with pytest.raises(ConfigError, match="cannot be imported as module:function"):
         load(reference)
+
+
+class Seconds:
+    """An event of which each wait does the next step, and at the end the event is there."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def wait(self, timeout):
+        if self.steps:
+            self.steps.pop(0)()
+        return not self.steps
+
+    def set(self):
+        pass
+
+
+def test_heartbeats_are_sent_where_no_messages_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "BEAT_S", 1000)  # of its thread: only the steps below count
+    endpoint = f"ipc://{tmp_path}/hub"
+    server, client = Server(endpoint), Client(endpoint, b"detect#1")
+    beats = Heartbeats(client, endpoint, b"detect#1")
+    waits, sent = beats._over, lambda: client.send([b"work"])
+    beats._over = Seconds(sent, sent, lambda: None, sent, lambda: None, lambda: None)
+    beats._run()
+    beats._over = waits
+    received = []
+    while len(received) < 5:
+        server.socket.poll(PATIENCE_S * 1000)
+        received += [peer for peer, _ in server.receive()]
+    assert sorted(received) == [b"detect#1"] * 3 + [b"detect#1~"] * 2
+    beats.close()
+    client.close()
+    server.close()

@@ -93,6 +93,15 @@ def test_a_process_without_heartbeat_is_killed():
     assert core.step(protocol.ProcessExited("detect.0", "", 10.1)) == [StartProcess("detect.0")]
 
 
+def test_a_message_shows_as_much_as_a_heartbeat():
+    core = started(DETECT, limits=Limits(heartbeat_timeout_s=10))
+    (work,) = only(admit(core, 0, at=5.0), protocol.SendWork)
+    answer(core, work, at=9.0)
+    (kill,) = core.step(protocol.Tick(15.5))  # the picture is the last that its process has sent
+    assert kill == KillProcess("decode-a", "no heartbeat for 10 s")
+    assert core.step(protocol.Tick(19.0)) == [KillProcess("detect.0", "no heartbeat for 10 s")]
+
+
 def test_a_worker_whose_call_never_returns_is_killed():
     core = started(DETECT, limits=Limits(call_timeout_s=5, heartbeat_timeout_s=100))
     admit(core, 0, at=1.0)
