@@ -152,17 +152,17 @@ class LookGate:
     def _moved(self, reference: Array, small: Array, seconds: float) -> bool:
         """Whether something has moved since the last look; learns the noise."""
         change = block_changes(reference, small)
+        least, most = (LEAST / TIMES_NOISE) ** 2, (MOST / TIMES_NOISE) ** 2
         if self.noise.shape != change.shape:  # the first comparison: the same noise everywhere
-            self.noise = np.full(change.shape, np.median(change))
-        limit = np.clip(TIMES_NOISE**2 * self.noise, LEAST**2, MOST**2)
-        moved = change > limit
-        if moved.mean() > SCENE:
+            self.noise = np.full(change.shape, min(max(_median(change.ravel()), least), most))
+        moved = np.count_nonzero(change > TIMES_NOISE**2 * self.noise)
+        if moved > SCENE * change.size:
             return True  # no noise: the camera moves
         step = ADAPT * min(seconds, LONGEST_S)
         up, down = math.exp(step * USUAL / (1 - USUAL)), math.exp(-step)
         learned = self.noise * np.where(change > self.noise, up, down)
-        self.noise = np.clip(learned, (LEAST / TIMES_NOISE) ** 2, (MOST / TIMES_NOISE) ** 2)
-        return bool(moved.any())
+        self.noise = np.minimum(np.maximum(learned, least), most)
+        return moved > 0
 
 
 class LookGates:
@@ -310,18 +310,26 @@ def block_changes(before: Array, after: Array) -> Array:
 
 def _light(old: Array, new: Array) -> tuple[float, float]:
     """Fit gain and offset of blocks (N,) by least squares, to those that have not changed else."""
-    fits = np.ones(len(old), bool)
+    x, y, fits = old, new, np.ones(len(old), bool)
     gain, offset = 1.0, 0.0
     for _ in range(LIGHT_FITS):
-        x, y = old[fits], new[fits]
-        spread = float(x.var())
-        gain = float(((x - x.mean()) * y).mean()) / spread if spread > 1 else 1.0
-        offset = float(y.mean()) - gain * float(x.mean())
+        middle, total = float(x.sum()) / len(x), float(y.sum())
+        centred = x - middle
+        spread = float(centred @ centred)
+        gain = float(centred @ y) / spread if spread > len(x) else 1.0
+        offset = total / len(x) - gain * middle
         error = np.abs(new - gain * old - offset)
-        before, fits = fits, error <= 3 * np.median(error) + 0.5
+        before, fits = fits, error <= 3 * _median(error) + 0.5
         if (fits == before).all():  # the next fit would be the same
             break
+        x, y = old[fits], new[fits]
     return gain, offset
+
+
+def _median(values: Array) -> float:
+    """Return the median of values (N,), the upper one of two, in a fifth of np.median's time."""
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle])
 
 
 def _block_means(small: Array) -> Array:
