@@ -35,6 +35,10 @@ ELEMENTS = {
 }
 
 
+SMALL = 512 * 320  # px of an input up to which one thread computes the dense part: others would
+# wait for the next picture, in busy loops, for as long as they help with this one
+
+
 class CompiledDetector:
     """A compiled detector, called like the model that it takes over, one image at a time.
 
@@ -149,9 +153,10 @@ class CompiledPlan:
         return self.outputs
 
 
-def _core(dtype: torch.dtype) -> Any:
-    """Return the OpenVINO core of this precision and the number of threads of torch."""
-    return core_of("bf16" if dtype == torch.bfloat16 else "f32", torch.get_num_threads())
+def _core(dtype: torch.dtype, threads: int | None = None) -> Any:
+    """Return the OpenVINO core of this precision and number of threads; None: that of torch."""
+    precision = "bf16" if dtype == torch.bfloat16 else "f32"
+    return core_of(precision, threads or torch.get_num_threads())
 
 
 def _compile(
@@ -239,7 +244,8 @@ class _DetectorPlan:
         maps = len(model.backbone.body.strides) + 1
         types = [owner.dtype] * maps + [torch.float32] * 2 * self.levels
         whole = _DenseGraph(model, size)
-        self.request = _compile(owner.core, whole, pixels, [torch.uint8, *types])
+        core = _core(owner.dtype, 1) if size[0] * size[1] <= SMALL else owner.core
+        self.request = _compile(core, whole, pixels, [torch.uint8, *types])
         self.outputs = []
         for index, dtype in enumerate(types):
             shape = tuple(self.request.get_output_tensor(index).shape)

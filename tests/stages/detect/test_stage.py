@@ -1,6 +1,7 @@
 """The detector as a stage: well-formed parts for pictures of any size, alone or in batches."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -211,3 +212,20 @@ def test_a_glance_at_an_adapted_scale_is_half_of_it_and_scaled_once(monkeypatch)
     detector.glance(np.zeros((576, 768, 3), np.uint8))
     assert sizes == [((144, 192), (144, 192))]
     assert detector.model.size_of(576, 768) == (288, 384)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="there is no OpenVINO here")
+def test_one_thread_computes_a_coarse_look():
+    from streamvis.models.inference.openvino import CompiledDetector, threads
+
+    with threads(2):
+        detector = module.PersonDetector(MaskRcnn(engine="openvino"), "cpu", masks=False)
+        pixels = np.zeros((360, 640, 3), np.uint8)
+        detector.glance(pixels)
+        detector([pixels])
+    assert isinstance(detector.network, CompiledDetector)
+    found = {
+        size: plan.request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+        for size, plan in detector.network.plans.plans.items()
+    }
+    assert found == {(288, 512): 1, (576, 1024): 2}
