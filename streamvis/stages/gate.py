@@ -162,7 +162,7 @@ class LookGate:
         up, down = math.exp(step * USUAL / (1 - USUAL)), math.exp(-step)
         learned = self.noise * np.where(change > self.noise, up, down)
         self.noise = np.minimum(np.maximum(learned, least), most)
-        return moved > 0
+        return bool(moved)
 
 
 class LookGates:
