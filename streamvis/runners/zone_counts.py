@@ -157,8 +157,8 @@ def record_of(
         for body in part.events:
             ledger.add(body)
     for last in parts[-1:]:
-        for crossing in last.at_end:
-            ledger.add(crossing)
+        for body in last.at_end:
+            ledger.add(body)
     end_s = frames[-1].media_us / 1e6 if frames else 0.0
     return ZoneRecord(ledger.crossings(), ledger.visits(end_s), people, mean, occupied)
 

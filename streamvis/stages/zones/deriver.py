@@ -27,7 +27,7 @@ class DeriverState(msgspec.Struct):
     media_us: int = 0  # of the last frame
     zones: dict[str, int] = {}  # visits so far
     lines: dict[str, tuple[int, int]] = {}  # crossings so far, in and out
-    at_end: list[LineCross] = []  # crossings that count if the source ends
+    at_end: list[ZoneExit | LineCross] = []  # exits and crossings that count if the source ends
 
 
 class ZonesDeriver:
@@ -81,11 +81,17 @@ class ZonesDeriver:
     def close(self, reason: Reason) -> list[EventBody]:
         """End all visits with the last frame; the next stream epoch begins with nobody inside.
 
-        At the end of the source, who is beyond a line has crossed it.
+        At the end of the source, who was last seen outside of a zone has left it before, who was
+        not seen any more is lost, and who is beyond a line has crossed it.
         """
         until_us = self._state.media_us
+        at_end = self._state.at_end if reason == "eof" else []
+        before = {
+            (one.zone.name, one.zone.track): one for one in at_end if isinstance(one, ZoneExit)
+        }
         ends: list[EventBody] = [
-            ZoneExit(
+            before.get((name, track))
+            or ZoneExit(
                 Departure(
                     name=name,
                     track=track,
@@ -99,7 +105,7 @@ class ZonesDeriver:
             for track, entered_us in tracks.items()
         ]
         self._state.visits = {}
-        crossed = self._state.at_end if reason == "eof" else []
+        crossed = [one for one in at_end if isinstance(one, LineCross)]
         self._state.lines |= {
             one.line.name: (one.line.in_total, one.line.out_total) for one in crossed
         }

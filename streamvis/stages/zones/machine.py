@@ -10,13 +10,14 @@ crossings.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import msgspec
 import numpy as np
-from scipy.special import ndtr
 
 from streamvis.stages.zones import bodies
 from streamvis.stages.zones.arrangement import Arrangement
+from streamvis.stages.zones.ending import Endings
 from streamvis.stages.zones.events import (
     Crossing,
     LineCross,
@@ -25,6 +26,7 @@ from streamvis.stages.zones.events import (
     Stay,
     ZoneBody,
     ZoneDwell,
+    ZoneExit,
     ZoneRevise,
     ZoneRevision,
 )
@@ -97,6 +99,7 @@ class ZoneMachine:
         self.forget_us = 0
         self.now_us = 0
         self.unseen = Unseen()
+        self.endings = Endings()
         self.report.restart()
 
     def set_layout(self, layout: ZoneLayout, at_us: int = 0) -> list[ZoneBody]:
@@ -118,6 +121,7 @@ class ZoneMachine:
         }
         self.report.set_zones(zones)
         self.persons.widen()
+        self.endings = Endings()
         return left
 
     def _left(self, gone: dict[int, Zone], at_us: int) -> Iterator[ZoneBody]:
@@ -198,6 +202,7 @@ class ZoneMachine:
         Nothing happens before, unless a visit goes on within `exit_s` or may just have been one.
         """
         persons = self.persons
+        self.endings.forget(chain(persons.soon, persons.touched))
         for pair, (value, us) in persons.soon.items():
             number, _, z = pair
             if bool(value) == (number in self.inside[z]) or number in persons.corrected:
@@ -329,7 +334,12 @@ class ZoneMachine:
             self.pending[pair] = crossings(runs, cuts, settle_us, over=True)[0][len(found) :]
         return found
 
-    def at_end(self) -> tuple[LineCross, ...]:
+    def at_end(self, media_us: int) -> tuple[ZoneExit | LineCross, ...]:
+        """Return what follows if the source ends now: exits before its end, then crossings."""
+        exits = self.endings.exits(self.persons, self.shapes, self.inside, media_us, self.name)
+        return (*exits, *self._crossings_at_end())
+
+    def _crossings_at_end(self) -> tuple[LineCross, ...]:
         """Return the crossings that follow if all tracks end now, which settles them."""
         if not self.pending:
             return ()
@@ -384,27 +394,17 @@ class ZoneMachine:
             track=self.name(number),
             direction=bodies.DIRECTIONS[passage.sign],
             at_us=passage.us,
-            p=self._crossing_p(number, k),
+            p=self.persons.p_beyond(number, k),
             in_total=entered,
             out_total=left,
         )
         return LineCross(crossing)
 
-    def _crossing_p(self, number: int, k: int) -> float:
-        """Return the probability that the track exists and is on the side on which it was seen."""
-        g, row = self.shapes.group_of["line", k], self.persons.live.row(number)
-        if row is None:
-            return 0.5
-        group = self.shapes.groups[g]
-        at = group.lines.tolist().index(k)
-        distance = abs(float(group.left_of(self.persons.live.last_xy[row, g][None])[0, at]))
-        beyond = float(ndtr(distance / max(float(self.persons.live.sd[row, g]), 1e-9)))
-        return round(float(self.persons.live.p_exist[row]) * beyond, 4)
-
     # corrections
 
     def _correct(self, observed: Observed) -> list[ZoneBody]:
         """Apply the splits and merges of a frame to the history; return what that changes."""
+        self.endings = Endings()
         involved = self.persons.correct(observed.splits, observed.merges)
         self.due = {pair: us for pair, us in self.due.items() if pair[0] in self.persons}
         there = [number for number in involved if number in self.persons]
@@ -558,7 +558,7 @@ class ZoneMachine:
             out_total=np.array([left for _, left in totals], np.int64),
             events=tuple(events),
             due=due,
-            at_end=self.at_end(),
+            at_end=self.at_end(media_us),
         )
 
     def state(self) -> bytes:

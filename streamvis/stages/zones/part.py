@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from streamvis.stages.zones.events import LineCross, ZoneBody
+from streamvis.stages.zones.events import LineCross, ZoneBody, ZoneExit
 
 
 class Zones(msgspec.Struct, frozen=True, kw_only=True, tag="zones"):
@@ -21,4 +21,4 @@ class Zones(msgspec.Struct, frozen=True, kw_only=True, tag="zones"):
     out_total: np.ndarray  # (L,) int64, crossings from right to left so far
     events: tuple[ZoneBody, ...] = ()  # of this frame, in order
     due: int = 0  # how many of them were due before this frame; they come first
-    at_end: tuple[LineCross, ...] = ()  # crossings that count if the source ends with this frame
+    at_end: tuple[ZoneExit | LineCross, ...] = ()  # what counts if the source ends with this frame

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from scipy.special import ndtr
 
 from streamvis.messages import Array
 from streamvis.stages.track.deriver import Merges, Splits
@@ -436,6 +437,20 @@ class Persons:
                 after = None if rest is None else divide(rest, piece.to_us + 1)[1]
                 kept += [part for part in (before, after) if part is not None]
             person.pieces = sorted([*kept, piece], key=lambda one: one.from_us)
+
+    def p_beyond(self, number: int, k: int) -> float:
+        """Return the probability that a track exists, on the side of a line where it was seen.
+
+        0.5 where it is not alive.
+        """
+        g, row = self.arrangement.group_of["line", k], self.live.row(number)
+        if row is None:
+            return 0.5
+        group = self.arrangement.groups[g]
+        at = group.lines.tolist().index(k)
+        distance = abs(float(group.left_of(self.live.last_xy[row, g][None])[0, at]))
+        beyond = float(ndtr(distance / max(float(self.live.sd[row, g]), 1e-9)))
+        return round(float(self.live.p_exist[row]) * beyond, 4)
 
     # absence and ends
 
