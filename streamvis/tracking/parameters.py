@@ -40,7 +40,7 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
     still_speed: float = 0.2  # bodies/s, one sigma of their velocity when they set out
     still_drift: float = 0.05  # bodies/√s, of their position
     size_drift: float = 0.3  # nats/√s, random walk of log width and log height in the image
-    ground_size_drift: tuple[float, float] = (0.15, 0.1)  # on the ground, beside the perspective:
+    ground_size_drift: tuple[float, float] = (0.25, 0.2)  # on the ground, beside the perspective:
     # of log width, which changes with each step, and of log height
 
     # detection
