@@ -119,6 +119,7 @@ class Flow:
             ]
             stream.open_notices -= sum(job.in_flight is None for job in jobs)
             del stream.queues[index]
+            self.changed[stream.name] = stream  # nothing may be left to wait for
         if workers.group.stateful:
             replica.queue.clear()
             replica.sources = 0

@@ -257,6 +257,22 @@ def test_a_sink_that_never_ends_fails_the_run():
     assert core.finished
 
 
+def test_a_source_has_ended_once_the_last_who_was_to_be_given_its_end_is_given_up():
+    """The sink has died and waits for its restart when the time of the drain is over."""
+    core = started(CHAIN, limits=msgspec.structs.replace(LIMITS, backoff_s=(60.0,)))
+    (detect,) = admit(core, 0)
+    (track,) = answer(core, detect)
+    answer(core, track)
+    core.step(protocol.ProcessExited("publish.0", "was killed", 0.5))
+    drained(core, 1.0)
+    for kill in only(tick(core, 7.0), KillProcess):
+        core.step(protocol.ProcessExited(kill.process, "", 7.0))
+    assert not core.streams["a"].done
+    orders = tick(core, 10.0)
+    assert core.streams["a"].done
+    assert not any(isinstance(order, StartProcess) for order in orders)
+
+
 def test_a_fatal_error_is_kept_and_the_run_ends_in_good_order():
     core = started(CHAIN, limits=Limits(deaths=0))
     sends = [order for n in range(4) for order in admit(core, n)]

@@ -118,6 +118,8 @@ def test_a_zone_that_is_drawn_with_the_mouse_is_saved_and_counts(browser, tmp_pa
             for corner in [*corners, corners[0]]:
                 click(page, *corner)
             page.get_by_label("name", exact=True).fill("yard")
+            page.locator("#zoom").dispatch_event("change")  # it draws while a name is typed
+            assert page.get_by_label("name", exact=True).input_value() == "yard"
             page.get_by_label("name", exact=True).press("Tab")
             page.get_by_role("button", name="Draw line").click()
             drag(page, (10, 60), (90, 60))

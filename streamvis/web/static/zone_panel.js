@@ -22,7 +22,13 @@ export class Panel {
     this.structure = null; // of the form; while it is the same, only values are written
     this.refused = new Map(); // setting -> why its text has no value
     this.rows = new Map(); // key -> row of the list, and what it shows
-    byId("form").addEventListener("input", () => act.type());
+    this.typing = null; // the field that is typed in: what is drawn meanwhile leaves it alone
+    byId("form").addEventListener("input", (event) => {
+      this.typing = event.target;
+      act.type();
+    });
+    byId("form").addEventListener("change", () => { this.typing = null; }, { capture: true });
+    byId("form").addEventListener("focusout", () => { this.typing = null; });
   }
 
   draw(view) {
@@ -197,17 +203,20 @@ export class Panel {
       if (refused === undefined) {
         const value = shape.settings[field.name];
         if (field.type === "flag") input.checked = value;
-        else if (input.value !== textOf(field, value)) input.value = textOf(field, value);
+        else this.write(input, textOf(field, value));
       }
       byId(`field-${field.name}-why`).textContent = refused ?? "";
       input.ariaInvalid = refused !== undefined || (isHere && problem.setting === field.name);
     }
     this.cornerValues(shape).forEach((values, index) => {
       values.forEach((value, axis) => {
-        const input = byId(`corner-${index}-${axis}`);
-        if (input.value !== value) input.value = value;
+        this.write(byId(`corner-${index}-${axis}`), value);
       });
     });
+  }
+
+  write(input, text) {
+    if (input !== this.typing && input.value !== text) input.value = text;
   }
 
   cornerValues(shape) {
