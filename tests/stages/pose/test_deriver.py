@@ -63,8 +63,8 @@ def test_a_posture_begins_once_it_has_lasted_and_is_over_once_it_has_not():
     assert curve(clear) == {3: begin, 9: end}
 
 
-def test_a_fall_is_told_sooner_than_other_postures():
-    """A keypoint that is misplaced for half a second makes nobody sit."""
+def test_a_fall_begins_sooner_than_other_postures():
+    """A keypoint that is misplaced for half a second is no posture."""
     config = PoseEstimation()
     short = [0.0, *[0.9] * 6, 0.0, 0.0, 0.0, 0.0]
     assert list(curve(short, config, label="fallen")) == [4, 10]
@@ -183,6 +183,6 @@ def test_in_the_feed_a_posture_ends_before_its_track_and_state_survives():
     status = msgspec.msgpack.decode(msgspec.msgpack.encode(events.status), type=SourceStatus)
     successor = SourceEvents(status, kinds, PublishPolicy(every_us=10**9), events.states())
     last = packet(3, tracks([], ended=[7]), poses({}), source="cam1")
-    told = [[draft.what for draft in one.frame(last)] for one in (events, successor)]
-    assert told[0] == told[1]
-    assert [type_of(what) for what in told[0]] == ["posture.end", "track.end"]
+    bodies = [[draft.what for draft in one.frame(last)] for one in (events, successor)]
+    assert bodies[0] == bodies[1]
+    assert [type_of(what) for what in bodies[0]] == ["posture.end", "track.end"]

@@ -154,7 +154,7 @@ def vectors_of(model: weights.Embedder, people: CropDataset) -> torch.Tensor:
 
 def test_vectors_come_near_those_of_a_teacher(tmp_path, monkeypatch):
     people, start = coloured(12, 4), str(published(tmp_path))
-    teacher, told = Hue(), Hue()(people.crops[:, 10:70, 5:35])
+    teacher, vectors = Hue(), Hue()(people.crops[:, 10:70, 5:35])
     recipe = quick(
         start=start, angular=AngularLoss(weight=0), lesson=Distillation(relations=0), apart=0.01
     )
@@ -162,7 +162,7 @@ def test_vectors_come_near_those_of_a_teacher(tmp_path, monkeypatch):
         taught(recipe, people, tmp_path / "out", monkeypatch, [teacher])
     recipe = msgspec.structs.replace(recipe, vector=3, standardise=True)
     before, after = (
-        float((vectors_of(m, people).numpy() * told).sum(1).mean())
+        float((vectors_of(m, people).numpy() * vectors).sum(1).mean())
         for m in (
             build(recipe).eval(),
             taught(recipe, people, tmp_path / "out", monkeypatch, [teacher]),
