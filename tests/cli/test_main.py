@@ -64,6 +64,7 @@ def test_every_command_explains_itself(command):
     result = call(command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.stdout
+    assert call(command, "-h").stdout == result.stdout
 
 
 # Each makes a file and returns it, with the exit code and words of the answer to it.
