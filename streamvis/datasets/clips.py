@@ -223,8 +223,3 @@ def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split
         tallies[chosen] += labels
     every = range(len(clips))
     return [([i for i in every if i not in set(fold)], sorted(fold)) for fold in folds]
-
-
-def actions_of(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Return the labels in the order of a network's logits."""
-    return tuple(sorted({clip.label for clip in clips}))

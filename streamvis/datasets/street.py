@@ -12,7 +12,6 @@ from streamvis.messages import Array
 from streamvis.sources.listing import entries, is_hidden
 
 PICTURES = (".jpg", ".jpeg", ".png")
-FOLDERS = (("images", "labels"), ("", "annot"))  # ours; beside the pictures' folder, as SegNet's
 
 
 class LabelledImage(NamedTuple):

@@ -41,7 +41,6 @@ LEAST = 1e-3  # added before logarithms
 FLAT = 0.1  # share of the mean channel variance that regularises normalisation
 DOUBT = 0.05  # share of the mean squared gradient that regularises the motion
 LEVELS = ("fine", "middle", "coarse")  # strides 8, 16, 32
-PICTURES = {"rgb": 1, "diff": 6, "flow": 1}  # frames per sample, stacked along channels
 CHANNELS = {"rgb": 3, "diff": 15, "flow": 10}  # input channels of the trunk
 PAPERS = {"frame": 1.0, "coarse": 2.0, "middle": 1.0}  # weights of streams
 FLOW_STD = 16.0 / 255  # of flow written as bytes, 128 for none

@@ -9,13 +9,13 @@ import numpy as np
 
 from streamvis.api.packet import StreamPacket
 from streamvis.api.runs import Settings, stream
+from streamvis.datasets.keypoints import NAMES
 from streamvis.errors import DataError
 from streamvis.evaluation.pose_jitter import NO_JITTER, Jitter, jitter
 from streamvis.messages import Array, Frame, SourceInfo
 from streamvis.models.pose import PoseNetwork
 from streamvis.runners.tables import Table
 from streamvis.stages.pose import PoseEstimation
-from streamvis.stages.pose.keypoints import NAMES
 from streamvis.stages.pose.state import NONE, SourcePoses
 
 

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from streamvis.messages import Array, Tracks
+
 Change = Literal["dropped", "waiting", "begin", "open", "end"]
 
 
@@ -38,3 +40,17 @@ class Hysteresis(msgspec.Struct):
         if self.below_us is not None and media_us - self.below_us >= min_us:
             return "end"
         return "open"
+
+
+def ended_with_tracks(tracks: Tracks) -> list[int]:
+    """Return the tracks with which all that is open of them ends: split, merged or ended ones.
+
+    Both tracks of a split come first, in the order of `tracks.split`, then the others, ascending.
+    """
+    mixed = [number for row in _rows(tracks.split) for number in row[:2]]
+    gone = [row[0] for row in _rows(tracks.merged) if row[0] != row[1]]
+    return [*mixed, *sorted({*tracks.ended.tolist(), *gone})]
+
+
+def _rows(rows: Array | None) -> list[list[int]]:
+    return [] if rows is None else rows.tolist()

@@ -33,10 +33,7 @@ from streamvis.tracking.motion_model import stand_still, walk_on
 from streamvis.tracking.newcomers import newborn_existence, newborn_tracks
 from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
 from streamvis.tracking.space_choice import Space, choose_space, make_space
-from streamvis.tracking.state_space import (
-    H_STATE,
-    StateSpace,
-)
+from streamvis.tracking.state_space import H_STATE, StateSpace
 from streamvis.tracking.track_array import TrackArray
 
 PARAMETERS = TrackerParameters()
@@ -142,7 +139,7 @@ class Tracker:
                 newborn.fresh_s[:] = 0.1 * np.any(newborn.fresh, axis=1)
             self.tracks = self.tracks.join(newborn)
             boxes = self.space.boxes(self.tracks.x)
-        inside = self._inside(boxes)
+        inside = share_inside(boxes, self.size)
         changes = self._confirm(inside)
         ended = list({*ended, *changes.ended} - set(self.tracks.id.tolist()))
         return self._report(boxes, inside, join_newborn(links, alive, found, born), ended, changes)
@@ -221,7 +218,7 @@ class Tracker:
         """Return the time that the tracks are predicted to, by how much, and the ids that end.
 
         Time never runs backwards: what lies between two time stamps counts once. A jump back by
-        more than `memory_s` is a cut to another time, in which nobody is known.
+        more than `memory_s` is a cut to another time, in which all people are new.
         """
         if self.now_us is None:
             return media_us, 0.0, []
@@ -286,7 +283,9 @@ class Tracker:
         unknown = gone.known_s == 0
         gone.known[unknown], gone.known_s[unknown] = gone.fresh[unknown], gone.fresh_s[unknown]
         gone = gone.take(gone.id > 0)
-        stayed = self.config.reentry | (self._inside(self.space.boxes(gone.x)) > REPORT_WHOLE)
+        stayed = self.config.reentry | (
+            share_inside(self.space.boxes(gone.x), self.size) > REPORT_WHOLE
+        )
         self.lost = self.lost.join(gone.take((gone.known_s > 0) & stayed))
         return [int(i) for i in gone.id]
 
@@ -330,11 +329,7 @@ class Tracker:
         alike = np.clip((near.iou[older] - low) / (high - low), 0, 1)
         twin = np.minimum(np.bincount(i, alike * self.tracks.r[j], len(boxes)), 1)
         together = 1 - np.minimum(self.tracks.apart_s / PARAMETERS.apart_s, 1)
-        return PredictedBoxes(boxes, near, self._inside(boxes), twin * together)
-
-    def _inside(self, boxes: Array) -> Array:
-        """Return the share (N,) of each box that lies within the frame."""
-        return share_inside(boxes, self.size)
+        return PredictedBoxes(boxes, near, share_inside(boxes, self.size), twin * together)
 
     def _associate(
         self,
@@ -348,8 +343,6 @@ class Tracker:
         tracks, at = self.tracks, found.at
         detectable = self.config.p_detect * self._observable(view)
         p_detect = detectable * (1 - tracks.hidden)
-        log_odds = self._log_odds(found.scores)
-        log_clutter = self._log_clutter_px() - 2 * math.log(PARAMETERS.size_range) - at.log_area
         if self.config.mode == "gnn_embed" and looks is not None:
             after = filters.assign(
                 tracks.x,
@@ -363,28 +356,7 @@ class Tracker:
                 gain=self._gain(view, found, looks.vectors, media_us),
             )
         else:
-            need = partial(needed, tracks, view.boxes, found, self.config, media_us)
-            likeness = self._likeness(looks)
-            associate = partial(
-                filters.associate,
-                r=tracks.r,
-                z=at.z,
-                R=at.R,
-                H=H_STATE,
-                p_detect=p_detect,
-                p_gate=PARAMETERS.p_gate,
-                log_clutter=log_clutter - log_odds,
-                log_ratio=likeness,
-                ask=None if looks is None else looks.asking(need),
-            )
-            after = associate(tracks.x, tracks.P)
-            if self.space.name == "ground":
-                boxes, least = view.boxes, self.config.birth_score
-                cut = cut_boxes.cut_short(
-                    tracks, boxes, found, after.pairs, likeness, least, PARAMETERS
-                )
-                P = cut_boxes.widened(tracks, self.space, found, *cut, PARAMETERS)
-                after = after if P is None else associate(tracks.x, P)
+            after = self._jipda(view, found, looks, p_detect, media_us)
         tracks.x, tracks.P = after.x, after.P
         self._exist(view, after, detectable * PARAMETERS.p_gate, found.scores, since_s)
         links = summarise(found, after.pairs)
@@ -393,6 +365,42 @@ class Tracker:
         tracks.seen_us[hit] = media_us
         tracks.apart_s[hit & (view.twin == 0)] += min(since_s, PARAMETERS.apart_s / 2)
         return links, after.pairs
+
+    def _jipda(
+        self,
+        view: PredictedBoxes,
+        found: AdmittedDetections,
+        looks: FrameEmbeddings | None,
+        p_detect: Array,
+        media_us: int,
+    ) -> filters.Associated:
+        """Associate by joint probability; on the ground also what cut boxes put out of the gates.
+
+        `p_detect` (N,) is the P_D of each track.
+        """
+        tracks, at = self.tracks, found.at
+        log_clutter = self._log_clutter_px() - 2 * math.log(PARAMETERS.size_range) - at.log_area
+        need = partial(needed, tracks, view.boxes, found, self.config, media_us)
+        likeness = self._likeness(looks)
+        associate = partial(
+            filters.associate,
+            r=tracks.r,
+            z=at.z,
+            R=at.R,
+            H=H_STATE,
+            p_detect=p_detect,
+            p_gate=PARAMETERS.p_gate,
+            log_clutter=log_clutter - self._log_odds(found.scores),
+            log_ratio=likeness,
+            ask=None if looks is None else looks.asking(need),
+        )
+        after = associate(tracks.x, tracks.P)
+        if self.space.name != "ground":
+            return after
+        boxes, least = view.boxes, self.config.birth_score
+        cut = cut_boxes.cut_short(tracks, boxes, found, after.pairs, likeness, least, PARAMETERS)
+        P = cut_boxes.widened(tracks, self.space, found, *cut, PARAMETERS)
+        return after if P is None else associate(tracks.x, P)
 
     def _gain(
         self, view: PredictedBoxes, found: AdmittedDetections, vectors: Array, media_us: int
@@ -532,9 +540,7 @@ class Tracker:
         missing, self.next_id, changes = identity.resolve(
             tracks, missing, partial(self._position_log_ratio, missing), self.likeness, self.next_id
         )
-        robbed = ~np.isin(
-            missing.id, before
-        )  # their position is uncertain, for the id was taken over
+        robbed = ~np.isin(missing.id, before)  # the id was taken over: the position is uncertain
         body2 = self.space.body(missing.x[robbed]) ** 2
         missing.P[robbed, :2, :2] += body2[:, None, None] * np.eye(2)
         found = sought[~np.isin(tracks.id[sought], missing.id)]

@@ -12,17 +12,29 @@ import numpy as np
 
 from streamvis.tracking.association import (
     exact_marginals,
-    kbest_marginals,
+    hit_weight,
     lbp_marginals,
-    log_weights,
+    miss_weight,
     paired_marginals,
 )
 from streamvis.tracking.gating import clusters
 
 Array = np.ndarray
 P_DETECT, P_GATE, CLUTTER, GATE = 0.9, 0.99, 0.012, 9.21
-METHODS = {"LBP": lbp_marginals, "pairs": paired_marginals, "k-best": kbest_marginals}
+METHODS = {"LBP": lbp_marginals, "pairs": paired_marginals}
 STATES = (0, 30, 300, 1000, 4000, 10_000, 30_000, 100_000)
+
+
+def log_weights(
+    r: Array,  # (N,) probability that the target exists; ones for JPDA
+    p_detect: Array,  # (N,)
+    p_gate: float,
+    log_density: Array,  # (N, M) of each detection under each track's prediction, −inf: not gated
+    log_clutter: Array,  # (M,) of false detections at each detection, per unit of measurement
+) -> tuple[Array, Array]:
+    """Return log_miss (N,) and log_hit (N, M)."""
+    hit = hit_weight(r[:, None], p_detect[:, None], log_density, log_clutter)
+    return miss_weight(r, p_detect, p_gate), hit
 
 
 def crowd(seed: int, tracks: int, density: float) -> tuple[Array, Array]:

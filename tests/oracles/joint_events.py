@@ -1,14 +1,23 @@
 """Scenes of tracks and detections, and their marginals by enumeration of all joint events."""
 
 import itertools
+from functools import partial
 
 import numpy as np
-from association_policy import crowd
+from association_policy import crowd, log_weights
 from hypothesis import strategies as st
 
-from streamvis.tracking.association import log_weights, marginals
+from streamvis.tracking.association import MAX_STATES, cluster_marginals, together
 
 P_DETECT, P_GATE, CLUTTER = 0.9, 0.99, 0.012
+
+
+def marginals(log_miss, log_hit, max_states=MAX_STATES):
+    """Return β (N, M + 1), cluster by cluster, as the filters do."""
+    track, detection = np.nonzero(log_hit > -np.inf)
+    method = partial(cluster_marginals, max_states=max_states)
+    hit = log_hit[track, detection]
+    return together(log_miss, track, detection, hit, log_hit.shape[1], method).dense()
 
 
 def brute_force(log_miss, log_hit):

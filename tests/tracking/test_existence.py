@@ -2,12 +2,13 @@
 
 import numpy as np
 import scipy.linalg
+from association_policy import log_weights
 from hypothesis import given
 from hypothesis import strategies as st
+from joint_events import marginals
 
 from streamvis.geometry import overlaps
 from streamvis.tracking import existence
-from streamvis.tracking.association import log_weights, marginals
 
 SEEN = np.array([0.9 * 0.99])
 LOG_CLUTTER = np.log(0.012)

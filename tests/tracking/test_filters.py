@@ -5,12 +5,14 @@ from functools import partial
 
 import numpy as np
 import pytest
+from association_policy import log_weights
 from filterpy.kalman import KalmanFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joint_events import marginals
 
 from streamvis.tracking import filters, kalman
-from streamvis.tracking.association import gnn_marginals, lbp_marginals, log_weights, marginals
+from streamvis.tracking.association import gnn_marginals, lbp_marginals
 
 SENSOR = {"p_detect": 0.9, "p_gate": 0.99, "clutter": 0.012}
 WITHOUT_R = [filters.pda, filters.jpda, filters.gnn]

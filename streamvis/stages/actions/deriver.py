@@ -12,7 +12,6 @@ from streamvis.events.envelope import EventBody, Reason
 from streamvis.messages import (
     Actions,
     ActionThresholds,
-    Array,
     Findings,
     Packet,
     SourceInfo,
@@ -26,7 +25,7 @@ from streamvis.stages.actions.events import (
     ActionUpdate,
     EndedAction,
 )
-from streamvis.stages.hysteresis import Hysteresis
+from streamvis.stages.hysteresis import Hysteresis, ended_with_tracks
 
 WHOLE = 0  # instead of a track's number: the whole frame
 
@@ -65,7 +64,7 @@ class ActionDeriver:
         """Return ends with tracks, then ends of subjects no longer observed, then row by row."""
         state, tracks, actions = self._state, packet.part(Tracks), packet.part(Actions)
         state.epoch = packet.frame.epoch
-        ends = [] if tracks is None else self._end(_ended_with_tracks(tracks), "lost")
+        ends = [] if tracks is None else self._end(ended_with_tracks(tracks), "lost")
         if actions is None:
             return FrameEvents(ends=ends)
         gone = sorted(state.open.keys() - set(actions.ids.tolist()))
@@ -175,14 +174,3 @@ class ActionDeriver:
             track=self._track(id_),
             reason=reason,
         )
-
-
-def _ended_with_tracks(tracks: Tracks) -> list[int]:
-    """Return the tracks that were split, then those that end with the frame, merged ones too."""
-    mixed = [number for row in _rows(tracks.split) for number in row[:2]]
-    gone = [row[0] for row in _rows(tracks.merged) if row[0] != row[1]]
-    return [*mixed, *sorted({*tracks.ended.tolist(), *gone})]
-
-
-def _rows(rows: Array | None) -> list[list[int]]:
-    return [] if rows is None else rows.tolist()

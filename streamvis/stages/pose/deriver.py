@@ -12,8 +12,8 @@ import numpy as np
 
 from streamvis.events.deriver import Draft, FrameEvents, rounded
 from streamvis.events.envelope import EventBody, Reason
-from streamvis.messages import Array, Findings, Packet, Poses, SourceInfo, Tracks
-from streamvis.stages.hysteresis import Hysteresis
+from streamvis.messages import Findings, Packet, Poses, SourceInfo, Tracks
+from streamvis.stages.hysteresis import Hysteresis, ended_with_tracks
 from streamvis.stages.pose import PoseEstimation
 from streamvis.stages.pose.events import (
     EndedPosture,
@@ -69,7 +69,7 @@ class PoseDeriver:
         state.epoch = packet.frame.epoch
         ends: list[EventBody] = []
         if tracks is not None:
-            gone = _ended_with_tracks(tracks)
+            gone = ended_with_tracks(tracks)
             ends = self._end(gone, "lost")
             for one in gone:
                 state.published_us.pop(one, None)
@@ -196,14 +196,3 @@ def _keypoints(track: str, poses: Poses, row: int) -> Keypoints:
         scores=tuple(rounded(score, 2) for score in poses.scores[row].tolist()),
         sigma_px=tuple(rounded(sigma, 1) for sigma in np.sqrt(variances).tolist()),
     )
-
-
-def _ended_with_tracks(tracks: Tracks) -> list[int]:
-    """Return the tracks that were split, then those that end with the frame, merged ones too."""
-    mixed = [number for row in _rows(tracks.split) for number in row[:2]]
-    gone = [row[0] for row in _rows(tracks.merged) if row[0] != row[1]]
-    return [*mixed, *sorted({*tracks.ended.tolist(), *gone})]
-
-
-def _rows(rows: Array | None) -> list[list[int]]:
-    return [] if rows is None else rows.tolist()

@@ -4,8 +4,9 @@ from typing import Literal, assert_never
 
 import msgspec
 
+from streamvis.datasets.keypoints import NAMES
 from streamvis.events.family import Cells, EventTypes, members
-from streamvis.stages.pose.keypoints import NAMES, Posture
+from streamvis.stages.pose.keypoints import Posture
 
 PostureReason = Literal["over", "lost", "epoch", "eof", "drained", "failed"]
 

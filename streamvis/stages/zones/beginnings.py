@@ -20,8 +20,6 @@ BEFORE_US = 300_000
 SHORTEST_US = 100_000  # a velocity from less is too uncertain
 LONGEST_US = 2_000_000  # farther back a straight way leads elsewhere, or the id is an older one
 
-Pair = tuple[int, Kind, int]  # track, and number of a zone or line
-
 
 class Beginning(msgspec.Struct, array_like=True):
     """A track as it was reported first, and where it has been seen since."""

@@ -8,8 +8,6 @@ With weights that carry the existence probability r this is JIPDA; with r = 1 it
 track at a time it is IPDA and PDA.
 """
 
-from functools import partial
-
 import numpy as np
 
 from streamvis.messages import Array
@@ -17,7 +15,6 @@ from streamvis.tracking.association.exact import exact_marginals
 from streamvis.tracking.association.gated import Method, Pairs, alone, together
 from streamvis.tracking.association.gnn import gnn_assignment, gnn_marginals
 from streamvis.tracking.association.lbp import lbp_marginals
-from streamvis.tracking.association.murty import k_best, kbest_marginals
 from streamvis.tracking.association.pairs import paired_marginals
 
 __all__ = [
@@ -29,58 +26,23 @@ __all__ = [
     "gnn_assignment",
     "gnn_marginals",
     "hit_weight",
-    "k_best",
-    "kbest_marginals",
     "lbp_marginals",
-    "log_weights",
-    "marginals",
     "miss_weight",
     "paired_marginals",
-    "pda_marginals",
     "together",
 ]
 
 MAX_STATES = 10_000  # of the exact method, for one cluster; see docs/decisions/008
 
 
-def log_weights(
-    r: Array,  # (N,) probability that the target exists; ones for JPDA
-    p_detect: Array,  # (N,)
-    p_gate: float,
-    log_density: Array,  # (N, M) of each detection under each track's prediction, −inf: not gated
-    log_clutter: Array,  # (M,) of false detections at each detection, per unit of measurement
-) -> tuple[Array, Array]:
-    """Return log_miss (N,) and log_hit (N, M)."""
-    hit = hit_weight(r[:, None], p_detect[:, None], log_density, log_clutter)
-    return miss_weight(r, p_detect, p_gate), hit
-
-
 def miss_weight(r: Array, p_detect: Array, p_gate: float) -> Array:
-    """Return log(1 − P_D P_G r)."""
+    """Return log(1 − P_D P_G r) (N,)."""
     return np.log(np.maximum(1 - p_detect * p_gate * r, 1e-12))
 
 
 def hit_weight(r: Array, p_detect: Array, log_density: Array, log_clutter: Array) -> Array:
-    """Return log(P_D r N/λ)."""
+    """Return log(P_D r N/λ) of pairs with the log density of N and the log of λ."""
     return np.log(p_detect * r) + log_density - log_clutter
-
-
-def pda_marginals(log_miss: Array, log_hit: Array) -> Array:
-    """Return β (N, M + 1) of independent tracks (PDA)."""
-    log_w = np.column_stack([log_miss, log_hit])
-    log_w -= log_w.max(axis=1, keepdims=True)
-    possible = log_w > -np.inf  # most pairs are −inf, where exp is slow
-    beta = np.zeros_like(log_w)
-    beta[possible] = np.exp(log_w[possible])
-    return beta / beta.sum(axis=1, keepdims=True)
-
-
-def marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:
-    """Return β (N, M + 1), cluster by cluster: exact up to `max_states`, else approximate."""
-    track, detection = np.nonzero(log_hit > -np.inf)
-    method = partial(cluster_marginals, max_states=max_states)
-    hit = log_hit[track, detection]
-    return together(log_miss, track, detection, hit, log_hit.shape[1], method).dense()
 
 
 def cluster_marginals(log_miss: Array, log_hit: Array, max_states: int = MAX_STATES) -> Array:

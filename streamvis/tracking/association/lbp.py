@@ -7,6 +7,8 @@ import numpy as np
 from streamvis.messages import Array
 from streamvis.tracking.gating import grouped
 
+MOST_SWEEPS = 200
+
 
 class Side(NamedTuple):
     """E gated pairs, grouped by track or by detection."""
@@ -31,15 +33,13 @@ class Messages(NamedTuple):
     nu: Array  # (E,) log ν, message from detection to track
 
 
-def lbp_marginals(
-    log_miss: Array, log_hit: Array, tolerance: float = 1e-6, max_sweeps: int = 200
-) -> Array:
+def lbp_marginals(log_miss: Array, log_hit: Array, tolerance: float = 1e-6) -> Array:
     """Return β (N, M + 1), exact if the gated pairs form a tree.
 
     The worst case are two tracks at one place that share two detections: an error of up to 0.25,
     which `paired_marginals` corrects.
     """
-    found = propagate(log_miss, log_hit, tolerance, max_sweeps)
+    found = propagate(log_miss, log_hit, tolerance)
     log_beta = np.full((len(log_hit), log_hit.shape[1] + 1), -np.inf)
     log_beta[:, 0] = 0
     log_beta[found.track, found.detection + 1] = found.psi + found.nu
@@ -47,9 +47,7 @@ def lbp_marginals(
     return beta / beta.sum(axis=1, keepdims=True)
 
 
-def propagate(
-    log_miss: Array, log_hit: Array, tolerance: float = 1e-6, max_sweeps: int = 200
-) -> Messages:
+def propagate(log_miss: Array, log_hit: Array, tolerance: float = 1e-6) -> Messages:
     """Return the converged messages; a sweep is linear in the pairs, convergence is guaranteed.
 
     μ_ij = ψ_ij / (1 + Σ_{j'≠j} ψ_ij' ν_ij') goes from tracks to detections and
@@ -60,7 +58,7 @@ def propagate(
     tracks, detections = _side(track, n), _side(detection, m)
     psi = log_hit[track, detection] - log_miss[track]
     mu = nu = np.zeros_like(psi)
-    for _ in range(max_sweeps):
+    for _ in range(MOST_SWEEPS):
         mu = psi - _one_plus_others(psi + nu, tracks)
         after = -_one_plus_others(mu, detections)
         moved = np.abs(after - nu).max(initial=0.0)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamvis.datasets.keypoints import FLIPPED, NAMES
 from streamvis.geometry import foot
-from streamvis.stages.pose.keypoints import MIRRORED, NAMES, POSTURES
+from streamvis.stages.pose.keypoints import POSTURES
 from streamvis.stages.pose.postures import ground_plane, image_plane, postures
 from streamvis.stages.pose.state import camera_of
 from streamvis.synthetic.scene import Camera
@@ -100,16 +101,9 @@ def test_mirror_image_scale_and_place_keep_postures(body, heading, scale, by, se
     noise = np.random.default_rng(seed).normal(0, 3, (17, 2))
     points = mannequin.projected(body(WHO, heading=heading)) + noise
     expected = of_picture(points)
-    mirrored = (points * [-1, 1])[list(MIRRORED)]
+    mirrored = (points * [-1, 1])[FLIPPED]
     assert of_picture(mirrored) == pytest.approx(expected, abs=1e-5, nan_ok=True)
     assert of_picture(scale * points + by) == pytest.approx(expected, abs=1e-4, nan_ok=True)
-
-
-def test_a_mirror_image_exchanges_left_and_right():
-    swapped = {"left": "right", "right": "left"}
-    for i, j in enumerate(MIRRORED):
-        side, _, joint = NAMES[i].partition("_")
-        assert NAMES[j] == (f"{swapped[side]}_{joint}" if joint else side)
 
 
 def only(*names: str) -> list[bool]:
