@@ -163,15 +163,6 @@ def _interpolation(low: int, high: int, limit: int, cells: int) -> tuple[slice, 
     return slice(start, start + len(pixels)), weights
 
 
-def paste_masks(masks: Array, boxes: Array, height: int, width: int) -> Array:
-    """Resample masks (N, 28, 28) of 255·probability to boxes (N, 4): (N, height, width) bool."""
-    pasted = np.zeros((len(boxes), height, width), bool)
-    for whole, mask, box in zip(pasted, masks, boxes, strict=True):
-        rows, columns, patch = paste_mask(mask, box, height, width)
-        whole[rows, columns] = patch
-    return pasted
-
-
 def read_ground_plane(path: Path) -> Homography:
     """Read `{"image_foot_to_world_m": 3×3, …}`; raises ConfigError for an invalid file.
 

@@ -29,6 +29,7 @@ from streamvis.messages import Array
 SETTLE_S = 10.0  # until all processes have started
 CARRIED = 0.99  # of the pictures have to be done for a number of cameras to be carried …
 CARRIED_P99_S = 0.5  # … and this age of the oldest but one in a hundred is the most
+REAL_S = 10.0  # that the real processes of `compare` run
 SPARE = 1.5  # GPUs over those that the cameras need, where the hub is to be the limit
 
 
@@ -137,7 +138,7 @@ def shards_of(cameras: int, gpus: int, hubs: int, fps: float) -> list[Cluster]:
     ]
 
 
-def camera_limit(costs: Costs, *, fps: float = 5.0, seconds: float = 8.0, seed: int = 0) -> int:
+def camera_limit(costs: Costs, *, fps: float, seed: int, seconds: float = 8.0) -> int:
     """Return the most cameras that one hub carries, with GPUs enough, to about 2 %.
 
     Carried: 0.99 of the pictures are done, and 0.99 of these within half a second.
@@ -225,20 +226,19 @@ def lost_node(
 def compare(
     counts: Sequence[int],
     *,
-    fps: float = 5.0,
-    seconds: float = 10.0,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda text: None,
+    fps: float,
+    seed: int,
+    say: Callable[[str], None],
 ) -> list[RealLoad]:
     """Run these numbers of cameras with workers that sleep, and simulate the same."""
     found = []
     for count in counts:
         say(f"running {count} cameras …")
         with tempfile.TemporaryDirectory() as folder:
-            real = sleeping_run.run(count, fps, seconds, Path(folder), seed)
+            real = sleeping_run.run(count, fps, REAL_S, Path(folder), seed)
         cluster = Cluster(cameras=count, gpus=1, fps=fps, batch=sleeping_run.BATCH)
         costs = sleeping_run.COSTS
-        model = simulate(cluster, costs, seconds=3 * seconds, settle_s=SETTLE_S, seed=seed)
+        model = simulate(cluster, costs, seconds=3 * REAL_S, settle_s=SETTLE_S, seed=seed)
         found.append(
             RealLoad(
                 cameras=count,

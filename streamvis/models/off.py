@@ -491,9 +491,9 @@ def rounded(model: Off, dtype: torch.dtype) -> Off:
     return model
 
 
-def consensus(scores: Mapping[str, Tensor], window: int | None = None) -> dict[str, Tensor]:
-    """Average streams (B, T, K) over time, or over the last `window` steps: (B, K) each."""
-    return {name: x[:, -window:].mean(1) if window else x.mean(1) for name, x in scores.items()}
+def consensus(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Average streams (B, T, K) over time: (B, K) each."""
+    return {name: x.mean(1) for name, x in scores.items()}
 
 
 def widen(kernel: Tensor, inputs: int) -> Tensor:

@@ -18,9 +18,9 @@ from streamvis.models.onnx import open_session
 class Teacher:
     """Runs on the CPU, one crop at a time, as such files are made."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._session = open_session(path, threads)
+        self._session = open_session(path)
         inputs = [(one.name, one.shape, one.type) for one in self._session.get_inputs()]
         (self._input, shape, kind), *others = inputs
         whole = len(shape) == 4 and all(isinstance(n, int) for n in shape[1:])

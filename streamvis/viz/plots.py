@@ -48,29 +48,14 @@ LEGEND: Any = {"alignment": "left", "title_fontsize": 8, "edgecolor": "#dddddd",
 Curve = tuple[Sequence[float], Sequence[float]]  # x, y
 
 
-def training_curves(
-    path: Path,
-    series: Mapping[str, Curve],
-    *,
-    title: str = "",
-    x: str = "step",
-    y: str = "loss",
-    log: bool = False,
-) -> None:
-    """Draw named series over one x axis; values that are not finite (in log: positive) are gaps."""
-    figure, axes = _figure(title, x, y)
+def training_curves(path: Path, series: Mapping[str, Curve], *, title: str = "") -> None:
+    """Draw named losses over their steps; values that are not finite are gaps."""
+    figure, axes = _figure(title, "step", "loss")
     for i, (name, (steps, values)) in enumerate(series.items()):
         shown = np.asarray(values, np.float64).copy()
-        shown[~np.isfinite(shown) | (log & (shown <= 0))] = np.nan
+        shown[~np.isfinite(shown)] = np.nan
         marker = "o" if len(shown) == 1 else None
         axes.plot(steps, shown, label=name, color=LINES[i % len(LINES)], marker=marker)
-    if log:
-        from matplotlib.ticker import LogFormatter
-
-        axes.set_yscale("log")
-        plain = LogFormatter()  # 0.02, not 2 × 10⁻²; none between decades when there are many
-        axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(plain)
     if series:
         axes.legend(frameon=False, fontsize=9)
     _save(figure, path)
@@ -109,9 +94,9 @@ def over_categories(
     categories: Sequence[str],
     series: Mapping[str, Sequence[float]],
     *,
-    title: str = "",
-    x: str = "",
-    y: str = "",
+    title: str,
+    x: str,
+    y: str,
 ) -> None:
     """Draw named series over categories, a share in [0.5, 1] for each; NaN is a gap."""
     figure, axes = _figure(title, x, y)
@@ -154,7 +139,7 @@ def stacked(
 
 
 def confusion(
-    path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str = ""
+    path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str
 ) -> None:
     """Draw a confusion matrix: true classes in rows, predicted in columns, as shares of rows."""
     side = min(max(2.4 + 0.45 * len(names), 3.6), 14.0)

@@ -16,7 +16,7 @@ from streamvis.datasets.coco import ImageTruth, read_coco
 from streamvis.datasets.motchallenge import read_sequence
 from streamvis.errors import DataError, UsageError
 from streamvis.evaluation.detection import detections_of, evaluate, truth_of
-from streamvis.geometry import iou, paste_masks
+from streamvis.geometry import iou, paste_mask
 from streamvis.messages import Detections
 
 NO_MASKS = np.zeros((0, 0, 0), np.uint8)
@@ -260,7 +260,10 @@ def test_agrees_with_pycocotools_on_masks():
         masks[rng.random(masks.shape) < 0.1] = 0
         order = np.argsort(-part.scores, kind="stable")
         parts[i] = found(*zip(part.boxes[order], part.scores[order], strict=True), masks=masks)
-        pasted = paste_masks(masks, parts[i].boxes.astype(np.float64), one.height, one.width)
+        pasted = np.zeros((len(masks), one.height, one.width), bool)
+        for whole, mask, box in zip(pasted, masks, parts[i].boxes, strict=True):
+            rows, columns, patch = paste_mask(mask, box.astype(np.float64), one.height, one.width)
+            whole[rows, columns] = patch
         encoded.append([coco_mask.encode(np.asfortranarray(m, np.uint8)) for m in pasted])
     scores = evaluate(truths, parts)
     expected = pycocotools_says(truths, parts, "segm", encoded)

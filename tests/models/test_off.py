@@ -415,7 +415,6 @@ def test_a_widened_kernel_answers_grey_as_the_first_one():
 def test_the_mean_of_a_window_is_of_its_last_moments():
     scores = {"coarse": torch.arange(10.0).reshape(1, 5, 2)}
     torch.testing.assert_close(consensus(scores)["coarse"], torch.tensor([[4.0, 5.0]]))
-    torch.testing.assert_close(consensus(scores, 2)["coarse"], torch.tensor([[7.0, 8.0]]))
 
 
 def test_probabilities_are_calibrated_weighted_means():

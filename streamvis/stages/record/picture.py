@@ -5,7 +5,7 @@
 docs/annotated-video.md is the legend.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -18,13 +18,13 @@ from streamvis.viz.panels import surrounded
 from streamvis.viz.style import DARK, PALE, shade
 
 
-def draw_packet(pixels: Array, packet: Packet, above: Sequence[StageConfig] = ()) -> Array:
+def draw_packet(pixels: Array, packet: Packet) -> Array:
     """Return a picture of the frame with the parts of its packet, drawn as in the annotated video.
 
-    `pixels` is the frame, (H, W, 3) uint8 RGB, and stays as it is. `above` are settings of the
-    stages that wrote the parts; the others are taken to have the default settings. The picture is
-    larger than the frame where parts are shown beside it, as segmentations are. It has neither
-    trails nor a ground map, which show what was before.
+    `pixels` is the frame, (H, W, 3) uint8 RGB, and stays as it is. The stages that wrote the parts
+    are taken to have the default settings. The picture is larger than the frame where parts are
+    shown beside it, as segmentations are. It has neither trails nor a ground map, which show what
+    was before.
     """
     frame = packet.frame
     source = SourceInfo(
@@ -36,14 +36,13 @@ def draw_packet(pixels: Array, packet: Packet, above: Sequence[StageConfig] = ()
         live=False,
     )
     parts = {type(part) for part in packet.parts}
-    writers = [one for one in _with_defaults(above) if one.writes in parts]
+    writers = [one for one in _defaults() if one.writes in parts]
     overlays = overlays_of(writers, Drawing(source=source))
     return framed(drawn(overlays, packet, pixels))
 
 
-def _with_defaults(above: Sequence[StageConfig]) -> Iterable[StageConfig]:
-    """Yield these settings, then the defaults of all kinds that have some."""
-    yield from above
+def _defaults() -> Iterable[StageConfig]:
+    """Yield the default settings of all kinds that have some."""
     for kind in installed_kinds().kinds:
         if not any(field.required for field in msgspec.structs.fields(kind)):
             yield kind()

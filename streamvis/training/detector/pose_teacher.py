@@ -113,10 +113,10 @@ class PoseTeacher:
         return found
 
 
-def around(box: Array, *, mirrored: bool = False) -> View:
+def around(box: Array) -> View:
     """Return the view of a box (4,) xyxy, with a margin."""
     side = MARGIN * float((box[2:] - box[:2]).max())
-    return View((box[:2] + box[2:]) / 2, side, mirrored=mirrored)
+    return View((box[:2] + box[2:]) / 2, side)
 
 
 def _probability(logits: Array) -> Array:

@@ -11,6 +11,7 @@ from streamvis.messages import Array
 
 NEAR = ((16, 8.0), (64, 4.0), (128, 2.0))  # px in a picture 2048 px wide, and the weight below
 WIDTH = 2048
+HARDNESS = 0.5  # how much more a pixel counts that is wrong for certain: e^.5
 
 
 def boundary_weights(labels: Array) -> Array:
@@ -34,13 +35,13 @@ def boundary_weights(labels: Array) -> Array:
     return weights
 
 
-def boundary_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float = 0.5) -> Tensor:
+def boundary_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return cross-entropy weighted towards boundaries and towards pixels with a high loss.
 
     logits (B, K, H, W), labels (B, H, W), weights (B, H, W) as of `boundary_weights`.
     """
     missed = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")  # (B, H, W)
-    hard = torch.exp(gamma * (1 - torch.exp(-missed.detach())))
+    hard = torch.exp(HARDNESS * (1 - torch.exp(-missed.detach())))
     return (weights * hard * missed).sum() / (weights > 0).sum().clamp(min=1)
 
 

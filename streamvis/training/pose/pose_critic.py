@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from streamvis.messages import KEYPOINTS
 
+WIDTH = 96  # of the layers
+
 
 def geometric_descriptor(pose: Tensor) -> Tensor:
     """Return relative positions and distances (B, 544) of all pairs of joints of (B, 17, 3)."""
@@ -24,13 +26,13 @@ def geometric_descriptor(pose: Tensor) -> Tensor:
 class PoseCritic(nn.Module):
     """Tells learnt poses from lifted ones."""
 
-    def __init__(self, width: int = 96) -> None:
+    def __init__(self) -> None:
         super().__init__()
         pairs = KEYPOINTS * (KEYPOINTS - 1) // 2
-        self.geometry = nn.Linear(4 * pairs, width)
-        self.picture = nn.Linear(3 * KEYPOINTS, width)
+        self.geometry = nn.Linear(4 * pairs, WIDTH)
+        self.picture = nn.Linear(3 * KEYPOINTS, WIDTH)
         self.judge = nn.Sequential(
-            nn.LeakyReLU(0.2), nn.Linear(2 * width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)
+            nn.LeakyReLU(0.2), nn.Linear(2 * WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1)
         )
 
     def forward(self, pose: Tensor, keypoints: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ TRUTH: Colour = PALETTE[1]  # sky
 FOUND: Colour = PALETTE[5]  # vermilion
 SIDE = 236  # px of a tile's picture
 GAP = 12
+COLUMNS = 6
 CONTEXT = 1.9  # a crop's side over the longer side of the box it shows
 THIN, BOLD = 1, 3  # px
 SMALLEST = 72  # px of the frame; less context than that says nothing
@@ -51,15 +52,15 @@ class Section:
     rows: Sequence[tuple[str, Sequence[Tile]]]  # title and tiles of each row
 
 
-def mistake_sheet(title: str, sections: Sequence[Section], columns: int = 6) -> Array:
-    """Return the sections below each other, their tiles in rows of `columns`."""
-    width = 2 * MARGIN + columns * (SIDE + GAP) - GAP
+def mistake_sheet(title: str, sections: Sequence[Section]) -> Array:
+    """Return the sections below each other, their tiles in rows of COLUMNS."""
+    width = 2 * MARGIN + COLUMNS * (SIDE + GAP) - GAP
     bands = [_head(title, width)]
     for section in sections:
         bands.append(heading(section.title, section.note, width, GAP, TEXT))
         for name, tiles in section.rows:
             bands.append(_label(name, width))
-            bands += [_row(tiles[i : i + columns], width) for i in range(0, len(tiles), columns)]
+            bands += [_row(tiles[i : i + COLUMNS], width) for i in range(0, len(tiles), COLUMNS)]
     return np.concatenate([*bands, blank(MARGIN, width)])
 
 

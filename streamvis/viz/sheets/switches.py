@@ -19,6 +19,7 @@ from streamvis.viz.style import DARK, PALE, Colour, Style, colour_of, rectangle,
 
 TRUTH: Colour = (255, 255, 255)
 SIDE = 236  # px of a crop on the page
+COLUMNS = 3
 SEAM = 4  # px between the two
 CONTEXT = 2.0  # a crop's side over the longest box in it
 SMALLEST = 72  # px of the frame; less context than that says nothing
@@ -72,10 +73,10 @@ def draw(pixels: Array, moment: Moment, side: int) -> Array:
     return image
 
 
-def switch_page(title: str, pairs: Sequence[Pair], columns: int = 3) -> Array:
+def switch_page(title: str, pairs: Sequence[Pair]) -> Array:
     """Return the pairs in rows below a title."""
     cells = [_cell(pair) for pair in pairs]
-    body = contact_sheet(cells, columns, background=BACKGROUND) if cells else blank(0, 3 * SIDE)
+    body = contact_sheet(cells, COLUMNS, background=BACKGROUND) if cells else blank(0, 3 * SIDE)
     width = max(body.shape[1], TITLE.width(title) + 48)
     head = blank(TITLE.text + 36, width)
     TITLE.write(head, title, 12, TITLE.text + 20, DARK)

@@ -73,6 +73,12 @@ def acting():
 PARTS = (detections([BOX], masks=np.full((1, 28, 28), 255, np.uint8)), tracks([1], BOX), acting())
 
 
+def drawn_by(config, parts):
+    """A grey picture with these parts, as this stage draws its own."""
+    overlays = overlays_of([config], Drawing(source=source(size=SIZE)))
+    return framed(drawn(overlays, packet(0, *parts), plain()))
+
+
 def test_without_parts_the_picture_is_a_copy_of_the_frame():
     pixels = plain()
     pixels.flags.writeable = False  # as a view on a shared slot is
@@ -92,14 +98,14 @@ def test_the_parts_of_a_packet_are_drawn_by_the_kinds_that_write_them():
 
 def test_settings_of_the_stages_above_count():
     region = ([(0.1, 0.1), (0.9, 0.1), (0.9, 0.9)],)
-    with_region = draw_packet(plain(), packet(0, *PARTS), [MaskRcnn(region=region)])
+    with_region = drawn_by(MaskRcnn(region=region), PARTS)
     assert (with_region[24, 50:280] > BACKGROUND).all()
     assert (draw_packet(plain(), packet(0, *PARTS))[24, 50:280] == BACKGROUND).all()
 
 
 def test_a_kind_of_another_package_is_drawn_by_its_overlay():
     part = Crowding(share=0.5)
-    picture = draw_packet(plain(), packet(0, part), [Density(red=200)])
+    picture = drawn_by(Density(red=200), [part])
     assert (picture[:120] == (200, 0, 0)).all()
     assert (picture[120:] == BACKGROUND).all()
     assert (draw_packet(plain(), packet(0, part)) == BACKGROUND).all()

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from factories import packet
+from factories import packet, source
 from onnx_files import onnx_file, yolov8_columns, yolox_rows
 from typer.testing import CliRunner
 
@@ -19,8 +19,9 @@ from streamvis.runtime.host import build_stage
 from streamvis.sources import open_source, resolve
 from streamvis.stages import event_codec
 from streamvis.stages.detect.stage import PersonDetector
+from streamvis.stages.overlay import Drawing
 from streamvis.stages.protocol import Site
-from streamvis.stages.record.picture import draw_packet
+from streamvis.stages.record.picture import drawn, framed, overlays_of
 
 SIZE = (96, 128)
 BOXES = [(20, 10, 40, 60, 0.9), (70, 40, 90, 80, 0.86), (100, 5, 110, 25, 0.8)]
@@ -73,8 +74,10 @@ def test_region_height_and_score_keep_what_they_say(tmp_path):
 
 def test_detections_without_masks_are_drawn(tmp_path):
     _, packet_ = found(tmp_path, grey())
-    drawn = draw_packet(grey(), packet_, [Yolox(weights="a.onnx")])
-    changed = (drawn[:96, :128] != 128).any(axis=2)
+    info = source("a", size=(128, 96))
+    overlays = overlays_of([Yolox(weights="a.onnx")], Drawing(source=info))
+    picture = framed(drawn(overlays, packet_, grey()))
+    changed = (picture[:96, :128] != 128).any(axis=2)
     assert changed[10:60, 20].mean() > 0.9  # the left side of the first box
 
 

@@ -168,7 +168,7 @@ def test_the_descriptor_has_all_pairs_and_no_place():
 
 def test_what_the_critic_learns_the_lifter_unlearns():
     torch.manual_seed(0)
-    critic = PoseCritic(8)
+    critic = PoseCritic()
     lifted = torch.randn(4, KEYPOINTS, 3, requires_grad=True)
     seen = torch.rand(4, KEYPOINTS, 3)
     real = torch.randn(4, KEYPOINTS, 3)

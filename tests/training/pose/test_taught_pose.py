@@ -47,7 +47,7 @@ def test_landmarks_are_placed_in_the_picture(teacher, turn):
 
 
 def test_a_mirrored_view_swaps_left_and_right(teacher):
-    seen = _see(teacher, person(), around(np.array([100.0, 60, 220, 180]), mirrored=True))
+    seen = _see(teacher, person(), around(np.array([100.0, 60, 220, 180]))._replace(mirrored=True))
     left, right = LEFT_RIGHT[4]
     scale = 1.25 * 120 / SIDE
     expected = np.array([160, 120]) + offsets()[right] * [-scale, scale]
