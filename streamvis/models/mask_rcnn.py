@@ -225,11 +225,15 @@ class MaskRcnn(nn.Module):
         detailed = max(fit, min(fit * self.larger, 1.0))
         return min(detailed, self.most_scale)
 
-    def resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Normalised and of another size; uint8 or [0, 1] in (B, 3, H, W)."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W), uint8 or [0, 1], as the network reads them."""
         if images.dtype == torch.uint8:
             images = images.to(self.mean.dtype) / 255
-        images = (images - self.mean) / self.std
+        return (images - self.mean) / self.std
+
+    def resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Normalised and of another size; uint8 or [0, 1] in (B, 3, H, W)."""
+        images = self.normalize(images)
         if images.shape[2:] == size:
             return images
         return F.interpolate(images, size, mode="bilinear", align_corners=False)

@@ -35,6 +35,10 @@ ELEMENTS = {
 }
 
 
+EXAMPLE = (
+    64,
+    96,
+)  # px of the input that the dense part is traced with; it is compiled for any size
 SMALL = 512 * 320  # px of an input up to which one thread computes the dense part: others would
 # wait for the next picture, in busy loops, for as long as they help with this one
 
@@ -49,6 +53,8 @@ class CompiledDetector:
         self.model = model.requires_grad_(False)
         self.dtype = dtype
         self.core = _core(dtype)
+        pixels = torch.zeros(1, *EXAMPLE, 3, dtype=torch.uint8)
+        self.network = _convert(_DenseGraph(model), (pixels,))
         self.plans: PlanCache[tuple[int, ...], _DetectorPlan] = PlanCache(
             4 * MOST_SIZES  # of each, a second one for coarse looks; photographs have many sizes
         )
@@ -169,17 +175,29 @@ def _compile(
     """Compile a part; `types` are of inputs, then outputs; `free` makes axis 0 dynamic."""
     examples = example if isinstance(example, tuple) else (example,)
     shapes = [[-1 if free else len(x), *x.shape[1:]] for x in examples]
+    return _compile_for(core, _convert(part, examples), shapes, types)
+
+
+def _convert(part: nn.Module, examples: tuple[Tensor, ...]) -> Any:
+    """Return the OpenVINO model of a part, whose inputs may get other shapes than the examples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but torch.export takes ten times as long
         traced = torch.jit.trace(part, examples, check_trace=False)
         decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
         network = READER.convert(READER.load(decoder))
     _round_before_padding(network)
+    return network
+
+
+def _compile_for(
+    core: Any, network: Any, shapes: Sequence[Sequence[int]], types: Sequence[torch.dtype]
+) -> Any:
+    """Compile a converted part, which this changes, for inputs of these shapes."""
     network.reshape({i: openvino.PartialShape(shape) for i, shape in enumerate(shapes)})
     steps = PrePostProcessor(network)
-    for index, dtype in enumerate(types[: len(examples)]):
+    for index, dtype in enumerate(types[: len(shapes)]):
         steps.input(index).tensor().set_element_type(ELEMENTS[dtype])
-    for index, dtype in enumerate(types[len(examples) :]):
+    for index, dtype in enumerate(types[len(shapes) :]):
         steps.output(index).tensor().set_element_type(ELEMENTS[dtype])
     return core.compile_model(steps.build(), "CPU").create_infer_request()
 
@@ -224,13 +242,12 @@ def _shared(x: Tensor) -> openvino.Tensor:
 class _DenseGraph(nn.Module):
     """The dense part of a detector: pixels (1, h, w, 3) to flat outputs, maps channels-last."""
 
-    def __init__(self, model: MaskRcnn, size: tuple[int, int]) -> None:
+    def __init__(self, model: MaskRcnn) -> None:
         super().__init__()
-        self.model, self.size = model, size
+        self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        # the size is a constant, a traced one would be rounded
-        dense = self.model.dense(self.model.resize(pixels.permute(0, 3, 1, 2), self.size))
+        dense = self.model.dense(self.model.normalize(pixels.permute(0, 3, 1, 2)))
         maps = (x.permute(0, 2, 3, 1) for x in dense.maps)
         return (*maps, *dense.logits, *dense.deltas)
 
@@ -239,13 +256,12 @@ class _DetectorPlan:
     """The compiled dense part for one padded input size, with its output memory."""
 
     def __init__(self, owner: CompiledDetector, size: tuple[int, int]) -> None:
-        model, pixels = owner.model, torch.zeros(1, *size, 3, dtype=torch.uint8)
-        self.levels = len(model.rpn.base)
-        maps = len(model.backbone.body.strides) + 1
+        self.levels = len(owner.model.rpn.base)
+        maps = len(owner.model.backbone.body.strides) + 1
         types = [owner.dtype] * maps + [torch.float32] * 2 * self.levels
-        whole = _DenseGraph(model, size)
         core = _core(owner.dtype, 1) if size[0] * size[1] <= SMALL else owner.core
-        self.request = _compile(core, whole, pixels, [torch.uint8, *types])
+        network = owner.network.clone()
+        self.request = _compile_for(core, network, [(1, *size, 3)], [torch.uint8, *types])
         self.outputs = []
         for index, dtype in enumerate(types):
             shape = tuple(self.request.get_output_tensor(index).shape)
