@@ -30,6 +30,7 @@ from streamvis.web.settings import WebSettings
 
 ONLINE_S = 90.0  # for the run to have frames
 WARM_UP_S = 5.0
+SETTLE_S = 1.0  # for new viewers to have their first pictures
 PHASE_S = 10.0  # with one number of viewers
 ROUNDS = 3
 PICTURE = 1  # kind of a message
@@ -135,7 +136,7 @@ def decoding(out: Path, server: WebServer) -> DecodingReport:
             with ExitStack() as stack:
                 for _ in range(viewers):
                     stack.enter_context(_viewer(server))
-                time.sleep(1.0)
+                time.sleep(SETTLE_S)
                 cpu_s, frames = _cpu_s(pid), _admitted(out)
                 time.sleep(PHASE_S)
                 spent_s, more = _cpu_s(pid) - cpu_s, _admitted(out) - frames

@@ -19,7 +19,8 @@ def test_the_scene_goes_on_for_ever_without_a_leap(monkeypatch):
 
 
 def test_the_cost_of_viewers_is_measured(monkeypatch):
-    monkeypatch.setattr(web, "PHASE_S", 1.0)
+    monkeypatch.setattr(web, "SETTLE_S", 0.1)
+    monkeypatch.setattr(web, "PHASE_S", 0.5)
     monkeypatch.setattr(web, "ROUNDS", 1)
     with web._run() as out, web._serving(out) as server:
         report = web.decoding(out, server)

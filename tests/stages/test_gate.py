@@ -39,7 +39,7 @@ PLACE = place()
 
 def shown(grey: np.ndarray, n: int, noise: float = NOISE) -> np.ndarray:
     """Picture n of a camera that sees these grey levels, RGB."""
-    seen = grey + np.random.default_rng(n).normal(0, noise, grey.shape)
+    seen = grey + noise * np.random.default_rng(n).standard_normal(grey.shape, np.float32)
     return np.repeat(np.clip(seen, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

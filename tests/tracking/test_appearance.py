@@ -73,7 +73,7 @@ def test_nothing_is_learnt_from_nothing():
     assert likeness.learn(distances_of([0.3], [0.5], seconds=0.0), 30.0, 4.0) == likeness
 
 
-@given(st.sampled_from([5, 12.5, 25, 50]), st.integers(1, 12), st.integers(0, 3))
+@given(st.sampled_from([5, 12.5, 25, 50]), st.sampled_from([1, 2, 12]), st.integers(0, 3))
 def test_the_memory_is_in_seconds_of_media_time(fps, people, seed):
     """The same people at another frame rate are the same evidence."""
     told = []

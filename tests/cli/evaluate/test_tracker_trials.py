@@ -29,6 +29,12 @@ def trials(*arguments: object) -> TrialReport:
     return msgspec.json.decode(result.stdout, type=TrialReport)
 
 
+@pytest.fixture(scope="module")
+def of_today() -> str:
+    """The report of the scene with the settings as they are."""
+    return call(*SCENE, "--json").stdout
+
+
 def write_public(sequence: Path, folder: Path) -> Path:
     """The sequence with its truth as public detections."""
     folder.mkdir()
@@ -75,7 +81,7 @@ def test_a_recorded_sequence_has_the_scores_of_eval_mot_and_is_read_from_the_cac
     assert "delete it, and it is measured again" in broken.stderr
 
 
-def test_a_change_is_told_against_today_and_against_a_file(tmp_path):
+def test_a_change_is_told_against_today_and_against_a_file(of_today, tmp_path):
     today, changed = trials(*SCENE, "--set", "memory_s=0.1").results
     assert (today.setting, changed.setting) == ("as it is", "memory_s=0.1")
     assert today.change is None
@@ -86,7 +92,7 @@ def test_a_change_is_told_against_today_and_against_a_file(tmp_path):
     assert any(differences)
 
     file = tmp_path / "today.json"
-    file.write_text(call(*SCENE, "--json").stdout)
+    file.write_text(of_today)
     known, only = trials(*SCENE, "--against", file, "--set", "memory_s=0.1").results
     assert (known.setting, known.scores) == ("today.json", today.scores)
     assert only.change == changed.change
@@ -110,10 +116,10 @@ def test_candidates_are_chosen_by_the_sequences_left_out():
     assert "memory_s=4, minus as it is: sequences" in text
 
 
-def test_several_processes_change_nothing():
+def test_several_processes_change_nothing(of_today):
     command = [sys.executable, "-m", "streamvis", "eval", "tracker-trials", *SCENE, "--json"]
     done = subprocess.run([*command, "--jobs", "2"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads(call(*SCENE, "--json").stdout)
+    assert json.loads(done.stdout) == json.loads(of_today)
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,11 @@ def test_int8_is_the_rounded_network_and_close_to_the_exact_one():
 
 @needs_int8
 def test_int8_finds_people_as_well_as_fp32():
-    shown = range(0, 30, 3)
+    street, shown = scene(), range(0, 30, 3)
+    pictures = [street.picture(n) for n in shown]
     truths = []
     for n in shown:
-        truth = scene().truth(n)
+        truth = street.truth(n)
         count = len(truth.ids)
         boxes = truth.visible_boxes.astype(float)
         hard, crowd = truth.visibility < 0.6, np.zeros(count, bool)
@@ -67,7 +68,7 @@ def test_int8_finds_people_as_well_as_fp32():
     for precision in ("fp32", "int8"):
         config = DetectConfig(precision=precision, min_score=0.01, masks=False)
         detector = PersonDetector(config, "cpu")
-        scores.append(evaluate(truths, detector([scene().picture(n) for n in shown])).ap50)
+        scores.append(evaluate(truths, detector(pictures)).ap50)
     assert scores[1] > scores[0] - 0.005
 
 

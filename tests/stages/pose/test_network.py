@@ -43,7 +43,8 @@ def watch(street, one_thread):
         deriver = PoseDeriver(CONFIG, info, None)
         for n, people in enumerate(scene):
             drawn = mannequin.drawn(list(people.values()), picture=street)
-            noisy = np.clip(drawn + rng.normal(0, 2, drawn.shape), 0, 255)
+            noise = 2 * rng.standard_normal(drawn.shape, np.float32)
+            noisy = np.clip(drawn + noise, 0, 255)
             pictures[n] = noisy.astype(np.uint8)
             one = packet(n, tracked(people), fps=FPS, size=SIZE)
             (part,) = stage([one])
