@@ -40,9 +40,11 @@ def pipeline(**settings: str) -> config.Pipeline:
     return config.load_pipeline(None, {**small, "detect.gate": "true"})
 
 
-def alone() -> config.Placement:
-    names = [stage.name for stage in pipeline().stages]
-    return config.Placement([config.WorkerSpec([name], threads=1) for name in names])
+def apart() -> config.Placement:
+    """A worker that detects, and one for all that follows."""
+    first, *others = [stage.name for stage in pipeline().stages]
+    workers = [config.WorkerSpec(stages, threads=1) for stages in ([first], others)]
+    return config.Placement(workers)
 
 
 def together() -> config.Placement:
@@ -82,10 +84,7 @@ def test_processes_give_the_same_events_as_one_process(pictures, expected, tmp_p
 
 
 def test_a_worker_that_dies_leaves_no_trace(pictures, expected, tmp_path):
-    """It dies while nothing moves: its successor knows which picture was looked at last.
-
-    Each stage has a process of its own.
-    """
+    """It dies while nothing moves: its successor knows which picture was looked at last."""
     killed: list[int] = []
 
     def kill() -> None:
@@ -99,7 +98,7 @@ def test_a_worker_that_dies_leaves_no_trace(pictures, expected, tmp_path):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        launch.run(pipeline(), alone(), sources(pictures), out=tmp_path)
+        launch.run(pipeline(), apart(), sources(pictures), out=tmp_path)
     finally:
         killer.join()
     assert killed

@@ -44,49 +44,40 @@ def _ground(x: Array, y: Array, rng: np.random.Generator) -> Array:
     tone = tones[row.astype(int) % 64, np.floor(slab).astype(int) % 64]
     joint = np.minimum(_edge(slab, 0.9), _edge(y / 0.6, 0.6)) < 0.016
     fade = np.clip(1.3 - y / 16, 0, 1)  # far joints are finer than a pixel
-    paving = np.array([158, 152, 143], np.float32) + tone[..., None]
-    paving = paving - (38 * joint * fade)[..., None]
+    colours = np.array([158, 152, 143], np.float32) + tone[..., None]
+    colours = colours - (38 * joint * fade)[..., None]  # paving
 
-    asphalt = np.full((*x.shape, 3), (92, 93, 98), np.float32)
-    dashes = (np.abs(y - 15.4) < 0.07) & ((x % 3.0) < 1.6)
-    asphalt[dashes] = (214, 214, 205)
-    kerb = np.array([186, 184, 178], np.float32)
-    grass = np.array([92, 122, 66], np.float32) + 26 * _noise(x, y, 0.35, rng)[..., None]
-
-    colours = np.where((y > 13.2)[..., None], asphalt, paving)
-    colours = np.where(
-        ((np.abs(y - 13.2) < 0.14) | (np.abs(y - 17.6) < 0.2))[..., None], kerb, colours
-    )
-    colours = np.where((y > 17.8)[..., None], paving * 0.95, colours)
+    verge = y > 17.8
+    colours[verge] *= 0.95
+    colours[(y > 13.2) & ~verge] = (92, 93, 98)  # asphalt
+    colours[(np.abs(y - 15.4) < 0.07) & ((x % 3.0) < 1.6)] = (214, 214, 205)  # dashes
+    kerb = (np.abs(y - 13.2) < 0.14) | (np.abs(y - 17.6) < 0.2)
+    colours[kerb & ~verge] = (186, 184, 178)
+    grass = _noise(x, y, 0.35, rng)
     lawn = y > 20.2 + 0.15 * _noise(x, y, 0.5, rng)
-    colours = np.where(lawn[..., None], grass, colours)
-    stains = 9 * _noise(x, y, 2.3, rng) + 5 * _noise(x, y, 0.6, rng)
-    grain = 6 * rng.standard_normal(x.shape, dtype=np.float32)
-    return (colours + stains[..., None] + grain[..., None]) * np.clip(1.06 - 0.006 * y, 0, 1.1)[
-        ..., None
-    ]
+    colours[lawn] = np.array([92, 122, 66], np.float32) + 26 * grass[lawn, None]
+    colours += (9 * _noise(x, y, 2.3, rng) + 5 * _noise(x, y, 0.6, rng))[..., None]  # stains
+    colours += (6 * rng.standard_normal(x.shape, dtype=np.float32))[..., None]  # grain
+    colours *= np.clip(1.06 - 0.006 * y, 0, 1.1)[..., None]
+    return colours
 
 
 def _front(x: Array, z: Array, rng: np.random.Generator) -> Array:
     """Return colours (h, w, 3) float32 of the house front at x, z metres, and of the sky above."""
     colours = np.array([188, 166, 144], np.float32) + 7 * _noise(x, z, 1.1, rng)[..., None]
-    colours = np.where((z % 0.35 < 0.03)[..., None], colours - 10, colours)
-    colours = np.where((z < 0.55)[..., None], np.array([122, 116, 112], np.float32), colours)
+    colours[z % 0.35 < 0.03] -= 10
+    colours[z < 0.55] = (122, 116, 112)
 
-    across, storey = (x + 64.0) % 3.2 - 1.6, z % 3.1
-    for half, low, high, colour in (
-        (0.78, 0.95, 2.55, (226, 220, 210)),  # frame
-        (0.68, 1.03, 2.47, (66, 80, 98)),  # glass
-    ):
-        inside = (np.abs(across) < half) & (storey > low) & (storey < high)
-        colours = np.where(inside[..., None], np.array(colour, np.float32), colours)
-    glass = (np.abs(across) < 0.68) & (storey > 1.03) & (storey < 2.47)
+    across, storey = np.abs((x + 64.0) % 3.2 - 1.6), z % 3.1
+    frame = (across < 0.78) & (storey > 0.95) & (storey < 2.55)
+    colours[frame] = (226, 220, 210)
+    glass = (across < 0.68) & (storey > 1.03) & (storey < 2.47)
+    colours[glass] = (66, 80, 98)
     colours = colours + (glass * 30 * (storey - 1.6) / 0.8)[..., None]
-    bar = glass & ((np.abs(across) < 0.035) | (np.abs(storey - 1.9) < 0.03))
-    colours = np.where(bar[..., None], np.array([214, 208, 198], np.float32), colours)
-    door = (np.abs(x) < 0.7) & (z < 2.35)
-    colours = np.where(door[..., None], np.array([86, 58, 44], np.float32), colours)
-    return np.where((z > 9.3)[..., None], SKY, colours)
+    colours[glass & ((across < 0.035) | (np.abs(storey - 1.9) < 0.03))] = (214, 208, 198)  # bars
+    colours[(np.abs(x) < 0.7) & (z < 2.35)] = (86, 58, 44)  # door
+    colours[z > 9.3] = SKY
+    return colours
 
 
 def _edge(cells: Array, size: float) -> Array:

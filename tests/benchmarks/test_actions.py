@@ -16,6 +16,7 @@ def test_so_many_crops_are_classified_and_the_time_is_that_of_the_calls(one_thre
     wall, cpu = itertools.count(0, 0.01), itertools.count(0, 0.02)
     clocks = SimpleNamespace(perf_counter=wall.__next__, process_time=cpu.__next__)
     monkeypatch.setattr(actions, "time", clocks)
+    monkeypatch.setattr(actions, "SIZE", (320, 240))
     line = ["bench", "actions", "--people", "2", "--per-second", "2", "--seconds", "2", "--json"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from streamvis.geometry import iou
 from streamvis.models import ops
 from streamvis.models.rpn import (
     SMALLEST_SIDE,
@@ -72,17 +73,11 @@ def test_proposals_are_decoded_clipped_and_thinned_within_each_level_best_first(
             for i in logit[image].argsort(descending=True).tolist():
                 if (boxes[i, 2:] - boxes[i, :2]).min() < SMALLEST_SIDE:
                     continue  # it lies outside of the picture
-                overlaps = [float(iou(boxes[i], boxes[j])) for j in kept]
-                if max(overlaps, default=0.0) <= rpn.overlap:
+                if iou(boxes[i, None].numpy(), boxes[kept].numpy()).max(initial=0) <= rpn.overlap:
                     kept.append(i)
             expected += [(float(logit[image, i]), boxes[i].tolist()) for i in kept]
         expected.sort(key=lambda one: -one[0])
         torch.testing.assert_close(found[image], torch.tensor([box for _, box in expected]))
-
-
-def iou(a, b):
-    inner = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0).prod()
-    return inner / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inner)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from streamvis.datasets.street import read_labels, read_scenes
 from streamvis.errors import ConfigError, DataError, RunError
 from streamvis.models import weights
 from streamvis.models.flow_warp import flow_frame
+from streamvis.models.inference import select
 from streamvis.training.scenes import self_training
 from streamvis.training.scenes.segmenter import SegmenterRecipe, gather, train
 from streamvis.training.scenes.self_training import (
@@ -34,6 +35,12 @@ SIZE = (64, 96)
 def texture(seed: int, height: int = 64, width: int = 96) -> np.ndarray:
     cells = np.random.default_rng(seed).integers(0, 255, (height // 4, width // 4, 1), np.uint8)
     return np.kron(cells, np.ones((4, 4, 3), np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def quick_to_start(monkeypatch):
+    """Without compiling: it pays for hours of video, not for a handful of pictures."""
+    monkeypatch.setattr(select, "openvino_version", lambda: None)
 
 
 @pytest.fixture
