@@ -35,12 +35,15 @@ def place(seed: int = 0) -> np.ndarray:
 
 
 PLACE = place()
+SHIFTS = 64  # px by which pictures differ in their noise, at most
+GRAIN = np.random.default_rng(0).standard_normal((HEIGHT + SHIFTS, WIDTH + SHIFTS), np.float32)
 
 
 def shown(grey: np.ndarray, n: int, noise: float = NOISE) -> np.ndarray:
     """Picture n of a camera that sees these grey levels, RGB."""
-    seen = grey + noise * np.random.default_rng(n).standard_normal(grey.shape, np.float32)
-    return np.repeat(np.clip(seen, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    y, x = np.random.default_rng(n).integers(SHIFTS, size=2)
+    seen = grey + noise * GRAIN[y : y + HEIGHT, x : x + WIDTH]
+    return cv2.cvtColor(np.clip(seen, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2RGB)
 
 
 def person(x: float, y: int = 150, height: int = 60, contrast: float = 40) -> np.ndarray:
@@ -229,7 +232,7 @@ def kind(request, tmp_path):
 
     def settings(gate, name):
         if name == "mask_rcnn":
-            return MaskRcnn(gate=gate, short_side=64)
+            return MaskRcnn(gate=gate, short_side=64, engine="torch")
         file = onnx_file(tmp_path / "a.onnx", yolox_rows((96, 128), []), size=(96, 128))
         return Yolox(str(file), gate=gate)
 
@@ -292,7 +295,7 @@ def test_the_stage_resumes_from_its_state(kind):
 
 def still_stage(pictures, people=1000):
     """The stage of Mask R-CNN for a camera of 10 frames/s that shows these pictures."""
-    stage = built(MaskRcnn(gate=True, short_side=64), pictures)
+    stage = built(MaskRcnn(gate=True, short_side=64, engine="torch"), pictures)
     stage.detector.appears = people
     stage.begin(source(size=(WIDTH, HEIGHT)), None)
     return stage
