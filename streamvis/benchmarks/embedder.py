@@ -1,7 +1,6 @@
 """Benchmark of the appearance embeddings of one frame: crops, and the network on each engine."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -11,7 +10,13 @@ from streamvis.benchmarks.detector import Parts, timed
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.embedding import ARCHITECTURES, Embedder
-from streamvis.models.inference.select import accelerate_embedder, choose, openvino_fault
+from streamvis.models.inference.select import (
+    Engine,
+    Precision,
+    accelerate_embedder,
+    choose,
+    openvino_fault,
+)
 from streamvis.models.weights import load_embedder, shipped
 from streamvis.runtime.processes import keep_memory
 
@@ -37,11 +42,8 @@ def measure(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> 
     size = _model(weights).size
     crops = crop(pixels, boxes, size)
     parts: Parts = {"cutting": lambda: crop(pixels, boxes, size)}
-    for engine in ("torch", "openvino"):
-        if engine == "torch" or not openvino_fault():
-            for precision in ("fp32", "bf16"):
-                if precision == "fp32" or choose("cpu", "auto", "auto")[1] == torch.bfloat16:
-                    parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
+    for engine, precision in engines():
+        parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
     times = timed(parts, rounds)
     cutting = times.pop("cutting")
     return EmbedderReport(
@@ -52,6 +54,16 @@ def measure(weights: str = "person-r18", people: int = 32, rounds: int = 25) -> 
         network_ms=times,
         together_ms={name: round(cutting + ms, 2) for name, ms in times.items()},
     )
+
+
+def engines() -> Iterator[tuple[Engine, Precision]]:
+    """Yield the engines with the precisions that this machine has."""
+    bf16 = choose("cpu", "auto", "auto")[1] == torch.bfloat16
+    able: list[Engine] = ["torch"] if openvino_fault() else ["torch", "openvino"]
+    for engine in able:
+        yield engine, "fp32"
+        if bf16:
+            yield engine, "bf16"
 
 
 def scene(people: int) -> tuple[Array, Array]:
@@ -73,6 +85,8 @@ def _model(weights: str) -> Embedder:
     return load_embedder(weights)
 
 
-def _network(weights: str, engine: Any, precision: Any, crops: Array) -> Callable[[], Array]:
+def _network(
+    weights: str, engine: Engine, precision: Precision, crops: Array
+) -> Callable[[], Array]:
     embed = accelerate_embedder(_model(weights), "cpu", precision, engine)
     return lambda: embed(crops)

@@ -25,9 +25,9 @@ from streamvis.benchmarks import pipeline_probe
 from streamvis.benchmarks.peer_loops import LOOPS
 from streamvis.benchmarks.pipeline import detection_of
 from streamvis.benchmarks.pipeline_probe import read_calls
-from streamvis.benchmarks.tracker_protocol import ReportedTracks
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, rows_of
 from streamvis.datasets import motchallenge
-from streamvis.datasets.motchallenge import Rows, SequenceInfo
+from streamvis.datasets.motchallenge import SequenceInfo
 from streamvis.errors import DataError, RunError, StreamvisError
 from streamvis.messages import Ending, Packet, Part
 from streamvis.runtime.resource_usage import TICKS
@@ -88,15 +88,6 @@ def _run_loop(request: PeerRequest, info: SequenceInfo) -> PeerCost:
     )
     motchallenge.write_results(Path(request.out) / RUN / "tracks.txt", rows_of(found))
     return cost
-
-
-def rows_of(found: Sequence[ReportedTracks]) -> Rows:
-    """Return the tracks of frames 1 and on as rows."""
-    return motchallenge.rows(
-        frames=np.repeat(np.arange(1, len(found) + 1), [len(one.ids) for one in found]),
-        ids=np.concatenate([np.zeros(0), *(one.ids for one in found)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(one.boxes for one in found)]),
-    )
 
 
 def _run_pipeline(request: PeerRequest) -> PeerCost:

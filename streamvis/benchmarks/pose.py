@@ -1,20 +1,19 @@
 """Benchmark of the poses of one frame's people: crops, the network on each engine, decoding."""
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 
 from streamvis.benchmarks.detector import Parts, timed
-from streamvis.benchmarks.embedder import scene
+from streamvis.benchmarks.embedder import engines, scene
 from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.heatmaps import decode
 from streamvis.models.hrnet import ARCHITECTURES, Hrnet
 from streamvis.models.inference.pose import accelerate_pose
-from streamvis.models.inference.select import choose, openvino_fault
+from streamvis.models.inference.select import Engine, Precision
 from streamvis.models.pose import crop_regions
 from streamvis.models.weights import load_pose, shipped
 from streamvis.runtime.processes import keep_memory
@@ -44,11 +43,8 @@ def measure(weights: str = "pose-lite", people: int = 10, rounds: int = 25) -> P
         "cutting": lambda: crop(pixels, regions, architecture.size),
         "decoding": lambda: decode(heatmaps, architecture.sigma),
     }
-    for engine in ("torch", "openvino"):
-        if engine == "torch" or not openvino_fault():
-            for precision in ("fp32", "bf16"):
-                if precision == "fp32" or choose("cpu", "auto", "auto")[1] == torch.bfloat16:
-                    parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
+    for engine, precision in engines():
+        parts[f"{engine} {precision}"] = _network(weights, engine, precision, crops)
     times = {name: round(ms / people, 2) for name, ms in timed(parts, rounds).items()}
     cutting, decoding = times.pop("cutting"), times.pop("decoding")
     return PoseReport(
@@ -70,6 +66,8 @@ def _model(weights: str) -> Hrnet:
     return load_pose(weights)
 
 
-def _network(weights: str, engine: Any, precision: Any, crops: Array) -> Callable[[], Array]:
+def _network(
+    weights: str, engine: Engine, precision: Precision, crops: Array
+) -> Callable[[], Array]:
     heatmaps = accelerate_pose(_model(weights), "cpu", precision, engine)
     return lambda: np.asarray(heatmaps(crops))

@@ -17,7 +17,7 @@ import numpy as np
 
 from streamvis.api.tracker import Tracker
 from streamvis.benchmarks import peers
-from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, Update, rows_of
 from streamvis.benchmarks.tracker_speed import OURS, our_tracker
 from streamvis.config import Appearance
 from streamvis.datasets import motchallenge
@@ -110,11 +110,7 @@ def run(sequence: motchallenge.Sequence, entries: Sequence[Entry]) -> list[Resul
             seconds[i] += time.process_time() - began
     results = []
     for entry, found, spent in zip(entries, reported, seconds, strict=True):
-        rows = motchallenge.rows(
-            frames=np.repeat(np.arange(1, len(found) + 1), [len(one.ids) for one in found]),
-            ids=np.concatenate([one.ids for one in found]),
-            boxes=np.concatenate([one.boxes for one in found]),
-        )
+        rows = rows_of(found)
         results.append(Result(entry, rows, sequence.length / spent, evaluate(sequence, rows)))
     return results
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamvis.benchmarks import peers
-from streamvis.benchmarks.tracker_protocol import ReportedTracks
+from streamvis.benchmarks.tracker_protocol import ReportedTracks, rows_of
 from streamvis.benchmarks.zone_peers import INSTALL, counted_by_supervision
 from streamvis.config import Jipda
 from streamvis.datasets import motchallenge
@@ -102,7 +102,7 @@ def peer_tracks(
     for name in TRACKERS:
         peer = peers.PEERS[name]
         runs = [_run(peer, sequence.fps, at, parts) for at in peer.thresholds]
-        best[name] = max(runs, key=lambda one: evaluate(sequence, _result_rows(one)).mota)
+        best[name] = max(runs, key=lambda one: evaluate(sequence, rows_of(one)).mota)
     return best
 
 
@@ -120,14 +120,6 @@ def _rows(frames: Sequence[TrackerFrame]) -> Rows:
         ids=np.full(sum(counts), -1),
         boxes=np.concatenate([np.zeros((0, 4)), *(one.detections.boxes for one in frames)]),
         scores=np.concatenate([np.zeros(0), *(one.detections.scores for one in frames)]),
-    )
-
-
-def _result_rows(reported: Sequence[ReportedTracks]) -> Rows:
-    return motchallenge.rows(
-        frames=np.repeat(np.arange(1, len(reported) + 1), [len(one.ids) for one in reported]),
-        ids=np.concatenate([np.zeros(0), *(one.ids for one in reported)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(one.boxes for one in reported)]),
     )
 
 

@@ -221,5 +221,5 @@ def source_folds(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Split
         chosen = min(range(count), key=overlap)
         folds[chosen] += by_source[source]
         tallies[chosen] += labels
-    every = range(len(clips))
-    return [([i for i in every if i not in set(fold)], sorted(fold)) for fold in folds]
+    every = set(range(len(clips)))
+    return [(sorted(every.difference(fold)), sorted(fold)) for fold in folds]

@@ -21,6 +21,7 @@ from streamvis.messages import Array
 from streamvis.models.crops import crop
 from streamvis.models.off import Modality
 from streamvis.sources import open_source, resolve
+from streamvis.sources.picture import Picture
 from streamvis.tracking.tubelets import Tubelet
 
 STACK = 5  # flows, or differences, of one sample
@@ -120,8 +121,7 @@ def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
         (spec,) = resolve([str(clip.path)])
     except ValueError:
         raise DataError(f"{clip.path} names several videos; expected one") from None
-    boxes = None if clip.tracks is None else boxes_of(clip.tracks, clip.track)
-    tubelet: Tubelet | None = None
+    person = None if clip.tracks is None else _TrackCrops(clip.tracks, clip.track, sampling.size)
     pictures, times = [], []
     with closing(open_source(spec)) as source:
         for picture in source:
@@ -129,25 +129,41 @@ def _pictures(clip: Clip, sampling: ClipSampling) -> tuple[Array, Array]:
                 break
             if picture.media_us < clip.start_s * 1e6:
                 continue
-            if boxes is None:
-                pictures.append(resized(picture.pixels, sampling.size))
-            elif (box := boxes.get(picture.n + 1)) is not None:
-                if tubelet is None:
-                    tubelet = Tubelet(box, picture.media_us)
-                else:
-                    tubelet.follow(box, picture.media_us)
-                height, width = picture.pixels.shape[:2]
-                window = tubelet.window(CONTEXT, sampling.size, (width, height))
-                pictures.append(crop(picture.pixels, window[None], sampling.size)[0])
+            shown: Array | None
+            if person is None:
+                shown = resized(picture.pixels, sampling.size)
             else:
-                continue
-            times.append(picture.media_us)
+                shown = person.crop_of(picture)
+            if shown is not None:
+                pictures.append(shown)
+                times.append(picture.media_us)
     if not pictures:
         whose = f" with track {clip.track}" if clip.tracks else ""
         raise DataError(
             f"{clip.path} has no picture{whose} from {clip.start_s:g} to {clip.end_s:g} s"
         )
     return np.stack(pictures), np.array(times, np.float64)
+
+
+class _TrackCrops:
+    """The crops of one person along the track, as those of the action stage."""
+
+    def __init__(self, tracks: Path, track: int, size: tuple[int, int]) -> None:
+        self._boxes = boxes_of(tracks, track)
+        self._size = size
+        self._tubelet: Tubelet | None = None
+
+    def crop_of(self, picture: Picture) -> Array | None:
+        """Return the crop (h, w, 3) of the next picture; None where the track has no box."""
+        if (box := self._boxes.get(picture.n + 1)) is None:
+            return None
+        if self._tubelet is None:
+            self._tubelet = Tubelet(box, picture.media_us)
+        else:
+            self._tubelet.follow(box, picture.media_us)
+        height, width = picture.pixels.shape[:2]
+        window = self._tubelet.window(CONTEXT, self._size, (width, height))
+        return crop(picture.pixels, window[None], self._size)[0]
 
 
 def boxes_of(tracks: Path, track: int) -> dict[int, Array]:
