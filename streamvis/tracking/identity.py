@@ -209,7 +209,8 @@ def resolve(
     assigned = _assigned(tracks, lost, position, likeness, open_, ready)
     n = len(open_)
     was = tracks.take(open_)
-    first = tracks.known_s[open_] == 0
+    known = was.join(lost)  # whose identity a track may take over
+    first = was.known_s == 0
     tracks.asked_s[open_[ready]] = 0.0
     for k, (row, answer) in enumerate(zip(open_.tolist(), assigned.tolist(), strict=True)):
         if answer == k:
@@ -218,31 +219,23 @@ def resolve(
             continue
         since = int(was.doubt_us[k])
         if answer < n:
-            source, at = was, answer
             since = max(since, int(was.doubt_us[answer]))  # before, the other was not ambiguous
-        elif answer < n + len(lost):
-            source, at = lost, answer - n
+        if answer < len(known):
+            id_ = int(known.id[answer])
+            tracks.known[row], tracks.known_s[row] = known.known[answer], known.known_s[answer]
+            tracks.first_us[row] = known.first_us[answer]
         else:
-            source, at = None, 0
-        id_ = next_id if source is None else int(source.id[at])
-        if source is None:
-            next_id += 1
+            id_, next_id = next_id, next_id + 1
             tracks.known[row], tracks.known_s[row] = 0.0, 0.0
             tracks.first_us[row] = since
-        else:
-            tracks.known[row], tracks.known_s[row] = source.known[at], source.known_s[at]
-            tracks.first_us[row] = source.first_us[at]
         tracks.id[row] = id_
         mine = int(was.id[k])
-        if mine > 0:
-            if was.group[k] == 0:
-                changes.merged.append((mine, id_))
-            else:
-                changes.split.append((mine, id_, since))
-    free = np.setdiff1d(np.arange(n), assigned)  # ids that no track has now
-    taken = assigned[(assigned >= n) & (assigned < n + len(lost))] - n
-    lost = lost.take(np.setdiff1d(np.arange(len(lost)), taken))
-    gone = was.take(free)
+        if mine > 0 and was.group[k] == 0:
+            changes.merged.append((mine, id_))
+        elif mine > 0:
+            changes.split.append((mine, id_, since))
+    gone = was.take(np.setdiff1d(np.arange(n), assigned))  # whose ids no track has now
+    lost = lost.take(np.setdiff1d(np.arange(len(lost)), assigned - n))
     changes.ended = [int(i) for i in gone.id if i > 0]
     lost = lost.join(gone.take((gone.known_s > 0) & (gone.id > 0)))
     _merge_appearance(tracks, open_[ready])
