@@ -8,7 +8,7 @@ import sys
 
 import zmq
 
-socket = zmq.Context.instance().socket(zmq.SUB)
+socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
 socket.connect(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5560")
 socket.subscribe(sys.argv[2] if len(sys.argv) > 2 else "sv1/")
 while True:

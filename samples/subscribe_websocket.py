@@ -9,6 +9,7 @@ python samples/subscribe_websocket.py 'ws://127.0.0.1:8080/ws/events?types=zone,
 import json
 import sys
 import time
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -30,7 +31,7 @@ def watch(url: str, token: str = "") -> None:
             time.sleep(1)
 
 
-def show(message: dict) -> None:
+def show(message: dict[str, Any]) -> None:
     match message["kind"]:
         case "begin":
             say(f"begin ({message['why']})")

@@ -29,11 +29,14 @@ out.mkdir(parents=True, exist_ok=True)
 # point of a box, the middle of its lower edge, is where the person stands.
 
 # %%
-paths = defaultdict(list)  # track id -> foot points (x, y), px
+Points = list[tuple[float, float]]  # x, y, px
+paths: dict[int, Points] = defaultdict(list)  # track id -> foot points
 for packet in streamvis.stream(video, pipeline="people"):
+    last = packet
+    if packet.tracks is None:  # as in a pipeline without a tracker
+        continue
     for track, (x1, _, x2, y2) in zip(packet.tracks.ids, packet.tracks.boxes, strict=True):
         paths[int(track)].append(((x1 + x2) / 2, y2))
-    last = packet
 
 # %% [markdown]
 # `annotate` draws what a packet holds. OpenCV writes BGR, so the picture is converted first.

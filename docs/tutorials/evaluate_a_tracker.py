@@ -25,6 +25,7 @@ def write_rendered(folder: Path) -> None:
     scene = SyntheticScene(seed=3, people=6, seconds=10)
     write_sequence(folder, scene)
     truth = motchallenge.read_sequence(folder).truth
+    assert truth is not None
     random = np.random.default_rng(0)
     seen = truth.where(random.random(len(truth)) < 0.9)
     boxes = seen.boxes + random.normal(0, 2, seen.boxes.shape)
@@ -48,18 +49,17 @@ def write_rendered(folder: Path) -> None:
 
 
 # %%
-def track(sequence: motchallenge.Sequence, **settings: float) -> motchallenge.Rows:
+def track(sequence: motchallenge.Sequence, tracker: streamvis.Tracker) -> motchallenge.Rows:
     """Track the public detections of a sequence."""
-    tracker = streamvis.Tracker(
-        fps=sequence.fps, size=(sequence.width, sequence.height), **settings
-    )
+    if sequence.detections is None:
+        sys.exit(f"{path} has no det/det.txt")
     frames, ids, boxes = [], [], []
     for number, found in enumerate(sequence.detections.by_frame(sequence.length), 1):
         tracks = tracker.update(streamvis.Detections.of(found.boxes, found.scores.clip(0, 1)))
-        frames += [number] * len(tracks)
-        ids += tracks.ids.tolist()
-        boxes += tracks.boxes.tolist()
-    return motchallenge.rows(frames, ids, boxes)
+        frames.append(np.full(len(tracks), number))
+        ids.append(tracks.ids)
+        boxes.append(tracks.boxes)
+    return motchallenge.rows(np.concatenate(frames), np.concatenate(ids), np.concatenate(boxes))
 
 
 def show(name: str, scores: MotScores) -> None:
@@ -72,11 +72,13 @@ path = Path(sys.argv[1] if len(sys.argv) > 1 else "tutorial/street")
 if not path.exists():
     write_rendered(path)
 sequence = motchallenge.read_sequence(path)
-show("default", evaluate(sequence, track(sequence)))
+fps, size = sequence.fps, (sequence.width, sequence.height)
+show("default", evaluate(sequence, track(sequence, streamvis.Tracker(fps=fps, size=size))))
 
 # %% [markdown]
 # Every setting of the stage `jipda` is a keyword. A track without detections is predicted for at most
 # `memory_s`; with a tenth of a second, each miss ends a track.
 
 # %%
-show("memory_s=0.1", evaluate(sequence, track(sequence, memory_s=0.1)))
+tracker = streamvis.Tracker(fps=fps, size=size, memory_s=0.1)
+show("memory_s=0.1", evaluate(sequence, track(sequence, tracker)))

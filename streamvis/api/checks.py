@@ -16,11 +16,11 @@ C = TypeVar("C", bound=StageConfig)
 
 def configured(kind: type[C], where: str, settings: Mapping[str, Any]) -> C:
     """Return these settings of a kind of stage; UsageError for wrong names and values."""
-    given = {name: _plain(value) for name, value in settings.items()}
+    given = {name: plain(value) for name, value in settings.items()}
     return convert({"kind": kind_name(kind), **given}, kind, where, UsageError)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return NumPy's numbers and arrays as Python's."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
@@ -28,9 +28,11 @@ def _plain(value: Any) -> Any:
 def check_picture(picture: object, where: str) -> None:
     """Raise DataError unless it is a picture (H, W, 3) uint8."""
     wanted = "expected a NumPy array (height, width, 3) of uint8, RGB"
+    if isinstance(picture, np.ndarray) and not picture.size:
+        raise DataError(f"{where}: the picture is empty, of the shape {picture.shape}; {wanted}")
     if not isinstance(picture, np.ndarray):
         raise DataError(f"{where}: the picture is a {type(picture).__name__}; {wanted}")
-    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+    if picture.ndim != 3 or picture.shape[2] != 3:
         hint = "; give several pictures as a list" if picture.ndim == 4 else ""
         raise DataError(f"{where}: the picture has the shape {picture.shape}; {wanted}{hint}")
     if picture.dtype != np.uint8:
@@ -104,12 +106,20 @@ def check_size(size: Sequence[int], where: str) -> tuple[int, int]:
     return width, height
 
 
+def _is_finite(number: Any) -> bool:
+    """Whether it is a number, of Python, NumPy or `fractions`, and finite."""
+    try:
+        return math.isfinite(number)
+    except TypeError:
+        return False
+
+
 class FrameClock:
     """The media time of each frame: as it is given, or a steady rate."""
 
     def __init__(self, fps: float | None, where: str) -> None:
-        if fps is not None and not (math.isfinite(fps) and fps > 0):
-            raise UsageError(f"{where}: fps is {fps}; expected frames per second, above 0")
+        if fps is not None and not (_is_finite(fps) and fps > 0):
+            raise UsageError(f"{where}: fps is {fps!r}; expected frames per second, above 0")
         self.fps, self._where = fps, where
         self._last_us: int | None = None
         self._from_us, self._frames = 0, 0  # frames counted since a time was given
@@ -123,8 +133,8 @@ class FrameClock:
                     "time_s=… with each frame"
                 )
             return self._from_us + round(self._frames * 1e6 / self.fps)
-        if not math.isfinite(time_s):
-            raise DataError(f"{self._where}: time_s is {time_s}; expected seconds")
+        if not _is_finite(time_s):
+            raise DataError(f"{self._where}: time_s is {time_s!r}; expected seconds")
         media_us = round(time_s * 1e6)
         if self._last_us is not None and media_us <= self._last_us:
             raise DataError(

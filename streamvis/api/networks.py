@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 from streamvis.api.checks import check_detections, configured, pictures_of
 from streamvis.api.settings import DetectorSettings, EmbedderSettings, SegmenterSettings
@@ -88,8 +88,10 @@ class Embedder:
         their detections.
         """
         pictures, batch = pictures_of(picture, "Embedder")
-        parts = [found] if isinstance(found, Detections) else list(found)
-        if len(parts) != len(pictures) or batch is isinstance(found, Detections):
+        listed = isinstance(found, list | tuple)
+        given: Any = found
+        parts = list(given) if listed else [given]
+        if len(parts) != len(pictures) or batch is not listed:
             raise DataError(
                 f"Embedder: {len(pictures)} pictures with detections of {len(parts)}; expected a "
                 "picture with its Detections, or a list of each, of the same length"

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from streamvis import config
+from streamvis.api.checks import plain
 from streamvis.api.packet import StreamPacket
 from streamvis.config import Pipeline
 from streamvis.errors import UsageError
@@ -18,7 +19,8 @@ from streamvis.runtime.output import OnUsed
 from streamvis.sources import resolve
 from streamvis.sources.spec import SourceSpec
 
-Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Source = str | int | os.PathLike[str]  # int: the index of a camera
+Sources = Source | Sequence[Source]
 Settings = Mapping[str, Any]  # "stage.key": value
 
 
@@ -108,15 +110,42 @@ def _pipeline(pipeline: str | os.PathLike[str] | Pipeline, settings: Settings | 
         if settings:
             raise UsageError("settings are for pipelines by name or path; this one is loaded")
         return pipeline
-    texts = {key: msgspec.json.encode(value).decode() for key, value in (settings or {}).items()}
-    return config.load_pipeline(Path(pipeline), texts)  # JSON is YAML
+    if not isinstance(settings, Mapping | None):
+        raise UsageError(
+            f"settings is a {type(settings).__name__}; expected a mapping, such as "
+            "{'detect.min_score': 0.5}"
+        )
+    texts = {key: _text_of(key, value) for key, value in (settings or {}).items()}
+    return config.load_pipeline(Path(pipeline), texts)
+
+
+def _text_of(key: str, value: Any) -> str:
+    """Return the value of a setting as JSON, which is YAML."""
+
+    def plainer(inner: Any) -> Any:
+        if isinstance(inner, os.PathLike):
+            return os.fspath(inner)
+        if (known := plain(inner)) is not inner:
+            return known
+        raise UsageError(
+            f"settings: {key} has a {type(inner).__name__}; expected numbers, texts, lists, "
+            "mappings, True, False or None"
+        )
+
+    return msgspec.json.encode(value, enc_hook=plainer).decode()
 
 
 def _sources(sources: Sources) -> list[SourceSpec]:
-    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    given: list[Any] = [*sources] if isinstance(sources, list | tuple) else [sources]
     if not given:
         raise UsageError("there is no source; name at least one: sources=['video.mp4']")
-    return resolve([os.fspath(source) for source in given])
+    for source in given:
+        if not isinstance(source, str | int | os.PathLike) or isinstance(source, bool):
+            raise UsageError(
+                f"sources: found a {type(source).__name__}; expected a path, an address, the "
+                "index of a camera or a synthetic: scene, or a list of them"
+            )
+    return resolve([str(s) if isinstance(s, int) else os.fspath(s) for s in given])
 
 
 def _without_sinks(pipeline: Pipeline) -> Pipeline:

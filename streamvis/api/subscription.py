@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import overload
 
 from streamvis.events.client import Subscription
+from streamvis.events.codec import Codec
 from streamvis.events.envelope import Event
+from streamvis.events.selection import check_family
 from streamvis.events.several import Subscriptions, starts_of
 from streamvis.stages import event_codec
 from streamvis.transport.keys import client_keys
@@ -58,18 +60,18 @@ def subscribe(
     `since`: `now`; `snapshot`, to begin with a `Snapshot` of each source; an offset in the log of
     `source`; or a `cursor` that an earlier subscription had. `keys`: the file of a client, which
     `streamvis keys new` made. `replay`: the address of the replay server, where the one that the
-    publisher names cannot be reached.
+    publisher names cannot be reached. UsageError for a family that no installed stage has.
 
     Of several addresses, those of hubs that share the sources, all events come in one loop; `since`
     is `now`, `snapshot`, or a `cursor` that such a subscription had.
     """
-    known = client_keys(Path(keys)) if keys is not None else None
+    known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
     if not isinstance(endpoint, str):
         starts = starts_of(since, endpoint)
         return Subscriptions(
             [
                 Subscription(
-                    *(address, event_codec(), source, family),
+                    *(address, codec, source, family),
                     since=start,
                     until_ended=until_ended,
                     keys=known,
@@ -78,12 +80,20 @@ def subscribe(
             ]
         )
     return Subscription(
-        *(endpoint, event_codec(), source, family),
+        *(endpoint, codec, source, family),
         since=since,
         until_ended=until_ended,
         keys=known,
         replay=replay,
     )
+
+
+def _codec(family: str | None) -> Codec:
+    """Return the codec of all installed event types; UsageError where none is of this family."""
+    codec = event_codec()
+    if family is not None:
+        check_family(family, codec, "subscribe: family ")
+    return codec
 
 
 def listen(
@@ -96,10 +106,10 @@ def listen(
     keys: str | Path | None = None,
 ) -> Iterator[Event]:
     """Yield events for a plain `for`; ends after `timeout_s` without a message."""
-    known = client_keys(Path(keys)) if keys is not None else None
+    known, codec = client_keys(Path(keys)) if keys is not None else None, _codec(family)
     return iter(
         Subscription(
-            *(endpoint, event_codec(), source, family, timeout_s),
+            *(endpoint, codec, source, family, timeout_s),
             until_ended=until_ended,
             keys=known,
         )

@@ -218,7 +218,8 @@ def totals(results: Sequence[Result]) -> dict[str, int]:
 
 def line_of(result: Result) -> str:
     """Return the result in one line."""
-    frames = f", {result.frames} frames in {result.seconds:.1f} s" if result.frames else ""
+    plural = "s" * (result.frames != 1)
+    frames = f", {result.frames} frame{plural} in {result.seconds:.1f} s" if result.frames else ""
     where = f", in {result.directory}" if result.frames else ""
     why = f": {result.why}" if result.why else ""
     return printable(f"{result.file}: {result.state}{frames}{where}{why}")

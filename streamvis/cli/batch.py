@@ -57,24 +57,26 @@ def batch(
     from streamvis import config
     from streamvis.batch.jobs import Plan
     from streamvis.batch.pool import process
-    from streamvis.batch.results import totals
+    from streamvis.batch.results import Result, totals
     from streamvis.cli.batch_output import ProgressBar, text_of
     from streamvis.runtime.output import make_directory
-    from streamvis.sources import resolve, starting
+    from streamvis.sources import Unusable, resolve, starting
 
     on_used = on_used_directory(out, resume, overwrite)
     loaded = config.without_feed(load(pipeline, set_ or [], annotate))
     default = config.default_placement(loaded, jobs, sources=1)
     placement = config.load_placement(on, loaded) if on else default
-    specs = resolve(paths, recursive=recursive)
+    unusable: list[Unusable] = []
+    specs = resolve(paths, recursive=recursive, unusable=unusable)
     if start_time is not None:
         specs = starting(specs, start_time, at_once=False)
     specs = config.with_zones(specs, config.given_zones(zones or []))
     config.check_zones(loaded, specs)
     warn_without_zones(loaded, specs)
     make_directory(out)
+    results = [Result(file=label, state="failed", why=str(error)) for label, error in unusable]
     with ProgressBar(len(specs)) as bar:
-        results = process(specs, Plan(loaded, placement, out, on_used), jobs, bar)
+        results += process(specs, Plan(loaded, placement, out, on_used), jobs, bar)
     report = {"out": str(out), "totals": totals(results), "files": results}
     put_result(report, text_of(results, out), json=json)
     if code := exit_code(results):

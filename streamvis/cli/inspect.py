@@ -1,13 +1,17 @@
 """Commands that look and do not touch: check, graph, probe, doctor."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 from streamvis.cli.options import Json, PipelinePath, PlacementPath
 from streamvis.cli.output import put, put_result, say
+
+if TYPE_CHECKING:
+    from streamvis.sources.probe import Probe
 
 
 def check(
@@ -58,27 +62,49 @@ def probe(
     json: Json = False,
 ) -> None:
     """Open a source and say what it is; of several, say so of each that can be opened."""
-    import msgspec
-
     from streamvis.errors import SourceError
-    from streamvis.sources import resolve
+    from streamvis.sources import Unusable, resolve
     from streamvis.sources.probe import probe as look
 
-    specs, found, failed = resolve([source]), [], None
+    unusable: list[Unusable] = []
+    specs = resolve([source], unusable=unusable)
+    failed = [error for _, error in unusable]
+    found = []
     for spec in specs:
         try:
             found.append(look(spec))
         except SourceError as error:
-            if len(specs) == 1:
-                raise
-            say(f"streamvis: {error}")
-            failed = error
-    tables = [msgspec.to_builtins(result).items() for result in found]
-    rows = [[f"{k:>14}  {'-' if v is None else v}" for k, v in table] for table in tables]
-    text = "\n\n".join("\n".join(lines) for lines in rows)
-    put_result(found if len(specs) > 1 else found[0], [text], json=json)
-    if failed is not None:
-        raise typer.Exit(failed.exit_code)
+            failed.append(error)
+    several = len(specs) + len(unusable) > 1
+    if failed and not several:
+        raise failed[0]
+    for each in failed:
+        say(f"streamvis: {each}")
+    text = "\n\n".join("\n".join(_facts(result)) for result in found)
+    put_result(found if several else found[0], [text], json=json)
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+def _facts(result: "Probe") -> Iterator[str]:
+    """Yield a line for each property, those of the container after those of the source."""
+    import msgspec
+
+    from streamvis.batch.results import printable
+
+    found = msgspec.to_builtins(result)
+    container = found.pop("stream", None) or {}
+    for name, value in (found | container | found).items():
+        match value:
+            case None | []:
+                text = "-"
+            case bool():
+                text = "yes" if value else "no"
+            case float():
+                text = f"{round(value, 3):g}" if abs(value) < 1000 else f"{value:.1f}"
+            case _:
+                text = ", ".join(value) if isinstance(value, list) else printable(str(value))
+        yield f"{name:>15}  {text}"
 
 
 def doctor(json: Json = False) -> None:

@@ -7,7 +7,8 @@
 
 A sink is a stateful group without children: it closes the event log or the annotated video. Sinks
 are restarted when they die in a drain, and are sent the end of each source. Of any other group,
-the frames that need it are dropped once it dies or is late.
+the frames that need it are dropped once it dies or is late. Where no stateful group is ready yet,
+there is nothing to be closed, and all workers are killed at once.
 """
 
 import msgspec
@@ -51,6 +52,15 @@ def limits_of(process: ProcessSlot, limits: Limits, deadlines: DrainDeadlines | 
 def is_sink(group: Group) -> bool:
     """Whether the group is stateful and nothing depends on it."""
     return bool(group.stateful) and not group.children
+
+
+def nothing_begun(worker_groups: list[WorkerGroup]) -> bool:
+    """Whether no stateful group has ever been ready: none has a state or a file to be closed."""
+    stateful = [workers for workers in worker_groups if workers.group.stateful]
+    processes = [replica.process for workers in stateful for replica in workers.replicas]
+    return bool(processes) and all(
+        process.state in ("waiting", "starting") and not process.restarts for process in processes
+    )
 
 
 def is_stuck(in_flight: InFlightFrame, stream: Stream, worker_groups: list[WorkerGroup]) -> bool:

@@ -76,6 +76,8 @@ class Flow:
             wanted = group.follows_status if followers else bool(group.stateful)
             if wanted and group.index not in stream.opened_queues:
                 stream.opened_queues.add(group.index)
+                if all(replica.process.state == "gone" for replica in workers.replicas):
+                    continue  # the run ends without this group
                 replica = replica_with_fewest_sources(workers, stream.node)
                 replica.sources += 1
                 stream.queues[group.index] = OrderedQueue(replica, deque())

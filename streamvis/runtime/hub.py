@@ -31,7 +31,7 @@ from streamvis.runtime.engine import Engine, Process
 from streamvis.runtime.metrics import STATUS_S, Meter, Status
 from streamvis.runtime.opened import writer_of
 from streamvis.runtime.plan import Group
-from streamvis.runtime.processes import BEAT_SUFFIX
+from streamvis.runtime.processes import BEAT_SUFFIX, why_refused
 from streamvis.runtime.recordings import RecordingRoom
 from streamvis.runtime.routing import Core
 from streamvis.runtime.state import Stream
@@ -430,7 +430,13 @@ class Hub:
         self._incarnations += 1
         group = self._groups.get(process)
         threads = self._program.threads[group.name] if group is not None else 1
-        child = self._engine.start(process, self._incarnations, group, threads)
+        try:
+            child = self._engine.start(process, self._incarnations, group, threads)
+        except OSError as error:  # as a death: it is tried again after a pause
+            reason = f"it cannot be started: {why_refused(error)}"
+            logs.log("warning", "process died", process=process, reason=reason)
+            self._facts.append(protocol.ProcessExited(process, reason, time.monotonic()))
+            return
         self._children[process] = child
         self._peers[child.identity] = process
         for fd in child.fds:

@@ -57,6 +57,10 @@ def make_directory(out: Path) -> None:
         raise RunError(
             f"{shown}: the name holds bytes that are not UTF-8; choose another --out"
         ) from None
+    except FileExistsError:
+        raise RunError(
+            f"{out} cannot be written to: it is a file; expected a directory, or a new name"
+        ) from None
     except OSError as error:
         raise RunError(f"{out} cannot be written to: {error.strerror}") from None
     if not os.access(out, os.W_OK | os.X_OK):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import importlib
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from resource import RLIMIT_NOFILE, RLIMIT_NPROC, getrlimit
 from types import TracebackType
 from typing import Any
 
@@ -111,6 +113,16 @@ class Child:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         last = " | ".join(list(self.tail)[-3:])
         return f"{how}; last output: {last}" if last else how
+
+
+def why_refused(error: OSError) -> str:
+    """Return why the system has refused a process or a file, and which limit to raise."""
+    limits = {errno.EMFILE: ("n", RLIMIT_NOFILE), errno.EAGAIN: ("u", RLIMIT_NPROC)}
+    reason = error.strerror or str(error)
+    if error.errno not in limits:
+        return reason
+    option, limit = limits[error.errno]
+    return f"{reason}: raise the limit, which is {getrlimit(limit)[0]} (ulimit -{option})"
 
 
 class Heartbeats:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from streamvis.runtime import checkpoint, protocol
 from streamvis.runtime.admission import Admission
 from streamvis.runtime.dispatch import waiting
-from streamvis.runtime.drain import DrainDeadlines, is_sink, is_stuck, limits_of
+from streamvis.runtime.drain import DrainDeadlines, is_sink, is_stuck, limits_of, nothing_begun
 from streamvis.runtime.flow import Flow
 from streamvis.runtime.life_cycle import LifeCycle
 from streamvis.runtime.plan import Group
@@ -91,6 +91,7 @@ class Core:
         self._filling = [workers for workers in self.worker_groups if workers.wait_s]
         self._change_all()
         self._timers.change([*self.streams.values(), *self._flow.changed_workers])
+        self._resumed = bool(resumed)
         for name, at in (resumed or {}).items():
             self._flow.states.update(checkpoint.restore(self.streams[name], at))
 
@@ -374,6 +375,10 @@ class Core:
         for process in self.processes:
             # the shorter timeout counts from here
             process.heartbeat_at = max(process.heartbeat_at, at)
+        if not self._resumed and nothing_begun(self.worker_groups):
+            for workers in self.worker_groups:
+                for replica in workers.replicas:
+                    self._kill_for_good(replica.process, at)
         for stream in self.streams.values():
             self._sources.drain(stream, at)
 

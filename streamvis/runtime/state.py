@@ -252,7 +252,7 @@ def queue_length(workers: WorkerGroup) -> int:
 def replica_with_fewest_sources(workers: WorkerGroup, node: str = "") -> Replica:
     """Return the replica for another source, if possible one on the node of its pixels."""
     replicas = workers.takers(node) if workers.group.reads_pixels else workers.replicas
-    return min(replicas, key=lambda replica: (replica.sources, replica.node != node))
+    return min(replicas, key=lambda r: (r.process.state == "gone", r.sources, r.node != node))
 
 
 def node_of(slot: str) -> str:

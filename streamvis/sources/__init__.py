@@ -3,7 +3,7 @@
 from streamvis.errors import SourceError
 from streamvis.sources.picture import Ended, LiveSource, Picture, Source, Waiting
 from streamvis.sources.recordable import not_recordable
-from streamvis.sources.spec import SourceSpec, resolve, starting
+from streamvis.sources.spec import SourceSpec, Unusable, resolve, starting
 
 __all__ = [
     "Ended",
@@ -11,6 +11,7 @@ __all__ = [
     "Picture",
     "Source",
     "SourceSpec",
+    "Unusable",
     "open_source",
     "resolve",
     "starting",

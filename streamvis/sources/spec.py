@@ -10,8 +10,9 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -112,8 +113,19 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"SourceSpec(id={self.id!r}, kind={self.kind!r}, label={self.label!r})"
 
 
-def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec]:
+class Unusable(NamedTuple):
+    """An argument, or a file of one, that is no source."""
+
+    label: str
+    error: SourceError
+
+
+def resolve(
+    specs: Sequence[str], *, recursive: bool = False, unusable: list[Unusable] | None = None
+) -> list[SourceSpec]:
     """The sources of the arguments, with unique ids. UsageError or SourceError in one line.
+
+    `unusable` receives what has a SourceError; the first is raised only where no source is left.
 
     A directory means the videos or sequences in it; with `recursive`, those in all directories
     below it too. Without, a warning says how many lie below. A glob or directory gives
@@ -127,17 +139,34 @@ def resolve(specs: Sequence[str], *, recursive: bool = False) -> list[SourceSpec
             raise UsageError(f"two sources have the id '{name}'; give each its own")
     taken = set(given_ids)
     seen = {os.path.realpath(text) for given, text in split if given is None and _is_file(text)}
-    out = []
+    out: list[SourceSpec] = []
+    refused: list[Unusable] = []
     for given, text in split:
-        found = _configured(text, recursive)
+        found: Iterable[SourceSpec] = ()
+        with _collected(redacted(text), refused):
+            found = list(_configured(text, recursive))
         if given is None and not _is_file(text):
             found = _unseen(found, seen)
         for number, spec in enumerate(found):
             name = given if given and number == 0 else _unique(given or spec.id, taken)
             taken.add(name)
-            _check_text(spec)
-            out.append(_named(spec, name))
+            with _collected(spec.label, refused):
+                _check_text(spec)
+                out.append(_named(spec, name))
+    if refused and (unusable is None or not out):
+        raise refused[0].error
+    if unusable is not None:
+        unusable += refused
     return out
+
+
+@contextmanager
+def _collected(label: str, refused: list[Unusable]) -> Iterator[None]:
+    """A SourceError is appended to the list."""
+    try:
+        yield
+    except SourceError as error:
+        refused.append(Unusable(_shown(label), error))
 
 
 def _listed(texts: Iterable[str]) -> Iterator[str]:
@@ -239,17 +268,20 @@ def _check_text(spec: SourceSpec) -> None:
     try:
         spec.uri.encode()
     except UnicodeEncodeError:
-        shown = spec.label.encode(errors="backslashreplace").decode()
         raise SourceError(
-            f"source '{shown}': the name has bytes that are not UTF-8; rename the file"
+            f"source '{_shown(spec.label)}': the name has bytes that are not UTF-8; rename the file"
         ) from None
     for name, value in spec.options.items():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise UsageError(
-                f"source '{spec.label}': {name} has bytes that are not UTF-8"
-            ) from None
+            text = f"source '{spec.label}': {name} has bytes that are not UTF-8"
+            raise UsageError(text) from None
+
+
+def _shown(label: str) -> str:
+    """The label as UTF-8 text: other bytes as escapes."""
+    return label.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _configured(text: str, recursive: bool) -> Iterator[SourceSpec]:

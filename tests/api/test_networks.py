@@ -109,7 +109,8 @@ def test_an_embedder_wants_the_detections_of_its_pictures(detect, embed):
         ([RGB, OTHER], [found], "2 pictures with detections of 1"),
         ([RGB], found, "1 pictures with detections of 1"),
         (RGB, [found], "1 pictures with detections of 1"),
-        (RGB, found.boxes, "expected a picture with its Detections"),
+        (RGB, found.boxes, "found a ndarray, expected Detections"),
+        (RGB, None, "found a NoneType, expected Detections"),
         ([RGB], [None], "found a NoneType, expected Detections"),
     ):
         with pytest.raises(DataError, match=problem):

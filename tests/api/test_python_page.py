@@ -1,7 +1,9 @@
 """The examples of docs/python.md run, one after the other, on a short clip with small networks."""
 
 import inspect
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -76,6 +78,27 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
         assert (tmp_path / path).is_file()
     assert len(names["tracks"].ids) == 1  # in the first frame a sure detection is a person
     assert "expected a NumPy array" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["docs", "docs/tutorials", "samples", "samples/plugin/crowding"])
+def test_the_examples_have_sound_types(folder, tmp_path):
+    """What users copy passes `mypy --strict`, as pyproject.toml has it."""
+    if folder == "docs":
+        (tmp_path / "page.py").write_text("\n".join(EXAMPLES))
+    files = list((tmp_path if folder == "docs" else ROOT / folder).glob("*.py"))
+    assert files
+    checker = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml"]
+    # with the cache of `make check`
+    command = [*checker, "--cache-dir", ROOT / ".mypy_cache", "--scripts-are-modules", *files]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"MYPYPATH": str(ROOT / folder / "..")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_public_function_and_class_is_on_the_page():

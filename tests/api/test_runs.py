@@ -10,6 +10,7 @@ import yaml
 from walkers import assert_same, quick_people
 
 import streamvis
+from streamvis.api import runs
 from streamvis.config import Pipeline, Record, StageSpec, load_pipeline
 from streamvis.errors import ConfigError, SourceError, UsageError, WeightsError
 from streamvis.events.envelope import Event, content
@@ -148,6 +149,11 @@ def test_exceptions_of_stages_pass_through(clip, people):
         ({"sources": "absent.mp4"}, SourceError, "absent.mp4"),
         ({"settings": {"detect.min_score": 2}}, ConfigError, "min_score"),
         ({"settings": {"detect": 2}}, UsageError, "expected stage.key=value"),
+        ({"settings": ["detect.speed=fast"]}, UsageError, "settings is a list; expected a mapping"),
+        ({"settings": {"detect.masks": 1j}}, UsageError, "settings: detect.masks has a complex"),
+        ({"sources": None}, UsageError, "found a NoneType; expected a path"),
+        ({"sources": b"a.mp4"}, UsageError, "found a bytes; expected a path"),
+        ({"sources": 999}, SourceError, "cameras have the numbers 0 to 255"),
         ({"pipeline": Pipeline([]), "settings": {"a.b": 1}}, UsageError, "this one is loaded"),
     ],
 )
@@ -155,6 +161,20 @@ def test_exceptions_of_stages_pass_through(clip, people):
 def test_wrong_arguments_are_refused_at_once(call, given, error, problem, clip):
     with pytest.raises(error, match=problem):
         call(**{"sources": clip, **given})
+
+
+def test_a_misspelt_on_used_changes_nothing(clip, people, tmp_path):
+    with pytest.raises(UsageError, match="on_used is 'yes'; expected one of 'refuse', 'overwrite'"):
+        streamvis.run(sources=clip, settings=people, out=tmp_path, on_used="yes")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_may_be_numbers_of_numpy_and_paths():
+    given = {"detect.min_score": np.float32(0.25), "detect.weights": Path("w.safetensors")}
+    texts = {key: runs._text_of(key, value) for key, value in given.items()}
+    assert texts == {"detect.min_score": "0.25", "detect.weights": '"w.safetensors"'}
+    regions = runs._text_of("detect.region", np.array([[[0, 0], [1, 0], [1, 1]]]))
+    assert regions == "[[[0,0],[1,0],[1,1]]]"
 
 
 def test_a_pipeline_of_files_alone_needs_a_directory(clip):

@@ -139,6 +139,7 @@ WRONG = Motion(warp=np.eye(3), support=1.0)
             r"shape \(3, 3\), expected \(2, 3\)",
         ),
         ({"found": ONE, "time_s": NAN}, "time_s is nan"),
+        ({"found": ONE, "time_s": "1"}, "time_s is '1'; expected seconds"),
         ({"found": ONE, "time_s": 0.1}, "time_s is 0.1, not after the frame before it at 0.2"),
     ],
 )
@@ -172,6 +173,7 @@ def test_an_update_that_lacks_something_says_what(made, given, problem):
     [
         ({"fps": 0}, "fps is 0; expected frames per second"),
         ({"fps": NAN}, "fps is nan"),
+        ({"fps": "25"}, "fps is '25'; expected frames per second"),
         ({"size": (320,)}, r"size is \(320,\); expected \(width, height\)"),
         ({"size": (320, 0)}, "size is"),
         ({"mode": "sort"}, "Allowed: auto, gnn_embed"),

@@ -8,7 +8,7 @@ from factories import notes, video
 from typer.testing import CliRunner
 
 from streamvis.batch import pool
-from streamvis.batch.results import Result, printable
+from streamvis.batch.results import Result, line_of, printable
 from streamvis.cli.batch import exit_code
 from streamvis.cli.batch_output import text_of
 from streamvis.cli.main import app
@@ -105,7 +105,37 @@ def test_a_place_that_cannot_be_written_to_is_told_once_for_all_files(tmp_path):
     result = call("batch", *clips, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "out cannot be written to: File exists" in result.stderr
+    assert "out cannot be written to: it is a file; expected a directory" in result.stderr
+
+
+def test_arguments_and_names_that_are_no_sources_fail_alone(tmp_path, monkeypatch):
+    """As a shell expands `recordings/*`: an empty directory, a name in Latin-1, and a video."""
+    script = f"""echo '{json.dumps({"summary": SUMMARY})}'"""
+    monkeypatch.setattr(pool.sys, "executable", stand_in(tmp_path, script))
+    good, latin = video(tmp_path / "good.mp4"), tmp_path / "\udce9t\udce9.mp4"
+    latin.write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    arguments = (tmp_path / "empty", latin, good, tmp_path / "absent.mp4")
+    result = call("batch", *arguments, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 5, result.output
+    told = {
+        Path(f["file"]).name: (f["state"], f["why"]) for f in json.loads(result.stdout)["files"]
+    }
+    assert told.pop("good.mp4") == ("done", "")
+    assert {state for state, _ in told.values()} == {"failed"}
+    assert "is a directory without videos" in told["empty"][1]
+    assert "bytes that are not UTF-8; rename the file" in told[r"\xe9t\xe9.mp4"][1]
+    assert "no such file" in told["absent.mp4"][1]
+
+    shown = call("probe", tmp_path)  # a directory with such a name
+    assert shown.exit_code == 3
+    assert "bytes that are not UTF-8" in shown.stderr
+    assert "good.mp4" in shown.stdout
+
+
+def test_one_frame_is_not_frames():
+    line = line_of(result("a", frames=1, seconds=2.0))
+    assert line == "a: done, 1 frame in 2.0 s, in a-0123456789ab"
 
 
 def test_nothing_to_do_is_code_3(tmp_path):

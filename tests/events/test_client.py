@@ -207,6 +207,12 @@ def test_an_address_that_is_none():
         next(iter(subscribe("cam1")))
 
 
+@pytest.mark.parametrize("call", [subscribe, listen])
+def test_a_family_that_no_event_has_is_refused_at_once(call):
+    with pytest.raises(UsageError, match="family trak: no such family of events; expected one of"):
+        call("tcp://127.0.0.1:5560", family="trak")
+
+
 def test_importing_streamvis_is_cheap_and_subscribe_is_there():
     code = "import sys, streamvis; assert 'zmq' not in sys.modules; streamvis.subscribe"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)

@@ -108,6 +108,48 @@ def test_a_picture_on_its_way_when_the_drain_begins_is_counted():
     assert balance(core) == (0, 1)
 
 
+def test_workers_that_are_still_starting_are_killed_at_once():
+    """A signal just after the start: nothing was written, so nothing is to be waited for."""
+    core = Core(group_stages(CHAIN, one_stage_per_worker(CHAIN)), ["a"], 4, LIMITS)
+    core.step(protocol.Tick(0.0))
+    for process in ("decode-a", "detect.0"):
+        core.step(facts.started(process, 0.5))
+    core.step(facts.opened("a", INFO, 0.5))
+    orders = core.step(protocol.Drain(1.0))
+    killed = [order.process for order in only(orders, KillProcess)]
+    assert killed == ["detect.0", "track.0", "publish.0"]
+    core.step(facts.ended("a", "drained", 1.0))
+    for process in ("decode-a", *killed):
+        assert not core.finished
+        core.step(protocol.ProcessExited(process, "", 1.0))
+    assert core.finished
+    assert core.failed is None
+    assert core.streams["a"].done
+
+
+@pytest.mark.parametrize("first", ["decode-a", "publish.0"])
+def test_a_source_that_was_never_open_ends_without_its_workers(first):
+    core = Core(group_stages(CHAIN, one_stage_per_worker(CHAIN)), ["a"], 4, LIMITS)
+    core.step(protocol.Tick(0.0))
+    orders = core.step(protocol.Drain(1.0))
+    killed = [order.process for order in only(orders, KillProcess)]
+    assert sorted(killed) == ["decode-a", "detect.0", "publish.0", "track.0"]
+    for process in sorted(killed, key=lambda name: name != first):
+        core.step(protocol.ProcessExited(process, "", 1.0))
+    assert core.finished
+    assert core.failed is None
+    assert (core.streams["a"].done, core.streams["a"].ending) == (True, "drained")
+
+
+def test_a_publisher_that_is_ready_is_waited_for():
+    core = Core(group_stages(CHAIN, one_stage_per_worker(CHAIN)), ["a"], 4, LIMITS)
+    core.step(protocol.Tick(0.0))
+    for process in ("decode-a", "publish.0"):
+        core.step(facts.started(process, 0.5))
+    core.step(facts.opened("a", INFO, 0.5))
+    assert only(core.step(protocol.Drain(1.0)), KillProcess) == []
+
+
 def test_a_file_of_which_something_was_dropped_has_not_come_to_its_end():
     core = started(CHAIN)
     sends = [order for n in range(4) for order in admit(core, n)]

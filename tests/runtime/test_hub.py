@@ -1,11 +1,14 @@
+import errno
 import os
+import subprocess
 import tempfile
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 
 import zmq
 from test_launch import balanced, chain, run, source, workers
 
-from streamvis.runtime import protocol
+from streamvis.runtime import processes, protocol
 from streamvis.runtime.protocol import Answer, Ready
 
 
@@ -45,3 +48,28 @@ def test_hostile_messages_are_refused_and_counted(tmp_path):
     assert summary.refused_messages == 3 * len(junk)
     assert balanced(summary)["a"].admitted == 30
     assert [stage.restarts for stage in summary.stages] == [0, 0, 0]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(tmp_path, monkeypatch):
+    """The system refuses one process, for want of descriptors: the run goes on."""
+    popen, refused = subprocess.Popen, []
+
+    def refuse_once(command, **how):
+        if "streamvis.runtime.worker" in command and not refused:
+            refused.append(command)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return popen(command, **how)
+
+    monkeypatch.setattr(processes.subprocess, "Popen", refuse_once)
+    placement = workers(["detect"], ["track", "publish"])
+    summary = run(chain(), placement, [source(frames=5)], tmp_path)
+    assert balanced(summary)["a"].admitted == 5
+    assert [stage.restarts for stage in summary.stages] == [1, 0, 0]
+
+
+def test_a_refused_process_says_which_limit_to_raise():
+    error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    limit = getrlimit(RLIMIT_NOFILE)[0]
+    text = f"Too many open files: raise the limit, which is {limit} (ulimit -n)"
+    assert processes.why_refused(error) == text
+    assert processes.why_refused(OSError(errno.ENOMEM, "no memory")) == "no memory"

@@ -396,7 +396,8 @@ def hub(tmp_path):
         process = subprocess.Popen([sys.executable, "-c", before + code], text=True, **pipes)
         started.append(process)
         log, hung = tmp_path / "publish-a.log", tmp_path / f"{detect}.hung"
-        while not hung.exists() and (not log.exists() or len(log.read_text()) < 500):
+        # a run is ended at once before its publisher has begun
+        while not log.exists() or (not hung.exists() and len(log.read_text()) < 500):
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
         return process

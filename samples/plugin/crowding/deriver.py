@@ -1,5 +1,7 @@
 """Derives the events of crowding by hysteresis in the number of close people. Pure."""
 
+from typing import Literal
+
 import msgspec
 
 from crowding import Crowding, Neighbours
@@ -56,7 +58,7 @@ class CrowdingDeriver:
     def state(self) -> bytes:
         return msgspec.msgpack.encode(self.open)
 
-    def _end(self, reason: Reason | str) -> list[EventBody]:
+    def _end(self, reason: Reason | Literal["over"]) -> list[EventBody]:
         crowd, self.open = self.open, None
         if crowd is None or not crowd.hysteresis.begun:
             return []

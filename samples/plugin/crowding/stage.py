@@ -10,6 +10,8 @@ from streamvis.messages import Ending, Packet, SourceInfo, Tracks
 from streamvis.stages.per_source import PerSource
 from streamvis.stages.protocol import StatefulStage
 
+NOBODY = (np.empty(0, np.int64), np.empty((0, 2, 2)))  # ids and feet
+
 
 class CloseSince:
     """Since when each person of one source has had a close neighbour: id -> media time, µs."""
@@ -50,11 +52,11 @@ class CrowdingStage(StatefulStage):
         for packet in packets:
             kept, now_us = self.sources.at(packet.frame), packet.frame.media_us
             tracks = packet.part(Tracks)  # None when a frame was skipped by the tracker
-            ids, feet = close_pairs(tracks, self.config.near_heights) if tracks else ([], [])
+            ids, feet = close_pairs(tracks, self.config.near_heights) if tracks else NOBODY
             kept.since = {int(id_): kept.since.get(int(id_), now_us) for id_ in ids}
             yield Neighbours(
-                ids=np.array(ids, np.int64),
-                feet=np.array(feet, np.float32).reshape(-1, 2, 2),
+                ids=ids.astype(np.int64),
+                feet=feet.astype(np.float32),
                 close_us=np.array([now_us - since for since in kept.since.values()], np.int64),
             )
 
