@@ -19,6 +19,7 @@ from streamvis.errors import StreamvisError
 T = TypeVar("T")
 
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`
+MOST_VALUES = 1_000_000  # of a YAML file, each alias counted as what it stands for
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins with the first
 _STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]")
 
@@ -36,6 +37,10 @@ def read_text(path: Path, error: type[StreamvisError]) -> str:
     except UnicodeDecodeError as failure:
         raise error(f"{path} is not UTF-8 text: {failure.reason} at byte {failure.start}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class AliasError(ValueError):
+    """Aliases that cannot be replaced by what they stand for."""
 
 
 class UniqueLoader(yaml.SafeLoader):
@@ -92,14 +97,37 @@ def yaml_value(text: str, *, secret: bool = False) -> Any:
 def _loaded(text: str, kind: type[UniqueLoader]) -> Any:
     loader = kind(text)
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST_VALUES:
+            raise AliasError(f"its aliases stand for more than {MOST_VALUES} values")
+        return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node has, those behind aliases included; AliasError in a circle.
+
+    `known`: the sizes of nodes, by identity; 0 while one is counted.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if (size := known.get(id(node))) is not None:
+        if size == 0:
+            raise AliasError("an alias refers to what it is a part of")
+        return size
+    known[id(node)] = 0
+    pairs = isinstance(node, yaml.MappingNode)
+    parts = [part for pair in node.value for part in pair] if pairs else node.value
+    known[id(node)] = size = 1 + sum(_size(part, known) for part in parts)
+    return size
+
+
 def _place(failure: Exception, *, secret: bool) -> str:
     """Return what is wrong and where; without the words that YAML quotes where they are secret."""
-    problem = getattr(failure, "problem", None)
+    problem = _problem(failure)
     mark = getattr(failure, "problem_mark", None)
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     if secret:  # signs of YAML, and what it calls them, are none: ',', '<stream end>'
@@ -108,6 +136,24 @@ def _place(failure: Exception, *, secret: bool) -> str:
         for pattern in quoted:
             problem = re.sub(pattern, _without_words, problem)
     return (problem or " ".join(str(failure).split())) + where
+
+
+def _problem(failure: Exception) -> str | None:
+    """Return what is wrong in plain words; None where only the failure's own text says it."""
+    match failure:
+        case AliasError():
+            return str(failure)
+        case RecursionError():
+            return "it is nested too deeply"
+        case yaml.reader.ReaderError():
+            return f"it has a character that no text has, number {failure.position + 1}"
+        case yaml.MarkedYAMLError():
+            problem = failure.problem or ""
+            if problem.startswith("but "):
+                return f"{failure.context}, {problem}"
+            tab = "found character '\\t' that cannot start any token"
+            return "found a tab instead of spaces" if problem == tab else problem
+    return None
 
 
 def _without_words(quoted: re.Match[str]) -> str:
@@ -155,14 +201,19 @@ def _help(message: str, raw: Any, kind: type) -> str:
     """Return the text to add to a message of msgspec about `raw`."""
     text, _, path = message.partition(" - at `$")
     steps = [name or index for name, index in _STEP.findall(path)]
+    where = _named(raw, steps)
     if match := re.fullmatch("Object contains unknown field `(.*)`", text):
-        return _named(raw, steps) + alternatives(match[1], _fields(kind, raw, steps))
+        return where + alternatives(match[1], _fields(kind, raw, steps))
     if match := re.fullmatch("Invalid (?:enum )?value '?(.*?)'?", text):
-        return _named(raw, steps) + alternatives(match[1], _values(kind, raw, steps))
+        return where + alternatives(match[1], _values(kind, raw, steps))
     if match := re.fullmatch("Object missing required field `(.*)`", text):
         steps.append(match[1])
+    if re.fullmatch("Expected `(float|int)` [<>]=? .*", text):
+        for step in steps:
+            raw = _inside(raw, step)
+        return f"{where}, found {raw}"
     values = list(_values(kind, raw, steps))
-    return _named(raw, steps) + (f". Allowed: {', '.join(map(str, values))}" if values else "")
+    return where + (f". Allowed: {', '.join(map(str, values))}" if values else "")
 
 
 def _named(raw: Any, steps: list[str]) -> str:

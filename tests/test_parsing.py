@@ -2,8 +2,9 @@
 
 import codecs
 import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import msgspec
@@ -125,6 +126,39 @@ def test_an_error_in_yaml_says_what_and_where_in_a_few_words(secret):
     with pytest.raises(ValueError, match="expected") as error:
         yaml_value("zones:\n  - {name: door\n", secret=secret)
     assert str(error.value) == "expected ',' or '}', but got '<stream end>' at line 3, column 1"
+
+
+# 2^20 values in twenty lines
+DOUBLED = "a: &a [x, x]\n" + "".join(
+    f"{one}: &{one} [*{before}, *{before}]\n" for before, one in pairwise("abcdefghijklmnopqrstu")
+)
+
+
+@pytest.mark.parametrize("secret", [False, True])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\n---\nb: 2", "expected a single document in the stream, but found"),
+        ("a:\n\t- b", "found a tab instead of spaces at line 2, column 1"),
+        ("[" * 5000, "it is nested too deeply"),
+        ("a: b\0", "it has a character that no text has, number 5"),
+        ("a: &a [*a]", "an alias refers to what it is a part of"),
+        (DOUBLED, "its aliases stand for more than 1000000 values"),
+    ],
+)
+def test_what_is_wrong_is_said_also_where_words_are_secret(text, problem, secret):
+    with pytest.raises(ValueError, match=problem):
+        yaml_value(text, secret=secret)
+
+
+def test_aliases_that_stand_for_little_are_read():
+    assert yaml_value("a: &a [1, 2]\nb: [*a, *a]") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+    assert yaml_value("") is None
+
+
+def test_a_number_out_of_range_is_named():
+    with pytest.raises(ConfigError, match=r"Expected `int` <= 3 - at `\$\[1\]`, found 7"):
+        convert([2, 7], list[Annotated[int, msgspec.Meta(le=3)]], "here", ConfigError)
 
 
 def test_a_key_that_is_there_twice_is_one_line_without_secrets():

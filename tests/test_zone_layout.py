@@ -153,19 +153,19 @@ WRONG = {
     ),
     "an endless dwell time": (
         door(more="dwell_s: [.inf]"),
-        "Expected `float` <= 86400.0 - at `$.zones[0].dwell_s[0]` (of 'door')",
+        "Expected `float` <= 86400.0 - at `$.zones[0].dwell_s[0]` (of 'door'), found inf",
     ),
     "a negative time": (
         door(more="enter_s: -1"),
-        "Expected `float` >= 0.0 - at `$.zones[0].enter_s` (of 'door')",
+        "Expected `float` >= 0.0 - at `$.zones[0].enter_s` (of 'door'), found -1",
     ),
     "a time that is NaN": (
         gate(more="settle_s: .nan"),
-        "Expected `float` >= 0.0 - at `$.lines[0].settle_s` (of 'gate')",
+        "Expected `float` >= 0.0 - at `$.lines[0].settle_s` (of 'gate'), found nan",
     ),
     "a crowd of nobody": (
         door(more="crowd: 0"),
-        "Expected `int` >= 1 - at `$.zones[0].crowd` (of 'door')",
+        "Expected `int` >= 1 - at `$.zones[0].crowd` (of 'door'), found 0",
     ),
     "an unknown anchor": (
         door(more="anchor: feet"),
@@ -173,7 +173,7 @@ WRONG = {
     ),
     "a band in pixels": (
         gate(more="band: 12"),
-        "Expected `float` <= 1.0 - at `$.lines[0].band` (of 'gate')",
+        "Expected `float` <= 1.0 - at `$.lines[0].band` (of 'gate'), found 12",
     ),
 }
 

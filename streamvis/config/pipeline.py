@@ -152,7 +152,8 @@ def load_pipeline(path: Path | None, settings: Mapping[str, str] | None = None) 
         _override(raw, key, value, where)
     _name_off(raw)
     _check_kinds(raw, where)
-    pipeline = convert(raw, Pipeline, where, ConfigError)
+    given = "".join(f" --set {key}={value}" for key, value in (settings or {}).items())
+    pipeline = convert(raw, Pipeline, f"{where} with{given}" if given else where, ConfigError)
     return msgspec.structs.replace(pipeline, stages=_wired(pipeline.stages, where))
 
 

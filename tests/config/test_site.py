@@ -186,7 +186,7 @@ def test_variables_are_replaced_in_texts_and_values_stay_whole(tmp_path):
             "privacy_masks: [[[0, 0], [1, 0], [1, 1]]]}]",
             "set `unmasked: true` in `record`",
         ),
-        ("sources: &a [*a]", "nested too deep"),
+        ("sources: &a [*a]", "an alias refers to what it is a part of"),
         ("sources: [", "is not YAML"),
     ],
 )
