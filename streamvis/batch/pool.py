@@ -210,7 +210,9 @@ def _finished(result: Result, summary: Any) -> Result:
     if summary["interrupted"]:
         return replace(result, state="interrupted", why="--resume goes on with it")
     if promised is None:
-        return replace(result, state="done")
+        errors = source.get("decode_errors", 0)
+        note = f"{errors} picture{'s' * (errors != 1)} could not be decoded" if errors else ""
+        return replace(result, state="done", why="; ".join(filter(None, (note, result.why))))
     return replace(
         result, state="incomplete", why=f"{source['decoded']} of {promised} promised frames decode"
     )

@@ -209,7 +209,9 @@ class Decode:
         if not self._source.info.live:
             self._source.close()
         self._report_clips()
-        self._send(protocol.SourceEnded(ending, self._source.errors, self._gaps, message))
+        source, gaps = self._source, self._gaps
+        promised = source.info.promised
+        self._send(protocol.SourceEnded(ending, source.errors, gaps, message, promised=promised))
         if ending != "drained":
             with suppress(Stopped):
                 while True:

@@ -366,7 +366,9 @@ class Reader:
         source.close()
         return self._fact(
             name,
-            protocol.SourceEnded(ending, source.errors, message=message, error=error),
+            protocol.SourceEnded(
+                ending, source.errors, message=message, error=error, promised=source.info.promised
+            ),
         )
 
     def _fact(self, name: str, message: protocol.FromProcess) -> protocol.Fact:

@@ -238,6 +238,8 @@ class LifeCycle:
         for gap in ended.gaps:
             stream.count(gap)
         stream.errors = max(stream.errors, ended.errors)
+        if stream.info is not None and ended.promised is not None:
+            stream.info = msgspec.structs.replace(stream.info, promised=ended.promised)
         if ended.ending == "failed" and stream.reconnects_when_lost and _may_recover(ended.error):
             if not self._lost(stream, ended.message, at):
                 self._flow.orders.append(kill(stream.process, ""))

@@ -303,6 +303,7 @@ class SourceEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     gaps: list[Gap] = []
     message: str = ""  # why it failed
     error: str = "SourceError"  # the class in errors.py, if it failed
+    promised: int | None = None  # frames, where the file turned out to hold fewer
 
 
 FromProcess = (

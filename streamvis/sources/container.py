@@ -1,6 +1,7 @@
 """Open containers with PyAV, with error messages that name the cause."""
 
 import errno
+import re
 import time
 from fractions import Fraction
 from itertools import islice
@@ -168,6 +169,22 @@ def promised(container: InputContainer, stream: VideoStream, frame: VideoFrame) 
         return None
     entries = getattr(stream, "index_entries", ())  # PyAV 16 and later
     return sum(not entry.is_discard for entry in entries) or None
+
+
+def promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """When the video ends by the header of its file, seconds; None where that need not be so.
+
+    Matroska, AVI and FLV say it when a recording is closed. FFmpeg estimates it for others.
+    """
+    if not {"matroska", "avi", "flv"} & {*container.format.name.split(",")}:
+        return None
+    if match := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, match.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    if "avi" in container.format.name:  # its duration is adjusted to the size of the file
+        return float(stream.frames * (stream.time_base or 0)) or None
+    alone = len(container.streams) == 1  # of several, another one may be longer
+    return container.duration / av.time_base if alone and container.duration else None
 
 
 def is_live(spec: SourceSpec, container: InputContainer) -> bool:

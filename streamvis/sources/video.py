@@ -35,6 +35,7 @@ from streamvis.sources.container import (
     is_live,
     open_container,
     promised,
+    promised_end_s,
     rate_of,
     start_us,
     video_stream,
@@ -51,6 +52,8 @@ from streamvis.sources.transport import first_part
 
 MAX_FAULTS = 100  # consecutive read errors before reading of a damaged file stops
 DEFAULT_FPS = 25.0
+LEAST_MISSING_S = 1.0  # and this share of a video, by its header, that it is truncated without: the
+LEAST_MISSING = 0.02  # last picture may last for longer, and rates are estimates
 NO_PRESENTATION = frozenset({"avi", "asf"})  # containers whose stamps are those of decoding
 MOST_DELAYED = {"h264": MOST_REORDERED, "hevc": MOST_REORDERED}  # pictures; other codecs: 1
 ONE_TO_ONE = frozenset({"h264", "hevc", "mjpeg", "png"})  # each packet is one picture
@@ -75,6 +78,7 @@ class VideoSource:
         self._spec = spec
         self._n = 0  # number of the next picture
         self._promised: int | None = None  # pictures by the container's index
+        self._newest_end_us: int | None = None  # when the last picture ends, by its stamp
         self._new_part = False  # whether time stamps may restart with the next picture
         self._clock = MediaClock()
         self._live_clock = LiveClock()
@@ -205,6 +209,9 @@ class VideoSource:
                 if self.facts is None:
                     self.facts = describe(self._container, stream, frame)
                     self._promised = promised(self._container, stream, frame)
+                if frame.pts is not None:
+                    lasts = frame.duration or 0
+                    self._newest_end_us = _us(frame.pts + lasts, stream)
                 media_us = self._media_us(stream, frame, came, counter.partial)
                 if self.recorder is not None and self._live:
                     self.recorder.decoded(frame.pts, media_us)
@@ -216,8 +223,7 @@ class VideoSource:
                 return
         if self.ended == "eof":
             self._lose(counter.outstanding())
-            if self._promised and self._n < self._promised:
-                self._warn_of_early_end()
+            self._note_early_end(stream)
 
     def _waited_in_vain(self) -> bool:
         """Whether too much time has passed without a picture; tell about the waiting."""
@@ -381,14 +387,24 @@ class VideoSource:
             return self._live_clock.media_us_of(stamp_us, time.monotonic_ns() // 1000, nominal_us)
         return self._clock.media_us_of(stamp_us, nominal_us, restarted=restarted, partial=partial)
 
-    def _warn_of_early_end(self) -> None:
-        warn(
-            "source has fewer frames than the index of its file: it is truncated or damaged",
-            source=self._spec.label,
-            seen=self._n,
-            errors=self.errors,
-            promised=self._promised,
-        )
+    def _note_early_end(self, stream: VideoStream) -> None:
+        """Warn when the file holds less than its index or its header says."""
+        than = "the index of its file"
+        if self._promised is None and self._spec.kind == "file" and self._newest_end_us is not None:
+            at_s, end_s = self._newest_end_us / 1e6, promised_end_s(self._container, stream) or 0
+            fps = self._fps or DEFAULT_FPS
+            if end_s - at_s > max(LEAST_MISSING_S, LEAST_MISSING * end_s, 2 / fps):
+                than = f"its header, by which it ends at {end_s:.1f} s and not at {at_s:.1f}"
+                self._promised = self._n + round((end_s - at_s) * fps)
+        if self._promised and self._n < self._promised and hasattr(self, "info"):
+            self.info = msgspec.structs.replace(self.info, promised=self._promised)
+            warn(
+                f"source has fewer frames than {than}: it is truncated or damaged",
+                source=self._spec.label,
+                seen=self._n,
+                errors=self.errors,
+                promised=self._promised,
+            )
 
     def _nothing_decoded(self) -> str:
         source = f"source '{self._spec.label}'"

@@ -101,6 +101,16 @@ def test_good_and_bad_files_side_by_side_and_what_is_done_is_not_done_again(tmp_
     assert left(out / done.directory) != before
 
 
+def test_a_matroska_file_that_ends_early_is_marked(tmp_path):
+    whole = video(tmp_path / "whole.mkv", 60)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    one, two = process(tmp_path / "out", whole, cut)
+    assert (one.state, one.frames) == ("done", 60)
+    assert (two.state, two.frames < 50) == ("incomplete", True)
+    assert two.frames_promised == pytest.approx(60, abs=2)
+
+
 def left(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

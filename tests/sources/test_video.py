@@ -116,13 +116,29 @@ def noise(count: int) -> Array:
     return np.random.default_rng(count).integers(0, 256, (count, 48, 64, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.ts"])
-def test_what_is_left_of_a_truncated_video_is_shown(encode, name):
-    path = encode(name, pictures=noise(60), codec="mpeg4", options={"g": "5"})
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.flv", "a.ts"])
+def test_what_is_left_of_a_truncated_video_is_shown(encode, name, capfd):
+    """By its header, if it has one, the video goes on."""
+    codec = {"codec": "flv"} if name == "a.flv" else {"codec": "mpeg4"}
+    path = encode(name, pictures=noise(100), options={"g": "5"}, **codec)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     pictures, source = watched(path)
     assert 10 <= len(pictures) < 60
     assert source.ended == "eof"
+    if name == "a.ts":
+        assert source.info.promised is None
+    else:
+        assert source.info.promised == pytest.approx(100, abs=2)
+        assert "by which it ends at 4.0 s and not at" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0.6, 0.85])
+def test_a_late_last_picture_is_no_truncation(encode, share, capfd):
+    """The last of three pictures lasts long; and a video may be a little shorter than it says."""
+    stamps = [0, 40, round(4000 * share)]
+    pictures, source = watched(encode("a.mkv", frames=3, pts=stamps, options={"bf": "0"}))
+    assert (len(pictures), source.info.promised) == (3, None)
+    assert "truncated" not in capfd.readouterr().err
 
 
 def test_a_faststart_mp4_that_was_truncated_is_shown_as_far_as_it_goes(encode, capfd):
