@@ -212,7 +212,7 @@ class Persons:
         at = index(rows, group.columns)
         was = live.inside[at].copy()
         changed = inside != was
-        for k, z in zip(*map(Array.tolist, changed.nonzero()), strict=True):
+        for k, z in np.argwhere(changed).tolist():
             last_us, us = int(since_us[k]), self._now_us
             old, new = int(was[k, z]), int(inside[k, z])
             if old != NEW:
@@ -222,7 +222,7 @@ class Persons:
             self._change(numbers[k], g, ("zone", int(group.zones[z])), old, change)
         live.inside[at] = inside
         beside = group.passes(before, points, ~(changed | within))
-        for k, z in zip(*map(Array.tolist, beside), strict=True):
+        for k, z in np.transpose(beside).tolist():
             cuts = group.edge_shares(z, before[k].tolist(), points[k].tolist())
             if len(cuts) > 1:  # through the polygon between two detections
                 last_us, piece = int(since_us[k]), self._last_piece(numbers[k])
@@ -241,7 +241,7 @@ class Persons:
         live, group = self.live, self.arrangement.groups[g]
         numbers, before, points, since_us = ways
         cuts, share = group.cuts(before, points)
-        for k, m in zip(*map(Array.tolist, cuts.nonzero()), strict=True):
+        for k, m in np.argwhere(cuts).tolist():
             last_us = int(since_us[k])
             us = max(_at(last_us, self._now_us, float(share[k, m])), last_us + 1)
             cut = Cut(us, int(cuts[k, m]), last_us, self._now_us)
@@ -251,9 +251,9 @@ class Persons:
         side = group.side(left_of, bands, heights)
         at = index(rows, group.line_columns)
         was = live.side[at].copy()
-        changed = (side != was).nonzero()
-        left_before = group.left_of(before) if len(changed[0]) else left_of
-        for k, m in zip(*map(Array.tolist, changed), strict=True):
+        changed = side != was
+        left_before = group.left_of(before) if changed.any() else left_of
+        for k, m in np.argwhere(changed).tolist():
             last_us = int(since_us[k])
             old, new = int(was[k, m]), int(side[k, m])
             us = until_us = self._now_us
