@@ -15,6 +15,7 @@ class AssociationSummary(NamedTuple):
 
     score: Array  # (N,) of the most probable detection; 0 if a miss is more probable
     detection: Array  # (N,) row of that detection, −1 for a miss
+    box: Array  # (N, 4) of that detection; NaN for a miss
     gated: Array  # (N,) number of detections in the gate
     entropy: Array  # (N,) entropy of the association weights in nats
 
@@ -29,6 +30,7 @@ def summarise(found: AdmittedDetections, pairs: Pairs) -> AssociationSummary:
     return AssociationSummary(
         np.where(hit, found.scores[best], 0.0),
         np.where(hit, found.row[best], -1),
+        np.where(hit[:, None], found.boxes[best], np.nan),
         np.bincount(pairs.track, minlength=n),
         -xlogy(pairs.miss, pairs.miss) - pairs.of_tracks(xlogy(pairs.hit, pairs.hit)),
     )
@@ -36,7 +38,8 @@ def summarise(found: AdmittedDetections, pairs: Pairs) -> AssociationSummary:
 
 def without_detections(n: int) -> AssociationSummary:
     """Return the summary of N tracks in a frame without detections."""
-    return AssociationSummary(np.zeros(n), np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n))
+    none, nowhere = np.zeros(n), np.full((n, 4), np.nan)
+    return AssociationSummary(none, np.full(n, -1), nowhere, none.astype(np.int64), none)
 
 
 def join_newborn(
@@ -47,6 +50,8 @@ def join_newborn(
     if len(own) == 0 and alive.all():
         return old
     ones = np.ones(len(own), dtype=np.int64)
-    new = AssociationSummary(found.scores[own], found.row[own], ones, np.zeros(len(own)))
+    new = AssociationSummary(
+        found.scores[own], found.row[own], found.boxes[own], ones, np.zeros(len(own))
+    )
     pairs = zip(old, new, strict=True)
     return AssociationSummary(*(np.concatenate([was[alive], fresh]) for was, fresh in pairs))

@@ -62,6 +62,8 @@ class TrackerParameters(msgspec.Struct, frozen=True, kw_only=True):
     lost_view: float = 0.3  # ... or a confirmed one with a lower r: it is lost from view
     birth: float = 0.5  # r of a new track, for a score of 1
     confirm: float = 0.8  # r at which a track becomes confirmed
+    follow_across: float = 0.5  # share of the way across the picture, from a track's box to its
+    # detection, that the reported box is moved
     show: float = 0.3  # r below which a confirmed track inside the frame is not reported
     show_leaving: float = 0.5  # and one that crosses the edge of the frame
     r_max: float = 0.98

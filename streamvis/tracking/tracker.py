@@ -32,6 +32,7 @@ from streamvis.tracking.look_demand import FrameEmbeddings, Look, look_of, neede
 from streamvis.tracking.motion_model import stand_still, walk_on
 from streamvis.tracking.newcomers import newborn_existence, newborn_tracks
 from streamvis.tracking.parameters import TrackerParameters, TrackerSettings
+from streamvis.tracking.reported_boxes import follow_across
 from streamvis.tracking.space_choice import Space, choose_space, make_space
 from streamvis.tracking.state_space import H_STATE, StateSpace
 from streamvis.tracking.track_array import TrackArray
@@ -567,10 +568,10 @@ class Tracker:
         rows = rows[np.argsort(tracks.id[rows])]
         x, P = tracks.x[rows], tracks.P[rows]
         feet = space.on_ground(x, P)
-        clipped = np.clip(boxes[rows], 0, np.tile(self.size, 2))
+        boxes = follow_across(boxes[rows], links.box[rows], self.size, PARAMETERS.follow_across)
         return Tracks(
             ids=tracks.id[rows],
-            boxes=clipped.astype(np.float32),
+            boxes=np.clip(boxes, 0, np.tile(self.size, 2)).astype(np.float32),
             scores=links.score[rows].astype(np.float32),
             existence=tracks.r[rows].astype(np.float32),
             velocity=space.foot_velocity(x).astype(np.float32),

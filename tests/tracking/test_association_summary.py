@@ -16,7 +16,8 @@ def random_beta(seed, n, m):
     beta = rng.exponential(size=(n, m + 1))
     beta[:, 1:][rng.random((n, m)) < 0.4] = 0
     beta /= beta.sum(axis=1, keepdims=True)
-    return beta, SimpleNamespace(row=rng.permutation(m) + 100, scores=rng.random(m))
+    boxes = rng.uniform(0, 100, (m, 4))
+    return beta, SimpleNamespace(row=rng.permutation(m) + 100, scores=rng.random(m), boxes=boxes)
 
 
 def pairs_of(beta):
@@ -34,6 +35,8 @@ def test_the_summary_is_that_of_each_row_of_the_matrix(seed, n, m):
         hit = row[0] < 0.5
         assert summary.detection[i] == (found.row[best] if hit else -1)
         assert summary.score[i] == (found.scores[best] if hit else 0)
+        expected = found.boxes[best] if hit else np.full(4, np.nan)
+        np.testing.assert_array_equal(summary.box[i], expected)
         assert summary.gated[i] == np.count_nonzero(row[1:])
         positive = row[row > 0]
         np.testing.assert_allclose(summary.entropy[i], -(positive * np.log(positive)).sum())
@@ -46,10 +49,14 @@ def test_new_tracks_follow_the_surviving_ones_with_their_own_detection():
     both = join_newborn(old, alive, found, born)
     assert both.detection.tolist() == [*old.detection[alive], found.row[1]]
     assert both.score.tolist() == [*old.score[alive], found.scores[1]]
+    np.testing.assert_array_equal(both.box, [*old.box[alive], found.boxes[1]])
     assert both.gated.tolist() == [*old.gated[alive], 1]
     assert both.entropy.tolist() == [*old.entropy[alive], 0.0]
 
 
 def test_without_detections_every_track_is_missed_for_certain():
     summary = without_detections(2)
-    assert [field.tolist() for field in summary] == [[0, 0], [-1, -1], [0, 0], [0, 0]]
+    assert summary.box.shape == (2, 4)
+    assert np.isnan(summary.box).all()
+    rest = (summary.score, summary.detection, summary.gated, summary.entropy)
+    assert [field.tolist() for field in rest] == [[0, 0], [-1, -1], [0, 0], [0, 0]]
