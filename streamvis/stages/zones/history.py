@@ -173,37 +173,52 @@ def divide(piece: Piece, us: int, apart_us: int = 1) -> tuple[Piece | None, Piec
         return None, piece if any(piece.trails) else None
     if us > piece.to_us:
         return piece, None
-    halves = (new_piece(), new_piece())
-    for group, trail in enumerate(piece.trails):
-        parts = [half.trail(group) for half in halves]  # marks are about 0.2 s apart
-        at = bisect_left(trail, us, key=lambda one: one.us)
-        parts[0].extend(trail[:at])
-        parts[1].extend(trail[at:])
-        if 0 < at < len(trail):
-            if us - apart_us > trail[at - 1].us:
-                parts[0].append(_between(trail[at - 1], trail[at], us - apart_us))
-            if trail[at].us > us:
-                parts[1].insert(0, _between(trail[at - 1], trail[at], us))
+    halves = new_piece(), new_piece()
+    for group in range(len(piece.trails)):
+        _divide_trail(piece, group, halves, us, apart_us)
     kinds: tuple[Kind, Kind] = ("zone", "line")
     for kind in kinds:
-        for index, first in enumerate(piece.first[kind]):
-            changes = piece.changes[kind].get(index, [])
-            at = bisect_left(changes, us, key=lambda one: one.seen_us)
-            before, after = changes[:at], changes[at:]
-            value = before[-1].value if before else first
-            while after and after[0].last_us < us:  # between the halves: the value from `us` on
-                value, after = after[0].value, after[1:]
-            halves[0].set_first(kind, index, first)
-            halves[1].set_first(kind, index, value)
-            for half, own in zip(halves, (before, after), strict=True):
-                if own:
-                    half.changes[kind][index] = own
+        for index in range(len(piece.first[kind])):
+            _divide_values(piece, kind, index, halves, us)
     for line, cuts in piece.cuts.items():  # a cut between the halves is none of either
         own_cuts = ([c for c in cuts if c.seen_us < us], [c for c in cuts if c.last_us >= us])
         for half, some in zip(halves, own_cuts, strict=True):
             if some:
                 half.cuts[line] = some
     return halves
+
+
+def _divide_trail(
+    piece: Piece, group: int, halves: tuple[Piece, Piece], us: int, apart_us: int
+) -> None:
+    """Divide the trail of a group; marks are about 0.2 s apart."""
+    trail = piece.trails[group]
+    before, after = (half.trail(group) for half in halves)
+    at = bisect_left(trail, us, key=lambda one: one.us)
+    before.extend(trail[:at])
+    after.extend(trail[at:])
+    if 0 < at < len(trail):
+        if us - apart_us > trail[at - 1].us:
+            before.append(_between(trail[at - 1], trail[at], us - apart_us))
+        if trail[at].us > us:
+            after.insert(0, _between(trail[at - 1], trail[at], us))
+
+
+def _divide_values(
+    piece: Piece, kind: Kind, index: int, halves: tuple[Piece, Piece], us: int
+) -> None:
+    """Divide the changes of a zone or line, and set the first value of each half."""
+    first, changes = piece.first[kind][index], piece.changes[kind].get(index, [])
+    at = bisect_left(changes, us, key=lambda one: one.seen_us)
+    before, after = changes[:at], changes[at:]
+    value = before[-1].value if before else first
+    while after and after[0].last_us < us:  # between the halves: the value from `us` on
+        value, after = after[0].value, after[1:]
+    halves[0].set_first(kind, index, first)
+    halves[1].set_first(kind, index, value)
+    for half, own in zip(halves, (before, after), strict=True):
+        if own:
+            half.changes[kind][index] = own
 
 
 def _between(a: Mark, b: Mark, us: int) -> Mark:
