@@ -29,6 +29,7 @@ from streamvis.training.recipes import read_recipe
 from streamvis.training.results import write_results
 
 TRUNK = "backbone.body."  # names of a detector's trunk
+ROUNDING = 1e-9  # of a sum of shares
 
 
 class PoseRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,14 +176,24 @@ def _digest(path: Path) -> bytes:
 
 
 def chances(people: Sequence[PersonKeypoints], shares: Mapping[str, float]) -> Array:
-    """Return how often each person is drawn; ConfigError for shares of more than all."""
-    if (rest := 1 - sum(shares.values())) < 0:
-        raise ConfigError(f"shares are {sum(shares.values()):g} in all; expected at most 1")
+    """Return how often each person (N,) is drawn; ConfigError for shares of more than all.
+
+    Or for shares that leave nothing: of sources that have nobody, where they are 1 in all.
+    """
+    rest = 1 - sum(shares.values())
+    if rest < -ROUNDING:
+        raise ConfigError(f"shares are {1 - rest:g} in all; expected at most 1")
+    rest = max(rest, 0.0)
     names = {one.source for one in people}
     longest = {n: max(filter(n.startswith, shares), key=len, default="") for n in names}
     groups = [longest[one.source] for one in people]
     counts = Counter(groups)
     found = np.array([shares.get(group, rest) / counts[group] for group in groups])
+    if not found.any():
+        raise ConfigError(
+            f"shares are 1 in all of {', '.join(shares)}, but nobody is from there; sources are "
+            f"{', '.join(sorted(names)[:8])}"
+        )
     return found / found.sum()
 
 

@@ -109,7 +109,7 @@ def gather(
 ) -> StreetDataset:
     """Read the labelled images of all folders; ConfigError when their classes differ.
 
-    made: images that a network has labelled. Others are repeated to at least half of all.
+    made: images that a network has labelled. Others are repeated to about half of all.
     """
     scenes: list[LabelledImage] = []
     classes: Classes | None = None
