@@ -91,6 +91,7 @@ def read_rows(folders: Sequence[Path], architecture: LifterConfig, trust: Trust)
             image = images.get(person.image_id)
             if image is None:
                 raise DataError(f"{path}: annotations[{i}]: image_id is none of the images")
+            _check(person, f"{path}: annotations[{i}]")
             _add(found, person, image, folder, trust)
     if not any(found["solid"]):
         raise DataError(
@@ -103,6 +104,17 @@ def read_rows(folders: Sequence[Path], architecture: LifterConfig, trust: Trust)
     return LiftRows(**columns, windows=windows)
 
 
+def _check(person: _LabelledPerson, where: str) -> None:
+    """Raise DataError unless each list is empty or as long as it has to be."""
+    for name, per_point in (("keypoints", 3), ("point_scores", 1), ("world", 3)):
+        count, expected = len(getattr(person, name)), per_point * KEYPOINTS
+        if count not in (0, expected):
+            raise DataError(
+                f"{where}: `{name}` has {count} numbers, expected {expected}, of "
+                f"{KEYPOINTS} points, or none"
+            )
+
+
 def _add(
     found: dict[str, list[Any]],
     person: _LabelledPerson,
@@ -113,9 +125,9 @@ def _add(
     """Append the columns of a person, if enough is known of it."""
     known = np.array(person.keypoints, np.float32).reshape(-1, 3)
     sure = known[:, 2] > 0
-    if len(known) != KEYPOINTS or sure.sum() < trust.part or person.presence < trust.presence:
+    if sure.sum() < trust.part or person.presence < trust.presence:
         return
-    there = len(person.world) == 3 * KEYPOINTS
+    there = bool(person.world)
     said = np.array(person.point_scores, np.float32) if person.point_scores else np.ones(KEYPOINTS)
     source = image.source or folder.name
     found["points"].append(known[:, :2])

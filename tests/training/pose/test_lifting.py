@@ -101,6 +101,18 @@ def test_people_of_whom_little_is_known_are_left_out(labels, tmp_path):
         read_rows([tmp_path], LifterConfig(), Trust())
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("keypoints", 51), ("point_scores", 17), ("world", 51)]
+)
+def test_lists_of_another_length_are_named(labels, tmp_path, name, expected):
+    text = json.loads((labels / "annotations.json").read_text())
+    text["annotations"][2][name] = [0.5] * 50
+    (tmp_path / "annotations.json").write_text(json.dumps(text))
+    said = rf"annotations\[2\]: `{name}` has 50 numbers, expected {expected}"
+    with pytest.raises(DataError, match=said):
+        read_rows([tmp_path], LifterConfig(), Trust())
+
+
 @given(st.floats(-3, 3), st.integers(0, 2))
 def test_rotations_turn_about_their_axis(angle, axis):
     (turn,) = rotation(np.array([angle]), axis)
