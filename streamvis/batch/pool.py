@@ -19,7 +19,7 @@ from streamvis.batch.job_process import Reply
 from streamvis.batch.jobs import Job, Plan
 from streamvis.batch.results import NOT_BEGUN, Result, frames_of
 from streamvis.errors import SourceError, StreamvisError
-from streamvis.runtime.processes import discard_closed, open_terminals
+from streamvis.runtime.processes import discard_closed, open_terminals, signal_name
 from streamvis.sources.identity import content_of
 from streamvis.sources.spec import SourceSpec
 
@@ -220,5 +220,5 @@ def _finished(result: Result, summary: Any) -> Result:
 
 def _exit_text(code: int) -> str:
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}; --resume takes the file up again"
+        return f"was killed by {signal_name(-code)}; --resume takes the file up again"
     return f"ended with exit code {code} and without a result; what it printed stands above"

@@ -63,12 +63,12 @@ class Child:
                 env=_environment(threads),
                 process_group=0,  # Ctrl-C reaches the hub alone
             )
+            self.exit = _exit_of(self.process)
         except BaseException:
             os.close(self.output)
             raise
         finally:
             os.close(write)
-        self.exit = os.pidfd_open(self.process.pid)
         if cores:
             with contextlib.suppress(ProcessLookupError):  # it has exited already
                 os.sched_setaffinity(self.process.pid, cores)
@@ -110,7 +110,7 @@ class Child:
         code = self.process.returncode
         if code == 0:
             return ""
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
         last = " | ".join(list(self.tail)[-3:])
         return f"{how}; last output: {last}" if last else how
 
@@ -123,6 +123,14 @@ def why_refused(error: OSError) -> str:
         return reason
     option, limit = limits[error.errno]
     return f"{reason}: raise the limit, which is {getrlimit(limit)[0]} (ulimit -{option})"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; most real-time signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Heartbeats:
@@ -202,6 +210,16 @@ def load(reference: str) -> Any:
         raise ConfigError(
             f"{reference!r} cannot be imported as module:function: {error}"
         ) from error
+
+
+def _exit_of(process: "subprocess.Popen[bytes]") -> int:
+    """Return a descriptor that is readable at the end of the process; without one, end it."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:  # such as no free descriptor
+        process.kill()
+        process.wait()
+        raise
 
 
 def _read(fd: int) -> bytes | None:

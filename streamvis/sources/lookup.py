@@ -208,9 +208,12 @@ class FileLookup:
         except BaseException:
             self._decoder.close()
             raise
-        if self._decoder.reorders and not self._reader.reordered_at_first():
-            self.close()  # its stamps are those of decoding
-            raise DisorderError
+        try:
+            if self._decoder.reorders and not self._reader.reordered_at_first():
+                raise DisorderError  # its stamps are those of decoding
+        except BaseException:
+            self._close_own()
+            raise
 
     def at(self, media_us: int, give_up_s: float) -> FoundPicture:
         if self._other is None:

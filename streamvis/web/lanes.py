@@ -84,8 +84,8 @@ class LaneCounter:
 
     def _run(self, index: LaneIndex) -> None:
         while not self._ended.is_set():
-            if time.monotonic() - self._asked > WATCHED_S:
-                self._wanted.clear()
+            self._wanted.clear()  # first: who asks, or ends this, from here on sets it again
+            if time.monotonic() - self._asked > WATCHED_S and not self._ended.is_set():
                 self._wanted.wait()
             try:
                 self._catch_up(index)

@@ -75,10 +75,13 @@ class Logins:
     def __init__(
         self,
         token: str,
-        now: Callable[[], float] = time.time,
+        wall: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Cookies expire by the `wall` clock; guesses wait by `now`, which is never set back."""
         self._token = token.encode()
         self._key = hashlib.blake2b(self._token, person=b"streamvis cookie").digest()
+        self._wall = wall
         self._now = now
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when all guesses are there again
 
@@ -100,7 +103,7 @@ class Logins:
 
     def cookie(self) -> str:
         """Return the value of a new cookie."""
-        expiry = str(int(self._now()) + SESSION_S)
+        expiry = str(int(self._wall()) + SESSION_S)
         return f"{expiry}.{self._mac(expiry)}"
 
     def is_cookie(self, value: str) -> bool:
@@ -109,7 +112,7 @@ class Logins:
         if match is None:
             return False
         right = hmac.compare_digest(match[2], self._mac(match[1]))
-        return right and int(match[1]) > self._now()
+        return right and int(match[1]) > self._wall()
 
     def _mac(self, expiry: str) -> str:
         return hmac.new(self._key, expiry.encode(), hashlib.sha256).hexdigest()

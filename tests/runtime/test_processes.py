@@ -1,3 +1,4 @@
+import errno
 import os
 import select
 import signal
@@ -55,6 +56,27 @@ def test_a_signal_is_the_reason(child):
     assert exited(one)
     one.end()
     assert one.reason() == "killed by SIGSEGV"
+
+
+def test_a_signal_without_a_name_is_the_reason_too(child):
+    one = child("import os; os.kill(os.getpid(), 40)")
+    assert exited(one)
+    one.end()
+    assert one.reason() == "killed by signal 40"
+
+
+def test_without_a_descriptor_for_its_end_there_is_no_process(child, monkeypatch):
+    started = []
+
+    def refused(pid):
+        started.append(pid)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    with pytest.raises(OSError, match="too many open files"):
+        child("import time; time.sleep(1000)")
+    with pytest.raises(ProcessLookupError):  # and `nothing_left_behind` looks for its pipe
+        os.kill(started[0], 0)
 
 
 def test_a_process_that_ignores_signals_is_killed(child):

@@ -1,6 +1,7 @@
 """Lanes of a stretch against brute force over the events, and what the operation answers."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from operator import itemgetter
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lane_events import append, events_of_a_source, made
 from lane_oracle import bins_of, lanes_of
+from waiting import PATIENCE_S
 from web_servers import serving, wait_for
 from zone_logs import SECOND, begin, rows_of
 
@@ -226,6 +228,29 @@ def _counted(client):
         return None
     (lane,) = reply.json["lanes"] or [{"bins": {"events": []}}]
     return sum(lane["bins"]["events"])
+
+
+class BetweenLookAndWait(threading.Event):
+    """An event on which something happens just before the thread forgets what was asked."""
+
+    def __init__(self, happens):
+        super().__init__()
+        self.happens = happens
+
+    def clear(self):
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
+        super().clear()
+
+
+def test_an_end_just_before_the_thread_rests_is_not_missed(tmp_path):
+    counter = LaneCounter(RunFolder(tmp_path))
+    counter._wanted = BetweenLookAndWait(counter.close)  # nothing was asked for a while
+    thread = threading.Thread(target=counter._run, args=(None,), daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 def test_without_a_log_there_are_no_lanes(tmp_path):

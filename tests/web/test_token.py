@@ -69,7 +69,7 @@ def test_a_cookie_counts_until_it_expires_and_for_its_token_alone():
 
 def test_after_five_wrong_tokens_one_is_looked_at_in_six_seconds():
     clock = Clock()
-    logins = Logins("a" * 32, clock)
+    logins = Logins("a" * 32, now=clock)
     tried = 0
     for _ in range(600):  # a minute
         if logins.wait_s("192.0.2.1") == 0:
@@ -83,9 +83,20 @@ def test_after_five_wrong_tokens_one_is_looked_at_in_six_seconds():
     assert logins.is_token("a" * 32, "192.0.2.1")
 
 
+def test_a_wall_clock_that_is_set_back_makes_no_guess_wait():
+    wall, clock = Clock(), Clock()
+    logins = Logins("a" * 32, wall, clock)
+    for _ in range(5):
+        assert not logins.is_token("x", "192.0.2.1")
+    wall.now -= 3600
+    assert logins.wait_s("192.0.2.1") == pytest.approx(6)
+    clock.now += 6
+    assert logins.wait_s("192.0.2.1") == 0
+
+
 def test_addresses_of_one_network_share_their_guesses_and_are_bounded(monkeypatch):
     monkeypatch.setattr(token, "ADDRESSES", 10)
-    logins = Logins("a" * 32, Clock())
+    logins = Logins("a" * 32, now=Clock())
     for number in range(5):
         logins.is_token("x", f"2001:db8::{number}")
     assert logins.wait_s("2001:db8::ffff") > 0
