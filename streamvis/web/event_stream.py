@@ -9,7 +9,7 @@ does not read, one chunk of events is held, and the connection ends after a whil
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -189,7 +189,6 @@ class Tail:
         self._changed = asyncio.Event()
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
-        self._log: LogReader | None = None
 
     @property
     def viewers(self) -> int:
@@ -212,41 +211,51 @@ class Tail:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def beyond(self, known: LogEnd, timeout_s: float) -> LogEnd:
-        """Return how far the log is, once it is farther than `known`, or after the timeout."""
+    async def beyond(self, known: LogEnd) -> LogEnd:
+        """Return how far the log is, once it is farther than `known`, or after IDLE_S."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(IDLE_S):
                 while self._mark == known:
                     await self._changed.wait()
         return self._mark
 
     async def _look_again_and_again(self) -> None:
-        try:
+        with closing(LogWatch(self._folder)) as watch:  # of this task: another may begin meanwhile
             while True:
-                mark = await in_thread(self._look, self._reads)
+                mark = await in_thread(watch.look, self._reads)
                 if mark != self._mark:
                     self._mark = mark
                     self._changed.set()
                     self._changed = asyncio.Event()
                 await asyncio.sleep(LOOK_S)
-        finally:
-            if self._log is not None:
-                self._log.close()
-                self._log = None
 
-    def _look(self) -> LogEnd:
+
+class LogWatch:
+    """Says how far a log is, whichever file it is by now. One thread at a time uses it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._log: LogReader | None = None
+        self._end = LogEnd()  # at the last look
+
+    def look(self) -> LogEnd:
+        """Return how far the log is."""
         identity = self._folder.log_identity()
         if identity is None:
-            return LogEnd()
-        try:
-            if self._log is None or identity != self._mark.identity:
-                if self._log is not None:
-                    self._log.close()
-                    self._log = None
+            self._end = LogEnd()
+            return self._end
+        with suppress(StreamvisError):  # the file is being created, or a disk fails: look again
+            if self._log is None or identity != self._end.identity:
+                self.close()
                 self._log = self._folder.log()
-            return LogEnd(identity, self._log.newest())
-        except StreamvisError:  # the file is being created, or a disk fails: look again
-            return self._mark
+            self._end = LogEnd(identity, self._log.newest())
+        return self._end
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
 
 class EventStream:
@@ -298,7 +307,7 @@ class EventStream:
                 await socket.send_text(message.decode())
             if messages:
                 continue
-            known, mark = mark, await self._tail.beyond(mark, IDLE_S)
+            known, mark = mark, await self._tail.beyond(mark)
             if known == mark:
                 await socket.send_text(follower.idle().decode())
 

@@ -198,8 +198,8 @@ def test_queries_and_messages_that_are_wrong(client):
 def test_viewers_are_bounded_and_nobody_looks_at_the_log_without_one(client, monkeypatch):
     monkeypatch.setattr(event_stream, "MOST_VIEWERS", 2)
     looks = []
-    look = event_stream.Tail._look
-    monkeypatch.setattr(event_stream.Tail, "_look", lambda tail: looks.append(1) or look(tail))
+    look = event_stream.LogWatch.look
+    monkeypatch.setattr(event_stream.LogWatch, "look", lambda one: looks.append(1) or look(one))
     with client.stream() as first, client.stream() as second:
         received(first, "idle")
         received(second, "idle")
