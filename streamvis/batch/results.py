@@ -15,6 +15,7 @@ import msgspec
 
 import streamvis
 from streamvis.errors import DataError, RunError, StreamvisError
+from streamvis.files import replace
 from streamvis.runtime.output import run_files
 
 NOT_BEGUN = "not begun"
@@ -186,15 +187,10 @@ def _read(path: Path) -> dict[tuple[str, str], Result]:
 
 
 def _write(path: Path, entries: list[Result]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    data = msgspec.json.format(msgspec.json.encode(_File(entries)), indent=1) + b"\n"
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-        with open(fd, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(_File(entries)), indent=1) + b"\n")
-        draft.replace(path)
+        replace(path, data, mode=0o640)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from streamvis.errors import DataError, InUseError, RunError
 from streamvis.events.log import Row
+from streamvis.files import replace
 
 VERSION = 1
 MODE = 0o640
@@ -58,7 +59,7 @@ class ProgressFile:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from None
         try:
             progress = msgspec.json.decode(data, type=BridgeProgress)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise DataError(
                 f"{self.path} is not the progress of a bridge: {error}; delete it to deliver the "
                 "whole log again"
@@ -72,14 +73,7 @@ class ProgressFile:
 
     def store(self, progress: BridgeProgress) -> None:
         """Replace the content, also across a power cut. OSError when the disk is full."""
-        beside = self.path.with_name(f".{self.path.name}.new")
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
-        try:
-            os.write(fd, msgspec.json.encode(progress))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(beside, self.path)
+        replace(self.path, msgspec.json.encode(progress), mode=MODE)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -39,6 +39,7 @@ from streamvis.events.envelope import (
     Time,
     new_epoch,
 )
+from streamvis.files import replace
 from streamvis.transport.peers import Peers
 
 BEAT_S = 1.0
@@ -386,10 +387,8 @@ class Announcement(NamedTuple):
 
 def write_announcement(out: Path, endpoint: str, epoch: str, replay: str | None = None) -> None:
     """Write the addresses of the feed and of its replay server to the output directory."""
-    draft = out / f".{ANNOUNCEMENT}.tmp"
     note = {"endpoint": endpoint, "epoch": epoch} | ({"replay": replay} if replay else {})
-    draft.write_text(json.dumps(note) + "\n")
-    draft.replace(out / ANNOUNCEMENT)
+    replace(out / ANNOUNCEMENT, f"{json.dumps(note)}\n".encode(), durable=False)
 
 
 def read_announcement(out: Path) -> Announcement | None:

@@ -27,6 +27,7 @@ from streamvis.errors import DataError, RunError, UsageError
 from streamvis.events import log_schema
 from streamvis.events.envelope import SYSTEM
 from streamvis.events.log import CHUNK, Cursor, LogReader, Row
+from streamvis.files import sync
 
 _INSERT = (
     "INSERT INTO events (id, source, offset, tseq, type, media_us, payload)"
@@ -73,13 +74,13 @@ def merge(out: Path, inputs: Sequence[Path]) -> Merged:
             draft = stack.enter_context(_draft(out))
             with closing(_connected(draft)) as db:
                 count = _write(db, logs, cursors)
-            _sync(draft)
+            sync(draft)
             if os.path.lexists(out):
                 raise UsageError(
                     f"{out} was made by another process meanwhile; choose another name"
                 )
             draft.rename(out)
-            _sync(out.parent)
+            sync(out.parent)
         except (OSError, sqlite3.Error) as error:
             raise RunError(
                 f"{out} cannot be written: {error}. Free space or choose another place; the logs "
@@ -198,14 +199,6 @@ def _timed(log: LogReader, rank: int) -> Iterator[_Timed]:
     for row in log.events():
         latest = max(latest, log_schema.emitted_us(row.payload))
         yield _Timed(latest, rank, row)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(path: Path) -> None:

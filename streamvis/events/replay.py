@@ -47,6 +47,7 @@ from streamvis.events.replay_protocol import (
     raw,
 )
 from streamvis.events.snapshot import Identities, SourceState, fold
+from streamvis.files import replace
 from streamvis.transport.parent import exit_with_parent
 from streamvis.transport.peers import Limits, Peers
 
@@ -141,10 +142,9 @@ class LogStates:
         if self._store is None or not self._unstored or now < self._stored_at + STORE_S:
             return
         self._stored_at, self._unstored = now, 0
-        draft = self._store.with_name(f".{STORE}.tmp")
         with suppress(OSError):  # a full disk: the next start takes longer
-            draft.write_bytes(msgspec.msgpack.encode(_Stored(2, self.states)))
-            draft.replace(self._store)
+            data = msgspec.msgpack.encode(_Stored(2, self.states))
+            replace(self._store, data, durable=False)
 
 
 def _stored(store: Path | None) -> dict[str, SourceState]:

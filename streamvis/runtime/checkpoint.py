@@ -5,7 +5,6 @@ digest: a damaged file is not used.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.events.log import FILE_NAME
+from streamvis.files import replace, sync
 from streamvis.runtime.gaps import GapNotices
 from streamvis.runtime.output import CHECKPOINT, warn
 from streamvis.runtime.protocol import SourceCheckpoint
@@ -100,7 +100,8 @@ class CheckpointWriter:
         self._sources[source] = at
         data = msgspec.msgpack.encode(_CheckpointFile(self._epoch, self._sources))
         try:
-            sync(self._out / f"{FILE_NAME}-wal")  # a checkpoint must not be ahead of the log
+            with suppress(FileNotFoundError):
+                sync(self._out / f"{FILE_NAME}-wal")  # a checkpoint must not be ahead of the log
             replace(self._out / CHECKPOINT, _digest(data) + data)
         except OSError as error:
             if not self._failed:
@@ -140,25 +141,3 @@ def load(out: Path, epoch: str) -> dict[str, SourceCheckpoint]:
 
 def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST).digest()
-
-
-def sync(path: Path) -> None:
-    """Flush the file to the disk, if it exists."""
-    with suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Replace the file atomically, so that it is whole even after a power cut."""
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        draft.write_bytes(data)
-        sync(draft)
-        draft.replace(path)
-        sync(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ import msgspec
 
 from streamvis.config.zones import NO_STAGE, needs_plane, read_zones, zones_text
 from streamvis.errors import ConfigError, UsageError
+from streamvis.files import replace
 from streamvis.geometry import Homography
-from streamvis.runtime.checkpoint import replace
 from streamvis.sources.options import scene_options
 from streamvis.sources.spec import SourceSpec
 from streamvis.synthetic.scene import Camera

@@ -9,7 +9,7 @@ import msgspec
 import streamvis
 from streamvis.config import Pipeline, StageSpec
 from streamvis.errors import DataError, RunError, SourceError
-from streamvis.runtime.checkpoint import replace
+from streamvis.files import replace
 from streamvis.runtime.output import MANIFEST
 from streamvis.sources.identity import content_of, settings_of
 from streamvis.sources.spec import SourceSpec

@@ -1,11 +1,9 @@
 """Counts and times of a run, in memory that does not grow with its length."""
 
 import math
-import os
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 
 from streamvis.config import StageSpec
 from streamvis.errors import RunError
+from streamvis.files import replace
 from streamvis.logs import redacted
 from streamvis.messages import Findings, SourceGauges, SourceInfo
 from streamvis.runtime.plan import Group
@@ -360,16 +359,13 @@ class Meter:
 
 
 def write_summary(summary: Summary, out: Path) -> None:
-    """Write `out/summary.json` atomically."""
-    draft = out / f".summary.json.{os.getpid()}"
+    """Write `out/summary.json` as a whole; RunError when that fails."""
+    path = out / "summary.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-        draft.replace(out / "summary.json")
+        replace(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise RunError(f"{out / 'summary.json'} cannot be written: {error.strerror}") from None
+        raise RunError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _source(

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from streamvis.errors import DataError, SourceError
+from streamvis.files import replace
 from streamvis.logs import warn
 from streamvis.sources.identity import SECRET, Content, content_of, size_of
 from streamvis.sources.spec import Kind, Polygons, SourceSpec
@@ -70,7 +71,8 @@ class OpenedWriter:
         surplus = own[: max(0, len(own) - MOST_ENTRIES + 1)]
         self._entries = [one for one in self._entries if one not in surplus] + [entry]
         try:
-            _write(self._path, msgspec.json.encode(OpenedSources(sources=self._entries)))
+            data = msgspec.json.encode(OpenedSources(sources=self._entries))
+            replace(self._path, data, mode=MODE, durable=False)  # the hub waits for it
         except OSError as error:
             with suppress(OSError):  # nothing is shown by masks that may have been others
                 self._path.unlink()
@@ -97,7 +99,7 @@ def read(out: Path) -> list[OpenedSource]:
         return []
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise DataError(f"{path} does not list the sources of a run: {error}") from None
 
 
@@ -119,12 +121,3 @@ def _entry(spec: SourceSpec, stream_epoch: int) -> OpenedSource:
         privacy_masks=spec.privacy_masks,
         content=content,
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.unlink(missing_ok=True)
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    draft.replace(path)

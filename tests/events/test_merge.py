@@ -143,7 +143,7 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(merging, "_sync", full)
+    monkeypatch.setattr(merging, "sync", full)
     with pytest.raises(RunError, match=r"m\.db cannot be written: .*No space left"):
         merge(tmp_path / "m.db", [tmp_path / "1.db"])
     assert os.listdir(tmp_path) == ["1.db"]
@@ -188,7 +188,7 @@ if moment == "begin":
 elif moment == "rows":
     merge._timed = rows
 else:
-    merge._sync = kill
+    merge.sync = kill
 merge.merge(Path(out), list(map(Path, logs)))
 """
 

@@ -84,10 +84,10 @@ def test_where_it_cannot_be_written_no_older_masks_are_left(tmp_path, monkeypatc
     writer = OpenedWriter(tmp_path)
     writer.note(msgspec.structs.replace(CAMERA, privacy_masks=()), 1)
 
-    def full(path, data):
+    def full(path, data, **_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opened, "_write", full)
+    monkeypatch.setattr(opened, "replace", full)
     writer.note(CAMERA, 2)
     assert read(tmp_path) == []
 
