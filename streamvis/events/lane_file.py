@@ -2,8 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from streamvis.events.disk import has_room
@@ -100,15 +99,3 @@ def check_room(path: Path) -> None:
     """Raise OSError on a disk that is nearly full: what is free there is for the log."""
     if not has_room(path.parent):
         raise OSError("the disk is nearly full, or is not there")
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from streamvis.events.lane_bins import (
     LaneHour,
     coarser,
 )
-from streamvis.events.lane_file import TABLES, check_room, open_file, transaction
+from streamvis.events.lane_file import TABLES, check_room, open_file
 from streamvis.events.lanes import OTHER, SOURCE, LaneFold, LaneName, LaneSpan
 from streamvis.events.log import LogReader
 from streamvis.logs import warn
@@ -177,9 +177,8 @@ class LaneIndex:
     Where the directory cannot be written, all of it is held in memory.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path) -> None:
         self.path: Path | None = path
-        self._now = now
         self._failures = 0
         self._lock = threading.Lock()
         self._identity = ""
@@ -188,7 +187,7 @@ class LaneIndex:
         self._sources: dict[str, _SourceLanes] = {}
         self._checkpoints: list[tuple[str, int, int, bytes]] = []
         self._pending: Pending = {}
-        self._flushed = now()
+        self._flushed = time.monotonic()
         self._oldest: dict[str, int] = {}
         self._db = self._opened()
         self._load_or_restart()
@@ -361,7 +360,9 @@ class LaneIndex:
             self._make_checkpoints()
         is_over = self._number >= newest
         if first and (
-            is_over or self._now() - self._flushed > FLUSH_S or len(self._pending) > MOST_PENDING
+            is_over
+            or time.monotonic() - self._flushed > FLUSH_S
+            or len(self._pending) > MOST_PENDING
         ):
             self._flush()
         if is_over:
@@ -413,8 +414,9 @@ class LaneIndex:
         """Store all that is counted, in one transaction."""
         for name, source in self._sources.items():
             self._keep(name, list(source.written()))
-        self._flushed = self._now()
-        with self._lock, self._errors(), transaction(self._db) as db:
+        self._flushed = time.monotonic()
+        with self._lock, self._errors(), self._db as db:
+            db.execute("BEGIN IMMEDIATE")
             if self.path is not None:
                 check_room(self.path)
             row = db.execute("SELECT number FROM log").fetchone()
@@ -450,7 +452,8 @@ class LaneIndex:
             if not rows:
                 continue
             hour = rows[0].media_us // HOUR_US
-            with self._lock, self._errors(), transaction(self._db) as db:
+            with self._lock, self._errors(), self._db as db:
+                db.execute("BEGIN IMMEDIATE")
                 lanes = "lane IN (SELECT id FROM lanes WHERE source = ?) AND hour < ?"
                 for table in ("hours", "seconds"):
                     db.execute(f"DELETE FROM {table} WHERE {lanes}", (name, hour))

@@ -120,22 +120,15 @@ class LogWriter:
     def commit(self, rows: Sequence[Row], cursors: Iterable[Cursor]) -> None:
         """Write events and cursors in one transaction."""
         with self._write_errors(), self.lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with self._db as db:
+                db.execute("BEGIN IMMEDIATE")
                 hour = self._begin_hour() if rows else None
-                self._db.executemany(
+                db.executemany(
                     "INSERT INTO events (source, offset, tseq, type, media_us, payload)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
                     rows,
                 )
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?)", cursors
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+                db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?)", cursors)
             if hour is not None:
                 self._hour, self._hour_bytes = hour, 0
             self._hour_bytes += sum(len(row.payload) for row in rows)
@@ -461,11 +454,9 @@ def _oldest(db: sqlite3.Connection, source: str) -> int:
 @contextmanager
 def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
     """Read the same state of the file in several queries."""
-    db.execute("BEGIN")
-    try:
+    with db:
+        db.execute("BEGIN")
         yield
-    finally:
-        db.execute("COMMIT")
 
 
 def _of_types(types: tuple[str, ...]) -> tuple[str, list[str]]:

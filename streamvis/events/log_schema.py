@@ -108,17 +108,12 @@ def migrate(db: sqlite3.Connection) -> None:
     """Bring a log of an earlier version to the newest one; the others are left as they are."""
     if _version(db) == VERSION:
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
         if _version(db) < 2:
             db.execute(_HOURS)
             db.executemany("INSERT INTO hours VALUES (?, ?)", _hours(db))
         db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -151,5 +146,5 @@ def emitted_us(payload: bytes) -> int:
     """Return the wall clock at which an event was published, µs since 1970; 0: it does not say."""
     try:
         return _emitted.decode(payload).time.emit_us
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return 0

@@ -14,8 +14,8 @@ events use the space again; `vacuum` returns it to the disk.
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -165,14 +165,13 @@ class Evictor:
 
         With the last of them their hours are deleted too.
         """
-        with self._writer.lock, _transaction(self._db):
+        with self._writer.lock, self._db as db:
+            db.execute("BEGIN IMMEDIATE")
             query = "SELECT id FROM events WHERE id < ? ORDER BY id LIMIT 1 OFFSET ?"
-            row = self._db.execute(query, (before, AT_ONCE)).fetchone()
-            deleted = self._db.execute(
-                "DELETE FROM events WHERE id < ?", (row[0] if row else before,)
-            )
+            row = db.execute(query, (before, AT_ONCE)).fetchone()
+            deleted = db.execute("DELETE FROM events WHERE id < ?", (row[0] if row else before,))
             if row is None:
-                self._db.execute("DELETE FROM hours WHERE first < ?", (before,))
+                db.execute("DELETE FROM hours WHERE first < ?", (before,))
             return deleted.rowcount
 
 
@@ -183,15 +182,3 @@ def evictor_of(writer: LogWriter, retention: Retention) -> Evictor | None:
     evictor = Evictor(writer, retention)
     evictor.start()
     return evictor
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
